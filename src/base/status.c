@@ -1,0 +1,83 @@
+/* Status codes and error text: see status.h. */
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Steps back to the start of a UTF-8 sequence that snprintf may have cut in half. */
+static void trim_partial_utf8(char *text)
+{
+    size_t n = strlen(text);
+    size_t back = 0;
+    while (back < n && back < 3 && ((unsigned char)text[n - 1 - back] & 0xC0) == 0x80)
+        back++;
+    if (back >= n)
+        return;
+    unsigned char lead = (unsigned char)text[n - 1 - back];
+    size_t want = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+    if (lead >= 0xC0 && back < want)
+        text[n - 1 - back] = '\0';
+}
+
+pn_status pn_vfail(struct pn_error *err, pn_status status, const char *format, va_list args)
+{
+    if (err) {
+        err->status = status;
+        int n = vsnprintf(err->text, sizeof err->text, format, args);
+        if (n >= (int)sizeof err->text)
+            trim_partial_utf8(err->text);
+    }
+    return status;
+}
+
+pn_status pn_fail(struct pn_error *err, pn_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    pn_vfail(err, status, format, args);
+    va_end(args);
+    return status;
+}
+
+pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...)
+{
+    if (!err)
+        return PN_INTERNAL;
+    char prefix[512], joined[sizeof err->text];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(prefix, sizeof prefix, format, args);
+    va_end(args);
+    /* A sentence that is too long loses its end, never its beginning. */
+    size_t n = strlen(prefix), room = sizeof joined - 1;
+    memcpy(joined, prefix, n);
+    if (n + 2 <= room) {
+        memcpy(joined + n, ": ", 2);
+        n += 2;
+    }
+    size_t m = strlen(err->text);
+    if (m > room - n)
+        m = room - n;
+    memcpy(joined + n, err->text, m);
+    joined[n + m] = '\0';
+    trim_partial_utf8(joined);
+    memcpy(err->text, joined, n + m + 1);
+    return err->status;
+}
+
+pn_status pn_no_memory(struct pn_error *err, const char *what)
+{
+    return pn_fail(err, PN_NO_MEMORY, "out of memory for %s", what);
+}
+
+const char *pn_status_text(pn_status status)
+{
+    switch (status) {
+#define PN_X(name, code, text)                                                                                         \
+    case PN_##name:                                                                                                    \
+        return text;
+        PN_STATUS_LIST(PN_X)
+#undef PN_X
+    }
+    return "unknown status";
+}

@@ -1,0 +1,38 @@
+/* The table of storage types: see type.h. */
+#include "tensor/type.h"
+
+#include "tensor/quant/quant.h"
+
+#include <string.h>
+
+static const struct pn_type_info types[PN_TYPE_COUNT] = {
+#define PN_TYPE(NAME, name, number, block, bytes, planes)                                                              \
+    [PN_TYPE_##NAME] = {#name, number, block, bytes, planes, pn_decode_##name, pn_encode_##name},
+#include "tensor/type.def"
+#undef PN_TYPE
+};
+
+const struct pn_type_info *pn_type_info(pn_type type)
+{
+    return &types[type];
+}
+
+bool pn_type_from_gguf(uint32_t number, pn_type *out)
+{
+    for (int i = 0; i < PN_TYPE_COUNT; i++)
+        if (types[i].gguf >= 0 && (uint32_t)types[i].gguf == number) {
+            *out = (pn_type)i;
+            return true;
+        }
+    return false;
+}
+
+bool pn_type_from_name(const char *name, pn_type *out)
+{
+    for (int i = 0; i < PN_TYPE_COUNT; i++)
+        if (strcmp(types[i].name, name) == 0) {
+            *out = (pn_type)i;
+            return true;
+        }
+    return false;
+}
