@@ -1,0 +1,220 @@
+/* pantry: run open-weight language models on this machine.
+ *
+ * Opaque types, option structs, status codes. Every fallible function returns a pantry_status (0 is success) and takes a
+ * `struct pantry_error *` last (NULL if the sentence is not wanted). Options are structs: start from the `_default`
+ * function and change what you need. Strings are UTF-8. Ids are the model's token ids.
+ *
+ * Threads: a model may be used from any number of threads; a session from one at a time. */
+#ifndef PANTRY_H
+#define PANTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PANTRY_API __attribute__((visibility("default")))
+#else
+#define PANTRY_API
+#endif
+
+#define PANTRY_VERSION "0.1.0"
+
+/* ---- errors ---- */
+
+typedef enum pantry_status {
+    PANTRY_OK = 0,
+    PANTRY_INVALID = -1,      /* an argument is wrong */
+    PANTRY_FORMAT = -2,       /* a file or text is malformed */
+    PANTRY_UNSUPPORTED = -3,  /* well-formed, but nothing here can do it */
+    PANTRY_NOT_FOUND = -4,
+    PANTRY_IO = -5,
+    PANTRY_NO_MEMORY = -6,
+    PANTRY_LIMIT = -7,        /* a bound on work or size was reached */
+    PANTRY_CANCELLED = -8,    /* a callback asked to stop */
+    PANTRY_CONTEXT_FULL = -9, /* the prompt does not fit the context */
+    PANTRY_RAISED = -10,      /* the chat template called raise_exception; the text is its message */
+    PANTRY_INTERNAL = -11,
+} pantry_status;
+
+struct pantry_error {
+    pantry_status status;
+    char text[1024]; /* one sentence that names what is wrong and where */
+};
+
+PANTRY_API const char *pantry_version(void);
+PANTRY_API const char *pantry_status_text(pantry_status status);
+/* Frees what a function of this library returned as `char *` or `int32_t *`. NULL is fine. */
+PANTRY_API void pantry_free(void *p);
+
+/* ---- models ---- */
+
+typedef struct pantry_model pantry_model;
+
+struct pantry_model_options {
+    const char *device; /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is */
+    int n_threads;      /* 0: one for each physical core that this process may use */
+    const char *isa;    /* highest instruction set the CPU device may use ("generic", "avx2", ...); NULL: the best */
+};
+
+PANTRY_API struct pantry_model_options pantry_model_options_default(void);
+
+/* Maps a model (GGUF file, also the first of a sharded one) and plans nothing yet: a warm load takes milliseconds. */
+PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
+                                           pantry_model **model, struct pantry_error *error);
+/* Sessions must be freed before their model. */
+PANTRY_API void pantry_model_free(pantry_model *model);
+
+/* Reads every header of a model file and checks it without loading it: what `pantry check` does. */
+PANTRY_API pantry_status pantry_check(const char *path, struct pantry_error *error);
+
+struct pantry_model_info {
+    const char *architecture;  /* "llama" */
+    const char *name;          /* general.name, or "" */
+    const char *license;       /* general.license, or "" */
+    const char *format;        /* "gguf v3" */
+    const char *tokenizer;     /* "gpt2", or "" */
+    const char *device;        /* "cpu (avx2, 2 threads)" */
+    uint64_t n_params;
+    uint64_t size_bytes;       /* of all tensors */
+    uint64_t step_bytes;       /* weight bytes read to make one token */
+    int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_ff;
+    int n_context_train;
+    bool has_tokenizer;
+};
+
+/* Pointers live as long as the model. */
+PANTRY_API void pantry_model_info(const pantry_model *model, struct pantry_model_info *info);
+
+/* One JSON object that describes a model file, also one that cannot be run: format, architecture, hyper-parameters,
+ * metadata (long arrays shortened), tensors by type, tokenizer, template, licence, and "runs" with the reason if not.
+ * Caller frees with pantry_free. */
+PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
+
+/* ---- text ---- */
+
+enum {
+    PANTRY_TOKENIZE_SPECIAL = 1, /* "<|im_end|>" in the text becomes that token */
+    PANTRY_TOKENIZE_BOS = 2,     /* add the beginning (and end) tokens that the model asks for */
+};
+
+/* A vocabulary without weights is enough for these: a file that pantry_model_load refuses may still have one. */
+typedef struct pantry_tokenizer pantry_tokenizer;
+PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
+                                               struct pantry_error *error);
+PANTRY_API void pantry_tokenizer_free(pantry_tokenizer *tokenizer);
+/* Borrowed from the model; NULL if it has none. */
+PANTRY_API const pantry_tokenizer *pantry_model_tokenizer(const pantry_model *model);
+
+/* *ids (caller frees with pantry_free) and *n. */
+PANTRY_API pantry_status pantry_tokenize(const pantry_tokenizer *tokenizer, const char *text, size_t len,
+                                         unsigned flags, int32_t **ids, size_t *n, struct pantry_error *error);
+/* The text of the ids, NUL-terminated (caller frees); `special` also prints control tokens. */
+PANTRY_API pantry_status pantry_detokenize(const pantry_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                           bool special, char **text, size_t *len, struct pantry_error *error);
+PANTRY_API bool pantry_token_ends_generation(const pantry_tokenizer *tokenizer, int32_t id);
+
+/* Renders a chat template (Jinja source) with a JSON object as its variables, as Hugging Face's apply_chat_template does. */
+PANTRY_API pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json,
+                                                char **text, size_t *len, struct pantry_error *error);
+/* The model's own template, or NULL. */
+PANTRY_API const char *pantry_model_template(const pantry_model *model, size_t *len);
+/* Renders the model's template with `context_json` ({"messages": [...], "tools": [...], "add_generation_prompt": true, ...});
+ * bos_token, eos_token and add_generation_prompt are filled in where they are missing. */
+PANTRY_API pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text,
+                                             size_t *len, struct pantry_error *error);
+
+/* ---- sessions ---- */
+
+/* One conversation: its tokens and their keys and values. A new prompt that starts like the old tokens reuses them. */
+typedef struct pantry_session pantry_session;
+
+struct pantry_session_options {
+    int n_context;       /* 0: what the model was trained for, at most 32,768 */
+    const char *kv_type; /* "f16" (default), "q8_0", "f32" */
+    int n_batch;         /* most tokens of one prefill step; 0: 512 */
+};
+
+PANTRY_API struct pantry_session_options pantry_session_options_default(void);
+PANTRY_API pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
+                                            pantry_session **session, struct pantry_error *error);
+PANTRY_API void pantry_session_free(pantry_session *session);
+/* Forgets all tokens. */
+PANTRY_API void pantry_session_clear(pantry_session *session);
+PANTRY_API int pantry_session_n_context(const pantry_session *session);
+/* Tokens the session holds keys and values for. */
+PANTRY_API int pantry_session_n_past(const pantry_session *session);
+
+struct pantry_sampling {
+    float temperature;       /* 0: greedy */
+    int top_k;               /* 0: off */
+    float top_p;             /* 1: off */
+    float min_p;             /* 0: off */
+    float repeat_penalty;    /* 1: off; divides positive and multiplies negative logits of recent tokens */
+    float frequency_penalty; /* 0: off; subtracted once for each recent occurrence */
+    float presence_penalty;  /* 0: off; subtracted if it occurred */
+    int penalty_last_n;      /* how many recent tokens count; -1: all of the context */
+    uint64_t seed;           /* same seed, same prompt, same options: same tokens */
+};
+
+PANTRY_API struct pantry_sampling pantry_sampling_default(void);
+
+struct pantry_stats {
+    int n_prompt;          /* tokens of the prompt */
+    int n_cached;          /* of them, reused from the session */
+    int n_generated;
+    double load_seconds;   /* of the model */
+    double prefill_seconds;
+    double decode_seconds;
+    double first_token_seconds; /* from the call to the first token */
+    double bytes_per_token;     /* weights and cache read by the average decode step */
+    const char *stop_reason;    /* "stop", "length", "cancelled", "stop_string" */
+};
+
+struct pantry_token {
+    int32_t id;
+    const char *text; /* whole UTF-8 characters that this token completed; may be empty */
+    size_t len;
+};
+
+/* Called for every token in order; returning false ends the generation (PANTRY_OK, stop_reason "cancelled"). */
+typedef bool pantry_token_callback(void *user, const struct pantry_token *token);
+
+struct pantry_generate_options {
+    struct pantry_sampling sampling;
+    int max_tokens;            /* 0: until the model ends or the context is full */
+    bool ignore_eos;
+    const char *const *stop;   /* texts that end the generation; not part of the output */
+    size_t n_stop;
+    const volatile bool *cancel; /* checked every step, also during prefill; may be NULL */
+    pantry_token_callback *callback;
+    void *user;
+};
+
+PANTRY_API struct pantry_generate_options pantry_generate_options_default(void);
+
+/* Feeds the prompt `ids` (all of it: what the session already holds is found and reused) and generates. */
+PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
+                                         const struct pantry_generate_options *options, struct pantry_stats *stats,
+                                         struct pantry_error *error);
+
+/* The logits of every position: `out` has room for n * n_vocab floats. Starts from an empty session and processes the
+ * ids in slices of the given lengths (NULL: as the session likes). */
+PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
+                                       size_t n_slices, float *out, struct pantry_error *error);
+
+/* ---- the machine ---- */
+
+/* Sequential read bandwidth of all threads together in bytes a second, measured once (about 0.3 s) and kept for the process. */
+PANTRY_API double pantry_read_bandwidth(int n_threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
