@@ -81,3 +81,18 @@ const char *pn_status_text(pn_status status)
     }
     return "unknown status";
 }
+
+struct pn_digits pn_digits(uint64_t n)
+{
+    struct pn_digits d;
+    char plain[24];
+    int len = snprintf(plain, sizeof plain, "%ju", (uintmax_t)n);
+    char *p = d.text;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            *p++ = ',';
+        *p++ = plain[i];
+    }
+    *p = '\0';
+    return d;
+}

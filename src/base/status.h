@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* name, code, short text. The codes are part of the public ABI (pantry.h repeats them, a test compares). */
 #define PN_STATUS_LIST(X)                                                                                              \
@@ -48,5 +49,11 @@ pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...) __attrib
 pn_status pn_no_memory(struct pn_error *err, const char *what);
 
 const char *pn_status_text(pn_status status);
+
+/* A number with thousands separators, for sentences: `pn_fail(err, PN_FORMAT, "%s bytes", pn_digits(n).text)`. */
+struct pn_digits {
+    char text[28];
+};
+struct pn_digits pn_digits(uint64_t n);
 
 #endif
