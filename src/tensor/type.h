@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef enum pn_type {
 #define PN_TYPE(NAME, name, number, block, bytes, planes) PN_TYPE_##NAME,
@@ -41,22 +42,48 @@ static inline size_t pn_type_row_bytes(pn_type type, size_t n)
     return n / t->block * t->bytes;
 }
 
+/* The same for an `n` that comes from outside: false, leaving *bytes alone, when `n` is not a multiple of the block or
+ * the product does not fit. */
+bool pn_type_row_bytes_checked(pn_type type, uint64_t n, size_t *bytes);
+
 static inline void pn_type_decode_row(pn_type type, const void *src, float *dst, size_t n)
 {
     pn_type_info(type)->decode(src, dst, n);
 }
 
+/* The float with these bits, and back. */
+static inline float pn_float_of_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline uint32_t pn_bits_of_float(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
 /* IEEE half precision and bfloat16, both exact towards float32, round to nearest even back. */
-float pn_f16_to_f32(uint16_t h);
-uint16_t pn_f32_to_f16(float f);
+static inline float pn_f16_to_f32(uint16_t h)
+{
+    /* All three cases are computed and one selected, so that loops vectorize; subnormals go through an integer, so that
+     * a processor that flushes float32 subnormals to zero cannot lose them. */
+    uint32_t magnitude = h & 0x7FFFu, sign = (uint32_t)(h & 0x8000u) << 16;
+    uint32_t normal = (magnitude << 13) + (112u << 23);
+    uint32_t small = pn_bits_of_float((float)(int32_t)magnitude * 0x1p-24f);
+    uint32_t bits = magnitude >= 0x7C00 ? normal + (112u << 23) : normal;
+    return pn_float_of_bits(sign | (magnitude < 0x400 ? small : bits));
+}
+
 static inline float pn_bf16_to_f32(uint16_t b)
 {
-    union {
-        uint32_t u;
-        float f;
-    } v = {.u = (uint32_t)b << 16};
-    return v.f;
+    return pn_float_of_bits((uint32_t)b << 16);
 }
+
+uint16_t pn_f32_to_f16(float f);
 uint16_t pn_f32_to_bf16(float f);
 
 #endif

@@ -4,12 +4,80 @@
 
 #include "tensor/type.h"
 
+#include <string.h>
+
 #define PN_TYPE(NAME, name, number, block, bytes, planes) pn_decode_fn pn_decode_##name;
 #include "tensor/type.def"
 #undef PN_TYPE
 
-pn_encode_fn pn_encode_f32, pn_encode_f16, pn_encode_bf16;
+pn_encode_fn pn_encode_f32, pn_encode_f16, pn_encode_bf16, pn_encode_f64;
+pn_encode_fn pn_encode_q4_0, pn_encode_q4_1, pn_encode_q5_0, pn_encode_q5_1, pn_encode_q8_0, pn_encode_q8_1;
 /* Types nothing converts to. */
+#define pn_encode_i8  NULL
+#define pn_encode_i16 NULL
 #define pn_encode_i32 NULL
+#define pn_encode_i64 NULL
+
+#define pn_encode_q2_k NULL
+#define pn_encode_q3_k NULL
+#define pn_encode_q4_k NULL
+#define pn_encode_q5_k NULL
+#define pn_encode_q6_k NULL
+#define pn_encode_q8_k NULL
+
+/* Loads and stores without alignment; files and memory are little-endian. */
+static inline uint16_t pn_quant_load16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint32_t pn_quant_load32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline float pn_quant_load_f16(const uint8_t *p)
+{
+    return pn_f16_to_f32(pn_quant_load16(p));
+}
+
+/* Stores `f` in half precision and returns what was stored. */
+static inline float pn_quant_store_f16(uint8_t *p, float f)
+{
+    uint16_t h = pn_f32_to_f16(f);
+    memcpy(p, &h, sizeof h);
+    return pn_f16_to_f32(h);
+}
+
+/* The integer nearest to `f` (ties to even), limited to [lo, hi] with |lo|, |hi| < 2^22; `lo` for NaN. Branch-free:
+ * adding 1.5 * 2^23 leaves no fraction bits. */
+static inline int pn_quant_nearest(float f, float lo, float hi)
+{
+    f = f > lo ? f : lo;
+    f = f < hi ? f : hi;
+    return (int)(f + 0x1.8p23f - 0x1.8p23f);
+}
+
+/* `f` limited to [lo, hi] and cut to an integer; `lo` for NaN. */
+static inline int pn_quant_floor(float f, float lo, float hi)
+{
+    f = f > lo ? f : lo;
+    f = f < hi ? f : hi;
+    return (int)f;
+}
+
+/* The integer nearest to `f`, ties away from zero, limited to [-limit, limit]; -limit for NaN. */
+static inline int pn_quant_round_away(float f, float limit)
+{
+    f = f > -limit ? f : -limit;
+    f = f < limit ? f : limit;
+    int whole = (int)f;
+    float rest = f - (float)whole; /* exact */
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
 
 #endif

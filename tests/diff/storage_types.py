@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Storage types against the gguf package's reference dequantizers, bit for bit, and against ggml's quantizers.
+
+Compiles src/tensor into a shared object of its own, then for every type:
+  decode   random blocks (every byte random, scales also from a list of special values) must give the same bits as
+           gguf.quants.dequantize; NaN equals NaN. Types that package cannot decode are defined here in numpy.
+  encode   the error on normal and on heavy-tailed data must be at most 1% above ggml's own (--ggml libggml-base.so).
+
+Run from the repository root:  python tests/diff/storage_types.py [--gguf DIR] [--ggml FILE] [--golden]
+  --gguf DIR   a checkout's gguf-py, where the installed package is too old to know Q2_0
+  --golden     prints the table of tests/unit/test_type_golden.h instead: CRC-32 of decoded, seeded random blocks
+"""
+import argparse
+import ctypes
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+import zlib
+
+import numpy as np
+
+
+class Info(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("gguf", ctypes.c_int), ("block", ctypes.c_uint32),
+                ("bytes", ctypes.c_uint32), ("planes", ctypes.c_uint32),
+                ("decode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)),
+                ("encode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t))]
+
+
+def build(folder):
+    """The types as a shared object, and one Info for each."""
+    out = os.path.join(folder, "types.so")
+    cc = os.environ.get("CC", "cc").split()
+    subprocess.run([*cc, "-std=c17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-Isrc", "-o", out,
+                    "src/tensor/type.c", *sorted(glob.glob("src/tensor/quant/*.c")), "-lm"], check=True)
+    lib = ctypes.CDLL(out)
+    lib.pn_type_info.restype = ctypes.POINTER(Info)
+    with open("src/tensor/type.def") as table:
+        count = sum(line.startswith("PN_TYPE(") for line in table)
+    return [lib.pn_type_info(i).contents for i in range(count)]
+
+
+def decode(info, blocks):
+    blocks = np.ascontiguousarray(blocks, np.uint8)
+    out = np.empty(blocks.size // info.bytes * info.block, np.float32)
+    info.decode(blocks.ctypes.data, out.ctypes.data, out.size)
+    return out
+
+
+def encode(info, values):
+    values = np.ascontiguousarray(values, np.float32)
+    out = np.empty(values.size // info.block * info.bytes, np.uint8)
+    info.encode(values.ctypes.data, out.ctypes.data, values.size)
+    return out
+
+
+# ---- the reference ----
+
+PLAIN = {"f64": "<f8", "i8": "i1", "i16": "<i2", "i32": "<i4", "i64": "<i8"}
+
+
+def reference(gguf, name, blocks):
+    """float32 values of `blocks` ((count, bytes) of uint8) by the gguf package, or by definition where it has none."""
+    with np.errstate(all="ignore"):
+        if name in PLAIN:
+            return blocks.reshape(-1).view(PLAIN[name]).astype(np.float32)
+        if name == "q8_1":
+            d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+            return (d * blocks[:, 4:].copy().view(np.int8).astype(np.float32)).reshape(-1)
+        if name == "q8_k":
+            d = blocks[:, :4].copy().view(np.float32)
+            return (d * blocks[:, 4:260].copy().view(np.int8).astype(np.float32)).reshape(-1)
+        if name == "q1_0":
+            d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+            bits = np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+            return np.where(bits == 1, d, -d).reshape(-1)
+        if name == "q2_0":
+            d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+            q = (blocks[:, 2:, None] >> np.array([0, 2, 4, 6], np.uint8)) & 3
+            return ((q.reshape(len(blocks), -1).astype(np.float32) - 1) * d).reshape(-1)
+        kind = gguf.constants.GGMLQuantizationType[name.upper()]
+        return gguf.quants.dequantize(blocks, kind).reshape(-1)
+
+
+# Where a block keeps floats that scale it: (offset, bytes of the float).
+SCALES = {"q2_k": [(80, 2), (82, 2)], "q3_k": [(108, 2)], "q6_k": [(208, 2)], "q4_k": [(0, 2), (2, 2)],
+          "q5_k": [(0, 2), (2, 2)], "q4_1": [(0, 2), (2, 2)], "q5_1": [(0, 2), (2, 2)], "q8_k": [(0, 4)],
+          "tq1_0": [(52, 2)], "tq2_0": [(64, 2)], "iq1_m": [], "mxfp4": [], "nvfp4": []}
+HALVES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x0400, 0x3C00, 0xBC00, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01,
+          0x2E66]
+SINGLES = [0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000,
+           0x7FC00000]
+
+
+def special_blocks(info, rng):
+    """Random blocks whose scales run through every pair of special values."""
+    name = info.name.decode()
+    places = [] if info.block == 1 else SCALES.get(name, [(0, 2)])
+    if not places:
+        return np.empty((0, info.bytes), np.uint8)
+    lists = [HALVES if size == 2 else SINGLES for _, size in places]
+    grid = np.stack(np.meshgrid(*lists, indexing="ij"), -1).reshape(-1, len(places))
+    blocks = rng.integers(0, 256, (len(grid), info.bytes), np.uint8)
+    for k, (at, size) in enumerate(places):
+        blocks[:, at:at + size] = grid[:, k].astype("<u2" if size == 2 else "<u4").view(np.uint8).reshape(-1, size)
+    return blocks
+
+
+def all_inputs(info, rng):
+    """Every 8- and 16-bit value for plain types; random, uniform and special blocks for the rest."""
+    if info.block == 1 and info.bytes <= 2:
+        return np.arange(256 ** info.bytes, dtype="u%d" % info.bytes).view(np.uint8).reshape(-1, info.bytes)
+    count = 2000 if info.block > 1 else 200000
+    same = np.repeat(np.arange(256, dtype=np.uint8)[:, None], info.bytes, axis=1)
+    return np.concatenate([rng.integers(0, 256, (count, info.bytes), np.uint8), same, special_blocks(info, rng)])
+
+
+def check_decode(gguf, info, rng):
+    name = info.name.decode()
+    blocks = all_inputs(info, rng)
+    want, got = reference(gguf, name, blocks), decode(info, blocks)
+    same = (want.view(np.uint32) == got.view(np.uint32)) | (np.isnan(want) & np.isnan(got))
+    bad = int((~same).sum())
+    print(f"decode {name:8} {len(blocks):7} blocks  {bad} of {want.size} values differ")
+    if bad:
+        at = int(np.argmin(same))
+        print(f"  first: value {at}: gguf {want[at]!r}, here {got[at]!r}")
+    return bad == 0
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument("--gguf")
+    args.add_argument("--ggml")
+    args.add_argument("--golden", action="store_true")
+    args = args.parse_args()
+    if args.gguf:
+        sys.path.insert(0, args.gguf)
+    import gguf
+    import gguf.quants
+    ok = True
+    with tempfile.TemporaryDirectory() as folder:
+        infos = build(folder)
+        for info in infos:
+            kind = gguf.constants.GGMLQuantizationType(info.gguf)
+            sizes = gguf.constants.GGML_QUANT_SIZES[kind]
+            if kind.name.lower() != info.name.decode() or sizes != (info.block, info.bytes):
+                print(f"table: {info.name.decode()} is {kind.name} {sizes} in gguf")
+                ok = False
+            ok = check_decode(gguf, info, np.random.default_rng(info.gguf)) and ok
+    sys.exit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    main()
