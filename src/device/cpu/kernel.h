@@ -10,7 +10,7 @@
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
-#include "tensor/type.h"
+#include "tensor/graph.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,7 +74,7 @@ struct pn_matmul_kernel {
 /* ---- attention on one page ---- */
 
 /* A page holds up to PN_KV_PAGE tokens of one head: (token, head_dim) in `type` (f16, q8_0 or f32), rows contiguous. */
-#define PN_KV_PAGE 32
+#define PN_KV_PAGE PN_PAGE_TOKENS
 
 struct pn_attn_page_args {
     pn_type type;
@@ -91,19 +91,6 @@ struct pn_attn_page_args {
 };
 
 /* ---- the table ---- */
-
-enum pn_act_fn {
-    PN_ACT_FN_SILU,
-    PN_ACT_FN_GELU,      /* erf form */
-    PN_ACT_FN_GELU_TANH, /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-    PN_ACT_FN_GELU_QUICK,/* x sigmoid(1.702 x) */
-    PN_ACT_FN_RELU,
-    PN_ACT_FN_RELU2,     /* max(x, 0)^2 */
-    PN_ACT_FN_TANH,
-    PN_ACT_FN_SIGMOID,
-    PN_ACT_FN_SOFTPLUS,
-    PN_ACT_FN_COUNT
-};
 
 struct pn_cpu_kernels {
     const char *isa;        /* the best instruction set that contributed */

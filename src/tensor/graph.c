@@ -1,0 +1,66 @@
+/* Building graphs: see graph.h. */
+#include "tensor/graph.h"
+
+#include <stdlib.h>
+
+static const struct {
+    const char *name;
+    enum pn_op_kind kind;
+} ops[PN_OP_COUNT] = {
+#define PN_OP(NAME, name, kind) [PN_OP_##NAME] = {#name, PN_KIND_##kind},
+#include "tensor/op.def"
+#undef PN_OP
+};
+
+const char *pn_op_name(enum pn_op op)
+{
+    return ops[op].name;
+}
+
+enum pn_op_kind pn_op_kind(enum pn_op op)
+{
+    return ops[op].kind;
+}
+
+void pn_graph_init(struct pn_graph *g)
+{
+    *g = (struct pn_graph){0};
+}
+
+void pn_graph_free(struct pn_graph *g)
+{
+    if (!g)
+        return;
+    free(g->data);
+    pn_arena_free(&g->arena);
+    *g = (struct pn_graph){0};
+}
+
+pn_status pn_graph_status(const struct pn_graph *g, struct pn_error *err)
+{
+    if (g->error.status && err)
+        *err = g->error;
+    return g->error.status;
+}
+
+pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format, ...)
+{
+    if (g->error.status == PN_OK) {
+        va_list args;
+        va_start(args, format);
+        pn_vfail(&g->error, status, format, args);
+        va_end(args);
+        if (g->context)
+            pn_fail_prefix(&g->error, "%s", g->context);
+    }
+    return PN_NONE;
+}
+
+pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
+{
+    if (g->error.status)
+        return PN_NONE;
+    if (g->len >= INT32_MAX || !pn_vec_push(g, node))
+        return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for the graph");
+    return (pn_array)(g->len - 1);
+}

@@ -1,0 +1,120 @@
+/* Lazy arrays: a model is written down once as operations on arrays; nothing is computed until a plan of the graph runs.
+ *
+ * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous; the number of rows is the number of tokens
+ * (or of outputs) of the step and known only when it runs. A (tokens, n) array is (tokens, 1, n); heads make it (tokens,
+ * heads, head_dim). Activations are float32.
+ *
+ * Errors are sticky: an operation on wrong shapes records its sentence in the graph and returns PN_NONE; operations on
+ * PN_NONE return PN_NONE. Whoever builds checks pn_graph_status once at the end. */
+#ifndef PN_TENSOR_GRAPH_H
+#define PN_TENSOR_GRAPH_H
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "tensor/batch.h"
+#include "tensor/type.h"
+
+typedef int32_t pn_array;
+#define PN_NONE ((pn_array)-1)
+
+enum pn_op {
+#define PN_OP(NAME, name, kind) PN_OP_##NAME,
+#include "tensor/op.def"
+#undef PN_OP
+    PN_OP_COUNT
+};
+
+enum pn_op_kind { PN_KIND_LEAF, PN_KIND_VIEW, PN_KIND_ROW, PN_KIND_WIDE };
+
+enum pn_rows { PN_ROWS_NONE, PN_ROWS_TOKENS, PN_ROWS_OUTPUTS }; /* NONE: a weight */
+
+enum pn_act_fn {
+    PN_ACT_FN_SILU,
+    PN_ACT_FN_GELU,       /* erf form */
+    PN_ACT_FN_GELU_TANH,  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    PN_ACT_FN_GELU_QUICK, /* x sigmoid(1.702 x) */
+    PN_ACT_FN_RELU,
+    PN_ACT_FN_RELU2, /* max(x, 0)^2 */
+    PN_ACT_FN_TANH,
+    PN_ACT_FN_SIGMOID,
+    PN_ACT_FN_SOFTPLUS,
+    PN_ACT_FN_COUNT
+};
+
+/* A matrix (or vector, or stack of matrices) in its storage type, where it lies in the file. */
+struct pn_weight {
+    const char *name;
+    pn_type type;
+    int64_t n_mat, n_rows, n_cols; /* (n_mat, n_rows, n_cols), n_cols contiguous */
+    const void *data;
+};
+
+enum pn_rope_kind {
+    PN_ROPE_PAIRS, /* rotates (x[2i], x[2i+1]): the original form (Su et al., RoFormer, 2021) */
+    PN_ROPE_HALVES /* rotates (x[i], x[i + n_rot/2]): GPT-NeoX's form */
+};
+
+struct pn_attention_params {
+    int cache;        /* index of the layer's cache */
+    int n_head_kv, dim_k, dim_v;
+    float scale;      /* of q.k, before the soft cap */
+    float softcap;    /* c > 0: scores become c tanh(s / c) */
+    int window;       /* w > 0: a token at p sees positions > p - w */
+    bool causal;
+};
+
+struct pn_node {
+    enum pn_op op;
+    enum pn_rows rows;
+    int32_t n1, n2;
+    int n_src;
+    pn_array src[4];  /* PN_NONE where an optional operand is absent */
+    union {
+        const struct pn_weight *weight;
+        struct {
+            float eps;
+        } norm;
+        struct {
+            float factor, offset;
+        } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor) */
+        enum pn_act_fn fn;
+        struct {
+            const float *inv_freq; /* (n_rot / 2), radians a position */
+            float magnitude;       /* of cos and sin */
+            int n_rot;
+            enum pn_rope_kind kind;
+        } rope;
+        struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims */
+        struct {
+            int32_t offset;
+            int64_t stride0, stride1; /* floats; 0: of the operand */
+        } view;
+    };
+};
+
+struct pn_graph {
+    struct pn_arena arena;
+    struct pn_node *data;
+    size_t len, cap;
+    struct pn_error error; /* the first one */
+    const char *context;   /* put before error sentences: the layer that is being built */
+};
+
+void pn_graph_init(struct pn_graph *g);
+void pn_graph_free(struct pn_graph *g);
+pn_status pn_graph_status(const struct pn_graph *g, struct pn_error *err);
+/* Records the first failure; returns PN_NONE. */
+pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Appends a node (for op/). */
+pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
+
+static inline const struct pn_node *pn_node(const struct pn_graph *g, pn_array a)
+{
+    return &g->data[a];
+}
+
+const char *pn_op_name(enum pn_op op);
+enum pn_op_kind pn_op_kind(enum pn_op op);
+
+#endif

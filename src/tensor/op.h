@@ -1,0 +1,92 @@
+/* The operations: how to write them down (shape rules), and their plain references.
+ *
+ * The references are the definition of each operation: scalar, float32 arrays, double accumulators. The `ref` device is
+ * nothing but these in a loop; other devices use them where they have nothing faster. */
+#ifndef PN_TENSOR_OP_H
+#define PN_TENSOR_OP_H
+
+#include "tensor/graph.h"
+
+/* ---- writing operations down ---- */
+
+/* A weight lives as long as the graph; `weight` is borrowed. */
+pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
+
+/* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
+pn_array pn_embed(struct pn_graph *g, pn_array table);
+/* (tokens, ...) -> (outputs, ...): the rows whose results are wanted. */
+pn_array pn_output_rows(struct pn_graph *g, pn_array x);
+
+/* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
+pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
+
+/* Element-wise; b may be of x's shape, or a weight vector of n2 values (repeated over rows and n1), or one of n1 * n2. */
+pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
+pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
+pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset); /* x * factor + offset */
+pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap);                /* cap * tanh(x / cap) */
+pn_array pn_act(struct pn_graph *g, pn_array x, enum pn_act_fn fn);
+
+/* Over n2: x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich, 2019). weight (n2) or (n1 * n2) may be PN_NONE. */
+pn_array pn_rms_norm(struct pn_graph *g, pn_array x, pn_array weight, float eps);
+/* Over n2: (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016). */
+pn_array pn_layer_norm(struct pn_graph *g, pn_array x, pn_array weight, pn_array bias, float eps);
+
+/* The same values as (rows, n1, n2); n1 * n2 must be x's. */
+pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
+/* Of each (n2)-row of x the `n2` values from `offset`: (rows, n1, n2). No copy. */
+pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
+
+/* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines.
+ * inv_freq (n_rot / 2) is copied. One table serves all layers that rotate alike. */
+pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, float magnitude);
+/* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
+pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind);
+
+/* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has no
+ * values: it orders the attention that reads them. */
+pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
+/* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
+ * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
+pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *params);
+
+/* ---- running them plainly ---- */
+
+/* Where an array's values are while a plan runs. */
+struct pn_view {
+    float *data;
+    int64_t stride0, stride1; /* floats between rows, between heads */
+};
+
+struct pn_op_args {
+    const struct pn_graph *graph;
+    const struct pn_node *node;
+    struct pn_view out;
+    struct pn_view src[4];   /* of operands that are no weights */
+    int64_t row0, row1;      /* the rows to compute */
+    const struct pn_batch *batch;
+};
+
+typedef pn_status pn_op_fn(const struct pn_op_args *args, struct pn_error *err);
+
+/* The plain reference of an operation; NULL for leaves and views. */
+pn_op_fn *pn_op_reference(enum pn_op op);
+
+/* Weight operand i of a node, NULL if it is absent. */
+static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, int i)
+{
+    if (i >= a->node->n_src || a->node->src[i] == PN_NONE)
+        return NULL;
+    return pn_node(a->graph, a->node->src[i])->weight;
+}
+
+/* act(x), as defined at enum pn_act_fn. */
+float pn_act_reference(enum pn_act_fn fn, float x);
+
+/* Bytes of one key or value row of `dim` values in a cache. */
+static inline size_t pn_cache_row_bytes(pn_type type, int dim)
+{
+    return pn_type_row_bytes(type, (size_t)dim);
+}
+
+#endif
