@@ -1,44 +1,251 @@
 # pantry. `make help` lists the targets.
-BUILD ?= build
-CC ?= cc
-MODE ?= release
+#
+# Everything is built under $(BUILD); MODE=asan and the other modes build in a folder of their own below it, so modes never
+# mix. A change of compiler or flags rebuilds. Works with GNU make 3.81 (macOS) and newer.
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS := $(shell pkg-config --libs $(PKGS))
+BUILD ?= build
+MODE ?= release
+PREFIX ?= /usr/local
+DESTDIR ?=
+MODEL ?= smollm2:135m
+FUZZ_SECONDS ?= 60
+ifeq ($(origin CC),default)
+CC := cc
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+
+B := $(BUILD)$(if $(filter-out release,$(MODE)),/$(MODE))
+
+# ---- the machine that the compiler builds for ----
+
+TARGET := $(shell $(CC) -dumpmachine)
+ARCH := $(if $(filter aarch64% arm64%,$(TARGET)),arm64,$(if $(filter x86_64% amd64%,$(TARGET)),x86_64,other))
+OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,linux)
+
+# ---- libraries ----
+
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive
+# Homebrew keeps the libraries that macOS has an old version of out of the default path.
+ifeq ($(OS),macos)
+BREW := $(shell brew --prefix 2>/dev/null)
+KEG_PATH := $(BREW)/opt/libarchive/lib/pkgconfig:$(BREW)/opt/libedit/lib/pkgconfig:$(BREW)/opt/openssl@3/lib/pkgconfig
+PKG_CONFIG ?= PKG_CONFIG_PATH=$(KEG_PATH):$(PKG_CONFIG_PATH) pkg-config
+EXTRA_CFLAGS := -I$(BREW)/include
+EXTRA_LIBS := -L$(BREW)/lib
+else
+PKG_CONFIG ?= pkg-config
+endif
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null) $(EXTRA_CFLAGS)
+PKG_LIBS := $(EXTRA_LIBS) $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+DL_LIB := $(if $(filter linux,$(OS)),-ldl)
+LIBS := $(PKG_LIBS) -lm -pthread $(DL_LIB)
+
+# ---- flags ----
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wmissing-prototypes -Wstrict-prototypes
-OPT := -O2 -g
-CFLAGS_ALL = -std=c17 $(WARN) $(OPT) -fPIC -fvisibility=hidden -pthread -MMD -MP -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
-LIBS := $(PKG_LIBS) -lm -pthread
+SANITIZE := -fno-omit-frame-pointer -fno-sanitize-recover=all -g
+FLAGS_release := -O2 -g
+FLAGS_debug := -O0 -g
+FLAGS_asan := -O1 -fsanitize=address,undefined $(SANITIZE)
+FLAGS_tsan := -O1 -fsanitize=thread $(SANITIZE)
+FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined $(SANITIZE)
+ifeq ($(FLAGS_$(MODE)),)
+$(error MODE=$(MODE) is not one of release, debug, asan, tsan, fuzz)
+endif
+CFLAGS_ALL = -std=c17 $(WARN) $(FLAGS_$(MODE)) -fPIC -fvisibility=hidden -pthread -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
+DEPS = -MMD -MP
 
-SRC := $(filter-out src/cli/%,$(sort $(shell find src -name '*.c')))
-OBJ := $(SRC:%.c=$(BUILD)/%.o)
-CLI_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard src/cli/*.c)))
-TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
+# An instruction set is a folder. Its flags.mk says for which architecture it is (ISA_ARCH_<folder>) and with which flags its
+# files are compiled (ISA_FLAGS_<folder>); a folder without one is plain C for every architecture.
+-include $(wildcard src/device/cpu/isa/*/flags.mk)
+ISAS := $(notdir $(patsubst %/,%,$(wildcard src/device/cpu/isa/*/)))
+ISAS_ELSEWHERE := $(foreach i,$(ISAS),$(if $(ISA_ARCH_$(i)),$(if $(filter $(ARCH),$(ISA_ARCH_$(i))),,$(i))))
 
-all: $(BUILD)/libpantry.a $(if $(CLI_OBJ),$(BUILD)/pantry)
+# ---- files ----
 
-$(BUILD)/%.o: %.c
+rwildcard = $(foreach f,$(wildcard $(1)/*),$(call rwildcard,$(f),$(2)) $(filter $(subst *,%,$(2)),$(f)))
+SRC_ALL := $(sort $(call rwildcard,src,*.c))
+SRC_HERE := $(filter-out $(foreach i,$(ISAS_ELSEWHERE),src/device/cpu/isa/$(i)/%),$(SRC_ALL))
+LIB_SRC := $(filter-out src/cli/%,$(SRC_HERE))
+CLI_SRC := $(filter src/cli/%,$(SRC_HERE))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
+TEST_SUPPORT := $(patsubst %.c,$(B)/%.o,$(sort $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
+HAS_MAIN := $(filter src/cli/main.c,$(CLI_SRC))
+
+VERSION := $(shell sed -n 's/^.define PANTRY_VERSION "\(.*\)"/\1/p' include/pantry.h)
+ABI := $(firstword $(subst ., ,$(VERSION)))
+ifeq ($(OS),macos)
+SO := libpantry.dylib
+SO_ABI := libpantry.$(ABI).dylib
+SO_FLAGS = -dynamiclib -install_name $(PREFIX)/lib/$(SO_ABI) -Wl,-exported_symbols_list,$(B)/exports
+else
+SO := libpantry.so
+SO_ABI := libpantry.so.$(ABI)
+NO_UNDEFINED := -Wl,--no-undefined # but a sanitizer's own functions come from the program
+SO_FLAGS = -shared -Wl,-soname,$(SO_ABI) -Wl,--version-script=$(B)/exports $(if $(filter release,$(MODE)),$(NO_UNDEFINED))
+endif
+
+# ---- targets ----
+
+all: $(B)/libpantry.a $(B)/$(SO) $(if $(HAS_MAIN),$(B)/pantry) ## build the library, static and shared, and the program
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' Makefile | awk -F'\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+run: ## set up, build, and chat with the default model (MODEL=... takes another)
+	@tools/setup build model
+	@$(MAKE) --no-print-directory all
+	@$(B)/pantry run $(MODEL)
+
+test: ## set up, build, and run the unit tests
+	@tools/setup build
+	@$(MAKE) --no-print-directory unit
+
+unit: $(TESTS) $(if $(HAS_MAIN),$(B)/pantry)
+	@tools/run-tests $(B) $(TESTS)
+
+check: ## check format, include rules, sizes, exports, and builds for other compilers and systems
+	@tools/setup build check
+	@tools/check
+
+asan: ## build with the address and undefined-behaviour sanitizers and run the unit tests
+	@tools/setup build
+	@$(MAKE) --no-print-directory MODE=asan unit
+
+tsan: ## build with the thread sanitizer and run the unit tests
+	@tools/setup build
+	@$(MAKE) --no-print-directory MODE=tsan unit
+
+fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
+	@tools/setup build fuzz
+	@$(MAKE) --no-print-directory MODE=fuzz CC=$$(tools/find-fuzz-clang) fuzzers
+	@tools/run-fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+fuzzers: $(FUZZERS)
+
+diff: ## compare with the reference implementations in Python (tests/diff)
+	@tools/setup build python
+	@$(MAKE) --no-print-directory all
+	@tools/run-diff $(BUILD)
+
+bench: ## measure prefill and decode speed of MODEL on this machine
+	@tools/setup build model
+	@$(MAKE) --no-print-directory all
+	@$(B)/pantry bench $(MODEL)
+
+examples: $(EXAMPLES) ## build the programs in docs/examples
+
+install: all ## install the program, the library and its header under PREFIX
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	$(if $(HAS_MAIN),install -m 755 $(B)/pantry $(DESTDIR)$(PREFIX)/bin/pantry)
+	install -m 644 $(B)/libpantry.a $(DESTDIR)$(PREFIX)/lib/libpantry.a
+	install -m 755 $(B)/$(SO) $(DESTDIR)$(PREFIX)/lib/$(SO_ABI)
+	ln -sf $(SO_ABI) $(DESTDIR)$(PREFIX)/lib/$(SO)
+	install -m 644 include/pantry.h $(DESTDIR)$(PREFIX)/include/pantry.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' tools/pantry.pc.in \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pantry.pc
+	$(if $(wildcard docs/pantry.1),mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1)
+	$(if $(wildcard docs/pantry.1),install -m 644 docs/pantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/pantry.1)
+
+format: ## lay out all C files as .clang-format says
+	@tools/format -i
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+# Without its libraries nothing can be compiled; say so once and in words.
+ifeq ($(shell $(PKG_CONFIG) --exists $(PKGS) 2>/dev/null && echo yes),)
+$(B)/flags: missing-libraries
+endif
+missing-libraries:
+	@echo "pantry needs the libraries $(PKGS); 'tools/setup build' installs them" >&2; exit 1
+
+# ---- rules ----
+
+# One short line a step; V=1 shows the commands.
+ifeq ($(V),1)
+Q :=
+say =
+else
+Q := @
+say = @echo '$(1) $(2)'
+endif
+
+# Rewritten only when something that decides about the objects changes; all objects depend on it.
+FLAGS_NOW := $(CC) $(TARGET) $(CFLAGS_ALL) $(foreach i,$(ISAS),$(i): $(ISA_FLAGS_$(i)))
+$(B)/flags: FORCE
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c $< -o $@
+	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
 
-# Reference results are the same to the bit on every machine: no fused multiply-add.
-$(BUILD)/src/tensor/%.o: OPT += -O3 -ffp-contract=off
+# Floating point in tensor/ is the reference: no contraction, so that every machine computes the same bits.
+$(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-contract=off
+ifneq ($(filter release,$(MODE)),)
+$(B)/src/device/%.o: CFLAGS_HERE := -O3
+endif
+define isa_flags
+$(B)/src/device/cpu/isa/$(1)/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) $(ISA_FLAGS_$(1))
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_flags,$(i))))
 
-$(BUILD)/libpantry.a: $(OBJ)
+$(B)/src/%.o: src/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_HERE) $(DEPS) -c $< -o $@
+
+$(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+
+# The list of members makes the archive anew when a source file is deleted.
+$(B)/members: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(LIB_OBJ) > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
+
+$(B)/libpantry.a: $(LIB_OBJ) $(B)/members
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $(LIB_OBJ)
 
-$(BUILD)/pantry: $(CLI_OBJ) $(BUILD)/libpantry.a
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -o $@
-
-$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpantry.a
+$(B)/exports: Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests $(LDFLAGS) $< $(BUILD)/libpantry.a $(LIBS) -lcmocka -o $@
+	@printf '%s\n' $(if $(filter macos,$(OS)),'_pantry_*','{ global: pantry_*; local: *; };') > $@
 
-test: $(TESTS)
-	@for t in $(TESTS); do $$t || exit 1; done
+$(B)/$(SO): $(LIB_OBJ) $(B)/members $(B)/exports
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(SO_FLAGS) $(LIB_OBJ) $(LIBS) -o $@
+	@ln -sf $(SO) $(B)/$(SO_ABI)
 
--include $(OBJ:.o=.d) $(CLI_OBJ:.o=.d)
-.PHONY: all test
+$(B)/pantry: $(CLI_OBJ) $(B)/libpantry.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -o $@
+
+$(B)/tests/%: $(B)/tests/unit/%.o $(TEST_SUPPORT) $(B)/libpantry.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
+
+$(B)/fuzz/%: tests/fuzz/%.c $(B)/libpantry.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(B)/libpantry.a $(LIBS) -o $@
+
+$(B)/examples/%: docs/examples/%.c $(B)/libpantry.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) $< $(B)/libpantry.a $(LIBS) -o $@
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(TEST_SUPPORT:.o=.d)
+-include $(FUZZERS:=.d) $(EXAMPLES:=.d)
+
+FORCE:
+.SUFFIXES:
+.PHONY: all help run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
+.SECONDARY:

@@ -1,0 +1,2 @@
+ISA_ARCH_neon := arm64
+ISA_FLAGS_neon :=
