@@ -12,11 +12,23 @@
 
 pn_encode_fn pn_encode_f32, pn_encode_f16, pn_encode_bf16, pn_encode_f64;
 pn_encode_fn pn_encode_q4_0, pn_encode_q4_1, pn_encode_q5_0, pn_encode_q5_1, pn_encode_q8_0, pn_encode_q8_1;
+pn_encode_fn pn_encode_tq1_0, pn_encode_tq2_0, pn_encode_q1_0, pn_encode_q2_0;
 /* Types nothing converts to. */
-#define pn_encode_i8  NULL
-#define pn_encode_i16 NULL
-#define pn_encode_i32 NULL
-#define pn_encode_i64 NULL
+#define pn_encode_iq2_xxs NULL
+#define pn_encode_iq2_xs  NULL
+#define pn_encode_iq2_s   NULL
+#define pn_encode_iq3_xxs NULL
+#define pn_encode_iq3_s   NULL
+#define pn_encode_iq1_s   NULL
+#define pn_encode_iq1_m   NULL
+#define pn_encode_iq4_nl  NULL
+#define pn_encode_iq4_xs  NULL
+#define pn_encode_mxfp4   NULL
+#define pn_encode_nvfp4   NULL
+#define pn_encode_i8      NULL
+#define pn_encode_i16     NULL
+#define pn_encode_i32     NULL
+#define pn_encode_i64     NULL
 
 #define pn_encode_q2_k NULL
 #define pn_encode_q3_k NULL
