@@ -9,7 +9,7 @@
 
 /* Keys and values of one attention layer, in pages shared by all sequences. */
 struct pn_cache {
-    pn_type type;          /* F16, Q8_0 or F32 */
+    pn_type type; /* F16, Q8_0 or F32 */
     int n_head, dim_k, dim_v;
     size_t k_page, v_page; /* bytes of a page: n_head * PN_PAGE_TOKENS rows */
     unsigned char *k, *v;  /* page p starts at k + p * k_page */
@@ -18,15 +18,15 @@ struct pn_cache {
 /* A run of new tokens of one sequence. Its i-th token stands at position past + i, and its key/value rows in page
  * pages[(past + i) / PN_PAGE_TOKENS]. */
 struct pn_batch_seq {
-    int32_t start, n;      /* tokens start .. start + n - 1 of the batch */
+    int32_t start, n; /* tokens start .. start + n - 1 of the batch */
     int32_t past;
     const int32_t *pages;
 };
 
 struct pn_batch {
     int32_t n_tokens;
-    const int32_t *ids;    /* (n_tokens) */
-    const int32_t *pos;    /* (n_tokens) */
+    const int32_t *ids; /* (n_tokens) */
+    const int32_t *pos; /* (n_tokens) */
     int32_t n_seqs;
     const struct pn_batch_seq *seqs;
     int32_t n_outputs;

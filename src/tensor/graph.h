@@ -1,8 +1,9 @@
-/* Lazy arrays: a model is written down once as operations on arrays; nothing is computed until a plan of the graph runs.
+/* Lazy arrays: a model is written down once as operations on arrays; nothing is computed until a plan of the graph
+ * runs.
  *
- * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous; the number of rows is the number of tokens
- * (or of outputs) of the step and known only when it runs. A (tokens, n) array is (tokens, 1, n); heads make it (tokens,
- * heads, head_dim). Activations are float32.
+ * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous; the number of rows is the number of
+ * tokens (or of outputs) of the step and known only when it runs. A (tokens, n) array is (tokens, 1, n); heads make it
+ * (tokens, heads, head_dim). Activations are float32.
  *
  * Errors are sticky: an operation on wrong shapes records its sentence in the graph and returns PN_NONE; operations on
  * PN_NONE return PN_NONE. Whoever builds checks pn_graph_status once at the end. */
@@ -55,11 +56,11 @@ enum pn_rope_kind {
 };
 
 struct pn_attention_params {
-    int cache;        /* index of the layer's cache */
+    int cache; /* index of the layer's cache */
     int n_head_kv, dim_k, dim_v;
-    float scale;      /* of q.k, before the soft cap */
-    float softcap;    /* c > 0: scores become c tanh(s / c) */
-    int window;       /* w > 0: a token at p sees positions > p - w */
+    float scale;   /* of q.k, before the soft cap */
+    float softcap; /* c > 0: scores become c tanh(s / c) */
+    int window;    /* w > 0: a token at p sees positions > p - w */
     bool causal;
 };
 
@@ -68,7 +69,7 @@ struct pn_node {
     enum pn_rows rows;
     int32_t n1, n2;
     int n_src;
-    pn_array src[4];  /* PN_NONE where an optional operand is absent */
+    pn_array src[4]; /* PN_NONE where an optional operand is absent */
     union {
         const struct pn_weight *weight;
         struct {

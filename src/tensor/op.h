@@ -20,7 +20,8 @@ pn_array pn_output_rows(struct pn_graph *g, pn_array x);
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
 
-/* Element-wise; b may be of x's shape, or a weight vector of n2 values (repeated over rows and n1), or one of n1 * n2. */
+/* Element-wise; b may be of x's shape, or a weight vector of n2 values (repeated over rows and n1), or one of n1 * n2.
+ */
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset); /* x * factor + offset */
@@ -43,8 +44,8 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, flo
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
 pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind);
 
-/* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has no
- * values: it orders the attention that reads them. */
+/* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has
+ * no values: it orders the attention that reads them. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
 /* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
  * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
@@ -62,8 +63,8 @@ struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
     struct pn_view out;
-    struct pn_view src[4];   /* of operands that are no weights */
-    int64_t row0, row1;      /* the rows to compute */
+    struct pn_view src[4]; /* of operands that are no weights */
+    int64_t row0, row1;    /* the rows to compute */
     const struct pn_batch *batch;
 };
 

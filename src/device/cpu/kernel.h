@@ -1,12 +1,12 @@
 /* The inner loops of the CPU device: what an instruction set may offer, and the one table the executor calls through.
  *
  * isa/generic has every entry in plain C. A better instruction set overrides some of them at run time
- * (pn_cpu_kernels_select), so deleting one of its files loses speed and nothing else. Nothing in isa/ knows threads, plans
- * or models: a kernel works on the slice it is handed.
+ * (pn_cpu_kernels_select), so deleting one of its files loses speed and nothing else. Nothing in isa/ knows threads,
+ * plans or models: a kernel works on the slice it is handed.
  *
- * Activations meet quantized weights as `q8`: signed bytes with a float scale for each 32 values. They are quantized once a
- * step and shared by all products that read them. Weights of float types, and types without a kernel of their own, are
- * multiplied with the float32 activations. */
+ * Activations meet quantized weights as `q8`: signed bytes with a float scale for each 32 values. They are quantized
+ * once a step and shared by all products that read them. Weights of float types, and types without a kernel of their
+ * own, are multiplied with the float32 activations. */
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
@@ -44,8 +44,8 @@ static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
 enum pn_act_format { PN_ACT_F32, PN_ACT_Q8 };
 
 /* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens).
- * Each weight row lies contiguously, `w_stride` bytes apart, in its storage type; `x` are rows of the kernel's activation
- * format. */
+ * Each weight row lies contiguously, `w_stride` bytes apart, in its storage type; `x` are rows of the kernel's
+ * activation format. */
 struct pn_matmul_args {
     pn_type type;
     const void *w;
@@ -53,13 +53,13 @@ struct pn_matmul_args {
     int64_t n_rows;
     int64_t k;
     const void *x;
-    size_t x_stride;        /* bytes between activation rows */
+    size_t x_stride; /* bytes between activation rows */
     int64_t n_cols;
     const int32_t *x_index; /* column c reads activation row x_index[c]; NULL: row c */
     const int32_t *y_index; /* column c writes output row y_index[c]; NULL: row c */
     float *y;
-    size_t y_stride;        /* floats between output rows; row r of the slice goes to y[... + r] */
-    void *scratch;          /* PN_CPU_SCRATCH bytes of this thread, 64-byte aligned: panels */
+    size_t y_stride; /* floats between output rows; row r of the slice goes to y[... + r] */
+    void *scratch;   /* PN_CPU_SCRATCH bytes of this thread, 64-byte aligned: panels */
 };
 #define PN_CPU_SCRATCH ((size_t)1 << 18)
 
@@ -79,28 +79,29 @@ struct pn_matmul_kernel {
 struct pn_attn_page_args {
     pn_type type;
     const void *page;
-    int n_tokens;           /* valid tokens in the page, 1..PN_KV_PAGE */
+    int n_tokens; /* valid tokens in the page, 1..PN_KV_PAGE */
     int head_dim;
-    int n_query;            /* rows of q (scores) or of p and acc (values): the heads of a group x some tokens */
-    const float *q;         /* scores: (n_query, head_dim), rows q_stride floats apart, already scaled */
+    int n_query;    /* rows of q (scores) or of p and acc (values): the heads of a group x some tokens */
+    const float *q; /* scores: (n_query, head_dim), rows q_stride floats apart, already scaled */
     size_t q_stride;
-    float *p;               /* (n_query, PN_KV_PAGE): scores writes q.k, values reads probabilities */
-    float *acc;             /* values: (n_query, head_dim) += p . v, rows acc_stride floats apart */
+    float *p;   /* (n_query, PN_KV_PAGE): scores writes q.k, values reads probabilities */
+    float *acc; /* values: (n_query, head_dim) += p . v, rows acc_stride floats apart */
     size_t acc_stride;
-    float *scratch;         /* PN_CPU_SCRATCH bytes of this thread: a page decoded to float32 */
+    float *scratch; /* PN_CPU_SCRATCH bytes of this thread: a page decoded to float32 */
 };
 
 /* ---- the table ---- */
 
 struct pn_cpu_kernels {
-    const char *isa;        /* the best instruction set that contributed */
+    const char *isa; /* the best instruction set that contributed */
     struct pn_matmul_kernel matmul[PN_TYPE_COUNT];
 
     /* Quantizes k floats to a q8 row (layout above); round to nearest, d = max|x| / 127. */
     void (*quantize)(const float *x, void *row, int64_t k);
     float (*sum_squares)(const float *x, int64_t n);
     float (*max)(const float *x, int64_t n);
-    /* x[i] = exp(x[i] - shift), returns the sum. Within 2 ulp of expf for arguments in [-87, 0]; smaller ones give 0. */
+    /* x[i] = exp(x[i] - shift), returns the sum. Within 2 ulp of expf for arguments in [-87, 0]; smaller ones give 0.
+     */
     float (*exp_shift)(float *x, float shift, int64_t n);
     /* y[i] = x[i] * w[i] * scale (a norm's last step); w may be NULL. */
     void (*scale_mul)(const float *x, const float *w, float scale, float *y, int64_t n);
@@ -116,8 +117,8 @@ struct pn_cpu_kernels {
 /* What an instruction set contributes; NULL entries leave what is there. */
 struct pn_cpu_isa {
     const char *name;
-    bool (*supported)(void);                 /* asks the processor (and the system: AVX-512 and AMX state) at run time */
-    const struct pn_matmul_kernel *const *matmul; /* NULL-terminated */
+    bool (*supported)(void); /* asks the processor (and the system: AVX-512 and AMX state) at run time */
+    const struct pn_matmul_kernel *const *matmul;    /* NULL-terminated */
     void (*install)(struct pn_cpu_kernels *kernels); /* all else */
 };
 
@@ -125,8 +126,8 @@ struct pn_cpu_isa {
 extern const struct pn_cpu_isa *const pn_cpu_isas[];
 extern const int pn_cpu_n_isas;
 
-/* Fills the table with the best that this processor supports, up to and including the instruction set `highest` (NULL: no
- * limit; tests pass each name). False when `highest` is unknown or not supported here. */
+/* Fills the table with the best that this processor supports, up to and including the instruction set `highest` (NULL:
+ * no limit; tests pass each name). False when `highest` is unknown or not supported here. */
 bool pn_cpu_kernels_select(struct pn_cpu_kernels *kernels, const char *highest);
 
 #endif

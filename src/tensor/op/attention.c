@@ -1,0 +1,138 @@
+/* Attention over a paged cache: Vaswani et al., 2017, with grouped heads (Ainslie et al., GQA, 2023). */
+#include "tensor/op/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *p)
+{
+    if (!pn_op_want_rows(g, k, "the keys") || !pn_op_want_rows(g, v, "the values"))
+        return PN_NONE;
+    const struct pn_node *nk = pn_node(g, k), *nv = pn_node(g, v);
+    if (nk->n1 != p->n_head_kv || nv->n1 != p->n_head_kv || nk->n2 != p->dim_k || nv->n2 != p->dim_v)
+        return pn_graph_fail(g, PN_FORMAT, "keys of %d x %d and values of %d x %d do not fit %d heads of %d and %d",
+                             nk->n1, nk->n2, nv->n1, nv->n2, p->n_head_kv, p->dim_k, p->dim_v);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_CACHE_WRITE,
+                                            .rows = PN_ROWS_TOKENS,
+                                            .n1 = 1,
+                                            .n2 = 0,
+                                            .n_src = 2,
+                                            .src = {k, v, PN_NONE, PN_NONE},
+                                            .attn = *p});
+}
+
+pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *p)
+{
+    if (written == PN_NONE || !pn_op_want_rows(g, q, "the queries"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, q);
+    if (p->n_head_kv < 1 || n->n1 % p->n_head_kv || n->n2 != p->dim_k)
+        return pn_graph_fail(g, PN_FORMAT, "queries of %d x %d do not fit %d key heads of %d", n->n1, n->n2,
+                             p->n_head_kv, p->dim_k);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ATTENTION,
+                                            .rows = PN_ROWS_TOKENS,
+                                            .n1 = n->n1,
+                                            .n2 = p->dim_v,
+                                            .n_src = 2,
+                                            .src = {q, written, PN_NONE, PN_NONE},
+                                            .attn = *p});
+}
+
+static const struct pn_batch_seq *sequence_of(const struct pn_batch *b, int64_t row)
+{
+    for (int i = 0; i < b->n_seqs; i++)
+        if (row >= b->seqs[i].start && row < b->seqs[i].start + b->seqs[i].n)
+            return &b->seqs[i];
+    return NULL;
+}
+
+/* Address of the key (or value) row of a position. */
+static unsigned char *cache_row(unsigned char *base, size_t page_bytes, size_t row_bytes,
+                                const struct pn_batch_seq *seq, int head, int64_t position)
+{
+    size_t page = (size_t)seq->pages[position / PN_PAGE_TOKENS];
+    return base + page * page_bytes + ((size_t)head * PN_PAGE_TOKENS + (size_t)(position % PN_PAGE_TOKENS)) * row_bytes;
+}
+
+pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_attention_params *p = &a->node->attn;
+    const struct pn_cache *c = &a->batch->caches[p->cache];
+    size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
+    pn_encode_fn *encode = pn_type_info(c->type)->encode;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        const struct pn_batch_seq *seq = sequence_of(a->batch, r);
+        if (!seq)
+            return pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
+        int64_t position = seq->past + (r - seq->start);
+        for (int h = 0; h < p->n_head_kv; h++) {
+            encode(pn_view_at(a->src[0], r, h), cache_row(c->k, c->k_page, k_row, seq, h, position), (size_t)p->dim_k);
+            encode(pn_view_at(a->src[1], r, h), cache_row(c->v, c->v_page, v_row, seq, h, position), (size_t)p->dim_v);
+        }
+    }
+    return PN_OK;
+}
+
+/* One query head of one token, over positions first .. last. `scores` has room for all of them, `row` for one key. */
+static void attend(const struct pn_attention_params *p, const struct pn_cache *c, const struct pn_batch_seq *seq,
+                   int head_kv, const float *q, int64_t first, int64_t last, double *scores, float *row, float *out)
+{
+    size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
+    double highest = -INFINITY, sum = 0;
+    for (int64_t t = first; t <= last; t++) {
+        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, k_row, seq, head_kv, t), row, (size_t)p->dim_k);
+        double s = 0;
+        for (int i = 0; i < p->dim_k; i++)
+            s += (double)q[i] * (double)row[i];
+        s *= (double)p->scale;
+        if (p->softcap > 0)
+            s = (double)p->softcap * tanh(s / (double)p->softcap);
+        scores[t - first] = s;
+        highest = s > highest ? s : highest;
+    }
+    for (int i = 0; i < p->dim_v; i++)
+        out[i] = 0;
+    for (int64_t t = first; t <= last; t++)
+        sum += scores[t - first] = exp(scores[t - first] - highest);
+    for (int64_t t = first; t <= last; t++) {
+        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, v_row, seq, head_kv, t), row, (size_t)p->dim_v);
+        for (int i = 0; i < p->dim_v; i++)
+            out[i] += (float)(scores[t - first] / sum) * row[i];
+    }
+}
+
+pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_attention_params *p = &a->node->attn;
+    const struct pn_cache *c = &a->batch->caches[p->cache];
+    int group = a->node->n1 / p->n_head_kv;
+    int64_t longest = 0;
+    for (int i = 0; i < a->batch->n_seqs; i++) {
+        int64_t end = (int64_t)a->batch->seqs[i].past + a->batch->seqs[i].n;
+        longest = end > longest ? end : longest;
+    }
+    pn_status status = PN_OK;
+    double *scores = malloc((size_t)longest * sizeof *scores);
+    float *row = malloc((size_t)(p->dim_k > p->dim_v ? p->dim_k : p->dim_v) * sizeof *row);
+    if (!scores || !row) {
+        status = pn_no_memory(err, "attention scores");
+        goto done;
+    }
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        const struct pn_batch_seq *seq = sequence_of(a->batch, r);
+        if (!seq) {
+            status = pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
+            goto done;
+        }
+        int64_t position = seq->past + (r - seq->start);
+        int64_t first = p->window > 0 && position >= p->window ? position - p->window + 1 : 0;
+        int64_t last = p->causal ? position : seq->past + seq->n - 1;
+        for (int h = 0; h < a->node->n1; h++)
+            attend(p, c, seq, h / group, pn_view_at(a->src[0], r, h), first, last, scores, row,
+                   pn_view_at(a->out, r, h));
+    }
+done:
+    free(scores);
+    free(row);
+    return status;
+}

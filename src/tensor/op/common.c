@@ -1,0 +1,89 @@
+/* Leaves, views and what all operations share. */
+#include "tensor/op/reference.h"
+
+#include <stdlib.h>
+
+pn_op_fn *pn_op_reference(enum pn_op op)
+{
+    static pn_op_fn *const table[PN_OP_COUNT] = {
+        [PN_OP_EMBED] = pn_ref_embed,
+        [PN_OP_ROWS] = pn_ref_rows,
+        [PN_OP_ADD] = pn_ref_add,
+        [PN_OP_MUL] = pn_ref_mul,
+        [PN_OP_SCALE] = pn_ref_scale,
+        [PN_OP_ACT] = pn_ref_act,
+        [PN_OP_SOFTCAP] = pn_ref_softcap,
+        [PN_OP_RMS_NORM] = pn_ref_rms_norm,
+        [PN_OP_LAYER_NORM] = pn_ref_layer_norm,
+        [PN_OP_ROPE_TABLE] = pn_ref_rope_table,
+        [PN_OP_ROPE] = pn_ref_rope,
+        [PN_OP_MATMUL] = pn_ref_matmul,
+        [PN_OP_CACHE_WRITE] = pn_ref_cache_write,
+        [PN_OP_ATTENTION] = pn_ref_attention,
+    };
+    return table[op];
+}
+
+bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what)
+{
+    if (a == PN_NONE || g->error.status)
+        return false;
+    if (pn_node(g, a)->rows == PN_ROWS_NONE) {
+        pn_graph_fail(g, PN_INTERNAL, "%s is a weight where an activation is needed", what);
+        return false;
+    }
+    return true;
+}
+
+float *pn_ref_weight_row(const struct pn_weight *w, int64_t row)
+{
+    float *values = malloc((size_t)w->n_cols * sizeof *values);
+    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    if (values)
+        pn_type_decode_row(w->type, (const char *)w->data + (size_t)row * bytes, values, (size_t)w->n_cols);
+    return values;
+}
+
+pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *w)
+{
+    if (!w)
+        return PN_NONE;
+    return pn_graph_add(
+        g,
+        (struct pn_node){
+            .op = PN_OP_WEIGHT, .rows = PN_ROWS_NONE, .n1 = (int32_t)w->n_rows, .n2 = (int32_t)w->n_cols, .weight = w});
+}
+
+pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2)
+{
+    if (!pn_op_want_rows(g, x, "the operand of reshape"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if ((int64_t)n1 * n2 != (int64_t)n->n1 * n->n2)
+        return pn_graph_fail(g, PN_FORMAT, "cannot read rows of %d x %d values as %d x %d", n->n1, n->n2, n1, n2);
+    if (n->n1 == n1)
+        return x;
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_VIEW,
+                                            .rows = n->rows,
+                                            .n1 = n1,
+                                            .n2 = n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .view = {.stride1 = n2}});
+}
+
+pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2)
+{
+    if (!pn_op_want_rows(g, x, "the operand of slice"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (offset < 0 || n2 < 1 || offset > n->n2 - n2)
+        return pn_graph_fail(g, PN_FORMAT, "cannot take values %d to %d of %d", offset, offset + n2 - 1, n->n2);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_VIEW,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .view = {.offset = offset}});
+}

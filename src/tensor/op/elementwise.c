@@ -1,0 +1,165 @@
+/* Element by element: sums, products, scales, activation functions. */
+#include "tensor/op/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* The second operand of add and mul: an array of the same shape or a weight vector repeated over the rows. */
+static pn_array binary(struct pn_graph *g, enum pn_op op, pn_array a, pn_array b)
+{
+    if (b == PN_NONE || !pn_op_want_rows(g, a, pn_op_name(op)))
+        return PN_NONE;
+    const struct pn_node *x = pn_node(g, a), *y = pn_node(g, b);
+    if (y->rows == PN_ROWS_NONE) {
+        if (y->n1 != 1 || (y->n2 != x->n2 && (int64_t)y->n2 != (int64_t)x->n1 * x->n2))
+            return pn_graph_fail(g, PN_FORMAT, "%s has %d x %d values where %d are needed", y->weight->name, y->n1,
+                                 y->n2, x->n2);
+    } else if (y->rows != x->rows || y->n1 != x->n1 || y->n2 != x->n2) {
+        return pn_graph_fail(g, PN_FORMAT, "cannot %s rows of %d x %d and of %d x %d values", pn_op_name(op), x->n1,
+                             x->n2, y->n1, y->n2);
+    }
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = op, .rows = x->rows, .n1 = x->n1, .n2 = x->n2, .n_src = 2, .src = {a, b, PN_NONE, PN_NONE}});
+}
+
+pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b)
+{
+    return binary(g, PN_OP_ADD, a, b);
+}
+
+pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b)
+{
+    return binary(g, PN_OP_MUL, a, b);
+}
+
+static pn_status run_binary(const struct pn_op_args *a, bool multiply, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 1);
+    float *row = NULL;
+    int n1 = a->node->n1, n2 = a->node->n2;
+    if (w && !(row = pn_ref_weight_row(w, 0)))
+        return pn_no_memory(err, w->name);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            const float *y = w ? row + (w->n_cols == n2 ? 0 : (int64_t)h * n2) : pn_view_at(a->src[1], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < n2; i++)
+                out[i] = multiply ? x[i] * y[i] : x[i] + y[i];
+        }
+    free(row);
+    return PN_OK;
+}
+
+pn_status pn_ref_add(const struct pn_op_args *a, struct pn_error *err)
+{
+    return run_binary(a, false, err);
+}
+
+pn_status pn_ref_mul(const struct pn_op_args *a, struct pn_error *err)
+{
+    return run_binary(a, true, err);
+}
+
+/* A node of x's shape with one operand. */
+static pn_array unary(struct pn_graph *g, pn_array x, struct pn_node node)
+{
+    if (!pn_op_want_rows(g, x, pn_op_name(node.op)))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    node.rows = n->rows;
+    node.n1 = n->n1;
+    node.n2 = n->n2;
+    node.n_src = 1;
+    node.src[0] = x;
+    node.src[1] = node.src[2] = node.src[3] = PN_NONE;
+    return pn_graph_add(g, node);
+}
+
+pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset)
+{
+    return unary(g, x, (struct pn_node){.op = PN_OP_SCALE, .scale = {.factor = factor, .offset = offset}});
+}
+
+pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap)
+{
+    if (!(cap > 0))
+        return pn_graph_fail(g, PN_FORMAT, "a soft cap of %g is not above 0", (double)cap);
+    return unary(g, x, (struct pn_node){.op = PN_OP_SOFTCAP, .scale = {.factor = cap}});
+}
+
+pn_array pn_act(struct pn_graph *g, pn_array x, enum pn_act_fn fn)
+{
+    return unary(g, x, (struct pn_node){.op = PN_OP_ACT, .fn = fn});
+}
+
+float pn_act_reference(enum pn_act_fn fn, float x)
+{
+    double v = x;
+    switch (fn) {
+    case PN_ACT_FN_SILU:
+        return (float)(v / (1 + exp(-v)));
+    case PN_ACT_FN_GELU:
+        return (float)(0.5 * v * (1 + erf(v * 0.70710678118654752440)));
+    case PN_ACT_FN_GELU_TANH:
+        return (float)(0.5 * v * (1 + tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v))));
+    case PN_ACT_FN_GELU_QUICK:
+        return (float)(v / (1 + exp(-1.702 * v)));
+    case PN_ACT_FN_RELU:
+        return x > 0 ? x : 0;
+    case PN_ACT_FN_RELU2:
+        return x > 0 ? x * x : 0;
+    case PN_ACT_FN_TANH:
+        return (float)tanh(v);
+    case PN_ACT_FN_SIGMOID:
+        return (float)(1 / (1 + exp(-v)));
+    case PN_ACT_FN_SOFTPLUS:
+        return (float)(v > 30 ? v : log1p(exp(v)));
+    case PN_ACT_FN_COUNT:
+        break;
+    }
+    return x;
+}
+
+static float apply(const struct pn_node *n, float x)
+{
+    switch (n->op) {
+    case PN_OP_SCALE:
+        return x * n->scale.factor + n->scale.offset;
+    case PN_OP_SOFTCAP:
+        return n->scale.factor * (float)tanh((double)(x / n->scale.factor));
+    default:
+        return pn_act_reference(n->fn, x);
+    }
+}
+
+static pn_status run_unary(const struct pn_op_args *a)
+{
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < a->node->n2; i++)
+                out[i] = apply(a->node, x[i]);
+        }
+    return PN_OK;
+}
+
+pn_status pn_ref_scale(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    return run_unary(a);
+}
+
+pn_status pn_ref_softcap(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    return run_unary(a);
+}
+
+pn_status pn_ref_act(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    return run_unary(a);
+}

@@ -1,0 +1,21 @@
+/* Shared by the files in op/: the references' prototypes and how they walk over arrays. */
+#ifndef PN_TENSOR_OP_REFERENCE_H
+#define PN_TENSOR_OP_REFERENCE_H
+
+#include "tensor/op.h"
+
+pn_op_fn pn_ref_embed, pn_ref_rows, pn_ref_add, pn_ref_mul, pn_ref_scale, pn_ref_act, pn_ref_softcap, pn_ref_rms_norm,
+    pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_matmul, pn_ref_cache_write, pn_ref_attention;
+
+static inline float *pn_view_at(struct pn_view v, int64_t row, int64_t head)
+{
+    return v.data + row * v.stride0 + head * v.stride1;
+}
+
+/* Values of a weight vector or matrix row, decoded to float32 (caller frees); NULL when memory is out. */
+float *pn_ref_weight_row(const struct pn_weight *w, int64_t row);
+
+/* True if `a` is an activation (not a weight and not PN_NONE); otherwise records that `what` must be one. */
+bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what);
+
+#endif

@@ -1,0 +1,77 @@
+/* Rotary position embedding: Su et al., RoFormer, 2021. */
+#include "tensor/op/reference.h"
+
+#include <math.h>
+#include <string.h>
+
+pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, float magnitude)
+{
+    if (g->error.status)
+        return PN_NONE;
+    if (n_rot < 2 || n_rot % 2)
+        return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values: the number must be even and above 0", n_rot);
+    float *copy = pn_arena_array(&g->arena, (size_t)n_rot / 2, sizeof *copy);
+    if (!copy)
+        return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for rotary frequencies");
+    memcpy(copy, inv_freq, (size_t)n_rot / 2 * sizeof *copy);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE_TABLE,
+                                            .rows = PN_ROWS_TOKENS,
+                                            .n1 = 1,
+                                            .n2 = n_rot,
+                                            .src = {PN_NONE, PN_NONE, PN_NONE, PN_NONE},
+                                            .rope = {.inv_freq = copy, .magnitude = magnitude, .n_rot = n_rot}});
+}
+
+pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    int half = a->node->rope.n_rot / 2;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        float *out = pn_view_at(a->out, r, 0);
+        for (int i = 0; i < half; i++) {
+            float angle = (float)a->batch->pos[r] * a->node->rope.inv_freq[i];
+            out[i] = cosf(angle) * a->node->rope.magnitude;
+            out[half + i] = sinf(angle) * a->node->rope.magnitude;
+        }
+    }
+    return PN_OK;
+}
+
+pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind)
+{
+    if (table == PN_NONE || !pn_op_want_rows(g, x, "the operand of rope"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x), *t = pn_node(g, table);
+    if (t->n2 > n->n2 || t->rows != n->rows)
+        return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values of heads of %d", t->n2, n->n2);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 2,
+                                            .src = {x, table, PN_NONE, PN_NONE},
+                                            .rope = {.kind = kind, .n_rot = t->n2}});
+}
+
+pn_status pn_ref_rope(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    int n2 = a->node->n2, n_rot = a->node->rope.n_rot, half = n_rot / 2;
+    bool pairs = a->node->rope.kind == PN_ROPE_PAIRS;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        const float *c = pn_view_at(a->src[1], r, 0), *s = c + half;
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < half; i++) {
+                int first = pairs ? 2 * i : i, second = pairs ? 2 * i + 1 : i + half;
+                float x0 = x[first], x1 = x[second];
+                out[first] = x0 * c[i] - x1 * s[i];
+                out[second] = x0 * s[i] + x1 * c[i];
+            }
+            if (out != x)
+                memcpy(out + n_rot, x + n_rot, (size_t)(n2 - n_rot) * sizeof *out);
+        }
+    }
+    return PN_OK;
+}

@@ -1,0 +1,54 @@
+/* Looking rows up: token embeddings, and the rows whose results are wanted. */
+#include "tensor/op/reference.h"
+
+#include <string.h>
+
+pn_array pn_embed(struct pn_graph *g, pn_array table)
+{
+    if (table == PN_NONE)
+        return PN_NONE;
+    const struct pn_node *t = pn_node(g, table);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_EMBED,
+                                            .rows = PN_ROWS_TOKENS,
+                                            .n1 = 1,
+                                            .n2 = t->n2,
+                                            .n_src = 1,
+                                            .src = {table, PN_NONE, PN_NONE, PN_NONE}});
+}
+
+pn_status pn_ref_embed(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 0);
+    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        int32_t id = a->batch->ids[r];
+        if (id < 0 || id >= w->n_rows)
+            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %lld", id, (long long)w->n_rows);
+        pn_type_decode_row(w->type, (const char *)w->data + (size_t)id * bytes, pn_view_at(a->out, r, 0),
+                           (size_t)w->n_cols);
+    }
+    return PN_OK;
+}
+
+pn_array pn_output_rows(struct pn_graph *g, pn_array x)
+{
+    if (!pn_op_want_rows(g, x, "the operand of rows"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROWS,
+                                            .rows = PN_ROWS_OUTPUTS,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE}});
+}
+
+pn_status pn_ref_rows(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++)
+            memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], a->batch->out_rows[r], h),
+                   (size_t)a->node->n2 * sizeof(float));
+    return PN_OK;
+}
