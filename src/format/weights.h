@@ -72,8 +72,8 @@ pn_status pn_weights_open(const char *path, struct pn_weights **out, struct pn_e
 pn_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pn_error *err);
 /* Refuses the first tensor of an unknown storage type by name: what pn_weights_open does after pn_weights_inspect. */
 pn_status pn_weights_require_types(const struct pn_weights *weights, struct pn_error *err);
-/* For `pantry check`: all that pn_weights_open checks, then reads every page once and compares what a file says twice
- * (vocabulary arrays of equal length, special tokens inside the vocabulary). */
+/* For `pantry check`: all that pn_weights_open checks, then reads every page once and compares the lengths of the
+ * vocabulary's arrays. */
 pn_status pn_weights_check(const char *path, struct pn_error *err);
 void pn_weights_close(struct pn_weights *weights);
 /* True once a mapped file was cut short while in use. */
@@ -92,8 +92,8 @@ pn_status pn_meta_f32(const struct pn_weights *weights, const char *key, float *
 pn_status pn_meta_bool(const struct pn_weights *weights, const char *key, bool *out, struct pn_error *err);
 pn_status pn_meta_str(const struct pn_weights *weights, const char *key, struct pn_str *out, struct pn_error *err);
 
-/* Item `i` of an array; the caller looks at `item` and `n` first. Never fails: what does not fit an integer is the
- * nearest that does, integers become doubles, and an item of another kind or beyond the end is 0. */
+/* Item `i` of an array; the caller looks at `item` and `n` first. Never fails: an integer that does not fit becomes the
+ * nearest that does, integers become doubles, bools 0 and 1, and any other kind or an `i` beyond the end is 0. */
 uint64_t pn_meta_item_u64(const struct pn_meta *meta, size_t i);
 int64_t pn_meta_item_i64(const struct pn_meta *meta, size_t i);
 double pn_meta_item_f64(const struct pn_meta *meta, size_t i);
