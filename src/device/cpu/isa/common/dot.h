@@ -15,7 +15,8 @@
 #endif
 #define DOT_ROWS 4
 
-/* Values i .. i + n of a row stored as f32, f16, bf16 or q8_0 (n == VN, or less at the end of a row of a float type). */
+/* Values i .. i + n of a row stored as f32, f16, bf16 or q8_0 (n == VN, or less at the end of a row of a float type).
+ */
 PN_INLINE vf row_load(pn_type type, const char *row, int64_t i, int n)
 {
     if (type == PN_TYPE_F32)

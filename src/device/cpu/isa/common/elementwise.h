@@ -55,9 +55,9 @@ PN_INLINE vf vgelu(vf x)
     vf a = vmin(vabs(x), vset(13.5f)), z = a * 0.70710678f;
     vf t = (z - 2.5f) / (z + 2.5f);
     /* f: (1 + 2 z) exp(z^2) erfc(z) in t on [-1, 0.59] (z in [0, 9.6]), degree 10, relative error 5e-9 */
-    static const float c[] = {0x1.82595ep-14f, 0x1.511326p-11f,  0x1.71eab8p-12f, -0x1.22d4d2p-8f,
-                              0x1.fc0878p-11f, 0x1.0c89bp-5f,    -0x1.a5c4f8p-4f, 0x1.42d24ap-3f,
-                              -0x1.959a98p-4f, -0x1.f52c4cp-4f,  0x1.43cc7p+0f};
+    static const float c[] = {0x1.82595ep-14f, 0x1.511326p-11f, 0x1.71eab8p-12f, -0x1.22d4d2p-8f,
+                              0x1.fc0878p-11f, 0x1.0c89bp-5f,   -0x1.a5c4f8p-4f, 0x1.42d24ap-3f,
+                              -0x1.959a98p-4f, -0x1.f52c4cp-4f, 0x1.43cc7p+0f};
     vf f = vset(c[0]);
     for (int i = 1; i < 11; i++)
         f = vfma(f, t, vset(c[i]));
@@ -65,7 +65,8 @@ PN_INLINE vf vgelu(vf x)
     return x * vselect(x < 0.0f, tail, 1.0f - tail);
 }
 
-/* max(x, 0) + log(1 + e), e = exp(-|x|); log(1 + e) = 2 artanh(e / (2 + e)), whose series ends below 1e-8 at s = 1/3. */
+/* max(x, 0) + log(1 + e), e = exp(-|x|); log(1 + e) = 2 artanh(e / (2 + e)), whose series ends below 1e-8 at s = 1/3.
+ */
 PN_INLINE vf vsoftplus(vf x)
 {
     vf e = vexp(-vabs(x));

@@ -1,6 +1,6 @@
-/* Vectors of float32 whose width follows the compiler's instruction set flags, so that one source serves every folder of
- * isa/. Written with the vector extensions that gcc and clang share; intrinsics appear where those have no word for it
- * (half precision). Include only from files that belong to one instruction set. */
+/* Vectors of float32 whose width follows the compiler's instruction set flags, so that one source serves every folder
+ * of isa/. Written with the vector extensions that gcc and clang share; intrinsics appear where those have no word for
+ * it (half precision). Include only from files that belong to one instruction set. */
 #ifndef PN_ISA_VEC_H
 #define PN_ISA_VEC_H
 

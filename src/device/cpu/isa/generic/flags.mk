@@ -1,0 +1,2 @@
+# Plain C for every architecture.
+ISA_FLAGS_generic := -ffp-contract=fast

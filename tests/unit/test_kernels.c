@@ -1,0 +1,503 @@
+/* Every entry of every instruction set that this processor has, against plain double precision references on seeded
+ * random inputs. Inputs and outputs end at a page that cannot be touched, so a read or write behind them is a crash.
+ *
+ * With -DPN_TEST_STANDALONE it needs no cmocka, so that one static binary can be carried to another machine. */
+#if defined(__APPLE__)
+#define _DARWIN_C_SOURCE
+#else
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
+#endif
+
+#include "device/cpu/kernel.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int failures;
+static const char *isa_name;
+
+#define CHECK(condition, ...)                                                                                          \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            if (failures++ < 20) {                                                                                     \
+                fprintf(stderr, "%s: line %d: ", isa_name, __LINE__);                                                  \
+                fprintf(stderr, __VA_ARGS__);                                                                          \
+                fputc('\n', stderr);                                                                                   \
+            }                                                                                                          \
+        }                                                                                                              \
+    } while (0)
+
+/* ---- random numbers and guarded memory ---- */
+
+static uint64_t random_state;
+static uint32_t random_u32(void) /* splitmix64, Steele et al. 2014 */
+{
+    uint64_t z = random_state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)(z >> 32);
+}
+static float random_float(void) /* about normal */
+{
+    float s = 0;
+    for (int i = 0; i < 6; i++)
+        s += (float)(random_u32() >> 8) * 0x1p-24f - 0.5f;
+    return s * 1.4142f;
+}
+
+#define N_GUARDED 64
+static struct {
+    void *map;
+    size_t size;
+} guarded[N_GUARDED];
+static int n_guarded;
+
+/* Memory that ends (but for up to `align` - 1 bytes) where a page without access begins. */
+static void *guard_alloc(size_t size, size_t align)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (size + page - 1) / page * page;
+    char *map = mmap(NULL, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || n_guarded == N_GUARDED || mprotect(map, page, PROT_NONE) ||
+        mprotect(map + page + body, page, PROT_NONE)) {
+        perror("guard_alloc");
+        exit(1);
+    }
+    guarded[n_guarded].map = map;
+    guarded[n_guarded++].size = body + 2 * page;
+    return map + page + body - (size + align - 1) / align * align;
+}
+static void guard_free_all(void)
+{
+    while (n_guarded > 0) {
+        n_guarded--;
+        munmap(guarded[n_guarded].map, guarded[n_guarded].size);
+    }
+}
+static float *guard_floats(int64_t n)
+{
+    float *p = guard_alloc((size_t)n * 4, 4);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = random_float();
+    return p;
+}
+
+/* ---- matrix products ---- */
+
+/* Random blocks, drawn again until their values are finite and of moderate size. */
+static void random_weights(pn_type type, char *w, int64_t blocks)
+{
+    const struct pn_type_info *info = pn_type_info(type);
+    float *v = malloc(info->block * sizeof *v);
+    for (int64_t b = 0; b < blocks; b++, w += info->bytes)
+        for (int attempt = 0; attempt < 100000; attempt++) {
+            for (uint32_t i = 0; i < info->bytes; i++)
+                w[i] = (char)random_u32();
+            info->decode(w, v, info->block);
+            float largest = 0;
+            bool finite = true;
+            for (uint32_t i = 0; i < info->block; i++) {
+                finite = finite && isfinite(v[i]);
+                largest = fmaxf(largest, fabsf(v[i]));
+            }
+            if (finite && largest > 0.1f && largest < 100)
+                break;
+        }
+    free(v);
+}
+
+struct product {
+    pn_type type;
+    int64_t n_rows, k, n_cols;
+    bool indexed;
+};
+
+static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
+{
+    const struct pn_matmul_kernel *kernel = &kernels->matmul[p->type];
+    const struct pn_type_info *info = pn_type_info(p->type);
+    int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
+    size_t row_bytes = pn_type_row_bytes(p->type, (size_t)p->k);
+    char *w = guard_alloc(row_bytes * (size_t)p->n_rows, 1);
+    random_weights(p->type, w, p->n_rows * p->k / info->block);
+    float *x = guard_floats(n_x * p->k);
+    size_t y_stride = (size_t)p->n_rows + 3;
+    float *y = guard_floats((n_y - 1) * (int64_t)y_stride + p->n_rows);
+    float *y_before = malloc(((size_t)n_y * y_stride) * sizeof *y);
+    memcpy(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y);
+    int32_t *x_index = guard_alloc((size_t)p->n_cols * 4, 4), *y_index = guard_alloc((size_t)p->n_cols * 4, 4);
+    for (int64_t c = 0; c < p->n_cols; c++) {
+        x_index[c] = (int32_t)(random_u32() % (uint32_t)n_x);
+        y_index[c] = (int32_t)(n_y - 1 - c);
+    }
+    size_t x_stride = (size_t)p->k * 4;
+    void *activations = x;
+    double *xq = malloc((size_t)(n_x * p->k) * sizeof *xq); /* what the kernel sees */
+    for (int64_t i = 0; i < n_x * p->k; i++)
+        xq[i] = x[i];
+    if (kernel->act == PN_ACT_Q8) {
+        x_stride = pn_q8_row_bytes(p->k);
+        activations = guard_alloc(x_stride * (size_t)n_x, 64);
+        for (int64_t r = 0; r < n_x; r++) {
+            char *row = (char *)activations + (size_t)r * x_stride;
+            kernels->quantize(x + r * p->k, row, p->k);
+            for (int64_t i = 0; i < p->k; i++)
+                xq[r * p->k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, p->k)[i / 32];
+        }
+    } else if (p->k % 16 == 0) { /* rows at multiples of 64 bytes, as the executor has them */
+        activations = guard_alloc(x_stride * (size_t)n_x, 64);
+        memcpy(activations, x, x_stride * (size_t)n_x);
+    }
+    void *scratch = guard_alloc(PN_CPU_SCRATCH, 64);
+    struct pn_matmul_args args = {.type = p->type,
+                                  .w = w,
+                                  .w_stride = row_bytes,
+                                  .n_rows = p->n_rows,
+                                  .k = p->k,
+                                  .x = activations,
+                                  .x_stride = x_stride,
+                                  .n_cols = p->n_cols,
+                                  .x_index = p->indexed ? x_index : NULL,
+                                  .y_index = p->indexed ? y_index : NULL,
+                                  .y = y,
+                                  .y_stride = y_stride,
+                                  .scratch = scratch};
+    kernel->run(&args);
+
+    double power = 0, error = 0, error_exact = 0;
+    float *row = malloc((size_t)p->k * sizeof *row);
+    for (int64_t r = 0; r < p->n_rows; r++) {
+        info->decode(w + (size_t)r * row_bytes, row, (size_t)p->k);
+        for (int64_t c = 0; c < p->n_cols; c++) {
+            int64_t xr = p->indexed ? x_index[c] : c, yr = p->indexed ? y_index[c] : c;
+            double want = 0, exact = 0, got = (double)y[(size_t)yr * y_stride + (size_t)r];
+            for (int64_t i = 0; i < p->k; i++) {
+                want += (double)row[i] * (double)x[xr * p->k + i];
+                exact += (double)row[i] * xq[xr * p->k + i];
+            }
+            power += want * want;
+            error += (got - want) * (got - want);
+            error_exact += (got - exact) * (got - exact);
+            y_before[(size_t)yr * y_stride + (size_t)r] = (float)got;
+        }
+    }
+    CHECK(error <= 5e-4 * power && error_exact <= 2e-11 * power,
+          "%s rows %d k %d cols %d%s: NMSE %.3g, against quantized activations %.3g", info->name, (int)p->n_rows,
+          (int)p->k, (int)p->n_cols, p->indexed ? " indexed" : "", error / power, error_exact / power);
+    CHECK(memcmp(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y) == 0,
+          "%s rows %d k %d cols %d: writes outside of its slice", info->name, (int)p->n_rows, (int)p->k,
+          (int)p->n_cols);
+    free(row);
+    free(xq);
+    free(y_before);
+    guard_free_all();
+}
+
+static void check_products(const struct pn_cpu_kernels *kernels)
+{
+    static const int64_t rows[] = {1, 7, 16, 33, 50}, blocks[] = {1, 2, 3, 5},
+                         cols[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 24, 31, 33};
+    static const int64_t odd[] = {1, 7, 31, 64, 100, 521, 1030};
+    for (int t = 0; t < PN_TYPE_COUNT; t++) {
+        const struct pn_type_info *info = pn_type_info((pn_type)t);
+        if (info->gguf >= 24 && info->gguf <= 28) /* integers and float64 are no weights */
+            continue;
+        random_state = 1000 + (uint64_t)t;
+        int step = 0;
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++, step++) {
+                int64_t k = info->block == 1 ? odd[step % 7] : blocks[step % 4] * info->block;
+                if (info->block == 32)
+                    k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
+                if (kernels->matmul[t].act == PN_ACT_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
+                    continue; /* the shared fallback: fewer cases do */
+                check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
+            }
+        /* longer than any internal piece of a row */
+        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
+        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
+        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
+    }
+}
+
+/* ---- everything else ---- */
+
+static double act_reference(enum pn_act_fn fn, double x)
+{
+    switch (fn) {
+    case PN_ACT_FN_SILU:
+        return x / (1 + exp(-x));
+    case PN_ACT_FN_GELU:
+        return 0.5 * x * erfc(-x / sqrt(2));
+    case PN_ACT_FN_GELU_TANH: {
+        double u = 0.79788456080286535588 * (x + 0.044715 * x * x * x);
+        return x / (1 + exp(-2 * u));
+    }
+    case PN_ACT_FN_GELU_QUICK:
+        return x / (1 + exp(-1.702 * x));
+    case PN_ACT_FN_RELU:
+        return x > 0 ? x : 0;
+    case PN_ACT_FN_RELU2:
+        return x > 0 ? x * x : 0;
+    case PN_ACT_FN_TANH:
+        return tanh(x);
+    case PN_ACT_FN_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case PN_ACT_FN_SOFTPLUS:
+        return x > 30 ? x : log1p(exp(x));
+    case PN_ACT_FN_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static void check_act(const struct pn_cpu_kernels *kernels)
+{
+    random_state = 7;
+    for (int fn = 0; fn < PN_ACT_FN_COUNT; fn++) {
+        for (int64_t n = 1; n < 40; n += n < 20 ? 1 : 7) {
+            float *x = guard_floats(n), *up = guard_floats(n), *y = guard_floats(n), *z = guard_floats(n);
+            for (int64_t i = 0; i < n; i++)
+                x[i] *= 2;
+            kernels->act((enum pn_act_fn)fn, x, y, n);
+            kernels->act_mul((enum pn_act_fn)fn, x, up, z, n);
+            for (int64_t i = 0; i < n; i++) {
+                double want = act_reference((enum pn_act_fn)fn, (double)x[i]);
+                CHECK(fabs((double)y[i] - want) <= 1e-5 * fabs(want), "act %d(%g): %g, not %g", fn, (double)x[i],
+                      (double)y[i], want);
+                CHECK(fabs((double)z[i] - want * (double)up[i]) <= 1e-5 * fabs(want * (double)up[i]), "act_mul %d(%g)",
+                      fn, (double)x[i]);
+            }
+            guard_free_all();
+        }
+        /* the whole range: relative error, and absolute below 1e-12 */
+        int64_t n = 4001;
+        float *x = guard_floats(n), *y = guard_floats(n);
+        for (int64_t i = 0; i < n; i++)
+            x[i] = (float)(i - 2000) / 20.0f;
+        kernels->act((enum pn_act_fn)fn, x, y, n);
+        for (int64_t i = 0; i < n; i++) {
+            double want = act_reference((enum pn_act_fn)fn, (double)x[i]);
+            CHECK(fabs((double)y[i] - want) <= 1e-5 * fabs(want) + 1e-12, "act %d(%g): %g, not %g", fn, (double)x[i],
+                  (double)y[i], want);
+        }
+        float extremes[] = {-3e38f, -1e10f, -200.0f, -0.0f, 0.0f, 200.0f, 1e10f}, out[7];
+        kernels->act((enum pn_act_fn)fn, extremes, out, 7);
+        for (int i = 0; i < 7; i++)
+            CHECK(!isnan(out[i]), "act %d(%g) is no number", fn, (double)extremes[i]);
+        guard_free_all();
+    }
+}
+
+static void check_exp(const struct pn_cpu_kernels *kernels)
+{
+    random_state = 11;
+    for (int64_t n = 1; n < 5000; n = n < 70 ? n + 1 : n * 3) {
+        float *x = guard_floats(n), *before = malloc((size_t)n * sizeof *x);
+        float shift = 3.25f;
+        for (int64_t i = 0; i < n; i++)
+            x[i] = n < 70 ? x[i] : shift - 87.0f * (float)i / (float)(n - 1);
+        if (n % 5 == 0)
+            x[n - 1] = -__builtin_inff();
+        if (n % 7 == 0)
+            x[0] = shift - 90;
+        memcpy(before, x, (size_t)n * sizeof *x);
+        double sum = 0, got = (double)kernels->exp_shift(x, shift, n);
+        for (int64_t i = 0; i < n; i++) {
+            double want = (double)(before[i] - shift) < -87 ? 0 : exp((double)(before[i] - shift));
+            CHECK(fabs((double)x[i] - want) <= 2 * 0x1p-23 * want, "exp(%g): %g, not %g", (double)(before[i] - shift),
+                  (double)x[i], want);
+            sum += want;
+        }
+        CHECK(fabs(got - sum) <= 1e-5 * sum, "exp_shift: sum %g, not %g", got, sum);
+        free(before);
+        guard_free_all();
+    }
+}
+
+static void check_vectors(const struct pn_cpu_kernels *kernels)
+{
+    random_state = 13;
+    for (int64_t n = 1; n < 300; n = n < 70 ? n + 1 : n + 37) {
+        float *x = guard_floats(n), *w = guard_floats(n), *y = guard_floats(n);
+        uint16_t *h = guard_alloc((size_t)n * 2, 2);
+        double squares = 0, largest = (double)x[0];
+        for (int64_t i = 0; i < n; i++) {
+            squares += (double)x[i] * (double)x[i];
+            largest = fmax(largest, (double)x[i]);
+        }
+        CHECK(fabs((double)kernels->sum_squares(x, n) - squares) <= 1e-6 * squares, "sum_squares of %d", (int)n);
+        CHECK((double)kernels->max(x, n) == largest, "max of %d", (int)n);
+        kernels->scale_mul(x, w, 0.75f, y, n);
+        for (int64_t i = 0; i < n; i++)
+            CHECK(fabs((double)y[i] - (double)x[i] * (double)w[i] * 0.75) <= 1e-6 * fabs((double)y[i]), "scale_mul");
+        kernels->scale_mul(x, NULL, 0.75f, y, n);
+        for (int64_t i = 0; i < n; i++)
+            CHECK(y[i] == x[i] * 0.75f, "scale_mul without weights");
+        x[0] = 1e6f;
+        x[n - 1] = 6e-8f;
+        kernels->f32_to_f16(x, h, n);
+        for (int64_t i = 0; i < n; i++)
+            CHECK(h[i] == pn_f32_to_f16(x[i]), "f32_to_f16(%g)", (double)x[i]);
+        guard_free_all();
+    }
+}
+
+static void check_quantize(const struct pn_cpu_kernels *kernels)
+{
+    random_state = 17;
+    for (int64_t k = 32; k <= 32 * 40; k += 32 * 3) {
+        float *x = guard_floats(k);
+        for (int i = 0; i < 32; i++)
+            x[i] = k % 64 == 0 ? 0 : x[i];
+        char *row = guard_alloc(pn_q8_row_bytes(k), 64);
+        kernels->quantize(x, row, k);
+        for (int64_t b = 0; b < k / 32; b++) {
+            float largest = 0, d = pn_q8_d(row, k)[b];
+            int sum[2] = {0, 0};
+            for (int i = 0; i < 32; i++)
+                largest = fmaxf(largest, fabsf(x[b * 32 + i]));
+            CHECK(fabsf(d - largest / 127) <= 1e-6f * d, "quantize: d %g", (double)d);
+            for (int i = 0; i < 32; i++) {
+                int q = pn_q8_q(row)[b * 32 + i];
+                sum[i / 16] += q;
+                CHECK(q != -128 && fabsf((float)q * d - x[b * 32 + i]) <= 0.5001f * d, "quantize: %g became %d * %g",
+                      (double)x[b * 32 + i], q, (double)d);
+            }
+            CHECK(sum[0] == pn_q8_sum(row, k)[2 * b] && sum[1] == pn_q8_sum(row, k)[2 * b + 1], "quantize: sums");
+        }
+        guard_free_all();
+    }
+}
+
+static void check_attention_case(const struct pn_cpu_kernels *kernels, pn_type type, int head_dim, int n_tokens,
+                                 int n_query)
+{
+    const struct pn_type_info *info = pn_type_info(type);
+    size_t row_bytes = pn_type_row_bytes(type, (size_t)head_dim);
+    char *page = guard_alloc(row_bytes * (size_t)n_tokens, 2);
+    random_weights(type, page, (int64_t)n_tokens * head_dim / info->block);
+    float *k = malloc((size_t)(n_tokens * head_dim) * sizeof *k);
+    info->decode(page, k, (size_t)(n_tokens * head_dim));
+    size_t q_stride = (size_t)head_dim + 5, acc_stride = (size_t)head_dim + 2;
+    float *q = guard_floats((n_query - 1) * (int64_t)q_stride + head_dim);
+    int64_t n_acc = (n_query - 1) * (int64_t)acc_stride + head_dim;
+    float *acc = guard_floats(n_acc), *p = guard_floats(n_query * PN_KV_PAGE);
+    float *acc_before = malloc((size_t)n_acc * sizeof *acc), *p_before = malloc((size_t)n_query * PN_KV_PAGE * 4);
+    memcpy(acc_before, acc, (size_t)n_acc * sizeof *acc);
+    memcpy(p_before, p, (size_t)n_query * PN_KV_PAGE * 4);
+    struct pn_attn_page_args args = {.type = type,
+                                     .page = page,
+                                     .n_tokens = n_tokens,
+                                     .head_dim = head_dim,
+                                     .n_query = n_query,
+                                     .q = q,
+                                     .q_stride = q_stride,
+                                     .p = p,
+                                     .acc = acc,
+                                     .acc_stride = acc_stride,
+                                     .scratch = guard_alloc(PN_CPU_SCRATCH, 64)};
+    kernels->attn_values(&args);
+    for (int i = 0; i < n_query; i++)
+        for (int d = 0; d < (int)acc_stride && i * (int64_t)acc_stride + d < n_acc; d++) {
+            double want = (double)acc_before[(size_t)i * acc_stride + (size_t)d];
+            double scale = d < head_dim ? fabs(want) : 0;
+            for (int t = 0; d < head_dim && t < n_tokens; t++) {
+                double term = (double)p[i * PN_KV_PAGE + t] * (double)k[t * head_dim + d];
+                want += term;
+                scale += fabs(term);
+            }
+            CHECK(fabs((double)acc[(size_t)i * acc_stride + (size_t)d] - want) <= 1e-5 * scale,
+                  "values %s head_dim %d tokens %d queries %d", info->name, head_dim, n_tokens, n_query);
+        }
+    kernels->attn_scores(&args);
+    for (int i = 0; i < n_query; i++)
+        for (int t = 0; t < PN_KV_PAGE; t++) {
+            double want = (double)p_before[i * PN_KV_PAGE + t], scale = 0;
+            if (t < n_tokens)
+                want = 0;
+            for (int d = 0; t < n_tokens && d < head_dim; d++) {
+                double term = (double)q[(size_t)i * q_stride + (size_t)d] * (double)k[t * head_dim + d];
+                want += term;
+                scale += fabs(term);
+            }
+            CHECK(fabs((double)p[i * PN_KV_PAGE + t] - want) <= 1e-5 * scale,
+                  "scores %s head_dim %d tokens %d queries %d", info->name, head_dim, n_tokens, n_query);
+        }
+    free(k);
+    free(acc_before);
+    free(p_before);
+    guard_free_all();
+}
+
+static void check_attention(const struct pn_cpu_kernels *kernels)
+{
+    static const int dims[] = {64, 128, 80, 96, 256, 32, 1, 7, 33, 100},
+                     queries[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 64};
+    static const pn_type types[] = {PN_TYPE_F32, PN_TYPE_F16, PN_TYPE_Q8_0};
+    random_state = 19;
+    int step = 0;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
+            for (size_t q = 0; q < sizeof queries / sizeof *queries; q++, step++)
+                if (types[t] != PN_TYPE_Q8_0 || dims[d] % 32 == 0)
+                    check_attention_case(kernels, types[t], dims[d], step % 3 == 0 ? 32 : 1 + step * 7 % 32,
+                                         queries[q]);
+}
+
+static void check_isa(const struct pn_cpu_isa *isa)
+{
+    struct pn_cpu_kernels kernels;
+    isa_name = isa->name;
+    if (!pn_cpu_kernels_select(&kernels, isa->name)) {
+        fprintf(stderr, "%s: not on this processor, skipped\n", isa->name);
+        return;
+    }
+    CHECK(strcmp(kernels.isa, isa->name) == 0, "selected %s", kernels.isa);
+    check_vectors(&kernels);
+    check_quantize(&kernels);
+    check_exp(&kernels);
+    check_act(&kernels);
+    check_attention(&kernels);
+    check_products(&kernels);
+    fprintf(stderr, "%s: checked\n", isa->name);
+}
+
+static void check_all(void)
+{
+    struct pn_cpu_kernels kernels;
+    isa_name = "select";
+    CHECK(!pn_cpu_kernels_select(&kernels, "abacus"), "an unknown instruction set was accepted");
+    CHECK(pn_cpu_kernels_select(&kernels, NULL), "nothing selected");
+    for (int i = 0; i < pn_cpu_n_isas; i++)
+        check_isa(pn_cpu_isas[i]);
+}
+
+#ifdef PN_TEST_STANDALONE
+int main(void)
+{
+    check_all();
+    printf("%d failures\n", failures);
+    return failures > 0;
+}
+#else
+#include <cmocka.h>
+
+static void test_kernels(void **state)
+{
+    (void)state;
+    check_all();
+    assert_int_equal(failures, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+#endif
