@@ -74,6 +74,8 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 TEST_SUPPORT := $(patsubst %.c,$(B)/%.o,$(sort $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))))
+# What unit tests and fuzzers share.
+SHARED_SUPPORT := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
 HAS_MAIN := $(filter src/cli/main.c,$(CLI_SRC))
@@ -204,6 +206,11 @@ $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
 
+$(B)/tests/support/%.o: tests/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+
 # The list of members makes the archive anew when a source file is deleted.
 $(B)/members: FORCE
 	@mkdir -p $(@D)
@@ -228,21 +235,21 @@ $(B)/pantry: $(CLI_OBJ) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -o $@
 
-$(B)/tests/%: $(B)/tests/unit/%.o $(TEST_SUPPORT) $(B)/libpantry.a
+$(B)/tests/%: $(B)/tests/unit/%.o $(TEST_SUPPORT) $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
-$(B)/fuzz/%: tests/fuzz/%.c $(B)/libpantry.a
+$(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
 $(B)/examples/%: docs/examples/%.c $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) $< $(B)/libpantry.a $(LIBS) -o $@
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(TEST_SUPPORT:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(TEST_SUPPORT:.o=.d) $(SHARED_SUPPORT:.o=.d)
 -include $(FUZZERS:=.d) $(EXAMPLES:=.d)
 
 FORCE:

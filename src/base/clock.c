@@ -1,4 +1,5 @@
 /* Monotonic time: see clock.h. */
+#define _POSIX_C_SOURCE 200809L
 #include "base/clock.h"
 
 #include <time.h>

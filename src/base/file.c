@@ -31,14 +31,18 @@ static size_t page_size;
 
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
+    /* A handler that was installed after ours may pass on to ours again: the second time round nobody wants it. */
+    static atomic_bool passing;
     struct sigaction *previous = sig == SIGBUS ? &previous_bus : &previous_segv;
-    if (previous->sa_flags & SA_SIGINFO) {
+    bool again = atomic_exchange(&passing, true);
+    if (!again && previous->sa_flags & SA_SIGINFO) {
         previous->sa_sigaction(sig, info, context);
-    } else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
+    } else if (!again && previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
         previous->sa_handler(sig);
     } else {
         signal(sig, SIG_DFL); /* the faulting instruction runs again and ends the process as it would have */
     }
+    atomic_store(&passing, false);
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context)
@@ -62,19 +66,25 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     errno = saved;
 }
 
-/* Called under guarded_lock. */
-static void install_handler(void)
+static void take_signal(int sig, struct sigaction *previous)
 {
-    if (page_size)
+    struct sigaction now, action = {0};
+    if (sigaction(sig, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_fault)
         return;
-    page_size = (size_t)sysconf(_SC_PAGESIZE);
-    struct sigaction action = {0};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGBUS, &action, &previous_bus);
+    sigaction(sig, &action, previous);
+}
+
+/* Called under guarded_lock, at every map: whatever the program is part of may have put its own handler there since. */
+static void install_handler(void)
+{
+    if (!page_size)
+        page_size = (size_t)sysconf(_SC_PAGESIZE);
+    take_signal(SIGBUS, &previous_bus);
 #ifdef __APPLE__
-    sigaction(SIGSEGV, &action, &previous_segv); /* Darwin reports some lost pages as SIGSEGV */
+    take_signal(SIGSEGV, &previous_segv); /* Darwin reports some lost pages as SIGSEGV */
 #endif
 }
 
