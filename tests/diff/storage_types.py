@@ -130,6 +130,71 @@ def check_decode(gguf, info, rng):
     return bad == 0
 
 
+# ---- encoders ----
+
+class Ggml:
+    """ggml's own quantizers and dequantizers."""
+    def __init__(self, path):
+        self.lib = ctypes.CDLL(path)
+        self.lib.ggml_quantize_chunk.restype = ctypes.c_size_t
+        self.lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
+                                                 ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+
+    def encode(self, info, values):
+        values = np.ascontiguousarray(values, np.float32)
+        out = np.empty(values.size // info.block * info.bytes, np.uint8)
+        self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
+        return out
+
+
+def samples():
+    """Rows of normal, heavy-tailed, outlier-ridden, one-sided, sparse and constant data."""
+    rng = np.random.default_rng(7)
+    n = 256 * 512
+    normal = rng.standard_normal(n)
+    return {"normal": normal * 0.02, "heavy": rng.standard_t(3, n) * 0.02,
+            "outliers": normal * np.where(rng.random(n) < 0.01, 20, 1), "positive": np.abs(normal) + 0.5,
+            "sparse": normal * (rng.random(n) < 0.1), "uniform": rng.random(n) - 0.5,
+            "drift": normal * np.exp(np.repeat(rng.standard_normal(n // 16), 16))}
+
+
+UNENCODED = {"q8_1", "q8_k", "i8", "i16", "i32", "i64", "f64"}  # ggml_quantize_chunk does not know them
+SAME_BITS = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f32", "f16", "bf16", "tq1_0", "tq2_0"}
+
+
+def check_encode(gguf, ggml, info):
+    name, ok = info.name.decode(), True
+    if not info.encode or (ggml is None and name not in SAME_BITS):
+        return True
+    for kind, values in samples().items():
+        values = values.astype(np.float32) + np.float32(0)  # no minus zeros: which zero is least is left open
+        ours = encode(info, values)
+        line = f"encode {name:8} {kind:9}"
+        norm = np.sqrt(np.mean(values.astype(np.float64) ** 2))
+        error = np.sqrt(np.mean((decode(info, ours).astype(np.float64) - values) ** 2)) / norm
+        line += f" {error:.3e}"
+        if name in SAME_BITS:
+            number = gguf.constants.GGMLQuantizationType(info.gguf)
+            with np.errstate(all="ignore"):
+                want = gguf.quants.quantize(values, number).view(np.uint8).reshape(-1)
+            differ = int((want != ours).sum())
+            line += f"  gguf: {differ} bytes differ"
+            ok = ok and differ == 0
+        if ggml is not None and name not in UNENCODED:
+            theirs = ggml.encode(info, values)
+            if name in SAME_BITS:
+                line += f"  ggml: {int((theirs != ours).sum())} bytes differ"
+                ok = ok and np.array_equal(theirs, ours)
+            peer = decode(info, theirs).astype(np.float64)
+            peer = np.sqrt(np.mean((peer - values) ** 2)) / norm
+            line += f"  ggml {peer:.3e} ratio {error / peer if peer > 0 else float(error > 0):.4f}"
+            if error > peer * 1.01:
+                line += " WORSE"
+                ok = False
+        print(line)
+    return ok
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--gguf")
@@ -140,6 +205,7 @@ def main():
         sys.path.insert(0, args.gguf)
     import gguf
     import gguf.quants
+    ggml = Ggml(args.ggml) if args.ggml else None
     ok = True
     with tempfile.TemporaryDirectory() as folder:
         infos = build(folder)
@@ -150,6 +216,8 @@ def main():
                 print(f"table: {info.name.decode()} is {kind.name} {sizes} in gguf")
                 ok = False
             ok = check_decode(gguf, info, np.random.default_rng(info.gguf)) and ok
+        for info in infos:
+            ok = check_encode(gguf, ggml, info) and ok
     sys.exit(0 if ok else 1)
 
 

@@ -15,8 +15,6 @@
  * Every product is evaluated in float32 in the order written; the compiler must not fuse it (-ffp-contract=off). */
 #include "tensor/quant/quant.h"
 
-#include <math.h>
-
 enum { SUPER = 256 };
 
 /* ---- packed scales ---- */

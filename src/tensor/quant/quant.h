@@ -13,6 +13,8 @@
 pn_encode_fn pn_encode_f32, pn_encode_f16, pn_encode_bf16, pn_encode_f64;
 pn_encode_fn pn_encode_q4_0, pn_encode_q4_1, pn_encode_q5_0, pn_encode_q5_1, pn_encode_q8_0, pn_encode_q8_1;
 pn_encode_fn pn_encode_tq1_0, pn_encode_tq2_0, pn_encode_q1_0, pn_encode_q2_0;
+pn_encode_fn pn_encode_q2_k, pn_encode_q3_k, pn_encode_q4_k, pn_encode_q5_k, pn_encode_q6_k, pn_encode_q8_k;
+pn_encode_fn pn_encode_iq4_nl, pn_encode_iq4_xs, pn_encode_mxfp4, pn_encode_nvfp4;
 /* Types nothing converts to. */
 #define pn_encode_iq2_xxs NULL
 #define pn_encode_iq2_xs  NULL
@@ -21,21 +23,10 @@ pn_encode_fn pn_encode_tq1_0, pn_encode_tq2_0, pn_encode_q1_0, pn_encode_q2_0;
 #define pn_encode_iq3_s   NULL
 #define pn_encode_iq1_s   NULL
 #define pn_encode_iq1_m   NULL
-#define pn_encode_iq4_nl  NULL
-#define pn_encode_iq4_xs  NULL
-#define pn_encode_mxfp4   NULL
-#define pn_encode_nvfp4   NULL
 #define pn_encode_i8      NULL
 #define pn_encode_i16     NULL
 #define pn_encode_i32     NULL
 #define pn_encode_i64     NULL
-
-#define pn_encode_q2_k NULL
-#define pn_encode_q3_k NULL
-#define pn_encode_q4_k NULL
-#define pn_encode_q5_k NULL
-#define pn_encode_q6_k NULL
-#define pn_encode_q8_k NULL
 
 /* Loads and stores without alignment; files and memory are little-endian. */
 static inline uint16_t pn_quant_load16(const uint8_t *p)
@@ -57,9 +48,12 @@ static inline float pn_quant_load_f16(const uint8_t *p)
     return pn_f16_to_f32(pn_quant_load16(p));
 }
 
-/* Stores `f` in half precision and returns what was stored. */
+/* Stores `f` in half precision and returns what was stored; too large becomes the largest, so that a finite row stays
+ * finite. */
 static inline float pn_quant_store_f16(uint8_t *p, float f)
 {
+    f = f > 65504 ? 65504 : f;
+    f = f < -65504 ? -65504 : f;
     uint16_t h = pn_f32_to_f16(f);
     memcpy(p, &h, sizeof h);
     return pn_f16_to_f32(h);
