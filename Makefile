@@ -186,8 +186,9 @@ $(B)/flags: FORCE
 	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
 
-# Floating point in tensor/ is the reference: no contraction, so that every machine computes the same bits.
-$(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-contract=off
+# Floating point in tensor/ is the reference: no contraction, so that every machine computes the same bits. Nobody reads
+# the exception flags or errno, and keeping them would keep gcc from vectorizing.
+$(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-contract=off -fno-trapping-math -fno-math-errno
 ifneq ($(filter release,$(MODE)),)
 $(B)/src/device/%.o: CFLAGS_HERE := -O3
 endif

@@ -69,13 +69,13 @@ static inline uint32_t pn_bits_of_float(float f)
 /* IEEE half precision and bfloat16, both exact towards float32, round to nearest even back. */
 static inline float pn_f16_to_f32(uint16_t h)
 {
-    /* All three cases are computed and one selected, so that loops vectorize; subnormals go through an integer, so that
-     * a processor that flushes float32 subnormals to zero cannot lose them. */
+    /* All three cases are computed and selected with masks, so that loops vectorize; subnormals go through an integer,
+     * so that a processor that flushes float32 subnormals to zero cannot lose them. */
     uint32_t magnitude = h & 0x7FFFu, sign = (uint32_t)(h & 0x8000u) << 16;
-    uint32_t normal = (magnitude << 13) + (112u << 23);
-    uint32_t small = pn_bits_of_float((float)(int32_t)magnitude * 0x1p-24f);
-    uint32_t bits = magnitude >= 0x7C00 ? normal + (112u << 23) : normal;
-    return pn_float_of_bits(sign | (magnitude < 0x400 ? small : bits));
+    uint32_t special = -(uint32_t)(magnitude >= 0x7C00), tiny = -(uint32_t)(magnitude < 0x400);
+    uint32_t normal = (magnitude << 13) + (112u << 23) + (special & 112u << 23);
+    uint32_t subnormal = pn_bits_of_float((float)(int32_t)magnitude * 0x1p-24f);
+    return pn_float_of_bits(sign | (subnormal & tiny) | (normal & ~tiny));
 }
 
 static inline float pn_bf16_to_f32(uint16_t b)

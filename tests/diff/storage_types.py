@@ -4,7 +4,9 @@
 Compiles src/tensor into a shared object of its own, then for every type:
   decode   random blocks (every byte random, scales also from a list of special values) must give the same bits as
            gguf.quants.dequantize; NaN equals NaN. Types that package cannot decode are defined here in numpy.
-  encode   the error on normal and on heavy-tailed data must be at most 1% above ggml's own (--ggml libggml-base.so).
+  encode   legacy and ternary types must give the bytes of gguf.quants.quantize and of ggml; for the others the error on
+           seven kinds of data must be at most 1% above ggml's own. ggml comes from an installed llama_cpp package or
+           from --ggml libggml-base.so; without it that part is left out.
 
 Run from the repository root:  python tests/diff/storage_types.py [--gguf DIR] [--ggml FILE] [--golden]
   --gguf DIR   a checkout's gguf-py, where the installed package is too old to know Q2_0
@@ -13,6 +15,7 @@ Run from the repository root:  python tests/diff/storage_types.py [--gguf DIR] [
 import argparse
 import ctypes
 import glob
+import importlib.util
 import os
 import subprocess
 import sys
@@ -98,6 +101,12 @@ def special_blocks(info, rng):
     """Random blocks whose scales run through every pair of special values."""
     name = info.name.decode()
     places = [] if info.block == 1 else SCALES.get(name, [(0, 2)])
+    if name == "iq1_m":  # the scale's bits lie in the upper halves of bytes 49, 51, 53, 55
+        blocks = rng.integers(0, 256, (len(HALVES), info.bytes), np.uint8)
+        for k in range(4):
+            digit = np.array(HALVES) >> 4 * k & 15
+            blocks[:, 49 + 2 * k] = blocks[:, 49 + 2 * k] & 15 | digit << 4
+        return blocks
     if not places:
         return np.empty((0, info.bytes), np.uint8)
     lists = [HALVES if size == 2 else SINGLES for _, size in places]
@@ -145,6 +154,13 @@ class Ggml:
         out = np.empty(values.size // info.block * info.bytes, np.uint8)
         self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
         return out
+
+
+def find_ggml():
+    """The ggml library of an installed llama_cpp package, if there is one."""
+    spec = importlib.util.find_spec("llama_cpp")
+    found = sorted(glob.glob(os.path.join(os.path.dirname(spec.origin), "lib", "libggml-base.*"))) if spec else []
+    return found[0] if found else None
 
 
 def samples():
@@ -195,21 +211,85 @@ def check_encode(gguf, ggml, info):
     return ok
 
 
+# ---- golden values for the C tests ----
+
+def seeded_bytes(seed, count):
+    """The splitmix64 stream that tests/unit/test_type.c makes too, as little-endian bytes; `count` a multiple of 8."""
+    mask = np.uint64
+    with np.errstate(over="ignore"):
+        z = mask(seed) + mask(0x9E3779B97F4A7C15) * np.arange(1, count // 8 + 1, dtype=np.uint64)
+        z = (z ^ (z >> mask(30))) * mask(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> mask(27))) * mask(0x94D049BB133111EB)
+        return (z ^ (z >> mask(31))).view(np.uint8)
+
+
+def seeded_values(seed, count):
+    """Bell-shaped values with a heavy tail, all exact in float32: sums of uniform numbers, cubed now and then."""
+    words = seeded_bytes(seed, count * 8).view(np.uint64)
+    parts = (words[:, None] >> np.array([0, 16, 32, 48], np.uint64)) & np.uint64(0xFFFF)
+    bell = parts.astype(np.int64).sum(1) - 2 * 0xFFFF
+    scale = np.where(words % np.uint64(64) == 0, np.float32(2.0 ** -13), np.float32(2.0 ** -17))
+    return (bell.astype(np.float32) * scale).astype(np.float32)
+
+
+def crc(values):
+    bits = np.ascontiguousarray(values).view(np.uint32).copy()
+    bits[(bits & 0x7FFFFFFF) > 0x7F800000] = 0x7FC00000
+    return zlib.crc32(bits.tobytes())
+
+
+def print_golden(gguf, ggml, infos, versions):
+    print("/* Golden values of the storage types, printed by `python tests/diff/storage_types.py --golden` with")
+    print(f" * {versions}.")
+    print(" * decode: CRC-32 of 512 seeded random blocks (4096 values of plain types) decoded by gguf.quants.dequantize,")
+    print(" *   or by the format's definition in numpy for Q8_1, Q8_K, Q1_0, Q2_0 and plain types; every NaN as 0x7FC00000.")
+    print(" * encode: CRC-32 of the bytes that gguf.quants.quantize makes of 8192 seeded values; 0 where it has no encoder or")
+    print(" *   encodes differently.")
+    print(" * error: relative RMS error of ggml_quantize_chunk on the same values; 0 where there is none. */")
+    print("static const struct golden golden[] = {")
+    values = seeded_values(1000, 8192)
+    norm = np.sqrt(np.mean(values.astype(np.float64) ** 2))
+    for info in infos:
+        name = info.name.decode()
+        count = 512 if info.block > 1 else 4096
+        size = (count * info.bytes + 7) // 8 * 8
+        blocks = seeded_bytes(info.gguf, size)[:count * info.bytes].reshape(count, info.bytes)
+        decoded = crc(reference(gguf, name, blocks))
+        encoded, error = 0, 0.0
+        if name in SAME_BITS:
+            kind = gguf.constants.GGMLQuantizationType(info.gguf)
+            encoded = zlib.crc32(gguf.quants.quantize(values, kind).tobytes())
+        if info.encode and name not in UNENCODED:
+            back = reference(gguf, name, ggml.encode(info, values).reshape(-1, info.bytes)).astype(np.float64)
+            error = np.sqrt(np.mean((back - values) ** 2)) / norm
+        print(f'    {{"{name}", 0x{decoded:08x}, 0x{encoded:08x}, {error:.6g}}},')
+    print("};")
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--gguf")
     args.add_argument("--ggml")
     args.add_argument("--golden", action="store_true")
+    args.add_argument("--versions", default="gguf and ggml of unknown version", help="provenance, for --golden")
     args = args.parse_args()
     if args.gguf:
         sys.path.insert(0, args.gguf)
     import gguf
     import gguf.quants
-    ggml = Ggml(args.ggml) if args.ggml else None
+    ggml = args.ggml or find_ggml()
+    ggml = Ggml(ggml) if ggml else None
     ok = True
     with tempfile.TemporaryDirectory() as folder:
         infos = build(folder)
+        if args.golden:
+            print_golden(gguf, ggml, infos, args.versions)
+            return
         for info in infos:
+            if info.gguf not in [int(kind) for kind in gguf.constants.GGML_QUANT_SIZES]:
+                print(f"table: this gguf package does not know {info.name.decode()}")
+                ok = check_decode(gguf, info, np.random.default_rng(info.gguf)) and ok
+                continue
             kind = gguf.constants.GGMLQuantizationType(info.gguf)
             sizes = gguf.constants.GGML_QUANT_SIZES[kind]
             if kind.name.lower() != info.name.decode() or sizes != (info.block, info.bytes):

@@ -36,13 +36,16 @@ static inline float total(const float lane[LANES])
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* Nearest levels of x[0..n) for x = scale * level - min; returns the squared error. */
+/* Nearest levels of x for x = scale * level - min; returns the squared error. A NaN becomes the lowest level. */
 static float quantize(const struct shape *shape, const float *restrict x, float scale, float min, float *restrict level)
 {
-    float inverse = scale != 0 ? 1 / scale : 0, lane[LANES] = {0};
+    float inverse = scale != 0 ? 1 / scale : 0, lo = shape->lo, hi = shape->hi, lane[LANES] = {0};
     for (int j = 0; j < shape->size; j += LANES)
         for (int k = 0; k < LANES; k++) {
-            float q = (float)pn_quant_nearest((x[j + k] + min) * inverse, shape->lo, shape->hi);
+            float q = (x[j + k] + min) * inverse;
+            q = q > lo ? q : lo;
+            q = q < hi ? q : hi;
+            q = q + 0x1.8p23f - 0x1.8p23f; /* to the nearest integer, as no fraction bits are left */
             float e = x[j + k] + min - scale * q;
             level[j + k] = q;
             lane[k] += e * e;
