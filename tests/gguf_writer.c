@@ -271,6 +271,7 @@ const char *gw_temp(const char *name)
 const char *gw_put(const char *name, const void *bytes, size_t n)
 {
     const char *path = gw_temp(name);
+    unlink(path); /* whoever has the old file mapped keeps it, and no file system waits for the disk */
     FILE *f = fopen(path, "wb");
     if (!f || (n && fwrite(bytes, 1, n, f) != n) || fclose(f) != 0)
         die(path);
