@@ -1,0 +1,424 @@
+/* base/: status and error text, arenas, byte buffers, vectors, file maps (cut short while in use too), small files,
+ * clock and random numbers. */
+#define _POSIX_C_SOURCE 200809L /* mkfifo, truncate */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "gguf_writer.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- status ---- */
+
+static void test_fail(void **state)
+{
+    (void)state;
+    struct pn_error err = {.text = "old"};
+    assert_int_equal(pn_fail(&err, PN_LIMIT, "%s: %d", "field", 7), PN_LIMIT);
+    assert_int_equal(err.status, PN_LIMIT);
+    assert_string_equal(err.text, "field: 7");
+    assert_int_equal(pn_fail(NULL, PN_IO, "nobody wants it"), PN_IO);
+    assert_int_equal(pn_fail_prefix(&err, "file %d", 3), PN_LIMIT);
+    assert_string_equal(err.text, "file 3: field: 7");
+    assert_int_equal(pn_fail_prefix(NULL, "x"), PN_INTERNAL);
+    assert_int_equal(pn_no_memory(&err, "a plan"), PN_NO_MEMORY);
+    assert_string_equal(err.text, "out of memory for a plan");
+}
+
+/* Text that does not fit is never cut inside a character: n ASCII letters, then characters of 2, 3 and 4 bytes. */
+static void test_long_text(void **state)
+{
+    (void)state;
+    static const char *const characters[] = {"\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x8D\x9E"};
+    struct pn_error err;
+    char text[2048];
+    for (size_t c = 0; c < 3; c++) {
+        size_t width = strlen(characters[c]);
+        for (size_t letters = 0; letters < 8; letters++) {
+            memset(text, 'a', letters);
+            size_t n = letters;
+            for (; n + width < sizeof text; n += width)
+                memcpy(text + n, characters[c], width);
+            text[n] = '\0';
+            pn_fail(&err, PN_FORMAT, "%s", text);
+            size_t len = strlen(err.text);
+            assert_true(len < sizeof err.text && len > sizeof err.text - 5);
+            assert_int_equal((len - letters) % width, 0);
+            assert_memory_equal(err.text, text, len);
+            pn_fail_prefix(&err, "p");
+            len = strlen(err.text);
+            assert_true(len > sizeof err.text - 8);
+            assert_int_equal((len - letters - 3) % width, 0);
+        }
+    }
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    pn_fail(&err, PN_FORMAT, "the sentence");
+    pn_fail_prefix(&err, "%s", text); /* a prefix longer than its buffer */
+    assert_non_null(strstr(err.text, "x: the sentence"));
+}
+
+static void test_status_text(void **state)
+{
+    (void)state;
+    assert_string_equal(pn_status_text(PN_OK), "success");
+    assert_string_equal(pn_status_text(PN_INTERNAL), "internal error");
+    assert_string_equal(pn_status_text((pn_status)-999), "unknown status");
+}
+
+static void test_digits(void **state)
+{
+    (void)state;
+    assert_string_equal(pn_digits(0).text, "0");
+    assert_string_equal(pn_digits(999).text, "999");
+    assert_string_equal(pn_digits(1000).text, "1,000");
+    assert_string_equal(pn_digits(105412608).text, "105,412,608");
+    assert_string_equal(pn_digits(UINT64_MAX).text, "18,446,744,073,709,551,615");
+}
+
+/* ---- memory ---- */
+
+static void test_size_arithmetic(void **state)
+{
+    (void)state;
+    size_t out = 5;
+    assert_true(pn_size_mul(SIZE_MAX / 2, 2, &out) && out == SIZE_MAX - 1);
+    assert_false(pn_size_mul(SIZE_MAX / 2 + 1, 2, &out));
+    assert_true(out == SIZE_MAX - 1);
+    assert_true(pn_size_add(SIZE_MAX - 1, 1, &out) && out == SIZE_MAX);
+    assert_false(pn_size_add(SIZE_MAX, 1, &out));
+}
+
+static void test_arena(void **state)
+{
+    (void)state;
+    struct pn_arena arena = {0};
+    struct pn_rng rng = {.state = 3};
+    unsigned char *pieces[400];
+    size_t sizes[400];
+    for (size_t i = 0; i < 400; i++) { /* of all sizes, also larger than a block: none overlaps another */
+        sizes[i] = pn_rng_u64(&rng) % (i % 50 == 0 ? 3000000 : 3000);
+        pieces[i] = pn_arena_alloc(&arena, sizes[i]);
+        assert_non_null(pieces[i]);
+        assert_int_equal((uintptr_t)pieces[i] % 16, 0);
+        for (size_t k = 0; k < sizes[i]; k++) {
+            if (pieces[i][k])
+                fail_msg("not zeroed");
+            pieces[i][k] = (unsigned char)i;
+        }
+    }
+    for (size_t i = 0; i < 400; i++)
+        for (size_t k = 0; k < sizes[i]; k++)
+            if (pieces[i][k] != (unsigned char)i)
+                fail_msg("pieces overlap");
+    assert_null(pn_arena_alloc(&arena, SIZE_MAX));
+    assert_null(pn_arena_alloc(&arena, SIZE_MAX - 16));
+    assert_null(pn_arena_array(&arena, SIZE_MAX / 8 + 1, 8));
+    assert_null(pn_arena_copy(&arena, "", SIZE_MAX));
+    assert_non_null(pn_arena_array(&arena, 0, 8));
+    assert_string_equal(pn_arena_copy(&arena, "bread and butter", 5), "bread");
+    assert_string_equal(pn_arena_copy(&arena, NULL, 0), "");
+    pn_arena_free(&arena);
+    assert_true(!arena.head && arena.used == 0);
+    pn_arena_free(&arena);
+    pn_arena_free(NULL);
+}
+
+static void test_buf(void **state)
+{
+    (void)state;
+    struct pn_buf buf = {0};
+    for (int i = 0; i < 1000; i++) {
+        pn_buf_printf(&buf, "%d,", i);
+        assert_int_equal(buf.data[buf.len], 0);
+    }
+    assert_int_equal(buf.len, 10 * 2 + 90 * 3 + 900 * 4);
+    assert_memory_equal(buf.data + buf.len - 4, "999,", 5);
+    pn_buf_clear(&buf);
+    assert_int_equal(buf.len, 0);
+    pn_buf_puts(&buf, "a");
+    pn_buf_putc(&buf, '\0');
+    pn_buf_append(&buf, "bc", 2);
+    assert_int_equal(buf.len, 4);
+    assert_memory_equal(buf.data, "a\0bc", 5);
+    char *taken = pn_buf_take(&buf);
+    assert_memory_equal(taken, "a\0bc", 5);
+    free(taken);
+    taken = pn_buf_take(&buf); /* of an empty one */
+    assert_string_equal(taken, "");
+    free(taken);
+    buf.limit = 5;
+    pn_buf_puts(&buf, "12345");
+    assert_false(buf.over_limit);
+    pn_buf_puts(&buf, "6");
+    assert_true(buf.over_limit);
+    pn_buf_puts(&buf, "");
+    assert_int_equal(buf.len, 5);
+    assert_null(pn_buf_take(&buf));
+    assert_int_equal(buf.limit, 5);
+    assert_false(pn_buf_reserve(&buf, SIZE_MAX));
+    pn_buf_free(&buf);
+    assert_false(pn_buf_reserve(&buf, SIZE_MAX));
+    assert_true(buf.failed);
+    pn_buf_puts(&buf, "ignored");
+    assert_int_equal(buf.len, 0);
+    assert_null(pn_buf_take(&buf));
+    pn_buf_free(&buf);
+    pn_buf_free(NULL);
+}
+
+static void test_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t c;
+        const char *bytes;
+    } cases[] = {
+        {0x7F, "\x7F"},
+        {0x80, "\xC2\x80"},
+        {0x7FF, "\xDF\xBF"},
+        {0x800, "\xE0\xA0\x80"},
+        {0xD7FF, "\xED\x9F\xBF"},
+        {0xD800, "\xEF\xBF\xBD"},
+        {0xDFFF, "\xEF\xBF\xBD"},
+        {0xFFFF, "\xEF\xBF\xBF"},
+        {0x10000, "\xF0\x90\x80\x80"},
+        {0x110000, "\xEF\xBF\xBD"},
+        {0xFFFFFFFF, "\xEF\xBF\xBD"},
+        {0x10FFFF, "\xF4\x8F\xBF\xBF"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pn_buf buf = {0};
+        pn_buf_put_utf8(&buf, cases[i].c);
+        assert_string_equal(buf.data, cases[i].bytes);
+        pn_buf_free(&buf);
+    }
+}
+
+static void test_vec(void **state)
+{
+    (void)state;
+    struct {
+        uint64_t *data;
+        size_t len, cap;
+    } v = {0};
+    for (uint64_t i = 0; i < 1000; i++)
+        assert_true(pn_vec_push(&v, i * i));
+    assert_int_equal(v.len, 1000);
+    assert_true(v.cap < 2000 && v.data[999] == 999 * 999);
+    void *data = v.data;
+    size_t cap = v.cap;
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 8 + 1, 8));
+    assert_true(data == v.data && cap == v.cap);
+    free(v.data);
+}
+
+/* ---- files ---- */
+
+static void test_map(void **state)
+{
+    (void)state;
+    struct pn_map map;
+    struct pn_error err;
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_OK);
+    assert_int_equal(map.size, 5);
+    assert_memory_equal(map.data, "bread", 5);
+    pn_map_will_need(&map);
+    assert_false(pn_map_damaged(&map));
+    pn_map_close(&map);
+    assert_null(map.data);
+    pn_map_close(&map); /* twice is fine */
+    assert_int_equal(pn_map_open(&map, gw_put("empty", "", 0), &err), PN_OK);
+    assert_true(!map.data && map.size == 0 && !pn_map_damaged(&map));
+    pn_map_will_need(&map);
+    pn_map_close(&map);
+    pn_map_close(&(struct pn_map){0});
+    assert_int_equal(pn_map_open(&map, gw_temp("absent"), &err), PN_NOT_FOUND);
+    assert_non_null(strstr(err.text, "absent: "));
+    assert_int_equal(pn_map_open(&map, "/", &err), PN_INVALID);
+    assert_string_equal(err.text, "/: is a directory, not a regular file");
+    const char *fifo = gw_temp("fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(pn_map_open(&map, fifo, &err), PN_INVALID); /* and does not wait for a writer */
+    assert_non_null(strstr(err.text, "is a special file"));
+    assert_int_equal(pn_map_open(&map, "/dev/null", NULL), PN_INVALID);
+}
+
+static const char *put_pages(const char *name, size_t n)
+{
+    char *bytes = malloc(n);
+    assert_non_null(bytes);
+    memset(bytes, 'x', n);
+    const char *path = gw_put(name, bytes, n);
+    free(bytes);
+    return path;
+}
+
+/* Two maps; one file is cut to nothing, one to a page. The lost pages read as zeros, what is left stays. */
+static void test_cut_short(void **state)
+{
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct pn_map a, b, c;
+    const char *path_a = put_pages("a", 8 * page + 5), *path_b = put_pages("b", 8 * page), *path_c = put_pages("c", 9);
+    assert_int_equal(pn_map_open(&a, path_a, NULL), PN_OK);
+    assert_int_equal(pn_map_open(&b, path_b, NULL), PN_OK);
+    assert_int_equal(pn_map_open(&c, path_c, NULL), PN_OK);
+    assert_int_equal(truncate(path_a, (off_t)page), 0);
+    assert_int_equal(truncate(path_b, 0), 0);
+    const volatile unsigned char *pa = a.data, *pb = b.data;
+    assert_int_equal(pa[page - 1], 'x');
+    assert_false(pn_map_damaged(&a));
+    assert_int_equal(pa[8 * page + 4], 0); /* the last page first, then one before it: a fault each */
+    assert_true(pn_map_damaged(&a));
+    assert_int_equal(pa[page], 0);
+    assert_int_equal(pa[page - 1], 'x');
+    assert_false(pn_map_damaged(&b));
+    for (size_t i = 0; i < 8 * page; i++)
+        assert_int_equal(pb[i], 0);
+    assert_true(pn_map_damaged(&b));
+    assert_false(pn_map_damaged(&c));
+    pn_map_close(&a);
+    assert_false(pn_map_damaged(&a));
+    pn_map_close(&b);
+    assert_int_equal(pn_map_open(&a, path_c, NULL), PN_OK); /* the slot is used again, undamaged */
+    assert_false(pn_map_damaged(&a));
+    pn_map_close(&a);
+    pn_map_close(&c);
+}
+
+static void test_too_many_maps(void **state)
+{
+    (void)state;
+    static struct pn_map maps[1100];
+    struct pn_error err = {.text = ""};
+    const char *path = gw_put("some", "bread", 5);
+    size_t n = 0;
+    while (n < 1100 && pn_map_open(&maps[n], path, &err) == PN_OK)
+        n++;
+    assert_int_equal(n, 1024);
+    assert_int_equal(err.status, PN_LIMIT);
+    assert_non_null(strstr(err.text, "more than 1024 files are mapped"));
+    for (size_t i = 0; i < n; i++)
+        pn_map_close(&maps[i]);
+    assert_int_equal(pn_map_open(&maps[0], path, &err), PN_OK);
+    pn_map_close(&maps[0]);
+}
+
+/* A bus error that is none of ours ends the process as ever, or goes to the handler that was there before. */
+static void foreign_handler(int sig)
+{
+    _exit(sig == SIGBUS ? 42 : 43);
+}
+
+static void test_foreign_fault(void **state)
+{
+    (void)state;
+    const char *path = gw_put("mine", "bread", 5);
+    for (int handled = 0; handled < 2; handled++) {
+        fflush(stdout);
+        fflush(stderr);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct pn_map map;
+            signal(SIGBUS, handled ? foreign_handler : SIG_DFL);
+            if (pn_map_open(&map, path, NULL))
+                _exit(1);
+            raise(SIGBUS);
+            raise(SIGBUS); /* the first one took our handler away, as no instruction runs again after raise */
+            _exit(2);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (handled)
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+        else
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    }
+}
+
+static void test_read(void **state)
+{
+    (void)state;
+    struct pn_error err;
+    char *text = NULL;
+    size_t n = 99;
+    const char *path = put_pages("text", 40000);
+    assert_int_equal(pn_file_read(path, 40000, &text, &n, &err), PN_OK);
+    assert_true(n == 40000 && text[0] == 'x' && text[39999] == 'x' && text[40000] == '\0');
+    free(text);
+    assert_int_equal(pn_file_read(path, 39999, &text, &n, &err), PN_LIMIT);
+    assert_non_null(strstr(err.text, "larger than the 39999 bytes allowed here"));
+    assert_int_equal(pn_file_read(gw_put("empty", "", 0), 0, &text, &n, &err), PN_OK);
+    assert_true(n == 0 && text[0] == '\0');
+    free(text);
+    assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PN_IO);
+}
+
+/* ---- clock ---- */
+
+static void test_clock(void **state)
+{
+    (void)state;
+    uint64_t before = pn_clock_ns();
+    for (int i = 0; i < 1000; i++) {
+        uint64_t now = pn_clock_ns();
+        assert_true(now >= before);
+        before = now;
+    }
+}
+
+/* The published SplitMix64 sequence for seed 0. */
+static void test_random(void **state)
+{
+    (void)state;
+    struct pn_rng rng = {0};
+    assert_true(pn_rng_u64(&rng) == 0xE220A8397B1DCDAFu);
+    assert_true(pn_rng_u64(&rng) == 0x6E789E6AA1B965F4u);
+    assert_true(pn_rng_u64(&rng) == 0x06C45D188009454Fu);
+    double sum = 0;
+    for (int i = 0; i < 10000; i++) {
+        float f = pn_rng_float(&rng);
+        assert_true(f >= 0 && f < 1);
+        sum += (double)f;
+    }
+    assert_true(sum > 4900 && sum < 5100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fail),
+        cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_size_arithmetic),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_too_many_maps),
+        cmocka_unit_test(test_foreign_fault),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_random),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
