@@ -85,6 +85,9 @@ struct pn_node {
             int n_rot;
             enum pn_rope_kind kind;
         } rope;
+        struct {
+            float scale, floor, offset;
+        } pos;
         struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims */
         struct {
             int32_t offset;

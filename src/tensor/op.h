@@ -44,6 +44,9 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, flo
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
 pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind);
 
+/* x * (1 + scale * ln(1 + floor((position + offset) / floor))): keeps attention sharp over long contexts (Llama 4). */
+pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, float offset);
+
 /* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has
  * no values: it orders the attention that reads them. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
@@ -73,12 +76,13 @@ typedef pn_status pn_op_fn(const struct pn_op_args *args, struct pn_error *err);
 /* The plain reference of an operation; NULL for leaves and views. */
 pn_op_fn *pn_op_reference(enum pn_op op);
 
-/* Weight operand i of a node, NULL if it is absent. */
+/* Weight operand i of a node, NULL if it is absent or an activation. */
 static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, int i)
 {
     if (i >= a->node->n_src || a->node->src[i] == PN_NONE)
         return NULL;
-    return pn_node(a->graph, a->node->src[i])->weight;
+    const struct pn_node *n = pn_node(a->graph, a->node->src[i]);
+    return n->op == PN_OP_WEIGHT ? n->weight : NULL;
 }
 
 /* act(x), as defined at enum pn_act_fn. */

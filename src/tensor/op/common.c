@@ -17,6 +17,7 @@ pn_op_fn *pn_op_reference(enum pn_op op)
         [PN_OP_LAYER_NORM] = pn_ref_layer_norm,
         [PN_OP_ROPE_TABLE] = pn_ref_rope_table,
         [PN_OP_ROPE] = pn_ref_rope,
+        [PN_OP_POS_SCALE] = pn_ref_pos_scale,
         [PN_OP_MATMUL] = pn_ref_matmul,
         [PN_OP_CACHE_WRITE] = pn_ref_cache_write,
         [PN_OP_ATTENTION] = pn_ref_attention,

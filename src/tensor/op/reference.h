@@ -5,7 +5,8 @@
 #include "tensor/op.h"
 
 pn_op_fn pn_ref_embed, pn_ref_rows, pn_ref_add, pn_ref_mul, pn_ref_scale, pn_ref_act, pn_ref_softcap, pn_ref_rms_norm,
-    pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_matmul, pn_ref_cache_write, pn_ref_attention;
+    pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_pos_scale, pn_ref_matmul, pn_ref_cache_write,
+    pn_ref_attention;
 
 static inline float *pn_view_at(struct pn_view v, int64_t row, int64_t head)
 {

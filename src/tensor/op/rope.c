@@ -75,3 +75,36 @@ pn_status pn_ref_rope(const struct pn_op_args *a, struct pn_error *err)
     }
     return PN_OK;
 }
+
+pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, float offset)
+{
+    if (!pn_op_want_rows(g, x, "the operand of pos_scale"))
+        return PN_NONE;
+    if (!(floor >= 1))
+        return pn_graph_fail(g, PN_FORMAT, "positions cannot be divided by %g", (double)floor);
+    const struct pn_node *n = pn_node(g, x);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_POS_SCALE,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .pos = {.scale = scale, .floor = floor, .offset = offset}});
+}
+
+pn_status pn_ref_pos_scale(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    const struct pn_node *n = a->node;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        float steps = floorf(((float)a->batch->pos[r] + n->pos.offset) / n->pos.floor);
+        float factor = logf(steps + 1) * n->pos.scale + 1;
+        for (int h = 0; h < n->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < n->n2; i++)
+                out[i] = x[i] * factor;
+        }
+    }
+    return PN_OK;
+}

@@ -1,0 +1,70 @@
+/* Linux: /proc and /sys. See os.h. */
+#ifdef __linux__
+#define _GNU_SOURCE 1
+#include "base/os.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The first hardware thread of the core that `cpu` belongs to; `cpu` itself where /sys does not tell. */
+static int first_sibling(int cpu)
+{
+    char path[96];
+    int first = cpu;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *f = fopen(path, "r");
+    if (f) {
+        if (fscanf(f, "%d", &first) != 1)
+            first = cpu;
+        fclose(f);
+    }
+    return first;
+}
+
+int pn_os_physical_cores(void)
+{
+    cpu_set_t allowed, cores;
+    CPU_ZERO(&allowed);
+    CPU_ZERO(&cores);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        return n > 0 ? (int)n : 1;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed)) {
+            int first = first_sibling(cpu);
+            if (first >= 0 && first < CPU_SETSIZE)
+                CPU_SET(first, &cores);
+        }
+    int n = CPU_COUNT(&cores);
+    return n > 0 ? n : 1;
+}
+
+uint64_t pn_os_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+void pn_os_cpu_name(char *name, size_t size)
+{
+    char line[256];
+    name[0] = '\0';
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f)
+        return;
+    while (fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, "model name", 10) != 0)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(name, size, "%s", colon[1] == ' ' ? colon + 2 : colon + 1);
+        break;
+    }
+    fclose(f);
+}
+#else
+typedef int pn_os_linux_is_empty; /* ISO C wants a declaration */
+#endif

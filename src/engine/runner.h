@@ -1,0 +1,31 @@
+/* A loaded model on a device: its plans, its pools, and the lock that gives steps their turn. */
+#ifndef PN_ENGINE_RUNNER_H
+#define PN_ENGINE_RUNNER_H
+
+#include "engine/kv.h"
+
+enum { PN_N_BUCKETS = 5, PN_MAX_BATCH = 4096, PN_MAX_POOLS = 4 };
+
+struct pn_runner {
+    struct pn_model *model;
+    struct pn_device *device;
+    struct pn_bucket { /* a plan for up to max_tokens tokens, made when first needed */
+        int max_tokens;
+        struct pn_plan *plan;
+        struct pn_program *program;
+    } buckets[PN_N_BUCKETS];
+    struct pn_kv_pool *pools[PN_MAX_POOLS]; /* one a cache type */
+    pthread_mutex_t lock;
+};
+
+/* Takes model and device over (also on failure). */
+pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err);
+void pn_runner_free(struct pn_runner *runner);
+/* The pool for that cache type, made when first asked for. */
+pn_status pn_runner_pool(struct pn_runner *runner, pn_type type, struct pn_kv_pool **out, struct pn_error *err);
+/* Makes the plan that a step of `n_tokens` runs, so that the step allocates nothing. */
+pn_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pn_error *err);
+/* Runs one step; steps of several threads take turns. A damaged file is an error here. */
+pn_status pn_runner_step(struct pn_runner *runner, const struct pn_batch *batch, struct pn_error *err);
+
+#endif

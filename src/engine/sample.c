@@ -1,0 +1,211 @@
+/* Sampling: see sample.h. */
+#include "engine/sample.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static pn_status check(const struct pantry_sampling *o, struct pn_error *err)
+{
+    if (!(o->temperature >= 0) || o->temperature > 100)
+        return pn_fail(err, PN_INVALID, "temperature is %g, but must be between 0 and 100", (double)o->temperature);
+    if (!(o->top_p > 0 && o->top_p <= 1))
+        return pn_fail(err, PN_INVALID, "top_p is %g, but must be above 0 and at most 1", (double)o->top_p);
+    if (!(o->min_p >= 0 && o->min_p <= 1))
+        return pn_fail(err, PN_INVALID, "min_p is %g, but must be between 0 and 1", (double)o->min_p);
+    if (!(o->repeat_penalty > 0))
+        return pn_fail(err, PN_INVALID, "repeat_penalty is %g, but must be above 0", (double)o->repeat_penalty);
+    if (o->top_k < 0)
+        return pn_fail(err, PN_INVALID, "top_k is %d, but must be 0 (off) or more", o->top_k);
+    if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
+        return pn_fail(err, PN_INVALID, "a frequency or presence penalty is no finite number");
+    return PN_OK;
+}
+
+pn_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *options, int n_vocab,
+                          struct pn_error *err)
+{
+    *s = (struct pn_sampler){.options = *options, .rng = {options->seed}, .n_vocab = n_vocab};
+    pn_status status = check(options, err);
+    if (status)
+        return status;
+    s->candidates = malloc((size_t)n_vocab * sizeof *s->candidates);
+    s->p = malloc((size_t)n_vocab * sizeof *s->p);
+    s->n_seen = calloc((size_t)n_vocab, sizeof *s->n_seen);
+    if (!s->candidates || !s->p || !s->n_seen) {
+        pn_sampler_free(s);
+        return pn_no_memory(err, "a sampler");
+    }
+    return PN_OK;
+}
+
+void pn_sampler_free(struct pn_sampler *s)
+{
+    if (!s)
+        return;
+    free(s->candidates);
+    free(s->p);
+    free(s->n_seen);
+    *s = (struct pn_sampler){0};
+}
+
+/* Keskar et al., CTRL, 2019 (repeat); OpenAI's definition of frequency and presence penalties. */
+static void penalize(struct pn_sampler *s, float *logits, const int32_t *recent, int n)
+{
+    const struct pantry_sampling *o = &s->options;
+    bool off = o->repeat_penalty == 1 && o->frequency_penalty == 0 && o->presence_penalty == 0;
+    int window = o->penalty_last_n < 0 || o->penalty_last_n > n ? n : o->penalty_last_n;
+    if (off)
+        return;
+    for (int i = n - window; i < n; i++)
+        if (recent[i] >= 0 && recent[i] < s->n_vocab && s->n_seen[recent[i]] < UINT16_MAX)
+            s->n_seen[recent[i]]++;
+    for (int i = n - window; i < n; i++) {
+        int32_t id = recent[i];
+        if (id < 0 || id >= s->n_vocab || !s->n_seen[id])
+            continue;
+        float l = logits[id];
+        l = l > 0 ? l / o->repeat_penalty : l * o->repeat_penalty;
+        logits[id] = l - (float)s->n_seen[id] * o->frequency_penalty - o->presence_penalty;
+        s->n_seen[id] = 0;
+    }
+}
+
+static int32_t greedy(const float *logits, int n)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < n; i++)
+        if (!isnan(logits[i]) && (best < 0 || logits[i] > logits[best]))
+            best = i;
+    return best;
+}
+
+/* Higher logits first; equal ones by id, so that the order does not depend on the sort. */
+static bool before(const struct pn_candidate *a, const struct pn_candidate *b)
+{
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+/* Keeps the k best of n in front, in no order (Hoare's selection). */
+static void select_best(struct pn_candidate *c, int n, int k)
+{
+    int low = 0, high = n - 1;
+    while (low < high) {
+        struct pn_candidate pivot = c[low + (high - low) / 2];
+        int i = low, j = high;
+        while (i <= j) {
+            while (before(&c[i], &pivot))
+                i++;
+            while (before(&pivot, &c[j]))
+                j--;
+            if (i <= j) {
+                struct pn_candidate t = c[i];
+                c[i++] = c[j];
+                c[j--] = t;
+            }
+        }
+        if (k - 1 <= j)
+            high = j;
+        else if (k - 1 >= i)
+            low = i;
+        else
+            return;
+    }
+}
+
+static int collect(struct pn_sampler *s, const float *logits)
+{
+    int n = 0;
+    for (int32_t i = 0; i < s->n_vocab; i++)
+        if (!isnan(logits[i]) && logits[i] > -INFINITY)
+            s->candidates[n++] = (struct pn_candidate){i, logits[i]};
+    return n;
+}
+
+/* Sorts c[0..n) best first. In place: qsort may allocate (Williams' heapsort, 1964). */
+static void sort_best(struct pn_candidate *c, int n)
+{
+    for (int start = n / 2 - 1, end = n; end > 1;) {
+        int root = start;
+        if (start >= 0) {
+            start--;
+        } else {
+            struct pn_candidate t = c[--end];
+            c[end] = c[0];
+            c[0] = t;
+            root = 0;
+        }
+        for (int child; (child = 2 * root + 1) < end; root = child) {
+            if (child + 1 < end && before(&c[child], &c[child + 1]))
+                child++; /* the heap's root is the worst */
+            if (!before(&c[root], &c[child]))
+                break;
+            struct pn_candidate t = c[root];
+            c[root] = c[child];
+            c[child] = t;
+        }
+    }
+}
+
+/* Of candidates[0..n) keeps the fewest best ones whose probabilities reach top_p (Holtzman et al., 2020). Sorts only as
+ * far as it must. */
+static int keep_top_p(struct pn_sampler *s, int n, float highest)
+{
+    double sum = 0, reached = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)expf(s->candidates[i].logit - highest);
+    double wanted = (double)s->options.top_p * sum;
+    for (int done = 0, k = 64; done < n; k *= 8) {
+        k = k > n ? n : k;
+        select_best(s->candidates + done, n - done, k - done);
+        sort_best(s->candidates + done, k - done);
+        for (; done < k; done++) {
+            reached += (double)expf(s->candidates[done].logit - highest);
+            if (reached >= wanted)
+                return done + 1;
+        }
+    }
+    return n;
+}
+
+/* Drops what is less likely than min_p times the likeliest (Nguyen et al., 2024). */
+static int keep_min_p(struct pn_sampler *s, int n, float highest)
+{
+    float lowest = highest + logf(s->options.min_p);
+    int kept = 0;
+    for (int i = 0; i < n; i++)
+        if (s->candidates[i].logit >= lowest)
+            s->candidates[kept++] = s->candidates[i];
+    return kept;
+}
+
+int32_t pn_sampler_choose(struct pn_sampler *s, float *logits, const int32_t *recent, int n_recent)
+{
+    const struct pantry_sampling *o = &s->options;
+    penalize(s, logits, recent, n_recent);
+    int32_t best = greedy(logits, s->n_vocab);
+    if (o->temperature <= 0 || best < 0 || !isfinite(logits[best]))
+        return best;
+    float highest = logits[best];
+    int n = collect(s, logits);
+    if (o->top_k > 0 && o->top_k < n) {
+        select_best(s->candidates, n, o->top_k);
+        n = o->top_k;
+        sort_best(s->candidates, n);
+    }
+    if (o->top_p < 1)
+        n = keep_top_p(s, n, highest);
+    if (o->min_p > 0)
+        n = keep_min_p(s, n, highest);
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        s->p[i] = expf((s->candidates[i].logit - highest) / o->temperature);
+        sum += (double)s->p[i];
+    }
+    double at = (double)pn_rng_float(&s->rng) * sum;
+    for (int i = 0; i < n; i++) {
+        at -= (double)s->p[i];
+        if (at < 0)
+            return s->candidates[i].id;
+    }
+    return s->candidates[n - 1].id;
+}

@@ -1,0 +1,31 @@
+/* Choosing the next token from its logits. Reproducible from the seed; allocates only when made. */
+#ifndef PN_ENGINE_SAMPLE_H
+#define PN_ENGINE_SAMPLE_H
+
+#include "base/clock.h"
+#include "base/status.h"
+
+#include "pantry.h"
+
+struct pn_candidate {
+    int32_t id;
+    float logit;
+};
+
+struct pn_sampler {
+    struct pantry_sampling options;
+    struct pn_rng rng;
+    int n_vocab;
+    struct pn_candidate *candidates; /* (n_vocab) */
+    float *p;                        /* (n_vocab) */
+    uint16_t *n_seen;                /* (n_vocab), all 0 between calls */
+};
+
+pn_status pn_sampler_init(struct pn_sampler *sampler, const struct pantry_sampling *options, int n_vocab,
+                          struct pn_error *err);
+void pn_sampler_free(struct pn_sampler *sampler);
+/* Changes `logits` (n_vocab). `recent` are the tokens so far, the last one last. The order is: penalties, top-k, top-p,
+ * min-p, temperature. -1 if no logit is a number. */
+int32_t pn_sampler_choose(struct pn_sampler *sampler, float *logits, const int32_t *recent, int n_recent);
+
+#endif

@@ -1,0 +1,224 @@
+/* Reading hyper-parameters: see hparams.h. Every value that later code divides by, multiplies or counts to is bounded
+ * here. */
+#include "model/hparams.h"
+
+#include "model/arch.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct reader {
+    const struct pn_weights *w;
+    const char *arch;
+    struct pn_error *err;
+    pn_status status; /* the first failure */
+    char key[128];
+};
+
+static const char *full_key(struct reader *r, const char *key)
+{
+    snprintf(r->key, sizeof r->key, "%s.%s", r->arch, key);
+    return r->key;
+}
+
+static void fail(struct reader *r, pn_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void fail(struct reader *r, pn_status status, const char *format, ...)
+{
+    if (r->status)
+        return;
+    va_list args;
+    va_start(args, format);
+    r->status = pn_vfail(r->err, status, format, args);
+    va_end(args);
+    pn_fail_prefix(r->err, "%s", r->w->path);
+}
+
+/* An integer between low and high. Missing: `fallback`, or an error if that is below 0. */
+static int integer(struct reader *r, const char *key, int64_t low, int64_t high, int fallback)
+{
+    int64_t v = 0;
+    if (r->status)
+        return fallback;
+    pn_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
+    if (status == PN_NOT_FOUND) {
+        if (fallback < 0)
+            fail(r, PN_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+        return fallback;
+    }
+    if (status)
+        r->status = status;
+    else if (v < low || v > high)
+        fail(r, PN_FORMAT, "%s is %lld, but must be between %lld and %lld", r->key, (long long)v, (long long)low,
+             (long long)high);
+    return r->status ? fallback : (int)v;
+}
+
+static float number(struct reader *r, const char *key, float fallback)
+{
+    float v = fallback;
+    if (r->status)
+        return fallback;
+    pn_status status = pn_meta_f32(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PN_NOT_FOUND)
+        r->status = status;
+    return v;
+}
+
+/* Item `layer` of a key that may be one number for all layers or an array with one for each. */
+static int layered(struct reader *r, const char *key, int layer, int n_layer, int64_t low, int64_t high, int fallback)
+{
+    if (r->status)
+        return fallback;
+    const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, key));
+    if (!m || m->type != PN_META_ARRAY)
+        return integer(r, key, low, high, fallback);
+    if ((m->item != PN_META_UINT && m->item != PN_META_INT) || m->n < (size_t)n_layer) {
+        fail(r, PN_FORMAT, "%s must be a list of %d integers, one a layer, but has %zu items", r->key, n_layer, m->n);
+        return fallback;
+    }
+    int64_t v = pn_meta_item_i64(m, (size_t)layer);
+    if (v < low || v > high) {
+        fail(r, PN_FORMAT, "item %d of %s is %lld, but must be between %lld and %lld", layer, r->key, (long long)v,
+             (long long)low, (long long)high);
+        return fallback;
+    }
+    return (int)v;
+}
+
+/* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
+static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
+{
+    if (!arch->window_period || r->status)
+        return false;
+    const char *key = "attention.sliding_window_pattern";
+    const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, key));
+    if (m && m->type == PN_META_ARRAY) {
+        if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
+            fail(r, PN_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
+            return false;
+        }
+        return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
+    }
+    int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window_period);
+    return period == 0 || layer % period < period - 1;
+}
+
+static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_arena *arena, struct pn_hparams *hp)
+{
+    if (r->status)
+        return;
+    hp->layers = pn_arena_array(arena, (size_t)hp->n_layer, sizeof *hp->layers);
+    if (!hp->layers) {
+        fail(r, PN_NO_MEMORY, "out of memory for %d layers", hp->n_layer);
+        return;
+    }
+    for (int i = 0; i < hp->n_layer && !r->status; i++) {
+        struct pn_layer_hparams *l = &hp->layers[i];
+        l->n_head = layered(r, "attention.head_count", i, hp->n_layer, 1, PN_MAX_HEADS, -1);
+        l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, 1, PN_MAX_HEADS, l->n_head);
+        l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 1, 1 << 24, -1);
+        if (!r->status && l->n_head % l->n_head_kv)
+            fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
+                 l->n_head, l->n_head_kv);
+        l->local = hp->window > 0 && is_local(r, arch, i, hp->n_layer);
+    }
+}
+
+static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
+{
+    struct pn_str type = {"", 0};
+    if (r->status)
+        return;
+    pn_status status = pn_meta_str(r->w, full_key(r, "rope.scaling.type"), &type, r->err);
+    if (status && status != PN_NOT_FOUND) {
+        r->status = status;
+        return;
+    }
+    rope->factor = number(r, "rope.scaling.factor", number(r, "rope.scale_linear", 0));
+    if (rope->factor == 0) /* how files say "none" */
+        rope->factor = 1;
+    if (rope->factor < 0)
+        fail(r, PN_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
+    static const struct {
+        const char *name;
+        enum pn_rope_scaling scaling;
+    } names[] = {{"none", PN_ROPE_SCALING_NONE},
+                 {"linear", PN_ROPE_SCALING_LINEAR},
+                 {"yarn", PN_ROPE_SCALING_YARN},
+                 {"longrope", PN_ROPE_SCALING_LONGROPE}};
+    rope->scaling = PN_ROPE_SCALING_LINEAR;
+    bool known = type.len == 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strlen(names[i].name) == type.len && memcmp(names[i].name, type.data, type.len) == 0) {
+            rope->scaling = names[i].scaling;
+            known = true;
+        }
+    if (!known)
+        fail(r, PN_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, yarn and longrope are known", r->arch,
+             (int)(type.len < 40 ? type.len : 40), type.data);
+}
+
+static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    struct pn_rope_hparams *rope = &hp->rope;
+    rope->n_rot = integer(r, "rope.dimension_count", 0, hp->dim_k, hp->dim_k);
+    rope->freq_base = number(r, "rope.freq_base", 10000);
+    rope->freq_base_local =
+        number(r, "rope.freq_base_swa", arch->freq_base_local > 0 ? arch->freq_base_local : rope->freq_base);
+    rope->n_context_original = integer(r, "rope.scaling.original_context_length", 0, INT32_MAX, hp->n_context_train);
+    rope->attn_factor = number(r, "rope.scaling.attn_factor", 1);
+    rope->yarn_beta_fast = number(r, "rope.scaling.yarn_beta_fast", 32);
+    rope->yarn_beta_slow = number(r, "rope.scaling.yarn_beta_slow", 1);
+    rope->yarn_ext_factor = number(r, "rope.scaling.yarn_ext_factor", 1);
+    if (rope->yarn_ext_factor < 0) /* how files say "as the type has it" */
+        rope->yarn_ext_factor = 1;
+    rope->yarn_log_multiplier = number(r, "rope.scaling.yarn_log_multiplier", 0);
+    read_rope_scaling(r, rope);
+    if (!r->status && (rope->n_rot % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
+        fail(r, PN_FORMAT, "cannot rotate %d values with a base of %g: the number must be even, the base above 1",
+             rope->n_rot, (double)rope->freq_base);
+    bool yarn_ok = rope->n_context_original > 0 && rope->yarn_beta_fast > 0 && rope->yarn_beta_slow > 0;
+    if (!r->status && rope->scaling == PN_ROPE_SCALING_YARN && !yarn_ok)
+        fail(r, PN_FORMAT, "%s.rope.scaling: yarn needs an original context length and betas above 0", r->arch);
+}
+
+/* vocab_size, or the length of the token list, or the rows of the embedding. */
+static int read_n_vocab(struct reader *r)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
+    if (!r->status && (!t || t->n_dims != 2 || t->shape[0] > INT32_MAX))
+        fail(r, PN_FORMAT, "tensor token_embd.weight is missing or no matrix");
+    return r->status ? 0 : (int)t->shape[0];
+}
+
+pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
+                          struct pn_hparams *hp, struct pn_error *err)
+{
+    struct reader r = {.w = weights, .arch = arch->name, .err = err};
+    *hp = (struct pn_hparams){0};
+    hp->n_layer = integer(&r, "block_count", 1, PN_MAX_LAYERS, -1);
+    hp->n_embd = integer(&r, "embedding_length", 1, 1 << 24, -1);
+    hp->n_context_train = integer(&r, "context_length", 1, INT32_MAX, -1);
+    hp->n_vocab = read_n_vocab(&r);
+    hp->window = arch->window_period ? integer(&r, "attention.sliding_window", 0, INT32_MAX, arch->window_default) : 0;
+    read_layers(&r, arch, arena, hp);
+    if (!r.status) {
+        int even = hp->n_embd / hp->layers[0].n_head;
+        hp->dim_k = integer(&r, "attention.key_length", 1, PN_MAX_HEAD_DIM, even ? even : -1);
+        hp->dim_v = integer(&r, "attention.value_length", 1, PN_MAX_HEAD_DIM, hp->dim_k);
+    }
+    hp->rms_eps = number(&r, "attention.layer_norm_rms_epsilon", 1e-5f);
+    hp->norm_eps = number(&r, "attention.layer_norm_epsilon", 1e-5f);
+    hp->attn_scale = number(&r, "attention.scale", 0);
+    hp->attn_softcap = number(&r, "attn_logit_softcapping", arch->attn_softcap_default);
+    hp->final_softcap = number(&r, "final_logit_softcapping", 0);
+    hp->logit_scale = number(&r, "logit_scale", 0);
+    hp->residual_scale = number(&r, "residual_scale", 0);
+    hp->embedding_scale = number(&r, "embedding_scale", 0);
+    hp->attn_temperature_scale = number(&r, "attention.temperature_scale", 0);
+    if (!r.status)
+        read_rope(&r, arch, hp);
+    return r.status;
+}

@@ -1,0 +1,90 @@
+/* Loading a model: see model.h. */
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+pn_status pn_model_arch(const struct pn_weights *w, const struct pn_arch **out, struct pn_error *err)
+{
+    struct pn_str name;
+    pn_status status = pn_meta_str(w, "general.architecture", &name, err);
+    if (status == PN_NOT_FOUND)
+        return pn_fail(err, PN_FORMAT, "%s: general.architecture is missing", w->path);
+    if (status)
+        return status;
+    *out = pn_arch_find(name.data, name.len);
+    if (*out)
+        return PN_OK;
+    struct pn_buf known = {0};
+    for (int i = 0; pn_arch_at(i); i++)
+        pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_arch_at(i)->name);
+    status = pn_fail(err, PN_UNSUPPORTED, "%s: architecture \"%.*s\" is not known here; known are %s", w->path,
+                     (int)(name.len < 64 ? name.len : 64), name.data, known.data ? known.data : "none");
+    pn_buf_free(&known);
+    return status;
+}
+
+static void count(struct pn_model *model)
+{
+    for (size_t i = 0; i < model->weights->n_tensors; i++) {
+        const struct pn_tensor_info *t = &model->weights->tensors[i];
+        uint64_t n = 1;
+        for (int d = 0; d < t->n_dims; d++)
+            n *= (uint64_t)t->shape[d];
+        model->n_params += n;
+        model->size_bytes += t->bytes;
+    }
+}
+
+pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct pn_error *err)
+{
+    *out = NULL;
+    pn_status status = PN_OK;
+    struct pn_model *model = calloc(1, sizeof *model);
+    if (!model) {
+        pn_weights_close(weights);
+        return pn_no_memory(err, "a model");
+    }
+    model->weights = weights;
+    pn_graph_init(&model->graph);
+    if ((status = pn_model_arch(weights, &model->arch, err)) ||
+        (status = pn_hparams_read(weights, model->arch, &model->arena, &model->hp, err)))
+        goto fail;
+    model->caches = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *model->caches);
+    if (!model->caches) {
+        status = pn_no_memory(err, "a model");
+        goto fail;
+    }
+    struct pn_builder builder = {.graph = &model->graph,
+                                 .weights = weights,
+                                 .arch = model->arch,
+                                 .hp = &model->hp,
+                                 .arena = &model->arena,
+                                 .caches = model->caches,
+                                 .rope_global = PN_NONE,
+                                 .rope_local = PN_NONE};
+    model->logits = pn_model_decoder(&builder);
+    model->graph.context = NULL;
+    if ((status = pn_graph_status(&model->graph, err))) {
+        pn_fail_prefix(err, "%s", weights->path);
+        goto fail;
+    }
+    model->n_caches = builder.n_caches;
+    model->step_bytes = builder.used_bytes;
+    count(model);
+    *out = model;
+    return PN_OK;
+fail:
+    pn_model_free(model);
+    return status;
+}
+
+void pn_model_free(struct pn_model *model)
+{
+    if (!model)
+        return;
+    pn_graph_free(&model->graph);
+    pn_weights_close(model->weights);
+    pn_arena_free(&model->arena);
+    free(model);
+}
