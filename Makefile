@@ -20,7 +20,7 @@ B := $(BUILD)$(if $(filter-out release,$(MODE)),/$(MODE))
 
 # ---- the machine that the compiler builds for ----
 
-TARGET := $(shell $(CC) -dumpmachine)
+TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 ARCH := $(if $(filter aarch64% arm64%,$(TARGET)),arm64,$(if $(filter x86_64% amd64%,$(TARGET)),x86_64,other))
 OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,linux)
 
