@@ -73,7 +73,6 @@ CLI_SRC := $(filter src/cli/%,$(SRC_HERE))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
-TEST_SUPPORT := $(patsubst %.c,$(B)/%.o,$(sort $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))))
 # What unit tests and fuzzers share.
 SHARED_SUPPORT := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -236,7 +235,7 @@ $(B)/pantry: $(CLI_OBJ) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -o $@
 
-$(B)/tests/%: $(B)/tests/unit/%.o $(TEST_SUPPORT) $(SHARED_SUPPORT) $(B)/libpantry.a
+$(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
@@ -250,7 +249,7 @@ $(B)/examples/%: docs/examples/%.c $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) $< $(B)/libpantry.a $(LIBS) -o $@
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(TEST_SUPPORT:.o=.d) $(SHARED_SUPPORT:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(SHARED_SUPPORT:.o=.d)
 -include $(FUZZERS:=.d) $(EXAMPLES:=.d)
 
 FORCE:

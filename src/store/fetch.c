@@ -299,6 +299,18 @@ static pn_status make_store(const struct fetch *f, struct pn_error *err)
     return status;
 }
 
+/* The process may have died between the manifest and the end. Whoever has the lock now tidies up itself. */
+static void tidy_up(const struct fetch *f)
+{
+    int lock = -1;
+    char *path = access(f->folder, F_OK) == 0 ? pn_layout_path("%s/fetch/lock", f->home) : NULL;
+    if (path && pn_layout_try_lock(path, &lock, NULL) == PN_OK && lock >= 0) {
+        pn_layout_remove(f->folder);
+        close(lock);
+    }
+    free(path);
+}
+
 pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
                                char **path, struct pn_error *err)
 {
@@ -309,8 +321,10 @@ pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struc
     pn_status status = prepare(&f, err);
     if (status)
         goto done;
-    if (pn_manifest_model(f.home, &f.name, path, NULL) == PN_OK)
+    if (pn_manifest_model(f.home, &f.name, path, NULL) == PN_OK) {
+        tidy_up(&f);
         goto done;
+    }
     if ((status = make_store(&f, err)) || (status = take_lock(&f, &lock, err)))
         goto done;
     /* Whoever had the lock may have fetched it. */

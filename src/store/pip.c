@@ -86,9 +86,11 @@ static pid_t start(const char *const *argv, char **env, const char *log)
     return pid;
 }
 
-static void nap(void)
+/* Short at first, because many a child ends at once. */
+static void nap(int round)
 {
-    struct timespec t = {0, TICK_MS * 1000000L};
+    long ms = round < 6 ? 1L << round : TICK_MS;
+    struct timespec t = {0, ms * 1000000L};
     nanosleep(&t, NULL);
 }
 
@@ -96,7 +98,7 @@ static void nap(void)
 static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
 {
     *cancelled = false;
-    for (int ticks = 0;;) {
+    for (int round = 0, grace = 0;; round++) {
         int status;
         pid_t done = waitpid(pid, &status, WNOHANG);
         if (done == pid)
@@ -105,13 +107,14 @@ static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
             return -1;
         if (!*cancelled && pip->cancel && *pip->cancel) {
             *cancelled = true;
+            round = 0;
             kill(pid, SIGTERM);
-        } else if (*cancelled && ++ticks == GRACE_TICKS) {
+        } else if (*cancelled && ++grace == GRACE_TICKS) {
             kill(pid, SIGKILL);
         } else if (!*cancelled && pip->tick) {
             pip->tick(pip->user);
         }
-        nap();
+        nap(round);
     }
 }
 

@@ -1,0 +1,512 @@
+/* Fetching into the store, with a stand-in for python3 that copies wheels made here: no network.
+ *
+ * The file system calls that make the store durable are wrapped (a program's own definition goes before libc's), so
+ * that the Nth of them can fail, or the process can die at it, for every N. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "store/internal.h"
+#include "wheel_writer.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- calls that fail or kill ---- */
+
+static int calls, trip_at; /* trip_at 0: never */
+static bool trip_kills;
+
+static bool trip(void)
+{
+    if (!trip_at || ++calls != trip_at)
+        return false;
+    if (trip_kills)
+        kill(getpid(), SIGKILL);
+    errno = EIO;
+    return true;
+}
+
+#define WRAP(result, name, params, args)                                                                               \
+    result name params;                                                                                                \
+    result name params                                                                                                 \
+    {                                                                                                                  \
+        static result(*real) params;                                                                                   \
+        if (!real) {                                                                                                   \
+            void *found = dlsym(RTLD_NEXT, #name);                                                                     \
+            memcpy(&real, &found, sizeof real);                                                                        \
+        }                                                                                                              \
+        return trip() ? -1 : real args;                                                                                \
+    }
+
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, rename, (const char *from, const char *to), (from, to))
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
+WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
+
+/* ---- a store of its own, and a python3 of its own ---- */
+
+static char root[64];
+static char toy_bytes[100000];
+
+static char *in_root(const char *tail)
+{
+    static char buffers[4][256];
+    static int next;
+    char *b = buffers[next++ % 4];
+    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
+    return b;
+}
+
+/* -c: has pip. Otherwise as pip download: copies NAME-VERSION-py3-none-any.whl for every NAME==VERSION to the -d
+ * folder. */
+static const char fake_python[] =
+    "#!/bin/sh\n"
+    "[ \"$1\" = -c ] && exit 0\n"
+    "echo run >> \"$FAKE/log\"\n"
+    "[ -e \"$FAKE/hang\" ] && { echo $$ > \"$FAKE/pid\"; exec sleep 1000; }\n"
+    "packages=\n"
+    "while [ $# -gt 0 ]; do\n"
+    "  case $1 in -d) folder=$2; shift ;; *==*) packages=\"$packages $1\" ;; esac; shift\n"
+    "done\n"
+    "for p in $packages; do\n"
+    "  w=${p%%==*}-${p##*==}-py3-none-any.whl\n"
+    "  [ -e \"$FAKE/wheels/$w\" ] || { echo noise; echo \"ERROR: no $p here\"; "
+    "echo more; exit 1; }\n"
+    "  cp \"$FAKE/wheels/$w\" \"$TMPDIR/$w\" && cp \"$TMPDIR/$w\" \"$folder/$w\"\n"
+    "done\n";
+
+static void write_file(const char *path, const char *text, int mode)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    assert_int_equal(chmod(path, (mode_t)mode), 0);
+}
+
+static void set_path(const char *first)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s:/usr/bin:/bin", first);
+    setenv("PATH", path, 1);
+}
+
+static struct pn_catalog_entry toy, duo;
+static char toy_sha[PN_SHA256_HEX + 1];
+
+static int make_root(void **state)
+{
+    (void)state;
+    trip_at = 0;
+    strcpy(root, "/tmp/pantry-test-fetch.XXXXXX");
+    if (!mkdtemp(root))
+        return -1;
+    mkdir(in_root("bin"), 0777);
+    mkdir(in_root("wheels"), 0777);
+    write_file(in_root("bin/python3"), fake_python, 0755);
+    setenv("FAKE", root, 1);
+    setenv("PANTRY_HOME", in_root("home"), 1);
+    set_path(in_root("bin"));
+
+    for (size_t i = 0; i < sizeof toy_bytes; i++)
+        toy_bytes[i] = (char)(i * i % 251);
+    const size_t half = sizeof toy_bytes / 2;
+    const struct wheel_entry whole[] = {{.name = "toy/m.gguf", .bytes = toy_bytes, .size = sizeof toy_bytes},
+                                        {.name = "toy/LICENSE", .bytes = "be kind", .size = 7}};
+    const struct wheel_entry a[] = {{.name = "a/part0", .bytes = toy_bytes, .size = half}};
+    const struct wheel_entry b[] = {{.name = "b/part1", .bytes = toy_bytes + half, .size = half}};
+    wheel_write(in_root("wheels/toy-1.0-py3-none-any.whl"), whole, 2);
+    wheel_write(in_root("wheels/a-1-py3-none-any.whl"), a, 1);
+    wheel_write(in_root("wheels/b-1-py3-none-any.whl"), b, 1);
+    pn_sha256_bytes(toy_bytes, sizeof toy_bytes, toy_sha, NULL);
+    toy = (struct pn_catalog_entry){
+        .name = "toy:one",
+        .family = "llama",
+        .sha256 = toy_sha,
+        .bytes = sizeof toy_bytes,
+        .download = sizeof toy_bytes,
+        .parts = {{"toy==1.0", "toy-1.0-py3-none-any.whl", "toy/m.gguf", sizeof toy_bytes}},
+        .license_text = {"toy==1.0", "toy-1.0-py3-none-any.whl", "toy/LICENSE", 100},
+    };
+    duo = (struct pn_catalog_entry){
+        .name = "duo:two",
+        .family = "llama",
+        .sha256 = toy_sha,
+        .bytes = sizeof toy_bytes,
+        .download = sizeof toy_bytes,
+        .parts = {{"a==1", "a-1-py3-none-any.whl", "a/part0", half}, {"b==1", "b-1-py3-none-any.whl", "b/part1", half}},
+    };
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    trip_at = 0;
+    pn_layout_remove(root);
+    return 0;
+}
+
+static int count_downloads(void)
+{
+    FILE *f = fopen(in_root("log"), "r");
+    int n = 0;
+    for (int c; f && (c = getc(f)) != EOF;)
+        n += c == '\n';
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* The model is there, byte for byte. */
+static void assert_model(const char *path)
+{
+    assert_non_null(path);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *got = malloc(sizeof toy_bytes + 1);
+    assert_int_equal(fread(got, 1, sizeof toy_bytes + 1, f), sizeof toy_bytes);
+    assert_memory_equal(got, toy_bytes, sizeof toy_bytes);
+    free(got);
+    fclose(f);
+}
+
+/* Nothing unfinished is left: no working folder, no -partial file. */
+static void assert_tidy(const struct pn_catalog_entry *entry)
+{
+    char folder[64], *colon;
+    snprintf(folder, sizeof folder, "home/fetch/%s", entry->name);
+    if ((colon = strchr(folder, ':')))
+        *colon = '-';
+    assert_int_equal(access(in_root(folder), F_OK), -1);
+    DIR *dir = opendir(in_root("home/models/blobs"));
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (strstr(e->d_name, "partial"))
+            fail_msg("%s was left", e->d_name);
+    if (dir)
+        closedir(dir);
+}
+
+static void fetches_once(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_model(path);
+    assert_tidy(&toy);
+    free(path);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    free(path);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_model(path);
+    free(path);
+    assert_int_equal(count_downloads(), 1);
+    /* Ollama's layout, with the licence as a layer of its own */
+    char blob[128] = "home/models/blobs/sha256-";
+    pn_sha256_bytes("be kind", 7, blob + strlen(blob), NULL);
+    assert_int_equal(access(in_root(blob), R_OK), 0);
+    assert_int_equal(access(in_root("home/models/manifests/registry.ollama.ai/library/toy/one"), R_OK), 0);
+}
+
+static void joins_parts(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_model(path);
+    free(path);
+    assert_int_equal(count_downloads(), 1);
+    /* the same contents under another name need no second download */
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    free(path);
+    assert_int_equal(count_downloads(), 1);
+}
+
+static void refuses_wrong_contents(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    toy.sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_null(path);
+    assert_non_null(strstr(err.text, "toy:one: "));
+    assert_non_null(strstr(err.text, "SHA-256"));
+    assert_tidy(&toy);
+    toy.sha256 = toy_sha;
+    toy.parts[0].bytes = toy.bytes = sizeof toy_bytes - 1; /* more arrives than was announced */
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "more than"));
+    toy.parts[0].bytes = toy.bytes = sizeof toy_bytes + 1; /* and less */
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "expected"));
+    assert_tidy(&toy);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+}
+
+static void says_what_pip_said(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    unlink(in_root("wheels/toy-1.0-py3-none-any.whl"));
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_IO);
+    assert_non_null(strstr(err.text, "no toy==1.0 here"));
+    assert_non_null(strstr(err.text, "python3 -m pip download --no-deps toy==1.0"));
+}
+
+static void finds_a_python_with_pip(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    char both[300];
+    mkdir(in_root("other"), 0777);
+    write_file(in_root("other/python3"), "#!/bin/sh\nexit 1\n", 0755);
+    setenv("PATH", in_root("other"), 1);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_NOT_FOUND);
+    assert_non_null(strstr(err.text, "needs python3 with pip"));
+    assert_non_null(strstr(err.text, "python3 -m pip download --no-deps toy==1.0"));
+    snprintf(both, sizeof both, "%s::%s", in_root("other"), in_root("bin"));
+    set_path(both);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    free(path);
+}
+
+static void replaces_a_damaged_wheel(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
+    write_file(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_model(path);
+    assert_tidy(&duo);
+    free(path);
+    assert_int_equal(count_downloads(), 2);
+}
+
+static void goes_on_with_whole_wheels(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    unlink(in_root("wheels/b-1-py3-none-any.whl"));
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_IO);
+    assert_int_equal(access(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
+    assert_int_equal(rename(in_root("wheels/a-1-py3-none-any.whl"), in_root("gone")), 0);
+    const struct wheel_entry b[] = {
+        {.name = "b/part1", .bytes = toy_bytes + sizeof toy_bytes / 2, .size = sizeof toy_bytes / 2}};
+    wheel_write(in_root("wheels/b-1-py3-none-any.whl"), b, 1);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_model(path);
+    free(path);
+}
+
+/* ---- progress and cancelling ---- */
+
+struct seen {
+    int phases[4];
+    bool wrong;
+    volatile bool cancel;
+    const char *cancel_when; /* this file exists */
+};
+
+static void look(void *user, const struct pn_fetch_progress *p)
+{
+    struct seen *seen = user;
+    seen->phases[p->phase]++;
+    seen->wrong |= p->done > p->total || p->rate < 0;
+    if (seen->cancel_when && access(seen->cancel_when, F_OK) == 0)
+        seen->cancel = true;
+}
+
+static void reports_progress(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct seen seen = {0};
+    struct pn_fetch_options options = {.progress = look, .user = &seen};
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_OK);
+    free(path);
+    assert_true(seen.phases[PN_FETCH_DOWNLOAD] >= 2);
+    assert_true(seen.phases[PN_FETCH_VERIFY] >= 1);
+    assert_int_equal(seen.phases[PN_FETCH_DONE], 1);
+    assert_int_equal(seen.phases[PN_FETCH_WAIT], 0);
+    assert_false(seen.wrong);
+}
+
+static void cancelling_ends_the_child(void **state)
+{
+    (void)state;
+    char *path = NULL, pid[256];
+    struct pn_error err = {0};
+    snprintf(pid, sizeof pid, "%s", in_root("pid"));
+    write_file(in_root("hang"), "", 0644);
+    struct seen seen = {.cancel_when = pid};
+    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = &seen.cancel};
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, &err), PN_CANCELLED);
+    assert_null(path);
+    FILE *f = fopen(pid, "r");
+    int child = 0;
+    assert_int_equal(fscanf(f, "%d", &child), 1);
+    fclose(f);
+    assert_int_equal(kill(child, 0), -1);
+    assert_int_equal(errno, ESRCH);
+    unlink(in_root("hang"));
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_model(path);
+    free(path);
+}
+
+/* ---- several processes ---- */
+
+static pid_t fetch_in_child(const struct pn_catalog_entry *entry)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        char *path = NULL;
+        _exit(pn_store_fetch_entry(entry, NULL, &path, NULL) == PN_OK ? 0 : 1);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static void two_at_once_download_once(void **state)
+{
+    (void)state;
+    pid_t children[4];
+    for (int i = 0; i < 4; i++)
+        children[i] = fetch_in_child(&toy);
+    for (int i = 0; i < 4; i++) {
+        int status;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    assert_int_equal(count_downloads(), 1);
+}
+
+static void waits_for_the_lock(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    int lock;
+    pn_layout_make_dirs(in_root("home/fetch"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
+    assert_true(lock >= 0);
+    struct seen seen = {.cancel_when = root}; /* gives up at the first word that it has to wait */
+    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = &seen.cancel};
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_int_equal(seen.phases[PN_FETCH_WAIT], 1);
+    assert_int_equal(count_downloads(), 0);
+    close(lock);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    free(path);
+}
+
+/* ---- every call fails once, and the process dies at every call once ---- */
+
+/* After an interrupted fetch: the model is whole or not there at all. */
+static void assert_all_or_nothing(void)
+{
+    char *path = NULL;
+    if (pn_store_resolve("toy:one", &path, NULL) == PN_OK)
+        assert_model(path);
+    else
+        assert_null(path);
+    free(path);
+}
+
+static void recovers(void)
+{
+    char *path = NULL;
+    struct pn_error err = {0};
+    if (pn_store_fetch_entry(&toy, NULL, &path, &err))
+        fail_msg("%s", err.text);
+    assert_model(path);
+    assert_tidy(&toy);
+    free(path);
+    pn_layout_remove(in_root("home"));
+}
+
+static void every_call_may_fail(void **state)
+{
+    (void)state;
+    bool done = false;
+    int n = 0;
+    while (!done) {
+        char *path = NULL;
+        struct pn_error err = {0};
+        calls = 0;
+        trip_at = ++n;
+        trip_kills = false;
+        pn_status status = pn_store_fetch_entry(&toy, NULL, &path, &err);
+        done = calls < n;
+        trip_at = 0;
+        if (status) {
+            assert_null(path);
+            assert_non_null(strstr(err.text, "toy:one: "));
+        }
+        assert_true(status || done);
+        assert_all_or_nothing();
+        free(path);
+        recovers();
+    }
+    assert_true(n > 15);
+}
+
+static void dies_anywhere(void **state)
+{
+    (void)state;
+    bool done = false;
+    int n = 0;
+    while (!done) {
+        calls = 0;
+        trip_at = ++n;
+        trip_kills = true;
+        pid_t pid = fetch_in_child(&toy);
+        trip_at = 0;
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        done = WIFEXITED(status);
+        if (done)
+            assert_int_equal(WEXITSTATUS(status), 0);
+        assert_all_or_nothing();
+        recovers();
+    }
+    assert_true(n > 15);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(says_what_pip_said, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(goes_on_with_whole_wheels, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(waits_for_the_lock, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(every_call_may_fail, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(dies_anywhere, make_root, remove_root),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
