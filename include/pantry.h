@@ -67,6 +67,10 @@ PANTRY_API struct pantry_model_options pantry_model_options_default(void);
 /* Maps a model (GGUF file, also the first of a sharded one) and plans nothing yet: a warm load takes milliseconds. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
+/* A model with the shape of a known one and made-up weights, "llama3.2-1b:q4_k_m": to measure a machine before anything
+ * is downloaded. It has no tokenizer. */
+PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options,
+                                                pantry_model **model, struct pantry_error *error);
 /* Sessions must be freed before their model. */
 PANTRY_API void pantry_model_free(pantry_model *model);
 
@@ -91,8 +95,15 @@ struct pantry_model_info {
 /* Pointers live as long as the model. */
 PANTRY_API void pantry_model_info(const pantry_model *model, struct pantry_model_info *info);
 
-/* One JSON object that describes a model file, also one that cannot be run: format, architecture, hyper-parameters,
- * metadata (long arrays shortened), tensors by type, tokenizer, template, licence, and "runs" with the reason if not.
+/* One JSON object that describes a model file, also one that cannot be run. What the file does not say is left out:
+ *   "format": "gguf v3", "architecture", "name", "license", "size_bytes" (of all tensors), "n_params", "n_tensors",
+ *   "hyperparameters": {"context_length": 8192, "embedding_length": 576, ...} (without the architecture's prefix),
+ *   "types": {"q4_1": {"tensors": 210, "bytes": 75497472}, ...},
+ *   "tokenizer": {"model": "gpt2", "pre": "smollm", "n_vocab": 49152, "bos": 1, "eos": 2, ...},
+ *   "template": source of the chat template, "license_text",
+ *   "metadata": {key: value, ...} (long arrays are cut, the last item then says how many were left out),
+ *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
+ *   "runs": true, or a sentence that says why not.
  * Caller frees with pantry_free. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
 
@@ -128,6 +139,19 @@ PANTRY_API const char *pantry_model_template(const pantry_model *model, size_t *
  * bos_token, eos_token and add_generation_prompt are filled in where they are missing. */
 PANTRY_API pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text,
                                              size_t *len, struct pantry_error *error);
+
+/* ---- what a model says ---- */
+
+enum { PANTRY_PARSE_REASONING_IN_CONTENT = 1 /* the reasoning stays in the content, between its markers */ };
+
+enum pantry_tool_choice { PANTRY_TOOL_AUTO, PANTRY_TOOL_REQUIRED, PANTRY_TOOL_NONE };
+
+/* Splits what a model printed (`raw`) after the prompt that `template_source` rendered from `context_json`, in the dialect
+ * of that template. *json is one object, {"content", "reasoning_content", "tool_calls": [{"name", "arguments", "id"}]};
+ * caller frees with pantry_free. What cannot be understood stays in the content. */
+PANTRY_API pantry_status pantry_parse(const char *template_source, size_t template_len, const char *context_json,
+                                      const char *raw, size_t raw_len, unsigned flags,
+                                      enum pantry_tool_choice tool_choice, char **json, struct pantry_error *error);
 
 /* ---- sessions ---- */
 

@@ -92,6 +92,18 @@ pn_status pn_layout_make_dirs(const char *path, struct pn_error *err)
     return status;
 }
 
+pn_status pn_store_private_file(const char *name, char **path, struct pn_error *err)
+{
+    char *home = NULL;
+    pn_status status = pn_layout_home(&home, err);
+    if (status == PN_OK)
+        status = pn_layout_make_dirs(home, err);
+    if (status == PN_OK && !(*path = pn_layout_path("%s/%s", home, name)))
+        status = pn_no_memory(err, name);
+    free(home);
+    return status;
+}
+
 /* Calls itself for folders; the depth is bounded because the contents may be anybody's. */
 static void remove_at(int at, const char *name, int depth)
 {

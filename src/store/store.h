@@ -72,4 +72,8 @@ struct pn_fetch_options {
  * several, make one download. `options` may be NULL. Caller frees *path. */
 pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err);
 
+/* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. The folder is made. Caller
+ * frees *path. */
+pn_status pn_store_private_file(const char *name, char **path, struct pn_error *err);
+
 #endif
