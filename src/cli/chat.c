@@ -1,0 +1,269 @@
+/* A conversation: see chat.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/chat.h"
+
+#include "cli/say.h"
+#include "cli/terminal.h"
+#include "cli/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONG_PROMPT = 256 }; /* tokens; more of them take long enough to say so */
+
+/* ---- life ---- */
+
+static int open_model(const char *name, const struct pn_machine *machine, pantry_model **model,
+                      pantry_session **session)
+{
+    struct pantry_error error = {0};
+    int status = pn_cli_load_model(name, machine, model);
+    if (status == PN_EXIT_DONE && !pantry_model_tokenizer(*model)) {
+        pn_cli_say_error("%s has no tokenizer, so it cannot chat", name);
+        status = PN_EXIT_FAILED;
+    }
+    if (status == PN_EXIT_DONE && pantry_session_new(*model, &machine->session, session, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    if (status != PN_EXIT_DONE) {
+        pantry_model_free(*model);
+        *model = NULL;
+    }
+    return status;
+}
+
+int pn_chat_open(struct pn_chat *chat, const char *name)
+{
+    chat->messages = json_array();
+    chat->name = strdup(name);
+    if (!chat->messages || !chat->name)
+        return pn_cli_no_memory();
+    return open_model(name, &chat->machine, &chat->model, &chat->session);
+}
+
+int pn_chat_switch(struct pn_chat *chat, const char *name)
+{
+    pantry_model *model = NULL;
+    pantry_session *session = NULL;
+    char *copy = strdup(name);
+    int status = copy ? open_model(name, &chat->machine, &model, &session) : pn_cli_no_memory();
+    if (status != PN_EXIT_DONE) {
+        free(copy);
+        return status;
+    }
+    pantry_session_free(chat->session);
+    pantry_model_free(chat->model);
+    free(chat->name);
+    chat->session = session;
+    chat->model = model;
+    chat->name = copy;
+    json_array_clear(chat->messages);
+    return status;
+}
+
+void pn_chat_close(struct pn_chat *chat)
+{
+    pantry_session_free(chat->session);
+    pantry_model_free(chat->model);
+    json_decref(chat->messages);
+    free(chat->system);
+    free(chat->name);
+    pn_arena_free(&chat->arena);
+}
+
+void pn_chat_clear(struct pn_chat *chat)
+{
+    json_array_clear(chat->messages);
+    pantry_session_clear(chat->session);
+}
+
+int pn_chat_new_session(struct pn_chat *chat)
+{
+    struct pantry_error error = {0};
+    pantry_session *session = NULL;
+    if (pantry_session_new(chat->model, &chat->machine.session, &session, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    pantry_session_free(chat->session);
+    chat->session = session;
+    return PN_EXIT_DONE;
+}
+
+bool pn_chat_set_system(struct pn_chat *chat, const char *text)
+{
+    char *copy = *text ? strdup(text) : NULL;
+    if (*text && !copy)
+        return false;
+    free(chat->system);
+    chat->system = copy;
+    return true;
+}
+
+/* ---- one turn ---- */
+
+struct turn {
+    struct pn_chat *chat;
+    struct pn_view view;
+    bool noted; /* "reading ..." stands on the line */
+};
+
+static void erase_note(struct turn *turn)
+{
+    if (turn->noted)
+        fputs("\r\033[K", stdout);
+    turn->noted = false;
+}
+
+static bool on_token(void *user, const struct pantry_token *token)
+{
+    struct turn *turn = user;
+    erase_note(turn);
+    pn_view_put(&turn->view, token->text, token->len);
+    return !ferror(stdout);
+}
+
+static json_t *context_of(const struct pn_chat *chat)
+{
+    json_t *messages = json_array();
+    if (chat->system)
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", chat->system));
+    json_array_extend(messages, chat->messages);
+    json_t *context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
+    if (context && chat->think != PN_THINK_UNSET)
+        json_object_set_new(context, "enable_thinking", json_boolean(chat->think == PN_THINK_ON));
+    return context;
+}
+
+/* True if the prompt ends inside the reasoning, so that the answer begins there. */
+static bool opens_thinking(const char *prompt, size_t len)
+{
+    static const char tag[] = "<think>";
+    size_t n = strlen(tag);
+    while (len && (prompt[len - 1] == '\n' || prompt[len - 1] == ' '))
+        len--;
+    return len >= n && memcmp(prompt + len - n, tag, n) == 0;
+}
+
+/* The ids of the conversation, or of the last message itself where the model has no template. */
+static int prompt_of(struct pn_chat *chat, const char *text, size_t len, int32_t **ids, size_t *n, bool *thinking)
+{
+    struct pantry_error error = {0};
+    char *rendered = NULL;
+    size_t model_len;
+    int status = PN_EXIT_DONE;
+    unsigned flags = PANTRY_TOKENIZE_BOS;
+    if (pantry_model_template(chat->model, &model_len)) {
+        json_t *context = context_of(chat);
+        char *json = context ? json_dumps(context, 0) : NULL;
+        if (!json)
+            status = pn_cli_no_memory();
+        else if (pantry_model_render(chat->model, json, &rendered, &len, &error) != PANTRY_OK)
+            status = pn_cli_fail(&error);
+        if (status != PN_EXIT_DONE && chat->system && error.status == PANTRY_RAISED)
+            pn_cli_say_error("this model may not take a system text; `/set system` without a text removes it");
+        free(json);
+        json_decref(context);
+        text = rendered;
+        flags = PANTRY_TOKENIZE_SPECIAL;
+        *thinking = rendered && opens_thinking(rendered, len);
+    }
+    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(chat->model);
+    if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    pantry_free(rendered);
+    return status;
+}
+
+/* What was said, also when Ctrl-C cut it short, is part of the conversation. */
+static void remember_answer(struct pn_chat *chat, const struct pn_view *view)
+{
+    const char *text = view->answer.data ? view->answer.data : "";
+    size_t len = view->answer.len;
+    for (; view->reasoning.len && len && *text == '\n'; text++)
+        len--;
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", pn_cli_json_text(text, len));
+    if (message && view->reasoning.len)
+        json_object_set_new(message, "reasoning_content", pn_cli_json_text(view->reasoning.data, view->reasoning.len));
+    json_array_append_new(chat->messages, message);
+}
+
+static void explain_full(const struct pn_chat *chat, const struct pantry_error *error)
+{
+    struct pn_number a;
+    pn_cli_fail(error);
+    pn_cli_say_error(
+        "the context holds %s tokens: /clear starts over, --ctx N or /set parameter num_ctx N makes it larger",
+        pn_cli_grouped(&a, (unsigned)pantry_session_n_context(chat->session)));
+}
+
+static void put_stats(const struct pn_chat *chat, const struct pantry_stats *stats)
+{
+    if (chat->verbose)
+        pn_cli_put_figures(stderr, stats, chat->machine.model.n_threads);
+    else
+        pn_cli_put_speed(stderr, stats, chat->machine.model.n_threads);
+    if (stats->stop_reason && strcmp(stats->stop_reason, "length") == 0) {
+        bool full = pantry_session_n_past(chat->session) + 1 >= pantry_session_n_context(chat->session);
+        fprintf(stderr, "%s%s%s\n", pn_term_style(stderr, PN_STYLE_DIM),
+                full ? "the context is full, so the answer ends here: /clear starts over, --ctx N makes it larger"
+                     : "the answer was cut at the number of tokens that you set",
+                pn_term_style(stderr, PN_STYLE_OFF));
+    }
+}
+
+static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool thinking)
+{
+    struct turn turn = {.chat = chat};
+    struct pn_sampler sampler = chat->sampler;
+    struct pantry_stats stats = {0};
+    struct pantry_error error = {0};
+    pn_sampler_draw_seed(&sampler);
+    struct pantry_generate_options options = pn_sampler_options(&sampler);
+    options.callback = on_token;
+    options.user = &turn;
+    options.cancel = pn_term_interrupt_flag();
+    pn_term_take_interrupt();
+
+    size_t held = (size_t)pantry_session_n_past(chat->session);
+    if (n > held + LONG_PROMPT && pn_term_moves(stdout)) {
+        struct pn_number a;
+        printf("%sreading %s tokens...%s", pn_term_style(stdout, PN_STYLE_DIM), pn_cli_grouped(&a, n - held),
+               pn_term_style(stdout, PN_STYLE_OFF));
+        fflush(stdout);
+        turn.noted = true;
+    }
+    pn_term_echo(false);
+    pn_view_start(&turn.view, stdout, chat->wrap, thinking);
+    pantry_status result = pantry_generate(chat->session, ids, n, &options, &stats, &error);
+    erase_note(&turn);
+    pn_view_end(&turn.view);
+    pn_term_echo(true);
+    if (result == PANTRY_CONTEXT_FULL)
+        explain_full(chat, &error);
+    else if (result != PANTRY_OK)
+        pn_cli_fail(&error);
+    else
+        put_stats(chat, &stats);
+    bool said = turn.view.answer.len || turn.view.reasoning.len;
+    if (said)
+        remember_answer(chat, &turn.view);
+    else /* a question without an answer would come before the next one */
+        json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
+    pn_view_free(&turn.view);
+    return result == PANTRY_OK ? PN_EXIT_DONE : PN_EXIT_FAILED;
+}
+
+int pn_chat_say(struct pn_chat *chat, const char *text, size_t len)
+{
+    int32_t *ids = NULL;
+    size_t n = 0;
+    bool thinking = false;
+    if (json_array_append_new(chat->messages,
+                              json_pack("{s:s, s:o}", "role", "user", "content", pn_cli_json_text(text, len))) != 0)
+        return pn_cli_no_memory();
+    int status = prompt_of(chat, text, len, &ids, &n, &thinking);
+    if (status == PN_EXIT_DONE)
+        status = answer(chat, ids, n, thinking);
+    else
+        json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
+    pantry_free(ids);
+    return status;
+}

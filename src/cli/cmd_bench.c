@@ -1,0 +1,243 @@
+/* pantry bench: how fast a model runs on this machine, and how much of the machine that uses.
+ *
+ * One round is a prompt of random ids into an empty session and a greedy continuation that ignores the model's wish to
+ * end. The first round warms up and is not counted. */
+#include "cli/commands.h"
+
+#include "base/clock.h"
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ROUNDS = 1000 };
+
+struct chosen {
+    const char *synthetic;
+    int n_prompt, n_decode, rounds;
+    bool json;
+};
+
+static const struct pn_option table[] = {
+    {'p', "prompt", "N", "tokens of the prompt", PN_OPTION_INT, offsetof(struct chosen, n_prompt), 1, 1 << 22, NULL},
+    {'n', "decode", "N", "tokens made after it", PN_OPTION_INT, offsetof(struct chosen, n_decode), 1, 1 << 22, NULL},
+    {'r', "repeats", "R", "rounds that are measured", PN_OPTION_INT, offsetof(struct chosen, rounds), 1, MAX_ROUNDS,
+     NULL},
+    {0, "synthetic", "SHAPE:TYPE", "make the weights up instead, as in llama3.2-1b:q4_k_m", PN_OPTION_TEXT,
+     offsetof(struct chosen, synthetic), 0, 0, NULL},
+    {0, "json", NULL, "print one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+};
+
+struct figure {
+    double value[MAX_ROUNDS];
+    int n;
+    double mean, median, deviation;
+};
+
+struct result {
+    struct figure prefill, decode, first_token; /* tok/s, tok/s, s */
+    double load_seconds, bandwidth, bytes_per_token;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void summarize(struct figure *figure)
+{
+    double sum = 0, squares = 0;
+    int n = figure->n;
+    qsort(figure->value, (size_t)n, sizeof *figure->value, by_value);
+    for (int i = 0; i < n; i++)
+        sum += figure->value[i];
+    figure->mean = sum / n;
+    for (int i = 0; i < n; i++)
+        squares += (figure->value[i] - figure->mean) * (figure->value[i] - figure->mean);
+    figure->deviation = n > 1 ? sqrt(squares / (n - 1)) : 0;
+    figure->median = n % 2 ? figure->value[n / 2] : (figure->value[n / 2 - 1] + figure->value[n / 2]) / 2;
+}
+
+static int one_round(const struct chosen *chosen, pantry_session *session, const int32_t *ids,
+                     struct pantry_stats *stats)
+{
+    struct pantry_error error = {0};
+    struct pantry_generate_options options = pantry_generate_options_default();
+    options.sampling.temperature = 0;
+    options.sampling.repeat_penalty = 1;
+    options.max_tokens = chosen->n_decode + 1; /* the first comes out of the prefill */
+    options.ignore_eos = true;
+    options.cancel = pn_term_interrupt_flag();
+    pantry_session_clear(session);
+    if (pantry_generate(session, ids, (size_t)chosen->n_prompt, &options, stats, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    if (pn_term_take_interrupt()) {
+        pn_cli_say_error("stopped");
+        return PN_EXIT_FAILED;
+    }
+    return PN_EXIT_DONE;
+}
+
+static void count_round(struct result *result, const struct pantry_stats *stats)
+{
+    result->prefill.value[result->prefill.n++] = pn_cli_prefill_rate(stats);
+    result->decode.value[result->decode.n++] = pn_cli_decode_rate(stats);
+    result->first_token.value[result->first_token.n++] = stats->first_token_seconds;
+    result->bytes_per_token = stats->bytes_per_token;
+}
+
+static int measure(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, struct result *result)
+{
+    struct pantry_model_info info;
+    struct pantry_error error = {0};
+    pantry_session *session = NULL;
+    struct pn_rng rng = {1};
+    pantry_model_info(model, &info);
+    if (!machine->session.n_context)
+        machine->session.n_context = chosen->n_prompt + chosen->n_decode + 2;
+    int32_t *ids = calloc((size_t)chosen->n_prompt, sizeof *ids);
+    if (!ids)
+        return pn_cli_no_memory();
+    for (int i = 0; i < chosen->n_prompt; i++)
+        ids[i] = (int32_t)(pn_rng_u64(&rng) % (uint64_t)info.n_vocab);
+    int status = PN_EXIT_DONE;
+    if (pantry_session_new(model, &machine->session, &session, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    bool show = pn_term_moves(stderr);
+    for (int i = 0; status == PN_EXIT_DONE && i <= chosen->rounds; i++) {
+        struct pantry_stats stats = {0};
+        if (show)
+            fprintf(stderr, i ? "\r\033[Kround %d of %d" : "\r\033[Kwarming up", i, chosen->rounds);
+        status = one_round(chosen, session, ids, &stats);
+        if (status == PN_EXIT_DONE && i > 0)
+            count_round(result, &stats);
+    }
+    if (show)
+        fputs("\r\033[K", stderr);
+    if (status == PN_EXIT_DONE) {
+        summarize(&result->prefill);
+        summarize(&result->decode);
+        summarize(&result->first_token);
+        result->bandwidth = pantry_read_bandwidth(machine->model.n_threads);
+    }
+    pantry_session_free(session);
+    free(ids);
+    return status;
+}
+
+/* Loads twice and keeps the second: its file is in the system's cache. */
+static int load(const struct chosen *chosen, const char *name, const struct pn_machine *machine, pantry_model **model,
+                double *seconds)
+{
+    struct pantry_error error = {0};
+    char *path = NULL;
+    int status = PN_EXIT_DONE;
+    if (chosen->synthetic) {
+        if (pantry_model_synthetic(chosen->synthetic, &machine->model, model, &error) != PANTRY_OK)
+            status = pn_cli_fail(&error);
+        return status;
+    }
+    status = pn_cli_find_model(name, &path);
+    for (int i = 0; status == PN_EXIT_DONE && i < 2; i++) {
+        pantry_model_free(*model);
+        *model = NULL;
+        uint64_t start = pn_clock_ns();
+        if (pantry_model_load(path, &machine->model, model, &error) != PANTRY_OK)
+            status = pn_cli_fail(&error);
+        *seconds = (double)(pn_clock_ns() - start) * 1e-9;
+    }
+    free(path);
+    return status;
+}
+
+static double share(const struct result *result)
+{
+    return result->bandwidth > 0 ? result->decode.median * result->bytes_per_token / result->bandwidth : 0;
+}
+
+static json_t *figure_json(const struct figure *figure)
+{
+    return json_pack("{s:f, s:f, s:f}", "mean", figure->mean, "median", figure->median, "deviation", figure->deviation);
+}
+
+static int put_json(const struct chosen *chosen, const char *name, pantry_model *model, const struct result *result)
+{
+    struct pantry_model_info info;
+    pantry_model_info(model, &info);
+    json_t *root = json_pack("{s:o, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:o, s:o, s:o, s:f, s:f, s:f}", "model",
+                             pn_cli_json_text(name, strlen(name)), "architecture", info.architecture, "device",
+                             info.device, "size_bytes", (json_int_t)info.size_bytes, "n_params",
+                             (json_int_t)info.n_params, "n_prompt", chosen->n_prompt, "n_decode", chosen->n_decode,
+                             "repeats", chosen->rounds, "prefill_tokens_per_second", figure_json(&result->prefill),
+                             "decode_tokens_per_second", figure_json(&result->decode), "first_token_seconds",
+                             figure_json(&result->first_token), "bytes_per_token", result->bytes_per_token,
+                             "read_bandwidth_bytes", result->bandwidth, "bandwidth_share", share(result));
+    if (root && !chosen->synthetic)
+        json_object_set_new(root, "load_seconds", json_real(result->load_seconds));
+    return pn_cli_put_json(root);
+}
+
+static void put_text(const struct chosen *chosen, const char *name, pantry_model *model, const struct result *result)
+{
+    struct pantry_model_info info;
+    struct pn_number a, b;
+    pantry_model_info(model, &info);
+    printf("model        %s · %s · %s parameters · %s\n", name, info.architecture, pn_cli_count(&a, info.n_params),
+           pn_cli_bytes(&b, info.size_bytes));
+    printf("machine      %s · reads %.1f GB/s\n", info.device, result->bandwidth / 1e9);
+    if (!chosen->synthetic)
+        printf("load         %s\n", pn_cli_seconds(&a, result->load_seconds));
+    printf("prefill      %5d tokens %9.1f tok/s ± %.1f (median %.1f)\n", chosen->n_prompt, result->prefill.mean,
+           result->prefill.deviation, result->prefill.median);
+    printf("decode       %5d tokens %9.1f tok/s ± %.1f (median %.1f) · %.0f %% of the read bandwidth\n",
+           chosen->n_decode, result->decode.mean, result->decode.deviation, result->decode.median, 100 * share(result));
+    printf("first token  %s after the prompt\n", pn_cli_seconds(&a, result->first_token.median));
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {.n_prompt = 512, .n_decode = 128, .rounds = 5};
+    struct pn_machine machine = pn_machine_default();
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
+                                         PN_OPTIONS("Machine", pn_device_options, &machine),
+                                         PN_OPTIONS("Memory", pn_session_options, &machine)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 3, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n != (chosen.synthetic ? 0 : 1))
+        return pn_cli_misuse(command, "bench wants a MODEL or --synthetic SHAPE:TYPE, and not both");
+
+    const char *name = chosen.synthetic ? chosen.synthetic : arguments.text[0];
+    pantry_model *model = NULL;
+    struct result *result = calloc(1, sizeof *result);
+    if (!result)
+        return pn_cli_no_memory();
+    status = load(&chosen, name, &machine, &model, &result->load_seconds);
+    pn_term_watch();
+    if (status == PN_EXIT_DONE)
+        status = measure(&chosen, model, &machine, result);
+    if (status == PN_EXIT_DONE && chosen.json)
+        status = put_json(&chosen, name, model, result);
+    else if (status == PN_EXIT_DONE)
+        put_text(&chosen, name, model, result);
+    pantry_model_free(model);
+    free(result);
+    return status;
+}
+
+const struct pn_command pn_cmd_bench = {
+    .name = "bench",
+    .usage = "(MODEL | --synthetic SHAPE:TYPE) [-p N] [-n N] [-t THREADS] [-r REPEATS] [--json]",
+    .summary = "measure how fast a model runs on this machine",
+    .about = "Random prompt, greedy continuation, one warm-up round. Mean ± standard deviation over the rounds; the "
+             "share of\n"
+             "memory bandwidth says how close decoding is to what the machine can do at most.",
+    .example = "pantry bench smollm2:135m\n"
+               "pantry bench --synthetic llama3.2-1b:q4_k_m -p 256 -n 64",
+    .run = run,
+};

@@ -1,0 +1,202 @@
+/* pantry generate: one completion, for scripts. Read this file first: it shows how the library is used. */
+#include "cli/commands.h"
+
+#include "base/alloc.h"
+#include "cli/ids.h"
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_LIMIT = 1 << 30 };
+
+struct chosen {
+    const char *prompt, *file, *system;
+    bool raw, json, ids, verbose;
+};
+
+static const struct pn_option table[] = {
+    {'p', "prompt", "TEXT", "what to say to the model", PN_OPTION_TEXT, offsetof(struct chosen, prompt), 0, 0, NULL},
+    {'f', "file", "FILE", "read it from FILE instead; -: standard input", PN_OPTION_TEXT, offsetof(struct chosen, file),
+     0, 0, NULL},
+    {0, "system", "TEXT", "system text of the chat template", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
+     NULL},
+    {0, "raw", NULL, "continue the text itself, without the chat template", PN_OPTION_FLAG,
+     offsetof(struct chosen, raw), 0, 0, NULL},
+    {0, "ids", NULL, "print token ids instead of text", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
+    {0, "json", NULL, "print one JSON value: text, ids, counts, rates, stop reason", PN_OPTION_FLAG,
+     offsetof(struct chosen, json), 0, 0, NULL},
+    {0, "verbose", NULL, "print all figures afterwards", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0, NULL},
+};
+
+/* What the callback collects and prints. */
+struct output {
+    const struct chosen *chosen;
+    struct pn_buf text;
+    int32_t *data;
+    size_t len, cap;
+    bool failed;
+};
+
+static bool on_token(void *user, const struct pantry_token *token)
+{
+    struct output *output = user;
+    if (output->chosen->json) {
+        pn_buf_append(&output->text, token->text, token->len);
+        output->failed = output->text.failed || !pn_vec_push(output, token->id);
+    } else if (output->chosen->ids) {
+        printf(output->len++ ? " %d" : "%d", token->id);
+    } else {
+        pn_cli_put_untrusted(stdout, token->text, token->len);
+        output->len++;
+    }
+    fflush(stdout);
+    return !output->failed && !ferror(stdout);
+}
+
+/* The text that the model gets: the prompt itself, or a conversation of one message through the chat template. */
+static int render_prompt(const struct chosen *chosen, const pantry_model *model, const char *prompt, size_t len,
+                         char **text, size_t *text_len)
+{
+    struct pantry_error error = {0};
+    json_t *messages = json_array(), *content = json_stringn(prompt, len);
+    if (!content) {
+        json_decref(messages);
+        pn_cli_say_error("the prompt is no UTF-8 text");
+        return PN_EXIT_FAILED;
+    }
+    if (chosen->system)
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", chosen->system));
+    json_array_append_new(messages, json_pack("{s:s, s:o}", "role", "user", "content", content));
+    json_t *context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
+    char *json = context ? json_dumps(context, 0) : NULL;
+    int status = json ? PN_EXIT_DONE : pn_cli_no_memory();
+    if (json && pantry_model_render(model, json, text, text_len, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    free(json);
+    json_decref(context);
+    return status;
+}
+
+static int prompt_ids(const struct chosen *chosen, const pantry_model *model, int32_t **ids, size_t *n)
+{
+    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(model);
+    struct pantry_error error = {0};
+    char *file = NULL, *rendered = NULL;
+    const char *text = chosen->prompt;
+    size_t len = text ? strlen(text) : 0, model_len;
+    int status = PN_EXIT_DONE;
+    if (!tokenizer) {
+        pn_cli_say_error("this model has no tokenizer; only `pantry logits` and `pantry bench` can use it");
+        return PN_EXIT_FAILED;
+    }
+    if (chosen->file)
+        status = pn_cli_read_file(chosen->file, PROMPT_LIMIT, &file, &len);
+    if (file)
+        text = file;
+    unsigned flags = PANTRY_TOKENIZE_BOS;
+    if (status == PN_EXIT_DONE && !chosen->raw && pantry_model_template(model, &model_len)) {
+        status = render_prompt(chosen, model, text, len, &rendered, &len);
+        text = rendered;
+        flags = PANTRY_TOKENIZE_SPECIAL; /* the template writes the beginning token itself */
+    }
+    if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    pantry_free(rendered);
+    free(file);
+    return status;
+}
+
+static int put_json(const struct output *output, const struct pantry_stats *stats, const int32_t *ids, size_t n,
+                    uint64_t seed, int n_threads)
+{
+    json_t *root = json_pack("{s:o, s:o, s:o, s:i, s:i, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "text",
+                             pn_cli_json_text(output->text.data ? output->text.data : "", output->text.len), "ids",
+                             pn_ids_json(output->data, output->len), "prompt_ids", pn_ids_json(ids, n), "n_prompt",
+                             stats->n_prompt, "n_cached", stats->n_cached, "n_generated", stats->n_generated,
+                             "stop_reason", stats->stop_reason ? stats->stop_reason : "", "seed", (json_int_t)seed,
+                             "load_seconds", stats->load_seconds, "prefill_seconds", stats->prefill_seconds,
+                             "decode_seconds", stats->decode_seconds, "first_token_seconds", stats->first_token_seconds,
+                             "prefill_tokens_per_second", pn_cli_prefill_rate(stats), "decode_tokens_per_second",
+                             pn_cli_decode_rate(stats), "bytes_per_token", stats->bytes_per_token);
+    if (root && output->chosen->verbose) /* takes a moment to measure */
+        json_object_set_new(root, "read_bandwidth_bytes", json_real(pantry_read_bandwidth(n_threads)));
+    return pn_cli_put_json(root);
+}
+
+static int complete(const struct chosen *chosen, pantry_model *model, const struct pn_machine *machine,
+                    const struct pn_sampler *sampler)
+{
+    struct output output = {.chosen = chosen};
+    struct pantry_generate_options options = pn_sampler_options(sampler);
+    struct pantry_stats stats = {0};
+    struct pantry_error error = {0};
+    pantry_session *session = NULL;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    options.callback = on_token;
+    options.user = &output;
+    options.cancel = pn_term_interrupt_flag();
+    int status = prompt_ids(chosen, model, &ids, &n);
+    if (status == PN_EXIT_DONE && (pantry_session_new(model, &machine->session, &session, &error) != PANTRY_OK ||
+                                   pantry_generate(session, ids, n, &options, &stats, &error) != PANTRY_OK))
+        status = pn_cli_fail(&error);
+    if (status == PN_EXIT_DONE && output.failed)
+        status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE && chosen->json) {
+        status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
+    } else if (status == PN_EXIT_DONE) {
+        putchar('\n');
+        if (chosen->verbose)
+            pn_cli_put_figures(stderr, &stats, machine->model.n_threads);
+        else if (pn_term_is(stderr))
+            pn_cli_put_speed(stderr, &stats, machine->model.n_threads);
+    }
+    pantry_session_free(session);
+    pantry_free(ids);
+    pn_buf_free(&output.text);
+    free(output.data);
+    return status;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    struct pn_machine machine = pn_machine_default();
+    struct pn_sampler sampler = pn_sampler_default();
+    const struct pn_option_set sets[] = {
+        PN_OPTIONS(NULL, table, &chosen), PN_OPTIONS("Sampling", pn_sampler_options_table, &sampler),
+        PN_OPTIONS("Machine", pn_device_options, &machine), PN_OPTIONS("Memory", pn_session_options, &machine)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n != 1)
+        return pn_cli_misuse(command, arguments.n ? "generate takes one MODEL; the text goes behind -p, in quotes"
+                                                  : "generate wants a MODEL");
+    if (!chosen.prompt == !chosen.file)
+        return pn_cli_misuse(command, "generate wants -p TEXT or --file FILE");
+    if (chosen.raw && chosen.system)
+        return pn_cli_misuse(command, "--system needs the chat template that --raw leaves out");
+
+    pantry_model *model = NULL;
+    pn_sampler_draw_seed(&sampler);
+    status = pn_cli_load_model(arguments.text[0], &machine, &model);
+    pn_term_watch(); /* from here on Ctrl-C ends the text, not the program */
+    if (status == PN_EXIT_DONE)
+        status = complete(&chosen, model, &machine, &sampler);
+    pantry_model_free(model);
+    return status;
+}
+
+const struct pn_command pn_cmd_generate = {
+    .name = "generate",
+    .usage = "MODEL -p TEXT [-n N] [--temp T] [--raw] [--json] ...",
+    .summary = "complete one prompt, for scripts",
+    .about = "The prompt is a message that goes through the model's chat template; --raw leaves that out.",
+    .example = "pantry generate smollm2:135m -p \"Name three colours.\" -n 64 --temp 0\n"
+               "pantry generate smollm2:135m --raw -p \"Once upon a time\" --seed 7 --json",
+    .run = run,
+};

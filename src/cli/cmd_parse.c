@@ -1,0 +1,79 @@
+/* pantry parse: split what a model printed into content, reasoning and tool calls. */
+#include "cli/commands.h"
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/template.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RAW_LIMIT = 256 << 20 };
+
+struct chosen {
+    bool reasoning_in_content, json;
+    const char *tool_choice;
+};
+
+static const struct pn_option table[] = {
+    {0, "reasoning-in-content", NULL, "leave the reasoning in the content, between its tags", PN_OPTION_FLAG,
+     offsetof(struct chosen, reasoning_in_content), 0, 0, NULL},
+    {0, "tool-choice", "HOW", "auto, required or none", PN_OPTION_TEXT, offsetof(struct chosen, tool_choice), 0, 0,
+     "auto required none"},
+    {0, "json", NULL, "print one JSON value (the only format there is)", PN_OPTION_FLAG, offsetof(struct chosen, json),
+     0, 0, NULL},
+};
+
+static enum pantry_tool_choice tool_choice(const char *name)
+{
+    if (strcmp(name, "required") == 0)
+        return PANTRY_TOOL_REQUIRED;
+    return strcmp(name, "none") == 0 ? PANTRY_TOOL_NONE : PANTRY_TOOL_AUTO;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {.tool_choice = "auto"};
+    struct pn_template_choice files = {0};
+    const struct pn_option_set sets[] = {PN_OPTIONS("What the model was given", pn_template_options, &files),
+                                         PN_OPTIONS(NULL, table, &chosen)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n != (files.template_file ? 0 : 1))
+        return pn_cli_misuse(command, "parse wants a MODEL or --template FILE, and not both");
+    if (!files.context_file)
+        return pn_cli_misuse(command, "parse wants --context FILE");
+    if (strcmp(files.context_file, "-") == 0)
+        return pn_cli_misuse(command, "standard input is the model's answer: --context wants a file");
+
+    char *source = NULL, *context = NULL, *raw = NULL, *json = NULL;
+    size_t source_len, context_len, raw_len;
+    struct pantry_error error = {0};
+    unsigned flags = chosen.reasoning_in_content ? PANTRY_PARSE_REASONING_IN_CONTENT : 0u;
+    status = pn_cli_template_source(&files, arguments.text[0], &source, &source_len);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_read_file(files.context_file, PN_CONTEXT_LIMIT, &context, &context_len);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_read_file("-", RAW_LIMIT, &raw, &raw_len);
+    if (status == PN_EXIT_DONE && pantry_parse(source, source_len, context, raw, raw_len, flags,
+                                               tool_choice(chosen.tool_choice), &json, &error) != PANTRY_OK)
+        status = pn_cli_template_fail(&error);
+    if (json)
+        puts(json);
+    pantry_free(json);
+    free(raw);
+    free(context);
+    free(source);
+    return status;
+}
+
+const struct pn_command pn_cmd_parse = {
+    .name = "parse",
+    .usage = "(MODEL | --template FILE) --context FILE.json [--reasoning-in-content] [--tool-choice HOW] [--json]",
+    .summary = "split a model's raw answer into content, reasoning and tool calls",
+    .about = "Reads what the model printed from standard input. Template and context are what it was asked with; they\n"
+             "decide about the dialect. Prints {\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}.",
+    .example = "pantry parse --template qwen3.jinja --context question.json --json < answer.txt",
+    .run = run,
+};

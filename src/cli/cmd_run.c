@@ -1,0 +1,264 @@
+/* pantry run: talk to a model. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/commands.h"
+
+#include "cli/chat.h"
+#include "cli/editor.h"
+#include "cli/say.h"
+#include "cli/slash.h"
+#include "cli/terminal.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PROMPT_LIMIT = 1 << 30 };
+
+/* Asked where nobody can: `pantry run </dev/null`. */
+static const char default_question[] = "What is the capital of France?";
+
+struct chosen {
+    const char *system;
+    bool verbose, wrap, no_think;
+};
+
+static const struct pn_option table[] = {
+    {0, "system", "TEXT", "system text of the conversation", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
+     NULL},
+    {0, "nowordwrap", NULL, "do not break lines between words", PN_OPTION_OFF, offsetof(struct chosen, wrap), 0, 0,
+     NULL},
+    {0, "nothink", NULL, "ask the model not to reason first", PN_OPTION_FLAG, offsetof(struct chosen, no_think), 0, 0,
+     NULL},
+    {0, "verbose", NULL, "print all figures after an answer", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0,
+     NULL},
+};
+
+static const char quotes[] = "\"\"\"";
+
+/* ---- the conversation on a terminal ---- */
+
+static void put_welcome(const struct pn_chat *chat)
+{
+    struct pantry_model_info info;
+    struct pn_number a, b;
+    size_t len;
+    pantry_model_info(chat->model, &info);
+    pantry_read_bandwidth(chat->machine.model.n_threads); /* now, while nobody waits for an answer */
+    printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
+           pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, info.size_bytes), info.device);
+    if (!pantry_model_template(chat->model, &len))
+        puts("This model has no chat template: what you type is continued as it stands.");
+    printf("/? lists the commands, Ctrl-D leaves%s\n\n", pn_term_style(stdout, PN_STYLE_OFF));
+}
+
+/* Where a text between triple quotes may begin: at the start, or behind "/set system ". */
+static const char *find_quotes(const char *line)
+{
+    static const char set_system[] = "/set system ";
+    const char *at = line + strspn(line, " \t");
+    if (strncmp(at, set_system, strlen(set_system)) == 0)
+        at += strlen(set_system) + strspn(at + strlen(set_system), " ");
+    return strncmp(at, quotes, strlen(quotes)) == 0 ? at : NULL;
+}
+
+/* Cuts the closing quotes off; false if they are not there yet. */
+static bool close_quotes(struct pn_buf *message, size_t from)
+{
+    size_t end = message->len, n = strlen(quotes);
+    while (end > from && strchr(" \t\n", message->data[end - 1]))
+        end--;
+    if (end < from + n || memcmp(message->data + end - n, quotes, n) != 0)
+        return false;
+    end -= n;
+    if (end > from && message->data[end - 1] == '\n')
+        end--;
+    message->len = end;
+    message->data[end] = '\0';
+    return true;
+}
+
+/* Reads lines until the quotes close. */
+static enum pn_editor_event read_quoted(struct pn_editor *editor, struct pn_buf *message, size_t from)
+{
+    bool had_text;
+    const char *line;
+    while (!close_quotes(message, from)) {
+        enum pn_editor_event event = pn_editor_read(editor, "... ", &line, &had_text);
+        if (event != PN_EDITOR_LINE)
+            return event;
+        if (message->len > from) /* the first line may be empty: the text begins on the next one */
+            pn_buf_putc(message, '\n');
+        pn_buf_puts(message, line);
+        if (message->failed)
+            return PN_EDITOR_END;
+    }
+    return PN_EDITOR_LINE;
+}
+
+/* One message or command, without the quotes; *quoted: certainly no command, unless it sets the system text. */
+static enum pn_editor_event read_message(struct pn_editor *editor, struct pn_buf *message, bool *quoted)
+{
+    const char *line;
+    bool had_text;
+    pn_buf_clear(message);
+    *quoted = false;
+    enum pn_editor_event event = pn_editor_read(editor, ">>> ", &line, &had_text);
+    if (event == PN_EDITOR_INTERRUPT && !had_text)
+        puts("Ctrl-D or /bye leaves");
+    if (event != PN_EDITOR_LINE)
+        return event;
+    const char *at = find_quotes(line);
+    if (!at) {
+        pn_buf_puts(message, line);
+        pn_editor_remember(editor, line);
+        return message->failed ? PN_EDITOR_END : event;
+    }
+    *quoted = *line != '/';
+    pn_buf_append(message, line, (size_t)(at - line));
+    if (*quoted)
+        pn_buf_clear(message); /* spaces before the quotes */
+    size_t from = message->len;
+    pn_buf_puts(message, at + strlen(quotes));
+    event = read_quoted(editor, message, from);
+    if (event == PN_EDITOR_LINE && message->data) {
+        struct pn_buf entry = {0};
+        pn_buf_printf(&entry, "%.*s%s%s%s", (int)from, message->data, quotes, message->data + from, quotes);
+        if (!entry.failed)
+            pn_editor_remember(editor, entry.data);
+        pn_buf_free(&entry);
+    }
+    return event;
+}
+
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
+static int converse(struct pn_chat *chat)
+{
+    char *history = NULL;
+    struct pn_buf message = {0};
+    bool quoted;
+    pn_store_private_file("history", &history, NULL); /* without a home there is no history */
+    struct pn_editor *editor = pn_editor_new(history);
+    free(history);
+    if (!editor)
+        return pn_cli_no_memory();
+    pn_term_watch();
+    put_welcome(chat);
+    for (;;) {
+        enum pn_editor_event event = read_message(editor, &message, &quoted);
+        if (event == PN_EDITOR_END)
+            break;
+        if (event == PN_EDITOR_INTERRUPT || !message.data || is_blank(message.data))
+            continue;
+        bool system = strncmp(message.data, "/set system ", 12) == 0; /* its text may have several lines */
+        if (!quoted && pn_slash_is(message.data) && (system || !strchr(message.data, '\n'))) {
+            if (!pn_slash_do(chat, editor, message.data))
+                break;
+            continue;
+        }
+        pn_chat_say(chat, message.data, message.len); /* what went wrong was said; the conversation goes on */
+        putchar('\n');
+    }
+    pn_editor_free(editor);
+    pn_buf_free(&message);
+    return PN_EXIT_DONE;
+}
+
+/* ---- one answer ---- */
+
+/* What came through the pipe, then what the arguments say about it. Both may be missing. */
+static int one_prompt(const struct pn_arguments *arguments, bool piped, struct pn_buf *prompt)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int status = PN_EXIT_DONE;
+    if (piped) {
+        status = pn_cli_read_file("-", PROMPT_LIMIT, &text, &len);
+        while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+            len--;
+        if (text)
+            pn_buf_append(prompt, text, len);
+        free(text);
+    }
+    if (arguments->n > 1) {
+        if (prompt->len)
+            pn_buf_puts(prompt, "\n\n");
+        for (int i = 1; i < arguments->n; i++) {
+            if (i > 1)
+                pn_buf_putc(prompt, ' ');
+            pn_buf_puts(prompt, arguments->text[i]);
+        }
+    }
+    if (status == PN_EXIT_DONE && prompt->failed)
+        status = pn_cli_no_memory();
+    return status;
+}
+
+static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
+{
+    bool asked = prompt->len && !is_blank(prompt->data);
+    size_t len;
+    if (!pantry_model_template(chat->model, &len))
+        fputs("This model has no chat template: the text is continued as it stands.\n", stderr);
+    pn_term_watch();
+    if (asked)
+        return pn_chat_say(chat, prompt->data, prompt->len);
+    chat->sampler.sampling.temperature = 0; /* the same answer every time */
+    printf(">>> %s\n", default_question);
+    int status = pn_chat_say(chat, default_question, strlen(default_question));
+    if (status == PN_EXIT_DONE)
+        printf("\nTo chat, start `pantry run %s` in a terminal. To ask one question:\n"
+               "  pantry run %s \"Why is the sky blue?\"\n",
+               chat->name, chat->name);
+    return status;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {.wrap = true};
+    struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_sampler_default()};
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
+                                         PN_OPTIONS("Sampling", pn_sampler_options_table, &chat.sampler),
+                                         PN_OPTIONS("Machine", pn_device_options, &chat.machine),
+                                         PN_OPTIONS("Memory", pn_session_options, &chat.machine)};
+    struct pn_arguments arguments;
+    struct pn_buf prompt = {0};
+    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+
+    const char *name = arguments.n ? arguments.text[0] : PN_DEFAULT_MODEL;
+    bool terminal = isatty(STDIN_FILENO), talk = terminal && isatty(STDOUT_FILENO) && arguments.n < 2;
+    chat.verbose = chosen.verbose;
+    chat.wrap = chosen.wrap;
+    chat.think = chosen.no_think ? PN_THINK_OFF : PN_THINK_UNSET;
+    status = PN_EXIT_DONE;
+    if (chosen.system && !pn_chat_set_system(&chat, chosen.system))
+        status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE && !talk) /* a text from the terminal is read only if there is no other */
+        status = one_prompt(&arguments, !terminal || arguments.n < 2, &prompt);
+    if (status == PN_EXIT_DONE)
+        status = pn_chat_open(&chat, name);
+    if (status == PN_EXIT_DONE)
+        status = talk ? converse(&chat) : answer_once(&chat, &prompt);
+    pn_chat_close(&chat);
+    pn_buf_free(&prompt);
+    return status;
+}
+
+const struct pn_command pn_cmd_run = {
+    .name = "run",
+    .usage = "[MODEL] [PROMPT]",
+    .summary = "chat with a model",
+    .about = "Without a MODEL: " PN_DEFAULT_MODEL
+             ". With a PROMPT, or where the input is no terminal: one answer. What comes\n"
+             "through a pipe is put before the PROMPT. In the chat /? lists the commands.",
+    .example = "pantry run\n"
+               "pantry run smollm2:135m \"Why is the sky blue?\"\n"
+               "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",
+    .run = run,
+};

@@ -1,0 +1,294 @@
+/* pantry show: what a model is. Sections from the library's description of the file. */
+#include "cli/commands.h"
+
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct chosen {
+    bool json, template, license, tensors, metadata;
+};
+
+static const struct pn_option table[] = {
+    {0, "template", NULL, "print the chat template", PN_OPTION_FLAG, offsetof(struct chosen, template), 0, 0, NULL},
+    {0, "license", NULL, "print the licence", PN_OPTION_FLAG, offsetof(struct chosen, license), 0, 0, NULL},
+    {0, "tensors", NULL, "list the tensors", PN_OPTION_FLAG, offsetof(struct chosen, tensors), 0, 0, NULL},
+    {0, "metadata", NULL, "list all metadata", PN_OPTION_FLAG, offsetof(struct chosen, metadata), 0, 0, NULL},
+    {0, "json", NULL, "print everything as one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+};
+
+/* ---- printing ---- */
+
+static void heading(const char *title)
+{
+    printf("%s%s%s\n", pn_term_style(stdout, PN_STYLE_BOLD), title, pn_term_style(stdout, PN_STYLE_OFF));
+}
+
+static void put_shown(const char *text)
+{
+    pn_cli_put_untrusted(stdout, text, strlen(text));
+}
+
+static void put_row(const char *name, const char *value)
+{
+    printf("  %-22s ", name);
+    put_shown(value);
+    putchar('\n');
+}
+
+/* "context_length" -> "context length" */
+static void put_value(const char *key, const json_t *value)
+{
+    struct pn_number number;
+    char name[64], text[64];
+    snprintf(name, sizeof name, "%s", key);
+    for (char *p = name; *p; p++)
+        if (*p == '_')
+            *p = ' ';
+    if (json_is_string(value)) {
+        put_row(name, json_string_value(value));
+    } else if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        put_row(name, pn_cli_grouped(&number, (unsigned long long)json_integer_value(value)));
+    } else if (json_is_number(value)) {
+        snprintf(text, sizeof text, "%g", json_number_value(value));
+        put_row(name, text);
+    } else if (json_is_boolean(value)) {
+        put_row(name, json_is_true(value) ? "yes" : "no");
+    } else {
+        char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        put_row(name, dump ? dump : "");
+        free(dump);
+    }
+}
+
+static unsigned long long count_of(const json_t *root, const char *key)
+{
+    json_int_t n = json_integer_value(json_object_get(root, key));
+    return n > 0 ? (unsigned long long)n : 0;
+}
+
+/* "q4_1 210 tensors, f32 61" with the largest share first. */
+static void put_types(const json_t *types)
+{
+    struct pn_number bytes;
+    const char *name;
+    json_t *type;
+    char line[512] = "";
+    size_t used = 0;
+    unsigned long long below = UINT64_MAX;
+    for (size_t round = 0; round < json_object_size(types); round++) {
+        unsigned long long best = 0;
+        json_object_foreach((json_t *)types, name, type)
+        {
+            unsigned long long size = count_of(type, "bytes");
+            if (size < below && size > best)
+                best = size;
+        }
+        json_object_foreach((json_t *)types, name, type)
+        {
+            if (count_of(type, "bytes") != best || used >= sizeof line - 80 || strlen(name) > 20)
+                continue;
+            used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %s", used ? ", " : "", name,
+                                     pn_cli_bytes(&bytes, best));
+        }
+        if (!best)
+            break;
+        below = best;
+    }
+    put_row("types", line);
+}
+
+static void put_model(const json_t *root)
+{
+    static const char *const first[] = {"name", "architecture", "format"};
+    struct pn_number number;
+    heading("Model");
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        const char *text = json_string_value(json_object_get(root, first[i]));
+        if (text && *text)
+            put_row(first[i], text);
+    }
+    if (count_of(root, "n_params"))
+        put_row("parameters", pn_cli_count(&number, count_of(root, "n_params")));
+    if (count_of(root, "size_bytes"))
+        put_row("size", pn_cli_bytes(&number, count_of(root, "size_bytes")));
+    if (json_object_size(json_object_get(root, "types")))
+        put_types(json_object_get(root, "types"));
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(root, "hyperparameters"), key, value) put_value(key, value);
+    value = json_object_get(root, "runs");
+    if (json_is_string(value))
+        put_row("runs here", json_string_value(value));
+}
+
+static void put_tokenizer(const json_t *root)
+{
+    const char *key;
+    json_t *value, *tokenizer = json_object_get(root, "tokenizer");
+    if (!json_object_size(tokenizer))
+        return;
+    putchar('\n');
+    heading("Tokenizer");
+    json_object_foreach(tokenizer, key, value) put_value(key, value);
+}
+
+/* The first lines of a long text. */
+static void put_beginning(const char *text, const char *option)
+{
+    int lines = 0;
+    size_t n = 0;
+    while (text[n] && lines < 6 && n < 600)
+        lines += text[n++] == '\n';
+    while (n && ((unsigned char)text[n] & 0xC0) == 0x80) /* not in the middle of a character */
+        n--;
+    fputs("  ", stdout);
+    for (size_t i = 0; i < n; i++) {
+        size_t line = strcspn(text + i, "\n");
+        if (line > n - i)
+            line = n - i;
+        pn_cli_put_untrusted(stdout, text + i, line);
+        i += line;
+        if (i < n)
+            fputs(i + 1 < n ? "\n  " : "", stdout);
+    }
+    putchar('\n');
+    if (text[n])
+        printf("  %s... (%s prints all)%s\n", pn_term_style(stdout, PN_STYLE_DIM), option,
+               pn_term_style(stdout, PN_STYLE_OFF));
+}
+
+static void put_text_section(const json_t *root, const char *title, const char *key, const char *option)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    if (!text || !*text)
+        return;
+    putchar('\n');
+    heading(title);
+    put_beginning(text, option);
+}
+
+static void put_tensors(const json_t *root)
+{
+    size_t i, k;
+    json_t *tensor, *size;
+    json_array_foreach(json_object_get(root, "tensors"), i, tensor)
+    {
+        const char *name = json_string_value(json_object_get(tensor, "name"));
+        const char *type = json_string_value(json_object_get(tensor, "type"));
+        printf("%-9s (", type ? type : "?");
+        json_array_foreach(json_object_get(tensor, "shape"), k, size)
+            printf(k ? ", %lld" : "%lld", (long long)json_integer_value(size));
+        fputs(") ", stdout);
+        put_shown(name ? name : "");
+        putchar('\n');
+    }
+}
+
+static void put_metadata(const json_t *root)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(root, "metadata"), key, value)
+    {
+        char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        put_shown(key);
+        fputs(" = ", stdout);
+        put_shown(dump ? dump : "");
+        putchar('\n');
+        free(dump);
+    }
+}
+
+static int put_whole(const json_t *root, const char *key, const char *none)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!json_is_string(value)) {
+        pn_cli_say_error("%s", none);
+        return PN_EXIT_FAILED;
+    }
+    pn_cli_put_untrusted(stdout, json_string_value(value), json_string_length(value));
+    if (pn_term_is(stdout))
+        putchar('\n');
+    return PN_EXIT_DONE;
+}
+
+/* ---- the command ---- */
+
+static void put_sections(const json_t *root)
+{
+    put_model(root);
+    put_tokenizer(root);
+    put_text_section(root, "Template", "template", "--template");
+    bool whole = json_is_string(json_object_get(root, "license_text"));
+    put_text_section(root, "License", whole ? "license_text" : "license", "--license");
+}
+
+static int describe(const char *path, json_t **root)
+{
+    struct pantry_error error = {0};
+    char *text = NULL;
+    if (pantry_describe(path, &text, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    *root = json_loads(text, JSON_ALLOW_NUL, NULL);
+    pantry_free(text);
+    return *root ? PN_EXIT_DONE : pn_cli_no_memory();
+}
+
+int pn_cli_show_model(const char *path)
+{
+    json_t *root = NULL;
+    int status = describe(path, &root);
+    if (root)
+        put_sections(root);
+    json_decref(root);
+    return status;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n != 1)
+        return pn_cli_misuse(command, "show wants one MODEL");
+    if (chosen.json + chosen.template + chosen.license + chosen.tensors + chosen.metadata > 1)
+        return pn_cli_misuse(command, "show prints one thing at a time");
+
+    char *path = NULL;
+    json_t *root = NULL;
+    status = pn_cli_find_model(arguments.text[0], &path);
+    if (status == PN_EXIT_DONE)
+        status = describe(path, &root);
+    if (status == PN_EXIT_DONE && chosen.json)
+        status = pn_cli_put_json(json_incref(root));
+    else if (status == PN_EXIT_DONE && chosen.template)
+        status = put_whole(root, "template", "this model has no chat template");
+    else if (status == PN_EXIT_DONE && chosen.license && json_object_get(root, "license_text"))
+        status = put_whole(root, "license_text", "");
+    else if (status == PN_EXIT_DONE && chosen.license)
+        status = put_whole(root, "license", "the file does not say under which licence it is");
+    else if (status == PN_EXIT_DONE && chosen.tensors)
+        put_tensors(root);
+    else if (status == PN_EXIT_DONE && chosen.metadata)
+        put_metadata(root);
+    else if (status == PN_EXIT_DONE)
+        put_sections(root);
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+const struct pn_command pn_cmd_show = {
+    .name = "show",
+    .usage = "MODEL [--template | --license | --tensors | --metadata | --json]",
+    .summary = "tell what a model is",
+    .example = "pantry show smollm2:135m",
+    .run = run,
+};

@@ -1,0 +1,117 @@
+/* pantry tokenize: text to ids, or back. Works on a file that has only a vocabulary. */
+#include "cli/commands.h"
+#include "cli/ids.h"
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_LIMIT = 1 << 30 };
+
+struct chosen {
+    const char *file;
+    bool bos, special, decode, json;
+};
+
+static const struct pn_option table[] = {
+    {'f', "file", "FILE", "read the text from FILE, byte for byte; -: standard input", PN_OPTION_TEXT,
+     offsetof(struct chosen, file), 0, 0, NULL},
+    {0, "bos", NULL, "add the beginning and end tokens that the model asks for", PN_OPTION_FLAG,
+     offsetof(struct chosen, bos), 0, 0, NULL},
+    {0, "special", NULL, "text such as <|im_end|> becomes that token (and is shown by --decode)", PN_OPTION_FLAG,
+     offsetof(struct chosen, special), 0, 0, NULL},
+    {'d', "decode", NULL, "the input is ids: print their text", PN_OPTION_FLAG, offsetof(struct chosen, decode), 0, 0,
+     NULL},
+    {0, "json", NULL, "print a JSON list of ids (a string with --decode)", PN_OPTION_FLAG,
+     offsetof(struct chosen, json), 0, 0, NULL},
+};
+
+static int encode(const pantry_tokenizer *tokenizer, const struct chosen *chosen, const char *text, size_t len)
+{
+    struct pantry_error error = {0};
+    int32_t *ids = NULL;
+    size_t n;
+    unsigned flags = (chosen->bos ? PANTRY_TOKENIZE_BOS : 0u) | (chosen->special ? PANTRY_TOKENIZE_SPECIAL : 0u);
+    if (pantry_tokenize(tokenizer, text, len, flags, &ids, &n, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    int status = PN_EXIT_DONE;
+    if (chosen->json) { /* on one line: lists of ids are long */
+        json_t *list = pn_ids_json(ids, n);
+        status = list && json_dumpf(list, stdout, JSON_COMPACT) == 0 ? PN_EXIT_DONE : pn_cli_no_memory();
+        json_decref(list);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            printf(i ? " %d" : "%d", ids[i]);
+    }
+    putchar('\n');
+    pantry_free(ids);
+    return status;
+}
+
+static int decode(const pantry_tokenizer *tokenizer, const struct chosen *chosen, const char *text, size_t len)
+{
+    struct pantry_error error = {0};
+    int32_t *ids = NULL;
+    char *out = NULL;
+    size_t n, n_out;
+    int status = pn_ids_parse(chosen->file ? chosen->file : "the ids", text, len, &ids, &n);
+    if (status == PN_EXIT_DONE && pantry_detokenize(tokenizer, ids, n, chosen->special, &out, &n_out, &error))
+        status = pn_cli_fail(&error);
+    if (out && chosen->json)
+        status = pn_cli_put_json(pn_cli_json_text(out, n_out));
+    else if (out)
+        pn_cli_put_untrusted(stdout, out, n_out);
+    if (out && !chosen->json && pn_term_is(stdout))
+        putchar('\n');
+    pantry_free(out);
+    free(ids);
+    return status;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n < 1)
+        return pn_cli_misuse(command, "tokenize wants a MODEL");
+    if (arguments.n == 2 && strcmp(arguments.text[1], "-") == 0) {
+        chosen.file = "-";
+        arguments.n = 1;
+    }
+    if (chosen.file ? arguments.n != 1 : arguments.n < 2 || (arguments.n > 2 && !chosen.decode))
+        return pn_cli_misuse(command, "tokenize wants one TEXT, or --file FILE (quote a text that has spaces)");
+
+    char *path = NULL, *text = NULL;
+    size_t len = 0;
+    pantry_tokenizer *tokenizer = NULL;
+    struct pantry_error error = {0};
+    if (chosen.file)
+        status = pn_cli_read_file(chosen.file, TEXT_LIMIT, &text, &len);
+    else
+        status = pn_cli_join(arguments.text + 1, (size_t)arguments.n - 1, &text, &len);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_find_model(arguments.text[0], &path);
+    if (status == PN_EXIT_DONE && pantry_tokenizer_load(path, &tokenizer, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    if (status == PN_EXIT_DONE)
+        status = chosen.decode ? decode(tokenizer, &chosen, text, len) : encode(tokenizer, &chosen, text, len);
+    pantry_tokenizer_free(tokenizer);
+    free(text);
+    free(path);
+    return status;
+}
+
+const struct pn_command pn_cmd_tokenize = {
+    .name = "tokenize",
+    .usage = "MODEL (TEXT | --file FILE) [--bos] [--special] [--decode] [--json]",
+    .summary = "turn text into the model's token ids, or ids into text",
+    .example = "pantry tokenize smollm2:135m \"Hello world\"\n"
+               "pantry tokenize smollm2:135m --decode 19556 905",
+    .run = run,
+};

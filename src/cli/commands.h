@@ -1,0 +1,16 @@
+/* The commands: one object each, in the file cmd_<name>.c; main.c lists them. */
+#ifndef PN_CLI_COMMANDS_H
+#define PN_CLI_COMMANDS_H
+
+#include "cli/options.h"
+
+extern const struct pn_command pn_cmd_run, pn_cmd_generate, pn_cmd_list, pn_cmd_show, pn_cmd_bench, pn_cmd_tokenize,
+    pn_cmd_template, pn_cmd_parse, pn_cmd_logits, pn_cmd_check, pn_cmd_help, pn_cmd_version;
+
+/* All of them in the order of `pantry help`, NULL at the end. */
+extern const struct pn_command *const pn_commands[];
+
+/* For cmd_run and cmd_show: the sections of `pantry show` for a model file. Exit status. */
+int pn_cli_show_model(const char *path);
+
+#endif

@@ -1,0 +1,133 @@
+/* MODEL and shared options: see model.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/model.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/progress.h"
+#include "cli/say.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MACHINE(field) offsetof(struct pn_machine, field)
+#define SAMPLER(field) offsetof(struct pn_sampler, field)
+
+const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
+    {0, "device", "NAME", "cpu, or ref: slow, plain, the reference", PN_OPTION_TEXT, MACHINE(model.device), 0, 0,
+     "cpu ref"},
+    {'t', "threads", "N", "threads; 0: one for each physical core", PN_OPTION_INT, MACHINE(model.n_threads), 0, 1024,
+     NULL},
+    {0, "isa", "NAME", "highest instruction set: generic, avx2, avx512, neon...", PN_OPTION_TEXT, MACHINE(model.isa), 0,
+     0, NULL},
+};
+
+const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
+    {'c', "ctx", "N", "tokens of context; 0: the model's, at most 32768", PN_OPTION_INT, MACHINE(session.n_context), 0,
+     1 << 24, NULL},
+    {0, "kv-type", "TYPE", "storage of keys and values: f16, q8_0 or f32", PN_OPTION_TEXT, MACHINE(session.kv_type), 0,
+     0, "f16 q8_0 f32"},
+};
+
+const struct pn_option pn_sampler_options_table[PN_N_SAMPLER_OPTIONS] = {
+    {'n', "max-tokens", "N", "most tokens to make; 0: until the model ends", PN_OPTION_INT, SAMPLER(max_tokens), 0,
+     1 << 24, NULL},
+    {0, "temp", "T", "temperature; 0: always the likeliest token", PN_OPTION_FLOAT, SAMPLER(sampling.temperature), 0,
+     100, NULL},
+    {0, "top-k", "K", "only the K likeliest tokens; 0: off", PN_OPTION_INT, SAMPLER(sampling.top_k), 0, 1 << 24, NULL},
+    {0, "top-p", "P", "only the likeliest with probability P together; 1: off", PN_OPTION_FLOAT,
+     SAMPLER(sampling.top_p), 0, 1, NULL},
+    {0, "min-p", "P", "only those with P times the best's probability; 0: off", PN_OPTION_FLOAT,
+     SAMPLER(sampling.min_p), 0, 1, NULL},
+    {0, "repeat-penalty", "X", "makes recent tokens less likely; 1: off", PN_OPTION_FLOAT,
+     SAMPLER(sampling.repeat_penalty), 0.01, 100, NULL},
+    {0, "frequency-penalty", "X", "the same for each occurrence; 0: off", PN_OPTION_FLOAT,
+     SAMPLER(sampling.frequency_penalty), -100, 100, NULL},
+    {0, "presence-penalty", "X", "the same once; 0: off", PN_OPTION_FLOAT, SAMPLER(sampling.presence_penalty), -100,
+     100, NULL},
+    {0, "repeat-last-n", "N", "how many tokens are recent; -1: all", PN_OPTION_INT, SAMPLER(sampling.penalty_last_n),
+     -1, 1 << 24, NULL},
+    {0, "seed", "N", "same seed, same answer", PN_OPTION_SEED, SAMPLER(sampling.seed), 0, 0, NULL},
+    {0, "stop", "TEXT", "ends the answer; may be repeated", PN_OPTION_LIST, SAMPLER(stop), 0, 0, NULL},
+};
+
+static const uint64_t no_seed = UINT64_MAX;
+
+struct pn_machine pn_machine_default(void)
+{
+    return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default()};
+}
+
+struct pn_sampler pn_sampler_default(void)
+{
+    struct pn_sampler sampler = {.sampling = pantry_sampling_default()};
+    sampler.sampling.seed = no_seed;
+    return sampler;
+}
+
+void pn_sampler_draw_seed(struct pn_sampler *sampler)
+{
+    if (sampler->sampling.seed != no_seed)
+        return;
+    struct pn_rng rng = {(uint64_t)time(NULL) * 1000003u ^ pn_clock_ns() ^ (uint64_t)getpid() << 32};
+    sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type again */
+}
+
+struct pantry_generate_options pn_sampler_options(const struct pn_sampler *sampler)
+{
+    struct pantry_generate_options options = pantry_generate_options_default();
+    options.sampling = sampler->sampling;
+    options.max_tokens = sampler->max_tokens;
+    options.stop = sampler->stop.item;
+    options.n_stop = sampler->stop.n;
+    return options;
+}
+
+int pn_cli_find_model(const char *name, char **path)
+{
+    struct pn_error err = {0};
+    pn_status status = pn_store_resolve(name, path, &err);
+    if (status == PN_NOT_FOUND && pn_store_can_fetch(name)) {
+        struct pn_progress_bar bar;
+        pn_progress_start(&bar, stderr);
+        struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar};
+        status = pn_store_fetch(name, &options, path, &err);
+        pn_progress_end(&bar);
+    }
+    return status == PN_OK ? PN_EXIT_DONE : pn_cli_fail_base(&err);
+}
+
+int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model)
+{
+    char *path = NULL;
+    struct pantry_error error = {0};
+    int exit_status = pn_cli_find_model(name, &path);
+    if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &machine->model, model, &error) != PANTRY_OK)
+        exit_status = pn_cli_fail(&error);
+    free(path);
+    return exit_status;
+}
+
+int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len)
+{
+    struct pn_error err = {0};
+    return pn_file_read(path, limit, text, len, &err) == PN_OK ? PN_EXIT_DONE : pn_cli_fail_base(&err);
+}
+
+int pn_cli_join(char *const *words, size_t n, char **text, size_t *len)
+{
+    struct pn_buf buf = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            pn_buf_putc(&buf, ' ');
+        pn_buf_puts(&buf, words[i]);
+    }
+    *len = buf.len;
+    *text = buf.failed ? NULL : pn_buf_take(&buf);
+    pn_buf_free(&buf);
+    return *text ? PN_EXIT_DONE : pn_cli_no_memory();
+}

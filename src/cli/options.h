@@ -1,0 +1,92 @@
+/* Options of the commands: one table serves parsing, checking and the --help text.
+ *
+ * A table row says where its value goes as an offset into a struct, so that tables are constant and groups of options
+ * (the model's, the sampler's) are shared between commands. Options and other arguments may be mixed; `--` ends the
+ * options; `-` alone is an argument. */
+#ifndef PN_CLI_OPTIONS_H
+#define PN_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PN_EXIT_DONE = 0,
+    PN_EXIT_FAILED = 1,
+    PN_EXIT_USAGE = 2,
+    PN_CLI_GO_ON = -1, /* the arguments are fine: the command may do its work */
+};
+
+enum { PN_LIST_MAX = 64 };
+
+/* What an option that may be repeated collects. */
+struct pn_text_list {
+    const char *item[PN_LIST_MAX];
+    size_t n;
+};
+
+enum pn_option_kind {
+    PN_OPTION_FLAG,  /* bool = true */
+    PN_OPTION_OFF,   /* bool = false */
+    PN_OPTION_INT,   /* int within [min, max] */
+    PN_OPTION_FLOAT, /* float within [min, max] */
+    PN_OPTION_SEED,  /* uint64_t */
+    PN_OPTION_TEXT,  /* const char * */
+    PN_OPTION_LIST,  /* struct pn_text_list */
+};
+
+struct pn_option {
+    char letter;       /* 0: none */
+    const char *name;  /* without the dashes */
+    const char *value; /* what --help calls the value; NULL for flags */
+    const char *help;
+    enum pn_option_kind kind;
+    size_t offset;
+    double min, max;     /* of numbers; both 0: any */
+    const char *choices; /* of texts: the allowed ones, separated by spaces; NULL: any */
+};
+
+struct pn_option_set {
+    const char *title; /* heading in --help; NULL: "Options" */
+    const struct pn_option *option;
+    size_t n;
+    void *to; /* the struct that the offsets refer to */
+};
+
+#define PN_OPTIONS(title_, table, target)                                                                              \
+    {                                                                                                                  \
+        .title = (title_), .option = (table), .n = sizeof(table) / sizeof *(table), .to = (target)                     \
+    }
+
+struct pn_command {
+    const char *name;
+    const char *usage;                                                   /* the arguments, as in "MODEL [TEXT]" */
+    const char *summary;                                                 /* one line of `pantry help` */
+    const char *about;                                                   /* what --help adds, may be NULL */
+    const char *example;                                                 /* one or more command lines */
+    int (*run)(const struct pn_command *command, int argc, char **argv); /* argv[0] is the command; exit status */
+    const char *group;
+};
+
+struct pn_arguments {
+    int n;
+    char **text; /* what is no option, in order; NULL-terminated */
+};
+
+/* Fills the structs that the sets point to and *arguments (inside argv, which is reordered). Returns PN_CLI_GO_ON, or
+ * the exit status after --help was printed or a mistake was reported. */
+int pn_cli_parse(const struct pn_command *command, int argc, char **argv, const struct pn_option_set *sets,
+                 size_t n_sets, struct pn_arguments *arguments);
+
+/* Reports a mistake in the use of a command and how it is used; returns PN_EXIT_USAGE. */
+int pn_cli_misuse(const struct pn_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The name nearest to `word`, or NULL if none is near. `next` gives name number i, NULL after the last. */
+const char *pn_cli_nearest(const char *word, const char *(*next)(const void *names, size_t i), const void *names);
+
+/* Whole texts only, no junk behind the number; false if it is none or does not fit. */
+bool pn_cli_parse_int(const char *text, double min, double max, int *out);
+bool pn_cli_parse_float(const char *text, double min, double max, float *out);
+bool pn_cli_parse_u64(const char *text, uint64_t *out);
+
+#endif

@@ -1,0 +1,13 @@
+/* The commands of the chat: /help, /set, /show ... */
+#ifndef PN_CLI_SLASH_H
+#define PN_CLI_SLASH_H
+
+#include "cli/chat.h"
+#include "cli/editor.h"
+
+/* True if the line is a command and not something to say: a slash and letters, as "/set" and unlike "/usr/bin". */
+bool pn_slash_is(const char *line);
+/* Does what the line says. False when the user wants to leave. */
+bool pn_slash_do(struct pn_chat *chat, struct pn_editor *editor, const char *line);
+
+#endif

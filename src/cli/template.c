@@ -1,0 +1,61 @@
+/* Template sources: see template.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/template.h"
+
+#include "cli/model.h"
+#include "cli/say.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct pn_option pn_template_options[PN_N_TEMPLATE_OPTIONS] = {
+    {0, "template", "FILE", "use this Jinja template instead of a model's", PN_OPTION_TEXT,
+     offsetof(struct pn_template_choice, template_file), 0, 0, NULL},
+    {0, "context", "FILE", "JSON object of the template's variables; -: standard input", PN_OPTION_TEXT,
+     offsetof(struct pn_template_choice, context_file), 0, 0, NULL},
+};
+
+/* A file with a vocabulary and no weights has a template too, so the description is asked, not a loaded model. */
+static int source_of_model(const char *name, char **source, size_t *len)
+{
+    char *path = NULL, *text = NULL;
+    struct pantry_error error = {0};
+    json_t *root = NULL;
+    int status = pn_cli_find_model(name, &path);
+    if (status == PN_EXIT_DONE && pantry_describe(path, &text, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    if (status == PN_EXIT_DONE) {
+        root = json_loads(text, JSON_ALLOW_NUL, NULL);
+        json_t *value = json_object_get(root, "template");
+        if (!json_is_string(value)) {
+            pn_cli_say_error("%s has no chat template", name);
+            status = PN_EXIT_FAILED;
+        } else {
+            *len = json_string_length(value);
+            *source = strndup(json_string_value(value), *len);
+            status = *source ? PN_EXIT_DONE : pn_cli_no_memory();
+        }
+    }
+    json_decref(root);
+    pantry_free(text);
+    free(path);
+    return status;
+}
+
+int pn_cli_template_source(const struct pn_template_choice *choice, const char *name, char **source, size_t *len)
+{
+    if (choice->template_file)
+        return pn_cli_read_file(choice->template_file, PN_TEMPLATE_LIMIT, source, len);
+    return source_of_model(name, source, len);
+}
+
+int pn_cli_template_fail(const struct pantry_error *error)
+{
+    if (error->status != PANTRY_RAISED)
+        return pn_cli_fail(error);
+    fflush(stdout);
+    fputs("template error: ", stderr);
+    pn_cli_put_untrusted(stderr, error->text, strlen(error->text));
+    fputc('\n', stderr);
+    return PN_EXIT_FAILED;
+}

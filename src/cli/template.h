@@ -1,0 +1,23 @@
+/* What `pantry template` and `pantry parse` share: a template's source, a context, and how their errors read. */
+#ifndef PN_CLI_TEMPLATE_H
+#define PN_CLI_TEMPLATE_H
+
+#include "cli/options.h"
+#include "pantry.h"
+
+enum { PN_TEMPLATE_LIMIT = 16 << 20, PN_CONTEXT_LIMIT = 256 << 20 };
+
+struct pn_template_choice {
+    const char *template_file, *context_file;
+};
+
+enum { PN_N_TEMPLATE_OPTIONS = 2 };
+extern const struct pn_option pn_template_options[PN_N_TEMPLATE_OPTIONS]; /* of struct pn_template_choice */
+
+/* The source of --template FILE, or of the template in the model `name`. Caller frees with free. */
+int pn_cli_template_source(const struct pn_template_choice *choice, const char *name, char **source, size_t *len);
+
+/* A template's own error is its own sentence, so its message stands alone behind "template error: ". */
+int pn_cli_template_fail(const struct pantry_error *error);
+
+#endif

@@ -1,0 +1,184 @@
+/* The terminal: see terminal.h. Signal handlers only set flags, or call functions that POSIX lists as safe there
+ * (tcsetattr, write, sigaction, raise). */
+#define _POSIX_C_SOURCE  200809L
+#define _DEFAULT_SOURCE  1
+#define _DARWIN_C_SOURCE 1
+#include "cli/terminal.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+bool pn_term_is(FILE *stream)
+{
+    return isatty(fileno(stream));
+}
+
+bool pn_term_moves(FILE *stream)
+{
+    const char *term = getenv("TERM");
+    return pn_term_is(stream) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+const char *pn_term_style(FILE *stream, enum pn_style style)
+{
+    static const char *const codes[] = {"\033[0m", "\033[2m", "\033[1m"};
+    const char *no_color = getenv("NO_COLOR");
+    if ((no_color && *no_color) || !pn_term_moves(stream))
+        return "";
+    return codes[style];
+}
+
+int pn_term_width(FILE *stream)
+{
+    struct winsize size;
+    if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}
+
+void pn_term_use_utf8(void)
+{
+    static const char *const names[] = {"", "C.UTF-8", "en_US.UTF-8", "UTF-8"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (setlocale(LC_CTYPE, names[i]) && strcmp(nl_langinfo(CODESET), "UTF-8") == 0)
+            return;
+}
+
+/* ---- signals ---- */
+
+static volatile bool interrupted; /* read by the library in every step */
+static volatile sig_atomic_t resized, stop_wanted;
+static volatile sig_atomic_t have_original, echo_is_off, paste_is_on;
+static struct termios original; /* as the program found it */
+
+static void restore_terminal(void)
+{
+    if (paste_is_on) {
+        ssize_t n = write(STDOUT_FILENO, "\033[?2004l", 8);
+        (void)n;
+    }
+    if (have_original)
+        tcsetattr(STDIN_FILENO, TCSANOW, &original);
+    echo_is_off = paste_is_on = 0;
+}
+
+static void on_interrupt(int sig)
+{
+    (void)sig;
+    interrupted = true;
+}
+
+static void on_resize(int sig)
+{
+    (void)sig;
+    resized = 1;
+}
+
+static void on_stop(int sig)
+{
+    (void)sig;
+    stop_wanted = 1;
+}
+
+/* SA_RESETHAND has put the default action back: raising again ends the process with the right status. */
+static void on_end(int sig)
+{
+    int error = errno;
+    signal(SIGTTOU, SIG_IGN); /* a background job may restore too */
+    restore_terminal();
+    raise(sig);
+    errno = error;
+}
+
+static void handle(int sig, void (*handler)(int), int flags)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    action.sa_flags = flags;
+    sigemptyset(&action.sa_mask);
+    sigaction(sig, &action, NULL);
+}
+
+void pn_term_watch(void)
+{
+    static bool watching;
+    if (watching)
+        return;
+    watching = true;
+    have_original = tcgetattr(STDIN_FILENO, &original) == 0;
+    handle(SIGINT, on_interrupt, 0); /* no SA_RESTART: reading a line must notice */
+    handle(SIGWINCH, on_resize, 0);
+    handle(SIGTERM, on_end, (int)SA_RESETHAND);
+    handle(SIGHUP, on_end, (int)SA_RESETHAND);
+    handle(SIGQUIT, on_end, (int)SA_RESETHAND);
+    atexit(restore_terminal);
+}
+
+const volatile bool *pn_term_interrupt_flag(void)
+{
+    return &interrupted;
+}
+
+bool pn_term_take_interrupt(void)
+{
+    bool was = interrupted;
+    interrupted = false;
+    return was;
+}
+
+bool pn_term_take_resize(void)
+{
+    bool was = resized;
+    resized = 0;
+    return was;
+}
+
+bool pn_term_take_stop(void)
+{
+    bool was = stop_wanted;
+    stop_wanted = 0;
+    return was;
+}
+
+void pn_term_watch_stop(bool watch)
+{
+    handle(SIGTSTP, watch ? on_stop : SIG_DFL, 0);
+}
+
+void pn_term_stop_now(void)
+{
+    handle(SIGTSTP, SIG_DFL, 0);
+    raise(SIGTSTP);
+    handle(SIGTSTP, on_stop, 0);
+}
+
+/* ---- modes ---- */
+
+void pn_term_echo(bool on)
+{
+    struct termios mode;
+    if (!have_original || on == !echo_is_off)
+        return;
+    mode = original;
+    if (!on)
+        mode.c_lflag &= ~(tcflag_t)ECHO;
+    echo_is_off = !on;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
+}
+
+void pn_term_bracketed_paste(bool on)
+{
+    if (!pn_term_moves(stdout) || on == (paste_is_on != 0))
+        return;
+    fputs(on ? "\033[?2004h" : "\033[?2004l", stdout);
+    fflush(stdout);
+    paste_is_on = on;
+}

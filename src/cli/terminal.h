@@ -1,0 +1,41 @@
+/* The terminal: what it can do, Ctrl-C, and its restoration whatever happens.
+ *
+ * Styles are empty texts unless the stream is a terminal and NO_COLOR is unset (https://no-color.org). While an answer
+ * is written the terminal does not echo what is typed; it echoes again when the program ends, also by a signal. */
+#ifndef PN_CLI_TERMINAL_H
+#define PN_CLI_TERMINAL_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum pn_style { PN_STYLE_OFF, PN_STYLE_DIM, PN_STYLE_BOLD };
+
+bool pn_term_is(FILE *stream);
+/* True if the stream is a terminal that understands cursor movement. */
+bool pn_term_moves(FILE *stream);
+const char *pn_term_style(FILE *stream, enum pn_style style);
+/* Columns of the terminal behind the stream; 80 if it does not say. */
+int pn_term_width(FILE *stream);
+
+/* Makes the narrow character functions (of the line editor) understand UTF-8 even where the locale is "C". */
+void pn_term_use_utf8(void);
+
+/* From now on Ctrl-C sets a flag instead of ending the program, and the signals that end it restore the terminal. */
+void pn_term_watch(void);
+/* For pantry_generate_options.cancel. */
+const volatile bool *pn_term_interrupt_flag(void);
+/* True if Ctrl-C was pressed since the last call. */
+bool pn_term_take_interrupt(void);
+bool pn_term_take_resize(void);
+bool pn_term_take_stop(void);
+/* While a line is edited Ctrl-Z sets a flag, so that the editor can give the terminal back first. */
+void pn_term_watch_stop(bool watch);
+/* Stops the process as Ctrl-Z does; returns when it is continued. */
+void pn_term_stop_now(void);
+
+/* Echo of what is typed, off while an answer is written. */
+void pn_term_echo(bool on);
+/* Pasted text arrives between ESC[200~ and ESC[201~. */
+void pn_term_bracketed_paste(bool on);
+
+#endif
