@@ -3,13 +3,14 @@
 #define _DARWIN_C_SOURCE 1
 #include "device/device.h"
 
+#include "device/cpu/cpu.h"
 #include "device/ref/ref.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
-static const struct pn_device_class *const classes[] = {&pn_ref_device}; /* best first */
+static const struct pn_device_class *const classes[] = {&pn_cpu_device, &pn_ref_device}; /* best first */
 
 pn_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
                          struct pn_error *err)

@@ -132,6 +132,7 @@ static void fuse_gate(struct planner *p, struct pn_phase *phase, int gate)
         other->gate = gate;
         other->gate_at = other->n_epilogue;
         other->gate_fn = n->fn;
+        other->after_gate = mul;
         other->out = mul;
         item->out = PN_NONE;
         p->done[act] = p->done[mul] = true;

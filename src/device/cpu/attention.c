@@ -1,0 +1,304 @@
+/* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages, each read once for all query heads of
+ * its group and for a tile of tokens. When there are more workers than heads, the pages of a long context are split
+ * among them, and the last to finish combines the parts. */
+#include "device/cpu/program.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_QUERIES = 32, MIN_SPLIT_PAGES = 4 };
+
+/* What a worker needs for a task of `n` query rows: queries, scores, accumulators, maxima, sums. */
+struct task_memory {
+    float *q, *p, *acc, *max, *sum;
+};
+
+int cpu_attention_tile(const struct pn_node *a)
+{
+    int group = a->n1 / a->attn.n_head_kv;
+    return group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
+}
+
+size_t cpu_attention_floats(const struct pn_node *a)
+{
+    size_t n = (size_t)cpu_attention_tile(a) * (size_t)(a->n1 / a->attn.n_head_kv);
+    return n * ((size_t)a->attn.dim_k + PN_KV_PAGE + (size_t)a->attn.dim_v + 2) + 64;
+}
+
+static struct task_memory task_memory(float *at, const struct pn_attention_params *a, int n)
+{
+    struct task_memory m;
+    m.q = at;
+    m.p = m.q + (size_t)n * (size_t)a->dim_k;
+    m.acc = m.p + (size_t)n * PN_KV_PAGE;
+    m.max = m.acc + (size_t)n * (size_t)a->dim_v;
+    m.sum = m.max + n;
+    return m;
+}
+
+/* ---- writing the cache ---- */
+
+static unsigned char *cache_row(unsigned char *base, size_t page_bytes, size_t row_bytes,
+                                const struct pn_batch_seq *seq, int head, int64_t position)
+{
+    size_t page = (size_t)seq->pages[position / PN_KV_PAGE];
+    return base + page * page_bytes + ((size_t)head * PN_KV_PAGE + (size_t)(position % PN_KV_PAGE)) * row_bytes;
+}
+
+static void encode(const struct cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
+{
+    if (type == PN_TYPE_F16)
+        run->program->device->kernels.f32_to_f16(x, (uint16_t *)(void *)to, n);
+    else
+        pn_type_info(type)->encode(x, to, (size_t)n);
+}
+
+static void write_head(const struct cpu_run *run, const struct pn_attention_params *a, struct pn_view k,
+                       struct pn_view v, const struct pn_batch_seq *seq, int64_t row, int head)
+{
+    const struct pn_cache *c = &run->batch->caches[a->cache];
+    int64_t position = seq->past + (row - seq->start);
+    size_t k_row = pn_cache_row_bytes(c->type, a->dim_k), v_row = pn_cache_row_bytes(c->type, a->dim_v);
+    encode(run, c->type, k.data + row * k.stride0 + head * k.stride1,
+           cache_row(c->k, c->k_page, k_row, seq, head, position), a->dim_k);
+    encode(run, c->type, v.data + row * v.stride0 + head * v.stride1,
+           cache_row(c->v, c->v_page, v_row, seq, head, position), a->dim_v);
+}
+
+void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end)
+{
+    const struct pn_node *n = pn_node(run->program->plan->graph, write);
+    struct pn_view k = cpu_view(run, phase, worker, n->src[0]), v = cpu_view(run, phase, worker, n->src[1]);
+    for (int s = 0; s < run->batch->n_seqs; s++) {
+        const struct pn_batch_seq *seq = &run->batch->seqs[s];
+        int64_t low = first > seq->start ? first : seq->start;
+        int64_t high = end < seq->start + seq->n ? end : seq->start + seq->n;
+        for (int64_t r = low; r < high; r++)
+            for (int h = 0; h < n->attn.n_head_kv; h++)
+                write_head(run, &n->attn, k, v, seq, r, h);
+    }
+}
+
+/* ---- reading it ---- */
+
+struct task {
+    const struct pn_batch_seq *seq;
+    int seq_index, head, split, n_splits;
+    int64_t first, n;     /* tokens of the sequence's new ones */
+    int64_t page0, page1; /* of the sequence */
+};
+
+/* Folds the scores of one page into the running maxima, sums and accumulators. */
+static void fold(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+                 struct task_memory m, int64_t page, int n_tokens)
+{
+    const struct pn_cpu_kernels *k = &run->program->device->kernels;
+    int64_t base = page * PN_KV_PAGE;
+    for (int64_t i = 0; i < t->n; i++) {
+        int64_t position = t->seq->past + t->first + i;
+        int64_t low = a->window > 0 ? position - a->window + 1 - base : 0;
+        int64_t high = a->causal ? position + 1 - base : n_tokens; /* visible: low <= token < high */
+        for (int h = 0; h < group; h++) {
+            int row = (int)i * group + h;
+            float *p = m.p + (size_t)row * PN_KV_PAGE;
+            if (a->softcap > 0) {
+                for (int j = 0; j < n_tokens; j++)
+                    p[j] /= a->softcap;
+                k->act(PN_ACT_FN_TANH, p, p, n_tokens);
+                for (int j = 0; j < n_tokens; j++)
+                    p[j] *= a->softcap;
+            }
+            for (int64_t j = 0; j < low && j < n_tokens; j++)
+                p[j] = -INFINITY;
+            for (int64_t j = high < 0 ? 0 : high; j < n_tokens; j++)
+                p[j] = -INFINITY;
+            float highest = k->max(p, n_tokens);
+            if (highest == -INFINITY) { /* this row sees nothing of the page */
+                memset(p, 0, (size_t)n_tokens * sizeof *p);
+                continue;
+            }
+            if (highest > m.max[row]) {
+                float shrink = expf(m.max[row] - highest);
+                float *acc = m.acc + (size_t)row * (size_t)a->dim_v;
+                m.sum[row] *= shrink;
+                for (int j = 0; j < a->dim_v; j++)
+                    acc[j] *= shrink;
+                m.max[row] = highest;
+            }
+            m.sum[row] += k->exp_shift(p, m.max[row], n_tokens);
+        }
+    }
+}
+
+static void attend(const struct cpu_run *run, int worker, const struct pn_attention_params *a, const struct task *t,
+                   int group, struct task_memory m)
+{
+    const struct pn_cpu_kernels *k = &run->program->device->kernels;
+    const struct pn_cache *c = &run->batch->caches[a->cache];
+    int n = (int)t->n * group;
+    size_t k_row = pn_cache_row_bytes(c->type, a->dim_k), v_row = pn_cache_row_bytes(c->type, a->dim_v);
+    int64_t end = a->causal ? t->seq->past + t->first + t->n : t->seq->past + t->seq->n;
+    for (int i = 0; i < n; i++) {
+        m.max[i] = -INFINITY;
+        m.sum[i] = 0;
+    }
+    memset(m.acc, 0, (size_t)n * (size_t)a->dim_v * sizeof *m.acc);
+    for (int64_t page = t->page0; page < t->page1; page++) {
+        int64_t left = end - page * PN_KV_PAGE;
+        struct pn_attn_page_args args = {.type = c->type,
+                                         .page = cache_row(c->k, c->k_page, k_row, t->seq, t->head, page * PN_KV_PAGE),
+                                         .n_tokens = left < PN_KV_PAGE ? (int)left : PN_KV_PAGE,
+                                         .head_dim = a->dim_k,
+                                         .n_query = n,
+                                         .q = m.q,
+                                         .q_stride = (size_t)a->dim_k,
+                                         .p = m.p,
+                                         .scratch = run->program->workers[worker].scratch};
+        k->attn_scores(&args);
+        fold(run, a, t, group, m, page, args.n_tokens);
+        args.page = cache_row(c->v, c->v_page, v_row, t->seq, t->head, page * PN_KV_PAGE);
+        args.head_dim = a->dim_v;
+        args.acc = m.acc;
+        args.acc_stride = (size_t)a->dim_v;
+        k->attn_values(&args);
+    }
+}
+
+/* Combines the parts of a token whose context was split; `part` is (split, group, 2 + dim_v): maximum, sum, values. */
+static void combine(const float *part, int n_splits, int group, int h, int dim_v, float *out)
+{
+    size_t row = (size_t)dim_v + 2;
+    float highest = -INFINITY, sum = 0;
+    for (int s = 0; s < n_splits; s++) {
+        const float *p = part + ((size_t)s * (size_t)group + (size_t)h) * row;
+        highest = p[0] > highest ? p[0] : highest;
+    }
+    memset(out, 0, (size_t)dim_v * sizeof *out);
+    for (int s = 0; s < n_splits; s++) {
+        const float *p = part + ((size_t)s * (size_t)group + (size_t)h) * row;
+        float factor = expf(p[0] - highest);
+        sum += p[1] * factor;
+        for (int i = 0; i < dim_v; i++)
+            out[i] += p[2 + i] * factor;
+    }
+    for (int i = 0; i < dim_v; i++)
+        out[i] /= sum;
+}
+
+static void store(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+                  struct task_memory m, struct pn_view out)
+{
+    struct pn_program *p = run->program;
+    size_t part_row = (size_t)a->dim_v + 2;
+    if (t->n_splits == 1) {
+        for (int64_t i = 0; i < t->n; i++)
+            for (int h = 0; h < group; h++) {
+                int row = (int)i * group + h;
+                float *y =
+                    out.data + (t->seq->start + t->first + i) * out.stride0 + (t->head * group + h) * out.stride1;
+                const float *acc = m.acc + (size_t)row * (size_t)a->dim_v;
+                for (int j = 0; j < a->dim_v; j++)
+                    y[j] = acc[j] / m.sum[row];
+            }
+        return;
+    }
+    size_t at = (size_t)t->seq_index * (size_t)a->n_head_kv + (size_t)t->head;
+    float *part = p->partial + at * CPU_MAX_SPLITS * (size_t)group * part_row;
+    for (int h = 0; h < group; h++) {
+        float *to = part + ((size_t)t->split * (size_t)group + (size_t)h) * part_row;
+        to[0] = m.max[h];
+        to[1] = m.sum[h];
+        memcpy(to + 2, m.acc + (size_t)h * (size_t)a->dim_v, (size_t)a->dim_v * sizeof *to);
+    }
+    if (atomic_fetch_add_explicit(&p->split_done[at], 1, memory_order_acq_rel) != t->n_splits - 1)
+        return;
+    atomic_store_explicit(&p->split_done[at], 0, memory_order_relaxed);
+    for (int h = 0; h < group; h++)
+        combine(part, t->n_splits, group, h, a->dim_v,
+                out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
+}
+
+/* Into how many parts a sequence's pages go: only single tokens of small batches are split. */
+static int n_splits(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
+{
+    int64_t workers = run->program->device->base.properties.n_threads;
+    int64_t tasks = (int64_t)run->batch->n_seqs * a->n_head_kv;
+    int64_t last = seq->past, first = a->window > 0 && last >= a->window ? last - a->window + 1 : 0;
+    int64_t pages = last / PN_KV_PAGE - first / PN_KV_PAGE + 1;
+    if (seq->n != 1 || run->batch->n_tokens > CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > CPU_SPLIT_MAX_TOKENS)
+        return 1;
+    int64_t wanted = workers == 1 ? 1 : (2 * workers + tasks - 1) / tasks;
+    int64_t most = pages / MIN_SPLIT_PAGES;
+    int64_t n = wanted < most ? wanted : most;
+    return n < 1 ? 1 : n > CPU_MAX_SPLITS ? CPU_MAX_SPLITS : (int)n;
+}
+
+static int64_t n_tasks(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq,
+                       int tile)
+{
+    return (int64_t)a->n_head_kv * n_splits(run, a, seq) * ((seq->n + tile - 1) / tile);
+}
+
+/* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */
+static struct task task_at(const struct cpu_run *run, const struct pn_attention_params *a, int64_t at, int tile)
+{
+    const struct pn_batch *b = run->batch;
+    struct task t = {0};
+    for (;; t.seq_index++) {
+        int64_t n = n_tasks(run, a, &b->seqs[t.seq_index], tile);
+        if (at < n)
+            break;
+        at -= n;
+    }
+    t.seq = &b->seqs[t.seq_index];
+    t.n_splits = n_splits(run, a, t.seq);
+    t.head = (int)(at % a->n_head_kv);
+    at /= a->n_head_kv;
+    t.split = (int)(at % t.n_splits);
+    at /= t.n_splits;
+    int64_t n_tiles = (t.seq->n + tile - 1) / tile;
+    t.first = (n_tiles - 1 - at) * tile;
+    t.n = t.seq->n - t.first < tile ? t.seq->n - t.first : tile;
+    int64_t low = t.seq->past + t.first, high = a->causal ? low + t.n - 1 : t.seq->past + t.seq->n - 1;
+    int64_t first = a->window > 0 && low >= a->window ? low - a->window + 1 : 0;
+    int64_t page0 = first / PN_KV_PAGE, n_pages = high / PN_KV_PAGE + 1 - page0;
+    t.page0 = page0 + n_pages * t.split / t.n_splits;
+    t.page1 = page0 + n_pages * (t.split + 1) / t.n_splits;
+    return t;
+}
+
+void cpu_attention_run(struct cpu_run *run, int phase, int worker)
+{
+    struct pn_program *p = run->program;
+    const struct pn_phase *f = &p->plan->phases[phase];
+    const struct pn_node *n = pn_node(p->plan->graph, f->wide);
+    const struct pn_attention_params *a = &n->attn;
+    int group = n->n1 / a->n_head_kv, tile = p->phases[phase].query_tile;
+    struct pn_view q = cpu_view(run, phase, worker, n->src[0]), out = cpu_view(run, phase, worker, f->wide);
+    struct pn_view k = {0}, v = {0};
+    if (f->write != PN_NONE) {
+        const struct pn_node *w = pn_node(p->plan->graph, f->write);
+        k = cpu_view(run, phase, worker, w->src[0]);
+        v = cpu_view(run, phase, worker, w->src[1]);
+    }
+    int64_t total = 0, at, end;
+    for (int i = 0; i < run->batch->n_seqs; i++)
+        total += n_tasks(run, a, &run->batch->seqs[i], tile);
+    while (pn_claim_next(&p->claims[phase], total, 1, &at, &end)) {
+        struct task t = task_at(run, a, at, tile);
+        struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
+        /* With one token nobody wrote the cache before: whoever reads a head's last page adds its new row. */
+        if (run->single && f->write != PN_NONE && t.split == t.n_splits - 1)
+            write_head(run, a, k, v, t.seq, 0, t.head);
+        for (int64_t i = 0; i < t.n; i++)
+            for (int h = 0; h < group; h++) {
+                const float *from =
+                    q.data + (t.seq->start + t.first + i) * q.stride0 + (t.head * group + h) * q.stride1;
+                float *to = m.q + ((size_t)i * (size_t)group + (size_t)h) * (size_t)a->dim_k;
+                for (int j = 0; j < a->dim_k; j++)
+                    to[j] = from[j] * a->scale;
+            }
+        attend(run, worker, a, &t, group, m);
+        store(run, a, &t, group, m, out);
+    }
+}

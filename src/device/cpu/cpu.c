@@ -1,0 +1,391 @@
+/* The CPU device: opening it, compiling plans, walking through phases. */
+#include "device/cpu/cpu.h"
+
+#include "base/clock.h"
+#include "base/os.h"
+#include "device/cpu/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t line = 64;
+
+/* ---- the device ---- */
+
+static void cpu_close(struct pn_device *device)
+{
+    struct cpu_device *d = (struct cpu_device *)device;
+    if (!d)
+        return;
+    pn_pool_free(d->pool);
+    free(d);
+}
+
+static pn_status cpu_open(const struct pn_device_options *o, struct pn_device **out, struct pn_error *err)
+{
+    *out = NULL;
+    struct cpu_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return pn_no_memory(err, "a device");
+    d->base.class = &pn_cpu_device;
+    int n = o->n_threads ? o->n_threads : pn_os_physical_cores();
+    pn_status status = PN_OK;
+    if (!pn_cpu_kernels_select(&d->kernels, o->isa))
+        status = pn_fail(err, PN_INVALID, "this processor has no instruction set \"%s\"", o->isa);
+    else
+        status = pn_pool_new(n, &d->pool, err);
+    if (status) {
+        cpu_close(&d->base);
+        return status;
+    }
+    d->base.properties = (struct pn_device_properties){.fuses = true, .n_threads = n, .cache_type = PN_TYPE_F16};
+    snprintf(d->base.properties.name, sizeof d->base.properties.name, "cpu (%s, %d thread%s)", d->kernels.isa, n,
+             n == 1 ? "" : "s");
+    *out = &d->base;
+    return PN_OK;
+}
+
+static uint64_t cpu_elapsed(const struct pn_device *device)
+{
+    return ((const struct cpu_device *)device)->elapsed;
+}
+
+/* ---- compiling ---- */
+
+static size_t round_up(size_t n)
+{
+    return (n + line - 1) & ~(line - 1);
+}
+
+/* Weight vectors are read as float32; those of other types are decoded once. */
+static pn_status find_vectors(struct pn_program *p, struct pn_error *err)
+{
+    const struct pn_graph *g = p->plan->graph;
+    for (size_t i = 0; i < g->len; i++) {
+        const struct pn_weight *w = g->data[i].weight;
+        if (g->data[i].op != PN_OP_WEIGHT || w->n_rows * w->n_mat != 1)
+            continue;
+        if (w->type == PN_TYPE_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
+            p->vectors[i] = w->data;
+            continue;
+        }
+        float *v = pn_arena_array(&p->arena, (size_t)w->n_cols, sizeof *v);
+        if (!v)
+            return pn_no_memory(err, w->name);
+        pn_type_decode_row(w->type, w->data, v, (size_t)w->n_cols);
+        p->vectors[i] = v;
+    }
+    return PN_OK;
+}
+
+static void mark_escape(struct pn_program *p, pn_array a, int phase)
+{
+    if (a == PN_NONE)
+        return;
+    a = pn_plan_view(p->plan->graph, a).base;
+    if (p->row_phase[a] >= 0 && p->row_phase[a] != phase)
+        p->escapes[a] = true;
+}
+
+static void mark_operands(struct pn_program *p, pn_array a, int phase)
+{
+    const struct pn_node *n = pn_node(p->plan->graph, a);
+    for (int i = 0; i < n->n_src; i++)
+        if (n->src[i] != PN_NONE && pn_node(p->plan->graph, n->src[i])->rows != PN_ROWS_NONE)
+            mark_escape(p, n->src[i], phase);
+}
+
+/* Which results of row operations other phases read: with one token only those are stored where all can see them. */
+static void find_escapes(struct pn_program *p)
+{
+    const struct pn_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->graph->len; i++)
+        p->row_phase[i] = -1;
+    for (int i = 0; i < plan->n_phases; i++)
+        for (int r = 0; r < plan->phases[i].n_row; r++)
+            p->row_phase[plan->rows[plan->phases[i].first_row + r]] = (int16_t)i;
+    for (int i = 0; i < plan->n_phases; i++) {
+        const struct pn_phase *f = &plan->phases[i];
+        for (int r = 0; r < f->n_row; r++)
+            mark_operands(p, plan->rows[f->first_row + r], i);
+        mark_escape(p, f->x, i);
+        for (int j = 0; j < f->n_products; j++)
+            for (int e = 0; e < f->products[j].n_epilogue; e++)
+                mark_operands(p, f->products[j].epilogue[e], i);
+        if (f->write != PN_NONE)
+            mark_operands(p, f->write, i);
+        if (f->wide != PN_NONE)
+            mark_operands(p, f->wide, i);
+    }
+    p->escapes[plan->result] = true;
+}
+
+/* Few chunks a worker for long streams, enough of them for unequal cores to end together; whole kernel tiles. */
+static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
+{
+    int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
+    int64_t most = max_tokens == 1 ? 4 * CPU_MAX_CHUNK : CPU_MAX_CHUNK;
+    return chunk < 16 ? 16 : chunk > most ? most : chunk;
+}
+
+static void compile_products(struct pn_program *p, const struct pn_phase *f, struct cpu_phase *c)
+{
+    const struct pn_graph *g = p->plan->graph;
+    const struct pn_node *x = pn_node(g, f->x);
+    struct pn_view_shape shape = pn_plan_view(g, f->x);
+    c->k = (int64_t)x->n1 * x->n2;
+    c->gathers = x->n1 > 1 && shape.stride1 != x->n2;
+    for (int j = 0; j < f->n_products; j++) {
+        const struct pn_weight *w = pn_node(g, pn_node(g, f->products[j].matmul)->src[1])->weight;
+        bool q8 = p->device->kernels.matmul[w->type].act == PN_ACT_Q8;
+        c->wants_q8 |= q8;
+        c->wants_f32 |= !q8;
+        if (f->products[j].out == PN_NONE)
+            continue;
+        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_tokens);
+        c->n_chunks[j] = (w->n_rows + c->chunk[j] - 1) / c->chunk[j];
+        c->total_chunks += c->n_chunks[j];
+    }
+}
+
+struct sizes {
+    size_t q8_row, gathered_row, attn, partial, tasks;
+};
+
+static void compile_phase(struct pn_program *p, int i, struct sizes *s)
+{
+    const struct pn_phase *f = &p->plan->phases[i];
+    struct cpu_phase *c = &p->phases[i];
+    if (f->kind == PN_PHASE_PRODUCT) {
+        compile_products(p, f, c);
+        size_t q8 = c->wants_q8 ? pn_q8_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
+        s->q8_row = q8 > s->q8_row ? q8 : s->q8_row;
+        s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
+    } else if (f->kind == PN_PHASE_ATTENTION) {
+        const struct pn_node *n = pn_node(p->plan->graph, f->wide);
+        size_t floats = round_up(cpu_attention_floats(n) * sizeof(float));
+        size_t partial = (size_t)n->n1 * CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
+        c->query_tile = cpu_attention_tile(n);
+        s->attn = floats > s->attn ? floats : s->attn;
+        s->partial = partial > s->partial ? partial : s->partial;
+        s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
+    }
+}
+
+/* Hands out pieces of one allocation; with `at` NULL only counts. */
+static void *carve(unsigned char **at, size_t *used, size_t bytes)
+{
+    void *p = *at ? *at + *used : NULL;
+    *used += round_up(bytes);
+    return p;
+}
+
+static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char *base)
+{
+    size_t used = 0, tokens = (size_t)p->plan->max_tokens;
+    size_t split_tokens = tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
+    size_t tile = (tokens == 1 ? 4 * CPU_MAX_CHUNK : tokens * CPU_MAX_CHUNK) * sizeof(float);
+    for (int i = 0; i < p->device->base.properties.n_threads; i++) {
+        struct cpu_worker *w = &p->workers[i];
+        w->own = carve(&base, &used, p->plan->own_memory);
+        w->q8 = carve(&base, &used, s->q8_row);
+        w->row = carve(&base, &used, s->gathered_row);
+        w->scratch = carve(&base, &used, PN_CPU_SCRATCH);
+        w->tile = carve(&base, &used, tile);
+        w->attn = carve(&base, &used, s->attn);
+    }
+    p->q8 = carve(&base, &used, s->q8_row * tokens);
+    p->gathered = carve(&base, &used, s->gathered_row * tokens);
+    p->partial = carve(&base, &used, s->partial * split_tokens);
+    p->split_done = carve(&base, &used, s->tasks * split_tokens * sizeof *p->split_done);
+    return used;
+}
+
+static void cpu_program_free(struct pn_device *device, struct pn_program *p)
+{
+    if (!p)
+        return;
+    pn_host_buffer_free(device, &p->memory);
+    pn_host_buffer_free(device, &p->work);
+    pn_arena_free(&p->arena);
+    free(p);
+}
+
+static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
+                             struct pn_error *err)
+{
+    *out = NULL;
+    struct pn_program *p = calloc(1, sizeof *p);
+    if (!p)
+        return pn_no_memory(err, "a program");
+    p->plan = plan;
+    p->device = (struct cpu_device *)device;
+    size_t n = plan->graph->len;
+    pn_status status = PN_OK;
+    p->workers = pn_arena_array(&p->arena, (size_t)device->properties.n_threads, sizeof *p->workers);
+    p->phases = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->phases);
+    p->claims = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->claims);
+    p->vectors = pn_arena_array(&p->arena, n, sizeof *p->vectors);
+    p->row_phase = pn_arena_array(&p->arena, n, sizeof *p->row_phase);
+    p->escapes = pn_arena_array(&p->arena, n, sizeof *p->escapes);
+    if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->row_phase || !p->escapes)
+        status = pn_no_memory(err, "a program");
+    else if (plan->n_phases > INT16_MAX)
+        status = pn_fail(err, PN_LIMIT, "a plan of %d phases is too long", plan->n_phases);
+    else
+        status = find_vectors(p, err);
+    if (status)
+        goto fail;
+    find_escapes(p);
+    struct sizes sizes = {0};
+    for (int i = 0; i < plan->n_phases; i++)
+        compile_phase(p, i, &sizes);
+    if ((status = pn_host_buffer_new(device, plan->memory, &p->memory, err)) ||
+        (status = pn_host_buffer_new(device, lay_out(p, &sizes, NULL), &p->work, err)))
+        goto fail;
+    lay_out(p, &sizes, p->work.data);
+    *out = p;
+    return PN_OK;
+fail:
+    cpu_program_free(device, p);
+    return status;
+}
+
+/* ---- running ---- */
+
+int64_t cpu_n_rows(const struct cpu_run *run, pn_array a)
+{
+    const struct pn_node *n = pn_node(run->program->plan->graph, a);
+    return n->rows == PN_ROWS_OUTPUTS ? run->batch->n_outputs : run->batch->n_tokens;
+}
+
+void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
+{
+    int64_t threads = run->program->device->base.properties.n_threads;
+    *first = n * worker / threads;
+    *end = n * (worker + 1) / threads;
+}
+
+struct pn_view cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a)
+{
+    const struct pn_program *p = run->program;
+    struct pn_view_shape s = pn_plan_view(p->plan->graph, a);
+    char *base;
+    if (run->single && p->row_phase[s.base] == phase)
+        base = (char *)p->workers[worker].own + p->plan->slots[s.base].own;
+    else if (s.base == p->plan->result)
+        base = (char *)run->batch->result;
+    else
+        base = (char *)p->memory.data + p->plan->slots[s.base].offset;
+    return (struct pn_view){(float *)base + s.offset, s.stride0, s.stride1};
+}
+
+/* With one token: everybody computes the row, the first worker stores what later phases read. */
+static void run_rows_single(struct cpu_run *run, int phase, int worker)
+{
+    const struct pn_program *p = run->program;
+    const struct pn_phase *f = &p->plan->phases[phase];
+    for (int r = 0; r < f->n_row; r++) {
+        pn_array a = p->plan->rows[f->first_row + r];
+        if (cpu_n_rows(run, a) == 0)
+            continue;
+        cpu_row_op(run, phase, worker, a, 0, 1);
+        if (worker == 0 && p->escapes[a]) {
+            const struct pn_node *n = pn_node(p->plan->graph, a);
+            float *shared = a == p->plan->result ? run->batch->result
+                                                 : (float *)((char *)p->memory.data + p->plan->slots[a].offset);
+            memcpy(shared, cpu_view(run, phase, worker, a).data, (size_t)n->n1 * (size_t)n->n2 * sizeof(float));
+        }
+    }
+}
+
+/* With several: each worker its share of the rows. Choosing output rows crosses shares, so all meet first. */
+static void run_rows(struct cpu_run *run, int phase, int worker)
+{
+    const struct pn_program *p = run->program;
+    const struct pn_phase *f = &p->plan->phases[phase];
+    for (int r = 0; r < f->n_row; r++) {
+        pn_array a = p->plan->rows[f->first_row + r];
+        const struct pn_node *n = pn_node(p->plan->graph, a);
+        if (n->op == PN_OP_ROWS && p->row_phase[pn_plan_view(p->plan->graph, n->src[0]).base] == phase)
+            pn_pool_barrier(p->device->pool);
+        int64_t first, end;
+        cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);
+        if (end > first)
+            cpu_row_op(run, phase, worker, a, first, end);
+    }
+}
+
+static void run_other(struct cpu_run *run, int phase, int worker)
+{
+    const struct pn_program *p = run->program;
+    pn_array a = p->plan->phases[phase].wide;
+    const struct pn_node *n = pn_node(p->plan->graph, a);
+    if (n->op == PN_OP_CACHE_WRITE) {
+        int64_t first, end;
+        cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);
+        cpu_cache_write(run, phase, worker, a, first, end);
+    }
+}
+
+static void run_worker(void *context, int worker)
+{
+    struct cpu_run *run = context;
+    const struct pn_program *p = run->program;
+    for (int i = 0; i < p->plan->n_phases; i++) {
+        const struct pn_phase *f = &p->plan->phases[i];
+        bool must_meet = false;
+        if (run->single) {
+            run_rows_single(run, i, worker);
+        } else {
+            run_rows(run, i, worker);
+            must_meet = f->n_row > 0;
+            if (f->write != PN_NONE) {
+                int64_t first, end;
+                cpu_share(run, worker, run->batch->n_tokens, &first, &end);
+                cpu_cache_write(run, i, worker, f->write, first, end);
+                must_meet = true;
+            }
+        }
+        if (f->kind == PN_PHASE_PRODUCT)
+            must_meet |= cpu_product_prepare(run, i, worker);
+        if (must_meet && f->kind != PN_PHASE_ROWS)
+            pn_pool_barrier(p->device->pool);
+        if (f->kind == PN_PHASE_PRODUCT)
+            cpu_product_run(run, i, worker);
+        else if (f->kind == PN_PHASE_ATTENTION)
+            cpu_attention_run(run, i, worker);
+        else if (f->kind == PN_PHASE_OTHER)
+            run_other(run, i, worker);
+        pn_pool_barrier(p->device->pool);
+    }
+}
+
+static pn_status cpu_run(struct pn_device *device, struct pn_program *p, const struct pn_batch *batch,
+                         struct pn_error *err)
+{
+    struct cpu_device *d = (struct cpu_device *)device;
+    struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
+    uint64_t start = pn_clock_ns();
+    memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
+    pn_pool_run(d->pool, run_worker, &run);
+    d->elapsed = pn_clock_ns() - start;
+    pn_status status = (pn_status)atomic_load(&run.status);
+    if (status && err)
+        *err = run.error;
+    return status;
+}
+
+const struct pn_device_class pn_cpu_device = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .adopt = pn_host_adopt,
+    .buffer_new = pn_host_buffer_new,
+    .buffer_free = pn_host_buffer_free,
+    .compile = cpu_compile,
+    .program_free = cpu_program_free,
+    .run = cpu_run,
+    .elapsed = cpu_elapsed,
+};

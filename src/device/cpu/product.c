@@ -1,0 +1,187 @@
+/* Matrix products on the CPU: the operand is prepared once for all products of a phase, weight rows are claimed in
+ * chunks, and the epilogue is applied while a chunk's results are in cache. */
+#include "device/cpu/program.h"
+
+#include <string.h>
+
+/* One operand row, contiguous. */
+static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_view x, int n1, int n2,
+                                int64_t row, float *gathered)
+{
+    (void)run;
+    const float *at = x.data + row * x.stride0;
+    if (!c->gathers)
+        return at;
+    for (int h = 0; h < n1; h++)
+        memcpy(gathered + (int64_t)h * n2, at + h * x.stride1, (size_t)n2 * sizeof *at);
+    return gathered;
+}
+
+/* Prepares this worker's share of the rows; true if the workers must meet before they multiply. */
+bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
+{
+    struct pn_program *p = run->program;
+    const struct pn_phase *f = &p->plan->phases[phase];
+    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_node *n = pn_node(p->plan->graph, f->x);
+    struct pn_view x = cpu_view(run, phase, worker, f->x);
+    struct cpu_worker *w = &p->workers[worker];
+    if (!c->wants_q8 && !c->gathers)
+        return false;
+    if (run->single) {
+        if (cpu_n_rows(run, f->x) == 0)
+            return false;
+        const float *row = operand_row(run, c, x, n->n1, n->n2, 0, w->row);
+        if (c->wants_q8)
+            p->device->kernels.quantize(row, w->q8, c->k);
+        return false;
+    }
+    int64_t first, end;
+    size_t q8_row = pn_q8_row_bytes(c->k);
+    cpu_share(run, worker, cpu_n_rows(run, f->x), &first, &end);
+    for (int64_t r = first; r < end; r++) {
+        const float *row = operand_row(run, c, x, n->n1, n->n2, r, p->gathered + r * c->k);
+        if (c->wants_q8)
+            p->device->kernels.quantize(row, p->q8 + (size_t)r * q8_row, c->k);
+    }
+    return true;
+}
+
+/* y[i] = f(y[i]) for one row of a chunk: element-wise nodes of an epilogue. `first` is the chunk's first column. */
+static void apply(const struct cpu_run *run, int phase, int worker, pn_array a, pn_array made, float *y, int64_t row,
+                  int64_t first, int64_t n)
+{
+    const struct pn_program *p = run->program;
+    const struct pn_node *node = pn_node(p->plan->graph, a);
+    switch (node->op) {
+    case PN_OP_SCALE:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = y[i] * node->scale.factor + node->scale.offset;
+        return;
+    case PN_OP_ACT:
+        p->device->kernels.act(node->fn, y, y, n);
+        return;
+    case PN_OP_SOFTCAP:
+        for (int64_t i = 0; i < n; i++)
+            y[i] /= node->scale.factor;
+        p->device->kernels.act(PN_ACT_FN_TANH, y, y, n);
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= node->scale.factor;
+        return;
+    default:
+        break;
+    }
+    pn_array other = pn_plan_view(p->plan->graph, node->src[0]).base == made ? node->src[1] : node->src[0];
+    const float *z = p->vectors[other];
+    if (!z) {
+        struct pn_view v = cpu_view(run, phase, worker, other);
+        z = v.data + row * v.stride0;
+    }
+    z += first;
+    if (node->op == PN_OP_ADD)
+        for (int64_t i = 0; i < n; i++)
+            y[i] += z[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= z[i];
+}
+
+struct operand {
+    const void *q8;
+    const float *f32;
+    size_t q8_stride, f32_stride; /* bytes */
+    int64_t n_rows;
+};
+
+static struct operand operand_of(const struct cpu_run *run, int phase, int worker)
+{
+    const struct pn_program *p = run->program;
+    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_phase *f = &p->plan->phases[phase];
+    const struct cpu_worker *w = &p->workers[worker];
+    struct pn_view x = cpu_view(run, phase, worker, f->x);
+    struct operand o = {.n_rows = cpu_n_rows(run, f->x)};
+    o.q8 = run->single ? w->q8 : p->q8;
+    o.q8_stride = pn_q8_row_bytes(c->k);
+    o.f32 = !c->gathers ? x.data : run->single ? w->row : p->gathered;
+    o.f32_stride = (size_t)(c->gathers ? c->k : x.stride0) * sizeof(float);
+    return o;
+}
+
+static void multiply(const struct cpu_run *run, int worker, const struct operand *o, pn_array matmul, int64_t first,
+                     int64_t n, float *y, size_t y_stride)
+{
+    const struct pn_program *p = run->program;
+    const struct pn_graph *g = p->plan->graph;
+    const struct pn_weight *w = pn_node(g, pn_node(g, matmul)->src[1])->weight;
+    const struct pn_matmul_kernel *kernel = &p->device->kernels.matmul[w->type];
+    bool q8 = kernel->act == PN_ACT_Q8;
+    size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    kernel->run(&(struct pn_matmul_args){.type = w->type,
+                                         .w = (const char *)w->data + (size_t)first * row_bytes,
+                                         .w_stride = row_bytes,
+                                         .n_rows = n,
+                                         .k = w->n_cols,
+                                         .x = q8 ? o->q8 : (const void *)o->f32,
+                                         .x_stride = q8 ? o->q8_stride : o->f32_stride,
+                                         .n_cols = o->n_rows,
+                                         .y = y,
+                                         .y_stride = y_stride,
+                                         .scratch = p->workers[worker].scratch});
+}
+
+/* Columns [first, first + n) of product j for all rows, epilogue included. */
+static void run_chunk(const struct cpu_run *run, int phase, int worker, const struct operand *o, int j, int64_t first,
+                      int64_t n)
+{
+    const struct pn_program *p = run->program;
+    const struct pn_phase *f = &p->plan->phases[phase];
+    const struct pn_product *item = &f->products[j];
+    const struct pn_product *gate = item->gate >= 0 ? &f->products[item->gate] : NULL;
+    struct pn_view out = cpu_view(run, phase, worker, item->out);
+    float *tile = p->workers[worker].tile;
+    size_t out_stride = (size_t)pn_node(p->plan->graph, item->out)->n1 * (size_t)pn_node(p->plan->graph, item->out)->n2;
+    multiply(run, worker, o, item->matmul, first, n, out.data + first, out_stride);
+    if (gate)
+        multiply(run, worker, o, gate->matmul, first, n, tile, (size_t)n);
+    for (int64_t r = 0; r < o->n_rows; r++) {
+        float *y = out.data + r * (int64_t)out_stride + first, *t = tile + r * n;
+        pn_array made = item->matmul;
+        for (int e = 0; e <= item->n_epilogue; e++) {
+            if (gate && e == item->gate_at) {
+                pn_array gate_made = gate->matmul;
+                for (int i = 0; i < gate->n_epilogue; i++) {
+                    apply(run, phase, worker, gate->epilogue[i], gate_made, t, r, first, n);
+                    gate_made = gate->epilogue[i];
+                }
+                p->device->kernels.act_mul(item->gate_fn, t, y, y, n);
+                made = item->after_gate;
+            }
+            if (e < item->n_epilogue) {
+                pn_array a = item->epilogue[e];
+                apply(run, phase, worker, a, made, y, r, first, n);
+                made = a;
+            }
+        }
+    }
+}
+
+void cpu_product_run(struct cpu_run *run, int phase, int worker)
+{
+    struct pn_program *p = run->program;
+    const struct cpu_phase *c = &p->phases[phase];
+    struct operand o = operand_of(run, phase, worker);
+    int64_t at, end;
+    if (o.n_rows == 0)
+        return;
+    while (pn_claim_next(&p->claims[phase], c->total_chunks, 1, &at, &end)) {
+        int j = 0;
+        while (at >= c->n_chunks[j])
+            at -= c->n_chunks[j++];
+        const struct pn_graph *g = p->plan->graph;
+        int64_t n_rows = pn_node(g, p->plan->phases[phase].products[j].matmul)->n2;
+        int64_t first = at * c->chunk[j];
+        int64_t n = n_rows - first < c->chunk[j] ? n_rows - first : c->chunk[j];
+        run_chunk(run, phase, worker, &o, j, first, n);
+    }
+}

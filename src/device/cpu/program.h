@@ -1,0 +1,85 @@
+/* A plan compiled for the CPU: addresses resolved, buffers allocated, work divided. Shared by the files of this folder.
+ */
+#ifndef PN_DEVICE_CPU_PROGRAM_H
+#define PN_DEVICE_CPU_PROGRAM_H
+
+#include "base/threads.h"
+#include "device/cpu/cpu.h"
+#include "device/cpu/kernel.h"
+#include "tensor/op.h"
+
+struct cpu_device {
+    struct pn_device base;
+    struct pn_cpu_kernels kernels;
+    struct pn_pool *pool;
+    uint64_t elapsed;
+};
+
+enum { CPU_MAX_SPLITS = 16, CPU_SPLIT_MAX_TOKENS = 16, CPU_MAX_CHUNK = 64 };
+
+/* What one worker has for itself. */
+struct cpu_worker {
+    float *own;    /* private copies of one row (plan->own_memory bytes) */
+    void *q8;      /* one quantized activation row */
+    float *row;    /* one gathered activation row */
+    void *scratch; /* PN_CPU_SCRATCH bytes for kernels */
+    float *tile;   /* results of a gating product */
+    float *attn;   /* attention: scaled queries, scores, accumulators, maxima and sums */
+};
+
+struct cpu_phase {
+    bool wants_q8, wants_f32; /* of the operand of products */
+    bool gathers;             /* the operand's rows are not contiguous */
+    int64_t k;
+    int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
+    int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
+    int64_t total_chunks;
+    int query_tile; /* attention: tokens a task takes */
+};
+
+struct pn_program {
+    const struct pn_plan *plan;
+    struct cpu_device *device;
+    struct pn_arena arena;
+    struct pn_buffer memory; /* the arrays of a step */
+    struct pn_buffer work;   /* everything below that is large */
+    struct cpu_worker *workers;
+    struct cpu_phase *phases;
+    struct pn_claim *claims; /* (n_phases) */
+    const float **vectors;   /* (n_nodes): weight vectors as float32, NULL for others */
+    int16_t *row_phase;      /* (n_nodes): the phase whose row operations make it, -1 */
+    bool *escapes;           /* (n_nodes): read by a later phase */
+    unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
+    float *gathered;         /* the operand's rows, made contiguous */
+    float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
+    atomic_int *split_done;  /* (task) */
+};
+
+/* One run of a program, as every worker sees it. */
+struct cpu_run {
+    struct pn_program *program;
+    const struct pn_batch *batch;
+    bool single; /* one token: every worker does the row operations for itself */
+    atomic_int status;
+    struct pn_error error; /* of whoever set status */
+};
+
+/* Where array `a` is for `worker` during `phase`. */
+struct pn_view cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a);
+int64_t cpu_n_rows(const struct cpu_run *run, pn_array a);
+/* The rows of n that belong to this worker. */
+void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
+
+/* rows.c: one row operation on rows [first, end). */
+void cpu_row_op(struct cpu_run *run, int phase, int worker, pn_array a, int64_t first, int64_t end);
+/* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
+bool cpu_product_prepare(struct cpu_run *run, int phase, int worker);
+void cpu_product_run(struct cpu_run *run, int phase, int worker);
+/* attention.c: the same, for writing the cache and for reading it. */
+void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end);
+void cpu_attention_run(struct cpu_run *run, int phase, int worker);
+/* Floats of cpu_worker.attn that attention node `a` needs, and tokens of a task. */
+size_t cpu_attention_floats(const struct pn_node *a);
+int cpu_attention_tile(const struct pn_node *a);
+
+#endif
