@@ -177,10 +177,11 @@ static void check_product(const struct pn_cpu_kernels *kernels, const struct pro
             int64_t xr = p->indexed ? x_index[c] : c, yr = p->indexed ? y_index[c] : c;
             double want = 0, exact = 0, got = (double)y[(size_t)yr * y_stride + (size_t)r];
             for (int64_t i = 0; i < p->k; i++) {
-                want += (double)row[i] * (double)x[xr * p->k + i];
+                double term = (double)row[i] * (double)x[xr * p->k + i];
+                want += term;
+                power += term * term; /* of a sum of terms with random signs; a lone result may cancel */
                 exact += (double)row[i] * xq[xr * p->k + i];
             }
-            power += want * want;
             error += (got - want) * (got - want);
             error_exact += (got - exact) * (got - exact);
             y_before[(size_t)yr * y_stride + (size_t)r] = (float)got;

@@ -1,0 +1,182 @@
+/* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
+ * what that defines) by one file per type and instruction set.
+ *
+ * Few columns: rows are read once, as they lie; the bytes of a block are spread in registers, multiplied with the bytes
+ * of each column, and the sums scaled in float32. Many columns: panel.h. */
+#ifndef PN_ISA_X86_MATMUL_Q8_H
+#define PN_ISA_X86_MATMUL_Q8_H
+
+#include "device/cpu/isa/x86/unit.h"
+
+#define FEW_COLS 4 /* columns of one register tile when weights are not packed */
+
+struct q8_column {
+    const int8_t *q;
+    const float *d;
+    const int16_t *sum;
+    float *y;
+};
+
+/* Column c from value k0 on, and where the results of rows r0 and following go. */
+PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
+{
+    int64_t from = a->x_index ? a->x_index[c] : c, to = a->y_index ? a->y_index[c] : c;
+    const char *row = (const char *)a->x + (size_t)from * a->x_stride;
+    return (struct q8_column){pn_q8_q(row) + k0, pn_q8_d(row, a->k) + k0 / 32, pn_q8_sum(row, a->k) + k0 / 16,
+                              a->y + (size_t)to * a->y_stride + r0};
+}
+
+/* Sums of four neighbouring products q x each; multiplied with `scale` (int16, by pairs of products) for UNIT_16. */
+PN_INLINE __m256i dot_bytes(__m256i q, __m256i x, __m256i scale)
+{
+    if (UNIT_KIND == UNIT_SIGNED) { /* |q| with the sign moved to x */
+        x = _mm256_sign_epi8(x, q);
+        q = _mm256_abs_epi8(q);
+    }
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    if (UNIT_KIND != UNIT_16)
+        return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, x);
+#endif
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), scale);
+}
+
+PN_INLINE float hsum256(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* The first n dwords at p; nothing behind them is touched. */
+PN_INLINE __m256i load_dwords(const void *p, int n)
+{
+    if (n == 8)
+        return load256(p);
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_epi32(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index));
+}
+
+/* int16 s0 .. s15 to (s0 s2 .. s14 | s1 s3 .. s15), so that one byte shuffle spreads the two scales of 32 values. */
+PN_INLINE __m256i spread_order(__m256i scale)
+{
+    const __m256i even_odd =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(scale, even_odd), 0xd8);
+}
+
+/* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
+PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
+                        __m256 acc[][FEW_COLS])
+{
+    float s[4][FEW_COLS][8] __attribute__((aligned(32)));
+    __m256i spread[4];
+    for (int r = 0; r < rows; r++) {
+        struct unit_scales u;
+        unit_scales(p[r], n, &u);
+        if (UNIT_KIND == UNIT_16)
+            spread[r] = spread_order(u.scale);
+        for (int c = 0; c < cols; c++) {
+            __m256 d = _mm256_castsi256_ps(load_dwords(x[c].d + block, n));
+            __m256i sum = load_dwords(x[c].sum + 2 * block, n);
+            if (UNIT_KIND == UNIT_16) {
+                __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
+                acc[r][c] = _mm256_fmadd_ps(m, d, acc[r][c]);
+                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
+            } else {
+                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, u.s));
+            }
+            if (UNIT_KIND == UNIT_32) {
+                __m256 m = _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+                acc[r][c] = _mm256_fmadd_ps(_mm256_mul_ps(m, d), u.m, acc[r][c]);
+            }
+        }
+    }
+    for (int j = 0; j < n; j++) {
+        __m256i xj[FEW_COLS];
+        for (int c = 0; c < cols; c++)
+            xj[c] = load256(x[c].q + 32 * (block + j));
+        for (int r = 0; r < rows; r++) {
+            __m256i q = unit_q(p[r], j), scale = _mm256_set1_epi16(1);
+            if (UNIT_KIND == UNIT_16)
+                scale = _mm256_shuffle_epi8(spread[r], _mm256_set1_epi16((int16_t)(0x0100 + 0x0202 * j)));
+            for (int c = 0; c < cols; c++) {
+                __m256 sum = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
+                acc[r][c] = _mm256_fmadd_ps(sum, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
+            }
+        }
+    }
+}
+
+/* Rows r0 .. r0 + rows times `cols` columns, whole rows. */
+PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
+{
+    const uint8_t *p[4];
+    struct q8_column x[FEW_COLS];
+    __m256 acc[4][FEW_COLS];
+    for (int r = 0; r < rows; r++) {
+        p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
+        for (int c = 0; c < cols; c++)
+            acc[r][c] = _mm256_setzero_ps();
+    }
+    for (int c = 0; c < cols; c++)
+        x[c] = q8_column(a, c0 + c, 0, r0);
+    int64_t n_blocks = a->k / 32, b = 0;
+    for (; b + 8 <= n_blocks; b += 8) {
+        few_unit(p, rows, 8, x, cols, b, acc);
+        for (int r = 0; r < rows; r++) {
+            /* the rows after these, which are read next */
+            for (int line = 0; line < UNIT_BYTES; line += 64)
+                _mm_prefetch((const char *)p[r] + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
+            p[r] += UNIT_BYTES;
+        }
+    }
+    if (b < n_blocks)
+        few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
+    for (int c = 0; c < cols; c++)
+        for (int r = 0; r < rows; r++)
+            x[c].y[r] = hsum256(acc[r][c]);
+}
+
+PN_INLINE void few_rows(const struct pn_matmul_args *a, int64_t r0, int rows)
+{
+    int64_t c = 0;
+    for (; c + 4 <= a->n_cols; c += 4)
+        few_tile(a, r0, rows, c, 4);
+    switch (a->n_cols - c) {
+    case 1:
+        few_tile(a, r0, rows, c, 1);
+        break;
+    case 2:
+        few_tile(a, r0, rows, c, 2);
+        break;
+    case 3:
+        few_tile(a, r0, rows, c, 3);
+        break;
+    default:
+        break;
+    }
+}
+
+static void few_columns(const struct pn_matmul_args *a)
+{
+    int64_t r = 0;
+    if (a->n_cols == 1)
+        for (; r + 4 <= a->n_rows; r += 4)
+            few_tile(a, r, 4, 0, 1);
+    for (; r + 2 <= a->n_rows; r += 2)
+        few_rows(a, r, 2);
+    if (r < a->n_rows)
+        few_rows(a, r, 1);
+}
+
+#include "device/cpu/isa/x86/panel.h"
+
+static void matmul_q8(const struct pn_matmul_args *a)
+{
+    if (a->n_cols < PANEL_MIN_COLS)
+        few_columns(a);
+    else
+        panel_columns(a);
+}
+
+#endif

@@ -1,0 +1,192 @@
+/* Many columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs no
+ * shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row of
+ * the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
+ * panel, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
+#ifndef PN_ISA_X86_PANEL_H
+#define PN_ISA_X86_PANEL_H
+
+/* Rows of a group, bytes of a vector over them. */
+#if defined(__AVX512F__)
+#define GROUP 16
+#else
+#define GROUP 8
+#endif
+#define GROUP_BYTES (4 * GROUP)
+
+/* Within the panel of 32 values and one group, in vectors: q, then what the kind needs. */
+#define AT_SCALE      8  /* float s or d */
+#define AT_MIN        9  /* float m or dm */
+#define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */
+#define AT_PAIRS      12 /* int16 minima of both */
+#define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
+#define BLOCK_BYTES   ((size_t)BLOCK_VECTORS * GROUP_BYTES)
+
+#define PANEL_ROWS 32
+#define PANEL_K    512
+#define PANEL_COLS 1024 /* columns whose sums are kept in scratch at a time */
+
+struct panel {
+    uint8_t *data; /* groups of rows, PANEL_K / 32 blocks each */
+    float *sums;   /* UNIT_32: d times the sum of q, for each column and block */
+    int n_blocks;  /* blocks that are filled */
+    int rows;
+};
+#define GROUP_STRIDE (BLOCK_BYTES * (PANEL_K / 32))
+_Static_assert(PANEL_ROWS * 13 * 4 * (PANEL_K / 32) + PANEL_COLS * (PANEL_K / 32) * 4 <= PN_CPU_SCRATCH,
+               "the panel and the sums fit the scratch memory");
+
+/* 8 x 8 dwords. */
+PN_INLINE void transpose8(__m256i v[8])
+{
+    __m256i t[8], u[8];
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        u[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        u[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        u[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        u[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+    }
+}
+
+/* Vector `at` of block b, for the eight rows that begin at out. */
+PN_INLINE void panel_put(uint8_t *out, int b, int at, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)b * BLOCK_BYTES + (size_t)at * GROUP_BYTES), v);
+}
+
+/* The scales of n blocks of the units at p. */
+PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
+{
+    __m256i first[8], second[8];
+    float d[8] __attribute__((aligned(32))), dm[8] __attribute__((aligned(32)));
+    for (int r = 0; r < 8; r++) {
+        struct unit_scales u;
+        unit_scales(p[r], n, &u);
+        first[r] = UNIT_KIND == UNIT_16 ? u.scale : _mm256_castps_si256(u.s);
+        second[r] = UNIT_KIND == UNIT_16 ? u.min : UNIT_KIND == UNIT_32 ? _mm256_castps_si256(u.m) : first[r];
+        if (UNIT_KIND == UNIT_16) {
+            d[r] = u.d;
+            dm[r] = u.dm;
+        }
+    }
+    transpose8(first);
+    if (UNIT_KIND != UNIT_SIGNED)
+        transpose8(second);
+    const __m256i low = _mm256_set1_epi32(0x01000100), high = _mm256_set1_epi32(0x03020302);
+    const __m256i lane =
+        _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c);
+    for (int j = 0; j < n; j++) {
+        if (UNIT_KIND == UNIT_16) {
+            panel_put(out, j, AT_SCALE, load256(d));
+            panel_put(out, j, AT_MIN, load256(dm));
+            panel_put(out, j, AT_MUL, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(low, lane)));
+            panel_put(out, j, AT_MUL + 1, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(high, lane)));
+            panel_put(out, j, AT_PAIRS, second[j]);
+        } else {
+            panel_put(out, j, AT_SCALE, first[j]);
+            if (UNIT_KIND == UNIT_32)
+                panel_put(out, j, AT_MIN, second[j]);
+        }
+    }
+}
+
+/* n blocks of eight rows: p[i] is the unit of the i-th. */
+PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
+{
+    panel_pack_scales(p, n, out);
+    for (int j = 0; j < n; j++) {
+        __m256i v[8];
+        for (int r = 0; r < 8; r++) {
+            v[r] = unit_q(p[r], j);
+#if defined(__AVX512F__) /* VNNI takes the weights as unsigned bytes; 128 is taken away again with the minima */
+            if (UNIT_KIND == UNIT_SIGNED)
+                v[r] = _mm256_xor_si256(v[r], _mm256_set1_epi8(-128));
+#endif
+        }
+        transpose8(v);
+        for (int i = 0; i < 8; i++)
+            panel_put(out, j, i, v[i]);
+    }
+}
+
+/* Rows r0 and following, `blocks` blocks from block b0 (a multiple of 8) on. Rows that a group lacks repeat the last.
+ */
+static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
+{
+    for (int r = 0; r < (panel->rows + GROUP - 1) / GROUP * GROUP; r += 8) {
+        const uint8_t *p[8];
+        for (int i = 0; i < 8; i++) {
+            int row = r + i < panel->rows ? r + i : panel->rows - 1;
+            p[i] = (const uint8_t *)a->w + (size_t)(r0 + row) * a->w_stride + (size_t)(b0 / 8) * UNIT_BYTES;
+        }
+        uint8_t *out = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE + (size_t)(r % GROUP) * 4;
+        int b = 0;
+        for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
+            panel_pack_unit(p, 8, out);
+            for (int i = 0; i < 8; i++)
+                p[i] += UNIT_BYTES;
+        }
+        if (b < panel->n_blocks)
+            panel_pack_unit(p, panel->n_blocks - b, out);
+    }
+}
+
+/* d times the sum of q (of the offset bytes too, where weights are signed) for columns c0 .. c0 + cols. */
+static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, const struct panel *panel)
+{
+    for (int64_t c = 0; c < cols; c++) {
+        struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
+        float *sums = panel->sums + c * (PANEL_K / 32);
+        for (int b = 0; b < panel->n_blocks; b++)
+            sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+    }
+}
+
+#if defined(__AVX512F__)
+#include "device/cpu/isa/x86/tile_avx512.h"
+#else
+#include "device/cpu/isa/x86/tile_avx2.h"
+#endif
+
+/* All columns of a chunk with the rows of the panel. */
+static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c0, int64_t cols, int64_t b0,
+                           const struct panel *panel)
+{
+    struct q8_column x[TILE_COLS];
+    int64_t c = 0;
+    for (; c < cols; c += TILE_COLS) {
+        int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
+        for (int i = 0; i < n; i++)
+            x[i] = q8_column(a, c0 + c + i, 32 * b0, r0);
+        panel_tile(panel, x, n, panel->sums + c * (PANEL_K / 32), b0 > 0);
+    }
+}
+
+static void panel_columns(const struct pn_matmul_args *a)
+{
+    struct panel panel = {.data = a->scratch};
+    panel.sums = (float *)(void *)(panel.data + GROUP_STRIDE * (PANEL_ROWS / GROUP));
+    int64_t n_blocks = a->k / 32;
+    for (int64_t c = 0; c < a->n_cols; c += PANEL_COLS) {
+        int64_t cols = a->n_cols - c < PANEL_COLS ? a->n_cols - c : PANEL_COLS;
+        for (int64_t b = 0; b < n_blocks; b += PANEL_K / 32) {
+            panel.n_blocks = (int)(n_blocks - b < PANEL_K / 32 ? n_blocks - b : PANEL_K / 32);
+            if (UNIT_KIND == UNIT_32)
+                panel_sums(a, c, cols, b, &panel);
+            for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
+                panel.rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);
+                panel_pack(a, r, b, &panel);
+                panel_multiply(a, r, c, cols, b, &panel);
+            }
+        }
+    }
+}
+
+#endif

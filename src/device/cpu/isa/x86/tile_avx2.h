@@ -1,0 +1,137 @@
+/* The register tile of the panel product on AVX2: two groups of 8 rows times 4 columns. Products of bytes are added up
+ * as int16 for as many steps as cannot overflow (|x| <= 127), then widened with the scales of the values, if they are
+ * integers, and scaled in float32. */
+#ifndef PN_ISA_X86_TILE_AVX2_H
+#define PN_ISA_X86_TILE_AVX2_H
+
+#define PANEL_MIN_COLS 6
+#define TILE_COLS      4
+
+/* Steps of four values whose products fit in int16: 2 * 127 * UNIT_Q_MAX each. */
+#define RUN (UNIT_Q_MAX <= 15 ? (UNIT_KIND == UNIT_16 ? 4 : 8) : UNIT_Q_MAX <= 31 ? 4 : UNIT_Q_MAX <= 63 ? 2 : 1)
+
+/* tot[g][c] = the sums of q x over 32 values of 8 rows; those of 16 values times their int16 scales for UNIT_16. */
+PN_INLINE void tile_block(const uint8_t *p, int groups, const struct q8_column *x, int cols, int b,
+                          __m256i tot[2][TILE_COLS])
+{
+    for (int run = 0; run < 8 / RUN; run++) {
+        __m256i acc[2][TILE_COLS], mul[2];
+        for (int g = 0; g < groups; g++)
+            mul[g] = UNIT_KIND == UNIT_16 ? load256(p + g * GROUP_STRIDE + (AT_MUL + run * RUN / 4) * GROUP_BYTES)
+                                          : _mm256_set1_epi16(1);
+        for (int i = 0; i < RUN; i++) {
+            int step = run * RUN + i;
+            __m256i w[2];
+            for (int g = 0; g < groups; g++)
+                w[g] = load256(p + g * GROUP_STRIDE + step * GROUP_BYTES);
+            for (int c = 0; c < cols; c++) {
+                __m256i v = _mm256_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+                for (int g = 0; g < groups; g++) {
+                    __m256i t;
+                    if (UNIT_KIND == UNIT_SIGNED)
+                        t = _mm256_maddubs_epi16(_mm256_abs_epi8(w[g]), _mm256_sign_epi8(v, w[g]));
+                    else
+                        t = _mm256_maddubs_epi16(w[g], v);
+                    acc[g][c] = i == 0 ? t : _mm256_add_epi16(acc[g][c], t);
+                }
+            }
+        }
+        for (int g = 0; g < groups; g++)
+            for (int c = 0; c < cols; c++) {
+                __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
+                tot[g][c] = run == 0 ? t : _mm256_add_epi32(tot[g][c], t);
+            }
+    }
+}
+
+PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int groups, const struct q8_column *x,
+                            int cols, const float *sums, __m256 f[2][TILE_COLS])
+{
+    for (int g = 0; g < groups; g++)
+        for (int c = 0; c < cols; c++)
+            f[g][c] = _mm256_setzero_ps();
+    for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
+        __m256i tot[2][TILE_COLS];
+        tile_block(p, groups, x, cols, b, tot);
+        for (int g = 0; g < groups; g++) {
+            const uint8_t *extra = p + g * GROUP_STRIDE;
+            __m256 s = _mm256_castsi256_ps(load256(extra + AT_SCALE * GROUP_BYTES));
+            for (int c = 0; c < cols; c++) {
+                __m256 d = _mm256_broadcast_ss(x[c].d + b);
+                if (UNIT_KIND == UNIT_16) {
+                    __m256i pair = _mm256_set1_epi32((int)load32(x[c].sum + 2 * b));
+                    __m256i min = _mm256_madd_epi16(load256(extra + AT_PAIRS * GROUP_BYTES), pair);
+#if UNIT_KIND == UNIT_16
+                    if (UNIT_SAME_SCALE) {
+                        tot[g][c] = _mm256_add_epi32(tot[g][c], min);
+                    } else {
+                        __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(min), d);
+                        f[g][c] =
+                            _mm256_fmadd_ps(m, _mm256_castsi256_ps(load256(extra + AT_MIN * GROUP_BYTES)), f[g][c]);
+                    }
+#else
+                    (void)min;
+#endif
+                }
+                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(tot[g][c]), d);
+                f[g][c] = _mm256_fmadd_ps(t, s, f[g][c]);
+                if (UNIT_KIND == UNIT_32)
+                    f[g][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(sums + c * (PANEL_K / 32) + b),
+                                              _mm256_castsi256_ps(load256(extra + AT_MIN * GROUP_BYTES)), f[g][c]);
+            }
+        }
+    }
+}
+
+/* Adds to (or sets) y for rows r .. of the panel. */
+PN_INLINE void tile_store(const struct panel *panel, int r, int groups, const struct q8_column *x, int cols,
+                          __m256 f[2][TILE_COLS], bool add)
+{
+    for (int g = 0; g < groups; g++, r += GROUP) {
+        int rows = panel->rows - r < GROUP ? panel->rows - r : GROUP;
+        for (int c = 0; c < cols; c++) {
+            float *y = x[c].y + r;
+            if (rows == GROUP) {
+                _mm256_storeu_ps(y, add ? _mm256_add_ps(_mm256_loadu_ps(y), f[g][c]) : f[g][c]);
+                continue;
+            }
+            float t[GROUP];
+            _mm256_storeu_ps(t, f[g][c]);
+            for (int i = 0; i < rows; i++)
+                y[i] = add ? y[i] + t[i] : t[i];
+        }
+    }
+}
+
+PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+{
+    __m256 f[2][TILE_COLS];
+    int r = 0;
+    for (; r + GROUP < panel->rows; r += 2 * GROUP) {
+        tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, 2, x, cols, sums, f);
+        tile_store(panel, r, 2, x, cols, f, add);
+    }
+    if (r < panel->rows) {
+        tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, 1, x, cols, sums, f);
+        tile_store(panel, r, 1, x, cols, f, add);
+    }
+}
+
+static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+{
+    switch (cols) {
+    case 4:
+        tile_rows(panel, x, 4, sums, add);
+        break;
+    case 3:
+        tile_rows(panel, x, 3, sums, add);
+        break;
+    case 2:
+        tile_rows(panel, x, 2, sums, add);
+        break;
+    default:
+        tile_rows(panel, x, 1, sums, add);
+    }
+}
+
+#endif
