@@ -87,6 +87,9 @@ def reference(gguf, name, blocks):
         return gguf.quants.dequantize(blocks, kind).reshape(-1)
 
 
+# gguf 0.19 on PyPI still has the size of a Q8_1 with float32 scales; ggml and later versions of gguf have 36.
+OLD_Q8_1 = {"q8_1": (32, 40)}
+
 # Where a block keeps floats that scale it: (offset, bytes of the float).
 SCALES = {"q2_k": [(80, 2), (82, 2)], "q3_k": [(108, 2)], "q6_k": [(208, 2)], "q4_k": [(0, 2), (2, 2)],
           "q5_k": [(0, 2), (2, 2)], "q4_1": [(0, 2), (2, 2)], "q5_1": [(0, 2), (2, 2)], "q8_k": [(0, 4)],
@@ -126,10 +129,13 @@ def all_inputs(info, rng):
     return np.concatenate([rng.integers(0, 256, (count, info.bytes), np.uint8), same, special_blocks(info, rng)])
 
 
-def check_decode(gguf, info, rng):
+def check_decode(gguf, ggml, info, rng):
     name = info.name.decode()
     blocks = all_inputs(info, rng)
     want, got = reference(gguf, name, blocks), decode(info, blocks)
+    if ggml and name in ggml.decoders and not np.array_equal(ggml.decode(info, blocks), want, equal_nan=True):
+        print(f"decode {name}: the definition here is not ggml's")
+        return False
     same = (want.view(np.uint32) == got.view(np.uint32)) | (np.isnan(want) & np.isnan(got))
     bad = int((~same).sum())
     print(f"decode {name:8} {len(blocks):7} blocks  {bad} of {want.size} values differ")
@@ -148,11 +154,24 @@ class Ggml:
         self.lib.ggml_quantize_chunk.restype = ctypes.c_size_t
         self.lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
                                                  ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        self.direct = {b"q8_1": self.lib.quantize_row_q8_1_ref, b"q8_k": self.lib.quantize_row_q8_K_ref}
+        self.decoders = {"q8_k": self.lib.dequantize_row_q8_K, "q1_0": self.lib.dequantize_row_q1_0,
+                         "q2_0": self.lib.dequantize_row_q2_0}  # what the gguf package lacks
+
+    def decode(self, info, blocks):
+        out = np.empty(blocks.shape[0] * info.block, np.float32)
+        self.decoders[info.name.decode()](blocks.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
+                                          ctypes.c_int64(out.size))
+        return out
 
     def encode(self, info, values):
         values = np.ascontiguousarray(values, np.float32)
         out = np.empty(values.size // info.block * info.bytes, np.uint8)
-        self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
+        if info.name in self.direct:  # types that ggml_quantize_chunk does not know
+            self.direct[info.name](values.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
+                                   ctypes.c_int64(values.size))
+        else:
+            self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
         return out
 
 
@@ -174,13 +193,14 @@ def samples():
             "drift": normal * np.exp(np.repeat(rng.standard_normal(n // 16), 16))}
 
 
-UNENCODED = {"q8_1", "q8_k", "i8", "i16", "i32", "i64", "f64"}  # ggml_quantize_chunk does not know them
-SAME_BITS = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f32", "f16", "bf16", "tq1_0", "tq2_0"}
+UNENCODED = {"i8", "i16", "i32", "i64", "f64"}  # ggml has no encoder
+SAME_AS_GGUF = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f32", "f16", "bf16", "tq1_0", "tq2_0"}
+SAME_AS_GGML = SAME_AS_GGUF | {"q8_1", "q8_k", "q1_0", "q2_0"}
 
 
 def check_encode(gguf, ggml, info):
     name, ok = info.name.decode(), True
-    if not info.encode or (ggml is None and name not in SAME_BITS):
+    if not info.encode or (ggml is None and name not in SAME_AS_GGUF):
         return True
     for kind, values in samples().items():
         values = values.astype(np.float32) + np.float32(0)  # no minus zeros: which zero is least is left open
@@ -189,7 +209,7 @@ def check_encode(gguf, ggml, info):
         norm = np.sqrt(np.mean(values.astype(np.float64) ** 2))
         error = np.sqrt(np.mean((decode(info, ours).astype(np.float64) - values) ** 2)) / norm
         line += f" {error:.3e}"
-        if name in SAME_BITS:
+        if name in SAME_AS_GGUF:
             number = gguf.constants.GGMLQuantizationType(info.gguf)
             with np.errstate(all="ignore"):
                 want = gguf.quants.quantize(values, number).view(np.uint8).reshape(-1)
@@ -198,7 +218,7 @@ def check_encode(gguf, ggml, info):
             ok = ok and differ == 0
         if ggml is not None and name not in UNENCODED:
             theirs = ggml.encode(info, values)
-            if name in SAME_BITS:
+            if name in SAME_AS_GGML:
                 line += f"  ggml: {int((theirs != ours).sum())} bytes differ"
                 ok = ok and np.array_equal(theirs, ours)
             peer = decode(info, theirs).astype(np.float64)
@@ -256,7 +276,7 @@ def print_golden(gguf, ggml, infos, versions):
         blocks = seeded_bytes(info.gguf, size)[:count * info.bytes].reshape(count, info.bytes)
         decoded = crc(reference(gguf, name, blocks))
         encoded, error = 0, 0.0
-        if name in SAME_BITS:
+        if name in SAME_AS_GGUF:
             kind = gguf.constants.GGMLQuantizationType(info.gguf)
             encoded = zlib.crc32(gguf.quants.quantize(values, kind).tobytes())
         if info.encode and name not in UNENCODED:
@@ -283,19 +303,23 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         infos = build(folder)
         if args.golden:
+            if ggml is None:
+                sys.exit("--golden needs ggml")
             print_golden(gguf, ggml, infos, args.versions)
             return
         for info in infos:
             if info.gguf not in [int(kind) for kind in gguf.constants.GGML_QUANT_SIZES]:
                 print(f"table: this gguf package does not know {info.name.decode()}")
-                ok = check_decode(gguf, info, np.random.default_rng(info.gguf)) and ok
+                ok = check_decode(gguf, ggml, info, np.random.default_rng(info.gguf)) and ok
                 continue
             kind = gguf.constants.GGMLQuantizationType(info.gguf)
             sizes = gguf.constants.GGML_QUANT_SIZES[kind]
+            if sizes == OLD_Q8_1.get(info.name.decode()):
+                sizes = (info.block, info.bytes)
             if kind.name.lower() != info.name.decode() or sizes != (info.block, info.bytes):
                 print(f"table: {info.name.decode()} is {kind.name} {sizes} in gguf")
                 ok = False
-            ok = check_decode(gguf, info, np.random.default_rng(info.gguf)) and ok
+            ok = check_decode(gguf, ggml, info, np.random.default_rng(info.gguf)) and ok
         for info in infos:
             ok = check_encode(gguf, ggml, info) and ok
     sys.exit(0 if ok else 1)

@@ -13,7 +13,7 @@
  *   IQ4_XS   d:2 high:2 low:4 q:128                           x = d * (scale - 32) * level[q]
  * "Signs and scale": four times seven sign bits, the lowest first, and a scale in the upper four bits.
  *
- * Every expression is evaluated in float32 in the order written; the compiler must not fuse it (-ffp-contract=off). */
+ * All of it is exact in float32. Only IQ4 has encoders. */
 #include "tensor/quant/iquants_grid.h"
 #include "tensor/quant/quant.h"
 

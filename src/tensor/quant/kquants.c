@@ -12,7 +12,8 @@
  * Two-bit parts: byte 32h + l holds values 128h + 32k + l at bit 2k. Four-bit parts of Q4_K and Q5_K: byte 32c + l
  * holds 64c + l and, in its upper half, 64c + 32 + l. One-bit parts: bit k of byte l belongs to value 32k + l.
  *
- * Every product is evaluated in float32 in the order written; the compiler must not fuse it (-ffp-contract=off). */
+ * The products are exact in float32 (11 bits of d, up to 8 of a scale, up to 6 of a level); only taking a minimum away
+ * rounds. The encoders are in kquants_encode.c. */
 #include "tensor/quant/quant.h"
 
 enum { SUPER = 256 };

@@ -8,7 +8,8 @@
  *   Q8_0  d:2 q:32                   x = d * q            q signed
  *   Q8_1  d:2 s:2 q:32               x = d * q            s = d * sum(q), an aid for dot products
  *
- * Every expression is evaluated in float32 in the order written; the compiler must not fuse it (-ffp-contract=off). */
+ * The products are exact in float32; only adding a minimum rounds. The encoders follow the usual rule of each format,
+ * so that the same weights give the same file as with other programs. */
 #include "tensor/quant/quant.h"
 
 #include <math.h>
