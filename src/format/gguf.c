@@ -518,7 +518,7 @@ static char *shard_path(struct pn_arena *arena, const char *path, uint32_t numbe
 /* A key of the split that must be there and must say `wanted`. */
 static pn_status check_split(struct reader *r, const char *key, uint32_t wanted)
 {
-    uint32_t found;
+    uint32_t found = 0;
     pn_status status = pn_meta_u32(&r->view, key, &found, r->err);
     if (status == PN_NOT_FOUND)
         return pn_fail(r->err, PN_FORMAT, "%s: is not the shard that its name says: %s is missing", r->view.path, key);
