@@ -298,6 +298,9 @@ static void test_loose_ends(void **state)
     expect_gw_opens(&g);
     gw_init(&g); /* nothing at all */
     expect_gw_opens(&g);
+    gw_init(&g); /* the file ends with a string */
+    gw_str(&g, "last", "words");
+    expect_gw_opens(&g);
     gw_init(&g); /* as many keys and names as a big model has, in no order */
     for (unsigned i = 0; i < 3000; i++) {
         char name[32];

@@ -112,6 +112,31 @@ static void test_counts(void **state)
     expect_gw_refused(&g, PN_LIMIT, "has 65,537 metadata keys, but at most 65,536 are allowed");
 }
 
+/* Counts for which the file is large enough (with a hole at its end) and that are still out of bounds. */
+static void test_limits(void **state)
+{
+    (void)state;
+    struct gw g;
+    gw_init(&g);
+    g.n_tensors = 262145;
+    const char *path = gw_file(&g, "limits.gguf");
+    assert_int_equal(truncate(path, 1 << 24), 0);
+    expect_refused(path, PN_LIMIT, "has 262,145 tensors, but at most 262,144 are allowed");
+    g.n_tensors = 262144;
+    path = gw_file(&g, "limits.gguf");
+    assert_int_equal(truncate(path, 1 << 24), 0);
+    expect_refused(path, PN_FORMAT, "tensor 1 of 262,144 has a name that is empty");
+    gw_free(&g);
+    gw_init(&g);
+    gw_array(&g, "key", GW_STRING, 0, NULL, 0);
+    uint64_t n = (1 << 24) + 1;
+    memcpy(g.meta.data + g.meta.len - 8, &n, 8);
+    path = gw_file(&g, "limits.gguf");
+    assert_int_equal(truncate(path, 1 << 28), 0);
+    expect_refused(path, PN_LIMIT, "metadata key has 16,777,217 strings, but at most 16,777,216 are allowed");
+    gw_free(&g);
+}
+
 /* ---- strings and arrays ---- */
 
 static void test_string_lengths(void **state)
@@ -510,6 +535,7 @@ static void put_model(struct gw *g)
     gw_array(g, "flags", GW_BOOL, 3, (const unsigned char[]){1, 0, 1}, 1);
     gw_str(g, "tokenizer.chat_template", "{{ messages }}");
     gw_u32(g, "general.alignment", 32);
+    gw_f32(g, "last", 7);
     gw_random(g, "c.weight", GW_F16, 4, I64(2, 3, 1, 5), 1, &rng);
 }
 
@@ -604,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_no_gguf),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_string_lengths),
         cmocka_unit_test(test_array_counts),
         cmocka_unit_test(test_value_types),
