@@ -1,0 +1,208 @@
+/* Ids to text, whole or as they come: see tokenizer.h.
+ *
+ * Bytes that do not complete a character wait in `pending`. With the byte alphabet a broken character becomes one
+ * U+FFFD for its longest good part, as in Hugging Face's decoder; byte tokens of SentencePiece become one for each
+ * byte, as there. What is printed depends on the ids alone, not on how they were pushed. */
+#include "text/tokenizer_impl.h"
+#include "text/unicode.h"
+
+#include <stdlib.h>
+
+#define REPLACEMENT "\xEF\xBF\xBD"
+
+struct pn_detokenizer {
+    const struct pn_tokenizer *t;
+    unsigned flags;
+    unsigned char pending[4];
+    unsigned n_pending;
+    bool started;
+};
+
+static void start(struct pn_detokenizer *d)
+{
+    d->n_pending = 0;
+    d->started = d->flags & PN_DETOKENIZE_CONTINUE;
+}
+
+static void emit(struct pn_detokenizer *d, struct pn_buf *out, const void *bytes, size_t n)
+{
+    const char *p = bytes;
+    if (!n)
+        return;
+    if (!d->started && d->t->decode.strip_first && *p == ' ') {
+        p++;
+        n--;
+    }
+    d->started = true;
+    pn_buf_append(out, p, n);
+}
+
+/* Settles a broken character in `pending`, whose last byte does not fit. True when that byte must be looked at again
+ * as the start of another. */
+static bool give_up(struct pn_detokenizer *d, struct pn_buf *out)
+{
+    emit(d, out, REPLACEMENT, 3);
+    bool again = d->n_pending > 1;
+    if (d->t->decode.kind == PN_DECODE_BYTES) {
+        d->n_pending = 0;
+        return again;
+    }
+    for (unsigned i = 2; i < d->n_pending; i++)
+        emit(d, out, REPLACEMENT, 3);
+    d->n_pending = 0;
+    return again;
+}
+
+static void feed(struct pn_detokenizer *d, struct pn_buf *out, const char *bytes, size_t n)
+{
+    while (n) {
+        if (!d->n_pending) {
+            size_t good = pn_utf8_valid_prefix(bytes, n);
+            emit(d, out, bytes, good);
+            bytes += good;
+            n -= good;
+            if (!n)
+                return;
+        }
+        d->pending[d->n_pending++] = (unsigned char)*bytes;
+        int complete = pn_utf8_check(d->pending, d->n_pending);
+        if (complete > 0) {
+            emit(d, out, d->pending, d->n_pending);
+            d->n_pending = 0;
+        } else if (complete == 0 && give_up(d, out)) {
+            continue;
+        }
+        bytes++;
+        n--;
+    }
+}
+
+/* Ends a run of bytes: what is left of a character is broken. */
+static void end_bytes(struct pn_detokenizer *d, struct pn_buf *out)
+{
+    unsigned n = d->t->decode.kind == PN_DECODE_BYTES ? d->n_pending > 0 : d->n_pending;
+    while (n--)
+        emit(d, out, REPLACEMENT, 3);
+    d->n_pending = 0;
+}
+
+/* A token of SentencePiece's alphabet, blanks for marks. */
+static void feed_marked(struct pn_detokenizer *d, struct pn_buf *out, const char *text, size_t len)
+{
+    end_bytes(d, out);
+    for (size_t pos = 0; pos < len;) {
+        const char *hit = memchr(text + pos, PN_SPACE_MARK[0], len - pos);
+        size_t at = hit ? (size_t)(hit - text) : len;
+        bool is_mark = hit && len - at >= 3 && !memcmp(hit, PN_SPACE_MARK, 3);
+        if (hit && !is_mark)
+            at++;
+        feed(d, out, text + pos, at - pos);
+        if (is_mark)
+            feed(d, out, " ", 1);
+        pos = at + (is_mark ? 3 : 0);
+    }
+}
+
+static void push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
+{
+    const struct pn_tokenizer *t = d->t;
+    const struct pn_view *text = &t->text[id], *piece = &t->piece[id];
+    int type = t->type[id];
+    if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN) {
+        if (!(d->flags & PN_DETOKENIZE_SPECIAL))
+            return;
+        if (t->decode.kind != PN_DECODE_BYTES)
+            end_bytes(d, out);
+        feed(d, out, text->data, text->len);
+        return;
+    }
+    int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
+    if (byte >= 0) {
+        char c = (char)byte;
+        feed(d, out, &c, 1);
+    } else if (t->decode.kind != PN_DECODE_SPM) {
+        feed(d, out, piece->data, piece->len);
+    } else if (type == PN_TOKEN_USER) {
+        end_bytes(d, out);
+        feed(d, out, text->data, text->len);
+    } else {
+        feed_marked(d, out, text->data, text->len);
+    }
+}
+
+pn_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
+                             struct pn_error *err)
+{
+    struct pn_detokenizer *d = calloc(1, sizeof *d);
+    if (!d)
+        return pn_no_memory(err, "a detokenizer");
+    d->t = t;
+    d->flags = flags;
+    start(d);
+    *out = d;
+    return PN_OK;
+}
+
+void pn_detokenizer_free(struct pn_detokenizer *d)
+{
+    free(d);
+}
+
+static pn_status check_id(const struct pn_tokenizer *t, int32_t id, struct pn_error *err)
+{
+    if (id >= 0 && (size_t)id < t->n_vocab)
+        return PN_OK;
+    return pn_fail(err, PN_INVALID, "token %d is outside the vocabulary of %zu", id, t->n_vocab);
+}
+
+pn_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pn_error *err)
+{
+    pn_status status = check_id(d->t, id, err);
+    if (status)
+        return status;
+    push(d, id, out);
+    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+}
+
+void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out)
+{
+    end_bytes(d, out);
+    start(d);
+}
+
+pn_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
+                              struct pn_buf *out, struct pn_error *err)
+{
+    struct pn_detokenizer d = {.t = t, .flags = special ? PN_DETOKENIZE_SPECIAL : 0};
+    for (size_t i = 0; i < n; i++) {
+        pn_status status = pn_detokenizer_push(&d, ids[i], out, err);
+        if (status)
+            return status;
+    }
+    pn_detokenizer_flush(&d, out);
+    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+}
+
+pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out, struct pn_error *err)
+{
+    pn_status status = check_id(t, id, err);
+    if (status)
+        return status;
+    const struct pn_view *piece = &t->piece[id];
+    int type = t->type[id];
+    int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(t->text[id].data, t->text[id].len) : -1;
+    if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN)
+        return PN_OK;
+    if (byte >= 0) {
+        pn_buf_putc(out, (char)byte);
+    } else if (t->decode.kind != PN_DECODE_SPM || type == PN_TOKEN_USER) {
+        pn_buf_append(out, piece->data, piece->len);
+    } else {
+        for (uint32_t i = 0; i < piece->len;) {
+            bool mark = piece->len - i >= 3 && !memcmp(piece->data + i, PN_SPACE_MARK, 3);
+            pn_buf_putc(out, mark ? ' ' : piece->data[i]);
+            i += mark ? 3 : 1;
+        }
+    }
+    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+}

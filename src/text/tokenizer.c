@@ -1,0 +1,751 @@
+/* Building a tokenizer and encoding text: see tokenizer.h. */
+#include "text/normalize.h"
+#include "text/pretype.h"
+#include "text/tokenizer_impl.h"
+#include "text/unicode.h"
+
+#include <stdlib.h>
+
+/* ---- building ---- */
+
+static bool is_byte_level(const struct pn_tokenizer *t)
+{
+    return t->v.kind == PN_VOCAB_BPE && !(t->pretype_flags & PN_PRETYPE_RAW);
+}
+
+/* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
+static bool is_matched(const struct pn_tokenizer *t, size_t id)
+{
+    switch (t->type[id]) {
+    case PN_TOKEN_UNKNOWN:
+    case PN_TOKEN_CONTROL:
+    case PN_TOKEN_BYTE:
+        return is_byte_level(t) && t->v.json_bytes;
+    case PN_TOKEN_USER: {
+        /* A user token outside the byte alphabet was added to the vocabulary; merges never make it. */
+        char room[256];
+        size_t n;
+        const struct pn_view *s = &t->text[id];
+        return !is_byte_level(t) || (s->len <= sizeof room && pn_bytes_decode(s->data, s->len, room, &n));
+    }
+    default:
+        return true;
+    }
+}
+
+static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    size_t n = v->n_tokens, total = 0;
+    t->text = malloc((n + 1) * sizeof *t->text);
+    t->piece = malloc((n + 1) * sizeof *t->piece);
+    t->type = malloc(n + 1);
+    t->attribute = calloc(n + 1, 1);
+    t->eog = calloc(n + 1, 1);
+    if (!t->text || !t->piece || !t->type || !t->attribute || !t->eog)
+        return pn_no_memory(err, "the vocabulary");
+    memcpy(t->text, v->tokens, n * sizeof *t->text);
+    memcpy(t->piece, v->tokens, n * sizeof *t->piece);
+    for (size_t i = 0; i < n; i++) {
+        t->type[i] = v->types && v->types[i] <= PN_TOKEN_BYTE && v->types[i] ? v->types[i] : PN_TOKEN_NORMAL;
+        total += v->tokens[i].len;
+    }
+    if (v->attributes)
+        memcpy(t->attribute, v->attributes, n);
+    t->n_vocab = n;
+    if (!is_byte_level(t))
+        return PN_OK;
+    if (!pn_buf_reserve(&t->bytes, total))
+        return pn_no_memory(err, "the vocabulary");
+    char *at = t->bytes.data;
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        bool in_alphabet = v->json_bytes || t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_UNUSED;
+        if (in_alphabet && pn_bytes_decode(t->text[i].data, t->text[i].len, at, &len)) {
+            t->piece[i] = (struct pn_view){.data = at, .len = (uint32_t)len};
+            at += len;
+        }
+    }
+    return PN_OK;
+}
+
+static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
+{
+    size_t n_special = 0;
+    for (size_t i = 0; i < t->n_vocab; i++)
+        n_special += !is_matched(t, i);
+    if (!pn_index_init(&t->bpe.pieces, t->piece, t->n_vocab - n_special) ||
+        !pn_index_init(&t->special_texts, t->text, n_special))
+        return pn_no_memory(err, "the vocabulary");
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        if (!t->piece[i].len)
+            continue;
+        if (!is_matched(t, i)) {
+            pn_index_add(&t->special_texts, (int32_t)i);
+        } else {
+            pn_index_add(&t->bpe.pieces, (int32_t)i);
+            if (t->piece[i].len > t->bpe.max_piece)
+                t->bpe.max_piece = t->piece[i].len;
+        }
+    }
+    for (size_t b = 0; b < 256; b++)
+        t->bpe.byte_id[b] = t->bpe.symbol_id[b] = -1;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        int value = pn_byte_token_value(t->text[i].data, t->text[i].len);
+        if (value >= 0 && (t->type[i] == PN_TOKEN_BYTE || t->v.kind == PN_VOCAB_BPE) && t->bpe.byte_id[value] < 0)
+            t->bpe.byte_id[value] = (int32_t)i;
+    }
+    for (size_t b = 0; b < (t->bpe.bytes ? 256 : 128); b++) {
+        char c = (char)b;
+        t->bpe.symbol_id[b] = pn_index_find(&t->bpe.pieces, &c, 1);
+    }
+    return PN_OK;
+}
+
+/* Looks up one half of a merge, which is spelled as in the file. */
+static int32_t find_half(const struct pn_tokenizer *t, const char *text, size_t len, char *room)
+{
+    size_t n;
+    if (!t->bpe.bytes)
+        return pn_index_find(&t->bpe.pieces, text, len);
+    return pn_bytes_decode(text, len, room, &n) ? pn_index_find(&t->bpe.pieces, room, n) : -1;
+}
+
+/* The token of two joined halves. Files list merges in the order of their tokens, so the guess is mostly right. */
+static int32_t find_joined(const struct pn_tokenizer *t, int32_t left, int32_t right, int32_t *guess, char *room)
+{
+    const struct pn_view *a = &t->piece[left], *b = &t->piece[right];
+    size_t skip = t->bpe.prefix[0] ? strlen(t->bpe.prefix) : 0;
+    if (skip > b->len)
+        skip = b->len;
+    memcpy(room, a->data, a->len);
+    memcpy(room + a->len, b->data + skip, b->len - skip);
+    size_t len = a->len + b->len - skip;
+    for (int32_t id = *guess; id <= *guess + 1 && (size_t)id < t->n_vocab; id++)
+        if (t->piece[id].len == len && !memcmp(t->piece[id].data, room, len) && is_matched(t, (size_t)id))
+            return *guess = id;
+    int32_t id = pn_index_find(&t->bpe.pieces, room, len);
+    if (id >= 0)
+        *guess = id;
+    return id;
+}
+
+static pn_status add_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    if (!pn_pairs_init(&t->bpe.pairs, v->n_merges))
+        return pn_no_memory(err, "the merges of the tokenizer");
+    size_t longest = 0;
+    for (size_t i = 0; i < v->n_merges * (v->merge_pairs ? 2 : 1); i++)
+        if (v->merges[i].len > longest)
+            longest = v->merges[i].len;
+    char *room = malloc(2 * longest + 2 * t->bpe.max_piece + 1);
+    if (!room)
+        return pn_no_memory(err, "the merges of the tokenizer");
+    int32_t guess = 0;
+    for (size_t i = 0; i < v->n_merges; i++) {
+        struct pn_view a, b;
+        if (v->merge_pairs) {
+            a = v->merges[2 * i];
+            b = v->merges[2 * i + 1];
+        } else {
+            a = v->merges[i];
+            const char *blank = a.len > 1 ? memchr(a.data + 1, ' ', a.len - 1) : NULL;
+            if (!blank)
+                continue; /* a merge of less than two parts never applies */
+            b = (struct pn_view){.data = blank + 1, .len = (uint32_t)(a.data + a.len - blank - 1)};
+            a.len = (uint32_t)(blank - a.data);
+        }
+        int32_t left = find_half(t, a.data, a.len, room), right = find_half(t, b.data, b.len, room);
+        int32_t joined = left >= 0 && right >= 0 ? find_joined(t, left, right, &guess, room) : -1;
+        if (joined >= 0)
+            pn_pairs_add(&t->bpe.pairs, left, right, (uint32_t)(i < UINT32_MAX ? i : UINT32_MAX - 1), joined);
+    }
+    free(room);
+    return PN_OK;
+}
+
+static pn_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    t->bpe.rank = malloc((t->n_vocab + 1) * sizeof *t->bpe.rank);
+    if (!t->bpe.rank)
+        return pn_no_memory(err, "the vocabulary");
+    for (size_t i = 0; i < t->n_vocab; i++)
+        t->bpe.rank[i] = v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? v->scores[i] : 0) : (uint32_t)i;
+    return PN_OK;
+}
+
+/* No piece may hold a blank behind something else, other than behind the bytes it is noted for. */
+static void find_joins(struct pn_tokenizer *t)
+{
+    size_t n = strlen(t->mark);
+    t->cut_at_marks = pn_index_find(&t->bpe.pieces, t->mark, n) >= 0;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        const struct pn_view *p = &t->piece[i];
+        if (p->len <= n)
+            continue;
+        const char *end = p->data + p->len, *at = p->data + 1;
+        while ((at = memchr(at, t->mark[0], (size_t)(end - at))) && (size_t)(end - at) >= n) {
+            if (!memcmp(at, t->mark, n))
+                t->joins[(unsigned char)at[-1]] = true;
+            at++;
+        }
+    }
+    t->joins[(unsigned char)t->mark[n - 1]] = true;
+}
+
+static pn_status copy_affix(char (*to)[32], const char *from, struct pn_error *err)
+{
+    if (!from)
+        return PN_OK;
+    if (strlen(from) >= sizeof *to)
+        return pn_fail(err, PN_LIMIT, "a prefix or suffix of pieces has %zu bytes; at most %zu are allowed",
+                       strlen(from), sizeof *to - 1);
+    memcpy(*to, from, strlen(from) + 1);
+    return PN_OK;
+}
+
+static pn_status copy_charsmap(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    struct pn_charsmap map;
+    t->charsmap = malloc(v->charsmap_len);
+    if (!t->charsmap)
+        return pn_no_memory(err, "the map of characters");
+    memcpy(t->charsmap, v->charsmap, v->charsmap_len);
+    return pn_charsmap_init(&map, t->charsmap, v->charsmap_len, err);
+}
+
+static pn_status init_splits(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    const struct pn_pretype *row = pn_pretype_find(v->pre, v->pre_len);
+    if (!row)
+        return pn_fail(err, PN_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\"", v->pre_len > 64 ? 64 : (int)v->pre_len,
+                       v->pre);
+    t->pretype_flags = row->flags;
+    t->splits = calloc(PN_PRETYPE_STEPS, sizeof *t->splits);
+    if (!t->splits)
+        return pn_no_memory(err, "the pre-tokenizer");
+    for (size_t i = 0; i < PN_PRETYPE_STEPS && row->steps[i]; i++) {
+        pn_status status = pn_split_from_regex(&t->splits[i], row->steps[i], strlen(row->steps[i]), err);
+        if (status)
+            return status;
+        if (row->flags & PN_PRETYPE_DROP_SPACE)
+            t->splits[i].behavior = PN_SPLIT_REMOVED;
+        t->n_splits++;
+    }
+    return PN_OK;
+}
+
+static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+{
+    pn_status status = copy_affix(&t->bpe.prefix, v->subword_prefix, err);
+    if (!status)
+        status = copy_affix(&t->bpe.suffix, v->word_suffix, err);
+    if (!status && v->charsmap_len)
+        status = copy_charsmap(t, v, err);
+    if (!status)
+        status = copy_tokens(t, v, err);
+    t->bpe.bytes = is_byte_level(t);
+    if (!status)
+        status = index_tokens(t, err);
+    if (status)
+        return status;
+    t->bpe.mode = v->kind == PN_VOCAB_BPE && v->n_merges ? PN_BPE_MERGES : PN_BPE_PIECES;
+    t->bpe.unk = t->bpe.bytes && !v->json_bytes ? -1 : v->unk;
+    t->bpe.byte_fallback = v->byte_fallback;
+    t->bpe.fuse_unk = v->fuse_unk;
+    t->bpe.ignore_merges = v->ignore_merges;
+    memcpy(t->mark, v->escape_whitespaces ? PN_SPACE_MARK : " ", v->escape_whitespaces ? 4 : 2);
+    switch (v->kind) {
+    case PN_VOCAB_BPE:
+        status = t->bpe.mode == PN_BPE_MERGES ? add_merges(t, v, err) : rank_pieces(t, v, err);
+        if (!t->bpe.bytes && !v->ignore_merges && !v->subword_prefix && !v->word_suffix)
+            find_joins(t);
+        break;
+    case PN_VOCAB_SPM:
+        status = rank_pieces(t, v, err);
+        find_joins(t);
+        break;
+    case PN_VOCAB_WORDPIECE:
+        break;
+    case PN_VOCAB_UNIGRAM:
+        status = pn_unigram_init(t, v->scores, err);
+        find_joins(t);
+        break;
+    case PN_VOCAB_RWKV:
+        status = pn_rwkv_init(t, err);
+        break;
+    }
+    return status;
+}
+
+static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
+{
+    pn_vocab_find_special(t);
+    pn_status status = pn_trie_init(&t->special, err);
+    for (size_t i = 0; i < t->n_vocab && !status; i++)
+        if (t->type[i] == PN_TOKEN_CONTROL || t->type[i] == PN_TOKEN_USER || t->type[i] == PN_TOKEN_UNKNOWN)
+            status = pn_trie_add(&t->special, t->text[i].data, t->text[i].len, (int32_t)i, err);
+    return status;
+}
+
+/* What the model puts around a text, and how its tokens are printed. */
+static void init_frame(struct pn_tokenizer *t)
+{
+    const struct pn_vocab *v = &t->v;
+    int32_t before = v->kind == PN_VOCAB_WORDPIECE && v->cls >= 0 ? v->cls : v->bos;
+    int32_t after = v->kind == PN_VOCAB_WORDPIECE ? v->sep : v->eos;
+    if (v->add_bos && before >= 0)
+        t->before[t->n_before++] = before;
+    if (v->add_eos && after >= 0)
+        t->after[t->n_after++] = after;
+    t->decode = (struct pn_decode_style){.kind = t->bpe.bytes                  ? PN_DECODE_BYTES
+                                                 : v->kind == PN_VOCAB_RWKV ? PN_DECODE_RAW
+                                                                            : PN_DECODE_SPM,
+                                         .strip_first = v->add_space_prefix || v->kind == PN_VOCAB_WORDPIECE};
+}
+
+pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    struct pn_tokenizer *t = NULL;
+    if (!v->n_tokens || v->n_tokens > INT32_MAX / 2)
+        return pn_fail(err, PN_FORMAT, "the vocabulary has %zu tokens", v->n_tokens);
+    t = calloc(1, sizeof *t);
+    if (!t)
+        return pn_no_memory(err, "the tokenizer");
+    t->v = *v;
+    t->v.tokens = NULL;
+    t->v.scores = NULL;
+    t->v.types = t->v.attributes = NULL;
+    t->v.merges = NULL;
+    int32_t *ids[] = {&t->v.bos, &t->v.eos, &t->v.eot, &t->v.eom, &t->v.unk, &t->v.sep, &t->v.pad, &t->v.cls, &t->v.mask};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (*ids[i] < 0 || (size_t)*ids[i] >= v->n_tokens)
+            *ids[i] = -1;
+    if (v->kind == PN_VOCAB_BPE)
+        status = init_splits(t, v, err);
+    if (!status)
+        status = init_model(t, v, err);
+    if (!status)
+        status = init_special(t, err);
+    if (status)
+        goto fail;
+    init_frame(t);
+    *out = t;
+    return PN_OK;
+fail:
+    pn_tokenizer_free(t);
+    return status;
+}
+
+static void free_state(struct pn_encode_state *s)
+{
+    if (!s)
+        return;
+    pn_bpe_scratch_free(&s->bpe);
+    pn_split_scratch_free(&s->split);
+    for (int i = 0; i < 2; i++) {
+        free(s->pieces[i].data);
+        pn_buf_free(&s->normal[i]);
+    }
+    pn_buf_free(&s->clean);
+    free(s->cache);
+    free(s->path);
+    free(s);
+}
+
+void pn_tokenizer_free(struct pn_tokenizer *t)
+{
+    if (!t)
+        return;
+    free_state(atomic_load(&t->spare));
+    for (size_t i = 0; i < t->n_splits; i++)
+        pn_split_free(&t->splits[i]);
+    free(t->splits);
+    free(t->text);
+    free(t->piece);
+    free(t->type);
+    free(t->attribute);
+    free(t->eog);
+    free(t->charsmap);
+    pn_buf_free(&t->bytes);
+    pn_index_free(&t->special_texts);
+    pn_trie_free(&t->special);
+    pn_trie_free(&t->trie);
+    pn_bpe_free(&t->bpe);
+    free(t);
+}
+
+/* ---- encoding ---- */
+
+static struct pn_encode_state *take_state(const struct pn_tokenizer *t)
+{
+    struct pn_encode_state *s = atomic_exchange((_Atomic(struct pn_encode_state *) *)&t->spare, NULL);
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    if (s)
+        s->cache = calloc(PN_CACHED_WORDS, sizeof *s->cache);
+    if (s && !s->cache) {
+        free_state(s);
+        s = NULL;
+    }
+    return s;
+}
+
+static void give_state(const struct pn_tokenizer *t, struct pn_encode_state *s)
+{
+    free_state(atomic_exchange((_Atomic(struct pn_encode_state *) *)&t->spare, s));
+}
+
+static void remember_word(struct pn_cached_word *c, const char *word, size_t len, const int32_t *ids, size_t n)
+{
+    if (n > sizeof c->ids / sizeof *c->ids)
+        return;
+    c->len = (uint8_t)len;
+    c->n = (uint8_t)n;
+    memcpy(c->word, word, len);
+    memcpy(c->ids, ids, n * sizeof *ids);
+}
+
+/* Tokens of one word by merging; words seen lately come from the cache. */
+static pn_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                             struct pn_ids *out, struct pn_error *err)
+{
+    if (out->cap - out->len < 8 &&
+        !pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + 8, sizeof *out->data))
+        return pn_no_memory(err, "tokenizing");
+    uint64_t hash = pn_hash_bytes(word, len, t->bpe.pieces.seed);
+    struct pn_cached_word *c = NULL;
+    if (len <= sizeof c->word) {
+        c = &s->cache[hash % PN_CACHED_WORDS];
+        if (c->len == len && !memcmp(c->word, word, len)) {
+            memcpy(out->data + out->len, c->ids, sizeof c->ids);
+            out->len += c->n;
+            return PN_OK;
+        }
+    }
+    size_t first = out->len;
+    bool whole = t->bpe.ignore_merges || (word[0] == '\n' && t->pretype_flags & PN_PRETYPE_NEWLINE_RUNS);
+    int32_t id = whole ? pn_index_find_hashed(&t->bpe.pieces, word, len, hash) : -1;
+    if (id >= 0) {
+        out->data[out->len++] = id;
+    } else {
+        pn_status status = t->v.kind == PN_VOCAB_UNIGRAM     ? pn_unigram_word(t, s, word, len, out, err)
+                           : t->v.kind == PN_VOCAB_WORDPIECE ? pn_wordpiece_word(t, s, word, len, out, err)
+                                                             : pn_bpe_encode(&t->bpe, &s->bpe, word, len, out, err);
+        if (status)
+            return status;
+    }
+    if (c)
+        remember_word(c, word, len, out->data + first, out->len - first);
+    return PN_OK;
+}
+
+/* A piece whose tokens never reach over a blank is merged word by word. */
+static pn_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pn_error *err)
+{
+    size_t n = strlen(t->mark), start = 0;
+    for (size_t at = 1; t->cut_at_marks && at + n <= len;) {
+        const char *hit = memchr(text + at, t->mark[0], len - at);
+        if (!hit)
+            break;
+        at = (size_t)(hit - text);
+        if (len - at >= n && !memcmp(hit, t->mark, n) && !t->joins[(unsigned char)hit[-1]]) {
+            pn_status status = encode_word(t, s, text + start, at - start, out, err);
+            if (status)
+                return status;
+            start = at;
+        }
+        at++;
+    }
+    return start < len ? encode_word(t, s, text + start, len - start, out, err) : PN_OK;
+}
+
+static pn_status encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                               struct pn_ids *out, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    if (t->n_splits == 1 && t->splits[0].kind == PN_SPLIT_SCAN && t->splits[0].behavior == PN_SPLIT_ISOLATED &&
+        t->bpe.bytes) {
+        pn_scan_fn *scan = t->splits[0].scan;
+        for (size_t pos = 0, end; pos < len && !status; pos = end) {
+            end = scan((const unsigned char *)text, len, pos);
+            status = encode_word(t, s, text + pos, end - pos, out, err);
+        }
+        return status;
+    }
+    if (s->split.regex)
+        pn_regex_scratch_start(s->split.regex, len);
+    struct pn_pieces *from = &s->pieces[0], *to = &s->pieces[1];
+    from->len = 0;
+    if (!pn_vec_push(from, ((struct pn_piece){0, len})))
+        return pn_no_memory(err, "tokenizing");
+    for (size_t k = 0; k < t->n_splits; k++) {
+        to->len = 0;
+        for (size_t i = 0; i < from->len && !status; i++)
+            status = pn_split_run(&t->splits[k], &s->split, text, from->data[i], to, err);
+        struct pn_pieces *swap = from;
+        from = to;
+        to = swap;
+    }
+    for (size_t i = 0; i < from->len && !status; i++) {
+        const char *piece = text + from->data[i].start;
+        size_t n = from->data[i].end - from->data[i].start;
+        status = t->bpe.bytes ? encode_word(t, s, piece, n, out, err) : encode_cut(t, s, piece, n, out, err);
+    }
+    return status;
+}
+
+/* Writes blanks as the vocabulary has them. */
+static pn_status mark_blanks(const struct pn_tokenizer *t, struct pn_buf *to, bool blank_first, const char *text,
+                             size_t len, struct pn_error *err)
+{
+    pn_buf_clear(to);
+    if (blank_first)
+        pn_buf_puts(to, t->mark);
+    if (!t->v.escape_whitespaces) {
+        pn_buf_append(to, text, len);
+    } else {
+        for (size_t pos = 0; pos < len;) {
+            const char *blank = memchr(text + pos, ' ', len - pos);
+            size_t end = blank ? (size_t)(blank - text) : len;
+            pn_buf_append(to, text + pos, end - pos);
+            if (blank)
+                pn_buf_append(to, PN_SPACE_MARK, 3);
+            pos = end + (blank != NULL);
+        }
+    }
+    return to->failed ? pn_no_memory(err, "tokenizing") : PN_OK;
+}
+
+/* Text between special tokens; `at_start` tells that it is the first or follows a special token. */
+static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                             bool at_start, struct pn_ids *out, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    if (!len)
+        return PN_OK;
+    switch (t->v.kind) {
+    case PN_VOCAB_BPE:
+        if (t->v.escape_whitespaces) {
+            status = mark_blanks(t, &s->normal[0], t->v.add_space_prefix && at_start, text, len, err);
+            text = s->normal[0].data;
+            len = s->normal[0].len;
+        }
+        return status ? status : encode_pieces(t, s, text, len, out, err);
+    case PN_VOCAB_SPM:
+    case PN_VOCAB_UNIGRAM: {
+        bool blank_first = t->v.add_space_prefix && at_start;
+        if (t->charsmap || t->v.remove_extra_whitespaces || t->v.space_suffix) {
+            pn_buf_clear(&s->normal[0]);
+            status = pn_sentencepiece_normalize(t, text, len, blank_first, &s->normal[0], err);
+        } else {
+            status = mark_blanks(t, &s->normal[0], blank_first, text, len, err);
+        }
+        return status ? status : encode_cut(t, s, s->normal[0].data, s->normal[0].len, out, err);
+    }
+    case PN_VOCAB_WORDPIECE:
+        return pn_wordpiece_encode(t, s, text, len, out, err);
+    case PN_VOCAB_RWKV:
+        return pn_rwkv_encode(t, text, len, out, err);
+    }
+    return pn_fail(err, PN_INTERNAL, "unknown kind of vocabulary");
+}
+
+static bool word_at(const char *text, size_t len, size_t pos)
+{
+    unsigned n;
+    return pos < len && (pn_uc_class(pn_utf8_get((const unsigned char *)text + pos, &n)) &
+                         (PN_UC_LETTER | PN_UC_NUMBER | PN_UC_MARK | PN_UC_CONNECTOR));
+}
+
+static bool word_before(const char *text, size_t pos)
+{
+    return pos > 0 && word_at(text, pos, (size_t)((const char *)pn_utf8_back((const unsigned char *)text + pos) - text));
+}
+
+/* The longest special token at `pos`; -1 when there is none that counts. */
+static int32_t special_at(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, bool control,
+                          size_t *end)
+{
+    int32_t found = -1;
+    uint32_t node = 0;
+    for (size_t i = pos; i < len; i++) {
+        node = pn_trie_step(&t->special, node, (unsigned char)text[i]);
+        if (!node)
+            break;
+        int32_t id = t->special.value[node];
+        if (id < 0 || (!control && t->type[id] != PN_TOKEN_USER))
+            continue;
+        found = id;
+        *end = i + 1;
+    }
+    if (found >= 0 && (t->attribute[found] & PN_TOKEN_SINGLE_WORD) &&
+        (word_before(text, pos) || word_at(text, len, *end)))
+        return -1;
+    return found;
+}
+
+static bool space_at(const char *text, size_t pos, unsigned *n)
+{
+    return pn_uc_class(pn_utf8_get((const unsigned char *)text + pos, n)) & PN_UC_SPACE;
+}
+
+/* Encodes what lies between special tokens, and these. */
+static pn_status encode_around_special(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text,
+                                       size_t len, bool control, struct pn_ids *out, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    size_t done = 0;
+    bool at_start = true;
+    for (size_t pos = 0; pos < len && !status;) {
+        size_t end;
+        int32_t id = t->special.root[(unsigned char)text[pos]] ? special_at(t, text, len, pos, control, &end) : -1;
+        if (id < 0) {
+            pos++;
+            continue;
+        }
+        size_t text_end = pos;
+        unsigned n;
+        if (t->attribute[id] & PN_TOKEN_LSTRIP)
+            while (text_end > done) {
+                size_t before = (size_t)((const char *)pn_utf8_back((const unsigned char *)text + text_end) - text);
+                if (!space_at(text, before, &n))
+                    break;
+                text_end = before;
+            }
+        if (text_end > done) {
+            status = encode_text(t, s, text + done, text_end - done, at_start, out, err);
+            at_start = false;
+        }
+        if (t->attribute[id] & PN_TOKEN_RSTRIP)
+            while (end < len && space_at(text, end, &n))
+                end += n;
+        if (!status && !pn_vec_push(out, id))
+            status = pn_no_memory(err, "tokenizing");
+        at_start = true;
+        done = pos = end;
+    }
+    if (!status && done < len)
+        status = encode_text(t, s, text + done, len - done, at_start, out, err);
+    return status;
+}
+
+static bool push_ids(struct pn_ids *out, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!pn_vec_push(out, ids[i]))
+            return false;
+    return true;
+}
+
+pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
+                              struct pn_ids *out, struct pn_error *err)
+{
+    if (len >= INT32_MAX / 4)
+        return pn_fail(err, PN_LIMIT, "a text of %zu bytes; at most %d can be tokenized at once", len, INT32_MAX / 4);
+    struct pn_encode_state *s = take_state(t);
+    pn_status status = s ? PN_OK : pn_no_memory(err, "tokenizing");
+    if (status)
+        return status;
+    if (t->v.kind != PN_VOCAB_RWKV && pn_utf8_valid_prefix(text, len) < len) {
+        pn_buf_clear(&s->clean);
+        pn_utf8_clean(&s->clean, text, len);
+        if (s->clean.failed)
+            status = pn_no_memory(err, "tokenizing");
+        text = s->clean.data;
+        len = s->clean.len;
+    }
+    if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->before, t->n_before))
+        status = pn_no_memory(err, "tokenizing");
+    if (!status)
+        status = encode_around_special(t, s, text, len, flags & PN_TOKENIZE_SPECIAL, out, err);
+    if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->after, t->n_after))
+        status = pn_no_memory(err, "tokenizing");
+    give_state(t, s);
+    return status;
+}
+
+/* ---- the vocabulary ---- */
+
+size_t pn_tokenizer_n_vocab(const struct pn_tokenizer *t)
+{
+    return t->n_vocab;
+}
+
+int32_t pn_tokenizer_bos(const struct pn_tokenizer *t)
+{
+    return t->v.bos;
+}
+
+int32_t pn_tokenizer_eos(const struct pn_tokenizer *t)
+{
+    return t->v.eos;
+}
+
+int32_t pn_tokenizer_eot(const struct pn_tokenizer *t)
+{
+    return t->v.eot;
+}
+
+int32_t pn_tokenizer_unk(const struct pn_tokenizer *t)
+{
+    return t->v.unk;
+}
+
+int32_t pn_tokenizer_pad(const struct pn_tokenizer *t)
+{
+    return t->v.pad;
+}
+
+bool pn_tokenizer_adds_bos(const struct pn_tokenizer *t)
+{
+    return t->n_before > 0 && t->before[0] == (t->v.kind == PN_VOCAB_WORDPIECE ? t->before[0] : t->v.bos);
+}
+
+bool pn_tokenizer_adds_eos(const struct pn_tokenizer *t)
+{
+    return t->n_after > 0;
+}
+
+static bool has(const struct pn_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->n_vocab;
+}
+
+bool pn_tokenizer_is_eog(const struct pn_tokenizer *t, int32_t id)
+{
+    return has(t, id) && t->eog[id];
+}
+
+int pn_tokenizer_token_type(const struct pn_tokenizer *t, int32_t id)
+{
+    return has(t, id) ? t->type[id] : 0;
+}
+
+const char *pn_tokenizer_token_text(const struct pn_tokenizer *t, int32_t id, size_t *len)
+{
+    *len = has(t, id) ? t->text[id].len : 0;
+    return has(t, id) ? t->text[id].data : NULL;
+}
+
+static bool spelled(const struct pn_tokenizer *t, int32_t id, const char *text, size_t len)
+{
+    return id >= 0 && t->text[id].len == len && !memcmp(t->text[id].data, text, len);
+}
+
+int32_t pn_tokenizer_find(const struct pn_tokenizer *t, const char *text, size_t len)
+{
+    int32_t id = pn_index_find(&t->special_texts, text, len);
+    if (id < 0)
+        id = pn_index_find(&t->bpe.pieces, text, len);
+    if (spelled(t, id, text, len))
+        return id;
+    char room[256];
+    size_t n;
+    if (!t->bpe.bytes || len > sizeof room || !pn_bytes_decode(text, len, room, &n))
+        return -1;
+    id = pn_index_find(&t->bpe.pieces, room, n);
+    return spelled(t, id, text, len) ? id : -1;
+}

@@ -1,0 +1,97 @@
+/* What the files of the tokenizer share; everybody else uses tokenizer.h. */
+#ifndef PN_TEXT_TOKENIZER_IMPL_H
+#define PN_TEXT_TOKENIZER_IMPL_H
+
+#include "text/bpe.h"
+#include "text/pretokenize.h"
+#include "text/tokenizer.h"
+#include "text/trie.h"
+
+#include <stdatomic.h>
+
+#define PN_SPACE_MARK "\xE2\x96\x81" /* U+2581, a blank in SentencePiece's tokens */
+
+enum { PN_MAX_AROUND = 8 };
+
+enum pn_decode_kind {
+    PN_DECODE_BYTES,     /* byte alphabet: bytes of all tokens are one stream */
+    PN_DECODE_SPM,       /* U+2581 is a blank, byte tokens make characters */
+    PN_DECODE_WORDPIECE, /* blanks between words, "##" joins */
+    PN_DECODE_RAW,       /* the token's bytes as they are (rwkv) */
+};
+
+struct pn_decode_style {
+    enum pn_decode_kind kind;
+    bool strip_first; /* a blank at the start of the text is none */
+    bool cleanup;     /* WORDPIECE: no blank before punctuation */
+    bool no_marks;    /* SPM: U+2581 stays */
+};
+
+struct pn_cached_word { /* one cache line */
+    uint8_t len, n;
+    char word[30];
+    int32_t ids[8];
+};
+
+enum { PN_CACHED_WORDS = 16384 };
+
+/* What one call of encode works with. Kept in the tokenizer between calls. */
+struct pn_encode_state {
+    struct pn_bpe_scratch bpe;
+    struct pn_split_scratch split;
+    struct pn_pieces pieces[2];
+    struct pn_buf clean, normal[2];
+    struct pn_cached_word *cache;
+    void *path; /* of the Viterbi search */
+    size_t path_cap;
+};
+
+struct pn_tokenizer {
+    struct pn_vocab v; /* flags and special ids; its arrays are gone */
+    size_t n_vocab;
+    struct pn_view *text;  /* by id: as in the file */
+    struct pn_view *piece; /* by id: as text is compared with it and as it is printed */
+    uint8_t *type, *attribute, *eog;
+    struct pn_buf bytes; /* what pieces point into, where they are not the text */
+    struct pn_index special_texts; /* control, unknown and byte tokens */
+    struct pn_trie special;        /* control, user and unknown tokens, to find in text */
+    struct pn_bpe bpe;             /* BPE, SPM; its index of pieces serves the other kinds too */
+    struct pn_trie trie;           /* UNIGRAM, RWKV */
+    float unk_score;               /* UNIGRAM */
+    char *charsmap;                /* owned copy */
+    struct pn_split *splits;
+    size_t n_splits;
+    unsigned pretype_flags;
+    bool cut_at_marks;  /* no piece reaches over a blank: words may be merged apart */
+    bool joins[256];    /* except behind these bytes */
+    char mark[4];       /* the blank in pieces */
+    int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND];
+    size_t n_before, n_after;
+    struct pn_decode_style decode;
+    _Atomic(struct pn_encode_state *) spare;
+};
+
+/* Models: append the tokens of one word of normalized text, or (_encode) of a whole text. */
+pn_status pn_unigram_init(struct pn_tokenizer *t, const float *scores, struct pn_error *err);
+pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                          struct pn_ids *out, struct pn_error *err);
+pn_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                            struct pn_ids *out, struct pn_error *err);
+pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                              struct pn_ids *out, struct pn_error *err);
+pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err);
+pn_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
+                         struct pn_error *err);
+
+/* Appends the text as SentencePiece normalizes it: mapped characters, blanks marked, squeezed where the model says so,
+ * and one in front with `blank_first`. */
+pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
+                                     struct pn_buf *out, struct pn_error *err);
+
+/* Value of a byte token's text, "<0x00>" to "<0xFF>", or -1. */
+int pn_byte_token_value(const char *text, size_t len);
+
+/* Finds special ids, end-of-generation tokens and types that files leave out. */
+void pn_vocab_find_special(struct pn_tokenizer *t);
+
+#endif

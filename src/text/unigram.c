@@ -1,0 +1,166 @@
+/* The unigram vocabulary of SentencePiece: of all ways to cut a word into pieces the one with the highest sum of scores
+ * (Viterbi). A character without a piece counts as unknown, ten below the lowest score. */
+#include "text/normalize.h"
+#include "text/tokenizer_impl.h"
+#include "text/unicode.h"
+
+#include <float.h>
+#include <stdlib.h>
+
+struct step { /* the best way to reach a place in the word */
+    double score;
+    int32_t id;
+    uint32_t start; /* where its last piece starts */
+};
+
+pn_status pn_unigram_init(struct pn_tokenizer *t, const float *scores, struct pn_error *err)
+{
+    pn_status status = pn_trie_init(&t->trie, err);
+    float low = FLT_MAX, high = -FLT_MAX;
+    t->bpe.rank = malloc((t->n_vocab + 1) * sizeof *t->bpe.rank);
+    if (!t->bpe.rank && !status)
+        status = pn_no_memory(err, "the vocabulary");
+    for (size_t i = 0; i < t->n_vocab && !status; i++) {
+        float score = scores ? scores[i] : 0;
+        memcpy(&t->bpe.rank[i], &score, sizeof score); /* the ranks of this kind are its scores */
+        if (t->type[i] == PN_TOKEN_NORMAL) {
+            low = score < low ? score : low;
+            high = score > high ? score : high;
+        }
+        if (t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_USER)
+            status = pn_trie_add(&t->trie, t->piece[i].data, t->piece[i].len, (int32_t)i, err);
+    }
+    for (size_t i = 0; i < t->n_vocab && !status; i++)
+        if (t->type[i] == PN_TOKEN_USER) { /* always better than the pieces it is made of */
+            float score = (float)t->piece[i].len * high - 0.1f;
+            memcpy(&t->bpe.rank[i], &score, sizeof score);
+        }
+    t->unk_score = (low == FLT_MAX ? 0 : low) - 10.0f;
+    return status;
+}
+
+static void offer(struct step *to, double score, int32_t id, size_t start)
+{
+    if (to->id == INT32_MIN || score > to->score)
+        *to = (struct step){.score = score, .id = id, .start = (uint32_t)start};
+}
+
+static pn_status put_unknown(const struct pn_tokenizer *t, const char *text, size_t len, bool *after_unk,
+                             struct pn_ids *out, struct pn_error *err)
+{
+    bool bytes = t->v.byte_fallback;
+    for (size_t i = 0; i < len && bytes; i++)
+        bytes = t->bpe.byte_id[(unsigned char)text[i]] >= 0;
+    for (size_t i = 0; i < len && bytes; i++)
+        if (!pn_vec_push(out, t->bpe.byte_id[(unsigned char)text[i]]))
+            return pn_no_memory(err, "tokenizing");
+    if (!bytes && t->v.unk >= 0 && !*after_unk && !pn_vec_push(out, t->v.unk))
+        return pn_no_memory(err, "tokenizing");
+    *after_unk = !bytes;
+    return PN_OK;
+}
+
+/* Cuts one word, without what is known of unknown characters beside it. */
+pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                          struct pn_ids *out, struct pn_error *err)
+{
+    size_t cap = s->path_cap / sizeof(struct step);
+    if (!pn_vec_reserve(&s->path, &cap, len + 1, sizeof(struct step)))
+        return pn_no_memory(err, "tokenizing");
+    s->path_cap = cap * sizeof(struct step);
+    struct step *best = s->path;
+    for (size_t i = 0; i <= len; i++)
+        best[i].id = INT32_MIN;
+    best[0] = (struct step){.id = -1};
+    for (size_t pos = 0, next; pos < len; pos = next) {
+        next = pos + pn_utf8_len((unsigned char)word[pos]);
+        next = next < len ? next : len;
+        bool whole_char = false;
+        uint32_t node = 0;
+        for (size_t i = pos; i < len && (node = pn_trie_step(&t->trie, node, (unsigned char)word[i])); i++) {
+            int32_t id = t->trie.value[node];
+            if (id < 0)
+                continue;
+            float score;
+            memcpy(&score, &t->bpe.rank[id], sizeof score);
+            offer(&best[i + 1], best[pos].score + (double)score, id, pos);
+            whole_char |= i + 1 == next;
+        }
+        if (!whole_char)
+            offer(&best[next], best[pos].score + (double)t->unk_score, -1, pos);
+    }
+    /* Walk back, turning the links around, then forward. */
+    size_t to = len, n = 0;
+    for (size_t at = len; at > 0; n++) {
+        size_t start = best[at].start;
+        best[at].start = (uint32_t)to; /* now where the following piece ends */
+        to = at;
+        at = start;
+    }
+    bool after_unk = false;
+    pn_status status = PN_OK;
+    for (size_t start = 0, end = to; n > 0 && !status; n--) {
+        if (best[end].id < 0) {
+            status = put_unknown(t, word + start, end - start, &after_unk, out, err);
+        } else {
+            after_unk = false;
+            if (!pn_vec_push(out, best[end].id))
+                status = pn_no_memory(err, "tokenizing");
+        }
+        start = end;
+        end = best[end].start;
+    }
+    return status;
+}
+
+/* What a prefix of the text becomes: a user token itself, what the map says, or the character. */
+static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsmap *map, const char *text, size_t len,
+                            const char **to, size_t *to_len)
+{
+    size_t user = 0;
+    uint32_t node = 0;
+    for (size_t i = 0; i < len && (node = pn_trie_step(&t->special, node, (unsigned char)text[i])); i++)
+        if (t->special.value[node] >= 0 && t->type[t->special.value[node]] == PN_TOKEN_USER)
+            user = i + 1;
+    size_t n = user ? 0 : pn_charsmap_prefix(map, text, len, to, to_len);
+    if (n)
+        return n;
+    *to = text;
+    *to_len = user ? user : pn_utf8_len((unsigned char)text[0]);
+    return *to_len;
+}
+
+/* SentencePiece's normalizer. */
+pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
+                                     struct pn_buf *out, struct pn_error *err)
+{
+    struct pn_charsmap map;
+    pn_status status = pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, err);
+    if (status)
+        return status;
+    bool squeeze = t->v.remove_extra_whitespaces, after_blank = squeeze;
+    const char *blank = t->mark, *to;
+    size_t n_blank = strlen(blank), to_len, start = out->len;
+    bool pending_first = blank_first && !t->v.space_suffix;
+    for (size_t pos = 0; pos < len;) {
+        pos += normal_prefix(t, &map, text + pos, len - pos, &to, &to_len);
+        for (size_t i = 0; i < to_len; i++) {
+            if (to[i] == ' ' && after_blank)
+                continue;
+            if (pending_first)
+                pn_buf_append(out, blank, n_blank);
+            pending_first = false;
+            if (to[i] == ' ')
+                pn_buf_append(out, blank, n_blank);
+            else
+                pn_buf_putc(out, to[i]);
+            after_blank = squeeze && to[i] == ' ';
+        }
+    }
+    if (squeeze)
+        while (out->len - start >= n_blank && !memcmp(out->data + out->len - n_blank, blank, n_blank))
+            out->len -= n_blank;
+    if (blank_first && t->v.space_suffix && out->len > start)
+        pn_buf_append(out, blank, n_blank);
+    return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
+}
