@@ -1,0 +1,12 @@
+/* Tokenizers out of model files. */
+#ifndef PN_ENGINE_VOCAB_H
+#define PN_ENGINE_VOCAB_H
+
+#include "format/weights.h"
+#include "text/tokenizer.h"
+
+/* The tokenizer that the metadata (tokenizer.ggml.*) describes. It borrows the bytes of its tokens from the weights,
+ * which must outlive it. PN_UNSUPPORTED when the model has none: it still runs on ids. */
+pn_status pn_vocab_from_weights(const struct pn_weights *weights, struct pn_tokenizer **out, struct pn_error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* Reads length-prefixed texts on standard input and writes their ids, for differential tests:
+ *   tok_batch MODEL [special] [bos] [decode]
+ * Input: for each text a 32-bit little-endian length and its bytes. Output: for each a 32-bit count and 32-bit ids, or
+ * with `decode` a 32-bit length and the bytes that the ids decode to. `time` prints how long encoding takes instead. */
+#include "base/clock.h"
+#include "engine/vocab.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool read_u32(FILE *f, uint32_t *out)
+{
+    return fread(out, sizeof *out, 1, f) == 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct pn_error err = {0};
+    struct pn_weights *w = NULL;
+    struct pn_tokenizer *t = NULL;
+    unsigned flags = 0;
+    bool decode = false, timing = false;
+    if (argc < 2)
+        return 2;
+    for (int i = 2; i < argc; i++) {
+        flags |= !strcmp(argv[i], "special") ? PN_TOKENIZE_SPECIAL : !strcmp(argv[i], "bos") ? PN_TOKENIZE_BOS : 0;
+        decode |= !strcmp(argv[i], "decode");
+        timing |= !strcmp(argv[i], "time");
+    }
+    uint64_t t0 = pn_clock_ns();
+    if (pn_weights_open(argv[1], &w, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    uint64_t t1 = pn_clock_ns();
+    if (pn_vocab_from_weights(w, &t, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    uint64_t t2 = pn_clock_ns();
+    if (timing)
+        fprintf(stderr, "open %.1f ms, tokenizer %.1f ms\n", (double)(t1 - t0) / 1e6, (double)(t2 - t1) / 1e6);
+    struct pn_ids ids = {0};
+    struct pn_buf text = {0}, back = {0};
+    uint32_t len;
+    while (read_u32(stdin, &len)) {
+        pn_buf_clear(&text);
+        if (!pn_buf_reserve(&text, (size_t)len + 1) || fread(text.data, 1, len, stdin) != len)
+            return 1;
+        ids.len = 0;
+        uint64_t start = pn_clock_ns();
+        if (pn_tokenizer_encode(t, text.data, len, flags, &ids, &err)) {
+            fprintf(stderr, "%s\n", err.text);
+            return 1;
+        }
+        if (timing) {
+            double s = (double)(pn_clock_ns() - start) / 1e9;
+            printf("%.6f %u %zu\n", s, len, ids.len);
+            fflush(stdout);
+            continue;
+        }
+        if (decode) {
+            pn_buf_clear(&back);
+            if (pn_tokenizer_decode(t, ids.data, ids.len, true, &back, &err))
+                return 1;
+            uint32_t n = (uint32_t)back.len;
+            fwrite(&n, sizeof n, 1, stdout);
+            fwrite(back.data, 1, n, stdout);
+        } else {
+            uint32_t n = (uint32_t)ids.len;
+            fwrite(&n, sizeof n, 1, stdout);
+            fwrite(ids.data, sizeof *ids.data, n, stdout);
+        }
+    }
+    free(ids.data);
+    pn_buf_free(&text);
+    pn_buf_free(&back);
+    pn_tokenizer_free(t);
+    pn_weights_close(w);
+    return 0;
+}
