@@ -283,6 +283,26 @@ static void test_alignment(void **state)
     }
 }
 
+/* The data begin at the next aligned byte, wherever the header ends; if that is an aligned byte, there. */
+static void test_every_header_length(void **state)
+{
+    (void)state;
+    char text[65] = "";
+    for (size_t n = 0; n < 64; n++) {
+        struct gw g;
+        gw_init(&g);
+        gw_str(&g, "key", text);
+        gw_constant(&g, "a", GW_F32, 1, (const int64_t[]){3}, 5);
+        struct pn_weights *w = expect_open(gw_file(&g, "length.gguf"));
+        const unsigned char *start = w->maps[0].data + gw_data_start(&g);
+        assert_ptr_equal(w->tensors[0].data, start);
+        assert_true(*(const float *)w->tensors[0].data == 5);
+        pn_weights_close(w);
+        gw_free(&g);
+        text[n] = 'x';
+    }
+}
+
 /* The last tensor may lack its padding, and the tensors may stand in another order than their data. */
 static void test_loose_ends(void **state)
 {
@@ -502,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_chat_template),
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_every_header_length),
         cmocka_unit_test(test_loose_ends),
         cmocka_unit_test(test_unknown_types),
         cmocka_unit_test(test_shards),
