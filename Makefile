@@ -140,6 +140,10 @@ bench: ## measure prefill and decode speed of MODEL on this machine
 	@$(MAKE) --no-print-directory all
 	@$(B)/pantry bench $(MODEL)
 
+tests: $(TESTS)
+
+objects: $(LIB_OBJ) $(CLI_OBJ)
+
 examples: $(EXAMPLES) ## build the programs in docs/examples
 
 install: all ## install the program, the library and its header under PREFIX
@@ -179,7 +183,7 @@ say = @echo '$(1) $(2)'
 endif
 
 # Rewritten only when something that decides about the objects changes; all objects depend on it.
-FLAGS_NOW := $(CC) $(TARGET) $(CFLAGS_ALL) $(foreach i,$(ISAS),$(i): $(ISA_FLAGS_$(i)))
+FLAGS_NOW := $(CC) $(TARGET) $(CFLAGS_ALL) $(LDFLAGS) $(LIBS) $(foreach i,$(ISAS),$(i): $(ISA_FLAGS_$(i)))
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@.new
@@ -254,5 +258,5 @@ $(B)/examples/%: docs/examples/%.c $(B)/libpantry.a
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
+.PHONY: all help tests objects run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
 .SECONDARY:
