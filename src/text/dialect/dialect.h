@@ -1,0 +1,76 @@
+/* What a model says, split while it streams into reasoning, content and tool calls.
+ *
+ * A dialect is how one family of models marks these parts; it is chosen from the chat template's own text. What cannot
+ * be parsed is returned as content, never as an error and never lost. A tool call is reported once, whole, when its
+ * arguments are known to be valid JSON; a call that was cut off is content. Any split of the stream into chunks gives
+ * the same concatenated text and the same calls. Time is linear in the input, the stack is flat, and no more than
+ * PN_CALL_LIMIT bytes are held back. */
+#ifndef PN_TEXT_DIALECT_DIALECT_H
+#define PN_TEXT_DIALECT_DIALECT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+struct pn_dialect;
+struct pn_parser;
+
+/* The dialect of a template's source; never NULL: what no detector knows is "plain" (a leading <think> block and text).
+ */
+const struct pn_dialect *pn_dialect_detect(const char *template_source, size_t len);
+const char *pn_dialect_name(const struct pn_dialect *dialect);
+/* By name, NULL if there is none; the i-th of all, NULL past the last. */
+const struct pn_dialect *pn_dialect_find(const char *name);
+const struct pn_dialect *pn_dialect_at(size_t i);
+
+enum pn_tool_choice { PN_TOOL_AUTO, PN_TOOL_REQUIRED, PN_TOOL_NONE };
+
+struct pn_parse_options {
+    const char *prompt; /* the rendered prompt, or its end: tells whether the answer starts inside the reasoning */
+    size_t prompt_len;
+    bool reasoning_in_content; /* reasoning stays in the content, with its markers */
+    enum pn_tool_choice tool_choice;
+    const json_t
+        *tools; /* as given to the template; without tools nothing is parsed as a call. Referenced, not copied */
+    /* The answer goes on with an assistant message that was begun before: these are its parts so far, and they are
+     * reported first. Set `continues` to use them; content that is NULL means that the reasoning itself goes on. */
+    bool continues;
+    const char *continued_reasoning;
+    const char *continued_content;
+};
+
+enum pn_parse_event_type { PN_EVENT_REASONING, PN_EVENT_CONTENT, PN_EVENT_TOOL_CALL };
+
+struct pn_parse_event {
+    enum pn_parse_event_type type;
+    const char *text; /* reasoning, content: the next `len` bytes (may end inside a UTF-8 sequence if a chunk did) */
+    size_t len;
+    const char *name;      /* tool call: NUL-terminated */
+    const char *arguments; /* tool call: one JSON value, NUL-terminated */
+    const char *id;        /* tool call: the id that the model wrote, or NULL */
+};
+
+typedef void pn_parse_fn(void *user, const struct pn_parse_event *event);
+
+/* NULL when memory is out. `dialect` and `options->tools` must outlive the parser; the other options need not. */
+struct pn_parser *pn_parser_new(const struct pn_dialect *dialect, const struct pn_parse_options *options,
+                                pn_parse_fn *fn, void *user);
+/* Takes the next `len` bytes of what the model says. Fails only when memory is out. */
+pn_status pn_parser_push(struct pn_parser *parser, const char *text, size_t len, struct pn_error *err);
+/* Ends the stream: what was held back is reported. */
+pn_status pn_parser_finish(struct pn_parser *parser, struct pn_error *err);
+void pn_parser_free(struct pn_parser *parser);
+
+/* The longest text of one call (or of one cut-off candidate) that is held back before it is given up as content. */
+#define PN_CALL_LIMIT ((size_t)16 << 20)
+
+/* Splits a whole answer: {"content", "reasoning_content", "tool_calls": [{"name", "arguments"[, "id"]}]}. `context` is
+ * what `prompt` was rendered from (messages, tools, add_generation_prompt, flags); `prompt`, `tools` and the
+ * continuation in `options` are replaced by what it says. */
+pn_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context, const char *prompt,
+                            size_t prompt_len, const char *raw, size_t raw_len, const struct pn_parse_options *options,
+                            json_t **out, struct pn_error *err);
+
+#endif

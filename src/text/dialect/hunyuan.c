@@ -1,0 +1,18 @@
+/* Hunyuan A13B and dense: <tool_call>NAME and fenced JSON inside <tool_calls>, text in <answer>. */
+#include "text/dialect/internal.h"
+
+static const struct pn_named_form call = {
+    .start = "<tool_call>", .name_end = {"```json", "\n"}, .end = "</tool_call>", .fenced = true};
+
+const struct pn_dialect pn_dialect_hunyuan = {
+    .name = "hunyuan",
+    .detect = {{.all = {"<tool_calls>", "<tool_call>"}}, {.all = {"<answer>", "</answer>"}}},
+    .think = {{"<think>", "</think>"}},
+    .calls = {{.start = "<tool_call>", .parse = pn_parse_named_calls, .config = &call, .eat = "\n"}},
+    .drop = {{"<tool_calls>", .calls = true},
+             {"</tool_calls>", .calls = true},
+             {"<answer>\n", .separate = true},
+             {"\n</answer>", .separate = true},
+             {"<answer>", .separate = true},
+             {"</answer>", .separate = true}},
+};

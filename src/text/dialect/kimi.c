@@ -1,0 +1,45 @@
+/* Kimi K2 names a call by its id, functions.NAME:0, and may leave out every end marker. Kimi K3 writes elements whose
+ * brackets are tokens. */
+#include "text/dialect/internal.h"
+
+static const struct pn_named_form k2_call = {
+    .start = "<|tool_call_begin|>",
+    .name_end = {"<|tool_call_argument_begin|>"},
+    .end = "<|tool_call_end|>",
+    .colon_id = true,
+};
+
+const struct pn_dialect pn_dialect_kimi_k2 = {
+    .name = "kimi-k2",
+    .detect = {{.all = {"<|tool_calls_section_begin|>"}}, {.all = {"<|im_middle|>"}}},
+    .think = {{"<think>", "</think>"}},
+    .calls = {{.start = "<|tool_call_begin|>", .parse = pn_parse_named_calls, .config = &k2_call}},
+    .drop = {{"<|tool_calls_section_begin|>", .ends_reasoning = true, .calls = true},
+             {"<|tool_calls_section_end|>", .calls = true}},
+    .flags = PN_CALLS_END_REASONING,
+};
+
+static const struct pn_xml_form k3_call = {
+    .open = "<|open|>call tool=\"",
+    .name_end = "\"",
+    .open_end = "<|sep|>",
+    .param = "<|open|>argument key=\"",
+    .key_end = "\"",
+    .param_end = "<|sep|>",
+    .value_end = "<|close|>argument<|sep|>",
+    .close = "<|close|>call<|sep|>",
+};
+
+const struct pn_dialect pn_dialect_kimi_k3 = {
+    .name = "kimi-k3",
+    .detect = {{.all = {"<|open|>", "<|close|>", "<|sep|>"}}},
+    .think = {{"<|open|>think<|sep|>", "<|close|>think<|sep|>"}},
+    .calls = {{.start = "<|open|>call tool=\"", .parse = pn_parse_xml_calls, .config = &k3_call}},
+    .drop = {{"<|open|>response<|sep|>", .ends_reasoning = true},
+             {"<|close|>response<|sep|>"},
+             {"<|open|>tools<|sep|>", .ends_reasoning = true},
+             {"<|close|>tools<|sep|>"},
+             {"<|close|>message<|sep|>", .ends_reasoning = true},
+             {"<|end_of_msg|>", .ends_reasoning = true}},
+    .flags = PN_DROP_THINK,
+};

@@ -1,0 +1,4 @@
+/* A template of which nothing is known: a leading block of reasoning in any common spelling, and text. */
+#include "text/dialect/internal.h"
+
+const struct pn_dialect pn_dialect_plain = {.name = "plain"};

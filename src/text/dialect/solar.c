@@ -1,0 +1,22 @@
+/* Solar Open: every part is a message, <|think|> and <|content|> open them, calls carry an id before the name. */
+#include "text/dialect/internal.h"
+
+static const struct pn_named_form call = {
+    .start = "<|tool_call:begin|>",
+    .id_first = true,
+    .id_end = "<|tool_call:name|>",
+    .name_end = {"<|tool_call:args|>"},
+    .end = "<|tool_call:end|>",
+};
+
+const struct pn_dialect pn_dialect_solar = {
+    .name = "solar",
+    .detect = {{.all = {"<|tool_call:begin|>"}}, {.all = {"<|begin|>assistant<|content|>"}}},
+    .think = {{"<|think|>", "<|end|>"}},
+    .calls = {{.start = "<|tool_call:begin|>", .parse = pn_parse_named_calls, .config = &call}},
+    .drop = {{"<|begin|>assistant", .separate = true},
+             {"<|content|>"},
+             {"<|tool_calls|>", .calls = true},
+             {"<|calls|>", .calls = true},
+             {"<|end|>", .separate = true}},
+};
