@@ -65,6 +65,15 @@ static void report(struct pn_parser *p, struct pn_stream *s, size_t end)
     pn_parser_consume(p, end);
 }
 
+/* What looked like a header is text; a <|start|> that it begins with does not begin another one. */
+static bool as_content(struct pn_stream *s)
+{
+    struct pn_cut cut = s->cut;
+    s->state = CONTENT;
+    s->scanned = pn_cut_literal(&cut, "<|start|>") == PN_DONE;
+    return true;
+}
+
 /* A header that never comes to its end is text. */
 static bool no_header(struct pn_stream *s, const char *const *beginnings, bool final)
 {
@@ -73,9 +82,7 @@ static bool no_header(struct pn_stream *s, const char *const *beginnings, bool f
         return false;
     if (header < 0 && !final)
         return false;
-    s->state = CONTENT;
-    s->scanned = 0;
-    return true;
+    return as_content(s);
 }
 
 /* The word after "to=" in a header. */
@@ -138,11 +145,8 @@ static bool harmony_header(struct pn_parser *p, struct pn_stream *s, bool final)
     size_t at;
     if (find_mark(s, harmony_message, final, &at) < 0)
         return no_header(s, harmony_beginnings, final);
-    if (is_header(s, harmony_beginnings) != 1 || at > MAX_HEADER) {
-        s->state = CONTENT;
-        s->scanned = 0;
-        return true;
-    }
+    if (is_header(s, harmony_beginnings) != 1 || at > MAX_HEADER)
+        return as_content(s);
     struct pn_slice header = {s->cut.text, at}, recipient = recipient_of(header);
     if (recipient.len && !is(recipient, "assistant") && !is(recipient, "user")) {
         if (s->tools && is_call(s, recipient)) {
@@ -270,11 +274,8 @@ static bool muse_header(struct pn_parser *p, struct pn_stream *s, bool final)
     size_t at;
     if (find_mark(s, muse_message, final, &at) < 0)
         return no_header(s, muse_beginnings, final);
-    if (is_header(s, muse_beginnings) != 1 || at > MAX_HEADER) {
-        s->state = CONTENT;
-        s->scanned = 0;
-        return true;
-    }
+    if (is_header(s, muse_beginnings) != 1 || at > MAX_HEADER)
+        return as_content(s);
     struct pn_slice recipient = recipient_of((struct pn_slice){s->cut.text, at});
     if (is(recipient, "self"))
         s->state = REASONING;
