@@ -24,12 +24,14 @@ enum { SUPER = 256, GROUP = 8 };
 /* ---- codebook types, decoding ---- */
 
 /* Eight levels (bytes of `levels`, first lowest) under one scale; bit k of `signs` negates the k-th. */
-static inline void put8(float *restrict dst, float scale, uint64_t levels, uint32_t signs)
+static inline void put8(float *restrict dst, float scale, uint64_t levels, uint8_t signs)
 {
-    uint8_t level[GROUP];
+    uint64_t negative = pn_quant_spread1(signs);
+    uint8_t level[GROUP], sign[GROUP];
     memcpy(level, &levels, sizeof level);
-    for (uint32_t k = 0; k < GROUP; k++)
-        dst[k] = pn_float_of_bits(pn_bits_of_float(scale * (float)level[k]) ^ (signs >> k & 1) << 31);
+    memcpy(sign, &negative, sizeof sign);
+    for (int k = 0; k < GROUP; k++)
+        dst[k] = pn_float_of_bits(pn_bits_of_float(scale * (float)level[k]) ^ (uint32_t)sign[k] << 31);
 }
 
 void pn_decode_iq2_xxs(const void *restrict src, float *restrict dst, size_t n)
@@ -100,7 +102,7 @@ void pn_decode_iq3_s(const void *restrict src, float *restrict dst, size_t n)
 /* Eight levels -1, 0, 1, all moved by `shift`, under one scale. */
 static inline void put8_shifted(float *restrict dst, float scale, uint16_t packed, float shift)
 {
-    uint64_t levels = pn_grid_spread2(packed);
+    uint64_t levels = pn_quant_spread2(packed);
     uint8_t level[GROUP];
     memcpy(level, &levels, sizeof level);
     for (int k = 0; k < GROUP; k++)

@@ -5,20 +5,11 @@
 #ifndef PN_TENSOR_IQUANTS_GRID_H
 #define PN_TENSOR_IQUANTS_GRID_H
 
-#include <stdint.h>
+#include "tensor/quant/quant.h"
 
 extern const uint16_t pn_grid_iq2_xxs[256], pn_grid_iq2_xs[512], pn_grid_iq2_s[1024];
 extern const uint16_t pn_grid_iq3_xxs[256], pn_grid_iq3_s[512];
 extern const uint16_t pn_grid_iq1[2048];
-
-/* The eight two-bit fields of `packed`, a byte each. */
-static inline uint64_t pn_grid_spread2(uint16_t packed)
-{
-    uint64_t v = packed;
-    v = (v | v << 24) & 0x000000FF000000FFu;
-    v = (v | v << 12) & 0x000F000F000F000Fu;
-    return (v | v << 6) & 0x0303030303030303u;
-}
 
 /* The four four-bit fields of `packed`, a byte each. */
 static inline uint32_t pn_grid_spread4(uint16_t packed)
@@ -31,7 +22,7 @@ static inline uint32_t pn_grid_spread4(uint16_t packed)
 /* Levels as bytes; no byte carries into the next. */
 static inline uint64_t pn_grid_levels_iq2(uint16_t packed)
 {
-    uint64_t f = pn_grid_spread2(packed);
+    uint64_t f = pn_quant_spread2(packed);
     return f * 17 + 0x0808080808080808u + (f >> 1 & 0x0101010101010101u);
 }
 

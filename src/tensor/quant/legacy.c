@@ -40,37 +40,35 @@ void pn_decode_q4_1(const void *restrict src, float *restrict dst, size_t n)
     }
 }
 
-/* The 32 five-bit values of Q5_0 and Q5_1. */
-static inline void unpack5(const uint8_t *high, const uint8_t *low, uint8_t q[BLOCK])
+/* Eight five-bit values a byte each: value 8i.. of the block, i = 0..3. */
+static inline uint64_t unpack5(const uint8_t *high, const uint8_t *low, int i)
 {
-    uint32_t bits = pn_quant_load32(high);
-    for (int j = 0; j < BLOCK; j++)
-        q[j] = (uint8_t)((bits >> j & 1) << 4);
-    for (int j = 0; j < HALF; j++) {
-        q[j] |= low[j] & 15;
-        q[j + HALF] |= low[j] >> 4;
-    }
+    uint64_t nibbles;
+    memcpy(&nibbles, low + i % 2 * 8, sizeof nibbles);
+    return (nibbles >> i / 2 * 4 & 0x0F0F0F0F0F0F0F0Fu) | pn_quant_spread1(high[i]) << 4;
 }
 
 void pn_decode_q5_0(const void *restrict src, float *restrict dst, size_t n)
 {
-    for (const uint8_t *b = src; n > 0; n -= BLOCK, b += 22, dst += BLOCK) {
+    for (const uint8_t *b = src; n > 0; n -= BLOCK, b += 22) {
         float d = pn_quant_load_f16(b);
-        uint8_t q[BLOCK];
-        unpack5(b + 2, b + 6, q);
-        for (int j = 0; j < BLOCK; j++)
-            dst[j] = d * (float)(q[j] - 16);
+        for (int i = 0; i < 4; i++, dst += 8) {
+            uint64_t levels = unpack5(b + 2, b + 6, i);
+            for (int k = 0; k < 8; k++)
+                dst[k] = d * (float)((int)(levels >> 8 * k & 0xFF) - 16);
+        }
     }
 }
 
 void pn_decode_q5_1(const void *restrict src, float *restrict dst, size_t n)
 {
-    for (const uint8_t *b = src; n > 0; n -= BLOCK, b += 24, dst += BLOCK) {
+    for (const uint8_t *b = src; n > 0; n -= BLOCK, b += 24) {
         float d = pn_quant_load_f16(b), m = pn_quant_load_f16(b + 2);
-        uint8_t q[BLOCK];
-        unpack5(b + 4, b + 8, q);
-        for (int j = 0; j < BLOCK; j++)
-            dst[j] = d * (float)q[j] + m;
+        for (int i = 0; i < 4; i++, dst += 8) {
+            uint64_t levels = unpack5(b + 4, b + 8, i);
+            for (int k = 0; k < 8; k++)
+                dst[k] = d * (float)(int)(levels >> 8 * k & 0xFF) + m;
+        }
     }
 }
 

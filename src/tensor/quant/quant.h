@@ -59,6 +59,22 @@ static inline float pn_quant_store_f16(uint8_t *p, float f)
     return pn_f16_to_f32(h);
 }
 
+/* The bits of `packed`, the lowest first, a byte each: 0 or 1. */
+static inline uint64_t pn_quant_spread1(uint8_t packed)
+{
+    uint64_t v = packed * 0x0101010101010101u & 0x8040201008040201u; /* bit k alone in byte k */
+    return (v + 0x7F7F7F7F7F7F7F7Fu) >> 7 & 0x0101010101010101u;
+}
+
+/* The eight two-bit fields of `packed`, the lowest first, a byte each. */
+static inline uint64_t pn_quant_spread2(uint16_t packed)
+{
+    uint64_t v = packed;
+    v = (v | v << 24) & 0x000000FF000000FFu;
+    v = (v | v << 12) & 0x000F000F000F000Fu;
+    return (v | v << 6) & 0x0303030303030303u;
+}
+
 /* The integer nearest to `f` (ties to even), limited to [lo, hi] with |lo|, |hi| < 2^22; `lo` for NaN. Branch-free:
  * adding 1.5 * 2^23 leaves no fraction bits. */
 static inline int pn_quant_nearest(float f, float lo, float hi)

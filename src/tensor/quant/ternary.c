@@ -21,8 +21,13 @@ void pn_decode_q1_0(const void *restrict src, float *restrict dst, size_t n)
 {
     for (const uint8_t *b = src; n > 0; n -= 128, b += 18, dst += 128) {
         uint32_t d = pn_bits_of_float(pn_quant_load_f16(b));
-        for (uint32_t j = 0; j < 128; j++)
-            dst[j] = pn_float_of_bits(d ^ (~(uint32_t)b[2 + j / 8] >> j % 8 & 1) << 31);
+        for (int j = 0; j < 128; j += 8) {
+            uint64_t negative = pn_quant_spread1((uint8_t)~b[2 + j / 8]);
+            uint8_t sign[8];
+            memcpy(sign, &negative, sizeof sign);
+            for (int k = 0; k < 8; k++)
+                dst[j + k] = pn_float_of_bits(d ^ (uint32_t)sign[k] << 31);
+        }
     }
 }
 
@@ -30,8 +35,13 @@ void pn_decode_q2_0(const void *restrict src, float *restrict dst, size_t n)
 {
     for (const uint8_t *b = src; n > 0; n -= 64, b += 18, dst += 64) {
         float d = pn_quant_load_f16(b);
-        for (int j = 0; j < 64; j++)
-            dst[j] = d * (float)((b[2 + j / 4] >> j % 4 * 2 & 3) - 1);
+        for (int j = 0; j < 64; j += 8) {
+            uint64_t levels = pn_quant_spread2(pn_quant_load16(b + 2 + j / 4));
+            uint8_t level[8];
+            memcpy(level, &levels, sizeof level);
+            for (int k = 0; k < 8; k++)
+                dst[j + k] = d * (float)(level[k] - 1);
+        }
     }
 }
 
