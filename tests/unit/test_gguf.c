@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* ---- metadata ---- */
@@ -457,6 +458,47 @@ static void test_wrong_shards(void **state)
                    "m-00002-of-65535.gguf: is missing");
 }
 
+/* A split file whose name does not say which shard it is leads to no other file. */
+static void test_shard_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"plain.gguf",
+                                        "m_00001-of-00002.gguf",
+                                        "m-00001_of-00002.gguf",
+                                        "m-0000:-of-00002.gguf",
+                                        "m-00001-of-0000!.gguf",
+                                        "m-00001-of-00002.ggml",
+                                        "m-00002-of-00002.gguf",
+                                        "m-00001-of-00009.gguf",
+                                        "s.gguf"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct gw g;
+        gw_init(&g);
+        gw_u16(&g, "split.no", 0);
+        gw_u16(&g, "split.count", 2);
+        expect_refused(gw_file(&g, names[i]), PN_FORMAT,
+                       "is shard 1 of 2, so its name must end in -00001-of-00002.gguf");
+        gw_free(&g);
+    }
+    char old[4096], *folder = strdup(gw_temp("s.gguf"));
+    assert_non_null(getcwd(old, sizeof old));
+    assert_non_null(folder);
+    *strrchr(folder, '/') = '\0';
+    assert_int_equal(chdir(folder), 0);
+    expect_refused("s.gguf", PN_FORMAT, "s.gguf: is shard 1 of 2"); /* a path shorter than the suffix */
+    assert_int_equal(chdir(old), 0);
+    free(folder);
+    expect_refused(write_shard((struct shard_options){0, 9, 1, 9, 2, NULL}), PN_NOT_FOUND, "m-00002-of-00009.gguf: is");
+    struct gw g;
+    gw_init(&g);
+    gw_str(&g, "split.count", "2");
+    expect_gw_refused(&g, PN_FORMAT, "split.count is a string, but must be an integer");
+    gw_init(&g);
+    gw_u16(&g, "split.count", 2);
+    gw_str(&g, "split.no", "0");
+    expect_gw_refused(&g, PN_FORMAT, "split.no is a string, but must be an integer");
+}
+
 /* ---- what goes away ---- */
 
 static void test_cut_short_while_mapped(void **state)
@@ -527,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_unknown_types),
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_wrong_shards),
+        cmocka_unit_test(test_shard_names),
         cmocka_unit_test(test_cut_short_while_mapped),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_close_null),
