@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- metadata ---- */
@@ -437,6 +438,12 @@ static void test_wrong_shards(void **state)
     expect_refused(first, PN_NOT_FOUND, "m-00002-of-00003.gguf: is missing; it is shard 2 of 3");
     gw_put("m-00002-of-00003.gguf", "GGU", 3);
     expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
+    gw_put("m-00002-of-00003.gguf", "GGUX\3\0\0\0", 8);
+    expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
+    unlink(second);
+    assert_int_equal(mkdir(second, 0700), 0);
+    expect_refused(first, PN_INVALID, "m-00002-of-00003.gguf: is a directory");
+    assert_int_equal(rmdir(second), 0);
     write_shard((struct shard_options){2, 3, 2, 3, 2, "one"});
     expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is 2");
     write_shard((struct shard_options){1, 4, 2, 3, 2, "one"});
@@ -452,6 +459,8 @@ static void test_wrong_shards(void **state)
     expect_refused(first, PN_FORMAT, "split.tensors.count is 2, but its shards have 1 tensors");
     write_shard((struct shard_options){1, 3, 2, 3, 2, "one"});
     pn_weights_close(expect_open(first));
+    write_shard((struct shard_options){0, 3, 1, 3, -1, NULL});
+    pn_weights_close(expect_open(first)); /* a total is checked where there is one */
     write_shard((struct shard_options){0, 4, 1, 3, 2, NULL});
     expect_refused(first, PN_FORMAT, "is shard 1 of 4, so its name must end in -00001-of-00004.gguf");
     expect_refused(write_shard((struct shard_options){0, 65535, 1, 65535, 2, NULL}), PN_NOT_FOUND,
