@@ -259,6 +259,10 @@ static const struct {
     {"\xF0\x80\x80\xAF", 4, "that is not valid UTF-8"}, /* overlong */
     {"\xED\xA0\x80", 3, "that is not valid UTF-8"},     /* surrogate */
     {"\xF4\x90\x80\x80", 4, "that is not valid UTF-8"}, /* beyond U+10FFFF */
+    {"\xC3(", 2, "that is not valid UTF-8"},
+    {"\xE2(\xA1", 3, "that is not valid UTF-8"},
+    {"\xE2\x82(", 3, "that is not valid UTF-8"},
+    {"\xED\xBF\xBF", 3, "that is not valid UTF-8"}, /* surrogate */
     {"\xF8\x88\x80\x80\x80", 5, "that is not valid UTF-8"},
 };
 
@@ -297,6 +301,12 @@ static void test_names(void **state)
     gw_init(&g);
     gw_value_raw(&g, name, 65535, 13, "1", 1); /* a long name does not hide the sentence's beginning */
     expect_gw_refused(&g, PN_FORMAT, "refused.gguf: metadata nnnn");
+    gw_init(&g); /* what follows a name is not part of it */
+    gw_value_raw(&g, "\xC3", 1, 0x80808080, "1234567", 8);
+    expect_gw_refused(&g, PN_FORMAT, "that is not valid UTF-8");
+    gw_init(&g); /* just inside the bounds */
+    gw_u8(&g, " ~\xC2\xA0\xED\x9F\xBF\xEE\x80\x80\xF4\x8F\xBF\xBF", 1);
+    expect_gw_opens(&g);
     gw_init(&g);
     gw_u8(&g, "größe.\xF0\x9F\x8D\x9E", 1);
     expect_gw_opens(&g);
