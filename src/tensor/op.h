@@ -57,7 +57,7 @@ pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const st
 /* ---- running them plainly ---- */
 
 /* Where an array's values are while a plan runs. */
-struct pn_view {
+struct pn_strided {
     float *data;
     int64_t stride0, stride1; /* floats between rows, between heads */
 };
@@ -65,8 +65,8 @@ struct pn_view {
 struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
-    struct pn_view out;
-    struct pn_view src[4]; /* of operands that are no weights */
+    struct pn_strided out;
+    struct pn_strided src[4]; /* of operands that are no weights */
     int64_t row0, row1;    /* the rows to compute */
     const struct pn_batch *batch;
 };

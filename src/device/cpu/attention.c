@@ -53,8 +53,8 @@ static void encode(const struct cpu_run *run, pn_type type, const float *x, unsi
         pn_type_info(type)->encode(x, to, (size_t)n);
 }
 
-static void write_head(const struct cpu_run *run, const struct pn_attention_params *a, struct pn_view k,
-                       struct pn_view v, const struct pn_batch_seq *seq, int64_t row, int head)
+static void write_head(const struct cpu_run *run, const struct pn_attention_params *a, struct pn_strided k,
+                       struct pn_strided v, const struct pn_batch_seq *seq, int64_t row, int head)
 {
     const struct pn_cache *c = &run->batch->caches[a->cache];
     int64_t position = seq->past + (row - seq->start);
@@ -68,7 +68,7 @@ static void write_head(const struct cpu_run *run, const struct pn_attention_para
 void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end)
 {
     const struct pn_node *n = pn_node(run->program->plan->graph, write);
-    struct pn_view k = cpu_view(run, phase, worker, n->src[0]), v = cpu_view(run, phase, worker, n->src[1]);
+    struct pn_strided k = cpu_view(run, phase, worker, n->src[0]), v = cpu_view(run, phase, worker, n->src[1]);
     for (int s = 0; s < run->batch->n_seqs; s++) {
         const struct pn_batch_seq *seq = &run->batch->seqs[s];
         int64_t low = first > seq->start ? first : seq->start;
@@ -186,7 +186,7 @@ static void combine(const float *part, int n_splits, int group, int h, int dim_v
 }
 
 static void store(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
-                  struct task_memory m, struct pn_view out)
+                  struct task_memory m, struct pn_strided out)
 {
     struct pn_program *p = run->program;
     size_t part_row = (size_t)a->dim_v + 2;
@@ -274,8 +274,8 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
     const struct pn_node *n = pn_node(p->plan->graph, f->wide);
     const struct pn_attention_params *a = &n->attn;
     int group = n->n1 / a->n_head_kv, tile = p->phases[phase].query_tile;
-    struct pn_view q = cpu_view(run, phase, worker, n->src[0]), out = cpu_view(run, phase, worker, f->wide);
-    struct pn_view k = {0}, v = {0};
+    struct pn_strided q = cpu_view(run, phase, worker, n->src[0]), out = cpu_view(run, phase, worker, f->wide);
+    struct pn_strided k = {0}, v = {0};
     if (f->write != PN_NONE) {
         const struct pn_node *w = pn_node(p->plan->graph, f->write);
         k = cpu_view(run, phase, worker, w->src[0]);

@@ -267,7 +267,7 @@ void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first,
     *end = n * (worker + 1) / threads;
 }
 
-struct pn_view cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a)
+struct pn_strided cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a)
 {
     const struct pn_program *p = run->program;
     struct pn_view_shape s = pn_plan_view(p->plan->graph, a);
@@ -278,7 +278,7 @@ struct pn_view cpu_view(const struct cpu_run *run, int phase, int worker, pn_arr
         base = (char *)run->batch->result;
     else
         base = (char *)p->memory.data + p->plan->slots[s.base].offset;
-    return (struct pn_view){(float *)base + s.offset, s.stride0, s.stride1};
+    return (struct pn_strided){(float *)base + s.offset, s.stride0, s.stride1};
 }
 
 /* With one token: everybody computes the row, the first worker stores what later phases read. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* One operand row, contiguous. */
-static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_view x, int n1, int n2,
+static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_strided x, int n1, int n2,
                                 int64_t row, float *gathered)
 {
     (void)run;
@@ -24,7 +24,7 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct cpu_phase *c = &p->phases[phase];
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
-    struct pn_view x = cpu_view(run, phase, worker, f->x);
+    struct pn_strided x = cpu_view(run, phase, worker, f->x);
     struct cpu_worker *w = &p->workers[worker];
     if (!c->wants_q8 && !c->gathers)
         return false;
@@ -74,7 +74,7 @@ static void apply(const struct cpu_run *run, int phase, int worker, pn_array a, 
     pn_array other = pn_plan_view(p->plan->graph, node->src[0]).base == made ? node->src[1] : node->src[0];
     const float *z = p->vectors[other];
     if (!z) {
-        struct pn_view v = cpu_view(run, phase, worker, other);
+        struct pn_strided v = cpu_view(run, phase, worker, other);
         z = v.data + row * v.stride0;
     }
     z += first;
@@ -99,7 +99,7 @@ static struct operand operand_of(const struct cpu_run *run, int phase, int worke
     const struct cpu_phase *c = &p->phases[phase];
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct cpu_worker *w = &p->workers[worker];
-    struct pn_view x = cpu_view(run, phase, worker, f->x);
+    struct pn_strided x = cpu_view(run, phase, worker, f->x);
     struct operand o = {.n_rows = cpu_n_rows(run, f->x)};
     o.q8 = run->single ? w->q8 : p->q8;
     o.q8_stride = pn_q8_row_bytes(c->k);
@@ -138,7 +138,7 @@ static void run_chunk(const struct cpu_run *run, int phase, int worker, const st
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_product *item = &f->products[j];
     const struct pn_product *gate = item->gate >= 0 ? &f->products[item->gate] : NULL;
-    struct pn_view out = cpu_view(run, phase, worker, item->out);
+    struct pn_strided out = cpu_view(run, phase, worker, item->out);
     float *tile = p->workers[worker].tile;
     size_t out_stride = (size_t)pn_node(p->plan->graph, item->out)->n1 * (size_t)pn_node(p->plan->graph, item->out)->n2;
     multiply(run, worker, o, item->matmul, first, n, out.data + first, out_stride);

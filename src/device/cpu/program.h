@@ -65,7 +65,7 @@ struct cpu_run {
 };
 
 /* Where array `a` is for `worker` during `phase`. */
-struct pn_view cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a);
+struct pn_strided cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a);
 int64_t cpu_n_rows(const struct cpu_run *run, pn_array a);
 /* The rows of n that belong to this worker. */
 void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static inline float *at(struct pn_view v, int64_t row, int64_t head)
+static inline float *at(struct pn_strided v, int64_t row, int64_t head)
 {
     return v.data + row * v.stride0 + head * v.stride1;
 }

@@ -59,15 +59,15 @@ static void ref_program_free(struct pn_device *device, struct pn_program *progra
     free(program);
 }
 
-static struct pn_view view_of(const struct pn_program *program, const struct pn_batch *batch, pn_array a)
+static struct pn_strided view_of(const struct pn_program *program, const struct pn_batch *batch, pn_array a)
 {
     const struct pn_plan *plan = program->plan;
     if (a == PN_NONE || pn_node(plan->graph, a)->rows == PN_ROWS_NONE)
-        return (struct pn_view){0};
+        return (struct pn_strided){0};
     struct pn_view_shape s = pn_plan_view(plan->graph, a);
     float *base =
         s.base == plan->result ? batch->result : (float *)((char *)program->memory.data + plan->slots[s.base].offset);
-    return (struct pn_view){base + s.offset, s.stride0, s.stride1};
+    return (struct pn_strided){base + s.offset, s.stride0, s.stride1};
 }
 
 static pn_status run_node(const struct pn_program *program, const struct pn_batch *batch, pn_array a,

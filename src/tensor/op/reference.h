@@ -8,7 +8,7 @@ pn_op_fn pn_ref_embed, pn_ref_rows, pn_ref_add, pn_ref_mul, pn_ref_scale, pn_ref
     pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_pos_scale, pn_ref_matmul, pn_ref_cache_write,
     pn_ref_attention;
 
-static inline float *pn_view_at(struct pn_view v, int64_t row, int64_t head)
+static inline float *pn_view_at(struct pn_strided v, int64_t row, int64_t head)
 {
     return v.data + row * v.stride0 + head * v.stride1;
 }

@@ -1,0 +1,198 @@
+/* What a model file is, as JSON: pantry_describe. Works on files that cannot be run, and says why they cannot. */
+#include "engine/handle.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_ITEMS = 8, SHOWN_TEXT = 4096 };
+
+/* A JSON string of bytes that may be no UTF-8. */
+static json_t *text_of(struct pn_str s, size_t most)
+{
+    json_t *j = json_stringn(s.data, s.len < most ? s.len : most);
+    if (j)
+        return j;
+    struct pn_buf clean = {0}; /* cut in a character, or hostile: keep what is ASCII */
+    for (size_t i = 0; i < s.len && i < most; i++)
+        pn_buf_putc(&clean, (unsigned char)s.data[i] < 0x80 ? s.data[i] : '?');
+    j = json_stringn(clean.data ? clean.data : "", clean.len);
+    pn_buf_free(&clean);
+    return j;
+}
+
+static json_t *item_of(const struct pn_meta *m, size_t i)
+{
+    switch (m->item) {
+    case PN_META_UINT:
+    case PN_META_INT:
+        return json_integer((json_int_t)pn_meta_item_i64(m, i));
+    case PN_META_FLOAT:
+        return json_real(pn_meta_item_f64(m, i));
+    case PN_META_BOOL:
+        return json_boolean(pn_meta_item_bool(m, i));
+    case PN_META_STRING:
+        return text_of(pn_meta_item_str(m, i), SHOWN_TEXT);
+    case PN_META_ARRAY:
+        break;
+    }
+    return json_null();
+}
+
+static json_t *value_of(const struct pn_meta *m)
+{
+    switch (m->type) {
+    case PN_META_UINT:
+        return json_integer((json_int_t)m->u);
+    case PN_META_INT:
+        return json_integer((json_int_t)m->i);
+    case PN_META_FLOAT: {
+        json_t *real = json_real(m->f); /* NULL for infinities and NaN, which JSON does not have */
+        return real ? real : json_null();
+    }
+    case PN_META_BOOL:
+        return json_boolean(m->b);
+    case PN_META_STRING:
+        return text_of(m->s, SHOWN_TEXT);
+    case PN_META_ARRAY:
+        break;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < m->n && i < SHOWN_ITEMS; i++)
+        json_array_append_new(list, item_of(m, i));
+    if (m->n > SHOWN_ITEMS)
+        json_array_append_new(list, json_sprintf("... %zu more", m->n - SHOWN_ITEMS));
+    return list;
+}
+
+static const char *type_name(const struct pn_tensor_info *t)
+{
+    return t->type < PN_TYPE_COUNT ? pn_type_info(t->type)->name : "unknown";
+}
+
+/* {"q4_1": {"tensors": 211, "bytes": 1234}, ...} and the list of all tensors. */
+static void add_tensors(json_t *root, const struct pn_weights *w)
+{
+    json_t *types = json_object(), *list = json_array();
+    uint64_t n_params = 0, bytes = 0;
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        const struct pn_tensor_info *t = &w->tensors[i];
+        json_t *entry = json_object_get(types, type_name(t)), *shape = json_array();
+        json_int_t n = entry ? json_integer_value(json_object_get(entry, "tensors")) : 0;
+        json_int_t sum = entry ? json_integer_value(json_object_get(entry, "bytes")) : 0;
+        json_object_set_new(types, type_name(t),
+                            json_pack("{s:I,s:I}", "tensors", n + 1, "bytes", sum + (json_int_t)t->bytes));
+        uint64_t values = 1;
+        for (int d = 0; d < t->n_dims; d++) {
+            json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+            values *= (uint64_t)t->shape[d];
+        }
+        n_params += values;
+        bytes += t->bytes;
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I}", "name", t->name, "type", type_name(t), "shape",
+                                              shape, "bytes", (json_int_t)t->bytes));
+    }
+    json_object_set_new(root, "n_params", json_integer((json_int_t)n_params));
+    json_object_set_new(root, "size_bytes", json_integer((json_int_t)bytes));
+    json_object_set_new(root, "n_tensors", json_integer((json_int_t)w->n_tensors));
+    json_object_set_new(root, "types", types);
+    json_object_set_new(root, "tensors", list);
+}
+
+/* All keys of the architecture, without its prefix. */
+static void add_hyperparameters(json_t *root, const struct pn_weights *w)
+{
+    struct pn_str arch;
+    json_t *all = json_object();
+    if (pn_meta_str(w, "general.architecture", &arch, NULL) == PN_OK)
+        for (size_t i = 0; i < w->n_meta; i++) {
+            const char *key = w->meta[i].key;
+            if (strlen(key) > arch.len + 1 && memcmp(key, arch.data, arch.len) == 0 && key[arch.len] == '.')
+                json_object_set_new(all, key + arch.len + 1, value_of(&w->meta[i]));
+        }
+    json_object_set_new(root, "hyperparameters", all);
+}
+
+static void add_meta(json_t *root, const char *as, const struct pn_weights *w, const char *key)
+{
+    const struct pn_meta *m = pn_weights_meta(w, key);
+    if (m)
+        json_object_set_new(root, as, value_of(m));
+}
+
+static void add_tokenizer(json_t *root, const struct pn_weights *w)
+{
+    static const char *const keys[][2] = {{"model", "model"},          {"pre", "pre"},
+                                          {"bos_token_id", "bos"},     {"eos_token_id", "eos"},
+                                          {"eot_token_id", "eot"},     {"unknown_token_id", "unk"},
+                                          {"padding_token_id", "pad"}, {"add_bos_token", "add_bos"},
+                                          {"add_eos_token", "add_eos"}};
+    char full[64];
+    json_t *all = json_object();
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(full, sizeof full, "tokenizer.ggml.%s", keys[i][0]);
+        add_meta(all, keys[i][1], w, full);
+    }
+    const struct pn_meta *tokens = pn_weights_meta(w, "tokenizer.ggml.tokens");
+    if (tokens && tokens->type == PN_META_ARRAY)
+        json_object_set_new(all, "n_vocab", json_integer((json_int_t)tokens->n));
+    if (json_object_size(all))
+        json_object_set(root, "tokenizer", all);
+    json_decref(all);
+}
+
+/* Whether the weights can be run, by writing the graph down; takes the weights over. */
+static void add_runs(json_t *root, struct pn_weights *w)
+{
+    struct pn_error err;
+    struct pn_model *model = NULL;
+    pn_status status = pn_weights_require_types(w, &err);
+    if (status)
+        pn_weights_close(w);
+    else
+        status = pn_model_new(w, &model, &err);
+    json_object_set_new(root, "runs",
+                        status ? text_of((struct pn_str){err.text, strlen(err.text)}, sizeof err.text) : json_true());
+    pn_model_free(model);
+}
+
+static json_t *describe(const struct pn_weights *w)
+{
+    json_t *root = json_object(), *metadata = json_object();
+    if (!root || !metadata) {
+        json_decref(root);
+        json_decref(metadata);
+        return NULL;
+    }
+    json_object_set_new(root, "format", json_string(w->format));
+    add_meta(root, "architecture", w, "general.architecture");
+    add_meta(root, "name", w, "general.name");
+    add_meta(root, "license", w, "general.license");
+    add_meta(root, "license_text", w, "general.license.text");
+    add_hyperparameters(root, w);
+    add_tokenizer(root, w);
+    if (w->chat_template.len)
+        json_object_set_new(root, "template", text_of(w->chat_template, SIZE_MAX));
+    for (size_t i = 0; i < w->n_meta; i++)
+        json_object_set_new(metadata, w->meta[i].key, value_of(&w->meta[i]));
+    json_object_set_new(root, "metadata", metadata);
+    add_tensors(root, w);
+    return root;
+}
+
+pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error)
+{
+    struct pn_weights *w;
+    *json = NULL;
+    pn_status status = pn_weights_inspect(path, &w, pn_error_of(error));
+    if (status)
+        return (pantry_status)status;
+    json_t *root = describe(w);
+    if (root)
+        add_runs(root, w);
+    else
+        pn_weights_close(w);
+    *json = root ? json_dumps(root, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    json_decref(root);
+    return *json ? PANTRY_OK : (pantry_status)pn_no_memory(pn_error_of(error), path);
+}

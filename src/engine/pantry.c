@@ -1,0 +1,401 @@
+/* include/pantry.h: models, sessions, text. What a call does is in the files it calls; here are the borders: options,
+ * ownership, errors. */
+#include "engine/handle.h"
+
+#include "base/clock.h"
+#include "engine/vocab.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAME(name) _Static_assert((int)PANTRY_##name == (int)PN_##name, "status codes differ")
+SAME(OK);
+SAME(INVALID);
+SAME(FORMAT);
+SAME(UNSUPPORTED);
+SAME(NOT_FOUND);
+SAME(IO);
+SAME(NO_MEMORY);
+SAME(LIMIT);
+SAME(CANCELLED);
+SAME(CONTEXT_FULL);
+SAME(RAISED);
+SAME(INTERNAL);
+_Static_assert(sizeof(struct pantry_error) == sizeof(struct pn_error), "errors differ");
+
+const char *pantry_version(void)
+{
+    return PANTRY_VERSION;
+}
+
+const char *pantry_status_text(pantry_status status)
+{
+    return pn_status_text((pn_status)status);
+}
+
+void pantry_free(void *p)
+{
+    free(p);
+}
+
+/* ---- models ---- */
+
+struct pantry_model_options pantry_model_options_default(void)
+{
+    return (struct pantry_model_options){0};
+}
+
+/* A string of the metadata, "" if it is missing or no string; NULL when memory is out. */
+static char *meta_text(const struct pn_weights *w, const char *key)
+{
+    struct pn_str s = {"", 0};
+    if (pn_meta_str(w, key, &s, NULL) != PN_OK)
+        s = (struct pn_str){"", 0};
+    char *text = malloc(s.len + 1);
+    if (text) {
+        memcpy(text, s.data, s.len);
+        text[s.len] = '\0';
+    }
+    return text;
+}
+
+static pn_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
+                      struct pn_error *err)
+{
+    struct pn_weights *weights;
+    struct pn_model *model;
+    struct pn_device *device;
+    pn_status status = pn_weights_open(path, &weights, err);
+    if (status || (status = pn_model_new(weights, &model, err)))
+        return status;
+    struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
+    if ((status = pn_device_open(o->device, &options, &device, err))) {
+        pn_model_free(model);
+        return status;
+    }
+    if ((status = pn_runner_new(model, device, &m->runner, err)))
+        return status;
+    status = pn_vocab_from_weights(weights, &m->tokenizer, err);
+    if (status == PN_UNSUPPORTED)
+        m->tokenizer = NULL; /* the model still runs, on ids */
+    else if (status)
+        return status;
+    m->view = (struct pantry_tokenizer){.tokenizer = m->tokenizer};
+    m->architecture = meta_text(weights, "general.architecture");
+    m->name = meta_text(weights, "general.name");
+    m->license = meta_text(weights, "general.license");
+    m->tokenizer_name = meta_text(weights, "tokenizer.ggml.model");
+    if (!m->architecture || !m->name || !m->license || !m->tokenizer_name)
+        return pn_no_memory(err, path);
+    return PN_OK;
+}
+
+pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options, pantry_model **model,
+                                struct pantry_error *error)
+{
+    struct pantry_model_options defaults = pantry_model_options_default();
+    uint64_t start = pn_clock_ns();
+    *model = NULL;
+    struct pantry_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return (pantry_status)pn_no_memory(pn_error_of(error), path);
+    pthread_mutex_init(&m->template_lock, NULL);
+    pn_status status = load(path, options ? options : &defaults, m, pn_error_of(error));
+    m->load_seconds = (double)(pn_clock_ns() - start) * 1e-9;
+    if (status)
+        pantry_model_free(m);
+    else
+        *model = m;
+    return (pantry_status)status;
+}
+
+void pantry_model_free(pantry_model *m)
+{
+    if (!m)
+        return;
+    pn_template_free(m->chat_template);
+    pn_tokenizer_free(m->tokenizer);
+    pn_runner_free(m->runner);
+    pthread_mutex_destroy(&m->template_lock);
+    free(m->architecture);
+    free(m->name);
+    free(m->license);
+    free(m->tokenizer_name);
+    free(m);
+}
+
+pantry_status pantry_check(const char *path, struct pantry_error *error)
+{
+    return (pantry_status)pn_weights_check(path, pn_error_of(error));
+}
+
+void pantry_model_info(const pantry_model *m, struct pantry_model_info *info)
+{
+    const struct pn_model *model = m->runner->model;
+    const struct pn_hparams *hp = &model->hp;
+    *info = (struct pantry_model_info){.architecture = m->architecture,
+                                       .name = m->name,
+                                       .license = m->license,
+                                       .format = model->weights->format,
+                                       .tokenizer = m->tokenizer_name,
+                                       .device = m->runner->device->properties.name,
+                                       .n_params = model->n_params,
+                                       .size_bytes = model->size_bytes,
+                                       .step_bytes = model->step_bytes,
+                                       .n_vocab = hp->n_vocab,
+                                       .n_layer = hp->n_layer,
+                                       .n_embd = hp->n_embd,
+                                       .n_head = hp->layers[0].n_head,
+                                       .n_head_kv = hp->layers[0].n_head_kv,
+                                       .n_ff = hp->layers[0].n_ff,
+                                       .n_context_train = hp->n_context_train,
+                                       .has_tokenizer = m->tokenizer != NULL};
+}
+
+/* ---- tokens ---- */
+
+pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *error)
+{
+    struct pn_error *err = pn_error_of(error);
+    *tokenizer = NULL;
+    struct pantry_tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return (pantry_status)pn_no_memory(err, path);
+    pn_status status = pn_weights_inspect(path, &t->weights, err);
+    if (!status)
+        status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+    if (status)
+        pantry_tokenizer_free(t);
+    else
+        *tokenizer = t;
+    return (pantry_status)status;
+}
+
+void pantry_tokenizer_free(pantry_tokenizer *t)
+{
+    if (!t)
+        return;
+    pn_tokenizer_free(t->tokenizer);
+    pn_weights_close(t->weights);
+    free(t);
+}
+
+const pantry_tokenizer *pantry_model_tokenizer(const pantry_model *m)
+{
+    return m->tokenizer ? &m->view : NULL;
+}
+
+pantry_status pantry_tokenize(const pantry_tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ids,
+                              size_t *n, struct pantry_error *error)
+{
+    struct pn_ids out = {0};
+    unsigned wanted = (flags & PANTRY_TOKENIZE_SPECIAL ? PN_TOKENIZE_SPECIAL : 0) |
+                      (flags & PANTRY_TOKENIZE_BOS ? PN_TOKENIZE_BOS : 0);
+    pn_status status = pn_tokenizer_encode(t->tokenizer, text, len, wanted, &out, pn_error_of(error));
+    if (!status && !out.data && !(out.data = malloc(sizeof *out.data)))
+        status = pn_no_memory(pn_error_of(error), "token ids");
+    if (status) {
+        free(out.data);
+        return (pantry_status)status;
+    }
+    *ids = out.data;
+    *n = out.len;
+    return PANTRY_OK;
+}
+
+pantry_status pantry_detokenize(const pantry_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text,
+                                size_t *len, struct pantry_error *error)
+{
+    struct pn_buf out = {0};
+    pn_status status = pn_tokenizer_decode(t->tokenizer, ids, n, special, &out, pn_error_of(error));
+    size_t size = out.len;
+    if (!status && !(*text = pn_buf_take(&out)))
+        status = pn_no_memory(pn_error_of(error), "text");
+    if (!status && len)
+        *len = size;
+    pn_buf_free(&out);
+    return (pantry_status)status;
+}
+
+bool pantry_token_ends_generation(const pantry_tokenizer *t, int32_t id)
+{
+    return pn_tokenizer_is_eog(t->tokenizer, id);
+}
+
+/* ---- templates ---- */
+
+static pn_status parse_context(const char *text, json_t **out, struct pn_error *err)
+{
+    json_error_t e;
+    *out = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (!*out)
+        return pn_fail(err, PN_FORMAT, "the template's context is no JSON: line %d, column %d: %s", e.line, e.column,
+                       e.text);
+    if (json_is_object(*out))
+        return PN_OK;
+    json_decref(*out);
+    *out = NULL;
+    return pn_fail(err, PN_FORMAT, "the template's context must be a JSON object");
+}
+
+pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json, char **text,
+                                     size_t *len, struct pantry_error *error)
+{
+    struct pn_template *t = NULL;
+    json_t *context = NULL;
+    pn_status status = pn_template_parse(source, source_len, &t, pn_error_of(error));
+    if (!status)
+        status = parse_context(context_json, &context, pn_error_of(error));
+    if (!status)
+        status = pn_template_render(t, context, NULL, text, len, pn_error_of(error));
+    json_decref(context);
+    pn_template_free(t);
+    return (pantry_status)status;
+}
+
+const char *pantry_model_template(const pantry_model *m, size_t *len)
+{
+    struct pn_str s = m->runner->model->weights->chat_template;
+    if (len)
+        *len = s.len;
+    return s.len ? s.data : NULL;
+}
+
+/* Adds the text of a special token under `key`, unless the caller gave one. */
+static bool add_token(json_t *context, const char *key, const struct pn_tokenizer *t, int32_t id)
+{
+    size_t n = 0;
+    const char *text = t && id >= 0 ? pn_tokenizer_token_text(t, id, &n) : NULL;
+    if (json_object_get(context, key))
+        return true;
+    json_t *value = json_stringn(text ? text : "", text ? n : 0);
+    return value && json_object_set_new(context, key, value) == 0;
+}
+
+static pn_status model_template(struct pantry_model *m, const struct pn_template **out, struct pn_error *err)
+{
+    struct pn_str s = m->runner->model->weights->chat_template;
+    pn_status status = PN_OK;
+    if (!s.len)
+        return pn_fail(err, PN_NOT_FOUND, "%s: the model has no chat template", m->runner->model->weights->path);
+    pthread_mutex_lock(&m->template_lock);
+    if (!m->chat_template)
+        status = pn_template_parse(s.data, s.len, &m->chat_template, err);
+    *out = m->chat_template;
+    pthread_mutex_unlock(&m->template_lock);
+    return status;
+}
+
+pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text, size_t *len,
+                                  struct pantry_error *error)
+{
+    /* Parsing the template on first use changes nothing that a caller can see. */
+    struct pantry_model *m = (struct pantry_model *)(uintptr_t)model;
+    struct pn_error *err = pn_error_of(error);
+    const struct pn_template *t = NULL;
+    json_t *context = NULL;
+    pn_status status = model_template(m, &t, err);
+    if (status || (status = parse_context(context_json, &context, err)))
+        return (pantry_status)status;
+    const struct pn_tokenizer *tok = m->tokenizer;
+    bool ok = add_token(context, "bos_token", tok, tok ? pn_tokenizer_bos(tok) : -1) &&
+              add_token(context, "eos_token", tok, tok ? pn_tokenizer_eos(tok) : -1);
+    if (ok && !json_object_get(context, "add_generation_prompt"))
+        ok = json_object_set_new(context, "add_generation_prompt", json_true()) == 0;
+    status = ok ? pn_template_render(t, context, NULL, text, len, err) : pn_no_memory(err, "a template's context");
+    json_decref(context);
+    return (pantry_status)status;
+}
+
+/* ---- sessions ---- */
+
+struct pantry_session_options pantry_session_options_default(void)
+{
+    return (struct pantry_session_options){0};
+}
+
+pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
+                                 pantry_session **session, struct pantry_error *error)
+{
+    struct pantry_session_options defaults = pantry_session_options_default();
+    *session = NULL;
+    struct pantry_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return (pantry_status)pn_no_memory(pn_error_of(error), "a session");
+    s->model = model;
+    pn_status status = pn_session_init(&s->session, model->runner, options ? options : &defaults, pn_error_of(error));
+    if (!status && !(s->logits = malloc((size_t)model->runner->model->hp.n_vocab * sizeof *s->logits)))
+        status = pn_no_memory(pn_error_of(error), "logits");
+    if (status)
+        pantry_session_free(s);
+    else
+        *session = s;
+    return (pantry_status)status;
+}
+
+void pantry_session_free(pantry_session *s)
+{
+    if (!s)
+        return;
+    pn_session_release(&s->session);
+    free(s->logits);
+    free(s);
+}
+
+void pantry_session_clear(pantry_session *s)
+{
+    pn_session_rewind(&s->session, 0);
+}
+
+int pantry_session_n_context(const pantry_session *s)
+{
+    return s->session.n_context;
+}
+
+int pantry_session_n_past(const pantry_session *s)
+{
+    return s->session.n_past;
+}
+
+struct pantry_sampling pantry_sampling_default(void)
+{
+    return (struct pantry_sampling){
+        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .penalty_last_n = 64};
+}
+
+struct pantry_generate_options pantry_generate_options_default(void)
+{
+    return (struct pantry_generate_options){.sampling = pantry_sampling_default()};
+}
+
+pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
+                              const struct pantry_generate_options *options, struct pantry_stats *stats,
+                              struct pantry_error *error)
+{
+    struct pantry_generate_options defaults = pantry_generate_options_default();
+    return (pantry_status)pn_generate(session, ids, n, options ? options : &defaults, stats, pn_error_of(error));
+}
+
+pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
+                            float *out, struct pantry_error *error)
+{
+    struct pn_session *s = &session->session;
+    struct pn_error *err = pn_error_of(error);
+    pn_session_rewind(s, 0);
+    size_t n_vocab = (size_t)s->runner->model->hp.n_vocab, i = 0;
+    for (size_t at = 0; at < n; i++) {
+        int slice = i < n_slices ? slices[i] : s->n_batch;
+        if (slice < 1)
+            return (pantry_status)pn_fail(err, PN_INVALID, "a slice of %d tokens is not possible", slice);
+        if (slice > s->n_batch)
+            slice = s->n_batch;
+        if ((size_t)slice > n - at)
+            slice = (int)(n - at);
+        pn_status status = pn_session_feed(s, ids + at, slice, slice, out + at * n_vocab, err);
+        if (status)
+            return (pantry_status)status;
+        at += (size_t)slice;
+    }
+    return PANTRY_OK;
+}
