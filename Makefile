@@ -77,6 +77,8 @@ TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/tes
 SHARED_SUPPORT := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
+TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
+BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
 HAS_MAIN := $(filter src/cli/main.c,$(CLI_SRC))
 
 VERSION := $(shell sed -n 's/^.define PANTRY_VERSION "\(.*\)"/\1/p' include/pantry.h)
@@ -132,17 +134,19 @@ fuzzers: $(FUZZERS)
 
 diff: ## compare with the reference implementations in Python (tests/diff)
 	@tools/setup build python
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all programs
 	@tools/run-diff $(BUILD)
 
 bench: ## measure prefill and decode speed of MODEL on this machine
 	@tools/setup build model
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all programs
 	@$(B)/pantry bench $(MODEL)
 
 tests: $(TESTS)
 
 objects: $(LIB_OBJ) $(CLI_OBJ)
+
+programs: $(TOOLS) $(BENCHES)
 
 examples: $(EXAMPLES) ## build the programs in docs/examples
 
@@ -248,15 +252,20 @@ $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
-$(B)/examples/%: docs/examples/%.c $(B)/libpantry.a
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) $< $(B)/libpantry.a $(LIBS) -o $@
+define program
+$(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a
+	@mkdir -p $$(@D)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(DEPS) $$(LDFLAGS) $$< $(B)/libpantry.a $$(LIBS) -o $$@
+endef
+$(eval $(call program,examples,docs/examples))
+$(eval $(call program,tools,tests/tools))
+$(eval $(call program,bench,bench))
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(SHARED_SUPPORT:.o=.d)
--include $(FUZZERS:=.d) $(EXAMPLES:=.d)
+-include $(FUZZERS:=.d) $(EXAMPLES:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help tests objects run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
+.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
 .SECONDARY:
