@@ -1,0 +1,133 @@
+/* Architectures against logits recorded with llama.cpp: on both devices, in one batch, in odd slices and token by
+ * token. The files lie beside the project (../shared/data/architectures, or PANTRY_TEST_DATA); without them the test is
+ * skipped. */
+#define _POSIX_C_SOURCE 200809L
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "pantry.h"
+
+enum { MAX_IDS = 4096 };
+
+static char folder[1024];
+static int32_t ids[MAX_IDS];
+static size_t n_ids;
+
+static int find_data(void **state)
+{
+    (void)state;
+    char path[1200];
+    const char *root = getenv("PANTRY_TEST_DATA");
+    snprintf(folder, sizeof folder, "%s/architectures", root ? root : "../shared/data");
+    snprintf(path, sizeof path, "%s/ids.txt", folder);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return 0;
+    while (n_ids < MAX_IDS && fscanf(f, "%d%*[, \n]", &ids[n_ids]) == 1)
+        n_ids++;
+    fclose(f);
+    return 0;
+}
+
+static float *recorded(const char *name, size_t n)
+{
+    char path[1400];
+    float *values = malloc(n * sizeof *values);
+    snprintf(path, sizeof path, "%s/%s.f32", folder, name);
+    FILE *f = fopen(path, "rb");
+    if (!f || fread(values, sizeof *values, n, f) != n)
+        fail_msg("%s cannot be read", path);
+    fclose(f);
+    return values;
+}
+
+static void check_device(const char *name, const char *device, double limit)
+{
+    static const int odd[] = {1, 7, 32};
+    static int single[MAX_IDS];
+    for (size_t i = 0; i < n_ids; i++)
+        single[i] = 1;
+    const struct {
+        const char *name;
+        const int *slices;
+        size_t n;
+    } ways[] = {{"one batch", NULL, 0}, {"slices 1, 7, 32, rest", odd, 3}, {"token by token", single, n_ids}};
+    char path[1400];
+    struct pantry_error error;
+    pantry_model *model;
+    pantry_session *session;
+    struct pantry_model_info info;
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+    if (pantry_model_load(path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
+        pantry_session_new(model, NULL, &session, &error))
+        fail_msg("%s", error.text);
+    pantry_model_info(model, &info);
+    size_t n = n_ids * (size_t)info.n_vocab;
+    float *wanted = recorded(name, n), *got = malloc(n * sizeof *got);
+    for (size_t i = 0; i < 3; i++) {
+        if (pantry_logits(session, ids, n_ids, ways[i].slices, ways[i].n, got, &error))
+            fail_msg("%s", error.text);
+        double e = nmse(got, wanted, n);
+        if (!(e < limit))
+            fail_msg("%s on %s, %s: NMSE %g, allowed %g", name, device, ways[i].name, e, limit);
+    }
+    free(wanted);
+    free(got);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+static bool is_known(const char *name)
+{
+    struct pantry_error error;
+    pantry_model *model = NULL;
+    char path[1400];
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+    pantry_status status = pantry_model_load(path, NULL, &model, &error);
+    pantry_model_free(model);
+    return status == PANTRY_OK;
+}
+
+static void recorded_logits(void **state)
+{
+    (void)state;
+    static const char *const required[] = {"llama-dense", "gemma2-dense", "gemma3-dense", "mistral3-dense",
+                                           "qwen2-dense", "qwen3-dense",  "smollm3-dense"};
+    if (!n_ids)
+        skip();
+    for (size_t i = 0; i < sizeof required / sizeof *required; i++)
+        assert_true(is_known(required[i]));
+    DIR *d = opendir(folder);
+    int n = 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        char name[256];
+        size_t len = strlen(e->d_name);
+        if (len < 6 || len >= sizeof name || strcmp(e->d_name + len - 5, ".gguf") != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(len - 5), e->d_name);
+        if (!is_known(name)) {
+            print_message("  %s: not built yet: skipped\n", name);
+            continue;
+        }
+        check_device(name, "ref", 1e-6);
+        check_device(name, "cpu", 1e-4);
+        n++;
+    }
+    closedir(d);
+    print_message("  %d architectures\n", n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(recorded_logits)};
+    return cmocka_run_group_tests(tests, find_data, NULL);
+}

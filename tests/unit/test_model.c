@@ -1,0 +1,193 @@
+/* Models end to end on tiny random weights: logits against an independent implementation, on both devices, whole, in
+ * slices and token by token, with every instruction set and cache type; and what loading refuses. */
+#define _GNU_SOURCE 1 /* memmem */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "golden/tiny_model.h"
+#include "pantry.h"
+#include "tiny_model.h"
+
+enum { N_IDS = sizeof tiny_ids / sizeof *tiny_ids, N_SHOWN = sizeof tiny_shown / sizeof *tiny_shown };
+
+struct setup {
+    const char *arch, *device, *isa, *kv_type;
+    int n_threads;
+};
+
+static void logits_of(const char *path, const struct setup *s, const int *slices, size_t n_slices, float *out)
+{
+    struct pantry_error error = {0};
+    pantry_model *model;
+    pantry_session *session;
+    struct pantry_model_options options = {.device = s->device, .isa = s->isa, .n_threads = s->n_threads};
+    struct pantry_session_options wanted = {.kv_type = s->kv_type};
+    if (pantry_model_load(path, &options, &model, &error) || pantry_session_new(model, &wanted, &session, &error) ||
+        pantry_logits(session, tiny_ids, N_IDS, slices, n_slices, out, &error))
+        fail_msg("%s", error.text);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+static void check_golden(const struct setup *s, uint32_t type, double limit)
+{
+    float logits[N_IDS][TINY_VOCAB];
+    bool gemma = strcmp(s->arch, "gemma3") == 0;
+    logits_of(tiny_model(s->arch, type, "tiny.gguf"), s, NULL, 0, logits[0]);
+    for (int i = 0; i < N_SHOWN; i++) {
+        double e = nmse(logits[tiny_shown[i]], gemma ? tiny_gemma3[i] : tiny_llama[i], TINY_VOCAB);
+        if (!(e < limit))
+            fail_msg("%s on %s: NMSE %g at position %d, allowed %g", s->arch, s->device, e, tiny_shown[i], limit);
+    }
+}
+
+static void ref_equals_the_papers(void **state)
+{
+    (void)state;
+    check_golden(&(struct setup){.arch = "llama", .device = "ref"}, GW_F32, 1e-10);
+    check_golden(&(struct setup){.arch = "gemma3", .device = "ref"}, GW_F32, 1e-10);
+}
+
+static void cpu_equals_the_papers(void **state)
+{
+    (void)state;
+    static const char *const isas[] = {"generic", NULL};
+    for (int threads = 1; threads <= 3; threads++)
+        for (size_t i = 0; i < 2; i++) {
+            struct setup s = {.device = "cpu", .isa = isas[i], .n_threads = threads, .kv_type = "f32"};
+            s.arch = "llama";
+            check_golden(&s, GW_F32, 1e-9);
+            s.arch = "gemma3";
+            check_golden(&s, GW_F32, 1e-9);
+        }
+}
+
+/* On float weights the CPU device differs from the oracle only by rounding (and its f16 cache). */
+static void cpu_equals_ref(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"llama", "gemma3"};
+    static const struct {
+        const char *kv_type;
+        double limit;
+    } caches[] = {{"f32", 1e-9}, {"f16", 1e-5}, {NULL, 1e-5}};
+    float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB];
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < sizeof caches / sizeof *caches; j++) {
+            const char *path = tiny_model(archs[i], GW_F16, "tiny16.gguf");
+            logits_of(path, &(struct setup){.device = "ref"}, NULL, 0, a[0]);
+            logits_of(path, &(struct setup){.device = "cpu", .kv_type = caches[j].kv_type, .n_threads = 2}, NULL, 0,
+                      b[0]);
+            double e = nmse(b[0], a[0], N_IDS * TINY_VOCAB);
+            if (!(e < caches[j].limit))
+                fail_msg("%s, cache %s: NMSE %g", archs[i], caches[j].kv_type, e);
+        }
+}
+
+static void slices_do_not_matter(void **state)
+{
+    (void)state;
+    static const int whole[] = {N_IDS}, odd[] = {1, 7, 3, 13},
+                     single[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const char *const archs[] = {"llama", "gemma3"}, *const devices[] = {"ref", "cpu"};
+    float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB];
+    for (size_t i = 0; i < 4; i++) {
+        struct setup s = {.arch = archs[i % 2], .device = devices[i / 2], .n_threads = 2, .kv_type = "f32"};
+        const char *path = tiny_model(s.arch, GW_F32, "tiny.gguf");
+        logits_of(path, &s, whole, 1, a[0]);
+        logits_of(path, &s, odd, 4, b[0]);
+        assert_true(nmse(b[0], a[0], N_IDS * TINY_VOCAB) < 1e-9);
+        logits_of(path, &s, single, N_IDS, b[0]);
+        assert_true(nmse(b[0], a[0], N_IDS * TINY_VOCAB) < 1e-9);
+    }
+}
+
+/* ---- what loading refuses ---- */
+
+static void refuses(struct gw *g, const char *file, pantry_status status, const char *words)
+{
+    struct pantry_error error = {0};
+    pantry_model *model = NULL;
+    pantry_status got = pantry_model_load(gw_file(g, file), NULL, &model, &error);
+    gw_free(g);
+    if (got != status || model || !strstr(error.text, words))
+        fail_msg("status %d, \"%s\" where %d with \"%s\" was expected", got, error.text, status, words);
+}
+
+static void refuses_what_cannot_be_built(void **state)
+{
+    (void)state;
+    struct gw g;
+    gw_init(&g);
+    gw_str(&g, "general.architecture", "abacus");
+    refuses(&g, "unknown.gguf", PANTRY_UNSUPPORTED, "architecture \"abacus\" is not known");
+
+    gw_init(&g);
+    gw_str(&g, "general.architecture", "llama");
+    refuses(&g, "nokeys.gguf", PANTRY_FORMAT, "llama.block_count is missing");
+
+    static const struct {
+        const char *key;
+        uint32_t value;
+        const char *words;
+    } bad[] = {{"llama.block_count", 4000000000u, "llama.block_count is 4000000000"},
+               {"llama.block_count", 0, "llama.block_count is 0"},
+               {"llama.attention.head_count", 0, "llama.attention.head_count is 0"},
+               {"llama.attention.head_count_kv", 0, "llama.attention.head_count_kv is 0"},
+               {"llama.attention.head_count_kv", 3, "cannot share evenly"},
+               {"llama.embedding_length", 0, "llama.embedding_length is 0"},
+               {"llama.attention.key_length", 0, "llama.attention.key_length is 0"},
+               {"llama.context_length", 0, "llama.context_length is 0"},
+               {"llama.rope.dimension_count", 7, "must be even"},
+               {"llama.block_count", 4, "tensor blk.3.attn_norm.weight is missing"},
+               {"llama.embedding_length", 48, "embedding_length is 48"},
+               {"llama.feed_forward_length", 47, "blk.0.ffn_gate.weight has 48 rows where 47 are needed"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct gw good;
+        tiny_model_init(&good, "llama", GW_F32);
+        /* Overwrite the number behind the key: key, type (4 bytes), value. */
+        char *at = memmem(good.meta.data, good.meta.len, bad[i].key, strlen(bad[i].key));
+        if (at)
+            memcpy(at + strlen(bad[i].key) + 4, &bad[i].value, 4);
+        else
+            gw_u32(&good, bad[i].key, bad[i].value);
+        refuses(&good, "bad.gguf", PANTRY_FORMAT, bad[i].words);
+    }
+}
+
+static void refuses_unknown_devices(void **state)
+{
+    (void)state;
+    struct pantry_error error;
+    pantry_model *model;
+    const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.device = "abacus"}, &model, &error),
+                     PANTRY_NOT_FOUND);
+    assert_non_null(strstr(error.text, "abacus"));
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.isa = "abacus"}, &model, &error),
+                     PANTRY_INVALID);
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.n_threads = 5000}, &model, &error),
+                     PANTRY_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ref_equals_the_papers),
+        cmocka_unit_test(cpu_equals_the_papers),
+        cmocka_unit_test(cpu_equals_ref),
+        cmocka_unit_test(slices_do_not_matter),
+        cmocka_unit_test(refuses_what_cannot_be_built),
+        cmocka_unit_test(refuses_unknown_devices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
