@@ -240,38 +240,42 @@ static enum pn_step cut_python_call(struct pn_call *call, struct pn_cut *cut, bo
     return PN_DONE;
 }
 
-enum pn_step pn_parse_python_calls(struct pn_call *call, struct pn_cut *cut, const void *config)
+/* Whether the list ends here; then the position is after its end. */
+static enum pn_step python_list_ends(struct pn_cut *cut, const struct pn_python_form *form, bool *ends)
 {
-    const struct pn_python_form *form = config;
-    char c;
     bool found;
-    if (!call->stage) {
-        if (form->start)
-            PN_TRY(pn_cut_literal(cut, form->start));
-        PN_TRY(pn_cut_space(cut));
-        PN_TRY(pn_cut_literal(cut, "["));
-        PN_TRY(pn_cut_space(cut));
-    } else {
-        PN_TRY(pn_cut_space(cut));
-        PN_TRY(pn_cut_peek(cut, &c));
-        if (c == ',') {
-            cut->pos++;
-            PN_TRY(pn_cut_space(cut));
-        }
-    }
-    PN_TRY(pn_cut_peek(cut, &c));
-    if (c != ']') {
-        PN_TRY(cut_python_call(call, cut, form->known));
-        call->stage = PN_IN_PYTHON;
-        call->more = true;
-        return PN_DONE;
-    }
-    cut->pos++;
-    if (form->end) {
+    if (form->bare)
+        return pn_cut_optional(cut, form->end, ends);
+    PN_TRY(pn_cut_optional(cut, "]", ends));
+    if (*ends && form->end) {
         size_t before = cut->pos;
         PN_TRY(pn_cut_space(cut));
         PN_TRY(pn_cut_optional(cut, form->end, &found));
         cut->pos = found ? cut->pos : before;
     }
+    return PN_DONE;
+}
+
+enum pn_step pn_parse_python_calls(struct pn_call *call, struct pn_cut *cut, const void *config)
+{
+    const struct pn_python_form *form = config;
+    bool found;
+    if (!call->stage) {
+        if (form->start)
+            PN_TRY(pn_cut_literal(cut, form->start));
+        PN_TRY(pn_cut_space(cut));
+        if (!form->bare)
+            PN_TRY(pn_cut_literal(cut, "["));
+    } else {
+        PN_TRY(pn_cut_space(cut));
+        PN_TRY(pn_cut_optional(cut, ",", &found));
+    }
+    PN_TRY(pn_cut_space(cut));
+    PN_TRY(python_list_ends(cut, form, &found));
+    if (found)
+        return PN_DONE;
+    PN_TRY(cut_python_call(call, cut, form->known));
+    call->stage = PN_IN_PYTHON;
+    call->more = true;
     return PN_DONE;
 }

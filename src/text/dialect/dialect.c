@@ -35,6 +35,9 @@
     X(deepseek)                                                                                                        \
     X(deepseek_v3_1)                                                                                                   \
     X(mistral)                                                                                                         \
+    X(smollm3)                                                                                                         \
+    X(internlm)                                                                                                        \
+    X(olmo)                                                                                                            \
     X(granite)                                                                                                         \
     X(hermes)                                                                                                          \
     X(llama3)                                                                                                          \

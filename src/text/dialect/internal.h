@@ -154,10 +154,11 @@ struct pn_xml_form {
 };
 pn_call_fn pn_parse_xml_calls;
 
-/* [name(key=value, ...), ...] */
+/* [name(key=value, ...), ...], or without the brackets between start and end */
 struct pn_python_form {
     const char *start, *end;
     bool known;
+    bool bare;
 };
 pn_call_fn pn_parse_python_calls;
 #define PN_IN_PYTHON 3 /* its stage, different from those of JSON lists, so that a dialect may have both */
