@@ -73,4 +73,9 @@ pn_status pn_parse_rendered(const char *template_source, size_t template_len, co
                             size_t prompt_len, const char *raw, size_t raw_len, const struct pn_parse_options *options,
                             json_t **out, struct pn_error *err);
 
+/* The same, with the prompt that the template renders from the context. A template that cannot be rendered is no error:
+ * the start is then guessed from the answer. */
+pn_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
+                       size_t raw_len, const struct pn_parse_options *options, json_t **out, struct pn_error *err);
+
 #endif

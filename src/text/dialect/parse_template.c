@@ -1,0 +1,42 @@
+/* A whole answer, given the template and the context that its prompt comes from: the prompt's end tells whether the
+ * answer begins inside the reasoning. */
+#include "text/dialect/dialect.h"
+#include "text/jinja/jinja.h"
+
+#include <stdlib.h>
+
+/* The prompt of `context` with the given members left out; NULL if the template cannot be rendered. */
+static char *render(const struct pn_template *template, const json_t *context, const char *without, size_t *len)
+{
+    char *prompt = NULL;
+    json_t *copy = json_copy((json_t *)(uintptr_t)context);
+    *len = 0;
+    if (!copy)
+        return NULL;
+    json_object_del(copy, without);
+    if (pn_template_render(template, copy, NULL, &prompt, len, NULL) != PN_OK)
+        prompt = NULL;
+    json_decref(copy);
+    return prompt;
+}
+
+pn_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
+                       size_t raw_len, const struct pn_parse_options *options, json_t **out, struct pn_error *err)
+{
+    struct pn_template *template = NULL;
+    char *prompt = NULL;
+    size_t prompt_len = 0;
+    if (!json_is_object(context))
+        return pn_fail(err, PN_INVALID, "the context of an answer must be a JSON object");
+    /* A template that does not render (or does not with its tools) is no reason not to read the answer. */
+    if (pn_template_parse(template_source, template_len, &template, NULL) == PN_OK) {
+        prompt = render(template, context, "", &prompt_len);
+        if (!prompt)
+            prompt = render(template, context, "tools", &prompt_len);
+    }
+    pn_status status = pn_parse_rendered(template_source, template_len, context, prompt ? prompt : "", prompt_len, raw,
+                                         raw_len, options, out, err);
+    free(prompt);
+    pn_template_free(template);
+    return status;
+}
