@@ -3,17 +3,23 @@
 #include "text/dialect/dialect.h"
 #include "text/jinja/jinja.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
-/* The prompt of `context` with the given members left out; NULL if the template cannot be rendered. */
-static char *render(const struct pn_template *template, const json_t *context, const char *without, size_t *len)
+/* The prompt of `context`, or of a simpler one: without tools, with one user message instead of the conversation. NULL
+ * if the template cannot be rendered. */
+static char *render(const struct pn_template *template, const json_t *context, bool no_tools, bool one_message,
+                    size_t *len)
 {
     char *prompt = NULL;
     json_t *copy = json_copy((json_t *)(uintptr_t)context);
     *len = 0;
     if (!copy)
         return NULL;
-    json_object_del(copy, without);
+    if (no_tools)
+        json_object_del(copy, "tools");
+    if (one_message)
+        json_object_set_new(copy, "messages", json_pack("[{s:s, s:s}]", "role", "user", "content", "?"));
     if (pn_template_render(template, copy, NULL, &prompt, len, NULL) != PN_OK)
         prompt = NULL;
     json_decref(copy);
@@ -28,12 +34,11 @@ pn_status pn_parse_all(const char *template_source, size_t template_len, const j
     size_t prompt_len = 0;
     if (!json_is_object(context))
         return pn_fail(err, PN_INVALID, "the context of an answer must be a JSON object");
-    /* A template that does not render (or does not with its tools) is no reason not to read the answer. */
-    if (pn_template_parse(template_source, template_len, &template, NULL) == PN_OK) {
-        prompt = render(template, context, "", &prompt_len);
-        if (!prompt)
-            prompt = render(template, context, "tools", &prompt_len);
-    }
+    /* A template that does not render is no reason not to read the answer: what matters is the prompt's end, and a
+     * simpler prompt most likely ends in the same way. */
+    if (pn_template_parse(template_source, template_len, &template, NULL) == PN_OK)
+        for (int simpler = 0; simpler < 4 && !prompt; simpler++)
+            prompt = render(template, context, simpler & 1, simpler & 2, &prompt_len);
     pn_status status = pn_parse_rendered(template_source, template_len, context, prompt ? prompt : "", prompt_len, raw,
                                          raw_len, options, out, err);
     free(prompt);
