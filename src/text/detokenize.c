@@ -15,13 +15,16 @@ struct pn_detokenizer {
     unsigned flags;
     unsigned char pending[4];
     unsigned n_pending;
-    bool started;
+    bool started;       /* text was printed, or came before */
+    bool any;           /* a token was */
+    bool pending_blank; /* SUFFIX: what the last token's suffix becomes unless it is the last of all */
 };
 
 static void start(struct pn_detokenizer *d)
 {
     d->n_pending = 0;
-    d->started = d->flags & PN_DETOKENIZE_CONTINUE;
+    d->started = d->any = d->flags & PN_DETOKENIZE_CONTINUE;
+    d->pending_blank = false;
 }
 
 static void emit(struct pn_detokenizer *d, struct pn_buf *out, const void *bytes, size_t n)
@@ -97,37 +100,105 @@ static void feed_marked(struct pn_detokenizer *d, struct pn_buf *out, const char
         if (hit && !is_mark)
             at++;
         feed(d, out, text + pos, at - pos);
-        if (is_mark)
+        if (is_mark && (d->any || !d->t->decode.strip_marks))
             feed(d, out, " ", 1);
         pos = at + (is_mark ? 3 : 0);
     }
 }
 
-static void push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
+/* Takes the blank away that a WordPiece decoder put before punctuation and English contractions. */
+static size_t cleanup(char *text, size_t len)
+{
+    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
+                                           {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
+                                           {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        size_t from = strlen(rules[r][0]), to = strlen(rules[r][1]);
+        for (size_t i = 0; i + from <= len; i++) {
+            if (memcmp(text + i, rules[r][0], from) != 0)
+                continue;
+            memcpy(text + i, rules[r][1], to);
+            memmove(text + i + to, text + i + from, len - i - from);
+            len -= from - to;
+            i += to - 1;
+        }
+    }
+    return len;
+}
+
+static void feed_wordpiece(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_view *piece)
+{
+    const struct pn_decode_style *style = &d->t->decode;
+    char room[512];
+    size_t n = strlen(style->affix), len = 0, skip = 0;
+    if (d->any && piece->len >= n && !memcmp(piece->data, style->affix, n))
+        skip = n;
+    else if (d->any)
+        room[len++] = ' ';
+    if (!style->cleanup || piece->len >= sizeof room) {
+        feed(d, out, room, len);
+        feed(d, out, piece->data + skip, piece->len - skip);
+        return;
+    }
+    memcpy(room + len, piece->data + skip, piece->len - skip);
+    feed(d, out, room, cleanup(room, len + piece->len - skip));
+}
+
+static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_view *piece)
+{
+    size_t n = strlen(d->t->decode.affix), len = piece->len;
+    bool ends = n && len >= n && !memcmp(piece->data + len - n, d->t->decode.affix, n);
+    if (d->pending_blank)
+        feed(d, out, " ", 1);
+    d->pending_blank = ends;
+    feed(d, out, piece->data, ends ? len - n : len);
+}
+
+static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 {
     const struct pn_tokenizer *t = d->t;
     const struct pn_view *text = &t->text[id], *piece = &t->piece[id];
-    int type = t->type[id];
-    if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN) {
-        if (!(d->flags & PN_DETOKENIZE_SPECIAL))
-            return;
-        if (t->decode.kind != PN_DECODE_BYTES)
-            end_bytes(d, out);
-        feed(d, out, text->data, text->len);
+    int type = t->type[id], byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
+    char c = (char)byte;
+    if (byte >= 0) {
+        feed(d, out, &c, 1);
         return;
     }
-    int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
-    if (byte >= 0) {
-        char c = (char)byte;
-        feed(d, out, &c, 1);
-    } else if (t->decode.kind != PN_DECODE_SPM) {
-        feed(d, out, piece->data, piece->len);
-    } else if (type == PN_TOKEN_USER) {
+    switch (t->decode.kind) {
+    case PN_DECODE_SPM:
+        if (type == PN_TOKEN_NORMAL || type == PN_TOKEN_UNUSED || t->v.json) {
+            feed_marked(d, out, text->data, text->len);
+            break;
+        }
         end_bytes(d, out);
         feed(d, out, text->data, text->len);
-    } else {
-        feed_marked(d, out, text->data, text->len);
+        break;
+    case PN_DECODE_WORDPIECE:
+        feed_wordpiece(d, out, text);
+        break;
+    case PN_DECODE_SUFFIX:
+        feed_suffixed(d, out, text);
+        break;
+    case PN_DECODE_WORDS:
+        if (d->any)
+            feed(d, out, " ", 1);
+        feed(d, out, text->data, text->len);
+        break;
+    case PN_DECODE_BYTES:
+    case PN_DECODE_RAW:
+        feed(d, out, piece->data, piece->len);
+        break;
     }
+}
+
+static void push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
+{
+    int type = d->t->type[id];
+    bool hidden = type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN;
+    if (hidden && !(d->flags & PN_DETOKENIZE_SPECIAL))
+        return;
+    push_piece(d, id, out);
+    d->any = true;
 }
 
 pn_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,

@@ -90,6 +90,24 @@ bool pn_is_bert_punctuation(uint32_t c)
     return pn_uc_class(c) & PN_UC_PUNCT || (c < 128 && pn_uc_class(c) & PN_UC_SYMBOL);
 }
 
+size_t pn_grapheme_len(const char *text, size_t len)
+{
+    unsigned n;
+    utf8proc_int32_t state = 0;
+    uint32_t c = pn_utf8_get((const unsigned char *)text, &n);
+    size_t pos = n;
+    while (pos < len) {
+        uint32_t next = pn_utf8_get((const unsigned char *)text + pos, &n);
+        if (c < 0x80 && next < 0x80 && !(c == '\r' && next == '\n'))
+            break;
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
+            break;
+        c = next;
+        pos += n;
+    }
+    return pos;
+}
+
 /* The blocks of ideographs as BERT's tokenizers list them, one of them with a mistake that all share. */
 static bool is_ideograph(uint32_t c)
 {
@@ -190,13 +208,14 @@ static size_t unit_offset(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
-size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, const char **to, size_t *to_len)
+size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,
+                          size_t *to_len)
 {
     size_t longest = 0;
     if (!map->n_units)
         return 0;
     size_t node = unit_offset(load_u32(map->units)), value = 0;
-    for (size_t i = 0; i < len && text[i]; i++) {
+    for (size_t i = 0; i < len && text[i] && !(shortest && longest); i++) {
         unsigned char c = (unsigned char)text[i];
         node ^= c;
         if (node >= map->n_units)

@@ -24,6 +24,8 @@ pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, 
                             struct pn_error *err);
 bool pn_is_bert_punctuation(uint32_t c);
 bool pn_is_white_space(uint32_t c);
+/* Bytes of the user-perceived character (grapheme cluster) at the start of the text. */
+size_t pn_grapheme_len(const char *text, size_t len);
 
 /* ---- SentencePiece's precompiled map ---- */
 
@@ -37,7 +39,9 @@ struct pn_charsmap {
 };
 
 pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pn_error *err);
-/* The longest prefix of the text that the map changes: its length, 0 for none, and what it becomes. */
-size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, const char **to, size_t *to_len);
+/* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and what
+ * it becomes. */
+size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,
+                          size_t *to_len);
 
 #endif

@@ -34,6 +34,17 @@ void pn_split_scratch_free(struct pn_split_scratch *scratch)
     *scratch = (struct pn_split_scratch){0};
 }
 
+pn_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t len, struct pn_error *err)
+{
+    if (!scratch->regex) {
+        pn_status status = pn_regex_scratch_new(&scratch->regex, err);
+        if (status)
+            return status;
+    }
+    pn_regex_scratch_start(scratch->regex, len);
+    return PN_OK;
+}
+
 /* Receives the parts of a piece in order and joins or drops them as the behavior says. */
 struct collector {
     const struct pn_split *split;
@@ -189,12 +200,8 @@ pn_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *sc
         run_cut(&c, &scratch->ends, text, piece);
         break;
     case PN_SPLIT_REGEX:
-        if (!scratch->regex) {
-            status = pn_regex_scratch_new(&scratch->regex, err);
-            if (status)
-                return status;
-            pn_regex_scratch_start(scratch->regex, piece.end);
-        }
+        if (!scratch->regex && (status = pn_split_scratch_ready(scratch, piece.end, err)) != PN_OK)
+            return status;
         status = run_regex(&c, scratch, text, piece, err);
         break;
     case PN_SPLIT_LITERAL:

@@ -8,25 +8,22 @@
 
 /* ---- building ---- */
 
-static bool is_byte_level(const struct pn_tokenizer *t)
-{
-    return t->v.kind == PN_VOCAB_BPE && !(t->pretype_flags & PN_PRETYPE_RAW);
-}
-
 /* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
 static bool is_matched(const struct pn_tokenizer *t, size_t id)
 {
+    if (t->v.json)
+        return !(t->attribute[id] & PN_TOKEN_ADDED);
     switch (t->type[id]) {
     case PN_TOKEN_UNKNOWN:
     case PN_TOKEN_CONTROL:
     case PN_TOKEN_BYTE:
-        return is_byte_level(t) && t->v.json_bytes;
+        return false;
     case PN_TOKEN_USER: {
         /* A user token outside the byte alphabet was added to the vocabulary; merges never make it. */
         char room[256];
         size_t n;
         const struct pn_view *s = &t->text[id];
-        return !is_byte_level(t) || (s->len <= sizeof room && pn_bytes_decode(s->data, s->len, room, &n));
+        return !t->v.byte_level || (s->len <= sizeof room && pn_bytes_decode(s->data, s->len, room, &n));
     }
     default:
         return true;
@@ -52,14 +49,14 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
     if (v->attributes)
         memcpy(t->attribute, v->attributes, n);
     t->n_vocab = n;
-    if (!is_byte_level(t))
+    if (!t->v.byte_level)
         return PN_OK;
     if (!pn_buf_reserve(&t->bytes, total))
         return pn_no_memory(err, "the vocabulary");
     char *at = t->bytes.data;
     for (size_t i = 0; i < n; i++) {
         size_t len;
-        bool in_alphabet = v->json_bytes || t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_UNUSED;
+        bool in_alphabet = v->json || t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_UNUSED;
         if (in_alphabet && pn_bytes_decode(t->text[i].data, t->text[i].len, at, &len)) {
             t->piece[i] = (struct pn_view){.data = at, .len = (uint32_t)len};
             at += len;
@@ -91,7 +88,7 @@ static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
         t->bpe.byte_id[b] = t->bpe.symbol_id[b] = -1;
     for (size_t i = 0; i < t->n_vocab; i++) {
         int value = pn_byte_token_value(t->text[i].data, t->text[i].len);
-        if (value >= 0 && (t->type[i] == PN_TOKEN_BYTE || t->v.kind == PN_VOCAB_BPE) && t->bpe.byte_id[value] < 0)
+        if (value >= 0 && (t->type[i] == PN_TOKEN_BYTE || t->v.json || t->v.kind == PN_VOCAB_BPE) && t->bpe.byte_id[value] < 0)
             t->bpe.byte_id[value] = (int32_t)i;
     }
     for (size_t b = 0; b < (t->bpe.bytes ? 256 : 128); b++) {
@@ -243,13 +240,13 @@ static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, st
         status = copy_charsmap(t, v, err);
     if (!status)
         status = copy_tokens(t, v, err);
-    t->bpe.bytes = is_byte_level(t);
+    t->bpe.bytes = t->v.byte_level;
     if (!status)
         status = index_tokens(t, err);
     if (status)
         return status;
     t->bpe.mode = v->kind == PN_VOCAB_BPE && v->n_merges ? PN_BPE_MERGES : PN_BPE_PIECES;
-    t->bpe.unk = t->bpe.bytes && !v->json_bytes ? -1 : v->unk;
+    t->bpe.unk = t->bpe.bytes && !v->json ? -1 : v->unk;
     t->bpe.byte_fallback = v->byte_fallback;
     t->bpe.fuse_unk = v->fuse_unk;
     t->bpe.ignore_merges = v->ignore_merges;
@@ -281,9 +278,29 @@ static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
 {
     pn_vocab_find_special(t);
     pn_status status = pn_trie_init(&t->special, err);
-    for (size_t i = 0; i < t->n_vocab && !status; i++)
-        if (t->type[i] == PN_TOKEN_CONTROL || t->type[i] == PN_TOKEN_USER || t->type[i] == PN_TOKEN_UNKNOWN)
-            status = pn_trie_add(&t->special, t->text[i].data, t->text[i].len, (int32_t)i, err);
+    if (!status)
+        status = pn_trie_init(&t->normal_special, err);
+    const char *text;
+    size_t len;
+    for (size_t i = 0; i < t->n_vocab && !status; i++) {
+        if (t->type[i] != PN_TOKEN_CONTROL && t->type[i] != PN_TOKEN_USER && t->type[i] != PN_TOKEN_UNKNOWN)
+            continue;
+        text = t->text[i].data;
+        len = t->text[i].len;
+        if (!(t->attribute[i] & PN_TOKEN_NORMALIZED)) {
+            status = pn_trie_add(&t->special, text, len, (int32_t)i, err);
+            continue;
+        }
+        /* Normalized text is searched for the normalized token. */
+        struct pn_pipeline_scratch s = {0};
+        struct pn_split_scratch m = {0};
+        if (t->pipeline)
+            status = pn_pipeline_normalize(t->pipeline, &s, &m, &text, &len, err);
+        if (!status)
+            status = pn_trie_add(&t->normal_special, text, len, (int32_t)i, err);
+        pn_pipeline_scratch_free(&s);
+        pn_split_scratch_free(&m);
+    }
     return status;
 }
 
@@ -291,6 +308,14 @@ static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
 static void init_frame(struct pn_tokenizer *t)
 {
     const struct pn_vocab *v = &t->v;
+    if (t->pipeline) {
+        t->n_before = t->pipeline->n_before;
+        t->n_after = t->pipeline->n_after;
+        memcpy(t->before, t->pipeline->before, sizeof t->before);
+        memcpy(t->after, t->pipeline->after, sizeof t->after);
+        t->decode = t->pipeline->decode;
+        return;
+    }
     int32_t before = v->kind == PN_VOCAB_WORDPIECE && v->cls >= 0 ? v->cls : v->bos;
     int32_t after = v->kind == PN_VOCAB_WORDPIECE ? v->sep : v->eos;
     if (v->add_bos && before >= 0)
@@ -307,11 +332,18 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
 {
     pn_status status = PN_OK;
     struct pn_tokenizer *t = NULL;
-    if (!v->n_tokens || v->n_tokens > INT32_MAX / 2)
-        return pn_fail(err, PN_FORMAT, "the vocabulary has %zu tokens", v->n_tokens);
     t = calloc(1, sizeof *t);
-    if (!t)
+    if (!t) {
+        pn_pipeline_free(v->pipeline);
+        pn_pipeline_free(v->strings);
         return pn_no_memory(err, "the tokenizer");
+    }
+    t->pipeline = v->pipeline;
+    t->strings = v->strings;
+    if (!v->n_tokens || v->n_tokens > INT32_MAX / 2) {
+        status = pn_fail(err, PN_FORMAT, "the vocabulary has %zu tokens", v->n_tokens);
+        goto fail;
+    }
     t->v = *v;
     t->v.tokens = NULL;
     t->v.scores = NULL;
@@ -321,7 +353,7 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (*ids[i] < 0 || (size_t)*ids[i] >= v->n_tokens)
             *ids[i] = -1;
-    if (v->kind == PN_VOCAB_BPE)
+    if (v->kind == PN_VOCAB_BPE && !v->pipeline)
         status = init_splits(t, v, err);
     if (!status)
         status = init_model(t, v, err);
@@ -343,6 +375,7 @@ static void free_state(struct pn_encode_state *s)
         return;
     pn_bpe_scratch_free(&s->bpe);
     pn_split_scratch_free(&s->split);
+    pn_pipeline_scratch_free(&s->pipeline);
     for (int i = 0; i < 2; i++) {
         free(s->pieces[i].data);
         pn_buf_free(&s->normal[i]);
@@ -370,6 +403,9 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
     pn_buf_free(&t->bytes);
     pn_index_free(&t->special_texts);
     pn_trie_free(&t->special);
+    pn_trie_free(&t->normal_special);
+    pn_pipeline_free(t->pipeline);
+    pn_pipeline_free(t->strings);
     pn_trie_free(&t->trie);
     pn_bpe_free(&t->bpe);
     free(t);
@@ -519,32 +555,73 @@ static pn_status mark_blanks(const struct pn_tokenizer *t, struct pn_buf *to, bo
     return to->failed ? pn_no_memory(err, "tokenizing") : PN_OK;
 }
 
-/* Text between special tokens; `at_start` tells that it is the first or follows a special token. */
+/* Normalized text of a tokenizer.json, between special tokens. */
+static pn_status encode_normal(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                               bool first, struct pn_ids *out, struct pn_error *err)
+{
+    const struct pn_pieces *pieces;
+    pn_status status =
+        pn_pipeline_pretokenize(t->pipeline, &s->pipeline, &s->split, first, text, len, &text, &pieces, err);
+    for (size_t i = 0; i < (status ? 0 : pieces->len) && !status; i++) {
+        const char *piece = text + pieces->data[i].start;
+        size_t n = pieces->data[i].end - pieces->data[i].start;
+        status = t->cut_at_marks ? encode_cut(t, s, piece, n, out, err) : encode_word(t, s, piece, n, out, err);
+    }
+    return status;
+}
+
+static pn_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                              unsigned how, struct pn_ids *out, struct pn_error *err);
+
+enum { AT_START = 1, FIRST = 2, CONTROL = 4, NORMAL = 8 }; /* `how` text is encoded */
+
+/* Text between special tokens that are found as they are: it is normalized, then others are looked for. */
+static pn_status encode_pipeline(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                 unsigned how, struct pn_ids *out, struct pn_error *err)
+{
+    if (s->split.regex)
+        pn_regex_scratch_start(s->split.regex, len);
+    pn_status status = pn_pipeline_normalize(t->pipeline, &s->pipeline, &s->split, &text, &len, err);
+    if (status || !len)
+        return status;
+    if (t->normal_special.n_nodes > 1)
+        return encode_found(t, s, text, len, how | NORMAL, out, err);
+    return encode_normal(t, s, text, len, how & FIRST, out, err);
+}
+
+/* Text between special tokens. */
 static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                             bool at_start, struct pn_ids *out, struct pn_error *err)
+                             unsigned how, struct pn_ids *out, struct pn_error *err)
 {
     pn_status status = PN_OK;
-    if (!len)
-        return PN_OK;
+    bool blank_first = t->v.add_space_prefix && how & AT_START;
+    struct pn_buf *normal = &s->normal[0];
+    if (how & NORMAL)
+        return t->pipeline ? encode_normal(t, s, text, len, how & FIRST, out, err)
+                           : encode_cut(t, s, text, len, out, err);
+    if (t->pipeline)
+        return encode_pipeline(t, s, text, len, how, out, err);
     switch (t->v.kind) {
     case PN_VOCAB_BPE:
         if (t->v.escape_whitespaces) {
-            status = mark_blanks(t, &s->normal[0], t->v.add_space_prefix && at_start, text, len, err);
-            text = s->normal[0].data;
-            len = s->normal[0].len;
+            status = mark_blanks(t, normal, blank_first, text, len, err);
+            text = normal->data;
+            len = normal->len;
         }
         return status ? status : encode_pieces(t, s, text, len, out, err);
     case PN_VOCAB_SPM:
-    case PN_VOCAB_UNIGRAM: {
-        bool blank_first = t->v.add_space_prefix && at_start;
+    case PN_VOCAB_UNIGRAM:
         if (t->charsmap || t->v.remove_extra_whitespaces || t->v.space_suffix) {
-            pn_buf_clear(&s->normal[0]);
-            status = pn_sentencepiece_normalize(t, text, len, blank_first, &s->normal[0], err);
+            pn_buf_clear(normal);
+            pn_buf_append(normal, "", 0);
+            status = pn_sentencepiece_normalize(t, text, len, blank_first, normal, err);
         } else {
-            status = mark_blanks(t, &s->normal[0], blank_first, text, len, err);
+            status = mark_blanks(t, normal, blank_first, text, len, err);
         }
-        return status ? status : encode_cut(t, s, s->normal[0].data, s->normal[0].len, out, err);
-    }
+        if (status || !normal->len)
+            return status;
+        return t->normal_special.n_nodes > 1 ? encode_found(t, s, normal->data, normal->len, how | NORMAL, out, err)
+                                             : encode_cut(t, s, normal->data, normal->len, out, err);
     case PN_VOCAB_WORDPIECE:
         return pn_wordpiece_encode(t, s, text, len, out, err);
     case PN_VOCAB_RWKV:
@@ -566,17 +643,18 @@ static bool word_before(const char *text, size_t pos)
 }
 
 /* The longest special token at `pos`; -1 when there is none that counts. */
-static int32_t special_at(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, bool control,
+static int32_t special_at(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, unsigned how,
                           size_t *end)
 {
+    const struct pn_trie *trie = how & NORMAL ? &t->normal_special : &t->special;
     int32_t found = -1;
     uint32_t node = 0;
     for (size_t i = pos; i < len; i++) {
-        node = pn_trie_step(&t->special, node, (unsigned char)text[i]);
+        node = pn_trie_step(trie, node, (unsigned char)text[i]);
         if (!node)
             break;
-        int32_t id = t->special.value[node];
-        if (id < 0 || (!control && t->type[id] != PN_TOKEN_USER))
+        int32_t id = trie->value[node];
+        if (id < 0 || (!(how & CONTROL) && t->type[id] != PN_TOKEN_USER))
             continue;
         found = id;
         *end = i + 1;
@@ -592,43 +670,47 @@ static bool space_at(const char *text, size_t pos, unsigned *n)
     return pn_uc_class(pn_utf8_get((const unsigned char *)text + pos, n)) & PN_UC_SPACE;
 }
 
-/* Encodes what lies between special tokens, and these. */
-static pn_status encode_around_special(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text,
-                                       size_t len, bool control, struct pn_ids *out, struct pn_error *err)
+/* Where the white space before `end` starts that a token takes with it. */
+static size_t strip_before(const char *text, size_t done, size_t end)
 {
+    unsigned n;
+    while (end > done) {
+        size_t before = (size_t)((const char *)pn_utf8_back((const unsigned char *)text + end) - text);
+        if (!space_at(text, before, &n))
+            break;
+        end = before;
+    }
+    return end;
+}
+
+/* Encodes special tokens and what lies between them. */
+static pn_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                              unsigned how, struct pn_ids *out, struct pn_error *err)
+{
+    const uint32_t *starts = how & NORMAL ? t->normal_special.root : t->special.root;
     pn_status status = PN_OK;
     size_t done = 0;
-    bool at_start = true;
+    unsigned n;
     for (size_t pos = 0; pos < len && !status;) {
         size_t end;
-        int32_t id = t->special.root[(unsigned char)text[pos]] ? special_at(t, text, len, pos, control, &end) : -1;
+        int32_t id = starts[(unsigned char)text[pos]] ? special_at(t, text, len, pos, how, &end) : -1;
         if (id < 0) {
             pos++;
             continue;
         }
-        size_t text_end = pos;
-        unsigned n;
-        if (t->attribute[id] & PN_TOKEN_LSTRIP)
-            while (text_end > done) {
-                size_t before = (size_t)((const char *)pn_utf8_back((const unsigned char *)text + text_end) - text);
-                if (!space_at(text, before, &n))
-                    break;
-                text_end = before;
-            }
-        if (text_end > done) {
-            status = encode_text(t, s, text + done, text_end - done, at_start, out, err);
-            at_start = false;
-        }
+        size_t text_end = t->attribute[id] & PN_TOKEN_LSTRIP ? strip_before(text, done, pos) : pos;
+        if (text_end > done)
+            status = encode_text(t, s, text + done, text_end - done, done ? how & ~(unsigned)FIRST : how, out, err);
         if (t->attribute[id] & PN_TOKEN_RSTRIP)
             while (end < len && space_at(text, end, &n))
                 end += n;
         if (!status && !pn_vec_push(out, id))
             status = pn_no_memory(err, "tokenizing");
-        at_start = true;
+        how |= AT_START;
         done = pos = end;
     }
     if (!status && done < len)
-        status = encode_text(t, s, text + done, len - done, at_start, out, err);
+        status = encode_text(t, s, text + done, len - done, done ? how & ~(unsigned)FIRST : how, out, err);
     return status;
 }
 
@@ -660,7 +742,7 @@ pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, si
     if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->before, t->n_before))
         status = pn_no_memory(err, "tokenizing");
     if (!status)
-        status = encode_around_special(t, s, text, len, flags & PN_TOKENIZE_SPECIAL, out, err);
+        status = encode_found(t, s, text, len, AT_START | FIRST | (flags & PN_TOKENIZE_SPECIAL ? CONTROL : 0), out, err);
     if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->after, t->n_after))
         status = pn_no_memory(err, "tokenizing");
     give_state(t, s);

@@ -25,7 +25,13 @@ enum {
 };
 
 /* How a control or user token is found in text. */
-enum { PN_TOKEN_LSTRIP = 1, PN_TOKEN_RSTRIP = 2, PN_TOKEN_SINGLE_WORD = 4, PN_TOKEN_NORMALIZED = 8 };
+enum {
+    PN_TOKEN_LSTRIP = 1,      /* takes the white space before it */
+    PN_TOKEN_RSTRIP = 2,      /* and behind it */
+    PN_TOKEN_SINGLE_WORD = 4, /* only between what is no word */
+    PN_TOKEN_NORMALIZED = 8,  /* in normalized text */
+    PN_TOKEN_ADDED = 16,      /* added to the vocabulary: the model itself never makes it */
+};
 
 struct pn_pipeline; /* steps of a tokenizer.json */
 
@@ -44,6 +50,7 @@ struct pn_vocab {
     const char *charsmap; /* UNIGRAM: precompiled, as SentencePiece stores it */
     size_t charsmap_len;
     struct pn_pipeline *pipeline; /* taken over by the tokenizer; NULL: steps follow from kind and pre-type */
+    struct pn_pipeline *strings;  /* taken over: memory that the tokens lie in; NULL: they outlive the tokenizer */
 
     bool add_bos, add_eos;
     bool add_space_prefix;         /* text starts with a blank */
@@ -54,7 +61,8 @@ struct pn_vocab {
     bool byte_fallback; /* BPE over characters */
     bool fuse_unk;
     bool lowercase, strip_accents; /* WORDPIECE */
-    bool json_bytes;               /* BPE: every token is in the byte alphabet when it can be, as tokenizer.json means it */
+    bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
+    bool json; /* tokenizer.json: types say how tokens print, attributes which the model makes */
     /* What the spelling of pieces adds; NULL: nothing. BPE: before symbols inside a word, behind its last one ("</w>").
      * WORDPIECE: before pieces inside a word ("##"), before its first piece. */
     const char *subword_prefix, *word_suffix;
@@ -75,7 +83,7 @@ struct pn_ids {
 
 struct pn_tokenizer;
 
-/* Keeps pointers to the bytes of the tokens; everything else is copied. */
+/* Keeps pointers to the bytes of the tokens; everything else is copied. What is taken over is freed on failure too. */
 pn_status pn_tokenizer_new(const struct pn_vocab *vocab, struct pn_tokenizer **out, struct pn_error *err);
 void pn_tokenizer_free(struct pn_tokenizer *t);
 

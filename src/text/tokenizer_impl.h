@@ -3,29 +3,13 @@
 #define PN_TEXT_TOKENIZER_IMPL_H
 
 #include "text/bpe.h"
-#include "text/pretokenize.h"
+#include "text/pipeline.h"
 #include "text/tokenizer.h"
 #include "text/trie.h"
 
 #include <stdatomic.h>
 
 #define PN_SPACE_MARK "\xE2\x96\x81" /* U+2581, a blank in SentencePiece's tokens */
-
-enum { PN_MAX_AROUND = 8 };
-
-enum pn_decode_kind {
-    PN_DECODE_BYTES,     /* byte alphabet: bytes of all tokens are one stream */
-    PN_DECODE_SPM,       /* U+2581 is a blank, byte tokens make characters */
-    PN_DECODE_WORDPIECE, /* blanks between words, "##" joins */
-    PN_DECODE_RAW,       /* the token's bytes as they are (rwkv) */
-};
-
-struct pn_decode_style {
-    enum pn_decode_kind kind;
-    bool strip_first; /* a blank at the start of the text is none */
-    bool cleanup;     /* WORDPIECE: no blank before punctuation */
-    bool no_marks;    /* SPM: U+2581 stays */
-};
 
 struct pn_cached_word { /* one cache line */
     uint8_t len, n;
@@ -39,6 +23,7 @@ enum { PN_CACHED_WORDS = 16384 };
 struct pn_encode_state {
     struct pn_bpe_scratch bpe;
     struct pn_split_scratch split;
+    struct pn_pipeline_scratch pipeline;
     struct pn_pieces pieces[2];
     struct pn_buf clean, normal[2];
     struct pn_cached_word *cache;
@@ -55,6 +40,7 @@ struct pn_tokenizer {
     struct pn_buf bytes; /* what pieces point into, where they are not the text */
     struct pn_index special_texts; /* control, unknown and byte tokens */
     struct pn_trie special;        /* control, user and unknown tokens, to find in text */
+    struct pn_trie normal_special; /* those of them that are found in normalized text */
     struct pn_bpe bpe;             /* BPE, SPM; its index of pieces serves the other kinds too */
     struct pn_trie trie;           /* UNIGRAM, RWKV */
     float unk_score;               /* UNIGRAM */
@@ -65,6 +51,8 @@ struct pn_tokenizer {
     bool cut_at_marks;  /* no piece reaches over a blank: words may be merged apart */
     bool joins[256];    /* except behind these bytes */
     char mark[4];       /* the blank in pieces */
+    struct pn_pipeline *pipeline; /* owned; NULL unless from a tokenizer.json */
+    struct pn_pipeline *strings;  /* owned */
     int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND];
     size_t n_before, n_after;
     struct pn_decode_style decode;

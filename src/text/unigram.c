@@ -122,7 +122,7 @@ static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsm
     for (size_t i = 0; i < len && (node = pn_trie_step(&t->special, node, (unsigned char)text[i])); i++)
         if (t->special.value[node] >= 0 && t->type[t->special.value[node]] == PN_TOKEN_USER)
             user = i + 1;
-    size_t n = user ? 0 : pn_charsmap_prefix(map, text, len, to, to_len);
+    size_t n = user ? 0 : pn_charsmap_prefix(map, text, len, false, to, to_len);
     if (n)
         return n;
     *to = text;

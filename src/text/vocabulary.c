@@ -40,7 +40,8 @@ static pn_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, s
     v->add_bos = row->flags & PN_PRETYPE_ADD_BOS;
     v->escape_whitespaces = row->flags & PN_PRETYPE_ESCAPE_SPACE;
     v->byte_fallback = v->fuse_unk = row->flags & PN_PRETYPE_RAW;
-    if (!(row->flags & PN_PRETYPE_RAW)) {
+    v->byte_level = !v->byte_fallback;
+    if (v->byte_level) {
         v->bos = row->flags & PN_PRETYPE_NO_BOS ? -1 : 11;
         v->eos = 11;
     }

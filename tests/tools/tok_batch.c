@@ -1,9 +1,11 @@
 /* Reads length-prefixed texts on standard input and writes their ids, for differential tests:
- *   tok_batch MODEL [special] [bos] [decode]
+ *   tok_batch MODEL [special] [bos] [decode] [time]
+ * MODEL is a GGUF file, a tokenizer.json, a SentencePiece tokenizer.model or a directory with one of the two.
  * Input: for each text a 32-bit little-endian length and its bytes. Output: for each a 32-bit count and 32-bit ids, or
  * with `decode` a 32-bit length and the bytes that the ids decode to. `time` prints how long encoding takes instead. */
 #include "base/clock.h"
 #include "engine/vocab.h"
+#include "text/tokenizer_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,31 @@
 static bool read_u32(FILE *f, uint32_t *out)
 {
     return fread(out, sizeof *out, 1, f) == 1;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+static pn_status load(const char *path, struct pn_weights **w, struct pn_tokenizer **t, struct pn_error *err)
+{
+    bool json = ends_with(path, ".json"), model = ends_with(path, ".model");
+    char *data = NULL;
+    size_t len;
+    if (ends_with(path, ".gguf")) {
+        pn_status status = pn_weights_open(path, w, err);
+        return status ? status : pn_vocab_from_weights(*w, t, err);
+    }
+    if (!json && !model)
+        return pn_tokenizer_from_hf(path, t, NULL, err);
+    pn_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
+    if (!status)
+        status = json ? pn_tokenizer_from_json(data, len, NULL, t, err)
+                      : pn_tokenizer_from_sentencepiece(data, len, t, err);
+    free(data);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -29,18 +56,12 @@ int main(int argc, char **argv)
         timing |= !strcmp(argv[i], "time");
     }
     uint64_t t0 = pn_clock_ns();
-    if (pn_weights_open(argv[1], &w, &err)) {
+    if (load(argv[1], &w, &t, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    uint64_t t1 = pn_clock_ns();
-    if (pn_vocab_from_weights(w, &t, &err)) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
-    uint64_t t2 = pn_clock_ns();
     if (timing)
-        fprintf(stderr, "open %.1f ms, tokenizer %.1f ms\n", (double)(t1 - t0) / 1e6, (double)(t2 - t1) / 1e6);
+        fprintf(stderr, "loaded in %.1f ms\n", (double)(pn_clock_ns() - t0) / 1e6);
     struct pn_ids ids = {0};
     struct pn_buf text = {0}, back = {0};
     uint32_t len;
