@@ -10,7 +10,7 @@
 /* The arrays that a tokenizer is made from; freed when it is. */
 struct arrays {
     struct pn_view *tokens, *merges;
-    float *scores;
+    double *scores;
     uint8_t *types, *attributes;
     char *charsmap;
 };
@@ -75,7 +75,7 @@ static pn_status read_scores(const struct pn_weights *w, struct pn_vocab *v, str
     if (!a->scores)
         return pn_no_memory(err, "the vocabulary");
     for (size_t i = 0; i < meta->n; i++)
-        a->scores[i] = (float)pn_meta_item_f64(meta, i);
+        a->scores[i] = pn_meta_item_f64(meta, i);
     v->scores = a->scores;
     return PN_OK;
 }

@@ -331,7 +331,7 @@ static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
     if (is(type, "WhitespaceSplit"))
         return add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
     if (is(type, "Whitespace"))
-        return add_regex(hf, "\\w+|[^\\w\\s]+", 14, PN_SPLIT_REMOVED, true);
+        return add_regex(hf, "\\w+|[^\\w\\s]+", 12, PN_SPLIT_REMOVED, true);
     if (is(type, "BertPreTokenizer")) {
         pn_status status = add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
         return status ? status : add_chars(hf, pn_is_bert_punctuation, PN_SPLIT_ISOLATED);

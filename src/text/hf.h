@@ -18,7 +18,7 @@ struct hf {
     struct pn_vocab v;
     struct pn_view *tokens, *merges;
     size_t n_tokens;
-    float *scores;
+    double *scores;
     uint8_t *types, *attributes;
 };
 

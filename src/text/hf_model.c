@@ -44,7 +44,7 @@ static pn_status grow(struct hf *hf, size_t n)
     struct pn_view *tokens = realloc(hf->tokens, n * sizeof *tokens);
     if (tokens)
         hf->tokens = tokens;
-    float *scores = realloc(hf->scores, n * sizeof *scores);
+    double *scores = realloc(hf->scores, n * sizeof *scores);
     if (scores)
         hf->scores = scores;
     uint8_t *types = realloc(hf->types, n);
@@ -117,7 +117,7 @@ static pn_status read_vocab_list(struct hf *hf, const json_t *vocab)
             return bad(hf, "model", "a piece that is no string with a score");
         status = set_token(hf, (json_int_t)i, json_string_value(piece), json_string_length(piece), 0);
         if (!status)
-            hf->scores[i] = (float)json_number_value(score);
+            hf->scores[i] = json_number_value(score);
     }
     return status;
 }

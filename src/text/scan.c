@@ -313,18 +313,10 @@ static size_t scan_lines(const unsigned char *text, size_t len, size_t pos)
 
 /* ---- splitters ---- */
 
-/* Word characters of UTS #18, apart from digits. */
 static bool is_word(const unsigned char *text, size_t len, size_t pos)
 {
-    size_t next;
-    if (class_at(text, len, pos, &next) & (LETTER | MARK | PN_UC_CONNECTOR | PN_UC_LETTER_NUMBER | PN_UC_DIGIT))
-        return true;
-    if (pos >= len || text[pos] < 0xE2)
-        return false;
     unsigned n;
-    uint32_t c = pn_utf8_get(text + pos, &n); /* the symbols that are alphabetic: letters in circles and squares */
-    return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-           (c >= 0x1F170 && c <= 0x1F189);
+    return pos < len && pn_uc_is_word(pn_utf8_get(text + pos, &n));
 }
 
 /* Appends the piece that ends at `end` unless it is empty. */

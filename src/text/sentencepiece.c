@@ -77,10 +77,17 @@ static struct cursor inside(const char *data, size_t len)
 
 struct pieces {
     struct pn_view *tokens;
-    float *scores;
+    double *scores;
     uint8_t *types, *attributes;
     size_t n;
 };
+
+static double float_of(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return (double)f;
+}
 
 static void read_piece(const struct field *field, struct pieces *to, struct cursor *outer)
 {
@@ -95,13 +102,10 @@ static void read_piece(const struct field *field, struct pieces *to, struct curs
         if (f.number == 1 && f.wire == 2 && f.len <= INT32_MAX)
             to->tokens[i] = (struct pn_view){.data = f.data, .len = (uint32_t)f.len};
         else if (f.number == 2 && f.wire == 5)
-            memcpy(&to->scores[i], &(uint32_t){(uint32_t)f.value}, sizeof(float));
+            to->scores[i] = float_of((uint32_t)f.value);
         else if (f.number == 3 && f.wire == 0 && f.value >= PN_TOKEN_NORMAL && f.value <= PN_TOKEN_BYTE)
             to->types[i] = (uint8_t)f.value;
     }
-    /* User-defined pieces are looked for in normalized text. */
-    if (to->types[i] == PN_TOKEN_USER)
-        to->attributes[i] = PN_TOKEN_NORMALIZED;
     outer->failed |= c.failed;
 }
 
@@ -198,6 +202,10 @@ static pn_status read_model(const char *data, size_t len, struct pieces *pieces,
     }
     if (c.failed)
         return pn_fail(err, PN_FORMAT, "tokenizer.model: a damaged message");
+    /* User-defined pieces: BPE looks for them in normalized text, unigram weighs them. */
+    for (size_t i = 0; i < pieces->n; i++)
+        if (pieces->types[i] == PN_TOKEN_USER)
+            pieces->attributes[i] = s->model_type == 2 ? PN_TOKEN_NORMALIZED : PN_TOKEN_SCORED;
     if (s->model_type != 1 && s->model_type != 2)
         return pn_fail(err, PN_UNSUPPORTED, "tokenizer.model: model type %d; only unigram (1) and BPE (2) are supported",
                        (int)s->model_type);

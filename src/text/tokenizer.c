@@ -166,7 +166,7 @@ static pn_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, s
     if (!t->bpe.rank)
         return pn_no_memory(err, "the vocabulary");
     for (size_t i = 0; i < t->n_vocab; i++)
-        t->bpe.rank[i] = v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? v->scores[i] : 0) : (uint32_t)i;
+        t->bpe.rank[i] = v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? (float)v->scores[i] : 0) : (uint32_t)i;
     return PN_OK;
 }
 
@@ -298,6 +298,12 @@ static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
             status = pn_pipeline_normalize(t->pipeline, &s, &m, &text, &len, err);
         if (!status)
             status = pn_trie_add(&t->normal_special, text, len, (int32_t)i, err);
+        if (!status && t->pipeline && t->attribute[i] & PN_TOKEN_ADDED) { /* that is also how it prints */
+            const char *kept = pn_arena_copy(&t->pipeline->arena, text, len);
+            if (!kept)
+                status = pn_no_memory(err, "the vocabulary");
+            t->text[i] = t->piece[i] = (struct pn_view){.data = kept, .len = (uint32_t)len};
+        }
         pn_pipeline_scratch_free(&s);
         pn_split_scratch_free(&m);
     }
@@ -400,6 +406,7 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
     free(t->attribute);
     free(t->eog);
     free(t->charsmap);
+    free(t->score);
     pn_buf_free(&t->bytes);
     pn_index_free(&t->special_texts);
     pn_trie_free(&t->special);
@@ -633,8 +640,9 @@ static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_stat
 static bool word_at(const char *text, size_t len, size_t pos)
 {
     unsigned n;
-    return pos < len && (pn_uc_class(pn_utf8_get((const unsigned char *)text + pos, &n)) &
-                         (PN_UC_LETTER | PN_UC_NUMBER | PN_UC_MARK | PN_UC_CONNECTOR));
+    uint32_t c;
+    return pos < len && (pn_uc_is_word(c = pn_utf8_get((const unsigned char *)text + pos, &n)) || c == 0x200C ||
+                         c == 0x200D);
 }
 
 static bool word_before(const char *text, size_t pos)
@@ -654,7 +662,7 @@ static int32_t special_at(const struct pn_tokenizer *t, const char *text, size_t
         if (!node)
             break;
         int32_t id = trie->value[node];
-        if (id < 0 || (!(how & CONTROL) && t->type[id] != PN_TOKEN_USER))
+        if (id < 0 || (!(how & CONTROL) && t->type[id] != PN_TOKEN_USER) || t->attribute[id] & PN_TOKEN_SCORED)
             continue;
         found = id;
         *end = i + 1;

@@ -30,6 +30,7 @@ enum {
     PN_TOKEN_RSTRIP = 2,      /* and behind it */
     PN_TOKEN_SINGLE_WORD = 4, /* only between what is no word */
     PN_TOKEN_NORMALIZED = 8,  /* in normalized text */
+    PN_TOKEN_SCORED = 32,     /* by its score in the model, not looked for */
     PN_TOKEN_ADDED = 16,      /* added to the vocabulary: the model itself never makes it */
 };
 
@@ -39,7 +40,7 @@ struct pn_vocab {
     enum pn_vocab_kind kind;
     const struct pn_view *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
     size_t n_tokens;
-    const float *scores;          /* SPM, UNIGRAM */
+    const double *scores;         /* SPM, UNIGRAM */
     const uint8_t *types;         /* NULL: all normal */
     const uint8_t *attributes;    /* PN_TOKEN_LSTRIP...; NULL: none */
     const struct pn_view *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */

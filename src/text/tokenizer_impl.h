@@ -43,7 +43,7 @@ struct pn_tokenizer {
     struct pn_trie normal_special; /* those of them that are found in normalized text */
     struct pn_bpe bpe;             /* BPE, SPM; its index of pieces serves the other kinds too */
     struct pn_trie trie;           /* UNIGRAM, RWKV */
-    float unk_score;               /* UNIGRAM */
+    double *score, unk_score;      /* UNIGRAM */
     char *charsmap;                /* owned copy */
     struct pn_split *splits;
     size_t n_splits;
@@ -60,7 +60,7 @@ struct pn_tokenizer {
 };
 
 /* Models: append the tokens of one word of normalized text, or (_encode) of a whole text. */
-pn_status pn_unigram_init(struct pn_tokenizer *t, const float *scores, struct pn_error *err);
+pn_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err);
 pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
                           struct pn_ids *out, struct pn_error *err);
 pn_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,

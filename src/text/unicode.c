@@ -73,6 +73,15 @@ unsigned pn_uc_class_slow(uint32_t c)
     return category_class[utf8proc_category((utf8proc_int32_t)c)];
 }
 
+bool pn_uc_is_word(uint32_t c)
+{
+    if (pn_uc_class(c) & (PN_UC_LETTER | PN_UC_MARK | PN_UC_CONNECTOR | PN_UC_LETTER_NUMBER | PN_UC_DIGIT))
+        return true;
+    /* The symbols that are alphabetic: letters in circles and squares. */
+    return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+           (c >= 0x1F170 && c <= 0x1F189);
+}
+
 int pn_utf8_check(const unsigned char *p, size_t left)
 {
     unsigned char lead = p[0], low = 0x80, high = 0xBF;

@@ -37,6 +37,9 @@ static inline unsigned pn_uc_class(uint32_t c)
     return c < 128 ? pn_uc_ascii[c] : pn_uc_class_slow(c);
 }
 
+/* Word characters as UTS #18 has them: alphabetic, marks, decimal digits, connectors. */
+bool pn_uc_is_word(uint32_t c);
+
 /* Bytes of the character that starts with `lead`, valid UTF-8. */
 static inline unsigned pn_utf8_len(unsigned char lead)
 {

@@ -13,29 +13,23 @@ struct step { /* the best way to reach a place in the word */
     uint32_t start; /* where its last piece starts */
 };
 
-pn_status pn_unigram_init(struct pn_tokenizer *t, const float *scores, struct pn_error *err)
+pn_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err)
 {
     pn_status status = pn_trie_init(&t->trie, err);
-    float low = FLT_MAX, high = -FLT_MAX;
-    t->bpe.rank = malloc((t->n_vocab + 1) * sizeof *t->bpe.rank);
-    if (!t->bpe.rank && !status)
+    double low = DBL_MAX;
+    t->score = malloc((t->n_vocab + 1) * sizeof *t->score);
+    if (!t->score && !status)
         status = pn_no_memory(err, "the vocabulary");
     for (size_t i = 0; i < t->n_vocab && !status; i++) {
-        float score = scores ? scores[i] : 0;
-        memcpy(&t->bpe.rank[i], &score, sizeof score); /* the ranks of this kind are its scores */
-        if (t->type[i] == PN_TOKEN_NORMAL) {
-            low = score < low ? score : low;
-            high = score > high ? score : high;
+        t->score[i] = scores ? scores[i] : 0;
+        bool in_model = t->v.json && !(t->attribute[i] & PN_TOKEN_ADDED);
+        if (t->type[i] == PN_TOKEN_NORMAL || in_model) {
+            low = t->score[i] < low ? t->score[i] : low;
         }
-        if (t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_USER)
+        if (in_model || (!t->v.json && (t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_USER)))
             status = pn_trie_add(&t->trie, t->piece[i].data, t->piece[i].len, (int32_t)i, err);
     }
-    for (size_t i = 0; i < t->n_vocab && !status; i++)
-        if (t->type[i] == PN_TOKEN_USER) { /* always better than the pieces it is made of */
-            float score = (float)t->piece[i].len * high - 0.1f;
-            memcpy(&t->bpe.rank[i], &score, sizeof score);
-        }
-    t->unk_score = (low == FLT_MAX ? 0 : low) - 10.0f;
+    t->unk_score = (low == DBL_MAX ? 0 : low) - 10;
     return status;
 }
 
@@ -81,13 +75,11 @@ pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *
             int32_t id = t->trie.value[node];
             if (id < 0)
                 continue;
-            float score;
-            memcpy(&score, &t->bpe.rank[id], sizeof score);
-            offer(&best[i + 1], best[pos].score + (double)score, id, pos);
+            offer(&best[i + 1], best[pos].score + t->score[id], id, pos);
             whole_char |= i + 1 == next;
         }
         if (!whole_char)
-            offer(&best[next], best[pos].score + (double)t->unk_score, -1, pos);
+            offer(&best[next], best[pos].score + t->unk_score, -1, pos);
     }
     /* Walk back, turning the links around, then forward. */
     size_t to = len, n = 0;
@@ -103,9 +95,10 @@ pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *
         if (best[end].id < 0) {
             status = put_unknown(t, word + start, end - start, &after_unk, out, err);
         } else {
-            after_unk = false;
-            if (!pn_vec_push(out, best[end].id))
+            bool unk = best[end].id == t->v.unk;
+            if (!(unk && after_unk) && !pn_vec_push(out, best[end].id))
                 status = pn_no_memory(err, "tokenizing");
+            after_unk = unk;
         }
         start = end;
         end = best[end].start;
@@ -117,10 +110,11 @@ pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *
 static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsmap *map, const char *text, size_t len,
                             const char **to, size_t *to_len)
 {
+    const struct pn_trie *trie = t->normal_special.n_nodes > 1 ? &t->normal_special : &t->special;
     size_t user = 0;
     uint32_t node = 0;
-    for (size_t i = 0; i < len && (node = pn_trie_step(&t->special, node, (unsigned char)text[i])); i++)
-        if (t->special.value[node] >= 0 && t->type[t->special.value[node]] == PN_TOKEN_USER)
+    for (size_t i = 0; i < len && (node = pn_trie_step(trie, node, (unsigned char)text[i])); i++)
+        if (trie->value[node] >= 0 && t->type[trie->value[node]] == PN_TOKEN_USER)
             user = i + 1;
     size_t n = user ? 0 : pn_charsmap_prefix(map, text, len, false, to, to_len);
     if (n)
@@ -138,18 +132,19 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
     pn_status status = pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, err);
     if (status)
         return status;
-    bool squeeze = t->v.remove_extra_whitespaces, after_blank = squeeze;
+    bool squeeze = t->v.remove_extra_whitespaces, after_blank = squeeze, begun = false;
     const char *blank = t->mark, *to;
     size_t n_blank = strlen(blank), to_len, start = out->len;
-    bool pending_first = blank_first && !t->v.space_suffix;
     for (size_t pos = 0; pos < len;) {
         pos += normal_prefix(t, &map, text + pos, len - pos, &to, &to_len);
+        if (!begun && squeeze && to_len == 1 && to[0] == ' ')
+            continue;
+        if (!begun && blank_first && !t->v.space_suffix)
+            pn_buf_append(out, blank, n_blank);
+        begun = true;
         for (size_t i = 0; i < to_len; i++) {
             if (to[i] == ' ' && after_blank)
                 continue;
-            if (pending_first)
-                pn_buf_append(out, blank, n_blank);
-            pending_first = false;
             if (to[i] == ' ')
                 pn_buf_append(out, blank, n_blank);
             else
@@ -160,7 +155,7 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
     if (squeeze)
         while (out->len - start >= n_blank && !memcmp(out->data + out->len - n_blank, blank, n_blank))
             out->len -= n_blank;
-    if (blank_first && t->v.space_suffix && out->len > start)
+    if (begun && blank_first && t->v.space_suffix)
         pn_buf_append(out, blank, n_blank);
     return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
 }

@@ -129,18 +129,24 @@ static void mark_eog(struct pn_tokenizer *t, int32_t id)
         t->eog[id] = 1;
 }
 
-static void mark_control(struct pn_tokenizer *t, int32_t id)
+static void mark_special(struct pn_tokenizer *t, int32_t id)
 {
-    if (id >= 0)
-        t->type[id] = PN_TOKEN_CONTROL;
+    if (id >= 0 && t->type[id] != PN_TOKEN_NORMAL)
+        t->eog[id] = 1;
 }
 
+/* A tokenizer.json says itself which tokens are special. Otherwise these are, whatever the file says of them, but for
+ * </s>, which is ordinary text to some vocabularies. */
 static void mark_all(struct pn_tokenizer *t, const char *const *texts, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         int32_t id = find(t, texts[i]);
-        mark_eog(t, id);
-        mark_control(t, id);
+        bool ordinary = id >= 0 && t->type[id] == PN_TOKEN_NORMAL;
+        if (id < 0 || (ordinary && (t->v.json || !strcmp(texts[i], "</s>")) && id != t->v.eos))
+            continue;
+        t->eog[id] = 1;
+        if (!t->v.json)
+            t->type[id] = PN_TOKEN_CONTROL;
     }
 }
 
@@ -156,9 +162,9 @@ void pn_vocab_find_special(struct pn_tokenizer *t)
         t->v.eot = find_first(t, end_of_turn, COUNT(end_of_turn));
     if (t->v.eom < 0)
         t->v.eom = find(t, "<|eom_id|>");
-    mark_eog(t, find_first(t, fim_pad, COUNT(fim_pad)));
-    mark_eog(t, find_first(t, fim_repo, COUNT(fim_repo)));
-    mark_eog(t, find_first(t, fim_sep, COUNT(fim_sep)));
+    mark_special(t, find_first(t, fim_pad, COUNT(fim_pad)));
+    mark_special(t, find_first(t, fim_repo, COUNT(fim_repo)));
+    mark_special(t, find_first(t, fim_sep, COUNT(fim_sep)));
     mark_all(t, end_of_turn, COUNT(end_of_turn));
     mark_all(t, end_of_generation, COUNT(end_of_generation));
     mark_eog(t, t->v.eos);

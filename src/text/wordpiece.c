@@ -9,7 +9,8 @@ static size_t longest_piece(const struct pn_tokenizer *t, const char *prefix, co
                             int32_t *id)
 {
     size_t n = strlen(prefix);
-    if (n > t->bpe.max_piece)
+    size_t mark = t->v.json ? 0 : 3; /* in GGUF files a piece that starts with the mark starts a word */
+    if (n > t->bpe.max_piece || (mark && !n && len >= mark && !memcmp(text, PN_SPACE_MARK, mark)))
         return 0;
     if (len > t->bpe.max_piece - n)
         len = t->bpe.max_piece - n;

@@ -35,8 +35,8 @@ static pn_status load(const char *path, struct pn_weights **w, struct pn_tokeniz
         return pn_tokenizer_from_hf(path, t, NULL, err);
     pn_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
     if (!status)
-        status = json ? pn_tokenizer_from_json(data, len, NULL, t, err)
-                      : pn_tokenizer_from_sentencepiece(data, len, t, err);
+        status =
+            json ? pn_tokenizer_from_json(data, len, NULL, t, err) : pn_tokenizer_from_sentencepiece(data, len, t, err);
     free(data);
     return status;
 }
