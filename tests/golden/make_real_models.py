@@ -6,12 +6,17 @@
 For each prompt: its ids, 64 greedy tokens with the two best logits at every step, and of the prompt's logits some values
 of every position (all of them would be hundreds of megabytes): enough for an NMSE over the sampled columns. The file
 records the hash of the model, the version of the tool and this command.
+
+Logits are recorded twice: "logits" of the file as it is, where llama.cpp rounds its activations to 8 bits, and "exact" of
+the same weights written as float32, where it does not. How far the two are apart is the peer's own rounding noise.
 """
-import ctypes
 import hashlib
 import json
+import os
 import sys
+import tempfile
 
+import gguf
 import llama_cpp
 import numpy as np
 
@@ -41,6 +46,53 @@ def prompts(name):
     }
 
 
+def write_f32(path, out):
+    """The same model with all weights decoded to float32."""
+    reader = gguf.GGUFReader(path)
+    arch = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(out, arch)
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        kind = field.types[0]
+        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, sub)
+    for t in reader.tensors:
+        writer.add_tensor(t.name, gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def greedy(llm, last):
+    """64 tokens after what `llm` holds, whose last logits are given: ids, and of each the runner-up and its distance."""
+    generated, margins = [], []
+    for _ in range(N_GENERATE):
+        two = np.argpartition(last, -2)[-2:]
+        two = two[np.argsort(-last[two])]
+        generated.append(int(two[0]))
+        margins.append([int(two[1]), round(float(last[two[0]] - last[two[1]]), 6)])
+        llm.eval([generated[-1]])
+        last = np.array(llm.scores[llm.n_tokens - 1], dtype=np.float32)
+    return generated, margins
+
+
+def exact_logits(path, prompts_ids):
+    """Logits of each prompt, and 64 greedy tokens, with float32 weights and cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "f32.gguf")
+        write_f32(path, copy)
+        llm = llama_cpp.Llama(
+            copy, n_ctx=1024, n_batch=1024, n_ubatch=1024, logits_all=True, verbose=False, n_threads=2, type_k=0, type_v=0
+        )
+        for ids in prompts_ids:
+            llm.reset()
+            llm.eval(ids)
+            scores = np.array(llm.scores[: len(ids)], dtype=np.float32)
+            yield scores, greedy(llm, scores[-1])
+
+
 def main():
     name, path, out = sys.argv[1:4]
     digest = hashlib.sha256(open(path, "rb").read()).hexdigest()
@@ -64,15 +116,7 @@ def main():
         first = max(0, len(ids) - MAX_POSITIONS)
         kept = scores[first:, columns]
         power = (scores[first:].astype(np.float64) ** 2).mean(axis=1)
-        generated, margins = [], []
-        last = scores[-1]
-        for _ in range(N_GENERATE):
-            two = np.argpartition(last, -2)[-2:]
-            two = two[np.argsort(-last[two])]
-            generated.append(int(two[0]))
-            margins.append([int(two[1]), round(float(last[two[0]] - last[two[1]]), 6)])
-            llm.eval([generated[-1]])
-            last = np.array(llm.scores[llm.n_tokens - 1], dtype=np.float32)
+        generated, margins = greedy(llm, scores[-1])
         result["prompts"][key] = {
             "text": text,
             "ids": ids,
@@ -83,6 +127,12 @@ def main():
             "mean_square": [round(float(v), 4) for v in power],
         }
         print(key, len(ids), "tokens", file=sys.stderr)
+    entries = list(result["prompts"].values())
+    del llm
+    for entry, (scores, (tokens, margins)) in zip(entries, exact_logits(path, [e["ids"] for e in entries])):
+        first = entry["first_position"]
+        entry["exact_greedy"], entry["exact_runner_up"] = tokens, margins
+        entry["exact"] = [[round(float(v), 4) for v in row] for row in scores[first:, columns]]
     with open(out, "w") as f:
         json.dump(result, f, separators=(",", ":"), ensure_ascii=True)
         f.write("\n")
