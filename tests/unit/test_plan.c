@@ -1,0 +1,179 @@
+/* Plans: five phases a layer, fusion, lifetimes; and the thread pool that runs them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/threads.h"
+#include "model/model.h"
+#include "tensor/plan.h"
+#include "tiny_model.h"
+
+static struct pn_model *load(const char *arch)
+{
+    struct pn_error err;
+    struct pn_weights *weights;
+    struct pn_model *model;
+    if (pn_weights_open(tiny_model(arch, GW_F16, "plan.gguf"), &weights, &err) || pn_model_new(weights, &model, &err))
+        fail_msg("%s", err.text);
+    return model;
+}
+
+static struct pn_plan *plan_of(const struct pn_model *model, int tokens, bool fuse)
+{
+    struct pn_error err;
+    struct pn_plan *plan;
+    if (pn_plan_new(&model->graph, model->logits, tokens, tokens, fuse, &plan, &err))
+        fail_msg("%s", err.text);
+    return plan;
+}
+
+static void a_layer_takes_five_phases(void **state)
+{
+    (void)state;
+    static const char *const wanted =
+        "0: embed rms_norm rope_table | blk.0.attn_q.weight blk.0.attn_k.weight blk.0.attn_v.weight\n"
+        "1: rope rope | cache_write attention\n"
+        "2: | blk.0.attn_output.weight+add\n"
+        "3: rms_norm | blk.0.ffn_gate.weight blk.0.ffn_up.weight*act(#0)\n"
+        "4: | blk.0.ffn_down.weight+add\n"
+        "5: rms_norm | blk.1.attn_q.weight blk.1.attn_k.weight blk.1.attn_v.weight\n";
+    struct pn_model *model = load("llama");
+    struct pn_plan *plan = plan_of(model, 1, true);
+    struct pn_buf text = {0};
+    pn_plan_print(plan, &text);
+    if (strncmp(text.data, wanted, strlen(wanted)) != 0)
+        fail_msg("the plan is\n%s", text.data);
+    assert_int_equal(plan->n_phases, 5 * TINY_LAYERS + 1);
+    pn_buf_free(&text);
+    pn_plan_free(plan);
+    pn_model_free(model);
+
+    model = load("gemma3"); /* norms after the blocks need no phase of their own */
+    plan = plan_of(model, 1, true);
+    assert_int_equal(plan->n_phases, 5 * TINY_LAYERS + 1);
+    pn_plan_free(plan);
+    pn_model_free(model);
+}
+
+static size_t bytes_of(const struct pn_plan *plan, pn_array a)
+{
+    const struct pn_node *n = pn_node(plan->graph, a);
+    int rows = n->rows == PN_ROWS_OUTPUTS ? plan->max_outputs : plan->max_tokens;
+    return (size_t)rows * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
+}
+
+/* Arrays that are alive together never share memory; all lie inside the arena; and memory is reused at all. */
+static void lifetimes_do_not_overlap(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"llama", "gemma3"};
+    for (int i = 0; i < 4; i++) {
+        struct pn_model *model = load(archs[i % 2]);
+        struct pn_plan *plan = plan_of(model, 16, i / 2);
+        size_t total = 0;
+        pn_array n = (pn_array)plan->graph->len;
+        for (pn_array a = 0; a < n; a++) {
+            const struct pn_slot *s = &plan->slots[a];
+            if (s->offset == SIZE_MAX)
+                continue;
+            total += bytes_of(plan, a);
+            assert_true(s->offset + bytes_of(plan, a) <= plan->memory);
+            for (pn_array b = 0; b < a; b++) {
+                const struct pn_slot *o = &plan->slots[b];
+                bool together = o->offset != SIZE_MAX && s->first <= o->last && o->first <= s->last;
+                bool apart = s->offset + bytes_of(plan, a) <= o->offset || o->offset + bytes_of(plan, b) <= s->offset;
+                if (together && !apart)
+                    fail_msg("arrays %d and %d share memory while both are alive", b, a);
+            }
+        }
+        assert_true(plan->memory < total / 3);
+        pn_plan_free(plan);
+        pn_model_free(model);
+    }
+}
+
+static void wrong_shapes_are_errors(void **state)
+{
+    (void)state;
+    struct pn_graph g;
+    struct pn_error err = {0};
+    struct pn_plan *plan;
+    float values[12] = {0};
+    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values}, narrow = {"narrow", PN_TYPE_F32, 1, 4, 3, values};
+    pn_graph_init(&g);
+    g.context = "layer 7";
+    pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
+    pn_array y = pn_matmul(&g, x, pn_weight_leaf(&g, &narrow));
+    assert_int_equal(y, PN_NONE);
+    assert_int_equal(pn_add(&g, y, x), PN_NONE); /* what follows an error is an error */
+    assert_int_equal(pn_graph_status(&g, &err), PN_FORMAT);
+    assert_string_equal(err.text, "layer 7: narrow takes rows of 3 values, but gets 4");
+    assert_int_equal(pn_plan_new(&g, x, 1, 1, true, &plan, &err), PN_FORMAT);
+    pn_graph_free(&g);
+}
+
+/* ---- the pool ---- */
+
+struct work {
+    struct pn_pool *pool;
+    atomic_int seen[64];
+    struct pn_claim claim;
+    int stage[8]; /* one a worker, read by the others between barriers */
+    atomic_int wrong;
+};
+
+static void claim_and_meet(void *context, int worker)
+{
+    struct work *w = context;
+    int64_t first, end;
+    while (pn_claim_next(&w->claim, 64, 5, &first, &end))
+        for (int64_t i = first; i < end; i++)
+            atomic_fetch_add(&w->seen[i], 1);
+    for (int round = 1; round <= 50; round++) {
+        w->stage[worker] = round;
+        pn_pool_barrier(w->pool);
+        for (int i = 0; i < pn_pool_size(w->pool); i++)
+            if (w->stage[i] != round)
+                atomic_fetch_add(&w->wrong, 1);
+        pn_pool_barrier(w->pool);
+    }
+}
+
+static void pools_share_work_and_meet(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 5; n++) { /* also more workers than processors */
+        struct pn_error err;
+        struct work w = {0};
+        assert_int_equal(pn_pool_new(n, &w.pool, &err), PN_OK);
+        assert_int_equal(pn_pool_size(w.pool), n);
+        for (int run = 0; run < 20; run++) {
+            atomic_store(&w.claim.next, 0);
+            for (int i = 0; i < 64; i++)
+                atomic_store(&w.seen[i], 0);
+            pn_pool_run(w.pool, claim_and_meet, &w);
+            for (int i = 0; i < 64; i++)
+                assert_int_equal(w.seen[i], 1);
+        }
+        assert_int_equal(w.wrong, 0);
+        pn_pool_free(w.pool);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_layer_takes_five_phases),
+        cmocka_unit_test(lifetimes_do_not_overlap),
+        cmocka_unit_test(wrong_shapes_are_errors),
+        cmocka_unit_test(pools_share_work_and_meet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
