@@ -5,6 +5,7 @@
 References: Hugging Face tokenizers, sentencepiece, tiktoken, each built from the vocabulary of the same model file, or
 trained here on a generated text. Every line of the output is one comparison; the exit status is 1 if any differs.
 """
+# run-diff: --batch {build}/tools/tok_batch --n 2000
 import argparse
 import json
 import os
