@@ -45,12 +45,11 @@ static bool on_token(void *user, const struct pantry_token *token)
     struct output *output = user;
     if (output->chosen->json) {
         pn_buf_append(&output->text, token->text, token->len);
-        output->failed = output->text.failed || !pn_vec_push(output, token->id);
-    } else if (output->chosen->ids) {
-        printf(output->len++ ? " %d" : "%d", token->id);
-    } else {
+        output->failed = output->text.failed || (token->id >= 0 && !pn_vec_push(output, token->id));
+    } else if (!output->chosen->ids) {
         pn_cli_put_untrusted(stdout, token->text, token->len);
-        output->len++;
+    } else if (token->id >= 0) { /* none: the rest of the text */
+        printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
     return !output->failed && !ferror(stdout);
@@ -188,6 +187,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status == PN_EXIT_DONE)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
+    if (pn_term_take_interrupt())
+        pn_term_end_interrupted();
     return status;
 }
 

@@ -247,6 +247,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         status = talk ? converse(&chat) : answer_once(&chat, &prompt);
     pn_chat_close(&chat);
     pn_buf_free(&prompt);
+    if (!talk && pn_term_take_interrupt())
+        pn_term_end_interrupted();
     return status;
 }
 
