@@ -403,7 +403,7 @@ class List(Case):
 
 class RunOnce(Case):
     """`run` without a terminal."""
-    options = ["--temp", "0", "-n", "10"]
+    options = ["--temp", "0", "-n", "10", "--repeat-penalty", "1.1"]
 
     def ids(self, prompt):
         return self.good("generate", MODEL, "-p", prompt, *self.options)
