@@ -4,7 +4,7 @@
 
 #include "cli/say.h"
 #include "cli/terminal.h"
-#include "cli/view.h"
+#include "cli/screen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,7 @@ bool pn_chat_set_system(struct pn_chat *chat, const char *text)
 
 struct turn {
     struct pn_chat *chat;
-    struct pn_view view;
+    struct pn_screen screen;
     bool noted; /* "reading ..." stands on the line */
 };
 
@@ -116,7 +116,7 @@ static bool on_token(void *user, const struct pantry_token *token)
 {
     struct turn *turn = user;
     erase_note(turn);
-    pn_view_put(&turn->view, token->text, token->len);
+    pn_screen_put(&turn->screen, token->text, token->len);
     return !ferror(stdout);
 }
 
@@ -173,15 +173,16 @@ static int prompt_of(struct pn_chat *chat, const char *text, size_t len, int32_t
 }
 
 /* What was said, also when Ctrl-C cut it short, is part of the conversation. */
-static void remember_answer(struct pn_chat *chat, const struct pn_view *view)
+static void remember_answer(struct pn_chat *chat, const struct pn_screen *screen)
 {
-    const char *text = view->answer.data ? view->answer.data : "";
-    size_t len = view->answer.len;
-    for (; view->reasoning.len && len && *text == '\n'; text++)
+    const char *text = screen->answer.data ? screen->answer.data : "";
+    size_t len = screen->answer.len;
+    for (; screen->reasoning.len && len && *text == '\n'; text++)
         len--;
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", pn_cli_json_text(text, len));
-    if (message && view->reasoning.len)
-        json_object_set_new(message, "reasoning_content", pn_cli_json_text(view->reasoning.data, view->reasoning.len));
+    if (message && screen->reasoning.len)
+        json_object_set_new(message, "reasoning_content",
+                            pn_cli_json_text(screen->reasoning.data, screen->reasoning.len));
     json_array_append_new(chat->messages, message);
 }
 
@@ -212,11 +213,11 @@ static void put_stats(const struct pn_chat *chat, const struct pantry_stats *sta
 static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool thinking)
 {
     struct turn turn = {.chat = chat};
-    struct pn_sampler sampler = chat->sampler;
+    struct pn_cli_sampler sampler = chat->sampler;
     struct pantry_stats stats = {0};
     struct pantry_error error = {0};
-    pn_sampler_draw_seed(&sampler);
-    struct pantry_generate_options options = pn_sampler_options(&sampler);
+    pn_cli_sampler_draw_seed(&sampler);
+    struct pantry_generate_options options = pn_cli_sampler_options(&sampler);
     options.callback = on_token;
     options.user = &turn;
     options.cancel = pn_term_interrupt_flag();
@@ -231,10 +232,10 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
         turn.noted = true;
     }
     pn_term_echo(false);
-    pn_view_start(&turn.view, stdout, chat->wrap, thinking);
+    pn_screen_start(&turn.screen, stdout, chat->wrap, thinking);
     pantry_status result = pantry_generate(chat->session, ids, n, &options, &stats, &error);
     erase_note(&turn);
-    pn_view_end(&turn.view);
+    pn_screen_end(&turn.screen);
     pn_term_echo(true);
     if (result == PANTRY_CONTEXT_FULL)
         explain_full(chat, &error);
@@ -242,12 +243,12 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
         pn_cli_fail(&error);
     else
         put_stats(chat, &stats);
-    bool said = turn.view.answer.len || turn.view.reasoning.len;
+    bool said = turn.screen.answer.len || turn.screen.reasoning.len;
     if (said)
-        remember_answer(chat, &turn.view);
+        remember_answer(chat, &turn.screen);
     else /* a question without an answer would come before the next one */
         json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
-    pn_view_free(&turn.view);
+    pn_screen_free(&turn.screen);
     return result == PANTRY_OK ? PN_EXIT_DONE : PN_EXIT_FAILED;
 }
 

@@ -18,7 +18,7 @@ struct pn_chat {
     pantry_model *model;
     pantry_session *session;
     struct pn_machine machine;
-    struct pn_sampler sampler;
+    struct pn_cli_sampler sampler;
     json_t *messages; /* without the system text */
     char *system;     /* NULL: none */
     bool verbose, wrap;

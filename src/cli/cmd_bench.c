@@ -75,10 +75,8 @@ static int one_round(const struct chosen *chosen, pantry_session *session, const
     pantry_session_clear(session);
     if (pantry_generate(session, ids, (size_t)chosen->n_prompt, &options, stats, &error) != PANTRY_OK)
         return pn_cli_fail(&error);
-    if (pn_term_take_interrupt()) {
-        pn_cli_say_error("stopped");
-        return PN_EXIT_FAILED;
-    }
+    if (*pn_term_interrupt_flag())
+        return PN_EXIT_FAILED; /* the process ends by it */
     return PN_EXIT_DONE;
 }
 
@@ -227,6 +225,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         put_text(&chosen, name, model, result);
     pantry_model_free(model);
     free(result);
+    if (pn_term_take_interrupt())
+        pn_term_end_interrupted();
     return status;
 }
 

@@ -45,12 +45,11 @@ static bool on_token(void *user, const struct pantry_token *token)
     struct output *output = user;
     if (output->chosen->json) {
         pn_buf_append(&output->text, token->text, token->len);
-        output->failed = output->text.failed || !pn_vec_push(output, token->id);
-    } else if (output->chosen->ids) {
-        printf(output->len++ ? " %d" : "%d", token->id);
-    } else {
+        output->failed = output->text.failed || (token->id >= 0 && !pn_vec_push(output, token->id));
+    } else if (!output->chosen->ids) {
         pn_cli_put_untrusted(stdout, token->text, token->len);
-        output->len++;
+    } else if (token->id >= 0) { /* none: the rest of the text */
+        printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
     return !output->failed && !ferror(stdout);
@@ -127,10 +126,10 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
 }
 
 static int complete(const struct chosen *chosen, pantry_model *model, const struct pn_machine *machine,
-                    const struct pn_sampler *sampler)
+                    const struct pn_cli_sampler *sampler)
 {
     struct output output = {.chosen = chosen};
-    struct pantry_generate_options options = pn_sampler_options(sampler);
+    struct pantry_generate_options options = pn_cli_sampler_options(sampler);
     struct pantry_stats stats = {0};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
@@ -165,9 +164,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
-    struct pn_sampler sampler = pn_sampler_default();
+    struct pn_cli_sampler sampler = pn_cli_sampler_default();
     const struct pn_option_set sets[] = {
-        PN_OPTIONS(NULL, table, &chosen), PN_OPTIONS("Sampling", pn_sampler_options_table, &sampler),
+        PN_OPTIONS(NULL, table, &chosen), PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &sampler),
         PN_OPTIONS("Machine", pn_device_options, &machine), PN_OPTIONS("Memory", pn_session_options, &machine)};
     struct pn_arguments arguments;
     int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
@@ -182,12 +181,14 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "--system needs the chat template that --raw leaves out");
 
     pantry_model *model = NULL;
-    pn_sampler_draw_seed(&sampler);
+    pn_cli_sampler_draw_seed(&sampler);
     status = pn_cli_load_model(arguments.text[0], &machine, &model);
     pn_term_watch(); /* from here on Ctrl-C ends the text, not the program */
     if (status == PN_EXIT_DONE)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
+    if (pn_term_take_interrupt())
+        pn_term_end_interrupted();
     return status;
 }
 

@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 enum { PROMPT_LIMIT = 1 << 30 };
+#define CHAT_REPEAT_PENALTY 1.1f /* small models repeat themselves in long answers without it */
 
 /* Asked where nobody can: `pantry run </dev/null`. */
-static const char default_question[] = "What is the capital of France?";
+static const char default_question[] = "Why is the sky blue?";
+enum { DEFAULT_TOKENS = 256 }; /* an unattended program comes to an end */
 
 struct chosen {
     const char *system;
@@ -208,11 +210,13 @@ static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
     if (asked)
         return pn_chat_say(chat, prompt->data, prompt->len);
     chat->sampler.sampling.temperature = 0; /* the same answer every time */
+    if (!chat->sampler.max_tokens)
+        chat->sampler.max_tokens = DEFAULT_TOKENS;
     printf(">>> %s\n", default_question);
     int status = pn_chat_say(chat, default_question, strlen(default_question));
     if (status == PN_EXIT_DONE)
         printf("\nTo chat, start `pantry run %s` in a terminal. To ask one question:\n"
-               "  pantry run %s \"Why is the sky blue?\"\n",
+               "  pantry run %s \"Tell me about the ocean.\"\n",
                chat->name, chat->name);
     return status;
 }
@@ -220,13 +224,14 @@ static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.wrap = true};
-    struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_sampler_default()};
+    struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_cli_sampler_default()};
     const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Sampling", pn_sampler_options_table, &chat.sampler),
+                                         PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &chat.sampler),
                                          PN_OPTIONS("Machine", pn_device_options, &chat.machine),
                                          PN_OPTIONS("Memory", pn_session_options, &chat.machine)};
     struct pn_arguments arguments;
     struct pn_buf prompt = {0};
+    chat.sampler.sampling.repeat_penalty = CHAT_REPEAT_PENALTY;
     int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
@@ -247,6 +252,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         status = talk ? converse(&chat) : answer_once(&chat, &prompt);
     pn_chat_close(&chat);
     pn_buf_free(&prompt);
+    if (!talk && pn_term_take_interrupt())
+        pn_term_end_interrupted();
     return status;
 }
 

@@ -34,19 +34,19 @@ static void put_shown(const char *text)
 
 static void put_row(const char *name, const char *value)
 {
-    printf("  %-22s ", name);
+    printf("  %-32s ", name);
     put_shown(value);
     putchar('\n');
 }
 
-/* "context_length" -> "context length" */
+/* "attention.head_count" -> "attention head count" */
 static void put_value(const char *key, const json_t *value)
 {
     struct pn_number number;
     char name[64], text[64];
     snprintf(name, sizeof name, "%s", key);
     for (char *p = name; *p; p++)
-        if (*p == '_')
+        if (*p == '_' || *p == '.')
             *p = ' ';
     if (json_is_string(value)) {
         put_row(name, json_string_value(value));

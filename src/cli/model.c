@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MACHINE(field) offsetof(struct pn_machine, field)
-#define SAMPLER(field) offsetof(struct pn_sampler, field)
+#define SAMPLER(field) offsetof(struct pn_cli_sampler, field)
 
 const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
     {0, "device", "NAME", "cpu, or ref: slow, plain, the reference", PN_OPTION_TEXT, MACHINE(model.device), 0, 0,
@@ -33,7 +33,7 @@ const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
      0, "f16 q8_0 f32"},
 };
 
-const struct pn_option pn_sampler_options_table[PN_N_SAMPLER_OPTIONS] = {
+const struct pn_option pn_cli_sampler_options_table[PN_N_SAMPLER_OPTIONS] = {
     {'n', "max-tokens", "N", "most tokens to make; 0: until the model ends", PN_OPTION_INT, SAMPLER(max_tokens), 0,
      1 << 24, NULL},
     {0, "temp", "T", "temperature; 0: always the likeliest token", PN_OPTION_FLOAT, SAMPLER(sampling.temperature), 0,
@@ -62,14 +62,14 @@ struct pn_machine pn_machine_default(void)
     return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default()};
 }
 
-struct pn_sampler pn_sampler_default(void)
+struct pn_cli_sampler pn_cli_sampler_default(void)
 {
-    struct pn_sampler sampler = {.sampling = pantry_sampling_default()};
+    struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default()};
     sampler.sampling.seed = no_seed;
     return sampler;
 }
 
-void pn_sampler_draw_seed(struct pn_sampler *sampler)
+void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)
 {
     if (sampler->sampling.seed != no_seed)
         return;
@@ -77,7 +77,7 @@ void pn_sampler_draw_seed(struct pn_sampler *sampler)
     sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type again */
 }
 
-struct pantry_generate_options pn_sampler_options(const struct pn_sampler *sampler)
+struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler)
 {
     struct pantry_generate_options options = pantry_generate_options_default();
     options.sampling = sampler->sampling;

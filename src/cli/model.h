@@ -14,20 +14,20 @@ struct pn_machine {
 };
 struct pn_machine pn_machine_default(void);
 
-struct pn_sampler {
+struct pn_cli_sampler {
     struct pantry_sampling sampling;
     int max_tokens;
     struct pn_text_list stop;
 };
-/* The library's defaults; pn_sampler_draw_seed replaces a seed that nobody gave. */
-struct pn_sampler pn_sampler_default(void);
-void pn_sampler_draw_seed(struct pn_sampler *sampler);
-struct pantry_generate_options pn_sampler_options(const struct pn_sampler *sampler);
+/* The library's defaults; pn_cli_sampler_draw_seed replaces a seed that nobody gave. */
+struct pn_cli_sampler pn_cli_sampler_default(void);
+void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
+struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler);
 
 enum { PN_N_DEVICE_OPTIONS = 3, PN_N_SESSION_OPTIONS = 2, PN_N_SAMPLER_OPTIONS = 11 };
 extern const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS];   /* of struct pn_machine */
 extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of struct pn_machine */
-extern const struct pn_option pn_sampler_options_table[PN_N_SAMPLER_OPTIONS];
+extern const struct pn_option pn_cli_sampler_options_table[PN_N_SAMPLER_OPTIONS];
 
 /* All of these report what is wrong and return an exit status. */
 

@@ -281,6 +281,9 @@ static int parse_long(const struct parser *parser, int argc, char **argv, int *i
 /* argv[*i] is "-x", "-xVALUE" or flags together: "-xyz". */
 static int parse_short(const struct parser *parser, int argc, char **argv, int *i)
 {
+    void *unused;
+    if (argv[*i][2] && find_option(parser, argv[*i] + 1, strlen(argv[*i] + 1), 0, &unused))
+        return unknown_option(parser, argv[*i], argv[*i] + 1); /* "-temp 0": a dash too few */
     for (const char *p = argv[*i] + 1; *p; p++) {
         char shown[3] = {'-', *p, 0};
         void *to;
@@ -289,7 +292,7 @@ static int parse_short(const struct parser *parser, int argc, char **argv, int *
             print_help(parser->command, parser->sets, parser->n_sets);
             return PN_EXIT_DONE;
         }
-        if (!option) /* "-temp 0" is a long option with one dash too few */
+        if (!option)
             return unknown_option(parser, argv[*i], argv[*i][2] ? argv[*i] + 1 : NULL);
         const char *value = NULL;
         if (option->value) {

@@ -169,7 +169,9 @@ double pn_cli_prefill_rate(const struct pantry_stats *stats)
 
 double pn_cli_decode_rate(const struct pantry_stats *stats)
 {
-    return stats->n_generated > 1 && stats->decode_seconds > 0 ? (stats->n_generated - 1) / stats->decode_seconds : 0;
+    bool ended = stats->stop_reason && strcmp(stats->stop_reason, "stop") == 0;
+    int steps = stats->n_generated - !ended; /* the token that ended the text took a step too, and is not counted */
+    return steps > 0 && stats->decode_seconds > 0 ? steps / stats->decode_seconds : 0;
 }
 
 static void put_share(FILE *out, const struct pantry_stats *stats, int n_threads, const char *before)

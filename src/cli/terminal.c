@@ -134,6 +134,14 @@ bool pn_term_take_interrupt(void)
     return was;
 }
 
+void pn_term_end_interrupted(void)
+{
+    fflush(stdout);
+    restore_terminal();
+    handle(SIGINT, SIG_DFL, 0);
+    raise(SIGINT);
+}
+
 bool pn_term_take_resize(void)
 {
     bool was = resized;

@@ -26,6 +26,8 @@ void pn_term_watch(void);
 const volatile bool *pn_term_interrupt_flag(void);
 /* True if Ctrl-C was pressed since the last call. */
 bool pn_term_take_interrupt(void);
+/* Ends the process as Ctrl-C does to a program that does not watch it, so that a script's loop ends too. */
+void pn_term_end_interrupted(void);
 bool pn_term_take_resize(void);
 bool pn_term_take_stop(void);
 /* While a line is edited Ctrl-Z sets a flag, so that the editor can give the terminal back first. */

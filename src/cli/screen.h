@@ -3,8 +3,8 @@
  * A word is shown as its pieces come; when it turns out not to fit its line, it is taken back and put on the next one.
  * Code between ``` fences is never wrapped. Where the output is no terminal the text passes unchanged. The reasoning
  * (between <think> and </think>) is split off, so that it can be told from the answer afterwards. */
-#ifndef PN_CLI_VIEW_H
-#define PN_CLI_VIEW_H
+#ifndef PN_CLI_SCREEN_H
+#define PN_CLI_SCREEN_H
 
 #include "base/alloc.h"
 
@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct pn_view {
+struct pn_screen {
     FILE *out;
     bool plain; /* no terminal: bytes as they come */
     bool wrap;
@@ -32,10 +32,10 @@ struct pn_view {
 };
 
 /* `thinking`: the prompt already opened the reasoning. */
-void pn_view_start(struct pn_view *view, FILE *out, bool wrap, bool thinking);
-void pn_view_put(struct pn_view *view, const char *text, size_t len);
+void pn_screen_start(struct pn_screen *screen, FILE *out, bool wrap, bool thinking);
+void pn_screen_put(struct pn_screen *screen, const char *text, size_t len);
 /* Shows what was held back and ends the line. */
-void pn_view_end(struct pn_view *view);
-void pn_view_free(struct pn_view *view);
+void pn_screen_end(struct pn_screen *screen);
+void pn_screen_free(struct pn_screen *screen);
 
 #endif

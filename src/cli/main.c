@@ -1,0 +1,57 @@
+/* pantry: the program. One table of commands; each command is options, calls of the public interface, and printing.
+ *
+ * Exit status: 0 done, 1 failed with a message on standard error, 2 wrong usage. */
+#include "cli/commands.h"
+#include "cli/say.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct pn_command *const pn_commands[] = {
+    &pn_cmd_run,      &pn_cmd_generate, &pn_cmd_list,  &pn_cmd_show,   &pn_cmd_bench,
+    &pn_cmd_tokenize, &pn_cmd_template, &pn_cmd_parse, &pn_cmd_logits, &pn_cmd_check,
+    &pn_cmd_help,     &pn_cmd_version,  NULL,
+};
+
+static const char *command_name(const void *names, size_t i)
+{
+    (void)names;
+    return pn_commands[i] ? pn_commands[i]->name : NULL;
+}
+
+static const struct pn_command *find_command(const char *name)
+{
+    if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0)
+        return &pn_cmd_help;
+    if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)
+        return &pn_cmd_version;
+    for (size_t i = 0; pn_commands[i]; i++)
+        if (strcmp(pn_commands[i]->name, name) == 0)
+            return pn_commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *near = pn_cli_nearest(name, command_name, NULL);
+    if (near)
+        pn_cli_say_error("no command \"%s\"; did you mean `pantry %s`?", name, near);
+    else
+        pn_cli_say_error("no command \"%s\"", name);
+    fputs("usage: pantry COMMAND [ARGUMENTS] (`pantry help` lists the commands)\n", stderr);
+    return PN_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    char help[] = "help", *only_help[] = {help, NULL};
+    char **rest = argc < 2 ? only_help : argv + 1;
+    const struct pn_command *command = find_command(rest[0]);
+    int status = command ? command->run(command, argc < 2 ? 1 : argc - 1, rest) : unknown_command(rest[0]);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == PN_EXIT_DONE) { /* the disk may be full */
+        pn_cli_say_error("standard output: %s", strerror(errno));
+        status = PN_EXIT_FAILED;
+    }
+    return status;
+}

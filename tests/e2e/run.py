@@ -1,0 +1,15 @@
+"""Runs the tests of the program: python3 tests/e2e/run.py [PROGRAM]. Ends with "N passed, N failed"."""
+import os
+import sys
+import unittest
+
+if len(sys.argv) > 1:
+    os.environ["PANTRY"] = os.path.abspath(sys.argv[1])
+here = os.path.dirname(os.path.abspath(__file__))
+suite = unittest.defaultTestLoader.discover(here)
+result = unittest.TextTestRunner(verbosity=int(os.environ.get("VERBOSE", "1"))).run(suite)
+n_failed = len(result.failures) + len(result.errors)
+n_passed = result.testsRun - n_failed - len(result.skipped)
+skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+print(f"{n_passed} passed, {n_failed} failed{skipped}", flush=True)
+sys.exit(n_failed > 0)
