@@ -18,7 +18,8 @@ PEER = r"""
 import ctypes, json, sys, time
 import llama_cpp as L
 path, p, n, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-L.llama_log_set(L.llama_log_callback(lambda *a: None), ctypes.c_void_p(0))
+quiet = L.llama_log_callback(lambda *a: None)
+L.llama_log_set(quiet, ctypes.c_void_p(0))
 start = time.perf_counter()
 mp = L.llama_model_default_params()
 model = L.llama_model_load_from_file(path.encode(), mp)
