@@ -1,7 +1,7 @@
 /* pantry: run open-weight language models on this machine.
  *
- * Opaque types, option structs, status codes. Every fallible function returns a pantry_status (0 is success) and takes a
- * `struct pantry_error *` last (NULL if the sentence is not wanted). Options are structs: start from the `_default`
+ * Opaque types, option structs, status codes. Every fallible function returns a pantry_status (0 is success) and takes
+ * a `struct pantry_error *` last (NULL if the sentence is not wanted). Options are structs: start from the `_default`
  * function and change what you need. Strings are UTF-8. Ids are the model's token ids.
  *
  * Threads: a model may be used from any number of threads; a session from one at a time. */
@@ -29,9 +29,9 @@ extern "C" {
 
 typedef enum pantry_status {
     PANTRY_OK = 0,
-    PANTRY_INVALID = -1,      /* an argument is wrong */
-    PANTRY_FORMAT = -2,       /* a file or text is malformed */
-    PANTRY_UNSUPPORTED = -3,  /* well-formed, but nothing here can do it */
+    PANTRY_INVALID = -1,     /* an argument is wrong */
+    PANTRY_FORMAT = -2,      /* a file or text is malformed */
+    PANTRY_UNSUPPORTED = -3, /* well-formed, but nothing here can do it */
     PANTRY_NOT_FOUND = -4,
     PANTRY_IO = -5,
     PANTRY_NO_MEMORY = -6,
@@ -78,15 +78,15 @@ PANTRY_API void pantry_model_free(pantry_model *model);
 PANTRY_API pantry_status pantry_check(const char *path, struct pantry_error *error);
 
 struct pantry_model_info {
-    const char *architecture;  /* "llama" */
-    const char *name;          /* general.name, or "" */
-    const char *license;       /* general.license, or "" */
-    const char *format;        /* "gguf v3" */
-    const char *tokenizer;     /* "gpt2", or "" */
-    const char *device;        /* "cpu (avx2, 2 threads)" */
+    const char *architecture; /* "llama" */
+    const char *name;         /* general.name, or "" */
+    const char *license;      /* general.license, or "" */
+    const char *format;       /* "gguf v3" */
+    const char *tokenizer;    /* "gpt2", or "" */
+    const char *device;       /* "cpu (avx2, 2 threads)" */
     uint64_t n_params;
-    uint64_t size_bytes;       /* of all tensors */
-    uint64_t step_bytes;       /* weight bytes read to make one token */
+    uint64_t size_bytes; /* of all tensors */
+    uint64_t step_bytes; /* weight bytes read to make one token */
     int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_ff;
     int n_context_train;
     bool has_tokenizer;
@@ -130,13 +130,14 @@ PANTRY_API pantry_status pantry_detokenize(const pantry_tokenizer *tokenizer, co
                                            bool special, char **text, size_t *len, struct pantry_error *error);
 PANTRY_API bool pantry_token_ends_generation(const pantry_tokenizer *tokenizer, int32_t id);
 
-/* Renders a chat template (Jinja source) with a JSON object as its variables, as Hugging Face's apply_chat_template does. */
+/* Renders a chat template (Jinja source) with a JSON object as its variables, as Hugging Face's apply_chat_template
+ * does. */
 PANTRY_API pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json,
                                                 char **text, size_t *len, struct pantry_error *error);
 /* The model's own template, or NULL. */
 PANTRY_API const char *pantry_model_template(const pantry_model *model, size_t *len);
-/* Renders the model's template with `context_json` ({"messages": [...], "tools": [...], "add_generation_prompt": true, ...});
- * bos_token, eos_token and add_generation_prompt are filled in where they are missing. */
+/* Renders the model's template with `context_json` ({"messages": [...], "tools": [...], "add_generation_prompt": true,
+ * ...}); bos_token, eos_token and add_generation_prompt are filled in where they are missing. */
 PANTRY_API pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text,
                                              size_t *len, struct pantry_error *error);
 
@@ -146,9 +147,9 @@ enum { PANTRY_PARSE_REASONING_IN_CONTENT = 1 /* the reasoning stays in the conte
 
 enum pantry_tool_choice { PANTRY_TOOL_AUTO, PANTRY_TOOL_REQUIRED, PANTRY_TOOL_NONE };
 
-/* Splits what a model printed (`raw`) after the prompt that `template_source` rendered from `context_json`, in the dialect
- * of that template. *json is one object, {"content", "reasoning_content", "tool_calls": [{"name", "arguments", "id"}]};
- * caller frees with pantry_free. What cannot be understood stays in the content. */
+/* Splits what a model printed (`raw`) after the prompt that `template_source` rendered from `context_json`, in the
+ * dialect of that template. *json is one object, {"content", "reasoning_content", "tool_calls": [{"name", "arguments",
+ * "id"}]}; caller frees with pantry_free. What cannot be understood stays in the content. */
 PANTRY_API pantry_status pantry_parse(const char *template_source, size_t template_len, const char *context_json,
                                       const char *raw, size_t raw_len, unsigned flags,
                                       enum pantry_tool_choice tool_choice, char **json, struct pantry_error *error);
@@ -189,10 +190,10 @@ struct pantry_sampling {
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);
 
 struct pantry_stats {
-    int n_prompt;          /* tokens of the prompt */
-    int n_cached;          /* of them, reused from the session */
+    int n_prompt; /* tokens of the prompt */
+    int n_cached; /* of them, reused from the session */
     int n_generated;
-    double load_seconds;   /* of the model */
+    double load_seconds; /* of the model */
     double prefill_seconds;
     double decode_seconds;
     double first_token_seconds; /* from the call to the first token */
@@ -211,9 +212,9 @@ typedef bool pantry_token_callback(void *user, const struct pantry_token *token)
 
 struct pantry_generate_options {
     struct pantry_sampling sampling;
-    int max_tokens;            /* 0: until the model ends or the context is full */
+    int max_tokens; /* 0: until the model ends or the context is full */
     bool ignore_eos;
-    const char *const *stop;   /* texts that end the generation; not part of the output */
+    const char *const *stop; /* texts that end the generation; not part of the output */
     size_t n_stop;
     const volatile bool *cancel; /* checked every step, also during prefill; may be NULL */
     pantry_token_callback *callback;
@@ -234,7 +235,8 @@ PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *i
 
 /* ---- the machine ---- */
 
-/* Sequential read bandwidth of all threads together in bytes a second, measured once (about 0.3 s) and kept for the process. */
+/* Sequential read bandwidth of all threads together in bytes a second, measured once (about 0.3 s) and kept for the
+ * process. */
 PANTRY_API double pantry_read_bandwidth(int n_threads);
 
 #ifdef __cplusplus

@@ -67,7 +67,7 @@ struct pn_op_args {
     const struct pn_node *node;
     struct pn_strided out;
     struct pn_strided src[4]; /* of operands that are no weights */
-    int64_t row0, row1;    /* the rows to compute */
+    int64_t row0, row1;       /* the rows to compute */
     const struct pn_batch *batch;
 };
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /* One operand row, contiguous. */
-static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_strided x, int n1, int n2,
-                                int64_t row, float *gathered)
+static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_strided x, int n1,
+                                int n2, int64_t row, float *gathered)
 {
     (void)run;
     const float *at = x.data + row * x.stride0;
