@@ -8,6 +8,6 @@ const struct pn_dialect pn_dialect_apriel = {
     .detect = {{.all = {"[BEGIN FINAL RESPONSE]"}}},
     .think = {{"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"}, {"<thinking>", "</thinking>"}},
     .calls = {{.start = "<tool_calls>", .parse = pn_parse_json_calls, .config = &call, .eat = "\n"}},
-    .drop = {{"[END FINAL RESPONSE]"}, {"<|end|>"}},
+    .drop = {{.text = "[END FINAL RESPONSE]"}, {.text = "<|end|>"}},
     .prompt_reasoning = "Here are my reasoning steps:\n",
 };

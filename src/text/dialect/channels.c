@@ -13,7 +13,8 @@ enum state { HEADER, REASONING, CONTENT, CALL, IGNORED };
 static int find_mark(struct pn_stream *s, const char *const *marks, bool final, size_t *at)
 {
     const char *text = s->cut.text;
-    for (; s->scanned < s->cut.len; s->scanned++) {
+    size_t end = s->state == HEADER && s->cut.len > MAX_HEADER ? MAX_HEADER + 1 : s->cut.len;
+    for (; s->scanned < end; s->scanned++) {
         if (text[s->scanned] != '<')
             continue;
         size_t left = s->cut.len - s->scanned;
@@ -42,8 +43,10 @@ static int is_header(const struct pn_stream *s, const char *const *beginnings)
 {
     size_t i = 0;
     bool maybe = false;
-    while (i < s->cut.len && pn_is_space(s->cut.text[i]))
+    while (i < s->cut.len && i <= MAX_HEADER && pn_is_space(s->cut.text[i]))
         i++;
+    if (i > MAX_HEADER)
+        return 0;
     for (int k = 0; beginnings[k]; k++) {
         size_t n = strlen(beginnings[k]), left = s->cut.len - i;
         if (memcmp(s->cut.text + i, beginnings[k], n < left ? n : left) != 0)

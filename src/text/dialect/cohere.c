@@ -15,12 +15,12 @@ const struct pn_dialect pn_dialect_cohere = {
     .detect = {{.all = {"<|START_ACTION|>"}}},
     .think = {{"<|START_THINKING|>", "<|END_THINKING|>"}},
     .calls = {{.start = "<|START_ACTION|>", .parse = pn_parse_json_calls, .config = &action}},
-    .drop = {{"<|START_TEXT|>", .ends_reasoning = true},
-             {"<|END_TEXT|>"},
-             {"<|START_RESPONSE|>", .ends_reasoning = true},
-             {"<|END_RESPONSE|>"},
-             {"<|CHATBOT_TOKEN|>"},
-             {"<|END_OF_TURN_TOKEN|>", .ends_reasoning = true}},
+    .drop = {{.text = "<|START_TEXT|>", .ends_reasoning = true},
+             {.text = "<|END_TEXT|>"},
+             {.text = "<|START_RESPONSE|>", .ends_reasoning = true},
+             {.text = "<|END_RESPONSE|>"},
+             {.text = "<|CHATBOT_TOKEN|>"},
+             {.text = "<|END_OF_TURN_TOKEN|>", .ends_reasoning = true}},
     .flags = PN_CALLS_END_REASONING,
 };
 
@@ -37,5 +37,5 @@ const struct pn_dialect pn_dialect_command_r = {
     .name = "command-r",
     .detect = {{.all = {"<|CHATBOT_TOKEN|>"}}},
     .calls = {{.start = "Action:", .parse = pn_parse_json_calls, .config = &fenced, .eat = "\n"}},
-    .drop = {{"<|CHATBOT_TOKEN|>"}, {"<|END_OF_TURN_TOKEN|>"}, {"<|START_OF_TURN_TOKEN|>"}},
+    .drop = {{.text = "<|CHATBOT_TOKEN|>"}, {.text = "<|END_OF_TURN_TOKEN|>"}, {.text = "<|START_OF_TURN_TOKEN|>"}},
 };

@@ -17,9 +17,9 @@ const struct pn_dialect pn_dialect_deepseek = {
                {.all = {"<｜Assistant｜>"}, .none = {"<｜tool▁calls▁begin｜>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call}},
-    .drop = {{"<｜tool▁calls▁begin｜>", .calls = true},
-             {"<｜tool▁calls▁end｜>", .calls = true},
-             {"<｜end▁of▁sentence｜>"}},
+    .drop = {{.text = "<｜tool▁calls▁begin｜>", .calls = true},
+             {.text = "<｜tool▁calls▁end｜>", .calls = true},
+             {.text = "<｜end▁of▁sentence｜>"}},
 };
 
 const struct pn_dialect pn_dialect_deepseek_v3_1 = {
@@ -27,9 +27,9 @@ const struct pn_dialect pn_dialect_deepseek_v3_1 = {
     .detect = {{.all = {"<｜tool▁calls▁begin｜>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call}},
-    .drop = {{"<｜tool▁calls▁begin｜>", .calls = true},
-             {"<｜tool▁calls▁end｜>", .calls = true},
-             {"<｜end▁of▁sentence｜>"}},
+    .drop = {{.text = "<｜tool▁calls▁begin｜>", .calls = true},
+             {.text = "<｜tool▁calls▁end｜>", .calls = true},
+             {.text = "<｜end▁of▁sentence｜>"}},
     .flags = PN_SPACE_IS_REASONING,
 };
 
@@ -50,6 +50,6 @@ const struct pn_dialect pn_dialect_deepseek_dsml = {
     .calls =
         {{.start = "<｜DSML｜function_calls>", .parse = pn_parse_xml_calls, .config = &function_calls, .eat = "\n\n"},
          {.start = "<｜DSML｜tool_calls>", .parse = pn_parse_xml_calls, .config = &tool_calls, .eat = "\n\n"}},
-    .drop = {{"<｜end▁of▁sentence｜>"}},
+    .drop = {{.text = "<｜end▁of▁sentence｜>"}},
     .flags = PN_CALLS_END_REASONING,
 };

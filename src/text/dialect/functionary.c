@@ -18,6 +18,6 @@ const struct pn_dialect pn_dialect_functionary_v3_2 = {
     .detect = {{.all = {">>>", "recipient"}}, {.all = {">>>all"}}},
     .calls = {{.start = ">>>", .parse = pn_parse_named_calls, .config = &later, .eat = "\n"},
               {.at_start = "*", .parse = pn_parse_named_calls, .config = &first}},
-    .drop = {{">>>all\n"}},
+    .drop = {{.text = ">>>all\n"}},
     .drop_at_start = "all\n",
 };

@@ -99,7 +99,7 @@ const struct pn_dialect pn_dialect_gemma4 = {
     .detect = {{.all = {"<|tool_call>call:"}}, {.all = {"<|turn>model"}}},
     .think = {{"<|channel>thought", "<channel|>"}},
     .calls = {{.start = "<|tool_call>call:", .parse = parse, .config = &gemma4}},
-    .drop = {{"<|channel>", .separate = true}, {"<turn|>"}},
+    .drop = {{.text = "<|channel>", .separate = true}, {.text = "<turn|>"}},
     .flags = PN_THINK_ANYWHERE,
 };
 
@@ -107,5 +107,5 @@ const struct pn_dialect pn_dialect_gemma = {
     .name = "gemma",
     .detect = {{.all = {"<start_of_turn>"}}},
     .calls = {{.start = "<start_function_call>call:", .parse = parse, .config = &function_gemma}},
-    .drop = {{"<end_of_turn>"}},
+    .drop = {{.text = "<end_of_turn>"}},
 };

@@ -11,5 +11,5 @@ const struct pn_dialect pn_dialect_gigachat = {
                .parse = pn_parse_json_calls,
                .config = &message},
               {.start = "<|function_call|>", .parse = pn_parse_json_calls, .config = &token}},
-    .drop = {{"<|message_sep|>"}},
+    .drop = {{.text = "<|message_sep|>"}},
 };

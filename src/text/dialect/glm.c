@@ -16,7 +16,7 @@ const struct pn_dialect pn_dialect_glm = {
     .detect = {{.all = {"<arg_key>", "<arg_value>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<tool_call>", .parse = pn_parse_xml_calls, .config = &call, .eat = "\n"}},
-    .drop = {{"</assistant>"}},
+    .drop = {{.text = "</assistant>"}},
 };
 
 const struct pn_dialect pn_dialect_ling = {
@@ -24,7 +24,7 @@ const struct pn_dialect pn_dialect_ling = {
     .detect = {{.all = {"<role>ASSISTANT</role>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<tool_call>", .parse = pn_parse_xml_calls, .config = &call}},
-    .drop = {{"<|role_end|>"}},
+    .drop = {{.text = "<|role_end|>"}},
     .flags = PN_CALLS_END_REASONING | PN_KEEP_NEWLINE | PN_DROP_THINK,
 };
 
@@ -43,5 +43,5 @@ const struct pn_dialect pn_dialect_hunyuan3 = {
     .detect = {{.all = {"toolsep_token", "argkey_begin_token"}}},
     .think = {{"<think:opensource>", "</think:opensource>"}, {"<think>", "</think>"}},
     .calls = {{.start = "<tool_call:opensource>", .parse = pn_parse_xml_calls, .config = &hunyuan_call, .eat = "\n"}},
-    .drop = {{"<tool_calls:opensource>", .calls = true}, {"</tool_calls:opensource>", .calls = true}},
+    .drop = {{.text = "<tool_calls:opensource>", .calls = true}, {.text = "</tool_calls:opensource>", .calls = true}},
 };

@@ -11,5 +11,5 @@ const struct pn_dialect pn_dialect_granite = {
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<tool_call>", .parse = pn_parse_json_calls, .config = &call, .eat = "\n"},
               {.start = "<|tool_call|>", .parse = pn_parse_json_calls, .config = &list, .eat = "\n"}},
-    .drop = {{"<response>", .separate = true}, {"</response>", .separate = true}},
+    .drop = {{.text = "<response>", .separate = true}, {.text = "</response>", .separate = true}},
 };

@@ -14,8 +14,8 @@ const struct pn_dialect pn_dialect_kimi_k2 = {
     .detect = {{.all = {"<|tool_calls_section_begin|>"}}, {.all = {"<|im_middle|>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<|tool_call_begin|>", .parse = pn_parse_named_calls, .config = &k2_call}},
-    .drop = {{"<|tool_calls_section_begin|>", .ends_reasoning = true, .calls = true},
-             {"<|tool_calls_section_end|>", .calls = true}},
+    .drop = {{.text = "<|tool_calls_section_begin|>", .ends_reasoning = true, .calls = true},
+             {.text = "<|tool_calls_section_end|>", .calls = true}},
     .flags = PN_CALLS_END_REASONING,
 };
 
@@ -35,11 +35,11 @@ const struct pn_dialect pn_dialect_kimi_k3 = {
     .detect = {{.all = {"<|open|>", "<|close|>", "<|sep|>"}}},
     .think = {{"<|open|>think<|sep|>", "<|close|>think<|sep|>"}},
     .calls = {{.start = "<|open|>call tool=\"", .parse = pn_parse_xml_calls, .config = &k3_call}},
-    .drop = {{"<|open|>response<|sep|>", .ends_reasoning = true},
-             {"<|close|>response<|sep|>"},
-             {"<|open|>tools<|sep|>", .ends_reasoning = true},
-             {"<|close|>tools<|sep|>"},
-             {"<|close|>message<|sep|>", .ends_reasoning = true},
-             {"<|end_of_msg|>", .ends_reasoning = true}},
+    .drop = {{.text = "<|open|>response<|sep|>", .ends_reasoning = true},
+             {.text = "<|close|>response<|sep|>"},
+             {.text = "<|open|>tools<|sep|>", .ends_reasoning = true},
+             {.text = "<|close|>tools<|sep|>"},
+             {.text = "<|close|>message<|sep|>", .ends_reasoning = true},
+             {.text = "<|end_of_msg|>", .ends_reasoning = true}},
     .flags = PN_DROP_THINK,
 };

@@ -129,5 +129,5 @@ const struct pn_dialect pn_dialect_llama3 = {
                {.all = {"<|header_start|>"}}},
     .calls = {{.start = "<|python_tag|>", .parse = parse_python_tag, .config = &tagged},
               {.at_start = "{[", .parse = parse_bare, .config = &bare}},
-    .drop = {{"<|python_start|>"}, {"<|python_end|>"}},
+    .drop = {{.text = "<|python_start|>"}, {.text = "<|python_end|>"}},
 };

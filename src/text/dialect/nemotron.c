@@ -8,5 +8,5 @@ const struct pn_dialect pn_dialect_nemotron = {
     .detect = {{.all = {"<TOOLCALL>"}}},
     .think = {{"<think>", "</think>"}},
     .calls = {{.start = "<TOOLCALL>", .parse = pn_parse_json_calls, .config = &call, .eat = "\n"}},
-    .drop = {{"<SPECIAL_12>"}},
+    .drop = {{.text = "<SPECIAL_12>"}},
 };
