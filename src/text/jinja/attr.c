@@ -15,9 +15,10 @@ void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, 
     if (args->n_pos > n_params) {
         if (n_params + skip == 0)
             pn_jj_raise(r, "TypeError", "%s() takes no arguments (%zu given)", name, args->n_pos);
-        pn_jj_raise(r, "TypeError", "%s() takes %s%zu positional argument%s but %zu %s given", name,
-                    n_required < n_params ? "at most " : "", n_params + skip, n_params + skip == 1 ? "" : "s",
-                    args->n_pos + skip, args->n_pos + skip == 1 ? "was" : "were");
+        const char *from = n_required < n_params ? pn_jj_sprintf(r, "from %zu to ", n_required + skip) : "";
+        pn_jj_raise(r, "TypeError", "%s() takes %s%zu positional argument%s but %zu %s given", name, from,
+                    n_params + skip, n_params + skip == 1 ? "" : "s", args->n_pos + skip,
+                    args->n_pos + skip == 1 ? "was" : "were");
     }
     for (size_t i = 0; i < args->n_pos; i++)
         out[i] = args->pos[i];
@@ -32,9 +33,15 @@ void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, 
             pn_jj_raise(r, "TypeError", "%s() got multiple values for argument '%s'", name, params[i]);
         out[i] = args->kw[k].value;
     }
+    size_t missing[2], n_missing = 0; /* no function here requires more than two */
     for (size_t i = 0; i < n_required; i++)
-        if (out[i].t == JJ_MISSING)
-            pn_jj_raise(r, "TypeError", "%s() missing 1 required positional argument: '%s'", name, params[i]);
+        if (out[i].t == JJ_MISSING && n_missing < 2)
+            missing[n_missing++] = i;
+    if (n_missing == 1)
+        pn_jj_raise(r, "TypeError", "%s() missing 1 required positional argument: '%s'", name, params[missing[0]]);
+    if (n_missing)
+        pn_jj_raise(r, "TypeError", "%s() missing 2 required positional arguments: '%s' and '%s'", name,
+                    params[missing[0]], params[missing[1]]);
 }
 
 /* ---- methods of lists, tuples, dictionaries, numbers ---- */
@@ -603,6 +610,13 @@ jv pn_jj_getitem(struct jj_run *r, jv obj, jv key)
     if (find_item(r, obj, key, &out) || (key.t == JJ_STR && find_attribute(r, obj, key.u.s, &out)))
         return out;
     return pn_jj_undefined_attr(r, obj, key);
+}
+
+_Noreturn void pn_jj_no_attribute(struct jj_run *r, jv v, const char *name)
+{
+    if (v.t == JJ_UNDEFINED)
+        pn_jj_raise_undefined(r, v);
+    pn_jj_raise(r, "AttributeError", "'%s' object has no attribute '%s'", pn_jj_type_name(v), name);
 }
 
 /* ---- slices ---- */

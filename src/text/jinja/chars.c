@@ -334,7 +334,12 @@ static bool is_final_sigma(const char *p, size_t n, size_t at)
 
 void pn_jj_put_lower(struct jj_buf *b, const char *p, size_t n)
 {
-    for (size_t i = 0, used; i < n; i += used) {
+    pn_jj_put_lower_part(b, p, n, 0, n);
+}
+
+void pn_jj_put_lower_part(struct jj_buf *b, const char *p, size_t n, size_t from, size_t to)
+{
+    for (size_t i = from, used; i < to; i += used) {
         uint32_t c = pn_jj_decode(p + i, p + n, &used);
         if (c < 0x80)
             pn_jj_putc(b, (char)(c >= 'A' && c <= 'Z' ? c + 32 : c));

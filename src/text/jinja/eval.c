@@ -148,7 +148,9 @@ void pn_jj_eval_args(struct jj_run *r, struct jj_env *env, const struct jj_call_
     if (args->dyn_kw) {
         jv more = pn_jj_eval(r, env, args->dyn_kw);
         if (more.t != JJ_DICT)
-            pn_jj_raise(r, "TypeError", "argument after ** must be a mapping, not %s", pn_jj_type_name(more));
+            pn_jj_raise(r, "TypeError",
+                        "jinja2.sandbox.SandboxedEnvironment.call() argument after ** must be a mapping, not %s",
+                        pn_jj_type_name(more));
         for (size_t i = 0; i < more.u.dict->n; i++) {
             if (more.u.dict->e[i].key.t != JJ_STR)
                 pn_jj_raise(r, "TypeError", "keywords must be strings");

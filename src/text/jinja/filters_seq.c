@@ -222,13 +222,6 @@ static jv filter_max(struct jj_run *r, jv v, const struct jj_args *args)
 
 /* ---- sorting ---- */
 
-static _Noreturn void no_attribute(struct jj_run *r, jv v, const char *name)
-{
-    if (v.t == JJ_UNDEFINED)
-        pn_jj_raise_undefined(r, v);
-    pn_jj_raise(r, "AttributeError", "'%s' object has no attribute '%s'", pn_jj_type_name(v), name);
-}
-
 static jv filter_dictsort(struct jj_run *r, jv v, const struct jj_args *args)
 {
     static const char *const params[] = {"case_sensitive", "by", "reverse"};
@@ -238,7 +231,7 @@ static jv filter_dictsort(struct jj_run *r, jv v, const struct jj_args *args)
     if (a[1].t != JJ_MISSING && !by_value && !pn_jj_is(a[1], "key"))
         pn_jj_raise(r, "FilterArgumentError", "You can only sort by either \"key\" or \"value\"");
     if (v.t != JJ_DICT)
-        no_attribute(r, v, "items");
+        pn_jj_no_attribute(r, v, "items");
     const struct jj_dict *d = v.u.dict;
     jv items = pn_jj_list(r, d->n), *keys = pn_jj_array(r, d->n + 1, sizeof *keys);
     for (size_t i = 0; i < d->n; i++) {

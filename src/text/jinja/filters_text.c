@@ -174,8 +174,14 @@ static jv filter_indent(struct jj_run *r, jv v, const struct jj_args *args)
     static const char *const params[] = {"width", "first", "blank"};
     jv a[3];
     bind(r, "do_indent", args, params, 3, 0, a);
-    if (v.t != JJ_STR) /* `s += newline` is the first thing that happens */
-        pn_jj_binary(r, '+', v, pn_jj_cstr(r, "\n"));
+    if (v.t == JJ_LIST) /* `s += newline` is the first thing that happens, and lists take it */
+        pn_jj_no_attribute(r, v, "splitlines");
+    if (v.t == JJ_UNDEFINED)
+        pn_jj_raise_undefined(r, v);
+    if (v.t == JJ_TUPLE)
+        pn_jj_raise(r, "TypeError", "can only concatenate tuple (not \"str\") to tuple");
+    if (v.t != JJ_STR)
+        pn_jj_raise(r, "TypeError", "unsupported operand type(s) for +=: '%s' and 'str'", pn_jj_type_name(v));
     struct jj_buf pad = {.r = r}, b = {.r = r}, text = {.r = r};
     if (a[0].t == JJ_STR)
         pn_jj_put_str(&pad, a[0]);
@@ -370,7 +376,7 @@ static jv filter_wordwrap(struct jj_run *r, jv v, const struct jj_args *args)
     bool break_long = truth_or(r, a[1], true), on_hyphens = truth_or(r, a[3], true);
     jv glue = a[2].t == JJ_MISSING || a[2].t == JJ_NONE ? pn_jj_cstr(r, "\n") : a[2];
     if (v.t != JJ_STR)
-        return pn_jj_call(r, pn_jj_getattr(r, v, pn_jj_cstr(r, "splitlines").u.s), &(struct jj_args){0});
+        pn_jj_no_attribute(r, v, "splitlines");
     if (width <= 0 && v.u.s->n)
         pn_jj_raise(r, "ValueError", "invalid width %lld (must be > 0)", (long long)width);
     const struct jj_seq *lines = pn_jj_splitlines(r, v.u.s, false).u.seq;
@@ -575,7 +581,7 @@ static jv filter_xmlattr(struct jj_run *r, jv v, const struct jj_args *args)
     bind(r, "do_xmlattr", args, params, 1, 0, &space);
     struct jj_buf b = {.r = r};
     if (v.t != JJ_DICT)
-        return pn_jj_call(r, pn_jj_getattr(r, v, pn_jj_cstr(r, "items").u.s), &(struct jj_args){0});
+        pn_jj_no_attribute(r, v, "items");
     for (size_t i = 0; i < v.u.dict->n; i++) {
         jv key = v.u.dict->e[i].key, value = v.u.dict->e[i].value;
         if (value.t == JJ_NONE || value.t == JJ_UNDEFINED)

@@ -35,10 +35,7 @@ static void put_padded(struct jj_buf *b, const struct spec *s, const char *head,
 /* Digits with separators; zero padding counts them too. */
 static char *group_digits(struct jj_run *r, const char *digits, size_t n, size_t every, char separator, int64_t width)
 {
-    size_t rest = n; /* of digits: those before the point */
-    while (rest && !(n - rest) && false)
-        rest--;
-    size_t whole = strspn(digits, "0123456789abcdefABCDEF");
+    size_t whole = strspn(digits, every == 4 ? "0123456789abcdefABCDEF" : "0123456789");
     int64_t missing = width - (int64_t)(n - whole);
     struct jj_buf b = {.r = r};
     size_t zeros = 0;
@@ -118,8 +115,8 @@ static bool is_negative(jv v)
 struct percent {
     struct jj_run *r;
     struct jj_buf out;
-    const char *p, *end;
-    jv args, tuple; /* tuple: the values still to come, args itself if it is not a tuple */
+    const char *start, *p, *end;
+    jv args;
     size_t next;
     bool single_used, mapping;
 };
@@ -166,6 +163,8 @@ static int64_t star_or_number(struct percent *f)
     if (f->p < f->end && *f->p == '*') {
         f->p++;
         jv v = next_arg(f);
+        if (v.t == JJ_BIG)
+            pn_jj_raise(f->r, "OverflowError", "Python int too large to convert to C ssize_t");
         if (!jj_is_int(v))
             pn_jj_raise(f->r, "TypeError", "* wants int");
         n = jj_as_int(v);
@@ -233,7 +232,7 @@ static void percent_text(struct percent *f, struct spec *s, jv v, bool markup)
 {
     struct jj_buf b = {.r = f->r};
     if (s->type == 'c') {
-        if (jj_is_int(v) && (jj_as_int(v) < 0 || jj_as_int(v) > 0x10FFFF))
+        if (v.t == JJ_BIG || (jj_is_int(v) && (jj_as_int(v) < 0 || jj_as_int(v) > 0x10FFFF)))
             pn_jj_raise(f->r, "OverflowError", "%%c arg not in range(0x110000)");
         if (jj_is_int(v))
             pn_jj_put_char(&b, (uint32_t)jj_as_int(v));
@@ -262,6 +261,7 @@ static void percent_text(struct percent *f, struct spec *s, jv v, bool markup)
 static void percent_one(struct percent *f, bool markup)
 {
     struct spec s = {.width = -1, .precision = -1};
+    const char *begin = f->p;
     jv v = {.t = JJ_MISSING};
     if (f->p < f->end && *f->p == '(')
         v = keyed_arg(f);
@@ -287,11 +287,11 @@ static void percent_one(struct percent *f, bool markup)
     if (f->p == f->end)
         pn_jj_raise(f->r, "ValueError", "incomplete format");
     s.type = *f->p++;
-    if (s.type == '%') {
+    if (s.type == '%' && f->p == begin + 1) {
         pn_jj_putc(&f->out, '%');
         return;
     }
-    if (v.t == JJ_MISSING)
+    if (v.t == JJ_MISSING && s.type != '%')
         v = next_arg(f);
     if (strchr("diuxXo", s.type)) {
         percent_int(f, &s, v);
@@ -302,16 +302,16 @@ static void percent_one(struct percent *f, bool markup)
     } else {
         size_t used;
         uint32_t c = pn_jj_decode(f->p - 1, f->end, &used);
-        struct jj_str before = {.p = f->p - 1, .n = 0, .chars = -1};
-        (void)before;
-        pn_jj_raise(f->r, "ValueError", "unsupported format character '%.*s' (0x%x) at index %lld",
-                    c >= 32 && c < 127 ? 1 : 1, c >= 32 && c < 127 ? f->p - 1 : "?", (unsigned)c, (long long)f->next);
+        struct jj_str before = {.p = f->start, .n = (size_t)(f->p - 1 - f->start), .chars = -1};
+        pn_jj_raise(f->r, "ValueError", "unsupported format character '%.*s' (0x%x) at index %lld", 1,
+                    c >= 32 && c < 127 ? f->p - 1 : "?", (unsigned)c, (long long)pn_jj_chars(&before));
     }
 }
 
 jv pn_jj_percent(struct jj_run *r, struct jj_str *format, jv args)
 {
-    struct percent f = {.r = r, .out = {.r = r}, .p = format->p, .end = format->p + format->n, .args = args};
+    struct percent f = {
+        .r = r, .out = {.r = r}, .start = format->p, .p = format->p, .end = format->p + format->n, .args = args};
     f.mapping = args.t == JJ_DICT || args.t == JJ_LIST || args.t == JJ_RANGE || args.t == JJ_UNDEFINED;
     while (f.p < f.end) {
         const char *percent = memchr(f.p, '%', (size_t)(f.end - f.p));
@@ -321,8 +321,6 @@ jv pn_jj_percent(struct jj_run *r, struct jj_str *format, jv args)
         if (percent) {
             if (f.p == f.end)
                 pn_jj_raise(r, "ValueError", "incomplete format");
-            const char *start = f.p;
-            (void)start;
             percent_one(&f, format->markup);
         }
     }
@@ -410,7 +408,7 @@ static void format_text(struct jj_buf *b, struct spec *s, jv v)
     if (s->type && s->type != 's')
         unknown_code(b->r, s->type, v);
     if (s->sign != '-')
-        pn_jj_raise(b->r, "ValueError", "Sign not allowed in string format specifier");
+        pn_jj_raise(b->r, "ValueError", "%s not allowed in string format specifier", s->sign == ' ' ? "Space" : "Sign");
     if (s->alternate)
         pn_jj_raise(b->r, "ValueError", "Alternate form (#) not allowed in string format specifier");
     if (s->align == '=')
@@ -476,7 +474,9 @@ static void format_int(struct jj_buf *b, struct spec *s, jv v)
         pn_jj_raise(b->r, "ValueError", "Precision not allowed in integer format specifier");
     if (type == 'c') {
         char u[5] = {0};
-        if (v.t == JJ_BIG || jj_as_int(v) < 0 || jj_as_int(v) > 0x10FFFF)
+        if (v.t == JJ_BIG)
+            pn_jj_raise(b->r, "OverflowError", "Python int too large to convert to C long");
+        if (jj_as_int(v) < 0 || jj_as_int(v) > 0x10FFFF)
             pn_jj_raise(b->r, "OverflowError", "%%c arg not in range(0x110000)");
         put_padded(b, s, "", u, pn_jj_encode((uint32_t)jj_as_int(v), u), '<');
         return;
@@ -494,8 +494,6 @@ static void format_int(struct jj_buf *b, struct spec *s, jv v)
 
 static void format_value(struct jj_buf *b, jv v, const char *p, size_t n)
 {
-    if (v.t == JJ_BOOL && n)
-        v = jj_int(v.u.b);
     if (n == 0) {
         pn_jj_put_str(b, v);
         return;
@@ -541,8 +539,7 @@ static jv first_value(struct formatter *f, const char *p, size_t n)
             index = n > 9 ? INT64_MAX : strtol(p, NULL, 10);
         }
         if (!f->args || index >= (int64_t)f->args->n_pos)
-            pn_jj_raise(f->r, "IndexError", "Replacement index %lld out of range for positional args tuple",
-                        (long long)index);
+            pn_jj_raise(f->r, "IndexError", "tuple index out of range");
         return f->args->pos[index];
     }
     jv name = pn_jj_str(f->r, p, n);

@@ -179,15 +179,13 @@ jv pn_jj_reversed(struct jj_run *r, jv v, bool *ok)
 /* ---- sorting: bottom-up merge over indices; stable, and only ever asks whether the later is less than the earlier
  * ---- */
 
-static void merge(struct jj_run *r, const jv *keys, const size_t *from, size_t *to, size_t lo, size_t mid, size_t hi,
-                  bool reverse)
+static void merge(struct jj_run *r, const jv *keys, const size_t *from, size_t *to, size_t lo, size_t mid, size_t hi)
 {
     size_t a = lo, b = mid;
     for (size_t i = lo; i < hi; i++) {
         bool take_b = a == mid;
         if (!take_b && b < hi)
-            take_b =
-                reverse ? pn_jj_less(r, keys[from[a]], keys[from[b]]) : pn_jj_less(r, keys[from[b]], keys[from[a]]);
+            take_b = pn_jj_less(r, keys[from[b]], keys[from[a]]);
         to[i] = take_b ? from[b++] : from[a++];
     }
 }
@@ -197,11 +195,11 @@ jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse)
     size_t n = list.u.seq->n;
     size_t *from = pn_jj_array(r, n + 1, sizeof *from), *to = pn_jj_array(r, n + 1, sizeof *to);
     for (size_t i = 0; i < n; i++)
-        from[i] = i;
+        from[i] = reverse ? n - 1 - i : i; /* backwards twice: equal ones keep their order */
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * width) {
             size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;
-            merge(r, keys, from, to, lo, mid, hi, reverse);
+            merge(r, keys, from, to, lo, mid, hi);
         }
         size_t *swap = from;
         from = to;
@@ -209,6 +207,6 @@ jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse)
     }
     jv sorted = pn_jj_list(r, n);
     for (size_t i = 0; i < n; i++)
-        pn_jj_push(r, sorted, list.u.seq->v[from[i]]);
+        pn_jj_push(r, sorted, list.u.seq->v[from[reverse ? n - 1 - i : i]]);
     return sorted;
 }

@@ -252,7 +252,7 @@ static jv float_pow(struct jj_run *r, double a, double b)
     if (a == 0 && b < 0)
         pn_jj_raise(r, "ZeroDivisionError", "0.0 cannot be raised to a negative power");
     if (a < 0 && isfinite(a) && isfinite(b) && floor(b) != b)
-        pn_jj_raise(r, "TypeError", "complex numbers are not supported");
+        pn_jj_throw(r, PN_UNSUPPORTED, "complex numbers are not supported");
     errno = 0;
     double result = pow(a, b);
     if (isinf(result) && isfinite(a) && isfinite(b))

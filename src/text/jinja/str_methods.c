@@ -103,7 +103,7 @@ static jv str_capitalize(struct jj_run *r, jv self, const struct jj_args *args)
     size_t used = 0;
     if (s->n)
         pn_jj_put_title_char(&b, pn_jj_decode(s->p, s->p + s->n, &used));
-    pn_jj_put_lower(&b, s->p + used, s->n - used);
+    pn_jj_put_lower_part(&b, s->p, s->n, used, s->n);
     return built(&b, self);
 }
 
@@ -121,7 +121,7 @@ static jv str_title(struct jj_run *r, jv self, const struct jj_args *args)
     for (size_t i = 0, used; i < s->n; i += used) {
         uint32_t c = pn_jj_decode(s->p + i, s->p + s->n, &used);
         if (inside)
-            pn_jj_put_lower(&b, s->p + i, used);
+            pn_jj_put_lower_part(&b, s->p, s->n, i, i + used);
         else
             pn_jj_put_title_char(&b, c);
         inside = is_cased(c);
@@ -137,7 +137,7 @@ static jv str_swapcase(struct jj_run *r, jv self, const struct jj_args *args)
     for (size_t i = 0, used; i < s->n; i += used) {
         uint32_t c = pn_jj_decode(s->p + i, s->p + s->n, &used);
         if (pn_jj_is_upper(c))
-            pn_jj_put_lower(&b, s->p + i, used);
+            pn_jj_put_lower_part(&b, s->p, s->n, i, i + used);
         else if (pn_jj_is_lower(c))
             pn_jj_put_upper(&b, s->p + i, used);
         else

@@ -324,10 +324,14 @@ bool pn_jj_utf8_valid(const char *p, size_t n);
 
 struct jj_iter *pn_jj_iter(struct jj_run *r, jv v); /* raises TypeError for what is not iterable */
 bool pn_jj_iterable(jv v);
+/* Iterators stand on iterators, so this nests like calls do. */
 static inline bool pn_jj_next(struct jj_run *r, struct jj_iter *it, jv *out)
 {
     pn_jj_step(r, 1);
-    return it->next(r, it, out);
+    pn_jj_enter(r);
+    bool more = it->next(r, it, out);
+    pn_jj_leave(r);
+    return more;
 }
 jv pn_jj_to_list(struct jj_run *r, jv v);
 jv pn_jj_range(struct jj_run *r, int64_t start, int64_t stop, int64_t step);
@@ -369,7 +373,9 @@ jv pn_jj_format_map(struct jj_run *r, struct jj_str *format, jv map);
 /* ---- attributes, calls (attr.c, call.c) ---- */
 
 jv pn_jj_getattr(struct jj_run *r, jv obj, const struct jj_str *name); /* obj.name */
-jv pn_jj_getitem(struct jj_run *r, jv obj, jv key);                    /* obj[key] */
+/* Python's own error where a function wants a method that the value lacks. */
+_Noreturn void pn_jj_no_attribute(struct jj_run *r, jv v, const char *name);
+jv pn_jj_getitem(struct jj_run *r, jv obj, jv key); /* obj[key] */
 jv pn_jj_slice(struct jj_run *r, jv obj, jv start, jv stop, jv step);
 jv pn_jj_call(struct jj_run *r, jv f, const struct jj_args *args);
 const struct jj_method_def *pn_jj_find_method(jv obj, const char *p, size_t n);
@@ -400,12 +406,12 @@ extern const struct jj_filter_def pn_jj_text_filters[]; /* end with a NULL name 
 extern const struct jj_filter_def pn_jj_seq_filters[];
 jj_filter_fn pn_jj_filter_tojson, pn_jj_filter_pprint;
 
-/* Binds arguments to the parameters named in `spec` ("width first blank", space-separated; those after '/' ... are
- * optional). Unset ones stay JJ_MISSING. Raises the TypeError of a Python function `name`. */
+/* Binds arguments to the named parameters, the first n_required of which must be given; others stay JJ_MISSING. `skip`
+ * is how many parameters come before them. Raises the TypeError that a Python function `name` would. */
 void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, size_t skip, const char *const *params,
                 size_t n_params, size_t n_required, jv *out);
 
-/* ---- time (clock.c) ---- */
+/* ---- time (strftime.c) ---- */
 
 jv pn_jj_strftime(struct jj_run *r, const struct jj_str *format);
 
@@ -427,6 +433,8 @@ bool pn_jj_is_id_continue(uint32_t c);
 int pn_jj_digit_value(uint32_t c); /* of a decimal digit in any script, or -1 */
 void pn_jj_put_upper(struct jj_buf *b, const char *p, size_t n);
 void pn_jj_put_lower(struct jj_buf *b, const char *p, size_t n);
+/* The same for p[from, to), where the rest says whether a sigma ends its word. */
+void pn_jj_put_lower_part(struct jj_buf *b, const char *p, size_t n, size_t from, size_t to);
 void pn_jj_put_title_char(struct jj_buf *b, uint32_t c);
 void pn_jj_put_fold(struct jj_buf *b, const char *p, size_t n);
 jv pn_jj_lower(struct jj_run *r, struct jj_str *s);

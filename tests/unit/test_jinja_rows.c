@@ -1,0 +1,95 @@
+/* Renders the templates of real models with recorded conversations and compares with what jinja2 made of them. The
+ * files lie beside the project (../shared/data/chat-templates, or PANTRY_TEST_DATA); without them the test is skipped.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "text/jinja/jinja.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *data_path(char path[1024], const char *name)
+{
+    const char *root = getenv("PANTRY_TEST_DATA");
+    snprintf(path, 1024, "%s/chat-templates/%s", root ? root : "../shared/data", name);
+    return path;
+}
+
+static const json_t *find_context(const json_t *cases, const char *name)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)cases, i,
+                       row) if (strcmp(json_string_value(json_object_get(row, "name")), name) ==
+                                0) return json_object_get(row, "context");
+    return NULL;
+}
+
+/* "TemplateError: " is raise_exception: there the text is the message alone. */
+static bool row_is_good(const json_t *row, pn_status status, const char *out, size_t len, const struct pn_error *err)
+{
+    static const char raised[] = "TemplateError: ";
+    const json_t *expected = json_object_get(row, "output");
+    if (expected)
+        return status == PN_OK && len == json_string_length(expected) &&
+               memcmp(out, json_string_value(expected), len) == 0;
+    const char *text = json_string_value(json_object_get(row, "error"));
+    if (strncmp(text, raised, sizeof raised - 1) == 0)
+        return status == PN_RAISED && strcmp(err->text, text + sizeof raised - 1) == 0;
+    return status == PN_INVALID && strcmp(err->text, text) == 0;
+}
+
+static bool check_row(const json_t *row, const json_t *cases)
+{
+    char path[1024];
+    const char *name = json_string_value(json_object_get(row, "template"));
+    const char *case_name = json_string_value(json_object_get(row, "case"));
+    const struct pn_template_limits limits = {.now = 1768480496}; /* 2026-01-15 12:34:56 */
+    struct pn_template *t = NULL;
+    struct pn_error err = {0};
+    char *source = NULL, *out = NULL;
+    size_t size = 0, len = 0;
+    pn_status status = pn_file_read(data_path(path, name), 1 << 20, &source, &size, &err);
+    if (status == PN_OK)
+        status = pn_template_parse(source, size, &t, &err);
+    if (status == PN_OK)
+        status = pn_template_render(t, find_context(cases, case_name), &limits, &out, &len, &err);
+    bool good = row_is_good(row, status, out, len, &err);
+    if (!good)
+        print_error("%s, %s: %s\n", name, case_name, status == PN_OK ? out : err.text);
+    free(source);
+    free(out);
+    pn_template_free(t);
+    return good;
+}
+
+static void test_recorded_rows(void **state)
+{
+    (void)state;
+    char path[1024];
+    size_t i, bad = 0;
+    json_t *cases = json_load_file(data_path(path, "cases.json"), 0, NULL);
+    json_t *rows = json_load_file(data_path(path, "expected.json"), 0, NULL), *row;
+    if (!cases || !rows) {
+        json_decref(cases);
+        json_decref(rows);
+        skip();
+    }
+    json_array_foreach(rows, i, row) bad += !check_row(row, cases);
+    assert_true(json_array_size(rows) > 0);
+    json_decref(cases);
+    json_decref(rows);
+    assert_int_equal(bad, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recorded_rows)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
