@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares the template engine with Python's jinja2 on generated programs.
 
-usage: jinja_programs.py RENDER_TEMPLATE [--count N] [--seed S] [--show N]
+usage: jinja_programs.py [--driver FILE] [--count N] [--seed S] [--show N]
 
-RENDER_TEMPLATE is the driver built from tests/tools/render_template.c. The corpus is every operator, filter, test and
+The driver is built from tests/tools/render_template.c (`make programs`). The corpus is every operator, filter, test and
 method on a table of values, plus N random programs that nest loops, macros, scopes and expressions. Outputs must be
 equal; where jinja2 raises, the engine must raise with the same text. Needs: jinja2.
 """
@@ -12,6 +12,7 @@ import copy
 import datetime
 import itertools
 import json
+import os
 import random
 import re
 import subprocess
@@ -734,12 +735,15 @@ def compare(source, got):
 def main():
     warnings.simplefilter("ignore")
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("driver")
+    arguments.add_argument("--driver", default=os.path.join(os.environ.get("BUILD", "build"), "tools", "render_template"))
     arguments.add_argument("--count", type=int, default=4000)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--show", type=int, default=30)
     arguments.add_argument("--only", choices=["systematic", "random"])
     options = arguments.parse_args()
+    if not os.path.exists(options.driver):
+        print(f"{options.driver} is missing")
+        sys.exit(77)
     sources = [] if options.only == "random" else list(dict.fromkeys(systematic()))
     if options.only != "systematic":
         sources += programs(options.count, options.seed)
