@@ -181,6 +181,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "--system needs the chat template that --raw leaves out");
 
     pantry_model *model = NULL;
+    pn_cli_sampler_settle(&sampler, arguments.text[0]);
     pn_cli_sampler_draw_seed(&sampler);
     status = pn_cli_load_model(arguments.text[0], &machine, &model);
     pn_term_watch(); /* from here on Ctrl-C ends the text, not the program */

@@ -56,6 +56,7 @@ const struct pn_option pn_cli_sampler_options_table[PN_N_SAMPLER_OPTIONS] = {
 };
 
 static const uint64_t no_seed = UINT64_MAX;
+static const float unset = -1; /* outside of what the options take */
 
 struct pn_machine pn_machine_default(void)
 {
@@ -66,7 +67,24 @@ struct pn_cli_sampler pn_cli_sampler_default(void)
 {
     struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default()};
     sampler.sampling.seed = no_seed;
+    sampler.sampling.temperature = sampler.sampling.top_p = unset;
     return sampler;
+}
+
+void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model)
+{
+    struct pantry_sampling settled = pantry_sampling_default();
+    size_t n;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(catalog[i].name, model) == 0 && catalog[i].temperature > 0) {
+            settled.temperature = catalog[i].temperature;
+            settled.top_p = catalog[i].top_p;
+        }
+    if (sampler->sampling.temperature < 0)
+        sampler->sampling.temperature = settled.temperature;
+    if (sampler->sampling.top_p < 0)
+        sampler->sampling.top_p = settled.top_p;
 }
 
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)

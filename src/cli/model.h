@@ -19,8 +19,10 @@ struct pn_cli_sampler {
     int max_tokens;
     struct pn_text_list stop;
 };
-/* The library's defaults; pn_cli_sampler_draw_seed replaces a seed that nobody gave. */
+/* The library's defaults. What nobody gave is settled once the model is known: pn_cli_sampler_settle takes what the
+ * makers of a model in the catalog recommend, pn_cli_sampler_draw_seed any seed. */
 struct pn_cli_sampler pn_cli_sampler_default(void);
+void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model);
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
 struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler);
 

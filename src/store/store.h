@@ -29,6 +29,7 @@ struct pn_catalog_entry {
     const char *summary;                                /* one line for a listing */
     const char *family;                                 /* general.architecture */
     const char *license;                                /* short name */
+    float temperature, top_p;                           /* that its makers recommend; 0: they do not */
     const char *sha256;                                 /* of the whole file */
     uint64_t bytes;                                     /* of the whole file */
     uint64_t download;                                  /* bytes of all wheels */
