@@ -17,7 +17,7 @@ enum { PROMPT_LIMIT = 1 << 30 };
 #define CHAT_REPEAT_PENALTY 1.1f /* small models repeat themselves in long answers without it */
 
 /* Asked where nobody can: `pantry run </dev/null`. */
-static const char default_question[] = "Why is the sky blue?";
+static const char default_question[] = "What is the capital of France?";
 enum { DEFAULT_TOKENS = 256 }; /* an unattended program comes to an end */
 
 struct chosen {
