@@ -14,10 +14,9 @@
 #include <unistd.h>
 
 enum { PROMPT_LIMIT = 1 << 30 };
-#define CHAT_REPEAT_PENALTY 1.1f /* small models repeat themselves in long answers without it */
 
 /* Asked where nobody can: `pantry run </dev/null`. */
-static const char default_question[] = "What is the capital of France?";
+static const char default_question[] = "Give me three tips for staying healthy.";
 enum { DEFAULT_TOKENS = 256 }; /* an unattended program comes to an end */
 
 struct chosen {
@@ -231,7 +230,6 @@ static int run(const struct pn_command *command, int argc, char **argv)
                                          PN_OPTIONS("Memory", pn_session_options, &chat.machine)};
     struct pn_arguments arguments;
     struct pn_buf prompt = {0};
-    chat.sampler.sampling.repeat_penalty = CHAT_REPEAT_PENALTY;
     int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
