@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-uint64_t pn_clock_ns(void); /* monotonic, from an arbitrary start */
+uint64_t pn_clock_ns(void);        /* monotonic, from an arbitrary start */
+uint64_t pn_clock_thread_ns(void); /* processor time of the calling thread */
 
 /* SplitMix64 (Steele, Lea, Flood, 2014): small, seedable with any value, the same on every machine. */
 struct pn_rng {

@@ -387,13 +387,13 @@ void pn_regex_scratch_free(struct pn_regex_scratch *scratch)
 void pn_regex_scratch_start(struct pn_regex_scratch *scratch, size_t len)
 {
     scratch->searches = 0;
-    scratch->deadline = pn_clock_ns() + 5000000000u + (uint64_t)len * 2000u;
+    scratch->deadline = pn_clock_thread_ns() + 5000000000u + (uint64_t)len * 2000u;
 }
 
 pn_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *scratch, const char *text, size_t len,
                         size_t start, size_t *match_start, size_t *match_end, struct pn_error *err)
 {
-    if (++scratch->searches % CLOCK_EVERY == 0 && pn_clock_ns() > scratch->deadline)
+    if (++scratch->searches % CLOCK_EVERY == 0 && pn_clock_thread_ns() > scratch->deadline)
         return pn_fail(err, PN_LIMIT, "the regular expression of the tokenizer takes too long on this text");
     int n = pcre2_match(re->code, (PCRE2_SPTR)text, len, start, PCRE2_NO_UTF_CHECK, scratch->match, scratch->context);
     if (n == PCRE2_ERROR_NOMATCH)

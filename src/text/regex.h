@@ -3,7 +3,7 @@
  * tokenizer.json files are written for Oniguruma (and tiktoken's for Rust's fancy-regex). pn_regex_new translates what
  * PCRE2 reads differently: \s \w \b follow Unicode's properties, \p{Han} is a script, classes may nest and intersect
  * (&&), ^ and $ work at lines. Matching is bounded: one search by PCRE2's match limit, all searches of one text by a
- * budget of time, so a hostile expression ends with PN_LIMIT. */
+ * budget of processor time, so a hostile expression ends with PN_LIMIT. */
 #ifndef PN_TEXT_REGEX_H
 #define PN_TEXT_REGEX_H
 

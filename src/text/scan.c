@@ -344,6 +344,48 @@ static bool push_groups(const unsigned char *text, size_t start, size_t end, boo
     return !lead || push_end(ends, first, end);
 }
 
+/* Cuts out characters of a class, up to `limit` of them at a time. */
+static bool split_class(const unsigned char *text, size_t len, unsigned class, size_t limit, struct pn_ends *ends)
+{
+    size_t first = ends->len;
+    for (size_t pos = 0, next; pos < len;) {
+        pos = run_of_others(text, len, pos, class);
+        if (!push_end(ends, first, pos))
+            return false;
+        for (size_t n = 0; n < limit && pos < len && (class_at(text, len, pos, &next) & class); n++)
+            pos = next;
+        if (!push_end(ends, first, pos))
+            return false;
+    }
+    return true;
+}
+
+static bool split_each_number(const unsigned char *text, size_t len, struct pn_ends *ends)
+{
+    return split_class(text, len, NUMBER, 1, ends);
+}
+
+static bool split_three_numbers(const unsigned char *text, size_t len, struct pn_ends *ends)
+{
+    return split_class(text, len, NUMBER, 3, ends);
+}
+
+static bool split_number_runs(const unsigned char *text, size_t len, struct pn_ends *ends)
+{
+    return split_class(text, len, NUMBER, SIZE_MAX, ends);
+}
+
+/* [\r\n] */
+static bool split_line_breaks(const unsigned char *text, size_t len, struct pn_ends *ends)
+{
+    size_t first = ends->len;
+    for (size_t pos = 0; pos < len; pos++)
+        if ((text[pos] == '\n' || text[pos] == '\r') &&
+            !(push_end(ends, first, pos) && push_end(ends, first, pos + 1)))
+            return false;
+    return push_end(ends, first, len);
+}
+
 /* \p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})) */
 static bool split_numbers(const unsigned char *text, size_t len, struct pn_ends *ends)
 {
@@ -477,6 +519,11 @@ static const struct {
     {"\\d{1,3}(?=(?:\\d{3})*\\b)", split_digits_at_boundary},
     {"(?=(\\d{3})+(?!\\d))", split_before_groups},
     {"\\s+$", split_trailing_space},
+    {"\\p{N}", split_each_number},
+    {"\\p{N}{1,3}", split_three_numbers},
+    {"\\p{N}+", split_number_runs},
+    {"[\\r\\n]", split_line_breaks},
+    {"[\r\n]", split_line_breaks},
     {"[0-9][0-9][0-9]", split_three_digits},
     {PN_NUMBER_BYTES, split_number_bytes},
 };
