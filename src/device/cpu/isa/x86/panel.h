@@ -13,26 +13,20 @@
 #endif
 #define GROUP_BYTES (4 * GROUP)
 
-/* Within the panel of 32 values and one group, in vectors: q, then what the kind needs. */
-#define AT_SCALE      8  /* float s or d */
-#define AT_MIN        9  /* float m or dm */
-#define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */
-#define AT_PAIRS      12 /* int16 minima of both */
-#define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
-#define BLOCK_BYTES   ((size_t)BLOCK_VECTORS * GROUP_BYTES)
-
 #define PANEL_ROWS 32
 #define PANEL_K    512
 #define PANEL_COLS 1024 /* columns whose sums are kept in scratch at a time */
 
 struct panel {
     uint8_t *data; /* groups of rows, PANEL_K / 32 blocks each */
-    float *sums;   /* UNIT_32: d times the sum of q, for each column and block */
+    float *sums;   /* BLOCK_SUMS for each column and block */
     int n_blocks;  /* blocks that are filled */
     int rows;
 };
+#define BLOCK_BYTES  ((size_t)BLOCK_VECTORS * GROUP_BYTES)
 #define GROUP_STRIDE (BLOCK_BYTES * (PANEL_K / 32))
-_Static_assert(PANEL_ROWS * 13 * 4 * (PANEL_K / 32) + PANEL_COLS * (PANEL_K / 32) * 4 <= PN_CPU_SCRATCH,
+#define COLUMN_SUMS  (PANEL_K / 32 * BLOCK_SUMS)
+_Static_assert(PANEL_ROWS * 13 * 4 * (PANEL_K / 32) + PANEL_COLS * (PANEL_K / 32) * 2 * 4 <= PN_CPU_SCRATCH,
                "the panel and the sums fit the scratch memory");
 
 /* 8 x 8 dwords. */
@@ -55,47 +49,17 @@ PN_INLINE void transpose8(__m256i v[8])
     }
 }
 
-/* Vector `at` of block b, for the eight rows that begin at out. */
-PN_INLINE void panel_put(uint8_t *out, int b, int at, __m256i v)
+/* Vector `at` of the block at out, for the eight rows that begin there. */
+PN_INLINE void panel_put(uint8_t *out, int at, __m256i v)
 {
-    _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)b * BLOCK_BYTES + (size_t)at * GROUP_BYTES), v);
+    _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)at * GROUP_BYTES), v);
 }
 
-/* The scales of n blocks of the units at p. */
-PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
-{
-    __m256i first[8], second[8];
-    float d[8] __attribute__((aligned(32))), dm[8] __attribute__((aligned(32)));
-    for (int r = 0; r < 8; r++) {
-        struct unit_scales u;
-        unit_scales(p[r], n, &u);
-        first[r] = UNIT_KIND == UNIT_16 ? u.scale : _mm256_castps_si256(u.s);
-        second[r] = UNIT_KIND == UNIT_16 ? u.min : UNIT_KIND == UNIT_32 ? _mm256_castps_si256(u.m) : first[r];
-        if (UNIT_KIND == UNIT_16) {
-            d[r] = u.d;
-            dm[r] = u.dm;
-        }
-    }
-    transpose8(first);
-    if (UNIT_KIND != UNIT_SIGNED)
-        transpose8(second);
-    const __m256i low = _mm256_set1_epi32(0x01000100), high = _mm256_set1_epi32(0x03020302);
-    const __m256i lane =
-        _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c);
-    for (int j = 0; j < n; j++) {
-        if (UNIT_KIND == UNIT_16) {
-            panel_put(out, j, AT_SCALE, load256(d));
-            panel_put(out, j, AT_MIN, load256(dm));
-            panel_put(out, j, AT_MUL, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(low, lane)));
-            panel_put(out, j, AT_MUL + 1, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(high, lane)));
-            panel_put(out, j, AT_PAIRS, second[j]);
-        } else {
-            panel_put(out, j, AT_SCALE, first[j]);
-            if (UNIT_KIND == UNIT_32)
-                panel_put(out, j, AT_MIN, second[j]);
-        }
-    }
-}
+#if defined(__AVX512F__)
+#include "device/cpu/isa/x86/tile_avx512.h"
+#else
+#include "device/cpu/isa/x86/tile_avx2.h"
+#endif
 
 /* n blocks of eight rows: p[i] is the unit of the i-th. */
 PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
@@ -112,7 +76,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
         }
         transpose8(v);
         for (int i = 0; i < 8; i++)
-            panel_put(out, j, i, v[i]);
+            panel_put(out + (size_t)j * BLOCK_BYTES, i, v[i]);
     }
 }
 
@@ -138,22 +102,22 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     }
 }
 
-/* d times the sum of q (of the offset bytes too, where weights are signed) for columns c0 .. c0 + cols. */
+/* What the minima of the weights are multiplied with: d times the sum of q over 32 (or 16) values, for columns c0 .. c0
+ * + cols. */
 static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, const struct panel *panel)
 {
     for (int64_t c = 0; c < cols; c++) {
         struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
-        float *sums = panel->sums + c * (PANEL_K / 32);
+        float *sums = panel->sums + c * COLUMN_SUMS;
         for (int b = 0; b < panel->n_blocks; b++)
-            sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+            if (BLOCK_SUMS == 2) {
+                sums[2 * b] = x.d[b] * (float)x.sum[2 * b];
+                sums[2 * b + 1] = x.d[b] * (float)x.sum[2 * b + 1];
+            } else {
+                sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+            }
     }
 }
-
-#if defined(__AVX512F__)
-#include "device/cpu/isa/x86/tile_avx512.h"
-#else
-#include "device/cpu/isa/x86/tile_avx2.h"
-#endif
 
 /* All columns of a chunk with the rows of the panel. */
 static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c0, int64_t cols, int64_t b0,
@@ -165,7 +129,7 @@ static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c
         int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
         for (int i = 0; i < n; i++)
             x[i] = q8_column(a, c0 + c + i, 32 * b0, r0);
-        panel_tile(panel, x, n, panel->sums + c * (PANEL_K / 32), b0 > 0);
+        panel_tile(panel, x, n, panel->sums + c * COLUMN_SUMS, b0 > 0);
     }
 }
 
@@ -178,7 +142,7 @@ static void panel_columns(const struct pn_matmul_args *a)
         int64_t cols = a->n_cols - c < PANEL_COLS ? a->n_cols - c : PANEL_COLS;
         for (int64_t b = 0; b < n_blocks; b += PANEL_K / 32) {
             panel.n_blocks = (int)(n_blocks - b < PANEL_K / 32 ? n_blocks - b : PANEL_K / 32);
-            if (UNIT_KIND == UNIT_32)
+            if (BLOCK_SUMS > 0)
                 panel_sums(a, c, cols, b, &panel);
             for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
                 panel.rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);

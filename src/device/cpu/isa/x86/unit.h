@@ -25,6 +25,10 @@ struct unit_scales {
     float d, dm;
 };
 
+/* Keeps a sum in its register: compilers like to turn a chain of integer additions into a tree, for which a register
+ * tile has no room. */
+#define KEEP_ORDER(v) __asm__("" : "+x"(v))
+
 PN_INLINE __m256i load256(const void *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
