@@ -85,35 +85,22 @@ PN_INLINE void dot_rows_cols(pn_type type, const char *w, size_t w_stride, int64
     }
 }
 
+/* Any number of columns up to DOT_COLS, from tiles of DOT_COLS, 3, 2 and 1. */
 PN_INLINE void dot_rows_type(pn_type type, const char *w, size_t w_stride, int64_t n_rows, const float *const *x,
                              int cols, int64_t k, float *const *out, bool add)
 {
-    switch (cols) {
-    case 1:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 1, k, out, add);
-        break;
-    case 2:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 2, k, out, add);
-        break;
-#if DOT_COLS > 2
-    case 3:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 3, k, out, add);
-        break;
-#endif
-#if DOT_COLS > 3
-    case 4:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 4, k, out, add);
-        break;
-    case 5:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 5, k, out, add);
-        break;
-    case 6:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 6, k, out, add);
-        break;
-#endif
-    default:
-        break;
+    if (cols == DOT_COLS) {
+        dot_rows_cols(type, w, w_stride, n_rows, x, DOT_COLS, k, out, add);
+        return;
     }
+#if DOT_COLS > 3
+    for (; cols >= 3; cols -= 3, x += 3, out += 3)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 3, k, out, add);
+#endif
+    if (cols == 2)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 2, k, out, add);
+    else if (cols == 1)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 1, k, out, add);
 }
 
 /* type: f32, f16, bf16 or q8_0; cols: 1 .. DOT_COLS. */

@@ -8,7 +8,7 @@
 
 #include "device/cpu/isa/x86/unit.h"
 
-#define FEW_COLS 4 /* columns of one register tile when weights are not packed */
+#define ONE_ROWS 4 /* rows read together for one column */
 
 struct q8_column {
     const int8_t *q;
@@ -64,65 +64,56 @@ PN_INLINE __m256i spread_order(__m256i scale)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(scale, even_odd), 0xd8);
 }
 
-/* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
-PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
-                        __m256 acc[][FEW_COLS])
+/* acc[r] += the products of n blocks of the unit at p[r] with those of the column at block `block`. */
+PN_INLINE void one_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int64_t block, __m256 *acc)
 {
-    float s[4][FEW_COLS][8] __attribute__((aligned(32)));
-    __m256i spread[4];
+    float s[ONE_ROWS][8] __attribute__((aligned(32)));
+    __m256i spread[ONE_ROWS];
+    __m256 d = _mm256_castsi256_ps(load_dwords(x->d + block, n));
+    __m256i sum = load_dwords(x->sum + 2 * block, n);
+    __m256 d_sum = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1))), d);
+    UNROLL
     for (int r = 0; r < rows; r++) {
         struct unit_scales u;
         unit_scales(p[r], n, &u);
-        if (UNIT_KIND == UNIT_16)
+        if (UNIT_KIND == UNIT_16) {
+            __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
+            acc[r] = _mm256_fmadd_ps(m, d, acc[r]);
             spread[r] = spread_order(u.scale);
-        for (int c = 0; c < cols; c++) {
-            __m256 d = _mm256_castsi256_ps(load_dwords(x[c].d + block, n));
-            __m256i sum = load_dwords(x[c].sum + 2 * block, n);
-            if (UNIT_KIND == UNIT_16) {
-                __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
-                acc[r][c] = _mm256_fmadd_ps(m, d, acc[r][c]);
-                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
-            } else {
-                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, u.s));
-            }
-            if (UNIT_KIND == UNIT_32) {
-                __m256 m = _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
-                acc[r][c] = _mm256_fmadd_ps(_mm256_mul_ps(m, d), u.m, acc[r][c]);
-            }
+            _mm256_store_ps(s[r], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
+        } else {
+            _mm256_store_ps(s[r], _mm256_mul_ps(d, u.s));
         }
+        if (UNIT_KIND == UNIT_32)
+            acc[r] = _mm256_fmadd_ps(d_sum, u.m, acc[r]);
     }
     for (int j = 0; j < n; j++) {
-        __m256i xj[FEW_COLS];
-        for (int c = 0; c < cols; c++)
-            xj[c] = load256(x[c].q + 32 * (block + j));
+        __m256i xj = load256(x->q + 32 * (block + j));
+        UNROLL
         for (int r = 0; r < rows; r++) {
-            __m256i q = unit_q(p[r], j), scale = _mm256_set1_epi16(1);
+            __m256i scale = _mm256_set1_epi16(1);
             if (UNIT_KIND == UNIT_16)
                 scale = _mm256_shuffle_epi8(spread[r], _mm256_set1_epi16((int16_t)(0x0100 + 0x0202 * j)));
-            for (int c = 0; c < cols; c++) {
-                __m256 sum = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
-                acc[r][c] = _mm256_fmadd_ps(sum, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
-            }
+            __m256 dot = _mm256_cvtepi32_ps(dot_bytes(unit_q(p[r], j), xj, scale));
+            acc[r] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(&s[r][j]), acc[r]);
         }
     }
 }
 
-/* Rows r0 .. r0 + rows times `cols` columns, whole rows. */
-PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
+/* Rows r0 .. r0 + rows times column 0. */
+PN_INLINE void one_column_rows(const struct pn_matmul_args *a, int64_t r0, int rows)
 {
-    const uint8_t *p[4];
-    struct q8_column x[FEW_COLS];
-    __m256 acc[4][FEW_COLS];
+    const uint8_t *p[ONE_ROWS];
+    struct q8_column x = q8_column(a, 0, 0, r0);
+    __m256 acc[ONE_ROWS];
     for (int r = 0; r < rows; r++) {
         p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
-        for (int c = 0; c < cols; c++)
-            acc[r][c] = _mm256_setzero_ps();
+        acc[r] = _mm256_setzero_ps();
     }
-    for (int c = 0; c < cols; c++)
-        x[c] = q8_column(a, c0 + c, 0, r0);
     int64_t n_blocks = a->k / 32, b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
-        few_unit(p, rows, 8, x, cols, b, acc);
+        one_unit(p, rows, 8, &x, b, acc);
+        UNROLL
         for (int r = 0; r < rows; r++) {
             /* the rows after these, which are read next */
             for (int line = 0; line < UNIT_BYTES; line += 64)
@@ -131,50 +122,26 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
         }
     }
     if (b < n_blocks)
-        few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
-    for (int c = 0; c < cols; c++)
-        for (int r = 0; r < rows; r++)
-            x[c].y[r] = hsum256(acc[r][c]);
+        one_unit(p, rows, (int)(n_blocks - b), &x, b, acc);
+    for (int r = 0; r < rows; r++)
+        x.y[r] = hsum256(acc[r]);
 }
 
-PN_INLINE void few_rows(const struct pn_matmul_args *a, int64_t r0, int rows)
-{
-    int64_t c = 0;
-    for (; c + 4 <= a->n_cols; c += 4)
-        few_tile(a, r0, rows, c, 4);
-    switch (a->n_cols - c) {
-    case 1:
-        few_tile(a, r0, rows, c, 1);
-        break;
-    case 2:
-        few_tile(a, r0, rows, c, 2);
-        break;
-    case 3:
-        few_tile(a, r0, rows, c, 3);
-        break;
-    default:
-        break;
-    }
-}
-
-static void few_columns(const struct pn_matmul_args *a)
+static void one_column(const struct pn_matmul_args *a)
 {
     int64_t r = 0;
-    if (a->n_cols == 1)
-        for (; r + 4 <= a->n_rows; r += 4)
-            few_tile(a, r, 4, 0, 1);
-    for (; r + 2 <= a->n_rows; r += 2)
-        few_rows(a, r, 2);
-    if (r < a->n_rows)
-        few_rows(a, r, 1);
+    for (; r + ONE_ROWS <= a->n_rows; r += ONE_ROWS)
+        one_column_rows(a, r, ONE_ROWS);
+    for (; r < a->n_rows; r++)
+        one_column_rows(a, r, 1);
 }
 
 #include "device/cpu/isa/x86/panel.h"
 
 static void matmul_q8(const struct pn_matmul_args *a)
 {
-    if (a->n_cols < PANEL_MIN_COLS)
-        few_columns(a);
+    if (a->n_cols == 1)
+        one_column(a);
     else
         panel_columns(a);
 }

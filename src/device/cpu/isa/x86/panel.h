@@ -1,4 +1,4 @@
-/* Many columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs no
+/* More than one column: a tile of rows is unpacked once into a panel, in an order in which the integer product needs no
  * shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row of
  * the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
  * panel, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
@@ -13,20 +13,24 @@
 #endif
 #define GROUP_BYTES (4 * GROUP)
 
-#define PANEL_ROWS 32
-#define PANEL_K    512
-#define PANEL_COLS 1024 /* columns whose sums are kept in scratch at a time */
+#define PANEL_ROWS   32  /* a multiple of two groups */
+#define PANEL_K      512 /* values of a row */
+#define PANEL_BLOCKS (PANEL_K / 32)
+#define PANEL_SUMS   32768 /* floats */
+#define FEW_COLS     64    /* up to here the weights are read in the order in which they lie */
+#define MANY_COLS    1024  /* columns whose sums are kept at a time otherwise */
 
 struct panel {
-    uint8_t *data; /* groups of rows, PANEL_K / 32 blocks each */
+    uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
     float *sums;   /* BLOCK_SUMS for each column and block */
-    int n_blocks;  /* blocks that are filled */
+    int64_t sums_stride;
+    int n_blocks; /* blocks that are filled */
     int rows;
 };
 #define BLOCK_BYTES  ((size_t)BLOCK_VECTORS * GROUP_BYTES)
-#define GROUP_STRIDE (BLOCK_BYTES * (PANEL_K / 32))
-#define COLUMN_SUMS  (PANEL_K / 32 * BLOCK_SUMS)
-_Static_assert(PANEL_ROWS * 13 * 4 * (PANEL_K / 32) + PANEL_COLS * (PANEL_K / 32) * 2 * 4 <= PN_CPU_SCRATCH,
+#define GROUP_STRIDE (BLOCK_BYTES * PANEL_BLOCKS)
+_Static_assert(PANEL_ROWS * 13 * 4 * PANEL_BLOCKS + PANEL_SUMS * 4 <= PN_CPU_SCRATCH &&
+                   PANEL_SUMS >= MANY_COLS * PANEL_BLOCKS * 2,
                "the panel and the sums fit the scratch memory");
 
 /* 8 x 8 dwords. */
@@ -84,7 +88,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
  */
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
-    for (int r = 0; r < (panel->rows + GROUP - 1) / GROUP * GROUP; r += 8) {
+    for (int r = 0; r < (panel->rows + 2 * GROUP - 1) / (2 * GROUP) * (2 * GROUP); r += 8) {
         const uint8_t *p[8];
         for (int i = 0; i < 8; i++) {
             int row = r + i < panel->rows ? r + i : panel->rows - 1;
@@ -102,14 +106,15 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     }
 }
 
-/* What the minima of the weights are multiplied with: d times the sum of q over 32 (or 16) values, for columns c0 .. c0
- * + cols. */
-static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, const struct panel *panel)
+/* What the minima of the weights are multiplied with: d times the sum of q over 32 (or 16) values, for n blocks from b0
+ * on of columns c0 .. c0 + cols. */
+static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, int64_t n,
+                       const struct panel *panel)
 {
     for (int64_t c = 0; c < cols; c++) {
         struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
-        float *sums = panel->sums + c * COLUMN_SUMS;
-        for (int b = 0; b < panel->n_blocks; b++)
+        float *sums = panel->sums + c * panel->sums_stride;
+        for (int64_t b = 0; b < n; b++)
             if (BLOCK_SUMS == 2) {
                 sums[2 * b] = x.d[b] * (float)x.sum[2 * b];
                 sums[2 * b + 1] = x.d[b] * (float)x.sum[2 * b + 1];
@@ -119,17 +124,52 @@ static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols,
     }
 }
 
-/* All columns of a chunk with the rows of the panel. */
-static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c0, int64_t cols, int64_t b0,
-                           const struct panel *panel)
+/* Rows r and following, blocks b and following: packs them and multiplies them with columns c0 .. c0 + cols. */
+static void panel_step(const struct pn_matmul_args *a, int64_t r, int64_t b, int64_t c0, int64_t cols,
+                       const float *sums, struct panel *panel)
 {
     struct q8_column x[TILE_COLS];
-    int64_t c = 0;
-    for (; c < cols; c += TILE_COLS) {
+    panel_pack(a, r, b, panel);
+    for (int64_t c = 0; c < cols; c += TILE_COLS) {
         int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
         for (int i = 0; i < n; i++)
-            x[i] = q8_column(a, c0 + c + i, 32 * b0, r0);
-        panel_tile(panel, x, n, panel->sums + c * COLUMN_SUMS, b0 > 0);
+            x[i] = q8_column(a, c0 + c + i, 32 * b, r);
+        panel_tile(panel, x, n, sums + c * panel->sums_stride, b > 0);
+    }
+}
+
+/* Few columns: rows outside, so that the weights are read in order. */
+static void panel_few(const struct pn_matmul_args *a, struct panel *panel)
+{
+    int64_t n_blocks = a->k / 32;
+    panel->sums_stride = BLOCK_SUMS * n_blocks;
+    if (BLOCK_SUMS > 0)
+        panel_sums(a, 0, a->n_cols, 0, n_blocks, panel);
+    for (int64_t r = 0; r < a->n_rows; r += 2 * GROUP) {
+        panel->rows = (int)(a->n_rows - r < 2 * GROUP ? a->n_rows - r : 2 * GROUP);
+        for (int64_t b = 0; b < n_blocks; b += PANEL_BLOCKS) {
+            panel->n_blocks = (int)(n_blocks - b < PANEL_BLOCKS ? n_blocks - b : PANEL_BLOCKS);
+            panel_step(a, r, b, 0, a->n_cols, panel->sums + b * BLOCK_SUMS, panel);
+        }
+    }
+}
+
+/* Many columns: pieces of k outside, so that the activations of a piece stay in the cache for all rows. */
+static void panel_many(const struct pn_matmul_args *a, struct panel *panel)
+{
+    int64_t n_blocks = a->k / 32;
+    panel->sums_stride = BLOCK_SUMS * PANEL_BLOCKS;
+    for (int64_t c = 0; c < a->n_cols; c += MANY_COLS) {
+        int64_t cols = a->n_cols - c < MANY_COLS ? a->n_cols - c : MANY_COLS;
+        for (int64_t b = 0; b < n_blocks; b += PANEL_BLOCKS) {
+            panel->n_blocks = (int)(n_blocks - b < PANEL_BLOCKS ? n_blocks - b : PANEL_BLOCKS);
+            if (BLOCK_SUMS > 0)
+                panel_sums(a, c, cols, b, panel->n_blocks, panel);
+            for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
+                panel->rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);
+                panel_step(a, r, b, c, cols, panel->sums, panel);
+            }
+        }
     }
 }
 
@@ -137,20 +177,10 @@ static void panel_columns(const struct pn_matmul_args *a)
 {
     struct panel panel = {.data = a->scratch};
     panel.sums = (float *)(void *)(panel.data + GROUP_STRIDE * (PANEL_ROWS / GROUP));
-    int64_t n_blocks = a->k / 32;
-    for (int64_t c = 0; c < a->n_cols; c += PANEL_COLS) {
-        int64_t cols = a->n_cols - c < PANEL_COLS ? a->n_cols - c : PANEL_COLS;
-        for (int64_t b = 0; b < n_blocks; b += PANEL_K / 32) {
-            panel.n_blocks = (int)(n_blocks - b < PANEL_K / 32 ? n_blocks - b : PANEL_K / 32);
-            if (BLOCK_SUMS > 0)
-                panel_sums(a, c, cols, b, &panel);
-            for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
-                panel.rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);
-                panel_pack(a, r, b, &panel);
-                panel_multiply(a, r, c, cols, b, &panel);
-            }
-        }
-    }
+    if (a->n_cols <= FEW_COLS && a->n_cols * (a->k / 32) * BLOCK_SUMS <= PANEL_SUMS)
+        panel_few(a, &panel);
+    else
+        panel_many(a, &panel);
 }
 
 #endif

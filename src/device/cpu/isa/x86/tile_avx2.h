@@ -12,8 +12,7 @@
 #define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
 #define BLOCK_SUMS    (UNIT_KIND == UNIT_32)
 
-#define PANEL_MIN_COLS 6
-#define TILE_COLS      4
+#define TILE_COLS 4
 
 /* Steps of four values whose products fit in int16: 2 * 127 * UNIT_Q_MAX each. */
 #define RUN (UNIT_Q_MAX <= 15 ? (UNIT_KIND == UNIT_16 ? 4 : 8) : UNIT_Q_MAX <= 31 ? 4 : UNIT_Q_MAX <= 63 ? 2 : 1)
@@ -55,14 +54,13 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
 }
 
 /* tot[g][c] = the sums of q x over 32 values of 8 rows; those of 16 values times their int16 scales for UNIT_16. */
-PN_INLINE void tile_block(const uint8_t *p, int groups, const struct q8_column *x, int cols, int b,
-                          __m256i tot[2][TILE_COLS])
+PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols, int b, __m256i tot[2][TILE_COLS])
 {
     UNROLL
     for (int run = 0; run < 8 / RUN; run++) {
         __m256i acc[2][TILE_COLS], mul[2];
         UNROLL
-        for (int g = 0; g < groups; g++)
+        for (int g = 0; g < 2; g++)
             mul[g] = UNIT_KIND == UNIT_16 ? load256(p + g * GROUP_STRIDE + (AT_MUL + run * RUN / 4) * GROUP_BYTES)
                                           : _mm256_set1_epi16(1);
         UNROLL
@@ -70,13 +68,13 @@ PN_INLINE void tile_block(const uint8_t *p, int groups, const struct q8_column *
             int step = run * RUN + i;
             __m256i w[2];
             UNROLL
-            for (int g = 0; g < groups; g++)
+            for (int g = 0; g < 2; g++)
                 w[g] = load256(p + g * GROUP_STRIDE + step * GROUP_BYTES);
             UNROLL
             for (int c = 0; c < cols; c++) {
                 __m256i v = _mm256_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
                 UNROLL
-                for (int g = 0; g < groups; g++) {
+                for (int g = 0; g < 2; g++) {
                     __m256i t;
                     if (UNIT_KIND == UNIT_SIGNED)
                         t = _mm256_maddubs_epi16(_mm256_abs_epi8(w[g]), _mm256_sign_epi8(v, w[g]));
@@ -88,7 +86,7 @@ PN_INLINE void tile_block(const uint8_t *p, int groups, const struct q8_column *
             }
         }
         UNROLL
-        for (int g = 0; g < groups; g++)
+        for (int g = 0; g < 2; g++)
             UNROLL
         for (int c = 0; c < cols; c++) {
             __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
@@ -98,19 +96,19 @@ PN_INLINE void tile_block(const uint8_t *p, int groups, const struct q8_column *
     }
 }
 
-PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int groups, const struct q8_column *x,
-                            int cols, const float *sums, __m256 f[2][TILE_COLS])
+PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
+                            const float *sums, __m256 f[2][TILE_COLS])
 {
     UNROLL
-    for (int g = 0; g < groups; g++)
+    for (int g = 0; g < 2; g++)
         UNROLL
     for (int c = 0; c < cols; c++)
         f[g][c] = _mm256_setzero_ps();
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         __m256i tot[2][TILE_COLS];
-        tile_block(p, groups, x, cols, b, tot);
+        tile_block(p, x, cols, b, tot);
         UNROLL
-        for (int g = 0; g < groups; g++) {
+        for (int g = 0; g < 2; g++) {
             const uint8_t *extra = p + g * GROUP_STRIDE;
             __m256 s = _mm256_castsi256_ps(load256(extra + AT_SCALE * GROUP_BYTES));
             UNROLL
@@ -134,7 +132,7 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int gro
                 __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(tot[g][c]), d);
                 f[g][c] = _mm256_fmadd_ps(t, s, f[g][c]);
                 if (UNIT_KIND == UNIT_32)
-                    f[g][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(sums + c * COLUMN_SUMS + b),
+                    f[g][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(sums + c * panel->sums_stride + b),
                                               _mm256_castsi256_ps(load256(extra + AT_MIN * GROUP_BYTES)), f[g][c]);
             }
         }
@@ -142,10 +140,10 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int gro
 }
 
 /* Adds to (or sets) y for rows r .. of the panel. */
-PN_INLINE void tile_store(const struct panel *panel, int r, int groups, const struct q8_column *x, int cols,
-                          __m256 f[2][TILE_COLS], bool add)
+PN_INLINE void tile_store(const struct panel *panel, int r, const struct q8_column *x, int cols, __m256 f[2][TILE_COLS],
+                          bool add)
 {
-    for (int g = 0; g < groups; g++, r += GROUP) {
+    for (int g = 0; g < 2; g++, r += GROUP) {
         int rows = panel->rows - r < GROUP ? panel->rows - r : GROUP;
         for (int c = 0; c < cols; c++) {
             float *y = x[c].y + r;
@@ -164,32 +162,22 @@ PN_INLINE void tile_store(const struct panel *panel, int r, int groups, const st
 PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
 {
     __m256 f[2][TILE_COLS];
-    int r = 0;
-    for (; r + GROUP < panel->rows; r += 2 * GROUP) {
-        tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, 2, x, cols, sums, f);
-        tile_store(panel, r, 2, x, cols, f, add);
-    }
-    if (r < panel->rows) {
-        tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, 1, x, cols, sums, f);
-        tile_store(panel, r, 1, x, cols, f, add);
+    for (int r = 0; r < panel->rows; r += 2 * GROUP) {
+        tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, x, cols, sums, f);
+        tile_store(panel, r, x, cols, f, add);
     }
 }
 
 static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
 {
-    switch (cols) {
-    case 4:
-        tile_rows(panel, x, 4, sums, add);
-        break;
-    case 3:
-        tile_rows(panel, x, 3, sums, add);
-        break;
-    case 2:
-        tile_rows(panel, x, 2, sums, add);
-        break;
-    default:
-        tile_rows(panel, x, 1, sums, add);
+    if (cols == TILE_COLS) {
+        tile_rows(panel, x, TILE_COLS, sums, add);
+        return;
     }
+    for (; cols >= 2; cols -= 2, x += 2, sums += 2 * panel->sums_stride)
+        tile_rows(panel, x, 2, sums, add);
+    if (cols > 0)
+        tile_rows(panel, x, 1, sums, add);
 }
 
 #endif

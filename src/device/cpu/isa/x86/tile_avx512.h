@@ -4,8 +4,7 @@
 #ifndef PN_ISA_X86_TILE_AVX512_H
 #define PN_ISA_X86_TILE_AVX512_H
 
-#define PANEL_MIN_COLS 6
-#define TILE_COLS      12
+#define TILE_COLS 12
 
 /* Scales differ by 16 values in UNIT_16: a block then is two parts. */
 #define PARTS         (UNIT_KIND == UNIT_16 ? 2 : 1)
@@ -62,8 +61,8 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
 }
 
 /* f[g][c] += 16 rows of group g times column c over the blocks of the panel. */
-PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int groups, const struct q8_column *x,
-                            int cols, const float *sums, __m512 f[2][TILE_COLS])
+PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
+                            const float *sums, __m512 f[2][TILE_COLS])
 {
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES)
         UNROLL
@@ -74,18 +73,18 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int gro
             int step = part * (8 / PARTS) + i;
             __m512i w[2];
             UNROLL
-            for (int g = 0; g < groups; g++)
+            for (int g = 0; g < 2; g++)
                 w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
             UNROLL
             for (int c = 0; c < cols; c++) {
                 __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
                 UNROLL
-                for (int g = 0; g < groups; g++)
+                for (int g = 0; g < 2; g++)
                     acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
             }
         }
         UNROLL
-        for (int g = 0; g < groups; g++) {
+        for (int g = 0; g < 2; g++) {
             const uint8_t *extra = p + g * GROUP_STRIDE;
             __m512 s = _mm512_loadu_ps(extra + (AT_SCALE + part) * GROUP_BYTES), m = s;
             if (UNIT_KIND != UNIT_SIGNED)
@@ -93,7 +92,7 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int gro
             UNROLL
             for (int c = 0; c < cols; c++) {
                 __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
-                __m512 sum = _mm512_set1_ps(sums[c * COLUMN_SUMS + PARTS * b + part]);
+                __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
                 if (UNIT_KIND == UNIT_SIGNED)
                     t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
                 else
@@ -107,30 +106,27 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, int gro
 }
 
 /* Rows r .. of the panel: adds to y, or sets it. */
-PN_INLINE void tile_groups(const struct panel *panel, int r, int groups, const struct q8_column *x, int cols,
-                           const float *sums, bool add)
+PN_INLINE void tile_groups(const struct panel *panel, int r, const struct q8_column *x, int cols, const float *sums,
+                           bool add)
 {
     __m512 f[2][TILE_COLS];
     __mmask16 mask[2];
-    for (int g = 0; g < groups; g++) {
+    for (int g = 0; g < 2; g++) {
         int rows = panel->rows - r - g * GROUP;
-        mask[g] = (__mmask16)(rows >= GROUP ? 0xffff : (1u << rows) - 1);
+        mask[g] = (__mmask16)(rows >= GROUP ? 0xffff : rows > 0 ? (1u << rows) - 1 : 0);
         for (int c = 0; c < cols; c++)
             f[g][c] = add ? _mm512_maskz_loadu_ps(mask[g], x[c].y + r + g * GROUP) : _mm512_setzero_ps();
     }
-    tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, groups, x, cols, sums, f);
-    for (int g = 0; g < groups; g++)
+    tile_columns(panel, panel->data + (size_t)(r / GROUP) * GROUP_STRIDE, x, cols, sums, f);
+    for (int g = 0; g < 2; g++)
         for (int c = 0; c < cols; c++)
             _mm512_mask_storeu_ps(x[c].y + r + g * GROUP, mask[g], f[g][c]);
 }
 
 PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
 {
-    int r = 0;
-    for (; r + GROUP < panel->rows; r += 2 * GROUP)
-        tile_groups(panel, r, 2, x, cols, sums, add);
-    if (r < panel->rows)
-        tile_groups(panel, r, 1, x, cols, sums, add);
+    for (int r = 0; r < panel->rows; r += 2 * GROUP)
+        tile_groups(panel, r, x, cols, sums, add);
 }
 
 static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
@@ -139,9 +135,11 @@ static void panel_tile(const struct panel *panel, const struct q8_column *x, int
         tile_rows(panel, x, TILE_COLS, sums, add);
         return;
     }
-    for (; cols >= 4; cols -= 4, x += 4, sums += 4 * COLUMN_SUMS)
+    for (; cols >= 4; cols -= 4, x += 4, sums += 4 * panel->sums_stride)
         tile_rows(panel, x, 4, sums, add);
-    for (; cols > 0; cols--, x++, sums += COLUMN_SUMS)
+    for (; cols >= 2; cols -= 2, x += 2, sums += 2 * panel->sums_stride)
+        tile_rows(panel, x, 2, sums, add);
+    if (cols > 0)
         tile_rows(panel, x, 1, sums, add);
 }
 
