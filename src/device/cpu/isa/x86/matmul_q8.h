@@ -1,14 +1,16 @@
 /* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
  * what that defines) by one file per type and instruction set.
  *
- * Few columns: rows are read once, as they lie; the bytes of a block are spread in registers, multiplied with the bytes
- * of each column, and the sums scaled in float32. Many columns: panel.h. */
+ * Up to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
+ * bytes of each column, and the sums scaled in float32. More columns: panel.h. */
 #ifndef PN_ISA_X86_MATMUL_Q8_H
 #define PN_ISA_X86_MATMUL_Q8_H
 
 #include "device/cpu/isa/x86/unit.h"
 
-#define ONE_ROWS 4 /* rows read together for one column */
+/* The largest tile of weights that are not packed. */
+#define DIRECT_ROWS 4
+#define DIRECT_COLS 4
 
 struct q8_column {
     const int8_t *q;
@@ -64,55 +66,72 @@ PN_INLINE __m256i spread_order(__m256i scale)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(scale, even_odd), 0xd8);
 }
 
-/* acc[r] += the products of n blocks of the unit at p[r] with those of the column at block `block`. */
-PN_INLINE void one_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int64_t block, __m256 *acc)
+/* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
+PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
+                        __m256 acc[][DIRECT_COLS])
 {
-    float s[ONE_ROWS][8] __attribute__((aligned(32)));
-    __m256i spread[ONE_ROWS];
-    __m256 d = _mm256_castsi256_ps(load_dwords(x->d + block, n));
-    __m256i sum = load_dwords(x->sum + 2 * block, n);
-    __m256 d_sum = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1))), d);
+    float s[DIRECT_ROWS][DIRECT_COLS][8] __attribute__((aligned(32)));
+    __m256i spread[DIRECT_ROWS];
     UNROLL
     for (int r = 0; r < rows; r++) {
         struct unit_scales u;
         unit_scales(p[r], n, &u);
-        if (UNIT_KIND == UNIT_16) {
-            __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
-            acc[r] = _mm256_fmadd_ps(m, d, acc[r]);
+        if (UNIT_KIND == UNIT_16)
             spread[r] = spread_order(u.scale);
-            _mm256_store_ps(s[r], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
-        } else {
-            _mm256_store_ps(s[r], _mm256_mul_ps(d, u.s));
+        UNROLL
+        for (int c = 0; c < cols; c++) {
+            __m256 d = _mm256_castsi256_ps(load_dwords(x[c].d + block, n));
+            __m256i sum = load_dwords(x[c].sum + 2 * block, n);
+            if (UNIT_KIND == UNIT_16) {
+                __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
+                acc[r][c] = _mm256_fmadd_ps(m, d, acc[r][c]);
+                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
+            } else {
+                _mm256_store_ps(s[r][c], _mm256_mul_ps(d, u.s));
+            }
+            if (UNIT_KIND == UNIT_32) {
+                __m256 m = _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+                acc[r][c] = _mm256_fmadd_ps(_mm256_mul_ps(m, d), u.m, acc[r][c]);
+            }
         }
-        if (UNIT_KIND == UNIT_32)
-            acc[r] = _mm256_fmadd_ps(d_sum, u.m, acc[r]);
     }
     for (int j = 0; j < n; j++) {
-        __m256i xj = load256(x->q + 32 * (block + j));
+        __m256i xj[DIRECT_COLS];
+        UNROLL
+        for (int c = 0; c < cols; c++)
+            xj[c] = load256(x[c].q + 32 * (block + j));
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __m256i scale = _mm256_set1_epi16(1);
+            __m256i q = unit_q(p[r], j), scale = _mm256_set1_epi16(1);
             if (UNIT_KIND == UNIT_16)
                 scale = _mm256_shuffle_epi8(spread[r], _mm256_set1_epi16((int16_t)(0x0100 + 0x0202 * j)));
-            __m256 dot = _mm256_cvtepi32_ps(dot_bytes(unit_q(p[r], j), xj, scale));
-            acc[r] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(&s[r][j]), acc[r]);
+            UNROLL
+            for (int c = 0; c < cols; c++) {
+                __m256 dot = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
+                acc[r][c] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
+            }
         }
     }
 }
 
-/* Rows r0 .. r0 + rows times column 0. */
-PN_INLINE void one_column_rows(const struct pn_matmul_args *a, int64_t r0, int rows)
+/* Rows r0 .. r0 + rows times columns c0 .. c0 + cols; columns behind the last repeat it. */
+PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
-    const uint8_t *p[ONE_ROWS];
-    struct q8_column x = q8_column(a, 0, 0, r0);
-    __m256 acc[ONE_ROWS];
+    const uint8_t *p[DIRECT_ROWS];
+    struct q8_column x[DIRECT_COLS];
+    __m256 acc[DIRECT_ROWS][DIRECT_COLS];
+    UNROLL
     for (int r = 0; r < rows; r++) {
         p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
-        acc[r] = _mm256_setzero_ps();
+        UNROLL
+        for (int c = 0; c < cols; c++)
+            acc[r][c] = _mm256_setzero_ps();
     }
+    for (int c = 0; c < cols; c++)
+        x[c] = q8_column(a, c0 + c < a->n_cols ? c0 + c : a->n_cols - 1, 0, r0);
     int64_t n_blocks = a->k / 32, b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
-        one_unit(p, rows, 8, &x, b, acc);
+        few_unit(p, rows, 8, x, cols, b, acc);
         UNROLL
         for (int r = 0; r < rows; r++) {
             /* the rows after these, which are read next */
@@ -121,27 +140,38 @@ PN_INLINE void one_column_rows(const struct pn_matmul_args *a, int64_t r0, int r
             p[r] += UNIT_BYTES;
         }
     }
-    if (b < n_blocks)
-        one_unit(p, rows, (int)(n_blocks - b), &x, b, acc);
+    if (!UNIT_SUPER && b < n_blocks)
+        few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
+    UNROLL
+    for (int c = 0; c < cols; c++)
+        UNROLL
     for (int r = 0; r < rows; r++)
-        x.y[r] = hsum256(acc[r]);
+        x[c].y[r] = hsum256(acc[r][c]);
 }
 
-static void one_column(const struct pn_matmul_args *a)
+static void few_columns(const struct pn_matmul_args *a)
 {
     int64_t r = 0;
-    for (; r + ONE_ROWS <= a->n_rows; r += ONE_ROWS)
-        one_column_rows(a, r, ONE_ROWS);
+    if (a->n_cols == 1)
+        for (; r + 4 <= a->n_rows; r += 4)
+            few_tile(a, r, 4, 0, 1);
+    else if (a->n_cols == 2)
+        for (; r + 2 <= a->n_rows; r += 2)
+            few_tile(a, r, 2, 0, 2);
+    else
+        for (; r + 2 <= a->n_rows; r += 2)
+            few_tile(a, r, 2, 0, 4);
     for (; r < a->n_rows; r++)
-        one_column_rows(a, r, 1);
+        for (int64_t c = 0; c < a->n_cols; c++)
+            few_tile(a, r, 1, c, 1);
 }
 
 #include "device/cpu/isa/x86/panel.h"
 
 static void matmul_q8(const struct pn_matmul_args *a)
 {
-    if (a->n_cols == 1)
-        one_column(a);
+    if (a->n_cols <= DIRECT_COLS)
+        few_columns(a);
     else
         panel_columns(a);
 }

@@ -1,6 +1,6 @@
-/* More than one column: a tile of rows is unpacked once into a panel, in an order in which the integer product needs no
- * shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row of
- * the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
+/* More than a few columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs
+ * no shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row
+ * of the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
  * panel, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
 #ifndef PN_ISA_X86_PANEL_H
 #define PN_ISA_X86_PANEL_H
@@ -24,6 +24,7 @@ struct panel {
     uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
     float *sums;   /* BLOCK_SUMS for each column and block */
     int64_t sums_stride;
+    size_t ahead; /* bytes from a row to that of the next panel */
     int n_blocks; /* blocks that are filled */
     int rows;
 };
@@ -98,10 +99,13 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
-            for (int i = 0; i < 8; i++)
+            for (int i = 0; i < 8; i++) {
+                for (int line = 0; line < UNIT_BYTES; line += 64) /* for the next panel */
+                    _mm_prefetch((const char *)p[i] + panel->ahead + line, _MM_HINT_T0);
                 p[i] += UNIT_BYTES;
+            }
         }
-        if (b < panel->n_blocks)
+        if (!UNIT_SUPER && b < panel->n_blocks)
             panel_pack_unit(p, panel->n_blocks - b, out);
     }
 }
@@ -143,6 +147,7 @@ static void panel_few(const struct pn_matmul_args *a, struct panel *panel)
 {
     int64_t n_blocks = a->k / 32;
     panel->sums_stride = BLOCK_SUMS * n_blocks;
+    panel->ahead = 2 * GROUP * a->w_stride;
     if (BLOCK_SUMS > 0)
         panel_sums(a, 0, a->n_cols, 0, n_blocks, panel);
     for (int64_t r = 0; r < a->n_rows; r += 2 * GROUP) {
@@ -159,6 +164,7 @@ static void panel_many(const struct pn_matmul_args *a, struct panel *panel)
 {
     int64_t n_blocks = a->k / 32;
     panel->sums_stride = BLOCK_SUMS * PANEL_BLOCKS;
+    panel->ahead = PANEL_ROWS * a->w_stride;
     for (int64_t c = 0; c < a->n_cols; c += MANY_COLS) {
         int64_t cols = a->n_cols - c < MANY_COLS ? a->n_cols - c : MANY_COLS;
         for (int64_t b = 0; b < n_blocks; b += PANEL_BLOCKS) {

@@ -2,6 +2,7 @@
  * blocks of 32 (fewer at the end of a row). A type's header defines for the file that includes it
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
+ *   UNIT_SUPER             whether a unit is one super-block, so that rows have whole units
  *   UNIT_KIND              how its values w follow from its bytes q:
  *     UNIT_32      w = s[j] q + m[j]                  j: which 32 values; q unsigned, at most UNIT_Q_MAX
  *     UNIT_16      w = d scale[i] q + dm min[i]       i: which 16 values; scale and min are 16-bit integers
