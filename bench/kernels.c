@@ -62,14 +62,21 @@ static void run_rows(struct job *job)
     }
 }
 
+/* Reads everything, four streams of a page each at a time and the next pages prefetched: the fastest of the simple
+ * ways. */
 static void read_bytes(struct job *job)
 {
-    typedef uint64_t v8 __attribute__((vector_size(64), aligned(64)));
-    const v8 *p = job->args.w;
-    v8 s[4] = {{0}};
-    for (size_t i = 0; i + 4 <= job->bytes / 64; i += 4)
-        for (int j = 0; j < 4; j++)
-            s[j] |= p[i + j];
+    typedef uint64_t v4 __attribute__((vector_size(32), aligned(32)));
+    enum { PAGE = 4096, STREAMS = 4 };
+    const char *p = job->args.w;
+    v4 s[STREAMS] = {{0}};
+    for (size_t done = 0; done + STREAMS * PAGE <= job->bytes; done += STREAMS * PAGE, p += STREAMS * PAGE)
+        for (int i = 0; i < PAGE; i += 64)
+            for (int j = 0; j < STREAMS; j++) {
+                const v4 *line = (const v4 *)(const void *)(p + j * PAGE + i);
+                __builtin_prefetch(p + (STREAMS + j) * PAGE + i);
+                s[j] |= line[0] | line[1];
+            }
     job->sum += (s[0] | s[1] | s[2] | s[3])[0];
 }
 

@@ -7,6 +7,11 @@ const struct pn_cpu_isa *const pn_cpu_isas[] = {
     &pn_isa_generic,
 #if defined(__x86_64__)
     &pn_isa_avx2,
+    &pn_isa_avx512,
+#elif defined(__aarch64__)
+    &pn_isa_neon,
+    &pn_isa_neon_dotprod,
+    &pn_isa_neon_i8mm,
 #endif
 };
 const int pn_cpu_n_isas = (int)(sizeof pn_cpu_isas / sizeof *pn_cpu_isas);

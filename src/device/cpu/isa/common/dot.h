@@ -35,6 +35,33 @@ PN_INLINE vf row_load(pn_type type, const char *row, int64_t i, int n)
     return type == PN_TYPE_F16 ? vload_f16(p) : vload_bf16(p);
 }
 
+/* out[i] = the sum of v[i], or adds it. */
+PN_INLINE void store_sums(const vf v[DOT_ROWS], float *out, bool add)
+{
+#if defined(__AVX2__)
+    __m256 h[DOT_ROWS];
+    UNROLL
+    for (int i = 0; i < DOT_ROWS; i++) {
+#if defined(__AVX512F__)
+        __m512 t = (__m512)v[i];
+        h[i] = _mm256_add_ps(_mm512_castps512_ps256(t), _mm512_extractf32x8_ps(t, 1));
+#else
+        h[i] = (__m256)v[i];
+#endif
+    }
+    h[0] = _mm256_hadd_ps(_mm256_hadd_ps(h[0], h[1]), _mm256_hadd_ps(h[2], h[3]));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(h[0]), _mm256_extractf128_ps(h[0], 1));
+    _mm_storeu_ps(out, add ? _mm_add_ps(_mm_loadu_ps(out), s) : s);
+#elif defined(__aarch64__)
+    float32x4_t s =
+        vpaddq_f32(vpaddq_f32((float32x4_t)v[0], (float32x4_t)v[1]), vpaddq_f32((float32x4_t)v[2], (float32x4_t)v[3]));
+    vst1q_f32(out, add ? vaddq_f32(vld1q_f32(out), s) : s);
+#else
+    for (int i = 0; i < DOT_ROWS; i++)
+        out[i] = (add ? out[i] : 0) + vsum(v[i]);
+#endif
+}
+
 /* out[c][r] = w_r . x_c over k values (added to what is there if `add`). */
 PN_INLINE void dot_tile(pn_type type, const char *w, size_t w_stride, int rows, const float *const *x, int cols,
                         int64_t k, float *const *out, bool add)
@@ -58,11 +85,17 @@ PN_INLINE void dot_tile(pn_type type, const char *w, size_t w_stride, int rows, 
             for (int c = 0; c < cols; c++)
                 acc[r][c] = vfma(v, vload_part(x[c] + i, rest), acc[r][c]);
         }
-    for (int c = 0; c < cols; c++)
-        for (int r = 0; r < rows; r++) {
-            float s = vsum(acc[r][c]);
-            out[c][r] = add ? out[c][r] + s : s;
+    UNROLL
+    for (int c = 0; c < cols; c++) {
+        if (rows == DOT_ROWS) {
+            vf v[DOT_ROWS] = {acc[0][c], acc[1][c], acc[2][c], acc[3][c]};
+            store_sums(v, out[c], add);
+            continue;
         }
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            out[c][r] = (add ? out[c][r] : 0) + vsum(acc[r][c]);
+    }
 }
 
 /* All rows of a slice times up to DOT_COLS columns. */
@@ -85,35 +118,22 @@ PN_INLINE void dot_rows_cols(pn_type type, const char *w, size_t w_stride, int64
     }
 }
 
+/* Any number of columns up to DOT_COLS, from tiles of DOT_COLS, 3, 2 and 1. */
 PN_INLINE void dot_rows_type(pn_type type, const char *w, size_t w_stride, int64_t n_rows, const float *const *x,
                              int cols, int64_t k, float *const *out, bool add)
 {
-    switch (cols) {
-    case 1:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 1, k, out, add);
-        break;
-    case 2:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 2, k, out, add);
-        break;
-#if DOT_COLS > 2
-    case 3:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 3, k, out, add);
-        break;
-#endif
-#if DOT_COLS > 3
-    case 4:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 4, k, out, add);
-        break;
-    case 5:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 5, k, out, add);
-        break;
-    case 6:
-        dot_rows_cols(type, w, w_stride, n_rows, x, 6, k, out, add);
-        break;
-#endif
-    default:
-        break;
+    if (cols == DOT_COLS) {
+        dot_rows_cols(type, w, w_stride, n_rows, x, DOT_COLS, k, out, add);
+        return;
     }
+#if DOT_COLS > 3
+    for (; cols >= 3; cols -= 3, x += 3, out += 3)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 3, k, out, add);
+#endif
+    if (cols == 2)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 2, k, out, add);
+    else if (cols == 1)
+        dot_rows_cols(type, w, w_stride, n_rows, x, 1, k, out, add);
 }
 
 /* type: f32, f16, bf16 or q8_0; cols: 1 .. DOT_COLS. */

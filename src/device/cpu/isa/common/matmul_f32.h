@@ -36,12 +36,33 @@ static void f32_tile(const struct pn_matmul_args *a, pn_type type, const char *w
     }
 }
 
+/* k values of a row of any type, as float32. */
+static void f32_decode(pn_type type, const char *row, float *out, int64_t k)
+{
+    if (type != PN_TYPE_F16 && type != PN_TYPE_BF16) {
+        pn_type_info(type)->decode(row, out, (size_t)k);
+        return;
+    }
+    int64_t i = 0;
+    if (type == PN_TYPE_F16)
+        for (; i + VN <= k; i += VN)
+            vstore(out + i, row_load(PN_TYPE_F16, row, i, VN));
+    else
+        for (; i + VN <= k; i += VN)
+            vstore(out + i, row_load(PN_TYPE_BF16, row, i, VN));
+    if (i < k)
+        vstore_part(out + i, row_load(type, row, i, (int)(k - i)), (int)(k - i));
+}
+
 static void matmul_f32(const struct pn_matmul_args *a)
 {
     const char *w = a->w;
     bool is_float = a->type == PN_TYPE_F32 || a->type == PN_TYPE_F16 || a->type == PN_TYPE_BF16;
-    if (is_float && a->n_cols <= DOT_COLS) {
-        f32_tile(a, a->type, w, a->w_stride, 0, a->n_rows, 0, a->k);
+    if (is_float && a->n_cols <= 4 * DOT_COLS) { /* in order; what serves a second tile of columns is in the cache */
+        int64_t step = a->n_cols <= DOT_COLS ? a->n_rows : DOT_ROWS;
+        for (int64_t r = 0; r < a->n_rows; r += step)
+            f32_tile(a, a->type, w + (size_t)r * a->w_stride, a->w_stride, r,
+                     a->n_rows - r < step ? a->n_rows - r : step, 0, a->k);
         return;
     }
     const struct pn_type_info *info = pn_type_info(a->type);
@@ -59,7 +80,7 @@ static void matmul_f32(const struct pn_matmul_args *a)
                 continue;
             }
             for (int64_t i = 0; i < rows; i++)
-                info->decode(first + (size_t)i * a->w_stride, panel + i * k, (size_t)k);
+                f32_decode(a->type, first + (size_t)i * a->w_stride, panel + i * k, k);
             f32_tile(a, PN_TYPE_F32, (const char *)panel, (size_t)k * sizeof(float), r, rows, k0, k);
         }
     }

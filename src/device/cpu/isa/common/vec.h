@@ -22,6 +22,13 @@
 #define VN 4
 #endif
 
+/* Before a loop of a register tile: its arrays live in registers only if nothing is left of the loop. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define PN_INLINE static inline __attribute__((always_inline, unused))
 
 typedef float vf __attribute__((vector_size(VN * 4)));

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_IQ4_NL
 #define UNIT_BYTES (8 * 18)
+#define UNIT_SUPER false
 #define UNIT_KIND  UNIT_SIGNED
 #define UNIT_Q_MAX 127
 

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_IQ4_XS
 #define UNIT_BYTES 136
+#define UNIT_SUPER true
 #define UNIT_KIND  UNIT_SIGNED
 #define UNIT_Q_MAX 127
 

@@ -1,14 +1,16 @@
 /* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
  * what that defines) by one file per type and instruction set.
  *
- * Few columns: rows are read once, as they lie; the bytes of a block are spread in registers, multiplied with the bytes
- * of each column, and the sums scaled in float32. Many columns: panel.h. */
+ * Up to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
+ * bytes of each column, and the sums scaled in float32. More columns: panel.h. */
 #ifndef PN_ISA_X86_MATMUL_Q8_H
 #define PN_ISA_X86_MATMUL_Q8_H
 
 #include "device/cpu/isa/x86/unit.h"
 
-#define FEW_COLS 4 /* columns of one register tile when weights are not packed */
+/* The largest tile of weights that are not packed. */
+#define DIRECT_ROWS 4
+#define DIRECT_COLS 4
 
 struct q8_column {
     const int8_t *q;
@@ -66,15 +68,17 @@ PN_INLINE __m256i spread_order(__m256i scale)
 
 /* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
 PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
-                        __m256 acc[][FEW_COLS])
+                        __m256 acc[][DIRECT_COLS])
 {
-    float s[4][FEW_COLS][8] __attribute__((aligned(32)));
-    __m256i spread[4];
+    float s[DIRECT_ROWS][DIRECT_COLS][8] __attribute__((aligned(32)));
+    __m256i spread[DIRECT_ROWS];
+    UNROLL
     for (int r = 0; r < rows; r++) {
         struct unit_scales u;
         unit_scales(p[r], n, &u);
         if (UNIT_KIND == UNIT_16)
             spread[r] = spread_order(u.scale);
+        UNROLL
         for (int c = 0; c < cols; c++) {
             __m256 d = _mm256_castsi256_ps(load_dwords(x[c].d + block, n));
             __m256i sum = load_dwords(x[c].sum + 2 * block, n);
@@ -92,37 +96,43 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
         }
     }
     for (int j = 0; j < n; j++) {
-        __m256i xj[FEW_COLS];
+        __m256i xj[DIRECT_COLS];
+        UNROLL
         for (int c = 0; c < cols; c++)
             xj[c] = load256(x[c].q + 32 * (block + j));
+        UNROLL
         for (int r = 0; r < rows; r++) {
             __m256i q = unit_q(p[r], j), scale = _mm256_set1_epi16(1);
             if (UNIT_KIND == UNIT_16)
                 scale = _mm256_shuffle_epi8(spread[r], _mm256_set1_epi16((int16_t)(0x0100 + 0x0202 * j)));
+            UNROLL
             for (int c = 0; c < cols; c++) {
-                __m256 sum = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
-                acc[r][c] = _mm256_fmadd_ps(sum, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
+                __m256 dot = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
+                acc[r][c] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
             }
         }
     }
 }
 
-/* Rows r0 .. r0 + rows times `cols` columns, whole rows. */
+/* Rows r0 .. r0 + rows times columns c0 .. c0 + cols; columns behind the last repeat it. */
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
-    const uint8_t *p[4];
-    struct q8_column x[FEW_COLS];
-    __m256 acc[4][FEW_COLS];
+    const uint8_t *p[DIRECT_ROWS];
+    struct q8_column x[DIRECT_COLS];
+    __m256 acc[DIRECT_ROWS][DIRECT_COLS];
+    UNROLL
     for (int r = 0; r < rows; r++) {
         p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
+        UNROLL
         for (int c = 0; c < cols; c++)
             acc[r][c] = _mm256_setzero_ps();
     }
     for (int c = 0; c < cols; c++)
-        x[c] = q8_column(a, c0 + c, 0, r0);
+        x[c] = q8_column(a, c0 + c < a->n_cols ? c0 + c : a->n_cols - 1, 0, r0);
     int64_t n_blocks = a->k / 32, b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
         few_unit(p, rows, 8, x, cols, b, acc);
+        UNROLL
         for (int r = 0; r < rows; r++) {
             /* the rows after these, which are read next */
             for (int line = 0; line < UNIT_BYTES; line += 64)
@@ -130,31 +140,13 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
             p[r] += UNIT_BYTES;
         }
     }
-    if (b < n_blocks)
+    if (!UNIT_SUPER && b < n_blocks)
         few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
+    UNROLL
     for (int c = 0; c < cols; c++)
-        for (int r = 0; r < rows; r++)
-            x[c].y[r] = hsum256(acc[r][c]);
-}
-
-PN_INLINE void few_rows(const struct pn_matmul_args *a, int64_t r0, int rows)
-{
-    int64_t c = 0;
-    for (; c + 4 <= a->n_cols; c += 4)
-        few_tile(a, r0, rows, c, 4);
-    switch (a->n_cols - c) {
-    case 1:
-        few_tile(a, r0, rows, c, 1);
-        break;
-    case 2:
-        few_tile(a, r0, rows, c, 2);
-        break;
-    case 3:
-        few_tile(a, r0, rows, c, 3);
-        break;
-    default:
-        break;
-    }
+        UNROLL
+    for (int r = 0; r < rows; r++)
+        x[c].y[r] = hsum256(acc[r][c]);
 }
 
 static void few_columns(const struct pn_matmul_args *a)
@@ -163,17 +155,22 @@ static void few_columns(const struct pn_matmul_args *a)
     if (a->n_cols == 1)
         for (; r + 4 <= a->n_rows; r += 4)
             few_tile(a, r, 4, 0, 1);
-    for (; r + 2 <= a->n_rows; r += 2)
-        few_rows(a, r, 2);
-    if (r < a->n_rows)
-        few_rows(a, r, 1);
+    else if (a->n_cols == 2)
+        for (; r + 2 <= a->n_rows; r += 2)
+            few_tile(a, r, 2, 0, 2);
+    else
+        for (; r + 2 <= a->n_rows; r += 2)
+            few_tile(a, r, 2, 0, 4);
+    for (; r < a->n_rows; r++)
+        for (int64_t c = 0; c < a->n_cols; c++)
+            few_tile(a, r, 1, c, 1);
 }
 
 #include "device/cpu/isa/x86/panel.h"
 
 static void matmul_q8(const struct pn_matmul_args *a)
 {
-    if (a->n_cols < PANEL_MIN_COLS)
+    if (a->n_cols <= DIRECT_COLS)
         few_columns(a);
     else
         panel_columns(a);

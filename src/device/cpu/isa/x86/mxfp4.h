@@ -4,6 +4,7 @@
 
 #define UNIT_TYPE  PN_TYPE_MXFP4
 #define UNIT_BYTES (8 * 17)
+#define UNIT_SUPER false
 #define UNIT_KIND  UNIT_32
 #define UNIT_Q_MAX 24
 

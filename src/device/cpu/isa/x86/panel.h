@@ -1,6 +1,6 @@
-/* Many columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs no
- * shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row of
- * the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
+/* More than a few columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs
+ * no shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row
+ * of the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
  * panel, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
 #ifndef PN_ISA_X86_PANEL_H
 #define PN_ISA_X86_PANEL_H
@@ -13,26 +13,25 @@
 #endif
 #define GROUP_BYTES (4 * GROUP)
 
-/* Within the panel of 32 values and one group, in vectors: q, then what the kind needs. */
-#define AT_SCALE      8  /* float s or d */
-#define AT_MIN        9  /* float m or dm */
-#define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */
-#define AT_PAIRS      12 /* int16 minima of both */
-#define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
-#define BLOCK_BYTES   ((size_t)BLOCK_VECTORS * GROUP_BYTES)
-
-#define PANEL_ROWS 32
-#define PANEL_K    512
-#define PANEL_COLS 1024 /* columns whose sums are kept in scratch at a time */
+#define PANEL_ROWS   32  /* a multiple of two groups */
+#define PANEL_K      512 /* values of a row */
+#define PANEL_BLOCKS (PANEL_K / 32)
+#define PANEL_SUMS   32768 /* floats */
+#define FEW_COLS     64    /* up to here the weights are read in the order in which they lie */
+#define MANY_COLS    1024  /* columns whose sums are kept at a time otherwise */
 
 struct panel {
-    uint8_t *data; /* groups of rows, PANEL_K / 32 blocks each */
-    float *sums;   /* UNIT_32: d times the sum of q, for each column and block */
-    int n_blocks;  /* blocks that are filled */
+    uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
+    float *sums;   /* BLOCK_SUMS for each column and block */
+    int64_t sums_stride;
+    size_t ahead; /* bytes from a row to that of the next panel */
+    int n_blocks; /* blocks that are filled */
     int rows;
 };
-#define GROUP_STRIDE (BLOCK_BYTES * (PANEL_K / 32))
-_Static_assert(PANEL_ROWS * 13 * 4 * (PANEL_K / 32) + PANEL_COLS * (PANEL_K / 32) * 4 <= PN_CPU_SCRATCH,
+#define BLOCK_BYTES  ((size_t)BLOCK_VECTORS * GROUP_BYTES)
+#define GROUP_STRIDE (BLOCK_BYTES * PANEL_BLOCKS)
+_Static_assert(PANEL_ROWS * 13 * 4 * PANEL_BLOCKS + PANEL_SUMS * 4 <= PN_CPU_SCRATCH &&
+                   PANEL_SUMS >= MANY_COLS * PANEL_BLOCKS * 2,
                "the panel and the sums fit the scratch memory");
 
 /* 8 x 8 dwords. */
@@ -55,47 +54,17 @@ PN_INLINE void transpose8(__m256i v[8])
     }
 }
 
-/* Vector `at` of block b, for the eight rows that begin at out. */
-PN_INLINE void panel_put(uint8_t *out, int b, int at, __m256i v)
+/* Vector `at` of the block at out, for the eight rows that begin there. */
+PN_INLINE void panel_put(uint8_t *out, int at, __m256i v)
 {
-    _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)b * BLOCK_BYTES + (size_t)at * GROUP_BYTES), v);
+    _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)at * GROUP_BYTES), v);
 }
 
-/* The scales of n blocks of the units at p. */
-PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
-{
-    __m256i first[8], second[8];
-    float d[8] __attribute__((aligned(32))), dm[8] __attribute__((aligned(32)));
-    for (int r = 0; r < 8; r++) {
-        struct unit_scales u;
-        unit_scales(p[r], n, &u);
-        first[r] = UNIT_KIND == UNIT_16 ? u.scale : _mm256_castps_si256(u.s);
-        second[r] = UNIT_KIND == UNIT_16 ? u.min : UNIT_KIND == UNIT_32 ? _mm256_castps_si256(u.m) : first[r];
-        if (UNIT_KIND == UNIT_16) {
-            d[r] = u.d;
-            dm[r] = u.dm;
-        }
-    }
-    transpose8(first);
-    if (UNIT_KIND != UNIT_SIGNED)
-        transpose8(second);
-    const __m256i low = _mm256_set1_epi32(0x01000100), high = _mm256_set1_epi32(0x03020302);
-    const __m256i lane =
-        _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c);
-    for (int j = 0; j < n; j++) {
-        if (UNIT_KIND == UNIT_16) {
-            panel_put(out, j, AT_SCALE, load256(d));
-            panel_put(out, j, AT_MIN, load256(dm));
-            panel_put(out, j, AT_MUL, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(low, lane)));
-            panel_put(out, j, AT_MUL + 1, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(high, lane)));
-            panel_put(out, j, AT_PAIRS, second[j]);
-        } else {
-            panel_put(out, j, AT_SCALE, first[j]);
-            if (UNIT_KIND == UNIT_32)
-                panel_put(out, j, AT_MIN, second[j]);
-        }
-    }
-}
+#if defined(__AVX512F__)
+#include "device/cpu/isa/x86/tile_avx512.h"
+#else
+#include "device/cpu/isa/x86/tile_avx2.h"
+#endif
 
 /* n blocks of eight rows: p[i] is the unit of the i-th. */
 PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
@@ -112,7 +81,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
         }
         transpose8(v);
         for (int i = 0; i < 8; i++)
-            panel_put(out, j, i, v[i]);
+            panel_put(out + (size_t)j * BLOCK_BYTES, i, v[i]);
     }
 }
 
@@ -120,7 +89,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
  */
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
-    for (int r = 0; r < (panel->rows + GROUP - 1) / GROUP * GROUP; r += 8) {
+    for (int r = 0; r < (panel->rows + 2 * GROUP - 1) / (2 * GROUP) * (2 * GROUP); r += 8) {
         const uint8_t *p[8];
         for (int i = 0; i < 8; i++) {
             int row = r + i < panel->rows ? r + i : panel->rows - 1;
@@ -130,42 +99,83 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
-            for (int i = 0; i < 8; i++)
+            for (int i = 0; i < 8; i++) {
+                for (int line = 0; line < UNIT_BYTES; line += 64) /* for the next panel */
+                    _mm_prefetch((const char *)p[i] + panel->ahead + line, _MM_HINT_T0);
                 p[i] += UNIT_BYTES;
+            }
         }
-        if (b < panel->n_blocks)
+        if (!UNIT_SUPER && b < panel->n_blocks)
             panel_pack_unit(p, panel->n_blocks - b, out);
     }
 }
 
-/* d times the sum of q (of the offset bytes too, where weights are signed) for columns c0 .. c0 + cols. */
-static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, const struct panel *panel)
+/* What the minima of the weights are multiplied with: d times the sum of q over 32 (or 16) values, for n blocks from b0
+ * on of columns c0 .. c0 + cols. */
+static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, int64_t n,
+                       const struct panel *panel)
 {
     for (int64_t c = 0; c < cols; c++) {
         struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
-        float *sums = panel->sums + c * (PANEL_K / 32);
-        for (int b = 0; b < panel->n_blocks; b++)
-            sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+        float *sums = panel->sums + c * panel->sums_stride;
+        for (int64_t b = 0; b < n; b++)
+            if (BLOCK_SUMS == 2) {
+                sums[2 * b] = x.d[b] * (float)x.sum[2 * b];
+                sums[2 * b + 1] = x.d[b] * (float)x.sum[2 * b + 1];
+            } else {
+                sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+            }
     }
 }
 
-#if defined(__AVX512F__)
-#include "device/cpu/isa/x86/tile_avx512.h"
-#else
-#include "device/cpu/isa/x86/tile_avx2.h"
-#endif
-
-/* All columns of a chunk with the rows of the panel. */
-static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c0, int64_t cols, int64_t b0,
-                           const struct panel *panel)
+/* Rows r and following, blocks b and following: packs them and multiplies them with columns c0 .. c0 + cols. */
+static void panel_step(const struct pn_matmul_args *a, int64_t r, int64_t b, int64_t c0, int64_t cols,
+                       const float *sums, struct panel *panel)
 {
     struct q8_column x[TILE_COLS];
-    int64_t c = 0;
-    for (; c < cols; c += TILE_COLS) {
+    panel_pack(a, r, b, panel);
+    for (int64_t c = 0; c < cols; c += TILE_COLS) {
         int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
         for (int i = 0; i < n; i++)
-            x[i] = q8_column(a, c0 + c + i, 32 * b0, r0);
-        panel_tile(panel, x, n, panel->sums + c * (PANEL_K / 32), b0 > 0);
+            x[i] = q8_column(a, c0 + c + i, 32 * b, r);
+        panel_tile(panel, x, n, sums + c * panel->sums_stride, b > 0);
+    }
+}
+
+/* Few columns: rows outside, so that the weights are read in order. */
+static void panel_few(const struct pn_matmul_args *a, struct panel *panel)
+{
+    int64_t n_blocks = a->k / 32;
+    panel->sums_stride = BLOCK_SUMS * n_blocks;
+    panel->ahead = 2 * GROUP * a->w_stride;
+    if (BLOCK_SUMS > 0)
+        panel_sums(a, 0, a->n_cols, 0, n_blocks, panel);
+    for (int64_t r = 0; r < a->n_rows; r += 2 * GROUP) {
+        panel->rows = (int)(a->n_rows - r < 2 * GROUP ? a->n_rows - r : 2 * GROUP);
+        for (int64_t b = 0; b < n_blocks; b += PANEL_BLOCKS) {
+            panel->n_blocks = (int)(n_blocks - b < PANEL_BLOCKS ? n_blocks - b : PANEL_BLOCKS);
+            panel_step(a, r, b, 0, a->n_cols, panel->sums + b * BLOCK_SUMS, panel);
+        }
+    }
+}
+
+/* Many columns: pieces of k outside, so that the activations of a piece stay in the cache for all rows. */
+static void panel_many(const struct pn_matmul_args *a, struct panel *panel)
+{
+    int64_t n_blocks = a->k / 32;
+    panel->sums_stride = BLOCK_SUMS * PANEL_BLOCKS;
+    panel->ahead = PANEL_ROWS * a->w_stride;
+    for (int64_t c = 0; c < a->n_cols; c += MANY_COLS) {
+        int64_t cols = a->n_cols - c < MANY_COLS ? a->n_cols - c : MANY_COLS;
+        for (int64_t b = 0; b < n_blocks; b += PANEL_BLOCKS) {
+            panel->n_blocks = (int)(n_blocks - b < PANEL_BLOCKS ? n_blocks - b : PANEL_BLOCKS);
+            if (BLOCK_SUMS > 0)
+                panel_sums(a, c, cols, b, panel->n_blocks, panel);
+            for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
+                panel->rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);
+                panel_step(a, r, b, c, cols, panel->sums, panel);
+            }
+        }
     }
 }
 
@@ -173,20 +183,10 @@ static void panel_columns(const struct pn_matmul_args *a)
 {
     struct panel panel = {.data = a->scratch};
     panel.sums = (float *)(void *)(panel.data + GROUP_STRIDE * (PANEL_ROWS / GROUP));
-    int64_t n_blocks = a->k / 32;
-    for (int64_t c = 0; c < a->n_cols; c += PANEL_COLS) {
-        int64_t cols = a->n_cols - c < PANEL_COLS ? a->n_cols - c : PANEL_COLS;
-        for (int64_t b = 0; b < n_blocks; b += PANEL_K / 32) {
-            panel.n_blocks = (int)(n_blocks - b < PANEL_K / 32 ? n_blocks - b : PANEL_K / 32);
-            if (UNIT_KIND == UNIT_32)
-                panel_sums(a, c, cols, b, &panel);
-            for (int64_t r = 0; r < a->n_rows; r += PANEL_ROWS) {
-                panel.rows = (int)(a->n_rows - r < PANEL_ROWS ? a->n_rows - r : PANEL_ROWS);
-                panel_pack(a, r, b, &panel);
-                panel_multiply(a, r, c, cols, b, &panel);
-            }
-        }
-    }
+    if (a->n_cols <= FEW_COLS && a->n_cols * (a->k / 32) * BLOCK_SUMS <= PANEL_SUMS)
+        panel_few(a, &panel);
+    else
+        panel_many(a, &panel);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE       PN_TYPE_Q2_K
 #define UNIT_BYTES      84
+#define UNIT_SUPER      true
 #define UNIT_KIND       UNIT_16
 #define UNIT_Q_MAX      3
 #define UNIT_SAME_SCALE false

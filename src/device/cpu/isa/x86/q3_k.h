@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE       PN_TYPE_Q3_K
 #define UNIT_BYTES      110
+#define UNIT_SUPER      true
 #define UNIT_KIND       UNIT_16
 #define UNIT_Q_MAX      7
 #define UNIT_SAME_SCALE true

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_Q4_1
 #define UNIT_BYTES (8 * 20)
+#define UNIT_SUPER false
 #define UNIT_KIND  UNIT_32
 #define UNIT_Q_MAX 15
 

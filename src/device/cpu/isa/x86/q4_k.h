@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_Q4_K
 #define UNIT_BYTES 144
+#define UNIT_SUPER true
 #define UNIT_KIND  UNIT_32
 #define UNIT_Q_MAX 15
 

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_Q5_0
 #define UNIT_BYTES (8 * 22)
+#define UNIT_SUPER false
 #define UNIT_KIND  UNIT_32
 #define UNIT_Q_MAX 31
 

@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE       PN_TYPE_Q6_K
 #define UNIT_BYTES      210
+#define UNIT_SUPER      true
 #define UNIT_KIND       UNIT_16
 #define UNIT_Q_MAX      63
 #define UNIT_SAME_SCALE true

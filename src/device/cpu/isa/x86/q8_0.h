@@ -3,6 +3,7 @@
 
 #define UNIT_TYPE  PN_TYPE_Q8_0
 #define UNIT_BYTES (8 * 34)
+#define UNIT_SUPER false
 #define UNIT_KIND  UNIT_SIGNED
 #define UNIT_Q_MAX 128
 

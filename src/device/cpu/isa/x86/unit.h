@@ -2,6 +2,7 @@
  * blocks of 32 (fewer at the end of a row). A type's header defines for the file that includes it
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
+ *   UNIT_SUPER             whether a unit is one super-block, so that rows have whole units
  *   UNIT_KIND              how its values w follow from its bytes q:
  *     UNIT_32      w = s[j] q + m[j]                  j: which 32 values; q unsigned, at most UNIT_Q_MAX
  *     UNIT_16      w = d scale[i] q + dm min[i]       i: which 16 values; scale and min are 16-bit integers
@@ -24,6 +25,10 @@ struct unit_scales {
     __m256i scale, min; /* UNIT_16: sixteen int16 each */
     float d, dm;
 };
+
+/* Keeps a sum in its register: compilers like to turn a chain of integer additions into a tree, for which a register
+ * tile has no room. */
+#define KEEP_ORDER(v) __asm__("" : "+x"(v))
 
 PN_INLINE __m256i load256(const void *p)
 {
