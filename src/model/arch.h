@@ -11,27 +11,94 @@ typedef pn_array pn_block_fn(struct pn_builder *b, int layer, pn_array x);
 
 enum pn_norm_kind { PN_NORM_RMS, PN_NORM_LAYER };
 
+/* How attention and feed-forward join the residual stream. */
+enum pn_layer_order {
+    PN_ORDER_PRE,       /* x += attention(norm(x)); x += mlp(norm(x)) */
+    PN_ORDER_SANDWICH,  /* x += norm(attention(norm(x))); x += norm(mlp(norm(x))) */
+    PN_ORDER_POST,      /* x += norm(attention(x)); x += norm(mlp(x)) */
+    PN_ORDER_PARALLEL,  /* x += attention(norm(x)) + mlp(norm(x)) */
+    PN_ORDER_FROM_FILE, /* PARALLEL or PRE, as use_parallel_residual says */
+    PN_ORDER_FROM_NORMS /* PARALLEL in layers without a second norm, else PRE */
+};
+
+enum pn_qk_norm {
+    PN_QK_NORM_NONE,
+    PN_QK_NORM_HEAD,       /* each head of q and k, before they are rotated */
+    PN_QK_NORM_HEAD_AFTER, /* ... after */
+    PN_QK_NORM_HEAD_MAYBE, /* before, where the file has weights for it */
+    PN_QK_NORM_WHOLE,      /* all heads together, before */
+    PN_QK_NORM_WHOLE_MAYBE,
+    PN_QK_NORM_LENGTH_AFTER /* each head after it was rotated, without weights */
+};
+
+enum pn_logit_scaling { PN_LOGITS_AS_THEY_ARE, PN_LOGITS_TIMES_SCALE, PN_LOGITS_OVER_SCALE };
+
+/* Which layers rotate queries and keys. */
+enum pn_rope_where { PN_ROPE_ALL, PN_ROPE_NEVER, PN_ROPE_LOCAL_ONLY, PN_ROPE_IF_FINETUNED };
+
+/* rope.dimension_sections: pairs that turn with time, height, width, and those that do not turn in a text. */
+enum pn_rope_sections { PN_SECTIONS_NONE, PN_SECTIONS_BLOCKS, PN_SECTIONS_INTERLEAVED };
+
+enum pn_said { PN_NO, PN_YES, PN_AS_THE_FILE_SAYS };
+
 struct pn_arch {
     const char *name; /* general.architecture */
     const char *hf;   /* "architectures" of a Hugging Face config.json */
+
+    /* blocks */
     pn_block_fn *attention, *mlp;
     enum pn_norm_kind norm;
+    enum pn_layer_order order;
+    const char *ffn_norm; /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    bool embedding_norm;  /* embeddings are normalized */
+    bool ffn_scales;      /* feed-forward products have scales of their own (ffn_up.scale ...) */
     enum pn_act_fn act;
-    enum pn_rope_kind rope;
-    bool qk_norm;                     /* q and k are normalized by head, before they are rotated */
-    bool post_norms;                  /* blocks are normalized before and after ("sandwich") */
-    bool scale_embedding;             /* embeddings are multiplied by sqrt(n_embd) */
-    bool rope_factors;                /* rope_freqs.weight divides the rotary frequencies */
-    bool attn_temperature;            /* queries grow with the position beyond the trained context */
-    bool ffn_scales;                  /* feed-forward products have scales of their own (ffn_up.scale ...) */
-    bool tied_output;                 /* the output is always the embedding */
-    bool attn_softcap, final_softcap; /* scores, logits become c tanh(s / c), where the file gives c */
+    float swiglu_limit; /* l > 0: gates end at l, what they gate at -l and l, and gains 1 (gpt-oss) */
+
+    /* attention */
+    enum pn_qk_norm qk_norm;
+    bool attn_softcap; /* scores become c tanh(s / c), where the file gives c */
     float attn_softcap_default;
-    int window_default;    /* where the file does not say */
-    int window_period;     /* every n-th layer is global; 0: no sliding window */
+    float alibi;             /* where the file does not say */
+    int layers_alibi;        /* ... in models of that many layers; 0: in all */
+    int layers_wide_head;    /* with that many layers, scores are divided by sqrt(n_embd / n_head) instead */
+    int window_default;      /* where the file does not say */
+    int window_fixed;        /* whatever the file says, unless it says 0 */
+    int window_period;       /* every n-th layer is global; 0: no sliding window */
+    bool window_dense_first; /* the first of n is global, not the last */
+    enum pn_window_kind window_kind;
+    bool attn_temperature;      /* queries grow with the position beyond a length */
+    bool attn_temperature_nope; /* ... in layers that do not rotate, by these: */
+    float temperature_scale, temperature_length, temperature_offset;
+
+    /* rotation */
+    enum pn_rope_kind rope;
+    enum pn_rope_where rope_where;
+    enum pn_rope_sections sections;
+    bool sections_halves;  /* files with sections rotate halves, whatever `rope` says */
+    bool rope_factors;     /* rope_freqs.weight, or rope_factors_long and _short, divide the rotary frequencies */
     float freq_base_local; /* of sliding-window layers; 0: as the others */
+    bool local_unscaled;   /* sliding-window layers rotate as if the context were not extended */
     int nope_period;       /* every n-th layer does not rotate; 0: all do */
-    int layers_wide_head;  /* with that many layers, scores are divided by sqrt(n_embd / n_head) instead */
+    int layers_rope;       /* only models of that many layers rotate; 0: all */
+    float yarn_log_unit;   /* yarn_log_multiplier counts in these, and scales scores too; 0: 1 */
+    bool yarn_log_both;    /* ... and is both multipliers of YaRN's temperature */
+
+    /* experts: where the file does not say */
+    struct {
+        enum pn_gate gate;
+        bool gate_fixed; /* whatever the file says */
+        enum pn_said renormalize;
+        bool weigh_inputs; /* inputs are weighted, not results */
+    } moe;
+
+    /* ends */
+    bool scale_embedding;                                           /* embeddings are multiplied by sqrt(n_embd) */
+    float embedding_scale, residual_scale_depth, logit_scale_width; /* where the file does not say: c, c /
+                                                                       sqrt(n_layer), n_embd / c */
+    bool tied_output;                                               /* the output is always the embedding */
+    enum pn_logit_scaling logits;
+    bool final_softcap; /* logits become c tanh(l / c), where the file gives c */
 };
 
 /* NULL when there is none. */

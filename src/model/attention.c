@@ -13,41 +13,114 @@ static float score_scale(const struct pn_builder *b, int layer)
     return 1 / sqrtf((float)hp->dim_k);
 }
 
+/* Queries, keys or values: of weights of their own, or of a part of one that holds all three. */
+static pn_array heads_of(struct pn_builder *b, int layer, const char *name, pn_array x, int n_head, int dim)
+{
+    const struct pn_hparams *hp = b->hp;
+    const struct pn_layer_hparams *l = &hp->layers[layer];
+    int n = n_head * dim;
+    pn_array y; /* (tokens, n) */
+    if (pn_builder_has(b, layer, "attn_qkv", "weight")) {
+        int n_q = l->n_head * hp->dim_k, n_k = l->n_head_kv * hp->dim_k, n_v = l->n_head_kv * hp->dim_v;
+        int first = name[5] == 'q' ? 0 : name[5] == 'k' ? n_q : n_q + n_k;
+        y = pn_builder_project_rows(b, layer, "attn_qkv", x, first, n, n_q + n_k + n_v, true);
+        if (y != PN_NONE && !pn_builder_has(b, layer, "attn_qkv", "bias") && pn_builder_has(b, layer, name, "bias"))
+            y = pn_add(b->graph, y, pn_builder_vector(b, layer, name, "bias", 0, n));
+    } else {
+        y = pn_builder_project(b, layer, name, x, n);
+    }
+    if (hp->attn_clamp > 0)
+        y = pn_clamp(b->graph, y, -hp->attn_clamp, hp->attn_clamp);
+    return y;
+}
+
+static pn_array norm(struct pn_builder *b, pn_array x, pn_array weight, pn_array bias)
+{
+    if (b->arch->norm == PN_NORM_RMS)
+        return pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
+    return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);
+}
+
+/* Queries or keys normalized head by head (one weight for all heads or one each) or over all heads. */
+static pn_array normed(struct pn_builder *b, int layer, const char *name, pn_array x, int n_head, int dim)
+{
+    enum pn_qk_norm kind = b->arch->qk_norm;
+    if (kind == PN_QK_NORM_LENGTH_AFTER)
+        return pn_rms_norm(b->graph, x, PN_NONE, b->hp->rms_eps);
+    bool maybe = kind == PN_QK_NORM_HEAD_MAYBE || kind == PN_QK_NORM_WHOLE_MAYBE;
+    if (kind == PN_QK_NORM_NONE || (maybe && !pn_builder_has(b, layer, name, "weight")))
+        return x;
+    bool whole = kind == PN_QK_NORM_WHOLE || kind == PN_QK_NORM_WHOLE_MAYBE;
+    bool shared = !whole && pn_builder_n_rows(b, layer, name) == 1;
+    int n = shared ? dim : n_head * dim;
+    pn_array weight = pn_builder_vector(b, layer, name, "weight", 0, n), bias = PN_NONE;
+    if (pn_builder_has(b, layer, name, "bias"))
+        bias = pn_builder_vector(b, layer, name, "bias", 0, n);
+    if (whole)
+        x = pn_reshape(b->graph, x, 1, n_head * dim);
+    return pn_reshape(b->graph, norm(b, x, weight, bias), n_head, dim);
+}
+
+pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q)
+{
+    const struct pn_hparams *hp = b->hp;
+    if (hp->temperature_scale == 0 || (b->arch->attn_temperature_nope && pn_builder_rotates(b, layer)))
+        return q;
+    return pn_pos_scale(b->graph, q, hp->temperature_scale, hp->temperature_length, hp->temperature_offset);
+}
+
+pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale)
+{
+    const struct pn_hparams *hp = b->hp;
+    if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
+        return PN_NONE;
+    const struct pn_node *nk = pn_node(b->graph, k), *nv = pn_node(b->graph, v);
+    struct pn_attention_params params = {
+        .cache = b->n_caches,
+        .n_head_kv = nk->n1,
+        .dim_k = nk->n2,
+        .dim_v = nv->n2,
+        .scale = scale,
+        .softcap = b->arch->attn_softcap ? hp->attn_softcap : 0,
+        .alibi = hp->alibi,
+        .window = hp->layers[layer].local ? hp->window : 0,
+        .window_kind = b->arch->window_kind,
+        .causal = true,
+    };
+    b->caches[b->n_caches++] = (struct pn_cache_shape){params.n_head_kv, params.dim_k, params.dim_v};
+    pn_array sinks = PN_NONE;
+    if (pn_builder_has(b, layer, "attn_sinks", "weight"))
+        sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
+    pn_array written = pn_cache_write(b->graph, k, v, &params);
+    return pn_attention_sinks(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */
+}
+
 /* Grouped-query attention: Ainslie et al., 2023. Biases, head norms, windows and soft caps where the model has them. */
 pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     const struct pn_hparams *hp = b->hp;
     const struct pn_layer_hparams *l = &hp->layers[layer];
     struct pn_graph *g = b->graph;
-    pn_array q = pn_builder_project(b, layer, "attn_q", x, l->n_head * hp->dim_k);
-    pn_array k = pn_builder_project(b, layer, "attn_k", x, l->n_head_kv * hp->dim_k);
-    pn_array v = pn_builder_project(b, layer, "attn_v", x, l->n_head_kv * hp->dim_v);
+    pn_array q = heads_of(b, layer, "attn_q", x, l->n_head, hp->dim_k);
+    pn_array k = heads_of(b, layer, "attn_k", x, l->n_head_kv, hp->dim_k);
+    pn_array v = heads_of(b, layer, "attn_v", x, l->n_head_kv, hp->dim_v);
     q = pn_reshape(g, q, l->n_head, hp->dim_k);    /* (tokens, n_head, dim_k) */
     k = pn_reshape(g, k, l->n_head_kv, hp->dim_k); /* (tokens, n_head_kv, dim_k) */
     v = pn_reshape(g, v, l->n_head_kv, hp->dim_v); /* (tokens, n_head_kv, dim_v) */
-    if (b->arch->qk_norm) {
-        q = pn_builder_norm(b, layer, "attn_q_norm", q);
-        k = pn_builder_norm(b, layer, "attn_k_norm", k);
+    bool rotates = pn_builder_rotates(b, layer), after = b->arch->qk_norm == PN_QK_NORM_HEAD_AFTER;
+    if (!after && b->arch->qk_norm != PN_QK_NORM_LENGTH_AFTER) {
+        q = normed(b, layer, "attn_q_norm", q, l->n_head, hp->dim_k);
+        k = normed(b, layer, "attn_k_norm", k, l->n_head_kv, hp->dim_k);
     }
-    if (pn_builder_rotates(b, layer)) {
-        pn_array table = pn_builder_rope_table(b, layer);
-        q = pn_rope(g, q, table, b->arch->rope);
-        k = pn_rope(g, k, table, b->arch->rope);
+    if (rotates) {
+        q = pn_builder_rotate(b, layer, q);
+        k = pn_builder_rotate(b, layer, k);
     }
-    if (b->arch->attn_temperature && hp->attn_temperature_scale != 0)
-        q = pn_pos_scale(g, q, hp->attn_temperature_scale, (float)hp->rope.n_context_original, 0);
-    struct pn_attention_params params = {
-        .cache = b->n_caches,
-        .n_head_kv = l->n_head_kv,
-        .dim_k = hp->dim_k,
-        .dim_v = hp->dim_v,
-        .scale = score_scale(b, layer),
-        .softcap = b->arch->attn_softcap ? hp->attn_softcap : 0,
-        .window = l->local ? hp->window : 0,
-        .causal = true,
-    };
-    b->caches[b->n_caches++] = (struct pn_cache_shape){l->n_head_kv, hp->dim_k, hp->dim_v};
-    pn_array written = pn_cache_write(g, k, v, &params);
-    pn_array heads = pn_attention(g, q, written, &params); /* (tokens, n_head, dim_v) */
+    if (after || (b->arch->qk_norm == PN_QK_NORM_LENGTH_AFTER && rotates)) {
+        q = normed(b, layer, "attn_q_norm", q, l->n_head, hp->dim_k);
+        k = normed(b, layer, "attn_k_norm", k, l->n_head_kv, hp->dim_k);
+    }
+    q = pn_builder_temperature(b, layer, q);
+    pn_array heads = pn_builder_attend(b, layer, q, k, v, score_scale(b, layer));
     return pn_builder_project(b, layer, "attn_output", heads, hp->n_embd);
 }

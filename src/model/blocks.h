@@ -29,9 +29,22 @@ struct pn_builder {
 pn_array pn_builder_weight(struct pn_builder *b, int layer, const char *name);
 /* The same with any suffix ("bias", "scale"); PN_NONE if it is missing. */
 pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, const char *suffix);
+bool pn_builder_has(const struct pn_builder *b, int layer, const char *name, const char *suffix);
+/* Rows of "<name>.weight"; 0 if it is missing. */
+int pn_builder_n_rows(const struct pn_builder *b, int layer, const char *name);
+/* Values first .. first + n - 1 of a tensor of any shape, as one vector. */
+pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, const char *suffix, int first, int n);
+/* A vector that the file has to divide by, as one to multiply with; PN_NONE if it is missing. */
+pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix);
+/* A stack of n_mat matrices, of each the `n` rows from `first` (n 0: all), of which a token uses n_used. */
+pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used);
 /* x times the weight, with its scale and its bias where there are such tensors: (tokens, n) -> (tokens, n_out).
  * n_out is checked unless it is 0. */
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
+/* The same with `n` of the weight's `total` rows, from `first`: a part of several weights that are stored as one.
+ * `scales`: with its scale. */
+pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *name, pn_array x, int first, int n,
+                                 int total, bool scales);
 /* The same for feed-forward weights, whose scale comes after the bias, and only in some architectures. */
 pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
 /* The architecture's norm with the weight (and bias) of that name. */
@@ -40,14 +53,30 @@ pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_a
 /* ---- blocks ---- */
 
 pn_block_fn pn_block_attention; /* attention.c: grouped-query attention over the cache */
-pn_block_fn pn_block_gated_mlp; /* mlp.c */
+pn_block_fn pn_block_mla;       /* mla.c: multi-head latent attention */
+pn_block_fn pn_block_mlp;       /* mlp.c: up, activation, down */
+pn_block_fn pn_block_gated_mlp; /* ... gated */
+pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
+
+/* mlp.c: act(gate) * up, as the architecture has it. */
+pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up);
+/* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
+pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
 
 /* decoder.c: token ids -> logits (outputs, n_vocab). */
 pn_array pn_model_decoder(struct pn_builder *b);
+
+/* attention.c: queries grow with the position where the model has it. */
+pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q);
 
 /* rope.c: the table that a layer's heads are rotated with. */
 pn_array pn_builder_rope_table(struct pn_builder *b, int layer);
 /* True if the layer's heads are rotated at all. */
 bool pn_builder_rotates(const struct pn_builder *b, int layer);
+/* Rotates heads as the architecture does. */
+pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x);
+/* The factor on cos and sin of stretched rotations, and what YaRN wants scores scaled by (squared already). */
+float pn_builder_rope_magnitude(const struct pn_builder *b);
+float pn_builder_rope_score_scale(const struct pn_builder *b);
 
 #endif

@@ -14,19 +14,47 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     return pn_weights_tensor(b->weights, full);
 }
 
-static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t)
+/* Rows first .. first + n - 1 of each matrix of t: nothing is copied. */
+static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64_t first, int64_t n)
 {
     int64_t rows = t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1, cols = t->shape[t->n_dims - 1];
     if (rows > INT32_MAX || cols > INT32_MAX)
         return pn_graph_fail(b->graph, PN_LIMIT, "tensor %s is too large", t->name);
+    if (first < 0 || n < 1 || first > rows - n)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
+                             (long long)rows, (long long)(first + n));
     struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
     if (!w)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
-    *w = (struct pn_weight){
-        .name = t->name, .type = t->type, .n_mat = 1, .n_rows = rows, .n_cols = cols, .data = t->data};
+    size_t row_bytes = pn_type_row_bytes(t->type, (size_t)cols);
+    *w = (struct pn_weight){.name = t->name,
+                            .type = t->type,
+                            .n_mat = 1,
+                            .n_rows = n,
+                            .n_cols = cols,
+                            .data = (const char *)t->data + (size_t)first * row_bytes,
+                            .mat_bytes = (size_t)rows * row_bytes};
     for (int i = 0; i < t->n_dims - 2; i++)
         w->n_mat *= t->shape[i];
     return pn_weight_leaf(b->graph, w);
+}
+
+static int64_t rows_of(const struct pn_tensor_info *t)
+{
+    return t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1;
+}
+
+bool pn_builder_has(const struct pn_builder *b, int layer, const char *name, const char *suffix)
+{
+    char full[128];
+    return find(b, layer, name, suffix, full, sizeof full) != NULL;
+}
+
+int pn_builder_n_rows(const struct pn_builder *b, int layer, const char *name)
+{
+    char full[128];
+    const struct pn_tensor_info *t = find(b, layer, name, "weight", full, sizeof full);
+    return t && rows_of(t) <= INT32_MAX ? (int)rows_of(t) : 0;
 }
 
 pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, const char *suffix)
@@ -36,18 +64,103 @@ pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, 
     if (!t)
         return PN_NONE;
     b->used_bytes += t->bytes;
-    return leaf(b, t);
+    return leaf(b, t, 0, rows_of(t));
+}
+
+static const struct pn_tensor_info *need(struct pn_builder *b, int layer, const char *name, const char *suffix)
+{
+    char full[128];
+    const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
+    if (!t)
+        pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is missing, which architecture %s needs", full, b->arch->name);
+    return t;
 }
 
 pn_array pn_builder_weight(struct pn_builder *b, int layer, const char *name)
 {
-    char full[128];
-    const struct pn_tensor_info *t = find(b, layer, name, "weight", full, sizeof full);
+    const struct pn_tensor_info *t = need(b, layer, name, "weight");
     if (!t)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is missing, which architecture %s needs", full,
-                             b->arch->name);
+        return PN_NONE;
     b->used_bytes += t->bytes;
-    return leaf(b, t);
+    return leaf(b, t, 0, rows_of(t));
+}
+
+pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, const char *suffix, int first, int n)
+{
+    const struct pn_tensor_info *t = need(b, layer, name, suffix);
+    if (!t)
+        return PN_NONE;
+    int64_t all = 1;
+    for (int i = 0; i < t->n_dims; i++)
+        all *= t->shape[i];
+    if (first < 0 || n < 1 || first > all - n)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld values where %lld are needed", t->name,
+                             (long long)all, (long long)first + n);
+    const struct pn_type_info *type = pn_type_info(t->type);
+    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
+    if (type->block != 1)
+        return pn_graph_fail(b->graph, PN_UNSUPPORTED, "tensor %s is a vector of %s; f32, f16 and bf16 are possible",
+                             t->name, type->name);
+    if (!w)
+        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+    *w = (struct pn_weight){.name = t->name,
+                            .type = t->type,
+                            .n_mat = 1,
+                            .n_rows = 1,
+                            .n_cols = n,
+                            .data = (const char *)t->data + (size_t)first * type->bytes,
+                            .mat_bytes = (size_t)n * type->bytes};
+    b->used_bytes += w->mat_bytes;
+    return pn_weight_leaf(b->graph, w);
+}
+
+pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix)
+{
+    char full[128];
+    const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
+    if (!t)
+        return PN_NONE;
+    if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is no vector", t->name);
+    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
+    float *values = pn_arena_array(b->arena, (size_t)t->shape[0], sizeof *values);
+    if (!w || !values)
+        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+    pn_type_decode_row(t->type, t->data, values, (size_t)t->shape[0]);
+    for (int64_t i = 0; i < t->shape[0]; i++)
+        values[i] = 1 / values[i];
+    *w = (struct pn_weight){.name = t->name,
+                            .type = PN_TYPE_F32,
+                            .n_mat = 1,
+                            .n_rows = 1,
+                            .n_cols = t->shape[0],
+                            .data = values,
+                            .mat_bytes = (size_t)t->shape[0] * sizeof *values};
+    return pn_weight_leaf(b->graph, w);
+}
+
+pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used)
+{
+    const struct pn_tensor_info *t = need(b, layer, name, "weight");
+    if (!t)
+        return PN_NONE;
+    pn_array stack = leaf(b, t, first, n ? n : rows_of(t) - first);
+    if (stack == PN_NONE)
+        return PN_NONE;
+    struct pn_weight *w = (struct pn_weight *)pn_node(b->graph, stack)->weight; /* made by leaf just now */
+    int64_t all = w->n_mat * rows_of(t);
+    if (w->n_mat == 1 && n_mat > 1 && all % n_mat == 0 && first == 0 && n == 0) {
+        /* a stack that was stored as one matrix */
+        w->n_mat = n_mat;
+        w->n_rows = all / n_mat;
+        w->mat_bytes /= (size_t)n_mat;
+        ((struct pn_node *)pn_node(b->graph, stack))->n1 = (int32_t)w->n_rows;
+    }
+    if (w->n_mat != n_mat)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld matrices where %d are needed", t->name,
+                             (long long)w->n_mat, n_mat);
+    b->used_bytes += t->bytes / (uint64_t)rows_of(t) * (uint64_t)w->n_rows / (uint64_t)n_mat * (uint64_t)n_used;
+    return stack;
 }
 
 /* A tensor of one float that scales a product (weights whose own scales do not reach far enough have it). */
@@ -78,6 +191,24 @@ pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, p
     pn_array y = scaled(b, layer, name, product(b, layer, name, x, n_out));
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
+}
+
+pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *name, pn_array x, int first, int n,
+                                 int total, bool scales)
+{
+    const struct pn_tensor_info *t = need(b, layer, name, "weight");
+    if (!t)
+        return PN_NONE;
+    if (rows_of(t) != total)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %d are needed", t->name,
+                             (long long)rows_of(t), total);
+    b->used_bytes += t->bytes / (uint64_t)total * (uint64_t)n;
+    pn_array y = pn_matmul(b->graph, x, leaf(b, t, first, n));
+    if (scales)
+        y = scaled(b, layer, name, y);
+    if (y == PN_NONE || !pn_builder_has(b, layer, name, "bias"))
+        return y;
+    return pn_add(b->graph, y, pn_builder_vector(b, layer, name, "bias", first, n));
 }
 
 pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)

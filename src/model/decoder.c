@@ -4,48 +4,107 @@
 #include <math.h>
 #include <stdio.h>
 
-/* x + block(norm(x)), with a second norm after the block where the architecture has it. */
-static pn_array residual(struct pn_builder *b, int layer, pn_array x, pn_block_fn *block, const char *norm,
-                         const char *post_norm)
+static const char *ffn_norm(const struct pn_builder *b)
 {
-    pn_array y = block(b, layer, pn_builder_norm(b, layer, norm, x));
-    if (b->arch->post_norms)
-        y = pn_builder_norm(b, layer, post_norm, y);
+    return b->arch->ffn_norm ? b->arch->ffn_norm : "ffn_norm";
+}
+
+/* x + y, y scaled where the model says so. */
+static pn_array join(struct pn_builder *b, pn_array y, pn_array x)
+{
+    if (b->hp->residual_scale != 0)
+        y = pn_scale(b->graph, y, b->hp->residual_scale, 0);
     return pn_add(b->graph, y, x);
 }
 
-static pn_array output(struct pn_builder *b, pn_array x) /* (outputs, n_embd) -> (outputs, n_vocab) */
+/* x + block(norm(x)), with the norm before, after or both. */
+static pn_array residual(struct pn_builder *b, int layer, pn_array x, pn_block_fn *block, const char *norm,
+                         const char *post_norm)
 {
-    bool tied = b->arch->tied_output || !pn_weights_tensor(b->weights, "output.weight");
-    pn_array logits = pn_builder_project(b, -1, tied ? "token_embd" : "output", x, b->hp->n_vocab);
-    if (b->arch->final_softcap && b->hp->final_softcap > 0)
-        logits = pn_softcap(b->graph, logits, b->hp->final_softcap);
-    return logits;
+    enum pn_layer_order order = b->arch->order;
+    pn_array y = order == PN_ORDER_POST ? x : pn_builder_norm(b, layer, norm, x);
+    y = block(b, layer, y);
+    if (order == PN_ORDER_SANDWICH || order == PN_ORDER_POST)
+        y = pn_builder_norm(b, layer, post_norm, y);
+    return join(b, y, x);
 }
 
-pn_array pn_model_decoder(struct pn_builder *b)
+/* Attention and feed-forward side by side: Wang & Komatsuzaki, GPT-J, 2021. One norm may serve both. */
+static pn_array parallel(struct pn_builder *b, int layer, pn_array x, bool last)
+{
+    pn_array normed = pn_builder_norm(b, layer, "attn_norm", x), for_attention = normed;
+    if (pn_builder_has(b, layer, "attn_norm_2", "weight"))
+        for_attention = pn_builder_norm(b, layer, "attn_norm_2", x);
+    pn_array for_mlp =
+        pn_builder_has(b, layer, ffn_norm(b), "weight") ? pn_builder_norm(b, layer, ffn_norm(b), x) : normed;
+    pn_array attention = b->arch->attention(b, layer, for_attention);
+    if (last) { /* nobody reads the other rows any more */
+        attention = pn_output_rows(b->graph, attention);
+        for_mlp = pn_output_rows(b->graph, for_mlp);
+        x = pn_output_rows(b->graph, x);
+    }
+    pn_array mlp = b->arch->mlp(b, layer, for_mlp);
+    return join(b, mlp, join(b, attention, x));
+}
+
+static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
+{
+    enum pn_layer_order order = b->arch->order;
+    bool last = layer == b->hp->n_layer - 1;
+    if (order == PN_ORDER_PARALLEL || (order == PN_ORDER_FROM_FILE && b->hp->parallel_residual) ||
+        (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
+        return parallel(b, layer, x, last);
+    x = residual(b, layer, x, b->arch->attention, "attn_norm", "post_attention_norm");
+    if (last)
+        x = pn_output_rows(b->graph, x); /* nobody reads the other rows any more */
+    return residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
+}
+
+static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
 {
     struct pn_graph *g = b->graph;
-    char context[32];
-    g->context = context;
-    snprintf(context, sizeof context, "embedding");
     uint64_t before = b->used_bytes;
-    pn_array x = pn_embed(g, pn_builder_weight(b, -1, "token_embd")); /* (tokens, n_embd) */
-    b->used_bytes = before;                                           /* one row of it, not all */
+    pn_array x = pn_embed(g, pn_builder_weight(b, -1, "token_embd"));
+    b->used_bytes = before; /* one row of it, not all */
     if (x != PN_NONE && pn_node(g, x)->n2 != b->hp->n_embd)
         return pn_graph_fail(g, PN_FORMAT, "tensor token_embd.weight has rows of %d values, but embedding_length is %d",
                              pn_node(g, x)->n2, b->hp->n_embd);
     if (b->arch->scale_embedding)
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);
+    if (b->hp->embedding_scale != 0)
+        x = pn_scale(g, x, b->hp->embedding_scale, 0);
+    if (pn_builder_has(b, -1, "position_embd", "weight")) {
+        x = pn_add(g, x, pn_pos_embed(g, pn_builder_weight(b, -1, "position_embd")));
+        b->used_bytes = before;
+    }
+    return b->arch->embedding_norm ? pn_builder_norm(b, -1, "token_embd_norm", x) : x;
+}
+
+static pn_array output(struct pn_builder *b, pn_array x) /* (outputs, n_embd) -> (outputs, n_vocab) */
+{
+    const struct pn_hparams *hp = b->hp;
+    bool tied = b->arch->tied_output || !pn_weights_tensor(b->weights, "output.weight");
+    pn_array logits = pn_builder_project(b, -1, tied ? "token_embd" : "output", x, hp->n_vocab);
+    if (b->arch->logits != PN_LOGITS_AS_THEY_ARE && hp->logit_scale != 0)
+        logits = pn_scale(b->graph, logits,
+                          b->arch->logits == PN_LOGITS_TIMES_SCALE ? hp->logit_scale : 1 / hp->logit_scale, 0);
+    if (b->arch->final_softcap && hp->final_softcap > 0)
+        logits = pn_softcap(b->graph, logits, hp->final_softcap);
+    return logits;
+}
+
+pn_array pn_model_decoder(struct pn_builder *b)
+{
+    char context[32];
+    b->graph->context = context;
+    snprintf(context, sizeof context, "embedding");
+    pn_array x = embedding(b);
     for (int layer = 0; layer < b->hp->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d", layer);
-        x = residual(b, layer, x, b->arch->attention, "attn_norm", "post_attention_norm");
-        if (layer == b->hp->n_layer - 1)
-            x = pn_output_rows(g, x); /* nobody reads the other rows any more */
-        x = residual(b, layer, x, b->arch->mlp, "ffn_norm", "post_ffw_norm");
+        x = layer_of(b, layer, x);
     }
     snprintf(context, sizeof context, "output");
     x = output(b, pn_builder_norm(b, -1, "output_norm", x));
-    g->context = NULL;
+    b->graph->context = NULL;
     return x;
 }

@@ -66,6 +66,18 @@ static float number(struct reader *r, const char *key, float fallback)
     return v;
 }
 
+/* True or false; missing: `fallback`. */
+static bool boolean(struct reader *r, const char *key, bool fallback)
+{
+    bool v = fallback;
+    if (r->status)
+        return fallback;
+    pn_status status = pn_meta_bool(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PN_NOT_FOUND)
+        r->status = status;
+    return v;
+}
+
 /* Item `layer` of a key that may be one number for all layers or an array with one for each. */
 static int layered(struct reader *r, const char *key, int layer, int n_layer, int64_t low, int64_t high, int fallback)
 {
@@ -102,7 +114,9 @@ static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, in
         return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
     }
     int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window_period);
-    return period == 0 || layer % period < period - 1;
+    if (period == 0)
+        return true;
+    return arch->window_dense_first ? layer % period != 0 : layer % period < period - 1;
 }
 
 static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_arena *arena, struct pn_hparams *hp)
@@ -118,7 +132,7 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
         struct pn_layer_hparams *l = &hp->layers[i];
         l->n_head = layered(r, "attention.head_count", i, hp->n_layer, 1, PN_MAX_HEADS, -1);
         l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, 1, PN_MAX_HEADS, l->n_head);
-        l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 1, 1 << 24, -1);
+        l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 0, 1 << 24, 0); /* 0: as the weights have it */
         if (!r->status && l->n_head % l->n_head_kv)
             fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
                  l->n_head, l->n_head_kv);
@@ -174,14 +188,92 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     rope->yarn_ext_factor = number(r, "rope.scaling.yarn_ext_factor", 1);
     if (rope->yarn_ext_factor < 0) /* how files say "as the type has it" */
         rope->yarn_ext_factor = 1;
-    rope->yarn_log_multiplier = number(r, "rope.scaling.yarn_log_multiplier", 0);
+    rope->yarn_log_multiplier =
+        number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn_log_unit > 0 ? arch->yarn_log_unit : 1);
     read_rope_scaling(r, rope);
     if (!r->status && (rope->n_rot % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
         fail(r, PN_FORMAT, "cannot rotate %d values with a base of %g: the number must be even, the base above 1",
              rope->n_rot, (double)rope->freq_base);
+    rope->finetuned = boolean(r, "rope.scaling.finetuned", true);
+    const struct pn_meta *sections = pn_weights_meta(r->w, full_key(r, "rope.dimension_sections"));
+    if (arch->sections && sections && sections->type == PN_META_ARRAY && sections->item != PN_META_STRING)
+        for (size_t i = 0; i < 4 && i < sections->n; i++) {
+            int64_t n = pn_meta_item_i64(sections, i);
+            rope->sections[i] = n < 0 ? 0 : n > PN_MAX_HEAD_DIM ? PN_MAX_HEAD_DIM : (int)n;
+        }
     bool yarn_ok = rope->n_context_original > 0 && rope->yarn_beta_fast > 0 && rope->yarn_beta_slow > 0;
     if (!r->status && rope->scaling == PN_ROPE_SCALING_YARN && !yarn_ok)
         fail(r, PN_FORMAT, "%s.rope.scaling: yarn needs an original context length and betas above 0", r->arch);
+}
+
+static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_moe_hparams *moe)
+{
+    moe->n_expert = integer(r, "expert_count", 0, PN_MAX_EXPERTS, 0);
+    moe->n_used = integer(r, "expert_used_count", 0, PN_MAX_EXPERTS_USED, 0);
+    moe->n_groups = integer(r, "expert_group_count", 0, PN_MAX_EXPERT_GROUPS, 0);
+    moe->n_groups_used = integer(r, "expert_group_used_count", 0, PN_MAX_EXPERT_GROUPS, 0);
+    moe->scale = number(r, "expert_weights_scale", 1);
+    if (moe->scale == 0) /* how files say "none" */
+        moe->scale = 1;
+    moe->renormalize = arch->moe.renormalize == PN_AS_THE_FILE_SAYS ? boolean(r, "expert_weights_norm", false)
+                                                                    : arch->moe.renormalize == PN_YES;
+    static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN}; /* 1, 2, 3 */
+    int gate = arch->moe.gate_fixed ? 0 : integer(r, "expert_gating_func", 0, 3, 0);
+    moe->gate = gate ? gates[gate - 1] : arch->moe.gate;
+    if (!r->status && moe->n_used > moe->n_expert)
+        fail(r, PN_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, moe->n_used, moe->n_expert);
+}
+
+static void read_mla(struct reader *r, struct pn_mla_hparams *mla)
+{
+    mla->kv_rank = integer(r, "attention.kv_lora_rank", 0, 1 << 20, 0);
+    mla->q_rank = integer(r, "attention.q_lora_rank", 0, 1 << 20, 0);
+    mla->dim_k = integer(r, "attention.key_length_mla", 0, PN_MAX_HEAD_DIM, 0);
+    mla->dim_v = integer(r, "attention.value_length_mla", 0, PN_MAX_HEAD_DIM, 0);
+}
+
+static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
+    hp->attn_scale = number(r, "attention.scale", 0);
+    hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
+    hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
+    hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
+    if (!r->status && (hp->alibi < 0 || hp->alibi > 64))
+        fail(r, PN_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
+             (double)hp->alibi);
+    if (arch->attn_temperature) {
+        hp->temperature_scale = number(r, "attention.temperature_scale", 0);
+        hp->temperature_length = (float)integer(r, "attention.temperature_length", 0, INT32_MAX, 0);
+        if (hp->temperature_length == 0)
+            hp->temperature_length = (float)hp->rope.n_context_original;
+    } else if (arch->attn_temperature_nope) {
+        hp->temperature_scale = arch->temperature_scale;
+        hp->temperature_length = arch->temperature_length;
+        hp->temperature_offset = arch->temperature_offset;
+    }
+}
+
+static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    hp->logit_scale =
+        number(r, "logit_scale", arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : 0);
+    hp->residual_scale =
+        number(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
+    hp->embedding_scale = number(r, "embedding_scale", arch->embedding_scale);
+    hp->final_softcap = number(r, "final_logit_softcapping", 0);
+    hp->rms_eps = number(r, "attention.layer_norm_rms_epsilon", 1e-5f);
+    hp->norm_eps = number(r, "attention.layer_norm_epsilon", 1e-5f);
+}
+
+/* Layers that predict further tokens stand behind those of the model, and are left out. */
+static int read_n_layer(struct reader *r)
+{
+    int all = integer(r, "block_count", 1, PN_MAX_LAYERS, -1);
+    int further = integer(r, "nextn_predict_layers", 0, PN_MAX_LAYERS, 0);
+    if (!r->status && further >= all)
+        fail(r, PN_FORMAT, "%s.nextn_predict_layers is %d, but there are %d layers", r->arch, further, all);
+    return all - further;
 }
 
 /* vocab_size, or the length of the token list, or the rows of the embedding. */
@@ -198,27 +290,27 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
 {
     struct reader r = {.w = weights, .arch = arch->name, .err = err};
     *hp = (struct pn_hparams){0};
-    hp->n_layer = integer(&r, "block_count", 1, PN_MAX_LAYERS, -1);
+    hp->n_layer = read_n_layer(&r);
     hp->n_embd = integer(&r, "embedding_length", 1, 1 << 24, -1);
     hp->n_context_train = integer(&r, "context_length", 1, INT32_MAX, -1);
     hp->n_vocab = read_n_vocab(&r);
-    hp->window = arch->window_period ? integer(&r, "attention.sliding_window", 0, INT32_MAX, arch->window_default) : 0;
+    hp->parallel_residual = boolean(&r, "use_parallel_residual", true);
+    hp->window = arch->window_period ? integer(&r, "attention.sliding_window", 0, INT32_MAX,
+                                               arch->window_fixed ? arch->window_fixed : arch->window_default)
+                                     : 0;
+    if (hp->window && arch->window_fixed)
+        hp->window = arch->window_fixed;
     read_layers(&r, arch, arena, hp);
     if (!r.status) {
         int even = hp->n_embd / hp->layers[0].n_head;
         hp->dim_k = integer(&r, "attention.key_length", 1, PN_MAX_HEAD_DIM, even ? even : -1);
         hp->dim_v = integer(&r, "attention.value_length", 1, PN_MAX_HEAD_DIM, hp->dim_k);
     }
-    hp->rms_eps = number(&r, "attention.layer_norm_rms_epsilon", 1e-5f);
-    hp->norm_eps = number(&r, "attention.layer_norm_epsilon", 1e-5f);
-    hp->attn_scale = number(&r, "attention.scale", 0);
-    hp->attn_softcap = number(&r, "attn_logit_softcapping", arch->attn_softcap_default);
-    hp->final_softcap = number(&r, "final_logit_softcapping", 0);
-    hp->logit_scale = number(&r, "logit_scale", 0);
-    hp->residual_scale = number(&r, "residual_scale", 0);
-    hp->embedding_scale = number(&r, "embedding_scale", 0);
-    hp->attn_temperature_scale = number(&r, "attention.temperature_scale", 0);
+    read_scales(&r, arch, hp);
+    read_moe(&r, arch, &hp->moe);
+    read_mla(&r, &hp->mla);
     if (!r.status)
         read_rope(&r, arch, hp);
+    read_attention(&r, arch, hp);
     return r.status;
 }

@@ -4,6 +4,7 @@
 #define PN_MODEL_HPARAMS_H
 
 #include "format/weights.h"
+#include "tensor/graph.h"
 
 enum { PN_MAX_LAYERS = 1024, PN_MAX_HEADS = 4096, PN_MAX_HEAD_DIM = 4096 };
 
@@ -21,6 +22,21 @@ struct pn_rope_hparams {
     float factor; /* positions are divided by it */
     int n_context_original;
     float attn_factor, yarn_beta_fast, yarn_beta_slow, yarn_ext_factor, yarn_log_multiplier;
+    bool finetuned;
+    int sections[4]; /* pairs a section; all 0: none */
+};
+
+struct pn_moe_hparams {
+    int n_expert, n_used;
+    int n_groups, n_groups_used;
+    enum pn_gate gate;
+    bool renormalize;
+    float scale; /* of the weights */
+};
+
+struct pn_mla_hparams { /* multi-head latent attention */
+    int kv_rank, q_rank;
+    int dim_k, dim_v; /* of a head, once expanded; 0: those of the attention */
 };
 
 struct pn_hparams {
@@ -30,10 +46,15 @@ struct pn_hparams {
     float norm_eps, rms_eps;
     float attn_scale; /* 0: 1 / sqrt(dim_k) */
     float attn_softcap, final_softcap;
-    int window;                                         /* 0: none */
-    float logit_scale, residual_scale, embedding_scale; /* 0: the file does not say */
-    float attn_temperature_scale;
+    float attn_clamp; /* c > 0: queries, keys and values are kept between -c and c */
+    float alibi;
+    int window;                                                      /* 0: none */
+    bool parallel_residual;                                          /* see PN_ORDER_FROM_FILE */
+    float logit_scale, residual_scale, embedding_scale;              /* 0: none */
+    float temperature_scale, temperature_length, temperature_offset; /* scale 0: none */
     struct pn_rope_hparams rope;
+    struct pn_moe_hparams moe;
+    struct pn_mla_hparams mla;
 };
 
 struct pn_arch;

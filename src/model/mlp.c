@@ -1,12 +1,48 @@
 /* Feed-forward blocks. */
 #include "model/blocks.h"
 
-/* down(act(gate(x)) * up(x)): Shazeer, GLU Variants Improve Transformer, 2020 */
+#include <math.h>
+
+/* gpt-oss: gates end at the limit, what they gate at both, and gains 1. */
+static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
+{
+    struct pn_graph *g = b->graph;
+    gate = pn_act(g, pn_clamp(g, gate, -INFINITY, limit), b->arch->act);
+    up = pn_scale(g, pn_clamp(g, up, -limit, limit), 1, 1);
+    return pn_mul(g, gate, up);
+}
+
+pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up)
+{
+    if (b->arch->swiglu_limit > 0)
+        return limited_gate(b, gate, up, b->arch->swiglu_limit);
+    return pn_mul(b->graph, pn_act(b->graph, gate, b->arch->act), up);
+}
+
+/* down(act(up(x))) */
+pn_array pn_block_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    pn_array h = pn_builder_project_ffn(b, layer, "ffn_up", x, b->hp->layers[layer].n_ff); /* (tokens, n_ff) */
+    h = pn_act(b->graph, h, b->arch->act);
+    pn_array inverse = pn_builder_inverse(b, layer, "ffn.act", "scales");
+    if (inverse != PN_NONE)
+        h = pn_mul(b->graph, h, inverse);
+    return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
+}
+
+/* down(act(gate(x)) * up(x)): Shazeer, GLU Variants Improve Transformer, 2020. Gate and up may be stored as one. */
 pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     int n_ff = b->hp->layers[layer].n_ff;
-    pn_array gate = pn_builder_project_ffn(b, layer, "ffn_gate", x, n_ff); /* (tokens, n_ff) */
-    pn_array up = pn_builder_project_ffn(b, layer, "ffn_up", x, n_ff);     /* (tokens, n_ff) */
-    pn_array h = pn_mul(b->graph, pn_act(b->graph, gate, b->arch->act), up);
-    return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
+    pn_array gate, up; /* (tokens, n_ff) */
+    bool fused = n_ff > 0 && !pn_builder_has(b, layer, "ffn_gate", "weight") &&
+                 pn_builder_n_rows(b, layer, "ffn_up") == 2 * n_ff;
+    if (fused) {
+        gate = pn_builder_project_rows(b, layer, "ffn_up", x, 0, n_ff, 2 * n_ff, b->arch->ffn_scales);
+        up = pn_builder_project_rows(b, layer, "ffn_up", x, n_ff, n_ff, 2 * n_ff, b->arch->ffn_scales);
+    } else {
+        gate = pn_builder_project_ffn(b, layer, "ffn_gate", x, n_ff);
+        up = pn_builder_project_ffn(b, layer, "ffn_up", x, n_ff);
+    }
+    return pn_builder_project_ffn(b, layer, "ffn_down", pn_builder_gate(b, gate, up), b->hp->n_embd);
 }

@@ -8,7 +8,39 @@ static const float pi = 3.14159265358979323846f;
 
 bool pn_builder_rotates(const struct pn_builder *b, int layer)
 {
-    return b->hp->rope.n_rot > 0 && (!b->arch->nope_period || (layer + 1) % b->arch->nope_period != 0);
+    const struct pn_arch *arch = b->arch;
+    const struct pn_hparams *hp = b->hp;
+    if (hp->rope.n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
+        return false;
+    if (arch->rope_where == PN_ROPE_LOCAL_ONLY && hp->window > 0 && !hp->layers[layer].local)
+        return false;
+    if (arch->rope_where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
+        return false;
+    if (arch->layers_rope && hp->n_layer != arch->layers_rope)
+        return false;
+    bool unwindowed = arch->window_period && hp->window == 0; /* such models rotate everywhere */
+    return !arch->nope_period || unwindowed || (layer + 1) % arch->nope_period != 0;
+}
+
+pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
+{
+    const int *sections = b->hp->rope.sections;
+    bool halves = b->arch->sections_halves && sections[0] > 0 && sections[1] > 0;
+    return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope);
+}
+
+/* Pairs of the fourth section turn with a position that is 0 in texts; the others with the token's own. */
+static bool stands_still(const struct pn_builder *b, int pair)
+{
+    const int *s = b->hp->rope.sections;
+    int total = s[0] + s[1] + s[2] + s[3];
+    if (b->arch->sections == PN_SECTIONS_NONE || total == 0)
+        return false;
+    int at = pair % total;
+    if (b->arch->sections == PN_SECTIONS_BLOCKS)
+        return at >= s[0] + s[1] + s[2];
+    static const int of[] = {0, 1, 2}; /* interleaved: time, height, width in turn, as long as each lasts */
+    return at >= 3 * s[of[at % 3]];
 }
 
 /* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
@@ -36,21 +68,49 @@ static float yarn_temperature(float factor, float multiplier)
 }
 
 /* YaRN, equation 22; models of the DeepSeek line divide by the same with a multiplier of their own. */
-static float yarn_magnitude(const struct pn_rope_hparams *r)
+static float yarn_magnitude(const struct pn_builder *b)
 {
-    float all = r->yarn_log_multiplier != 0 ? yarn_temperature(r->factor, r->yarn_log_multiplier) : 1;
-    return yarn_temperature(r->factor, 1) / all;
+    const struct pn_rope_hparams *r = &b->hp->rope;
+    if (r->yarn_log_multiplier == 0)
+        return yarn_temperature(r->factor, 1);
+    bool both = b->arch->yarn_log_both && r->yarn_log_multiplier != 1;
+    return yarn_temperature(r->factor, both ? r->yarn_log_multiplier : 1) /
+           yarn_temperature(r->factor, r->yarn_log_multiplier);
 }
 
-/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight. */
+float pn_builder_rope_magnitude(const struct pn_builder *b)
+{
+    const struct pn_rope_hparams *r = &b->hp->rope;
+    if (r->scaling == PN_ROPE_SCALING_YARN)
+        return r->attn_factor * yarn_magnitude(b);
+    return r->scaling == PN_ROPE_SCALING_LINEAR ? 1 : r->attn_factor;
+}
+
+float pn_builder_rope_score_scale(const struct pn_builder *b)
+{
+    const struct pn_rope_hparams *r = &b->hp->rope;
+    float m = pn_builder_rope_magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
+    return m * m;
+}
+
+/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight; LongRoPE (Ding et al.,
+ * 2024) has one set of factors for contexts up to the original length and one for longer ones. */
+static const char *factors_name(const struct pn_builder *b)
+{
+    const struct pn_hparams *hp = b->hp;
+    if (pn_weights_tensor(b->weights, "rope_freqs.weight"))
+        return "rope_freqs.weight";
+    return hp->n_context_train > hp->rope.n_context_original ? "rope_factors_long.weight" : "rope_factors_short.weight";
+}
+
 static bool divide_by_factors(struct pn_builder *b, float *inv_freq)
 {
-    const struct pn_tensor_info *t = pn_weights_tensor(b->weights, "rope_freqs.weight");
+    const struct pn_tensor_info *t = pn_weights_tensor(b->weights, factors_name(b));
     int half = b->hp->rope.n_rot / 2;
     if (!t || !b->arch->rope_factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
-        pn_graph_fail(b->graph, PN_FORMAT, "tensor rope_freqs.weight has %lld values where %d are needed",
+        pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
                       (long long)t->shape[0], half);
         return false;
     }
@@ -66,9 +126,8 @@ static bool divide_by_factors(struct pn_builder *b, float *inv_freq)
         if (ok)
             inv_freq[i] /= factors[i];
         else
-            pn_graph_fail(b->graph, PN_FORMAT,
-                          "value %d of tensor rope_freqs.weight is %g, by which nothing can be divided", i,
-                          (double)factors[i]);
+            pn_graph_fail(b->graph, PN_FORMAT, "value %d of tensor %s is %g, by which nothing can be divided", i,
+                          t->name, (double)factors[i]);
     }
     free(factors);
     return ok;
@@ -87,14 +146,18 @@ static pn_array make_table(struct pn_builder *b, bool local)
     pn_array table = PN_NONE;
     if (!divide_by_factors(b, inv_freq))
         goto done;
-    bool stretched = !(local && b->arch->freq_base_local > 0); /* local layers with a base of their own stay short */
-    if (stretched && r->scaling == PN_ROPE_SCALING_YARN) {
-        yarn(r, base, inv_freq);
-        magnitude = r->attn_factor * yarn_magnitude(r);
-    } else if (stretched && r->scaling == PN_ROPE_SCALING_LINEAR) {
-        for (int i = 0; i < half; i++)
+    /* Local layers with a base of their own stay short. */
+    bool stretched = !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    if (stretched) {
+        magnitude = pn_builder_rope_magnitude(b);
+        if (r->scaling == PN_ROPE_SCALING_YARN)
+            yarn(r, base, inv_freq);
+        for (int i = 0; i < half && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
             inv_freq[i] /= r->factor;
     }
+    for (int i = 0; i < half; i++)
+        if (stands_still(b, i))
+            inv_freq[i] = 0;
     table = pn_rope_table(b->graph, inv_freq, r->n_rot, magnitude);
 done:
     free(inv_freq);

@@ -48,6 +48,7 @@ struct pn_weight {
     pn_type type;
     int64_t n_mat, n_rows, n_cols; /* (n_mat, n_rows, n_cols), n_cols contiguous */
     const void *data;
+    size_t mat_bytes; /* from one matrix of a stack to the next */
 };
 
 enum pn_rope_kind {
@@ -55,13 +56,38 @@ enum pn_rope_kind {
     PN_ROPE_HALVES /* rotates (x[i], x[i + n_rot/2]): GPT-NeoX's form */
 };
 
+enum pn_window_kind {
+    PN_WINDOW_SLIDING,  /* a token at p sees positions > p - w */
+    PN_WINDOW_CHUNKED,  /* ... those from the last multiple of w on */
+    PN_WINDOW_SYMMETRIC /* ... those at most w / 2 away on either side */
+};
+
 struct pn_attention_params {
     int cache; /* index of the layer's cache */
     int n_head_kv, dim_k, dim_v;
     float scale;   /* of q.k, before the soft cap */
     float softcap; /* c > 0: scores become c tanh(s / c) */
-    int window;    /* w > 0: a token at p sees positions > p - w */
+    float alibi;   /* b > 0: scores fall with the distance, by up to 2^(-b / n_head) a position */
+    int window;    /* w > 0: see pn_window_kind; 0: none */
+    enum pn_window_kind window_kind;
     bool causal;
+};
+
+/* How a router's logits become experts and their weights. */
+enum pn_gate {
+    PN_GATE_SOFTMAX,       /* over all experts */
+    PN_GATE_SIGMOID,       /* of each */
+    PN_GATE_SOFTMAX_CHOSEN /* over those chosen */
+};
+
+enum { PN_MAX_EXPERTS = 4096, PN_MAX_EXPERTS_USED = 256, PN_MAX_EXPERT_GROUPS = 64 };
+
+struct pn_route_params {
+    enum pn_gate gate;
+    int n_expert, n_used;
+    int n_groups, n_groups_used; /* n_groups > 1: only experts of the groups whose two best are best */
+    bool renormalize;            /* weights are divided by their sum */
+    float scale;                 /* of the weights, last */
 };
 
 struct pn_node {
@@ -86,8 +112,12 @@ struct pn_node {
             enum pn_rope_kind kind;
         } rope;
         struct {
+            float low, high;
+        } clamp;
+        struct {
             float scale, floor, offset;
         } pos;
+        struct pn_route_params route;
         struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims */
         struct {
             int32_t offset;

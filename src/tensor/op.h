@@ -24,9 +24,15 @@ pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
  */
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
+/* Each head of x times a number of its own: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
+pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by);
 pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset); /* x * factor + offset */
 pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap);                /* cap * tanh(x / cap) */
 pn_array pn_act(struct pn_graph *g, pn_array x, enum pn_act_fn fn);
+
+pn_array pn_clamp(struct pn_graph *g, pn_array x, float low, float high);
+/* a (rows, n1, n), b (rows, n1 or 1, m) -> (rows, n1, n + m); one head of b follows each of a. */
+pn_array pn_concat(struct pn_graph *g, pn_array a, pn_array b);
 
 /* Over n2: x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich, 2019). weight (n2) or (n1 * n2) may be PN_NONE. */
 pn_array pn_rms_norm(struct pn_graph *g, pn_array x, pn_array weight, float eps);
@@ -47,12 +53,34 @@ pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_ki
 /* x * (1 + scale * ln(1 + floor((position + offset) / floor))): keeps attention sharp over long contexts (Llama 4). */
 pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, float offset);
 
+/* (tokens) positions -> (tokens, n_cols): rows of a matrix of learned positions. */
+pn_array pn_pos_embed(struct pn_graph *g, pn_array table);
+
+/* ---- experts (op/experts.c) ---- */
+
+/* Chooses experts by their logits (rows, 1, n_expert): (rows, 2, n_used), the weights of those chosen, then their
+ * numbers. `bias` (n_expert) or PN_NONE is added for choosing only. */
+pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const struct pn_route_params *params);
+/* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix that
+ * slot j of the route names; without a route (PN_NONE) times matrix j. */
+pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array route);
+/* Slot j of x times a number, by(n_expert), of the expert in slot j; without `by` times the slot's routing weight. */
+pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array by);
+/* Slot j of x plus row, bias (n_expert, n2), of the expert in slot j. */
+pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array bias);
+/* (rows, n1, n) -> (rows, 1, n): the sum over slots, with the route's weights or (PN_NONE) without. */
+pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
+
 /* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has
  * no values: it orders the attention that reads them. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
 /* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
  * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *params);
+/* The same with a sink: a score for each head, sinks (n_head), that takes its share of the softmax and has no value
+ * (Xiao et al., 2023; as gpt-oss learns it). PN_NONE: none. */
+pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                            const struct pn_attention_params *params);
 
 /* ---- running them plainly ---- */
 
@@ -87,6 +115,33 @@ static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, i
 
 /* act(x), as defined at enum pn_act_fn. */
 float pn_act_reference(enum pn_act_fn fn, float x);
+
+/* Chooses experts for one row: n_used weights and numbers. `bias` may be NULL. */
+void pn_route_row(const struct pn_route_params *params, const float *logits, const float *bias, float *weights,
+                  float *numbers);
+
+/* The positions first .. last that a token at `position` sees in a sequence that ends before `end`. */
+static inline int64_t pn_attention_first(const struct pn_attention_params *p, int64_t position)
+{
+    if (p->window <= 0)
+        return 0;
+    int64_t first = p->window_kind == PN_WINDOW_CHUNKED     ? position / p->window * p->window
+                    : p->window_kind == PN_WINDOW_SYMMETRIC ? position - p->window / 2
+                                                            : position - p->window + 1;
+    return first < 0 ? 0 : first;
+}
+
+static inline int64_t pn_attention_last(const struct pn_attention_params *p, int64_t position, int64_t end)
+{
+    if (p->causal)
+        return position;
+    if (p->window > 0 && p->window_kind == PN_WINDOW_SYMMETRIC && position + p->window / 2 < end)
+        return position + p->window / 2;
+    return end - 1;
+}
+
+/* How much head h's scores fall with each position of distance: Press et al., ALiBi, 2021. */
+float pn_alibi_slope(float max_bias, int n_head, int h);
 
 /* Bytes of one key or value row of `dim` values in a cache. */
 static inline size_t pn_cache_row_bytes(pn_type type, int dim)

@@ -100,8 +100,9 @@ static bool is_known(const char *name)
 static void recorded_logits(void **state)
 {
     (void)state;
-    static const char *const required[] = {"llama-dense", "gemma2-dense", "gemma3-dense", "mistral3-dense",
-                                           "qwen2-dense", "qwen3-dense",  "smollm3-dense"};
+    static const char *const required[] = {
+        "llama-dense",  "llama-moe",     "gemma2-dense", "gemma3-dense", "mistral3-dense", "qwen2-dense", "qwen3-dense",
+        "qwen3moe-moe", "smollm3-dense", "gpt2-dense",   "phi3-dense",   "deepseek2-moe",  "gpt-oss-moe"};
     if (!n_ids)
         skip();
     for (size_t i = 0; i < sizeof required / sizeof *required; i++)

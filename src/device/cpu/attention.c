@@ -88,6 +88,15 @@ struct task {
     int64_t page0, page1; /* of the sequence */
 };
 
+/* p[j] -= slope |offset + j| */
+static void add_alibi(float *p, float slope, int64_t offset, int n)
+{
+    for (int j = 0; j < n; j++) {
+        int64_t distance = offset + j;
+        p[j] -= slope * (float)(distance < 0 ? -distance : distance);
+    }
+}
+
 /* Folds the scores of one page into the running maxima, sums and accumulators. */
 static void fold(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                  struct task_memory m, int64_t page, int n_tokens)
@@ -96,8 +105,8 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
     int64_t base = page * PN_KV_PAGE;
     for (int64_t i = 0; i < t->n; i++) {
         int64_t position = t->seq->past + t->first + i;
-        int64_t low = a->window > 0 ? position - a->window + 1 - base : 0;
-        int64_t high = a->causal ? position + 1 - base : n_tokens; /* visible: low <= token < high */
+        int64_t low = pn_attention_first(a, position) - base; /* visible: low <= token < high */
+        int64_t high = pn_attention_last(a, position, t->seq->past + t->seq->n) + 1 - base;
         for (int h = 0; h < group; h++) {
             int row = (int)i * group + h;
             float *p = m.p + (size_t)row * PN_KV_PAGE;
@@ -108,6 +117,9 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
                 for (int j = 0; j < n_tokens; j++)
                     p[j] *= a->softcap;
             }
+            if (a->alibi > 0)
+                add_alibi(p, pn_alibi_slope(a->alibi, a->n_head_kv * group, t->head * group + h), base - position,
+                          n_tokens);
             for (int64_t j = 0; j < low && j < n_tokens; j++)
                 p[j] = -INFINITY;
             for (int64_t j = high < 0 ? 0 : high; j < n_tokens; j++)
@@ -164,8 +176,15 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
     }
 }
 
+/* What values and their sum are divided by in the end, given the highest score: a sink joins the sum. */
+static float whole(const float *sinks, int head, float highest, float sum)
+{
+    return sinks ? sum + expf(sinks[head] - highest) : sum;
+}
+
 /* Combines the parts of a token whose context was split; `part` is (split, group, 2 + dim_v): maximum, sum, values. */
-static void combine(const float *part, int n_splits, int group, int h, int dim_v, float *out)
+static void combine(const float *part, int n_splits, int group, int h, int dim_v, const float *sinks, int head,
+                    float *out)
 {
     size_t row = (size_t)dim_v + 2;
     float highest = -INFINITY, sum = 0;
@@ -181,12 +200,13 @@ static void combine(const float *part, int n_splits, int group, int h, int dim_v
         for (int i = 0; i < dim_v; i++)
             out[i] += p[2 + i] * factor;
     }
+    sum = whole(sinks, head, highest, sum);
     for (int i = 0; i < dim_v; i++)
         out[i] /= sum;
 }
 
 static void store(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
-                  struct task_memory m, struct pn_strided out)
+                  struct task_memory m, const float *sinks, struct pn_strided out)
 {
     struct pn_program *p = run->program;
     size_t part_row = (size_t)a->dim_v + 2;
@@ -197,8 +217,9 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
                 float *y =
                     out.data + (t->seq->start + t->first + i) * out.stride0 + (t->head * group + h) * out.stride1;
                 const float *acc = m.acc + (size_t)row * (size_t)a->dim_v;
+                float sum = whole(sinks, t->head * group + h, m.max[row], m.sum[row]);
                 for (int j = 0; j < a->dim_v; j++)
-                    y[j] = acc[j] / m.sum[row];
+                    y[j] = acc[j] / sum;
             }
         return;
     }
@@ -214,7 +235,7 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
         return;
     atomic_store_explicit(&p->split_done[at], 0, memory_order_relaxed);
     for (int h = 0; h < group; h++)
-        combine(part, t->n_splits, group, h, a->dim_v,
+        combine(part, t->n_splits, group, h, a->dim_v, sinks, t->head * group + h,
                 out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
 }
 
@@ -223,7 +244,7 @@ static int n_splits(const struct cpu_run *run, const struct pn_attention_params 
 {
     int64_t workers = run->program->device->base.properties.n_threads;
     int64_t tasks = (int64_t)run->batch->n_seqs * a->n_head_kv;
-    int64_t last = seq->past, first = a->window > 0 && last >= a->window ? last - a->window + 1 : 0;
+    int64_t last = seq->past, first = pn_attention_first(a, last);
     int64_t pages = last / PN_KV_PAGE - first / PN_KV_PAGE + 1;
     if (seq->n != 1 || run->batch->n_tokens > CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > CPU_SPLIT_MAX_TOKENS)
         return 1;
@@ -259,8 +280,8 @@ static struct task task_at(const struct cpu_run *run, const struct pn_attention_
     int64_t n_tiles = (t.seq->n + tile - 1) / tile;
     t.first = (n_tiles - 1 - at) * tile;
     t.n = t.seq->n - t.first < tile ? t.seq->n - t.first : tile;
-    int64_t low = t.seq->past + t.first, high = a->causal ? low + t.n - 1 : t.seq->past + t.seq->n - 1;
-    int64_t first = a->window > 0 && low >= a->window ? low - a->window + 1 : 0;
+    int64_t low = t.seq->past + t.first, high = pn_attention_last(a, low + t.n - 1, t.seq->past + t.seq->n);
+    int64_t first = pn_attention_first(a, low);
     int64_t page0 = first / PN_KV_PAGE, n_pages = high / PN_KV_PAGE + 1 - page0;
     t.page0 = page0 + n_pages * t.split / t.n_splits;
     t.page1 = page0 + n_pages * (t.split + 1) / t.n_splits;
@@ -275,6 +296,7 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
     const struct pn_attention_params *a = &n->attn;
     int group = n->n1 / a->n_head_kv, tile = p->phases[phase].query_tile;
     struct pn_strided q = cpu_view(run, phase, worker, n->src[0]), out = cpu_view(run, phase, worker, f->wide);
+    const float *sinks = n->src[2] == PN_NONE ? NULL : p->vectors[n->src[2]];
     struct pn_strided k = {0}, v = {0};
     if (f->write != PN_NONE) {
         const struct pn_node *w = pn_node(p->plan->graph, f->write);
@@ -299,6 +321,6 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
                     to[j] = from[j] * a->scale;
             }
         attend(run, worker, a, &t, group, m);
-        store(run, a, &t, group, m, out);
+        store(run, a, &t, group, m, sinks, out);
     }
 }

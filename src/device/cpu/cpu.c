@@ -58,25 +58,36 @@ static size_t round_up(size_t n)
     return (n + line - 1) & ~(line - 1);
 }
 
-/* Weight vectors are read as float32; those of other types are decoded once. */
+static pn_status find_vector(struct pn_program *p, pn_array a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_node(p->plan->graph, a)->weight;
+    if (w->type == PN_TYPE_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
+        p->vectors[a] = w->data;
+        return PN_OK;
+    }
+    float *v = pn_arena_array(&p->arena, (size_t)w->n_rows * (size_t)w->n_cols, sizeof *v);
+    if (!v)
+        return pn_no_memory(err, w->name);
+    size_t row = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    for (int64_t r = 0; r < w->n_rows; r++)
+        pn_type_decode_row(w->type, (const char *)w->data + (size_t)r * row, v + r * w->n_cols, (size_t)w->n_cols);
+    p->vectors[a] = v;
+    return PN_OK;
+}
+
+/* Weight vectors and the biases of experts are read as float32; those of other types are decoded once. */
 static pn_status find_vectors(struct pn_program *p, struct pn_error *err)
 {
     const struct pn_graph *g = p->plan->graph;
-    for (size_t i = 0; i < g->len; i++) {
-        const struct pn_weight *w = g->data[i].weight;
-        if (g->data[i].op != PN_OP_WEIGHT || w->n_rows * w->n_mat != 1)
-            continue;
-        if (w->type == PN_TYPE_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
-            p->vectors[i] = w->data;
-            continue;
-        }
-        float *v = pn_arena_array(&p->arena, (size_t)w->n_cols, sizeof *v);
-        if (!v)
-            return pn_no_memory(err, w->name);
-        pn_type_decode_row(w->type, w->data, v, (size_t)w->n_cols);
-        p->vectors[i] = v;
+    pn_status status = PN_OK;
+    for (size_t i = 0; i < g->len && !status; i++) {
+        const struct pn_node *n = &g->data[i];
+        if (n->op == PN_OP_WEIGHT && n->weight->n_rows * n->weight->n_mat == 1)
+            status = find_vector(p, (pn_array)i, err);
+        else if (n->op == PN_OP_EACH_BIAS)
+            status = find_vector(p, n->src[2], err);
     }
-    return PN_OK;
+    return status;
 }
 
 static void mark_escape(struct pn_program *p, pn_array a, int phase)
@@ -151,9 +162,10 @@ static void compile_products(struct pn_program *p, const struct pn_phase *f, str
 
 struct sizes {
     size_t q8_row, gathered_row, attn, partial, tasks;
+    struct cpu_each_sizes each;
 };
 
-static void compile_phase(struct pn_program *p, int i, struct sizes *s)
+static pn_status compile_phase(struct pn_program *p, int i, struct sizes *s, struct pn_error *err)
 {
     const struct pn_phase *f = &p->plan->phases[i];
     struct cpu_phase *c = &p->phases[i];
@@ -170,7 +182,12 @@ static void compile_phase(struct pn_program *p, int i, struct sizes *s)
         s->attn = floats > s->attn ? floats : s->attn;
         s->partial = partial > s->partial ? partial : s->partial;
         s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
+    } else if (f->kind == PN_PHASE_OTHER && pn_node(p->plan->graph, f->wide)->op == PN_OP_MATMUL_EACH) {
+        pn_status status = cpu_each_compile(p, i, &s->each, err);
+        s->q8_row = s->each.q8 > s->q8_row ? s->each.q8 : s->q8_row;
+        return status;
     }
+    return PN_OK;
 }
 
 /* Hands out pieces of one allocation; with `at` NULL only counts. */
@@ -199,6 +216,11 @@ static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char
     p->gathered = carve(&base, &used, s->gathered_row * tokens);
     p->partial = carve(&base, &used, s->partial * split_tokens);
     p->split_done = carve(&base, &used, s->tasks * split_tokens * sizeof *p->split_done);
+    p->groups.mat = carve(&base, &used, s->each.mats * sizeof(int32_t));
+    p->groups.first = carve(&base, &used, (s->each.mats + 1) * sizeof(int32_t));
+    p->groups.count = carve(&base, &used, s->each.mats * sizeof(int32_t));
+    p->groups.x_index = carve(&base, &used, s->each.slots * tokens * sizeof(int32_t));
+    p->groups.y_index = carve(&base, &used, s->each.slots * tokens * sizeof(int32_t));
     return used;
 }
 
@@ -239,9 +261,9 @@ static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *pla
         goto fail;
     find_escapes(p);
     struct sizes sizes = {0};
-    for (int i = 0; i < plan->n_phases; i++)
-        compile_phase(p, i, &sizes);
-    if ((status = pn_host_buffer_new(device, plan->memory, &p->memory, err)) ||
+    for (int i = 0; i < plan->n_phases && !status; i++)
+        status = compile_phase(p, i, &sizes, err);
+    if (status || (status = pn_host_buffer_new(device, plan->memory, &p->memory, err)) ||
         (status = pn_host_buffer_new(device, lay_out(p, &sizes, NULL), &p->work, err)))
         goto fail;
     lay_out(p, &sizes, p->work.data);
@@ -326,6 +348,8 @@ static void run_other(struct cpu_run *run, int phase, int worker)
         int64_t first, end;
         cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);
         cpu_cache_write(run, phase, worker, a, first, end);
+    } else if (n->op == PN_OP_MATMUL_EACH) {
+        cpu_each_run(run, phase, worker);
     }
 }
 
@@ -350,6 +374,8 @@ static void run_worker(void *context, int worker)
         }
         if (f->kind == PN_PHASE_PRODUCT)
             must_meet |= cpu_product_prepare(run, i, worker);
+        else if (f->kind == PN_PHASE_OTHER && pn_node(p->plan->graph, f->wide)->op == PN_OP_MATMUL_EACH)
+            must_meet |= cpu_each_prepare(run, i, worker);
         if (must_meet && f->kind != PN_PHASE_ROWS)
             pn_pool_barrier(p->device->pool);
         if (f->kind == PN_PHASE_PRODUCT)

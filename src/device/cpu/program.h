@@ -37,6 +37,20 @@ struct cpu_phase {
     int query_tile; /* attention: tokens a task takes */
 };
 
+/* Which slots of a step meet which matrix of a stack (experts.c). */
+struct cpu_groups {
+    int32_t n;                  /* matrices in use */
+    int32_t *mat;               /* (n): which */
+    int32_t *first;             /* (n + 1): where their slots start in the indices */
+    int32_t *count;             /* (n_mat) */
+    int32_t *x_index, *y_index; /* (slots): rows of the operand and of the result */
+};
+
+/* The most of each that any phase needs. */
+struct cpu_each_sizes {
+    size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
+};
+
 struct pn_program {
     const struct pn_plan *plan;
     struct cpu_device *device;
@@ -46,13 +60,14 @@ struct pn_program {
     struct cpu_worker *workers;
     struct cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
-    const float **vectors;   /* (n_nodes): weight vectors as float32, NULL for others */
+    const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
     int16_t *row_phase;      /* (n_nodes): the phase whose row operations make it, -1 */
     bool *escapes;           /* (n_nodes): read by a later phase */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* the operand's rows, made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
     atomic_int *split_done;  /* (task) */
+    struct cpu_groups groups;
 };
 
 /* One run of a program, as every worker sees it. */
@@ -75,6 +90,11 @@ void cpu_row_op(struct cpu_run *run, int phase, int worker, pn_array a, int64_t 
 /* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
 bool cpu_product_prepare(struct cpu_run *run, int phase, int worker);
 void cpu_product_run(struct cpu_run *run, int phase, int worker);
+/* experts.c: the same for products with one matrix of a stack for each slot, and their row operations. */
+pn_status cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *sizes, struct pn_error *err);
+bool cpu_each_prepare(struct cpu_run *run, int phase, int worker);
+void cpu_each_run(struct cpu_run *run, int phase, int worker);
+bool cpu_each_row_op(const struct cpu_run *run, const struct pn_op_args *args);
 /* attention.c: the same, for writing the cache and for reading it. */
 void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end);
 void cpu_attention_run(struct cpu_run *run, int phase, int worker);

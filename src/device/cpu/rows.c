@@ -123,6 +123,8 @@ void cpu_row_op(struct cpu_run *run, int phase, int worker, pn_array a, int64_t 
         softcap(run, &args);
         return;
     default: {
+        if (cpu_each_row_op(run, &args))
+            return;
         struct pn_error err;
         pn_status status = pn_op_reference(n->op)(&args, &err);
         if (status)

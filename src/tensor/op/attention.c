@@ -23,19 +23,37 @@ pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct
 
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *p)
 {
+    return pn_attention_sinks(g, q, written, PN_NONE, p);
+}
+
+pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                            const struct pn_attention_params *p)
+{
     if (written == PN_NONE || !pn_op_want_rows(g, q, "the queries"))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, q);
     if (p->n_head_kv < 1 || n->n1 % p->n_head_kv || n->n2 != p->dim_k)
         return pn_graph_fail(g, PN_FORMAT, "queries of %d x %d do not fit %d key heads of %d", n->n1, n->n2,
                              p->n_head_kv, p->dim_k);
+    if (sinks != PN_NONE && (int64_t)pn_node(g, sinks)->n1 * pn_node(g, sinks)->n2 != n->n1)
+        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d heads", pn_node(g, sinks)->weight->name,
+                             pn_node(g, sinks)->n2, n->n1);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ATTENTION,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = n->n1,
                                             .n2 = p->dim_v,
-                                            .n_src = 2,
-                                            .src = {q, written, PN_NONE, PN_NONE},
+                                            .n_src = 3,
+                                            .src = {q, written, sinks, PN_NONE},
                                             .attn = *p});
+}
+
+float pn_alibi_slope(float max_bias, int n_head, int h)
+{
+    int even = 1; /* the largest power of two up to n_head */
+    while (even * 2 <= n_head)
+        even *= 2;
+    float step = max_bias / (float)even;
+    return h < even ? exp2f(-step * (float)(h + 1)) : exp2f(-step / 2 * (float)(2 * (h - even) + 1));
 }
 
 static const struct pn_batch_seq *sequence_of(const struct pn_batch *b, int64_t row)
@@ -73,31 +91,45 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
     return PN_OK;
 }
 
-/* One query head of one token, over positions first .. last. `scores` has room for all of them, `row` for one key. */
-static void attend(const struct pn_attention_params *p, const struct pn_cache *c, const struct pn_batch_seq *seq,
-                   int head_kv, const float *q, int64_t first, int64_t last, double *scores, float *row, float *out)
+/* One query head of one token: what `attend` needs. */
+struct head {
+    const struct pn_attention_params *params;
+    const struct pn_cache *cache;
+    const struct pn_batch_seq *seq;
+    int head_kv;
+    int64_t position, first, last; /* the token's own; those it sees */
+    float slope, sink;             /* sink: -INFINITY for none */
+    double *scores;                /* room for all positions */
+    float *row;                    /* ... for one key */
+};
+
+static void attend(const struct head *t, const float *q, float *out)
 {
+    const struct pn_attention_params *p = t->params;
+    const struct pn_cache *c = t->cache;
     size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
-    double highest = -INFINITY, sum = 0;
-    for (int64_t t = first; t <= last; t++) {
-        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, k_row, seq, head_kv, t), row, (size_t)p->dim_k);
+    double highest = (double)t->sink, sum = 0;
+    for (int64_t i = t->first; i <= t->last; i++) {
+        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, k_row, t->seq, t->head_kv, i), t->row, (size_t)p->dim_k);
         double s = 0;
-        for (int i = 0; i < p->dim_k; i++)
-            s += (double)q[i] * (double)row[i];
+        for (int j = 0; j < p->dim_k; j++)
+            s += (double)q[j] * (double)t->row[j];
         s *= (double)p->scale;
         if (p->softcap > 0)
             s = (double)p->softcap * tanh(s / (double)p->softcap);
-        scores[t - first] = s;
+        s -= (double)t->slope * (double)(i < t->position ? t->position - i : i - t->position);
+        t->scores[i - t->first] = s;
         highest = s > highest ? s : highest;
     }
-    for (int i = 0; i < p->dim_v; i++)
-        out[i] = 0;
-    for (int64_t t = first; t <= last; t++)
-        sum += scores[t - first] = exp(scores[t - first] - highest);
-    for (int64_t t = first; t <= last; t++) {
-        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, v_row, seq, head_kv, t), row, (size_t)p->dim_v);
-        for (int i = 0; i < p->dim_v; i++)
-            out[i] += (float)(scores[t - first] / sum) * row[i];
+    for (int j = 0; j < p->dim_v; j++)
+        out[j] = 0;
+    sum = t->sink > -INFINITY ? exp((double)t->sink - highest) : 0;
+    for (int64_t i = t->first; i <= t->last; i++)
+        sum += t->scores[i - t->first] = exp(t->scores[i - t->first] - highest);
+    for (int64_t i = t->first; i <= t->last; i++) {
+        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, v_row, t->seq, t->head_kv, i), t->row, (size_t)p->dim_v);
+        for (int j = 0; j < p->dim_v; j++)
+            out[j] += (float)(t->scores[i - t->first] / sum) * t->row[j];
     }
 }
 
@@ -114,7 +146,9 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
     pn_status status = PN_OK;
     double *scores = malloc((size_t)longest * sizeof *scores);
     float *row = malloc((size_t)(p->dim_k > p->dim_v ? p->dim_k : p->dim_v) * sizeof *row);
-    if (!scores || !row) {
+    const struct pn_weight *w = pn_op_weight(a, 2);
+    float *sinks = w ? pn_ref_weight_row(w, 0) : NULL;
+    if (!scores || !row || (w && !sinks)) {
         status = pn_no_memory(err, "attention scores");
         goto done;
     }
@@ -125,14 +159,24 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
             goto done;
         }
         int64_t position = seq->past + (r - seq->start);
-        int64_t first = p->window > 0 && position >= p->window ? position - p->window + 1 : 0;
-        int64_t last = p->causal ? position : seq->past + seq->n - 1;
-        for (int h = 0; h < a->node->n1; h++)
-            attend(p, c, seq, h / group, pn_view_at(a->src[0], r, h), first, last, scores, row,
-                   pn_view_at(a->out, r, h));
+        struct head t = {.params = p,
+                         .cache = c,
+                         .seq = seq,
+                         .position = position,
+                         .first = pn_attention_first(p, position),
+                         .last = pn_attention_last(p, position, seq->past + seq->n),
+                         .scores = scores,
+                         .row = row};
+        for (int h = 0; h < a->node->n1; h++) {
+            t.head_kv = h / group;
+            t.slope = p->alibi > 0 ? pn_alibi_slope(p->alibi, a->node->n1, h) : 0;
+            t.sink = sinks ? sinks[h] : -INFINITY;
+            attend(&t, pn_view_at(a->src[0], r, h), pn_view_at(a->out, r, h));
+        }
     }
 done:
     free(scores);
     free(row);
+    free(sinks);
     return status;
 }

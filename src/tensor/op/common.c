@@ -21,6 +21,15 @@ pn_op_fn *pn_op_reference(enum pn_op op)
         [PN_OP_MATMUL] = pn_ref_matmul,
         [PN_OP_CACHE_WRITE] = pn_ref_cache_write,
         [PN_OP_ATTENTION] = pn_ref_attention,
+        [PN_OP_CLAMP] = pn_ref_clamp,
+        [PN_OP_CONCAT] = pn_ref_concat,
+        [PN_OP_POS_EMBED] = pn_ref_pos_embed,
+        [PN_OP_ROUTE] = pn_ref_route,
+        [PN_OP_MATMUL_EACH] = pn_ref_matmul_each,
+        [PN_OP_EACH_SCALE] = pn_ref_each_scale,
+        [PN_OP_EACH_BIAS] = pn_ref_each_bias,
+        [PN_OP_EACH_SUM] = pn_ref_each_sum,
+        [PN_OP_MUL_HEADS] = pn_ref_mul_heads,
     };
     return table[op];
 }

@@ -33,6 +33,36 @@ pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b)
     return binary(g, PN_OP_MUL, a, b);
 }
 
+pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by)
+{
+    if (!pn_op_want_rows(g, x, "the operand of mul_heads") || !pn_op_want_rows(g, by, "the factors of mul_heads"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x), *f = pn_node(g, by);
+    if (f->rows != n->rows || (int64_t)f->n1 * f->n2 != n->n1)
+        return pn_graph_fail(g, PN_FORMAT, "cannot multiply %d heads by %d x %d numbers", n->n1, f->n1, f->n2);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_MUL_HEADS,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 2,
+                                            .src = {x, by, PN_NONE, PN_NONE}});
+}
+
+pn_status pn_ref_mul_heads(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    bool flat = pn_node(a->graph, a->node->src[1])->n1 == 1;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++) {
+            float factor = flat ? pn_view_at(a->src[1], r, 0)[h] : pn_view_at(a->src[1], r, h)[0];
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < a->node->n2; i++)
+                out[i] = x[i] * factor;
+        }
+    return PN_OK;
+}
+
 static pn_status run_binary(const struct pn_op_args *a, bool multiply, struct pn_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
@@ -94,6 +124,13 @@ pn_array pn_act(struct pn_graph *g, pn_array x, enum pn_act_fn fn)
     return unary(g, x, (struct pn_node){.op = PN_OP_ACT, .fn = fn});
 }
 
+pn_array pn_clamp(struct pn_graph *g, pn_array x, float low, float high)
+{
+    if (!(low <= high))
+        return pn_graph_fail(g, PN_FORMAT, "values cannot be kept between %g and %g", (double)low, (double)high);
+    return unary(g, x, (struct pn_node){.op = PN_OP_CLAMP, .clamp = {.low = low, .high = high}});
+}
+
 float pn_act_reference(enum pn_act_fn fn, float x)
 {
     double v = x;
@@ -129,6 +166,8 @@ static float apply(const struct pn_node *n, float x)
         return x * n->scale.factor + n->scale.offset;
     case PN_OP_SOFTCAP:
         return n->scale.factor * (float)tanh((double)(x / n->scale.factor));
+    case PN_OP_CLAMP:
+        return x < n->clamp.low ? n->clamp.low : x > n->clamp.high ? n->clamp.high : x;
     default:
         return pn_act_reference(n->fn, x);
     }
@@ -159,6 +198,12 @@ pn_status pn_ref_softcap(const struct pn_op_args *a, struct pn_error *err)
 }
 
 pn_status pn_ref_act(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    return run_unary(a);
+}
+
+pn_status pn_ref_clamp(const struct pn_op_args *a, struct pn_error *err)
 {
     (void)err;
     return run_unary(a);

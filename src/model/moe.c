@@ -1,0 +1,88 @@
+/* Mixtures of experts: Shazeer et al., 2017; shared experts and group routing as in DeepSeek-V3, 2024. */
+#include "model/blocks.h"
+
+#include <stdio.h>
+
+/* Slots of tokens times the matrices of their experts, with scales and biases where there are such tensors. */
+static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first, int n)
+{
+    const struct pn_moe_hparams *moe = &b->hp->moe;
+    pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, moe->n_used);
+    pn_array y = pn_matmul_each(b->graph, x, stack, route); /* (tokens, n_used, n_out) */
+    if (y != PN_NONE && b->arch->ffn_scales && pn_builder_has(b, layer, name, "scale"))
+        y = pn_each_scale(b->graph, y, route, pn_builder_vector(b, layer, name, "scale", 0, moe->n_expert));
+    if (y != PN_NONE && pn_builder_has(b, layer, name, "bias"))
+        y = pn_each_bias(b->graph, y, route, pn_builder_optional(b, layer, name, "bias"));
+    return y;
+}
+
+static pn_array route_of(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> (tokens, 2, n_used) */
+{
+    const struct pn_moe_hparams *moe = &b->hp->moe;
+    pn_array logits = pn_builder_project_ffn(b, layer, "ffn_gate_inp", x, moe->n_expert); /* (tokens, n_expert) */
+    pn_array bias = PN_NONE;
+    if (pn_builder_has(b, layer, "exp_probs_b", "bias"))
+        bias = pn_builder_vector(b, layer, "exp_probs_b", "bias", 0, moe->n_expert);
+    return pn_route(b->graph, logits, bias,
+                    &(struct pn_route_params){.gate = moe->gate,
+                                              .n_expert = moe->n_expert,
+                                              .n_used = moe->n_used,
+                                              .n_groups = moe->n_groups,
+                                              .n_groups_used = moe->n_groups_used,
+                                              .renormalize = moe->renormalize,
+                                              .scale = moe->scale});
+}
+
+static pn_array weigh(struct pn_builder *b, pn_array x, pn_array route)
+{
+    return b->arch->moe.weigh_inputs ? pn_each_scale(b->graph, x, route, PN_NONE) : x;
+}
+
+static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array route) /* (tokens, n_embd) -> same */
+{
+    struct pn_graph *g = b->graph;
+    pn_array h; /* (tokens, n_used, n_ff) */
+    int both = pn_builder_n_rows(b, layer, "ffn_gate_up_exps");
+    if (both) { /* gate and up, stored as one */
+        pn_array gate = weigh(b, project(b, layer, "ffn_gate_up_exps", x, route, 0, both / 2), route);
+        pn_array up = weigh(b, project(b, layer, "ffn_gate_up_exps", x, route, both / 2, both - both / 2), route);
+        h = pn_builder_gate(b, gate, up);
+    } else if (pn_builder_has(b, layer, "ffn_gate_exps", "weight")) {
+        pn_array gate = weigh(b, project(b, layer, "ffn_gate_exps", x, route, 0, 0), route);
+        pn_array up = weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route);
+        h = pn_builder_gate(b, gate, up);
+    } else {
+        h = pn_act(g, weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route), b->arch->act);
+    }
+    pn_array y = project(b, layer, "ffn_down_exps", h, route, 0, 0); /* (tokens, n_used, n_embd) */
+    return pn_each_sum(g, y, b->arch->moe.weigh_inputs ? PN_NONE : route);
+}
+
+/* The expert that all tokens share, weighted by a gate of its own where there is one. */
+static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    pn_array up = pn_builder_project_ffn(b, layer, "ffn_up_shexp", x, 0), h;
+    if (pn_builder_has(b, layer, "ffn_gate_shexp", "weight"))
+        h = pn_builder_gate(b, pn_builder_project_ffn(b, layer, "ffn_gate_shexp", x, 0), up);
+    else
+        h = pn_act(b->graph, up, b->arch->act);
+    pn_array y = pn_builder_project_ffn(b, layer, "ffn_down_shexp", h, b->hp->n_embd);
+    if (!pn_builder_has(b, layer, "ffn_gate_inp_shexp", "weight"))
+        return y;
+    pn_array gate = pn_builder_project_ffn(b, layer, "ffn_gate_inp_shexp", x, 1); /* (tokens, 1) */
+    return pn_mul_heads(b->graph, y, pn_act(b->graph, gate, PN_ACT_FN_SIGMOID));
+}
+
+pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
+        return pn_block_gated_mlp(b, layer, x);
+    if (b->hp->moe.n_expert < 1 || b->hp->moe.n_used < 1)
+        return pn_graph_fail(b->graph, PN_FORMAT,
+                             "there is a router, but %s.expert_count is %d and expert_used_count %d", b->arch->name,
+                             b->hp->moe.n_expert, b->hp->moe.n_used);
+    pn_array y = experts(b, layer, x, route_of(b, layer, x));
+    if (pn_builder_has(b, layer, "ffn_up_shexp", "weight"))
+        y = pn_add(b->graph, y, shared_expert(b, layer, x));
+    return y;
+}

@@ -1,0 +1,315 @@
+/* Mixtures of experts (Shazeer et al., 2017): choosing experts for each token, multiplying each token's slots with the
+ * matrices of its experts, and putting the results together.
+ *
+ * A route is an array (rows, 2, n_used): in each row the weights of the experts chosen, then their numbers as floats,
+ * which are exact and checked where they are made. */
+#include "tensor/op/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- choosing ---- */
+
+pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const struct pn_route_params *p)
+{
+    if (!pn_op_want_rows(g, logits, "the logits of a router"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, logits);
+    if (p->n_expert < 1 || p->n_expert > PN_MAX_EXPERTS || p->n_used < 1 || p->n_used > p->n_expert ||
+        p->n_used > PN_MAX_EXPERTS_USED || (int64_t)n->n1 * n->n2 != p->n_expert)
+        return pn_graph_fail(g, PN_FORMAT, "cannot choose %d of %d experts by %d logits", p->n_used, p->n_expert,
+                             n->n2);
+    if (p->n_groups > 1 &&
+        (p->n_groups > PN_MAX_EXPERT_GROUPS || p->n_expert % p->n_groups || p->n_groups_used < 1 ||
+         p->n_groups_used > p->n_groups || (int64_t)p->n_expert / p->n_groups * p->n_groups_used < p->n_used))
+        return pn_graph_fail(g, PN_FORMAT, "cannot choose %d experts out of %d of the %d groups of %d", p->n_used,
+                             p->n_groups_used, p->n_groups, p->n_expert);
+    if (bias != PN_NONE && pn_node(g, bias)->n2 != p->n_expert)
+        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d experts", pn_node(g, bias)->weight->name,
+                             pn_node(g, bias)->n2, p->n_expert);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROUTE,
+                                            .rows = n->rows,
+                                            .n1 = 2,
+                                            .n2 = p->n_used,
+                                            .n_src = 2,
+                                            .src = {logits, bias, PN_NONE, PN_NONE},
+                                            .route = *p});
+}
+
+static float sigmoid(float x)
+{
+    return (float)(1 / (1 + exp(-(double)x)));
+}
+
+/* What experts are chosen by. Without a bias the logits themselves do: every gate rises with them. */
+struct ranking {
+    const struct pn_route_params *params;
+    const float *logits, *bias;
+    double highest, sum; /* of the softmax over all */
+};
+
+static float gated(const struct ranking *r, int e)
+{
+    if (r->params->gate == PN_GATE_SOFTMAX)
+        return (float)(exp((double)r->logits[e] - r->highest) / r->sum);
+    return r->params->gate == PN_GATE_SIGMOID ? sigmoid(r->logits[e]) : r->logits[e];
+}
+
+static float rank_of(const struct ranking *r, int e)
+{
+    return r->bias ? gated(r, e) + r->bias[e] : r->params->n_groups > 1 ? gated(r, e) : r->logits[e];
+}
+
+static void softmax_sum(struct ranking *r)
+{
+    r->highest = -INFINITY;
+    r->sum = 0;
+    for (int e = 0; e < r->params->n_expert; e++)
+        r->highest = r->logits[e] > r->highest ? (double)r->logits[e] : r->highest;
+    for (int e = 0; e < r->params->n_expert; e++)
+        r->sum += exp((double)r->logits[e] - r->highest);
+}
+
+/* The groups that may be chosen from, as bits: those whose two best experts together rank highest (DeepSeek-V3). */
+static uint64_t choose_groups(const struct ranking *r)
+{
+    const struct pn_route_params *p = r->params;
+    int size = p->n_expert / p->n_groups;
+    float scores[PN_MAX_EXPERT_GROUPS];
+    for (int g = 0; g < p->n_groups; g++) {
+        float first = -INFINITY, second = -INFINITY;
+        for (int e = g * size; e < (g + 1) * size; e++) {
+            float s = rank_of(r, e);
+            second = s > first ? first : s > second ? s : second;
+            first = s > first ? s : first;
+        }
+        scores[g] = size > 1 ? first + second : first;
+    }
+    uint64_t chosen = 0;
+    for (int i = 0; i < p->n_groups_used; i++) {
+        int best = -1;
+        for (int g = 0; g < p->n_groups; g++)
+            if (!(chosen >> g & 1) && (best < 0 || scores[g] > scores[best]))
+                best = g;
+        chosen |= (uint64_t)1 << best;
+    }
+    return chosen;
+}
+
+/* Fills `numbers` with the n_used experts that rank highest, the best first; of equals the first. */
+static void choose(const struct ranking *r, float *numbers)
+{
+    const struct pn_route_params *p = r->params;
+    uint64_t taken[PN_MAX_EXPERTS / 64] = {0}, groups = p->n_groups > 1 ? choose_groups(r) : 0;
+    int size = p->n_groups > 1 ? p->n_expert / p->n_groups : p->n_expert;
+    for (int i = 0; i < p->n_used; i++) {
+        int best = -1;
+        float highest = 0;
+        for (int e = 0; e < p->n_expert; e++) {
+            if ((taken[e / 64] >> (e % 64) & 1) || (p->n_groups > 1 && !(groups >> (e / size) & 1)))
+                continue;
+            float s = rank_of(r, e);
+            if (best < 0 || s > highest) {
+                best = e;
+                highest = s;
+            }
+        }
+        taken[best / 64] |= (uint64_t)1 << (best % 64);
+        numbers[i] = (float)best;
+    }
+}
+
+void pn_route_row(const struct pn_route_params *p, const float *logits, const float *bias, float *weights,
+                  float *numbers)
+{
+    struct ranking r = {.params = p, .logits = logits, .bias = bias};
+    if (p->gate == PN_GATE_SOFTMAX)
+        softmax_sum(&r);
+    choose(&r, numbers);
+    double sum = 0, highest = -INFINITY;
+    for (int i = 0; i < p->n_used; i++) {
+        weights[i] = gated(&r, (int)numbers[i]);
+        highest = weights[i] > highest ? (double)weights[i] : highest;
+    }
+    for (int i = 0; i < p->n_used; i++) {
+        if (p->gate == PN_GATE_SOFTMAX_CHOSEN)
+            weights[i] = (float)exp((double)weights[i] - highest);
+        sum += (double)weights[i];
+    }
+    if (p->renormalize || p->gate == PN_GATE_SOFTMAX_CHOSEN) {
+        double least = 6.103515625e-5; /* the smallest normal number of float16: never a division by 0 */
+        sum = sum > least ? sum : least;
+        for (int i = 0; i < p->n_used; i++)
+            weights[i] = (float)((double)weights[i] / sum);
+    }
+    for (int i = 0; i < p->n_used; i++)
+        weights[i] *= p->scale;
+}
+
+pn_status pn_ref_route(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 1);
+    float *bias = w ? pn_ref_weight_row(w, 0) : NULL;
+    if (w && !bias)
+        return pn_no_memory(err, w->name);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
+                     pn_view_at(a->out, r, 1));
+    free(bias);
+    return PN_OK;
+}
+
+/* ---- multiplying ---- */
+
+static bool is_route(struct pn_graph *g, pn_array route, const struct pn_node *x)
+{
+    const struct pn_node *n = pn_node(g, route);
+    if (n->op == PN_OP_ROUTE && n->rows == x->rows)
+        return true;
+    pn_graph_fail(g, PN_INTERNAL, "experts need the route that chose them");
+    return false;
+}
+
+pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array route)
+{
+    if (stack == PN_NONE || !pn_op_want_rows(g, x, "the left operand of a product"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    const struct pn_weight *w = pn_node(g, stack)->weight;
+    if (route != PN_NONE && !is_route(g, route, n))
+        return PN_NONE;
+    int n_slots = route == PN_NONE ? n->n1 : pn_node(g, route)->n2;
+    if (n->n2 != w->n_cols)
+        return pn_graph_fail(g, PN_FORMAT, "%s takes rows of %lld values, but gets %d", w->name, (long long)w->n_cols,
+                             n->n2);
+    if (route != PN_NONE ? (n->n1 != 1 && n->n1 != n_slots) || w->n_mat != pn_node(g, route)->route.n_expert
+                         : w->n_mat != n_slots)
+        return pn_graph_fail(g, PN_FORMAT, "%s has %lld matrices for %d slots", w->name, (long long)w->n_mat, n_slots);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_MATMUL_EACH,
+                                            .rows = n->rows,
+                                            .n1 = n_slots,
+                                            .n2 = (int32_t)w->n_rows,
+                                            .n_src = 3,
+                                            .src = {x, stack, route, PN_NONE}});
+}
+
+pn_status pn_ref_matmul_each(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 1);
+    bool routed = a->node->src[2] != PN_NONE, one = pn_node(a->graph, a->node->src[0])->n1 == 1;
+    size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    float *row = malloc((size_t)w->n_cols * sizeof *row);
+    if (!row)
+        return pn_no_memory(err, w->name);
+    for (int64_t m = 0; m < w->n_mat; m++)
+        for (int64_t i = 0; i < w->n_rows; i++) {
+            const char *at = (const char *)w->data + (size_t)m * w->mat_bytes + (size_t)i * row_bytes;
+            pn_type_decode_row(w->type, at, row, (size_t)w->n_cols);
+            for (int64_t r = a->row0; r < a->row1; r++)
+                for (int j = 0; j < a->node->n1; j++) {
+                    if (routed ? (int64_t)pn_view_at(a->src[2], r, 1)[j] != m : j != m)
+                        continue;
+                    const float *x = pn_view_at(a->src[0], r, one ? 0 : j);
+                    double sum = 0;
+                    for (int64_t k = 0; k < w->n_cols; k++)
+                        sum += (double)x[k] * (double)row[k];
+                    pn_view_at(a->out, r, j)[i] = (float)sum;
+                }
+        }
+    free(row);
+    return PN_OK;
+}
+
+/* ---- putting together ---- */
+
+static pn_array each(struct pn_graph *g, enum pn_op op, pn_array x, pn_array route, pn_array weight, int n1)
+{
+    const struct pn_node *n = pn_node(g, x);
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = op, .rows = n->rows, .n1 = n1, .n2 = n->n2, .n_src = 3, .src = {x, route, weight, PN_NONE}});
+}
+
+pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array by)
+{
+    if (route == PN_NONE || !pn_op_want_rows(g, x, "the slots of experts") || !is_route(g, route, pn_node(g, x)))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, route);
+    if (pn_node(g, x)->n1 != n->n2 || (by != PN_NONE && pn_node(g, by)->n2 != n->route.n_expert))
+        return pn_graph_fail(g, PN_FORMAT, "scales do not fit %d of %d experts", n->n2, n->route.n_expert);
+    return each(g, PN_OP_EACH_SCALE, x, route, by, n->n2);
+}
+
+pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array bias)
+{
+    if (route == PN_NONE || bias == PN_NONE || !pn_op_want_rows(g, x, "the slots of experts") ||
+        !is_route(g, route, pn_node(g, x)))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, route), *w = pn_node(g, bias);
+    if (pn_node(g, x)->n1 != n->n2 || w->n1 != n->route.n_expert || w->n2 != pn_node(g, x)->n2)
+        return pn_graph_fail(g, PN_FORMAT, "%s has %d x %d values where %d x %d are needed", w->weight->name, w->n1,
+                             w->n2, n->route.n_expert, pn_node(g, x)->n2);
+    return each(g, PN_OP_EACH_BIAS, x, route, bias, n->n2);
+}
+
+pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route)
+{
+    if (!pn_op_want_rows(g, x, "the slots of experts") || (route != PN_NONE && !is_route(g, route, pn_node(g, x))))
+        return PN_NONE;
+    if (route != PN_NONE && pn_node(g, x)->n1 != pn_node(g, route)->n2)
+        return pn_graph_fail(g, PN_FORMAT, "%d slots do not fit a route of %d", pn_node(g, x)->n1,
+                             pn_node(g, route)->n2);
+    return each(g, PN_OP_EACH_SUM, x, route, PN_NONE, 1);
+}
+
+pn_status pn_ref_each_scale(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 2);
+    float *by = w ? pn_ref_weight_row(w, 0) : NULL;
+    if (w && !by)
+        return pn_no_memory(err, w->name);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int j = 0; j < a->node->n1; j++) {
+            float factor = by ? by[(int)pn_view_at(a->src[1], r, 1)[j]] : pn_view_at(a->src[1], r, 0)[j];
+            const float *x = pn_view_at(a->src[0], r, j);
+            float *out = pn_view_at(a->out, r, j);
+            for (int i = 0; i < a->node->n2; i++)
+                out[i] = x[i] * factor;
+        }
+    free(by);
+    return PN_OK;
+}
+
+pn_status pn_ref_each_bias(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 2);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int j = 0; j < a->node->n1; j++) {
+            float *bias = pn_ref_weight_row(w, (int64_t)pn_view_at(a->src[1], r, 1)[j]);
+            if (!bias)
+                return pn_no_memory(err, w->name);
+            const float *x = pn_view_at(a->src[0], r, j);
+            float *out = pn_view_at(a->out, r, j);
+            for (int i = 0; i < a->node->n2; i++)
+                out[i] = x[i] + bias[i];
+            free(bias);
+        }
+    return PN_OK;
+}
+
+pn_status pn_ref_each_sum(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    int n_slots = pn_node(a->graph, a->node->src[0])->n1;
+    bool weighted = a->node->src[1] != PN_NONE;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        float *out = pn_view_at(a->out, r, 0);
+        for (int i = 0; i < a->node->n2; i++) {
+            double sum = 0;
+            for (int j = 0; j < n_slots; j++)
+                sum += (double)pn_view_at(a->src[0], r, j)[i] * (weighted ? (double)pn_view_at(a->src[1], r, 0)[j] : 1);
+            out[i] = (float)sum;
+        }
+    }
+    return PN_OK;
+}
