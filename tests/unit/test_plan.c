@@ -106,7 +106,8 @@ static void wrong_shapes_are_errors(void **state)
     struct pn_error err = {0};
     struct pn_plan *plan;
     float values[12] = {0};
-    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values}, narrow = {"narrow", PN_TYPE_F32, 1, 4, 3, values};
+    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
+                     narrow = {"narrow", PN_TYPE_F32, 1, 4, 3, values, 48};
     pn_graph_init(&g);
     g.context = "layer 7";
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
