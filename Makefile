@@ -96,6 +96,10 @@ endif
 
 # ---- targets ----
 
+# The targets that do everything use all processors, unless a -j says otherwise.
+PARALLEL = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
+SUBMAKE = $(MAKE) --no-print-directory $(PARALLEL)
+
 all: $(B)/libpantry.a $(B)/$(SO) $(if $(HAS_MAIN),$(B)/pantry) ## build the library, static and shared, and the program
 
 help: ## list the targets
@@ -103,12 +107,12 @@ help: ## list the targets
 
 run: ## set up, build, and chat with the default model (MODEL=... takes another)
 	@tools/setup build model
-	@$(MAKE) --no-print-directory all
+	+@$(SUBMAKE) all
 	@$(B)/pantry run $(MODEL)
 
 test: ## set up, build, and run the unit tests
 	@tools/setup build
-	@$(MAKE) --no-print-directory unit
+	+@$(SUBMAKE) unit
 
 unit: $(TESTS) $(if $(HAS_MAIN),$(B)/pantry)
 	@tools/run-tests $(B) $(TESTS)
@@ -122,27 +126,27 @@ NO_STORE = $(CURDIR)/$(B)/no-store
 
 asan: ## build with the address and undefined-behaviour sanitizers and run the unit tests
 	@tools/setup build
-	@PANTRY_HOME=$(NO_STORE) $(MAKE) --no-print-directory MODE=asan unit
+	+@PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=asan unit
 
 tsan: ## build with the thread sanitizer and run the unit tests
 	@tools/setup build
-	@PANTRY_HOME=$(NO_STORE) $(MAKE) --no-print-directory MODE=tsan unit
+	+@PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=tsan unit
 
 fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
 	@tools/setup build fuzz
-	@$(MAKE) --no-print-directory MODE=fuzz CC=$$(tools/find-fuzz-clang) fuzzers
+	+@$(SUBMAKE) MODE=fuzz CC=$$(tools/find-fuzz-clang) fuzzers
 	@tools/run-fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
 
 fuzzers: $(FUZZERS)
 
 diff: ## compare with the reference implementations in Python (tests/diff)
 	@tools/setup build python
-	@$(MAKE) --no-print-directory all programs
+	+@$(SUBMAKE) all programs
 	@tools/run-diff $(BUILD)
 
 bench: ## measure prefill and decode speed of MODEL on this machine
 	@tools/setup build model
-	@$(MAKE) --no-print-directory all programs
+	+@$(SUBMAKE) all programs
 	@$(B)/pantry bench $(MODEL)
 
 tests: $(TESTS)
