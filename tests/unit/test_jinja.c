@@ -301,6 +301,43 @@ static void test_nested_source(void **state)
     free(blocks);
 }
 
+/* Calls whose arguments nest, deep in a thread with a small stack: the limit comes before the end of the stack. */
+static void *render_deep(void *arg)
+{
+    static const char *const wraps[][2] = {
+        {"[", "]"}, {"x|d(", ")"}, {"(1 if true else 0) + (", ")"}, {"'%s' % (", ")"}, {"{'a': ", "}.a"}};
+    size_t *good = arg;
+    char text[4096], *out;
+    for (size_t i = 0; i < sizeof wraps / sizeof *wraps; i++)
+        for (int depth = 1; depth <= 64; depth *= 4) {
+            struct pn_error err = {0};
+            char *p = append(text, "{% macro m() %}{% for a in l %}{% filter upper %}{{ ");
+            for (int k = 0; k < depth; k++)
+                p = append(p, wraps[i][0]);
+            p = append(p, "m()");
+            for (int k = 0; k < depth; k++)
+                p = append(p, wraps[i][1]);
+            append(p, " }}{% endfilter %}{% endfor %}{% endmacro %}{{ m() }}");
+            *good +=
+                render_limited(text, NULL, &out, &err) == PN_LIMIT && strncmp(err.text, "budget exceeded", 15) == 0;
+        }
+    return NULL;
+}
+
+static void test_small_stack(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    pthread_attr_t attr;
+    size_t good = 0;
+    pthread_attr_init(&attr);
+    assert_int_equal(pthread_attr_setstacksize(&attr, 512 * 1024), 0);
+    assert_int_equal(pthread_create(&thread, &attr, render_deep, &good), 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attr);
+    assert_int_equal(good, 5 * 4);
+}
+
 /* The context is data: its members hide functions of the same name and reach nothing else. */
 static void test_context(void **state)
 {
@@ -377,9 +414,11 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_output),        cmocka_unit_test(test_raised),  cmocka_unit_test(test_syntax),
-        cmocka_unit_test(test_sandbox),       cmocka_unit_test(test_budget),  cmocka_unit_test(test_limits_are_used),
-        cmocka_unit_test(test_nested_source), cmocka_unit_test(test_context), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_output),        cmocka_unit_test(test_raised),
+        cmocka_unit_test(test_syntax),        cmocka_unit_test(test_sandbox),
+        cmocka_unit_test(test_budget),        cmocka_unit_test(test_limits_are_used),
+        cmocka_unit_test(test_nested_source), cmocka_unit_test(test_small_stack),
+        cmocka_unit_test(test_context),       cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,8 +243,7 @@ jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node)
         return node->u.value;
     if (node->kind == JJ_N_NAME)
         return eval_name(r, env, node);
-    if (++r->nested > r->max_nested)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: expressions nested deeper than %zu levels", r->max_nested);
+    jj_check_stack(r);
     switch (node->kind) {
     case JJ_N_TUPLE:
     case JJ_N_LISTEXPR:
@@ -297,6 +296,5 @@ jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node)
     default: /* statements are no expressions, the parser sees to that */
         v = jj_none();
     }
-    r->nested--;
     return v;
 }

@@ -503,12 +503,10 @@ static enum jj_flow exec_one(struct jj_run *r, struct jj_env *env, const struct 
 enum jj_flow pn_jj_exec(struct jj_run *r, struct jj_env *env, const struct jj_nodes *body)
 {
     enum jj_flow flow = JJ_FLOW_NEXT;
-    if (++r->nested > r->max_nested)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: expressions nested deeper than %zu levels", r->max_nested);
+    jj_check_stack(r);
     for (size_t i = 0; i < body->n && flow == JJ_FLOW_NEXT; i++) {
         pn_jj_step(r, 1);
         flow = exec_one(r, env, body->v[i]);
     }
-    r->nested--;
     return flow;
 }

@@ -71,8 +71,14 @@ _Noreturn void pn_jj_over_steps(struct jj_run *r)
     pn_jj_throw(r, PN_LIMIT, "budget exceeded: more than %zu steps", r->max_steps);
 }
 
+_Noreturn void pn_jj_over_stack(struct jj_run *r)
+{
+    pn_jj_throw(r, PN_LIMIT, "budget exceeded: nested too deeply for the stack");
+}
+
 void pn_jj_enter(struct jj_run *r)
 {
+    jj_check_stack(r);
     if (++r->depth > r->max_depth)
         pn_jj_throw(r, PN_LIMIT, "budget exceeded: nested deeper than %zu levels", r->max_depth);
 }

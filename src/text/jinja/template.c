@@ -10,7 +10,6 @@ enum {
     DEFAULT_OUTPUT = 64 << 20,
     DEFAULT_DEPTH = 200,
     MAX_DEPTH = 1000,
-    NESTED_PER_DEPTH = 12, /* C frames of the evaluator for one level of calls, generously */
     MAX_SOURCE = 16 << 20,
     MAX_PARSE_DEPTH = 200,
 };
@@ -39,7 +38,8 @@ pn_status pn_template_parse(const char *source, size_t len, struct pn_template *
     *r = (struct jj_run){.max_steps = 1000 * (size_t)1000 + 100 * len,
                          .max_output = MAX_SOURCE,
                          .max_memory = (16 << 20) + 1024 * len,
-                         .max_depth = MAX_PARSE_DEPTH};
+                         .max_depth = MAX_PARSE_DEPTH,
+                         .stack = __builtin_frame_address(0)};
     pn_status status = PN_OK;
     if (setjmp(r->escape) == 0) {
         char *copy = pn_jj_alloc(r, len + 1);
@@ -157,7 +157,6 @@ static struct jj_run *new_run(const struct pn_template *t, const struct pn_templ
     r->max_depth = limits->max_depth ? limits->max_depth : DEFAULT_DEPTH;
     if (r->max_depth > MAX_DEPTH)
         r->max_depth = MAX_DEPTH;
-    r->max_nested = r->max_depth * NESTED_PER_DEPTH;
     r->max_memory = r->max_output > SIZE_MAX / 8 ? SIZE_MAX / 2 : r->max_output * 4 + (64 << 20);
     return r;
 }
@@ -180,6 +179,7 @@ pn_status pn_template_render(const struct pn_template *t, const json_t *context,
     } else {
         buf->r = r;
         r->out = buf;
+        r->stack = __builtin_frame_address(0);
         if (setjmp(r->escape) == 0)
             run_template(r, context);
         else

@@ -192,8 +192,8 @@ struct jj_run {
 
     size_t steps, max_steps;
     size_t max_output, max_memory;
-    size_t depth, max_depth;   /* calls and nested values */
-    size_t nested, max_nested; /* C frames of the evaluator */
+    size_t depth, max_depth; /* calls and nested values */
+    const char *stack;       /* where it was when the run began */
     int64_t now;
 
     const struct pn_template *t;
@@ -223,6 +223,18 @@ static inline void pn_jj_step(struct jj_run *r, size_t n)
     r->steps += n;
     if (r->steps > r->max_steps || r->steps < n)
         pn_jj_over_steps(r);
+}
+
+/* Recursion that no count of levels bounds well, such as that of expressions inside of calls inside of expressions, is
+ * bounded by the stack it takes, whatever frames the compiler makes. The smallest stacks of threads have 512 KiB. */
+enum { JJ_MAX_STACK = 320 * 1024 };
+_Noreturn void pn_jj_over_stack(struct jj_run *r);
+static inline void jj_check_stack(struct jj_run *r)
+{
+    const char *here = __builtin_frame_address(0);
+    size_t used = (size_t)(here < r->stack ? r->stack - here : here - r->stack);
+    if (used > JJ_MAX_STACK)
+        pn_jj_over_stack(r);
 }
 
 /* Nesting of calls and of values; every enter has its leave (an exception sets depth back by itself). */
