@@ -223,7 +223,9 @@ pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *nam
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
     pn_array weight = pn_builder_weight(b, layer, name);
-    if (b->arch->norm == PN_NORM_RMS)
-        return pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
-    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, layer, name, "bias"), b->hp->norm_eps);
+    pn_array bias = pn_builder_optional(b, layer, name, "bias");
+    if (b->arch->norm == PN_NORM_LAYER)
+        return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);
+    x = pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
+    return bias == PN_NONE ? x : pn_add(b->graph, x, bias);
 }
