@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, const char *name, const char *suffix,
                                          char *full, size_t size)
@@ -189,6 +190,8 @@ static pn_array product(struct pn_builder *b, int layer, const char *name, pn_ar
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
     pn_array y = scaled(b, layer, name, product(b, layer, name, x, n_out));
+    if (b->arch->unused_bias && strcmp(b->arch->unused_bias, name) == 0)
+        return y;
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
 }
