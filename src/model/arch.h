@@ -49,9 +49,10 @@ struct pn_arch {
     pn_block_fn *attention, *mlp;
     enum pn_norm_kind norm;
     enum pn_layer_order order;
-    const char *ffn_norm; /* the norm before the feed-forward block; NULL: "ffn_norm" */
-    bool embedding_norm;  /* embeddings are normalized */
-    bool ffn_scales;      /* feed-forward products have scales of their own (ffn_up.scale ...) */
+    const char *unused_bias; /* the weight whose bias is not used, even where a file has it */
+    const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    bool embedding_norm;     /* embeddings are normalized */
+    bool ffn_scales;         /* feed-forward products have scales of their own (ffn_up.scale ...) */
     enum pn_act_fn act;
     float swiglu_limit; /* l > 0: gates end at l, what they gate at -l and l, and gains 1 (gpt-oss) */
 
@@ -66,6 +67,7 @@ struct pn_arch {
     int window_fixed;        /* whatever the file says, unless it says 0 */
     int window_period;       /* every n-th layer is global; 0: no sliding window */
     bool window_dense_first; /* the first of n is global, not the last */
+    int layers_window;       /* only models of that many layers have it; 0: all */
     enum pn_window_kind window_kind;
     bool attn_temperature;      /* queries grow with the position beyond a length */
     bool attn_temperature_nope; /* ... in layers that do not rotate, by these: */

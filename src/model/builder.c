@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, const char *name, const char *suffix,
                                          char *full, size_t size)
@@ -189,6 +190,8 @@ static pn_array product(struct pn_builder *b, int layer, const char *name, pn_ar
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
     pn_array y = scaled(b, layer, name, product(b, layer, name, x, n_out));
+    if (b->arch->unused_bias && strcmp(b->arch->unused_bias, name) == 0)
+        return y;
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
 }
@@ -223,7 +226,9 @@ pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *nam
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
     pn_array weight = pn_builder_weight(b, layer, name);
-    if (b->arch->norm == PN_NORM_RMS)
-        return pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
-    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, layer, name, "bias"), b->hp->norm_eps);
+    pn_array bias = pn_builder_optional(b, layer, name, "bias");
+    if (b->arch->norm == PN_NORM_LAYER)
+        return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);
+    x = pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
+    return bias == PN_NONE ? x : pn_add(b->graph, x, bias);
 }

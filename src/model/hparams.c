@@ -298,6 +298,8 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     hp->window = arch->window_period ? integer(&r, "attention.sliding_window", 0, INT32_MAX,
                                                arch->window_fixed ? arch->window_fixed : arch->window_default)
                                      : 0;
+    if (arch->layers_window && arch->layers_window != hp->n_layer)
+        hp->window = 0;
     if (hp->window && arch->window_fixed)
         hp->window = arch->window_fixed;
     read_layers(&r, arch, arena, hp);
