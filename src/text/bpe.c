@@ -38,7 +38,7 @@ uint32_t pn_bpe_rank_of_score(float score)
     uint32_t u;
     memcpy(&u, &score, sizeof u);
     if (u == 0x80000000u)
-        u = 0; /* -0 equals 0 */
+        u = 0;                                  /* -0 equals 0 */
     u = u & 0x80000000u ? ~u : u | 0x80000000u; /* now ordered as the floats are */
     u = ~u;
     return u == NO_RANK ? NO_RANK - 1 : u;
@@ -94,7 +94,8 @@ static bool has_byte_tokens(const struct pn_bpe *bpe, const char *c, unsigned n)
 static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len, struct pn_bpe_symbol *s)
 {
     bool affixes = bpe->prefix[0] || bpe->suffix[0];
-    struct pn_bpe_symbol unknown = {.id = -1}; /* comes before the next character that is a token, as in the reference */
+    struct pn_bpe_symbol unknown = {.id =
+                                        -1}; /* comes before the next character that is a token, as in the reference */
     size_t n = 0;
     for (size_t i = 0, end; i < len; i = end) {
         unsigned bytes = pn_utf8_len((unsigned char)word[i]);
