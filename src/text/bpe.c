@@ -38,7 +38,7 @@ uint32_t pn_bpe_rank_of_score(float score)
     uint32_t u;
     memcpy(&u, &score, sizeof u);
     if (u == 0x80000000u)
-        u = 0; /* -0 equals 0 */
+        u = 0;                                  /* -0 equals 0 */
     u = u & 0x80000000u ? ~u : u | 0x80000000u; /* now ordered as the floats are */
     u = ~u;
     return u == NO_RANK ? NO_RANK - 1 : u;
@@ -93,7 +93,9 @@ static bool has_byte_tokens(const struct pn_bpe *bpe, const char *c, unsigned n)
 
 static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len, struct pn_bpe_symbol *s)
 {
-    bool affixes = bpe->prefix[0] || bpe->suffix[0], after_unk = false;
+    bool affixes = bpe->prefix[0] || bpe->suffix[0];
+    struct pn_bpe_symbol unknown = {.id =
+                                        -1}; /* comes before the next character that is a token, as in the reference */
     size_t n = 0;
     for (size_t i = 0, end; i < len; i = end) {
         unsigned bytes = pn_utf8_len((unsigned char)word[i]);
@@ -103,18 +105,21 @@ static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len
                      : bytes == 1 ? bpe->symbol_id[(unsigned char)word[i]]
                                   : pn_index_find(&bpe->pieces, word + i, bytes);
         if (id >= 0 || bpe->mode == PN_BPE_PIECES) {
+            if (unknown.id >= 0)
+                s[n++] = unknown;
+            unknown.id = -1;
             s[n++] = symbol(id, i, end);
         } else if (bpe->byte_fallback && has_byte_tokens(bpe, word + i, bytes)) {
             for (unsigned k = 0; k < bytes; k++)
                 s[n++] = symbol(bpe->byte_id[(unsigned char)word[i + k]], i + k, i + k + 1);
         } else if (bpe->unk >= 0) {
-            if (!(bpe->fuse_unk && after_unk))
-                s[n++] = symbol(bpe->unk, i, end);
-            after_unk = true;
-            continue;
+            if (unknown.id >= 0 && !bpe->fuse_unk)
+                s[n++] = unknown;
+            unknown = symbol(bpe->unk, i, end);
         }
-        after_unk = false;
     }
+    if (unknown.id >= 0)
+        s[n++] = unknown;
     return n;
 }
 

@@ -109,9 +109,9 @@ static void feed_marked(struct pn_detokenizer *d, struct pn_buf *out, const char
 /* Takes the blank away that a WordPiece decoder put before punctuation and English contractions. */
 static size_t cleanup(char *text, size_t len)
 {
-    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
-                                           {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
-                                           {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    static const char *const rules[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                           {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                           {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         size_t from = strlen(rules[r][0]), to = strlen(rules[r][1]);
         for (size_t i = 0; i + from <= len; i++) {

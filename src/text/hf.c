@@ -49,8 +49,8 @@ static pn_status unknown(struct hf *hf, const char *where, const char *type)
 static struct pn_norm_step *add_norm(struct hf *hf, enum pn_norm_kind kind)
 {
     struct pn_pipeline *p = hf->p;
-    if (p->n_norms >= MAX_STEPS || !pn_vec_reserve((void **)(void *)&p->norms, &p->cap_norms, p->n_norms + 1,
-                                                   sizeof *p->norms))
+    if (p->n_norms >= MAX_STEPS ||
+        !pn_vec_reserve((void **)(void *)&p->norms, &p->cap_norms, p->n_norms + 1, sizeof *p->norms))
         return NULL;
     p->norms[p->n_norms] = (struct pn_norm_step){.kind = kind};
     return &p->norms[p->n_norms++];
@@ -110,12 +110,18 @@ static pn_status read_norm_step(struct hf *hf, const json_t *n, const char *type
         enum pn_norm_kind kind;
         enum pn_normal_form form;
     } kinds[] = {
-        {"NFC", PN_NORM_FORM, PN_NFC},           {"NFD", PN_NORM_FORM, PN_NFD},
-        {"NFKC", PN_NORM_FORM, PN_NFKC},         {"NFKD", PN_NORM_FORM, PN_NFKD},
-        {"Lowercase", PN_NORM_LOWERCASE, PN_NFC}, {"Strip", PN_NORM_STRIP, PN_NFC},
-        {"StripAccents", PN_NORM_STRIP_ACCENTS, PN_NFC}, {"Replace", PN_NORM_REPLACE, PN_NFC},
-        {"Prepend", PN_NORM_PREPEND, PN_NFC},    {"BertNormalizer", PN_NORM_BERT, PN_NFC},
-        {"Precompiled", PN_NORM_CHARSMAP, PN_NFC}, {"Nmt", PN_NORM_NMT, PN_NFC},
+        {"NFC", PN_NORM_FORM, PN_NFC},
+        {"NFD", PN_NORM_FORM, PN_NFD},
+        {"NFKC", PN_NORM_FORM, PN_NFKC},
+        {"NFKD", PN_NORM_FORM, PN_NFKD},
+        {"Lowercase", PN_NORM_LOWERCASE, PN_NFC},
+        {"Strip", PN_NORM_STRIP, PN_NFC},
+        {"StripAccents", PN_NORM_STRIP_ACCENTS, PN_NFC},
+        {"Replace", PN_NORM_REPLACE, PN_NFC},
+        {"Prepend", PN_NORM_PREPEND, PN_NFC},
+        {"BertNormalizer", PN_NORM_BERT, PN_NFC},
+        {"Precompiled", PN_NORM_CHARSMAP, PN_NFC},
+        {"Nmt", PN_NORM_NMT, PN_NFC},
     };
     size_t k = 0;
     while (k < sizeof kinds / sizeof *kinds && !is(type, kinds[k].name))
@@ -272,9 +278,9 @@ static pn_status read_metaspace(struct hf *hf, const json_t *p)
     if (!step || !len || len >= sizeof step->mark)
         return bad(hf, "pre_tokenizer", "Metaspace without a replacement");
     memcpy(step->mark, mark, len + 1);
-    step->prepend = is(scheme, "always")  ? PN_PREPEND_ALWAYS
-                    : is(scheme, "first") ? PN_PREPEND_FIRST
-                    : is(scheme, "never") ? PN_PREPEND_NEVER
+    step->prepend = is(scheme, "always")                ? PN_PREPEND_ALWAYS
+                    : is(scheme, "first")               ? PN_PREPEND_FIRST
+                    : is(scheme, "never")               ? PN_PREPEND_NEVER
                     : flag(p, "add_prefix_space", true) ? PN_PREPEND_ALWAYS
                                                         : PN_PREPEND_NEVER;
     step->cuts = flag(p, "split", true);
@@ -392,10 +398,8 @@ static pn_status read_post_step(struct hf *hf, const json_t *p, const char *type
     if (is(type, "ByteLevel"))
         return PN_OK; /* only offsets */
     if (is(type, "BertProcessing") || is(type, "RobertaProcessing")) {
-        pn_status status =
-            put_around(hf, false, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)));
-        return status ? status
-                      : put_around(hf, true, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)));
+        pn_status status = put_around(hf, false, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)));
+        return status ? status : put_around(hf, true, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)));
     }
     return unknown(hf, "post_processor", type);
 }

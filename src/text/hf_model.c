@@ -186,10 +186,10 @@ static pn_status read_model(struct hf *hf)
         hf->v.kind = PN_VOCAB_UNIGRAM;
         hf->v.fuse_unk = true;
         status = read_vocab_list(hf, vocab);
-        hf->v.unk = json_is_integer(unk) && json_integer_value(unk) >= 0 &&
-                            (size_t)json_integer_value(unk) < hf->n_tokens
-                        ? (int32_t)json_integer_value(unk)
-                        : -1;
+        hf->v.unk =
+            json_is_integer(unk) && json_integer_value(unk) >= 0 && (size_t)json_integer_value(unk) < hf->n_tokens
+                ? (int32_t)json_integer_value(unk)
+                : -1;
     } else if (is(type, "WordPiece")) {
         const json_t *longest = json_object_get(model, "max_input_chars_per_word");
         hf->v.kind = PN_VOCAB_WORDPIECE;
@@ -216,18 +216,18 @@ static pn_status read_added(struct hf *hf)
         const char *text = json_string_value(content);
         size_t len = json_string_length(content);
         json_int_t n = json_integer_value(id);
-        bool in_model = (size_t)n < hf->n_tokens && !(hf->attributes[n] & PN_TOKEN_ADDED) &&
-                        hf->tokens[n].len == len && !memcmp(hf->tokens[n].data, text, len);
+        bool in_model = (size_t)n < hf->n_tokens && !(hf->attributes[n] & PN_TOKEN_ADDED) && hf->tokens[n].len == len &&
+                        !memcmp(hf->tokens[n].data, text, len);
         if (!len)
             continue;
         pn_status status = set_token(hf, n, text, len, in_model ? 0 : PN_TOKEN_ADDED);
         if (status)
             return status;
         hf->types[n] = flag(token, "special") ? PN_TOKEN_CONTROL : PN_TOKEN_USER;
-        hf->attributes[n] |= (uint8_t)((flag(token, "lstrip") ? PN_TOKEN_LSTRIP : 0) |
-                                       (flag(token, "rstrip") ? PN_TOKEN_RSTRIP : 0) |
-                                       (flag(token, "single_word") ? PN_TOKEN_SINGLE_WORD : 0) |
-                                       (flag(token, "normalized") ? PN_TOKEN_NORMALIZED : 0));
+        hf->attributes[n] |=
+            (uint8_t)((flag(token, "lstrip") ? PN_TOKEN_LSTRIP : 0) | (flag(token, "rstrip") ? PN_TOKEN_RSTRIP : 0) |
+                      (flag(token, "single_word") ? PN_TOKEN_SINGLE_WORD : 0) |
+                      (flag(token, "normalized") ? PN_TOKEN_NORMALIZED : 0));
     }
     for (size_t i = 0; i < hf->n_tokens && hf->byte_tokens; i++)
         if (hf->types[i] == PN_TOKEN_NORMAL && pn_byte_token_value(hf->tokens[i].data, hf->tokens[i].len) >= 0)
@@ -257,8 +257,17 @@ pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_t
     pn_status status = PN_OK;
     json_error_t why;
     struct hf hf = {.err = err,
-                    .v = {.json = true, .escape_whitespaces = true, .bos = -1, .eos = -1, .eot = -1, .eom = -1,
-                          .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1}};
+                    .v = {.json = true,
+                          .escape_whitespaces = true,
+                          .bos = -1,
+                          .eos = -1,
+                          .eot = -1,
+                          .eom = -1,
+                          .unk = -1,
+                          .sep = -1,
+                          .pad = -1,
+                          .cls = -1,
+                          .mask = -1}};
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
         return pn_fail(err, PN_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);
@@ -364,7 +373,8 @@ pn_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struc
     char *data = NULL;
     size_t len;
     int32_t eog[64];
-    json_t *config = load_beside(dir, "tokenizer_config.json"), *generation = load_beside(dir, "generation_config.json");
+    json_t *config = load_beside(dir, "tokenizer_config.json"),
+           *generation = load_beside(dir, "generation_config.json");
     struct pn_token_names names = {.bos = token_name(config, "bos_token"),
                                    .eos = token_name(config, "eos_token"),
                                    .unk = token_name(config, "unk_token"),

@@ -1,7 +1,7 @@
 /* Hash tables of a vocabulary: byte strings to token ids, and pairs of ids to merges.
  *
- * Open addressing in one block each, so that a vocabulary of 150,000 tokens is indexed in milliseconds. The seed differs
- * from run to run, so a file cannot be made to collide; nothing that is computed depends on it. */
+ * Open addressing in one block each, so that a vocabulary of 150,000 tokens is indexed in milliseconds. The seed
+ * differs from run to run, so a file cannot be made to collide; nothing that is computed depends on it. */
 #ifndef PN_TEXT_INDEX_H
 #define PN_TEXT_INDEX_H
 
@@ -47,7 +47,7 @@ static inline uint64_t pn_hash_bytes(const char *data, size_t len, uint64_t seed
 struct pn_index {
     struct pn_index_slot {
         uint32_t tag, id; /* id + 1; 0 is free */
-    } *slots;
+    } * slots;
     size_t mask;
     uint64_t seed;
     const struct pn_view *strings; /* by id */
@@ -88,7 +88,7 @@ struct pn_pairs {
         uint64_t key; /* left id + 1 in the high half, right id + 1 in the low; 0 is free */
         uint32_t rank;
         int32_t id; /* of the merged token */
-    } *slots;
+    } * slots;
     size_t mask;
     uint64_t seed;
 };

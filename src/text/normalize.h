@@ -39,8 +39,8 @@ struct pn_charsmap {
 };
 
 pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pn_error *err);
-/* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and what
- * it becomes. */
+/* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and
+ * what it becomes. */
 size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,
                           size_t *to_len);
 

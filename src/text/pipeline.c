@@ -195,10 +195,10 @@ static pn_status metaspace(const struct pn_pre_step *step, struct pn_split_scrat
     for (size_t i = 0; i < from->len; i++) {
         struct pn_piece piece = from->data[i];
         size_t start = to->len;
-        bool prepend = step->prepend == PN_PREPEND_ALWAYS ||
-                       (step->prepend == PN_PREPEND_FIRST && first && piece.start == 0);
-        bool has_mark = text[piece.start] == ' ' ||
-                        (piece.end - piece.start >= n && !memcmp(text + piece.start, step->mark, n));
+        bool prepend =
+            step->prepend == PN_PREPEND_ALWAYS || (step->prepend == PN_PREPEND_FIRST && first && piece.start == 0);
+        bool has_mark =
+            text[piece.start] == ' ' || (piece.end - piece.start >= n && !memcmp(text + piece.start, step->mark, n));
         if (prepend && !has_mark)
             pn_buf_append(to, step->mark, n);
         for (size_t pos = piece.start; pos < piece.end; pos++)
@@ -221,8 +221,8 @@ static pn_status metaspace(const struct pn_pre_step *step, struct pn_split_scrat
 }
 
 /* A blank in front of each piece that has none. */
-static pn_status prefix_blank(const char *text, const struct pn_pieces *from,
-                       struct pn_buf *to, struct pn_pieces *out, struct pn_error *err)
+static pn_status prefix_blank(const char *text, const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out,
+                              struct pn_error *err)
 {
     for (size_t i = 0; i < from->len; i++) {
         struct pn_piece piece = from->data[i];

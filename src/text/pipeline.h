@@ -23,8 +23,8 @@ struct pn_norm_step {
     enum pn_normal_form form;
     bool left, right; /* STRIP */
     struct pn_bert_options bert;
-    struct pn_regex *regex;                    /* REPLACE: owned; NULL: `from` */
-    const char *from, *to;                     /* REPLACE, PREPEND */
+    struct pn_regex *regex; /* REPLACE: owned; NULL: `from` */
+    const char *from, *to;  /* REPLACE, PREPEND */
     size_t from_len, to_len;
     struct pn_charsmap map;
 };

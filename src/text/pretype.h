@@ -18,7 +18,7 @@ enum {
 };
 
 struct pn_pretype {
-    const char *names; /* separated by spaces */
+    const char *names;                   /* separated by spaces */
     const char *steps[PN_PRETYPE_STEPS]; /* split expressions, one after the other, each on the pieces of the last */
     unsigned flags;
 };

@@ -14,8 +14,8 @@ enum {
     MAX_PATTERN = 64 * 1024,
     MAX_CLASS_DEPTH = 16,
     MATCH_LIMIT = 4 * 1000 * 1000, /* internal steps of one search */
-    JIT_STACK = 64 * 1024 * 1024, /* reserved, not used, until a match needs it */
-    CLOCK_EVERY = 64, /* searches */
+    JIT_STACK = 64 * 1024 * 1024,  /* reserved, not used, until a match needs it */
+    CLOCK_EVERY = 64,              /* searches */
 };
 
 struct pn_regex {
@@ -54,9 +54,9 @@ static bool is_digit(char c)
 /* Copies \p{...}; names of scripts get their type, because PCRE2 takes a bare one as script extensions. */
 static bool put_property(struct translator *t)
 {
-    static const char *const scripts[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Latin",      "Cyrillic",
-                                          "Greek",  "Arabic",   "Hebrew",   "Thai",   "Devanagari", "Bopomofo",
-                                          "Bengali"};
+    static const char *const scripts[] = {"Han",        "Hiragana", "Katakana", "Hangul", "Latin",
+                                          "Cyrillic",   "Greek",    "Arabic",   "Hebrew", "Thai",
+                                          "Devanagari", "Bopomofo", "Bengali"};
     const char *close = memchr(t->p, '}', (size_t)(t->end - t->p));
     if (t->end - t->p < 4 || t->p[2] != '{' || !close)
         return false;

@@ -7,8 +7,8 @@
 
 #define LETTER PN_UC_LETTER
 #define NUMBER PN_UC_NUMBER
-#define SPACE PN_UC_SPACE
-#define MARK PN_UC_MARK
+#define SPACE  PN_UC_SPACE
+#define MARK   PN_UC_MARK
 
 /* Class of the character at `pos`, 0 at the end, and where the next one starts. */
 static inline unsigned class_at(const unsigned char *text, size_t len, size_t pos, size_t *next)
@@ -104,12 +104,12 @@ static size_t scan_gpt2(const unsigned char *text, size_t len, size_t pos)
 
 /* What the llama 3 expression and its relatives differ in. */
 struct style {
-    unsigned word;      /* classes of [\p{L}]+ */
-    unsigned digits;    /* of \p{N}{1,digits}; 0: no limit */
+    unsigned word;   /* classes of [\p{L}]+ */
+    unsigned digits; /* of \p{N}{1,digits}; 0: no limit */
     bool no_contraction;
-    bool fold;          /* (?i:'s...) */
-    const char *tail;   /* what may follow punctuation; NULL: nothing */
-    bool tail_once;     /* one character of it, not all */
+    bool fold;        /* (?i:'s...) */
+    const char *tail; /* what may follow punctuation; NULL: nothing */
+    bool tail_once;   /* one character of it, not all */
 };
 
 static inline size_t digits_at(const unsigned char *text, size_t len, size_t next, unsigned limit)
@@ -186,18 +186,19 @@ static size_t scan_seed_coder(const unsigned char *text, size_t len, size_t pos)
 
 static size_t scan_no_contraction(const unsigned char *text, size_t len, size_t pos)
 {
-    return scan_style(text, len, pos, (struct style){.word = LETTER, .digits = 1, .no_contraction = true, .tail = "\r\n"});
+    return scan_style(text, len, pos,
+                      (struct style){.word = LETTER, .digits = 1, .no_contraction = true, .tail = "\r\n"});
 }
 
 /* Script=Han of Unicode 15. */
 static bool is_han(uint32_t c)
 {
-    static const uint32_t ranges[][2] = {
-        {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},   {0x3007, 0x3007},
-        {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},
-        {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3}, {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739},
-        {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2F800, 0x2FA1D}, {0x30000, 0x3134A},
-        {0x31350, 0x323AF}};
+    static const uint32_t ranges[][2] = {{0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},
+                                         {0x3007, 0x3007},   {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},
+                                         {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
+                                         {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D},
+                                         {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2F800, 0x2FA1D}, {0x30000, 0x3134A},
+                                         {0x31350, 0x323AF}};
     if (c < 0x2E80)
         return false;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
@@ -380,8 +381,7 @@ static bool split_line_breaks(const unsigned char *text, size_t len, struct pn_e
 {
     size_t first = ends->len;
     for (size_t pos = 0; pos < len; pos++)
-        if ((text[pos] == '\n' || text[pos] == '\r') &&
-            !(push_end(ends, first, pos) && push_end(ends, first, pos + 1)))
+        if ((text[pos] == '\n' || text[pos] == '\r') && !(push_end(ends, first, pos) && push_end(ends, first, pos + 1)))
             return false;
     return push_end(ends, first, len);
 }
@@ -503,8 +503,9 @@ static const struct {
     {CASED(CONTRACTION "?") "|\\p{N}|" PUNCT "[\\r\\n/]*|\\s*[\\r\\n]+|" BLANK, scan_youtu},
     {CONTRACTION "|" PREFIX "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}|" PUNCT "[\\r\\n/]?|\\s*[\\r\\n]|" BLANK,
      scan_exaone_moe},
-    {"[\\p{Han}]+|" PREFIX "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+"
-     CONTRACTION "?|" PREFIX
+    {"[\\p{Han}]+|" PREFIX
+     "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+" CONTRACTION
+     "?|" PREFIX
      "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*" CONTRACTION
      "?|\\p{N}{1,3}|" PUNCT "[\\r\\n]*|\\s*[\\r\\n]+|" BLANK,
      scan_kimi},

@@ -1,5 +1,5 @@
-/* SentencePiece's model file, a protocol buffer: see tokenizer_files.h. Fields are read through a cursor that knows what
- * is left; those that are not needed are skipped by their wire type. */
+/* SentencePiece's model file, a protocol buffer: see tokenizer_files.h. Fields are read through a cursor that knows
+ * what is left; those that are not needed are skipped by their wire type. */
 #include "text/tokenizer_files.h"
 #include "text/tokenizer_impl.h"
 
@@ -12,8 +12,8 @@ struct cursor {
 
 struct field {
     unsigned number, wire;
-    uint64_t value;      /* varint, or 32 bits */
-    const char *data;    /* of a field with a length */
+    uint64_t value;   /* varint, or 32 bits */
+    const char *data; /* of a field with a length */
     size_t len;
 };
 
@@ -207,7 +207,8 @@ static pn_status read_model(const char *data, size_t len, struct pieces *pieces,
         if (pieces->types[i] == PN_TOKEN_USER)
             pieces->attributes[i] = s->model_type == 2 ? PN_TOKEN_NORMALIZED : PN_TOKEN_SCORED;
     if (s->model_type != 1 && s->model_type != 2)
-        return pn_fail(err, PN_UNSUPPORTED, "tokenizer.model: model type %d; only unigram (1) and BPE (2) are supported",
+        return pn_fail(err, PN_UNSUPPORTED,
+                       "tokenizer.model: model type %d; only unigram (1) and BPE (2) are supported",
                        (int)s->model_type);
     return PN_OK;
 }
@@ -223,12 +224,17 @@ static pn_status own_tokens(struct pieces *pieces, struct pn_pipeline *owner, st
     return PN_OK;
 }
 
-pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
-                                          struct pn_error *err)
+pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out, struct pn_error *err)
 {
     struct pieces pieces = {0};
-    struct settings s = {
-        .model_type = 1, .unk = 0, .bos = 1, .eos = 2, .pad = -1, .dummy_prefix = true, .squeeze = true, .escape = true};
+    struct settings s = {.model_type = 1,
+                         .unk = 0,
+                         .bos = 1,
+                         .eos = 2,
+                         .pad = -1,
+                         .dummy_prefix = true,
+                         .squeeze = true,
+                         .escape = true};
     struct pn_pipeline *owner = calloc(1, sizeof *owner);
     pn_status status = owner ? read_model(data, len, &pieces, &s, err) : pn_no_memory(err, "the tokenizer");
     if (!status)

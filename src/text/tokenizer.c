@@ -88,7 +88,8 @@ static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
         t->bpe.byte_id[b] = t->bpe.symbol_id[b] = -1;
     for (size_t i = 0; i < t->n_vocab; i++) {
         int value = pn_byte_token_value(t->text[i].data, t->text[i].len);
-        if (value >= 0 && (t->type[i] == PN_TOKEN_BYTE || t->v.json || t->v.kind == PN_VOCAB_BPE) && t->bpe.byte_id[value] < 0)
+        if (value >= 0 && (t->type[i] == PN_TOKEN_BYTE || t->v.json || t->v.kind == PN_VOCAB_BPE) &&
+            t->bpe.byte_id[value] < 0)
             t->bpe.byte_id[value] = (int32_t)i;
     }
     for (size_t b = 0; b < (t->bpe.bytes ? 256 : 128); b++) {
@@ -166,7 +167,8 @@ static pn_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, s
     if (!t->bpe.rank)
         return pn_no_memory(err, "the vocabulary");
     for (size_t i = 0; i < t->n_vocab; i++)
-        t->bpe.rank[i] = v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? (float)v->scores[i] : 0) : (uint32_t)i;
+        t->bpe.rank[i] =
+            v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? (float)v->scores[i] : 0) : (uint32_t)i;
     return PN_OK;
 }
 
@@ -328,7 +330,7 @@ static void init_frame(struct pn_tokenizer *t)
         t->before[t->n_before++] = before;
     if (v->add_eos && after >= 0)
         t->after[t->n_after++] = after;
-    t->decode = (struct pn_decode_style){.kind = t->bpe.bytes                  ? PN_DECODE_BYTES
+    t->decode = (struct pn_decode_style){.kind = t->bpe.bytes               ? PN_DECODE_BYTES
                                                  : v->kind == PN_VOCAB_RWKV ? PN_DECODE_RAW
                                                                             : PN_DECODE_SPM,
                                          .strip_first = v->add_space_prefix || v->kind == PN_VOCAB_WORDPIECE};
@@ -355,7 +357,8 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
     t->v.scores = NULL;
     t->v.types = t->v.attributes = NULL;
     t->v.merges = NULL;
-    int32_t *ids[] = {&t->v.bos, &t->v.eos, &t->v.eot, &t->v.eom, &t->v.unk, &t->v.sep, &t->v.pad, &t->v.cls, &t->v.mask};
+    int32_t *ids[] = {&t->v.bos, &t->v.eos, &t->v.eot, &t->v.eom, &t->v.unk,
+                      &t->v.sep, &t->v.pad, &t->v.cls, &t->v.mask};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (*ids[i] < 0 || (size_t)*ids[i] >= v->n_tokens)
             *ids[i] = -1;
@@ -641,13 +644,14 @@ static bool word_at(const char *text, size_t len, size_t pos)
 {
     unsigned n;
     uint32_t c;
-    return pos < len && (pn_uc_is_word(c = pn_utf8_get((const unsigned char *)text + pos, &n)) || c == 0x200C ||
-                         c == 0x200D);
+    return pos < len &&
+           (pn_uc_is_word(c = pn_utf8_get((const unsigned char *)text + pos, &n)) || c == 0x200C || c == 0x200D);
 }
 
 static bool word_before(const char *text, size_t pos)
 {
-    return pos > 0 && word_at(text, pos, (size_t)((const char *)pn_utf8_back((const unsigned char *)text + pos) - text));
+    return pos > 0 &&
+           word_at(text, pos, (size_t)((const char *)pn_utf8_back((const unsigned char *)text + pos) - text));
 }
 
 /* The longest special token at `pos`; -1 when there is none that counts. */
@@ -750,7 +754,8 @@ pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, si
     if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->before, t->n_before))
         status = pn_no_memory(err, "tokenizing");
     if (!status)
-        status = encode_found(t, s, text, len, AT_START | FIRST | (flags & PN_TOKENIZE_SPECIAL ? CONTROL : 0), out, err);
+        status =
+            encode_found(t, s, text, len, AT_START | FIRST | (flags & PN_TOKENIZE_SPECIAL ? CONTROL : 0), out, err);
     if (!status && (flags & PN_TOKENIZE_BOS) && !push_ids(out, t->after, t->n_after))
         status = pn_no_memory(err, "tokenizing");
     give_state(t, s);

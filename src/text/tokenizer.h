@@ -2,9 +2,9 @@
  *
  * A tokenizer is built from a vocabulary that a model file describes (pn_vocab), or from tokenizer.json or a
  * SentencePiece model (tokenizer_files.h). It is immutable afterwards and may be used by any number of threads. Ids and
- * text equal the reference implementations': Hugging Face tokenizers for byte-level BPE and WordPiece, SentencePiece for
- * its two kinds. Bytes that are no UTF-8 count as U+FFFD each, except where tokens are bytes (rwkv). Time is linear in
- * the text (times the logarithm of its longest word); nothing recurses. */
+ * text equal the reference implementations': Hugging Face tokenizers for byte-level BPE and WordPiece, SentencePiece
+ * for its two kinds. Bytes that are no UTF-8 count as U+FFFD each, except where tokens are bytes (rwkv). Time is linear
+ * in the text (times the logarithm of its longest word); nothing recurses. */
 #ifndef PN_TEXT_TOKENIZER_H
 #define PN_TEXT_TOKENIZER_H
 
@@ -63,11 +63,11 @@ struct pn_vocab {
     bool fuse_unk;
     bool lowercase, strip_accents; /* WORDPIECE */
     bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
-    bool json; /* tokenizer.json: types say how tokens print, attributes which the model makes */
+    bool json;                     /* tokenizer.json: types say how tokens print, attributes which the model makes */
     /* What the spelling of pieces adds; NULL: nothing. BPE: before symbols inside a word, behind its last one ("</w>").
      * WORDPIECE: before pieces inside a word ("##"), before its first piece. */
     const char *subword_prefix, *word_suffix;
-    size_t max_word_chars;                    /* WORDPIECE; 0: no limit */
+    size_t max_word_chars; /* WORDPIECE; 0: no limit */
 
     int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1: none */
 };

@@ -37,7 +37,7 @@ struct pn_tokenizer {
     struct pn_view *text;  /* by id: as in the file */
     struct pn_view *piece; /* by id: as text is compared with it and as it is printed */
     uint8_t *type, *attribute, *eog;
-    struct pn_buf bytes; /* what pieces point into, where they are not the text */
+    struct pn_buf bytes;           /* what pieces point into, where they are not the text */
     struct pn_index special_texts; /* control, unknown and byte tokens */
     struct pn_trie special;        /* control, user and unknown tokens, to find in text */
     struct pn_trie normal_special; /* those of them that are found in normalized text */
@@ -48,9 +48,9 @@ struct pn_tokenizer {
     struct pn_split *splits;
     size_t n_splits;
     unsigned pretype_flags;
-    bool cut_at_marks;  /* no piece reaches over a blank: words may be merged apart */
-    bool joins[256];    /* except behind these bytes */
-    char mark[4];       /* the blank in pieces */
+    bool cut_at_marks;            /* no piece reaches over a blank: words may be merged apart */
+    bool joins[256];              /* except behind these bytes */
+    char mark[4];                 /* the blank in pieces */
     struct pn_pipeline *pipeline; /* owned; NULL unless from a tokenizer.json */
     struct pn_pipeline *strings;  /* owned */
     int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND];

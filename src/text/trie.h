@@ -17,7 +17,7 @@ struct pn_trie {
     struct pn_trie_slot {
         uint32_t key; /* (node << 8 | byte) + 1; 0 is free */
         uint32_t child;
-    } *slots;
+    } * slots;
     size_t mask, n_slots_used;
     uint64_t seed;
     int32_t *value; /* by node; -1: none */

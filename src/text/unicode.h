@@ -12,18 +12,18 @@
 #include <stdint.h>
 
 enum {
-    PN_UC_UPPER = 1,       /* Lu, Lt */
-    PN_UC_LOWER = 2,       /* Ll */
-    PN_UC_OTHER = 4,       /* Lm, Lo */
-    PN_UC_MARK = 8,        /* M */
-    PN_UC_NUMBER = 16,     /* N */
-    PN_UC_PUNCT = 32,      /* P */
-    PN_UC_SYMBOL = 64,     /* S */
-    PN_UC_SPACE = 128,     /* White_Space */
-    PN_UC_DIGIT = 256,     /* Nd */
-    PN_UC_CONTROL = 512,   /* Cc, Cf, Cs, Co, Cn */
-    PN_UC_NONSPACING = 1024, /* Mn */
-    PN_UC_CONNECTOR = 2048,  /* Pc */
+    PN_UC_UPPER = 1,            /* Lu, Lt */
+    PN_UC_LOWER = 2,            /* Ll */
+    PN_UC_OTHER = 4,            /* Lm, Lo */
+    PN_UC_MARK = 8,             /* M */
+    PN_UC_NUMBER = 16,          /* N */
+    PN_UC_PUNCT = 32,           /* P */
+    PN_UC_SYMBOL = 64,          /* S */
+    PN_UC_SPACE = 128,          /* White_Space */
+    PN_UC_DIGIT = 256,          /* Nd */
+    PN_UC_CONTROL = 512,        /* Cc, Cf, Cs, Co, Cn */
+    PN_UC_NONSPACING = 1024,    /* Mn */
+    PN_UC_CONNECTOR = 2048,     /* Pc */
     PN_UC_LETTER_NUMBER = 4096, /* Nl */
     PN_UC_LETTER = PN_UC_UPPER | PN_UC_LOWER | PN_UC_OTHER
 };

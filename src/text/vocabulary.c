@@ -93,13 +93,13 @@ pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len,
 
 /* Texts that mark the end of a turn, in the order of preference, as the model families spell them. */
 static const char *const end_of_turn[] = {
-    "<|eot_id|>",     "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-    "<|end_of_text|>", "<EOT>",     "_<EOT>",  "[EOT]",         "<｜end▁of▁sentence｜>", "<end_of_utterance>"};
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",         "<|endoftext|>",     "<|end_of_text|>",
+    "<EOT>",      "_<EOT>",     "[EOT]",   "<｜end▁of▁sentence｜>", "<end_of_utterance>"};
 
 /* Further texts after which a model has nothing to say. */
-static const char *const end_of_generation[] = {
-    "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",       "</s>",  "<|eom_id|>",
-    "[EOS]",      "<eos>",    "<turn|>",   "<|tool_response>", "[e~["};
+static const char *const end_of_generation[] = {"<|return|>", "<|call|>",         "<|flush|>", "<|calls|>",
+                                                "</s>",       "<|eom_id|>",       "[EOS]",     "<eos>",
+                                                "<turn|>",    "<|tool_response>", "[e~["};
 
 /* Padding and separators of fill-in-the-middle, which a model prints when it has finished. */
 static const char *const fim_pad[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"};

@@ -61,10 +61,8 @@ pn_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state
 pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                               struct pn_ids *out, struct pn_error *err)
 {
-    struct pn_bert_options options = {.clean = true,
-                                      .ideographs = true,
-                                      .strip_accents = t->v.strip_accents,
-                                      .lowercase = t->v.lowercase};
+    struct pn_bert_options options = {
+        .clean = true, .ideographs = true, .strip_accents = t->v.strip_accents, .lowercase = t->v.lowercase};
     pn_buf_clear(&s->normal[0]);
     pn_status status = pn_normalize_bert(&s->normal[0], options, text, len, err);
     const char *p = s->normal[0].data;

@@ -97,7 +97,7 @@ static void scanners_equal_their_expressions(void **state)
     size_t n = 0;
     for (; (regex = pn_scan_regex(n)); n++) {
         struct pn_split fast = {.kind = PN_SPLIT_SCAN, .scan = pn_scan_find(regex, strlen(regex))};
-        compare(regex, &fast, 40000);
+        compare(regex, &fast, 15000);
     }
     assert_true(n >= 12);
 }
@@ -110,7 +110,7 @@ static void splitters_equal_their_expressions(void **state)
         if (!strcmp(regex, PN_NUMBER_BYTES))
             continue;
         struct pn_split fast = {.kind = PN_SPLIT_CUT, .cut = pn_split_find(regex, strlen(regex))};
-        compare(regex, &fast, 40000);
+        compare(regex, &fast, 15000);
     }
 }
 
