@@ -107,13 +107,15 @@ static pn_status prefill(struct generation *g, const int32_t *ids, int n, struct
     struct pn_session *s = &g->session->session;
     int common = pn_session_common(s, ids, n - 1); /* the last token's logits are wanted */
     pn_session_rewind(s, common);
-    g->stats->n_cached = common;
-    for (int at = common; at < n;) {
+    g->stats->n_cached = s->n_past;
+    for (int at = s->n_past; at < n;) {
         if (cancelled(g)) {
             g->stats->stop_reason = "cancelled";
             return PN_OK;
         }
         int slice = n - at < s->n_batch ? n - at : s->n_batch;
+        if (s->states.pool && at + slice == n && slice > 1) /* so that this prompt with another end finds its state */
+            slice--;
         bool last = at + slice == n;
         pn_status status = pn_session_feed(s, ids + at, slice, last ? 1 : 0, g->session->logits, err);
         if (status)

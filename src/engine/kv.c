@@ -59,7 +59,7 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
     for (int i = 0; i < model->n_caches; i++)
         pool->page_bytes += page_size(type, model->caches[i].n_head, model->caches[i].dim_k) +
                             page_size(type, model->caches[i].n_head, model->caches[i].dim_v);
-    uint64_t n = pool->page_bytes ? max_bytes / pool->page_bytes : 1;
+    uint64_t n = pool->page_bytes ? max_bytes / pool->page_bytes : MAX_PAGES;
     n = n < 2 ? 2 : n > MAX_PAGES ? MAX_PAGES : n;
     /* Where addresses are rationed (ulimit, strict overcommit) fewer pages must do. */
     for (status = PN_NO_MEMORY; status && n >= 2; n /= 2) {

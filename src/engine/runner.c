@@ -7,6 +7,12 @@
 
 static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH};
 
+static uint64_t memory_bytes(void)
+{
+    uint64_t memory = pn_os_memory_bytes();
+    return memory ? memory : (uint64_t)1 << 32;
+}
+
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
 {
     *out = NULL;
@@ -28,6 +34,13 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
             return status;
         }
     }
+    if (model->n_state) {
+        pn_status status = pn_state_pool_new(device, model->n_state, memory_bytes(), &r->states, err);
+        if (status) {
+            pn_runner_free(r);
+            return status;
+        }
+    }
     *out = r;
     return PN_OK;
 }
@@ -42,6 +55,7 @@ void pn_runner_free(struct pn_runner *r)
     }
     for (int i = 0; i < PN_MAX_POOLS; i++)
         pn_kv_pool_free(r->pools[i]);
+    pn_state_pool_free(r->states);
     pn_device_close(r->device);
     pn_model_free(r->model);
     pthread_mutex_destroy(&r->lock);
@@ -58,8 +72,7 @@ pn_status pn_runner_pool(struct pn_runner *r, pn_type type, struct pn_kv_pool **
     if (i == PN_MAX_POOLS) {
         status = pn_fail(err, PN_LIMIT, "more than %d types of key/value cache at once", PN_MAX_POOLS);
     } else if (!r->pools[i]) {
-        uint64_t memory = pn_os_memory_bytes();
-        status = pn_kv_pool_new(r->device, r->model, type, memory ? memory : (uint64_t)1 << 32, &r->pools[i], err);
+        status = pn_kv_pool_new(r->device, r->model, type, memory_bytes(), &r->pools[i], err);
     }
     if (!status)
         *out = r->pools[i];

@@ -3,6 +3,7 @@
 #define PN_ENGINE_RUNNER_H
 
 #include "engine/kv.h"
+#include "engine/state.h"
 
 enum { PN_N_BUCKETS = 5, PN_MAX_BATCH = 4096, PN_MAX_POOLS = 4 };
 
@@ -15,6 +16,7 @@ struct pn_runner {
         struct pn_program *program;
     } buckets[PN_N_BUCKETS];
     struct pn_kv_pool *pools[PN_MAX_POOLS]; /* one a cache type */
+    struct pn_state_pool *states;           /* NULL: no layer is recurrent */
     pthread_mutex_t lock;
 };
 

@@ -47,7 +47,9 @@ pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const 
         pn_session_release(s);
         return pn_no_memory(err, "a session");
     }
-    return PN_OK;
+    if (runner->states && (status = pn_states_init(&s->states, runner->states, err)))
+        pn_session_release(s);
+    return status;
 }
 
 void pn_session_release(struct pn_session *s)
@@ -56,6 +58,7 @@ void pn_session_release(struct pn_session *s)
         return;
     if (s->pages)
         pn_session_rewind(s, 0);
+    pn_states_release(&s->states);
     free(s->ids);
     free(s->positions);
     free(s->out_rows);
@@ -66,7 +69,7 @@ void pn_session_release(struct pn_session *s)
 void pn_session_rewind(struct pn_session *s, int n)
 {
     if (n < s->n_past)
-        s->n_past = n;
+        s->n_past = s->states.pool ? pn_states_rewind(&s->states, n) : n;
     int needed = (s->n_past + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
     while (s->n_pages > needed)
         pn_kv_page_release(s->pool, s->pages[--s->n_pages]);
@@ -102,7 +105,7 @@ pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n
         s->positions[i] = s->n_past + i;
     for (int i = 0; i < n_outputs; i++)
         s->out_rows[i] = n - n_outputs + i;
-    struct pn_batch_seq seq = {.start = 0, .n = n, .past = s->n_past, .pages = s->pages};
+    struct pn_batch_seq seq = {.start = 0, .n = n, .past = s->n_past, .pages = s->pages, .state = s->states.slot};
     struct pn_batch batch = {.n_tokens = n,
                              .ids = s->ids + s->n_past,
                              .pos = s->positions,
@@ -112,8 +115,16 @@ pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n
                              .out_rows = s->out_rows,
                              .caches = s->pool->caches,
                              .result = logits};
+    if (s->states.pool) {
+        batch.states = s->states.pool->memory.data;
+        batch.state_stride = s->states.pool->stride;
+    }
     pn_status status = pn_runner_step(s->runner, &batch, err);
-    if (!status)
+    if (!status) {
         s->n_past += n;
+        pn_states_advance(&s->states, s->n_past, n);
+    } else if (s->states.pool) { /* some layers may have gone ahead */
+        s->n_past = pn_states_rewind(&s->states, s->n_past);
+    }
     return status;
 }

@@ -16,12 +16,13 @@ struct pn_session {
     int32_t *out_rows;  /* (n_batch) */
     int32_t *pages;     /* one for each PN_PAGE_TOKENS positions */
     int n_pages;
+    struct pn_states states; /* of recurrent layers, after the first n_past tokens */
 };
 
 pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const struct pantry_session_options *options,
                           struct pn_error *err);
 void pn_session_release(struct pn_session *s);
-/* Forgets all tokens from position n on. */
+/* Forgets all tokens from position n on; recurrent layers may have to forget more: n_past tells. */
 void pn_session_rewind(struct pn_session *s, int n);
 /* How many of `ids` the session has already, as its first tokens. */
 int pn_session_common(const struct pn_session *s, const int32_t *ids, int n);

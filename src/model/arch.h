@@ -9,6 +9,13 @@ struct pn_builder;
 /* A part of a layer: (tokens, n_embd) -> same. */
 typedef pn_array pn_block_fn(struct pn_builder *b, int layer, pn_array x);
 
+/* Which layers have the recurrent block in the place of attention. */
+enum pn_recurrent_layers {
+    PN_RECURRENT_ALL,
+    PN_RECURRENT_NO_KV_HEADS, /* those with no key/value heads (and no feed-forward part in single-block layers) */
+    PN_RECURRENT_LISTED       /* as the file lists them, or all but every n-th */
+};
+
 enum pn_norm_kind { PN_NORM_RMS, PN_NORM_LAYER };
 
 /* How attention and feed-forward join the residual stream. */
@@ -47,10 +54,20 @@ struct pn_arch {
 
     /* blocks */
     pn_block_fn *attention, *mlp;
+    pn_block_fn *recurrent; /* NULL: no layer is */
+    enum pn_recurrent_layers recurrent_layers;
+    bool recurrent_scales;  /* products of recurrent blocks have scales of their own */
+    bool delta_interleaved; /* neighbouring value heads share a key head in the delta rule */
+    bool single_block;      /* a layer is one block only: recurrent, feed-forward or attention */
     enum pn_norm_kind norm;
     enum pn_layer_order order;
+<<<<<<< HEAD
     const char *unused_bias; /* the weight whose bias is not used, even where a file has it */
     const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
+=======
+    const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    const char *output_norm; /* the last norm; NULL: "output_norm" */
+>>>>>>> recurrent
     bool embedding_norm;     /* embeddings are normalized */
     bool ffn_scales;         /* feed-forward products have scales of their own (ffn_up.scale ...) */
     enum pn_act_fn act;
@@ -58,6 +75,8 @@ struct pn_arch {
 
     /* attention */
     enum pn_qk_norm qk_norm;
+    bool mla_plain;    /* queries of latent attention have no scale and no bias */
+    bool query_gate;   /* attn_q makes queries and gates: heads are multiplied with sigmoid(gate) */
     bool attn_softcap; /* scores become c tanh(s / c), where the file gives c */
     float attn_softcap_default;
     float alibi;             /* where the file does not say */

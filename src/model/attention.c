@@ -101,10 +101,15 @@ pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tok
     const struct pn_hparams *hp = b->hp;
     const struct pn_layer_hparams *l = &hp->layers[layer];
     struct pn_graph *g = b->graph;
-    pn_array q = heads_of(b, layer, "attn_q", x, l->n_head, hp->dim_k);
+    int per_query = b->arch->query_gate ? 2 : 1;
+    pn_array gate = PN_NONE, q = heads_of(b, layer, "attn_q", x, l->n_head, per_query * hp->dim_k);
     pn_array k = heads_of(b, layer, "attn_k", x, l->n_head_kv, hp->dim_k);
     pn_array v = heads_of(b, layer, "attn_v", x, l->n_head_kv, hp->dim_v);
-    q = pn_reshape(g, q, l->n_head, hp->dim_k);    /* (tokens, n_head, dim_k) */
+    q = pn_reshape(g, q, l->n_head, per_query * hp->dim_k); /* (tokens, n_head, dim_k) */
+    if (b->arch->query_gate) {
+        gate = pn_act(g, pn_slice(g, q, hp->dim_k, hp->dim_k), PN_ACT_FN_SIGMOID); /* (tokens, n_head, dim_k) */
+        q = pn_slice(g, q, 0, hp->dim_k);
+    }
     k = pn_reshape(g, k, l->n_head_kv, hp->dim_k); /* (tokens, n_head_kv, dim_k) */
     v = pn_reshape(g, v, l->n_head_kv, hp->dim_v); /* (tokens, n_head_kv, dim_v) */
     bool rotates = pn_builder_rotates(b, layer), after = b->arch->qk_norm == PN_QK_NORM_HEAD_AFTER;
@@ -122,5 +127,7 @@ pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tok
     }
     q = pn_builder_temperature(b, layer, q);
     pn_array heads = pn_builder_attend(b, layer, q, k, v, score_scale(b, layer));
+    if (gate != PN_NONE)
+        heads = pn_mul(g, heads, gate);
     return pn_builder_project(b, layer, "attn_output", heads, hp->n_embd);
 }

@@ -19,6 +19,7 @@ struct pn_builder {
     struct pn_arena *arena;        /* lives as long as the model */
     struct pn_cache_shape *caches; /* room for n_layer */
     int n_caches;
+    size_t n_state;                   /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
     uint64_t used_bytes;              /* of the weights that every step reads */
 };
@@ -32,12 +33,14 @@ pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, 
 bool pn_builder_has(const struct pn_builder *b, int layer, const char *name, const char *suffix);
 /* Rows of "<name>.weight"; 0 if it is missing. */
 int pn_builder_n_rows(const struct pn_builder *b, int layer, const char *name);
-/* Values first .. first + n - 1 of a tensor of any shape, as one vector. */
+/* Values first .. first + n - 1 of a tensor of any shape, as one vector. A suffix of NULL: the name is whole. */
 pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, const char *suffix, int first, int n);
 /* A vector that the file has to divide by, as one to multiply with; PN_NONE if it is missing. */
 pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix);
 /* A stack of n_mat matrices, of each the `n` rows from `first` (n 0: all), of which a token uses n_used. */
 pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used);
+/* x times the weight and nothing else: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */
+pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
 /* x times the weight, with its scale and its bias where there are such tensors: (tokens, n) -> (tokens, n_out).
  * n_out is checked unless it is 0. */
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
@@ -57,6 +60,17 @@ pn_block_fn pn_block_mla;       /* mla.c: multi-head latent attention */
 pn_block_fn pn_block_mlp;       /* mlp.c: up, activation, down */
 pn_block_fn pn_block_gated_mlp; /* ... gated */
 pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
+
+pn_block_fn pn_block_shortconv; /* shortconv.c: a gated convolution over the last tokens */
+pn_block_fn pn_block_mamba;     /* ssm.c: selective state spaces, */
+pn_block_fn pn_block_mamba2;    /* ... with heads */
+pn_block_fn pn_block_delta;     /* deltanet.c: gated delta rule, */
+pn_block_fn pn_block_kda;       /* ... with a gate for each key channel */
+
+/* Room for n floats of a sequence's recurrent state: its offset. */
+size_t pn_builder_state(struct pn_builder *b, size_t n);
+/* shortconv.c: x (tokens, channels) convolved with kernels of k values, plus their bias where there is one. */
+pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_array x, int k);
 
 /* mlp.c: act(gate) * up, as the architecture has it. */
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up);

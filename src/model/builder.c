@@ -8,10 +8,11 @@
 static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, const char *name, const char *suffix,
                                          char *full, size_t size)
 {
+    const char *dot = suffix ? "." : "";
     if (layer < 0)
-        snprintf(full, size, "%s.%s", name, suffix);
+        snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
-        snprintf(full, size, "blk.%d.%s.%s", layer, name, suffix);
+        snprintf(full, size, "blk.%d.%s%s%s", layer, name, dot, suffix ? suffix : "");
     return pn_weights_tensor(b->weights, full);
 }
 
@@ -178,7 +179,7 @@ static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_arr
     return pn_scale(b->graph, y, factor, 0);
 }
 
-static pn_array product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
+pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
     pn_array w = pn_builder_weight(b, layer, name);
     if (w != PN_NONE && n_out && pn_node(b->graph, w)->n1 != n_out)
@@ -189,9 +190,13 @@ static pn_array product(struct pn_builder *b, int layer, const char *name, pn_ar
 
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
+<<<<<<< HEAD
     pn_array y = scaled(b, layer, name, product(b, layer, name, x, n_out));
     if (b->arch->unused_bias && strcmp(b->arch->unused_bias, name) == 0)
         return y;
+=======
+    pn_array y = scaled(b, layer, name, pn_builder_product(b, layer, name, x, n_out));
+>>>>>>> recurrent
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
 }
@@ -216,11 +221,18 @@ pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *na
 
 pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
-    pn_array y = product(b, layer, name, x, n_out);
+    pn_array y = pn_builder_product(b, layer, name, x, n_out);
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     if (bias != PN_NONE)
         y = pn_add(b->graph, y, bias);
     return b->arch->ffn_scales ? scaled(b, layer, name, y) : y;
+}
+
+size_t pn_builder_state(struct pn_builder *b, size_t n)
+{
+    size_t offset = b->n_state;
+    b->n_state += (n + 15) / 16 * 16;
+    return offset;
 }
 
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)

@@ -47,6 +47,14 @@ static pn_array parallel(struct pn_builder *b, int layer, pn_array x, bool last)
     return join(b, mlp, join(b, attention, x));
 }
 
+static pn_block_fn *first_block(const struct pn_builder *b, int layer)
+{
+    const struct pn_layer_hparams *l = &b->hp->layers[layer];
+    if (l->recurrent)
+        return b->arch->recurrent;
+    return b->arch->single_block && l->n_ff ? b->arch->mlp : b->arch->attention;
+}
+
 static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
 {
     enum pn_layer_order order = b->arch->order;
@@ -54,10 +62,10 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
     if (order == PN_ORDER_PARALLEL || (order == PN_ORDER_FROM_FILE && b->hp->parallel_residual) ||
         (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
         return parallel(b, layer, x, last);
-    x = residual(b, layer, x, b->arch->attention, "attn_norm", "post_attention_norm");
+    x = residual(b, layer, x, first_block(b, layer), "attn_norm", "post_attention_norm");
     if (last)
         x = pn_output_rows(b->graph, x); /* nobody reads the other rows any more */
-    return residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
+    return b->arch->single_block ? x : residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
 }
 
 static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
@@ -104,7 +112,7 @@ pn_array pn_model_decoder(struct pn_builder *b)
         x = layer_of(b, layer, x);
     }
     snprintf(context, sizeof context, "output");
-    x = output(b, pn_builder_norm(b, -1, "output_norm", x));
+    x = output(b, pn_builder_norm(b, -1, b->arch->output_norm ? b->arch->output_norm : "output_norm", x));
     b->graph->context = NULL;
     return x;
 }

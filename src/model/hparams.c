@@ -99,6 +99,16 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
     return (int)v;
 }
 
+/* Item `layer` of a list that says yes or no for each; the key is in r->key. */
+static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int n_layer)
+{
+    if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
+        fail(r, PN_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
+        return false;
+    }
+    return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
+}
+
 /* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
 static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
 {
@@ -106,17 +116,27 @@ static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, in
         return false;
     const char *key = "attention.sliding_window_pattern";
     const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, key));
-    if (m && m->type == PN_META_ARRAY) {
-        if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
-            fail(r, PN_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
-            return false;
-        }
-        return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
-    }
+    if (m && m->type == PN_META_ARRAY)
+        return layer_flag(r, m, layer, n_layer);
     int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window_period);
     if (period == 0)
         return true;
     return arch->window_dense_first ? layer % period != 0 : layer % period < period - 1;
+}
+
+static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer, int n_layer,
+                         const struct pn_layer_hparams *l)
+{
+    if (!arch->recurrent || r->status)
+        return false;
+    if (arch->recurrent_layers == PN_RECURRENT_NO_KV_HEADS)
+        return l->n_head_kv == 0 && !(arch->single_block && l->n_ff);
+    if (arch->recurrent_layers == PN_RECURRENT_ALL)
+        return true;
+    const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, "attention.recurrent_layers"));
+    if (m && m->type == PN_META_ARRAY)
+        return layer_flag(r, m, layer, n_layer);
+    return (layer + 1) % integer(r, "full_attention_interval", 1, PN_MAX_LAYERS, 4) != 0;
 }
 
 static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_arena *arena, struct pn_hparams *hp)
@@ -130,10 +150,15 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
     }
     for (int i = 0; i < hp->n_layer && !r->status; i++) {
         struct pn_layer_hparams *l = &hp->layers[i];
-        l->n_head = layered(r, "attention.head_count", i, hp->n_layer, 1, PN_MAX_HEADS, -1);
-        l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, 1, PN_MAX_HEADS, l->n_head);
+        int least = arch->recurrent ? 0 : 1, fallback = arch->recurrent ? 0 : -1;
+        l->n_head = layered(r, "attention.head_count", i, hp->n_layer, least, PN_MAX_HEADS, fallback);
+        l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, least, PN_MAX_HEADS, l->n_head);
         l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 0, 1 << 24, 0); /* 0: as the weights have it */
-        if (!r->status && l->n_head % l->n_head_kv)
+        l->recurrent = is_recurrent(r, arch, i, hp->n_layer, l);
+        bool attends = !l->recurrent && !(arch->single_block && l->n_ff);
+        if (!r->status && attends && (!l->n_head || !l->n_head_kv))
+            fail(r, PN_FORMAT, "layer %d has neither heads nor a recurrent block", i);
+        if (!r->status && attends && l->n_head % l->n_head_kv)
             fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
                  l->n_head, l->n_head_kv);
         l->local = hp->window > 0 && is_local(r, arch, i, hp->n_layer);
@@ -232,6 +257,21 @@ static void read_mla(struct reader *r, struct pn_mla_hparams *mla)
     mla->dim_v = integer(r, "attention.value_length_mla", 0, PN_MAX_HEAD_DIM, 0);
 }
 
+static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
+{
+    c->n_conv = integer(r, "ssm.conv_kernel", 0, 256, 0);
+    if (c->n_conv == 0)
+        c->n_conv = integer(r, "shortconv.l_cache", 0, 256, 0);
+    c->n_inner = integer(r, "ssm.inner_size", 0, 1 << 24, 0);
+    c->n_state = integer(r, "ssm.state_size", 0, 1 << 16, 0);
+    c->n_rank = integer(r, "ssm.time_step_rank", 0, 1 << 20, 0);
+    c->n_group = integer(r, "ssm.group_count", 0, 1 << 16, 0);
+    c->dt_b_c_rms = boolean(r, "ssm.dt_b_c_rms", false);
+    c->kda_dim = integer(r, "kda.head_dim", 0, PN_MAX_HEAD_DIM, 0);
+    if (!r->status && c->n_conv < 1)
+        fail(r, PN_FORMAT, "%s.ssm.conv_kernel is missing, without which the model cannot be built", r->arch);
+}
+
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
@@ -285,6 +325,15 @@ static int read_n_vocab(struct reader *r)
     return r->status ? 0 : (int)t->shape[0];
 }
 
+/* Heads of the first layer that has any: what embeddings are divided by where the file names no head's length. */
+static int first_heads(const struct reader *r, const struct pn_hparams *hp)
+{
+    for (int i = 0; i < hp->n_layer && !r->status; i++)
+        if (hp->layers[i].n_head)
+            return hp->layers[i].n_head;
+    return 0;
+}
+
 pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
                           struct pn_hparams *hp, struct pn_error *err)
 {
@@ -303,16 +352,19 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     if (hp->window && arch->window_fixed)
         hp->window = arch->window_fixed;
     read_layers(&r, arch, arena, hp);
-    if (!r.status) {
-        int even = hp->n_embd / hp->layers[0].n_head;
+    int n_head = first_heads(&r, hp);
+    if (n_head) {
+        int even = hp->n_embd / n_head;
         hp->dim_k = integer(&r, "attention.key_length", 1, PN_MAX_HEAD_DIM, even ? even : -1);
         hp->dim_v = integer(&r, "attention.value_length", 1, PN_MAX_HEAD_DIM, hp->dim_k);
     }
     read_scales(&r, arch, hp);
     read_moe(&r, arch, &hp->moe);
     read_mla(&r, &hp->mla);
-    if (!r.status)
+    if (!r.status && n_head)
         read_rope(&r, arch, hp);
+    if (arch->recurrent)
+        read_recurrent(&r, &hp->recurrent);
     read_attention(&r, arch, hp);
     return r.status;
 }

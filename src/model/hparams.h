@@ -10,7 +10,8 @@ enum { PN_MAX_LAYERS = 1024, PN_MAX_HEADS = 4096, PN_MAX_HEAD_DIM = 4096 };
 
 struct pn_layer_hparams {
     int n_head, n_head_kv, n_ff;
-    bool local; /* attends over a sliding window */
+    bool local;     /* attends over a sliding window */
+    bool recurrent; /* has the recurrent block in the place of attention */
 };
 
 enum pn_rope_scaling { PN_ROPE_SCALING_NONE, PN_ROPE_SCALING_LINEAR, PN_ROPE_SCALING_YARN, PN_ROPE_SCALING_LONGROPE };
@@ -39,6 +40,15 @@ struct pn_mla_hparams { /* multi-head latent attention */
     int dim_k, dim_v; /* of a head, once expanded; 0: those of the attention */
 };
 
+/* Convolutions, state spaces and delta rules; 0 where a model has none. The names are the file's: a delta rule has
+ * n_group key heads of n_state values and n_rank value heads. */
+struct pn_recurrent_hparams {
+    int n_conv; /* tokens that a convolution sees */
+    int n_inner, n_state, n_rank, n_group;
+    bool dt_b_c_rms; /* steps, B and C are normalized without weights */
+    int kda_dim;     /* of a head */
+};
+
 struct pn_hparams {
     int n_vocab, n_context_train, n_embd, n_layer;
     int dim_k, dim_v;                /* of a head */
@@ -55,6 +65,7 @@ struct pn_hparams {
     struct pn_rope_hparams rope;
     struct pn_moe_hparams moe;
     struct pn_mla_hparams mla;
+    struct pn_recurrent_hparams recurrent;
 };
 
 struct pn_arch;

@@ -18,9 +18,15 @@ static pn_array queries(struct pn_builder *b, int layer, pn_array x, const struc
         q = pn_builder_project(b, layer, "attn_q_a", x, b->hp->mla.q_rank);
         q = pn_builder_project(b, layer, "attn_q_b", pn_builder_norm(b, layer, "attn_q_a_norm", q), d->n_head * d->k);
     } else {
-        q = pn_builder_project(b, layer, "attn_q", x, d->n_head * d->k);
+        q = b->arch->mla_plain ? pn_builder_product(b, layer, "attn_q", x, d->n_head * d->k)
+                               : pn_builder_project(b, layer, "attn_q", x, d->n_head * d->k);
     }
     return pn_reshape(b->graph, q, d->n_head, d->k);
+}
+
+static pn_array rotated(struct pn_builder *b, int layer, pn_array x)
+{
+    return pn_builder_rotates(b, layer) ? pn_builder_rotate(b, layer, x) : x;
 }
 
 /* Attention over the short vectors. latent (tokens, rank), k_rope (tokens, 1, rope). */
@@ -64,10 +70,10 @@ pn_array pn_block_mla(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
                              d.rope, d.rank);
     float scale = pn_builder_rope_score_scale(b) / sqrtf((float)d.k);
     pn_array q = queries(b, layer, x, &d);
-    pn_array q_nope = pn_slice(g, q, 0, d.nope);                                   /* (tokens, n_head, nope) */
-    pn_array q_rope = pn_builder_rotate(b, layer, pn_slice(g, q, d.nope, d.rope)); /* (tokens, n_head, rope) */
+    pn_array q_nope = pn_slice(g, q, 0, d.nope);                         /* (tokens, n_head, nope) */
+    pn_array q_rope = rotated(b, layer, pn_slice(g, q, d.nope, d.rope)); /* (tokens, n_head, rope) */
     pn_array kv = pn_builder_project(b, layer, "attn_kv_a_mqa", x, d.rank + d.rope);
-    pn_array k_rope = pn_builder_rotate(b, layer, pn_slice(g, kv, d.rank, d.rope));            /* (tokens, 1, rope) */
+    pn_array k_rope = rotated(b, layer, pn_slice(g, kv, d.rank, d.rope));                      /* (tokens, 1, rope) */
     pn_array latent = pn_builder_norm(b, layer, "attn_kv_a_norm", pn_slice(g, kv, 0, d.rank)); /* (tokens, rank) */
     bool is_absorbed = pn_builder_has(b, layer, "attn_k_b", "weight");
     pn_array heads = (is_absorbed ? absorbed : expanded)(b, layer, q_nope, q_rope, latent, k_rope, &d, scale);

@@ -70,6 +70,7 @@ pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct
         goto fail;
     }
     model->n_caches = builder.n_caches;
+    model->n_state = builder.n_state;
     model->step_bytes = builder.used_bytes;
     count(model);
     *out = model;

@@ -13,6 +13,7 @@ struct pn_model {
     pn_array logits; /* (outputs, n_vocab) */
     struct pn_cache_shape *caches;
     int n_caches;
+    size_t n_state;                /* floats of recurrent state that a sequence has */
     uint64_t n_params, size_bytes; /* of all tensors */
     uint64_t step_bytes;           /* weight bytes that a step of one token reads */
 };

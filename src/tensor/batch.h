@@ -21,6 +21,7 @@ struct pn_batch_seq {
     int32_t start, n; /* tokens start .. start + n - 1 of the batch */
     int32_t past;
     const int32_t *pages;
+    int32_t state; /* its slot of recurrent state; zero when past is 0 */
 };
 
 struct pn_batch {
@@ -32,7 +33,15 @@ struct pn_batch {
     int32_t n_outputs;
     const int32_t *out_rows; /* (n_outputs): the tokens whose logits are wanted, rising */
     struct pn_cache *caches; /* one an attention layer, as the model numbers them */
-    float *result;           /* (n_outputs, n): where the plan's last array goes */
+    float *states;           /* recurrent state of all sequences: slots, state_stride floats apart */
+    size_t state_stride;
+    float *result; /* (n_outputs, n): where the plan's last array goes */
 };
+
+/* The state of one operation of a sequence, `offset` floats into the sequence's slot. */
+static inline float *pn_batch_state(const struct pn_batch *b, const struct pn_batch_seq *seq, size_t offset)
+{
+    return b->states + (size_t)seq->state * b->state_stride + offset;
+}
 
 #endif

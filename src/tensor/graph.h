@@ -90,12 +90,20 @@ struct pn_route_params {
     float scale;                 /* of the weights, last */
 };
 
+struct pn_recurrent_params {
+    size_t offset;    /* floats from a sequence's state to this operation's */
+    float scale;      /* DELTA: of the queries */
+    bool interleaved; /* DELTA: key head h serves value heads h * group ..., not h, h + n_head_k ... */
+};
+
+enum { PN_MAX_SRC = 6 };
+
 struct pn_node {
     enum pn_op op;
     enum pn_rows rows;
     int32_t n1, n2;
     int n_src;
-    pn_array src[4]; /* PN_NONE where an optional operand is absent */
+    pn_array src[PN_MAX_SRC]; /* PN_NONE where an optional operand is absent */
     union {
         const struct pn_weight *weight;
         struct {
@@ -118,6 +126,7 @@ struct pn_node {
             float scale, floor, offset;
         } pos;
         struct pn_route_params route;
+        struct pn_recurrent_params recurrent;
         struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims */
         struct {
             int32_t offset;

@@ -82,6 +82,23 @@ pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const st
 pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
                             const struct pn_attention_params *params);
 
+/* ---- recurrences: they read and write the state of each sequence, `offset` floats into its slot ---- */
+
+/* Causal convolution of each channel with its own kernel: x (tokens, 1, channels), weight vector (channels * k) ->
+ * same. y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c]. State: the last inputs, (k - 1, channels), oldest first. */
+pn_array pn_conv(struct pn_graph *g, pn_array x, pn_array weight, size_t offset);
+/* Selective state space (Gu & Dao, Mamba, 2023; Dao & Gu, Mamba 2, 2024): x (tokens, heads, dim), dt (tokens, 1,
+ * heads), b and c (tokens, groups, n) -> (tokens, heads, dim). Head h reads group h / (heads / groups); s = exp(dt a) s
+ * + dt x b, y = s.c + d x. Weight vectors a (heads, or heads * n), d (heads). State: (heads, dim, n). */
+pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn_array c, pn_array a, pn_array d,
+                     size_t offset);
+/* Gated delta rule (Yang et al., Gated Delta Networks, 2024; with a gate for each key channel: Kimi Linear, 2025):
+ * q, k (tokens, heads_k, dim_k), v (tokens, heads, dim_v), gate (tokens, 1, heads) or (tokens, heads, dim_k), beta
+ * (tokens, 1, heads), weight vector a (heads) -> (tokens, heads, dim_v). For each head:
+ * s = s exp(a gate), s += (beta (v - s k)) k', y = s q * scale. State: (heads, dim_v, dim_k). */
+pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_array gate, pn_array beta, pn_array a,
+                  const struct pn_recurrent_params *params);
+
 /* ---- running them plainly ---- */
 
 /* Where an array's values are while a plan runs. */
@@ -94,8 +111,8 @@ struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
     struct pn_strided out;
-    struct pn_strided src[4]; /* of operands that are no weights */
-    int64_t row0, row1;       /* the rows to compute */
+    struct pn_strided src[PN_MAX_SRC]; /* of operands that are no weights */
+    int64_t row0, row1;                /* the rows to compute */
     const struct pn_batch *batch;
 };
 

@@ -100,9 +100,10 @@ static bool is_known(const char *name)
 static void recorded_logits(void **state)
 {
     (void)state;
-    static const char *const required[] = {
-        "llama-dense",  "llama-moe",     "gemma2-dense", "gemma3-dense", "mistral3-dense", "qwen2-dense", "qwen3-dense",
-        "qwen3moe-moe", "smollm3-dense", "gpt2-dense",   "phi3-dense",   "deepseek2-moe",  "gpt-oss-moe"};
+    static const char *const required[] = {"llama-dense",    "llama-moe",   "gemma2-dense", "gemma3-dense",
+                                           "mistral3-dense", "qwen2-dense", "qwen3-dense",  "qwen3moe-moe",
+                                           "smollm3-dense",  "gpt2-dense",  "phi3-dense",   "deepseek2-moe",
+                                           "gpt-oss-moe",    "lfm2-dense",  "qwen35-dense", "granitehybrid-dense"};
     if (!n_ids)
         skip();
     for (size_t i = 0; i < sizeof required / sizeof *required; i++)

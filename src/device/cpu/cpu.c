@@ -350,6 +350,8 @@ static void run_other(struct cpu_run *run, int phase, int worker)
         cpu_cache_write(run, phase, worker, a, first, end);
     } else if (n->op == PN_OP_MATMUL_EACH) {
         cpu_each_run(run, phase, worker);
+    } else {
+        cpu_recurrent_run(run, phase, worker);
     }
 }
 

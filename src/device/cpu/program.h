@@ -98,6 +98,8 @@ bool cpu_each_row_op(const struct cpu_run *run, const struct pn_op_args *args);
 /* attention.c: the same, for writing the cache and for reading it. */
 void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end);
 void cpu_attention_run(struct cpu_run *run, int phase, int worker);
+/* recurrent.c: convolutions, state spaces, delta rules. */
+void cpu_recurrent_run(struct cpu_run *run, int phase, int worker);
 /* Floats of cpu_worker.attn that attention node `a` needs, and tokens of a task. */
 size_t cpu_attention_floats(const struct pn_node *a);
 int cpu_attention_tile(const struct pn_node *a);

@@ -30,6 +30,9 @@ pn_op_fn *pn_op_reference(enum pn_op op)
         [PN_OP_EACH_BIAS] = pn_ref_each_bias,
         [PN_OP_EACH_SUM] = pn_ref_each_sum,
         [PN_OP_MUL_HEADS] = pn_ref_mul_heads,
+        [PN_OP_CONV] = pn_ref_conv,
+        [PN_OP_SSM_SCAN] = pn_ref_ssm_scan,
+        [PN_OP_DELTA] = pn_ref_delta,
     };
     return table[op];
 }
