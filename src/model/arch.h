@@ -61,13 +61,9 @@ struct pn_arch {
     bool single_block;      /* a layer is one block only: recurrent, feed-forward or attention */
     enum pn_norm_kind norm;
     enum pn_layer_order order;
-<<<<<<< HEAD
     const char *unused_bias; /* the weight whose bias is not used, even where a file has it */
     const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
-=======
-    const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
     const char *output_norm; /* the last norm; NULL: "output_norm" */
->>>>>>> recurrent
     bool embedding_norm;     /* embeddings are normalized */
     bool ffn_scales;         /* feed-forward products have scales of their own (ffn_up.scale ...) */
     enum pn_act_fn act;

@@ -295,14 +295,12 @@ static const struct pn_arch archs[] = {
      .yarn_log_unit = 0.1f,
      .yarn_log_both = true,
      .moe = {.renormalize = PN_AS_THE_FILE_SAYS}},
-<<<<<<< HEAD
     {.name = "deepseek",
      .hf = "DeepseekForCausalLM",
      EXPERTS,
      .rope = PN_ROPE_PAIRS,
      .rope_factors = true,
      .moe = {.gate_fixed = true}},
-=======
 
     /* recurrent and hybrid */
     {.name = "lfm2",
@@ -407,7 +405,6 @@ static const struct pn_arch archs[] = {
      .mla_plain = true,
      .rope_where = PN_ROPE_NEVER,
      .moe = {.renormalize = PN_YES}},
->>>>>>> recurrent
 };
 
 const struct pn_arch *pn_arch_find(const char *name, size_t len)

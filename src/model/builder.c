@@ -190,13 +190,9 @@ pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, p
 
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
-<<<<<<< HEAD
-    pn_array y = scaled(b, layer, name, product(b, layer, name, x, n_out));
+    pn_array y = scaled(b, layer, name, pn_builder_product(b, layer, name, x, n_out));
     if (b->arch->unused_bias && strcmp(b->arch->unused_bias, name) == 0)
         return y;
-=======
-    pn_array y = scaled(b, layer, name, pn_builder_product(b, layer, name, x, n_out));
->>>>>>> recurrent
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
 }
