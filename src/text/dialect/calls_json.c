@@ -3,15 +3,13 @@
 
 #include <string.h>
 
-#define MAX_NAME 256
-
 enum pn_step pn_call_name(struct pn_call *call, struct pn_slice name, bool known)
 {
     while (name.len && pn_is_space(name.at[0]))
         name.at++, name.len--;
     while (name.len && pn_is_space(name.at[name.len - 1]))
         name.len--;
-    if (!name.len || name.len > MAX_NAME || memchr(name.at, 0, name.len))
+    if (!name.len || name.len > PN_MAX_NAME || memchr(name.at, 0, name.len))
         return PN_FAIL;
     pn_buf_clear(&call->name);
     pn_utf8_put(&call->name, name.at, name.len);
@@ -83,12 +81,8 @@ static enum pn_step next_object(struct pn_call *call, struct pn_cut *cut, const 
     PN_TRY(pn_cut_peek(cut, &c));
     if (c != '{')
         return PN_FAIL;
-    size_t start = cut->pos;
     PN_TRY(pn_cut_json(cut, &object));
-    enum pn_step step = take_object(call, object, form, false);
-    if (step == PN_FAIL)
-        cut->pos = start;
-    return step;
+    return take_object(call, object, form, false);
 }
 
 /* White space and the end marker, which may be missing unless the form says otherwise. */
@@ -183,21 +177,17 @@ enum pn_step pn_parse_json_calls(struct pn_call *call, struct pn_cut *cut, const
 /* The name is everything up to the first of the form's separators. */
 static enum pn_step cut_name(struct pn_cut *cut, const struct pn_named_form *form, struct pn_slice *name)
 {
-    size_t best = cut->len, skip = 0;
+    const size_t longest = PN_MAX_NAME + 64; /* of a name and its separator */
+    size_t left = cut->len - cut->pos, end = left > longest ? cut->pos + longest : cut->len, best = end, skip = 0;
     for (size_t i = 0; i < 4 && form->name_end[i]; i++) {
-        size_t at = pn_find(cut->text, cut->len, cut->pos, form->name_end[i]);
+        size_t at = pn_find(cut->text, end, cut->pos, form->name_end[i]);
         if (at < best) {
             best = at;
             skip = form->name_end[i][0] == '{' ? 0 : strlen(form->name_end[i]);
         }
     }
-    if (best == cut->len) {
-        if (cut->len - cut->pos > MAX_NAME + 64) /* longer than any name and separator */
-            return PN_FAIL;
-        return cut->final ? PN_FAIL : PN_MORE;
-    }
-    if (best - cut->pos > MAX_NAME)
-        return PN_FAIL;
+    if (best == end)
+        return left > longest || cut->final ? PN_FAIL : PN_MORE;
     *name = (struct pn_slice){cut->text + cut->pos, best - cut->pos};
     cut->pos = best + skip;
     return PN_DONE;

@@ -68,9 +68,9 @@ static enum pn_step cut_parameter(struct pn_call *call, struct pn_cut *cut, cons
 {
     struct pn_slice key, value, attribute = {0};
     bool found = false;
-    PN_TRY(pn_cut_until(cut, form->key_end, &key));
+    PN_TRY(pn_cut_within(cut, form->key_end, PN_MAX_KEY, &key));
     if (form->param_end)
-        PN_TRY(pn_cut_until(cut, form->param_end, &attribute));
+        PN_TRY(pn_cut_within(cut, form->param_end, PN_MAX_KEY, &attribute));
     if (form->value) {
         PN_TRY(pn_cut_space(cut));
         PN_TRY(pn_cut_literal(cut, form->value));
@@ -105,14 +105,14 @@ static enum pn_step cut_function(struct pn_call *call, struct pn_cut *cut, const
     struct pn_slice name, skipped;
     size_t start = cut->pos;
     if (form->name_end) {
-        PN_TRY(pn_cut_until(cut, form->name_end, &name));
+        PN_TRY(pn_cut_within(cut, form->name_end, PN_MAX_NAME, &name));
     } else {
         PN_TRY(pn_cut_space(cut));
         start = cut->pos;
         while (cut->pos < cut->len && !pn_is_space(cut->text[cut->pos]) && cut->text[cut->pos] != '<')
             cut->pos++;
-        if (cut->pos == cut->len || cut->pos - start > 256) {
-            bool more = !cut->final && cut->pos - start <= 256;
+        if (cut->pos == cut->len || cut->pos - start > PN_MAX_NAME) {
+            bool more = !cut->final && cut->pos - start <= PN_MAX_NAME;
             cut->pos = start;
             return more ? PN_MORE : PN_FAIL;
         }
@@ -123,7 +123,7 @@ static enum pn_step cut_function(struct pn_call *call, struct pn_cut *cut, const
         cut->pos = start;
         return PN_FAIL;
     }
-    return form->open_end ? pn_cut_until(cut, form->open_end, &skipped) : PN_DONE;
+    return form->open_end ? pn_cut_within(cut, form->open_end, PN_MAX_KEY, &skipped) : PN_DONE;
 }
 
 enum { AFTER_FUNCTION = 1 };

@@ -34,7 +34,7 @@ static enum pn_step members(const struct form *form, struct pn_cut *cut, struct 
         }
         if (close == '}') {
             PN_TRY(pn_cut_optional(cut, form->quote, &quoted));
-            PN_TRY(pn_cut_until(cut, quoted ? form->quote : ":", &key));
+            PN_TRY(pn_cut_within(cut, quoted ? form->quote : ":", PN_MAX_KEY, &key));
             if (memchr(key.at, '{', key.len) || memchr(key.at, '}', key.len) || !key.len)
                 return PN_FAIL;
             if (quoted)

@@ -41,6 +41,8 @@ enum pn_step pn_cut_optional(struct pn_cut *cut, const char *literal, bool *foun
 enum pn_step pn_cut_space(struct pn_cut *cut);
 /* The text before the next `needle`; the position is after it. */
 enum pn_step pn_cut_until(struct pn_cut *cut, const char *needle, struct pn_slice *out);
+/* The same for a text of at most `max` bytes, so that what has no end is not searched for one again and again. */
+enum pn_step pn_cut_within(struct pn_cut *cut, const char *needle, size_t max, struct pn_slice *out);
 /* One byte without consuming it; fails at the end of the text. */
 enum pn_step pn_cut_peek(struct pn_cut *cut, char *c);
 /* One JSON value, checked. Control characters inside strings are let through (pn_json_put repairs them). */
@@ -88,6 +90,9 @@ unsigned pn_schema_types(const json_t *root, const json_t *schema);
 void pn_value_put(struct pn_buf *out, struct pn_slice text, unsigned types);
 
 /* ---- one call ---- */
+
+#define PN_MAX_NAME 256 /* bytes of a tool's name */
+#define PN_MAX_KEY  1024
 
 struct pn_call {
     const json_t *tools;

@@ -26,7 +26,7 @@ static enum pn_step cut_builtin(struct pn_call *call, struct pn_cut *cut)
     struct pn_slice name;
     bool first = true;
     char c;
-    PN_TRY(pn_cut_until(cut, ".call(", &name));
+    PN_TRY(pn_cut_within(cut, ".call(", PN_MAX_NAME, &name));
     for (size_t i = 0; i < name.len; i++)
         if (strchr(" \n\t(\"'=", name.at[i]))
             return PN_FAIL;
@@ -43,7 +43,7 @@ static enum pn_step cut_builtin(struct pn_call *call, struct pn_cut *cut)
             PN_TRY(pn_cut_literal(cut, ","));
             PN_TRY(pn_cut_space(cut));
         }
-        PN_TRY(pn_cut_until(cut, "=", &key));
+        PN_TRY(pn_cut_within(cut, "=", PN_MAX_KEY, &key));
         pn_buf_puts(&call->arguments, first ? "" : ",");
         pn_json_put_string(&call->arguments, key.at, key.len);
         pn_buf_putc(&call->arguments, ':');
@@ -67,6 +67,7 @@ static enum pn_step parse_python_tag(struct pn_call *call, struct pn_cut *cut, c
     PN_TRY(pn_cut_peek(&at, &c));
     struct pn_cut trial = *cut;
     enum pn_step step = c == '{' ? pn_parse_json_calls(call, &trial, config) : PN_FAIL;
+    size_t reached = trial.pos;
     if (step == PN_FAIL) {
         call->stage = 0;
         call->more = false;
@@ -77,8 +78,10 @@ static enum pn_step parse_python_tag(struct pn_call *call, struct pn_cut *cut, c
         *cut = trial;
     if (step != PN_FAIL)
         return step;
-    if (!code_tool(call->tools, &name))
+    if (!code_tool(call->tools, &name)) {
+        cut->pos = reached > trial.pos ? reached : trial.pos;
         return PN_FAIL;
+    }
     if (!cut->final)
         return PN_MORE; /* the code goes on to the end */
     pn_buf_clear(&call->name);

@@ -46,8 +46,8 @@ static enum pn_step m3_value(const struct m3 *m, struct pn_cut *cut, const json_
 /* The tag's name after "NS<". */
 static enum pn_step m3_tag(struct pn_cut *cut, struct pn_slice *tag)
 {
-    PN_TRY(pn_cut_until(cut, ">", tag));
-    return tag->len && tag->len <= 256 && !memchr(tag->at, '<', tag->len) ? PN_DONE : PN_FAIL;
+    PN_TRY(pn_cut_within(cut, ">", PN_MAX_KEY, tag));
+    return tag->len && tag->len <= PN_MAX_KEY && !memchr(tag->at, '<', tag->len) ? PN_DONE : PN_FAIL;
 }
 
 static enum pn_step m3_close(struct pn_cut *cut, struct pn_slice key)
@@ -154,7 +154,7 @@ static enum pn_step m3_parse(struct pn_call *call, struct pn_cut *cut, const voi
         }
     }
     PN_TRY(pn_cut_literal(cut, NS "<invoke name=\""));
-    PN_TRY(pn_cut_until(cut, "\">", &name));
+    PN_TRY(pn_cut_within(cut, "\">", PN_MAX_NAME, &name));
     PN_TRY(pn_call_name(call, name, false));
     const json_t *schema = pn_tool_parameters(call->tools, call->name.data);
     struct m3 m = {schema, &call->arguments};

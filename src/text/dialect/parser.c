@@ -470,11 +470,14 @@ static bool step_call(struct pn_parser *p, bool final)
         cut.len = PN_CALL_LIMIT;
         cut.final = true;
     }
-    /* An attempt is worth more where something may just have been closed. */
-    for (; p->looked < cut.len; p->looked++)
-        p->closed |= strchr("}])>", cut.text[p->looked]) != NULL;
-    if (!cut.final && cut.len < 2 * p->tried && p->credit < (p->closed ? cut.len : 16 * cut.len))
-        return false;
+    if (!cut.final && cut.len < 2 * p->tried) {
+        /* An attempt is worth more where something may just have been closed. */
+        for (; p->looked < cut.len; p->looked++)
+            p->closed |= strchr("}])>", cut.text[p->looked]) != NULL;
+        if (p->credit < (p->closed ? cut.len : 16 * cut.len))
+            return false;
+    }
+    p->looked = cut.len;
     p->closed = false;
     p->credit -= p->credit < cut.len ? p->credit : cut.len;
     p->tried = cut.len;

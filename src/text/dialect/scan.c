@@ -80,6 +80,19 @@ enum pn_step pn_cut_until(struct pn_cut *cut, const char *needle, struct pn_slic
     return PN_DONE;
 }
 
+enum pn_step pn_cut_within(struct pn_cut *cut, const char *needle, size_t max, struct pn_slice *out)
+{
+    struct pn_cut near = *cut;
+    size_t limit = max + strlen(needle);
+    if (near.len - near.pos >= limit) { /* what is not found in there is not there */
+        near.len = near.pos + limit;
+        near.final = true;
+    }
+    PN_TRY(pn_cut_until(&near, needle, out));
+    cut->pos = near.pos;
+    return PN_DONE;
+}
+
 /* ---- JSON ---- */
 
 static enum pn_step cut_string(struct pn_cut *cut)
