@@ -91,7 +91,7 @@ static void recorded_answers(void **state)
         skip();
     json_array_foreach(rows, i, row)
     {
-        size_t len;
+        size_t len = 0;
         json_t *got, *output = json_object_get(row, "output");
         struct pn_error err;
         snprintf(name, sizeof name, "chat-templates/%s", member(row, "template"));
