@@ -324,6 +324,15 @@ static void *render_deep(void *arg)
     return NULL;
 }
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+enum { SMALL_STACK = 2048 * 1024 }; /* that sanitizer keeps its own state there */
+#else
+enum { SMALL_STACK = 512 * 1024 };
+#endif
+
 static void test_small_stack(void **state)
 {
     (void)state;
@@ -331,7 +340,7 @@ static void test_small_stack(void **state)
     pthread_attr_t attr;
     size_t good = 0;
     pthread_attr_init(&attr);
-    assert_int_equal(pthread_attr_setstacksize(&attr, 512 * 1024), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, SMALL_STACK), 0);
     assert_int_equal(pthread_create(&thread, &attr, render_deep, &good), 0);
     pthread_join(thread, NULL);
     pthread_attr_destroy(&attr);

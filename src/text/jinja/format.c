@@ -10,7 +10,7 @@
 struct spec {
     uint32_t fill, align; /* align: '<', '>', '^', '=' or 0 */
     char sign;            /* '-', '+', ' ' */
-    bool alternate, zero;
+    bool alternate, zero, no_negative_zero;
     int64_t width, precision; /* -1: not given */
     char group;               /* ',' or '_' or 0 */
     char type;                /* 0: not given */
@@ -291,7 +291,7 @@ static void percent_one(struct percent *f, bool markup)
         pn_jj_putc(&f->out, '%');
         return;
     }
-    if (v.t == JJ_MISSING && s.type != '%')
+    if (v.t == JJ_MISSING)
         v = next_arg(f);
     if (strchr("diuxXo", s.type)) {
         percent_int(f, &s, v);
@@ -351,8 +351,10 @@ static struct spec parse_spec(struct jj_run *r, const char *p, size_t n, jv valu
     }
     if (p < end && strchr("+- ", *p))
         s.sign = *p++;
-    if (p < end && *p == 'z')
+    if (p < end && *p == 'z') {
+        s.no_negative_zero = true;
         p++;
+    }
     if (p < end && *p == '#') {
         s.alternate = true;
         p++;
@@ -409,6 +411,8 @@ static void format_text(struct jj_buf *b, struct spec *s, jv v)
         unknown_code(b->r, s->type, v);
     if (s->sign != '-')
         pn_jj_raise(b->r, "ValueError", "%s not allowed in string format specifier", s->sign == ' ' ? "Space" : "Sign");
+    if (s->no_negative_zero)
+        pn_jj_raise(b->r, "ValueError", "Negative zero coercion (z) not allowed in string format specifier");
     if (s->alternate)
         pn_jj_raise(b->r, "ValueError", "Alternate form (#) not allowed in string format specifier");
     if (s->align == '=')
@@ -458,7 +462,8 @@ static void format_float(struct jj_buf *b, struct spec *s, jv v)
     }
     if (type == '%')
         digits = pn_jj_sprintf(b->r, "%s%%", digits);
-    put_number(b, s, is_negative(jj_float(d)), "", digits);
+    bool zero = digits[strcspn(digits, "123456789in")] == '\0' || digits[strspn(digits, "0.")] == 'e';
+    put_number(b, s, is_negative(jj_float(d)) && !(s->no_negative_zero && zero), "", digits);
 }
 
 static void format_int(struct jj_buf *b, struct spec *s, jv v)
@@ -481,6 +486,8 @@ static void format_int(struct jj_buf *b, struct spec *s, jv v)
         put_padded(b, s, "", u, pn_jj_encode((uint32_t)jj_as_int(v), u), '<');
         return;
     }
+    if (s->no_negative_zero)
+        pn_jj_raise(b->r, "ValueError", "Negative zero coercion (z) not allowed in integer format specifier");
     int base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
     if (s->group == ',' && base != 10)
         pn_jj_raise(b->r, "ValueError", "Cannot specify ',' with '%c'.", type);
