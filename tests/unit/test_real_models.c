@@ -139,8 +139,17 @@ static json_t *our_logits(const struct golden *g, pantry_session *session, json_
     return rows;
 }
 
+/* Which roundings fall how is chance, and differs between instruction sets: one prompt may be off by a few 1e-3, the
+ * average is about 1e-3, and a mistake in a kernel is 1e-2 or more. */
+#define MAX_NMSE 5e-3
+
+struct rounding { /* NMSE to the exact logits, summed over prompts */
+    double ours, peers;
+    int n;
+};
+
 /* Returns how far the peer and we, each with its own rounding, may be apart: NMSE. */
-static double check_logits(const struct golden *g, const char *key, json_t *prompt)
+static double check_logits(const struct golden *g, const char *key, json_t *prompt, struct rounding *sum)
 {
     json_t *power = json_object_get(prompt, "mean_square"), *exact = json_object_get(prompt, "exact");
     json_t *peer = json_object_get(prompt, "logits"), *ours = our_logits(g, g->session, prompt);
@@ -151,10 +160,12 @@ static double check_logits(const struct golden *g, const char *key, json_t *prom
                   plain_to_exact, to_exact, to_peer, noise);
     if (!(plain_to_exact < 1e-5))
         fail_msg("prompt %s: NMSE of the plain logits to the exact ones %g, allowed 1e-5", key, plain_to_exact);
-    /* Within 1e-3 of the peer, or, where the peer is further than that from the exact logits itself, of those. */
-    if (!(to_peer < 1e-3 || to_exact < 1e-3) || !(to_exact < 2e-3))
+    if (!(to_exact < MAX_NMSE) || !(to_peer < MAX_NMSE + noise))
         fail_msg("prompt %s: NMSE to the peer's logits %g (its own noise is %g), to the exact ones %g", key, to_peer,
                  noise, to_exact);
+    sum->ours += to_exact;
+    sum->peers += noise;
+    sum->n++;
     json_decref(ours);
     json_decref(plain);
     return to_exact + noise;
@@ -218,16 +229,19 @@ static void check_model(const char *file, const char *name)
     }
     const char *key;
     json_t *prompt;
+    struct rounding sum = {0};
     json_object_foreach(json_object_get(g.root, "prompts"), key, prompt)
     {
         check_tokens(&g, key, prompt);
-        double noise = check_logits(&g, key, prompt);
+        double noise = check_logits(&g, key, prompt, &sum);
         json_t *power = json_object_get(prompt, "mean_square");
         double last = json_number_value(json_array_get(power, json_array_size(power) - 1));
         check_greedy(g.plain_session, "plain, exact peer", prompt, "exact_greedy", "exact_runner_up", 0.01);
         /* The difference of two logits with that noise: four standard deviations. */
         check_greedy(g.session, "fast, peer", prompt, "greedy", "runner_up", 4 * sqrt(2 * noise * last));
     }
+    print_message("  on average NMSE %.1e to the exact logits, the peer %.1e\n", sum.ours / sum.n, sum.peers / sum.n);
+    assert_true(sum.ours < 1.5 * fmax(sum.peers, 1e-3 * sum.n)); /* no coarser than the peer */
     close_golden(&g);
 }
 
