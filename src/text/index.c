@@ -69,7 +69,7 @@ bool pn_pairs_init(struct pn_pairs *pairs, size_t n)
 void pn_pairs_add(struct pn_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t id)
 {
     uint64_t key = ((uint64_t)(uint32_t)(left + 1) << 32) | (uint32_t)(right + 1);
-    size_t i = pn_hash_mix(key ^ pairs->seed, 0x9E3779B97F4A7C15u) & pairs->mask;
+    size_t i = pn_pairs_place(pairs, left, right);
     for (; pairs->slots[i].key; i = (i + 1) & pairs->mask)
         if (pairs->slots[i].key == key)
             return;

@@ -98,10 +98,17 @@ bool pn_pairs_init(struct pn_pairs *pairs, size_t n);
 void pn_pairs_add(struct pn_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t id);
 void pn_pairs_free(struct pn_pairs *pairs);
 
+/* Where the search for a pair starts. */
+static inline size_t pn_pairs_place(const struct pn_pairs *pairs, int32_t left, int32_t right)
+{
+    uint64_t key = ((uint64_t)(uint32_t)(left + 1) << 32) | (uint32_t)(right + 1);
+    return pn_hash_mix(key ^ pairs->seed, 0x9E3779B97F4A7C15u) & pairs->mask;
+}
+
 static inline const struct pn_pair_slot *pn_pairs_find(const struct pn_pairs *pairs, int32_t left, int32_t right)
 {
     uint64_t key = ((uint64_t)(uint32_t)(left + 1) << 32) | (uint32_t)(right + 1);
-    for (size_t i = pn_hash_mix(key ^ pairs->seed, 0x9E3779B97F4A7C15u) & pairs->mask;; i = (i + 1) & pairs->mask) {
+    for (size_t i = pn_pairs_place(pairs, left, right);; i = (i + 1) & pairs->mask) {
         if (pairs->slots[i].key == key)
             return &pairs->slots[i];
         if (!pairs->slots[i].key)

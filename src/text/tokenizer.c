@@ -99,15 +99,6 @@ static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
     return PN_OK;
 }
 
-/* Looks up one half of a merge, which is spelled as in the file. */
-static int32_t find_half(const struct pn_tokenizer *t, const char *text, size_t len, char *room)
-{
-    size_t n;
-    if (!t->bpe.bytes)
-        return pn_index_find(&t->bpe.pieces, text, len);
-    return pn_bytes_decode(text, len, room, &n) ? pn_index_find(&t->bpe.pieces, room, n) : -1;
-}
-
 /* The token of two joined halves. Files list merges in the order of their tokens, so the guess is mostly right. */
 static int32_t find_joined(const struct pn_tokenizer *t, int32_t left, int32_t right, int32_t *guess, char *room)
 {
@@ -127,37 +118,107 @@ static int32_t find_joined(const struct pn_tokenizer *t, int32_t left, int32_t r
     return id;
 }
 
+/* Merges are looked up a block at a time, each step for all of them before the next, so that the memory they need is
+ * on its way while others are computed. */
+enum { MERGE_BLOCK = 64 };
+
+struct merge_block {
+    struct merge_half { /* left and right by turns */
+        const char *data;
+        size_t len;
+        uint64_t hash;
+        int32_t id;
+    } half[2 * MERGE_BLOCK];
+    uint32_t rank[MERGE_BLOCK];
+    int32_t joined[MERGE_BLOCK];
+    size_t n;
+    char *room; /* for halves in bytes, then for two joined ones */
+    size_t used, size;
+    int32_t guess;
+};
+
+static void find_halves(const struct pn_tokenizer *t, struct merge_block *b)
+{
+    const struct pn_index *index = &t->bpe.pieces;
+    for (size_t i = 0; i < 2 * b->n; i++) {
+        b->half[i].hash = pn_hash_bytes(b->half[i].data, b->half[i].len, index->seed);
+        __builtin_prefetch(&index->slots[b->half[i].hash & index->mask]);
+    }
+    for (int step = 0; step < 2; step++)
+        for (size_t i = 0; i < 2 * b->n; i++) {
+            uint32_t id = index->slots[b->half[i].hash & index->mask].id;
+            if (id && step == 0)
+                __builtin_prefetch(&index->strings[id - 1]);
+            else if (id)
+                __builtin_prefetch(index->strings[id - 1].data);
+        }
+    for (size_t i = 0; i < 2 * b->n; i++)
+        b->half[i].id =
+            b->half[i].data ? pn_index_find_hashed(index, b->half[i].data, b->half[i].len, b->half[i].hash) : -1;
+}
+
+static void add_block(struct pn_tokenizer *t, struct merge_block *b)
+{
+    find_halves(t, b);
+    for (size_t i = 0; i < b->n; i++) {
+        int32_t left = b->half[2 * i].id, right = b->half[2 * i + 1].id;
+        b->joined[i] = left >= 0 && right >= 0 ? find_joined(t, left, right, &b->guess, b->room) : -1;
+        if (b->joined[i] >= 0)
+            __builtin_prefetch(&t->bpe.pairs.slots[pn_pairs_place(&t->bpe.pairs, left, right)]);
+    }
+    for (size_t i = 0; i < b->n; i++)
+        if (b->joined[i] >= 0)
+            pn_pairs_add(&t->bpe.pairs, b->half[2 * i].id, b->half[2 * i + 1].id, b->rank[i], b->joined[i]);
+    b->n = b->used = 0;
+}
+
+/* One half, in bytes where the file spells it in the byte alphabet. */
+static struct merge_half read_half(const struct pn_tokenizer *t, struct merge_block *b, const char *text, size_t len)
+{
+    struct merge_half half = {.data = text, .len = len};
+    if (!t->bpe.bytes)
+        return half;
+    half.data = b->room + b->used;
+    if (!pn_bytes_decode(text, len, b->room + b->used, &half.len))
+        half = (struct merge_half){0};
+    b->used += half.len;
+    return half;
+}
+
 static pn_status add_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
 {
-    if (!pn_pairs_init(&t->bpe.pairs, v->n_merges))
-        return pn_no_memory(err, "the merges of the tokenizer");
+    struct merge_block b = {0};
     size_t longest = 0;
     for (size_t i = 0; i < v->n_merges * (v->merge_pairs ? 2 : 1); i++)
         if (v->merges[i].len > longest)
             longest = v->merges[i].len;
-    char *room = malloc(2 * longest + 2 * t->bpe.max_piece + 1);
-    if (!room)
+    b.size = 2 * longest + 2 * t->bpe.max_piece + 16 * 1024;
+    b.room = malloc(b.size);
+    if (!b.room || !pn_pairs_init(&t->bpe.pairs, v->n_merges)) {
+        free(b.room);
         return pn_no_memory(err, "the merges of the tokenizer");
-    int32_t guess = 0;
-    for (size_t i = 0; i < v->n_merges; i++) {
-        struct pn_view a, b;
-        if (v->merge_pairs) {
-            a = v->merges[2 * i];
-            b = v->merges[2 * i + 1];
-        } else {
-            a = v->merges[i];
-            const char *blank = a.len > 1 ? memchr(a.data + 1, ' ', a.len - 1) : NULL;
-            if (!blank)
-                continue; /* a merge of less than two parts never applies */
-            b = (struct pn_view){.data = blank + 1, .len = (uint32_t)(a.data + a.len - blank - 1)};
-            a.len = (uint32_t)(blank - a.data);
-        }
-        int32_t left = find_half(t, a.data, a.len, room), right = find_half(t, b.data, b.len, room);
-        int32_t joined = left >= 0 && right >= 0 ? find_joined(t, left, right, &guess, room) : -1;
-        if (joined >= 0)
-            pn_pairs_add(&t->bpe.pairs, left, right, (uint32_t)(i < UINT32_MAX ? i : UINT32_MAX - 1), joined);
     }
-    free(room);
+    for (size_t i = 0; i < v->n_merges; i++) {
+        const struct pn_view *a = &v->merges[v->merge_pairs ? 2 * i : i];
+        size_t left = a->len, right = v->merge_pairs ? a[1].len : 0;
+        const char *right_text = v->merge_pairs ? a[1].data : NULL;
+        if (!v->merge_pairs) {
+            right_text = a->len > 1 ? memchr(a->data + 1, ' ', a->len - 1) : NULL;
+            if (!right_text)
+                continue; /* a merge of less than two parts never applies */
+            left = (size_t)(right_text - a->data);
+            right_text++;
+            right = a->len - left - 1;
+        }
+        if (b.n == MERGE_BLOCK || b.size - b.used < left + right)
+            add_block(t, &b);
+        b.rank[b.n] = (uint32_t)(i < UINT32_MAX ? i : UINT32_MAX - 1);
+        b.half[2 * b.n] = read_half(t, &b, a->data, left);
+        b.half[2 * b.n + 1] = read_half(t, &b, right_text, right);
+        b.n++;
+    }
+    add_block(t, &b);
+    free(b.room);
     return PN_OK;
 }
 
