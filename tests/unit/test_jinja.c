@@ -64,6 +64,7 @@ static void test_output(void **state)
         {"", ""},
         {"a\n", "a"},
         {"a\n{% if true %}\n  b\n{% endif %}\nc", "a\n  b\nc"},
+        {"a\n  {% if true %}\nb\n\t{% endif %}\nc {% if true %}d{% endif %}\n  {{ n }}", "a\nb\nc d  7"},
         {"  {%- if true -%}  x  {%- endif %}  y", "x  y"},
         {"a {#- c -#} b{# d #}\nc", "abc"},
         {"{% raw %}{{ x }}{% endraw %}", "{{ x }}"},
