@@ -61,7 +61,7 @@ static void load_vocab(const char *p, size_t n)
             continue;
         }
         types[n_tokens] = head % 8;
-        attributes[n_tokens] = head >> 3;
+        attributes[n_tokens] = (uint8_t)(head >> 3);
         scores[n_tokens] = -(double)(head >> 3);
         tokens[n_tokens++] = s;
     }

@@ -27,8 +27,8 @@ struct setup {
 static void logits_of(const char *path, const struct setup *s, const int *slices, size_t n_slices, float *out)
 {
     struct pantry_error error = {0};
-    pantry_model *model;
-    pantry_session *session;
+    pantry_model *model = NULL;
+    pantry_session *session = NULL;
     struct pantry_model_options options = {.device = s->device, .isa = s->isa, .n_threads = s->n_threads};
     struct pantry_session_options wanted = {.kv_type = s->kv_type};
     if (pantry_model_load(path, &options, &model, &error) || pantry_session_new(model, &wanted, &session, &error) ||

@@ -1,4 +1,6 @@
 /* strftime_now: the time of day in Python's format letters, in the C locale. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include "text/jinja/value.h"
 
 #include <stdio.h>
