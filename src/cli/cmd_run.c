@@ -142,12 +142,13 @@ static int converse(struct pn_chat *chat)
     char *history = NULL;
     struct pn_buf message = {0};
     bool quoted;
+    pn_term_watch();
+    pn_term_echo(true);
     pn_store_private_file("history", &history, NULL); /* without a home there is no history */
     struct pn_editor *editor = pn_editor_new(history);
     free(history);
     if (!editor)
         return pn_cli_no_memory();
-    pn_term_watch();
     put_welcome(chat);
     for (;;) {
         enum pn_editor_event event = read_message(editor, &message, &quoted);

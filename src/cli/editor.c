@@ -213,6 +213,7 @@ enum pn_editor_event pn_editor_read(struct pn_editor *editor, const char *prompt
     pn_term_bracketed_paste(true);
     if (pn_term_take_resize())
         el_resize(editor->line);
+    el_set(editor->line, EL_PREP_TERM, 1); /* before the prompt: what is typed right behind it is not echoed twice */
     const char *line = el_gets(editor->line, &n);
     pn_term_bracketed_paste(false);
     pn_term_watch_stop(false);

@@ -173,11 +173,12 @@ void pn_term_stop_now(void)
 void pn_term_echo(bool on)
 {
     struct termios mode;
-    if (!have_original || on == !echo_is_off)
+    if (!have_original)
         return;
     mode = original;
     if (!on)
         mode.c_lflag &= ~(tcflag_t)ECHO;
+    mode.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
     echo_is_off = !on;
     tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
 }

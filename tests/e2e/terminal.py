@@ -10,7 +10,7 @@ import termios
 import time
 from fcntl import ioctl
 
-PATIENCE = float(os.environ.get("PATIENCE", "60"))  # seconds; only a broken program waits that long
+PATIENCE = float(os.environ.get("PATIENCE", "120"))  # seconds; only a broken program waits that long
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 
