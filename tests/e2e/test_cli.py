@@ -416,7 +416,7 @@ class RunOnce(Case):
 
     def test_asks_a_question_when_nobody_does(self):
         out = self.good("run", MODEL, "-n", "10")
-        self.assertTrue(out.startswith(">>> Why"))
+        self.assertTrue(out.startswith(">>> "))
         self.assertIn("pantry run", out)
         self.assertEqual(out, self.good("run", MODEL, "-n", "10"))
 
