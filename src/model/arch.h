@@ -54,7 +54,9 @@ struct pn_arch {
 
     /* blocks */
     pn_block_fn *attention, *mlp;
-    pn_block_fn *recurrent; /* NULL: no layer is */
+    pn_block_fn *layer;          /* a whole layer, instead of attention and mlp joined by `order` */
+    pn_block_fn *widen, *narrow; /* the stream before the first layer and after the last: (tokens, n, n_embd) between */
+    pn_block_fn *recurrent;      /* NULL: no layer is */
     enum pn_recurrent_layers recurrent_layers;
     bool recurrent_scales;  /* products of recurrent blocks have scales of their own */
     bool delta_interleaved; /* neighbouring value heads share a key head in the delta rule */
@@ -69,7 +71,16 @@ struct pn_arch {
     enum pn_act_fn act;
     float swiglu_limit; /* l > 0: gates end at l, what they gate at -l and l, and gains 1 (gpt-oss) */
 
+    /* layers that have more */
+    float sparsity_default; /* of the gates of the first layers, in standard deviations, where the file does not say */
+    int layers_sparse_default;
+
     /* attention */
+    bool shares_kv;           /* the last layers may read the keys and values of earlier ones */
+    int layers_kv_default;    /* how many layers have their own, where the file does not say */
+    bool value_norm;          /* values are normalized without weights */
+    bool value_is_key;        /* where there is no attn_v, values are keys before their norm */
+    float attn_scale_default; /* of scores; 0: 1 / sqrt(dim_k) */
     enum pn_qk_norm qk_norm;
     bool mla_plain;    /* queries of latent attention have no scale and no bias */
     bool query_gate;   /* attn_q makes queries and gates: heads are multiplied with sigmoid(gate) */
@@ -115,7 +126,8 @@ struct pn_arch {
                                                                        sqrt(n_layer), n_embd / c */
     bool tied_output;                                               /* the output is always the embedding */
     enum pn_logit_scaling logits;
-    bool final_softcap; /* logits become c tanh(l / c), where the file gives c */
+    bool final_softcap;          /* logits become c tanh(l / c), c as the file ... */
+    float final_softcap_default; /* ... or this says */
 };
 
 /* NULL when there is none. */

@@ -10,8 +10,7 @@
 #define EXPERTS .attention = pn_block_attention, .mlp = pn_block_moe, .act = PN_ACT_FN_SILU
 #define PLAIN   .attention = pn_block_attention, .mlp = pn_block_mlp, .act = PN_ACT_FN_GELU_TANH, .norm = PN_NORM_LAYER
 #define GEMMA                                                                                                          \
-    .attention = pn_block_attention, .mlp = pn_block_gated_mlp, .act = PN_ACT_FN_GELU_TANH, .rope = PN_ROPE_HALVES,    \
-    .scale_embedding = true
+    .attention = pn_block_attention, .act = PN_ACT_FN_GELU_TANH, .rope = PN_ROPE_HALVES, .scale_embedding = true
 
 static const struct pn_arch archs[] = {
     {.name = "llama",
@@ -210,10 +209,11 @@ static const struct pn_arch archs[] = {
      .qk_norm = PN_QK_NORM_HEAD,
      .moe = {.gate_fixed = true, .renormalize = PN_YES}},
 
-    {.name = "gemma", .hf = "GemmaForCausalLM", GEMMA, .tied_output = true},
+    {.name = "gemma", .hf = "GemmaForCausalLM", GEMMA, .mlp = pn_block_gated_mlp, .tied_output = true},
     {.name = "gemma2",
      .hf = "Gemma2ForCausalLM",
      GEMMA,
+     .mlp = pn_block_gated_mlp,
      .order = PN_ORDER_SANDWICH,
      .tied_output = true,
      .attn_softcap = true,
@@ -225,12 +225,49 @@ static const struct pn_arch archs[] = {
     {.name = "gemma3",
      .hf = "Gemma3ForCausalLM",
      GEMMA,
+     .mlp = pn_block_gated_mlp,
      .order = PN_ORDER_SANDWICH,
      .qk_norm = PN_QK_NORM_HEAD,
      .final_softcap = true,
      .window_period = 6,
      .freq_base_local = 10000,
      .layers_wide_head = 62},
+
+    {.name = "gemma3n",
+     .hf = "Gemma3nForConditionalGeneration",
+     GEMMA,
+     .mlp = pn_block_gated_mlp,
+     .layer = pn_block_altup,
+     .widen = pn_block_altup_widen,
+     .narrow = pn_block_altup_narrow,
+     .qk_norm = PN_QK_NORM_HEAD,
+     .value_norm = true,
+     .attn_scale_default = 1,
+     .shares_kv = true,
+     .layers_kv_default = 20,
+     .sparsity_default = 1.6448536f,
+     .layers_sparse_default = 10,
+     .final_softcap = true,
+     .final_softcap_default = 30,
+     .window_period = 5,
+     .freq_base_local = 10000},
+    {.name = "gemma4",
+     .hf = "Gemma4ForConditionalGeneration",
+     GEMMA,
+     .mlp = pn_block_moe_beside,
+     .order = PN_ORDER_SANDWICH,
+     .qk_norm = PN_QK_NORM_HEAD,
+     .value_norm = true,
+     .value_is_key = true,
+     .attn_scale_default = 1,
+     .shares_kv = true,
+     .rope_factors = true,
+     .ffn_scales = true,
+     .final_softcap = true,
+     .final_softcap_default = 30,
+     .window_period = 6,
+     .freq_base_local = 10000,
+     .moe = {.gate_fixed = true, .renormalize = PN_YES}},
 
     {.name = "gpt2", .hf = "GPT2LMHeadModel", PLAIN, .rope_where = PN_ROPE_NEVER},
     {.name = "gptneox", .hf = "GPTNeoXForCausalLM", PLAIN, .rope = PN_ROPE_HALVES, .order = PN_ORDER_FROM_FILE},

@@ -10,7 +10,7 @@ static float score_scale(const struct pn_builder *b, int layer)
         return hp->attn_scale;
     if (b->arch->layers_wide_head && hp->n_layer == b->arch->layers_wide_head)
         return 1 / sqrtf((float)(hp->n_embd / hp->layers[layer].n_head));
-    return 1 / sqrtf((float)hp->dim_k);
+    return 1 / sqrtf((float)hp->layers[layer].dim_k);
 }
 
 /* Queries, keys or values: of weights of their own, or of a part of one that holds all three. */
@@ -21,7 +21,7 @@ static pn_array heads_of(struct pn_builder *b, int layer, const char *name, pn_a
     int n = n_head * dim;
     pn_array y; /* (tokens, n) */
     if (pn_builder_has(b, layer, "attn_qkv", "weight")) {
-        int n_q = l->n_head * hp->dim_k, n_k = l->n_head_kv * hp->dim_k, n_v = l->n_head_kv * hp->dim_v;
+        int n_q = l->n_head * l->dim_k, n_k = l->n_head_kv * l->dim_k, n_v = l->n_head_kv * l->dim_v;
         int first = name[5] == 'q' ? 0 : name[5] == 'k' ? n_q : n_q + n_k;
         y = pn_builder_project_rows(b, layer, "attn_qkv", x, first, n, n_q + n_k + n_v, true);
         if (y != PN_NONE && !pn_builder_has(b, layer, "attn_qkv", "bias") && pn_builder_has(b, layer, name, "bias"))
@@ -71,63 +71,82 @@ pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q)
 
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale)
 {
-    const struct pn_hparams *hp = b->hp;
     if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
         return PN_NONE;
     const struct pn_node *nk = pn_node(b->graph, k), *nv = pn_node(b->graph, v);
-    struct pn_attention_params params = {
-        .cache = b->n_caches,
-        .n_head_kv = nk->n1,
-        .dim_k = nk->n2,
-        .dim_v = nv->n2,
-        .scale = scale,
-        .softcap = b->arch->attn_softcap ? hp->attn_softcap : 0,
-        .alibi = hp->alibi,
-        .window = hp->layers[layer].local ? hp->window : 0,
-        .window_kind = b->arch->window_kind,
-        .causal = true,
-    };
+    struct pn_attention_params params = {.cache = b->n_caches, .n_head_kv = nk->n1, .dim_k = nk->n2, .dim_v = nv->n2};
     b->caches[b->n_caches++] = (struct pn_cache_shape){params.n_head_kv, params.dim_k, params.dim_v};
+    b->written[layer] = pn_cache_write(b->graph, k, v, &params);
+    return pn_builder_attend_to(b, layer, q, b->written[layer], scale);
+}
+
+pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale)
+{
+    const struct pn_hparams *hp = b->hp;
+    if (written == PN_NONE)
+        return PN_NONE;
+    struct pn_attention_params params = pn_node(b->graph, written)->attn; /* which cache, of what shape */
+    params.scale = scale;
+    params.softcap = b->arch->attn_softcap ? hp->attn_softcap : 0;
+    params.alibi = hp->alibi;
+    params.window = hp->layers[layer].local ? hp->window : 0;
+    params.window_kind = b->arch->window_kind;
+    params.causal = true;
     pn_array sinks = PN_NONE;
     if (pn_builder_has(b, layer, "attn_sinks", "weight"))
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
-    pn_array written = pn_cache_write(b->graph, k, v, &params);
     return pn_attention_sinks(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */
+}
+
+/* Queries or keys, normalized and rotated as the architecture does. */
+static pn_array placed(struct pn_builder *b, int layer, const char *norm, pn_array x, int n_head)
+{
+    enum pn_qk_norm kind = b->arch->qk_norm;
+    bool rotates = pn_builder_rotates(b, layer);
+    bool after = kind == PN_QK_NORM_HEAD_AFTER || kind == PN_QK_NORM_LENGTH_AFTER;
+    int dim = b->hp->layers[layer].dim_k;
+    if (!after)
+        x = normed(b, layer, norm, x, n_head, dim);
+    if (rotates)
+        x = pn_builder_rotate(b, layer, x);
+    if (kind == PN_QK_NORM_HEAD_AFTER || (kind == PN_QK_NORM_LENGTH_AFTER && rotates))
+        x = normed(b, layer, norm, x, n_head, dim);
+    return x;
+}
+
+/* Keys and values of the layer's own, written to its cache; or those of an earlier layer. */
+static pn_array attended(struct pn_builder *b, int layer, pn_array x, pn_array q, float scale)
+{
+    const struct pn_layer_hparams *l = &b->hp->layers[layer];
+    struct pn_graph *g = b->graph;
+    if (l->kv_layer != layer)
+        return pn_builder_attend_to(b, layer, q, b->written[l->kv_layer], scale);
+    bool value_is_key = b->arch->value_is_key && !pn_builder_has(b, layer, "attn_v", "weight") &&
+                        !pn_builder_has(b, layer, "attn_qkv", "weight");
+    pn_array k = heads_of(b, layer, "attn_k", x, l->n_head_kv, l->dim_k);
+    pn_array v = value_is_key ? k : heads_of(b, layer, "attn_v", x, l->n_head_kv, l->dim_v);
+    k = pn_reshape(g, k, l->n_head_kv, l->dim_k); /* (tokens, n_head_kv, dim_k) */
+    v = pn_reshape(g, v, l->n_head_kv, l->dim_v); /* (tokens, n_head_kv, dim_v) */
+    if (b->arch->value_norm)
+        v = pn_rms_norm(g, v, PN_NONE, b->hp->rms_eps);
+    return pn_builder_attend(b, layer, q, placed(b, layer, "attn_k_norm", k, l->n_head_kv), v, scale);
 }
 
 /* Grouped-query attention: Ainslie et al., 2023. Biases, head norms, windows and soft caps where the model has them. */
 pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
-    const struct pn_hparams *hp = b->hp;
-    const struct pn_layer_hparams *l = &hp->layers[layer];
+    const struct pn_layer_hparams *l = &b->hp->layers[layer];
     struct pn_graph *g = b->graph;
     int per_query = b->arch->query_gate ? 2 : 1;
-    pn_array gate = PN_NONE, q = heads_of(b, layer, "attn_q", x, l->n_head, per_query * hp->dim_k);
-    pn_array k = heads_of(b, layer, "attn_k", x, l->n_head_kv, hp->dim_k);
-    pn_array v = heads_of(b, layer, "attn_v", x, l->n_head_kv, hp->dim_v);
-    q = pn_reshape(g, q, l->n_head, per_query * hp->dim_k); /* (tokens, n_head, dim_k) */
+    pn_array gate = PN_NONE, q = heads_of(b, layer, "attn_q", x, l->n_head, per_query * l->dim_k);
+    q = pn_reshape(g, q, l->n_head, per_query * l->dim_k); /* (tokens, n_head, dim_k) */
     if (b->arch->query_gate) {
-        gate = pn_act(g, pn_slice(g, q, hp->dim_k, hp->dim_k), PN_ACT_FN_SIGMOID); /* (tokens, n_head, dim_k) */
-        q = pn_slice(g, q, 0, hp->dim_k);
+        gate = pn_act(g, pn_slice(g, q, l->dim_k, l->dim_k), PN_ACT_FN_SIGMOID); /* (tokens, n_head, dim_k) */
+        q = pn_slice(g, q, 0, l->dim_k);
     }
-    k = pn_reshape(g, k, l->n_head_kv, hp->dim_k); /* (tokens, n_head_kv, dim_k) */
-    v = pn_reshape(g, v, l->n_head_kv, hp->dim_v); /* (tokens, n_head_kv, dim_v) */
-    bool rotates = pn_builder_rotates(b, layer), after = b->arch->qk_norm == PN_QK_NORM_HEAD_AFTER;
-    if (!after && b->arch->qk_norm != PN_QK_NORM_LENGTH_AFTER) {
-        q = normed(b, layer, "attn_q_norm", q, l->n_head, hp->dim_k);
-        k = normed(b, layer, "attn_k_norm", k, l->n_head_kv, hp->dim_k);
-    }
-    if (rotates) {
-        q = pn_builder_rotate(b, layer, q);
-        k = pn_builder_rotate(b, layer, k);
-    }
-    if (after || (b->arch->qk_norm == PN_QK_NORM_LENGTH_AFTER && rotates)) {
-        q = normed(b, layer, "attn_q_norm", q, l->n_head, hp->dim_k);
-        k = normed(b, layer, "attn_k_norm", k, l->n_head_kv, hp->dim_k);
-    }
-    q = pn_builder_temperature(b, layer, q);
-    pn_array heads = pn_builder_attend(b, layer, q, k, v, score_scale(b, layer));
+    q = pn_builder_temperature(b, layer, placed(b, layer, "attn_q_norm", q, l->n_head));
+    pn_array heads = attended(b, layer, x, q, score_scale(b, layer));
     if (gate != PN_NONE)
         heads = pn_mul(g, heads, gate);
-    return pn_builder_project(b, layer, "attn_output", heads, hp->n_embd);
+    return pn_builder_project(b, layer, "attn_output", heads, b->hp->n_embd);
 }

@@ -19,6 +19,9 @@ struct pn_builder {
     struct pn_arena *arena;        /* lives as long as the model */
     struct pn_cache_shape *caches; /* room for n_layer */
     int n_caches;
+    pn_array *written;                /* (n_layer): the write of each layer's keys and values, PN_NONE before it */
+    pn_array stream;                  /* the residual stream that the block's operand is the norm of */
+    pn_array layer_inputs;            /* (tokens, n_layer, n): what tokens say to each layer; PN_NONE: nothing */
     size_t n_state;                   /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
     uint64_t used_bytes;              /* of the weights that every step reads */
@@ -39,6 +42,8 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
 pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix);
 /* A stack of n_mat matrices, of each the `n` rows from `first` (n 0: all), of which a token uses n_used. */
 pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used);
+/* x times the number in a tensor of one, where there is such a tensor. */
+pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array x);
 /* x times the weight and nothing else: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
 /* x times the weight, with its scale and its bias where there are such tensors: (tokens, n) -> (tokens, n_out).
@@ -61,6 +66,12 @@ pn_block_fn pn_block_mlp;       /* mlp.c: up, activation, down */
 pn_block_fn pn_block_gated_mlp; /* ... gated */
 pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
 
+pn_block_fn pn_block_moe_beside; /* ... beside gated_mlp, each with norms of its own */
+
+pn_block_fn pn_block_altup;        /* altup.c: a layer that computes one of several streams, */
+pn_block_fn pn_block_altup_widen;  /* ... which are made of one (tokens, n_embd) -> (tokens, n, n_embd) */
+pn_block_fn pn_block_altup_narrow; /* ... and become one again */
+
 pn_block_fn pn_block_shortconv; /* shortconv.c: a gated convolution over the last tokens */
 pn_block_fn pn_block_mamba;     /* ssm.c: selective state spaces, */
 pn_block_fn pn_block_mamba2;    /* ... with heads */
@@ -76,9 +87,15 @@ pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_a
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up);
 /* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
+/* The same over keys and values that another layer has written. */
+pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale);
 
 /* decoder.c: token ids -> logits (outputs, n_vocab). */
 pn_array pn_model_decoder(struct pn_builder *b);
+
+/* perlayer.c: what tokens say to each layer, and what a layer makes of it: to be added to x, the stream. */
+pn_array pn_builder_layer_inputs(struct pn_builder *b, pn_array x);
+pn_array pn_builder_layer_input(struct pn_builder *b, int layer, pn_array x);
 
 /* attention.c: queries grow with the position where the model has it. */
 pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q);

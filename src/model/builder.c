@@ -165,18 +165,23 @@ pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int
     return stack;
 }
 
-/* A tensor of one float that scales a product (weights whose own scales do not reach far enough have it). */
-static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_array y)
+pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array y)
 {
     char full[128];
     float factor;
-    const struct pn_tensor_info *t = find(b, layer, name, "scale", full, sizeof full);
+    const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
     if (!t || y == PN_NONE)
         return y;
     if (t->n_dims != 1 || t->shape[0] != 1)
         return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s must be one number", full);
     pn_type_decode_row(t->type, t->data, &factor, 1);
     return pn_scale(b->graph, y, factor, 0);
+}
+
+/* Weights whose own scales do not reach far enough have one more. */
+static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_array y)
+{
+    return pn_builder_scaled(b, layer, name, "scale", y);
 }
 
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)

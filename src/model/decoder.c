@@ -23,6 +23,7 @@ static pn_array residual(struct pn_builder *b, int layer, pn_array x, pn_block_f
 {
     enum pn_layer_order order = b->arch->order;
     pn_array y = order == PN_ORDER_POST ? x : pn_builder_norm(b, layer, norm, x);
+    b->stream = x;
     y = block(b, layer, y);
     if (order == PN_ORDER_SANDWICH || order == PN_ORDER_POST)
         y = pn_builder_norm(b, layer, post_norm, y);
@@ -59,13 +60,20 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
 {
     enum pn_layer_order order = b->arch->order;
     bool last = layer == b->hp->n_layer - 1;
+    if (b->arch->layer)
+        return b->arch->layer(b, layer, x);
     if (order == PN_ORDER_PARALLEL || (order == PN_ORDER_FROM_FILE && b->hp->parallel_residual) ||
         (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
         return parallel(b, layer, x, last);
     x = residual(b, layer, x, first_block(b, layer), "attn_norm", "post_attention_norm");
     if (last)
         x = pn_output_rows(b->graph, x); /* nobody reads the other rows any more */
-    return b->arch->single_block ? x : residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
+    if (b->arch->single_block)
+        return x;
+    x = residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
+    if (b->layer_inputs != PN_NONE)
+        x = pn_add(b->graph, pn_builder_layer_input(b, layer, x), x);
+    return pn_builder_scaled(b, layer, "layer_output_scale", "weight", x);
 }
 
 static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
@@ -107,11 +115,17 @@ pn_array pn_model_decoder(struct pn_builder *b)
     b->graph->context = context;
     snprintf(context, sizeof context, "embedding");
     pn_array x = embedding(b);
+    if (pn_builder_has(b, -1, "per_layer_token_embd", "weight"))
+        b->layer_inputs = pn_builder_layer_inputs(b, x);
+    if (b->arch->widen)
+        x = b->arch->widen(b, -1, x);
     for (int layer = 0; layer < b->hp->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d", layer);
         x = layer_of(b, layer, x);
     }
     snprintf(context, sizeof context, "output");
+    if (b->arch->narrow)
+        x = b->arch->narrow(b, -1, x);
     x = output(b, pn_builder_norm(b, -1, b->arch->output_norm ? b->arch->output_norm : "output_norm", x));
     b->graph->context = NULL;
     return x;

@@ -139,6 +139,24 @@ static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer
     return (layer + 1) % integer(r, "full_attention_interval", 1, PN_MAX_LAYERS, 4) != 0;
 }
 
+/* The last layers may read the keys and values of the last before them that is of their kind. */
+static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    int own = hp->n_layer;
+    if (arch->shares_kv) {
+        int fallback = arch->layers_kv_default && arch->layers_kv_default < own ? own - arch->layers_kv_default : 0;
+        own -= integer(r, "attention.shared_kv_layers", 0, hp->n_layer - 1, fallback);
+    }
+    for (int i = 0; i < hp->n_layer && !r->status; i++) {
+        int from = i < own ? i : own - 1;
+        while (from >= 0 && i >= own && hp->layers[from].local != hp->layers[i].local)
+            from--;
+        hp->layers[i].kv_layer = from;
+        if (from < 0)
+            fail(r, PN_FORMAT, "layer %d has no keys and values, nor has a layer of its kind before layer %d", i, own);
+    }
+}
+
 static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_arena *arena, struct pn_hparams *hp)
 {
     if (r->status)
@@ -162,6 +180,22 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
             fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
                  l->n_head, l->n_head_kv);
         l->local = hp->window > 0 && is_local(r, arch, i, hp->n_layer);
+    }
+    share_kv(r, arch, hp);
+}
+
+/* How long heads are, in layers with and without a window. */
+static void read_heads(struct reader *r, struct pn_hparams *hp, int n_head)
+{
+    int even = hp->n_embd / n_head;
+    hp->dim_k = integer(r, "attention.key_length", 1, PN_MAX_HEAD_DIM, even ? even : -1);
+    hp->dim_v = integer(r, "attention.value_length", 1, PN_MAX_HEAD_DIM, hp->dim_k);
+    int local_k = integer(r, "attention.key_length_swa", 1, PN_MAX_HEAD_DIM, hp->dim_k);
+    int local_v = integer(r, "attention.value_length_swa", 1, PN_MAX_HEAD_DIM, hp->dim_v);
+    for (int i = 0; i < hp->n_layer && !r->status; i++) {
+        struct pn_layer_hparams *l = &hp->layers[i];
+        l->dim_k = l->local ? local_k : hp->dim_k;
+        l->dim_v = l->local ? local_v : hp->dim_v;
     }
 }
 
@@ -202,7 +236,14 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
 static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     struct pn_rope_hparams *rope = &hp->rope;
+    int local_k = hp->dim_k;
+    for (int i = 0; i < hp->n_layer; i++)
+        local_k = hp->layers[i].local ? hp->layers[i].dim_k : local_k;
     rope->n_rot = integer(r, "rope.dimension_count", 0, hp->dim_k, hp->dim_k);
+    rope->n_rot_local = integer(r, "rope.dimension_count_swa", 0, local_k, rope->n_rot);
+    if (!r->status && rope->n_rot_local > local_k)
+        fail(r, PN_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
+             rope->n_rot_local, local_k);
     rope->freq_base = number(r, "rope.freq_base", 10000);
     rope->freq_base_local =
         number(r, "rope.freq_base_swa", arch->freq_base_local > 0 ? arch->freq_base_local : rope->freq_base);
@@ -216,7 +257,8 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     rope->yarn_log_multiplier =
         number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn_log_unit > 0 ? arch->yarn_log_unit : 1);
     read_rope_scaling(r, rope);
-    if (!r->status && (rope->n_rot % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
+    if (!r->status &&
+        (rope->n_rot % 2 || rope->n_rot_local % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
         fail(r, PN_FORMAT, "cannot rotate %d values with a base of %g: the number must be even, the base above 1",
              rope->n_rot, (double)rope->freq_base);
     rope->finetuned = boolean(r, "rope.scaling.finetuned", true);
@@ -275,7 +317,9 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
-    hp->attn_scale = number(r, "attention.scale", 0);
+    hp->attn_scale = number(r, "attention.scale", arch->attn_scale_default);
+    if (hp->attn_scale == 0) /* how files say "none" */
+        hp->attn_scale = arch->attn_scale_default;
     hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
     hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
@@ -301,9 +345,27 @@ static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_
     hp->residual_scale =
         number(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
     hp->embedding_scale = number(r, "embedding_scale", arch->embedding_scale);
-    hp->final_softcap = number(r, "final_logit_softcapping", 0);
+    hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
     hp->rms_eps = number(r, "attention.layer_norm_rms_epsilon", 1e-5f);
     hp->norm_eps = number(r, "attention.layer_norm_epsilon", 1e-5f);
+}
+
+/* Alternating updates, and how much of each layer's gates is kept. */
+static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    for (int i = 0; i < hp->n_layer && !r->status; i++)
+        hp->layers[i].sparsity = i < arch->layers_sparse_default ? arch->sparsity_default : -INFINITY;
+    if (!arch->widen)
+        return;
+    hp->altup.n_inputs = integer(r, "altup.num_inputs", 2, 64, 4);
+    hp->altup.active = integer(r, "altup.active_idx", 0, hp->altup.n_inputs - 1, 0);
+    const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, "activation_sparsity_scale"));
+    if (!m || r->status)
+        return;
+    if (m->type != PN_META_ARRAY || m->item != PN_META_FLOAT || m->n < (size_t)hp->n_layer)
+        fail(r, PN_FORMAT, "%s must be a list of %d numbers, one a layer", r->key, hp->n_layer);
+    for (int i = 0; i < hp->n_layer && !r->status; i++)
+        hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }
 
 /* Layers that predict further tokens stand behind those of the model, and are left out. */
@@ -353,11 +415,8 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
         hp->window = arch->window_fixed;
     read_layers(&r, arch, arena, hp);
     int n_head = first_heads(&r, hp);
-    if (n_head) {
-        int even = hp->n_embd / n_head;
-        hp->dim_k = integer(&r, "attention.key_length", 1, PN_MAX_HEAD_DIM, even ? even : -1);
-        hp->dim_v = integer(&r, "attention.value_length", 1, PN_MAX_HEAD_DIM, hp->dim_k);
-    }
+    if (!r.status && n_head)
+        read_heads(&r, hp, n_head);
     read_scales(&r, arch, hp);
     read_moe(&r, arch, &hp->moe);
     read_mla(&r, &hp->mla);
@@ -366,5 +425,7 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     if (arch->recurrent)
         read_recurrent(&r, &hp->recurrent);
     read_attention(&r, arch, hp);
+    if (!r.status)
+        read_streams(&r, arch, hp);
     return r.status;
 }

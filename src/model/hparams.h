@@ -10,15 +10,18 @@ enum { PN_MAX_LAYERS = 1024, PN_MAX_HEADS = 4096, PN_MAX_HEAD_DIM = 4096 };
 
 struct pn_layer_hparams {
     int n_head, n_head_kv, n_ff;
-    bool local;     /* attends over a sliding window */
-    bool recurrent; /* has the recurrent block in the place of attention */
+    int dim_k, dim_v; /* of a head */
+    int kv_layer;     /* whose keys and values it reads: its own, or an earlier layer's */
+    float sparsity;   /* gates below the mean plus that many standard deviations are 0; -inf: none */
+    bool local;       /* attends over a sliding window */
+    bool recurrent;   /* has the recurrent block in the place of attention */
 };
 
 enum pn_rope_scaling { PN_ROPE_SCALING_NONE, PN_ROPE_SCALING_LINEAR, PN_ROPE_SCALING_YARN, PN_ROPE_SCALING_LONGROPE };
 
 struct pn_rope_hparams {
     float freq_base, freq_base_local; /* of global and of sliding-window layers */
-    int n_rot;
+    int n_rot, n_rot_local;           /* values of a head that turn */
     enum pn_rope_scaling scaling;
     float factor; /* positions are divided by it */
     int n_context_original;
@@ -49,12 +52,17 @@ struct pn_recurrent_hparams {
     int kda_dim;     /* of a head */
 };
 
+/* Alternating updates: copies of the residual stream, of which a layer computes one. */
+struct pn_altup_hparams {
+    int n_inputs, active;
+};
+
 struct pn_hparams {
     int n_vocab, n_context_train, n_embd, n_layer;
-    int dim_k, dim_v;                /* of a head */
+    int dim_k, dim_v;                /* of a head, in layers without a window */
     struct pn_layer_hparams *layers; /* (n_layer) */
     float norm_eps, rms_eps;
-    float attn_scale; /* 0: 1 / sqrt(dim_k) */
+    float attn_scale; /* 0: 1 / sqrt(dim_k) of the layer */
     float attn_softcap, final_softcap;
     float attn_clamp; /* c > 0: queries, keys and values are kept between -c and c */
     float alibi;
@@ -66,6 +74,7 @@ struct pn_hparams {
     struct pn_moe_hparams moe;
     struct pn_mla_hparams mla;
     struct pn_recurrent_hparams recurrent;
+    struct pn_altup_hparams altup;
 };
 
 struct pn_arch;

@@ -44,5 +44,8 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
         gate = pn_builder_project_ffn(b, layer, "ffn_gate", x, n_ff);
         up = pn_builder_project_ffn(b, layer, "ffn_up", x, n_ff);
     }
+    float sparsity = b->hp->layers[layer].sparsity;
+    if (sparsity > -INFINITY)
+        gate = pn_cutoff(b->graph, gate, sparsity);
     return pn_builder_project_ffn(b, layer, "ffn_down", pn_builder_gate(b, gate, up), b->hp->n_embd);
 }

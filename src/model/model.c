@@ -51,16 +51,22 @@ pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct
         (status = pn_hparams_read(weights, model->arch, &model->arena, &model->hp, err)))
         goto fail;
     model->caches = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *model->caches);
-    if (!model->caches) {
+    pn_array *written = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *written);
+    if (!model->caches || !written) {
         status = pn_no_memory(err, "a model");
         goto fail;
     }
+    for (int i = 0; i < model->hp.n_layer; i++)
+        written[i] = PN_NONE;
     struct pn_builder builder = {.graph = &model->graph,
                                  .weights = weights,
                                  .arch = model->arch,
                                  .hp = &model->hp,
                                  .arena = &model->arena,
                                  .caches = model->caches,
+                                 .written = written,
+                                 .stream = PN_NONE,
+                                 .layer_inputs = PN_NONE,
                                  .rope_global = PN_NONE,
                                  .rope_local = PN_NONE};
     model->logits = pn_model_decoder(&builder);

@@ -1,7 +1,7 @@
 /* Mixtures of experts: Shazeer et al., 2017; shared experts and group routing as in DeepSeek-V3, 2024. */
 #include "model/blocks.h"
 
-#include <stdio.h>
+#include <math.h>
 
 /* Slots of tokens times the matrices of their experts, with scales and biases where there are such tensors. */
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first, int n)
@@ -16,10 +16,9 @@ static pn_array project(struct pn_builder *b, int layer, const char *name, pn_ar
     return y;
 }
 
-static pn_array route_of(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> (tokens, 2, n_used) */
+static pn_array chosen(struct pn_builder *b, int layer, pn_array logits) /* (tokens, n_expert) -> (tokens, 2, n_used) */
 {
     const struct pn_moe_hparams *moe = &b->hp->moe;
-    pn_array logits = pn_builder_project_ffn(b, layer, "ffn_gate_inp", x, moe->n_expert); /* (tokens, n_expert) */
     pn_array bias = PN_NONE;
     if (pn_builder_has(b, layer, "exp_probs_b", "bias"))
         bias = pn_builder_vector(b, layer, "exp_probs_b", "bias", 0, moe->n_expert);
@@ -31,6 +30,11 @@ static pn_array route_of(struct pn_builder *b, int layer, pn_array x) /* (tokens
                                               .n_groups_used = moe->n_groups_used,
                                               .renormalize = moe->renormalize,
                                               .scale = moe->scale});
+}
+
+static pn_array route_of(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> (tokens, 2, n_used) */
+{
+    return chosen(b, layer, pn_builder_project_ffn(b, layer, "ffn_gate_inp", x, b->hp->moe.n_expert));
 }
 
 static pn_array weigh(struct pn_builder *b, pn_array x, pn_array route)
@@ -73,16 +77,40 @@ static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (t
     return pn_mul_heads(b->graph, y, pn_act(b->graph, gate, PN_ACT_FN_SIGMOID));
 }
 
+static bool counts_fit(struct pn_builder *b)
+{
+    if (b->hp->moe.n_expert > 0 && b->hp->moe.n_used > 0)
+        return true;
+    pn_graph_fail(b->graph, PN_FORMAT, "there is a router, but %s.expert_count is %d and expert_used_count %d",
+                  b->arch->name, b->hp->moe.n_expert, b->hp->moe.n_used);
+    return false;
+}
+
 pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
         return pn_block_gated_mlp(b, layer, x);
-    if (b->hp->moe.n_expert < 1 || b->hp->moe.n_used < 1)
-        return pn_graph_fail(b->graph, PN_FORMAT,
-                             "there is a router, but %s.expert_count is %d and expert_used_count %d", b->arch->name,
-                             b->hp->moe.n_expert, b->hp->moe.n_used);
+    if (!counts_fit(b))
+        return PN_NONE;
     pn_array y = experts(b, layer, x, route_of(b, layer, x));
     if (pn_builder_has(b, layer, "ffn_up_shexp", "weight"))
         y = pn_add(b->graph, y, shared_expert(b, layer, x));
     return y;
+}
+
+/* Experts and a feed-forward block side by side; the router sees the stream, scaled in its own way. */
+pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    struct pn_graph *g = b->graph;
+    int n_embd = b->hp->n_embd;
+    pn_array y = pn_block_gated_mlp(b, layer, x);
+    if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
+        return y;
+    if (!counts_fit(b))
+        return PN_NONE;
+    pn_array seen = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
+    seen = pn_mul(g, seen, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));
+    pn_array route = chosen(b, layer, pn_builder_product(b, layer, "ffn_gate_inp", seen, b->hp->moe.n_expert));
+    pn_array z = experts(b, layer, pn_builder_norm(b, layer, "pre_ffw_norm_2", b->stream), route);
+    return pn_add(g, pn_builder_norm(b, layer, "post_ffw_norm_1", y), pn_builder_norm(b, layer, "post_ffw_norm_2", z));
 }

@@ -10,7 +10,7 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
 {
     const struct pn_arch *arch = b->arch;
     const struct pn_hparams *hp = b->hp;
-    if (hp->rope.n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
+    if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope_where == PN_ROPE_NEVER)
         return false;
     if (arch->rope_where == PN_ROPE_LOCAL_ONLY && hp->window > 0 && !hp->layers[layer].local)
         return false;
@@ -44,18 +44,19 @@ static bool stands_still(const struct pn_builder *b, int pair)
 }
 
 /* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
-static float yarn_dim(const struct pn_rope_hparams *r, float base, float rotations)
+static float yarn_dim(const struct pn_rope_hparams *r, int n_rot, float base, float rotations)
 {
-    return (float)r->n_rot * logf((float)r->n_context_original / (rotations * 2 * pi)) / (2 * logf(base));
+    return (float)n_rot * logf((float)r->n_context_original / (rotations * 2 * pi)) / (2 * logf(base));
 }
 
 /* Slow pairs are interpolated, fast ones kept, those between blended (YaRN, equation 23). */
-static void yarn(const struct pn_rope_hparams *r, float base, float *inv_freq)
+static void yarn(const struct pn_rope_hparams *r, int n_rot, float base, float *inv_freq)
 {
-    float low = floorf(yarn_dim(r, base, r->yarn_beta_fast)), high = ceilf(yarn_dim(r, base, r->yarn_beta_slow));
+    float low = floorf(yarn_dim(r, n_rot, base, r->yarn_beta_fast));
+    float high = ceilf(yarn_dim(r, n_rot, base, r->yarn_beta_slow));
     low = low < 0 ? 0 : low;
-    high = high > (float)(r->n_rot - 1) ? (float)(r->n_rot - 1) : high;
-    for (int i = 0; i < r->n_rot / 2; i++) {
+    high = high > (float)(n_rot - 1) ? (float)(n_rot - 1) : high;
+    for (int i = 0; i < n_rot / 2; i++) {
         float y = ((float)i - low) / (high - low > 0.001f ? high - low : 0.001f);
         float keep = (1 - (y < 0 ? 0 : y > 1 ? 1 : y)) * r->yarn_ext_factor;
         inv_freq[i] = inv_freq[i] / r->factor * (1 - keep) + inv_freq[i] * keep;
@@ -103,10 +104,9 @@ static const char *factors_name(const struct pn_builder *b)
     return hp->n_context_train > hp->rope.n_context_original ? "rope_factors_long.weight" : "rope_factors_short.weight";
 }
 
-static bool divide_by_factors(struct pn_builder *b, float *inv_freq)
+static bool divide_by_factors(struct pn_builder *b, int half, float *inv_freq)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(b->weights, factors_name(b));
-    int half = b->hp->rope.n_rot / 2;
     if (!t || !b->arch->rope_factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
@@ -136,29 +136,29 @@ static bool divide_by_factors(struct pn_builder *b, float *inv_freq)
 static pn_array make_table(struct pn_builder *b, bool local)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
-    int half = r->n_rot / 2;
+    int n_rot = local ? r->n_rot_local : r->n_rot, half = n_rot / 2;
     float base = local ? r->freq_base_local : r->freq_base, magnitude = 1;
     float *inv_freq = malloc((size_t)half * sizeof *inv_freq);
     if (!inv_freq)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
     for (int i = 0; i < half; i++)
-        inv_freq[i] = powf(base, -2.0f * (float)i / (float)r->n_rot);
+        inv_freq[i] = powf(base, -2.0f * (float)i / (float)n_rot);
     pn_array table = PN_NONE;
-    if (!divide_by_factors(b, inv_freq))
-        goto done;
     /* Local layers with a base of their own stay short. */
     bool stretched = !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    if (stretched && !divide_by_factors(b, half, inv_freq))
+        goto done;
     if (stretched) {
         magnitude = pn_builder_rope_magnitude(b);
         if (r->scaling == PN_ROPE_SCALING_YARN)
-            yarn(r, base, inv_freq);
+            yarn(r, n_rot, base, inv_freq);
         for (int i = 0; i < half && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
             inv_freq[i] /= r->factor;
     }
     for (int i = 0; i < half; i++)
         if (stands_still(b, i))
             inv_freq[i] = 0;
-    table = pn_rope_table(b->graph, inv_freq, r->n_rot, magnitude);
+    table = pn_rope_table(b->graph, inv_freq, n_rot, magnitude);
 done:
     free(inv_freq);
     return table;

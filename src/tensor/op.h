@@ -39,6 +39,17 @@ pn_array pn_rms_norm(struct pn_graph *g, pn_array x, pn_array weight, float eps)
 /* Over n2: (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016). */
 pn_array pn_layer_norm(struct pn_graph *g, pn_array x, pn_array weight, pn_array bias, float eps);
 
+/* Over n2: what of x exceeds mean + by * deviation (of all n2 values), 0 where it does not: keeps the largest values of
+ * a row without sorting them (Gemma 3n's activation sparsity). */
+pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by);
+
+/* ---- several streams in one array (op/mix.c) ---- */
+
+/* Each head of x (rows, n1, n2) stretched to the length (2-norm) of that head of `like`, (rows, n1 or 1, n2). */
+pn_array pn_match(struct pn_graph *g, pn_array x, pn_array like);
+/* A small matrix product in each row: by (rows, n, m), x (rows, m, n2) -> (rows, n, n2). */
+pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x);
+
 /* The same values as (rows, n1, n2); n1 * n2 must be x's. */
 pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
 /* Of each (n2)-row of x the `n2` values from `offset`: (rows, n1, n2). No copy. */

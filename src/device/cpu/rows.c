@@ -74,6 +74,22 @@ static void act(const struct cpu_run *run, const struct pn_op_args *a)
             run->program->device->kernels.act(a->node->fn, at(a->src[0], r, h), at(a->out, r, h), a->node->n2);
 }
 
+static void mix(const struct pn_op_args *a)
+{
+    int m = pn_node(a->graph, a->node->src[1])->n1;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *by = at(a->src[0], r, h);
+            float *out = at(a->out, r, h);
+            memset(out, 0, (size_t)a->node->n2 * sizeof *out);
+            for (int j = 0; j < m; j++) {
+                const float *x = at(a->src[1], r, j);
+                for (int i = 0; i < a->node->n2; i++)
+                    out[i] += by[j] * x[i];
+            }
+        }
+}
+
 static void softcap(const struct cpu_run *run, const struct pn_op_args *a)
 {
     float cap = a->node->scale.factor;
@@ -121,6 +137,9 @@ void cpu_row_op(struct cpu_run *run, int phase, int worker, pn_array a, int64_t 
         return;
     case PN_OP_SOFTCAP:
         softcap(run, &args);
+        return;
+    case PN_OP_MIX:
+        mix(&args);
         return;
     default: {
         if (cpu_each_row_op(run, &args))

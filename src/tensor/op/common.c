@@ -33,6 +33,9 @@ pn_op_fn *pn_op_reference(enum pn_op op)
         [PN_OP_CONV] = pn_ref_conv,
         [PN_OP_SSM_SCAN] = pn_ref_ssm_scan,
         [PN_OP_DELTA] = pn_ref_delta,
+        [PN_OP_CUTOFF] = pn_ref_cutoff,
+        [PN_OP_MATCH] = pn_ref_match,
+        [PN_OP_MIX] = pn_ref_mix,
     };
     return table[op];
 }

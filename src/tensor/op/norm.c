@@ -88,3 +88,41 @@ pn_status pn_ref_layer_norm(const struct pn_op_args *a, struct pn_error *err)
 {
     return run_norm(a, true, err);
 }
+
+pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by)
+{
+    if (!pn_op_want_rows(g, x, "the operand of cutoff"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (!isfinite(by))
+        return pn_graph_fail(g, PN_FORMAT, "a cutoff of %g deviations is no number", (double)by);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_CUTOFF,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .scale = {.factor = by}});
+}
+
+static void cut(const float *x, float *out, int n, float by)
+{
+    double mean = 0, sum = 0;
+    for (int i = 0; i < n; i++)
+        mean += x[i];
+    mean /= n;
+    for (int i = 0; i < n; i++)
+        sum += (x[i] - mean) * (x[i] - mean);
+    float least = (float)(mean + sqrt(sum / n) * (double)by);
+    for (int i = 0; i < n; i++)
+        out[i] = x[i] > least ? x[i] - least : 0;
+}
+
+pn_status pn_ref_cutoff(const struct pn_op_args *a, struct pn_error *err)
+{
+    (void)err;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++)
+            cut(pn_view_at(a->src[0], r, h), pn_view_at(a->out, r, h), a->node->n2, a->node->scale.factor);
+    return PN_OK;
+}
