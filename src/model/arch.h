@@ -93,6 +93,7 @@ struct pn_arch {
     int window_fixed;        /* whatever the file says, unless it says 0 */
     int window_period;       /* every n-th layer is global; 0: no sliding window */
     bool window_dense_first; /* the first of n is global, not the last */
+    bool window_needed;      /* the file must say */
     int layers_window;       /* only models of that many layers have it; 0: all */
     enum pn_window_kind window_kind;
     bool attn_temperature;      /* queries grow with the position beyond a length */

@@ -299,6 +299,7 @@ static const struct pn_arch archs[] = {
      .rope_factors = true,
      .order = PN_ORDER_PARALLEL,
      .window_period = 4,
+     .window_needed = true,
      .rope_where = PN_ROPE_LOCAL_ONLY,
      .ffn_scales = true,
      .logits = PN_LOGITS_TIMES_SCALE},
@@ -320,6 +321,7 @@ static const struct pn_arch archs[] = {
      .ffn_norm = "post_attention_norm",
      .rope = PN_ROPE_HALVES,
      .window_period = 2,
+     .window_needed = true,
      .moe = {.gate = PN_GATE_SOFTMAX_CHOSEN, .gate_fixed = true}},
 
     {.name = "deepseek2",

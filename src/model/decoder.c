@@ -89,7 +89,9 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);
     if (b->hp->embedding_scale != 0)
         x = pn_scale(g, x, b->hp->embedding_scale, 0);
-    if (pn_builder_has(b, -1, "position_embd", "weight")) {
+    /* Nothing else would tell such a model where a token stands. */
+    bool needs_positions = b->arch->rope_where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent;
+    if (needs_positions || pn_builder_has(b, -1, "position_embd", "weight")) {
         x = pn_add(g, x, pn_pos_embed(g, pn_builder_weight(b, -1, "position_embd")));
         b->used_bytes = before;
     }

@@ -109,6 +109,18 @@ static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int
     return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
 }
 
+static void read_window(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    if (!arch->window_period)
+        return;
+    int fallback = arch->window_needed ? -1 : arch->window_fixed ? arch->window_fixed : arch->window_default;
+    hp->window = integer(r, "attention.sliding_window", 0, INT32_MAX, fallback);
+    if (arch->layers_window && arch->layers_window != hp->n_layer)
+        hp->window = 0;
+    if (hp->window && arch->window_fixed)
+        hp->window = arch->window_fixed;
+}
+
 /* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
 static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
 {
@@ -287,6 +299,8 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_moe
     static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN}; /* 1, 2, 3 */
     int gate = arch->moe.gate_fixed ? 0 : integer(r, "expert_gating_func", 0, 3, 0);
     moe->gate = gate ? gates[gate - 1] : arch->moe.gate;
+    if (moe->n_expert > 0 && moe->n_used < 1)
+        fail(r, PN_FORMAT, "%s.expert_used_count must be above 0, as there are %d experts", r->arch, moe->n_expert);
     if (!r->status && moe->n_used > moe->n_expert)
         fail(r, PN_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, moe->n_used, moe->n_expert);
 }
@@ -311,7 +325,9 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
     c->dt_b_c_rms = boolean(r, "ssm.dt_b_c_rms", false);
     c->kda_dim = integer(r, "kda.head_dim", 0, PN_MAX_HEAD_DIM, 0);
     if (!r->status && c->n_conv < 1)
-        fail(r, PN_FORMAT, "%s.ssm.conv_kernel is missing, without which the model cannot be built", r->arch);
+        fail(r, PN_FORMAT,
+             "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing, without which the model cannot be built", r->arch,
+             r->arch);
 }
 
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
@@ -338,6 +354,16 @@ static void read_attention(struct reader *r, const struct pn_arch *arch, struct 
     }
 }
 
+static float epsilon(struct reader *r, const char *key, bool needed)
+{
+    float v = number(r, key, needed ? -1 : 1e-5f);
+    if (!r->status && v == -1)
+        fail(r, PN_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+    else if (!r->status && !(v >= 0 && v < 1))
+        fail(r, PN_FORMAT, "%s is %g, but must be between 0 and 1", r->key, (double)v);
+    return v;
+}
+
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
@@ -346,8 +372,8 @@ static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_
         number(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
     hp->embedding_scale = number(r, "embedding_scale", arch->embedding_scale);
     hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
-    hp->rms_eps = number(r, "attention.layer_norm_rms_epsilon", 1e-5f);
-    hp->norm_eps = number(r, "attention.layer_norm_epsilon", 1e-5f);
+    hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm == PN_NORM_RMS);
+    hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm == PN_NORM_LAYER);
 }
 
 /* Alternating updates, and how much of each layer's gates is kept. */
@@ -406,13 +432,7 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     hp->n_context_train = integer(&r, "context_length", 1, INT32_MAX, -1);
     hp->n_vocab = read_n_vocab(&r);
     hp->parallel_residual = boolean(&r, "use_parallel_residual", true);
-    hp->window = arch->window_period ? integer(&r, "attention.sliding_window", 0, INT32_MAX,
-                                               arch->window_fixed ? arch->window_fixed : arch->window_default)
-                                     : 0;
-    if (arch->layers_window && arch->layers_window != hp->n_layer)
-        hp->window = 0;
-    if (hp->window && arch->window_fixed)
-        hp->window = arch->window_fixed;
+    read_window(&r, arch, hp);
     read_layers(&r, arch, arena, hp);
     int n_head = first_heads(&r, hp);
     if (!r.status && n_head)

@@ -1,6 +1,8 @@
 /* Loading a model: see model.h. */
 #include "model/model.h"
 
+#include "model/complete.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +77,8 @@ pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct
         pn_fail_prefix(err, "%s", weights->path);
         goto fail;
     }
+    if ((status = pn_model_complete(weights, &model->hp, &model->arena, err)))
+        goto fail;
     model->n_caches = builder.n_caches;
     model->n_state = builder.n_state;
     model->step_bytes = builder.used_bytes;

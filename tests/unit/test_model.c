@@ -164,6 +164,53 @@ static void refuses_what_cannot_be_built(void **state)
     }
 }
 
+/* Loses a name: its first letter changes. */
+static void lose(const struct pn_buf *in, const char *name)
+{
+    char *at = memmem(in->data, in->len, name, strlen(name));
+    assert_non_null(at);
+    *at = '_';
+}
+
+static void refuses_what_lacks_a_part(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"block_count", "embedding_length", "context_length", "attention.head_count",
+                                       "attention.layer_norm_rms_epsilon"};
+    static const char *const tensors[] = {"token_embd",   "blk.0.attn_norm",   "blk.0.attn_q",   "blk.1.attn_k",
+                                          "blk.2.attn_v", "blk.1.attn_output", "blk.2.ffn_norm", "blk.0.ffn_gate",
+                                          "blk.1.ffn_up", "blk.2.ffn_down",    "output_norm"};
+    struct gw g;
+    char full[64], words[80];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        tiny_model_init(&g, "llama", GW_F32);
+        snprintf(full, sizeof full, "llama.%s", keys[i]);
+        lose(&g.meta, full);
+        snprintf(words, sizeof words, "%s is missing", full);
+        refuses(&g, "bad.gguf", PANTRY_FORMAT, words);
+    }
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        tiny_model_init(&g, "llama", GW_F32);
+        snprintf(full, sizeof full, "%s.weight", tensors[i]);
+        lose(&g.infos, full);
+        snprintf(words, sizeof words, "tensor %s is missing", full);
+        refuses(&g, "bad.gguf", PANTRY_FORMAT, words);
+    }
+}
+
+/* No block needs a bias that a file does not have. But where two of three layers have one, the third lost it. */
+static void refuses_a_layer_that_lost_a_bias(void **state)
+{
+    (void)state;
+    static const float zeros[TINY_EMBD];
+    static const int64_t n = TINY_EMBD;
+    struct gw g;
+    tiny_model_init(&g, "llama", GW_F32);
+    gw_floats(&g, "blk.0.attn_output.bias", GW_F32, 1, &n, zeros);
+    gw_floats(&g, "blk.2.attn_output.bias", GW_F32, 1, &n, zeros);
+    refuses(&g, "bad.gguf", PANTRY_FORMAT, "layer 1: tensor blk.1.attn_output.bias is missing, which layer 0 has");
+}
+
 static void refuses_unknown_devices(void **state)
 {
     (void)state;
@@ -187,6 +234,8 @@ int main(void)
         cmocka_unit_test(cpu_equals_ref),
         cmocka_unit_test(slices_do_not_matter),
         cmocka_unit_test(refuses_what_cannot_be_built),
+        cmocka_unit_test(refuses_what_lacks_a_part),
+        cmocka_unit_test(refuses_a_layer_that_lost_a_bias),
         cmocka_unit_test(refuses_unknown_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

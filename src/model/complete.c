@@ -1,0 +1,56 @@
+/* Finds a tensor that a file lacks though no block needs it: most biases are used where a file has them, so a file that
+ * lost one would answer wrongly without a word. Layers that are alike in all else must be alike in that, too. */
+#include "model/complete.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The name of a tensor of a layer behind "blk.N.", and N; NULL for other tensors. Scales do not count: layers of one
+ * model may be stored in types of which only some have them. */
+static const char *in_layer(const char *name, int n_layer, int *layer)
+{
+    int n = 0;
+    if (sscanf(name, "blk.%d.%n", layer, &n) != 1 || n == 0 || *layer < 0 || *layer >= n_layer)
+        return NULL;
+    size_t len = strlen(name);
+    bool is_scale = (len > 6 && strcmp(name + len - 6, ".scale") == 0) ||
+                    (len > 12 && strcmp(name + len - 12, ".input_scale") == 0);
+    return is_scale ? NULL : name + n;
+}
+
+static uint64_t hash(const char *s) /* FNV-1a */
+{
+    uint64_t h = 14695981039346656037u;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211u;
+    return h;
+}
+
+static bool same_kind(const struct pn_layer_hparams *a, const struct pn_layer_hparams *b)
+{
+    return a->recurrent == b->recurrent && a->local == b->local;
+}
+
+pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_hparams *hp, struct pn_arena *arena,
+                            struct pn_error *err)
+{
+    uint64_t *sets = pn_arena_array(arena, (size_t)hp->n_layer, sizeof *sets); /* hashes of all names of a layer */
+    int layer;
+    if (!sets)
+        return pn_no_memory(err, "a model");
+    memset(sets, 0, (size_t)hp->n_layer * sizeof *sets);
+    for (size_t i = 0; i < weights->n_tensors; i++) {
+        const char *name = in_layer(weights->tensors[i].name, hp->n_layer, &layer);
+        if (name)
+            sets[layer] ^= hash(name);
+    }
+    for (size_t i = 0; i < weights->n_tensors; i++) {
+        const char *name = in_layer(weights->tensors[i].name, hp->n_layer, &layer);
+        uint64_t without = name ? sets[layer] ^ hash(name) : 0;
+        for (int j = 0; name && j < hp->n_layer; j++)
+            if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
+                return pn_fail(err, PN_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
+                               weights->path, j, j, name, layer);
+    }
+    return PN_OK;
+}
