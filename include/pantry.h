@@ -60,6 +60,11 @@ struct pantry_model_options {
     const char *device; /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is */
     int n_threads;      /* 0: one for each physical core that this process may use */
     const char *isa;    /* highest instruction set the CPU device may use ("generic", "avx2", ...); NULL: the best */
+
+    /* Longer contexts than the model was trained for, by stretching its rotary embedding: */
+    const char *rope_scaling; /* "linear", "ntk", "yarn" or "none"; NULL: as the file says, or linear with a factor */
+    float rope_factor;        /* how many times longer than the original context; 0: as the file says */
+    float rope_freq_base;     /* 0: as the file says */
 };
 
 PANTRY_API struct pantry_model_options pantry_model_options_default(void);

@@ -29,6 +29,12 @@ const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
 const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
     {'c', "ctx", "N", "tokens of context; 0: the model's, at most 32768", PN_OPTION_INT, MACHINE(session.n_context), 0,
      1 << 24, NULL},
+    {0, "rope-scaling", "TYPE", "how to stretch the context: none, linear, ntk or yarn", PN_OPTION_TEXT,
+     MACHINE(model.rope_scaling), 0, 0, "none linear ntk yarn"},
+    {0, "rope-factor", "X", "make the context X times longer; 0: as the model says", PN_OPTION_FLOAT,
+     MACHINE(model.rope_factor), 0, 4096, NULL},
+    {0, "rope-base", "X", "base of the rotation; 0: the model's", PN_OPTION_FLOAT, MACHINE(model.rope_freq_base), 0,
+     1e12, NULL},
     {0, "kv-type", "TYPE", "storage of keys and values: f16, q8_0 or f32", PN_OPTION_TEXT, MACHINE(session.kv_type), 0,
      0, "f16 q8_0 f32"},
 };

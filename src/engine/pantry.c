@@ -67,7 +67,8 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
     struct pn_model *model;
     struct pn_device *device;
     pn_status status = pn_weights_open(path, &weights, err);
-    if (status || (status = pn_model_new(weights, &model, err)))
+    struct pn_rope_wish rope = {.scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     if ((status = pn_device_open(o->device, &options, &device, err))) {

@@ -211,6 +211,24 @@ static void read_heads(struct reader *r, struct pn_hparams *hp, int n_head)
     }
 }
 
+static bool find_scaling(const char *name, size_t len, enum pn_rope_scaling *out)
+{
+    static const struct {
+        const char *name;
+        enum pn_rope_scaling scaling;
+    } known[] = {{"none", PN_ROPE_SCALING_NONE},
+                 {"linear", PN_ROPE_SCALING_LINEAR},
+                 {"ntk", PN_ROPE_SCALING_NTK},
+                 {"yarn", PN_ROPE_SCALING_YARN},
+                 {"longrope", PN_ROPE_SCALING_LONGROPE}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strlen(known[i].name) == len && memcmp(known[i].name, name, len) == 0) {
+            *out = known[i].scaling;
+            return true;
+        }
+    return false;
+}
+
 static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
 {
     struct pn_str type = {"", 0};
@@ -226,23 +244,10 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
         rope->factor = 1;
     if (rope->factor < 0)
         fail(r, PN_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
-    static const struct {
-        const char *name;
-        enum pn_rope_scaling scaling;
-    } names[] = {{"none", PN_ROPE_SCALING_NONE},
-                 {"linear", PN_ROPE_SCALING_LINEAR},
-                 {"yarn", PN_ROPE_SCALING_YARN},
-                 {"longrope", PN_ROPE_SCALING_LONGROPE}};
     rope->scaling = PN_ROPE_SCALING_LINEAR;
-    bool known = type.len == 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i].name) == type.len && memcmp(names[i].name, type.data, type.len) == 0) {
-            rope->scaling = names[i].scaling;
-            known = true;
-        }
-    if (!known)
-        fail(r, PN_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, yarn and longrope are known", r->arch,
-             (int)(type.len < 40 ? type.len : 40), type.data);
+    if (type.len && !find_scaling(type.data, type.len, &rope->scaling))
+        fail(r, PN_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are known",
+             r->arch, (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
 static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
@@ -448,4 +453,33 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     if (!r.status)
         read_streams(&r, arch, hp);
     return r.status;
+}
+
+pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
+                            struct pn_error *err)
+{
+    struct pn_rope_hparams *rope = &hp->rope;
+    if (!wish->scaling && wish->factor == 0 && wish->freq_base == 0)
+        return PN_OK;
+    if (rope->n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
+        return pn_fail(err, PN_INVALID, "this model does not rotate: its context cannot be extended");
+    if (wish->freq_base != 0 && !(wish->freq_base > 1 && isfinite(wish->freq_base)))
+        return pn_fail(err, PN_INVALID, "a rotary base of %g is not possible: it must be above 1",
+                       (double)wish->freq_base);
+    if (wish->factor != 0 && !(wish->factor > 0 && wish->factor <= 4096))
+        return pn_fail(err, PN_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
+    bool known = !wish->scaling || find_scaling(wish->scaling, strlen(wish->scaling), &rope->scaling);
+    if (!known || (wish->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
+        return pn_fail(err, PN_INVALID, "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible",
+                       wish->scaling);
+    if (wish->freq_base != 0)
+        rope->freq_base = wish->freq_base;
+    if (wish->factor != 0) {
+        if (rope->scaling == PN_ROPE_SCALING_NONE)
+            rope->scaling = PN_ROPE_SCALING_LINEAR;
+        rope->factor = wish->factor;
+        double length = (double)rope->n_context_original * (double)wish->factor;
+        hp->n_context_train = length > INT32_MAX ? INT32_MAX : length < 1 ? 1 : (int)length;
+    }
+    return PN_OK;
 }

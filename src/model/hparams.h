@@ -17,7 +17,23 @@ struct pn_layer_hparams {
     bool recurrent;   /* has the recurrent block in the place of attention */
 };
 
-enum pn_rope_scaling { PN_ROPE_SCALING_NONE, PN_ROPE_SCALING_LINEAR, PN_ROPE_SCALING_YARN, PN_ROPE_SCALING_LONGROPE };
+/* Ways to stretch rotation over longer contexts. Linear: positions are divided by the factor (Chen et al., 2023). NTK:
+ * the base grows so that the slowest pair slows down by the factor (bloc97, 2023). YaRN: Peng et al., 2023. LongRoPE:
+ * Ding et al., 2024. Llama 3's way is a tensor of factors in the file. */
+enum pn_rope_scaling {
+    PN_ROPE_SCALING_NONE,
+    PN_ROPE_SCALING_LINEAR,
+    PN_ROPE_SCALING_NTK,
+    PN_ROPE_SCALING_YARN,
+    PN_ROPE_SCALING_LONGROPE
+};
+
+/* What a user wants in the place of what the file says. */
+struct pn_rope_wish {
+    const char *scaling; /* "none", "linear", "ntk", "yarn"; NULL: as the file says, or linear with a factor */
+    float factor;        /* how many times longer contexts become; 0: as the file says */
+    float freq_base;     /* 0: as the file says */
+};
 
 struct pn_rope_hparams {
     float freq_base, freq_base_local; /* of global and of sliding-window layers */
@@ -82,5 +98,9 @@ struct pn_arch;
 /* Reads "<arch>.<key>" for the keys of the GGUF specification. Arrays live in `arena`. */
 pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
                           struct pn_hparams *out, struct pn_error *err);
+/* Changes rotation as the user wishes, before a graph is built. A factor makes n_context_train that many times the
+ * original context. */
+pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
+                            struct pn_error *err);
 
 #endif

@@ -38,7 +38,8 @@ static void count(struct pn_model *model)
     }
 }
 
-pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct pn_error *err)
+pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+                       struct pn_error *err)
 {
     *out = NULL;
     pn_status status = PN_OK;
@@ -50,7 +51,8 @@ pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct
     model->weights = weights;
     pn_graph_init(&model->graph);
     if ((status = pn_model_arch(weights, &model->arch, err)) ||
-        (status = pn_hparams_read(weights, model->arch, &model->arena, &model->hp, err)))
+        (status = pn_hparams_read(weights, model->arch, &model->arena, &model->hp, err)) ||
+        (status = pn_hparams_extend(&model->hp, model->arch, wish, err)))
         goto fail;
     model->caches = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *model->caches);
     pn_array *written = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *written);

@@ -18,8 +18,9 @@ struct pn_model {
     uint64_t step_bytes;           /* weight bytes that a step of one token reads */
 };
 
-/* Takes the weights over (also on failure) and writes the model's graph down. */
-pn_status pn_model_new(struct pn_weights *weights, struct pn_model **out, struct pn_error *err);
+/* Takes the weights over (also on failure), changes the rotation as wished, and writes the model's graph down. */
+pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+                       struct pn_error *err);
 void pn_model_free(struct pn_model *model);
 
 /* The architecture that a file names, or an error that tells which ones there are. */

@@ -84,7 +84,7 @@ float pn_builder_rope_magnitude(const struct pn_builder *b)
     const struct pn_rope_hparams *r = &b->hp->rope;
     if (r->scaling == PN_ROPE_SCALING_YARN)
         return r->attn_factor * yarn_magnitude(b);
-    return r->scaling == PN_ROPE_SCALING_LINEAR ? 1 : r->attn_factor;
+    return r->scaling == PN_ROPE_SCALING_LINEAR || r->scaling == PN_ROPE_SCALING_NTK ? 1 : r->attn_factor;
 }
 
 float pn_builder_rope_score_scale(const struct pn_builder *b)
@@ -138,14 +138,16 @@ static pn_array make_table(struct pn_builder *b, bool local)
     const struct pn_rope_hparams *r = &b->hp->rope;
     int n_rot = local ? r->n_rot_local : r->n_rot, half = n_rot / 2;
     float base = local ? r->freq_base_local : r->freq_base, magnitude = 1;
+    /* Local layers with a base of their own stay short. */
+    bool stretched = !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    if (stretched && r->scaling == PN_ROPE_SCALING_NTK && n_rot > 2)
+        base *= powf(r->factor, (float)n_rot / (float)(n_rot - 2));
     float *inv_freq = malloc((size_t)half * sizeof *inv_freq);
     if (!inv_freq)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
     for (int i = 0; i < half; i++)
         inv_freq[i] = powf(base, -2.0f * (float)i / (float)n_rot);
     pn_array table = PN_NONE;
-    /* Local layers with a base of their own stay short. */
-    bool stretched = !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
     if (stretched && !divide_by_factors(b, half, inv_freq))
         goto done;
     if (stretched) {

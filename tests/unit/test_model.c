@@ -111,6 +111,78 @@ static void slices_do_not_matter(void **state)
     }
 }
 
+/* ---- longer contexts ---- */
+
+static void stretched(const char *path, const struct pantry_model_options *options, float *out)
+{
+    struct pantry_error error = {0};
+    pantry_model *model = NULL;
+    pantry_session *session = NULL;
+    if (pantry_model_load(path, options, &model, &error) || pantry_session_new(model, NULL, &session, &error) ||
+        pantry_logits(session, tiny_ids, N_IDS, NULL, 0, out, &error))
+        fail_msg("%s", error.text);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+/* The base that makes the slowest pair of a head (index n/2 - 1) turn 4 times slower: 10000^(6/8) 4 = base^(6/8). */
+static void ntk_slows_the_slowest_pair_by_the_factor(void **state)
+{
+    (void)state;
+    float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB], plain[N_IDS][TINY_VOCAB];
+    const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
+    stretched(path, &(struct pantry_model_options){.device = "ref"}, plain[0]);
+    stretched(path, &(struct pantry_model_options){.device = "ref", .rope_scaling = "ntk", .rope_factor = 4}, a[0]);
+    float base = powf(powf(10000, 6.0f / 8) * 4, 8.0f / 6);
+    stretched(path, &(struct pantry_model_options){.device = "ref", .rope_freq_base = base}, b[0]);
+    assert_true(nmse(a[0], b[0], N_IDS * TINY_VOCAB) < 1e-9);
+    assert_true(nmse(plain[0], b[0], N_IDS * TINY_VOCAB) > 1e-6);
+}
+
+/* What is wished equals what a file says. */
+static void a_wish_equals_a_file_that_says_so(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"linear", "ntk", "yarn"};
+    float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB], before[N_IDS][TINY_VOCAB];
+    stretched(tiny_model("llama", GW_F32, "tiny.gguf"), &(struct pantry_model_options){.device = "ref"}, before[0]);
+    for (size_t i = 0; i < 3; i++) {
+        struct gw g;
+        tiny_model_init(&g, "llama", GW_F32);
+        gw_str(&g, "llama.rope.scaling.type", types[i]);
+        gw_f32(&g, "llama.rope.scaling.factor", 4);
+        const char *said = gw_file(&g, "said.gguf");
+        gw_free(&g);
+        stretched(said, &(struct pantry_model_options){.device = "ref"}, a[0]);
+        stretched(tiny_model("llama", GW_F32, "tiny.gguf"),
+                  &(struct pantry_model_options){.device = "ref", .rope_scaling = types[i], .rope_factor = 4}, b[0]);
+        assert_true(nmse(a[0], b[0], N_IDS * TINY_VOCAB) == 0);
+        assert_true(nmse(a[0], before[0], N_IDS * TINY_VOCAB) > 1e-6); /* and each is different */
+        memcpy(before, a, sizeof a);
+    }
+}
+
+static void a_factor_makes_the_context_longer(void **state)
+{
+    (void)state;
+    struct pantry_error error = {0};
+    struct pantry_model_info info;
+    pantry_model *model;
+    const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_factor = 4}, &model, &error),
+                     PANTRY_OK);
+    pantry_model_info(model, &info);
+    assert_int_equal(info.n_context_train, 4 * TINY_CONTEXT);
+    pantry_model_free(model);
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_scaling = "abacus"}, &model, &error),
+                     PANTRY_INVALID);
+    assert_non_null(strstr(error.text, "abacus"));
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_factor = -1}, &model, &error),
+                     PANTRY_INVALID);
+    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_freq_base = 0.5f}, &model, &error),
+                     PANTRY_INVALID);
+}
+
 /* ---- what loading refuses ---- */
 
 static void refuses(struct gw *g, const char *file, pantry_status status, const char *words)
@@ -233,6 +305,9 @@ int main(void)
         cmocka_unit_test(cpu_equals_the_papers),
         cmocka_unit_test(cpu_equals_ref),
         cmocka_unit_test(slices_do_not_matter),
+        cmocka_unit_test(ntk_slows_the_slowest_pair_by_the_factor),
+        cmocka_unit_test(a_wish_equals_a_file_that_says_so),
+        cmocka_unit_test(a_factor_makes_the_context_longer),
         cmocka_unit_test(refuses_what_cannot_be_built),
         cmocka_unit_test(refuses_what_lacks_a_part),
         cmocka_unit_test(refuses_a_layer_that_lost_a_bias),
