@@ -168,7 +168,9 @@ static json_t *describe(const struct pn_weights *w)
     add_meta(root, "architecture", w, "general.architecture");
     add_meta(root, "name", w, "general.name");
     add_meta(root, "license", w, "general.license");
-    add_meta(root, "license_text", w, "general.license.text");
+    struct pn_str license;
+    if (pn_meta_str(w, "general.license.text", &license, NULL) == PN_OK)
+        json_object_set_new(root, "license_text", text_of(license, SIZE_MAX));
     add_hyperparameters(root, w);
     add_tokenizer(root, w);
     if (w->chat_template.len)
