@@ -16,7 +16,11 @@ enum pn_recurrent_layers {
     PN_RECURRENT_LISTED       /* as the file lists them, or all but every n-th */
 };
 
-enum pn_norm_kind { PN_NORM_RMS, PN_NORM_LAYER };
+enum pn_norm_kind {
+    PN_NORM_RMS,
+    PN_NORM_LAYER,
+    PN_NORM_FROM_FILE /* RMS where the file has an epsilon for it */
+};
 
 /* How attention and feed-forward join the residual stream. */
 enum pn_layer_order {
@@ -41,7 +45,13 @@ enum pn_qk_norm {
 enum pn_logit_scaling { PN_LOGITS_AS_THEY_ARE, PN_LOGITS_TIMES_SCALE, PN_LOGITS_OVER_SCALE };
 
 /* Which layers rotate queries and keys. */
-enum pn_rope_where { PN_ROPE_ALL, PN_ROPE_NEVER, PN_ROPE_LOCAL_ONLY, PN_ROPE_IF_FINETUNED };
+enum pn_rope_where {
+    PN_ROPE_ALL,
+    PN_ROPE_NEVER,
+    PN_ROPE_LOCAL_ONLY,
+    PN_ROPE_LOCAL_OR_DENSE, /* ... and the leading layers without experts */
+    PN_ROPE_IF_FINETUNED
+};
 
 /* rope.dimension_sections: pairs that turn with time, height, width, and those that do not turn in a text. */
 enum pn_rope_sections { PN_SECTIONS_NONE, PN_SECTIONS_BLOCKS, PN_SECTIONS_INTERLEAVED };
@@ -54,6 +64,7 @@ struct pn_arch {
 
     /* blocks */
     pn_block_fn *attention, *mlp;
+    pn_block_fn *dense;          /* in layers without a router; NULL: gated_mlp */
     pn_block_fn *layer;          /* a whole layer, instead of attention and mlp joined by `order` */
     pn_block_fn *widen, *narrow; /* the stream before the first layer and after the last: (tokens, n, n_embd) between */
     pn_block_fn *recurrent;      /* NULL: no layer is */
@@ -63,11 +74,16 @@ struct pn_arch {
     bool single_block;      /* a layer is one block only: recurrent, feed-forward or attention */
     enum pn_norm_kind norm;
     enum pn_layer_order order;
-    const char *unused_bias; /* the weight whose bias is not used, even where a file has it */
-    const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    const char *unused;   /* tensors of layers that are not used, even where a file has them: "attn_output.bias ..." */
+    const char *ffn_norm; /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    const char *attention_post_norm,
+        *ffn_post_norm;      /* after the blocks; NULL: "post_attention_norm", "post_ffw_norm" */
+    bool norm_plain;         /* norms have no weights */
     const char *output_norm; /* the last norm; NULL: "output_norm" */
     bool embedding_norm;     /* embeddings are normalized */
     bool ffn_scales;         /* feed-forward products have scales of their own (ffn_up.scale ...) */
+    bool ffn_as_stream;      /* feed-forward blocks are n_embd long, whatever files say */
+    bool halved_ffn;         /* files say twice the length of the feed-forward block */
     enum pn_act_fn act;
     float swiglu_limit; /* l > 0: gates end at l, what they gate at -l and l, and gains 1 (gpt-oss) */
 
@@ -76,13 +92,15 @@ struct pn_arch {
     int layers_sparse_default;
 
     /* attention */
-    bool shares_kv;           /* the last layers may read the keys and values of earlier ones */
-    int layers_kv_default;    /* how many layers have their own, where the file does not say */
-    bool value_norm;          /* values are normalized without weights */
-    bool value_is_key;        /* where there is no attn_v, values are keys before their norm */
-    float attn_scale_default; /* of scores; 0: 1 / sqrt(dim_k) */
+    bool shares_kv;             /* the last layers may read the keys and values of earlier ones */
+    int layers_kv_default;      /* how many layers have their own, where the file does not say */
+    bool value_norm;            /* values are normalized without weights */
+    bool value_is_key;          /* where there is no attn_v, values are keys before their norm */
+    const char *attn_scale_key; /* NULL: "attention.scale" */
+    float attn_scale_default;   /* of scores; 0: 1 / sqrt(dim_k) */
+    bool scores_over_dim;       /* scores are divided by dim_k */
+    bool gate_softplus;         /* attn_gate scales heads by softplus, not sigmoid */
     enum pn_qk_norm qk_norm;
-    bool mla_plain;    /* queries of latent attention have no scale and no bias */
     bool query_gate;   /* attn_q makes queries and gates: heads are multiplied with sigmoid(gate) */
     bool attn_softcap; /* scores become c tanh(s / c), where the file gives c */
     float attn_softcap_default;
@@ -109,6 +127,7 @@ struct pn_arch {
     float freq_base_local; /* of sliding-window layers; 0: as the others */
     bool local_unscaled;   /* sliding-window layers rotate as if the context were not extended */
     int nope_period;       /* every n-th layer does not rotate; 0: all do */
+    bool nope_first;       /* ... the first of n, not the last */
     int layers_rope;       /* only models of that many layers rotate; 0: all */
     float yarn_log_unit;   /* yarn_log_multiplier counts in these, and scales scores too; 0: 1 */
     bool yarn_log_both;    /* ... and is both multipliers of YaRN's temperature */
@@ -118,14 +137,17 @@ struct pn_arch {
         enum pn_gate gate;
         bool gate_fixed; /* whatever the file says */
         enum pn_said renormalize;
-        bool weigh_inputs; /* inputs are weighted, not results */
+        bool weigh_inputs;    /* inputs are weighted, not results */
+        bool see_layer_input; /* routers see what the layer was given */
+        bool with_mlp;        /* where there is a feed-forward block too, both are halved in square and added */
+        bool shared_average;  /* the mean of experts and shared expert, not the sum */
     } moe;
 
     /* ends */
-    bool scale_embedding;                                           /* embeddings are multiplied by sqrt(n_embd) */
-    float embedding_scale, residual_scale_depth, logit_scale_width; /* where the file does not say: c, c /
-                                                                       sqrt(n_layer), n_embd / c */
-    bool tied_output;                                               /* the output is always the embedding */
+    bool scale_embedding; /* embeddings are multiplied by sqrt(n_embd) */
+    float embedding_scale, logit_scale_default, residual_scale_depth, logit_scale_width; /* where the file does not say:
+                                                                       c, c / sqrt(n_layer), n_embd / c */
+    bool tied_output; /* the output is always the embedding */
     enum pn_logit_scaling logits;
     bool final_softcap;          /* logits become c tanh(l / c), c as the file ... */
     float final_softcap_default; /* ... or this says */

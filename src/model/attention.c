@@ -36,7 +36,7 @@ static pn_array heads_of(struct pn_builder *b, int layer, const char *name, pn_a
 
 static pn_array norm(struct pn_builder *b, pn_array x, pn_array weight, pn_array bias)
 {
-    if (b->arch->norm == PN_NORM_RMS)
+    if (b->hp->norm == PN_NORM_RMS)
         return pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
     return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);
 }
@@ -132,6 +132,18 @@ static pn_array attended(struct pn_builder *b, int layer, pn_array x, pn_array q
     return pn_builder_attend(b, layer, q, placed(b, layer, "attn_k_norm", k, l->n_head_kv), v, scale);
 }
 
+/* Heads, or each of their values, times a gate that the layer's input opens. */
+static pn_array gated(struct pn_builder *b, int layer, pn_array x, pn_array heads)
+{
+    const struct pn_layer_hparams *l = &b->hp->layers[layer];
+    int n = pn_builder_n_rows(b, layer, "attn_gate");
+    pn_array gate = pn_act(b->graph, pn_builder_product(b, layer, "attn_gate", x, 0),
+                           b->arch->gate_softplus ? PN_ACT_FN_SOFTPLUS : PN_ACT_FN_SIGMOID);
+    if (n == l->n_head)
+        return pn_mul_heads(b->graph, heads, gate);
+    return pn_mul(b->graph, heads, pn_reshape(b->graph, gate, l->n_head, l->dim_v));
+}
+
 /* Grouped-query attention: Ainslie et al., 2023. Biases, head norms, windows and soft caps where the model has them. */
 pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
@@ -148,5 +160,10 @@ pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tok
     pn_array heads = attended(b, layer, x, q, score_scale(b, layer));
     if (gate != PN_NONE)
         heads = pn_mul(g, heads, gate);
-    return pn_builder_project(b, layer, "attn_output", heads, b->hp->n_embd);
+    if (pn_builder_has(b, layer, "attn_gate", "weight"))
+        heads = gated(b, layer, x, heads);
+    if (pn_builder_has(b, layer, "attn_sub_norm", "weight"))
+        heads = pn_builder_norm(b, layer, "attn_sub_norm", pn_reshape(g, heads, 1, l->n_head * l->dim_v));
+    heads = pn_builder_project(b, layer, "attn_output", heads, b->hp->n_embd);
+    return b->hp->value_scale != 0 ? pn_scale(g, heads, b->hp->value_scale, 0) : heads;
 }

@@ -19,10 +19,11 @@ struct pn_builder {
     struct pn_arena *arena;        /* lives as long as the model */
     struct pn_cache_shape *caches; /* room for n_layer */
     int n_caches;
-    pn_array *written;                /* (n_layer): the write of each layer's keys and values, PN_NONE before it */
-    pn_array stream;                  /* the residual stream that the block's operand is the norm of */
-    pn_array layer_inputs;            /* (tokens, n_layer, n): what tokens say to each layer; PN_NONE: nothing */
-    size_t n_state;                   /* floats of recurrent state so far, all layers */
+    pn_array *written;     /* (n_layer): the write of each layer's keys and values, PN_NONE before it */
+    pn_array layer_input;  /* the residual stream before the layer, as many rows as the block's operand has */
+    pn_array stream;       /* the residual stream that the block's operand is the norm of */
+    pn_array layer_inputs; /* (tokens, n_layer, n): what tokens say to each layer; PN_NONE: nothing */
+    size_t n_state;        /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
     uint64_t used_bytes;              /* of the weights that every step reads */
 };
@@ -67,6 +68,7 @@ pn_block_fn pn_block_gated_mlp; /* ... gated */
 pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
 
 pn_block_fn pn_block_moe_beside; /* ... beside gated_mlp, each with norms of its own */
+pn_block_fn pn_block_moe_early;  /* ... of the layer's input, beside gated_mlp */
 
 pn_block_fn pn_block_altup;        /* altup.c: a layer that computes one of several streams, */
 pn_block_fn pn_block_altup_widen;  /* ... which are made of one (tokens, n_embd) -> (tokens, n, n_embd) */

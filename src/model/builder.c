@@ -5,10 +5,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* True if the architecture leaves "<name>.<suffix>" alone. */
+static bool is_unused(const struct pn_arch *arch, const char *name, const char *suffix)
+{
+    size_t n = strlen(name), len;
+    for (const char *at = arch->unused; at && suffix && *at; at += len + (at[len] == ' ')) {
+        len = strcspn(at, " ");
+        if (len == n + 1 + strlen(suffix) && memcmp(at, name, n) == 0 && at[n] == '.' &&
+            memcmp(at + n + 1, suffix, len - n - 1) == 0)
+            return true;
+    }
+    return false;
+}
+
 static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, const char *name, const char *suffix,
                                          char *full, size_t size)
 {
     const char *dot = suffix ? "." : "";
+    if (is_unused(b->arch, name, suffix))
+        return NULL;
     if (layer < 0)
         snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
@@ -72,7 +87,9 @@ pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, 
 static const struct pn_tensor_info *need(struct pn_builder *b, int layer, const char *name, const char *suffix)
 {
     char full[128];
-    const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
+    const struct pn_tensor_info *t = find(b, layer, name, NULL, full, sizeof full); /* some have no suffix */
+    if (!t)
+        t = find(b, layer, name, suffix, full, sizeof full);
     if (!t)
         pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is missing, which architecture %s needs", full, b->arch->name);
     return t;
@@ -196,8 +213,6 @@ pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, p
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
     pn_array y = scaled(b, layer, name, pn_builder_product(b, layer, name, x, n_out));
-    if (b->arch->unused_bias && strcmp(b->arch->unused_bias, name) == 0)
-        return y;
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     return bias == PN_NONE ? y : pn_add(b->graph, y, bias);
 }
@@ -238,9 +253,9 @@ size_t pn_builder_state(struct pn_builder *b, size_t n)
 
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
-    pn_array weight = pn_builder_weight(b, layer, name);
+    pn_array weight = b->arch->norm_plain ? PN_NONE : pn_builder_weight(b, layer, name);
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
-    if (b->arch->norm == PN_NORM_LAYER)
+    if (b->hp->norm == PN_NORM_LAYER)
         return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);
     x = pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
     return bias == PN_NONE ? x : pn_add(b->graph, x, bias);

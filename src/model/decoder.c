@@ -4,6 +4,18 @@
 #include <math.h>
 #include <stdio.h>
 
+static const char *attention_post_norm(const struct pn_builder *b)
+{
+    return b->arch->attention_post_norm ? b->arch->attention_post_norm : "post_attention_norm";
+}
+
+/* Files of one model may call it one or the other. */
+static const char *ffn_post_norm(const struct pn_builder *b, int layer)
+{
+    const char *name = b->arch->ffn_post_norm;
+    return name && pn_builder_has(b, layer, name, "weight") ? name : "post_ffw_norm";
+}
+
 static const char *ffn_norm(const struct pn_builder *b)
 {
     return b->arch->ffn_norm ? b->arch->ffn_norm : "ffn_norm";
@@ -65,12 +77,15 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
     if (order == PN_ORDER_PARALLEL || (order == PN_ORDER_FROM_FILE && b->hp->parallel_residual) ||
         (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
         return parallel(b, layer, x, last);
-    x = residual(b, layer, x, first_block(b, layer), "attn_norm", "post_attention_norm");
-    if (last)
-        x = pn_output_rows(b->graph, x); /* nobody reads the other rows any more */
+    b->layer_input = x;
+    x = residual(b, layer, x, first_block(b, layer), "attn_norm", attention_post_norm(b));
+    if (last) { /* nobody reads the other rows any more */
+        x = pn_output_rows(b->graph, x);
+        b->layer_input = pn_output_rows(b->graph, b->layer_input);
+    }
     if (b->arch->single_block)
         return x;
-    x = residual(b, layer, x, b->arch->mlp, ffn_norm(b), "post_ffw_norm");
+    x = residual(b, layer, x, b->arch->mlp, ffn_norm(b), ffn_post_norm(b, layer));
     if (b->layer_inputs != PN_NONE)
         x = pn_add(b->graph, pn_builder_layer_input(b, layer, x), x);
     return pn_builder_scaled(b, layer, "layer_output_scale", "weight", x);

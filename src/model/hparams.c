@@ -184,6 +184,8 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
         l->n_head = layered(r, "attention.head_count", i, hp->n_layer, least, PN_MAX_HEADS, fallback);
         l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, least, PN_MAX_HEADS, l->n_head);
         l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 0, 1 << 24, 0); /* 0: as the weights have it */
+        l->n_ff = arch->ffn_as_stream ? hp->n_embd : l->n_ff / (arch->halved_ffn ? 2 : 1);
+        l->n_used = layered(r, "expert_used_count", i, hp->n_layer, 0, PN_MAX_EXPERTS_USED, 0);
         l->recurrent = is_recurrent(r, arch, i, hp->n_layer, l);
         bool attends = !l->recurrent && !(arch->single_block && l->n_ff);
         if (!r->status && attends && (!l->n_head || !l->n_head_kv))
@@ -290,10 +292,11 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
         fail(r, PN_FORMAT, "%s.rope.scaling: yarn needs an original context length and betas above 0", r->arch);
 }
 
-static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_moe_hparams *moe)
+static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
+    struct pn_moe_hparams *moe = &hp->moe;
+    hp->n_dense = integer(r, "leading_dense_block_count", 0, PN_MAX_LAYERS, 0);
     moe->n_expert = integer(r, "expert_count", 0, PN_MAX_EXPERTS, 0);
-    moe->n_used = integer(r, "expert_used_count", 0, PN_MAX_EXPERTS_USED, 0);
     moe->n_groups = integer(r, "expert_group_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->n_groups_used = integer(r, "expert_group_used_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->scale = number(r, "expert_weights_scale", 1);
@@ -304,10 +307,13 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_moe
     static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN}; /* 1, 2, 3 */
     int gate = arch->moe.gate_fixed ? 0 : integer(r, "expert_gating_func", 0, 3, 0);
     moe->gate = gate ? gates[gate - 1] : arch->moe.gate;
-    if (moe->n_expert > 0 && moe->n_used < 1)
+    int most = 0;
+    for (int i = 0; i < hp->n_layer && !r->status; i++)
+        most = hp->layers[i].n_used > most ? hp->layers[i].n_used : most;
+    if (moe->n_expert > 0 && most < 1)
         fail(r, PN_FORMAT, "%s.expert_used_count must be above 0, as there are %d experts", r->arch, moe->n_expert);
-    if (!r->status && moe->n_used > moe->n_expert)
-        fail(r, PN_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, moe->n_used, moe->n_expert);
+    if (most > moe->n_expert)
+        fail(r, PN_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, most, moe->n_expert);
 }
 
 static void read_mla(struct reader *r, struct pn_mla_hparams *mla)
@@ -338,9 +344,11 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
-    hp->attn_scale = number(r, "attention.scale", arch->attn_scale_default);
+    hp->attn_scale =
+        number(r, arch->attn_scale_key ? arch->attn_scale_key : "attention.scale", arch->attn_scale_default);
     if (hp->attn_scale == 0) /* how files say "none" */
-        hp->attn_scale = arch->attn_scale_default;
+        hp->attn_scale = arch->scores_over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->attn_scale_default;
+    hp->value_scale = number(r, "attention.value_scale", 0);
     hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
     hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
@@ -372,13 +380,17 @@ static float epsilon(struct reader *r, const char *key, bool needed)
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
-        number(r, "logit_scale", arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : 0);
+        number(r, "logit_scale",
+               arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : arch->logit_scale_default);
     hp->residual_scale =
         number(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
     hp->embedding_scale = number(r, "embedding_scale", arch->embedding_scale);
     hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
     hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm == PN_NORM_RMS);
     hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm == PN_NORM_LAYER);
+    hp->norm = arch->norm;
+    if (arch->norm == PN_NORM_FROM_FILE)
+        hp->norm = number(r, "attention.layer_norm_rms_epsilon", 0) > 0 ? PN_NORM_RMS : PN_NORM_LAYER;
 }
 
 /* Alternating updates, and how much of each layer's gates is kept. */
@@ -443,7 +455,7 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     if (!r.status && n_head)
         read_heads(&r, hp, n_head);
     read_scales(&r, arch, hp);
-    read_moe(&r, arch, &hp->moe);
+    read_moe(&r, arch, hp);
     read_mla(&r, &hp->mla);
     if (!r.status && n_head)
         read_rope(&r, arch, hp);

@@ -4,12 +4,14 @@
 #define PN_MODEL_HPARAMS_H
 
 #include "format/weights.h"
+#include "model/arch.h"
 #include "tensor/graph.h"
 
 enum { PN_MAX_LAYERS = 1024, PN_MAX_HEADS = 4096, PN_MAX_HEAD_DIM = 4096 };
 
 struct pn_layer_hparams {
     int n_head, n_head_kv, n_ff;
+    int n_used;       /* experts of a token */
     int dim_k, dim_v; /* of a head */
     int kv_layer;     /* whose keys and values it reads: its own, or an earlier layer's */
     float sparsity;   /* gates below the mean plus that many standard deviations are 0; -inf: none */
@@ -47,7 +49,7 @@ struct pn_rope_hparams {
 };
 
 struct pn_moe_hparams {
-    int n_expert, n_used;
+    int n_expert;
     int n_groups, n_groups_used;
     enum pn_gate gate;
     bool renormalize;
@@ -83,6 +85,9 @@ struct pn_hparams {
     float attn_clamp; /* c > 0: queries, keys and values are kept between -c and c */
     float alibi;
     int window;                                                      /* 0: none */
+    enum pn_norm_kind norm;                                          /* RMS or LAYER */
+    int n_dense;                                                     /* leading layers without experts */
+    float value_scale;                                               /* of what attention makes; 0: none */
     bool parallel_residual;                                          /* see PN_ORDER_FROM_FILE */
     float logit_scale, residual_scale, embedding_scale;              /* 0: none */
     float temperature_scale, temperature_length, temperature_offset; /* scale 0: none */
@@ -92,8 +97,6 @@ struct pn_hparams {
     struct pn_recurrent_hparams recurrent;
     struct pn_altup_hparams altup;
 };
-
-struct pn_arch;
 
 /* Reads "<arch>.<key>" for the keys of the GGUF specification. Arrays live in `arena`. */
 pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,

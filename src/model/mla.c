@@ -18,8 +18,7 @@ static pn_array queries(struct pn_builder *b, int layer, pn_array x, const struc
         q = pn_builder_project(b, layer, "attn_q_a", x, b->hp->mla.q_rank);
         q = pn_builder_project(b, layer, "attn_q_b", pn_builder_norm(b, layer, "attn_q_a_norm", q), d->n_head * d->k);
     } else {
-        q = b->arch->mla_plain ? pn_builder_product(b, layer, "attn_q", x, d->n_head * d->k)
-                               : pn_builder_project(b, layer, "attn_q", x, d->n_head * d->k);
+        q = pn_builder_project(b, layer, "attn_q", x, d->n_head * d->k);
     }
     return pn_reshape(b->graph, q, d->n_head, d->k);
 }

@@ -44,8 +44,12 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
         gate = pn_builder_project_ffn(b, layer, "ffn_gate", x, n_ff);
         up = pn_builder_project_ffn(b, layer, "ffn_up", x, n_ff);
     }
+    pn_array h;
     float sparsity = b->hp->layers[layer].sparsity;
     if (sparsity > -INFINITY)
         gate = pn_cutoff(b->graph, gate, sparsity);
-    return pn_builder_project_ffn(b, layer, "ffn_down", pn_builder_gate(b, gate, up), b->hp->n_embd);
+    h = pn_builder_gate(b, gate, up);
+    if (pn_builder_has(b, layer, "ffn_sub_norm", "weight"))
+        h = pn_builder_norm(b, layer, "ffn_sub_norm", h);
+    return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
 }

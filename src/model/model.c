@@ -69,6 +69,7 @@ pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wi
                                  .arena = &model->arena,
                                  .caches = model->caches,
                                  .written = written,
+                                 .layer_input = PN_NONE,
                                  .stream = PN_NONE,
                                  .layer_inputs = PN_NONE,
                                  .rope_global = PN_NONE,

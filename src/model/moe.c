@@ -7,7 +7,7 @@
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first, int n)
 {
     const struct pn_moe_hparams *moe = &b->hp->moe;
-    pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, moe->n_used);
+    pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, b->hp->layers[layer].n_used);
     pn_array y = pn_matmul_each(b->graph, x, stack, route); /* (tokens, n_used, n_out) */
     if (y != PN_NONE && b->arch->ffn_scales && pn_builder_has(b, layer, name, "scale"))
         y = pn_each_scale(b->graph, y, route, pn_builder_vector(b, layer, name, "scale", 0, moe->n_expert));
@@ -20,12 +20,12 @@ static pn_array chosen(struct pn_builder *b, int layer, pn_array logits) /* (tok
 {
     const struct pn_moe_hparams *moe = &b->hp->moe;
     pn_array bias = PN_NONE;
-    if (pn_builder_has(b, layer, "exp_probs_b", "bias"))
+    if (pn_builder_has(b, layer, "exp_probs_b", "bias") || pn_builder_has(b, layer, "exp_probs_b", NULL))
         bias = pn_builder_vector(b, layer, "exp_probs_b", "bias", 0, moe->n_expert);
     return pn_route(b->graph, logits, bias,
                     &(struct pn_route_params){.gate = moe->gate,
                                               .n_expert = moe->n_expert,
-                                              .n_used = moe->n_used,
+                                              .n_used = b->hp->layers[layer].n_used,
                                               .n_groups = moe->n_groups,
                                               .n_groups_used = moe->n_groups_used,
                                               .renormalize = moe->renormalize,
@@ -77,25 +77,51 @@ static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (t
     return pn_mul_heads(b->graph, y, pn_act(b->graph, gate, PN_ACT_FN_SIGMOID));
 }
 
-static bool counts_fit(struct pn_builder *b)
+static bool counts_fit(struct pn_builder *b, int layer)
 {
-    if (b->hp->moe.n_expert > 0 && b->hp->moe.n_used > 0)
+    int n_used = b->hp->layers[layer].n_used;
+    if (b->hp->moe.n_expert > 0 && n_used > 0)
         return true;
     pn_graph_fail(b->graph, PN_FORMAT, "there is a router, but %s.expert_count is %d and expert_used_count %d",
-                  b->arch->name, b->hp->moe.n_expert, b->hp->moe.n_used);
+                  b->arch->name, b->hp->moe.n_expert, n_used);
     return false;
+}
+
+/* Experts may work on a shorter vector than the stream's. */
+static pn_array routed_experts(struct pn_builder *b, int layer, pn_array x)
+{
+    pn_array route = route_of(b, layer, b->arch->moe.see_layer_input ? b->layer_input : x);
+    if (!pn_builder_has(b, layer, "ffn_latent_down", "weight"))
+        return experts(b, layer, x, route);
+    pn_array y = experts(b, layer, pn_builder_product(b, layer, "ffn_latent_down", x, 0), route);
+    return pn_builder_product(b, layer, "ffn_latent_up", y, b->hp->n_embd);
 }
 
 pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
+    struct pn_graph *g = b->graph;
     if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
-        return pn_block_gated_mlp(b, layer, x);
-    if (!counts_fit(b))
+        return (b->arch->dense ? b->arch->dense : pn_block_gated_mlp)(b, layer, x);
+    if (!counts_fit(b, layer))
         return PN_NONE;
-    pn_array y = experts(b, layer, x, route_of(b, layer, x));
-    if (pn_builder_has(b, layer, "ffn_up_shexp", "weight"))
-        y = pn_add(b->graph, y, shared_expert(b, layer, x));
+    pn_array y = routed_experts(b, layer, x);
+    if (b->arch->moe.with_mlp && pn_builder_has(b, layer, "ffn_up", "weight"))
+        y = pn_scale(g, pn_add(g, pn_block_gated_mlp(b, layer, x), y), sqrtf(0.5f), 0);
+    if (pn_builder_has(b, layer, "ffn_up_shexp", "weight")) {
+        y = pn_add(g, y, shared_expert(b, layer, x));
+        if (b->arch->moe.shared_average)
+            y = pn_scale(g, y, 0.5f, 0);
+    }
     return y;
+}
+
+/* Experts that do not wait for attention, beside a feed-forward block that does: Snowflake Arctic. */
+pn_array pn_block_moe_early(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    if (!counts_fit(b, layer))
+        return PN_NONE;
+    pn_array y = pn_block_gated_mlp(b, layer, x), early = pn_builder_norm(b, layer, "ffn_norm_exps", b->layer_input);
+    return pn_add(b->graph, y, experts(b, layer, early, route_of(b, layer, early)));
 }
 
 /* Experts and a feed-forward block side by side; the router sees the stream, scaled in its own way. */
@@ -106,7 +132,7 @@ pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (to
     pn_array y = pn_block_gated_mlp(b, layer, x);
     if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
         return y;
-    if (!counts_fit(b))
+    if (!counts_fit(b, layer))
         return PN_NONE;
     pn_array seen = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
     seen = pn_mul(g, seen, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));

@@ -12,14 +12,17 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
     const struct pn_hparams *hp = b->hp;
     if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope_where == PN_ROPE_NEVER)
         return false;
-    if (arch->rope_where == PN_ROPE_LOCAL_ONLY && hp->window > 0 && !hp->layers[layer].local)
+    if (arch->rope_where == PN_ROPE_LOCAL_OR_DENSE && layer < hp->n_dense)
+        return true;
+    bool local_only = arch->rope_where == PN_ROPE_LOCAL_ONLY || arch->rope_where == PN_ROPE_LOCAL_OR_DENSE;
+    if (local_only && hp->window > 0 && !hp->layers[layer].local)
         return false;
     if (arch->rope_where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
         return false;
     if (arch->layers_rope && hp->n_layer != arch->layers_rope)
         return false;
     bool unwindowed = arch->window_period && hp->window == 0; /* such models rotate everywhere */
-    return !arch->nope_period || unwindowed || (layer + 1) % arch->nope_period != 0;
+    return !arch->nope_period || unwindowed || (arch->nope_first ? layer : layer + 1) % arch->nope_period != 0;
 }
 
 pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
@@ -90,6 +93,8 @@ float pn_builder_rope_magnitude(const struct pn_builder *b)
 float pn_builder_rope_score_scale(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
+    if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is all in the rotation */
+        return 1;
     float m = pn_builder_rope_magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
     return m * m;
 }
