@@ -2,14 +2,23 @@
 #ifndef PN_BASE_OS_H
 #define PN_BASE_OS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Physical cores that this process may run on (hardware threads of one core count once), at least 1. */
 int pn_os_physical_cores(void);
+/* Hardware threads that this process may run on, at least 1. */
+int pn_os_processors(void);
 /* Main memory in bytes, 0 if unknown. */
 uint64_t pn_os_memory_bytes(void);
 /* The processor's name, e.g. "Apple M3 Pro"; "" if unknown. */
 void pn_os_cpu_name(char *name, size_t size);
+
+/* Sleeps while *word is `value`: returns when somebody wakes it, at once if *word is something else already, and
+ * sometimes for no reason. */
+void pn_os_wait(atomic_uint *word, unsigned value);
+/* Ends the sleep of all who wait for `word`; it must have been changed before. */
+void pn_os_wake_all(atomic_uint *word);
 
 #endif

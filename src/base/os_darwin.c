@@ -1,7 +1,8 @@
-/* macOS: sysctl. See os.h. */
+/* macOS: sysctl, and sleeping with POSIX threads, as the system's own way is public only since macOS 14.4. See os.h. */
 #ifdef __APPLE__
 #include "base/os.h"
 
+#include <pthread.h>
 #include <sys/sysctl.h>
 #include <sys/types.h>
 
@@ -10,6 +11,15 @@ int pn_os_physical_cores(void)
     int n = 0;
     size_t size = sizeof n;
     if (sysctlbyname("hw.physicalcpu", &n, &size, NULL, 0) != 0 || n < 1)
+        n = 1;
+    return n;
+}
+
+int pn_os_processors(void)
+{
+    int n = 0;
+    size_t size = sizeof n;
+    if (sysctlbyname("hw.logicalcpu", &n, &size, NULL, 0) != 0 || n < 1)
         n = 1;
     return n;
 }
@@ -26,6 +36,27 @@ void pn_os_cpu_name(char *name, size_t size)
     name[0] = '\0';
     if (sysctlbyname("machdep.cpu.brand_string", name, &size, NULL, 0) != 0)
         name[0] = '\0';
+}
+
+/* All words share one place to sleep; who is woken for another's sake goes back to sleep. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+void pn_os_wait(atomic_uint *word, unsigned value)
+{
+    pthread_mutex_lock(&lock);
+    while (atomic_load(word) == value)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+/* With the lock held, so not between a sleeper's look at the word and its sleep. */
+void pn_os_wake_all(atomic_uint *word)
+{
+    (void)word;
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
 }
 #else
 typedef int pn_os_darwin_is_empty; /* ISO C wants a declaration */

@@ -1,11 +1,14 @@
-/* Linux: /proc and /sys. See os.h. */
+/* Linux: /proc, /sys and futexes. See os.h. */
 #ifdef __linux__
 #define _GNU_SOURCE 1
 #include "base/os.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The first hardware thread of the core that `cpu` belongs to; `cpu` itself where /sys does not tell. */
@@ -42,6 +45,14 @@ int pn_os_physical_cores(void)
     return n > 0 ? n : 1;
 }
 
+int pn_os_processors(void)
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    long n = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
 uint64_t pn_os_memory_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -64,6 +75,18 @@ void pn_os_cpu_name(char *name, size_t size)
         break;
     }
     fclose(f);
+}
+
+_Static_assert(sizeof(atomic_uint) == 4, "a futex is 32 bits wide");
+
+void pn_os_wait(atomic_uint *word, unsigned value)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+void pn_os_wake_all(atomic_uint *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 #else
 typedef int pn_os_linux_is_empty; /* ISO C wants a declaration */

@@ -1,17 +1,28 @@
-/* The pool: see threads.h. A run is announced by raising `generation`; it has ended when `running` is 0. */
+/* The pool: see threads.h. A run is announced by the gate `start`; the last worker that has ended opens `end`. */
 #include "base/threads.h"
 
 #include "base/clock.h"
+#include "base/os.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CACHE_LINE = 128, SPINS_BEFORE_YIELD = 4096 };
-static const uint64_t park_after_ns = 300000;
+enum { CACHE_LINE = 128, SPINS_PER_LOOK = 32, BLOCKS_PER_TRY = 16 };
+enum { MIN_SPIN_NS = 2000, MAX_SPIN_NS = 200000 };
+
+/* Where threads wait for one another: opened by counting up. How long to spin there before sleeping is learned. A spin
+ * in vain halves it, as the thread that is waited for is probably not running; now and then somebody tries the longest
+ * time, and success brings spinning back. A sleep that ends soon proves nothing: giving way may have been what ended
+ * it. */
+struct gate {
+    alignas(CACHE_LINE) atomic_uint round;
+    alignas(CACHE_LINE) atomic_int sleepers;
+    alignas(CACHE_LINE) atomic_uint spin_ns; /* seldom written */
+    atomic_uint n_blocks;
+};
 
 struct worker {
     struct pn_pool *pool;
@@ -20,19 +31,18 @@ struct worker {
 };
 
 struct pn_pool {
-    alignas(CACHE_LINE) atomic_uint generation;
+    struct gate start, end, barrier;
     alignas(CACHE_LINE) atomic_int running;
     alignas(CACHE_LINE) atomic_int arrived;
-    alignas(CACHE_LINE) atomic_uint barrier_round;
-    alignas(CACHE_LINE) int size;
+    alignas(CACHE_LINE) bool crowded; /* more threads than processors: spinning keeps the others from their work */
+    atomic_bool stop;
+    int size;
     pn_pool_work *work;
     void *context;
-    atomic_bool stop;
-    atomic_int parked;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
     struct worker *workers;
 };
+
+/* ---- gates ---- */
 
 static inline void relax(void)
 {
@@ -43,48 +53,87 @@ static inline void relax(void)
 #endif
 }
 
-/* Spins, giving way now and then: with more threads than processors the one we wait for must get its turn. */
-static inline void spin(unsigned *n)
+static inline unsigned round_of(struct gate *g)
 {
-    if (++*n % SPINS_BEFORE_YIELD == 0)
-        sched_yield();
-    else
-        relax();
+    return atomic_load_explicit(&g->round, memory_order_acquire);
 }
 
-static void park(struct pn_pool *pool, unsigned seen)
+static inline bool is_open(struct gate *g, unsigned seen)
 {
-    pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->parked, 1);
-    while (atomic_load(&pool->generation) == seen && !atomic_load(&pool->stop))
-        pthread_cond_wait(&pool->wake, &pool->lock);
-    atomic_fetch_sub(&pool->parked, 1);
-    pthread_mutex_unlock(&pool->lock);
+    return round_of(g) != seen;
 }
+
+/* Either the opener sees the sleeper, or the sleeper the new round: each writes its own before it reads the other's. */
+static void open_gate(struct gate *g)
+{
+    atomic_fetch_add(&g->round, 1);
+    if (atomic_load(&g->sleepers))
+        pn_os_wake_all(&g->round);
+}
+
+static void sleep_at(struct gate *g, unsigned seen)
+{
+    atomic_fetch_add(&g->sleepers, 1);
+    while (atomic_load(&g->round) == seen)
+        pn_os_wait(&g->round, seen);
+    atomic_fetch_sub(&g->sleepers, 1);
+}
+
+/* Spins for at most `spin_ns`; tells after how many the gate opened, or that it did not. */
+static bool spin_at(struct gate *g, unsigned seen, unsigned spin_ns, uint64_t *spun_ns)
+{
+    uint64_t start = pn_clock_ns();
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (is_open(g, seen))
+                return true;
+            relax();
+        }
+        *spun_ns = pn_clock_ns() - start;
+    } while (*spun_ns < spin_ns);
+    return false;
+}
+
+static void wait_at(const struct pn_pool *pool, struct gate *g, unsigned seen)
+{
+    for (int i = 0; i < SPINS_PER_LOOK; i++) { /* often enough, and needs no clock */
+        if (is_open(g, seen))
+            return;
+        relax();
+    }
+    if (!pool->crowded) {
+        unsigned spin_ns = atomic_load_explicit(&g->spin_ns, memory_order_relaxed), next;
+        uint64_t spun_ns = 0;
+        bool try = atomic_load_explicit(&g->n_blocks, memory_order_relaxed) % BLOCKS_PER_TRY == BLOCKS_PER_TRY - 1;
+        bool opened = spin_at(g, seen, try ? MAX_SPIN_NS : spin_ns, &spun_ns);
+        if (opened)
+            next = 2 * spun_ns < spin_ns ? spin_ns : 2 * spun_ns < MAX_SPIN_NS ? 2 * (unsigned)spun_ns : MAX_SPIN_NS;
+        else
+            next = spin_ns / 2 < MIN_SPIN_NS ? MIN_SPIN_NS : spin_ns / 2;
+        if (next != spin_ns)
+            atomic_store_explicit(&g->spin_ns, next, memory_order_relaxed);
+        if (opened && try)
+            atomic_fetch_add_explicit(&g->n_blocks, 1, memory_order_relaxed);
+        if (opened)
+            return;
+        atomic_fetch_add_explicit(&g->n_blocks, 1, memory_order_relaxed);
+    }
+    sleep_at(g, seen);
+}
+
+/* ---- the pool ---- */
 
 static void *worker_main(void *argument)
 {
     struct worker *self = argument;
     struct pn_pool *pool = self->pool;
-    unsigned seen = 0;
-    for (;;) {
-        unsigned n = 0;
-        uint64_t since = 0;
-        while (atomic_load_explicit(&pool->generation, memory_order_acquire) == seen && !atomic_load(&pool->stop)) {
-            spin(&n);
-            if (n % 256)
-                continue;
-            uint64_t now = pn_clock_ns();
-            if (!since)
-                since = now;
-            else if (now - since > park_after_ns)
-                park(pool, seen);
-        }
-        if (atomic_load(&pool->stop))
+    for (unsigned seen = 0;; seen++) { /* no run begins before the last one's workers have all ended */
+        wait_at(pool, &pool->start, seen);
+        if (atomic_load_explicit(&pool->stop, memory_order_relaxed))
             return NULL;
-        seen = atomic_load_explicit(&pool->generation, memory_order_acquire);
         pool->work(pool->context, self->index);
-        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+        if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1)
+            open_gate(&pool->end);
     }
 }
 
@@ -98,8 +147,10 @@ pn_status pn_pool_new(int n_threads, struct pn_pool **out, struct pn_error *err)
         return pn_no_memory(err, "a thread pool");
     memset(pool, 0, sizeof *pool);
     pool->size = 1;
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->wake, NULL);
+    pool->crowded = n_threads > pn_os_processors();
+    atomic_init(&pool->start.spin_ns, MAX_SPIN_NS);
+    atomic_init(&pool->end.spin_ns, MAX_SPIN_NS);
+    atomic_init(&pool->barrier.spin_ns, MAX_SPIN_NS);
     pool->workers = calloc((size_t)n_threads, sizeof *pool->workers);
     if (!pool->workers) {
         pn_pool_free(pool);
@@ -123,14 +174,10 @@ void pn_pool_free(struct pn_pool *pool)
 {
     if (!pool)
         return;
-    pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->stop, true);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
+    open_gate(&pool->start);
     for (int i = 1; i < pool->size; i++)
         pthread_join(pool->workers[i].thread, NULL);
-    pthread_cond_destroy(&pool->wake);
-    pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
     free(pool);
 }
@@ -142,34 +189,27 @@ int pn_pool_size(const struct pn_pool *pool)
 
 void pn_pool_run(struct pn_pool *pool, pn_pool_work *work, void *context)
 {
+    unsigned seen = round_of(&pool->end);
     pool->work = work;
     pool->context = context;
     if (pool->size > 1) {
         atomic_store_explicit(&pool->running, pool->size - 1, memory_order_relaxed);
-        atomic_fetch_add(&pool->generation, 1);
-        if (atomic_load(&pool->parked)) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_broadcast(&pool->wake);
-            pthread_mutex_unlock(&pool->lock);
-        }
+        open_gate(&pool->start);
     }
     work(context, 0);
-    unsigned n = 0;
-    while (atomic_load_explicit(&pool->running, memory_order_acquire))
-        spin(&n);
+    if (pool->size > 1)
+        wait_at(pool, &pool->end, seen);
 }
 
 void pn_pool_barrier(struct pn_pool *pool)
 {
     if (pool->size == 1)
         return;
-    unsigned round = atomic_load_explicit(&pool->barrier_round, memory_order_relaxed);
+    unsigned seen = round_of(&pool->barrier);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->size - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->barrier_round, round + 1, memory_order_release);
+        open_gate(&pool->barrier);
         return;
     }
-    unsigned n = 0;
-    while (atomic_load_explicit(&pool->barrier_round, memory_order_acquire) == round)
-        spin(&n);
+    wait_at(pool, &pool->barrier, seen);
 }

@@ -1,16 +1,14 @@
-/* Plans: five phases a layer, fusion, lifetimes; and the thread pool that runs them. */
+/* Plans: five phases a layer, fusion, lifetimes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/threads.h"
 #include "model/model.h"
 #include "tensor/plan.h"
 #include "tiny_model.h"
@@ -120,61 +118,12 @@ static void wrong_shapes_are_errors(void **state)
     pn_graph_free(&g);
 }
 
-/* ---- the pool ---- */
-
-struct work {
-    struct pn_pool *pool;
-    atomic_int seen[64];
-    struct pn_claim claim;
-    int stage[8]; /* one a worker, read by the others between barriers */
-    atomic_int wrong;
-};
-
-static void claim_and_meet(void *context, int worker)
-{
-    struct work *w = context;
-    int64_t first, end;
-    while (pn_claim_next(&w->claim, 64, 5, &first, &end))
-        for (int64_t i = first; i < end; i++)
-            atomic_fetch_add(&w->seen[i], 1);
-    for (int round = 1; round <= 50; round++) {
-        w->stage[worker] = round;
-        pn_pool_barrier(w->pool);
-        for (int i = 0; i < pn_pool_size(w->pool); i++)
-            if (w->stage[i] != round)
-                atomic_fetch_add(&w->wrong, 1);
-        pn_pool_barrier(w->pool);
-    }
-}
-
-static void pools_share_work_and_meet(void **state)
-{
-    (void)state;
-    for (int n = 1; n <= 5; n++) { /* also more workers than processors */
-        struct pn_error err;
-        struct work w = {0};
-        assert_int_equal(pn_pool_new(n, &w.pool, &err), PN_OK);
-        assert_int_equal(pn_pool_size(w.pool), n);
-        for (int run = 0; run < 20; run++) {
-            atomic_store(&w.claim.next, 0);
-            for (int i = 0; i < 64; i++)
-                atomic_store(&w.seen[i], 0);
-            pn_pool_run(w.pool, claim_and_meet, &w);
-            for (int i = 0; i < 64; i++)
-                assert_int_equal(w.seen[i], 1);
-        }
-        assert_int_equal(w.wrong, 0);
-        pn_pool_free(w.pool);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_layer_takes_five_phases),
         cmocka_unit_test(lifetimes_do_not_overlap),
         cmocka_unit_test(wrong_shapes_are_errors),
-        cmocka_unit_test(pools_share_work_and_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

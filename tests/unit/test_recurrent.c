@@ -218,7 +218,7 @@ static void slices_do_not_matter(void **state)
     (void)state;
     static const int slices[] = {1, 3, 32};
     for (int i = 0; i < N_ARCHS; i++) {
-        struct pn_runner *ref = open_runner(archs[i], "ref", 1), *cpu = open_runner(archs[i], "cpu", 1);
+        struct pn_runner *ref = open_runner(archs[i], "ref", 1), *cpu = open_runner(archs[i], "cpu", 2);
         struct pn_session s;
         open_session(&s, ref);
         feed(&s, N_IDS, N_IDS, whole);
@@ -239,7 +239,7 @@ static void rewinding_equals_a_fresh_session(void **state)
 {
     (void)state;
     for (int i = 0; i < N_ARCHS; i++) {
-        struct pn_runner *runner = open_runner(archs[i], "cpu", 1);
+        struct pn_runner *runner = open_runner(archs[i], "cpu", 2);
         struct pn_session s;
         open_session(&s, runner);
         feed(&s, N_IDS, N_IDS, whole);
@@ -267,7 +267,7 @@ static void another_end_equals_a_fresh_session(void **state)
 {
     (void)state;
     for (int i = 0; i < N_ARCHS; i++) {
-        struct pn_runner *runner = open_runner(archs[i], "cpu", 1);
+        struct pn_runner *runner = open_runner(archs[i], "cpu", 2);
         struct pn_session s;
         open_session(&s, runner);
         feed(&s, 50, 25, got);
@@ -290,7 +290,7 @@ static void sessions_do_not_disturb_one_another(void **state)
 {
     (void)state;
     for (int i = 0; i < N_ARCHS; i++) {
-        struct pn_runner *runner = open_runner(archs[i], "cpu", 1);
+        struct pn_runner *runner = open_runner(archs[i], "cpu", 2);
         struct pn_session a, b;
         open_session(&a, runner);
         feed(&a, N_IDS, N_IDS, whole);
@@ -312,7 +312,7 @@ static void sessions_do_not_disturb_one_another(void **state)
 static void copies_are_bounded_and_thinned(void **state)
 {
     (void)state;
-    struct pn_runner *runner = open_runner("lfm2", "cpu", 1);
+    struct pn_runner *runner = open_runner("lfm2", "cpu", 2);
     struct pn_session s;
     open_session(&s, runner);
     feed(&s, N_IDS, 2, got);

@@ -386,7 +386,8 @@ static void run_worker(void *context, int worker)
             cpu_attention_run(run, i, worker);
         else if (f->kind == PN_PHASE_OTHER)
             run_other(run, i, worker);
-        pn_pool_barrier(p->device->pool);
+        if (i + 1 < p->plan->n_phases) /* the end of a run waits for all anyway */
+            pn_pool_barrier(p->device->pool);
     }
 }
 
