@@ -150,6 +150,8 @@ static const char *hybrid(const char *arch)
         gw_u32(&g, key, HEADS);
     else
         gw_array(&g, key, GW_UINT32, 2, kv, sizeof *kv);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    gw_f32(&g, key, 1e-5f);
     u32(&g, arch, "full_attention_interval", 2);
     u32(&g, arch, "ssm.conv_kernel", lfm2 ? 0 : 4);
     u32(&g, arch, "shortconv.l_cache", lfm2 ? 3 : 0);
