@@ -95,6 +95,10 @@ struct pantry_model_info {
     int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_ff;
     int n_context_train;
     bool has_tokenizer;
+    bool generates;      /* false: an encoder, which only makes embeddings */
+    bool ranks;          /* it has a ranking head */
+    int n_embedding;     /* values of an embedding */
+    const char *pooling; /* how its embeddings are made of states: "mean", "cls" or "last" */
 };
 
 /* Pointers live as long as the model. */
@@ -237,6 +241,66 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
  * ids in slices of the given lengths (NULL: as the session likes). */
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
+
+/* ---- embeddings and ranking ---- */
+
+/* How the states of a text's tokens become one row. */
+enum pantry_pooling {
+    PANTRY_POOLING_AUTO, /* as the model file says; else mean for encoders, last for decoders */
+    PANTRY_POOLING_MEAN, /* the mean over all tokens, special ones included */
+    PANTRY_POOLING_CLS,  /* the first token's */
+    PANTRY_POOLING_LAST, /* the last token's */
+    PANTRY_POOLING_NONE, /* a row for each token: the states after the last norm, neither cut nor normalized */
+};
+
+/* A text, or ids that stand for themselves (nothing is added to them; `text` is then NULL). */
+struct pantry_input {
+    const char *text;
+    size_t len;
+    const int32_t *ids;
+    size_t n_ids;
+};
+
+struct pantry_embed_options {
+    enum pantry_pooling pooling;
+    bool normalize;  /* rows are divided by their length, sqrt(sum x^2) */
+    int dimensions;  /* n > 0: only the first n values, normalized after the cut (Kusupati et al., Matryoshka
+                        Representation Learning, 2022); 0: all */
+    int max_tokens;  /* of an input; 0: what the model was trained for, at most 32,768 */
+    bool truncate;   /* longer inputs lose what is in front of their last special tokens; false: they are an error */
+    bool plain_text; /* "[SEP]" in a text is text; false: it is that token, as with Hugging Face's tokenizers */
+    int n_batch;     /* most tokens of one step, which several inputs share; 0: 512. A longer input is one step */
+    const volatile bool *cancel; /* checked every step; may be NULL */
+};
+
+PANTRY_API struct pantry_embed_options pantry_embed_options_default(void); /* AUTO, normalized, all dimensions */
+
+struct pantry_embeddings {
+    float *rows; /* (n_rows, n_dimensions) */
+    size_t n_rows;
+    int n_dimensions;
+    int *n_tokens;  /* of each input, after truncation: with PANTRY_POOLING_NONE also how many rows it has */
+    bool truncated; /* some input was cut */
+    double seconds; /* of all steps */
+};
+
+/* One row for each of the `n` inputs, in their order. What else is in the call changes a row by rounding at most. The
+ * caller frees *out with pantry_embeddings_free, also after a failure (it is empty then). PANTRY_CONTEXT_FULL: an input
+ * is too long; PANTRY_INVALID: an input has no tokens, an id is outside the vocabulary, or there are fewer dimensions
+ * than wanted; PANTRY_UNSUPPORTED: a text for a model without a tokenizer. May be called from several threads. */
+PANTRY_API pantry_status pantry_embed(pantry_model *model, const struct pantry_input *inputs, size_t n,
+                                      const struct pantry_embed_options *options, struct pantry_embeddings *out,
+                                      struct pantry_error *error);
+PANTRY_API void pantry_embeddings_free(struct pantry_embeddings *embeddings);
+
+/* How well each of the `n` documents answers the query: `scores` (n), higher is better. With a ranking head the score
+ * is the first value that the head makes of query and document read together (a logit; where the model tells yes from
+ * no, the probability of yes); without one, the cosine of their embeddings. Inputs must be texts if there is a head. Of
+ * the options, pooling and dimensions count only without a head, normalize never. Errors as above. */
+PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query,
+                                     const struct pantry_input *documents, size_t n,
+                                     const struct pantry_embed_options *options, float *scores,
+                                     struct pantry_error *error);
 
 /* ---- the machine ---- */
 

@@ -29,6 +29,9 @@ struct pantry_session {
     float *logits; /* (n_vocab) */
 };
 
+/* embed.c */
+const char *pn_pooling_name(enum pn_pooling pooling);
+
 /* generate.c */
 pn_status pn_generate(struct pantry_session *session, const int32_t *ids, size_t n,
                       const struct pantry_generate_options *options, struct pantry_stats *stats, struct pn_error *err);

@@ -151,7 +151,11 @@ void pantry_model_info(const pantry_model *m, struct pantry_model_info *info)
                                        .n_head_kv = hp->layers[0].n_head_kv,
                                        .n_ff = hp->layers[0].n_ff,
                                        .n_context_train = hp->n_context_train,
-                                       .has_tokenizer = m->tokenizer != NULL};
+                                       .has_tokenizer = m->tokenizer != NULL,
+                                       .generates = hp->causal && model->results[PN_RESULT_LOGITS] != PN_NONE,
+                                       .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
+                                       .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
+                                       .pooling = pn_pooling_name(hp->pooling)};
 }
 
 /* ---- tokens ---- */

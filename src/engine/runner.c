@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH};
+static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, PN_MAX_STEP};
 
 static uint64_t memory_bytes(void)
 {
@@ -24,8 +24,9 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
     }
     *r = (struct pn_runner){.model = model, .device = device};
     pthread_mutex_init(&r->lock, NULL);
-    for (int i = 0; i < PN_N_BUCKETS; i++)
-        r->buckets[i].max_tokens = bucket_tokens[i];
+    for (int k = 0; k < PN_N_RESULTS; k++)
+        for (int i = 0; i < PN_N_BUCKETS; i++)
+            r->buckets[k][i].max_tokens = bucket_tokens[i];
     const struct pn_weights *w = model->weights;
     for (size_t i = 0; i < w->n_maps; i++) {
         pn_status status = device->class->adopt(device, w->maps[i].data, w->maps[i].size, err);
@@ -49,10 +50,11 @@ void pn_runner_free(struct pn_runner *r)
 {
     if (!r)
         return;
-    for (int i = 0; i < PN_N_BUCKETS; i++) {
-        r->device->class->program_free(r->device, r->buckets[i].program);
-        pn_plan_free(r->buckets[i].plan);
-    }
+    for (int k = 0; k < PN_N_RESULTS; k++)
+        for (int i = 0; i < PN_N_BUCKETS; i++) {
+            r->device->class->program_free(r->device, r->buckets[k][i].program);
+            pn_plan_free(r->buckets[k][i].plan);
+        }
     for (int i = 0; i < PN_MAX_POOLS; i++)
         pn_kv_pool_free(r->pools[i]);
     pn_state_pool_free(r->states);
@@ -80,17 +82,18 @@ pn_status pn_runner_pool(struct pn_runner *r, pn_type type, struct pn_kv_pool **
     return status;
 }
 
-static pn_status program_for(struct pn_runner *r, int n_tokens, struct pn_program **out, struct pn_error *err)
+static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_program **out,
+                             struct pn_error *err)
 {
     int i = 0;
-    while (i < PN_N_BUCKETS && r->buckets[i].max_tokens < n_tokens)
+    while (i < PN_N_BUCKETS && bucket_tokens[i] < n_tokens)
         i++;
     if (i == PN_N_BUCKETS)
-        return pn_fail(err, PN_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens, PN_MAX_BATCH);
-    struct pn_bucket *b = &r->buckets[i];
+        return pn_fail(err, PN_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens, PN_MAX_STEP);
+    struct pn_bucket *b = &r->buckets[result][i];
     pn_status status = PN_OK;
     if (!b->plan)
-        status = pn_plan_new(&r->model->graph, r->model->logits, b->max_tokens, b->max_tokens,
+        status = pn_plan_new(&r->model->graph, r->model->results[result], b->max_tokens, b->max_tokens,
                              r->device->properties.fuses, &b->plan, err);
     if (!status && !b->program)
         status = r->device->class->compile(r->device, b->plan, &b->program, err);
@@ -102,16 +105,16 @@ pn_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pn_error *
 {
     struct pn_program *program;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, n_tokens, &program, err);
+    pn_status status = program_for(r, PN_RESULT_LOGITS, n_tokens, &program, err);
     pthread_mutex_unlock(&r->lock);
     return status;
 }
 
-pn_status pn_runner_step(struct pn_runner *r, const struct pn_batch *batch, struct pn_error *err)
+pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struct pn_batch *batch, struct pn_error *err)
 {
     struct pn_program *program;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, batch->n_tokens, &program, err);
+    pn_status status = program_for(r, result, batch->n_tokens, &program, err);
     if (!status)
         status = r->device->class->run(r->device, program, batch, err);
     if (pn_weights_damaged(r->model->weights))

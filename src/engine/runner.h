@@ -5,7 +5,8 @@
 #include "engine/kv.h"
 #include "engine/state.h"
 
-enum { PN_N_BUCKETS = 5, PN_MAX_BATCH = 4096, PN_MAX_POOLS = 4 };
+/* Sessions feed at most PN_MAX_BATCH tokens at once; texts that must be read as a whole may be longer. */
+enum { PN_N_BUCKETS = 6, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS = 4 };
 
 struct pn_runner {
     struct pn_model *model;
@@ -14,7 +15,7 @@ struct pn_runner {
         int max_tokens;
         struct pn_plan *plan;
         struct pn_program *program;
-    } buckets[PN_N_BUCKETS];
+    } buckets[PN_N_RESULTS][PN_N_BUCKETS];
     struct pn_kv_pool *pools[PN_MAX_POOLS]; /* one a cache type */
     struct pn_state_pool *states;           /* NULL: no layer is recurrent */
     pthread_mutex_t lock;
@@ -25,9 +26,10 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
 void pn_runner_free(struct pn_runner *runner);
 /* The pool for that cache type, made when first asked for. */
 pn_status pn_runner_pool(struct pn_runner *runner, pn_type type, struct pn_kv_pool **out, struct pn_error *err);
-/* Makes the plan that a step of `n_tokens` runs, so that the step allocates nothing. */
+/* Makes the plan that a step of `n_tokens` towards logits runs, so that the step allocates nothing. */
 pn_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pn_error *err);
 /* Runs one step; steps of several threads take turns. A damaged file is an error here. */
-pn_status pn_runner_step(struct pn_runner *runner, const struct pn_batch *batch, struct pn_error *err);
+pn_status pn_runner_step(struct pn_runner *runner, enum pn_result result, const struct pn_batch *batch,
+                         struct pn_error *err);
 
 #endif

@@ -23,6 +23,12 @@ pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const 
 {
     *s = (struct pn_session){.runner = runner};
     pn_type type;
+    const struct pn_model *model = runner->model;
+    if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
+        return pn_fail(err, PN_UNSUPPORTED,
+                       "%s: a model of architecture %s reads texts and writes none; it makes "
+                       "embeddings",
+                       model->weights->path, model->arch->name);
     pn_status status = cache_type(runner, o->kv_type, &type, err);
     if (status)
         return status;
@@ -119,7 +125,7 @@ pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n
         batch.states = s->states.pool->memory.data;
         batch.state_stride = s->states.pool->stride;
     }
-    pn_status status = pn_runner_step(s->runner, &batch, err);
+    pn_status status = pn_runner_step(s->runner, PN_RESULT_LOGITS, &batch, err);
     if (!status) {
         s->n_past += n;
         pn_states_advance(&s->states, s->n_past, n);

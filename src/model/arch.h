@@ -27,6 +27,7 @@ enum pn_layer_order {
     PN_ORDER_PRE,       /* x += attention(norm(x)); x += mlp(norm(x)) */
     PN_ORDER_SANDWICH,  /* x += norm(attention(norm(x))); x += norm(mlp(norm(x))) */
     PN_ORDER_POST,      /* x += norm(attention(x)); x += norm(mlp(x)) */
+    PN_ORDER_SUM_NORM,  /* x = norm(x + attention(x)); x = norm(x + mlp(x)): the original transformer's */
     PN_ORDER_PARALLEL,  /* x += attention(norm(x)) + mlp(norm(x)) */
     PN_ORDER_FROM_FILE, /* PARALLEL or PRE, as use_parallel_residual says */
     PN_ORDER_FROM_NORMS /* PARALLEL in layers without a second norm, else PRE */
@@ -62,6 +63,15 @@ struct pn_arch {
     const char *name; /* general.architecture */
     const char *hf;   /* "architectures" of a Hugging Face config.json */
 
+    /* encoders: every token sees all of the text, and the result are states, not logits */
+    bool encoder;
+    const char *layer_prefix; /* before "blk." in the names of layers' tensors */
+    bool position_bias;       /* scores depend on distances as a table says */
+    enum pn_act_fn plain_act; /* of feed-forward blocks without a gate; 0 (SiLU): as with one */
+    enum pn_act_fn rank_act;  /* between the two parts of a ranking head */
+    bool rank_mean;           /* a ranking head reads the mean where the file does not say, not one token */
+    bool rank_softmax;        /* its results are turned into probabilities */
+
     /* blocks */
     pn_block_fn *attention, *mlp;
     pn_block_fn *dense;          /* in layers without a router; NULL: gated_mlp */
@@ -74,8 +84,10 @@ struct pn_arch {
     bool single_block;      /* a layer is one block only: recurrent, feed-forward or attention */
     enum pn_norm_kind norm;
     enum pn_layer_order order;
-    const char *unused;   /* tensors of layers that are not used, even where a file has them: "attn_output.bias ..." */
-    const char *ffn_norm; /* the norm before the feed-forward block; NULL: "ffn_norm" */
+    const char *unused;  /* tensors of layers that are not used, even where a file has them: "attn_output.bias ..." */
+    bool first_unnormed; /* the first layer has no norm before attention */
+    const char *attn_output; /* the product after attention; NULL: "attn_output" */
+    const char *ffn_norm;    /* the norm before the feed-forward block; NULL: "ffn_norm" */
     const char *attention_post_norm,
         *ffn_post_norm;      /* after the blocks; NULL: "post_attention_norm", "post_ffw_norm" */
     bool norm_plain;         /* norms have no weights */

@@ -9,6 +9,13 @@
 #define DENSE   .attention = pn_block_attention, .mlp = pn_block_gated_mlp, .act = PN_ACT_FN_SILU
 #define EXPERTS .attention = pn_block_attention, .mlp = pn_block_moe, .act = PN_ACT_FN_SILU
 #define PLAIN   .attention = pn_block_attention, .mlp = pn_block_mlp, .act = PN_ACT_FN_GELU_TANH, .norm = PN_NORM_LAYER
+#define BERT                                                                                                           \
+    .encoder = true, .attention = pn_block_attention, .norm = PN_NORM_LAYER, .order = PN_ORDER_SUM_NORM,               \
+    .embedding_norm = true, .rank_act = PN_ACT_FN_TANH
+#define T5                                                                                                             \
+    .encoder = true, .attention = pn_block_attention, .mlp = pn_block_any_mlp, .act = PN_ACT_FN_GELU_TANH,             \
+    .plain_act = PN_ACT_FN_RELU, .position_bias = true, .attn_scale_default = 1, .layer_prefix = "enc.",               \
+    .attn_output = "attn_o", .output_norm = "enc.output_norm", .rope_where = PN_ROPE_NEVER
 #define GEMMA                                                                                                          \
     .attention = pn_block_attention, .act = PN_ACT_FN_GELU_TANH, .rope = PN_ROPE_HALVES, .scale_embedding = true
 
@@ -185,6 +192,7 @@ static const struct pn_arch archs[] = {
     {.name = "qwen3",
      .hf = "Qwen3ForCausalLM",
      DENSE,
+     .rank_softmax = true,
      .rope = PN_ROPE_HALVES,
      .qk_norm = PN_QK_NORM_HEAD,
      .ffn_scales = true},
@@ -198,6 +206,7 @@ static const struct pn_arch archs[] = {
     {.name = "qwen3vl",
      .hf = "Qwen3VLForConditionalGeneration",
      DENSE,
+     .rank_softmax = true,
      .rope = PN_ROPE_HALVES,
      .sections = PN_SECTIONS_INTERLEAVED,
      .qk_norm = PN_QK_NORM_HEAD},
@@ -682,6 +691,64 @@ static const struct pn_arch archs[] = {
      .unused = "attn_q.scale attn_q.bias",
      .rope_where = PN_ROPE_NEVER,
      .moe = {.renormalize = PN_YES}},
+
+    /* encoders */
+    {.name = "bert", .hf = "BertModel", BERT, .mlp = pn_block_mlp, .act = PN_ACT_FN_GELU, .rope_where = PN_ROPE_NEVER},
+    {.name = "nomic-bert",
+     .hf = "NomicBertModel",
+     BERT,
+     .mlp = pn_block_gated_mlp,
+     .act = PN_ACT_FN_SILU,
+     .rope = PN_ROPE_HALVES},
+    {.name = "nomic-bert-moe",
+     .hf = "NomicBertMoEModel",
+     BERT,
+     .mlp = pn_block_moe,
+     .dense = pn_block_mlp,
+     .act = PN_ACT_FN_GELU,
+     .rope = PN_ROPE_HALVES,
+     .moe = {.gate_fixed = true}},
+    {.name = "jina-bert-v2",
+     .hf = "JinaBertModel",
+     BERT,
+     .mlp = pn_block_any_mlp,
+     .act = PN_ACT_FN_GELU,
+     .qk_norm = PN_QK_NORM_WHOLE_MAYBE,
+     .rope_where = PN_ROPE_NEVER,
+     .alibi = 8},
+    {.name = "jina-bert-v3",
+     .hf = "XLMRobertaModel",
+     BERT,
+     .mlp = pn_block_mlp,
+     .act = PN_ACT_FN_GELU,
+     .rope = PN_ROPE_HALVES},
+    {.name = "modern-bert",
+     .hf = "ModernBertModel",
+     .encoder = true,
+     .attention = pn_block_attention,
+     .norm = PN_NORM_LAYER,
+     .embedding_norm = true,
+     .first_unnormed = true,
+     .mlp = pn_block_gated_mlp,
+     .act = PN_ACT_FN_GELU,
+     .rope = PN_ROPE_HALVES,
+     .freq_base_local = 10000,
+     .window_period = 3,
+     .window_dense_first = true,
+     .window_kind = PN_WINDOW_SYMMETRIC,
+     .rank_act = PN_ACT_FN_GELU,
+     .rank_mean = true},
+    {.name = "gemma-embedding",
+     .hf = "Gemma3TextModel",
+     .encoder = true,
+     GEMMA,
+     .order = PN_ORDER_SANDWICH,
+     .qk_norm = PN_QK_NORM_HEAD,
+     .window_period = 6,
+     .window_kind = PN_WINDOW_SYMMETRIC,
+     .freq_base_local = 10000},
+    {.name = "t5", .hf = "T5ForConditionalGeneration", T5},
+    {.name = "t5encoder", .hf = "T5EncoderModel", T5},
 };
 
 const struct pn_arch *pn_arch_find(const char *name, size_t len)

@@ -91,10 +91,12 @@ pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_ar
     params.alibi = hp->alibi;
     params.window = hp->layers[layer].local ? hp->window : 0;
     params.window_kind = b->arch->window_kind;
-    params.causal = true;
+    params.causal = hp->causal;
     pn_array sinks = PN_NONE;
     if (pn_builder_has(b, layer, "attn_sinks", "weight"))
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
+    if (hp->rel_buckets)
+        return pn_attention_bias(b->graph, q, written, pn_builder_position_bias(b, layer), &params);
     return pn_attention_sinks(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */
 }
 
@@ -164,6 +166,7 @@ pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tok
         heads = gated(b, layer, x, heads);
     if (pn_builder_has(b, layer, "attn_sub_norm", "weight"))
         heads = pn_builder_norm(b, layer, "attn_sub_norm", pn_reshape(g, heads, 1, l->n_head * l->dim_v));
-    heads = pn_builder_project(b, layer, "attn_output", heads, b->hp->n_embd);
+    const char *output = b->arch->attn_output ? b->arch->attn_output : "attn_output";
+    heads = pn_builder_project(b, layer, output, heads, b->hp->n_embd);
     return b->hp->value_scale != 0 ? pn_scale(g, heads, b->hp->value_scale, 0) : heads;
 }

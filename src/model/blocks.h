@@ -25,6 +25,7 @@ struct pn_builder {
     pn_array layer_inputs; /* (tokens, n_layer, n): what tokens say to each layer; PN_NONE: nothing */
     size_t n_state;        /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
+    pn_array position_bias;           /* of the first layer */
     uint64_t used_bytes;              /* of the weights that every step reads */
 };
 
@@ -65,6 +66,7 @@ pn_block_fn pn_block_attention; /* attention.c: grouped-query attention over the
 pn_block_fn pn_block_mla;       /* mla.c: multi-head latent attention */
 pn_block_fn pn_block_mlp;       /* mlp.c: up, activation, down */
 pn_block_fn pn_block_gated_mlp; /* ... gated */
+pn_block_fn pn_block_any_mlp;   /* ... gated where the file has a gate */
 pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
 
 pn_block_fn pn_block_moe_beside; /* ... beside gated_mlp, each with norms of its own */
@@ -92,8 +94,18 @@ pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array
 /* The same over keys and values that another layer has written. */
 pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale);
 
-/* decoder.c: token ids -> logits (outputs, n_vocab). */
-pn_array pn_model_decoder(struct pn_builder *b);
+/* decoder.c: token ids -> the states after the last layer and its norm (outputs, n_embd) -> logits (outputs, n_vocab).
+ */
+pn_array pn_model_states(struct pn_builder *b);
+pn_array pn_model_logits(struct pn_builder *b, pn_array states);
+
+/* encoder.c: states (outputs, n_embd) -> embeddings (sequences, n), with the dense layers that the model has behind
+ * them. */
+pn_array pn_model_embedding(struct pn_builder *b, pn_array states);
+/* ... -> scores (sequences, labels) of a ranking head; PN_NONE without one. */
+pn_array pn_model_scores(struct pn_builder *b, pn_array states);
+/* encoder.c: how much attention of the layer depends on the distance (n_head, 2 r + 1): see pn_attention_bias. */
+pn_array pn_builder_position_bias(struct pn_builder *b, int layer);
 
 /* perlayer.c: what tokens say to each layer, and what a layer makes of it: to be added to x, the stream. */
 pn_array pn_builder_layer_inputs(struct pn_builder *b, pn_array x);

@@ -31,8 +31,8 @@ static bool same_kind(const struct pn_layer_hparams *a, const struct pn_layer_hp
     return a->recurrent == b->recurrent && a->local == b->local;
 }
 
-pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_hparams *hp, struct pn_arena *arena,
-                            struct pn_error *err)
+pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
+                            struct pn_arena *arena, struct pn_error *err)
 {
     uint64_t *sets = pn_arena_array(arena, (size_t)hp->n_layer, sizeof *sets); /* hashes of all names of a layer */
     int layer;
@@ -47,7 +47,8 @@ pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_hp
     for (size_t i = 0; i < weights->n_tensors; i++) {
         const char *name = in_layer(weights->tensors[i].name, hp->n_layer, &layer);
         uint64_t without = name ? sets[layer] ^ hash(name) : 0;
-        for (int j = 0; name && j < hp->n_layer; j++)
+        bool may_start = name && arch->first_unnormed && strcmp(name, "attn_norm.weight") == 0;
+        for (int j = may_start; name && j < hp->n_layer; j++)
             if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
                 return pn_fail(err, PN_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
                                weights->path, j, j, name, layer);

@@ -2,10 +2,11 @@
 #ifndef PN_MODEL_COMPLETE_H
 #define PN_MODEL_COMPLETE_H
 
+#include "model/arch.h"
 #include "model/hparams.h"
 
 /* Refuses a file where one layer lacks just one tensor that another of its kind has. Borrows memory of `arena`. */
-pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_hparams *hp, struct pn_arena *arena,
-                            struct pn_error *err);
+pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
+                            struct pn_arena *arena, struct pn_error *err);
 
 #endif

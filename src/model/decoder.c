@@ -1,4 +1,4 @@
-/* The decoder: embeddings, layers, logits. */
+/* The stack of layers, of decoders and encoders: embeddings, layers, states; and logits. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -34,7 +34,9 @@ static pn_array residual(struct pn_builder *b, int layer, pn_array x, pn_block_f
                          const char *post_norm)
 {
     enum pn_layer_order order = b->arch->order;
-    pn_array y = order == PN_ORDER_POST ? x : pn_builder_norm(b, layer, norm, x);
+    bool first = b->arch->first_unnormed && layer == 0 && block == b->arch->attention;
+    bool bare = order == PN_ORDER_POST || first;
+    pn_array y = bare ? x : pn_builder_norm(b, layer, norm, x);
     b->stream = x;
     y = block(b, layer, y);
     if (order == PN_ORDER_SANDWICH || order == PN_ORDER_POST)
@@ -60,6 +62,20 @@ static pn_array parallel(struct pn_builder *b, int layer, pn_array x, bool last)
     return join(b, mlp, join(b, attention, x));
 }
 
+/* Norms after the sums: Vaswani et al., 2017. Some models have a second one after attention. */
+static pn_array sum_norm(struct pn_builder *b, int layer, pn_array x, bool last)
+{
+    pn_array y = b->arch->attention(b, layer, x);
+    if (last) { /* nobody reads the other rows any more */
+        y = pn_output_rows(b->graph, y);
+        x = pn_output_rows(b->graph, x);
+    }
+    y = pn_builder_norm(b, layer, "attn_output_norm", join(b, y, x));
+    if (pn_builder_has(b, layer, "attn_norm_2", "weight"))
+        y = pn_builder_norm(b, layer, "attn_norm_2", pn_add(b->graph, y, x));
+    return pn_builder_norm(b, layer, "layer_output_norm", join(b, b->arch->mlp(b, layer, y), y));
+}
+
 static pn_block_fn *first_block(const struct pn_builder *b, int layer)
 {
     const struct pn_layer_hparams *l = &b->hp->layers[layer];
@@ -74,6 +90,8 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
     bool last = layer == b->hp->n_layer - 1;
     if (b->arch->layer)
         return b->arch->layer(b, layer, x);
+    if (order == PN_ORDER_SUM_NORM)
+        return sum_norm(b, layer, x, last);
     if (order == PN_ORDER_PARALLEL || (order == PN_ORDER_FROM_FILE && b->hp->parallel_residual) ||
         (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
         return parallel(b, layer, x, last);
@@ -105,15 +123,18 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
     if (b->hp->embedding_scale != 0)
         x = pn_scale(g, x, b->hp->embedding_scale, 0);
     /* Nothing else would tell such a model where a token stands. */
-    bool needs_positions = b->arch->rope_where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent;
+    bool needs_positions =
+        b->arch->rope_where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent && !b->arch->position_bias;
     if (needs_positions || pn_builder_has(b, -1, "position_embd", "weight")) {
         x = pn_add(g, x, pn_pos_embed(g, pn_builder_weight(b, -1, "position_embd")));
         b->used_bytes = before;
     }
+    if (b->arch->encoder && pn_builder_has(b, -1, "token_types", "weight"))
+        x = pn_add(g, x, pn_kind_embed(g, pn_builder_weight(b, -1, "token_types")));
     return b->arch->embedding_norm ? pn_builder_norm(b, -1, "token_embd_norm", x) : x;
 }
 
-static pn_array output(struct pn_builder *b, pn_array x) /* (outputs, n_embd) -> (outputs, n_vocab) */
+pn_array pn_model_logits(struct pn_builder *b, pn_array x) /* (outputs, n_embd) -> (outputs, n_vocab) */
 {
     const struct pn_hparams *hp = b->hp;
     bool tied = b->arch->tied_output || !pn_weights_tensor(b->weights, "output.weight");
@@ -126,7 +147,7 @@ static pn_array output(struct pn_builder *b, pn_array x) /* (outputs, n_embd) ->
     return logits;
 }
 
-pn_array pn_model_decoder(struct pn_builder *b)
+pn_array pn_model_states(struct pn_builder *b)
 {
     char context[32];
     b->graph->context = context;
@@ -143,7 +164,8 @@ pn_array pn_model_decoder(struct pn_builder *b)
     snprintf(context, sizeof context, "output");
     if (b->arch->narrow)
         x = b->arch->narrow(b, -1, x);
-    x = output(b, pn_builder_norm(b, -1, b->arch->output_norm ? b->arch->output_norm : "output_norm", x));
+    if (b->arch->order != PN_ORDER_SUM_NORM) /* which ends in a norm */
+        x = pn_builder_norm(b, -1, b->arch->output_norm ? b->arch->output_norm : "output_norm", x);
     b->graph->context = NULL;
     return x;
 }

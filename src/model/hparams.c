@@ -377,6 +377,49 @@ static float epsilon(struct reader *r, const char *key, bool needed)
     return v;
 }
 
+/* Encoders see both ways; a decoder that was made into an embedding model may. */
+static void read_embedding(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    hp->causal = boolean(r, "attention.causal", true) && !arch->encoder;
+    hp->rel_buckets = arch->position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
+    if (!r->status && hp->rel_buckets % 4)
+        fail(r, PN_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
+             hp->rel_buckets);
+    int pooling = integer(r, "pooling_type", 0, PN_POOLING_RANK, PN_POOLING_NONE);
+    hp->ranks = pooling == PN_POOLING_RANK;
+    if (hp->ranks)
+        pooling = integer(r, "classifier.pooling_type", 0, PN_POOLING_LAST, arch->rank_mean ? PN_POOLING_MEAN : 0);
+    if (pooling == PN_POOLING_NONE)
+        pooling = hp->causal ? PN_POOLING_LAST : hp->ranks ? PN_POOLING_CLS : PN_POOLING_MEAN;
+    hp->pooling = (enum pn_pooling)pooling;
+}
+
+static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
+{
+    static const struct {
+        const char *name;
+        enum pn_act_fn act;
+    } names[] = {{"gelu", PN_ACT_FN_GELU},
+                 {"gelu_pytorch_tanh", PN_ACT_FN_GELU_TANH},
+                 {"silu", PN_ACT_FN_SILU},
+                 {"relu", PN_ACT_FN_RELU}};
+    struct pn_str name = {"", 0};
+    hp->act = arch->act;
+    if (r->status || !arch->encoder)
+        return;
+    pn_status status = pn_meta_str(r->w, full_key(r, "hidden_activation"), &name, r->err);
+    if (status == PN_NOT_FOUND)
+        return;
+    r->status = status;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !r->status; i++)
+        if (strlen(names[i].name) == name.len && memcmp(names[i].name, name.data, name.len) == 0) {
+            hp->act = names[i].act;
+            return;
+        }
+    fail(r, PN_UNSUPPORTED, "%s is \"%.*s\"; gelu, gelu_pytorch_tanh, silu and relu are known", r->key,
+         (int)(name.len < 40 ? name.len : 40), name.data);
+}
+
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
@@ -454,6 +497,8 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     int n_head = first_heads(&r, hp);
     if (!r.status && n_head)
         read_heads(&r, hp, n_head);
+    read_embedding(&r, arch, hp);
+    read_act(&r, arch, hp);
     read_scales(&r, arch, hp);
     read_moe(&r, arch, hp);
     read_mla(&r, &hp->mla);

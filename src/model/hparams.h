@@ -75,6 +75,9 @@ struct pn_altup_hparams {
     int n_inputs, active;
 };
 
+/* How the states of a text become one embedding; the numbers are the file's. */
+enum pn_pooling { PN_POOLING_NONE, PN_POOLING_MEAN, PN_POOLING_CLS, PN_POOLING_LAST, PN_POOLING_RANK };
+
 struct pn_hparams {
     int n_vocab, n_context_train, n_embd, n_layer;
     int dim_k, dim_v;                /* of a head, in layers without a window */
@@ -91,6 +94,11 @@ struct pn_hparams {
     bool parallel_residual;                                          /* see PN_ORDER_FROM_FILE */
     float logit_scale, residual_scale, embedding_scale;              /* 0: none */
     float temperature_scale, temperature_length, temperature_offset; /* scale 0: none */
+    bool causal;                                                     /* tokens see only what stands before them */
+    int rel_buckets;                                                 /* of a position bias; 0: none */
+    enum pn_act_fn act;
+    enum pn_pooling pooling; /* of embeddings; never RANK */
+    bool ranks;              /* the file says that its head is for ranking */
     struct pn_rope_hparams rope;
     struct pn_moe_hparams moe;
     struct pn_mla_hparams mla;

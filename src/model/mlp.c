@@ -7,7 +7,7 @@
 static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
 {
     struct pn_graph *g = b->graph;
-    gate = pn_act(g, pn_clamp(g, gate, -INFINITY, limit), b->arch->act);
+    gate = pn_act(g, pn_clamp(g, gate, -INFINITY, limit), b->hp->act);
     up = pn_scale(g, pn_clamp(g, up, -limit, limit), 1, 1);
     return pn_mul(g, gate, up);
 }
@@ -16,14 +16,14 @@ pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up)
 {
     if (b->arch->swiglu_limit > 0)
         return limited_gate(b, gate, up, b->arch->swiglu_limit);
-    return pn_mul(b->graph, pn_act(b->graph, gate, b->arch->act), up);
+    return pn_mul(b->graph, pn_act(b->graph, gate, b->hp->act), up);
 }
 
 /* down(act(up(x))) */
 pn_array pn_block_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     pn_array h = pn_builder_project_ffn(b, layer, "ffn_up", x, b->hp->layers[layer].n_ff); /* (tokens, n_ff) */
-    h = pn_act(b->graph, h, b->arch->act);
+    h = pn_act(b->graph, h, b->arch->plain_act ? b->arch->plain_act : b->hp->act);
     pn_array inverse = pn_builder_inverse(b, layer, "ffn.act", "scales");
     if (inverse != PN_NONE)
         h = pn_mul(b->graph, h, inverse);
@@ -52,4 +52,13 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
     if (pn_builder_has(b, layer, "ffn_sub_norm", "weight"))
         h = pn_builder_norm(b, layer, "ffn_sub_norm", h);
     return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
+}
+
+/* Gated where the file has a gate. */
+pn_array pn_block_any_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    int n_ff = b->hp->layers[layer].n_ff;
+    bool fused = n_ff > 0 && pn_builder_n_rows(b, layer, "ffn_up") == 2 * n_ff;
+    bool gated = fused || pn_builder_has(b, layer, "ffn_gate", "weight");
+    return gated ? pn_block_gated_mlp(b, layer, x) : pn_block_mlp(b, layer, x);
 }

@@ -73,18 +73,23 @@ pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wi
                                  .stream = PN_NONE,
                                  .layer_inputs = PN_NONE,
                                  .rope_global = PN_NONE,
-                                 .rope_local = PN_NONE};
-    model->logits = pn_model_decoder(&builder);
+                                 .rope_local = PN_NONE,
+                                 .position_bias = PN_NONE};
+    pn_array states = pn_model_states(&builder);
+    model->results[PN_RESULT_STATES] = states;
+    model->results[PN_RESULT_LOGITS] = model->arch->encoder ? PN_NONE : pn_model_logits(&builder, states);
+    model->step_bytes = builder.used_bytes;
+    model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
+    model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
     model->graph.context = NULL;
     if ((status = pn_graph_status(&model->graph, err))) {
         pn_fail_prefix(err, "%s", weights->path);
         goto fail;
     }
-    if ((status = pn_model_complete(weights, &model->hp, &model->arena, err)))
+    if ((status = pn_model_complete(weights, model->arch, &model->hp, &model->arena, err)))
         goto fail;
     model->n_caches = builder.n_caches;
     model->n_state = builder.n_state;
-    model->step_bytes = builder.used_bytes;
     count(model);
     *out = model;
     return PN_OK;

@@ -1,8 +1,17 @@
-/* A model: weights, hyper-parameters, and the graph that turns token ids into logits. */
+/* A model: weights, hyper-parameters, and the graph that turns token ids into logits or embeddings. */
 #ifndef PN_MODEL_MODEL_H
 #define PN_MODEL_MODEL_H
 
 #include "model/blocks.h"
+
+/* What a step may be asked for. */
+enum pn_result {
+    PN_RESULT_LOGITS,     /* (outputs, n_vocab); PN_NONE for encoders */
+    PN_RESULT_STATES,     /* (outputs, n_embd): after the last norm */
+    PN_RESULT_EMBEDDINGS, /* (sequences, n): the mean of each sequence's outputs, behind the model's dense layers */
+    PN_RESULT_SCORES,     /* (sequences, labels) of a ranking head; PN_NONE without one */
+    PN_N_RESULTS
+};
 
 struct pn_model {
     struct pn_weights *weights;
@@ -10,7 +19,7 @@ struct pn_model {
     const struct pn_arch *arch;
     struct pn_hparams hp;
     struct pn_graph graph;
-    pn_array logits; /* (outputs, n_vocab) */
+    pn_array results[PN_N_RESULTS];
     struct pn_cache_shape *caches;
     int n_caches;
     size_t n_state;                /* floats of recurrent state that a sequence has */

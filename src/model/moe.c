@@ -56,7 +56,7 @@ static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array ro
         pn_array up = weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route);
         h = pn_builder_gate(b, gate, up);
     } else {
-        h = pn_act(g, weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route), b->arch->act);
+        h = pn_act(g, weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route), b->hp->act);
     }
     pn_array y = project(b, layer, "ffn_down_exps", h, route, 0, 0); /* (tokens, n_used, n_embd) */
     return pn_each_sum(g, y, b->arch->moe.weigh_inputs ? PN_NONE : route);
@@ -69,7 +69,7 @@ static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (t
     if (pn_builder_has(b, layer, "ffn_gate_shexp", "weight"))
         h = pn_builder_gate(b, pn_builder_project_ffn(b, layer, "ffn_gate_shexp", x, 0), up);
     else
-        h = pn_act(b->graph, up, b->arch->act);
+        h = pn_act(b->graph, up, b->hp->act);
     pn_array y = pn_builder_project_ffn(b, layer, "ffn_down_shexp", h, b->hp->n_embd);
     if (!pn_builder_has(b, layer, "ffn_gate_inp_shexp", "weight"))
         return y;

@@ -26,8 +26,9 @@ struct pn_batch_seq {
 
 struct pn_batch {
     int32_t n_tokens;
-    const int32_t *ids; /* (n_tokens) */
-    const int32_t *pos; /* (n_tokens) */
+    const int32_t *ids;   /* (n_tokens) */
+    const int32_t *pos;   /* (n_tokens) */
+    const int32_t *kinds; /* (n_tokens): which of two texts read together a token belongs to; NULL: all 0 */
     int32_t n_seqs;
     const struct pn_batch_seq *seqs;
     int32_t n_outputs;

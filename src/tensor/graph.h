@@ -2,8 +2,8 @@
  * runs.
  *
  * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous; the number of rows is the number of
- * tokens (or of outputs) of the step and known only when it runs. A (tokens, n) array is (tokens, 1, n); heads make it
- * (tokens, heads, head_dim). Activations are float32.
+ * tokens (or of outputs, or of sequences) of the step and known only when it runs. A (tokens, n) array is (tokens, 1,
+ * n); heads make it (tokens, heads, head_dim). Activations are float32.
  *
  * Errors are sticky: an operation on wrong shapes records its sentence in the graph and returns PN_NONE; operations on
  * PN_NONE return PN_NONE. Whoever builds checks pn_graph_status once at the end. */
@@ -27,7 +27,7 @@ enum pn_op {
 
 enum pn_op_kind { PN_KIND_LEAF, PN_KIND_VIEW, PN_KIND_ROW, PN_KIND_WIDE };
 
-enum pn_rows { PN_ROWS_NONE, PN_ROWS_TOKENS, PN_ROWS_OUTPUTS }; /* NONE: a weight */
+enum pn_rows { PN_ROWS_NONE, PN_ROWS_TOKENS, PN_ROWS_OUTPUTS, PN_ROWS_SEQS }; /* NONE: a weight */
 
 enum pn_act_fn {
     PN_ACT_FN_SILU,
@@ -151,6 +151,12 @@ pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format,
     __attribute__((format(printf, 3, 4)));
 /* Appends a node (for op/). */
 pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
+
+/* Rows of that kind in a step. */
+static inline int64_t pn_batch_n_rows(const struct pn_batch *b, enum pn_rows rows)
+{
+    return rows == PN_ROWS_SEQS ? b->n_seqs : rows == PN_ROWS_OUTPUTS ? b->n_outputs : b->n_tokens;
+}
 
 static inline const struct pn_node *pn_node(const struct pn_graph *g, pn_array a)
 {

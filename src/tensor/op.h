@@ -16,6 +16,8 @@ pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
 pn_array pn_embed(struct pn_graph *g, pn_array table);
 /* (tokens, ...) -> (outputs, ...): the rows whose results are wanted. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
+/* (outputs, ...) -> (sequences, ...): the mean of the outputs that belong to each sequence, which has at least one. */
+pn_array pn_pool(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
@@ -67,6 +69,9 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
 /* (tokens) positions -> (tokens, n_cols): rows of a matrix of learned positions. */
 pn_array pn_pos_embed(struct pn_graph *g, pn_array table);
 
+/* (tokens) kinds -> (tokens, n_cols): rows of a matrix; with a single row, that one for all. */
+pn_array pn_kind_embed(struct pn_graph *g, pn_array table);
+
 /* ---- experts (op/experts.c) ---- */
 
 /* Chooses experts by their logits (rows, 1, n_expert): (rows, 2, n_used), the weights of those chosen, then their
@@ -92,6 +97,11 @@ pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const st
  * (Xiao et al., 2023; as gpt-oss learns it). PN_NONE: none. */
 pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
                             const struct pn_attention_params *params);
+
+/* Attention with a bias: scores grow by what a table, bias (n_head, 2 r + 1) in float32, has for the head and the
+ * distance: column r + (key's position - query's), distances beyond r counting as r (Raffel et al., T5, 2020). */
+pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_array bias,
+                           const struct pn_attention_params *params);
 
 /* ---- recurrences: they read and write the state of each sequence, `offset` floats into its slot ---- */
 
@@ -170,6 +180,31 @@ static inline int64_t pn_attention_last(const struct pn_attention_params *p, int
 
 /* How much head h's scores fall with each position of distance: Press et al., ALiBi, 2021. */
 float pn_alibi_slope(float max_bias, int n_head, int h);
+
+/* True for row operations whose result has other rows than their operand: they need all of it. */
+static inline bool pn_op_regroups(enum pn_op op)
+{
+    return op == PN_OP_ROWS || op == PN_OP_POOL;
+}
+
+/* A bias table's row of one head, to be indexed with a distance between -reach and reach; NULL for no table. */
+struct pn_position_bias {
+    const float *row;
+    int64_t reach;
+};
+
+static inline struct pn_position_bias pn_position_bias_of(const struct pn_weight *table, int head)
+{
+    if (!table)
+        return (struct pn_position_bias){NULL, 0};
+    int64_t reach = table->n_cols / 2;
+    return (struct pn_position_bias){(const float *)table->data + head * table->n_cols + reach, reach};
+}
+
+static inline float pn_position_bias_at(struct pn_position_bias b, int64_t distance)
+{
+    return b.row[distance < -b.reach ? -b.reach : distance > b.reach ? b.reach : distance];
+}
 
 /* Bytes of one key or value row of `dim` values in a cache. */
 static inline size_t pn_cache_row_bytes(pn_type type, int dim)

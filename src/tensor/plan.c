@@ -326,7 +326,7 @@ static void find_lifetimes(struct planner *p)
 static size_t slot_bytes(const struct pn_plan *plan, pn_array a)
 {
     const struct pn_node *n = pn_node(plan->graph, a);
-    size_t rows = (size_t)(n->rows == PN_ROWS_OUTPUTS ? plan->max_outputs : plan->max_tokens);
+    size_t rows = (size_t)(n->rows == PN_ROWS_TOKENS ? plan->max_tokens : plan->max_outputs);
     return (rows * (size_t)n->n1 * (size_t)n->n2 * sizeof(float) + 63) & ~(size_t)63;
 }
 

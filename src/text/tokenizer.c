@@ -860,6 +860,12 @@ bool pn_tokenizer_adds_bos(const struct pn_tokenizer *t)
     return t->n_before > 0 && t->before[0] == (t->v.kind == PN_VOCAB_WORDPIECE ? t->before[0] : t->v.bos);
 }
 
+const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool behind, size_t *n)
+{
+    *n = behind ? t->n_after : t->n_before;
+    return behind ? t->after : t->before;
+}
+
 bool pn_tokenizer_adds_eos(const struct pn_tokenizer *t)
 {
     return t->n_after > 0;

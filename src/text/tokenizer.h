@@ -129,6 +129,8 @@ int32_t pn_tokenizer_unk(const struct pn_tokenizer *t);
 int32_t pn_tokenizer_pad(const struct pn_tokenizer *t);
 bool pn_tokenizer_adds_bos(const struct pn_tokenizer *t);
 bool pn_tokenizer_adds_eos(const struct pn_tokenizer *t);
+/* What the model puts before (or behind) a text: *n ids, borrowed. */
+const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool behind, size_t *n);
 /* Whether generation ends with this token: EOS, the end of a turn or a message, and what models call so. */
 bool pn_tokenizer_is_eog(const struct pn_tokenizer *t, int32_t id);
 /* PN_TOKEN_...; 0 outside the vocabulary. */

@@ -28,7 +28,7 @@ static struct pn_plan *plan_of(const struct pn_model *model, int tokens, bool fu
 {
     struct pn_error err;
     struct pn_plan *plan;
-    if (pn_plan_new(&model->graph, model->logits, tokens, tokens, fuse, &plan, &err))
+    if (pn_plan_new(&model->graph, model->results[PN_RESULT_LOGITS], tokens, tokens, fuse, &plan, &err))
         fail_msg("%s", err.text);
     return plan;
 }

@@ -86,6 +86,7 @@ struct task {
     int seq_index, head, split, n_splits;
     int64_t first, n;     /* tokens of the sequence's new ones */
     int64_t page0, page1; /* of the sequence */
+    const struct pn_weight *bias;
 };
 
 /* p[j] -= slope |offset + j| */
@@ -95,6 +96,13 @@ static void add_alibi(float *p, float slope, int64_t offset, int n)
         int64_t distance = offset + j;
         p[j] -= slope * (float)(distance < 0 ? -distance : distance);
     }
+}
+
+/* p[j] += what the table has for a key that far away */
+static void add_bias(float *p, struct pn_position_bias bias, int64_t offset, int n)
+{
+    for (int j = 0; j < n; j++)
+        p[j] += pn_position_bias_at(bias, offset + j);
 }
 
 /* Folds the scores of one page into the running maxima, sums and accumulators. */
@@ -120,6 +128,8 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
             if (a->alibi > 0)
                 add_alibi(p, pn_alibi_slope(a->alibi, a->n_head_kv * group, t->head * group + h), base - position,
                           n_tokens);
+            if (t->bias)
+                add_bias(p, pn_position_bias_of(t->bias, t->head * group + h), base - position, n_tokens);
             for (int64_t j = 0; j < low && j < n_tokens; j++)
                 p[j] = -INFINITY;
             for (int64_t j = high < 0 ? 0 : high; j < n_tokens; j++)
@@ -308,6 +318,7 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
         total += n_tasks(run, a, &run->batch->seqs[i], tile);
     while (pn_claim_next(&p->claims[phase], total, 1, &at, &end)) {
         struct task t = task_at(run, a, at, tile);
+        t.bias = n->src[3] == PN_NONE ? NULL : pn_node(p->plan->graph, n->src[3])->weight;
         struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
         /* With one token nobody wrote the cache before: whoever reads a head's last page adds its new row. */
         if (run->single && f->write != PN_NONE && t.split == t.n_splits - 1)

@@ -278,8 +278,7 @@ fail:
 
 int64_t cpu_n_rows(const struct cpu_run *run, pn_array a)
 {
-    const struct pn_node *n = pn_node(run->program->plan->graph, a);
-    return n->rows == PN_ROWS_OUTPUTS ? run->batch->n_outputs : run->batch->n_tokens;
+    return pn_batch_n_rows(run->batch, pn_node(run->program->plan->graph, a)->rows);
 }
 
 void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
@@ -322,7 +321,7 @@ static void run_rows_single(struct cpu_run *run, int phase, int worker)
     }
 }
 
-/* With several: each worker its share of the rows. Choosing output rows crosses shares, so all meet first. */
+/* With several: each worker its share of the rows. Choosing and pooling rows crosses shares, so all meet first. */
 static void run_rows(struct cpu_run *run, int phase, int worker)
 {
     const struct pn_program *p = run->program;
@@ -330,7 +329,7 @@ static void run_rows(struct cpu_run *run, int phase, int worker)
     for (int r = 0; r < f->n_row; r++) {
         pn_array a = p->plan->rows[f->first_row + r];
         const struct pn_node *n = pn_node(p->plan->graph, a);
-        if (n->op == PN_OP_ROWS && p->row_phase[pn_plan_view(p->plan->graph, n->src[0]).base] == phase)
+        if (pn_op_regroups(n->op) && p->row_phase[pn_plan_view(p->plan->graph, n->src[0]).base] == phase)
             pn_pool_barrier(p->device->pool);
         int64_t first, end;
         cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);

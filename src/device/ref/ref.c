@@ -75,7 +75,7 @@ static pn_status run_node(const struct pn_program *program, const struct pn_batc
 {
     const struct pn_node *n = pn_node(program->plan->graph, a);
     struct pn_op_args args = {.graph = program->plan->graph, .node = n, .batch = batch};
-    args.row1 = n->rows == PN_ROWS_OUTPUTS ? batch->n_outputs : batch->n_tokens;
+    args.row1 = pn_batch_n_rows(batch, n->rows);
     if (n->op != PN_OP_CACHE_WRITE) /* it has no values */
         args.out = view_of(program, batch, a);
     for (int i = 0; i < n->n_src; i++)

@@ -26,8 +26,8 @@ pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const st
     return pn_attention_sinks(g, q, written, PN_NONE, p);
 }
 
-pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
-                            const struct pn_attention_params *p)
+static pn_array attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks, pn_array bias,
+                          const struct pn_attention_params *p)
 {
     if (written == PN_NONE || !pn_op_want_rows(g, q, "the queries"))
         return PN_NONE;
@@ -42,9 +42,26 @@ pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = n->n1,
                                             .n2 = p->dim_v,
-                                            .n_src = 3,
-                                            .src = {q, written, sinks, PN_NONE},
+                                            .n_src = 4,
+                                            .src = {q, written, sinks, bias},
                                             .attn = *p});
+}
+
+pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                            const struct pn_attention_params *p)
+{
+    return attention(g, q, written, sinks, PN_NONE, p);
+}
+
+pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_array bias,
+                           const struct pn_attention_params *p)
+{
+    if (bias == PN_NONE || q == PN_NONE)
+        return PN_NONE;
+    const struct pn_weight *w = pn_node(g, bias)->weight;
+    if (w->type != PN_TYPE_F32 || w->n_rows != pn_node(g, q)->n1 || w->n_cols % 2 == 0)
+        return pn_graph_fail(g, PN_FORMAT, "%s is no table of positions for %d heads", w->name, pn_node(g, q)->n1);
+    return attention(g, q, written, PN_NONE, bias, p);
 }
 
 float pn_alibi_slope(float max_bias, int n_head, int h)
@@ -99,8 +116,9 @@ struct head {
     int head_kv;
     int64_t position, first, last; /* the token's own; those it sees */
     float slope, sink;             /* sink: -INFINITY for none */
-    double *scores;                /* room for all positions */
-    float *row;                    /* ... for one key */
+    struct pn_position_bias bias;
+    double *scores; /* room for all positions */
+    float *row;     /* ... for one key */
 };
 
 static void attend(const struct head *t, const float *q, float *out)
@@ -118,6 +136,8 @@ static void attend(const struct head *t, const float *q, float *out)
         if (p->softcap > 0)
             s = (double)p->softcap * tanh(s / (double)p->softcap);
         s -= (double)t->slope * (double)(i < t->position ? t->position - i : i - t->position);
+        if (t->bias.row)
+            s += (double)pn_position_bias_at(t->bias, i - t->position);
         t->scores[i - t->first] = s;
         highest = s > highest ? s : highest;
     }
@@ -171,6 +191,7 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
             t.head_kv = h / group;
             t.slope = p->alibi > 0 ? pn_alibi_slope(p->alibi, a->node->n1, h) : 0;
             t.sink = sinks ? sinks[h] : -INFINITY;
+            t.bias = pn_position_bias_of(pn_op_weight(a, 3), h);
             attend(&t, pn_view_at(a->src[0], r, h), pn_view_at(a->out, r, h));
         }
     }

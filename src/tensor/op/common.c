@@ -8,6 +8,7 @@ pn_op_fn *pn_op_reference(enum pn_op op)
     static pn_op_fn *const table[PN_OP_COUNT] = {
         [PN_OP_EMBED] = pn_ref_embed,
         [PN_OP_ROWS] = pn_ref_rows,
+        [PN_OP_POOL] = pn_ref_pool,
         [PN_OP_ADD] = pn_ref_add,
         [PN_OP_MUL] = pn_ref_mul,
         [PN_OP_SCALE] = pn_ref_scale,
@@ -24,6 +25,7 @@ pn_op_fn *pn_op_reference(enum pn_op op)
         [PN_OP_CLAMP] = pn_ref_clamp,
         [PN_OP_CONCAT] = pn_ref_concat,
         [PN_OP_POS_EMBED] = pn_ref_pos_embed,
+        [PN_OP_KIND_EMBED] = pn_ref_kind_embed,
         [PN_OP_ROUTE] = pn_ref_route,
         [PN_OP_MATMUL_EACH] = pn_ref_matmul_each,
         [PN_OP_EACH_SCALE] = pn_ref_each_scale,

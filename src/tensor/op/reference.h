@@ -4,11 +4,11 @@
 
 #include "tensor/op.h"
 
-pn_op_fn pn_ref_embed, pn_ref_rows, pn_ref_add, pn_ref_mul, pn_ref_scale, pn_ref_act, pn_ref_softcap, pn_ref_rms_norm,
-    pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_pos_scale, pn_ref_matmul, pn_ref_cache_write,
-    pn_ref_attention, pn_ref_clamp, pn_ref_concat, pn_ref_pos_embed, pn_ref_route, pn_ref_matmul_each,
-    pn_ref_each_scale, pn_ref_each_bias, pn_ref_each_sum, pn_ref_mul_heads, pn_ref_conv, pn_ref_ssm_scan, pn_ref_delta,
-    pn_ref_cutoff, pn_ref_match, pn_ref_mix;
+pn_op_fn pn_ref_embed, pn_ref_rows, pn_ref_pool, pn_ref_kind_embed, pn_ref_add, pn_ref_mul, pn_ref_scale, pn_ref_act,
+    pn_ref_softcap, pn_ref_rms_norm, pn_ref_layer_norm, pn_ref_rope_table, pn_ref_rope, pn_ref_pos_scale, pn_ref_matmul,
+    pn_ref_cache_write, pn_ref_attention, pn_ref_clamp, pn_ref_concat, pn_ref_pos_embed, pn_ref_route,
+    pn_ref_matmul_each, pn_ref_each_scale, pn_ref_each_bias, pn_ref_each_sum, pn_ref_mul_heads, pn_ref_conv,
+    pn_ref_ssm_scan, pn_ref_delta, pn_ref_cutoff, pn_ref_match, pn_ref_mix;
 
 static inline float *pn_view_at(struct pn_strided v, int64_t row, int64_t head)
 {

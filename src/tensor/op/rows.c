@@ -1,40 +1,14 @@
-/* Looking rows up: token embeddings, learned positions, the rows whose results are wanted; and joining rows. */
+/* Looking rows up: token embeddings, learned positions, the rows whose results are wanted; joining rows, and their mean
+ * over a sequence. */
 #include "tensor/op/reference.h"
 
 #include <string.h>
 
-pn_array pn_embed(struct pn_graph *g, pn_array table)
+static pn_array lookup(struct pn_graph *g, enum pn_op op, pn_array table)
 {
     if (table == PN_NONE)
         return PN_NONE;
-    const struct pn_node *t = pn_node(g, table);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_EMBED,
-                                            .rows = PN_ROWS_TOKENS,
-                                            .n1 = 1,
-                                            .n2 = t->n2,
-                                            .n_src = 1,
-                                            .src = {table, PN_NONE, PN_NONE, PN_NONE}});
-}
-
-pn_status pn_ref_embed(const struct pn_op_args *a, struct pn_error *err)
-{
-    const struct pn_weight *w = pn_op_weight(a, 0);
-    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
-    for (int64_t r = a->row0; r < a->row1; r++) {
-        int32_t id = a->batch->ids[r];
-        if (id < 0 || id >= w->n_rows)
-            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %lld", id, (long long)w->n_rows);
-        pn_type_decode_row(w->type, (const char *)w->data + (size_t)id * bytes, pn_view_at(a->out, r, 0),
-                           (size_t)w->n_cols);
-    }
-    return PN_OK;
-}
-
-pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
-{
-    if (table == PN_NONE)
-        return PN_NONE;
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_POS_EMBED,
+    return pn_graph_add(g, (struct pn_node){.op = op,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = 1,
                                             .n2 = pn_node(g, table)->n2,
@@ -42,17 +16,60 @@ pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
                                             .src = {table, PN_NONE, PN_NONE, PN_NONE}});
 }
 
+static void take_row(const struct pn_weight *w, int64_t row, float *out)
+{
+    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
+    pn_type_decode_row(w->type, (const char *)w->data + (size_t)row * bytes, out, (size_t)w->n_cols);
+}
+
+pn_array pn_embed(struct pn_graph *g, pn_array table)
+{
+    return lookup(g, PN_OP_EMBED, table);
+}
+
+pn_status pn_ref_embed(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 0);
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        int32_t id = a->batch->ids[r];
+        if (id < 0 || id >= w->n_rows)
+            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %lld", id, (long long)w->n_rows);
+        take_row(w, id, pn_view_at(a->out, r, 0));
+    }
+    return PN_OK;
+}
+
+pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
+{
+    return lookup(g, PN_OP_POS_EMBED, table);
+}
+
 pn_status pn_ref_pos_embed(const struct pn_op_args *a, struct pn_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 0);
-    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     for (int64_t r = a->row0; r < a->row1; r++) {
         int32_t position = a->batch->pos[r];
         if (position < 0 || position >= w->n_rows)
             return pn_fail(err, PN_INVALID, "position %d is beyond the %lld that the model has learned", position,
                            (long long)w->n_rows);
-        pn_type_decode_row(w->type, (const char *)w->data + (size_t)position * bytes, pn_view_at(a->out, r, 0),
-                           (size_t)w->n_cols);
+        take_row(w, position, pn_view_at(a->out, r, 0));
+    }
+    return PN_OK;
+}
+
+pn_array pn_kind_embed(struct pn_graph *g, pn_array table)
+{
+    return lookup(g, PN_OP_KIND_EMBED, table);
+}
+
+pn_status pn_ref_kind_embed(const struct pn_op_args *a, struct pn_error *err)
+{
+    const struct pn_weight *w = pn_op_weight(a, 0);
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        int32_t kind = a->batch->kinds && w->n_rows > 1 ? a->batch->kinds[r] : 0;
+        if (kind < 0 || kind >= w->n_rows)
+            return pn_fail(err, PN_INVALID, "token kind %d is not one of %lld", kind, (long long)w->n_rows);
+        take_row(w, kind, pn_view_at(a->out, r, 0));
     }
     return PN_OK;
 }
@@ -77,6 +94,52 @@ pn_status pn_ref_rows(const struct pn_op_args *a, struct pn_error *err)
         for (int h = 0; h < a->node->n1; h++)
             memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], a->batch->out_rows[r], h),
                    (size_t)a->node->n2 * sizeof(float));
+    return PN_OK;
+}
+
+pn_array pn_pool(struct pn_graph *g, pn_array x)
+{
+    if (!pn_op_want_rows(g, x, "the operand of pool"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (n->rows != PN_ROWS_OUTPUTS)
+        return pn_graph_fail(g, PN_INTERNAL, "the operand of pool must be outputs");
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_POOL,
+                                            .rows = PN_ROWS_SEQS,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 1,
+                                            .src = {x, PN_NONE, PN_NONE, PN_NONE}});
+}
+
+/* The outputs first .. end - 1 that belong to a sequence; out_rows rises. */
+static void outputs_of(const struct pn_batch *b, const struct pn_batch_seq *seq, int32_t *first, int32_t *end)
+{
+    int32_t i = 0;
+    while (i < b->n_outputs && b->out_rows[i] < seq->start)
+        i++;
+    *first = i;
+    while (i < b->n_outputs && b->out_rows[i] < seq->start + seq->n)
+        i++;
+    *end = i;
+}
+
+pn_status pn_ref_pool(const struct pn_op_args *a, struct pn_error *err)
+{
+    int n2 = a->node->n2;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        int32_t first, end;
+        outputs_of(a->batch, &a->batch->seqs[r], &first, &end);
+        if (first == end)
+            return pn_fail(err, PN_INTERNAL, "sequence %lld has no outputs", (long long)r);
+        for (int h = 0; h < a->node->n1; h++)
+            for (int i = 0; i < n2; i++) {
+                double sum = 0;
+                for (int32_t o = first; o < end; o++)
+                    sum += (double)pn_view_at(a->src[0], o, h)[i];
+                pn_view_at(a->out, r, h)[i] = (float)(sum / (double)(end - first));
+            }
+    }
     return PN_OK;
 }
 

@@ -1,0 +1,216 @@
+/* pantry embed: texts to vectors. */
+#include "cli/commands.h"
+#include "cli/lines.h"
+#include "cli/model.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_VALUES = 6, SHOWN_BYTES = 60 };
+
+struct chosen {
+    const char *file, *out, *pooling;
+    int dimensions, max_tokens;
+    bool normalize, truncate, plain_text, ids, json;
+};
+
+static const struct pn_option table[] = {
+    {'f', "file", "FILE", "embed the lines of FILE; -: standard input, which is also read when no TEXT is given",
+     PN_OPTION_TEXT, offsetof(struct chosen, file), 0, 0, NULL},
+    {0, "json", NULL, "print one JSON value: embeddings, tokens, dimensions, pooling", PN_OPTION_FLAG,
+     offsetof(struct chosen, json), 0, 0, NULL},
+    {'o', "out", "FILE", "write the float32 values, (rows, dimensions), in this machine's byte order", PN_OPTION_TEXT,
+     offsetof(struct chosen, out), 0, 0, NULL},
+    {0, "pooling", "NAME", "mean, cls, last, or none: a row for each token, as it is; default: as the model has it",
+     PN_OPTION_TEXT, offsetof(struct chosen, pooling), 0, 0, "auto mean cls last none"},
+    {0, "dimensions", "N", "keep the first N values (models trained for it: Matryoshka)", PN_OPTION_INT,
+     offsetof(struct chosen, dimensions), 1, 1 << 24, NULL},
+    {0, "no-normalize", NULL, "do not divide vectors by their length", PN_OPTION_OFF,
+     offsetof(struct chosen, normalize), 0, 0, NULL},
+    {0, "max-tokens", "N", "most tokens of a text; default: what the model was trained for", PN_OPTION_INT,
+     offsetof(struct chosen, max_tokens), 1, 1 << 24, NULL},
+    {0, "truncate", NULL, "cut longer texts instead of refusing them", PN_OPTION_FLAG,
+     offsetof(struct chosen, truncate), 0, 0, NULL},
+    {0, "plain-text", NULL, "text such as [SEP] stays text", PN_OPTION_FLAG, offsetof(struct chosen, plain_text), 0, 0,
+     NULL},
+    {0, "ids", NULL, "the texts are lists of token ids", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
+};
+
+static enum pantry_pooling pooling_of(const char *name)
+{
+    static const char *const names[] = {"auto", "mean", "cls", "last", "none"};
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum pantry_pooling)i;
+    return PANTRY_POOLING_AUTO;
+}
+
+/* ---- printing ---- */
+
+static json_t *json_row(const float *row, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n && list; i++)
+        if (json_array_append_new(list, json_real((double)row[i])) != 0) { /* also: no number */
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+/* One row an input; with `states`, a list of rows. */
+static json_t *json_rows(const struct pantry_embeddings *e, size_t n, bool states)
+{
+    json_t *all = json_array();
+    const float *row = e->rows;
+    for (size_t i = 0; i < n && all; i++) {
+        json_t *item = states ? json_array() : json_row(row, e->n_dimensions);
+        for (int t = 0; t < e->n_tokens[i] && states && item; t++)
+            if (json_array_append_new(item, json_row(row + (size_t)t * (size_t)e->n_dimensions, e->n_dimensions)) !=
+                0) {
+                json_decref(item);
+                item = NULL;
+            }
+        row += (size_t)(states ? e->n_tokens[i] : 1) * (size_t)e->n_dimensions;
+        if (json_array_append_new(all, item) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    return all;
+}
+
+static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_pooling pooling, const char *auto_name)
+{
+    static const char *const names[] = {NULL, "mean", "cls", "last", "none"};
+    json_t *tokens = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(tokens, json_integer(e->n_tokens[i]));
+    json_t *value =
+        json_pack("{s:o?, s:o, s:i, s:s, s:b}", "embeddings", json_rows(e, n, pooling == PANTRY_POOLING_NONE), "tokens",
+                  tokens, "dimensions", e->n_dimensions, "pooling", names[pooling] ? names[pooling] : auto_name,
+                  "truncated", (int)e->truncated);
+    if (!value || json_is_null(json_object_get(value, "embeddings"))) {
+        json_decref(value);
+        pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is no number");
+        return PN_EXIT_FAILED;
+    }
+    int status = json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 ? PN_EXIT_DONE : PN_EXIT_FAILED;
+    putchar('\n');
+    json_decref(value);
+    return status;
+}
+
+/* For people: what each text became, as far as it fits a line. */
+static void put_summary(const struct pantry_embeddings *e, const struct pn_lines *lines)
+{
+    for (size_t i = 0; i < lines->n; i++) {
+        const struct pantry_input *in = &lines->input[i];
+        const float *row = e->rows + i * (size_t)e->n_dimensions;
+        size_t shown = in->len < SHOWN_BYTES ? in->len : SHOWN_BYTES;
+        while (shown < in->len && shown > 0 && ((unsigned char)in->text[shown] & 0xc0) == 0x80) /* whole characters */
+            shown--;
+        if (in->text) {
+            pn_cli_put_untrusted(stdout, in->text, shown);
+            puts(shown < in->len ? "..." : "");
+        }
+        printf("  [");
+        for (int k = 0; k < SHOWN_VALUES && k < e->n_dimensions; k++)
+            printf("%s%.4f", k ? ", " : "", (double)row[k]);
+        printf("%s]  %d values, %d tokens\n", e->n_dimensions > SHOWN_VALUES ? ", ..." : "", e->n_dimensions,
+               e->n_tokens[i]);
+    }
+}
+
+static void put_rows(const struct pantry_embeddings *e)
+{
+    for (size_t r = 0; r < e->n_rows; r++)
+        for (int k = 0; k < e->n_dimensions; k++)
+            printf("%.9g%c", (double)e->rows[r * (size_t)e->n_dimensions + (size_t)k],
+                   k + 1 < e->n_dimensions ? ' ' : '\n');
+}
+
+static int write_rows(const struct pantry_embeddings *e, const char *path)
+{
+    size_t n = e->n_rows * (size_t)e->n_dimensions;
+    FILE *f = fopen(path, "wb");
+    bool ok = f && fwrite(e->rows, sizeof *e->rows, n, f) == n;
+    if (f && fclose(f) != 0)
+        ok = false;
+    if (!ok)
+        pn_cli_say_error("%s: %s", path, strerror(errno));
+    return ok ? PN_EXIT_DONE : PN_EXIT_FAILED;
+}
+
+/* ---- the command ---- */
+
+static int compute(const struct chosen *chosen, pantry_model *model, const struct pn_lines *lines)
+{
+    struct pantry_model_info info;
+    struct pantry_error error = {0};
+    struct pantry_embeddings e;
+    struct pantry_embed_options options = pantry_embed_options_default();
+    options.pooling = pooling_of(chosen->pooling);
+    options.normalize = chosen->normalize;
+    options.dimensions = chosen->dimensions;
+    options.max_tokens = chosen->max_tokens;
+    options.truncate = chosen->truncate;
+    options.plain_text = chosen->plain_text;
+    pantry_model_info(model, &info);
+    if (pantry_embed(model, lines->input, lines->n, &options, &e, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    int status = PN_EXIT_DONE;
+    if (chosen->out)
+        status = write_rows(&e, chosen->out);
+    if (status == PN_EXIT_DONE && chosen->json)
+        status = put_json(&e, lines->n, options.pooling, info.pooling);
+    else if (status == PN_EXIT_DONE && !chosen->out && pn_term_is(stdout) && options.pooling != PANTRY_POOLING_NONE)
+        put_summary(&e, lines);
+    else if (status == PN_EXIT_DONE && !chosen->out)
+        put_rows(&e);
+    pantry_embeddings_free(&e);
+    return status;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {.normalize = true};
+    struct pn_machine machine = pn_machine_default();
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
+                                         PN_OPTIONS("Machine", pn_device_options, &machine)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n < 1)
+        return pn_cli_misuse(command, "embed wants a MODEL");
+    if (arguments.n > 1 && chosen.file)
+        return pn_cli_misuse(command, "embed wants either TEXTs or --file FILE");
+    struct pn_lines lines;
+    pantry_model *model = NULL;
+    status = pn_lines_read(arguments.text + 1, (size_t)arguments.n - 1, chosen.file, chosen.ids, &lines);
+    if (status != PN_EXIT_DONE)
+        return status;
+    status = pn_cli_load_model(arguments.text[0], &machine, &model);
+    if (status == PN_EXIT_DONE)
+        status = compute(&chosen, model, &lines);
+    pantry_model_free(model);
+    pn_lines_free(&lines);
+    return status;
+}
+
+const struct pn_command pn_cmd_embed = {
+    .name = "embed",
+    .usage = "MODEL [TEXT...] [--file FILE] [--json] [--pooling NAME] [--dimensions N]",
+    .summary = "turn texts into vectors that are near where meanings are",
+    .about =
+        "Each text (an argument, or a line of the input) becomes one vector of length 1. Piped, the output is one\n"
+        "vector a line; on a terminal, the beginning of each.",
+    .example = "pantry embed all-minilm.gguf \"a black cat\" \"un chat noir\" --json\n"
+               "pantry embed all-minilm.gguf --file notes.txt -o notes.f32\n"
+               "echo 101 7592 102 | pantry embed all-minilm.gguf --ids --pooling none --json",
+    .run = run,
+};

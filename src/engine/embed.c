@@ -1,0 +1,549 @@
+/* Embeddings and ranking: see pantry.h.
+ *
+ * Inputs become token ids first, all of them, so that whatever is wrong with one is known before anything runs. Then
+ * they are packed into steps: each is a sequence of its own, in pages of keys and values that live for that step only,
+ * and is read as a whole, since tokens may see what stands behind them. */
+#include "engine/handle.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_BATCH = 512 };
+
+/* One input as it is read. */
+struct sequence {
+    const int32_t *ids;
+    int32_t *owned; /* to be freed; NULL if the caller's */
+    int n;
+    int second; /* where the second of two texts begins; n: there is none */
+};
+
+struct work {
+    struct pantry_model *model;
+    const struct pantry_embed_options *options;
+    enum pn_pooling pooling; /* NONE: a row for each token */
+    enum pn_result result;
+    struct pn_kv_pool *pool;
+    struct sequence *sequences;
+    size_t n;
+    int max_tokens;
+    bool truncated;
+    float *rows; /* where the next step's results go */
+    double seconds;
+    /* a step's, with room for `room` tokens */
+    int room;
+    int32_t *ids, *pos, *kinds, *out_rows, *pages;
+    struct pn_batch_seq *seqs;
+    struct pn_states *states; /* of the step's sequences, where layers are recurrent */
+    int n_pages;
+};
+
+const char *pn_pooling_name(enum pn_pooling pooling)
+{
+    static const char *const names[] = {"none", "mean", "cls", "last", "rank"};
+    return names[pooling];
+}
+
+static const char *path_of(const struct pantry_model *m)
+{
+    return m->runner->model->weights->path;
+}
+
+/* ---- texts to ids ---- */
+
+static pn_status encode(const struct work *w, const struct pantry_input *in, bool around, struct pn_ids *out,
+                        struct pn_error *err)
+{
+    if (!w->model->tokenizer)
+        return pn_fail(err, PN_UNSUPPORTED, "%s has no tokenizer: its inputs must be token ids", path_of(w->model));
+    unsigned flags = (w->options->plain_text ? 0u : PN_TOKENIZE_SPECIAL) | (around ? PN_TOKENIZE_BOS : 0u);
+    return pn_tokenizer_encode(w->model->tokenizer, in->text, in->len, flags, out, err);
+}
+
+/* Cuts what is in front of the last special tokens, or refuses. `which` counts from 1. */
+static pn_status fit(struct work *w, struct sequence *s, size_t n_behind, size_t which, struct pn_error *err)
+{
+    size_t most = (size_t)w->max_tokens;
+    if (s->n <= w->max_tokens)
+        return PN_OK;
+    if (!w->options->truncate)
+        return pn_fail(err, PN_CONTEXT_FULL, "text %zu has %d tokens, but at most %d fit; it can be truncated", which,
+                       s->n, w->max_tokens);
+    if (s->owned && n_behind < most)
+        memmove(s->owned + most - n_behind, s->owned + (size_t)s->n - n_behind, n_behind * sizeof *s->owned);
+    s->n = w->max_tokens;
+    s->second = s->second < s->n ? s->second : s->n;
+    w->truncated = true;
+    return PN_OK;
+}
+
+static pn_status check_ids(const struct work *w, const struct sequence *s, size_t which, struct pn_error *err)
+{
+    int n_vocab = w->model->runner->model->hp.n_vocab;
+    if (s->n == 0)
+        return pn_fail(err, PN_INVALID, "text %zu has no tokens", which);
+    for (int i = 0; i < s->n; i++)
+        if (s->ids[i] < 0 || s->ids[i] >= n_vocab)
+            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %d", s->ids[i], n_vocab);
+    return PN_OK;
+}
+
+static pn_status take_over(struct sequence *s, struct pn_ids *ids, struct pn_error *err)
+{
+    if (ids->len > INT32_MAX) {
+        free(ids->data);
+        return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", ids->len);
+    }
+    *s = (struct sequence){.ids = ids->data, .owned = ids->data, .n = (int)ids->len, .second = (int)ids->len};
+    return PN_OK;
+}
+
+static pn_status read_input(struct work *w, const struct pantry_input *in, size_t i, struct pn_error *err)
+{
+    struct sequence *s = &w->sequences[i];
+    struct pn_ids ids = {0};
+    size_t n_behind = 0;
+    pn_status status = PN_OK;
+    if (in->text) {
+        if ((status = encode(w, in, true, &ids, err)) || (status = take_over(s, &ids, err)))
+            goto fail;
+        pn_tokenizer_around(w->model->tokenizer, true, &n_behind);
+    } else if (in->n_ids > INT32_MAX) {
+        return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", in->n_ids);
+    } else {
+        *s = (struct sequence){.ids = in->ids, .n = (int)in->n_ids, .second = (int)in->n_ids};
+    }
+    if ((status = fit(w, s, n_behind, i + 1, err)))
+        return status;
+    return check_ids(w, s, i + 1, err);
+fail:
+    if (!s->owned)
+        free(ids.data);
+    return status;
+}
+
+/* ---- query and document read together ---- */
+
+static bool append(struct pn_ids *out, const int32_t *ids, size_t n)
+{
+    bool ok = true;
+    for (size_t i = 0; i < n && ok; i++)
+        ok = pn_vec_push(out, ids[i]);
+    return ok;
+}
+
+/* The text of a template with {query} and {document} replaced. */
+static pn_status fill_template(struct pn_str template, const struct pantry_input *query,
+                               const struct pantry_input *document, struct pn_buf *out)
+{
+    static const char q[] = "{query}", d[] = "{document}";
+    size_t i = 0;
+    while (i < template.len) {
+        const char *at = template.data + i;
+        if (template.len - i >= sizeof q - 1 && memcmp(at, q, sizeof q - 1) == 0) {
+            pn_buf_append(out, query->text, query->len);
+            i += sizeof q - 1;
+        } else if (template.len - i >= sizeof d - 1 && memcmp(at, d, sizeof d - 1) == 0) {
+            pn_buf_append(out, document->text, document->len);
+            i += sizeof d - 1;
+        } else {
+            pn_buf_putc(out, *at);
+            i++;
+        }
+    }
+    return out->failed ? PN_NO_MEMORY : PN_OK;
+}
+
+static pn_status encode_template(struct work *w, struct pn_str template, const struct pantry_input *query,
+                                 const struct pantry_input *document, struct pn_ids *ids, struct pn_error *err)
+{
+    struct pn_buf text = {0};
+    pn_status status = fill_template(template, query, document, &text);
+    if (status)
+        pn_no_memory(err, "a prompt");
+    else
+        status = pn_tokenizer_encode(w->model->tokenizer, text.data, text.len, PN_TOKENIZE_SPECIAL | PN_TOKENIZE_BOS,
+                                     ids, err);
+    pn_buf_free(&text);
+    return status;
+}
+
+/* [CLS] query [SEP] document [SEP], or <s> query </s></s> document </s> where the file asks for a second separator. */
+static pn_status encode_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
+                             struct pn_ids *ids, int *second, struct pn_error *err)
+{
+    const struct pn_weights *weights = w->model->runner->model->weights;
+    const struct pn_tokenizer *t = w->model->tokenizer;
+    size_t n_before, n_behind;
+    const int32_t *before = pn_tokenizer_around(t, false, &n_before), *behind = pn_tokenizer_around(t, true, &n_behind);
+    bool again = false;
+    struct pn_str kind = {"", 0};
+    int64_t id = -1;
+    pn_meta_bool(weights, "tokenizer.ggml.add_sep_token", &again, NULL);
+    pn_meta_str(weights, "tokenizer.ggml.model", &kind, NULL);
+    pn_meta_i64(weights, "tokenizer.ggml.seperator_token_id", &id, NULL);
+    bool wordpiece = kind.len == 4 && memcmp(kind.data, "bert", 4) == 0;
+    int32_t sep = (int32_t)id;
+    bool ok = append(ids, before, n_before);
+    pn_status status = encode(w, query, false, ids, err);
+    ok = ok && append(ids, behind, n_behind);
+    if (again && !wordpiece && id >= 0 && id < w->model->runner->model->hp.n_vocab)
+        ok = ok && append(ids, &sep, 1);
+    *second = ids->len < INT32_MAX ? (int)ids->len : 0;
+    if (!status)
+        status = encode(w, document, false, ids, err);
+    ok = ok && append(ids, behind, n_behind);
+    return !status && !ok ? pn_no_memory(err, "token ids") : status;
+}
+
+static pn_status read_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
+                           size_t i, struct pn_error *err)
+{
+    struct sequence *s = &w->sequences[i];
+    struct pn_ids ids = {0};
+    struct pn_str template = {"", 0};
+    size_t n_behind = 0;
+    int second = -1;
+    pn_status status = PN_OK;
+    if (!query->text || !document->text)
+        return pn_fail(err, PN_INVALID, "a model with a ranking head reads query and document as texts");
+    if (!w->model->tokenizer)
+        return pn_fail(err, PN_UNSUPPORTED, "%s has no tokenizer", path_of(w->model));
+    pn_tokenizer_around(w->model->tokenizer, true, &n_behind);
+    if (pn_meta_str(w->model->runner->model->weights, "tokenizer.chat_template.rerank", &template, NULL) == PN_OK)
+        status = encode_template(w, template, query, document, &ids, err);
+    else
+        status = encode_pair(w, query, document, &ids, &second, err);
+    if (status) {
+        free(ids.data);
+        return status;
+    }
+    if ((status = take_over(s, &ids, err)))
+        return status;
+    if (second >= 0)
+        s->second = second;
+    if ((status = fit(w, s, n_behind, i + 1, err)))
+        return status;
+    return check_ids(w, s, i + 1, err);
+}
+
+/* ---- steps ---- */
+
+static pn_status work_init(struct work *w, struct pantry_model *m, const struct pantry_embed_options *o, size_t n,
+                           struct pn_error *err)
+{
+    const struct pn_hparams *hp = &m->runner->model->hp;
+    *w = (struct work){.model = m, .options = o, .n = n};
+    if (o->dimensions < 0 || o->max_tokens < 0 || o->n_batch < 0 || o->n_batch > PN_MAX_STEP ||
+        (unsigned)o->pooling > PANTRY_POOLING_NONE)
+        return pn_fail(err, PN_INVALID, "%d dimensions, %d tokens in steps of %d: below 0 or above %d", o->dimensions,
+                       o->max_tokens, o->n_batch, PN_MAX_STEP);
+    w->max_tokens = hp->n_context_train < PN_MAX_STEP ? hp->n_context_train : PN_MAX_STEP;
+    if (o->max_tokens && o->max_tokens < w->max_tokens)
+        w->max_tokens = o->max_tokens;
+    static const enum pn_pooling of[] = {[PANTRY_POOLING_MEAN] = PN_POOLING_MEAN,
+                                         [PANTRY_POOLING_CLS] = PN_POOLING_CLS,
+                                         [PANTRY_POOLING_LAST] = PN_POOLING_LAST,
+                                         [PANTRY_POOLING_NONE] = PN_POOLING_NONE};
+    w->pooling = o->pooling == PANTRY_POOLING_AUTO ? hp->pooling : of[o->pooling];
+    w->result = w->pooling == PN_POOLING_NONE ? PN_RESULT_STATES : PN_RESULT_EMBEDDINGS;
+    w->sequences = calloc(n + 1, sizeof *w->sequences);
+    return w->sequences ? PN_OK : pn_no_memory(err, "embeddings");
+}
+
+static void work_release(struct work *w)
+{
+    for (size_t i = 0; w->sequences && i < w->n; i++)
+        free(w->sequences[i].owned);
+    free(w->sequences);
+    free(w->ids);
+    free(w->pos);
+    free(w->kinds);
+    free(w->out_rows);
+    free(w->pages);
+    free(w->seqs);
+    free(w->states);
+}
+
+/* Room for the longest step: a full one, or the longest input. */
+static pn_status make_room(struct work *w, struct pn_error *err)
+{
+    struct pn_runner *r = w->model->runner;
+    /* Encoders keep nothing for later: float32 costs little. */
+    pn_type type = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
+    pn_status status = pn_runner_pool(r, type, &w->pool, err);
+    if (status)
+        return status;
+    w->room = w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
+    for (size_t i = 0; i < w->n; i++)
+        w->room = w->sequences[i].n > w->room ? w->sequences[i].n : w->room;
+    size_t room = (size_t)w->room;
+    w->ids = calloc(room, sizeof *w->ids);
+    w->pos = calloc(room, sizeof *w->pos);
+    w->kinds = calloc(room, sizeof *w->kinds);
+    w->out_rows = calloc(room, sizeof *w->out_rows);
+    w->pages = calloc(room, sizeof *w->pages);
+    w->seqs = calloc(room, sizeof *w->seqs);
+    if (r->states)
+        w->states = calloc(room, sizeof *w->states);
+    if (!w->ids || !w->pos || !w->kinds || !w->out_rows || !w->pages || !w->seqs || (r->states && !w->states))
+        return pn_no_memory(err, "embeddings");
+    return PN_OK;
+}
+
+/* Appends a sequence to the step: its tokens, pages and outputs. */
+static pn_status add(struct work *w, struct pn_batch *b, const struct sequence *s, struct pn_error *err)
+{
+    struct pn_batch_seq *seq = &w->seqs[b->n_seqs];
+    *seq = (struct pn_batch_seq){.start = b->n_tokens, .n = s->n, .pages = w->pages + w->n_pages};
+    if (w->states) {
+        pn_status status = pn_states_init(&w->states[b->n_seqs], w->model->runner->states, err);
+        if (status)
+            return status;
+        seq->state = w->states[b->n_seqs].slot;
+    }
+    b->n_seqs++;
+    for (int i = 0; i < (s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS; i++) {
+        pn_status status = pn_kv_page_new(w->pool, &w->pages[w->n_pages], err);
+        if (status)
+            return status;
+        w->n_pages++;
+    }
+    for (int i = 0; i < s->n; i++) {
+        bool last = i == s->n - 1;
+        w->ids[b->n_tokens] = s->ids[i];
+        w->pos[b->n_tokens] = i;
+        w->kinds[b->n_tokens] = i >= s->second;
+        if (w->pooling == PN_POOLING_LAST ? last : w->pooling == PN_POOLING_CLS ? i == 0 : true)
+            w->out_rows[b->n_outputs++] = b->n_tokens;
+        b->n_tokens++;
+    }
+    return PN_OK;
+}
+
+/* Runs the sequences first .. end - 1 as one step; their results follow those before. */
+static pn_status run_step(struct work *w, size_t first, size_t end, struct pn_error *err)
+{
+    const struct pn_runner *r = w->model->runner;
+    struct pn_batch b = {.ids = w->ids,
+                         .pos = w->pos,
+                         .kinds = w->kinds,
+                         .seqs = w->seqs,
+                         .out_rows = w->out_rows,
+                         .caches = w->pool->caches,
+                         .result = w->rows};
+    if (r->states) {
+        b.states = r->states->memory.data;
+        b.state_stride = r->states->stride;
+    }
+    uint64_t start = pn_clock_ns();
+    pn_status status = PN_OK;
+    w->n_pages = 0;
+    for (size_t i = first; i < end && !status; i++)
+        status = add(w, &b, &w->sequences[i], err);
+    if (!status)
+        status = pn_runner_step(w->model->runner, w->result, &b, err);
+    while (w->n_pages)
+        pn_kv_page_release(w->pool, w->pages[--w->n_pages]);
+    for (int i = 0; w->states && i < b.n_seqs; i++)
+        pn_states_release(&w->states[i]);
+    w->seconds += (double)(pn_clock_ns() - start) * 1e-9;
+    size_t width = (size_t)pn_node(&r->model->graph, r->model->results[w->result])->n2;
+    w->rows += width * (size_t)(w->result == PN_RESULT_STATES ? b.n_outputs : b.n_seqs);
+    return status;
+}
+
+/* All sequences, packed into steps in their order; their rows go to `rows`. */
+static pn_status run_all(struct work *w, float *rows, struct pn_error *err)
+{
+    int full = w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
+    pn_status status = make_room(w, err);
+    w->rows = rows;
+    for (size_t first = 0, end; first < w->n && !status; first = end) {
+        if (w->options->cancel && *w->options->cancel)
+            return pn_fail(err, PN_CANCELLED, "cancelled");
+        int tokens = w->sequences[first].n;
+        for (end = first + 1; end < w->n && tokens + w->sequences[end].n <= full; end++)
+            if (!w->states) /* slots of recurrent state are few */
+                tokens += w->sequences[end].n;
+            else
+                break;
+        status = run_step(w, first, end, err);
+    }
+    return status;
+}
+
+/* ---- rows ---- */
+
+static void normalize(float *row, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)row[i] * (double)row[i];
+    double length = sqrt(sum);
+    for (size_t i = 0; i < n && length > 0; i++)
+        row[i] = (float)((double)row[i] / length);
+}
+
+/* Cuts rows of `width` values to the dimensions wanted, in place, and normalizes them. */
+static void finish(struct pantry_embeddings *out, size_t width, const struct pantry_embed_options *o)
+{
+    size_t n = (size_t)out->n_dimensions;
+    for (size_t r = 0; r < out->n_rows; r++) {
+        memmove(out->rows + r * n, out->rows + r * width, n * sizeof *out->rows);
+        if (o->normalize)
+            normalize(out->rows + r * n, n);
+    }
+}
+
+struct pantry_embed_options pantry_embed_options_default(void)
+{
+    return (struct pantry_embed_options){.normalize = true};
+}
+
+void pantry_embeddings_free(struct pantry_embeddings *e)
+{
+    if (!e)
+        return;
+    free(e->rows);
+    free(e->n_tokens);
+    *e = (struct pantry_embeddings){0};
+}
+
+static pn_status embed(struct work *w, const struct pantry_input *inputs, struct pantry_embeddings *out,
+                       struct pn_error *err)
+{
+    const struct pn_model *model = w->model->runner->model;
+    const struct pantry_embed_options *o = w->options;
+    int width = pn_node(&model->graph, model->results[w->result])->n2;
+    bool states = w->result == PN_RESULT_STATES;
+    size_t size;
+    if (o->dimensions > width || (states && o->dimensions))
+        return pn_fail(err, PN_INVALID,
+                       states ? "%d dimensions of states are not possible; they have all %d"
+                              : "%d dimensions are not possible; this model has %d",
+                       o->dimensions, width);
+    pn_status status = PN_OK;
+    out->n_tokens = calloc(w->n + 1, sizeof *out->n_tokens);
+    if (!out->n_tokens)
+        return pn_no_memory(err, "embeddings");
+    out->n_rows = w->n;
+    for (size_t i = 0, total = 0; i < w->n && !status; i++) {
+        status = read_input(w, &inputs[i], i, err);
+        out->n_tokens[i] = w->sequences[i].n;
+        total += (size_t)w->sequences[i].n;
+        if (states)
+            out->n_rows = total;
+    }
+    if (status)
+        return status;
+    if (!pn_size_mul(out->n_rows + 1, (size_t)width, &size) || !pn_size_mul(size, sizeof *out->rows, &size) ||
+        !(out->rows = malloc(size)))
+        return pn_no_memory(err, "embeddings");
+    if ((status = run_all(w, out->rows, err)))
+        return status;
+    out->n_dimensions = o->dimensions ? o->dimensions : width;
+    out->truncated = w->truncated;
+    out->seconds = w->seconds;
+    if (!states)
+        finish(out, (size_t)width, o);
+    return PN_OK;
+}
+
+pantry_status pantry_embed(pantry_model *model, const struct pantry_input *inputs, size_t n,
+                           const struct pantry_embed_options *options, struct pantry_embeddings *out,
+                           struct pantry_error *error)
+{
+    struct pantry_embed_options defaults = pantry_embed_options_default();
+    struct pn_error *err = pn_error_of(error);
+    struct work w;
+    *out = (struct pantry_embeddings){0};
+    pn_status status = work_init(&w, model, options ? options : &defaults, n, err);
+    if (!status)
+        status = embed(&w, inputs, out, err);
+    work_release(&w);
+    if (status)
+        pantry_embeddings_free(out);
+    return (pantry_status)status;
+}
+
+/* ---- ranking ---- */
+
+/* The probability of the first of `n` labels. */
+static float softmax_first(const float *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - (double)x[0]);
+    return (float)(1 / sum);
+}
+
+static pn_status rank_by_head(struct work *w, const struct pantry_input *query, const struct pantry_input *documents,
+                              float *scores, struct pn_error *err)
+{
+    const struct pn_model *model = w->model->runner->model;
+    size_t width = (size_t)pn_node(&model->graph, model->results[PN_RESULT_SCORES])->n2, size;
+    pn_status status = PN_OK;
+    float *rows = NULL;
+    w->result = PN_RESULT_SCORES;
+    w->pooling = model->hp.pooling;
+    for (size_t i = 0; i < w->n && !status; i++)
+        status = read_pair(w, query, &documents[i], i, err);
+    if (!status && (!pn_size_mul(w->n, width, &size) || !pn_size_mul(size, sizeof *rows, &size) ||
+                    !(rows = malloc(size ? size : 1))))
+        status = pn_no_memory(err, "scores");
+    if (!status)
+        status = run_all(w, rows, err);
+    for (size_t i = 0; i < w->n && !status; i++)
+        scores[i] = model->arch->rank_softmax ? softmax_first(rows + i * width, width) : rows[i * width];
+    free(rows);
+    return status;
+}
+
+static pantry_status rank_by_cosine(struct pantry_model *m, const struct pantry_input *query,
+                                    const struct pantry_input *documents, size_t n,
+                                    const struct pantry_embed_options *options, float *scores,
+                                    struct pantry_error *error)
+{
+    struct pantry_embed_options o = *options;
+    struct pantry_embeddings e = {0};
+    o.normalize = true;
+    if (o.pooling == PANTRY_POOLING_NONE)
+        return (pantry_status)pn_fail(pn_error_of(error), PN_INVALID, "texts are compared by one embedding each");
+    struct pantry_input *all = malloc((n + 1) * sizeof *all);
+    if (!all)
+        return (pantry_status)pn_no_memory(pn_error_of(error), "inputs");
+    all[0] = *query;
+    memcpy(all + 1, documents, n * sizeof *all);
+    pantry_status status = pantry_embed(m, all, n + 1, &o, &e, error);
+    for (size_t i = 0; i < n && !status; i++) {
+        const float *row = e.rows + (i + 1) * (size_t)e.n_dimensions;
+        double sum = 0;
+        for (int j = 0; j < e.n_dimensions; j++)
+            sum += (double)e.rows[j] * (double)row[j];
+        scores[i] = (float)sum;
+    }
+    pantry_embeddings_free(&e);
+    free(all);
+    return status;
+}
+
+pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query, const struct pantry_input *documents,
+                          size_t n, const struct pantry_embed_options *options, float *scores,
+                          struct pantry_error *error)
+{
+    struct pantry_embed_options defaults = pantry_embed_options_default();
+    struct pn_error *err = pn_error_of(error);
+    struct work w;
+    options = options ? options : &defaults;
+    if (model->runner->model->results[PN_RESULT_SCORES] == PN_NONE)
+        return rank_by_cosine(model, query, documents, n, options, scores, error);
+    pn_status status = work_init(&w, model, options, n, err);
+    if (!status)
+        status = rank_by_head(&w, query, documents, scores, err);
+    work_release(&w);
+    return (pantry_status)status;
+}
