@@ -377,6 +377,22 @@ static float epsilon(struct reader *r, const char *key, bool needed)
     return v;
 }
 
+/* Missing, or -1 in either sign: NONE. */
+static enum pn_pooling pooling(struct reader *r, const char *key)
+{
+    int64_t v = PN_POOLING_NONE;
+    if (r->status)
+        return PN_POOLING_NONE;
+    pn_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PN_NOT_FOUND)
+        r->status = status;
+    else if (v == -1 || v == UINT32_MAX)
+        v = PN_POOLING_NONE;
+    else if (v < 0 || v > PN_POOLING_RANK)
+        fail(r, PN_FORMAT, "%s is %lld, but must be between 0 and %d", r->key, (long long)v, PN_POOLING_RANK);
+    return r->status ? PN_POOLING_NONE : (enum pn_pooling)v;
+}
+
 /* Encoders see both ways; a decoder that was made into an embedding model may. */
 static void read_embedding(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
@@ -385,13 +401,16 @@ static void read_embedding(struct reader *r, const struct pn_arch *arch, struct 
     if (!r->status && hp->rel_buckets % 4)
         fail(r, PN_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
              hp->rel_buckets);
-    int pooling = integer(r, "pooling_type", 0, PN_POOLING_RANK, PN_POOLING_NONE);
-    hp->ranks = pooling == PN_POOLING_RANK;
-    if (hp->ranks)
-        pooling = integer(r, "classifier.pooling_type", 0, PN_POOLING_LAST, arch->rank_mean ? PN_POOLING_MEAN : 0);
-    if (pooling == PN_POOLING_NONE)
-        pooling = hp->causal ? PN_POOLING_LAST : hp->ranks ? PN_POOLING_CLS : PN_POOLING_MEAN;
-    hp->pooling = (enum pn_pooling)pooling;
+    enum pn_pooling said = pooling(r, "pooling_type");
+    hp->ranks = said == PN_POOLING_RANK;
+    if (hp->ranks) {
+        said = pooling(r, "classifier.pooling_type");
+        if (said == PN_POOLING_NONE && !hp->causal)
+            said = arch->rank_mean ? PN_POOLING_MEAN : PN_POOLING_CLS;
+    }
+    if (said == PN_POOLING_NONE || said == PN_POOLING_RANK)
+        said = hp->causal ? PN_POOLING_LAST : PN_POOLING_MEAN;
+    hp->pooling = said;
 }
 
 static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
