@@ -20,7 +20,7 @@ import tiny_model  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
-COMMANDS = "run generate list show bench tokenize template parse logits check help version".split()
+COMMANDS = "run generate list show bench embed rank tokenize template parse logits check help version".split()
 
 
 def setUpModule():
@@ -125,7 +125,9 @@ class Misuse(Case):
                           ["generate", MODEL, "-p", "x", "--raw", "--system", "y"], ["tokenize", MODEL],
                           ["tokenize", MODEL, "two", "texts"], ["tokenize", MODEL, "text", "--file", "f"],
                           ["template", MODEL], ["template", "--context", "c"], ["parse", MODEL], ["logits", MODEL],
-                          ["logits", MODEL, "--ids", "-"], ["check"], ["show"], ["show", MODEL, MODEL],
+                          ["logits", MODEL, "--ids", "-"], ["embed"], ["embed", MODEL, "x", "-f", "y"],
+                          ["embed", MODEL, "x", "--dimensions", "0"], ["embed", MODEL, "x", "--pooling", "max"],
+                          ["rank", MODEL], ["rank", MODEL, "q", "x", "-f", "y"], ["check"], ["show"], ["show", MODEL, MODEL],
                           ["show", MODEL, "--json", "--license"], ["bench"], ["version", "x"], ["list", "x"],
                           ["help", "nothing"]):
             self.assertIn("usage: pantry", self.bad(2, *arguments))
