@@ -34,8 +34,7 @@ static pn_array residual(struct pn_builder *b, int layer, pn_array x, pn_block_f
                          const char *post_norm)
 {
     enum pn_layer_order order = b->arch->order;
-    bool first = b->arch->first_unnormed && layer == 0 && block == b->arch->attention;
-    bool bare = order == PN_ORDER_POST || first;
+    bool bare = order == PN_ORDER_POST || (b->arch->first_unnormed && layer == 0 && block == b->arch->attention);
     pn_array y = bare ? x : pn_builder_norm(b, layer, norm, x);
     b->stream = x;
     y = block(b, layer, y);

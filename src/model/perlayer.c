@@ -35,7 +35,7 @@ pn_array pn_builder_layer_input(struct pn_builder *b, int layer, pn_array x) /* 
     pn_array said = pn_slice(g, pn_reshape(g, b->layer_inputs, 1, b->hp->n_layer * n), layer * n, n);
     if (pn_node(g, x)->rows == PN_ROWS_OUTPUTS)
         said = pn_output_rows(g, said);
-    pn_array gate = pn_act(g, pn_builder_project(b, layer, "inp_gate", x, n), b->arch->act);
+    pn_array gate = pn_act(g, pn_builder_project(b, layer, "inp_gate", x, n), b->hp->act);
     x = pn_builder_project(b, layer, "proj", pn_mul(g, gate, said), b->hp->n_embd);
     return pn_builder_norm(b, layer, "post_norm", x);
 }
