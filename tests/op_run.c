@@ -1,0 +1,156 @@
+/* See op_run.h. */
+#include "op_run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/device.h"
+
+const struct op_device op_devices[] = {
+    {"ref", NULL, 1},
+    {"cpu", NULL, 1},
+    {"cpu", NULL, 3},
+    {"cpu", "generic", 2},
+};
+const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
+
+static float between(struct pn_rng *rng, float low, float high)
+{
+    return low + (high - low) * pn_rng_float(rng);
+}
+
+static float *random_floats(struct pn_rng *rng, size_t n, float low, float high)
+{
+    float *v = malloc((n + 1) * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = between(rng, low, high);
+    return v;
+}
+
+void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state)
+{
+    *o = (struct op_run){.rng = {seed}, .width = width, .lengths = lengths, .n_lengths = n_lengths, .n_state = n_state};
+    assert_true(n_lengths <= OP_MAX_SEQS);
+    for (int i = 0; i < n_lengths; i++)
+        o->n_rows += lengths[i];
+    o->input = random_floats(&o->rng, (size_t)o->n_rows * (size_t)width, -1, 1);
+    o->states = random_floats(&o->rng, (size_t)n_lengths * (size_t)n_state, -1, 1);
+    o->table = (struct pn_weight){"input", PN_TYPE_F32, 1, o->n_rows, width, o->input, 0};
+    pn_graph_init(&o->graph);
+    o->x = pn_embed(&o->graph, pn_weight_leaf(&o->graph, &o->table));
+}
+
+void op_run_free(struct op_run *o)
+{
+    pn_graph_free(&o->graph);
+    free(o->input);
+    free(o->states);
+}
+
+pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], float low, float high, float **decoded)
+{
+    size_t n_rows = (size_t)(shape[0] * shape[1]), n_cols = (size_t)shape[2], row = pn_type_row_bytes(type, n_cols);
+    float *values = random_floats(&o->rng, n_rows * n_cols, low, high);
+    struct pn_weight *w = pn_arena_alloc(&o->graph.arena, sizeof *w);
+    unsigned char *data = pn_arena_alloc(&o->graph.arena, n_rows * row);
+    assert_non_null(w);
+    assert_non_null(data);
+    for (size_t r = 0; r < n_rows; r++) {
+        pn_type_info(type)->encode(values + r * n_cols, data + r * row, n_cols);
+        pn_type_decode_row(type, data + r * row, values + r * n_cols, n_cols);
+    }
+    *w = (struct pn_weight){"weight", type, shape[0], shape[1], shape[2], data, (size_t)shape[1] * row};
+    *decoded = values;
+    return pn_weight_leaf(&o->graph, w);
+}
+
+/* ---- running ---- */
+
+/* The next rows of every sequence as one batch. Returns how many; 0 at the end. */
+static int next_batch(const struct op_run *o, int slice, int *done, struct pn_batch *b, struct pn_batch_seq *seqs,
+                      int32_t *ids, int32_t *pos)
+{
+    int n = 0, first = 0;
+    b->n_seqs = 0;
+    for (int s = 0; s < o->n_lengths; s++) {
+        int left = o->lengths[s] - done[s], take = left < slice ? left : slice;
+        if (take > 0)
+            seqs[b->n_seqs++] = (struct pn_batch_seq){.start = n, .n = take, .past = done[s], .state = s};
+        for (int i = 0; i < take; i++, n++) {
+            ids[n] = first + done[s];
+            pos[n] = done[s]++;
+        }
+        first += o->lengths[s];
+    }
+    b->n_tokens = b->n_outputs = n;
+    return n;
+}
+
+static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_program *program, int slice, size_t n,
+                      float *out, float *states)
+{
+    struct pn_error err = {0};
+    int done[OP_MAX_SEQS] = {0};
+    struct pn_batch_seq seqs[OP_MAX_SEQS];
+    int32_t *ids = calloc((size_t)o->n_rows, 3 * sizeof *ids), *pos = ids + o->n_rows, *rows = pos + o->n_rows;
+    float *result = calloc((size_t)o->n_rows * n, sizeof *result);
+    assert_non_null(ids);
+    assert_non_null(result);
+    for (int i = 0; i < o->n_rows; i++)
+        rows[i] = i;
+    struct pn_batch b = {.ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .result = result};
+    b.states = states;
+    b.state_stride = (size_t)o->n_state;
+    while (next_batch(o, slice, done, &b, seqs, ids, pos)) {
+        if (d->class->run(d, program, &b, &err))
+            fail_msg("%s", err.text);
+        for (int i = 0; i < b.n_tokens; i++)
+            memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
+    }
+    free(ids);
+    free(result);
+}
+
+void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
+               float *states)
+{
+    struct pn_error err = {0};
+    struct pn_device *d;
+    struct pn_plan *plan;
+    struct pn_program *program;
+    if (pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &d, &err))
+        fail_msg("%s", err.text);
+    if (pn_plan_new(&o->graph, result, o->n_rows, o->n_rows, d->properties.fuses, &plan, &err) ||
+        d->class->compile(d, plan, &program, &err))
+        fail_msg("%s", err.text);
+    size_t n = (size_t)pn_node(&o->graph, result)->n1 * (size_t)pn_node(&o->graph, result)->n2;
+    size_t bytes = (size_t)o->n_lengths * (size_t)o->n_state * sizeof(float);
+    float *s = malloc(bytes + sizeof *s);
+    assert_non_null(s);
+    memcpy(s, o->states, bytes);
+    run_steps(o, d, program, slice, n, out, s);
+    if (states)
+        memcpy(states, s, bytes);
+    free(s);
+    d->class->program_free(d, program);
+    pn_plan_free(plan);
+    pn_device_close(d);
+}
+
+double op_distance(const float *a, const double *b, size_t n)
+{
+    double error = 0, power = 1e-30;
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        power += b[i] * b[i];
+    }
+    double distance = error / power;
+    return distance == distance ? distance : 1e300;
+}

@@ -1,0 +1,49 @@
+/* Running a few operations on a device without a model, for tests that compare them with formulas.
+ *
+ * All operands are slices of one array of random rows, `input` (n_rows, width), which the graph reads as `x`. The rows
+ * belong to one or more sequences, one after another, and are fed in slices, the next one of each sequence together. */
+#ifndef PN_TESTS_OP_RUN_H
+#define PN_TESTS_OP_RUN_H
+
+#include "base/clock.h"
+#include "tensor/op.h"
+
+enum { OP_MAX_SEQS = 4 };
+
+struct op_run {
+    struct pn_graph graph;
+    struct pn_rng rng;
+    struct pn_weight table;
+    int n_rows, width;
+    float *input;
+    pn_array x;    /* (tokens, width) */
+    int n_lengths; /* sequences; their lengths add up to n_rows */
+    const int *lengths;
+    int n_state;   /* floats of recurrent state that a sequence has */
+    float *states; /* (n_lengths, n_state): as the sequences begin */
+};
+
+struct op_device {
+    const char *name, *isa;
+    int n_threads;
+};
+
+/* The devices that every test of operations uses: ref, and cpu in a few ways. */
+extern const struct op_device op_devices[];
+extern const int op_n_devices;
+
+void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state);
+void op_run_free(struct op_run *o);
+
+/* Random weights in low .. high, rounded to what `type` can hold; `decoded` gets them as float32, caller frees. */
+pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], float low, float high, float **decoded);
+
+/* Runs the graph on a device, feeding each sequence at most `slice` rows a step: out (n_rows, n), states (n_lengths,
+ * n_state) as the sequences end, or NULL. A failure fails the test. */
+void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
+               float *states);
+
+/* sum (a - b)^2 / sum b^2; 1e300 where that is no number. */
+double op_distance(const float *a, const double *b, size_t n);
+
+#endif

@@ -1,0 +1,277 @@
+/* Experts against their formulas in double precision: every way of choosing them, and products with stacks of matrices
+ * in several storage types, one token or many, on every device. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "op_run.h"
+
+static const int many[] = {21}, two[] = {1, 2};
+enum { MAX_EXPERTS = 64 };
+
+/* ---- choosing ---- */
+
+static void gate_all(const struct pn_route_params *p, const float *logits, double *gated)
+{
+    double highest = -INFINITY, sum = 0;
+    for (int e = 0; e < p->n_expert; e++)
+        highest = fmax(highest, (double)logits[e]);
+    for (int e = 0; e < p->n_expert; e++)
+        sum += exp((double)logits[e] - highest);
+    for (int e = 0; e < p->n_expert; e++)
+        gated[e] = p->gate == PN_GATE_SOFTMAX   ? exp((double)logits[e] - highest) / sum
+                   : p->gate == PN_GATE_SIGMOID ? 1 / (1 + exp(-(double)logits[e]))
+                                                : (double)logits[e];
+}
+
+/* How many of `n` numbers are larger than number i, or equal and before it. */
+static int place(const double *v, int n, int i)
+{
+    int ahead = 0;
+    for (int j = 0; j < n; j++)
+        ahead += v[j] > v[i] || (v[j] == v[i] && j < i);
+    return ahead;
+}
+
+/* Ranks of experts outside of the groups whose two best together are highest become -inf. */
+static void mask_groups(const struct pn_route_params *p, double *rank)
+{
+    int size = p->n_expert / p->n_groups;
+    double score[MAX_EXPERTS];
+    for (int g = 0; g < p->n_groups; g++) {
+        score[g] = 0;
+        for (int i = 0; i < size; i++)
+            score[g] += place(rank + g * size, size, i) < 2 ? rank[g * size + i] : 0;
+    }
+    for (int g = 0; g < p->n_groups; g++)
+        if (place(score, p->n_groups, g) >= p->n_groups_used)
+            for (int i = 0; i < size; i++)
+                rank[g * size + i] = -INFINITY;
+}
+
+static void choose(const struct pn_route_params *p, const float *logits, const float *bias, double *weights,
+                   int *numbers)
+{
+    double gated[MAX_EXPERTS], rank[MAX_EXPERTS], sum = 0;
+    gate_all(p, logits, gated);
+    for (int e = 0; e < p->n_expert; e++)
+        rank[e] = gated[e] + (bias ? (double)bias[e] : 0);
+    if (p->n_groups > 1)
+        mask_groups(p, rank);
+    for (int e = 0; e < p->n_expert; e++) {
+        int at = place(rank, p->n_expert, e);
+        if (at < p->n_used) {
+            numbers[at] = e;
+            weights[at] = p->gate == PN_GATE_SOFTMAX_CHOSEN ? exp(gated[e]) : gated[e];
+        }
+    }
+    for (int i = 0; i < p->n_used; i++)
+        sum += weights[i];
+    for (int i = 0; i < p->n_used; i++)
+        weights[i] *= (double)p->scale / (p->renormalize || p->gate == PN_GATE_SOFTMAX_CHOSEN ? sum : 1);
+}
+
+static void check_route(const struct pn_route_params *p, bool biased, uint64_t seed)
+{
+    struct op_run o;
+    float *bias = NULL, *out;
+    op_run_init(&o, seed, p->n_expert + 3, many, 1, 0);
+    for (int i = 0; i < o.n_rows * o.width; i++)
+        o.input[i] *= 4;
+    pn_array b =
+        biased ? op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){1, 1, p->n_expert}, -0.5f, 0.5f, &bias) : PN_NONE;
+    pn_array route = pn_route(&o.graph, pn_slice(&o.graph, o.x, 3, p->n_expert), b, p);
+    assert_int_equal(pn_graph_status(&o.graph, NULL), PN_OK);
+    out = malloc((size_t)o.n_rows * 2 * (size_t)p->n_used * sizeof *out);
+    for (int d = 0; d < op_n_devices; d++)
+        for (int slice = 1; slice < 40; slice += 19) {
+            op_run_on(&o, route, &op_devices[d], slice, out, NULL);
+            for (int r = 0; r < o.n_rows; r++) {
+                const float *got = out + r * 2 * p->n_used;
+                double weights[MAX_EXPERTS];
+                int numbers[MAX_EXPERTS];
+                choose(p, o.input + r * o.width + 3, bias, weights, numbers);
+                for (int i = 0; i < p->n_used; i++) {
+                    assert_int_equal((int)got[p->n_used + i], numbers[i]);
+                    if (!(fabs((double)got[i] - weights[i]) <= 1e-6 * fabs(weights[i])))
+                        fail_msg("gate %d, %d of %d experts, %d groups: weight %g, not %g", (int)p->gate, p->n_used,
+                                 p->n_expert, p->n_groups, (double)got[i], weights[i]);
+                }
+            }
+        }
+    free(out);
+    free(bias);
+    op_run_free(&o);
+}
+
+static void routes(void **state)
+{
+    (void)state;
+    static const struct {
+        int n_expert, n_used, n_groups, n_groups_used;
+    } cases[] = {{7, 3, 0, 0}, {12, 5, 4, 2}, {16, 4, 8, 3}, {1, 1, 1, 1}, {5, 5, 0, 0}, {6, 2, 6, 2}, {64, 8, 1, 1}};
+    static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (unsigned way = 0; way < 12; way++)
+            check_route(&(struct pn_route_params){.gate = gates[way / 4],
+                                                  .n_expert = cases[i].n_expert,
+                                                  .n_used = cases[i].n_used,
+                                                  .n_groups = cases[i].n_groups,
+                                                  .n_groups_used = cases[i].n_groups_used,
+                                                  .renormalize = way & 1,
+                                                  .scale = way & 1 ? 2.5f : 1},
+                        way & 2, 100 * i + way);
+}
+
+/* ---- multiplying ---- */
+
+struct mixture {
+    pn_type type;
+    int n_expert, n_used, n_embd, n_ff;
+    bool dressed; /* with biases and scales, and weights that meet the inputs */
+};
+
+struct stacks {
+    float *up, *down, *up_bias, *down_bias, *scale;
+};
+
+/* One slot: down(relu(up x + bias)) (+ bias), with the slot's weight on either side. */
+static void add_slot(const struct mixture *m, const struct stacks *s, const float *x, int e, double weight, double *y)
+{
+    double h[1024];
+    for (int i = 0; i < m->n_ff; i++) {
+        const float *row = s->up + ((size_t)e * (size_t)m->n_ff + (size_t)i) * (size_t)m->n_embd;
+        double sum = 0;
+        for (int j = 0; j < m->n_embd; j++)
+            sum += (double)row[j] * (double)x[j];
+        if (m->dressed)
+            sum = weight * (sum * (double)s->scale[e] + (double)s->up_bias[e * m->n_ff + i]);
+        h[i] = sum > 0 ? sum : 0;
+    }
+    for (int i = 0; i < m->n_embd; i++) {
+        const float *row = s->down + ((size_t)e * (size_t)m->n_embd + (size_t)i) * (size_t)m->n_ff;
+        double sum = m->dressed ? (double)s->down_bias[e * m->n_embd + i] : 0;
+        for (int j = 0; j < m->n_ff; j++)
+            sum += (double)row[j] * h[j];
+        y[i] += m->dressed ? sum : weight * sum;
+    }
+}
+
+static pn_array write_down(struct op_run *o, const struct mixture *m, const struct pn_route_params *p, struct stacks *s)
+{
+    struct pn_graph *g = &o->graph;
+    int e = m->n_expert;
+    float low = -0.2f, high = 0.2f;
+    pn_array route = pn_route(g, pn_slice(g, o->x, 0, e), PN_NONE, p);
+    pn_array up = op_run_weight(o, m->type, (const int64_t[]){e, m->n_ff, m->n_embd}, low, high, &s->up);
+    pn_array down = op_run_weight(o, m->type, (const int64_t[]){e, m->n_embd, m->n_ff}, low, high, &s->down);
+    pn_array h = pn_matmul_each(g, pn_slice(g, o->x, e, m->n_embd), up, route);
+    if (m->dressed) {
+        h = pn_each_scale(g, h, route, op_run_weight(o, PN_TYPE_F32, (const int64_t[]){1, 1, e}, 0.5f, 2, &s->scale));
+        h = pn_each_bias(g, h, route,
+                         op_run_weight(o, PN_TYPE_F32, (const int64_t[]){1, e, m->n_ff}, -1, 1, &s->up_bias));
+        h = pn_each_scale(g, h, route, PN_NONE);
+    }
+    pn_array y = pn_matmul_each(g, pn_act(g, h, PN_ACT_FN_RELU), down, route);
+    if (m->dressed)
+        y = pn_each_bias(g, y, route,
+                         op_run_weight(o, PN_TYPE_F16, (const int64_t[]){1, e, m->n_embd}, -1, 1, &s->down_bias));
+    return pn_each_sum(g, y, m->dressed ? PN_NONE : route);
+}
+
+/* The most that rounding activations to 8 bits, twice, may do; float types and plain kernels do not round. */
+static double allowed(const struct op_device *d, pn_type type)
+{
+    bool rounds =
+        d->isa == NULL && d->name[0] == 'c' && type != PN_TYPE_F32 && type != PN_TYPE_F16 && type != PN_TYPE_BF16;
+    return rounds ? 5e-4 : 1e-11;
+}
+
+static void check_mixture(const struct mixture *m, uint64_t seed, const int *lengths, int n_lengths)
+{
+    struct pn_route_params p = {.gate = PN_GATE_SIGMOID, .n_expert = m->n_expert, .n_used = m->n_used, .scale = 1};
+    struct op_run o;
+    struct stacks s = {0};
+    struct pn_error err = {0};
+    op_run_init(&o, seed, m->n_expert + m->n_embd, lengths, n_lengths, 0);
+    pn_array y = write_down(&o, m, &p, &s);
+    if (pn_graph_status(&o.graph, &err))
+        fail_msg("%s", err.text);
+    size_t n = (size_t)o.n_rows * (size_t)m->n_embd;
+    double *want = calloc(n, sizeof *want), weights[MAX_EXPERTS];
+    float *got = malloc(n * sizeof *got);
+    for (int r = 0; r < o.n_rows; r++) {
+        int numbers[MAX_EXPERTS];
+        choose(&p, o.input + r * o.width, NULL, weights, numbers);
+        for (int i = 0; i < m->n_used; i++)
+            add_slot(m, &s, o.input + r * o.width + m->n_expert, numbers[i], weights[i], want + r * m->n_embd);
+    }
+    for (int d = 0; d < op_n_devices; d++)
+        for (int slice = 1; slice < 40; slice += 19) {
+            op_run_on(&o, y, &op_devices[d], slice, got, NULL);
+            double e = op_distance(got, want, n), limit = allowed(&op_devices[d], m->type);
+            if (!(e < limit))
+                fail_msg("%d of %d experts in %s on %s (%d threads), slices of %d: NMSE %g, allowed %g", m->n_used,
+                         m->n_expert, pn_type_info(m->type)->name, op_devices[d].name, op_devices[d].n_threads, slice,
+                         e, limit);
+        }
+    free(want);
+    free(got);
+    free(s.up), free(s.down), free(s.up_bias), free(s.down_bias), free(s.scale);
+    op_run_free(&o);
+}
+
+static void mixtures(void **state)
+{
+    (void)state;
+    static const struct mixture cases[] = {
+        {PN_TYPE_F32, 7, 3, 37, 51, false},   {PN_TYPE_F32, 7, 3, 37, 51, true},  {PN_TYPE_F16, 5, 5, 33, 130, true},
+        {PN_TYPE_BF16, 1, 1, 16, 7, false},   {PN_TYPE_Q8_0, 9, 2, 96, 64, true}, {PN_TYPE_Q4_0, 6, 4, 64, 160, false},
+        {PN_TYPE_Q4_K, 4, 2, 256, 512, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        check_mixture(&cases[i], 700 + i, many, 1);
+        check_mixture(&cases[i], 800 + i, two, 2);
+    }
+}
+
+/* Without a route slot j meets matrix j. */
+static void a_matrix_for_each_slot(void **state)
+{
+    (void)state;
+    enum { SLOTS = 5, IN = 19, OUT = 34 };
+    struct op_run o;
+    float *w, got[21 * SLOTS * OUT];
+    double want[21 * SLOTS * OUT] = {0};
+    op_run_init(&o, 900, SLOTS * IN, many, 1, 0);
+    pn_array stack = op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){SLOTS, OUT, IN}, -1, 1, &w);
+    pn_array y = pn_matmul_each(&o.graph, pn_reshape(&o.graph, o.x, SLOTS, IN), stack, PN_NONE);
+    for (int r = 0; r < o.n_rows; r++)
+        for (int j = 0; j < SLOTS; j++)
+            for (int i = 0; i < OUT; i++)
+                for (int k = 0; k < IN; k++)
+                    want[(r * SLOTS + j) * OUT + i] +=
+                        (double)o.input[(r * SLOTS + j) * IN + k] * (double)w[(j * OUT + i) * IN + k];
+    for (int d = 0; d < op_n_devices; d++)
+        for (int slice = 1; slice < 40; slice += 19) {
+            op_run_on(&o, y, &op_devices[d], slice, got, NULL);
+            assert_true(op_distance(got, want, (size_t)o.n_rows * SLOTS * OUT) < 1e-11);
+        }
+    free(w);
+    op_run_free(&o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(routes),
+        cmocka_unit_test(mixtures),
+        cmocka_unit_test(a_matrix_for_each_slot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
