@@ -36,6 +36,12 @@ pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const 
     if (o->n_context < 0 || o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
         return pn_fail(err, PN_INVALID, "a context of %d tokens in steps of %d is not possible; steps end at %d",
                        o->n_context, o->n_batch, PN_MAX_BATCH);
+    int limit = runner->model->hp.n_context_limit;
+    trained = limit && limit < trained ? limit : trained;
+    if (limit && o->n_context > limit)
+        return pn_fail(err, PN_UNSUPPORTED,
+                       "contexts of this model above %d tokens need its indexer, which is not built: %d are too many",
+                       limit, o->n_context);
     s->n_context = o->n_context ? o->n_context : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
     s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     if ((status = pn_runner_pool(runner, type, &s->pool, err)))

@@ -13,6 +13,7 @@ typedef pn_array pn_block_fn(struct pn_builder *b, int layer, pn_array x);
 enum pn_recurrent_layers {
     PN_RECURRENT_ALL,
     PN_RECURRENT_NO_KV_HEADS, /* those with no key/value heads (and no feed-forward part in single-block layers) */
+    PN_RECURRENT_BESIDE,      /* none: the attention block has it in itself */
     PN_RECURRENT_LISTED       /* as the file lists them, or all but every n-th */
 };
 
@@ -81,6 +82,8 @@ struct pn_arch {
     enum pn_recurrent_layers recurrent_layers;
     bool recurrent_scales;  /* products of recurrent blocks have scales of their own */
     bool delta_interleaved; /* neighbouring value heads share a key head in the delta rule */
+    bool may_lack_blocks;   /* layers without heads have no attention, without key/value heads only its output product,
+                               and without a length no feed-forward block */
     bool single_block;      /* a layer is one block only: recurrent, feed-forward or attention */
     enum pn_norm_kind norm;
     enum pn_layer_order order;
@@ -97,6 +100,7 @@ struct pn_arch {
     bool ffn_as_stream;      /* feed-forward blocks are n_embd long, whatever files say */
     bool halved_ffn;         /* files say twice the length of the feed-forward block */
     enum pn_act_fn act;
+    bool limit_first;   /* gates end at the limit before their activation, not after */
     float swiglu_limit; /* l > 0: gates end at l, what they gate at -l and l, and gains 1 (gpt-oss) */
 
     /* layers that have more */
@@ -104,10 +108,12 @@ struct pn_arch {
     int layers_sparse_default;
 
     /* attention */
-    bool shares_kv;             /* the last layers may read the keys and values of earlier ones */
-    int layers_kv_default;      /* how many layers have their own, where the file does not say */
-    bool value_norm;            /* values are normalized without weights */
-    bool value_is_key;          /* where there is no attn_v, values are keys before their norm */
+    bool shares_kv;        /* the last layers may read the keys and values of earlier ones */
+    int layers_kv_default; /* how many layers have their own, where the file does not say */
+    bool sparse_attention; /* an indexer chooses what a token sees, which contexts no longer than its choice do without
+                            */
+    bool value_norm;       /* values are normalized without weights */
+    bool value_is_key;     /* where there is no attn_v, values are keys before their norm */
     const char *attn_scale_key; /* NULL: "attention.scale" */
     float attn_scale_default;   /* of scores; 0: 1 / sqrt(dim_k) */
     bool scores_over_dim;       /* scores are divided by dim_k */
@@ -137,6 +143,7 @@ struct pn_arch {
     bool sections_halves;  /* files with sections rotate halves, whatever `rope` says */
     bool rope_factors;     /* rope_freqs.weight, or rope_factors_long and _short, divide the rotary frequencies */
     float freq_base_local; /* of sliding-window layers; 0: as the others */
+    bool half_rot_global;  /* layers without a window rotate half of what the file says */
     bool local_unscaled;   /* sliding-window layers rotate as if the context were not extended */
     int nope_period;       /* every n-th layer does not rotate; 0: all do */
     bool nope_first;       /* ... the first of n, not the last */

@@ -151,6 +151,8 @@ pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tok
 {
     const struct pn_layer_hparams *l = &b->hp->layers[layer];
     struct pn_graph *g = b->graph;
+    if (!l->n_head_kv) /* attention was taken out, but for its last product */
+        return pn_builder_product(b, layer, "attn_output", x, b->hp->n_embd);
     int per_query = b->arch->query_gate ? 2 : 1;
     pn_array gate = PN_NONE, q = heads_of(b, layer, "attn_q", x, l->n_head, per_query * l->dim_k);
     q = pn_reshape(g, q, l->n_head, per_query * l->dim_k); /* (tokens, n_head, dim_k) */

@@ -38,6 +38,7 @@ pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, 
 bool pn_builder_has(const struct pn_builder *b, int layer, const char *name, const char *suffix);
 /* Rows of "<name>.weight"; 0 if it is missing. */
 int pn_builder_n_rows(const struct pn_builder *b, int layer, const char *name);
+int pn_builder_n_cols(const struct pn_builder *b, int layer, const char *name);
 /* Values first .. first + n - 1 of a tensor of any shape, as one vector. A suffix of NULL: the name is whole. */
 pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, const char *suffix, int first, int n);
 /* A vector that the file has to divide by, as one to multiply with; PN_NONE if it is missing. */
@@ -65,6 +66,7 @@ pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_a
 pn_block_fn pn_block_attention; /* attention.c: grouped-query attention over the cache */
 pn_block_fn pn_block_mla;       /* mla.c: multi-head latent attention */
 pn_block_fn pn_block_mlp;       /* mlp.c: up, activation, down */
+pn_block_fn pn_block_xielu_mlp; /* ... with an activation whose parameters the file has */
 pn_block_fn pn_block_gated_mlp; /* ... gated */
 pn_block_fn pn_block_any_mlp;   /* ... gated where the file has a gate */
 pn_block_fn pn_block_moe;       /* moe.c: a mixture of experts in layers with a router, else gated_mlp */
@@ -76,19 +78,20 @@ pn_block_fn pn_block_altup;        /* altup.c: a layer that computes one of seve
 pn_block_fn pn_block_altup_widen;  /* ... which are made of one (tokens, n_embd) -> (tokens, n, n_embd) */
 pn_block_fn pn_block_altup_narrow; /* ... and become one again */
 
-pn_block_fn pn_block_shortconv; /* shortconv.c: a gated convolution over the last tokens */
-pn_block_fn pn_block_mamba;     /* ssm.c: selective state spaces, */
-pn_block_fn pn_block_mamba2;    /* ... with heads */
-pn_block_fn pn_block_delta;     /* deltanet.c: gated delta rule, */
-pn_block_fn pn_block_kda;       /* ... with a gate for each key channel */
+pn_block_fn pn_block_shortconv;        /* shortconv.c: a gated convolution over the last tokens */
+pn_block_fn pn_block_mamba;            /* ssm.c: selective state spaces, */
+pn_block_fn pn_block_mamba2;           /* ... with heads */
+pn_block_fn pn_block_attention_mamba2; /* ... beside attention */
+pn_block_fn pn_block_delta;            /* deltanet.c: gated delta rule, */
+pn_block_fn pn_block_kda;              /* ... with a gate for each key channel */
 
 /* Room for n floats of a sequence's recurrent state: its offset. */
 size_t pn_builder_state(struct pn_builder *b, size_t n);
 /* shortconv.c: x (tokens, channels) convolved with kernels of k values, plus their bias where there is one. */
 pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_array x, int k);
 
-/* mlp.c: act(gate) * up, as the architecture has it. */
-pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up);
+/* mlp.c: act(gate) * up, as the architecture has it; limit > 0: act(gate) ends there, up there and at -limit. */
+pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit);
 /* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
 /* The same over keys and values that another layer has written. */

@@ -27,7 +27,7 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     if (layer < 0)
         snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
-        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "", layer, name, dot,
+        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "", layer % b->hp->n_stored, name, dot,
                  suffix ? suffix : "");
     return pn_weights_tensor(b->weights, full);
 }
@@ -73,6 +73,13 @@ int pn_builder_n_rows(const struct pn_builder *b, int layer, const char *name)
     char full[128];
     const struct pn_tensor_info *t = find(b, layer, name, "weight", full, sizeof full);
     return t && rows_of(t) <= INT32_MAX ? (int)rows_of(t) : 0;
+}
+
+int pn_builder_n_cols(const struct pn_builder *b, int layer, const char *name)
+{
+    char full[128];
+    const struct pn_tensor_info *t = find(b, layer, name, "weight", full, sizeof full);
+    return t && t->shape[t->n_dims - 1] <= INT32_MAX ? (int)t->shape[t->n_dims - 1] : 0;
 }
 
 pn_array pn_builder_optional(struct pn_builder *b, int layer, const char *name, const char *suffix)

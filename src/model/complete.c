@@ -34,21 +34,21 @@ static bool same_kind(const struct pn_layer_hparams *a, const struct pn_layer_hp
 pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
                             struct pn_arena *arena, struct pn_error *err)
 {
-    uint64_t *sets = pn_arena_array(arena, (size_t)hp->n_layer, sizeof *sets); /* hashes of all names of a layer */
+    uint64_t *sets = pn_arena_array(arena, (size_t)hp->n_stored, sizeof *sets); /* hashes of all names of a layer */
     int layer;
     if (!sets)
         return pn_no_memory(err, "a model");
-    memset(sets, 0, (size_t)hp->n_layer * sizeof *sets);
+    memset(sets, 0, (size_t)hp->n_stored * sizeof *sets);
     for (size_t i = 0; i < weights->n_tensors; i++) {
-        const char *name = in_layer(weights->tensors[i].name, hp->n_layer, &layer);
+        const char *name = in_layer(weights->tensors[i].name, hp->n_stored, &layer);
         if (name)
             sets[layer] ^= hash(name);
     }
     for (size_t i = 0; i < weights->n_tensors; i++) {
-        const char *name = in_layer(weights->tensors[i].name, hp->n_layer, &layer);
+        const char *name = in_layer(weights->tensors[i].name, hp->n_stored, &layer);
         uint64_t without = name ? sets[layer] ^ hash(name) : 0;
         bool may_start = name && arch->first_unnormed && strcmp(name, "attn_norm.weight") == 0;
-        for (int j = may_start; name && j < hp->n_layer; j++)
+        for (int j = may_start; name && j < hp->n_stored; j++)
             if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
                 return pn_fail(err, PN_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
                                weights->path, j, j, name, layer);

@@ -83,6 +83,17 @@ static pn_block_fn *first_block(const struct pn_builder *b, int layer)
     return b->arch->single_block && l->n_ff ? b->arch->mlp : b->arch->attention;
 }
 
+/* True where a layer of a thinned-out model has the part. */
+static bool has_attention(const struct pn_builder *b, int layer)
+{
+    return !b->arch->may_lack_blocks || b->hp->layers[layer].n_head > 0;
+}
+
+static bool has_mlp(const struct pn_builder *b, int layer)
+{
+    return !b->arch->single_block && (!b->arch->may_lack_blocks || b->hp->layers[layer].n_ff > 0);
+}
+
 static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
 {
     enum pn_layer_order order = b->arch->order;
@@ -95,14 +106,14 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
         (order == PN_ORDER_FROM_NORMS && !pn_builder_has(b, layer, ffn_norm(b), "weight")))
         return parallel(b, layer, x, last);
     b->layer_input = x;
-    x = residual(b, layer, x, first_block(b, layer), "attn_norm", attention_post_norm(b));
+    if (has_attention(b, layer))
+        x = residual(b, layer, x, first_block(b, layer), "attn_norm", attention_post_norm(b));
     if (last) { /* nobody reads the other rows any more */
         x = pn_output_rows(b->graph, x);
         b->layer_input = pn_output_rows(b->graph, b->layer_input);
     }
-    if (b->arch->single_block)
-        return x;
-    x = residual(b, layer, x, b->arch->mlp, ffn_norm(b), ffn_post_norm(b, layer));
+    if (has_mlp(b, layer))
+        x = residual(b, layer, x, b->arch->mlp, ffn_norm(b), ffn_post_norm(b, layer));
     if (b->layer_inputs != PN_NONE)
         x = pn_add(b->graph, pn_builder_layer_input(b, layer, x), x);
     return pn_builder_scaled(b, layer, "layer_output_scale", "weight", x);
@@ -159,6 +170,8 @@ pn_array pn_model_states(struct pn_builder *b)
     for (int layer = 0; layer < b->hp->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d", layer);
         x = layer_of(b, layer, x);
+        if (b->hp->loop_norm && (layer + 1) % b->hp->n_stored == 0 && layer + 1 < b->hp->n_layer)
+            x = pn_builder_norm(b, -1, "output_norm", x);
     }
     snprintf(context, sizeof context, "output");
     if (b->arch->narrow)

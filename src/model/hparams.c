@@ -3,6 +3,7 @@
 #include "model/hparams.h"
 
 #include "model/arch.h"
+#include "model/blocks.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -66,6 +67,13 @@ static float number(struct reader *r, const char *key, float fallback)
     return v;
 }
 
+/* A number that is 0 where a file means none. */
+static float scale(struct reader *r, const char *key, float fallback)
+{
+    float v = number(r, key, fallback);
+    return v == 0 ? fallback : v;
+}
+
 /* True or false; missing: `fallback`. */
 static bool boolean(struct reader *r, const char *key, bool fallback)
 {
@@ -97,6 +105,24 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
         return fallback;
     }
     return (int)v;
+}
+
+/* The same for a number. A key with a dot of its own stands as it is, and must be there; others may be missing: 0. */
+static float layered_number(struct reader *r, const char *key, int layer, int n_layer)
+{
+    if (r->status)
+        return 0;
+    bool needed = strchr(key, '.') != NULL;
+    const char *name = needed ? key : full_key(r, key);
+    const struct pn_meta *m = pn_weights_meta(r->w, name);
+    float v = 0;
+    if (m && m->type == PN_META_ARRAY && m->item == PN_META_FLOAT && m->n >= (size_t)n_layer)
+        v = (float)pn_meta_item_f64(m, (size_t)layer);
+    else if (m && m->type == PN_META_FLOAT)
+        pn_meta_f32(r->w, name, &v, NULL);
+    else if (m || needed)
+        fail(r, PN_FORMAT, "%s must be a number or a list of %d numbers, one a layer", name, n_layer);
+    return v;
 }
 
 /* Item `layer` of a list that says yes or no for each; the key is in r->key. */
@@ -139,7 +165,7 @@ static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, in
 static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer, int n_layer,
                          const struct pn_layer_hparams *l)
 {
-    if (!arch->recurrent || r->status)
+    if (!arch->recurrent || arch->recurrent_layers == PN_RECURRENT_BESIDE || r->status)
         return false;
     if (arch->recurrent_layers == PN_RECURRENT_NO_KV_HEADS)
         return l->n_head_kv == 0 && !(arch->single_block && l->n_ff);
@@ -169,6 +195,34 @@ static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     }
 }
 
+static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp, int i)
+{
+    struct pn_layer_hparams *l = &hp->layers[i];
+    int n = hp->n_stored;
+    bool may_lack = arch->recurrent || arch->may_lack_blocks;
+    int least = may_lack ? 0 : 1, fallback = may_lack ? 0 : -1;
+    l->n_head = layered(r, "attention.head_count", i, n, least, PN_MAX_HEADS, fallback);
+    l->n_head_kv = layered(r, "attention.head_count_kv", i, n, least, PN_MAX_HEADS, l->n_head);
+    l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: as the weights have it */
+    l->n_ff = arch->ffn_as_stream ? hp->n_embd : l->n_ff / (arch->halved_ffn ? 2 : 1);
+    l->n_used = layered(r, "expert_used_count", i, n, 0, PN_MAX_EXPERTS_USED, 0);
+    l->recurrent = is_recurrent(r, arch, i, n, l);
+    bool attends = !l->recurrent && !(arch->single_block && l->n_ff) && !arch->may_lack_blocks;
+    if (!r->status && attends && (!l->n_head || !l->n_head_kv))
+        fail(r, PN_FORMAT, "layer %d has neither heads nor a recurrent block", i);
+    if (!r->status && l->n_head && l->n_head_kv && l->n_head % l->n_head_kv)
+        fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i, l->n_head,
+             l->n_head_kv);
+    l->local = hp->window > 0 && is_local(r, arch, i, n);
+    l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
+    l->limit_experts = layered_number(r, "swiglu_clamp_exp", i, n);
+    if (arch->mlp == pn_block_xielu_mlp) {
+        l->xielu_beta = layered_number(r, "xielu.beta", i, n);
+        l->xielu_p = pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_p", i, n));
+        l->xielu_n = l->xielu_beta + pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_n", i, n));
+    }
+}
+
 static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_arena *arena, struct pn_hparams *hp)
 {
     if (r->status)
@@ -178,23 +232,10 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
         fail(r, PN_NO_MEMORY, "out of memory for %d layers", hp->n_layer);
         return;
     }
-    for (int i = 0; i < hp->n_layer && !r->status; i++) {
-        struct pn_layer_hparams *l = &hp->layers[i];
-        int least = arch->recurrent ? 0 : 1, fallback = arch->recurrent ? 0 : -1;
-        l->n_head = layered(r, "attention.head_count", i, hp->n_layer, least, PN_MAX_HEADS, fallback);
-        l->n_head_kv = layered(r, "attention.head_count_kv", i, hp->n_layer, least, PN_MAX_HEADS, l->n_head);
-        l->n_ff = layered(r, "feed_forward_length", i, hp->n_layer, 0, 1 << 24, 0); /* 0: as the weights have it */
-        l->n_ff = arch->ffn_as_stream ? hp->n_embd : l->n_ff / (arch->halved_ffn ? 2 : 1);
-        l->n_used = layered(r, "expert_used_count", i, hp->n_layer, 0, PN_MAX_EXPERTS_USED, 0);
-        l->recurrent = is_recurrent(r, arch, i, hp->n_layer, l);
-        bool attends = !l->recurrent && !(arch->single_block && l->n_ff);
-        if (!r->status && attends && (!l->n_head || !l->n_head_kv))
-            fail(r, PN_FORMAT, "layer %d has neither heads nor a recurrent block", i);
-        if (!r->status && attends && l->n_head % l->n_head_kv)
-            fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
-                 l->n_head, l->n_head_kv);
-        l->local = hp->window > 0 && is_local(r, arch, i, hp->n_layer);
-    }
+    for (int i = 0; i < hp->n_stored && !r->status; i++)
+        read_layer(r, arch, hp, i);
+    for (int i = hp->n_stored; i < hp->n_layer && !r->status; i++)
+        hp->layers[i] = hp->layers[i % hp->n_stored];
     share_kv(r, arch, hp);
 }
 
@@ -260,6 +301,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
         local_k = hp->layers[i].local ? hp->layers[i].dim_k : local_k;
     rope->n_rot = integer(r, "rope.dimension_count", 0, hp->dim_k, hp->dim_k);
     rope->n_rot_local = integer(r, "rope.dimension_count_swa", 0, local_k, rope->n_rot);
+    rope->n_rot /= arch->half_rot_global ? 2 : 1;
     if (!r->status && rope->n_rot_local > local_k)
         fail(r, PN_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
              rope->n_rot_local, local_k);
@@ -344,10 +386,8 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
-    hp->attn_scale =
-        number(r, arch->attn_scale_key ? arch->attn_scale_key : "attention.scale", arch->attn_scale_default);
-    if (hp->attn_scale == 0) /* how files say "none" */
-        hp->attn_scale = arch->scores_over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->attn_scale_default;
+    float fallback = arch->scores_over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->attn_scale_default;
+    hp->attn_scale = scale(r, arch->attn_scale_key ? arch->attn_scale_key : "attention.scale", fallback);
     hp->value_scale = number(r, "attention.value_scale", 0);
     hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
@@ -355,6 +395,8 @@ static void read_attention(struct reader *r, const struct pn_arch *arch, struct 
     if (!r->status && (hp->alibi < 0 || hp->alibi > 64))
         fail(r, PN_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
              (double)hp->alibi);
+    if (arch->sparse_attention)
+        hp->n_context_limit = integer(r, "attention.indexer.top_k", 1, INT32_MAX, -1);
     if (arch->attn_temperature) {
         hp->temperature_scale = number(r, "attention.temperature_scale", 0);
         hp->temperature_length = (float)integer(r, "attention.temperature_length", 0, INT32_MAX, 0);
@@ -442,11 +484,11 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
-        number(r, "logit_scale",
-               arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : arch->logit_scale_default);
+        scale(r, "logit_scale",
+              arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : arch->logit_scale_default);
     hp->residual_scale =
-        number(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
-    hp->embedding_scale = number(r, "embedding_scale", arch->embedding_scale);
+        scale(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
+    hp->embedding_scale = scale(r, "embedding_scale", arch->embedding_scale);
     hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
     hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm == PN_NORM_RMS);
     hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm == PN_NORM_LAYER);
@@ -473,14 +515,17 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
         hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }
 
-/* Layers that predict further tokens stand behind those of the model, and are left out. */
-static int read_n_layer(struct reader *r)
+/* Layers that predict further tokens stand behind those of the model, and are left out. The others may run several
+ * times, each time with keys and values of their own. */
+static void read_n_layer(struct reader *r, struct pn_hparams *hp)
 {
     int all = integer(r, "block_count", 1, PN_MAX_LAYERS, -1);
     int further = integer(r, "nextn_predict_layers", 0, PN_MAX_LAYERS, 0);
     if (!r->status && further >= all)
         fail(r, PN_FORMAT, "%s.nextn_predict_layers is %d, but there are %d layers", r->arch, further, all);
-    return all - further;
+    hp->n_stored = all - further;
+    hp->n_layer = hp->n_stored * integer(r, "num_loops", 1, 16, 1);
+    hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
 /* vocab_size, or the length of the token list, or the rows of the embedding. */
@@ -506,7 +551,7 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
 {
     struct reader r = {.w = weights, .arch = arch->name, .err = err};
     *hp = (struct pn_hparams){0};
-    hp->n_layer = read_n_layer(&r);
+    read_n_layer(&r, hp);
     hp->n_embd = integer(&r, "embedding_length", 1, 1 << 24, -1);
     hp->n_context_train = integer(&r, "context_length", 1, INT32_MAX, -1);
     hp->n_vocab = read_n_vocab(&r);

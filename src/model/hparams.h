@@ -11,12 +11,14 @@ enum { PN_MAX_LAYERS = 1024, PN_MAX_HEADS = 4096, PN_MAX_HEAD_DIM = 4096 };
 
 struct pn_layer_hparams {
     int n_head, n_head_kv, n_ff;
-    int n_used;       /* experts of a token */
-    int dim_k, dim_v; /* of a head */
-    int kv_layer;     /* whose keys and values it reads: its own, or an earlier layer's */
-    float sparsity;   /* gates below the mean plus that many standard deviations are 0; -inf: none */
-    bool local;       /* attends over a sliding window */
-    bool recurrent;   /* has the recurrent block in the place of attention */
+    int n_used;                         /* experts of a token */
+    int dim_k, dim_v;                   /* of a head */
+    int kv_layer;                       /* whose keys and values it reads: its own, or an earlier layer's */
+    float limit, limit_experts;         /* of gates, where above 0 */
+    float xielu_p, xielu_n, xielu_beta; /* see pn_block_xielu_mlp */
+    float sparsity;                     /* gates below the mean plus that many standard deviations are 0; -inf: none */
+    bool local;                         /* attends over a sliding window */
+    bool recurrent;                     /* has the recurrent block in the place of attention */
 };
 
 /* Ways to stretch rotation over longer contexts. Linear: positions are divided by the factor (Chen et al., 2023). NTK:
@@ -79,7 +81,10 @@ struct pn_altup_hparams {
 enum pn_pooling { PN_POOLING_NONE, PN_POOLING_MEAN, PN_POOLING_CLS, PN_POOLING_LAST, PN_POOLING_RANK };
 
 struct pn_hparams {
-    int n_vocab, n_context_train, n_embd, n_layer;
+    int n_vocab, n_context_train, n_embd;
+    int n_layer, n_stored;           /* the file's n_stored layers run one or more times */
+    int n_context_limit;             /* longer contexts would need what is not here; 0: none */
+    bool loop_norm;                  /* the last norm stands between the loops, too */
     int dim_k, dim_v;                /* of a head, in layers without a window */
     struct pn_layer_hparams *layers; /* (n_layer) */
     float norm_eps, rms_eps;

@@ -12,11 +12,17 @@ static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, f
     return pn_mul(g, gate, up);
 }
 
-pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up)
+pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
 {
+    struct pn_graph *g = b->graph;
     if (b->arch->swiglu_limit > 0)
         return limited_gate(b, gate, up, b->arch->swiglu_limit);
-    return pn_mul(b->graph, pn_act(b->graph, gate, b->hp->act), up);
+    if (limit <= 0)
+        return pn_mul(g, pn_act(g, gate, b->hp->act), up);
+    up = pn_clamp(g, up, -limit, limit);
+    if (b->arch->limit_first)
+        return pn_mul(g, pn_act(g, pn_clamp(g, gate, -INFINITY, limit), b->hp->act), up);
+    return pn_mul(g, pn_clamp(g, pn_act(g, gate, b->hp->act), -INFINITY, limit), up);
 }
 
 /* down(act(up(x))) */
@@ -27,6 +33,19 @@ pn_array pn_block_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
     pn_array inverse = pn_builder_inverse(b, layer, "ffn.act", "scales");
     if (inverse != PN_NONE)
         h = pn_mul(b->graph, h, inverse);
+    return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
+}
+
+/* down(xielu(up(x))), xielu(h) = p max(h, 0)^2 + b h + n (elu(h) - h): Huang & Schlag, Deriving Activation Functions
+ * Using Integration, 2024. */
+pn_array pn_block_xielu_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
+{
+    const struct pn_layer_hparams *l = &b->hp->layers[layer];
+    struct pn_graph *g = b->graph;
+    pn_array h = pn_builder_project_ffn(b, layer, "ffn_up", x, l->n_ff); /* (tokens, n_ff) */
+    pn_array squares = pn_scale(g, pn_act(g, h, PN_ACT_FN_RELU2), l->xielu_p, 0);
+    pn_array below = pn_scale(g, pn_act(g, h, PN_ACT_FN_ELU), l->xielu_n, 0);
+    h = pn_add(g, pn_add(g, squares, below), pn_scale(g, h, l->xielu_beta - l->xielu_n, 0));
     return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
 }
 
@@ -48,7 +67,7 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
     float sparsity = b->hp->layers[layer].sparsity;
     if (sparsity > -INFINITY)
         gate = pn_cutoff(b->graph, gate, sparsity);
-    h = pn_builder_gate(b, gate, up);
+    h = pn_builder_gate(b, gate, up, b->hp->layers[layer].limit);
     if (pn_builder_has(b, layer, "ffn_sub_norm", "weight"))
         h = pn_builder_norm(b, layer, "ffn_sub_norm", h);
     return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);

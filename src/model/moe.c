@@ -50,11 +50,11 @@ static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array ro
     if (both) { /* gate and up, stored as one */
         pn_array gate = weigh(b, project(b, layer, "ffn_gate_up_exps", x, route, 0, both / 2), route);
         pn_array up = weigh(b, project(b, layer, "ffn_gate_up_exps", x, route, both / 2, both - both / 2), route);
-        h = pn_builder_gate(b, gate, up);
+        h = pn_builder_gate(b, gate, up, b->hp->layers[layer].limit_experts);
     } else if (pn_builder_has(b, layer, "ffn_gate_exps", "weight")) {
         pn_array gate = weigh(b, project(b, layer, "ffn_gate_exps", x, route, 0, 0), route);
         pn_array up = weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route);
-        h = pn_builder_gate(b, gate, up);
+        h = pn_builder_gate(b, gate, up, b->hp->layers[layer].limit_experts);
     } else {
         h = pn_act(g, weigh(b, project(b, layer, "ffn_up_exps", x, route, 0, 0), route), b->hp->act);
     }
@@ -62,12 +62,17 @@ static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array ro
     return pn_each_sum(g, y, b->arch->moe.weigh_inputs ? PN_NONE : route);
 }
 
-/* The expert that all tokens share, weighted by a gate of its own where there is one. */
+/* The expert that all tokens share, weighted by a gate of its own where there is one. Gate and up may be stored as one.
+ */
 static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     pn_array up = pn_builder_project_ffn(b, layer, "ffn_up_shexp", x, 0), h;
+    int n_up = pn_builder_n_rows(b, layer, "ffn_up_shexp"), n_down = pn_builder_n_cols(b, layer, "ffn_down_shexp");
+    float limit = b->hp->layers[layer].limit;
     if (pn_builder_has(b, layer, "ffn_gate_shexp", "weight"))
-        h = pn_builder_gate(b, pn_builder_project_ffn(b, layer, "ffn_gate_shexp", x, 0), up);
+        h = pn_builder_gate(b, pn_builder_project_ffn(b, layer, "ffn_gate_shexp", x, 0), up, limit);
+    else if (n_up == 2 * n_down)
+        h = pn_builder_gate(b, pn_slice(b->graph, up, 0, n_down), pn_slice(b->graph, up, n_down, n_down), limit);
     else
         h = pn_act(b->graph, up, b->hp->act);
     pn_array y = pn_builder_project_ffn(b, layer, "ffn_down_shexp", h, b->hp->n_embd);

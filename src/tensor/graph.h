@@ -39,6 +39,7 @@ enum pn_act_fn {
     PN_ACT_FN_TANH,
     PN_ACT_FN_SIGMOID,
     PN_ACT_FN_SOFTPLUS,
+    PN_ACT_FN_ELU, /* x, below 0 exp(x) - 1 */
     PN_ACT_FN_COUNT
 };
 

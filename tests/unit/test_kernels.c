@@ -251,6 +251,8 @@ static double act_reference(enum pn_act_fn fn, double x)
         return 1 / (1 + exp(-x));
     case PN_ACT_FN_SOFTPLUS:
         return x > 30 ? x : log1p(exp(x));
+    case PN_ACT_FN_ELU:
+        return x > 0 ? x : expm1(x);
     case PN_ACT_FN_COUNT:
         break;
     }

@@ -153,6 +153,8 @@ float pn_act_reference(enum pn_act_fn fn, float x)
         return (float)(1 / (1 + exp(-v)));
     case PN_ACT_FN_SOFTPLUS:
         return (float)(v > 30 ? v : log1p(exp(v)));
+    case PN_ACT_FN_ELU:
+        return x > 0 ? x : (float)expm1(v);
     case PN_ACT_FN_COUNT:
         break;
     }

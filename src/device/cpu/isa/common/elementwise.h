@@ -102,6 +102,10 @@ PN_INLINE vf vact(enum pn_act_fn fn, vf x)
         return vsigmoid(x);
     case PN_ACT_FN_SOFTPLUS:
         return vsoftplus(x);
+    case PN_ACT_FN_ELU: { /* expm1(x) is 2 t / (1 - t) with t = tanh(x / 2) */
+        vf t = vtanh((x - vmax(x, vset(0.0f))) * 0.5f);
+        return vmax(x, vset(0.0f)) + 2 * t / (1 - t);
+    }
     case PN_ACT_FN_COUNT:
         break;
     }
