@@ -117,7 +117,8 @@ pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n
         s->positions[i] = s->n_past + i;
     for (int i = 0; i < n_outputs; i++)
         s->out_rows[i] = n - n_outputs + i;
-    struct pn_batch_seq seq = {.start = 0, .n = n, .past = s->n_past, .pages = s->pages, .state = s->states.slot};
+    struct pn_batch_seq seq = {
+        .start = 0, .n = n, .past = s->n_past, .pages = s->pages, .n_context = s->n_context, .state = s->states.slot};
     struct pn_batch batch = {.n_tokens = n,
                              .ids = s->ids + s->n_past,
                              .pos = s->positions,

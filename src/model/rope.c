@@ -99,19 +99,9 @@ float pn_builder_rope_score_scale(const struct pn_builder *b)
     return m * m;
 }
 
-/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight; LongRoPE (Ding et al.,
- * 2024) has one set of factors for contexts up to the original length and one for longer ones. */
-static const char *factors_name(const struct pn_builder *b)
+static bool divide_by_factors(struct pn_builder *b, const char *name, int half, float *inv_freq)
 {
-    const struct pn_hparams *hp = b->hp;
-    if (pn_weights_tensor(b->weights, "rope_freqs.weight"))
-        return "rope_freqs.weight";
-    return hp->n_context_train > hp->rope.n_context_original ? "rope_factors_long.weight" : "rope_factors_short.weight";
-}
-
-static bool divide_by_factors(struct pn_builder *b, int half, float *inv_freq)
-{
-    const struct pn_tensor_info *t = pn_weights_tensor(b->weights, factors_name(b));
+    const struct pn_tensor_info *t = pn_weights_tensor(b->weights, name);
     if (!t || !b->arch->rope_factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
@@ -138,35 +128,54 @@ static bool divide_by_factors(struct pn_builder *b, int half, float *inv_freq)
     return ok;
 }
 
-static pn_array make_table(struct pn_builder *b, bool local)
+/* Local layers with a base of their own stay short. */
+static bool is_stretched(const struct pn_builder *b, bool local)
+{
+    return !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+}
+
+/* Radians a position of each pair. `factors` names the tensor that divides them, if the file has it. */
+static bool frequencies(struct pn_builder *b, bool local, const char *factors, float *inv_freq)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     int n_rot = local ? r->n_rot_local : r->n_rot, half = n_rot / 2;
-    float base = local ? r->freq_base_local : r->freq_base, magnitude = 1;
-    /* Local layers with a base of their own stay short. */
-    bool stretched = !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    float base = local ? r->freq_base_local : r->freq_base;
+    bool stretched = is_stretched(b, local);
     if (stretched && r->scaling == PN_ROPE_SCALING_NTK && n_rot > 2)
         base *= powf(r->factor, (float)n_rot / (float)(n_rot - 2));
-    float *inv_freq = malloc((size_t)half * sizeof *inv_freq);
-    if (!inv_freq)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
     for (int i = 0; i < half; i++)
         inv_freq[i] = powf(base, -2.0f * (float)i / (float)n_rot);
-    pn_array table = PN_NONE;
-    if (stretched && !divide_by_factors(b, half, inv_freq))
-        goto done;
-    if (stretched) {
-        magnitude = pn_builder_rope_magnitude(b);
-        if (r->scaling == PN_ROPE_SCALING_YARN)
-            yarn(r, n_rot, base, inv_freq);
-        for (int i = 0; i < half && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
-            inv_freq[i] /= r->factor;
-    }
+    if (stretched && !divide_by_factors(b, factors, half, inv_freq))
+        return false;
+    if (stretched && r->scaling == PN_ROPE_SCALING_YARN)
+        yarn(r, n_rot, base, inv_freq);
+    for (int i = 0; i < half && stretched && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
+        inv_freq[i] /= r->factor;
     for (int i = 0; i < half; i++)
         if (stands_still(b, i))
             inv_freq[i] = 0;
-    table = pn_rope_table(b->graph, inv_freq, n_rot, magnitude);
-done:
+    return true;
+}
+
+/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight; LongRoPE (Ding et al.,
+ * 2024) has one set of factors for contexts up to the original length and one for longer ones. Which one a sequence
+ * rotates with depends on the context it was given, not on how much of it is used: keys in the cache stay as they are.
+ */
+static pn_array make_table(struct pn_builder *b, bool local)
+{
+    const struct pn_rope_hparams *r = &b->hp->rope;
+    int n_rot = local ? r->n_rot_local : r->n_rot;
+    bool one = pn_weights_tensor(b->weights, "rope_freqs.weight") || !is_stretched(b, local) ||
+               (!pn_weights_tensor(b->weights, "rope_factors_long.weight") &&
+                !pn_weights_tensor(b->weights, "rope_factors_short.weight"));
+    float *inv_freq = malloc((size_t)n_rot * sizeof *inv_freq), *longer = inv_freq + n_rot / 2;
+    if (!inv_freq)
+        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
+    pn_array table = PN_NONE;
+    if (frequencies(b, local, one ? "rope_freqs.weight" : "rope_factors_short.weight", inv_freq) &&
+        (one || frequencies(b, local, "rope_factors_long.weight", longer)))
+        table = pn_rope_table(b->graph, inv_freq, one ? NULL : longer, r->n_context_original, n_rot,
+                              is_stretched(b, local) ? pn_builder_rope_magnitude(b) : 1);
     free(inv_freq);
     return table;
 }

@@ -21,7 +21,8 @@ struct pn_batch_seq {
     int32_t start, n; /* tokens start .. start + n - 1 of the batch */
     int32_t past;
     const int32_t *pages;
-    int32_t state; /* its slot of recurrent state; zero when past is 0 */
+    int32_t n_context; /* tokens that it may have: what its rotation is chosen by */
+    int32_t state;     /* its slot of recurrent state; zero when past is 0 */
 };
 
 struct pn_batch {
@@ -38,6 +39,15 @@ struct pn_batch {
     size_t state_stride;
     float *result; /* (n_outputs, n): where the plan's last array goes */
 };
+
+/* The sequence that a token of the batch belongs to; NULL: none. */
+static inline const struct pn_batch_seq *pn_batch_seq_of(const struct pn_batch *b, int64_t row)
+{
+    for (int i = 0; i < b->n_seqs; i++)
+        if (row >= b->seqs[i].start && row < b->seqs[i].start + b->seqs[i].n)
+            return &b->seqs[i];
+    return NULL;
+}
 
 /* The state of one operation of a sequence, `offset` floats into the sequence's slot. */
 static inline float *pn_batch_state(const struct pn_batch *b, const struct pn_batch_seq *seq, size_t offset)

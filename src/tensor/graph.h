@@ -115,8 +115,10 @@ struct pn_node {
         } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor) */
         enum pn_act_fn fn;
         struct {
-            const float *inv_freq; /* (n_rot / 2), radians a position */
-            float magnitude;       /* of cos and sin */
+            const float *inv_freq;      /* (n_rot / 2), radians a position */
+            const float *inv_freq_long; /* the same for sequences of contexts above n_short; NULL: no others */
+            int n_short;
+            float magnitude; /* of cos and sin */
             int n_rot;
             enum pn_rope_kind kind;
         } rope;

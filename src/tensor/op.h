@@ -58,8 +58,10 @@ pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
 /* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines.
- * inv_freq (n_rot / 2) is copied. One table serves all layers that rotate alike. */
-pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, float magnitude);
+ * inv_freq (n_rot / 2) is copied. One table serves all layers that rotate alike. inv_freq_long, or NULL, is for
+ * sequences whose context is longer than n_short. */
+pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
+                       float magnitude);
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
 pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind);
 

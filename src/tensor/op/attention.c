@@ -73,14 +73,6 @@ float pn_alibi_slope(float max_bias, int n_head, int h)
     return h < even ? exp2f(-step * (float)(h + 1)) : exp2f(-step / 2 * (float)(2 * (h - even) + 1));
 }
 
-static const struct pn_batch_seq *sequence_of(const struct pn_batch *b, int64_t row)
-{
-    for (int i = 0; i < b->n_seqs; i++)
-        if (row >= b->seqs[i].start && row < b->seqs[i].start + b->seqs[i].n)
-            return &b->seqs[i];
-    return NULL;
-}
-
 /* Address of the key (or value) row of a position. */
 static unsigned char *cache_row(unsigned char *base, size_t page_bytes, size_t row_bytes,
                                 const struct pn_batch_seq *seq, int head, int64_t position)
@@ -96,7 +88,7 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
     size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
     pn_encode_fn *encode = pn_type_info(c->type)->encode;
     for (int64_t r = a->row0; r < a->row1; r++) {
-        const struct pn_batch_seq *seq = sequence_of(a->batch, r);
+        const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
         if (!seq)
             return pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
         int64_t position = seq->past + (r - seq->start);
@@ -173,7 +165,7 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
         goto done;
     }
     for (int64_t r = a->row0; r < a->row1; r++) {
-        const struct pn_batch_seq *seq = sequence_of(a->batch, r);
+        const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
         if (!seq) {
             status = pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
             goto done;

@@ -4,32 +4,50 @@
 #include <math.h>
 #include <string.h>
 
-pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, int n_rot, float magnitude)
+static const float *copied(struct pn_graph *g, const float *values, int n)
+{
+    float *copy = values ? pn_arena_array(&g->arena, (size_t)n, sizeof *copy) : NULL;
+    if (copy)
+        memcpy(copy, values, (size_t)n * sizeof *copy);
+    return copy;
+}
+
+pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
+                       float magnitude)
 {
     if (g->error.status)
         return PN_NONE;
     if (n_rot < 2 || n_rot % 2)
         return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values: the number must be even and above 0", n_rot);
-    float *copy = pn_arena_array(&g->arena, (size_t)n_rot / 2, sizeof *copy);
-    if (!copy)
+    const float *shorter = copied(g, inv_freq, n_rot / 2), *longer = copied(g, inv_freq_long, n_rot / 2);
+    if (!shorter || (inv_freq_long && !longer))
         return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for rotary frequencies");
-    memcpy(copy, inv_freq, (size_t)n_rot / 2 * sizeof *copy);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE_TABLE,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = 1,
                                             .n2 = n_rot,
                                             .src = {PN_NONE, PN_NONE, PN_NONE, PN_NONE},
-                                            .rope = {.inv_freq = copy, .magnitude = magnitude, .n_rot = n_rot}});
+                                            .rope = {.inv_freq = shorter,
+                                                     .inv_freq_long = longer,
+                                                     .n_short = n_short,
+                                                     .magnitude = magnitude,
+                                                     .n_rot = n_rot}});
 }
 
 pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
 {
     (void)err;
     int half = a->node->rope.n_rot / 2;
+    const float *inv_freq = a->node->rope.inv_freq;
     for (int64_t r = a->row0; r < a->row1; r++) {
         float *out = pn_view_at(a->out, r, 0);
+        if (a->node->rope.inv_freq_long) {
+            const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
+            bool is_long = seq && seq->n_context > a->node->rope.n_short;
+            inv_freq = is_long ? a->node->rope.inv_freq_long : a->node->rope.inv_freq;
+        }
         for (int i = 0; i < half; i++) {
-            float angle = (float)a->batch->pos[r] * a->node->rope.inv_freq[i];
+            float angle = (float)a->batch->pos[r] * inv_freq[i];
             out[i] = cosf(angle) * a->node->rope.magnitude;
             out[half + i] = sinf(angle) * a->node->rope.magnitude;
         }
