@@ -27,8 +27,8 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     if (layer < 0)
         snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
-        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "", layer % b->hp->n_stored, name, dot,
-                 suffix ? suffix : "");
+        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "",
+                 layer % b->hp->n_stored, name, dot, suffix ? suffix : "");
     return pn_weights_tensor(b->weights, full);
 }
 
