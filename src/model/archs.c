@@ -804,6 +804,7 @@ static const struct pn_arch archs[] = {
      .hf = "Gemma3TextModel",
      .encoder = true,
      GEMMA,
+     .mlp = pn_block_gated_mlp,
      .order = PN_ORDER_SANDWICH,
      .qk_norm = PN_QK_NORM_HEAD,
      .window_period = 6,
