@@ -1,18 +1,24 @@
 """Encoding speed of pantry, Hugging Face tokenizers and llama.cpp, side by side: one thread, the same text, interleaved.
 
-    python bench/tokenizers.py --batch build/tools/tok_batch [--mb 10] [--rounds 3] [--data ../shared/data]
+    python bench/tokenizers.py --batch build/tools/tok_batch [--mb 10] [--rounds 3] [--only NAME,...] [--data ../shared/data]
 
 The text is made here from a seed: English-like prose, code, several scripts, numbers, emoji, white space. Each program
-gets it in pieces of 64 KiB, cut at lines, and counts its tokens; ids are compared. llama.cpp is timed on a part of the text
-(--llama-mb), because it takes long. Times are processor
-times of encoding alone, without loading.
+gets it in pieces of 64 KiB, cut at lines, and counts its tokens; special tokens are not looked for and none are added.
+Figures are medians of processor time of encoding alone: nothing of loading, of reading the text or of making Python
+objects out of ids counts for anybody, and Hugging Face is called in the way that is fastest (whole batches, without offsets).
+llama.cpp is timed on a part of the text (--llama-mb), because it takes long; a larger part gives the same speed.
+
+Every kind of vocabulary has its turn. What no file holds is made here: GPT-4o's and DeepSeek V3's expressions get Llama
+3's vocabulary, the unigram one is trained on text of the same kind.
 """
 import argparse
 import os
 import random
+import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -20,7 +26,14 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "diff"))
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != os.path.dirname(os.path.abspath(__file__))]
 
+import gguf  # noqa: E402
+import sentencepiece as spm  # noqa: E402
 import tokenizers_compare as ref  # noqa: E402
+
+try:
+    import llama_cpp
+except ImportError:
+    llama_cpp = None
 
 
 def mixed_text(size, seed=1):
@@ -62,61 +75,152 @@ def pieces(text, size=64 * 1024):
     return out + (["".join(part)] if part else [])
 
 
-def time_pantry(batch, model, parts):
-    data = b"".join(struct.pack("<I", len(p.encode())) + p.encode() for p in parts)
-    done = subprocess.run([batch, model, "time"], input=data, capture_output=True, check=True)
-    rows = [line.split() for line in done.stdout.decode().splitlines()]
-    return sum(float(r[0]) for r in rows), sum(int(r[2]) for r in rows)
+def make_gguf(path, model, g, pre=None, **arrays):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model(model)
+    if pre:
+        w.add_tokenizer_pre(pre)
+    w.add_token_list(g.tokens)
+    w.add_token_types(g.types)
+    if g.merges:
+        w.add_token_merges([" ".join(m) for m in g.merges])
+    if g.scores:
+        w.add_token_scores(g.scores)
+    if "charsmap" in arrays:
+        w.add_precompiled_charsmap(arrays["charsmap"])
+        w.add_add_space_prefix(True)
+        w.add_remove_extra_whitespaces(True)
+        w.add_unk_token_id(0)
+        w.add_bos_token_id(1)
+        w.add_eos_token_id(2)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return path
 
 
-def time_hf(tok, parts):
-    start, n = time.thread_time(), 0
-    for p in parts:
-        n += len(tok.encode(p, add_special_tokens=False).ids)
-    return time.thread_time() - start, n
+class Kinds:
+    """A model file and Hugging Face's tokenizer with the same vocabulary, by name."""
+    names = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-coder", "gpt-4o", "deepseek-v3", "llama-spm", "bert-bge",
+             "unigram"]
+
+    def __init__(self, data, work):
+        self.data, self.work = data, work
+
+    def path(self, name):
+        return os.path.join(self.data, "tokenizers", name + ".gguf")
+
+    def make(self, name):
+        if name in ref.PRE:
+            return self.path(name), ref.hf_bpe(ref.Gguf(self.path(name)), ref.PRE[name], {4})
+        if name == "llama-spm":
+            return self.path(name), ref.hf_of_spm(ref.Gguf(self.path(name)))
+        if name == "bert-bge":
+            return self.path(name), ref.hf_of_bert(ref.Gguf(self.path(name)))
+        if name == "unigram":
+            return self.unigram()
+        g = ref.Gguf(self.path("llama-bpe"))
+        made = make_gguf(os.path.join(self.work, name + ".gguf"), "gpt2", g, name)
+        steps = {"gpt-4o": [ref.split(GPT4O)], "deepseek-v3": [ref.split(r) for r in DEEPSEEK_V3]}[name]
+        return made, ref.hf_bpe(g, {"steps": steps + [ref.BYTES]}, {4})
+
+    def unigram(self):
+        prefix = os.path.join(self.work, "unigram")
+        with open(prefix + ".txt", "w", encoding="utf-8") as f:
+            f.write(mixed_text(2000000, seed=2))
+        spm.SentencePieceTrainer.train(input=prefix + ".txt", model_prefix=prefix, model_type="unigram", vocab_size=8000,
+                                       character_coverage=0.9999, minloglevel=2, num_threads=1)
+        m = ref.sp_pb2.ModelProto()
+        with open(prefix + ".model", "rb") as f:
+            m.ParseFromString(f.read())
+
+        class Pieces:
+            tokens, types = [p.piece for p in m.pieces], [p.type for p in m.pieces]
+            scores, merges = [p.score for p in m.pieces], None
+        path = make_gguf(prefix + ".gguf", "t5", Pieces, charsmap=m.normalizer_spec.precompiled_charsmap)
+        return path, ref.hf_of_unigram(m)
 
 
-def time_llama(model, parts):
-    start, n = time.thread_time(), 0
-    for p in parts:
-        n += len(model.tokenize(p.encode(), add_bos=False, special=False))
-    return time.thread_time() - start, n
+GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK_V3 = [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+               r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+               r"\s*[\r\n]+|\s+(?!\S)|\s+"]
+
+
+class Pantry:
+    def __init__(self, batch, path):
+        self.command = [batch, path, "time"]
+
+    def run(self, parts):
+        data = b"".join(struct.pack("<I", len(p.encode())) + p.encode() for p in parts)
+        done = subprocess.run(self.command, input=data, capture_output=True, check=True)
+        rows = [line.split() for line in done.stdout.decode().splitlines()]
+        return sum(float(r[0]) for r in rows), sum(int(r[2]) for r in rows)
+
+
+class HuggingFace:
+    def __init__(self, tok, parts):
+        ways = [tok.encode_batch_fast, tok.encode_batch, lambda texts, **k: [tok.encode(t, **k) for t in texts]]
+        first = parts[:8]
+        self.way = min(ways, key=lambda way: min(self.timed(way, first)[0] for _ in range(2)))
+
+    @staticmethod
+    def timed(way, parts):
+        start = time.process_time()
+        out = way(parts, add_special_tokens=False)
+        return time.process_time() - start, sum(len(e) for e in out)
+
+    def run(self, parts):
+        return self.timed(self.way, parts)
+
+
+class LlamaCpp:
+    def __init__(self, path):
+        self.model = llama_cpp.Llama(path, vocab_only=True, verbose=False)
+        self.vocab = llama_cpp.llama_model_get_vocab(self.model.model)
+        self.ids = (llama_cpp.llama_token * (1 << 20))()
+
+    def run(self, parts):
+        texts, n = [p.encode() for p in parts], 0
+        start = time.process_time()
+        for text in texts:
+            n += llama_cpp.llama_tokenize(self.vocab, text, len(text), self.ids, len(self.ids), False, False)
+        return time.process_time() - start, n
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", required=True)
     parser.add_argument("--mb", type=float, default=10)
-    parser.add_argument("--llama-mb", type=float, default=2)
+    parser.add_argument("--llama-mb", type=float, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--models", default="llama-bpe,qwen2,gpt-2")
+    parser.add_argument("--only", default=",".join(Kinds.names))
+    parser.add_argument("--no-llama", action="store_true")
     parser.add_argument("--data", default=os.environ.get("PANTRY_TEST_DATA", "../shared/data"))
     args = parser.parse_args()
     parts = pieces(mixed_text(int(args.mb * 1e6)))
     few = pieces(mixed_text(int(args.llama_mb * 1e6)))
-    size, size_few = (sum(len(p.encode()) for p in x) / 1e6 for x in (parts, few))
-    try:
-        import llama_cpp
-    except ImportError:
-        llama_cpp = None
-    for name in args.models.split(","):
-        path = os.path.join(args.data, "tokenizers", name + ".gguf")
-        tok = ref.hf_bpe(ref.Gguf(path), ref.PRE[name], {4})
-        llama = llama_cpp.Llama(path, vocab_only=True, verbose=False) if llama_cpp else None
-        best = {}
-        for _ in range(args.rounds):
-            for program, run, mb in (("pantry", lambda: time_pantry(args.batch, path, parts), size),
-                                     ("tokenizers", lambda: time_hf(tok, parts), size),
-                                     ("llama.cpp", (lambda: time_llama(llama, few)) if llama else None, size_few)):
-                if run:
-                    seconds, n = run()
-                    speed = mb / seconds
-                    best.setdefault(program, []).append((speed, n))
-        ours = max(best["pantry"])[0]
-        for program, rows in best.items():
-            speed, n = max(rows)
-            print(f"{name:10} {program:10} {speed:8.1f} MB/s best of {len(rows)} "
-                  f"(all: {', '.join(f'{s:.1f}' for s, _ in rows)}), {n} tokens, pantry is {ours / speed:.1f}x", flush=True)
+    with tempfile.TemporaryDirectory() as work:
+        kinds = Kinds(args.data, work)
+        for name in args.only.split(","):
+            path, tok = kinds.make(name)
+            programs = {"pantry": (Pantry(args.batch, path), parts), "tokenizers": (HuggingFace(tok, parts), parts)}
+            if llama_cpp and not args.no_llama:
+                programs["llama.cpp"] = (LlamaCpp(path), few)
+            rows = {program: [] for program in programs}
+            for turn in range(args.rounds):
+                for program in (list(programs) if turn % 2 == 0 else reversed(list(programs))):
+                    run, text = programs[program]
+                    seconds, n = run.run(text)
+                    rows[program].append((sum(len(p.encode()) for p in text) / 1e6 / seconds, n))
+            ours = statistics.median(speed for speed, _ in rows["pantry"])
+            for program, got in rows.items():
+                speed = statistics.median(s for s, _ in got)
+                print(f"{name:14} {program:10} {speed:7.2f} MB/s (of {', '.join(f'{s:.2f}' for s, _ in got)}), "
+                      f"{got[0][1]} tokens, pantry is {ours / speed:.1f}x", flush=True)
 
 
 if __name__ == "__main__":

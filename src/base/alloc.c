@@ -1,11 +1,34 @@
 /* Arenas, byte buffers and vectors: see alloc.h. */
 #include "base/alloc.h"
 
+#include "base/os.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_ALIGN = 16, ARENA_MIN_BLOCK = 16 * 1024, ARENA_MAX_BLOCK = 1024 * 1024 };
+enum { ARENA_ALIGN = 16, ARENA_MIN_BLOCK = 16 * 1024, ARENA_MAX_BLOCK = 1024 * 1024, LARGE = 2 * 1024 * 1024 };
+
+/* Smaller tables gain nothing and come from the heap, where mistakes are found. */
+static bool is_large(size_t count, size_t size, size_t *bytes)
+{
+    return pn_size_mul(count, size, bytes) && *bytes >= LARGE && *bytes <= SIZE_MAX / 2;
+}
+
+void *pn_table_new(size_t count, size_t size)
+{
+    size_t bytes;
+    return is_large(count, size, &bytes) ? pn_os_large_pages(bytes) : calloc(count, size);
+}
+
+void pn_table_free(void *table, size_t count, size_t size)
+{
+    size_t bytes;
+    if (table && is_large(count, size, &bytes))
+        pn_os_free_pages(table, bytes);
+    else
+        free(table);
+}
 
 struct pn_arena_block {
     struct pn_arena_block *next;
@@ -30,7 +53,7 @@ void *pn_arena_alloc(struct pn_arena *arena, size_t size)
         size_t total;
         if (!pn_size_add(sizeof *block, room, &total))
             return NULL;
-        block = calloc(1, total);
+        block = pn_table_new(1, total);
         if (!block)
             return NULL;
         block->size = room;
@@ -65,7 +88,7 @@ void pn_arena_free(struct pn_arena *arena)
         return;
     for (struct pn_arena_block *b = arena->head, *next; b; b = next) {
         next = b->next;
-        free(b);
+        pn_table_free(b, 1, sizeof *b + b->size);
     }
     *arena = (struct pn_arena){0};
 }

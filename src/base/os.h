@@ -14,6 +14,10 @@ int pn_os_processors(void);
 uint64_t pn_os_memory_bytes(void);
 /* The processor's name, e.g. "Apple M3 Pro"; "" if unknown. */
 void pn_os_cpu_name(char *name, size_t size);
+/* Zeroed pages, large ones where the system has them and they fit in whole; NULL when memory is out. Freed with the
+ * same number of bytes. */
+void *pn_os_large_pages(size_t bytes);
+void pn_os_free_pages(void *pages, size_t bytes);
 
 /* Sleeps while *word is `value`: returns when somebody wakes it, at once if *word is something else already, and
  * sometimes for no reason. */

@@ -3,6 +3,7 @@
 #include "base/os.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/sysctl.h>
 #include <sys/types.h>
 
@@ -57,6 +58,18 @@ void pn_os_wake_all(atomic_uint *word)
     pthread_mutex_lock(&lock);
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+}
+
+/* Pages have 16 KiB, and larger ones cannot be asked for. */
+void *pn_os_large_pages(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void pn_os_free_pages(void *pages, size_t bytes)
+{
+    munmap(pages, bytes);
 }
 #else
 typedef int pn_os_darwin_is_empty; /* ISO C wants a declaration */

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -87,6 +88,33 @@ void pn_os_wait(atomic_uint *word, unsigned value)
 void pn_os_wake_all(atomic_uint *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static size_t whole_pages(size_t bytes)
+{
+    const size_t page = (size_t)64 << 10; /* of any architecture */
+    return (bytes + page - 1) / page * page;
+}
+
+void *pn_os_large_pages(size_t bytes)
+{
+    const size_t large = (size_t)2 << 20;
+    size_t size = whole_pages(bytes);
+    char *p = mmap(NULL, size + large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = (large - (uintptr_t)p % large) % large;
+    if (before)
+        munmap(p, before);
+    p += before;
+    munmap(p + size, large - before);
+    madvise(p, size / large * large, MADV_HUGEPAGE);
+    return p;
+}
+
+void pn_os_free_pages(void *pages, size_t bytes)
+{
+    munmap(pages, whole_pages(bytes));
 }
 #else
 typedef int pn_os_linux_is_empty; /* ISO C wants a declaration */

@@ -9,7 +9,6 @@
 
 /* The arrays that a tokenizer is made from; freed when it is. */
 struct arrays {
-    struct pn_view *tokens, *merges;
     double *scores;
     uint8_t *types, *attributes;
     char *charsmap;
@@ -17,8 +16,6 @@ struct arrays {
 
 static void free_arrays(struct arrays *a)
 {
-    free(a->tokens);
-    free(a->merges);
     free(a->scores);
     free(a->types);
     free(a->attributes);
@@ -36,21 +33,13 @@ static bool is_array_of_numbers(const struct pn_meta *meta)
            (meta->item == PN_META_INT || meta->item == PN_META_UINT || meta->item == PN_META_FLOAT);
 }
 
-static pn_status read_strings(const struct pn_meta *meta, struct pn_view **out, struct pn_error *err)
+/* The strings stay where they lie: in the map. */
+static pn_status read_strings(const struct pn_meta *meta, const struct pn_str **out, size_t *n, struct pn_error *err)
 {
     if (meta->type != PN_META_ARRAY || meta->item != PN_META_STRING)
         return wrong_type(meta, "strings", err);
-    struct pn_view *views = calloc(meta->n + 1, sizeof *views);
-    if (!views)
-        return pn_no_memory(err, "the vocabulary");
-    for (size_t i = 0; i < meta->n; i++) {
-        if (meta->items[i].len > INT32_MAX) {
-            free(views);
-            return pn_fail(err, PN_FORMAT, "%s: item %zu has %zu bytes", meta->key, i, meta->items[i].len);
-        }
-        views[i] = (struct pn_view){.data = meta->items[i].data, .len = (uint32_t)meta->items[i].len};
-    }
-    *out = views;
+    *out = meta->items;
+    *n = meta->n;
     return PN_OK;
 }
 
@@ -123,14 +112,9 @@ static pn_status read_arrays(const struct pn_weights *w, struct pn_vocab *v, str
     const struct pn_meta *tokens = pn_weights_meta(w, KEY("tokens")), *merges = pn_weights_meta(w, KEY("merges"));
     if (!tokens)
         return pn_fail(err, PN_FORMAT, "tokenizer.ggml.tokens: missing");
-    pn_status status = read_strings(tokens, &a->tokens, err);
-    v->tokens = a->tokens;
-    v->n_tokens = tokens->n;
-    if (!status && merges && v->kind == PN_VOCAB_BPE) {
-        status = read_strings(merges, &a->merges, err);
-        v->merges = a->merges;
-        v->n_merges = merges->n;
-    }
+    pn_status status = read_strings(tokens, &v->tokens, &v->n_tokens, err);
+    if (!status && merges && v->kind == PN_VOCAB_BPE)
+        status = read_strings(merges, &v->merges, &v->n_merges, err);
     if (!status)
         status = read_scores(w, v, a, err);
     if (!status)

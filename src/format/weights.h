@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/str.h"
 #include "tensor/type.h"
 
 #define PN_MAX_DIMS 4
@@ -28,11 +29,6 @@ struct pn_tensor_info {
 
 /* Metadata keeps GGUF's names and types: formats that have others are translated to them. */
 enum pn_meta_type { PN_META_UINT, PN_META_INT, PN_META_FLOAT, PN_META_BOOL, PN_META_STRING, PN_META_ARRAY };
-
-struct pn_str { /* borrowed bytes, not NUL-terminated */
-    const char *data;
-    size_t len;
-};
 
 struct pn_meta {
     const char *key; /* NUL-terminated UTF-8 without control characters */

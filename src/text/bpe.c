@@ -8,7 +8,6 @@
 #include <string.h>
 
 enum { SHORT_WORD = 40 /* symbols */, NONE = -1 };
-#define NO_RANK UINT32_MAX
 
 struct pn_bpe_symbol {
     int32_t id;          /* -1: not a token by itself */
@@ -23,6 +22,7 @@ void pn_bpe_free(struct pn_bpe *bpe)
     pn_index_free(&bpe->pieces);
     pn_pairs_free(&bpe->pairs);
     free(bpe->rank);
+    free(bpe->byte_pairs);
     *bpe = (struct pn_bpe){0};
 }
 
@@ -41,7 +41,7 @@ uint32_t pn_bpe_rank_of_score(float score)
         u = 0;                                  /* -0 equals 0 */
     u = u & 0x80000000u ? ~u : u | 0x80000000u; /* now ordered as the floats are */
     u = ~u;
-    return u == NO_RANK ? NO_RANK - 1 : u;
+    return u == PN_NO_RANK ? PN_NO_RANK - 1 : u;
 }
 
 /* ---- symbols ---- */
@@ -67,7 +67,7 @@ static int32_t find_affixed(const struct pn_bpe *bpe, const char *c, unsigned n,
 
 static inline struct pn_bpe_symbol symbol(int32_t id, size_t start, size_t end)
 {
-    return (struct pn_bpe_symbol){.id = id, .start = (uint32_t)start, .end = (uint32_t)end, .rank = NO_RANK};
+    return (struct pn_bpe_symbol){.id = id, .start = (uint32_t)start, .end = (uint32_t)end, .rank = PN_NO_RANK};
 }
 
 static size_t split_bytes(const struct pn_bpe *bpe, const char *word, size_t len, struct pn_bpe_symbol *s)
@@ -128,13 +128,11 @@ static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len
 static inline void look_at_pair(const struct pn_bpe *bpe, const char *word, struct pn_bpe_symbol *left,
                                 const struct pn_bpe_symbol *right)
 {
-    left->rank = NO_RANK;
+    left->rank = PN_NO_RANK;
     if (bpe->mode == PN_BPE_MERGES) {
-        const struct pn_pair_slot *pair = pn_pairs_find(&bpe->pairs, left->id, right->id);
-        if (pair) {
-            left->rank = pair->rank;
-            left->merged = pair->id;
-        }
+        left->rank = pn_pairs_find(&bpe->pairs, left->id, right->id);
+        if (left->rank != PN_NO_RANK)
+            left->merged = bpe->pairs.merges[left->rank].id;
     } else if (right->end - left->start <= bpe->max_piece) {
         int32_t id = pn_index_find(&bpe->pieces, word + left->start, right->end - left->start);
         if (id >= 0) {
@@ -150,13 +148,13 @@ static size_t merge_short(const struct pn_bpe *bpe, const char *word, struct pn_
         look_at_pair(bpe, word, &s[i], &s[i + 1]);
     for (;;) {
         size_t best = 0;
-        uint32_t rank = NO_RANK;
+        uint32_t rank = PN_NO_RANK;
         for (size_t i = 0; i + 1 < n; i++)
             if (s[i].rank < rank) {
                 rank = s[i].rank;
                 best = i;
             }
-        if (rank == NO_RANK)
+        if (rank == PN_NO_RANK)
             return n;
         s[best].id = s[best].merged;
         s[best].end = s[best + 1].end;
@@ -167,6 +165,35 @@ static size_t merge_short(const struct pn_bpe *bpe, const char *word, struct pn_
         if (best > 0)
             look_at_pair(bpe, word, &s[best - 1], &s[best]);
     }
+}
+
+/* The same for a word of bytes that has a table of byte pairs: the ids alone, in place. */
+static size_t merge_bytes(const struct pn_bpe *bpe, const char *word, size_t n, int32_t *ids)
+{
+    uint32_t rank[SHORT_WORD];
+    for (size_t i = 0; i < n; i++)
+        ids[i] = bpe->symbol_id[(unsigned char)word[i]];
+    for (size_t i = 0; i + 1 < n; i++)
+        rank[i] = bpe->byte_pairs[(size_t)(unsigned char)word[i] << 8 | (unsigned char)word[i + 1]];
+    while (n > 1) {
+        size_t best = 0;
+        uint32_t lowest = PN_NO_RANK;
+        for (size_t i = 0; i + 1 < n; i++) {
+            best = rank[i] < lowest ? i : best;
+            lowest = rank[i] < lowest ? rank[i] : lowest;
+        }
+        if (lowest == PN_NO_RANK)
+            break;
+        ids[best] = bpe->pairs.merges[lowest].id;
+        n--;
+        for (size_t i = best + 1; i < n; i++) {
+            ids[i] = ids[i + 1];
+            rank[i - 1] = rank[i];
+        }
+        for (size_t i = best ? best - 1 : 0; i <= best && i + 1 < n; i++)
+            rank[i] = pn_pairs_find(&bpe->pairs, ids[i], ids[i + 1]);
+    }
+    return n;
 }
 
 /* The heap keeps rank and place of pairs in one number, the smallest on top; four children a node. An entry is stale
@@ -219,7 +246,7 @@ static size_t merge_long(const struct pn_bpe *bpe, const char *word, struct pn_b
         s[i].next = i + 1 < n ? (int32_t)i + 1 : NONE;
         if (i + 1 < n) {
             look_at_pair(bpe, word, &s[i], &s[i + 1]);
-            if (s[i].rank != NO_RANK)
+            if (s[i].rank != PN_NO_RANK)
                 heap[in_heap++] = heap_entry(s, (int32_t)i);
         }
     }
@@ -235,18 +262,18 @@ static size_t merge_long(const struct pn_bpe *bpe, const char *word, struct pn_b
         s[i].id = s[i].merged;
         s[i].end = right->end;
         s[i].next = right->next;
-        s[i].rank = NO_RANK;
+        s[i].rank = PN_NO_RANK;
         right->next = -2;
         if (s[i].next >= 0) {
             s[s[i].next].prev = i;
             look_at_pair(bpe, word, &s[i], &s[s[i].next]);
-            if (s[i].rank != NO_RANK)
+            if (s[i].rank != PN_NO_RANK)
                 heap_push(heap, &in_heap, heap_entry(s, i));
         }
         int32_t before = s[i].prev;
         if (before >= 0) {
             look_at_pair(bpe, word, &s[before], &s[i]);
-            if (s[before].rank != NO_RANK)
+            if (s[before].rank != PN_NO_RANK)
                 heap_push(heap, &in_heap, heap_entry(s, before));
         }
     }
@@ -278,6 +305,12 @@ pn_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch
 {
     if (len >= INT32_MAX)
         return pn_fail(err, PN_LIMIT, "a word of %zu bytes", len);
+    if (bpe->byte_pairs && len <= SHORT_WORD) {
+        if (!pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + len, sizeof *out->data))
+            return pn_no_memory(err, "tokenizing");
+        out->len += merge_bytes(bpe, word, len, out->data + out->len);
+        return PN_OK;
+    }
     if (!pn_vec_reserve((void **)(void *)&scratch->symbols, &scratch->cap, len, sizeof *scratch->symbols))
         return pn_no_memory(err, "tokenizing");
     struct pn_bpe_symbol *s = scratch->symbols;

@@ -11,6 +11,10 @@
 
 enum pn_bpe_mode { PN_BPE_MERGES, PN_BPE_PIECES };
 
+#define PN_NO_RANK UINT32_MAX
+
+enum { PN_BYTE_PAIRS = 1 << 16 };
+
 struct pn_bpe {
     enum pn_bpe_mode mode;
     bool bytes;         /* symbols are bytes, else characters */
@@ -20,6 +24,7 @@ struct pn_bpe {
     int32_t unk;        /* -1: unknown characters are dropped */
     struct pn_index pieces;
     struct pn_pairs pairs;       /* MERGES */
+    uint32_t *byte_pairs; /* ranks of merges of two bytes, by left << 8 | right; NULL unless all bytes are tokens */
     uint32_t *rank;              /* PIECES: by id, the lower the earlier */
     size_t max_piece;            /* bytes of the longest piece */
     int32_t symbol_id[256];      /* of one byte: with `bytes` of any, else of an ASCII character */

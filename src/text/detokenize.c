@@ -126,7 +126,7 @@ static size_t cleanup(char *text, size_t len)
     return len;
 }
 
-static void feed_wordpiece(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_view *piece)
+static void feed_wordpiece(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_str *piece)
 {
     const struct pn_decode_style *style = &d->t->decode;
     char room[512];
@@ -144,7 +144,7 @@ static void feed_wordpiece(struct pn_detokenizer *d, struct pn_buf *out, const s
     feed(d, out, room, cleanup(room, len + piece->len - skip));
 }
 
-static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_view *piece)
+static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_str *piece)
 {
     size_t n = strlen(d->t->decode.affix), len = piece->len;
     bool ends = n && len >= n && !memcmp(piece->data + len - n, d->t->decode.affix, n);
@@ -157,7 +157,7 @@ static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const st
 static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 {
     const struct pn_tokenizer *t = d->t;
-    const struct pn_view *text = &t->text[id], *piece = &t->piece[id];
+    const struct pn_str *text = &t->text[id], *piece = &t->piece[id];
     int type = t->type[id], byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
     char c = (char)byte;
     if (byte >= 0) {
@@ -259,7 +259,7 @@ pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, str
     pn_status status = check_id(t, id, err);
     if (status)
         return status;
-    const struct pn_view *piece = &t->piece[id];
+    const struct pn_str *piece = &t->piece[id];
     int type = t->type[id];
     int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(t->text[id].data, t->text[id].len) : -1;
     if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN)

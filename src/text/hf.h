@@ -16,7 +16,7 @@ struct hf {
     bool byte_tokens; /* the decoder has byte fallback: <0x00> to <0xFF> are bytes */
     /* the vocabulary */
     struct pn_vocab v;
-    struct pn_view *tokens, *merges;
+    struct pn_str *tokens, *merges;
     size_t n_tokens;
     double *scores;
     uint8_t *types, *attributes;

@@ -27,10 +27,10 @@ static pn_status bad(struct hf *hf, const char *where, const char *what)
     return pn_fail(hf->err, PN_FORMAT, "tokenizer.json: %s: %s", where, what);
 }
 
-static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_view *out)
+static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_str *out)
 {
     const char *copy = len <= INT32_MAX ? pn_arena_copy(&hf->p->arena, bytes, len) : NULL;
-    *out = (struct pn_view){.data = copy, .len = (uint32_t)len};
+    *out = (struct pn_str){.data = copy, .len = len};
     return copy != NULL;
 }
 
@@ -41,7 +41,7 @@ static pn_status grow(struct hf *hf, size_t n)
         return PN_OK;
     if (n > MAX_TOKENS)
         return pn_fail(hf->err, PN_LIMIT, "tokenizer.json: token id %zu; at most %d are allowed", n - 1, MAX_TOKENS);
-    struct pn_view *tokens = realloc(hf->tokens, n * sizeof *tokens);
+    struct pn_str *tokens = realloc(hf->tokens, n * sizeof *tokens);
     if (tokens)
         hf->tokens = tokens;
     double *scores = realloc(hf->scores, n * sizeof *scores);
@@ -56,7 +56,7 @@ static pn_status grow(struct hf *hf, size_t n)
     if (!tokens || !scores || !types || !attributes)
         return pn_no_memory(hf->err, "the vocabulary");
     for (size_t i = hf->n_tokens; i < n; i++) {
-        hf->tokens[i] = (struct pn_view){.data = "", .len = 0};
+        hf->tokens[i] = (struct pn_str){.data = "", .len = 0};
         hf->scores[i] = 0;
         hf->types[i] = PN_TOKEN_NORMAL;
         hf->attributes[i] = PN_TOKEN_ADDED;
@@ -134,13 +134,13 @@ static pn_status read_merges(struct hf *hf, const json_t *merges)
         const json_t *merge = json_array_get(merges, i);
         const json_t *a = hf->v.merge_pairs ? json_array_get(merge, 0) : merge,
                      *b = hf->v.merge_pairs ? json_array_get(merge, 1) : merge;
-        struct pn_view *to = &hf->merges[hf->v.merge_pairs ? 2 * i : i];
+        struct pn_str *to = &hf->merges[hf->v.merge_pairs ? 2 * i : i];
         if (!json_is_string(a) || !json_is_string(b))
             return bad(hf, "model", "a merge that is no pair of strings");
         /* The strings live as long as the parsed file, which is longer than they are needed. */
-        to[0] = (struct pn_view){.data = json_string_value(a), .len = (uint32_t)json_string_length(a)};
+        to[0] = (struct pn_str){.data = json_string_value(a), .len = json_string_length(a)};
         if (hf->v.merge_pairs)
-            to[1] = (struct pn_view){.data = json_string_value(b), .len = (uint32_t)json_string_length(b)};
+            to[1] = (struct pn_str){.data = json_string_value(b), .len = json_string_length(b)};
     }
     hf->v.merges = hf->merges;
     hf->v.n_merges = n;

@@ -25,59 +25,80 @@ static bool slots_for(size_t n, size_t *out)
     return true;
 }
 
-bool pn_index_init(struct pn_index *index, const struct pn_view *strings, size_t n)
+bool pn_index_init(struct pn_index *index, const struct pn_str *strings, size_t n)
 {
     size_t cap;
     if (n > UINT32_MAX - 1 || !slots_for(n, &cap))
         return false;
     *index = (struct pn_index){.mask = cap - 1, .seed = pn_hash_seed(), .strings = strings};
-    index->slots = calloc(cap, sizeof *index->slots);
+    index->slots = pn_table_new(cap, sizeof *index->slots);
     return index->slots != NULL;
 }
 
-bool pn_index_add(struct pn_index *index, int32_t id)
+static void add(struct pn_index *index, int32_t id, uint64_t key)
 {
-    const struct pn_view *s = &index->strings[id];
-    uint64_t hash = pn_hash_bytes(s->data, s->len, index->seed);
-    uint32_t tag = (uint32_t)(hash >> 32);
-    size_t i = hash & index->mask;
-    for (; index->slots[i].id; i = (i + 1) & index->mask) {
-        const struct pn_view *other = &index->strings[index->slots[i].id - 1];
-        if (index->slots[i].tag == tag && other->len == s->len && !memcmp(other->data, s->data, s->len))
-            return false;
+    const struct pn_str *s = &index->strings[id];
+    size_t i = pn_index_place(index, key);
+    for (; index->slots[i].key; i = (i + 1) & index->mask) {
+        const struct pn_str *other = &index->strings[index->slots[i].id];
+        if (index->slots[i].key == key &&
+            (s->len <= PN_KEY_BYTES || (other->len == s->len && !memcmp(other->data, s->data, s->len))))
+            return;
     }
-    index->slots[i] = (struct pn_index_slot){.tag = tag, .id = (uint32_t)id + 1};
-    return true;
+    index->slots[i] = (struct pn_index_slot){.key = key, .id = (uint32_t)id};
+}
+
+void pn_index_add(struct pn_index *index, const int32_t *ids, size_t n)
+{
+    enum { BLOCK = 32 }; /* their slots are fetched together */
+    uint64_t keys[BLOCK];
+    for (size_t start = 0; start < n; start += BLOCK) {
+        size_t count = n - start < BLOCK ? n - start : BLOCK;
+        for (size_t i = 0; i < count; i++) {
+            const struct pn_str *s = &index->strings[ids[start + i]];
+            keys[i] = pn_index_key(index, s->data, s->len);
+            __builtin_prefetch(&index->slots[pn_index_place(index, keys[i])], 1);
+        }
+        for (size_t i = 0; i < count; i++)
+            if (keys[i])
+                add(index, ids[start + i], keys[i]);
+    }
 }
 
 void pn_index_free(struct pn_index *index)
 {
-    free(index->slots);
+    pn_table_free(index->slots, index->mask + 1, sizeof *index->slots);
     *index = (struct pn_index){0};
 }
 
 bool pn_pairs_init(struct pn_pairs *pairs, size_t n)
 {
     size_t cap;
-    if (!slots_for(n, &cap))
+    if (n > PN_MAX_MERGES || !slots_for(n, &cap))
         return false;
-    *pairs = (struct pn_pairs){.mask = cap - 1, .seed = pn_hash_seed()};
-    pairs->slots = calloc(cap, sizeof *pairs->slots);
-    return pairs->slots != NULL;
+    *pairs = (struct pn_pairs){.mask = cap - 1, .seed = pn_hash_seed(), .n = n};
+    pairs->slots = pn_table_new(cap, sizeof *pairs->slots);
+    pairs->merges = pn_table_new(n + 1, sizeof *pairs->merges);
+    return pairs->slots && pairs->merges;
 }
 
-void pn_pairs_add(struct pn_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t id)
+void pn_pairs_add(struct pn_pairs *pairs, uint32_t rank, struct pn_merge merge)
 {
-    uint64_t key = ((uint64_t)(uint32_t)(left + 1) << 32) | (uint32_t)(right + 1);
-    size_t i = pn_pairs_place(pairs, left, right);
-    for (; pairs->slots[i].key; i = (i + 1) & pairs->mask)
-        if (pairs->slots[i].key == key)
+    uint64_t hash = pn_pairs_hash(pairs, merge.left, merge.right);
+    uint32_t tag = pn_pairs_tag(hash);
+    size_t i = hash & pairs->mask;
+    for (; pairs->slots[i]; i = (i + 1) & pairs->mask) {
+        const struct pn_merge *other = &pairs->merges[(pairs->slots[i] & PN_MAX_MERGES) - 1];
+        if ((pairs->slots[i] ^ tag) <= PN_MAX_MERGES && other->left == merge.left && other->right == merge.right)
             return;
-    pairs->slots[i] = (struct pn_pair_slot){.key = key, .rank = rank, .id = id};
+    }
+    pairs->slots[i] = tag | (rank + 1);
+    pairs->merges[rank] = merge;
 }
 
 void pn_pairs_free(struct pn_pairs *pairs)
 {
-    free(pairs->slots);
+    pn_table_free(pairs->slots, pairs->mask + 1, sizeof *pairs->slots);
+    pn_table_free(pairs->merges, pairs->n + 1, sizeof *pairs->merges);
     *pairs = (struct pn_pairs){0};
 }

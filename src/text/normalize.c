@@ -157,26 +157,122 @@ static void put_without_accents(struct pn_buf *out, const char *text, size_t len
     }
 }
 
-pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
-                            struct pn_error *err)
+/* A stretch step by step, as the definition has it. */
+static pn_status bert_stretch(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
+                              struct pn_error *err)
 {
     struct pn_buf clean = {0}, apart = {0};
-    pn_status status = PN_OK;
     put_clean(&clean, options, text, len);
-    if (options.strip_accents) {
-        status = pn_normalize_form(&apart, PN_NFD, clean.data ? clean.data : "", clean.len, err);
-        if (!status)
-            put_without_accents(out, apart.data ? apart.data : "", apart.len, options.lowercase);
-    } else if (options.lowercase) {
-        pn_normalize_lowercase(out, clean.data ? clean.data : "", clean.len);
-    } else {
-        pn_buf_append(out, clean.data ? clean.data : "", clean.len);
-    }
+    pn_status status = pn_normalize_form(&apart, PN_NFD, clean.data ? clean.data : "", clean.len, err);
+    if (!status)
+        put_without_accents(out, apart.data ? apart.data : "", apart.len, options.lowercase);
     if (!status && (clean.failed || apart.failed || out->failed))
         status = pn_no_memory(err, "normalizing text");
     pn_buf_free(&clean);
     pn_buf_free(&apart);
     return status;
+}
+
+/* One character beyond ASCII, without what is beside it. False when accents may not come off in this way: a mark that
+ * stays is ordered among its neighbours. */
+static bool put_bert_char(struct pn_buf *out, struct pn_bert_options options, const char *text, uint32_t c, unsigned n)
+{
+    unsigned class = pn_uc_class(c);
+    if (options.clean) {
+        /* Characters that are not assigned stay. */
+        if (c == 0xFFFD ||
+            (class & PN_UC_CONTROL && utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_CN))
+            return true;
+        if (class & PN_UC_SPACE) {
+            pn_buf_putc(out, ' ');
+            return true;
+        }
+    }
+    bool alone = options.ideographs && is_ideograph(c);
+    if (alone)
+        pn_buf_putc(out, ' ');
+    if (!options.strip_accents) {
+        if (options.lowercase)
+            put_lower(out, c);
+        else
+            pn_buf_append(out, text, n);
+    } else {
+        utf8proc_int32_t parts[32];
+        int last = 0;
+        utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32,
+                                                     (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &last);
+        if (k < 0 || k > 32)
+            return false;
+        for (utf8proc_ssize_t i = 0; i < k; i++) {
+            unsigned part = pn_uc_class((uint32_t)parts[i]);
+            if (part & PN_UC_NONSPACING)
+                continue;
+            if (part & PN_UC_MARK && utf8proc_get_property(parts[i])->combining_class != 0)
+                return false;
+            if (options.lowercase)
+                put_lower(out, (uint32_t)parts[i]);
+            else
+                pn_buf_put_utf8(out, (uint32_t)parts[i]);
+        }
+    }
+    if (alone)
+        pn_buf_putc(out, ' ');
+    return true;
+}
+
+/* What ASCII characters become; 0 for those that are dropped. */
+static void bert_ascii(unsigned char to[128], struct pn_bert_options options)
+{
+    for (unsigned c = 0; c < 128; c++) {
+        to[c] = (unsigned char)(options.lowercase && c >= 'A' && c <= 'Z' ? c + 32 : c);
+        if (options.clean && (c == '\t' || c == '\n' || c == '\r'))
+            to[c] = ' ';
+        else if (options.clean && pn_uc_ascii[c] & PN_UC_CONTROL)
+            to[c] = 0;
+    }
+}
+
+/* Characters are independent of each other but for the order of marks, so they are done one by one; where that order
+ * matters the stretch between two ASCII characters is done again, step by step. */
+pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
+                            struct pn_error *err)
+{
+    unsigned char to[128];
+    const size_t none = SIZE_MAX;
+    size_t stretch = none, out_stretch = 0; /* where the stretch started, and what it became */
+    unsigned n;
+    bert_ascii(to, options);
+    for (size_t i = 0; i < len; i += n) {
+        unsigned char byte = (unsigned char)text[i];
+        n = 1;
+        if (byte < 128) {
+            if (!to[byte] && options.clean)
+                continue;
+            stretch = none;
+            if (out->len + 2 > out->cap && !pn_buf_reserve(out, len - i + 16))
+                break;
+            out->data[out->len++] = (char)to[byte];
+            continue;
+        }
+        if (stretch == none) {
+            stretch = i;
+            out_stretch = out->len;
+        }
+        uint32_t c = pn_utf8_get((const unsigned char *)text + i, &n);
+        if (put_bert_char(out, options, text + i, c, n))
+            continue;
+        size_t end = i + n;
+        while (end < len && ((unsigned char)text[end] >= 128 || (options.clean && !to[(unsigned char)text[end]])))
+            end++;
+        out->len = out_stretch;
+        pn_status status = bert_stretch(out, options, text + stretch, end - stretch, err);
+        if (status)
+            return status;
+        n = (unsigned)(end - i);
+        stretch = none;
+    }
+    pn_buf_append(out, "", 0);
+    return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
 }
 
 /* ---- SentencePiece's precompiled map ---- */
@@ -206,6 +302,24 @@ pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len
 static size_t unit_offset(uint32_t unit)
 {
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
+}
+
+/* Whether some entry of the map may start so. */
+static bool may_start(const struct pn_charsmap *map, const char *text, size_t len)
+{
+    if (!map->n_units)
+        return false;
+    size_t node = unit_offset(load_u32(map->units));
+    for (size_t i = 0; i < len; i++) {
+        node ^= (unsigned char)text[i];
+        if (node >= map->n_units)
+            return false;
+        uint32_t unit = load_u32(map->units + 4 * node);
+        if ((unit & (1u << 31 | 0xFF)) != (unsigned char)text[i])
+            return false;
+        node ^= unit_offset(unit);
+    }
+    return true;
 }
 
 size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,
@@ -239,4 +353,20 @@ size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_
     *to = string;
     *to_len = (size_t)(end - string);
     return longest;
+}
+
+bool pn_charsmap_spares(const struct pn_charsmap *map, unsigned char c)
+{
+    const char *to;
+    size_t n;
+    char pair[2] = {(char)c};
+    if (pn_charsmap_prefix(map, pair, 1, false, &to, &n))
+        return false;
+    for (int next = 1; next < 128; next++) {
+        pair[1] = (char)next;
+        /* A longer entry that goes on behind two ASCII characters is found by its prefix. */
+        if (may_start(map, pair, 2))
+            return false;
+    }
+    return true;
 }

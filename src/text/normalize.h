@@ -39,6 +39,8 @@ struct pn_charsmap {
 };
 
 pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pn_error *err);
+/* Whether the map leaves an ASCII character alone in front of another one, or at the end. */
+bool pn_charsmap_spares(const struct pn_charsmap *map, unsigned char c);
 /* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and
  * what it becomes. */
 size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,

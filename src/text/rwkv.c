@@ -40,7 +40,7 @@ pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err)
     char *at = t->bytes.data;
     for (size_t i = 0; i < t->n_vocab && !status; i++) {
         size_t n = unescape(t->text[i].data, t->text[i].len, at);
-        t->piece[i] = (struct pn_view){.data = at, .len = (uint32_t)n};
+        t->piece[i] = (struct pn_str){.data = at, .len = n};
         at += n;
         if (t->type[i] != PN_TOKEN_CONTROL)
             status = pn_trie_add(&t->trie, t->piece[i].data, n, (int32_t)i, err);

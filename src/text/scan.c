@@ -20,11 +20,38 @@ static inline unsigned class_at(const unsigned char *text, size_t len, size_t po
     unsigned n;
     uint32_t c = pn_utf8_get(text + pos, &n);
     *next = pos + n;
-    return pn_uc_class_slow(c);
+    return pn_uc_class_beyond_ascii(c);
+}
+
+/* The top bit of each of the eight bytes at `p` that is no ASCII letter. */
+static inline uint64_t no_letters(const unsigned char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    uint64_t lower = (word | 0x20 * ones) & ~high;
+    /* The sums stay within their bytes: a byte is a letter when it reaches 'a' and not beyond 'z'. */
+    uint64_t letters = (lower + (0x80 - 'a') * ones) & ~(lower + (0x7F - 'z') * ones);
+    return (~letters | word) & high;
+}
+
+static inline size_t ascii_letters(const unsigned char *text, size_t len, size_t pos)
+{
+    while (len - pos >= 8) {
+        uint64_t others = no_letters(text + pos);
+        if (others)
+            return pos + (size_t)(__builtin_ctzll(others) / 8);
+        pos += 8;
+    }
+    while (pos < len && pn_uc_ascii[text[pos] & 0x7F] & LETTER && text[pos] < 0x80)
+        pos++;
+    return pos;
 }
 
 static inline size_t run_of(const unsigned char *text, size_t len, size_t pos, unsigned classes)
 {
+    if ((classes & LETTER) == LETTER)
+        pos = ascii_letters(text, len, pos);
     for (size_t next; pos < len && (class_at(text, len, pos, &next) & classes);)
         pos = next;
     return pos;

@@ -76,7 +76,7 @@ static struct cursor inside(const char *data, size_t len)
 }
 
 struct pieces {
-    struct pn_view *tokens;
+    struct pn_str *tokens;
     double *scores;
     uint8_t *types, *attributes;
     size_t n;
@@ -94,13 +94,13 @@ static void read_piece(const struct field *field, struct pieces *to, struct curs
     struct cursor c = inside(field->data, field->len);
     struct field f;
     size_t i = to->n++;
-    to->tokens[i] = (struct pn_view){.data = "", .len = 0};
+    to->tokens[i] = (struct pn_str){.data = "", .len = 0};
     to->scores[i] = 0;
     to->types[i] = PN_TOKEN_NORMAL;
     to->attributes[i] = 0;
     while (next_field(&c, &f)) {
         if (f.number == 1 && f.wire == 2 && f.len <= INT32_MAX)
-            to->tokens[i] = (struct pn_view){.data = f.data, .len = (uint32_t)f.len};
+            to->tokens[i] = (struct pn_str){.data = f.data, .len = f.len};
         else if (f.number == 2 && f.wire == 5)
             to->scores[i] = float_of((uint32_t)f.value);
         else if (f.number == 3 && f.wire == 0 && f.value >= PN_TOKEN_NORMAL && f.value <= PN_TOKEN_BYTE)

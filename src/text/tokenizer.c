@@ -8,8 +8,7 @@
 
 /* ---- building ---- */
 
-/* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
-static bool is_matched(const struct pn_tokenizer *t, size_t id)
+bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id)
 {
     if (t->v.json)
         return !(t->attribute[id] & PN_TOKEN_ADDED);
@@ -22,7 +21,7 @@ static bool is_matched(const struct pn_tokenizer *t, size_t id)
         /* A user token outside the byte alphabet was added to the vocabulary; merges never make it. */
         char room[256];
         size_t n;
-        const struct pn_view *s = &t->text[id];
+        const struct pn_str *s = &t->text[id];
         return !t->v.byte_level || (s->len <= sizeof room && pn_bytes_decode(s->data, s->len, room, &n));
     }
     default:
@@ -33,8 +32,9 @@ static bool is_matched(const struct pn_tokenizer *t, size_t id)
 static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
 {
     size_t n = v->n_tokens, total = 0;
-    t->text = malloc((n + 1) * sizeof *t->text);
-    t->piece = malloc((n + 1) * sizeof *t->piece);
+    t->n_table = n + 1;
+    t->text = pn_table_new(t->n_table, sizeof *t->text);
+    t->piece = pn_table_new(t->n_table, sizeof *t->piece);
     t->type = malloc(n + 1);
     t->attribute = calloc(n + 1, 1);
     t->eog = calloc(n + 1, 1);
@@ -58,7 +58,7 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
         size_t len;
         bool in_alphabet = v->json || t->type[i] == PN_TOKEN_NORMAL || t->type[i] == PN_TOKEN_UNUSED;
         if (in_alphabet && pn_bytes_decode(t->text[i].data, t->text[i].len, at, &len)) {
-            t->piece[i] = (struct pn_view){.data = at, .len = (uint32_t)len};
+            t->piece[i] = (struct pn_str){.data = at, .len = len};
             at += len;
         }
     }
@@ -67,23 +67,27 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
 
 static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
 {
-    size_t n_special = 0;
-    for (size_t i = 0; i < t->n_vocab; i++)
-        n_special += !is_matched(t, i);
-    if (!pn_index_init(&t->bpe.pieces, t->piece, t->n_vocab - n_special) ||
-        !pn_index_init(&t->special_texts, t->text, n_special))
+    int32_t *ids = malloc((t->n_vocab + 1) * sizeof *ids); /* those that text is matched with, then the others */
+    size_t n = 0, first = t->n_vocab;
+    if (!ids)
         return pn_no_memory(err, "the vocabulary");
-    for (size_t i = 0; i < t->n_vocab; i++) {
-        if (!t->piece[i].len)
-            continue;
-        if (!is_matched(t, i)) {
-            pn_index_add(&t->special_texts, (int32_t)i);
-        } else {
-            pn_index_add(&t->bpe.pieces, (int32_t)i);
+    for (size_t i = 0; i < t->n_vocab; i++)
+        if (pn_token_is_matched(t, i)) {
+            ids[n++] = (int32_t)i;
             if (t->piece[i].len > t->bpe.max_piece)
                 t->bpe.max_piece = t->piece[i].len;
         }
+    for (size_t i = t->n_vocab; i-- > 0;)
+        if (!pn_token_is_matched(t, i))
+            ids[--first] = (int32_t)i;
+    bool ok = pn_index_init(&t->bpe.pieces, t->piece, n) && pn_index_init(&t->special_texts, t->text, t->n_vocab - n);
+    if (ok) {
+        pn_index_add(&t->bpe.pieces, ids, n);
+        pn_index_add(&t->special_texts, ids + n, t->n_vocab - n);
     }
+    free(ids);
+    if (!ok)
+        return pn_no_memory(err, "the vocabulary");
     for (size_t b = 0; b < 256; b++)
         t->bpe.byte_id[b] = t->bpe.symbol_id[b] = -1;
     for (size_t i = 0; i < t->n_vocab; i++) {
@@ -96,129 +100,6 @@ static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
         char c = (char)b;
         t->bpe.symbol_id[b] = pn_index_find(&t->bpe.pieces, &c, 1);
     }
-    return PN_OK;
-}
-
-/* The token of two joined halves. Files list merges in the order of their tokens, so the guess is mostly right. */
-static int32_t find_joined(const struct pn_tokenizer *t, int32_t left, int32_t right, int32_t *guess, char *room)
-{
-    const struct pn_view *a = &t->piece[left], *b = &t->piece[right];
-    size_t skip = t->bpe.prefix[0] ? strlen(t->bpe.prefix) : 0;
-    if (skip > b->len)
-        skip = b->len;
-    memcpy(room, a->data, a->len);
-    memcpy(room + a->len, b->data + skip, b->len - skip);
-    size_t len = a->len + b->len - skip;
-    for (int32_t id = *guess; id <= *guess + 1 && (size_t)id < t->n_vocab; id++)
-        if (t->piece[id].len == len && !memcmp(t->piece[id].data, room, len) && is_matched(t, (size_t)id))
-            return *guess = id;
-    int32_t id = pn_index_find(&t->bpe.pieces, room, len);
-    if (id >= 0)
-        *guess = id;
-    return id;
-}
-
-/* Merges are looked up a block at a time, each step for all of them before the next, so that the memory they need is
- * on its way while others are computed. */
-enum { MERGE_BLOCK = 64 };
-
-struct merge_block {
-    struct merge_half { /* left and right by turns */
-        const char *data;
-        size_t len;
-        uint64_t hash;
-        int32_t id;
-    } half[2 * MERGE_BLOCK];
-    uint32_t rank[MERGE_BLOCK];
-    int32_t joined[MERGE_BLOCK];
-    size_t n;
-    char *room; /* for halves in bytes, then for two joined ones */
-    size_t used, size;
-    int32_t guess;
-};
-
-static void find_halves(const struct pn_tokenizer *t, struct merge_block *b)
-{
-    const struct pn_index *index = &t->bpe.pieces;
-    for (size_t i = 0; i < 2 * b->n; i++) {
-        b->half[i].hash = pn_hash_bytes(b->half[i].data, b->half[i].len, index->seed);
-        __builtin_prefetch(&index->slots[b->half[i].hash & index->mask]);
-    }
-    for (int step = 0; step < 2; step++)
-        for (size_t i = 0; i < 2 * b->n; i++) {
-            uint32_t id = index->slots[b->half[i].hash & index->mask].id;
-            if (id && step == 0)
-                __builtin_prefetch(&index->strings[id - 1]);
-            else if (id)
-                __builtin_prefetch(index->strings[id - 1].data);
-        }
-    for (size_t i = 0; i < 2 * b->n; i++)
-        b->half[i].id =
-            b->half[i].data ? pn_index_find_hashed(index, b->half[i].data, b->half[i].len, b->half[i].hash) : -1;
-}
-
-static void add_block(struct pn_tokenizer *t, struct merge_block *b)
-{
-    find_halves(t, b);
-    for (size_t i = 0; i < b->n; i++) {
-        int32_t left = b->half[2 * i].id, right = b->half[2 * i + 1].id;
-        b->joined[i] = left >= 0 && right >= 0 ? find_joined(t, left, right, &b->guess, b->room) : -1;
-        if (b->joined[i] >= 0)
-            __builtin_prefetch(&t->bpe.pairs.slots[pn_pairs_place(&t->bpe.pairs, left, right)]);
-    }
-    for (size_t i = 0; i < b->n; i++)
-        if (b->joined[i] >= 0)
-            pn_pairs_add(&t->bpe.pairs, b->half[2 * i].id, b->half[2 * i + 1].id, b->rank[i], b->joined[i]);
-    b->n = b->used = 0;
-}
-
-/* One half, in bytes where the file spells it in the byte alphabet. */
-static struct merge_half read_half(const struct pn_tokenizer *t, struct merge_block *b, const char *text, size_t len)
-{
-    struct merge_half half = {.data = text, .len = len};
-    if (!t->bpe.bytes)
-        return half;
-    half.data = b->room + b->used;
-    if (!pn_bytes_decode(text, len, b->room + b->used, &half.len))
-        half = (struct merge_half){0};
-    b->used += half.len;
-    return half;
-}
-
-static pn_status add_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
-{
-    struct merge_block b = {0};
-    size_t longest = 0;
-    for (size_t i = 0; i < v->n_merges * (v->merge_pairs ? 2 : 1); i++)
-        if (v->merges[i].len > longest)
-            longest = v->merges[i].len;
-    b.size = 2 * longest + 2 * t->bpe.max_piece + 16 * 1024;
-    b.room = malloc(b.size);
-    if (!b.room || !pn_pairs_init(&t->bpe.pairs, v->n_merges)) {
-        free(b.room);
-        return pn_no_memory(err, "the merges of the tokenizer");
-    }
-    for (size_t i = 0; i < v->n_merges; i++) {
-        const struct pn_view *a = &v->merges[v->merge_pairs ? 2 * i : i];
-        size_t left = a->len, right = v->merge_pairs ? a[1].len : 0;
-        const char *right_text = v->merge_pairs ? a[1].data : NULL;
-        if (!v->merge_pairs) {
-            right_text = a->len > 1 ? memchr(a->data + 1, ' ', a->len - 1) : NULL;
-            if (!right_text)
-                continue; /* a merge of less than two parts never applies */
-            left = (size_t)(right_text - a->data);
-            right_text++;
-            right = a->len - left - 1;
-        }
-        if (b.n == MERGE_BLOCK || b.size - b.used < left + right)
-            add_block(t, &b);
-        b.rank[b.n] = (uint32_t)(i < UINT32_MAX ? i : UINT32_MAX - 1);
-        b.half[2 * b.n] = read_half(t, &b, a->data, left);
-        b.half[2 * b.n + 1] = read_half(t, &b, right_text, right);
-        b.n++;
-    }
-    add_block(t, &b);
-    free(b.room);
     return PN_OK;
 }
 
@@ -239,7 +120,7 @@ static void find_joins(struct pn_tokenizer *t)
     size_t n = strlen(t->mark);
     t->cut_at_marks = pn_index_find(&t->bpe.pieces, t->mark, n) >= 0;
     for (size_t i = 0; i < t->n_vocab; i++) {
-        const struct pn_view *p = &t->piece[i];
+        const struct pn_str *p = &t->piece[i];
         if (p->len <= n)
             continue;
         const char *end = p->data + p->len, *at = p->data + 1;
@@ -316,7 +197,7 @@ static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, st
     memcpy(t->mark, v->escape_whitespaces ? PN_SPACE_MARK : " ", v->escape_whitespaces ? 4 : 2);
     switch (v->kind) {
     case PN_VOCAB_BPE:
-        status = t->bpe.mode == PN_BPE_MERGES ? add_merges(t, v, err) : rank_pieces(t, v, err);
+        status = t->bpe.mode == PN_BPE_MERGES ? pn_bpe_read_merges(t, v, err) : rank_pieces(t, v, err);
         if (!t->bpe.bytes && !v->ignore_merges && !v->subword_prefix && !v->word_suffix)
             find_joins(t);
         break;
@@ -365,12 +246,34 @@ static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
             const char *kept = pn_arena_copy(&t->pipeline->arena, text, len);
             if (!kept)
                 status = pn_no_memory(err, "the vocabulary");
-            t->text[i] = t->piece[i] = (struct pn_view){.data = kept, .len = (uint32_t)len};
+            t->text[i] = t->piece[i] = (struct pn_str){.data = kept, .len = len};
         }
         pn_pipeline_scratch_free(&s);
         pn_split_scratch_free(&m);
     }
     return status;
+}
+
+static void note_start(struct pn_starts *starts, unsigned byte)
+{
+    starts->n += !starts->at[byte];
+    starts->at[byte] = true;
+    starts->last = (unsigned char)byte;
+}
+
+/* Which bytes special tokens start with, so that text without them is passed over. */
+static void find_starts(struct pn_tokenizer *t)
+{
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        int type = t->type[i];
+        if ((type == PN_TOKEN_CONTROL || type == PN_TOKEN_USER || type == PN_TOKEN_UNKNOWN) && t->text[i].len &&
+            !(t->attribute[i] & (PN_TOKEN_SCORED | PN_TOKEN_NORMALIZED)))
+            for (int all = type != PN_TOKEN_USER; all < 2; all++)
+                note_start(&t->starts[0][all], (unsigned char)t->text[i].data[0]);
+    }
+    for (unsigned byte = 0; byte < 256; byte++)
+        for (int all = 0; all < 2 && t->normal_special.root[byte]; all++)
+            note_start(&t->starts[1][all], byte);
 }
 
 /* What the model puts around a text, and how its tokens are printed. */
@@ -431,6 +334,9 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
         status = init_special(t, err);
     if (status)
         goto fail;
+    find_starts(t);
+    if (v->kind == PN_VOCAB_SPM || v->kind == PN_VOCAB_UNIGRAM)
+        pn_sentencepiece_find_plain(t);
     init_frame(t);
     *out = t;
     return PN_OK;
@@ -451,7 +357,8 @@ static void free_state(struct pn_encode_state *s)
         pn_buf_free(&s->normal[i]);
     }
     pn_buf_free(&s->clean);
-    free(s->cache);
+    free(s->cache.words);
+    free(s->cache.long_words);
     free(s->path);
     free(s);
 }
@@ -464,8 +371,8 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
     for (size_t i = 0; i < t->n_splits; i++)
         pn_split_free(&t->splits[i]);
     free(t->splits);
-    free(t->text);
-    free(t->piece);
+    pn_table_free(t->text, t->n_table, sizeof *t->text);
+    pn_table_free(t->piece, t->n_table, sizeof *t->piece);
     free(t->type);
     free(t->attribute);
     free(t->eog);
@@ -484,15 +391,28 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
 
 /* ---- encoding ---- */
 
-static struct pn_encode_state *take_state(const struct pn_tokenizer *t)
+/* Room for the words of a text: a short text does not touch more memory than it needs. */
+static bool ready_cache(struct pn_word_cache *cache, size_t len)
+{
+    size_t n = 512;
+    while (n < len / 8 && n < PN_MAX_SHORT_WORDS)
+        n *= 2;
+    if (!cache->long_words)
+        cache->long_words = calloc(PN_LONG_WORDS, sizeof *cache->long_words);
+    if (n > cache->n) {
+        free(cache->words);
+        cache->n = n;
+        cache->words = calloc(n, sizeof *cache->words);
+    }
+    return cache->long_words && cache->words;
+}
+
+static struct pn_encode_state *take_state(const struct pn_tokenizer *t, size_t len)
 {
     struct pn_encode_state *s = atomic_exchange((_Atomic(struct pn_encode_state *) *)&t->spare, NULL);
-    if (s)
-        return s;
-    s = calloc(1, sizeof *s);
-    if (s)
-        s->cache = calloc(PN_CACHED_WORDS, sizeof *s->cache);
-    if (s && !s->cache) {
+    if (!s)
+        s = calloc(1, sizeof *s);
+    if (s && !ready_cache(&s->cache, len)) {
         free_state(s);
         s = NULL;
     }
@@ -504,27 +424,67 @@ static void give_state(const struct pn_tokenizer *t, struct pn_encode_state *s)
     free_state(atomic_exchange((_Atomic(struct pn_encode_state *) *)&t->spare, s));
 }
 
-static void remember_word(struct pn_cached_word *c, const char *word, size_t len, const int32_t *ids, size_t n)
+/* Up to 15 bytes as two numbers. `left`: how many bytes may be read, at least `len`. */
+static inline struct pn_short_word short_word(const char *word, size_t len, size_t left)
 {
-    if (n > sizeof c->ids / sizeof *c->ids)
-        return;
+    struct pn_short_word w;
+    if (left >= 16) {
+        memcpy(&w.low, word, 8);
+        memcpy(&w.high, word + 8, 8);
+    } else {
+        char room[16] = {0};
+        memcpy(room, word, len);
+        memcpy(&w.low, room, 8);
+        memcpy(&w.high, room + 8, 8);
+    }
+    if (len < 8) {
+        w.low &= ((uint64_t)1 << (8 * len)) - 1;
+        w.high = 0;
+    } else {
+        w.high &= ((uint64_t)1 << (8 * (len - 8))) - 1;
+    }
+    w.high |= (uint64_t)len << 56;
+    return w;
+}
+
+static void remember_short(struct pn_short_word *pair, const struct pn_short_word *word, const int32_t *ids, size_t n)
+{
+    pair[1] = pair[0];
+    pair[0] = *word;
+    pair[0].n = (uint32_t)n;
+    memcpy(pair[0].ids, ids, n * sizeof *ids);
+}
+
+static void remember_long(struct pn_long_word *c, const char *word, size_t len, const int32_t *ids, size_t n)
+{
     c->len = (uint8_t)len;
     c->n = (uint8_t)n;
     memcpy(c->word, word, len);
     memcpy(c->ids, ids, n * sizeof *ids);
 }
 
-/* Tokens of one word by merging; words seen lately come from the cache. */
-static pn_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                             struct pn_ids *out, struct pn_error *err)
+static pn_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                                 struct pn_ids *out, struct pn_error *err)
 {
-    if (out->cap - out->len < 8 &&
-        !pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + 8, sizeof *out->data))
-        return pn_no_memory(err, "tokenizing");
-    uint64_t hash = pn_hash_bytes(word, len, t->bpe.pieces.seed);
-    struct pn_cached_word *c = NULL;
+    bool whole = t->bpe.ignore_merges || (word[0] == '\n' && t->pretype_flags & PN_PRETYPE_NEWLINE_RUNS);
+    int32_t id = whole ? pn_index_find(&t->bpe.pieces, word, len) : -1;
+    if (id >= 0) {
+        out->data[out->len++] = id;
+        return PN_OK;
+    }
+    return t->v.kind == PN_VOCAB_UNIGRAM     ? pn_unigram_word(t, s, word, len, out, err)
+           : t->v.kind == PN_VOCAB_WORDPIECE ? pn_wordpiece_word(t, s, word, len, out, err)
+                                             : pn_bpe_encode(&t->bpe, &s->bpe, word, len, out, err);
+}
+
+/* Words that the cache of short ones does not have, or which are not short. */
+static pn_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                                  struct pn_short_word *pair, const struct pn_short_word *key, struct pn_ids *out,
+                                  struct pn_error *err)
+{
+    struct pn_long_word *c = NULL;
     if (len <= sizeof c->word) {
-        c = &s->cache[hash % PN_CACHED_WORDS];
+        c = &s->cache.long_words[pn_hash_bytes(word, len, t->bpe.pieces.seed) % PN_LONG_WORDS];
         if (c->len == len && !memcmp(c->word, word, len)) {
             memcpy(out->data + out->len, c->ids, sizeof c->ids);
             out->len += c->n;
@@ -532,20 +492,45 @@ static pn_status encode_word(const struct pn_tokenizer *t, struct pn_encode_stat
         }
     }
     size_t first = out->len;
-    bool whole = t->bpe.ignore_merges || (word[0] == '\n' && t->pretype_flags & PN_PRETYPE_NEWLINE_RUNS);
-    int32_t id = whole ? pn_index_find_hashed(&t->bpe.pieces, word, len, hash) : -1;
-    if (id >= 0) {
-        out->data[out->len++] = id;
-    } else {
-        pn_status status = t->v.kind == PN_VOCAB_UNIGRAM     ? pn_unigram_word(t, s, word, len, out, err)
-                           : t->v.kind == PN_VOCAB_WORDPIECE ? pn_wordpiece_word(t, s, word, len, out, err)
-                                                             : pn_bpe_encode(&t->bpe, &s->bpe, word, len, out, err);
-        if (status)
-            return status;
-    }
-    if (c)
-        remember_word(c, word, len, out->data + first, out->len - first);
+    pn_status status = encode_new_word(t, s, word, len, out, err);
+    size_t n = out->len - first;
+    if (status)
+        return status;
+    if (pair && n <= sizeof key->ids / sizeof *key->ids)
+        remember_short(pair, key, out->data + first, n);
+    else if (c && n <= sizeof c->ids / sizeof *c->ids)
+        remember_long(c, word, len, out->data + first, n);
     return PN_OK;
+}
+
+/* Tokens of one word, of which `left` bytes may be read. Words seen lately come from the cache. */
+static inline pn_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
+                                    size_t len, size_t left, struct pn_ids *out, struct pn_error *err)
+{
+    if (out->cap - out->len < 8 &&
+        !pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + 8, sizeof *out->data))
+        return pn_no_memory(err, "tokenizing");
+    if (len > PN_SHORT_WORD_BYTES)
+        return encode_rare_word(t, s, word, len, NULL, NULL, out, err);
+    struct pn_short_word w = short_word(word, len, left);
+    size_t place = pn_hash_mix(w.low ^ t->bpe.pieces.seed, w.high ^ 0x9E3779B97F4A7C15u) & (s->cache.n - 2);
+    struct pn_short_word *c = &s->cache.words[place];
+    if (c[0].low != w.low || c[0].high != w.high) {
+        if (c[1].low != w.low || c[1].high != w.high)
+            return encode_rare_word(t, s, word, len, c, &w, out, err);
+        struct pn_short_word swap = c[0];
+        c[0] = c[1];
+        c[1] = swap;
+    }
+    memcpy(out->data + out->len, c->ids, sizeof c->ids);
+    out->len += c->n;
+    return PN_OK;
+}
+
+pn_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                         size_t left, struct pn_ids *out, struct pn_error *err)
+{
+    return encode_word(t, s, word, len, left, out, err);
 }
 
 /* A piece whose tokens never reach over a blank is merged word by word. */
@@ -559,14 +544,14 @@ static pn_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state
             break;
         at = (size_t)(hit - text);
         if (len - at >= n && !memcmp(hit, t->mark, n) && !t->joins[(unsigned char)hit[-1]]) {
-            pn_status status = encode_word(t, s, text + start, at - start, out, err);
+            pn_status status = encode_word(t, s, text + start, at - start, len - start, out, err);
             if (status)
                 return status;
             start = at;
         }
         at++;
     }
-    return start < len ? encode_word(t, s, text + start, len - start, out, err) : PN_OK;
+    return start < len ? encode_word(t, s, text + start, len - start, len - start, out, err) : PN_OK;
 }
 
 static pn_status encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
@@ -578,7 +563,7 @@ static pn_status encode_pieces(const struct pn_tokenizer *t, struct pn_encode_st
         pn_scan_fn *scan = t->splits[0].scan;
         for (size_t pos = 0, end; pos < len && !status; pos = end) {
             end = scan((const unsigned char *)text, len, pos);
-            status = encode_word(t, s, text + pos, end - pos, out, err);
+            status = encode_word(t, s, text + pos, end - pos, len - pos, out, err);
         }
         return status;
     }
@@ -598,8 +583,8 @@ static pn_status encode_pieces(const struct pn_tokenizer *t, struct pn_encode_st
     }
     for (size_t i = 0; i < from->len && !status; i++) {
         const char *piece = text + from->data[i].start;
-        size_t n = from->data[i].end - from->data[i].start;
-        status = t->bpe.bytes ? encode_word(t, s, piece, n, out, err) : encode_cut(t, s, piece, n, out, err);
+        size_t n = from->data[i].end - from->data[i].start, left = len - from->data[i].start;
+        status = t->bpe.bytes ? encode_word(t, s, piece, n, left, out, err) : encode_cut(t, s, piece, n, out, err);
     }
     return status;
 }
@@ -636,7 +621,7 @@ static pn_status encode_normal(const struct pn_tokenizer *t, struct pn_encode_st
     for (size_t i = 0; i < (status ? 0 : pieces->len) && !status; i++) {
         const char *piece = text + pieces->data[i].start;
         size_t n = pieces->data[i].end - pieces->data[i].start;
-        status = t->cut_at_marks ? encode_cut(t, s, piece, n, out, err) : encode_word(t, s, piece, n, out, err);
+        status = t->cut_at_marks ? encode_cut(t, s, piece, n, out, err) : encode_word(t, s, piece, n, n, out, err);
     }
     return status;
 }
@@ -756,17 +741,31 @@ static size_t strip_before(const char *text, size_t done, size_t end)
     return end;
 }
 
+/* The first place from `pos` on where a special token may start; `len` when there is none. */
+static size_t next_start(const struct pn_starts *starts, const char *text, size_t len, size_t pos)
+{
+    if (starts->n == 0 || pos >= len)
+        return len;
+    if (starts->n == 1) {
+        const char *hit = memchr(text + pos, starts->last, len - pos);
+        return hit ? (size_t)(hit - text) : len;
+    }
+    while (pos < len && !starts->at[(unsigned char)text[pos]])
+        pos++;
+    return pos;
+}
+
 /* Encodes special tokens and what lies between them. */
 static pn_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                               unsigned how, struct pn_ids *out, struct pn_error *err)
 {
-    const uint32_t *starts = how & NORMAL ? t->normal_special.root : t->special.root;
+    const struct pn_starts *starts = &t->starts[how & NORMAL ? 1 : 0][how & CONTROL ? 1 : 0];
     pn_status status = PN_OK;
     size_t done = 0;
     unsigned n;
-    for (size_t pos = 0; pos < len && !status;) {
+    for (size_t pos = 0; (pos = next_start(starts, text, len, pos)) < len && !status;) {
         size_t end;
-        int32_t id = starts[(unsigned char)text[pos]] ? special_at(t, text, len, pos, how, &end) : -1;
+        int32_t id = special_at(t, text, len, pos, how, &end);
         if (id < 0) {
             pos++;
             continue;
@@ -800,7 +799,7 @@ pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, si
 {
     if (len >= INT32_MAX / 4)
         return pn_fail(err, PN_LIMIT, "a text of %zu bytes; at most %d can be tokenized at once", len, INT32_MAX / 4);
-    struct pn_encode_state *s = take_state(t);
+    struct pn_encode_state *s = take_state(t, len);
     pn_status status = s ? PN_OK : pn_no_memory(err, "tokenizing");
     if (status)
         return status;

@@ -38,12 +38,12 @@ struct pn_pipeline; /* steps of a tokenizer.json */
 
 struct pn_vocab {
     enum pn_vocab_kind kind;
-    const struct pn_view *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
+    const struct pn_str *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
     size_t n_tokens;
     const double *scores;         /* SPM, UNIGRAM */
     const uint8_t *types;         /* NULL: all normal */
     const uint8_t *attributes;    /* PN_TOKEN_LSTRIP...; NULL: none */
-    const struct pn_view *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */
+    const struct pn_str *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */
     size_t n_merges;              /* pairs, either way */
     bool merge_pairs;
     const char *pre; /* GGUF pre-type; borrowed only while the tokenizer is made */

@@ -64,13 +64,14 @@ static const uint16_t category_class[] = {
     [UTF8PROC_CATEGORY_CO] = CONTROL,
 };
 
+_Atomic(uint16_t) pn_uc_known[PN_UC_KNOWN];
+
 unsigned pn_uc_class_slow(uint32_t c)
 {
-    if (c >= 0x4E00 && c <= 0x9FFC) /* the common ideographs, without a look-up */
-        return PN_UC_OTHER;
-    if (c == 0x85)
-        return BLANK;
-    return category_class[utf8proc_category((utf8proc_int32_t)c)];
+    uint16_t class = c == 0x85 ? BLANK : category_class[utf8proc_category((utf8proc_int32_t)c)];
+    if (c < PN_UC_KNOWN)
+        atomic_store_explicit(&pn_uc_known[c], class, memory_order_relaxed);
+    return class;
 }
 
 bool pn_uc_is_word(uint32_t c)
@@ -187,35 +188,22 @@ uint32_t pn_byte_to_char(unsigned char byte)
     return 0x100u + 0x21u + (byte - 0x7Fu);
 }
 
-int pn_char_to_byte(uint32_t c)
-{
-    if (c < 0x100)
-        return stands_for_itself(c) ? (int)c : -1;
-    if (c <= 0x120)
-        return (int)(c - 0x100);
-    if (c <= 0x142)
-        return (int)(c - 0x121 + 0x7F);
-    return c == 0x143 ? 0xAD : -1;
-}
-
 bool pn_bytes_decode(const char *text, size_t len, char *out, size_t *out_len)
 {
     const unsigned char *p = (const unsigned char *)text;
     size_t n = 0;
     for (size_t i = 0; i < len;) {
-        int byte;
-        if (p[i] < 0x80) {
-            byte = p[i] > 0x20 && p[i] != 0x7F ? p[i] : -1;
-            i++;
-        } else if ((p[i] & 0xE0) == 0xC0 && i + 1 < len && (p[i + 1] & 0xC0) == 0x80) {
-            byte = pn_char_to_byte((p[i] & 0x1Fu) << 6 | (p[i + 1] & 0x3Fu));
+        if (p[i] > 0x20 && p[i] < 0x7F) {
+            out[n++] = text[i++];
+        } else if (i + 1 < len && (p[i] & 0xE0) == 0xC0 && (p[i + 1] & 0xC0) == 0x80) {
+            int byte = pn_char_to_byte((p[i] & 0x1Fu) << 6 | (p[i + 1] & 0x3Fu));
+            if (byte < 0)
+                return false;
+            out[n++] = (char)byte;
             i += 2;
         } else {
             return false;
         }
-        if (byte < 0)
-            return false;
-        out[n++] = (char)byte;
     }
     *out_len = n;
     return true;

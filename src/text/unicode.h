@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,10 +32,20 @@ enum {
 /* Categories of the first 128 characters. */
 extern const uint16_t pn_uc_ascii[128];
 
+/* Categories of characters that were asked for before, 0 for the others: no category is 0. All threads write the same
+ * values, so their order does not matter. */
+enum { PN_UC_KNOWN = 0x20000 };
+extern _Atomic(uint16_t) pn_uc_known[PN_UC_KNOWN];
+
 unsigned pn_uc_class_slow(uint32_t c);
+static inline unsigned pn_uc_class_beyond_ascii(uint32_t c)
+{
+    unsigned class = c < PN_UC_KNOWN ? atomic_load_explicit(&pn_uc_known[c], memory_order_relaxed) : 0;
+    return class ? class : pn_uc_class_slow(c);
+}
 static inline unsigned pn_uc_class(uint32_t c)
 {
-    return c < 128 ? pn_uc_ascii[c] : pn_uc_class_slow(c);
+    return c < 128 ? pn_uc_ascii[c] : pn_uc_class_beyond_ascii(c);
 }
 
 /* Word characters as UTS #18 has them: alphabetic, marks, decimal digits, connectors. */
@@ -80,7 +91,12 @@ void pn_utf8_lossy(struct pn_buf *out, const char *text, size_t len);
 /* The byte alphabet of GPT-2: each byte is written as one printable character. */
 uint32_t pn_byte_to_char(unsigned char byte);
 /* Byte of a character of that alphabet, or -1. */
-int pn_char_to_byte(uint32_t c);
+static inline int pn_char_to_byte(uint32_t c)
+{
+    if (c < 0x100)
+        return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c != 0xAD) ? (int)c : -1;
+    return c <= 0x120 ? (int)(c - 0x100) : c <= 0x142 ? (int)(c - 0x121 + 0x7F) : c == 0x143 ? 0xAD : -1;
+}
 /* Turns text in that alphabet into the bytes it stands for (`out` has room for `len`); false when a character is not
  * part of it. */
 bool pn_bytes_decode(const char *text, size_t len, char *out, size_t *out_len);

@@ -124,6 +124,30 @@ static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsm
     return *to_len;
 }
 
+/* Notes the ASCII characters that nothing happens to when another one, or nothing, follows. */
+void pn_sentencepiece_find_plain(struct pn_tokenizer *t)
+{
+    struct pn_charsmap map = {0};
+    if (t->charsmap && pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, NULL))
+        return;
+    for (unsigned c = 1; c < 128; c++)
+        t->plain[c] = c != ' ' && !t->special.root[c] && !t->normal_special.root[c] &&
+                      pn_charsmap_spares(&map, (unsigned char)c);
+}
+
+/* Copies plain characters from `pos` on, up to the last one before something else; returns where it stopped. */
+static size_t put_plain(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, struct pn_buf *out)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t end = pos;
+    while (end < len && p[end] < 128 && t->plain[p[end]])
+        end++;
+    if (end < len && p[end] >= 128 && end > pos)
+        end--;
+    pn_buf_append(out, text + pos, end - pos);
+    return end;
+}
+
 /* SentencePiece's normalizer. */
 pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
                                      struct pn_buf *out, struct pn_error *err)
@@ -136,6 +160,12 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
     const char *blank = t->mark, *to;
     size_t n_blank = strlen(blank), to_len, start = out->len;
     for (size_t pos = 0; pos < len;) {
+        size_t plain = begun ? put_plain(t, text, len, pos, out) : pos;
+        if (plain > pos) {
+            after_blank = false;
+            pos = plain;
+            continue;
+        }
         pos += normal_prefix(t, &map, text + pos, len - pos, &to, &to_len);
         if (!begun && squeeze && to_len == 1 && to[0] == ' ')
             continue;

@@ -73,13 +73,14 @@ pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_sta
         n = 1;
         if (pos < end)
             c = pn_utf8_get((const unsigned char *)p + pos, &n);
-        bool space = pn_is_white_space(c), alone = pn_is_bert_punctuation(c);
-        if (!space && !alone)
+        unsigned class = pn_uc_class(c);
+        bool alone = class & PN_UC_PUNCT || (c < 128 && class & PN_UC_SYMBOL);
+        if (!alone && !(class & PN_UC_SPACE))
             continue;
         if (pos > start)
-            status = pn_wordpiece_word(t, s, p + start, pos - start, out, err);
+            status = pn_encode_word(t, s, p + start, pos - start, end - start, out, err);
         if (!status && alone)
-            status = pn_wordpiece_word(t, s, p + pos, n, out, err);
+            status = pn_encode_word(t, s, p + pos, n, end - pos, out, err);
         start = pos + n;
     }
     return status;

@@ -333,6 +333,23 @@ def sp_model(g, **flags):
     return m
 
 
+def hf_of_spm(g):
+    """A Hugging Face tokenizer that merges as SentencePiece does."""
+    merges = []
+    ids = {t: i for i, t in enumerate(g.tokens)}
+    for t, s, k in zip(g.tokens, g.scores, g.types):
+        if k == 1 and len(t) > 1:
+            merges += [(s, ids[t[:i]], ids[t[i:]], t[:i], t[i:]) for i in range(1, len(t)) if t[:i] in ids and t[i:] in ids]
+    merges.sort(key=lambda m: (-m[0], m[1], m[2]))
+    tok = hf.Tokenizer(models.BPE(vocab=ids, merges=[m[3:] for m in merges], unk_token="<unk>", fuse_unk=True,
+                                  byte_fallback=True))
+    tok.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                     decoders.Strip(" ", 1, 0)])
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>")])
+    return tok
+
+
 def compare_spm(c, data, work):
     path = os.path.join(data, "tokenizers", "llama-spm.gguf")
     if not os.path.exists(path) or not c.wants("llama-spm"):
@@ -346,23 +363,23 @@ def compare_spm(c, data, work):
     c.compare("model llama-spm, sentencepiece", model, sp.encode)
     c.compare("model llama-spm, sentencepiece, decoded", model, lambda ts: [sp.decode(sp.encode(t)).encode() for t in ts],
               "decode")
-    merges = []
-    ids = {t: i for i, t in enumerate(g.tokens)}
-    for t, s, k in zip(g.tokens, g.scores, g.types):
-        if k == 1 and len(t) > 1:
-            merges += [(s, ids[t[:i]], ids[t[i:]], t[:i], t[i:]) for i in range(1, len(t)) if t[:i] in ids and t[i:] in ids]
-    merges.sort(key=lambda m: (-m[0], m[1], m[2]))
-    tok = hf.Tokenizer(models.BPE(vocab=ids, merges=[m[3:] for m in merges], unk_token="<unk>", fuse_unk=True,
-                                  byte_fallback=True))
-    tok.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                     decoders.Strip(" ", 1, 0)])
-    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>")])
-    tok.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", ids["<s>"])])
+    tok = hf_of_spm(g)
+    bos = g.tokens.index("<s>")
+    tok.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
     saved = os.path.join(work, "llama.tokenizer.json")
     tok.save(saved)
     c.compare("json llama-spm", saved, encode_hf(tok), "special")
     c.compare("json llama-spm with <s>", saved, encode_hf(tok, True), "special", "bos", texts=c.texts[:2000])
+
+
+def hf_of_bert(g):
+    back = [t if k == 3 else t[1:] if t.startswith("▁") else "##" + t for t, k in zip(g.tokens, g.types)]
+    vocab = {t: i for i, t in enumerate(back)}
+    tok = hf.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tok.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tok.decoder = decoders.WordPiece()
+    return tok
 
 
 def compare_bert(c, data, work):
@@ -370,12 +387,8 @@ def compare_bert(c, data, work):
     if not os.path.exists(path) or not c.wants("bert"):
         return
     g = Gguf(path)
-    back = [t if k == 3 else t[1:] if t.startswith("▁") else "##" + t for t, k in zip(g.tokens, g.types)]
-    vocab = {t: i for i, t in enumerate(back)}
-    tok = hf.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100))
-    tok.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tok.decoder = decoders.WordPiece()
+    tok = hf_of_bert(g)
+    vocab = tok.get_vocab()
     old = disagreeing(tok.normalizer, bert_expects) | old_punctuation()
     c.compare("gguf bert-bge, tokenizers", path, encode_hf(tok), without=old)
     tok.add_special_tokens([AddedToken(t, special=True) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
@@ -427,6 +440,14 @@ def compare_trained(c, work):
                 compare_t5(c, work, prefix + ".model")
 
 
+def hf_of_unigram(m):
+    tok = hf.Tokenizer(models.Unigram([(p.piece, p.score) for p in m.pieces], unk_id=0, byte_fallback=False))
+    tok.normalizer = normalizers.Precompiled(m.normalizer_spec.precompiled_charsmap)
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tok.decoder = decoders.Metaspace()
+    return tok
+
+
 def compare_t5(c, work, model):
     """The same vocabulary as a T5 GGUF file and as a tokenizer.json with a precompiled map."""
     m = sp_pb2.ModelProto()
@@ -451,10 +472,7 @@ def compare_t5(c, work, model):
     w.close()
     sp = spm.SentencePieceProcessor(model_file=model)
     c.compare("gguf t5, sentencepiece", path, sp.encode)
-    tok = hf.Tokenizer(models.Unigram([(p.piece, p.score) for p in m.pieces], unk_id=0, byte_fallback=False))
-    tok.normalizer = normalizers.Precompiled(m.normalizer_spec.precompiled_charsmap)
-    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    tok.decoder = decoders.Metaspace()
+    tok = hf_of_unigram(m)
     saved = os.path.join(work, "t5.tokenizer.json")
     tok.save(saved)
     c.compare("json t5", saved, encode_hf(tok), "special")

@@ -17,7 +17,7 @@ static const char *const pres[] = {"gpt-2",    "llama-bpe", "qwen2",  "qwen35", 
                                    "tiny_aya", "afmoe",     "bloom",  "deepseek-llm", "chameleon"};
 
 struct maker {
-    struct pn_view tokens[N_TOKENS];
+    struct pn_str tokens[N_TOKENS];
     char text[N_TOKENS][16];
     uint8_t types[N_TOKENS];
     double scores[N_TOKENS];
@@ -27,7 +27,7 @@ struct maker {
 static void add(struct maker *m, const char *text, uint8_t type)
 {
     snprintf(m->text[m->n], sizeof m->text[m->n], "%s", text);
-    m->tokens[m->n] = (struct pn_view){m->text[m->n], (uint32_t)strlen(m->text[m->n])};
+    m->tokens[m->n] = (struct pn_str){m->text[m->n], (uint32_t)strlen(m->text[m->n])};
     m->types[m->n] = type;
     m->scores[m->n] = -(double)(m->n % 13);
     m->n++;
@@ -51,7 +51,7 @@ static void add_bytes(struct maker *m, bool alphabet)
 static struct pn_tokenizer *make(unsigned kind)
 {
     static struct maker maker;
-    static const struct pn_view merges[] = {{"t h", 3}, {"th e", 4}, {"a a", 3}, {"aa aa", 5}, {"1 2", 3}, {"( (", 3}};
+    static const struct pn_str merges[] = {{"t h", 3}, {"th e", 4}, {"a a", 3}, {"aa aa", 5}, {"1 2", 3}, {"( (", 3}};
     static const char *const pieces[] = {"▁", "a", "b", "▁a", "aa", "aaaa", "▁▁", "the", "12", "((", "\n", "é", "漢"};
     static const char *const models[] = {"llama", "t5", "bert", "rwkv", "gemma4"};
     struct maker *m = &maker;

@@ -38,7 +38,7 @@ static const char *const pres[] = {"gpt-2", "llama-bpe", "falcon", "deepseek-llm
 static void load_vocab(const char *p, size_t n)
 {
     struct pn_vocab v;
-    struct pn_view tokens[256], merges[256];
+    struct pn_str tokens[256], merges[256];
     uint8_t types[256], attributes[256];
     double scores[256];
     size_t n_tokens = 0, n_merges = 0;
@@ -54,7 +54,7 @@ static void load_vocab(const char *p, size_t n)
         unsigned head = (unsigned char)p[at], len = (unsigned char)p[at + 1] % 16;
         at += 2;
         len = at + len > n ? (unsigned)(n - at) : len;
-        struct pn_view s = {p + at, len};
+        struct pn_str s = {p + at, len};
         at += len;
         if (head % 8 == 7) {
             merges[n_merges++] = s;

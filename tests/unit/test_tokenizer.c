@@ -20,7 +20,7 @@ enum { MAX_TOKENS = 400 };
 
 struct small {
     struct pn_vocab v;
-    struct pn_view tokens[MAX_TOKENS], merges[32];
+    struct pn_str tokens[MAX_TOKENS], merges[32];
     char text[MAX_TOKENS][16];
     double scores[MAX_TOKENS];
     uint8_t types[MAX_TOKENS], attributes[MAX_TOKENS];
@@ -30,7 +30,7 @@ struct small {
 static void add(struct small *s, const char *text, double score, uint8_t type)
 {
     snprintf(s->text[s->n], sizeof s->text[s->n], "%s", text);
-    s->tokens[s->n] = (struct pn_view){s->text[s->n], (uint32_t)strlen(s->text[s->n])};
+    s->tokens[s->n] = (struct pn_str){s->text[s->n], (uint32_t)strlen(s->text[s->n])};
     s->scores[s->n] = score;
     s->types[s->n] = type;
     s->n++;
@@ -83,7 +83,7 @@ static struct pn_tokenizer *make_bpe(struct small *s, const char *pre)
     }
     for (size_t i = 0; i < sizeof joined / sizeof *joined; i++) {
         add(s, joined[i], 0, PN_TOKEN_NORMAL);
-        s->merges[i] = (struct pn_view){merges[i], (uint32_t)strlen(merges[i])};
+        s->merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
     }
     s->v.merges = s->merges;
     s->v.n_merges = sizeof merges / sizeof *merges;
@@ -327,7 +327,7 @@ static void odd_vocabularies(void **state)
     add(&s, "\xFF\xFE", 0, PN_TOKEN_NORMAL);
     add(&s, "", 0, PN_TOKEN_CONTROL);
     for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
-        s.merges[i] = (struct pn_view){merges[i], (uint32_t)strlen(merges[i])};
+        s.merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
     s.v.merges = s.merges;
     s.v.n_merges = sizeof merges / sizeof *merges;
     s.v.eos = 1000000;
@@ -344,7 +344,7 @@ static void odd_vocabularies(void **state)
     memset(longest, 'a', 5000);
     begin(&s, "gpt2", "gpt-2");
     add(&s, "a", 0, PN_TOKEN_USER);
-    s.tokens[0] = (struct pn_view){longest, 5000};
+    s.tokens[0] = (struct pn_str){longest, 5000};
     s.v.tokens = s.tokens;
     s.v.n_tokens = 1;
     s.v.types = s.types;
