@@ -154,6 +154,30 @@ static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const st
     feed(d, out, piece->data, ends ? len - n : len);
 }
 
+/* Where the model works on bytes its pieces are bytes already; a ByteLevel normalizer leaves them spelled out. */
+static bool is_spelled_out(const struct pn_tokenizer *t, const struct pn_str *piece)
+{
+    return t->decode.kind == PN_DECODE_BYTES && !t->v.byte_level && pn_in_byte_alphabet(piece->data, piece->len);
+}
+
+static void feed_bytes(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_str *piece)
+{
+    char room[256];
+    size_t n;
+    const unsigned char *p = (const unsigned char *)piece->data;
+    if (!is_spelled_out(d->t, piece)) {
+        feed(d, out, piece->data, piece->len);
+        return;
+    }
+    for (size_t i = 0, end; i < piece->len; i = end) { /* a part at a time: pieces may be of any length */
+        end = i + sizeof room - 1 < piece->len ? i + sizeof room - 1 : piece->len;
+        while (end < piece->len && (p[end] & 0xC0) == 0x80)
+            end--;
+        if (pn_bytes_decode(piece->data + i, end - i, room, &n))
+            feed(d, out, room, n);
+    }
+}
+
 static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 {
     const struct pn_tokenizer *t = d->t;
@@ -185,6 +209,8 @@ static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
         feed(d, out, text->data, text->len);
         break;
     case PN_DECODE_BYTES:
+        feed_bytes(d, out, piece);
+        break;
     case PN_DECODE_RAW:
         feed(d, out, piece->data, piece->len);
         break;
@@ -266,6 +292,12 @@ pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, str
         return PN_OK;
     if (byte >= 0) {
         pn_buf_putc(out, (char)byte);
+    } else if (is_spelled_out(t, piece)) {
+        size_t n;
+        if (pn_buf_reserve(out, piece->len) && pn_bytes_decode(piece->data, piece->len, out->data + out->len, &n)) {
+            out->len += n;
+            out->data[out->len] = '\0';
+        }
     } else if (t->decode.kind != PN_DECODE_SPM || type == PN_TOKEN_USER) {
         pn_buf_append(out, piece->data, piece->len);
     } else {

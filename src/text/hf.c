@@ -122,6 +122,7 @@ static pn_status read_norm_step(struct hf *hf, const json_t *n, const char *type
         {"BertNormalizer", PN_NORM_BERT, PN_NFC},
         {"Precompiled", PN_NORM_CHARSMAP, PN_NFC},
         {"Nmt", PN_NORM_NMT, PN_NFC},
+        {"ByteLevel", PN_NORM_BYTES, PN_NFC},
     };
     size_t k = 0;
     while (k < sizeof kinds / sizeof *kinds && !is(type, kinds[k].name))

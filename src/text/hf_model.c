@@ -168,7 +168,10 @@ static pn_status read_model(struct hf *hf)
     const char *type = str(model, "type"), *prefix = str(model, "continuing_subword_prefix");
     pn_status status = PN_OK;
     if (!type) /* old files: known by what they have */
-        type = merges ? "BPE" : json_is_array(vocab) ? "Unigram" : "WordPiece";
+        type = merges                                               ? "BPE"
+               : json_is_array(vocab)                               ? "Unigram"
+               : json_object_get(model, "max_input_chars_per_word") ? "WordPiece"
+                                                                    : "WordLevel";
     hf->v.byte_fallback = flag(model, "byte_fallback");
     if (is(type, "BPE")) {
         hf->v.kind = PN_VOCAB_BPE;
@@ -197,11 +200,16 @@ static pn_status read_model(struct hf *hf)
         hf->v.max_word_chars = json_integer_value(longest) > 0 ? (size_t)json_integer_value(longest) : 100;
         status = read_vocab_object(hf, vocab);
         hf->v.unk = find_token(hf, str(model, "unk_token"));
+    } else if (is(type, "WordLevel")) {
+        hf->v.kind = PN_VOCAB_WORDS;
+        hf->v.byte_level = hf->bytes_done;
+        status = read_vocab_object(hf, vocab);
+        hf->v.unk = find_token(hf, str(model, "unk_token"));
     } else {
         return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: a model of type \"%.64s\" is not supported", type);
     }
-    if (hf->bytes_done && hf->v.kind != PN_VOCAB_BPE)
-        return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: ByteLevel with a model other than BPE");
+    if (hf->bytes_done && hf->v.kind != PN_VOCAB_BPE && hf->v.kind != PN_VOCAB_WORDS)
+        return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: ByteLevel with a model of type %s", type);
     return status;
 }
 
@@ -242,7 +250,7 @@ static void name_special(struct hf *hf, const struct pn_token_names *names)
         hf->v.bos = find_token(hf, names->bos);
         hf->v.eos = find_token(hf, names->eos);
         hf->v.pad = find_token(hf, names->pad);
-        if (hf->v.unk < 0 && hf->v.kind != PN_VOCAB_BPE)
+        if (hf->v.unk < 0 && hf->v.kind != PN_VOCAB_BPE && hf->v.kind != PN_VOCAB_WORDS)
             hf->v.unk = find_token(hf, names->unk);
     }
     if (hf->v.bos < 0 && p->n_before)

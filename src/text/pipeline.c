@@ -153,6 +153,10 @@ static pn_status run_norm(const struct pn_norm_step *step, struct pn_split_scrat
     case PN_NORM_NMT:
         nmt(to, text, len);
         break;
+    case PN_NORM_BYTES:
+        for (size_t i = 0; i < len; i++)
+            pn_buf_put_utf8(to, pn_byte_to_char((unsigned char)text[i]));
+        break;
     }
     return PN_OK;
 }

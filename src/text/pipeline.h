@@ -15,7 +15,8 @@ enum pn_norm_kind {
     PN_NORM_PREPEND,
     PN_NORM_BERT,
     PN_NORM_CHARSMAP,
-    PN_NORM_NMT
+    PN_NORM_NMT,
+    PN_NORM_BYTES /* GPT-2's byte alphabet */
 };
 
 struct pn_norm_step {

@@ -121,7 +121,8 @@ static const struct pn_pretype rows[] = {
 
     {.names = "gemma4 granite-embed-multi-311m",
      .steps = {"[^\\n]+|[\\n]+"},
-     .flags = PN_PRETYPE_RAW | PN_PRETYPE_ESCAPE_SPACE | PN_PRETYPE_NEWLINE_RUNS | PN_PRETYPE_ADD_BOS},
+     .flags = PN_PRETYPE_RAW | PN_PRETYPE_ESCAPE_SPACE | PN_PRETYPE_NEWLINE_RUNS | PN_PRETYPE_ADD_BOS |
+              PN_PRETYPE_ALWAYS_BOS},
     {.names = "sarvam-moe", .steps = {"[^\\n]+|[\\n]+"}, .flags = PN_PRETYPE_RAW | PN_PRETYPE_ESCAPE_SPACE},
     {.names = "whitespace", .steps = {"\\s+"}, .flags = PN_PRETYPE_RAW | PN_PRETYPE_DROP_SPACE},
 };

@@ -12,6 +12,8 @@ bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id)
 {
     if (t->v.json)
         return !(t->attribute[id] & PN_TOKEN_ADDED);
+    if (t->v.dna && pn_dna_is_marked(&t->text[id]))
+        return false;
     switch (t->type[id]) {
     case PN_TOKEN_UNKNOWN:
     case PN_TOKEN_CONTROL:
@@ -60,6 +62,8 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
         if (in_alphabet && pn_bytes_decode(t->text[i].data, t->text[i].len, at, &len)) {
             t->piece[i] = (struct pn_str){.data = at, .len = len};
             at += len;
+        } else if (v->dna && pn_dna_is_marked(&t->text[i])) {
+            t->piece[i].len -= 3;
         }
     }
     return PN_OK;
@@ -161,6 +165,7 @@ static pn_status init_splits(struct pn_tokenizer *t, const struct pn_vocab *v, s
         return pn_fail(err, PN_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\"", v->pre_len > 64 ? 64 : (int)v->pre_len,
                        v->pre);
     t->pretype_flags = row->flags;
+    t->v.add_bos |= (row->flags & PN_PRETYPE_ALWAYS_BOS) != 0;
     t->splits = calloc(PN_PRETYPE_STEPS, sizeof *t->splits);
     if (!t->splits)
         return pn_no_memory(err, "the pre-tokenizer");
@@ -200,6 +205,8 @@ static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, st
         status = t->bpe.mode == PN_BPE_MERGES ? pn_bpe_read_merges(t, v, err) : rank_pieces(t, v, err);
         if (!t->bpe.bytes && !v->ignore_merges && !v->subword_prefix && !v->word_suffix)
             find_joins(t);
+        if (v->dna)
+            pn_dna_init(t);
         break;
     case PN_VOCAB_SPM:
         status = rank_pieces(t, v, err);
@@ -213,6 +220,11 @@ static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, st
         break;
     case PN_VOCAB_RWKV:
         status = pn_rwkv_init(t, err);
+        break;
+    case PN_VOCAB_PLAMO:
+        status = pn_plamo_init(t, v->scores, err);
+        break;
+    case PN_VOCAB_WORDS:
         break;
     }
     return status;
@@ -294,10 +306,11 @@ static void init_frame(struct pn_tokenizer *t)
         t->before[t->n_before++] = before;
     if (v->add_eos && after >= 0)
         t->after[t->n_after++] = after;
-    t->decode = (struct pn_decode_style){.kind = t->bpe.bytes               ? PN_DECODE_BYTES
-                                                 : v->kind == PN_VOCAB_RWKV ? PN_DECODE_RAW
-                                                                            : PN_DECODE_SPM,
-                                         .strip_first = v->add_space_prefix || v->kind == PN_VOCAB_WORDPIECE};
+    t->decode =
+        (struct pn_decode_style){.kind = t->bpe.bytes                                            ? PN_DECODE_BYTES
+                                         : v->kind == PN_VOCAB_RWKV || v->kind == PN_VOCAB_PLAMO ? PN_DECODE_RAW
+                                                                                                 : PN_DECODE_SPM,
+                                 .strip_first = v->add_space_prefix || v->kind == PN_VOCAB_WORDPIECE};
 }
 
 pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, struct pn_error *err)
@@ -378,6 +391,7 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
     free(t->eog);
     free(t->charsmap);
     free(t->score);
+    free(t->cost);
     pn_buf_free(&t->bytes);
     pn_index_free(&t->special_texts);
     pn_trie_free(&t->special);
@@ -463,6 +477,18 @@ static void remember_long(struct pn_long_word *c, const char *word, size_t len, 
     memcpy(c->ids, ids, n * sizeof *ids);
 }
 
+static pn_status encode_whole(const struct pn_tokenizer *t, const char *word, size_t len, struct pn_ids *out,
+                              struct pn_error *err)
+{
+    int32_t id = pn_index_find(&t->bpe.pieces, word, len);
+    if (id < 0)
+        id = t->v.unk;
+    if (id < 0)
+        return pn_fail(err, PN_INVALID, "the vocabulary has neither the word \"%.*s\" nor one for unknown words",
+                       len > 64 ? 64 : (int)len, word);
+    return pn_vec_push(out, id) ? PN_OK : pn_no_memory(err, "tokenizing");
+}
+
 static pn_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
                                  struct pn_ids *out, struct pn_error *err)
 {
@@ -472,9 +498,16 @@ static pn_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_
         out->data[out->len++] = id;
         return PN_OK;
     }
-    return t->v.kind == PN_VOCAB_UNIGRAM     ? pn_unigram_word(t, s, word, len, out, err)
-           : t->v.kind == PN_VOCAB_WORDPIECE ? pn_wordpiece_word(t, s, word, len, out, err)
-                                             : pn_bpe_encode(&t->bpe, &s->bpe, word, len, out, err);
+    switch (t->v.kind) {
+    case PN_VOCAB_UNIGRAM:
+        return pn_unigram_word(t, s, word, len, out, err);
+    case PN_VOCAB_WORDPIECE:
+        return pn_wordpiece_word(t, s, word, len, out, err);
+    case PN_VOCAB_WORDS:
+        return encode_whole(t, word, len, out, err);
+    default:
+        return pn_bpe_encode(&t->bpe, &s->bpe, word, len, out, err);
+    }
 }
 
 /* Words that the cache of short ones does not have, or which are not short. */
@@ -554,8 +587,8 @@ static pn_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state
     return start < len ? encode_word(t, s, text + start, len - start, len - start, out, err) : PN_OK;
 }
 
-static pn_status encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                               struct pn_ids *out, struct pn_error *err)
+pn_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                           struct pn_ids *out, struct pn_error *err)
 {
     pn_status status = PN_OK;
     if (t->n_splits == 1 && t->splits[0].kind == PN_SPLIT_SCAN && t->splits[0].behavior == PN_SPLIT_ISOLATED &&
@@ -663,8 +696,17 @@ static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_stat
             status = mark_blanks(t, normal, blank_first, text, len, err);
             text = normal->data;
             len = normal->len;
+        } else if (t->pretype_flags & PN_PRETYPE_DROP_SPACE && t->v.lowercase) {
+            pn_buf_clear(normal);
+            pn_normalize_lowercase(normal, text, len);
+            if (normal->failed)
+                return pn_no_memory(err, "normalizing text");
+            text = normal->data;
+            len = normal->len;
         }
-        return status ? status : encode_pieces(t, s, text, len, out, err);
+        if (!status && t->dna.used)
+            return pn_dna_encode(t, s, text, len, out, err);
+        return status ? status : pn_encode_pieces(t, s, text, len, out, err);
     case PN_VOCAB_SPM:
     case PN_VOCAB_UNIGRAM:
         if (t->charsmap || t->v.remove_extra_whitespaces || t->v.space_suffix) {
@@ -682,6 +724,10 @@ static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_stat
         return pn_wordpiece_encode(t, s, text, len, out, err);
     case PN_VOCAB_RWKV:
         return pn_rwkv_encode(t, text, len, out, err);
+    case PN_VOCAB_PLAMO:
+        return pn_plamo_encode(t, s, text, len, out, err);
+    case PN_VOCAB_WORDS:
+        break; /* only with the steps of a tokenizer.json */
     }
     return pn_fail(err, PN_INTERNAL, "unknown kind of vocabulary");
 }

@@ -12,7 +12,15 @@
 #include "base/status.h"
 #include "text/index.h"
 
-enum pn_vocab_kind { PN_VOCAB_BPE, PN_VOCAB_SPM, PN_VOCAB_WORDPIECE, PN_VOCAB_UNIGRAM, PN_VOCAB_RWKV };
+enum pn_vocab_kind {
+    PN_VOCAB_BPE,
+    PN_VOCAB_SPM,
+    PN_VOCAB_WORDPIECE,
+    PN_VOCAB_UNIGRAM,
+    PN_VOCAB_RWKV,
+    PN_VOCAB_PLAMO, /* PLaMo 2 */
+    PN_VOCAB_WORDS  /* whole words only */
+};
 
 /* Types of tokens, numbered as in GGUF. */
 enum {
@@ -40,11 +48,11 @@ struct pn_vocab {
     enum pn_vocab_kind kind;
     const struct pn_str *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
     size_t n_tokens;
-    const double *scores;         /* SPM, UNIGRAM */
-    const uint8_t *types;         /* NULL: all normal */
-    const uint8_t *attributes;    /* PN_TOKEN_LSTRIP...; NULL: none */
+    const double *scores;        /* SPM, UNIGRAM */
+    const uint8_t *types;        /* NULL: all normal */
+    const uint8_t *attributes;   /* PN_TOKEN_LSTRIP...; NULL: none */
     const struct pn_str *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */
-    size_t n_merges;              /* pairs, either way */
+    size_t n_merges;             /* pairs, either way */
     bool merge_pairs;
     const char *pre; /* GGUF pre-type; borrowed only while the tokenizer is made */
     size_t pre_len;
@@ -63,6 +71,7 @@ struct pn_vocab {
     bool fuse_unk;
     bool lowercase, strip_accents; /* WORDPIECE */
     bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
+    bool dna;                      /* BPE with DNA between tags */
     bool json;                     /* tokenizer.json: types say how tokens print, attributes which the model makes */
     /* What the spelling of pieces adds; NULL: nothing. BPE: before symbols inside a word, behind its last one ("</w>").
      * WORDPIECE: before pieces inside a word ("##"), before its first piece. */

@@ -53,10 +53,10 @@ struct pn_starts {
 };
 
 struct pn_tokenizer {
-    struct pn_vocab v; /* flags and special ids; its arrays are gone */
+    struct pn_vocab v;       /* flags and special ids; its arrays are gone */
     size_t n_vocab, n_table; /* tokens; room in the next two */
-    struct pn_str *text;  /* by id: as in the file */
-    struct pn_str *piece; /* by id: as text is compared with it and as it is printed */
+    struct pn_str *text;     /* by id: as in the file */
+    struct pn_str *piece;    /* by id: as text is compared with it and as it is printed */
     uint8_t *type, *attribute, *eog;
     struct pn_buf bytes;           /* what pieces point into, where they are not the text */
     struct pn_index special_texts; /* control, unknown and byte tokens */
@@ -64,10 +64,15 @@ struct pn_tokenizer {
     struct pn_trie normal_special; /* those of them that are found in normalized text */
     struct pn_starts starts[2][2]; /* of these two; user tokens alone, or all */
     struct pn_bpe bpe;             /* BPE, SPM; its index of pieces serves the other kinds too */
-    struct pn_trie trie;           /* UNIGRAM, RWKV */
+    struct pn_trie trie;           /* UNIGRAM, RWKV, PLAMO */
     double *score, unk_score;      /* UNIGRAM */
-    char *charsmap;                /* owned copy */
-    bool plain[128];               /* SPM, UNIGRAM: ASCII characters that normalizing leaves alone */
+    int32_t *cost;                 /* PLAMO */
+    struct {
+        bool used;
+        int32_t open, close, unknown;
+    } dna;
+    char *charsmap;  /* owned copy */
+    bool plain[128]; /* SPM, UNIGRAM: ASCII characters that normalizing leaves alone */
     struct pn_split *splits;
     size_t n_splits;
     unsigned pretype_flags;
@@ -102,6 +107,19 @@ pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_sta
 pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err);
 pn_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
                          struct pn_error *err);
+
+pn_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err);
+pn_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                          struct pn_ids *out, struct pn_error *err);
+
+/* Appends the tokens of text without special tokens, cut as the pre-type says; and of text with DNA in it. */
+pn_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                           struct pn_ids *out, struct pn_error *err);
+pn_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                        struct pn_ids *out, struct pn_error *err);
+void pn_dna_init(struct pn_tokenizer *t);
+/* Whether the file marks a token as letters of DNA; the mark is its last three bytes. */
+bool pn_dna_is_marked(const struct pn_str *text);
 
 /* Appends the text as SentencePiece normalizes it: mapped characters, blanks marked, squeezed where the model says so,
  * and one in front with `blank_first`. */

@@ -188,23 +188,38 @@ uint32_t pn_byte_to_char(unsigned char byte)
     return 0x100u + 0x21u + (byte - 0x7Fu);
 }
 
+/* The byte of the character at `p`, -1 when it is none of the alphabet, and how many bytes it is spelled with. */
+static inline int byte_at(const unsigned char *p, size_t left, unsigned *n)
+{
+    *n = p[0] < 0x80 ? 1 : 2;
+    if (p[0] < 0x80)
+        return p[0] > 0x20 && p[0] != 0x7F ? p[0] : -1;
+    if (left < 2 || (p[0] & 0xE0) != 0xC0 || (p[1] & 0xC0) != 0x80)
+        return -1;
+    return pn_char_to_byte((p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu));
+}
+
 bool pn_bytes_decode(const char *text, size_t len, char *out, size_t *out_len)
 {
     const unsigned char *p = (const unsigned char *)text;
-    size_t n = 0;
-    for (size_t i = 0; i < len;) {
-        if (p[i] > 0x20 && p[i] < 0x7F) {
-            out[n++] = text[i++];
-        } else if (i + 1 < len && (p[i] & 0xE0) == 0xC0 && (p[i + 1] & 0xC0) == 0x80) {
-            int byte = pn_char_to_byte((p[i] & 0x1Fu) << 6 | (p[i + 1] & 0x3Fu));
-            if (byte < 0)
-                return false;
-            out[n++] = (char)byte;
-            i += 2;
-        } else {
+    size_t count = 0;
+    unsigned n;
+    for (size_t i = 0; i < len; i += n) {
+        int byte = byte_at(p + i, len - i, &n);
+        if (byte < 0)
             return false;
-        }
+        out[count++] = (char)byte;
     }
-    *out_len = n;
+    *out_len = count;
+    return true;
+}
+
+bool pn_in_byte_alphabet(const char *text, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    unsigned n;
+    for (size_t i = 0; i < len; i += n)
+        if (byte_at(p + i, len - i, &n) < 0)
+            return false;
     return true;
 }

@@ -100,5 +100,6 @@ static inline int pn_char_to_byte(uint32_t c)
 /* Turns text in that alphabet into the bytes it stands for (`out` has room for `len`); false when a character is not
  * part of it. */
 bool pn_bytes_decode(const char *text, size_t len, char *out, size_t *out_len);
+bool pn_in_byte_alphabet(const char *text, size_t len);
 
 #endif

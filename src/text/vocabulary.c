@@ -55,6 +55,11 @@ pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len,
         .bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
     if (is(model, model_len, "gpt2") || is(model, model_len, "whitespace"))
         return init_bpe(v, pre, pre_len, err);
+    if (is(model, model_len, "hybriddna")) {
+        pn_status status = init_bpe(v, pre, pre_len, err);
+        v->dna = !status && v->byte_level;
+        return status;
+    }
     if (is(model, model_len, "gemma4"))
         return init_bpe(v, "gemma4", 6, err);
     if (is(model, model_len, "llama")) {
@@ -81,6 +86,12 @@ pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len,
         v->add_eos = v->escape_whitespaces = true;
     } else if (is(model, model_len, "rwkv")) {
         v->kind = PN_VOCAB_RWKV;
+    } else if (is(model, model_len, "plamo2")) {
+        v->kind = PN_VOCAB_PLAMO;
+        v->unk = 0;
+        v->bos = 1;
+        v->eos = 2;
+        v->pad = 3;
     } else if (is(model, model_len, "none") || is(model, model_len, "no_vocab") || is(model, model_len, "test")) {
         return pn_fail(err, PN_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model is \"%.*s\")",
                        (int)model_len, model);

@@ -218,7 +218,9 @@ static void what_is_not_known_is_named(void **state)
     refused("{" MODEL ",\"pre_tokenizer\":{\"type\":\"Magic\"}}", PN_UNSUPPORTED, "Magic");
     refused("{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", PN_UNSUPPORTED, "CTC");
     refused("{" MODEL ",\"post_processor\":{\"type\":\"Other\"}}", PN_UNSUPPORTED, "Other");
-    refused("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0}}}", PN_UNSUPPORTED, "WordLevel");
+    refused("{\"model\":{\"type\":\"Phrases\",\"vocab\":{\"a\":0}}}", PN_UNSUPPORTED, "Phrases");
+    refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
+            PN_UNSUPPORTED, "Unigram");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}}", PN_FORMAT, "id");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", PN_FORMAT, "id");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[1]}}", PN_FORMAT, "merge");
@@ -228,6 +230,65 @@ static void what_is_not_known_is_named(void **state)
             PN_FORMAT, "regular expression");
     refused("{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAEAAA==\"}}", PN_FORMAT,
             "map");
+}
+
+static void expect_ids(const struct pn_tokenizer *t, const char *text, size_t n, const int32_t *want)
+{
+    struct pn_error err = {0};
+    struct pn_ids ids = {0};
+    if (pn_tokenizer_encode(t, text, strlen(text), 0, &ids, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(ids.len, n);
+    assert_memory_equal(ids.data, want, n * sizeof *want);
+    free(ids.data);
+}
+
+static void expect_decoded(const struct pn_tokenizer *t, const char *want, size_t n, const int32_t *ids)
+{
+    struct pn_buf out = {0};
+    assert_int_equal(pn_tokenizer_decode(t, ids, n, true, &out, NULL), PN_OK);
+    assert_string_equal(out.data, want);
+    pn_buf_free(&out);
+}
+
+/* Whole words or nothing; without a token for unknown words, text with one is an error, as in the reference. */
+static void json_words(void **state)
+{
+    (void)state;
+    struct pn_tokenizer *t = from_json("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"the\":0,\"cat\":1,\"?\":2},"
+                                       "\"unk_token\":\"?\"},\"pre_tokenizer\":{\"type\":\"Whitespace\"}}");
+    expect_ids(t, "the cats the\ncat", 4, (const int32_t[]){0, 2, 0, 1});
+    expect_decoded(t, "the cat", 2, (const int32_t[]){0, 1});
+    pn_tokenizer_free(t);
+    /* An old file does not name its kind. */
+    t = from_json("{\"model\":{\"vocab\":{\"the\":0,\"cat\":1},\"unk_token\":\"?\"},"
+                  "\"pre_tokenizer\":{\"type\":\"Whitespace\"}}");
+    struct pn_ids ids = {0};
+    struct pn_error err = {0};
+    expect_ids(t, "cat the", 2, (const int32_t[]){1, 0});
+    assert_int_equal(pn_tokenizer_encode(t, "cat dog", 7, 0, &ids, &err), PN_INVALID);
+    assert_non_null(strstr(err.text, "dog"));
+    free(ids.data);
+    pn_tokenizer_free(t);
+}
+
+/* A ByteLevel normalizer spells bytes in GPT-2's alphabet; what follows sees characters of it. */
+static void json_bytes_spelled_out(void **state)
+{
+    (void)state;
+    struct pn_tokenizer *t =
+        from_json("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\xC4\xA0\":1,\"\xC3\x83\":2,\"\xC2\xA9\":3,"
+                  "\"\xC3\x83\xC2\xA9\":4,\"\xC4\xA0"
+                  "a\":5,\"\u6f22\":6},\"merges\":[\"\xC3\x83 \xC2\xA9\",\"\xC4\xA0 a\"]},"
+                  "\"normalizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}");
+    expect_ids(t, "a\xC3\xA9 a ", 4, (const int32_t[]){0, 4, 5, 1});
+    expect_decoded(t, "a\xC3\xA9 a \u6f22", 5, (const int32_t[]){0, 4, 5, 1, 6});
+    expect_decoded(t, "\xC3\xA9", 2, (const int32_t[]){2, 3});
+    struct pn_buf bytes = {0};
+    assert_int_equal(pn_tokenizer_token_bytes(t, 4, &bytes, NULL), PN_OK);
+    assert_string_equal(bytes.data, "\xC3\xA9");
+    pn_buf_free(&bytes);
+    pn_tokenizer_free(t);
 }
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -277,6 +338,7 @@ int main(void)
         cmocka_unit_test(json_like_llama),      cmocka_unit_test(json_byte_level),
         cmocka_unit_test(sentencepiece_models), cmocka_unit_test(cut_off_models),
         cmocka_unit_test(cut_off_json),         cmocka_unit_test(what_is_not_known_is_named),
+        cmocka_unit_test(json_words),           cmocka_unit_test(json_bytes_spelled_out),
         cmocka_unit_test(directories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
