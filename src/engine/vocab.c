@@ -144,10 +144,13 @@ static pn_status read_ids(const struct pn_weights *w, struct pn_vocab *v, struct
         const char *key;
         int32_t *id;
     } ids[] = {
-        {KEY("bos_token_id"), &v->bos},       {KEY("eos_token_id"), &v->eos},     {KEY("eot_token_id"), &v->eot},
-        {KEY("eom_token_id"), &v->eom},       {KEY("unknown_token_id"), &v->unk}, {KEY("seperator_token_id"), &v->sep},
-        {KEY("separator_token_id"), &v->sep}, {KEY("padding_token_id"), &v->pad}, {KEY("cls_token_id"), &v->cls},
-        {KEY("mask_token_id"), &v->mask},
+        {KEY("bos_token_id"), &v->bos},         {KEY("eos_token_id"), &v->eos},
+        {KEY("eot_token_id"), &v->eot},         {KEY("eom_token_id"), &v->eom},
+        {KEY("unknown_token_id"), &v->unk},     {KEY("seperator_token_id"), &v->sep},
+        {KEY("separator_token_id"), &v->sep},   {KEY("padding_token_id"), &v->pad},
+        {KEY("cls_token_id"), &v->cls},         {KEY("mask_token_id"), &v->mask},
+        {KEY("fim_pad_token_id"), &v->fim_pad}, {KEY("fim_rep_token_id"), &v->fim_repo},
+        {KEY("fim_sep_token_id"), &v->fim_sep},
     };
     pn_status status = PN_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !status; i++)

@@ -23,12 +23,12 @@ struct pn_bpe {
     bool fuse_unk;      /* neighbouring unknown characters become one token */
     int32_t unk;        /* -1: unknown characters are dropped */
     struct pn_index pieces;
-    struct pn_pairs pairs;       /* MERGES */
-    uint32_t *byte_pairs; /* ranks of merges of two bytes, by left << 8 | right; NULL unless all bytes are tokens */
-    uint32_t *rank;              /* PIECES: by id, the lower the earlier */
-    size_t max_piece;            /* bytes of the longest piece */
-    int32_t symbol_id[256];      /* of one byte: with `bytes` of any, else of an ASCII character */
-    int32_t byte_id[256];        /* tokens <0x00> to <0xFF>, -1 where there is none */
+    struct pn_pairs pairs;  /* MERGES */
+    uint32_t *byte_pairs;   /* ranks of merges of two bytes, by left << 8 | right; NULL unless all bytes are tokens */
+    uint32_t *rank;         /* PIECES: by id, the lower the earlier */
+    size_t max_piece;       /* bytes of the longest piece */
+    int32_t symbol_id[256]; /* of one byte: with `bytes` of any, else of an ASCII character */
+    int32_t byte_id[256];   /* tokens <0x00> to <0xFF>, -1 where there is none */
     char prefix[32], suffix[32]; /* of symbols inside a word, and of the last one: continuing_subword_prefix, ... */
 };
 

@@ -324,6 +324,7 @@ static pn_status read_digits(struct hf *hf, const json_t *p)
 
 static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
 {
+    static const char words[] = "[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+";
     enum pn_split_behavior behavior = PN_SPLIT_ISOLATED;
     if (is(type, "Split"))
         return read_split(hf, p);
@@ -337,8 +338,8 @@ static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
         return read_metaspace(hf, p);
     if (is(type, "WhitespaceSplit"))
         return add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
-    if (is(type, "Whitespace"))
-        return add_regex(hf, "\\w+|[^\\w\\s]+", 12, PN_SPLIT_REMOVED, true);
+    if (is(type, "Whitespace")) /* \w+|[^\w\s]+ in Rust's reading, where joiners are word characters */
+        return add_regex(hf, words, sizeof words - 1, PN_SPLIT_REMOVED, true);
     if (is(type, "BertPreTokenizer")) {
         pn_status status = add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
         return status ? status : add_chars(hf, pn_is_bert_punctuation, PN_SPLIT_ISOLATED);

@@ -275,7 +275,10 @@ pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_t
                           .sep = -1,
                           .pad = -1,
                           .cls = -1,
-                          .mask = -1}};
+                          .mask = -1,
+                          .fim_pad = -1,
+                          .fim_repo = -1,
+                          .fim_sep = -1}};
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
         return pn_fail(err, PN_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);

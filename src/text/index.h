@@ -107,8 +107,8 @@ static inline int32_t pn_index_find(const struct pn_index *index, const char *da
 
 /* ---- pairs ---- */
 
-/* Merges in the order of their ranks, and a table of them: numbers of merges + 1 in the low bits, 0 is free, and bits of
- * the hash above, so that a pair that does not merge is mostly found out without looking at merges. */
+/* Merges in the order of their ranks, and a table of them: numbers of merges + 1 in the low bits, 0 is free, and bits
+ * of the hash above, so that a pair that does not merge is mostly found out without looking at merges. */
 struct pn_merge {
     int32_t left, right, id;
 };

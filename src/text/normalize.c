@@ -180,8 +180,7 @@ static bool put_bert_char(struct pn_buf *out, struct pn_bert_options options, co
     unsigned class = pn_uc_class(c);
     if (options.clean) {
         /* Characters that are not assigned stay. */
-        if (c == 0xFFFD ||
-            (class & PN_UC_CONTROL && utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_CN))
+        if (c == 0xFFFD || (class & PN_UC_CONTROL && utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_CN))
             return true;
         if (class & PN_UC_SPACE) {
             pn_buf_putc(out, ' ');

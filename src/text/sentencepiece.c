@@ -263,7 +263,10 @@ pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct p
                              .eom = -1,
                              .sep = -1,
                              .cls = -1,
-                             .mask = -1};
+                             .mask = -1,
+                             .fim_pad = -1,
+                             .fim_repo = -1,
+                             .fim_sep = -1};
         v.strings = owner;
         owner = NULL; /* the tokenizer's from here on, made or not */
         status = pn_tokenizer_new(&v, out, err);

@@ -334,8 +334,8 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
     t->v.scores = NULL;
     t->v.types = t->v.attributes = NULL;
     t->v.merges = NULL;
-    int32_t *ids[] = {&t->v.bos, &t->v.eos, &t->v.eot, &t->v.eom, &t->v.unk,
-                      &t->v.sep, &t->v.pad, &t->v.cls, &t->v.mask};
+    int32_t *ids[] = {&t->v.bos, &t->v.eos, &t->v.eot,  &t->v.eom,     &t->v.unk,      &t->v.sep,
+                      &t->v.pad, &t->v.cls, &t->v.mask, &t->v.fim_pad, &t->v.fim_repo, &t->v.fim_sep};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (*ids[i] < 0 || (size_t)*ids[i] >= v->n_tokens)
             *ids[i] = -1;

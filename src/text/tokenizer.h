@@ -79,6 +79,7 @@ struct pn_vocab {
     size_t max_word_chars; /* WORDPIECE; 0: no limit */
 
     int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1: none */
+    int32_t fim_pad, fim_repo, fim_sep; /* of fill-in-the-middle: padding and what starts another repository or file */
 };
 
 /* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PN_UNSUPPORTED when the

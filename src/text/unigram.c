@@ -131,8 +131,8 @@ void pn_sentencepiece_find_plain(struct pn_tokenizer *t)
     if (t->charsmap && pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, NULL))
         return;
     for (unsigned c = 1; c < 128; c++)
-        t->plain[c] = c != ' ' && !t->special.root[c] && !t->normal_special.root[c] &&
-                      pn_charsmap_spares(&map, (unsigned char)c);
+        t->plain[c] =
+            c != ' ' && !t->special.root[c] && !t->normal_special.root[c] && pn_charsmap_spares(&map, (unsigned char)c);
 }
 
 /* Copies plain characters from `pos` on, up to the last one before something else; returns where it stopped. */

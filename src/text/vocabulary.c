@@ -51,8 +51,18 @@ static pn_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, s
 pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len, const char *pre, size_t pre_len,
                         struct pn_error *err)
 {
-    *v = (struct pn_vocab){
-        .bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
+    *v = (struct pn_vocab){.bos = -1,
+                           .eos = -1,
+                           .eot = -1,
+                           .eom = -1,
+                           .unk = -1,
+                           .sep = -1,
+                           .pad = -1,
+                           .cls = -1,
+                           .mask = -1,
+                           .fim_pad = -1,
+                           .fim_repo = -1,
+                           .fim_sep = -1};
     if (is(model, model_len, "gpt2") || is(model, model_len, "whitespace"))
         return init_bpe(v, pre, pre_len, err);
     if (is(model, model_len, "hybriddna")) {
@@ -140,9 +150,11 @@ static void mark_eog(struct pn_tokenizer *t, int32_t id)
         t->eog[id] = 1;
 }
 
-static void mark_special(struct pn_tokenizer *t, int32_t id)
+/* What the file names, or else the first of the texts unless it is ordinary text. */
+static void mark_fim(struct pn_tokenizer *t, int32_t named, const char *const *texts, size_t n)
 {
-    if (id >= 0 && t->type[id] != PN_TOKEN_NORMAL)
+    int32_t id = named >= 0 ? named : find_first(t, texts, n);
+    if (id >= 0 && (named >= 0 || t->type[id] != PN_TOKEN_NORMAL))
         t->eog[id] = 1;
 }
 
@@ -173,9 +185,9 @@ void pn_vocab_find_special(struct pn_tokenizer *t)
         t->v.eot = find_first(t, end_of_turn, COUNT(end_of_turn));
     if (t->v.eom < 0)
         t->v.eom = find(t, "<|eom_id|>");
-    mark_special(t, find_first(t, fim_pad, COUNT(fim_pad)));
-    mark_special(t, find_first(t, fim_repo, COUNT(fim_repo)));
-    mark_special(t, find_first(t, fim_sep, COUNT(fim_sep)));
+    mark_fim(t, t->v.fim_pad, fim_pad, COUNT(fim_pad));
+    mark_fim(t, t->v.fim_repo, fim_repo, COUNT(fim_repo));
+    mark_fim(t, t->v.fim_sep, fim_sep, COUNT(fim_sep));
     mark_all(t, end_of_turn, COUNT(end_of_turn));
     mark_all(t, end_of_generation, COUNT(end_of_generation));
     mark_eog(t, t->v.eos);

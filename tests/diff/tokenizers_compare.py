@@ -8,6 +8,7 @@ trained here on a generated text. Every line of the output is one comparison; th
 """
 # run-diff: --batch {build}/tools/tok_batch --n 2000
 import argparse
+import itertools
 import json
 import os
 import random
@@ -24,6 +25,11 @@ import sentencepiece.sentencepiece_model_pb2 as sp_pb2
 import tiktoken
 import tokenizers as hf
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+try:
+    import llama_cpp
+except ImportError:
+    llama_cpp = None
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
@@ -144,6 +150,10 @@ def clean(data):
 class Program:
     def __init__(self, batch):
         self.batch = batch
+
+    def ends(self, model):
+        done = subprocess.run([self.batch, model, "ends"], capture_output=True, check=True)
+        return [int(line) for line in done.stdout.split()]
 
     def run(self, model, texts, *flags):
         data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
@@ -508,11 +518,18 @@ def compare_json_variety(c, work):
         "subword prefix": dict(model=dict(continuing_subword_prefix="##"), pre=pre_tokenizers.BertPreTokenizer(),
                                dec=decoders.WordPiece()),
         "fuse unk": dict(model=dict(fuse_unk=True), pre=pre_tokenizers.WhitespaceSplit()),
+        "byte normalizer": dict(norm=normalizers.Sequence([normalizers.NFC(), normalizers.ByteLevel()]),
+                                pre=pre_tokenizers.Split(Regex("\u0120?[^\u0120]+"), "isolated"), dec=decoders.ByteLevel()),
+        "byte normalizer alone": dict(norm=normalizers.ByteLevel(), pre=pre_tokenizers.Whitespace(), dec=decoders.ByteLevel()),
+        "words": dict(words=True, norm=normalizers.Lowercase(), pre=pre_tokenizers.Whitespace()),
+        "words of bytes": dict(words=True, pre=pre_tokenizers.ByteLevel(add_prefix_space=False), dec=decoders.ByteLevel()),
     }
     for name, s in steps.items():
         if not c.wants("json " + name):
             continue
-        tok = hf.Tokenizer(models.BPE(unk_token="<unk>", **s.get("model", {})))
+        words = s.get("words", False)
+        tok = hf.Tokenizer(models.WordLevel(unk_token="<unk>") if words else
+                           models.BPE(unk_token="<unk>", **s.get("model", {})))
         if "norm" in s:
             tok.normalizer = s["norm"]
         tok.pre_tokenizer = s["pre"]
@@ -520,8 +537,10 @@ def compare_json_variety(c, work):
             tok.decoder = s["dec"]
         alphabet = pre_tokenizers.ByteLevel.alphabet() if name.startswith("byte") else []
         extra = {k: v for k, v in s.get("model", {}).items() if k != "fuse_unk"}
-        tok.train_from_iterator(text, trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False,
-                                                          initial_alphabet=alphabet, **extra))
+        tok.train_from_iterator(text, trainers.WordLevelTrainer(vocab_size=700, special_tokens=special, show_progress=False)
+                                if words else
+                                trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False,
+                                                    initial_alphabet=alphabet, **extra))
         tok.add_tokens([AddedToken("World", normalized=True), AddedToken("of", normalized=True, single_word=True),
                         AddedToken("[MASK]", lstrip=True, normalized=False), AddedToken("<|im_end|>", rstrip=True)])
         tok.add_special_tokens([AddedToken("<|eot_id|>", lstrip=True, rstrip=True, special=True)])
@@ -589,6 +608,92 @@ def compare_rwkv(c, work):
     c.compare("gguf rwkv, longest match", path, reference)
 
 
+# ---- llama.cpp, where it is installed: kinds that nothing else knows, and which tokens end a generation ----
+
+def write_gguf(path, model, tokens, types, scores=None, merges=None, pre=None):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model(model)
+    if pre:
+        w.add_tokenizer_pre(pre)
+    w.add_token_list(tokens)
+    w.add_token_types(types)
+    if scores:
+        w.add_token_scores(scores)
+    if merges:
+        w.add_token_merges(merges)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+class LlamaCpp:
+    def __init__(self, path):
+        self.model = llama_cpp.Llama(path, vocab_only=True, verbose=False)
+        self.vocab = llama_cpp.llama_model_get_vocab(self.model.model)
+        self.ids = (llama_cpp.llama_token * (1 << 16))()
+
+    def encode(self, texts):
+        rows = []
+        for t in texts:
+            data = t if isinstance(t, bytes) else t.encode()
+            n = llama_cpp.llama_tokenize(self.vocab, data, len(data), self.ids, len(self.ids), False, True)
+            rows.append(list(self.ids[:n]))
+        return rows
+
+    def ends(self):
+        n = llama_cpp.llama_vocab_n_tokens(self.vocab)
+        return [i for i in range(n) if llama_cpp.llama_vocab_is_eog(self.vocab, i)]
+
+
+def compare_llama(c, data, work):
+    if not llama_cpp:
+        print("llama.cpp is not installed: left out")
+        return
+    r = random.Random(5)
+    if c.wants("gguf plamo2"):
+        tokens = ["<|plamo:unk|>", "<|plamo:bos|>", "<|plamo:eos|>", "<|plamo:pad|>"]
+        types, scores = [2, 3, 3, 3], [0.0] * 4
+        tokens += [f"<0x{b:02X}>" for b in range(256)]
+        types += [6] * 256
+        scores += [0.0] * 256
+        seen = set(tokens)
+        for text in Strings(77).many(3000):
+            for _ in range(3):
+                i = r.randrange(len(text))
+                piece = text[i:i + r.choice([1, 1, 2, 2, 3, 4, 6, 9])]
+                if piece not in seen and "\ufeff" not in piece:
+                    seen.add(piece)
+                    tokens.append(piece)
+                    types.append(1)
+                    scores.append(round(-r.random() * 20, r.choice([0, 1, 6])))
+        path = os.path.join(work, "plamo2.gguf")
+        write_gguf(path, "plamo2", tokens, types, scores)
+        c.compare("gguf plamo2, llama.cpp", path, LlamaCpp(path).encode, "special", texts=c.texts)
+    if c.wants("gguf hybriddna"):
+        g = Gguf(os.path.join(data, "tokenizers", "gpt-2.gguf"))
+        letters = ["".join(x) for x in itertools.product("ACGT", repeat=6)]
+        tokens = g.tokens + ["<dna>", "</dna>", "<oov>"] + [x + "\ue000" for x in letters]
+        path = os.path.join(work, "hybriddna.gguf")
+        write_gguf(path, "hybriddna", tokens, [1] * len(tokens), merges=[" ".join(m) for m in g.merges], pre="gpt-2")
+        parts = ["<dna>", "</dna>", "ACGT", "acgtac", "CCCCCC", "the cat", "N", "<dna", " ", "\n", "é", "<oov>"]
+        texts = ["".join(r.choice(parts) for _ in range(r.randint(1, 12))) for _ in range(len(c.texts))]
+        c.compare("gguf hybriddna, llama.cpp", path, LlamaCpp(path).encode, "special", texts=texts)
+    for name in ("llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-coder", "llama-spm", "phi-3", "bert-bge"):
+        path = os.path.join(data, "tokenizers", name + ".gguf")
+        if not os.path.exists(path) or not c.wants("end of generation"):
+            continue
+        g = Gguf(path)
+        ours, theirs = c.program.ends(path), LlamaCpp(path).ends()
+        # </s> that is ordinary text to a vocabulary does not end an answer that strikes something out in HTML.
+        want = [i for i in theirs if not (g.tokens[i] == "</s>" and g.types[i] == 1)]
+        print(f"end of generation, {name}: {[g.tokens[i] for i in ours]}, {len(set(ours) ^ set(want))} differences"
+              + (f", </s> is left out: {set(theirs) - set(want)}" if want != theirs else ""), flush=True)
+        if ours != want:
+            print(f"      got  {ours}\n      want {want}")
+            c.failed = True
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", required=True)
@@ -605,6 +710,7 @@ def main():
         compare_trained(c, work)
         compare_json_variety(c, work)
         compare_rwkv(c, work)
+        compare_llama(c, args.data, work)
     sys.exit(1 if c.failed else 0)
 
 

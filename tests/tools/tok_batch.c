@@ -1,9 +1,10 @@
 /* Reads length-prefixed texts on standard input and writes their ids, for differential tests:
- *   tok_batch MODEL [special] [bos] [decode] [time]
+ *   tok_batch MODEL [special] [bos] [decode] [time] [ends]
  * MODEL is a GGUF file, a tokenizer.json, a SentencePiece tokenizer.model or a directory with one of the two.
  * Input: for each text a 32-bit little-endian length and its bytes. Output: for each a 32-bit count and 32-bit ids, or
  * with `decode` a 32-bit length and the bytes that the ids decode to. `time` prints instead, a line
- * a text, the processor time that encoding takes in seconds, its bytes and its tokens. */
+ * a text, the processor time that encoding takes in seconds, its bytes and its tokens. `ends` reads nothing and prints
+ * the ids that end a generation, a line each. */
 #include "base/clock.h"
 #include "engine/vocab.h"
 #include "text/tokenizer_files.h"
@@ -48,13 +49,14 @@ int main(int argc, char **argv)
     struct pn_weights *w = NULL;
     struct pn_tokenizer *t = NULL;
     unsigned flags = 0;
-    bool decode = false, timing = false;
+    bool decode = false, timing = false, ends = false;
     if (argc < 2)
         return 2;
     for (int i = 2; i < argc; i++) {
         flags |= !strcmp(argv[i], "special") ? PN_TOKENIZE_SPECIAL : !strcmp(argv[i], "bos") ? PN_TOKENIZE_BOS : 0;
         decode |= !strcmp(argv[i], "decode");
         timing |= !strcmp(argv[i], "time");
+        ends |= !strcmp(argv[i], "ends");
     }
     double t0 = (double)pn_clock_thread_ns() * 1e-9;
     if (load(argv[1], &w, &t, &err)) {
@@ -66,7 +68,10 @@ int main(int argc, char **argv)
     struct pn_ids ids = {0};
     struct pn_buf text = {0}, back = {0};
     uint32_t len;
-    while (read_u32(stdin, &len)) {
+    for (size_t i = 0; ends && i < pn_tokenizer_n_vocab(t); i++)
+        if (pn_tokenizer_is_eog(t, (int32_t)i))
+            printf("%zu\n", i);
+    while (!ends && read_u32(stdin, &len)) {
         pn_buf_clear(&text);
         if (!pn_buf_reserve(&text, (size_t)len + 1) || fread(text.data, 1, len, stdin) != len)
             return 1;

@@ -287,6 +287,25 @@ static void dna(void **state)
     pn_tokenizer_free(t);
 }
 
+/* Padding between files ends a generation: what the file names, else what is called so and is no ordinary text. */
+static void fim_tokens_end(void **state)
+{
+    (void)state;
+    static struct small s;
+    for (int named = 0; named < 2; named++) {
+        begin(&s, "llama", "");
+        add(&s, "<|fim_pad|>", 0, PN_TOKEN_CONTROL);
+        add(&s, "<|file_sep|>", 0, PN_TOKEN_NORMAL);
+        add(&s, "a", 0, PN_TOKEN_NORMAL);
+        s.v.fim_pad = named ? 2 : -1;
+        struct pn_tokenizer *t = finish(&s);
+        assert_int_equal(pn_tokenizer_is_eog(t, 0), !named);
+        assert_false(pn_tokenizer_is_eog(t, 1));
+        assert_int_equal(pn_tokenizer_is_eog(t, 2), named);
+        pn_tokenizer_free(t);
+    }
+}
+
 /* Gemma 4 starts with BOS whatever its file says, and a whitespace vocabulary may fold case. */
 static void flags_of_pretypes(void **state)
 {
@@ -653,6 +672,7 @@ int main(void)
         cmocka_unit_test(plamo),
         cmocka_unit_test(dna),
         cmocka_unit_test(flags_of_pretypes),
+        cmocka_unit_test(fim_tokens_end),
         cmocka_unit_test(streams_equal_whole),
         cmocka_unit_test(broken_characters),
         cmocka_unit_test(bad_byte_tokens),
