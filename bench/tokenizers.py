@@ -8,6 +8,9 @@ Figures are medians of processor time of encoding alone: nothing of loading, of 
 objects out of ids counts for anybody, and Hugging Face is called in the way that is fastest (whole batches, without offsets).
 llama.cpp is timed on a part of the text (--llama-mb), because it takes long; a larger part gives the same speed.
 
+With --long, pantry alone: seconds for 1 MB of one letter, blanks, digits and so on, which must not take longer than other
+text of that size by more than a small factor.
+
 Every kind of vocabulary has its turn. What no file holds is made here: GPT-4o's and DeepSeek V3's expressions get Llama
 3's vocabulary, the unigram one is trained on text of the same kind.
 """
@@ -111,6 +114,14 @@ class Kinds:
     def path(self, name):
         return os.path.join(self.data, "tokenizers", name + ".gguf")
 
+    def file(self, name):
+        """A file for the kind, or for Llama 3's vocabulary with the pre-type of that name."""
+        if os.path.exists(self.path(name)):
+            return self.path(name)
+        if name == "unigram":
+            return self.unigram()[0]
+        return make_gguf(os.path.join(self.work, name + ".gguf"), "gpt2", ref.Gguf(self.path("llama-bpe")), name)
+
     def make(self, name):
         if name in ref.PRE:
             return self.path(name), ref.hf_bpe(ref.Gguf(self.path(name)), ref.PRE[name], {4})
@@ -120,8 +131,7 @@ class Kinds:
             return self.path(name), ref.hf_of_bert(ref.Gguf(self.path(name)))
         if name == "unigram":
             return self.unigram()
-        g = ref.Gguf(self.path("llama-bpe"))
-        made = make_gguf(os.path.join(self.work, name + ".gguf"), "gpt2", g, name)
+        made, g = self.file(name), ref.Gguf(self.path("llama-bpe"))
         steps = {"gpt-4o": [ref.split(GPT4O)], "deepseek-v3": [ref.split(r) for r in DEEPSEEK_V3]}[name]
         return made, ref.hf_bpe(g, {"steps": steps + [ref.BYTES]}, {4})
 
@@ -191,6 +201,23 @@ class LlamaCpp:
         return time.process_time() - start, n
 
 
+RUNS = {"letter": "a", "blanks": " ", "line breaks": "\n", "digits": "7", "brackets": "(", "emoji": "\U0001F642",
+        "accents": "e\u0301", "marks": "\u0301", "ideographs": "漢", "quotes": "'", "broken": b"\xff"}
+
+
+def long_runs(batch, kinds, names):
+    for name in names:
+        path, worst = kinds.file(name), []
+        for label, unit in RUNS.items():
+            unit = unit if isinstance(unit, bytes) else unit.encode()
+            text = unit * (1000000 // len(unit))
+            data = struct.pack("<I", len(text)) + text
+            done = subprocess.run([batch, path, "time"], input=data, capture_output=True, check=True)
+            worst.append((float(done.stdout.split()[0]), label))
+        worst.sort(reverse=True)
+        print(f"{name:14} " + ", ".join(f"{label} {s:.3f} s" for s, label in worst[:4]), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", required=True)
@@ -199,8 +226,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(Kinds.names))
     parser.add_argument("--no-llama", action="store_true")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--data", default=os.environ.get("PANTRY_TEST_DATA", "../shared/data"))
     args = parser.parse_args()
+    if args.long:
+        with tempfile.TemporaryDirectory() as work:
+            long_runs(args.batch, Kinds(args.data, work), args.only.split(","))
+        return
     parts = pieces(mixed_text(int(args.mb * 1e6)))
     few = pieces(mixed_text(int(args.llama_mb * 1e6)))
     with tempfile.TemporaryDirectory() as work:
