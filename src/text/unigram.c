@@ -22,6 +22,9 @@ pn_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct p
         status = pn_no_memory(err, "the vocabulary");
     for (size_t i = 0; i < t->n_vocab && !status; i++) {
         t->score[i] = scores ? scores[i] : 0;
+        /* What the file says of user-defined pieces does not count: a tenth a byte beyond the first does. */
+        if (!t->v.json && t->type[i] == PN_TOKEN_USER && t->piece[i].len)
+            t->score[i] = 0.1 * (double)(t->piece[i].len - 1);
         bool in_model = t->v.json && !(t->attribute[i] & PN_TOKEN_ADDED);
         if (t->type[i] == PN_TOKEN_NORMAL || in_model) {
             low = t->score[i] < low ? t->score[i] : low;

@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { N_TOKENS = 300, N_KINDS = 20 };
+enum { N_TOKENS = 300, N_KINDS = 22 };
 
 static const char *const pres[] = {"gpt-2",    "llama-bpe", "qwen2",  "qwen35",       "gpt-4o",
                                    "tekken",   "kimi-k2",   "falcon", "exaone-moe",   "superbpe",
@@ -53,12 +53,13 @@ static struct pn_tokenizer *make(unsigned kind)
     static struct maker maker;
     static const struct pn_str merges[] = {{"t h", 3}, {"th e", 4}, {"a a", 3}, {"aa aa", 5}, {"1 2", 3}, {"( (", 3}};
     static const char *const pieces[] = {"▁", "a", "b", "▁a", "aa", "aaaa", "▁▁", "the", "12", "((", "\n", "é", "漢"};
-    static const char *const models[] = {"llama", "t5", "bert", "rwkv", "gemma4"};
+    static const char *const models[] = {"llama", "t5", "bert", "rwkv", "gemma4", "plamo2", "hybriddna"};
     struct maker *m = &maker;
     struct pn_vocab v;
     struct pn_tokenizer *t = NULL;
-    bool bpe = kind < sizeof pres / sizeof *pres;
-    const char *model = bpe ? "gpt2" : models[kind - sizeof pres / sizeof *pres], *pre = bpe ? pres[kind] : "";
+    bool has_pre = kind < sizeof pres / sizeof *pres, dna = kind == N_KINDS - 1, bpe = has_pre || dna;
+    const char *model = has_pre ? "gpt2" : models[kind - sizeof pres / sizeof *pres];
+    const char *pre = has_pre ? pres[kind] : dna ? pres[0] : "";
     m->n = 0;
     if (pn_vocab_init(&v, model, strlen(model), pre, strlen(pre), NULL))
         abort();
@@ -72,6 +73,9 @@ static struct pn_tokenizer *make(unsigned kind)
     static const char *const joined[] = {"th", "the", "aa", "aaaa", "12", "(("};
     for (size_t i = 0; i < sizeof joined / sizeof *joined && bpe; i++)
         add(m, joined[i], PN_TOKEN_NORMAL);
+    static const char *const letters[] = {"<dna>", "</dna>", "<oov>", "AAAAAA\uE000", "ACGTAC\uE000"};
+    for (size_t i = 0; i < sizeof letters / sizeof *letters && dna; i++)
+        add(m, letters[i], PN_TOKEN_NORMAL);
     v.tokens = m->tokens;
     v.n_tokens = m->n;
     v.types = m->types;

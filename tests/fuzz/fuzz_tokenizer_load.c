@@ -31,7 +31,8 @@ static void use(struct pn_tokenizer *t)
     pn_tokenizer_free(t);
 }
 
-static const char *const models[] = {"gpt2", "llama", "t5", "bert", "rwkv", "gemma4", "whitespace"};
+static const char *const models[] = {"gpt2",   "llama",      "t5",     "bert",     "rwkv",
+                                     "gemma4", "whitespace", "plamo2", "hybriddna"};
 static const char *const pres[] = {"gpt-2", "llama-bpe", "falcon", "deepseek-llm", "kimi-k2", "gemma4", "whitespace"};
 
 /* Two bytes choose kind and flags; then tokens, each with a type and its length in front; the last are merges. */
@@ -45,7 +46,7 @@ static void load_vocab(const char *p, size_t n)
     struct pn_tokenizer *t = NULL;
     if (n < 3)
         return;
-    unsigned kind = (unsigned char)p[0] % 7, flags = (unsigned char)p[1];
+    unsigned kind = (unsigned char)p[0] % 9, flags = (unsigned char)p[1];
     const char *pre = pres[(unsigned char)p[2] % 7];
     if (pn_vocab_init(&v, models[kind], strlen(models[kind]), pre, strlen(pre), NULL))
         return;

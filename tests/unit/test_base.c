@@ -102,6 +102,27 @@ static void test_size_arithmetic(void **state)
     assert_false(pn_size_add(SIZE_MAX, 1, &out));
 }
 
+/* Tables of all sizes are zeroed, writable to the last byte, and large ones start at a page. */
+static void test_tables(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 4096, 2097151, 2097152, 2097153, 6000001};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        unsigned char *table = pn_table_new(sizes[i], 1);
+        assert_true(table || !sizes[i]);
+        if (sizes[i] >= 2097152)
+            assert_int_equal((uintptr_t)table % 4096, 0);
+        for (size_t k = 0; k < sizes[i]; k += k + 1009 < sizes[i] ? 1009 : 1) {
+            assert_int_equal(table[k], 0);
+            table[k] = 1;
+        }
+        pn_table_free(table, sizes[i], 1);
+    }
+    assert_null(pn_table_new(SIZE_MAX / 2, 4));
+    assert_null(pn_table_new(SIZE_MAX - 4095, 1));
+    pn_table_free(NULL, 1, 1);
+}
+
 static void test_arena(void **state)
 {
     (void)state;
@@ -403,21 +424,14 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fail),
-        cmocka_unit_test(test_long_text),
-        cmocka_unit_test(test_status_text),
-        cmocka_unit_test(test_digits),
-        cmocka_unit_test(test_size_arithmetic),
-        cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_buf),
-        cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_vec),
-        cmocka_unit_test(test_map),
-        cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_too_many_maps),
-        cmocka_unit_test(test_foreign_fault),
-        cmocka_unit_test(test_read),
-        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_tables),        cmocka_unit_test(test_fail),
+        cmocka_unit_test(test_long_text),     cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_digits),        cmocka_unit_test(test_size_arithmetic),
+        cmocka_unit_test(test_arena),         cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_utf8),          cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_map),           cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_too_many_maps), cmocka_unit_test(test_foreign_fault),
+        cmocka_unit_test(test_read),          cmocka_unit_test(test_clock),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -209,6 +209,29 @@ static void rwkv(void **state)
     pn_tokenizer_free(t);
 }
 
+/* SentencePiece gives user-defined pieces a tenth a byte beyond the first, whatever the file says. */
+static void user_pieces_weigh_more(void **state)
+{
+    (void)state;
+    static struct small s;
+    for (int longer = 0; longer < 2; longer++) {
+        begin(&s, "t5", "");
+        add(&s, "<unk>", 0, PN_TOKEN_UNKNOWN);
+        add(&s, "x", -5, PN_TOKEN_NORMAL);
+        add(&s, "y", -5, PN_TOKEN_NORMAL);
+        add(&s, longer ? "xyé" : "xyy", -4.85, PN_TOKEN_NORMAL);
+        add(&s, longer ? "yé" : "yy", -9, PN_TOKEN_USER);
+        s.attributes[4] = PN_TOKEN_SCORED;
+        s.v.unk = 0;
+        struct pn_tokenizer *t = finish(&s);
+        if (longer)
+            EXPECT(t, "xyé", 0, 1, 4); /* -5 + 0.2 */
+        else
+            EXPECT(t, "xyy", 0, 3); /* -5 + 0.1 */
+        pn_tokenizer_free(t);
+    }
+}
+
 /* All byte tokens but for `left_out`, then what PLaMo's test is about. */
 static void begin_plamo(struct small *s, int left_out)
 {
@@ -672,6 +695,7 @@ int main(void)
         cmocka_unit_test(plamo),
         cmocka_unit_test(dna),
         cmocka_unit_test(flags_of_pretypes),
+        cmocka_unit_test(user_pieces_weigh_more),
         cmocka_unit_test(fim_tokens_end),
         cmocka_unit_test(streams_equal_whole),
         cmocka_unit_test(broken_characters),
