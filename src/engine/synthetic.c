@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "model/arch.h"
 
 #include <errno.h>
 #include <math.h>
@@ -18,19 +19,19 @@
 
 /* Facts of the published models' config.json. */
 struct shape {
-    const char *name, *arch;
+    const char *name;
     uint32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context;
     float freq_base;
     bool tied; /* the embedding is the output matrix too */
 };
 
 static const struct shape shapes[] = {
-    {"smollm2-135m", "llama", 30, 576, 9, 3, 1536, 49152, 8192, 100000, true},
-    {"smollm2-360m", "llama", 32, 960, 15, 5, 2560, 49152, 8192, 100000, true},
-    {"smollm2-1.7b", "llama", 24, 2048, 32, 32, 8192, 49152, 8192, 130000, true},
-    {"llama3.2-1b", "llama", 16, 2048, 32, 8, 8192, 128256, 131072, 500000, true},
-    {"llama3.2-3b", "llama", 28, 3072, 24, 8, 8192, 128256, 131072, 500000, true},
-    {"llama3.1-8b", "llama", 32, 4096, 32, 8, 14336, 128256, 131072, 500000, false},
+    {"smollm2-135m", 30, 576, 9, 3, 1536, 49152, 8192, 100000, true},
+    {"smollm2-360m", 32, 960, 15, 5, 2560, 49152, 8192, 100000, true},
+    {"smollm2-1.7b", 24, 2048, 32, 32, 8192, 49152, 8192, 130000, true},
+    {"llama3.2-1b", 16, 2048, 32, 8, 8192, 128256, 131072, 500000, true},
+    {"llama3.2-3b", 28, 3072, 24, 8, 8192, 128256, 131072, 500000, true},
+    {"llama3.1-8b", 32, 4096, 32, 8, 14336, 128256, 131072, 500000, false},
 };
 
 /* What a file type stores its matrices in. `more`: half of the value and down matrices, and the output, as llama.cpp's
@@ -164,16 +165,16 @@ static void add_layer(struct writer *w, const struct shape *s, const struct mix 
 
 static void describe(struct writer *w, const char *spec, const struct shape *s, const struct mix *mix)
 {
-    meta_text(w, "general.architecture", s->arch);
+    meta_text(w, "general.architecture", pn_arch_plain);
     meta_text(w, "general.name", spec);
-    meta_u32(w, s->arch, "block_count", s->n_layer);
-    meta_u32(w, s->arch, "context_length", s->n_context);
-    meta_u32(w, s->arch, "embedding_length", s->n_embd);
-    meta_u32(w, s->arch, "feed_forward_length", s->n_ff);
-    meta_u32(w, s->arch, "attention.head_count", s->n_head);
-    meta_u32(w, s->arch, "attention.head_count_kv", s->n_head_kv);
-    meta_f32(w, s->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
-    meta_f32(w, s->arch, "rope.freq_base", s->freq_base);
+    meta_u32(w, pn_arch_plain, "block_count", s->n_layer);
+    meta_u32(w, pn_arch_plain, "context_length", s->n_context);
+    meta_u32(w, pn_arch_plain, "embedding_length", s->n_embd);
+    meta_u32(w, pn_arch_plain, "feed_forward_length", s->n_ff);
+    meta_u32(w, pn_arch_plain, "attention.head_count", s->n_head);
+    meta_u32(w, pn_arch_plain, "attention.head_count_kv", s->n_head_kv);
+    meta_f32(w, pn_arch_plain, "attention.layer_norm_rms_epsilon", 1e-5f);
+    meta_f32(w, pn_arch_plain, "rope.freq_base", s->freq_base);
     add(w, "token_embd.weight", s->tied ? mix->output : mix->base, s->n_vocab, s->n_embd);
     add(w, "output_norm.weight", PN_TYPE_F32, 0, s->n_embd);
     if (!s->tied)

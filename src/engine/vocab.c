@@ -1,6 +1,8 @@
 /* Tokenizers out of model files: see vocab.h. Everything is checked here: types and lengths of the arrays, ids. */
 #include "engine/vocab.h"
 
+#include "model/arch.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,11 +212,14 @@ static void set_attribute(const struct pn_vocab *v, struct arrays *a, const char
 /* GGUF does not say which special tokens take the white space beside them. Their tokenizer.json does: */
 static pn_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
 {
-    struct pn_str name = {0}, arch = {0}, pre = {.data = v->pre, .len = v->pre_len};
-    if (pn_meta_str(w, "general.name", &name, NULL) || pn_meta_str(w, "general.architecture", &arch, NULL))
-        name.len = name.data ? name.len : 0;
+    struct pn_str name = {0}, arch_name = {0}, pre = {.data = v->pre, .len = v->pre_len};
+    if (pn_meta_str(w, "general.name", &name, NULL))
+        name.len = 0;
+    if (pn_meta_str(w, "general.architecture", &arch_name, NULL))
+        arch_name.len = 0;
+    const struct pn_arch *arch = pn_arch_find(arch_name.data ? arch_name.data : "", arch_name.len);
     bool phi3 = v->kind == PN_VOCAB_SPM && (holds(name, "phi-3") || holds(name, "phi3"));
-    bool mask = holds(pre, "jina-v2-") || holds(arch, "nomic-bert-moe") || holds(arch, "jina-bert-v3");
+    bool mask = holds(pre, "jina-v2-") || (arch && arch->mask_takes_space);
     bool modern = holds(pre, "modern-bert") || holds(name, "modern-bert");
     if (!phi3 && !mask && !modern)
         return PN_OK;

@@ -163,7 +163,8 @@ struct pn_arch {
     } moe;
 
     /* ends */
-    bool scale_embedding; /* embeddings are multiplied by sqrt(n_embd) */
+    bool mask_takes_space; /* <mask> takes the white space before it */
+    bool scale_embedding;  /* embeddings are multiplied by sqrt(n_embd) */
     float embedding_scale, logit_scale_default, residual_scale_depth, logit_scale_width; /* where the file does not say:
                                                                        c, c / sqrt(n_layer), n_embd / c */
     bool tied_output; /* the output is always the embedding */
@@ -171,6 +172,9 @@ struct pn_arch {
     bool final_softcap;          /* logits become c tanh(l / c), c as the file ... */
     float final_softcap_default; /* ... or this says */
 };
+
+/* The name of the plainest architecture: what models of made-up weights have. */
+extern const char pn_arch_plain[];
 
 /* NULL when there is none. */
 const struct pn_arch *pn_arch_find(const char *name, size_t len);

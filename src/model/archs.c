@@ -763,6 +763,7 @@ static const struct pn_arch archs[] = {
      .act = PN_ACT_FN_SILU,
      .rope = PN_ROPE_HALVES},
     {.name = "nomic-bert-moe",
+     .mask_takes_space = true,
      .hf = "NomicBertMoEModel",
      BERT,
      .mlp = pn_block_moe,
@@ -779,6 +780,7 @@ static const struct pn_arch archs[] = {
      .rope_where = PN_ROPE_NEVER,
      .alibi = 8},
     {.name = "jina-bert-v3",
+     .mask_takes_space = true,
      .hf = "XLMRobertaModel",
      BERT,
      .mlp = pn_block_mlp,
@@ -813,6 +815,8 @@ static const struct pn_arch archs[] = {
     {.name = "t5", .hf = "T5ForConditionalGeneration", T5},
     {.name = "t5encoder", .hf = "T5EncoderModel", T5},
 };
+
+const char pn_arch_plain[] = "llama";
 
 const struct pn_arch *pn_arch_find(const char *name, size_t len)
 {
