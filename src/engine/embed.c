@@ -298,7 +298,7 @@ static pn_status make_room(struct work *w, struct pn_error *err)
 static pn_status add(struct work *w, struct pn_batch *b, const struct sequence *s, struct pn_error *err)
 {
     struct pn_batch_seq *seq = &w->seqs[b->n_seqs];
-    *seq = (struct pn_batch_seq){.start = b->n_tokens, .n = s->n, .pages = w->pages + w->n_pages};
+    *seq = (struct pn_batch_seq){.start = b->n_tokens, .n = s->n, .pages = w->pages + w->n_pages, .n_context = s->n};
     if (w->states) {
         pn_status status = pn_states_init(&w->states[b->n_seqs], w->model->runner->states, err);
         if (status)

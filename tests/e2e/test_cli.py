@@ -277,6 +277,60 @@ class Parse(Case):
         self.bad(2, "parse", MODEL, "--context", context, "--tool-choice", "maybe")
 
 
+class Embed(Case):
+    width = tiny_model.N_EMBD
+
+    def test_plain(self):
+        rows = [[float(x) for x in line.split()] for line in self.good("embed", MODEL, "one text", "another").splitlines()]
+        self.assertEqual([len(row) for row in rows], [self.width] * 2)
+        for row in rows:
+            self.assertAlmostEqual(sum(x * x for x in row), 1, 5)
+        self.assertNotEqual(rows[0], rows[1])
+        lines = self.good("embed", MODEL, stdin="one text\r\n\nanother").splitlines()
+        self.assertEqual([[float(x) for x in line.split()] for line in lines], rows)
+        path = self.write("lines.txt", "one text\nanother\n")
+        self.assertEqual(self.good("embed", MODEL, "--file", path).splitlines(), lines)
+
+    def test_json(self):
+        value = self.json("embed", MODEL, "one text", "another", "--json", "--dimensions", "5")
+        self.assertEqual(sorted(value), ["dimensions", "embeddings", "pooling", "tokens", "truncated"])
+        self.assertEqual((value["dimensions"], value["pooling"], value["truncated"]), (5, "last", False))
+        self.assertEqual([len(row) for row in value["embeddings"]], [5, 5])
+        self.assertEqual(len(value["tokens"]), 2)
+
+    def test_states(self):
+        value = self.json("embed", MODEL, "40 41 42", "50,51", "--ids", "--pooling", "none", "--json")
+        self.assertEqual([len(rows) for rows in value["embeddings"]], [3, 2])
+        out = os.path.join(FOLDER, "states.f32")
+        self.assertEqual(self.good("embed", MODEL, "--ids", "--pooling", "none", "-o", out, stdin="40 41 42\n[50, 51]"), "")
+        values = array.array("f")
+        with open(out, "rb") as file:
+            values.frombytes(file.read())
+        self.assertEqual(len(values), 5 * self.width)
+        self.assertAlmostEqual(values[-1], value["embeddings"][1][1][-1], 5)
+
+    def test_errors(self):
+        self.assertIn("no text", self.bad(1, "embed", MODEL, stdin="\n"))
+        self.assertIn("40 tokens", self.bad(1, "embed", MODEL, "x " * 20, "--max-tokens", "4"))
+        self.assertTrue(self.json("embed", MODEL, "x " * 20, "--max-tokens", "4", "--truncate", "--json")["truncated"])
+        self.bad(1, "embed", MODEL, "--ids", "1 two")
+        self.bad(1, "embed", MODEL, "x", "--dimensions", str(self.width + 1))
+        self.bad(1, "embed", VOCABULARY, "x")
+        self.bad(1, "embed", MODEL, "x", "-o", os.path.join(FOLDER, "no", "such"))
+
+
+class Rank(Case):
+    def test_order(self):
+        texts = ["nothing alike", "the same text", "something else"]
+        ranked = self.json("rank", MODEL, "the same text", *texts, "--json")
+        self.assertEqual((ranked[0]["index"], ranked[0]["text"]), (1, "the same text"))
+        self.assertAlmostEqual(ranked[0]["score"], 1, 4)
+        self.assertEqual(sorted(row["index"] for row in ranked), [0, 1, 2])
+        self.assertEqual(ranked, sorted(ranked, key=lambda row: -row["score"]))
+        out = self.good("rank", MODEL, "the same text", "--top", "1", stdin="\n".join(texts))
+        self.assertEqual(out.split(None, 1), ["1.0000", "the same text\n"])
+
+
 class Logits(Case):
     ids = list(range(40, 60))
 

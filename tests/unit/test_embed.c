@@ -492,10 +492,13 @@ static void equals_sentence_transformers(void **state)
     char path[1024];
     struct pantry_error error;
     pantry_model *model;
-    const char *folder = getenv("PANTRY_TEST_MODELS");
-    if (!folder)
+    const char *file = getenv("PANTRY_TEST_MINILM"), *folder = getenv("PANTRY_TEST_MODELS");
+    if (!file && !folder)
         skip();
-    snprintf(path, sizeof path, "%s/all-minilm-l6-v2.gguf", folder);
+    if (file)
+        snprintf(path, sizeof path, "%s", file);
+    else
+        snprintf(path, sizeof path, "%s/all-minilm-l6-v2.gguf", folder);
     pantry_status status = pantry_model_load(path, NULL, &model, &error);
     if (status == PANTRY_NOT_FOUND)
         skip();
