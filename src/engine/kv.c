@@ -13,7 +13,13 @@ static size_t page_size(pn_type type, int n_head, int dim)
     return (size_t)n_head * PN_PAGE_TOKENS * pn_cache_row_bytes(type, dim);
 }
 
-/* Each layer's keys and values are one run of pages. */
+/* Keys and values of one layer. */
+static size_t page_bytes(pn_type type, const struct pn_cache_shape *s)
+{
+    return page_size(type, s->n_head, s->dim_k) + (s->value_in_key ? 0 : page_size(type, s->n_head, s->dim_v));
+}
+
+/* Each layer's keys, and its values where they are kept, are one run of pages. */
 static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
 {
     unsigned char *at = pool->memory.data;
@@ -21,10 +27,18 @@ static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
         const struct pn_cache_shape *s = &model->caches[i];
         struct pn_cache *c = &pool->caches[i];
         *c = (struct pn_cache){.type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v};
+        c->k_row = pn_cache_row_bytes(pool->type, s->dim_k);
         c->k_page = page_size(pool->type, s->n_head, s->dim_k);
-        c->v_page = page_size(pool->type, s->n_head, s->dim_v);
         c->k = at;
         at += (c->k_page * (size_t)pool->n_pages + alignment - 1) / alignment * alignment;
+        if (s->value_in_key) {
+            c->v_row = c->k_row;
+            c->v_page = c->k_page;
+            c->v = c->k;
+            continue;
+        }
+        c->v_row = pn_cache_row_bytes(pool->type, s->dim_v);
+        c->v_page = page_size(pool->type, s->n_head, s->dim_v);
         c->v = at;
         at += (c->v_page * (size_t)pool->n_pages + alignment - 1) / alignment * alignment;
     }
@@ -57,8 +71,7 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
     pool->type = type;
     pool->n_caches = model->n_caches;
     for (int i = 0; i < model->n_caches; i++)
-        pool->page_bytes += page_size(type, model->caches[i].n_head, model->caches[i].dim_k) +
-                            page_size(type, model->caches[i].n_head, model->caches[i].dim_v);
+        pool->page_bytes += page_bytes(type, &model->caches[i]);
     uint64_t n = pool->page_bytes ? max_bytes / pool->page_bytes : MAX_PAGES;
     n = n < 2 ? 2 : n > MAX_PAGES ? MAX_PAGES : n;
     /* Where addresses are rationed (ulimit, strict overcommit) fewer pages must do. */

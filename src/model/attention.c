@@ -69,15 +69,33 @@ pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q)
     return pn_pos_scale(b->graph, q, hp->temperature_scale, hp->temperature_length, hp->temperature_offset);
 }
 
+static pn_array write_and_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, int dim_v,
+                                 float scale)
+{
+    const struct pn_node *n = pn_node(b->graph, k);
+    struct pn_cache_shape shape = {n->n1, n->n2, dim_v, .value_in_key = v == PN_NONE};
+    struct pn_attention_params params = {.cache = b->n_caches,
+                                         .n_head_kv = shape.n_head,
+                                         .dim_k = shape.dim_k,
+                                         .dim_v = shape.dim_v,
+                                         .value_in_key = shape.value_in_key};
+    b->caches[b->n_caches++] = shape;
+    b->written[layer] = pn_cache_write(b->graph, k, v, &params);
+    return pn_builder_attend_to(b, layer, q, b->written[layer], scale);
+}
+
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale)
 {
     if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
         return PN_NONE;
-    const struct pn_node *nk = pn_node(b->graph, k), *nv = pn_node(b->graph, v);
-    struct pn_attention_params params = {.cache = b->n_caches, .n_head_kv = nk->n1, .dim_k = nk->n2, .dim_v = nv->n2};
-    b->caches[b->n_caches++] = (struct pn_cache_shape){params.n_head_kv, params.dim_k, params.dim_v};
-    b->written[layer] = pn_cache_write(b->graph, k, v, &params);
-    return pn_builder_attend_to(b, layer, q, b->written[layer], scale);
+    return write_and_attend(b, layer, q, k, v, pn_node(b->graph, v)->n2, scale);
+}
+
+pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale)
+{
+    if (q == PN_NONE || k == PN_NONE)
+        return PN_NONE;
+    return write_and_attend(b, layer, q, k, PN_NONE, dim_v, scale);
 }
 
 pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale)

@@ -8,6 +8,7 @@
 
 struct pn_cache_shape {
     int n_head, dim_k, dim_v;
+    bool value_in_key; /* values are the first dim_v numbers of their keys */
 };
 
 /* A model while its graph is written down. */
@@ -94,6 +95,8 @@ pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_a
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit);
 /* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
+/* The same with the first dim_v numbers of each key as its value: the cache keeps them once. */
+pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale);
 /* The same over keys and values that another layer has written. */
 pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale);
 

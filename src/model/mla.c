@@ -2,7 +2,8 @@
  *
  * Keys and values of all heads are made from one short vector a token, of which the cache keeps the vector itself: the
  * matrix that would make keys of it is applied to queries instead, and the one for values to what attention returns
- * ("absorbed"). Older files have both matrices in one, and then keys and values are expanded. */
+ * ("absorbed"). Each key begins with the vector, which is the value, so the cache has it once. Older files have both
+ * matrices in one, and then keys and values are expanded. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -37,7 +38,7 @@ static pn_array absorbed(struct pn_builder *b, int layer, pn_array q_nope, pn_ar
     pn_array v_b = pn_builder_stack(b, layer, "attn_v_b", 0, 0, d->n_head, d->n_head); /* (n_head, v, rank) */
     pn_array q = pn_concat(g, pn_matmul_each(g, q_nope, k_b, PN_NONE), q_rope); /* (tokens, n_head, rank + rope) */
     pn_array k = pn_concat(g, latent, k_rope);                                  /* (tokens, 1, rank + rope) */
-    pn_array heads = pn_builder_attend(b, layer, pn_builder_temperature(b, layer, q), k, latent, scale);
+    pn_array heads = pn_builder_attend_keys(b, layer, pn_builder_temperature(b, layer, q), k, d->rank, scale);
     return pn_matmul_each(g, heads, v_b, PN_NONE);
 }
 

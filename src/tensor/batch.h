@@ -11,8 +11,9 @@
 struct pn_cache {
     pn_type type; /* F16, Q8_0 or F32 */
     int n_head, dim_k, dim_v;
+    size_t k_row, v_row;   /* bytes from one token's row of a head to the next */
     size_t k_page, v_page; /* bytes of a page: n_head * PN_PAGE_TOKENS rows */
-    unsigned char *k, *v;  /* page p starts at k + p * k_page */
+    unsigned char *k, *v;  /* page p starts at k + p * k_page; values that lie in their keys: v is k */
 };
 
 /* A run of new tokens of one sequence. Its i-th token stands at position past + i, and its key/value rows in page

@@ -66,10 +66,11 @@ enum pn_window_kind {
 struct pn_attention_params {
     int cache; /* index of the layer's cache */
     int n_head_kv, dim_k, dim_v;
-    float scale;   /* of q.k, before the soft cap */
-    float softcap; /* c > 0: scores become c tanh(s / c) */
-    float alibi;   /* b > 0: scores fall with the distance, by up to 2^(-b / n_head) a position */
-    int window;    /* w > 0: see pn_window_kind; 0: none */
+    bool value_in_key; /* a value is the first dim_v numbers of its key and not kept beside it */
+    float scale;       /* of q.k, before the soft cap */
+    float softcap;     /* c > 0: scores become c tanh(s / c) */
+    float alibi;       /* b > 0: scores fall with the distance, by up to 2^(-b / n_head) a position */
+    int window;        /* w > 0: see pn_window_kind; 0: none */
     enum pn_window_kind window_kind;
     bool causal;
 };

@@ -89,8 +89,8 @@ pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array b
 /* (rows, n1, n) -> (rows, 1, n): the sum over slots, with the route's weights or (PN_NONE) without. */
 pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
 
-/* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache. The result has
- * no values: it orders the attention that reads them. */
+/* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache; without v
+ * (PN_NONE) where params->value_in_key. The result has no values: it orders the attention that reads them. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
 /* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
  * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */

@@ -382,11 +382,14 @@ static void check_attention_case(const struct pn_cpu_kernels *kernels, pn_type t
                                  int n_query)
 {
     const struct pn_type_info *info = pn_type_info(type);
-    size_t row_bytes = pn_type_row_bytes(type, (size_t)head_dim);
-    char *page = guard_alloc(row_bytes * (size_t)n_tokens, 2);
-    random_weights(type, page, (int64_t)n_tokens * head_dim / info->block);
+    size_t row = pn_type_row_bytes(type, (size_t)head_dim); /* values may be the beginnings of longer keys */
+    size_t row_bytes = row + (n_query % 2 ? 0 : 2 * info->bytes);
+    char *page = guard_alloc(row_bytes * (size_t)(n_tokens - 1) + row, 2);
     float *k = malloc((size_t)(n_tokens * head_dim) * sizeof *k);
-    info->decode(page, k, (size_t)(n_tokens * head_dim));
+    for (int t = 0; t < n_tokens; t++) {
+        random_weights(type, page + (size_t)t * row_bytes, head_dim / info->block);
+        info->decode(page + (size_t)t * row_bytes, k + t * head_dim, (size_t)head_dim);
+    }
     size_t q_stride = (size_t)head_dim + 5, acc_stride = (size_t)head_dim + 2;
     float *q = guard_floats((n_query - 1) * (int64_t)q_stride + head_dim);
     int64_t n_acc = (n_query - 1) * (int64_t)acc_stride + head_dim;
@@ -398,6 +401,7 @@ static void check_attention_case(const struct pn_cpu_kernels *kernels, pn_type t
                                      .page = page,
                                      .n_tokens = n_tokens,
                                      .head_dim = head_dim,
+                                     .row_bytes = row_bytes,
                                      .n_query = n_query,
                                      .q = q,
                                      .q_stride = q_stride,

@@ -58,17 +58,22 @@ static void write_head(const struct cpu_run *run, const struct pn_attention_para
 {
     const struct pn_cache *c = &run->batch->caches[a->cache];
     int64_t position = seq->past + (row - seq->start);
-    size_t k_row = pn_cache_row_bytes(c->type, a->dim_k), v_row = pn_cache_row_bytes(c->type, a->dim_v);
     encode(run, c->type, k.data + row * k.stride0 + head * k.stride1,
-           cache_row(c->k, c->k_page, k_row, seq, head, position), a->dim_k);
-    encode(run, c->type, v.data + row * v.stride0 + head * v.stride1,
-           cache_row(c->v, c->v_page, v_row, seq, head, position), a->dim_v);
+           cache_row(c->k, c->k_page, c->k_row, seq, head, position), a->dim_k);
+    if (!a->value_in_key)
+        encode(run, c->type, v.data + row * v.stride0 + head * v.stride1,
+               cache_row(c->v, c->v_page, c->v_row, seq, head, position), a->dim_v);
+}
+
+static struct pn_strided values_view(const struct cpu_run *run, int phase, int worker, const struct pn_node *write)
+{
+    return write->src[1] == PN_NONE ? (struct pn_strided){0} : cpu_view(run, phase, worker, write->src[1]);
 }
 
 void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end)
 {
     const struct pn_node *n = pn_node(run->program->plan->graph, write);
-    struct pn_strided k = cpu_view(run, phase, worker, n->src[0]), v = cpu_view(run, phase, worker, n->src[1]);
+    struct pn_strided k = cpu_view(run, phase, worker, n->src[0]), v = values_view(run, phase, worker, n);
     for (int s = 0; s < run->batch->n_seqs; s++) {
         const struct pn_batch_seq *seq = &run->batch->seqs[s];
         int64_t low = first > seq->start ? first : seq->start;
@@ -158,7 +163,6 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
     const struct pn_cache *c = &run->batch->caches[a->cache];
     int n = (int)t->n * group;
-    size_t k_row = pn_cache_row_bytes(c->type, a->dim_k), v_row = pn_cache_row_bytes(c->type, a->dim_v);
     int64_t end = a->causal ? t->seq->past + t->first + t->n : t->seq->past + t->seq->n;
     for (int i = 0; i < n; i++) {
         m.max[i] = -INFINITY;
@@ -168,9 +172,11 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
     for (int64_t page = t->page0; page < t->page1; page++) {
         int64_t left = end - page * PN_KV_PAGE;
         struct pn_attn_page_args args = {.type = c->type,
-                                         .page = cache_row(c->k, c->k_page, k_row, t->seq, t->head, page * PN_KV_PAGE),
+                                         .page =
+                                             cache_row(c->k, c->k_page, c->k_row, t->seq, t->head, page * PN_KV_PAGE),
                                          .n_tokens = left < PN_KV_PAGE ? (int)left : PN_KV_PAGE,
                                          .head_dim = a->dim_k,
+                                         .row_bytes = c->k_row,
                                          .n_query = n,
                                          .q = m.q,
                                          .q_stride = (size_t)a->dim_k,
@@ -178,8 +184,9 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
                                          .scratch = run->program->workers[worker].scratch};
         k->attn_scores(&args);
         fold(run, a, t, group, m, page, args.n_tokens);
-        args.page = cache_row(c->v, c->v_page, v_row, t->seq, t->head, page * PN_KV_PAGE);
+        args.page = cache_row(c->v, c->v_page, c->v_row, t->seq, t->head, page * PN_KV_PAGE);
         args.head_dim = a->dim_v;
+        args.row_bytes = c->v_row;
         args.acc = m.acc;
         args.acc_stride = (size_t)a->dim_v;
         k->attn_values(&args);
@@ -311,7 +318,7 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
     if (f->write != PN_NONE) {
         const struct pn_node *w = pn_node(p->plan->graph, f->write);
         k = cpu_view(run, phase, worker, w->src[0]);
-        v = cpu_view(run, phase, worker, w->src[1]);
+        v = values_view(run, phase, worker, w);
     }
     int64_t total = 0, at, end;
     for (int i = 0; i < run->batch->n_seqs; i++)

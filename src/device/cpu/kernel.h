@@ -73,7 +73,7 @@ struct pn_matmul_kernel {
 
 /* ---- attention on one page ---- */
 
-/* A page holds up to PN_KV_PAGE tokens of one head: (token, head_dim) in `type` (f16, q8_0 or f32), rows contiguous. */
+/* A page holds up to PN_KV_PAGE tokens of one head: (token, head_dim) in `type` (f16, q8_0 or f32). */
 #define PN_KV_PAGE PN_PAGE_TOKENS
 
 struct pn_attn_page_args {
@@ -81,8 +81,9 @@ struct pn_attn_page_args {
     const void *page;
     int n_tokens; /* valid tokens in the page, 1..PN_KV_PAGE */
     int head_dim;
-    int n_query;    /* rows of q (scores) or of p and acc (values): the heads of a group x some tokens */
-    const float *q; /* scores: (n_query, head_dim), rows q_stride floats apart, already scaled */
+    size_t row_bytes; /* from one token to the next */
+    int n_query;      /* rows of q (scores) or of p and acc (values): the heads of a group x some tokens */
+    const float *q;   /* scores: (n_query, head_dim), rows q_stride floats apart, already scaled */
     size_t q_stride;
     float *p;   /* (n_query, PN_KV_PAGE): scores writes q.k, values reads probabilities */
     float *acc; /* values: (n_query, head_dim) += p . v, rows acc_stride floats apart */

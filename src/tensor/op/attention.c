@@ -6,10 +6,11 @@
 
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *p)
 {
-    if (!pn_op_want_rows(g, k, "the keys") || !pn_op_want_rows(g, v, "the values"))
+    if (!pn_op_want_rows(g, k, "the keys") || (!p->value_in_key && !pn_op_want_rows(g, v, "the values")))
         return PN_NONE;
-    const struct pn_node *nk = pn_node(g, k), *nv = pn_node(g, v);
-    if (nk->n1 != p->n_head_kv || nv->n1 != p->n_head_kv || nk->n2 != p->dim_k || nv->n2 != p->dim_v)
+    const struct pn_node *nk = pn_node(g, k), *nv = p->value_in_key ? nk : pn_node(g, v);
+    bool fits = nk->n1 == p->n_head_kv && nv->n1 == p->n_head_kv && nk->n2 == p->dim_k;
+    if (!fits || (p->value_in_key ? v != PN_NONE || p->dim_v > p->dim_k : nv->n2 != p->dim_v))
         return pn_graph_fail(g, PN_FORMAT, "keys of %d x %d and values of %d x %d do not fit %d heads of %d and %d",
                              nk->n1, nk->n2, nv->n1, nv->n2, p->n_head_kv, p->dim_k, p->dim_v);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_CACHE_WRITE,
@@ -85,7 +86,6 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
 {
     const struct pn_attention_params *p = &a->node->attn;
     const struct pn_cache *c = &a->batch->caches[p->cache];
-    size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
     pn_encode_fn *encode = pn_type_info(c->type)->encode;
     for (int64_t r = a->row0; r < a->row1; r++) {
         const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
@@ -93,8 +93,11 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
             return pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
         int64_t position = seq->past + (r - seq->start);
         for (int h = 0; h < p->n_head_kv; h++) {
-            encode(pn_view_at(a->src[0], r, h), cache_row(c->k, c->k_page, k_row, seq, h, position), (size_t)p->dim_k);
-            encode(pn_view_at(a->src[1], r, h), cache_row(c->v, c->v_page, v_row, seq, h, position), (size_t)p->dim_v);
+            encode(pn_view_at(a->src[0], r, h), cache_row(c->k, c->k_page, c->k_row, seq, h, position),
+                   (size_t)p->dim_k);
+            if (!p->value_in_key)
+                encode(pn_view_at(a->src[1], r, h), cache_row(c->v, c->v_page, c->v_row, seq, h, position),
+                       (size_t)p->dim_v);
         }
     }
     return PN_OK;
@@ -117,10 +120,10 @@ static void attend(const struct head *t, const float *q, float *out)
 {
     const struct pn_attention_params *p = t->params;
     const struct pn_cache *c = t->cache;
-    size_t k_row = pn_cache_row_bytes(c->type, p->dim_k), v_row = pn_cache_row_bytes(c->type, p->dim_v);
     double highest = (double)t->sink, sum = 0;
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, k_row, t->seq, t->head_kv, i), t->row, (size_t)p->dim_k);
+        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, c->k_row, t->seq, t->head_kv, i), t->row,
+                           (size_t)p->dim_k);
         double s = 0;
         for (int j = 0; j < p->dim_k; j++)
             s += (double)q[j] * (double)t->row[j];
@@ -139,7 +142,8 @@ static void attend(const struct head *t, const float *q, float *out)
     for (int64_t i = t->first; i <= t->last; i++)
         sum += t->scores[i - t->first] = exp(t->scores[i - t->first] - highest);
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, v_row, t->seq, t->head_kv, i), t->row, (size_t)p->dim_v);
+        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, c->v_row, t->seq, t->head_kv, i), t->row,
+                           (size_t)p->dim_v);
         for (int j = 0; j < p->dim_v; j++)
             out[j] += (float)(t->scores[i - t->first] / sum) * t->row[j];
     }

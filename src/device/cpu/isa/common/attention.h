@@ -19,17 +19,12 @@
 #define ACC_VECS    4
 #endif
 
-static size_t page_row_bytes(pn_type type, int head_dim)
+PN_INLINE void page_decode_type(pn_type type, const struct pn_attn_page_args *a)
 {
-    if (type == PN_TYPE_Q8_0)
-        return (size_t)head_dim / 32 * 34;
-    return (size_t)head_dim * (type == PN_TYPE_F32 ? 4 : 2);
-}
-
-PN_INLINE void page_decode_type(pn_type type, const char *page, int n, int head_dim, float *out)
-{
-    size_t stride = page_row_bytes(type, head_dim);
-    for (int t = 0; t < n; t++, page += stride, out += head_dim) {
+    const char *page = a->page;
+    float *out = a->scratch;
+    int head_dim = a->head_dim;
+    for (int t = 0; t < a->n_tokens; t++, page += a->row_bytes, out += head_dim) {
         int i = 0;
         for (; i + VN <= head_dim; i += VN)
             vstore(out + i, row_load(type, page, i, VN));
@@ -39,15 +34,19 @@ PN_INLINE void page_decode_type(pn_type type, const char *page, int n, int head_
 }
 
 /* The page as float32 in scratch. */
-static const char *page_decode(const struct pn_attn_page_args *a)
+static struct pn_attn_page_args page_decode(const struct pn_attn_page_args *a)
 {
     if (a->type == PN_TYPE_F16)
-        page_decode_type(PN_TYPE_F16, a->page, a->n_tokens, a->head_dim, a->scratch);
+        page_decode_type(PN_TYPE_F16, a);
     else if (a->type == PN_TYPE_BF16)
-        page_decode_type(PN_TYPE_BF16, a->page, a->n_tokens, a->head_dim, a->scratch);
+        page_decode_type(PN_TYPE_BF16, a);
     else
-        page_decode_type(PN_TYPE_Q8_0, a->page, a->n_tokens, a->head_dim, a->scratch);
-    return (const char *)a->scratch;
+        page_decode_type(PN_TYPE_Q8_0, a);
+    struct pn_attn_page_args decoded = *a;
+    decoded.type = PN_TYPE_F32;
+    decoded.page = a->scratch;
+    decoded.row_bytes = (size_t)a->head_dim * sizeof(float);
+    return decoded;
 }
 
 /* Whether a page of n rows is worth decoding, and fits the scratch memory (head_dim up to 2,048). */
@@ -59,11 +58,10 @@ static bool page_wants_decoding(const struct pn_attn_page_args *a, int few)
 
 static void attn_scores(const struct pn_attn_page_args *a)
 {
-    const char *page = a->page;
-    pn_type type = a->type;
+    struct pn_attn_page_args decoded;
     if (page_wants_decoding(a, DOT_COLS)) {
-        page = page_decode(a);
-        type = PN_TYPE_F32;
+        decoded = page_decode(a);
+        a = &decoded;
     }
     for (int i = 0; i < a->n_query; i += DOT_COLS) {
         const float *q[DOT_COLS];
@@ -73,15 +71,15 @@ static void attn_scores(const struct pn_attn_page_args *a)
             q[j] = a->q + (size_t)(i + j) * a->q_stride;
             out[j] = a->p + (size_t)(i + j) * PN_KV_PAGE;
         }
-        dot_rows(type, page, page_row_bytes(type, a->head_dim), a->n_tokens, q, n, a->head_dim, out, false);
+        dot_rows(a->type, a->page, a->row_bytes, a->n_tokens, q, n, a->head_dim, out, false);
     }
 }
 
 /* acc rows i .. i + nq, values d .. d + nv * VN (or the last `rest` values when rest < VN and nv == 1). */
-PN_INLINE void values_tile(pn_type type, const char *page, const struct pn_attn_page_args *a, int i, int nq, int d,
-                           int nv, int rest)
+PN_INLINE void values_tile(pn_type type, const struct pn_attn_page_args *a, int i, int nq, int d, int nv, int rest)
 {
-    size_t stride = page_row_bytes(type, a->head_dim);
+    const char *page = a->page;
+    size_t stride = a->row_bytes;
     const float *p = a->p + (size_t)i * PN_KV_PAGE;
     float *out = a->acc + (size_t)i * a->acc_stride + d;
     vf acc[ACC_QUERIES][ACC_VECS] = {{{0}}};
@@ -105,50 +103,49 @@ PN_INLINE void values_tile(pn_type type, const char *page, const struct pn_attn_
     }
 }
 
-PN_INLINE void values_queries(pn_type type, const char *page, const struct pn_attn_page_args *a, int i, int nq)
+PN_INLINE void values_queries(pn_type type, const struct pn_attn_page_args *a, int i, int nq)
 {
     int d = 0;
     for (; d + ACC_VECS * VN <= a->head_dim; d += ACC_VECS * VN)
-        values_tile(type, page, a, i, nq, d, ACC_VECS, VN);
+        values_tile(type, a, i, nq, d, ACC_VECS, VN);
     for (; d + VN <= a->head_dim; d += VN)
-        values_tile(type, page, a, i, nq, d, 1, VN);
+        values_tile(type, a, i, nq, d, 1, VN);
     if (d < a->head_dim)
-        values_tile(type, page, a, i, nq, d, 1, a->head_dim - d);
+        values_tile(type, a, i, nq, d, 1, a->head_dim - d);
 }
 
-PN_INLINE void values_type(pn_type type, const char *page, const struct pn_attn_page_args *a)
+PN_INLINE void values_type(pn_type type, const struct pn_attn_page_args *a)
 {
     int i = 0;
     for (; i + ACC_QUERIES <= a->n_query; i += ACC_QUERIES)
-        values_queries(type, page, a, i, ACC_QUERIES);
+        values_queries(type, a, i, ACC_QUERIES);
     if (i + 2 <= a->n_query && ACC_QUERIES > 4) {
         for (; i + 2 <= a->n_query; i += 2)
-            values_queries(type, page, a, i, 2);
+            values_queries(type, a, i, 2);
     }
     if (i + 2 <= a->n_query) {
-        values_queries(type, page, a, i, 2);
+        values_queries(type, a, i, 2);
         i += 2;
     }
     if (i < a->n_query)
-        values_queries(type, page, a, i, 1);
+        values_queries(type, a, i, 1);
 }
 
 static void attn_values(const struct pn_attn_page_args *a)
 {
-    const char *page = a->page;
-    pn_type type = a->type;
+    struct pn_attn_page_args decoded;
     if (page_wants_decoding(a, ACC_QUERIES)) {
-        page = page_decode(a);
-        type = PN_TYPE_F32;
+        decoded = page_decode(a);
+        a = &decoded;
     }
-    if (type == PN_TYPE_F32)
-        values_type(PN_TYPE_F32, page, a);
-    else if (type == PN_TYPE_F16)
-        values_type(PN_TYPE_F16, page, a);
-    else if (type == PN_TYPE_BF16)
-        values_type(PN_TYPE_BF16, page, a);
+    if (a->type == PN_TYPE_F32)
+        values_type(PN_TYPE_F32, a);
+    else if (a->type == PN_TYPE_F16)
+        values_type(PN_TYPE_F16, a);
+    else if (a->type == PN_TYPE_BF16)
+        values_type(PN_TYPE_BF16, a);
     else
-        values_type(PN_TYPE_Q8_0, page, a);
+        values_type(PN_TYPE_Q8_0, a);
 }
 
 static void install_attention(struct pn_cpu_kernels *kernels)
