@@ -40,7 +40,7 @@ static void key(struct gw *g, const char *arch, const char *name, uint32_t value
 void tiny_model_init(struct gw *g, const char *arch, uint32_t type)
 {
     char full[96];
-    bool gemma = strcmp(arch, "gemma3") == 0;
+    bool gemma = strcmp(arch, "gemma3") == 0, head_norms = gemma || strcmp(arch, "qwen3") == 0;
     rng.state = 1234;
     gw_init(g);
     gw_str(g, "general.architecture", arch);
@@ -66,11 +66,12 @@ void tiny_model_init(struct gw *g, const char *arch, uint32_t type)
         matrix(g, type, i, "attn_k", TINY_HEADS_KV * TINY_HEAD_DIM, TINY_EMBD);
         matrix(g, type, i, "attn_v", TINY_HEADS_KV * TINY_HEAD_DIM, TINY_EMBD);
         matrix(g, type, i, "attn_output", TINY_EMBD, TINY_HEADS * TINY_HEAD_DIM);
-        if (gemma) {
+        if (head_norms) {
             norm(g, i, "attn_q_norm", TINY_HEAD_DIM);
             norm(g, i, "attn_k_norm", TINY_HEAD_DIM);
-            norm(g, i, "post_attention_norm", TINY_EMBD);
         }
+        if (gemma)
+            norm(g, i, "post_attention_norm", TINY_EMBD);
         norm(g, i, "ffn_norm", TINY_EMBD);
         matrix(g, type, i, "ffn_gate", TINY_FF, TINY_EMBD);
         matrix(g, type, i, "ffn_up", TINY_FF, TINY_EMBD);

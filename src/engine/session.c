@@ -25,9 +25,7 @@ pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const 
     pn_type type;
     const struct pn_model *model = runner->model;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
-        return pn_fail(err, PN_UNSUPPORTED,
-                       "%s: a model of architecture %s reads texts and writes none; it makes "
-                       "embeddings",
+        return pn_fail(err, PN_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
                        model->weights->path, model->arch->name);
     pn_status status = cache_type(runner, o->kv_type, &type, err);
     if (status)

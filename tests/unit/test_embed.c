@@ -139,6 +139,42 @@ static void ranks_by_its_head(void **state)
     }
 }
 
+/* A decoder that reads a template and tells yes from no. */
+static void ranks_by_a_template(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {16, 26, 27, 62, 3, 28, 29, 63}; /* "Qab.Dcd!" */
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.!";
+    const char *tokens[TINY_VOCAB];
+    char text[TINY_VOCAB][2];
+    float labels[2 * D] = {0};
+    struct gw g;
+    tiny_model_init(&g, "qwen3", GW_F32);
+    for (int i = 0; i < TINY_VOCAB; i++) {
+        memcpy(text[i], (const char[]){alphabet[i], '\0'}, 2);
+        tokens[i] = text[i];
+    }
+    gw_u32(&g, "qwen3.pooling_type", 4);
+    gw_str(&g, "tokenizer.ggml.model", "gpt2");
+    gw_str(&g, "tokenizer.ggml.pre", "gpt-2");
+    gw_strings(&g, "tokenizer.ggml.tokens", TINY_VOCAB, tokens);
+    gw_strings(&g, "tokenizer.ggml.merges", 0, NULL);
+    gw_str(&g, "tokenizer.chat_template.rerank", "Q{query}.D{document}!");
+    labels[3] = labels[D + 7] = 2; /* yes is twice the state's value 3, no its value 7 */
+    gw_floats(&g, "cls.output.weight", GW_F32, 2, (const int64_t[]){2, D}, labels);
+    pantry_model *model = load(gw_file(&g, "rank.gguf"), "ref");
+    gw_free(&g);
+    struct pantry_error error;
+    struct pantry_input query = of_text("ab"), document = of_text("cd"), in = of_ids(prompt, COUNT(prompt));
+    struct pantry_embed_options last = plain(PANTRY_POOLING_LAST);
+    struct pantry_embeddings e = embed(model, &in, 1, &last);
+    float score;
+    assert_int_equal(pantry_rank(model, &query, &document, 1, NULL, &score, &error), PANTRY_OK);
+    assert_float_equal(score, 1 / (1 + expf(2 * e.rows[7] - 2 * e.rows[3])), 1e-6f);
+    pantry_embeddings_free(&e);
+    pantry_model_free(model);
+}
+
 static void ranks_by_cosine_without_a_head(void **state)
 {
     (void)state;
@@ -564,6 +600,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_references),
         cmocka_unit_test(ranks_by_its_head),
+        cmocka_unit_test(ranks_by_a_template),
         cmocka_unit_test(ranks_by_cosine_without_a_head),
         cmocka_unit_test(batches_change_nothing),
         cmocka_unit_test(states_of_several),
