@@ -163,7 +163,7 @@ pn_array pn_model_states(struct pn_builder *b)
     b->graph->context = context;
     snprintf(context, sizeof context, "embedding");
     pn_array x = embedding(b);
-    if (pn_builder_has(b, -1, "per_layer_token_embd", "weight"))
+    if (b->hp->n_embd_layer > 0 || b->arch->widen || pn_builder_has(b, -1, "per_layer_token_embd", "weight"))
         b->layer_inputs = pn_builder_layer_inputs(b, x);
     if (b->arch->widen)
         x = b->arch->widen(b, -1, x);

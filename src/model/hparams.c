@@ -500,6 +500,7 @@ static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_
 /* Alternating updates, and how much of each layer's gates is kept. */
 static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
+    hp->n_embd_layer = integer(r, "embedding_length_per_layer_input", 0, 1 << 16, 0);
     for (int i = 0; i < hp->n_layer && !r->status; i++)
         hp->layers[i].sparsity = i < arch->layers_sparse_default ? arch->sparsity_default : -INFINITY;
     if (!arch->widen)

@@ -109,6 +109,7 @@ struct pn_hparams {
     struct pn_mla_hparams mla;
     struct pn_recurrent_hparams recurrent;
     struct pn_altup_hparams altup;
+    int n_embd_layer; /* values that a token says to each layer; 0: none */
 };
 
 /* Reads "<arch>.<key>" for the keys of the GGUF specification. Arrays live in `arena`. */
