@@ -17,8 +17,8 @@ enum {
 };
 
 /* "llama": rotation in pairs, RMS norms, SiLU; "gemma3": rotation in halves, head norms, post norms, windows of 8
- * tokens in two of three layers, GELU; "qwen3": halves and head norms. `type` is GW_F32 or GW_F16. Returns the path of a file that lives as long as the
- * test's temporary folder. */
+ * tokens in two of three layers, GELU; "qwen3": halves and head norms. `type` is GW_F32 or GW_F16. Returns the path of
+ * a file that lives as long as the test's temporary folder. */
 const char *tiny_model(const char *arch, uint32_t type, const char *file);
 /* The same in memory, for tests that change it before it is written: caller frees with gw_free. */
 void tiny_model_init(struct gw *g, const char *arch, uint32_t type);
