@@ -133,6 +133,21 @@ def step35(path):
     m.close()
 
 
+def spark2_5(path):
+    heads, local = [4, 6, 4], [False, True, True]
+    m = start("spark2_5", path, 3, heads, [2, 3, 1],
+              **{"attention.sliding_window": 20, "rope.dimension_count": DIM, "rope.dimension_count_swa": DIM // 2,
+                 "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4})
+    m.list("attention.sliding_window_pattern", local)
+    for i, kv in enumerate([2, 3, 1]):
+        norms(m, i, "attn_norm", "ffn_norm")
+        attention(m, i, heads[i], kv)
+        m.matrix(f"blk.{i}.attn_gate.weight", heads[i], EMBD)
+        m.mlp(i)
+    m.norm("output_norm")
+    m.close()
+
+
 def apertus(path):
     m = start("apertus", path, 3, **{"rope.dimension_count": DIM})
     for name, values in {"alpha_n": [0.9, 1.1, 1.3], "alpha_p": [0.7, 0.8, 0.6], "beta": [0.5] * 3,
@@ -188,6 +203,7 @@ MODELS = {
     "gemma4-experts": lambda path: gemma4(path, 0, True),
     "gemma3n": gemma3n,
     "step35": step35,
+    "spark2_5": spark2_5,
     "apertus": apertus,
     "deci": deci,
     "nanbeige": nanbeige,
