@@ -73,16 +73,55 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
 
 /* ---- running ---- */
 
+/* Pages of all sequences, the last one first, so that their order is not that of the positions. */
+struct memory {
+    struct pn_cache cache;
+    int32_t *pages; /* (n_lengths, a_sequence) */
+    int a_sequence;
+};
+
+static struct memory memory_new(const struct op_run *o)
+{
+    struct memory m = {.a_sequence = o->n_rows / PN_PAGE_TOKENS + 1};
+    int n_pages = m.a_sequence * o->n_lengths;
+    const struct op_cache *c = o->cache;
+    m.pages = calloc((size_t)n_pages, sizeof *m.pages);
+    assert_non_null(m.pages);
+    for (int i = 0; i < n_pages; i++)
+        m.pages[i] = n_pages - 1 - i;
+    if (!c)
+        return m;
+    m.cache = (struct pn_cache){.type = c->type, .n_head = c->n_head, .dim_k = c->dim_k, .dim_v = c->dim_v};
+    m.cache.k_row = pn_cache_row_bytes(c->type, c->dim_k);
+    m.cache.v_row = c->value_in_key ? m.cache.k_row : pn_cache_row_bytes(c->type, c->dim_v);
+    m.cache.k_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.k_row;
+    m.cache.v_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.v_row;
+    m.cache.k = calloc((size_t)n_pages, m.cache.k_page);
+    m.cache.v = c->value_in_key ? m.cache.k : calloc((size_t)n_pages, m.cache.v_page);
+    assert_non_null(m.cache.k);
+    assert_non_null(m.cache.v);
+    return m;
+}
+
+static void memory_free(struct memory *m)
+{
+    if (m->cache.v != m->cache.k)
+        free(m->cache.v);
+    free(m->cache.k);
+    free(m->pages);
+}
+
 /* The next rows of every sequence as one batch. Returns how many; 0 at the end. */
-static int next_batch(const struct op_run *o, int slice, int *done, struct pn_batch *b, struct pn_batch_seq *seqs,
-                      int32_t *ids, int32_t *pos)
+static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
+                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos)
 {
     int n = 0, first = 0;
     b->n_seqs = 0;
     for (int s = 0; s < o->n_lengths; s++) {
         int left = o->lengths[s] - done[s], take = left < slice ? left : slice;
         if (take > 0)
-            seqs[b->n_seqs++] = (struct pn_batch_seq){.start = n, .n = take, .past = done[s], .state = s};
+            seqs[b->n_seqs++] = (struct pn_batch_seq){
+                .start = n, .n = take, .past = done[s], .pages = m->pages + s * m->a_sequence, .state = s};
         for (int i = 0; i < take; i++, n++) {
             ids[n] = first + done[s];
             pos[n] = done[s]++;
@@ -105,15 +144,17 @@ static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_pro
     assert_non_null(result);
     for (int i = 0; i < o->n_rows; i++)
         rows[i] = i;
-    struct pn_batch b = {.ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .result = result};
+    struct memory m = memory_new(o);
+    struct pn_batch b = {.ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .result = result, .caches = &m.cache};
     b.states = states;
     b.state_stride = (size_t)o->n_state;
-    while (next_batch(o, slice, done, &b, seqs, ids, pos)) {
+    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos)) {
         if (d->class->run(d, program, &b, &err))
             fail_msg("%s", err.text);
         for (int i = 0; i < b.n_tokens; i++)
             memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
     }
+    memory_free(&m);
     free(ids);
     free(result);
 }

@@ -10,6 +10,13 @@
 
 enum { OP_MAX_SEQS = 4 };
 
+/* The keys and values of an attention that is tested, as cache 0. */
+struct op_cache {
+    pn_type type;
+    int n_head, dim_k, dim_v;
+    bool value_in_key;
+};
+
 struct op_run {
     struct pn_graph graph;
     struct pn_rng rng;
@@ -19,8 +26,9 @@ struct op_run {
     pn_array x;    /* (tokens, width) */
     int n_lengths; /* sequences; their lengths add up to n_rows */
     const int *lengths;
-    int n_state;   /* floats of recurrent state that a sequence has */
-    float *states; /* (n_lengths, n_state): as the sequences begin */
+    int n_state;                  /* floats of recurrent state that a sequence has */
+    float *states;                /* (n_lengths, n_state): as the sequences begin */
+    const struct op_cache *cache; /* NULL: the graph has no attention */
 };
 
 struct op_device {

@@ -89,7 +89,7 @@ static void check_route(const struct pn_route_params *p, bool biased, uint64_t s
     assert_int_equal(pn_graph_status(&o.graph, NULL), PN_OK);
     out = malloc((size_t)o.n_rows * 2 * (size_t)p->n_used * sizeof *out);
     for (int d = 0; d < op_n_devices; d++)
-        for (int slice = 1; slice < 40; slice += 19) {
+        for (int slice = 1; slice < 40; slice += 20) {
             op_run_on(&o, route, &op_devices[d], slice, out, NULL);
             for (int r = 0; r < o.n_rows; r++) {
                 const float *got = out + r * 2 * p->n_used;
@@ -212,7 +212,7 @@ static void check_mixture(const struct mixture *m, uint64_t seed, const int *len
             add_slot(m, &s, o.input + r * o.width + m->n_expert, numbers[i], weights[i], want + r * m->n_embd);
     }
     for (int d = 0; d < op_n_devices; d++)
-        for (int slice = 1; slice < 40; slice += 19) {
+        for (int slice = 1; slice < 40; slice += 20) {
             op_run_on(&o, y, &op_devices[d], slice, got, NULL);
             double e = op_distance(got, want, n), limit = allowed(&op_devices[d], m->type);
             if (!(e < limit))
@@ -258,7 +258,7 @@ static void a_matrix_for_each_slot(void **state)
                     want[(r * SLOTS + j) * OUT + i] +=
                         (double)o.input[(r * SLOTS + j) * IN + k] * (double)w[(j * OUT + i) * IN + k];
     for (int d = 0; d < op_n_devices; d++)
-        for (int slice = 1; slice < 40; slice += 19) {
+        for (int slice = 1; slice < 40; slice += 20) {
             op_run_on(&o, y, &op_devices[d], slice, got, NULL);
             assert_true(op_distance(got, want, (size_t)o.n_rows * SLOTS * OUT) < 1e-11);
         }
