@@ -164,8 +164,8 @@ void op_run_on(const struct op_run *o, pn_array result, const struct op_device *
 {
     struct pn_error err = {0};
     struct pn_device *d;
-    struct pn_plan *plan;
-    struct pn_program *program;
+    struct pn_plan *plan = NULL;
+    struct pn_program *program = NULL;
     if (pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &d, &err))
         fail_msg("%s", err.text);
     if (pn_plan_new(&o->graph, result, o->n_rows, o->n_rows, d->properties.fuses, &plan, &err) ||
