@@ -13,6 +13,9 @@ import json
 import math
 import os
 import pathlib
+import re
+import sys
+import traceback
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -117,6 +120,19 @@ def as_metadata(value):
     return float(f"{np.float32(value):.9g}") if isinstance(value, float) else value
 
 
+def by_rule(tensors):
+    """Tensors that differ in their layer only become one, [name with *, shape, scale, offset, layers]."""
+    groups = {}
+    for name, *rule in tensors:
+        layer = re.match(r"blk\.(\d+)\.", name)
+        if layer is None or len(rule) < 3:
+            groups[name] = ([name, *rule], None)
+            continue
+        name = name.replace(layer[0], "blk.*.", 1)
+        groups.setdefault((name, str(rule)), ([name, *rule], []))[1].append(int(layer[1]))
+    return [rule if layers is None else [*rule, layers] for rule, layers in groups.values()]
+
+
 def dump(golden):
     """One line for each key, tensor and position."""
     def block(items):
@@ -125,7 +141,7 @@ def dump(golden):
     compact = lambda v: json.dumps(v, separators=(",", ":"))
     lines = [f'"{k}": {json.dumps(v)}' for k, v in golden.items() if k not in ("metadata", "tensors", "logits")]
     lines.append('"metadata": {\n' + block(f'"{k}": {compact(v)}' for k, v in golden["metadata"].items()) + "\n}")
-    lines.append('"tensors": [\n' + block(compact(t) for t in golden["tensors"]) + "\n]")
+    lines.append('"tensors": [\n' + block(compact(t) for t in by_rule(golden["tensors"])) + "\n]")
     rows = (f'"{p}": [' + ",".join(f"{x:.7g}" for x in row) + "]" for p, row in golden["logits"].items())
     lines.append('"logits": {\n' + block(rows) + "\n}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -135,14 +151,14 @@ def run(case):
     torch.manual_seed(0)
     config = case.config()
     config._attn_implementation = "eager"
-    config._experts_implementation = "eager"
     model = case.make(config)
+    model.config._experts_implementation = "eager"
     model.eval()
     builder = Builder(model)
-    case.fill(builder, config)
+    text = config.get_text_config()
+    case.fill(builder, text)
     builder.done(case.ignore)
-    n_ids = case.n_ids or N_IDS
-    n_vocab = config.get_text_config().vocab_size
+    n_ids, n_vocab = case.n_ids or N_IDS, text.vocab_size
     ids = bits("ids", n_ids) % n_vocab
     with torch.no_grad():
         logits = case.run(model, torch.tensor(ids)[None]).to(torch.float32).numpy()
@@ -150,7 +166,7 @@ def run(case):
     spread = logits.std(axis=1).mean()
     assert 1e-2 < spread < 1e3 and logits.std(axis=0).mean() > spread / 10, "these logits would show nothing"
     metadata = {"general.architecture": case.arch}
-    metadata |= {f"{case.arch}.{k}": as_metadata(v) for k, v in case.metadata(config).items() if v is not None}
+    metadata |= {f"{case.arch}.{k}": as_metadata(v) for k, v in case.metadata(text).items() if v is not None}
     return {"class": type(model).__name__, "transformers": transformers.__version__, "n_ids": n_ids,
             "n_vocab": n_vocab, "metadata": metadata, "tensors": builder.tensors,
             "logits": {p: logits[p] for p in case.positions or POSITIONS}}
@@ -163,10 +179,16 @@ def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
+    failed = 0
     for name in args.names or CASES:
-        (OUT / f"{name}.json").write_text(dump(run(CASES[name])))
-        print(name, flush=True)
+        try:
+            (OUT / f"{name}.json").write_text(dump(run(CASES[name])))
+            print(name, flush=True)
+        except Exception:  # the others are wanted all the same
+            print(f"{name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            failed = 1
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

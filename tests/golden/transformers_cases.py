@@ -93,20 +93,23 @@ def usual_metadata(c):
 
 
 class Case:
-    """arch: general.architecture. model: the class in transformers. config: what differs from SIZES; None takes a size
-    away. names: what differs from USUAL, or a function of the configuration that returns it. Keys are parameters with or
+    """arch: general.architecture. model: the class in transformers. config: what differs from SIZES; ... takes a
+    size away. names: what differs from USUAL, or a function of the configuration that returns it. Keys are parameters with or
     without their last part; values are GGUF names likewise, (name, view), (name, view, options of Builder.add), or a
-    list of these. metadata: what differs from usual_metadata, likewise. extra(builder, config): tensors that are more
+    list of these; None leaves a parameter out. metadata: what differs from usual_metadata, likewise. vision: the
+    configuration of a vision part, which is not used. extra(builder, config): tensors that are more
     than a view of one parameter. ranges: part of a GGUF name -> (scale, offset)."""
 
     def __init__(self, arch, model, config=None, names=None, metadata=None, extra=None, ranges=None, ignore=(),
-                 n_ids=None, positions=None, prefix="model."):
+                 n_ids=None, positions=None, prefix="model.", vision=None):
         self.arch, self.model, self.extra, self.ranges = arch, model, extra, ranges or {}
         self.options, self.names, self.keys = config or {}, names or {}, metadata or {}
-        self.ignore, self.n_ids, self.positions, self.prefix = ignore, n_ids, positions, prefix
+        self.ignore, self.n_ids, self.positions, self.prefix, self.vision = ignore, n_ids, positions, prefix, vision
 
     def config(self):
         options = {k: v for k, v in {**SIZES, **self.options}.items() if v is not ...}
+        if self.vision is not None:
+            options = dict(text_config=options, vision_config=self.vision, tie_word_embeddings=False)
         return getattr(transformers, self.model).config_class(**options)
 
     def make(self, config):
@@ -126,7 +129,7 @@ class Case:
             self.extra(builder, c)
         rules = {**USUAL, **(self.names(c) if callable(self.names) else self.names)}
         for name in builder.params:
-            if name == "lm_head.weight" and c.tie_word_embeddings:
+            if name == "lm_head.weight" and c.tie_word_embeddings or any(part in name for part in self.ignore):
                 continue
             short = re.sub(r"\.(\d+)\.", ".{}.", name.removeprefix(self.prefix), count=1)
             layer = (re.findall(r"\.(\d+)\.", name) or [""])[0]

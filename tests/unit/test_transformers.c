@@ -44,15 +44,12 @@ static int bits(uint64_t seed, uint64_t i)
     return (int)((z ^ z >> 31) >> 54);
 }
 
-/* [name, shape, scale, offset]: offset + scale * [-1, 1), seeded by the name; or [name, shape, [values]]. */
-static void add_tensor(struct gw *g, const json_t *tensor)
+/* `given`: the scale of numbers around `offset`, or the numbers. */
+static void add_tensor(struct gw *g, const char *name, const json_t *dims, const json_t *given, double offset)
 {
-    const char *name = json_string_value(json_array_get(tensor, 0));
-    const json_t *dims = json_array_get(tensor, 1), *given = json_array_get(tensor, 2);
-    double scale = json_number_value(given), offset = json_number_value(json_array_get(tensor, 3));
+    double scale = json_number_value(given);
     int64_t shape[MAX_DIMS];
     size_t n = 1, n_dims = json_array_size(dims);
-    assert_non_null(name);
     assert_in_range(n_dims, 1, MAX_DIMS);
     for (size_t i = 0; i < n_dims; i++) {
         shape[i] = json_integer_value(json_array_get(dims, i));
@@ -66,6 +63,29 @@ static void add_tensor(struct gw *g, const json_t *tensor)
                                                : offset + scale * (bits(seed, i) / 512.0 - 1));
     gw_floats(g, name, GW_F32, (int)n_dims, shape, data);
     free(data);
+}
+
+/* [name, shape, scale, offset]: offset + scale * [-1, 1), seeded by the name; [name, shape, [values]]; or [name, shape,
+ * scale, offset, [layers]], where * in the name is the layer. */
+static void add_tensors(struct gw *g, const json_t *rule)
+{
+    const char *name = json_string_value(json_array_get(rule, 0));
+    const json_t *dims = json_array_get(rule, 1), *given = json_array_get(rule, 2), *layers = json_array_get(rule, 4);
+    double offset = json_number_value(json_array_get(rule, 3));
+    assert_non_null(name);
+    const char *star = strchr(name, '*');
+    if (!star) {
+        add_tensor(g, name, dims, given, offset);
+        return;
+    }
+    size_t i;
+    json_t *layer;
+    json_array_foreach((json_t *)layers, i, layer)
+    {
+        char full[128];
+        snprintf(full, sizeof full, "%.*s%d%s", (int)(star - name), name, (int)json_integer_value(layer), star + 1);
+        add_tensor(g, full, dims, given, offset);
+    }
 }
 
 /* The type in the file is the JSON value's: u32, f32, bool, string, or an array of one of the first three. */
@@ -111,7 +131,7 @@ static const char *write_model(const char *name, const json_t *golden)
         else
             gw_f32(&g, key, (float)json_real_value(value));
     }
-    json_array_foreach(json_object_get(golden, "tensors"), i, value) add_tensor(&g, value);
+    json_array_foreach(json_object_get(golden, "tensors"), i, value) add_tensors(&g, value);
     char file[160];
     snprintf(file, sizeof file, "%s.gguf", name);
     const char *path = gw_file(&g, file);
