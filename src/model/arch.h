@@ -150,6 +150,7 @@ struct pn_arch {
     int layers_rope;       /* only models of that many layers rotate; 0: all */
     float yarn_log_unit;   /* yarn_log_multiplier counts in these, and scales scores too; 0: 1 */
     bool yarn_log_both;    /* ... and is both multipliers of YaRN's temperature */
+    bool yarn_unrounded;   /* the pairs between which YaRN blends are no whole numbers */
 
     /* experts: where the file does not say */
     struct {

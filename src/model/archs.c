@@ -575,6 +575,7 @@ static const struct pn_arch archs[] = {
      .swiglu_limit = 7,
      .ffn_norm = "post_attention_norm",
      .rope = PN_ROPE_HALVES,
+     .yarn_unrounded = true,
      .window_period = 2,
      .window_needed = true,
      .moe = {.gate = PN_GATE_SOFTMAX_CHOSEN, .gate_fixed = true}},

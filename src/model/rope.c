@@ -53,10 +53,12 @@ static float yarn_dim(const struct pn_rope_hparams *r, int n_rot, float base, fl
 }
 
 /* Slow pairs are interpolated, fast ones kept, those between blended (YaRN, equation 23). */
-static void yarn(const struct pn_rope_hparams *r, int n_rot, float base, float *inv_freq)
+static void yarn(const struct pn_builder *b, int n_rot, float base, float *inv_freq)
 {
-    float low = floorf(yarn_dim(r, n_rot, base, r->yarn_beta_fast));
-    float high = ceilf(yarn_dim(r, n_rot, base, r->yarn_beta_slow));
+    const struct pn_rope_hparams *r = &b->hp->rope;
+    float low = yarn_dim(r, n_rot, base, r->yarn_beta_fast), high = yarn_dim(r, n_rot, base, r->yarn_beta_slow);
+    low = b->arch->yarn_unrounded ? low : floorf(low);
+    high = b->arch->yarn_unrounded ? high : ceilf(high);
     low = low < 0 ? 0 : low;
     high = high > (float)(n_rot - 1) ? (float)(n_rot - 1) : high;
     for (int i = 0; i < n_rot / 2; i++) {
@@ -148,7 +150,7 @@ static bool frequencies(struct pn_builder *b, bool local, const char *factors, f
     if (stretched && !divide_by_factors(b, factors, half, inv_freq))
         return false;
     if (stretched && r->scaling == PN_ROPE_SCALING_YARN)
-        yarn(r, n_rot, base, inv_freq);
+        yarn(b, n_rot, base, inv_freq);
     for (int i = 0; i < half && stretched && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
         inv_freq[i] /= r->factor;
     for (int i = 0; i < half; i++)

@@ -87,7 +87,7 @@ enum { PN_MAX_EXPERTS = 4096, PN_MAX_EXPERTS_USED = 256, PN_MAX_EXPERT_GROUPS = 
 struct pn_route_params {
     enum pn_gate gate;
     int n_expert, n_used;
-    int n_groups, n_groups_used; /* n_groups > 1: only experts of the groups whose two best are best */
+    int n_groups, n_groups_used; /* n_groups > 1: only experts of the best groups: see pn_route_row */
     bool renormalize;            /* weights are divided by their sum */
     float scale;                 /* of the weights, last */
 };

@@ -70,7 +70,8 @@ static void softmax_sum(struct ranking *r)
         r->sum += exp((double)r->logits[e] - r->highest);
 }
 
-/* The groups that may be chosen from, as bits: those whose two best experts together rank highest (DeepSeek-V3). */
+/* The groups that may be chosen from, as bits: those whose best expert ranks highest (DeepSeek-V2, whose gates are a
+ * softmax), or whose two best do together (DeepSeek-V3). */
 static uint64_t choose_groups(const struct ranking *r)
 {
     const struct pn_route_params *p = r->params;
@@ -83,7 +84,7 @@ static uint64_t choose_groups(const struct ranking *r)
             second = s > first ? first : s > second ? s : second;
             first = s > first ? s : first;
         }
-        scores[g] = size > 1 ? first + second : first;
+        scores[g] = size > 1 && p->gate != PN_GATE_SOFTMAX ? first + second : first;
     }
     uint64_t chosen = 0;
     for (int i = 0; i < p->n_groups_used; i++) {
