@@ -87,9 +87,7 @@ static float yarn_magnitude(const struct pn_builder *b)
 float pn_builder_rope_magnitude(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
-    if (r->scaling == PN_ROPE_SCALING_YARN)
-        return r->attn_factor * yarn_magnitude(b);
-    return r->scaling == PN_ROPE_SCALING_LINEAR || r->scaling == PN_ROPE_SCALING_NTK ? 1 : r->attn_factor;
+    return r->scaling == PN_ROPE_SCALING_YARN ? r->attn_factor * yarn_magnitude(b) : r->attn_factor;
 }
 
 float pn_builder_rope_score_scale(const struct pn_builder *b)

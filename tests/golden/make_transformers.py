@@ -24,8 +24,10 @@ import torch
 import transformers
 
 import transformers_attention
+import transformers_plain
+import transformers_recurrent
 
-CASES = transformers_attention.CASES
+CASES = transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES
 OUT = pathlib.Path(__file__).parent / "transformers"
 N_IDS = 48
 POSITIONS = [0, 1, 3, 7, 12, 20, 28, 33, 40, 47]
@@ -81,6 +83,14 @@ class Builder:
     def has(self, name):
         return name in self.params
 
+    def filled(self, name):
+        """True if nothing is missing in a parameter, which is noted."""
+        array = self.params[name]
+        full = not np.isnan(array).any()
+        if full:
+            self.missing.pop(array.__array_interface__["data"][0], None)
+        return full
+
     def add(self, gguf, name, view=None, value=None, scale=None, offset=None):
         """A GGUF tensor that becomes (a part of) a parameter. view: the parameter's array -> a view of it in the order
         of the GGUF tensor, or (view, shape of the GGUF tensor). value: GGUF's numbers -> the parameter's."""
@@ -90,8 +100,7 @@ class Builder:
         assert np.shares_memory(part, array), f"{gguf}: the view of {name} is a copy"
         numbers = self.plain(gguf, shape, scale, offset)
         part[...] = (value(numbers) if value else numbers).reshape(part.shape)
-        if not np.isnan(array).any():
-            self.missing.pop(array.__array_interface__["data"][0], None)
+        self.filled(name)
 
     def plain(self, gguf, shape, scale=None, offset=None):
         """A GGUF tensor whose numbers the caller distributes."""

@@ -129,7 +129,7 @@ class Case:
             self.extra(builder, c)
         rules = {**USUAL, **(self.names(c) if callable(self.names) else self.names)}
         for name in builder.params:
-            if name == "lm_head.weight" and c.tie_word_embeddings or any(part in name for part in self.ignore):
+            if builder.filled(name) or any(part in name for part in self.ignore):
                 continue
             short = re.sub(r"\.(\d+)\.", ".{}.", name.removeprefix(self.prefix), count=1)
             layer = (re.findall(r"\.(\d+)\.", name) or [""])[0]
