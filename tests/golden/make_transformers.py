@@ -177,7 +177,7 @@ def run(case):
     metadata = {"general.architecture": case.arch}
     metadata |= {f"{case.arch}.{k}": as_metadata(v) for k, v in case.metadata(text).items() if v is not None}
     return {"class": type(model).__name__, "transformers": transformers.__version__, "n_ids": n_ids,
-            "n_vocab": n_vocab, "metadata": metadata, "tensors": builder.tensors,
+            "n_vocab": n_vocab, **({"n_context": case.n_context} if case.n_context else {}), "metadata": metadata, "tensors": builder.tensors,
             "logits": {p: logits[p] for p in case.positions or POSITIONS}}
 
 

@@ -101,10 +101,11 @@ class Case:
     than a view of one parameter. ranges: part of a GGUF name -> (scale, offset)."""
 
     def __init__(self, arch, model, config=None, names=None, metadata=None, extra=None, ranges=None, ignore=(),
-                 n_ids=None, positions=None, prefix="model.", vision=None):
+                 n_ids=None, positions=None, prefix="model.", vision=None, n_context=0):
         self.arch, self.model, self.extra, self.ranges = arch, model, extra, ranges or {}
         self.options, self.names, self.keys = config or {}, names or {}, metadata or {}
         self.ignore, self.n_ids, self.positions, self.prefix, self.vision = ignore, n_ids, positions, prefix, vision
+        self.n_context = n_context
 
     def config(self):
         options = {k: v for k, v in {**SIZES, **self.options}.items() if v is not ...}

@@ -146,6 +146,7 @@ struct run {
     const json_t *logits; /* position: values */
     int32_t *ids;
     size_t n_ids;
+    int n_context; /* of the session; 0: as the file says */
     int failures;
 };
 
@@ -193,6 +194,7 @@ static void check_device(struct run *r, const char *device, const char *kv_type,
     struct pantry_session_options options = pantry_session_options_default();
     float *got = NULL;
     options.kv_type = kv_type;
+    options.n_context = r->n_context;
     if (pantry_model_load(r->path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
         pantry_session_new(model, &options, &session, &error)) {
         print_error("%s on %s: %s\n", r->name, device, error.text);
@@ -234,7 +236,8 @@ static int check_golden(const char *name)
     struct run r = {.name = name,
                     .path = write_model(name, golden),
                     .logits = json_object_get(golden, "logits"),
-                    .n_ids = (size_t)json_integer_value(json_object_get(golden, "n_ids"))};
+                    .n_ids = (size_t)json_integer_value(json_object_get(golden, "n_ids")),
+                    .n_context = (int)json_integer_value(json_object_get(golden, "n_context"))};
     int n_vocab = (int)json_integer_value(json_object_get(golden, "n_vocab"));
     assert_true(r.n_ids > 0 && n_vocab > 0 && json_object_size((json_t *)r.logits) > 0);
     r.ids = malloc(r.n_ids * sizeof *r.ids);
