@@ -104,7 +104,7 @@ PN_INLINE vf vact(enum pn_act_fn fn, vf x)
         return vsoftplus(x);
     case PN_ACT_FN_ELU: { /* expm1(x) is 2 t / (1 - t) with t = tanh(x / 2) */
         vf t = vtanh((x - vmax(x, vset(0.0f))) * 0.5f);
-        return vmax(x, vset(0.0f)) + 2 * t / (1 - t);
+        return vmax(x, vset(0.0f)) + 2.0f * t / (1.0f - t);
     }
     case PN_ACT_FN_COUNT:
         break;
