@@ -46,16 +46,21 @@ void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, 
 
 /* ---- methods of lists, tuples, dictionaries, numbers ---- */
 
-static void need_args(struct jj_run *r, const char *name, const struct jj_args *args, size_t min, size_t max)
+/* What CPython says of a wrong number of arguments depends on how the method takes them. */
+static void need_args(struct jj_run *r, jv self, const char *name, const struct jj_args *args, size_t min, size_t max)
 {
+    const char *type = self.t == JJ_UNDEFINED ? "" : pn_jj_type_name(self);
+    size_t bound = args->n_pos < min ? min : max;
     if (args->n_kw)
-        pn_jj_raise(r, "TypeError", "%s() takes no keyword arguments", name);
-    if (args->n_pos < min || args->n_pos > max)
-        pn_jj_raise(r, "TypeError", "%s expected %s%zu argument%s, got %zu", name,
-                    min == max          ? ""
-                    : args->n_pos < min ? "at least "
-                                        : "at most ",
-                    args->n_pos < min ? min : max, (args->n_pos < min ? min : max) == 1 ? "" : "s", args->n_pos);
+        pn_jj_raise(r, "TypeError", "%s.%s() takes no keyword arguments", type, name);
+    if (args->n_pos >= min && args->n_pos <= max)
+        return;
+    if (max == 0)
+        pn_jj_raise(r, "TypeError", "%s.%s() takes no arguments (%zu given)", type, name, args->n_pos);
+    if (min == 1 && max == 1)
+        pn_jj_raise(r, "TypeError", "%s.%s() takes exactly one argument (%zu given)", type, name, args->n_pos);
+    pn_jj_raise(r, "TypeError", "%s expected at %s %zu argument%s, got %zu", name, args->n_pos < min ? "least" : "most",
+                bound, bound == 1 ? "" : "s", args->n_pos);
 }
 
 static jv blocked(struct jj_run *r, jv self, const struct jj_args *args)
@@ -66,7 +71,7 @@ static jv blocked(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv seq_count(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "count", args, 1, 1);
+    need_args(r, self, "count", args, 1, 1);
     int64_t n = 0;
     for (size_t i = 0; i < self.u.seq->n; i++)
         n += pn_jj_equal(r, self.u.seq->v[i], args->pos[0]);
@@ -85,7 +90,7 @@ static int64_t index_arg(struct jj_run *r, jv v, int64_t n)
 
 static jv seq_index(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "index", args, 1, 3);
+    need_args(r, self, "index", args, 1, 3);
     int64_t n = (int64_t)self.u.seq->n;
     int64_t from = args->n_pos > 1 ? index_arg(r, args->pos[1], n) : 0;
     int64_t to = args->n_pos > 2 ? index_arg(r, args->pos[2], n) : n;
@@ -99,13 +104,13 @@ static jv seq_index(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv list_copy(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "list.copy", args, 0, 0);
+    need_args(r, self, "copy", args, 0, 0);
     return pn_jj_to_list(r, self);
 }
 
 static jv dict_get(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "get", args, 1, 2);
+    need_args(r, self, "get", args, 1, 2);
     jv *v = pn_jj_dict_get(r, self.u.dict, args->pos[0]);
     return v ? *v : args->n_pos > 1 ? args->pos[1] : jj_none();
 }
@@ -119,25 +124,25 @@ static jv dict_view(struct jj_run *r, jv self, char kind)
 
 static jv dict_items(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "dict.items", args, 0, 0);
+    need_args(r, self, "items", args, 0, 0);
     return dict_view(r, self, 'i');
 }
 
 static jv dict_keys(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "dict.keys", args, 0, 0);
+    need_args(r, self, "keys", args, 0, 0);
     return dict_view(r, self, 'k');
 }
 
 static jv dict_values(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "dict.values", args, 0, 0);
+    need_args(r, self, "values", args, 0, 0);
     return dict_view(r, self, 'v');
 }
 
 static jv dict_copy(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "dict.copy", args, 0, 0);
+    need_args(r, self, "copy", args, 0, 0);
     struct jj_dict *copy = pn_jj_dict(r, self.u.dict->n);
     for (size_t i = 0; i < self.u.dict->n; i++)
         pn_jj_dict_set(r, copy, self.u.dict->e[i].key, self.u.dict->e[i].value);
@@ -147,7 +152,7 @@ static jv dict_copy(struct jj_run *r, jv self, const struct jj_args *args)
 static jv dict_fromkeys(struct jj_run *r, jv self, const struct jj_args *args)
 {
     (void)self;
-    need_args(r, "fromkeys", args, 1, 2);
+    need_args(r, self, "fromkeys", args, 1, 2);
     struct jj_dict *d = pn_jj_dict(r, 0);
     struct jj_iter *it = pn_jj_iter(r, args->pos[0]);
     jv key;
@@ -158,7 +163,7 @@ static jv dict_fromkeys(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv int_bit_length(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "int.bit_length", args, 0, 0);
+    need_args(r, self, "bit_length", args, 0, 0);
     struct jj_buf b = {.r = r};
     pn_jj_put_int(&b, self, 2, false);
     size_t digits = b.n - (b.p[0] == '-');
@@ -167,7 +172,7 @@ static jv int_bit_length(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv int_bit_count(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "int.bit_count", args, 0, 0);
+    need_args(r, self, "bit_count", args, 0, 0);
     struct jj_buf b = {.r = r};
     int64_t ones = 0;
     pn_jj_put_int(&b, self, 2, false);
@@ -178,25 +183,25 @@ static jv int_bit_count(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv number_conjugate(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "conjugate", args, 0, 0);
+    need_args(r, self, "conjugate", args, 0, 0);
     return self.t == JJ_BOOL ? jj_int(self.u.b) : self;
 }
 
 static jv float_is_integer(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "float.is_integer", args, 0, 0);
+    need_args(r, self, "is_integer", args, 0, 0);
     return jj_bool(isfinite(self.u.d) && floor(self.u.d) == self.u.d);
 }
 
 static jv range_count(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "count", args, 1, 1);
+    need_args(r, self, "count", args, 1, 1);
     return jj_int(pn_jj_contains(r, args->pos[0], self));
 }
 
 static jv range_index(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "index", args, 1, 1);
+    need_args(r, self, "index", args, 1, 1);
     const struct jj_range *x = self.u.range;
     for (int64_t i = 0; i < x->n; i++)
         if (pn_jj_equal(r, jj_int(x->start + i * x->step), args->pos[0]))
@@ -206,7 +211,7 @@ static jv range_index(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv view_isdisjoint(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "isdisjoint", args, 1, 1);
+    need_args(r, self, "isdisjoint", args, 1, 1);
     struct jj_iter *it = pn_jj_iter(r, args->pos[0]);
     jv item;
     while (pn_jj_next(r, it, &item))
@@ -236,7 +241,7 @@ static jv loop_changed(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv cycler_next(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "Cycler.next", args, 0, 0);
+    need_args(r, self, "next", args, 0, 0);
     struct jj_cycler *c = self.u.cycler;
     jv v = c->v[c->pos];
     c->pos = (c->pos + 1) % c->n;
@@ -245,7 +250,7 @@ static jv cycler_next(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv cycler_reset(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    need_args(r, "Cycler.reset", args, 0, 0);
+    need_args(r, self, "reset", args, 0, 0);
     self.u.cycler->pos = 0;
     return jj_none();
 }

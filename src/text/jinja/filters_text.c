@@ -246,70 +246,120 @@ static jv filter_wordcount(struct jj_run *r, jv v, const struct jj_args *args)
 
 /* ---- wordwrap: Python's textwrap with tabs and white space left alone ---- */
 
-static bool is_wrap_space(char c)
+/* A line's characters; outside of it are zeros. */
+struct wrap_line {
+    const uint32_t *c;
+    size_t n;
+};
+
+static uint32_t char_at(const struct wrap_line *l, size_t i)
+{
+    return i < l->n ? l->c[i] : 0;
+}
+
+static bool is_wrap_space(uint32_t c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static bool is_letter(const char *p, const char *end)
+static bool is_letter(const struct wrap_line *l, size_t i)
 {
-    size_t used;
-    if (p >= end)
-        return false;
-    uint32_t c = pn_jj_decode(p, end, &used);
-    return pn_jj_is_word(c) && !pn_jj_is_digit(c);
+    uint32_t c = char_at(l, i);
+    return c && pn_jj_is_word(c) && !pn_jj_is_digit(c);
 }
 
-/* A hyphen at `p` after which a word may be broken: letters on both sides, two of them on one. */
-static bool breaks_after(const char *word, const char *p, const char *end)
+/* What a dash of two or more hyphens may follow. */
+static bool is_before_dash(const struct wrap_line *l, size_t i)
 {
-    if (*p != '-' || p - word < 1 || !is_letter(p + 1, end))
+    uint32_t c = char_at(l, i);
+    return c && (pn_jj_is_word(c) || (c < 0x80 && strchr("!\"'&.,?", (int)c)));
+}
+
+/* The end of a dash at `i` that a word follows, or `i`. */
+static size_t dash_end(const struct wrap_line *l, size_t i)
+{
+    size_t end = i;
+    while (char_at(l, end) == '-')
+        end++;
+    return end - i >= 2 && end < l->n && pn_jj_is_word(l->c[end]) ? end : i;
+}
+
+/* Whether a word may be broken after the hyphen at `i`: letters on both sides, two of them (or a letter, a hyphen and
+ * a letter). */
+static bool breaks_after(const struct wrap_line *l, size_t i)
+{
+    if (i < 2 || !is_letter(l, i - 1) || !is_letter(l, i + 1))
         return false;
-    const char *q = p;
-    do
-        q--;
-    while (q > word && ((unsigned char)*q & 0xC0) == 0x80);
-    if (!is_letter(q, end))
-        return false;
-    size_t used;
-    pn_jj_decode(p + 1, end, &used);
-    bool two_after =
-        is_letter(p + 1 + used, end) || (p + 1 + used < end && p[1 + used] == '-' && is_letter(p + 2 + used, end));
-    bool two_before = false;
-    if (q > word) {
-        const char *b = q;
-        do
-            b--;
-        while (b > word && ((unsigned char)*b & 0xC0) == 0x80);
-        two_before = is_letter(b, end);
+    bool before = is_letter(l, i - 2) || (i >= 3 && l->c[i - 2] == '-' && is_letter(l, i - 3));
+    return before && (is_letter(l, i + 2) || (char_at(l, i + 2) == '-' && is_letter(l, i + 3)));
+}
+
+/* The end of the chunk that begins at `from`: white space, a dash, or a word up to where it may be broken. */
+static size_t chunk_end(const struct wrap_line *l, size_t from, bool on_hyphens)
+{
+    size_t end = from;
+    if (is_wrap_space(l->c[from])) {
+        while (end < l->n && is_wrap_space(l->c[end]))
+            end++;
+        return end;
     }
-    return two_after && two_before;
+    if (on_hyphens && from && is_before_dash(l, from - 1) && (end = dash_end(l, from)) > from)
+        return end;
+    for (end = from + 1; end < l->n && !is_wrap_space(l->c[end]); end++) {
+        if (!on_hyphens || l->c[end] != '-')
+            continue;
+        if (breaks_after(l, end))
+            return end + 1;
+        if (is_before_dash(l, end - 1) && dash_end(l, end) > end)
+            return end;
+    }
+    return end;
 }
 
 static jv wrap_chunks(struct jj_run *r, const struct jj_str *s, bool on_hyphens)
 {
     jv chunks = pn_jj_list(r, 0);
-    const char *p = s->p, *end = s->p + s->n;
-    while (p < end) {
-        const char *start = p;
-        if (is_wrap_space(*p)) {
-            while (p < end && is_wrap_space(*p))
-                p++;
-        } else {
-            while (p < end && !is_wrap_space(*p)) {
-                bool cut = on_hyphens && breaks_after(start, p, end);
-                p++;
-                if (cut)
-                    break;
-                if (on_hyphens && p - start > 1 && p[-1] == '-' && p[-2] == '-' && p < end && *p != '-' &&
-                    !is_wrap_space(*p) && is_letter(p, end))
-                    break;
-            }
-        }
-        pn_jj_push(r, chunks, pn_jj_str(r, start, (size_t)(p - start)));
+    uint32_t *c = pn_jj_alloc(r, (s->n + 1) * sizeof *c);
+    size_t *at = pn_jj_alloc(r, (s->n + 1) * sizeof *at), n = 0, used;
+    for (size_t i = 0; i < s->n; i += used) {
+        at[n] = i;
+        c[n++] = pn_jj_decode(s->p + i, s->p + s->n, &used);
+    }
+    at[n] = s->n;
+    const struct wrap_line line = {c, n};
+    for (size_t from = 0, end; from < n; from = end) {
+        end = chunk_end(&line, from, on_hyphens);
+        pn_jj_push(r, chunks, pn_jj_str(r, s->p + at[from], at[end] - at[from]));
         pn_jj_step(r, 1);
     }
     return chunks;
+}
+
+static bool is_blank(jv chunk)
+{
+    const struct jj_str *s = chunk.u.s;
+    size_t used;
+    for (size_t i = 0; i < s->n; i += used)
+        if (!pn_jj_is_space(pn_jj_decode(s->p + i, s->p + s->n, &used)))
+            return false;
+    return true;
+}
+
+/* Where a word that no line holds is cut, in characters: after its last hyphen if there is other text before that. */
+static int64_t cut_of(struct jj_str *word, int64_t room, bool on_hyphens)
+{
+    if (!on_hyphens || pn_jj_chars(word) <= room)
+        return room;
+    for (size_t k = pn_jj_offset(word, room); k-- > 1;) {
+        if (word->p[k] != '-')
+            continue;
+        struct jj_str head = {.p = word->p, .n = k, .chars = -1};
+        for (size_t c = 0; c < k; c++)
+            if (word->p[c] != '-')
+                return pn_jj_chars(&head) + 1;
+        break;
+    }
+    return room;
 }
 
 static void wrap_line(struct jj_run *r, const struct jj_str *line, int64_t width, bool break_long, bool on_hyphens,
@@ -320,47 +370,28 @@ static void wrap_line(struct jj_run *r, const struct jj_str *line, int64_t width
     while (i < chunks->n) {
         struct jj_buf b = {.r = r};
         int64_t used = 0;
-        size_t first = i, last_space = 0;
-        if (is_wrap_space(chunks->v[i].u.s->p[0]) && out.u.seq->n)
-            if (++i == chunks->n)
-                break;
-        first = i;
+        if (is_blank(chunks->v[i]) && out.u.seq->n)
+            i++;
+        jv last = {.t = JJ_NONE};
         for (; i < chunks->n && used + pn_jj_chars(chunks->v[i].u.s) <= width; i++) {
-            bool space = is_wrap_space(chunks->v[i].u.s->p[0]);
-            last_space = space ? chunks->v[i].u.s->n : 0;
-            pn_jj_put_str(&b, chunks->v[i]);
-            used += pn_jj_chars(chunks->v[i].u.s);
+            last = chunks->v[i];
+            pn_jj_put_str(&b, last);
+            used += pn_jj_chars(last.u.s);
         }
         if (i < chunks->n && pn_jj_chars(chunks->v[i].u.s) > width) { /* too long for any line */
             struct jj_str *word = chunks->v[i].u.s;
-            int64_t room = width - used;
-            if (width < 1)
-                room = 1;
-            if (break_long && room > 0) {
-                int64_t cut = room;
-                if (on_hyphens && pn_jj_chars(word) > room) {
-                    size_t limit = pn_jj_offset(word, room);
-                    for (size_t k = limit; k-- > 1;)
-                        if (word->p[k] == '-') {
-                            bool other = false;
-                            for (size_t c = 0; c < k; c++)
-                                other = other || word->p[c] != '-';
-                            struct jj_str head = {.p = word->p, .n = k, .chars = -1};
-                            if (other)
-                                cut = pn_jj_chars(&head) + 1;
-                            break;
-                        }
-                }
-                size_t at = pn_jj_offset(word, cut);
-                pn_jj_put(&b, word->p, at);
+            if (break_long) { /* with no room left this is an empty piece, and white space before it stays */
+                size_t at = pn_jj_offset(word, cut_of(word, width - used, on_hyphens));
+                last = pn_jj_str(r, word->p, at);
                 chunks->v[i] = pn_jj_str(r, word->p + at, word->n - at);
-                last_space = 0;
-            } else if (i == first) {
-                pn_jj_put_str(&b, chunks->v[i++]);
-                last_space = 0;
+                pn_jj_put_str(&b, last);
+            } else if (last.t == JJ_NONE) {
+                last = chunks->v[i++];
+                pn_jj_put_str(&b, last);
             }
         }
-        b.n -= last_space;
+        if (last.t == JJ_STR && is_blank(last))
+            b.n -= last.u.s->n;
         if (b.n)
             pn_jj_push(r, out, pn_jj_buf_str(&b));
         pn_jj_step(r, 1);
@@ -375,6 +406,8 @@ static jv filter_wordwrap(struct jj_run *r, jv v, const struct jj_args *args)
     int64_t width = int_or(r, a[0], 79);
     bool break_long = truth_or(r, a[1], true), on_hyphens = truth_or(r, a[3], true);
     jv glue = a[2].t == JJ_MISSING || a[2].t == JJ_NONE ? pn_jj_cstr(r, "\n") : a[2];
+    if (glue.t != JJ_STR)
+        pn_jj_no_attribute(r, glue, "join");
     if (v.t != JJ_STR)
         pn_jj_no_attribute(r, v, "splitlines");
     if (width <= 0 && v.u.s->n)

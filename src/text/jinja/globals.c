@@ -41,6 +41,8 @@ static struct jj_dict *build_dict(struct jj_run *r, const char *name, const stru
     struct jj_dict *d = pn_jj_dict(r, args->n_kw);
     if (args->n_pos > 1)
         pn_jj_raise(r, "TypeError", "%s expected at most 1 argument, got %zu", name, args->n_pos);
+    if (args->n_pos && args->pos[0].t == JJ_UNDEFINED)
+        pn_jj_raise_undefined(r, args->pos[0]);
     if (args->n_pos && args->pos[0].t == JJ_DICT) {
         const struct jj_dict *from = args->pos[0].u.dict;
         for (size_t i = 0; i < from->n; i++)
@@ -77,6 +79,9 @@ static jv call_namespace(struct jj_run *r, const struct jj_args *args)
 
 static jv call_cycler(struct jj_run *r, const struct jj_args *args)
 {
+    if (args->n_kw)
+        pn_jj_raise(r, "TypeError", "Cycler.__init__() got an unexpected keyword argument '%.*s'",
+                    (int)args->kw[0].name->n, args->kw[0].name->p);
     if (args->n_pos == 0)
         pn_jj_raise(r, "RuntimeError", "at least one item has to be provided");
     struct jj_cycler *c = pn_jj_alloc(r, sizeof *c);
@@ -117,9 +122,14 @@ static jv call_strftime(struct jj_run *r, const struct jj_args *args)
 {
     static const char *const params[] = {"format"};
     jv format;
+    if (!args->n_pos && !args->n_kw)
+        pn_jj_raise(r, "TypeError", "strftime() missing required argument 'format' (pos 1)");
+    if (args->n_pos + args->n_kw > 1)
+        pn_jj_raise(r, "TypeError", "strftime() takes at most 1 argument (%zu given)", args->n_pos + args->n_kw);
     pn_jj_bind(r, "strftime", args, 0, params, 1, 1, &format);
     if (format.t != JJ_STR)
-        pn_jj_raise(r, "TypeError", "strftime() argument 1 must be str, not %s", pn_jj_type_name(format));
+        pn_jj_raise(r, "TypeError", "strftime() argument 1 must be str, not %s",
+                    format.t == JJ_NONE ? "None" : pn_jj_type_name(format));
     return pn_jj_strftime(r, format.u.s);
 }
 

@@ -149,17 +149,16 @@ static struct jj_node *new_op(struct parser *p, enum jj_kind kind, char op, stru
 
 /* ---- expressions ---- */
 
-static bool at_tuple_end(const struct parser *p, const char *extra_end)
+/* A name never ends a tuple: "for x, in l" wants a second name, as in jinja2. */
+static bool at_tuple_end(const struct parser *p)
 {
-    return at(p, JJ_T_VARIABLE_END) || at(p, JJ_T_BLOCK_END) || at(p, JJ_T_RPAREN) ||
-           (extra_end && at_name(p, extra_end));
+    return at(p, JJ_T_VARIABLE_END) || at(p, JJ_T_BLOCK_END) || at(p, JJ_T_RPAREN);
 }
 
 static struct jj_node *parse_primary(struct parser *p, bool with_namespace);
 
 struct tuple_rules {
     bool simplified, no_cond, explicit_parens, with_namespace;
-    const char *extra_end;
 };
 
 static struct jj_node *parse_tuple(struct parser *p, struct tuple_rules rules)
@@ -171,7 +170,7 @@ static struct jj_node *parse_tuple(struct parser *p, struct tuple_rules rules)
     for (;;) {
         if (items.n)
             expect(p, JJ_T_COMMA);
-        if (at_tuple_end(p, rules.extra_end))
+        if (at_tuple_end(p))
             break;
         pn_jj_nodes_push(p->r, &items,
                          rules.simplified ? parse_primary(p, rules.with_namespace)
@@ -675,10 +674,10 @@ static void make_target(struct parser *p, struct jj_node *target, struct jj_node
     }
 }
 
-static struct jj_node *parse_target(struct parser *p, const char *extra_end, bool with_namespace)
+static struct jj_node *parse_target(struct parser *p, bool with_namespace)
 {
-    struct jj_node *target = parse_tuple(
-        p, (struct tuple_rules){.simplified = true, .extra_end = extra_end, .with_namespace = with_namespace});
+    struct jj_node *target =
+        parse_tuple(p, (struct tuple_rules){.simplified = true, .with_namespace = with_namespace});
     make_target(p, target, target);
     return target;
 }
@@ -697,7 +696,7 @@ static struct jj_node *parse_target_name(struct parser *p)
 static struct jj_node *parse_set(struct parser *p)
 {
     struct jj_node *node = new_node(p, JJ_N_SET, advance(p).line);
-    node->u.set.target = parse_target(p, NULL, true);
+    node->u.set.target = parse_target(p, true);
     if (at(p, JJ_T_ASSIGN)) {
         advance(p);
         node->u.set.value = parse_tuple(p, (struct tuple_rules){0});
@@ -727,9 +726,9 @@ static struct jj_node *parse_for(struct parser *p)
     static const char *const ends[] = {"endfor", "else", NULL}, *const end[] = {"endfor", NULL};
     struct jj_node *node = new_node(p, JJ_N_FOR, advance(p).line);
     struct jj_for *loop = &node->u.loop;
-    loop->target = parse_target(p, "in", false);
+    loop->target = parse_target(p, false);
     expect_name(p, "in");
-    loop->iter = parse_tuple(p, (struct tuple_rules){.no_cond = true, .extra_end = "recursive"});
+    loop->iter = parse_tuple(p, (struct tuple_rules){.no_cond = true});
     if (skip_name(p, "if")) {
         loop->test = parse_expression(p, true);
         loop->test_target = clone_target(p, loop->target);
@@ -776,7 +775,7 @@ static struct jj_node *parse_with(struct parser *p)
     while (!at(p, JJ_T_BLOCK_END)) {
         if (node->u.scope.targets.n)
             expect(p, JJ_T_COMMA);
-        pn_jj_nodes_push(p->r, &node->u.scope.targets, parse_target(p, NULL, false));
+        pn_jj_nodes_push(p->r, &node->u.scope.targets, parse_target(p, false));
         expect(p, JJ_T_ASSIGN);
         pn_jj_nodes_push(p->r, &node->u.scope.values, parse_expression(p, true));
     }

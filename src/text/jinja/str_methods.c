@@ -11,6 +11,16 @@ static void no_keywords(struct jj_run *r, const char *name, const struct jj_args
         pn_jj_raise(r, "TypeError", "str.%s() takes no keyword arguments", name);
 }
 
+/* The same for find() and its kin, which take from one to three. */
+static void find_args(struct jj_run *r, const char *name, const struct jj_args *args)
+{
+    if (args->n_kw)
+        pn_jj_raise(r, "TypeError", "%s() takes no keyword arguments", name);
+    if (args->n_pos < 1 || args->n_pos > 3)
+        pn_jj_raise(r, "TypeError", "%s() takes at %s (%zu given)", name,
+                    args->n_pos ? "most 3 arguments" : "least 1 argument", args->n_pos);
+}
+
 static void no_args(struct jj_run *r, const char *name, const struct jj_args *args)
 {
     no_keywords(r, name, args);
@@ -32,6 +42,30 @@ static void some_args(struct jj_run *r, const char *name, const struct jj_args *
     if (args->n_pos < min || args->n_pos > max)
         pn_jj_raise(r, "TypeError", "%s expected at %s %zu argument%s, got %zu", name,
                     args->n_pos < min ? "least" : "most", bound, bound == 1 ? "" : "s", args->n_pos);
+}
+
+/* Arguments that have names, of a method written in C. */
+static void named_args(struct jj_run *r, const char *name, const struct jj_args *args, const char *const *params,
+                       size_t n, jv *out)
+{
+    size_t given = args->n_pos + args->n_kw;
+    if (given > n)
+        pn_jj_raise(r, "TypeError", "%s() takes at most %zu argument%s (%zu given)", name, n, n == 1 ? "" : "s", given);
+    for (size_t k = 0; k < args->n_kw; k++) {
+        const struct jj_str *kw = args->kw[k].name;
+        size_t i = 0;
+        while (i < n && !(strlen(params[i]) == kw->n && memcmp(params[i], kw->p, kw->n) == 0))
+            i++;
+        if (i == n)
+            pn_jj_raise(r, "TypeError", "'%.*s' is an invalid keyword argument for %s()", (int)kw->n, kw->p, name);
+    }
+    pn_jj_bind(r, name, args, 0, params, n, 0, out);
+}
+
+/* A type's name where an argument has the wrong one. */
+static const char *bad_type(jv v)
+{
+    return v.t == JJ_NONE ? "None" : pn_jj_type_name(v);
 }
 
 static int64_t int_arg(struct jj_run *r, jv v)
@@ -282,15 +316,12 @@ static const char *find_last(struct jj_run *r, const char *p, size_t n, const st
 
 static int64_t find(struct jj_run *r, const char *name, jv self, const struct jj_args *args, bool last)
 {
-    no_keywords(r, name, args);
-    if (args->n_pos < 1 || args->n_pos > 3)
-        pn_jj_raise(r, "TypeError", "%s() takes at %s (%zu given)", name,
-                    args->n_pos ? "most 3 arguments" : "least 1 argument", args->n_pos);
-    if (args->pos[0].t != JJ_STR)
-        pn_jj_raise(r, "TypeError", "must be str, not %s", pn_jj_type_name(args->pos[0]));
+    find_args(r, name, args);
     struct jj_str *s = self.u.s;
     int64_t start, end;
     span_args(r, args, s, &start, &end);
+    if (args->pos[0].t != JJ_STR)
+        pn_jj_raise(r, "TypeError", "must be str, not %s", pn_jj_type_name(args->pos[0]));
     if (start > end)
         return -1;
     pn_jj_step(r, s->n / 16);
@@ -332,16 +363,13 @@ static jv str_rindex(struct jj_run *r, jv self, const struct jj_args *args)
 
 static jv str_count(struct jj_run *r, jv self, const struct jj_args *args)
 {
-    no_keywords(r, "count", args);
-    if (args->n_pos < 1 || args->n_pos > 3)
-        pn_jj_raise(r, "TypeError", "count() takes at %s (%zu given)",
-                    args->n_pos ? "most 3 arguments" : "least 1 argument", args->n_pos);
-    if (args->pos[0].t != JJ_STR)
-        pn_jj_raise(r, "TypeError", "must be str, not %s", pn_jj_type_name(args->pos[0]));
+    find_args(r, "count", args);
     struct jj_str *s = self.u.s;
-    const struct jj_str *what = args->pos[0].u.s;
     int64_t start, end, count = 0;
     span_args(r, args, s, &start, &end);
+    if (args->pos[0].t != JJ_STR)
+        pn_jj_raise(r, "TypeError", "must be str, not %s", pn_jj_type_name(args->pos[0]));
+    const struct jj_str *what = args->pos[0].u.s;
     if (start > end)
         return jj_int(0);
     if (what->n == 0)
@@ -360,10 +388,7 @@ static bool has_affix(const char *p, size_t n, const struct jj_str *affix, bool 
 
 static jv starts_or_ends(struct jj_run *r, const char *name, jv self, const struct jj_args *args, bool end)
 {
-    no_keywords(r, name, args);
-    if (args->n_pos < 1 || args->n_pos > 3)
-        pn_jj_raise(r, "TypeError", "%s() takes at %s (%zu given)", name,
-                    args->n_pos ? "most 3 arguments" : "least 1 argument", args->n_pos);
+    find_args(r, name, args);
     struct jj_str *s = self.u.s;
     int64_t from, to;
     span_args(r, args, s, &from, &to);
@@ -448,7 +473,7 @@ static jv affix_arg(struct jj_run *r, const char *name, const struct jj_args *ar
 {
     one_arg(r, name, args);
     if (args->pos[0].t != JJ_STR)
-        pn_jj_raise(r, "TypeError", "%s() argument must be str, not %s", name, pn_jj_type_name(args->pos[0]));
+        pn_jj_raise(r, "TypeError", "%s() argument must be str, not %s", name, bad_type(args->pos[0]));
     return args->pos[0];
 }
 
@@ -557,7 +582,7 @@ static jv split(struct jj_run *r, const char *name, jv self, const struct jj_arg
 {
     static const char *const params[] = {"sep", "maxsplit"};
     jv arg[2];
-    pn_jj_bind(r, name, args, 0, params, 2, 0, arg);
+    named_args(r, name, args, params, 2, arg);
     int64_t max = arg[1].t == JJ_MISSING ? -1 : int_arg(r, arg[1]);
     const struct jj_str *s = self.u.s;
     pn_jj_step(r, s->n / 16);
@@ -624,8 +649,8 @@ static jv str_splitlines(struct jj_run *r, jv self, const struct jj_args *args)
 {
     static const char *const params[] = {"keepends"};
     jv keep_ends;
-    pn_jj_bind(r, "splitlines", args, 0, params, 1, 0, &keep_ends);
-    return pn_jj_splitlines(r, self.u.s, keep_ends.t != JJ_MISSING && pn_jj_truth(r, keep_ends));
+    named_args(r, "splitlines", args, params, 1, &keep_ends);
+    return pn_jj_splitlines(r, self.u.s, keep_ends.t != JJ_MISSING && int_arg(r, keep_ends) != 0);
 }
 
 /* ---- building ---- */
@@ -684,8 +709,7 @@ static jv str_replace(struct jj_run *r, jv self, const struct jj_args *args)
     jv old = args->pos[0], new_text = args->pos[1];
     for (size_t i = 0; i < 2; i++)
         if (args->pos[i].t != JJ_STR)
-            pn_jj_raise(r, "TypeError", "replace() argument %zu must be str, not %s", i + 1,
-                        pn_jj_type_name(args->pos[i]));
+            pn_jj_raise(r, "TypeError", "replace() argument %zu must be str, not %s", i + 1, bad_type(args->pos[i]));
     int64_t max = args->n_pos > 2 ? int_arg(r, args->pos[2]) : -1;
     if (self.u.s->markup)
         new_text = pn_jj_escape(r, new_text);
@@ -750,7 +774,7 @@ static jv str_expandtabs(struct jj_run *r, jv self, const struct jj_args *args)
 {
     static const char *const params[] = {"tabsize"};
     jv arg;
-    pn_jj_bind(r, "expandtabs", args, 0, params, 1, 0, &arg);
+    named_args(r, "expandtabs", args, params, 1, &arg);
     int64_t size = arg.t == JJ_MISSING ? 8 : int_arg(r, arg), column = 0;
     const struct jj_str *s = self.u.s;
     struct jj_buf b = {.r = r};
@@ -792,6 +816,10 @@ static jv str_translate(struct jj_run *r, jv self, const struct jj_args *args)
 {
     one_arg(r, "translate", args);
     const struct jj_str *s = self.u.s;
+    if (args->pos[0].t == JJ_UNDEFINED)
+        pn_jj_raise_undefined(r, args->pos[0]);
+    if (s->n && (jj_is_number(args->pos[0]) || args->pos[0].t == JJ_NONE))
+        pn_jj_raise(r, "TypeError", "'%s' object is not subscriptable", pn_jj_type_name(args->pos[0]));
     struct jj_buf b = {.r = r};
     for (size_t i = 0, used; i < s->n; i += used) {
         uint32_t c = pn_jj_decode(s->p + i, s->p + s->n, &used);
@@ -829,10 +857,11 @@ static jv str_maketrans(struct jj_run *r, jv self, const struct jj_args *args)
         }
         return jj_dict_value(d);
     }
-    for (size_t i = 0; i < args->n_pos; i++)
+    for (size_t i = 1; i < args->n_pos; i++)
         if (args->pos[i].t != JJ_STR)
-            pn_jj_raise(r, "TypeError", "maketrans() argument %zu must be str, not %s", i + 1,
-                        pn_jj_type_name(args->pos[i]));
+            pn_jj_raise(r, "TypeError", "maketrans() argument %zu must be str, not %s", i + 1, bad_type(args->pos[i]));
+    if (args->pos[0].t != JJ_STR)
+        pn_jj_raise(r, "TypeError", "first maketrans argument must be a string if there is a second argument");
     struct jj_str *a = args->pos[0].u.s, *b = args->pos[1].u.s;
     if (pn_jj_chars(a) != pn_jj_chars(b))
         pn_jj_raise(r, "ValueError", "the first two maketrans arguments must have equal length");

@@ -171,7 +171,10 @@ static bool test_iterable(struct jj_run *r, jv v, const struct jj_args *args)
 
 static bool test_callable(struct jj_run *r, jv v, const struct jj_args *args)
 {
-    need(r, "callable", args, 0);
+    if (args->n_kw) /* Python's own function */
+        pn_jj_raise(r, "TypeError", "callable() takes no keyword arguments");
+    if (args->n_pos)
+        pn_jj_raise(r, "TypeError", "callable() takes exactly one argument (%zu given)", args->n_pos + 1);
     return v.t == JJ_METHOD || v.t == JJ_FUNC || v.t == JJ_MACRO || v.t == JJ_LOOP || v.t == JJ_JOINER ||
            v.t == JJ_BLOCK || v.t == JJ_UNDEFINED;
 }
