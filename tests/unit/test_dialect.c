@@ -1,7 +1,7 @@
 /* The dialects: what is said in each of them is split as it must be, however the stream is cut into chunks; nothing is
  * ever lost, and hostile input costs linear time. */
 #include "base/alloc.h"
-#include "text/dialect/dialect.h"
+#include "text/dialect/internal.h"
 #include "dialect_samples.h"
 
 #include <setjmp.h>
@@ -151,6 +151,64 @@ static void every_dialect_has_samples(void **state)
     }
 }
 
+static bool has_nested(const json_t *calls)
+{
+    size_t i;
+    const json_t *call, *value;
+    const char *key;
+    json_array_foreach(calls, i, call) json_object_foreach(json_object_get(call, "arguments"), key, value)
+    {
+        if (json_is_object(value) || json_is_array(value))
+            return true;
+    }
+    return false;
+}
+
+static bool has_other_script(const char *text)
+{
+    for (; text && *text; text++)
+        if ((unsigned char)*text >= 0x80)
+            return true;
+    return false;
+}
+
+enum { SINGLE = 1, PARALLEL = 2, NESTED = 4, OTHER_SCRIPT = 8, CUT_OFF = 16, REASONING = 32, ALL_KINDS = 63 };
+
+/* What a sample is an example of. */
+static unsigned kinds_of(const struct sample *s)
+{
+    json_t *calls = s->calls ? json_loads(s->calls, 0, NULL) : json_array();
+    assert_non_null(calls);
+    size_t n = json_array_size(calls);
+    unsigned kinds = (n == 1 ? SINGLE : n ? PARALLEL : 0) | (has_nested(calls) ? NESTED : 0);
+    if (n && has_other_script(s->calls))
+        kinds |= OTHER_SCRIPT;
+    if (n && *s->reasoning)
+        kinds |= REASONING;
+    if (!n && (strchr(s->content, '{') || strchr(s->content, '<') || strchr(s->content, '[')))
+        kinds |= CUT_OFF;
+    json_decref(calls);
+    return kinds;
+}
+
+static void every_dialect_has_every_kind_of_sample(void **state)
+{
+    (void)state;
+    const struct pn_dialect *dialect;
+    size_t missing = 0;
+    for (size_t i = 0; (dialect = pn_dialect_at(i)); i++) {
+        unsigned kinds = 0;
+        for (size_t k = 0; k < N_SAMPLES; k++)
+            if (strcmp(samples[k].dialect, pn_dialect_name(dialect)) == 0)
+                kinds |= kinds_of(&samples[k]);
+        if (kinds != ALL_KINDS && (dialect->calls[0].parse || dialect->step)) {
+            print_error("%s lacks samples of kinds %#x\n", pn_dialect_name(dialect), ALL_KINDS & ~kinds);
+            missing++;
+        }
+    }
+    assert_int_equal(missing, 0);
+}
+
 static void check_split(const struct pn_dialect *dialect, const struct pn_parse_options *o, const char *text,
                         size_t len)
 {
@@ -230,6 +288,95 @@ static void splits_of_damaged_answers_do_not_matter(void **state)
         }
     }
     json_decref(t);
+}
+
+/* The marker or frame at `at` that says nothing by itself, and may be missing from what is reported: its length. */
+static size_t markup_at(const struct pn_dialect *dialect, const char *text, size_t len, size_t at)
+{
+    static const char *const common[] = {"<think>", "</think>", "<thinking>", "</thinking>", NULL};
+    const char *known[64];
+    size_t n = 0, best = 0;
+    for (int i = 0; common[i]; i++)
+        known[n++] = common[i];
+    for (int i = 0; i < 6 && dialect->think[i].open; i++) {
+        known[n++] = dialect->think[i].open;
+        known[n++] = dialect->think[i].close;
+    }
+    for (int i = 0; i < 14 && dialect->drop[i].text; i++)
+        known[n++] = dialect->drop[i].text;
+    if (dialect->drop_at_start)
+        known[n++] = dialect->drop_at_start;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = strlen(known[i]);
+        if (k > best && k <= len - at && memcmp(text + at, known[i], k) == 0)
+            best = k;
+    }
+    return best;
+}
+
+static bool is_white(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Whether all of the input is in what was reported, one after the other, but for markup and white space. */
+static bool is_all_there(const struct pn_dialect *dialect, const char *text, size_t len, const struct pn_buf *reported)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < len;) {
+        while (k < reported->len && is_white(reported->data[k]))
+            k++;
+        size_t n = markup_at(dialect, text, len, i);
+        if (is_white(text[i]))
+            i++;
+        else if (n && !(k + n <= reported->len && memcmp(reported->data + k, text + i, n) == 0))
+            i += n;
+        else if (k < reported->len && reported->data[k] == text[i])
+            i++, k++;
+        else
+            return false;
+    }
+    while (k < reported->len && is_white(reported->data[k]))
+        k++;
+    return k == reported->len;
+}
+
+static void collect_in_order(void *user, const struct pn_parse_event *event)
+{
+    struct result *r = user;
+    if (event->type == PN_EVENT_TOOL_CALL)
+        pn_buf_puts(&r->calls, event->name);
+    else
+        pn_buf_append(&r->content, event->text, event->len);
+}
+
+/* Every sample cut off after every byte: no error, and as long as no call was complete, every byte is reported. The
+ * dialects that are messages with headers are left out: a header is no text. */
+static void cut_answers_are_never_lost(void **state)
+{
+    (void)state;
+    json_t *t = tools();
+    size_t checked = 0;
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        const struct pn_dialect *dialect = pn_dialect_find(samples[i].dialect);
+        struct pn_parse_options o = options_of(&samples[i], t);
+        for (size_t len = 0; len <= strlen(samples[i].output); len++) {
+            struct result r = {0};
+            struct pn_parser *p = pn_parser_new(dialect, &o, collect_in_order, &r);
+            assert_int_equal(pn_parser_push(p, samples[i].output, len, NULL), PN_OK);
+            assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+            pn_parser_free(p);
+            if (!r.calls.len && !dialect->step) {
+                checked++;
+                if (!is_all_there(dialect, samples[i].output, len, &r.content))
+                    fail_msg("%s: %.*s\nreported as %.*s", samples[i].dialect, (int)len, samples[i].output,
+                             (int)r.content.len, r.content.data ? r.content.data : "");
+            }
+            result_free(&r);
+        }
+    }
+    json_decref(t);
+    assert_true(checked > 10000);
 }
 
 /* Without tools, and with the reasoning left in the content, plain text goes through every dialect byte for byte. */
@@ -458,9 +605,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(detection),
         cmocka_unit_test(every_dialect_has_samples),
+        cmocka_unit_test(every_dialect_has_every_kind_of_sample),
         cmocka_unit_test(samples_are_split),
         cmocka_unit_test(splits_do_not_matter),
         cmocka_unit_test(splits_of_damaged_answers_do_not_matter),
+        cmocka_unit_test(cut_answers_are_never_lost),
         cmocka_unit_test(text_is_never_lost),
         cmocka_unit_test(megabytes_take_linear_time),
         cmocka_unit_test(begun_messages_go_on),
