@@ -35,7 +35,7 @@ STRING_FILTERS = [
     "truncate({I9}, {B}, {S})", "truncate({I9}, {B}, '..', {I4})", "truncate(length=9, end='', leeway=0)",
     "wordwrap({I9})", "wordwrap({I9}, {B})", "wordwrap({I9}, wrapstring={S})", "wordwrap({I9}, break_on_hyphens={B})",
     "format({A})", "join({S})", "reverse", "tojson", "pprint", "default({S})", "default({S}, {B})", "list|join('|')",
-    "first|default('')", "last|default('')", "xmlattr if false else 'x'", "unique|join", "sort|join", "batch({I4})|map('join')|join('/')",
+    "first|default('')", "last|default('')", "unique|join", "sort|join", "batch({I4})|map('join')|join('/')",
     "slice({I4})|map('join')|join('/')", "map('upper')|join", "select('in', 'aeiou')|join", "random|length|string", "string|upper"]
 STRING_METHODS = [
     "upper()", "lower()", "title()", "capitalize()", "swapcase()", "casefold()", "strip()", "lstrip()", "rstrip()", "strip({S})",
@@ -60,7 +60,7 @@ RECORDS = ["users", "users|sort(attribute='name')", "users|sort(attribute='age,n
            "users|rejectattr('tags')|list", "users|selectattr('tags', 'defined')|list", "users|selectattr('name', 'in', {LS})|list",
            "users|unique(attribute='age')|list", "users[{SL}]", "users|reverse|list", "users|selectattr('name', 'ne', {S})|list"]
 SCALAR_FORMATS = [":>9", ":<9", ":^9", ":*^9", "!r", "!s", ":10", ""]
-INT_FORMATS = [":d", ":05d", ":+d", ":x", ":#x", ":o", ":b", ":,", ":_", ":e", ":.2f", ":%", ":c" if False else ":n", ": d", ":=+8d"]
+INT_FORMATS = [":d", ":05d", ":+d", ":x", ":#x", ":o", ":b", ":,", ":_", ":e", ":.2f", ":%", ":n", ": d", ":=+8d"]
 FLOAT_FORMATS = [":.2f", ":10.3f", ":g", ":e", ":+.1f", ":.0%", ":,.2f", ":09.2f", ":.3", ":G"]
 TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable", "callable",
          "true", "false", "escaped", "lower", "upper"]
@@ -73,7 +73,7 @@ class Typed:
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.strings, self.ints, self.lists, self.macros = [], [], [], []
-        self.loops = self.depth_of_macros = self.count = 0
+        self.loops = self.count = 0
         self.namespaces = []
 
     def pick(self, *options):

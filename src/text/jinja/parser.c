@@ -676,8 +676,7 @@ static void make_target(struct parser *p, struct jj_node *target, struct jj_node
 
 static struct jj_node *parse_target(struct parser *p, bool with_namespace)
 {
-    struct jj_node *target =
-        parse_tuple(p, (struct tuple_rules){.simplified = true, .with_namespace = with_namespace});
+    struct jj_node *target = parse_tuple(p, (struct tuple_rules){.simplified = true, .with_namespace = with_namespace});
     make_target(p, target, target);
     return target;
 }
