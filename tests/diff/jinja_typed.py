@@ -8,7 +8,7 @@ expression is asked for by type, and filters, tests and methods get arguments th
 not). So programs run long: macros with callers, recursive loops, namespaces, lazy filters, formats, whitespace control.
 Needs: jinja2.
 """
-# run-diff: --count 6000
+# run-diff: --count 4000
 import argparse
 import os
 import random
@@ -456,7 +456,7 @@ def main():
     warnings.simplefilter("ignore")
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--driver", default=os.path.join(os.environ.get("BUILD", "build"), "tools", "render_template"))
-    arguments.add_argument("--count", type=int, default=6000)
+    arguments.add_argument("--count", type=int, default=4000)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--show", type=int, default=10)
     options = arguments.parse_args()

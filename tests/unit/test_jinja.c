@@ -108,6 +108,10 @@ static void test_output(void **state)
         {"{{ strftime_now('%Y-%m-%d %H:%M:%S %a %B %j') }}", "2026-01-15 12:34:56 Thu January 015"},
         {"{{ ('<'|safe) + html }} {{ html|e }}", "<&lt;a&gt; &lt;a&gt;"},
         {"{% set g = l|map('string') %}{{ g|list }}{{ g|list }}", "['3', '1', '2'][]"},
+        /* white space stays before a word that no line holds, and what is longer than a line is dropped */
+        {"{{ 'ab cdefgh--i self-made  x'|wordwrap(3)|tojson }}", "\"ab \\ncde\\nfgh\\n--i\\nsel\\nf-m\\nade\\nx\""},
+        {"{{ (' ' * 9)|wordwrap(4)|tojson }}{{ 'a\u00a0 b'|wordwrap(1)|tojson }}", "\"\"\"a\\nb\""},
+        {"{% for in in l %}{{ in }}{% endfor %}", "312"},
     };
     CHECK(rows, PN_OK);
 }
@@ -135,6 +139,13 @@ static void test_raised(void **state)
         {"{% set d.x = 1 %}", "TemplateRuntimeError: cannot assign attribute on non-namespace object"},
         {"{% if t %}{{ 1|nope }}{% endif %}", "TemplateRuntimeError: No filter named 'nope' found."},
         {"{% include 'x' %}", "TypeError: no loader for this environment specified"},
+        {"{{ 'a'.replace(nil, 'b') }}", "TypeError: replace() argument 1 must be str, not None"},
+        {"{{ 'a'.splitlines('b') }}", "TypeError: 'str' object cannot be interpreted as an integer"},
+        {"{{ 'a'.split(x=1) }}", "TypeError: 'x' is an invalid keyword argument for split()"},
+        {"{{ 'a'.find('a', x=1) }}", "TypeError: find() takes no keyword arguments"},
+        {"{{ l.count() }}", "TypeError: list.count() takes exactly one argument (0 given)"},
+        {"{{ d.items(1) }}", "TypeError: dict.items() takes no arguments (1 given)"},
+        {"{{ dict(undef) }}", "UndefinedError: 'undef' is undefined"},
         {"{{ '\\ud800' }}", "UnicodeEncodeError: 'utf-8' codec can't encode a character: surrogates not allowed"},
     };
     CHECK(raised, PN_RAISED);
@@ -161,6 +172,8 @@ static void test_syntax(void **state)
         {"{{ 1 is nope }}", "template:1: No test named 'nope'."},
         {"{% set 1 = 2 %}", "template:1: can't assign to 'const'"},
         {"{% break %}", "template:1: 'break' outside loop"},
+        {"{% for in l %}{% endfor %}", "template:1: expected token 'in', got 'l'"},
+        {"{% for x, in l %}{% endfor %}", "template:1: expected token 'in', got 'l'"},
         {"{% for loop in l %}{% endfor %}", "template:1: Can't assign to special loop variable in for-loop target"},
     };
     CHECK(rows, PN_FORMAT);
