@@ -523,6 +523,27 @@ static void begun_messages_go_on(void **state)
                 "New", 0, "{\"content\": \"New\", \"reasoning_content\": \"\", \"tool_calls\": []}");
 }
 
+/* Reasoning that stays in the content is shown where the prompt shows it, and not where the template leaves it out. */
+static void hidden_reasoning_stays_hidden(void **state)
+{
+    (void)state;
+    static const char shown[] =
+        "{% for m in messages %}<think>{{ m.reasoning_content }}</think>{{ m.content }}{% endfor %}",
+                      hidden[] = "{% for m in messages %}<think>{{ m.thoughts }}</think>{{ m.content }}{% endfor %}";
+    json_t *context = json_pack("{s:[{s:s, s:s, s:s}]}", "messages", "role", "assistant", "content", "Good ",
+                                "reasoning_content", "Hm.");
+    const struct pn_parse_options options = {.reasoning_in_content = true};
+    for (int i = 0; i < 2; i++) {
+        const char *source = i ? hidden : shown;
+        json_t *out = NULL;
+        assert_int_equal(pn_parse_all(source, strlen(source), context, "day", 3, &options, &out, NULL), PN_OK);
+        assert_string_equal(json_string_value(json_object_get(out, "content")),
+                            i ? "Good day" : "<think>Hm.</think>Good day");
+        json_decref(out);
+    }
+    json_decref(context);
+}
+
 #define ONE_TOOL(parameters)                                                                                           \
     "{\"messages\": [], \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", "                         \
     "\"parameters\": " parameters "}}]}"
@@ -613,6 +634,7 @@ int main(void)
         cmocka_unit_test(text_is_never_lost),
         cmocka_unit_test(megabytes_take_linear_time),
         cmocka_unit_test(begun_messages_go_on),
+        cmocka_unit_test(hidden_reasoning_stays_hidden),
         cmocka_unit_test(values_have_the_schemas_type),
         cmocka_unit_test(broken_calls_are_content),
     };

@@ -116,7 +116,9 @@ pn_status pn_parse_rendered(const char *template_source, size_t template_len, co
         if (!content)
             return pn_no_memory(err, "the message to go on with");
         o.continues = true;
-        if (reasoning && o.reasoning_in_content && !writes_reasoning(dialect, template_source, template_len))
+        if (reasoning && o.reasoning_in_content &&
+            (!writes_reasoning(dialect, template_source, template_len) ||
+             (prompt_len && *reasoning && pn_find(prompt, prompt_len, 0, reasoning) == prompt_len)))
             reasoning = NULL; /* the prompt does not show it either */
         o.continued_reasoning = reasoning;
         o.continued_content = content;
