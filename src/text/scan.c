@@ -500,6 +500,53 @@ static bool split_three_digits(const unsigned char *text, size_t len, struct pn_
     return push_end(ends, first, len);
 }
 
+/* How many characters are in [pos, end), and where the part up to the last line break ends, `pos` when there is none.
+ */
+static size_t measure_blanks(const unsigned char *text, size_t pos, size_t end, size_t *after_break)
+{
+    size_t n = 0;
+    for (*after_break = pos; pos < end; n++) {
+        bool line_break = text[pos] == '\n' || text[pos] == '\r';
+        pos += pn_utf8_len(text[pos]);
+        if (line_break)
+            *after_break = pos;
+    }
+    return n;
+}
+
+/* Llama 3's expression, where a run of white space without line breaks is cut into powers of two: as many characters of
+ * it as leave one more before a word. A run is measured once, or the cutting of a long one would take quadratic time.
+ */
+static bool split_jais2(const unsigned char *text, size_t len, struct pn_ends *ends)
+{
+    size_t first = ends->len;
+    for (size_t pos = 0; pos < len;) {
+        size_t run = run_of(text, len, pos, SPACE), after_break;
+        size_t n = measure_blanks(text, pos, run, &after_break);
+        if (n > 1 && after_break > pos) {
+            n = measure_blanks(text, pos = after_break, run, &after_break);
+            if (!push_end(ends, first, pos))
+                return false;
+        }
+        while (n > (run < len)) {
+            size_t count = 512, left = n - (run < len);
+            while (count > left)
+                count /= 2;
+            n -= count;
+            while (count--)
+                pos += pn_utf8_len(text[pos]);
+            if (!push_end(ends, first, pos))
+                return false;
+        }
+        if (pos >= len)
+            break;
+        pos = scan_llama3(text, len, pos);
+        if (!push_end(ends, first, pos))
+            return false;
+    }
+    return push_end(ends, first, len);
+}
+
 /* ---- tables ---- */
 
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -543,6 +590,10 @@ static const struct {
     const char *regex;
     pn_split_fn *split;
 } splitters[] = {
+    {CONTRACTION
+     "|" PREFIX "\\p{L}+|\\p{N}{1,3}|" PUNCT "[\\r\\n]*|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
+     "\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}",
+     split_jais2},
     {"\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))", split_numbers},
     {"\\d{1,3}(?=(?:\\d{3})*\\b)", split_digits_at_boundary},
     {"(?=(\\d{3})+(?!\\d))", split_before_groups},

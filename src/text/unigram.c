@@ -127,28 +127,42 @@ static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsm
     return *to_len;
 }
 
-/* Notes the ASCII characters that nothing happens to when another one, or nothing, follows. */
+/* Notes the ASCII characters that are not mapped, nor start a user token, when another one or nothing follows. */
 void pn_sentencepiece_find_plain(struct pn_tokenizer *t)
 {
     struct pn_charsmap map = {0};
     if (t->charsmap && pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, NULL))
         return;
     for (unsigned c = 1; c < 128; c++)
-        t->plain[c] =
-            c != ' ' && !t->special.root[c] && !t->normal_special.root[c] && pn_charsmap_spares(&map, (unsigned char)c);
+        t->plain[c] = !t->special.root[c] && !t->normal_special.root[c] && pn_charsmap_spares(&map, (unsigned char)c);
 }
 
-/* Copies plain characters from `pos` on, up to the last one before something else; returns where it stopped. */
-static size_t put_plain(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, struct pn_buf *out)
+/* Appends plain characters from `pos` on, as long as they come; returns where it stopped. */
+static size_t put_plain(const struct pn_tokenizer *t, const char *text, size_t len, size_t pos, bool squeeze,
+                        bool *after_blank, struct pn_buf *out)
 {
+    enum { AT_ONCE = 64 * 1024 };
     const unsigned char *p = (const unsigned char *)text;
-    size_t end = pos;
-    while (end < len && p[end] < 128 && t->plain[p[end]])
-        end++;
-    if (end < len && p[end] >= 128 && end > pos)
-        end--;
-    pn_buf_append(out, text + pos, end - pos);
-    return end;
+    size_t end = len - pos < AT_ONCE ? len : pos + AT_ONCE, n_mark = strlen(t->mark);
+    bool blank = *after_blank;
+    if (!pn_buf_reserve(out, (end - pos) * n_mark))
+        return pos;
+    char *to = out->data + out->len;
+    for (; pos < end && p[pos] < 128 && t->plain[p[pos]] && (pos + 1 == len || p[pos + 1] < 128); pos++) {
+        if (p[pos] != ' ') {
+            *to++ = text[pos];
+            blank = false;
+            continue;
+        }
+        if (!blank) {
+            memcpy(to, t->mark, n_mark);
+            to += n_mark;
+        }
+        blank = squeeze;
+    }
+    *after_blank = blank;
+    out->len = (size_t)(to - out->data);
+    return pos;
 }
 
 /* SentencePiece's normalizer. */
@@ -163,9 +177,8 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
     const char *blank = t->mark, *to;
     size_t n_blank = strlen(blank), to_len, start = out->len;
     for (size_t pos = 0; pos < len;) {
-        size_t plain = begun ? put_plain(t, text, len, pos, out) : pos;
+        size_t plain = begun ? put_plain(t, text, len, pos, squeeze, &after_blank, out) : pos;
         if (plain > pos) {
-            after_blank = false;
             pos = plain;
             continue;
         }
@@ -190,5 +203,6 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
             out->len -= n_blank;
     if (begun && blank_first && t->v.space_suffix)
         pn_buf_append(out, blank, n_blank);
+    pn_buf_append(out, "", 0);
     return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
 }

@@ -47,6 +47,19 @@ static void random_text(struct pn_rng *rng, struct pn_buf *text)
     }
 }
 
+/* Runs of white space of all lengths around the powers of two, before something and at the end. */
+static void blank_runs(struct pn_rng *rng, struct pn_buf *text)
+{
+    static const char *const between[] = {"a", "1", ".", "\n", "\u3000", "", "\r\n", "'s"};
+    pn_buf_clear(text);
+    for (int i = 0; i < 3; i++) {
+        size_t n = ((size_t)1 << pn_rng_u64(rng) % 11) + pn_rng_u64(rng) % 5;
+        for (size_t k = pn_rng_u64(rng) % 2; k < n; k++)
+            pn_buf_puts(text, pn_rng_u64(rng) % 97 ? " " : "\u2003");
+        pn_buf_puts(text, between[pn_rng_u64(rng) % (sizeof between / sizeof *between)]);
+    }
+}
+
 static void show(const char *what, const struct pn_pieces *pieces, const char *text)
 {
     print_error("%s:", what);
@@ -66,7 +79,10 @@ static void compare(const char *regex, const struct pn_split *fast, size_t round
     if (pn_regex_new(regex, strlen(regex), &slow.regex, &err))
         fail_msg("%s", err.text);
     for (size_t round = 0; round < rounds; round++) {
-        random_text(&rng, &text);
+        if (round % 64)
+            random_text(&rng, &text);
+        else
+            blank_runs(&rng, &text);
         a.len = b.len = 0;
         struct pn_piece all = {0, text.len};
         const char *p = text.data ? text.data : "";
