@@ -38,15 +38,16 @@ static int place(const double *v, int n, int i)
     return ahead;
 }
 
-/* Ranks of experts outside of the groups whose two best together are highest become -inf. */
+/* Ranks of experts outside of the groups whose best (DeepSeek-V2's softmax), or whose two best together (others), are
+ * highest become -inf. */
 static void mask_groups(const struct pn_route_params *p, double *rank)
 {
-    int size = p->n_expert / p->n_groups;
+    int size = p->n_expert / p->n_groups, n_best = p->gate == PN_GATE_SOFTMAX ? 1 : 2;
     double score[MAX_EXPERTS];
     for (int g = 0; g < p->n_groups; g++) {
         score[g] = 0;
         for (int i = 0; i < size; i++)
-            score[g] += place(rank + g * size, size, i) < 2 ? rank[g * size + i] : 0;
+            score[g] += place(rank + g * size, size, i) < n_best ? rank[g * size + i] : 0;
     }
     for (int g = 0; g < p->n_groups; g++)
         if (place(score, p->n_groups, g) >= p->n_groups_used)
