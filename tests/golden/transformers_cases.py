@@ -69,8 +69,14 @@ def rotated_pairs(c):
 
 def usual_metadata(c):
     """Keys that all conversions write, as far as the configuration has them."""
+    def one(name):
+        try:
+            return getattr(c, name, None)
+        except Exception:  # layers differ in it: the entry says how
+            return None
+
     def get(*names):
-        return next((v for v in (getattr(c, n, None) for n in names) if v is not None), None)
+        return next((v for v in map(one, names) if v is not None), None)
 
     rope = get("rope_parameters") or {}
     rope = rope.get("full_attention", rope)
@@ -101,11 +107,12 @@ class Case:
     than a view of one parameter. ranges: part of a GGUF name -> (scale, offset)."""
 
     def __init__(self, arch, model, config=None, names=None, metadata=None, extra=None, ranges=None, ignore=(),
-                 n_ids=None, positions=None, prefix="model.", vision=None, n_context=0):
+                 n_ids=None, positions=None, prefix="model.", vision=None, n_context=0,
+                 encodes=False):
         self.arch, self.model, self.extra, self.ranges = arch, model, extra, ranges or {}
         self.options, self.names, self.keys = config or {}, names or {}, metadata or {}
         self.ignore, self.n_ids, self.positions, self.prefix, self.vision = ignore, n_ids, positions, prefix, vision
-        self.n_context = n_context
+        self.n_context, self.encodes = n_context, encodes
 
     def config(self):
         options = {k: v for k, v in {**SIZES, **self.options}.items() if v is not ...}
@@ -117,7 +124,7 @@ class Case:
         return getattr(transformers, self.model)(config)
 
     def run(self, model, ids):
-        return model(input_ids=ids, use_cache=False).logits[0]
+        return model(input_ids=ids).last_hidden_state[0] if self.encodes else model(input_ids=ids, use_cache=False).logits[0]
 
     def metadata(self, c):
         return {**usual_metadata(c), **(self.keys(c) if callable(self.keys) else self.keys)}

@@ -1,7 +1,7 @@
-/* Architectures against logits that Hugging Face transformers computed: on both devices, in one batch, in odd slices
- * and token by token. tests/golden/transformers/NAME.json describes a tiny model, whose weights come from a generator
- * that tests/golden/make_transformers.py has too, so that only logits are recorded. Arguments choose models by name and
- * print how far each is off. */
+/* Architectures against logits (encoders: states) that Hugging Face transformers computed: on both devices, in one
+ * batch, in odd slices and token by token. tests/golden/transformers/NAME.json describes a tiny model, whose weights
+ * come from a generator that tests/golden/make_transformers.py has too, so that only logits are recorded. Arguments
+ * choose models by name and print how far each is off. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -147,6 +147,7 @@ struct run {
     int32_t *ids;
     size_t n_ids;
     int n_context; /* of the session; 0: as the file says */
+    bool encodes;  /* what was recorded are states after the last norm */
     int failures;
 };
 
@@ -175,7 +176,36 @@ static double distance(const struct run *r, const float *got, size_t n_vocab)
     return e;
 }
 
-static void check_device(struct run *r, const char *device, const char *kv_type, double limit)
+static void judge(struct run *r, const char *device, const char *way, double e, double limit)
+{
+    if (!(e < limit)) {
+        print_error("%s on %s, %s: NMSE %g, allowed %g\n", r->name, device, way, e, limit);
+        r->failures++;
+    } else if (n_chosen) {
+        print_message("  %s on %s, %s: NMSE %g\n", r->name, device, way, e);
+    }
+}
+
+static void check_encoder(struct run *r, const char *device, double limit)
+{
+    struct pantry_error error;
+    pantry_model *model = NULL;
+    struct pantry_embeddings got = {0};
+    struct pantry_embed_options options = pantry_embed_options_default();
+    options.pooling = PANTRY_POOLING_NONE;
+    if (pantry_model_load(r->path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
+        pantry_embed(model, &(struct pantry_input){.ids = r->ids, .n_ids = r->n_ids}, 1, &options, &got, &error)) {
+        print_error("%s on %s: %s\n", r->name, device, error.text);
+        r->failures++;
+    } else {
+        assert_int_equal(got.n_rows, r->n_ids);
+        judge(r, device, "states", distance(r, got.rows, (size_t)got.n_dimensions), limit);
+    }
+    pantry_embeddings_free(&got);
+    pantry_model_free(model);
+}
+
+static void check_decoder(struct run *r, const char *device, const char *kv_type, double limit)
 {
     static const int odd[] = {1, 7, 32};
     int *single = malloc(r->n_ids * sizeof *single);
@@ -211,12 +241,7 @@ static void check_device(struct run *r, const char *device, const char *kv_type,
             print_error("%s on %s: %s\n", r->name, device, error.text);
         else
             e = distance(r, got, n_vocab);
-        if (!(e < limit)) {
-            print_error("%s on %s, %s: NMSE %g, allowed %g\n", r->name, device, ways[i].name, e, limit);
-            r->failures++;
-        } else if (n_chosen) {
-            print_message("  %s on %s, %s: NMSE %g\n", r->name, device, ways[i].name, e);
-        }
+        judge(r, device, ways[i].name, e, limit);
     }
 done:
     free(got);
@@ -237,16 +262,22 @@ static int check_golden(const char *name)
                     .path = write_model(name, golden),
                     .logits = json_object_get(golden, "logits"),
                     .n_ids = (size_t)json_integer_value(json_object_get(golden, "n_ids")),
-                    .n_context = (int)json_integer_value(json_object_get(golden, "n_context"))};
+                    .n_context = (int)json_integer_value(json_object_get(golden, "n_context")),
+                    .encodes = json_is_true(json_object_get(golden, "encodes"))};
     int n_vocab = (int)json_integer_value(json_object_get(golden, "n_vocab"));
     assert_true(r.n_ids > 0 && n_vocab > 0 && json_object_size((json_t *)r.logits) > 0);
     r.ids = malloc(r.n_ids * sizeof *r.ids);
     assert_non_null(r.ids);
     for (size_t i = 0; i < r.n_ids; i++)
         r.ids[i] = bits(fnv1a("ids"), i) % n_vocab;
-    if (r.n_ids <= MANY_IDS) /* plain scalar attention takes long */
-        check_device(&r, "ref", "f32", 1e-6);
-    check_device(&r, "cpu", "f16", 1e-5);
+    if (r.encodes) {
+        check_encoder(&r, "ref", 1e-6);
+        check_encoder(&r, "cpu", 1e-5);
+    } else {
+        if (r.n_ids <= MANY_IDS) /* plain scalar attention takes long */
+            check_decoder(&r, "ref", "f32", 1e-6);
+        check_decoder(&r, "cpu", "f16", 1e-5);
+    }
     free(r.ids);
     json_decref(golden);
     return r.failures;
