@@ -2,7 +2,7 @@
 
 import math
 
-from transformers_cases import Case, experts, first_half, pairs, rotated_pairs, second_half, turned
+from transformers_cases import Case, experts, first_half, rotated_pairs, second_half, turned
 
 MOE = dict(num_experts=8, num_local_experts=8, num_experts_per_tok=3, moe_intermediate_size=24)
 EVEN = dict(hidden_size=64, head_dim=...)  # the head's length is not a choice of its own

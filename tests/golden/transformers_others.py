@@ -1,7 +1,7 @@
 """Gemma 4, and encoders."""
 
-from transformers_attention import layer_types, second_half, first_half
-from transformers_cases import Case
+from transformers_attention import layer_types
+from transformers_cases import Case, first_half, second_half
 from transformers_plain import TIED
 
 NO_SIZES = dict(num_key_value_heads=..., head_dim=..., hidden_size=..., num_hidden_layers=..., num_attention_heads=...,

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from transformers_attention import EVEN, GRANITE, MOE, SHARED, SHARED_GATED, granite_keys, mla_keys, mla_names, pairs
-from transformers_cases import Case, experts, first_half, second_half
+from transformers_attention import EVEN, GRANITE, MOE, SHARED_GATED, granite_keys, mla_names
+from transformers_cases import Case, experts, first_half, pairs, second_half
 from transformers_plain import TIED, plus_one
 
 LINEAR, FULL = "linear_attention", "full_attention"
