@@ -444,8 +444,7 @@ static void read_embedding(struct reader *r, const struct pn_arch *arch, struct 
         fail(r, PN_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
              hp->rel_buckets);
     enum pn_pooling said = pooling(r, "pooling_type");
-    hp->ranks = said == PN_POOLING_RANK;
-    if (hp->ranks) {
+    if (said == PN_POOLING_RANK) {
         said = pooling(r, "classifier.pooling_type");
         if (said == PN_POOLING_NONE && !hp->causal)
             said = arch->rank_mean ? PN_POOLING_MEAN : PN_POOLING_CLS;

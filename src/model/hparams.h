@@ -103,7 +103,6 @@ struct pn_hparams {
     int rel_buckets;                                                 /* of a position bias; 0: none */
     enum pn_act_fn act;
     enum pn_pooling pooling; /* of embeddings; never RANK */
-    bool ranks;              /* the file says that its head is for ranking */
     struct pn_rope_hparams rope;
     struct pn_moe_hparams moe;
     struct pn_mla_hparams mla;
