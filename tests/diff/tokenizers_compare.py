@@ -199,6 +199,13 @@ def old_punctuation():
             (len(split.pre_tokenize_str("a" + chr(c))) == 2) != (unicodedata.category(chr(c))[0] == "P" or chr(c) in symbols)}
 
 
+def old_marks():
+    """Characters whose order among marks or whose decomposition the reference does not know: it leaves them as they are."""
+    nfkd = normalizers.NFKD()
+    return {chr(c) for c in assigned() if any(nfkd.normalize_str(t) != unicodedata.normalize("NFKD", t)
+                                              for t in (chr(c) + "\u0334", "\u0345" + chr(c)))}
+
+
 def no_accents(c):
     return "".join(d for d in unicodedata.normalize("NFD", c) if unicodedata.category(d)[0] != "M")
 
@@ -550,7 +557,13 @@ def compare_json_variety(c, work):
         tok.add_special_tokens([AddedToken("<|eot_id|>", lstrip=True, rstrip=True, special=True)])
         saved = os.path.join(work, re.sub(r"\W", "_", name) + ".json")
         tok.save(saved)
-        old = disagreeing(s["norm"], no_accents) if "accents" in name else frozenset()
+        old = frozenset()
+        if "accents" in name:
+            old |= disagreeing(s["norm"], no_accents)
+        if "nf" in name or name == "byte normalizer":
+            old |= old_marks()
+        if name in ("nfc digits punctuation", "nfkd contiguous", "suffix", "subword prefix"):
+            old |= old_punctuation()
         c.compare("json " + name, saved, encode_hf(tok), "special", without=old)
         c.compare("json " + name + ", decoded", saved,
                   lambda ts: [tok.decode(e.ids, skip_special_tokens=False).encode()
