@@ -253,7 +253,7 @@ static void refuses_what_lacks_a_part(void **state)
                                           "blk.2.attn_v", "blk.1.attn_output", "blk.2.ffn_norm", "blk.0.ffn_gate",
                                           "blk.1.ffn_up", "blk.2.ffn_down",    "output_norm"};
     struct gw g;
-    char full[64], words[80];
+    char full[64], words[128];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         tiny_model_init(&g, "llama", GW_F32);
         snprintf(full, sizeof full, "llama.%s", keys[i]);
