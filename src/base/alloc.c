@@ -10,22 +10,23 @@
 enum { ARENA_ALIGN = 16, ARENA_MIN_BLOCK = 16 * 1024, ARENA_MAX_BLOCK = 1024 * 1024, LARGE = 2 * 1024 * 1024 };
 
 /* Smaller tables gain nothing and come from the heap, where mistakes are found. */
-static bool is_large(size_t count, size_t size, size_t *bytes)
+static bool is_large(size_t bytes)
 {
-    return pn_size_mul(count, size, bytes) && *bytes >= LARGE && *bytes <= SIZE_MAX / 2;
+    return bytes >= LARGE;
 }
 
 void *pn_table_new(size_t count, size_t size)
 {
     size_t bytes;
-    return is_large(count, size, &bytes) ? pn_os_large_pages(bytes) : calloc(count, size);
+    if (!pn_size_mul(count, size, &bytes) || bytes > SIZE_MAX / 2)
+        return NULL;
+    return is_large(bytes) ? pn_os_large_pages(bytes) : calloc(count, size);
 }
 
 void pn_table_free(void *table, size_t count, size_t size)
 {
-    size_t bytes;
-    if (table && is_large(count, size, &bytes))
-        pn_os_free_pages(table, bytes);
+    if (table && is_large(count * size))
+        pn_os_free_pages(table, count * size);
     else
         free(table);
 }

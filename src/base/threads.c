@@ -11,12 +11,13 @@
 #include <string.h>
 
 enum { CACHE_LINE = 128, SPINS_PER_LOOK = 32, BLOCKS_PER_TRY = 16 };
-enum { MIN_SPIN_NS = 2000, MAX_SPIN_NS = 200000 };
+enum { MIN_SPIN_NS = 2000, MAX_SPIN_NS = 2000000 };
 
-/* Where threads wait for one another: opened by counting up. How long to spin there before sleeping is learned. A spin
- * in vain halves it, as the thread that is waited for is probably not running; now and then somebody tries the longest
- * time, and success brings spinning back. A sleep that ends soon proves nothing: giving way may have been what ended
- * it. */
+/* Where threads wait for one another: opened by counting up. How long to spin there before sleeping is learned, up to
+ * what equal shares of a large step may differ by: who sleeps may wake on a processor that shares a core with the
+ * other. A spin in vain halves it, as the thread that is waited for is probably not running; now and then somebody
+ * tries the longest time, and success brings spinning back. A sleep that ends soon proves nothing: giving way may have
+ * been what ended it. */
 struct gate {
     alignas(CACHE_LINE) atomic_uint round;
     alignas(CACHE_LINE) atomic_int sleepers;

@@ -1,9 +1,9 @@
 /* A pool of threads for short parallel work.
  *
  * The caller is worker 0. Inside a run, workers meet at barriers and claim work in chunks, so that unequal cores end
- * together. Whoever waits, for a run or at a barrier, spins for a fraction of a millisecond at most, so that the token
- * loop does not wait for the scheduler, then sleeps, so that an idle program uses no processor and a busy machine gets
- * it for the thread that is waited for. */
+ * together. Whoever waits, for a run or at a barrier, spins for two milliseconds at most, so that the token loop does
+ * not wait for the scheduler, then sleeps, so that an idle program uses no processor and a busy machine gets it for the
+ * thread that is waited for. */
 #ifndef PN_BASE_THREADS_H
 #define PN_BASE_THREADS_H
 
