@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-enum { MAX_PAGES = 1 << 22 };
+/* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
+enum { MAX_PAGES = 1 << 18 };
 static const size_t alignment = 64;
 
 static size_t page_size(pn_type type, int n_head, int dim)
