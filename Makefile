@@ -257,7 +257,7 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -lcmocka -o $@
 
 define program
 $(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a
