@@ -264,21 +264,8 @@ pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_t
 {
     pn_status status = PN_OK;
     json_error_t why;
-    struct hf hf = {.err = err,
-                    .v = {.json = true,
-                          .escape_whitespaces = true,
-                          .bos = -1,
-                          .eos = -1,
-                          .eot = -1,
-                          .eom = -1,
-                          .unk = -1,
-                          .sep = -1,
-                          .pad = -1,
-                          .cls = -1,
-                          .mask = -1,
-                          .fim_pad = -1,
-                          .fim_repo = -1,
-                          .fim_sep = -1}};
+    struct hf hf = {.err = err, .v = pn_vocab_empty()};
+    hf.v.json = hf.v.escape_whitespaces = true;
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
         return pn_fail(err, PN_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);

@@ -82,6 +82,8 @@ struct pn_vocab {
     int32_t fim_pad, fim_repo, fim_sep; /* of fill-in-the-middle: padding and what starts another repository or file */
 };
 
+/* No tokens, and no special ones (-1). */
+struct pn_vocab pn_vocab_empty(void);
 /* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PN_UNSUPPORTED when the
  * model is known to have no tokenizer or either name is not known. */
 pn_status pn_vocab_init(struct pn_vocab *vocab, const char *model, size_t model_len, const char *pre, size_t pre_len,

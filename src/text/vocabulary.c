@@ -48,21 +48,26 @@ static pn_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, s
     return PN_OK;
 }
 
+struct pn_vocab pn_vocab_empty(void)
+{
+    return (struct pn_vocab){.bos = -1,
+                             .eos = -1,
+                             .eot = -1,
+                             .eom = -1,
+                             .unk = -1,
+                             .sep = -1,
+                             .pad = -1,
+                             .cls = -1,
+                             .mask = -1,
+                             .fim_pad = -1,
+                             .fim_repo = -1,
+                             .fim_sep = -1};
+}
+
 pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len, const char *pre, size_t pre_len,
                         struct pn_error *err)
 {
-    *v = (struct pn_vocab){.bos = -1,
-                           .eos = -1,
-                           .eot = -1,
-                           .eom = -1,
-                           .unk = -1,
-                           .sep = -1,
-                           .pad = -1,
-                           .cls = -1,
-                           .mask = -1,
-                           .fim_pad = -1,
-                           .fim_repo = -1,
-                           .fim_sep = -1};
+    *v = pn_vocab_empty();
     if (is(model, model_len, "gpt2") || is(model, model_len, "whitespace"))
         return init_bpe(v, pre, pre_len, err);
     if (is(model, model_len, "hybriddna")) {
