@@ -73,8 +73,9 @@ CLI_SRC := $(filter src/cli/%,$(SRC_HERE))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
-# What unit tests and fuzzers share.
-SHARED_SUPPORT := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
+# What unit tests and fuzzers share: an archive, so that a fuzzer links no cmocka for what only tests use.
+SUPPORT_OBJ := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
+SHARED_SUPPORT := $(B)/tests/support/support.a
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
@@ -250,6 +251,11 @@ $(B)/pantry: $(CLI_OBJ) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -o $@
 
+$(SHARED_SUPPORT): $(SUPPORT_OBJ)
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
+
 $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
@@ -257,7 +263,7 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -lcmocka -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
 define program
 $(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a
@@ -269,7 +275,7 @@ $(eval $(call program,examples,docs/examples))
 $(eval $(call program,tools,tests/tools))
 $(eval $(call program,bench,bench))
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(SHARED_SUPPORT:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:$(B)/tests/%=$(B)/tests/unit/%.d) $(SUPPORT_OBJ:.o=.d)
 -include $(FUZZERS:=.d) $(EXAMPLES:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
 
 FORCE:
