@@ -528,7 +528,7 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
-/* vocab_size, or the length of the token list, or the rows of the embedding. */
+/* The rows of the embedding: vocab_size and the list of tokens may say something else, or nothing. */
 static int read_n_vocab(struct reader *r)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
