@@ -159,30 +159,55 @@ static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_pro
     free(result);
 }
 
+struct compiled {
+    struct pn_device *device;
+    struct pn_plan *plan;
+    struct pn_program *program;
+};
+
+static struct compiled compile(const struct pn_graph *g, pn_array result, const struct op_device *device, int tokens,
+                               int outputs)
+{
+    struct pn_error err = {0};
+    struct compiled c = {0};
+    if (pn_graph_status(g, &err) ||
+        pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &c.device, &err) ||
+        pn_plan_new(g, result, tokens, outputs, c.device->properties.fuses, &c.plan, &err) ||
+        c.device->class->compile(c.device, c.plan, &c.program, &err))
+        fail_msg("%s", err.text);
+    return c;
+}
+
+static void compiled_free(struct compiled *c)
+{
+    c->device->class->program_free(c->device, c->program);
+    pn_plan_free(c->plan);
+    pn_device_close(c->device);
+}
+
 void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
                float *states)
 {
-    struct pn_error err = {0};
-    struct pn_device *d;
-    struct pn_plan *plan = NULL;
-    struct pn_program *program = NULL;
-    if (pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &d, &err))
-        fail_msg("%s", err.text);
-    if (pn_plan_new(&o->graph, result, o->n_rows, o->n_rows, d->properties.fuses, &plan, &err) ||
-        d->class->compile(d, plan, &program, &err))
-        fail_msg("%s", err.text);
+    struct compiled c = compile(&o->graph, result, device, o->n_rows, o->n_rows);
     size_t n = (size_t)pn_node(&o->graph, result)->n1 * (size_t)pn_node(&o->graph, result)->n2;
     size_t bytes = (size_t)o->n_lengths * (size_t)o->n_state * sizeof(float);
     float *s = malloc(bytes + sizeof *s);
     assert_non_null(s);
     memcpy(s, o->states, bytes);
-    run_steps(o, d, program, slice, n, out, s);
+    run_steps(o, c.device, c.program, slice, n, out, s);
     if (states)
         memcpy(states, s, bytes);
     free(s);
-    d->class->program_free(d, program);
-    pn_plan_free(plan);
-    pn_device_close(d);
+    compiled_free(&c);
+}
+
+pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device, const struct pn_batch *b,
+                  struct pn_error *err)
+{
+    struct compiled c = compile(g, result, device, b->n_tokens, b->n_outputs > 0 ? b->n_outputs : 1);
+    pn_status status = c.device->class->run(c.device, c.program, b, err);
+    compiled_free(&c);
+    return status;
 }
 
 double op_distance(const float *a, const double *b, size_t n)
