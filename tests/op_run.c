@@ -206,6 +206,8 @@ pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_dev
 {
     struct compiled c = compile(g, result, device, b->n_tokens, b->n_outputs > 0 ? b->n_outputs : 1);
     pn_status status = c.device->class->run(c.device, c.program, b, err);
+    if (!status && !b->states)
+        status = c.device->class->run(c.device, c.program, b, err);
     compiled_free(&c);
     return status;
 }

@@ -1,0 +1,295 @@
+/* Devices: opening them by name and by instruction set, what they say about themselves and about what is wrong, their
+ * memory, and steps that give some workers, or all, nothing to do. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "device/cpu/kernel.h"
+#include "device/device.h"
+#include "op_run.h"
+
+/* ---- opening ---- */
+
+static struct pn_device *open_device(const char *name, int n_threads, const char *isa)
+{
+    struct pn_error err = {0};
+    struct pn_device *d = NULL;
+    if (pn_device_open(name, &(struct pn_device_options){n_threads, isa}, &d, &err))
+        fail_msg("%s", err.text);
+    assert_non_null(d);
+    return d;
+}
+
+static void opens_by_name(void **state)
+{
+    (void)state;
+    struct pn_device *d = open_device("ref", 7, NULL);
+    assert_string_equal(d->class->name, "ref");
+    assert_string_equal(d->properties.name, "ref (scalar float32)");
+    assert_int_equal(d->properties.n_threads, 1);
+    assert_int_equal(d->properties.cache_type, PN_TYPE_F32);
+    assert_false(d->properties.fuses);
+    pn_device_close(d);
+    for (int n = 1; n < 4; n++) {
+        char name[96];
+        d = open_device(n == 3 ? NULL : "cpu", n, "generic");
+        snprintf(name, sizeof name, "cpu (generic, %d thread%s)", n, n > 1 ? "s" : "");
+        assert_string_equal(d->class->name, "cpu");
+        assert_string_equal(d->properties.name, name);
+        assert_int_equal(d->properties.n_threads, n);
+        assert_int_equal(d->properties.cache_type, PN_TYPE_F16);
+        assert_true(d->properties.fuses);
+        pn_device_close(d);
+    }
+    d = open_device("cpu", 0, NULL);
+    assert_int_equal(d->properties.n_threads, pn_os_physical_cores());
+    pn_device_close(d);
+    pn_device_close(NULL);
+}
+
+static void says_what_cannot_be_opened(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *isa;
+        pn_status status;
+        const char *text;
+    } cases[] = {
+        {"abacus", NULL, PN_NOT_FOUND, "no device is called \"abacus\"; there are \"cpu\" and \"ref\""},
+        {"", NULL, PN_NOT_FOUND, "no device is called \"\"; there are \"cpu\" and \"ref\""},
+        {"cpu", "sse9", PN_INVALID, "this processor has no instruction set \"sse9\""},
+        {NULL, "", PN_INVALID, "this processor has no instruction set \"\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pn_error err = {0};
+        struct pn_device *d = (struct pn_device *)&err;
+        assert_int_equal(pn_device_open(cases[i].name, &(struct pn_device_options){1, cases[i].isa}, &d, &err),
+                         cases[i].status);
+        assert_null(d);
+        assert_int_equal(err.status, cases[i].status);
+        assert_string_equal(err.text, cases[i].text);
+    }
+}
+
+/* ---- instruction sets ---- */
+
+/* Whether this processor has it, asked in another way. */
+static bool has(const char *isa)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    if (strcmp(isa, "avx2") == 0)
+        return avx2;
+    if (strcmp(isa, "avx512") == 0)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    if (strcmp(isa, "neon") == 0)
+        return true;
+#endif
+    return strcmp(isa, "generic") == 0;
+}
+
+/* Each limit is kept; every type has a product under each, in the format it says; better sets read quantized
+ * activations where the plain one reads floats. */
+static void limits_instruction_sets(void **state)
+{
+    (void)state;
+    static const pn_type fast[] = {PN_TYPE_Q4_0,   PN_TYPE_Q4_1,   PN_TYPE_Q5_0, PN_TYPE_Q5_1, PN_TYPE_Q8_0,
+                                   PN_TYPE_Q2_K,   PN_TYPE_Q3_K,   PN_TYPE_Q4_K, PN_TYPE_Q5_K, PN_TYPE_Q6_K,
+                                   PN_TYPE_IQ4_NL, PN_TYPE_IQ4_XS, PN_TYPE_MXFP4};
+    struct pn_cpu_kernels best, k;
+    assert_true(pn_cpu_kernels_select(&best, NULL));
+    assert_string_equal(pn_cpu_isas[0]->name, "generic");
+    for (int i = 0; i < pn_cpu_n_isas; i++) {
+        const char *name = pn_cpu_isas[i]->name;
+        bool is_here = pn_cpu_kernels_select(&k, name);
+#if defined(__x86_64__)
+        assert_int_equal(is_here, has(name));
+#endif
+        assert_true(i > 0 || is_here);
+        if (!is_here)
+            continue;
+        assert_string_equal(k.isa, name);
+        for (int t = 0; t < PN_TYPE_COUNT; t++) {
+            bool q8 = false;
+            for (size_t f = 0; i > 0 && f < sizeof fast / sizeof *fast; f++)
+                q8 |= fast[f] == (pn_type)t;
+            assert_int_equal(k.matmul[t].type, t);
+            assert_non_null(k.matmul[t].run);
+            assert_int_equal(k.matmul[t].act, q8 ? PN_ACT_Q8 : PN_ACT_F32);
+        }
+        if (i + 1 == pn_cpu_n_isas || !has(pn_cpu_isas[i + 1]->name)) {
+#if defined(__x86_64__)
+            assert_string_equal(best.isa, name);
+#endif
+        }
+        char text[96];
+        struct pn_device *d = open_device("cpu", 2, name);
+        snprintf(text, sizeof text, "cpu (%s, 2 threads)", name);
+        assert_string_equal(d->properties.name, text);
+        pn_device_close(d);
+    }
+    memset(&k, 1, sizeof k);
+    struct pn_cpu_kernels before = k;
+    assert_false(pn_cpu_kernels_select(&k, "generi"));
+    assert_memory_equal(&k, &before, sizeof k);
+}
+
+/* ---- memory ---- */
+
+static void buffers(void **state)
+{
+    (void)state;
+    struct pn_device *d = open_device("cpu", 1, NULL);
+    struct pn_error err = {0};
+    struct pn_buffer b = {&err, 5};
+    assert_int_equal(d->class->buffer_new(d, 0, &b, &err), PN_OK);
+    assert_true(b.data == NULL && b.size == 0);
+    d->class->buffer_free(d, &b);
+    d->class->buffer_free(d, NULL);
+    assert_int_equal(d->class->buffer_new(d, 100001, &b, &err), PN_OK);
+    assert_int_equal(b.size, 100001);
+    assert_int_equal((uintptr_t)b.data % 4096, 0);
+    for (size_t i = 0; i < b.size; i++)
+        assert_int_equal(((unsigned char *)b.data)[i], 0);
+    memset(b.data, 1, b.size);
+    d->class->buffer_free(d, &b);
+    assert_true(b.data == NULL && b.size == 0);
+    b = (struct pn_buffer){&err, 5};
+    assert_int_equal(d->class->buffer_new(d, SIZE_MAX / 2, &b, &err), PN_NO_MEMORY);
+    assert_true(b.data == NULL && b.size == 0);
+    const char *start = "cannot reserve 8796093022207 MiB of memory: ";
+    assert_int_equal(strncmp(err.text, start, strlen(start)), 0);
+    assert_int_equal(d->class->adopt(d, start, 10, &err), PN_OK);
+    d->class->program_free(d, NULL);
+    pn_device_close(d);
+}
+
+/* ---- steps with little to do ---- */
+
+/* Fewer rows, columns and heads than threads, on more threads than there is work for anywhere. */
+static void more_threads_than_work(void **state)
+{
+    (void)state;
+    static const int lengths[] = {3};
+    static const struct op_device many[] = {{"cpu", NULL, 1}, {"cpu", NULL, 2}, {"cpu", NULL, 9}};
+    struct op_run o;
+    float *w, got[3 * 5];
+    double want[3 * 5];
+    op_run_init(&o, 1, 4, lengths, 1, 0);
+    pn_array y = pn_scale(&o.graph, o.x, 2, 0);
+    y = pn_matmul(&o.graph, y, op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){1, 5, 4}, -1, 1, &w));
+    y = pn_rms_norm(&o.graph, pn_softcap(&o.graph, y, 3), PN_NONE, 0.5f);
+    for (int r = 0; r < 3; r++) {
+        double squares = 0;
+        for (int i = 0; i < 5; i++) {
+            double sum = 0;
+            for (int j = 0; j < 4; j++)
+                sum += 2 * (double)o.input[r * 4 + j] * (double)w[i * 4 + j];
+            want[r * 5 + i] = 3 * tanh(sum / 3);
+            squares += want[r * 5 + i] * want[r * 5 + i] / 5;
+        }
+        for (int i = 0; i < 5; i++)
+            want[r * 5 + i] /= sqrt(squares + 0.5);
+    }
+    for (int d = 0; d < 3; d++)
+        for (int slice = 1; slice < 4; slice++) {
+            op_run_on(&o, y, &many[d], slice, got, NULL);
+            assert_true(op_distance(got, want, 15) < 1e-11);
+        }
+    free(w);
+    op_run_free(&o);
+}
+
+/* A step whose results nobody wants (as all but the last of a prompt): nothing is written, by one token or by more,
+ * with floats and with quantized activations. */
+static void steps_without_outputs(void **state)
+{
+    (void)state;
+    static const int lengths[] = {4};
+    static const pn_type types[] = {PN_TYPE_F32, PN_TYPE_Q8_0};
+    for (int i = 0; i < 4; i++) {
+        struct op_run o;
+        float *w, *stack, result[64];
+        op_run_init(&o, 2, 32, lengths, 1, 0);
+        pn_array x = pn_output_rows(&o.graph, o.x), y;
+        y = pn_matmul(&o.graph, x, op_run_weight(&o, types[i % 2], (const int64_t[]){1, 32, 32}, -1, 1, &w));
+        y = pn_matmul_each(&o.graph, y, op_run_weight(&o, types[i % 2], (const int64_t[]){1, 8, 32}, -1, 1, &stack),
+                           PN_NONE);
+        y = pn_act(&o.graph, y, PN_ACT_FN_SILU);
+        int32_t ids[] = {0, 1, 2, 3}, pos[] = {0, 1, 2, 3};
+        struct pn_batch_seq seq = {.n = i < 2 ? 1 : 4};
+        struct pn_batch b = {.n_tokens = seq.n, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .out_rows = ids};
+        b.result = result;
+        for (int d = 0; d < op_n_devices; d++) {
+            struct pn_error err = {0};
+            for (int j = 0; j < 64; j++)
+                result[j] = 7;
+            assert_int_equal(op_step(&o.graph, y, &op_devices[d], &b, &err), PN_OK);
+            for (int j = 0; j < 64; j++)
+                assert_true(result[j] == 7);
+        }
+        free(w);
+        free(stack);
+        op_run_free(&o);
+    }
+}
+
+/* Time passes; a run that fails says so each time, and the next one may succeed. */
+static void runs_are_timed_and_fail_alone(void **state)
+{
+    (void)state;
+    static const int lengths[] = {2};
+    static const char *const names[] = {"ref", "cpu"};
+    for (int i = 0; i < 2; i++) {
+        struct op_run o;
+        struct pn_error err = {0};
+        struct pn_plan *plan;
+        struct pn_program *program;
+        float result[2 * 600];
+        op_run_init(&o, 3, 600, lengths, 1, 0);
+        pn_array y = pn_act(&o.graph, o.x, PN_ACT_FN_GELU);
+        struct pn_device *d = open_device(names[i], 2, NULL);
+        assert_int_equal(d->class->elapsed(d), 0);
+        assert_int_equal(pn_plan_new(&o.graph, y, 2, 2, d->properties.fuses, &plan, &err), PN_OK);
+        assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
+        for (int32_t id = 0; id < 6; id++) {
+            int32_t ids[] = {id < 3 ? id : 1, 0}, pos[] = {0, 1};
+            struct pn_batch_seq seq = {.n = 2};
+            struct pn_batch b = {.n_tokens = 2, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .result = result};
+            pn_status want = id == 2 ? PN_INVALID : PN_OK;
+            assert_int_equal(d->class->run(d, program, &b, id % 2 ? NULL : &err), want);
+            assert_true(d->class->elapsed(d) > 0 && d->class->elapsed(d) < 60000000000u);
+        }
+        assert_string_equal(err.text, "token id 2 is not in the vocabulary of 2");
+        d->class->program_free(d, program);
+        pn_plan_free(plan);
+        pn_device_close(d);
+        op_run_free(&o);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opens_by_name),
+        cmocka_unit_test(says_what_cannot_be_opened),
+        cmocka_unit_test(limits_instruction_sets),
+        cmocka_unit_test(buffers),
+        cmocka_unit_test(more_threads_than_work),
+        cmocka_unit_test(steps_without_outputs),
+        cmocka_unit_test(runs_are_timed_and_fail_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
