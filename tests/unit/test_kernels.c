@@ -223,6 +223,14 @@ static void check_products(const struct pn_cpu_kernels *kernels)
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
+        if (kernels->matmul[t].act == PN_ACT_F32 && info->block > 1)
+            continue;
+        /* more columns than are few, and than are taken at a time; few of them with too long a row */
+        int64_t k = info->block > 32 ? info->block : 64;
+        check_product(kernels, &(struct product){(pn_type)t, 35, 3 * k, 65, true});
+        check_product(kernels, &(struct product){(pn_type)t, 33, 768, 70, false});
+        check_product(kernels, &(struct product){(pn_type)t, 3, k, 1027, false});
+        check_product(kernels, &(struct product){(pn_type)t, 2, 16640, 64, false});
     }
 }
 
@@ -351,6 +359,70 @@ static void check_vectors(const struct pn_cpu_kernels *kernels)
     }
 }
 
+/* Halves at ties, at both ends, and what is no number, in every lane of a vector. */
+static void check_halves(const struct pn_cpu_kernels *kernels)
+{
+    static const float hard[] = {
+        1 + 0x1p-11f, 1 + 0x3p-11f,     -1 - 0x1p-11f,     65504,           65519.996f, 65520,        -65520,
+        0x1p-24f,     0x1p-25f,         0x1.8p-24f,        0x1.000002p-25f, 0x1p-14f,   0x1.ffcp-15f, 0,
+        -0.0f,        __builtin_inff(), -__builtin_inff(), 0x1p-140f,       3e38f};
+    enum { N = sizeof hard / sizeof *hard };
+    float x[3 * N];
+    uint16_t h[3 * N + 1];
+    for (int n = 1; n <= 3 * N; n += n < 20 ? 1 : 9) {
+        for (int i = 0; i < n; i++)
+            x[i] = hard[(i + n) % N];
+        h[n] = 0x1234;
+        kernels->f32_to_f16(x, h, n);
+        for (int i = 0; i < n; i++)
+            CHECK(h[i] == pn_f32_to_f16(x[i]), "f32_to_f16(%g) is %04x", (double)x[i], h[i]);
+        CHECK(h[n] == 0x1234, "f32_to_f16 of %d writes more", n);
+    }
+    float none = __builtin_nanf("");
+    kernels->f32_to_f16(&none, h, 1);
+    CHECK((h[0] & 0x7C00) == 0x7C00 && (h[0] & 0x3FF), "f32_to_f16 of what is no number");
+}
+
+/* Rows of nothing but what was masked, and values in steps of the levels: ties, the extremes alone, all but nothing. */
+static void check_hard_rows(const struct pn_cpu_kernels *kernels)
+{
+    float x[64], e[40];
+    char row[1024] __attribute__((aligned(64)));
+    for (int n = 1; n < 40; n++) {
+        for (int i = 0; i < n; i++)
+            e[i] = -__builtin_inff();
+        CHECK(kernels->max(e, n) == -__builtin_inff(), "max of %d that are masked", n);
+        e[n / 2] = -3;
+        CHECK(kernels->max(e, n) == -3, "max of one below 0");
+        e[n - 1] = -2;
+        CHECK(kernels->max(e, n) == -2, "max at the end");
+        e[0] = -1;
+        CHECK(kernels->max(e, n) == -1, "max at the beginning");
+    }
+    for (int way = 0; way < 4; way++) {
+        for (int i = 0; i < 64; i++)
+            x[i] = way == 0   ? (i % 32 == 5 ? -127 : (float)(i - 40) + 0.5f) /* halves of a step, to even */
+                   : way == 1 ? (i == 40 ? 1e-20f : 0)
+                   : way == 2 ? 1e-31f
+                              : (i % 2 ? 5 : -5);
+        kernels->quantize(x, row, 64);
+        for (int i = 0; i < 64; i++) {
+            int q = pn_q8_q(row)[i];
+            double want = way == 0   ? (x[i] == -127 ? -127 : nearbyint((double)x[i]))
+                          : way == 1 ? (i == 40 ? 127 : 0)
+                          : way == 2 ? 0
+                          : x[i] > 0 ? 127
+                                     : -127;
+            CHECK((double)q == want, "quantize, way %d: %g became %d", way, (double)x[i], q);
+        }
+        float d = pn_q8_d(row, 64)[0], d1 = pn_q8_d(row, 64)[1];
+        CHECK(way != 0 || (d == 1 && d1 == 1), "quantize: d %g, %g", (double)d, (double)d1);
+        CHECK(way != 1 || (d == 0 && fabsf(d1 / 1e-20f * 127 - 1) < 1e-6f), "quantize: d %g, %g", (double)d,
+              (double)d1);
+        CHECK(way != 2 || (d == 0 && d1 == 0), "quantize: d %g, %g", (double)d, (double)d1);
+    }
+}
+
 static void check_quantize(const struct pn_cpu_kernels *kernels)
 {
     random_state = 17;
@@ -457,6 +529,15 @@ static void check_attention(const struct pn_cpu_kernels *kernels)
                                          queries[q]);
 }
 
+/* Heads as long as the memory for a decoded page, and longer. */
+static void check_long_heads(const struct pn_cpu_kernels *kernels)
+{
+    random_state = 23;
+    for (int dim = 2048; dim <= 2080; dim += 32)
+        for (int t = 0; t < 2; t++)
+            check_attention_case(kernels, t ? PN_TYPE_Q8_0 : PN_TYPE_F16, dim, 32, 8);
+}
+
 static void check_isa(const struct pn_cpu_isa *isa)
 {
     struct pn_cpu_kernels kernels;
@@ -467,10 +548,13 @@ static void check_isa(const struct pn_cpu_isa *isa)
     }
     CHECK(strcmp(kernels.isa, isa->name) == 0, "selected %s", kernels.isa);
     check_vectors(&kernels);
+    check_halves(&kernels);
+    check_hard_rows(&kernels);
     check_quantize(&kernels);
     check_exp(&kernels);
     check_act(&kernels);
     check_attention(&kernels);
+    check_long_heads(&kernels);
     check_products(&kernels);
     fprintf(stderr, "%s: checked\n", isa->name);
 }

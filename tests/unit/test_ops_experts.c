@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "op_run.h"
 
@@ -241,6 +242,256 @@ static void mixtures(void **state)
     }
 }
 
+/* ---- at the borders ---- */
+
+/* A router's weights for one row of logits, as a device makes them, all of them the same. */
+static void route_one(const struct pn_route_params *p, const float *logits, const float *bias, float *out)
+{
+    static const int one_row[] = {1};
+    struct op_run o;
+    struct pn_weight w = {"bias", PN_TYPE_F32, 1, 1, p->n_expert, bias, 0};
+    float got[2 * MAX_EXPERTS];
+    op_run_init(&o, 1, p->n_expert, one_row, 1, 0);
+    memcpy(o.input, logits, (size_t)p->n_expert * sizeof *logits);
+    pn_array route = pn_route(&o.graph, o.x, bias ? pn_weight_leaf(&o.graph, &w) : PN_NONE, p);
+    for (int d = 0; d < op_n_devices; d++) {
+        op_run_on(&o, route, &op_devices[d], 1, d ? got : out, NULL);
+        if (d)
+            assert_memory_equal(got, out, (size_t)p->n_used * 2 * sizeof *got);
+    }
+    op_run_free(&o);
+}
+
+/* Of equals the first; groups too. */
+static void equals_are_chosen_in_order(void **state)
+{
+    (void)state;
+    float out[16], zeros[8] = {0}, bias[8] = {0, 0, 0.5f, 0, 0, 0.5f, 0, 0.5f};
+    struct pn_route_params p = {.gate = PN_GATE_SIGMOID, .n_expert = 8, .n_used = 4, .scale = 1};
+    static const float plain[] = {0, 1, 2, 3}, biased[] = {2, 5, 7, 0}, grouped[] = {2, 5, 3, 4};
+    route_one(&p, zeros, NULL, out);
+    assert_memory_equal(out + 4, plain, sizeof plain);
+    route_one(&p, zeros, bias, out);
+    assert_memory_equal(out + 4, biased, sizeof biased);
+    p.n_groups = 4;
+    p.n_groups_used = 2;
+    route_one(&p, zeros, NULL, out);
+    assert_memory_equal(out + 4, plain, sizeof plain);
+    route_one(&p, zeros, bias, out); /* 2 3, 4 5 and 6 7 together have as much: the first two of them */
+    assert_memory_equal(out + 4, grouped, sizeof grouped);
+    p.gate = PN_GATE_SOFTMAX; /* the best alone counts, and there are three of that too */
+    route_one(&p, zeros, bias, out);
+    assert_memory_equal(out + 4, grouped, sizeof grouped);
+}
+
+/* Two middling experts together beat a good and a bad one, but not where only the best of a group counts. A second that
+ * is equal to the first counts, and one that comes before it. */
+static void groups_are_ranked_by_their_best(void **state)
+{
+    (void)state;
+    static const float logits[] = {3, -9, -9, 1, 1.5f, -9, 2, 2, -9};
+    struct pn_route_params p = {.gate = PN_GATE_SIGMOID, .n_expert = 9, .n_used = 1, .scale = 1};
+    float out[2];
+    p.n_groups = 3;
+    p.n_groups_used = 1;
+    route_one(&p, logits, NULL, out);
+    assert_int_equal((int)out[1], 6);
+    p.gate = PN_GATE_SOFTMAX;
+    route_one(&p, logits, NULL, out);
+    assert_int_equal((int)out[1], 0);
+    p.gate = PN_GATE_SOFTMAX_CHOSEN; /* by the logits themselves: 3 - 9, 1 + 1.5, 2 + 2 */
+    route_one(&p, logits, NULL, out);
+    assert_int_equal((int)out[1], 6);
+    static const float before[] = {2, 3, -9, -9, 2.5f, 2};
+    p = (struct pn_route_params){.gate = PN_GATE_SIGMOID, .n_expert = 6, .n_used = 1, .scale = 1};
+    p.n_groups = 2;
+    p.n_groups_used = 1;
+    route_one(&p, before, NULL, out);
+    assert_int_equal((int)out[1], 1);
+}
+
+/* Weights that are all but nothing are divided by the smallest normal half, not by their sum. */
+static void sums_have_a_floor(void **state)
+{
+    (void)state;
+    static const float tiny[] = {-20, -21, -22, -30}, small[] = {-9, -10, -11, -12};
+    struct pn_route_params p = {.gate = PN_GATE_SIGMOID, .n_expert = 4, .n_used = 3, .renormalize = true, .scale = 3};
+    float out[6];
+    for (int way = 0; way < 2; way++) {
+        const float *logits = way ? small : tiny;
+        double sum = 0;
+        route_one(&p, logits, NULL, out);
+        for (int i = 0; i < 3; i++)
+            sum += 1 / (1 + exp(-(double)logits[i]));
+        sum = fmax(sum, ldexp(1, -14));
+        for (int i = 0; i < 3; i++)
+            assert_true(fabs((double)out[i] * sum * (1 + exp(-(double)logits[i])) / 3 - 1) < 1e-6);
+    }
+}
+
+static struct pn_weight zeros_of(int64_t n_mat, int64_t n_rows, int64_t n_cols)
+{
+    static const float nothing[1] = {0}; /* nobody reads it */
+    return (struct pn_weight){"stack", PN_TYPE_F32, n_mat, n_rows, n_cols, nothing, 0};
+}
+
+/* Whether a route with these numbers of 4,096 or fewer logits can be written down. */
+static bool routes_with(int n_expert, int n_used, int n_groups, int n_groups_used, int n_logits, int n_bias)
+{
+    struct pn_graph g;
+    struct pn_weight table = zeros_of(1, 1, n_logits), b = zeros_of(1, 1, n_bias);
+    struct pn_route_params p = {.n_expert = n_expert, .n_used = n_used, .scale = 1};
+    p.n_groups = n_groups;
+    p.n_groups_used = n_groups_used;
+    pn_graph_init(&g);
+    pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
+    pn_array y = pn_route(&g, x, n_bias ? pn_weight_leaf(&g, &b) : PN_NONE, &p);
+    bool good = y != PN_NONE;
+    assert_int_equal(pn_graph_status(&g, NULL), good ? PN_OK : PN_FORMAT);
+    pn_graph_free(&g);
+    return good;
+}
+
+static void wrong_routes_are_errors(void **state)
+{
+    (void)state;
+    assert_true(routes_with(1, 1, 0, 0, 1, 0));
+    assert_true(routes_with(8, 8, 0, 0, 8, 8));
+    assert_true(routes_with(4096, 256, 64, 4, 4096, 4096));
+    assert_false(routes_with(0, 0, 0, 0, 0, 0));
+    assert_false(routes_with(8, 0, 0, 0, 8, 0));
+    assert_false(routes_with(8, 9, 0, 0, 8, 0));
+    assert_false(routes_with(4097, 1, 0, 0, 4097, 0));
+    assert_false(routes_with(4096, 257, 0, 0, 4096, 0));
+    assert_false(routes_with(8, 2, 0, 0, 7, 0));
+    assert_false(routes_with(8, 2, 0, 0, 9, 0));
+    assert_false(routes_with(8, 2, 0, 0, 8, 7));
+    assert_false(routes_with(8, 2, 0, 0, 8, 9));
+    assert_true(routes_with(8, 4, 4, 2, 8, 0));
+    assert_false(routes_with(8, 5, 4, 2, 8, 0)); /* two groups have four */
+    assert_true(routes_with(8, 8, 4, 4, 8, 0));
+    assert_false(routes_with(8, 4, 4, 0, 8, 0));
+    assert_false(routes_with(8, 4, 4, 5, 8, 0));
+    assert_false(routes_with(8, 2, 3, 2, 8, 0));
+    assert_false(routes_with(130, 2, 65, 2, 130, 0));
+    assert_true(routes_with(8, 2, 1, 0, 8, 0)); /* one group is none */
+}
+
+/* Everything that follows a route of 2 of 4 experts, with one thing changed; rows are 12 wide. */
+enum change {
+    NOTHING,
+    WRONG_COLUMNS,
+    WRONG_MATRICES,
+    WRONG_SLOTS,
+    WRONG_SCALES,
+    WRONG_BIAS_ROWS,
+    WRONG_BIAS_COLUMNS,
+    WRONG_SUM_SLOTS,
+    NO_ROUTE,
+    N_CHANGES
+};
+
+static pn_status builds(enum change c, bool routed)
+{
+    struct pn_graph g;
+    struct pn_weight table = zeros_of(1, 1, 12),
+                     stack = zeros_of(c == WRONG_MATRICES ? 5
+                                      : routed            ? 4
+                                                          : 2,
+                                      3, c == WRONG_COLUMNS ? 5 : 6),
+                     by = zeros_of(1, 1, c == WRONG_SCALES ? 3 : 4),
+                     bias = zeros_of(1, c == WRONG_BIAS_ROWS ? 5 : 4, c == WRONG_BIAS_COLUMNS ? 4 : 3);
+    pn_graph_init(&g);
+    pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
+    pn_array route =
+        pn_route(&g, pn_slice(&g, x, 0, 4), PN_NONE, &(struct pn_route_params){.n_expert = 4, .n_used = 2, .scale = 1});
+    if (c == NO_ROUTE)
+        route = pn_slice(&g, x, 0, 4);
+    pn_array in =
+        c == WRONG_SLOTS ? pn_reshape(&g, pn_concat(&g, x, pn_slice(&g, x, 0, 6)), 3, 6) : pn_reshape(&g, x, 2, 6);
+    pn_array y = pn_matmul_each(&g, in, pn_weight_leaf(&g, &stack), routed ? route : PN_NONE);
+    if (routed) {
+        y = pn_each_scale(&g, y, route, pn_weight_leaf(&g, &by));
+        y = pn_each_bias(&g, y, route, pn_weight_leaf(&g, &bias));
+        y = pn_each_sum(&g, c == WRONG_SUM_SLOTS ? pn_reshape(&g, y, 3, 2) : y, route);
+    }
+    pn_status status = pn_graph_status(&g, NULL);
+    assert_int_equal(y == PN_NONE, status != PN_OK);
+    pn_graph_free(&g);
+    return status;
+}
+
+static void wrong_experts_are_errors(void **state)
+{
+    (void)state;
+    assert_int_equal(builds(NOTHING, true), PN_OK);
+    assert_int_equal(builds(NOTHING, false), PN_OK);
+    for (int c = 1; c < N_CHANGES; c++)
+        assert_int_equal(builds((enum change)c, true), c == NO_ROUTE ? PN_INTERNAL : PN_FORMAT);
+    for (int c = 1; c <= WRONG_SLOTS; c++)
+        assert_int_equal(builds((enum change)c, false), PN_FORMAT);
+}
+
+/* How many tokens an expert has is what the case says, from none to all; matrices lie apart, as in a file that has more
+ * between them; and there are more threads than some experts have rows of work. */
+static void shares_of_experts(void **state)
+{
+    (void)state;
+    enum { EXPERTS = 5, IN = 32, OUT = 70, TOKENS = 21, GAP = 3 * 34 };
+    static const struct op_device threads[] = {
+        {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", "generic", 4}, {"cpu", NULL, 7}};
+    for (int way = 0; way < 6; way++) {
+        struct op_run o;
+        float *decoded, got[TOKENS * 2 * OUT];
+        double want[TOKENS * 2 * OUT];
+        op_run_init(&o, 600 + (uint64_t)way, EXPERTS + IN, many, 1, 0);
+        for (int r = 0; r < TOKENS; r++) /* the first of two: always 4, one token 0, half 1; the other: 3 or 2 */
+            for (int e = 0; e < EXPERTS; e++) {
+                int first = way % 3 == 0 ? 4 : way % 3 == 1 ? (r == 9 ? 0 : 4) : r % 2 ? 1 : 4, second = r < 4 ? 3 : 2;
+                o.input[r * o.width + e] = e == first ? 2 : e == second ? 1 : -1;
+            }
+        pn_type type = way < 3 ? PN_TYPE_F32 : PN_TYPE_Q8_0;
+        size_t bytes = pn_type_row_bytes(type, IN) * OUT;
+        pn_array packed = op_run_weight(&o, type, (const int64_t[]){EXPERTS, OUT, IN}, -1, 1, &decoded);
+        struct pn_weight stack = *pn_node(&o.graph, packed)->weight;
+        unsigned char *spread = malloc(EXPERTS * (bytes + GAP));
+        assert_non_null(spread);
+        memset(spread, 0xFF, EXPERTS * (bytes + GAP));
+        for (int e = 0; e < EXPERTS; e++)
+            memcpy(spread + (size_t)e * (bytes + GAP), (const char *)stack.data + (size_t)e * bytes, bytes);
+        stack.data = spread;
+        stack.mat_bytes = bytes + GAP;
+        struct pn_route_params p = {.n_expert = EXPERTS, .n_used = 2, .scale = 1};
+        pn_array route = pn_route(&o.graph, pn_slice(&o.graph, o.x, 0, EXPERTS), PN_NONE, &p);
+        pn_array y =
+            pn_matmul_each(&o.graph, pn_slice(&o.graph, o.x, EXPERTS, IN), pn_weight_leaf(&o.graph, &stack), route);
+        for (int r = 0; r < TOKENS; r++)
+            for (int j = 0; j < 2; j++)
+                for (int i = 0; i < OUT; i++) {
+                    int first = way % 3 == 0   ? 4
+                                : way % 3 == 1 ? (r == 9 ? 0 : 4)
+                                : r % 2        ? 1
+                                               : 4,
+                        e = j ? (r < 4 ? 3 : 2) : first;
+                    double sum = 0;
+                    for (int k = 0; k < IN; k++)
+                        sum += (double)decoded[(e * OUT + i) * IN + k] * (double)o.input[r * o.width + EXPERTS + k];
+                    want[(r * 2 + j) * OUT + i] = sum;
+                }
+        for (int d = 0; d < 4; d++)
+            for (int slice = 1; slice < 40; slice += 20) {
+                op_run_on(&o, y, &threads[d], slice, got, NULL);
+                double e = op_distance(got, want, TOKENS * 2 * OUT);
+                if (!(e < allowed(&threads[d], type)))
+                    fail_msg("way %d on %s, %d threads, slices of %d: NMSE %g", way, threads[d].name,
+                             threads[d].n_threads, slice, e);
+            }
+        free(decoded);
+        free(spread);
+        op_run_free(&o);
+    }
+}
+
 /* Without a route slot j meets matrix j. */
 static void a_matrix_for_each_slot(void **state)
 {
@@ -272,6 +523,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes),
         cmocka_unit_test(mixtures),
+        cmocka_unit_test(equals_are_chosen_in_order),
+        cmocka_unit_test(groups_are_ranked_by_their_best),
+        cmocka_unit_test(sums_have_a_floor),
+        cmocka_unit_test(wrong_routes_are_errors),
+        cmocka_unit_test(wrong_experts_are_errors),
+        cmocka_unit_test(shares_of_experts),
         cmocka_unit_test(a_matrix_for_each_slot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
