@@ -27,8 +27,9 @@ struct variant {
     enum pn_window_kind kind;
     bool both_ways; /* not causal */
     bool sinks;
-    int reach; /* of a table of biases; 0: none */
-    bool late; /* the queries are made after the cache is written, and a second attention reads what one has written */
+    int reach;  /* of a table of biases; 0: none */
+    bool late;  /* the queries are made after the cache is written, and a second attention reads what one has written */
+    bool early; /* the queries are made by a product, before the keys are asked for */
 };
 
 struct sequence {
@@ -296,12 +297,15 @@ static pn_array write_down(struct world *w, struct pn_graph *g, struct pn_weight
     weights[1] = (struct pn_weight){"sinks", PN_TYPE_F32, 1, 1, v->n_head, w->sinks, 0};
     weights[2] = (struct pn_weight){"bias", PN_TYPE_F32, 1, v->n_head, 2 * v->reach + 1, w->bias, 0};
     pn_array x = pn_embed(g, pn_weight_leaf(g, &weights[0]));
-    pn_array q = pn_reshape(g, pn_slice(g, x, 0, n_q), v->n_head, v->dim_k);
+    pn_array q = pn_slice(g, x, 0, n_q);
+    weights[3] = (struct pn_weight){"unit", PN_TYPE_F32, 1, n_q, n_q, w->unit, 0};
+    if (v->early)
+        q = pn_matmul(g, q, pn_weight_leaf(g, &weights[3]));
+    q = pn_reshape(g, q, v->n_head, v->dim_k);
     pn_array k = pn_reshape(g, pn_slice(g, x, n_q, n_k), v->n_head_kv, v->dim_k);
     pn_array values = v->latent ? PN_NONE : pn_reshape(g, pn_slice(g, x, n_q + n_k, n_v), v->n_head_kv, v->dim_v);
     pn_array written = pn_cache_write(g, k, values, &p);
     if (v->late) { /* 2 y - y, by two attentions */
-        weights[3] = (struct pn_weight){"unit", PN_TYPE_F32, 1, n_q, n_q, w->unit, 0};
         q = pn_matmul(g, pn_slice(g, x, 0, n_q), pn_weight_leaf(g, &weights[3]));
         q = pn_reshape(g, q, v->n_head, v->dim_k);
         pn_array twice = pn_scale(g, pn_attention(g, q, written, &p), 2, 0);
@@ -369,7 +373,7 @@ static void check_on(const struct variant *v, const struct sequence *seqs, int n
     }
     if (v->reach > 0)
         w.bias = numbers(&w.rng, v->n_head, 2 * v->reach + 1);
-    if (v->late) {
+    if (v->late || v->early) {
         int n = v->n_head * v->dim_k;
         w.unit = calloc((size_t)(n * n), sizeof *w.unit);
         assert_non_null(w.unit);
@@ -492,13 +496,18 @@ static void windows(void **state)
         }
 }
 
-static void late_queries(void **state)
+static void late_and_early_queries(void **state)
 {
     (void)state;
     struct variant v = {.n_head = 4, .n_head_kv = 2, .dim_k = 32, .dim_v = 32, .type = PN_TYPE_F16, .late = true};
     check_shapes(&v, "queries after the cache");
     v.latent = true;
     check_shapes(&v, "queries after the latent cache");
+    v.late = false;
+    v.early = true;
+    check_shapes(&v, "queries before the latent cache");
+    v.latent = false;
+    check_shapes(&v, "queries before the cache");
 }
 
 /* From four pages a part on, with more parts than workers, up to as many as there may be; and the largest batches that
@@ -532,7 +541,7 @@ int main(void)
         cmocka_unit_test(alibi),
         cmocka_unit_test(soft_caps_and_biases),
         cmocka_unit_test(windows),
-        cmocka_unit_test(late_queries),
+        cmocka_unit_test(late_and_early_queries),
         cmocka_unit_test(splits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -325,7 +325,53 @@ static void long_products(void **state)
     (void)state;
     for (int f = 6; f < 9; f++) {
         check(&forms[f], 70 + (uint64_t)f, PN_TYPE_F32, 8, 2500, false);
-        check(&forms[f], 80 + (uint64_t)f, PN_TYPE_F32, 8, 1100, true);
+        check(&forms[f], 80 + (uint64_t)f, PN_TYPE_Q8_0, 32, 1100, true);
+    }
+}
+
+/* As two layers have it: what the first step made of a token is added and multiplied in long after. */
+static void residuals_of_earlier_phases(void **state)
+{
+    (void)state;
+    enum { N = 64, TOKENS = 6 };
+    static const int lengths[] = {TOKENS};
+    for (int i = 0; i < 2; i++) {
+        struct op_run o;
+        float *w[3], got[TOKENS * N];
+        double want[TOKENS * N];
+        op_run_init(&o, 97, N, lengths, 1, 0);
+        struct pn_graph *g = &o.graph;
+        pn_array x = pn_scale(g, o.x, 2, 0.5f), y = x, factors = pn_act(g, o.x, PN_ACT_FN_SIGMOID);
+        for (int l = 0; l < 3; l++) {
+            pn_array a =
+                op_run_weight(&o, i ? PN_TYPE_Q8_0 : PN_TYPE_F32, (const int64_t[]){1, N, N}, -0.2f, 0.2f, &w[l]);
+            y = pn_matmul(g, y, a);
+            y = l == 1 ? pn_mul(g, y, factors) : pn_add(g, x, y);
+        }
+        for (int t = 0; t < TOKENS; t++) {
+            const float *in = o.input + t * N;
+            double h[N], next[N];
+            for (int j = 0; j < N; j++)
+                h[j] = 2 * (double)in[j] + 0.5;
+            for (int l = 0; l < 3; l++) {
+                for (int j = 0; j < N; j++) {
+                    next[j] = 0;
+                    for (int k = 0; k < N; k++)
+                        next[j] += (double)w[l][j * N + k] * h[k];
+                    next[j] = l == 1 ? next[j] / (1 + exp(-(double)in[j])) : next[j] + 2 * (double)in[j] + 0.5;
+                }
+                for (int j = 0; j < N; j++)
+                    h[j] = want[t * N + j] = next[j];
+            }
+        }
+        for (int d = 0; d < N_DEVICES; d++)
+            for (int slice = 1; slice < 8; slice += 5) {
+                op_run_on(&o, y, &devices[d], slice, got, NULL);
+                assert_true(op_distance(got, want, TOKENS * N) < (i ? 2e-4 : 1e-11));
+            }
+        for (int l = 0; l < 3; l++)
+            free(w[l]);
+        op_run_free(&o);
     }
 }
 
@@ -420,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form),
         cmocka_unit_test(long_products),
+        cmocka_unit_test(residuals_of_earlier_phases),
         cmocka_unit_test(every_number_of_columns),
         cmocka_unit_test(gathered_operands),
         cmocka_unit_test(many_products_of_one_operand),
