@@ -16,7 +16,9 @@ struct generation {
     struct pn_detokenizer *detokenizer;
     struct pn_buf text; /* decoded but not yet shown: it may be the start of a stop text */
     uint64_t start, first_token;
-    double cache_bytes; /* read by the decode steps so far */
+    int n_steps;        /* of one token, after the prompt's */
+    double cache_bytes; /* read by those steps */
+    bool refused;       /* the callback wants no more */
 };
 
 static bool cancelled(const struct generation *g)
@@ -83,6 +85,7 @@ static pn_status emit(struct generation *g, int32_t id, struct pn_error *err)
         g->stats->stop_reason = "stop_string";
         show(g, id, stop);
     } else if (!show(g, id, safe_length(g))) {
+        g->refused = true;
         g->stats->stop_reason = "cancelled";
     }
     return PN_OK;
@@ -154,6 +157,7 @@ static pn_status loop(struct generation *g, struct pn_error *err)
         }
         if ((status = pn_session_feed(s, &id, 1, 1, g->session->logits, err)))
             return status;
+        g->n_steps++;
         g->cache_bytes += (double)pn_kv_token_bytes(s->pool) * s->n_past;
     }
     return PN_OK;
@@ -166,8 +170,9 @@ static void finish_stats(struct generation *g)
     st->first_token_seconds = (double)(first - g->start) * 1e-9;
     st->prefill_seconds = st->first_token_seconds;
     st->decode_seconds = (double)(now - first) * 1e-9;
-    int steps = st->n_generated > 1 ? st->n_generated - 1 : 0;
-    st->bytes_per_token = (double)g->session->model->runner->model->step_bytes + (steps ? g->cache_bytes / steps : 0);
+    st->bytes_per_token = (double)g->session->model->runner->model->step_bytes;
+    if (g->n_steps)
+        st->bytes_per_token += g->cache_bytes / g->n_steps;
     if (!st->stop_reason)
         st->stop_reason = "length";
 }
@@ -206,7 +211,7 @@ pn_status pn_generate(struct pantry_session *session, const int32_t *ids, size_t
     if ((status = pn_runner_prepare(runner, 1, err)) || (status = prefill(&g, ids, (int)n, err)) ||
         (!g.stats->stop_reason && (status = loop(&g, err))))
         goto done;
-    if (strcmp(g.stats->stop_reason, "stop_string") != 0)
+    if (!g.refused && strcmp(g.stats->stop_reason, "stop_string") != 0)
         flush(&g);
 done:
     finish_stats(&g);
