@@ -1,0 +1,615 @@
+/* Sessions: whatever they held before and whoever shares their pages, what they say equals a fresh session. Contexts
+ * and batches end exactly where they should, pages come back, failures leave a session usable.
+ *
+ * Answers are sampled at a high temperature with a fixed seed on the scalar device, so that a wrong logit shows. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "engine/handle.h"
+#include "pantry.h"
+#include "tiny_hybrid.h"
+#include "tiny_model.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+enum { N_IDS = 200, N_ANSWER = 6, LEAST_VOCAB = HYBRID_VOCAB };
+
+static int32_t ids[N_IDS], others[N_IDS]; /* different at every position */
+
+static int make_ids(void **state)
+{
+    (void)state;
+    struct pn_rng rng = {99};
+    for (int i = 0; i < N_IDS; i++) {
+        ids[i] = (int32_t)(pn_rng_u64(&rng) % LEAST_VOCAB);
+        others[i] = (ids[i] + 1 + (int32_t)(pn_rng_u64(&rng) % (LEAST_VOCAB - 1))) % LEAST_VOCAB;
+    }
+    return 0;
+}
+
+static pantry_model *load(const char *path)
+{
+    struct pantry_error error;
+    pantry_model *model;
+    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+        fail_msg("%s", error.text);
+    return model;
+}
+
+static pantry_session *open_session(pantry_model *model, const struct pantry_session_options *options)
+{
+    struct pantry_error error;
+    pantry_session *session;
+    if (pantry_session_new(model, options, &session, &error))
+        fail_msg("%s", error.text);
+    return session;
+}
+
+static const struct pantry_session_options exact = {.kv_type = "f32"};
+
+struct said {
+    int32_t ids[64];
+    int n;
+};
+
+static bool collect(void *user, const struct pantry_token *token)
+{
+    struct said *said = user;
+    assert_true(said->n < 64);
+    if (token->id >= 0)
+        said->ids[said->n++] = token->id;
+    return true;
+}
+
+static struct pantry_generate_options sampled(struct said *said, int n)
+{
+    struct pantry_generate_options o = pantry_generate_options_default();
+    *said = (struct said){.n = 0};
+    o.sampling = (struct pantry_sampling){.temperature = 2, .top_p = 1, .repeat_penalty = 1, .seed = 3};
+    o.max_tokens = n;
+    o.ignore_eos = true;
+    o.callback = collect;
+    o.user = said;
+    return o;
+}
+
+/* Returns how many tokens were there already. */
+static int answer(pantry_session *session, const int32_t *prompt, int n, struct said *said)
+{
+    struct pantry_error error;
+    struct pantry_stats stats;
+    struct pantry_generate_options o = sampled(said, N_ANSWER);
+    if (pantry_generate(session, prompt, (size_t)n, &o, &stats, &error))
+        fail_msg("%s", error.text);
+    assert_int_equal(said->n, N_ANSWER);
+    return stats.n_cached;
+}
+
+/* The prompt that begins with `common` of ids[] and goes on differently, n in all. */
+static const int32_t *branch(int common, int n)
+{
+    static int32_t prompt[N_IDS];
+    memcpy(prompt, ids, (size_t)common * sizeof *ids);
+    memcpy(prompt + common, others + common, (size_t)(n - common) * sizeof *ids);
+    return prompt;
+}
+
+static void equals_fresh(pantry_model *model, const int32_t *prompt, int n, const struct said *said)
+{
+    struct said wanted;
+    pantry_session *fresh = open_session(model, &exact);
+    assert_int_equal(answer(fresh, prompt, n, &wanted), 0);
+    pantry_session_free(fresh);
+    assert_memory_equal(said->ids, wanted.ids, N_ANSWER * sizeof *said->ids);
+}
+
+/* Goes back to `common` tokens and stops there: the flag is looked at after going back. */
+static void rewind_only(pantry_session *session, int common)
+{
+    struct said said;
+    struct pantry_stats stats;
+    struct pantry_generate_options o = sampled(&said, 1);
+    volatile bool cancel = true;
+    o.cancel = &cancel;
+    assert_int_equal(pantry_generate(session, branch(common, common + 1), (size_t)common + 1, &o, &stats, NULL),
+                     PANTRY_OK);
+    assert_string_equal(stats.stop_reason, "cancelled");
+    assert_int_equal(pantry_session_n_past(session), stats.n_cached);
+}
+
+static int pages_in_use(const pantry_session *session)
+{
+    const struct pn_kv_pool *pool = session->session.pool;
+    return pool->n_used - pool->n_free;
+}
+
+static int pages_of(int n_tokens)
+{
+    return (n_tokens + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
+}
+
+/* ---- going back ---- */
+
+static void going_back_to_every_position_equals_a_fresh_session(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"llama", "gemma3"};
+    for (size_t k = 0; k < COUNT(archs); k++) {
+        pantry_model *model = load(tiny_model(archs[k], GW_F32, "tiny.gguf"));
+        pantry_session *session = open_session(model, &exact);
+        struct said said;
+        answer(session, ids, 100, &said);
+        assert_int_equal(pages_in_use(session), 4);
+        for (int at = 99; at >= 0; at -= k == 0 || at % 32 < 2 ? 1 : 5) {
+            const int32_t *prompt = branch(at, at + 3);
+            assert_int_equal(answer(session, prompt, at + 3, &said), at);
+            assert_int_equal(pantry_session_n_past(session), at + 3 + N_ANSWER - 1);
+            assert_int_equal(pages_in_use(session), pages_of(at + 3 + N_ANSWER - 1));
+            equals_fresh(model, prompt, at + 3, &said);
+        }
+        pantry_session_free(session);
+        pantry_model_free(model);
+    }
+}
+
+/* The same prompt again, a shorter one, and the conversation's next turn. */
+static void what_is_held_is_found(void **state)
+{
+    (void)state;
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_session *session = open_session(model, &exact);
+    struct said first, said;
+    int32_t turn[120];
+    assert_int_equal(answer(session, ids, 70, &first), 0);
+    assert_int_equal(answer(session, ids, 70, &said), 69); /* the last one's logits are wanted */
+    assert_memory_equal(said.ids, first.ids, sizeof said.ids);
+    memcpy(turn, ids, 70 * sizeof *ids);
+    memcpy(turn + 70, said.ids, N_ANSWER * sizeof *ids);
+    memcpy(turn + 70 + N_ANSWER, others, 10 * sizeof *ids);
+    assert_int_equal(answer(session, turn, 80 + N_ANSWER, &said), 70 + N_ANSWER - 1);
+    equals_fresh(model, turn, 80 + N_ANSWER, &said);
+    assert_int_equal(answer(session, ids, 40, &said), 39);
+    equals_fresh(model, ids, 40, &said);
+    assert_int_equal(answer(session, others, 1, &said), 0);
+    equals_fresh(model, others, 1, &said);
+    pantry_session_clear(session);
+    assert_int_equal(pantry_session_n_past(session), 0);
+    assert_int_equal(pages_in_use(session), 0);
+    assert_int_equal(answer(session, ids, 40, &said), 0);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+/* Models with recurrent layers go back to a copy: after each slice of a prompt but the one with its last token. */
+static void recurrent_models_go_back_to_copies(void **state)
+{
+    (void)state;
+    static const struct {
+        int common, n_cached; /* after a prompt of 70 tokens in slices of 16: copies after 16, 32, 48, 64, 69 */
+    } cases[] = {{69, 69}, {68, 64}, {65, 64}, {64, 64}, {63, 48}, {40, 32}, {17, 16}, {16, 16}, {15, 0}, {1, 0}};
+    for (int i = 0; i < N_HYBRIDS; i++) {
+        pantry_model *model = load(tiny_hybrid(tiny_hybrids[i]));
+        struct pantry_session_options options = {.kv_type = "f32", .n_batch = 16};
+        pantry_session *session = open_session(model, &options);
+        for (size_t c = 0; c < COUNT(cases); c++) {
+            struct said first, said;
+            pantry_session_clear(session);
+            assert_int_equal(answer(session, ids, 70, &first), 0);
+            assert_int_equal(answer(session, ids, 70, &said), 69);
+            assert_memory_equal(said.ids, first.ids, sizeof said.ids);
+            const int32_t *prompt = branch(cases[c].common, 72);
+            assert_int_equal(answer(session, prompt, 72, &said), cases[c].n_cached);
+            equals_fresh(model, prompt, 72, &said);
+        }
+        pantry_session_free(session);
+        pantry_model_free(model);
+    }
+}
+
+/* ---- several sessions on the same pages ---- */
+
+/* A goes back into the middle of a page (or to its end), B takes pages and fills them, A goes on. */
+static void sessions_do_not_take_each_others_pages(void **state)
+{
+    (void)state;
+    static const struct {
+        int back_to, n_other;
+    } cases[] = {{99, 70},  {96, 40}, {95, 70},  {65, 33}, {64, 64}, {63, 70},
+                 {33, 100}, {32, 20}, {31, 100}, {1, 100}, {0, 90}};
+    static const char *const files[] = {"llama", "granitehybrid", "qwen35"};
+    for (size_t k = 0; k < COUNT(files); k++) {
+        pantry_model *model = load(k == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(files[k]));
+        pantry_session *a = open_session(model, &exact), *b = open_session(model, &exact);
+        for (size_t c = 0; c < COUNT(cases); c += k == 0 ? 1 : 2) {
+            struct said first, said;
+            const int32_t *prompt;
+            answer(a, ids, 110, &first);
+            rewind_only(a, cases[c].back_to);
+            pantry_session_clear(b);
+            answer(b, others, cases[c].n_other, &said); /* B takes what A gave back */
+            equals_fresh(model, others, cases[c].n_other, &said);
+            prompt = branch(cases[c].back_to, 105);
+            answer(a, prompt, 105, &said);
+            equals_fresh(model, prompt, 105, &said);
+            answer(b, others, cases[c].n_other, &said);
+            equals_fresh(model, others, cases[c].n_other, &said);
+            assert_int_equal(pages_in_use(a), pages_of(105 + N_ANSWER - 1) + pages_of(cases[c].n_other + N_ANSWER - 1));
+        }
+        pantry_session_free(b);
+        assert_int_equal(pages_in_use(a), pages_of(105 + N_ANSWER - 1));
+        pantry_session_free(a);
+        pantry_model_free(model);
+    }
+}
+
+/* Heads of 32 values, as q8_0 needs. */
+static const char *wide_model(void)
+{
+    enum { EMBD = 64, FF = 32, KV = 32, VOCAB = TINY_VOCAB };
+    static const struct {
+        const char *name;
+        int64_t rows, cols; /* rows 0: a norm */
+    } tensors[] = {{"blk.0.attn_norm", 0, EMBD}, {"blk.0.attn_q", EMBD, EMBD},      {"blk.0.attn_k", KV, EMBD},
+                   {"blk.0.attn_v", KV, EMBD},   {"blk.0.attn_output", EMBD, EMBD}, {"blk.0.ffn_norm", 0, EMBD},
+                   {"blk.0.ffn_gate", FF, EMBD}, {"blk.0.ffn_up", FF, EMBD},        {"blk.0.ffn_down", EMBD, FF},
+                   {"token_embd", VOCAB, EMBD},  {"output_norm", 0, EMBD},          {"output", VOCAB, EMBD}};
+    struct gw g;
+    struct pn_rng rng = {8};
+    char name[64];
+    gw_init(&g);
+    gw_str(&g, "general.architecture", "llama");
+    gw_u32(&g, "llama.context_length", 256);
+    gw_u32(&g, "llama.embedding_length", EMBD);
+    gw_u32(&g, "llama.block_count", 1);
+    gw_u32(&g, "llama.feed_forward_length", FF);
+    gw_u32(&g, "llama.attention.head_count", 2);
+    gw_u32(&g, "llama.attention.head_count_kv", 1);
+    gw_f32(&g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    for (size_t i = 0; i < COUNT(tensors); i++) {
+        snprintf(name, sizeof name, "%s.weight", tensors[i].name);
+        if (tensors[i].rows)
+            gw_random(&g, name, GW_F32, 2, (const int64_t[]){tensors[i].rows, tensors[i].cols}, 0.3f, &rng);
+        else
+            gw_constant(&g, name, GW_F32, 1, &tensors[i].cols, 1);
+    }
+    const char *path = gw_file(&g, "wide.gguf");
+    gw_free(&g);
+    return path;
+}
+
+/* Sessions that keep keys and values in different types, by turns: each equals itself alone. */
+static void cache_types_live_side_by_side(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t row;         /* bytes of 32 values */
+        double least, most; /* NMSE to float32 */
+    } types[] = {{"f32", 128, 0, 1e-15}, {"f16", 64, 1e-12, 1e-5}, {"q8_0", 34, 1e-8, 1e-2}};
+    enum { N = 70, N_TYPES = COUNT(types) };
+    pantry_session *sessions[N_TYPES];
+    struct said alone[N_TYPES], said;
+    static float logits[N_TYPES][N * TINY_VOCAB];
+    pantry_model *model = load(wide_model());
+    for (int i = 0; i < N_TYPES; i++) {
+        sessions[i] = open_session(model, &(struct pantry_session_options){.kv_type = types[i].name});
+        assert_int_equal(pn_kv_token_bytes(sessions[i]->session.pool), 2 * types[i].row);
+        for (int k = 0; k < i; k++)
+            assert_ptr_not_equal(sessions[i]->session.pool, sessions[k]->session.pool);
+        answer(sessions[i], ids, 50, &alone[i]);
+        assert_int_equal(pantry_logits(sessions[i], ids, N, NULL, 0, logits[i], NULL), PANTRY_OK);
+        double e = nmse(logits[i], logits[0], N * TINY_VOCAB);
+        if (!(e >= types[i].least && e < types[i].most))
+            fail_msg("%s: NMSE %g", types[i].name, e);
+    }
+    for (int turn = 0; turn < 3; turn++)
+        for (int i = 0; i < N_TYPES; i++) {
+            if (turn != 1)
+                pantry_session_clear(sessions[i]);
+            answer(sessions[i], ids, 50, &said);
+            assert_memory_equal(said.ids, alone[i].ids, sizeof said.ids);
+        }
+    pantry_session *same = open_session(model, &(struct pantry_session_options){.kv_type = "q8_0"});
+    assert_ptr_equal(same->session.pool, sessions[2]->session.pool); /* one pool a type */
+    pantry_session_free(same);
+    for (int i = 0; i < N_TYPES; i++)
+        pantry_session_free(sessions[i]);
+    pantry_model_free(model);
+}
+
+static void runners_have_few_pools(void **state)
+{
+    (void)state;
+    static const pn_type types[PN_MAX_POOLS + 1] = {PN_TYPE_F32, PN_TYPE_F16, PN_TYPE_BF16, PN_TYPE_Q8_0, PN_TYPE_Q4_0};
+    pantry_model *model = load(wide_model());
+    struct pn_kv_pool *first[PN_MAX_POOLS], *again, *none = NULL;
+    struct pn_error err;
+    for (int i = 0; i < PN_MAX_POOLS; i++)
+        assert_int_equal(pn_runner_pool(model->runner, types[i], &first[i], &err), PN_OK);
+    assert_int_equal(pn_runner_pool(model->runner, types[PN_MAX_POOLS], &none, &err), PN_LIMIT);
+    assert_non_null(strstr(err.text, "more than 4 types"));
+    assert_null(none);
+    for (int i = 0; i < PN_MAX_POOLS; i++) {
+        assert_int_equal(pn_runner_pool(model->runner, types[i], &again, &err), PN_OK);
+        assert_ptr_equal(again, first[i]);
+        assert_int_equal(again->type, types[i]);
+    }
+    pantry_model_free(model);
+}
+
+/* ---- limits ---- */
+
+static const char *model_with_context(uint32_t n)
+{
+    struct gw g;
+    struct pn_buf bytes;
+    static const char key[] = "llama.context_length";
+    tiny_model_init(&g, "llama", GW_F32);
+    gw_bytes(&g, &bytes);
+    gw_free(&g);
+    for (size_t i = 0; i + sizeof key + 8 < bytes.len; i++)
+        if (memcmp(bytes.data + i, key, sizeof key - 1) == 0)
+            memcpy(bytes.data + i + sizeof key - 1 + 4, &n, 4); /* the value comes after the key and its type */
+    const char *path = gw_put("context.gguf", bytes.data, bytes.len);
+    pn_buf_free(&bytes);
+    return path;
+}
+
+static void options_are_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t trained;
+        struct pantry_session_options o;
+        pantry_status status;
+        int n_context, n_batch;
+        const char *says;
+    } cases[] = {
+        {256, {0}, PANTRY_OK, 256, 512, NULL},
+        {1, {0}, PANTRY_OK, 1, 512, NULL},
+        {32767, {0}, PANTRY_OK, 32767, 512, NULL},
+        {32768, {0}, PANTRY_OK, 32768, 512, NULL},
+        {32769, {0}, PANTRY_OK, 32768, 512, NULL},
+        {256, {.n_context = 1, .n_batch = 1}, PANTRY_OK, 1, 1, NULL},
+        {256, {.n_context = 100000, .n_batch = 4096}, PANTRY_OK, 100000, 4096, NULL},
+        {256, {.n_context = -1}, PANTRY_INVALID, 0, 0, "a context of -1 tokens"},
+        {256, {.n_batch = -1}, PANTRY_INVALID, 0, 0, "in steps of -1"},
+        {256, {.n_batch = 4097}, PANTRY_INVALID, 0, 0, "in steps of 4097 is not possible; steps end at 4096"},
+        {256, {.kv_type = "f32"}, PANTRY_OK, 256, 512, NULL},
+        {256, {.kv_type = "f16"}, PANTRY_OK, 256, 512, NULL},
+        {256, {.kv_type = "q8_0"}, PANTRY_INVALID, 0, 0, "heads of 8 values cannot be kept as q8_0"},
+        {256, {.kv_type = "bf16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"bf16\"; f16, q8_0 and f32 are possible"},
+        {256, {.kv_type = "F16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"F16\""},
+        {256, {.kv_type = ""}, PANTRY_INVALID, 0, 0, "cannot be kept as \"\""},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct pantry_error error = {0};
+        pantry_session *session;
+        pantry_model *model = load(model_with_context(cases[i].trained));
+        assert_int_equal(pantry_session_new(model, &cases[i].o, &session, &error), cases[i].status);
+        if (cases[i].says && !strstr(error.text, cases[i].says))
+            fail_msg("%s", error.text);
+        assert_true((session == NULL) == (cases[i].status != PANTRY_OK));
+        if (session) {
+            assert_int_equal(pantry_session_n_context(session), cases[i].n_context);
+            assert_int_equal(session->session.n_batch, cases[i].n_batch);
+            assert_int_equal(pantry_session_n_past(session), 0);
+        }
+        pantry_session_free(session);
+        pantry_model_free(model);
+    }
+    pantry_session_free(NULL);
+}
+
+/* The last position that the pool has pages for, and one more; and a model that an indexer bounds. */
+static void contexts_fit_the_pool_and_the_model(void **state)
+{
+    (void)state;
+    struct pantry_error error;
+    pantry_session *session;
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    struct pantry_session_options o = {.n_context = 1};
+    struct pn_kv_pool *pool;
+    assert_int_equal(pn_runner_pool(model->runner, PN_TYPE_F16, &pool, NULL), PN_OK);
+    pool->n_pages = 9;
+    o.kv_type = "f16";
+    o.n_context = 9 * PN_PAGE_TOKENS - 1;
+    session = open_session(model, &o);
+    pantry_session_free(session);
+    o.n_context = 9 * PN_PAGE_TOKENS;
+    assert_int_equal(pantry_session_new(model, &o, &session, &error), PANTRY_NO_MEMORY);
+    assert_non_null(strstr(error.text, "a context of 288 tokens needs"));
+    struct pn_hparams *hp = &model->runner->model->hp;
+    hp->n_context_limit = 40;
+    o.n_context = 40;
+    session = open_session(model, &o);
+    pantry_session_free(session);
+    o.n_context = 41;
+    assert_int_equal(pantry_session_new(model, &o, &session, &error), PANTRY_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "above 40 tokens need its indexer, which is not built: 41 are too many"));
+    o.n_context = 0;
+    session = open_session(model, &o);
+    assert_int_equal(pantry_session_n_context(session), 40);
+    pantry_session_free(session);
+    hp->n_context_limit = 250;
+    hp->n_context_train = 200;
+    session = open_session(model, &o);
+    assert_int_equal(pantry_session_n_context(session), 200);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+static void full_contexts_refuse_one_more(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct pantry_error error;
+    struct said said;
+    static float logits[(N + 1) * TINY_VOCAB];
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_session *session = open_session(model, &(struct pantry_session_options){.n_context = N, .n_batch = 7});
+    struct pantry_generate_options o = sampled(&said, 1);
+    assert_int_equal(pantry_generate(session, ids, N, &o, NULL, &error), PANTRY_OK);
+    assert_int_equal(pantry_session_n_past(session), N);
+    assert_int_equal(pantry_generate(session, ids, N + 1, &o, NULL, &error), PANTRY_CONTEXT_FULL);
+    assert_non_null(strstr(error.text, "the prompt has 41 tokens, but the context has room for 40"));
+    assert_int_equal(pantry_logits(session, ids, N, NULL, 0, logits, &error), PANTRY_OK);
+    assert_int_equal(pantry_session_n_past(session), N);
+    assert_int_equal(pantry_logits(session, ids, N + 1, NULL, 0, logits, &error), PANTRY_CONTEXT_FULL);
+    assert_non_null(strstr(error.text, "6 tokens do not fit after 35 in a context of 40"));
+    static const int32_t wrong[][2] = {{5, TINY_VOCAB}, {TINY_VOCAB, 5}, {5, -1}, {INT32_MIN, 5}};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        assert_int_equal(pantry_logits(session, wrong[i], 2, NULL, 0, logits, &error), PANTRY_INVALID);
+        assert_non_null(strstr(error.text, "is not in the vocabulary of 64"));
+        assert_int_equal(pantry_session_n_past(session), 0);
+        assert_int_equal(pantry_generate(session, wrong[i], 2, &o, NULL, &error), PANTRY_INVALID);
+    }
+    assert_int_equal(pantry_logits(session, (const int32_t[]){TINY_VOCAB - 1, 0}, 2, NULL, 0, logits, NULL), PANTRY_OK);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+/* However a text is cut, and at every size of step that a plan ends with, the logits are the same. */
+static void slices_change_nothing(void **state)
+{
+    (void)state;
+    enum { N = 150 };
+    static const int cuts[][12] = {{1, 16, 17, 15, 33},   {128, 2},    {129, 21}, {127, 1, 22}, {150}, {1000},
+                                   {31, 1, 32, 33, 1, 2}, {2, 2, 2, 2}};
+    static float whole[N * TINY_VOCAB], got[N * TINY_VOCAB];
+    struct pantry_error error;
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_session *session = open_session(model, &exact);
+    assert_int_equal(pantry_logits(session, ids, N, NULL, 0, whole, &error), PANTRY_OK);
+    for (size_t i = 0; i < COUNT(cuts); i++) {
+        size_t n = 0;
+        while (n < 12 && cuts[i][n])
+            n++;
+        memset(got, 0, sizeof got);
+        assert_int_equal(pantry_logits(session, ids, N, cuts[i], n, got, &error), PANTRY_OK);
+        assert_memory_equal(got, whole, sizeof got);
+        assert_int_equal(pantry_session_n_past(session), N);
+    }
+    /* A session's own batch bounds every slice. */
+    pantry_session *small = open_session(model, &(struct pantry_session_options){.kv_type = "f32", .n_batch = 16});
+    static const int wide[] = {16, 17, 40};
+    assert_int_equal(pantry_logits(small, ids, N, wide, 3, got, &error), PANTRY_OK);
+    assert_memory_equal(got, whole, sizeof got);
+    static const int wrong[] = {5, 0}, below[] = {-3};
+    assert_int_equal(pantry_logits(small, ids, N, wrong, 2, got, &error), PANTRY_INVALID);
+    assert_non_null(strstr(error.text, "a slice of 0 tokens"));
+    assert_int_equal(pantry_logits(small, ids, N, below, 1, got, &error), PANTRY_INVALID);
+    assert_int_equal(pantry_logits(small, ids, 0, NULL, 0, got, &error), PANTRY_OK);
+    assert_int_equal(pantry_session_n_past(small), 0);
+    pantry_session_free(small);
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
+/* ---- failures ---- */
+
+/* Pages run out in a prompt and in an answer: an error, the session stays usable, and so does the other one. */
+static void used_up_pools_are_errors(void **state)
+{
+    (void)state;
+    struct pantry_error error;
+    struct pantry_stats stats;
+    struct said first, said;
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_session *a = open_session(model, &exact), *b = open_session(model, &exact);
+    struct pn_kv_pool *pool = a->session.pool;
+    int32_t n_pages = pool->n_pages;
+    pool->n_pages = 4;
+    answer(a, ids, 70, &first); /* three pages */
+    struct pantry_generate_options o = sampled(&said, N_ANSWER);
+    assert_int_equal(pantry_generate(b, others, 40, &o, &stats, &error), PANTRY_NO_MEMORY);
+    assert_non_null(strstr(error.text, "all 4 pages of the key/value cache are in use"));
+    assert_int_equal(said.n, 0);
+    assert_int_equal(pantry_session_n_past(b), 0);
+    o = sampled(&said, N_ANSWER);
+    assert_int_equal(pantry_generate(b, others, 30, &o, &stats, &error), PANTRY_NO_MEMORY);
+    assert_int_equal(stats.n_generated, 3); /* 30, 31, 32: the page is full */
+    assert_int_equal(pantry_session_n_past(b), PN_PAGE_TOKENS);
+    answer(a, ids, 70, &said);
+    assert_memory_equal(said.ids, first.ids, sizeof said.ids);
+    pantry_session_free(a);
+    answer(b, others, 40, &said);
+    assert_int_equal(pages_in_use(b), 2);
+    pool->n_pages = n_pages;
+    equals_fresh(model, others, 40, &said);
+    pantry_session_free(b);
+    assert_int_equal(pool->n_used, pool->n_free);
+    pantry_model_free(model);
+}
+
+static struct pn_device_class failing; /* fails after the step has run */
+static const struct pn_device_class *working;
+
+static pn_status run_and_fail(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
+                              struct pn_error *err)
+{
+    pn_status status = working->run(device, program, batch, err);
+    return status ? status : pn_fail(err, PN_IO, "the test's device fails");
+}
+
+/* A step that fails may have changed some layers: the session forgets what it cannot be sure of. */
+static void failed_steps_leave_sessions_right(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch;
+        int n_past; /* after a prompt of 40 tokens in slices of 16, some of an answer, and a failure */
+    } cases[] = {{"llama", 45}, {"mamba2", 39}, {"qwen35", 39}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct pantry_error error;
+        struct said said;
+        pantry_model *model = load(i == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(cases[i].arch));
+        pantry_session *session =
+            open_session(model, &(struct pantry_session_options){.kv_type = "f32", .n_batch = 16});
+        struct pn_device *device = model->runner->device;
+        int32_t turn[60];
+        answer(session, ids, 40, &said);
+        memcpy(turn, ids, 40 * sizeof *ids);
+        memcpy(turn + 40, said.ids, 5 * sizeof *ids);
+        memcpy(turn + 45, others, 15 * sizeof *ids);
+        working = device->class;
+        failing = *working;
+        failing.run = run_and_fail;
+        device->class = &failing;
+        struct pantry_generate_options o = sampled(&said, N_ANSWER);
+        assert_int_equal(pantry_generate(session, turn, 60, &o, NULL, &error), PANTRY_IO);
+        assert_string_equal(error.text, "the test's device fails");
+        device->class = working;
+        assert_int_equal(pantry_session_n_past(session), cases[i].n_past);
+        answer(session, turn, 60, &said);
+        equals_fresh(model, turn, 60, &said);
+        pantry_session_free(session);
+        pantry_model_free(model);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(going_back_to_every_position_equals_a_fresh_session),
+        cmocka_unit_test(what_is_held_is_found),
+        cmocka_unit_test(recurrent_models_go_back_to_copies),
+        cmocka_unit_test(sessions_do_not_take_each_others_pages),
+        cmocka_unit_test(cache_types_live_side_by_side),
+        cmocka_unit_test(runners_have_few_pools),
+        cmocka_unit_test(options_are_bounded),
+        cmocka_unit_test(contexts_fit_the_pool_and_the_model),
+        cmocka_unit_test(full_contexts_refuse_one_more),
+        cmocka_unit_test(slices_change_nothing),
+        cmocka_unit_test(used_up_pools_are_errors),
+        cmocka_unit_test(failed_steps_leave_sessions_right),
+    };
+    return cmocka_run_group_tests(tests, make_ids, NULL);
+}
