@@ -77,14 +77,20 @@ static void spell(struct pn_buf *out, const char *piece)
     }
 }
 
+static bool is_control(const char *piece)
+{
+    size_t n = strlen(piece);
+    return n > 2 && piece[0] == '<' && piece[n - 1] == '>';
+}
+
 void script_tokenizer(struct gw *g, const char *const *pieces, int n_vocab, int eos)
 {
     const char *tokens[SCRIPT_MAX_VOCAB];
     int32_t types[SCRIPT_MAX_VOCAB];
     struct pn_buf spelled[SCRIPT_MAX_VOCAB] = {0};
     for (int i = 0; i < n_vocab; i++) {
-        types[i] = i == eos ? CONTROL : NORMAL;
-        if (i == eos)
+        types[i] = is_control(pieces[i]) ? CONTROL : NORMAL;
+        if (is_control(pieces[i]))
             pn_buf_puts(&spelled[i], pieces[i]);
         else
             spell(&spelled[i], pieces[i]);

@@ -12,7 +12,8 @@ enum { SCRIPT_CONTEXT = 64, SCRIPT_EMBD = 2 * SCRIPT_CONTEXT, SCRIPT_HEADS = 4, 
 
 /* The file, with room for changes before gw_file: `table` is (SCRIPT_CONTEXT, n_vocab). It has no tokenizer. */
 void script_model_init(struct gw *g, const float *table, int n_vocab);
-/* A byte-level tokenizer whose token i prints the bytes of pieces[i]; `eos` may be -1. */
+/* A byte-level tokenizer whose token i prints the bytes of pieces[i], or is a control token if they are like <this>;
+ * `eos` may be -1. */
 void script_tokenizer(struct gw *g, const char *const *pieces, int n_vocab, int eos);
 
 /* A whole model that says pieces[0], pieces[1], ... and then <eos>: the path of the file, ids[i] for pieces[i]. Token 0

@@ -21,6 +21,13 @@ static json_t *text_of(struct pn_str s, size_t most)
     return j;
 }
 
+/* JSON has no infinities and no NaN: they are null. */
+static json_t *real_of(double x)
+{
+    json_t *real = json_real(x);
+    return real ? real : json_null();
+}
+
 static json_t *item_of(const struct pn_meta *m, size_t i)
 {
     switch (m->item) {
@@ -28,7 +35,7 @@ static json_t *item_of(const struct pn_meta *m, size_t i)
     case PN_META_INT:
         return json_integer((json_int_t)pn_meta_item_i64(m, i));
     case PN_META_FLOAT:
-        return json_real(pn_meta_item_f64(m, i));
+        return real_of(pn_meta_item_f64(m, i));
     case PN_META_BOOL:
         return json_boolean(pn_meta_item_bool(m, i));
     case PN_META_STRING:
@@ -46,10 +53,8 @@ static json_t *value_of(const struct pn_meta *m)
         return json_integer((json_int_t)m->u);
     case PN_META_INT:
         return json_integer((json_int_t)m->i);
-    case PN_META_FLOAT: {
-        json_t *real = json_real(m->f); /* NULL for infinities and NaN, which JSON does not have */
-        return real ? real : json_null();
-    }
+    case PN_META_FLOAT:
+        return real_of(m->f);
     case PN_META_BOOL:
         return json_boolean(m->b);
     case PN_META_STRING:
