@@ -28,7 +28,8 @@ static uint64_t hash(const char *s) /* FNV-1a */
 
 static bool same_kind(const struct pn_layer_hparams *a, const struct pn_layer_hparams *b)
 {
-    return a->recurrent == b->recurrent && a->local == b->local;
+    bool parts = !a->n_head == !b->n_head && !a->n_head_kv == !b->n_head_kv && !a->n_ff == !b->n_ff;
+    return parts && a->recurrent == b->recurrent && a->local == b->local;
 }
 
 pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
