@@ -62,5 +62,20 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
         return PN_NONE;
     if (g->len >= INT32_MAX || !pn_vec_push(g, node))
         return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for the graph");
+    struct pn_node *n = &g->data[g->len - 1];
+    for (int i = n->n_src; i < PN_MAX_SRC; i++)
+        n->src[i] = PN_NONE;
     return (pn_array)(g->len - 1);
+}
+
+struct pn_view_shape pn_view_of(const struct pn_graph *g, pn_array a)
+{
+    const struct pn_node *n = pn_node(g, a);
+    if (n->op != PN_OP_VIEW)
+        return (struct pn_view_shape){a, 0, (int64_t)n->n1 * n->n2, n->n2};
+    struct pn_view_shape s = pn_view_of(g, n->src[0]);
+    s.offset += n->view.offset;
+    if (n->view.stride1)
+        s.stride1 = n->view.stride1;
+    return s;
 }

@@ -105,7 +105,7 @@ struct pn_node {
     enum pn_rows rows;
     int32_t n1, n2;
     int n_src;
-    pn_array src[PN_MAX_SRC]; /* PN_NONE where an optional operand is absent */
+    pn_array src[PN_MAX_SRC]; /* PN_NONE where an optional operand is absent, and from n_src on */
     union {
         const struct pn_weight *weight;
         struct {
@@ -153,7 +153,7 @@ pn_status pn_graph_status(const struct pn_graph *g, struct pn_error *err);
 /* Records the first failure; returns PN_NONE. */
 pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Appends a node (for op/). */
+/* Appends a node (for op/), whose operands after the first n_src become PN_NONE. */
 pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
 
 /* Rows of that kind in a step. */
@@ -166,6 +166,13 @@ static inline const struct pn_node *pn_node(const struct pn_graph *g, pn_array a
 {
     return &g->data[a];
 }
+
+/* The array that `a` is a view of (itself if it is none), and where the view lies in it. */
+struct pn_view_shape {
+    pn_array base;
+    int64_t offset, stride0, stride1; /* floats */
+};
+struct pn_view_shape pn_view_of(const struct pn_graph *g, pn_array a);
 
 const char *pn_op_name(enum pn_op op);
 enum pn_op_kind pn_op_kind(enum pn_op op);

@@ -13,18 +13,6 @@ struct planner {
     int n_rows;
 };
 
-struct pn_view_shape pn_plan_view(const struct pn_graph *g, pn_array a)
-{
-    const struct pn_node *n = pn_node(g, a);
-    if (n->op != PN_OP_VIEW)
-        return (struct pn_view_shape){a, 0, (int64_t)n->n1 * n->n2, n->n2};
-    struct pn_view_shape s = pn_plan_view(g, n->src[0]);
-    s.offset += n->view.offset;
-    if (n->view.stride1)
-        s.stride1 = n->view.stride1;
-    return s;
-}
-
 static pn_array base_of(const struct pn_graph *g, pn_array a)
 {
     while (a != PN_NONE && pn_node(g, a)->op == PN_OP_VIEW)

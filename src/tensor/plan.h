@@ -70,13 +70,6 @@ pn_status pn_plan_new(const struct pn_graph *graph, pn_array result, int max_tok
                       struct pn_plan **out, struct pn_error *err);
 void pn_plan_free(struct pn_plan *plan);
 
-/* The array that `a` is a view of (itself if it is none), and where the view lies in it. */
-struct pn_view_shape {
-    pn_array base;
-    int64_t offset, stride0, stride1; /* floats */
-};
-struct pn_view_shape pn_plan_view(const struct pn_graph *graph, pn_array a);
-
 /* Prints the phases, one a line: for tests, for people. */
 void pn_plan_print(const struct pn_plan *plan, struct pn_buf *out);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "tensor/op.h"
 #include "tensor/plan.h"
 #include "tiny_model.h"
 
@@ -119,12 +120,84 @@ static void wrong_shapes_are_errors(void **state)
     pn_graph_free(&g);
 }
 
+/* A slice of several heads has gaps between them: reading it under another shape would read what is in the gaps. */
+static void slices_of_heads_are_not_read_as_one_row(void **state)
+{
+    (void)state;
+    struct pn_graph g;
+    struct pn_error err = {0};
+    float values[24] = {0};
+    struct pn_weight table = {"table", PN_TYPE_F32, 1, 2, 12, values, 96};
+    pn_graph_init(&g);
+    pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
+    pn_array heads = pn_reshape(&g, x, 3, 4), part = pn_slice(&g, heads, 1, 2);
+    assert_int_not_equal(pn_reshape(&g, pn_slice(&g, x, 2, 8), 2, 4), PN_NONE); /* of one head: no gaps */
+    assert_int_not_equal(pn_reshape(&g, heads, 1, 12), PN_NONE);
+    assert_int_equal(pn_reshape(&g, part, 3, 2), part);
+    assert_int_equal(pn_graph_status(&g, &err), PN_OK);
+    assert_int_equal(pn_reshape(&g, part, 1, 6), PN_NONE);
+    assert_int_equal(pn_graph_status(&g, &err), PN_INTERNAL);
+    assert_string_equal(err.text, "a slice of 3 heads cannot be read as rows of 1 x 6 without a copy");
+    pn_graph_free(&g);
+}
+
+/* Operands that a node does not have are PN_NONE, not the array 0. */
+static void absent_operands_are_none(void **state)
+{
+    (void)state;
+    struct pn_graph g;
+    float values[12] = {0};
+    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
+                     kernel = {"kernel", PN_TYPE_F32, 1, 1, 8, values, 32};
+    pn_graph_init(&g);
+    pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
+    pn_array nodes[] = {x, pn_scale(&g, x, 1, 0), pn_add(&g, x, x), pn_rms_norm(&g, x, PN_NONE, 0),
+                        pn_conv(&g, x, pn_weight_leaf(&g, &kernel), 0)};
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        assert_int_not_equal(nodes[i], PN_NONE);
+        const struct pn_node *n = pn_node(&g, nodes[i]);
+        for (int s = n->n_src; s < PN_MAX_SRC; s++)
+            assert_int_equal(n->src[s], PN_NONE);
+    }
+    pn_graph_free(&g);
+}
+
+/* The executor reads a vector where a vector is asked for: a matrix or a stack of them is refused. */
+static void vectors_are_one_row(void **state)
+{
+    (void)state;
+    float values[24] = {0};
+    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
+                     stack = {"stack", PN_TYPE_F32, 3, 1, 4, values, 16},
+                     column = {"column", PN_TYPE_F32, 1, 4, 1, values, 16};
+    for (int i = 0; i < 6; i++) {
+        struct pn_graph g;
+        pn_graph_init(&g);
+        pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table)), many = pn_weight_leaf(&g, &stack);
+        pn_array heads = pn_reshape(&g, x, 4, 1), tall = pn_weight_leaf(&g, &column);
+        struct pn_attention_params p = {.n_head_kv = 4, .dim_k = 1, .dim_v = 1};
+        struct pn_route_params route = {.n_expert = 4, .n_used = 2};
+        pn_array written = pn_cache_write(&g, heads, heads, &p), chosen = pn_route(&g, x, PN_NONE, &route);
+        pn_array slots = pn_slice(&g, pn_reshape(&g, x, 2, 2), 0, 2);
+        assert_int_equal(pn_graph_status(&g, NULL), PN_OK);
+        pn_array y = i == 0   ? pn_add(&g, x, many)
+                     : i == 1 ? pn_rms_norm(&g, x, many, 0)
+                     : i == 2 ? pn_attention_sinks(&g, heads, written, tall, &p)
+                     : i == 3 ? pn_route(&g, x, tall, &route)
+                     : i == 4 ? pn_route(&g, x, many, &route)
+                              : pn_each_scale(&g, slots, chosen, many);
+        assert_int_equal(y, PN_NONE);
+        assert_int_equal(pn_graph_status(&g, NULL), PN_FORMAT);
+        pn_graph_free(&g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_layer_takes_five_phases),
-        cmocka_unit_test(lifetimes_do_not_overlap),
-        cmocka_unit_test(wrong_shapes_are_errors),
+        cmocka_unit_test(a_layer_takes_five_phases), cmocka_unit_test(lifetimes_do_not_overlap),
+        cmocka_unit_test(wrong_shapes_are_errors),   cmocka_unit_test(slices_of_heads_are_not_read_as_one_row),
+        cmocka_unit_test(absent_operands_are_none),  cmocka_unit_test(vectors_are_one_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,7 +94,7 @@ static void mark_escape(struct pn_program *p, pn_array a, int phase)
 {
     if (a == PN_NONE)
         return;
-    a = pn_plan_view(p->plan->graph, a).base;
+    a = pn_view_of(p->plan->graph, a).base;
     if (p->row_phase[a] >= 0 && p->row_phase[a] != phase)
         p->escapes[a] = true;
 }
@@ -144,7 +144,7 @@ static void compile_products(struct pn_program *p, const struct pn_phase *f, str
 {
     const struct pn_graph *g = p->plan->graph;
     const struct pn_node *x = pn_node(g, f->x);
-    struct pn_view_shape shape = pn_plan_view(g, f->x);
+    struct pn_view_shape shape = pn_view_of(g, f->x);
     c->k = (int64_t)x->n1 * x->n2;
     c->gathers = x->n1 > 1 && shape.stride1 != x->n2;
     for (int j = 0; j < f->n_products; j++) {
@@ -291,7 +291,7 @@ void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first,
 struct pn_strided cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a)
 {
     const struct pn_program *p = run->program;
-    struct pn_view_shape s = pn_plan_view(p->plan->graph, a);
+    struct pn_view_shape s = pn_view_of(p->plan->graph, a);
     char *base;
     if (run->single && p->row_phase[s.base] == phase)
         base = (char *)p->workers[worker].own + p->plan->slots[s.base].own;
@@ -329,7 +329,7 @@ static void run_rows(struct cpu_run *run, int phase, int worker)
     for (int r = 0; r < f->n_row; r++) {
         pn_array a = p->plan->rows[f->first_row + r];
         const struct pn_node *n = pn_node(p->plan->graph, a);
-        if (pn_op_regroups(n->op) && p->row_phase[pn_plan_view(p->plan->graph, n->src[0]).base] == phase)
+        if (pn_op_regroups(n->op) && p->row_phase[pn_view_of(p->plan->graph, n->src[0]).base] == phase)
             pn_pool_barrier(p->device->pool);
         int64_t first, end;
         cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);

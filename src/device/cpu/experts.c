@@ -25,7 +25,7 @@ pn_status cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_size
     const struct pn_node *n = pn_node(g, p->plan->phases[phase].wide), *x = pn_node(g, n->src[0]);
     const struct pn_weight *w = stack_of(p, n);
     struct cpu_phase *c = &p->phases[phase];
-    struct pn_view_shape shape = pn_plan_view(g, n->src[0]);
+    struct pn_view_shape shape = pn_view_of(g, n->src[0]);
     if (n->src[2] != PN_NONE && x->n1 > 1 && shape.stride0 != x->n1 * shape.stride1)
         return pn_fail(err, PN_INTERNAL, "the operand of %s does not lie in one piece", w->name);
     c->k = w->n_cols;

@@ -71,7 +71,7 @@ static void apply(const struct cpu_run *run, int phase, int worker, pn_array a, 
     default:
         break;
     }
-    pn_array other = pn_plan_view(p->plan->graph, node->src[0]).base == made ? node->src[1] : node->src[0];
+    pn_array other = pn_view_of(p->plan->graph, node->src[0]).base == made ? node->src[1] : node->src[0];
     const float *z = p->vectors[other];
     if (!z) {
         struct pn_strided v = cpu_view(run, phase, worker, other);

@@ -64,7 +64,7 @@ static struct pn_strided view_of(const struct pn_program *program, const struct 
     const struct pn_plan *plan = program->plan;
     if (a == PN_NONE || pn_node(plan->graph, a)->rows == PN_ROWS_NONE)
         return (struct pn_strided){0};
-    struct pn_view_shape s = pn_plan_view(plan->graph, a);
+    struct pn_view_shape s = pn_view_of(plan->graph, a);
     float *base =
         s.base == plan->result ? batch->result : (float *)((char *)program->memory.data + plan->slots[s.base].offset);
     return (struct pn_strided){base + s.offset, s.stride0, s.stride1};

@@ -13,13 +13,10 @@ pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct
     if (!fits || (p->value_in_key ? v != PN_NONE || p->dim_v > p->dim_k : nv->n2 != p->dim_v))
         return pn_graph_fail(g, PN_FORMAT, "keys of %d x %d and values of %d x %d do not fit %d heads of %d and %d",
                              nk->n1, nk->n2, nv->n1, nv->n2, p->n_head_kv, p->dim_k, p->dim_v);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_CACHE_WRITE,
-                                            .rows = PN_ROWS_TOKENS,
-                                            .n1 = 1,
-                                            .n2 = 0,
-                                            .n_src = 2,
-                                            .src = {k, v, PN_NONE, PN_NONE},
-                                            .attn = *p});
+    return pn_graph_add(
+        g,
+        (struct pn_node){
+            .op = PN_OP_CACHE_WRITE, .rows = PN_ROWS_TOKENS, .n1 = 1, .n2 = 0, .n_src = 2, .src = {k, v}, .attn = *p});
 }
 
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *p)
@@ -36,9 +33,9 @@ static pn_array attention(struct pn_graph *g, pn_array q, pn_array written, pn_a
     if (p->n_head_kv < 1 || n->n1 % p->n_head_kv || n->n2 != p->dim_k)
         return pn_graph_fail(g, PN_FORMAT, "queries of %d x %d do not fit %d key heads of %d", n->n1, n->n2,
                              p->n_head_kv, p->dim_k);
-    if (sinks != PN_NONE && (int64_t)pn_node(g, sinks)->n1 * pn_node(g, sinks)->n2 != n->n1)
-        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d heads", pn_node(g, sinks)->weight->name,
-                             pn_node(g, sinks)->n2, n->n1);
+    if (sinks != PN_NONE && !pn_op_is_vector(g, sinks, n->n1))
+        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d heads", pn_op_what(g, sinks), pn_node(g, sinks)->n2,
+                             n->n1);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ATTENTION,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = n->n1,

@@ -72,6 +72,24 @@ pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *w)
             .op = PN_OP_WEIGHT, .rows = PN_ROWS_NONE, .n1 = (int32_t)w->n_rows, .n2 = (int32_t)w->n_cols, .weight = w});
 }
 
+bool pn_op_contiguous(const struct pn_graph *g, pn_array x)
+{
+    const struct pn_node *n = pn_node(g, x);
+    return n->n1 == 1 || pn_view_of(g, x).stride1 == n->n2;
+}
+
+bool pn_op_is_vector(const struct pn_graph *g, pn_array a, int64_t n)
+{
+    const struct pn_node *w = pn_node(g, a);
+    return w->op == PN_OP_WEIGHT && w->weight->n_mat == 1 && w->n1 == 1 && w->n2 == n;
+}
+
+const char *pn_op_what(const struct pn_graph *g, pn_array a)
+{
+    const struct pn_node *n = pn_node(g, a);
+    return n->op == PN_OP_WEIGHT ? n->weight->name : pn_op_name(n->op);
+}
+
 pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2)
 {
     if (!pn_op_want_rows(g, x, "the operand of reshape"))
@@ -81,13 +99,12 @@ pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2)
         return pn_graph_fail(g, PN_FORMAT, "cannot read rows of %d x %d values as %d x %d", n->n1, n->n2, n1, n2);
     if (n->n1 == n1)
         return x;
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_VIEW,
-                                            .rows = n->rows,
-                                            .n1 = n1,
-                                            .n2 = n2,
-                                            .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
-                                            .view = {.stride1 = n2}});
+    if (!pn_op_contiguous(g, x))
+        return pn_graph_fail(g, PN_INTERNAL, "a slice of %d heads cannot be read as rows of %d x %d without a copy",
+                             n->n1, n1, n2);
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = PN_OP_VIEW, .rows = n->rows, .n1 = n1, .n2 = n2, .n_src = 1, .src = {x}, .view = {.stride1 = n2}});
 }
 
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2)
@@ -102,6 +119,6 @@ pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2)
                                             .n1 = n->n1,
                                             .n2 = n2,
                                             .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .src = {x},
                                             .view = {.offset = offset}});
 }

@@ -11,7 +11,7 @@ static pn_array binary(struct pn_graph *g, enum pn_op op, pn_array a, pn_array b
         return PN_NONE;
     const struct pn_node *x = pn_node(g, a), *y = pn_node(g, b);
     if (y->rows == PN_ROWS_NONE) {
-        if (y->n1 != 1 || (y->n2 != x->n2 && (int64_t)y->n2 != (int64_t)x->n1 * x->n2))
+        if (!pn_op_is_vector(g, b, x->n2) && !pn_op_is_vector(g, b, (int64_t)x->n1 * x->n2))
             return pn_graph_fail(g, PN_FORMAT, "%s has %d x %d values where %d are needed", y->weight->name, y->n1,
                                  y->n2, x->n2);
     } else if (y->rows != x->rows || y->n1 != x->n1 || y->n2 != x->n2) {
@@ -19,8 +19,7 @@ static pn_array binary(struct pn_graph *g, enum pn_op op, pn_array a, pn_array b
                              x->n2, y->n1, y->n2);
     }
     return pn_graph_add(
-        g, (struct pn_node){
-               .op = op, .rows = x->rows, .n1 = x->n1, .n2 = x->n2, .n_src = 2, .src = {a, b, PN_NONE, PN_NONE}});
+        g, (struct pn_node){.op = op, .rows = x->rows, .n1 = x->n1, .n2 = x->n2, .n_src = 2, .src = {a, b}});
 }
 
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b)
@@ -40,12 +39,9 @@ pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by)
     const struct pn_node *n = pn_node(g, x), *f = pn_node(g, by);
     if (f->rows != n->rows || (int64_t)f->n1 * f->n2 != n->n1)
         return pn_graph_fail(g, PN_FORMAT, "cannot multiply %d heads by %d x %d numbers", n->n1, f->n1, f->n2);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_MUL_HEADS,
-                                            .rows = n->rows,
-                                            .n1 = n->n1,
-                                            .n2 = n->n2,
-                                            .n_src = 2,
-                                            .src = {x, by, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g,
+        (struct pn_node){.op = PN_OP_MUL_HEADS, .rows = n->rows, .n1 = n->n1, .n2 = n->n2, .n_src = 2, .src = {x, by}});
 }
 
 pn_status pn_ref_mul_heads(const struct pn_op_args *a, struct pn_error *err)
@@ -103,7 +99,6 @@ static pn_array unary(struct pn_graph *g, pn_array x, struct pn_node node)
     node.n2 = n->n2;
     node.n_src = 1;
     node.src[0] = x;
-    node.src[1] = node.src[2] = node.src[3] = PN_NONE;
     return pn_graph_add(g, node);
 }
 

@@ -16,7 +16,7 @@ pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const stru
         return PN_NONE;
     const struct pn_node *n = pn_node(g, logits);
     if (p->n_expert < 1 || p->n_expert > PN_MAX_EXPERTS || p->n_used < 1 || p->n_used > p->n_expert ||
-        p->n_used > PN_MAX_EXPERTS_USED || (int64_t)n->n1 * n->n2 != p->n_expert)
+        p->n_used > PN_MAX_EXPERTS_USED || (int64_t)n->n1 * n->n2 != p->n_expert || !pn_op_contiguous(g, logits))
         return pn_graph_fail(g, PN_FORMAT, "cannot choose %d of %d experts by %d logits", p->n_used, p->n_expert,
                              n->n2);
     if (p->n_groups > 1 &&
@@ -24,15 +24,15 @@ pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const stru
          p->n_groups_used > p->n_groups || (int64_t)p->n_expert / p->n_groups * p->n_groups_used < p->n_used))
         return pn_graph_fail(g, PN_FORMAT, "cannot choose %d experts out of %d of the %d groups of %d", p->n_used,
                              p->n_groups_used, p->n_groups, p->n_expert);
-    if (bias != PN_NONE && pn_node(g, bias)->n2 != p->n_expert)
-        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d experts", pn_node(g, bias)->weight->name,
-                             pn_node(g, bias)->n2, p->n_expert);
+    if (bias != PN_NONE && !pn_op_is_vector(g, bias, p->n_expert))
+        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d experts", pn_op_what(g, bias), pn_node(g, bias)->n2,
+                             p->n_expert);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROUTE,
                                             .rows = n->rows,
                                             .n1 = 2,
                                             .n2 = p->n_used,
                                             .n_src = 2,
-                                            .src = {logits, bias, PN_NONE, PN_NONE},
+                                            .src = {logits, bias},
                                             .route = *p});
 }
 
@@ -191,7 +191,7 @@ pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array
                                             .n1 = n_slots,
                                             .n2 = (int32_t)w->n_rows,
                                             .n_src = 3,
-                                            .src = {x, stack, route, PN_NONE}});
+                                            .src = {x, stack, route}});
 }
 
 pn_status pn_ref_matmul_each(const struct pn_op_args *a, struct pn_error *err)
@@ -227,8 +227,7 @@ static pn_array each(struct pn_graph *g, enum pn_op op, pn_array x, pn_array rou
 {
     const struct pn_node *n = pn_node(g, x);
     return pn_graph_add(
-        g, (struct pn_node){
-               .op = op, .rows = n->rows, .n1 = n1, .n2 = n->n2, .n_src = 3, .src = {x, route, weight, PN_NONE}});
+        g, (struct pn_node){.op = op, .rows = n->rows, .n1 = n1, .n2 = n->n2, .n_src = 3, .src = {x, route, weight}});
 }
 
 pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array by)
@@ -236,7 +235,7 @@ pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array 
     if (route == PN_NONE || !pn_op_want_rows(g, x, "the slots of experts") || !is_route(g, route, pn_node(g, x)))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, route);
-    if (pn_node(g, x)->n1 != n->n2 || (by != PN_NONE && pn_node(g, by)->n2 != n->route.n_expert))
+    if (pn_node(g, x)->n1 != n->n2 || (by != PN_NONE && !pn_op_is_vector(g, by, n->route.n_expert)))
         return pn_graph_fail(g, PN_FORMAT, "scales do not fit %d of %d experts", n->n2, n->route.n_expert);
     return each(g, PN_OP_EACH_SCALE, x, route, by, n->n2);
 }

@@ -13,12 +13,8 @@ pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight)
     if ((int64_t)n->n1 * n->n2 != w->n2)
         return pn_graph_fail(g, PN_FORMAT, "%s takes rows of %d values, but gets %lld", w->weight->name, w->n2,
                              (long long)n->n1 * n->n2);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_MATMUL,
-                                            .rows = n->rows,
-                                            .n1 = 1,
-                                            .n2 = w->n1,
-                                            .n_src = 2,
-                                            .src = {x, weight, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g, (struct pn_node){.op = PN_OP_MATMUL, .rows = n->rows, .n1 = 1, .n2 = w->n1, .n_src = 2, .src = {x, weight}});
 }
 
 pn_status pn_ref_matmul(const struct pn_op_args *a, struct pn_error *err)

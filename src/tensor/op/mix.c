@@ -12,12 +12,9 @@ pn_array pn_match(struct pn_graph *g, pn_array x, pn_array like)
     if (l->rows != n->rows || l->n2 != n->n2 || (l->n1 != n->n1 && l->n1 != 1))
         return pn_graph_fail(g, PN_FORMAT, "cannot stretch rows of %d x %d values to those of %d x %d", n->n1, n->n2,
                              l->n1, l->n2);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_MATCH,
-                                            .rows = n->rows,
-                                            .n1 = n->n1,
-                                            .n2 = n->n2,
-                                            .n_src = 2,
-                                            .src = {x, like, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g,
+        (struct pn_node){.op = PN_OP_MATCH, .rows = n->rows, .n1 = n->n1, .n2 = n->n2, .n_src = 2, .src = {x, like}});
 }
 
 static double squares(const float *x, int n)
@@ -53,9 +50,7 @@ pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x)
     if (b->rows != n->rows || b->n2 != n->n1)
         return pn_graph_fail(g, PN_FORMAT, "cannot mix rows of %d x %d values by %d x %d", n->n1, n->n2, b->n1, b->n2);
     return pn_graph_add(
-        g,
-        (struct pn_node){
-            .op = PN_OP_MIX, .rows = n->rows, .n1 = b->n1, .n2 = n->n2, .n_src = 2, .src = {by, x, PN_NONE, PN_NONE}});
+        g, (struct pn_node){.op = PN_OP_MIX, .rows = n->rows, .n1 = b->n1, .n2 = n->n2, .n_src = 2, .src = {by, x}});
 }
 
 pn_status pn_ref_mix(const struct pn_op_args *a, struct pn_error *err)

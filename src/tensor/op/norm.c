@@ -9,7 +9,7 @@ static bool fits(struct pn_graph *g, const struct pn_node *x, pn_array weight, c
     if (weight == PN_NONE)
         return true;
     const struct pn_node *w = pn_node(g, weight);
-    if (w->rows == PN_ROWS_NONE && w->n1 == 1 && (w->n2 == x->n2 || (int64_t)w->n2 == (int64_t)x->n1 * x->n2))
+    if (pn_op_is_vector(g, weight, x->n2) || pn_op_is_vector(g, weight, (int64_t)x->n1 * x->n2))
         return true;
     pn_graph_fail(g, PN_FORMAT, "%s of a norm over %d values has %d x %d", what, x->n2, w->n1, w->n2);
     return false;
@@ -29,7 +29,7 @@ static pn_array norm(struct pn_graph *g, enum pn_op op, pn_array x, pn_array wei
                                             .n1 = n->n1,
                                             .n2 = n->n2,
                                             .n_src = 3,
-                                            .src = {x, weight, bias, PN_NONE},
+                                            .src = {x, weight, bias},
                                             .norm = {.eps = eps}});
 }
 
@@ -101,7 +101,7 @@ pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by)
                                             .n1 = n->n1,
                                             .n2 = n->n2,
                                             .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .src = {x},
                                             .scale = {.factor = by}});
 }
 

@@ -21,4 +21,13 @@ float *pn_ref_weight_row(const struct pn_weight *w, int64_t row);
 /* True if `a` is an activation (not a weight and not PN_NONE); otherwise records that `what` must be one. */
 bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what);
 
+/* Whether the heads of a row follow each other without gaps, as those of every array do that is no slice. */
+bool pn_op_contiguous(const struct pn_graph *g, pn_array x);
+
+/* Whether `a` is a weight of one row of n values. */
+bool pn_op_is_vector(const struct pn_graph *g, pn_array a, int64_t n);
+
+/* What errors call an operand: the weight's name, or the operation that makes it. */
+const char *pn_op_what(const struct pn_graph *g, pn_array a);
+
 #endif

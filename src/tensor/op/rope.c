@@ -26,7 +26,6 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *i
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = 1,
                                             .n2 = n_rot,
-                                            .src = {PN_NONE, PN_NONE, PN_NONE, PN_NONE},
                                             .rope = {.inv_freq = shorter,
                                                      .inv_freq_long = longer,
                                                      .n_short = n_short,
@@ -67,7 +66,7 @@ pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_ki
                                             .n1 = n->n1,
                                             .n2 = n->n2,
                                             .n_src = 2,
-                                            .src = {x, table, PN_NONE, PN_NONE},
+                                            .src = {x, table},
                                             .rope = {.kind = kind, .n_rot = t->n2}});
 }
 
@@ -106,7 +105,7 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
                                             .n1 = n->n1,
                                             .n2 = n->n2,
                                             .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE},
+                                            .src = {x},
                                             .pos = {.scale = scale, .floor = floor, .offset = offset}});
 }
 

@@ -8,12 +8,9 @@ static pn_array lookup(struct pn_graph *g, enum pn_op op, pn_array table)
 {
     if (table == PN_NONE)
         return PN_NONE;
-    return pn_graph_add(g, (struct pn_node){.op = op,
-                                            .rows = PN_ROWS_TOKENS,
-                                            .n1 = 1,
-                                            .n2 = pn_node(g, table)->n2,
-                                            .n_src = 1,
-                                            .src = {table, PN_NONE, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = op, .rows = PN_ROWS_TOKENS, .n1 = 1, .n2 = pn_node(g, table)->n2, .n_src = 1, .src = {table}});
 }
 
 static void take_row(const struct pn_weight *w, int64_t row, float *out)
@@ -79,12 +76,9 @@ pn_array pn_output_rows(struct pn_graph *g, pn_array x)
     if (!pn_op_want_rows(g, x, "the operand of rows"))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROWS,
-                                            .rows = PN_ROWS_OUTPUTS,
-                                            .n1 = n->n1,
-                                            .n2 = n->n2,
-                                            .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g,
+        (struct pn_node){.op = PN_OP_ROWS, .rows = PN_ROWS_OUTPUTS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
 pn_status pn_ref_rows(const struct pn_op_args *a, struct pn_error *err)
@@ -104,12 +98,8 @@ pn_array pn_pool(struct pn_graph *g, pn_array x)
     const struct pn_node *n = pn_node(g, x);
     if (n->rows != PN_ROWS_OUTPUTS)
         return pn_graph_fail(g, PN_INTERNAL, "the operand of pool must be outputs");
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_POOL,
-                                            .rows = PN_ROWS_SEQS,
-                                            .n1 = n->n1,
-                                            .n2 = n->n2,
-                                            .n_src = 1,
-                                            .src = {x, PN_NONE, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g, (struct pn_node){.op = PN_OP_POOL, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
 /* The outputs first .. end - 1 that belong to a sequence; out_rows rises. */
@@ -151,12 +141,9 @@ pn_array pn_concat(struct pn_graph *g, pn_array a, pn_array b)
     if (x->rows != y->rows || (y->n1 != x->n1 && y->n1 != 1))
         return pn_graph_fail(g, PN_FORMAT, "cannot join rows of %d x %d and of %d x %d values", x->n1, x->n2, y->n1,
                              y->n2);
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_CONCAT,
-                                            .rows = x->rows,
-                                            .n1 = x->n1,
-                                            .n2 = x->n2 + y->n2,
-                                            .n_src = 2,
-                                            .src = {a, b, PN_NONE, PN_NONE}});
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = PN_OP_CONCAT, .rows = x->rows, .n1 = x->n1, .n2 = x->n2 + y->n2, .n_src = 2, .src = {a, b}});
 }
 
 pn_status pn_ref_concat(const struct pn_op_args *a, struct pn_error *err)

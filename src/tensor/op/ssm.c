@@ -4,11 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-static bool is_vector(const struct pn_node *w, int64_t n)
-{
-    return w->rows == PN_ROWS_NONE && w->n1 == 1 && w->n2 == n;
-}
-
 pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn_array c, pn_array a, pn_array d,
                      size_t offset)
 {
@@ -20,8 +15,8 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
     if (!fits)
         return pn_graph_fail(g, PN_FORMAT, "%d heads, %d steps, B of %d x %d and C of %d x %d make no state space",
                              n->n1, ndt->n2, nb->n1, nb->n2, nc->n1, nc->n2);
-    if ((!is_vector(pn_node(g, a), n->n1) && !is_vector(pn_node(g, a), (int64_t)n->n1 * nb->n2)) ||
-        !is_vector(pn_node(g, d), n->n1))
+    if ((!pn_op_is_vector(g, a, n->n1) && !pn_op_is_vector(g, a, (int64_t)n->n1 * nb->n2)) ||
+        !pn_op_is_vector(g, d, n->n1))
         return pn_graph_fail(g, PN_FORMAT, "a state space of %d heads x %d has %d decays and %d skips", n->n1, nb->n2,
                              pn_node(g, a)->n2, pn_node(g, d)->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_SSM_SCAN,
