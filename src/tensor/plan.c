@@ -102,7 +102,7 @@ static void extend_epilogue(struct planner *p, struct pn_product *item)
 static void fuse_gate(struct planner *p, struct pn_phase *phase, int gate)
 {
     struct pn_product *item = &phase->products[gate];
-    if (item->out == PN_NONE || p->n_users[item->out] != 1)
+    if (item->out == PN_NONE || item->gate >= 0 || p->n_users[item->out] != 1)
         return;
     pn_array act = p->user[item->out];
     const struct pn_node *n = pn_node(p->g, act);
@@ -121,9 +121,9 @@ static void fuse_gate(struct planner *p, struct pn_phase *phase, int gate)
         other->gate_at = other->n_epilogue;
         other->gate_fn = n->fn;
         other->after_gate = mul;
+        other->act = act;
         other->out = mul;
         item->out = PN_NONE;
-        p->done[act] = p->done[mul] = true;
         return;
     }
 }
@@ -150,6 +150,16 @@ static void fuse_products(struct planner *p, struct pn_phase *phase)
 
 /* ---- order ---- */
 
+/* Only now is it done: while products of a phase are fused, none of them may be an operand of another's epilogue. */
+static void mark_product(struct planner *p, const struct pn_product *item)
+{
+    p->done[item->matmul] = true;
+    for (int i = 0; i < item->n_epilogue; i++)
+        p->done[item->epilogue[i]] = true;
+    if (item->gate >= 0)
+        p->done[item->act] = p->done[item->after_gate] = true;
+}
+
 static bool schedule_products(struct planner *p, struct pn_phase *phase, pn_array first)
 {
     const struct pn_node *n = pn_node(p->g, first);
@@ -163,15 +173,13 @@ static bool schedule_products(struct planner *p, struct pn_phase *phase, pn_arra
         if (!p->needed[a] || p->done[a] || m->op != PN_OP_MATMUL || m->src[0] != phase->x)
             continue;
         phase->products[phase->n_products++] = (struct pn_product){.matmul = a, .gate = -1, .out = a};
-        p->done[a] = true;
         if (!p->plan->fused)
             break;
     }
     if (p->plan->fused)
         fuse_products(p, phase);
     for (int i = 0; i < phase->n_products; i++)
-        for (int j = 0; j < phase->products[i].n_epilogue; j++)
-            p->done[phase->products[i].epilogue[j]] = true;
+        mark_product(p, &phase->products[i]);
     return true;
 }
 

@@ -31,8 +31,8 @@ struct pn_product {
     int gate;                           /* >= 0: multiplied with act(product `gate` of this phase) ... */
     int gate_at;                        /* ... after that many nodes of the epilogue */
     enum pn_act_fn gate_fn;
-    pn_array after_gate; /* the node that is the product of both */
-    pn_array out;        /* where the result goes; PN_NONE for a product that only gates another */
+    pn_array act, after_gate; /* the nodes that gate_fn is from and that are the product of both */
+    pn_array out;             /* where the result goes; PN_NONE for a product that only gates another */
 };
 
 struct pn_phase {
