@@ -95,6 +95,7 @@ static pn_status take_over(struct sequence *s, struct pn_ids *ids, struct pn_err
 {
     if (ids->len > INT32_MAX) {
         free(ids->data);
+        ids->data = NULL; /* the caller frees what it still has */
         return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", ids->len);
     }
     *s = (struct sequence){.ids = ids->data, .owned = ids->data, .n = (int)ids->len, .second = (int)ids->len};
