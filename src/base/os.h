@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Physical cores that this process may run on (hardware threads of one core count once), at least 1. */
+/* Physical cores that this process may run on (hardware threads of one core count once), at least 1. Both counts are
+ * bounded by the affinity of the calling thread and by the processor time that control groups give. */
 int pn_os_physical_cores(void);
 /* Hardware threads that this process may run on, at least 1. */
 int pn_os_processors(void);

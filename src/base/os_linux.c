@@ -3,9 +3,12 @@
 #define _GNU_SOURCE 1
 #include "base/os.h"
 
+#include "base/cgroup.h"
+
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,31 +30,61 @@ static int first_sibling(int cpu)
     return first;
 }
 
+/* The hardware threads that this process may run on, NULL if unknown; freed with CPU_FREE. Sets of the usual size are
+ * too small for the largest machines, and the system then refuses. */
+static cpu_set_t *allowed_cpus(int *n_cpus)
+{
+    for (*n_cpus = CPU_SETSIZE; *n_cpus <= 64 * CPU_SETSIZE; *n_cpus *= 2) {
+        cpu_set_t *set = CPU_ALLOC(*n_cpus);
+        if (set && sched_getaffinity(0, CPU_ALLOC_SIZE(*n_cpus), set) == 0)
+            return set;
+        CPU_FREE(set);
+    }
+    return NULL;
+}
+
+static int online(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* Of n threads, those that the control groups give a whole processor to. */
+static int within_quota(int n)
+{
+    struct pn_cgroup group;
+    pn_cgroup_read("", &group);
+    return pn_cgroup_threads(&group, n);
+}
+
 int pn_os_physical_cores(void)
 {
-    cpu_set_t allowed, cores;
-    CPU_ZERO(&allowed);
-    CPU_ZERO(&cores);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
-        return n > 0 ? (int)n : 1;
+    int n_cpus, n = 0;
+    cpu_set_t *allowed = allowed_cpus(&n_cpus);
+    if (!allowed)
+        return within_quota(online());
+    size_t size = CPU_ALLOC_SIZE(n_cpus);
+    for (int cpu = 0; cpu < n_cpus; cpu++) {
+        if (!CPU_ISSET_S(cpu, size, allowed))
+            continue;
+        /* A core counts with the first of its hardware threads, or, where that one is not allowed, in its place. */
+        int first = first_sibling(cpu);
+        bool counted = first != cpu && first >= 0 && first < cpu && CPU_ISSET_S(first, size, allowed);
+        n += !counted;
+        if (!counted && first >= 0 && first < cpu)
+            CPU_SET_S(first, size, allowed);
     }
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &allowed)) {
-            int first = first_sibling(cpu);
-            if (first >= 0 && first < CPU_SETSIZE)
-                CPU_SET(first, &cores);
-        }
-    int n = CPU_COUNT(&cores);
-    return n > 0 ? n : 1;
+    CPU_FREE(allowed);
+    return within_quota(n);
 }
 
 int pn_os_processors(void)
 {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    long n = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    int n_cpus;
+    cpu_set_t *allowed = allowed_cpus(&n_cpus);
+    int n = allowed ? CPU_COUNT_S(CPU_ALLOC_SIZE(n_cpus), allowed) : online();
+    CPU_FREE(allowed);
+    return within_quota(n);
 }
 
 uint64_t pn_os_memory_bytes(void)

@@ -1,0 +1,231 @@
+/* What control groups leave to a process: trees of fixtures as version 1, version 2 and containers show them, and the
+ * affinity of this thread. */
+#define _GNU_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include "base/cgroup.h"
+#include "base/os.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define V2_MOUNT                                                                                                       \
+    "21 1 8:1 / / rw - ext4 /dev/root rw\n30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+#define V1_MOUNTS                                                                                                      \
+    "29 23 0:25 / /sys/fs/cgroup/cpu,cpuacct rw shared:8 - cgroup cgroup rw,cpu,cpuacct\n"                             \
+    "30 23 0:26 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
+
+static char root[] = "/tmp/pantry-cgroup-XXXXXX";
+
+/* Writes a file of the fixture and the folders on the way to it. */
+static void put(const char *name, const char *text)
+{
+    char path[512];
+    int n = snprintf(path, sizeof path, "%s/%s", root, name);
+    assert_true(n > 0 && (size_t)n < sizeof path);
+    for (char *p = path + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        assert_true(mkdir(path, 0777) == 0 || errno == EEXIST);
+        *p = '/';
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    strcpy(strrchr(root, '-'), "-XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct pn_cgroup read_fixture(void)
+{
+    struct pn_cgroup g;
+    pn_cgroup_read(root, &g);
+    return g;
+}
+
+static void nothing_to_read_is_no_limit(void **state)
+{
+    (void)state;
+    struct pn_cgroup g = read_fixture();
+    assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
+    put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS "broken\n\n1 2 3 - cgroup2\n");
+    put("proc/self/cgroup", "nonsense\n:\n4\n0::/gone\n");
+    g = read_fixture();
+    assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
+    put("sys/fs/cgroup/gone/memory.max", "max\n");
+    put("sys/fs/cgroup/gone/memory.current", "500\n");
+    put("sys/fs/cgroup/gone/cpu.max", "max 100000\n");
+    g = read_fixture();
+    assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
+}
+
+/* memory.high below memory.max, and cached files that do not count as used. */
+static void version_2(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", V2_MOUNT);
+    put("proc/self/cgroup", "0::/user/pantry\n");
+    put("sys/fs/cgroup/user/pantry/memory.max", "1073741824\n");
+    put("sys/fs/cgroup/user/pantry/memory.high", "max\n");
+    put("sys/fs/cgroup/user/pantry/memory.current", "629145600\n"); /* 600 MiB */
+    put("sys/fs/cgroup/user/pantry/memory.stat",
+        "anon 1000\nfile 419430400\ninactive_file 209715200\nactive_file 104857600\nslab 7\n");
+    put("sys/fs/cgroup/user/pantry/cpu.max", "250000 100000\n");
+    struct pn_cgroup g = read_fixture();
+    assert_true(g.memory_limit == 1024 * MIB);
+    assert_true(g.memory_left == (1024 - 600 + 300) * MIB);
+    assert_true(g.n_cpus == 2.5);
+    put("sys/fs/cgroup/user/pantry/memory.high", "838860800\n"); /* 800 MiB */
+    g = read_fixture();
+    assert_true(g.memory_limit == 800 * MIB && g.memory_left == (800 - 600 + 300) * MIB);
+    put("sys/fs/cgroup/user/pantry/memory.current", "2147483648\n"); /* more than allowed: nothing is left */
+    assert_true(read_fixture().memory_left == 0);
+}
+
+/* A limit higher up holds too: here the parent's memory and the grandparent's processors are the smallest. */
+static void the_smallest_on_the_way_counts(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", V2_MOUNT);
+    put("proc/self/cgroup", "0::/a/b/c\n");
+    put("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+    put("sys/fs/cgroup/a/memory.max", "4294967296\n");
+    put("sys/fs/cgroup/a/b/memory.max", "1073741824\n");
+    put("sys/fs/cgroup/a/b/memory.current", "1048576\n");
+    put("sys/fs/cgroup/a/b/c/memory.max", "2147483648\n");
+    put("sys/fs/cgroup/a/b/c/memory.current", "1048576\n");
+    put("sys/fs/cgroup/a/b/c/cpu.max", "400000 100000\n");
+    struct pn_cgroup g = read_fixture();
+    assert_true(g.memory_limit == 1024 * MIB && g.memory_left == 1023 * MIB && g.n_cpus == 1.5);
+    /* Much is used by others below the grandparent: it has the least left although it allows the most. */
+    put("sys/fs/cgroup/a/memory.current", "4294967296\n");
+    g = read_fixture();
+    assert_true(g.memory_limit == 1024 * MIB && g.memory_left == 0);
+    put("sys/fs/cgroup/memory.max", "1048576\n"); /* of the root, had it one */
+    assert_true(read_fixture().memory_limit == MIB);
+}
+
+static void version_1(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", V1_MOUNTS);
+    put("proc/self/cgroup", "5:cpu,cpuacct:/jobs/one\n4:memory:/jobs\n1:name=systemd:/x\n0::/\n");
+    put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"); /* what "none" looks like */
+    put("sys/fs/cgroup/memory/memory.usage_in_bytes", "104857600\n");
+    put("sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "536870912\n");
+    put("sys/fs/cgroup/memory/jobs/memory.usage_in_bytes", "314572800\n");
+    put("sys/fs/cgroup/memory/jobs/memory.stat",
+        "inactive_file 1\nactive_file 1\ntotal_inactive_file 52428800\ntotal_active_file 104857600\n");
+    put("sys/fs/cgroup/cpu,cpuacct/jobs/cpu.cfs_quota_us", "400000\n");
+    put("sys/fs/cgroup/cpu,cpuacct/jobs/cpu.cfs_period_us", "100000\n");
+    put("sys/fs/cgroup/cpu,cpuacct/jobs/one/cpu.cfs_quota_us", "-1\n");
+    put("sys/fs/cgroup/cpu,cpuacct/jobs/one/cpu.cfs_period_us", "100000\n");
+    struct pn_cgroup g = read_fixture();
+    assert_true(g.memory_limit == 512 * MIB && g.memory_left == (512 - 300 + 150) * MIB);
+    assert_true(g.n_cpus == 4);
+}
+
+/* Version 1 in a container: the process sees its own group as the root of what is mounted, but is told its place in
+ * the host's tree. With a name space for groups it may be told a place outside of the tree. */
+static void containers(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", "30 23 0:26 /docker/1f2e /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
+    put("proc/self/cgroup", "4:memory:/docker/1f2e/inner\n");
+    put("sys/fs/cgroup/memory/memory.limit_in_bytes", "268435456\n");
+    put("sys/fs/cgroup/memory/inner/memory.limit_in_bytes", "134217728\n");
+    assert_true(read_fixture().memory_limit == 128 * MIB);
+    put("proc/self/cgroup", "4:memory:/docker/1f2e\n");
+    assert_true(read_fixture().memory_limit == 256 * MIB);
+    put("proc/self/cgroup", "4:memory:/docker/1f2e3d\n"); /* another group whose name starts alike */
+    assert_true(read_fixture().memory_limit == 256 * MIB);
+    put("proc/self/mountinfo", V2_MOUNT);
+    put("proc/self/cgroup", "0::/../other\n");
+    put("sys/fs/cgroup/memory.max", "67108864\n");
+    put("sys/fs/other/memory.max", "1\n");
+    assert_true(read_fixture().memory_limit == 64 * MIB);
+}
+
+static void whole_processors_count(void **state)
+{
+    (void)state;
+    static const struct {
+        double n_cpus;
+        int n, expected;
+    } cases[] = {{0, 8, 8}, {2.5, 8, 2}, {0.5, 8, 1}, {8, 8, 8}, {16, 8, 8}, {1, 1, 1}, {0, 0, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pn_cgroup g = {.n_cpus = cases[i].n_cpus};
+        assert_int_equal(pn_cgroup_threads(&g, cases[i].n), cases[i].expected);
+    }
+}
+
+static void affinity_bounds_threads(void **state)
+{
+    (void)state;
+#ifdef __linux__
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2)
+        skip();
+    int last = CPU_SETSIZE - 1;
+    while (!CPU_ISSET(last, &all))
+        last--;
+    CPU_ZERO(&one);
+    CPU_SET(last, &one); /* often the second hardware thread of a core whose first one is then missing */
+    assert_true(pn_os_physical_cores() <= pn_os_processors());
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    int cores = pn_os_physical_cores(), processors = pn_os_processors();
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    assert_int_equal(cores, 1);
+    assert_int_equal(processors, 1);
+#else
+    skip();
+#endif
+}
+
+#define IN_A_TREE(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_A_TREE(nothing_to_read_is_no_limit),
+        IN_A_TREE(version_2),
+        IN_A_TREE(the_smallest_on_the_way_counts),
+        IN_A_TREE(version_1),
+        IN_A_TREE(containers),
+        cmocka_unit_test(whole_processors_count),
+        cmocka_unit_test(affinity_bounds_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
