@@ -473,6 +473,18 @@ static void soft_caps_and_biases(void **state)
     }
 }
 
+/* Without a size there is no window, whatever its kind. */
+static void kinds_without_a_window(void **state)
+{
+    (void)state;
+    struct variant v = {.n_head = 2, .n_head_kv = 1, .dim_k = 32, .dim_v = 32, .type = PN_TYPE_F32};
+    for (int way = 0; way < 6; way++) {
+        v.kind = way % 3 == 0 ? PN_WINDOW_SLIDING : way % 3 == 1 ? PN_WINDOW_CHUNKED : PN_WINDOW_SYMMETRIC;
+        v.both_ways = way > 2;
+        check(&v, (const struct sequence[]){{40, 3}, {0, 70}}, 2, "no window");
+    }
+}
+
 /* Windows around every border: a token more or less of past, of the window and of a page. */
 static void windows(void **state)
 {
@@ -540,6 +552,7 @@ int main(void)
         cmocka_unit_test(sinks),
         cmocka_unit_test(alibi),
         cmocka_unit_test(soft_caps_and_biases),
+        cmocka_unit_test(kinds_without_a_window),
         cmocka_unit_test(windows),
         cmocka_unit_test(late_and_early_queries),
         cmocka_unit_test(splits),
