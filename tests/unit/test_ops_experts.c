@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/device.h"
 #include "op_run.h"
 
 static const int many[] = {21}, two[] = {1, 2};
@@ -492,30 +493,66 @@ static void shares_of_experts(void **state)
     }
 }
 
-/* Without a route slot j meets matrix j. */
+/* Without a route slot j meets matrix j. The slots of one token touch each other, those of two do not. */
 static void a_matrix_for_each_slot(void **state)
 {
     (void)state;
-    enum { SLOTS = 5, IN = 19, OUT = 34 };
-    struct op_run o;
-    float *w, got[21 * SLOTS * OUT];
-    double want[21 * SLOTS * OUT] = {0};
-    op_run_init(&o, 900, SLOTS * IN, many, 1, 0);
-    pn_array stack = op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){SLOTS, OUT, IN}, -1, 1, &w);
-    pn_array y = pn_matmul_each(&o.graph, pn_reshape(&o.graph, o.x, SLOTS, IN), stack, PN_NONE);
-    for (int r = 0; r < o.n_rows; r++)
-        for (int j = 0; j < SLOTS; j++)
-            for (int i = 0; i < OUT; i++)
-                for (int k = 0; k < IN; k++)
-                    want[(r * SLOTS + j) * OUT + i] +=
-                        (double)o.input[(r * SLOTS + j) * IN + k] * (double)w[(j * OUT + i) * IN + k];
-    for (int d = 0; d < op_n_devices; d++)
-        for (int slice = 1; slice < 40; slice += 20) {
-            op_run_on(&o, y, &op_devices[d], slice, got, NULL);
-            assert_true(op_distance(got, want, (size_t)o.n_rows * SLOTS * OUT) < 1e-11);
-        }
-    free(w);
-    op_run_free(&o);
+    enum { SLOTS = 5, IN = 32, OUT = 34, GAP = 7 };
+    static const pn_type types[] = {PN_TYPE_F32, PN_TYPE_Q8_0};
+    for (int way = 0; way < 2; way++) {
+        struct op_run o;
+        float *w, got[21 * SLOTS * OUT];
+        double want[21 * SLOTS * OUT] = {0};
+        op_run_init(&o, 900, GAP + SLOTS * IN, many, 1, 0);
+        struct pn_graph *g = &o.graph;
+        pn_array stack = op_run_weight(&o, types[way], (const int64_t[]){SLOTS, OUT, IN}, -1, 1, &w);
+        pn_array y = pn_matmul_each(g, pn_reshape(g, pn_slice(g, o.x, GAP, SLOTS * IN), SLOTS, IN), stack, PN_NONE);
+        for (int r = 0; r < o.n_rows; r++)
+            for (int j = 0; j < SLOTS; j++)
+                for (int i = 0; i < OUT; i++)
+                    for (int k = 0; k < IN; k++)
+                        want[(r * SLOTS + j) * OUT + i] +=
+                            (double)o.input[r * o.width + GAP + j * IN + k] * (double)w[(j * OUT + i) * IN + k];
+        for (int d = 0; d < op_n_devices; d++)
+            for (int slice = 1; slice < 40; slice += 20) {
+                op_run_on(&o, y, &op_devices[d], slice, got, NULL);
+                assert_true(op_distance(got, want, (size_t)o.n_rows * SLOTS * OUT) <
+                            allowed(&op_devices[d], types[way]));
+            }
+        free(w);
+        op_run_free(&o);
+    }
+}
+
+/* The cpu device finds the slots of all tokens by one number, so with a route they must lie one after another. */
+static void operands_in_pieces(void **state)
+{
+    (void)state;
+    for (int spare = 0; spare < 2; spare++) {
+        struct op_run o;
+        float *w;
+        struct pn_error err = {0};
+        struct pn_device *d;
+        struct pn_plan *plan;
+        struct pn_program *program = NULL;
+        op_run_init(&o, 901, 12 + spare, many, 1, 0);
+        struct pn_graph *g = &o.graph;
+        pn_array route = pn_route(g, pn_slice(g, o.x, 0, 3), PN_NONE,
+                                  &(struct pn_route_params){.n_expert = 3, .n_used = 2, .scale = 1});
+        pn_array stack = op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){3, 5, 6}, -1, 1, &w);
+        pn_array y = pn_matmul_each(g, pn_reshape(g, pn_slice(g, o.x, 0, 12), 2, 6), stack, route);
+        assert_int_equal(pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err), PN_OK);
+        assert_int_equal(pn_plan_new(g, y, 4, 4, true, &plan, &err), PN_OK);
+        assert_int_equal(d->class->compile(d, plan, &program, &err), spare ? PN_INTERNAL : PN_OK);
+        assert_int_equal(program == NULL, spare);
+        if (spare)
+            assert_string_equal(err.text, "the operand of weight does not lie in one piece");
+        d->class->program_free(d, program);
+        pn_plan_free(plan);
+        pn_device_close(d);
+        free(w);
+        op_run_free(&o);
+    }
 }
 
 int main(void)
@@ -530,6 +567,7 @@ int main(void)
         cmocka_unit_test(wrong_experts_are_errors),
         cmocka_unit_test(shares_of_experts),
         cmocka_unit_test(a_matrix_for_each_slot),
+        cmocka_unit_test(operands_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
