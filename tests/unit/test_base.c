@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/status.h"
 #include "gguf_writer.h"
 
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- status ---- */
@@ -85,6 +87,10 @@ static void test_digits(void **state)
     assert_string_equal(pn_digits(0).text, "0");
     assert_string_equal(pn_digits(999).text, "999");
     assert_string_equal(pn_digits(1000).text, "1,000");
+    assert_string_equal(pn_digits(99999).text, "99,999");
+    assert_string_equal(pn_digits(100000).text, "100,000");
+    assert_string_equal(pn_digits(999999).text, "999,999");
+    assert_string_equal(pn_digits(1000000).text, "1,000,000");
     assert_string_equal(pn_digits(105412608).text, "105,412,608");
     assert_string_equal(pn_digits(UINT64_MAX).text, "18,446,744,073,709,551,615");
 }
@@ -158,6 +164,128 @@ static void test_arena(void **state)
     pn_arena_free(NULL);
 }
 
+/* Blocks double from 16 KiB to 1 MiB and are used to their last byte; what does not fit begins a new one. */
+static void test_arena_blocks(void **state)
+{
+    (void)state;
+    static const size_t blocks[] = {16, 32, 64, 128, 256, 512, 1024, 1024, 1024}; /* KiB */
+    struct pn_arena arena = {0};
+    size_t used = 0;
+    for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
+        char *first = pn_arena_alloc(&arena, 16);
+        used += 16;
+        for (size_t at = 16; at < blocks[b] << 10; at += 16, used += 16)
+            if (pn_arena_alloc(&arena, 1 + at % 16) != first + at)
+                fail_msg("block %zu ends at %zu", b, at);
+        assert_int_equal(arena.used, used);
+    }
+    pn_arena_free(&arena);
+
+    static const struct {
+        size_t size, used;
+    } sizes[] = {{0, 16}, {1, 16}, {15, 16}, {16, 16}, {17, 32}, {32, 32}, {33, 48}, {2000000, 2000000}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t before = arena.used;
+        assert_non_null(pn_arena_alloc(&arena, sizes[i].size));
+        assert_int_equal(arena.used - before, sizes[i].used);
+    }
+    /* After a large piece blocks are still bounded. */
+    char *first = pn_arena_alloc(&arena, 16);
+    assert_ptr_equal(pn_arena_alloc(&arena, 1024 * 1024 - 16), first + 16);
+    assert_ptr_not_equal(pn_arena_alloc(&arena, 16), first + 1024 * 1024);
+    pn_arena_free(&arena);
+    for (size_t less = 0; less < 40; less++)
+        assert_null(pn_arena_alloc(&arena, SIZE_MAX - less));
+    assert_int_equal(arena.used, 0);
+    int *array = pn_arena_array(&arena, 10, sizeof *array);
+    assert_int_equal(arena.used, 48);
+    char *copy = pn_arena_copy(&arena, "0123456789abcdef", 16); /* and its NUL */
+    assert_int_equal(arena.used, 48 + 32);
+    assert_string_equal(copy, "0123456789abcdef");
+    pn_arena_free(&arena);
+}
+
+/* Capacities double from 8; what is larger than twice the size is taken at once. */
+static void test_growth(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t cap, need, wanted;
+    } cases[] = {{0, 1, 8},    {0, 8, 8},    {0, 9, 16},   {8, 8, 8},       {8, 9, 16},     {16, 17, 32},
+                 {16, 33, 64}, {20, 21, 40}, {16, 10, 16}, {0, 1000, 1024}, {0, 1024, 1024}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t cap = cases[i].cap;
+        void *data = cap ? malloc(cap * 4) : NULL;
+        assert_true(pn_vec_reserve(&data, &cap, cases[i].need, 4));
+        assert_int_equal(cap, cases[i].wanted);
+        memset(data, 1, cap * 4);
+        free(data);
+    }
+    void *data = NULL;
+    size_t cap = 0;
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 2 + 2, 1)); /* no power of two holds it */
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX, 1));
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 4, 8));
+    assert_true(!data && cap == 0);
+}
+
+static void test_buf_edges(void **state)
+{
+    (void)state;
+    struct pn_buf buf = {0};
+    char text[64];
+    /* Every length around every capacity, by each way of appending: the NUL always fits. */
+    for (size_t n = 0; n < 70; n++)
+        for (int how = 0; how < 3; how++) {
+            for (size_t k = 0; k < n; k++)
+                pn_buf_putc(&buf, (char)('a' + k % 26));
+            size_t extra = n % 7;
+            memset(text, 'X', extra);
+            text[extra] = '\0';
+            if (how == 0)
+                pn_buf_append(&buf, text, extra);
+            else if (how == 1)
+                pn_buf_puts(&buf, text);
+            else
+                pn_buf_printf(&buf, "%s", text);
+            assert_true(buf.len == n + extra && buf.cap > buf.len && (n + extra == 0 || strlen(buf.data) == buf.len));
+            for (size_t k = 0; k < n + extra; k++)
+                assert_int_equal(buf.data[k], k < n ? (int)('a' + k % 26) : 'X');
+            pn_buf_free(&buf);
+            assert_true(!buf.data && !buf.cap);
+        }
+    assert_true(pn_buf_reserve(&buf, 100) && buf.cap >= 101 && buf.len == 0);
+    pn_buf_append(&buf, "abc", 3);
+    char *at = buf.data;
+    size_t cap = buf.cap;
+    pn_buf_clear(&buf);
+    assert_true(buf.data == at && buf.cap == cap && buf.data[0] == '\0');
+    buf.limit = 3;
+    pn_buf_append(&buf, "abcd", 4);
+    assert_true(buf.over_limit && !buf.failed && buf.len == 0);
+    pn_buf_puts(&buf, "a"); /* ignored until it is cleared */
+    assert_int_equal(buf.len, 0);
+    assert_false(pn_buf_reserve(&buf, 0));
+    pn_buf_clear(&buf);
+    assert_false(buf.over_limit);
+    pn_buf_puts(&buf, "abc");
+    assert_false(buf.over_limit);
+    char *taken = pn_buf_take(&buf);
+    assert_string_equal(taken, "abc");
+    free(taken);
+    pn_buf_puts(&buf, "abcd");
+    assert_true(buf.over_limit); /* the limit stays */
+    buf.limit = 0;
+    pn_buf_clear(&buf);
+    pn_buf_puts(&buf, "abcd");
+    assert_false(pn_buf_reserve(&buf, SIZE_MAX - 4)); /* with the NUL one too many */
+    assert_true(buf.failed && buf.len == 4);
+    pn_buf_clear(&buf);
+    pn_buf_clear(&buf);
+    assert_false(buf.failed);
+    pn_buf_free(&buf);
+}
+
 static void test_buf(void **state)
 {
     (void)state;
@@ -208,6 +336,7 @@ static void test_utf8(void **state)
         uint32_t c;
         const char *bytes;
     } cases[] = {
+        {1, "\x01"},
         {0x7F, "\x7F"},
         {0x80, "\xC2\x80"},
         {0x7FF, "\xDF\xBF"},
@@ -215,6 +344,7 @@ static void test_utf8(void **state)
         {0xD7FF, "\xED\x9F\xBF"},
         {0xD800, "\xEF\xBF\xBD"},
         {0xDFFF, "\xEF\xBF\xBD"},
+        {0xE000, "\xEE\x80\x80"},
         {0xFFFF, "\xEF\xBF\xBF"},
         {0x10000, "\xF0\x90\x80\x80"},
         {0x110000, "\xEF\xBF\xBD"},
@@ -391,6 +521,67 @@ static void test_read(void **state)
     assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PN_IO);
 }
 
+static void test_read_standard_input(void **state)
+{
+    (void)state;
+    struct pn_error err;
+    char *text = NULL;
+    size_t n = 0;
+    assert_non_null(freopen(gw_put("input", "some\0bytes", 10), "rb", stdin));
+    assert_int_equal(pn_file_read("-", 9, &text, &n, &err), PN_LIMIT);
+    assert_non_null(strstr(err.text, "standard input: larger than the 9 bytes"));
+    rewind(stdin);
+    assert_int_equal(pn_file_read("-", 10, &text, &n, &err), PN_OK);
+    assert_int_equal(n, 10);
+    assert_memory_equal(text, "some\0bytes", 11);
+    free(text);
+    assert_int_equal(fgetc(stdin), EOF); /* it is still open */
+}
+
+/* ---- hash ---- */
+
+/* FIPS 180-4's examples, in one piece and cut anywhere. */
+static void test_hash(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *hex;
+    } cases[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+    };
+    char hex[PN_SHA256_HEX + 1];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = strlen(cases[i].text);
+        assert_int_equal(pn_sha256_bytes(cases[i].text, n, hex, NULL), PN_OK);
+        assert_string_equal(hex, cases[i].hex);
+        for (size_t cut = 0; cut <= n; cut++) {
+            struct pn_sha256 hash;
+            assert_int_equal(pn_sha256_start(&hash, NULL), PN_OK);
+            pn_sha256_update(&hash, cases[i].text, cut);
+            pn_sha256_update(&hash, cases[i].text + cut, n - cut);
+            memset(hex, 'x', sizeof hex);
+            assert_int_equal(pn_sha256_finish(&hash, hex, NULL), PN_OK);
+            assert_string_equal(hex, cases[i].hex);
+            assert_null(hash.context);
+        }
+    }
+    struct pn_sha256 hash;
+    struct pn_error err;
+    assert_int_equal(pn_sha256_start(&hash, &err), PN_OK);
+    assert_false(hash.failed);
+    hash.failed = true;
+    assert_int_equal(pn_sha256_finish(&hash, hex, &err), PN_INTERNAL);
+    assert_null(hash.context);
+    pn_sha256_free(&hash);
+    assert_int_equal(pn_sha256_start(&hash, &err), PN_OK);
+    pn_sha256_free(&hash);
+    assert_null(hash.context);
+    pn_sha256_free(NULL);
+}
+
 /* ---- clock ---- */
 
 static void test_clock(void **state)
@@ -404,6 +595,27 @@ static void test_clock(void **state)
     }
 }
 
+static uint64_t system_ns(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* Nanoseconds of the system's own clocks. */
+static void test_clock_units(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        uint64_t before = system_ns(CLOCK_MONOTONIC), now = pn_clock_ns(), after = system_ns(CLOCK_MONOTONIC);
+        assert_true(before <= now && now <= after);
+        before = system_ns(CLOCK_THREAD_CPUTIME_ID);
+        now = pn_clock_thread_ns();
+        after = system_ns(CLOCK_THREAD_CPUTIME_ID);
+        assert_true(before <= now && now <= after);
+    }
+}
+
 /* The published SplitMix64 sequence for seed 0. */
 static void test_random(void **state)
 {
@@ -412,6 +624,9 @@ static void test_random(void **state)
     assert_true(pn_rng_u64(&rng) == 0xE220A8397B1DCDAFu);
     assert_true(pn_rng_u64(&rng) == 0x6E789E6AA1B965F4u);
     assert_true(pn_rng_u64(&rng) == 0x06C45D188009454Fu);
+    rng.state = 0;
+    assert_true(pn_rng_float(&rng) == (float)0xE220A8 / 16777216.0f); /* the upper 24 bits */
+    assert_true(pn_rng_float(&rng) == (float)0x6E789E / 16777216.0f);
     double sum = 0;
     for (int i = 0; i < 10000; i++) {
         float f = pn_rng_float(&rng);
@@ -424,15 +639,29 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables),        cmocka_unit_test(test_fail),
-        cmocka_unit_test(test_long_text),     cmocka_unit_test(test_status_text),
-        cmocka_unit_test(test_digits),        cmocka_unit_test(test_size_arithmetic),
-        cmocka_unit_test(test_arena),         cmocka_unit_test(test_buf),
-        cmocka_unit_test(test_utf8),          cmocka_unit_test(test_vec),
-        cmocka_unit_test(test_map),           cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_too_many_maps), cmocka_unit_test(test_foreign_fault),
-        cmocka_unit_test(test_read),          cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_fail),
+        cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_size_arithmetic),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_too_many_maps),
+        cmocka_unit_test(test_foreign_fault),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_clock),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_arena_blocks),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_buf_edges),
+        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_clock_units),
+        cmocka_unit_test(test_read_standard_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

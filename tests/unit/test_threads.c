@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/os.h"
@@ -110,6 +111,38 @@ static void nothing_runs_in_a_pool_that_is_not_used(void **state)
     pn_pool_free(NULL);
 }
 
+/* Claims cover 0 .. n - 1 in order, each unit once, no claim larger than asked for. */
+static void claims_cover_everything_once(void **state)
+{
+    (void)state;
+    for (int64_t n = 0; n < 20; n++)
+        for (int64_t chunk = 1; chunk < 25; chunk++) {
+            struct pn_claim claim = {0};
+            int64_t first = -1, end = -1, next = 0;
+            while (pn_claim_next(&claim, n, chunk, &first, &end)) {
+                assert_int_equal(first, next);
+                assert_int_equal(end, next + chunk < n ? next + chunk : n);
+                next = end;
+            }
+            assert_int_equal(next, n);
+            assert_false(pn_claim_next(&claim, n, chunk, &first, &end));
+        }
+}
+
+static void pools_have_bounds(void **state)
+{
+    (void)state;
+    struct pn_error err = {0};
+    struct pn_pool *pool;
+    assert_int_equal(pn_pool_new(-1, &pool, &err), PN_INVALID);
+    assert_non_null(strstr(err.text, "cannot use -1 threads: 1 to 1024 are allowed"));
+    pn_status status = pn_pool_new(1024, &pool, &err); /* fine, unless the machine has no room for them */
+    assert_true(status == PN_OK || status == PN_IO);
+    if (!status)
+        assert_int_equal(pn_pool_size(pool), 1024);
+    pn_pool_free(pool);
+}
+
 /* ---- sleeping ---- */
 
 struct ball {
@@ -152,6 +185,8 @@ int main(void)
         cmocka_unit_test(more_workers_than_processors_meet),
         cmocka_unit_test(long_waits_end),
         cmocka_unit_test(nothing_runs_in_a_pool_that_is_not_used),
+        cmocka_unit_test(claims_cover_everything_once),
+        cmocka_unit_test(pools_have_bounds),
         cmocka_unit_test(sleepers_are_woken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
