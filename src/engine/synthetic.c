@@ -139,7 +139,7 @@ static void add(struct writer *w, const char *name, pn_type type, uint32_t rows,
 static void add_layer(struct writer *w, const struct shape *s, const struct mix *mix, uint32_t layer)
 {
     uint32_t eighth = s->n_layer / 8, kv = s->n_embd / s->n_head * s->n_head_kv;
-    bool more = layer < eighth || layer >= 7 * eighth || (layer - eighth) % 3 == 2;
+    bool more = layer < eighth || layer >= 7 * s->n_layer / 8 || (layer - eighth) % 3 == 2;
     pn_type careful = more ? mix->more : mix->base;
     const struct {
         const char *name;
