@@ -143,7 +143,8 @@ static void files_are_described(void **state)
     assert_int_equal(json_object_size(all), 31);
     for (size_t i = 0; i < COUNT(metadata); i++)
         equals(json_object_get(all, metadata[i].key), metadata[i].value);
-    assert_non_null(strstr(json_string_value(json_object_get(root, "runs")), "tensor d")); /* the tensor it stumbles on */
+    assert_non_null(
+        strstr(json_string_value(json_object_get(root, "runs")), "tensor d")); /* the tensor it stumbles on */
     json_decref(root);
 }
 

@@ -588,6 +588,20 @@ static void generation_follows_the_distribution(void **state)
     pantry_model_free(model);
 }
 
+static void logits_that_are_no_numbers_end_generation(void **state)
+{
+    (void)state;
+    static const float row[VOCAB] = {NAN, NAN, NAN, NAN, NAN, NAN};
+    struct pantry_error error;
+    pantry_model *model;
+    pantry_session *session;
+    open_table(row, &model, &session);
+    assert_int_equal(pantry_generate(session, (const int32_t[]){2}, 1, NULL, NULL, &error), PANTRY_INTERNAL);
+    assert_non_null(strstr(error.text, "the model's logits are not numbers"));
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
 static void defaults_are_as_documented(void **state)
 {
     (void)state;
@@ -615,6 +629,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_out_of_range),
         cmocka_unit_test(generation_penalizes_what_was_said),
         cmocka_unit_test(generation_follows_the_distribution),
+        cmocka_unit_test(logits_that_are_no_numbers_end_generation),
         cmocka_unit_test(defaults_are_as_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "compare.h"
 #include "engine/handle.h"
 #include "pantry.h"
+#include "tiny_encoder.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
 
@@ -208,6 +209,15 @@ static void recurrent_models_go_back_to_copies(void **state)
             assert_int_equal(answer(session, prompt, 72, &said), cases[c].n_cached);
             equals_fresh(model, prompt, 72, &said);
         }
+        /* A turn that only goes on needs no copy. */
+        struct said said;
+        int32_t turn[70 + N_ANSWER + 5];
+        answer(session, ids, 70, &said);
+        memcpy(turn, ids, 70 * sizeof *ids);
+        memcpy(turn + 70, said.ids, N_ANSWER * sizeof *ids);
+        memcpy(turn + 70 + N_ANSWER, others, 5 * sizeof *ids);
+        assert_int_equal(answer(session, turn, COUNT(turn), &said), 70 + N_ANSWER - 1);
+        equals_fresh(model, turn, COUNT(turn), &said);
         pantry_session_free(session);
         pantry_model_free(model);
     }
@@ -513,6 +523,31 @@ static void slices_change_nothing(void **state)
     pantry_model_free(model);
 }
 
+static void only_writers_have_sessions(void **state)
+{
+    (void)state;
+    for (int i = 0; tiny_encoders[i]; i++) {
+        struct pantry_error error;
+        struct pantry_model_info info;
+        pantry_session *session;
+        pantry_model *model = load(tiny_encoder(tiny_encoders[i]));
+        pantry_model_info(model, &info);
+        assert_false(info.generates);
+        assert_int_equal(pantry_session_new(model, NULL, &session, &error), PANTRY_UNSUPPORTED);
+        assert_null(session);
+        pantry_model_free(model);
+    }
+    struct pn_error err;
+    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    model->runner->model->hp.causal = false; /* it has logits, but not of what comes next */
+    pantry_session *session;
+    assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
+    assert_int_equal(pn_runner_prepare(model->runner, 1, &err), PN_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_MAX_STEP + 1, &err), PN_INVALID);
+    assert_non_null(strstr(err.text, "a step of 32769 tokens is longer than the 32768 possible"));
+    pantry_model_free(model);
+}
+
 /* ---- failures ---- */
 
 /* Pages run out in a prompt and in an answer: an error, the session stays usable, and so does the other one. */
@@ -535,6 +570,7 @@ static void used_up_pools_are_errors(void **state)
     assert_int_equal(pantry_session_n_past(b), 0);
     o = sampled(&said, N_ANSWER);
     assert_int_equal(pantry_generate(b, others, 30, &o, &stats, &error), PANTRY_NO_MEMORY);
+    assert_non_null(stats.stop_reason);
     assert_int_equal(stats.n_generated, 3); /* 30, 31, 32: the page is full */
     assert_int_equal(pantry_session_n_past(b), PN_PAGE_TOKENS);
     answer(a, ids, 70, &said);
@@ -607,6 +643,7 @@ int main(void)
         cmocka_unit_test(options_are_bounded),
         cmocka_unit_test(contexts_fit_the_pool_and_the_model),
         cmocka_unit_test(full_contexts_refuse_one_more),
+        cmocka_unit_test(only_writers_have_sessions),
         cmocka_unit_test(slices_change_nothing),
         cmocka_unit_test(used_up_pools_are_errors),
         cmocka_unit_test(failed_steps_leave_sessions_right),
