@@ -524,7 +524,11 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     if (!r->status && further >= all)
         fail(r, PN_FORMAT, "%s.nextn_predict_layers is %d, but there are %d layers", r->arch, further, all);
     hp->n_stored = all - further;
-    hp->n_layer = hp->n_stored * integer(r, "num_loops", 1, 16, 1);
+    int loops = integer(r, "num_loops", 1, 16, 1);
+    if (!r->status && loops > PN_MAX_LAYERS / hp->n_stored)
+        fail(r, PN_LIMIT, "%s.num_loops is %d, which makes %d layers of %d, but at most %d are allowed", r->arch, loops,
+             loops * hp->n_stored, hp->n_stored, PN_MAX_LAYERS);
+    hp->n_layer = hp->n_stored * loops;
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
