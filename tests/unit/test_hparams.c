@@ -256,7 +256,11 @@ static void missing_keys_are_named(void **state)
                   {"llama", "attention.layer_norm_rms_epsilon"},
                   {"gpt2", "attention.layer_norm_epsilon"},
                   {"cohere2", "attention.sliding_window"},
+                  {"gpt-oss", "attention.sliding_window"},
+                  {"maple", "attention.sliding_window"},
+                  {"spark2_5", "attention.sliding_window"},
                   {"deepseek32", "attention.indexer.top_k"},
+                  {"glm-dsa", "attention.indexer.top_k"},
                   {"t5", "attention.relative_buckets_count"}};
     char words[128], sentence[128];
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
@@ -265,6 +269,8 @@ static void missing_keys_are_named(void **state)
                  needed[i].key);
         refuses(needed[i].arch, words, PN_FORMAT, sentence);
     }
+    takes("olmo2", "attention.sliding_window=");
+    takes("deepseek2", "attention.indexer.top_k=");
     takes("gpt2", "attention.layer_norm_rms_epsilon=");
     takes("llama", "attention.layer_norm_epsilon=");
     assert_true(takes("llama", "attention.layer_norm_epsilon=").hp.norm_eps == 1e-5f);
