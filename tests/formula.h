@@ -24,6 +24,7 @@ enum {
     F_SSM_GROUPS = 2,
     F_SSM_STATE = 5,
     F_CONV = 3,
+    F_KDA_DIM = 6,
     F_SAID_WIDTH = 6,
     F_MAX_LAYERS = 64,
     F_MAX_TENSORS = 2600,
@@ -40,7 +41,7 @@ enum f_turn { F_PAIRS, F_HALVES, F_STILL };
 enum f_turns { F_TURN_ALL, F_TURN_LOCAL, F_TURN_LOCAL_OR_DENSE, F_TURN_IF_TUNED };
 enum f_qk { F_QK_NONE, F_QK_HEAD, F_QK_HEAD_IF_THERE, F_QK_HEAD_LATE, F_QK_WHOLE, F_QK_WHOLE_IF_THERE, F_QK_LENGTH };
 enum f_mixer { F_ATTENTION, F_LATENT, F_ALTERNATING };
-enum f_recurrent { F_NOT_RECURRENT, F_MAMBA2, F_SHORT_CONVOLUTION };
+enum f_recurrent { F_NOT_RECURRENT, F_MAMBA, F_MAMBA2, F_SHORT_CONVOLUTION, F_DELTA, F_KIMI_DELTA };
 enum f_block { F_ATTENDS, F_RECURS, F_FEEDS };
 enum f_gate { F_SOFTMAX = 1, F_SIGMOID, F_SOFTMAX_LATE }; /* as files number them */
 
@@ -50,6 +51,7 @@ struct f_arch {
     enum f_recurrent recurrent; /* in layers without keys */
     bool recurs_beside;         /* ... or beside attention, in all */
     bool one_block;             /* a layer is one block of the three */
+    bool all_recur, recurrent_scales, delta_neighbours, query_gate;
     /* streams and norms */
     enum f_order order;
     enum f_norms norms;
@@ -150,7 +152,8 @@ extern const int f_n_archs;
     X(key_length_mla, "attention.key_length_mla", 'u', 14)                                                             \
     X(value_length_mla, "attention.value_length_mla", 'u', 9)                                                          \
     X(top_k, "attention.indexer.top_k", 'u', 64)                                                                       \
-    X(active, "altup.active_idx", 'u', 1)
+    X(active, "altup.active_idx", 'u', 1)                                                                              \
+    X(plain_norms, "ssm.dt_b_c_rms", 'b', 1)
 
 struct f_said {
 #define X(field, key, kind, value) double field;
@@ -211,7 +214,7 @@ void f_feed_forward(const struct f_file *f, int layer, const double *x, const do
 bool f_layer_input(const struct f_file *f, int layer, int id, const double *embedding, const double *x, double *out);
 /* All layers of alternating updates: x (F_TOKENS, F_EMBD), embeddings -> the last states. */
 void f_alternate(const struct f_file *f, const int *ids, double *x);
-/* Mixers over all tokens: x (F_TOKENS, F_EMBD) -> out. formula_attention.c, formula_mixers.c */
+/* Mixers over all tokens: x (F_TOKENS, F_EMBD) -> out. formula_attention.c, formula_recurrent.c */
 void f_attend(const struct f_file *f, int layer, const double *x, double *out);
 void f_recur(const struct f_file *f, int layer, const double *x, double *out);
 void f_latent_attend(const struct f_file *f, int layer, const double *x, double *out);

@@ -10,6 +10,9 @@
 #define GPT2        .norms = F_LAYER, .ffn = F_UP_DOWN, .act = F_GELU
 #define GEMMA1      .act = F_GELU, .turn = F_HALVES, .embedding_root = true
 #define MINICPM     .divided = true, .embedding_times = 12, .residual_per_root = 1.4, .logit_width = 256, .logits = -1
+#define QWEN_DELTA                                                                                                     \
+    .recurrent = F_DELTA, .before_ffn = "post_attention_norm", .turn = F_HALVES, .qk = F_QK_HEAD, .query_gate = true,  \
+    .ffn_scales = true
 
 const struct f_arch f_archs[] = {
     {"llama", "LlamaForCausalLM", .divided = true, .ffn_scales = true, MIXTRAL},
@@ -158,6 +161,14 @@ const struct f_arch f_archs[] = {
      .ffn = F_MOE_PLAIN_DENSE, .act = F_RELU_SQUARED, .ffn_scales = true, .gate = -F_SIGMOID, .renormalized = 2},
     {"falcon-h1", "FalconH1ForCausalLM", .recurrent = F_MAMBA2, .recurs_beside = true, .turn = F_HALVES,
      .ignored = "attn_output.bias"},
+    {"mamba", "MambaForCausalLM", .recurrent = F_MAMBA, .one_block = true, .all_recur = true},
+    {"mamba2", "Mamba2ForCausalLM", .recurrent = F_MAMBA2, .one_block = true, .all_recur = true},
+    {"jamba", "JambaForCausalLM", .recurrent = F_MAMBA, .turn = F_STILL, .ffn = F_MOE, .gate = -F_SOFTMAX},
+    {"qwen3next", "Qwen3NextForCausalLM", QWEN_DELTA, .delta_neighbours = true, MIXTRAL},
+    {"qwen35", "Qwen3_5ForConditionalGeneration", QWEN_DELTA, .recurrent_scales = true, .sections = 2},
+    {"qwen35moe", "Qwen3_5MoeForConditionalGeneration", QWEN_DELTA, .recurrent_scales = true, .sections = 2, MIXTRAL},
+    {"kimi-linear", "KimiLinearForCausalLM", F_LATENT, .recurrent = F_KIMI_DELTA, .turn = F_STILL, .ffn = F_MOE,
+     .gate = F_SOFTMAX, .renormalized = 1, .ignored = "attn_q.scale attn_q.bias"},
     {"deepseek", "DeepseekForCausalLM", .divided = true, .ffn = F_MOE, .gate = -F_SOFTMAX},
 };
 

@@ -365,13 +365,21 @@ void f_attend(const struct f_file *f, int layer, const double *x, double *out)
     const struct heads *k = &kept_k[from], *v = &kept_v[from];
     q = (struct heads){.n = F_HEADS, .dim = dim};
     for (int t = 0; t < F_TOKENS; t++) {
-        double heads[MAX_ROW];
-        make(f, layer, 'q', x + t * F_EMBD, q.at[t], F_HEADS * dim);
+        double heads[MAX_ROW], open[2 * MAX_ROW];
+        if (f->arch->query_gate) {
+            make(f, layer, 'q', x + t * F_EMBD, open, 2 * F_HEADS * dim);
+            for (int i = 0; i < F_HEADS * dim; i++)
+                q.at[t][i] = open[i / dim * 2 * dim + i % dim];
+        } else {
+            make(f, layer, 'q', x + t * F_EMBD, q.at[t], F_HEADS * dim);
+        }
         place(f, layer, "attn_q_norm", t, q.at[t], F_HEADS, dim);
         for (int i = 0; i < F_HEADS * dim; i++)
             q.at[t][i] *= warmth(f, t);
         for (int h = 0; h < F_HEADS; h++)
             attend_head(f, layer, &q, k, v, t, h, score_scale(f, layer), heads + h * v->dim);
+        for (int i = 0; i < F_HEADS * dim && f->arch->query_gate; i++)
+            heads[i] *= f_sigmoid(open[i / dim * 2 * dim + dim + i % dim]);
         open_gate(f, layer, x + t * F_EMBD, heads, v->dim);
         if (f_find(f, layer, "attn_sub_norm.weight"))
             f_norm(f, layer, "attn_sub_norm", F_HEADS * v->dim, heads, heads);

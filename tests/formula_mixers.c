@@ -1,92 +1,10 @@
-/* What few architectures have, as formulas: state spaces, short convolutions, what a token says to each layer, and
- * streams of several rows (Gemma 3n). See formula.h. */
+/* What few architectures have, as formulas: what a token says to each layer, and streams of several rows (Gemma 3n).
+ * See formula.h. */
 #include "formula.h"
 
 #include <string.h>
 
 enum { MAX_WIDE = 160, N_STREAMS = 3 };
-
-/* ---- recurrent blocks ---- */
-
-/* y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c], plus a bias. */
-static double convolved(const struct f_file *f, int layer, const char *weight, const char *bias, int k,
-                        double x[F_TOKENS][MAX_WIDE], int t, int c)
-{
-    const struct f_tensor *w = f_find(f, layer, weight), *b = f_find(f, layer, bias);
-    double y = b ? (double)b->data[c] : 0;
-    for (int i = 0; i < k; i++)
-        if (t - (k - 1) + i >= 0)
-            y += (double)w->data[c * k + i] * x[t - (k - 1) + i][c];
-    return y;
-}
-
-/* Dao & Gu, Mamba 2, 2024, token by token. */
-static void scan(const struct f_file *f, int layer, double mixed[F_TOKENS][MAX_WIDE], double dt[F_TOKENS][MAX_WIDE],
-                 double y[F_TOKENS][MAX_WIDE])
-{
-    const struct f_tensor *a = f_find(f, layer, "ssm_a"), *d = f_find(f, layer, "ssm_d");
-    int per_head = F_SSM_INNER / F_SSM_HEADS, per_group = F_SSM_HEADS / F_SSM_GROUPS;
-    static double state[F_SSM_INNER][F_SSM_STATE];
-    memset(state, 0, sizeof state);
-    for (int t = 0; t < F_TOKENS; t++)
-        for (int c = 0; c < F_SSM_INNER; c++) {
-            int h = c / per_head, g = h / per_group;
-            const double *b = mixed[t] + F_SSM_INNER + g * F_SSM_STATE, *out = b + F_SSM_GROUPS * F_SSM_STATE;
-            y[t][c] = (double)d->data[h] * mixed[t][c];
-            for (int i = 0; i < F_SSM_STATE; i++) {
-                state[c][i] = exp(dt[t][h] * (double)a->data[h]) * state[c][i] + dt[t][h] * mixed[t][c] * b[i];
-                y[t][c] += state[c][i] * out[i];
-            }
-        }
-}
-
-static void mamba2(const struct f_file *f, int layer, const double *x, double *out)
-{
-    enum { MIXED = F_SSM_INNER + 2 * F_SSM_GROUPS * F_SSM_STATE, GROUP = F_SSM_INNER / F_SSM_GROUPS };
-    static double all[F_TOKENS][MAX_WIDE], raw[F_TOKENS][MAX_WIDE], mixed[F_TOKENS][MAX_WIDE], dt[F_TOKENS][MAX_WIDE],
-        y[F_TOKENS][MAX_WIDE];
-    const struct f_tensor *step = f_find(f, layer, "ssm_dt.bias"), *norm = f_find(f, layer, "ssm_norm.weight");
-    for (int t = 0; t < F_TOKENS; t++) {
-        f_project(f, layer, "ssm_in", x + t * F_EMBD, 0, 0, true, false, all[t]);
-        memcpy(raw[t], all[t] + F_SSM_INNER, MIXED * sizeof(double));
-        for (int h = 0; h < F_SSM_HEADS; h++)
-            dt[t][h] = f_softplus(all[t][F_SSM_INNER + MIXED + h] + (double)step->data[h]);
-        for (int c = 0; c < MIXED; c++)
-            mixed[t][c] =
-                f_apply(F_SILU, convolved(f, layer, "ssm_conv1d.weight", "ssm_conv1d.bias", F_CONV, raw, t, c));
-    }
-    scan(f, layer, mixed, dt, y);
-    for (int t = 0; t < F_TOKENS; t++) {
-        for (int c = 0; c < F_SSM_INNER; c++)
-            y[t][c] *= f_apply(F_SILU, all[t][c]);
-        for (int g = 0; norm && g < F_SSM_GROUPS; g++)
-            f_rms(y[t] + g * GROUP, GROUP, f->rms_eps);
-        for (int c = 0; norm && c < F_SSM_INNER; c++)
-            y[t][c] *= (double)norm->data[c];
-        f_project(f, layer, "ssm_out", y[t], 0, 0, true, false, out + t * F_EMBD);
-    }
-}
-
-/* Liquid AI, LFM2, 2025: out(c * conv(b * x)). */
-static void short_convolution(const struct f_file *f, int layer, const double *x, double *out)
-{
-    static double all[F_TOKENS][3 * F_EMBD], opened[F_TOKENS][MAX_WIDE];
-    for (int t = 0; t < F_TOKENS; t++) {
-        double y[F_EMBD];
-        f_project(f, layer, "shortconv.in_proj", x + t * F_EMBD, 0, 0, false, false, all[t]);
-        for (int c = 0; c < F_EMBD; c++)
-            opened[t][c] = all[t][c] * all[t][2 * F_EMBD + c];
-        for (int c = 0; c < F_EMBD; c++)
-            y[c] = all[t][F_EMBD + c] *
-                   convolved(f, layer, "shortconv.conv.weight", "shortconv.conv.bias", F_CONV, opened, t, c);
-        f_project(f, layer, "shortconv.out_proj", y, 0, 0, false, false, out + t * F_EMBD);
-    }
-}
-
-void f_recur(const struct f_file *f, int layer, const double *x, double *out)
-{
-    (f->arch->recurrent == F_SHORT_CONVOLUTION ? short_convolution : mamba2)(f, layer, x, out);
-}
 
 /* ---- what a token says to each layer ---- */
 
