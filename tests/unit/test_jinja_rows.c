@@ -1,6 +1,7 @@
-/* Renders the templates of real models with recorded conversations and compares with what jinja2 made of them. The
- * files lie beside the project (../shared/data/chat-templates, or PANTRY_TEST_DATA); without them the test is skipped.
- */
+/* Renders programs and compares with what jinja2 made of them. tests/golden/jinja.json has small programs: operators,
+ * filters, tests, methods, formats and statements with operands that decide. The templates of real models with recorded
+ * conversations lie beside the project (../shared/data/chat-templates, or PANTRY_TEST_DATA); without them that test is
+ * skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -88,8 +89,46 @@ static void test_recorded_rows(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* A row is [program, output] or [program, null, error]. */
+static bool check_program(const json_t *row, const json_t *context)
+{
+    const json_t *source = json_array_get(row, 0), *output = json_array_get(row, 1), *error = json_array_get(row, 2);
+    const struct pn_template_limits limits = {.now = 1768480496}; /* 2026-01-15 12:34:56 */
+    struct pn_template *t = NULL;
+    struct pn_error err = {0};
+    char *out = NULL;
+    size_t len = 0;
+    pn_status status = pn_template_parse(json_string_value(source), json_string_length(source), &t, &err);
+    if (status == PN_OK)
+        status = pn_template_render(t, context, &limits, &out, &len, &err);
+    bool good = error ? status != PN_OK && strcmp(err.text, json_string_value(error)) == 0
+                      : status == PN_OK && len == json_string_length(output) &&
+                            memcmp(out, json_string_value(output), len) == 0;
+    if (!good)
+        print_error("%s\n  want %s\n  got  %s\n", json_string_value(source), json_string_value(error ? error : output),
+                    status == PN_OK ? out : err.text);
+    free(out);
+    pn_template_free(t);
+    return good;
+}
+
+static void test_programs(void **state)
+{
+    (void)state;
+    json_error_t where = {0};
+    json_t *golden = json_load_file("tests/golden/jinja.json", JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where), *row;
+    if (!golden)
+        fail_msg("jinja.json: %s", where.text);
+    size_t i, bad = 0;
+    json_array_foreach(json_object_get(golden, "rows"), i, row) bad +=
+        !check_program(row, json_object_get(golden, "context"));
+    assert_true(i > 2000);
+    json_decref(golden);
+    assert_int_equal(bad, 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recorded_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recorded_rows), cmocka_unit_test(test_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
