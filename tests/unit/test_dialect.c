@@ -1,12 +1,14 @@
 /* The dialects: what is said in each of them is split as it must be, however the stream is cut into chunks; nothing is
  * ever lost, and hostile input costs linear time. */
 #include "base/alloc.h"
+#include "base/file.h"
 #include "text/dialect/internal.h"
 #include "dialect_samples.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,6 +243,96 @@ static void splits_do_not_matter(void **state)
     json_decref(t);
 }
 
+/* Two pieces, cut before byte `cut`. */
+static struct result parse_cut(const struct pn_dialect *dialect, const struct pn_parse_options *options,
+                               const char *text, size_t len, size_t cut)
+{
+    struct result r = {0};
+    struct pn_parser *p = pn_parser_new(dialect, options, collect, &r);
+    assert_int_equal(pn_parser_push(p, text, cut, NULL), PN_OK);
+    assert_int_equal(pn_parser_push(p, text + cut, len - cut, NULL), PN_OK);
+    assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+    pn_parser_free(p);
+    return r;
+}
+
+static void check_every_cut(const struct pn_dialect *dialect, const struct pn_parse_options *o, const char *text,
+                            size_t len)
+{
+    struct result whole = parse(dialect, o, text, len, 0);
+    for (size_t cut = 1; cut < len; cut++) {
+        struct result r = parse_cut(dialect, o, text, len, cut);
+        if (!same(&whole.content, &r.content) || !same(&whole.reasoning, &r.reasoning) || !same(&whole.calls, &r.calls))
+            fail_msg("%s, cut at %zu: %.*s\n[%s] [%s] [%s]\n[%s] [%s] [%s]", pn_dialect_name(dialect), cut, (int)len,
+                     text, whole.content.data, whole.reasoning.data, whole.calls.data, r.content.data, r.reasoning.data,
+                     r.calls.data);
+        result_free(&r);
+    }
+    result_free(&whole);
+}
+
+static void every_cut_gives_the_same(void **state)
+{
+    (void)state;
+    json_t *t = tools();
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        struct pn_parse_options o = options_of(&samples[i], t);
+        o.reasoning_in_content = i % 2;
+        check_every_cut(pn_dialect_find(samples[i].dialect), &o, samples[i].output, strlen(samples[i].output));
+    }
+    json_decref(t);
+}
+
+/* The recorded answers of data/dialects, in the dialect of their template, with the tools that were offered. */
+static void every_cut_of_recorded_answers_gives_the_same(void **state)
+{
+    (void)state;
+    const char *root = getenv("PANTRY_TEST_DATA");
+    char path[1024];
+    size_t i, size;
+    snprintf(path, sizeof path, "%s/dialects/cases.json", root ? root : "../shared/data");
+    json_t *rows = json_load_file(path, 0, NULL), *row;
+    if (!rows)
+        skip();
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *output = json_object_get(row, "output");
+        char *source = NULL;
+        snprintf(path, sizeof path, "%s/chat-templates/%s", root ? root : "../shared/data",
+                 json_string_value(json_object_get(row, "template")));
+        assert_int_equal(pn_file_read(path, 1 << 20, &source, &size, NULL), PN_OK);
+        struct pn_parse_options o = {.tools = json_object_get(json_object_get(row, "context"), "tools")};
+        check_every_cut(pn_dialect_detect(source, size), &o, json_string_value(output), json_string_length(output));
+        free(source);
+    }
+    json_decref(rows);
+}
+
+/* Text that begins no marker is reported as it arrives, in every dialect: nobody waits for the end of the answer. */
+static void text_is_not_held_back(void **state)
+{
+    (void)state;
+    static const char text[] = "It rains. Is it so? Yes, it is";
+    json_t *t = tools();
+    const struct pn_dialect *dialect;
+    for (size_t i = 0; (dialect = pn_dialect_at(i)); i++) {
+        struct pn_parse_options o = {.tools = t};
+        struct result r = {0};
+        if (dialect->step || strcmp(pn_dialect_name(dialect), "functionary-v3.2") == 0)
+            continue; /* messages with headers; any first line may name a tool */
+        struct pn_parser *p = pn_parser_new(dialect, &o, collect, &r);
+        for (size_t n = 0; n < sizeof text - 1; n++) {
+            assert_int_equal(pn_parser_push(p, text + n, 1, NULL), PN_OK);
+            if (text[n] != ' ' && r.content.len + r.reasoning.len != n + 1)
+                fail_msg("%s: %zu of %zu bytes", pn_dialect_name(dialect), r.content.len + r.reasoning.len, n + 1);
+        }
+        assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+        pn_parser_free(p);
+        result_free(&r);
+    }
+    json_decref(t);
+}
+
 /* A sample with pieces of it, or of another one, copied over, taken out and put in. */
 static size_t mutate(char *text, size_t len, size_t cap)
 {
@@ -436,7 +528,7 @@ static void megabytes_take_linear_time(void **state)
                                         "</parameter> "};
     static const char *const starts[] = {"", "<tool_call>{\"name\": \"run\", \"arguments\": {\"code\": \"",
                                          "<tool_call>\n<function=run>\n<parameter=code>\n"};
-    const size_t size = 1 << 20;
+    const size_t size = 1 << 19;
     json_t *t = tools();
     char *text = malloc(size + 128);
     const struct pn_dialect *dialect;
@@ -629,6 +721,9 @@ int main(void)
         cmocka_unit_test(every_dialect_has_every_kind_of_sample),
         cmocka_unit_test(samples_are_split),
         cmocka_unit_test(splits_do_not_matter),
+        cmocka_unit_test(every_cut_gives_the_same),
+        cmocka_unit_test(every_cut_of_recorded_answers_gives_the_same),
+        cmocka_unit_test(text_is_not_held_back),
         cmocka_unit_test(splits_of_damaged_answers_do_not_matter),
         cmocka_unit_test(cut_answers_are_never_lost),
         cmocka_unit_test(text_is_never_lost),
