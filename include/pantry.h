@@ -116,6 +116,11 @@ PANTRY_API void pantry_model_info(const pantry_model *model, struct pantry_model
  * Caller frees with pantry_free. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
 
+/* The most bytes that all models of this process may take together: weights, keys and values, states, scratch. 0 (at
+ * first): what the system leaves, which is main memory less what other processes use, and what control groups allow.
+ * What does not fit is refused with PANTRY_NO_MEMORY and a sentence; what is loaded already stays. */
+PANTRY_API void pantry_limit_memory(uint64_t bytes);
+
 /* ---- text ---- */
 
 enum {

@@ -200,3 +200,30 @@ int pn_cgroup_threads(const struct pn_cgroup *group, int n)
         n = (int)group->n_cpus;
     return n < 1 ? 1 : n;
 }
+
+/* ---- the whole machine ---- */
+
+void pn_meminfo_read(const char *root, struct pn_meminfo *out)
+{
+    char line[128], name[64], mode[32];
+    unsigned long long kib;
+    double unused;
+    uint64_t limit = UINT64_MAX, committed = 0;
+    *out = (struct pn_meminfo){UINT64_MAX, UINT64_MAX};
+    FILE *f = open_file(root, "proc/meminfo");
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%63[^:]: %llu", name, &kib) != 2 || kib > UINT64_MAX >> 10)
+            continue;
+        uint64_t bytes = (uint64_t)kib << 10;
+        if (strcmp(name, "MemAvailable") == 0)
+            out->available = bytes;
+        else if (strcmp(name, "CommitLimit") == 0)
+            limit = bytes;
+        else if (strcmp(name, "Committed_AS") == 0)
+            committed = bytes;
+    }
+    if (f)
+        fclose(f);
+    if (limit != UINT64_MAX && read_words(root, "proc/sys/vm/overcommit_memory", mode, &unused) && mode[0] == '2')
+        out->commit_left = committed < limit ? limit - committed : 0;
+}

@@ -13,12 +13,22 @@ int pn_os_physical_cores(void);
 int pn_os_processors(void);
 /* Main memory in bytes, 0 if unknown. */
 uint64_t pn_os_memory_bytes(void);
+/* What memory there is now, in bytes; UINT64_MAX: not known, or no limit. */
+struct pn_os_memory {
+    uint64_t total;                   /* main memory */
+    uint64_t available;               /* of it, what processes leave; cached files count as left */
+    uint64_t group_limit, group_left; /* control groups: see cgroup.h */
+    uint64_t addresses;               /* that may still be mapped where they are counted (ulimit, strict overcommit) */
+};
+void pn_os_memory(struct pn_os_memory *out);
 /* The processor's name, e.g. "Apple M3 Pro"; "" if unknown. */
 void pn_os_cpu_name(char *name, size_t size);
 /* Zeroed pages, large ones where the system has them and they fit in whole; NULL when memory is out. Freed with the
  * same number of bytes. */
 void *pn_os_large_pages(size_t bytes);
 void pn_os_free_pages(void *pages, size_t bytes);
+/* Gives the memory below whole pages of a mapping back to the system; what they held is lost, the addresses stay. */
+void pn_os_discard(void *start, size_t bytes);
 
 /* Sleeps while *word is `value`: returns when somebody wakes it, at once if *word is something else already, and
  * sometimes for no reason. */

@@ -2,6 +2,7 @@
 #ifdef __APPLE__
 #include "base/os.h"
 
+#include <mach/mach.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/sysctl.h>
@@ -30,6 +31,18 @@ uint64_t pn_os_memory_bytes(void)
     uint64_t bytes = 0;
     size_t size = sizeof bytes;
     return sysctlbyname("hw.memsize", &bytes, &size, NULL, 0) == 0 ? bytes : 0;
+}
+
+void pn_os_memory(struct pn_os_memory *out)
+{
+    uint64_t total = pn_os_memory_bytes();
+    vm_statistics64_data_t vm;
+    mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
+    *out = (struct pn_os_memory){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    if (total)
+        out->total = total;
+    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&vm, &count) == KERN_SUCCESS)
+        out->available = ((uint64_t)vm.free_count + vm.inactive_count + vm.purgeable_count) * (uint64_t)vm_page_size;
 }
 
 void pn_os_cpu_name(char *name, size_t size)
@@ -70,6 +83,14 @@ void *pn_os_large_pages(size_t bytes)
 void pn_os_free_pages(void *pages, size_t bytes)
 {
     munmap(pages, bytes);
+}
+
+void pn_os_discard(void *start, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)vm_page_size;
+    uintptr_t first = ((uintptr_t)start + page - 1) / page * page, end = ((uintptr_t)start + bytes) / page * page;
+    if (end > first)
+        madvise((void *)first, end - first, MADV_FREE);
 }
 #else
 typedef int pn_os_darwin_is_empty; /* ISO C wants a declaration */

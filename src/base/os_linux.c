@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -87,10 +88,46 @@ int pn_os_processors(void)
     return within_quota(n);
 }
 
+/* What a limit on a process leaves when `used` pages are counted already. */
+static uint64_t rlimit_left(int which, unsigned long used)
+{
+    struct rlimit r;
+    if (getrlimit(which, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    uint64_t bytes = (uint64_t)used * (uint64_t)sysconf(_SC_PAGESIZE);
+    return bytes < r.rlim_cur ? r.rlim_cur - bytes : 0;
+}
+
+static uint64_t addresses_left(void)
+{
+    unsigned long size = 0, data = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%lu %*u %*u %*u %*u %lu", &size, &data) != 2)
+        size = data = 0;
+    if (f)
+        fclose(f);
+    uint64_t all = rlimit_left(RLIMIT_AS, size), own = rlimit_left(RLIMIT_DATA, data);
+    return all < own ? all : own;
+}
+
 uint64_t pn_os_memory_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+void pn_os_memory(struct pn_os_memory *out)
+{
+    struct pn_cgroup group;
+    struct pn_meminfo machine;
+    pn_cgroup_read("", &group);
+    pn_meminfo_read("", &machine);
+    uint64_t addresses = addresses_left(), total = pn_os_memory_bytes();
+    *out = (struct pn_os_memory){.total = total ? total : UINT64_MAX,
+                                 .available = machine.available,
+                                 .group_limit = group.memory_limit,
+                                 .group_left = group.memory_left,
+                                 .addresses = addresses < machine.commit_left ? addresses : machine.commit_left};
 }
 
 void pn_os_cpu_name(char *name, size_t size)
@@ -148,6 +185,14 @@ void *pn_os_large_pages(size_t bytes)
 void pn_os_free_pages(void *pages, size_t bytes)
 {
     munmap(pages, whole_pages(bytes));
+}
+
+void pn_os_discard(void *start, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)start + page - 1) / page * page, end = ((uintptr_t)start + bytes) / page * page;
+    if (end > first)
+        madvise((void *)first, end - first, MADV_DONTNEED);
 }
 #else
 typedef int pn_os_linux_is_empty; /* ISO C wants a declaration */

@@ -134,6 +134,7 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
     struct pantry_error error = {0};
     char *path = NULL;
     int status = PN_EXIT_DONE;
+    pantry_limit_memory(machine->memory);
     if (chosen->synthetic) {
         if (pantry_model_synthetic(chosen->synthetic, &machine->model, model, &error) != PANTRY_OK)
             status = pn_cli_fail(&error);

@@ -24,6 +24,8 @@ const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
      NULL},
     {0, "isa", "NAME", "highest instruction set: generic, avx2, avx512, neon...", PN_OPTION_TEXT, MACHINE(model.isa), 0,
      0, NULL},
+    {0, "memory", "SIZE", "most memory to take, weights included: 800M, 2G...; 0: what is free", PN_OPTION_SIZE,
+     MACHINE(memory), 0, 0, NULL},
 };
 
 const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
@@ -66,7 +68,7 @@ static const float unset = -1; /* outside of what the options take */
 
 struct pn_machine pn_machine_default(void)
 {
-    return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default()};
+    return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default(), 0};
 }
 
 struct pn_cli_sampler pn_cli_sampler_default(void)
@@ -130,6 +132,7 @@ int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry
     char *path = NULL;
     struct pantry_error error = {0};
     int exit_status = pn_cli_find_model(name, &path);
+    pantry_limit_memory(machine->memory);
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &machine->model, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(path);

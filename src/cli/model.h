@@ -11,6 +11,7 @@
 struct pn_machine {
     struct pantry_model_options model;
     struct pantry_session_options session;
+    uint64_t memory; /* 0: what the system leaves */
 };
 struct pn_machine pn_machine_default(void);
 
@@ -26,7 +27,7 @@ void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model);
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
 struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler);
 
-enum { PN_N_DEVICE_OPTIONS = 3, PN_N_SESSION_OPTIONS = 5, PN_N_SAMPLER_OPTIONS = 11 };
+enum { PN_N_DEVICE_OPTIONS = 4, PN_N_SESSION_OPTIONS = 5, PN_N_SAMPLER_OPTIONS = 11 };
 extern const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS];   /* of struct pn_machine */
 extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of struct pn_machine */
 extern const struct pn_option pn_cli_sampler_options_table[PN_N_SAMPLER_OPTIONS];

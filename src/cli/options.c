@@ -52,6 +52,34 @@ bool pn_cli_parse_u64(const char *text, uint64_t *out)
     return true;
 }
 
+bool pn_cli_parse_size(const char *text, uint64_t *out)
+{
+    static const char units[] = "kmgt";
+    size_t n = strspn(text, "0123456789.");
+    char number[32];
+    if (n == 0 || n >= sizeof number || text[0] == '.')
+        return false;
+    memcpy(number, text, n);
+    number[n] = '\0';
+    char *end;
+    double value = strtod(number, &end);
+    if (*end)
+        return false;
+    const char *unit = text + n + (text[n] == ' ');
+    const char *known = *unit ? strchr(units, *unit | 0x20) : NULL;
+    if (known) {
+        for (const char *u = units; u <= known; u++)
+            value *= 1024;
+        unit++;
+        unit += *unit == 'i';
+    }
+    unit += (*unit | 0x20) == 'b';
+    if (*unit || !(value < 0x1p63))
+        return false;
+    *out = (uint64_t)value;
+    return true;
+}
+
 /* ---- the nearest name ---- */
 
 enum { NAME_MAX_LEN = 32 };
@@ -226,6 +254,10 @@ static int store_value(const struct parser *parser, const struct pn_option *opti
     case PN_OPTION_SEED:
         if (!pn_cli_parse_u64(value, to))
             return bad_number(parser, option, shown, value);
+        break;
+    case PN_OPTION_SIZE:
+        if (!pn_cli_parse_size(value, to))
+            return pn_cli_misuse(parser->command, "%s wants a size such as 800M or 1.5G, not \"%s\"", shown, value);
         break;
     case PN_OPTION_TEXT:
         if (option->choices && !is_choice(option->choices, value))

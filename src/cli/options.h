@@ -31,6 +31,7 @@ enum pn_option_kind {
     PN_OPTION_INT,   /* int within [min, max] */
     PN_OPTION_FLOAT, /* float within [min, max] */
     PN_OPTION_SEED,  /* uint64_t */
+    PN_OPTION_SIZE,  /* uint64_t, in bytes: "2G", "1.5 GiB", "800M" */
     PN_OPTION_TEXT,  /* const char * */
     PN_OPTION_LIST,  /* struct pn_text_list */
 };
@@ -88,5 +89,7 @@ const char *pn_cli_nearest(const char *word, const char *(*next)(const void *nam
 bool pn_cli_parse_int(const char *text, double min, double max, int *out);
 bool pn_cli_parse_float(const char *text, double min, double max, float *out);
 bool pn_cli_parse_u64(const char *text, uint64_t *out);
+/* "512M", "1.5G", "2 GiB", "1000000": units are powers of 1,024. */
+bool pn_cli_parse_size(const char *text, uint64_t *out);
 
 #endif

@@ -3,6 +3,7 @@
 #define _DARWIN_C_SOURCE 1
 #include "device/device.h"
 
+#include "base/os.h"
 #include "device/cpu/cpu.h"
 #include "device/ref/ref.h"
 
@@ -52,6 +53,12 @@ void pn_host_buffer_free(struct pn_device *device, struct pn_buffer *buffer)
         munmap(buffer->data, buffer->size);
     if (buffer)
         *buffer = (struct pn_buffer){0};
+}
+
+void pn_host_discard(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size)
+{
+    (void)device;
+    pn_os_discard((char *)buffer->data + offset, size);
 }
 
 pn_status pn_host_adopt(struct pn_device *device, const void *data, size_t size, struct pn_error *err)

@@ -41,10 +41,14 @@ struct pn_device_class {
     /* Memory is reserved, and committed as it is touched. */
     pn_status (*buffer_new)(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
     void (*buffer_free)(struct pn_device *device, struct pn_buffer *buffer);
+    /* The memory of a part returns to the system until it is written again; what it held is lost. */
+    void (*discard)(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
     /* Everything a step needs is allocated here. The plan must outlive the program. */
     pn_status (*compile)(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                          struct pn_error *err);
     void (*program_free)(struct pn_device *device, struct pn_program *program);
+    /* Bytes that its steps use besides weights, caches and states. */
+    size_t (*program_bytes)(const struct pn_program *program);
     /* Runs one step and returns when batch->result is there. Allocates nothing. One at a time for a device. */
     pn_status (*run)(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
                      struct pn_error *err);
@@ -60,6 +64,7 @@ void pn_device_close(struct pn_device *device);
 /* For devices whose memory is the host's. */
 pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
 void pn_host_buffer_free(struct pn_device *device, struct pn_buffer *buffer);
+void pn_host_discard(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
 pn_status pn_host_adopt(struct pn_device *device, const void *data, size_t size, struct pn_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,7 @@ struct work {
     int32_t *ids, *pos, *kinds, *out_rows, *pages;
     struct pn_batch_seq *seqs;
     struct pn_states *states; /* of the step's sequences, where layers are recurrent */
-    int n_pages;
+    int n_pages, n_promised;
 };
 
 const char *pn_pooling_name(enum pn_pooling pooling)
@@ -267,6 +268,41 @@ static void work_release(struct work *w)
     free(w->pages);
     free(w->seqs);
     free(w->states);
+    if (w->n_promised)
+        pn_kv_unpromise(w->pool, w->n_promised);
+}
+
+static int full_step(const struct work *w)
+{
+    return w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
+}
+
+/* Where the step that begins with a sequence ends; it takes at least that one. */
+static size_t step_end(const struct work *w, size_t first, int *n_pages)
+{
+    size_t end = first;
+    int tokens = 0;
+    *n_pages = 0;
+    do {
+        tokens += w->sequences[end].n;
+        *n_pages += (w->sequences[end].n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
+        end++;
+    } while (end < w->n && !w->model->runner->states /* slots of recurrent state are few */ &&
+             tokens + w->sequences[end].n <= full_step(w));
+    return end;
+}
+
+/* Takes the pages of the largest step. */
+static pn_status promise_pages(struct work *w, struct pn_error *err)
+{
+    int most = 0, n;
+    char what[64];
+    for (size_t i = 0; i<w->n; i = step_end(w, i, &n), most = n> most ? n : most)
+        ;
+    snprintf(what, sizeof what, "a step of %d tokens", w->room);
+    pn_status status = pn_kv_promise(w->pool, most, what, err);
+    w->n_promised = status ? 0 : most;
+    return status;
 }
 
 /* Room for the longest step: a full one, or the longest input. */
@@ -278,7 +314,7 @@ static pn_status make_room(struct work *w, struct pn_error *err)
     pn_status status = pn_runner_pool(r, type, &w->pool, err);
     if (status)
         return status;
-    w->room = w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
+    w->room = full_step(w);
     for (size_t i = 0; i < w->n; i++)
         w->room = w->sequences[i].n > w->room ? w->sequences[i].n : w->room;
     size_t room = (size_t)w->room;
@@ -292,7 +328,7 @@ static pn_status make_room(struct work *w, struct pn_error *err)
         w->states = calloc(room, sizeof *w->states);
     if (!w->ids || !w->pos || !w->kinds || !w->out_rows || !w->pages || !w->seqs || (r->states && !w->states))
         return pn_no_memory(err, "embeddings");
-    return PN_OK;
+    return promise_pages(w, err);
 }
 
 /* Appends a sequence to the step: its tokens, pages and outputs. */
@@ -337,7 +373,7 @@ static pn_status run_step(struct work *w, size_t first, size_t end, struct pn_er
                          .caches = w->pool->caches,
                          .result = w->rows};
     if (r->states) {
-        b.states = r->states->memory.data;
+        b.states = r->states->slots.memory.data;
         b.state_stride = r->states->stride;
     }
     uint64_t start = pn_clock_ns();
@@ -360,18 +396,13 @@ static pn_status run_step(struct work *w, size_t first, size_t end, struct pn_er
 /* All sequences, packed into steps in their order; their rows go to `rows`. */
 static pn_status run_all(struct work *w, float *rows, struct pn_error *err)
 {
-    int full = w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
     pn_status status = make_room(w, err);
+    int unused;
     w->rows = rows;
     for (size_t first = 0, end; first < w->n && !status; first = end) {
         if (w->options->cancel && *w->options->cancel)
             return pn_fail(err, PN_CANCELLED, "cancelled");
-        int tokens = w->sequences[first].n;
-        for (end = first + 1; end < w->n && tokens + w->sequences[end].n <= full; end++)
-            if (!w->states) /* slots of recurrent state are few */
-                tokens += w->sequences[end].n;
-            else
-                break;
+        end = step_end(w, first, &unused);
         status = run_step(w, first, end, err);
     }
     return status;

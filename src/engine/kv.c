@@ -8,41 +8,39 @@
 /* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
 enum { MAX_PAGES = 1 << 18 };
 static const size_t alignment = 64;
+static const char what[] = "a key/value cache";
 
 static size_t page_size(pn_type type, int n_head, int dim)
 {
     return (size_t)n_head * PN_PAGE_TOKENS * pn_cache_row_bytes(type, dim);
 }
 
-/* Keys and values of one layer. */
-static size_t page_bytes(pn_type type, const struct pn_cache_shape *s)
+/* Hands out aligned pieces of a page. */
+static size_t carve(size_t *used, size_t bytes)
 {
-    return page_size(type, s->n_head, s->dim_k) + (s->value_in_key ? 0 : page_size(type, s->n_head, s->dim_v));
+    size_t at = *used;
+    *used += (bytes + alignment - 1) / alignment * alignment;
+    return at;
 }
 
-/* Each layer's keys, and its values where they are kept, are one run of pages. */
-static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
+/* Each layer's keys, and its values where they are kept, are a piece of every page. `memory` is where page 0 starts;
+ * returns how many bytes a page needs. */
+static size_t lay_out(struct pn_kv_pool *pool, const struct pn_model *model, unsigned char *memory)
 {
-    unsigned char *at = pool->memory.data;
+    size_t used = 0;
     for (int i = 0; i < pool->n_caches; i++) {
         const struct pn_cache_shape *s = &model->caches[i];
         struct pn_cache *c = &pool->caches[i];
         *c = (struct pn_cache){.type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v};
         c->k_row = pn_cache_row_bytes(pool->type, s->dim_k);
-        c->k_page = page_size(pool->type, s->n_head, s->dim_k);
-        c->k = at;
-        at += (c->k_page * (size_t)pool->n_pages + alignment - 1) / alignment * alignment;
-        if (s->value_in_key) {
-            c->v_row = c->k_row;
-            c->v_page = c->k_page;
-            c->v = c->k;
-            continue;
-        }
-        c->v_row = pn_cache_row_bytes(pool->type, s->dim_v);
-        c->v_page = page_size(pool->type, s->n_head, s->dim_v);
-        c->v = at;
-        at += (c->v_page * (size_t)pool->n_pages + alignment - 1) / alignment * alignment;
+        c->v_row = s->value_in_key ? c->k_row : pn_cache_row_bytes(pool->type, s->dim_v);
+        c->k_page = c->v_page = pool->slots.stride;
+        size_t k = carve(&used, page_size(pool->type, s->n_head, s->dim_k));
+        size_t v = s->value_in_key ? k : carve(&used, page_size(pool->type, s->n_head, s->dim_v));
+        c->k = memory ? memory + k : NULL;
+        c->v = memory ? memory + v : NULL;
     }
+    return used;
 }
 
 static pn_status check_dims(const struct pn_model *model, pn_type type, struct pn_error *err)
@@ -71,26 +69,20 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
     pool->device = device;
     pool->type = type;
     pool->n_caches = model->n_caches;
-    for (int i = 0; i < model->n_caches; i++)
-        pool->page_bytes += page_bytes(type, &model->caches[i]);
-    uint64_t n = pool->page_bytes ? max_bytes / pool->page_bytes : MAX_PAGES;
-    n = n < 2 ? 2 : n > MAX_PAGES ? MAX_PAGES : n;
-    /* Where addresses are rationed (ulimit, strict overcommit) fewer pages must do. */
-    for (status = PN_NO_MEMORY; status && n >= 2; n /= 2) {
-        size_t slack = 2 * alignment * (size_t)pool->n_caches;
-        status = device->class->buffer_new(device, pool->page_bytes * (size_t)n + slack, &pool->memory, err);
-        pool->n_pages = (int32_t)n;
-    }
-    if (status)
-        goto fail;
     pool->caches = calloc((size_t)pool->n_caches + 1, sizeof *pool->caches);
-    pool->free_pages = calloc((size_t)pool->n_pages, sizeof *pool->free_pages);
-    pool->n_refs = calloc((size_t)pool->n_pages, sizeof *pool->n_refs);
-    if (!pool->caches || !pool->free_pages || !pool->n_refs) {
-        status = pn_no_memory(err, "a key/value cache");
+    if (!pool->caches) {
+        status = pn_no_memory(err, what);
         goto fail;
     }
-    lay_out(pool, model);
+    pool->page_bytes = lay_out(pool, model, NULL);
+    if ((status = pn_slots_init(&pool->slots, device, pool->page_bytes, MAX_PAGES, max_bytes, what, err)))
+        goto fail;
+    lay_out(pool, model, pool->slots.memory.data);
+    pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs);
+    if (!pool->n_refs) {
+        status = pn_no_memory(err, what);
+        goto fail;
+    }
     *out = pool;
     return PN_OK;
 fail:
@@ -102,28 +94,36 @@ void pn_kv_pool_free(struct pn_kv_pool *pool)
 {
     if (!pool)
         return;
-    pool->device->class->buffer_free(pool->device, &pool->memory);
+    pn_slots_release(&pool->slots);
     pthread_mutex_destroy(&pool->lock);
     free(pool->caches);
-    free(pool->free_pages);
     free(pool->n_refs);
     free(pool);
 }
 
-pn_status pn_kv_page_new(struct pn_kv_pool *pool, int32_t *page, struct pn_error *err)
+pn_status pn_kv_promise(struct pn_kv_pool *pool, int32_t n, const char *wanted_by, struct pn_error *err)
 {
-    pn_status status = PN_OK;
     pthread_mutex_lock(&pool->lock);
-    if (pool->n_free)
-        *page = pool->free_pages[--pool->n_free];
-    else if (pool->n_used < pool->n_pages)
-        *page = pool->n_used++;
-    else
-        status = pn_fail(err, PN_NO_MEMORY, "all %d pages of the key/value cache are in use", pool->n_pages);
-    if (!status)
-        pool->n_refs[*page] = 1;
+    pn_status status = pn_slots_promise(&pool->slots, n, wanted_by, err);
     pthread_mutex_unlock(&pool->lock);
     return status;
+}
+
+void pn_kv_unpromise(struct pn_kv_pool *pool, int32_t n)
+{
+    pthread_mutex_lock(&pool->lock);
+    pn_slots_unpromise(&pool->slots, n);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+pn_status pn_kv_page_new(struct pn_kv_pool *pool, int32_t *page, struct pn_error *err)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool ok = pn_slots_take(&pool->slots, page);
+    if (ok)
+        pool->n_refs[*page] = 1;
+    pthread_mutex_unlock(&pool->lock);
+    return ok ? PN_OK : pn_fail(err, PN_NO_MEMORY, "all %d pages of the key/value cache are in use", pool->slots.n);
 }
 
 void pn_kv_page_retain(struct pn_kv_pool *pool, int32_t page)
@@ -137,7 +137,7 @@ void pn_kv_page_release(struct pn_kv_pool *pool, int32_t page)
 {
     pthread_mutex_lock(&pool->lock);
     if (--pool->n_refs[page] == 0)
-        pool->free_pages[pool->n_free++] = page;
+        pn_slots_give(&pool->slots, page);
     pthread_mutex_unlock(&pool->lock);
 }
 

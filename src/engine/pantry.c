@@ -158,6 +158,11 @@ void pantry_model_info(const pantry_model *m, struct pantry_model_info *info)
                                        .pooling = pn_pooling_name(hp->pooling)};
 }
 
+void pantry_limit_memory(uint64_t bytes)
+{
+    pn_memory_set_limit(pn_memory_of_process(), bytes);
+}
+
 /* ---- tokens ---- */
 
 pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *error)

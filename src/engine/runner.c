@@ -1,16 +1,20 @@
 /* Plans by token-count bucket: see runner.h. */
 #include "engine/runner.h"
 
-#include "base/os.h"
-
+#include <stdio.h>
 #include <stdlib.h>
 
 static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, PN_MAX_STEP};
 
-static uint64_t memory_bytes(void)
+/* Counts the weights; they are mapped already. */
+static pn_status add_weights(struct pn_runner *r, struct pn_error *err)
 {
-    uint64_t memory = pn_os_memory_bytes();
-    return memory ? memory : (uint64_t)1 << 32;
+    const struct pn_model *m = r->model;
+    char what[256];
+    snprintf(what, sizeof what, "%s: the model", m->weights->path);
+    pn_status status = pn_memory_add_weights(r->budget, m->size_bytes, m->step_bytes, what, err);
+    r->counted = !status;
+    return status;
 }
 
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
@@ -22,21 +26,26 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
         pn_device_close(device);
         return pn_no_memory(err, "a model");
     }
-    *r = (struct pn_runner){.model = model, .device = device};
+    *r = (struct pn_runner){.model = model, .device = device, .budget = pn_memory_of_process()};
     pthread_mutex_init(&r->lock, NULL);
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++)
             r->buckets[k][i].max_tokens = bucket_tokens[i];
     const struct pn_weights *w = model->weights;
+    pn_status status = add_weights(r, err);
+    if (status) {
+        pn_runner_free(r);
+        return status;
+    }
     for (size_t i = 0; i < w->n_maps; i++) {
-        pn_status status = device->class->adopt(device, w->maps[i].data, w->maps[i].size, err);
+        status = device->class->adopt(device, w->maps[i].data, w->maps[i].size, err);
         if (status) {
             pn_runner_free(r);
             return status;
         }
     }
     if (model->n_state) {
-        pn_status status = pn_state_pool_new(device, model->n_state, memory_bytes(), &r->states, err);
+        status = pn_state_pool_new(device, model->n_state, pn_memory_addresses(r->budget), &r->states, err);
         if (status) {
             pn_runner_free(r);
             return status;
@@ -46,18 +55,46 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
     return PN_OK;
 }
 
+static void drop_program(struct pn_runner *r, struct pn_bucket *b)
+{
+    if (b->in_use)
+        pn_memory_touch(r->budget, -(int64_t)b->bytes);
+    pn_memory_give(r->budget, b->bytes);
+    r->device->class->program_free(r->device, b->program);
+}
+
+/* Takes from the budget what a step of so many tokens touches: the bucket's memory is reserved for its longest one. */
+static pn_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int n_tokens, struct pn_error *err)
+{
+    double part = (double)n_tokens / b->max_tokens;
+    size_t bytes = (size_t)((double)r->device->class->program_bytes(b->program) * part);
+    char what[64];
+    if (bytes <= b->bytes)
+        return PN_OK;
+    snprintf(what, sizeof what, "a step of %d tokens", n_tokens);
+    pn_status status = pn_memory_take(r->budget, bytes - b->bytes, what, err);
+    if (status)
+        return status;
+    if (b->in_use)
+        pn_memory_touch(r->budget, (int64_t)(bytes - b->bytes));
+    b->bytes = bytes;
+    return PN_OK;
+}
+
 void pn_runner_free(struct pn_runner *r)
 {
     if (!r)
         return;
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++) {
-            r->device->class->program_free(r->device, r->buckets[k][i].program);
+            drop_program(r, &r->buckets[k][i]);
             pn_plan_free(r->buckets[k][i].plan);
         }
     for (int i = 0; i < PN_MAX_POOLS; i++)
         pn_kv_pool_free(r->pools[i]);
     pn_state_pool_free(r->states);
+    if (r->counted)
+        pn_memory_remove_weights(r->budget, r->model->size_bytes, r->model->step_bytes);
     pn_device_close(r->device);
     pn_model_free(r->model);
     pthread_mutex_destroy(&r->lock);
@@ -74,7 +111,7 @@ pn_status pn_runner_pool(struct pn_runner *r, pn_type type, struct pn_kv_pool **
     if (i == PN_MAX_POOLS) {
         status = pn_fail(err, PN_LIMIT, "more than %d types of key/value cache at once", PN_MAX_POOLS);
     } else if (!r->pools[i]) {
-        status = pn_kv_pool_new(r->device, r->model, type, memory_bytes(), &r->pools[i], err);
+        status = pn_kv_pool_new(r->device, r->model, type, pn_memory_addresses(r->budget), &r->pools[i], err);
     }
     if (!status)
         *out = r->pools[i];
@@ -82,7 +119,7 @@ pn_status pn_runner_pool(struct pn_runner *r, pn_type type, struct pn_kv_pool **
     return status;
 }
 
-static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_program **out,
+static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
                              struct pn_error *err)
 {
     int i = 0;
@@ -97,26 +134,32 @@ static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_t
                              r->device->properties.fuses, &b->plan, err);
     if (!status && !b->program)
         status = r->device->class->compile(r->device, b->plan, &b->program, err);
-    *out = b->program;
+    if (!status)
+        status = take_scratch(r, b, n_tokens, err);
+    *out = b;
     return status;
 }
 
 pn_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pn_error *err)
 {
-    struct pn_program *program;
+    struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, PN_RESULT_LOGITS, n_tokens, &program, err);
+    pn_status status = program_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
     pthread_mutex_unlock(&r->lock);
     return status;
 }
 
 pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struct pn_batch *batch, struct pn_error *err)
 {
-    struct pn_program *program;
+    struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, result, batch->n_tokens, &program, err);
-    if (!status)
-        status = r->device->class->run(r->device, program, batch, err);
+    pn_status status = program_for(r, result, batch->n_tokens, &bucket, err);
+    if (!status) {
+        if (!bucket->in_use)
+            pn_memory_touch(r->budget, (int64_t)bucket->bytes);
+        bucket->in_use = true;
+        status = r->device->class->run(r->device, bucket->program, batch, err);
+    }
     if (pn_weights_damaged(r->model->weights))
         status = pn_fail(err, PN_IO, "%s: the file was cut short while it was in use", r->model->weights->path);
     pthread_mutex_unlock(&r->lock);

@@ -11,10 +11,14 @@ enum { PN_N_BUCKETS = 6, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS 
 struct pn_runner {
     struct pn_model *model;
     struct pn_device *device;
+    struct pn_memory *budget;
+    bool counted;      /* its weights are in the budget */
     struct pn_bucket { /* a plan for up to max_tokens tokens, made when first needed */
         int max_tokens;
         struct pn_plan *plan;
         struct pn_program *program;
+        size_t bytes; /* taken from the budget for it */
+        bool in_use;  /* it has run, so its memory has been touched */
     } buckets[PN_N_RESULTS][PN_N_BUCKETS];
     struct pn_kv_pool *pools[PN_MAX_POOLS]; /* one a cache type */
     struct pn_state_pool *states;           /* NULL: no layer is recurrent */

@@ -1,10 +1,11 @@
 /* Sessions: see session.h. */
 #include "engine/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_MAX_CONTEXT = 32768, DEFAULT_BATCH = 512 };
+enum { DEFAULT_MAX_CONTEXT = 32768, LEAST_CONTEXT = 512, DEFAULT_BATCH = 512 };
 
 static pn_status cache_type(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
 {
@@ -16,6 +17,23 @@ static pn_status cache_type(const struct pn_runner *r, const char *name, pn_type
         return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
                        name);
     return PN_OK;
+}
+
+/* Takes the memory of a whole context now, so that no conversation ends for want of it. A context that nobody chose is
+ * cut to what fits. */
+static pn_status promise_context(struct pn_session *s, int chosen, struct pn_error *err)
+{
+    for (;;) {
+        char what[64];
+        int n = s->n_context / PN_PAGE_TOKENS + 1;
+        snprintf(what, sizeof what, "a context of %d tokens", s->n_context);
+        pn_status status = pn_kv_promise(s->pool, n, what, err);
+        if (status != PN_NO_MEMORY || chosen || s->n_context <= LEAST_CONTEXT) {
+            s->n_promised = status ? 0 : n;
+            return status;
+        }
+        s->n_context = s->n_context / 2 > LEAST_CONTEXT ? s->n_context / 2 : LEAST_CONTEXT;
+    }
 }
 
 pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const struct pantry_session_options *o,
@@ -42,13 +60,9 @@ pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const 
                        limit, o->n_context);
     s->n_context = o->n_context ? o->n_context : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
     s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
-    if ((status = pn_runner_pool(runner, type, &s->pool, err)))
+    if ((status = pn_runner_pool(runner, type, &s->pool, err)) || (status = promise_context(s, o->n_context, err)))
         return status;
-    size_t n_pages = (size_t)s->n_context / PN_PAGE_TOKENS + 1;
-    if (n_pages > (size_t)s->pool->n_pages)
-        return pn_fail(err, PN_NO_MEMORY, "a context of %d tokens needs %zu MiB, but only %zu MiB can be had",
-                       s->n_context, n_pages * s->pool->page_bytes >> 20,
-                       (size_t)s->pool->n_pages * s->pool->page_bytes >> 20);
+    size_t n_pages = (size_t)s->n_promised;
     s->ids = calloc((size_t)s->n_context, sizeof *s->ids);
     s->positions = calloc((size_t)s->n_batch, sizeof *s->positions);
     s->out_rows = calloc((size_t)s->n_batch, sizeof *s->out_rows);
@@ -68,6 +82,8 @@ void pn_session_release(struct pn_session *s)
         return;
     if (s->pages)
         pn_session_rewind(s, 0);
+    if (s->n_promised)
+        pn_kv_unpromise(s->pool, s->n_promised);
     pn_states_release(&s->states);
     free(s->ids);
     free(s->positions);
@@ -127,7 +143,7 @@ pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n
                              .caches = s->pool->caches,
                              .result = logits};
     if (s->states.pool) {
-        batch.states = s->states.pool->memory.data;
+        batch.states = s->states.pool->slots.memory.data;
         batch.state_stride = s->states.pool->stride;
     }
     pn_status status = pn_runner_step(s->runner, PN_RESULT_LOGITS, &batch, err);

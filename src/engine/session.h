@@ -10,12 +10,12 @@ struct pn_session {
     struct pn_runner *runner;
     struct pn_kv_pool *pool;
     int n_context, n_batch;
-    int n_past;         /* tokens with keys and values */
-    int32_t *ids;       /* (n_context): the tokens; those from n_past on are not in the cache yet */
-    int32_t *positions; /* (n_batch) */
-    int32_t *out_rows;  /* (n_batch) */
-    int32_t *pages;     /* one for each PN_PAGE_TOKENS positions */
-    int n_pages;
+    int n_past;              /* tokens with keys and values */
+    int32_t *ids;            /* (n_context): the tokens; those from n_past on are not in the cache yet */
+    int32_t *positions;      /* (n_batch) */
+    int32_t *out_rows;       /* (n_batch) */
+    int32_t *pages;          /* one for each PN_PAGE_TOKENS positions */
+    int n_pages, n_promised; /* in use; that memory was promised for */
     struct pn_states states; /* of recurrent layers, after the first n_past tokens */
 };
 

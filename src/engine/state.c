@@ -17,20 +17,11 @@ pn_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t 
     if (!pool)
         return pn_no_memory(err, "recurrent state");
     pthread_mutex_init(&pool->lock, NULL);
-    pool->device = device;
+    size_t bytes = n_floats * sizeof(float), kept = max_checkpoint_bytes / bytes;
     pool->n_floats = n_floats;
-    pool->stride = (n_floats + 15) & ~(size_t)15;
-    size_t bytes = pool->stride * sizeof(float), kept = max_checkpoint_bytes / bytes;
     pool->n_checkpoints = kept < 2 ? 2 : kept > PN_MAX_CHECKPOINTS ? PN_MAX_CHECKPOINTS : (int)kept;
-    uint64_t n = max_bytes / bytes;
-    n = n < 4 ? 4 : n > MAX_SLOTS ? MAX_SLOTS : n;
-    pn_status status = PN_NO_MEMORY;
-    for (; status && n >= 1; n /= 2) { /* where addresses are rationed fewer must do */
-        status = device->class->buffer_new(device, bytes * (size_t)n, &pool->memory, err);
-        pool->n_slots = (int32_t)n;
-    }
-    if (!status && !(pool->free_slots = calloc((size_t)pool->n_slots, sizeof *pool->free_slots)))
-        status = pn_no_memory(err, "recurrent state");
+    pn_status status = pn_slots_init(&pool->slots, device, bytes, MAX_SLOTS, max_bytes, "recurrent state", err);
+    pool->stride = pool->slots.stride / sizeof(float);
     if (status)
         pn_state_pool_free(pool);
     else
@@ -42,18 +33,15 @@ void pn_state_pool_free(struct pn_state_pool *pool)
 {
     if (!pool)
         return;
-    pool->device->class->buffer_free(pool->device, &pool->memory);
+    pn_slots_release(&pool->slots);
     pthread_mutex_destroy(&pool->lock);
-    free(pool->free_slots);
     free(pool);
 }
 
 static bool take(struct pn_state_pool *pool, int32_t *slot)
 {
     pthread_mutex_lock(&pool->lock);
-    bool ok = pool->n_free || pool->n_used < pool->n_slots;
-    if (ok)
-        *slot = pool->n_free ? pool->free_slots[--pool->n_free] : pool->n_used++;
+    bool ok = pn_slots_take(&pool->slots, slot);
     pthread_mutex_unlock(&pool->lock);
     return ok;
 }
@@ -61,13 +49,13 @@ static bool take(struct pn_state_pool *pool, int32_t *slot)
 static void give(struct pn_state_pool *pool, int32_t slot)
 {
     pthread_mutex_lock(&pool->lock);
-    pool->free_slots[pool->n_free++] = slot;
+    pn_slots_give(&pool->slots, slot);
     pthread_mutex_unlock(&pool->lock);
 }
 
 static float *floats(const struct pn_states *s, int32_t slot)
 {
-    return (float *)s->pool->memory.data + (size_t)slot * s->pool->stride;
+    return (float *)s->pool->slots.memory.data + (size_t)slot * s->pool->stride;
 }
 
 /* ---- a session's ---- */
@@ -75,12 +63,24 @@ static float *floats(const struct pn_states *s, int32_t slot)
 pn_status pn_states_init(struct pn_states *s, struct pn_state_pool *pool, struct pn_error *err)
 {
     *s = (struct pn_states){0};
-    int32_t slot;
-    if (!take(pool, &slot))
-        return pn_fail(err, PN_NO_MEMORY, "all %d slots for recurrent state are in use", pool->n_slots);
+    pthread_mutex_lock(&pool->lock);
+    pn_status status = pn_slots_promise(&pool->slots, 1, "the recurrent state of a sequence", err);
+    if (!status) { /* copies only save time: they leave half of the memory to others */
+        uint64_t most = pn_memory_left(pool->slots.budget) / 2 / pool->slots.stride;
+        int n = most < (uint64_t)pool->n_checkpoints ? (int)most : pool->n_checkpoints;
+        s->n_max = pn_slots_promise(&pool->slots, n, "copies of it", NULL) ? 0 : n;
+    }
+    if (!status && !pn_slots_take(&pool->slots, &s->slot)) {
+        pn_slots_unpromise(&pool->slots, 1 + s->n_max);
+        status = pn_fail(err, PN_NO_MEMORY, "all %d slots for recurrent state are in use", pool->slots.n);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (status) {
+        *s = (struct pn_states){0};
+        return status;
+    }
     s->pool = pool;
-    s->slot = slot;
-    memset(floats(s, slot), 0, pool->n_floats * sizeof(float));
+    memset(floats(s, s->slot), 0, pool->n_floats * sizeof(float));
     return PN_OK;
 }
 
@@ -98,6 +98,9 @@ void pn_states_release(struct pn_states *s)
     while (s->n)
         drop(s, s->n - 1);
     give(s->pool, s->slot);
+    pthread_mutex_lock(&s->pool->lock);
+    pn_slots_unpromise(&s->pool->slots, 1 + s->n_max);
+    pthread_mutex_unlock(&s->pool->lock);
     *s = (struct pn_states){0};
 }
 
@@ -119,18 +122,13 @@ void pn_states_advance(struct pn_states *s, int at, int n)
 {
     if (!s->pool)
         return;
-    if (n == 1 && at % INTERVAL != 0)
+    if ((n == 1 && at % INTERVAL != 0) || !s->n_max)
         return;
-    if (s->n == s->pool->n_checkpoints)
+    if (s->n == s->n_max)
         drop(s, least_useful(s));
     int32_t slot;
-    if (!take(s->pool, &slot)) {
-        if (!s->n)
-            return;
-        drop(s, least_useful(s));
-        if (!take(s->pool, &slot)) /* another session was faster */
-            return;
-    }
+    if (!take(s->pool, &slot))
+        return;
     memcpy(floats(s, slot), floats(s, s->slot), s->pool->n_floats * sizeof(float));
     s->checkpoints[s->n++] = (struct pn_checkpoint){at, slot};
 }

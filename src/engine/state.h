@@ -4,21 +4,17 @@
 #ifndef PN_ENGINE_STATE_H
 #define PN_ENGINE_STATE_H
 
-#include "device/device.h"
+#include "engine/slots.h"
 
 #include <pthread.h>
 
 enum { PN_MAX_CHECKPOINTS = 8 };
 
-/* Slots of one state each, for all sessions of a model. Addresses are reserved, memory is touched as slots are used. */
+/* Slots of one state each, for all sessions of a model. */
 struct pn_state_pool {
-    struct pn_device *device;
-    struct pn_buffer memory;
+    struct pn_slots slots;
     size_t n_floats, stride; /* of a slot: used, and from one to the next */
-    int32_t n_slots, n_used; /* slots n_used .. n_slots - 1 were never handed out */
-    int32_t *free_slots;     /* a stack */
-    int32_t n_free;
-    int n_checkpoints; /* that a session may keep */
+    int n_checkpoints;       /* that a session may keep */
     pthread_mutex_t lock;
 };
 
@@ -31,18 +27,18 @@ void pn_state_pool_free(struct pn_state_pool *pool);
 struct pn_states {
     struct pn_state_pool *pool; /* NULL: the model has none; the functions below then do nothing */
     int32_t slot;
-    int n;
+    int n, n_max; /* copies there are; copies that memory was promised for */
     struct pn_checkpoint {
         int at;
         int32_t slot;
     } checkpoints[PN_MAX_CHECKPOINTS]; /* rising, all after at least one token */
 };
 
-/* The state of a sequence without tokens. */
+/* The state of a sequence without tokens. Where memory is short it keeps fewer copies. */
 pn_status pn_states_init(struct pn_states *s, struct pn_state_pool *pool, struct pn_error *err);
 void pn_states_release(struct pn_states *s);
-/* A step of `n` tokens has led to `at` tokens: keeps a copy after prompts and now and then while generating. Where no
- * slot is left for it, the least useful copy makes room. */
+/* A step of `n` tokens has led to `at` tokens: keeps a copy after prompts and now and then while generating. Where
+ * there are as many as may be, the least useful copy makes room. */
 void pn_states_advance(struct pn_states *s, int at, int n);
 /* Goes back to at most n tokens; returns to how many. What came after is forgotten. */
 int pn_states_rewind(struct pn_states *s, int n);

@@ -178,6 +178,24 @@ static void containers(void **state)
     assert_true(read_fixture().memory_limit == 64 * MIB);
 }
 
+static void meminfo(void **state)
+{
+    (void)state;
+    struct pn_meminfo m;
+    pn_meminfo_read(root, &m);
+    assert_true(m.available == UINT64_MAX && m.commit_left == UINT64_MAX);
+    put("proc/meminfo", "MemTotal:        2048 kB\nMemFree: 1 kB\nMemAvailable:    1024 kB\nnonsense\n"
+                        "CommitLimit:     3072 kB\nCommitted_AS:    1024 kB\nHugePages_Total:       0\n");
+    pn_meminfo_read(root, &m);
+    assert_true(m.available == MIB && m.commit_left == UINT64_MAX);
+    put("proc/sys/vm/overcommit_memory", "2\n");
+    pn_meminfo_read(root, &m);
+    assert_true(m.commit_left == 2 * MIB);
+    put("proc/sys/vm/overcommit_memory", "0\n");
+    pn_meminfo_read(root, &m);
+    assert_true(m.commit_left == UINT64_MAX);
+}
+
 static void whole_processors_count(void **state)
 {
     (void)state;
@@ -224,6 +242,7 @@ int main(void)
         IN_A_TREE(the_smallest_on_the_way_counts),
         IN_A_TREE(version_1),
         IN_A_TREE(containers),
+        IN_A_TREE(meminfo),
         cmocka_unit_test(whole_processors_count),
         cmocka_unit_test(affinity_bounds_threads),
     };

@@ -173,15 +173,15 @@ static void copies_are_bounded_and_thinned(void **state)
     for (int i = 1; i < s.states.n; i++)
         assert_true(s.states.checkpoints[i].at > s.states.checkpoints[i - 1].at);
     assert_int_equal(s.states.checkpoints[s.states.n - 1].at, N_IDS);
-    int used = runner->states->n_used;
+    int used = runner->states->slots.n_used;
     pn_session_release(&s);
-    assert_int_equal(runner->states->n_free, used); /* every slot came back */
+    assert_int_equal(runner->states->slots.n_free, used); /* every slot came back */
     for (int i = 0; i < 20; i++) {
         open_session(&s, runner);
         feed(&s, N_IDS, 30, got);
         pn_session_release(&s);
     }
-    assert_int_equal(runner->states->n_used, used); /* and was used again */
+    assert_int_equal(runner->states->slots.n_used, used); /* and was used again */
     pn_runner_free(runner);
 }
 

@@ -234,6 +234,11 @@ static void cpu_program_free(struct pn_device *device, struct pn_program *p)
     free(p);
 }
 
+static size_t cpu_program_bytes(const struct pn_program *p)
+{
+    return p->memory.size + p->work.size;
+}
+
 static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                              struct pn_error *err)
 {
@@ -412,8 +417,10 @@ const struct pn_device_class pn_cpu_device = {
     .adopt = pn_host_adopt,
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
+    .discard = pn_host_discard,
     .compile = cpu_compile,
     .program_free = cpu_program_free,
+    .program_bytes = cpu_program_bytes,
     .run = cpu_run,
     .elapsed = cpu_elapsed,
 };

@@ -59,6 +59,11 @@ static void ref_program_free(struct pn_device *device, struct pn_program *progra
     free(program);
 }
 
+static size_t ref_program_bytes(const struct pn_program *p)
+{
+    return p->memory.size;
+}
+
 static struct pn_strided view_of(const struct pn_program *program, const struct pn_batch *batch, pn_array a)
 {
     const struct pn_plan *plan = program->plan;
@@ -115,8 +120,10 @@ const struct pn_device_class pn_ref_device = {
     .adopt = pn_host_adopt,
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
+    .discard = pn_host_discard,
     .compile = ref_compile,
     .program_free = ref_program_free,
+    .program_bytes = ref_program_bytes,
     .run = ref_run,
     .elapsed = ref_elapsed,
 };

@@ -1,0 +1,35 @@
+/* Equal blocks of a device's memory, numbered: pages of keys and values, recurrent states.
+ *
+ * Addresses are reserved for as many blocks as the budget could ever pay for; memory is taken from the budget as blocks
+ * are promised, and touched as they are used. Of the blocks that come back a few stay warm for the next user; the
+ * memory of the others returns to the system. The owner of the blocks locks. */
+#ifndef PN_ENGINE_SLOTS_H
+#define PN_ENGINE_SLOTS_H
+
+#include "base/memory.h"
+#include "device/device.h"
+
+struct pn_slots {
+    struct pn_device *device;
+    struct pn_memory *budget;
+    struct pn_buffer memory;
+    size_t stride;     /* bytes from one block to the next */
+    int32_t n, n_used; /* blocks n_used .. n - 1 were never handed out */
+    int32_t n_promised;
+    int32_t *free; /* a stack: the block freed last is used next; the lowest n_cold have no memory */
+    int32_t n_free, n_cold;
+};
+
+/* Room for at most `most` blocks of `bytes` (0: they need no memory), and `max_bytes` of addresses. `what` is told when
+ * memory is out. */
+pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
+                        const char *what, struct pn_error *err);
+void pn_slots_release(struct pn_slots *s);
+/* Takes n blocks from the budget, or says what they need and what is left: "WHAT needs ...". */
+pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);
+void pn_slots_unpromise(struct pn_slots *s, int32_t n);
+/* False when all are in use: never for one that was promised. */
+bool pn_slots_take(struct pn_slots *s, int32_t *slot);
+void pn_slots_give(struct pn_slots *s, int32_t slot);
+
+#endif
