@@ -56,6 +56,8 @@ PANTRY_API void pantry_free(void *p);
 
 typedef struct pantry_model pantry_model;
 
+/* Models that are loaded with equal device, n_threads and isa share one device and its threads; their steps take turns.
+ */
 struct pantry_model_options {
     const char *device; /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is */
     int n_threads;      /* 0: one for each physical core that this process may use */

@@ -71,7 +71,7 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
-    if ((status = pn_device_open(o->device, &options, &device, err))) {
+    if ((status = pn_devices_open(o->device, &options, &device, err))) {
         pn_model_free(model);
         return status;
     }

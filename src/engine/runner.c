@@ -23,10 +23,11 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
     struct pn_runner *r = calloc(1, sizeof *r);
     if (!r) {
         pn_model_free(model);
-        pn_device_close(device);
+        pn_devices_close(device);
         return pn_no_memory(err, "a model");
     }
-    *r = (struct pn_runner){.model = model, .device = device, .budget = pn_memory_of_process()};
+    *r = (struct pn_runner){
+        .model = model, .device = device, .turn = pn_devices_turn(device), .budget = pn_memory_of_process()};
     pthread_mutex_init(&r->lock, NULL);
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++)
@@ -95,7 +96,7 @@ void pn_runner_free(struct pn_runner *r)
     pn_state_pool_free(r->states);
     if (r->counted)
         pn_memory_remove_weights(r->budget, r->model->size_bytes, r->model->step_bytes);
-    pn_device_close(r->device);
+    pn_devices_close(r->device);
     pn_model_free(r->model);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -158,7 +159,11 @@ pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struc
         if (!bucket->in_use)
             pn_memory_touch(r->budget, (int64_t)bucket->bytes);
         bucket->in_use = true;
+        if (r->turn)
+            pthread_mutex_lock(r->turn);
         status = r->device->class->run(r->device, bucket->program, batch, err);
+        if (r->turn)
+            pthread_mutex_unlock(r->turn);
     }
     if (pn_weights_damaged(r->model->weights))
         status = pn_fail(err, PN_IO, "%s: the file was cut short while it was in use", r->model->weights->path);

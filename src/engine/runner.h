@@ -1,7 +1,9 @@
-/* A loaded model on a device: its plans, its pools, and the lock that gives steps their turn. */
+/* A loaded model on a device: its plans, its pools, and the locks that give steps their turn: one for this model's, one
+ * for those of all models on the device. */
 #ifndef PN_ENGINE_RUNNER_H
 #define PN_ENGINE_RUNNER_H
 
+#include "engine/devices.h"
 #include "engine/kv.h"
 #include "engine/state.h"
 
@@ -11,6 +13,7 @@ enum { PN_N_BUCKETS = 6, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS 
 struct pn_runner {
     struct pn_model *model;
     struct pn_device *device;
+    pthread_mutex_t *turn; /* the device's; NULL: no other model uses it */
     struct pn_memory *budget;
     bool counted;      /* its weights are in the budget */
     struct pn_bucket { /* a plan for up to max_tokens tokens, made when first needed */
@@ -25,7 +28,7 @@ struct pn_runner {
     pthread_mutex_t lock;
 };
 
-/* Takes model and device over (also on failure). */
+/* Takes model and device over (also on failure); a device of pn_devices_open or one of its own. */
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err);
 void pn_runner_free(struct pn_runner *runner);
 /* The pool for that cache type, made when first asked for. */

@@ -1,0 +1,219 @@
+/* Several models in one process: one device and one pool of threads for all, steps that take turns, and a budget that
+ * is whole again when they are gone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "engine/handle.h"
+#include "tiny_model.h"
+
+#include "pantry.h"
+
+enum { N_TOKENS = 40 };
+static const int32_t prompt[] = {3, 17, 42, 8, 25};
+
+/* Threads of this process; -1 where the system does not list them. */
+static int count_threads(void)
+{
+    DIR *d = opendir("/proc/self/task");
+    int n = 0;
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return d ? n : -1;
+}
+
+static pantry_model *load(const char *arch, struct pantry_model_options o)
+{
+    struct pantry_error error;
+    pantry_model *model;
+    char file[32];
+    snprintf(file, sizeof file, "%s.gguf", arch);
+    if (pantry_model_load(tiny_model(arch, GW_F32, file), &o, &model, &error))
+        fail_msg("%s", error.text);
+    return model;
+}
+
+static struct pantry_model_options threads(int n)
+{
+    struct pantry_model_options o = pantry_model_options_default();
+    o.n_threads = n;
+    return o;
+}
+
+static void models_share_threads(void **state)
+{
+    (void)state;
+    int before = count_threads();
+    pantry_model *a = load("llama", threads(3)), *b = load("gemma3", threads(3));
+    assert_ptr_equal(a->runner->device, b->runner->device);
+    if (before >= 0)
+        assert_int_equal(count_threads(), before + 2); /* the caller is one of the three */
+    pantry_model_free(a);
+    if (before >= 0)
+        assert_int_equal(count_threads(), before + 2); /* somebody still uses them */
+    pantry_model *c = load("llama", threads(3));
+    assert_ptr_equal(b->runner->device, c->runner->device);
+    pantry_model_free(b);
+    pantry_model_free(c);
+    if (before >= 0)
+        assert_int_equal(count_threads(), before);
+}
+
+static void unlike_wishes_get_unlike_devices(void **state)
+{
+    (void)state;
+    struct pantry_model_options wishes[7];
+    pantry_model *models[7];
+    for (int i = 0; i < 7; i++)
+        wishes[i] = threads(2);
+    wishes[1].device = "cpu"; /* the same as by default */
+    wishes[2].n_threads = 3;
+    wishes[3].device = "ref";
+    wishes[4].isa = "generic";
+    wishes[5].isa = "generic", wishes[5].device = "cpu";
+    static const int same_as[7] = {0, 0, 2, 3, 4, 4, 0};
+    for (int pass = 0; pass < 2; pass++) { /* by default first, and by name first */
+        for (int k = 0; k < 7; k++) {
+            int i = pass ? (k + 1) % 7 : k;
+            models[i] = load("llama", wishes[i]);
+        }
+        for (int i = 0; i < 7; i++)
+            for (int j = 0; j < 7; j++)
+                assert_int_equal(models[i]->runner->device == models[j]->runner->device, same_as[i] == same_as[j]);
+        for (int i = 0; i < 7; i++)
+            pantry_model_free(models[i]);
+    }
+    struct pantry_model_options none = threads(2);
+    struct pantry_error error;
+    pantry_model *model;
+    none.device = "abacus";
+    assert_int_equal(pantry_model_load(tiny_model("llama", GW_F32, "llama.gguf"), &none, &model, &error),
+                     PANTRY_NOT_FOUND);
+    assert_null(model);
+}
+
+/* ---- steps of two models at once ---- */
+
+struct talk {
+    pantry_model *model;
+    int32_t ids[N_TOKENS];
+    int n;
+    pantry_status status;
+};
+
+static bool keep(void *user, const struct pantry_token *token)
+{
+    struct talk *t = user;
+    if (token->id >= 0)
+        t->ids[t->n++] = token->id;
+    return true;
+}
+
+static void *speak(void *talk)
+{
+    struct talk *t = talk;
+    struct pantry_session_options wanted = {.n_context = 128};
+    struct pantry_generate_options o = pantry_generate_options_default();
+    pantry_session *session = NULL;
+    o.max_tokens = N_TOKENS;
+    o.ignore_eos = true;
+    o.callback = keep;
+    o.user = t;
+    t->n = 0;
+    t->status = pantry_session_new(t->model, &wanted, &session, NULL);
+    if (!t->status)
+        t->status = pantry_generate(session, prompt, sizeof prompt / sizeof *prompt, &o, NULL, NULL);
+    pantry_session_free(session);
+    return NULL;
+}
+
+static void steps_take_turns(void **state)
+{
+    (void)state;
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t taken = budget->taken, touched = budget->touched, weights = budget->weight_bytes;
+    struct talk alone[2], both[4];
+    for (int i = 0; i < 2; i++) {
+        alone[i] = (struct talk){.model = load(i ? "gemma3" : "llama", threads(2))};
+        speak(&alone[i]);
+        assert_int_equal(alone[i].status, PANTRY_OK);
+        assert_int_equal(alone[i].n, N_TOKENS);
+    }
+    assert_true(budget->taken > taken && budget->weight_bytes > weights);
+    pthread_t speakers[4]; /* two for each model: they also meet at the model's own lock */
+    for (int i = 0; i < 4; i++) {
+        both[i] = (struct talk){.model = alone[i % 2].model};
+        assert_int_equal(pthread_create(&speakers[i], NULL, speak, &both[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(speakers[i], NULL);
+        assert_int_equal(both[i].status, PANTRY_OK);
+        assert_int_equal(both[i].n, N_TOKENS);
+        assert_memory_equal(both[i].ids, alone[i % 2].ids, sizeof both[i].ids);
+    }
+    pantry_model_free(alone[0].model);
+    pantry_model_free(alone[1].model);
+    assert_true(budget->taken == taken && budget->touched == touched && budget->weight_bytes == weights);
+}
+
+/* ---- memory ---- */
+
+static void contexts_shrink_or_are_refused(void **state)
+{
+    (void)state;
+    struct pantry_error error;
+    pantry_session *session, *other;
+    pantry_model *model = load("llama", threads(1));
+    struct pn_memory *budget = pn_memory_of_process();
+    struct pantry_session_options chosen = {.n_context = 100 * 1000}, few = {.n_context = 32};
+    uint64_t taken = budget->taken;
+    assert_int_equal(pantry_session_new(model, &few, &session, &error), PANTRY_OK);
+    uint64_t page = (budget->taken - taken) / 2; /* 32 tokens and one more need two */
+    pantry_limit_memory(budget->weight_bytes + budget->taken + 10 * page);
+    assert_int_equal(pantry_session_new(model, &chosen, &other, &error), PANTRY_NO_MEMORY);
+    assert_non_null(strstr(error.text, "a context of 100000 tokens needs "));
+    assert_null(other);
+    assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_OK); /* 256 tokens, as trained: 9 pages */
+    assert_int_equal(pantry_session_n_context(other), TINY_CONTEXT);
+    assert_int_equal(pantry_session_new(model, &few, &(pantry_session *){NULL}, &error), PANTRY_NO_MEMORY);
+    pantry_session_free(other);
+    assert_int_equal(pantry_session_new(model, &few, &other, &error), PANTRY_OK);
+    pantry_session_free(other);
+    pantry_session_free(session);
+    pantry_model_free(model);
+    struct pantry_model_options longer = threads(1);
+    longer.rope_factor = 8; /* 2,048 tokens */
+    pantry_limit_memory(0);
+    model = load("llama", longer);
+    pantry_limit_memory(budget->weight_bytes + budget->taken + 20 * page);
+    assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_OK);
+    assert_int_equal(pantry_session_n_context(other), 512); /* 17 pages; twice as many tokens need 33 */
+    pantry_session_free(other);
+    pantry_limit_memory(budget->weight_bytes + budget->taken + 10 * page);
+    assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_NO_MEMORY);
+    assert_non_null(strstr(error.text, "a context of 512 tokens needs "));
+    pantry_limit_memory(0);
+    pantry_model_free(model);
+    assert_true(budget->taken == taken);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(models_share_threads),
+        cmocka_unit_test(unlike_wishes_get_unlike_devices),
+        cmocka_unit_test(steps_take_turns),
+        cmocka_unit_test(contexts_shrink_or_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
