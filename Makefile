@@ -145,6 +145,17 @@ diff: ## compare with the reference implementations in Python (tests/diff)
 	+@$(SUBMAKE) all programs
 	@tools/run-diff $(BUILD)
 
+MUTATE = +@JOBS=$(or $(JOBS),$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)) tools/mutate $(if $(N),-n $(N)) \
+    $(if $(SEED),--seed $(SEED))
+
+mutate: ## see how many small bugs the tests notice: ROOM=engine N=50 SEED=1, or FILES=..., or AGAIN=results
+	@tools/setup build python
+	$(MUTATE) $(if $(AGAIN),--again $(AGAIN),$(if $(FILES),--files $(FILES),--room $(or $(ROOM),all)))
+
+mutate-change: ## the same for what the last change touches: N=10, BASE=commit
+	@tools/setup build python
+	$(MUTATE) --change $(or $(BASE),auto)
+
 bench: ## measure prefill and decode speed of MODEL on this machine
 	@tools/setup build model
 	+@$(SUBMAKE) all programs
@@ -280,5 +291,5 @@ $(eval $(call program,bench,bench))
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff bench examples install format clean missing-libraries FORCE
+.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install format clean missing-libraries FORCE
 .SECONDARY:

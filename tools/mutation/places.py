@@ -1,0 +1,186 @@
+"""Where mutants go: the rooms, the lines of code in their files, the rules, and an even sample over the lines."""
+import contextlib
+import io
+import os
+import random
+import re
+
+ROOMS = {
+    "base": ["src/base"],
+    "tensor": ["src/tensor"],
+    "device": ["src/device/device.c", "src/device/ref"],
+    "device/cpu": ["src/device/cpu"],
+    "format": ["src/format"],
+    "model": ["src/model"],
+    "engine": ["src/engine"],
+    "text": ["src/text"],
+    "store": ["src/store"],
+    "monitor": ["src/monitor"],
+    "cli": ["src/cli"],
+}
+RULES = ["universal.rules", "c_like.rules"]
+MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before it is given up
+
+
+def room_of(path):
+    inside = [(len(folder), room) for room, folders in ROOMS.items() for folder in folders if path.startswith(folder)]
+    return max(inside)[1] if inside else "other"
+
+
+def files_of(room, known):
+    """The files of a room among the known ones: what the compiler reads here."""
+    return [path for path in known if room_of(path) == room]
+
+
+class Mutant:
+    """One changed line. `before` and `after` are without comments; `after` may be several lines."""
+
+    def __init__(self, path, number, before, after, rule):
+        self.path, self.number, self.before, self.after, self.rule = path, number, before, after, rule
+
+    def diff(self):
+        lines = ["- " + self.before.strip()] + ["+ " + line.strip() for line in self.after.rstrip("\n").split("\n")]
+        return "\n".join(lines)
+
+    def key(self):
+        return (self.path, squeeze(self.before), squeeze(self.after))
+
+
+def squeeze(text):
+    return " ".join(text.split())
+
+
+# ---- reading C ----
+
+TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+
+
+def without_comments(text):
+    """The same lines; a comment becomes nothing or, inside a line, a space."""
+
+    def replace(match):
+        token = match.group()
+        return "\n" * token.count("\n") if token.startswith("/") else token
+
+    return [line.rstrip() for line in TOKEN.sub(replace, text).split("\n")]
+
+
+def without_strings(line):
+    return TOKEN.sub(lambda match: '""' if match.group()[0] == '"' else match.group(), line)
+
+
+DECLARATION = re.compile(r"\s*(?:(?:const|static|extern|unsigned|struct|enum|union|volatile)\s+)*\w+[\s*]+\w+(?:\[[^\]]*\])*"
+                         r"(?:,\s*\**\w+(?:\[[^\]]*\])*)*;")
+# What a person reads: nothing is lost when a test does not compare it word by word.
+MESSAGE = re.compile(r"\b(?:pn_fail|pn_vfail|pn_fail_prefix|pn_error_of|pn_no_memory|pn_cli_fail|pn_say\w*|fprintf|perror)\s*\(")
+
+
+class Source:
+    """A C file with the lines that mutants may change."""
+
+    def __init__(self, root, path):
+        self.path = path
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            self.lines = file.read().split("\n")
+        self.code = without_comments("\n".join(self.lines))
+        self.places = [n for n in range(len(self.code)) if self.is_code(n)]
+
+    def is_code(self, n):
+        line, previous = self.code[n], self.code[n - 1] if n else ""
+        if not re.search(r"\w", without_strings(line).replace('""', "")) or line.lstrip().startswith("#"):
+            return False
+        if line[0] not in " \t}" and "=" not in line and not self.path.endswith(".def"):
+            return previous.endswith("\\")  # a signature or a declaration of the file; but the rows of a macro are code
+        return not DECLARATION.fullmatch(line.rstrip("\\ ")) and not self.only_message(n)
+
+    def statement(self, n):
+        """The text of the statement before line n."""
+        first = n
+        while first and n - first < 12 and not re.search(r"[;{}:]$|^$|^\s*#", self.code[first - 1]):
+            first -= 1
+        return "\n".join(self.code[first:n] + [""]) if first < n else ""
+
+    def message_at(self, n):
+        """The column where the words of a message begin in line n, or its length."""
+        before, line = self.statement(n), self.code[n]
+        call = MESSAGE.search(before + line)
+        text = call and (before + line).find('"', call.end())
+        return max(text - len(before), 0) if call and text >= 0 else len(line)
+
+    def only_message(self, n):
+        line = self.code[n]
+        return self.message_at(n) <= len(line) - len(line.lstrip())
+
+    def mutants(self, n):
+        """All mutants of a line, by rule."""
+        line, tail = self.code[n], ""
+        if line.endswith("\\"):
+            line, tail = line[:-1].rstrip(), " \\"
+        words, rules = self.message_at(n), {}
+        for after, rule in apply_rules(line):
+            if without_strings(after) == without_strings(line) or not after.strip():
+                continue
+            # A whole statement may go, but words may not change.
+            if "/*" not in after and "\n" not in after and common_prefix(line, after) > words:
+                continue
+            after = "\n".join(part + tail for part in after.split("\n"))
+            rules.setdefault(rule, []).append(Mutant(self.path, n + 1, self.code[n], after, rule))
+        return rules
+
+
+def common_prefix(a, b):
+    return len(os.path.commonprefix([a, b]))
+
+
+def apply_rules(line):
+    """(mutated line, rule) of the library's rules for C. It explains itself on standard output, which nobody needs."""
+    from universalmutator import mutator
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = mutator.mutants_regexp([line + "\n"], ruleFiles=RULES, ignorePatterns=[], ignoreStringOnly=True)
+    return [(after.rstrip("\n"), pattern.pattern) for _, after, _, (pattern, _) in found]
+
+
+# ---- the sample ----
+
+
+class Slot:
+    """A stretch of lines that gives one mutant: the first that compiles and differs of those drawn from it."""
+
+    def __init__(self, room, index, places, rng, part=(0, 1)):
+        self.room, self.index, self.places, self.rng, self.part = room, index, places, rng, part
+
+    def candidates(self):
+        """Draws a line, then a rule of that line, then a mutant: a line full of numbers weighs no more than another."""
+        places = list(self.places)
+        self.rng.shuffle(places)
+        tried = 0
+        for source, n in places:
+            rules = source.mutants(n)
+            drawn = []
+            while rules:
+                rule = self.rng.choice(sorted(rules))
+                drawn.append(rules[rule].pop(self.rng.randrange(len(rules[rule]))))
+                if not rules[rule]:
+                    del rules[rule]
+            for mutant in drawn[self.part[0]::self.part[1]]:
+                yield mutant
+                tried += 1
+                if tried >= MAX_TRIES:
+                    return
+
+
+def sample(room, sources, n, seed, only_lines=None):
+    """n slots, spread evenly over the lines of the files."""
+    places = [(source, line) for source in sources for line in source.places
+              if only_lines is None or line + 1 in only_lines.get(source.path, ())]
+    slots = []
+    for i in range(n if places else 0):
+        rng = random.Random(f"{seed} {room} {i}")
+        if len(places) >= n:
+            slots.append(Slot(room, i, places[i * len(places) // n:(i + 1) * len(places) // n], rng))
+        else:  # several mutants a line: all slots of a line draw in the same order and share what is drawn
+            place, turn = i % len(places), i // len(places)
+            same = random.Random(f"{seed} {room} {place}")
+            slots.append(Slot(room, i, [places[place]], same, (turn, -(-(n - place) // len(places)))))
+    return slots

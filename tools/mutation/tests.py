@@ -1,0 +1,252 @@
+"""Runs test programs against a library, with limits, and finds out which of them reach which functions."""
+import glob
+import gzip
+import hashlib
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from mutation.build import ToolError, run, sum_of_all
+
+E2E = "e2e"  # the tests of the program, for the rooms that only it reaches
+MIB = 1 << 20
+FAILED = re.compile(rb"^not ok (?!.*# SKIP)|\.\.\. (?:FAIL|ERROR)$", re.M)
+HANGS = 15  # seconds without any progress
+
+
+class Result:
+    def __init__(self, why, seconds, cpu, peak, output):
+        self.why, self.seconds, self.cpu, self.peak, self.output = why, seconds, cpu, peak, output
+
+
+def program_of(test):
+    return "pantry" if test == E2E else test
+
+
+def command(test, program):
+    return [sys.executable, "tests/e2e/run.py", program] if test == E2E else [program]
+
+
+def environment(root, scratch, extra=None):
+    home, tmp = os.path.join(scratch, "home"), os.path.join(scratch, "tmp")
+    for path in (home, tmp):
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(path)
+    env = dict(os.environ, PANTRY_HOME=home, TMPDIR=tmp, VERBOSE="2", CMOCKA_MESSAGE_OUTPUT="TAP")
+    env.setdefault("PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data"))
+    return dict(env, **(extra or {}))
+
+
+class Group:
+    """What a process and its children use, as far as /proc tells."""
+
+    def __init__(self, pid):
+        self.pid, self.ticks = pid, os.sysconf("SC_CLK_TCK")
+        self.page = os.sysconf("SC_PAGE_SIZE")
+
+    def read(self):
+        """(seconds of processor time, bytes in memory), or None."""
+        cpu = memory = 0
+        try:
+            for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+                if not entry.isdigit():
+                    continue
+                try:
+                    with open(f"/proc/{entry}/stat", "rb") as file:
+                        fields = file.read().rsplit(b")", 1)[1].split()
+                except OSError:
+                    continue
+                if int(fields[2]) == self.pid:  # the process group
+                    cpu += sum(int(x) for x in fields[11:15])
+                    memory += int(fields[21])
+        except OSError:
+            return None
+        return cpu / self.ticks, memory * self.page
+
+
+def run_test(argv, cwd, env, max_cpu, max_memory):
+    """Runs until the end, the first failed test, or a limit. `why` is None when all went well."""
+    # No core files, no endless file (in blocks of 512 bytes), and the kernel's own limit of processor time.
+    shell = ["/bin/sh", "-c", f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"', "sh"]
+    start = time.monotonic()
+    process = subprocess.Popen(shell + argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, start_new_session=True)
+    group, output, why, used, moved, looked = Group(process.pid), b"", None, 0.0, start, start
+    peak = 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while why is None:
+            if selector.select(0.25):
+                data = os.read(process.stdout.fileno(), 1 << 16)
+                if not data:
+                    break
+                output = (output + data)[-200000:]
+                failed = FAILED.search(output)
+                why = "failed: " + last_line(output, failed.start()) if failed else None
+            now = time.monotonic()
+            if now - looked > 0.3 and why is None:
+                looked, read = now, group.read()
+                if read:
+                    peak = max(peak, read[1])
+                    if read[0] > used + 0.01:
+                        used, moved = read[0], now
+                    if read[1] > max_memory:
+                        why = f"memory: more than {max_memory // MIB} MiB"
+                if used > max_cpu or (read is None and now - start > 4 * max_cpu):
+                    why = f"time: more than {max_cpu:.0f} s"
+                elif now - moved > HANGS and read:
+                    why = "time: hangs"
+    if why:
+        kill(process)
+    status = process.wait()
+    kill(process)  # children that it left
+    process.stdout.close()
+    if why is None and status:
+        why = f"crashed: signal {-status}" if status < 0 else f"exit status {status}"
+    return Result(why, time.monotonic() - start, used, peak, output)
+
+
+def kill(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def last_line(output, start):
+    return output[start:].split(b"\n")[0].decode(errors="replace").strip()[:120]
+
+
+# ---- the baseline: which test reaches which function, and how long it takes ----
+
+
+class Baseline:
+    """Runs every test once with the files of interest counting their lines (gcov). Kept in build/mutate/reach, by the
+    contents of library and test."""
+
+    def __init__(self, build, files, tests, say):
+        self.build, self.say = build, say
+        self.folder = os.path.join(build.root, build.mine, "cover")
+        self.objects = sorted({o for path in files for o in build.users[path]})
+        self.reach = {}  # test -> {"seconds", "peak", "files": {path: {"functions": [...], "lines": {...}}}}
+        key = hashlib.sha256((build.digest() + " ".join(self.objects)).encode()).hexdigest()[:16]
+        self.cache = os.path.join(build.root, build.mine, "reach", key)
+        os.makedirs(self.cache, exist_ok=True)
+        missing = [test for test in tests if not self.load(test)]
+        if missing:
+            self.measure(missing)
+
+    def path_of(self, test):
+        """Where what is known about a test is kept: its sources and golden files decide."""
+        root = os.path.join(self.build.root, "tests")
+        parts = ["e2e/*.py"] if test == E2E else [f"unit/{test}.c", "unit/*.h", "*.[ch]", "golden/*.*", "golden/*/*.*"]
+        sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
+        return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
+
+    def load(self, test):
+        if not os.path.exists(self.path_of(test)):
+            return False
+        with gzip.open(self.path_of(test), "rt") as file:
+            self.reach[test] = json.load(file)
+        return True
+
+    def measure(self, tests):
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.say(f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder)
+        with ThreadPoolExecutor(self.build.jobs) as pool:
+            self.replaced = dict(zip(self.objects, pool.map(self.compile, self.objects)))
+            failed = [line for line in pool.map(self.measure_one, tests) if line]
+        if failed:
+            raise ToolError("tests fail before anything is changed:\n" + "\n".join(failed))
+
+    def compile(self, object_file):
+        out = os.path.join(self.folder, os.path.relpath(object_file, self.build.out))
+        argv = list(self.build.compile[object_file])
+        argv[argv.index("-o") + 1] = out
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        run(argv + ["--coverage"], self.build.root)
+        return out
+
+    def measure_one(self, test):
+        counts = os.path.join(self.folder, "counts", test)
+        scratch = os.path.join(self.folder, "scratch", test)
+        os.makedirs(counts)
+        os.makedirs(scratch)
+        self.build.link_program(program_of(test), scratch, self.replaced, ["--coverage"])
+        env = environment(self.build.root, scratch, {"GCOV_PREFIX": counts})
+        argv = command(test, os.path.join(scratch, program_of(test)))
+        result = run_test(argv, self.build.root, env, 600, 8192 * MIB)
+        if result.why:
+            return f"{test}: {result.why}\n{result.output.decode(errors='replace')[-1500:]}"
+        found = {"seconds": result.seconds, "cpu": result.cpu, "peak": result.peak, "files": self.counted(counts)}
+        with gzip.open(self.path_of(test), "wt") as file:
+            json.dump(found, file)
+        self.reach[test] = found
+        return None
+
+    def counted(self, counts):
+        """What gcov knows of one run: functions that ran, lines that ran."""
+        data = glob.glob(f"{counts}/**/*.gcda", recursive=True)
+        for path in data:
+            os.symlink(path[len(counts):-5] + ".gcno", path[:-5] + ".gcno")
+        files = {}
+        for some in (data[i:i + 40] for i in range(0, len(data), 40)):
+            done = subprocess.run(["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE)
+            if done.returncode:
+                raise ToolError("gcov: " + done.stderr.decode(errors="replace")[-500:])
+            for line in done.stdout.splitlines():
+                for file in json.loads(line)["files"]:
+                    if file["file"].startswith("src/"):
+                        merge(files.setdefault(file["file"], {"functions": {}, "lines": {}}), file)
+        return files
+
+    def order(self, mutant, noticed):
+        """The tests to run, best first: those that reach the function, first those that reach the line, the quick and
+        those that noticed other mutants of the file before the slow. Outside of functions all that reach the file."""
+        chosen = []
+        for test, known in self.reach.items():
+            file = known["files"].get(mutant.path)
+            functions = self.functions(mutant)
+            if file and functions:
+                reached = any(file["functions"].get(name, [0, 0, 0])[2] for name in functions)
+            else:  # a table: whatever runs may read it
+                reached = bool(file) or self.only_data(mutant.path)
+            if reached:
+                hits = file["lines"].get(str(mutant.number), 0) if file else 0
+                chosen.append((not hits, known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
+        return [test for _, _, test in sorted(chosen)]
+
+    def reaches_line(self, mutant):
+        return any(known["files"].get(mutant.path, {"lines": {}})["lines"].get(str(mutant.number)) for known in
+                   self.reach.values())
+
+    def functions(self, mutant):
+        return {name for known in self.reach.values() for name, (first, last, _) in
+                known["files"].get(mutant.path, {"functions": {}})["functions"].items() if first <= mutant.number <= last}
+
+    def only_data(self, path):
+        return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())
+
+    def limits(self, test):
+        known = self.reach[test]
+        return 5 * max(known["cpu"], 0.5) + 10, int(2 * known["peak"] + 1024 * MIB)
+
+
+def merge(known, file):
+    for function in file["functions"]:
+        name, count = function["name"], function["execution_count"]
+        old = known["functions"].get(name, [0, 0, 0])
+        known["functions"][name] = [function["start_line"], function["end_line"], max(old[2], count)]
+    for line in file["lines"]:
+        if line["count"]:
+            known["lines"][str(line["line_number"])] = known["lines"].get(str(line["line_number"]), 0) + line["count"]
