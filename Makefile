@@ -115,8 +115,10 @@ test: ## set up, build, and run the unit tests
 	@tools/setup build
 	+@$(SUBMAKE) unit
 
-unit: $(TESTS) $(if $(HAS_MAIN),$(B)/pantry)
-	@tools/run-tests $(B) $(TESTS)
+# ONLY="engine gguf" runs some of the tests; SLOW=1 also runs what takes long and rarely fails.
+CHOSEN := $(if $(ONLY),$(addprefix $(B)/tests/test_,$(ONLY)),$(TESTS))
+unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry)
+	@$(if $(SLOW),PANTRY_TEST_SLOW=1) tools/run-tests $(B) $(CHOSEN)
 
 check: ## check format, include rules, sizes, exports, and builds for other compilers and systems
 	@tools/setup build check
@@ -154,7 +156,7 @@ mutate: ## see how many small bugs the tests notice: ROOM=engine N=50 SEED=1, or
 
 mutate-change: ## the same for what the last change touches: N=10, BASE=commit
 	@tools/setup build python
-	$(MUTATE) --change $(or $(BASE),auto)
+	$(MUTATE) --change $(or $(BASE),auto) $(if $(GATE),--gate)
 
 bench: ## measure prefill and decode speed of MODEL on this machine
 	@tools/setup build model

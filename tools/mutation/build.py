@@ -56,7 +56,7 @@ class Build:
         self.read_commands()
         self.read_dependencies()
         self.take_copies()
-        self.originals, self.lock = {}, threading.Lock()
+        self.originals, self.leaks, self.lock = {}, {}, threading.Lock()
 
     def make(self, *targets, extra=()):
         argv = ["make", "--no-print-directory", f"-j{self.jobs}", *extra, *targets]
@@ -67,7 +67,7 @@ class Build:
 
     def read_commands(self):
         """What make would run: object -> command, and program -> command that links it."""
-        self.compile, self.link = {}, {}
+        self.compile, self.compile_test, self.link = {}, {}, {}
         for line in self.make("tests", f"{self.out}/pantry", extra=["-n", "-B", "V=1"]).split("\n"):
             if " -o " not in line or line.startswith("printf"):
                 continue
@@ -78,6 +78,8 @@ class Build:
             elif target.startswith(f"{self.out}/src/"):
                 # Without debug information equal code is an equal object.
                 self.compile[target] = [a for a in argv if a not in ("-MMD", "-MP", "-g")]
+            elif target.startswith(f"{self.out}/tests/unit/"):
+                self.compile_test[target] = [a for a in argv if a not in ("-MMD", "-MP", "-g")]
         if not self.compile or sorted(self.link) != sorted(self.tests + ["pantry"]):
             raise ToolError("make does not show the commands that compile and link")
 
@@ -117,13 +119,26 @@ class Build:
         sources = [p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)]
         return sum_of_all(sources + [os.path.join(self.root, self.out, "flags")])
 
+    def leak_objects(self, name):
+        """The object of a test that is to be linked with the leak sanitizer: it must bring no malloc of its own, which it
+        knows by the macro of the address sanitizer."""
+        with self.lock:
+            if name not in self.leaks:
+                self.leaks[name] = {}
+                for part in [a for a in self.link[name] if a in self.compile_test]:
+                    argv = list(self.compile_test[part])
+                    argv[argv.index("-o") + 1] = out = os.path.join(self.mine, "base", name + "-leaks.o")
+                    run(argv + ["-D__SANITIZE_ADDRESS__"], self.root)
+                    self.leaks[name][part] = out
+            return self.leaks[name]
+
     def link_program(self, name, folder, replaced, extra=()):
         """A program in a folder, with some objects of the library, or of the program itself, replaced."""
         argv = [replaced.get(a, self.parts.get(a, a)) for a in self.link[name]]
         argv[argv.index("-o") + 1] = os.path.join(folder, name)
         # The linker takes from the library only what nothing before it defines.
         library = argv.index(self.parts[f"{self.out}/libpantry.a"])
-        argv[library:library] = [new for old, new in replaced.items() if new not in argv]
+        argv[library:library] = [new for old, new in replaced.items() if new not in argv and "/src/cli/" not in old]
         run(argv + ["-Wl,-S", *extra], self.root)
 
 
@@ -178,6 +193,10 @@ class Worker:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
 
-    def link(self, name):
-        self.build.link_program(name, self.programs, self.replaced)
+    def link(self, name, leaks=False):
+        if leaks:
+            replaced = dict(self.replaced, **self.build.leak_objects(name))
+            self.build.link_program(name, self.programs, replaced, ["-fsanitize=leak"])
+        else:
+            self.build.link_program(name, self.programs, self.replaced)
         return os.path.join(self.programs, name)

@@ -132,15 +132,28 @@ class Baseline:
 
     def __init__(self, build, files, tests, say):
         self.build, self.say = build, say
-        self.folder = os.path.join(build.root, build.mine, "cover")
+        self.digest = build.digest()[:16]
+        self.folder = os.path.join(build.root, build.mine, "cover", self.digest)
         self.objects = sorted({o for path in files for o in build.users[path]})
         self.reach = {}  # test -> {"seconds", "peak", "files": {path: {"functions": [...], "lines": {...}}}}
-        key = hashlib.sha256((build.digest() + " ".join(self.objects)).encode()).hexdigest()[:16]
-        self.cache = os.path.join(build.root, build.mine, "reach", key)
-        os.makedirs(self.cache, exist_ok=True)
+        self.cache = self.cache_for(os.path.join(build.root, build.mine, "reach", self.digest))
         missing = [test for test in tests if not self.load(test)]
         if missing:
             self.measure(missing)
+
+    def cache_for(self, folder):
+        """An older baseline that counts at least these objects serves too; its tests may still have to run anew."""
+        for path in sorted(glob.glob(f"{folder}/*/objects")):
+            with open(path, encoding="utf-8") as file:
+                objects = file.read().split()
+            if set(self.objects) <= set(objects):
+                self.objects = objects
+                return os.path.dirname(path)
+        cache = os.path.join(folder, hashlib.sha256(" ".join(self.objects).encode()).hexdigest()[:16])
+        os.makedirs(cache)
+        with open(os.path.join(cache, "objects"), "w", encoding="utf-8") as file:
+            file.write("\n".join(self.objects))
+        return cache
 
     def path_of(self, test):
         """Where what is known about a test is kept: its sources and golden files decide."""
@@ -160,8 +173,12 @@ class Baseline:
         from concurrent.futures import ThreadPoolExecutor
 
         self.say(f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.makedirs(self.folder)
+        for old in glob.glob(os.path.join(self.build.root, self.build.mine, "cover", "*")):
+            if old != self.folder:
+                shutil.rmtree(old, ignore_errors=True)
+        for name in ("counts", "scratch"):
+            shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
+        os.makedirs(self.folder, exist_ok=True)
         with ThreadPoolExecutor(self.build.jobs) as pool:
             self.replaced = dict(zip(self.objects, pool.map(self.compile, self.objects)))
             failed = [line for line in pool.map(self.measure_one, tests) if line]
@@ -170,10 +187,12 @@ class Baseline:
 
     def compile(self, object_file):
         out = os.path.join(self.folder, os.path.relpath(object_file, self.build.out))
-        argv = list(self.build.compile[object_file])
+        if os.path.exists(out):
+            return out
+        argv = [a for a in self.build.compile[object_file] if a != "-O3"]
         argv[argv.index("-o") + 1] = out
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        run(argv + ["--coverage"], self.build.root)
+        run(argv + ["--coverage", "-O2" if re.search("src/(tensor|device)/", object_file) else "-O1"], self.build.root)
         return out
 
     def measure_one(self, test):
@@ -222,13 +241,11 @@ class Baseline:
             else:  # a table: whatever runs may read it
                 reached = bool(file) or self.only_data(mutant.path)
             if reached:
-                hits = file["lines"].get(str(mutant.number), 0) if file else 0
-                chosen.append((not hits, known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
+                chosen.append((not self.hits(test, mutant), known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
         return [test for _, _, test in sorted(chosen)]
 
     def reaches_line(self, mutant):
-        return any(known["files"].get(mutant.path, {"lines": {}})["lines"].get(str(mutant.number)) for known in
-                   self.reach.values())
+        return any(self.hits(test, mutant) for test in self.reach)
 
     def functions(self, mutant):
         return {name for known in self.reach.values() for name, (first, last, _) in
@@ -236,6 +253,13 @@ class Baseline:
 
     def only_data(self, path):
         return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())
+
+    def order_for_leaks(self, mutant):
+        """The tests that run the line."""
+        return [test for test in self.order(mutant, {}) if self.hits(test, mutant)]
+
+    def hits(self, test, mutant):
+        return self.reach[test]["files"].get(mutant.path, {"lines": {}})["lines"].get(str(mutant.number), 0)
 
     def limits(self, test):
         known = self.reach[test]
