@@ -46,7 +46,8 @@ pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...)
     char prefix[512], joined[sizeof err->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(prefix, sizeof prefix, format, args);
+    if (vsnprintf(prefix, sizeof prefix, format, args) >= (int)sizeof prefix)
+        trim_partial_utf8(prefix);
     va_end(args);
     /* A sentence that is too long loses its end, never its beginning. */
     size_t n = strlen(prefix), room = sizeof joined - 1;

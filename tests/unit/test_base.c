@@ -73,6 +73,39 @@ static void test_long_text(void **state)
     assert_non_null(strstr(err.text, "x: the sentence"));
 }
 
+/* Around the length that just fits: n bytes, the last ones a character. */
+static void test_text_that_just_fits(void **state)
+{
+    (void)state;
+    static const char euro[] = "\xE2\x82\xAC";
+    struct pn_error err;
+    enum { ROOM = sizeof err.text - 1, PREFIX_ROOM = 511 };
+    char text[ROOM + 8];
+    for (size_t n = ROOM - 4; n <= ROOM + 4; n++) {
+        memset(text, 'a', n - 3);
+        memcpy(text + n - 3, euro, 4);
+        pn_fail(&err, PN_FORMAT, "%s", text);
+        assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
+        pn_fail(&err, PN_FORMAT, "%s", text + 10); /* shorter by what the prefix takes */
+        pn_fail_prefix(&err, "12345678");
+        assert_int_equal(strncmp(err.text, "12345678: a", 11), 0);
+        assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
+    }
+    for (size_t n = PREFIX_ROOM - 4; n <= PREFIX_ROOM + 4; n++) {
+        memset(text, 'a', n - 3);
+        memcpy(text + n - 3, euro, 4);
+        pn_fail(&err, PN_FORMAT, "it");
+        pn_fail_prefix(&err, "%s", text);
+        size_t prefix = n <= PREFIX_ROOM ? n : n - 3 < PREFIX_ROOM ? n - 3 : PREFIX_ROOM;
+        assert_string_equal(err.text + prefix, ": it");
+        assert_int_equal(strncmp(err.text, text, prefix), 0);
+    }
+    pn_fail(&err, PN_FORMAT, "%s", "");
+    assert_string_equal(err.text, "");
+    pn_fail_prefix(&err, "%s", "");
+    assert_string_equal(err.text, ": ");
+}
+
 static void test_status_text(void **state)
 {
     (void)state;
@@ -662,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_hash),
         cmocka_unit_test(test_clock_units),
         cmocka_unit_test(test_read_standard_input),
+        cmocka_unit_test(test_text_that_just_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
