@@ -255,14 +255,40 @@ static void makes_finite_logits_that_depend_on_the_token(void **state)
 static void refuses_what_it_does_not_know(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", ":", "smollm2-135m", "smollm2-135m:q9", "abacus:q4_0", ":q4_0"};
+    static const char *const bad[] = {"",
+                                      ":",
+                                      "smollm2-135m",
+                                      "smollm2-135m:q9",
+                                      "smollm2-135m:",
+                                      "abacus:q4_0",
+                                      ":q4_0",
+                                      "smollm2-135:q4_0",
+                                      "smollm2-135mm:q4_0",
+                                      "smollm2-135x:q4_0"};
     struct pantry_error error;
     pantry_model *model;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(pantry_model_synthetic(bad[i], NULL, &model, &error), PANTRY_NOT_FOUND);
         assert_null(model);
-        assert_non_null(strstr(error.text, "smollm2-135m")); /* tells what there is */
+        assert_non_null(strstr(error.text, "is no SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: smollm2-135m, "));
+        assert_non_null(strstr(error.text, ", llama3.1-8b; types: f32, f16, ")); /* tells what there is */
     }
+}
+
+static void full_disks_are_errors(void **state)
+{
+    (void)state;
+    struct pn_error err;
+    FILE *full = fopen("/dev/full", "wb");
+    if (!full)
+        skip();
+    struct writer w = written(&shapes[0], &mixes[4]);
+    w.n = 3; /* the embedding is enough */
+    assert_int_equal(write_file(full, "the file", &w, &err), PN_IO);
+    assert_non_null(strstr(err.text, "cannot write the made-up weights ("));
+    assert_non_null(strstr(err.text, " MB) to the file: No space left on device; TMPDIR names another place"));
+    fclose(full);
+    forget(&w);
 }
 
 static void says_where_it_cannot_write(void **state)
@@ -291,6 +317,7 @@ int main(void)
         cmocka_unit_test(has_the_size_of_the_model_it_stands_for),
         cmocka_unit_test(makes_finite_logits_that_depend_on_the_token),
         cmocka_unit_test(refuses_what_it_does_not_know),
+        cmocka_unit_test(full_disks_are_errors),
         cmocka_unit_test(says_where_it_cannot_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
