@@ -110,8 +110,12 @@ static pn_status read_input(struct work *w, const struct pantry_input *in, size_
     size_t n_behind = 0;
     pn_status status = PN_OK;
     if (in->text) {
-        if ((status = encode(w, in, true, &ids, err)) || (status = take_over(s, &ids, err)))
-            goto fail;
+        if ((status = encode(w, in, true, &ids, err))) {
+            free(ids.data);
+            return status;
+        }
+        if ((status = take_over(s, &ids, err)))
+            return status;
         pn_tokenizer_around(w->model->tokenizer, true, &n_behind);
     } else if (in->n_ids > INT32_MAX) {
         return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", in->n_ids);
@@ -121,10 +125,6 @@ static pn_status read_input(struct work *w, const struct pantry_input *in, size_
     if ((status = fit(w, s, n_behind, i + 1, err)))
         return status;
     return check_ids(w, s, i + 1, err);
-fail:
-    if (!s->owned)
-        free(ids.data);
-    return status;
 }
 
 /* ---- query and document read together ---- */
