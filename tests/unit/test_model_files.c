@@ -410,6 +410,28 @@ static void bytes_of_a_step_are_those_it_reads(void **state)
     m = loaded(&g);
     assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + ffn) + ends));
     pn_model_free(m);
+    tiny_model_init(&g, "llama", GW_F32); /* rows of tables are not counted either; sinks and biases are */
+    replace(&g, (struct shape){"position_embd.weight", 2, {TINY_CONTEXT, E}});
+    for (int layer = 0; layer < TINY_LAYERS; layer++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.attn_sinks.weight", layer);
+        replace(&g, (struct shape){name, 1, {H}});
+        snprintf(name, sizeof name, "blk.%d.ffn_up.bias", layer);
+        replace(&g, (struct shape){name, 1, {FF}});
+    }
+    m = loaded(&g);
+    assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + H + ffn + FF) + ends));
+    pn_model_free(m);
+    tiny_model_init(&g, "llama", GW_F32); /* gate and up of the experts in one piece, of which two of four are read */
+    add_experts(&g, NULL);
+    for (int layer = 0; layer < TINY_LAYERS; layer++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.ffn_gate_up_exps.weight", layer);
+        replace(&g, (struct shape){name, 3, {4, 32, E}});
+    }
+    m = loaded(&g);
+    assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + experts) + ends));
+    pn_model_free(m);
     tiny_model_init(&g, "gemma3", GW_F32); /* the embedding is the output, too */
     m = loaded(&g);
     assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + ffn + 2 * DIM + 2 * E) + ends));
