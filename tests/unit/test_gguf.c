@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "expect_gguf.h"
+#include "format/names.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -467,6 +468,62 @@ static void test_wrong_shards(void **state)
                    "m-00002-of-65535.gguf: is missing");
 }
 
+/* What shards say together is a number, and not below 0. */
+static void test_shard_totals(void **state)
+{
+    (void)state;
+    struct gw g;
+    const char *first = write_three();
+    gw_init(&g);
+    gw_u16(&g, "split.no", 0);
+    gw_u16(&g, "split.count", 3);
+    gw_str(&g, "split.tensors.count", "2");
+    gw_file(&g, "m-00001-of-00003.gguf");
+    gw_free(&g);
+    expect_refused(first, PN_FORMAT, "split.tensors.count is a string, but must be an integer");
+    static const int wrong[] = {-1, 1, 3}; /* of two */
+    for (int i = 0; i < 3; i++) {
+        char sentence[96];
+        gw_init(&g);
+        gw_u16(&g, "split.no", 0);
+        gw_u16(&g, "split.count", 3);
+        gw_i32(&g, "split.tensors.count", wrong[i]);
+        gw_file(&g, "m-00001-of-00003.gguf");
+        gw_free(&g);
+        snprintf(sentence, sizeof sentence, "split.tensors.count is %d, but its shards have 2 tensors", wrong[i]);
+        expect_refused(first, PN_FORMAT, sentence);
+    }
+    for (int i = 0; i < 2; i++) { /* one shard is all there is, and so is none */
+        gw_init(&g);
+        gw_u16(&g, "split.count", (uint16_t)i);
+        expect_gw_opens(&g);
+    }
+}
+
+/* Entries come back by whole names only, from any number of them. */
+static void test_name_index(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"b", "a", "ab", "", "c"};
+    assert_true(pn_name_index_find(NULL, "a") == SIZE_MAX);
+    for (size_t n = 0; n <= 5; n++) {
+        struct pn_arena arena = {0};
+        struct pn_name_index *index = pn_name_index_new(&arena, n);
+        assert_non_null(index);
+        for (size_t i = 0; i < n; i++)
+            index->entries[i] = (struct pn_name_entry){names[i], i};
+        assert_null(pn_name_index_sort(index));
+        for (size_t i = 0; i < 5; i++)
+            assert_true(pn_name_index_find(index, names[i]) == (i < n ? i : SIZE_MAX));
+        assert_true(pn_name_index_find(index, "abc") == SIZE_MAX);
+        for (size_t i = 0; n > 1 && i < n; i++) /* any two may be the same */
+            index->entries[i] = (struct pn_name_entry){i == 1 ? names[n - 1 == 1 ? 0 : n - 1] : names[i], i};
+        if (n > 1)
+            assert_non_null(pn_name_index_sort(index));
+        pn_arena_free(&arena);
+    }
+}
+
 /* A split file whose name does not say which shard it is leads to no other file. */
 static void test_shard_names(void **state)
 {
@@ -578,6 +635,8 @@ int main(void)
         cmocka_unit_test(test_unknown_types),
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_wrong_shards),
+        cmocka_unit_test(test_shard_totals),
+        cmocka_unit_test(test_name_index),
         cmocka_unit_test(test_shard_names),
         cmocka_unit_test(test_cut_short_while_mapped),
         cmocka_unit_test(test_check),
