@@ -39,7 +39,11 @@ static const char nonspace_ranges[] =
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
 /* Word characters of Unicode's UTS #18, which Oniguruma and Rust follow. */
-static const char word_ranges[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+#define WORD_RANGES "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+static const char word_ranges[] = WORD_RANGES;
+/* Outside of classes Oniguruma looks characters of Latin-1 up in a table, where superscripts and fractions are words.
+ */
+static const char word_alone[] = WORD_RANGES "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
 struct translator {
     const char *p, *end;
@@ -270,13 +274,13 @@ static bool put_outside(struct translator *t)
     if (c == 's' || c == 'S')
         pn_buf_printf(&t->out, "[%s%s]", c == 'S' ? "^" : "", space_ranges);
     else if (c == 'w' || c == 'W')
-        pn_buf_printf(&t->out, "[%s%s]", c == 'W' ? "^" : "", word_ranges);
+        pn_buf_printf(&t->out, "[%s%s]", c == 'W' ? "^" : "", word_alone);
     else if (c == 'b')
-        pn_buf_printf(&t->out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", word_ranges, word_ranges, word_ranges,
-                      word_ranges);
+        pn_buf_printf(&t->out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", word_alone, word_alone, word_alone,
+                      word_alone);
     else if (c == 'B')
-        pn_buf_printf(&t->out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", word_ranges, word_ranges, word_ranges,
-                      word_ranges);
+        pn_buf_printf(&t->out, "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", word_alone, word_alone, word_alone,
+                      word_alone);
     else
         return put_escape(t);
     t->p += 2;

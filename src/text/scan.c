@@ -341,10 +341,14 @@ static size_t scan_lines(const unsigned char *text, size_t len, size_t pos)
 
 /* ---- splitters ---- */
 
+/* As Oniguruma's \b has it: superscripts and fractions of Latin-1 are words. */
 static bool is_word(const unsigned char *text, size_t len, size_t pos)
 {
     unsigned n;
-    return pos < len && pn_uc_is_word(pn_utf8_get(text + pos, &n));
+    if (pos >= len)
+        return false;
+    uint32_t c = pn_utf8_get(text + pos, &n);
+    return pn_uc_is_word(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE);
 }
 
 /* Appends the piece that ends at `end` unless it is empty. */

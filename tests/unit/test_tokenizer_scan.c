@@ -113,7 +113,7 @@ static void scanners_equal_their_expressions(void **state)
     size_t n = 0;
     for (; (regex = pn_scan_regex(n)); n++) {
         struct pn_split fast = {.kind = PN_SPLIT_SCAN, .scan = pn_scan_find(regex, strlen(regex))};
-        compare(regex, &fast, 15000);
+        compare(regex, &fast, 4000);
     }
     assert_true(n >= 12);
 }
@@ -126,7 +126,7 @@ static void splitters_equal_their_expressions(void **state)
         if (!strcmp(regex, PN_NUMBER_BYTES))
             continue;
         struct pn_split fast = {.kind = PN_SPLIT_CUT, .cut = pn_split_find(regex, strlen(regex))};
-        compare(regex, &fast, 15000);
+        compare(regex, &fast, 4000);
     }
 }
 
@@ -168,8 +168,11 @@ static size_t count_matches(const char *regex, const char *text)
     if (pn_regex_new(regex, strlen(regex), &re, &err) || pn_regex_scratch_new(&scratch, &err))
         fail_msg("%s", err.text);
     pn_regex_scratch_start(scratch, strlen(text));
-    for (size_t pos = 0; !pn_regex_find(re, scratch, text, strlen(text), pos, &start, &end, &err); pos = end)
+    for (size_t pos = 0; pos < strlen(text); pos = end > pos ? end : pos + 1) {
+        if (pn_regex_find(re, scratch, text, strlen(text), pos, &start, &end, &err))
+            break;
         n += end > start;
+    }
     pn_regex_free(re);
     pn_regex_scratch_free(scratch);
     return n;
@@ -185,6 +188,11 @@ static void expressions_are_translated(void **state)
     assert_int_equal(count_matches("[^\\s]", " a\u180E"), 2);
     assert_int_equal(count_matches("[\\S]", " a\u180E"), 2);
     assert_int_equal(count_matches("\\w+", "a\u0301b c\u203Fd"), 2);
+    assert_int_equal(count_matches("\\w", "\u00b2\u00b3\u00b9\u00bc\u00bd\u00be\u00bf\u00b4\u2460"), 6);
+    assert_int_equal(count_matches("\\W", "\u00b2\u00b1\u00bb\u2460"), 3);
+    assert_int_equal(count_matches("[\\w]", "\u00b2\u00bd_a"), 2); /* but not in a class */
+    assert_int_equal(count_matches("a\\b", "a\u00b2 a\u2460 a"), 2);
+    assert_int_equal(count_matches("a\\B", "a\u00b2 a\u2460 a"), 1);
     assert_int_equal(count_matches("\\p{Han}+", "漢、字"), 2); /* the script, not its extensions */
     assert_int_equal(count_matches("[\\p{L}&&[^\\p{Han}]]+", "ab漢c"), 2);
     assert_int_equal(count_matches("[^\\p{L}&&[^\\p{Han}]]", "ab漢1"), 2);
