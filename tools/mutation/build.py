@@ -1,5 +1,5 @@
 """Compiles and links mutants. The baseline is the ordinary build; the commands are make's own, so a mutant is compiled as
-the product is. It needs its own objects and, for each test program that runs, one link with them before the library."""
+the product is. It needs its own objects, an archive that names them, and a link for each test program that runs."""
 import glob
 import hashlib
 import os
@@ -56,7 +56,7 @@ class Build:
         self.read_commands()
         self.read_dependencies()
         self.take_copies()
-        self.originals, self.leaks, self.lock = {}, {}, threading.Lock()
+        self.originals, self.lock = {}, threading.Lock()
 
     def make(self, *targets, extra=()):
         argv = ["make", "--no-print-directory", f"-j{self.jobs}", *extra, *targets]
@@ -90,25 +90,40 @@ class Build:
             isa = object_file.partition("/cpu/isa/")[2].partition("/")[0]
             if not processor_has(isa) or not self.has_symbols(object_file):
                 continue  # for another processor, or for another system
-            with open(os.path.join(self.root, object_file[:-2] + ".d"), encoding="utf-8") as file:
-                first = file.read().replace("\\\n", " ").split("\n")[0]
-            for path in sorted(set(first.split(":", 1)[1].split())):
-                if path.startswith("src/"):
-                    self.users.setdefault(path, []).append(object_file)
+            for path in self.read_from(object_file):
+                self.users.setdefault(path, []).append(object_file)
         self.users = {path: objects for path, objects in self.users.items() if len(objects) <= MAX_OBJECTS}
+        # Some tests bring a source file in, and all bring headers: then their own objects change too.
+        self.test_reads = {object_file: self.read_from(object_file) for object_file in self.compile_test}
+
+    def read_from(self, object_file):
+        """The files of src/ that an object is made of."""
+        with open(os.path.join(self.root, object_file[:-2] + ".d"), encoding="utf-8") as file:
+            first = file.read().replace("\\\n", " ").split("\n")[0]
+        paths = {os.path.normpath(path) for path in first.split(":", 1)[1].split()}
+        return sorted(path for path in paths if path.startswith("src/"))
 
     def has_symbols(self, object_file):
         done = subprocess.run(["nm", object_file], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         return bool(done.stdout.strip())
 
     def take_copies(self):
-        """Archives and objects that programs are linked of."""
-        parts = sorted({a for argv in self.link.values() for a in argv if a.startswith(self.out) and a[-2:] in (".o", ".a")})
-        for part in parts:
-            copy = os.path.join(self.root, self.mine, "base", part)
-            os.makedirs(os.path.dirname(copy), exist_ok=True)
-            shutil.copy2(os.path.join(self.root, part), copy)
-        self.parts = {part: os.path.join(self.mine, "base", part) for part in parts}
+        """What programs are linked of, without the debug information that makes links slow."""
+        parts = {a for argv in self.link.values() for a in argv if a.startswith(self.out) and a[-2:] in (".o", ".a")}
+        self.library = f"{self.out}/libpantry.a"
+        self.members = [a for a in self.compile if not a.startswith(f"{self.out}/src/cli/")]
+        self.parts = {part: os.path.join(self.mine, "base", part) for part in parts | set(self.members)}
+        for part, copy in self.parts.items():
+            os.makedirs(os.path.join(self.root, os.path.dirname(copy)), exist_ok=True)
+            if part != self.library:
+                run(["objcopy", "--strip-debug", part, copy], self.root)
+        self.make_archive(self.parts[self.library], {})
+
+    def make_archive(self, path, replaced):
+        """A library that names its members instead of holding them."""
+        if os.path.exists(os.path.join(self.root, path)):
+            os.remove(os.path.join(self.root, path))
+        run(["ar", "rcsT", path] + [replaced.get(a, self.parts[a]) for a in self.members], self.root)
 
     def files(self):
         """The files of src/ that mutants may change."""
@@ -119,26 +134,10 @@ class Build:
         sources = [p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)]
         return sum_of_all(sources + [os.path.join(self.root, self.out, "flags")])
 
-    def leak_objects(self, name):
-        """The object of a test that is to be linked with the leak sanitizer: it must bring no malloc of its own, which it
-        knows by the macro of the address sanitizer."""
-        with self.lock:
-            if name not in self.leaks:
-                self.leaks[name] = {}
-                for part in [a for a in self.link[name] if a in self.compile_test]:
-                    argv = list(self.compile_test[part])
-                    argv[argv.index("-o") + 1] = out = os.path.join(self.mine, "base", name + "-leaks.o")
-                    run(argv + ["-D__SANITIZE_ADDRESS__"], self.root)
-                    self.leaks[name][part] = out
-            return self.leaks[name]
-
     def link_program(self, name, folder, replaced, extra=()):
-        """A program in a folder, with some objects of the library, or of the program itself, replaced."""
+        """A program in a folder, with its library or some of its own objects replaced."""
         argv = [replaced.get(a, self.parts.get(a, a)) for a in self.link[name]]
         argv[argv.index("-o") + 1] = os.path.join(folder, name)
-        # The linker takes from the library only what nothing before it defines.
-        library = argv.index(self.parts[f"{self.out}/libpantry.a"])
-        argv[library:library] = [new for old, new in replaced.items() if new not in argv and "/src/cli/" not in old]
         run(argv + ["-Wl,-S", *extra], self.root)
 
 
@@ -170,33 +169,38 @@ class Worker:
             return self.build.originals[object_file]
 
     def make(self, mutant):
-        """'invalid', 'equal', or 'ready': then link() makes programs with the mutant."""
-        path = os.path.join(self.folder, mutant.path)
+        """'invalid', 'equal', or 'ready': then link() makes programs with the mutant. It stays until restore()."""
         objects = self.build.users[mutant.path]
         originals = [self.original(object_file) for object_file in objects]
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-        lines = text.split("\n")
+        self.mutant, self.replaced = mutant, {}
+        with open(os.path.join(self.folder, mutant.path), encoding="utf-8") as file:
+            lines = file.read().split("\n")
         lines[mutant.number - 1] = mutant.after
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write("\n".join(lines))
-            self.replaced = {}
-            for object_file, original in zip(objects, originals):
-                out = "objects/" + os.path.relpath(object_file, self.build.out)
-                if not self.compile(object_file, out):
-                    return "invalid"
-                if sum_of(f"{self.folder}/{out}") != original:
-                    self.replaced[object_file] = f"{self.folder}/{out}"
-            return "ready" if self.replaced else "equal"
-        finally:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+        with open(os.path.join(self.folder, mutant.path), "w", encoding="utf-8") as file:
+            file.write("\n".join(lines))
+        for object_file, original in zip(objects, originals):
+            out = "objects/" + os.path.relpath(object_file, self.build.out)
+            if not self.compile(object_file, out):
+                return "invalid"
+            if sum_of(f"{self.folder}/{out}") != original:
+                self.replaced[object_file] = f"{self.folder}/{out}"
+        if not self.replaced:
+            return "equal"
+        self.replaced[self.build.library] = f"{self.folder}/library.a"
+        self.build.make_archive(f"{self.folder}/library.a", self.replaced)
+        return "ready"
+
+    def restore(self):
+        shutil.copy2(os.path.join(self.build.root, self.mutant.path), os.path.join(self.folder, self.mutant.path))
 
     def link(self, name, leaks=False):
-        if leaks:
-            replaced = dict(self.replaced, **self.build.leak_objects(name))
-            self.build.link_program(name, self.programs, replaced, ["-fsanitize=leak"])
-        else:
-            self.build.link_program(name, self.programs, self.replaced)
+        extra = ["-D__SANITIZE_ADDRESS__"] if leaks else []  # a test must bring no malloc of its own: it asks for this macro
+        replaced = dict(self.replaced)
+        for part in self.build.link[name]:
+            if part in self.build.compile_test and (leaks or self.mutant.path in self.build.test_reads[part]):
+                out = replaced[part] = f"{self.folder}/test.o"
+                argv = list(self.build.compile_test[part])
+                argv[argv.index("-o") + 1] = out
+                run(argv + extra, self.folder)
+        self.build.link_program(name, self.programs, replaced, ["-fsanitize=leak"] if leaks else [])
         return os.path.join(self.programs, name)
