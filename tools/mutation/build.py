@@ -15,6 +15,10 @@ class ToolError(Exception):
     pass
 
 
+class LinkError(ToolError):
+    pass
+
+
 def run(argv, cwd, check=True):
     done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     if check and done.returncode:
@@ -123,7 +127,8 @@ class Build:
         """A library that names its members instead of holding them."""
         if os.path.exists(os.path.join(self.root, path)):
             os.remove(os.path.join(self.root, path))
-        run(["ar", "rcsT", path] + [replaced.get(a, self.parts[a]) for a in self.members], self.root)
+        members = [os.path.join(self.root, replaced.get(a, self.parts[a])) for a in self.members]
+        run(["ar", "rcsT", os.path.join(self.root, path)] + members, self.root)
 
     def files(self):
         """The files of src/ that mutants may change."""
@@ -138,7 +143,8 @@ class Build:
         """A program in a folder, with its library or some of its own objects replaced."""
         argv = [replaced.get(a, self.parts.get(a, a)) for a in self.link[name]]
         argv[argv.index("-o") + 1] = os.path.join(folder, name)
-        run(argv + ["-Wl,-S", *extra], self.root)
+        if not run(argv + ["-Wl,-S", *extra], self.root, check=not self.library in replaced):
+            raise LinkError(f"{name} cannot be linked")
 
 
 class Worker:

@@ -136,24 +136,11 @@ class Baseline:
         self.folder = os.path.join(build.root, build.mine, "cover", self.digest)
         self.objects = sorted({o for path in files for o in build.users[path]})
         self.reach = {}  # test -> {"seconds", "peak", "files": {path: {"functions": [...], "lines": {...}}}}
-        self.cache = self.cache_for(os.path.join(build.root, build.mine, "reach", self.digest))
+        self.cache = os.path.join(build.root, build.mine, "reach", self.digest)
+        os.makedirs(self.cache, exist_ok=True)
         missing = [test for test in tests if not self.load(test)]
         if missing:
             self.measure(missing)
-
-    def cache_for(self, folder):
-        """An older baseline that counts at least these objects serves too; its tests may still have to run anew."""
-        for path in sorted(glob.glob(f"{folder}/*/objects")):
-            with open(path, encoding="utf-8") as file:
-                objects = file.read().split()
-            if set(self.objects) <= set(objects):
-                self.objects = objects
-                return os.path.dirname(path)
-        cache = os.path.join(folder, hashlib.sha256(" ".join(self.objects).encode()).hexdigest()[:16])
-        os.makedirs(cache)
-        with open(os.path.join(cache, "objects"), "w", encoding="utf-8") as file:
-            file.write("\n".join(self.objects))
-        return cache
 
     def path_of(self, test):
         """Where what is known about a test is kept: its sources and golden files decide."""
@@ -166,7 +153,10 @@ class Baseline:
         if not os.path.exists(self.path_of(test)):
             return False
         with gzip.open(self.path_of(test), "rt") as file:
-            self.reach[test] = json.load(file)
+            known = json.load(file)
+        if not set(self.objects) <= set(known["objects"]):
+            return False
+        self.reach[test] = known
         return True
 
     def measure(self, tests):
@@ -217,7 +207,7 @@ class Baseline:
         result = run_test(argv, self.build.root, env, 600, 8192 * MIB)
         if result.why:
             return f"{test}: {result.why}\n{result.output.decode(errors='replace')[-1500:]}"
-        found = {"seconds": result.seconds, "cpu": result.cpu, "peak": result.peak, "files": self.counted(counts)}
+        found = {"objects": self.objects, "seconds": result.seconds, "cpu": result.cpu, "peak": result.peak, "files": self.counted(counts)}
         with gzip.open(self.path_of(test), "wt") as file:
             json.dump(found, file)
         self.reach[test] = found
