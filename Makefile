@@ -133,7 +133,7 @@ asan: ## build with the address and undefined-behaviour sanitizers and run the u
 
 tsan: ## build with the thread sanitizer and run the unit tests
 	@tools/setup build
-	+@PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=tsan unit
+	+@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.suppressions PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=tsan unit
 
 fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
 	@tools/setup build fuzz
