@@ -1,7 +1,6 @@
 """Runs test programs against a library, with limits, and finds out which of them reach which functions."""
 import glob
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -43,31 +42,29 @@ def environment(root, scratch, extra=None):
     return dict(env, **(extra or {}))
 
 
-class Group:
-    """What a process and its children use, as far as /proc tells."""
+class Usage:
+    """What a process uses, and its children, as far as /proc tells."""
 
     def __init__(self, pid):
-        self.pid, self.ticks = pid, os.sysconf("SC_CLK_TCK")
-        self.page = os.sysconf("SC_PAGE_SIZE")
+        self.pid, self.ticks, self.page = pid, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
-    def read(self):
-        """(seconds of processor time, bytes in memory), or None."""
-        cpu = memory = 0
+    def of(self, pid):
+        """(process group, seconds of processor time with ended children, bytes in memory), or None."""
         try:
-            for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-                if not entry.isdigit():
-                    continue
-                try:
-                    with open(f"/proc/{entry}/stat", "rb") as file:
-                        fields = file.read().rsplit(b")", 1)[1].split()
-                except OSError:
-                    continue
-                if int(fields[2]) == self.pid:  # the process group
-                    cpu += sum(int(x) for x in fields[11:15])
-                    memory += int(fields[21])
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rsplit(b")", 1)[1].split()
         except OSError:
             return None
-        return cpu / self.ticks, memory * self.page
+        return int(fields[2]), sum(int(x) for x in fields[11:15]) / self.ticks, int(fields[21]) * self.page
+
+    def alone(self):
+        found = self.of(self.pid)
+        return found and found[1:]
+
+    def group(self):
+        all_of_it = [self.of(pid) for pid in os.listdir("/proc") if pid.isdigit()]
+        mine = [found for found in all_of_it if found and found[0] == self.pid]
+        return sum(m[1] for m in mine), sum(m[2] for m in mine)
 
 
 def run_test(argv, cwd, env, max_cpu, max_memory):
@@ -77,8 +74,8 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
     start = time.monotonic()
     process = subprocess.Popen(shell + argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, start_new_session=True)
-    group, output, why, used, moved, looked = Group(process.pid), b"", None, 0.0, start, start
-    peak = 0
+    usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
+    used, moved = 0.0, start  # processor time, and when it last grew
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while why is None:
@@ -91,16 +88,17 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
                 why = "failed: " + last_line(output, failed.start()) if failed else None
             now = time.monotonic()
             if now - looked > 0.3 and why is None:
-                looked, read = now, group.read()
-                if read:
-                    peak = max(peak, read[1])
-                    if read[0] > used + 0.01:
-                        used, moved = read[0], now
-                    if read[1] > max_memory:
-                        why = f"memory: more than {max_memory // MIB} MiB"
-                if used > max_cpu or (read is None and now - start > 4 * max_cpu):
+                looked, read = now, usage.alone()
+                if read and read[0] <= used and now - moved > HANGS:
+                    read = usage.group()  # perhaps it waits for a child that works
+                if read and read[0] > used:
+                    used, moved = read[0], now
+                peak = max(peak, read[1] if read else 0)
+                if peak > max_memory:
+                    why = f"memory: more than {max_memory // MIB} MiB"
+                elif used > max_cpu or (read is None and now - start > 4 * max_cpu):
                     why = f"time: more than {max_cpu:.0f} s"
-                elif now - moved > HANGS and read:
+                elif read and now - moved > HANGS:
                     why = "time: hangs"
     if why:
         kill(process)
@@ -231,19 +229,23 @@ class Baseline:
         return files
 
     def order(self, mutant, noticed):
-        """The tests to run, best first: those that reach the function, first those that reach the line, the quick and
-        those that noticed other mutants of the file before the slow. Outside of functions all that reach the file."""
+        """The tests to run, best first: the quick, and those that noticed other mutants of the file, before the slow. A test
+        that does not run the line notices nothing; where gcov has no count for the line (the second line of a statement,
+        a table) it is those that run the function, or, outside of functions, any that runs the file."""
+        known_line = self.reaches_line(mutant)
+        functions = self.functions(mutant)
         chosen = []
         for test, known in self.reach.items():
             file = known["files"].get(mutant.path)
-            functions = self.functions(mutant)
-            if file and functions:
+            if known_line:
+                reached = self.hits(test, mutant)
+            elif file and functions:
                 reached = any(file["functions"].get(name, [0, 0, 0])[2] for name in functions)
-            else:  # a table: whatever runs may read it
+            else:
                 reached = bool(file) or self.only_data(mutant.path)
             if reached:
-                chosen.append((not self.hits(test, mutant), known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
-        return [test for _, _, test in sorted(chosen)]
+                chosen.append((known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
+        return [test for _, test in sorted(chosen)]
 
     def reaches_line(self, mutant):
         return any(self.hits(test, mutant) for test in self.reach)
