@@ -4,6 +4,7 @@
 #include "store/internal.h"
 
 #include "base/alloc.h"
+#include "base/size.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -166,8 +167,8 @@ pn_status pn_layout_need_space(const char *path, uint64_t bytes, struct pn_error
     uint64_t have;
     if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &have) || have >= bytes)
         return PN_OK;
-    return pn_fail(err, PN_LIMIT, "%s: needs %.0f MB of free disk space and has %.0f MB", path, (double)bytes / 1e6,
-                   (double)have / 1e6);
+    return pn_fail(err, PN_LIMIT, "%s: needs %s of free disk space and has %s", path, pn_size(bytes).text,
+                   pn_size(have).text);
 }
 
 pn_status pn_layout_try_lock(const char *path, int *fd, struct pn_error *err)

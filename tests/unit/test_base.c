@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/size.h"
 #include "base/status.h"
 #include "gguf_writer.h"
 
@@ -126,6 +127,19 @@ static void test_digits(void **state)
     assert_string_equal(pn_digits(1000000).text, "1,000,000");
     assert_string_equal(pn_digits(105412608).text, "105,412,608");
     assert_string_equal(pn_digits(UINT64_MAX).text, "18,446,744,073,709,551,615");
+}
+
+static void test_size_text(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } cases[] = {{0, "0 bytes"},         {999, "999 bytes"},    {1000, "1.0 kB"},      {9949, "9.9 kB"},
+                 {9950, "10 kB"},        {98362432, "98 MB"},   {999499999, "999 MB"}, {999500000, "1.0 GB"},
+                 {1117320768, "1.1 GB"}, {253113024, "253 MB"}, {92871040, "93 MB"},   {UINT64_MAX, "18 EB"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(pn_size(cases[i].bytes).text, cases[i].text);
 }
 
 /* ---- memory ---- */
@@ -677,6 +691,7 @@ int main(void)
         cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_status_text),
         cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_size_text),
         cmocka_unit_test(test_size_arithmetic),
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_buf),
