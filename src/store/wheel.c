@@ -1,8 +1,10 @@
 /* Reads one member of a wheel (a zip) as a stream, through libarchive. */
+#define _POSIX_C_SOURCE 200809L
 #include "store/internal.h"
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ENTRIES = 10000 };
@@ -39,49 +41,88 @@ static pn_status read_member(struct archive *zip, const char *path, const char *
     }
 }
 
+/* Opens a zip; NULL with an error when it cannot. */
+static struct archive *open_zip(const char *path, pn_status *status, struct pn_error *err)
+{
+    struct archive *zip = archive_read_new();
+    *status = zip ? PN_OK : pn_no_memory(err, path);
+    if (zip && (archive_read_support_format_zip(zip) != ARCHIVE_OK ||
+                archive_read_open_filename(zip, path, 1 << 16) != ARCHIVE_OK)) {
+        *status = archive_fail(zip, path, err);
+        archive_read_free(zip);
+        zip = NULL;
+    }
+    return zip;
+}
+
+/* The next entry, or NULL at the end and when *status says what is wrong. */
+static struct archive_entry *next_entry(struct archive *zip, const char *path, int *i, pn_status *status,
+                                        struct pn_error *err)
+{
+    struct archive_entry *entry;
+    int r;
+    do
+        r = archive_read_next_header(zip, &entry);
+    while (r == ARCHIVE_RETRY);
+    if (r == ARCHIVE_EOF)
+        return NULL;
+    if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+        *status = archive_fail(zip, path, err);
+    else if ((*i)++ >= MAX_ENTRIES)
+        *status = pn_fail(err, PN_FORMAT, "%s: more than %d entries", path, MAX_ENTRIES);
+    return *status ? NULL : entry;
+}
+
 pn_status pn_wheel_read(const char *path, const char *member, uint64_t limit, pn_wheel_sink *sink, void *user,
                         struct pn_error *err)
 {
-    struct archive *zip = archive_read_new();
-    if (!zip)
-        return pn_no_memory(err, path);
-    pn_status status = PN_OK;
-    if (archive_read_support_format_zip(zip) != ARCHIVE_OK ||
-        archive_read_open_filename(zip, path, 1 << 16) != ARCHIVE_OK) {
-        status = archive_fail(zip, path, err);
-        goto done;
-    }
+    pn_status status;
+    struct archive *zip = open_zip(path, &status, err);
+    struct archive_entry *entry;
     bool found = false;
-    for (int i = 0;; i++) {
-        struct archive_entry *entry;
-        int r = archive_read_next_header(zip, &entry);
-        if (r == ARCHIVE_EOF)
-            break;
-        if (r == ARCHIVE_RETRY)
-            continue;
-        if (r != ARCHIVE_OK && r != ARCHIVE_WARN) {
-            status = archive_fail(zip, path, err);
-            goto done;
-        }
-        if (i >= MAX_ENTRIES) {
-            status = pn_fail(err, PN_FORMAT, "%s: more than %d entries", path, MAX_ENTRIES);
-            goto done;
-        }
+    for (int i = 0; zip && (entry = next_entry(zip, path, &i, &status, err));) {
         const char *name = archive_entry_pathname(entry);
         if (!name || strcmp(name, member) != 0)
             continue;
-        if (found || archive_entry_filetype(entry) != AE_IFREG) {
+        if (found || archive_entry_filetype(entry) != AE_IFREG)
             status =
                 pn_fail(err, PN_FORMAT, "%s: %s %s", path, member, found ? "is there twice" : "is not a plain file");
-            goto done;
-        }
+        else
+            status = read_member(zip, path, member, limit, sink, user, err);
         found = true;
-        if ((status = read_member(zip, path, member, limit, sink, user, err)))
-            goto done;
+        if (status)
+            break;
     }
-    if (!found)
+    if (!status && !found)
         status = pn_fail(err, PN_FORMAT, "%s: has no %s", path, member);
-done:
+    archive_read_free(zip);
+    return status;
+}
+
+pn_status pn_wheel_find(const char *path, const char *suffix, char **member, uint64_t *bytes, struct pn_error *err)
+{
+    pn_status status;
+    struct archive *zip = open_zip(path, &status, err);
+    struct archive_entry *entry;
+    *member = NULL;
+    *bytes = 0;
+    for (int i = 0; zip && (entry = next_entry(zip, path, &i, &status, err));) {
+        const char *name = archive_entry_pathname(entry);
+        size_t len = name ? strlen(name) : 0, n = strlen(suffix);
+        if (len <= n || strcmp(name + len - n, suffix) != 0 || archive_entry_filetype(entry) != AE_IFREG)
+            continue;
+        if (*member)
+            status = pn_fail(err, PN_FORMAT, "%s: has several files *%s; give the file itself", path, suffix);
+        else if (!(*member = strdup(name)))
+            status = pn_no_memory(err, path);
+        *bytes = archive_entry_size(entry) > 0 ? (uint64_t)archive_entry_size(entry) : 0;
+        if (status)
+            break;
+    }
+    if (status) {
+        free(*member);
+        *member = NULL;
+    }
     archive_read_free(zip);
     return status;
 }

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char home[] = "/tmp/pantry-test-store.XXXXXX";
+static char home[256];
 static char path_buffer[512];
 
 static const char *in_home(const char *tail)
@@ -29,7 +29,8 @@ static const char *in_home(const char *tail)
 static int make_home(void **state)
 {
     (void)state;
-    strcpy(home + strlen(home) - 6, "XXXXXX");
+    const char *folder = getenv("TMPDIR");
+    snprintf(home, sizeof home, "%s/pantry-test-store.XXXXXX", folder && *folder ? folder : "/tmp");
     if (!mkdtemp(home))
         return -1;
     setenv("PANTRY_HOME", home, 1);
@@ -114,7 +115,7 @@ static void catalog_is_coherent(void **state)
     (void)state;
     size_t n;
     const struct pn_catalog_entry *c = pn_store_catalog(&n);
-    assert_true(n >= 2);
+    assert_true(n >= 3);
     for (size_t i = 0; i < n; i++) {
         struct pn_model_name name;
         assert_int_equal(pn_name_parse(c[i].name, &name, NULL), PN_OK);

