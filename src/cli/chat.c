@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/chat.h"
 
+#include "cli/repeat.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "cli/screen.h"
@@ -99,10 +100,18 @@ bool pn_chat_set_system(struct pn_chat *chat, const char *text)
 
 /* ---- one turn ---- */
 
+static bool has_template(const struct pn_chat *chat)
+{
+    size_t len;
+    return pantry_model_template(chat->model, &len) != NULL;
+}
+
 struct turn {
     struct pn_chat *chat;
     struct pn_screen screen;
     bool noted; /* "reading ..." stands on the line */
+    bool guarded, repeats;
+    struct pn_repeat repeat;
 };
 
 static void erase_note(struct turn *turn)
@@ -117,7 +126,9 @@ static bool on_token(void *user, const struct pantry_token *token)
     struct turn *turn = user;
     erase_note(turn);
     pn_screen_put(&turn->screen, token->text, token->len);
-    return !ferror(stdout);
+    if (turn->guarded && token->id >= 0 && pn_repeat_push(&turn->repeat, token->id, token->text, token->len))
+        turn->repeats = true;
+    return !turn->repeats && !ferror(stdout);
 }
 
 static json_t *context_of(const struct pn_chat *chat)
@@ -201,23 +212,23 @@ static void put_stats(const struct pn_chat *chat, const struct pantry_stats *sta
         pn_cli_put_figures(stderr, stats, chat->machine.model.n_threads);
     else
         pn_cli_put_speed(stderr, stats, chat->machine.model.n_threads);
-    if (stats->stop_reason && strcmp(stats->stop_reason, "length") == 0) {
-        bool full = pantry_session_n_past(chat->session) + 1 >= pantry_session_n_context(chat->session);
+    bool full = pantry_session_n_past(chat->session) + 1 >= pantry_session_n_context(chat->session);
+    if (full && stats->stop_reason && strcmp(stats->stop_reason, "length") == 0)
         fprintf(stderr, "%s%s%s\n", pn_term_style(stderr, PN_STYLE_DIM),
-                full ? "the context is full, so the answer ends here: /clear starts over, --ctx N makes it larger"
-                     : "the answer was cut at the number of tokens that you set",
+                "the context is full, so the answer ends here: /clear starts over, --ctx N makes it larger",
                 pn_term_style(stderr, PN_STYLE_OFF));
-    }
+    else
+        pn_cli_put_cut(stderr, stats, &chat->sampler, has_template(chat));
 }
 
 static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool thinking)
 {
-    struct turn turn = {.chat = chat};
+    struct turn turn = {.chat = chat, .guarded = pn_cli_stops_repeating(&chat->sampler)};
     struct pn_cli_sampler sampler = chat->sampler;
     struct pantry_stats stats = {0};
     struct pantry_error error = {0};
     pn_cli_sampler_draw_seed(&sampler);
-    struct pantry_generate_options options = pn_cli_sampler_options(&sampler);
+    struct pantry_generate_options options = pn_cli_sampler_options(&sampler, has_template(chat));
     options.callback = on_token;
     options.user = &turn;
     options.cancel = pn_term_interrupt_flag();
@@ -237,6 +248,8 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
     erase_note(&turn);
     pn_screen_end(&turn.screen);
     pn_term_echo(true);
+    if (turn.repeats)
+        stats.stop_reason = PN_STOP_REPETITION;
     if (result == PANTRY_CONTEXT_FULL)
         explain_full(chat, &error);
     else if (result != PANTRY_OK)

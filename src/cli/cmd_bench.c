@@ -185,8 +185,9 @@ static void put_text(const struct chosen *chosen, const char *name, pantry_model
     struct pantry_model_info info;
     struct pn_number a, b;
     pantry_model_info(model, &info);
+    uint64_t bytes = chosen->synthetic ? 0 : pn_cli_model_bytes(name);
     printf("model        %s · %s · %s parameters · %s\n", name, info.architecture, pn_cli_count(&a, info.n_params),
-           pn_cli_bytes(&b, info.size_bytes));
+           pn_cli_bytes(&b, bytes ? bytes : info.size_bytes));
     printf("machine      %s · reads %.1f GB/s\n", info.device, result->bandwidth / 1e9);
     if (!chosen->synthetic)
         printf("load         %s\n", pn_cli_seconds(&a, result->load_seconds));

@@ -2,7 +2,9 @@
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "pantry.h"
+#include "store/store.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Errors usually begin with the file's path, which stands at the start of the line already. */
@@ -45,17 +47,21 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "check wants a FILE");
+        return pn_cli_misuse(command, "check wants a FILE or a MODEL");
 
     json_t *list = chosen.json ? json_array() : NULL;
     int n_bad = 0;
     for (int i = 0; i < arguments.n; i++) {
         const char *path = arguments.text[i], *text = NULL;
         struct pantry_error error = {0};
-        if (pantry_check(path, &error) != PANTRY_OK) {
-            text = without_path(error.text[0] ? error.text : pantry_status_text(error.status), path);
-            n_bad++;
-        }
+        struct pn_error unresolved = {0};
+        char *file = NULL;
+        if (pn_store_resolve(path, &file, &unresolved) != PN_OK)
+            text = without_path(unresolved.text, path);
+        else if (pantry_check(file, &error) != PANTRY_OK)
+            text = without_path(error.text[0] ? error.text : pantry_status_text(error.status), file);
+        n_bad += text != NULL;
+        free(file);
         if (!chosen.json) {
             put_result(path, text);
             fflush(stdout);
@@ -76,11 +82,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_check = {
     .name = "check",
-    .usage = "FILE... [--json]",
+    .usage = "FILE|MODEL... [--json]",
     .summary = "say whether model files are whole and well-formed",
     .about =
         "Reads all headers and checks every count, offset and name; loads nothing. The exit status is 1 if any file\n"
-        "is bad.",
-    .example = "pantry check ~/Downloads/*.gguf",
+        "is bad. A MODEL is a name in the store; nothing is fetched.",
+    .example = "pantry check ~/Downloads/*.gguf\n"
+               "pantry check smollm2:135m",
     .run = run,
 };

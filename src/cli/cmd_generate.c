@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "cli/ids.h"
 #include "cli/model.h"
+#include "cli/repeat.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -37,7 +38,8 @@ struct output {
     struct pn_buf text;
     int32_t *data;
     size_t len, cap;
-    bool failed;
+    bool failed, guarded, repeats;
+    struct pn_repeat repeat;
 };
 
 static bool on_token(void *user, const struct pantry_token *token)
@@ -52,7 +54,9 @@ static bool on_token(void *user, const struct pantry_token *token)
         printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
-    return !output->failed && !ferror(stdout);
+    if (output->guarded && token->id >= 0 && pn_repeat_push(&output->repeat, token->id, token->text, token->len))
+        output->repeats = true;
+    return !output->failed && !output->repeats && !ferror(stdout);
 }
 
 /* The text that the model gets: the prompt itself, or a conversation of one message through the chat template. */
@@ -128,8 +132,10 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
 static int complete(const struct chosen *chosen, pantry_model *model, const struct pn_machine *machine,
                     const struct pn_cli_sampler *sampler)
 {
-    struct output output = {.chosen = chosen};
-    struct pantry_generate_options options = pn_cli_sampler_options(sampler);
+    struct output output = {.chosen = chosen, .guarded = pn_cli_stops_repeating(sampler)};
+    size_t len;
+    bool chat = !chosen->raw && pantry_model_template(model, &len);
+    struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat);
     struct pantry_stats stats = {0};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
@@ -144,6 +150,8 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
         status = pn_cli_fail(&error);
     if (status == PN_EXIT_DONE && output.failed)
         status = pn_cli_no_memory();
+    if (output.repeats)
+        stats.stop_reason = PN_STOP_REPETITION;
     if (status == PN_EXIT_DONE && chosen->json) {
         status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
     } else if (status == PN_EXIT_DONE) {
@@ -152,6 +160,8 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
             pn_cli_put_figures(stderr, &stats, machine->model.n_threads);
         else if (pn_term_is(stderr))
             pn_cli_put_speed(stderr, &stats, machine->model.n_threads);
+        if (pn_cli_stops_repeating(sampler) || pn_term_is(stderr))
+            pn_cli_put_cut(stderr, &stats, sampler, chat);
     }
     pantry_session_free(session);
     pantry_free(ids);

@@ -1,5 +1,6 @@
 /* pantry help: what there is. */
 #include "cli/commands.h"
+#include "cli/say.h"
 
 #include "pantry.h"
 
@@ -26,10 +27,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
          "Usage: pantry COMMAND [ARGUMENTS]\n");
     for (size_t i = 0; pn_commands[i]; i++)
         printf("  %-10s %s\n", pn_commands[i]->name, pn_commands[i]->summary);
-    puts("\nMODEL is a name such as smollm2:135m (fetched at first use), a GGUF file, or a directory.\n"
-         "`pantry COMMAND --help` explains a command and shows an example.\n\n"
-         "Start here:\n"
-         "  pantry run");
+    const char *program = pn_cli_program();
+    printf("\nMODEL is a name such as smollm2:135m (fetched at first use), a GGUF file, or a directory.\n"
+           "`%s list` shows the names, `%s COMMAND --help` explains a command with an example.\n\n"
+           "Start here:\n"
+           "  %s run\n",
+           program, program, program);
     return PN_EXIT_DONE;
 }
 

@@ -11,13 +11,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PROMPT_LIMIT = 1 << 30 };
 
 /* Asked where nobody can: `pantry run </dev/null`. */
-static const char default_question[] = "Give me three tips for staying healthy.";
-enum { DEFAULT_TOKENS = 256 }; /* an unattended program comes to an end */
+static const char default_question[] = "Why is the sky blue? Answer in two sentences.";
+
+/* Said of a model without a chat template. */
+static const char base_model[] =
+    "This is a base model (it has no chat template): it continues your text instead of answering.";
 
 struct chosen {
     const char *system;
@@ -44,12 +48,13 @@ static void put_welcome(const struct pn_chat *chat)
     struct pantry_model_info info;
     struct pn_number a, b;
     size_t len;
+    uint64_t bytes = pn_cli_model_bytes(chat->name);
     pantry_model_info(chat->model, &info);
     pantry_read_bandwidth(chat->machine.model.n_threads); /* now, while nobody waits for an answer */
     printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
-           pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, info.size_bytes), info.device);
+           pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, bytes ? bytes : info.size_bytes), info.device);
     if (!pantry_model_template(chat->model, &len))
-        puts("This model has no chat template: what you type is continued as it stands.");
+        puts(base_model);
     printf("/? lists the commands, Ctrl-D leaves%s\n\n", pn_term_style(stdout, PN_STYLE_OFF));
 }
 
@@ -143,6 +148,7 @@ static int converse(struct pn_chat *chat)
     struct pn_buf message = {0};
     bool quoted;
     pn_term_watch();
+    pn_term_take_over();
     pn_term_echo(true);
     pn_store_private_file("history", &history, NULL); /* without a home there is no history */
     struct pn_editor *editor = pn_editor_new(history);
@@ -200,24 +206,43 @@ static int one_prompt(const struct pn_arguments *arguments, bool piped, struct p
     return status;
 }
 
+/* Is standard input something that a text was expected from? /dev/null is not. */
+static bool is_source(void)
+{
+    struct stat st;
+    return fstat(STDIN_FILENO, &st) == 0 && !S_ISCHR(st.st_mode);
+}
+
+static void put_next_steps(const struct pn_chat *chat)
+{
+    const char *program = pn_cli_program();
+    printf("\nTo chat, start `%s run %s` in a terminal. To ask one question:\n"
+           "  %s run %s \"Tell me about the ocean.\"\n",
+           program, chat->name, program, chat->name);
+    if (strchr(program, '/'))
+        puts("`make install` (as root) puts it on your PATH as `pantry`.");
+}
+
 static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
 {
+    bool piped = is_source();
     bool asked = prompt->len && !is_blank(prompt->data);
     size_t len;
     if (!pantry_model_template(chat->model, &len))
-        fputs("This model has no chat template: the text is continued as it stands.\n", stderr);
+        fprintf(stderr, "%s\n", base_model);
     pn_term_watch();
     if (asked)
         return pn_chat_say(chat, prompt->data, prompt->len);
+    if (piped) {
+        pn_cli_say_error("standard input is empty: there is nothing to answer. `%s run %s \"...\"` asks a question",
+                         pn_cli_program(), chat->name);
+        return PN_EXIT_FAILED;
+    }
     chat->sampler.sampling.temperature = 0; /* the same answer every time */
-    if (!chat->sampler.max_tokens)
-        chat->sampler.max_tokens = DEFAULT_TOKENS;
     printf(">>> %s\n", default_question);
     int status = pn_chat_say(chat, default_question, strlen(default_question));
     if (status == PN_EXIT_DONE)
-        printf("\nTo chat, start `pantry run %s` in a terminal. To ask one question:\n"
-               "  pantry run %s \"Tell me about the ocean.\"\n",
-               chat->name, chat->name);
+        put_next_steps(chat);
     return status;
 }
 

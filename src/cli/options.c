@@ -174,8 +174,8 @@ int pn_cli_misuse(const struct pn_command *command, const char *format, ...)
     va_start(args, format);
     pn_cli_vsay_error(format, args);
     va_end(args);
-    fprintf(stderr, "usage: pantry %s%s%s (`pantry %s --help` explains)\n", command->name, *command->usage ? " " : "",
-            command->usage, command->name);
+    fprintf(stderr, "usage: pantry %s%s%s (`%s %s --help` explains)\n", command->name, *command->usage ? " " : "",
+            command->usage, pn_cli_program(), command->name);
     return PN_EXIT_USAGE;
 }
 

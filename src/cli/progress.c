@@ -3,6 +3,8 @@
 #define _DARWIN_C_SOURCE 1
 #include "cli/progress.h"
 
+#include "base/size.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -51,9 +53,9 @@ static void show_bar(struct pn_progress_bar *bar, const struct pn_fetch_progress
     fprintf(bar->out, "\r%s %s %3d%% ", verb, p->name, (int)(share * 100));
     if (cells > 0)
         draw_cells(bar->out, share, cells);
-    fprintf(bar->out, " %.0f/%.0f MB", (double)p->done / 1e6, (double)p->total / 1e6);
+    fprintf(bar->out, " %s of %s", pn_size(p->done).text, pn_size(p->total).text);
     if (p->rate > 0)
-        fprintf(bar->out, " %.*f MB/s", p->rate < 1e7 ? 1 : 0, p->rate / 1e6);
+        fprintf(bar->out, " %s/s", pn_size((uint64_t)p->rate).text);
     fputs("\033[K", bar->out);
     fflush(bar->out);
     bar->open = true;
@@ -64,7 +66,7 @@ static void show_line(struct pn_progress_bar *bar, const struct pn_fetch_progres
 {
     int quarter = (int)(share_of(p) * 4);
     if (p->phase == PN_FETCH_DOWNLOAD && (bar->phase != (int)p->phase || quarter > bar->quarter))
-        fprintf(bar->out, "pulling %s: %d%% of %.0f MB\n", p->name, quarter * 25, (double)p->total / 1e6);
+        fprintf(bar->out, "pulling %s: %d%% of %s\n", p->name, quarter * 25, pn_size(p->total).text);
     else if (p->phase == PN_FETCH_VERIFY && bar->phase != (int)p->phase)
         fprintf(bar->out, "unpacking %s and checking its SHA-256\n", p->name);
     bar->quarter = quarter;

@@ -2,12 +2,26 @@
 #include "cli/say.h"
 
 #include "base/alloc.h"
+#include "base/size.h"
 #include "cli/options.h"
 #include "cli/terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
+
+static const char *program = "pantry";
+
+void pn_cli_set_program(const char *argv0)
+{
+    if (argv0 && *argv0 != '/' && strchr(argv0, '/'))
+        program = argv0;
+}
+
+const char *pn_cli_program(void)
+{
+    return program;
+}
 
 /* ---- untrusted text ---- */
 
@@ -123,27 +137,23 @@ const char *pn_cli_grouped(struct pn_number *out, unsigned long long value)
     return out->text;
 }
 
-static const char *scaled(struct pn_number *out, double value, double step, const char *const *units, size_t n_units)
-{
-    size_t unit = 0;
-    while (value >= step && unit + 1 < n_units) {
-        value /= step;
-        unit++;
-    }
-    snprintf(out->text, sizeof out->text, unit && value < 100 ? "%.1f%s" : "%.0f%s", value, units[unit]);
-    return out->text;
-}
-
 const char *pn_cli_bytes(struct pn_number *out, unsigned long long bytes)
 {
-    static const char *const units[] = {" bytes", " KiB", " MiB", " GiB", " TiB"};
-    return scaled(out, (double)bytes, 1024, units, 5);
+    snprintf(out->text, sizeof out->text, "%s", pn_size(bytes).text);
+    return out->text;
 }
 
 const char *pn_cli_count(struct pn_number *out, unsigned long long count)
 {
     static const char *const units[] = {"", " K", " M", " B", " T"};
-    return scaled(out, (double)count, 1000, units, 5);
+    double value = (double)count;
+    size_t unit = 0;
+    while (value >= 1000 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(out->text, sizeof out->text, unit && value < 100 ? "%.1f%s" : "%.0f%s", value, units[unit]);
+    return out->text;
 }
 
 const char *pn_cli_seconds(struct pn_number *out, double seconds)

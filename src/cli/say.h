@@ -12,6 +12,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* How a reader starts this program: as it was typed when that leads from the folder that they are in ("build/pantry"),
+ * otherwise "pantry". */
+void pn_cli_set_program(const char *argv0);
+const char *pn_cli_program(void);
+
 /* "pantry: SENTENCE" on standard error. */
 void pn_cli_say_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void pn_cli_vsay_error(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
@@ -30,7 +35,7 @@ int pn_cli_put_json(json_t *value);
 /* A JSON string of bytes that may be no UTF-8: what is not becomes U+FFFD. NULL when memory is out. */
 json_t *pn_cli_json_text(const char *bytes, size_t len);
 
-/* ---- how numbers read: "98,304,000", "93.8 MiB", "134.5 M"; written to `out`, returned for printf ---- */
+/* ---- how numbers read: "98,304,000", "98 MB", "134.5 M"; written to `out`, returned for printf ---- */
 
 struct pn_number {
     char text[32];
@@ -42,6 +47,9 @@ const char *pn_cli_count(struct pn_number *out, unsigned long long count);
 const char *pn_cli_seconds(struct pn_number *out, double seconds);
 
 /* ---- how fast it was ---- */
+
+/* The stop reason of an answer that the program ended because it repeats itself (cli/repeat.h). */
+#define PN_STOP_REPETITION "repetition"
 
 double pn_cli_prefill_rate(const struct pantry_stats *stats);
 /* The first token comes out of the prefill, so that n tokens take n - 1 steps. */

@@ -52,7 +52,7 @@ static const struct pn_option parameters[] = {
     {0, "repeat_last_n", "N", "how many tokens are recent; -1: all", PN_OPTION_INT,
      CHAT(sampler.sampling.penalty_last_n), -1, 1 << 24, NULL},
     {0, "seed", "N", "same seed, same answer", PN_OPTION_SEED, CHAT(sampler.sampling.seed), 0, 0, NULL},
-    {0, "num_predict", "N", "most tokens of an answer; 0: no limit", PN_OPTION_INT, CHAT(sampler.max_tokens), 0,
+    {0, "num_predict", "N", "most tokens of an answer; -1: no limit", PN_OPTION_INT, CHAT(sampler.max_tokens), -1,
      1 << 24, NULL},
     {0, "num_ctx", "N", "tokens of context; 0: the model's", PN_OPTION_INT, CHAT(machine.session.n_context), 0, 1 << 24,
      NULL},
@@ -98,6 +98,8 @@ static void put_parameter(const struct pn_chat *chat, const struct pn_option *op
     printf("  %-18s ", option->name);
     if (option->kind == PN_OPTION_FLOAT)
         printf("%g\n", (double)*(const float *)at);
+    else if (option->offset == CHAT(sampler.max_tokens) && chat->sampler.max_tokens == PN_TOKENS_UNSET)
+        printf("%d, or %d without a chat template\n", PN_TOKENS_CHAT, PN_TOKENS_BASE);
     else if (option->kind == PN_OPTION_INT)
         printf("%d\n", *(const int *)at);
     else if (*(const uint64_t *)at == UINT64_MAX)
@@ -363,7 +365,7 @@ static void do_help(struct slash *slash, const char *rest)
     put_entries("/", commands);
     puts("\n  \"\"\"                          begins and ends a message of several lines\n"
          "  Ctrl-C                       stops an answer\n"
-         "  Up, Down, Ctrl-R             what you typed before");
+         "  Up, Down, Ctrl-R             what you typed before\n");
 }
 
 bool pn_slash_is(const char *line)

@@ -58,6 +58,41 @@ static volatile sig_atomic_t resized, stop_wanted;
 static volatile sig_atomic_t have_original, echo_is_off, paste_is_on;
 static struct termios original; /* as the program found it */
 
+/* ---- the terminal's foreground group ---- */
+
+static pid_t shared_group; /* that we were in, and that the terminal goes back to; 0: we took nothing */
+
+/* Without being stopped for it, whoever has the terminal now. */
+static void give_terminal(pid_t group)
+{
+    sigset_t block, before;
+    sigemptyset(&block);
+    sigaddset(&block, SIGTTOU);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    tcsetpgrp(STDIN_FILENO, group);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+static void take_terminal(void)
+{
+    if (tcgetpgrp(STDIN_FILENO) == shared_group && setpgid(0, 0) == 0)
+        give_terminal(getpid());
+}
+
+/* Stops with the whole group that we came from, as Ctrl-Z does; returns when it is continued. */
+static void stop_with_others(void)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    give_terminal(shared_group);
+    setpgid(0, shared_group);
+    signal(SIGTSTP, SIG_DFL);
+    kill(0, SIGTSTP);
+    sigprocmask(SIG_UNBLOCK, &stop, NULL); /* in a handler it is blocked */
+    take_terminal();                       /* `bg` leaves it to the shell */
+}
+
 static void restore_terminal(void)
 {
     if (paste_is_on) {
@@ -67,6 +102,8 @@ static void restore_terminal(void)
     if (have_original)
         tcsetattr(STDIN_FILENO, TCSANOW, &original);
     echo_is_off = paste_is_on = 0;
+    if (shared_group && getpgrp() != shared_group)
+        give_terminal(shared_group);
 }
 
 static void on_interrupt(int sig)
@@ -85,6 +122,14 @@ static void on_stop(int sig)
 {
     (void)sig;
     stop_wanted = 1;
+}
+
+static void on_stop_now(int sig)
+{
+    int error = errno;
+    stop_with_others();
+    signal(sig, on_stop_now);
+    errno = error;
 }
 
 /* SA_RESETHAND has put the default action back: raising again ends the process with the right status. */
@@ -120,6 +165,16 @@ void pn_term_watch(void)
     handle(SIGHUP, on_end, (int)SA_RESETHAND);
     handle(SIGQUIT, on_end, (int)SA_RESETHAND);
     atexit(restore_terminal);
+}
+
+void pn_term_take_over(void)
+{
+    pid_t group = getpgrp();
+    if (group == getpid() || tcgetpgrp(STDIN_FILENO) != group) /* a shell's job of its own, or not in the foreground */
+        return;
+    shared_group = group;
+    take_terminal();
+    handle(SIGTSTP, on_stop_now, 0);
 }
 
 const volatile bool *pn_term_interrupt_flag(void)
@@ -158,13 +213,16 @@ bool pn_term_take_stop(void)
 
 void pn_term_watch_stop(bool watch)
 {
-    handle(SIGTSTP, watch ? on_stop : SIG_DFL, 0);
+    handle(SIGTSTP, watch ? on_stop : shared_group ? on_stop_now : SIG_DFL, 0);
 }
 
 void pn_term_stop_now(void)
 {
     handle(SIGTSTP, SIG_DFL, 0);
-    raise(SIGTSTP);
+    if (shared_group)
+        stop_with_others();
+    else
+        raise(SIGTSTP);
     handle(SIGTSTP, on_stop, 0);
 }
 

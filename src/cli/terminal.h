@@ -22,6 +22,10 @@ void pn_term_use_utf8(void);
 
 /* From now on Ctrl-C sets a flag instead of ending the program, and the signals that end it restore the terminal. */
 void pn_term_watch(void);
+/* Takes the terminal for this process alone where it shares it with the program that started it and that is no shell of
+ * the terminal, such as make: Ctrl-C is then for this program only, and the other one does not think it was stopped.
+ * The terminal goes back at the end and while the program is stopped. Call it after pn_term_watch. */
+void pn_term_take_over(void);
 /* For pantry_generate_options.cancel. */
 const volatile bool *pn_term_interrupt_flag(void);
 /* True if Ctrl-C was pressed since the last call. */

@@ -20,7 +20,7 @@ import tiny_model  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
-COMMANDS = "run generate list show bench embed rank tokenize template parse logits check help version".split()
+COMMANDS = "run generate list import show bench embed rank tokenize template parse logits check help version".split()
 
 
 def setUpModule():
@@ -38,11 +38,11 @@ def tearDownModule():
 
 
 def pantry(*arguments, stdin=b"", env=None):
-    """(exit status, standard output as bytes, standard error as text)"""
+    """(exit status, standard output as bytes, standard error as text); `stdin` None is /dev/null."""
     if isinstance(stdin, str):
         stdin = stdin.encode()
-    done = subprocess.run([PANTRY, *arguments], input=stdin, capture_output=True, env=env or ENV, cwd=FOLDER,
-                          timeout=300)
+    source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    done = subprocess.run([PANTRY, *arguments], **source, capture_output=True, env=env or ENV, cwd=FOLDER, timeout=300)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -425,7 +425,7 @@ class Generate(Case):
         self.assertEqual(pantry("generate", MODEL, *self.greedy)[2], "")
 
     def test_interrupt_ends_it(self):
-        process = subprocess.Popen([PANTRY, "generate", MODEL, "-p", "x", "--temp", "0"], stdout=subprocess.PIPE,
+        process = subprocess.Popen([PANTRY, "generate", MODEL, "-p", "x", "--temp", "0", "-n", "-1"], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=ENV)
         self.assertTrue(process.stdout.read(5))
         process.send_signal(signal.SIGINT)
@@ -471,10 +471,10 @@ class RunOnce(Case):
                          self.ids("a text\n\nSay it"))
 
     def test_asks_a_question_when_nobody_does(self):
-        out = self.good("run", MODEL, "-n", "10")
+        out = self.good("run", MODEL, "-n", "10", stdin=None)
         self.assertTrue(out.startswith(">>> "))
         self.assertIn("pantry run", out)
-        self.assertEqual(out, self.good("run", MODEL, "-n", "10"))
+        self.assertEqual(out, self.good("run", MODEL, "-n", "10", stdin=None))
 
     def test_figures_go_to_standard_error_without_colour(self):
         status, out, err = pantry("run", MODEL, "x", *self.options)
@@ -515,7 +515,7 @@ class Chat(Case):
         self.leave(t)
 
     def test_interrupt_stops_the_answer_and_keeps_it(self):
-        t = self.chat("--temp", "0")
+        t = self.chat("--temp", "0", "-n", "-1")
         t.line("Hello")
         t.expect("\n")
         t.expect(re.compile("[a-z]{3}"))
@@ -687,7 +687,7 @@ class Chat(Case):
         self.leave(t)
 
     def test_killed_in_an_answer_it_restores_the_terminal(self):
-        t = self.chat("--temp", "0")
+        t = self.chat("--temp", "0", "-n", "-1")
         t.line("Hello")
         t.expect("\n")
         t.expect(re.compile("[a-z]{3}"))

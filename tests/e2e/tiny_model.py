@@ -48,7 +48,7 @@ def array(kind, pack, values):
     return struct.pack("<IQ", kind, len(values)) + b"".join(pack(v) for v in values)
 
 
-def metadata():
+def metadata(template=True):
     tokens, merges = vocabulary()
     i32 = lambda v: struct.pack("<i", v)
     u32 = lambda v: struct.pack("<I", v)
@@ -73,6 +73,8 @@ def metadata():
         ("tokenizer.ggml.eos_token_id", U32, u32(2)),
         ("tokenizer.chat_template", STRING, string(TEMPLATE)),
     ]
+    if not template:
+        rows.pop()
     return len(rows), b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in rows)
 
 
@@ -110,9 +112,9 @@ def tensors(rng, weights):
     return rows
 
 
-def write(path, weights=True, seed=1):
-    """`weights` False: a file with a vocabulary and nothing to run."""
-    n_metadata, meta = metadata()
+def write(path, weights=True, seed=1, template=True):
+    """`weights` False: a file with a vocabulary and nothing to run. `template` False: a base model."""
+    n_metadata, meta = metadata(template)
     rows = tensors(random.Random(seed), weights) if weights else []
     infos, data = b"", b""
     for name, kind, shape, values in rows:

