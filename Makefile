@@ -7,7 +7,7 @@ BUILD ?= build
 MODE ?= release
 PREFIX ?= /usr/local
 DESTDIR ?=
-MODEL ?= smollm2:135m
+MODEL ?= qwen2.5-coder:1.5b
 FUZZ_SECONDS ?= 60
 ifeq ($(origin CC),default)
 CC := cc
@@ -27,6 +27,7 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 # ---- libraries ----
 
 PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive
+LIB_PKGS := $(filter-out libedit,$(PKGS)) # the chat's line editor is not in the library
 # Homebrew keeps the libraries that macOS has an old version of out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
@@ -171,6 +172,16 @@ programs: $(TOOLS) $(BENCHES)
 
 examples: $(EXAMPLES) ## build the programs in docs/examples
 
+# Where the loader does not look, a program has to know where the library is.
+RPATH = $(if $(filter linux,$(OS)),$(if $(filter /usr /usr/local,$(PREFIX)),, -Wl$(COMMA)-rpath$(COMMA)$$(libdir)))
+COMMA := ,
+# Their own libraries are not asked for: the archive is linked with the shared ones, which know theirs.
+PRIVATE_LIBS = $(strip $(shell $(PKG_CONFIG) --libs $(LIB_PKGS) 2>/dev/null) -lm -pthread $(DL_LIB))
+INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc share/man/man1/pantry.1
+# The loader finds a new library in a folder that it looks in after this; it is for root, and not while a package is made.
+LDCONFIG = $(if $(filter linux,$(OS)),if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
+	    PATH="$$PATH:/sbin:/usr/sbin"; if command -v ldconfig >/dev/null; then ldconfig; fi; fi)
+
 install: all ## install the program, the library and its header under PREFIX
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	$(if $(HAS_MAIN),install -m 755 $(B)/pantry $(DESTDIR)$(PREFIX)/bin/pantry)
@@ -178,10 +189,16 @@ install: all ## install the program, the library and its header under PREFIX
 	install -m 755 $(B)/$(SO) $(DESTDIR)$(PREFIX)/lib/$(SO_ABI)
 	ln -sf $(SO_ABI) $(DESTDIR)$(PREFIX)/lib/$(SO)
 	install -m 644 include/pantry.h $(DESTDIR)$(PREFIX)/include/pantry.h
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' tools/pantry.pc.in \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' \
+	    -e 's|@RPATH@|$(subst $$(libdir),$${libdir},$(RPATH))|' tools/pantry.pc.in \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pantry.pc
 	$(if $(wildcard docs/pantry.1),mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1)
 	$(if $(wildcard docs/pantry.1),install -m 644 docs/pantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/pantry.1)
+	@$(LDCONFIG)
+
+uninstall: ## remove what `make install` with the same PREFIX put there; models stay
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(INSTALLED))
+	@$(LDCONFIG)
 
 format: ## lay out all C files as .clang-format says
 	@tools/format -i
@@ -273,6 +290,9 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
+# The only part of the program that has a test of its own.
+$(B)/tests/test_repeat: $(B)/src/cli/repeat.o
+
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -293,5 +313,5 @@ $(eval $(call program,bench,bench))
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install format clean missing-libraries FORCE
+.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install uninstall format clean missing-libraries FORCE
 .SECONDARY:
