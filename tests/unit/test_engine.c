@@ -420,6 +420,7 @@ static void truncated_while_in_use(void **state)
     assert_int_equal(generate(other.session, prompt, N_PROMPT, &o).n_generated, 10); /* the process lives */
     close_model(&f);
     close_model(&other);
+    unlink(copy);
 }
 
 /* ---- sampling ---- */

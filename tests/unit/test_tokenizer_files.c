@@ -304,7 +304,9 @@ static void write_file(const char *dir, const char *name, const char *text)
 static void directories(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/pantry-tokenizer-XXXXXX", path[512];
+    char dir[256], path[512];
+    const char *base = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/pantry-tokenizer-XXXXXX", base && *base ? base : "/tmp");
     struct pn_error err = {0};
     struct pn_tokenizer *t = NULL;
     struct pn_buf template = {0};
