@@ -323,11 +323,11 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     struct pn_weight weights[4];
     struct pn_graph g;
     struct pn_error err = {0};
-    struct pn_batch_seq seqs[MAX_SEQS];
+    struct pn_batch_seq *seqs = malloc((size_t)w->n_seqs * sizeof *seqs); /* no more: a sanitizer sees who reads on */
     size_t n = (size_t)(w->n_new * v->n_head * v->dim_v);
     float *got = malloc(n * sizeof *got);
     int32_t *ids = malloc((size_t)w->n_new * 2 * sizeof *ids), *pos = ids + w->n_new;
-    assert_true(got && ids);
+    assert_true(got && ids && seqs);
     for (int s = 0, row = 0; s < w->n_seqs; s++) {
         seqs[s] = (struct pn_batch_seq){.start = row, .n = w->seqs[s].n, .past = w->seqs[s].past, .pages = w->pages[s]};
         for (int t = 0; t < w->seqs[s].n; t++, row++) {
@@ -353,6 +353,7 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     if (memcmp(w->cache.k, w->after.k, w->k_bytes) || (!v->latent && memcmp(w->cache.v, w->after.v, w->v_bytes)))
         fail_msg("%s on %s (%d threads): the cache is not what it should be", what, d->name, d->n_threads);
     pn_graph_free(&g);
+    free(seqs);
     free(ids);
     free(got);
 }
