@@ -274,6 +274,11 @@ static void equals_are_chosen_in_order(void **state)
     assert_memory_equal(out + 4, plain, sizeof plain);
     route_one(&p, zeros, bias, out);
     assert_memory_equal(out + 4, biased, sizeof biased);
+    static const float high[] = {20, 30, 25, 40, 20, 20, 20, 35}, by_logits[] = {3, 7, 1, 2};
+    for (p.n_groups = 0; p.n_groups < 2; p.n_groups++) { /* no equals: one group is none, and logits decide */
+        route_one(&p, high, NULL, out);
+        assert_memory_equal(out + 4, by_logits, sizeof by_logits);
+    }
     p.n_groups = 4;
     p.n_groups_used = 2;
     route_one(&p, zeros, NULL, out);
