@@ -149,7 +149,7 @@ static void merges_by_rank(void **state)
     char word[MAX_TEXT];
     int32_t want[MAX_TEXT];
     rng.state = 1;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         begin(&s, "gpt2");
         if (round % 2) /* all bytes: pairs of bytes have a table */
             for (int b = 0; b < 256; b++) {
@@ -236,7 +236,7 @@ static void pieces_by_score(void **state)
     char word[MAX_TEXT];
     int32_t want[MAX_TEXT];
     rng.state = 2;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         begin(&s, "llama");
         add(&s, "<unk>", 0, PN_TOKEN_UNKNOWN);
         if (round % 3 == 0)
@@ -300,7 +300,7 @@ static void best_sums(void **state)
     char word[MAX_TEXT];
     int32_t want[MAX_TEXT];
     rng.state = 3;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         begin(&s, "t5");
         add(&s, "<unk>", 0, PN_TOKEN_UNKNOWN);
         for (const char *c = "abc"; *c; c++)
@@ -354,7 +354,7 @@ static void lowest_costs(void **state)
     char word[MAX_TEXT];
     int32_t want[MAX_TEXT];
     rng.state = 4;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 20; round++) {
         begin(&s, "plamo2");
         add(&s, "<|plamo:unk|>", 0, PN_TOKEN_UNKNOWN);
         add_byte_tokens(&s);
@@ -398,7 +398,7 @@ static void longest_pieces_first(void **state)
     char word[MAX_TEXT], piece[MAX_TEXT + 8], text[MAX_TEXT * 3];
     int32_t want[MAX_TEXT * 3];
     rng.state = 5;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         begin(&s, "bert");
         add(&s, "[PAD]", 0, PN_TOKEN_CONTROL);
         add(&s, "[UNK]", 0, PN_TOKEN_UNKNOWN);
@@ -428,7 +428,7 @@ static void longest_tokens_first(void **state)
     static struct vocabulary s;
     char word[MAX_TEXT];
     rng.state = 6;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 20; round++) {
         begin(&s, "rwkv");
         add(&s, "<s>", 0, PN_TOKEN_CONTROL);
         for (size_t i = 0, n = 5 + below(40); i < n; i++)
@@ -514,7 +514,7 @@ static void broken_bytes(void **state)
         int32_t first = (int32_t)s.n - 256, piece = add(&s, kind ? "xy" : "ax", 0, PN_TOKEN_NORMAL);
         s.v.unk = kind ? 0 : -1;
         struct pn_tokenizer *t = finish(&s);
-        for (int round = 0; round < 20000; round++) {
+        for (int round = 0; round < 6000; round++) {
             unsigned char bytes[8], run[16];
             int32_t ids[8];
             size_t n = 1 + below(7), n_run = 0;

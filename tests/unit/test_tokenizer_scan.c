@@ -168,7 +168,7 @@ static size_t count_matches(const char *regex, const char *text)
     if (pn_regex_new(regex, strlen(regex), &re, &err) || pn_regex_scratch_new(&scratch, &err))
         fail_msg("%s", err.text);
     pn_regex_scratch_start(scratch, strlen(text));
-    for (size_t pos = 0; pos < strlen(text); pos = end > pos ? end : pos + 1) {
+    for (size_t pos = 0; pos<strlen(text); pos = end> pos ? end : pos + 1) {
         if (pn_regex_find(re, scratch, text, strlen(text), pos, &start, &end, &err))
             break;
         n += end > start;

@@ -334,6 +334,14 @@ jv pn_jj_percent(struct jj_run *r, struct jj_str *format, jv args)
 
 /* ---- specifications of str.format ---- */
 
+/* Which types a separator of thousands goes with; a letter that is no type is refused here, too, as in Python. */
+static void check_group(struct jj_run *r, const struct spec *s, jv value)
+{
+    char type = s->type ? s->type : value.t == JJ_STR ? 's' : 'd';
+    if (s->group && !strchr("deEfFgG%", type) && !(s->group == '_' && strchr("boxX", type)))
+        pn_jj_raise(r, "ValueError", "Cannot specify '%c' with '%c'.", s->group, type);
+}
+
 static struct spec parse_spec(struct jj_run *r, const char *p, size_t n, jv value)
 {
     struct spec s = {.width = -1, .precision = -1, .sign = '-'};
@@ -397,6 +405,7 @@ static struct spec parse_spec(struct jj_run *r, const char *p, size_t n, jv valu
         pn_jj_raise(r, "ValueError", "Invalid format specifier");
     if (p < end)
         s.type = *p;
+    check_group(r, &s, value);
     return s;
 }
 
@@ -417,8 +426,6 @@ static void format_text(struct jj_buf *b, struct spec *s, jv v)
         pn_jj_raise(b->r, "ValueError", "Alternate form (#) not allowed in string format specifier");
     if (s->align == '=')
         pn_jj_raise(b->r, "ValueError", "'=' alignment not allowed in string format specifier");
-    if (s->group)
-        pn_jj_raise(b->r, "ValueError", "Cannot specify '%c' with 's'.", s->group);
     size_t n = v.u.s->n;
     if (s->precision >= 0 && s->precision < pn_jj_chars(v.u.s))
         n = pn_jj_offset(v.u.s, s->precision);
@@ -437,18 +444,21 @@ static void format_float(struct jj_buf *b, struct spec *s, jv v)
         d *= 100;
     if (!type && s->precision < 0) {
         digits = repr_digits(b->r, d);
+        int n = (int)strcspn(digits, "e.");
+        if (s->alternate && digits[n] == 'e')
+            digits = pn_jj_sprintf(b->r, "%.*s.%s", n, digits, digits + n);
     } else {
         char c = type == '%' ? 'f' : !type || type == 'n' ? 'g' : type;
         int64_t precision = s->precision < 0 ? 6 : s->precision;
         digits = float_digits(b->r, d, c, precision, s->alternate);
         if (!type && isfinite(d)) { /* like g, but it looks like a float, and one digit earlier an exponent */
-            int exponent = d == 0 ? 0 : (int)floor(log10(fabs(d)));
-            char *e = float_digits(b->r, d, 'e', precision > 0 ? precision - 1 : 0, false);
-            exponent = (int)strtol(strchr(e, 'e') + 1, NULL, 10);
+            char *e = float_digits(b->r, d, 'e', precision > 0 ? precision - 1 : 0, s->alternate);
+            int exponent = (int)strtol(strchr(e, 'e') + 1, NULL, 10);
+            precision = precision > 0 ? precision : 1;
             if (!strpbrk(digits, ".e") && exponent < precision - 1)
                 digits = pn_jj_sprintf(b->r, "%s.0", digits);
             else if (!strchr(digits, 'e') && exponent >= precision - 1) {
-                char *dot = strchr(e, '.');
+                char *dot = s->alternate ? NULL : strchr(e, '.');
                 size_t tail = dot ? strcspn(dot, "e") : 0;
                 while (dot && tail > 1 && dot[tail - 1] == '0') {
                     memmove(dot + tail - 1, dot + tail, strlen(dot + tail) + 1);
@@ -489,8 +499,6 @@ static void format_int(struct jj_buf *b, struct spec *s, jv v)
     if (s->no_negative_zero)
         pn_jj_raise(b->r, "ValueError", "Negative zero coercion (z) not allowed in integer format specifier");
     int base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
-    if (s->group == ',' && base != 10)
-        pn_jj_raise(b->r, "ValueError", "Cannot specify ',' with '%c'.", type);
     const char *prefix = !s->alternate || base == 10 ? ""
                          : type == 'b'               ? "0b"
                          : type == 'o'               ? "0o"
