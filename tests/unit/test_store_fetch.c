@@ -108,10 +108,25 @@ static void set_path(const char *first)
 static struct pn_catalog_entry toy, duo;
 static char toy_sha[PN_SHA256_HEX + 1];
 
+/* Files that are open: a test leaves as many as it found. */
+static int count_open(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static int open_before;
+
 static int make_root(void **state)
 {
     (void)state;
     trip_at = 0;
+    open_before = count_open();
     const char *base = getenv("TMPDIR");
     snprintf(root, sizeof root, "%s/pantry-test-fetch.XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(root))
@@ -159,6 +174,7 @@ static int remove_root(void **state)
     (void)state;
     trip_at = 0;
     pn_layout_remove(root);
+    assert_int_equal(count_open(), open_before);
     return 0;
 }
 
