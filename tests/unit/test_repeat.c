@@ -91,23 +91,24 @@ static void lists_tables_and_code_go_on(void **state)
     static struct pn_repeat repeat;
     char line[200];
     memset(&repeat, 0, sizeof repeat);
-    snprintf(line, sizeof line, "%d. Item\n", i);
-    assert_int_equal(feed(&repeat, line), 0);
-}
-for (int i = 0; i < 300; i++) { /* a table whose rows differ in one number */
-    snprintf(line, sizeof line, "| red | %d | yes |\n", i * 7919 % 1000);
-    assert_int_equal(feed(&repeat, line), 0);
-}
-for (int i = 0; i < 100; i++) { /* code */
-    snprintf(line, sizeof line, "    case %d:\n        return value[%d];\n", i, i);
-    assert_int_equal(feed(&repeat, line), 0);
-}
-assert_int_equal(feed_times("```\n", "0, 0, 0, 0, 0, 0, 0, 0,\n", 30), 0); /* a matrix of zeros */
-assert_int_equal(feed_times("", "|---|---|---|\n", 20), 0);
-assert_int_equal(feed_times("", "<td>x</td>\n", 7), 0);
-assert_int_equal(feed_times("", "Row, row, row your boat\n", 7), 0);
-assert_int_equal(feed_times("", "}\n", 400), 0);
-assert_true(feed_times("", "0, ", 1000) > 0); /* but not for ever */
+    for (int i = 0; i < 300; i++) { /* a list */
+        snprintf(line, sizeof line, "%d. Item\n", i);
+        assert_int_equal(feed(&repeat, line), 0);
+    }
+    for (int i = 0; i < 300; i++) { /* a table whose rows differ in one number */
+        snprintf(line, sizeof line, "| red | %d | yes |\n", i * 7919 % 1000);
+        assert_int_equal(feed(&repeat, line), 0);
+    }
+    for (int i = 0; i < 100; i++) { /* code */
+        snprintf(line, sizeof line, "    case %d:\n        return value[%d];\n", i, i);
+        assert_int_equal(feed(&repeat, line), 0);
+    }
+    assert_int_equal(feed_times("```\n", "0, 0, 0, 0, 0, 0, 0, 0,\n", 30), 0); /* a matrix of zeros */
+    assert_int_equal(feed_times("", "|---|---|---|\n", 20), 0);
+    assert_int_equal(feed_times("", "<td>x</td>\n", 7), 0);
+    assert_int_equal(feed_times("", "Row, row, row your boat\n", 7), 0);
+    assert_int_equal(feed_times("", "}\n", 400), 0);
+    assert_true(feed_times("", "0, ", 1000) > 0); /* but not for ever */
 }
 
 /* What came before, and an end of the repetition, start the count anew. */

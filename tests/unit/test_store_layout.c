@@ -165,7 +165,7 @@ static void space_is_compared(void **state)
     assert_int_equal(pn_layout_need_space(root, 0, &err), PN_OK);
     assert_int_equal(pn_layout_need_space(root, 1, &err), PN_OK);
     assert_int_equal(pn_layout_need_space(root, (uint64_t)1 << 62, &err), PN_LIMIT);
-    assert_non_null(strstr(err.text, "needs 4611686018427 MB of free disk space"));
+    assert_non_null(strstr(err.text, "of free disk space and has"));
     assert_int_equal(pn_layout_need_space(in_root("none"), 0, &err), PN_IO);
 }
 
