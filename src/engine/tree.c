@@ -1,0 +1,409 @@
+/* The prefix tree: see tree.h.
+ *
+ * All nodes are in one list, the most recently used first. Using a node moves it and then each of its parents to the
+ * front, so a parent is always before its children and the last node is always a leaf. */
+#include "engine/tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct node {
+    struct node *parent, *child, *sibling; /* its first child; the next child of its parent */
+    struct node *newer, *older;            /* in the list of all nodes */
+    int32_t page, state;                   /* -1: none; a root has no page */
+    int n;
+    int32_t ids[PN_PAGE_TOKENS];
+};
+
+struct root {
+    char *key; /* "": the common one */
+    struct node node;
+    struct root *next;
+};
+
+/* Nodes are allocated many at a time and used again, so that a tree that no longer grows allocates nothing. */
+enum { SLAB_NODES = 64 };
+struct slab {
+    struct slab *next;
+    struct node nodes[SLAB_NODES];
+};
+
+struct pn_tree {
+    struct pn_tree_memory memory;
+    struct root *roots;
+    struct node *newest, *oldest;
+    struct slab *slabs;
+    struct node *unused; /* a list by .sibling */
+    int n_pages, n_states;
+};
+
+/* ---- the list ---- */
+
+static void unlink_node(struct pn_tree *t, struct node *n)
+{
+    *(n->newer ? &n->newer->older : &t->newest) = n->older;
+    *(n->older ? &n->older->newer : &t->oldest) = n->newer;
+    n->newer = n->older = NULL;
+}
+
+static void link_first(struct pn_tree *t, struct node *n)
+{
+    n->older = t->newest;
+    *(t->newest ? &t->newest->newer : &t->oldest) = n;
+    t->newest = n;
+}
+
+/* Marks a node and its parents as used now. */
+static void use(struct pn_tree *t, struct node *n)
+{
+    for (; n->parent; n = n->parent) {
+        unlink_node(t, n);
+        link_first(t, n);
+    }
+}
+
+/* ---- nodes ---- */
+
+static void drop_state(struct pn_tree *t, struct node *n)
+{
+    if (n->state < 0)
+        return;
+    t->memory.release_state(t->memory.user, n->state);
+    n->state = -1;
+    t->n_states--;
+}
+
+/* Forgets a leaf. */
+static void drop(struct pn_tree *t, struct node *n)
+{
+    struct node **at = &n->parent->child;
+    while (*at != n)
+        at = &(*at)->sibling;
+    *at = n->sibling;
+    unlink_node(t, n);
+    drop_state(t, n);
+    t->memory.release(t->memory.user, n->page);
+    t->n_pages--;
+    n->sibling = t->unused;
+    t->unused = n;
+}
+
+static struct node *node_new(struct pn_tree *t)
+{
+    struct slab *slab = t->unused ? NULL : calloc(1, sizeof *slab);
+    if (slab) {
+        slab->next = t->slabs;
+        t->slabs = slab;
+        for (int i = 0; i < SLAB_NODES; i++) {
+            slab->nodes[i].sibling = t->unused;
+            t->unused = &slab->nodes[i];
+        }
+    }
+    struct node *node = t->unused;
+    if (node)
+        t->unused = node->sibling;
+    return node;
+}
+
+static struct node *add(struct pn_tree *t, struct node *parent, const int32_t *ids, int n, int32_t page)
+{
+    struct node *node = node_new(t);
+    if (!node)
+        return NULL;
+    *node = (struct node){.parent = parent, .sibling = parent->child, .page = page, .state = -1, .n = n};
+    memcpy(node->ids, ids, (size_t)n * sizeof *ids);
+    parent->child = node;
+    t->memory.retain(t->memory.user, page);
+    t->n_pages++;
+    link_first(t, node);
+    return node;
+}
+
+static int common(const struct node *node, const int32_t *ids, int n)
+{
+    int i = 0;
+    while (i < n && i < node->n && node->ids[i] == ids[i])
+        i++;
+    return i;
+}
+
+/* ---- roots ---- */
+
+static struct root *root_of(const struct pn_tree *t, const char *key)
+{
+    struct root *r = t->roots;
+    while (r && strcmp(r->key, key ? key : "") != 0)
+        r = r->next;
+    return r;
+}
+
+static struct root *root_new(struct pn_tree *t, const char *key)
+{
+    size_t size = key ? strlen(key) + 1 : 1;
+    struct root *r = calloc(1, sizeof *r);
+    if (!r || !(r->key = calloc(1, size))) {
+        free(r);
+        return NULL;
+    }
+    memcpy(r->key, key ? key : "", size);
+    r->node.page = r->node.state = -1;
+    r->next = t->roots;
+    t->roots = r;
+    return r;
+}
+
+/* A key without nodes is forgotten, so that keys that come and go leave nothing. */
+static void drop_empty_roots(struct pn_tree *t)
+{
+    for (struct root **at = &t->roots; *at;) {
+        struct root *r = *at;
+        if (r->node.child) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        free(r->key);
+        free(r);
+    }
+}
+
+/* ---- the tree ---- */
+
+pn_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pn_error *err)
+{
+    struct pn_tree *t = *out = calloc(1, sizeof *t);
+    if (!t)
+        return pn_no_memory(err, "the prefix tree");
+    t->memory = *memory;
+    return PN_OK;
+}
+
+void pn_tree_clear(struct pn_tree *t)
+{
+    while (t->oldest)
+        drop(t, t->oldest);
+    drop_empty_roots(t);
+}
+
+void pn_tree_drop_key(struct pn_tree *t, const char *key)
+{
+    struct root *root = root_of(t, key);
+    for (struct node *n = root ? root->node.child : NULL; n; n = root->node.child) {
+        while (n->child)
+            n = n->child;
+        drop(t, n);
+    }
+    drop_empty_roots(t);
+}
+
+void pn_tree_free(struct pn_tree *t)
+{
+    if (!t)
+        return;
+    pn_tree_clear(t);
+    while (t->slabs) {
+        struct slab *next = t->slabs->next;
+        free(t->slabs);
+        t->slabs = next;
+    }
+    free(t);
+}
+
+int pn_tree_n_pages(const struct pn_tree *t)
+{
+    return t->n_pages;
+}
+
+int pn_tree_n_states(const struct pn_tree *t)
+{
+    return t->n_states;
+}
+
+/* ---- looking up ---- */
+
+struct found {
+    struct node *path; /* the last node whose page is wholly part of the prefix; the root: none */
+    struct node *cut;  /* a child of it whose first tokens end the prefix; NULL: none */
+    int n_tokens;
+};
+
+/* The longest prefix of which every token's keys and values are here. */
+static struct found longest(struct node *root, const int32_t *ids, int n)
+{
+    struct found f = {.path = root};
+    for (bool deeper = true; deeper;) {
+        int most = 0;
+        deeper = false;
+        f.cut = NULL;
+        for (struct node *c = f.path->child; c && !deeper; c = c->sibling) {
+            int k = common(c, ids + f.n_tokens, n - f.n_tokens);
+            if (k == PN_PAGE_TOKENS) {
+                f.path = c;
+                deeper = true;
+            } else if (k > most) {
+                most = k;
+                f.cut = c;
+            }
+        }
+        f.n_tokens += deeper ? PN_PAGE_TOKENS : most;
+    }
+    return f;
+}
+
+/* The longest that ends at a node with a state. */
+static struct found longest_with_state(struct node *root, const int32_t *ids, int n)
+{
+    struct found best = {.path = root};
+    struct node *at = root;
+    for (int n_tokens = 0; at;) {
+        struct node *next = NULL;
+        for (struct node *c = at->child; c; c = c->sibling) {
+            if (common(c, ids + n_tokens, n - n_tokens) < c->n)
+                continue;
+            if (c->n == PN_PAGE_TOKENS)
+                next = c;
+            if (c->state >= 0 && n_tokens + c->n > best.n_tokens) {
+                bool whole = c->n == PN_PAGE_TOKENS;
+                best = (struct found){whole ? c : at, whole ? NULL : c, n_tokens + c->n};
+            }
+        }
+        at = next;
+        n_tokens += PN_PAGE_TOKENS;
+    }
+    return best;
+}
+
+static struct found look_up(const struct pn_tree *t, struct root *root, const int32_t *ids, int n)
+{
+    return t->memory.recurrent ? longest_with_state(&root->node, ids, n) : longest(&root->node, ids, n);
+}
+
+int pn_tree_find(const struct pn_tree *t, const char *key, const int32_t *ids, int n)
+{
+    struct root *root = root_of(t, key);
+    return root ? look_up(t, root, ids, n).n_tokens : 0;
+}
+
+void pn_tree_match(struct pn_tree *t, const char *key, const int32_t *ids, int n, int32_t *pages,
+                   struct pn_tree_match *out)
+{
+    struct root *root = root_of(t, key);
+    *out = (struct pn_tree_match){.copy = -1, .state = -1};
+    if (!root)
+        return;
+    struct found f = look_up(t, root, ids, n);
+    struct node *last = f.cut ? f.cut : f.path;
+    out->n_tokens = f.n_tokens;
+    out->n_pages = f.n_tokens / PN_PAGE_TOKENS;
+    int i = out->n_pages;
+    for (struct node *at = f.path; at->parent; at = at->parent) {
+        pages[--i] = at->page;
+        t->memory.retain(t->memory.user, at->page);
+    }
+    if (f.cut) {
+        out->copy = f.cut->page;
+        t->memory.retain(t->memory.user, f.cut->page);
+    }
+    if (t->memory.recurrent)
+        out->state = last->state;
+    use(t, last);
+}
+
+/* ---- remembering ---- */
+
+/* Leaves that hold fewer tokens than a new child of the same beginning serve no purpose any more, unless sequences go
+ * on from their state. */
+static void drop_shorter(struct pn_tree *t, struct node *parent, const int32_t *ids, int n)
+{
+    for (struct node *c = parent->child, *next; c; c = next) {
+        next = c->sibling;
+        if (c->n < n && c->state < 0 && common(c, ids, n) == c->n)
+            drop(t, c);
+    }
+}
+
+/* The child with exactly these tokens; without states also one that begins with them. */
+static struct node *child_for(const struct pn_tree *t, struct node *parent, const int32_t *ids, int n)
+{
+    for (struct node *c = parent->child; c; c = c->sibling)
+        if (common(c, ids, n) == n && (c->n == n || !t->memory.recurrent))
+            return c;
+    return NULL;
+}
+
+static void give_state(struct pn_tree *t, struct node *n, int32_t state)
+{
+    if (state < 0)
+        return;
+    if (n->state >= 0 || !n->parent) {
+        t->memory.release_state(t->memory.user, state);
+        return;
+    }
+    n->state = state;
+    t->n_states++;
+}
+
+pn_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids, int n, const int32_t *pages,
+                         int32_t state, struct pn_error *err)
+{
+    if (n <= 0 && state >= 0)
+        t->memory.release_state(t->memory.user, state);
+    if (n <= 0 || (t->memory.recurrent && state < 0))
+        return PN_OK;
+    struct root *root = root_of(t, key);
+    if (!root && !(root = root_new(t, key)))
+        goto fail;
+    struct node *at = &root->node;
+    for (int done = 0; done < n;) {
+        int m = n - done < PN_PAGE_TOKENS ? n - done : PN_PAGE_TOKENS;
+        struct node *child = child_for(t, at, ids + done, m);
+        if (!child) {
+            drop_shorter(t, at, ids + done, m);
+            child = add(t, at, ids + done, m, pages[done / PN_PAGE_TOKENS]);
+        }
+        if (!child) {
+            use(t, at);
+            goto fail;
+        }
+        at = child;
+        done += m;
+    }
+    give_state(t, at, state);
+    use(t, at);
+    return PN_OK;
+fail:
+    if (state >= 0)
+        t->memory.release_state(t->memory.user, state);
+    return pn_no_memory(err, "the prefix tree");
+}
+
+/* ---- forgetting ---- */
+
+bool pn_tree_evict(struct pn_tree *t)
+{
+    for (struct node *n = t->oldest; n; n = n->newer)
+        if (!n->child && t->memory.unshared(t->memory.user, n->page)) {
+            drop(t, n);
+            drop_empty_roots(t);
+            return true;
+        }
+    return false;
+}
+
+bool pn_tree_evict_state(struct pn_tree *t)
+{
+    struct node *n = t->oldest;
+    while (n && n->state < 0)
+        n = n->newer;
+    if (!n)
+        return false;
+    drop_state(t, n);
+    /* Without a state at or below it a node leads nowhere. */
+    while (n->parent && !n->child && n->state < 0) {
+        struct node *parent = n->parent;
+        drop(t, n);
+        n = parent;
+    }
+    drop_empty_roots(t);
+    return true;
+}
