@@ -78,7 +78,7 @@ PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry
  * is downloaded. It has no tokenizer. */
 PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options,
                                                 pantry_model **model, struct pantry_error *error);
-/* Sessions must be freed before their model. */
+/* Sessions and requests that are left keep the model until they are freed too. NULL is fine. */
 PANTRY_API void pantry_model_free(pantry_model *model);
 
 /* Reads every header of a model file and checks it without loading it: what `pantry check` does. */
@@ -177,7 +177,7 @@ typedef struct pantry_session pantry_session;
 
 struct pantry_session_options {
     int n_context;       /* 0: what the model was trained for, at most 32,768 */
-    const char *kv_type; /* "f16" (default), "q8_0", "f32" */
+    const char *kv_type; /* "f16" (default), "q8_0", "f32": the same for everything that runs on a model */
     int n_batch;         /* most tokens of one prefill step; 0: 512 */
 };
 
@@ -209,9 +209,9 @@ struct pantry_stats {
     int n_prompt; /* tokens of the prompt */
     int n_cached; /* of them, reused from the session */
     int n_generated;
-    double load_seconds; /* of the model */
-    double prefill_seconds;
-    double decode_seconds;
+    double load_seconds;        /* of the model */
+    double prefill_seconds;     /* from when the engine began with the prompt to the first token */
+    double decode_seconds;      /* from the first token to the last */
     double first_token_seconds; /* from the call to the first token */
     double bytes_per_token;     /* weights and cache read by the average decode step */
     const char *stop_reason;    /* "stop", "length", "cancelled", "stop_string" */
@@ -244,10 +244,69 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
                                          const struct pantry_generate_options *options, struct pantry_stats *stats,
                                          struct pantry_error *error);
 
+/* Ends the generation that runs in the session, within a step. May be called from any thread and from a signal
+ * handler; without one it does nothing. */
+PANTRY_API void pantry_session_cancel(pantry_session *session);
+
 /* The logits of every position: `out` has room for n * n_vocab floats. Starts from an empty session and processes the
  * ids in slices of the given lengths (NULL: as the session likes). */
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
+
+/* ---- requests ---- */
+
+/* An answer in the making, for programs that work on many at once. All requests of a model are run together by one
+ * thread of the library. Their tokens wait in a bounded queue of their own: a slow reader delays nobody else.
+ *
+ * Prompts of one cache key that begin alike share the memory of what they share, also with answers that have ended.
+ * Sessions have keys of their own. */
+typedef struct pantry_request pantry_request;
+
+struct pantry_request_options {
+    size_t size;        /* of this struct, as pantry_request_options_default sets it */
+    const int32_t *ids; /* the prompt (n_ids), copied like everything else here */
+    size_t n_ids;
+    struct pantry_sampling sampling;
+    int max_tokens; /* 0: until the model ends or the context is full */
+    int n_context;  /* most tokens, prompt included; 0: as for sessions */
+    int n_batch;    /* most tokens of one prefill step; 0: 512 */
+    bool ignore_eos;
+    const char *const *stop; /* texts that end the answer; not part of it */
+    size_t n_stop;
+    const char *cache_key; /* shares memory only with requests of the same key; NULL: with all that have none */
+};
+
+PANTRY_API struct pantry_request_options pantry_request_options_default(void);
+
+/* Submits a prompt and returns at once; *request (NULL after a failure) is freed with pantry_request_free.
+ * PANTRY_INVALID: an option is out of range or an id is not in the vocabulary; PANTRY_CONTEXT_FULL: the prompt is
+ * longer than n_context; PANTRY_UNSUPPORTED: the model only makes embeddings; PANTRY_NO_MEMORY. */
+PANTRY_API pantry_status pantry_submit(pantry_model *model, const struct pantry_request_options *options,
+                                       pantry_request **request, struct pantry_error *error);
+
+enum pantry_event_kind {
+    PANTRY_EVENT_NONE,  /* nothing came in time */
+    PANTRY_EVENT_TOKEN, /* token is set; its id is -1 where text that was held back for a stop text follows at the end
+                         */
+    PANTRY_EVENT_END    /* status and stats are set; after this event only this one comes */
+};
+
+struct pantry_event {
+    enum pantry_event_kind kind;
+    struct pantry_token token; /* its text is NUL-terminated and lives until the next call for this request */
+    pantry_status status;      /* PANTRY_OK, also after a cancel; or why the request failed, and */
+    const char *message;       /* the sentence, as long as the request lives; "" for PANTRY_OK */
+    struct pantry_stats stats;
+};
+
+/* Waits for the next event, for `timeout_ms` milliseconds at most (negative: as long as it takes, 0: not at all). One
+ * thread at a time per request. */
+PANTRY_API void pantry_request_next(pantry_request *request, struct pantry_event *event, int timeout_ms);
+/* Ends the request within a step: what is in its queue still comes, then PANTRY_EVENT_END with stop_reason
+ * "cancelled". May be called from any thread, more than once, and after the end. */
+PANTRY_API void pantry_request_cancel(pantry_request *request);
+/* Cancels it if it has not ended. NULL is fine. */
+PANTRY_API void pantry_request_free(pantry_request *request);
 
 /* ---- embeddings and ranking ---- */
 

@@ -2,6 +2,7 @@
 #ifndef PN_BASE_OS_H
 #define PN_BASE_OS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,5 +36,10 @@ void pn_os_discard(void *start, size_t bytes);
 void pn_os_wait(atomic_uint *word, unsigned value);
 /* Ends the sleep of all who wait for `word`; it must have been changed before. */
 void pn_os_wake_all(atomic_uint *word);
+
+/* A condition whose waits are measured by a clock that nobody sets. */
+void pn_os_cond_init(pthread_cond_t *cond);
+/* Waits for a signal, for `ns` nanoseconds at most; sometimes returns for no reason. */
+void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/sysctl.h>
 #include <sys/types.h>
+#include <time.h>
 
 int pn_os_physical_cores(void)
 {
@@ -92,6 +93,24 @@ void pn_os_discard(void *start, size_t bytes)
     if (end > first)
         madvise((void *)first, end - first, MADV_FREE);
 }
+/* ---- conditions ---- */
+
+void pn_os_cond_init(pthread_cond_t *cond)
+{
+    pthread_cond_init(cond, NULL);
+}
+
+void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
+{
+    uint64_t second = 1000000000u;
+    if (ns > 1000000 * second) { /* days: as long as it takes */
+        pthread_cond_wait(cond, lock);
+        return;
+    }
+    struct timespec t = {.tv_sec = (time_t)(ns / second), .tv_nsec = (long)(ns % second)};
+    pthread_cond_timedwait_relative_np(cond, lock, &t);
+}
+
 #else
 typedef int pn_os_darwin_is_empty; /* ISO C wants a declaration */
 #endif

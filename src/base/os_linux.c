@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The first hardware thread of the core that `cpu` belongs to; `cpu` itself where /sys does not tell. */
@@ -194,6 +195,32 @@ void pn_os_discard(void *start, size_t bytes)
     if (end > first)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
+/* ---- conditions ---- */
+
+void pn_os_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
+{
+    struct timespec t;
+    uint64_t second = 1000000000u;
+    if (ns > 1000000 * second) { /* days: as long as it takes */
+        pthread_cond_wait(cond, lock);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    ns += (uint64_t)t.tv_nsec;
+    t.tv_sec += (time_t)(ns / second);
+    t.tv_nsec = (long)(ns % second);
+    pthread_cond_timedwait(cond, lock, &t);
+}
+
 #else
 typedef int pn_os_linux_is_empty; /* ISO C wants a declaration */
 #endif

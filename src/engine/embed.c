@@ -8,11 +8,8 @@
 #include "base/clock.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { DEFAULT_BATCH = 512 };
 
 /* One input as it is read. */
 struct sequence {
@@ -27,19 +24,18 @@ struct work {
     const struct pantry_embed_options *options;
     enum pn_pooling pooling; /* NONE: a row for each token */
     enum pn_result result;
-    struct pn_kv_pool *pool;
+    struct pn_sched *sched;
     struct sequence *sequences;
     size_t n;
     int max_tokens;
     bool truncated;
     float *rows; /* where the next step's results go */
     double seconds;
-    /* a step's, with room for `room` tokens */
-    int room;
-    int32_t *ids, *pos, *kinds, *out_rows, *pages;
-    struct pn_batch_seq *seqs;
-    struct pn_states *states; /* of the step's sequences, where layers are recurrent */
-    int n_pages, n_promised;
+    /* a step's */
+    size_t first, end; /* its sequences */
+    struct pn_step step;
+    int32_t *pages, *states; /* of its sequences, together; one each where layers are recurrent */
+    int n_pages, n_states;
 };
 
 const char *pn_pooling_name(enum pn_pooling pooling)
@@ -261,149 +257,95 @@ static void work_release(struct work *w)
     for (size_t i = 0; w->sequences && i < w->n; i++)
         free(w->sequences[i].owned);
     free(w->sequences);
-    free(w->ids);
-    free(w->pos);
-    free(w->kinds);
-    free(w->out_rows);
+    pn_step_release(&w->step);
     free(w->pages);
-    free(w->seqs);
     free(w->states);
-    if (w->n_promised)
-        pn_kv_unpromise(w->pool, w->n_promised);
-}
-
-static int full_step(const struct work *w)
-{
-    return w->options->n_batch ? w->options->n_batch : DEFAULT_BATCH;
-}
-
-/* Where the step that begins with a sequence ends; it takes at least that one. */
-static size_t step_end(const struct work *w, size_t first, int *n_pages)
-{
-    size_t end = first;
-    int tokens = 0;
-    *n_pages = 0;
-    do {
-        tokens += w->sequences[end].n;
-        *n_pages += (w->sequences[end].n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
-        end++;
-    } while (end < w->n && !w->model->runner->states /* slots of recurrent state are few */ &&
-             tokens + w->sequences[end].n <= full_step(w));
-    return end;
-}
-
-/* Takes the pages of the largest step. */
-static pn_status promise_pages(struct work *w, struct pn_error *err)
-{
-    int most = 0, n;
-    char what[64];
-    for (size_t i = 0; i<w->n; i = step_end(w, i, &n), most = n> most ? n : most)
-        ;
-    snprintf(what, sizeof what, "a step of %d tokens", w->room);
-    pn_status status = pn_kv_promise(w->pool, most, what, err);
-    w->n_promised = status ? 0 : most;
-    return status;
 }
 
 /* Room for the longest step: a full one, or the longest input. */
 static pn_status make_room(struct work *w, struct pn_error *err)
 {
-    struct pn_runner *r = w->model->runner;
-    /* Encoders keep nothing for later: float32 costs little. */
-    pn_type type = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
-    pn_status status = pn_runner_pool(r, type, &w->pool, err);
+    pn_status status = pn_model_sched(w->model, NULL, &w->sched, err);
     if (status)
         return status;
-    w->room = full_step(w);
+    int room = w->options->n_batch ? w->options->n_batch : PN_DEFAULT_BATCH;
     for (size_t i = 0; i < w->n; i++)
-        w->room = w->sequences[i].n > w->room ? w->sequences[i].n : w->room;
-    size_t room = (size_t)w->room;
-    w->ids = calloc(room, sizeof *w->ids);
-    w->pos = calloc(room, sizeof *w->pos);
-    w->kinds = calloc(room, sizeof *w->kinds);
-    w->out_rows = calloc(room, sizeof *w->out_rows);
-    w->pages = calloc(room, sizeof *w->pages);
-    w->seqs = calloc(room, sizeof *w->seqs);
-    if (r->states)
-        w->states = calloc(room, sizeof *w->states);
-    if (!w->ids || !w->pos || !w->kinds || !w->out_rows || !w->pages || !w->seqs || (r->states && !w->states))
+        room = w->sequences[i].n > room ? w->sequences[i].n : room;
+    w->pages = calloc((size_t)room, sizeof *w->pages);
+    w->states = calloc((size_t)room, sizeof *w->states);
+    if (!w->pages || !w->states)
         return pn_no_memory(err, "embeddings");
-    return promise_pages(w, err);
+    return pn_step_init(&w->step, room, room, err);
 }
 
 /* Appends a sequence to the step: its tokens, pages and outputs. */
-static pn_status add(struct work *w, struct pn_batch *b, const struct sequence *s, struct pn_error *err)
+static pn_status add(struct work *w, struct pn_seq_memory *m, const struct sequence *s, struct pn_error *err)
 {
-    struct pn_batch_seq *seq = &w->seqs[b->n_seqs];
-    *seq = (struct pn_batch_seq){.start = b->n_tokens, .n = s->n, .pages = w->pages + w->n_pages, .n_context = s->n};
-    if (w->states) {
-        pn_status status = pn_states_init(&w->states[b->n_seqs], w->model->runner->states, err);
-        if (status)
+    struct pn_batch_seq seq = {.n = s->n, .pages = w->pages + w->n_pages, .n_context = s->n};
+    pn_status status = PN_OK;
+    if (m->runner->states) {
+        if ((status = pn_seq_state_new(m, &seq.state, err)))
             return status;
-        seq->state = w->states[b->n_seqs].slot;
+        pn_state_clear(m->runner->states, seq.state);
+        w->states[w->n_states++] = seq.state;
     }
-    b->n_seqs++;
     for (int i = 0; i < (s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS; i++) {
-        pn_status status = pn_kv_page_new(w->pool, &w->pages[w->n_pages], err);
-        if (status)
+        if ((status = pn_seq_page_new(m, &w->pages[w->n_pages], err)))
             return status;
         w->n_pages++;
     }
+    int first = pn_step_add(&w->step, &seq, s->ids);
     for (int i = 0; i < s->n; i++) {
         bool last = i == s->n - 1;
-        w->ids[b->n_tokens] = s->ids[i];
-        w->pos[b->n_tokens] = i;
-        w->kinds[b->n_tokens] = i >= s->second;
+        w->step.kinds[first + i] = i >= s->second;
         if (w->pooling == PN_POOLING_LAST ? last : w->pooling == PN_POOLING_CLS ? i == 0 : true)
-            w->out_rows[b->n_outputs++] = b->n_tokens;
-        b->n_tokens++;
+            pn_step_output(&w->step, first + i);
     }
     return PN_OK;
 }
 
-/* Runs the sequences first .. end - 1 as one step; their results follow those before. */
-static pn_status run_step(struct work *w, size_t first, size_t end, struct pn_error *err)
+/* Runs the sequences first .. end - 1 as one step, on the engine's thread; their results follow those before. */
+static pn_status run_step(void *user, struct pn_seq_memory *m, struct pn_error *err)
 {
-    const struct pn_runner *r = w->model->runner;
-    struct pn_batch b = {.ids = w->ids,
-                         .pos = w->pos,
-                         .kinds = w->kinds,
-                         .seqs = w->seqs,
-                         .out_rows = w->out_rows,
-                         .caches = w->pool->caches,
-                         .result = w->rows};
-    if (r->states) {
-        b.states = r->states->slots.memory.data;
-        b.state_stride = r->states->stride;
-    }
+    struct work *w = user;
+    struct pn_batch *b = &w->step.batch;
     uint64_t start = pn_clock_ns();
     pn_status status = PN_OK;
-    w->n_pages = 0;
-    for (size_t i = first; i < end && !status; i++)
-        status = add(w, &b, &w->sequences[i], err);
+    pn_step_begin(&w->step, m->runner, m->pool);
+    b->result = w->rows;
+    for (size_t i = w->first; i < w->end && !status; i++)
+        status = add(w, m, &w->sequences[i], err);
     if (!status)
-        status = pn_runner_step(w->model->runner, w->result, &b, err);
+        status = pn_runner_step(m->runner, w->result, b, err);
     while (w->n_pages)
-        pn_kv_page_release(w->pool, w->pages[--w->n_pages]);
-    for (int i = 0; w->states && i < b.n_seqs; i++)
-        pn_states_release(&w->states[i]);
+        pn_kv_page_release(m->pool, w->pages[--w->n_pages]);
+    while (w->n_states)
+        pn_state_release(m->runner->states, w->states[--w->n_states]);
     w->seconds += (double)(pn_clock_ns() - start) * 1e-9;
-    size_t width = (size_t)pn_node(&r->model->graph, r->model->results[w->result])->n2;
-    w->rows += width * (size_t)(w->result == PN_RESULT_STATES ? b.n_outputs : b.n_seqs);
+    size_t width = (size_t)pn_node(&m->runner->model->graph, m->runner->model->results[w->result])->n2;
+    w->rows += width * (size_t)(w->result == PN_RESULT_STATES ? b->n_outputs : b->n_seqs);
     return status;
 }
 
 /* All sequences, packed into steps in their order; their rows go to `rows`. */
 static pn_status run_all(struct work *w, float *rows, struct pn_error *err)
 {
+    int full = w->options->n_batch ? w->options->n_batch : PN_DEFAULT_BATCH;
+    bool recurrent = w->model->runner->states != NULL;
     pn_status status = make_room(w, err);
-    int unused;
     w->rows = rows;
     for (size_t first = 0, end; first < w->n && !status; first = end) {
         if (w->options->cancel && *w->options->cancel)
             return pn_fail(err, PN_CANCELLED, "cancelled");
-        end = step_end(w, first, &unused);
-        status = run_step(w, first, end, err);
+        int tokens = w->sequences[first].n;
+        for (end = first + 1; end < w->n && tokens + w->sequences[end].n <= full; end++)
+            if (!recurrent) /* slots of recurrent state are few */
+                tokens += w->sequences[end].n;
+            else
+                break;
+        w->first = first;
+        w->end = end;
+        status = pn_sched_call(w->sched, run_step, w, err);
     }
     return status;
 }

@@ -2,7 +2,7 @@
 #ifndef PN_ENGINE_HANDLE_H
 #define PN_ENGINE_HANDLE_H
 
-#include "engine/session.h"
+#include "engine/sched.h"
 #include "text/jinja/jinja.h"
 #include "text/tokenizer.h"
 
@@ -14,7 +14,10 @@ struct pantry_tokenizer {
 };
 
 struct pantry_model {
+    atomic_int refs; /* the caller's, and one per session and request */
     struct pn_runner *runner;
+    struct pn_sched *sched; /* made when first needed, under the lock */
+    pthread_mutex_t sched_lock;
     struct pn_tokenizer *tokenizer;    /* NULL if the file has none */
     struct pantry_tokenizer view;      /* what pantry_model_tokenizer lends */
     struct pn_template *chat_template; /* parsed on first use */
@@ -23,18 +26,35 @@ struct pantry_model {
     double load_seconds;
 };
 
+/* A conversation: a key of the prefix tree, under which its tokens stay in memory. */
 struct pantry_session {
     struct pantry_model *model;
-    struct pn_session session;
-    float *logits; /* (n_vocab) */
+    struct pn_sched *sched;
+    char key[32];
+    int n_context, n_batch;
+    int n_past;
+    atomic_bool cancel;
 };
+
+struct pantry_request {
+    struct pantry_model *model;
+    struct pn_request *request;
+};
+
+/* pantry.c: one more user of the model, and one fewer. */
+struct pantry_model *pn_model_retain(struct pantry_model *model);
+/* The scheduler that runs the model, which keeps keys and values as `kv_type` (NULL: as it does already, or as the
+ * device likes best). */
+pn_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out, struct pn_error *err);
+
+/* session.c: the context of `wanted` tokens (0: as trained, at most 32,768) for a model that writes. */
+pn_status pn_context_length(const struct pn_model *model, int wanted, int *out, struct pn_error *err);
+
+/* session.c: cuts a context that nobody chose (`wanted` is 0) to what fits into memory; refuses one that does not. */
+pn_status pn_fit_context(struct pn_sched *sched, int wanted, int *n_context, struct pn_error *err);
 
 /* embed.c */
 const char *pn_pooling_name(enum pn_pooling pooling);
-
-/* generate.c */
-pn_status pn_generate(struct pantry_session *session, const int32_t *ids, size_t n,
-                      const struct pantry_generate_options *options, struct pantry_stats *stats, struct pn_error *err);
 
 /* pantry.h's error is base's. */
 static inline struct pn_error *pn_error_of(struct pantry_error *error)

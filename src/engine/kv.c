@@ -4,6 +4,7 @@
 #include "tensor/op.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
 enum { MAX_PAGES = 1 << 18 };
@@ -139,6 +140,40 @@ void pn_kv_page_release(struct pn_kv_pool *pool, int32_t page)
     if (--pool->n_refs[page] == 0)
         pn_slots_give(&pool->slots, page);
     pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint32_t n = pool->n_refs[page];
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from)
+{
+    unsigned char *pages = pool->slots.memory.data;
+    size_t stride = pool->slots.stride;
+    if (stride)
+        memcpy(pages + (size_t)to * stride, pages + (size_t)from * stride, stride);
+}
+
+int32_t pn_kv_pages_used(struct pn_kv_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    int32_t n = pool->slots.n_used - pool->slots.n_free;
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+int32_t pn_kv_capacity(struct pn_kv_pool *pool)
+{
+    const struct pn_slots *s = &pool->slots;
+    pthread_mutex_lock(&pool->lock);
+    uint64_t n = s->stride ? pn_memory_left(s->budget) / s->stride + (uint64_t)s->n_promised : (uint64_t)s->n;
+    n = n < (uint64_t)s->n ? n : (uint64_t)s->n;
+    pthread_mutex_unlock(&pool->lock);
+    return (int32_t)n;
 }
 
 size_t pn_kv_token_bytes(const struct pn_kv_pool *pool)

@@ -32,6 +32,14 @@ void pn_kv_unpromise(struct pn_kv_pool *pool, int32_t n);
 pn_status pn_kv_page_new(struct pn_kv_pool *pool, int32_t *page, struct pn_error *err);
 void pn_kv_page_retain(struct pn_kv_pool *pool, int32_t page);
 void pn_kv_page_release(struct pn_kv_pool *pool, int32_t page);
+/* How many hold the page. */
+uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page);
+/* Copies keys and values of all layers. */
+void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from);
+/* Pages that somebody holds. */
+int32_t pn_kv_pages_used(struct pn_kv_pool *pool);
+/* Pages that there could be, those in use included: what has been promised and what the budget has left. */
+int32_t pn_kv_capacity(struct pn_kv_pool *pool);
 /* Bytes that a token's keys and values take in all layers. */
 size_t pn_kv_token_bytes(const struct pn_kv_pool *pool);
 

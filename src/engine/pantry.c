@@ -101,7 +101,9 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     struct pantry_model *m = calloc(1, sizeof *m);
     if (!m)
         return (pantry_status)pn_no_memory(pn_error_of(error), path);
+    atomic_init(&m->refs, 1);
     pthread_mutex_init(&m->template_lock, NULL);
+    pthread_mutex_init(&m->sched_lock, NULL);
     pn_status status = load(path, options ? options : &defaults, m, pn_error_of(error));
     m->load_seconds = (double)(pn_clock_ns() - start) * 1e-9;
     if (status)
@@ -113,8 +115,10 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
 
 void pantry_model_free(pantry_model *m)
 {
-    if (!m)
+    if (!m || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
+    pn_sched_free(m->sched);
+    pthread_mutex_destroy(&m->sched_lock);
     pn_template_free(m->chat_template);
     pn_tokenizer_free(m->tokenizer);
     pn_runner_free(m->runner);
@@ -124,6 +128,49 @@ void pantry_model_free(pantry_model *m)
     free(m->license);
     free(m->tokenizer_name);
     free(m);
+}
+
+struct pantry_model *pn_model_retain(struct pantry_model *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+/* What keys and values are kept as: encoders keep nothing for later, so that float32 costs them little. */
+static pn_status cache_type(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
+{
+    *out = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
+    if (!name)
+        return PN_OK;
+    bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
+    if (!known || !pn_type_from_name(name, out))
+        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
+                       name);
+    return PN_OK;
+}
+
+static pn_status sched_new(struct pantry_model *m, pn_type type, struct pn_error *err)
+{
+    struct pn_kv_pool *pool;
+    pn_status status = pn_runner_pool(m->runner, type, &pool, err);
+    return status ? status : pn_sched_new(m->runner, pool, &m->sched, err);
+}
+
+pn_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct pn_sched **out, struct pn_error *err)
+{
+    pn_type type;
+    pn_status status = cache_type(m->runner, kv_type, &type, err);
+    if (status)
+        return status;
+    pthread_mutex_lock(&m->sched_lock);
+    if (!m->sched)
+        status = sched_new(m, type, err);
+    else if (kv_type && pn_sched_pool(m->sched)->type != type)
+        status = pn_fail(err, PN_INVALID, "the model keeps its keys and values as %s, so a session cannot have %s",
+                         pn_type_info(pn_sched_pool(m->sched)->type)->name, kv_type);
+    *out = m->sched;
+    pthread_mutex_unlock(&m->sched_lock);
+    return status;
 }
 
 pantry_status pantry_check(const char *path, struct pantry_error *error)
@@ -316,96 +363,4 @@ pantry_status pantry_model_render(const pantry_model *model, const char *context
     status = ok ? pn_template_render(t, context, NULL, text, len, err) : pn_no_memory(err, "a template's context");
     json_decref(context);
     return (pantry_status)status;
-}
-
-/* ---- sessions ---- */
-
-struct pantry_session_options pantry_session_options_default(void)
-{
-    return (struct pantry_session_options){0};
-}
-
-pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
-                                 pantry_session **session, struct pantry_error *error)
-{
-    struct pantry_session_options defaults = pantry_session_options_default();
-    *session = NULL;
-    struct pantry_session *s = calloc(1, sizeof *s);
-    if (!s)
-        return (pantry_status)pn_no_memory(pn_error_of(error), "a session");
-    s->model = model;
-    pn_status status = pn_session_init(&s->session, model->runner, options ? options : &defaults, pn_error_of(error));
-    if (!status && !(s->logits = malloc((size_t)model->runner->model->hp.n_vocab * sizeof *s->logits)))
-        status = pn_no_memory(pn_error_of(error), "logits");
-    if (status)
-        pantry_session_free(s);
-    else
-        *session = s;
-    return (pantry_status)status;
-}
-
-void pantry_session_free(pantry_session *s)
-{
-    if (!s)
-        return;
-    pn_session_release(&s->session);
-    free(s->logits);
-    free(s);
-}
-
-void pantry_session_clear(pantry_session *s)
-{
-    pn_session_rewind(&s->session, 0);
-}
-
-int pantry_session_n_context(const pantry_session *s)
-{
-    return s->session.n_context;
-}
-
-int pantry_session_n_past(const pantry_session *s)
-{
-    return s->session.n_past;
-}
-
-struct pantry_sampling pantry_sampling_default(void)
-{
-    return (struct pantry_sampling){
-        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .penalty_last_n = 64};
-}
-
-struct pantry_generate_options pantry_generate_options_default(void)
-{
-    return (struct pantry_generate_options){.sampling = pantry_sampling_default()};
-}
-
-pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
-                              const struct pantry_generate_options *options, struct pantry_stats *stats,
-                              struct pantry_error *error)
-{
-    struct pantry_generate_options defaults = pantry_generate_options_default();
-    return (pantry_status)pn_generate(session, ids, n, options ? options : &defaults, stats, pn_error_of(error));
-}
-
-pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
-                            float *out, struct pantry_error *error)
-{
-    struct pn_session *s = &session->session;
-    struct pn_error *err = pn_error_of(error);
-    pn_session_rewind(s, 0);
-    size_t n_vocab = (size_t)s->runner->model->hp.n_vocab, i = 0;
-    for (size_t at = 0; at < n; i++) {
-        int slice = i < n_slices ? slices[i] : s->n_batch;
-        if (slice < 1)
-            return (pantry_status)pn_fail(err, PN_INVALID, "a slice of %d tokens is not possible", slice);
-        if (slice > s->n_batch)
-            slice = s->n_batch;
-        if ((size_t)slice > n - at)
-            slice = (int)(n - at);
-        pn_status status = pn_session_feed(s, ids + at, slice, slice, out + at * n_vocab, err);
-        if (status)
-            return (pantry_status)status;
-        at += (size_t)slice;
-    }
-    return PANTRY_OK;
 }

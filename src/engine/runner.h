@@ -8,7 +8,7 @@
 #include "engine/state.h"
 
 /* Sessions feed at most PN_MAX_BATCH tokens at once; texts that must be read as a whole may be longer. */
-enum { PN_N_BUCKETS = 6, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS = 4 };
+enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS = 4 };
 
 struct pn_runner {
     struct pn_model *model;

@@ -1,157 +1,272 @@
-/* Sessions: see session.h. */
-#include "engine/session.h"
+/* Sessions: conversations that are clients of the scheduler, each with a key of its own in the prefix tree. See
+ * pantry.h. */
+#include "engine/handle.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_MAX_CONTEXT = 32768, LEAST_CONTEXT = 512, DEFAULT_BATCH = 512 };
+enum { DEFAULT_MAX_CONTEXT = 32768, LEAST_CONTEXT = 512 };
 
-static pn_status cache_type(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
-{
-    *out = r->device->properties.cache_type;
-    if (!name)
-        return PN_OK;
-    bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
-    if (!known || !pn_type_from_name(name, out))
-        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
-                       name);
-    return PN_OK;
-}
+/* ---- life ---- */
 
-/* Takes the memory of a whole context now, so that no conversation ends for want of it. A context that nobody chose is
- * cut to what fits. */
-static pn_status promise_context(struct pn_session *s, int chosen, struct pn_error *err)
+pn_status pn_context_length(const struct pn_model *model, int wanted, int *out, struct pn_error *err)
 {
-    for (;;) {
-        char what[64];
-        int n = s->n_context / PN_PAGE_TOKENS + 1;
-        snprintf(what, sizeof what, "a context of %d tokens", s->n_context);
-        pn_status status = pn_kv_promise(s->pool, n, what, err);
-        if (status != PN_NO_MEMORY || chosen || s->n_context <= LEAST_CONTEXT) {
-            s->n_promised = status ? 0 : n;
-            return status;
-        }
-        s->n_context = s->n_context / 2 > LEAST_CONTEXT ? s->n_context / 2 : LEAST_CONTEXT;
-    }
-}
-
-pn_status pn_session_init(struct pn_session *s, struct pn_runner *runner, const struct pantry_session_options *o,
-                          struct pn_error *err)
-{
-    *s = (struct pn_session){.runner = runner};
-    pn_type type;
-    const struct pn_model *model = runner->model;
+    int trained = model->hp.n_context_train, limit = model->hp.n_context_limit;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
         return pn_fail(err, PN_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
                        model->weights->path, model->arch->name);
-    pn_status status = cache_type(runner, o->kv_type, &type, err);
-    if (status)
-        return status;
-    int trained = runner->model->hp.n_context_train;
-    if (o->n_context < 0 || o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
-        return pn_fail(err, PN_INVALID, "a context of %d tokens in steps of %d is not possible; steps end at %d",
-                       o->n_context, o->n_batch, PN_MAX_BATCH);
-    int limit = runner->model->hp.n_context_limit;
-    trained = limit && limit < trained ? limit : trained;
-    if (limit && o->n_context > limit)
+    if (wanted < 0)
+        return pn_fail(err, PN_INVALID, "n_context is %d, but must be 0 (as trained) or more", wanted);
+    if (limit && wanted > limit)
         return pn_fail(err, PN_UNSUPPORTED,
                        "contexts of this model above %d tokens need its indexer, which is not built: %d are too many",
-                       limit, o->n_context);
-    s->n_context = o->n_context ? o->n_context : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
-    s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
-    if ((status = pn_runner_pool(runner, type, &s->pool, err)) || (status = promise_context(s, o->n_context, err)))
-        return status;
-    size_t n_pages = (size_t)s->n_promised;
-    s->ids = calloc((size_t)s->n_context, sizeof *s->ids);
-    s->positions = calloc((size_t)s->n_batch, sizeof *s->positions);
-    s->out_rows = calloc((size_t)s->n_batch, sizeof *s->out_rows);
-    s->pages = calloc(n_pages, sizeof *s->pages);
-    if (!s->ids || !s->positions || !s->out_rows || !s->pages) {
-        pn_session_release(s);
-        return pn_no_memory(err, "a session");
-    }
-    if (runner->states && (status = pn_states_init(&s->states, runner->states, err)))
-        pn_session_release(s);
+                       limit, wanted);
+    trained = limit && limit < trained ? limit : trained;
+    *out = wanted ? wanted : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
+    return PN_OK;
+}
+
+pn_status pn_fit_context(struct pn_sched *sched, int wanted, int *n_context, struct pn_error *err)
+{
+    pn_status status;
+    while ((status = pn_sched_check_context(sched, *n_context, err)) && !wanted && *n_context > LEAST_CONTEXT)
+        *n_context = *n_context / 2 > LEAST_CONTEXT ? *n_context / 2 : LEAST_CONTEXT;
     return status;
 }
 
-void pn_session_release(struct pn_session *s)
+static pn_status init(struct pantry_session *s, const struct pantry_session_options *o, struct pn_error *err)
+{
+    static atomic_uint_fast64_t n_sessions;
+    const struct pn_model *model = s->model->runner->model;
+    if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
+        return pn_fail(err, PN_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+    pn_status status = pn_context_length(model, o->n_context, &s->n_context, err);
+    if (status || (status = pn_model_sched(s->model, o->kv_type, &s->sched, err)))
+        return status;
+    s->n_batch = o->n_batch;
+    snprintf(s->key, sizeof s->key, "session %" PRIuFAST64, atomic_fetch_add(&n_sessions, 1));
+    return pn_fit_context(s->sched, o->n_context, &s->n_context, err);
+}
+
+struct pantry_session_options pantry_session_options_default(void)
+{
+    return (struct pantry_session_options){0};
+}
+
+pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
+                                 pantry_session **session, struct pantry_error *error)
+{
+    struct pantry_session_options defaults = pantry_session_options_default();
+    *session = NULL;
+    struct pantry_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return (pantry_status)pn_no_memory(pn_error_of(error), "a session");
+    s->model = pn_model_retain(model);
+    pn_status status = init(s, options ? options : &defaults, pn_error_of(error));
+    if (status)
+        pantry_session_free(s);
+    else
+        *session = s;
+    return (pantry_status)status;
+}
+
+static pn_status forget(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    (void)err;
+    pn_tree_drop_key(memory->tree, user);
+    return PN_OK;
+}
+
+void pantry_session_clear(pantry_session *s)
+{
+    if (s->sched && pn_sched_is_running(s->sched))
+        pn_sched_call(s->sched, forget, s->key, NULL);
+    s->n_past = 0;
+}
+
+void pantry_session_free(pantry_session *s)
 {
     if (!s)
         return;
-    if (s->pages)
-        pn_session_rewind(s, 0);
-    if (s->n_promised)
-        pn_kv_unpromise(s->pool, s->n_promised);
-    pn_states_release(&s->states);
-    free(s->ids);
-    free(s->positions);
-    free(s->out_rows);
-    free(s->pages);
-    *s = (struct pn_session){0};
+    pantry_session_clear(s);
+    pantry_model_free(s->model);
+    free(s);
 }
 
-void pn_session_rewind(struct pn_session *s, int n)
+int pantry_session_n_context(const pantry_session *s)
 {
-    if (n < s->n_past)
-        s->n_past = s->states.pool ? pn_states_rewind(&s->states, n) : n;
-    int needed = (s->n_past + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
-    while (s->n_pages > needed)
-        pn_kv_page_release(s->pool, s->pages[--s->n_pages]);
+    return s->n_context;
 }
 
-int pn_session_common(const struct pn_session *s, const int32_t *ids, int n)
+int pantry_session_n_past(const pantry_session *s)
 {
-    int common = 0;
-    while (common < n && common < s->n_past && ids[common] == s->ids[common])
-        common++;
-    return common;
+    return s->n_past;
 }
 
-pn_status pn_session_feed(struct pn_session *s, const int32_t *ids, int n, int n_outputs, float *logits,
-                          struct pn_error *err)
+void pantry_session_cancel(pantry_session *s)
 {
-    if (n > s->n_context - s->n_past)
-        return pn_fail(err, PN_CONTEXT_FULL, "%d tokens do not fit after %d in a context of %d", n, s->n_past,
-                       s->n_context);
-    for (int i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= s->runner->model->hp.n_vocab)
-            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %d", ids[i],
-                           s->runner->model->hp.n_vocab);
-    int needed = (s->n_past + n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
-    while (s->n_pages < needed) {
-        pn_status status = pn_kv_page_new(s->pool, &s->pages[s->n_pages], err);
-        if (status)
-            return status;
-        s->n_pages++;
+    atomic_store(&s->cancel, true);
+}
+
+/* ---- generating ---- */
+
+/* How often somebody else's flag is looked at while the next token is not there. */
+enum { CANCEL_POLL_MS = 20 };
+
+/* Hands tokens to the callback until the end, or until it wants no more; tokens that the engine had made by then do not
+ * count. */
+static void relay(struct pantry_session *s, struct pn_request *r, const struct pantry_generate_options *o,
+                  struct pantry_event *event)
+{
+    bool cancelled = false, refused = false;
+    int n = 0;
+    while (event->kind != PANTRY_EVENT_END) {
+        pn_sched_next(s->sched, r, event, o->cancel && !cancelled ? CANCEL_POLL_MS : -1);
+        if (event->kind == PANTRY_EVENT_TOKEN && !refused) {
+            n += event->token.id >= 0;
+            refused = o->callback && !o->callback(o->user, &event->token);
+        }
+        if (!cancelled && (refused || (o->cancel && *o->cancel))) {
+            cancelled = true;
+            atomic_store(&r->cancel, true);
+            pn_sched_wake(s->sched);
+        }
     }
-    memmove(s->ids + s->n_past, ids, (size_t)n * sizeof *ids);
-    for (int i = 0; i < n; i++)
-        s->positions[i] = s->n_past + i;
-    for (int i = 0; i < n_outputs; i++)
-        s->out_rows[i] = n - n_outputs + i;
-    struct pn_batch_seq seq = {
-        .start = 0, .n = n, .past = s->n_past, .pages = s->pages, .n_context = s->n_context, .state = s->states.slot};
-    struct pn_batch batch = {.n_tokens = n,
-                             .ids = s->ids + s->n_past,
-                             .pos = s->positions,
-                             .n_seqs = 1,
-                             .seqs = &seq,
-                             .n_outputs = n_outputs,
-                             .out_rows = s->out_rows,
-                             .caches = s->pool->caches,
-                             .result = logits};
-    if (s->states.pool) {
-        batch.states = s->states.pool->slots.memory.data;
-        batch.state_stride = s->states.pool->stride;
+    s->n_past = r->n_past;
+    if (refused) {
+        event->stats.stop_reason = "cancelled";
+        event->stats.n_generated = n;
+        s->n_past = r->n_past < r->n_prompt + n - 1 ? r->n_past : r->n_prompt + n - 1;
     }
-    pn_status status = pn_runner_step(s->runner, PN_RESULT_LOGITS, &batch, err);
-    if (!status) {
-        s->n_past += n;
-        pn_states_advance(&s->states, s->n_past, n);
-    } else if (s->states.pool) { /* some layers may have gone ahead */
-        s->n_past = pn_states_rewind(&s->states, s->n_past);
+}
+
+static pn_status generate(struct pantry_session *s, const int32_t *ids, size_t n,
+                          const struct pantry_generate_options *o, struct pantry_stats *stats, struct pn_error *err)
+{
+    struct pn_request *r;
+    struct pantry_event event = {.kind = PANTRY_EVENT_NONE};
+    struct pantry_request_options options = {.ids = ids,
+                                             .n_ids = n,
+                                             .sampling = o->sampling,
+                                             .max_tokens = o->max_tokens,
+                                             .n_context = s->n_context,
+                                             .n_batch = s->n_batch,
+                                             .ignore_eos = o->ignore_eos,
+                                             .stop = o->stop,
+                                             .n_stop = o->n_stop,
+                                             .cache_key = s->key};
+    atomic_store(&s->cancel, false);
+    *stats = (struct pantry_stats){.n_prompt = (int)n, .load_seconds = s->model->load_seconds};
+    pn_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
+    if (status)
+        return status;
+    r->also_cancel = &s->cancel;
+    atomic_store(&r->cancel, o->cancel && *o->cancel);
+    r->stats.load_seconds = s->model->load_seconds;
+    if ((status = pn_sched_submit(s->sched, r, err))) {
+        pn_request_destroy(r);
+        return status;
+    }
+    relay(s, r, o, &event);
+    *stats = event.stats;
+    status = (pn_status)event.status;
+    if (status)
+        pn_fail(err, status, "%s", event.message);
+    pn_sched_forget(s->sched, r);
+    return status;
+}
+
+struct pantry_generate_options pantry_generate_options_default(void)
+{
+    return (struct pantry_generate_options){.sampling = pantry_sampling_default()};
+}
+
+pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
+                              const struct pantry_generate_options *options, struct pantry_stats *stats,
+                              struct pantry_error *error)
+{
+    struct pantry_generate_options defaults = pantry_generate_options_default();
+    struct pantry_stats unwanted;
+    return (pantry_status)generate(session, ids, n, options ? options : &defaults, stats ? stats : &unwanted,
+                                   pn_error_of(error));
+}
+
+/* ---- logits ---- */
+
+/* One slice at a time, so that requests get their turn between two. */
+struct logits_job {
+    struct pn_seq seq;
+    struct pn_step step;
+    const struct pantry_session *session;
+    int32_t *ids;
+    int n;
+    float *out;
+};
+
+static pn_status begin_logits(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    struct logits_job *job = user;
+    pn_status status = pn_seq_init(&job->seq, memory, "", job->ids, job->session->n_context, err);
+    return status ? status : pn_seq_start(&job->seq, 0, err);
+}
+
+static pn_status run_slice(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    (void)memory;
+    struct logits_job *job = user;
+    return pn_step_run_seq(&job->step, &job->seq, job->n, job->n, job->out, err);
+}
+
+static pn_status end_logits(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    (void)memory;
+    (void)err;
+    struct logits_job *job = user;
+    pn_seq_release(&job->seq);
+    return PN_OK;
+}
+
+static pn_status logits(struct pantry_session *s, struct logits_job *job, size_t n, const int *slices, size_t n_slices,
+                        struct pn_error *err)
+{
+    size_t n_vocab = (size_t)s->model->runner->model->hp.n_vocab;
+    float *out = job->out;
+    pn_status status = pn_sched_call(s->sched, begin_logits, job, err);
+    for (size_t at = 0, i = 0; at < n && !status; at += (size_t)job->n, i++) {
+        job->n = i < n_slices ? slices[i] : job->step.max_tokens;
+        if (job->n < 1)
+            return pn_fail(err, PN_INVALID, "slice %zu has %d tokens, but must have at least 1", i, job->n);
+        if (job->n > job->step.max_tokens)
+            job->n = job->step.max_tokens;
+        if ((size_t)job->n > n - at)
+            job->n = (int)(n - at);
+        job->out = out + at * n_vocab;
+        status = pn_sched_call(s->sched, run_slice, job, err);
     }
     return status;
+}
+
+pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
+                            float *out, struct pantry_error *error)
+{
+    struct pn_error *err = pn_error_of(error);
+    struct logits_job job = {.session = s, .out = out};
+    if (n > (size_t)s->n_context)
+        return (pantry_status)pn_fail(err, PN_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n,
+                                      s->n_context);
+    pn_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
+    if (status || (status = pn_step_init(&job.step, s->n_batch ? s->n_batch : PN_DEFAULT_BATCH, 1, err)))
+        return (pantry_status)status;
+    if (!(job.ids = malloc((n + 1) * sizeof *job.ids))) {
+        status = pn_no_memory(err, "logits");
+    } else {
+        memcpy(job.ids, ids, n * sizeof *ids);
+        status = logits(s, &job, n, slices, n_slices, err);
+        pn_sched_call(s->sched, end_logits, &job, NULL);
+    }
+    free(job.ids);
+    pn_step_release(&job.step);
+    return (pantry_status)status;
 }

@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "compare.h"
-#include "engine/session.h"
-#include "engine/state.h"
+#include "engine/step.h"
 #include "tiny_hybrid.h"
 
 enum { VOCAB = HYBRID_VOCAB, N_IDS = 90 };
@@ -37,22 +36,68 @@ static struct pn_runner *open_runner(const char *arch, const char *device, int n
     return runner;
 }
 
-static void open_session(struct pn_session *s, struct pn_runner *runner)
+/* A sequence with a memory of its own or, like the others of one, a shared one. */
+struct session {
+    struct pn_seq_memory own;
+    struct pn_seq seq;
+    struct pn_step step;
+    int32_t ids[N_IDS];
+};
+
+static void open_shared(struct session *s, struct pn_seq_memory *memory)
 {
     struct pn_error err = {0};
-    if (pn_session_init(s, runner, &(struct pantry_session_options){.kv_type = "f32"}, &err))
+    memcpy(s->ids, ids, sizeof ids);
+    if (pn_step_init(&s->step, N_IDS, 1, &err) || pn_seq_init(&s->seq, memory, "", s->ids, N_IDS, &err) ||
+        pn_seq_start(&s->seq, N_IDS - 1, &err))
+        fail_msg("%s", err.text);
+    s->seq.n_ids = N_IDS;
+}
+
+static void open_session(struct session *s, struct pn_runner *runner)
+{
+    struct pn_error err = {0};
+    struct pn_kv_pool *pool;
+    memset(s, 0, sizeof *s);
+    if (pn_runner_pool(runner, PN_TYPE_F32, &pool, &err) || pn_seq_memory_init(&s->own, runner, pool, &err))
+        fail_msg("%s", err.text);
+    open_shared(s, &s->own);
+}
+
+static void close_session(struct session *s)
+{
+    pn_seq_release(&s->seq);
+    pn_step_release(&s->step);
+    if (s->own.tree)
+        pn_seq_memory_release(&s->own);
+}
+
+/* Goes back to what the prefix tree has of the first `n` tokens. */
+static void rewind_to(struct session *s, int n)
+{
+    struct pn_error err = {0};
+    pn_seq_drop(&s->seq);
+    if (pn_seq_start(&s->seq, n, &err))
         fail_msg("%s", err.text);
 }
 
-/* Feeds tokens n_past .. end - 1, `slice` at a time; out is where position 0's logits would go. */
-static void feed(struct pn_session *s, int end, int slice, float (*out)[VOCAB])
+/* Feeds tokens n_past .. end - 1, `slice` at a time; out is where position 0's logits would go. With `keep` every
+ * slice ends in a state that is kept. */
+static void feed_kept(struct session *s, int end, int slice, float (*out)[VOCAB], bool keep)
 {
     struct pn_error err = {0};
-    while (s->n_past < end) {
-        int at = s->n_past, n = end - at < slice ? end - at : slice;
-        if (pn_session_feed(s, ids + at, n, n, out[at], &err))
+    while (s->seq.n_past < end) {
+        int at = s->seq.n_past, n = end - at < slice ? end - at : slice;
+        if (pn_step_run_seq(&s->step, &s->seq, n, n, out[at], &err))
             fail_msg("%s", err.text);
+        if (keep)
+            pn_seq_keep(&s->seq, false);
     }
+}
+
+static void feed(struct session *s, int end, int slice, float (*out)[VOCAB])
+{
+    feed_kept(s, end, slice, out, false);
 }
 
 static void check(const char *arch, const char *what, float (*got)[VOCAB], float (*wanted)[VOCAB], int first, int end)
@@ -72,16 +117,16 @@ static void slices_do_not_matter(void **state)
     static const int slices[] = {1, 3, 32};
     for (int i = 0; i < N_HYBRIDS; i++) {
         struct pn_runner *ref = open_runner(tiny_hybrids[i], "ref", 1), *cpu = open_runner(tiny_hybrids[i], "cpu", 2);
-        struct pn_session s;
+        struct session s;
         open_session(&s, ref);
         feed(&s, N_IDS, N_IDS, whole);
-        pn_session_release(&s);
+        close_session(&s);
         for (int d = 0; d < 2; d++)
             for (size_t k = 0; k < sizeof slices / sizeof *slices; k++) {
                 open_session(&s, d ? cpu : ref);
                 feed(&s, N_IDS, slices[k], got);
                 check(tiny_hybrids[i], d ? "slices on cpu" : "slices on ref", got, whole, 0, N_IDS);
-                pn_session_release(&s);
+                close_session(&s);
             }
         pn_runner_free(ref);
         pn_runner_free(cpu);
@@ -93,24 +138,24 @@ static void rewinding_equals_a_fresh_session(void **state)
     (void)state;
     for (int i = 0; i < N_HYBRIDS; i++) {
         struct pn_runner *runner = open_runner(tiny_hybrids[i], "cpu", 2);
-        struct pn_session s;
+        struct session s;
         open_session(&s, runner);
         feed(&s, N_IDS, N_IDS, whole);
-        pn_session_release(&s);
+        close_session(&s);
         open_session(&s, runner);
-        feed(&s, 60, 20, got); /* leaves copies after 20, 40 and 60 tokens */
+        feed_kept(&s, 60, 20, got, true); /* leaves states after 20, 40 and 60 tokens */
         feed(&s, 70, 1, got);
         static const struct {
             int wanted, kept;
-        } steps[] = {{69, 60}, {60, 60}, {59, 40}, {25, 20}, {19, 0}, {0, 0}};
+        } steps[] = {{69, 60}, {60, 60}, {59, 40}, {25, 20}, {40, 40}, {19, 0}, {0, 0}};
         for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
             memset(got, 0, sizeof got);
-            pn_session_rewind(&s, steps[k].wanted);
-            assert_int_equal(s.n_past, steps[k].kept);
+            rewind_to(&s, steps[k].wanted);
+            assert_int_equal(s.seq.n_past, steps[k].kept);
             feed(&s, 80, 1, got);
             check(tiny_hybrids[i], "after rewinding", got, whole, steps[k].kept, 80);
         }
-        pn_session_release(&s);
+        close_session(&s);
         pn_runner_free(runner);
     }
 }
@@ -121,67 +166,72 @@ static void another_end_equals_a_fresh_session(void **state)
     (void)state;
     for (int i = 0; i < N_HYBRIDS; i++) {
         struct pn_runner *runner = open_runner(tiny_hybrids[i], "cpu", 2);
-        struct pn_session s;
+        struct session s;
         open_session(&s, runner);
-        feed(&s, 50, 25, got);
+        feed_kept(&s, 50, 25, got, true);
         feed(&s, 60, 1, got);
         for (int k = 30; k < N_IDS; k++)
             ids[k] = (ids[k] + 5) % VOCAB;
-        pn_session_rewind(&s, pn_session_common(&s, ids, N_IDS));
-        assert_int_equal(s.n_past, 25);
+        memcpy(s.ids, ids, sizeof ids);
+        rewind_to(&s, N_IDS - 1);
+        assert_int_equal(s.seq.n_past, 25);
         feed(&s, N_IDS, 16, got);
-        pn_session_release(&s);
+        close_session(&s);
         open_session(&s, runner);
         feed(&s, N_IDS, N_IDS, whole);
         check(tiny_hybrids[i], "another end", got, whole, 25, N_IDS);
-        pn_session_release(&s);
+        close_session(&s);
         pn_runner_free(runner);
     }
 }
 
+/* Sequences that go on from one another's states in a shared memory. */
 static void sessions_do_not_disturb_one_another(void **state)
 {
     (void)state;
     for (int i = 0; i < N_HYBRIDS; i++) {
         struct pn_runner *runner = open_runner(tiny_hybrids[i], "cpu", 2);
-        struct pn_session a, b;
+        struct session a, b = {0};
         open_session(&a, runner);
         feed(&a, N_IDS, N_IDS, whole);
-        pn_session_release(&a);
-        open_session(&a, runner);
-        open_session(&b, runner);
-        for (int at = 10; at <= N_IDS; at += 10) {
-            feed(&a, at, 4, got);
-            feed(&b, at - 5, 3, other);
+        rewind_to(&a, 0);
+        feed_kept(&a, 10, 10, got, true);
+        open_shared(&b, &a.own);
+        assert_int_equal(b.seq.n_past, 10);
+        for (int at = 20; at <= N_IDS; at += 10) {
+            feed_kept(&a, at, 4, got, true);
+            feed_kept(&b, at - 5, 3, other, true);
         }
         check(tiny_hybrids[i], "first of two", got, whole, 0, N_IDS);
-        check(tiny_hybrids[i], "second of two", other, whole, 0, N_IDS - 5);
-        pn_session_release(&a);
-        pn_session_release(&b);
+        check(tiny_hybrids[i], "second of two", other, whole, 10, N_IDS - 5);
+        close_session(&b);
+        close_session(&a);
         pn_runner_free(runner);
     }
 }
 
-static void copies_are_bounded_and_thinned(void **state)
+/* States beyond the bound go, the least recently used first, and slots are used again. */
+static void states_are_bounded(void **state)
 {
     (void)state;
     struct pn_runner *runner = open_runner("lfm2", "cpu", 2);
-    struct pn_session s;
+    struct session s;
     open_session(&s, runner);
-    feed(&s, N_IDS, 2, got);
-    assert_int_equal(s.states.n, PN_MAX_CHECKPOINTS);
-    for (int i = 1; i < s.states.n; i++)
-        assert_true(s.states.checkpoints[i].at > s.states.checkpoints[i - 1].at);
-    assert_int_equal(s.states.checkpoints[s.states.n - 1].at, N_IDS);
+    s.own.max_states = 4;
+    feed_kept(&s, 80, 10, got, true);
+    assert_int_equal(pn_tree_n_states(s.own.tree), 4);
+    rewind_to(&s, 49);
+    assert_int_equal(s.seq.n_past, 0); /* those of the beginning are gone */
+    rewind_to(&s, N_IDS - 1);
+    assert_int_equal(s.seq.n_past, 80);
     int used = runner->states->slots.n_used;
-    pn_session_release(&s);
-    assert_int_equal(runner->states->slots.n_free, used); /* every slot came back */
     for (int i = 0; i < 20; i++) {
-        open_session(&s, runner);
-        feed(&s, N_IDS, 30, got);
-        pn_session_release(&s);
+        rewind_to(&s, 0);
+        feed_kept(&s, N_IDS, 30, got, true);
     }
-    assert_int_equal(runner->states->slots.n_used, used); /* and was used again */
+    assert_int_equal(runner->states->slots.n_used, used);
+    close_session(&s);
+    assert_int_equal(pn_states_used(runner->states), 0); /* every slot came back */
     pn_runner_free(runner);
 }
 
@@ -192,7 +242,7 @@ int main(void)
         cmocka_unit_test(rewinding_equals_a_fresh_session),
         cmocka_unit_test(another_end_equals_a_fresh_session),
         cmocka_unit_test(sessions_do_not_disturb_one_another),
-        cmocka_unit_test(copies_are_bounded_and_thinned),
+        cmocka_unit_test(states_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,254 @@
+/* Requests: see request.h. */
+#include "engine/request.h"
+
+#include "base/clock.h"
+#include "base/os.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_RESERVE = 4096 };
+
+/* ---- life ---- */
+
+static pn_status check(const struct pn_model *model, const struct pantry_request_options *o, struct pn_error *err)
+{
+    if (!o->ids || o->n_ids == 0)
+        return pn_fail(err, PN_INVALID, "the prompt has no tokens");
+    if (o->n_context < 1)
+        return pn_fail(err, PN_INVALID, "n_context is %d, but must be at least 1", o->n_context);
+    if (o->n_ids > (size_t)o->n_context)
+        return pn_fail(err, PN_CONTEXT_FULL, "the prompt has %zu tokens, but the context has room for %d", o->n_ids,
+                       o->n_context);
+    if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
+        return pn_fail(err, PN_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+    if (o->max_tokens < 0)
+        return pn_fail(err, PN_INVALID, "max_tokens is %d, but must be 0 (no limit) or more", o->max_tokens);
+    return pn_seq_check_ids(model, o->ids, o->n_ids, err);
+}
+
+static char *copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = malloc(size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static bool copy_options(struct pn_request *r, const struct pantry_request_options *o)
+{
+    r->ids = calloc((size_t)r->n_context, sizeof *r->ids);
+    r->key = copy_text(o->cache_key ? o->cache_key : "");
+    r->stop = calloc(o->n_stop + 1, sizeof *r->stop);
+    if (!r->ids || !r->key || !r->stop)
+        return false;
+    memcpy(r->ids, o->ids, o->n_ids * sizeof *r->ids);
+    for (; r->n_stop < o->n_stop; r->n_stop++)
+        if (!(r->stop[r->n_stop] = copy_text(o->stop[r->n_stop])))
+            return false;
+    return pn_buf_reserve(&r->text, TEXT_RESERVE) && pn_buf_reserve(&r->out, TEXT_RESERVE) &&
+           pn_buf_reserve(&r->waiting, 2 * PN_MAX_EVENT_BYTES);
+}
+
+pn_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
+                         const struct pantry_request_options *o, struct pn_request **out, struct pn_error *err)
+{
+    *out = NULL;
+    pn_status status = check(model, o, err);
+    if (status)
+        return status;
+    struct pn_request *r = calloc(1, sizeof *r);
+    if (!r)
+        return pn_no_memory(err, "a request");
+    *r = (struct pn_request){.sched = sched,
+                             .tokenizer = tokenizer,
+                             .sampling = o->sampling,
+                             .n_prompt = (int)o->n_ids,
+                             .max_tokens = o->max_tokens,
+                             .n_context = o->n_context,
+                             .n_batch = o->n_batch ? o->n_batch : PN_DEFAULT_BATCH,
+                             .ignore_eos = o->ignore_eos,
+                             .submitted = pn_clock_ns()};
+    pthread_mutex_init(&r->lock, NULL);
+    pn_os_cond_init(&r->ready);
+    r->stats.n_prompt = r->n_prompt;
+    if (!copy_options(r, o))
+        status = pn_no_memory(err, "a request");
+    if (!status)
+        status = pn_sampler_init(&r->sampler, &r->sampling, model->hp.n_vocab, err);
+    if (!status && tokenizer)
+        status = pn_detokenizer_new(tokenizer, PN_DETOKENIZE_CONTINUE, &r->detokenizer, err);
+    if (status)
+        pn_request_destroy(r);
+    else
+        *out = r;
+    return status;
+}
+
+void pn_request_destroy(struct pn_request *r)
+{
+    if (!r)
+        return;
+    pn_sampler_free(&r->sampler);
+    pn_detokenizer_free(r->detokenizer);
+    for (size_t i = 0; r->stop && i < r->n_stop; i++)
+        free(r->stop[i]);
+    free(r->stop);
+    free(r->key);
+    free(r->ids);
+    pn_buf_free(&r->text);
+    pn_buf_free(&r->waiting);
+    pn_buf_free(&r->out);
+    pthread_cond_destroy(&r->ready);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+bool pn_request_cancelled(const struct pn_request *r)
+{
+    return atomic_load_explicit(&r->cancel, memory_order_relaxed) ||
+           (r->also_cancel && atomic_load_explicit(r->also_cancel, memory_order_relaxed));
+}
+
+/* ---- the queue ---- */
+
+bool pn_request_has_room(struct pn_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    /* A token's own event, and one for what is held back at the end. */
+    bool room = r->n_events + 2 <= PN_MAX_EVENTS && r->waiting.len < PN_MAX_EVENT_BYTES;
+    r->starved = !room;
+    pthread_mutex_unlock(&r->lock);
+    return room;
+}
+
+static pn_status push(struct pn_request *r, int32_t id, size_t n, struct pn_error *err)
+{
+    pthread_mutex_lock(&r->lock);
+    pn_buf_append(&r->waiting, r->text.data ? r->text.data : "", n);
+    bool ok = !r->waiting.failed;
+    if (ok)
+        r->events[(r->first_event + r->n_events++) % PN_MAX_EVENTS] = (struct pn_event){id, n};
+    pthread_cond_signal(&r->ready);
+    pthread_mutex_unlock(&r->lock);
+    if (n) {
+        memmove(r->text.data, r->text.data + n, r->text.len - n);
+        r->text.len -= n;
+        r->text.data[r->text.len] = '\0';
+    }
+    return ok ? PN_OK : pn_no_memory(err, "the answer");
+}
+
+/* Takes the first event; the lock is held. */
+static void pop(struct pn_request *r, struct pantry_event *event)
+{
+    struct pn_event e = r->events[r->first_event];
+    r->first_event = (r->first_event + 1) % PN_MAX_EVENTS;
+    r->n_events--;
+    pn_buf_clear(&r->out);
+    pn_buf_append(&r->out, r->waiting.data, e.len);
+    memmove(r->waiting.data, r->waiting.data + e.len, r->waiting.len - e.len);
+    r->waiting.len -= e.len;
+    r->n_read += e.id >= 0;
+    event->kind = PANTRY_EVENT_TOKEN;
+    event->token = (struct pantry_token){.id = e.id, .text = r->out.data, .len = e.len};
+}
+
+bool pn_request_next(struct pn_request *r, struct pantry_event *event, int timeout_ms, bool *has_room)
+{
+    uint64_t now = pn_clock_ns(), end = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms * 1000000u;
+    *event = (struct pantry_event){.kind = PANTRY_EVENT_NONE};
+    pthread_mutex_lock(&r->lock);
+    for (; !r->n_events && !r->ended && now < end; now = pn_clock_ns())
+        pn_os_cond_wait(&r->ready, &r->lock, end - now);
+    if (r->n_events) {
+        pop(r, event);
+    } else if (r->ended) {
+        event->kind = PANTRY_EVENT_END;
+        event->status = (pantry_status)r->status;
+        event->message = r->error.text;
+        event->stats = r->stats;
+    }
+    *has_room = r->starved && r->n_events <= PN_MAX_EVENTS / 2 && r->waiting.len <= PN_MAX_EVENT_BYTES / 2;
+    if (*has_room)
+        r->starved = false;
+    pthread_mutex_unlock(&r->lock);
+    return event->kind != PANTRY_EVENT_NONE;
+}
+
+/* ---- text ---- */
+
+/* Where the first stop text begins in the pending text, or SIZE_MAX. */
+static size_t find_stop(const struct pn_request *r)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < r->n_stop; i++) {
+        size_t n = strlen(r->stop[i]);
+        for (size_t at = 0; n && at + n <= r->text.len && at < found; at++)
+            if (memcmp(r->text.data + at, r->stop[i], n) == 0)
+                found = at;
+    }
+    return found;
+}
+
+/* How much of the pending text may be shown: all but the longest end that could become a stop text. */
+static size_t safe_length(const struct pn_request *r)
+{
+    size_t held = 0;
+    for (size_t i = 0; i < r->n_stop; i++) {
+        size_t n = strlen(r->stop[i]);
+        size_t most = n && n - 1 < r->text.len ? n - 1 : r->text.len;
+        for (size_t k = n ? most : 0; k > held; k--)
+            if (memcmp(r->text.data + r->text.len - k, r->stop[i], k) == 0)
+                held = k;
+    }
+    return r->text.len - held;
+}
+
+pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err)
+{
+    if (r->detokenizer) {
+        pn_status status = pn_detokenizer_push(r->detokenizer, id, &r->text, err);
+        if (status)
+            return status;
+    }
+    size_t stop = r->text.len ? find_stop(r) : SIZE_MAX;
+    if (stop == SIZE_MAX)
+        return push(r, id, safe_length(r), err);
+    r->text.len = stop;
+    r->stats.stop_reason = "stop_string";
+    return push(r, id, stop, err);
+}
+
+static void finish_stats(struct pn_request *r)
+{
+    struct pantry_stats *st = &r->stats;
+    uint64_t now = pn_clock_ns(), first = r->first_token ? r->first_token : now;
+    uint64_t started = r->started ? r->started : now;
+    st->first_token_seconds = (double)(first - r->submitted) * 1e-9;
+    st->prefill_seconds = (double)(first - (started < first ? started : first)) * 1e-9;
+    st->decode_seconds = (double)(now - first) * 1e-9;
+    if (r->n_steps)
+        st->bytes_per_token += r->cache_bytes / r->n_steps;
+    if (!st->stop_reason)
+        st->stop_reason = "length";
+}
+
+void pn_request_end(struct pn_request *r, pn_status status, const struct pn_error *err)
+{
+    struct pn_error ignored;
+    bool held = strcmp(r->stats.stop_reason ? r->stats.stop_reason : "", "stop_string") != 0;
+    if (!status && held) {
+        if (r->detokenizer)
+            pn_detokenizer_flush(r->detokenizer, &r->text);
+        if (r->text.len)
+            push(r, -1, r->text.len, &ignored);
+    }
+    finish_stats(r);
+    pthread_mutex_lock(&r->lock);
+    r->status = status;
+    if (status && err)
+        r->error = *err;
+    r->ended = true;
+    pthread_cond_broadcast(&r->ready);
+    pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,80 @@
+/* The public side of requests: see pantry.h. */
+#include "engine/handle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct pantry_sampling pantry_sampling_default(void)
+{
+    return (struct pantry_sampling){
+        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .penalty_last_n = 64};
+}
+
+struct pantry_request_options pantry_request_options_default(void)
+{
+    return (struct pantry_request_options){.size = sizeof(struct pantry_request_options),
+                                           .sampling = pantry_sampling_default()};
+}
+
+static pn_status submit(struct pantry_request *request, const struct pantry_request_options *given,
+                        struct pn_error *err)
+{
+    struct pantry_model *m = request->model;
+    struct pantry_request_options o = pantry_request_options_default();
+    struct pn_sched *sched;
+    memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    int wanted = o.n_context;
+    pn_status status = pn_context_length(m->runner->model, wanted, &o.n_context, err);
+    if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
+        (status = pn_fit_context(sched, wanted, &o.n_context, err)) ||
+        (status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, &request->request, err)))
+        return status;
+    request->request->stats.load_seconds = m->load_seconds;
+    if ((status = pn_sched_submit(sched, request->request, err)))
+        pn_request_destroy(request->request);
+    if (status)
+        request->request = NULL;
+    return status;
+}
+
+pantry_status pantry_submit(pantry_model *model, const struct pantry_request_options *options, pantry_request **request,
+                            struct pantry_error *error)
+{
+    struct pn_error *err = pn_error_of(error);
+    *request = NULL;
+    if (!options || options->size == 0)
+        return (pantry_status)pn_fail(err, PN_INVALID,
+                                      "the options of a request have no size; start from "
+                                      "pantry_request_options_default");
+    struct pantry_request *r = calloc(1, sizeof *r);
+    if (!r)
+        return (pantry_status)pn_no_memory(err, "a request");
+    r->model = pn_model_retain(model);
+    pn_status status = submit(r, options, err);
+    if (status)
+        pantry_request_free(r);
+    else
+        *request = r;
+    return (pantry_status)status;
+}
+
+void pantry_request_next(pantry_request *r, struct pantry_event *event, int timeout_ms)
+{
+    pn_sched_next(r->request->sched, r->request, event, timeout_ms);
+}
+
+void pantry_request_cancel(pantry_request *r)
+{
+    atomic_store(&r->request->cancel, true);
+    pn_sched_wake(r->request->sched);
+}
+
+void pantry_request_free(pantry_request *r)
+{
+    if (!r)
+        return;
+    if (r->request)
+        pn_sched_forget(r->request->sched, r->request);
+    pantry_model_free(r->model);
+    free(r);
+}

@@ -1,0 +1,244 @@
+/* The scheduler's thread: see sched.h. What goes into a step is decided in sched_step.c. */
+#include "engine/sched_impl.h"
+
+#include <stdlib.h>
+
+struct pn_job {
+    pn_sched_work *work;
+    void *user;
+    struct pn_error *err;
+    pn_status status;
+    bool done;
+    struct pn_job *next;
+};
+
+/* ---- the thread ---- */
+
+/* Requests that have arrived join the others, in order. The lock is held. */
+static void accept_arrivals(struct pn_sched *s)
+{
+    struct pn_request **end = &s->active;
+    while (*end)
+        end = &(*end)->next;
+    *end = s->arrivals;
+    s->arrivals = NULL;
+}
+
+/* The lock is held, and released while a job runs. */
+static void run_jobs(struct pn_sched *s)
+{
+    while (s->jobs) {
+        struct pn_job *job = s->jobs;
+        s->jobs = job->next;
+        pthread_mutex_unlock(&s->lock);
+        pn_status status = job->work(job->user, &s->memory, job->err);
+        pthread_mutex_lock(&s->lock);
+        job->status = status;
+        job->done = true;
+        pthread_cond_broadcast(&s->job_done);
+    }
+}
+
+/* Destroys requests that have ended and that nobody reads. The lock is held. */
+static void bury(struct pn_sched *s)
+{
+    for (struct pn_request **at = &s->forgotten, *r; (r = *at);) {
+        if (r->phase == PN_REQUEST_ENDED) {
+            *at = r->forgotten;
+            pn_request_destroy(r);
+        } else {
+            at = &r->forgotten;
+        }
+    }
+}
+
+static void *engine_thread(void *user)
+{
+    struct pn_sched *s = user;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        accept_arrivals(s);
+        run_jobs(s);
+        unsigned seen = s->n_wakes;
+        pthread_mutex_unlock(&s->lock);
+        bool ran = pn_sched_step(s);
+        pthread_mutex_lock(&s->lock);
+        bury(s);
+        if (s->stop)
+            break;
+        while (!ran && seen == s->n_wakes && !s->arrivals && !s->jobs && !s->stop)
+            pthread_cond_wait(&s->wake, &s->lock);
+    }
+    accept_arrivals(s);
+    run_jobs(s);
+    pthread_mutex_unlock(&s->lock);
+    pn_sched_end_all(s);
+    pthread_mutex_lock(&s->lock);
+    bury(s);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* The lock is held. The thread starts with the first work, so that who only looks at a model has none. */
+static pn_status start_thread(struct pn_sched *s, struct pn_error *err)
+{
+    if (s->running)
+        return PN_OK;
+    if (pthread_create(&s->thread, NULL, engine_thread, s) != 0)
+        return pn_fail(err, PN_NO_MEMORY, "the engine's thread cannot be started");
+    s->running = true;
+    return PN_OK;
+}
+
+/* ---- life ---- */
+
+pn_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out, struct pn_error *err)
+{
+    *out = NULL;
+    struct pn_sched *s = calloc(1, sizeof *s);
+    if (!s)
+        return pn_no_memory(err, "a scheduler");
+    s->runner = runner;
+    pn_pace_init(&s->pace, runner->model->n_params);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->wake, NULL);
+    pthread_cond_init(&s->job_done, NULL);
+    pn_status status = pn_seq_memory_init(&s->memory, runner, pool, err);
+    if (!status)
+        status = pn_step_init(&s->step, PN_MAX_BATCH + PN_MAX_RUNNING, PN_MAX_RUNNING, err);
+    if (status)
+        pn_sched_free(s);
+    else
+        *out = s;
+    return status;
+}
+
+void pn_sched_free(struct pn_sched *s)
+{
+    if (!s)
+        return;
+    if (s->running) {
+        pthread_mutex_lock(&s->lock);
+        s->stop = true;
+        pthread_cond_signal(&s->wake);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+    }
+    pn_seq_memory_release(&s->memory);
+    pn_step_release(&s->step);
+    free(s->logits);
+    pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->job_done);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---- from other threads ---- */
+
+pn_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pn_error *err)
+{
+    pthread_mutex_lock(&s->lock);
+    pn_status status = start_thread(s, err);
+    struct pn_request **end = &s->arrivals;
+    while (*end)
+        end = &(*end)->next;
+    if (!status)
+        *end = r;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+void pn_sched_wake(struct pn_sched *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->n_wakes++;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void pn_sched_next(struct pn_sched *s, struct pn_request *r, struct pantry_event *event, int timeout_ms)
+{
+    bool has_room;
+    pn_request_next(r, event, timeout_ms, &has_room);
+    if (has_room)
+        pn_sched_wake(s);
+}
+
+bool pn_sched_is_running(struct pn_sched *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool running = s->running;
+    pthread_mutex_unlock(&s->lock);
+    return running;
+}
+
+struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s)
+{
+    return s->memory.pool;
+}
+
+pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err)
+{
+    struct pn_kv_pool *pool = s->memory.pool;
+    int32_t needed = n_context / PN_PAGE_TOKENS + 1, have = pn_kv_capacity(pool);
+    if (needed <= have)
+        return PN_OK;
+    return pn_fail(err, PN_NO_MEMORY, "a context of %d tokens needs %s of memory for keys and values, but has %s",
+                   n_context, pn_memory_text((uint64_t)needed * pool->slots.stride).text,
+                   pn_memory_text((uint64_t)have * pool->slots.stride).text);
+}
+
+void pn_sched_forget(struct pn_sched *s, struct pn_request *r)
+{
+    atomic_store(&r->cancel, true);
+    pthread_mutex_lock(&s->lock);
+    r->forgotten = s->forgotten;
+    s->forgotten = r;
+    s->n_wakes++;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+pn_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pn_error *err)
+{
+    struct pn_job job = {.work = work, .user = user, .err = err};
+    pthread_mutex_lock(&s->lock);
+    pn_status status = start_thread(s, err);
+    if (!status) {
+        struct pn_job **end = &s->jobs;
+        while (*end)
+            end = &(*end)->next;
+        *end = &job;
+        pthread_cond_signal(&s->wake);
+        while (!job.done)
+            pthread_cond_wait(&s->job_done, &s->lock);
+        status = job.status;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+struct stats_job {
+    struct pn_sched *sched;
+    struct pn_sched_stats *out;
+};
+
+static pn_status collect_stats(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    (void)err;
+    struct stats_job *job = user;
+    *job->out = job->sched->stats;
+    for (const struct pn_request *r = job->sched->active; r; r = r->next)
+        job->out->n_requests++;
+    job->out->pages_used = pn_kv_pages_used(memory->pool);
+    job->out->pages_in_tree = pn_tree_n_pages(memory->tree);
+    job->out->states_used = memory->runner->states ? pn_states_used(memory->runner->states) : 0;
+    job->out->states_in_tree = pn_tree_n_states(memory->tree);
+    return PN_OK;
+}
+
+pn_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pn_error *err)
+{
+    return pn_sched_call(s, collect_stats, &(struct stats_job){s, out}, err);
+}

@@ -1,0 +1,52 @@
+/* The scheduler: one thread per loaded model runs the steps of all its requests.
+ *
+ * A step carries one token of every sequence that is being written, and then slices of prompts, oldest first, until its
+ * predicted time reaches a budget. So a long prompt delays the others' next token by little. What a prompt shares with
+ * an older one that is still being read, it waits for instead of reading it again.
+ *
+ * Where memory for pages is short, first the prefix tree gives up what was used least recently, then the youngest
+ * request gives its pages back and starts again later. */
+#ifndef PN_ENGINE_SCHED_H
+#define PN_ENGINE_SCHED_H
+
+#include "engine/request.h"
+#include "engine/step.h"
+
+enum { PN_MAX_RUNNING = 256 }; /* sequences that hold memory at once */
+
+struct pn_sched_stats {
+    uint64_t steps, tokens;        /* run */
+    uint64_t prompt_tokens;        /* of them read as part of a prompt */
+    int n_requests;                /* that have not ended */
+    int pages_used, pages_in_tree; /* of keys and values */
+    int states_used, states_in_tree;
+};
+
+/* The runner must outlive the scheduler. */
+pn_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out, struct pn_error *err);
+/* Ends all requests as cancelled and the thread. */
+void pn_sched_free(struct pn_sched *s);
+
+/* Hands a request over to the engine's thread. */
+pn_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pn_error *err);
+/* Waits for the request's next event: see pantry_request_next. */
+void pn_sched_next(struct pn_sched *s, struct pn_request *r, struct pantry_event *event, int timeout_ms);
+/* A request was cancelled: the thread may be waiting. */
+void pn_sched_wake(struct pn_sched *s);
+/* The reader is done with the request: it is cancelled, and destroyed as soon as the engine's thread is done too. */
+void pn_sched_forget(struct pn_sched *s, struct pn_request *r);
+
+/* Runs `work(user, ...)` on the engine's thread between two steps and returns what it returns. */
+typedef pn_status pn_sched_work(void *user, struct pn_seq_memory *memory, struct pn_error *err);
+pn_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pn_error *err);
+
+/* The thread starts with the first work. */
+bool pn_sched_is_running(struct pn_sched *s);
+struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s);
+/* PN_NO_MEMORY: a sequence of n_context tokens cannot fit, even if nothing else runs. */
+pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err);
+
+/* As of now, between two steps. */
+pn_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pn_error *err);
+
+#endif

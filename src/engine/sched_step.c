@@ -1,0 +1,387 @@
+/* One step of the scheduler: what goes into it, and what comes of it. See sched.h. */
+#include "engine/sched_impl.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEEP_INTERVAL = 256 }; /* tokens of a prompt after which the prefix tree is told */
+
+static int pending(const struct pn_request *r)
+{
+    return r->seq.n_ids - r->seq.n_past;
+}
+
+/* ---- ending ---- */
+
+static void finish(struct pn_sched *s, struct pn_request *r, pn_status status, const struct pn_error *err)
+{
+    struct pn_request **at = &s->active;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    r->next = NULL;
+    r->n_past = r->seq.n_past;
+    if (r->phase == PN_REQUEST_RUNNING && !status)
+        pn_seq_keep_last(&r->seq);
+    pn_seq_release(&r->seq);
+    r->phase = PN_REQUEST_ENDED;
+    pn_request_end(r, status, err);
+}
+
+static void cancel(struct pn_sched *s, struct pn_request *r)
+{
+    r->stats.stop_reason = "cancelled";
+    finish(s, r, PN_OK, NULL);
+}
+
+static void end_cancelled(struct pn_sched *s)
+{
+    for (struct pn_request *r = s->active, *next; r; r = next) {
+        next = r->next;
+        r->in_step = false;
+        if (pn_request_cancelled(r))
+            cancel(s, r);
+    }
+}
+
+void pn_sched_end_all(struct pn_sched *s)
+{
+    while (s->active)
+        cancel(s, s->active);
+}
+
+/* ---- memory ---- */
+
+/* The youngest request whose pages can be taken: not `r`, and not part of the step. */
+static struct pn_request *victim_for(const struct pn_sched *s, const struct pn_request *r)
+{
+    struct pn_request *victim = NULL;
+    for (struct pn_request *v = s->active; v; v = v->next)
+        if (v != r && v->phase == PN_REQUEST_RUNNING && !v->in_step)
+            victim = v;
+    return victim;
+}
+
+/* It starts again later, from all tokens it has by now. */
+static void put_back(struct pn_request *r)
+{
+    pn_seq_drop(&r->seq);
+    r->phase = PN_REQUEST_QUEUED;
+    r->kept = r->boundary = 0;
+}
+
+/* Makes room for `n` more tokens of r. Where pages are short, younger requests give theirs back, or r waits for those
+ * that run. False: not in this step, or the request has ended. */
+static bool grow(struct pn_sched *s, struct pn_request *r, int n, bool may_take)
+{
+    struct pn_error err;
+    pn_status status;
+    while ((status = pn_seq_grow(&r->seq, n, &err)) == PN_NO_MEMORY) {
+        bool alone = s->step.batch.n_seqs == 0;
+        struct pn_request *victim = may_take || alone ? victim_for(s, r) : NULL;
+        if (victim) {
+            put_back(victim);
+        } else if (alone) {
+            finish(s, r, status, &err);
+            return false;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int n_running(const struct pn_sched *s)
+{
+    int n = 0;
+    for (const struct pn_request *r = s->active; r; r = r->next)
+        n += r->phase == PN_REQUEST_RUNNING;
+    return n;
+}
+
+/* A request starts where its tokens fit beside what the others hold, so that it need not give its pages back soon.
+ * Those that wait for their reader do not count: their pages can be taken. */
+static bool fits(const struct pn_sched *s, const struct pn_request *r)
+{
+    int64_t held = 0, running = n_running(s);
+    for (struct pn_request *a = s->active; a; a = a->next)
+        held += a->seq.n_pages && pn_request_has_room(a) ? a->seq.n_pages : 0;
+    int64_t tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
+    int64_t needed = tokens / PN_PAGE_TOKENS + 1;
+    return running < PN_MAX_RUNNING && (!held || held + needed + running <= pn_kv_capacity(s->memory.pool));
+}
+
+/* ---- prefixes ---- */
+
+/* What running requests have in memory, the tree should know before a new prompt asks it. */
+static void tell_tree(struct pn_sched *s)
+{
+    if (s->runner->states) /* a state is a copy, kept at boundaries only */
+        return;
+    for (struct pn_request *r = s->active; r; r = r->next)
+        if (r->phase == PN_REQUEST_RUNNING && r->seq.n_past - r->kept >= PN_PAGE_TOKENS) {
+            pn_seq_keep(&r->seq, false);
+            r->kept = r->seq.n_past;
+        }
+}
+
+/* Tokens that both begin with, of those that a prompt can reuse. */
+static int shared_tokens(const struct pn_request *a, const struct pn_request *b, int n_a, int n_b)
+{
+    int n = 0, most = n_a < n_b - 1 ? n_a : n_b - 1;
+    while (n < most && a->ids[n] == b->ids[n])
+        n++;
+    return n;
+}
+
+/* Whether an older prompt is about to read what `r` begins with; it then ends a slice where they part. */
+static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
+{
+    int n_ids = r->seq.memory ? r->seq.n_ids : r->n_prompt;
+    int found = pn_tree_find(s->memory.tree, r->key, r->ids, n_ids - 1);
+    for (struct pn_request *o = s->active; o != r; o = o->next) {
+        int n_older = o->seq.memory ? o->seq.n_ids : o->n_prompt;
+        if (strcmp(o->key, r->key) != 0 || !pn_request_has_room(o))
+            continue;
+        int n = shared_tokens(o, r, n_older, n_ids);
+        if (n - found < PN_PAGE_TOKENS || o->seq.n_past >= n)
+            continue;
+        if (!o->boundary || o->boundary <= o->seq.n_past || n < o->boundary)
+            o->boundary = n;
+        return true;
+    }
+    return false;
+}
+
+static bool start(struct pn_sched *s, struct pn_request *r)
+{
+    struct pn_error err;
+    pn_status status = PN_OK;
+    if (!r->seq.memory) {
+        status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
+        r->seq.n_ids = r->n_prompt;
+    }
+    if (!status)
+        status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
+    if (status == PN_NO_MEMORY && n_running(s)) /* they will give something back */
+        return false;
+    if (status) {
+        finish(s, r, status, &err);
+        return false;
+    }
+    r->phase = PN_REQUEST_RUNNING;
+    r->kept = r->seq.n_past;
+    if (!r->started) {
+        r->started = pn_clock_ns();
+        r->stats.n_cached = r->seq.n_past;
+        r->stats.bytes_per_token = (double)s->runner->model->step_bytes;
+    }
+    return true;
+}
+
+/* ---- putting a step together ---- */
+
+static void add(struct pn_sched *s, struct pn_request *r, int n)
+{
+    struct pn_seq *q = &r->seq;
+    struct pn_batch_seq seq = {
+        .n = n, .past = q->n_past, .pages = q->pages, .n_context = q->n_context, .state = q->state < 0 ? 0 : q->state};
+    s->in_step[s->step.batch.n_seqs] = r;
+    int first = pn_step_add(&s->step, &seq, q->ids + q->n_past);
+    if (n == pending(r))
+        pn_step_output(&s->step, first + n - 1);
+    r->in_step = true;
+}
+
+/* The next token of every sequence that has one to run. */
+static void add_decodes(struct pn_sched *s)
+{
+    for (struct pn_request *r = s->active, *next; r && s->step.batch.n_seqs < PN_MAX_RUNNING; r = next) {
+        next = r->next;
+        if (r->phase == PN_REQUEST_RUNNING && pending(r) == 1 && pn_request_has_room(r) && grow(s, r, 1, true))
+            add(s, r, 1);
+    }
+}
+
+/* How many tokens of r's prompt to read, of `most`. */
+static int slice(const struct pn_sched *s, const struct pn_request *r, int most)
+{
+    int n = pending(r) < most ? pending(r) : most;
+    n = n < r->n_batch ? n : r->n_batch;
+    if (s->runner->states && n == pending(r) && n > 1) /* so that this prompt with another end finds its state */
+        n--;
+    if (r->boundary > r->seq.n_past && n > r->boundary - r->seq.n_past)
+        n = r->boundary - r->seq.n_past;
+    return n;
+}
+
+/* Prompts that can be read now, oldest first; starts those that have not started. */
+static int readable(struct pn_sched *s, struct pn_request **out, int most)
+{
+    int n = 0;
+    bool told = false;
+    for (struct pn_request *r = s->active, *next; r && n < most; r = next) {
+        next = r->next;
+        if (r->phase == PN_REQUEST_QUEUED) {
+            if (!told)
+                tell_tree(s);
+            told = true;
+            if (waits_for_older(s, r) || !fits(s, r) || !start(s, r))
+                continue;
+        }
+        if (!r->in_step && pn_request_has_room(r))
+            out[n++] = r;
+    }
+    return n;
+}
+
+/* Adds up to `most` tokens of r's prompt; returns how many. */
+static int add_slice(struct pn_sched *s, struct pn_request *r, int most)
+{
+    if (r->phase != PN_REQUEST_RUNNING) /* it gave its pages to another */
+        return 0;
+    int n = slice(s, r, most);
+    if (!grow(s, r, n, false))
+        return 0;
+    add(s, r, n);
+    return n;
+}
+
+/* The oldest prompt has a quarter for certain; then those with the least to read come first. */
+static void add_prompts(struct pn_sched *s)
+{
+    struct pn_request *prompts[PN_MAX_RUNNING];
+    int n_decode = s->step.batch.n_seqs;
+    int n = readable(s, prompts, PN_MAX_RUNNING - n_decode);
+    if (!n)
+        return;
+    int most = prompts[0]->n_batch > n_decode ? prompts[0]->n_batch - n_decode : 1;
+    int left = pn_pace_allowance(&s->pace, n_decode, most);
+    int oldest = n > 1 ? (left + 3) / 4 : left;
+    left -= oldest;
+    for (int done = 1; done < n && left > 0; done++) {
+        int best = done;
+        for (int i = done + 1; i < n; i++)
+            if (pending(prompts[i]) < pending(prompts[best]))
+                best = i;
+        struct pn_request *r = prompts[best];
+        prompts[best] = prompts[done];
+        left -= add_slice(s, r, left);
+    }
+    add_slice(s, prompts[0], oldest + left);
+}
+
+/* ---- what comes of it ---- */
+
+static void choose(struct pn_sched *s, struct pn_request *r, float *logits)
+{
+    struct pn_error err;
+    struct pn_seq *q = &r->seq;
+    int32_t id = pn_sampler_choose(&r->sampler, logits, q->ids, q->n_past);
+    if (id < 0) {
+        finish(s, r, pn_fail(&err, PN_INTERNAL, "the model's logits are not numbers"), &err);
+        return;
+    }
+    if (!r->first_token)
+        r->first_token = pn_clock_ns();
+    if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
+        r->stats.stop_reason = "stop";
+        finish(s, r, PN_OK, NULL);
+        return;
+    }
+    r->stats.n_generated++;
+    pn_status status = pn_request_emit(r, id, &err);
+    if (!status && !r->stats.stop_reason && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
+        r->stats.stop_reason = "length";
+    if (status || r->stats.stop_reason)
+        finish(s, r, status, &err);
+    else
+        q->ids[q->n_ids++] = id;
+}
+
+/* The tree hears of a prompt now and then while it is read, where a younger one waits, and at its end. */
+static void keep_prompt(struct pn_sched *s, struct pn_request *r)
+{
+    struct pn_seq *q = &r->seq;
+    bool awaited = r->boundary > r->kept && q->n_past >= r->boundary;
+    bool end = q->n_past >= r->n_prompt - (s->runner->states ? 1 : 0) && r->kept < r->n_prompt - 1;
+    if (!awaited && !end && q->n_past - r->kept < (r->n_batch < KEEP_INTERVAL ? r->n_batch : KEEP_INTERVAL))
+        return;
+    pn_seq_keep(q, awaited);
+    r->kept = q->n_past;
+}
+
+/* `logits` rows are in the order of the step's outputs. */
+static void deliver(struct pn_sched *s)
+{
+    const struct pn_batch *b = &s->step.batch;
+    size_t n_vocab = (size_t)s->runner->model->hp.n_vocab;
+    float *row = s->logits;
+    for (int i = 0; i < b->n_seqs; i++) {
+        struct pn_request *r = s->in_step[i];
+        bool has_output = b->seqs[i].n == pending(r);
+        r->seq.n_past += b->seqs[i].n;
+        if (r->stats.n_generated) {
+            r->n_steps++;
+            r->cache_bytes += (double)pn_kv_token_bytes(s->memory.pool) * r->seq.n_past;
+        } else {
+            keep_prompt(s, r);
+        }
+        if (has_output) {
+            choose(s, r, row);
+            row += n_vocab;
+        }
+    }
+}
+
+static void fail_all(struct pn_sched *s, pn_status status, const struct pn_error *err)
+{
+    for (int i = 0; i < s->step.batch.n_seqs; i++)
+        finish(s, s->in_step[i], status, err);
+}
+
+/* Room for the logits of `rows` outputs: for twice as many as were ever wanted, so that steps seldom allocate. */
+static pn_status reserve_logits(struct pn_sched *s, int rows, struct pn_error *err)
+{
+    if (rows <= s->n_rows)
+        return PN_OK;
+    int n = rows > 1 ? 2 * rows : 1;
+    n = n > PN_MAX_RUNNING ? PN_MAX_RUNNING : n;
+    free(s->logits);
+    s->logits = malloc((size_t)n * (size_t)s->runner->model->hp.n_vocab * sizeof *s->logits);
+    s->n_rows = s->logits ? n : 0;
+    return s->logits ? PN_OK : pn_no_memory(err, "logits");
+}
+
+bool pn_sched_step(struct pn_sched *s)
+{
+    struct pn_error err;
+    end_cancelled(s);
+    pn_step_begin(&s->step, s->runner, s->memory.pool);
+    add_decodes(s);
+    int n_decode = s->step.batch.n_tokens;
+    add_prompts(s);
+    struct pn_batch *b = &s->step.batch;
+    if (!b->n_seqs) {
+        if (!s->active)
+            pn_seq_memory_settle(&s->memory);
+        return false;
+    }
+    pn_status status = reserve_logits(s, b->n_outputs, &err);
+    b->result = s->logits;
+    uint64_t began = pn_clock_ns();
+    if (!status)
+        status = pn_runner_step(s->runner, PN_RESULT_LOGITS, b, &err);
+    if (status) {
+        fail_all(s, status, &err);
+        return true;
+    }
+    pn_pace_learn(&s->pace, n_decode, b->n_tokens - n_decode, pn_clock_ns() - began);
+    s->stats.steps++;
+    s->stats.tokens += (uint64_t)b->n_tokens;
+    s->stats.prompt_tokens += (uint64_t)(b->n_tokens - n_decode);
+    deliver(s);
+    return true;
+}

@@ -1,0 +1,59 @@
+/* A sequence: tokens, the pages with their keys and values, and its recurrent state. What sequences of a model hold is
+ * shared through the prefix tree; pages and states are taken from it when nothing else is free.
+ *
+ * The engine's thread alone touches sequences and their memory. */
+#ifndef PN_ENGINE_SEQUENCE_H
+#define PN_ENGINE_SEQUENCE_H
+
+#include "engine/runner.h"
+#include "engine/tree.h"
+
+/* What all sequences of a model share. */
+struct pn_seq_memory {
+    struct pn_runner *runner;
+    struct pn_kv_pool *pool;
+    struct pn_tree *tree;
+    int max_states;     /* that the tree may keep; 0: no layer is recurrent */
+    int32_t n_promised; /* pages that were taken from the budget, some at a time */
+};
+
+struct pn_seq {
+    struct pn_seq_memory *memory;
+    const char *key; /* of the prefix tree, borrowed */
+    int32_t *ids;    /* (n_context), borrowed: all tokens; those from n_past on are not in memory yet */
+    int n_ids, n_past, n_context;
+    int32_t *pages; /* one per PN_PAGE_TOKENS positions */
+    int n_pages;
+    int32_t state; /* slot of recurrent state after n_past tokens; -1: none */
+};
+
+pn_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
+                             struct pn_error *err);
+void pn_seq_memory_release(struct pn_seq_memory *m);
+/* Gives the memory of pages that are not in use back to the budget: nothing runs. */
+void pn_seq_memory_settle(struct pn_seq_memory *m);
+/* A page or a state, if need be one that the prefix tree gives up. */
+pn_status pn_seq_page_new(struct pn_seq_memory *m, int32_t *page, struct pn_error *err);
+pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_error *err);
+
+/* An empty sequence over `ids`, which has room for n_context tokens. */
+pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
+                      struct pn_error *err);
+void pn_seq_release(struct pn_seq *s);
+/* Takes what the tree has of the first `n` of the sequence's ids. The sequence must hold nothing. PN_NO_MEMORY: a page
+ * or state for it is missing; the sequence then still holds nothing. */
+pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err);
+/* Gives all pages and the state back; the ids stay. */
+void pn_seq_drop(struct pn_seq *s);
+/* Makes room for `n` more tokens. PN_NO_MEMORY: all pages are in use by sequences that run. */
+pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err);
+/* Remembers the sequence in the prefix tree as it is now. Best effort: without memory nothing is remembered. Where no
+ * layer is recurrent, a page that is not full is remembered only with `partly`: others go on from it with a copy. */
+void pn_seq_keep(struct pn_seq *s, bool partly);
+/* The same for a sequence that ends here: it must be released next. */
+void pn_seq_keep_last(struct pn_seq *s);
+
+/* PN_INVALID: one of the ids is not in the model's vocabulary. */
+pn_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pn_error *err);
+
+#endif
