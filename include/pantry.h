@@ -67,6 +67,12 @@ struct pantry_model_options {
     const char *rope_scaling; /* "linear", "ntk", "yarn" or "none"; NULL: as the file says, or linear with a factor */
     float rope_factor;        /* how many times longer than the original context; 0: as the file says */
     float rope_freq_base;     /* 0: as the file says */
+
+    /* What all sessions have in common, so that they can share steps and keys: the first that asks settles what is not
+     * settled here, and one that asks for something else is refused with PANTRY_INVALID. */
+    const char *kv_type; /* how keys and values are kept: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
+    int n_context;       /* of sessions that do not say; models with LongRoPE rotate as a context of that length needs.
+                            0: any, by default what the model was trained for, at most 32,768 */
 };
 
 PANTRY_API struct pantry_model_options pantry_model_options_default(void);
@@ -176,8 +182,8 @@ PANTRY_API pantry_status pantry_parse(const char *template_source, size_t templa
 typedef struct pantry_session pantry_session;
 
 struct pantry_session_options {
-    int n_context;       /* 0: what the model was trained for, at most 32,768 */
-    const char *kv_type; /* "f16" (default), "q8_0", "f32": the same for everything that runs on a model */
+    int n_context;       /* 0: the model's; what it was trained for shrinks where memory is short */
+    const char *kv_type; /* NULL: the model's */
     int n_batch;         /* most tokens of one prefill step; 0: 512 */
 };
 
@@ -200,7 +206,7 @@ struct pantry_sampling {
     float frequency_penalty; /* 0: off; subtracted once for each recent occurrence */
     float presence_penalty;  /* 0: off; subtracted if it occurred */
     int penalty_last_n;      /* how many recent tokens count; -1: all of the context */
-    uint64_t seed;           /* same seed, same prompt, same options: same tokens */
+    uint64_t seed;           /* same seed, same text so far, same options: same next token */
 };
 
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);

@@ -17,7 +17,7 @@
 #define PN_TESTS_GGUF_WRITER_H
 
 #include "base/alloc.h"
-#include "base/clock.h"
+#include "base/random.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #ifndef PN_TESTS_OP_RUN_H
 #define PN_TESTS_OP_RUN_H
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "tensor/op.h"
 
 enum { OP_MAX_SEQS = 4 };

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "cli/model.h"
 #include "cli/say.h"
 #include "cli/terminal.h"

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "base/file.h"
 #include "base/size.h"
 #include "cli/progress.h"

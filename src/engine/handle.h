@@ -47,11 +47,12 @@ struct pantry_model *pn_model_retain(struct pantry_model *model);
  * device likes best). */
 pn_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out, struct pn_error *err);
 
-/* session.c: the context of `wanted` tokens (0: as trained, at most 32,768) for a model that writes. */
-pn_status pn_context_length(const struct pn_model *model, int wanted, int *out, struct pn_error *err);
+/* session.c: the context of `wanted` tokens (0: as loaded or trained, at most 32,768) for a model that writes. */
+pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pn_error *err);
 
-/* session.c: cuts a context that nobody chose (`wanted` is 0) to what fits into memory; refuses one that does not. */
-pn_status pn_fit_context(struct pn_sched *sched, int wanted, int *n_context, struct pn_error *err);
+/* session.c: cuts a context that nobody chose to what fits into memory; refuses one that does not, or that the model's
+ * rotation is not for. */
+pn_status pn_fit_context(struct pantry_model *model, int wanted, int *n_context, struct pn_error *err);
 
 /* embed.c */
 const char *pn_pooling_name(enum pn_pooling pooling);

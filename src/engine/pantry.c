@@ -60,6 +60,17 @@ static char *meta_text(const struct pn_weights *w, const char *key)
     return text;
 }
 
+/* Settles what all sessions have in common, as far as the options say. */
+static pn_status settle(struct pn_runner *r, const struct pantry_model_options *o, struct pn_error *err)
+{
+    struct pn_kv_pool *pool;
+    if (o->n_context < 0)
+        return pn_fail(err, PN_INVALID, "a context of %d tokens is not possible", o->n_context);
+    r->n_context = o->n_context;
+    pn_status status = o->kv_type ? pn_runner_pool(r, o->kv_type, &pool, err) : PN_OK;
+    return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
+}
+
 static pn_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                       struct pn_error *err)
 {
@@ -75,7 +86,7 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
         pn_model_free(model);
         return status;
     }
-    if ((status = pn_runner_new(model, device, &m->runner, err)))
+    if ((status = pn_runner_new(model, device, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
     status = pn_vocab_from_weights(weights, &m->tokenizer, err);
     if (status == PN_UNSUPPORTED)
@@ -136,38 +147,15 @@ struct pantry_model *pn_model_retain(struct pantry_model *m)
     return m;
 }
 
-/* What keys and values are kept as: encoders keep nothing for later, so that float32 costs them little. */
-static pn_status cache_type(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
-{
-    *out = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
-    if (!name)
-        return PN_OK;
-    bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
-    if (!known || !pn_type_from_name(name, out))
-        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
-                       name);
-    return PN_OK;
-}
-
-static pn_status sched_new(struct pantry_model *m, pn_type type, struct pn_error *err)
-{
-    struct pn_kv_pool *pool;
-    pn_status status = pn_runner_pool(m->runner, type, &pool, err);
-    return status ? status : pn_sched_new(m->runner, pool, &m->sched, err);
-}
-
 pn_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct pn_sched **out, struct pn_error *err)
 {
-    pn_type type;
-    pn_status status = cache_type(m->runner, kv_type, &type, err);
+    struct pn_kv_pool *pool;
+    pn_status status = pn_runner_pool(m->runner, kv_type, &pool, err);
     if (status)
         return status;
     pthread_mutex_lock(&m->sched_lock);
     if (!m->sched)
-        status = sched_new(m, type, err);
-    else if (kv_type && pn_sched_pool(m->sched)->type != type)
-        status = pn_fail(err, PN_INVALID, "the model keeps its keys and values as %s, so a session cannot have %s",
-                         pn_type_info(pn_sched_pool(m->sched)->type)->name, kv_type);
+        status = pn_sched_new(m->runner, pool, &m->sched, err);
     *out = m->sched;
     pthread_mutex_unlock(&m->sched_lock);
     return status;

@@ -24,9 +24,9 @@ static pn_status submit(struct pantry_request *request, const struct pantry_requ
     struct pn_sched *sched;
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
     int wanted = o.n_context;
-    pn_status status = pn_context_length(m->runner->model, wanted, &o.n_context, err);
+    pn_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
-        (status = pn_fit_context(sched, wanted, &o.n_context, err)) ||
+        (status = pn_fit_context(m, wanted, &o.n_context, err)) ||
         (status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, &request->request, err)))
         return status;
     request->request->stats.load_seconds = m->load_seconds;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, PN_MAX_STEP};
 
@@ -91,8 +92,7 @@ void pn_runner_free(struct pn_runner *r)
             drop_program(r, &r->buckets[k][i]);
             pn_plan_free(r->buckets[k][i].plan);
         }
-    for (int i = 0; i < PN_MAX_POOLS; i++)
-        pn_kv_pool_free(r->pools[i]);
+    pn_kv_pool_free(r->pool);
     pn_state_pool_free(r->states);
     if (r->counted)
         pn_memory_remove_weights(r->budget, r->model->size_bytes, r->model->step_bytes);
@@ -102,23 +102,73 @@ void pn_runner_free(struct pn_runner *r)
     free(r);
 }
 
-pn_status pn_runner_pool(struct pn_runner *r, pn_type type, struct pn_kv_pool **out, struct pn_error *err)
+/* ---- what all sequences have in common ---- */
+
+static pn_status type_of(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
 {
-    pn_status status = PN_OK;
-    int i = 0;
-    pthread_mutex_lock(&r->lock);
-    while (i < PN_MAX_POOLS && r->pools[i] && r->pools[i]->type != type)
-        i++;
-    if (i == PN_MAX_POOLS) {
-        status = pn_fail(err, PN_LIMIT, "more than %d types of key/value cache at once", PN_MAX_POOLS);
-    } else if (!r->pools[i]) {
-        status = pn_kv_pool_new(r->device, r->model, type, pn_memory_addresses(r->budget), &r->pools[i], err);
+    if (!name) { /* encoders keep nothing for later: float32 costs little */
+        *out = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
+        return PN_OK;
     }
-    if (!status)
-        *out = r->pools[i];
+    bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
+    if (!known || !pn_type_from_name(name, out))
+        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
+                       name);
+    return PN_OK;
+}
+
+pn_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv_pool **out, struct pn_error *err)
+{
+    pn_type type;
+    pn_status status = type_of(r, name, &type, err);
+    if (status)
+        return status;
+    pthread_mutex_lock(&r->lock);
+    if (!r->pool)
+        status = pn_kv_pool_new(r->device, r->model, type, pn_memory_addresses(r->budget), &r->pool, err);
+    else if (name && type != r->pool->type)
+        status =
+            pn_fail(err, PN_INVALID, "this model's keys and values are kept as %s, so no session can have them as %s",
+                    pn_type_info(r->pool->type)->name, name);
+    *out = r->pool;
     pthread_mutex_unlock(&r->lock);
     return status;
 }
+
+/* The longest context that rotates with the short frequencies; 0: there are no others. */
+static int longest_short(const struct pn_graph *g)
+{
+    int n = 0;
+    for (size_t i = 0; i < g->len; i++)
+        if (g->data[i].op == PN_OP_ROPE_TABLE && g->data[i].rope.inv_freq_long)
+            n = g->data[i].rope.n_short > n ? g->data[i].rope.n_short : n;
+    return n;
+}
+
+pn_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct pn_error *err)
+{
+    int n_short = longest_short(&r->model->graph);
+    pn_status status = PN_OK;
+    if (!n_short)
+        return PN_OK;
+    pthread_mutex_lock(&r->lock);
+    if (r->rope == PN_ROPE_ANY)
+        r->rope = n_context > n_short ? PN_ROPE_LONG : PN_ROPE_SHORT;
+    else if (r->rope == PN_ROPE_SHORT && n_context > n_short)
+        status = pn_fail(err, PN_INVALID,
+                         "this model rotates for contexts of up to %d tokens, so no session can have %d: load it for "
+                         "that many",
+                         n_short, n_context);
+    pthread_mutex_unlock(&r->lock);
+    return status;
+}
+
+int pn_runner_rope_context(const struct pn_runner *r)
+{
+    return r->rope == PN_ROPE_LONG ? INT32_MAX : 1;
+}
+
+/* ---- steps ---- */
 
 static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
                              struct pn_error *err)

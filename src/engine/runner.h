@@ -8,7 +8,10 @@
 #include "engine/state.h"
 
 /* Sessions feed at most PN_MAX_BATCH tokens at once; texts that must be read as a whole may be longer. */
-enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768, PN_MAX_POOLS = 4 };
+enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768 };
+
+/* LongRoPE has frequencies for short and for long contexts. */
+enum pn_rope_choice { PN_ROPE_ANY, PN_ROPE_SHORT, PN_ROPE_LONG };
 
 struct pn_runner {
     struct pn_model *model;
@@ -23,16 +26,23 @@ struct pn_runner {
         size_t bytes; /* taken from the budget for it */
         bool in_use;  /* it has run, so its memory has been touched */
     } buckets[PN_N_RESULTS][PN_N_BUCKETS];
-    struct pn_kv_pool *pools[PN_MAX_POOLS]; /* one a cache type */
-    struct pn_state_pool *states;           /* NULL: no layer is recurrent */
+    struct pn_kv_pool *pool;      /* NULL: nobody has settled the type */
+    struct pn_state_pool *states; /* NULL: no layer is recurrent */
+    int n_context;                /* of sessions that do not say; 0: as trained */
+    enum pn_rope_choice rope;     /* of all sessions */
     pthread_mutex_t lock;
 };
 
 /* Takes model and device over (also on failure); a device of pn_devices_open or one of its own. */
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err);
 void pn_runner_free(struct pn_runner *runner);
-/* The pool for that cache type, made when first asked for. */
-pn_status pn_runner_pool(struct pn_runner *runner, pn_type type, struct pn_kv_pool **out, struct pn_error *err);
+/* The pool of keys and values, in one type for all sequences: "f16", "q8_0" or "f32", or NULL for any. Whoever asks
+ * first settles it. */
+pn_status pn_runner_pool(struct pn_runner *runner, const char *type, struct pn_kv_pool **out, struct pn_error *err);
+/* Settles or checks how sessions with a context of that length rotate. */
+pn_status pn_runner_settle_rope(struct pn_runner *runner, int n_context, struct pn_error *err);
+/* A length of context that rotates as was settled. */
+int pn_runner_rope_context(const struct pn_runner *runner);
 /* Makes the plan that a step of `n_tokens` towards logits runs, so that the step allocates nothing. */
 pn_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pn_error *err);
 /* Runs one step; steps of several threads take turns. A damaged file is an error here. */

@@ -1,6 +1,8 @@
 /* Sampling: see sample.h. */
 #include "engine/sample.h"
 
+#include "base/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -24,7 +26,7 @@ static pn_status check(const struct pantry_sampling *o, struct pn_error *err)
 pn_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *options, int n_vocab,
                           struct pn_error *err)
 {
-    *s = (struct pn_sampler){.options = *options, .rng = {options->seed}, .n_vocab = n_vocab};
+    *s = (struct pn_sampler){.options = *options, .n_vocab = n_vocab};
     pn_status status = check(options, err);
     if (status)
         return status;
@@ -201,7 +203,7 @@ int32_t pn_sampler_choose(struct pn_sampler *s, float *logits, const int32_t *re
         s->p[i] = expf((s->candidates[i].logit - highest) / o->temperature);
         sum += (double)s->p[i];
     }
-    double at = (double)pn_rng_float(&s->rng) * sum;
+    double at = (double)pn_random_unit(pn_random_at(o->seed, (uint64_t)n_recent)) * sum;
     for (int i = 0; i < n; i++) {
         at -= (double)s->p[i];
         if (at < 0)

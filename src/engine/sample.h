@@ -1,8 +1,8 @@
-/* Choosing the next token from its logits. Reproducible from the seed; allocates only when made. */
+/* Choosing the next token from its logits. The random number comes from the seed and the token's position alone, so
+ * that rewinding, batching and guessing ahead change nothing. Allocates only when made. */
 #ifndef PN_ENGINE_SAMPLE_H
 #define PN_ENGINE_SAMPLE_H
 
-#include "base/clock.h"
 #include "base/status.h"
 
 #include "pantry.h"
@@ -14,7 +14,6 @@ struct pn_candidate {
 
 struct pn_sampler {
     struct pantry_sampling options;
-    struct pn_rng rng;
     int n_vocab;
     struct pn_candidate *candidates; /* (n_vocab) */
     float *p;                        /* (n_vocab) */
@@ -24,8 +23,8 @@ struct pn_sampler {
 pn_status pn_sampler_init(struct pn_sampler *sampler, const struct pantry_sampling *options, int n_vocab,
                           struct pn_error *err);
 void pn_sampler_free(struct pn_sampler *sampler);
-/* Changes `logits` (n_vocab). `recent` are the tokens so far, the last one last. The order is: penalties, top-k, top-p,
- * min-p, temperature. -1 if no logit is a number. */
+/* Changes `logits` (n_vocab). `recent` are the tokens so far, the last one last: their number is the position. The
+ * order is: penalties, top-k, top-p, min-p, temperature. -1 if no logit is a number. */
 int32_t pn_sampler_choose(struct pn_sampler *sampler, float *logits, const int32_t *recent, int n_recent);
 
 #endif

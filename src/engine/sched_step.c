@@ -186,8 +186,11 @@ static bool start(struct pn_sched *s, struct pn_request *r)
 static void add(struct pn_sched *s, struct pn_request *r, int n)
 {
     struct pn_seq *q = &r->seq;
-    struct pn_batch_seq seq = {
-        .n = n, .past = q->n_past, .pages = q->pages, .n_context = q->n_context, .state = q->state < 0 ? 0 : q->state};
+    struct pn_batch_seq seq = {.n = n,
+                               .past = q->n_past,
+                               .pages = q->pages,
+                               .n_context = pn_runner_rope_context(s->runner),
+                               .state = q->state < 0 ? 0 : q->state};
     s->in_step[s->step.batch.n_seqs] = r;
     int first = pn_step_add(&s->step, &seq, q->ids + q->n_past);
     if (n == pending(r))

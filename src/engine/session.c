@@ -11,14 +11,16 @@ enum { DEFAULT_MAX_CONTEXT = 32768, LEAST_CONTEXT = 512 };
 
 /* ---- life ---- */
 
-pn_status pn_context_length(const struct pn_model *model, int wanted, int *out, struct pn_error *err)
+pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pn_error *err)
 {
+    const struct pn_model *model = runner->model;
     int trained = model->hp.n_context_train, limit = model->hp.n_context_limit;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
         return pn_fail(err, PN_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
                        model->weights->path, model->arch->name);
     if (wanted < 0)
         return pn_fail(err, PN_INVALID, "n_context is %d, but must be 0 (as trained) or more", wanted);
+    wanted = wanted ? wanted : runner->n_context;
     if (limit && wanted > limit)
         return pn_fail(err, PN_UNSUPPORTED,
                        "contexts of this model above %d tokens need its indexer, which is not built: %d are too many",
@@ -28,10 +30,13 @@ pn_status pn_context_length(const struct pn_model *model, int wanted, int *out, 
     return PN_OK;
 }
 
-pn_status pn_fit_context(struct pn_sched *sched, int wanted, int *n_context, struct pn_error *err)
+pn_status pn_fit_context(struct pantry_model *m, int wanted, int *n_context, struct pn_error *err)
 {
-    pn_status status;
-    while ((status = pn_sched_check_context(sched, *n_context, err)) && !wanted && *n_context > LEAST_CONTEXT)
+    pn_status status = pn_runner_settle_rope(m->runner, *n_context, err);
+    bool chosen = wanted || m->runner->n_context;
+    if (status)
+        return status;
+    while ((status = pn_sched_check_context(m->sched, *n_context, err)) && !chosen && *n_context > LEAST_CONTEXT)
         *n_context = *n_context / 2 > LEAST_CONTEXT ? *n_context / 2 : LEAST_CONTEXT;
     return status;
 }
@@ -39,15 +44,14 @@ pn_status pn_fit_context(struct pn_sched *sched, int wanted, int *n_context, str
 static pn_status init(struct pantry_session *s, const struct pantry_session_options *o, struct pn_error *err)
 {
     static atomic_uint_fast64_t n_sessions;
-    const struct pn_model *model = s->model->runner->model;
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
         return pn_fail(err, PN_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
-    pn_status status = pn_context_length(model, o->n_context, &s->n_context, err);
+    pn_status status = pn_context_length(s->model->runner, o->n_context, &s->n_context, err);
     if (status || (status = pn_model_sched(s->model, o->kv_type, &s->sched, err)))
         return status;
     s->n_batch = o->n_batch;
     snprintf(s->key, sizeof s->key, "session %" PRIuFAST64, atomic_fetch_add(&n_sessions, 1));
-    return pn_fit_context(s->sched, o->n_context, &s->n_context, err);
+    return pn_fit_context(s->model, o->n_context, &s->n_context, err);
 }
 
 struct pantry_session_options pantry_session_options_default(void)

@@ -66,8 +66,11 @@ pn_status pn_step_run_seq(struct pn_step *step, struct pn_seq *s, int n, int n_o
                           struct pn_error *err)
 {
     struct pn_runner *runner = s->memory->runner;
-    struct pn_batch_seq seq = {
-        .n = n, .past = s->n_past, .pages = s->pages, .n_context = s->n_context, .state = s->state < 0 ? 0 : s->state};
+    struct pn_batch_seq seq = {.n = n,
+                               .past = s->n_past,
+                               .pages = s->pages,
+                               .n_context = pn_runner_rope_context(runner),
+                               .state = s->state < 0 ? 0 : s->state};
     pn_status status = pn_seq_grow(s, n, err);
     if (status)
         return status;

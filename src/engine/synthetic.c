@@ -7,7 +7,7 @@
 #include "engine/handle.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
+#include "base/random.h"
 #include "model/arch.h"
 
 #include <errno.h>

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/size.h"

@@ -500,7 +500,7 @@ static void sampling_follows_the_distribution(void **state)
     for (int i = 0; i < DRAWS; i++) {
         float copy[N];
         memcpy(copy, logits, sizeof copy);
-        counts[pn_sampler_choose(&s, copy, NULL, 0)]++;
+        counts[pn_sampler_choose(&s, copy, NULL, i)]++; /* another position each time */
     }
     pn_sampler_free(&s);
     for (int i = 0; i < N; i++)

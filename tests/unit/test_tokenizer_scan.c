@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "text/pretokenize.h"
 #include "text/pretype.h"
 #include "text/unicode.h"

@@ -3,6 +3,7 @@
 #include "text/jinja/value.h"
 
 #include "base/clock.h"
+#include "base/random.h"
 
 #include <string.h>
 
