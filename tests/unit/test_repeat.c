@@ -91,7 +91,7 @@ static void lists_tables_and_code_go_on(void **state)
     static struct pn_repeat repeat;
     char line[200];
     memset(&repeat, 0, sizeof repeat);
-    for (int i = 0; i < 300; i++) { /* a list */
+    for (int i = 1; i <= 300; i++) { /* a numbered list of one and the same */
         snprintf(line, sizeof line, "%d. Item\n", i);
         assert_int_equal(feed(&repeat, line), 0);
     }
