@@ -198,7 +198,7 @@ static void sessions_keep_keys_alike(void **state)
                 pantry_session_free(other);
             }
             assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_OK);
-            assert_ptr_equal(other->session.pool, session->session.pool);
+            assert_ptr_equal(other->sched, session->sched);
             pantry_session_free(other);
             pantry_session_free(session);
             pantry_model_free(model);

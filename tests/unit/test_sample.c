@@ -119,7 +119,7 @@ static int32_t draw(struct pn_sampler *s, const struct logits *in, uint32_t u)
 {
     static float copy[MAX_VOCAB];
     memcpy(copy, in->of, (size_t)in->n * sizeof *copy);
-    s->rng.state = draws(u);
+    s->options.seed = draws(u) - (uint64_t)in->n_recent * 0x9E3779B97F4A7C15u; /* the position counts */
     return pn_sampler_choose(s, copy, in->recent, in->n_recent);
 }
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
