@@ -59,7 +59,7 @@ static void open_session(struct session *s, struct pn_runner *runner)
     struct pn_error err = {0};
     struct pn_kv_pool *pool;
     memset(s, 0, sizeof *s);
-    if (pn_runner_pool(runner, PN_TYPE_F32, &pool, &err) || pn_seq_memory_init(&s->own, runner, pool, &err))
+    if (pn_runner_pool(runner, "f32", &pool, &err) || pn_seq_memory_init(&s->own, runner, pool, &err))
         fail_msg("%s", err.text);
     open_shared(s, &s->own);
 }
