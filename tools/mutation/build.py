@@ -90,9 +90,10 @@ class Build:
     def read_dependencies(self):
         """File of src/ -> the objects that are made of it."""
         self.users = {}
+        named = self.with_symbols()
         for object_file in self.compile:
             isa = object_file.partition("/cpu/isa/")[2].partition("/")[0]
-            if not processor_has(isa) or not self.has_symbols(object_file):
+            if not processor_has(isa) or object_file not in named:
                 continue  # for another processor, or for another system
             for path in self.read_from(object_file):
                 self.users.setdefault(path, []).append(object_file)
@@ -107,9 +108,9 @@ class Build:
         paths = {os.path.normpath(path) for path in first.split(":", 1)[1].split()}
         return sorted(path for path in paths if path.startswith("src/"))
 
-    def has_symbols(self, object_file):
-        done = subprocess.run(["nm", object_file], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        return bool(done.stdout.strip())
+    def with_symbols(self):
+        done = subprocess.run(["nm", "-A", *self.compile], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return {line.partition(b":")[0].decode() for line in done.stdout.splitlines()}
 
     def take_copies(self):
         """What programs are linked of, without the debug information that makes links slow."""
@@ -117,10 +118,16 @@ class Build:
         self.library = f"{self.out}/libpantry.a"
         self.members = [a for a in self.compile if not a.startswith(f"{self.out}/src/cli/")]
         self.parts = {part: os.path.join(self.mine, "base", part) for part in parts | set(self.members)}
+        changed = []
         for part, copy in self.parts.items():
-            os.makedirs(os.path.join(self.root, os.path.dirname(copy)), exist_ok=True)
-            if part != self.library:
-                run(["objcopy", "--strip-debug", part, copy], self.root)
+            part, copy = os.path.join(self.root, part), os.path.join(self.root, copy)
+            if part.endswith(self.library) or os.path.exists(copy) and os.path.getmtime(copy) > os.path.getmtime(part):
+                continue
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(part, copy)
+            changed.append(copy)
+        if changed:
+            run(["strip", "--strip-debug", *changed], self.root)
         self.make_archive(self.parts[self.library], {})
 
     def make_archive(self, path, replaced):

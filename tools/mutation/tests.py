@@ -16,7 +16,7 @@ from mutation.build import ToolError, run, sum_of_all
 E2E = "e2e"  # the tests of the program, for the rooms that only it reaches
 MIB = 1 << 20
 FAILED = re.compile(rb"^not ok (?!.*# SKIP)|\.\.\. (?:FAIL|ERROR)$", re.M)
-HANGS = 15  # seconds without any progress
+HANGS = 50  # looks, three a second, at which nothing moves
 
 
 class Result:
@@ -61,10 +61,24 @@ class Usage:
         found = self.of(self.pid)
         return found and found[1:]
 
-    def group(self):
-        all_of_it = [self.of(pid) for pid in os.listdir("/proc") if pid.isdigit()]
-        mine = [found for found in all_of_it if found and found[0] == self.pid]
-        return sum(m[1] for m in mine), sum(m[2] for m in mine)
+    def sleeps(self):
+        """Whether every thread of every process of the group waits for something: one that can run may only be starved."""
+        for pid in (pid for pid in os.listdir("/proc") if pid.isdigit()):
+            found = self.of(pid)
+            if found and found[0] == self.pid and not self.threads_sleep(pid):
+                return False
+        return True
+
+    @staticmethod
+    def threads_sleep(pid):
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/stat", "rb") as file:
+                    if file.read().rsplit(b")", 1)[1].split()[0] in (b"R", b"D"):
+                        return False
+        except OSError:
+            pass
+        return True
 
 
 def run_test(argv, cwd, env, max_cpu, max_memory):
@@ -75,7 +89,7 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
     process = subprocess.Popen(shell + argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, start_new_session=True)
     usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
-    used, moved = 0.0, start  # processor time, and when it last grew
+    used, still = 0.0, 0  # processor time, and how often in a row everything slept
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while why is None:
@@ -89,16 +103,14 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
             now = time.monotonic()
             if now - looked > 0.3 and why is None:
                 looked, read = now, usage.alone()
-                if read and read[0] <= used and now - moved > HANGS:
-                    read = usage.group()  # perhaps it waits for a child that works
-                if read and read[0] > used:
-                    used, moved = read[0], now
+                still = still + 1 if read and read[0] <= used and usage.sleeps() else 0
+                used = max(used, read[0] if read else 0)
                 peak = max(peak, read[1] if read else 0)
                 if peak > max_memory:
                     why = f"memory: more than {max_memory // MIB} MiB"
                 elif used > max_cpu or (read is None and now - start > 4 * max_cpu):
                     why = f"time: more than {max_cpu:.0f} s"
-                elif read and now - moved > HANGS:
+                elif still > HANGS:
                     why = "time: hangs"
     if why:
         kill(process)
