@@ -145,7 +145,8 @@ static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_pro
     for (int i = 0; i < o->n_rows; i++)
         rows[i] = i;
     struct memory m = memory_new(o);
-    struct pn_batch b = {.ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .result = result, .caches = &m.cache};
+    struct pn_batch b = {
+        .ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .results = (void *[]){result}, .caches = &m.cache};
     b.states = states;
     b.state_stride = (size_t)o->n_state;
     while (next_batch(o, &m, slice, done, &b, seqs, ids, pos)) {
@@ -165,14 +166,21 @@ struct compiled {
     struct pn_program *program;
 };
 
-static struct compiled compile(const struct pn_graph *g, pn_array result, const struct op_device *device, int tokens,
-                               int outputs)
+struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows)
+{
+    struct pn_plan_spec spec = {.results = result, .n_results = 1};
+    for (int rows = PN_ROWS_TOKENS; rows < PN_ROWS_COUNT; rows++)
+        spec.max_rows[rows] = n_rows;
+    return spec;
+}
+
+static struct compiled compile(const struct pn_graph *g, pn_array result, const struct op_device *device, int n_rows)
 {
     struct pn_error err = {0};
     struct compiled c = {0};
     if (pn_graph_status(g, &err) ||
         pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &c.device, &err) ||
-        pn_plan_new(g, result, tokens, outputs, c.device->properties.fuses, &c.plan, &err) ||
+        pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
         c.device->class->compile(c.device, c.plan, &c.program, &err))
         fail_msg("%s", err.text);
     return c;
@@ -188,7 +196,7 @@ static void compiled_free(struct compiled *c)
 void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
                float *states)
 {
-    struct compiled c = compile(&o->graph, result, device, o->n_rows, o->n_rows);
+    struct compiled c = compile(&o->graph, result, device, o->n_rows);
     size_t n = (size_t)pn_node(&o->graph, result)->n1 * (size_t)pn_node(&o->graph, result)->n2;
     size_t bytes = (size_t)o->n_lengths * (size_t)o->n_state * sizeof(float);
     float *s = malloc(bytes + sizeof *s);
@@ -204,7 +212,7 @@ void op_run_on(const struct op_run *o, pn_array result, const struct op_device *
 pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device, const struct pn_batch *b,
                   struct pn_error *err)
 {
-    struct compiled c = compile(g, result, device, b->n_tokens, b->n_outputs > 0 ? b->n_outputs : 1);
+    struct compiled c = compile(g, result, device, b->n_tokens);
     pn_status status = c.device->class->run(c.device, c.program, b, err);
     if (!status && !b->states)
         status = c.device->class->run(c.device, c.program, b, err);

@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "tensor/op.h"
+#include "tensor/plan.h"
 
 enum { OP_MAX_SEQS = 4 };
 
@@ -51,8 +52,11 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
 void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
                float *states);
 
-/* Runs `result` on a device with a batch that the caller has made, its `result` included; the status of the run. Twice,
- * unless there are states, to see that nothing is left of the first. Whatever fails before it fails the test. */
+/* A plan for one result and up to n_rows rows of each kind. */
+struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows);
+
+/* Runs `result` on a device with a batch that the caller has made, its `results` included; the status of the run.
+ * Twice, unless there are states, to see that nothing is left of the first. Whatever fails before it fails the test. */
 pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device, const struct pn_batch *b,
                   struct pn_error *err);
 

@@ -29,6 +29,16 @@ void pn_device_close(struct pn_device *device)
         device->class->close(device);
 }
 
+pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
+                         struct pn_plan **out, struct pn_error *err)
+{
+    spec.fuse = device->properties.fuses;
+    spec.can = device->class->can;
+    spec.device = device;
+    spec.who = device->properties.name;
+    return pn_plan_new(graph, &spec, out, err);
+}
+
 pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
 {
     (void)device;

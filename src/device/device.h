@@ -1,7 +1,7 @@
 /* The one seam between plans and processors.
  *
- * A device says at compile time what it cannot do. Weights lie where the file was mapped; a device whose processor
- * cannot reach that memory copies them in `adopt`, once. */
+ * A device says before planning which operations it has. Weights lie where the file was mapped; a device whose
+ * processor cannot reach that memory copies them in `adopt`, once. */
 #ifndef PN_DEVICE_DEVICE_H
 #define PN_DEVICE_DEVICE_H
 
@@ -43,13 +43,16 @@ struct pn_device_class {
     void (*buffer_free)(struct pn_device *device, struct pn_buffer *buffer);
     /* The memory of a part returns to the system until it is written again; what it held is lost. */
     void (*discard)(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
+    /* Whether it has the operation: asked for each before a plan is made (pn_plan_spec.can, with the device). */
+    bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
     /* Everything a step needs is allocated here. The plan must outlive the program. */
     pn_status (*compile)(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                          struct pn_error *err);
     void (*program_free)(struct pn_device *device, struct pn_program *program);
     /* Bytes that its steps use besides weights, caches and states. */
     size_t (*program_bytes)(const struct pn_program *program);
-    /* Runs one step and returns when batch->result is there. Allocates nothing. One at a time for a device. */
+    /* Runs one step, within the limits of the plan, and returns when its results are there. Allocates nothing. One at a
+     * time for a device. */
     pn_status (*run)(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
                      struct pn_error *err);
     /* Nanoseconds the last run took on the device. */
@@ -60,6 +63,10 @@ struct pn_device_class {
 pn_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
                          struct pn_error *err);
 void pn_device_close(struct pn_device *device);
+
+/* A plan made for a device: the spec's fusion and operations are the device's. */
+pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
+                         struct pn_plan **out, struct pn_error *err);
 
 /* For devices whose memory is the host's. */
 pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);

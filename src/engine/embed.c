@@ -312,7 +312,7 @@ static pn_status run_step(void *user, struct pn_seq_memory *m, struct pn_error *
     uint64_t start = pn_clock_ns();
     pn_status status = PN_OK;
     pn_step_begin(&w->step, m->runner, m->pool);
-    b->result = w->rows;
+    w->step.results[0] = w->rows;
     for (size_t i = w->first; i < w->end && !status; i++)
         status = add(w, m, &w->sequences[i], err);
     if (!status)

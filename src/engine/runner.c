@@ -170,6 +170,15 @@ int pn_runner_rope_context(const struct pn_runner *r)
 
 /* ---- steps ---- */
 
+static pn_status make_plan(const struct pn_runner *r, pn_array result, int n, struct pn_plan **out,
+                           struct pn_error *err)
+{
+    struct pn_plan_spec spec = {.results = &result, .n_results = 1};
+    for (int rows = PN_ROWS_TOKENS; rows < PN_ROWS_COUNT; rows++)
+        spec.max_rows[rows] = n;
+    return pn_device_plan(r->device, &r->model->graph, spec, out, err);
+}
+
 static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
                              struct pn_error *err)
 {
@@ -181,8 +190,7 @@ static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_t
     struct pn_bucket *b = &r->buckets[result][i];
     pn_status status = PN_OK;
     if (!b->plan)
-        status = pn_plan_new(&r->model->graph, r->model->results[result], b->max_tokens, b->max_tokens,
-                             r->device->properties.fuses, &b->plan, err);
+        status = make_plan(r, r->model->results[result], b->max_tokens, &b->plan, err);
     if (!status && !b->program)
         status = r->device->class->compile(r->device, b->plan, &b->program, err);
     if (!status)

@@ -373,7 +373,7 @@ bool pn_sched_step(struct pn_sched *s)
         return false;
     }
     pn_status status = reserve_logits(s, b->n_outputs, &err);
-    b->result = s->logits;
+    s->step.results[0] = s->logits;
     uint64_t began = pn_clock_ns();
     if (!status)
         status = pn_runner_step(s->runner, PN_RESULT_LOGITS, b, &err);

@@ -36,7 +36,8 @@ void pn_step_begin(struct pn_step *step, const struct pn_runner *runner, const s
                                     .kinds = step->kinds,
                                     .seqs = step->seqs,
                                     .out_rows = step->out_rows,
-                                    .caches = pool->caches};
+                                    .caches = pool->caches,
+                                    .results = step->results};
     if (runner->states) {
         step->batch.states = runner->states->slots.memory.data;
         step->batch.state_stride = runner->states->stride;
@@ -78,7 +79,7 @@ pn_status pn_step_run_seq(struct pn_step *step, struct pn_seq *s, int n, int n_o
     int first = pn_step_add(step, &seq, s->ids + s->n_past);
     for (int i = n - n_outputs; i < n; i++)
         pn_step_output(step, first + i);
-    step->batch.result = logits;
+    step->results[0] = logits;
     if (!(status = pn_runner_step(runner, PN_RESULT_LOGITS, &step->batch, err)))
         s->n_past += n;
     return status;

@@ -10,6 +10,7 @@ struct pn_step {
     int max_tokens, max_seqs;
     int32_t *ids, *pos, *kinds, *out_rows; /* (max_tokens) */
     struct pn_batch_seq *seqs;             /* (max_seqs) */
+    void *results[1];                      /* where the result goes: to be set before the step runs */
 };
 
 /* `max_seqs` sequences of `max_tokens` tokens together. */

@@ -456,13 +456,6 @@ static void read_embedding(struct reader *r, const struct pn_arch *arch, struct 
 
 static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
-    static const struct {
-        const char *name;
-        enum pn_act_fn act;
-    } names[] = {{"gelu", PN_ACT_FN_GELU},
-                 {"gelu_pytorch_tanh", PN_ACT_FN_GELU_TANH},
-                 {"silu", PN_ACT_FN_SILU},
-                 {"relu", PN_ACT_FN_RELU}};
     struct pn_str name = {"", 0};
     hp->act = arch->act;
     if (r->status || !arch->encoder)
@@ -471,13 +464,19 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     if (status == PN_NOT_FOUND)
         return;
     r->status = status;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !r->status; i++)
-        if (strlen(names[i].name) == name.len && memcmp(names[i].name, name.data, name.len) == 0) {
-            hp->act = names[i].act;
-            return;
-        }
-    fail(r, PN_UNSUPPORTED, "%s is \"%.*s\"; gelu, gelu_pytorch_tanh, silu and relu are known", r->key,
-         (int)(name.len < 40 ? name.len : 40), name.data);
+    if (status)
+        return;
+    enum pn_act_fn fn = pn_act_find(name.data, name.len);
+    if (fn < PN_ACT_FN_COUNT) {
+        hp->act = fn;
+        return;
+    }
+    struct pn_buf known = {0};
+    for (int i = 0; i < PN_ACT_FN_COUNT; i++)
+        pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_act_label((enum pn_act_fn)i));
+    fail(r, PN_UNSUPPORTED, "%s is \"%.*s\"; known are %s", r->key, (int)(name.len < 40 ? name.len : 40), name.data,
+         known.data ? known.data : "none");
+    pn_buf_free(&known);
 }
 
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)

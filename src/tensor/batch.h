@@ -32,22 +32,37 @@ struct pn_batch {
     const int32_t *pos;   /* (n_tokens) */
     const int32_t *kinds; /* (n_tokens): which of two texts read together a token belongs to; NULL: all 0 */
     int32_t n_seqs;
-    const struct pn_batch_seq *seqs;
+    const struct pn_batch_seq *seqs; /* in the order of their tokens */
     int32_t n_outputs;
     const int32_t *out_rows; /* (n_outputs): the tokens whose logits are wanted, rising */
-    struct pn_cache *caches; /* one an attention layer, as the model numbers them */
-    float *states;           /* recurrent state of all sequences: slots, state_stride floats apart */
+    int32_t n_hidden;
+    const int32_t *hidden_rows; /* (n_hidden): ... and those whose hidden states are, where a plan gives both */
+    struct pn_cache *caches;    /* one an attention layer, as the model numbers them */
+    float *states;              /* recurrent state of all sequences: slots, state_stride floats apart */
     size_t state_stride;
-    float *result; /* (n_outputs, n): where the plan's last array goes */
+    const void *const *inputs; /* what the plan's inputs read, (rows, n1, n2) float32 each, and ... */
+    void *const *results;      /* ... where its results go, likewise */
 };
+
+/* The first sequence that ends after token `row`: n_seqs if none does. */
+static inline int32_t pn_batch_seq_after(const struct pn_batch *b, int64_t row)
+{
+    int32_t low = 0, high = b->n_seqs;
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        if (b->seqs[middle].start + b->seqs[middle].n > row)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
 
 /* The sequence that a token of the batch belongs to; NULL: none. */
 static inline const struct pn_batch_seq *pn_batch_seq_of(const struct pn_batch *b, int64_t row)
 {
-    for (int i = 0; i < b->n_seqs; i++)
-        if (row >= b->seqs[i].start && row < b->seqs[i].start + b->seqs[i].n)
-            return &b->seqs[i];
-    return NULL;
+    int32_t i = pn_batch_seq_after(b, row);
+    return i < b->n_seqs && row >= b->seqs[i].start ? &b->seqs[i] : NULL;
 }
 
 /* The state of one operation of a sequence, `offset` floats into the sequence's slot. */

@@ -6,8 +6,9 @@
 static const struct {
     const char *name;
     enum pn_op_kind kind;
+    enum pn_op_trait trait;
 } ops[PN_OP_COUNT] = {
-#define PN_OP(NAME, name, kind) [PN_OP_##NAME] = {#name, PN_KIND_##kind},
+#define PN_OP(NAME, name, kind, trait) [PN_OP_##NAME] = {#name, PN_KIND_##kind, PN_TRAIT_##trait},
 #include "tensor/op.def"
 #undef PN_OP
 };
@@ -17,9 +18,20 @@ const char *pn_op_name(enum pn_op op)
     return ops[op].name;
 }
 
+const char *pn_rows_name(enum pn_rows rows)
+{
+    static const char *const names[PN_ROWS_COUNT] = {"weights", "tokens", "outputs", "hidden states", "sequences"};
+    return names[rows];
+}
+
 enum pn_op_kind pn_op_kind(enum pn_op op)
 {
     return ops[op].kind;
+}
+
+enum pn_op_trait pn_op_trait(enum pn_op op)
+{
+    return ops[op].trait;
 }
 
 void pn_graph_init(struct pn_graph *g)
@@ -60,7 +72,9 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
 {
     if (g->error.status)
         return PN_NONE;
-    if (g->len >= INT32_MAX || !pn_vec_push(g, node))
+    if (g->len >= PN_MAX_NODES)
+        return pn_graph_fail(g, PN_LIMIT, "the model has more than %d operations", PN_MAX_NODES);
+    if (!pn_vec_push(g, node))
         return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for the graph");
     struct pn_node *n = &g->data[g->len - 1];
     for (int i = n->n_src; i < PN_MAX_SRC; i++)

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "tensor/act.h"
 #include "tensor/batch.h"
 #include "tensor/type.h"
 
@@ -19,28 +20,24 @@ typedef int32_t pn_array;
 #define PN_NONE ((pn_array)-1)
 
 enum pn_op {
-#define PN_OP(NAME, name, kind) PN_OP_##NAME,
+#define PN_OP(NAME, name, kind, trait) PN_OP_##NAME,
 #include "tensor/op.def"
 #undef PN_OP
     PN_OP_COUNT
 };
 
+/* See op.def. */
 enum pn_op_kind { PN_KIND_LEAF, PN_KIND_VIEW, PN_KIND_ROW, PN_KIND_WIDE };
+enum pn_op_trait { PN_TRAIT_PLAIN, PN_TRAIT_ELEMENTWISE, PN_TRAIT_REGROUPS, PN_TRAIT_RECURRENT };
 
-enum pn_rows { PN_ROWS_NONE, PN_ROWS_TOKENS, PN_ROWS_OUTPUTS, PN_ROWS_SEQS }; /* NONE: a weight */
-
-enum pn_act_fn {
-    PN_ACT_FN_SILU,
-    PN_ACT_FN_GELU,       /* erf form */
-    PN_ACT_FN_GELU_TANH,  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-    PN_ACT_FN_GELU_QUICK, /* x sigmoid(1.702 x) */
-    PN_ACT_FN_RELU,
-    PN_ACT_FN_RELU2, /* max(x, 0)^2 */
-    PN_ACT_FN_TANH,
-    PN_ACT_FN_SIGMOID,
-    PN_ACT_FN_SOFTPLUS,
-    PN_ACT_FN_ELU, /* x, below 0 exp(x) - 1 */
-    PN_ACT_FN_COUNT
+/* What the rows of an array are. */
+enum pn_rows {
+    PN_ROWS_NONE,    /* it is a weight */
+    PN_ROWS_TOKENS,  /* one a token of the step */
+    PN_ROWS_OUTPUTS, /* the tokens whose logits are wanted */
+    PN_ROWS_HIDDEN,  /* the tokens whose hidden states are wanted */
+    PN_ROWS_SEQS,    /* one a sequence */
+    PN_ROWS_COUNT
 };
 
 /* A matrix (or vector, or stack of matrices) in its storage type, where it lies in the file. */
@@ -98,7 +95,7 @@ struct pn_recurrent_params {
     bool interleaved; /* DELTA: key head h serves value heads h * group ..., not h, h + n_head_k ... */
 };
 
-enum { PN_MAX_SRC = 6 };
+enum { PN_MAX_SRC = 6, PN_MAX_NODES = 1 << 20 };
 
 struct pn_node {
     enum pn_op op;
@@ -108,6 +105,9 @@ struct pn_node {
     pn_array src[PN_MAX_SRC]; /* PN_NONE where an optional operand is absent, and from n_src on */
     union {
         const struct pn_weight *weight;
+        struct {
+            const char *name;
+        } input;
         struct {
             float eps;
         } norm;
@@ -159,7 +159,16 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
 /* Rows of that kind in a step. */
 static inline int64_t pn_batch_n_rows(const struct pn_batch *b, enum pn_rows rows)
 {
-    return rows == PN_ROWS_SEQS ? b->n_seqs : rows == PN_ROWS_OUTPUTS ? b->n_outputs : b->n_tokens;
+    return rows == PN_ROWS_SEQS      ? b->n_seqs
+           : rows == PN_ROWS_OUTPUTS ? b->n_outputs
+           : rows == PN_ROWS_HIDDEN  ? b->n_hidden
+                                     : b->n_tokens;
+}
+
+/* The tokens that outputs or hidden states are rows of. */
+static inline const int32_t *pn_batch_list(const struct pn_batch *b, enum pn_rows rows)
+{
+    return rows == PN_ROWS_HIDDEN ? b->hidden_rows : b->out_rows;
 }
 
 static inline const struct pn_node *pn_node(const struct pn_graph *g, pn_array a)
@@ -174,7 +183,9 @@ struct pn_view_shape {
 };
 struct pn_view_shape pn_view_of(const struct pn_graph *g, pn_array a);
 
+const char *pn_rows_name(enum pn_rows rows); /* "tokens" */
 const char *pn_op_name(enum pn_op op);
 enum pn_op_kind pn_op_kind(enum pn_op op);
+enum pn_op_trait pn_op_trait(enum pn_op op);
 
 #endif

@@ -11,12 +11,17 @@
 
 /* A weight lives as long as the graph; `weight` is borrowed. */
 pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
+/* Rows of n1 x n2 values that the caller of a step gives; `name` is for errors, and borrowed. */
+pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2);
 
 /* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
 pn_array pn_embed(struct pn_graph *g, pn_array table);
 /* (tokens, ...) -> (outputs, ...): the rows whose results are wanted. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
-/* (outputs, ...) -> (sequences, ...): the mean of the outputs that belong to each sequence, which has at least one. */
+/* (tokens, ...) -> (hidden states, ...): the rows whose hidden states are wanted. */
+pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
+/* (outputs or hidden states, ...) -> (sequences, ...): the mean of those that belong to each sequence, which has at
+ * least one. */
 pn_array pn_pool(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
@@ -130,6 +135,12 @@ struct pn_strided {
     int64_t stride0, stride1; /* floats between rows, between heads */
 };
 
+/* Value 0 of a head of a row. */
+static inline float *pn_view_at(struct pn_strided v, int64_t row, int64_t head)
+{
+    return v.data + row * v.stride0 + head * v.stride1;
+}
+
 struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
@@ -152,9 +163,6 @@ static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, i
     const struct pn_node *n = pn_node(a->graph, a->node->src[i]);
     return n->op == PN_OP_WEIGHT ? n->weight : NULL;
 }
-
-/* act(x), as defined at enum pn_act_fn. */
-float pn_act_reference(enum pn_act_fn fn, float x);
 
 /* Chooses experts for one row: n_used weights and numbers. `bias` may be NULL. */
 void pn_route_row(const struct pn_route_params *params, const float *logits, const float *bias, float *weights,
@@ -182,12 +190,6 @@ static inline int64_t pn_attention_last(const struct pn_attention_params *p, int
 
 /* How much head h's scores fall with each position of distance: Press et al., ALiBi, 2021. */
 float pn_alibi_slope(float max_bias, int n_head, int h);
-
-/* True for row operations whose result has other rows than their operand: they need all of it. */
-static inline bool pn_op_regroups(enum pn_op op)
-{
-    return op == PN_OP_ROWS || op == PN_OP_POOL;
-}
 
 /* A bias table's row of one head, to be indexed with a distance between -reach and reach; NULL for no table. */
 struct pn_position_bias {

@@ -1,4 +1,4 @@
-/* Plans: a graph put in order for a device, with operations fused and memory assigned.
+/* Plans: a graph put in order for a device, with operations fused, memory assigned and every operand's place resolved.
  *
  * A plan is a list of phases. A phase first runs row operations (norms, rotations, sums: each row alone), then one wide
  * operation that all workers share; between phases everybody waits. So a decoder layer takes five phases:
@@ -8,14 +8,62 @@
  * Products of one operand run as one phase, so the operand is prepared once. What follows a product element by element
  * (bias, activation, gate, residual, scale, soft cap) is applied while its result is in cache: its epilogue.
  *
- * Memory: every array lives from the phase that makes it to the last that reads it; arrays that are never alive
- * together share an address. Sizes are for `max_tokens` and `max_outputs` rows; a plan runs any step up to those. */
+ * A plan takes inputs and makes results, both in memory of the caller; every other array lives in the step's arena from
+ * the phase that makes it to the last that reads it, and arrays that are never alive together share an address. Sizes
+ * are for the most rows of each kind; a plan runs any step up to those.
+ *
+ * Planning takes time linear in nodes and operands: it counts what is missing of each node and keeps lists of those
+ * that miss nothing. Nothing is looked up while a plan runs: steps name the space, offset and strides of each operand.
+ */
 #ifndef PN_TENSOR_PLAN_H
 #define PN_TENSOR_PLAN_H
 
 #include "tensor/graph.h"
 
 enum { PN_MAX_PRODUCTS = 8, PN_MAX_EPILOGUE = 6 };
+
+struct pn_plan_spec {
+    const pn_array *inputs; /* INPUT leaves, in the order of pn_batch.inputs */
+    int n_inputs;
+    const pn_array *results; /* arrays that are computed, in the order of pn_batch.results */
+    int n_results;
+    int max_rows[PN_ROWS_COUNT]; /* the most rows of each kind in a step */
+    int max_pages;               /* the most pages of all sequences of a step together; 0: any number */
+    bool fuse;                   /* false: every operation stands alone (the reference device) */
+    /* Whether the device `who` has an operation, asked for each before planning; NULL: it has all. */
+    bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
+    const void *device;
+    const char *who;
+};
+
+/* ---- where things are ---- */
+
+enum pn_space {
+    PN_SPACE_NONE,   /* absent, or without values */
+    PN_SPACE_WEIGHT, /* the weight of array `index` */
+    PN_SPACE_ARENA,  /* of the step */
+    PN_SPACE_INPUT,  /* number `index` of the batch's inputs */
+    PN_SPACE_RESULT  /* ... of its results */
+};
+
+struct pn_place {
+    enum pn_space space;
+    int32_t index;
+    size_t offset;            /* bytes from the start of the space */
+    int64_t stride0, stride1; /* floats between rows, between heads */
+    int64_t
+        own; /* bytes into a worker's private copy of a row, where the phase that reads the array made it; else -1 */
+};
+
+/* An operation with its operands resolved. */
+struct pn_step {
+    pn_array array;
+    const struct pn_node *node;
+    struct pn_place out, src[PN_MAX_SRC];
+    bool kept; /* a row operation whose result other phases, or the caller, read */
+};
+
+/* ---- phases ---- */
 
 enum pn_phase_kind {
     PN_PHASE_ROWS,      /* row operations only */
@@ -24,51 +72,72 @@ enum pn_phase_kind {
     PN_PHASE_OTHER      /* one wide operation of another kind */
 };
 
+/* An element-wise operation of an epilogue; `other` is its second operand, if it has one. */
+struct pn_follower {
+    pn_array array;
+    const struct pn_node *node;
+    struct pn_place other;
+};
+
 struct pn_product {
     pn_array matmul; /* the node whose weight is used */
+    const struct pn_weight *weight;
     int n_epilogue;
-    pn_array epilogue[PN_MAX_EPILOGUE]; /* element-wise nodes, in order */
-    int gate;                           /* >= 0: multiplied with act(product `gate` of this phase) ... */
-    int gate_at;                        /* ... after that many nodes of the epilogue */
+    struct pn_follower epilogue[PN_MAX_EPILOGUE]; /* in order */
+    int gate;                                     /* >= 0: multiplied with act(product `gate` of this phase) ... */
+    int gate_at;                                  /* ... after that many nodes of the epilogue */
     enum pn_act_fn gate_fn;
     pn_array act, after_gate; /* the nodes that gate_fn is from and that are the product of both */
-    pn_array out;             /* where the result goes; PN_NONE for a product that only gates another */
+    pn_array out;             /* what is made in the end; PN_NONE for a product that only gates another */
+    struct pn_place to;       /* where it goes */
 };
 
 struct pn_phase {
     enum pn_phase_kind kind;
-    int first_row, n_row; /* in plan->rows: the row operations, in order */
+    int first_row, n_row; /* in plan->steps: the row operations, in order */
     pn_array x;           /* PRODUCT: the operand */
+    struct pn_place from; /* where it is */
     int n_products;
     struct pn_product *products;
-    pn_array write, wide; /* ATTENTION: cache_write (or PN_NONE) and attention; OTHER: wide */
+    pn_array write, wide;                    /* ATTENTION: cache_write (or PN_NONE) and attention; OTHER: wide */
+    const struct pn_step *write_step, *step; /* the same, resolved */
 };
 
 struct pn_slot {
-    size_t offset;   /* bytes in the arena; SIZE_MAX: no memory (leaf, view, fused away) or the result */
-    size_t own;      /* bytes in a worker's private copy of one row, valid for row operations */
-    int first, last; /* phases */
+    size_t offset;     /* bytes in the arena; SIZE_MAX: no memory there (leaf, view, fused away, result) */
+    size_t bytes;      /* how many, for the most rows */
+    size_t own;        /* where it is in a worker's private copies of one row, for row operations */
+    int first, last;   /* phases */
+    int row_phase;     /* the phase whose row operations make it, or -1 */
+    int input, result; /* which one it is, or -1 */
+    bool kept;         /* a row result that other phases, or the caller, read */
 };
 
 struct pn_plan {
     const struct pn_graph *graph;
     struct pn_arena arena;
-    int max_tokens, max_outputs;
+    int max_rows[PN_ROWS_COUNT], max_pages;
     bool fused;
     struct pn_phase *phases;
     int n_phases;
-    pn_array *rows;
+    struct pn_step *steps;
+    int n_steps;
     struct pn_slot *slots; /* one a node */
-    size_t memory;         /* bytes of the step's arena */
-    size_t own_memory;     /* bytes of a worker's private rows */
-    pn_array result;
+    pn_array *results;
+    int n_results;
+    size_t memory;     /* bytes of the step's arena */
+    size_t own_memory; /* bytes of a worker's private rows */
+    uint64_t work;     /* nodes, operands and moves that planning looked at */
 };
 
-/* Plans the computation of `result`. With `fuse` false every operation stands alone (the reference device). The graph
- * must outlive the plan. */
-pn_status pn_plan_new(const struct pn_graph *graph, pn_array result, int max_tokens, int max_outputs, bool fuse,
-                      struct pn_plan **out, struct pn_error *err);
+/* Plans the computation of the results. The graph must outlive the plan; the spec need not. */
+pn_status pn_plan_new(const struct pn_graph *graph, const struct pn_plan_spec *spec, struct pn_plan **out,
+                      struct pn_error *err);
 void pn_plan_free(struct pn_plan *plan);
+
+/* Whether a step keeps to the limits of the plan, and its sequences and rows are in order. For devices, before they
+ * run it. */
+pn_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *batch, struct pn_error *err);
 
 /* Prints the phases, one a line: for tests, for people. */
 void pn_plan_print(const struct pn_plan *plan, struct pn_buf *out);

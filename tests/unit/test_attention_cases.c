@@ -341,7 +341,7 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     struct pn_cache caches[2] = {{.type = PN_TYPE_F32}, w->cache};
     struct pn_batch b = {.n_tokens = w->n_new, .ids = ids, .pos = pos, .n_seqs = w->n_seqs, .seqs = seqs};
     b.caches = caches;
-    b.result = got;
+    b.results = (void *[]){got};
     pn_graph_init(&g);
     pn_array y = write_down(w, &g, weights);
     if (op_step(&g, y, d, &b, &err))

@@ -231,7 +231,7 @@ static void steps_without_outputs(void **state)
         int32_t ids[] = {0, 1, 2, 3}, pos[] = {0, 1, 2, 3};
         struct pn_batch_seq seq = {.n = i < 2 ? 1 : 4};
         struct pn_batch b = {.n_tokens = seq.n, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .out_rows = ids};
-        b.result = result;
+        b.results = (void *[]){result};
         for (int d = 0; d < op_n_devices; d++) {
             struct pn_error err = {0};
             for (int j = 0; j < 64; j++)
@@ -262,12 +262,13 @@ static void runs_are_timed_and_fail_alone(void **state)
         pn_array y = pn_act(&o.graph, o.x, PN_ACT_FN_GELU);
         struct pn_device *d = open_device(names[i], 2, NULL);
         assert_int_equal(d->class->elapsed(d), 0);
-        assert_int_equal(pn_plan_new(&o.graph, y, 2, 2, d->properties.fuses, &plan, &err), PN_OK);
+        assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 2), &plan, &err), PN_OK);
         assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
         for (int32_t id = 0; id < 6; id++) {
             int32_t ids[] = {id < 3 ? id : 1, 0}, pos[] = {0, 1};
             struct pn_batch_seq seq = {.n = 2};
-            struct pn_batch b = {.n_tokens = 2, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .result = result};
+            struct pn_batch b = {
+                .n_tokens = 2, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .results = (void *[]){result}};
             pn_status want = id == 2 ? PN_INVALID : PN_OK;
             assert_int_equal(d->class->run(d, program, &b, id % 2 ? NULL : &err), want);
             assert_true(d->class->elapsed(d) > 0 && d->class->elapsed(d) < 60000000000u);

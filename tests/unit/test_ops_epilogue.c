@@ -273,7 +273,7 @@ static void check_on(const struct product *p, pn_array y, const struct form *for
         ids[t] = (3 * t + n_tokens) % MAX_TOKENS;
     for (int t = 0; t < n_tokens; t += some ? 2 : 1)
         rows[b.n_outputs++] = t;
-    b.result = got;
+    b.results = (void *[]){got};
     for (int r = 0; r < b.n_outputs; r++)
         for (int i = 0; i < p->n; i++) {
             int t = ids[rows[r]];

@@ -59,7 +59,7 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
     float *got = malloc((size_t)(N_TOKENS * n) * sizeof *got);
     assert_non_null(got);
     assert_int_equal(node->n1 * node->n2, n);
-    s->b.result = got;
+    s->b.results = (void *[]){got};
     for (int d = 0; d < op_n_devices; d++) {
         for (int i = 0; i < N_TOKENS * n; i++)
             got[i] = NAN;
@@ -93,7 +93,7 @@ static void compare_each(struct step *s, pn_array y, int n, const double *want, 
                              .seqs = &seq,
                              .n_outputs = 1,
                              .out_rows = s->rows,
-                             .result = got};
+                             .results = (void *[]){got}};
         for (int d = 1; d < op_n_devices; d++) {
             if (op_step(&s->o.graph, y, &op_devices[d], &b, &err))
                 fail_msg("%s: %s", what, err.text);
@@ -380,7 +380,7 @@ static void scales_by_position(void **state)
 static void expect_error(struct step *s, pn_array y, const char *sentence)
 {
     static float got[N_TOKENS * MAX_WIDTH];
-    s->b.result = got;
+    s->b.results = (void *[]){got};
     for (int d = 0; d < op_n_devices; d++) {
         struct pn_error err = {0};
         assert_int_equal(op_step(&s->o.graph, y, &op_devices[d], &s->b, &err), PN_INVALID);
@@ -478,7 +478,7 @@ static void chooses_and_pools_rows(void **state)
     }
     compare(&s, pn_pool(g, rows), N, means, 1e-6, "means at the borders");
     float got[2 * N];
-    s.b.result = got;
+    s.b.results = (void *[]){got};
     s.b.n_outputs = 1; /* the second sequence has none */
     for (int d = 0; d < op_n_devices; d++) {
         struct pn_error err = {0};

@@ -220,7 +220,7 @@ static void tokens_without_a_sequence(void **state)
         struct pn_batch_seq seq = {.n = 2, .pages = &page};
         struct pn_batch b = {.n_tokens = 3, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq};
         b.caches = &cache;
-        b.result = out;
+        b.results = (void *[]){out};
         assert_int_equal(op_step(&o.graph, y, &op_devices[0], &b, &err), PN_INTERNAL);
         assert_string_equal(err.text, "token 2 belongs to no sequence");
         op_run_free(&o);

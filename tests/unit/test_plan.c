@@ -29,7 +29,11 @@ static struct pn_plan *plan_of(const struct pn_model *model, int tokens, bool fu
 {
     struct pn_error err;
     struct pn_plan *plan;
-    if (pn_plan_new(&model->graph, model->results[PN_RESULT_LOGITS], tokens, tokens, fuse, &plan, &err))
+    struct pn_plan_spec spec = {.results = &model->results[PN_RESULT_LOGITS],
+                                .n_results = 1,
+                                .max_rows = {0, tokens, tokens, tokens, tokens},
+                                .fuse = fuse};
+    if (pn_plan_new(&model->graph, &spec, &plan, &err))
         fail_msg("%s", err.text);
     return plan;
 }
@@ -65,8 +69,7 @@ static void a_layer_takes_five_phases(void **state)
 static size_t bytes_of(const struct pn_plan *plan, pn_array a)
 {
     const struct pn_node *n = pn_node(plan->graph, a);
-    int rows = n->rows == PN_ROWS_OUTPUTS ? plan->max_outputs : plan->max_tokens;
-    return (size_t)rows * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
+    return (size_t)plan->max_rows[n->rows] * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
 }
 
 /* Arrays that are alive together never share memory; all lie inside the arena; and memory is reused at all. */
@@ -116,7 +119,8 @@ static void wrong_shapes_are_errors(void **state)
     assert_int_equal(pn_add(&g, y, x), PN_NONE); /* what follows an error is an error */
     assert_int_equal(pn_graph_status(&g, &err), PN_FORMAT);
     assert_string_equal(err.text, "layer 7: narrow takes rows of 3 values, but gets 4");
-    assert_int_equal(pn_plan_new(&g, x, 1, 1, true, &plan, &err), PN_FORMAT);
+    struct pn_plan_spec spec = {.results = &x, .n_results = 1, .max_rows = {0, 1, 1, 1, 1}, .fuse = true};
+    assert_int_equal(pn_plan_new(&g, &spec, &plan, &err), PN_FORMAT);
     pn_graph_free(&g);
 }
 

@@ -27,7 +27,9 @@ static struct pn_buf plan_text(const struct eager *e, int result)
     struct pn_error err;
     struct pn_plan *plan;
     struct pn_buf text = {0};
-    if (pn_plan_new(&e->run.graph, e->values[result].array, 8, 8, true, &plan, &err))
+    struct pn_plan_spec spec = {
+        .results = &e->values[result].array, .n_results = 1, .max_rows = {0, 8, 8, 8, 8}, .fuse = true};
+    if (pn_plan_new(&e->run.graph, &spec, &plan, &err))
         fail_msg("%s", err.text);
     pn_plan_print(plan, &text);
     pn_plan_free(plan);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { MAX_QUERIES = 32, MIN_SPLIT_PAGES = 4 };
+_Static_assert(PN_KV_PAGE == PN_PAGE_TOKENS, "kernels and caches have the same pages");
 
 /* What a worker needs for a task of `n` query rows: queries, scores, accumulators, maxima, sums. */
 struct task_memory {
@@ -65,22 +66,18 @@ static void write_head(const struct cpu_run *run, const struct pn_attention_para
                cache_row(c->v, c->v_page, c->v_row, seq, head, position), a->dim_v);
 }
 
-static struct pn_strided values_view(const struct cpu_run *run, int phase, int worker, const struct pn_node *write)
+void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
 {
-    return write->src[1] == PN_NONE ? (struct pn_strided){0} : cpu_view(run, phase, worker, write->src[1]);
-}
-
-void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end)
-{
-    const struct pn_node *n = pn_node(run->program->plan->graph, write);
-    struct pn_strided k = cpu_view(run, phase, worker, n->src[0]), v = values_view(run, phase, worker, n);
-    for (int s = 0; s < run->batch->n_seqs; s++) {
-        const struct pn_batch_seq *seq = &run->batch->seqs[s];
+    const struct pn_batch *b = run->batch;
+    const struct pn_attention_params *a = &write->node->attn;
+    struct pn_strided k = cpu_view(run, worker, &write->src[0]), v = cpu_view(run, worker, &write->src[1]);
+    for (int32_t s = pn_batch_seq_after(b, first); s < b->n_seqs && b->seqs[s].start < end; s++) {
+        const struct pn_batch_seq *seq = &b->seqs[s];
         int64_t low = first > seq->start ? first : seq->start;
         int64_t high = end < seq->start + seq->n ? end : seq->start + seq->n;
         for (int64_t r = low; r < high; r++)
-            for (int h = 0; h < n->attn.n_head_kv; h++)
-                write_head(run, &n->attn, k, v, seq, r, h);
+            for (int h = 0; h < a->n_head_kv; h++)
+                write_head(run, a, k, v, seq, r, h);
     }
 }
 
@@ -256,6 +253,8 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
                 out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
 }
 
+/* ---- dividing it ---- */
+
 /* Into how many parts a sequence's pages go: only single tokens of small batches are split. */
 static int n_splits(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
 {
@@ -271,73 +270,181 @@ static int n_splits(const struct cpu_run *run, const struct pn_attention_params 
     return n < 1 ? 1 : n > CPU_MAX_SPLITS ? CPU_MAX_SPLITS : (int)n;
 }
 
-static int64_t n_tasks(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq,
-                       int tile)
+/* Pages that the last tile of a sequence's new tokens reads, which is its longest task, in one of its parts. */
+static int64_t longest_task(const struct pn_attention_params *a, const struct pn_batch_seq *seq, int tile, int splits)
 {
-    return (int64_t)a->n_head_kv * n_splits(run, a, seq) * ((seq->n + tile - 1) / tile);
+    int64_t end = (int64_t)seq->past + seq->n, low = end - (seq->n < tile ? seq->n : tile);
+    int64_t pages = pn_attention_last(a, end - 1, end) / PN_KV_PAGE - pn_attention_first(a, low) / PN_KV_PAGE + 1;
+    return (pages + splits - 1) / splits;
+}
+
+static bool before(const struct cpu_schedule *s, int32_t a, int32_t b)
+{
+    return s->length[a] > s->length[b] || (s->length[a] == s->length[b] && a < b);
+}
+
+/* Restores a heap whose element i may be out of place; on top is the sequence that comes last. */
+static void sift(const struct cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
+{
+    int32_t moved = heap[i];
+    for (int32_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(s, heap[child], heap[child + 1]))
+            child++;
+        if (!before(s, moved, heap[child]))
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = moved;
+}
+
+static void sort_by_length(struct cpu_schedule *s, int32_t n)
+{
+    for (int32_t i = n / 2; i-- > 0;)
+        sift(s, s->order, i, n);
+    for (int32_t end = n; end-- > 1;) {
+        int32_t last = s->order[0];
+        s->order[0] = s->order[end];
+        s->order[end] = last;
+        sift(s, s->order, 0, end);
+    }
+}
+
+static void fill_schedule(const struct cpu_run *run, struct cpu_schedule *s)
+{
+    const struct pn_batch *b = run->batch;
+    const struct pn_attention_params *a = &s->node->attn;
+    for (int32_t i = 0; i < b->n_seqs; i++) {
+        s->order[i] = i;
+        s->n_splits[i] = n_splits(run, a, &b->seqs[i]);
+        s->length[i] = longest_task(a, &b->seqs[i], s->tile, s->n_splits[i]);
+    }
+    sort_by_length(s, b->n_seqs);
+    s->n_tasks = 0;
+    for (int32_t i = 0; i < b->n_seqs; i++) {
+        const struct pn_batch_seq *seq = &b->seqs[s->order[i]];
+        s->first[i] = s->n_tasks;
+        s->n_tasks += (int64_t)a->n_head_kv * s->n_splits[s->order[i]] * ((seq->n + s->tile - 1) / s->tile);
+    }
+    s->first[b->n_seqs] = s->n_tasks;
+}
+
+void cpu_attention_schedule(struct cpu_run *run)
+{
+    for (int i = 0; i < run->program->n_schedules; i++)
+        fill_schedule(run, &run->program->schedules[i]);
+}
+
+static bool divides_alike(const struct pn_node *x, const struct pn_node *y)
+{
+    const struct pn_attention_params *a = &x->attn, *b = &y->attn;
+    return x->n1 == y->n1 && a->n_head_kv == b->n_head_kv && a->window == b->window &&
+           a->window_kind == b->window_kind && a->causal == b->causal;
+}
+
+static bool schedule_new(struct pn_program *p, const struct pn_node *n)
+{
+    size_t seqs = (size_t)p->plan->max_rows[PN_ROWS_SEQS];
+    struct cpu_schedule s = {.node = n, .tile = cpu_attention_tile(n)};
+    s.first = pn_arena_array(&p->arena, seqs + 1, sizeof *s.first);
+    s.length = pn_arena_array(&p->arena, seqs + 1, sizeof *s.length);
+    s.order = pn_arena_array(&p->arena, seqs + 1, sizeof *s.order);
+    s.n_splits = pn_arena_array(&p->arena, seqs + 1, sizeof *s.n_splits);
+    p->schedules[p->n_schedules++] = s;
+    return s.first && s.length && s.order && s.n_splits;
+}
+
+/* Layers that attend alike share a schedule; a model has one or two kinds of them. */
+pn_status cpu_attention_compile(struct pn_program *p, struct pn_error *err)
+{
+    const struct pn_plan *plan = p->plan;
+    int n_attention = 0;
+    for (int i = 0; i < plan->n_phases; i++)
+        n_attention += plan->phases[i].kind == PN_PHASE_ATTENTION;
+    p->schedules = pn_arena_array(&p->arena, (size_t)n_attention + 1, sizeof *p->schedules);
+    if (!p->schedules)
+        return pn_no_memory(err, "a program");
+    for (int i = 0; i < plan->n_phases; i++) {
+        if (plan->phases[i].kind != PN_PHASE_ATTENTION)
+            continue;
+        const struct pn_node *n = plan->phases[i].step->node;
+        int s = 0;
+        while (s < p->n_schedules && !divides_alike(p->schedules[s].node, n))
+            s++;
+        if (s == p->n_schedules && !schedule_new(p, n))
+            return pn_no_memory(err, "a program");
+        p->phases[i].query_tile = p->schedules[s].tile;
+        p->phases[i].schedule = s;
+    }
+    return PN_OK;
 }
 
 /* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */
-static struct task task_at(const struct cpu_run *run, const struct pn_attention_params *a, int64_t at, int tile)
+static struct task task_at(const struct cpu_run *run, const struct pn_attention_params *a, const struct cpu_schedule *s,
+                           int64_t at)
 {
-    const struct pn_batch *b = run->batch;
     struct task t = {0};
-    for (;; t.seq_index++) {
-        int64_t n = n_tasks(run, a, &b->seqs[t.seq_index], tile);
-        if (at < n)
-            break;
-        at -= n;
+    int32_t low = 0, high = run->batch->n_seqs; /* first[low] <= at < first[high] */
+    while (high - low > 1) {
+        int32_t middle = low + (high - low) / 2;
+        if (s->first[middle] <= at)
+            low = middle;
+        else
+            high = middle;
     }
-    t.seq = &b->seqs[t.seq_index];
-    t.n_splits = n_splits(run, a, t.seq);
+    at -= s->first[low];
+    t.seq_index = s->order[low];
+    t.seq = &run->batch->seqs[t.seq_index];
+    t.n_splits = s->n_splits[t.seq_index];
     t.head = (int)(at % a->n_head_kv);
     at /= a->n_head_kv;
     t.split = (int)(at % t.n_splits);
     at /= t.n_splits;
-    int64_t n_tiles = (t.seq->n + tile - 1) / tile;
-    t.first = (n_tiles - 1 - at) * tile;
-    t.n = t.seq->n - t.first < tile ? t.seq->n - t.first : tile;
-    int64_t low = t.seq->past + t.first, high = pn_attention_last(a, low + t.n - 1, t.seq->past + t.seq->n);
-    int64_t first = pn_attention_first(a, low);
-    int64_t page0 = first / PN_KV_PAGE, n_pages = high / PN_KV_PAGE + 1 - page0;
+    int64_t n_tiles = (t.seq->n + s->tile - 1) / s->tile;
+    t.first = (n_tiles - 1 - at) * s->tile;
+    t.n = t.seq->n - t.first < s->tile ? t.seq->n - t.first : s->tile;
+    int64_t from = t.seq->past + t.first, last = pn_attention_last(a, from + t.n - 1, t.seq->past + t.seq->n);
+    int64_t page0 = pn_attention_first(a, from) / PN_KV_PAGE, n_pages = last / PN_KV_PAGE + 1 - page0;
     t.page0 = page0 + n_pages * t.split / t.n_splits;
     t.page1 = page0 + n_pages * (t.split + 1) / t.n_splits;
     return t;
+}
+
+/* The scaled queries of a task, one row a token and head of the group. */
+static void gather_queries(const struct pn_attention_params *a, const struct task *t, int group, struct pn_strided q,
+                           float *to)
+{
+    for (int64_t i = 0; i < t->n; i++)
+        for (int h = 0; h < group; h++, to += a->dim_k) {
+            const float *from = pn_view_at(q, t->seq->start + t->first + i, t->head * group + h);
+            for (int j = 0; j < a->dim_k; j++)
+                to[j] = from[j] * a->scale;
+        }
 }
 
 void cpu_attention_run(struct cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
-    const struct pn_node *n = pn_node(p->plan->graph, f->wide);
+    const struct pn_node *n = f->step->node;
     const struct pn_attention_params *a = &n->attn;
-    int group = n->n1 / a->n_head_kv, tile = p->phases[phase].query_tile;
-    struct pn_strided q = cpu_view(run, phase, worker, n->src[0]), out = cpu_view(run, phase, worker, f->wide);
-    const float *sinks = n->src[2] == PN_NONE ? NULL : p->vectors[n->src[2]];
+    const struct cpu_schedule *schedule = &p->schedules[p->phases[phase].schedule];
+    int group = n->n1 / a->n_head_kv;
+    struct pn_strided q = cpu_view(run, worker, &f->step->src[0]), out = cpu_view(run, worker, &f->step->out);
+    const float *sinks = cpu_vector(p, &f->step->src[2]);
     struct pn_strided k = {0}, v = {0};
-    if (f->write != PN_NONE) {
-        const struct pn_node *w = pn_node(p->plan->graph, f->write);
-        k = cpu_view(run, phase, worker, w->src[0]);
-        v = values_view(run, phase, worker, w);
+    if (f->write_step) {
+        k = cpu_view(run, worker, &f->write_step->src[0]);
+        v = cpu_view(run, worker, &f->write_step->src[1]);
     }
-    int64_t total = 0, at, end;
-    for (int i = 0; i < run->batch->n_seqs; i++)
-        total += n_tasks(run, a, &run->batch->seqs[i], tile);
-    while (pn_claim_next(&p->claims[phase], total, 1, &at, &end)) {
-        struct task t = task_at(run, a, at, tile);
+    int64_t at, end;
+    while (pn_claim_next(&p->claims[phase], schedule->n_tasks, 1, &at, &end)) {
+        struct task t = task_at(run, a, schedule, at);
         t.bias = n->src[3] == PN_NONE ? NULL : pn_node(p->plan->graph, n->src[3])->weight;
         struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
         /* With one token nobody wrote the cache before: whoever reads a head's last page adds its new row. */
-        if (run->single && f->write != PN_NONE && t.split == t.n_splits - 1)
+        if (run->single && f->write_step && t.split == t.n_splits - 1)
             write_head(run, a, k, v, t.seq, 0, t.head);
-        for (int64_t i = 0; i < t.n; i++)
-            for (int h = 0; h < group; h++) {
-                const float *from =
-                    q.data + (t.seq->start + t.first + i) * q.stride0 + (t.head * group + h) * q.stride1;
-                float *to = m.q + ((size_t)i * (size_t)group + (size_t)h) * (size_t)a->dim_k;
-                for (int j = 0; j < a->dim_k; j++)
-                    to[j] = from[j] * a->scale;
-            }
+        gather_queries(a, &t, group, q, m.q);
         attend(run, worker, a, &t, group, m);
         store(run, a, &t, group, m, sinks, out);
     }

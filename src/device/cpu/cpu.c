@@ -90,48 +90,6 @@ static pn_status find_vectors(struct pn_program *p, struct pn_error *err)
     return status;
 }
 
-static void mark_escape(struct pn_program *p, pn_array a, int phase)
-{
-    if (a == PN_NONE)
-        return;
-    a = pn_view_of(p->plan->graph, a).base;
-    if (p->row_phase[a] >= 0 && p->row_phase[a] != phase)
-        p->escapes[a] = true;
-}
-
-static void mark_operands(struct pn_program *p, pn_array a, int phase)
-{
-    const struct pn_node *n = pn_node(p->plan->graph, a);
-    for (int i = 0; i < n->n_src; i++)
-        if (n->src[i] != PN_NONE && pn_node(p->plan->graph, n->src[i])->rows != PN_ROWS_NONE)
-            mark_escape(p, n->src[i], phase);
-}
-
-/* Which results of row operations other phases read: with one token only those are stored where all can see them. */
-static void find_escapes(struct pn_program *p)
-{
-    const struct pn_plan *plan = p->plan;
-    for (size_t i = 0; i < plan->graph->len; i++)
-        p->row_phase[i] = -1;
-    for (int i = 0; i < plan->n_phases; i++)
-        for (int r = 0; r < plan->phases[i].n_row; r++)
-            p->row_phase[plan->rows[plan->phases[i].first_row + r]] = (int16_t)i;
-    for (int i = 0; i < plan->n_phases; i++) {
-        const struct pn_phase *f = &plan->phases[i];
-        for (int r = 0; r < f->n_row; r++)
-            mark_operands(p, plan->rows[f->first_row + r], i);
-        mark_escape(p, f->x, i);
-        for (int j = 0; j < f->n_products; j++)
-            for (int e = 0; e < f->products[j].n_epilogue; e++)
-                mark_operands(p, f->products[j].epilogue[e], i);
-        if (f->write != PN_NONE)
-            mark_operands(p, f->write, i);
-        if (f->wide != PN_NONE)
-            mark_operands(p, f->wide, i);
-    }
-    p->escapes[plan->result] = true;
-}
-
 /* Few chunks a worker for long streams, enough of them for unequal cores to end together; whole kernel tiles. */
 static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
 {
@@ -142,19 +100,17 @@ static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
 
 static void compile_products(struct pn_program *p, const struct pn_phase *f, struct cpu_phase *c)
 {
-    const struct pn_graph *g = p->plan->graph;
-    const struct pn_node *x = pn_node(g, f->x);
-    struct pn_view_shape shape = pn_view_of(g, f->x);
+    const struct pn_node *x = pn_node(p->plan->graph, f->x);
     c->k = (int64_t)x->n1 * x->n2;
-    c->gathers = x->n1 > 1 && shape.stride1 != x->n2;
+    c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
     for (int j = 0; j < f->n_products; j++) {
-        const struct pn_weight *w = pn_node(g, pn_node(g, f->products[j].matmul)->src[1])->weight;
+        const struct pn_weight *w = f->products[j].weight;
         bool q8 = p->device->kernels.matmul[w->type].act == PN_ACT_Q8;
         c->wants_q8 |= q8;
         c->wants_f32 |= !q8;
         if (f->products[j].out == PN_NONE)
             continue;
-        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_tokens);
+        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
         c->n_chunks[j] = (w->n_rows + c->chunk[j] - 1) / c->chunk[j];
         c->total_chunks += c->n_chunks[j];
     }
@@ -165,7 +121,7 @@ struct sizes {
     struct cpu_each_sizes each;
 };
 
-static pn_status compile_phase(struct pn_program *p, int i, struct sizes *s, struct pn_error *err)
+static void compile_phase(struct pn_program *p, int i, struct sizes *s)
 {
     const struct pn_phase *f = &p->plan->phases[i];
     struct cpu_phase *c = &p->phases[i];
@@ -175,19 +131,16 @@ static pn_status compile_phase(struct pn_program *p, int i, struct sizes *s, str
         s->q8_row = q8 > s->q8_row ? q8 : s->q8_row;
         s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
     } else if (f->kind == PN_PHASE_ATTENTION) {
-        const struct pn_node *n = pn_node(p->plan->graph, f->wide);
+        const struct pn_node *n = f->step->node;
         size_t floats = round_up(cpu_attention_floats(n) * sizeof(float));
         size_t partial = (size_t)n->n1 * CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
-        c->query_tile = cpu_attention_tile(n);
         s->attn = floats > s->attn ? floats : s->attn;
         s->partial = partial > s->partial ? partial : s->partial;
         s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
-    } else if (f->kind == PN_PHASE_OTHER && pn_node(p->plan->graph, f->wide)->op == PN_OP_MATMUL_EACH) {
-        pn_status status = cpu_each_compile(p, i, &s->each, err);
+    } else if (f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH) {
+        cpu_each_compile(p, i, &s->each);
         s->q8_row = s->each.q8 > s->q8_row ? s->each.q8 : s->q8_row;
-        return status;
     }
-    return PN_OK;
 }
 
 /* Hands out pieces of one allocation; with `at` NULL only counts. */
@@ -200,7 +153,7 @@ static void *carve(unsigned char **at, size_t *used, size_t bytes)
 
 static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char *base)
 {
-    size_t used = 0, tokens = (size_t)p->plan->max_tokens;
+    size_t used = 0, tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
     size_t split_tokens = tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
     size_t tile = (tokens == 1 ? 4 * CPU_MAX_CHUNK : tokens * CPU_MAX_CHUNK) * sizeof(float);
     for (int i = 0; i < p->device->base.properties.n_threads; i++) {
@@ -239,6 +192,17 @@ static size_t cpu_program_bytes(const struct pn_program *p)
     return p->memory.size + p->work.size;
 }
 
+static bool cpu_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
+{
+    (void)device;
+    if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are counted through: no gaps */
+        const struct pn_node *x = pn_node(graph, node->src[0]);
+        struct pn_view_shape shape = pn_view_of(graph, node->src[0]);
+        return x->n1 == 1 || shape.stride0 == x->n1 * shape.stride1;
+    }
+    return pn_op_reference(node->op) != NULL;
+}
+
 static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                              struct pn_error *err)
 {
@@ -254,20 +218,13 @@ static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *pla
     p->phases = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->phases);
     p->claims = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->claims);
     p->vectors = pn_arena_array(&p->arena, n, sizeof *p->vectors);
-    p->row_phase = pn_arena_array(&p->arena, n, sizeof *p->row_phase);
-    p->escapes = pn_arena_array(&p->arena, n, sizeof *p->escapes);
-    if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->row_phase || !p->escapes)
-        status = pn_no_memory(err, "a program");
-    else if (plan->n_phases > INT16_MAX)
-        status = pn_fail(err, PN_LIMIT, "a plan of %d phases is too long", plan->n_phases);
-    else
-        status = find_vectors(p, err);
-    if (status)
-        goto fail;
-    find_escapes(p);
     struct sizes sizes = {0};
+    if (!p->workers || !p->phases || !p->claims || !p->vectors)
+        status = pn_no_memory(err, "a program");
+    else if ((status = find_vectors(p, err)) == PN_OK)
+        status = cpu_attention_compile(p, err);
     for (int i = 0; i < plan->n_phases && !status; i++)
-        status = compile_phase(p, i, &sizes, err);
+        compile_phase(p, i, &sizes);
     if (status || (status = pn_host_buffer_new(device, plan->memory, &p->memory, err)) ||
         (status = pn_host_buffer_new(device, lay_out(p, &sizes, NULL), &p->work, err)))
         goto fail;
@@ -281,11 +238,6 @@ fail:
 
 /* ---- running ---- */
 
-int64_t cpu_n_rows(const struct cpu_run *run, pn_array a)
-{
-    return pn_batch_n_rows(run->batch, pn_node(run->program->plan->graph, a)->rows);
-}
-
 void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
 {
     int64_t threads = run->program->device->base.properties.n_threads;
@@ -293,70 +245,66 @@ void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first,
     *end = n * (worker + 1) / threads;
 }
 
-struct pn_strided cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a)
+/* With one token: everybody computes the row, the first worker stores what others read later. */
+static void run_rows_single(struct cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
-    struct pn_view_shape s = pn_view_of(p->plan->graph, a);
-    char *base;
-    if (run->single && p->row_phase[s.base] == phase)
-        base = (char *)p->workers[worker].own + p->plan->slots[s.base].own;
-    else if (s.base == p->plan->result)
-        base = (char *)run->batch->result;
-    else
-        base = (char *)p->memory.data + p->plan->slots[s.base].offset;
-    return (struct pn_strided){(float *)base + s.offset, s.stride0, s.stride1};
-}
-
-/* With one token: everybody computes the row, the first worker stores what later phases read. */
-static void run_rows_single(struct cpu_run *run, int phase, int worker)
-{
-    const struct pn_program *p = run->program;
-    const struct pn_phase *f = &p->plan->phases[phase];
     for (int r = 0; r < f->n_row; r++) {
-        pn_array a = p->plan->rows[f->first_row + r];
-        if (cpu_n_rows(run, a) == 0)
+        const struct pn_step *step = &p->plan->steps[f->first_row + r];
+        if (cpu_n_rows(run, step->node) == 0)
             continue;
-        cpu_row_op(run, phase, worker, a, 0, 1);
-        if (worker == 0 && p->escapes[a]) {
-            const struct pn_node *n = pn_node(p->plan->graph, a);
-            float *shared = a == p->plan->result ? run->batch->result
-                                                 : (float *)((char *)p->memory.data + p->plan->slots[a].offset);
-            memcpy(shared, cpu_view(run, phase, worker, a).data, (size_t)n->n1 * (size_t)n->n2 * sizeof(float));
+        cpu_row_op(run, worker, step, 0, 1);
+        if (worker == 0 && step->kept) {
+            struct pn_place shared = step->out;
+            shared.own = -1;
+            memcpy(cpu_view(run, worker, &shared).data, cpu_view(run, worker, &step->out).data,
+                   (size_t)step->node->n1 * (size_t)step->node->n2 * sizeof(float));
         }
     }
 }
 
 /* With several: each worker its share of the rows. Choosing and pooling rows crosses shares, so all meet first. */
-static void run_rows(struct cpu_run *run, int phase, int worker)
+static void run_rows(struct cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
-    const struct pn_phase *f = &p->plan->phases[phase];
     for (int r = 0; r < f->n_row; r++) {
-        pn_array a = p->plan->rows[f->first_row + r];
-        const struct pn_node *n = pn_node(p->plan->graph, a);
-        if (pn_op_regroups(n->op) && p->row_phase[pn_view_of(p->plan->graph, n->src[0]).base] == phase)
+        const struct pn_step *step = &p->plan->steps[f->first_row + r];
+        if (pn_op_trait(step->node->op) == PN_TRAIT_REGROUPS && step->src[0].own >= 0)
             pn_pool_barrier(p->device->pool);
         int64_t first, end;
-        cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);
+        cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
         if (end > first)
-            cpu_row_op(run, phase, worker, a, first, end);
+            cpu_row_op(run, worker, step, first, end);
     }
 }
 
-static void run_other(struct cpu_run *run, int phase, int worker)
+static void write_cache(struct cpu_run *run, const struct pn_step *step, int worker)
 {
-    const struct pn_program *p = run->program;
-    pn_array a = p->plan->phases[phase].wide;
-    const struct pn_node *n = pn_node(p->plan->graph, a);
-    if (n->op == PN_OP_CACHE_WRITE) {
-        int64_t first, end;
-        cpu_share(run, worker, cpu_n_rows(run, a), &first, &end);
-        cpu_cache_write(run, phase, worker, a, first, end);
-    } else if (n->op == PN_OP_MATMUL_EACH) {
+    int64_t first, end;
+    cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
+    cpu_cache_write(run, worker, step, first, end);
+}
+
+static bool is_each(const struct pn_phase *f)
+{
+    return f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH;
+}
+
+static void run_wide(struct cpu_run *run, int phase, int worker)
+{
+    const struct pn_phase *f = &run->program->plan->phases[phase];
+    if (f->kind == PN_PHASE_PRODUCT)
+        cpu_product_run(run, phase, worker);
+    else if (f->kind == PN_PHASE_ATTENTION)
+        cpu_attention_run(run, phase, worker);
+    else if (f->kind == PN_PHASE_ROWS)
+        return;
+    else if (f->step->node->op == PN_OP_CACHE_WRITE)
+        write_cache(run, f->step, worker);
+    else if (is_each(f))
         cpu_each_run(run, phase, worker);
-    } else {
+    else
         cpu_recurrent_run(run, phase, worker);
-    }
 }
 
 static void run_worker(void *context, int worker)
@@ -367,29 +315,20 @@ static void run_worker(void *context, int worker)
         const struct pn_phase *f = &p->plan->phases[i];
         bool must_meet = false;
         if (run->single) {
-            run_rows_single(run, i, worker);
+            run_rows_single(run, f, worker);
         } else {
-            run_rows(run, i, worker);
-            must_meet = f->n_row > 0;
-            if (f->write != PN_NONE) {
-                int64_t first, end;
-                cpu_share(run, worker, run->batch->n_tokens, &first, &end);
-                cpu_cache_write(run, i, worker, f->write, first, end);
-                must_meet = true;
-            }
+            run_rows(run, f, worker);
+            must_meet = f->n_row > 0 || f->write_step;
+            if (f->write_step)
+                write_cache(run, f->write_step, worker);
         }
         if (f->kind == PN_PHASE_PRODUCT)
             must_meet |= cpu_product_prepare(run, i, worker);
-        else if (f->kind == PN_PHASE_OTHER && pn_node(p->plan->graph, f->wide)->op == PN_OP_MATMUL_EACH)
+        else if (is_each(f))
             must_meet |= cpu_each_prepare(run, i, worker);
         if (must_meet && f->kind != PN_PHASE_ROWS)
             pn_pool_barrier(p->device->pool);
-        if (f->kind == PN_PHASE_PRODUCT)
-            cpu_product_run(run, i, worker);
-        else if (f->kind == PN_PHASE_ATTENTION)
-            cpu_attention_run(run, i, worker);
-        else if (f->kind == PN_PHASE_OTHER)
-            run_other(run, i, worker);
+        run_wide(run, i, worker);
         if (i + 1 < p->plan->n_phases) /* the end of a run waits for all anyway */
             pn_pool_barrier(p->device->pool);
     }
@@ -400,11 +339,15 @@ static pn_status cpu_run(struct pn_device *device, struct pn_program *p, const s
 {
     struct cpu_device *d = (struct cpu_device *)device;
     struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
+    pn_status status = pn_plan_check(p->plan, batch, err);
+    if (status)
+        return status;
     uint64_t start = pn_clock_ns();
+    cpu_attention_schedule(&run);
     memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
     pn_pool_run(d->pool, run_worker, &run);
     d->elapsed = pn_clock_ns() - start;
-    pn_status status = (pn_status)atomic_load(&run.status);
+    status = (pn_status)atomic_load(&run.status);
     if (status && err)
         *err = run.error;
     return status;
@@ -418,6 +361,7 @@ const struct pn_device_class pn_cpu_device = {
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
     .discard = pn_host_discard,
+    .can = cpu_can,
     .compile = cpu_compile,
     .program_free = cpu_program_free,
     .program_bytes = cpu_program_bytes,

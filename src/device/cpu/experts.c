@@ -7,27 +7,28 @@
 
 #include <string.h>
 
-static inline float *at(struct pn_strided v, int64_t row, int64_t head)
-{
-    return v.data + row * v.stride0 + head * v.stride1;
-}
+/* One product with a stack of matrices: its step, node, operand's node and stack. */
+struct each {
+    const struct pn_step *step;
+    const struct pn_node *node, *x;
+    const struct pn_weight *stack;
+};
 
-static const struct pn_weight *stack_of(const struct pn_program *p, const struct pn_node *n)
+static struct each each_of(const struct pn_program *p, int phase)
 {
-    return pn_node(p->plan->graph, n->src[1])->weight;
+    const struct pn_step *step = p->plan->phases[phase].step;
+    const struct pn_graph *g = p->plan->graph;
+    return (struct each){step, step->node, pn_node(g, step->node->src[0]), pn_node(g, step->node->src[1])->weight};
 }
 
 /* ---- compiling ---- */
 
-pn_status cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *s, struct pn_error *err)
+void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *s)
 {
-    const struct pn_graph *g = p->plan->graph;
-    const struct pn_node *n = pn_node(g, p->plan->phases[phase].wide), *x = pn_node(g, n->src[0]);
-    const struct pn_weight *w = stack_of(p, n);
+    struct each e = each_of(p, phase);
+    const struct pn_node *n = e.node, *x = e.x;
+    const struct pn_weight *w = e.stack;
     struct cpu_phase *c = &p->phases[phase];
-    struct pn_view_shape shape = pn_view_of(g, n->src[0]);
-    if (n->src[2] != PN_NONE && x->n1 > 1 && shape.stride0 != x->n1 * shape.stride1)
-        return pn_fail(err, PN_INTERNAL, "the operand of %s does not lie in one piece", w->name);
     c->k = w->n_cols;
     c->wants_q8 = p->device->kernels.matmul[w->type].act == PN_ACT_Q8;
     int64_t chunk = w->n_rows / ((int64_t)p->device->base.properties.n_threads * 4) / 16 * 16;
@@ -37,7 +38,6 @@ pn_status cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_size
     s->q8 = q8 > s->q8 ? q8 : s->q8;
     s->slots = (size_t)n->n1 > s->slots ? (size_t)n->n1 : s->slots;
     s->mats = (size_t)w->n_mat > s->mats ? (size_t)w->n_mat : s->mats;
-    return PN_OK;
 }
 
 /* ---- preparing ---- */
@@ -47,15 +47,15 @@ static void group(struct cpu_run *run, int phase)
 {
     struct pn_program *p = run->program;
     struct cpu_groups *g = &p->groups;
-    const struct pn_node *n = pn_node(p->plan->graph, p->plan->phases[phase].wide);
-    bool one = pn_node(p->plan->graph, n->src[0])->n1 == 1;
-    int n_slots = n->n1, n_mat = (int)stack_of(p, n)->n_mat;
-    int64_t rows = cpu_n_rows(run, p->plan->phases[phase].wide);
-    struct pn_strided route = cpu_view(run, phase, 0, n->src[2]);
+    struct each e = each_of(p, phase);
+    bool one = e.x->n1 == 1;
+    int n_slots = e.node->n1, n_mat = (int)e.stack->n_mat;
+    int64_t rows = cpu_n_rows(run, e.node);
+    struct pn_strided route = cpu_view(run, 0, &e.step->src[2]);
     memset(g->count, 0, (size_t)n_mat * sizeof *g->count);
     for (int64_t r = 0; r < rows; r++)
         for (int j = 0; j < n_slots; j++)
-            g->count[(int)at(route, r, 1)[j]]++;
+            g->count[(int)pn_view_at(route, r, 1)[j]]++;
     g->n = 0;
     g->first[0] = 0;
     for (int m = 0; m < n_mat; m++) {
@@ -67,7 +67,7 @@ static void group(struct cpu_run *run, int phase)
     }
     for (int64_t r = 0; r < rows; r++)
         for (int j = 0; j < n_slots; j++) {
-            int32_t to = g->count[(int)at(route, r, 1)[j]]++;
+            int32_t to = g->count[(int)pn_view_at(route, r, 1)[j]]++;
             g->y_index[to] = (int32_t)(r * n_slots + j);
             g->x_index[to] = one ? (int32_t)r : g->y_index[to];
         }
@@ -77,21 +77,21 @@ bool cpu_each_prepare(struct cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct cpu_phase *c = &p->phases[phase];
-    const struct pn_node *n = pn_node(p->plan->graph, p->plan->phases[phase].wide);
-    int n1 = pn_node(p->plan->graph, n->src[0])->n1;
-    struct pn_strided x = cpu_view(run, phase, worker, n->src[0]);
+    struct each e = each_of(p, phase);
+    int n1 = e.x->n1;
+    struct pn_strided x = cpu_view(run, worker, &e.step->src[0]);
     size_t q8_row = pn_q8_row_bytes(c->k);
-    int64_t first = 0, end = cpu_n_rows(run, p->plan->phases[phase].wide);
+    int64_t first = 0, end = cpu_n_rows(run, e.node);
     unsigned char *q8 = run->single ? p->workers[worker].q8 : p->q8;
     if (!run->single)
         cpu_share(run, worker, end, &first, &end);
     if (c->wants_q8)
         for (int64_t r = first; r < end; r++)
             for (int h = 0; h < n1; h++)
-                p->device->kernels.quantize(at(x, r, h), q8 + (size_t)(r * n1 + h) * q8_row, c->k);
+                p->device->kernels.quantize(pn_view_at(x, r, h), q8 + (size_t)(r * n1 + h) * q8_row, c->k);
     if (run->single)
         return false;
-    if (n->src[2] != PN_NONE) {
+    if (e.node->src[2] != PN_NONE) {
         if (p->plan->phases[phase].n_row > 0) /* the route may have been made just now, by all */
             pn_pool_barrier(p->device->pool);
         if (worker == 0)
@@ -112,17 +112,13 @@ struct job {
 static struct job job_at(const struct cpu_run *run, int phase, int worker, int64_t i)
 {
     const struct pn_program *p = run->program;
-    const struct pn_node *n = pn_node(p->plan->graph, p->plan->phases[phase].wide);
-    int n1 = pn_node(p->plan->graph, n->src[0])->n1;
-    if (n->src[2] == PN_NONE)
-        return (struct job){.mat = i,
-                            .n_slots = cpu_n_rows(run, p->plan->phases[phase].wide),
-                            .x_first = i,
-                            .x_step = n1,
-                            .y_first = i,
-                            .y_step = n1};
+    struct each e = each_of(p, phase);
+    int n1 = e.x->n1;
+    if (e.node->src[2] == PN_NONE)
+        return (struct job){
+            .mat = i, .n_slots = cpu_n_rows(run, e.node), .x_first = i, .x_step = n1, .y_first = i, .y_step = n1};
     if (run->single) {
-        int64_t mat = (int64_t)at(cpu_view(run, phase, worker, n->src[2]), 0, 1)[i];
+        int64_t mat = (int64_t)pn_view_at(cpu_view(run, worker, &e.step->src[2]), 0, 1)[i];
         return (struct job){.mat = mat, .n_slots = 1, .x_first = n1 == 1 ? 0 : i, .y_first = i};
     }
     const struct cpu_groups *g = &p->groups;
@@ -136,10 +132,9 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
 {
     const struct pn_program *p = run->program;
     const struct cpu_phase *c = &p->phases[phase];
-    pn_array a = p->plan->phases[phase].wide;
-    const struct pn_node *node = pn_node(p->plan->graph, a), *x_node = pn_node(p->plan->graph, node->src[0]);
-    const struct pn_weight *w = stack_of(p, node);
-    struct pn_strided x = cpu_view(run, phase, worker, node->src[0]), out = cpu_view(run, phase, worker, a);
+    struct each e = each_of(p, phase);
+    const struct pn_weight *w = e.stack;
+    struct pn_strided x = cpu_view(run, worker, &e.step->src[0]), out = cpu_view(run, worker, &e.step->out);
     size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols), slot, step;
     const char *data;
     if (c->wants_q8) {
@@ -147,7 +142,7 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
         step = slot * (size_t)(job->x_index ? 1 : job->x_step);
         data = run->single ? p->workers[worker].q8 : (const void *)p->q8;
     } else {
-        slot = (size_t)(x_node->n1 == 1 ? x.stride0 : x.stride1) * sizeof(float);
+        slot = (size_t)(e.x->n1 == 1 ? x.stride0 : x.stride1) * sizeof(float);
         step = job->x_index ? slot : (size_t)x.stride0 * sizeof(float);
         data = (const char *)x.data;
     }
@@ -171,11 +166,11 @@ void cpu_each_run(struct cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct cpu_phase *c = &p->phases[phase];
-    const struct pn_node *n = pn_node(p->plan->graph, p->plan->phases[phase].wide);
-    int64_t n_rows = stack_of(p, n)->n_rows, claimed, end;
-    if (cpu_n_rows(run, p->plan->phases[phase].wide) == 0)
+    struct each e = each_of(p, phase);
+    int64_t n_rows = e.stack->n_rows, claimed, end;
+    if (cpu_n_rows(run, e.node) == 0)
         return;
-    int64_t jobs = n->src[2] == PN_NONE || run->single ? n->n1 : p->groups.n;
+    int64_t jobs = e.node->src[2] == PN_NONE || run->single ? e.node->n1 : p->groups.n;
     while (pn_claim_next(&p->claims[phase], jobs * c->n_chunks[0], 1, &claimed, &end)) {
         struct job job = job_at(run, phase, worker, claimed / c->n_chunks[0]);
         int64_t first = claimed % c->n_chunks[0] * c->chunk[0];
@@ -185,30 +180,33 @@ void cpu_each_run(struct cpu_run *run, int phase, int worker)
 
 /* ---- row operations ---- */
 
-static void route(const struct cpu_run *run, const struct pn_op_args *a)
+static void route(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
-    const float *bias = a->node->src[1] == PN_NONE ? NULL : run->program->vectors[a->node->src[1]];
+    const float *bias = cpu_vector(run->program, &step->src[1]);
     for (int64_t r = a->row0; r < a->row1; r++)
-        pn_route_row(&a->node->route, at(a->src[0], r, 0), bias, at(a->out, r, 0), at(a->out, r, 1));
+        pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
+                     pn_view_at(a->out, r, 1));
 }
 
-static void each_scale(const struct cpu_run *run, const struct pn_op_args *a)
+static void each_scale(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
-    const float *by = a->node->src[2] == PN_NONE ? NULL : run->program->vectors[a->node->src[2]];
+    const float *by = cpu_vector(run->program, &step->src[2]);
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int j = 0; j < a->node->n1; j++) {
-            float factor = by ? by[(int)at(a->src[1], r, 1)[j]] : at(a->src[1], r, 0)[j];
-            run->program->device->kernels.scale_mul(at(a->src[0], r, j), NULL, factor, at(a->out, r, j), a->node->n2);
+            float factor = by ? by[(int)pn_view_at(a->src[1], r, 1)[j]] : pn_view_at(a->src[1], r, 0)[j];
+            run->program->device->kernels.scale_mul(pn_view_at(a->src[0], r, j), NULL, factor, pn_view_at(a->out, r, j),
+                                                    a->node->n2);
         }
 }
 
-static void each_bias(const struct cpu_run *run, const struct pn_op_args *a)
+static void each_bias(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
-    const float *stack = run->program->vectors[a->node->src[2]];
+    const float *stack = cpu_vector(run->program, &step->src[2]);
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int j = 0; j < a->node->n1; j++) {
-            const float *x = at(a->src[0], r, j), *bias = stack + (int64_t)at(a->src[1], r, 1)[j] * a->node->n2;
-            float *out = at(a->out, r, j);
+            const float *x = pn_view_at(a->src[0], r, j),
+                        *bias = stack + (int64_t)pn_view_at(a->src[1], r, 1)[j] * a->node->n2;
+            float *out = pn_view_at(a->out, r, j);
             for (int i = 0; i < a->node->n2; i++)
                 out[i] = x[i] + bias[i];
         }
@@ -219,27 +217,27 @@ static void each_sum(const struct pn_op_args *a)
     int n_slots = pn_node(a->graph, a->node->src[0])->n1, n2 = a->node->n2;
     bool weighted = a->node->src[1] != PN_NONE;
     for (int64_t r = a->row0; r < a->row1; r++) {
-        float *out = at(a->out, r, 0);
+        float *out = pn_view_at(a->out, r, 0);
         for (int j = 0; j < n_slots; j++) {
-            const float *x = at(a->src[0], r, j);
-            float weight = weighted ? at(a->src[1], r, 0)[j] : 1;
+            const float *x = pn_view_at(a->src[0], r, j);
+            float weight = weighted ? pn_view_at(a->src[1], r, 0)[j] : 1;
             for (int i = 0; i < n2; i++)
                 out[i] = (j ? out[i] : 0) + weight * x[i];
         }
     }
 }
 
-bool cpu_each_row_op(const struct cpu_run *run, const struct pn_op_args *a)
+bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
     switch (a->node->op) {
     case PN_OP_ROUTE:
-        route(run, a);
+        route(run, step, a);
         return true;
     case PN_OP_EACH_SCALE:
-        each_scale(run, a);
+        each_scale(run, step, a);
         return true;
     case PN_OP_EACH_BIAS:
-        each_bias(run, a);
+        each_bias(run, step, a);
         return true;
     case PN_OP_EACH_SUM:
         each_sum(a);

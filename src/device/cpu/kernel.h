@@ -10,7 +10,8 @@
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
-#include "tensor/graph.h"
+#include "tensor/act.h"
+#include "tensor/type.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,7 +75,7 @@ struct pn_matmul_kernel {
 /* ---- attention on one page ---- */
 
 /* A page holds up to PN_KV_PAGE tokens of one head: (token, head_dim) in `type` (f16, q8_0 or f32). */
-#define PN_KV_PAGE PN_PAGE_TOKENS
+enum { PN_KV_PAGE = 32 };
 
 struct pn_attn_page_args {
     pn_type type;

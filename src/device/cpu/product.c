@@ -5,10 +5,9 @@
 #include <string.h>
 
 /* One operand row, contiguous. */
-static const float *operand_row(const struct cpu_run *run, const struct cpu_phase *c, struct pn_strided x, int n1,
-                                int n2, int64_t row, float *gathered)
+static const float *operand_row(const struct cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
+                                float *gathered)
 {
-    (void)run;
     const float *at = x.data + row * x.stride0;
     if (!c->gathers)
         return at;
@@ -24,66 +23,76 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct cpu_phase *c = &p->phases[phase];
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
-    struct pn_strided x = cpu_view(run, phase, worker, f->x);
+    struct pn_strided x = cpu_view(run, worker, &f->from);
     struct cpu_worker *w = &p->workers[worker];
     if (!c->wants_q8 && !c->gathers)
         return false;
     if (run->single) {
-        if (cpu_n_rows(run, f->x) == 0)
+        if (cpu_n_rows(run, n) == 0)
             return false;
-        const float *row = operand_row(run, c, x, n->n1, n->n2, 0, w->row);
+        const float *row = operand_row(c, x, n->n1, n->n2, 0, w->row);
         if (c->wants_q8)
             p->device->kernels.quantize(row, w->q8, c->k);
         return false;
     }
     int64_t first, end;
     size_t q8_row = pn_q8_row_bytes(c->k);
-    cpu_share(run, worker, cpu_n_rows(run, f->x), &first, &end);
+    cpu_share(run, worker, cpu_n_rows(run, n), &first, &end);
     for (int64_t r = first; r < end; r++) {
-        const float *row = operand_row(run, c, x, n->n1, n->n2, r, p->gathered + r * c->k);
+        const float *row = operand_row(c, x, n->n1, n->n2, r, p->gathered + r * c->k);
         if (c->wants_q8)
             p->device->kernels.quantize(row, p->q8 + (size_t)r * q8_row, c->k);
     }
     return true;
 }
 
-/* y[i] = f(y[i]) for one row of a chunk: element-wise nodes of an epilogue. `first` is the chunk's first column. */
-static void apply(const struct cpu_run *run, int phase, int worker, pn_array a, pn_array made, float *y, int64_t row,
-                  int64_t first, int64_t n)
+/* An element-wise operation of an epilogue, ready for a chunk: `z` is the second operand at the chunk's first column,
+ * and goes on by `stride` floats a row (0: a weight vector, the same for all). */
+struct follower {
+    const struct pn_node *node;
+    const float *z;
+    int64_t stride;
+};
+
+static struct follower follower_of(const struct cpu_run *run, int worker, const struct pn_follower *f, int64_t first)
 {
-    const struct pn_program *p = run->program;
-    const struct pn_node *node = pn_node(p->plan->graph, a);
+    struct follower out = {.node = f->node};
+    const float *vector = cpu_vector(run->program, &f->other);
+    struct pn_strided v = cpu_view(run, worker, &f->other);
+    out.stride = vector ? 0 : v.stride0;
+    out.z = vector ? vector + first : v.data ? v.data + first : NULL;
+    return out;
+}
+
+/* y[i] = f(y[i]) for one row of a chunk. */
+static void apply(const struct cpu_run *run, const struct follower *f, float *y, int64_t row, int64_t n)
+{
+    const struct pn_cpu_kernels *k = &run->program->device->kernels;
+    const struct pn_node *node = f->node;
+    const float *z = f->z ? f->z + row * f->stride : NULL;
     switch (node->op) {
     case PN_OP_SCALE:
         for (int64_t i = 0; i < n; i++)
             y[i] = y[i] * node->scale.factor + node->scale.offset;
         return;
     case PN_OP_ACT:
-        p->device->kernels.act(node->fn, y, y, n);
+        k->act(node->fn, y, y, n);
         return;
     case PN_OP_SOFTCAP:
         for (int64_t i = 0; i < n; i++)
             y[i] /= node->scale.factor;
-        p->device->kernels.act(PN_ACT_FN_TANH, y, y, n);
+        k->act(PN_ACT_FN_TANH, y, y, n);
         for (int64_t i = 0; i < n; i++)
             y[i] *= node->scale.factor;
         return;
-    default:
-        break;
-    }
-    pn_array other = pn_view_of(p->plan->graph, node->src[0]).base == made ? node->src[1] : node->src[0];
-    const float *z = p->vectors[other];
-    if (!z) {
-        struct pn_strided v = cpu_view(run, phase, worker, other);
-        z = v.data + row * v.stride0;
-    }
-    z += first;
-    if (node->op == PN_OP_ADD)
+    case PN_OP_ADD:
         for (int64_t i = 0; i < n; i++)
             y[i] += z[i];
-    else
+        return;
+    default:
         for (int64_t i = 0; i < n; i++)
             y[i] *= z[i];
+    }
 }
 
 struct operand {
@@ -99,8 +108,8 @@ static struct operand operand_of(const struct cpu_run *run, int phase, int worke
     const struct cpu_phase *c = &p->phases[phase];
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct cpu_worker *w = &p->workers[worker];
-    struct pn_strided x = cpu_view(run, phase, worker, f->x);
-    struct operand o = {.n_rows = cpu_n_rows(run, f->x)};
+    struct pn_strided x = cpu_view(run, worker, &f->from);
+    struct operand o = {.n_rows = cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
     o.q8 = run->single ? w->q8 : p->q8;
     o.q8_stride = pn_q8_row_bytes(c->k);
     o.f32 = !c->gathers ? x.data : run->single ? w->row : p->gathered;
@@ -108,12 +117,10 @@ static struct operand operand_of(const struct cpu_run *run, int phase, int worke
     return o;
 }
 
-static void multiply(const struct cpu_run *run, int worker, const struct operand *o, pn_array matmul, int64_t first,
-                     int64_t n, float *y, size_t y_stride)
+static void multiply(const struct cpu_run *run, int worker, const struct operand *o, const struct pn_weight *w,
+                     int64_t first, int64_t n, float *y, size_t y_stride)
 {
     const struct pn_program *p = run->program;
-    const struct pn_graph *g = p->plan->graph;
-    const struct pn_weight *w = pn_node(g, pn_node(g, matmul)->src[1])->weight;
     const struct pn_matmul_kernel *kernel = &p->device->kernels.matmul[w->type];
     bool q8 = kernel->act == PN_ACT_Q8;
     size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
@@ -138,30 +145,26 @@ static void run_chunk(const struct cpu_run *run, int phase, int worker, const st
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_product *item = &f->products[j];
     const struct pn_product *gate = item->gate >= 0 ? &f->products[item->gate] : NULL;
-    struct pn_strided out = cpu_view(run, phase, worker, item->out);
+    struct pn_strided out = cpu_view(run, worker, &item->to);
+    struct follower mine[PN_MAX_EPILOGUE], gates[PN_MAX_EPILOGUE];
     float *tile = p->workers[worker].tile;
-    size_t out_stride = (size_t)pn_node(p->plan->graph, item->out)->n1 * (size_t)pn_node(p->plan->graph, item->out)->n2;
-    multiply(run, worker, o, item->matmul, first, n, out.data + first, out_stride);
+    multiply(run, worker, o, item->weight, first, n, out.data + first, (size_t)out.stride0);
     if (gate)
-        multiply(run, worker, o, gate->matmul, first, n, tile, (size_t)n);
+        multiply(run, worker, o, gate->weight, first, n, tile, (size_t)n);
+    for (int e = 0; e < item->n_epilogue; e++)
+        mine[e] = follower_of(run, worker, &item->epilogue[e], first);
+    for (int e = 0; gate && e < gate->n_epilogue; e++)
+        gates[e] = follower_of(run, worker, &gate->epilogue[e], first);
     for (int64_t r = 0; r < o->n_rows; r++) {
-        float *y = out.data + r * (int64_t)out_stride + first, *t = tile + r * n;
-        pn_array made = item->matmul;
+        float *y = out.data + r * out.stride0 + first, *t = tile + r * n;
         for (int e = 0; e <= item->n_epilogue; e++) {
             if (gate && e == item->gate_at) {
-                pn_array gate_made = gate->matmul;
-                for (int i = 0; i < gate->n_epilogue; i++) {
-                    apply(run, phase, worker, gate->epilogue[i], gate_made, t, r, first, n);
-                    gate_made = gate->epilogue[i];
-                }
+                for (int i = 0; i < gate->n_epilogue; i++)
+                    apply(run, &gates[i], t, r, n);
                 p->device->kernels.act_mul(item->gate_fn, t, y, y, n);
-                made = item->after_gate;
             }
-            if (e < item->n_epilogue) {
-                pn_array a = item->epilogue[e];
-                apply(run, phase, worker, a, made, y, r, first, n);
-                made = a;
-            }
+            if (e < item->n_epilogue)
+                apply(run, &mine[e], y, r, n);
         }
     }
 }
@@ -178,8 +181,7 @@ void cpu_product_run(struct cpu_run *run, int phase, int worker)
         int j = 0;
         while (at >= c->n_chunks[j])
             at -= c->n_chunks[j++];
-        const struct pn_graph *g = p->plan->graph;
-        int64_t n_rows = pn_node(g, p->plan->phases[phase].products[j].matmul)->n2;
+        int64_t n_rows = p->plan->phases[phase].products[j].weight->n_rows;
         int64_t first = at * c->chunk[j];
         int64_t n = n_rows - first < c->chunk[j] ? n_rows - first : c->chunk[j];
         run_chunk(run, phase, worker, &o, j, first, n);

@@ -34,7 +34,8 @@ struct cpu_phase {
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
     int64_t total_chunks;
-    int query_tile; /* attention: tokens a task takes */
+    int query_tile; /* attention: tokens a task takes, and ... */
+    int schedule;   /* ... which of the program's schedules has its tasks */
 };
 
 /* Which slots of a step meet which matrix of a stack (experts.c). */
@@ -44,6 +45,17 @@ struct cpu_groups {
     int32_t *first;             /* (n + 1): where their slots start in the indices */
     int32_t *count;             /* (n_mat) */
     int32_t *x_index, *y_index; /* (slots): rows of the operand and of the result */
+};
+
+/* The tasks of attention in a step, which layers of equal heads and windows share: sequences in the order in which they
+ * are begun, those with the longest tasks first, and how many tasks come before each. */
+struct cpu_schedule {
+    const struct pn_node *node; /* the first of them: heads, windows */
+    int tile;
+    int64_t n_tasks;
+    int64_t *first;            /* (max_seqs + 1), in that order */
+    int64_t *length;           /* ... pages of a sequence's longest task */
+    int32_t *order, *n_splits; /* ... the sequence, and into how many parts its pages go */
 };
 
 /* The most of each that any phase needs. */
@@ -61,13 +73,13 @@ struct pn_program {
     struct cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
-    int16_t *row_phase;      /* (n_nodes): the phase whose row operations make it, -1 */
-    bool *escapes;           /* (n_nodes): read by a later phase */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* the operand's rows, made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
     atomic_int *split_done;  /* (task) */
     struct cpu_groups groups;
+    struct cpu_schedule *schedules; /* how attention is divided, for each kind of it */
+    int n_schedules;
 };
 
 /* One run of a program, as every worker sees it. */
@@ -79,24 +91,60 @@ struct cpu_run {
     struct pn_error error; /* of whoever set status */
 };
 
-/* Where array `a` is for `worker` during `phase`. */
-struct pn_strided cpu_view(const struct cpu_run *run, int phase, int worker, pn_array a);
-int64_t cpu_n_rows(const struct cpu_run *run, pn_array a);
+/* Where an operand is for `worker`. */
+static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, const struct pn_place *at)
+{
+    const struct pn_program *p = run->program;
+    uintptr_t base;
+    if (run->single && at->own >= 0)
+        return (struct pn_strided){(float *)((uintptr_t)p->workers[worker].own + (size_t)at->own), at->stride0,
+                                   at->stride1};
+    switch (at->space) {
+    case PN_SPACE_ARENA:
+        base = (uintptr_t)p->memory.data;
+        break;
+    case PN_SPACE_RESULT:
+        base = (uintptr_t)run->batch->results[at->index];
+        break;
+    case PN_SPACE_INPUT:
+        base = (uintptr_t)run->batch->inputs[at->index];
+        break;
+    default:
+        return (struct pn_strided){0};
+    }
+    return (struct pn_strided){(float *)(base + at->offset), at->stride0, at->stride1};
+}
+
+/* A weight vector as float32; NULL for operands of other kinds. */
+static inline const float *cpu_vector(const struct pn_program *p, const struct pn_place *at)
+{
+    return at->space == PN_SPACE_WEIGHT ? p->vectors[at->index] : NULL;
+}
+
+static inline int64_t cpu_n_rows(const struct cpu_run *run, const struct pn_node *node)
+{
+    return pn_batch_n_rows(run->batch, node->rows);
+}
+
+/* The operands of a step, for its plain reference or a faster form of it. */
+struct pn_op_args cpu_op_args(const struct cpu_run *run, int worker, const struct pn_step *step);
 /* The rows of n that belong to this worker. */
 void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
 
 /* rows.c: one row operation on rows [first, end). */
-void cpu_row_op(struct cpu_run *run, int phase, int worker, pn_array a, int64_t first, int64_t end);
+void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
 /* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
 bool cpu_product_prepare(struct cpu_run *run, int phase, int worker);
 void cpu_product_run(struct cpu_run *run, int phase, int worker);
 /* experts.c: the same for products with one matrix of a stack for each slot, and their row operations. */
-pn_status cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *sizes, struct pn_error *err);
+void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *sizes);
 bool cpu_each_prepare(struct cpu_run *run, int phase, int worker);
 void cpu_each_run(struct cpu_run *run, int phase, int worker);
-bool cpu_each_row_op(const struct cpu_run *run, const struct pn_op_args *args);
-/* attention.c: the same, for writing the cache and for reading it. */
-void cpu_cache_write(struct cpu_run *run, int phase, int worker, pn_array write, int64_t first, int64_t end);
+bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
+/* attention.c: finds the schedules of a plan, fills them for a step, writes the cache and reads it. */
+pn_status cpu_attention_compile(struct pn_program *p, struct pn_error *err);
+void cpu_attention_schedule(struct cpu_run *run);
+void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
 void cpu_attention_run(struct cpu_run *run, int phase, int worker);
 /* recurrent.c: convolutions, state spaces, delta rules. */
 void cpu_recurrent_run(struct cpu_run *run, int phase, int worker);

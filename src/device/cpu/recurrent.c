@@ -7,15 +7,11 @@
 
 enum { CONV_BLOCK = 256, ROW_BLOCK = 32, LANES = 8 };
 
-static inline float *at(struct pn_strided v, int64_t row, int64_t head)
-{
-    return v.data + row * v.stride0 + head * v.stride1;
-}
-
 /* What all three have at hand. */
 struct recurrence {
     struct cpu_run *run;
     const struct pn_graph *graph;
+    const struct pn_step *step;
     const struct pn_node *node;
     struct pn_strided src[PN_MAX_SRC], out;
     const struct pn_batch_seq *seq;
@@ -24,7 +20,7 @@ struct recurrence {
 
 static const float *vector(const struct recurrence *r, int i)
 {
-    return r->run->program->vectors[r->node->src[i]];
+    return cpu_vector(r->run->program, &r->step->src[i]);
 }
 
 /* ---- convolution ---- */
@@ -34,12 +30,13 @@ static void convolve(const struct recurrence *r, int64_t first, int64_t end)
     int64_t channels = r->node->n2, k = pn_node(r->graph, r->node->src[1])->n2 / channels, n = end - first;
     const float *weight = vector(r, 1) + first * k;
     for (int64_t t = 0; t < r->seq->n; t++) {
-        float *y = at(r->out, r->seq->start + t, 0) + first;
+        float *y = pn_view_at(r->out, r->seq->start + t, 0) + first;
         memset(y, 0, (size_t)n * sizeof *y);
         for (int64_t i = 0; i < k; i++) {
             int64_t from = t - (k - 1) + i;
             const float *x =
-                (from < 0 ? r->state + (from + k - 1) * channels : at(r->src[0], r->seq->start + from, 0)) + first;
+                (from < 0 ? r->state + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) +
+                first;
             for (int64_t c = 0; c < n; c++)
                 y[c] += x[c] * weight[c * k + i];
         }
@@ -47,7 +44,7 @@ static void convolve(const struct recurrence *r, int64_t first, int64_t end)
     for (int64_t i = 0; i < k - 1; i++) { /* oldest first: rows move towards the front */
         int64_t from = r->seq->n - (k - 1) + i;
         const float *x =
-            (from < 0 ? r->state + (from + k - 1) * channels : at(r->src[0], r->seq->start + from, 0)) + first;
+            (from < 0 ? r->state + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) + first;
         memcpy(r->state + i * channels + first, x, (size_t)n * sizeof *x);
     }
 }
@@ -93,9 +90,10 @@ static void scan(const struct recurrence *r, int64_t first, int64_t end)
     for (int64_t t = r->seq->start; t < r->seq->start + r->seq->n; t++)
         for (int64_t row = first; row < end;) {
             int64_t h = row / dim, stop = (h + 1) * dim < end ? (h + 1) * dim : end;
-            float dt = at(r->src[1], t, 0)[h], decay = each ? 0 : expf(dt * a[h]);
-            const float *x = at(r->src[0], t, h), *b = at(r->src[2], t, h / group), *c = at(r->src[3], t, h / group);
-            float *y = at(r->out, t, h);
+            float dt = pn_view_at(r->src[1], t, 0)[h], decay = each ? 0 : expf(dt * a[h]);
+            const float *x = pn_view_at(r->src[0], t, h), *b = pn_view_at(r->src[2], t, h / group),
+                        *c = pn_view_at(r->src[3], t, h / group);
+            float *y = pn_view_at(r->out, t, h);
             for (; row < stop; row++) {
                 float *s = r->state + row * n, in = x[row - h * dim];
                 float sum =
@@ -150,10 +148,11 @@ static void delta(const struct recurrence *r, int h, int64_t first, int64_t end)
     bool gates = ng->n1 != 1 || ng->n2 != heads;
     float a = vector(r, 5)[h], *state = r->state + (int64_t)h * r->node->n2 * n;
     for (int64_t t = r->seq->start; t < r->seq->start + r->seq->n; t++) {
-        const float *q = at(r->src[0], t, from), *k = at(r->src[1], t, from), *v = at(r->src[2], t, h);
-        float beta = at(r->src[4], t, 0)[h], *y = at(r->out, t, h);
-        const float *gate = gates ? at(r->src[3], t, h) : NULL;
-        float decay = gates ? 0 : expf(a * at(r->src[3], t, 0)[h]);
+        const float *q = pn_view_at(r->src[0], t, from), *k = pn_view_at(r->src[1], t, from),
+                    *v = pn_view_at(r->src[2], t, h);
+        float beta = pn_view_at(r->src[4], t, 0)[h], *y = pn_view_at(r->out, t, h);
+        const float *gate = gates ? pn_view_at(r->src[3], t, h) : NULL;
+        float decay = gates ? 0 : expf(a * pn_view_at(r->src[3], t, 0)[h]);
         if (gates)
             for (int i = 0; i < n; i++) {
                 float kept = expf(a * gate[i]);
@@ -210,13 +209,11 @@ static void run_task(const struct recurrence *r, int64_t task)
 
 void cpu_recurrent_run(struct cpu_run *run, int phase, int worker)
 {
-    const struct pn_program *p = run->program;
-    pn_array a = p->plan->phases[phase].wide;
-    struct recurrence r = {.run = run, .graph = p->plan->graph, .node = pn_node(p->plan->graph, a)};
-    r.out = cpu_view(run, phase, worker, a);
+    const struct pn_step *step = run->program->plan->phases[phase].step;
+    struct recurrence r = {.run = run, .graph = run->program->plan->graph, .step = step, .node = step->node};
+    r.out = cpu_view(run, worker, &step->out);
     for (int i = 0; i < r.node->n_src; i++)
-        if (pn_node(r.graph, r.node->src[i])->rows != PN_ROWS_NONE)
-            r.src[i] = cpu_view(run, phase, worker, r.node->src[i]);
+        r.src[i] = cpu_view(run, worker, &step->src[i]);
     int64_t each = n_tasks(r.node), task, end;
     while (pn_claim_next(&run->program->claims[phase], each * run->batch->n_seqs, 1, &task, &end)) {
         r.seq = &run->batch->seqs[task / each];

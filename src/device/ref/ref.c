@@ -34,10 +34,19 @@ static void ref_close(struct pn_device *device)
     free(device);
 }
 
+static bool ref_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
+{
+    (void)device;
+    (void)graph;
+    return pn_op_reference(node->op) != NULL;
+}
+
 static pn_status ref_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                              struct pn_error *err)
 {
     *out = NULL;
+    if (plan->fused)
+        return pn_fail(err, PN_INTERNAL, "the device \"ref\" runs plans without fusion");
     struct pn_program *program = calloc(1, sizeof *program);
     if (!program)
         return pn_no_memory(err, "a program");
@@ -64,46 +73,54 @@ static size_t ref_program_bytes(const struct pn_program *p)
     return p->memory.size;
 }
 
-static struct pn_strided view_of(const struct pn_program *program, const struct pn_batch *batch, pn_array a)
+static struct pn_strided view_of(const struct pn_program *program, const struct pn_batch *batch,
+                                 const struct pn_place *at)
 {
-    const struct pn_plan *plan = program->plan;
-    if (a == PN_NONE || pn_node(plan->graph, a)->rows == PN_ROWS_NONE)
+    const void *base = NULL;
+    if (at->space == PN_SPACE_ARENA)
+        base = program->memory.data;
+    else if (at->space == PN_SPACE_RESULT)
+        base = batch->results[at->index];
+    else if (at->space == PN_SPACE_INPUT)
+        base = batch->inputs[at->index];
+    if (!base)
         return (struct pn_strided){0};
-    struct pn_view_shape s = pn_view_of(plan->graph, a);
-    float *base =
-        s.base == plan->result ? batch->result : (float *)((char *)program->memory.data + plan->slots[s.base].offset);
-    return (struct pn_strided){base + s.offset, s.stride0, s.stride1};
+    return (struct pn_strided){(float *)((uintptr_t)base + at->offset), at->stride0, at->stride1};
 }
 
-static pn_status run_node(const struct pn_program *program, const struct pn_batch *batch, pn_array a,
+static pn_status run_step(const struct pn_program *program, const struct pn_batch *batch, const struct pn_step *step,
                           struct pn_error *err)
 {
-    const struct pn_node *n = pn_node(program->plan->graph, a);
+    const struct pn_node *n = step->node;
     struct pn_op_args args = {.graph = program->plan->graph, .node = n, .batch = batch};
     args.row1 = pn_batch_n_rows(batch, n->rows);
-    if (n->op != PN_OP_CACHE_WRITE) /* it has no values */
-        args.out = view_of(program, batch, a);
+    args.out = view_of(program, batch, &step->out);
     for (int i = 0; i < n->n_src; i++)
-        if (n->src[i] != PN_NONE && pn_node(program->plan->graph, n->src[i])->op != PN_OP_CACHE_WRITE)
-            args.src[i] = view_of(program, batch, n->src[i]);
+        args.src[i] = view_of(program, batch, &step->src[i]);
     return pn_op_reference(n->op)(&args, err);
+}
+
+/* Plans of this device fuse nothing: a phase is one operation. */
+static pn_status run_phase(const struct pn_program *program, const struct pn_batch *batch, const struct pn_phase *phase,
+                           struct pn_error *err)
+{
+    const struct pn_plan *plan = program->plan;
+    if (phase->n_row > 0)
+        return run_step(program, batch, &plan->steps[phase->first_row], err);
+    if (phase->kind != PN_PHASE_PRODUCT)
+        return run_step(program, batch, phase->step, err);
+    const struct pn_product *item = &phase->products[0];
+    struct pn_step step = {.node = pn_node(plan->graph, item->matmul), .out = item->to, .src = {phase->from}};
+    return run_step(program, batch, &step, err);
 }
 
 static pn_status ref_run(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
                          struct pn_error *err)
 {
-    const struct pn_plan *plan = program->plan;
     uint64_t start = pn_clock_ns();
-    pn_status status = PN_OK;
-    for (int i = 0; i < plan->n_phases && !status; i++) {
-        const struct pn_phase *phase = &plan->phases[i];
-        for (int r = 0; r < phase->n_row && !status; r++)
-            status = run_node(program, batch, plan->rows[phase->first_row + r], err);
-        for (int j = 0; j < phase->n_products && !status; j++)
-            status = run_node(program, batch, phase->products[j].matmul, err);
-        if (!status && phase->wide != PN_NONE)
-            status = run_node(program, batch, phase->wide, err);
-    }
+    pn_status status = pn_plan_check(program->plan, batch, err);
+    for (int i = 0; i < program->plan->n_phases && !status; i++)
+        status = run_phase(program, batch, &program->plan->phases[i], err);
     ((struct ref_device *)device)->elapsed = pn_clock_ns() - start;
     return status;
 }
@@ -121,6 +138,7 @@ const struct pn_device_class pn_ref_device = {
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
     .discard = pn_host_discard,
+    .can = ref_can,
     .compile = ref_compile,
     .program_free = ref_program_free,
     .program_bytes = ref_program_bytes,

@@ -6,38 +6,13 @@
 pn_op_fn *pn_op_reference(enum pn_op op)
 {
     static pn_op_fn *const table[PN_OP_COUNT] = {
-        [PN_OP_EMBED] = pn_ref_embed,
-        [PN_OP_ROWS] = pn_ref_rows,
-        [PN_OP_POOL] = pn_ref_pool,
-        [PN_OP_ADD] = pn_ref_add,
-        [PN_OP_MUL] = pn_ref_mul,
-        [PN_OP_SCALE] = pn_ref_scale,
-        [PN_OP_ACT] = pn_ref_act,
-        [PN_OP_SOFTCAP] = pn_ref_softcap,
-        [PN_OP_RMS_NORM] = pn_ref_rms_norm,
-        [PN_OP_LAYER_NORM] = pn_ref_layer_norm,
-        [PN_OP_ROPE_TABLE] = pn_ref_rope_table,
-        [PN_OP_ROPE] = pn_ref_rope,
-        [PN_OP_POS_SCALE] = pn_ref_pos_scale,
-        [PN_OP_MATMUL] = pn_ref_matmul,
-        [PN_OP_CACHE_WRITE] = pn_ref_cache_write,
-        [PN_OP_ATTENTION] = pn_ref_attention,
-        [PN_OP_CLAMP] = pn_ref_clamp,
-        [PN_OP_CONCAT] = pn_ref_concat,
-        [PN_OP_POS_EMBED] = pn_ref_pos_embed,
-        [PN_OP_KIND_EMBED] = pn_ref_kind_embed,
-        [PN_OP_ROUTE] = pn_ref_route,
-        [PN_OP_MATMUL_EACH] = pn_ref_matmul_each,
-        [PN_OP_EACH_SCALE] = pn_ref_each_scale,
-        [PN_OP_EACH_BIAS] = pn_ref_each_bias,
-        [PN_OP_EACH_SUM] = pn_ref_each_sum,
-        [PN_OP_MUL_HEADS] = pn_ref_mul_heads,
-        [PN_OP_CONV] = pn_ref_conv,
-        [PN_OP_SSM_SCAN] = pn_ref_ssm_scan,
-        [PN_OP_DELTA] = pn_ref_delta,
-        [PN_OP_CUTOFF] = pn_ref_cutoff,
-        [PN_OP_MATCH] = pn_ref_match,
-        [PN_OP_MIX] = pn_ref_mix,
+#define PN_REF_OF_LEAF(name)           NULL
+#define PN_REF_OF_VIEW(name)           NULL
+#define PN_REF_OF_ROW(name)            pn_ref_##name
+#define PN_REF_OF_WIDE(name)           pn_ref_##name
+#define PN_OP(NAME, name, kind, trait) [PN_OP_##NAME] = PN_REF_OF_##kind(name),
+#include "tensor/op.def"
+#undef PN_OP
     };
     return table[op];
 }
@@ -70,6 +45,14 @@ pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *w)
         g,
         (struct pn_node){
             .op = PN_OP_WEIGHT, .rows = PN_ROWS_NONE, .n1 = (int32_t)w->n_rows, .n2 = (int32_t)w->n_cols, .weight = w});
+}
+
+pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2)
+{
+    if (rows == PN_ROWS_NONE || n1 < 1 || n2 < 1)
+        return pn_graph_fail(g, PN_INTERNAL, "the input \"%s\" cannot have rows of %d x %d values", name, n1, n2);
+    return pn_graph_add(g,
+                        (struct pn_node){.op = PN_OP_INPUT, .rows = rows, .n1 = n1, .n2 = n2, .input = {.name = name}});
 }
 
 bool pn_op_contiguous(const struct pn_graph *g, pn_array x)

@@ -126,36 +126,6 @@ pn_array pn_clamp(struct pn_graph *g, pn_array x, float low, float high)
     return unary(g, x, (struct pn_node){.op = PN_OP_CLAMP, .clamp = {.low = low, .high = high}});
 }
 
-float pn_act_reference(enum pn_act_fn fn, float x)
-{
-    double v = x;
-    switch (fn) {
-    case PN_ACT_FN_SILU:
-        return (float)(v / (1 + exp(-v)));
-    case PN_ACT_FN_GELU:
-        return (float)(0.5 * v * (1 + erf(v * 0.70710678118654752440)));
-    case PN_ACT_FN_GELU_TANH:
-        return (float)(0.5 * v * (1 + tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v))));
-    case PN_ACT_FN_GELU_QUICK:
-        return (float)(v / (1 + exp(-1.702 * v)));
-    case PN_ACT_FN_RELU:
-        return x > 0 ? x : 0;
-    case PN_ACT_FN_RELU2:
-        return x > 0 ? x * x : 0;
-    case PN_ACT_FN_TANH:
-        return (float)tanh(v);
-    case PN_ACT_FN_SIGMOID:
-        return (float)(1 / (1 + exp(-v)));
-    case PN_ACT_FN_SOFTPLUS:
-        return (float)(v > 30 ? v : log1p(exp(v)));
-    case PN_ACT_FN_ELU:
-        return x > 0 ? x : (float)expm1(v);
-    case PN_ACT_FN_COUNT:
-        break;
-    }
-    return x;
-}
-
 static float apply(const struct pn_node *n, float x)
 {
     switch (n->op) {

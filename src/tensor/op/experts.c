@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- choosing ---- */
 
@@ -36,38 +37,40 @@ pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const stru
                                             .route = *p});
 }
 
-static float sigmoid(float x)
-{
-    return (float)(1 / (1 + exp(-(double)x)));
-}
-
-/* What experts are chosen by. Without a bias the logits themselves do: every gate rises with them. */
+/* Each expert's gate, and what experts are chosen by. Without a bias the logits themselves do: every gate rises with
+ * them. */
 struct ranking {
     const struct pn_route_params *params;
-    const float *logits, *bias;
-    double highest, sum; /* of the softmax over all */
+    float gates[PN_MAX_EXPERTS];
+    float ranks[PN_MAX_EXPERTS];
 };
 
-static float gated(const struct ranking *r, int e)
+static void find_gates(const struct pn_route_params *p, const float *logits, float *gates)
 {
-    if (r->params->gate == PN_GATE_SOFTMAX)
-        return (float)(exp((double)r->logits[e] - r->highest) / r->sum);
-    return r->params->gate == PN_GATE_SIGMOID ? sigmoid(r->logits[e]) : r->logits[e];
+    float highest = -INFINITY, sum = 0;
+    switch (p->gate) {
+    case PN_GATE_SOFTMAX:
+        for (int e = 0; e < p->n_expert; e++)
+            highest = logits[e] > highest ? logits[e] : highest;
+        for (int e = 0; e < p->n_expert; e++)
+            sum += gates[e] = expf(logits[e] - highest);
+        for (int e = 0; e < p->n_expert; e++)
+            gates[e] /= sum;
+        return;
+    case PN_GATE_SIGMOID:
+        for (int e = 0; e < p->n_expert; e++)
+            gates[e] = 1 / (1 + expf(-logits[e]));
+        return;
+    case PN_GATE_SOFTMAX_CHOSEN:
+        memcpy(gates, logits, (size_t)p->n_expert * sizeof *gates);
+    }
 }
 
-static float rank_of(const struct ranking *r, int e)
+static void find_ranks(struct ranking *r, const float *logits, const float *bias)
 {
-    return r->bias ? gated(r, e) + r->bias[e] : r->params->n_groups > 1 ? gated(r, e) : r->logits[e];
-}
-
-static void softmax_sum(struct ranking *r)
-{
-    r->highest = -INFINITY;
-    r->sum = 0;
+    bool by_gate = bias || r->params->n_groups > 1;
     for (int e = 0; e < r->params->n_expert; e++)
-        r->highest = r->logits[e] > r->highest ? (double)r->logits[e] : r->highest;
-    for (int e = 0; e < r->params->n_expert; e++)
-        r->sum += exp((double)r->logits[e] - r->highest);
+        r->ranks[e] = (by_gate ? r->gates[e] : logits[e]) + (bias ? bias[e] : 0);
 }
 
 /* The groups that may be chosen from, as bits: those whose best expert ranks highest (DeepSeek-V2, whose gates are a
@@ -80,7 +83,7 @@ static uint64_t choose_groups(const struct ranking *r)
     for (int g = 0; g < p->n_groups; g++) {
         float first = -INFINITY, second = -INFINITY;
         for (int e = g * size; e < (g + 1) * size; e++) {
-            float s = rank_of(r, e);
+            float s = r->ranks[e];
             second = s > first ? first : s > second ? s : second;
             first = s > first ? s : first;
         }
@@ -109,7 +112,7 @@ static void choose(const struct ranking *r, float *numbers)
         for (int e = 0; e < p->n_expert; e++) {
             if ((taken[e / 64] >> (e % 64) & 1) || (p->n_groups > 1 && !(groups >> (e / size) & 1)))
                 continue;
-            float s = rank_of(r, e);
+            float s = r->ranks[e];
             if (best < 0 || s > highest) {
                 best = e;
                 highest = s;
@@ -123,13 +126,14 @@ static void choose(const struct ranking *r, float *numbers)
 void pn_route_row(const struct pn_route_params *p, const float *logits, const float *bias, float *weights,
                   float *numbers)
 {
-    struct ranking r = {.params = p, .logits = logits, .bias = bias};
-    if (p->gate == PN_GATE_SOFTMAX)
-        softmax_sum(&r);
+    struct ranking r; /* 32 KiB, of which only the experts there are get written */
+    r.params = p;
+    find_gates(p, logits, r.gates);
+    find_ranks(&r, logits, bias);
     choose(&r, numbers);
     double sum = 0, highest = -INFINITY;
     for (int i = 0; i < p->n_used; i++) {
-        weights[i] = gated(&r, (int)numbers[i]);
+        weights[i] = r.gates[(int)numbers[i]];
         highest = weights[i] > highest ? (double)weights[i] : highest;
     }
     for (int i = 0; i < p->n_used; i++) {

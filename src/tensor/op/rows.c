@@ -71,23 +71,34 @@ pn_status pn_ref_kind_embed(const struct pn_op_args *a, struct pn_error *err)
     return PN_OK;
 }
 
-pn_array pn_output_rows(struct pn_graph *g, pn_array x)
+static pn_array rows_of(struct pn_graph *g, pn_array x, enum pn_rows rows)
 {
     if (!pn_op_want_rows(g, x, "the operand of rows"))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
+    if (n->rows != PN_ROWS_TOKENS)
+        return pn_graph_fail(g, PN_INTERNAL, "the operand of rows must be tokens, not %s", pn_rows_name(n->rows));
     return pn_graph_add(
-        g,
-        (struct pn_node){.op = PN_OP_ROWS, .rows = PN_ROWS_OUTPUTS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
+        g, (struct pn_node){.op = PN_OP_ROWS, .rows = rows, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
+}
+
+pn_array pn_output_rows(struct pn_graph *g, pn_array x)
+{
+    return rows_of(g, x, PN_ROWS_OUTPUTS);
+}
+
+pn_array pn_hidden_rows(struct pn_graph *g, pn_array x)
+{
+    return rows_of(g, x, PN_ROWS_HIDDEN);
 }
 
 pn_status pn_ref_rows(const struct pn_op_args *a, struct pn_error *err)
 {
     (void)err;
+    const int32_t *list = pn_batch_list(a->batch, a->node->rows);
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++)
-            memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], a->batch->out_rows[r], h),
-                   (size_t)a->node->n2 * sizeof(float));
+            memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], list[r], h), (size_t)a->node->n2 * sizeof(float));
     return PN_OK;
 }
 
@@ -96,30 +107,35 @@ pn_array pn_pool(struct pn_graph *g, pn_array x)
     if (!pn_op_want_rows(g, x, "the operand of pool"))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
-    if (n->rows != PN_ROWS_OUTPUTS)
+    if (n->rows != PN_ROWS_OUTPUTS && n->rows != PN_ROWS_HIDDEN)
         return pn_graph_fail(g, PN_INTERNAL, "the operand of pool must be outputs");
     return pn_graph_add(
         g, (struct pn_node){.op = PN_OP_POOL, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
-/* The outputs first .. end - 1 that belong to a sequence; out_rows rises. */
-static void outputs_of(const struct pn_batch *b, const struct pn_batch_seq *seq, int32_t *first, int32_t *end)
+/* How many of the rising numbers in `list` are below `limit`. */
+static int32_t count_below(const int32_t *list, int64_t n, int64_t limit)
 {
-    int32_t i = 0;
-    while (i < b->n_outputs && b->out_rows[i] < seq->start)
-        i++;
-    *first = i;
-    while (i < b->n_outputs && b->out_rows[i] < seq->start + seq->n)
-        i++;
-    *end = i;
+    int64_t low = 0, high = n;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (list[middle] < limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return (int32_t)low;
 }
 
 pn_status pn_ref_pool(const struct pn_op_args *a, struct pn_error *err)
 {
     int n2 = a->node->n2;
+    enum pn_rows rows = pn_node(a->graph, a->node->src[0])->rows;
+    const int32_t *list = pn_batch_list(a->batch, rows);
+    int64_t n = pn_batch_n_rows(a->batch, rows);
     for (int64_t r = a->row0; r < a->row1; r++) {
-        int32_t first, end;
-        outputs_of(a->batch, &a->batch->seqs[r], &first, &end);
+        const struct pn_batch_seq *seq = &a->batch->seqs[r];
+        int32_t first = count_below(list, n, seq->start), end = count_below(list, n, (int64_t)seq->start + seq->n);
         if (first == end)
             return pn_fail(err, PN_INTERNAL, "sequence %lld has no outputs", (long long)r);
         for (int h = 0; h < a->node->n1; h++)

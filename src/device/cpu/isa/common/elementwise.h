@@ -80,32 +80,68 @@ PN_INLINE vf vsoftplus(vf x)
     return vmax(x, vset(0.0f)) + 2.0f * vfma(s * z, p, s);
 }
 
+/* ---- activation functions: vact_<name> of each line of act.def ---- */
+
+PN_INLINE vf vact_silu(vf x)
+{
+    return x * vsigmoid(x);
+}
+
+PN_INLINE vf vact_gelu(vf x)
+{
+    return vgelu(x);
+}
+
+PN_INLINE vf vact_gelu_tanh(vf x) /* (1 + tanh u) / 2 is sigmoid(2 u) */
+{
+    return x * vsigmoid(x * vfma(x * x, vset(2 * 0.79788456f * 0.044715f), vset(2 * 0.79788456f)));
+}
+
+PN_INLINE vf vact_gelu_quick(vf x)
+{
+    return x * vsigmoid(x * 1.702f);
+}
+
+PN_INLINE vf vact_relu(vf x)
+{
+    return vmax(x, vset(0.0f));
+}
+
+PN_INLINE vf vact_relu2(vf x)
+{
+    x = vmax(x, vset(0.0f));
+    return x * x;
+}
+
+PN_INLINE vf vact_tanh(vf x)
+{
+    return vtanh(x);
+}
+
+PN_INLINE vf vact_sigmoid(vf x)
+{
+    return vsigmoid(x);
+}
+
+PN_INLINE vf vact_softplus(vf x)
+{
+    return vsoftplus(x);
+}
+
+PN_INLINE vf vact_elu(vf x) /* expm1(x) is 2 t / (1 - t) with t = tanh(x / 2) */
+{
+    vf t = vtanh((x - vmax(x, vset(0.0f))) * 0.5f);
+    return vmax(x, vset(0.0f)) + 2.0f * t / (1.0f - t);
+}
+
 PN_INLINE vf vact(enum pn_act_fn fn, vf x)
 {
     switch (fn) {
-    case PN_ACT_FN_SILU:
-        return x * vsigmoid(x);
-    case PN_ACT_FN_GELU:
-        return vgelu(x);
-    case PN_ACT_FN_GELU_TANH: /* (1 + tanh u) / 2 is sigmoid(2 u) */
-        return x * vsigmoid(x * vfma(x * x, vset(2 * 0.79788456f * 0.044715f), vset(2 * 0.79788456f)));
-    case PN_ACT_FN_GELU_QUICK:
-        return x * vsigmoid(x * 1.702f);
-    case PN_ACT_FN_RELU:
-        return vmax(x, vset(0.0f));
-    case PN_ACT_FN_RELU2:
-        x = vmax(x, vset(0.0f));
-        return x * x;
-    case PN_ACT_FN_TANH:
-        return vtanh(x);
-    case PN_ACT_FN_SIGMOID:
-        return vsigmoid(x);
-    case PN_ACT_FN_SOFTPLUS:
-        return vsoftplus(x);
-    case PN_ACT_FN_ELU: { /* expm1(x) is 2 t / (1 - t) with t = tanh(x / 2) */
-        vf t = vtanh((x - vmax(x, vset(0.0f))) * 0.5f);
-        return vmax(x, vset(0.0f)) + 2.0f * t / (1.0f - t);
-    }
+#define PN_ACT_FN(NAME, name, label, value)                                                                            \
+    case PN_ACT_FN_##NAME:                                                                                             \
+        return vact_##name(x);
+#include "tensor/act.def"
+#undef PN_ACT_FN
     case PN_ACT_FN_COUNT:
         break;
     }

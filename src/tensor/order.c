@@ -1,0 +1,367 @@
+/* Planning, first part: which nodes run in which phase, and which of them are fused. See plan.h.
+ *
+ * A node is done when it is part of a phase. Whatever is done counts down what its users miss; those that miss nothing
+ * go to a work list, which hands them out lowest number first: the order in which the model was written down. */
+#include "tensor/planner.h"
+
+/* ---- work lists ---- */
+
+static void push(struct pn_planner *p, struct pn_worklist *list, pn_array a)
+{
+    int i = list->len++;
+    while (i > 0 && list->data[(i - 1) / 2] > a) {
+        list->data[i] = list->data[(i - 1) / 2];
+        i = (i - 1) / 2;
+        p->plan->work++;
+    }
+    list->data[i] = a;
+    p->plan->work++;
+}
+
+static pn_array pop(struct pn_planner *p, struct pn_worklist *list)
+{
+    pn_array first = list->data[0], last = list->data[--list->len];
+    int i = 0;
+    for (int child; (child = 2 * i + 1) < list->len; i = child) {
+        if (child + 1 < list->len && list->data[child + 1] < list->data[child])
+            child++;
+        if (list->data[child] >= last)
+            break;
+        list->data[i] = list->data[child];
+        p->plan->work++;
+    }
+    list->data[i] = last;
+    p->plan->work++;
+    return first;
+}
+
+/* The lowest that is not done (fused with another meanwhile), or PN_NONE. */
+static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
+{
+    while (list->len > 0) {
+        pn_array a = pop(p, list);
+        if (!p->done[a])
+            return a;
+    }
+    return PN_NONE;
+}
+
+/* A node that misses nothing: a view is there as soon as its operand is, others wait for their phase. */
+static void release(struct pn_planner *p, pn_array a)
+{
+    enum pn_op_kind kind = pn_op_kind(pn_node(p->g, a)->op);
+    if (kind != PN_KIND_VIEW) {
+        push(p, kind == PN_KIND_ROW ? &p->rows : &p->wide, a);
+        return;
+    }
+    p->done[a] = true;
+    for (int32_t i = p->first_user[a]; i < p->first_user[a + 1]; i++, p->plan->work++)
+        if (--p->n_missing[p->users[i]] == 0)
+            release(p, p->users[i]);
+}
+
+/* Node `a`, which is marked as done, is there: its users miss it no more. */
+static void settle(struct pn_planner *p, pn_array a)
+{
+    for (int32_t i = p->first_user[a]; i < p->first_user[a + 1]; i++, p->plan->work++) {
+        pn_array u = p->users[i];
+        if (--p->n_missing[u] == 0 && !p->done[u])
+            release(p, u);
+    }
+}
+
+static void finish(struct pn_planner *p, pn_array a)
+{
+    p->done[a] = true;
+    settle(p, a);
+}
+
+/* ---- fusion ---- */
+
+/* The only reader of `a`, if it has just one and the caller is not another. */
+static pn_array only_user(const struct pn_planner *p, pn_array a)
+{
+    return p->n_users[a] == 1 && p->plan->slots[a].result < 0 ? p->user[a] : PN_NONE;
+}
+
+/* The node that may be applied to `a` as it is made: a's only user, element-wise over the same values, whose other
+ * operand (if any) is there already. */
+static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
+{
+    pn_array u = only_user(p, a);
+    if (u == PN_NONE)
+        return PN_NONE;
+    const struct pn_node *n = pn_node(p->g, u);
+    if (pn_op_trait(n->op) != PN_TRAIT_ELEMENTWISE || (int64_t)n->n1 * n->n2 != pn_node(p->g, a)->n2)
+        return PN_NONE;
+    if (n->n_src == 1)
+        return u;
+    pn_array other = p->base[n->src[0]] == a ? n->src[1] : n->src[0];
+    if (n->n1 != 1)
+        return PN_NONE;
+    if (pn_node(p->g, other)->op == PN_OP_WEIGHT)
+        return pn_node(p->g, other)->n2 == n->n2 ? u : PN_NONE;
+    /* A strided operand would need another loop: only whole arrays. */
+    return p->done[other] && pn_node(p->g, other)->op != PN_OP_VIEW ? u : PN_NONE;
+}
+
+static void append(struct pn_planner *p, struct pn_product *item, pn_array next)
+{
+    item->epilogue[item->n_epilogue++] = (struct pn_follower){.array = next, .node = pn_node(p->g, next)};
+    item->out = next;
+}
+
+static void extend_epilogue(struct pn_planner *p, struct pn_product *item)
+{
+    pn_array next;
+    while (item->n_epilogue < PN_MAX_EPILOGUE && (next = epilogue_after(p, item->out)) != PN_NONE)
+        append(p, item, next);
+}
+
+/* act(gate) * up, where both are results of this phase that nobody else reads. */
+static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
+{
+    struct pn_product *item = &phase->products[gate];
+    if (item->out == PN_NONE || item->gate >= 0)
+        return;
+    pn_array act = only_user(p, item->out);
+    if (act == PN_NONE)
+        return;
+    const struct pn_node *n = pn_node(p->g, act);
+    if (n->op != PN_OP_ACT || n->src[0] != item->out || n->n1 != 1)
+        return;
+    pn_array mul = only_user(p, act);
+    if (mul == PN_NONE)
+        return;
+    const struct pn_node *m = pn_node(p->g, mul);
+    if (m->op != PN_OP_MUL)
+        return;
+    pn_array up = m->src[0] == act ? m->src[1] : m->src[0];
+    for (int j = 0; j < phase->n_products; j++) {
+        struct pn_product *other = &phase->products[j];
+        if (j == gate || other->out != up || other->gate >= 0 || only_user(p, up) != mul)
+            continue;
+        other->gate = gate;
+        other->gate_at = other->n_epilogue;
+        other->gate_fn = n->fn;
+        other->act = act;
+        other->after_gate = mul;
+        other->out = mul;
+        item->out = PN_NONE;
+        return;
+    }
+}
+
+/* Biases and scales first, then gates (they take two products), then what follows: a gating product must stop at its
+ * activation, which the gate applies. */
+static void fuse_products(struct pn_planner *p, struct pn_phase *phase)
+{
+    for (int i = 0; i < phase->n_products; i++) {
+        struct pn_product *item = &phase->products[i];
+        pn_array next;
+        while (item->n_epilogue < PN_MAX_EPILOGUE && (next = epilogue_after(p, item->out)) != PN_NONE &&
+               (pn_node(p->g, next)->op == PN_OP_ADD || pn_node(p->g, next)->op == PN_OP_SCALE))
+            append(p, item, next);
+    }
+    for (int i = 0; i < phase->n_products; i++)
+        fuse_gate(p, phase, i);
+    for (int i = 0; i < phase->n_products; i++)
+        if (phase->products[i].out != PN_NONE)
+            extend_epilogue(p, &phase->products[i]);
+}
+
+/* ---- phases ---- */
+
+/* All nodes of a product are marked before any of their users is looked at: what is fused must not be scheduled again.
+ */
+static void finish_products(struct pn_planner *p, const struct pn_phase *phase)
+{
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < phase->n_products; i++) {
+            const struct pn_product *item = &phase->products[i];
+            pn_array nodes[PN_MAX_EPILOGUE + 3];
+            int n = 0;
+            nodes[n++] = item->matmul;
+            for (int e = 0; e < item->n_epilogue; e++)
+                nodes[n++] = item->epilogue[e].array;
+            if (item->gate >= 0) {
+                nodes[n++] = item->act;
+                nodes[n++] = item->after_gate;
+            }
+            for (int k = 0; k < n; k++)
+                if (pass == 0)
+                    p->done[nodes[k]] = true;
+                else
+                    settle(p, nodes[k]);
+        }
+}
+
+static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_array first)
+{
+    const struct pn_node *n = pn_node(p->g, first);
+    phase->kind = PN_PHASE_PRODUCT;
+    phase->x = n->src[0];
+    phase->products = pn_arena_array(&p->plan->arena, PN_MAX_PRODUCTS, sizeof *phase->products);
+    if (!phase->products)
+        return false;
+    int32_t *i = &p->next_user[phase->x];
+    for (; *i < p->first_user[phase->x + 1] && phase->n_products < PN_MAX_PRODUCTS; ++*i, p->plan->work++) {
+        pn_array a = p->users[*i];
+        const struct pn_node *m = pn_node(p->g, a);
+        if (p->done[a] || m->op != PN_OP_MATMUL)
+            continue;
+        phase->products[phase->n_products++] =
+            (struct pn_product){.matmul = a, .weight = pn_node(p->g, m->src[1])->weight, .gate = -1, .out = a};
+        if (!p->plan->fused) {
+            ++*i;
+            break;
+        }
+    }
+    if (p->plan->fused)
+        fuse_products(p, phase);
+    finish_products(p, phase);
+    return true;
+}
+
+/* With a cache_write at hand: the attention that reads it, if its queries can be had without another wide operation. */
+static pn_array attention_of(struct pn_planner *p, pn_array write)
+{
+    for (int32_t i = p->first_user[write]; i < p->first_user[write + 1]; i++, p->plan->work++) {
+        pn_array a = p->users[i];
+        if (!p->done[a] && pn_node(p->g, a)->op == PN_OP_ATTENTION)
+            return p->done[pn_node(p->g, a)->src[0]] ? a : PN_NONE;
+    }
+    return PN_NONE;
+}
+
+static void schedule_rows(struct pn_planner *p, struct pn_phase *phase)
+{
+    pn_array a;
+    phase->first_row = p->plan->n_steps;
+    while ((a = pop_waiting(p, &p->rows)) != PN_NONE) {
+        p->plan->steps[p->plan->n_steps++].array = a;
+        phase->n_row++;
+        finish(p, a);
+        if (!p->plan->fused)
+            return;
+    }
+}
+
+static bool schedule_wide(struct pn_planner *p, struct pn_phase *phase)
+{
+    phase->x = phase->write = phase->wide = PN_NONE;
+    if (!p->plan->fused && phase->n_row)
+        return true;
+    pn_array wide = pop_waiting(p, &p->wide);
+    if (wide == PN_NONE)
+        return true;
+    const struct pn_node *n = pn_node(p->g, wide);
+    if (n->op == PN_OP_MATMUL)
+        return schedule_products(p, phase, wide);
+    phase->kind = n->op == PN_OP_ATTENTION ? PN_PHASE_ATTENTION : PN_PHASE_OTHER;
+    phase->wide = wide;
+    pn_array attention = n->op == PN_OP_CACHE_WRITE && p->plan->fused ? attention_of(p, wide) : PN_NONE;
+    if (attention != PN_NONE) {
+        phase->kind = PN_PHASE_ATTENTION;
+        phase->write = wide;
+        phase->wide = attention;
+        p->done[attention] = true; /* before the cache_write releases it */
+        finish(p, wide);
+    }
+    finish(p, phase->wide);
+    return true;
+}
+
+/* ---- who misses what ---- */
+
+/* Operands come before their users, so that one walk from the last result down finds all that is needed. */
+void pn_planner_find_needed(struct pn_planner *p)
+{
+    const struct pn_plan *plan = p->plan;
+    pn_array last = 0;
+    for (int i = 0; i < plan->n_results; i++) {
+        p->needed[plan->results[i]] = true;
+        last = plan->results[i] > last ? plan->results[i] : last;
+    }
+    for (pn_array a = last; a >= 0; a--) {
+        const struct pn_node *n = pn_node(p->g, a);
+        for (int i = 0; i < n->n_src && p->needed[a]; i++)
+            if (n->src[i] != PN_NONE)
+                p->needed[n->src[i]] = true;
+    }
+}
+
+static void count_users(struct pn_planner *p)
+{
+    pn_array n_nodes = (pn_array)p->g->len;
+    for (pn_array a = 0; a < n_nodes; a++) {
+        const struct pn_node *n = pn_node(p->g, a);
+        p->base[a] = n->op == PN_OP_VIEW ? p->base[n->src[0]] : a;
+        p->done[a] = pn_is_leaf(p->g, a);
+        p->plan->work++;
+        for (int i = 0; i < n->n_src && p->needed[a]; i++, p->plan->work++) {
+            pn_array s = n->src[i];
+            if (s == PN_NONE)
+                continue;
+            p->first_user[s + 1]++;
+            p->n_missing[a] += !pn_is_leaf(p->g, s);
+            if (n->op != PN_OP_VIEW) {
+                p->n_users[p->base[s]]++;
+                p->user[p->base[s]] = a;
+            }
+        }
+    }
+}
+
+static bool list_users(struct pn_planner *p)
+{
+    pn_array n_nodes = (pn_array)p->g->len;
+    for (pn_array a = 0; a < n_nodes; a++) {
+        p->first_user[a + 1] += p->first_user[a];
+        p->next_user[a] = p->first_user[a];
+    }
+    p->users = pn_arena_array(&p->arena, (size_t)p->first_user[n_nodes] + 1, sizeof *p->users);
+    if (!p->users)
+        return false;
+    for (pn_array a = 0; a < n_nodes; a++) {
+        const struct pn_node *n = pn_node(p->g, a);
+        for (int i = 0; i < n->n_src && p->needed[a]; i++, p->plan->work++)
+            if (n->src[i] != PN_NONE)
+                p->users[p->next_user[n->src[i]]++] = a;
+    }
+    for (pn_array a = 0; a < n_nodes; a++)
+        p->next_user[a] = p->first_user[a];
+    return true;
+}
+
+/* Nodes that miss nothing from the start. They are found before the first is released, which counts others down. */
+static void release_first(struct pn_planner *p)
+{
+    int n = 0;
+    for (pn_array a = 0; a < (pn_array)p->g->len; a++)
+        if (p->needed[a] && p->n_missing[a] == 0 && !pn_is_leaf(p->g, a))
+            p->made[n++] = a;
+    for (int i = 0; i < n; i++)
+        release(p, p->made[i]);
+}
+
+pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err)
+{
+    struct pn_plan *plan = p->plan;
+    count_users(p);
+    if (!list_users(p))
+        return pn_no_memory(err, "a plan");
+    release_first(p);
+    while (p->rows.len > 0 || p->wide.len > 0) {
+        struct pn_phase *phase = &plan->phases[plan->n_phases];
+        schedule_rows(p, phase);
+        if (!schedule_wide(p, phase))
+            return pn_no_memory(err, "a plan");
+        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else all that was listed is fused */
+            plan->n_phases++;
+    }
+    for (int i = 0; i < plan->n_results; i++)
+        if (!p->done[plan->results[i]])
+            return pn_fail(err, PN_INTERNAL, "the graph cannot be put in order");
+    return PN_OK;
+}

@@ -1,0 +1,41 @@
+/* What the steps of planning share: order.c puts nodes into phases, place.c gives them memory and resolves operands. */
+#ifndef PN_TENSOR_PLANNER_H
+#define PN_TENSOR_PLANNER_H
+
+#include "tensor/plan.h"
+
+/* Arrays by number, the lowest first: a binary heap. */
+struct pn_worklist {
+    pn_array *data;
+    int len;
+};
+
+struct pn_planner {
+    const struct pn_graph *g;
+    struct pn_plan *plan;
+    struct pn_arena arena;
+    pn_array *base;                /* of each node, views looked through */
+    bool *needed, *done;           /* a result depends on it; scheduled */
+    int32_t *n_users;              /* of each base */
+    pn_array *user;                /* the last one; the only one if n_users is 1 */
+    int32_t *n_missing;            /* operands that are not done */
+    int32_t *first_user;           /* (n + 1): where the direct users of each array (views too) start in `users` ... */
+    pn_array *users;               /* ... in rising order */
+    int32_t *next_user;            /* where to look for further products of an array */
+    struct pn_worklist rows, wide; /* nodes that miss nothing */
+    pn_array *made;                /* arrays in the order in which phases make them */
+    int n_made;
+};
+
+/* order.c: marks what the results depend on, then puts it in order. */
+void pn_planner_find_needed(struct pn_planner *p);
+pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err);
+/* place.c */
+pn_status pn_planner_place(struct pn_planner *p, struct pn_error *err);
+
+static inline bool pn_is_leaf(const struct pn_graph *g, pn_array a)
+{
+    return pn_op_kind(pn_node(g, a)->op) == PN_KIND_LEAF;
+}
+
+#endif
