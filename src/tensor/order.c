@@ -4,6 +4,8 @@
  * go to a work list, which hands them out lowest number first: the order in which the model was written down. */
 #include "tensor/planner.h"
 
+#include <string.h>
+
 /* ---- work lists ---- */
 
 static void push(struct pn_planner *p, struct pn_worklist *list, pn_array a)
@@ -201,9 +203,8 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     const struct pn_node *n = pn_node(p->g, first);
     phase->kind = PN_PHASE_PRODUCT;
     phase->x = n->src[0];
-    phase->products = pn_arena_array(&p->plan->arena, PN_MAX_PRODUCTS, sizeof *phase->products);
-    if (!phase->products)
-        return false;
+    struct pn_product products[PN_MAX_PRODUCTS];
+    phase->products = products;
     int32_t *i = &p->next_user[phase->x];
     for (; *i < p->first_user[phase->x + 1] && phase->n_products < PN_MAX_PRODUCTS; ++*i, p->plan->work++) {
         pn_array a = p->users[*i];
@@ -220,6 +221,11 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     if (p->plan->fused)
         fuse_products(p, phase);
     finish_products(p, phase);
+    size_t n_products = (size_t)phase->n_products;
+    phase->products = pn_arena_array(&p->plan->arena, n_products, sizeof *products);
+    if (!phase->products)
+        return false;
+    memcpy(phase->products, products, n_products * sizeof *products);
     return true;
 }
 

@@ -59,7 +59,8 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
     float *got = malloc((size_t)(N_TOKENS * n) * sizeof *got);
     assert_non_null(got);
     assert_int_equal(node->n1 * node->n2, n);
-    s->b.results = (void *[]){got};
+    void *const results[] = {got};
+    s->b.results = results;
     for (int d = 0; d < op_n_devices; d++) {
         for (int i = 0; i < N_TOKENS * n; i++)
             got[i] = NAN;
@@ -70,6 +71,7 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
                 fail_msg("%s on %s (%d threads), row %d, value %d: %.9g, not %.9g", what, op_devices[d].name,
                          op_devices[d].n_threads, i / n, i % n, (double)got[i], want[i]);
     }
+    s->b.results = NULL;
     free(got);
 }
 
@@ -380,7 +382,8 @@ static void scales_by_position(void **state)
 static void expect_error(struct step *s, pn_array y, const char *sentence)
 {
     static float got[N_TOKENS * MAX_WIDTH];
-    s->b.results = (void *[]){got};
+    static void *const results[] = {got};
+    s->b.results = results;
     for (int d = 0; d < op_n_devices; d++) {
         struct pn_error err = {0};
         assert_int_equal(op_step(&s->o.graph, y, &op_devices[d], &s->b, &err), PN_INVALID);
