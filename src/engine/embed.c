@@ -33,7 +33,7 @@ struct work {
     double seconds;
     /* a step's */
     size_t first, end; /* its sequences */
-    struct pn_step step;
+    struct pn_step_builder step;
     int32_t *pages, *states; /* of its sequences, together; one each where layers are recurrent */
     int n_pages, n_states;
 };

@@ -22,7 +22,7 @@ struct pn_sched {
     /* the engine thread's */
     struct pn_request *active; /* all that have not ended, oldest first */
     struct pn_seq_memory memory;
-    struct pn_step step;
+    struct pn_step_builder step;
     struct pn_request *in_step[PN_MAX_RUNNING]; /* whose sequences the step has, in its order */
     int n_rows;
     float *logits; /* (n_rows, n_vocab) */

@@ -202,7 +202,7 @@ pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_
 /* One slice at a time, so that requests get their turn between two. */
 struct logits_job {
     struct pn_seq seq;
-    struct pn_step step;
+    struct pn_step_builder step;
     const struct pantry_session *session;
     int32_t *ids;
     int n;

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_status pn_step_init(struct pn_step *step, int max_tokens, int max_seqs, struct pn_error *err)
+pn_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pn_error *err)
 {
     size_t tokens = (size_t)max_tokens;
-    *step = (struct pn_step){.max_tokens = max_tokens, .max_seqs = max_seqs};
+    *step = (struct pn_step_builder){.max_tokens = max_tokens, .max_seqs = max_seqs};
     step->ids = calloc(tokens, sizeof *step->ids);
     step->pos = calloc(tokens, sizeof *step->pos);
     step->kinds = calloc(tokens, sizeof *step->kinds);
@@ -19,17 +19,17 @@ pn_status pn_step_init(struct pn_step *step, int max_tokens, int max_seqs, struc
     return pn_no_memory(err, "a step");
 }
 
-void pn_step_release(struct pn_step *step)
+void pn_step_release(struct pn_step_builder *step)
 {
     free(step->ids);
     free(step->pos);
     free(step->kinds);
     free(step->out_rows);
     free(step->seqs);
-    *step = (struct pn_step){0};
+    *step = (struct pn_step_builder){0};
 }
 
-void pn_step_begin(struct pn_step *step, const struct pn_runner *runner, const struct pn_kv_pool *pool)
+void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner, const struct pn_kv_pool *pool)
 {
     step->batch = (struct pn_batch){.ids = step->ids,
                                     .pos = step->pos,
@@ -44,7 +44,7 @@ void pn_step_begin(struct pn_step *step, const struct pn_runner *runner, const s
     }
 }
 
-int pn_step_add(struct pn_step *step, const struct pn_batch_seq *seq, const int32_t *ids)
+int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids)
 {
     struct pn_batch *b = &step->batch;
     int first = b->n_tokens;
@@ -58,12 +58,12 @@ int pn_step_add(struct pn_step *step, const struct pn_batch_seq *seq, const int3
     return first;
 }
 
-void pn_step_output(struct pn_step *step, int row)
+void pn_step_output(struct pn_step_builder *step, int row)
 {
     step->out_rows[step->batch.n_outputs++] = row;
 }
 
-pn_status pn_step_run_seq(struct pn_step *step, struct pn_seq *s, int n, int n_outputs, float *logits,
+pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
                           struct pn_error *err)
 {
     struct pn_runner *runner = s->memory->runner;

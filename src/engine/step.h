@@ -5,7 +5,7 @@
 
 #include "engine/sequence.h"
 
-struct pn_step {
+struct pn_step_builder {
     struct pn_batch batch;
     int max_tokens, max_seqs;
     int32_t *ids, *pos, *kinds, *out_rows; /* (max_tokens) */
@@ -14,17 +14,17 @@ struct pn_step {
 };
 
 /* `max_seqs` sequences of `max_tokens` tokens together. */
-pn_status pn_step_init(struct pn_step *step, int max_tokens, int max_seqs, struct pn_error *err);
-void pn_step_release(struct pn_step *step);
+pn_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pn_error *err);
+void pn_step_release(struct pn_step_builder *step);
 /* Empties the step. Its sequences' keys and values are in `pool`. */
-void pn_step_begin(struct pn_step *step, const struct pn_runner *runner, const struct pn_kv_pool *pool);
+void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner, const struct pn_kv_pool *pool);
 /* Appends a sequence: `seq` without its start, and its seq->n ids. The caller keeps to the bounds. Returns the row of
  * its first token. */
-int pn_step_add(struct pn_step *step, const struct pn_batch_seq *seq, const int32_t *ids);
+int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids);
 /* Asks for the result of a token. Rows rise. */
-void pn_step_output(struct pn_step *step, int row);
+void pn_step_output(struct pn_step_builder *step, int row);
 /* A step of nothing but the next `n` of a sequence's ids. The logits of the last `n_outputs` of them go to `logits`. */
-pn_status pn_step_run_seq(struct pn_step *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
+pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
                           struct pn_error *err);
 
 #endif

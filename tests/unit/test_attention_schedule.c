@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "device/cpu/program.h"
 
 enum { MANY = 128, HEADS = 3, TILE = 4 };

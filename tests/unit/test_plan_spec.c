@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "device/device.h"
 #include "tensor/op.h"
 

@@ -40,7 +40,7 @@ static struct pn_runner *open_runner(const char *arch, const char *device, int n
 struct session {
     struct pn_seq_memory own;
     struct pn_seq seq;
-    struct pn_step step;
+    struct pn_step_builder step;
     int32_t ids[N_IDS];
 };
 
