@@ -32,6 +32,15 @@ static int count_threads(void)
     return d ? n : -1;
 }
 
+/* A thread that was joined may be listed a moment longer. */
+static void assert_threads(int expected)
+{
+    int n = count_threads();
+    for (int i = 0; n > expected && i < 10000; i++)
+        n = count_threads();
+    assert_int_equal(n, expected);
+}
+
 static pantry_model *load(const char *arch, struct pantry_model_options o)
 {
     struct pantry_error error;
@@ -53,20 +62,21 @@ static struct pantry_model_options threads(int n)
 static void models_share_threads(void **state)
 {
     (void)state;
+    pantry_model_free(load("llama", threads(3))); /* a sanitizer starts a thread of its own beside the first one */
     int before = count_threads();
     pantry_model *a = load("llama", threads(3)), *b = load("gemma3", threads(3));
     assert_ptr_equal(a->runner->device, b->runner->device);
     if (before >= 0)
-        assert_int_equal(count_threads(), before + 2); /* the caller is one of the three */
+        assert_threads(before + 2); /* the caller is one of the three */
     pantry_model_free(a);
     if (before >= 0)
-        assert_int_equal(count_threads(), before + 2); /* somebody still uses them */
+        assert_threads(before + 2); /* somebody still uses them */
     pantry_model *c = load("llama", threads(3));
     assert_ptr_equal(b->runner->device, c->runner->device);
     pantry_model_free(b);
     pantry_model_free(c);
     if (before >= 0)
-        assert_int_equal(count_threads(), before);
+        assert_threads(before);
 }
 
 static void unlike_wishes_get_unlike_devices(void **state)
