@@ -176,7 +176,17 @@ int32_t pn_kv_capacity(struct pn_kv_pool *pool)
     return (int32_t)n;
 }
 
-size_t pn_kv_token_bytes(const struct pn_kv_pool *pool)
+double pn_kv_step_bytes(const struct pn_kv_pool *pool, const struct pn_graph *graph, int n_past)
 {
-    return pool->page_bytes / PN_PAGE_TOKENS;
+    double sum = 0;
+    for (size_t i = 0; i < graph->len; i++) {
+        const struct pn_node *n = &graph->data[i];
+        if (n->op != PN_OP_ATTENTION)
+            continue;
+        const struct pn_cache *c = &pool->caches[n->attn.cache];
+        size_t row = c->k_row + (n->attn.value_in_key ? 0 : c->v_row);
+        int64_t first = pn_attention_first(&n->attn, n_past - 1);
+        sum += (double)(n_past - first) * (double)((size_t)c->n_head * row);
+    }
+    return sum;
 }

@@ -40,7 +40,8 @@ void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from);
 int32_t pn_kv_pages_used(struct pn_kv_pool *pool);
 /* Pages that there could be, those in use included: what has been promised and what the budget has left. */
 int32_t pn_kv_capacity(struct pn_kv_pool *pool);
-/* Bytes that a token's keys and values take in all layers. */
-size_t pn_kv_token_bytes(const struct pn_kv_pool *pool);
+/* Bytes of keys and values that a step of one token reads when the sequence has `n_past` tokens with it: layers with a
+ * window read less than all of them, and a cache that layers share is read by each. */
+double pn_kv_step_bytes(const struct pn_kv_pool *pool, const struct pn_graph *graph, int n_past);
 
 #endif

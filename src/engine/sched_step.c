@@ -328,7 +328,7 @@ static void deliver(struct pn_sched *s)
         r->seq.n_past += b->seqs[i].n;
         if (r->stats.n_generated) {
             r->n_steps++;
-            r->cache_bytes += (double)pn_kv_token_bytes(s->memory.pool) * r->seq.n_past;
+            r->cache_bytes += pn_kv_step_bytes(s->memory.pool, &s->runner->model->graph, r->seq.n_past);
         } else {
             keep_prompt(s, r);
         }

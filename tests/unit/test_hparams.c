@@ -564,7 +564,8 @@ static void the_file_chooses_what_a_row_leaves_open(void **state)
         assert_int_equal(takes("bert", words).hp.act, acts[i].act);
         assert_int_equal(takes("llama", words).hp.act, PN_ACT_FN_SILU);
     }
-    refuses("bert", "hidden_activation=gelus", PN_UNSUPPORTED, "bert.hidden_activation is \"gelus\"; known are silu, gelu,");
+    refuses("bert", "hidden_activation=gelus", PN_UNSUPPORTED,
+            "bert.hidden_activation is \"gelus\"; known are silu, gelu,");
     refuses("bert", "hidden_activation=gel", PN_UNSUPPORTED, "bert.hidden_activation is \"gel\"");
     refuses("bert", "hidden_activation=1", PN_FORMAT, "bert.hidden_activation is an integer, but must be a string");
     assert_int_equal(takes("bert", "").hp.act, PN_ACT_FN_GELU);

@@ -442,6 +442,22 @@ static void short_memory_is_shared(void **state)
     pantry_model_free(model);
 }
 
+/* Two of three layers of the tiny gemma3 see 8 tokens; keys and values of 2 heads of 8 float16 values each. */
+static void bytes_of_a_step_follow_the_windows(void **state)
+{
+    (void)state;
+    enum { WINDOW = 8 };
+    pantry_model *model = load(tiny_model("gemma3", GW_F32, "bytes.gguf"), "cpu");
+    struct pn_sched *sched;
+    assert_int_equal(pn_model_sched(model, "f16", &sched, NULL), PN_OK);
+    size_t row = 2 * TINY_HEADS_KV * TINY_HEAD_DIM * 2;
+    for (int n = 1; n <= 256; n++) {
+        size_t seen = (size_t)n + 2 * (size_t)(n < WINDOW ? n : WINDOW);
+        assert_true(pn_kv_step_bytes(pn_sched_pool(sched), &model->runner->model->graph, n) == (double)(seen * row));
+    }
+    pantry_model_free(model);
+}
+
 /* ---- errors ---- */
 
 static void bad_requests_are_refused(void **state)
@@ -496,6 +512,7 @@ int main(void)
         cmocka_unit_test(requests_can_be_left),
         cmocka_unit_test(models_outlive_their_requests),
         cmocka_unit_test(short_memory_is_shared),
+        cmocka_unit_test(bytes_of_a_step_follow_the_windows),
         cmocka_unit_test(bad_requests_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
