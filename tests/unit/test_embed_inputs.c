@@ -131,7 +131,7 @@ static void inputs_share_steps(void **state)
             assert_memory_equal(e.rows + i * D, one.rows, D * sizeof *one.rows);
             pantry_embeddings_free(&one);
         }
-        assert_int_equal(model->runner->pools[0]->n_used, model->runner->pools[0]->n_free); /* all pages came back */
+        assert_int_equal(pn_kv_pages_used(pn_sched_pool(model->sched)), 0); /* all pages came back */
         pantry_embeddings_free(&e);
     }
     pantry_model_free(model);
@@ -165,18 +165,27 @@ static void recurrent_inputs_have_a_step_each(void **state)
     }
     pantry_embeddings_free(&e);
     struct pn_state_pool *states = model->runner->states;
-    struct pn_kv_pool *pool = model->runner->pools[0];
-    assert_int_equal(states->n_used, states->n_free);
-    pool->n_pages = 1; /* as if none had been handed out yet */
-    pool->n_used = pool->n_free = 0;
+    struct pn_kv_pool *pool = pn_sched_pool(model->sched);
+    int32_t page, state_slot;
+    assert_int_equal(pn_states_used(states), 0);
+    assert_int_equal(pn_kv_pages_used(pool), 0);
+    pool->slots.n = pool->slots.n_used; /* one page less than an input of 40 tokens needs */
+    assert_int_equal(pool->slots.n, 2);
+    assert_int_equal(pn_kv_page_new(pool, &page, NULL), PN_OK);
     assert_int_equal(pantry_embed(model, in, 3, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_true(!e.rows && !e.n_tokens && e.n_rows == 0);
-    assert_int_equal(states->n_used, states->n_free);
-    assert_int_equal(pool->n_used, pool->n_free);
-    states->n_slots = 0;
-    states->n_used = states->n_free = 0;
+    assert_int_equal(pn_states_used(states), 0);
+    assert_int_equal(pn_kv_pages_used(pool), 1);
+    states->slots.n = states->slots.n_used; /* and the only state is somebody else's */
+    assert_int_equal(states->slots.n, 1);
+    assert_int_equal(pn_state_new(states, &state_slot, NULL), PN_OK);
     assert_int_equal(pantry_embed(model, &in[1], 1, NULL, &e, &error), PANTRY_NO_MEMORY);
-    assert_non_null(strstr(error.text, "all 0 slots for recurrent state"));
+    assert_non_null(strstr(error.text, "the recurrent state of a sequence needs 4 KiB of memory"));
+    assert_int_equal(pn_kv_pages_used(pool), 1);
+    pn_state_release(states, state_slot);
+    e = embed(model, &in[1], 1, NULL);
+    pantry_embeddings_free(&e);
+    pn_kv_page_release(pool, page);
     pantry_model_free(model);
 }
 

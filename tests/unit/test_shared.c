@@ -178,6 +178,17 @@ static void steps_take_turns(void **state)
 
 /* ---- memory ---- */
 
+static pantry_session *open_session(pantry_model *model, int n_context)
+{
+    struct pantry_error error;
+    struct pantry_session_options o = {.n_context = n_context};
+    pantry_session *session;
+    if (pantry_session_new(model, &o, &session, &error))
+        fail_msg("%s", error.text);
+    return session;
+}
+
+/* A session takes nothing from the budget before it runs, but one that could never fit is refused. */
 static void contexts_shrink_or_are_refused(void **state)
 {
     (void)state;
@@ -185,20 +196,21 @@ static void contexts_shrink_or_are_refused(void **state)
     pantry_session *session, *other;
     pantry_model *model = load("llama", threads(1));
     struct pn_memory *budget = pn_memory_of_process();
-    struct pantry_session_options chosen = {.n_context = 100 * 1000}, few = {.n_context = 32};
+    struct pantry_session_options chosen = {.n_context = 100 * 1000}, more = {.n_context = 320};
     uint64_t taken = budget->taken;
-    assert_int_equal(pantry_session_new(model, &few, &session, &error), PANTRY_OK);
-    uint64_t page = (budget->taken - taken) / 2; /* 32 tokens and one more need two */
+    session = open_session(model, 32);
+    uint64_t page = pn_sched_pool(model->sched)->slots.stride;
+    assert_true(page >= 4096 && budget->taken == taken);
     pantry_limit_memory(budget->weight_bytes + budget->taken + 10 * page);
     assert_int_equal(pantry_session_new(model, &chosen, &other, &error), PANTRY_NO_MEMORY);
     assert_non_null(strstr(error.text, "a context of 100000 tokens needs "));
     assert_null(other);
-    assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_OK); /* 256 tokens, as trained: 9 pages */
-    assert_int_equal(pantry_session_n_context(other), TINY_CONTEXT);
-    assert_int_equal(pantry_session_new(model, &few, &(pantry_session *){NULL}, &error), PANTRY_NO_MEMORY);
+    other = open_session(model, 0);
+    assert_int_equal(pantry_session_n_context(other), TINY_CONTEXT); /* 256 tokens, as trained: 9 pages */
     pantry_session_free(other);
-    assert_int_equal(pantry_session_new(model, &few, &other, &error), PANTRY_OK);
-    pantry_session_free(other);
+    pantry_session_free(open_session(model, 319)); /* 10 pages, and one more token needs 11 */
+    assert_int_equal(pantry_session_new(model, &more, &other, &error), PANTRY_NO_MEMORY);
+    assert_true(budget->taken == taken);
     pantry_session_free(session);
     pantry_model_free(model);
     struct pantry_model_options longer = threads(1);
@@ -206,7 +218,7 @@ static void contexts_shrink_or_are_refused(void **state)
     pantry_limit_memory(0);
     model = load("llama", longer);
     pantry_limit_memory(budget->weight_bytes + budget->taken + 20 * page);
-    assert_int_equal(pantry_session_new(model, NULL, &other, &error), PANTRY_OK);
+    other = open_session(model, 0);
     assert_int_equal(pantry_session_n_context(other), 512); /* 17 pages; twice as many tokens need 33 */
     pantry_session_free(other);
     pantry_limit_memory(budget->weight_bytes + budget->taken + 10 * page);
@@ -217,6 +229,35 @@ static void contexts_shrink_or_are_refused(void **state)
     assert_true(budget->taken == taken);
 }
 
+/* Pages are taken as they are needed: an answer that the budget ends says so, and nothing of it is left. */
+static void budgets_end_answers_in_words(void **state)
+{
+    (void)state;
+    struct pantry_error error;
+    struct pantry_generate_options o = pantry_generate_options_default();
+    struct pantry_stats stats;
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t taken = budget->taken, touched = budget->touched;
+    pantry_model *model = load("llama", threads(1));
+    pantry_session *session = open_session(model, 200);
+    assert_int_equal(pn_runner_prepare(model->runner, 16, &(struct pn_error){0}), PN_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, 1, &(struct pn_error){0}), PN_OK);
+    pantry_limit_memory(budget->weight_bytes + budget->taken + 3 * pn_sched_pool(model->sched)->slots.stride);
+    o.max_tokens = 0;
+    o.ignore_eos = true;
+    assert_int_equal(pantry_generate(session, prompt, 5, &o, &stats, &error), PANTRY_NO_MEMORY);
+    assert_non_null(strstr(error.text, "a page of keys and values needs "));
+    assert_non_null(strstr(error.text, "that pantry may use"));
+    assert_int_equal(stats.n_generated, 3 * 32 - 5 + 1); /* three pages are full */
+    assert_int_equal(pantry_session_n_past(session), 3 * 32);
+    pantry_limit_memory(0);
+    assert_int_equal(pantry_generate(session, prompt, 5, &o, &stats, &error), PANTRY_OK);
+    assert_int_equal(stats.n_generated, 200 - 5 + 1);
+    pantry_session_free(session);
+    pantry_model_free(model);
+    assert_true(budget->taken == taken && budget->touched == touched);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +265,7 @@ int main(void)
         cmocka_unit_test(unlike_wishes_get_unlike_devices),
         cmocka_unit_test(steps_take_turns),
         cmocka_unit_test(contexts_shrink_or_are_refused),
+        cmocka_unit_test(budgets_end_answers_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
