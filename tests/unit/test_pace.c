@@ -1,0 +1,162 @@
+/* How many tokens of prompts a step may carry, value by value: guessed at first, then learned from the times of steps.
+ * The wanted numbers are worked out by hand from what pace.h promises. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/pace.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+enum { MS = 1000 * 1000 };
+
+static struct pn_pace fresh(uint64_t n_params)
+{
+    struct pn_pace p;
+    pn_pace_init(&p, n_params);
+    return p;
+}
+
+/* A second of prompts, at 100 parameters a nanosecond. */
+static void large_models_begin_with_short_steps(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t n_params;
+        int most, allowed;
+    } cases[] = {
+        {0, 512, 32},
+        {1000, 512, 512},
+        {1000 * MS, 512, 100},
+        {1000 * MS, 100, 100},
+        {1000 * MS, 99, 99},
+        {2500ull * MS, 512, 40},
+        {4000ull * MS, 512, 32},
+        {1000ull * 1000 * MS, 512, 32},
+        {1000ull * 1000 * MS, 7, 7},
+        {1000, 1, 1},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct pn_pace p = fresh(cases[i].n_params);
+        assert_int_equal(pn_pace_allowance(&p, 0, cases[i].most), cases[i].allowed);
+    }
+}
+
+/* Beside sequences that are written 16 tokens are tried first. */
+static void nothing_is_known_beside_sequences(void **state)
+{
+    (void)state;
+    struct pn_pace p = fresh(1000 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
+    assert_int_equal(pn_pace_allowance(&p, 256, 512), 16);
+    assert_int_equal(pn_pace_allowance(&p, 1, 9), 9);
+    pn_pace_learn(&p, 1, 0, 50 * MS); /* what a token of a prompt adds is still unknown */
+    assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
+}
+
+/* The newest step counts a quarter. */
+static void prompts_alone_are_learned(void **state)
+{
+    (void)state;
+    struct pn_pace p = fresh(1000 * MS); /* 10 ms a token */
+    pn_pace_learn(&p, 0, 100, 600 * MS); /* 6 ms: now 9 */
+    assert_int_equal(pn_pace_allowance(&p, 0, 512), 111);
+    pn_pace_learn(&p, 0, 10, 50 * MS); /* 5 ms: now 8 */
+    assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
+    pn_pace_learn(&p, 3, 10, 5000ull * MS); /* that says nothing about prompts alone */
+    pn_pace_learn(&p, 3, 0, 5000ull * MS);
+    assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
+    for (int i = 0; i < 100; i++)
+        pn_pace_learn(&p, 0, 1, 1000 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 0, 512), 32); /* never fewer */
+}
+
+/* A step may become 1.2 times longer than without prompts, and 5 ms longer always. */
+static void prompts_beside_sequences_are_learned(void **state)
+{
+    (void)state;
+    struct pn_pace p = fresh(1000 * MS);
+    pn_pace_learn(&p, 4, 0, 10 * MS);
+    pn_pace_learn(&p, 4, 20, 14 * MS); /* 0.2 ms a token */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 60);
+    assert_int_equal(pn_pace_allowance(&p, 4, 50), 50);
+    pn_pace_learn(&p, 4, 0, 30 * MS); /* 10 + 20 / 4 = 15 ms; 18 for prompts */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 90);
+    pn_pace_learn(&p, 4, 10, 25 * MS); /* 1 ms a token: 0.2 + 0.8 / 4 = 0.4 */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 45);
+    /* Of numbers that never ran, the nearest smaller one is taken; below it nothing is known, and 5 ms are allowed. */
+    assert_int_equal(pn_pace_allowance(&p, 5, 512), 45);
+    assert_int_equal(pn_pace_allowance(&p, 256, 512), 45);
+    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12);
+    pn_pace_learn(&p, 2, 0, 1 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 1.2 ms are less than 5 */
+    pn_pace_learn(&p, 6, 0, 20 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 6, 512), 60);
+    assert_int_equal(pn_pace_allowance(&p, 5, 512), 45);
+    for (int i = 0; i < 100; i++)
+        pn_pace_learn(&p, 6, 1, 1000 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 6, 512), 1); /* never none */
+}
+
+/* A step that was faster with a prompt than others without: a sixteenth of it is the prompt's. */
+static void lucky_steps_cost_something(void **state)
+{
+    (void)state;
+    struct pn_pace p = fresh(1000 * MS);
+    pn_pace_learn(&p, 4, 0, 40 * MS);
+    pn_pace_learn(&p, 4, 10, 32 * MS); /* 0.2 ms a token */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 240);
+    p = fresh(1000 * MS);
+    pn_pace_learn(&p, 4, 0, 40 * MS);
+    pn_pace_learn(&p, 4, 10, 40 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 192); /* 0.25 ms */
+}
+
+static void numbers_of_sequences_are_bounded(void **state)
+{
+    (void)state;
+    struct {
+        struct pn_pace pace;
+        double guard[4];
+    } p = {fresh(1000 * MS), {7, 7, 7, 7}};
+    const int last = PN_PACE_ROWS - 1;
+    pn_pace_learn(&p.pace, last, 0, 10 * MS);
+    pn_pace_learn(&p.pace, last + 1000, 0, 30 * MS); /* counts as the last: 15 ms */
+    pn_pace_learn(&p.pace, last + 1, 10, 18 * MS);   /* 0.3 ms a token */
+    assert_int_equal(pn_pace_allowance(&p.pace, last, 512), 60);
+    assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 512), 60);
+    for (int i = 0; i < 4; i++)
+        assert_true(p.guard[i] == 7);
+}
+
+/* Whatever the times were, a step carries at least a token and no more than it may. */
+static void allowances_stay_in_bounds(void **state)
+{
+    (void)state;
+    struct pn_rng rng = {5};
+    for (int i = 0; i < 200; i++) {
+        struct pn_pace p = fresh(pn_rng_u64(&rng) >> (pn_rng_u64(&rng) % 64));
+        for (int k = 0; k < 50; k++) {
+            int n_decode = (int)(pn_rng_u64(&rng) % 300), n_prompt = (int)(pn_rng_u64(&rng) % 5000);
+            int most = 1 + (int)(pn_rng_u64(&rng) % 4096);
+            int n = pn_pace_allowance(&p, n_decode, most);
+            assert_in_range(n, !n_decode && most >= 32 ? 32 : 1, most);
+            pn_pace_learn(&p, n_decode, n_prompt, pn_rng_u64(&rng) >> (pn_rng_u64(&rng) % 64));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_models_begin_with_short_steps), cmocka_unit_test(nothing_is_known_beside_sequences),
+        cmocka_unit_test(prompts_alone_are_learned),           cmocka_unit_test(prompts_beside_sequences_are_learned),
+        cmocka_unit_test(lucky_steps_cost_something),          cmocka_unit_test(numbers_of_sequences_are_bounded),
+        cmocka_unit_test(allowances_stay_in_bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
