@@ -16,6 +16,18 @@ struct pantry_request_options pantry_request_options_default(void)
                                            .sampling = pantry_sampling_default()};
 }
 
+/* A caller's key in the prefix tree: not that of requests without one, and no session's. NULL: memory is out. */
+static char *tree_key(const char *cache_key)
+{
+    size_t n = strlen(cache_key);
+    char *key = malloc(n + 2);
+    if (key) {
+        key[0] = '/';
+        memcpy(key + 1, cache_key, n + 1);
+    }
+    return key;
+}
+
 static pn_status submit(struct pantry_request *request, const struct pantry_request_options *given,
                         struct pn_error *err)
 {
@@ -26,8 +38,15 @@ static pn_status submit(struct pantry_request *request, const struct pantry_requ
     int wanted = o.n_context;
     pn_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
-        (status = pn_fit_context(m, wanted, &o.n_context, err)) ||
-        (status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, &request->request, err)))
+        (status = pn_fit_context(m, wanted, &o.n_context, err)))
+        return status;
+    char *key = o.cache_key ? tree_key(o.cache_key) : NULL;
+    if (o.cache_key && !key)
+        return pn_no_memory(err, "a request");
+    o.cache_key = key;
+    status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, &request->request, err);
+    free(key);
+    if (status)
         return status;
     request->request->stats.load_seconds = m->load_seconds;
     if ((status = pn_sched_submit(sched, request->request, err)))
