@@ -165,19 +165,19 @@ pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
     s->n_pages = match.n_pages;
     s->n_past = match.n_tokens;
     pn_status status = start_state(s, match.state, err);
-    if (status && match.state >= 0) { /* no slot beside the state found: go without it */
-        pn_seq_drop(s);
-        if (match.copy >= 0)
-            pn_kv_page_release(m->pool, match.copy);
-        return start_state(s, -1, err);
-    }
     if (!status && match.copy >= 0 && !(status = pn_seq_page_new(m, &s->pages[s->n_pages], err)))
         pn_kv_page_copy(m->pool, s->pages[s->n_pages++], match.copy);
     if (match.copy >= 0)
         pn_kv_page_release(m->pool, match.copy);
-    if (status)
-        pn_seq_drop(s);
-    return status;
+    if (!status)
+        return PN_OK;
+    /* No page for the copy, or no slot beside the state found: what was found may hold the last of them. */
+    if (!m->runner->states) {
+        s->n_past = s->n_pages * PN_PAGE_TOKENS;
+        return PN_OK;
+    }
+    pn_seq_drop(s);
+    return match.n_tokens ? start_state(s, -1, err) : status;
 }
 
 pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err)

@@ -40,8 +40,8 @@ pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_er
 pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                       struct pn_error *err);
 void pn_seq_release(struct pn_seq *s);
-/* Takes what the tree has of the first `n` of the sequence's ids. The sequence must hold nothing. PN_NO_MEMORY: a page
- * or state for it is missing; the sequence then still holds nothing. */
+/* Takes what the tree has of the first `n` of the sequence's ids, or less where memory for a copy is missing. The
+ * sequence must hold nothing. PN_NO_MEMORY: there is no state even for an empty one; it then still holds nothing. */
 pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err);
 /* Gives all pages and the state back; the ids stay. */
 void pn_seq_drop(struct pn_seq *s);
