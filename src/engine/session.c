@@ -116,7 +116,7 @@ void pantry_session_cancel(pantry_session *s)
 
 /* ---- generating ---- */
 
-/* How often somebody else's flag is looked at while the next token is not there. */
+/* How often the flags of other threads are looked at while the next token is not there. */
 enum { CANCEL_POLL_MS = 20 };
 
 /* Hands tokens to the callback until the end, or until it wants no more; tokens that the engine had made by then do not
@@ -127,12 +127,12 @@ static void relay(struct pantry_session *s, struct pn_request *r, const struct p
     bool cancelled = false, refused = false;
     int n = 0;
     while (event->kind != PANTRY_EVENT_END) {
-        pn_sched_next(s->sched, r, event, o->cancel && !cancelled ? CANCEL_POLL_MS : -1);
+        pn_sched_next(s->sched, r, event, cancelled ? -1 : CANCEL_POLL_MS);
         if (event->kind == PANTRY_EVENT_TOKEN && !refused) {
             n += event->token.id >= 0;
             refused = o->callback && !o->callback(o->user, &event->token);
         }
-        if (!cancelled && (refused || (o->cancel && *o->cancel))) {
+        if (!cancelled && (refused || atomic_load(&s->cancel) || (o->cancel && *o->cancel))) {
             cancelled = true;
             atomic_store(&r->cancel, true);
             pn_sched_wake(s->sched);
