@@ -110,7 +110,7 @@ static bool fits(const struct pn_sched *s, const struct pn_request *r)
         held += a->seq.n_pages && pn_request_has_room(a) ? a->seq.n_pages : 0;
     int64_t tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
     int64_t needed = tokens / PN_PAGE_TOKENS + 1;
-    return running < PN_MAX_RUNNING && (!held || held + needed + running <= pn_kv_capacity(s->memory.pool));
+    return !held || held + needed + running <= pn_kv_capacity(s->memory.pool);
 }
 
 /* ---- prefixes ---- */
@@ -155,10 +155,28 @@ static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
     return false;
 }
 
+/* Where as many run as may, the youngest that waits for its reader makes room. False: all can go on. */
+static bool make_place(struct pn_sched *s)
+{
+    struct pn_request *victim = NULL;
+    if (n_running(s) < PN_MAX_RUNNING)
+        return true;
+    for (struct pn_request *v = s->active; v; v = v->next)
+        if (v->phase == PN_REQUEST_RUNNING && !v->in_step && !pn_request_has_room(v))
+            victim = v;
+    if (victim) {
+        pn_seq_keep(&victim->seq, true);
+        put_back(victim);
+    }
+    return victim != NULL;
+}
+
 static bool start(struct pn_sched *s, struct pn_request *r)
 {
     struct pn_error err;
     pn_status status = PN_OK;
+    if (!make_place(s))
+        return false;
     if (!r->seq.memory) {
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
         r->seq.n_ids = r->n_prompt;
@@ -228,6 +246,8 @@ static int readable(struct pn_sched *s, struct pn_request **out, int most)
     for (struct pn_request *r = s->active, *next; r && n < most; r = next) {
         next = r->next;
         if (r->phase == PN_REQUEST_QUEUED) {
+            if (!pn_request_has_room(r)) /* it was put back, and its reader is slow */
+                continue;
             if (!told)
                 tell_tree(s);
             told = true;
