@@ -94,7 +94,6 @@ static void pages_have_the_size_of_their_rows(void **state)
         assert_int_equal(pool->page_bytes, page);
         assert_int_equal(pool->slots.stride, stride_of(page));
         assert_int_equal(pool->slots.n, 7);
-        assert_int_equal(pn_kv_token_bytes(pool), page / PN_PAGE_TOKENS);
         pn_kv_pool_free(pool);
         pool = new_pool(cases[i].type, 7 * stride_of(page) - 1);
         assert_int_equal(pool->slots.n, 6);
@@ -269,7 +268,6 @@ static void pools_take_what_memory_there_is(void **state)
     pn_kv_pool_free(pool);
     assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PN_OK);
     assert_int_equal(pool->slots.n, 1 << 18); /* without attention pages cost nothing */
-    assert_int_equal(pn_kv_token_bytes(pool), 0);
     assert_int_equal(pn_kv_capacity(pool), 1 << 18);
     pn_kv_page_copy(pool, 1, 0);
     pn_kv_pool_free(pool);

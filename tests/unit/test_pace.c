@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "engine/pace.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
