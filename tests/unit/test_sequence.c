@@ -1,0 +1,547 @@
+/* Sequences without a model: every token's keys and values are a number that says which tokens led to it, and so is the
+ * state, so that a page or a state of another sequence shows. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/step.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+enum { CONTEXT = 200, PAGE = PN_PAGE_TOKENS, STRIDE = 4096 };
+
+static const struct pn_device_class test_class = {
+    .name = "test", .buffer_new = pn_host_buffer_new, .buffer_free = pn_host_buffer_free, .discard = pn_host_discard};
+static struct pn_device device = {.class = &test_class};
+static struct pn_cache_shape shape = {.n_head = 1, .dim_k = 4, .dim_v = 4};
+static const struct pn_model model = {.caches = &shape, .n_caches = 1};
+
+/* A machine with room for everything: only the pools' own bounds matter, and looking costs nothing. */
+static void look(struct pn_os_memory *out)
+{
+    *out = (struct pn_os_memory){.total = (uint64_t)1 << 40,
+                                 .available = (uint64_t)1 << 40,
+                                 .group_limit = UINT64_MAX,
+                                 .group_left = UINT64_MAX,
+                                 .addresses = UINT64_MAX};
+}
+
+static int use_look(void **state)
+{
+    (void)state;
+    pn_memory_of_process()->look = look;
+    return 0;
+}
+
+/* What the sequences of a test share: so many pages, and so many states where layers are recurrent. */
+struct world {
+    struct pn_runner runner;
+    struct pn_kv_pool *pool;
+    struct pn_seq_memory memory;
+    uint64_t taken; /* from the budget before */
+};
+
+static void open_world(struct world *w, int n_pages, int n_states)
+{
+    struct pn_error err;
+    *w = (struct world){.taken = pn_memory_of_process()->taken};
+    w->runner.device = &device;
+    if (pn_kv_pool_new(&device, &model, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
+        (n_states && pn_state_pool_new(&device, 3, (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
+        pn_seq_memory_init(&w->memory, &w->runner, w->pool, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(w->pool->slots.n, n_pages);
+}
+
+/* Nothing is held any more. */
+static void close_world(struct world *w)
+{
+    pn_tree_clear(w->memory.tree);
+    assert_int_equal(pn_kv_pages_used(w->pool), 0);
+    if (w->runner.states)
+        assert_int_equal(pn_states_used(w->runner.states), 0);
+    pn_seq_memory_release(&w->memory);
+    pn_kv_pool_free(w->pool);
+    pn_state_pool_free(w->runner.states);
+    assert_true(pn_memory_of_process()->taken == w->taken);
+}
+
+struct one {
+    struct pn_seq seq;
+    int32_t ids[CONTEXT];
+};
+
+static void open_one(struct one *o, struct world *w, const char *key, const int32_t *ids)
+{
+    struct pn_error err;
+    memcpy(o->ids, ids, sizeof o->ids);
+    if (pn_seq_init(&o->seq, &w->memory, key, o->ids, CONTEXT, &err))
+        fail_msg("%s", err.text);
+    o->seq.n_ids = CONTEXT;
+}
+
+static uint32_t mark(const int32_t *ids, int n)
+{
+    uint32_t h = 1;
+    for (int i = 0; i < n; i++)
+        h = h * 31 + (uint32_t)ids[i] + 7;
+    return h & 0xfffff; /* a float holds it exactly */
+}
+
+static float *row(const struct pn_seq *s, int at, bool value)
+{
+    const struct pn_cache *c = &s->memory->pool->caches[0];
+    unsigned char *page = (value ? c->v : c->k) + (size_t)s->pages[at / PAGE] * c->k_page;
+    return (float *)(void *)(page + (size_t)(at % PAGE) * c->k_row);
+}
+
+static float *state_of(const struct pn_seq *s)
+{
+    const struct pn_state_pool *states = s->memory->runner->states;
+    return (float *)states->slots.memory.data + (size_t)s->state * states->stride;
+}
+
+/* What a step does. */
+static void run(struct one *o, int n)
+{
+    struct pn_seq *s = &o->seq;
+    for (int end = s->n_past + n; s->n_past < end; s->n_past++) {
+        *row(s, s->n_past, false) = (float)mark(o->ids, s->n_past + 1);
+        *row(s, s->n_past, true) = -(float)mark(o->ids, s->n_past + 1);
+    }
+    for (int i = 0; s->state >= 0 && i < 3; i++)
+        state_of(s)[i] = s->n_past ? (float)mark(o->ids, s->n_past) + (float)i : 0;
+}
+
+/* Everything that the sequence holds comes from its own tokens. */
+static void check_one(const struct one *o)
+{
+    const struct pn_seq *s = &o->seq;
+    for (int at = 0; at < s->n_past; at++)
+        if (*row(s, at, false) != (float)mark(o->ids, at + 1) || *row(s, at, true) != -(float)mark(o->ids, at + 1))
+            fail_msg("token %d of %d is another sequence's", at, s->n_past);
+    for (int i = 0; s->state >= 0 && i < 3; i++)
+        if (state_of(s)[i] != (s->n_past ? (float)mark(o->ids, s->n_past) + (float)i : 0))
+            fail_msg("the state after %d tokens is another's", s->n_past);
+}
+
+static void grow_and_run(struct one *o, int n)
+{
+    struct pn_error err;
+    if (pn_seq_grow(&o->seq, n, &err))
+        fail_msg("%s", err.text);
+    run(o, n);
+}
+
+static int start(struct one *o, int n)
+{
+    struct pn_error err;
+    if (pn_seq_start(&o->seq, n, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(o->seq.n_pages, (o->seq.n_past + PAGE - 1) / PAGE);
+    check_one(o);
+    return o->seq.n_past;
+}
+
+static const int32_t *some_ids(uint64_t seed, int differ_at)
+{
+    static int32_t ids[CONTEXT];
+    struct pn_rng rng = {seed};
+    for (int i = 0; i < CONTEXT; i++)
+        ids[i] = (int32_t)(pn_rng_u64(&rng) % 100) + (i >= differ_at ? 100 : 0);
+    return ids;
+}
+
+static uint32_t refs(const struct world *w, const struct one *o, int i)
+{
+    return pn_kv_page_refs(w->pool, o->seq.pages[i]);
+}
+
+/* ---- starting ---- */
+
+/* Prompts that part from what is kept at every position, cut at every length. */
+static void starts_find_all_that_is_kept(void **state)
+{
+    (void)state;
+    enum { N = 75 };
+    struct world w;
+    struct one a, b;
+    for (int partly = 0; partly < 2; partly++) {
+        open_world(&w, 40, 0);
+        open_one(&a, &w, "k", some_ids(1, CONTEXT));
+        assert_int_equal(start(&a, N), 0);
+        grow_and_run(&a, N);
+        pn_seq_keep(&a.seq, partly);
+        int kept = partly ? N : N - N % PAGE;
+        assert_int_equal(pn_tree_n_pages(w.memory.tree), partly ? 3 : 2);
+        for (int at = 0; at <= N; at++) {
+            open_one(&b, &w, "k", some_ids(1, at));
+            int n = at < kept ? at : kept;
+            assert_int_equal(start(&b, N), n);
+            pn_seq_drop(&b.seq);
+            assert_int_equal(start(&b, CONTEXT), n);
+            pn_seq_release(&b.seq);
+            open_one(&b, &w, "k", a.ids);
+            assert_int_equal(start(&b, at), n);
+            grow_and_run(&b, 3); /* what it adds is its own */
+            check_one(&a);
+            pn_seq_release(&b.seq);
+        }
+        open_one(&b, &w, "other", a.ids);
+        assert_int_equal(start(&b, N), 0);
+        pn_seq_release(&b.seq);
+        pn_seq_release(&a.seq);
+        close_world(&w);
+    }
+}
+
+static void whole_pages_are_shared_and_parts_copied(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a, b, c;
+    open_world(&w, 20, 0);
+    open_one(&a, &w, "", some_ids(2, CONTEXT));
+    start(&a, 0);
+    grow_and_run(&a, 75);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(refs(&w, &a, i), 1);
+    pn_seq_keep(&a.seq, true);
+    pn_seq_keep(&a.seq, true); /* again: nothing more */
+    open_one(&b, &w, "", a.ids);
+    open_one(&c, &w, "", a.ids);
+    assert_int_equal(start(&b, 75), 75);
+    assert_int_equal(start(&c, 64), 64);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(b.seq.pages[i], a.seq.pages[i]);
+        assert_int_equal(c.seq.pages[i], a.seq.pages[i]);
+        assert_int_equal(refs(&w, &a, i), 4); /* the tree's too */
+    }
+    assert_int_not_equal(b.seq.pages[2], a.seq.pages[2]);
+    assert_int_equal(refs(&w, &a, 2), 2);
+    assert_int_equal(refs(&w, &b, 2), 1);
+    assert_int_equal(pn_kv_pages_used(w.pool), 4);
+    grow_and_run(&b, 20);
+    grow_and_run(&a, 20); /* both fill their third page */
+    check_one(&a);
+    check_one(&b);
+    pn_seq_keep_last(&b.seq);
+    pn_seq_release(&b.seq);
+    pn_seq_release(&c.seq);
+    assert_int_equal(refs(&w, &a, 0), 2);
+    open_one(&c, &w, "", a.ids);
+    assert_int_equal(start(&c, 100), 95); /* as far as B came */
+    pn_seq_release(&c.seq);
+    pn_seq_release(&a.seq);
+    pn_seq_release(&a.seq); /* of nothing: nothing */
+    close_world(&w);
+}
+
+/* ---- growing ---- */
+
+static void growing_takes_pages_as_they_are_needed(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a, b;
+    struct pn_error err;
+    open_world(&w, 5, 0);
+    open_one(&a, &w, "", some_ids(3, CONTEXT));
+    open_one(&b, &w, "", some_ids(4, CONTEXT));
+    start(&a, 0);
+    start(&b, 0);
+    for (int i = 1; i <= 3 * PAGE; i++) {
+        assert_int_equal(pn_seq_grow(&a.seq, 0, &err), PN_OK);
+        assert_int_equal(a.seq.n_pages, (i - 1 + PAGE - 1) / PAGE);
+        grow_and_run(&a, 1);
+        assert_int_equal(a.seq.n_pages, (i + PAGE - 1) / PAGE);
+        assert_int_equal(pn_kv_pages_used(w.pool), a.seq.n_pages);
+    }
+    /* Two are left: three cannot be had, and what was taken stays with the sequence. */
+    assert_int_equal(pn_seq_grow(&b.seq, 2 * PAGE + 1, &err), PN_NO_MEMORY);
+    assert_non_null(strstr(err.text, "a page of keys and values needs "));
+    assert_int_equal(b.seq.n_pages, 2);
+    assert_int_equal(b.seq.n_past, 0);
+    run(&b, 2 * PAGE);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY);
+    check_one(&a);
+    /* What only the tree holds makes room, what a sequence goes on with does not. */
+    pn_seq_keep(&a.seq, true);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY);
+    pn_seq_drop(&a.seq);
+    assert_int_equal(pn_kv_pages_used(w.pool), 5);
+    grow_and_run(&b, PAGE);
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 2);
+    assert_int_equal(start(&a, 3 * PAGE), 2 * PAGE); /* its end went first */
+    grow_and_run(&b, 0);
+    check_one(&b);
+    pn_seq_release(&a.seq);
+    pn_seq_release(&b.seq);
+    close_world(&w);
+}
+
+/* Pages come back to the budget when nothing runs, all but a portion of 64. */
+static void idle_memory_goes_back_to_the_budget(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one many[60];
+    const struct pn_memory *budget = pn_memory_of_process();
+    open_world(&w, 400, 0);
+    pn_seq_memory_settle(&w.memory);
+    for (size_t i = 0; i < COUNT(many); i++) {
+        open_one(&many[i], &w, "", some_ids(i, CONTEXT));
+        start(&many[i], 0);
+        grow_and_run(&many[i], 100);
+    }
+    assert_int_equal(pn_kv_pages_used(w.pool), 240);
+    assert_true(budget->taken == w.taken + 256 * STRIDE);
+    pn_seq_memory_settle(&w.memory);
+    assert_true(budget->taken == w.taken + 256 * STRIDE);
+    for (size_t i = 10; i < COUNT(many); i++)
+        pn_seq_release(&many[i].seq);
+    pn_seq_memory_settle(&w.memory); /* of 216 not in use 64 stay */
+    assert_true(budget->taken == w.taken + (40 + 64) * STRIDE);
+    assert_int_equal(w.memory.n_promised, 104);
+    for (int i = 0; i < 10; i++) {
+        check_one(&many[i]);
+        pn_seq_release(&many[i].seq);
+    }
+    close_world(&w);
+}
+
+/* ---- short of memory at the start ---- */
+
+static void starts_without_a_page_take_whole_pages(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a, b;
+    open_world(&w, 3, 0);
+    open_one(&a, &w, "", some_ids(5, CONTEXT));
+    open_one(&b, &w, "", a.ids);
+    start(&a, 0);
+    grow_and_run(&a, 75);
+    pn_seq_keep(&a.seq, true);
+    assert_int_equal(start(&b, 75), 64); /* A uses all of them */
+    assert_int_equal(refs(&w, &a, 0), 3);
+    assert_int_equal(refs(&w, &a, 2), 2);
+    pn_seq_drop(&b.seq);
+    pn_seq_release(&a.seq);
+    assert_int_equal(start(&b, 75), 64); /* the tree has all: the third page cannot be found and given up at once */
+    grow_and_run(&b, 11);                /* but it can be given up now */
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 2);
+    check_one(&b);
+    pn_seq_release(&b.seq);
+    close_world(&w);
+}
+
+static void starts_without_a_state_take_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a, b;
+    struct pn_error err;
+    open_world(&w, 20, 2);
+    open_one(&a, &w, "", some_ids(6, CONTEXT));
+    open_one(&b, &w, "", a.ids);
+    start(&a, 0);
+    grow_and_run(&a, 70);
+    pn_seq_keep(&a.seq, false);
+    assert_int_equal(pn_states_used(w.runner.states), 2);
+    assert_int_equal(start(&b, 80), 0); /* there is no slot beside the one found: that one is taken */
+    assert_int_equal(b.seq.n_pages, 0);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 0);
+    pn_seq_drop(&b.seq);
+    pn_seq_keep(&a.seq, false);
+    grow_and_run(&a, 10);
+    pn_seq_keep(&a.seq, false); /* the new one instead of the old one */
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+    assert_int_equal(pn_tree_find(w.memory.tree, "", a.ids, CONTEXT), 80);
+    int32_t last;
+    pn_tree_clear(w.memory.tree);
+    assert_int_equal(pn_state_new(w.runner.states, &last, &err), PN_OK);
+    assert_int_equal(pn_seq_start(&b.seq, 80, &err), PN_NO_MEMORY);
+    assert_non_null(strstr(err.text, "the recurrent state of a sequence needs "));
+    assert_true(b.seq.state == -1 && b.seq.n_pages == 0 && b.seq.n_past == 0);
+    pn_seq_keep(&a.seq, false); /* without memory nothing is remembered */
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 0);
+    check_one(&a);
+    pn_state_release(w.runner.states, last);
+    pn_seq_release(&a.seq);
+    pn_seq_release(&b.seq);
+    close_world(&w);
+}
+
+/* ---- states ---- */
+
+/* Back to every position: to the last kept state at or before it. */
+static void states_go_back_to_what_was_kept(void **state)
+{
+    (void)state;
+    static const int kept[] = {1, 16, 31, 32, 33, 64, 70, 96, 130};
+    struct world w;
+    struct one a, b;
+    open_world(&w, 60, 40);
+    open_one(&a, &w, "", some_ids(7, CONTEXT));
+    start(&a, 0);
+    for (size_t i = 0; i < COUNT(kept); i++) {
+        grow_and_run(&a, kept[i] - a.seq.n_past);
+        pn_seq_keep(&a.seq, false);
+        assert_int_equal(pn_tree_n_states(w.memory.tree), i + 1);
+    }
+    grow_and_run(&a, 10);
+    pn_seq_keep_last(&a.seq); /* its own state, not a copy */
+    assert_int_equal(pn_states_used(w.runner.states), COUNT(kept) + 1);
+    pn_seq_release(&a.seq);
+    assert_int_equal(pn_states_used(w.runner.states), COUNT(kept) + 1);
+    for (int at = 0; at <= 150; at++) {
+        int wanted = at >= 140 ? 140 : 0;
+        for (size_t i = 0; at < 140 && i < COUNT(kept); i++)
+            wanted = kept[i] <= at ? kept[i] : wanted;
+        open_one(&b, &w, "", some_ids(7, at));
+        assert_int_equal(start(&b, CONTEXT - 1), wanted);
+        grow_and_run(&b, 5);
+        pn_seq_drop(&b.seq);
+        memcpy(b.ids, some_ids(7, CONTEXT), sizeof b.ids);
+        assert_int_equal(start(&b, at), wanted); /* B changed no state but its own */
+        pn_seq_release(&b.seq);
+    }
+    close_world(&w);
+}
+
+/* ---- all together ---- */
+
+enum { N_OPEN = 4 };
+
+/* Every sequence that is open still has what is its own. */
+static void check_all(struct one *all, const struct world *w)
+{
+    int pages = 0;
+    for (int i = 0; i < N_OPEN; i++)
+        if (all[i].seq.memory) {
+            check_one(&all[i]);
+            pages += all[i].seq.n_pages;
+        }
+    assert_true(pn_kv_pages_used(w->pool) <= w->pool->slots.n);
+    assert_true(pn_kv_pages_used(w->pool) <= pages + pn_tree_n_pages(w->memory.tree));
+}
+
+/* Sequences of few families start, grow, are kept, dropped and released in any order, while memory is short. */
+static void any_order_keeps_sequences_apart(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"", "k"};
+    int n_reused = 0, n_short = 0;
+    for (int round = 0; round < 60; round++) {
+        struct world w;
+        struct one all[N_OPEN] = {0};
+        struct pn_rng rng = {(uint64_t)round + 1};
+        struct pn_error err;
+        open_world(&w, 6 + round % 20, round % 2 ? 3 + round % 7 : 0);
+        for (int i = 0; i < 300; i++) {
+            struct one *o = &all[pn_rng_u64(&rng) % N_OPEN];
+            int n = 1 + (int)(pn_rng_u64(&rng) % 50);
+            if (!o->seq.memory) {
+                open_one(o, &w, keys[pn_rng_u64(&rng) % 2],
+                         some_ids(pn_rng_u64(&rng) % 2, (int)(pn_rng_u64(&rng) % CONTEXT)));
+                if (pn_seq_start(&o->seq, (int)(pn_rng_u64(&rng) % CONTEXT), &err))
+                    pn_seq_release(&o->seq);
+                else
+                    n_reused += o->seq.n_past > 0;
+            } else if (pn_rng_u64(&rng) % 8 == 0) {
+                if (pn_rng_u64(&rng) % 2)
+                    pn_seq_keep_last(&o->seq);
+                pn_seq_release(&o->seq);
+            } else if (pn_rng_u64(&rng) % 4 == 0) {
+                pn_seq_keep(&o->seq, pn_rng_u64(&rng) % 2);
+            } else if (o->seq.n_past + n <= CONTEXT) {
+                if (!pn_seq_grow(&o->seq, n, &err))
+                    run(o, n);
+                else
+                    n_short++;
+            }
+            check_all(all, &w);
+        }
+        for (int i = 0; i < N_OPEN; i++)
+            pn_seq_release(&all[i].seq);
+        close_world(&w);
+    }
+    assert_true(n_reused > 100 && n_short > 100);
+}
+
+/* ---- steps ---- */
+
+static void steps_hold_their_sequences_in_order(void **state)
+{
+    (void)state;
+    struct world w;
+    struct pn_step step;
+    struct pn_error err;
+    static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17};
+    const int32_t pages[] = {3, 4}, others[] = {8};
+    open_world(&w, 4, 3);
+    assert_int_equal(pn_step_init(&step, 10, 3, &err), PN_OK);
+    for (int again = 0; again < 2; again++) { /* a step that was used before is empty */
+        pn_step_begin(&step, &w.runner, w.pool);
+        assert_true(step.batch.n_tokens == 0 && step.batch.n_seqs == 0 && step.batch.n_outputs == 0);
+        assert_ptr_equal(step.batch.caches, w.pool->caches);
+        assert_ptr_equal(step.batch.states, w.runner.states->slots.memory.data);
+        assert_int_equal(step.batch.state_stride, w.runner.states->stride);
+        const struct pn_batch_seq a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state = 2},
+                                  b = {.start = 77, .n = 4, .pages = others, .n_context = 50, .state = 1};
+        assert_int_equal(pn_step_add(&step, &a, ids), 0);
+        step.kinds[1] = 1; /* of two texts */
+        assert_int_equal(pn_step_add(&step, &b, ids + 3), 3);
+        pn_step_output(&step, 2);
+        pn_step_output(&step, 6);
+        const struct pn_batch *batch = &step.batch;
+        assert_true(batch->n_tokens == 7 && batch->n_seqs == 2 && batch->n_outputs == 2);
+        assert_memory_equal(batch->ids, ids, sizeof ids);
+        assert_memory_equal(batch->pos, ((const int32_t[]){31, 32, 33, 0, 1, 2, 3}), 7 * sizeof *ids);
+        assert_memory_equal(batch->kinds, ((const int32_t[]){0, 1, 0, 0, 0, 0, 0}), 7 * sizeof *ids);
+        assert_memory_equal(batch->out_rows, ((const int32_t[]){2, 6}), 2 * sizeof *ids);
+        assert_true(batch->seqs[0].start == 0 && batch->seqs[1].start == 3);
+        assert_true(batch->seqs[0].past == 31 && batch->seqs[0].n_context == 100 && batch->seqs[0].state == 2);
+        assert_true(batch->seqs[1].pages == others && batch->seqs[1].n == 4 && batch->seqs[1].state == 1);
+    }
+    pn_step_release(&step);
+    close_world(&w);
+}
+
+static void ids_are_of_the_vocabulary(void **state)
+{
+    (void)state;
+    struct pn_error err;
+    const struct pn_model words = {.hp.n_vocab = 7};
+    static const int32_t good[] = {0, 6, 3}, high[] = {0, 7}, low[] = {-1};
+    assert_int_equal(pn_seq_check_ids(&words, good, 3, &err), PN_OK);
+    assert_int_equal(pn_seq_check_ids(&words, high, 1, &err), PN_OK);
+    assert_int_equal(pn_seq_check_ids(&words, high, 2, &err), PN_INVALID);
+    assert_string_equal(err.text, "token id 7 is not in the vocabulary of 7");
+    assert_int_equal(pn_seq_check_ids(&words, low, 1, &err), PN_INVALID);
+    assert_int_equal(pn_seq_check_ids(&words, low, 0, &err), PN_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(starts_find_all_that_is_kept),
+        cmocka_unit_test(whole_pages_are_shared_and_parts_copied),
+        cmocka_unit_test(growing_takes_pages_as_they_are_needed),
+        cmocka_unit_test(idle_memory_goes_back_to_the_budget),
+        cmocka_unit_test(starts_without_a_page_take_whole_pages),
+        cmocka_unit_test(starts_without_a_state_take_nothing),
+        cmocka_unit_test(states_go_back_to_what_was_kept),
+        cmocka_unit_test(any_order_keeps_sequences_apart),
+        cmocka_unit_test(steps_hold_their_sequences_in_order),
+        cmocka_unit_test(ids_are_of_the_vocabulary),
+    };
+    return cmocka_run_group_tests(tests, use_look, NULL);
+}
