@@ -351,11 +351,27 @@ static void release_first(struct pn_planner *p)
         release(p, p->made[i]);
 }
 
+/* Room for what there can be at most: with fusion only wide nodes end a phase, and products need no steps. */
+static bool make_room(struct pn_planner *p)
+{
+    struct pn_plan *plan = p->plan;
+    size_t n_rows = 0, n_wide = 0, n_products = 0;
+    for (pn_array a = 0; a < (pn_array)p->g->len; a++) {
+        enum pn_op_kind kind = pn_op_kind(pn_node(p->g, a)->op);
+        n_rows += p->needed[a] && kind == PN_KIND_ROW;
+        n_wide += p->needed[a] && kind == PN_KIND_WIDE;
+        n_products += p->needed[a] && pn_node(p->g, a)->op == PN_OP_MATMUL;
+    }
+    plan->phases = pn_arena_array(&plan->arena, n_wide + (plan->fused ? 1 : n_rows), sizeof *plan->phases);
+    plan->steps = pn_arena_array(&plan->arena, n_rows + n_wide - n_products + 1, sizeof *plan->steps);
+    return plan->phases && plan->steps;
+}
+
 pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err)
 {
     struct pn_plan *plan = p->plan;
     count_users(p);
-    if (!list_users(p))
+    if (!make_room(p) || !list_users(p))
         return pn_no_memory(err, "a plan");
     release_first(p);
     while (p->rows.len > 0 || p->wide.len > 0) {

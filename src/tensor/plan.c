@@ -61,8 +61,6 @@ static bool allocate(struct pn_planner *p, int n_results)
 {
     struct pn_plan *plan = p->plan;
     size_t n = p->g->len + 1;
-    plan->phases = pn_arena_array(&plan->arena, n, sizeof *plan->phases);
-    plan->steps = pn_arena_array(&plan->arena, n, sizeof *plan->steps);
     plan->slots = pn_arena_array(&plan->arena, n, sizeof *plan->slots);
     plan->results = pn_arena_array(&plan->arena, (size_t)n_results + 1, sizeof *plan->results);
     p->base = pn_arena_array(&p->arena, n, sizeof *p->base);
@@ -76,9 +74,8 @@ static bool allocate(struct pn_planner *p, int n_results)
     p->rows.data = pn_arena_array(&p->arena, n, sizeof *p->rows.data);
     p->wide.data = pn_arena_array(&p->arena, n, sizeof *p->wide.data);
     p->made = pn_arena_array(&p->arena, n, sizeof *p->made);
-    if (!plan->phases || !plan->steps || !plan->slots || !plan->results || !p->base || !p->needed || !p->done ||
-        !p->n_users || !p->user || !p->n_missing || !p->first_user || !p->next_user || !p->rows.data || !p->wide.data ||
-        !p->made)
+    if (!plan->slots || !plan->results || !p->base || !p->needed || !p->done || !p->n_users || !p->user ||
+        !p->n_missing || !p->first_user || !p->next_user || !p->rows.data || !p->wide.data || !p->made)
         return false;
     for (size_t i = 0; i < n; i++)
         plan->slots[i] =
