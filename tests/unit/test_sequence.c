@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "engine/step.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
