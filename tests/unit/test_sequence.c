@@ -482,7 +482,7 @@ static void steps_hold_their_sequences_in_order(void **state)
 {
     (void)state;
     struct world w;
-    struct pn_step step;
+    struct pn_step_builder step;
     struct pn_error err;
     static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17};
     const int32_t pages[] = {3, 4}, others[] = {8};
