@@ -285,6 +285,29 @@ static void growing_takes_pages_as_they_are_needed(void **state)
     close_world(&w);
 }
 
+/* Also where the tree has little, it gives it up before an answer fails. */
+static void small_trees_make_room_too(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a;
+    open_world(&w, 4, 0);
+    open_one(&a, &w, "", some_ids(8, CONTEXT));
+    start(&a, 0);
+    grow_and_run(&a, PAGE);
+    pn_seq_keep_last(&a.seq);
+    pn_seq_drop(&a.seq);
+    memcpy(a.ids, some_ids(9, CONTEXT), sizeof a.ids);
+    assert_int_equal(start(&a, CONTEXT), 0);
+    grow_and_run(&a, 3 * PAGE);
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 1);
+    grow_and_run(&a, PAGE);
+    assert_int_equal(pn_tree_n_pages(w.memory.tree), 0);
+    check_one(&a);
+    pn_seq_release(&a.seq);
+    close_world(&w);
+}
+
 /* Pages come back to the budget when nothing runs, all but a portion of 64. */
 static void idle_memory_goes_back_to_the_budget(void **state)
 {
@@ -509,6 +532,7 @@ static void steps_hold_their_sequences_in_order(void **state)
         assert_memory_equal(batch->out_rows, ((const int32_t[]){2, 6}), 2 * sizeof *ids);
         assert_true(batch->seqs[0].start == 0 && batch->seqs[1].start == 3);
         assert_true(batch->seqs[0].past == 31 && batch->seqs[0].n_context == 100 && batch->seqs[0].state == 2);
+        memset(step.kinds, 0x11, 10 * sizeof *step.kinds);
         assert_true(batch->seqs[1].pages == others && batch->seqs[1].n == 4 && batch->seqs[1].state == 1);
     }
     pn_step_release(&step);
@@ -535,6 +559,7 @@ int main(void)
         cmocka_unit_test(starts_find_all_that_is_kept),
         cmocka_unit_test(whole_pages_are_shared_and_parts_copied),
         cmocka_unit_test(growing_takes_pages_as_they_are_needed),
+        cmocka_unit_test(small_trees_make_room_too),
         cmocka_unit_test(idle_memory_goes_back_to_the_budget),
         cmocka_unit_test(starts_without_a_page_take_whole_pages),
         cmocka_unit_test(starts_without_a_state_take_nothing),
