@@ -155,34 +155,34 @@ static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
     return false;
 }
 
-/* Where as many run as may, the youngest that waits for its reader makes room. False: all can go on. */
-static bool make_place(struct pn_sched *s)
+/* The youngest that waits for its reader gives back what it holds, and starts again when it has room. False: none. */
+static bool put_slow_reader_back(struct pn_sched *s)
 {
     struct pn_request *victim = NULL;
-    if (n_running(s) < PN_MAX_RUNNING)
-        return true;
     for (struct pn_request *v = s->active; v; v = v->next)
         if (v->phase == PN_REQUEST_RUNNING && !v->in_step && !pn_request_has_room(v))
             victim = v;
-    if (victim) {
-        pn_seq_keep(&victim->seq, true);
-        put_back(victim);
-    }
-    return victim != NULL;
+    if (!victim)
+        return false;
+    pn_seq_keep(&victim->seq, true);
+    put_back(victim);
+    return true;
 }
 
 static bool start(struct pn_sched *s, struct pn_request *r)
 {
     struct pn_error err;
     pn_status status = PN_OK;
-    if (!make_place(s))
+    if (n_running(s) >= PN_MAX_RUNNING && !put_slow_reader_back(s))
         return false;
     if (!r->seq.memory) {
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
         r->seq.n_ids = r->n_prompt;
     }
     if (!status)
-        status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
+        do
+            status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
+        while (status == PN_NO_MEMORY && put_slow_reader_back(s));
     if (status == PN_NO_MEMORY && n_running(s)) /* they will give something back */
         return false;
     if (status) {
