@@ -1,0 +1,413 @@
+/* What the scheduler does with many requests at once: keys keep them apart, more than may run wait for their turn, slow
+ * readers make place, requests that gave their pages to others go on as if nothing had been, and sessions can be
+ * cancelled from elsewhere. Facts are counted, no time is taken. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/handle.h"
+#include "pantry.h"
+#include "tiny_hybrid.h"
+#include "tiny_model.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+enum { CONTEXT = 256, MAX_ANSWER = 200, VOCAB = HYBRID_VOCAB };
+
+static pantry_model *load(const char *path)
+{
+    struct pantry_error error;
+    pantry_model *model;
+    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+        fail_msg("%s", error.text);
+    return model;
+}
+
+static pantry_model *load_tiny(void)
+{
+    return load(tiny_model("llama", GW_F32, "scheduler.gguf"));
+}
+
+static void random_ids(uint64_t seed, int32_t *ids, int n)
+{
+    struct pn_rng rng = {seed};
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)(pn_rng_u64(&rng) % VOCAB);
+}
+
+/* Sampled, so that a wrong logit or a wrong random number shows. */
+static struct pantry_request_options options(const int32_t *ids, int n, int max_tokens, const char *key)
+{
+    struct pantry_request_options o = pantry_request_options_default();
+    o.ids = ids;
+    o.n_ids = (size_t)n;
+    o.max_tokens = max_tokens;
+    o.n_context = CONTEXT;
+    o.ignore_eos = true;
+    o.sampling = (struct pantry_sampling){.temperature = 2, .top_p = 1, .repeat_penalty = 1, .seed = 3};
+    o.cache_key = key;
+    return o;
+}
+
+static pantry_request *submit(pantry_model *model, const struct pantry_request_options *o)
+{
+    struct pantry_error error;
+    pantry_request *r;
+    if (pantry_submit(model, o, &r, &error))
+        fail_msg("%s", error.text);
+    return r;
+}
+
+struct answer {
+    int32_t ids[MAX_ANSWER];
+    int n;
+    struct pantry_event end;
+};
+
+static void read_all(pantry_request *r, struct answer *a)
+{
+    a->n = 0;
+    for (;;) {
+        pantry_request_next(r, &a->end, -1);
+        if (a->end.kind == PANTRY_EVENT_END)
+            break;
+        assert_true(a->end.kind == PANTRY_EVENT_TOKEN && a->n < MAX_ANSWER);
+        if (a->end.token.id >= 0)
+            a->ids[a->n++] = a->end.token.id;
+    }
+    if (a->end.status)
+        fail_msg("%s", a->end.message);
+    pantry_request_free(r);
+}
+
+static void run(pantry_model *model, const struct pantry_request_options *o, struct answer *a)
+{
+    read_all(submit(model, o), a);
+}
+
+static struct pn_sched_stats stats_of(pantry_model *model)
+{
+    struct pn_sched_stats s;
+    assert_int_equal(pn_sched_stats(model->sched, &s, NULL), PN_OK);
+    return s;
+}
+
+static void nothing_runs(pantry_model *model)
+{
+    struct pn_sched_stats s = stats_of(model);
+    assert_int_equal(s.n_requests, 0);
+    assert_int_equal(s.states_used, s.states_in_tree);
+    if (!model->runner->states)
+        assert_int_equal(s.pages_used, s.pages_in_tree);
+}
+
+/* ---- keys ---- */
+
+/* The same prompt under other keys is read again, whole; under its own it is not. */
+static void keys_keep_requests_apart(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    static const char *const keys[] = {NULL, "", "a", "b", "session 0", "session 1", "/a", "/"};
+    static const char *const files[] = {NULL, "granitehybrid"};
+    int32_t ids[N];
+    random_ids(1, ids, N);
+    for (size_t f = 0; f < COUNT(files); f++) {
+        pantry_model *model = files[f] ? load(tiny_hybrid(files[f])) : load_tiny();
+        pantry_session *sessions[2];
+        struct answer first, a;
+        struct pantry_generate_options g = pantry_generate_options_default();
+        struct pantry_stats stats;
+        g.max_tokens = 5;
+        g.ignore_eos = true;
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pantry_session_new(model, NULL, &sessions[i], NULL), PANTRY_OK);
+            assert_int_equal(pantry_generate(sessions[i], ids, N, &g, &stats, NULL), PANTRY_OK);
+            assert_int_equal(stats.n_cached, 0);
+        }
+        for (size_t i = 0; i < COUNT(keys) + 2; i++) {
+            /* the sessions' own keys too, whatever they are */
+            const char *key = i < COUNT(keys) ? keys[i] : sessions[i - COUNT(keys)]->key;
+            if (i >= COUNT(keys) && (strcmp(key, keys[4]) == 0 || strcmp(key, keys[5]) == 0))
+                continue;
+            struct pantry_request_options o = options(ids, N, 5, key);
+            uint64_t before = stats_of(model).tokens;
+            run(model, &o, i ? &a : &first);
+            assert_int_equal((i ? &a : &first)->end.stats.n_cached, 0);
+            assert_int_equal(stats_of(model).tokens - before, N + 4); /* the last of 5 is not run */
+            if (i)
+                assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
+        }
+        for (size_t i = 0; i < COUNT(keys); i++) {
+            struct pantry_request_options o = options(ids, N, 5, keys[i]);
+            run(model, &o, &a);
+            assert_int_equal(a.end.stats.n_cached, N - 1);
+            assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pantry_generate(sessions[i], ids, N, &g, &stats, NULL), PANTRY_OK);
+            assert_int_equal(stats.n_cached, N - 1);
+            pantry_session_free(sessions[i]);
+        }
+        nothing_runs(model);
+        pantry_model_free(model);
+    }
+}
+
+/* Requests at once: one waits for what an older one reads only if their keys are equal. */
+static void keys_keep_prompts_apart_while_they_are_read(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    int32_t ids[N];
+    struct answer a, b;
+    random_ids(2, ids, N);
+    for (int same = 0; same < 2; same++) {
+        pantry_model *model = load_tiny();
+        struct pantry_request_options o = options(ids, N, 5, "a");
+        pantry_request *first, *second;
+        first = submit(model, &o);
+        o.cache_key = same ? "a" : "b";
+        second = submit(model, &o);
+        read_all(first, &a);
+        read_all(second, &b);
+        assert_memory_equal(a.ids, b.ids, 5 * sizeof *a.ids);
+        assert_int_equal(b.end.stats.n_cached, same ? N - 1 : 0);
+        assert_int_equal(stats_of(model).tokens, same ? N + 4 + 1 + 4 : 2 * (N + 4));
+        nothing_runs(model);
+        pantry_model_free(model);
+    }
+}
+
+/* ---- more than may run ---- */
+
+enum { MANY = PN_MAX_RUNNING + 40 };
+
+static void all_of_many_are_answered(void **state)
+{
+    (void)state;
+    static int32_t ids[MANY][4];
+    static pantry_request *r[MANY];
+    static struct answer answers[MANY];
+    struct answer alone;
+    pantry_model *model = load_tiny();
+    for (int i = 0; i < MANY; i++) {
+        random_ids(300 + (uint64_t)i, ids[i], 4);
+        struct pantry_request_options o = options(ids[i], 4, 6, NULL);
+        r[i] = submit(model, &o);
+    }
+    for (int i = MANY - 1; i >= 0; i--)
+        read_all(r[i], &answers[i]);
+    for (int i = 0; i < MANY; i += 7) {
+        struct pantry_request_options o = options(ids[i], 4, 6, "alone");
+        run(model, &o, &alone);
+        assert_int_equal(answers[i].n, 6);
+        assert_memory_equal(answers[i].ids, alone.ids, 6 * sizeof *alone.ids);
+    }
+    nothing_runs(model);
+    pantry_model_free(model);
+}
+
+/* As many as may run wait for readers that do not read: others are answered, and they too once they are read. */
+static void slow_readers_make_place(void **state)
+{
+    (void)state;
+    enum { N_ANSWER = PN_MAX_EVENTS + 30 };
+    static int32_t ids[MANY][4];
+    static pantry_request *slow[MANY];
+    static struct answer a, alone;
+    pantry_model *model = load_tiny();
+    for (int i = 0; i < MANY; i++) {
+        random_ids(700 + (uint64_t)i, ids[i], 4);
+        struct pantry_request_options o = options(ids[i], 4, N_ANSWER, NULL);
+        slow[i] = submit(model, &o);
+    }
+    struct pantry_request_options o = options(ids[5], 4, N_ANSWER, "quick");
+    run(model, &o, &a);
+    assert_int_equal(a.n, N_ANSWER);
+    for (int i = 0; i < MANY; i++) {
+        read_all(slow[i], &a);
+        assert_int_equal(a.n, N_ANSWER);
+        if (i % 50)
+            continue;
+        o = options(ids[i], 4, N_ANSWER, "alone");
+        run(model, &o, &alone);
+        assert_memory_equal(a.ids, alone.ids, N_ANSWER * sizeof *a.ids);
+    }
+    nothing_runs(model);
+    pantry_model_free(model);
+}
+
+/* The only state is that of a request whose reader does not read. */
+static void slow_readers_give_states(void **state)
+{
+    (void)state;
+    enum { N_ANSWER = PN_MAX_EVENTS + 30 };
+    int32_t ids[40];
+    static struct answer a, slow_answer, alone;
+    pantry_model *model = load(tiny_hybrid("mamba2"));
+    model->runner->states->slots.n = 1;
+    random_ids(60, ids, 40);
+    struct pantry_request_options o = options(ids, 20, N_ANSWER, NULL);
+    pantry_request *slow = submit(model, &o);
+    struct pantry_request_options quick = options(ids + 20, 20, N_ANSWER, NULL);
+    run(model, &quick, &a);
+    assert_int_equal(a.n, N_ANSWER);
+    read_all(slow, &slow_answer);
+    run(model, &o, &alone);
+    assert_memory_equal(slow_answer.ids, alone.ids, N_ANSWER * sizeof *alone.ids);
+    nothing_runs(model);
+    pantry_model_free(model);
+}
+
+/* ---- memory is short ---- */
+
+/* Two start while they are short; the younger gives its pages back, starts again, and says what it says alone. */
+static void requests_start_again(void **state)
+{
+    (void)state;
+    enum { N = 40, N_ANSWER = 180, PAGES = 9 };
+    static const char *const files[] = {NULL, "granitehybrid", "mamba2"};
+    int32_t ids[2][N];
+    static struct answer together[2], alone;
+    for (size_t f = 0; f < COUNT(files); f++) {
+        pantry_model *model = files[f] ? load(tiny_hybrid(files[f])) : load_tiny();
+        pantry_request *r[2];
+        struct pn_sched *sched;
+        assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+        pn_sched_pool(sched)->slots.n = PAGES; /* 220 tokens need seven */
+        for (int i = 0; i < 2; i++) {
+            random_ids(20 + (uint64_t)i, ids[i], N);
+            struct pantry_request_options o = options(ids[i], N, N_ANSWER, NULL);
+            o.n_context = 240;
+            r[i] = submit(model, &o);
+        }
+        /* Both readers must read, or their requests would wait. */
+        bool ended[2] = {false, false};
+        together[0].n = together[1].n = 0;
+        while (!ended[0] || !ended[1])
+            for (int i = 0; i < 2; i++) {
+                struct pantry_event *e = &together[i].end;
+                if (ended[i])
+                    continue;
+                pantry_request_next(r[i], e, 1);
+                ended[i] = e->kind == PANTRY_EVENT_END;
+                if (e->kind == PANTRY_EVENT_TOKEN && e->token.id >= 0)
+                    together[i].ids[together[i].n++] = e->token.id;
+            }
+        assert_true(stats_of(model).prompt_tokens > 2 * N); /* something was read again */
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(together[i].end.status, PANTRY_OK);
+            assert_int_equal(together[i].end.stats.n_generated, N_ANSWER);
+            pantry_request_free(r[i]);
+            struct pantry_request_options o = options(ids[i], N, N_ANSWER, "alone");
+            o.n_context = 240;
+            run(model, &o, &alone);
+            assert_int_equal(together[i].n, N_ANSWER);
+            assert_memory_equal(together[i].ids, alone.ids, N_ANSWER * sizeof *alone.ids);
+        }
+        nothing_runs(model);
+        pantry_model_free(model);
+    }
+}
+
+/* A prompt that is in memory, with all pages that there are, is answered all the same. */
+static void full_trees_stop_nobody(void **state)
+{
+    (void)state;
+    enum { N = 70, N_ANSWER = 6, PAGES = 3 };
+    int32_t ids[N];
+    struct answer first, a;
+    pantry_model *model = load_tiny();
+    struct pn_sched *sched;
+    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+    pn_sched_pool(sched)->slots.n = PAGES;
+    random_ids(30, ids, N);
+    struct pantry_request_options o = options(ids, N, N_ANSWER, NULL);
+    o.n_context = N + N_ANSWER;
+    run(model, &o, &first);
+    assert_int_equal(stats_of(model).pages_in_tree, PAGES);
+    for (int i = 0; i < 3; i++) {
+        run(model, &o, &a);
+        assert_int_equal(a.end.stats.n_cached, 64); /* the third page could not be copied */
+        assert_memory_equal(a.ids, first.ids, N_ANSWER * sizeof *a.ids);
+    }
+    nothing_runs(model);
+    pantry_model_free(model);
+}
+
+/* ---- cancelling ---- */
+
+struct talk {
+    pantry_session *session;
+    int n, cancel_at;
+    pthread_t thread;
+};
+
+static void *cancel_session(void *user)
+{
+    pantry_session_cancel(user);
+    return NULL;
+}
+
+/* At the token wanted another thread cancels. */
+static bool count(void *user, const struct pantry_token *token)
+{
+    struct talk *t = user;
+    t->n += token->id >= 0;
+    if (t->n == t->cancel_at) {
+        pthread_create(&t->thread, NULL, cancel_session, t->session);
+        pthread_join(t->thread, NULL);
+    }
+    return true;
+}
+
+static void sessions_are_cancelled_from_other_threads(void **state)
+{
+    (void)state;
+    int32_t ids[40];
+    pantry_model *model = load_tiny();
+    struct pantry_session_options wanted = {.n_context = 40000}; /* longer than the test has time for */
+    struct talk t = {.cancel_at = 3};
+    struct pantry_stats stats;
+    random_ids(40, ids, 40);
+    assert_int_equal(pantry_session_new(model, &wanted, &t.session, NULL), PANTRY_OK);
+    pantry_session_cancel(t.session); /* nothing runs: nothing happens */
+    struct pantry_generate_options g = pantry_generate_options_default();
+    g.ignore_eos = true;
+    g.callback = count;
+    g.user = &t;
+    for (int i = 0; i < 3; i++) {
+        t.n = 0;
+        assert_int_equal(pantry_generate(t.session, ids, 40, &g, &stats, NULL), PANTRY_OK);
+        assert_string_equal(stats.stop_reason, "cancelled");
+        assert_int_equal(t.n, stats.n_generated);
+        assert_in_range(t.n, 3, 3 + PN_MAX_EVENTS + 2); /* what was in the queue by then, and a step */
+        assert_int_equal(pantry_session_n_past(t.session), 40 + t.n - 1);
+        assert_int_equal(stats.n_cached, i ? 39 : 0);
+    }
+    t.n = t.cancel_at = 0;
+    g.max_tokens = 20; /* the next one is not cancelled */
+    assert_int_equal(pantry_generate(t.session, ids, 40, &g, &stats, NULL), PANTRY_OK);
+    assert_string_equal(stats.stop_reason, "length");
+    assert_int_equal(t.n, 20);
+    pantry_session_free(t.session);
+    nothing_runs(model);
+    pantry_model_free(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_keep_requests_apart), cmocka_unit_test(keys_keep_prompts_apart_while_they_are_read),
+        cmocka_unit_test(all_of_many_are_answered), cmocka_unit_test(slow_readers_make_place),
+        cmocka_unit_test(slow_readers_give_states), cmocka_unit_test(requests_start_again),
+        cmocka_unit_test(full_trees_stop_nobody),   cmocka_unit_test(sessions_are_cancelled_from_other_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
