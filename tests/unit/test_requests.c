@@ -23,7 +23,7 @@ static pantry_model *load(const char *path, const char *device)
 {
     struct pantry_error error;
     pantry_model *model;
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error))
+    if (pantry_model_load(path, &(struct pantry_model_options){.device = device, .n_threads = 1}, &model, &error))
         fail_msg("%s", error.text);
     return model;
 }
