@@ -62,20 +62,13 @@ static void release(struct pn_planner *p, pn_array a)
             release(p, p->users[i]);
 }
 
-/* Node `a`, which is marked as done, is there: its users miss it no more. */
-static void settle(struct pn_planner *p, pn_array a)
-{
-    for (int32_t i = p->first_user[a]; i < p->first_user[a + 1]; i++, p->plan->work++) {
-        pn_array u = p->users[i];
-        if (--p->n_missing[u] == 0 && !p->done[u])
-            release(p, u);
-    }
-}
-
+/* Node `a` is done: its users miss it no more. What is fused may be listed too, and is passed over there. */
 static void finish(struct pn_planner *p, pn_array a)
 {
     p->done[a] = true;
-    settle(p, a);
+    for (int32_t i = p->first_user[a]; i < p->first_user[a + 1]; i++, p->plan->work++)
+        if (--p->n_missing[p->users[i]] == 0)
+            release(p, p->users[i]);
 }
 
 /* ---- fusion ---- */
@@ -101,8 +94,6 @@ static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
     pn_array other = p->base[n->src[0]] == a ? n->src[1] : n->src[0];
     if (n->n1 != 1)
         return PN_NONE;
-    if (pn_node(p->g, other)->op == PN_OP_WEIGHT)
-        return pn_node(p->g, other)->n2 == n->n2 ? u : PN_NONE;
     /* A strided operand would need another loop: only whole arrays. */
     return p->done[other] && pn_node(p->g, other)->op != PN_OP_VIEW ? u : PN_NONE;
 }
@@ -174,28 +165,15 @@ static void fuse_products(struct pn_planner *p, struct pn_phase *phase)
 
 /* ---- phases ---- */
 
-/* All nodes of a product are marked before any of their users is looked at: what is fused must not be scheduled again.
- */
-static void finish_products(struct pn_planner *p, const struct pn_phase *phase)
+static void finish_product(struct pn_planner *p, const struct pn_product *item)
 {
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < phase->n_products; i++) {
-            const struct pn_product *item = &phase->products[i];
-            pn_array nodes[PN_MAX_EPILOGUE + 3];
-            int n = 0;
-            nodes[n++] = item->matmul;
-            for (int e = 0; e < item->n_epilogue; e++)
-                nodes[n++] = item->epilogue[e].array;
-            if (item->gate >= 0) {
-                nodes[n++] = item->act;
-                nodes[n++] = item->after_gate;
-            }
-            for (int k = 0; k < n; k++)
-                if (pass == 0)
-                    p->done[nodes[k]] = true;
-                else
-                    settle(p, nodes[k]);
-        }
+    finish(p, item->matmul);
+    for (int e = 0; e < item->n_epilogue; e++)
+        finish(p, item->epilogue[e].array);
+    if (item->gate >= 0) {
+        finish(p, item->act);
+        finish(p, item->after_gate);
+    }
 }
 
 static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_array first)
@@ -220,7 +198,8 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     }
     if (p->plan->fused)
         fuse_products(p, phase);
-    finish_products(p, phase);
+    for (int k = 0; k < phase->n_products; k++) /* not before: no product of the phase may be an operand of another */
+        finish_product(p, &products[k]);
     size_t n_products = (size_t)phase->n_products;
     phase->products = pn_arena_array(&p->plan->arena, n_products, sizeof *products);
     if (!phase->products)
@@ -271,7 +250,6 @@ static bool schedule_wide(struct pn_planner *p, struct pn_phase *phase)
         phase->kind = PN_PHASE_ATTENTION;
         phase->write = wide;
         phase->wide = attention;
-        p->done[attention] = true; /* before the cache_write releases it */
         finish(p, wide);
     }
     finish(p, phase->wide);

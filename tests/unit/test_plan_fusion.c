@@ -273,10 +273,12 @@ static void gates_with_all_that_may_be_around_them(void **state)
 static void gates_that_cannot_be_fused(void **state)
 {
     (void)state;
-    for (int form = 0; form < 5; form++) {
+    for (int form = 0; form < 6; form++) {
         struct eager e;
         init(&e, (uint64_t)(200 + form));
         int gate = eager_matmul(&e, 0, N_OUT), up = eager_matmul(&e, form == 3 ? gate : 0, N_OUT);
+        if (form == 5) /* a part of a product */
+            gate = eager_slice(&e, eager_matmul(&e, 0, N_OUT + 8), 8, N_OUT);
         int act = eager_act(&e, gate, PN_ACT_FN_SILU);
         int y = eager_binary(&e, act, form == 4 ? act : up, true);
         if (form < 3)
@@ -288,6 +290,24 @@ static void gates_that_cannot_be_fused(void **state)
         eager_check(&e, y, "a gate with another reader");
         eager_free(&e);
     }
+}
+
+/* A phase has room for PN_MAX_PRODUCTS products of its operand; the next ones have a phase of their own. */
+static void many_products_of_one_operand(void **state)
+{
+    (void)state;
+    struct eager e;
+    init(&e, 300);
+    int sum = eager_matmul(&e, 0, N_OUT);
+    for (int i = 0; i < PN_MAX_PRODUCTS; i++)
+        sum = eager_binary(&e, sum, eager_matmul(&e, 0, N_OUT), false);
+    struct pn_buf text = plan_text(&e, sum);
+    const char *first = "0: embed | weight weight weight weight weight weight weight weight\n1: ";
+    if (strncmp(text.data, first, strlen(first)) != 0)
+        fail_msg("the plan is\n%s", text.data);
+    pn_buf_free(&text);
+    eager_check(&e, sum, "nine products of one operand");
+    eager_free(&e);
 }
 
 /* ---- random graphs ---- */
@@ -429,6 +449,7 @@ int main(void)
         cmocka_unit_test(products_of_strided_operands),
         cmocka_unit_test(gates_with_all_that_may_be_around_them),
         cmocka_unit_test(gates_that_cannot_be_fused),
+        cmocka_unit_test(many_products_of_one_operand),
         cmocka_unit_test(random_graphs_equal_their_formulas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,6 +157,45 @@ static void two_inputs_and_results_of_all_kinds_of_rows(void **state)
     }
 }
 
+/* A product, its activation and what the activation gates are results themselves: none is fused away. */
+static void results_are_kept_where_they_could_be_fused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct two_inputs t;
+        struct pn_error err = {0};
+        struct pn_device *d;
+        struct pn_plan *plan;
+        struct pn_program *program;
+        float out[3][N_OUT];
+        write_down(&t);
+        struct pn_graph *g = &t.graph;
+        pn_array x = pn_embed(g, pn_weight_leaf(g, &t.table_w)), w = pn_weight_leaf(g, &t.weight_w);
+        pn_array gate = pn_matmul(g, x, w), act = pn_act(g, gate, PN_ACT_FN_RELU);
+        const pn_array results[] = {pn_mul(g, act, pn_matmul(g, x, w)), act, gate};
+        struct pn_plan_spec spec = {.results = results, .n_results = 3, .max_rows = {0, 1, 1, 1, 1}};
+        if (pn_device_open(i ? "cpu" : "ref", &(struct pn_device_options){2, NULL}, &d, &err) ||
+            pn_device_plan(d, g, spec, &plan, &err) || d->class->compile(d, plan, &program, &err))
+            fail_msg("%s", err.text);
+        struct pn_batch b = batch_of(1);
+        b.results = (void *[]){out[0], out[1], out[2]};
+        if (d->class->run(d, program, &b, &err))
+            fail_msg("%s", err.text);
+        for (int o = 0; o < N_OUT; o++) {
+            double sum = 0;
+            for (int j = 0; j < N; j++)
+                sum += (double)t.table[ids[0] * N + j] * (double)t.weight[o * N + j];
+            double relu = sum > 0 ? sum : 0, wanted[] = {relu * sum, relu, sum};
+            for (int r = 0; r < 3; r++)
+                near(&out[r][o], &wanted[r], 1, "a result that others read");
+        }
+        d->class->program_free(d, program);
+        pn_plan_free(plan);
+        pn_device_close(d);
+        pn_graph_free(g);
+    }
+}
+
 /* ---- what a plan refuses ---- */
 
 static bool has_no_act(const void *device, const struct pn_graph *graph, const struct pn_node *node)
@@ -393,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_inputs_and_results_of_all_kinds_of_rows),
+        cmocka_unit_test(results_are_kept_where_they_could_be_fused),
         cmocka_unit_test(plans_that_cannot_be_made),
         cmocka_unit_test(steps_beyond_the_limits_of_a_plan),
         cmocka_unit_test(devices_check_steps),
