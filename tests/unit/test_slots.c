@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/random.h"
 #include "engine/slots.h"
 
 enum { MAX_BLOCKS = 1000, GRANULE = 4096 };
