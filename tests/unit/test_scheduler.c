@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "engine/handle.h"
+#include "engine/sched_impl.h"
 #include "pantry.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
@@ -273,6 +274,21 @@ static void all_of_many_are_answered(void **state)
     pantry_model_free(model);
 }
 
+struct running {
+    const struct pn_sched *sched;
+    int n;
+};
+
+static pn_status count_running(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    struct running *c = user;
+    (void)memory;
+    (void)err;
+    for (const struct pn_request *r = c->sched->active; r; r = r->next)
+        c->n += r->phase == PN_REQUEST_RUNNING;
+    return PN_OK;
+}
+
 /* As many as may run wait for readers that do not read: others are answered, and they too once they are read. */
 static void slow_readers_make_place(void **state)
 {
@@ -290,6 +306,9 @@ static void slow_readers_make_place(void **state)
     struct pantry_request_options o = options(ids[5], 4, N_ANSWER, "quick");
     run(model, &o, &a);
     assert_int_equal(a.n, N_ANSWER);
+    struct running running = {.sched = model->sched};
+    pn_sched_call(model->sched, count_running, &running, NULL);
+    assert_in_range(running.n, 1, PN_MAX_RUNNING);
     for (int i = 0; i < MANY; i++) {
         read_all(slow[i], &a);
         assert_int_equal(a.n, N_ANSWER);
