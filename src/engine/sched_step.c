@@ -101,16 +101,24 @@ static int n_running(const struct pn_sched *s)
     return n;
 }
 
+/* Asked once a step, as the answer costs a look at the system. */
+static int32_t capacity(struct pn_sched *s)
+{
+    if (s->capacity < 0)
+        s->capacity = pn_kv_capacity(s->memory.pool);
+    return s->capacity;
+}
+
 /* A request starts where its tokens fit beside what the others hold, so that it need not give its pages back soon.
  * Those that wait for their reader do not count: their pages can be taken. */
-static bool fits(const struct pn_sched *s, const struct pn_request *r)
+static bool fits(struct pn_sched *s, const struct pn_request *r)
 {
     int64_t held = 0, running = n_running(s);
     for (struct pn_request *a = s->active; a; a = a->next)
         held += a->seq.n_pages && pn_request_has_room(a) ? a->seq.n_pages : 0;
     int64_t tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
     int64_t needed = tokens / PN_PAGE_TOKENS + 1;
-    return !held || held + needed + running <= pn_kv_capacity(s->memory.pool);
+    return !held || held + needed + running <= capacity(s);
 }
 
 /* ---- prefixes ---- */
@@ -381,6 +389,7 @@ static pn_status reserve_logits(struct pn_sched *s, int rows, struct pn_error *e
 bool pn_sched_step(struct pn_sched *s)
 {
     struct pn_error err;
+    s->capacity = -1;
     end_cancelled(s);
     pn_step_begin(&s->step, s->runner, s->memory.pool);
     add_decodes(s);
