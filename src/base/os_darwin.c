@@ -100,15 +100,15 @@ void pn_os_cond_init(pthread_cond_t *cond)
     pthread_cond_init(cond, NULL);
 }
 
-void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
+void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t ns)
 {
     uint64_t second = 1000000000u;
     if (ns > 1000000 * second) { /* days: as long as it takes */
-        pthread_cond_wait(cond, lock);
+        pthread_cond_wait(cond, mutex);
         return;
     }
     struct timespec t = {.tv_sec = (time_t)(ns / second), .tv_nsec = (long)(ns % second)};
-    pthread_cond_timedwait_relative_np(cond, lock, &t);
+    pthread_cond_timedwait_relative_np(cond, mutex, &t);
 }
 
 #else
