@@ -489,7 +489,7 @@ static void entries_of_wheels_are_counted(void **state)
 {
     (void)state;
     static struct wheel_entry entries[10001];
-    static char names[10001][8];
+    static char names[10001][16];
     struct pn_buf got = {0};
     struct pn_error err = {0};
     for (int i = 0; i < 10001; i++) {
