@@ -42,7 +42,7 @@ static void fail(const struct pn_error *err)
 static struct pn_plan *plan(const struct pn_device *d, const struct pn_graph *g, pn_array result, int n)
 {
     struct pn_error err;
-    struct pn_plan *out;
+    struct pn_plan *out = NULL;
     struct pn_plan_spec spec = {.results = &result, .n_results = 1, .max_rows = {0, n, n, n, n}};
     if (pn_graph_status(g, &err) || pn_device_plan(d, g, spec, &out, &err))
         fail(&err);

@@ -169,8 +169,8 @@ static void results_are_kept_where_they_could_be_fused(void **state)
         struct two_inputs t;
         struct pn_error err = {0};
         struct pn_device *d;
-        struct pn_plan *plan;
-        struct pn_program *program;
+        struct pn_plan *plan = NULL;
+        struct pn_program *program = NULL;
         float out[3][N_OUT];
         memset(out, 0xff, sizeof out); /* not what the device before has left there */
         write_down(&t);
@@ -330,8 +330,8 @@ static void devices_check_steps(void **state)
         struct two_inputs t;
         struct pn_error err = {0};
         struct pn_device *d;
-        struct pn_plan *plan;
-        struct pn_program *program;
+        struct pn_plan *plan = NULL;
+        struct pn_program *program = NULL;
         float out[N_TOKENS * N];
         write_down(&t);
         struct pn_plan_spec spec = {

@@ -151,7 +151,7 @@ static void files_hold_what_they_say(void **state)
         for (size_t m = 0; m < COUNT(mixes); m++) {
             const struct shape small = {"small", 8, 256, 4, 2, 512, 40, 64, 10000, tied};
             struct pn_error err;
-            struct pn_weights *weights;
+            struct pn_weights *weights = NULL;
             const char *path = gw_temp("small.gguf");
             struct writer w = written(&small, &mixes[m]);
             FILE *file = fopen(path, "wb");
