@@ -25,7 +25,7 @@ KIND = {"UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16", 
 def build(folder):
     out = os.path.join(folder, "gguf_dump")
     cc = os.environ.get("CC", "cc").split()
-    base = [f"src/base/{name}.c" for name in ("alloc", "file", "os_darwin", "os_linux", "status")]
+    base = [f"src/base/{name}.c" for name in ("alloc", "cgroup", "file", "os_darwin", "os_linux", "status")]
     sources = ["src/tensor/type.c", *sorted(glob.glob("src/tensor/quant/*.c")), *base, "src/format/gguf.c",
                "src/format/names.c", "src/format/weights.c"]
     subprocess.run([*cc, "-std=c17", "-O2", "-D_DEFAULT_SOURCE", "-Isrc", "-o", out, "tests/diff/gguf_dump.c", *sources,
