@@ -166,6 +166,14 @@ int32_t pn_kv_pages_used(struct pn_kv_pool *pool)
     return n;
 }
 
+int32_t pn_kv_promised(struct pn_kv_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    int32_t n = pool->slots.n_promised;
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
 int32_t pn_kv_capacity(struct pn_kv_pool *pool)
 {
     const struct pn_slots *s = &pool->slots;

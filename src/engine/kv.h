@@ -38,6 +38,8 @@ uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page);
 void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from);
 /* Pages that somebody holds. */
 int32_t pn_kv_pages_used(struct pn_kv_pool *pool);
+/* Pages whose memory has been taken from the budget. */
+int32_t pn_kv_promised(struct pn_kv_pool *pool);
 /* Pages that there could be, those in use included: what has been promised and what the budget has left. */
 int32_t pn_kv_capacity(struct pn_kv_pool *pool);
 /* Bytes of keys and values that a step of one token reads when the sequence has `n_past` tokens with it: layers with a

@@ -1,6 +1,7 @@
 /* The scheduler's thread: see sched.h. What goes into a step is decided in sched_step.c. */
 #include "engine/sched_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct pn_job {
@@ -180,13 +181,16 @@ struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s)
 
 pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err)
 {
+    char what[64];
     struct pn_kv_pool *pool = s->memory.pool;
-    int32_t needed = n_context / PN_PAGE_TOKENS + 1, have = pn_kv_capacity(pool);
-    if (needed <= have)
+    int32_t missing = n_context / PN_PAGE_TOKENS + 1 - pn_kv_promised(pool);
+    if (missing <= 0)
         return PN_OK;
-    return pn_fail(err, PN_NO_MEMORY, "a context of %d tokens needs %s of memory for keys and values, but has %s",
-                   n_context, pn_memory_text((uint64_t)needed * pool->slots.stride).text,
-                   pn_memory_text((uint64_t)have * pool->slots.stride).text);
+    snprintf(what, sizeof what, "a context of %d tokens", n_context);
+    pn_status status = pn_kv_promise(pool, missing, what, err);
+    if (!status)
+        pn_kv_unpromise(pool, missing);
+    return status;
 }
 
 void pn_sched_forget(struct pn_sched *s, struct pn_request *r)
