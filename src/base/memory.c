@@ -105,17 +105,27 @@ void pn_memory_remove_weights(struct pn_memory *m, uint64_t bytes, uint64_t step
     pthread_mutex_unlock(&m->lock);
 }
 
-pn_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err)
+static pn_status take(struct pn_memory *m, uint64_t bytes, bool check_only, const char *what, struct pn_error *err)
 {
     pn_status status = PN_OK;
     pthread_mutex_lock(&m->lock);
     struct room r = room_of(m);
     if (bytes > r.left)
         status = refuse(err, what, bytes, r);
-    else
+    else if (!check_only)
         m->taken += bytes;
     pthread_mutex_unlock(&m->lock);
     return status;
+}
+
+pn_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err)
+{
+    return take(m, bytes, false, what, err);
+}
+
+pn_status pn_memory_check(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err)
+{
+    return take(m, bytes, true, what, err);
 }
 
 void pn_memory_give(struct pn_memory *m, uint64_t bytes)

@@ -110,6 +110,15 @@ pn_status pn_kv_promise(struct pn_kv_pool *pool, int32_t n, const char *wanted_b
     return status;
 }
 
+pn_status pn_kv_check(struct pn_kv_pool *pool, int32_t n, const char *wanted_by, struct pn_error *err)
+{
+    pthread_mutex_lock(&pool->lock);
+    int32_t missing = n - pool->slots.n_promised;
+    pn_status status = missing > 0 ? pn_slots_check(&pool->slots, missing, wanted_by, err) : PN_OK;
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
 void pn_kv_unpromise(struct pn_kv_pool *pool, int32_t n)
 {
     pthread_mutex_lock(&pool->lock);
@@ -162,14 +171,6 @@ int32_t pn_kv_pages_used(struct pn_kv_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     int32_t n = pool->slots.n_used - pool->slots.n_free;
-    pthread_mutex_unlock(&pool->lock);
-    return n;
-}
-
-int32_t pn_kv_promised(struct pn_kv_pool *pool)
-{
-    pthread_mutex_lock(&pool->lock);
-    int32_t n = pool->slots.n_promised;
     pthread_mutex_unlock(&pool->lock);
     return n;
 }

@@ -27,6 +27,9 @@ void pn_kv_pool_free(struct pn_kv_pool *pool);
 /* Takes the memory of n pages from the budget before they are handed out, or says what is missing; `what` wants them.
  */
 pn_status pn_kv_promise(struct pn_kv_pool *pool, int32_t n, const char *what, struct pn_error *err);
+/* Whether n pages, those promised included, could be had now, or what is missing. Takes nothing: other threads may need
+ * what there is. */
+pn_status pn_kv_check(struct pn_kv_pool *pool, int32_t n, const char *what, struct pn_error *err);
 void pn_kv_unpromise(struct pn_kv_pool *pool, int32_t n);
 /* Hands a page out, with one reference. */
 pn_status pn_kv_page_new(struct pn_kv_pool *pool, int32_t *page, struct pn_error *err);
@@ -38,8 +41,6 @@ uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page);
 void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from);
 /* Pages that somebody holds. */
 int32_t pn_kv_pages_used(struct pn_kv_pool *pool);
-/* Pages whose memory has been taken from the budget. */
-int32_t pn_kv_promised(struct pn_kv_pool *pool);
 /* Pages that there could be, those in use included: what has been promised and what the budget has left. */
 int32_t pn_kv_capacity(struct pn_kv_pool *pool);
 /* Bytes of keys and values that a step of one token reads when the sequence has `n_past` tokens with it: layers with a

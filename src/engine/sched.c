@@ -182,15 +182,8 @@ struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s)
 pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err)
 {
     char what[64];
-    struct pn_kv_pool *pool = s->memory.pool;
-    int32_t missing = n_context / PN_PAGE_TOKENS + 1 - pn_kv_promised(pool);
-    if (missing <= 0)
-        return PN_OK;
     snprintf(what, sizeof what, "a context of %d tokens", n_context);
-    pn_status status = pn_kv_promise(pool, missing, what, err);
-    if (!status)
-        pn_kv_unpromise(pool, missing);
-    return status;
+    return pn_kv_check(s->memory.pool, n_context / PN_PAGE_TOKENS + 1, what, err);
 }
 
 void pn_sched_forget(struct pn_sched *s, struct pn_request *r)

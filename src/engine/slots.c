@@ -43,15 +43,27 @@ void pn_slots_release(struct pn_slots *s)
     *s = (struct pn_slots){0};
 }
 
+static pn_status have_addresses(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
+{
+    if (n <= s->n - s->n_promised)
+        return PN_OK;
+    return pn_fail(err, PN_NO_MEMORY, "%s needs %s of memory, but addresses are left for %s only", what,
+                   pn_memory_text((uint64_t)n * s->stride).text,
+                   pn_memory_text((uint64_t)(s->n - s->n_promised) * s->stride).text);
+}
+
+pn_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
+{
+    /* The budget first: it has the better reason. */
+    pn_status status = pn_memory_check(s->budget, (uint64_t)n * s->stride, what, err);
+    return status ? status : have_addresses(s, n, what, err);
+}
+
 pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
 {
-    uint64_t bytes = (uint64_t)n * s->stride;
-    pn_status status = pn_memory_take(s->budget, bytes, what, err);
-    if (!status && n > s->n - s->n_promised) {
-        pn_memory_give(s->budget, bytes);
-        status = pn_fail(err, PN_NO_MEMORY, "%s needs %s of memory, but addresses are left for %s only", what,
-                         pn_memory_text(bytes).text, pn_memory_text((uint64_t)(s->n - s->n_promised) * s->stride).text);
-    }
+    if (n > s->n - s->n_promised)
+        return pn_slots_check(s, n, what, err);
+    pn_status status = pn_memory_take(s->budget, (uint64_t)n * s->stride, what, err);
     if (!status)
         s->n_promised += n;
     return status;

@@ -27,6 +27,8 @@ pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t byt
 void pn_slots_release(struct pn_slots *s);
 /* Takes n blocks from the budget, or says what they need and what is left: "WHAT needs ...". */
 pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);
+/* Whether that would succeed now; takes nothing. */
+pn_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);
 void pn_slots_unpromise(struct pn_slots *s, int32_t n);
 /* False when all are in use: never for one that was promised. */
 bool pn_slots_take(struct pn_slots *s, int32_t *slot);

@@ -305,12 +305,18 @@ static void pages_are_taken_from_the_budget(void **state)
     assert_int_equal(pn_kv_promise(pool, 3, "the test", &err), PN_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_true(budget->taken == taken + 5 * page);
+    assert_int_equal(pn_kv_check(pool, 8, "the test", &err), PN_NO_MEMORY); /* three more */
+    assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
+    assert_int_equal(pn_kv_check(pool, 7, "the test", &err), PN_OK);
+    assert_true(budget->taken == taken + 5 * page && pool->slots.n_promised == 5); /* others see nothing of a check */
     pn_kv_unpromise(pool, 1);
     assert_true(budget->taken == taken + 4 * page);
     assert_int_equal(pn_kv_promise(pool, 3, "the test", &err), PN_OK);
     pn_memory_set_limit(budget, 0);
     assert_int_equal(pn_kv_promise(pool, 13, "the test", &err), PN_OK); /* all 20 */
     assert_int_equal(pn_kv_capacity(pool), 20);
+    assert_int_equal(pn_kv_check(pool, 20, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_check(pool, 21, "the test", &err), PN_NO_MEMORY);
     assert_int_equal(pn_kv_promise(pool, 1, "the test", &err), PN_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but addresses are left for 0 KiB only"));
     assert_true(budget->taken == taken + 20 * page);
