@@ -23,11 +23,11 @@ static void fail(const struct pantry_error *error)
 static pantry_request *submit(pantry_model *model, uint64_t seed, int n, int max_tokens)
 {
     struct pantry_error error;
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     pantry_request *r;
     struct pn_rng rng = {seed};
     static int32_t ids[LONG_PROMPT];
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     for (int i = 0; i < n; i++)
         ids[i] = (int32_t)(pn_rng_u64(&rng) % (uint64_t)info.n_vocab);
     struct pantry_request_options o = pantry_request_options_default();
@@ -47,16 +47,15 @@ static int poll(pantry_request **r, int n, bool *ended, uint64_t *last, double *
 {
     int done = 0;
     for (int i = 0; i < n; i++) {
-        struct pantry_event event = {.kind = PANTRY_EVENT_TOKEN};
-        while (!ended[i] && event.kind == PANTRY_EVENT_TOKEN) {
-            pantry_request_next(r[i], &event, i == 0 ? 1 : 0);
+        const struct pantry_event *event;
+        while (!ended[i] && (event = pantry_request_next(r[i], i == 0 ? 1 : 0))) {
             uint64_t now = pn_clock_ns();
-            if (event.kind == PANTRY_EVENT_TOKEN && event.token.id >= 0) {
+            if (event->kind == PANTRY_EVENT_TOKEN && event->token.id >= 0) {
                 if (last[i] && *n_gaps < N_GAPS)
                     gaps[(*n_gaps)++] = (double)(now - last[i]) * 1e-6;
                 last[i] = now;
             }
-            ended[i] = event.kind == PANTRY_EVENT_END;
+            ended[i] = event->kind == PANTRY_EVENT_END;
         }
         done += ended[i];
     }

@@ -1,5 +1,6 @@
 /* The smallest use of the library: continue a text. cc chat.c $(pkg-config --cflags --libs pantry) */
 #include <pantry.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool show(void *user, const struct pantry_token *token)

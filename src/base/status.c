@@ -71,14 +71,33 @@ pn_status pn_no_memory(struct pn_error *err, const char *what)
     return pn_fail(err, PN_NO_MEMORY, "out of memory for %s", what);
 }
 
-const char *pn_status_text(pn_status status)
+const char *pantry_status_text(pantry_status status)
 {
     switch (status) {
-#define PN_X(name, code, text)                                                                                         \
-    case PN_##name:                                                                                                    \
-        return text;
-        PN_STATUS_LIST(PN_X)
-#undef PN_X
+    case PANTRY_OK:
+        return "success";
+    case PANTRY_INVALID:
+        return "invalid argument";
+    case PANTRY_FORMAT:
+        return "malformed input";
+    case PANTRY_UNSUPPORTED:
+        return "not supported";
+    case PANTRY_NOT_FOUND:
+        return "not found";
+    case PANTRY_IO:
+        return "input/output error";
+    case PANTRY_NO_MEMORY:
+        return "out of memory";
+    case PANTRY_LIMIT:
+        return "limit exceeded";
+    case PANTRY_CANCELLED:
+        return "cancelled";
+    case PANTRY_CONTEXT_FULL:
+        return "context full";
+    case PANTRY_RAISED:
+        return "raised by the template";
+    case PANTRY_INTERNAL:
+        return "internal error";
     }
     return "unknown status";
 }

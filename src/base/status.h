@@ -10,31 +10,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* name, code, short text. The codes are part of the public ABI (pantry.h repeats them, a test compares). */
-#define PN_STATUS_LIST(X)                                                                                              \
-    X(OK, 0, "success")                                                                                                \
-    X(INVALID, -1, "invalid argument")                                                                                 \
-    X(FORMAT, -2, "malformed input")                                                                                   \
-    X(UNSUPPORTED, -3, "not supported")                                                                                \
-    X(NOT_FOUND, -4, "not found")                                                                                      \
-    X(IO, -5, "input/output error")                                                                                    \
-    X(NO_MEMORY, -6, "out of memory")                                                                                  \
-    X(LIMIT, -7, "limit exceeded")                                                                                     \
-    X(CANCELLED, -8, "cancelled")                                                                                      \
-    X(CONTEXT_FULL, -9, "context full")                                                                                \
-    X(RAISED, -10, "raised by the template")                                                                           \
-    X(INTERNAL, -11, "internal error")
+#include "pantry.h"
 
-typedef enum pn_status {
-#define PN_X(name, code, text) PN_##name = (code),
-    PN_STATUS_LIST(PN_X)
-#undef PN_X
-} pn_status;
-
-struct pn_error {
-    pn_status status;
-    char text[1024];
-};
+/* The library has one status and one error, those of its callers. */
+typedef pantry_status pn_status;
+#define pn_error        pantry_error
+#define PN_OK           PANTRY_OK
+#define PN_INVALID      PANTRY_INVALID
+#define PN_FORMAT       PANTRY_FORMAT
+#define PN_UNSUPPORTED  PANTRY_UNSUPPORTED
+#define PN_NOT_FOUND    PANTRY_NOT_FOUND
+#define PN_IO           PANTRY_IO
+#define PN_NO_MEMORY    PANTRY_NO_MEMORY
+#define PN_LIMIT        PANTRY_LIMIT
+#define PN_CANCELLED    PANTRY_CANCELLED
+#define PN_CONTEXT_FULL PANTRY_CONTEXT_FULL
+#define PN_RAISED       PANTRY_RAISED
+#define PN_INTERNAL     PANTRY_INTERNAL
 
 /* Records a printf-style sentence in `err` (may be NULL) and returns `status`, so that failing is one line:
  * `return pn_fail(err, PN_FORMAT, "%s: ...", path);` Text that does not fit is cut at a UTF-8 boundary. */
@@ -47,8 +39,6 @@ pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...) __attrib
 
 /* Shorthand for the one sentence that needs no detail. */
 pn_status pn_no_memory(struct pn_error *err, const char *what);
-
-const char *pn_status_text(pn_status status);
 
 /* A number with thousands separators, for sentences: `pn_fail(err, PN_FORMAT, "%s bytes", pn_digits(n).text)`. */
 struct pn_digits {

@@ -110,7 +110,7 @@ struct turn {
     struct pn_chat *chat;
     struct pn_screen screen;
     bool noted; /* "reading ..." stands on the line */
-    bool guarded, repeats;
+    bool guarded;
     struct pn_repeat repeat;
 };
 
@@ -126,9 +126,8 @@ static bool on_token(void *user, const struct pantry_token *token)
     struct turn *turn = user;
     erase_note(turn);
     pn_screen_put(&turn->screen, token->text, token->len);
-    if (turn->guarded && token->id >= 0 && pn_repeat_push(&turn->repeat, token->id, token->text, token->len))
-        turn->repeats = true;
-    return !turn->repeats && !ferror(stdout);
+    bool repeats = turn->guarded && token->id >= 0 && pn_repeat_push(&turn->repeat, token->id, token->text, token->len);
+    return !repeats && !ferror(stdout);
 }
 
 static json_t *context_of(const struct pn_chat *chat)
@@ -213,7 +212,7 @@ static void put_stats(const struct pn_chat *chat, const struct pantry_stats *sta
     else
         pn_cli_put_speed(stderr, stats, chat->machine.model.n_threads);
     bool full = pantry_session_n_past(chat->session) + 1 >= pantry_session_n_context(chat->session);
-    if (full && stats->stop_reason && strcmp(stats->stop_reason, "length") == 0)
+    if (full && stats->stop == PANTRY_STOP_LENGTH)
         fprintf(stderr, "%s%s%s\n", pn_term_style(stderr, PN_STYLE_DIM),
                 "the context is full, so the answer ends here: /clear starts over, --ctx N makes it larger",
                 pn_term_style(stderr, PN_STYLE_OFF));
@@ -225,13 +224,13 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
 {
     struct turn turn = {.chat = chat, .guarded = pn_cli_stops_repeating(&chat->sampler)};
     struct pn_cli_sampler sampler = chat->sampler;
-    struct pantry_stats stats = {0};
+    struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_error error = {0};
     pn_cli_sampler_draw_seed(&sampler);
     struct pantry_generate_options options = pn_cli_sampler_options(&sampler, has_template(chat));
     options.callback = on_token;
     options.user = &turn;
-    options.cancel = pn_term_interrupt_flag();
+    options.cancel = pn_term_interrupt();
     pn_term_take_interrupt();
 
     size_t held = (size_t)pantry_session_n_past(chat->session);
@@ -248,8 +247,8 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
     erase_note(&turn);
     pn_screen_end(&turn.screen);
     pn_term_echo(true);
-    if (turn.repeats)
-        stats.stop_reason = PN_STOP_REPETITION;
+    if (stats.stop == PANTRY_STOP_CALLBACK && ferror(stdout))
+        stats.stop = PANTRY_STOP_CANCELLED; /* nobody reads; it does not repeat itself */
     if (result == PANTRY_CONTEXT_FULL)
         explain_full(chat, &error);
     else if (result != PANTRY_OK)

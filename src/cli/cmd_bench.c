@@ -72,11 +72,11 @@ static int one_round(const struct chosen *chosen, pantry_session *session, const
     options.sampling.repeat_penalty = 1;
     options.max_tokens = chosen->n_decode + 1; /* the first comes out of the prefill */
     options.ignore_eos = true;
-    options.cancel = pn_term_interrupt_flag();
+    options.cancel = pn_term_interrupt();
     pantry_session_clear(session);
     if (pantry_generate(session, ids, (size_t)chosen->n_prompt, &options, stats, &error) != PANTRY_OK)
         return pn_cli_fail(&error);
-    if (*pn_term_interrupt_flag())
+    if (pn_term_interrupted())
         return PN_EXIT_FAILED; /* the process ends by it */
     return PN_EXIT_DONE;
 }
@@ -91,11 +91,11 @@ static void count_round(struct result *result, const struct pantry_stats *stats)
 
 static int measure(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, struct result *result)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
     struct pn_rng rng = {1};
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     if (!machine->session.n_context)
         machine->session.n_context = chosen->n_prompt + chosen->n_decode + 2;
     int32_t *ids = calloc((size_t)chosen->n_prompt, sizeof *ids);
@@ -108,7 +108,7 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
         status = pn_cli_fail(&error);
     bool show = pn_term_moves(stderr);
     for (int i = 0; status == PN_EXIT_DONE && i <= chosen->rounds; i++) {
-        struct pantry_stats stats = {0};
+        struct pantry_stats stats = {.size = sizeof stats};
         if (show)
             fprintf(stderr, i ? "\r\033[Kround %d of %d" : "\r\033[Kwarming up", i, chosen->rounds);
         status = one_round(chosen, session, ids, &stats);
@@ -166,8 +166,8 @@ static json_t *figure_json(const struct figure *figure)
 
 static int put_json(const struct chosen *chosen, const char *name, pantry_model *model, const struct result *result)
 {
-    struct pantry_model_info info;
-    pantry_model_info(model, &info);
+    struct pantry_model_info info = {.size = sizeof info};
+    pantry_model_info(model, &info, NULL);
     json_t *root = json_pack("{s:o, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:o, s:o, s:o, s:f, s:f, s:f}", "model",
                              pn_cli_json_text(name, strlen(name)), "architecture", info.architecture, "device",
                              info.device, "size_bytes", (json_int_t)info.size_bytes, "n_params",
@@ -183,9 +183,9 @@ static int put_json(const struct chosen *chosen, const char *name, pantry_model 
 
 static void put_text(const struct chosen *chosen, const char *name, pantry_model *model, const struct result *result)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pn_number a, b;
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     uint64_t bytes = chosen->synthetic ? 0 : pn_cli_model_bytes(name);
     printf("model        %s · %s · %s parameters · %s\n", name, info.architecture, pn_cli_count(&a, info.n_params),
            pn_cli_bytes(&b, bytes ? bytes : info.size_bytes));

@@ -41,10 +41,9 @@ static const struct pn_option table[] = {
 
 static enum pantry_pooling pooling_of(const char *name)
 {
-    static const char *const names[] = {"auto", "mean", "cls", "last", "none"};
-    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum pantry_pooling)i;
+    for (enum pantry_pooling p = PANTRY_POOLING_AUTO; name && p <= PANTRY_POOLING_NONE; p++)
+        if (strcmp(name, pantry_pooling_name(p)) == 0)
+            return p;
     return PANTRY_POOLING_AUTO;
 }
 
@@ -83,16 +82,14 @@ static json_t *json_rows(const struct pantry_embeddings *e, size_t n, bool state
     return all;
 }
 
-static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_pooling pooling, const char *auto_name)
+static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_pooling pooling)
 {
-    static const char *const names[] = {NULL, "mean", "cls", "last", "none"};
     json_t *tokens = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(tokens, json_integer(e->n_tokens[i]));
-    json_t *value =
-        json_pack("{s:o?, s:o, s:i, s:s, s:b}", "embeddings", json_rows(e, n, pooling == PANTRY_POOLING_NONE), "tokens",
-                  tokens, "dimensions", e->n_dimensions, "pooling", names[pooling] ? names[pooling] : auto_name,
-                  "truncated", (int)e->truncated);
+    json_t *value = json_pack("{s:o?, s:o, s:i, s:s, s:b}", "embeddings",
+                              json_rows(e, n, pooling == PANTRY_POOLING_NONE), "tokens", tokens, "dimensions",
+                              e->n_dimensions, "pooling", pantry_pooling_name(pooling), "truncated", (int)e->truncated);
     if (!value || json_is_null(json_object_get(value, "embeddings"))) {
         json_decref(value);
         pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is no number");
@@ -149,9 +146,9 @@ static int write_rows(const struct pantry_embeddings *e, const char *path)
 
 static int compute(const struct chosen *chosen, pantry_model *model, const struct pn_lines *lines)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pantry_error error = {0};
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_embed_options options = pantry_embed_options_default();
     options.pooling = pooling_of(chosen->pooling);
     options.normalize = chosen->normalize;
@@ -159,14 +156,14 @@ static int compute(const struct chosen *chosen, pantry_model *model, const struc
     options.max_tokens = chosen->max_tokens;
     options.truncate = chosen->truncate;
     options.plain_text = chosen->plain_text;
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     if (pantry_embed(model, lines->input, lines->n, &options, &e, &error) != PANTRY_OK)
         return pn_cli_fail(&error);
     int status = PN_EXIT_DONE;
     if (chosen->out)
         status = write_rows(&e, chosen->out);
     if (status == PN_EXIT_DONE && chosen->json)
-        status = put_json(&e, lines->n, options.pooling, info.pooling);
+        status = put_json(&e, lines->n, options.pooling ? options.pooling : info.pooling);
     else if (status == PN_EXIT_DONE && !chosen->out && pn_term_is(stdout) && options.pooling != PANTRY_POOLING_NONE)
         put_summary(&e, lines);
     else if (status == PN_EXIT_DONE && !chosen->out)

@@ -38,7 +38,7 @@ struct output {
     struct pn_buf text;
     int32_t *data;
     size_t len, cap;
-    bool failed, guarded, repeats;
+    bool failed, guarded;
     struct pn_repeat repeat;
 };
 
@@ -54,9 +54,9 @@ static bool on_token(void *user, const struct pantry_token *token)
         printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
-    if (output->guarded && token->id >= 0 && pn_repeat_push(&output->repeat, token->id, token->text, token->len))
-        output->repeats = true;
-    return !output->failed && !output->repeats && !ferror(stdout);
+    bool repeats =
+        output->guarded && token->id >= 0 && pn_repeat_push(&output->repeat, token->id, token->text, token->len);
+    return !output->failed && !repeats && !ferror(stdout);
 }
 
 /* The text that the model gets: the prompt itself, or a conversation of one message through the chat template. */
@@ -119,9 +119,9 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
                              pn_cli_json_text(output->text.data ? output->text.data : "", output->text.len), "ids",
                              pn_ids_json(output->data, output->len), "prompt_ids", pn_ids_json(ids, n), "n_prompt",
                              stats->n_prompt, "n_cached", stats->n_cached, "n_generated", stats->n_generated,
-                             "stop_reason", stats->stop_reason ? stats->stop_reason : "", "seed", (json_int_t)seed,
-                             "load_seconds", stats->load_seconds, "prefill_seconds", stats->prefill_seconds,
-                             "decode_seconds", stats->decode_seconds, "first_token_seconds", stats->first_token_seconds,
+                             "stop_reason", pn_cli_stop_name(stats), "seed", (json_int_t)seed, "load_seconds",
+                             stats->load_seconds, "prefill_seconds", stats->prefill_seconds, "decode_seconds",
+                             stats->decode_seconds, "first_token_seconds", stats->first_token_seconds,
                              "prefill_tokens_per_second", pn_cli_prefill_rate(stats), "decode_tokens_per_second",
                              pn_cli_decode_rate(stats), "bytes_per_token", stats->bytes_per_token);
     if (root && output->chosen->verbose) /* takes a moment to measure */
@@ -136,22 +136,22 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
     size_t len;
     bool chat = !chosen->raw && pantry_model_template(model, &len);
     struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat);
-    struct pantry_stats stats = {0};
+    struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
     int32_t *ids = NULL;
     size_t n = 0;
     options.callback = on_token;
     options.user = &output;
-    options.cancel = pn_term_interrupt_flag();
+    options.cancel = pn_term_interrupt();
     int status = prompt_ids(chosen, model, &ids, &n);
     if (status == PN_EXIT_DONE && (pantry_session_new(model, &machine->session, &session, &error) != PANTRY_OK ||
                                    pantry_generate(session, ids, n, &options, &stats, &error) != PANTRY_OK))
         status = pn_cli_fail(&error);
     if (status == PN_EXIT_DONE && output.failed)
         status = pn_cli_no_memory();
-    if (output.repeats)
-        stats.stop_reason = PN_STOP_REPETITION;
+    if (stats.stop == PANTRY_STOP_CALLBACK && ferror(stdout))
+        stats.stop = PANTRY_STOP_CANCELLED; /* nobody reads; it does not repeat itself */
     if (status == PN_EXIT_DONE && chosen->json) {
         status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
     } else if (status == PN_EXIT_DONE) {

@@ -50,7 +50,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         printf("%s is in the store (%s): `%s run %s`\n", name, pn_cli_bytes(&size, pn_cli_model_bytes(path)),
                pn_cli_program(), name);
     else
-        status = pn_cli_fail_base(&err);
+        status = pn_cli_fail(&err);
     free(name);
     free(path);
     return result == PN_OK ? PN_EXIT_DONE : status;

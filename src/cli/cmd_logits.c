@@ -130,14 +130,14 @@ static int make_slices(const char *text, size_t n, int **slices, size_t *n_slice
 static int compute(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, const int32_t *ids,
                    size_t n)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
     struct output output = {.file = -1};
     int *slices = NULL;
     size_t n_slices = 0;
     int status = PN_EXIT_DONE;
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     if (!machine->session.n_context)
         machine->session.n_context = (int)n;
     if (chosen->slices)

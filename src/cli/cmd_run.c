@@ -45,11 +45,11 @@ static const char quotes[] = "\"\"\"";
 
 static void put_welcome(const struct pn_chat *chat)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pn_number a, b;
     size_t len;
     uint64_t bytes = pn_cli_model_bytes(chat->name);
-    pantry_model_info(chat->model, &info);
+    pantry_model_info(chat->model, &info, NULL);
     pantry_read_bandwidth(chat->machine.model.n_threads); /* now, while nobody waits for an answer */
     printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
            pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, bytes ? bytes : info.size_bytes), info.device);

@@ -57,7 +57,8 @@ static int decode(const pantry_tokenizer *tokenizer, const struct chosen *chosen
     char *out = NULL;
     size_t n, n_out;
     int status = pn_ids_parse(chosen->file ? chosen->file : "the ids", text, len, &ids, &n);
-    if (status == PN_EXIT_DONE && pantry_detokenize(tokenizer, ids, n, chosen->special, &out, &n_out, &error))
+    if (status == PN_EXIT_DONE &&
+        pantry_detokenize(tokenizer, ids, n, chosen->special ? PANTRY_DETOKENIZE_SPECIAL : 0, &out, &n_out, &error))
         status = pn_cli_fail(&error);
     if (out && chosen->json)
         status = pn_cli_put_json(pn_cli_json_text(out, n_out));

@@ -63,7 +63,7 @@ static int read_byte(EditLine *line, char *byte)
             return (int)n;
         if (errno != EINTR)
             return -1;
-        if (*pn_term_interrupt_flag())
+        if (pn_term_interrupted())
             return -1;
         if (pn_term_take_resize())
             el_resize(line);

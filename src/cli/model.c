@@ -126,16 +126,16 @@ bool pn_cli_stops_repeating(const struct pn_cli_sampler *sampler)
 
 void pn_cli_put_cut(FILE *out, const struct pantry_stats *stats, const struct pn_cli_sampler *sampler, bool chat)
 {
-    const char *why = stats->stop_reason ? stats->stop_reason : "", *dim = pn_term_style(out, PN_STYLE_DIM);
-    const char *off = pn_term_style(out, PN_STYLE_OFF);
-    if (strcmp(why, PN_STOP_REPETITION) == 0)
+    const char *dim = pn_term_style(out, PN_STYLE_DIM), *off = pn_term_style(out, PN_STYLE_OFF);
+    bool full = stats->stop == PANTRY_STOP_LENGTH;
+    if (stats->stop == PANTRY_STOP_CALLBACK)
         fprintf(out, "%sstopped: the text repeats itself (-n -1 would let it go on)%s\n", dim, off);
-    else if (strcmp(why, "length") == 0 && sampler->max_tokens != PN_TOKENS_UNSET)
+    else if (full && sampler->max_tokens != PN_TOKENS_UNSET)
         fprintf(out, "%sthe answer was cut at the number of tokens that you set%s\n", dim, off);
-    else if (strcmp(why, "length") == 0 && chat)
+    else if (full && chat)
         fprintf(out, "%sthe answer was cut at %d tokens: -n N allows more, -n -1 any number%s\n", dim, PN_TOKENS_CHAT,
                 off);
-    else if (strcmp(why, "length") == 0)
+    else if (full)
         fprintf(
             out,
             "%sthe text was cut at %d tokens, because without a chat template nothing says where it ends: -n N allows "
@@ -201,14 +201,14 @@ int pn_cli_find_model(const char *name, char **path)
         status = pn_store_fetch(name, &options, path, &err);
         pn_progress_end(&bar);
         if (status != PN_OK && status != PN_CANCELLED) {
-            pn_cli_fail_base(&err);
+            pn_cli_fail(&err);
             put_by_hand(entry);
             return PN_EXIT_FAILED;
         }
     }
     if (status == PN_OK)
         return PN_EXIT_DONE;
-    pn_cli_fail_base(&err);
+    pn_cli_fail(&err);
     if (status == PN_NOT_FOUND && pn_store_is_name(name))
         put_where_models_are(name);
     else if (status == PN_NOT_FOUND && strchr(name, ' ')) /* a question where the model should be */
@@ -243,7 +243,7 @@ int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry
 int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len)
 {
     struct pn_error err = {0};
-    return pn_file_read(path, limit, text, len, &err) == PN_OK ? PN_EXIT_DONE : pn_cli_fail_base(&err);
+    return pn_file_read(path, limit, text, len, &err) == PN_OK ? PN_EXIT_DONE : pn_cli_fail(&err);
 }
 
 int pn_cli_join(char *const *words, size_t n, char **text, size_t *len)

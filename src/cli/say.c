@@ -77,12 +77,6 @@ int pn_cli_fail(const struct pantry_error *error)
     return PN_EXIT_FAILED;
 }
 
-int pn_cli_fail_base(const struct pn_error *err)
-{
-    pn_cli_say_error("%s", err->text[0] ? err->text : pn_status_text(err->status));
-    return PN_EXIT_FAILED;
-}
-
 int pn_cli_no_memory(void)
 {
     pn_cli_say_error("out of memory");
@@ -177,9 +171,14 @@ double pn_cli_prefill_rate(const struct pantry_stats *stats)
     return stats->prefill_seconds > 0 ? (stats->n_prompt - stats->n_cached) / stats->prefill_seconds : 0;
 }
 
+const char *pn_cli_stop_name(const struct pantry_stats *stats)
+{
+    return stats->stop == PANTRY_STOP_CALLBACK ? "repetition" : pantry_stop_name(stats->stop);
+}
+
 double pn_cli_decode_rate(const struct pantry_stats *stats)
 {
-    bool ended = stats->stop_reason && strcmp(stats->stop_reason, "stop") == 0;
+    bool ended = stats->stop == PANTRY_STOP_END;
     int steps = stats->n_generated - !ended; /* the token that ended the text took a step too, and is not counted */
     return steps > 0 && stats->decode_seconds > 0 ? steps / stats->decode_seconds : 0;
 }
@@ -201,7 +200,7 @@ void pn_cli_put_speed(FILE *out, const struct pantry_stats *stats, int n_threads
     if (rate > 0)
         fprintf(out, " · %.1f tok/s", rate);
     put_share(out, stats, n_threads, " · ");
-    if (stats->stop_reason && strcmp(stats->stop_reason, "cancelled") == 0)
+    if (stats->stop == PANTRY_STOP_CANCELLED)
         fputs(" · stopped", out);
     fprintf(out, "%s\n", pn_term_style(out, PN_STYLE_OFF));
 }
@@ -221,6 +220,5 @@ void pn_cli_put_figures(FILE *out, const struct pantry_stats *stats, int n_threa
     fprintf(out, "answer rate:          %.1f tok/s\n", pn_cli_decode_rate(stats));
     fprintf(out, "read for each token:  %s\n", pn_cli_bytes(&a, (unsigned long long)stats->bytes_per_token));
     put_share(out, stats, n_threads, "memory bandwidth:     ");
-    fprintf(out, "\nstopped by:           %s%s\n", stats->stop_reason ? stats->stop_reason : "",
-            pn_term_style(out, PN_STYLE_OFF));
+    fprintf(out, "\nstopped by:           %s%s\n", pn_cli_stop_name(stats), pn_term_style(out, PN_STYLE_OFF));
 }

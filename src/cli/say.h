@@ -20,10 +20,8 @@ const char *pn_cli_program(void);
 /* "pantry: SENTENCE" on standard error. */
 void pn_cli_say_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void pn_cli_vsay_error(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
-/* The same for an error of the library; returns PN_EXIT_FAILED. `pn_cli_fail_base` is for errors of base/ and store/.
- */
+/* The same for an error; returns PN_EXIT_FAILED. */
 int pn_cli_fail(const struct pantry_error *error);
-int pn_cli_fail_base(const struct pn_error *err);
 int pn_cli_no_memory(void);
 
 /* Writes text that comes from a file or a model; on a terminal without its control characters (newline and tab stay).
@@ -48,8 +46,9 @@ const char *pn_cli_seconds(struct pn_number *out, double seconds);
 
 /* ---- how fast it was ---- */
 
-/* The stop reason of an answer that the program ended because it repeats itself (cli/repeat.h). */
-#define PN_STOP_REPETITION "repetition"
+/* Why an answer ended, as --json and the statistics say it. The callbacks of this program end an answer only when it
+ * repeats itself (cli/repeat.h). */
+const char *pn_cli_stop_name(const struct pantry_stats *stats);
 
 double pn_cli_prefill_rate(const struct pantry_stats *stats);
 /* The first token comes out of the prefill, so that n tokens take n - 1 steps. */

@@ -248,9 +248,9 @@ static void show_template(struct slash *slash, const char *rest)
 
 static void show_license(struct slash *slash, const char *rest)
 {
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     (void)rest;
-    pantry_model_info(slash->chat->model, &info);
+    pantry_model_info(slash->chat->model, &info, NULL);
     put_text(info.license, "the model does not say");
 }
 

@@ -53,7 +53,7 @@ void pn_term_use_utf8(void)
 
 /* ---- signals ---- */
 
-static volatile bool interrupted; /* read by the library in every step */
+static pantry_cancel *interrupt; /* what Ctrl-C sets; the library looks at it in every step */
 static volatile sig_atomic_t resized, stop_wanted;
 static volatile sig_atomic_t have_original, echo_is_off, paste_is_on;
 static struct termios original; /* as the program found it */
@@ -109,7 +109,7 @@ static void restore_terminal(void)
 static void on_interrupt(int sig)
 {
     (void)sig;
-    interrupted = true;
+    pantry_cancel_set(interrupt);
 }
 
 static void on_resize(int sig)
@@ -159,7 +159,9 @@ void pn_term_watch(void)
         return;
     watching = true;
     have_original = tcgetattr(STDIN_FILENO, &original) == 0;
-    handle(SIGINT, on_interrupt, 0); /* no SA_RESTART: reading a line must notice */
+    interrupt = pantry_cancel_new();
+    if (interrupt)
+        handle(SIGINT, on_interrupt, 0); /* no SA_RESTART: reading a line must notice */
     handle(SIGWINCH, on_resize, 0);
     handle(SIGTERM, on_end, (int)SA_RESETHAND);
     handle(SIGHUP, on_end, (int)SA_RESETHAND);
@@ -177,15 +179,21 @@ void pn_term_take_over(void)
     handle(SIGTSTP, on_stop_now, 0);
 }
 
-const volatile bool *pn_term_interrupt_flag(void)
+const pantry_cancel *pn_term_interrupt(void)
 {
-    return &interrupted;
+    return interrupt;
+}
+
+bool pn_term_interrupted(void)
+{
+    return interrupt && pantry_cancel_is_set(interrupt);
 }
 
 bool pn_term_take_interrupt(void)
 {
-    bool was = interrupted;
-    interrupted = false;
+    bool was = pn_term_interrupted();
+    if (was)
+        pantry_cancel_clear(interrupt);
     return was;
 }
 

@@ -6,6 +6,8 @@
 #define PN_CLI_TERMINAL_H
 
 #include <stdbool.h>
+#include "pantry.h"
+
 #include <stdio.h>
 
 enum pn_style { PN_STYLE_OFF, PN_STYLE_DIM, PN_STYLE_BOLD };
@@ -27,7 +29,8 @@ void pn_term_watch(void);
  * The terminal goes back at the end and while the program is stopped. Call it after pn_term_watch. */
 void pn_term_take_over(void);
 /* For pantry_generate_options.cancel. */
-const volatile bool *pn_term_interrupt_flag(void);
+const pantry_cancel *pn_term_interrupt(void);
+bool pn_term_interrupted(void);
 /* True if Ctrl-C was pressed since the last call. */
 bool pn_term_take_interrupt(void);
 /* Ends the process as Ctrl-C does to a program that does not watch it, so that a script's loop ends too. */

@@ -187,13 +187,13 @@ static json_t *describe(const struct pn_weights *w)
     return root;
 }
 
-pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error)
+pantry_status pantry_describe(const char *path, char **json, struct pantry_error *err)
 {
     struct pn_weights *w;
     *json = NULL;
-    pn_status status = pn_weights_inspect(path, &w, pn_error_of(error));
+    pn_status status = pn_weights_inspect(path, &w, err);
     if (status)
-        return (pantry_status)status;
+        return status;
     json_t *root = describe(w);
     if (root)
         add_runs(root, w);
@@ -201,5 +201,5 @@ pantry_status pantry_describe(const char *path, char **json, struct pantry_error
         pn_weights_close(w);
     *json = root ? json_dumps(root, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     json_decref(root);
-    return *json ? PANTRY_OK : (pantry_status)pn_no_memory(pn_error_of(error), path);
+    return *json ? PANTRY_OK : pn_no_memory(err, path);
 }

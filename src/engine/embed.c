@@ -38,10 +38,19 @@ struct work {
     int n_pages, n_states;
 };
 
-const char *pn_pooling_name(enum pn_pooling pooling)
+/* The file's poolings, as callers name them. RANK is a head, not a pooling. */
+static const enum pn_pooling poolings[] = {[PANTRY_POOLING_AUTO] = PN_POOLING_RANK,
+                                           [PANTRY_POOLING_MEAN] = PN_POOLING_MEAN,
+                                           [PANTRY_POOLING_CLS] = PN_POOLING_CLS,
+                                           [PANTRY_POOLING_LAST] = PN_POOLING_LAST,
+                                           [PANTRY_POOLING_NONE] = PN_POOLING_NONE};
+
+enum pantry_pooling pn_pooling_of(enum pn_pooling pooling)
 {
-    static const char *const names[] = {"none", "mean", "cls", "last", "rank"};
-    return names[pooling];
+    enum pantry_pooling p = PANTRY_POOLING_NONE;
+    while (p > PANTRY_POOLING_AUTO && poolings[p] != pooling)
+        p--;
+    return p;
 }
 
 static const char *path_of(const struct pantry_model *m)
@@ -242,11 +251,7 @@ static pn_status work_init(struct work *w, struct pantry_model *m, const struct 
     w->max_tokens = hp->n_context_train < PN_MAX_STEP ? hp->n_context_train : PN_MAX_STEP;
     if (o->max_tokens && o->max_tokens < w->max_tokens)
         w->max_tokens = o->max_tokens;
-    static const enum pn_pooling of[] = {[PANTRY_POOLING_MEAN] = PN_POOLING_MEAN,
-                                         [PANTRY_POOLING_CLS] = PN_POOLING_CLS,
-                                         [PANTRY_POOLING_LAST] = PN_POOLING_LAST,
-                                         [PANTRY_POOLING_NONE] = PN_POOLING_NONE};
-    w->pooling = o->pooling == PANTRY_POOLING_AUTO ? hp->pooling : of[o->pooling];
+    w->pooling = o->pooling == PANTRY_POOLING_AUTO ? hp->pooling : poolings[o->pooling];
     w->result = w->pooling == PN_POOLING_NONE ? PN_RESULT_STATES : PN_RESULT_EMBEDDINGS;
     w->sequences = calloc(n + 1, sizeof *w->sequences);
     return w->sequences ? PN_OK : pn_no_memory(err, "embeddings");
@@ -335,7 +340,7 @@ static pn_status run_all(struct work *w, float *rows, struct pn_error *err)
     pn_status status = make_room(w, err);
     w->rows = rows;
     for (size_t first = 0, end; first < w->n && !status; first = end) {
-        if (w->options->cancel && *w->options->cancel)
+        if (w->options->cancel && pantry_cancel_is_set(w->options->cancel))
             return pn_fail(err, PN_CANCELLED, "cancelled");
         int tokens = w->sequences[first].n;
         for (end = first + 1; end < w->n && tokens + w->sequences[end].n <= full; end++)
@@ -373,18 +378,13 @@ static void finish(struct pantry_embeddings *out, size_t width, const struct pan
     }
 }
 
-struct pantry_embed_options pantry_embed_options_default(void)
-{
-    return (struct pantry_embed_options){.normalize = true};
-}
-
 void pantry_embeddings_free(struct pantry_embeddings *e)
 {
     if (!e)
         return;
     free(e->rows);
     free(e->n_tokens);
-    *e = (struct pantry_embeddings){0};
+    pn_give_result(e, &(struct pantry_embeddings){.size = sizeof *e});
 }
 
 static pn_status embed(struct work *w, const struct pantry_input *inputs, struct pantry_embeddings *out,
@@ -429,19 +429,25 @@ static pn_status embed(struct work *w, const struct pantry_input *inputs, struct
 
 pantry_status pantry_embed(pantry_model *model, const struct pantry_input *inputs, size_t n,
                            const struct pantry_embed_options *options, struct pantry_embeddings *out,
-                           struct pantry_error *error)
+                           struct pantry_error *err)
 {
-    struct pantry_embed_options defaults = pantry_embed_options_default();
-    struct pn_error *err = pn_error_of(error);
+    struct pantry_embed_options o = pantry_embed_options_default();
+    struct pantry_embeddings own = {.size = sizeof own};
     struct work w;
-    *out = (struct pantry_embeddings){0};
-    pn_status status = work_init(&w, model, options ? options : &defaults, n, err);
-    if (!status)
-        status = embed(&w, inputs, out, err);
+    pn_status status = pn_check_result(out, "embeddings", err);
+    if (status)
+        return status;
+    pn_give_result(out, &own);
+    if ((status = pn_take_options(&o, options, "options of embeddings", err)))
+        return status;
+    if (!(status = work_init(&w, model, &o, n, err)))
+        status = embed(&w, inputs, &own, err);
     work_release(&w);
     if (status)
-        pantry_embeddings_free(out);
-    return (pantry_status)status;
+        pantry_embeddings_free(&own);
+    else
+        pn_give_result(out, &own);
+    return status;
 }
 
 /* ---- ranking ---- */
@@ -479,20 +485,19 @@ static pn_status rank_by_head(struct work *w, const struct pantry_input *query, 
 
 static pantry_status rank_by_cosine(struct pantry_model *m, const struct pantry_input *query,
                                     const struct pantry_input *documents, size_t n,
-                                    const struct pantry_embed_options *options, float *scores,
-                                    struct pantry_error *error)
+                                    const struct pantry_embed_options *options, float *scores, struct pantry_error *err)
 {
     struct pantry_embed_options o = *options;
-    struct pantry_embeddings e = {0};
+    struct pantry_embeddings e = {.size = sizeof e};
     o.normalize = true;
     if (o.pooling == PANTRY_POOLING_NONE)
-        return (pantry_status)pn_fail(pn_error_of(error), PN_INVALID, "texts are compared by one embedding each");
+        return pn_fail(err, PN_INVALID, "texts are compared by one embedding each");
     struct pantry_input *all = malloc((n + 1) * sizeof *all);
     if (!all)
-        return (pantry_status)pn_no_memory(pn_error_of(error), "inputs");
+        return pn_no_memory(err, "inputs");
     all[0] = *query;
     memcpy(all + 1, documents, n * sizeof *all);
-    pantry_status status = pantry_embed(m, all, n + 1, &o, &e, error);
+    pantry_status status = pantry_embed(m, all, n + 1, &o, &e, err);
     for (size_t i = 0; i < n && !status; i++) {
         const float *row = e.rows + (i + 1) * (size_t)e.n_dimensions;
         double sum = 0;
@@ -506,18 +511,17 @@ static pantry_status rank_by_cosine(struct pantry_model *m, const struct pantry_
 }
 
 pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query, const struct pantry_input *documents,
-                          size_t n, const struct pantry_embed_options *options, float *scores,
-                          struct pantry_error *error)
+                          size_t n, const struct pantry_embed_options *options, float *scores, struct pantry_error *err)
 {
-    struct pantry_embed_options defaults = pantry_embed_options_default();
-    struct pn_error *err = pn_error_of(error);
+    struct pantry_embed_options o = pantry_embed_options_default();
     struct work w;
-    options = options ? options : &defaults;
+    pn_status status = pn_take_options(&o, options, "options of ranking", err);
+    if (status)
+        return status;
     if (model->runner->model->results[PN_RESULT_SCORES] == PN_NONE)
-        return rank_by_cosine(model, query, documents, n, options, scores, error);
-    pn_status status = work_init(&w, model, options, n, err);
-    if (!status)
+        return rank_by_cosine(model, query, documents, n, &o, scores, err);
+    if (!(status = work_init(&w, model, &o, n, err)))
         status = rank_by_head(&w, query, documents, scores, err);
     work_release(&w);
-    return (pantry_status)status;
+    return status;
 }

@@ -33,7 +33,6 @@ struct pantry_session {
     char key[32];
     int n_context, n_batch;
     int n_past;
-    atomic_bool cancel;
 };
 
 struct pantry_request {
@@ -54,13 +53,19 @@ pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out
  * rotation is not for. */
 pn_status pn_fit_context(struct pantry_model *model, int wanted, int *n_context, struct pn_error *err);
 
-/* embed.c */
-const char *pn_pooling_name(enum pn_pooling pooling);
+/* options.c: puts what a caller gave (NULL: nothing) over the defaults in `own`. Both begin with their size; `what` are
+ * they, for the error. */
+pn_status pn_take_options(void *own, const void *given, const char *what, struct pn_error *err);
+/* Whether a result that a caller gave says its size; `what` is it. */
+pn_status pn_check_result(const void *result, const char *what, struct pn_error *err);
+/* Fills a result of the caller's size. */
+void pn_give_result(void *result, const void *own);
 
-/* pantry.h's error is base's. */
-static inline struct pn_error *pn_error_of(struct pantry_error *error)
-{
-    return (struct pn_error *)(void *)error;
-}
+/* embed.c */
+enum pantry_pooling pn_pooling_of(enum pn_pooling pooling);
+
+struct pantry_cancel {
+    atomic_bool set;
+};
 
 #endif

@@ -9,29 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAME(name) _Static_assert((int)PANTRY_##name == (int)PN_##name, "status codes differ")
-SAME(OK);
-SAME(INVALID);
-SAME(FORMAT);
-SAME(UNSUPPORTED);
-SAME(NOT_FOUND);
-SAME(IO);
-SAME(NO_MEMORY);
-SAME(LIMIT);
-SAME(CANCELLED);
-SAME(CONTEXT_FULL);
-SAME(RAISED);
-SAME(INTERNAL);
-_Static_assert(sizeof(struct pantry_error) == sizeof(struct pn_error), "errors differ");
-
 const char *pantry_version(void)
 {
     return PANTRY_VERSION;
-}
-
-const char *pantry_status_text(pantry_status status)
-{
-    return pn_status_text((pn_status)status);
 }
 
 void pantry_free(void *p)
@@ -40,11 +20,6 @@ void pantry_free(void *p)
 }
 
 /* ---- models ---- */
-
-struct pantry_model_options pantry_model_options_default(void)
-{
-    return (struct pantry_model_options){0};
-}
 
 /* A string of the metadata, "" if it is missing or no string; NULL when memory is out. */
 static char *meta_text(const struct pn_weights *w, const char *key)
@@ -104,24 +79,27 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
 }
 
 pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options, pantry_model **model,
-                                struct pantry_error *error)
+                                struct pantry_error *err)
 {
-    struct pantry_model_options defaults = pantry_model_options_default();
+    struct pantry_model_options o = pantry_model_options_default();
     uint64_t start = pn_clock_ns();
     *model = NULL;
+    pn_status status = pn_take_options(&o, options, "options of a model", err);
+    if (status)
+        return status;
     struct pantry_model *m = calloc(1, sizeof *m);
     if (!m)
-        return (pantry_status)pn_no_memory(pn_error_of(error), path);
+        return pn_no_memory(err, path);
     atomic_init(&m->refs, 1);
     pthread_mutex_init(&m->template_lock, NULL);
     pthread_mutex_init(&m->sched_lock, NULL);
-    pn_status status = load(path, options ? options : &defaults, m, pn_error_of(error));
+    status = load(path, &o, m, err);
     m->load_seconds = (double)(pn_clock_ns() - start) * 1e-9;
     if (status)
         pantry_model_free(m);
     else
         *model = m;
-    return (pantry_status)status;
+    return status;
 }
 
 void pantry_model_free(pantry_model *m)
@@ -161,36 +139,41 @@ pn_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct pn_
     return status;
 }
 
-pantry_status pantry_check(const char *path, struct pantry_error *error)
+pantry_status pantry_check(const char *path, struct pantry_error *err)
 {
-    return (pantry_status)pn_weights_check(path, pn_error_of(error));
+    return pn_weights_check(path, err);
 }
 
-void pantry_model_info(const pantry_model *m, struct pantry_model_info *info)
+pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info *info, struct pantry_error *err)
 {
     const struct pn_model *model = m->runner->model;
     const struct pn_hparams *hp = &model->hp;
-    *info = (struct pantry_model_info){.architecture = m->architecture,
-                                       .name = m->name,
-                                       .license = m->license,
-                                       .format = model->weights->format,
-                                       .tokenizer = m->tokenizer_name,
-                                       .device = m->runner->device->properties.name,
-                                       .n_params = model->n_params,
-                                       .size_bytes = model->size_bytes,
-                                       .step_bytes = model->step_bytes,
-                                       .n_vocab = hp->n_vocab,
-                                       .n_layer = hp->n_layer,
-                                       .n_embd = hp->n_embd,
-                                       .n_head = hp->layers[0].n_head,
-                                       .n_head_kv = hp->layers[0].n_head_kv,
-                                       .n_ff = hp->layers[0].n_ff,
-                                       .n_context_train = hp->n_context_train,
-                                       .has_tokenizer = m->tokenizer != NULL,
-                                       .generates = hp->causal && model->results[PN_RESULT_LOGITS] != PN_NONE,
-                                       .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
-                                       .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
-                                       .pooling = pn_pooling_name(hp->pooling)};
+    struct pantry_model_info own = {.size = sizeof own,
+                                    .architecture = m->architecture,
+                                    .name = m->name,
+                                    .license = m->license,
+                                    .format = model->weights->format,
+                                    .tokenizer = m->tokenizer_name,
+                                    .device = m->runner->device->properties.name,
+                                    .n_params = model->n_params,
+                                    .size_bytes = model->size_bytes,
+                                    .step_bytes = model->step_bytes,
+                                    .n_vocab = hp->n_vocab,
+                                    .n_layer = hp->n_layer,
+                                    .n_embd = hp->n_embd,
+                                    .n_head = hp->layers[0].n_head,
+                                    .n_head_kv = hp->layers[0].n_head_kv,
+                                    .n_ff = hp->layers[0].n_ff,
+                                    .n_context_train = hp->n_context_train,
+                                    .has_tokenizer = m->tokenizer != NULL,
+                                    .generates = hp->causal && model->results[PN_RESULT_LOGITS] != PN_NONE,
+                                    .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
+                                    .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
+                                    .pooling = pn_pooling_of(hp->pooling)};
+    pn_status status = pn_check_result(info, "information about a model", err);
+    if (!status)
+        pn_give_result(info, &own);
+    return status;
 }
 
 void pantry_limit_memory(uint64_t bytes)
@@ -200,13 +183,12 @@ void pantry_limit_memory(uint64_t bytes)
 
 /* ---- tokens ---- */
 
-pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *error)
+pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *err)
 {
-    struct pn_error *err = pn_error_of(error);
     *tokenizer = NULL;
     struct pantry_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
-        return (pantry_status)pn_no_memory(err, path);
+        return pn_no_memory(err, path);
     pn_status status = pn_weights_inspect(path, &t->weights, err);
     if (!status)
         status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
@@ -214,7 +196,7 @@ pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokeniz
         pantry_tokenizer_free(t);
     else
         *tokenizer = t;
-    return (pantry_status)status;
+    return status;
 }
 
 void pantry_tokenizer_free(pantry_tokenizer *t)
@@ -232,35 +214,35 @@ const pantry_tokenizer *pantry_model_tokenizer(const pantry_model *m)
 }
 
 pantry_status pantry_tokenize(const pantry_tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ids,
-                              size_t *n, struct pantry_error *error)
+                              size_t *n, struct pantry_error *err)
 {
     struct pn_ids out = {0};
     unsigned wanted = (flags & PANTRY_TOKENIZE_SPECIAL ? PN_TOKENIZE_SPECIAL : 0) |
                       (flags & PANTRY_TOKENIZE_BOS ? PN_TOKENIZE_BOS : 0);
-    pn_status status = pn_tokenizer_encode(t->tokenizer, text, len, wanted, &out, pn_error_of(error));
+    pn_status status = pn_tokenizer_encode(t->tokenizer, text, len, wanted, &out, err);
     if (!status && !out.data && !(out.data = malloc(sizeof *out.data)))
-        status = pn_no_memory(pn_error_of(error), "token ids");
+        status = pn_no_memory(err, "token ids");
     if (status) {
         free(out.data);
-        return (pantry_status)status;
+        return status;
     }
     *ids = out.data;
     *n = out.len;
     return PANTRY_OK;
 }
 
-pantry_status pantry_detokenize(const pantry_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text,
-                                size_t *len, struct pantry_error *error)
+pantry_status pantry_detokenize(const pantry_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, char **text,
+                                size_t *len, struct pantry_error *err)
 {
     struct pn_buf out = {0};
-    pn_status status = pn_tokenizer_decode(t->tokenizer, ids, n, special, &out, pn_error_of(error));
+    pn_status status = pn_tokenizer_decode(t->tokenizer, ids, n, flags & PANTRY_DETOKENIZE_SPECIAL, &out, err);
     size_t size = out.len;
     if (!status && !(*text = pn_buf_take(&out)))
-        status = pn_no_memory(pn_error_of(error), "text");
+        status = pn_no_memory(err, "text");
     if (!status && len)
         *len = size;
     pn_buf_free(&out);
-    return (pantry_status)status;
+    return status;
 }
 
 bool pantry_token_ends_generation(const pantry_tokenizer *t, int32_t id)
@@ -285,18 +267,18 @@ static pn_status parse_context(const char *text, json_t **out, struct pn_error *
 }
 
 pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json, char **text,
-                                     size_t *len, struct pantry_error *error)
+                                     size_t *len, struct pantry_error *err)
 {
     struct pn_template *t = NULL;
     json_t *context = NULL;
-    pn_status status = pn_template_parse(source, source_len, &t, pn_error_of(error));
+    pn_status status = pn_template_parse(source, source_len, &t, err);
     if (!status)
-        status = parse_context(context_json, &context, pn_error_of(error));
+        status = parse_context(context_json, &context, err);
     if (!status)
-        status = pn_template_render(t, context, NULL, text, len, pn_error_of(error));
+        status = pn_template_render(t, context, NULL, text, len, err);
     json_decref(context);
     pn_template_free(t);
-    return (pantry_status)status;
+    return status;
 }
 
 const char *pantry_model_template(const pantry_model *m, size_t *len)
@@ -333,16 +315,15 @@ static pn_status model_template(struct pantry_model *m, const struct pn_template
 }
 
 pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text, size_t *len,
-                                  struct pantry_error *error)
+                                  struct pantry_error *err)
 {
     /* Parsing the template on first use changes nothing that a caller can see. */
     struct pantry_model *m = (struct pantry_model *)(uintptr_t)model;
-    struct pn_error *err = pn_error_of(error);
     const struct pn_template *t = NULL;
     json_t *context = NULL;
     pn_status status = model_template(m, &t, err);
     if (status || (status = parse_context(context_json, &context, err)))
-        return (pantry_status)status;
+        return status;
     const struct pn_tokenizer *tok = m->tokenizer;
     bool ok = add_token(context, "bos_token", tok, tok ? pn_tokenizer_bos(tok) : -1) &&
               add_token(context, "eos_token", tok, tok ? pn_tokenizer_eos(tok) : -1);
@@ -350,5 +331,5 @@ pantry_status pantry_model_render(const pantry_model *model, const char *context
         ok = json_object_set_new(context, "add_generation_prompt", json_true()) == 0;
     status = ok ? pn_template_render(t, context, NULL, text, len, err) : pn_no_memory(err, "a template's context");
     json_decref(context);
-    return (pantry_status)status;
+    return status;
 }

@@ -70,6 +70,7 @@ pn_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, c
                              .submitted = pn_clock_ns()};
     pthread_mutex_init(&r->lock, NULL);
     pn_os_cond_init(&r->ready);
+    r->stats.size = sizeof r->stats;
     r->stats.n_prompt = r->n_prompt;
     if (!copy_options(r, o))
         status = pn_no_memory(err, "a request");
@@ -106,7 +107,7 @@ void pn_request_destroy(struct pn_request *r)
 bool pn_request_cancelled(const struct pn_request *r)
 {
     return atomic_load_explicit(&r->cancel, memory_order_relaxed) ||
-           (r->also_cancel && atomic_load_explicit(r->also_cancel, memory_order_relaxed));
+           (r->also_cancel && pantry_cancel_is_set(r->also_cancel));
 }
 
 /* ---- the queue ---- */
@@ -139,7 +140,7 @@ static pn_status push(struct pn_request *r, int32_t id, size_t n, struct pn_erro
 }
 
 /* Takes the first event; the lock is held. */
-static void pop(struct pn_request *r, struct pantry_event *event)
+static void pop(struct pn_request *r)
 {
     struct pn_event e = r->events[r->first_event];
     r->first_event = (r->first_event + 1) % PN_MAX_EVENTS;
@@ -149,30 +150,26 @@ static void pop(struct pn_request *r, struct pantry_event *event)
     memmove(r->waiting.data, r->waiting.data + e.len, r->waiting.len - e.len);
     r->waiting.len -= e.len;
     r->n_read += e.id >= 0;
-    event->kind = PANTRY_EVENT_TOKEN;
-    event->token = (struct pantry_token){.id = e.id, .text = r->out.data, .len = e.len};
+    r->event = (struct pantry_event){.kind = PANTRY_EVENT_TOKEN, .token = {e.id, r->out.data, e.len}, .message = ""};
 }
 
-bool pn_request_next(struct pn_request *r, struct pantry_event *event, int timeout_ms, bool *has_room)
+const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room)
 {
     uint64_t now = pn_clock_ns(), end = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms * 1000000u;
-    *event = (struct pantry_event){.kind = PANTRY_EVENT_NONE};
     pthread_mutex_lock(&r->lock);
     for (; !r->n_events && !r->ended && now < end; now = pn_clock_ns())
         pn_os_cond_wait(&r->ready, &r->lock, end - now);
-    if (r->n_events) {
-        pop(r, event);
-    } else if (r->ended) {
-        event->kind = PANTRY_EVENT_END;
-        event->status = (pantry_status)r->status;
-        event->message = r->error.text;
-        event->stats = r->stats;
-    }
+    bool any = r->n_events || r->ended;
+    if (r->n_events)
+        pop(r);
+    else if (r->ended)
+        r->event = (struct pantry_event){
+            .kind = PANTRY_EVENT_END, .status = r->status, .message = r->error.text, .stats = &r->stats};
     *has_room = r->starved && r->n_events <= PN_MAX_EVENTS / 2 && r->waiting.len <= PN_MAX_EVENT_BYTES / 2;
     if (*has_room)
         r->starved = false;
     pthread_mutex_unlock(&r->lock);
-    return event->kind != PANTRY_EVENT_NONE;
+    return any ? &r->event : NULL;
 }
 
 /* ---- text ---- */
@@ -215,11 +212,11 @@ pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err
     if (stop == SIZE_MAX)
         return push(r, id, safe_length(r), err);
     r->text.len = stop;
-    r->stats.stop_reason = "stop_string";
+    r->stats.stop = PANTRY_STOP_TEXT;
     return push(r, id, stop, err);
 }
 
-static void finish_stats(struct pn_request *r)
+static void finish_stats(struct pn_request *r, pn_status status)
 {
     struct pantry_stats *st = &r->stats;
     uint64_t now = pn_clock_ns(), first = r->first_token ? r->first_token : now;
@@ -229,21 +226,23 @@ static void finish_stats(struct pn_request *r)
     st->decode_seconds = (double)(now - first) * 1e-9;
     if (r->n_steps)
         st->bytes_per_token += r->cache_bytes / r->n_steps;
-    if (!st->stop_reason)
-        st->stop_reason = "length";
+    if (status)
+        st->stop = PANTRY_STOP_NONE;
+    else if (!st->stop)
+        st->stop = PANTRY_STOP_LENGTH;
 }
 
 void pn_request_end(struct pn_request *r, pn_status status, const struct pn_error *err)
 {
     struct pn_error ignored;
-    bool held = strcmp(r->stats.stop_reason ? r->stats.stop_reason : "", "stop_string") != 0;
+    bool held = r->stats.stop != PANTRY_STOP_TEXT;
     if (!status && held) {
         if (r->detokenizer)
             pn_detokenizer_flush(r->detokenizer, &r->text);
         if (r->text.len)
             push(r, -1, r->text.len, &ignored);
     }
-    finish_stats(r);
+    finish_stats(r, status);
     pthread_mutex_lock(&r->lock);
     r->status = status;
     if (status && err)

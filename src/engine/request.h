@@ -34,8 +34,8 @@ struct pn_request {
     bool ignore_eos;
     char **stop; /* (n_stop) */
     size_t n_stop;
-    char *key;                      /* of the prefix tree */
-    const atomic_bool *also_cancel; /* may be NULL: somebody else's way to cancel */
+    char *key;                        /* of the prefix tree */
+    const pantry_cancel *also_cancel; /* the caller's; may be NULL */
     atomic_bool cancel;
 
     /* the engine thread's */
@@ -71,8 +71,9 @@ struct pn_request {
     struct pn_error error; /* its sentence */
 
     /* the reader's */
-    struct pn_buf out; /* text of the event read last */
-    int n_read;        /* tokens */
+    struct pantry_event event; /* the last one, and */
+    struct pn_buf out;         /* its text */
+    int n_read;                /* tokens */
 };
 
 /* Copies the options. Checks what can be known before anything runs. */
@@ -83,12 +84,12 @@ void pn_request_destroy(struct pn_request *r);
 bool pn_request_cancelled(const struct pn_request *r);
 /* The queue has room for what one token may bring. */
 bool pn_request_has_room(struct pn_request *r);
-/* A token was chosen: its text goes to the queue. Sets stats.stop_reason where a stop text ends the request. */
+/* A token was chosen: its text goes to the queue. Sets stats.stop where a stop text ends the request. */
 pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err);
 /* The last event. With PN_OK what was held back for a stop text comes first. */
 void pn_request_end(struct pn_request *r, pn_status status, const struct pn_error *err);
-/* Waits for an event for `timeout_ms` (negative: as long as it takes); false: there is none yet. Sets *has_room where
+/* Waits for an event for `timeout_ms` (negative: as long as it takes); NULL: there is none yet. Sets *has_room where
  * the engine's thread waits for the room that there is now. */
-bool pn_request_next(struct pn_request *r, struct pantry_event *event, int timeout_ms, bool *has_room);
+const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room);
 
 #endif

@@ -4,18 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct pantry_sampling pantry_sampling_default(void)
-{
-    return (struct pantry_sampling){
-        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .penalty_last_n = 64};
-}
-
-struct pantry_request_options pantry_request_options_default(void)
-{
-    return (struct pantry_request_options){.size = sizeof(struct pantry_request_options),
-                                           .sampling = pantry_sampling_default()};
-}
-
 /* A caller's key in the prefix tree: not that of requests without one, and no session's. NULL: memory is out. */
 static char *tree_key(const char *cache_key)
 {
@@ -32,9 +20,8 @@ static pn_status submit(struct pantry_request *request, const struct pantry_requ
                         struct pn_error *err)
 {
     struct pantry_model *m = request->model;
-    struct pantry_request_options o = pantry_request_options_default();
+    struct pantry_request_options o = *given;
     struct pn_sched *sched;
-    memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
     int wanted = o.n_context;
     pn_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
@@ -57,29 +44,28 @@ static pn_status submit(struct pantry_request *request, const struct pantry_requ
 }
 
 pantry_status pantry_submit(pantry_model *model, const struct pantry_request_options *options, pantry_request **request,
-                            struct pantry_error *error)
+                            struct pantry_error *err)
 {
-    struct pn_error *err = pn_error_of(error);
+    struct pantry_request_options o = pantry_request_options_default();
     *request = NULL;
-    if (!options || options->size == 0)
-        return (pantry_status)pn_fail(err, PN_INVALID,
-                                      "the options of a request have no size; start from "
-                                      "pantry_request_options_default");
+    pn_status status = pn_take_options(&o, options, "options of a request", err);
+    if (status)
+        return status;
     struct pantry_request *r = calloc(1, sizeof *r);
     if (!r)
-        return (pantry_status)pn_no_memory(err, "a request");
+        return pn_no_memory(err, "a request");
     r->model = pn_model_retain(model);
-    pn_status status = submit(r, options, err);
+    status = submit(r, &o, err);
     if (status)
         pantry_request_free(r);
     else
         *request = r;
-    return (pantry_status)status;
+    return status;
 }
 
-void pantry_request_next(pantry_request *r, struct pantry_event *event, int timeout_ms)
+const struct pantry_event *pantry_request_next(pantry_request *r, int timeout_ms)
 {
-    pn_sched_next(r->request->sched, r->request, event, timeout_ms);
+    return pn_sched_next(r->request->sched, r->request, timeout_ms);
 }
 
 void pantry_request_cancel(pantry_request *r)

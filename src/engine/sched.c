@@ -158,12 +158,13 @@ void pn_sched_wake(struct pn_sched *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void pn_sched_next(struct pn_sched *s, struct pn_request *r, struct pantry_event *event, int timeout_ms)
+const struct pantry_event *pn_sched_next(struct pn_sched *s, struct pn_request *r, int timeout_ms)
 {
     bool has_room;
-    pn_request_next(r, event, timeout_ms, &has_room);
+    const struct pantry_event *event = pn_request_next(r, timeout_ms, &has_room);
     if (has_room)
         pn_sched_wake(s);
+    return event;
 }
 
 bool pn_sched_is_running(struct pn_sched *s)

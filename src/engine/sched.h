@@ -30,7 +30,7 @@ void pn_sched_free(struct pn_sched *s);
 /* Hands a request over to the engine's thread. */
 pn_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pn_error *err);
 /* Waits for the request's next event: see pantry_request_next. */
-void pn_sched_next(struct pn_sched *s, struct pn_request *r, struct pantry_event *event, int timeout_ms);
+const struct pantry_event *pn_sched_next(struct pn_sched *s, struct pn_request *r, int timeout_ms);
 /* A request was cancelled: the thread may be waiting. */
 void pn_sched_wake(struct pn_sched *s);
 /* The reader is done with the request: it is cancelled, and destroyed as soon as the engine's thread is done too. */

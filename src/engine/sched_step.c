@@ -32,7 +32,7 @@ static void finish(struct pn_sched *s, struct pn_request *r, pn_status status, c
 
 static void cancel(struct pn_sched *s, struct pn_request *r)
 {
-    r->stats.stop_reason = "cancelled";
+    r->stats.stop = PANTRY_STOP_CANCELLED;
     finish(s, r, PN_OK, NULL);
 }
 
@@ -318,15 +318,15 @@ static void choose(struct pn_sched *s, struct pn_request *r, float *logits)
     if (!r->first_token)
         r->first_token = pn_clock_ns();
     if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
-        r->stats.stop_reason = "stop";
+        r->stats.stop = PANTRY_STOP_END;
         finish(s, r, PN_OK, NULL);
         return;
     }
     r->stats.n_generated++;
     pn_status status = pn_request_emit(r, id, &err);
-    if (!status && !r->stats.stop_reason && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
-        r->stats.stop_reason = "length";
-    if (status || r->stats.stop_reason)
+    if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
+        r->stats.stop = PANTRY_STOP_LENGTH;
+    if (status || r->stats.stop)
         finish(s, r, status, &err);
     else
         q->ids[q->n_ids++] = id;

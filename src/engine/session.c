@@ -54,26 +54,24 @@ static pn_status init(struct pantry_session *s, const struct pantry_session_opti
     return pn_fit_context(s->model, o->n_context, &s->n_context, err);
 }
 
-struct pantry_session_options pantry_session_options_default(void)
-{
-    return (struct pantry_session_options){0};
-}
-
 pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
-                                 pantry_session **session, struct pantry_error *error)
+                                 pantry_session **session, struct pantry_error *err)
 {
-    struct pantry_session_options defaults = pantry_session_options_default();
+    struct pantry_session_options o = pantry_session_options_default();
     *session = NULL;
+    pn_status status = pn_take_options(&o, options, "options of a session", err);
+    if (status)
+        return status;
     struct pantry_session *s = calloc(1, sizeof *s);
     if (!s)
-        return (pantry_status)pn_no_memory(pn_error_of(error), "a session");
+        return pn_no_memory(err, "a session");
     s->model = pn_model_retain(model);
-    pn_status status = init(s, options ? options : &defaults, pn_error_of(error));
+    status = init(s, &o, err);
     if (status)
         pantry_session_free(s);
     else
         *session = s;
-    return (pantry_status)status;
+    return status;
 }
 
 static pn_status forget(void *user, struct pn_seq_memory *memory, struct pn_error *err)
@@ -109,48 +107,44 @@ int pantry_session_n_past(const pantry_session *s)
     return s->n_past;
 }
 
-void pantry_session_cancel(pantry_session *s)
-{
-    atomic_store(&s->cancel, true);
-}
-
 /* ---- generating ---- */
 
-/* How often the flags of other threads are looked at while the next token is not there. */
-enum { CANCEL_POLL_MS = 20 };
+enum { CANCEL_POLL_MS = 20 }; /* the engine's thread may sleep when a cancel is set */
 
 /* Hands tokens to the callback until the end, or until it wants no more; tokens that the engine had made by then do not
- * count. */
-static void relay(struct pantry_session *s, struct pn_request *r, const struct pantry_generate_options *o,
-                  struct pantry_event *event)
+ * count. The engine's thread looks at o->cancel itself, in every step. */
+static const struct pantry_event *relay(struct pantry_session *s, struct pn_request *r,
+                                        const struct pantry_generate_options *o, struct pantry_stats *stats)
 {
-    bool cancelled = false, refused = false;
+    const struct pantry_event *event;
+    bool refused = false;
     int n = 0;
-    while (event->kind != PANTRY_EVENT_END) {
-        pn_sched_next(s->sched, r, event, cancelled ? -1 : CANCEL_POLL_MS);
-        if (event->kind == PANTRY_EVENT_TOKEN && !refused) {
-            n += event->token.id >= 0;
-            refused = o->callback && !o->callback(o->user, &event->token);
-        }
-        if (!cancelled && (refused || atomic_load(&s->cancel) || (o->cancel && *o->cancel))) {
-            cancelled = true;
-            atomic_store(&r->cancel, true);
+    while (!(event = pn_sched_next(s->sched, r, o->cancel ? CANCEL_POLL_MS : -1)) || event->kind != PANTRY_EVENT_END) {
+        if (!event && pantry_cancel_is_set(o->cancel))
             pn_sched_wake(s->sched);
-        }
+        if (!event || refused)
+            continue;
+        n += event->token.id >= 0;
+        if (!o->callback || o->callback(o->user, &event->token))
+            continue;
+        refused = true;
+        atomic_store(&r->cancel, true);
+        pn_sched_wake(s->sched);
     }
+    *stats = *event->stats;
     s->n_past = r->n_past;
     if (refused) {
-        event->stats.stop_reason = "cancelled";
-        event->stats.n_generated = n;
+        stats->stop = PANTRY_STOP_CALLBACK;
+        stats->n_generated = n;
         s->n_past = r->n_past < r->n_prompt + n - 1 ? r->n_past : r->n_prompt + n - 1;
     }
+    return event;
 }
 
 static pn_status generate(struct pantry_session *s, const int32_t *ids, size_t n,
                           const struct pantry_generate_options *o, struct pantry_stats *stats, struct pn_error *err)
 {
     struct pn_request *r;
-    struct pantry_event event = {.kind = PANTRY_EVENT_NONE};
     struct pantry_request_options options = {.ids = ids,
                                              .n_ids = n,
                                              .sampling = o->sampling,
@@ -161,40 +155,35 @@ static pn_status generate(struct pantry_session *s, const int32_t *ids, size_t n
                                              .stop = o->stop,
                                              .n_stop = o->n_stop,
                                              .cache_key = s->key};
-    atomic_store(&s->cancel, false);
-    *stats = (struct pantry_stats){.n_prompt = (int)n, .load_seconds = s->model->load_seconds};
     pn_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;
-    r->also_cancel = &s->cancel;
-    atomic_store(&r->cancel, o->cancel && *o->cancel);
+    r->also_cancel = o->cancel;
     r->stats.load_seconds = s->model->load_seconds;
     if ((status = pn_sched_submit(s->sched, r, err))) {
         pn_request_destroy(r);
         return status;
     }
-    relay(s, r, o, &event);
-    *stats = event.stats;
-    status = (pn_status)event.status;
-    if (status)
-        pn_fail(err, status, "%s", event.message);
+    const struct pantry_event *end = relay(s, r, o, stats);
+    if ((status = end->status))
+        pn_fail(err, status, "%s", end->message);
     pn_sched_forget(s->sched, r);
     return status;
 }
 
-struct pantry_generate_options pantry_generate_options_default(void)
-{
-    return (struct pantry_generate_options){.sampling = pantry_sampling_default()};
-}
-
-pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
+pantry_status pantry_generate(pantry_session *s, const int32_t *ids, size_t n,
                               const struct pantry_generate_options *options, struct pantry_stats *stats,
-                              struct pantry_error *error)
+                              struct pantry_error *err)
 {
-    struct pantry_generate_options defaults = pantry_generate_options_default();
-    struct pantry_stats unwanted;
-    return (pantry_status)generate(session, ids, n, options ? options : &defaults, stats ? stats : &unwanted,
-                                   pn_error_of(error));
+    struct pantry_generate_options o = pantry_generate_options_default();
+    struct pantry_stats own = {.size = sizeof own, .n_prompt = (int)n, .load_seconds = s->model->load_seconds};
+    pn_status status = stats ? pn_check_result(stats, "statistics", err) : PN_OK;
+    if (status || (status = pn_take_options(&o, options, "options of a generation", err)))
+        return status;
+    status = generate(s, ids, n, &o, &own, err);
+    if (stats)
+        pn_give_result(stats, &own);
+    return status;
 }
 
 /* ---- logits ---- */
@@ -253,16 +242,14 @@ static pn_status logits(struct pantry_session *s, struct logits_job *job, size_t
 }
 
 pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
-                            float *out, struct pantry_error *error)
+                            float *out, struct pantry_error *err)
 {
-    struct pn_error *err = pn_error_of(error);
     struct logits_job job = {.session = s, .out = out};
     if (n > (size_t)s->n_context)
-        return (pantry_status)pn_fail(err, PN_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n,
-                                      s->n_context);
+        return pn_fail(err, PN_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n, s->n_context);
     pn_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
     if (status || (status = pn_step_init(&job.step, s->n_batch ? s->n_batch : PN_DEFAULT_BATCH, 1, err)))
-        return (pantry_status)status;
+        return status;
     if (!(job.ids = malloc((n + 1) * sizeof *job.ids))) {
         status = pn_no_memory(err, "logits");
     } else {
@@ -272,5 +259,5 @@ pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, con
     }
     free(job.ids);
     pn_step_release(&job.step);
-    return (pantry_status)status;
+    return status;
 }

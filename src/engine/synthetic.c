@@ -277,9 +277,8 @@ static pn_status parse_spec(const char *spec, const struct shape **shape, const 
 }
 
 pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options, pantry_model **model,
-                                     struct pantry_error *error)
+                                     struct pantry_error *err)
 {
-    struct pn_error *err = pn_error_of(error);
     struct writer w = {0};
     const struct shape *shape;
     const struct mix *mix;
@@ -290,7 +289,7 @@ pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model
     *model = NULL;
     pn_status status = parse_spec(spec, &shape, &mix, err);
     if (status)
-        return (pantry_status)status;
+        return status;
     describe(&w, spec, shape, mix);
     pn_buf_printf(&path, "%s/pantry-synthetic-XXXXXX", folder && *folder ? folder : "/tmp");
     if (w.failed || w.head.failed || path.failed) {
@@ -302,7 +301,7 @@ pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model
         goto done;
     }
     if (!(status = write_file(file, path.data, &w, err)))
-        status = (pn_status)pantry_model_load(path.data, options, model, error);
+        status = pantry_model_load(path.data, options, model, err);
 done:
     if (fd >= 0)
         unlink(path.data);
@@ -313,5 +312,5 @@ done:
     pn_buf_free(&path);
     pn_buf_free(&w.head);
     free(w.tensor);
-    return (pantry_status)status;
+    return status;
 }

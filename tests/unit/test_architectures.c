@@ -66,12 +66,15 @@ static double check_device(const char *name, const char *device, double limit)
     struct pantry_error error;
     pantry_model *model;
     pantry_session *session;
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){
+                              .size = sizeof(struct pantry_model_options), .device = device, .n_threads = 2},
+                          &model, &error) ||
         pantry_session_new(model, NULL, &session, &error))
         fail_msg("%s", error.text);
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     size_t n = n_ids * (size_t)info.n_vocab;
     float *wanted = recorded(name, n), *got = malloc(n * sizeof *got);
     double largest = 0;

@@ -120,9 +120,9 @@ static void test_text_that_just_fits(void **state)
 static void test_status_text(void **state)
 {
     (void)state;
-    assert_string_equal(pn_status_text(PN_OK), "success");
-    assert_string_equal(pn_status_text(PN_INTERNAL), "internal error");
-    assert_string_equal(pn_status_text((pn_status)-999), "unknown status");
+    assert_string_equal(pantry_status_text(PN_OK), "success");
+    assert_string_equal(pantry_status_text(PN_INTERNAL), "internal error");
+    assert_string_equal(pantry_status_text((pn_status)-999), "unknown status");
 }
 
 static void test_digits(void **state)

@@ -36,7 +36,9 @@ static pantry_model *load(const char *path)
 {
     struct pantry_error error;
     pantry_model *model;
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          &model, &error))
         fail_msg("%s", error.text);
     return model;
 }
@@ -55,7 +57,7 @@ static struct pantry_embeddings embed(pantry_model *model, const struct pantry_i
                                       const struct pantry_embed_options *o)
 {
     struct pantry_error error;
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     if (pantry_embed(model, in, n, o, &e, &error))
         fail_msg("%s", error.text);
     return e;
@@ -152,7 +154,7 @@ static void recurrent_inputs_have_a_step_each(void **state)
 {
     (void)state;
     struct pantry_error error;
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input in[] = {of_ids(ids, 40), of_ids(ids + 5, 3), of_ids(ids + 9, 33)};
     pantry_model *model = load(tiny_hybrid("granitehybrid"));
     count_steps(model);
@@ -452,8 +454,10 @@ static void options_are_bounded(void **state)
     struct pantry_input in = of_ids(ids, 3);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error;
-        struct pantry_embeddings e;
-        assert_int_equal(pantry_embed(model, &in, 1, &cases[i].o, &e, &error), cases[i].status);
+        struct pantry_embeddings e = {.size = sizeof e};
+        struct pantry_embed_options o = cases[i].o;
+        o.size = sizeof o;
+        assert_int_equal(pantry_embed(model, &in, 1, &o, &e, &error), cases[i].status);
         assert_true((e.rows != NULL) == (cases[i].status == PANTRY_OK));
         assert_true(cases[i].status == PANTRY_OK || (!e.n_tokens && e.n_rows == 0 && e.n_dimensions == 0));
         pantry_embeddings_free(&e);
@@ -481,7 +485,7 @@ static void inputs_are_checked(void **state)
     pantry_model *model = load(tiny_encoder("bert"));
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};
-        struct pantry_embeddings e;
+        struct pantry_embeddings e = {.size = sizeof e};
         struct pantry_input both[] = {of_ids(ids, 2), cases[i].in};
         assert_int_equal(pantry_embed(model, both, 2, NULL, &e, &error), cases[i].status);
         if (cases[i].says && !strstr(error.text, cases[i].says))
@@ -491,7 +495,7 @@ static void inputs_are_checked(void **state)
     pantry_model_free(model);
     /* Without a tokenizer; and a head reads texts only. */
     struct pantry_error error;
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input text = of_text("a"), numbers = of_ids(ids, 2);
     float score;
     model = load(tiny_model("llama", GW_F32, "mute.gguf"));
@@ -503,10 +507,12 @@ static void inputs_are_checked(void **state)
     assert_int_equal(pantry_rank(model, &numbers, &text, 1, NULL, &score, &error), PANTRY_INVALID);
     assert_non_null(strstr(error.text, "reads query and document as texts"));
     assert_int_equal(pantry_rank(model, &text, &text, 0, NULL, &score, &error), PANTRY_OK);
-    bool stop = true;
-    struct pantry_embed_options o = {.cancel = &stop};
+    pantry_cancel *stop = pantry_cancel_new();
+    pantry_cancel_set(stop);
+    struct pantry_embed_options o = {.size = sizeof o, .cancel = stop};
     assert_int_equal(pantry_rank(model, &text, &text, 1, &o, &score, &error), PANTRY_CANCELLED);
-    o = (struct pantry_embed_options){.n_batch = -1};
+    pantry_cancel_free(stop);
+    o = (struct pantry_embed_options){.size = sizeof(struct pantry_embed_options), .n_batch = -1};
     assert_int_equal(pantry_rank(model, &text, &text, 1, &o, &score, &error), PANTRY_INVALID);
     pantry_model_free(model);
 }

@@ -694,8 +694,12 @@ static double distance(const struct f_file *f, const char *path)
     f_logits(f, ids, wanted);
     for (int i = 0; i < F_TOKENS * F_VOCAB; i++)
         rounded[i] = (float)wanted[i];
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error) ||
-        pantry_session_new(model, &(struct pantry_session_options){.kv_type = "f32"}, &session, &error) ||
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          &model, &error) ||
+        pantry_session_new(
+            model, &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .kv_type = "f32"},
+            &session, &error) ||
         pantry_logits(session, tokens, F_TOKENS, NULL, 0, got, &error))
         print_error("%s: %s\n", f->arch->name, error.text);
     else

@@ -155,7 +155,9 @@ static pantry_model *load(const char *path)
 {
     struct pantry_error error;
     pantry_model *model;
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          &model, &error))
         fail_msg("%s", error.text);
     return model;
 }
@@ -192,7 +194,7 @@ static int free_models(void **state)
 static void use(pantry_model *model)
 {
     pantry_session *session;
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input in = {.ids = prompt, .n_ids = N_PROMPT};
     struct pantry_generate_options o = pantry_generate_options_default();
     o.max_tokens = 2;
@@ -220,8 +222,9 @@ static void load_and_free(void)
 
 static void fail_to_load(void)
 {
-    static const struct pantry_model_options options[] = {
-        {.device = "abacus"}, {.device = "cpu", .isa = "abacus"}, {.rope_scaling = "abacus"}};
+    static const struct pantry_model_options options[] = {{.size = sizeof *options, .device = "abacus"},
+                                                          {.size = sizeof *options, .device = "cpu", .isa = "abacus"},
+                                                          {.size = sizeof *options, .rope_scaling = "abacus"}};
     pantry_model *model;
     for (size_t i = 0; i < COUNT(options); i++)
         assert_int_not_equal(pantry_model_load(text_path, &options[i], &model, NULL), PANTRY_OK);
@@ -256,7 +259,8 @@ static void fail_to_generate(void)
     pantry_session *session;
     struct pantry_generate_options o = pantry_generate_options_default();
     static const int32_t wrong[] = {1, 1000};
-    static const struct pantry_session_options options[] = {{.n_context = -1}, {.kv_type = "abacus"}};
+    static const struct pantry_session_options options[] = {{.size = sizeof *options, .n_context = -1},
+                                                            {.size = sizeof *options, .kv_type = "abacus"}};
     for (size_t i = 0; i < COUNT(options); i++)
         assert_int_not_equal(pantry_session_new(text_model, &options[i], &session, NULL), PANTRY_OK);
     assert_int_not_equal(pantry_session_new(rank_model, NULL, &session, NULL), PANTRY_OK);
@@ -279,14 +283,14 @@ static void embed_and_rank(void)
     struct pantry_input in[] = {text_of("a b c"), text_of("d e"), {.ids = prompt, .n_ids = N_PROMPT}};
     float scores[2];
     for (size_t i = 0; i < COUNT(models); i++) {
-        struct pantry_embeddings e;
+        struct pantry_embeddings e = {.size = sizeof e};
         struct pantry_embed_options o = pantry_embed_options_default();
         o.pooling = i ? PANTRY_POOLING_MEAN : PANTRY_POOLING_NONE;
         assert_int_equal(pantry_embed(models[i], in, 3, &o, &e, NULL), PANTRY_OK);
         pantry_embeddings_free(&e);
         assert_int_equal(pantry_rank(models[i], in, in, 2, NULL, scores, NULL), PANTRY_OK);
     }
-    struct pantry_embeddings e;
+    struct pantry_embeddings e = {.size = sizeof e};
     assert_int_equal(pantry_embed(hybrid_model, in + 2, 1, NULL, &e, NULL), PANTRY_OK);
     pantry_embeddings_free(&e);
 }
@@ -297,9 +301,10 @@ static void fail_to_embed(void)
     static const int32_t wrong[] = {1, 1000};
     struct pantry_input in[] = {text_of("a b c"), {.ids = wrong, .n_ids = 2}}, words[] = {text_of("a b c d"), in[0]};
     float score;
-    bool stop = true;
+    pantry_cancel *stop = pantry_cancel_new();
+    pantry_cancel_set(stop);
     for (size_t i = 0; i < COUNT(models); i++) {
-        struct pantry_embeddings e;
+        struct pantry_embeddings e = {.size = sizeof e};
         struct pantry_embed_options o = pantry_embed_options_default();
         assert_int_not_equal(pantry_embed(models[i], in, 2, &o, &e, NULL), PANTRY_OK);
         assert_int_not_equal(pantry_rank(models[i], in, in + 1, 1, &o, &score, NULL), PANTRY_OK);
@@ -310,10 +315,11 @@ static void fail_to_embed(void)
         assert_int_not_equal(pantry_embed(models[i], words, 2, &o, &e, NULL), PANTRY_OK);
         assert_int_not_equal(pantry_rank(models[i], words, words, 1, &o, &score, NULL), PANTRY_OK);
         o = pantry_embed_options_default();
-        o.cancel = &stop;
+        o.cancel = stop;
         assert_int_not_equal(pantry_embed(models[i], words, 2, &o, &e, NULL), PANTRY_OK);
         assert_int_not_equal(pantry_rank(models[i], words, words, 1, &o, &score, NULL), PANTRY_OK);
     }
+    pantry_cancel_free(stop);
 }
 
 static void describe(void)
@@ -338,12 +344,13 @@ static void tokenize(void)
     size_t n;
     assert_int_equal(pantry_tokenizer_load(text_path, &t, NULL), PANTRY_OK);
     assert_int_equal(pantry_tokenize(t, "abba", 4, PANTRY_TOKENIZE_BOS, &ids, &n, NULL), PANTRY_OK);
-    assert_int_equal(pantry_detokenize(t, ids, n, true, &text, &n, NULL), PANTRY_OK);
+    assert_int_equal(pantry_detokenize(t, ids, n, PANTRY_DETOKENIZE_SPECIAL, &text, &n, NULL), PANTRY_OK);
     pantry_free(text);
     pantry_free(ids);
     assert_int_equal(pantry_tokenize(t, "", 0, 0, &ids, &n, NULL), PANTRY_OK);
     pantry_free(ids);
-    assert_int_not_equal(pantry_detokenize(t, (const int32_t[]){1, 1000}, 2, true, &text, &n, NULL), PANTRY_OK);
+    assert_int_not_equal(
+        pantry_detokenize(t, (const int32_t[]){1, 1000}, 2, PANTRY_DETOKENIZE_SPECIAL, &text, &n, NULL), PANTRY_OK);
     pantry_tokenizer_free(t);
     assert_int_equal(pantry_tokenizer_load(rank_path, &t, NULL), PANTRY_OK);
     pantry_tokenizer_free(t);

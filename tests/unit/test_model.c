@@ -29,8 +29,9 @@ static void logits_of(const char *path, const struct setup *s, const int *slices
     struct pantry_error error = {0};
     pantry_model *model = NULL;
     pantry_session *session = NULL;
-    struct pantry_model_options options = {.device = s->device, .isa = s->isa, .n_threads = s->n_threads};
-    struct pantry_session_options wanted = {.kv_type = s->kv_type};
+    struct pantry_model_options options = {
+        .size = sizeof options, .device = s->device, .isa = s->isa, .n_threads = s->n_threads};
+    struct pantry_session_options wanted = {.size = sizeof wanted, .kv_type = s->kv_type};
     if (pantry_model_load(path, &options, &model, &error) || pantry_session_new(model, &wanted, &session, &error) ||
         pantry_logits(session, tiny_ids, N_IDS, slices, n_slices, out, &error))
         fail_msg("%s", error.text);
@@ -131,10 +132,18 @@ static void ntk_slows_the_slowest_pair_by_the_factor(void **state)
     (void)state;
     float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB], plain[N_IDS][TINY_VOCAB];
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
-    stretched(path, &(struct pantry_model_options){.device = "ref"}, plain[0]);
-    stretched(path, &(struct pantry_model_options){.device = "ref", .rope_scaling = "ntk", .rope_factor = 4}, a[0]);
+    stretched(path, &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+              plain[0]);
+    stretched(
+        path,
+        &(struct pantry_model_options){
+            .size = sizeof(struct pantry_model_options), .device = "ref", .rope_scaling = "ntk", .rope_factor = 4},
+        a[0]);
     float base = powf(powf(10000, 6.0f / 8) * 4, 8.0f / 6);
-    stretched(path, &(struct pantry_model_options){.device = "ref", .rope_freq_base = base}, b[0]);
+    stretched(path,
+              &(struct pantry_model_options){
+                  .size = sizeof(struct pantry_model_options), .device = "ref", .rope_freq_base = base},
+              b[0]);
     assert_true(nmse(a[0], b[0], N_IDS * TINY_VOCAB) < 1e-9);
     assert_true(nmse(plain[0], b[0], N_IDS * TINY_VOCAB) > 1e-6);
 }
@@ -145,7 +154,8 @@ static void a_wish_equals_a_file_that_says_so(void **state)
     (void)state;
     static const char *const types[] = {"linear", "ntk", "yarn"};
     float a[N_IDS][TINY_VOCAB], b[N_IDS][TINY_VOCAB], before[N_IDS][TINY_VOCAB];
-    stretched(tiny_model("llama", GW_F32, "tiny.gguf"), &(struct pantry_model_options){.device = "ref"}, before[0]);
+    stretched(tiny_model("llama", GW_F32, "tiny.gguf"),
+              &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"}, before[0]);
     for (size_t i = 0; i < 3; i++) {
         struct gw g;
         tiny_model_init(&g, "llama", GW_F32);
@@ -153,9 +163,14 @@ static void a_wish_equals_a_file_that_says_so(void **state)
         gw_f32(&g, "llama.rope.scaling.factor", 4);
         const char *said = gw_file(&g, "said.gguf");
         gw_free(&g);
-        stretched(said, &(struct pantry_model_options){.device = "ref"}, a[0]);
+        stretched(said, &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                  a[0]);
         stretched(tiny_model("llama", GW_F32, "tiny.gguf"),
-                  &(struct pantry_model_options){.device = "ref", .rope_scaling = types[i], .rope_factor = 4}, b[0]);
+                  &(struct pantry_model_options){.size = sizeof(struct pantry_model_options),
+                                                 .device = "ref",
+                                                 .rope_scaling = types[i],
+                                                 .rope_factor = 4},
+                  b[0]);
         assert_true(nmse(a[0], b[0], N_IDS * TINY_VOCAB) == 0);
         assert_true(nmse(a[0], before[0], N_IDS * TINY_VOCAB) > 1e-6); /* and each is different */
         memcpy(before, a, sizeof a);
@@ -166,20 +181,32 @@ static void a_factor_makes_the_context_longer(void **state)
 {
     (void)state;
     struct pantry_error error = {0};
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     pantry_model *model;
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_factor = 4}, &model, &error),
-                     PANTRY_OK);
-    pantry_model_info(model, &info);
+    assert_int_equal(
+        pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .rope_factor = 4},
+                          &model, &error),
+        PANTRY_OK);
+    pantry_model_info(model, &info, NULL);
     assert_int_equal(info.n_context_train, 4 * TINY_CONTEXT);
     pantry_model_free(model);
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_scaling = "abacus"}, &model, &error),
+    assert_int_equal(pantry_model_load(path,
+                                       &(struct pantry_model_options){.size = sizeof(struct pantry_model_options),
+                                                                      .rope_scaling = "abacus"},
+                                       &model, &error),
                      PANTRY_INVALID);
     assert_non_null(strstr(error.text, "abacus"));
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_factor = -1}, &model, &error),
+    assert_int_equal(pantry_model_load(
+                         path,
+                         &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .rope_factor = -1},
+                         &model, &error),
                      PANTRY_INVALID);
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.rope_freq_base = 0.5f}, &model, &error),
+    assert_int_equal(pantry_model_load(path,
+                                       &(struct pantry_model_options){.size = sizeof(struct pantry_model_options),
+                                                                      .rope_freq_base = 0.5f},
+                                       &model, &error),
                      PANTRY_INVALID);
 }
 
@@ -289,12 +316,21 @@ static void refuses_unknown_devices(void **state)
     struct pantry_error error;
     pantry_model *model;
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.device = "abacus"}, &model, &error),
+    assert_int_equal(pantry_model_load(path,
+                                       &(struct pantry_model_options){.size = sizeof(struct pantry_model_options),
+                                                                      .device = "abacus"},
+                                       &model, &error),
                      PANTRY_NOT_FOUND);
     assert_non_null(strstr(error.text, "abacus"));
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.isa = "abacus"}, &model, &error),
-                     PANTRY_INVALID);
-    assert_int_equal(pantry_model_load(path, &(struct pantry_model_options){.n_threads = 5000}, &model, &error),
+    assert_int_equal(
+        pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .isa = "abacus"},
+                          &model, &error),
+        PANTRY_INVALID);
+    assert_int_equal(pantry_model_load(
+                         path,
+                         &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .n_threads = 5000},
+                         &model, &error),
                      PANTRY_INVALID);
 }
 

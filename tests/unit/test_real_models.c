@@ -63,12 +63,14 @@ static bool find_golden(struct golden *g, const char *file, const char *name)
 static void open_model(struct golden *g, const char *isa, const char *kv_type)
 {
     struct pantry_error error;
-    struct pantry_model_info info;
-    const struct pantry_session_options session = {.n_context = 1024, .kv_type = kv_type};
-    if (pantry_model_load(g->path, &(struct pantry_model_options){.isa = isa}, &g->model, &error) ||
+    struct pantry_model_info info = {.size = sizeof info};
+    const struct pantry_session_options session = {.size = sizeof session, .n_context = 1024, .kv_type = kv_type};
+    if (pantry_model_load(g->path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .isa = isa},
+                          &g->model, &error) ||
         pantry_session_new(g->model, &session, &g->session, &error))
         fail_msg("%s", error.text);
-    pantry_model_info(g->model, &info);
+    pantry_model_info(g->model, &info, NULL);
     g->n_vocab = info.n_vocab;
 }
 
@@ -200,7 +202,7 @@ static void check_greedy(pantry_session *session, const char *what, json_t *prom
                          const char *runner_up_key, double tie)
 {
     struct pantry_error error;
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     struct greedy got = {0};
     size_t n, n_wanted;
     int32_t *ids = ids_of(json_object_get(prompt, "ids"), &n);

@@ -108,7 +108,7 @@ static pantry_model *load(const char *arch, struct pantry_model_options o)
 
 static pantry_session *open_session(pantry_model *model, int n_batch)
 {
-    struct pantry_session_options o = {.n_batch = n_batch, .n_context = 200};
+    struct pantry_session_options o = {.size = sizeof o, .n_batch = n_batch, .n_context = 200};
     struct pantry_error error;
     pantry_session *session;
     if (pantry_session_new(model, &o, &session, &error))
@@ -187,7 +187,8 @@ static void sessions_keep_keys_alike(void **state)
         for (int i = 0; i < 2; i++) {
             o.kv_type = settled_by_load ? types[i] : NULL;
             pantry_model *model = load("llama", o);
-            struct pantry_session_options wanted = {.kv_type = settled_by_load ? NULL : types[i]};
+            struct pantry_session_options wanted = {.size = sizeof wanted,
+                                                    .kv_type = settled_by_load ? NULL : types[i]};
             assert_int_equal(pantry_session_new(model, &wanted, &session, &error), PANTRY_OK);
             for (int j = 0; j < 2; j++) {
                 wanted.kv_type = types[j];
@@ -247,11 +248,14 @@ static pantry_status rotated(int loaded_for, int first, int n_context, float *lo
     if (pantry_model_load(long_rope_model(), &o, &model, &error))
         fail_msg("%s", error.text);
     if (first)
-        assert_int_equal(
-            pantry_session_new(model, &(struct pantry_session_options){.n_context = first}, &earlier, &error),
-            PANTRY_OK);
-    pantry_status status =
-        pantry_session_new(model, &(struct pantry_session_options){.n_context = n_context}, &session, &error);
+        assert_int_equal(pantry_session_new(model,
+                                            &(struct pantry_session_options){
+                                                .size = sizeof(struct pantry_session_options), .n_context = first},
+                                            &earlier, &error),
+                         PANTRY_OK);
+    pantry_status status = pantry_session_new(
+        model, &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_context = n_context},
+        &session, &error);
     if (!status) {
         static float all[N_PROMPT * TINY_VOCAB];
         assert_int_equal(pantry_logits(session, prompt, N_PROMPT, NULL, 0, all, &error), PANTRY_OK);

@@ -501,7 +501,9 @@ static void open_table(const float *row, pantry_model **model, pantry_session **
     script_model_init(&g, table, VOCAB);
     const char *path = gw_file(&g, "table.gguf");
     gw_free(&g);
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, model, &error) ||
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          model, &error) ||
         pantry_session_new(*model, NULL, session, &error))
         fail_msg("%s", error.text);
 }

@@ -24,7 +24,9 @@ static pantry_model *load(const char *path)
 {
     struct pantry_error error;
     pantry_model *model;
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          &model, &error))
         fail_msg("%s", error.text);
     return model;
 }
@@ -68,13 +70,23 @@ struct answer {
     int32_t ids[MAX_ANSWER];
     int n;
     struct pantry_event end;
+    struct pantry_stats stats; /* of the end: that of the event goes with the request */
 };
+
+/* The next event, kept beyond the next call. */
+static void next(pantry_request *r, struct answer *a, int timeout_ms)
+{
+    const struct pantry_event *event = pantry_request_next(r, timeout_ms);
+    a->end = event ? *event : (struct pantry_event){.message = "nothing came"};
+    if (event && event->kind == PANTRY_EVENT_END)
+        a->stats = *event->stats;
+}
 
 static void read_all(pantry_request *r, struct answer *a)
 {
     a->n = 0;
     for (;;) {
-        pantry_request_next(r, &a->end, -1);
+        next(r, a, -1);
         if (a->end.kind == PANTRY_EVENT_END)
             break;
         assert_true(a->end.kind == PANTRY_EVENT_TOKEN && a->n < MAX_ANSWER);
@@ -123,7 +135,7 @@ static void keys_keep_requests_apart(void **state)
         pantry_session *sessions[2];
         struct answer first, a;
         struct pantry_generate_options g = pantry_generate_options_default();
-        struct pantry_stats stats;
+        struct pantry_stats stats = {.size = sizeof stats};
         g.max_tokens = 5;
         g.ignore_eos = true;
         for (int i = 0; i < 2; i++) {
@@ -139,7 +151,7 @@ static void keys_keep_requests_apart(void **state)
             struct pantry_request_options o = options(ids, N, 5, key);
             uint64_t before = stats_of(model).tokens;
             run(model, &o, i ? &a : &first);
-            assert_int_equal((i ? &a : &first)->end.stats.n_cached, 0);
+            assert_int_equal((i ? &a : &first)->stats.n_cached, 0);
             assert_int_equal(stats_of(model).tokens - before, N + 4); /* the last of 5 is not run */
             if (i)
                 assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
@@ -147,7 +159,7 @@ static void keys_keep_requests_apart(void **state)
         for (size_t i = 0; i < COUNT(keys); i++) {
             struct pantry_request_options o = options(ids, N, 5, keys[i]);
             run(model, &o, &a);
-            assert_int_equal(a.end.stats.n_cached, N - 1);
+            assert_int_equal(a.stats.n_cached, N - 1);
             assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
         }
         for (int i = 0; i < 2; i++) {
@@ -237,7 +249,7 @@ static void keys_keep_prompts_apart_while_they_are_read(void **state)
         read_all(first, &a);
         read_all(second, &b);
         assert_memory_equal(a.ids, b.ids, 5 * sizeof *a.ids);
-        assert_int_equal(b.end.stats.n_cached, same ? N - 1 : 0);
+        assert_int_equal(b.stats.n_cached, same ? N - 1 : 0);
         assert_int_equal(stats_of(model).tokens, same ? N + 4 + 1 + 4 : 2 * (N + 4));
         assert_int_equal(stats_of(model).steps, same ? 6 : 5); /* a prompt or two, and four tokens of both */
         nothing_runs(model);
@@ -371,18 +383,20 @@ static void requests_start_again(void **state)
         together[0].n = together[1].n = 0;
         while (!ended[0] || !ended[1])
             for (int i = 0; i < 2; i++) {
-                struct pantry_event *e = &together[i].end;
-                if (ended[i])
+                const struct pantry_event *e = ended[i] ? NULL : pantry_request_next(r[i], 1);
+                if (!e)
                     continue;
-                pantry_request_next(r[i], e, 1);
-                ended[i] = e->kind == PANTRY_EVENT_END;
                 if (e->kind == PANTRY_EVENT_TOKEN && e->token.id >= 0)
                     together[i].ids[together[i].n++] = e->token.id;
+                if ((ended[i] = e->kind == PANTRY_EVENT_END)) {
+                    together[i].end = *e;
+                    together[i].stats = *e->stats;
+                }
             }
         assert_true(stats_of(model).prompt_tokens > 2 * N); /* something was read again */
         for (int i = 0; i < 2; i++) {
             assert_int_equal(together[i].end.status, PANTRY_OK);
-            assert_int_equal(together[i].end.stats.n_generated, N_ANSWER);
+            assert_int_equal(together[i].stats.n_generated, N_ANSWER);
             pantry_request_free(r[i]);
             struct pantry_request_options o = options(ids[i], N, N_ANSWER, "alone");
             o.n_context = 240;
@@ -413,7 +427,7 @@ static void full_trees_stop_nobody(void **state)
     assert_int_equal(stats_of(model).pages_in_tree, PAGES);
     for (int i = 0; i < 3; i++) {
         run(model, &o, &a);
-        assert_int_equal(a.end.stats.n_cached, 64); /* the third page could not be copied */
+        assert_int_equal(a.stats.n_cached, 64); /* the third page could not be copied */
         assert_memory_equal(a.ids, first.ids, N_ANSWER * sizeof *a.ids);
     }
     nothing_runs(model);
@@ -423,14 +437,14 @@ static void full_trees_stop_nobody(void **state)
 /* ---- cancelling ---- */
 
 struct talk {
-    pantry_session *session;
+    pantry_cancel *cancel;
     int n, cancel_at;
     pthread_t thread;
 };
 
-static void *cancel_session(void *user)
+static void *set_cancel(void *user)
 {
-    pantry_session_cancel(user);
+    pantry_cancel_set(user);
     return NULL;
 }
 
@@ -440,7 +454,7 @@ static bool count(void *user, const struct pantry_token *token)
     struct talk *t = user;
     t->n += token->id >= 0;
     if (t->n == t->cancel_at) {
-        pthread_create(&t->thread, NULL, cancel_session, t->session);
+        pthread_create(&t->thread, NULL, set_cancel, t->cancel);
         pthread_join(t->thread, NULL);
     }
     return true;
@@ -451,31 +465,40 @@ static void sessions_are_cancelled_from_other_threads(void **state)
     (void)state;
     int32_t ids[40];
     pantry_model *model = load_tiny();
-    struct pantry_session_options wanted = {.n_context = 40000}; /* longer than the test has time for */
-    struct talk t = {.cancel_at = 3};
-    struct pantry_stats stats;
+    struct pantry_session_options wanted = {.size = sizeof wanted,
+                                            .n_context = 40000}; /* longer than the test has time for */
+    struct talk t = {.cancel = pantry_cancel_new(), .cancel_at = 3};
+    pantry_session *session;
+    struct pantry_stats stats = {.size = sizeof stats};
     random_ids(40, ids, 40);
-    assert_int_equal(pantry_session_new(model, &wanted, &t.session, NULL), PANTRY_OK);
-    pantry_session_cancel(t.session); /* nothing runs: nothing happens */
+    assert_int_equal(pantry_session_new(model, &wanted, &session, NULL), PANTRY_OK);
     struct pantry_generate_options g = pantry_generate_options_default();
     g.ignore_eos = true;
     g.callback = count;
     g.user = &t;
+    g.cancel = t.cancel;
     for (int i = 0; i < 3; i++) {
         t.n = 0;
-        assert_int_equal(pantry_generate(t.session, ids, 40, &g, &stats, NULL), PANTRY_OK);
-        assert_string_equal(stats.stop_reason, "cancelled");
+        pantry_cancel_clear(t.cancel);
+        assert_int_equal(pantry_generate(session, ids, 40, &g, &stats, NULL), PANTRY_OK);
+        assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
         assert_int_equal(t.n, stats.n_generated);
         assert_in_range(t.n, 3, 3 + PN_MAX_EVENTS + 2); /* what was in the queue by then, and a step */
-        assert_int_equal(pantry_session_n_past(t.session), 40 + t.n - 1);
+        assert_int_equal(pantry_session_n_past(session), 40 + t.n - 1);
         assert_int_equal(stats.n_cached, i ? 39 : 0);
     }
     t.n = t.cancel_at = 0;
+    assert_true(pantry_cancel_is_set(t.cancel)); /* it stays */
+    assert_int_equal(pantry_generate(session, ids, 40, &g, &stats, NULL), PANTRY_OK);
+    assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
+    assert_int_equal(t.n, 0);
+    pantry_cancel_clear(t.cancel);
     g.max_tokens = 20; /* the next one is not cancelled */
-    assert_int_equal(pantry_generate(t.session, ids, 40, &g, &stats, NULL), PANTRY_OK);
-    assert_string_equal(stats.stop_reason, "length");
+    assert_int_equal(pantry_generate(session, ids, 40, &g, &stats, NULL), PANTRY_OK);
+    assert_int_equal(stats.stop, PANTRY_STOP_LENGTH);
     assert_int_equal(t.n, 20);
-    pantry_session_free(t.session);
+    pantry_cancel_free(t.cancel);
+    pantry_session_free(session);
     nothing_runs(model);
     pantry_model_free(model);
 }

@@ -39,7 +39,9 @@ static pantry_model *load(const char *path)
 {
     struct pantry_error error;
     pantry_model *model;
-    if (pantry_model_load(path, &(struct pantry_model_options){.device = "ref"}, &model, &error))
+    if (pantry_model_load(path,
+                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
+                          &model, &error))
         fail_msg("%s", error.text);
     return model;
 }
@@ -53,7 +55,7 @@ static pantry_session *open_session(pantry_model *model, const struct pantry_ses
     return session;
 }
 
-static const struct pantry_session_options exact = {.kv_type = "f32"};
+static const struct pantry_session_options exact = {.size = sizeof exact, .kv_type = "f32"};
 
 struct said {
     int32_t ids[64];
@@ -85,7 +87,7 @@ static struct pantry_generate_options sampled(struct said *said, int n)
 static int answer(pantry_session *session, const int32_t *prompt, int n, struct said *said)
 {
     struct pantry_error error;
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_generate_options o = sampled(said, N_ANSWER);
     if (pantry_generate(session, prompt, (size_t)n, &o, &stats, &error))
         fail_msg("%s", error.text);
@@ -203,7 +205,7 @@ static void recurrent_models_go_back_to_copies(void **state)
     } cases[] = {{69, 69}, {68, 64}, {65, 64}, {64, 64}, {63, 48}, {40, 32}, {17, 16}, {16, 16}, {15, 0}, {1, 0}};
     for (int i = 0; i < N_HYBRIDS; i++) {
         pantry_model *model = load(tiny_hybrid(tiny_hybrids[i]));
-        struct pantry_session_options options = {.kv_type = "f32", .n_batch = 16};
+        struct pantry_session_options options = {.size = sizeof options, .kv_type = "f32", .n_batch = 16};
         pantry_session *session = open_session(model, &options);
         for (size_t c = 0; c < COUNT(cases); c++) {
             struct said first, said;
@@ -334,7 +336,9 @@ static void a_model_has_one_cache_type(void **state)
     const char *path = wide_model();
     for (int i = 0; i < N_TYPES; i++) {
         models[i] = load(path);
-        sessions[i] = open_session(models[i], &(struct pantry_session_options){.kv_type = types[i].name});
+        sessions[i] =
+            open_session(models[i], &(struct pantry_session_options){.size = sizeof(struct pantry_session_options),
+                                                                     .kv_type = types[i].name});
         assert_true(pn_kv_step_bytes(pn_sched_pool(sessions[i]->sched), &models[i]->runner->model->graph, 3) ==
                     (double)(3 * 2 * types[i].row));
         answer(sessions[i], ids, 50, &alone[i]);
@@ -351,8 +355,9 @@ static void a_model_has_one_cache_type(void **state)
             assert_memory_equal(said.ids, alone[i].ids, sizeof said.ids);
         }
     for (int i = 0; i < N_TYPES; i++) {
-        struct pantry_session_options same = {.kv_type = types[i].name},
-                                      unlike = {.kv_type = types[(i + 1) % N_TYPES].name}, any = {0};
+        struct pantry_session_options same = {.size = sizeof same, .kv_type = types[i].name},
+                                      unlike = {.size = sizeof unlike, .kv_type = types[(i + 1) % N_TYPES].name},
+                                      any = {.size = sizeof any};
         assert_int_equal(pantry_session_new(models[i], &unlike, &other, &error), PANTRY_INVALID);
         assert_null(other);
         if (!strstr(error.text, types[i].says))
@@ -437,7 +442,9 @@ static void options_are_bounded(void **state)
         struct pantry_error error = {0};
         pantry_session *session;
         pantry_model *model = load(model_with_context(cases[i].trained));
-        assert_int_equal(pantry_session_new(model, &cases[i].o, &session, &error), cases[i].status);
+        struct pantry_session_options o = cases[i].o;
+        o.size = sizeof o;
+        assert_int_equal(pantry_session_new(model, &o, &session, &error), cases[i].status);
         if (cases[i].says && !strstr(error.text, cases[i].says))
             fail_msg("%s", error.text);
         assert_true((session == NULL) == (cases[i].status != PANTRY_OK));
@@ -459,7 +466,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     struct pantry_error error;
     pantry_session *session;
     pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
-    struct pantry_session_options o = {.n_context = 1};
+    struct pantry_session_options o = {.size = sizeof o, .n_context = 1};
     struct pn_kv_pool *pool;
     assert_int_equal(pn_runner_pool(model->runner, "f16", &pool, NULL), PN_OK);
     pool->slots.n = 9;
@@ -498,7 +505,9 @@ static void full_contexts_refuse_one_more(void **state)
     struct said said;
     static float logits[(N + 1) * TINY_VOCAB];
     pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
-    pantry_session *session = open_session(model, &(struct pantry_session_options){.n_context = N, .n_batch = 7});
+    pantry_session *session = open_session(
+        model,
+        &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_context = N, .n_batch = 7});
     struct pantry_generate_options o = sampled(&said, 1);
     assert_int_equal(pantry_generate(session, ids, N, &o, NULL, &error), PANTRY_OK);
     assert_int_equal(pantry_session_n_past(session), N);
@@ -546,7 +555,8 @@ static void slices_change_nothing(void **state)
         assert_int_equal(pages_in_use(session), 0);
     }
     /* A session's own batch bounds every slice. */
-    pantry_session *small = open_session(model, &(struct pantry_session_options){.n_batch = 16});
+    pantry_session *small = open_session(
+        model, &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_batch = 16});
     static const int wide[] = {16, 17, 40};
     assert_int_equal(pantry_logits(small, ids, N, wide, 3, got, &error), PANTRY_OK);
     assert_memory_equal(got, whole, sizeof got);
@@ -567,10 +577,10 @@ static void only_writers_have_sessions(void **state)
     (void)state;
     for (int i = 0; tiny_encoders[i]; i++) {
         struct pantry_error error;
-        struct pantry_model_info info;
+        struct pantry_model_info info = {.size = sizeof info};
         pantry_session *session;
         pantry_model *model = load(tiny_encoder(tiny_encoders[i]));
-        pantry_model_info(model, &info);
+        pantry_model_info(model, &info, NULL);
         assert_false(info.generates);
         assert_int_equal(pantry_session_new(model, NULL, &session, &error), PANTRY_UNSUPPORTED);
         assert_null(session);
@@ -595,7 +605,7 @@ static void used_up_pools_are_errors(void **state)
 {
     (void)state;
     struct pantry_error error;
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     struct said first, said;
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
     pantry_model *model = load(path), *roomy = load(path);
@@ -618,7 +628,7 @@ static void used_up_pools_are_errors(void **state)
     assert_int_equal(stats.n_generated, 0);
     o = sampled(&said, N_ANSWER);
     assert_int_equal(pantry_generate(b, others, 126, &o, &stats, &error), PANTRY_NO_MEMORY);
-    assert_non_null(stats.stop_reason);
+    assert_int_equal(stats.stop, PANTRY_STOP_NONE);
     assert_int_equal(stats.n_generated, 3); /* 126, 127, 128: four pages are full */
     assert_int_equal(said.n, 3);
     assert_int_equal(pantry_session_n_past(b), 4 * PN_PAGE_TOKENS);
@@ -656,7 +666,8 @@ static void failed_steps_leave_sessions_right(void **state)
         struct said said;
         pantry_model *model = load(i == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(archs[i]));
         pantry_session *session =
-            open_session(model, &(struct pantry_session_options){.kv_type = "f32", .n_batch = 16});
+            open_session(model, &(struct pantry_session_options){
+                                    .size = sizeof(struct pantry_session_options), .kv_type = "f32", .n_batch = 16});
         struct pn_device *device = model->runner->device;
         int32_t turn[60];
         answer(session, ids, 40, &said);

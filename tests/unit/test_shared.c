@@ -132,7 +132,7 @@ static bool keep(void *user, const struct pantry_token *token)
 static void *speak(void *talk)
 {
     struct talk *t = talk;
-    struct pantry_session_options wanted = {.n_context = 128};
+    struct pantry_session_options wanted = {.size = sizeof wanted, .n_context = 128};
     struct pantry_generate_options o = pantry_generate_options_default();
     pantry_session *session = NULL;
     o.max_tokens = N_TOKENS;
@@ -181,7 +181,7 @@ static void steps_take_turns(void **state)
 static pantry_session *open_session(pantry_model *model, int n_context)
 {
     struct pantry_error error;
-    struct pantry_session_options o = {.n_context = n_context};
+    struct pantry_session_options o = {.size = sizeof o, .n_context = n_context};
     pantry_session *session;
     if (pantry_session_new(model, &o, &session, &error))
         fail_msg("%s", error.text);
@@ -196,7 +196,8 @@ static void contexts_shrink_or_are_refused(void **state)
     pantry_session *session, *other;
     pantry_model *model = load("llama", threads(1));
     struct pn_memory *budget = pn_memory_of_process();
-    struct pantry_session_options chosen = {.n_context = 100 * 1000}, more = {.n_context = 320};
+    struct pantry_session_options chosen = {.size = sizeof chosen, .n_context = 100 * 1000},
+                                  more = {.size = sizeof more, .n_context = 320};
     uint64_t taken = budget->taken;
     session = open_session(model, 32);
     uint64_t page = pn_sched_pool(model->sched)->slots.stride;
@@ -235,7 +236,7 @@ static void budgets_end_answers_in_words(void **state)
     (void)state;
     struct pantry_error error;
     struct pantry_generate_options o = pantry_generate_options_default();
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     struct pn_memory *budget = pn_memory_of_process();
     uint64_t taken = budget->taken, touched = budget->touched;
     pantry_model *model = load("llama", threads(1));

@@ -28,8 +28,8 @@ struct answer {
     char text[1024];
     size_t len;
     int refuse_at; /* this call returns false; 0: none */
-    volatile bool *cancel;
-    int cancel_at; /* this call sets *cancel */
+    pantry_cancel *cancel;
+    int cancel_at; /* this call sets it */
 };
 
 static bool collect(void *user, const struct pantry_token *token)
@@ -43,7 +43,7 @@ static bool collect(void *user, const struct pantry_token *token)
     a->len += token->len;
     a->n++;
     if (a->cancel && a->n == a->cancel_at)
-        *a->cancel = true;
+        pantry_cancel_set(a->cancel);
     return a->n != a->refuse_at;
 }
 
@@ -55,7 +55,7 @@ struct fixture {
 static void open_model(struct fixture *f, const char *path, const struct pantry_session_options *options)
 {
     struct pantry_error error;
-    struct pantry_model_options device = {.device = "ref"};
+    struct pantry_model_options device = {.size = sizeof device, .device = "ref"};
     if (pantry_model_load(path, &device, &f->model, &error) ||
         pantry_session_new(f->model, options, &f->session, &error))
         fail_msg("%s", error.text);
@@ -84,7 +84,7 @@ static struct pantry_generate_options options_for(struct answer *a, const char *
 /* The answer to a prompt of `n` tokens. */
 static struct pantry_stats generate(struct fixture *f, size_t n, const struct pantry_generate_options *o)
 {
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_error error;
     pantry_session_clear(f->session);
     if (pantry_generate(f->session, prompt, n, o, &stats, &error))
@@ -134,7 +134,7 @@ static void check_calls(const struct answer *a, const struct pantry_stats *stats
         assert_memory_equal(a->calls[i].text, all + shown, end - shown);
         shown = end;
     }
-    assert_string_equal(stats->stop_reason, stopped ? "stop_string" : "stop");
+    assert_int_equal(stats->stop, stopped ? PANTRY_STOP_TEXT : PANTRY_STOP_END);
     assert_int_equal(stats->n_generated, i);
     if (!stopped && all[shown]) { /* what was held back comes in the end, for no token */
         assert_true(i < a->n);
@@ -153,35 +153,36 @@ static void stop_texts_of_every_overlap(void **state)
 {
     (void)state;
     static const struct {
-        const char *pieces[12], *stop[4], *shown, *reason;
+        const char *pieces[12], *stop[4], *shown;
+        enum pantry_stop reason;
         int n_generated;
     } cases[] = {
-        {{"a", "a", "a", "b", "c"}, {"aab"}, "a", "stop_string", 4},
-        {{"a", "a", "a", "a", "b"}, {"aab"}, "aa", "stop_string", 5},
-        {{"aa", "ab", "c"}, {"aab"}, "a", "stop_string", 2},
-        {{"a", "aa", "b", "c"}, {"aab"}, "a", "stop_string", 3},
-        {{"aaabaab"}, {"aab"}, "a", "stop_string", 1},
-        {{"a", "a", "c", "a", "a"}, {"aab"}, "aacaa", "stop", 5},
-        {{"a", "b", "a", "b", "a", "c"}, {"abac"}, "ab", "stop_string", 6},
-        {{"a", "b", "a", "b", "a"}, {"abac"}, "ababa", "stop", 5},
-        {{"x", "E", "N", "D", "y"}, {"END"}, "x", "stop_string", 4},
-        {{"xEN", "Dy", "z"}, {"END"}, "x", "stop_string", 2},
-        {{"END", "y"}, {"END"}, "", "stop_string", 1},
-        {{"x", "ENDy"}, {"END"}, "x", "stop_string", 2},
-        {{"x", "EN", "E", "N", "D"}, {"END"}, "xEN", "stop_string", 5},
-        {{"E", "N", "E"}, {"END"}, "ENE", "stop", 3},
+        {{"a", "a", "a", "b", "c"}, {"aab"}, "a", PANTRY_STOP_TEXT, 4},
+        {{"a", "a", "a", "a", "b"}, {"aab"}, "aa", PANTRY_STOP_TEXT, 5},
+        {{"aa", "ab", "c"}, {"aab"}, "a", PANTRY_STOP_TEXT, 2},
+        {{"a", "aa", "b", "c"}, {"aab"}, "a", PANTRY_STOP_TEXT, 3},
+        {{"aaabaab"}, {"aab"}, "a", PANTRY_STOP_TEXT, 1},
+        {{"a", "a", "c", "a", "a"}, {"aab"}, "aacaa", PANTRY_STOP_END, 5},
+        {{"a", "b", "a", "b", "a", "c"}, {"abac"}, "ab", PANTRY_STOP_TEXT, 6},
+        {{"a", "b", "a", "b", "a"}, {"abac"}, "ababa", PANTRY_STOP_END, 5},
+        {{"x", "E", "N", "D", "y"}, {"END"}, "x", PANTRY_STOP_TEXT, 4},
+        {{"xEN", "Dy", "z"}, {"END"}, "x", PANTRY_STOP_TEXT, 2},
+        {{"END", "y"}, {"END"}, "", PANTRY_STOP_TEXT, 1},
+        {{"x", "ENDy"}, {"END"}, "x", PANTRY_STOP_TEXT, 2},
+        {{"x", "EN", "E", "N", "D"}, {"END"}, "xEN", PANTRY_STOP_TEXT, 5},
+        {{"E", "N", "E"}, {"END"}, "ENE", PANTRY_STOP_END, 3},
         /* several: the one that ends first ends the answer, and of those that end together the one that begins first */
-        {{"a", "b", "c", "d"}, {"abc", "ab"}, "", "stop_string", 2},
-        {{"a", "b", "c", "d"}, {"ab", "abc"}, "", "stop_string", 2},
-        {{"a", "bcd"}, {"bc", "abcd"}, "", "stop_string", 2},
-        {{"a", "bcd"}, {"abcd", "bc"}, "", "stop_string", 2},
-        {{"xyz"}, {"z", "y"}, "x", "stop_string", 1},
-        {{"xyz"}, {"y", "z"}, "x", "stop_string", 1},
-        {{"x", "a", "b", "d"}, {"bcd", "abcd"}, "xabd", "stop", 4},
-        {{"x", "a", "b", "c", "d"}, {"bcd", "abcdef"}, "xa", "stop_string", 5},
-        {{"x", "a", "b"}, {"", "b"}, "xa", "stop_string", 3},
-        {{"x", "a", "b"}, {"", ""}, "xab", "stop", 3},
-        {{"\xC3\xA9", "\xE2\x82\xAC", "x"}, {"\xE2\x82\xAC"}, "\xC3\xA9", "stop_string", 2},
+        {{"a", "b", "c", "d"}, {"abc", "ab"}, "", PANTRY_STOP_TEXT, 2},
+        {{"a", "b", "c", "d"}, {"ab", "abc"}, "", PANTRY_STOP_TEXT, 2},
+        {{"a", "bcd"}, {"bc", "abcd"}, "", PANTRY_STOP_TEXT, 2},
+        {{"a", "bcd"}, {"abcd", "bc"}, "", PANTRY_STOP_TEXT, 2},
+        {{"xyz"}, {"z", "y"}, "x", PANTRY_STOP_TEXT, 1},
+        {{"xyz"}, {"y", "z"}, "x", PANTRY_STOP_TEXT, 1},
+        {{"x", "a", "b", "d"}, {"bcd", "abcd"}, "xabd", PANTRY_STOP_END, 4},
+        {{"x", "a", "b", "c", "d"}, {"bcd", "abcdef"}, "xa", PANTRY_STOP_TEXT, 5},
+        {{"x", "a", "b"}, {"", "b"}, "xa", PANTRY_STOP_TEXT, 3},
+        {{"x", "a", "b"}, {"", ""}, "xab", PANTRY_STOP_END, 3},
+        {{"\xC3\xA9", "\xE2\x82\xAC", "x"}, {"\xE2\x82\xAC"}, "\xC3\xA9", PANTRY_STOP_TEXT, 2},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
@@ -197,7 +198,7 @@ static void stop_texts_of_every_overlap(void **state)
         struct pantry_generate_options o = options_for(&a, cases[i].stop, n_stop);
         struct pantry_stats stats = generate(&f, 1, &o);
         assert_string_equal(a.text, cases[i].shown);
-        assert_string_equal(stats.stop_reason, cases[i].reason);
+        assert_int_equal(stats.stop, cases[i].reason);
         assert_int_equal(stats.n_generated, cases[i].n_generated);
         check_calls(&a, &stats, cases[i].pieces, ids, n, cases[i].stop, n_stop);
         close_model(&f);
@@ -233,7 +234,7 @@ static void random_stop_texts_equal_brute_force(void **state)
         struct pantry_generate_options o = options_for(&a, stop, n_stop);
         struct pantry_stats stats = generate(&f, (size_t)from + 1, &o);
         check_calls(&a, &stats, pieces + from, ids + from, N - from, stop, n_stop);
-        n_stopped += strcmp(stats.stop_reason, "stop_string") == 0;
+        n_stopped += stats.stop == PANTRY_STOP_TEXT;
     }
     assert_in_range(n_stopped, N_CASES / 4, N_CASES - 10); /* both ends occur */
     close_model(&f);
@@ -289,7 +290,7 @@ enum { N_LETTERS = COUNT(letters) };
 static void open_letters(struct fixture *f, int n_context, int n_batch)
 {
     int32_t ids[N_LETTERS];
-    struct pantry_session_options options = {.n_context = n_context, .n_batch = n_batch};
+    struct pantry_session_options options = {.size = sizeof options, .n_context = n_context, .n_batch = n_batch};
     open_model(f, script_model("letters.gguf", letters, N_LETTERS, ids), &options);
 }
 
@@ -299,45 +300,47 @@ static void answers_end_for_the_right_reason(void **state)
     static const struct {
         int n_prompt, n_context, max_tokens, refuse_at, cancel_at;
         bool ignore_eos;
-        const char *shown, *reason;
+        const char *shown;
+        enum pantry_stop reason;
         int n_generated, n_past;
     } cases[] = {
-        {1, 0, 0, 0, 0, false, "abcdefgh", "stop", 8, 9},
-        {3, 0, 0, 0, 0, false, "cdefgh", "stop", 6, 9},
-        {9, 0, 0, 0, 0, false, "", "stop", 0, 9},
-        {1, 0, 9, 0, 0, false, "abcdefgh", "stop", 8, 9},
-        {1, 0, 8, 0, 0, false, "abcdefgh", "length", 8, 8},
-        {1, 0, 7, 0, 0, false, "abcdefg", "length", 7, 7},
-        {1, 0, 1, 0, 0, false, "a", "length", 1, 1},
-        {1, 0, 10, 0, 0, true, "abcdefgh", "length", 10, 10}, /* <eos> prints nothing */
-        {1, 4, 0, 0, 0, false, "abcd", "length", 4, 4},       /* the last token needs no room */
-        {3, 4, 0, 0, 0, false, "cd", "length", 2, 4},
-        {4, 4, 0, 0, 0, false, "d", "length", 1, 4},
-        {4, 4, 1, 0, 0, false, "d", "length", 1, 4},
-        {1, 0, 0, 1, 0, false, "a", "cancelled", 1, 1},
-        {1, 0, 0, 4, 0, false, "abcd", "cancelled", 4, 4},
-        {1, 0, 4, 4, 0, false, "abcd", "cancelled", 4, 4},
-        {1, 0, 4, 0, 4, false, "abcd", "length", 4, 4},
+        {1, 0, 0, 0, 0, false, "abcdefgh", PANTRY_STOP_END, 8, 9},
+        {3, 0, 0, 0, 0, false, "cdefgh", PANTRY_STOP_END, 6, 9},
+        {9, 0, 0, 0, 0, false, "", PANTRY_STOP_END, 0, 9},
+        {1, 0, 9, 0, 0, false, "abcdefgh", PANTRY_STOP_END, 8, 9},
+        {1, 0, 8, 0, 0, false, "abcdefgh", PANTRY_STOP_LENGTH, 8, 8},
+        {1, 0, 7, 0, 0, false, "abcdefg", PANTRY_STOP_LENGTH, 7, 7},
+        {1, 0, 1, 0, 0, false, "a", PANTRY_STOP_LENGTH, 1, 1},
+        {1, 0, 10, 0, 0, true, "abcdefgh", PANTRY_STOP_LENGTH, 10, 10}, /* <eos> prints nothing */
+        {1, 4, 0, 0, 0, false, "abcd", PANTRY_STOP_LENGTH, 4, 4},       /* the last token needs no room */
+        {3, 4, 0, 0, 0, false, "cd", PANTRY_STOP_LENGTH, 2, 4},
+        {4, 4, 0, 0, 0, false, "d", PANTRY_STOP_LENGTH, 1, 4},
+        {4, 4, 1, 0, 0, false, "d", PANTRY_STOP_LENGTH, 1, 4},
+        {1, 0, 0, 1, 0, false, "a", PANTRY_STOP_CALLBACK, 1, 1},
+        {1, 0, 0, 4, 0, false, "abcd", PANTRY_STOP_CALLBACK, 4, 4},
+        {1, 0, 4, 4, 0, false, "abcd", PANTRY_STOP_CALLBACK, 4, 4},
+        {1, 0, 4, 0, 4, false, "abcd", PANTRY_STOP_LENGTH, 4, 4},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
         struct answer a;
-        volatile bool cancel = false;
+        pantry_cancel *cancel = pantry_cancel_new();
         open_letters(&f, cases[i].n_context, 0);
         struct pantry_generate_options o = options_for(&a, NULL, 0);
         o.max_tokens = cases[i].max_tokens;
         o.ignore_eos = cases[i].ignore_eos;
         a.refuse_at = cases[i].refuse_at;
-        o.cancel = a.cancel = &cancel;
+        o.cancel = a.cancel = cancel;
         a.cancel_at = cases[i].cancel_at;
         struct pantry_stats stats = generate(&f, (size_t)cases[i].n_prompt, &o);
         assert_string_equal(a.text, cases[i].shown);
-        assert_string_equal(stats.stop_reason, cases[i].reason);
+        assert_int_equal(stats.stop, cases[i].reason);
         assert_int_equal(stats.n_generated, cases[i].n_generated);
         assert_int_equal(a.n, cases[i].n_generated);
         assert_int_equal(stats.n_prompt, cases[i].n_prompt);
         assert_int_equal(stats.n_cached, 0);
         assert_int_equal(pantry_session_n_past(f.session), cases[i].n_past);
+        pantry_cancel_free(cancel);
         close_model(&f);
     }
 }
@@ -349,17 +352,18 @@ static void a_flag_cancels(void **state)
     for (int at = 1; at <= 6; at++) {
         struct fixture f;
         struct answer a;
-        volatile bool cancel = false;
+        pantry_cancel *cancel = pantry_cancel_new();
         open_letters(&f, 200, 0);
         struct pantry_generate_options o = options_for(&a, NULL, 0);
         o.ignore_eos = true;
-        o.cancel = a.cancel = &cancel;
+        o.cancel = a.cancel = cancel;
         a.cancel_at = at;
         struct pantry_stats stats = generate(&f, 1, &o);
-        assert_string_equal(stats.stop_reason, "cancelled");
+        assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
         assert_true(a.n >= at && a.n == stats.n_generated && a.n < 150);
         assert_memory_equal(a.text, "abcdefgh", (size_t)at);
         assert_true(pantry_session_n_past(f.session) <= stats.n_generated);
+        pantry_cancel_free(cancel);
         close_model(&f);
     }
 }
@@ -372,11 +376,12 @@ static void held_back_text_is_flushed(void **state)
     static const char *const stop[] = {"cdex"};
     static const struct {
         int max_tokens, refuse_at;
-        const char *reason, *last;
+        enum pantry_stop reason;
+        const char *last;
         int n_calls;
     } cases[] = {
-        {5, 0, "length", "cde", 6},  {4, 0, "length", "cd", 5},  {2, 0, "length", "b", 2},
-        {6, 0, "length", "cdef", 6}, {0, 4, "cancelled", "", 4},
+        {5, 0, PANTRY_STOP_LENGTH, "cde", 6},  {4, 0, PANTRY_STOP_LENGTH, "cd", 5}, {2, 0, PANTRY_STOP_LENGTH, "b", 2},
+        {6, 0, PANTRY_STOP_LENGTH, "cdef", 6}, {0, 4, PANTRY_STOP_CALLBACK, "", 4},
     };
     struct fixture f;
     open_letters(&f, 0, 0);
@@ -385,7 +390,7 @@ static void held_back_text_is_flushed(void **state)
         struct pantry_generate_options o = options_for(&a, stop, 1);
         o.max_tokens = cases[i].max_tokens;
         a.refuse_at = cases[i].refuse_at;
-        assert_string_equal(generate(&f, 1, &o).stop_reason, cases[i].reason);
+        assert_int_equal(generate(&f, 1, &o).stop, cases[i].reason);
         assert_int_equal(a.n, cases[i].n_calls);
         assert_string_equal(a.calls[a.n - 1].text, cases[i].last);
     }
@@ -398,20 +403,22 @@ static void cancelled_prompts_go_on_later(void **state)
     (void)state;
     struct fixture f;
     struct answer a;
-    struct pantry_stats stats;
-    volatile bool cancel = true;
+    struct pantry_stats stats = {.size = sizeof stats};
+    pantry_cancel *cancel = pantry_cancel_new();
+    pantry_cancel_set(cancel);
     open_letters(&f, 0, 2);
     struct pantry_generate_options o = options_for(&a, NULL, 0);
-    o.cancel = &cancel;
+    o.cancel = cancel;
     stats = generate(&f, 5, &o);
-    assert_string_equal(stats.stop_reason, "cancelled");
+    assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
     assert_int_equal(stats.n_generated, 0);
     assert_int_equal(a.n, 0);
     assert_int_equal(pantry_session_n_past(f.session), 0);
     assert_true(stats.decode_seconds == 0 && stats.first_token_seconds > 0);
-    cancel = false;
+    pantry_cancel_clear(cancel);
     stats = generate(&f, 5, &o);
     assert_string_equal(a.text, "efgh");
+    pantry_cancel_free(cancel);
     close_model(&f);
 }
 
@@ -456,11 +463,11 @@ static void statistics_count_what_was_done(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
         struct answer a;
-        struct pantry_model_info info;
+        struct pantry_model_info info = {.size = sizeof info};
         int32_t ids[N_LETTERS];
-        struct pantry_session_options options = {.kv_type = cases[i].kv_type};
+        struct pantry_session_options options = {.size = sizeof options, .kv_type = cases[i].kv_type};
         open_model(&f, script_model("letters.gguf", letters, N_LETTERS, ids), &options);
-        pantry_model_info(f.model, &info);
+        pantry_model_info(f.model, &info, NULL);
         struct pantry_generate_options o = options_for(&a, NULL, 0);
         o.max_tokens = cases[i].max_tokens;
         uint64_t start = pn_clock_ns();

@@ -611,7 +611,7 @@ struct seen {
     int phases[4];
     struct pn_fetch_progress first[4], last[4];
     bool wrong;
-    volatile bool cancel;
+    atomic_bool cancel;
     const char *cancel_when; /* this file exists */
 };
 
@@ -654,14 +654,14 @@ static void reports_progress(void **state)
 
 static void cancel_while_verifying(void *user, const struct pn_fetch_progress *p)
 {
-    *(volatile bool *)user = p->phase == PN_FETCH_VERIFY;
+    *(atomic_bool *)user = p->phase == PN_FETCH_VERIFY;
 }
 
 static void cancelling_is_seen_everywhere(void **state)
 {
     (void)state;
     char *path = NULL;
-    volatile bool cancel = true;
+    atomic_bool cancel = true;
     struct pn_fetch_options options = {.cancel = &cancel};
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
     assert_int_equal(count_downloads(), 0);

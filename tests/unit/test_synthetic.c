@@ -215,9 +215,11 @@ static pantry_model *load_synthetic(const char *spec, const struct pantry_model_
 static void has_the_size_of_the_model_it_stands_for(void **state)
 {
     (void)state;
-    struct pantry_model_info info;
-    pantry_model *model = load_synthetic("smollm2-135m:q4_0", &(struct pantry_model_options){.device = "ref"});
-    pantry_model_info(model, &info);
+    struct pantry_model_info info = {.size = sizeof info};
+    pantry_model *model =
+        load_synthetic("smollm2-135m:q4_0",
+                       &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"});
+    pantry_model_info(model, &info, NULL);
     assert_true(info.n_params == 134515008); /* as published */
     assert_int_equal(strncmp(info.device, "ref", 3), 0);
     assert_string_equal(info.name, "smollm2-135m:q4_0");

@@ -190,10 +190,13 @@ static void check_encoder(struct run *r, const char *device, double limit)
 {
     struct pantry_error error;
     pantry_model *model = NULL;
-    struct pantry_embeddings got = {0};
+    struct pantry_embeddings got = {.size = sizeof got};
     struct pantry_embed_options options = pantry_embed_options_default();
     options.pooling = PANTRY_POOLING_NONE;
-    if (pantry_model_load(r->path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
+    if (pantry_model_load(r->path,
+                          &(struct pantry_model_options){
+                              .size = sizeof(struct pantry_model_options), .device = device, .n_threads = 2},
+                          &model, &error) ||
         pantry_embed(model, &(struct pantry_input){.ids = r->ids, .n_ids = r->n_ids}, 1, &options, &got, &error)) {
         print_error("%s on %s: %s\n", r->name, device, error.text);
         r->failures++;
@@ -220,18 +223,21 @@ static void check_decoder(struct run *r, const char *device, const char *kv_type
     struct pantry_error error;
     pantry_model *model = NULL;
     pantry_session *session = NULL;
-    struct pantry_model_info info;
+    struct pantry_model_info info = {.size = sizeof info};
     struct pantry_session_options options = pantry_session_options_default();
     float *got = NULL;
     options.kv_type = kv_type;
     options.n_context = r->n_context;
-    if (pantry_model_load(r->path, &(struct pantry_model_options){.device = device, .n_threads = 2}, &model, &error) ||
+    if (pantry_model_load(r->path,
+                          &(struct pantry_model_options){
+                              .size = sizeof(struct pantry_model_options), .device = device, .n_threads = 2},
+                          &model, &error) ||
         pantry_session_new(model, &options, &session, &error)) {
         print_error("%s on %s: %s\n", r->name, device, error.text);
         r->failures++;
         goto done;
     }
-    pantry_model_info(model, &info);
+    pantry_model_info(model, &info, NULL);
     size_t n_vocab = (size_t)info.n_vocab;
     got = malloc(r->n_ids * n_vocab * sizeof *got);
     assert_non_null(got);

@@ -1,0 +1,169 @@
+/* The structs that cross the border of the library, and the names of its enumerations. A caller's struct may be older
+ * or newer, and so shorter or longer, than the one this library was compiled with. */
+#include "engine/handle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SIZE = 4096 }; /* of a struct: more was not set, but found */
+
+static size_t size_of(const void *s)
+{
+    size_t size;
+    memcpy(&size, s, sizeof size); /* the first member */
+    return size;
+}
+
+static pn_status check_size(const void *s, const char *what, const char *how, struct pn_error *err)
+{
+    size_t size = size_of(s);
+    if (size >= sizeof size && size <= MAX_SIZE)
+        return PN_OK;
+    return pn_fail(err, PN_INVALID, "the size of the struct of %s is %zu: %s", what, size, how);
+}
+
+pn_status pn_take_options(void *own, const void *given, const char *what, struct pn_error *err)
+{
+    size_t known = size_of(own);
+    if (!given)
+        return PN_OK;
+    pn_status status = check_size(given, what, "start from what the _default function returns", err);
+    if (status)
+        return status;
+    size_t size = size_of(given);
+    for (size_t i = known; i < size; i++)
+        if (((const char *)given)[i])
+            return pn_fail(err, PN_UNSUPPORTED,
+                           "the %s have a member at byte %zu that version " PANTRY_VERSION
+                           " of the library does not have",
+                           what, i);
+    memcpy((char *)own + sizeof size, (const char *)given + sizeof size, (size < known ? size : known) - sizeof size);
+    return PN_OK;
+}
+
+pn_status pn_check_result(const void *result, const char *what, struct pn_error *err)
+{
+    return check_size(result, what, "set it to its sizeof before the call", err);
+}
+
+void pn_give_result(void *result, const void *own)
+{
+    size_t size = size_of(result), known = size_of(own);
+    memset((char *)result + sizeof size, 0, size - sizeof size);
+    memcpy((char *)result + sizeof size, (const char *)own + sizeof size, (size < known ? size : known) - sizeof size);
+}
+
+/* ---- defaults ---- */
+
+static void init(void *out, size_t size, void *own, size_t known)
+{
+    if (size < sizeof size)
+        return;
+    memcpy(own, &known, sizeof known);
+    memcpy(out, &size, sizeof size);
+    pn_give_result(out, own);
+}
+
+void pantry_model_options_init(struct pantry_model_options *o, size_t size)
+{
+    struct pantry_model_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_session_options_init(struct pantry_session_options *o, size_t size)
+{
+    struct pantry_session_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+struct pantry_sampling pantry_sampling_default(void)
+{
+    return (struct pantry_sampling){
+        .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .penalty_last_n = 64};
+}
+
+void pantry_generate_options_init(struct pantry_generate_options *o, size_t size)
+{
+    struct pantry_generate_options own = {.sampling = pantry_sampling_default()};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_request_options_init(struct pantry_request_options *o, size_t size)
+{
+    struct pantry_request_options own = {.sampling = pantry_sampling_default()};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_embed_options_init(struct pantry_embed_options *o, size_t size)
+{
+    struct pantry_embed_options own = {.normalize = true};
+    init(o, size, &own, sizeof own);
+}
+
+/* ---- cancelling ---- */
+
+pantry_cancel *pantry_cancel_new(void)
+{
+    struct pantry_cancel *c = malloc(sizeof *c);
+    if (c)
+        atomic_init(&c->set, false);
+    return c;
+}
+
+void pantry_cancel_set(pantry_cancel *c)
+{
+    atomic_store(&c->set, true);
+}
+
+void pantry_cancel_clear(pantry_cancel *c)
+{
+    atomic_store(&c->set, false);
+}
+
+bool pantry_cancel_is_set(const pantry_cancel *c)
+{
+    return atomic_load(&c->set);
+}
+
+void pantry_cancel_free(pantry_cancel *c)
+{
+    free(c);
+}
+
+/* ---- names ---- */
+
+const char *pantry_stop_name(enum pantry_stop stop)
+{
+    switch (stop) {
+    case PANTRY_STOP_NONE:
+        return "";
+    case PANTRY_STOP_END:
+        return "stop";
+    case PANTRY_STOP_TEXT:
+        return "stop_string";
+    case PANTRY_STOP_LENGTH:
+        return "length";
+    case PANTRY_STOP_CANCELLED:
+        return "cancelled";
+    case PANTRY_STOP_CALLBACK:
+        return "callback";
+    }
+    return "";
+}
+
+const char *pantry_pooling_name(enum pantry_pooling pooling)
+{
+    switch (pooling) {
+    case PANTRY_POOLING_AUTO:
+        return "auto";
+    case PANTRY_POOLING_MEAN:
+        return "mean";
+    case PANTRY_POOLING_CLS:
+        return "cls";
+    case PANTRY_POOLING_LAST:
+        return "last";
+    case PANTRY_POOLING_NONE:
+        return "none";
+    }
+    return "";
+}
