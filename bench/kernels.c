@@ -1,4 +1,4 @@
-/* How fast the kernels are, against what the machine could do: decode (one to eight columns) in bytes read a second and
+/* How fast the kernels are, against what the machine could do: decode and batches (one to eight columns) in bytes read a second and
  * as a share of plain reading, prefill in multiply-accumulates a second. Weights are larger than the last-level cache.
  *
  * usage: kernels [-i ISA] [-t THREADS] [-m MIB] [TYPE...]   (types by name; default: the common ones) */
@@ -58,7 +58,7 @@ static void run_rows(struct job *job)
         a.w = (const char *)job->args.w + (size_t)r * a.w_stride;
         a.n_rows = job->args.n_rows - r < CHUNK_ROWS ? job->args.n_rows - r : CHUNK_ROWS;
         a.y = job->args.y + r;
-        job->kernels->matmul[a.type].run(&a);
+        job->kernels->matmul[a.type].form[pn_columns_of(a.n_cols)].run(&a);
     }
 }
 
@@ -135,11 +135,11 @@ static void fill(pn_type type, char *w, size_t bytes)
 
 static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char *w, size_t size, int threads)
 {
-    static const int columns[] = {1, 2, 4, 8, 16, 64, 256};
+    static const int columns[] = {1, 2, 3, 4, 8, 16, 64, 256};
     const struct pn_type_info *info = pn_type_info(type);
     size_t row = pn_type_row_bytes(type, K);
     int64_t rows = (int64_t)(size / row);
-    enum pn_act_format act = kernels->matmul[type].act;
+    enum pn_act_format act = kernels->matmul[type].form[PN_FEW].act; /* and of the other form, today */
     size_t x_stride = act == PN_ACT_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
     char *x = memory(x_stride * 256);
     float *f = memory(K * sizeof *f);

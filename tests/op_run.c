@@ -10,15 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/cpu/program.h"
 #include "device/device.h"
 
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1},
-    {"cpu", NULL, 1},
-    {"cpu", NULL, 3},
-    {"cpu", "generic", 2},
+    {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", NULL, 3}, {"cpu", "generic", 2}, {"cpu", "mixed", 2},
 };
 const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
+
+static void mix_forms(struct pn_device *device)
+{
+    struct pn_cpu_kernels *kernels = &((struct cpu_device *)device)->kernels, plain;
+    assert_true(pn_cpu_kernels_select(&plain, "generic"));
+    for (int t = 0; t < PN_TYPE_COUNT; t++) {
+        enum pn_columns exact = t % 2 ? PN_MANY : PN_FEW;
+        kernels->matmul[t].form[exact] = plain.matmul[t].form[exact];
+    }
+}
 
 static float between(struct pn_rng *rng, float low, float high)
 {
@@ -178,9 +186,13 @@ static struct compiled compile(const struct pn_graph *g, pn_array result, const 
 {
     struct pn_error err = {0};
     struct compiled c = {0};
-    if (pn_graph_status(g, &err) ||
-        pn_device_open(device->name, &(struct pn_device_options){device->n_threads, device->isa}, &c.device, &err) ||
-        pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
+    bool mixed = device->isa && strcmp(device->isa, "mixed") == 0;
+    struct pn_device_options options = {device->n_threads, mixed ? NULL : device->isa};
+    if (pn_graph_status(g, &err) || pn_device_open(device->name, &options, &c.device, &err))
+        fail_msg("%s", err.text);
+    if (mixed)
+        mix_forms(c.device);
+    if (pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
         c.device->class->compile(c.device, c.plan, &c.program, &err))
         fail_msg("%s", err.text);
     return c;

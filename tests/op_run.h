@@ -32,6 +32,8 @@ struct op_run {
     const struct op_cache *cache; /* NULL: the graph has no attention */
 };
 
+/* The instruction set "mixed" is the best one, but types multiply few columns with float32 activations (those of odd
+ * number many columns), and the others as ever. */
 struct op_device {
     const char *name, *isa;
     int n_threads;

@@ -126,8 +126,10 @@ static void limits_instruction_sets(void **state)
             for (size_t f = 0; i > 0 && f < sizeof fast / sizeof *fast; f++)
                 q8 |= fast[f] == (pn_type)t;
             assert_int_equal(k.matmul[t].type, t);
-            assert_non_null(k.matmul[t].run);
-            assert_int_equal(k.matmul[t].act, q8 ? PN_ACT_Q8 : PN_ACT_F32);
+            for (int form = 0; form < PN_COLUMNS_COUNT; form++) {
+                assert_non_null(k.matmul[t].form[form].run);
+                assert_int_equal(k.matmul[t].form[form].act, q8 ? PN_ACT_Q8 : PN_ACT_F32);
+            }
         }
         if (i + 1 == pn_cpu_n_isas || !has(pn_cpu_isas[i + 1]->name)) {
 #if defined(__x86_64__)

@@ -190,8 +190,8 @@ static pn_array write_down(struct op_run *o, const struct mixture *m, const stru
 /* The most that rounding activations to 8 bits, twice, may do; float types and plain kernels do not round. */
 static double allowed(const struct op_device *d, pn_type type)
 {
-    bool rounds =
-        d->isa == NULL && d->name[0] == 'c' && type != PN_TYPE_F32 && type != PN_TYPE_F16 && type != PN_TYPE_BF16;
+    bool rounds = (!d->isa || strcmp(d->isa, "mixed") == 0) && d->name[0] == 'c' && type != PN_TYPE_F32 &&
+                  type != PN_TYPE_F16 && type != PN_TYPE_BF16;
     return rounds ? 5e-4 : 1e-11;
 }
 

@@ -74,7 +74,7 @@ static pn_array random_weight(struct op_run *o, pn_type type, int64_t n_rows, in
 static void check_device(const struct op_run *o, pn_array y, const struct op_device *device, pn_type type,
                          const double *want, double limit)
 {
-    static const int at_once[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, N_ROWS};
+    static const int at_once[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, PN_FEW_COLS, PN_FEW_COLS + 1, N_ROWS};
     size_t n = (size_t)pn_node(&o->graph, y)->n2;
     float *got = malloc(N_ROWS * n * sizeof *got);
     for (size_t i = 0; i < sizeof at_once / sizeof *at_once; i++) {
@@ -104,7 +104,8 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
         struct pn_cpu_kernels kernels;
         if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i]->name))
             continue;
-        double limit = kernels.matmul[type].act == PN_ACT_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
+        double limit =
+            kernels.matmul[type].form[PN_FEW].act == PN_ACT_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
         check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i]->name, 1 + i % 2}, type, want, limit);
     }
     free(want);
@@ -123,8 +124,42 @@ static void products_of_every_type(void **state)
     }
 }
 
+/* Few columns and many have kernels of their own, which may want the activations in other formats. */
+static void forms_go_by_columns(void **state)
+{
+    (void)state;
+    const int K = 512, N = 24;
+    const struct op_device mixed = {"cpu", "mixed", 2};
+    static const pn_type types[] = {PN_TYPE_Q4_0, PN_TYPE_Q8_0, PN_TYPE_Q4_K, PN_TYPE_Q5_K, PN_TYPE_Q6_K};
+    struct pn_cpu_kernels best;
+    pn_cpu_kernels_select(&best, NULL);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct op_run o;
+        float *w;
+        op_run_init(&o, 2000 + t, K, lengths, 1, 0);
+        pn_array y = pn_matmul(&o.graph, o.x, random_weight(&o, types[t], N, K, &w));
+        double want[N_ROWS * 24] = {0};
+        float got[N_ROWS * 24];
+        for (int r = 0; r < N_ROWS; r++)
+            for (int i = 0; i < N; i++)
+                for (int k = 0; k < K; k++)
+                    want[r * N + i] += (double)o.input[r * K + k] * (double)w[i * K + k];
+        enum pn_columns exact = types[t] % 2 ? PN_MANY : PN_FEW;
+        for (int at_once = 1; at_once <= N_ROWS; at_once += 8) {
+            op_run_on(&o, y, &mixed, at_once, got, NULL);
+            int n = pn_columns_of(at_once) == PN_MANY ? at_once : N_ROWS; /* what is left may be few again */
+            double e = op_distance(got, want, (size_t)(n * N));
+            bool q8 = pn_columns_of(at_once) != exact && best.matmul[types[t]].form[PN_FEW].act == PN_ACT_Q8;
+            if (q8 ? e < 1e-9 || e > 5e-4 : e > 1e-11)
+                fail_msg("%s, %d columns: NMSE %g", pn_type_info(types[t])->name, at_once, e);
+        }
+        free(w);
+        op_run_free(&o);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(products_of_every_type)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products_of_every_type), cmocka_unit_test(forms_go_by_columns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,9 +105,8 @@ static void compile_products(struct pn_program *p, const struct pn_phase *f, str
     c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
     for (int j = 0; j < f->n_products; j++) {
         const struct pn_weight *w = f->products[j].weight;
-        bool q8 = p->device->kernels.matmul[w->type].act == PN_ACT_Q8;
-        c->wants_q8 |= q8;
-        c->wants_f32 |= !q8;
+        for (int i = 0; i < PN_COLUMNS_COUNT; i++)
+            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
         if (f->products[j].out == PN_NONE)
             continue;
         c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
@@ -127,7 +126,8 @@ static void compile_phase(struct pn_program *p, int i, struct sizes *s)
     struct cpu_phase *c = &p->phases[i];
     if (f->kind == PN_PHASE_PRODUCT) {
         compile_products(p, f, c);
-        size_t q8 = c->wants_q8 ? pn_q8_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
+        bool wants_q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY];
+        size_t q8 = wants_q8 ? pn_q8_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
         s->q8_row = q8 > s->q8_row ? q8 : s->q8_row;
         s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
     } else if (f->kind == PN_PHASE_ATTENTION) {

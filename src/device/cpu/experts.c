@@ -30,11 +30,12 @@ void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *s)
     const struct pn_weight *w = e.stack;
     struct cpu_phase *c = &p->phases[phase];
     c->k = w->n_cols;
-    c->wants_q8 = p->device->kernels.matmul[w->type].act == PN_ACT_Q8;
+    for (int i = 0; i < PN_COLUMNS_COUNT; i++)
+        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
     int64_t chunk = w->n_rows / ((int64_t)p->device->base.properties.n_threads * 4) / 16 * 16;
     c->chunk[0] = chunk < 16 ? 16 : chunk > CPU_MAX_CHUNK ? CPU_MAX_CHUNK : chunk;
     c->n_chunks[0] = (w->n_rows + c->chunk[0] - 1) / c->chunk[0];
-    size_t q8 = c->wants_q8 ? pn_q8_row_bytes(c->k) * (size_t)x->n1 : 0;
+    size_t q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY] ? pn_q8_row_bytes(c->k) * (size_t)x->n1 : 0;
     s->q8 = q8 > s->q8 ? q8 : s->q8;
     s->slots = (size_t)n->n1 > s->slots ? (size_t)n->n1 : s->slots;
     s->mats = (size_t)w->n_mat > s->mats ? (size_t)w->n_mat : s->mats;
@@ -85,7 +86,8 @@ bool cpu_each_prepare(struct cpu_run *run, int phase, int worker)
     unsigned char *q8 = run->single ? p->workers[worker].q8 : p->q8;
     if (!run->single)
         cpu_share(run, worker, end, &first, &end);
-    if (c->wants_q8)
+    /* Each matrix meets some of the rows, so many of them may still be few columns. */
+    if (c->wants_q8[PN_FEW] || c->wants_q8[pn_columns_of(cpu_n_rows(run, e.node) * e.node->n1)])
         for (int64_t r = first; r < end; r++)
             for (int h = 0; h < n1; h++)
                 p->device->kernels.quantize(pn_view_at(x, r, h), q8 + (size_t)(r * n1 + h) * q8_row, c->k);
@@ -137,7 +139,8 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
     struct pn_strided x = cpu_view(run, worker, &e.step->src[0]), out = cpu_view(run, worker, &e.step->out);
     size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols), slot, step;
     const char *data;
-    if (c->wants_q8) {
+    const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(job->n_slots)];
+    if (kernel->act == PN_ACT_Q8) {
         slot = pn_q8_row_bytes(c->k);
         step = slot * (size_t)(job->x_index ? 1 : job->x_step);
         data = run->single ? p->workers[worker].q8 : (const void *)p->q8;
@@ -146,20 +149,20 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
         step = job->x_index ? slot : (size_t)x.stride0 * sizeof(float);
         data = (const char *)x.data;
     }
-    p->device->kernels.matmul[w->type].run(&(struct pn_matmul_args){
-        .type = w->type,
-        .w = (const char *)w->data + (size_t)job->mat * w->mat_bytes + (size_t)first * row_bytes,
-        .w_stride = row_bytes,
-        .n_rows = n,
-        .k = w->n_cols,
-        .x = data + (size_t)job->x_first * slot,
-        .x_stride = step,
-        .n_cols = job->n_slots,
-        .x_index = job->x_index,
-        .y_index = job->y_index,
-        .y = out.data + job->y_first * w->n_rows + first,
-        .y_stride = (size_t)(w->n_rows * (job->y_index ? 1 : job->y_step)),
-        .scratch = p->workers[worker].scratch});
+    kernel->run(&(struct pn_matmul_args){.type = w->type,
+                                         .w = (const char *)w->data + (size_t)job->mat * w->mat_bytes +
+                                              (size_t)first * row_bytes,
+                                         .w_stride = row_bytes,
+                                         .n_rows = n,
+                                         .k = w->n_cols,
+                                         .x = data + (size_t)job->x_first * slot,
+                                         .x_stride = step,
+                                         .n_cols = job->n_slots,
+                                         .x_index = job->x_index,
+                                         .y_index = job->y_index,
+                                         .y = out.data + job->y_first * w->n_rows + first,
+                                         .y_stride = (size_t)(w->n_rows * (job->y_index ? 1 : job->y_step)),
+                                         .scratch = p->workers[worker].scratch});
 }
 
 void cpu_each_run(struct cpu_run *run, int phase, int worker)

@@ -66,11 +66,25 @@ struct pn_matmul_args {
 
 typedef void pn_matmul_fn(const struct pn_matmul_args *args);
 
-struct pn_matmul_kernel {
-    pn_type type;
+/* Few columns (the next token of some sequences, drafts that are verified) are bound by reading the weights, many (a
+ * prompt) by arithmetic. So each has a function of its own, and its own format of activations. */
+enum pn_columns { PN_FEW, PN_MANY, PN_COLUMNS_COUNT };
+enum { PN_FEW_COLS = 16 };
+
+struct pn_matmul_form {
     enum pn_act_format act;
     pn_matmul_fn *run;
 };
+
+struct pn_matmul_kernel {
+    pn_type type;
+    struct pn_matmul_form form[PN_COLUMNS_COUNT];
+};
+
+static inline enum pn_columns pn_columns_of(int64_t n_cols)
+{
+    return n_cols <= PN_FEW_COLS ? PN_FEW : PN_MANY;
+}
 
 /* ---- attention on one page ---- */
 

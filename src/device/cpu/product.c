@@ -25,13 +25,14 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
     struct pn_strided x = cpu_view(run, worker, &f->from);
     struct cpu_worker *w = &p->workers[worker];
-    if (!c->wants_q8 && !c->gathers)
+    bool wants_q8 = c->wants_q8[pn_columns_of(cpu_n_rows(run, n))];
+    if (!wants_q8 && !c->gathers)
         return false;
     if (run->single) {
         if (cpu_n_rows(run, n) == 0)
             return false;
         const float *row = operand_row(c, x, n->n1, n->n2, 0, w->row);
-        if (c->wants_q8)
+        if (wants_q8)
             p->device->kernels.quantize(row, w->q8, c->k);
         return false;
     }
@@ -40,7 +41,7 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     cpu_share(run, worker, cpu_n_rows(run, n), &first, &end);
     for (int64_t r = first; r < end; r++) {
         const float *row = operand_row(c, x, n->n1, n->n2, r, p->gathered + r * c->k);
-        if (c->wants_q8)
+        if (wants_q8)
             p->device->kernels.quantize(row, p->q8 + (size_t)r * q8_row, c->k);
     }
     return true;
@@ -121,7 +122,7 @@ static void multiply(const struct cpu_run *run, int worker, const struct operand
                      int64_t first, int64_t n, float *y, size_t y_stride)
 {
     const struct pn_program *p = run->program;
-    const struct pn_matmul_kernel *kernel = &p->device->kernels.matmul[w->type];
+    const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
     bool q8 = kernel->act == PN_ACT_Q8;
     size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     kernel->run(&(struct pn_matmul_args){.type = w->type,

@@ -28,8 +28,8 @@ struct cpu_worker {
 };
 
 struct cpu_phase {
-    bool wants_q8, wants_f32; /* of the operand of products */
-    bool gathers;             /* the operand's rows are not contiguous */
+    bool wants_q8[PN_COLUMNS_COUNT]; /* of the operand of products: some kernel reads q8 activations */
+    bool gathers;                    /* the operand's rows are not contiguous */
     int64_t k;
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */

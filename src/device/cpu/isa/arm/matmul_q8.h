@@ -156,15 +156,25 @@ static void few_columns(const struct pn_matmul_args *a)
 #if defined(__ARM_FEATURE_DOTPROD)
 #include "device/cpu/isa/arm/panel.h"
 
-static void matmul_q8(const struct pn_matmul_args *a)
+static void matmul_few(const struct pn_matmul_args *a)
 {
     if (a->n_cols < PANEL_MIN_COLS)
         few_columns(a);
     else
         panel_columns(a);
 }
+
+static void matmul_many(const struct pn_matmul_args *a)
+{
+    panel_columns(a);
+}
 #else
-static void matmul_q8(const struct pn_matmul_args *a)
+static void matmul_few(const struct pn_matmul_args *a)
+{
+    few_columns(a);
+}
+
+static void matmul_many(const struct pn_matmul_args *a)
 {
     few_columns(a);
 }

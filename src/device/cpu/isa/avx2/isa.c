@@ -19,7 +19,8 @@ static const struct pn_matmul_kernel *const matmul[] = {
 static void install(struct pn_cpu_kernels *kernels)
 {
     for (int t = 0; t < PN_TYPE_COUNT; t++)
-        kernels->matmul[t] = (struct pn_matmul_kernel){(pn_type)t, PN_ACT_F32, matmul_f32};
+        kernels->matmul[t] =
+            (struct pn_matmul_kernel){(pn_type)t, {{PN_ACT_F32, matmul_f32}, {PN_ACT_F32, matmul_f32}}};
     install_elementwise(kernels);
     install_attention(kernels);
 }

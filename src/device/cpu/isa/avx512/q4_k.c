@@ -3,4 +3,4 @@
 #include "device/cpu/isa/x86/q4_k.h"
 #include "device/cpu/isa/x86/matmul_q8.h"
 
-const struct pn_matmul_kernel pn_avx512_q4_k = {UNIT_TYPE, PN_ACT_Q8, matmul_q8};
+const struct pn_matmul_kernel pn_avx512_q4_k = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

@@ -3,4 +3,4 @@
 #include "device/cpu/isa/arm/mxfp4.h"
 #include "device/cpu/isa/arm/matmul_q8.h"
 
-const struct pn_matmul_kernel pn_neon_dotprod_mxfp4 = {UNIT_TYPE, PN_ACT_Q8, matmul_q8};
+const struct pn_matmul_kernel pn_neon_dotprod_mxfp4 = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

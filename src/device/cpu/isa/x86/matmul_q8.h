@@ -1,7 +1,7 @@
 /* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
  * what that defines) by one file per type and instruction set.
  *
- * Up to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
+ * One to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
  * bytes of each column, and the sums scaled in float32. More columns: panel.h. */
 #ifndef PN_ISA_X86_MATMUL_Q8_H
 #define PN_ISA_X86_MATMUL_Q8_H
@@ -168,12 +168,24 @@ static void few_columns(const struct pn_matmul_args *a)
 
 #include "device/cpu/isa/x86/panel.h"
 
-static void matmul_q8(const struct pn_matmul_args *a)
+/* Up to how many columns rows are read as they lie; above, unpacking them into a panel pays (bench/kernels). */
+#if defined(__AVX512F__)
+#define DIRECT_MOST (UNIT_KIND == UNIT_32 ? 1 : UNIT_KIND == UNIT_16 ? 3 : DIRECT_COLS)
+#else
+#define DIRECT_MOST DIRECT_COLS
+#endif
+
+static void matmul_few(const struct pn_matmul_args *a)
 {
-    if (a->n_cols <= DIRECT_COLS)
+    if (a->n_cols <= DIRECT_MOST)
         few_columns(a);
     else
         panel_columns(a);
+}
+
+static void matmul_many(const struct pn_matmul_args *a)
+{
+    panel_columns(a);
 }
 
 #endif
