@@ -12,7 +12,7 @@
 enum { N = 512, HEADS = 8, HEAD_DIM = N / HEADS, MAX_SEQS = 128, PAST = 256, ROUNDS = 5 };
 
 static float weights[N * N];
-static const struct pn_weight weight = {"weight", PN_TYPE_F32, 1, N, N, weights, sizeof weights};
+static struct pn_weight weight;
 
 /* Layers as a decoder has them: 16 operations each. */
 static pn_array decoder(struct pn_graph *g, int n_layers)
@@ -120,6 +120,7 @@ int main(void)
 {
     struct pn_error err;
     struct pn_device *d;
+    weight = pn_weight_plain("weight", PN_TYPE_F32, 1, N, N, weights);
     if (pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err))
         fail(&err);
     for (int n = 10; n <= 1000; n *= 10)

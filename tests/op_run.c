@@ -50,7 +50,7 @@ void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths,
         o->n_rows += lengths[i];
     o->input = random_floats(&o->rng, (size_t)o->n_rows * (size_t)width, -1, 1);
     o->states = random_floats(&o->rng, (size_t)n_lengths * (size_t)n_state, -1, 1);
-    o->table = (struct pn_weight){"input", PN_TYPE_F32, 1, o->n_rows, width, o->input, 0};
+    o->table = pn_weight_plain("input", PN_TYPE_F32, 1, o->n_rows, width, o->input);
     pn_graph_init(&o->graph);
     o->x = pn_embed(&o->graph, pn_weight_leaf(&o->graph, &o->table));
 }
@@ -74,7 +74,7 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
         pn_type_info(type)->encode(values + r * n_cols, data + r * row, n_cols);
         pn_type_decode_row(type, data + r * row, values + r * n_cols, n_cols);
     }
-    *w = (struct pn_weight){"weight", type, shape[0], shape[1], shape[2], data, (size_t)shape[1] * row};
+    *w = pn_weight_plain("weight", type, shape[0], shape[1], shape[2], data);
     *decoded = values;
     return pn_weight_leaf(&o->graph, w);
 }

@@ -140,7 +140,7 @@ static int longest_short(const struct pn_graph *g)
 {
     int n = 0;
     for (size_t i = 0; i < g->len; i++)
-        if (g->data[i].op == PN_OP_ROPE_TABLE && g->data[i].rope.inv_freq_long)
+        if (g->data[i].op == PN_OP_ROPE_TABLE && g->data[i].src[1] != PN_NONE)
             n = g->data[i].rope.n_short > n ? g->data[i].rope.n_short : n;
     return n;
 }

@@ -11,6 +11,13 @@ struct pn_cache_shape {
     bool value_in_key; /* values are the first dim_v numbers of their keys */
 };
 
+/* A tensor as a weight, made on first use, and the leaf that is all of it, which all who read it share. */
+struct pn_tensor_leaf {
+    const struct pn_weight *weight;
+    pn_array leaf; /* valid once has_leaf is set */
+    bool has_leaf;
+};
+
 /* A model while its graph is written down. */
 struct pn_builder {
     struct pn_graph *graph;
@@ -28,6 +35,8 @@ struct pn_builder {
     pn_array rope_global, rope_local; /* tables, made on first use */
     pn_array position_bias;           /* of the first layer */
     uint64_t used_bytes;              /* of the weights that every step reads */
+    uint64_t first_id;                /* of the tensors, in the order of the file */
+    struct pn_tensor_leaf *tensors;   /* (tensors) */
 };
 
 /* ---- weights by name ---- */

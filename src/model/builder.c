@@ -32,34 +32,77 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     return pn_weights_tensor(b->weights, full);
 }
 
-/* Rows first .. first + n - 1 of each matrix of t: nothing is copied. */
-static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64_t first, int64_t n)
-{
-    int64_t rows = t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1, cols = t->shape[t->n_dims - 1];
-    if (rows > INT32_MAX || cols > INT32_MAX)
-        return pn_graph_fail(b->graph, PN_LIMIT, "tensor %s is too large", t->name);
-    if (first < 0 || n < 1 || first > rows - n)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
-                             (long long)rows, (long long)(first + n));
-    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
-    if (!w)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
-    size_t row_bytes = pn_type_row_bytes(t->type, (size_t)cols);
-    *w = (struct pn_weight){.name = t->name,
-                            .type = t->type,
-                            .n_mat = 1,
-                            .n_rows = n,
-                            .n_cols = cols,
-                            .data = (const char *)t->data + (size_t)first * row_bytes,
-                            .mat_bytes = (size_t)rows * row_bytes};
-    for (int i = 0; i < t->n_dims - 2; i++)
-        w->n_mat *= t->shape[i];
-    return pn_weight_leaf(b->graph, w);
-}
-
 static int64_t rows_of(const struct pn_tensor_info *t)
 {
     return t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1;
+}
+
+/* A copy of `from` in the arena; NULL, with the error recorded, when memory is out. */
+static struct pn_weight *keep(struct pn_builder *b, struct pn_weight from)
+{
+    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
+    if (w)
+        *w = from;
+    else
+        pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+    return w;
+}
+
+static struct pn_tensor_leaf *tensor_of(const struct pn_builder *b, const struct pn_tensor_info *t)
+{
+    return &b->tensors[t - b->weights->tensors];
+}
+
+/* All of a tensor, where it lies: nothing is copied. NULL after an error. */
+static const struct pn_weight *weight_of(struct pn_builder *b, const struct pn_tensor_info *t)
+{
+    struct pn_tensor_leaf *tensor = tensor_of(b, t);
+    int64_t cols = t->shape[t->n_dims - 1], n_mat = 1;
+    if (tensor->weight)
+        return tensor->weight;
+    if (rows_of(t) > INT32_MAX || cols > INT32_MAX) {
+        pn_graph_fail(b->graph, PN_LIMIT, "tensor %s is too large", t->name);
+        return NULL;
+    }
+    for (int i = 0; i < t->n_dims - 2; i++)
+        n_mat *= t->shape[i];
+    struct pn_weight *w = keep(b, pn_weight_plain(t->name, t->type, n_mat, rows_of(t), cols, t->data));
+    if (w)
+        w->id = b->first_id + (size_t)(t - b->weights->tensors);
+    return tensor->weight = w;
+}
+
+/* The leaf of a tensor's weight. */
+static pn_array whole(struct pn_builder *b, const struct pn_tensor_info *t)
+{
+    struct pn_tensor_leaf *tensor = tensor_of(b, t);
+    if (!tensor->has_leaf) {
+        tensor->leaf = pn_weight_leaf(b->graph, tensor->weight);
+        tensor->has_leaf = true;
+    }
+    return tensor->leaf;
+}
+
+/* Rows first .. first + n - 1 of each matrix of t. */
+static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64_t first, int64_t n)
+{
+    int64_t rows = rows_of(t);
+    const struct pn_weight *all = weight_of(b, t);
+    if (!all)
+        return PN_NONE;
+    if (first < 0 || n < 1 || first > rows - n)
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
+                             (long long)rows, (long long)(first + n));
+    if (n == rows)
+        return whole(b, t);
+    struct pn_weight *part = keep(b, *all);
+    if (!part)
+        return PN_NONE;
+    part->n_rows = n;
+    part->whole = all;
+    for (int p = 0; p < all->n_planes; p++)
+        part->plane[p].data = pn_weight_at(all, p, 0, first);
+    return pn_weight_leaf(b->graph, part);
 }
 
 bool pn_builder_has(const struct pn_builder *b, int layer, const char *name, const char *suffix)
@@ -124,21 +167,22 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
         return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld values where %lld are needed", t->name,
                              (long long)all, (long long)first + n);
     const struct pn_type_info *type = pn_type_info(t->type);
-    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
     if (type->block != 1)
         return pn_graph_fail(b->graph, PN_UNSUPPORTED, "tensor %s is a vector of %s; f32, f16 and bf16 are possible",
                              t->name, type->name);
-    if (!w)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
-    *w = (struct pn_weight){.name = t->name,
-                            .type = t->type,
-                            .n_mat = 1,
-                            .n_rows = 1,
-                            .n_cols = n,
-                            .data = (const char *)t->data + (size_t)first * type->bytes,
-                            .mat_bytes = (size_t)n * type->bytes};
-    b->used_bytes += w->mat_bytes;
-    return pn_weight_leaf(b->graph, w);
+    b->used_bytes += (size_t)n * type->bytes;
+    const struct pn_weight *from = weight_of(b, t);
+    if (!from)
+        return PN_NONE;
+    if (from->n_mat == 1 && from->n_rows == 1 && n == all)
+        return whole(b, t);
+    const void *at = (const char *)t->data + (size_t)first * type->bytes;
+    struct pn_weight *part = keep(b, pn_weight_plain(t->name, t->type, 1, 1, n, at));
+    if (!part)
+        return PN_NONE;
+    part->id = from->id;
+    part->whole = from;
+    return pn_weight_leaf(b->graph, part);
 }
 
 pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix)
@@ -149,21 +193,28 @@ pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, c
         return PN_NONE;
     if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
         return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is no vector", t->name);
-    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
-    float *values = pn_arena_array(b->arena, (size_t)t->shape[0], sizeof *values);
-    if (!w || !values)
+    float *values;
+    const struct pn_weight *w = pn_weight_constant(b->arena, t->name, 1, t->shape[0], &values);
+    if (!w)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
     pn_type_decode_row(t->type, t->data, values, (size_t)t->shape[0]);
     for (int64_t i = 0; i < t->shape[0]; i++)
         values[i] = 1 / values[i];
-    *w = (struct pn_weight){.name = t->name,
-                            .type = PN_TYPE_F32,
-                            .n_mat = 1,
-                            .n_rows = 1,
-                            .n_cols = t->shape[0],
-                            .data = values,
-                            .mat_bytes = (size_t)t->shape[0] * sizeof *values};
     return pn_weight_leaf(b->graph, w);
+}
+
+/* A stack that was stored as one matrix. */
+static pn_array unstacked(struct pn_builder *b, const struct pn_weight *all, int n_mat)
+{
+    struct pn_weight *stack = keep(b, *all);
+    if (!stack)
+        return PN_NONE;
+    stack->whole = all;
+    stack->n_mat = n_mat;
+    stack->n_rows /= n_mat;
+    for (int p = 0; p < all->n_planes; p++)
+        stack->plane[p].mat_bytes /= (size_t)n_mat;
+    return pn_weight_leaf(b->graph, stack);
 }
 
 pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used)
@@ -171,18 +222,14 @@ pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int
     const struct pn_tensor_info *t = need(b, layer, name, "weight");
     if (!t)
         return PN_NONE;
-    pn_array stack = leaf(b, t, first, n ? n : rows_of(t) - first);
+    const struct pn_weight *all = weight_of(b, t);
+    if (!all)
+        return PN_NONE;
+    bool flat = all->n_mat == 1 && n_mat > 1 && all->n_rows % n_mat == 0 && first == 0 && n == 0;
+    pn_array stack = flat ? unstacked(b, all, n_mat) : leaf(b, t, first, n ? n : rows_of(t) - first);
     if (stack == PN_NONE)
         return PN_NONE;
-    struct pn_weight *w = (struct pn_weight *)pn_node(b->graph, stack)->weight; /* made by leaf just now */
-    int64_t all = w->n_mat * rows_of(t);
-    if (w->n_mat == 1 && n_mat > 1 && all % n_mat == 0 && first == 0 && n == 0) {
-        /* a stack that was stored as one matrix */
-        w->n_mat = n_mat;
-        w->n_rows = all / n_mat;
-        w->mat_bytes /= (size_t)n_mat;
-        ((struct pn_node *)pn_node(b->graph, stack))->n1 = (int32_t)w->n_rows;
-    }
+    const struct pn_weight *w = pn_node(b->graph, stack)->weight;
     if (w->n_mat != n_mat)
         return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld matrices where %d are needed", t->name,
                              (long long)w->n_mat, n_mat);

@@ -32,25 +32,16 @@ static pn_array make_bias(struct pn_builder *b, int layer)
     if (t->n_rows != n_buckets || t->n_cols != n_head)
         return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is %lld x %lld, but must be %d x %d", t->name,
                              (long long)t->n_rows, (long long)t->n_cols, n_buckets, n_head);
-    struct pn_weight *w = pn_arena_alloc(b->arena, sizeof *w);
-    float *table = pn_arena_array(b->arena, (size_t)n_head * (size_t)n, sizeof *table);
+    float *table;
+    const struct pn_weight *w = pn_weight_constant(b->arena, t->name, n_head, n, &table);
     float *row = pn_arena_array(b->arena, (size_t)n_head, sizeof *row);
-    if (!w || !table || !row)
+    if (!w || !row)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
-    size_t row_bytes = pn_type_row_bytes(t->type, (size_t)n_head);
     for (int i = 0; i < n; i++) {
-        size_t at = (size_t)bucket_of(i - BIAS_REACH, n_buckets) * row_bytes;
-        pn_type_decode_row(t->type, (const char *)t->data + at, row, (size_t)n_head);
+        pn_weight_decode(t, 0, bucket_of(i - BIAS_REACH, n_buckets), 0, n_head, row);
         for (int h = 0; h < n_head; h++)
             table[h * n + i] = row[h];
     }
-    *w = (struct pn_weight){.name = t->name,
-                            .type = PN_TYPE_F32,
-                            .n_mat = 1,
-                            .n_rows = n_head,
-                            .n_cols = n,
-                            .data = table,
-                            .mat_bytes = (size_t)n_head * (size_t)n * sizeof *table};
     return pn_weight_leaf(b->graph, w);
 }
 

@@ -56,7 +56,8 @@ pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wi
         goto fail;
     model->caches = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *model->caches);
     pn_array *written = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *written);
-    if (!model->caches || !written) {
+    struct pn_tensor_leaf *tensors = pn_arena_array(&model->arena, weights->n_tensors + 1, sizeof *tensors);
+    if (!model->caches || !written || !tensors) {
         status = pn_no_memory(err, "a model");
         goto fail;
     }
@@ -72,6 +73,8 @@ pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wi
                                  .layer_input = PN_NONE,
                                  .stream = PN_NONE,
                                  .layer_inputs = PN_NONE,
+                                 .first_id = pn_weight_ids(weights->n_tensors),
+                                 .tensors = tensors,
                                  .rope_global = PN_NONE,
                                  .rope_local = PN_NONE,
                                  .position_bias = PN_NONE};

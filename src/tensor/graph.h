@@ -14,7 +14,7 @@
 #include "base/status.h"
 #include "tensor/act.h"
 #include "tensor/batch.h"
-#include "tensor/type.h"
+#include "tensor/weight.h"
 
 typedef int32_t pn_array;
 #define PN_NONE ((pn_array)-1)
@@ -38,15 +38,6 @@ enum pn_rows {
     PN_ROWS_HIDDEN,  /* the tokens whose hidden states are wanted */
     PN_ROWS_SEQS,    /* one a sequence */
     PN_ROWS_COUNT
-};
-
-/* A matrix (or vector, or stack of matrices) in its storage type, where it lies in the file. */
-struct pn_weight {
-    const char *name;
-    pn_type type;
-    int64_t n_mat, n_rows, n_cols; /* (n_mat, n_rows, n_cols), n_cols contiguous */
-    const void *data;
-    size_t mat_bytes; /* from one matrix of a stack to the next */
 };
 
 enum pn_rope_kind {
@@ -116,9 +107,7 @@ struct pn_node {
         } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor) */
         enum pn_act_fn fn;
         struct {
-            const float *inv_freq;      /* (n_rot / 2), radians a position */
-            const float *inv_freq_long; /* the same for sequences of contexts above n_short; NULL: no others */
-            int n_short;
+            int n_short;     /* the longest context that the first of two frequencies are for */
             float magnitude; /* of cos and sin */
             int n_rot;
             enum pn_rope_kind kind;

@@ -63,8 +63,8 @@ pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
 /* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines.
- * inv_freq (n_rot / 2) is copied. One table serves all layers that rotate alike. inv_freq_long, or NULL, is for
- * sequences whose context is longer than n_short. */
+ * inv_freq (n_rot / 2) is copied and becomes a constant of the graph. One table serves all layers that rotate alike.
+ * inv_freq_long, or NULL, is for sequences whose context is longer than n_short. */
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
                        float magnitude);
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
@@ -202,7 +202,7 @@ static inline struct pn_position_bias pn_position_bias_of(const struct pn_weight
     if (!table)
         return (struct pn_position_bias){NULL, 0};
     int64_t reach = table->n_cols / 2;
-    return (struct pn_position_bias){(const float *)table->data + head * table->n_cols + reach, reach};
+    return (struct pn_position_bias){(const float *)pn_weight_at(table, PN_PLANE_VALUES, 0, head) + reach, reach};
 }
 
 static inline float pn_position_bias_at(struct pn_position_bias b, int64_t distance)

@@ -8,7 +8,9 @@
 
 static const struct pn_type_info types[PN_TYPE_COUNT] = {
 #define PN_TYPE(NAME, name, number, block, bytes, planes)                                                              \
-    [PN_TYPE_##NAME] = {#name, number, block, bytes, planes, pn_decode_##name, pn_encode_##name},
+    [PN_TYPE_##NAME] = {#name, number, block, bytes, planes, pn_decode_##name, pn_encode_##name, NULL},
+#define PN_TYPE_PLANES(NAME, name, block, bytes, planes)                                                               \
+    [PN_TYPE_##NAME] = {#name, -1, block, bytes, planes, NULL, NULL, pn_decode_planes_##name},
 #include "tensor/type.def"
 #undef PN_TYPE
 };

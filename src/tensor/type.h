@@ -9,6 +9,7 @@
 
 typedef enum pn_type {
 #define PN_TYPE(NAME, name, number, block, bytes, planes) PN_TYPE_##NAME,
+#define PN_TYPE_PLANES(NAME, name, block, bytes, planes)  PN_TYPE_##NAME,
 #include "tensor/type.def"
 #undef PN_TYPE
     PN_TYPE_COUNT
@@ -20,14 +21,28 @@ typedef void pn_decode_fn(const void *src, float *dst, size_t n);
 /* Encodes `n` float32 values (a multiple of the block). NULL for types nothing converts to. */
 typedef void pn_encode_fn(const float *src, void *dst, size_t n);
 
+/* The places that a row's numbers lie in: values, then scales and biases (or zero points), as the type has them. */
+enum { PN_PLANE_VALUES, PN_PLANE_SCALES, PN_PLANE_BIASES, PN_MAX_PLANES = 4 };
+
+/* A row of a type with several planes. */
+struct pn_planes_row {
+    const void *at[PN_MAX_PLANES]; /* where each plane's part of the row starts */
+    pn_type type[PN_MAX_PLANES];   /* of what it holds; of the values: the type itself */
+    int group;                     /* values that share a scale: a multiple of the block */
+};
+
+/* Decodes values first .. first + n - 1 (multiples of the block) of a row; exact, as pn_decode_fn is. */
+typedef void pn_decode_planes_fn(const struct pn_planes_row *row, size_t first, float *dst, size_t n);
+
 struct pn_type_info {
     const char *name; /* "q4_k" */
-    int gguf;         /* number in GGUF files */
+    int gguf;         /* number in GGUF files; -1: none */
     uint32_t block;   /* values per block */
-    uint32_t bytes;   /* bytes per block */
+    uint32_t bytes;   /* bytes per block, of the values */
     uint32_t planes;
-    pn_decode_fn *decode;
+    pn_decode_fn *decode; /* NULL with several planes */
     pn_encode_fn *encode;
+    pn_decode_planes_fn *decode_planes; /* NULL with one */
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);
@@ -35,7 +50,7 @@ const struct pn_type_info *pn_type_info(pn_type type);
 bool pn_type_from_gguf(uint32_t number, pn_type *out);
 bool pn_type_from_name(const char *name, pn_type *out);
 
-/* Bytes of a row of `n` values; `n` must be a multiple of the block. */
+/* Bytes of a row of `n` values, of the first plane; `n` must be a multiple of the block. */
 static inline size_t pn_type_row_bytes(pn_type type, size_t n)
 {
     const struct pn_type_info *t = pn_type_info(type);
@@ -46,6 +61,7 @@ static inline size_t pn_type_row_bytes(pn_type type, size_t n)
  * the product does not fit. */
 bool pn_type_row_bytes_checked(pn_type type, uint64_t n, size_t *bytes);
 
+/* For types with one plane. */
 static inline void pn_type_decode_row(pn_type type, const void *src, float *dst, size_t n)
 {
     pn_type_info(type)->decode(src, dst, n);

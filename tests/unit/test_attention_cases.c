@@ -293,12 +293,12 @@ static pn_array write_down(struct world *w, struct pn_graph *g, struct pn_weight
                                     .window = v->window,
                                     .window_kind = v->kind,
                                     .causal = !v->both_ways};
-    weights[0] = (struct pn_weight){"input", PN_TYPE_F32, 1, w->n_new, w->width, w->rows, 0};
-    weights[1] = (struct pn_weight){"sinks", PN_TYPE_F32, 1, 1, v->n_head, w->sinks, 0};
-    weights[2] = (struct pn_weight){"bias", PN_TYPE_F32, 1, v->n_head, 2 * v->reach + 1, w->bias, 0};
+    weights[0] = pn_weight_plain("input", PN_TYPE_F32, 1, w->n_new, w->width, w->rows);
+    weights[1] = pn_weight_plain("sinks", PN_TYPE_F32, 1, 1, v->n_head, w->sinks);
+    weights[2] = pn_weight_plain("bias", PN_TYPE_F32, 1, v->n_head, 2 * v->reach + 1, w->bias);
     pn_array x = pn_embed(g, pn_weight_leaf(g, &weights[0]));
     pn_array q = pn_slice(g, x, 0, n_q);
-    weights[3] = (struct pn_weight){"unit", PN_TYPE_F32, 1, n_q, n_q, w->unit, 0};
+    weights[3] = pn_weight_plain("unit", PN_TYPE_F32, 1, n_q, n_q, w->unit);
     if (v->early)
         q = pn_matmul(g, q, pn_weight_leaf(g, &weights[3]));
     q = pn_reshape(g, q, v->n_head, v->dim_k);

@@ -206,7 +206,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
     static const int64_t odd[] = {1, 7, 31, 64, 100, 521, 1030};
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         const struct pn_type_info *info = pn_type_info((pn_type)t);
-        if (info->gguf >= 24 && info->gguf <= 28) /* integers and float64 are no weights */
+        if (info->planes > 1 || (info->gguf >= 24 && info->gguf <= 28)) /* integers and float64 are no weights */
             continue;
         random_state = 1000 + (uint64_t)t;
         int step = 0;

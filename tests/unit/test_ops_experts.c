@@ -250,7 +250,7 @@ static void route_one(const struct pn_route_params *p, const float *logits, cons
 {
     static const int one_row[] = {1};
     struct op_run o;
-    struct pn_weight w = {"bias", PN_TYPE_F32, 1, 1, p->n_expert, bias, 0};
+    struct pn_weight w = pn_weight_plain("bias", PN_TYPE_F32, 1, 1, p->n_expert, bias);
     float got[2 * MAX_EXPERTS];
     op_run_init(&o, 1, p->n_expert, one_row, 1, 0);
     memcpy(o.input, logits, (size_t)p->n_expert * sizeof *logits);
@@ -338,7 +338,7 @@ static void sums_have_a_floor(void **state)
 static struct pn_weight zeros_of(int64_t n_mat, int64_t n_rows, int64_t n_cols)
 {
     static const float nothing[1] = {0}; /* nobody reads it */
-    return (struct pn_weight){"stack", PN_TYPE_F32, n_mat, n_rows, n_cols, nothing, 0};
+    return pn_weight_plain("stack", PN_TYPE_F32, n_mat, n_rows, n_cols, nothing);
 }
 
 /* Whether a route with these numbers of 4,096 or fewer logits can be written down. */
@@ -464,9 +464,9 @@ static void shares_of_experts(void **state)
         assert_non_null(spread);
         memset(spread, 0xFF, EXPERTS * (bytes + GAP));
         for (int e = 0; e < EXPERTS; e++)
-            memcpy(spread + (size_t)e * (bytes + GAP), (const char *)stack.data + (size_t)e * bytes, bytes);
-        stack.data = spread;
-        stack.mat_bytes = bytes + GAP;
+            memcpy(spread + (size_t)e * (bytes + GAP), pn_weight_at(&stack, 0, e, 0), bytes);
+        stack.plane[0].data = spread;
+        stack.plane[0].mat_bytes = bytes + GAP;
         struct pn_route_params p = {.n_expert = EXPERTS, .n_used = 2, .scale = 1};
         pn_array route = pn_route(&o.graph, pn_slice(&o.graph, o.x, 0, EXPERTS), PN_NONE, &p);
         pn_array y =

@@ -65,7 +65,7 @@ static pn_array random_weight(struct op_run *o, pn_type type, int64_t n_rows, in
     *decoded = malloc((size_t)n_rows * (size_t)n_cols * sizeof **decoded);
     assert_non_null(*decoded);
     pn_type_decode_row(type, data, *decoded, (size_t)n_rows * (size_t)n_cols);
-    *w = (struct pn_weight){"weight", type, 1, n_rows, n_cols, data, (size_t)n_rows * row};
+    *w = pn_weight_plain("weight", type, 1, n_rows, n_cols, data);
     return pn_weight_leaf(&o->graph, w);
 }
 
@@ -118,6 +118,8 @@ static void products_of_every_type(void **state)
     (void)state;
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         int block = (int)pn_type_info((pn_type)t)->block;
+        if (pn_type_info((pn_type)t)->planes > 1) /* test_weights.c */
+            continue;
         check_shape((pn_type)t, 37, block == 1 ? 41 : 3 * block);
         check_shape((pn_type)t, 1, block == 1 ? 1 : block);
         check_shape((pn_type)t, 64, block == 1 ? 300 : 2 * block);

@@ -23,7 +23,7 @@ static pn_array weight_of(struct pn_graph *g, pn_type type, int n_rows, int n_co
 {
     struct pn_weight *w = pn_arena_alloc(&g->arena, sizeof *w);
     assert_non_null(w);
-    *w = (struct pn_weight){"weight", type, 1, n_rows, n_cols, "", 0};
+    *w = pn_weight_plain("weight", type, 1, n_rows, n_cols, "");
     return pn_weight_leaf(g, w);
 }
 
@@ -133,7 +133,7 @@ static const struct {
 static pn_status status_of(build_fn *build, const int *n, bool *made)
 {
     struct pn_graph g;
-    struct pn_weight table = {"input", PN_TYPE_F32, 1, 1, WIDE, "", 0};
+    struct pn_weight table = pn_weight_plain("input", PN_TYPE_F32, 1, 1, WIDE, "");
     pn_graph_init(&g);
     pn_array y = build(&g, pn_embed(&g, pn_weight_leaf(&g, &table)), n);
     pn_status status = pn_graph_status(&g, NULL);
@@ -164,7 +164,7 @@ static void what_is_missing_stays_missing(void **state)
 {
     (void)state;
     struct pn_graph g;
-    struct pn_weight table = {"input", PN_TYPE_F32, 1, 1, WIDE, "", 0};
+    struct pn_weight table = pn_weight_plain("input", PN_TYPE_F32, 1, 1, WIDE, "");
     struct pn_attention_params p = {.n_head_kv = 1, .dim_k = 8, .dim_v = 8};
     struct pn_recurrent_params r = {.scale = 1};
     pn_graph_init(&g);

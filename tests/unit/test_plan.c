@@ -109,8 +109,8 @@ static void wrong_shapes_are_errors(void **state)
     struct pn_error err = {0};
     struct pn_plan *plan;
     float values[12] = {0};
-    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
-                     narrow = {"narrow", PN_TYPE_F32, 1, 4, 3, values, 48};
+    struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 3, 4, values),
+                     narrow = pn_weight_plain("narrow", PN_TYPE_F32, 1, 4, 3, values);
     pn_graph_init(&g);
     g.context = "layer 7";
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
@@ -131,7 +131,7 @@ static void slices_of_heads_are_not_read_as_one_row(void **state)
     struct pn_graph g;
     struct pn_error err = {0};
     float values[24] = {0};
-    struct pn_weight table = {"table", PN_TYPE_F32, 1, 2, 12, values, 96};
+    struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 2, 12, values);
     pn_graph_init(&g);
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
     pn_array heads = pn_reshape(&g, x, 3, 4), part = pn_slice(&g, heads, 1, 2);
@@ -151,8 +151,8 @@ static void absent_operands_are_none(void **state)
     (void)state;
     struct pn_graph g;
     float values[12] = {0};
-    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
-                     kernel = {"kernel", PN_TYPE_F32, 1, 1, 8, values, 32};
+    struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 3, 4, values),
+                     kernel = pn_weight_plain("kernel", PN_TYPE_F32, 1, 1, 8, values);
     pn_graph_init(&g);
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
     pn_array nodes[] = {x, pn_scale(&g, x, 1, 0), pn_add(&g, x, x), pn_rms_norm(&g, x, PN_NONE, 0),
@@ -171,9 +171,9 @@ static void vectors_are_one_row(void **state)
 {
     (void)state;
     float values[24] = {0};
-    struct pn_weight table = {"table", PN_TYPE_F32, 1, 3, 4, values, 48},
-                     stack = {"stack", PN_TYPE_F32, 3, 1, 4, values, 16},
-                     column = {"column", PN_TYPE_F32, 1, 4, 1, values, 16};
+    struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 3, 4, values),
+                     stack = pn_weight_plain("stack", PN_TYPE_F32, 3, 1, 4, values),
+                     column = pn_weight_plain("column", PN_TYPE_F32, 1, 4, 1, values);
     for (int i = 0; i < 6; i++) {
         struct pn_graph g;
         pn_graph_init(&g);

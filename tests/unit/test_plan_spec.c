@@ -36,8 +36,8 @@ static void write_down(struct two_inputs *t)
     struct pn_graph *g = &t->graph;
     fill(&rng, t->table, 10 * N);
     fill(&rng, t->weight, N_OUT * N);
-    t->table_w = (struct pn_weight){"table", PN_TYPE_F32, 1, 10, N, t->table, 0};
-    t->weight_w = (struct pn_weight){"weight", PN_TYPE_F32, 1, N_OUT, N, t->weight, 0};
+    t->table_w = pn_weight_plain("table", PN_TYPE_F32, 1, 10, N, t->table);
+    t->weight_w = pn_weight_plain("weight", PN_TYPE_F32, 1, N_OUT, N, t->weight);
     pn_graph_init(g);
     t->given = pn_input(g, "given", PN_ROWS_TOKENS, 3, N / 3);
     t->offsets = pn_input(g, "offsets", PN_ROWS_SEQS, 1, N);
@@ -387,7 +387,7 @@ static uint64_t work_of(pn_array (*graph)(struct pn_graph *, int, const struct p
     struct pn_error err;
     struct pn_plan *plan;
     float values[N * N] = {0};
-    struct pn_weight w = {"weight", PN_TYPE_F32, 1, N, N, values, sizeof values};
+    struct pn_weight w = pn_weight_plain("weight", PN_TYPE_F32, 1, N, N, values);
     pn_graph_init(&g);
     pn_array result = graph(&g, n, &w);
     struct pn_plan_spec spec = {.results = &result, .n_results = 1, .max_rows = {0, 1, 1, 1, 1}, .fuse = fuse};
@@ -423,7 +423,7 @@ static void graphs_have_an_end(void **state)
     struct pn_graph g;
     struct pn_error err;
     float values[4] = {0};
-    struct pn_weight w = {"weight", PN_TYPE_F32, 1, 1, 4, values, sizeof values};
+    struct pn_weight w = pn_weight_plain("weight", PN_TYPE_F32, 1, 1, 4, values);
     pn_graph_init(&g);
     for (int i = 0; i < PN_MAX_NODES; i++)
         pn_weight_leaf(&g, &w);

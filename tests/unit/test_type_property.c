@@ -32,7 +32,7 @@ static void through(pn_type type, const float *values, size_t n, float *back)
     free(encoded);
 }
 
-#define FOR_EACH_TYPE(t) for (const struct pn_type_info *t = pn_type_info(0); t < pn_type_info(0) + PN_TYPE_COUNT; t++)
+#define FOR_EACH_TYPE(t) for (const struct pn_type_info *t = pn_type_info(0); t < pn_type_info(PN_TYPE_AFFINE2); t++)
 
 static pn_type number_of(const struct pn_type_info *t)
 {

@@ -61,16 +61,14 @@ static size_t round_up(size_t n)
 static pn_status find_vector(struct pn_program *p, pn_array a, struct pn_error *err)
 {
     const struct pn_weight *w = pn_node(p->plan->graph, a)->weight;
-    if (w->type == PN_TYPE_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
-        p->vectors[a] = w->data;
+    bool dense = w->n_rows == 1 || w->plane[PN_PLANE_VALUES].row_bytes == (size_t)w->n_cols * sizeof(float);
+    if (dense && (p->vectors[a] = pn_weight_floats(w, 0, 0)))
         return PN_OK;
-    }
     float *v = pn_arena_array(&p->arena, (size_t)w->n_rows * (size_t)w->n_cols, sizeof *v);
     if (!v)
         return pn_no_memory(err, w->name);
-    size_t row = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     for (int64_t r = 0; r < w->n_rows; r++)
-        pn_type_decode_row(w->type, (const char *)w->data + (size_t)r * row, v + r * w->n_cols, (size_t)w->n_cols);
+        pn_weight_decode(w, 0, r, 0, w->n_cols, v + r * w->n_cols);
     p->vectors[a] = v;
     return PN_OK;
 }
@@ -195,6 +193,9 @@ static size_t cpu_program_bytes(const struct pn_program *p)
 static bool cpu_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
 {
     (void)device;
+    bool multiplies = node->op == PN_OP_MATMUL || node->op == PN_OP_MATMUL_EACH;
+    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads scales elsewhere yet */
+        return false;
     if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are counted through: no gaps */
         const struct pn_node *x = pn_node(graph, node->src[0]);
         struct pn_view_shape shape = pn_view_of(graph, node->src[0]);

@@ -137,7 +137,7 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
     struct each e = each_of(p, phase);
     const struct pn_weight *w = e.stack;
     struct pn_strided x = cpu_view(run, worker, &e.step->src[0]), out = cpu_view(run, worker, &e.step->out);
-    size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols), slot, step;
+    size_t slot, step;
     const char *data;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(job->n_slots)];
     if (kernel->act == PN_ACT_Q8) {
@@ -150,9 +150,8 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
         data = (const char *)x.data;
     }
     kernel->run(&(struct pn_matmul_args){.type = w->type,
-                                         .w = (const char *)w->data + (size_t)job->mat * w->mat_bytes +
-                                              (size_t)first * row_bytes,
-                                         .w_stride = row_bytes,
+                                         .w = pn_weight_at(w, PN_PLANE_VALUES, job->mat, first),
+                                         .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
                                          .n_rows = n,
                                          .k = w->n_cols,
                                          .x = data + (size_t)job->x_first * slot,

@@ -124,10 +124,9 @@ static void multiply(const struct cpu_run *run, int worker, const struct operand
     const struct pn_program *p = run->program;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
     bool q8 = kernel->act == PN_ACT_Q8;
-    size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     kernel->run(&(struct pn_matmul_args){.type = w->type,
-                                         .w = (const char *)w->data + (size_t)first * row_bytes,
-                                         .w_stride = row_bytes,
+                                         .w = pn_weight_at(w, PN_PLANE_VALUES, 0, first),
+                                         .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
                                          .n_rows = n,
                                          .k = w->n_cols,
                                          .x = q8 ? o->q8 : (const void *)o->f32,

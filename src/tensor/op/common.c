@@ -31,9 +31,8 @@ bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what)
 float *pn_ref_weight_row(const struct pn_weight *w, int64_t row)
 {
     float *values = malloc((size_t)w->n_cols * sizeof *values);
-    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     if (values)
-        pn_type_decode_row(w->type, (const char *)w->data + (size_t)row * bytes, values, (size_t)w->n_cols);
+        pn_weight_decode(w, 0, row, 0, w->n_cols, values);
     return values;
 }
 

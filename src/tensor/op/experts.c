@@ -202,14 +202,12 @@ pn_status pn_ref_matmul_each(const struct pn_op_args *a, struct pn_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     bool routed = a->node->src[2] != PN_NONE, one = pn_node(a->graph, a->node->src[0])->n1 == 1;
-    size_t row_bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
     float *row = malloc((size_t)w->n_cols * sizeof *row);
     if (!row)
         return pn_no_memory(err, w->name);
     for (int64_t m = 0; m < w->n_mat; m++)
         for (int64_t i = 0; i < w->n_rows; i++) {
-            const char *at = (const char *)w->data + (size_t)m * w->mat_bytes + (size_t)i * row_bytes;
-            pn_type_decode_row(w->type, at, row, (size_t)w->n_cols);
+            pn_weight_decode(w, m, i, 0, w->n_cols, row);
             for (int64_t r = a->row0; r < a->row1; r++)
                 for (int j = 0; j < a->node->n1; j++) {
                     if (routed ? (int64_t)pn_view_at(a->src[2], r, 1)[j] != m : j != m)

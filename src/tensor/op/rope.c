@@ -4,12 +4,13 @@
 #include <math.h>
 #include <string.h>
 
-static const float *copied(struct pn_graph *g, const float *values, int n)
+static pn_array frequencies(struct pn_graph *g, const char *name, const float *values, int n)
 {
-    float *copy = values ? pn_arena_array(&g->arena, (size_t)n, sizeof *copy) : NULL;
-    if (copy)
+    float *copy;
+    const struct pn_weight *w = values ? pn_weight_constant(&g->arena, name, 1, n, &copy) : NULL;
+    if (w)
         memcpy(copy, values, (size_t)n * sizeof *copy);
-    return copy;
+    return pn_weight_leaf(g, w);
 }
 
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
@@ -19,31 +20,31 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *i
         return PN_NONE;
     if (n_rot < 2 || n_rot % 2)
         return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values: the number must be even and above 0", n_rot);
-    const float *shorter = copied(g, inv_freq, n_rot / 2), *longer = copied(g, inv_freq_long, n_rot / 2);
-    if (!shorter || (inv_freq_long && !longer))
+    pn_array shorter = frequencies(g, "rotary frequencies", inv_freq, n_rot / 2),
+             longer = frequencies(g, "long rotary frequencies", inv_freq_long, n_rot / 2);
+    if (shorter == PN_NONE || (inv_freq_long && longer == PN_NONE))
         return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for rotary frequencies");
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE_TABLE,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = 1,
                                             .n2 = n_rot,
-                                            .rope = {.inv_freq = shorter,
-                                                     .inv_freq_long = longer,
-                                                     .n_short = n_short,
-                                                     .magnitude = magnitude,
-                                                     .n_rot = n_rot}});
+                                            .n_src = 2,
+                                            .src = {shorter, longer},
+                                            .rope = {.n_short = n_short, .magnitude = magnitude, .n_rot = n_rot}});
 }
 
 pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
 {
     (void)err;
     int half = a->node->rope.n_rot / 2;
-    const float *inv_freq = a->node->rope.inv_freq;
+    const struct pn_weight *shorter = pn_op_weight(a, 0), *longer = pn_op_weight(a, 1);
+    const float *inv_freq = pn_weight_floats(shorter, 0, 0);
     for (int64_t r = a->row0; r < a->row1; r++) {
         float *out = pn_view_at(a->out, r, 0);
-        if (a->node->rope.inv_freq_long) {
+        if (longer) {
             const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
             bool is_long = seq && seq->n_context > a->node->rope.n_short;
-            inv_freq = is_long ? a->node->rope.inv_freq_long : a->node->rope.inv_freq;
+            inv_freq = pn_weight_floats(is_long ? longer : shorter, 0, 0);
         }
         for (int i = 0; i < half; i++) {
             float angle = (float)a->batch->pos[r] * inv_freq[i];

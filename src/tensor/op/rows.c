@@ -13,12 +13,6 @@ static pn_array lookup(struct pn_graph *g, enum pn_op op, pn_array table)
                .op = op, .rows = PN_ROWS_TOKENS, .n1 = 1, .n2 = pn_node(g, table)->n2, .n_src = 1, .src = {table}});
 }
 
-static void take_row(const struct pn_weight *w, int64_t row, float *out)
-{
-    size_t bytes = pn_type_row_bytes(w->type, (size_t)w->n_cols);
-    pn_type_decode_row(w->type, (const char *)w->data + (size_t)row * bytes, out, (size_t)w->n_cols);
-}
-
 pn_array pn_embed(struct pn_graph *g, pn_array table)
 {
     return lookup(g, PN_OP_EMBED, table);
@@ -31,7 +25,7 @@ pn_status pn_ref_embed(const struct pn_op_args *a, struct pn_error *err)
         int32_t id = a->batch->ids[r];
         if (id < 0 || id >= w->n_rows)
             return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %lld", id, (long long)w->n_rows);
-        take_row(w, id, pn_view_at(a->out, r, 0));
+        pn_weight_decode(w, 0, id, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
     return PN_OK;
 }
@@ -49,7 +43,7 @@ pn_status pn_ref_pos_embed(const struct pn_op_args *a, struct pn_error *err)
         if (position < 0 || position >= w->n_rows)
             return pn_fail(err, PN_INVALID, "position %d is beyond the %lld that the model has learned", position,
                            (long long)w->n_rows);
-        take_row(w, position, pn_view_at(a->out, r, 0));
+        pn_weight_decode(w, 0, position, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
     return PN_OK;
 }
@@ -66,7 +60,7 @@ pn_status pn_ref_kind_embed(const struct pn_op_args *a, struct pn_error *err)
         int32_t kind = a->batch->kinds && w->n_rows > 1 ? a->batch->kinds[r] : 0;
         if (kind < 0 || kind >= w->n_rows)
             return pn_fail(err, PN_INVALID, "token kind %d is not one of %lld", kind, (long long)w->n_rows);
-        take_row(w, kind, pn_view_at(a->out, r, 0));
+        pn_weight_decode(w, 0, kind, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
     return PN_OK;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define PN_TYPE(NAME, name, number, block, bytes, planes) pn_decode_fn pn_decode_##name;
+#define PN_TYPE_PLANES(NAME, name, block, bytes, planes)  pn_decode_planes_fn pn_decode_planes_##name;
 #include "tensor/type.def"
 #undef PN_TYPE
 

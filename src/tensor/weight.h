@@ -1,0 +1,62 @@
+/* Weights: places where a tensor's numbers lie, in their storage type, and how to read them by row.
+ *
+ * A weight is a matrix, a vector (one row) or a stack of matrices. Its numbers lie in one plane, or in several where
+ * scales and biases lie apart (MLX). Matrices of a stack follow each other at one stride, or lie where `mats` says
+ * (experts that are tensors of their own). Nothing else may assume where a row is: whoever reads asks pn_weight_at or
+ * pn_weight_decode.
+ *
+ * What a model computes once (rotary frequencies, reciprocals, tables of biases) is a weight too: a constant. */
+#ifndef PN_TENSOR_WEIGHT_H
+#define PN_TENSOR_WEIGHT_H
+
+#include "base/alloc.h"
+#include "tensor/type.h"
+
+struct pn_plane {
+    const void *data; /* row 0 of matrix 0; unused where the matrices lie apart */
+    size_t row_bytes; /* from one row to the next */
+    size_t mat_bytes; /* from one matrix of a stack to the next */
+    pn_type type;     /* of what it holds; of the values: the weight's */
+};
+
+struct pn_weight {
+    const char *name;
+    pn_type type;
+    int64_t n_mat, n_rows, n_cols; /* (n_mat, n_rows, n_cols), n_cols contiguous */
+    int group;                     /* values that share a scale, where scales have a plane; else 0 */
+    int n_planes;
+    struct pn_plane plane[PN_MAX_PLANES];
+    const void *const *mats; /* where plane p of matrix m starts: [m * n_planes + p]; NULL: at one stride */
+    /* The tensor that it is a part of (some rows, or the same numbers in another shape); NULL: it is all of one. Parts
+     * share the tensor's id, so devices place a tensor once, however many leaves read it. */
+    const struct pn_weight *whole;
+    uint64_t id; /* of the tensor, unlike all others of the process; 0: no device needs to place it */
+};
+
+/* A weight with one plane whose rows and matrices follow each other without gaps. */
+struct pn_weight pn_weight_plain(const char *name, pn_type type, int64_t n_mat, int64_t n_rows, int64_t n_cols,
+                                 const void *data);
+/* `n` new ids: the first of them. */
+uint64_t pn_weight_ids(size_t n);
+/* A float32 matrix with an id of its own and numbers to be filled in: all in `arena`. NULL: out of memory. */
+const struct pn_weight *pn_weight_constant(struct pn_arena *arena, const char *name, int64_t n_rows, int64_t n_cols,
+                                           float **values);
+
+/* Where a row starts in a plane. */
+static inline const void *pn_weight_at(const struct pn_weight *w, int plane, int64_t mat, int64_t row)
+{
+    const struct pn_plane *p = &w->plane[plane];
+    const void *base = w->mats ? w->mats[mat * w->n_planes + plane] : p->data;
+    return (const char *)base + (w->mats ? 0 : (size_t)mat * p->mat_bytes) + (size_t)row * p->row_bytes;
+}
+
+/* Values first .. first + n - 1 of a row as float32; both are multiples of the type's block. Exact: the reference of
+ * every kernel. */
+void pn_weight_decode(const struct pn_weight *w, int64_t mat, int64_t row, int64_t first, int64_t n, float *dst);
+/* The values of a row that are float32 where they lie, aligned; else NULL. */
+const float *pn_weight_floats(const struct pn_weight *w, int64_t mat, int64_t row);
+
+/* Bytes that its numbers take, all planes and matrices. */
+uint64_t pn_weight_bytes(const struct pn_weight *w);
+
+#endif
