@@ -80,6 +80,7 @@ static void measure_step(struct pn_device *d, int n_seqs)
     struct pn_error err;
     struct pn_graph g;
     struct pn_program *program;
+    struct pn_buffer scratch = {0};
     struct pn_cache cache = {.type = PN_TYPE_F32, .n_head = HEADS, .dim_k = HEAD_DIM, .dim_v = HEAD_DIM};
     cache.k_row = cache.v_row = HEAD_DIM * sizeof(float);
     cache.k_page = cache.v_page = (size_t)HEADS * PN_PAGE_TOKENS * cache.k_row;
@@ -87,7 +88,7 @@ static void measure_step(struct pn_device *d, int n_seqs)
     cache.v = calloc(N_PAGES, cache.v_page);
     pn_graph_init(&g);
     struct pn_plan *p = plan(d, &g, decoder(&g, 1), MAX_SEQS);
-    if (!cache.k || !cache.v || d->class->compile(d, p, &program, &err))
+    if (!cache.k || !cache.v || d->class->compile(d, p, &program, &err) || pn_scratch_fit(&scratch, d, program, &err))
         fail(&err);
     for (int i = 0; i < n_seqs; i++) {
         for (int j = 0; j <= PAST / PN_PAGE_TOKENS; j++)
@@ -103,13 +104,14 @@ static void measure_step(struct pn_device *d, int n_seqs)
                          .results = (void *[]){out}};
     uint64_t best = UINT64_MAX;
     for (int i = 0; i < 20 * ROUNDS; i++) {
-        if (d->class->run(d, program, &b, &err))
+        if (pn_device_run(d, program, &scratch, &b, &err))
             fail(&err);
         best = d->class->elapsed(d) < best ? d->class->elapsed(d) : best;
     }
     printf("a layer, %3d sequences of %d tokens: %8.1f us, %6.2f us a sequence\n", n_seqs, PAST + 1, (double)best / 1e3,
            (double)best / 1e3 / n_seqs);
     d->class->program_free(d, program);
+    d->class->buffer_free(d, &scratch);
     pn_plan_free(p);
     pn_graph_free(&g);
     free(cache.k);

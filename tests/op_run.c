@@ -140,8 +140,21 @@ static int next_batch(const struct op_run *o, const struct memory *m, int slice,
     return n;
 }
 
-static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_program *program, int slice, size_t n,
-                      float *out, float *states)
+struct compiled {
+    struct pn_device *device;
+    struct pn_plan *plan;
+    struct pn_program *program;
+    struct pn_buffer scratch;
+};
+
+/* A step finds nothing in its scratch that it could rely on. */
+static pn_status run_step(struct compiled *c, const struct pn_batch *b, struct pn_error *err)
+{
+    c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
+    return pn_device_run(c->device, c->program, &c->scratch, b, err);
+}
+
+static void run_steps(const struct op_run *o, struct compiled *c, int slice, size_t n, float *out, float *states)
 {
     struct pn_error err = {0};
     int done[OP_MAX_SEQS] = {0};
@@ -158,7 +171,7 @@ static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_pro
     b.states = states;
     b.state_stride = (size_t)o->n_state;
     while (next_batch(o, &m, slice, done, &b, seqs, ids, pos)) {
-        if (d->class->run(d, program, &b, &err))
+        if (run_step(c, &b, &err))
             fail_msg("%s", err.text);
         for (int i = 0; i < b.n_tokens; i++)
             memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
@@ -167,12 +180,6 @@ static void run_steps(const struct op_run *o, struct pn_device *d, struct pn_pro
     free(ids);
     free(result);
 }
-
-struct compiled {
-    struct pn_device *device;
-    struct pn_plan *plan;
-    struct pn_program *program;
-};
 
 struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows)
 {
@@ -193,7 +200,8 @@ static struct compiled compile(const struct pn_graph *g, pn_array result, const 
     if (mixed)
         mix_forms(c.device);
     if (pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
-        c.device->class->compile(c.device, c.plan, &c.program, &err))
+        c.device->class->compile(c.device, c.plan, &c.program, &err) ||
+        pn_scratch_fit(&c.scratch, c.device, c.program, &err))
         fail_msg("%s", err.text);
     return c;
 }
@@ -201,6 +209,7 @@ static struct compiled compile(const struct pn_graph *g, pn_array result, const 
 static void compiled_free(struct compiled *c)
 {
     c->device->class->program_free(c->device, c->program);
+    c->device->class->buffer_free(c->device, &c->scratch);
     pn_plan_free(c->plan);
     pn_device_close(c->device);
 }
@@ -214,7 +223,7 @@ void op_run_on(const struct op_run *o, pn_array result, const struct op_device *
     float *s = malloc(bytes + sizeof *s);
     assert_non_null(s);
     memcpy(s, o->states, bytes);
-    run_steps(o, c.device, c.program, slice, n, out, s);
+    run_steps(o, &c, slice, n, out, s);
     if (states)
         memcpy(states, s, bytes);
     free(s);
@@ -225,9 +234,9 @@ pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_dev
                   struct pn_error *err)
 {
     struct compiled c = compile(g, result, device, b->n_tokens);
-    pn_status status = c.device->class->run(c.device, c.program, b, err);
+    pn_status status = run_step(&c, b, err);
     if (!status && !b->states)
-        status = c.device->class->run(c.device, c.program, b, err);
+        status = run_step(&c, b, err);
     compiled_free(&c);
     return status;
 }

@@ -1,15 +1,11 @@
-/* The table of devices, and memory for those that share the host's. */
-#define _GNU_SOURCE      1
-#define _DARWIN_C_SOURCE 1
+/* The table of devices, and what they have in common. Memory for those that share the host's: host.c. */
 #include "device/device.h"
 
-#include "base/os.h"
 #include "device/cpu/cpu.h"
 #include "device/ref/ref.h"
 
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 static const struct pn_device_class *const classes[] = {&pn_cpu_device, &pn_ref_device}; /* best first */
 
@@ -25,8 +21,10 @@ pn_status pn_device_open(const char *name, const struct pn_device_options *optio
 
 void pn_device_close(struct pn_device *device)
 {
-    if (device)
-        device->class->close(device);
+    if (!device)
+        return;
+    free(device->placed);
+    device->class->close(device);
 }
 
 pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
@@ -39,43 +37,28 @@ pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *
     return pn_plan_new(graph, &spec, out, err);
 }
 
-pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
+pn_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                        const struct pn_batch *batch, struct pn_error *err)
 {
-    (void)device;
-    *out = (struct pn_buffer){0};
-    if (size == 0)
+    struct pn_ticket ticket;
+    pn_status status = device->class->submit(device, program, scratch, batch, &ticket, err);
+    return status ? status : device->class->wait(device, &ticket, err);
+}
+
+pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, const struct pn_program *program,
+                         struct pn_error *err)
+{
+    size_t bytes = device->class->scratch_bytes(program);
+    if (scratch->size >= bytes)
         return PN_OK;
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-#ifdef MAP_NORESERVE
-    flags |= MAP_NORESERVE; /* a cache for a long context costs memory only as the context grows */
-#endif
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (p == MAP_FAILED)
-        return pn_fail(err, PN_NO_MEMORY, "cannot reserve %zu MiB of memory: %s", size >> 20, strerror(errno));
-    *out = (struct pn_buffer){p, size};
-    return PN_OK;
+    device->class->buffer_free(device, scratch);
+    return device->class->buffer_new(device, bytes, scratch, err);
 }
 
-void pn_host_buffer_free(struct pn_device *device, struct pn_buffer *buffer)
+size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes)
 {
-    (void)device;
-    if (buffer && buffer->data)
-        munmap(buffer->data, buffer->size);
-    if (buffer)
-        *buffer = (struct pn_buffer){0};
-}
-
-void pn_host_discard(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size)
-{
-    (void)device;
-    pn_os_discard((char *)buffer->data + offset, size);
-}
-
-pn_status pn_host_adopt(struct pn_device *device, const void *data, size_t size, struct pn_error *err)
-{
-    (void)device;
-    (void)data;
-    (void)size;
-    (void)err;
-    return PN_OK;
+    *bytes = 0;
+    for (size_t i = 0; i < device->n_placed; i++)
+        *bytes += device->placed[i].bytes;
+    return device->n_placed;
 }

@@ -1,7 +1,9 @@
 /* The one seam between plans and processors.
  *
- * A device says before planning which operations it has. Weights lie where the file was mapped; a device whose
- * processor cannot reach that memory copies them in `adopt`, once. */
+ * A device has memory (buffers), places weights, compiles plans and runs steps. It says before planning which
+ * operations it has. The host touches a device's memory only through the device: a buffer may have no address that the
+ * host can use, and what a step reads or writes (caches, states, inputs, results) is named by addresses that the device
+ * knows. Writes, copies and fills are in order with the steps submitted; their failures show in the next wait. */
 #ifndef PN_DEVICE_DEVICE_H
 #define PN_DEVICE_DEVICE_H
 
@@ -13,16 +15,38 @@ struct pn_device_options {
     const char *isa; /* highest instruction set, NULL: the best */
 };
 
-struct pn_buffer { /* memory that the host and the device both can address, page-aligned, zeroed */
-    void *data;
+struct pn_buffer { /* memory of a device, zeroed, aligned to pages of memory */
+    struct pn_device *device;
+    void *host;       /* where the host can read and write it; NULL: it cannot */
+    uint64_t address; /* where the device's programs find it */
     size_t size;
 };
 
 struct pn_device_properties {
     char name[96]; /* "cpu (avx2, 2 threads)" */
     bool fuses;    /* wants plans with fusion */
+    bool unified;  /* its programs use the host's memory: weights where they lie, inputs and results anywhere */
     int n_threads;
     pn_type cache_type; /* what it keeps keys and values in by default */
+};
+
+/* Told while weights are placed: bytes done, of how many. */
+struct pn_progress {
+    void (*report)(void *context, uint64_t done, uint64_t total);
+    void *context;
+};
+
+/* Tensors that a device has, each once. */
+struct pn_placed {
+    uint64_t id, bytes;
+    int n_users;
+};
+
+/* A step that was submitted. */
+struct pn_ticket {
+    uint64_t number; /* for the device */
+    pn_status status;
+    struct pn_error error;
 };
 
 struct pn_program; /* a plan compiled for a device */
@@ -30,32 +54,59 @@ struct pn_program; /* a plan compiled for a device */
 struct pn_device {
     const struct pn_device_class *class;
     struct pn_device_properties properties;
+    struct pn_placed *placed; /* by rising id */
+    size_t n_placed;
 };
 
 struct pn_device_class {
     const char *name;
     pn_status (*open)(const struct pn_device_options *options, struct pn_device **out, struct pn_error *err);
     void (*close)(struct pn_device *device);
-    /* Makes mapped weights reachable; a device that shares memory with the host does nothing. */
-    pn_status (*adopt)(struct pn_device *device, const void *data, size_t size, struct pn_error *err);
+    /* Bytes of memory that the device has, and of these what is free now; UINT64_MAX: not known. */
+    void (*memory)(const struct pn_device *device, uint64_t *total, uint64_t *free);
+
+    /* ---- memory ---- */
+
     /* Memory is reserved, and committed as it is touched. */
     pn_status (*buffer_new)(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
     void (*buffer_free)(struct pn_device *device, struct pn_buffer *buffer);
     /* The memory of a part returns to the system until it is written again; what it held is lost. */
     void (*discard)(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
+    void (*write)(struct pn_device *device, struct pn_buffer *to, size_t offset, const void *from, size_t size);
+    void (*read)(struct pn_device *device, const struct pn_buffer *from, size_t offset, void *to, size_t size);
+    /* Within the device; the parts do not overlap. */
+    void (*copy)(struct pn_device *device, struct pn_buffer *to, size_t to_offset, const struct pn_buffer *from,
+                 size_t from_offset, size_t size);
+    void (*fill)(struct pn_device *device, struct pn_buffer *to, size_t offset, unsigned char byte, size_t size);
+
+    /* ---- weights ---- */
+
+    /* Makes whole tensors (pn_weight_wholes) reachable before a program that reads them is compiled, and counts their
+     * users; a device that shares memory with the host copies nothing. `progress` may be NULL. */
+    pn_status (*place)(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
+                       const struct pn_progress *progress, struct pn_error *err);
+    /* One user fewer of each. */
+    void (*release)(struct pn_device *device, const struct pn_weight *const *weights, size_t n);
+
+    /* ---- programs ---- */
+
     /* Whether it has the operation: asked for each before a plan is made (pn_plan_spec.can, with the device). */
     bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
-    /* Everything a step needs is allocated here. The plan must outlive the program. */
+    /* Everything a step needs but its scratch is allocated here. The plan must outlive the program. */
     pn_status (*compile)(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                          struct pn_error *err);
     void (*program_free)(struct pn_device *device, struct pn_program *program);
-    /* Bytes that its steps use besides weights, caches and states. */
-    size_t (*program_bytes)(const struct pn_program *program);
-    /* Runs one step, within the limits of the plan, and returns when its results are there. Allocates nothing. One at a
-     * time for a device. */
-    pn_status (*run)(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
-                     struct pn_error *err);
-    /* Nanoseconds the last run took on the device. */
+    /* Bytes of scratch that its steps use: memory that holds nothing from one step to the next, so that all programs of
+     * a device may use the same. */
+    size_t (*scratch_bytes)(const struct pn_program *program);
+    /* Begins one step, within the limits of the plan; fails at once for what is wrong with the batch. The batch, and
+     * what it names, stays until the step has been waited for. Allocates nothing. One step at a time for a device. A
+     * device whose processor is the caller's own runs the step before this returns. */
+    pn_status (*submit)(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                        const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err);
+    /* Returns when the step's results are there, with what the step failed of. */
+    pn_status (*wait)(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err);
+    /* Nanoseconds the last step took on the device. */
     uint64_t (*elapsed)(const struct pn_device *device);
 };
 
@@ -68,10 +119,33 @@ void pn_device_close(struct pn_device *device);
 pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
                          struct pn_plan **out, struct pn_error *err);
 
-/* For devices whose memory is the host's. */
+/* Submits a step and waits for it. */
+pn_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                        const struct pn_batch *batch, struct pn_error *err);
+
+/* Makes `scratch` (zeroed, or fitted before) large enough for a program, if it is not: a new buffer then, so that what
+ * the old one had touched returns to the system. Between steps only. */
+pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, const struct pn_program *program,
+                         struct pn_error *err);
+
+/* How many tensors a device has placed, and their bytes. */
+size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes);
+
+/* ---- for devices whose memory is the host's ---- */
+
+void pn_host_memory(const struct pn_device *device, uint64_t *total, uint64_t *free);
 pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
 void pn_host_buffer_free(struct pn_device *device, struct pn_buffer *buffer);
 void pn_host_discard(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
-pn_status pn_host_adopt(struct pn_device *device, const void *data, size_t size, struct pn_error *err);
+void pn_host_write(struct pn_device *device, struct pn_buffer *to, size_t offset, const void *from, size_t size);
+void pn_host_read(struct pn_device *device, const struct pn_buffer *from, size_t offset, void *to, size_t size);
+void pn_host_copy(struct pn_device *device, struct pn_buffer *to, size_t to_offset, const struct pn_buffer *from,
+                  size_t from_offset, size_t size);
+void pn_host_fill(struct pn_device *device, struct pn_buffer *to, size_t offset, unsigned char byte, size_t size);
+pn_status pn_host_place(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
+                        const struct pn_progress *progress, struct pn_error *err);
+void pn_host_release(struct pn_device *device, const struct pn_weight *const *weights, size_t n);
+/* For steps that ran when they were submitted. */
+pn_status pn_host_wait(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err);
 
 #endif

@@ -4,7 +4,6 @@
 #include "tensor/op.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
 enum { MAX_PAGES = 1 << 18 };
@@ -78,7 +77,7 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
     pool->page_bytes = lay_out(pool, model, NULL);
     if ((status = pn_slots_init(&pool->slots, device, pool->page_bytes, MAX_PAGES, max_bytes, what, err)))
         goto fail;
-    lay_out(pool, model, pool->slots.memory.data);
+    lay_out(pool, model, (unsigned char *)(uintptr_t)pool->slots.memory.address);
     pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs);
     if (!pool->n_refs) {
         status = pn_no_memory(err, what);
@@ -161,10 +160,7 @@ uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page)
 
 void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from)
 {
-    unsigned char *pages = pool->slots.memory.data;
-    size_t stride = pool->slots.stride;
-    if (stride)
-        memcpy(pages + (size_t)to * stride, pages + (size_t)from * stride, stride);
+    pn_slots_copy(&pool->slots, to, from);
 }
 
 int32_t pn_kv_pages_used(struct pn_kv_pool *pool)

@@ -18,6 +18,23 @@ static pn_status add_weights(struct pn_runner *r, struct pn_error *err)
     return status;
 }
 
+/* The tensors of the graph, each once: the device makes them reachable. */
+static pn_status place_weights(struct pn_runner *r, struct pn_error *err)
+{
+    const struct pn_graph *g = &r->model->graph;
+    size_t n = 0;
+    r->weights = calloc(g->len + 1, sizeof *r->weights);
+    if (!r->weights)
+        return pn_no_memory(err, "a model");
+    for (size_t i = 0; i < g->len; i++)
+        if (g->data[i].op == PN_OP_WEIGHT)
+            r->weights[n++] = g->data[i].weight;
+    n = pn_weight_wholes(r->weights, n, r->weights);
+    pn_status status = r->device->class->place(r->device, r->weights, n, NULL, err);
+    r->n_weights = status ? 0 : n;
+    return status;
+}
+
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
 {
     *out = NULL;
@@ -33,54 +50,71 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++)
             r->buckets[k][i].max_tokens = bucket_tokens[i];
-    const struct pn_weights *w = model->weights;
     pn_status status = add_weights(r, err);
-    if (status) {
-        pn_runner_free(r);
-        return status;
-    }
-    for (size_t i = 0; i < w->n_maps; i++) {
-        status = device->class->adopt(device, w->maps[i].data, w->maps[i].size, err);
-        if (status) {
-            pn_runner_free(r);
-            return status;
-        }
-    }
-    if (model->n_state) {
+    if (!status)
+        status = place_weights(r, err);
+    if (!status && model->n_state)
         status = pn_state_pool_new(device, model->n_state, pn_memory_addresses(r->budget), &r->states, err);
-        if (status) {
-            pn_runner_free(r);
-            return status;
-        }
-    }
-    *out = r;
-    return PN_OK;
+    if (status)
+        pn_runner_free(r);
+    else
+        *out = r;
+    return status;
 }
 
-static void drop_program(struct pn_runner *r, struct pn_bucket *b)
+/* ---- scratch ---- */
+
+/* Of the scratch that all programs share, what steps touch: each program its part, but all of it at most. */
+static uint64_t scratch_bytes(const struct pn_runner *r, bool in_use_only)
 {
-    if (b->in_use)
-        pn_memory_touch(r->budget, -(int64_t)b->bytes);
-    pn_memory_give(r->budget, b->bytes);
-    r->device->class->program_free(r->device, b->program);
+    uint64_t sum = 0;
+    for (int k = 0; k < PN_N_RESULTS; k++)
+        for (int i = 0; i < PN_N_BUCKETS; i++)
+            sum += !in_use_only || r->buckets[k][i].in_use ? r->buckets[k][i].bytes : 0;
+    return sum < r->scratch.buffer.size ? sum : r->scratch.buffer.size;
 }
 
-/* Takes from the budget what a step of so many tokens touches: the bucket's memory is reserved for its longest one. */
+static void touch_scratch(struct pn_runner *r)
+{
+    uint64_t now = scratch_bytes(r, true);
+    pn_memory_touch(r->budget, (int64_t)now - (int64_t)r->scratch.touched);
+    r->scratch.touched = now;
+}
+
+/* Nothing of it is touched any more. */
+static void forget_scratch(struct pn_runner *r)
+{
+    for (int k = 0; k < PN_N_RESULTS; k++)
+        for (int i = 0; i < PN_N_BUCKETS; i++) {
+            r->buckets[k][i].bytes = 0;
+            r->buckets[k][i].in_use = false;
+        }
+    touch_scratch(r);
+    pn_memory_give(r->budget, r->scratch.taken);
+    r->scratch.taken = 0;
+}
+
+/* Reserves scratch for the bucket's longest step, and takes from the budget what one of `n_tokens` touches of it. */
 static pn_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int n_tokens, struct pn_error *err)
 {
-    double part = (double)n_tokens / b->max_tokens;
-    size_t bytes = (size_t)((double)r->device->class->program_bytes(b->program) * part);
+    size_t all = r->device->class->scratch_bytes(b->program);
     char what[64];
-    if (bytes <= b->bytes)
-        return PN_OK;
-    snprintf(what, sizeof what, "a step of %d tokens", n_tokens);
-    pn_status status = pn_memory_take(r->budget, bytes - b->bytes, what, err);
-    if (status)
+    if (r->scratch.buffer.size < all)
+        forget_scratch(r);
+    pn_status status = pn_scratch_fit(&r->scratch.buffer, r->device, b->program, err);
+    uint64_t before = b->bytes, bytes = (uint64_t)((double)all * n_tokens / b->max_tokens);
+    if (status || bytes <= before)
         return status;
-    if (b->in_use)
-        pn_memory_touch(r->budget, (int64_t)(bytes - b->bytes));
     b->bytes = bytes;
-    return PN_OK;
+    uint64_t wanted = scratch_bytes(r, false);
+    snprintf(what, sizeof what, "a step of %d tokens", n_tokens);
+    if (wanted > r->scratch.taken)
+        status = pn_memory_take(r->budget, wanted - r->scratch.taken, what, err);
+    if (status)
+        b->bytes = before;
+    else if (wanted > r->scratch.taken)
+        r->scratch.taken = wanted;
+    return status;
 }
 
 void pn_runner_free(struct pn_runner *r)
@@ -89,11 +123,15 @@ void pn_runner_free(struct pn_runner *r)
         return;
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++) {
-            drop_program(r, &r->buckets[k][i]);
+            r->device->class->program_free(r->device, r->buckets[k][i].program);
             pn_plan_free(r->buckets[k][i].plan);
         }
+    forget_scratch(r);
+    r->device->class->buffer_free(r->device, &r->scratch.buffer);
     pn_kv_pool_free(r->pool);
     pn_state_pool_free(r->states);
+    r->device->class->release(r->device, r->weights, r->n_weights);
+    free(r->weights);
     if (r->counted)
         pn_memory_remove_weights(r->budget, r->model->size_bytes, r->model->step_bytes);
     pn_devices_close(r->device);
@@ -214,12 +252,11 @@ pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struc
     pthread_mutex_lock(&r->lock);
     pn_status status = program_for(r, result, batch->n_tokens, &bucket, err);
     if (!status) {
-        if (!bucket->in_use)
-            pn_memory_touch(r->budget, (int64_t)bucket->bytes);
         bucket->in_use = true;
+        touch_scratch(r);
         if (r->turn)
             pthread_mutex_lock(r->turn);
-        status = r->device->class->run(r->device, bucket->program, batch, err);
+        status = pn_device_run(r->device, bucket->program, &r->scratch.buffer, batch, err);
         if (r->turn)
             pthread_mutex_unlock(r->turn);
     }

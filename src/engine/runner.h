@@ -18,13 +18,20 @@ struct pn_runner {
     struct pn_device *device;
     pthread_mutex_t *turn; /* the device's; NULL: no other model uses it */
     struct pn_memory *budget;
-    bool counted;      /* its weights are in the budget */
+    bool counted;                     /* its weights are in the budget */
+    const struct pn_weight **weights; /* what the device has placed: tensors, each once */
+    size_t n_weights;
+    struct pn_scratch { /* of all programs, as one runs at a time */
+        struct pn_buffer buffer;
+        uint64_t taken;   /* from the budget */
+        uint64_t touched; /* of it, by steps that have run */
+    } scratch;
     struct pn_bucket { /* a plan for up to max_tokens tokens, made when first needed */
         int max_tokens;
         struct pn_plan *plan;
         struct pn_program *program;
-        size_t bytes; /* taken from the budget for it */
-        bool in_use;  /* it has run, so its memory has been touched */
+        uint64_t bytes; /* of the scratch that its longest step so far touches */
+        bool in_use;    /* it has run */
     } buckets[PN_N_RESULTS][PN_N_BUCKETS];
     struct pn_kv_pool *pool;      /* NULL: nobody has settled the type */
     struct pn_state_pool *states; /* NULL: no layer is recurrent */

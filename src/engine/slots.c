@@ -2,7 +2,6 @@
 #include "engine/slots.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static const size_t granule = 4096; /* blocks end where pages of memory do, so that each can be given back */
 static const size_t warm_bytes = (size_t)64 << 20;
@@ -17,7 +16,8 @@ static size_t stride_of(size_t bytes)
 pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
                         const char *what, struct pn_error *err)
 {
-    *s = (struct pn_slots){.device = device, .budget = pn_memory_of_process(), .stride = stride_of(bytes)};
+    *s = (struct pn_slots){
+        .device = device, .budget = pn_memory_of_process(), .bytes = bytes, .stride = stride_of(bytes)};
     uint64_t n = s->stride ? max_bytes / s->stride : most;
     n = n < 2 ? 2 : n > most ? most : n;
     pn_status status = PN_NO_MEMORY;
@@ -121,4 +121,17 @@ void pn_slots_give(struct pn_slots *s, int32_t slot)
     enough = enough > in_use / 4 ? enough : in_use / 4;
     if (warm > enough) /* down to half, so that blocks that come and go do not cost a call each */
         cool(s, warm - enough / 2);
+}
+
+void pn_slots_copy(struct pn_slots *s, int32_t to, int32_t from)
+{
+    if (s->stride)
+        s->device->class->copy(s->device, &s->memory, (size_t)to * s->stride, &s->memory, (size_t)from * s->stride,
+                               s->bytes);
+}
+
+void pn_slots_clear(struct pn_slots *s, int32_t slot)
+{
+    if (s->stride)
+        s->device->class->fill(s->device, &s->memory, (size_t)slot * s->stride, 0, s->bytes);
 }

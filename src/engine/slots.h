@@ -13,7 +13,8 @@ struct pn_slots {
     struct pn_device *device;
     struct pn_memory *budget;
     struct pn_buffer memory;
-    size_t stride;     /* bytes from one block to the next */
+    size_t bytes;      /* of a block */
+    size_t stride;     /* ... from one to the next */
     int32_t n, n_used; /* blocks n_used .. n - 1 were never handed out */
     int32_t n_promised;
     int32_t *free; /* a stack: the block freed last is used next; the lowest n_cold have no memory */
@@ -33,5 +34,8 @@ void pn_slots_unpromise(struct pn_slots *s, int32_t n);
 /* False when all are in use: never for one that was promised. */
 bool pn_slots_take(struct pn_slots *s, int32_t *slot);
 void pn_slots_give(struct pn_slots *s, int32_t slot);
+/* What is in a block: that of another, or zeros. In order with the device's steps. */
+void pn_slots_copy(struct pn_slots *s, int32_t to, int32_t from);
+void pn_slots_clear(struct pn_slots *s, int32_t slot);
 
 #endif

@@ -2,7 +2,6 @@
 #include "engine/state.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { MAX_SLOTS = 1 << 16 };
 
@@ -54,19 +53,14 @@ void pn_state_release(struct pn_state_pool *pool, int32_t slot)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static float *floats(const struct pn_state_pool *pool, int32_t slot)
-{
-    return (float *)pool->slots.memory.data + (size_t)slot * pool->stride;
-}
-
 void pn_state_clear(struct pn_state_pool *pool, int32_t slot)
 {
-    memset(floats(pool, slot), 0, pool->n_floats * sizeof(float));
+    pn_slots_clear(&pool->slots, slot);
 }
 
 void pn_state_copy(struct pn_state_pool *pool, int32_t to, int32_t from)
 {
-    memcpy(floats(pool, to), floats(pool, from), pool->n_floats * sizeof(float));
+    pn_slots_copy(&pool->slots, to, from);
 }
 
 int pn_states_used(struct pn_state_pool *pool)

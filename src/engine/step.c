@@ -39,7 +39,7 @@ void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner,
                                     .caches = pool->caches,
                                     .results = step->results};
     if (runner->states) {
-        step->batch.states = runner->states->slots.memory.data;
+        step->batch.states = (float *)(uintptr_t)runner->states->slots.memory.address;
         step->batch.state_stride = runner->states->stride;
     }
 }

@@ -13,7 +13,9 @@ struct pn_cache {
     int n_head, dim_k, dim_v;
     size_t k_row, v_row;   /* bytes from one token's row of a head to the next */
     size_t k_page, v_page; /* bytes of a page: n_head * PN_PAGE_TOKENS rows */
-    unsigned char *k, *v;  /* page p starts at k + p * k_page; values that lie in their keys: v is k */
+    /* Page p starts at k + p * k_page; values that lie in their keys: v is k. Addresses as the device that runs the
+     * step knows them: the host may not be able to follow them. The same holds for states, inputs and results. */
+    unsigned char *k, *v;
 };
 
 /* A run of new tokens of one sequence. Its i-th token stands at position past + i, and its key/value rows in page

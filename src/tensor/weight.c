@@ -2,6 +2,7 @@
 #include "tensor/weight.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 struct pn_weight pn_weight_plain(const char *name, pn_type type, int64_t n_mat, int64_t n_rows, int64_t n_cols,
                                  const void *data)
@@ -63,4 +64,23 @@ uint64_t pn_weight_bytes(const struct pn_weight *w)
     for (int p = 0; p < w->n_planes; p++)
         row += w->plane[p].row_bytes;
     return row * (uint64_t)w->n_rows * (uint64_t)w->n_mat;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = (*(const struct pn_weight *const *)a)->id, y = (*(const struct pn_weight *const *)b)->id;
+    return (x > y) - (x < y);
+}
+
+size_t pn_weight_wholes(const struct pn_weight *const *weights, size_t n, const struct pn_weight **out)
+{
+    size_t len = 0, kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (weights[i]->id)
+            out[len++] = weights[i]->whole ? weights[i]->whole : weights[i];
+    qsort(out, len, sizeof *out, by_id);
+    for (size_t i = 0; i < len; i++)
+        if (kept == 0 || out[kept - 1]->id != out[i]->id)
+            out[kept++] = out[i];
+    return kept;
 }

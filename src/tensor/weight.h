@@ -58,5 +58,8 @@ const float *pn_weight_floats(const struct pn_weight *w, int64_t mat, int64_t ro
 
 /* Bytes that its numbers take, all planes and matrices. */
 uint64_t pn_weight_bytes(const struct pn_weight *w);
+/* The tensors that `n` weights are or are parts of, each once, by rising id: what a device has to place. Those without
+ * an id are left out. `out` has room for n, and may be `weights`. Returns how many there are. */
+size_t pn_weight_wholes(const struct pn_weight *const *weights, size_t n, const struct pn_weight **out);
 
 #endif

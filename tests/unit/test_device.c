@@ -155,26 +155,116 @@ static void buffers(void **state)
     (void)state;
     struct pn_device *d = open_device("cpu", 1, NULL);
     struct pn_error err = {0};
-    struct pn_buffer b = {&err, 5};
+    struct pn_buffer b = {.host = &err, .size = 5};
     assert_int_equal(d->class->buffer_new(d, 0, &b, &err), PN_OK);
-    assert_true(b.data == NULL && b.size == 0);
+    assert_true(b.host == NULL && b.size == 0);
     d->class->buffer_free(d, &b);
     d->class->buffer_free(d, NULL);
     assert_int_equal(d->class->buffer_new(d, 100001, &b, &err), PN_OK);
     assert_int_equal(b.size, 100001);
-    assert_int_equal((uintptr_t)b.data % 4096, 0);
+    assert_int_equal((uintptr_t)b.host % 4096, 0);
     for (size_t i = 0; i < b.size; i++)
-        assert_int_equal(((unsigned char *)b.data)[i], 0);
-    memset(b.data, 1, b.size);
+        assert_int_equal(((unsigned char *)b.host)[i], 0);
+    memset(b.host, 1, b.size);
     d->class->buffer_free(d, &b);
-    assert_true(b.data == NULL && b.size == 0);
-    b = (struct pn_buffer){&err, 5};
+    assert_true(b.host == NULL && b.size == 0);
+    b = (struct pn_buffer){.host = &err, .size = 5};
     assert_int_equal(d->class->buffer_new(d, SIZE_MAX / 2, &b, &err), PN_NO_MEMORY);
-    assert_true(b.data == NULL && b.size == 0);
+    assert_true(b.host == NULL && b.size == 0);
     const char *start = "cannot reserve 8796093022207 MiB of memory: ";
     assert_int_equal(strncmp(err.text, start, strlen(start)), 0);
-    assert_int_equal(d->class->adopt(d, start, 10, &err), PN_OK);
     d->class->program_free(d, NULL);
+    pn_device_close(d);
+}
+
+/* What is written, copied and filled is what is read, at odd places, too; nothing beside it changes. */
+static void contents_of_buffers(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"ref", "cpu"};
+    for (int i = 0; i < 2; i++) {
+        struct pn_device *d = open_device(names[i], 1, NULL);
+        const struct pn_device_class *c = d->class;
+        struct pn_error err = {0};
+        struct pn_buffer a, b;
+        unsigned char text[64], got[64], want[64] = {0};
+        uint64_t total, left;
+        for (int j = 0; j < 64; j++)
+            text[j] = (unsigned char)(j + 1);
+        assert_int_equal(c->buffer_new(d, 64, &a, &err), PN_OK);
+        assert_int_equal(c->buffer_new(d, 64, &b, &err), PN_OK);
+        assert_true(a.device == d && a.host && a.address == (uintptr_t)a.host && d->properties.unified);
+        c->write(d, &a, 7, text + 7, 20);
+        memcpy(want + 7, text + 7, 20);
+        c->fill(d, &a, 30, 0xEE, 3);
+        memset(want + 30, 0xEE, 3);
+        c->read(d, &a, 0, got, 64);
+        assert_memory_equal(got, want, 64);
+        c->copy(d, &b, 1, &a, 9, 30);
+        c->read(d, &b, 1, got, 30);
+        assert_memory_equal(got, want + 9, 30);
+        c->read(d, &b, 0, got, 64);
+        assert_true(got[0] == 0 && got[31] == 0);
+        c->write(d, &b, 64, text, 0);
+        c->memory(d, &total, &left);
+        assert_true(total > 0 && left <= total);
+        c->buffer_free(d, &a);
+        c->buffer_free(d, &b);
+        pn_device_close(d);
+    }
+}
+
+/* ---- weights ---- */
+
+static struct {
+    int n;
+    uint64_t done, total;
+} reported;
+
+static void report(void *context, uint64_t done, uint64_t total)
+{
+    assert_ptr_equal(context, &reported);
+    assert_true(done > reported.done && done <= total && (reported.n == 0 || total == reported.total));
+    reported.n++;
+    reported.done = done;
+    reported.total = total;
+}
+
+/* A tensor counts once, whoever reads which part of it, until its last user has gone. */
+static void tensors_are_placed_once(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    static const float values[60];
+    struct pn_device *d = open_device("cpu", 1, NULL);
+    struct pn_error err = {0};
+    uint64_t bytes, first = pn_weight_ids(3);
+    struct pn_weight w[N];
+    for (int i = 0; i < 3; i++) { /* 40, 80 and 120 bytes */
+        w[i] = pn_weight_plain("a tensor", PN_TYPE_F32, 1, i + 1, 10, values);
+        w[i].id = first + (uint64_t)i;
+    }
+    w[3] = pn_weight_plain("rows of one", PN_TYPE_F32, 1, 1, 10, values + 10);
+    w[3].id = w[2].id;
+    w[3].whole = &w[2];
+    w[4] = pn_weight_plain("nobody's", PN_TYPE_F32, 1, 1, 10, values);
+    const struct pn_weight *all[] = {&w[3], &w[1], &w[4], &w[2], &w[3], &w[0], &w[1]}, *wholes[7];
+    assert_int_equal(pn_weight_wholes(all, 7, wholes), 3);
+    assert_true(wholes[0] == &w[0] && wholes[1] == &w[1] && wholes[2] == &w[2]);
+    struct pn_progress progress = {report, &reported};
+    assert_int_equal(d->class->place(d, wholes + 1, 2, &progress, &err), PN_OK);
+    assert_true(reported.n == 2 && reported.done == 200 && reported.total == 200);
+    assert_int_equal(pn_device_placed(d, &bytes), 2);
+    assert_int_equal(bytes, 200);
+    assert_int_equal(d->class->place(d, wholes, 2, NULL, &err), PN_OK);
+    assert_int_equal(pn_device_placed(d, &bytes), 3);
+    assert_int_equal(bytes, 240);
+    d->class->release(d, wholes + 1, 2);
+    assert_int_equal(pn_device_placed(d, &bytes), 2);
+    assert_int_equal(bytes, 120);
+    d->class->release(d, wholes, 3); /* the third is not there any more */
+    assert_int_equal(pn_device_placed(d, &bytes), 0);
+    assert_int_equal(bytes, 0);
     pn_device_close(d);
 }
 
@@ -259,6 +349,7 @@ static void runs_are_timed_and_fail_alone(void **state)
         struct pn_error err = {0};
         struct pn_plan *plan;
         struct pn_program *program;
+        struct pn_buffer scratch = {0};
         float result[2 * 600];
         op_run_init(&o, 3, 600, lengths, 1, 0);
         pn_array y = pn_act(&o.graph, o.x, PN_ACT_FN_GELU);
@@ -266,17 +357,19 @@ static void runs_are_timed_and_fail_alone(void **state)
         assert_int_equal(d->class->elapsed(d), 0);
         assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 2), &plan, &err), PN_OK);
         assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
+        assert_int_equal(pn_scratch_fit(&scratch, d, program, &err), PN_OK);
         for (int32_t id = 0; id < 6; id++) {
             int32_t ids[] = {id < 3 ? id : 1, 0}, pos[] = {0, 1};
             struct pn_batch_seq seq = {.n = 2};
             struct pn_batch b = {
                 .n_tokens = 2, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .results = (void *[]){result}};
             pn_status want = id == 2 ? PN_INVALID : PN_OK;
-            assert_int_equal(d->class->run(d, program, &b, id % 2 ? NULL : &err), want);
+            assert_int_equal(pn_device_run(d, program, &scratch, &b, id % 2 ? NULL : &err), want);
             assert_true(d->class->elapsed(d) > 0 && d->class->elapsed(d) < 60000000000u);
         }
         assert_string_equal(err.text, "token id 2 is not in the vocabulary of 2");
         d->class->program_free(d, program);
+        d->class->buffer_free(d, &scratch);
         pn_plan_free(plan);
         pn_device_close(d);
         op_run_free(&o);
@@ -290,6 +383,8 @@ int main(void)
         cmocka_unit_test(says_what_cannot_be_opened),
         cmocka_unit_test(limits_instruction_sets),
         cmocka_unit_test(buffers),
+        cmocka_unit_test(contents_of_buffers),
+        cmocka_unit_test(tensors_are_placed_once),
         cmocka_unit_test(more_threads_than_work),
         cmocka_unit_test(steps_without_outputs),
         cmocka_unit_test(runs_are_timed_and_fail_alone),

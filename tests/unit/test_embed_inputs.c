@@ -81,12 +81,12 @@ static struct pn_device_class counting;
 static const struct pn_device_class *plain_class;
 static int n_steps, most_tokens;
 
-static pn_status count_and_run(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
-                               struct pn_error *err)
+static pn_status count_and_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                               const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
 {
     n_steps++;
     most_tokens = batch->n_tokens > most_tokens ? batch->n_tokens : most_tokens;
-    return plain_class->run(device, program, batch, err);
+    return plain_class->submit(device, program, scratch, batch, ticket, err);
 }
 
 static void count_steps(pantry_model *model)
@@ -94,7 +94,7 @@ static void count_steps(pantry_model *model)
     struct pn_device *device = model->runner->device;
     plain_class = device->class;
     counting = *plain_class;
-    counting.run = count_and_run;
+    counting.submit = count_and_run;
     device->class = &counting;
     n_steps = most_tokens = 0;
 }

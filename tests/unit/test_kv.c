@@ -35,12 +35,16 @@ static pn_status give_buffer(struct pn_device *device, size_t size, struct pn_bu
 
 static void take_buffer(struct pn_device *device, struct pn_buffer *buffer)
 {
-    memory.n_open -= buffer->data != NULL;
+    memory.n_open -= buffer->host != NULL;
     pn_host_buffer_free(device, buffer);
 }
 
-static const struct pn_device_class test_class = {
-    .name = "test", .buffer_new = give_buffer, .buffer_free = take_buffer, .discard = pn_host_discard};
+static const struct pn_device_class test_class = {.name = "test",
+                                                  .buffer_new = give_buffer,
+                                                  .buffer_free = take_buffer,
+                                                  .discard = pn_host_discard,
+                                                  .copy = pn_host_copy,
+                                                  .fill = pn_host_fill};
 static struct pn_device device = {.class = &test_class};
 
 static void give_at_most(size_t bytes)
@@ -106,7 +110,7 @@ static void pages_have_the_size_of_their_rows(void **state)
 /* Fills what a layer has of page p with `mark`, or looks whether it is still full of it. */
 static void mark_rows(const struct pn_kv_pool *pool, unsigned char *at, size_t bytes, int mark, bool look)
 {
-    const unsigned char *begin = pool->slots.memory.data, *end = begin + pool->slots.memory.size;
+    const unsigned char *begin = pool->slots.memory.host, *end = begin + pool->slots.memory.size;
     assert_true(at >= begin && at + bytes <= end);
     assert_int_equal((uintptr_t)at % 64, 0);
     if (!look)
@@ -237,7 +241,7 @@ static void copies_have_all_layers(void **state)
     (void)state;
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F16, 4 * stride_of(PAGE_VALUES * 2));
-    unsigned char *pages = pool->slots.memory.data;
+    unsigned char *pages = pool->slots.memory.host;
     size_t stride = pool->slots.stride;
     for (size_t i = 0; i < 4 * stride; i++)
         pages[i] = (unsigned char)(i % 251 + i / stride);
@@ -411,7 +415,7 @@ static void state_pools_have_slots_apart(void **state)
 
 static float *state_of(const struct pn_state_pool *pool, int32_t slot)
 {
-    return (float *)pool->slots.memory.data + (size_t)slot * pool->stride;
+    return (float *)pool->slots.memory.host + (size_t)slot * pool->stride;
 }
 
 static void fill(struct pn_state_pool *pool, int32_t slot, int value)

@@ -112,6 +112,7 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
     struct pn_device *d;
     struct pn_plan *plan;
     struct pn_program *program;
+    struct pn_buffer scratch = {0};
     struct pn_rng rng = {5};
     float given[N_TOKENS * N], offsets[2 * N], mixed[N_TOKENS * N], logits[2 * N_OUT], states[3 * N], means[2 * N];
     double wanted_mixed[N_TOKENS * N], wanted_logits[2 * N_OUT], wanted_states[3 * N], wanted_means[2 * N];
@@ -126,7 +127,8 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
                                 .max_rows = {0, N_TOKENS, 2, 3, 2},
                                 .max_pages = 2};
     if (pn_device_open(device, &(struct pn_device_options){n_threads, NULL}, &d, &err) ||
-        pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err))
+        pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
+        pn_scratch_fit(&scratch, d, program, &err))
         fail_msg("%s", err.text);
     struct pn_batch b = batch_of(n_tokens);
     b.inputs = (const void *[]){offsets, given};
@@ -136,7 +138,7 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
         memset(states, 0xff, sizeof states);
         memset(means, 0xff, sizeof means);
         memset(mixed, 0xff, sizeof mixed);
-        if (d->class->run(d, program, &b, &err))
+        if (pn_device_run(d, program, &scratch, &b, &err))
             fail_msg("%s", err.text);
         expect(&t, &b, given, offsets, wanted_mixed, wanted_logits, wanted_states, wanted_means);
         near(mixed, wanted_mixed, n_tokens * N, "the sum of embedding and input");
@@ -146,6 +148,7 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
         fill(&rng, given, N_TOKENS * N);
     }
     d->class->program_free(d, program);
+    d->class->buffer_free(d, &scratch);
     pn_plan_free(plan);
     pn_device_close(d);
     pn_graph_free(&t.graph);
@@ -171,6 +174,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
         struct pn_device *d;
         struct pn_plan *plan = NULL;
         struct pn_program *program = NULL;
+        struct pn_buffer scratch = {0};
         float out[3][N_OUT];
         memset(out, 0xff, sizeof out); /* not what the device before has left there */
         write_down(&t);
@@ -180,11 +184,12 @@ static void results_are_kept_where_they_could_be_fused(void **state)
         const pn_array results[] = {pn_mul(g, act, pn_matmul(g, x, w)), act, gate};
         struct pn_plan_spec spec = {.results = results, .n_results = 3, .max_rows = {0, 1, 1, 1, 1}};
         if (pn_device_open(i ? "cpu" : "ref", &(struct pn_device_options){2, NULL}, &d, &err) ||
-            pn_device_plan(d, g, spec, &plan, &err) || d->class->compile(d, plan, &program, &err))
+            pn_device_plan(d, g, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
+            pn_scratch_fit(&scratch, d, program, &err))
             fail_msg("%s", err.text);
         struct pn_batch b = batch_of(1);
         b.results = (void *[]){out[0], out[1], out[2]};
-        if (d->class->run(d, program, &b, &err))
+        if (pn_device_run(d, program, &scratch, &b, &err))
             fail_msg("%s", err.text);
         for (int o = 0; o < N_OUT; o++) {
             double sum = 0;
@@ -195,6 +200,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
                 near(&out[r][o], &wanted[r], 1, "a result that others read");
         }
         d->class->program_free(d, program);
+        d->class->buffer_free(d, &scratch);
         pn_plan_free(plan);
         pn_device_close(d);
         pn_graph_free(g);
@@ -332,19 +338,22 @@ static void devices_check_steps(void **state)
         struct pn_device *d;
         struct pn_plan *plan = NULL;
         struct pn_program *program = NULL;
+        struct pn_buffer scratch = {0};
         float out[N_TOKENS * N];
         write_down(&t);
         struct pn_plan_spec spec = {
             .inputs = &t.given, .n_inputs = 1, .results = &t.mixed, .n_results = 1, .max_rows = {0, 4, 2, 3, 2}};
         if (pn_device_open(i ? "cpu" : "ref", &(struct pn_device_options){2, NULL}, &d, &err) ||
-            pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err))
+            pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
+            pn_scratch_fit(&scratch, d, program, &err))
             fail_msg("%s", err.text);
         struct pn_batch b = batch_of(N_TOKENS);
         b.inputs = (const void *[]){out};
         b.results = (void *[]){out};
-        assert_int_equal(d->class->run(d, program, &b, &err), PN_INTERNAL);
+        assert_int_equal(pn_device_run(d, program, &scratch, &b, &err), PN_INTERNAL);
         assert_string_equal(err.text, "a step of 6 tokens does not fit a plan for 4");
         d->class->program_free(d, program);
+        d->class->buffer_free(d, &scratch);
         pn_plan_free(plan);
         pn_device_close(d);
         pn_graph_free(&t.graph);

@@ -15,8 +15,12 @@
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 enum { CONTEXT = 200, PAGE = PN_PAGE_TOKENS, STRIDE = 4096 };
 
-static const struct pn_device_class test_class = {
-    .name = "test", .buffer_new = pn_host_buffer_new, .buffer_free = pn_host_buffer_free, .discard = pn_host_discard};
+static const struct pn_device_class test_class = {.name = "test",
+                                                  .buffer_new = pn_host_buffer_new,
+                                                  .buffer_free = pn_host_buffer_free,
+                                                  .discard = pn_host_discard,
+                                                  .copy = pn_host_copy,
+                                                  .fill = pn_host_fill};
 static struct pn_device device = {.class = &test_class};
 static struct pn_cache_shape shape = {.n_head = 1, .dim_k = 4, .dim_v = 4};
 static const struct pn_model model = {.caches = &shape, .n_caches = 1};
@@ -103,7 +107,7 @@ static float *row(const struct pn_seq *s, int at, bool value)
 static float *state_of(const struct pn_seq *s)
 {
     const struct pn_state_pool *states = s->memory->runner->states;
-    return (float *)states->slots.memory.data + (size_t)s->state * states->stride;
+    return (float *)states->slots.memory.host + (size_t)s->state * states->stride;
 }
 
 /* What a step does. */
@@ -515,7 +519,7 @@ static void steps_hold_their_sequences_in_order(void **state)
         pn_step_begin(&step, &w.runner, w.pool);
         assert_true(step.batch.n_tokens == 0 && step.batch.n_seqs == 0 && step.batch.n_outputs == 0);
         assert_ptr_equal(step.batch.caches, w.pool->caches);
-        assert_ptr_equal(step.batch.states, w.runner.states->slots.memory.data);
+        assert_ptr_equal(step.batch.states, w.runner.states->slots.memory.host);
         assert_int_equal(step.batch.state_stride, w.runner.states->stride);
         const struct pn_batch_seq a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state = 2},
                                   b = {.start = 77, .n = 4, .pages = others, .n_context = 50, .state = 1};

@@ -648,10 +648,9 @@ static void used_up_pools_are_errors(void **state)
 static struct pn_device_class failing; /* fails after the step has run */
 static const struct pn_device_class *working;
 
-static pn_status run_and_fail(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
-                              struct pn_error *err)
+static pn_status wait_and_fail(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err)
 {
-    pn_status status = working->run(device, program, batch, err);
+    pn_status status = working->wait(device, ticket, err);
     return status ? status : pn_fail(err, PN_IO, "the test's device fails");
 }
 
@@ -676,7 +675,7 @@ static void failed_steps_leave_sessions_right(void **state)
         memcpy(turn + 45, others, 15 * sizeof *ids);
         working = device->class;
         failing = *working;
-        failing.run = run_and_fail;
+        failing.wait = wait_and_fail;
         device->class = &failing;
         struct pantry_generate_options o = sampled(&said, N_ANSWER);
         assert_int_equal(pantry_generate(session, turn, 60, &o, NULL, &error), PANTRY_IO);

@@ -25,7 +25,7 @@ static pn_status new_buffer(struct pn_device *device, size_t size, struct pn_buf
     (void)device;
     (void)err;
     static char somewhere;
-    *out = (struct pn_buffer){&somewhere, size};
+    *out = (struct pn_buffer){.host = &somewhere, .size = size};
     return PN_OK;
 }
 

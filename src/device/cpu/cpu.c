@@ -39,7 +39,8 @@ static pn_status cpu_open(const struct pn_device_options *o, struct pn_device **
         cpu_close(&d->base);
         return status;
     }
-    d->base.properties = (struct pn_device_properties){.fuses = true, .n_threads = n, .cache_type = PN_TYPE_F16};
+    d->base.properties =
+        (struct pn_device_properties){.fuses = true, .unified = true, .n_threads = n, .cache_type = PN_TYPE_F16};
     snprintf(d->base.properties.name, sizeof d->base.properties.name, "cpu (%s, %d thread%s)", d->kernels.isa, n,
              n == 1 ? "" : "s");
     *out = &d->base;
@@ -113,12 +114,7 @@ static void compile_products(struct pn_program *p, const struct pn_phase *f, str
     }
 }
 
-struct sizes {
-    size_t q8_row, gathered_row, attn, partial, tasks;
-    struct cpu_each_sizes each;
-};
-
-static void compile_phase(struct pn_program *p, int i, struct sizes *s)
+static void compile_phase(struct pn_program *p, int i, struct cpu_sizes *s)
 {
     const struct pn_phase *f = &p->plan->phases[i];
     struct cpu_phase *c = &p->phases[i];
@@ -149,11 +145,18 @@ static void *carve(unsigned char **at, size_t *used, size_t bytes)
     return p;
 }
 
-static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char *base)
+static size_t split_tokens(const struct pn_program *p)
 {
+    size_t tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
+    return tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
+}
+
+static size_t lay_out(struct pn_program *p, unsigned char *base)
+{
+    const struct cpu_sizes *s = p->sizes;
     size_t used = 0, tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    size_t split_tokens = tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
     size_t tile = (tokens == 1 ? 4 * CPU_MAX_CHUNK : tokens * CPU_MAX_CHUNK) * sizeof(float);
+    p->memory = carve(&base, &used, p->plan->memory);
     for (int i = 0; i < p->device->base.properties.n_threads; i++) {
         struct cpu_worker *w = &p->workers[i];
         w->own = carve(&base, &used, p->plan->own_memory);
@@ -165,8 +168,7 @@ static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char
     }
     p->q8 = carve(&base, &used, s->q8_row * tokens);
     p->gathered = carve(&base, &used, s->gathered_row * tokens);
-    p->partial = carve(&base, &used, s->partial * split_tokens);
-    p->split_done = carve(&base, &used, s->tasks * split_tokens * sizeof *p->split_done);
+    p->partial = carve(&base, &used, s->partial * split_tokens(p));
     p->groups.mat = carve(&base, &used, s->each.mats * sizeof(int32_t));
     p->groups.first = carve(&base, &used, (s->each.mats + 1) * sizeof(int32_t));
     p->groups.count = carve(&base, &used, s->each.mats * sizeof(int32_t));
@@ -177,17 +179,16 @@ static size_t lay_out(struct pn_program *p, const struct sizes *s, unsigned char
 
 static void cpu_program_free(struct pn_device *device, struct pn_program *p)
 {
+    (void)device;
     if (!p)
         return;
-    pn_host_buffer_free(device, &p->memory);
-    pn_host_buffer_free(device, &p->work);
     pn_arena_free(&p->arena);
     free(p);
 }
 
-static size_t cpu_program_bytes(const struct pn_program *p)
+static size_t cpu_scratch_bytes(const struct pn_program *p)
 {
-    return p->memory.size + p->work.size;
+    return p->scratch_bytes;
 }
 
 static bool cpu_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
@@ -219,21 +220,23 @@ static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *pla
     p->phases = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->phases);
     p->claims = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->claims);
     p->vectors = pn_arena_array(&p->arena, n, sizeof *p->vectors);
-    struct sizes sizes = {0};
-    if (!p->workers || !p->phases || !p->claims || !p->vectors)
+    p->sizes = pn_arena_alloc(&p->arena, sizeof *p->sizes);
+    if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->sizes)
         status = pn_no_memory(err, "a program");
     else if ((status = find_vectors(p, err)) == PN_OK)
         status = cpu_attention_compile(p, err);
     for (int i = 0; i < plan->n_phases && !status; i++)
-        compile_phase(p, i, &sizes);
-    if (status || (status = pn_host_buffer_new(device, plan->memory, &p->memory, err)) ||
-        (status = pn_host_buffer_new(device, lay_out(p, &sizes, NULL), &p->work, err)))
-        goto fail;
-    lay_out(p, &sizes, p->work.data);
-    *out = p;
-    return PN_OK;
-fail:
-    cpu_program_free(device, p);
+        compile_phase(p, i, p->sizes);
+    if (!status) {
+        p->split_done = pn_arena_array(&p->arena, p->sizes->tasks * split_tokens(p) + 1, sizeof *p->split_done);
+        p->scratch_bytes = lay_out(p, NULL);
+        if (!p->split_done)
+            status = pn_no_memory(err, "a program");
+    }
+    if (status)
+        cpu_program_free(device, p);
+    else
+        *out = p;
     return status;
 }
 
@@ -335,8 +338,17 @@ static void run_worker(void *context, int worker)
     }
 }
 
-static pn_status cpu_run(struct pn_device *device, struct pn_program *p, const struct pn_batch *batch,
-                         struct pn_error *err)
+/* The scratch may be another one than the last time: the runner's has grown. */
+static void use_scratch(struct pn_program *p, const struct pn_buffer *scratch)
+{
+    if (p->scratch == scratch->address)
+        return;
+    lay_out(p, (unsigned char *)(uintptr_t)scratch->address);
+    p->scratch = scratch->address;
+}
+
+static pn_status cpu_submit(struct pn_device *device, struct pn_program *p, const struct pn_buffer *scratch,
+                            const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
 {
     struct cpu_device *d = (struct cpu_device *)device;
     struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
@@ -344,28 +356,36 @@ static pn_status cpu_run(struct pn_device *device, struct pn_program *p, const s
     if (status)
         return status;
     uint64_t start = pn_clock_ns();
+    use_scratch(p, scratch);
     cpu_attention_schedule(&run);
     memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
     pn_pool_run(d->pool, run_worker, &run);
     d->elapsed = pn_clock_ns() - start;
-    status = (pn_status)atomic_load(&run.status);
-    if (status && err)
-        *err = run.error;
-    return status;
+    ticket->status = (pn_status)atomic_load(&run.status);
+    if (ticket->status)
+        ticket->error = run.error;
+    return PN_OK;
 }
 
 const struct pn_device_class pn_cpu_device = {
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
-    .adopt = pn_host_adopt,
+    .memory = pn_host_memory,
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
     .discard = pn_host_discard,
+    .write = pn_host_write,
+    .read = pn_host_read,
+    .copy = pn_host_copy,
+    .fill = pn_host_fill,
+    .place = pn_host_place,
+    .release = pn_host_release,
     .can = cpu_can,
     .compile = cpu_compile,
     .program_free = cpu_program_free,
-    .program_bytes = cpu_program_bytes,
-    .run = cpu_run,
+    .scratch_bytes = cpu_scratch_bytes,
+    .submit = cpu_submit,
+    .wait = pn_host_wait,
     .elapsed = cpu_elapsed,
 };

@@ -63,12 +63,19 @@ struct cpu_each_sizes {
     size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
 };
 
+struct cpu_sizes {
+    size_t q8_row, gathered_row, attn, partial, tasks;
+    struct cpu_each_sizes each;
+};
+
 struct pn_program {
     const struct pn_plan *plan;
     struct cpu_device *device;
     struct pn_arena arena;
-    struct pn_buffer memory; /* the arrays of a step */
-    struct pn_buffer work;   /* everything below that is large */
+    uint64_t scratch; /* the address of the scratch that pointers below are laid out in; 0: none yet */
+    size_t scratch_bytes;
+    unsigned char *memory;   /* the arrays of a step */
+    struct cpu_sizes *sizes; /* what the rest of the scratch is divided by */
     struct cpu_worker *workers;
     struct cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
@@ -76,7 +83,7 @@ struct pn_program {
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* the operand's rows, made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
-    atomic_int *split_done;  /* (task) */
+    atomic_int *split_done;  /* (task): 0 between steps, so not in the scratch */
     struct cpu_groups groups;
     struct cpu_schedule *schedules; /* how attention is divided, for each kind of it */
     int n_schedules;
@@ -101,7 +108,7 @@ static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, 
                                    at->stride1};
     switch (at->space) {
     case PN_SPACE_ARENA:
-        base = (uintptr_t)p->memory.data;
+        base = (uintptr_t)p->memory;
         break;
     case PN_SPACE_RESULT:
         base = (uintptr_t)run->batch->results[at->index];

@@ -13,7 +13,7 @@ struct ref_device {
 
 struct pn_program {
     const struct pn_plan *plan;
-    struct pn_buffer memory;
+    uintptr_t scratch; /* of the step that runs: the plan's arena */
 };
 
 static pn_status ref_open(const struct pn_device_options *options, struct pn_device **out, struct pn_error *err)
@@ -24,7 +24,7 @@ static pn_status ref_open(const struct pn_device_options *options, struct pn_dev
         return pn_no_memory(err, "a device");
     d->base.class = &pn_ref_device;
     d->base.properties = (struct pn_device_properties){
-        .name = "ref (scalar float32)", .fuses = false, .n_threads = 1, .cache_type = PN_TYPE_F32};
+        .name = "ref (scalar float32)", .fuses = false, .unified = true, .n_threads = 1, .cache_type = PN_TYPE_F32};
     *out = &d->base;
     return PN_OK;
 }
@@ -44,6 +44,7 @@ static bool ref_can(const void *device, const struct pn_graph *graph, const stru
 static pn_status ref_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
                              struct pn_error *err)
 {
+    (void)device;
     *out = NULL;
     if (plan->fused)
         return pn_fail(err, PN_INTERNAL, "the device \"ref\" runs plans without fusion");
@@ -51,41 +52,34 @@ static pn_status ref_compile(struct pn_device *device, const struct pn_plan *pla
     if (!program)
         return pn_no_memory(err, "a program");
     program->plan = plan;
-    pn_status status = pn_host_buffer_new(device, plan->memory, &program->memory, err);
-    if (status) {
-        free(program);
-        return status;
-    }
     *out = program;
     return PN_OK;
 }
 
 static void ref_program_free(struct pn_device *device, struct pn_program *program)
 {
-    if (!program)
-        return;
-    pn_host_buffer_free(device, &program->memory);
+    (void)device;
     free(program);
 }
 
-static size_t ref_program_bytes(const struct pn_program *p)
+static size_t ref_scratch_bytes(const struct pn_program *p)
 {
-    return p->memory.size;
+    return p->plan->memory;
 }
 
 static struct pn_strided view_of(const struct pn_program *program, const struct pn_batch *batch,
                                  const struct pn_place *at)
 {
-    const void *base = NULL;
+    uintptr_t base = 0;
     if (at->space == PN_SPACE_ARENA)
-        base = program->memory.data;
+        base = program->scratch;
     else if (at->space == PN_SPACE_RESULT)
-        base = batch->results[at->index];
+        base = (uintptr_t)batch->results[at->index];
     else if (at->space == PN_SPACE_INPUT)
-        base = batch->inputs[at->index];
+        base = (uintptr_t)batch->inputs[at->index];
     if (!base)
         return (struct pn_strided){0};
-    return (struct pn_strided){(float *)((uintptr_t)base + at->offset), at->stride0, at->stride1};
+    return (struct pn_strided){(float *)(base + at->offset), at->stride0, at->stride1};
 }
 
 static pn_status run_step(const struct pn_program *program, const struct pn_batch *batch, const struct pn_step *step,
@@ -114,15 +108,19 @@ static pn_status run_phase(const struct pn_program *program, const struct pn_bat
     return run_step(program, batch, &step, err);
 }
 
-static pn_status ref_run(struct pn_device *device, struct pn_program *program, const struct pn_batch *batch,
-                         struct pn_error *err)
+static pn_status ref_submit(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                            const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
 {
     uint64_t start = pn_clock_ns();
     pn_status status = pn_plan_check(program->plan, batch, err);
-    for (int i = 0; i < program->plan->n_phases && !status; i++)
-        status = run_phase(program, batch, &program->plan->phases[i], err);
+    if (status)
+        return status;
+    program->scratch = (uintptr_t)scratch->address;
+    ticket->status = PN_OK;
+    for (int i = 0; i < program->plan->n_phases && !ticket->status; i++)
+        ticket->status = run_phase(program, batch, &program->plan->phases[i], &ticket->error);
     ((struct ref_device *)device)->elapsed = pn_clock_ns() - start;
-    return status;
+    return PN_OK;
 }
 
 static uint64_t ref_elapsed(const struct pn_device *device)
@@ -134,14 +132,21 @@ const struct pn_device_class pn_ref_device = {
     .name = "ref",
     .open = ref_open,
     .close = ref_close,
-    .adopt = pn_host_adopt,
+    .memory = pn_host_memory,
     .buffer_new = pn_host_buffer_new,
     .buffer_free = pn_host_buffer_free,
     .discard = pn_host_discard,
+    .write = pn_host_write,
+    .read = pn_host_read,
+    .copy = pn_host_copy,
+    .fill = pn_host_fill,
+    .place = pn_host_place,
+    .release = pn_host_release,
     .can = ref_can,
     .compile = ref_compile,
     .program_free = ref_program_free,
-    .program_bytes = ref_program_bytes,
-    .run = ref_run,
+    .scratch_bytes = ref_scratch_bytes,
+    .submit = ref_submit,
+    .wait = pn_host_wait,
     .elapsed = ref_elapsed,
 };
