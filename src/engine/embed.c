@@ -34,8 +34,8 @@ struct work {
     /* a step's */
     size_t first, end; /* its sequences */
     struct pn_step_builder step;
-    int32_t *pages, *states; /* of its sequences, together; one each where layers are recurrent */
-    int n_pages, n_states;
+    int32_t *pages, *states; /* of its sequences, together, a table a group; one each where layers are recurrent */
+    int table, n_pages, n_states;
 };
 
 /* The file's poolings, as callers name them. RANK is a head, not a pooling. */
@@ -276,17 +276,33 @@ static pn_status make_room(struct work *w, struct pn_error *err)
     int room = w->options->n_batch ? w->options->n_batch : PN_DEFAULT_BATCH;
     for (size_t i = 0; i < w->n; i++)
         room = w->sequences[i].n > room ? w->sequences[i].n : room;
-    w->pages = calloc((size_t)room, sizeof *w->pages);
+    w->table = room;
+    w->pages = calloc((size_t)room * PN_KV_GROUPS, sizeof *w->pages);
     w->states = calloc((size_t)room, sizeof *w->states);
     if (!w->pages || !w->states)
         return pn_no_memory(err, "embeddings");
     return pn_step_init(&w->step, room, room, err);
 }
 
+/* A page of every group, or of none: the step reads each text as a whole. */
+static pn_status add_page(struct work *w, struct pn_seq_memory *m, struct pn_error *err)
+{
+    for (int g = 0; g < m->pool->n_groups; g++) {
+        pn_status status = pn_seq_page_new(m, g, &w->pages[g * w->table + w->n_pages], err);
+        if (!status)
+            continue;
+        while (g-- > 0)
+            pn_kv_page_release(m->pool, g, w->pages[g * w->table + w->n_pages]);
+        return status;
+    }
+    w->n_pages++;
+    return PN_OK;
+}
+
 /* Appends a sequence to the step: its tokens, pages and outputs. */
 static pn_status add(struct work *w, struct pn_seq_memory *m, const struct sequence *s, struct pn_error *err)
 {
-    struct pn_batch_seq seq = {.n = s->n, .pages = w->pages + w->n_pages, .n_context = s->n};
+    struct pn_batch_seq seq = {.n = s->n, .pages = w->pages + w->n_pages, .table = w->table, .n_context = s->n};
     pn_status status = PN_OK;
     if (m->runner->states) {
         if ((status = pn_seq_state_new(m, &seq.state, err)))
@@ -294,11 +310,9 @@ static pn_status add(struct work *w, struct pn_seq_memory *m, const struct seque
         pn_state_clear(m->runner->states, seq.state);
         w->states[w->n_states++] = seq.state;
     }
-    for (int i = 0; i < (s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS; i++) {
-        if ((status = pn_seq_page_new(m, &w->pages[w->n_pages], err)))
+    for (int i = 0; i < (s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS; i++)
+        if ((status = add_page(w, m, err)))
             return status;
-        w->n_pages++;
-    }
     int first = pn_step_add(&w->step, &seq, s->ids);
     for (int i = 0; i < s->n; i++) {
         bool last = i == s->n - 1;
@@ -322,8 +336,9 @@ static pn_status run_step(void *user, struct pn_seq_memory *m, struct pn_error *
         status = add(w, m, &w->sequences[i], err);
     if (!status)
         status = pn_runner_step(m->runner, w->result, b, err);
-    while (w->n_pages)
-        pn_kv_page_release(m->pool, w->pages[--w->n_pages]);
+    for (; w->n_pages; w->n_pages--)
+        for (int g = 0; g < m->pool->n_groups; g++)
+            pn_kv_page_release(m->pool, g, w->pages[g * w->table + w->n_pages - 1]);
     while (w->n_states)
         pn_state_release(m->runner->states, w->states[--w->n_states]);
     w->seconds += (double)(pn_clock_ns() - start) * 1e-9;

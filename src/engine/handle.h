@@ -51,7 +51,7 @@ pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out
 
 /* session.c: cuts a context that nobody chose to what fits into memory; refuses one that does not, or that the model's
  * rotation is not for. */
-pn_status pn_fit_context(struct pantry_model *model, int wanted, int *n_context, struct pn_error *err);
+pn_status pn_fit_context(struct pantry_model *model, int wanted, int n_batch, int *n_context, struct pn_error *err);
 
 /* options.c: puts what a caller gave (NULL: nothing) over the defaults in `own`. Both begin with their size; `what` are
  * they, for the error. */

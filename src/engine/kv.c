@@ -23,25 +23,98 @@ static size_t carve(size_t *used, size_t bytes)
     return at;
 }
 
-/* Each layer's keys, and its values where they are kept, are a piece of every page. `memory` is where page 0 starts;
- * returns how many bytes a page needs. */
-static size_t lay_out(struct pn_kv_pool *pool, const struct pn_model *model, unsigned char *memory)
+/* Each layer's keys, and its values where they are kept, are a piece of every page of its group. */
+static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
 {
-    size_t used = 0;
+    for (int g = 0; g < pool->n_groups; g++)
+        pool->groups[g].page_bytes = 0;
     for (int i = 0; i < pool->n_caches; i++) {
         const struct pn_cache_shape *s = &model->caches[i];
         struct pn_cache *c = &pool->caches[i];
-        *c = (struct pn_cache){.type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v};
+        struct pn_kv_group *group = &pool->groups[c->group];
+        *c = (struct pn_cache){
+            .type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v, .group = c->group};
         c->k_row = pn_cache_row_bytes(pool->type, s->dim_k);
         c->v_row = s->value_in_key ? c->k_row : pn_cache_row_bytes(pool->type, s->dim_v);
-        c->k_page = c->v_page = pool->slots.stride;
-        size_t k = carve(&used, page_size(pool->type, s->n_head, s->dim_k));
-        size_t v = s->value_in_key ? k : carve(&used, page_size(pool->type, s->n_head, s->dim_v));
-        c->k = memory ? memory + k : NULL;
-        c->v = memory ? memory + v : NULL;
+        c->k_page = c->v_page = group->slots.stride;
+        size_t k = carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_k));
+        size_t v = s->value_in_key ? k : carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_v));
+        unsigned char *page0 = (unsigned char *)(uintptr_t)group->slots.memory.address; /* NULL: only the sizes are wanted yet */
+        c->k = page0 ? page0 + k : NULL;
+        c->v = page0 ? page0 + v : NULL;
     }
-    return used;
 }
+
+/* ---- groups ---- */
+
+/* How far back a layer looks. */
+struct sight {
+    int window; /* 0: to the beginning */
+    enum pn_window_kind kind;
+};
+
+/* A window as long as the longest context would never give a page back. */
+static struct sight sight_of(const struct pn_model *model, const struct pn_attention_params *a)
+{
+    int longest = model->hp.n_context_train;
+    bool bounded = a->causal && a->window > 0 && a->window_kind != PN_WINDOW_SYMMETRIC;
+    if (!bounded || (longest > 0 && a->window >= longest))
+        return (struct sight){0, PN_WINDOW_SLIDING};
+    return (struct sight){a->window, a->window_kind};
+}
+
+/* What all layers that read a cache see of it. No chunk reaches back further than a sliding window of its length. */
+static struct sight sight_of_cache(const struct pn_model *model, int cache)
+{
+    struct sight all = {0, PN_WINDOW_SLIDING};
+    bool first = true;
+    for (size_t i = 0; i < model->graph.len; i++) {
+        const struct pn_node *n = &model->graph.data[i];
+        if (n->op != PN_OP_ATTENTION || n->attn.cache != cache)
+            continue;
+        struct sight s = sight_of(model, &n->attn);
+        if (!s.window)
+            return s;
+        if (!first && s.kind != all.kind)
+            s.kind = PN_WINDOW_SLIDING;
+        s.window = s.window > all.window ? s.window : all.window;
+        all = s;
+        first = false;
+    }
+    return all;
+}
+
+/* The group of layers that see as much; group 0, which keeps everything, where there is no room for another. */
+static int group_for(struct pn_kv_pool *pool, struct sight s)
+{
+    for (int g = 0; g < pool->n_groups; g++)
+        if (pool->groups[g].window == s.window && pool->groups[g].kind == s.kind)
+            return g;
+    if (pool->n_groups == PN_KV_GROUPS)
+        return 0;
+    pool->groups[pool->n_groups] = (struct pn_kv_group){.window = s.window, .kind = s.kind};
+    return pool->n_groups++;
+}
+
+static void divide(struct pn_kv_pool *pool, const struct pn_model *model)
+{
+    pool->n_groups = 1;
+    for (int i = 0; i < pool->n_caches; i++)
+        pool->caches[i].group = group_for(pool, sight_of_cache(model, i));
+}
+
+/* Where addresses are rationed, what is left of them is asked for each group anew. */
+static pn_status group_init(struct pn_kv_group *g, struct pn_device *device, uint64_t max_bytes, struct pn_error *err)
+{
+    uint64_t left = pn_memory_addresses(pn_memory_of_process());
+    max_bytes = max_bytes < left ? max_bytes : left;
+    pn_status status = pn_slots_init(&g->slots, device, g->page_bytes, MAX_PAGES, max_bytes, what, err);
+    if (!status && !(g->n_refs = calloc((size_t)g->slots.n, sizeof *g->n_refs)))
+        status = pn_no_memory(err, what);
+    return status;
+}
+
+/* ---- the pool ---- */
 
 static pn_status check_dims(const struct pn_model *model, pn_type type, struct pn_error *err)
 {
@@ -74,15 +147,13 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
         status = pn_no_memory(err, what);
         goto fail;
     }
-    pool->page_bytes = lay_out(pool, model, NULL);
-    if ((status = pn_slots_init(&pool->slots, device, pool->page_bytes, MAX_PAGES, max_bytes, what, err)))
+    divide(pool, model);
+    lay_out(pool, model);
+    for (int g = 0; g < pool->n_groups && !status; g++)
+        status = group_init(&pool->groups[g], device, max_bytes, err);
+    if (status)
         goto fail;
-    lay_out(pool, model, (unsigned char *)(uintptr_t)pool->slots.memory.address);
-    pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs);
-    if (!pool->n_refs) {
-        status = pn_no_memory(err, what);
-        goto fail;
-    }
+    lay_out(pool, model);
     *out = pool;
     return PN_OK;
 fail:
@@ -94,91 +165,165 @@ void pn_kv_pool_free(struct pn_kv_pool *pool)
 {
     if (!pool)
         return;
-    pn_slots_release(&pool->slots);
+    for (int g = 0; g < pool->n_groups; g++) {
+        pn_slots_release(&pool->groups[g].slots);
+        free(pool->groups[g].n_refs);
+    }
     pthread_mutex_destroy(&pool->lock);
     free(pool->caches);
-    free(pool->n_refs);
     free(pool);
 }
 
-pn_status pn_kv_promise(struct pn_kv_pool *pool, int32_t n, const char *wanted_by, struct pn_error *err)
+/* ---- windows ---- */
+
+enum { SPARE_PAGES = 1 }; /* behind a window, so that a sequence can go back a little */
+
+int pn_kv_first_page(const struct pn_kv_pool *pool, int group, int n)
+{
+    const struct pn_kv_group *g = &pool->groups[group];
+    const struct pn_attention_params sees = {.window = g->window, .window_kind = g->kind};
+    int64_t page = pn_attention_first(&sees, n) / PN_PAGE_TOKENS - SPARE_PAGES;
+    return page < 0 ? 0 : (int)page;
+}
+
+int pn_kv_least_length(const struct pn_kv_pool *pool, int group, int first_page)
+{
+    const struct pn_kv_group *g = &pool->groups[group];
+    int64_t first = (int64_t)first_page * PN_PAGE_TOKENS, n = first;
+    if (first == 0)
+        return 0;
+    if (g->window && g->kind == PN_WINDOW_CHUNKED)
+        n = (first + g->window - 1) / g->window * g->window;
+    else if (g->window)
+        n = first + g->window - 1;
+    return n > INT32_MAX ? INT32_MAX : (int)n;
+}
+
+int32_t pn_kv_most_pages(const struct pn_kv_pool *pool, int group, int n, int slice)
+{
+    const struct pn_kv_group *g = &pool->groups[group];
+    int64_t all = n / PN_PAGE_TOKENS + 1;
+    int64_t seen = ((int64_t)g->window + slice + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS + 1 + SPARE_PAGES;
+    return (int32_t)(g->window && seen < all ? seen : all);
+}
+
+uint64_t pn_kv_page_weight(const struct pn_kv_pool *pool, int group)
+{
+    size_t stride = pool->groups[group].slots.stride;
+    return stride ? stride : 1;
+}
+
+uint64_t pn_kv_most_bytes(const struct pn_kv_pool *pool, int n, int slice)
+{
+    uint64_t sum = 0;
+    for (int g = 0; g < pool->n_groups; g++)
+        sum += (uint64_t)pn_kv_most_pages(pool, g, n, slice) * pn_kv_page_weight(pool, g);
+    return sum;
+}
+
+/* ---- memory ---- */
+
+pn_status pn_kv_promise(struct pn_kv_pool *pool, int group, int32_t n, const char *wanted_by, struct pn_error *err)
 {
     pthread_mutex_lock(&pool->lock);
-    pn_status status = pn_slots_promise(&pool->slots, n, wanted_by, err);
+    pn_status status = pn_slots_promise(&pool->groups[group].slots, n, wanted_by, err);
     pthread_mutex_unlock(&pool->lock);
     return status;
 }
 
-pn_status pn_kv_check(struct pn_kv_pool *pool, int32_t n, const char *wanted_by, struct pn_error *err)
+void pn_kv_unpromise(struct pn_kv_pool *pool, int group, int32_t n)
 {
     pthread_mutex_lock(&pool->lock);
-    int32_t missing = n - pool->slots.n_promised;
-    pn_status status = missing > 0 ? pn_slots_check(&pool->slots, missing, wanted_by, err) : PN_OK;
+    pn_slots_unpromise(&pool->groups[group].slots, n);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+pn_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *wanted_by, struct pn_error *err)
+{
+    uint64_t bytes = 0;
+    pn_status status = PN_OK;
+    pthread_mutex_lock(&pool->lock);
+    for (int g = 0; g < pool->n_groups; g++) {
+        const struct pn_slots *s = &pool->groups[g].slots;
+        if (n[g] > s->n_promised)
+            bytes += (uint64_t)(n[g] - s->n_promised) * s->stride;
+    }
+    if (bytes)
+        status = pn_memory_check(pool->groups[0].slots.budget, bytes, wanted_by, err);
+    for (int g = 0; g < pool->n_groups && !status; g++) {
+        const struct pn_slots *s = &pool->groups[g].slots;
+        if (n[g] > s->n_promised)
+            status = pn_slots_check(s, n[g] - s->n_promised, wanted_by, err);
+    }
     pthread_mutex_unlock(&pool->lock);
     return status;
 }
 
-void pn_kv_unpromise(struct pn_kv_pool *pool, int32_t n)
+uint64_t pn_kv_capacity(struct pn_kv_pool *pool)
 {
+    uint64_t promised = 0, addresses = 0;
+    bool needs_memory = false;
     pthread_mutex_lock(&pool->lock);
-    pn_slots_unpromise(&pool->slots, n);
+    for (int g = 0; g < pool->n_groups; g++) {
+        const struct pn_slots *s = &pool->groups[g].slots;
+        promised += (uint64_t)s->n_promised * s->stride;
+        addresses += (uint64_t)s->n * pn_kv_page_weight(pool, g);
+        needs_memory |= s->stride > 0;
+    }
+    uint64_t left = needs_memory ? pn_memory_left(pool->groups[0].slots.budget) : UINT64_MAX;
     pthread_mutex_unlock(&pool->lock);
+    return left > UINT64_MAX - promised || left + promised > addresses ? addresses : left + promised;
 }
 
-pn_status pn_kv_page_new(struct pn_kv_pool *pool, int32_t *page, struct pn_error *err)
+/* ---- pages ---- */
+
+pn_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, struct pn_error *err)
 {
+    struct pn_kv_group *g = &pool->groups[group];
     pthread_mutex_lock(&pool->lock);
-    bool ok = pn_slots_take(&pool->slots, page);
+    bool ok = pn_slots_take(&g->slots, page);
     if (ok)
-        pool->n_refs[*page] = 1;
+        g->n_refs[*page] = 1;
     pthread_mutex_unlock(&pool->lock);
-    return ok ? PN_OK : pn_fail(err, PN_NO_MEMORY, "all %d pages of the key/value cache are in use", pool->slots.n);
+    return ok ? PN_OK : pn_fail(err, PN_NO_MEMORY, "all %d pages of the key/value cache are in use", g->slots.n);
 }
 
-void pn_kv_page_retain(struct pn_kv_pool *pool, int32_t page)
+void pn_kv_page_retain(struct pn_kv_pool *pool, int group, int32_t page)
 {
     pthread_mutex_lock(&pool->lock);
-    pool->n_refs[page]++;
-    pthread_mutex_unlock(&pool->lock);
-}
-
-void pn_kv_page_release(struct pn_kv_pool *pool, int32_t page)
-{
-    pthread_mutex_lock(&pool->lock);
-    if (--pool->n_refs[page] == 0)
-        pn_slots_give(&pool->slots, page);
+    pool->groups[group].n_refs[page]++;
     pthread_mutex_unlock(&pool->lock);
 }
 
-uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int32_t page)
+void pn_kv_page_release(struct pn_kv_pool *pool, int group, int32_t page)
+{
+    struct pn_kv_group *g = &pool->groups[group];
+    pthread_mutex_lock(&pool->lock);
+    if (--g->n_refs[page] == 0)
+        pn_slots_give(&g->slots, page);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t pn_kv_page_refs(struct pn_kv_pool *pool, int group, int32_t page)
 {
     pthread_mutex_lock(&pool->lock);
-    uint32_t n = pool->n_refs[page];
+    uint32_t n = pool->groups[group].n_refs[page];
     pthread_mutex_unlock(&pool->lock);
     return n;
 }
 
-void pn_kv_page_copy(struct pn_kv_pool *pool, int32_t to, int32_t from)
+void pn_kv_page_copy(struct pn_kv_pool *pool, int group, int32_t to, int32_t from)
 {
-    pn_slots_copy(&pool->slots, to, from);
+    pn_slots_copy(&pool->groups[group].slots, to, from);
 }
 
-int32_t pn_kv_pages_used(struct pn_kv_pool *pool)
+int32_t pn_kv_pages_used(struct pn_kv_pool *pool, int group)
 {
+    const struct pn_slots *s = &pool->groups[group].slots;
     pthread_mutex_lock(&pool->lock);
-    int32_t n = pool->slots.n_used - pool->slots.n_free;
+    int32_t n = s->n_used - s->n_free;
     pthread_mutex_unlock(&pool->lock);
     return n;
-}
-
-int32_t pn_kv_capacity(struct pn_kv_pool *pool)
-{
-    const struct pn_slots *s = &pool->slots;
-    pthread_mutex_lock(&pool->lock);
-    uint64_t n = s->stride ? pn_memory_left(s->budget) / s->stride + (uint64_t)s->n_promised : (uint64_t)s->n;
-    n = n < (uint64_t)s->n ? n : (uint64_t)s->n;
-    pthread_mutex_unlock(&pool->lock);
-    return (int32_t)n;
 }
 
 double pn_kv_step_bytes(const struct pn_kv_pool *pool, const struct pn_graph *graph, int n_past)

@@ -25,7 +25,7 @@ static pn_status submit(struct pantry_request *request, const struct pantry_requ
     int wanted = o.n_context;
     pn_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
-        (status = pn_fit_context(m, wanted, &o.n_context, err)))
+        (status = pn_fit_context(m, wanted, o.n_batch, &o.n_context, err)))
         return status;
     char *key = o.cache_key ? tree_key(o.cache_key) : NULL;
     if (o.cache_key && !key)

@@ -180,11 +180,15 @@ struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s)
     return s->memory.pool;
 }
 
-pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err)
+pn_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pn_error *err)
 {
+    struct pn_kv_pool *pool = s->memory.pool;
+    int32_t pages[PN_KV_GROUPS];
     char what[64];
+    for (int g = 0; g < pool->n_groups; g++)
+        pages[g] = pn_kv_most_pages(pool, g, n_context, slice);
     snprintf(what, sizeof what, "a context of %d tokens", n_context);
-    return pn_kv_check(s->memory.pool, n_context / PN_PAGE_TOKENS + 1, what, err);
+    return pn_kv_check(pool, pages, what, err);
 }
 
 void pn_sched_forget(struct pn_sched *s, struct pn_request *r)
@@ -229,10 +233,12 @@ static pn_status collect_stats(void *user, struct pn_seq_memory *memory, struct 
     *job->out = job->sched->stats;
     for (const struct pn_request *r = job->sched->active; r; r = r->next)
         job->out->n_requests++;
-    job->out->pages_used = pn_kv_pages_used(memory->pool);
+    job->out->pages_used = pn_kv_pages_used(memory->pool, 0);
     job->out->pages_in_tree = pn_tree_n_pages(memory->tree);
+    for (int g = 1; g < memory->pool->n_groups; g++)
+        job->out->window_pages_used += pn_kv_pages_used(memory->pool, g);
     job->out->states_used = memory->runner->states ? pn_states_used(memory->runner->states) : 0;
-    job->out->states_in_tree = pn_tree_n_states(memory->tree);
+    job->out->states_in_tree = memory->runner->states ? pn_tree_n_states(memory->tree) : 0;
     return PN_OK;
 }
 

@@ -18,7 +18,8 @@ struct pn_sched_stats {
     uint64_t steps, tokens;        /* run */
     uint64_t prompt_tokens;        /* of them read as part of a prompt */
     int n_requests;                /* that have not ended */
-    int pages_used, pages_in_tree; /* of keys and values */
+    int pages_used, pages_in_tree; /* of keys and values, of the layers that see everything */
+    int window_pages_used;         /* ... of all others */
     int states_used, states_in_tree;
 };
 
@@ -43,8 +44,9 @@ pn_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, str
 /* The thread starts with the first work. */
 bool pn_sched_is_running(struct pn_sched *s);
 struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s);
-/* PN_NO_MEMORY: a sequence of n_context tokens cannot fit, even if nothing else runs. */
-pn_status pn_sched_check_context(struct pn_sched *s, int n_context, struct pn_error *err);
+/* PN_NO_MEMORY: a sequence of n_context tokens, read in slices of up to `slice`, cannot fit, even if nothing else runs.
+ */
+pn_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pn_error *err);
 
 /* As of now, between two steps. */
 pn_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pn_error *err);

@@ -24,7 +24,7 @@ struct pn_sched {
     struct pn_seq_memory memory;
     struct pn_step_builder step;
     struct pn_request *in_step[PN_MAX_RUNNING]; /* whose sequences the step has, in its order */
-    int32_t capacity;                           /* pages that there could be in this step; -1: not asked yet */
+    uint64_t capacity;                          /* bytes of pages that there could be in this step; 0: not asked yet */
     int n_rows;
     float *logits; /* (n_rows, n_vocab) */
     struct pn_pace pace;

@@ -102,9 +102,9 @@ static int n_running(const struct pn_sched *s)
 }
 
 /* Asked once a step, as the answer costs a look at the system. */
-static int32_t capacity(struct pn_sched *s)
+static uint64_t capacity(struct pn_sched *s)
 {
-    if (s->capacity < 0)
+    if (!s->capacity)
         s->capacity = pn_kv_capacity(s->memory.pool);
     return s->capacity;
 }
@@ -113,12 +113,12 @@ static int32_t capacity(struct pn_sched *s)
  * Those that wait for their reader do not count: their pages can be taken. */
 static bool fits(struct pn_sched *s, const struct pn_request *r)
 {
-    int64_t held = 0, running = n_running(s);
+    const struct pn_kv_pool *pool = s->memory.pool;
+    uint64_t held = 0, next = (uint64_t)n_running(s) * pn_kv_most_bytes(pool, 0, 0); /* a page for each that runs */
     for (struct pn_request *a = s->active; a; a = a->next)
-        held += a->seq.n_pages && pn_request_has_room(a) ? a->seq.n_pages : 0;
-    int64_t tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
-    int64_t needed = tokens / PN_PAGE_TOKENS + 1;
-    return !held || held + needed + running <= capacity(s);
+        held += a->seq.n_pages && pn_request_has_room(a) ? pn_seq_bytes(&a->seq) : 0;
+    int tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
+    return !held || held + pn_kv_most_bytes(pool, tokens, r->n_batch) + next <= capacity(s);
 }
 
 /* ---- prefixes ---- */
@@ -199,6 +199,11 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     }
     r->phase = PN_REQUEST_RUNNING;
     r->kept = r->seq.n_past;
+    /* Others began like this one up to there, but what windows need is not kept: now it will be. */
+    int known = r->seq.n_known;
+    if (s->memory.pool->n_groups > 1 && known - r->seq.n_past >= PN_PAGE_TOKENS &&
+        r->seq.n_ids - known > PN_PAGE_TOKENS)
+        r->boundary = known;
     if (!r->started) {
         r->started = pn_clock_ns();
         r->stats.n_cached = r->seq.n_past;
@@ -215,6 +220,7 @@ static void add(struct pn_sched *s, struct pn_request *r, int n)
     struct pn_batch_seq seq = {.n = n,
                                .past = q->n_past,
                                .pages = q->pages,
+                               .table = q->table,
                                .n_context = pn_runner_rope_context(s->runner),
                                .state = q->state < 0 ? 0 : q->state};
     s->in_step[s->step.batch.n_seqs] = r;
@@ -332,7 +338,8 @@ static void choose(struct pn_sched *s, struct pn_request *r, float *logits)
         q->ids[q->n_ids++] = id;
 }
 
-/* The tree hears of a prompt now and then while it is read, where a younger one waits, and at its end. */
+/* The tree hears of a prompt now and then while it is read, where a younger one waits, and at its end. What windows
+ * need it keeps at these two only. */
 static void keep_prompt(struct pn_sched *s, struct pn_request *r)
 {
     struct pn_seq *q = &r->seq;
@@ -340,7 +347,7 @@ static void keep_prompt(struct pn_sched *s, struct pn_request *r)
     bool end = q->n_past >= r->n_prompt - (s->runner->states ? 1 : 0) && r->kept < r->n_prompt - 1;
     if (!awaited && !end && q->n_past - r->kept < (r->n_batch < KEEP_INTERVAL ? r->n_batch : KEEP_INTERVAL))
         return;
-    pn_seq_keep(q, awaited);
+    pn_seq_keep(q, awaited || (end && s->memory.pool->n_groups > 1));
     r->kept = q->n_past;
 }
 
@@ -353,7 +360,7 @@ static void deliver(struct pn_sched *s)
     for (int i = 0; i < b->n_seqs; i++) {
         struct pn_request *r = s->in_step[i];
         bool has_output = b->seqs[i].n == pending(r);
-        r->seq.n_past += b->seqs[i].n;
+        pn_seq_advance(&r->seq, b->seqs[i].n);
         if (r->stats.n_generated) {
             r->n_steps++;
             r->cache_bytes += pn_kv_step_bytes(s->memory.pool, &s->runner->model->graph, r->seq.n_past);
@@ -389,7 +396,7 @@ static pn_status reserve_logits(struct pn_sched *s, int rows, struct pn_error *e
 bool pn_sched_step(struct pn_sched *s)
 {
     struct pn_error err;
-    s->capacity = -1;
+    s->capacity = 0;
     end_cancelled(s);
     pn_step_begin(&s->step, s->runner, s->memory.pool);
     add_decodes(s);

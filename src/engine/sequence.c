@@ -5,99 +5,138 @@
 #include <string.h>
 
 static const size_t portion_bytes = (size_t)16 << 20;
-static const size_t max_state_bytes = (size_t)512 << 20; /* of the states that the tree keeps */
+enum { MAX_STATES = 4096 };                              /* that the tree keeps, and */
+static const size_t max_state_bytes = (size_t)512 << 20; /* ... what they may need where layers are recurrent */
 
 /* ---- the memory of a model's sequences ---- */
 
 static void retain_page(void *user, int32_t page)
 {
-    pn_kv_page_retain(((struct pn_seq_memory *)user)->pool, page);
+    pn_kv_page_retain(((struct pn_seq_memory *)user)->pool, 0, page);
 }
 
 static void release_page(void *user, int32_t page)
 {
-    pn_kv_page_release(((struct pn_seq_memory *)user)->pool, page);
+    pn_kv_page_release(((struct pn_seq_memory *)user)->pool, 0, page);
 }
 
 static bool page_is_unshared(void *user, int32_t page)
 {
-    return pn_kv_page_refs(((struct pn_seq_memory *)user)->pool, page) == 1;
+    return pn_kv_page_refs(((struct pn_seq_memory *)user)->pool, 0, page) == 1;
 }
 
 static void release_state(void *user, int32_t state)
 {
-    pn_state_release(((struct pn_seq_memory *)user)->runner->states, state);
+    pn_checkpoint_release(&((struct pn_seq_memory *)user)->checkpoints, state);
+}
+
+static int back_of_state(void *user, int32_t state)
+{
+    return pn_checkpoint_back(&((struct pn_seq_memory *)user)->checkpoints, state);
 }
 
 pn_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
                              struct pn_error *err)
 {
-    *m = (struct pn_seq_memory){.runner = runner, .pool = pool};
+    *m = (struct pn_seq_memory){.runner = runner, .pool = pool, .max_states = MAX_STATES};
+    m->stateful = runner->states || pool->n_groups > 1;
+    pn_checkpoints_init(&m->checkpoints, pool, runner->states);
     if (runner->states) {
         size_t kept = max_state_bytes / (runner->states->stride * sizeof(float));
-        m->max_states = kept < 2 ? 2 : kept > 4096 ? 4096 : (int)kept;
+        m->max_states = kept < 2 ? 2 : kept > MAX_STATES ? MAX_STATES : (int)kept;
     }
     struct pn_tree_memory memory = {.user = m,
                                     .retain = retain_page,
                                     .release = release_page,
                                     .unshared = page_is_unshared,
                                     .release_state = release_state,
-                                    .recurrent = runner->states != NULL};
+                                    .back = back_of_state,
+                                    .stateful = m->stateful,
+                                    .thin = m->stateful && !runner->states};
     return pn_tree_new(&memory, &m->tree, err);
 }
 
 void pn_seq_memory_release(struct pn_seq_memory *m)
 {
     pn_tree_free(m->tree);
-    if (m->n_promised)
-        pn_kv_unpromise(m->pool, m->n_promised);
+    for (int g = 0; m->pool && g < m->pool->n_groups; g++)
+        if (m->n_promised[g])
+            pn_kv_unpromise(m->pool, g, m->n_promised[g]);
+    pn_checkpoints_release(&m->checkpoints);
     *m = (struct pn_seq_memory){0};
 }
 
 /* Pages are taken from the budget some at a time, as asking it costs a look at the system. */
-static int32_t portion(const struct pn_kv_pool *pool)
+static int32_t portion(const struct pn_kv_pool *pool, int group)
 {
-    size_t n = pool->slots.stride ? portion_bytes / pool->slots.stride : 64;
+    size_t stride = pool->groups[group].slots.stride;
+    size_t n = stride ? portion_bytes / stride : 64;
     return n < 1 ? 1 : n > 64 ? 64 : (int32_t)n;
 }
 
 /* The prefix tree only saves time: it may fill a quarter of the memory that there is. */
 static bool tree_is_full(const struct pn_seq_memory *m)
 {
-    return pn_tree_n_pages(m->tree) > pn_kv_capacity(m->pool) / 4;
+    uint64_t bytes = (uint64_t)pn_tree_n_pages(m->tree) * pn_kv_page_weight(m->pool, 0) + m->checkpoints.page_bytes;
+    return 4 * bytes > pn_kv_capacity(m->pool);
 }
 
-static pn_status promise_more(struct pn_seq_memory *m, struct pn_error *err)
+static bool evict(struct pn_seq_memory *m)
 {
-    int32_t n = portion(m->pool);
-    if (pn_kv_promise(m->pool, n, "keys and values", NULL)) {
-        pn_status status = pn_kv_promise(m->pool, n = 1, "a page of keys and values", err);
+    return pn_tree_evict(m->tree) || pn_tree_evict_state(m->tree);
+}
+
+static pn_status promise_more(struct pn_seq_memory *m, int group, struct pn_error *err)
+{
+    int32_t n = portion(m->pool, group);
+    if (pn_kv_promise(m->pool, group, n, "keys and values", NULL)) {
+        pn_status status = pn_kv_promise(m->pool, group, n = 1, "a page of keys and values", err);
         if (status)
             return status;
     }
-    m->n_promised += n;
+    m->n_promised[group] += n;
     return PN_OK;
 }
 
-pn_status pn_seq_page_new(struct pn_seq_memory *m, int32_t *page, struct pn_error *err)
+/* Gives the memory of a group's pages that are not in use back to the budget, but for `but` of them. False: none. */
+static bool unpromise_spare(struct pn_seq_memory *m, int group, int32_t but)
 {
-    while (pn_kv_pages_used(m->pool) >= m->n_promised) {
-        if (tree_is_full(m) && (pn_tree_evict(m->tree) || pn_tree_evict_state(m->tree)))
+    int32_t spare = m->n_promised[group] - pn_kv_pages_used(m->pool, group) - but;
+    if (spare <= 0)
+        return false;
+    pn_kv_unpromise(m->pool, group, spare);
+    m->n_promised[group] -= spare;
+    return true;
+}
+
+/* Makes memory for another page of a group out of what other groups or the tree have. False: there is none. */
+static bool make_room_for_page(struct pn_seq_memory *m, int group)
+{
+    bool some = false;
+    for (int g = 0; g < m->pool->n_groups; g++)
+        some |= g != group && unpromise_spare(m, g, 0);
+    return some || evict(m);
+}
+
+pn_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pn_error *err)
+{
+    while (pn_kv_pages_used(m->pool, group) >= m->n_promised[group]) {
+        if (tree_is_full(m) && evict(m))
             continue;
-        pn_status status = promise_more(m, err);
-        if (status && !pn_tree_evict(m->tree) && !pn_tree_evict_state(m->tree))
+        pn_status status = promise_more(m, group, err);
+        if (status && !make_room_for_page(m, group))
             return status;
     }
-    return pn_kv_page_new(m->pool, page, err);
+    return pn_kv_page_new(m->pool, group, page, err);
 }
 
 void pn_seq_memory_settle(struct pn_seq_memory *m)
 {
-    int32_t spare = m->n_promised - pn_kv_pages_used(m->pool), n = portion(m->pool);
-    if (spare <= 2 * n)
-        return;
-    pn_kv_unpromise(m->pool, spare - n);
-    m->n_promised -= spare - n;
+    for (int g = 0; g < m->pool->n_groups; g++) {
+        int32_t spare = m->n_promised[g] - pn_kv_pages_used(m->pool, g), n = portion(m->pool, g);
+        if (spare > 2 * n)
+            unpromise_spare(m, g, n);
+    }
 }
 
 pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_error *err)
@@ -114,8 +153,9 @@ pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_er
 pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                       struct pn_error *err)
 {
-    *s = (struct pn_seq){.memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1};
-    s->pages = calloc((size_t)n_context / PN_PAGE_TOKENS + 1, sizeof *s->pages);
+    *s = (struct pn_seq){.memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .passing = -1};
+    s->table = n_context / PN_PAGE_TOKENS + 1;
+    s->pages = calloc((size_t)m->pool->n_groups * (size_t)s->table, sizeof *s->pages);
     return s->pages ? PN_OK : pn_no_memory(err, "a sequence");
 }
 
@@ -128,15 +168,46 @@ void pn_seq_release(struct pn_seq *s)
     *s = (struct pn_seq){0};
 }
 
+/* The table of a group. */
+static int32_t *pages_of(const struct pn_seq *s, int group)
+{
+    return s->pages + (size_t)group * (size_t)s->table;
+}
+
+static void release_pages(struct pn_seq *s, int group, int end)
+{
+    for (int *i = &s->first[group]; *i < end; ++*i)
+        pn_kv_page_release(s->memory->pool, group, pages_of(s, group)[*i]);
+}
+
 void pn_seq_drop(struct pn_seq *s)
 {
-    while (s->n_pages)
-        pn_kv_page_release(s->memory->pool, s->pages[--s->n_pages]);
+    for (int g = 0; g < s->memory->pool->n_groups; g++) {
+        release_pages(s, g, s->n_pages);
+        s->first[g] = 0;
+    }
     if (s->state >= 0)
         pn_state_release(s->memory->runner->states, s->state);
-    s->state = -1;
-    s->n_past = 0;
+    s->state = s->passing = -1;
+    s->n_past = s->n_pages = 0;
 }
+
+void pn_seq_advance(struct pn_seq *s, int n)
+{
+    s->n_past += n;
+    for (int g = 1; g < s->memory->pool->n_groups; g++)
+        release_pages(s, g, pn_kv_first_page(s->memory->pool, g, s->n_past));
+}
+
+uint64_t pn_seq_bytes(const struct pn_seq *s)
+{
+    uint64_t sum = 0;
+    for (int g = 0; s->memory && g < s->memory->pool->n_groups; g++)
+        sum += (uint64_t)(s->n_pages - s->first[g]) * pn_kv_page_weight(s->memory->pool, g);
+    return sum;
+}
+
+/* ---- starting ---- */
 
 /* The state that the sequence goes on from: a copy of the tree's, or one of no tokens. */
 static pn_status start_state(struct pn_seq *s, int32_t from, struct pn_error *err)
@@ -157,22 +228,94 @@ static pn_status start_state(struct pn_seq *s, int32_t from, struct pn_error *er
     return status;
 }
 
+/* Pages that the sequence starts with a copy of, as others have written into the rest of them; -1: none. They are held
+ * until they are copied. */
+struct copies {
+    int32_t from[PN_KV_GROUPS];
+};
+
+/* Shares the pages behind n_past that windows reach, of a checkpoint there or a little later. */
+static void take_windows(struct pn_seq *s, int32_t checkpoint, struct copies *copies)
+{
+    const struct pn_checkpoints *all = &s->memory->checkpoints;
+    struct pn_kv_pool *pool = s->memory->pool;
+    for (int g = 1; g < pool->n_groups; g++) {
+        int first = pn_kv_first_page(pool, g, s->n_past), had = all->all[checkpoint].first[g];
+        s->first[g] = first > had ? first : had;
+        for (int i = s->first[g]; i < s->n_pages; i++) {
+            pages_of(s, g)[i] = pn_checkpoint_page(all, checkpoint, g, i);
+            pn_kv_page_retain(pool, g, pages_of(s, g)[i]);
+        }
+        if (copies->from[0] >= 0) {
+            copies->from[g] = pn_checkpoint_page(all, checkpoint, g, s->n_pages);
+            pn_kv_page_retain(pool, g, copies->from[g]);
+        }
+    }
+}
+
+/* The next page of every group, or of none. */
+static pn_status add_pages(struct pn_seq *s, struct pn_error *err)
+{
+    struct pn_kv_pool *pool = s->memory->pool;
+    for (int g = 0; g < pool->n_groups; g++) {
+        pn_status status = pn_seq_page_new(s->memory, g, &pages_of(s, g)[s->n_pages], err);
+        if (!status)
+            continue;
+        while (g-- > 0)
+            pn_kv_page_release(pool, g, pages_of(s, g)[s->n_pages]);
+        return status;
+    }
+    s->n_pages++;
+    return PN_OK;
+}
+
+static pn_status copy_pages(struct pn_seq *s, const struct copies *copies, struct pn_error *err)
+{
+    struct pn_kv_pool *pool = s->memory->pool;
+    pn_status status = copies->from[0] >= 0 ? add_pages(s, err) : PN_OK;
+    for (int g = 0; g < pool->n_groups; g++)
+        if (copies->from[g] >= 0 && !status)
+            pn_kv_page_copy(pool, g, pages_of(s, g)[s->n_pages - 1], copies->from[g]);
+    return status;
+}
+
+static void release_copied(struct pn_seq *s, const struct copies *copies)
+{
+    for (int g = 0; g < s->memory->pool->n_groups; g++)
+        if (copies->from[g] >= 0)
+            pn_kv_page_release(s->memory->pool, g, copies->from[g]);
+}
+
+/* Whether a sequence of n tokens could go on with the pages that are there. */
+static bool has_windows_at(const struct pn_seq *s, int n)
+{
+    bool all = true;
+    for (int g = 1; g < s->memory->pool->n_groups; g++)
+        all &= pn_kv_least_length(s->memory->pool, g, s->first[g]) <= n;
+    return all;
+}
+
 pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
 {
     struct pn_seq_memory *m = s->memory;
     struct pn_tree_match match;
     pn_tree_match(m->tree, s->key, s->ids, n, s->pages, &match);
+    struct copies copies;
+    for (int g = 0; g < PN_KV_GROUPS; g++)
+        copies.from[g] = g ? -1 : match.copy;
     s->n_pages = match.n_pages;
     s->n_past = match.n_tokens;
-    pn_status status = start_state(s, match.state, err);
-    if (!status && match.copy >= 0 && !(status = pn_seq_page_new(m, &s->pages[s->n_pages], err)))
-        pn_kv_page_copy(m->pool, s->pages[s->n_pages++], match.copy);
-    if (match.copy >= 0)
-        pn_kv_page_release(m->pool, match.copy);
+    s->n_known = match.n_known;
+    if (match.state >= 0)
+        take_windows(s, match.state, &copies);
+    pn_status status = start_state(s, match.state >= 0 ? m->checkpoints.all[match.state].state : -1, err);
+    if (!status)
+        status = copy_pages(s, &copies, err);
+    release_copied(s, &copies);
     if (!status)
         return PN_OK;
     /* No page for the copy, or no slot beside the state found: what was found may hold the last of them. */
-    if (!m->runner->states) {
+    if (!m->runner->states && has_windows_at(s, s->n_pages * PN_PAGE_TOKENS)) {
         s->n_past = s->n_pages * PN_PAGE_TOKENS;
         return PN_OK;
     }
@@ -184,13 +327,14 @@ pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err)
 {
     int needed = (s->n_past + n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
     while (s->n_pages < needed) {
-        pn_status status = pn_seq_page_new(s->memory, &s->pages[s->n_pages], err);
+        pn_status status = add_pages(s, err);
         if (status)
             return status;
-        s->n_pages++;
     }
     return PN_OK;
 }
+
+/* ---- remembering ---- */
 
 static void make_room_for_state(struct pn_seq_memory *m)
 {
@@ -198,29 +342,78 @@ static void make_room_for_state(struct pn_seq_memory *m)
         ;
 }
 
+/* A checkpoint after n tokens, with `state`, which it takes over; -1: none is needed, or there is no memory. */
+static int32_t checkpoint(struct pn_seq *s, int n, int32_t state)
+{
+    struct pn_seq_memory *m = s->memory;
+    if (!m->stateful)
+        return -1;
+    int32_t number =
+        has_windows_at(s, n) ? pn_checkpoint_new(&m->checkpoints, s->pages, s->table, s->first, n, state) : -1;
+    if (number < 0 && state >= 0)
+        pn_state_release(m->runner->states, state);
+    return number;
+}
+
+static bool is_kept(const struct pn_seq *s, int32_t number, uint32_t serial)
+{
+    const struct pn_checkpoint *all = s->memory->checkpoints.all;
+    return number >= 0 && all[number].used && all[number].serial == serial;
+}
+
+/* The tree gives the sequence's last checkpoint up, if it was kept for the time being only. */
+static void forget_passing(struct pn_seq *s)
+{
+    if (is_kept(s, s->passing, s->passing_serial))
+        pn_tree_drop_state(s->memory->tree, s->key, s->ids, s->n_passing, s->passing);
+    s->passing = -1;
+}
+
+/* Puts the first n tokens into the tree; the checkpoint stays there, or only until the next one. */
+static void remember(struct pn_seq *s, int n, int32_t number, bool stays)
+{
+    struct pn_checkpoints *c = &s->memory->checkpoints;
+    uint32_t serial = number >= 0 ? c->all[number].serial : 0;
+    pn_tree_insert(s->memory->tree, s->key, s->ids, n, s->pages, number, NULL);
+    if (number < 0)
+        return;
+    forget_passing(s);
+    if (stays || !is_kept(s, number, serial)) /* or the tree had one there already */
+        return;
+    s->passing = number;
+    s->n_passing = n;
+    s->passing_serial = serial;
+}
+
 void pn_seq_keep(struct pn_seq *s, bool partly)
 {
     struct pn_seq_memory *m = s->memory;
     int n = s->n_past;
     int32_t state = -1;
-    if (m->runner->states) {
+    if (m->stateful)
         make_room_for_state(m);
+    if (m->runner->states) {
         if (pn_seq_state_new(m, &state, NULL))
             return;
         pn_state_copy(m->runner->states, state, s->state);
     } else if (!partly) {
         n -= n % PN_PAGE_TOKENS;
     }
-    pn_tree_insert(m->tree, s->key, s->ids, n, s->pages, state, NULL);
+    if (s->n_passing == n && is_kept(s, s->passing, s->passing_serial)) { /* that one will do */
+        s->passing = partly ? -1 : s->passing;
+        return;
+    }
+    remember(s, n, checkpoint(s, n, state), partly || m->runner->states);
 }
 
 void pn_seq_keep_last(struct pn_seq *s)
 {
     struct pn_seq_memory *m = s->memory;
-    if (m->runner->states)
+    if (m->stateful)
         make_room_for_state(m);
-    pn_tree_insert(m->tree, s->key, s->ids, s->n_past, s->pages, s->state, NULL);
-    s->state = -1; /* it is the tree's now */
+    int32_t number = checkpoint(s, s->n_past, s->state);
+    s->state = -1; /* it is the checkpoint's now */
+    remember(s, s->n_past, number, true);
 }
 
 pn_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pn_error *err)

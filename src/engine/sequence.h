@@ -1,10 +1,12 @@
-/* A sequence: tokens, the pages with their keys and values, and its recurrent state. What sequences of a model hold is
- * shared through the prefix tree; pages and states are taken from it when nothing else is free.
+/* A sequence: tokens, the pages with their keys and values, and its recurrent state. Of layers with a window it has
+ * only the pages that the window still reaches. What sequences of a model hold is shared through the prefix tree; pages
+ * and states are taken from it when nothing else is free.
  *
  * The engine's thread alone touches sequences and their memory. */
 #ifndef PN_ENGINE_SEQUENCE_H
 #define PN_ENGINE_SEQUENCE_H
 
+#include "engine/checkpoint.h"
 #include "engine/runner.h"
 #include "engine/tree.h"
 
@@ -13,8 +15,10 @@ struct pn_seq_memory {
     struct pn_runner *runner;
     struct pn_kv_pool *pool;
     struct pn_tree *tree;
-    int max_states;     /* that the tree may keep; 0: no layer is recurrent */
-    int32_t n_promised; /* pages that were taken from the budget, some at a time */
+    bool stateful;                     /* sequences go on from checkpoints: layers are recurrent or have windows */
+    struct pn_checkpoints checkpoints; /* the states of the tree */
+    int max_states;                    /* that the tree may keep */
+    int32_t n_promised[PN_KV_GROUPS];  /* pages that were taken from the budget, some at a time */
 };
 
 struct pn_seq {
@@ -22,9 +26,16 @@ struct pn_seq {
     const char *key; /* of the prefix tree, borrowed */
     int32_t *ids;    /* (n_context), borrowed: all tokens; those from n_past on are not in memory yet */
     int n_ids, n_past, n_context;
-    int32_t *pages; /* one per PN_PAGE_TOKENS positions */
-    int n_pages;
-    int32_t state; /* slot of recurrent state after n_past tokens; -1: none */
+    int32_t *pages; /* the page tables of all groups, each `table` entries: one per PN_PAGE_TOKENS positions */
+    int table;
+    int n_pages;             /* of each group, those given back at the beginning included */
+    int first[PN_KV_GROUPS]; /* the first page of each group that is not given back */
+    int32_t state;           /* slot of recurrent state after n_past tokens; -1: none */
+    int n_known; /* tokens that the tree knew at the start, even if the sequence could not go on from there */
+    /* The checkpoint that the tree keeps only until the sequence is further; -1: none. */
+    int32_t passing;
+    int n_passing; /* tokens before it */
+    uint32_t passing_serial;
 };
 
 pn_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
@@ -33,7 +44,7 @@ void pn_seq_memory_release(struct pn_seq_memory *m);
 /* Gives the memory of pages that are not in use back to the budget: nothing runs. */
 void pn_seq_memory_settle(struct pn_seq_memory *m);
 /* A page or a state, if need be one that the prefix tree gives up. */
-pn_status pn_seq_page_new(struct pn_seq_memory *m, int32_t *page, struct pn_error *err);
+pn_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pn_error *err);
 pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_error *err);
 
 /* An empty sequence over `ids`, which has room for n_context tokens. */
@@ -47,8 +58,13 @@ pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err);
 void pn_seq_drop(struct pn_seq *s);
 /* Makes room for `n` more tokens. PN_NO_MEMORY: all pages are in use by sequences that run. */
 pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err);
+/* `n` more tokens are in memory. Pages behind windows go back. */
+void pn_seq_advance(struct pn_seq *s, int n);
+/* What the sequence holds, as pn_kv_page_weight counts it. */
+uint64_t pn_seq_bytes(const struct pn_seq *s);
 /* Remembers the sequence in the prefix tree as it is now. Best effort: without memory nothing is remembered. Where no
- * layer is recurrent, a page that is not full is remembered only with `partly`: others go on from it with a copy. */
+ * layer is recurrent, a page that is not full is remembered only with `partly`: others go on from it with a copy. What
+ * windows need is then kept for good; without `partly` only until this sequence is remembered again. */
 void pn_seq_keep(struct pn_seq *s, bool partly);
 /* The same for a sequence that ends here: it must be released next. */
 void pn_seq_keep_last(struct pn_seq *s);

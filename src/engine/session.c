@@ -30,13 +30,14 @@ pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out
     return PN_OK;
 }
 
-pn_status pn_fit_context(struct pantry_model *m, int wanted, int *n_context, struct pn_error *err)
+pn_status pn_fit_context(struct pantry_model *m, int wanted, int n_batch, int *n_context, struct pn_error *err)
 {
+    int slice = n_batch > 0 ? n_batch : PN_DEFAULT_BATCH;
     pn_status status = pn_runner_settle_rope(m->runner, *n_context, err);
     bool chosen = wanted || m->runner->n_context;
     if (status)
         return status;
-    while ((status = pn_sched_check_context(m->sched, *n_context, err)) && !chosen && *n_context > LEAST_CONTEXT)
+    while ((status = pn_sched_check_context(m->sched, *n_context, slice, err)) && !chosen && *n_context > LEAST_CONTEXT)
         *n_context = *n_context / 2 > LEAST_CONTEXT ? *n_context / 2 : LEAST_CONTEXT;
     return status;
 }
@@ -51,7 +52,7 @@ static pn_status init(struct pantry_session *s, const struct pantry_session_opti
         return status;
     s->n_batch = o->n_batch;
     snprintf(s->key, sizeof s->key, "session %" PRIuFAST64, atomic_fetch_add(&n_sessions, 1));
-    return pn_fit_context(s->model, o->n_context, &s->n_context, err);
+    return pn_fit_context(s->model, o->n_context, o->n_batch, &s->n_context, err);
 }
 
 pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,

@@ -70,6 +70,7 @@ pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n,
     struct pn_batch_seq seq = {.n = n,
                                .past = s->n_past,
                                .pages = s->pages,
+                               .table = s->table,
                                .n_context = pn_runner_rope_context(runner),
                                .state = s->state < 0 ? 0 : s->state};
     pn_status status = pn_seq_grow(s, n, err);
@@ -81,6 +82,6 @@ pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n,
         pn_step_output(step, first + i);
     step->results[0] = logits;
     if (!(status = pn_runner_step(runner, PN_RESULT_LOGITS, &step->batch, err)))
-        s->n_past += n;
+        pn_seq_advance(s, n);
     return status;
 }

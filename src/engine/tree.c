@@ -4,6 +4,7 @@
  * front, so a parent is always before its children and the last node is always a leaf. */
 #include "engine/tree.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,9 @@ struct node {
     struct node *parent, *child, *sibling; /* its first child; the next child of its parent */
     struct node *newer, *older;            /* in the list of all nodes */
     int32_t page, state;                   /* -1: none; a root has no page */
-    int n;
+    int least;                             /* tokens at which a sequence can go on from the node's own state, and */
+    int reach;                             /* ... from any state at or below the node: no fewer; INT_MAX: none */
+    int n, end;                            /* its tokens, and with those of its parents */
     int32_t ids[PN_PAGE_TOKENS];
 };
 
@@ -23,6 +26,7 @@ struct root {
 
 /* Nodes are allocated many at a time and used again, so that a tree that no longer grows allocates nothing. */
 enum { SLAB_NODES = 64 };
+enum { PATH_STATES = 2 }; /* besides the newest: the ends of the last prompt and of the answer before it */
 struct slab {
     struct slab *next;
     struct node nodes[SLAB_NODES];
@@ -64,12 +68,27 @@ static void use(struct pn_tree *t, struct node *n)
 
 /* ---- nodes ---- */
 
+/* Puts `reach` right at a node that lost a state or a child, and at its parents. */
+static void update_reach(struct node *n)
+{
+    for (; n; n = n->parent) {
+        int reach = n->least;
+        for (const struct node *c = n->child; c; c = c->sibling)
+            reach = c->reach < reach ? c->reach : reach;
+        if (reach == n->reach)
+            return;
+        n->reach = reach;
+    }
+}
+
 static void drop_state(struct pn_tree *t, struct node *n)
 {
     if (n->state < 0)
         return;
     t->memory.release_state(t->memory.user, n->state);
     n->state = -1;
+    n->least = INT_MAX;
+    update_reach(n);
     t->n_states--;
 }
 
@@ -110,7 +129,14 @@ static struct node *add(struct pn_tree *t, struct node *parent, const int32_t *i
     struct node *node = node_new(t);
     if (!node)
         return NULL;
-    *node = (struct node){.parent = parent, .sibling = parent->child, .page = page, .state = -1, .n = n};
+    *node = (struct node){.parent = parent,
+                          .sibling = parent->child,
+                          .page = page,
+                          .state = -1,
+                          .least = INT_MAX,
+                          .reach = INT_MAX,
+                          .n = n,
+                          .end = parent->end + n};
     memcpy(node->ids, ids, (size_t)n * sizeof *ids);
     parent->child = node;
     t->memory.retain(t->memory.user, page);
@@ -147,6 +173,7 @@ static struct root *root_new(struct pn_tree *t, const char *key)
     }
     memcpy(r->key, key ? key : "", size);
     r->node.page = r->node.state = -1;
+    r->node.least = r->node.reach = INT_MAX;
     r->next = t->roots;
     t->roots = r;
     return r;
@@ -250,32 +277,39 @@ static struct found longest(struct node *root, const int32_t *ids, int n)
     return f;
 }
 
-/* The longest that ends at a node with a state. */
+/* The longest at which a sequence can go on from a state: one at its end, or one behind it that reaches back to it. */
 static struct found longest_with_state(struct node *root, const int32_t *ids, int n)
 {
     struct found best = {.path = root};
-    struct node *at = root;
-    for (int n_tokens = 0; at;) {
-        struct node *next = NULL;
+    for (struct node *at = root, *next; at; at = next) {
+        next = NULL;
         for (struct node *c = at->child; c; c = c->sibling) {
-            if (common(c, ids + n_tokens, n - n_tokens) < c->n)
-                continue;
-            if (c->n == PN_PAGE_TOKENS)
+            int k = common(c, ids + at->end, n - at->end);
+            bool whole = k == PN_PAGE_TOKENS;
+            if (whole)
                 next = c;
-            if (c->state >= 0 && n_tokens + c->n > best.n_tokens) {
-                bool whole = c->n == PN_PAGE_TOKENS;
-                best = (struct found){whole ? c : at, whole ? NULL : c, n_tokens + c->n};
-            }
+            if (k > 0 && at->end + k > best.n_tokens && c->reach <= at->end + k)
+                best = (struct found){whole ? c : at, whole ? NULL : c, at->end + k};
         }
-        at = next;
-        n_tokens += PN_PAGE_TOKENS;
     }
     return best;
 }
 
+/* The node of a state from which a sequence can go on after n tokens: `at`, or below it. */
+static struct node *with_state(struct node *at, int n)
+{
+    while (at->least > n) {
+        struct node *c = at->child;
+        while (c->reach > n)
+            c = c->sibling;
+        at = c;
+    }
+    return at;
+}
+
 static struct found look_up(const struct pn_tree *t, struct root *root, const int32_t *ids, int n)
 {
-    return t->memory.recurrent ? longest_with_state(&root->node, ids, n) : longest(&root->node, ids, n);
+    return t->memory.stateful ? longest_with_state(&root->node, ids, n) : longest(&root->node, ids, n);
 }
 
 int pn_tree_find(const struct pn_tree *t, const char *key, const int32_t *ids, int n)
@@ -304,8 +338,12 @@ void pn_tree_match(struct pn_tree *t, const char *key, const int32_t *ids, int n
         out->copy = f.cut->page;
         t->memory.retain(t->memory.user, f.cut->page);
     }
-    if (t->memory.recurrent)
+    out->n_known = f.n_tokens;
+    if (t->memory.stateful) {
+        out->n_known = longest(&root->node, ids, n).n_tokens;
+        last = f.n_tokens ? with_state(last, f.n_tokens) : last;
         out->state = last->state;
+    }
     use(t, last);
 }
 
@@ -326,9 +364,60 @@ static void drop_shorter(struct pn_tree *t, struct node *parent, const int32_t *
 static struct node *child_for(const struct pn_tree *t, struct node *parent, const int32_t *ids, int n)
 {
     for (struct node *c = parent->child; c; c = c->sibling)
-        if (common(c, ids, n) == n && (c->n == n || !t->memory.recurrent))
+        if (common(c, ids, n) == n && (c->n == n || !t->memory.stateful))
             return c;
     return NULL;
+}
+
+/* Without a state at or below it a node leads nowhere. */
+static void drop_state_and_path(struct pn_tree *t, struct node *n)
+{
+    drop_state(t, n);
+    while (n->parent && !n->child && n->state < 0) {
+        struct node *parent = n->parent;
+        drop(t, n);
+        n = parent;
+    }
+}
+
+/* Whether a node's tokens are no more than the beginning of another's, beside it. */
+static bool begins(const struct node *n, const struct node *other)
+{
+    return n != other && n->n < other->n && !n->child && common(n, other->ids, other->n) == n->n;
+}
+
+/* Whether a child is no more than the beginning of a sibling. */
+static bool ends_early(const struct node *parent, const struct node *c)
+{
+    for (const struct node *o = parent->child; o; o = o->sibling)
+        if (begins(c, o))
+            return true;
+    return false;
+}
+
+/* Whether several ways lead on from a parent, or from `n`: a child of it that is the beginning of others. */
+static bool is_fork(const struct node *parent, const struct node *n)
+{
+    int ways = 0;
+    for (const struct node *c = parent->child; c && ways < 2; c = c->sibling)
+        ways += (!n || begins(n, c)) && !ends_early(parent, c);
+    return ways > 1;
+}
+
+/* Where only one way leads on, a state serves little once there are later ones: those that were at the end of a prompt
+ * or an answer pile up as a conversation grows. */
+static void thin(struct pn_tree *t, struct node *n)
+{
+    int kept = 0;
+    for (struct node *below = n, *at = n->parent; at; below = at, at = at->parent) {
+        for (struct node *c = at->child, *next; c; c = next) {
+            next = c->sibling;
+            if (c->state >= 0 && begins(c, below) && !is_fork(at, c) && ++kept > PATH_STATES)
+                drop_state_and_path(t, c);
+        }
+        if (at->state >= 0 && !is_fork(at, NULL) && ++kept > PATH_STATES)
+            drop_state(t, at);
+    }
 }
 
 static void give_state(struct pn_tree *t, struct node *n, int32_t state)
@@ -339,7 +428,11 @@ static void give_state(struct pn_tree *t, struct node *n, int32_t state)
         t->memory.release_state(t->memory.user, state);
         return;
     }
+    int back = t->memory.back ? t->memory.back(t->memory.user, state) : 0;
     n->state = state;
+    n->least = back < n->end ? n->end - back : 0;
+    for (struct node *p = n; p && p->reach > n->least; p = p->parent)
+        p->reach = n->least;
     t->n_states++;
 }
 
@@ -348,7 +441,7 @@ pn_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids,
 {
     if (n <= 0 && state >= 0)
         t->memory.release_state(t->memory.user, state);
-    if (n <= 0 || (t->memory.recurrent && state < 0))
+    if (n <= 0 || (t->memory.stateful && state < 0))
         return PN_OK;
     struct root *root = root_of(t, key);
     if (!root && !(root = root_new(t, key)))
@@ -370,6 +463,8 @@ pn_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids,
     }
     give_state(t, at, state);
     use(t, at);
+    if (t->memory.thin)
+        thin(t, at);
     return PN_OK;
 fail:
     if (state >= 0)
@@ -397,13 +492,21 @@ bool pn_tree_evict_state(struct pn_tree *t)
         n = n->newer;
     if (!n)
         return false;
-    drop_state(t, n);
-    /* Without a state at or below it a node leads nowhere. */
-    while (n->parent && !n->child && n->state < 0) {
-        struct node *parent = n->parent;
-        drop(t, n);
-        n = parent;
-    }
+    drop_state_and_path(t, n);
     drop_empty_roots(t);
     return true;
+}
+
+void pn_tree_drop_state(struct pn_tree *t, const char *key, const int32_t *ids, int n, int32_t state)
+{
+    struct root *root = root_of(t, key);
+    struct node *at = root ? &root->node : NULL;
+    while (at && at->end < n) {
+        int left = n - at->end, m = left < PN_PAGE_TOKENS ? left : PN_PAGE_TOKENS;
+        at = child_for(t, at, ids + at->end, m);
+    }
+    if (!at || at->state != state)
+        return;
+    drop_state_and_path(t, at);
+    drop_empty_roots(t);
 }

@@ -3,10 +3,10 @@
  *
  * A node is one page: up to PN_PAGE_TOKENS ids that follow those of its parent. Only a leaf may hold fewer. Callers of
  * different keys never see each other's nodes. The tree holds one reference to the page of each node, and owns the
- * recurrent state kept at a node.
+ * state kept at a node: what else a sequence needs to go on from there (see checkpoint.h).
  *
- * Where layers are recurrent, a sequence can go on only from a node that has a state; `pn_tree_match` then returns
- * prefixes that end at one.
+ * Where layers are recurrent or have windows, a sequence can go on only where there is a state; `pn_tree_match` then
+ * returns prefixes that end at one, or as little before one as that state allows.
  *
  * One thread uses a tree at a time. */
 #ifndef PN_ENGINE_TREE_H
@@ -23,7 +23,10 @@ struct pn_tree_memory {
     /* Whether the tree's reference to the page is the only one. */
     bool (*unshared)(void *user, int32_t page);
     void (*release_state)(void *user, int32_t state);
-    bool recurrent; /* sequences go on from states only */
+    /* How many tokens before its node a sequence can go on from a state too. NULL: none. */
+    int (*back)(void *user, int32_t state);
+    bool stateful; /* sequences go on from states only */
+    bool thin;     /* of the states on the way to a new one the tree keeps the last few, and those where paths part */
 };
 
 struct pn_tree_match {
@@ -31,7 +34,8 @@ struct pn_tree_match {
     int n_pages;   /* full pages of it, retained for the caller */
     int32_t copy;  /* page whose first n_tokens % PN_PAGE_TOKENS tokens end the prefix, retained; -1: none. Its other
                       tokens belong to others: the caller copies it and releases it */
-    int32_t state; /* recurrent state after n_tokens tokens, borrowed until the tree is next changed; -1: none */
+    int32_t state; /* to go on from after n_tokens tokens, borrowed until the tree is next changed; -1: none */
+    int n_known;   /* tokens of the longest prefix whose pages are in memory, with or without a state */
 };
 
 struct pn_tree;
@@ -56,6 +60,9 @@ pn_status pn_tree_insert(struct pn_tree *tree, const char *key, const int32_t *i
 bool pn_tree_evict(struct pn_tree *tree);
 /* Gives the least recently used state back, with the pages that led to nothing else. False: there is none. */
 bool pn_tree_evict_state(struct pn_tree *tree);
+/* Gives a state back that was inserted after `ids` (n), if it is still there, with the pages that led to nothing else.
+ */
+void pn_tree_drop_state(struct pn_tree *tree, const char *key, const int32_t *ids, int n, int32_t state);
 /* Forgets what one key has. */
 void pn_tree_drop_key(struct pn_tree *tree, const char *key);
 /* Forgets everything. */

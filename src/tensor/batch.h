@@ -11,6 +11,7 @@
 struct pn_cache {
     pn_type type; /* F16, Q8_0 or F32 */
     int n_head, dim_k, dim_v;
+    int group;             /* of layers that keep equally many tokens: it has pages of its own */
     size_t k_row, v_row;   /* bytes from one token's row of a head to the next */
     size_t k_page, v_page; /* bytes of a page: n_head * PN_PAGE_TOKENS rows */
     /* Page p starts at k + p * k_page; values that lie in their keys: v is k. Addresses as the device that runs the
@@ -19,13 +20,14 @@ struct pn_cache {
 };
 
 /* A run of new tokens of one sequence. Its i-th token stands at position past + i, and its key/value rows in page
- * pages[(past + i) / PN_PAGE_TOKENS]. */
+ * (past + i) / PN_PAGE_TOKENS of the table of each group of layers. Pages that no new token sees need not be there. */
 struct pn_batch_seq {
     int32_t start, n; /* tokens start .. start + n - 1 of the batch */
     int32_t past;
-    const int32_t *pages;
-    int32_t n_context; /* tokens that it may have: what its rotation is chosen by */
-    int32_t state;     /* its slot of recurrent state; zero when past is 0 */
+    const int32_t *pages; /* the tables of all groups, */
+    int32_t table;        /* so many entries apart */
+    int32_t n_context;    /* tokens that it may have: what its rotation is chosen by */
+    int32_t state;        /* its slot of recurrent state; zero when past is 0 */
 };
 
 struct pn_batch {
@@ -45,6 +47,12 @@ struct pn_batch {
     const void *const *inputs; /* what the plan's inputs read, (rows, n1, n2) float32 each, and ... */
     void *const *results;      /* ... where its results go, likewise */
 };
+
+/* The page that holds a position of a sequence, in a cache of `group`. */
+static inline size_t pn_batch_page(const struct pn_batch_seq *seq, int group, int64_t position)
+{
+    return (size_t)seq->pages[(size_t)group * (size_t)seq->table + (size_t)(position / PN_PAGE_TOKENS)];
+}
 
 /* The first sequence that ends after token `row`: n_seqs if none does. */
 static inline int32_t pn_batch_seq_after(const struct pn_batch *b, int64_t row)

@@ -133,7 +133,7 @@ static void inputs_share_steps(void **state)
             assert_memory_equal(e.rows + i * D, one.rows, D * sizeof *one.rows);
             pantry_embeddings_free(&one);
         }
-        assert_int_equal(pn_kv_pages_used(pn_sched_pool(model->sched)), 0); /* all pages came back */
+        assert_int_equal(pn_kv_pages_used(pn_sched_pool(model->sched), 0), 0); /* all pages came back */
         pantry_embeddings_free(&e);
     }
     pantry_model_free(model);
@@ -170,24 +170,24 @@ static void recurrent_inputs_have_a_step_each(void **state)
     struct pn_kv_pool *pool = pn_sched_pool(model->sched);
     int32_t page, state_slot;
     assert_int_equal(pn_states_used(states), 0);
-    assert_int_equal(pn_kv_pages_used(pool), 0);
-    pool->slots.n = pool->slots.n_used; /* one page less than an input of 40 tokens needs */
-    assert_int_equal(pool->slots.n, 2);
-    assert_int_equal(pn_kv_page_new(pool, &page, NULL), PN_OK);
+    assert_int_equal(pn_kv_pages_used(pool, 0), 0);
+    pool->groups[0].slots.n = pool->groups[0].slots.n_used; /* one page less than an input of 40 tokens needs */
+    assert_int_equal(pool->groups[0].slots.n, 2);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, NULL), PN_OK);
     assert_int_equal(pantry_embed(model, in, 3, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_true(!e.rows && !e.n_tokens && e.n_rows == 0);
     assert_int_equal(pn_states_used(states), 0);
-    assert_int_equal(pn_kv_pages_used(pool), 1);
+    assert_int_equal(pn_kv_pages_used(pool, 0), 1);
     states->slots.n = states->slots.n_used; /* and the only state is somebody else's */
     assert_int_equal(states->slots.n, 1);
     assert_int_equal(pn_state_new(states, &state_slot, NULL), PN_OK);
     assert_int_equal(pantry_embed(model, &in[1], 1, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_non_null(strstr(error.text, "the recurrent state of a sequence needs 4 KiB of memory"));
-    assert_int_equal(pn_kv_pages_used(pool), 1);
+    assert_int_equal(pn_kv_pages_used(pool, 0), 1);
     pn_state_release(states, state_slot);
     e = embed(model, &in[1], 1, NULL);
     pantry_embeddings_free(&e);
-    pn_kv_page_release(pool, page);
+    pn_kv_page_release(pool, 0, page);
     pantry_model_free(model);
 }
 

@@ -95,12 +95,12 @@ static void pages_have_the_size_of_their_rows(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         size_t page = PAGE_VALUES * cases[i].numerator / cases[i].denominator;
         struct pn_kv_pool *pool = new_pool(cases[i].type, 7 * stride_of(page));
-        assert_int_equal(pool->page_bytes, page);
-        assert_int_equal(pool->slots.stride, stride_of(page));
-        assert_int_equal(pool->slots.n, 7);
+        assert_int_equal(pool->groups[0].page_bytes, page);
+        assert_int_equal(pool->groups[0].slots.stride, stride_of(page));
+        assert_int_equal(pool->groups[0].slots.n, 7);
         pn_kv_pool_free(pool);
         pool = new_pool(cases[i].type, 7 * stride_of(page) - 1);
-        assert_int_equal(pool->slots.n, 6);
+        assert_int_equal(pool->groups[0].slots.n, 6);
         pn_kv_pool_free(pool);
     }
     assert_int_equal(memory.n_open, 0);
@@ -110,7 +110,7 @@ static void pages_have_the_size_of_their_rows(void **state)
 /* Fills what a layer has of page p with `mark`, or looks whether it is still full of it. */
 static void mark_rows(const struct pn_kv_pool *pool, unsigned char *at, size_t bytes, int mark, bool look)
 {
-    const unsigned char *begin = pool->slots.memory.host, *end = begin + pool->slots.memory.size;
+    const unsigned char *begin = pool->groups[0].slots.memory.host, *end = begin + pool->groups[0].slots.memory.size;
     assert_true(at >= begin && at + bytes <= end);
     assert_int_equal((uintptr_t)at % 64, 0);
     if (!look)
@@ -130,10 +130,10 @@ static void pages_do_not_overlap(void **state)
     give_at_most(SIZE_MAX);
     for (size_t t = 0; t < COUNT(types); t++) {
         struct pn_kv_pool *pool = new_pool(types[t], 0);
-        size_t page = pool->slots.stride;
+        size_t page = pool->groups[0].slots.stride;
         pn_kv_pool_free(pool);
         pool = new_pool(types[t], N * page);
-        assert_int_equal(pool->slots.n, N);
+        assert_int_equal(pool->groups[0].slots.n, N);
         for (int pass = 0; pass < 2; pass++)
             for (int c = 0; c < N_CACHES; c++)
                 for (int p = 0; p < N; p++) {
@@ -161,10 +161,10 @@ static void caches_are_described(void **state)
         assert_int_equal(cache->dim_k, shapes[c].dim_k);
         assert_int_equal(cache->dim_v, shapes[c].dim_v);
         assert_int_equal(cache->k_row, k_row);
-        assert_int_equal(cache->k_page, pool->slots.stride);
+        assert_int_equal(cache->k_page, pool->groups[0].slots.stride);
         bool inside = shapes[c].value_in_key;
         assert_int_equal(cache->v_row, inside ? k_row : v_row);
-        assert_int_equal(cache->v_page, pool->slots.stride);
+        assert_int_equal(cache->v_page, pool->groups[0].slots.stride);
         assert_true((cache->v == cache->k) == inside);
     }
     pn_kv_pool_free(pool);
@@ -179,34 +179,34 @@ static void used_up_pages_are_out_of_memory(void **state)
     bool seen[N] = {false};
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, N * stride_of(PAGE_VALUES * 4));
-    assert_int_equal(pool->slots.n, N);
+    assert_int_equal(pool->groups[0].slots.n, N);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pn_kv_page_new(pool, &pages[i], &err), PN_OK);
+        assert_int_equal(pn_kv_page_new(pool, 0, &pages[i], &err), PN_OK);
         assert_in_range(pages[i], 0, N - 1);
         assert_false(seen[pages[i]]);
         seen[pages[i]] = true;
-        assert_int_equal(pn_kv_page_refs(pool, pages[i]), 1);
-        assert_int_equal(pn_kv_pages_used(pool), i + 1);
+        assert_int_equal(pn_kv_page_refs(pool, 0, pages[i]), 1);
+        assert_int_equal(pn_kv_pages_used(pool, 0), i + 1);
     }
     for (int again = 0; again < 3; again++) {
-        assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
         assert_non_null(strstr(err.text, "all 5 pages"));
         assert_int_equal(page, -7);
     }
     /* What comes back is handed out again, the last one first, and each only once. */
-    pn_kv_page_release(pool, pages[1]);
-    pn_kv_page_release(pool, pages[3]);
-    assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_OK);
+    pn_kv_page_release(pool, 0, pages[1]);
+    pn_kv_page_release(pool, 0, pages[3]);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
     assert_int_equal(page, pages[3]);
-    assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
     assert_int_equal(page, pages[1]);
-    assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
     for (int i = 0; i < N; i++)
-        pn_kv_page_release(pool, pages[i]);
-    assert_int_equal(pn_kv_pages_used(pool), 0);
+        pn_kv_page_release(pool, 0, pages[i]);
+    assert_int_equal(pn_kv_pages_used(pool, 0), 0);
     for (int i = 0; i < N; i++)
-        assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_OK);
-    assert_int_equal(pn_kv_page_new(pool, &page, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
     pn_kv_pool_free(pool);
 }
 
@@ -218,20 +218,20 @@ static void shared_pages_stay(void **state)
     int32_t a, b, c;
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, 2 * stride_of(PAGE_VALUES * 4));
-    assert_int_equal(pn_kv_page_new(pool, &a, &err), PN_OK);
-    assert_int_equal(pn_kv_page_new(pool, &b, &err), PN_OK);
-    pn_kv_page_retain(pool, a);
-    pn_kv_page_retain(pool, a);
+    assert_int_equal(pn_kv_page_new(pool, 0, &a, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &b, &err), PN_OK);
+    pn_kv_page_retain(pool, 0, a);
+    pn_kv_page_retain(pool, 0, a);
     for (uint32_t i = 0; i < 2; i++) {
-        assert_int_equal(pn_kv_page_refs(pool, a), 3 - i);
-        pn_kv_page_release(pool, a);
-        assert_int_equal(pn_kv_page_new(pool, &c, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_refs(pool, 0, a), 3 - i);
+        pn_kv_page_release(pool, 0, a);
+        assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PN_NO_MEMORY);
     }
-    pn_kv_page_release(pool, a);
-    assert_int_equal(pn_kv_page_new(pool, &c, &err), PN_OK);
+    pn_kv_page_release(pool, 0, a);
+    assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PN_OK);
     assert_int_equal(c, a);
-    pn_kv_page_release(pool, c); /* its references start anew */
-    assert_int_equal(pn_kv_pages_used(pool), 1);
+    pn_kv_page_release(pool, 0, c); /* its references start anew */
+    assert_int_equal(pn_kv_pages_used(pool, 0), 1);
     pn_kv_pool_free(pool);
 }
 
@@ -241,14 +241,14 @@ static void copies_have_all_layers(void **state)
     (void)state;
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F16, 4 * stride_of(PAGE_VALUES * 2));
-    unsigned char *pages = pool->slots.memory.host;
-    size_t stride = pool->slots.stride;
+    unsigned char *pages = pool->groups[0].slots.memory.host;
+    size_t stride = pool->groups[0].slots.stride;
     for (size_t i = 0; i < 4 * stride; i++)
         pages[i] = (unsigned char)(i % 251 + i / stride);
-    pn_kv_page_copy(pool, 2, 1);
+    pn_kv_page_copy(pool, 0, 2, 1);
     for (size_t i = 0; i < 4 * stride; i++) {
         size_t from = i / stride == 2 ? i - stride : i;
-        if (i % stride < pool->page_bytes && pages[i] != (unsigned char)(from % 251 + from / stride))
+        if (i % stride < pool->groups[0].page_bytes && pages[i] != (unsigned char)(from % 251 + from / stride))
             fail_msg("byte %zu of page %zu", i % stride, i / stride);
     }
     pn_kv_pool_free(pool);
@@ -263,27 +263,27 @@ static void pools_take_what_memory_there_is(void **state)
     struct pn_error err;
     give_at_most(SIZE_MAX);
     pool = new_pool(PN_TYPE_F32, 0); /* it asks for two at least */
-    assert_int_equal(pool->slots.n, 2);
+    assert_int_equal(pool->groups[0].slots.n, 2);
     assert_int_equal(memory.largest, 2 * page);
     pn_kv_pool_free(pool);
     struct pn_model small = {.caches = &tiny, .n_caches = 1}, none = {.n_caches = 0};
     assert_int_equal(pn_kv_pool_new(&device, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err), PN_OK);
-    assert_int_equal(pool->slots.n, 1 << 18); /* nor more than there are ever wanted */
+    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* nor more than there are ever wanted */
     pn_kv_pool_free(pool);
     assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PN_OK);
-    assert_int_equal(pool->slots.n, 1 << 18); /* without attention pages cost nothing */
+    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* without attention pages cost nothing */
     assert_int_equal(pn_kv_capacity(pool), 1 << 18);
-    pn_kv_page_copy(pool, 1, 0);
+    pn_kv_page_copy(pool, 0, 1, 0);
     pn_kv_pool_free(pool);
     /* Half as many until they can be had. */
     give_at_most(10 * page);
     pool = new_pool(PN_TYPE_F32, 64 * page);
-    assert_int_equal(pool->slots.n, 8);
+    assert_int_equal(pool->groups[0].slots.n, 8);
     assert_int_equal(memory.n_asked, 4);
     pn_kv_pool_free(pool);
     give_at_most(2 * page - 1);
     pool = new_pool(PN_TYPE_F32, 64 * page);
-    assert_int_equal(pool->slots.n, 1);
+    assert_int_equal(pool->groups[0].slots.n, 1);
     pn_kv_pool_free(pool);
     give_at_most(page - 1);
     assert_int_equal(pn_kv_pool_new(&device, &model, PN_TYPE_F32, 64 * page, &pool, &err), PN_NO_MEMORY);
@@ -302,26 +302,27 @@ static void pages_are_taken_from_the_budget(void **state)
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, 20 * page);
     pn_memory_set_limit(budget, budget->weight_bytes + taken + 7 * page + page / 2);
-    assert_int_equal(pn_kv_capacity(pool), 7);
-    assert_int_equal(pn_kv_promise(pool, 5, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_capacity(pool), 7 * page);
+    assert_int_equal(pn_kv_promise(pool, 0, 5, "the test", &err), PN_OK);
     assert_true(budget->taken == taken + 5 * page);
-    assert_int_equal(pn_kv_capacity(pool), 7); /* those promised count too */
-    assert_int_equal(pn_kv_promise(pool, 3, "the test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_capacity(pool), 7 * page); /* those promised count too */
+    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PN_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_true(budget->taken == taken + 5 * page);
-    assert_int_equal(pn_kv_check(pool, 8, "the test", &err), PN_NO_MEMORY); /* three more */
+    assert_int_equal(pn_kv_check(pool, &(int32_t){8}, "the test", &err), PN_NO_MEMORY); /* three more */
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
-    assert_int_equal(pn_kv_check(pool, 7, "the test", &err), PN_OK);
-    assert_true(budget->taken == taken + 5 * page && pool->slots.n_promised == 5); /* others see nothing of a check */
-    pn_kv_unpromise(pool, 1);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){7}, "the test", &err), PN_OK);
+    assert_true(budget->taken == taken + 5 * page &&
+                pool->groups[0].slots.n_promised == 5); /* others see nothing of a check */
+    pn_kv_unpromise(pool, 0, 1);
     assert_true(budget->taken == taken + 4 * page);
-    assert_int_equal(pn_kv_promise(pool, 3, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PN_OK);
     pn_memory_set_limit(budget, 0);
-    assert_int_equal(pn_kv_promise(pool, 13, "the test", &err), PN_OK); /* all 20 */
-    assert_int_equal(pn_kv_capacity(pool), 20);
-    assert_int_equal(pn_kv_check(pool, 20, "the test", &err), PN_OK);
-    assert_int_equal(pn_kv_check(pool, 21, "the test", &err), PN_NO_MEMORY);
-    assert_int_equal(pn_kv_promise(pool, 1, "the test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_promise(pool, 0, 13, "the test", &err), PN_OK); /* all 20 */
+    assert_int_equal(pn_kv_capacity(pool), 20 * page);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){20}, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){21}, "the test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_promise(pool, 0, 1, "the test", &err), PN_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but addresses are left for 0 KiB only"));
     assert_true(budget->taken == taken + 20 * page);
     pn_kv_pool_free(pool);

@@ -427,8 +427,8 @@ static void short_memory_is_shared(void **state)
     struct pn_sched *sched;
     assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
     struct pn_kv_pool *pool = pn_sched_pool(sched);
-    int32_t all = pool->slots.n;
-    pool->slots.n = 14; /* two of them as long as they get, or all while they begin */
+    int32_t all = pool->groups[0].slots.n;
+    pool->groups[0].slots.n = 14; /* two of them as long as they get, or all while they begin */
     for (int i = 0; i < N; i++) {
         random_ids(200 + (uint64_t)i, ids[i], 100);
         struct pantry_request_options o = options(ids[i], 40 + i, 120);
@@ -451,7 +451,7 @@ static void short_memory_is_shared(void **state)
     assert_int_equal(pantry_submit(model, &o, &late, &error), PANTRY_NO_MEMORY);
     assert_non_null(strstr(error.text, "a context of 4096 tokens needs"));
     nothing_is_left(model);
-    pool->slots.n = all;
+    pool->groups[0].slots.n = all;
     pantry_model_free(model);
 }
 

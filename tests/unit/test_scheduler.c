@@ -371,7 +371,7 @@ static void requests_start_again(void **state)
         pantry_request *r[2];
         struct pn_sched *sched;
         assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
-        pn_sched_pool(sched)->slots.n = PAGES; /* 220 tokens need seven */
+        pn_sched_pool(sched)->groups[0].slots.n = PAGES; /* 220 tokens need seven */
         for (int i = 0; i < 2; i++) {
             random_ids(20 + (uint64_t)i, ids[i], N);
             struct pantry_request_options o = options(ids[i], N, N_ANSWER, NULL);
@@ -419,7 +419,7 @@ static void full_trees_stop_nobody(void **state)
     pantry_model *model = load_tiny();
     struct pn_sched *sched;
     assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
-    pn_sched_pool(sched)->slots.n = PAGES;
+    pn_sched_pool(sched)->groups[0].slots.n = PAGES;
     random_ids(30, ids, N);
     struct pantry_request_options o = options(ids, N, N_ANSWER, NULL);
     o.n_context = N + N_ANSWER;

@@ -59,14 +59,14 @@ static void open_world(struct world *w, int n_pages, int n_states)
         (n_states && pn_state_pool_new(&device, 3, (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
         pn_seq_memory_init(&w->memory, &w->runner, w->pool, &err))
         fail_msg("%s", err.text);
-    assert_int_equal(w->pool->slots.n, n_pages);
+    assert_int_equal(w->pool->groups[0].slots.n, n_pages);
 }
 
 /* Nothing is held any more. */
 static void close_world(struct world *w)
 {
     pn_tree_clear(w->memory.tree);
-    assert_int_equal(pn_kv_pages_used(w->pool), 0);
+    assert_int_equal(pn_kv_pages_used(w->pool, 0), 0);
     if (w->runner.states)
         assert_int_equal(pn_states_used(w->runner.states), 0);
     pn_seq_memory_release(&w->memory);
@@ -163,7 +163,7 @@ static const int32_t *some_ids(uint64_t seed, int differ_at)
 
 static uint32_t refs(const struct world *w, const struct one *o, int i)
 {
-    return pn_kv_page_refs(w->pool, o->seq.pages[i]);
+    return pn_kv_page_refs(w->pool, 0, o->seq.pages[i]);
 }
 
 /* ---- starting ---- */
@@ -229,7 +229,7 @@ static void whole_pages_are_shared_and_parts_copied(void **state)
     assert_int_not_equal(b.seq.pages[2], a.seq.pages[2]);
     assert_int_equal(refs(&w, &a, 2), 2);
     assert_int_equal(refs(&w, &b, 2), 1);
-    assert_int_equal(pn_kv_pages_used(w.pool), 4);
+    assert_int_equal(pn_kv_pages_used(w.pool, 0), 4);
     grow_and_run(&b, 20);
     grow_and_run(&a, 20); /* both fill their third page */
     check_one(&a);
@@ -264,7 +264,7 @@ static void growing_takes_pages_as_they_are_needed(void **state)
         assert_int_equal(a.seq.n_pages, (i - 1 + PAGE - 1) / PAGE);
         grow_and_run(&a, 1);
         assert_int_equal(a.seq.n_pages, (i + PAGE - 1) / PAGE);
-        assert_int_equal(pn_kv_pages_used(w.pool), a.seq.n_pages);
+        assert_int_equal(pn_kv_pages_used(w.pool, 0), a.seq.n_pages);
     }
     /* Two are left: three cannot be had, and what was taken stays with the sequence. */
     assert_int_equal(pn_seq_grow(&b.seq, 2 * PAGE + 1, &err), PN_NO_MEMORY);
@@ -278,7 +278,7 @@ static void growing_takes_pages_as_they_are_needed(void **state)
     pn_seq_keep(&a.seq, true);
     assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY);
     pn_seq_drop(&a.seq);
-    assert_int_equal(pn_kv_pages_used(w.pool), 5);
+    assert_int_equal(pn_kv_pages_used(w.pool, 0), 5);
     grow_and_run(&b, PAGE);
     assert_int_equal(pn_tree_n_pages(w.memory.tree), 2);
     assert_int_equal(start(&a, 3 * PAGE), 2 * PAGE); /* its end went first */
@@ -326,7 +326,7 @@ static void idle_memory_goes_back_to_the_budget(void **state)
         start(&many[i], 0);
         grow_and_run(&many[i], 100);
     }
-    assert_int_equal(pn_kv_pages_used(w.pool), 240);
+    assert_int_equal(pn_kv_pages_used(w.pool, 0), 240);
     assert_true(budget->taken == w.taken + 256 * STRIDE);
     pn_seq_memory_settle(&w.memory);
     assert_true(budget->taken == w.taken + 256 * STRIDE);
@@ -334,7 +334,7 @@ static void idle_memory_goes_back_to_the_budget(void **state)
         pn_seq_release(&many[i].seq);
     pn_seq_memory_settle(&w.memory); /* of 216 not in use 64 stay */
     assert_true(budget->taken == w.taken + (40 + 64) * STRIDE);
-    assert_int_equal(w.memory.n_promised, 104);
+    assert_int_equal(w.memory.n_promised[0], 104);
     for (int i = 0; i < 10; i++) {
         check_one(&many[i]);
         pn_seq_release(&many[i].seq);
@@ -456,8 +456,8 @@ static void check_all(struct one *all, const struct world *w)
             check_one(&all[i]);
             pages += all[i].seq.n_pages;
         }
-    assert_true(pn_kv_pages_used(w->pool) <= w->pool->slots.n);
-    assert_true(pn_kv_pages_used(w->pool) <= pages + pn_tree_n_pages(w->memory.tree));
+    assert_true(pn_kv_pages_used(w->pool, 0) <= w->pool->groups[0].slots.n);
+    assert_true(pn_kv_pages_used(w->pool, 0) <= pages + pn_tree_n_pages(w->memory.tree));
 }
 
 /* Sequences of few families start, grow, are kept, dropped and released in any order, while memory is short. */

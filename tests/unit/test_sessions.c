@@ -469,7 +469,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     struct pantry_session_options o = {.size = sizeof o, .n_context = 1};
     struct pn_kv_pool *pool;
     assert_int_equal(pn_runner_pool(model->runner, "f16", &pool, NULL), PN_OK);
-    pool->slots.n = 9;
+    pool->groups[0].slots.n = 9;
     o.kv_type = "f16";
     o.n_context = 9 * PN_PAGE_TOKENS - 1;
     session = open_session(model, &o);
@@ -611,7 +611,7 @@ static void used_up_pools_are_errors(void **state)
     pantry_model *model = load(path), *roomy = load(path);
     pantry_session *a = open_session(model, &exact), *b = open_session(model, &exact);
     struct pn_kv_pool *pool = pn_sched_pool(a->sched);
-    pool->slots.n = 4;
+    pool->groups[0].slots.n = 4;
     answer(a, ids, 70, &first); /* three pages */
     assert_int_equal(pages_in_use(a), 3);
     assert_int_equal(answer(b, others, 40, &said), 0);

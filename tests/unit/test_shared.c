@@ -200,7 +200,7 @@ static void contexts_shrink_or_are_refused(void **state)
                                   more = {.size = sizeof more, .n_context = 320};
     uint64_t taken = budget->taken;
     session = open_session(model, 32);
-    uint64_t page = pn_sched_pool(model->sched)->slots.stride;
+    uint64_t page = pn_sched_pool(model->sched)->groups[0].slots.stride;
     assert_true(page >= 4096 && budget->taken == taken);
     pantry_limit_memory(budget->weight_bytes + budget->taken + 10 * page);
     assert_int_equal(pantry_session_new(model, &chosen, &other, &error), PANTRY_NO_MEMORY);
@@ -243,7 +243,7 @@ static void budgets_end_answers_in_words(void **state)
     pantry_session *session = open_session(model, 200);
     assert_int_equal(pn_runner_prepare(model->runner, 16, &(struct pn_error){0}), PN_OK);
     assert_int_equal(pn_runner_prepare(model->runner, 1, &(struct pn_error){0}), PN_OK);
-    pantry_limit_memory(budget->weight_bytes + budget->taken + 3 * pn_sched_pool(model->sched)->slots.stride);
+    pantry_limit_memory(budget->weight_bytes + budget->taken + 3 * pn_sched_pool(model->sched)->groups[0].slots.stride);
     o.max_tokens = 0;
     o.ignore_eos = true;
     assert_int_equal(pantry_generate(session, prompt, 5, &o, &stats, &error), PANTRY_NO_MEMORY);

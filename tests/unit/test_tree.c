@@ -13,6 +13,7 @@
 #include "engine/tree.h"
 
 enum { MAX_PAGES = 96, MAX_TOKENS = 160, MAX_STATES = 24, MAX_RUNNING = 6, MAX_INSERTED = 512 };
+enum { WINDOW = 40, MAX_WINDOW_PAGES = 96 };
 enum { PAGES_OF = (MAX_TOKENS + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS };
 
 /* What keys and values depend on: the caller's key and all tokens up to here. */
@@ -22,12 +23,31 @@ struct content {
     int32_t ids[MAX_TOKENS];
 };
 
+/* What sequences go on from: any page; recurrent states; the pages of a window, which states hold references to. */
+enum mode { PLAIN, RECURRENT, WINDOWS, N_MODES };
+
 static struct {
     int n_pages, refs[MAX_PAGES];
     struct content pages[MAX_PAGES];
+    int window_refs[MAX_WINDOW_PAGES];
+    struct content window_pages[MAX_WINDOW_PAGES];
     bool state_used[MAX_STATES];
     struct content states[MAX_STATES];
+    int state_first[MAX_STATES], state_pages[MAX_STATES][PAGES_OF]; /* of windows */
 } pool;
+
+/* The first page that a sequence of n tokens keeps: what the next one sees, and a page more. */
+static int window_first(int n)
+{
+    int first = (n - WINDOW + 1) / PN_PAGE_TOKENS - 1;
+    return n < WINDOW || first < 0 ? 0 : first;
+}
+
+static void window_release(int page)
+{
+    assert_true(pool.window_refs[page] > 0);
+    pool.window_refs[page]--;
+}
 
 static void retain(void *user, int32_t page)
 {
@@ -54,15 +74,25 @@ static void release_state(void *user, int32_t state)
     (void)user;
     assert_true(pool.state_used[state]);
     pool.state_used[state] = false;
+    for (int i = pool.state_first[state]; i * PN_PAGE_TOKENS < pool.states[state].n; i++)
+        window_release(pool.state_pages[state][i]);
 }
 
-static struct pn_tree *tree_new(bool recurrent, int n_pages)
+static int back(void *user, int32_t state)
+{
+    (void)user;
+    int first = pool.state_first[state], least = first ? first * PN_PAGE_TOKENS + WINDOW - 1 : 0;
+    return pool.states[state].n - least;
+}
+
+static struct pn_tree *tree_new(enum mode mode, int n_pages)
 {
     struct pn_tree_memory memory = {.retain = retain,
                                     .release = release,
                                     .unshared = unshared,
                                     .release_state = release_state,
-                                    .recurrent = recurrent};
+                                    .back = mode == WINDOWS ? back : NULL,
+                                    .stateful = mode != PLAIN};
     struct pn_tree *tree;
     struct pn_error err;
     memset(&pool, 0, sizeof pool);
@@ -90,9 +120,24 @@ static int32_t state_new(struct pn_tree *tree)
         for (int32_t i = 0; i < MAX_STATES; i++)
             if (!pool.state_used[i]) {
                 pool.state_used[i] = true;
+                pool.states[i].n = pool.state_first[i] = 0;
                 return i;
             }
     while (pn_tree_evict_state(tree));
+    return -1;
+}
+
+static int window_page_new(struct pn_tree *tree)
+{
+    do
+        for (int i = 0; i < MAX_WINDOW_PAGES; i++)
+            if (!pool.window_refs[i]) {
+                pool.window_refs[i] = 1;
+                pool.window_pages[i].n = 0;
+                return i;
+            }
+    while (pn_tree_evict_state(tree));
+    fail_msg("no window page is left: the running sequences need less");
     return -1;
 }
 
@@ -104,6 +149,7 @@ struct sequence {
     int n, want; /* tokens with keys and values; tokens in all */
     int n_pages;
     int32_t ids[MAX_TOKENS], pages[PAGES_OF];
+    int first, window[PAGES_OF]; /* pages of the window from the first on that is kept */
 };
 
 /* A page that others read too only gains tokens. */
@@ -122,41 +168,87 @@ static void check_content(const struct content *c, const struct sequence *s, int
     assert_memory_equal(c->ids, s->ids, (size_t)n * sizeof *s->ids);
 }
 
-static void check_pages(const struct sequence *s)
+static void check_pages(const struct sequence *s, enum mode mode)
 {
     for (int i = 0; i < s->n_pages; i++) {
         int end = (i + 1) * PN_PAGE_TOKENS < s->n ? (i + 1) * PN_PAGE_TOKENS : s->n;
         assert_true(pool.refs[s->pages[i]] > 0);
         check_content(&pool.pages[s->pages[i]], s, end);
+        if (mode == WINDOWS && i >= s->first) {
+            assert_true(pool.window_refs[s->window[i]] > 0);
+            check_content(&pool.window_pages[s->window[i]], s, end);
+        }
     }
+    assert_true(mode != WINDOWS || s->n < WINDOW ? s->first == 0 : s->first * PN_PAGE_TOKENS <= s->n - WINDOW + 1);
 }
 
-static void end(struct sequence *s)
+static void end(struct sequence *s, enum mode mode)
 {
     for (int i = 0; i < s->n_pages; i++)
         release(NULL, s->pages[i]);
+    for (int i = s->first; mode == WINDOWS && i < s->n_pages; i++)
+        window_release(s->window[i]);
+    s->first = 0;
     s->running = false;
     s->n_pages = 0;
 }
 
+/* Shares the pages of the window that a state has, and copies the one that is not full. */
+static void take_window(struct pn_tree *tree, struct sequence *s, int32_t state)
+{
+    const struct content *at = &pool.states[state];
+    int first = window_first(s->n), had = pool.state_first[state], whole = s->n / PN_PAGE_TOKENS;
+    assert_true(pool.state_used[state] && at->n >= s->n && at->n - back(NULL, state) <= s->n);
+    check_content(at, s, s->n);
+    s->first = first > had ? first : had;
+    for (int i = s->first; i * PN_PAGE_TOKENS < s->n; i++) {
+        s->window[i] = pool.state_pages[state][i];
+        pool.window_refs[s->window[i]]++;
+    }
+    if (s->n % PN_PAGE_TOKENS) {
+        int copy = window_page_new(tree);
+        check_content(&pool.window_pages[s->window[whole]], s, s->n);
+        write_content(&pool.window_pages[copy], s, s->n);
+        window_release(s->window[whole]);
+        s->window[whole] = copy;
+    }
+}
+
+/* No page is left for a copy: only whole pages are taken, or nothing. */
+static void start_short(struct sequence *s, enum mode mode)
+{
+    int n = s->n_pages * PN_PAGE_TOKENS;
+    if (mode == WINDOWS)
+        window_release(s->window[s->n_pages]);
+    if (mode == WINDOWS && s->first && s->first * PN_PAGE_TOKENS > n - WINDOW + 1) {
+        end(s, mode);
+        n = 0;
+    }
+    s->running = true;
+    s->n = n;
+}
+
 /* Takes what the tree has of the sequence; what it has is checked against what was written down. */
-static void start(struct pn_tree *tree, struct sequence *s, bool recurrent)
+static void start(struct pn_tree *tree, struct sequence *s, enum mode mode)
 {
     struct pn_tree_match m;
     int found = pn_tree_find(tree, s->key, s->ids, s->want - 1);
     pn_tree_match(tree, s->key, s->ids, s->want - 1, s->pages, &m);
     assert_int_equal(m.n_tokens, found);
-    assert_true(m.n_tokens < s->want);
+    assert_true(m.n_tokens < s->want && m.n_known >= m.n_tokens);
     assert_int_equal(m.n_pages, m.n_tokens / PN_PAGE_TOKENS);
     assert_int_equal(m.copy >= 0, m.n_tokens % PN_PAGE_TOKENS != 0);
-    assert_int_equal(m.state >= 0, recurrent && m.n_tokens > 0);
+    assert_int_equal(m.state >= 0, mode != PLAIN && m.n_tokens > 0);
     s->running = true;
     s->n = m.n_tokens;
     s->n_pages = m.n_pages;
-    if (m.state >= 0) {
+    s->first = 0;
+    if (m.state >= 0 && mode == RECURRENT) {
         assert_true(pool.state_used[m.state]);
         assert_int_equal(pool.states[m.state].n, s->n);
         check_content(&pool.states[m.state], s, s->n);
+    } else if (m.state >= 0) {
+        take_window(tree, s, m.state);
     }
     if (m.copy >= 0) {
         check_content(&pool.pages[m.copy], s, s->n);
@@ -165,36 +257,50 @@ static void start(struct pn_tree *tree, struct sequence *s, bool recurrent)
             write_content(&pool.pages[copy], s, s->n);
             s->pages[s->n_pages++] = copy;
         } else {
-            s->n = s->n_pages * PN_PAGE_TOKENS;
+            start_short(s, mode);
         }
         release(NULL, m.copy);
     }
-    check_pages(s);
+    check_pages(s, mode);
 }
 
 /* Runs up to `n` more tokens; false where no page is left. */
-static bool step(struct pn_tree *tree, struct sequence *s, int n)
+static bool step(struct pn_tree *tree, struct sequence *s, int n, enum mode mode)
 {
     for (; n > 0 && s->n < s->want; n--) {
         if (s->n == s->n_pages * PN_PAGE_TOKENS) {
             int32_t page = page_new(tree);
             if (page < 0)
                 return false;
+            if (mode == WINDOWS)
+                s->window[s->n_pages] = window_page_new(tree);
             s->pages[s->n_pages++] = page;
         }
         s->n++;
         write_content(&pool.pages[s->pages[s->n_pages - 1]], s, s->n);
+        if (mode == WINDOWS)
+            write_content(&pool.window_pages[s->window[s->n_pages - 1]], s, s->n);
     }
+    for (; mode == WINDOWS && s->first < window_first(s->n); s->first++)
+        window_release(s->window[s->first]);
     return true;
 }
 
-static void keep(struct pn_tree *tree, struct sequence *s, bool recurrent)
+/* Returns the state; -1: none, or the tree had one already. */
+static int32_t keep(struct pn_tree *tree, struct sequence *s, enum mode mode)
 {
     struct pn_error err;
-    int32_t state = recurrent ? state_new(tree) : -1;
-    if (state >= 0)
+    int32_t state = mode != PLAIN ? state_new(tree) : -1;
+    if (state >= 0) {
         write_content(&pool.states[state], s, s->n);
+        pool.state_first[state] = mode == WINDOWS ? s->first : PAGES_OF;
+        for (int i = s->first; mode == WINDOWS && i < s->n_pages; i++) {
+            pool.state_pages[state][i] = s->window[i];
+            pool.window_refs[s->window[i]]++;
+        }
+    }
     assert_int_equal(pn_tree_insert(tree, s->key, s->ids, s->n, s->pages, state, &err), PN_OK);
+    return state >= 0 && pool.state_used[state] ? state : -1;
 }
 
 /* ---- random schedules ---- */
@@ -220,29 +326,34 @@ static void make_ids(uint32_t *seed, struct sequence *s)
 /* No page or state leaks, none is freed early, nobody sees what another key or another beginning made. */
 static void random_schedule(uint32_t seed)
 {
-    bool recurrent = seed % 2;
-    struct pn_tree *tree = tree_new(recurrent, 12 + (int)(seed % 7) * 14);
+    enum mode mode = (enum mode)(seed % N_MODES);
+    struct pn_tree *tree = tree_new(mode, 12 + (int)(seed % 7) * 14);
     static struct sequence all[MAX_RUNNING];
     memset(all, 0, sizeof all);
     for (int i = 0; i < 120; i++) {
         struct sequence *s = &all[next(&seed, MAX_RUNNING)];
         if (!s->running) {
             make_ids(&seed, s);
-            start(tree, s, recurrent);
+            start(tree, s, mode);
             continue;
         }
-        check_pages(s);
-        bool out = !step(tree, s, 1 + (int)next(&seed, 60));
-        if (s->n && !out && next(&seed, 3) == 0) /* while it goes on writing the rest of its last page */
-            keep(tree, s, recurrent);
+        check_pages(s, mode);
+        bool out = !step(tree, s, 1 + (int)next(&seed, 60), mode);
+        if (s->n && !out && next(&seed, 3) == 0) { /* while it goes on writing the rest of its last page */
+            int32_t state = keep(tree, s, mode);
+            if (state >= 0 && next(&seed, 4) == 0) {
+                pn_tree_drop_state(tree, s->key, s->ids, s->n, state);
+                assert_false(pool.state_used[state]);
+            }
+        }
         if (s->n == s->want || out || next(&seed, 8) == 0) { /* done, no memory, cancelled */
             if (s->n && !out)
-                keep(tree, s, recurrent);
-            end(s);
+                keep(tree, s, mode);
+            end(s, mode);
         }
     }
     for (int i = 0; i < MAX_RUNNING; i++)
-        end(&all[i]);
+        end(&all[i], mode);
     int held = 0, states = 0;
     for (int i = 0; i < pool.n_pages; i++)
         held += pool.refs[i];
@@ -256,6 +367,8 @@ static void random_schedule(uint32_t seed)
     assert_int_equal(pn_tree_n_states(tree), 0);
     for (int i = 0; i < pool.n_pages; i++)
         assert_int_equal(pool.refs[i], 0);
+    for (int i = 0; i < MAX_WINDOW_PAGES; i++)
+        assert_int_equal(pool.window_refs[i], 0);
     pn_tree_free(tree);
 }
 
@@ -271,10 +384,11 @@ static void longest_prefixes_are_found(void **state)
 {
     (void)state;
     for (uint32_t round = 0; round < 60; round++) {
-        bool recurrent = round % 2;
+        enum mode mode = (enum mode)(round % N_MODES);
         uint32_t seed = 77 + round;
-        struct pn_tree *tree = tree_new(recurrent, MAX_PAGES);
+        struct pn_tree *tree = tree_new(mode, MAX_PAGES);
         static struct content inserted[MAX_INSERTED];
+        static int least[MAX_INSERTED]; /* tokens at which a sequence can go on */
         int n_inserted = 0;
         for (int i = 0; i < 12; i++) {
             struct sequence s = {0};
@@ -284,16 +398,19 @@ static void longest_prefixes_are_found(void **state)
                 int n = 0;
                 while (n < inserted[k].n && n < s.want - 1 && inserted[k].ids[n] == s.ids[n])
                     n++;
-                if (inserted[k].key == s.key[0] && n > best && (!recurrent || n == inserted[k].n))
+                if (inserted[k].key == s.key[0] && n > best && n >= least[k])
                     best = n;
             }
             assert_int_equal(pn_tree_find(tree, s.key, s.ids, s.want - 1), best);
-            start(tree, &s, recurrent);
+            start(tree, &s, mode);
             assert_int_equal(s.n, best);
-            assert_true(step(tree, &s, s.want));
-            keep(tree, &s, recurrent);
+            assert_true(step(tree, &s, s.want, mode));
+            keep(tree, &s, mode);
+            least[n_inserted] = mode == RECURRENT            ? s.n
+                                : mode == WINDOWS && s.first ? s.first * PN_PAGE_TOKENS + WINDOW - 1
+                                                             : 0;
             write_content(&inserted[n_inserted++], &s, s.n);
-            end(&s);
+            end(&s, mode);
         }
         pn_tree_free(tree);
         for (int i = 0; i < pool.n_pages; i++)
@@ -301,14 +418,14 @@ static void longest_prefixes_are_found(void **state)
     }
 }
 
-static void insert(struct pn_tree *tree, int first, int n, bool recurrent)
+static void insert(struct pn_tree *tree, int first, int n, enum mode mode)
 {
     struct sequence s = {.key = "a", .want = n};
     for (int i = 0; i < n; i++)
         s.ids[i] = i == 0 ? first : i;
-    assert_true(step(tree, &s, n));
-    keep(tree, &s, recurrent);
-    end(&s);
+    assert_true(step(tree, &s, n, mode));
+    keep(tree, &s, mode);
+    end(&s, mode);
 }
 
 static int known(struct pn_tree *tree, int first, int n)
@@ -323,12 +440,12 @@ static int known(struct pn_tree *tree, int first, int n)
 static void least_recent_leaves_go_first(void **state)
 {
     (void)state;
-    struct pn_tree *tree = tree_new(false, MAX_PAGES);
+    struct pn_tree *tree = tree_new(PLAIN, MAX_PAGES);
     struct pn_tree_match m;
     int32_t ids[40], pages[2];
-    insert(tree, 1, 64, false);
-    insert(tree, 2, 40, false);
-    insert(tree, 3, 32, false);
+    insert(tree, 1, 64, PLAIN);
+    insert(tree, 2, 40, PLAIN);
+    insert(tree, 3, 32, PLAIN);
     for (int i = 0; i < 40; i++)
         ids[i] = i == 0 ? 1 : i;
     pn_tree_match(tree, "a", ids, 32, pages, &m); /* uses the first page of the first sequence, and holds it */
@@ -353,16 +470,16 @@ static void least_recent_leaves_go_first(void **state)
 static void use_keeps_a_sequence(void **state)
 {
     (void)state;
-    struct pn_tree *tree = tree_new(false, MAX_PAGES);
+    struct pn_tree *tree = tree_new(PLAIN, MAX_PAGES);
     struct pn_tree_match m;
     int32_t pages[1], ids[33] = {1};
     for (int i = 1; i < 33; i++)
         ids[i] = i;
     for (int first = 1; first <= 3; first++)
-        insert(tree, first, 32, false);
+        insert(tree, first, 32, PLAIN);
     pn_tree_match(tree, "a", ids, 32, pages, &m);
     release(NULL, pages[0]);
-    insert(tree, 2, 32, false);
+    insert(tree, 2, 32, PLAIN);
     assert_true(pn_tree_evict(tree));
     assert_int_equal(known(tree, 3, 32), 0);
     assert_true(pn_tree_evict(tree));
@@ -375,9 +492,9 @@ static void use_keeps_a_sequence(void **state)
 static void pages_without_states_go_too(void **state)
 {
     (void)state;
-    struct pn_tree *tree = tree_new(true, MAX_PAGES);
-    insert(tree, 1, 64, true);
-    insert(tree, 1, 100, true);
+    struct pn_tree *tree = tree_new(RECURRENT, MAX_PAGES);
+    insert(tree, 1, 64, RECURRENT);
+    insert(tree, 1, 100, RECURRENT);
     assert_int_equal(pn_tree_n_pages(tree), 4);
     assert_int_equal(known(tree, 1, 160), 100);
     assert_int_equal(known(tree, 1, 99), 64);
@@ -390,12 +507,65 @@ static void pages_without_states_go_too(void **state)
     pn_tree_free(tree);
 }
 
+/* What windows need at the ends of a conversation's prompts and answers does not pile up: beside the newest the last
+ * two stay, and those where conversations part. */
+static void conversations_keep_few_states(void **state)
+{
+    (void)state;
+    static const int ends[] = {20, 64, 70, 96, 130, 150};
+    for (int parts_at = 0; parts_at <= 96; parts_at++) {
+        struct pn_tree *tree = tree_new(WINDOWS, MAX_PAGES);
+        struct pn_tree_memory thin = {.retain = retain,
+                                      .release = release,
+                                      .unshared = unshared,
+                                      .release_state = release_state,
+                                      .back = back,
+                                      .stateful = true,
+                                      .thin = true};
+        struct pn_error err;
+        pn_tree_free(tree);
+        assert_int_equal(pn_tree_new(&thin, &tree, &err), PN_OK);
+        struct sequence a = {.key = "a", .want = MAX_TOKENS}, b = {.key = "a", .want = MAX_TOKENS};
+        for (int i = 0; i < MAX_TOKENS; i++) {
+            a.ids[i] = i;
+            b.ids[i] = i < parts_at ? i : 1000 + i;
+        }
+        bool kept_fork = false;
+        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+            bool fork = ends[i] == parts_at;
+            assert_true(step(tree, &a, ends[i] - a.n, WINDOWS));
+            keep(tree, &a, WINDOWS);
+            if (fork) { /* another one goes on from here */
+                start(tree, &b, WINDOWS);
+                assert_int_equal(b.n, parts_at);
+                assert_true(step(tree, &b, 40, WINDOWS));
+                keep(tree, &b, WINDOWS);
+            }
+            kept_fork |= fork;
+            /* The other one has one, and both the fork and the start of its page may have one. */
+            assert_true(pn_tree_n_states(tree) <= 3 + 3 * kept_fork);
+            assert_int_equal(pn_tree_find(tree, "a", a.ids, MAX_TOKENS), ends[i]);
+        }
+        for (size_t i = sizeof ends / sizeof *ends - 3; i < sizeof ends / sizeof *ends; i++)
+            assert_int_equal(pn_tree_find(tree, "a", a.ids, ends[i]), ends[i]);
+        if (kept_fork) {
+            assert_int_equal(pn_tree_find(tree, "a", b.ids, MAX_TOKENS), parts_at + 40);
+            assert_int_equal(pn_tree_find(tree, "a", a.ids, parts_at), parts_at);
+        }
+        end(&a, WINDOWS);
+        end(&b, WINDOWS);
+        pn_tree_free(tree);
+        for (int i = 0; i < MAX_WINDOW_PAGES; i++)
+            assert_int_equal(pool.window_refs[i], 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_schedules_leak_nothing), cmocka_unit_test(longest_prefixes_are_found),
         cmocka_unit_test(least_recent_leaves_go_first),  cmocka_unit_test(use_keeps_a_sequence),
-        cmocka_unit_test(pages_without_states_go_too),
+        cmocka_unit_test(pages_without_states_go_too),   cmocka_unit_test(conversations_keep_few_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,12 +71,19 @@ float pn_alibi_slope(float max_bias, int n_head, int h)
     return h < even ? exp2f(-step * (float)(h + 1)) : exp2f(-step / 2 * (float)(2 * (h - even) + 1));
 }
 
-/* Address of the key (or value) row of a position. */
-static unsigned char *cache_row(unsigned char *base, size_t page_bytes, size_t row_bytes,
-                                const struct pn_batch_seq *seq, int head, int64_t position)
+static size_t row_in_page(int head, int64_t position)
 {
-    size_t page = (size_t)seq->pages[position / PN_PAGE_TOKENS];
-    return base + page * page_bytes + ((size_t)head * PN_PAGE_TOKENS + (size_t)(position % PN_PAGE_TOKENS)) * row_bytes;
+    return (size_t)head * PN_PAGE_TOKENS + (size_t)(position % PN_PAGE_TOKENS);
+}
+
+static unsigned char *key_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+{
+    return c->k + pn_batch_page(seq, c->group, position) * c->k_page + row_in_page(head, position) * c->k_row;
+}
+
+static unsigned char *value_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+{
+    return c->v + pn_batch_page(seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
 pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
@@ -90,11 +97,9 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
             return pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
         int64_t position = seq->past + (r - seq->start);
         for (int h = 0; h < p->n_head_kv; h++) {
-            encode(pn_view_at(a->src[0], r, h), cache_row(c->k, c->k_page, c->k_row, seq, h, position),
-                   (size_t)p->dim_k);
+            encode(pn_view_at(a->src[0], r, h), key_row(c, seq, h, position), (size_t)p->dim_k);
             if (!p->value_in_key)
-                encode(pn_view_at(a->src[1], r, h), cache_row(c->v, c->v_page, c->v_row, seq, h, position),
-                       (size_t)p->dim_v);
+                encode(pn_view_at(a->src[1], r, h), value_row(c, seq, h, position), (size_t)p->dim_v);
         }
     }
     return PN_OK;
@@ -119,8 +124,7 @@ static void attend(const struct head *t, const float *q, float *out)
     const struct pn_cache *c = t->cache;
     double highest = (double)t->sink, sum = 0;
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, cache_row(c->k, c->k_page, c->k_row, t->seq, t->head_kv, i), t->row,
-                           (size_t)p->dim_k);
+        pn_type_decode_row(c->type, key_row(c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_k);
         double s = 0;
         for (int j = 0; j < p->dim_k; j++)
             s += (double)q[j] * (double)t->row[j];
@@ -139,8 +143,7 @@ static void attend(const struct head *t, const float *q, float *out)
     for (int64_t i = t->first; i <= t->last; i++)
         sum += t->scores[i - t->first] = exp(t->scores[i - t->first] - highest);
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, cache_row(c->v, c->v_page, c->v_row, t->seq, t->head_kv, i), t->row,
-                           (size_t)p->dim_v);
+        pn_type_decode_row(c->type, value_row(c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_v);
         for (int j = 0; j < p->dim_v; j++)
             out[j] += (float)(t->scores[i - t->first] / sum) * t->row[j];
     }
