@@ -281,6 +281,7 @@ static struct found longest(struct node *root, const int32_t *ids, int n)
 static struct found longest_with_state(struct node *root, const int32_t *ids, int n)
 {
     struct found best = {.path = root};
+    int reach = INT_MAX;
     for (struct node *at = root, *next; at; at = next) {
         next = NULL;
         for (struct node *c = at->child; c; c = c->sibling) {
@@ -288,19 +289,22 @@ static struct found longest_with_state(struct node *root, const int32_t *ids, in
             bool whole = k == PN_PAGE_TOKENS;
             if (whole)
                 next = c;
-            if (k > 0 && at->end + k > best.n_tokens && c->reach <= at->end + k)
-                best = (struct found){whole ? c : at, whole ? NULL : c, at->end + k};
+            int m = at->end + k;
+            if (k > 0 && c->reach <= m && (m > best.n_tokens || (m == best.n_tokens && c->reach < reach))) {
+                best = (struct found){whole ? c : at, whole ? NULL : c, m};
+                reach = c->reach;
+            }
         }
     }
     return best;
 }
 
-/* The node of a state from which a sequence can go on after n tokens: `at`, or below it. */
-static struct node *with_state(struct node *at, int n)
+/* The node at or below `at` whose state reaches back furthest: a sequence that goes on from it can go back most. */
+static struct node *with_state(struct node *at)
 {
-    while (at->least > n) {
+    while (at->least > at->reach) {
         struct node *c = at->child;
-        while (c->reach > n)
+        while (c->reach > at->reach)
             c = c->sibling;
         at = c;
     }
@@ -341,7 +345,7 @@ void pn_tree_match(struct pn_tree *t, const char *key, const int32_t *ids, int n
     out->n_known = f.n_tokens;
     if (t->memory.stateful) {
         out->n_known = longest(&root->node, ids, n).n_tokens;
-        last = f.n_tokens ? with_state(last, f.n_tokens) : last;
+        last = f.n_tokens ? with_state(last) : last;
         out->state = last->state;
     }
     use(t, last);

@@ -21,13 +21,14 @@ static struct {
     int n_asked;    /* buffers asked for */
     size_t largest; /* ... and the size of the first */
     int n_open;
+    int most_buffers; /* that it gives; 0: any number */
 } memory;
 
 static pn_status give_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
 {
     if (memory.n_asked++ == 0)
         memory.largest = size;
-    if (size > memory.most)
+    if (size > memory.most || (memory.most_buffers && memory.n_open == memory.most_buffers))
         return pn_fail(err, PN_NO_MEMORY, "the test has no %zu bytes", size);
     memory.n_open++;
     return pn_host_buffer_new(device, size, out, err);
@@ -302,10 +303,10 @@ static void pages_are_taken_from_the_budget(void **state)
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, 20 * page);
     pn_memory_set_limit(budget, budget->weight_bytes + taken + 7 * page + page / 2);
-    assert_int_equal(pn_kv_capacity(pool), 7 * page);
+    assert_int_equal(pn_kv_capacity(pool) / page, 7);
     assert_int_equal(pn_kv_promise(pool, 0, 5, "the test", &err), PN_OK);
     assert_true(budget->taken == taken + 5 * page);
-    assert_int_equal(pn_kv_capacity(pool), 7 * page); /* those promised count too */
+    assert_int_equal(pn_kv_capacity(pool) / page, 7); /* those promised count too */
     assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PN_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_true(budget->taken == taken + 5 * page);
@@ -482,6 +483,128 @@ static void states_run_out_and_come_back(void **state)
     assert_true(budget->taken == taken);
 }
 
+/* ---- groups ---- */
+
+enum { N_GROUPED = 9, LONGEST = 4096 };
+
+static struct pn_node sees(int cache, int window, enum pn_window_kind kind, bool causal)
+{
+    return (struct pn_node){
+        .op = PN_OP_ATTENTION,
+        .attn = {.cache = cache, .window = window, .window_kind = kind, .causal = causal, .n_head_kv = 1}};
+}
+
+/* Layers that look equally far back have pages in common. A cache that several layers read keeps what all of them need,
+ * and where it is not known how far a layer looks, or there are too many groups, everything is kept. */
+static void layers_are_grouped_by_what_they_see(void **state)
+{
+    (void)state;
+    struct pn_node nodes[] = {
+        sees(0, 0, PN_WINDOW_SLIDING, true),
+        sees(1, 40, PN_WINDOW_SLIDING, true),
+        sees(2, 100, PN_WINDOW_SLIDING, true),
+        sees(2, 40, PN_WINDOW_SLIDING, true),
+        sees(3, 100, PN_WINDOW_CHUNKED, true),
+        sees(4, 40, PN_WINDOW_CHUNKED, true),
+        sees(4, 100, PN_WINDOW_SLIDING, true),
+        sees(5, 40, PN_WINDOW_SYMMETRIC, false),
+        sees(6, LONGEST, PN_WINDOW_SLIDING, true),
+        sees(7, LONGEST - 1, PN_WINDOW_SLIDING, true),
+        sees(8, 40, PN_WINDOW_SLIDING, true),
+        sees(8, 0, PN_WINDOW_SLIDING, true),
+        {.op = PN_OP_CACHE_WRITE, .attn = {.cache = 1}},
+    };
+    static const struct {
+        int group, window;
+        enum pn_window_kind kind;
+    } wanted[N_GROUPED] = {{0, 0, 0},
+                           {1, 40, PN_WINDOW_SLIDING},
+                           {2, 100, PN_WINDOW_SLIDING},
+                           {3, 100, PN_WINDOW_CHUNKED},
+                           {2, 100, 0},
+                           {0, 0, 0},
+                           {0, 0, 0},
+                           {0, 0, 0},
+                           {0, 0, 0}};
+    struct pn_cache_shape all[N_GROUPED];
+    for (int i = 0; i < N_GROUPED; i++)
+        all[i] = (struct pn_cache_shape){.n_head = 1, .dim_k = 32 + 32 * i, .dim_v = 32};
+    struct pn_model grouped = {.caches = all, .n_caches = N_GROUPED, .hp.n_context_train = LONGEST};
+    grouped.graph.data = nodes;
+    grouped.graph.len = COUNT(nodes);
+    size_t bytes[PN_KV_GROUPS] = {0};
+    struct pn_kv_pool *pool;
+    struct pn_error err;
+    give_at_most(SIZE_MAX);
+    assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PN_OK);
+    assert_int_equal(pool->n_groups, PN_KV_GROUPS);
+    for (int i = 0; i < N_GROUPED; i++) {
+        const struct pn_cache *c = &pool->caches[i];
+        const struct pn_kv_group *g = &pool->groups[c->group];
+        assert_int_equal(c->group, wanted[i].group);
+        assert_int_equal(g->window, wanted[i].window);
+        assert_int_equal(g->kind, wanted[i].kind);
+        assert_ptr_equal(c->k, g->slots.memory.data + bytes[c->group]);
+        bytes[c->group] += (size_t)(32 + 32 * i) * 2 * PN_PAGE_TOKENS;
+        assert_ptr_equal(c->v, g->slots.memory.data + bytes[c->group]);
+        bytes[c->group] += 32 * 2 * PN_PAGE_TOKENS;
+        assert_int_equal(c->k_page, stride_of(g->page_bytes));
+        assert_int_equal(c->v_page, c->k_page);
+    }
+    for (int g = 0; g < PN_KV_GROUPS; g++) {
+        assert_int_equal(pool->groups[g].page_bytes, bytes[g]);
+        assert_int_equal(pool->groups[g].slots.n, (1 << 22) / stride_of(bytes[g]));
+    }
+    assert_int_equal(memory.n_open, PN_KV_GROUPS);
+    pn_kv_pool_free(pool);
+    assert_int_equal(memory.n_open, 0);
+    for (int n = 1; n < PN_KV_GROUPS; n++) { /* one group has its memory, the next has none */
+        give_at_most(SIZE_MAX);
+        memory.most_buffers = n;
+        assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PN_NO_MEMORY);
+        assert_int_equal(memory.n_open, 0);
+    }
+}
+
+/* The formulas of windows, by trying every length. */
+static void windows_need_what_trying_finds(void **state)
+{
+    (void)state;
+    static const int windows[] = {1, 2, 31, 32, 33, 64, 100, 129}, slices[] = {0, 1, 5, 32, 33, 100};
+    enum { N = 700 };
+    for (size_t i = 0; i < 2 * COUNT(windows); i++) {
+        int w = windows[i / 2];
+        bool chunked = i % 2;
+        struct pn_kv_pool pool = {.n_groups = 2,
+                                  .groups = {{0}, {.window = w, .kind = chunked ? PN_WINDOW_CHUNKED : 0}}};
+        int first_page[N];
+        for (int n = 0; n < N; n++) {
+            int seen = chunked ? n / w * w : n < w ? 0 : n - w + 1, page = seen / PN_PAGE_TOKENS;
+            first_page[n] = pn_kv_first_page(&pool, 1, n);
+            assert_int_equal(first_page[n], page ? page - 1 : 0);
+            assert_int_equal(pn_kv_first_page(&pool, 0, n), 0);
+            int least = 0; /* with the pages from this one on */
+            while ((chunked ? least / w * w : least - w + 1) < page * PN_PAGE_TOKENS && page)
+                least++;
+            assert_int_equal(pn_kv_least_length(&pool, 1, page), least);
+        }
+        assert_int_equal(pn_kv_least_length(&pool, 0, 0), 0);
+        for (size_t k = 0; k < COUNT(slices); k++) {
+            int most = 0;
+            for (int n = 0; n + slices[k] < N; n++) {
+                int held = (n + slices[k] + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS - first_page[n];
+                most = held > most ? held : most;
+                assert_true(held <= pn_kv_most_pages(&pool, 1, n + slices[k], slices[k]));
+            }
+            assert_in_range(pn_kv_most_pages(&pool, 1, 1 << 20, slices[k]), most, most + 1 + chunked);
+        }
+        assert_int_equal(pn_kv_most_pages(&pool, 0, 1000, 32), 1000 / PN_PAGE_TOKENS + 1);
+        assert_int_equal(pn_kv_most_pages(&pool, 1, 0, 32), 1);
+        assert_true(pn_kv_most_pages(&pool, 1, INT32_MAX, INT32_MAX) > 0);
+        assert_true(pn_kv_most_bytes(&pool, 0, 0) == 2); /* a page of each that needs no memory counts as one */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +618,8 @@ int main(void)
         cmocka_unit_test(pages_are_taken_from_the_budget),
         cmocka_unit_test(refuses_types_that_do_not_fit),
         cmocka_unit_test(state_pools_have_slots_apart),
+        cmocka_unit_test(layers_are_grouped_by_what_they_see),
+        cmocka_unit_test(windows_need_what_trying_finds),
         cmocka_unit_test(states_run_out_and_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -257,6 +257,39 @@ static void keys_keep_prompts_apart_while_they_are_read(void **state)
     }
 }
 
+/* Layers with windows of 8 tokens keep little of a prompt, but what others wait for is kept where they part. */
+static void windows_are_kept_where_prompts_part(void **state)
+{
+    (void)state;
+    enum { TOGETHER = 8, SHARED = 700, N = SHARED + 12 };
+    static int32_t ids[TOGETHER][N];
+    pantry_model *model = load(tiny_model("gemma3", GW_F32, "part.gguf"));
+    pantry_request *r[TOGETHER];
+    struct answer together[TOGETHER], alone;
+    struct hold hold;
+    hold_engine(&hold, model);
+    for (int i = 0; i < TOGETHER; i++) {
+        random_ids(80, ids[i], SHARED);
+        random_ids(81 + (uint64_t)i, ids[i] + SHARED, N - SHARED);
+        ids[i][SHARED] = i;
+        struct pantry_request_options o = options(ids[i], N, 6, NULL);
+        o.n_context = N + 6;
+        o.n_batch = 100;
+        r[i] = submit(model, &o);
+    }
+    release_engine(&hold);
+    for (int i = 0; i < TOGETHER; i++)
+        read_all(r[i], &together[i]);
+    assert_int_equal(stats_of(model).prompt_tokens, SHARED + TOGETHER * (N - SHARED));
+    for (int i = 0; i < TOGETHER; i += 3) {
+        struct pantry_request_options o = options(ids[i], N, 6, "alone");
+        o.n_context = N + 6;
+        run(model, &o, &alone);
+        assert_memory_equal(together[i].ids, alone.ids, 6 * sizeof *alone.ids);
+    }
+    pantry_model_free(model);
+}
+
 /* ---- more than may run ---- */
 
 enum { MANY = PN_MAX_RUNNING + 40 };
@@ -506,10 +539,15 @@ static void sessions_are_cancelled_from_other_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_keep_requests_apart), cmocka_unit_test(keys_keep_prompts_apart_while_they_are_read),
-        cmocka_unit_test(all_of_many_are_answered), cmocka_unit_test(slow_readers_make_place),
-        cmocka_unit_test(slow_readers_give_states), cmocka_unit_test(requests_start_again),
-        cmocka_unit_test(full_trees_stop_nobody),   cmocka_unit_test(sessions_are_cancelled_from_other_threads),
+        cmocka_unit_test(windows_are_kept_where_prompts_part),
+        cmocka_unit_test(keys_keep_requests_apart),
+        cmocka_unit_test(keys_keep_prompts_apart_while_they_are_read),
+        cmocka_unit_test(all_of_many_are_answered),
+        cmocka_unit_test(slow_readers_make_place),
+        cmocka_unit_test(slow_readers_give_states),
+        cmocka_unit_test(requests_start_again),
+        cmocka_unit_test(full_trees_stop_nobody),
+        cmocka_unit_test(sessions_are_cancelled_from_other_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

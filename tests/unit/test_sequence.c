@@ -22,8 +22,24 @@ static const struct pn_device_class test_class = {.name = "test",
                                                   .copy = pn_host_copy,
                                                   .fill = pn_host_fill};
 static struct pn_device device = {.class = &test_class};
-static struct pn_cache_shape shape = {.n_head = 1, .dim_k = 4, .dim_v = 4};
-static const struct pn_model model = {.caches = &shape, .n_caches = 1};
+static struct pn_cache_shape shapes[3] = {{.n_head = 1, .dim_k = 4, .dim_v = 4},
+                                          {.n_head = 1, .dim_k = 4, .dim_v = 4},
+                                          {.n_head = 1, .dim_k = 4, .dim_v = 4}};
+static const struct pn_model model = {.caches = shapes, .n_caches = 1};
+
+/* A layer that sees everything, one that sees 40 tokens, and one that sees those since the last multiple of 48. */
+enum { WINDOW = 40, CHUNK = 48 };
+static struct pn_node layers[] = {
+    {.op = PN_OP_ATTENTION, .attn = {.cache = 0, .causal = true}},
+    {.op = PN_OP_ATTENTION, .attn = {.cache = 1, .causal = true, .window = WINDOW}},
+    {.op = PN_OP_ATTENTION, .attn = {.cache = 2, .causal = true, .window = CHUNK, .window_kind = PN_WINDOW_CHUNKED}}};
+static const struct pn_model windowed = {.caches = shapes, .n_caches = 3, .graph = {.data = layers, .len = 3}};
+
+/* The first token that the next one sees, in each layer. */
+static int first_seen(int layer, int n)
+{
+    return layer == 2 ? n / CHUNK * CHUNK : layer == 1 && n >= WINDOW ? n - WINDOW + 1 : 0;
+}
 
 /* A machine with room for everything: only the pools' own bounds matter, and looking costs nothing. */
 static void look(struct pn_os_memory *out)
@@ -50,23 +66,32 @@ struct world {
     uint64_t taken; /* from the budget before */
 };
 
-static void open_world(struct world *w, int n_pages, int n_states)
+static void open_world_of(const struct pn_model *of, struct world *w, int n_pages, int n_states)
 {
     struct pn_error err;
     *w = (struct world){.taken = pn_memory_of_process()->taken};
     w->runner.device = &device;
-    if (pn_kv_pool_new(&device, &model, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
+    if (pn_kv_pool_new(&device, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
         (n_states && pn_state_pool_new(&device, 3, (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
         pn_seq_memory_init(&w->memory, &w->runner, w->pool, &err))
         fail_msg("%s", err.text);
-    assert_int_equal(w->pool->groups[0].slots.n, n_pages);
+    assert_int_equal(w->pool->n_groups, of->n_caches);
+    for (int g = 0; g < of->n_caches; g++)
+        assert_int_equal(w->pool->groups[g].slots.n, n_pages);
+}
+
+static void open_world(struct world *w, int n_pages, int n_states)
+{
+    open_world_of(&model, w, n_pages, n_states);
 }
 
 /* Nothing is held any more. */
 static void close_world(struct world *w)
 {
     pn_tree_clear(w->memory.tree);
-    assert_int_equal(pn_kv_pages_used(w->pool, 0), 0);
+    for (int g = 0; g < w->pool->n_groups; g++)
+        assert_int_equal(pn_kv_pages_used(w->pool, g), 0);
+    assert_true(w->memory.checkpoints.page_bytes == 0);
     if (w->runner.states)
         assert_int_equal(pn_states_used(w->runner.states), 0);
     pn_seq_memory_release(&w->memory);
@@ -97,10 +122,13 @@ static uint32_t mark(const int32_t *ids, int n)
     return h & 0xfffff; /* a float holds it exactly */
 }
 
-static float *row(const struct pn_seq *s, int at, bool value)
+static float *row(const struct pn_seq *s, int layer, int at, bool value)
 {
-    const struct pn_cache *c = &s->memory->pool->caches[0];
-    unsigned char *page = (value ? c->v : c->k) + (size_t)s->pages[at / PAGE] * c->k_page;
+    const struct pn_cache *c = &s->memory->pool->caches[layer];
+    assert_true(at / PAGE >= s->first[c->group] && at / PAGE < s->n_pages);
+    int32_t number = s->pages[c->group * s->table + at / PAGE];
+    assert_true(pn_kv_page_refs(s->memory->pool, c->group, number) > 0);
+    unsigned char *page = (value ? c->v : c->k) + (size_t)number * c->k_page;
     return (float *)(void *)(page + (size_t)(at % PAGE) * c->k_row);
 }
 
@@ -114,10 +142,12 @@ static float *state_of(const struct pn_seq *s)
 static void run(struct one *o, int n)
 {
     struct pn_seq *s = &o->seq;
-    for (int end = s->n_past + n; s->n_past < end; s->n_past++) {
-        *row(s, s->n_past, false) = (float)mark(o->ids, s->n_past + 1);
-        *row(s, s->n_past, true) = -(float)mark(o->ids, s->n_past + 1);
-    }
+    for (int at = s->n_past; at < s->n_past + n; at++)
+        for (int layer = 0; layer < s->memory->pool->n_caches; layer++) {
+            *row(s, layer, at, false) = (float)mark(o->ids, at + 1);
+            *row(s, layer, at, true) = -(float)mark(o->ids, at + 1);
+        }
+    pn_seq_advance(s, n);
     for (int i = 0; s->state >= 0 && i < 3; i++)
         state_of(s)[i] = s->n_past ? (float)mark(o->ids, s->n_past) + (float)i : 0;
 }
@@ -126,9 +156,12 @@ static void run(struct one *o, int n)
 static void check_one(const struct one *o)
 {
     const struct pn_seq *s = &o->seq;
-    for (int at = 0; at < s->n_past; at++)
-        if (*row(s, at, false) != (float)mark(o->ids, at + 1) || *row(s, at, true) != -(float)mark(o->ids, at + 1))
-            fail_msg("token %d of %d is another sequence's", at, s->n_past);
+    for (int layer = 0; layer < s->memory->pool->n_caches; layer++)
+        for (int at = first_seen(layer, s->n_past); at < s->n_past; at++) {
+            float wanted = (float)mark(o->ids, at + 1);
+            if (*row(s, layer, at, false) != wanted || *row(s, layer, at, true) != -wanted)
+                fail_msg("layer %d: token %d of %d is another sequence's", layer, at, s->n_past);
+        }
     for (int i = 0; s->state >= 0 && i < 3; i++)
         if (state_of(s)[i] != (s->n_past ? (float)mark(o->ids, s->n_past) + (float)i : 0))
             fail_msg("the state after %d tokens is another's", s->n_past);
@@ -443,6 +476,151 @@ static void states_go_back_to_what_was_kept(void **state)
     close_world(&w);
 }
 
+/* ---- windows ---- */
+
+/* A page more than the next token sees. */
+static int first_kept(int layer, int n)
+{
+    int page = first_seen(layer, n) / PAGE - 1;
+    return layer == 0 || page < 0 ? 0 : page;
+}
+
+static void windows_give_back_what_is_behind_them(void **state)
+{
+    (void)state;
+    static const int slices[] = {1, 7, 32, 50, 97};
+    struct world w;
+    struct one a;
+    for (size_t i = 0; i < COUNT(slices); i++) {
+        open_world_of(&windowed, &w, 20, 0);
+        open_one(&a, &w, "", some_ids(20, CONTEXT));
+        start(&a, 0);
+        while (a.seq.n_past + slices[i] <= CONTEXT) {
+            grow_and_run(&a, slices[i]);
+            check_one(&a);
+            uint64_t bytes = 0;
+            for (int g = 0; g < 3; g++) {
+                int held = a.seq.n_pages - first_kept(g, a.seq.n_past);
+                assert_int_equal(pn_kv_pages_used(w.pool, g), held);
+                assert_true(held <= pn_kv_most_pages(w.pool, g, CONTEXT, 0));
+                bytes += (uint64_t)held * STRIDE;
+            }
+            assert_true(pn_seq_bytes(&a.seq) == bytes);
+        }
+        pn_seq_release(&a.seq);
+        close_world(&w);
+    }
+}
+
+/* How far a sequence can go on that begins with `at` tokens of one that was kept after n. */
+static int goes_on(int n, int at)
+{
+    int m = n < at ? n : at;
+    for (int layer = 1; layer < 3; layer++) {
+        int first = first_kept(layer, n) * PAGE;
+        if (first_seen(layer, m) < first)
+            return 0;
+    }
+    return m;
+}
+
+static void sequences_go_on_where_windows_are_kept(void **state)
+{
+    (void)state;
+    static const int kept[] = {20, 64, 70, 97, 140};
+    struct world w;
+    struct one a, b;
+    open_world_of(&windowed, &w, 60, 0);
+    open_one(&a, &w, "", some_ids(21, CONTEXT));
+    start(&a, 0);
+    for (size_t i = 0; i < COUNT(kept); i++) {
+        grow_and_run(&a, kept[i] - a.seq.n_past);
+        pn_seq_keep(&a.seq, true);
+    }
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 3); /* of those on one way the last ones stay */
+    grow_and_run(&a, 30);
+    int used = pn_kv_pages_used(w.pool, 1);
+    for (int at = 0; at <= 160; at++) {
+        int wanted = 0;
+        for (size_t i = 2; i < COUNT(kept); i++)
+            wanted = goes_on(kept[i], at) > wanted ? goes_on(kept[i], at) : wanted;
+        open_one(&b, &w, "", some_ids(21, at));
+        assert_int_equal(start(&b, CONTEXT - 1), wanted);
+        assert_int_equal(b.seq.n_known, at < 140 ? at : 140);
+        assert_true(pn_kv_pages_used(w.pool, 1) <= used + 1); /* a copy of the last page: the others are shared */
+        grow_and_run(&b, 9);
+        check_one(&b);
+        check_one(&a);
+        pn_seq_release(&b.seq);
+        assert_int_equal(pn_kv_pages_used(w.pool, 1), used);
+    }
+    pn_seq_release(&a.seq);
+    close_world(&w);
+}
+
+/* What is kept on the way goes when the next is: not what is kept for others, nor what others keep. */
+static void passing_checkpoints_are_replaced(void **state)
+{
+    (void)state;
+    struct world w;
+    struct one a;
+    open_world_of(&windowed, &w, 60, 0);
+    open_one(&a, &w, "", some_ids(22, CONTEXT));
+    start(&a, 0);
+    for (int i = 1; i <= 5; i++) {
+        grow_and_run(&a, 35);
+        pn_seq_keep(&a.seq, false);
+        assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+        assert_int_equal(pn_tree_find(w.memory.tree, "", a.ids, CONTEXT), 35 * i / PAGE * PAGE);
+        pn_seq_keep(&a.seq, false); /* the same again */
+        assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+    }
+    while (pn_tree_evict_state(w.memory.tree)) /* the tree gave it up: the sequence does not know */
+        ;
+    pn_seq_keep(&a.seq, false);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+    pn_seq_keep(&a.seq, true);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+    grow_and_run(&a, 5);
+    pn_seq_keep(&a.seq, false); /* at 160 there is none yet */
+    pn_seq_keep_last(&a.seq);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 2);
+    pn_seq_release(&a.seq);
+    close_world(&w);
+}
+
+/* Memory that one group does not use is there for another. */
+static void groups_share_the_budget(void **state)
+{
+    (void)state;
+    enum { N = CONTEXT };
+    struct world w;
+    struct one a, b;
+    struct pn_error err;
+    struct pn_memory *budget = pn_memory_of_process();
+    open_world_of(&windowed, &w, 200, 0);
+    pn_memory_set_limit(budget, budget->weight_bytes + budget->taken + 15 * STRIDE);
+    open_one(&a, &w, "", some_ids(23, CONTEXT));
+    open_one(&b, &w, "", some_ids(24, CONTEXT));
+    start(&a, 0);
+    start(&b, 0);
+    for (int i = 0; i < 192; i += 16)
+        grow_and_run(&a, 16); /* 6 pages in full, and 4 and 3 of the windows at most */
+    check_one(&a);
+    assert_int_equal(pn_seq_grow(&b.seq, PAGE + 1, &err), PN_NO_MEMORY);
+    assert_non_null(strstr(err.text, "a page of keys and values needs "));
+    for (int g = 0; g < 3; g++) /* none is left of a page that is not there in all groups */
+        assert_int_equal(pn_kv_pages_used(w.pool, g), 6 - first_kept(g, 192) + b.seq.n_pages);
+    pn_seq_keep_last(&a.seq);
+    pn_seq_release(&a.seq);
+    for (int i = 0; i < 128; i += 16)
+        grow_and_run(&b, 16); /* out of what only the tree had */
+    check_one(&b);
+    pn_seq_release(&b.seq);
+    pn_memory_set_limit(budget, 0);
+    close_world(&w);
+}
+
 /* ---- all together ---- */
 
 enum { N_OPEN = 4 };
@@ -450,14 +628,19 @@ enum { N_OPEN = 4 };
 /* Every sequence that is open still has what is its own. */
 static void check_all(struct one *all, const struct world *w)
 {
-    int pages = 0;
+    int pages[PN_KV_GROUPS] = {pn_tree_n_pages(w->memory.tree)};
+    for (int g = 1; g < w->pool->n_groups; g++)
+        pages[g] = (int)(w->memory.checkpoints.page_bytes / STRIDE);
     for (int i = 0; i < N_OPEN; i++)
         if (all[i].seq.memory) {
             check_one(&all[i]);
-            pages += all[i].seq.n_pages;
+            for (int g = 0; g < w->pool->n_groups; g++)
+                pages[g] += all[i].seq.n_pages - all[i].seq.first[g];
         }
-    assert_true(pn_kv_pages_used(w->pool, 0) <= w->pool->groups[0].slots.n);
-    assert_true(pn_kv_pages_used(w->pool, 0) <= pages + pn_tree_n_pages(w->memory.tree));
+    for (int g = 0; g < w->pool->n_groups; g++) {
+        assert_true(pn_kv_pages_used(w->pool, g) <= w->pool->groups[g].slots.n);
+        assert_true(pn_kv_pages_used(w->pool, g) <= pages[g]);
+    }
 }
 
 /* Sequences of few families start, grow, are kept, dropped and released in any order, while memory is short. */
@@ -466,12 +649,13 @@ static void any_order_keeps_sequences_apart(void **state)
     (void)state;
     static const char *const keys[] = {"", "k"};
     int n_reused = 0, n_short = 0;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 120; round++) {
+        bool has_states = round % 2, has_windows = round / 2 % 2;
         struct world w;
         struct one all[N_OPEN] = {0};
         struct pn_rng rng = {(uint64_t)round + 1};
         struct pn_error err;
-        open_world(&w, 6 + round % 20, round % 2 ? 3 + round % 7 : 0);
+        open_world_of(has_windows ? &windowed : &model, &w, 6 + round % 20, has_states ? 3 + round % 7 : 0);
         for (int i = 0; i < 300; i++) {
             struct one *o = &all[pn_rng_u64(&rng) % N_OPEN];
             int n = 1 + (int)(pn_rng_u64(&rng) % 50);
@@ -568,6 +752,10 @@ int main(void)
         cmocka_unit_test(starts_without_a_page_take_whole_pages),
         cmocka_unit_test(starts_without_a_state_take_nothing),
         cmocka_unit_test(states_go_back_to_what_was_kept),
+        cmocka_unit_test(windows_give_back_what_is_behind_them),
+        cmocka_unit_test(sequences_go_on_where_windows_are_kept),
+        cmocka_unit_test(passing_checkpoints_are_replaced),
+        cmocka_unit_test(groups_share_the_budget),
         cmocka_unit_test(any_order_keeps_sequences_apart),
         cmocka_unit_test(steps_hold_their_sequences_in_order),
         cmocka_unit_test(ids_are_of_the_vocabulary),

@@ -125,7 +125,7 @@ static int pages_in_use(const pantry_session *session)
 {
     struct pn_sched_stats s = stats_of(session);
     assert_int_equal(s.n_requests, 0);
-    if (session->model->runner->states) /* one page for all states that are kept in it */
+    if (session->model->runner->states || s.window_pages_used) /* one page for all states that are kept in it */
         assert_true(s.pages_used <= s.pages_in_tree);
     else
         assert_int_equal(s.pages_used, s.pages_in_tree);
@@ -149,12 +149,15 @@ static void going_back_to_every_position_equals_a_fresh_session(void **state)
         pantry_session *session = open_session(model, &exact);
         struct said said;
         answer(session, ids, 100, &said);
-        int n_pages = 4;
+        int n_pages = 4, n_read_again = 0;
         assert_int_equal(pages_in_use(session), n_pages);
         for (int at = 99; at >= 0; at -= k == 0 || at % 32 < 2 ? 1 : 5) {
             const int32_t *prompt = branch(at, at + 3);
             int end = at + 3 + N_ANSWER - 1;
-            assert_int_equal(answer(session, prompt, at + 3, &said), at);
+            int cached = answer(session, prompt, at + 3, &said);
+            if (cached != at) { /* windows of 8 need a page that was given back: once it is read again, it is there */
+                assert_true(k == 1 && cached == 0 && n_read_again++ == 0);
+            }
             assert_int_equal(pantry_session_n_past(session), end);
             n_pages += pages_of(end) - at / PN_PAGE_TOKENS; /* all but the full pages that both begin with */
             assert_int_equal(pages_in_use(session), n_pages);
