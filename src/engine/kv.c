@@ -39,7 +39,8 @@ static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
         c->k_page = c->v_page = group->slots.stride;
         size_t k = carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_k));
         size_t v = s->value_in_key ? k : carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_v));
-        unsigned char *page0 = (unsigned char *)(uintptr_t)group->slots.memory.address; /* NULL: only the sizes are wanted yet */
+        unsigned char *page0 =
+            (unsigned char *)(uintptr_t)group->slots.memory.address; /* NULL: only the sizes are wanted yet */
         c->k = page0 ? page0 + k : NULL;
         c->v = page0 ? page0 + v : NULL;
     }

@@ -544,9 +544,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
         assert_int_equal(c->group, wanted[i].group);
         assert_int_equal(g->window, wanted[i].window);
         assert_int_equal(g->kind, wanted[i].kind);
-        assert_ptr_equal(c->k, g->slots.memory.data + bytes[c->group]);
+        assert_ptr_equal(c->k, (unsigned char *)g->slots.memory.host + bytes[c->group]);
         bytes[c->group] += (size_t)(32 + 32 * i) * 2 * PN_PAGE_TOKENS;
-        assert_ptr_equal(c->v, g->slots.memory.data + bytes[c->group]);
+        assert_ptr_equal(c->v, (unsigned char *)g->slots.memory.host + bytes[c->group]);
         bytes[c->group] += 32 * 2 * PN_PAGE_TOKENS;
         assert_int_equal(c->k_page, stride_of(g->page_bytes));
         assert_int_equal(c->v_page, c->k_page);

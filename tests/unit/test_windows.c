@@ -29,7 +29,7 @@ struct windows {
 static pantry_model *load(const struct windows *w)
 {
     struct pantry_error error;
-    struct pantry_model_options o = {.device = w->device, .n_threads = 1, .kv_type = NULL};
+    struct pantry_model_options o = {.size = sizeof o, .device = w->device, .n_threads = 1, .kv_type = NULL};
     pantry_model *m;
     if (pantry_model_load(tiny_model("gemma3", GW_F32, "windows.gguf"), &o, &m, &error))
         fail_msg("%s", error.text);
@@ -66,7 +66,10 @@ static pantry_session *open_session(pantry_model *m, int n_batch)
 {
     struct pantry_error error;
     pantry_session *s;
-    if (pantry_session_new(m, &(struct pantry_session_options){.n_context = CONTEXT, .n_batch = n_batch}, &s, &error))
+    if (pantry_session_new(m,
+                           &(struct pantry_session_options){
+                               .size = sizeof(struct pantry_session_options), .n_context = CONTEXT, .n_batch = n_batch},
+                           &s, &error))
         fail_msg("%s", error.text);
     return s;
 }
@@ -174,7 +177,7 @@ static void pages_in_use_are_bounded(void **state)
     (void)state;
     enum { N = 600, N_BATCH = 64 };
     static int32_t ids[N];
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     random_ids(2, ids, N);
     for (size_t c = 0; c < COUNT(cases); c++) {
         pantry_model *m = load(&cases[c]);
@@ -250,7 +253,7 @@ static void going_back_is_right(void **state)
     static const struct windows some[] = {{"cpu", 8, PN_WINDOW_SLIDING, .alike = false},
                                           {"cpu", 70, PN_WINDOW_SLIDING, .alike = true},
                                           {"cpu", 64, PN_WINDOW_CHUNKED, .alike = false}};
-    struct pantry_stats stats;
+    struct pantry_stats stats = {.size = sizeof stats};
     for (size_t c = 0; c < COUNT(some); c++) {
         struct windows all = some[c];
         all.all_kept = true;
@@ -310,17 +313,16 @@ static pantry_request *submit(pantry_model *m, const int32_t *ids, int n, int n_
 /* Returns how many tokens were there already. */
 static int read_all(pantry_request *r, struct said *said)
 {
-    struct pantry_event e;
+    const struct pantry_event *e;
     said->n = 0;
-    do {
-        pantry_request_next(r, &e, -1);
-        if (e.kind == PANTRY_EVENT_TOKEN && e.token.id >= 0)
-            said->ids[said->n++] = e.token.id;
-    } while (e.kind != PANTRY_EVENT_END);
-    if (e.status)
-        fail_msg("%s", e.message);
+    while ((e = pantry_request_next(r, -1))->kind != PANTRY_EVENT_END)
+        if (e->token.id >= 0)
+            said->ids[said->n++] = e->token.id;
+    if (e->status)
+        fail_msg("%s", e->message);
+    int n_cached = e->stats->n_cached;
     pantry_request_free(r);
-    return e.stats.n_cached;
+    return n_cached;
 }
 
 /* Many requests that share beginnings of every length, while pages are short, so that some start again. */
