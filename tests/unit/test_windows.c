@@ -202,7 +202,7 @@ static void contexts_need_less(void **state)
     (void)state;
     struct windows windows = {"cpu", 8, PN_WINDOW_SLIDING, .all_kept = false}, all = windows;
     struct pn_memory *budget = pn_memory_of_process();
-    struct pantry_session_options long_one = {.n_context = 16000, .n_batch = 32};
+    struct pantry_session_options long_one = {.size = sizeof long_one, .n_context = 16000, .n_batch = 32};
     struct pantry_error error;
     pantry_session *s;
     all.all_kept = true;
