@@ -1,5 +1,6 @@
-/* How fast the kernels are, against what the machine could do: decode and batches (one to eight columns) in bytes read a second and
- * as a share of plain reading, prefill in multiply-accumulates a second. Weights are larger than the last-level cache.
+/* How fast the kernels are, against what the machine could do: decode and batches (one to eight columns) in bytes read
+ * a second and as a share of plain reading, prefill in multiply-accumulates a second. Weights are larger than the
+ * last-level cache.
  *
  * usage: kernels [-i ISA] [-t THREADS] [-m MIB] [TYPE...]   (types by name; default: the common ones) */
 #if defined(__APPLE__)
