@@ -128,6 +128,53 @@ class Source:
         return rules
 
 
+# ---- what changes nothing, whatever the line ----
+
+CALL = re.compile(r"\b(calloc|strcmp)\s*\(((?:[^()]|\([^()]*\))*)\)")
+RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\);\*/$")
+LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
+
+
+def sort_arguments(line):
+    """calloc and, where only equality is asked for, strcmp do not care which argument comes first."""
+    def replace(match):
+        name, arguments = match.groups()
+        asks_equality = re.match(r"\s*[!=]= 0", line[match.end():]) or re.search(r"!\s*$", line[:match.start()])
+        parts, depth, begin = [], 0, 0
+        for i, c in enumerate(arguments):
+            depth += (c in "([") - (c in ")]")
+            if c == "," and depth == 0:
+                parts.append(arguments[begin:i].strip())
+                begin = i + 1
+        parts.append(arguments[begin:].strip())
+        if name == "strcmp" and not asks_equality:
+            return match.group()
+        return f"{name}({', '.join(sorted(parts))})"
+
+    return CALL.sub(replace, line)
+
+
+def changes_nothing(before, after):
+    """The reason why a mutant of any file need not be noticed, or None."""
+    if squeeze(sort_arguments(before)) == squeeze(sort_arguments(after)):
+        return "the order of these arguments does not matter"
+    if RACE.search(after.strip()):
+        return "a data race or a leaked lock: the thread sanitizer's and the leak checker's to find"
+    smaller = squeeze(LARGER.sub(r"\1\2", after))
+    if smaller == squeeze(before) and (re.search(r"\bcalloc\(\(\d", after) or is_array_declaration(before, after)):
+        return "room for one more that nobody uses"
+    return None
+
+
+def is_array_declaration(before, after):
+    """The number that grew is the length of an array that the line declares."""
+    at = LARGER.search(after)
+    name = re.search(r"(\w+)$", after[:at.start()]) if at else None
+    return bool(name and at.group(1) == "[" and re.match(r"\s*(?:static |const |unsigned |struct )*\w+[\s*]", before)
+                and re.search(r"(?:^|,|[\w*]\s)\s*\**" + re.escape(name.group(1)) + r"\[\d+\](?:\[|\s*[,;=])", before)
+                and not before.lstrip().startswith("return"))
+
+
 def common_prefix(a, b):
     return len(os.path.commonprefix([a, b]))
 
