@@ -121,17 +121,22 @@ static void memory_free(struct memory *m)
 
 /* The next rows of every sequence as one batch. Returns how many; 0 at the end. */
 static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
-                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos)
+                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last)
 {
     int n = 0, first = 0;
     b->n_seqs = 0;
     for (int s = 0; s < o->n_lengths; s++) {
         int left = o->lengths[s] - done[s], take = left < slice ? left : slice;
         if (take > 0)
-            seqs[b->n_seqs++] = (struct pn_batch_seq){
-                .start = n, .n = take, .past = done[s], .pages = m->pages + s * m->a_sequence, .state = s};
+            seqs[b->n_seqs++] = (struct pn_batch_seq){.start = n,
+                                                      .n = take,
+                                                      .past = done[s],
+                                                      .pages = m->pages + s * m->a_sequence,
+                                                      .state_in = s,
+                                                      .state_out = s};
         for (int i = 0; i < take; i++, n++) {
             ids[n] = first + done[s];
+            last[n] = o->last ? o->last[ids[n]] : 0;
             pos[n] = done[s]++;
         }
         first += o->lengths[s];
@@ -154,28 +159,83 @@ static pn_status run_step(struct compiled *c, const struct pn_batch *b, struct p
     return pn_device_run(c->device, c->program, &c->scratch, b, err);
 }
 
+/* The states of all sequences, once or, where steps alternate, twice: `now` is where a sequence's state is. */
+struct slots {
+    float *all, *before;
+    size_t n; /* floats of all sequences' states */
+    int now[OP_MAX_SEQS];
+};
+
+static struct slots slots_new(const struct op_run *o, const float *states)
+{
+    struct slots s = {.n = (size_t)o->n_lengths * (size_t)o->n_state};
+    s.all = malloc((2 * s.n + 1) * sizeof *s.all);
+    s.before = malloc((2 * s.n + 1) * sizeof *s.before);
+    assert_non_null(s.all);
+    assert_non_null(s.before);
+    memcpy(s.all, states, s.n * sizeof *states);
+    memcpy(s.all + s.n, states, s.n * sizeof *states);
+    return s;
+}
+
+static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch *b, struct pn_batch_seq *seqs)
+{
+    b->states = s->all;
+    b->state_stride = (size_t)o->n_state;
+    for (int i = 0; i < b->n_seqs; i++) {
+        int which = seqs[i].state_in, now = s->now[which];
+        seqs[i].state_in = now * o->n_lengths + which;
+        seqs[i].state_out = (o->alternates ? 1 - now : now) * o->n_lengths + which;
+    }
+    memcpy(s->before, s->all, 2 * s->n * sizeof *s->all);
+}
+
+/* What a step only reads is as it was. */
+static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
+{
+    size_t n = (size_t)o->n_state;
+    for (int i = 0; i < b->n_seqs && o->alternates; i++) {
+        int in = b->seqs[i].state_in, which = in % o->n_lengths;
+        assert_memory_equal(s->all + (size_t)in * n, s->before + (size_t)in * n, n * sizeof *s->all);
+        s->now[which] = 1 - s->now[which];
+    }
+}
+
+static void slots_free(const struct op_run *o, struct slots *s, float *states)
+{
+    size_t n = (size_t)o->n_state;
+    for (int i = 0; i < o->n_lengths; i++)
+        memcpy(states + (size_t)i * n, s->all + (size_t)(s->now[i] * o->n_lengths + i) * n, n * sizeof *states);
+    free(s->all);
+    free(s->before);
+}
+
 static void run_steps(const struct op_run *o, struct compiled *c, int slice, size_t n, float *out, float *states)
 {
     struct pn_error err = {0};
     int done[OP_MAX_SEQS] = {0};
     struct pn_batch_seq seqs[OP_MAX_SEQS];
-    int32_t *ids = calloc((size_t)o->n_rows, 3 * sizeof *ids), *pos = ids + o->n_rows, *rows = pos + o->n_rows;
-    float *result = calloc((size_t)o->n_rows * n, sizeof *result);
+    size_t rows = (size_t)o->n_rows;
+    int32_t *ids = calloc(rows, 4 * sizeof *ids), *pos = ids + rows, *out_rows = pos + rows, *last = out_rows + rows;
+    float *result = calloc(rows * n, sizeof *result);
     assert_non_null(ids);
     assert_non_null(result);
     for (int i = 0; i < o->n_rows; i++)
-        rows[i] = i;
+        out_rows[i] = i;
     struct memory m = memory_new(o);
+    struct slots slots = slots_new(o, states);
     struct pn_batch b = {
-        .ids = ids, .pos = pos, .seqs = seqs, .out_rows = rows, .results = (void *[]){result}, .caches = &m.cache};
-    b.states = states;
-    b.state_stride = (size_t)o->n_state;
-    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos)) {
+        .ids = ids, .pos = pos, .seqs = seqs, .out_rows = out_rows, .results = (void *[]){result}, .caches = &m.cache};
+    b.last = o->last ? last : NULL;
+    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos, last)) {
+        slots_give(o, &slots, &b, seqs);
         if (run_step(c, &b, &err))
             fail_msg("%s", err.text);
+        slots_take(o, &slots, &b);
         for (int i = 0; i < b.n_tokens; i++)
             memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
     }
+    slots_free(o, &slots, states);
     memory_free(&m);
     free(ids);
     free(result);

@@ -29,7 +29,9 @@ struct op_run {
     const int *lengths;
     int n_state;                  /* floats of recurrent state that a sequence has */
     float *states;                /* (n_lengths, n_state): as the sequences begin */
+    bool alternates;              /* each step leaves its states in other slots than it found them in */
     const struct op_cache *cache; /* NULL: the graph has no attention */
+    const int32_t *last;          /* (n_rows): pn_batch.last; or NULL */
 };
 
 /* The instruction set "mixed" is the best one, but types multiply few columns with float32 activations (those of odd

@@ -305,10 +305,11 @@ static pn_status add(struct work *w, struct pn_seq_memory *m, const struct seque
     struct pn_batch_seq seq = {.n = s->n, .pages = w->pages + w->n_pages, .table = w->table, .n_context = s->n};
     pn_status status = PN_OK;
     if (m->runner->states) {
-        if ((status = pn_seq_state_new(m, &seq.state, err)))
+        if ((status = pn_seq_state_new(m, &seq.state_in, err)))
             return status;
-        pn_state_clear(m->runner->states, seq.state);
-        w->states[w->n_states++] = seq.state;
+        seq.state_out = seq.state_in;
+        pn_state_clear(m->runner->states, seq.state_in);
+        w->states[w->n_states++] = seq.state_in;
     }
     for (int i = 0; i < (s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS; i++)
         if ((status = add_page(w, m, err)))

@@ -222,7 +222,8 @@ static void add(struct pn_sched *s, struct pn_request *r, int n)
                                .pages = q->pages,
                                .table = q->table,
                                .n_context = pn_runner_rope_context(s->runner),
-                               .state = q->state < 0 ? 0 : q->state};
+                               .state_in = q->state < 0 ? 0 : q->state,
+                               .state_out = q->state < 0 ? 0 : q->state};
     s->in_step[s->step.batch.n_seqs] = r;
     int first = pn_step_add(&s->step, &seq, q->ids + q->n_past);
     if (n == pending(r))

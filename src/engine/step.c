@@ -72,7 +72,8 @@ pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n,
                                .pages = s->pages,
                                .table = s->table,
                                .n_context = pn_runner_rope_context(runner),
-                               .state = s->state < 0 ? 0 : s->state};
+                               .state_in = s->state < 0 ? 0 : s->state,
+                               .state_out = s->state < 0 ? 0 : s->state};
     pn_status status = pn_seq_grow(s, n, err);
     if (status)
         return status;

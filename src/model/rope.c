@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const float pi = 3.14159265358979323846f;
 
@@ -30,20 +31,6 @@ pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
     const int *sections = b->hp->rope.sections;
     bool halves = b->arch->sections_halves && sections[0] > 0 && sections[1] > 0;
     return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope);
-}
-
-/* Pairs of the fourth section turn with a position that is 0 in texts; the others with the token's own. */
-static bool stands_still(const struct pn_builder *b, int pair)
-{
-    const int *s = b->hp->rope.sections;
-    int total = s[0] + s[1] + s[2] + s[3];
-    if (b->arch->sections == PN_SECTIONS_NONE || total == 0)
-        return false;
-    int at = pair % total;
-    if (b->arch->sections == PN_SECTIONS_BLOCKS)
-        return at >= s[0] + s[1] + s[2];
-    static const int of[] = {0, 1, 2}; /* interleaved: time, height, width in turn, as long as each lasts */
-    return at >= 3 * s[of[at % 3]];
 }
 
 /* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
@@ -151,9 +138,6 @@ static bool frequencies(struct pn_builder *b, bool local, const char *factors, f
         yarn(b, n_rot, base, inv_freq);
     for (int i = 0; i < half && stretched && r->scaling == PN_ROPE_SCALING_LINEAR; i++)
         inv_freq[i] /= r->factor;
-    for (int i = 0; i < half; i++)
-        if (stands_still(b, i))
-            inv_freq[i] = 0;
     return true;
 }
 
@@ -172,10 +156,13 @@ static pn_array make_table(struct pn_builder *b, bool local)
     if (!inv_freq)
         return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
     pn_array table = PN_NONE;
+    struct pn_rope_split split = {.interleaved = b->arch->sections == PN_SECTIONS_INTERLEAVED};
+    if (b->arch->sections != PN_SECTIONS_NONE)
+        memcpy(split.n, r->sections, sizeof split.n);
     if (frequencies(b, local, one ? "rope_freqs.weight" : "rope_factors_short.weight", inv_freq) &&
         (one || frequencies(b, local, "rope_factors_long.weight", longer)))
         table = pn_rope_table(b->graph, inv_freq, one ? NULL : longer, r->n_context_original, n_rot,
-                              is_stretched(b, local) ? pn_builder_rope_magnitude(b) : 1);
+                              is_stretched(b, local) ? pn_builder_rope_magnitude(b) : 1, &split);
     free(inv_freq);
     return table;
 }

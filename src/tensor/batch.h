@@ -27,13 +27,19 @@ struct pn_batch_seq {
     const int32_t *pages; /* the tables of all groups, */
     int32_t table;        /* so many entries apart */
     int32_t n_context;    /* tokens that it may have: what its rotation is chosen by */
-    int32_t state;        /* its slot of recurrent state; zero when past is 0 */
+    /* Slots of recurrent state: that before the new tokens (zero when past is 0), and that after them. One slot may be
+     * both; where they differ, the first stays as it is. */
+    int32_t state_in, state_out;
 };
 
 struct pn_batch {
     int32_t n_tokens;
     const int32_t *ids;   /* (n_tokens) */
-    const int32_t *pos;   /* (n_tokens) */
+    const int32_t *pos;   /* (max(n_pos, 1), n_tokens): what the rotation turns by, with one row per section: time,
+                             height,   width, other. With one row the last section's position is 0. */
+    int32_t n_pos;        /* rows of pos; 0: one */
+    const int32_t *last;  /* (n_tokens): the last position of its sequence that a token of a causal model sees, from its
+                             own on, at most the last of the step (pictures are seen whole); NULL: its own */
     const int32_t *kinds; /* (n_tokens): which of two texts read together a token belongs to; NULL: all 0 */
     int32_t n_seqs;
     const struct pn_batch_seq *seqs; /* in the order of their tokens */
@@ -75,10 +81,22 @@ static inline const struct pn_batch_seq *pn_batch_seq_of(const struct pn_batch *
     return i < b->n_seqs && row >= b->seqs[i].start ? &b->seqs[i] : NULL;
 }
 
-/* The state of one operation of a sequence, `offset` floats into the sequence's slot. */
-static inline float *pn_batch_state(const struct pn_batch *b, const struct pn_batch_seq *seq, size_t offset)
+/* The state of one operation of a sequence, `offset` floats into the sequence's slot, before and after the step. */
+static inline const float *pn_batch_state_in(const struct pn_batch *b, const struct pn_batch_seq *seq, size_t offset)
 {
-    return b->states + (size_t)seq->state * b->state_stride + offset;
+    return b->states + (size_t)seq->state_in * b->state_stride + offset;
+}
+static inline float *pn_batch_state_out(const struct pn_batch *b, const struct pn_batch_seq *seq, size_t offset)
+{
+    return b->states + (size_t)seq->state_out * b->state_stride + offset;
+}
+
+/* What token `row` turns by in a section of its rotation. */
+static inline int32_t pn_batch_pos(const struct pn_batch *b, int64_t row, int section)
+{
+    if (b->n_pos <= 1)
+        return section == 3 ? 0 : b->pos[row];
+    return section < b->n_pos ? b->pos[(int64_t)section * b->n_tokens + row] : 0;
 }
 
 #endif

@@ -45,6 +45,13 @@ enum pn_rope_kind {
     PN_ROPE_HALVES /* rotates (x[i], x[i + n_rot/2]): GPT-NeoX's form */
 };
 
+/* Pairs that turn with positions of their own (Qwen2-VL's M-RoPE, 2024): time, height, width, and the rest. All 0: all
+ * pairs turn with the first. Repeated where there are more pairs. */
+struct pn_rope_split {
+    int n[4];
+    bool interleaved; /* time, height, width in turn, as long as each lasts; false: one after another */
+};
+
 enum pn_window_kind {
     PN_WINDOW_SLIDING,  /* a token at p sees positions > p - w */
     PN_WINDOW_CHUNKED,  /* ... those from the last multiple of w on */
@@ -111,6 +118,7 @@ struct pn_node {
             float magnitude; /* of cos and sin */
             int n_rot;
             enum pn_rope_kind kind;
+            struct pn_rope_split split;
         } rope;
         struct {
             float low, high;

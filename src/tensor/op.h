@@ -64,9 +64,10 @@ pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
 /* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines.
  * inv_freq (n_rot / 2) is copied and becomes a constant of the graph. One table serves all layers that rotate alike.
- * inv_freq_long, or NULL, is for sequences whose context is longer than n_short. */
+ * inv_freq_long, or NULL, is for sequences whose context is longer than n_short. `split` says which of a token's
+ * positions a pair turns with; NULL: all with the first. */
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
-                       float magnitude);
+                       float magnitude, const struct pn_rope_split *split);
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
 pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind);
 
@@ -186,6 +187,14 @@ static inline int64_t pn_attention_last(const struct pn_attention_params *p, int
     if (p->window > 0 && p->window_kind == PN_WINDOW_SYMMETRIC && position + p->window / 2 < end)
         return position + p->window / 2;
     return end - 1;
+}
+
+/* The same for the i-th new token of a sequence. */
+static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, const struct pn_batch *b,
+                                           const struct pn_batch_seq *seq, int64_t i)
+{
+    return p->causal && b->last ? b->last[seq->start + i]
+                                : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }
 
 /* How much head h's scores fall with each position of distance: Press et al., ALiBi, 2021. */

@@ -16,7 +16,17 @@ struct attention {
     struct op_cache cache;
     int window;
     float softcap;
+    int picture; /* tokens from here on, PICTURE of them, see one another; 0: none do */
 };
+
+enum { PICTURE = 35 };
+
+/* The last position that the one at `position` sees. */
+static int last_of(const struct attention *a, int position, int length)
+{
+    int end = a->picture + PICTURE < length ? a->picture + PICTURE : length;
+    return a->picture && position >= a->picture && position < end ? end - 1 : position;
+}
 
 /* What a cache of that type makes of n values. */
 static void through_cache(pn_type type, const float *x, float *y, int n)
@@ -46,8 +56,8 @@ static float *kept(const struct op_run *o, const struct attention *a)
 }
 
 /* Head h of the row that stands at `position` of the sequence whose first row is `first`. */
-static void attend(const struct op_run *o, const struct attention *a, const float *kv, int first, int position, int h,
-                   double *out)
+static void attend(const struct op_run *o, const struct attention *a, const float *kv, int first, int position,
+                   int last, int h, double *out)
 {
     const struct op_cache *c = &a->cache;
     const float *q = o->input + (first + position) * o->width + h * c->dim_k;
@@ -57,7 +67,7 @@ static void attend(const struct op_run *o, const struct attention *a, const floa
         from = position - a->window + 1;
     for (int i = 0; i < c->dim_v; i++)
         out[i] = 0;
-    for (int t = from; t <= position; t++) {
+    for (int t = from; t <= last; t++) {
         const float *keys = kv + (first + t) * o->width + a->n_head * c->dim_k, *k = keys + head * c->dim_k;
         const float *v = c->value_in_key ? k : keys + c->n_head * c->dim_k + head * c->dim_v;
         double s = 0;
@@ -103,6 +113,11 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
     op_run_init(&o, seed, (a->n_head + c->n_head) * c->dim_k + (c->value_in_key ? 0 : c->n_head * c->dim_v), lengths,
                 n_lengths, 0);
     o.cache = c;
+    int32_t *last = calloc((size_t)o.n_rows, sizeof *last);
+    for (int s = 0, row = 0; s < n_lengths; s++)
+        for (int t = 0; t < lengths[s]; t++)
+            last[row++] = last_of(a, t, lengths[s]);
+    o.last = a->picture ? last : NULL;
     pn_array y = write_down(&o, a);
     if (pn_graph_status(&o.graph, &err))
         fail_msg("%s", err.text);
@@ -111,9 +126,9 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
     for (int s = 0, first = 0; s < n_lengths; first += lengths[s++])
         for (int t = 0; t < lengths[s]; t++)
             for (int h = 0; h < a->n_head; h++)
-                attend(&o, a, kv, first, t, h, want + (first + t) * n + h * c->dim_v);
+                attend(&o, a, kv, first, t, last_of(a, t, lengths[s]), h, want + (first + t) * n + h * c->dim_v);
     for (int d = 0; d < op_n_devices; d++)
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < (a->picture ? 1 : 3); i++) { /* a picture is in one step */
             op_run_on(&o, y, &op_devices[d], slices[i], got, NULL);
             double e = op_distance(got, want, (size_t)(o.n_rows * n));
             if (!(e < 1e-11))
@@ -121,6 +136,7 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
                          a->n_head, c->dim_k, c->dim_v, c->n_head, pn_type_info(c->type)->name, op_devices[d].name,
                          op_devices[d].n_threads, slices[i], e);
         }
+    free(last);
     free(kv);
     free(got);
     free(want);
@@ -139,10 +155,13 @@ static void attention_equals_its_formula(void **state)
         {.n_head = 5, .cache = {PN_TYPE_F16, 1, 41, 33, true}, .window = 40},
         {.n_head = 2, .cache = {PN_TYPE_Q8_0, 1, 96, 64, true}},
         {.n_head = 40, .cache = {PN_TYPE_F16, 1, 24, 16, true}},
+        {.n_head = 4, .cache = {PN_TYPE_F32, 2, 16, 16, false}, .picture = 20},
+        {.n_head = 2, .cache = {PN_TYPE_F16, 1, 24, 16, false}, .picture = 3, .window = 5},
+        {.n_head = 2, .cache = {PN_TYPE_F16, 1, 32, 32, false}, .picture = 100},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check(&cases[i], 1100 + i, three, 3);
-        if (i % 3 == 0)
+        if (i % 3 == 0 || cases[i].picture)
             check(&cases[i], 1200 + i, long_one, 1);
     }
 }

@@ -33,7 +33,8 @@ static void step_init(struct step *s, int width)
         s->pos[i] = i < N_FIRST ? i : i - N_FIRST;
     }
     s->seqs[0] = (struct pn_batch_seq){.start = 0, .n = N_FIRST, .n_context = 100};
-    s->seqs[1] = (struct pn_batch_seq){.start = N_FIRST, .n = N_TOKENS - N_FIRST, .n_context = 101, .state = 1};
+    s->seqs[1] = (struct pn_batch_seq){
+        .start = N_FIRST, .n = N_TOKENS - N_FIRST, .n_context = 101, .state_in = 1, .state_out = 1};
     s->b = (struct pn_batch){.n_tokens = N_TOKENS,
                              .ids = s->ids,
                              .pos = s->pos,
@@ -329,7 +330,7 @@ static void rotates(void **state)
         }
         for (int t = 0; t < N_TOKENS; t++)
             s.pos[t] += in_context;
-        pn_array table = pn_rope_table(g, freq, longer ? freq_long : NULL, 100, n_rot, magnitude);
+        pn_array table = pn_rope_table(g, freq, longer ? freq_long : NULL, 100, n_rot, magnitude, NULL);
         pn_array y =
             pn_rope(g, pn_reshape(g, pn_slice(g, s.o.x, 4, N), N1, N2), table, pairs ? PN_ROPE_PAIRS : PN_ROPE_HALVES);
         for (int t = 0; t < N_TOKENS; t++)
@@ -352,6 +353,53 @@ static void rotates(void **state)
         compare(&s, y, N, want, 1e-6, "rope with frequencies gone");
         op_run_free(&s.o);
     }
+}
+
+/* Pairs turn with the position of their section: one after another or interleaved, repeated, with four positions per
+ * token, with three (the last section stands still), and with one. */
+static void rotates_by_sections(void **state)
+{
+    (void)state;
+    enum { N = 26, HALF = N / 2 };
+    static const struct {
+        struct pn_rope_split split;
+        int of[HALF]; /* the section of each pair */
+    } cases[] = {
+        {{{2, 3, 1, 2}, false}, {0, 0, 1, 1, 1, 2, 3, 3, 0, 0, 1, 1, 1}},
+        {{{6, 4, 3, 0}, false}, {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2}},
+        {{{3, 2, 1, 3}, true}, {0, 1, 2, 0, 1, 3, 0, 3, 3, 0, 1, 2, 0}},
+        {{{0, 0, 0, 0}, true}, {0}},
+    };
+    static double want[N_TOKENS * N];
+    static int32_t pos[4 * N_TOKENS];
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int n_pos = 0; n_pos <= 4; n_pos++) {
+            struct step s;
+            float freq[HALF];
+            step_init(&s, N);
+            struct pn_graph *g = &s.o.graph;
+            for (int i = 0; i < HALF; i++)
+                freq[i] = powf(50, -(float)i / HALF);
+            for (int i = 0; i < 4 * N_TOKENS; i++)
+                pos[i] = (i * 7 + i / N_TOKENS * 5) % 31;
+            s.b.pos = pos;
+            s.b.n_pos = n_pos;
+            pn_array table = pn_rope_table(g, freq, NULL, 0, N, 1, &cases[c].split);
+            pn_array y = pn_rope(g, s.o.x, table, PN_ROPE_HALVES);
+            for (int t = 0; t < N_TOKENS; t++)
+                for (int i = 0; i < HALF; i++) {
+                    const float *x = input(&s, t);
+                    int section = cases[c].of[i];
+                    int32_t p = n_pos <= 1        ? (section == 3 ? 0 : pos[t])
+                                : section < n_pos ? pos[section * N_TOKENS + t]
+                                                  : 0;
+                    double angle = (double)((float)p * freq[i]);
+                    want[t * N + i] = (double)x[i] * cos(angle) - (double)x[HALF + i] * sin(angle);
+                    want[t * N + HALF + i] = (double)x[i] * sin(angle) + (double)x[HALF + i] * cos(angle);
+                }
+            compare(&s, y, N, want, 1e-6, "rope by sections");
+            op_run_free(&s.o);
+        }
 }
 
 static void scales_by_position(void **state)
@@ -524,7 +572,7 @@ static pn_array make_table(struct pn_graph *g, pn_array x, pn_array weight, int 
     static const float freq[32] = {1};
     (void)x;
     (void)weight;
-    return pn_rope_table(g, freq, NULL, 0, by, 1);
+    return pn_rope_table(g, freq, NULL, 0, by, 1, NULL);
 }
 
 /* x is 24 wide. */
@@ -668,6 +716,7 @@ int main(void)
         cmocka_unit_test(joins_rows),
         cmocka_unit_test(norms),
         cmocka_unit_test(rotates),
+        cmocka_unit_test(rotates_by_sections),
         cmocka_unit_test(scales_by_position),
         cmocka_unit_test(looks_rows_up),
         cmocka_unit_test(kinds_have_defaults),

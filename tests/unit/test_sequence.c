@@ -705,8 +705,9 @@ static void steps_hold_their_sequences_in_order(void **state)
         assert_ptr_equal(step.batch.caches, w.pool->caches);
         assert_ptr_equal(step.batch.states, w.runner.states->slots.memory.host);
         assert_int_equal(step.batch.state_stride, w.runner.states->stride);
-        const struct pn_batch_seq a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state = 2},
-                                  b = {.start = 77, .n = 4, .pages = others, .n_context = 50, .state = 1};
+        const struct pn_batch_seq
+            a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state_in = 2, .state_out = 3},
+            b = {.start = 77, .n = 4, .pages = others, .n_context = 50, .state_in = 1, .state_out = 1};
         assert_int_equal(pn_step_add(&step, &a, ids), 0);
         step.kinds[1] = 1; /* of two texts */
         assert_int_equal(pn_step_add(&step, &b, ids + 3), 3);
@@ -719,9 +720,11 @@ static void steps_hold_their_sequences_in_order(void **state)
         assert_memory_equal(batch->kinds, ((const int32_t[]){0, 1, 0, 0, 0, 0, 0}), 7 * sizeof *ids);
         assert_memory_equal(batch->out_rows, ((const int32_t[]){2, 6}), 2 * sizeof *ids);
         assert_true(batch->seqs[0].start == 0 && batch->seqs[1].start == 3);
-        assert_true(batch->seqs[0].past == 31 && batch->seqs[0].n_context == 100 && batch->seqs[0].state == 2);
+        assert_true(batch->seqs[0].past == 31 && batch->seqs[0].n_context == 100 && batch->seqs[0].state_in == 2 &&
+                    batch->seqs[0].state_out == 3);
         memset(step.kinds, 0x11, 10 * sizeof *step.kinds);
-        assert_true(batch->seqs[1].pages == others && batch->seqs[1].n == 4 && batch->seqs[1].state == 1);
+        assert_true(batch->seqs[1].pages == others && batch->seqs[1].n == 4 && batch->seqs[1].state_in == 1 &&
+                    batch->seqs[1].state_out == 1);
     }
     pn_step_release(&step);
     close_world(&w);

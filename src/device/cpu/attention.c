@@ -93,6 +93,7 @@ struct task {
     const struct pn_batch_seq *seq;
     int seq_index, head, split, n_splits;
     int64_t first, n;     /* tokens of the sequence's new ones */
+    int64_t last;         /* position that they see */
     int64_t page0, page1; /* of the sequence */
     const struct pn_weight *bias;
 };
@@ -122,7 +123,7 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
     for (int64_t i = 0; i < t->n; i++) {
         int64_t position = t->seq->past + t->first + i;
         int64_t low = pn_attention_first(a, position) - base; /* visible: low <= token < high */
-        int64_t high = pn_attention_last(a, position, t->seq->past + t->seq->n) + 1 - base;
+        int64_t high = pn_attention_last_of(a, run->batch, t->seq, t->first + i) + 1 - base;
         for (int h = 0; h < group; h++) {
             int row = (int)i * group + h;
             float *p = m.p + (size_t)row * PN_KV_PAGE;
@@ -166,7 +167,7 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
     const struct pn_cache *c = &run->batch->caches[a->cache];
     int n = (int)t->n * group;
-    int64_t end = a->causal ? t->seq->past + t->first + t->n : t->seq->past + t->seq->n;
+    int64_t end = t->last + 1;
     for (int i = 0; i < n; i++) {
         m.max[i] = -INFINITY;
         m.sum[i] = 0;
@@ -407,8 +408,12 @@ static struct task task_at(const struct cpu_run *run, const struct pn_attention_
     int64_t n_tiles = (t.seq->n + s->tile - 1) / s->tile;
     t.first = (n_tiles - 1 - at) * s->tile;
     t.n = t.seq->n - t.first < s->tile ? t.seq->n - t.first : s->tile;
-    int64_t from = t.seq->past + t.first, last = pn_attention_last(a, from + t.n - 1, t.seq->past + t.seq->n);
-    int64_t page0 = pn_attention_first(a, from) / PN_KV_PAGE, n_pages = last / PN_KV_PAGE + 1 - page0;
+    for (int64_t i = 0; i < t.n; i++) {
+        int64_t last = pn_attention_last_of(a, run->batch, t.seq, t.first + i);
+        t.last = last > t.last ? last : t.last;
+    }
+    int64_t page0 = pn_attention_first(a, t.seq->past + t.first) / PN_KV_PAGE,
+            n_pages = t.last / PN_KV_PAGE + 1 - page0;
     t.page0 = page0 + n_pages * t.split / t.n_splits;
     t.page1 = page0 + n_pages * (t.split + 1) / t.n_splits;
     return t;

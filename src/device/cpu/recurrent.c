@@ -15,12 +15,20 @@ struct recurrence {
     const struct pn_node *node;
     struct pn_strided src[PN_MAX_SRC], out;
     const struct pn_batch_seq *seq;
-    float *state; /* of the sequence's operation */
+    const float *state_in; /* of the sequence's operation, before the step, and after it */
+    float *state;
 };
 
 static const float *vector(const struct recurrence *r, int i)
 {
     return cpu_vector(r->run->program, &r->step->src[i]);
+}
+
+/* n floats of the state from `at` on: a task begins its rows where the step began. */
+static void begin(const struct recurrence *r, int64_t at, int64_t n)
+{
+    if (r->state != r->state_in)
+        memcpy(r->state + at, r->state_in + at, (size_t)n * sizeof *r->state);
 }
 
 /* ---- convolution ---- */
@@ -35,7 +43,7 @@ static void convolve(const struct recurrence *r, int64_t first, int64_t end)
         for (int64_t i = 0; i < k; i++) {
             int64_t from = t - (k - 1) + i;
             const float *x =
-                (from < 0 ? r->state + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) +
+                (from < 0 ? r->state_in + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) +
                 first;
             for (int64_t c = 0; c < n; c++)
                 y[c] += x[c] * weight[c * k + i];
@@ -44,7 +52,8 @@ static void convolve(const struct recurrence *r, int64_t first, int64_t end)
     for (int64_t i = 0; i < k - 1; i++) { /* oldest first: rows move towards the front */
         int64_t from = r->seq->n - (k - 1) + i;
         const float *x =
-            (from < 0 ? r->state + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) + first;
+            (from < 0 ? r->state_in + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) +
+            first;
         memcpy(r->state + i * channels + first, x, (size_t)n * sizeof *x);
     }
 }
@@ -87,6 +96,7 @@ static void scan(const struct recurrence *r, int64_t first, int64_t end)
     int heads = r->node->n1, dim = r->node->n2, n = nb->n2, group = heads / nb->n1;
     bool each = pn_node(r->graph, r->node->src[4])->n2 != heads;
     const float *a = vector(r, 4), *d = vector(r, 5);
+    begin(r, first * n, (end - first) * n);
     for (int64_t t = r->seq->start; t < r->seq->start + r->seq->n; t++)
         for (int64_t row = first; row < end;) {
             int64_t h = row / dim, stop = (h + 1) * dim < end ? (h + 1) * dim : end;
@@ -146,7 +156,9 @@ static void delta(const struct recurrence *r, int h, int64_t first, int64_t end)
     int heads = r->node->n1, n = nk->n2;
     int from = p->interleaved ? h / (heads / nk->n1) : h % nk->n1;
     bool gates = ng->n1 != 1 || ng->n2 != heads;
-    float a = vector(r, 5)[h], *state = r->state + (int64_t)h * r->node->n2 * n;
+    int64_t at = (int64_t)h * r->node->n2 * n;
+    float a = vector(r, 5)[h], *state = r->state + at;
+    begin(r, at + first * n, (end - first) * n);
     for (int64_t t = r->seq->start; t < r->seq->start + r->seq->n; t++) {
         const float *q = pn_view_at(r->src[0], t, from), *k = pn_view_at(r->src[1], t, from),
                     *v = pn_view_at(r->src[2], t, h);
@@ -217,7 +229,8 @@ void cpu_recurrent_run(struct cpu_run *run, int phase, int worker)
     int64_t each = n_tasks(r.node), task, end;
     while (pn_claim_next(&run->program->claims[phase], each * run->batch->n_seqs, 1, &task, &end)) {
         r.seq = &run->batch->seqs[task / each];
-        r.state = pn_batch_state(run->batch, r.seq, r.node->recurrent.offset);
+        r.state_in = pn_batch_state_in(run->batch, r.seq, r.node->recurrent.offset);
+        r.state = pn_batch_state_out(run->batch, r.seq, r.node->recurrent.offset);
         run_task(&r, task % each);
     }
 }

@@ -180,7 +180,7 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
                          .seq = seq,
                          .position = position,
                          .first = pn_attention_first(p, position),
-                         .last = pn_attention_last(p, position, seq->past + seq->n),
+                         .last = pn_attention_last_of(p, a->batch, seq, r - seq->start),
                          .scores = scores,
                          .row = row};
         for (int h = 0; h < a->node->n1; h++) {

@@ -36,6 +36,15 @@ float *pn_ref_weight_row(const struct pn_weight *w, int64_t row)
     return values;
 }
 
+float *pn_ref_state(const struct pn_op_args *a, const struct pn_batch_seq *seq, size_t n)
+{
+    const float *in = pn_batch_state_in(a->batch, seq, a->node->recurrent.offset);
+    float *out = pn_batch_state_out(a->batch, seq, a->node->recurrent.offset);
+    if (in != out)
+        memcpy(out, in, n * sizeof *out);
+    return out;
+}
+
 pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *w)
 {
     if (!w)

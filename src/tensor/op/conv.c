@@ -21,9 +21,9 @@ pn_array pn_conv(struct pn_graph *g, pn_array x, pn_array weight, size_t offset)
                                             .recurrent = {.offset = offset}});
 }
 
-/* One sequence: `past` are its last k - 1 inputs. */
+/* One sequence: `past` are its last k - 1 inputs, before the step and after it. */
 static void convolve(const struct pn_op_args *a, const struct pn_batch_seq *seq, int k, const float *weight,
-                     float *past)
+                     const float *past, float *past_out)
 {
     int channels = a->node->n2;
     for (int c = 0; c < channels; c++)
@@ -39,7 +39,7 @@ static void convolve(const struct pn_op_args *a, const struct pn_batch_seq *seq,
         }
     for (int i = 0; i < k - 1; i++) { /* from the oldest on: rows move towards the front */
         int from = seq->n - (k - 1) + i;
-        float *to = past + (size_t)i * (size_t)channels;
+        float *to = past_out + (size_t)i * (size_t)channels;
         const float *x =
             from < 0 ? past + (size_t)(from + k - 1) * (size_t)channels : pn_view_at(a->src[0], seq->start + from, 0);
         memcpy(to, x, (size_t)channels * sizeof *to);
@@ -55,7 +55,8 @@ pn_status pn_ref_conv(const struct pn_op_args *a, struct pn_error *err)
     for (int s = 0; s < a->batch->n_seqs; s++) {
         const struct pn_batch_seq *seq = &a->batch->seqs[s];
         convolve(a, seq, (int)(w->n_cols / a->node->n2), weight,
-                 pn_batch_state(a->batch, seq, a->node->recurrent.offset));
+                 pn_batch_state_in(a->batch, seq, a->node->recurrent.offset),
+                 pn_batch_state_out(a->batch, seq, a->node->recurrent.offset));
     }
     free(weight);
     return PN_OK;

@@ -67,7 +67,7 @@ pn_status pn_ref_delta(const struct pn_op_args *a, struct pn_error *err)
     at.gates = ng->n1 != 1 || ng->n2 != heads;
     for (int s = 0; s < a->batch->n_seqs; s++) {
         const struct pn_batch_seq *seq = &a->batch->seqs[s];
-        float *state = pn_batch_state(a->batch, seq, a->node->recurrent.offset);
+        float *state = pn_ref_state(a, seq, (size_t)heads * (size_t)at.dim_v * (size_t)at.dim_k);
         for (int64_t r = seq->start; r < seq->start + seq->n; r++)
             for (int h = 0; h < heads; h++) {
                 int from = a->node->recurrent.interleaved ? h / (heads / heads_k) : h % heads_k;

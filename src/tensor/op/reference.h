@@ -15,6 +15,9 @@
 /* Values of a weight vector or matrix row, decoded to float32 (caller frees); NULL when memory is out. */
 float *pn_ref_weight_row(const struct pn_weight *w, int64_t row);
 
+/* n floats of the state of an operation of a sequence, as they are before the step, where the step leaves them. */
+float *pn_ref_state(const struct pn_op_args *a, const struct pn_batch_seq *seq, size_t n);
+
 /* True if `a` is an activation (not a weight and not PN_NONE); otherwise records that `what` must be one. */
 bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what);
 

@@ -14,7 +14,7 @@ static pn_array frequencies(struct pn_graph *g, const char *name, const float *v
 }
 
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
-                       float magnitude)
+                       float magnitude, const struct pn_rope_split *split)
 {
     if (g->error.status)
         return PN_NONE;
@@ -30,7 +30,21 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *i
                                             .n2 = n_rot,
                                             .n_src = 2,
                                             .src = {shorter, longer},
-                                            .rope = {.n_short = n_short, .magnitude = magnitude, .n_rot = n_rot}});
+                                            .rope = {.n_short = n_short,
+                                                     .magnitude = magnitude,
+                                                     .n_rot = n_rot,
+                                                     .split = split ? *split : (struct pn_rope_split){{0}, false}}});
+}
+
+/* Which section a pair belongs to; those after the sections of their own to the last. */
+static int section_of(const struct pn_rope_split *s, int pair)
+{
+    int total = s->n[0] + s->n[1] + s->n[2] + s->n[3], at = total ? pair % total : 0;
+    if (!total)
+        return 0;
+    if (s->interleaved) /* time, height, width in turn, as long as each lasts */
+        return at < 3 * s->n[at % 3] ? at % 3 : 3;
+    return at < s->n[0] ? 0 : at < s->n[0] + s->n[1] ? 1 : at < s->n[0] + s->n[1] + s->n[2] ? 2 : 3;
 }
 
 pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
@@ -47,7 +61,7 @@ pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
             inv_freq = pn_weight_floats(is_long ? longer : shorter, 0, 0);
         }
         for (int i = 0; i < half; i++) {
-            float angle = (float)a->batch->pos[r] * inv_freq[i];
+            float angle = (float)pn_batch_pos(a->batch, r, section_of(&a->node->rope.split, i)) * inv_freq[i];
             out[i] = cosf(angle) * a->node->rope.magnitude;
             out[half + i] = sinf(angle) * a->node->rope.magnitude;
         }

@@ -54,7 +54,7 @@ pn_status pn_ref_ssm_scan(const struct pn_op_args *a, struct pn_error *err)
     pn_status status = decay && skip ? PN_OK : pn_no_memory(err, "a state space");
     for (int s = 0; s < a->batch->n_seqs && !status; s++) {
         const struct pn_batch_seq *seq = &a->batch->seqs[s];
-        float *state = pn_batch_state(a->batch, seq, a->node->recurrent.offset);
+        float *state = pn_ref_state(a, seq, (size_t)heads * (size_t)dim * (size_t)n);
         for (int64_t r = seq->start; r < seq->start + seq->n; r++)
             for (int h = 0; h < heads; h++) {
                 int group = h / (heads / groups);
