@@ -9,8 +9,13 @@
 
 #include "base/status.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+
+/* Starts a thread that takes no signal meant for the process: handlers run in a thread of the program that uses the
+ * library, and interrupt what that thread waits in. 0, or why it failed. */
+int pn_thread_start(pthread_t *thread, void *(*run)(void *), void *argument);
 
 struct pn_pool;
 

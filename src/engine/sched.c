@@ -1,6 +1,8 @@
 /* The scheduler's thread: see sched.h. What goes into a step is decided in sched_step.c. */
 #include "engine/sched_impl.h"
 
+#include "base/threads.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -85,7 +87,7 @@ static pn_status start_thread(struct pn_sched *s, struct pn_error *err)
 {
     if (s->running)
         return PN_OK;
-    if (pthread_create(&s->thread, NULL, engine_thread, s) != 0)
+    if (pn_thread_start(&s->thread, engine_thread, s) != 0)
         return pn_fail(err, PN_NO_MEMORY, "the engine's thread cannot be started");
     s->running = true;
     return PN_OK;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,6 +144,34 @@ static void pools_have_bounds(void **state)
     pn_pool_free(pool);
 }
 
+/* ---- signals ---- */
+
+static void *blocked_here(void *set)
+{
+    pthread_sigmask(SIG_BLOCK, NULL, set);
+    return NULL;
+}
+
+/* Signals of the process go to the program's threads. What a thread's own instructions raise is not held back. */
+static void threads_leave_signals_to_the_program(void **state)
+{
+    (void)state;
+    static const int others[] = {SIGINT, SIGTSTP, SIGCONT, SIGTERM, SIGHUP, SIGWINCH, SIGCHLD, SIGUSR1};
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigset_t before, inside, after;
+    pthread_t thread;
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    assert_int_equal(pn_thread_start(&thread, blocked_here, &inside), 0);
+    pthread_join(thread, NULL);
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_int_equal(sigismember(&inside, others[i]), 1);
+        assert_int_equal(sigismember(&after, others[i]), sigismember(&before, others[i]));
+    }
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        assert_int_equal(sigismember(&inside, own[i]), sigismember(&before, own[i]));
+}
+
 /* ---- sleeping ---- */
 
 struct ball {
@@ -187,6 +216,7 @@ int main(void)
         cmocka_unit_test(nothing_runs_in_a_pool_that_is_not_used),
         cmocka_unit_test(claims_cover_everything_once),
         cmocka_unit_test(pools_have_bounds),
+        cmocka_unit_test(threads_leave_signals_to_the_program),
         cmocka_unit_test(sleepers_are_woken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
