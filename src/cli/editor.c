@@ -44,31 +44,45 @@ static char *prompt_text(EditLine *line)
 
 /* ---- characters ---- */
 
+/* Sets the modes, whatever they are by now, and shows the line anew. */
+static void resume(EditLine *line)
+{
+    el_set(line, EL_PREP_TERM, 0);
+    pn_term_come_back();
+    el_set(line, EL_PREP_TERM, 1);
+    pn_term_bracketed_paste(false);
+    pn_term_bracketed_paste(true);
+    el_set(line, EL_REFRESH);
+    pn_term_take_resumed();
+}
+
 static void stop(EditLine *line)
 {
     el_set(line, EL_PREP_TERM, 0);
     pn_term_bracketed_paste(false);
     pn_term_stop_now();
-    pn_term_bracketed_paste(true);
-    el_set(line, EL_PREP_TERM, 1);
-    el_set(line, EL_REFRESH);
+    resume(line);
 }
 
 /* One byte: 1, or 0 at the end, or -1 when Ctrl-C was pressed or reading failed. */
 static int read_byte(EditLine *line, char *byte)
 {
     for (;;) {
-        ssize_t n = read(STDIN_FILENO, byte, 1);
-        if (n >= 0)
-            return (int)n;
-        if (errno != EINTR)
-            return -1;
+        if (pn_term_wait_input()) {
+            ssize_t n = read(STDIN_FILENO, byte, 1);
+            if (n >= 0)
+                return (int)n;
+            if (errno != EINTR)
+                return -1;
+        }
         if (pn_term_interrupted())
             return -1;
         if (pn_term_take_resize())
             el_resize(line);
         if (pn_term_take_stop())
             stop(line);
+        else if (pn_term_take_resumed())
+            resume(line);
     }
 }
 
@@ -209,6 +223,8 @@ enum pn_editor_event pn_editor_read(struct pn_editor *editor, const char *prompt
     editor->prompt = prompt;
     memset(&editor->decode, 0, sizeof editor->decode);
     pn_term_take_interrupt();
+    pn_term_come_back();
+    pn_term_take_resumed();
     pn_term_watch_stop(true);
     pn_term_bracketed_paste(true);
     if (pn_term_take_resize())

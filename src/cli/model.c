@@ -197,7 +197,9 @@ int pn_cli_find_model(const char *name, char **path)
         struct pn_progress_bar bar;
         announce(entry);
         pn_progress_start(&bar, stderr);
-        struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar};
+        pn_term_take_interrupt();
+        struct pn_fetch_options options = {
+            .progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt_flag()};
         status = pn_store_fetch(name, &options, path, &err);
         pn_progress_end(&bar);
         if (status != PN_OK && status != PN_CANCELLED) {

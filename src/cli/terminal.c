@@ -1,5 +1,5 @@
-/* The terminal: see terminal.h. Signal handlers only set flags, or call functions that POSIX lists as safe there
- * (tcsetattr, write, sigaction, raise). */
+/* The terminal: see terminal.h. Signal handlers only set flags, or call functions that POSIX lists as safe there. Only
+ * the main thread runs them: the library's threads block all signals of the process. */
 #define _POSIX_C_SOURCE  200809L
 #define _DEFAULT_SOURCE  1
 #define _DARWIN_C_SOURCE 1
@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -51,46 +53,140 @@ void pn_term_use_utf8(void)
             return;
 }
 
-/* ---- signals ---- */
+/* ---- modes ---- */
 
 static pantry_cancel *interrupt; /* what Ctrl-C sets; the library looks at it in every step */
-static volatile sig_atomic_t resized, stop_wanted;
-static volatile sig_atomic_t have_original, echo_is_off, paste_is_on;
-static struct termios original; /* as the program found it */
+static volatile sig_atomic_t resized, stop_wanted, resumed;
+static volatile sig_atomic_t have_original, have_wanted, away, left_original, paste_is_on;
+static struct termios original, wanted; /* as the program found the terminal, and as it is while we have it */
+static volatile sig_atomic_t ignores_stop;
+
+/* In the background a process that sets modes is stopped, and they are another program's by then. */
+static bool in_front(void)
+{
+    pid_t front = tcgetpgrp(STDIN_FILENO);
+    return front < 0 || front == getpgrp();
+}
+
+static void set_wanted(int when)
+{
+    if (have_original && have_wanted && in_front())
+        tcsetattr(STDIN_FILENO, when, &wanted);
+}
+
+static void find_original(void)
+{
+    have_original = in_front() && tcgetattr(STDIN_FILENO, &original) == 0;
+}
+
+static void set_original(void)
+{
+    if (have_original && in_front())
+        tcsetattr(STDIN_FILENO, TCSANOW, &original);
+}
 
 /* ---- the terminal's foreground group ---- */
 
 static pid_t shared_group; /* that we were in, and that the terminal goes back to; 0: we took nothing */
 
-/* Without being stopped for it, whoever has the terminal now. */
+/* Without being stopped for it. */
 static void give_terminal(pid_t group)
 {
     sigset_t block, before;
     sigemptyset(&block);
     sigaddset(&block, SIGTTOU);
-    sigprocmask(SIG_BLOCK, &block, &before);
+    pthread_sigmask(SIG_BLOCK, &block, &before);
     tcsetpgrp(STDIN_FILENO, group);
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static bool is_pending(int sig)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, sig) == 1;
+}
+
+/* With stops blocked. If one came while we were with the others, they have stopped and the shell takes the terminal. */
 static void take_terminal(void)
 {
-    if (tcgetpgrp(STDIN_FILENO) == shared_group && setpgid(0, 0) == 0)
+    if (!shared_group || tcgetpgrp(STDIN_FILENO) != shared_group || setpgid(0, 0) != 0)
+        return;
+    if (is_pending(SIGTSTP))
+        setpgid(0, shared_group);
+    else
         give_terminal(getpid());
 }
 
-/* Stops with the whole group that we came from, as Ctrl-Z does; returns when it is continued. */
-static void stop_with_others(void)
+/* ---- stopping ---- */
+
+static void add_stops(sigset_t *set)
 {
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTSTP);
-    give_terminal(shared_group);
-    setpgid(0, shared_group);
-    signal(SIGTSTP, SIG_DFL);
-    kill(0, SIGTSTP);
-    sigprocmask(SIG_UNBLOCK, &stop, NULL); /* in a handler it is blocked */
-    take_terminal();                       /* `bg` leaves it to the shell */
+    sigaddset(set, SIGTSTP);
+    sigaddset(set, SIGTTIN);
+    sigaddset(set, SIGTTOU);
+    sigaddset(set, SIGCONT);
+}
+
+static void block_stops(sigset_t *before)
+{
+    sigset_t stops;
+    sigemptyset(&stops);
+    add_stops(&stops);
+    pthread_sigmask(SIG_BLOCK, &stops, before);
+}
+
+/* Does what `sig` does by default, in our group; returns when continued. */
+static void stop_by_default(int sig)
+{
+    struct sigaction by_default, before;
+    sigset_t set;
+    memset(&by_default, 0, sizeof by_default);
+    by_default.sa_handler = SIG_DFL;
+    sigemptyset(&by_default.sa_mask);
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    sigaction(sig, &by_default, &before);
+    kill(shared_group ? 0 : getpid(), sig);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigaction(sig, &before, NULL);
+}
+
+/* Takes the terminal and sets its modes again, unless `bg` left it to the shell. Stops are blocked. */
+static void come_back(void)
+{
+    take_terminal();
+    if (!away || !in_front())
+        return;
+    if (left_original || !have_original)
+        find_original(); /* the shell's user may have changed them */
+    away = left_original = 0;
+    set_wanted(TCSANOW);
+}
+
+/* Stops as Ctrl-Z does, with the whole group that we came from; returns when it is continued. All the while stops are
+ * blocked: one that arrives where we are alone in our group would stop us alone, and no shell would know. */
+static void stop_now(int sig)
+{
+    sigset_t before;
+    block_stops(&before);
+    left_original = in_front();
+    set_original();
+    away = 1;
+    if (shared_group) {
+        if (in_front())
+            give_terminal(shared_group);
+        setpgid(0, shared_group);
+    }
+    if ((sig != SIGTSTP && in_front()) || is_pending(SIGCONT))
+        stop_wanted = 0; /* the others were stopped and continued meanwhile */
+    else
+        stop_by_default(sig);
+    if (shared_group)
+        kill(-getpid(), SIGCONT); /* a child that stayed in our group */
+    come_back();
+    resumed = 1;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void restore_terminal(void)
@@ -99,12 +195,13 @@ static void restore_terminal(void)
         ssize_t n = write(STDOUT_FILENO, "\033[?2004l", 8);
         (void)n;
     }
-    if (have_original)
-        tcsetattr(STDIN_FILENO, TCSANOW, &original);
-    echo_is_off = paste_is_on = 0;
-    if (shared_group && getpgrp() != shared_group)
+    paste_is_on = 0;
+    set_original();
+    if (shared_group && getpgrp() != shared_group && in_front())
         give_terminal(shared_group);
 }
+
+/* ---- signals ---- */
 
 static void on_interrupt(int sig)
 {
@@ -127,8 +224,18 @@ static void on_stop(int sig)
 static void on_stop_now(int sig)
 {
     int error = errno;
-    stop_with_others();
-    signal(sig, on_stop_now);
+    stop_now(sig);
+    errno = error;
+}
+
+/* Also after a stop that we did not see coming, and when `fg` follows `bg`. */
+static void on_continue(int sig)
+{
+    int error = errno;
+    (void)sig;
+    stop_wanted = 0; /* a stop that was continued before it was carried out, as the system does with its own */
+    resumed = 1;
+    come_back();
     errno = error;
 }
 
@@ -136,20 +243,28 @@ static void on_stop_now(int sig)
 static void on_end(int sig)
 {
     int error = errno;
-    signal(SIGTTOU, SIG_IGN); /* a background job may restore too */
     restore_terminal();
     raise(sig);
     errno = error;
 }
 
+/* Calls go on after it, so that no output is lost; what waits for input waits in pn_term_wait_input. */
 static void handle(int sig, void (*handler)(int), int flags)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = handler;
-    action.sa_flags = flags;
+    action.sa_flags = SA_RESTART | flags;
     sigemptyset(&action.sa_mask);
+    if (handler == on_continue || handler == on_stop_now)
+        add_stops(&action.sa_mask);
     sigaction(sig, &action, NULL);
+}
+
+static bool is_ignored(int sig)
+{
+    struct sigaction action;
+    return sigaction(sig, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 void pn_term_watch(void)
@@ -158,25 +273,34 @@ void pn_term_watch(void)
     if (watching)
         return;
     watching = true;
-    have_original = tcgetattr(STDIN_FILENO, &original) == 0;
+    find_original();
+    away = !in_front();
+    ignores_stop = is_ignored(SIGTSTP);
     interrupt = pantry_cancel_new();
     if (interrupt)
         handle(SIGINT, on_interrupt, 0); /* no SA_RESTART: reading a line must notice */
     handle(SIGWINCH, on_resize, 0);
     handle(SIGTERM, on_end, (int)SA_RESETHAND);
-    handle(SIGHUP, on_end, (int)SA_RESETHAND);
+    if (!is_ignored(SIGHUP)) /* nohup */
+        handle(SIGHUP, on_end, (int)SA_RESETHAND);
     handle(SIGQUIT, on_end, (int)SA_RESETHAND);
+    handle(SIGCONT, on_continue, 0);
+    pn_term_watch_stop(false);
     atexit(restore_terminal);
 }
 
 void pn_term_take_over(void)
 {
+    sigset_t before;
     pid_t group = getpgrp();
     if (group == getpid() || tcgetpgrp(STDIN_FILENO) != group) /* a shell's job of its own, or not in the foreground */
         return;
+    block_stops(&before);
     shared_group = group;
     take_terminal();
-    handle(SIGTSTP, on_stop_now, 0);
+    handle(SIGTTIN, on_stop_now, 0); /* somebody may take the terminal from us, and give it back to the others */
+    handle(SIGTTOU, on_stop_now, 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 const pantry_cancel *pn_term_interrupt(void)
@@ -205,48 +329,83 @@ void pn_term_end_interrupted(void)
     raise(SIGINT);
 }
 
+static bool take(volatile sig_atomic_t *flag)
+{
+    bool was = *flag;
+    *flag = 0;
+    return was;
+}
+
 bool pn_term_take_resize(void)
 {
-    bool was = resized;
-    resized = 0;
-    return was;
+    return take(&resized);
 }
 
 bool pn_term_take_stop(void)
 {
-    bool was = stop_wanted;
-    stop_wanted = 0;
-    return was;
+    return take(&stop_wanted);
+}
+
+bool pn_term_take_resumed(void)
+{
+    return take(&resumed);
 }
 
 void pn_term_watch_stop(bool watch)
 {
-    handle(SIGTSTP, watch ? on_stop : shared_group ? on_stop_now : SIG_DFL, 0);
+    if (!ignores_stop)
+        handle(SIGTSTP, watch ? on_stop : on_stop_now, 0);
+    if (!watch && pn_term_take_stop())
+        stop_now(SIGTSTP);
 }
 
 void pn_term_stop_now(void)
 {
-    handle(SIGTSTP, SIG_DFL, 0);
-    if (shared_group)
-        stop_with_others();
-    else
-        raise(SIGTSTP);
-    handle(SIGTSTP, on_stop, 0);
+    stop_now(SIGTSTP);
 }
 
-/* ---- modes ---- */
+void pn_term_come_back(void)
+{
+    sigset_t before;
+    block_stops(&before);
+    come_back();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+bool pn_term_wait_input(void)
+{
+    sigset_t watched, before;
+    fd_set in;
+    bool ready = false;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGINT);
+    sigaddset(&watched, SIGWINCH);
+    sigaddset(&watched, SIGTSTP);
+    sigaddset(&watched, SIGCONT);
+    pthread_sigmask(SIG_BLOCK, &watched, &before);
+    if (!interrupted && !resized && !stop_wanted && !resumed) {
+        FD_ZERO(&in);
+        FD_SET(STDIN_FILENO, &in);
+        ready = pselect(STDIN_FILENO + 1, &in, NULL, NULL, NULL, &before) >= 0 || errno != EINTR;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ready;
+}
+
+/* ---- what the chat sets ---- */
 
 void pn_term_echo(bool on)
 {
-    struct termios mode;
-    if (!have_original)
-        return;
-    mode = original;
+    sigset_t before;
+    block_stops(&before);
+    come_back();
+    wanted = original;
     if (!on)
-        mode.c_lflag &= ~(tcflag_t)ECHO;
-    mode.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
-    echo_is_off = !on;
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
+        wanted.c_lflag &= ~(tcflag_t)ECHO;
+    wanted.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
+    have_wanted = 1;
+    set_wanted(TCSADRAIN);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void pn_term_bracketed_paste(bool on)

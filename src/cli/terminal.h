@@ -37,10 +37,18 @@ bool pn_term_take_interrupt(void);
 void pn_term_end_interrupted(void);
 bool pn_term_take_resize(void);
 bool pn_term_take_stop(void);
-/* While a line is edited Ctrl-Z sets a flag, so that the editor can give the terminal back first. */
+/* True if the process was continued since the last call: the terminal may have other modes now. */
+bool pn_term_take_resumed(void);
+/* While a line is edited Ctrl-Z sets a flag, so that the editor can give the terminal back first. Otherwise it stops
+ * the process at once, and the terminal has the modes that it was found with until the process goes on. */
 void pn_term_watch_stop(bool watch);
 /* Stops the process as Ctrl-Z does; returns when it is continued. */
 void pn_term_stop_now(void);
+/* Takes the terminal again where a shell gave it back without a word. */
+void pn_term_come_back(void);
+/* Waits until standard input has something to read; false if one of the flags of this page is set, at once or
+ * meanwhile. A signal is never missed, however close to the wait it comes. */
+bool pn_term_wait_input(void);
 
 /* Echo of what is typed, off while an answer is written. */
 void pn_term_echo(bool on);

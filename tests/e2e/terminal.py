@@ -83,6 +83,18 @@ class Terminal:
     def modes_now(self):
         return termios.tcgetattr(self.slave)
 
+    def front(self):
+        """The process group that has the terminal."""
+        return os.tcgetpgrp(self.master)
+
+    def wait_for(self, condition):
+        """Until something holds that is not shown, reading what is."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited in vain, saw {self.text()[self.seen:][-2000:]!r}")
+            self.read(time.monotonic() + 0.001)
+
     def close(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)

@@ -279,18 +279,30 @@ class UnderMake(cli.Case):
         self.assertEqual(t.ended(), 0)
         self.assertEqual(t.modes_now(), t.modes)
 
-    @unittest.skip("did not see make stop after a Ctrl-C on the last run: not understood yet")
-    def test_stop_stops_all_and_goes_on(self):
-        """Ctrl-Z and `fg` of a shell with job control, at the prompt and in an answer."""
+    def shell(self):
         makefile = self.write("Makefile", f"run:\n\t@{cli.PANTRY} run {cli.MODEL} --temp 0 -n -1\n")
         t = Terminal(["sh", "-i"], {**cli.ENV, "PS1": "shell> "})
         self.addCleanup(t.close)
         t.expect("shell> ")
         t.line(f"make -s -f {makefile} run")
         t.expect(">>> ")
+        return t
+
+    def leave(self, t):
+        t.line("/bye")
+        t.expect("shell> ")
+        t.line("echo status $?")
+        t.expect("status 0")
+        t.line("exit")
+        t.ended()
+
+    def test_stop_stops_all_and_goes_on(self):
+        """Ctrl-Z and `fg` of a shell with job control, at the prompt and in an answer."""
+        t = self.shell()
         t.type("\x1a")
         t.expect("shell> ")
         t.line("fg")
+        t.expect(">>> ")
         t.line("Hello")
         t.expect(re.compile("Hello[^a-z]*[a-z ]{3}"))
         t.type("\x1a")
@@ -300,13 +312,51 @@ class UnderMake(cli.Case):
         t.type("\x03")
         t.expect("stopped")
         t.expect(">>> ")
-        t.line("/bye")
-        t.expect("shell> ")
-        t.line("echo status $?")
-        t.expect("status 0")
-        t.line("exit")
-        t.ended()
+        self.leave(t)
 
+    def stat(self, process):
+        """What /proc says: state, parent, ..."""
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(") ")[2].split()
+
+    @unittest.skipUnless(os.path.exists("/proc/self/stat"), "needs /proc")
+    def test_stop_at_any_time(self):
+        """Ctrl-Z as soon as `fg` has set make going, and as soon as the chat has the terminal for itself."""
+        t = self.shell()
+        shell, chat = t.process.pid, t.front()
+        make = int(self.stat(chat)[1])
+        for i in range(40):
+            t.type("\x1a")
+            t.expect("shell> ")
+            t.line("fg")
+            t.expect("run")
+            t.wait_for(lambda: t.front() == chat if i % 2 else t.front() != shell and self.stat(make)[0] != "T")
+        t.expect(">>> ")
+        self.leave(t)
+
+    def test_goes_on_in_the_background_and_comes_back(self):
+        t = self.shell()
+        chat = t.front()
+        t.line("Hello")
+        t.expect(re.compile("Hello[^a-z]*[a-z ]{3}"))
+        t.type("\x1a")
+        t.expect("shell> ")
+        t.line("bg")
+        t.expect(re.compile("run[^a-z]*[a-z ]{3}"))
+        self.assertEqual(t.front(), t.process.pid)
+        t.line("fg")
+        t.wait_for(lambda: t.front() == chat)
+        t.type("\x03")
+        t.expect("stopped")
+        t.expect(">>> ")
+        t.type("\x1a")
+        t.expect("shell> ")
+        t.line("bg")  # the prompt wants the terminal, and stops again without it
+        t.expect("shell> ")
+        t.line("fg")
+        t.wait_for(lambda: t.front() == chat)
+        t.expect(">>> ")
+        self.leave(t)
 
 
 class Download(cli.Case):
