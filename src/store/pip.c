@@ -185,17 +185,20 @@ static pn_status explain(const char *log, const char *folder, struct pn_error *e
                                           "ReadTimeoutError",
                                           "Connection refused",
                                           NULL};
+    static const char *const trust[] = {"CERTIFICATE_VERIFY_FAILED", "SSLError", NULL};
     char *text = NULL, why[300] = "";
     size_t n;
     if (pn_file_read(log, MAX_LOG, &text, &n, NULL))
         return pn_fail(err, PN_IO, "the download failed (pip said nothing)");
     pn_status status;
-    bool full = has_any(text, disk), offline = has_any(text, network);
+    bool full = has_any(text, disk), untrusted = has_any(text, trust), offline = has_any(text, network);
     last_error(text, why, sizeof why);
     if (full)
-        status = pn_fail(err, PN_LIMIT, "the disk is full: there was no room left under %s for the download", folder);
+        status = pn_fail(err, PN_LIMIT, "the disk is full: the download needs more room under %s", folder);
+    else if (untrusted)
+        status = pn_fail(err, PN_IO, "the download failed: cannot verify the certificate of the package index");
     else if (offline)
-        status = pn_fail(err, PN_IO, "the download failed: there is no connection to the package index");
+        status = pn_fail(err, PN_IO, "the download failed: cannot reach the package index");
     else
         status = pn_fail(err, PN_IO, "the download failed (%s)", why[0] ? why : "pip said nothing");
     free(text);

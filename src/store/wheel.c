@@ -86,7 +86,7 @@ pn_status pn_wheel_read(const char *path, const char *member, uint64_t limit, pn
             continue;
         if (found || archive_entry_filetype(entry) != AE_IFREG)
             status =
-                pn_fail(err, PN_FORMAT, "%s: %s %s", path, member, found ? "is there twice" : "is not a plain file");
+                pn_fail(err, PN_FORMAT, "%s: %s %s", path, member, found ? "is a duplicate" : "is not a plain file");
         else
             status = read_member(zip, path, member, limit, sink, user, err);
         found = true;

