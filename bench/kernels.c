@@ -299,7 +299,7 @@ int main(int argc, char **argv)
     for (; *names; names++) {
         pn_type type;
         if (!pn_type_from_name(*names, &type)) {
-            fprintf(stderr, "%s is no type\n", *names);
+            fprintf(stderr, "%s is not a type\n", *names);
             return 2;
         }
         bench_type(&kernels, type, w, size, threads);

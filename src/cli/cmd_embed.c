@@ -92,7 +92,7 @@ static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_poo
                               e->n_dimensions, "pooling", pantry_pooling_name(pooling), "truncated", (int)e->truncated);
     if (!value || json_is_null(json_object_get(value, "embeddings"))) {
         json_decref(value);
-        pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is no number");
+        pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is not a number");
         return PN_EXIT_FAILED;
     }
     int status = json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 ? PN_EXIT_DONE : PN_EXIT_FAILED;

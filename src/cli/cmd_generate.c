@@ -67,7 +67,7 @@ static int render_prompt(const struct chosen *chosen, const pantry_model *model,
     json_t *messages = json_array(), *content = json_stringn(prompt, len);
     if (!content) {
         json_decref(messages);
-        pn_cli_say_error("the prompt is no UTF-8 text");
+        pn_cli_say_error("the prompt is not UTF-8");
         return PN_EXIT_FAILED;
     }
     if (chosen->system)

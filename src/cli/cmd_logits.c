@@ -70,7 +70,7 @@ static int output_open(struct output *output, const char *path, size_t n, size_t
     if (output->file < 0 || fstat(output->file, &st) != 0)
         return output_fail(output);
     if (!S_ISREG(st.st_mode)) {
-        pn_cli_say_error("%s is no regular file; -o wants one", path);
+        pn_cli_say_error("%s is not a regular file, and -o needs one", path);
         return PN_EXIT_FAILED;
     }
     output->created = !existed;
@@ -178,7 +178,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status == PN_EXIT_DONE)
         status = pn_ids_parse(chosen.ids, text, len, &ids, &n);
     if (status == PN_EXIT_DONE && (n == 0 || n > INT32_MAX)) {
-        pn_cli_say_error("%s: %s", chosen.ids, n ? "too many ids" : "there are no ids");
+        pn_cli_say_error("%s: %s", chosen.ids, n ? "too many ids" : "no ids");
         status = PN_EXIT_FAILED;
     }
     if (status == PN_EXIT_DONE)

@@ -234,8 +234,7 @@ static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
     if (asked)
         return pn_chat_say(chat, prompt->data, prompt->len);
     if (piped) {
-        pn_cli_say_error("standard input is empty: there is nothing to answer. `%s run %s \"...\"` asks a question",
-                         pn_cli_program(), chat->name);
+        pn_cli_say_error("standard input is empty. To ask a question: %s run %s \"...\"", pn_cli_program(), chat->name);
         return PN_EXIT_FAILED;
     }
     chat->sampler.sampling.temperature = 0; /* the same answer every time */
@@ -287,7 +286,7 @@ const struct pn_command pn_cmd_run = {
     .usage = "[MODEL] [PROMPT]",
     .summary = "chat with a model",
     .about = "Without a MODEL: " PN_DEFAULT_MODEL
-             ". With a PROMPT, or where the input is no terminal: one answer. What comes\n"
+             ". With a PROMPT, or where the input is not a terminal: one answer. What comes\n"
              "through a pipe is put before the PROMPT. In the chat /? lists the commands.",
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"

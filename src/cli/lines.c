@@ -84,7 +84,7 @@ int pn_lines_read(char *const *words, size_t n_words, const char *file, bool ids
     if (status == PN_EXIT_DONE && ids)
         status = read_ids(out);
     if (status == PN_EXIT_DONE && !out->n) {
-        pn_cli_say_error("there is no text");
+        pn_cli_say_error("no text was given");
         status = PN_EXIT_FAILED;
     }
     if (status != PN_EXIT_DONE)

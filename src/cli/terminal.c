@@ -383,7 +383,7 @@ bool pn_term_wait_input(void)
     sigaddset(&watched, SIGTSTP);
     sigaddset(&watched, SIGCONT);
     pthread_sigmask(SIG_BLOCK, &watched, &before);
-    if (!interrupted && !resized && !stop_wanted && !resumed) {
+    if (!pn_term_interrupted() && !resized && !stop_wanted && !resumed) {
         FD_ZERO(&in);
         FD_SET(STDIN_FILENO, &in);
         ready = pselect(STDIN_FILENO + 1, &in, NULL, NULL, NULL, &before) >= 0 || errno != EINTR;

@@ -40,7 +40,7 @@ static pn_status settle(struct pn_runner *r, const struct pantry_model_options *
 {
     struct pn_kv_pool *pool;
     if (o->n_context < 0)
-        return pn_fail(err, PN_INVALID, "a context of %d tokens is not possible", o->n_context);
+        return pn_fail(err, PN_INVALID, "n_context is %d, but must be 0 or more", o->n_context);
     r->n_context = o->n_context;
     pn_status status = o->kv_type ? pn_runner_pool(r, o->kv_type, &pool, err) : PN_OK;
     return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
@@ -257,7 +257,7 @@ static pn_status parse_context(const char *text, json_t **out, struct pn_error *
     json_error_t e;
     *out = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!*out)
-        return pn_fail(err, PN_FORMAT, "the template's context is no JSON: line %d, column %d: %s", e.line, e.column,
+        return pn_fail(err, PN_FORMAT, "the template's context is not JSON: line %d, column %d: %s", e.line, e.column,
                        e.text);
     if (json_is_object(*out))
         return PN_OK;

@@ -19,7 +19,7 @@ static pn_status check(const struct pantry_sampling *o, struct pn_error *err)
     if (o->top_k < 0)
         return pn_fail(err, PN_INVALID, "top_k is %d, but must be 0 (off) or more", o->top_k);
     if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
-        return pn_fail(err, PN_INVALID, "a frequency or presence penalty is no finite number");
+        return pn_fail(err, PN_INVALID, "frequency_penalty and presence_penalty must be finite numbers");
     return PN_OK;
 }
 

@@ -255,8 +255,9 @@ static pn_status unknown(const char *spec, struct pn_error *err)
     pn_buf_puts(&list, "; types: ");
     for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
         pn_buf_printf(&list, "%s%s", i ? ", " : "", mixes[i].name);
-    pn_status status = pn_fail(err, PN_NOT_FOUND, "\"%.60s\" is no SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: %s",
-                               spec, list.data ? list.data : "");
+    pn_status status =
+        pn_fail(err, PN_NOT_FOUND, "\"%.60s\" is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: %s", spec,
+                list.data ? list.data : "");
     pn_buf_free(&list);
     return status;
 }

@@ -254,7 +254,7 @@ static pn_status read_all_meta(struct reader *r)
     r->view.meta_index = index;
     const struct pn_name_entry *twice = pn_name_index_sort(index);
     if (twice)
-        return pn_fail(r->err, PN_FORMAT, "%s: the metadata key %s is there twice", r->view.path, twice->name);
+        return pn_fail(r->err, PN_FORMAT, "%s: duplicate metadata key %s", r->view.path, twice->name);
     return PN_OK;
 }
 
@@ -276,7 +276,8 @@ static pn_status read_shape(struct reader *r, struct pn_tensor_info *t, uint64_t
         if (!pn_cursor_u64(&r->in, &dim))
             return cut_off(r);
         if (dim < 1 || dim > INT64_MAX)
-            return fail_item(r, PN_FORMAT, "has a dimension of %s, which is not possible", pn_digits(dim).text);
+            return fail_item(r, PN_FORMAT, "has a dimension of %s, but must have 1 to 9,223,372,036,854,775,807",
+                             pn_digits(dim).text);
         if (__builtin_mul_overflow(*n_values, dim, n_values) || *n_values > INT64_MAX)
             return fail_item(r, PN_FORMAT, "has dimensions whose product is beyond 63 bits");
         t->shape[i] = (int64_t)dim;
@@ -294,7 +295,7 @@ static pn_status size_tensor(struct reader *r, struct pn_tensor_info *t, uint64_
     const struct pn_type_info *type = pn_type_info(t->type);
     int64_t row = t->shape[t->n_dims - 1];
     if (row % type->block)
-        return fail_item(r, PN_FORMAT, "has rows of %s values, which is no multiple of the %u in a block of %s",
+        return fail_item(r, PN_FORMAT, "has rows of %s values, which is not a multiple of the %u in a block of %s",
                          pn_digits((uint64_t)row).text, type->block, type->name);
     if (!pn_size_mul(n_values / type->block, type->bytes, &t->bytes))
         return fail_item(r, PN_FORMAT, "has more bytes than 64 bits can count");
@@ -320,7 +321,7 @@ static pn_status read_tensor(struct reader *r, struct tensors *tensors)
                          pn_digits(offset).text, r->alignment);
     struct span span = {.start = offset, .tensor = tensors->len};
     if (__builtin_add_overflow(offset, t.bytes, &span.end))
-        return fail_item(r, PN_FORMAT, "has its data at offset %s, which is not possible", pn_digits(offset).text);
+        return fail_item(r, PN_FORMAT, "has its data at offset %s, beyond the end of the file", pn_digits(offset).text);
     if (!pn_vec_push(&r->spans, span) || !pn_vec_push(tensors, t))
         return pn_no_memory(r->err, r->view.path);
     return PN_OK;
@@ -339,7 +340,7 @@ static pn_status place_tensors(struct reader *r, struct tensors *tensors)
         struct pn_tensor_info *t = &tensors->data[s->tensor];
         uint64_t end;
         if (__builtin_add_overflow(s->end, r->data_start, &end))
-            return pn_fail(r->err, PN_FORMAT, "%s: tensor %s has its data at offset %s, which is not possible",
+            return pn_fail(r->err, PN_FORMAT, "%s: tensor %s has its data at offset %s, beyond the end of the file",
                            r->view.path, t->name, pn_digits(s->start).text);
         if (end > r->in.size)
             return pn_fail(r->err, PN_FORMAT,
@@ -613,7 +614,7 @@ static pn_status index_tensors(struct pn_weights *w, const struct tensors *tenso
     w->tensor_index = index;
     const struct pn_name_entry *twice = pn_name_index_sort(index);
     if (twice)
-        return pn_fail(err, PN_FORMAT, "%s: the tensor %s is there twice", w->path, twice->name);
+        return pn_fail(err, PN_FORMAT, "%s: duplicate tensor %s", w->path, twice->name);
     return PN_OK;
 }
 

@@ -192,7 +192,7 @@ pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, c
     if (!t)
         return PN_NONE;
     if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is no vector", t->name);
+        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is not a vector", t->name);
     float *values;
     const struct pn_weight *w = pn_weight_constant(b->arena, t->name, 1, t->shape[0], &values);
     if (!w)

@@ -588,8 +588,7 @@ pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, c
     if (rope->n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
         return pn_fail(err, PN_INVALID, "this model does not rotate: its context cannot be extended");
     if (wish->freq_base != 0 && !(wish->freq_base > 1 && isfinite(wish->freq_base)))
-        return pn_fail(err, PN_INVALID, "a rotary base of %g is not possible: it must be above 1",
-                       (double)wish->freq_base);
+        return pn_fail(err, PN_INVALID, "the rotary base is %g, but must be above 1", (double)wish->freq_base);
     if (wish->factor != 0 && !(wish->factor > 0 && wish->factor <= 4096))
         return pn_fail(err, PN_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
     bool known = !wish->scaling || find_scaling(wish->scaling, strlen(wish->scaling), &rope->scaling);

@@ -92,7 +92,7 @@ static pn_status read_charsmap(struct hf *hf, const json_t *n, struct pn_norm_st
     for (size_t i = 0, have = 0; i < len && text[i] != '='; i++) {
         int v = base64_value(text[i]);
         if (v < 0)
-            return bad(hf, "normalizer", "the precompiled map is no base64");
+            return bad(hf, "normalizer", "the precompiled map is not base64");
         word = word << 6 | (uint32_t)v;
         have += 6;
         if (have >= 8) {

@@ -88,7 +88,7 @@ static pn_status read_vocab_object(struct hf *hf, json_t *vocab)
     json_object_foreach(vocab, key, id)
     {
         if (!json_is_integer(id))
-            return bad(hf, "model", "an id that is no integer");
+            return bad(hf, "model", "an id is not an integer");
         last = json_integer_value(id) > last ? json_integer_value(id) : last;
     }
     if (last < 0 || last > MAX_TOKENS)
@@ -114,7 +114,7 @@ static pn_status read_vocab_list(struct hf *hf, const json_t *vocab)
         const json_t *piece = json_array_get(json_array_get(vocab, i), 0),
                      *score = json_array_get(json_array_get(vocab, i), 1);
         if (!json_is_string(piece) || !json_is_number(score))
-            return bad(hf, "model", "a piece that is no string with a score");
+            return bad(hf, "model", "a piece is not a string with a score");
         status = set_token(hf, (json_int_t)i, json_string_value(piece), json_string_length(piece), 0);
         if (!status)
             hf->scores[i] = json_number_value(score);
@@ -136,7 +136,7 @@ static pn_status read_merges(struct hf *hf, const json_t *merges)
                      *b = hf->v.merge_pairs ? json_array_get(merge, 1) : merge;
         struct pn_str *to = &hf->merges[hf->v.merge_pairs ? 2 * i : i];
         if (!json_is_string(a) || !json_is_string(b))
-            return bad(hf, "model", "a merge that is no pair of strings");
+            return bad(hf, "model", "a merge is not a pair of strings");
         /* The strings live as long as the parsed file, which is longer than they are needed. */
         to[0] = (struct pn_str){.data = json_string_value(a), .len = json_string_length(a)};
         if (hf->v.merge_pairs)

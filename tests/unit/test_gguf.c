@@ -455,7 +455,7 @@ static void test_wrong_shards(void **state)
     gw_free(&g);
     expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is missing");
     write_shard((struct shard_options){1, 3, 2, 3, -1, "two"});
-    expect_refused(first, PN_FORMAT, "the tensor two is there twice");
+    expect_refused(first, PN_FORMAT, "duplicate tensor two");
     write_shard((struct shard_options){1, 3, 2, 3, 2, NULL});
     expect_refused(first, PN_FORMAT, "split.tensors.count is 2, but its shards have 1 tensors");
     write_shard((struct shard_options){1, 3, 2, 3, 2, "one"});

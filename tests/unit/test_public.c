@@ -525,8 +525,8 @@ static void template_mistakes_are_told(void **state)
         const char *says;
     } cases[] = {
         {"{{ x", "{}", PANTRY_FORMAT, ""},
-        {"x", "{", PANTRY_FORMAT, "the template's context is no JSON: line 1, column 1"},
-        {"x", "{\"a\":1,\n\"a\":2}", PANTRY_FORMAT, "the template's context is no JSON: line 2, column"},
+        {"x", "{", PANTRY_FORMAT, "the template's context is not JSON: line 1, column 1"},
+        {"x", "{\"a\":1,\n\"a\":2}", PANTRY_FORMAT, "the template's context is not JSON: line 2, column"},
         {"x", "[]", PANTRY_FORMAT, "must be a JSON object"},
         {"x", "3", PANTRY_FORMAT, "context"},
         {"{{ raise_exception('no') }}", "{}", PANTRY_RAISED, "no"},

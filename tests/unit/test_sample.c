@@ -456,10 +456,10 @@ static void refuses_what_is_out_of_range(void **state)
         {{.top_p = 1, .repeat_penalty = NAN}, "repeat_penalty is"},
         {{.top_p = 1, .repeat_penalty = 1, .top_k = -1}, "top_k is -1"},
         {{.top_p = 1, .repeat_penalty = 1, .top_k = INT_MAX}, NULL},
-        {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = NAN}, "penalty is no finite number"},
-        {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = INFINITY}, "penalty is no finite number"},
-        {{.top_p = 1, .repeat_penalty = 1, .presence_penalty = NAN}, "penalty is no finite number"},
-        {{.top_p = 1, .repeat_penalty = 1, .presence_penalty = -INFINITY}, "penalty is no finite number"},
+        {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = NAN}, "must be finite numbers"},
+        {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = INFINITY}, "must be finite numbers"},
+        {{.top_p = 1, .repeat_penalty = 1, .presence_penalty = NAN}, "must be finite numbers"},
+        {{.top_p = 1, .repeat_penalty = 1, .presence_penalty = -INFINITY}, "must be finite numbers"},
         {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = -2, .presence_penalty = -2}, NULL},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -272,7 +272,7 @@ static void refuses_what_it_does_not_know(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(pantry_model_synthetic(bad[i], NULL, &model, &error), PANTRY_NOT_FOUND);
         assert_null(model);
-        assert_non_null(strstr(error.text, "is no SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: smollm2-135m, "));
+        assert_non_null(strstr(error.text, "is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: smollm2-135m, "));
         assert_non_null(strstr(error.text, ", llama3.1-8b; types: f32, f16, ")); /* tells what there is */
     }
 }

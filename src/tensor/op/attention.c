@@ -58,7 +58,7 @@ pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_
         return PN_NONE;
     const struct pn_weight *w = pn_node(g, bias)->weight;
     if (w->type != PN_TYPE_F32 || w->n_rows != pn_node(g, q)->n1 || w->n_cols % 2 == 0)
-        return pn_graph_fail(g, PN_FORMAT, "%s is no table of positions for %d heads", w->name, pn_node(g, q)->n1);
+        return pn_graph_fail(g, PN_FORMAT, "%s is not a table of positions for %d heads", w->name, pn_node(g, q)->n1);
     return attention(g, q, written, PN_NONE, bias, p);
 }
 

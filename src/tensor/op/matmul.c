@@ -9,7 +9,7 @@ pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *w = pn_node(g, weight);
     if (w->rows != PN_ROWS_NONE)
-        return pn_graph_fail(g, PN_INTERNAL, "the right operand of a product is no weight");
+        return pn_graph_fail(g, PN_INTERNAL, "the right operand of a product is not a weight");
     if ((int64_t)n->n1 * n->n2 != w->n2)
         return pn_graph_fail(g, PN_FORMAT, "%s takes rows of %d values, but gets %lld", w->weight->name, w->n2,
                              (long long)n->n1 * n->n2);

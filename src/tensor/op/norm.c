@@ -95,7 +95,7 @@ pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (!isfinite(by))
-        return pn_graph_fail(g, PN_FORMAT, "a cutoff of %g deviations is no number", (double)by);
+        return pn_graph_fail(g, PN_FORMAT, "the cutoff of %g deviations is not a number", (double)by);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_CUTOFF,
                                             .rows = n->rows,
                                             .n1 = n->n1,
