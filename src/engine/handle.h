@@ -64,8 +64,4 @@ void pn_give_result(void *result, const void *own);
 /* embed.c */
 enum pantry_pooling pn_pooling_of(enum pn_pooling pooling);
 
-struct pantry_cancel {
-    atomic_bool set;
-};
-
 #endif

@@ -2,7 +2,6 @@
  * or newer, and so shorter or longer, than the one this library was compiled with. */
 #include "engine/handle.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SIZE = 4096 }; /* of a struct: more was not set, but found */
@@ -98,36 +97,6 @@ void pantry_embed_options_init(struct pantry_embed_options *o, size_t size)
 {
     struct pantry_embed_options own = {.normalize = true};
     init(o, size, &own, sizeof own);
-}
-
-/* ---- cancelling ---- */
-
-pantry_cancel *pantry_cancel_new(void)
-{
-    struct pantry_cancel *c = malloc(sizeof *c);
-    if (c)
-        atomic_init(&c->set, false);
-    return c;
-}
-
-void pantry_cancel_set(pantry_cancel *c)
-{
-    atomic_store(&c->set, true);
-}
-
-void pantry_cancel_clear(pantry_cancel *c)
-{
-    atomic_store(&c->set, false);
-}
-
-bool pantry_cancel_is_set(const pantry_cancel *c)
-{
-    return atomic_load(&c->set);
-}
-
-void pantry_cancel_free(pantry_cancel *c)
-{
-    free(c);
 }
 
 /* ---- names ---- */

@@ -34,7 +34,7 @@ struct fetch {
 
 static bool cancelled(const struct fetch *f)
 {
-    return f->options->cancel && *f->options->cancel;
+    return f->options->cancel && pantry_cancel_is_set(f->options->cancel);
 }
 
 static void report(struct fetch *f, enum pn_fetch_phase phase, uint64_t done, uint64_t total)

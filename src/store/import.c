@@ -71,7 +71,7 @@ struct source {
 static pn_status take(struct source *source, bool write, const void *bytes, size_t n, struct pn_error *err)
 {
     const struct pn_fetch_options *o = source->options;
-    if (o->cancel && *o->cancel)
+    if (o->cancel && pantry_cancel_is_set(o->cancel))
         return pn_fail(err, PN_CANCELLED, "the import was stopped");
     source->progress.done += n;
     if (o->progress && source->progress.done / (1 << 22) != (source->progress.done - n) / (1 << 22))

@@ -87,7 +87,7 @@ struct pn_pip {
     const char *const *packages; /* NULL-terminated */
     const char *folder;          /* the wheels arrive here */
     const char *scratch;         /* pip's TMPDIR, emptied before and after */
-    const atomic_bool *cancel;
+    const pantry_cancel *cancel;
     void (*tick)(void *user); /* about ten times a second while it runs */
     void *user;
 };

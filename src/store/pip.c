@@ -105,7 +105,7 @@ static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
             return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
         if (done < 0 && errno != EINTR)
             return -1;
-        if (!*cancelled && pip->cancel && *pip->cancel) {
+        if (!*cancelled && pip->cancel && pantry_cancel_is_set(pip->cancel)) {
             *cancelled = true;
             round = 0;
             kill(pid, SIGTERM);
@@ -254,7 +254,7 @@ pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
         goto done;
     }
     python = find_python(env, pip);
-    if (pip->cancel && *pip->cancel) {
+    if (pip->cancel && pantry_cancel_is_set(pip->cancel)) {
         status = pn_fail(err, PN_CANCELLED, "the download was stopped");
     } else if (!python) {
         status = pn_fail(err, PN_NOT_FOUND,

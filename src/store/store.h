@@ -9,7 +9,6 @@
 
 #include "base/status.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,7 +67,7 @@ struct pn_fetch_options {
     /* Called about ten times a second, from the thread that fetches. May be NULL. */
     void (*progress)(void *user, const struct pn_fetch_progress *progress);
     void *user;
-    const atomic_bool *cancel; /* set it to stop within a fraction of a second; may be NULL */
+    const pantry_cancel *cancel; /* set it to stop within a fraction of a second; may be NULL */
 };
 
 /* Makes sure that the named model is in the store, downloading it if it is not. Two callers at once, in one process or

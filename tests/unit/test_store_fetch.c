@@ -615,7 +615,7 @@ struct seen {
     int phases[4];
     struct pn_fetch_progress first[4], last[4];
     bool wrong;
-    atomic_bool cancel;
+    pantry_cancel *cancel;
     const char *cancel_when; /* this file exists */
 };
 
@@ -629,7 +629,7 @@ static void look(void *user, const struct pn_fetch_progress *p)
     seen->last[p->phase] = *p;
     seen->wrong |= p->done > p->total || p->rate < 0;
     if (seen->cancel_when && access(seen->cancel_when, F_OK) == 0)
-        seen->cancel = true;
+        pantry_cancel_set(seen->cancel);
 }
 
 static void reports_progress(void **state)
@@ -658,25 +658,28 @@ static void reports_progress(void **state)
 
 static void cancel_while_verifying(void *user, const struct pn_fetch_progress *p)
 {
-    *(atomic_bool *)user = p->phase == PN_FETCH_VERIFY;
+    if (p->phase == PN_FETCH_VERIFY)
+        pantry_cancel_set(user);
 }
 
 static void cancelling_is_seen_everywhere(void **state)
 {
     (void)state;
     char *path = NULL;
-    atomic_bool cancel = true;
-    struct pn_fetch_options options = {.cancel = &cancel};
+    pantry_cancel *cancel = pantry_cancel_new();
+    pantry_cancel_set(cancel);
+    struct pn_fetch_options options = {.cancel = cancel};
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
     assert_int_equal(count_downloads(), 0);
     options.progress = cancel_while_verifying;
-    options.user = (void *)(uintptr_t)&cancel;
-    cancel = false;
+    options.user = cancel;
+    pantry_cancel_clear(cancel);
     put_blob(toy_bytes, sizeof toy_bytes);
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
     assert_null(path);
     assert_int_equal(count_downloads(), 0);
     assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+    pantry_cancel_free(cancel);
 }
 
 static void cancelling_ends_the_child(void **state)
@@ -686,8 +689,8 @@ static void cancelling_ends_the_child(void **state)
     struct pn_error err = {0};
     snprintf(pid, sizeof pid, "%s", in_root("pid"));
     write_file(in_root("hang"), "", 0644);
-    struct seen seen = {.cancel_when = pid};
-    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = &seen.cancel};
+    struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = pid};
+    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = seen.cancel};
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, &err), PN_CANCELLED);
     assert_null(path);
     FILE *f = fopen(pid, "r");
@@ -700,6 +703,7 @@ static void cancelling_ends_the_child(void **state)
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
     assert_model(path);
     free(path);
+    pantry_cancel_free(seen.cancel);
 }
 
 /* ---- several processes ---- */
@@ -737,14 +741,16 @@ static void waits_for_the_lock(void **state)
     pn_layout_make_dirs(in_root("home/fetch"), NULL);
     assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
     assert_true(lock >= 0);
-    struct seen seen = {.cancel_when = root}; /* gives up at the first word that it has to wait */
-    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = &seen.cancel};
+    /* gives up at the first word that it has to wait */
+    struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};
+    struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = seen.cancel};
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
     assert_int_equal(seen.phases[PN_FETCH_WAIT], 1);
     assert_int_equal(count_downloads(), 0);
     close(lock);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
     free(path);
+    pantry_cancel_free(seen.cancel);
 }
 
 /* ---- every call fails once, and the process dies at every call once ---- */
