@@ -217,13 +217,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
 static void add(struct pn_sched *s, struct pn_request *r, int n)
 {
     struct pn_seq *q = &r->seq;
-    struct pn_batch_seq seq = {.n = n,
-                               .past = q->n_past,
-                               .pages = q->pages,
-                               .table = q->table,
-                               .n_context = pn_runner_rope_context(s->runner),
-                               .state_in = q->state < 0 ? 0 : q->state,
-                               .state_out = q->state < 0 ? 0 : q->state};
+    struct pn_batch_seq seq = pn_seq_batch(q, n);
     s->in_step[s->step.batch.n_seqs] = r;
     int first = pn_step_add(&s->step, &seq, q->ids + q->n_past);
     if (n == pending(r))

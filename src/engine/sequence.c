@@ -153,7 +153,8 @@ pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_er
 pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                       struct pn_error *err)
 {
-    *s = (struct pn_seq){.memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .passing = -1};
+    *s = (struct pn_seq){
+        .memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .next = -1, .passing = -1};
     s->table = n_context / PN_PAGE_TOKENS + 1;
     s->pages = calloc((size_t)m->pool->n_groups * (size_t)s->table, sizeof *s->pages);
     return s->pages ? PN_OK : pn_no_memory(err, "a sequence");
@@ -188,15 +189,34 @@ void pn_seq_drop(struct pn_seq *s)
     }
     if (s->state >= 0)
         pn_state_release(s->memory->runner->states, s->state);
-    s->state = s->passing = -1;
+    if (s->next >= 0)
+        pn_state_release(s->memory->runner->states, s->next);
+    s->state = s->next = s->passing = -1;
     s->n_past = s->n_pages = 0;
 }
 
 void pn_seq_advance(struct pn_seq *s, int n)
 {
     s->n_past += n;
+    if (s->next >= 0) {
+        pn_state_release(s->memory->runner->states, s->state);
+        s->state = s->next;
+        s->next = -1;
+    }
     for (int g = 1; g < s->memory->pool->n_groups; g++)
         release_pages(s, g, pn_kv_first_page(s->memory->pool, g, s->n_past));
+}
+
+struct pn_batch_seq pn_seq_batch(const struct pn_seq *s, int n)
+{
+    int32_t state = s->state < 0 ? 0 : s->state;
+    return (struct pn_batch_seq){.n = n,
+                                 .past = s->n_past,
+                                 .pages = s->pages,
+                                 .table = s->table,
+                                 .n_context = pn_runner_rope_context(s->memory->runner),
+                                 .state_in = state,
+                                 .state_out = s->next < 0 ? state : s->next};
 }
 
 uint64_t pn_seq_bytes(const struct pn_seq *s)
@@ -209,22 +229,20 @@ uint64_t pn_seq_bytes(const struct pn_seq *s)
 
 /* ---- starting ---- */
 
-/* The state that the sequence goes on from: a copy of the tree's, or one of no tokens. */
+/* The state that the sequence goes on from: the tree's, or one of no tokens. */
 static pn_status start_state(struct pn_seq *s, int32_t from, struct pn_error *err)
 {
     struct pn_state_pool *states = s->memory->runner->states;
     if (!states)
         return PN_OK;
-    if (from < 0) {
-        pn_status status = pn_seq_state_new(s->memory, &s->state, err);
-        if (!status)
-            pn_state_clear(states, s->state);
-        return status;
+    if (from >= 0) {
+        pn_state_retain(states, from);
+        s->state = from;
+        return PN_OK;
     }
-    /* The tree could give up the very state that was found, so only a slot that is free will do. */
-    pn_status status = pn_state_new(states, &s->state, err);
+    pn_status status = pn_seq_state_new(s->memory, &s->state, err);
     if (!status)
-        pn_state_copy(states, s->state, from);
+        pn_state_clear(states, s->state);
     return status;
 }
 
@@ -314,13 +332,26 @@ pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
     release_copied(s, &copies);
     if (!status)
         return PN_OK;
-    /* No page for the copy, or no slot beside the state found: what was found may hold the last of them. */
+    /* No page for the copy: what was found may hold the last of them. */
     if (!m->runner->states && has_windows_at(s, s->n_pages * PN_PAGE_TOKENS)) {
         s->n_past = s->n_pages * PN_PAGE_TOKENS;
         return PN_OK;
     }
     pn_seq_drop(s);
     return match.n_tokens ? start_state(s, -1, err) : status;
+}
+
+/* A slot of its own for the next state where others hold the present one; the tree may be the only one, and give it up.
+ */
+static pn_status grow_state(struct pn_seq *s, struct pn_error *err)
+{
+    struct pn_state_pool *states = s->memory->runner->states;
+    while (s->state >= 0 && s->next < 0 && pn_state_refs(states, s->state) > 1) {
+        pn_status status = pn_state_new(states, &s->next, err);
+        if (status && !pn_tree_evict_state(s->memory->tree))
+            return status;
+    }
+    return PN_OK;
 }
 
 pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err)
@@ -331,7 +362,7 @@ pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err)
         if (status)
             return status;
     }
-    return PN_OK;
+    return grow_state(s, err);
 }
 
 /* ---- remembering ---- */
@@ -393,9 +424,8 @@ void pn_seq_keep(struct pn_seq *s, bool partly)
     if (m->stateful)
         make_room_for_state(m);
     if (m->runner->states) {
-        if (pn_seq_state_new(m, &state, NULL))
-            return;
-        pn_state_copy(m->runner->states, state, s->state);
+        state = s->state; /* the next step leaves it alone */
+        pn_state_retain(m->runner->states, state);
     } else if (!partly) {
         n -= n % PN_PAGE_TOKENS;
     }

@@ -31,6 +31,7 @@ struct pn_seq {
     int n_pages;             /* of each group, those given back at the beginning included */
     int first[PN_KV_GROUPS]; /* the first page of each group that is not given back */
     int32_t state;           /* slot of recurrent state after n_past tokens; -1: none */
+    int32_t next;            /* slot for the state after the next step, where others hold `state` too; -1: the same */
     int n_known; /* tokens that the tree knew at the start, even if the sequence could not go on from there */
     /* The checkpoint that the tree keeps only until the sequence is further; -1: none. */
     int32_t passing;
@@ -51,15 +52,19 @@ pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_er
 pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                       struct pn_error *err);
 void pn_seq_release(struct pn_seq *s);
-/* Takes what the tree has of the first `n` of the sequence's ids, or less where memory for a copy is missing. The
- * sequence must hold nothing. PN_NO_MEMORY: there is no state even for an empty one; it then still holds nothing. */
+/* Takes what the tree has of the first `n` of the sequence's ids, or less where memory for a copy of a page is missing.
+ * The sequence must hold nothing. PN_NO_MEMORY: there is no state even for an empty one; it then still holds nothing.
+ */
 pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err);
 /* Gives all pages and the state back; the ids stay. */
 void pn_seq_drop(struct pn_seq *s);
-/* Makes room for `n` more tokens. PN_NO_MEMORY: all pages are in use by sequences that run. */
+/* Makes room for `n` more tokens and the state after them. PN_NO_MEMORY: all pages or states are in use by sequences
+ * that run. */
 pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err);
 /* `n` more tokens are in memory. Pages behind windows go back. */
 void pn_seq_advance(struct pn_seq *s, int n);
+/* The sequence's next `n` tokens for a step, which starts where pn_step_add says. */
+struct pn_batch_seq pn_seq_batch(const struct pn_seq *s, int n);
 /* What the sequence holds, as pn_kv_page_weight counts it. */
 uint64_t pn_seq_bytes(const struct pn_seq *s);
 /* Remembers the sequence in the prefix tree as it is now. Best effort: without memory nothing is remembered. Where no

@@ -17,6 +17,8 @@ pn_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t 
     pn_status status =
         pn_slots_init(&pool->slots, device, n_floats * sizeof(float), MAX_SLOTS, max_bytes, "recurrent state", err);
     pool->stride = pool->slots.stride / sizeof(float);
+    if (!status && !(pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs)))
+        status = pn_no_memory(err, "recurrent state");
     if (status)
         pn_state_pool_free(pool);
     else
@@ -30,6 +32,7 @@ void pn_state_pool_free(struct pn_state_pool *pool)
         return;
     pn_slots_release(&pool->slots);
     pthread_mutex_destroy(&pool->lock);
+    free(pool->n_refs);
     free(pool);
 }
 
@@ -41,26 +44,40 @@ pn_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pn_erro
         pn_slots_unpromise(&pool->slots, 1);
         status = pn_fail(err, PN_NO_MEMORY, "all %d slots for recurrent state are in use", pool->slots.n);
     }
+    if (!status)
+        pool->n_refs[*slot] = 1;
     pthread_mutex_unlock(&pool->lock);
     return status;
+}
+
+void pn_state_retain(struct pn_state_pool *pool, int32_t slot)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->n_refs[slot]++;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void pn_state_release(struct pn_state_pool *pool, int32_t slot)
 {
     pthread_mutex_lock(&pool->lock);
-    pn_slots_give(&pool->slots, slot);
-    pn_slots_unpromise(&pool->slots, 1);
+    if (--pool->n_refs[slot] == 0) {
+        pn_slots_give(&pool->slots, slot);
+        pn_slots_unpromise(&pool->slots, 1);
+    }
     pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t pn_state_refs(struct pn_state_pool *pool, int32_t slot)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint32_t n = pool->n_refs[slot];
+    pthread_mutex_unlock(&pool->lock);
+    return n;
 }
 
 void pn_state_clear(struct pn_state_pool *pool, int32_t slot)
 {
     pn_slots_clear(&pool->slots, slot);
-}
-
-void pn_state_copy(struct pn_state_pool *pool, int32_t to, int32_t from)
-{
-    pn_slots_copy(&pool->slots, to, from);
 }
 
 int pn_states_used(struct pn_state_pool *pool)

@@ -7,10 +7,12 @@
 
 #include <pthread.h>
 
-/* Slots of one state each, for all sequences of a model. */
+/* Slots of one state each, for all sequences of a model. Slots are counted: a step that reads a state which others hold
+ * too leaves the next one in another slot, so no state is ever copied. */
 struct pn_state_pool {
     struct pn_slots slots;
     size_t n_floats, stride; /* of a slot: used, and from one to the next */
+    uint32_t *n_refs;        /* of each slot */
     pthread_mutex_t lock;
 };
 
@@ -22,10 +24,12 @@ void pn_state_pool_free(struct pn_state_pool *pool);
 /* Takes a slot's memory from the budget and hands it out; what is in it is left over. PN_NO_MEMORY: the budget or all
  * slots are used up. */
 pn_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pn_error *err);
+void pn_state_retain(struct pn_state_pool *pool, int32_t slot);
 void pn_state_release(struct pn_state_pool *pool, int32_t slot);
+/* How many hold the slot. */
+uint32_t pn_state_refs(struct pn_state_pool *pool, int32_t slot);
 /* The state of a sequence without tokens. */
 void pn_state_clear(struct pn_state_pool *pool, int32_t slot);
-void pn_state_copy(struct pn_state_pool *pool, int32_t to, int32_t from);
 /* Slots that somebody holds. */
 int pn_states_used(struct pn_state_pool *pool);
 

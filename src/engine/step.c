@@ -67,17 +67,11 @@ pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n,
                           struct pn_error *err)
 {
     struct pn_runner *runner = s->memory->runner;
-    struct pn_batch_seq seq = {.n = n,
-                               .past = s->n_past,
-                               .pages = s->pages,
-                               .table = s->table,
-                               .n_context = pn_runner_rope_context(runner),
-                               .state_in = s->state < 0 ? 0 : s->state,
-                               .state_out = s->state < 0 ? 0 : s->state};
     pn_status status = pn_seq_grow(s, n, err);
     if (status)
         return status;
     pn_step_begin(step, runner, s->memory->pool);
+    struct pn_batch_seq seq = pn_seq_batch(s, n);
     int first = pn_step_add(step, &seq, s->ids + s->n_past);
     for (int i = n - n_outputs; i < n; i++)
         pn_step_output(step, first + i);

@@ -460,14 +460,18 @@ static void states_run_out_and_come_back(void **state)
         assert_non_null(strstr(err.text, "the recurrent state of a sequence needs 12 KiB"));
         assert_int_equal(late, -7);
         assert_true(budget->taken == taken + N * STRIDE);
-        pn_state_copy(pool, s[0], s[3]);
-        check_state(pool, s[0], 4);
-        check_state(pool, s[1], 2);
-        check_state(pool, s[3], 4);
         pn_state_clear(pool, s[3]);
-        check_state(pool, s[0], 4); /* a copy of its own */
+        check_state(pool, s[3], 0);
+        check_state(pool, s[2], 3);
+        check_state(pool, s[4], 5);
+        assert_int_equal(pn_state_refs(pool, s[2]), 1);
+        pn_state_retain(pool, s[2]);
+        assert_int_equal(pn_state_refs(pool, s[2]), 2);
         for (int i = 0; i < N; i++)
             pn_state_release(pool, s[i]);
+        assert_int_equal(pn_states_used(pool), 1); /* somebody holds it still */
+        assert_true(budget->taken == taken + STRIDE);
+        pn_state_release(pool, s[2]);
         assert_int_equal(pn_states_used(pool), 0);
         assert_true(budget->taken == taken);
     }

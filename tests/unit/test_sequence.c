@@ -401,41 +401,55 @@ static void starts_without_a_page_take_whole_pages(void **state)
     close_world(&w);
 }
 
-static void starts_without_a_state_take_nothing(void **state)
+/* Who goes on from a state that others hold leaves the next one in another slot; where there is none, the tree gives
+ * its states up, and then the slot is the sequence's own. */
+static void states_are_shared_until_a_step(void **state)
 {
     (void)state;
     struct world w;
-    struct one a, b;
+    struct one a, b, c;
     struct pn_error err;
+    int32_t last;
     open_world(&w, 20, 2);
     open_one(&a, &w, "", some_ids(6, CONTEXT));
     open_one(&b, &w, "", a.ids);
+    open_one(&c, &w, "", some_ids(7, CONTEXT));
     start(&a, 0);
     grow_and_run(&a, 70);
     pn_seq_keep(&a.seq, false);
+    assert_int_equal(start(&b, 80), 70);
+    assert_int_equal(b.seq.state, a.seq.state);
+    assert_int_equal(pn_states_used(w.runner.states), 1);
+    assert_int_equal(pn_state_refs(w.runner.states, a.seq.state), 3);
+    grow_and_run(&b, 5);
     assert_int_equal(pn_states_used(w.runner.states), 2);
-    assert_int_equal(start(&b, 80), 0); /* there is no slot beside the one found: that one is taken */
-    assert_int_equal(b.seq.n_pages, 0);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
+    grow_and_run(&a, 10); /* no slot is free, so the tree forgets, and the state is A's alone */
     assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
-    assert_int_equal(pn_tree_n_pages(w.memory.tree), 0);
+    assert_int_equal(pn_states_used(w.runner.states), 2);
+    check_one(&a);
+    check_one(&b);
+
+    pn_seq_keep(&a.seq, false);
+    assert_int_equal(pn_seq_start(&c.seq, 80, &err), PN_NO_MEMORY); /* what the tree gives up A holds still */
+    assert_non_null(strstr(err.text, "the recurrent state of a sequence needs "));
+    assert_true(c.seq.state == -1 && c.seq.n_pages == 0 && c.seq.n_past == 0);
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
+
     pn_seq_drop(&b.seq);
     pn_seq_keep(&a.seq, false);
-    grow_and_run(&a, 10);
-    pn_seq_keep(&a.seq, false); /* the new one instead of the old one */
-    assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
-    assert_int_equal(pn_tree_find(w.memory.tree, "", a.ids, CONTEXT), 80);
-    int32_t last;
-    pn_tree_clear(w.memory.tree);
+    assert_int_equal(start(&b, 80), 80);
     assert_int_equal(pn_state_new(w.runner.states, &last, &err), PN_OK);
-    assert_int_equal(pn_seq_start(&b.seq, 80, &err), PN_NO_MEMORY);
-    assert_non_null(strstr(err.text, "the recurrent state of a sequence needs "));
-    assert_true(b.seq.state == -1 && b.seq.n_pages == 0 && b.seq.n_past == 0);
-    pn_seq_keep(&a.seq, false); /* without memory nothing is remembered */
-    assert_int_equal(pn_tree_n_pages(w.memory.tree), 0);
-    check_one(&a);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY); /* A and B hold the same one */
+    assert_true(b.seq.state == a.seq.state && b.seq.next == -1);
+    check_one(&b);
     pn_state_release(w.runner.states, last);
+    grow_and_run(&b, 1);
+    check_one(&a);
+    check_one(&b);
     pn_seq_release(&a.seq);
     pn_seq_release(&b.seq);
+    pn_seq_release(&c.seq);
     close_world(&w);
 }
 
@@ -457,7 +471,7 @@ static void states_go_back_to_what_was_kept(void **state)
         assert_int_equal(pn_tree_n_states(w.memory.tree), i + 1);
     }
     grow_and_run(&a, 10);
-    pn_seq_keep_last(&a.seq); /* its own state, not a copy */
+    pn_seq_keep_last(&a.seq);
     assert_int_equal(pn_states_used(w.runner.states), COUNT(kept) + 1);
     pn_seq_release(&a.seq);
     assert_int_equal(pn_states_used(w.runner.states), COUNT(kept) + 1);
@@ -753,7 +767,7 @@ int main(void)
         cmocka_unit_test(small_trees_make_room_too),
         cmocka_unit_test(idle_memory_goes_back_to_the_budget),
         cmocka_unit_test(starts_without_a_page_take_whole_pages),
-        cmocka_unit_test(starts_without_a_state_take_nothing),
+        cmocka_unit_test(states_are_shared_until_a_step),
         cmocka_unit_test(states_go_back_to_what_was_kept),
         cmocka_unit_test(windows_give_back_what_is_behind_them),
         cmocka_unit_test(sequences_go_on_where_windows_are_kept),
