@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,7 +53,12 @@ static bool trip(void)
         return trip() ? -1 : real args;                                                                                \
     }
 
-WRAP(int, fsync, (int fd), (fd))
+/* Nothing here outlives the machine, so nothing has to reach its disk. */
+int fsync(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
+}
+
 WRAP(int, rename, (const char *from, const char *to), (from, to))
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
