@@ -692,9 +692,9 @@ enum { STEP = 1 << 22 }; /* bytes between reports */
 struct seen {
     int n;
     struct pn_fetch_progress reports[8];
-    atomic_bool cancel;
-    int cancel_at;     /* this report */
-    const char *spoil; /* a file that changes at the first report */
+    pantry_cancel *cancel; /* made for each import */
+    int cancel_at;         /* this report; -1: before any */
+    const char *spoil;     /* a file that changes at the first report */
 };
 
 static void look(void *user, const struct pn_fetch_progress *p)
@@ -703,7 +703,7 @@ static void look(void *user, const struct pn_fetch_progress *p)
     assert_true(seen->n < 8);
     seen->reports[seen->n++] = *p;
     if (seen->n == seen->cancel_at)
-        seen->cancel = true;
+        pantry_cancel_set(seen->cancel);
     if (seen->n == 1 && seen->spoil) {
         FILE *f = fopen(seen->spoil, "r+b");
         assert_non_null(f);
@@ -715,10 +715,14 @@ static void look(void *user, const struct pn_fetch_progress *p)
 static pn_status import_seen(const char *file, struct seen *seen, struct pn_error *err)
 {
     char *stored = NULL, *path = NULL;
-    struct pn_fetch_options options = {.progress = look, .user = seen, .cancel = &seen->cancel};
+    seen->cancel = pantry_cancel_new();
+    if (seen->cancel_at < 0)
+        pantry_cancel_set(seen->cancel);
+    struct pn_fetch_options options = {.progress = look, .user = seen, .cancel = seen->cancel};
     const char *const files[] = {file};
     pn_status status = pn_store_import(files, 1, NULL, NULL, &options, &stored, &path, err);
     assert_int_equal(stored != NULL, status == PN_OK);
+    pantry_cancel_free(seen->cancel);
     free(stored);
     free(path);
     return status;
@@ -762,14 +766,14 @@ static void importing_can_be_stopped(void **state)
     const char *file = put_text("big.gguf", "");
     assert_int_equal(truncate(file, STEP + 65536), 0);
     for (int at = 0; at <= 2; at++) {
-        struct seen seen = {.cancel = at == 0, .cancel_at = at};
+        struct seen seen = {.cancel_at = at ? at : -1};
         struct pn_error err = {0};
         assert_int_equal(import_seen(file, &seen, &err), PN_CANCELLED);
         assert_int_equal(seen.n, at);
         assert_empty();
     }
     /* before any of it is read */
-    struct seen seen = {.cancel = true};
+    struct seen seen = {.cancel_at = -1};
     fail_at("read", 0, 0);
     assert_int_equal(import_seen(file, &seen, NULL), PN_CANCELLED);
     assert_int_equal(calls, 1);
