@@ -146,9 +146,21 @@ static void test_raised(void **state)
         {"{{ l.count() }}", "TypeError: list.count() takes exactly one argument (0 given)"},
         {"{{ d.items(1) }}", "TypeError: dict.items() takes no arguments (1 given)"},
         {"{{ dict(undef) }}", "UndefinedError: 'undef' is undefined"},
+        {"{{ '{:2147483648}'.format(1) }}", "ValueError: Too many decimal digits in format string"},
+        {"{{ '{:.2147483648}'.format(1.5) }}", "ValueError: Too many decimal digits in format string"},
+        {"{{ '%2147483648d' % 1 }}", "ValueError: width too big"},
+        {"{{ '%.2147483648d' % 1 }}", "ValueError: width too big"},
+        {"{% for x in l %}{{ loop|list }}{% endfor %}", "TypeError: iterating over 'loop' is not supported"},
         {"{{ '\\ud800' }}", "UnicodeEncodeError: 'utf-8' codec can't encode a character: surrogates not allowed"},
     };
+    static const struct row unsupported[] = {
+        {"{{ ''.encode() }}", "str.encode() is not supported: templates have no bytes"},
+        {"{{ 's'|urlize }}", "the filter 'urlize' is not supported: it makes HTML links"},
+        {"{{ lipsum() }}", "lipsum() makes random text and is not supported"},
+        {"{{ (-8) ** 0.5 }}", "complex numbers are not supported"},
+    };
     CHECK(raised, PN_RAISED);
+    CHECK(unsupported, PN_UNSUPPORTED);
     CHECK(errors, PN_INVALID);
 }
 
@@ -269,6 +281,139 @@ static void test_limits_are_used(void **state)
     }
 }
 
+/* The source with a size for its "%d" and a percent sign for each "%%". */
+static const char *with_size(const char *source, int size)
+{
+    static char text[256];
+    size_t n = 0;
+    for (const char *p = source; *p; p++)
+        if (p[0] == '%' && p[1] == 'd')
+            n += (size_t)snprintf(text + n, sizeof text - n, "%d", size), p++;
+        else if (p[0] == '%' && p[1] == '%')
+            text[n++] = '%', p++;
+        else
+            text[n++] = *p;
+    text[n] = '\0';
+    return text;
+}
+
+/* The least budget that is enough. */
+static size_t steps_of(const char *source)
+{
+    size_t low = 0, high = 1 << 18; /* low is too little */
+    while (high - low > 1) {
+        struct pn_error err = {0};
+        char *out;
+        struct pn_template_limits limits = {.max_steps = low + (high - low) / 2};
+        pn_status status = render_limited(source, &limits, &out, &err);
+        if (status == PN_LIMIT)
+            low = limits.max_steps;
+        else
+            high = limits.max_steps;
+        if (status != PN_OK && status != PN_LIMIT)
+            fail_msg("%s: %s", source, err.text);
+        free(out);
+    }
+    return high;
+}
+
+/* An operation on more costs more, in proportion: twice as many items or bytes, twice as many steps. */
+static void test_long_operations_are_charged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *setup, *source; /* where %d is the size */
+        size_t per_step;            /* items or bytes of it that a step stands for, at most */
+    } rows[] = {
+        {"", "{% for i in range(%d) %}{% endfor %}", 1},
+        {"", "{% for i in range(%d) if i %}{% endfor %}", 1},
+        {"", "{{ 'ab' * %d }}", 1},
+        {"", "{{ [1] * %d }}", 1},
+        {"", "{{ (1, 2) * %d }}", 1},
+        {"", "{{ range(%d)|list }}", 1},
+        {"", "{{ range(%d)|sum }}", 1},
+        {"", "{{ range(%d)|map('string')|join(',') }}", 1},
+        {"", "{{ range(%d)|sort|first }}", 1},
+        {"", "{{ range(%d)|reverse|list|length }}", 1},
+        {"", "{{ range(%d)|unique|list|length }}", 1},
+        {"", "{{ range(%d)|batch(3)|list|length }}", 1},
+        {"", "{{ [1]|batch(%d, 0)|list|length }}", 1},
+        {"", "{{ range(%d)|slice(3)|list|length }}", 1},
+        {"", "{{ [1]|slice(%d)|list|length }}", 1},
+        {"", "{{ -1 in range(%d)|list }}", 1},
+        {"", "{{ 'x'.center(%d) }}", 64},
+        {"", "{{ '{:%d}'.format(1) }}", 64},
+        {"", "{{ '%%%dd' % 1 }}", 64},
+        {"", "{{ '%%.%df' % 1 }}", 16},
+        {"", "{{ '{:.%df}'.format(1) }}", 16},
+        {"", "{{ 2 ** %d > 1 }}", 32},
+        {"{% set a = [1] * %d %}", "{{ a + a }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a == [1] * a|length }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a < [1] * a|length }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a[1:] }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a[::-1] }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a.count(1) }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a|string }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a|tojson }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a|pprint }}", 1},
+        {"{% set a = [1] * %d %}", "{{ a|max }}", 1},
+        {"{% set a = (1,) * %d %}", "{{ {a: 1} }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.upper() }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a.title() }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a|title }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ (a|replace(' ', 'c')).isalpha() }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a.find('abc') }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a.count('abc') }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ 'abc' in a }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a.replace('a', 'b') }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.split() }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.split('b') }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.rsplit() }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.rsplit('b') }}", 1},
+        {"{% set a = 'ab\n' * %d %}", "{{ a.splitlines() }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a.translate({97: 98}) }}", 16},
+        {"{% set a = 'ab ' * %d %}", "{{ a.strip('ba ') }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ 'x'.strip(a) }}", 16},
+        {"{% set a = 'ab\t' * %d %}", "{{ a.expandtabs() }}", 16},
+        {"{% set a = 'ab ' * %d %}", "{{ a == 'ab ' * (a|length // 3) }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a|wordcount }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a|wordwrap(4) }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a|urlencode }}", 64},
+        {"{% set a = 'ab<' * %d %}", "{{ a|e }}", 16},
+        {"{% set a = 'ab<' * %d %}", "{{ a|striptags }}", 16},
+        {"{% set a = 'ab\n' * %d %}", "{{ a|indent }}", 16},
+        {"{% set a = 'ab ' * %d %}", "{{ a|list }}", 1},
+        {"{% set a = 'ab ' * %d %}", "{{ a|reverse }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a[::2] }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a|tojson }}", 64},
+        {"{% set a = 'ab ' * %d %}", "{{ a.format() }}", 64},
+        {"{% set a = '{{' * %d %}", "{{ a.format() }}", 1},
+        {"{% set a = '%%%%' * %d %}", "{{ a %% () }}", 2},
+        {"{% set a = 'ab ' * %d %}", "{{ a ~ a }}", 64},
+        {"{% set a = 2 ** %d %}", "{{ a * a > 1 }}", 1024},
+        {"{% set a = 2 ** %d %}", "{{ a * a // a > 1 }}", 1024},
+    };
+    enum { SIZE = 2048 };
+    size_t bad = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t steps[2], bare[2];
+        for (int twice = 0; twice < 2; twice++) {
+            char text[256], setup[128];
+            snprintf(setup, sizeof setup, "%s", with_size(rows[i].setup, SIZE << twice));
+            bare[twice] = *setup ? steps_of(setup) : 0;
+            snprintf(text, sizeof text, "%s%s", setup, with_size(rows[i].source, SIZE << twice));
+            steps[twice] = steps_of(text);
+        }
+        size_t more = steps[1] - bare[1] - (steps[0] - bare[0]);
+        if (more < SIZE / rows[i].per_step || more > 64 * SIZE) {
+            print_error("%s%s: %zu steps, then %zu\n", rows[i].setup, rows[i].source, steps[0] - bare[0],
+                        steps[1] - bare[1]);
+            bad++;
+        }
+    }
+    assert_int_equal(bad, 0);
+}
+
 static char *append(char *p, const char *text)
 {
     size_t n = strlen(text);
@@ -313,6 +458,63 @@ static void test_nested_source(void **state)
     struct pn_error err = {0};
     assert_int_equal(render_limited(blocks, NULL, &out, &err), PN_LIMIT);
     free(blocks);
+}
+
+/* What stands side by side does not nest, however often it comes. */
+static void test_long_source(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "{{ (1) }}",
+        "{{ [1] }}",
+        "{{ {1: [2]} }}",
+        "{{ not 1 }}",
+        "{{ -1 }}",
+        "{{ 1 if 1 else 2 }}",
+        "{{ n.x }}",
+        "{{ n|d }}",
+        "{{ n|d(1) }}",
+        "{{ 1 is odd }}",
+        "{{ l[0] }}",
+        "{{ range(1) }}",
+        "{{ s.upper() }}",
+        "{{ 1 == 1.0 }}",
+        "{{ 1 < 2 < 3 }}",
+        "{{ 1 ~ 2 }}",
+        "{{ 1 and 1 }}",
+        "{{ 1 or 1 }}",
+        "{{ 2 ** 2 }}",
+        "{{ l == [3, 1, 2] }}",
+        "{{ (1, 2) < (1, 3) }}",
+        "{{ {(1, 2): 3} }}",
+        "{{ l|tojson }}",
+        "{{ l|pprint }}",
+        "{{ d|pprint }}",
+        "{{ l|map('string')|list }}",
+        "{{ 1 in l }}",
+        "{% if 1 %}{% endif %}",
+        "{% for x in l %}{% endfor %}",
+        "{% for x in l recursive %}{% endfor %}",
+        "{% for x, y in [l[:2]] %}{% endfor %}",
+        "{% set x = 1 %}",
+        "{% set x %}{% endset %}",
+        "{% set x, y = 1, 2 %}",
+        "{% with x = 1 %}{% endwith %}",
+        "{% filter upper %}{% endfilter %}",
+        "{% macro m() %}{% endmacro %}{{ m() }}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{% endcall %}",
+        "{% autoescape true %}{% endautoescape %}",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct pn_error err = {0};
+        char text[64 * 500], *out, *p = text;
+        for (int k = 0; k < 300; k++)
+            p = append(p, parts[i]);
+        append(p, "{% for i in 'b' %}{% block b scoped %}{{ i }}{% endblock %}{% endfor %}{{ self.b is defined }}");
+        if (render_limited(text, NULL, &out, &err))
+            fail_msg("%s: %s", parts[i], err.text);
+        free(out);
+    }
 }
 
 /* Calls whose arguments nest, deep in a thread with a small stack: the limit comes before the end of the stack. */
@@ -437,11 +639,18 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_output),        cmocka_unit_test(test_raised),
-        cmocka_unit_test(test_syntax),        cmocka_unit_test(test_sandbox),
-        cmocka_unit_test(test_budget),        cmocka_unit_test(test_limits_are_used),
-        cmocka_unit_test(test_nested_source), cmocka_unit_test(test_small_stack),
-        cmocka_unit_test(test_context),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_output),
+        cmocka_unit_test(test_raised),
+        cmocka_unit_test(test_syntax),
+        cmocka_unit_test(test_sandbox),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_limits_are_used),
+        cmocka_unit_test(test_nested_source),
+        cmocka_unit_test(test_small_stack),
+        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_long_operations_are_charged),
+        cmocka_unit_test(test_long_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

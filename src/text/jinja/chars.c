@@ -234,7 +234,8 @@ bool pn_jj_is_id_start(uint32_t c)
 
 bool pn_jj_is_id_continue(uint32_t c)
 {
-    if (pn_jj_is_id_start(c) || pn_jj_is_decimal(c) || c == 0xB7 || c == 0x387)
+    if (pn_jj_is_id_start(c) || pn_jj_is_decimal(c) || c == 0xB7 || c == 0x387 || (c >= 0x1369 && c <= 0x1371) ||
+        c == 0x19DA)
         return true;
     if (c < 0x80)
         return false;

@@ -175,6 +175,8 @@ jv pn_jj_call(struct jj_run *r, jv f, const struct jj_args *args)
     pn_jj_enter(r);
     switch (f.t) {
     case JJ_METHOD:
+        if (f.u.method->self.t == JJ_STR)
+            pn_jj_step(r, f.u.method->self.u.s->n / 64);
         result = f.u.method->def->call(r, f.u.method->self, args);
         break;
     case JJ_FUNC:

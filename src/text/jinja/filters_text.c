@@ -9,7 +9,9 @@
 /* str() for what is not a string yet; a Markup stays one */
 static struct jj_str *text_of(struct jj_run *r, jv v)
 {
-    return pn_jj_to_str(r, v).u.s;
+    struct jj_str *s = pn_jj_to_str(r, v).u.s;
+    pn_jj_step(r, s->n / 64);
+    return s;
 }
 
 static jv set_markup(jv v, bool markup)

@@ -463,6 +463,7 @@ jv pn_jj_unary(struct jj_run *r, char op, jv a)
 jv pn_jj_round(struct jj_run *r, jv v, int64_t digits)
 {
     char text[800];
+    double rounded;
     if (v.t != JJ_FLOAT) {
         if (digits >= 0)
             return v.t == JJ_BOOL ? jj_int(v.u.b) : v;
@@ -484,6 +485,11 @@ jv pn_jj_round(struct jj_run *r, jv v, int64_t digits)
     if (digits >= 0) {
         snprintf(text, sizeof text, "%.*f", (int)digits, v.u.d);
         return jj_float(strtod(text, NULL));
+    }
+    if (fabs(v.u.d) >= 0x1p53) { /* an integer, of more digits than a double may count exactly */
+        if (!pn_jj_to_double(pn_jj_round(r, pn_jj_big_from_double(r, v.u.d), digits), &rounded))
+            pn_jj_raise(r, "OverflowError", "rounded value too large to represent");
+        return jj_float(rounded);
     }
     double unit = pow(10, (double)-digits), scaled = v.u.d / unit, whole = nearbyint(scaled);
     return jj_float(whole * unit);

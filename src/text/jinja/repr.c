@@ -6,14 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Counts the digits of "d.ddde..." up by one in the last place. False: they are all nines. */
+static bool count_up(char *text)
+{
+    for (char *p = text + strcspn(text, "e"); p-- > text;) {
+        if (*p == '.')
+            continue;
+        if (*p < '9') {
+            ++*p;
+            return true;
+        }
+        *p = '0';
+    }
+    return false;
+}
+
 /* The shortest decimal digits that read back as `d` (which is finite); returns their count, *exp10 is the power of the
- * first digit. */
+ * first digit. Above a power of two the doubles lie less close than below it: digits that are not the nearest may do.
+ */
 static int shortest_digits(double d, char digits[18], int *exp10)
 {
     char text[40];
     for (int precision = 0; precision < 17; precision++) {
         snprintf(text, sizeof text, "%.*e", precision, d);
-        if (strtod(text, NULL) == d)
+        if (strtod(text, NULL) == d || (frexp(d, exp10) == 0.5 && count_up(text) && strtod(text, NULL) == d))
             break;
     }
     int n = 0;

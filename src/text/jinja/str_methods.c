@@ -435,21 +435,21 @@ static jv strip(struct jj_run *r, const char *name, jv self, const struct jj_arg
     }
     size_t from = 0, to = s->n, used;
     while (left && from < to) {
+        pn_jj_step(r, set ? set->n / 16 : 0);
         uint32_t c = pn_jj_decode(s->p + from, s->p + to, &used);
         if (set ? !set->n || !pn_jj_search(set->p, set->n, s->p + from, used) : !pn_jj_is_space(c))
             break;
         from += used;
-        pn_jj_step(r, set ? set->n / 16 : 0);
     }
     while (right && to > from) {
         size_t at = to - 1;
+        pn_jj_step(r, set ? set->n / 16 : 0);
         while (at > from && ((unsigned char)s->p[at] & 0xC0) == 0x80)
             at--;
         uint32_t c = pn_jj_decode(s->p + at, s->p + to, &used);
         if (set ? !set->n || !pn_jj_search(set->p, set->n, s->p + at, used) : !pn_jj_is_space(c))
             break;
         to = at;
-        pn_jj_step(r, set ? set->n / 16 : 0);
     }
     return pn_jj_sub(r, s, from, to);
 }
