@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,6 +167,68 @@ static void ids_are_told_apart(void **state)
     assert_false(pn_tokenizer_is_eog(t.tokenizer, -1));
     assert_false(pn_tokenizer_is_eog(t.tokenizer, N_TOKENS));
     unload(&t);
+}
+
+/* What a kind means where the file says nothing; ids that its vocabulary does not reach count as not given. */
+static void kinds_have_their_ids(void **state)
+{
+    (void)state;
+    enum { MANY = 260 };
+    static const struct {
+        const char *model, *pre;
+        int32_t bos, eos, unk, sep, pad, mask;
+        bool add_bos, add_eos, space;
+    } kinds[] = {
+        {"llama", NULL, 1, 2, 0, -1, -1, -1, true, false, true},
+        {"bert", NULL, 101, -1, 100, 102, 0, 103, true, true, false},
+        {"t5", NULL, -1, 1, 2, -1, 0, -1, false, true, false},
+        {"plamo2", NULL, 1, 2, 0, -1, 3, -1, false, false, false},
+        {"rwkv", NULL, -1, -1, -1, -1, -1, -1, false, false, false},
+        {"gpt2", "gpt-2", 11, 11, -1, -1, -1, -1, false, false, false},
+        {"gpt2", "llama-bpe", 11, 11, -1, -1, -1, -1, true, false, false},
+        {"gpt2", "glm4", -1, 11, -1, -1, -1, -1, false, false, false},
+        {"gpt2", NULL, 11, 11, -1, -1, -1, -1, false, false, false},
+        {"whitespace", "gpt-2", 11, 11, -1, -1, -1, -1, false, false, false},
+        {"hybriddna", "gpt-2", 11, 11, -1, -1, -1, -1, false, false, false},
+    };
+    static const size_t sizes[] = {1, 2, 3, 11, 12, 100, 101, 102, 103, MANY};
+    char names[MANY][8], bytes[MANY][8];
+    const char *many[MANY], *with_bytes[MANY];
+    int32_t types[MANY];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "'t%d'", i); /* RWKV's are spelled as in Python */
+        many[i] = names[i];
+        snprintf(bytes[i], sizeof bytes[i], i < 4 ? "t%d" : "<0x%02X>", i < 4 ? i : i - 4);
+        with_bytes[i] = bytes[i];
+        types[i] = i < 4 ? PN_TOKEN_NORMAL : PN_TOKEN_BYTE;
+    }
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        for (size_t k = 0; k < COUNT(sizes); k++) {
+            const int32_t wanted[] = {kinds[i].bos, kinds[i].eos, kinds[i].unk,
+                                      kinds[i].sep, kinds[i].pad, kinds[i].mask};
+            bool needs_bytes = strcmp(kinds[i].model, "plamo2") == 0;
+            struct gw g;
+            if (needs_bytes && sizes[k] < MANY)
+                continue;
+            begin(&g, kinds[i].model, 0);
+            if (kinds[i].pre)
+                gw_str(&g, KEY("pre"), kinds[i].pre);
+            gw_strings(&g, KEY("tokens"), sizes[k], needs_bytes ? with_bytes : many);
+            if (needs_bytes)
+                gw_array(&g, KEY("token_type"), GW_INT32, MANY, types, 4);
+            struct vocab t = must_load(&g);
+            const struct pn_vocab *v = &t.tokenizer->v;
+            const int32_t got[] = {v->bos, v->eos, v->unk, v->sep, v->pad, v->mask};
+            for (size_t w = 0; w < COUNT(wanted); w++)
+                if (got[w] != (wanted[w] < (int32_t)sizes[k] ? wanted[w] : -1))
+                    fail_msg("%s of %zu tokens: id %zu is %d", kinds[i].model, sizes[k], w, got[w]);
+            assert_true(v->eot == -1 && v->eom == -1 && v->cls == -1 && v->fim_pad == -1);
+            assert_true(v->add_bos == kinds[i].add_bos && v->add_eos == kinds[i].add_eos);
+            assert_true(v->add_space_prefix == kinds[i].space && !v->remove_extra_whitespaces);
+            for (int32_t id = 0; id < (int32_t)sizes[k]; id++)
+                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, id), id == v->eos);
+            unload(&t);
+        }
 }
 
 /* ---- flags ---- */
@@ -467,6 +530,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_reach_their_settings),
         cmocka_unit_test(ids_are_told_apart),
+        cmocka_unit_test(kinds_have_their_ids),
         cmocka_unit_test(flags_reach_their_settings),
         cmocka_unit_test(accents_follow_case),
         cmocka_unit_test(scores_decide),
