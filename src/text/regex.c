@@ -247,6 +247,7 @@ static bool put_class(struct translator *t, int depth)
     t->out = (struct pn_buf){0};
     bool ok = put_union(t, depth, true);
     struct pn_buf last = t->out;
+    bool failed = last.failed;
     while (ok && at_intersection(t)) {
         t->p += 2;
         t->out = (struct pn_buf){0};
@@ -254,11 +255,13 @@ static bool put_class(struct translator *t, int depth)
         struct pn_buf joined = {0};
         if (last.data && t->out.data)
             pn_buf_printf(&joined, "(?:(?=%s)%s)", t->out.data, last.data);
+        failed |= t->out.failed || joined.failed;
         pn_buf_free(&last);
         pn_buf_free(&t->out);
         last = joined;
     }
     t->out = rest;
+    t->out.failed |= failed;
     if (ok && last.data)
         pn_buf_printf(&t->out, negated ? "(?:(?!%s)(?s:.))" : "(?:%s)", last.data);
     pn_buf_free(&last);
@@ -336,6 +339,10 @@ pn_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **out, s
     re->code = pcre2_compile((PCRE2_SPTR)(t.out.data ? t.out.data : ""), t.out.len,
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &where, context);
     pcre2_compile_context_free(context);
+    if (!re->code && code == PCRE2_ERROR_HEAP_FAILED) {
+        status = pn_no_memory(err, "a regular expression");
+        goto fail;
+    }
     if (!re->code) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(code, text, sizeof text);
