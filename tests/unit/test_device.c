@@ -338,6 +338,76 @@ static void steps_without_outputs(void **state)
     }
 }
 
+/* A plan is made for the device, whatever its spec says; a device refuses what was planned for another. */
+static void plans_follow_their_device(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"ref", "cpu"};
+    static const int lengths[] = {2};
+    struct op_run o;
+    struct pn_error err = {0};
+    op_run_init(&o, 3, 64, lengths, 1, 0);
+    pn_array y = pn_softcap(&o.graph, pn_scale(&o.graph, o.x, 2, 0), 3);
+    for (int i = 0; i < 2; i++)
+        for (int fuse = 0; fuse < 2; fuse++) {
+            struct pn_device *d = open_device(names[i], 1, NULL), *ref = open_device("ref", 1, NULL);
+            struct pn_plan *plan;
+            struct pn_program *program = (struct pn_program *)&o;
+            struct pn_plan_spec spec = op_plan_spec(&y, 2);
+            spec.fuse = fuse;
+            spec.who = "nobody";
+            assert_int_equal(pn_device_plan(d, &o.graph, spec, &plan, &err), PN_OK);
+            assert_int_equal(plan->fused, d->properties.fuses);
+            assert_int_equal(plan->fused, i == 1);
+            assert_int_equal(ref->class->compile(ref, plan, &program, &err), plan->fused ? PN_INTERNAL : PN_OK);
+            assert_true(plan->fused ? !program : !!program);
+            ref->class->program_free(ref, program);
+            pn_plan_free(plan);
+            pn_device_close(ref);
+            pn_device_close(d);
+        }
+    op_run_free(&o);
+}
+
+/* A program that needs no more than there is leaves its scratch memory alone; one that needs more gets it. */
+static void scratch_memory_grows(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"ref", "cpu"};
+    static const int lengths[] = {2};
+    for (int i = 0; i < 2; i++) {
+        struct pn_device *d = open_device(names[i], 1, NULL);
+        struct pn_buffer scratch = {0};
+        struct pn_error err = {0};
+        size_t needed[2];
+        for (int k = 0; k < 4; k++) { /* 64 rows, 512, 64 and 512 again */
+            struct op_run o;
+            struct pn_plan *plan;
+            struct pn_program *program;
+            op_run_init(&o, 3, 64, lengths, 1, 0);
+            pn_array y = pn_add(&o.graph, pn_softcap(&o.graph, o.x, 3), o.x);
+            y = pn_add(&o.graph, pn_rms_norm(&o.graph, y, PN_NONE, 1), y);
+            assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, k % 2 ? 512 : 64), &plan, &err), PN_OK);
+            assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
+            size_t bytes = d->class->scratch_bytes(program), before = scratch.size;
+            void *was = scratch.host;
+            assert_int_equal(pn_scratch_fit(&scratch, d, program, &err), PN_OK);
+            if (k < 2) {
+                needed[k] = bytes;
+                assert_true(bytes > before && scratch.size >= bytes);
+            } else {
+                assert_int_equal(bytes, needed[k % 2]);
+                assert_true(scratch.size == before && scratch.host == was);
+            }
+            d->class->program_free(d, program);
+            pn_plan_free(plan);
+            op_run_free(&o);
+        }
+        d->class->buffer_free(d, &scratch);
+        pn_device_close(d);
+    }
+}
+
 /* Time passes; a run that fails says so each time, and the next one may succeed. */
 static void runs_are_timed_and_fail_alone(void **state)
 {
@@ -387,6 +457,8 @@ int main(void)
         cmocka_unit_test(tensors_are_placed_once),
         cmocka_unit_test(more_threads_than_work),
         cmocka_unit_test(steps_without_outputs),
+        cmocka_unit_test(plans_follow_their_device),
+        cmocka_unit_test(scratch_memory_grows),
         cmocka_unit_test(runs_are_timed_and_fail_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
