@@ -95,8 +95,6 @@ static void watch(void *user)
     uint64_t all = pn_layout_bytes_below(f->folder), whole = all > temporary ? all - temporary : 0;
     uint64_t fresh = whole > f->arrived ? whole - f->arrived : 0;
     uint64_t have = f->arrived + (temporary > fresh ? temporary : fresh);
-    if (f->progress.phase != PN_FETCH_DOWNLOAD)
-        before = 0;
     have = have < before ? before : have;
     report(f, PN_FETCH_DOWNLOAD, have > f->entry->download ? f->entry->download : have, f->entry->download);
 }
@@ -294,8 +292,10 @@ static pn_status fetch_once(struct fetch *f, bool *had_some, struct pn_error *er
         return stopped(err);
     if (!whole && !(status = download(f, had_some, err)))
         status = unpack(f, err);
-    /* A blob that outlived its manifest is not worth a download for the sake of its licence. */
-    if (!status && (!whole || is_there(f, &f->entry->license_text)))
+    /* A blob that outlived its manifest is not worth a download for the sake of its licence, and an import may lack it.
+     */
+    bool optional = whole || f->files;
+    if (!status && (!optional || is_there(f, &f->entry->license_text)))
         status = put_license(f, license, &license_bytes, err);
     if (!status)
         status = pn_manifest_write(f->home, &f->name, f->entry, license_bytes ? license : NULL, license_bytes, err);
