@@ -123,8 +123,7 @@ static bool own_group(const char *root, const char *resource, char path[PATH_SIZ
         *group++ = '\0';
         group[strcspn(group, "\n")] = '\0';
         found = resource ? has_word(resources + 1, resource) : !resources[1];
-        if (found)
-            snprintf(path, PATH_SIZE, "%s", group);
+        snprintf(path, PATH_SIZE, "%s", group); /* of the last line that was looked at */
     }
     if (f)
         fclose(f);

@@ -1,18 +1,16 @@
 /* Status codes and error text: see status.h. */
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Steps back to the start of a UTF-8 sequence that snprintf may have cut in half. */
+/* Steps back to the start of a UTF-8 sequence that was cut in half, in a text that was longer than its buffer. */
 static void trim_partial_utf8(char *text)
 {
-    size_t n = strlen(text);
-    size_t back = 0;
-    while (back < n && back < 3 && ((unsigned char)text[n - 1 - back] & 0xC0) == 0x80)
+    size_t n = strlen(text), back = 0;
+    while (back < 3 && ((unsigned char)text[n - 1 - back] & 0xC0) == 0x80)
         back++;
-    if (back >= n)
-        return;
     unsigned char lead = (unsigned char)text[n - 1 - back];
     size_t want = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
     if (lead >= 0xC0 && back < want)
@@ -57,11 +55,13 @@ pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...)
         n += 2;
     }
     size_t m = strlen(err->text);
-    if (m > room - n)
+    bool cut = m > room - n;
+    if (cut)
         m = room - n;
     memcpy(joined + n, err->text, m);
     joined[n + m] = '\0';
-    trim_partial_utf8(joined);
+    if (cut)
+        trim_partial_utf8(joined);
     memcpy(err->text, joined, n + m + 1);
     return err->status;
 }

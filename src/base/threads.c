@@ -227,7 +227,6 @@ void pn_pool_barrier(struct pn_pool *pool)
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->size - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         open_gate(&pool->barrier);
-        return;
     }
-    wait_at(pool, &pool->barrier, seen);
+    wait_at(pool, &pool->barrier, seen); /* the last one finds it open */
 }

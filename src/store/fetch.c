@@ -380,11 +380,7 @@ static pn_status bring(const struct pn_catalog_entry *entry, const char *const *
                        const struct pn_fetch_options *options, char **path, struct pn_error *err)
 {
     static const struct pn_fetch_options nothing;
-    struct fetch f = {.entry = entry,
-                      .options = options ? options : &nothing,
-                      .files = files,
-                      .n_files = n_files,
-                      .file = {.fd = -1}};
+    struct fetch f = {.entry = entry, .options = options ? options : &nothing, .files = files, .n_files = n_files};
     int lock = -1;
     *path = NULL;
     pn_status status = prepare(&f, err);

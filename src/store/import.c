@@ -223,10 +223,8 @@ static pn_status import_file(const char *path, const char *name, pn_store_check 
                              const struct pn_fetch_options *options, char **stored, struct pn_error *err)
 {
     static const struct pn_fetch_options nothing;
-    struct source source = {.path = path,
-                            .options = options ? options : &nothing,
-                            .file = {.fd = -1},
-                            .progress = {.phase = PN_FETCH_VERIFY, .name = path}};
+    struct source source = {
+        .path = path, .options = options ? options : &nothing, .progress = {.phase = PN_FETCH_VERIFY, .name = path}};
     char *home = NULL, *blobs = NULL;
     int lock = -1;
     pn_status status = open_source(&source, check, err);

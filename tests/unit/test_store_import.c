@@ -74,6 +74,7 @@ WRAP("disk", int, rename, (const char *from, const char *to), (from, to), -1)
 WRAP("disk", int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 WRAP("disk", ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP("read", ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n), -1)
+WRAP("access", int, access, (const char *path, int how), (path, how), -1)
 WRAP("memory", char *, strdup, (const char *text), (text), NULL)
 WRAP("memory", int, vasprintf, (char **out, const char *format, va_list args), (out, format, args), -1)
 #ifdef __linux__
@@ -456,6 +457,9 @@ static void files_that_cannot_be_imported(void **state)
     assert_non_null(strstr(err.text, "none.gguf"));
     assert_int_equal(symlink(in_root("loop"), in_root("loop")), 0);
     assert_int_equal(import(in_root("loop"), NULL, NULL, &err), PN_IO);
+    fail_at("access", 1, EPERM);
+    assert_int_equal(import(put_text("b.gguf", "GGUF"), NULL, NULL, &err), PN_IO);
+    trip_kind = NULL;
     assert_int_equal(import(root, NULL, NULL, &err), PN_UNSUPPORTED);
     assert_int_equal(import("/dev/null", NULL, NULL, &err), PN_UNSUPPORTED);
     const char *file = put_text("a.gguf", "GGUF");
@@ -663,6 +667,25 @@ static void one_import_at_a_time(void **state)
     assert_int_equal(import(file, NULL, NULL, &err), PN_OK); /* it was given back */
 }
 
+/* Descriptor 0 is one like others, in a program without standard input. */
+static void no_descriptor_stays_open(void **state)
+{
+    (void)state;
+    const char *file = put_text("a.gguf", "GGUF"), *wheel = put_wheel("w.whl", "in.gguf", "GGUF inside");
+    int kept = dup(0);
+    close(0);
+    for (int i = 0; i < 2; i++) {
+        pn_status status = import(i ? wheel : file, NULL, NULL, NULL);
+        int flags = fcntl(0, F_GETFD);
+        if (status || flags >= 0 || i == 1) {
+            dup2(kept, 0);
+            close(kept);
+        }
+        assert_int_equal(status, PN_OK);
+        assert_int_equal(flags, -1);
+    }
+}
+
 static void files_in_the_way_of_folders(void **state)
 {
     (void)state;
@@ -772,6 +795,11 @@ static void importing_can_be_stopped(void **state)
         assert_int_equal(seen.n, at);
         assert_empty();
     }
+    /* at the very end it is too late */
+    assert_int_equal(truncate(file, STEP), 0);
+    struct seen late = {.cancel_at = 2};
+    assert_int_equal(import_seen(file, &late, NULL), PN_OK);
+    assert_true(late.cancel);
     /* before any of it is read */
     struct seen seen = {.cancel_at = -1};
     fail_at("read", 0, 0);
@@ -929,6 +957,7 @@ int main(void)
         TEST(wheels_of_the_catalog_are_compared),
         TEST(several_files_are_too_many),
         TEST(one_import_at_a_time),
+        TEST(no_descriptor_stays_open),
         TEST(files_in_the_way_of_folders),
         TEST(importing_reports_progress),
         TEST(importing_can_be_stopped),

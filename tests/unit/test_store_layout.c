@@ -12,13 +12,147 @@
 #include "store/internal.h"
 #include "wheel_writer.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+/* ---- calls that fail: a program's own definition goes before a library's ---- */
+
+static void find_next(const char *name, void *real)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    memcpy(real, &found, sizeof found);
+}
+
+static const char *trip_name; /* of the call that fails; NULL: none */
+static int trip_errno, trips; /* how often it does so */
+
+static bool trip(const char *name)
+{
+    if (!trip_name || strcmp(name, trip_name) != 0 || trips <= 0)
+        return false;
+    trips--;
+    errno = trip_errno;
+    return true;
+}
+
+static void fail_next(const char *name, int why)
+{
+    trip_name = name;
+    trip_errno = why;
+    trips = 1;
+}
+
+#define WRAP(result, name, params, args, failure)                                                                      \
+    result name params;                                                                                                \
+    result name params                                                                                                 \
+    {                                                                                                                  \
+        static result(*real) params;                                                                                   \
+        if (!real)                                                                                                     \
+            find_next(#name, &real);                                                                                   \
+        return trip(#name) ? failure : real args;                                                                      \
+    }
+
+WRAP(int, fsync, (int fd), (fd), -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
+WRAP(int, flock, (int fd, int how), (fd, how), -1)
+WRAP(struct passwd *, getpwuid, (uid_t uid), (uid), NULL)
+WRAP(char *, strdup, (const char *text), (text), NULL)
+WRAP(int, vasprintf, (char **out, const char *format, va_list args), (out, format, args), -1)
+WRAP(DIR *, fdopendir, (int fd), (fd), NULL)
+WRAP(int, archive_read_next_header, (struct archive * zip, struct archive_entry **entry), (zip, entry), trip_errno)
+
+static const char *pretend_made; /* this folder is not made and not refused either */
+
+int mkdir(const char *path, mode_t mode)
+{
+    static int (*real)(const char *, mode_t);
+    if (!real)
+        find_next("mkdir", &real);
+    if (pretend_made && strcmp(path, pretend_made) == 0)
+        return 0;
+    if (trip("mkdir")) {
+        if (trip_errno == EEXIST) /* somebody else was quicker */
+            real(path, mode);
+        errno = trip_errno;
+        return -1;
+    }
+    return real(path, mode);
+}
+
+int close(int fd)
+{
+    static int (*real)(int);
+    if (!real)
+        find_next("close", &real);
+    int r = real(fd);
+    return trip("close") ? -1 : r;
+}
+
+static size_t most_at_once; /* bytes that a write takes */
+
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real)
+        find_next("write", &real);
+    if (trip("write"))
+        return trip_errno ? -1 : 0;
+    return real(fd, bytes, n < most_at_once ? n : most_at_once);
+}
+
+static fsblkcnt_t free_blocks; /* 0: what the file system has */
+static unsigned long block_size;
+
+int statvfs(const char *path, struct statvfs *fs)
+{
+    static int (*real)(const char *, struct statvfs *);
+    if (!real)
+        find_next("statvfs", &real);
+    int r = real(path, fs);
+    if (free_blocks)
+        *fs =
+            (struct statvfs){.f_bavail = free_blocks, .f_frsize = block_size, .f_bsize = 7, .f_bfree = free_blocks + 9};
+    return r;
+}
+
+static la_int64_t shift; /* of what is said to be the offset of a block */
+
+int archive_read_data_block(struct archive *zip, const void **bytes, size_t *n, la_int64_t *offset)
+{
+    static int (*real)(struct archive *, const void **, size_t *, la_int64_t *);
+    if (!real)
+        find_next("archive_read_data_block", &real);
+    if (trip("archive_read_data_block"))
+        return trip_errno;
+    int r = real(zip, bytes, n, offset);
+    *offset += shift;
+    return r;
+}
+
+static int count_open(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static int open_before;
 static char root[64];
 
 static char *in_root(const char *tail)
@@ -33,6 +167,11 @@ static char *in_root(const char *tail)
 static int make_root(void **state)
 {
     (void)state;
+    trip_name = NULL;
+    most_at_once = SIZE_MAX;
+    free_blocks = 0;
+    shift = 0;
+    open_before = count_open();
     strcpy(root, "/tmp/pantry-test-layout.XXXXXX");
     if (!mkdtemp(root))
         return -1;
@@ -43,7 +182,9 @@ static int make_root(void **state)
 static int remove_root(void **state)
 {
     (void)state;
+    trip_name = NULL;
     pn_layout_remove(root);
+    assert_int_equal(count_open(), open_before);
     return 0;
 }
 
@@ -86,6 +227,16 @@ static void home_is_where_it_is_said(void **state)
         assert_string_equal(home, expected);
         free(home);
     }
+    struct pn_error err = {0};
+    trip_name = "getpwuid"; /* nobody */
+    trips = 2;
+    assert_int_equal(pn_layout_home(&home, &err), PN_NOT_FOUND);
+    setenv("PANTRY_HOME", root, 1);
+    assert_int_equal(pn_layout_home(&home, &err), PN_OK);
+    assert_int_equal(trips, 0);
+    free(home);
+    fail_next("strdup", ENOMEM);
+    assert_int_equal(pn_layout_home(&home, &err), PN_NO_MEMORY);
     setenv("HOME", was, 1);
 }
 
@@ -115,6 +266,67 @@ static void folders_are_made(void **state)
     setenv("PANTRY_HOME", in_root("a/file"), 1);
     assert_int_equal(pn_store_private_file("history", &path, &err), PN_IO);
     free(old);
+}
+
+static void assert_says(const struct pn_error *err, int why, const char *what)
+{
+    if (!strstr(err->text, strerror(why)) || !strstr(err->text, what))
+        fail_msg("'%s' lacks '%s' or '%s'", err->text, strerror(why), what);
+}
+
+static void folders_that_cannot_be_made(void **state)
+{
+    (void)state;
+    struct pn_error err = {0};
+    char *path = NULL;
+    fail_next("mkdir", ENOSPC);
+    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PN_IO);
+    assert_says(&err, ENOSPC, "/a");
+    fail_next("mkdir", ENOSPC); /* the parent */
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b"), &err), PN_IO);
+    assert_false(exists(in_root("a")));
+    fail_next("mkdir", EEXIST);
+    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PN_OK);
+    fail_next("fsync", EIO);
+    assert_int_equal(pn_layout_make_dirs(in_root("b"), &err), PN_IO);
+    assert_says(&err, EIO, root);
+    fail_next("fsync", EINVAL); /* a file system that cannot */
+    assert_int_equal(pn_layout_make_dirs(in_root("c"), &err), PN_OK);
+    assert_int_equal(trips, 0);
+    fail_next("strdup", ENOMEM);
+    assert_int_equal(pn_layout_make_dirs(in_root("d"), &err), PN_NO_MEMORY);
+    assert_false(exists(in_root("d")));
+    /* below the root: that one is synced */
+    pretend_made = "/pantry-test-none";
+    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PN_OK);
+    fail_next("fsync", EIO);
+    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PN_IO);
+    assert_int_equal(strncmp(err.text, "/: ", 3), 0);
+    pretend_made = NULL;
+    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PN_IO);
+    assert_says(&err, ENOENT, "none");
+    write_bytes(in_root("file"), "x", 1);
+    assert_int_equal(pn_layout_sync_dir(in_root("file"), &err), PN_IO);
+    /* without memory: the home, its folder, the path */
+    setenv("PANTRY_HOME", in_root("home"), 1);
+    fail_next("strdup", ENOMEM);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PN_NO_MEMORY);
+    fail_next("vasprintf", ENOMEM);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PN_NO_MEMORY);
+    assert_null(path);
+}
+
+static void folders_that_cannot_be_read(void **state)
+{
+    (void)state;
+    pn_layout_make_dirs(in_root("a"), NULL);
+    write_bytes(in_root("a/x"), "123", 3);
+    fail_next("fdopendir", ENOMEM);
+    assert_int_equal(pn_layout_bytes_below(in_root("a")), 0);
+    fail_next("fdopendir", ENOMEM);
+    pn_layout_remove(in_root("a"));
+    assert_true(exists(in_root("a/x")));
+    assert_int_equal(pn_layout_bytes_below(in_root("a")), 3);
 }
 
 /* Links are removed, never followed; what is not there is fine; folders in folders up to a bound. */
@@ -167,6 +379,14 @@ static void space_is_compared(void **state)
     assert_int_equal(pn_layout_need_space(root, (uint64_t)1 << 62, &err), PN_LIMIT);
     assert_non_null(strstr(err.text, "of free disk space and has"));
     assert_int_equal(pn_layout_need_space(in_root("none"), 0, &err), PN_IO);
+    assert_non_null(strstr(err.text, "none"));
+    free_blocks = 1000;
+    block_size = 512;
+    assert_int_equal(pn_layout_need_space(root, 512000, &err), PN_OK);
+    assert_int_equal(pn_layout_need_space(root, 512001, &err), PN_LIMIT);
+    assert_non_null(strstr(err.text, "512 kB of free disk space and has 512 kB"));
+    free_blocks = (fsblkcnt_t)1 << 60; /* more than 64 bits count */
+    assert_int_equal(pn_layout_need_space(root, UINT64_MAX, &err), PN_OK);
 }
 
 static void one_has_the_lock(void **state)
@@ -185,6 +405,18 @@ static void one_has_the_lock(void **state)
     assert_true(exists(in_root("lock")));
     assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PN_IO);
     assert_int_equal(b, -1);
+    static const struct {
+        int why;
+        pn_status status;
+    } rows[] = {{EINTR, PN_OK}, {EWOULDBLOCK, PN_OK}, {ENOLCK, PN_IO}, {EIO, PN_IO}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        b = 0;
+        fail_next("flock", rows[i].why);
+        assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), rows[i].status);
+        assert_int_equal(b, -1);
+        if (rows[i].status)
+            assert_says(&err, rows[i].why, "lock");
+    }
 }
 
 /* ---- durable files ---- */
@@ -247,6 +479,81 @@ static void files_appear_when_they_are_complete(void **state)
     assert_false(exists(partial));
     assert_holds(path, "abd");
     assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PN_IO);
+}
+
+/* Every way in which writing can end badly says why and leaves nothing; one that only takes longer is fine. */
+static void files_that_cannot_be_written(void **state)
+{
+    (void)state;
+    struct pn_durable file;
+    struct pn_error err = {0};
+    char path[512], partial[540];
+    snprintf(path, sizeof path, "%s", in_root("blob"));
+    snprintf(partial, sizeof partial, "%s-partial", path);
+    static const struct {
+        const char *call;
+        int why;
+        bool writing;
+        const char *says;
+    } rows[] = {
+        {"write", EIO, true, "blob-partial"},     {"write", ENOSPC, true, "blob-partial"},
+        {"write", 0, true, "blob-partial"},       {"fsync", EIO, false, "blob-partial"},
+        {"close", EDQUOT, false, "blob-partial"}, {"rename", EXDEV, false, "blob-partial"},
+        {"strdup", ENOMEM, false, "blob"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+        if (rows[i].writing)
+            fail_next(rows[i].call, rows[i].why);
+        pn_status status = pn_durable_write(&file, "abc", 3, &err);
+        assert_int_equal(status, rows[i].writing ? PN_IO : PN_OK);
+        if (rows[i].writing) {
+            pn_durable_abort(&file);
+        } else {
+            fail_next(rows[i].call, rows[i].why);
+            assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), rows[i].why == ENOMEM ? PN_NO_MEMORY : PN_IO);
+        }
+        assert_int_equal(trips, 0);
+        trip_name = NULL;
+        if (rows[i].why && rows[i].why != ENOMEM)
+            assert_says(&err, rows[i].why, rows[i].says);
+        assert_false(exists(partial));
+        assert_int_equal(file.fd, -1);
+        assert_true(!file.path && !file.partial && !file.hash.context);
+        if (rows[i].why != ENOMEM) /* that was after the rename */
+            assert_false(exists(path));
+        unlink(path);
+    }
+    /* interrupted, and byte by byte */
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    fail_next("write", EINTR);
+    most_at_once = 1;
+    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PN_OK);
+    most_at_once = SIZE_MAX;
+    assert_int_equal(file.written, 3);
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_OK);
+    assert_holds(path, "abc");
+    /* a folder that is in the way stays, and what was opened is given back */
+    pn_layout_make_dirs(partial, NULL);
+    assert_int_equal(pn_durable_open(&file, path, &err), PN_IO);
+    assert_says(&err, EEXIST, "blob-partial");
+    assert_true(file.fd == -1 && !file.path && !file.partial);
+    rmdir(partial);
+    static const char *const memory[] = {"strdup", "vasprintf"};
+    for (size_t i = 0; i < 2; i++) {
+        fail_next(memory[i], ENOMEM);
+        assert_int_equal(pn_durable_open(&file, path, &err), PN_NO_MEMORY);
+        assert_true(file.fd == -1 && !file.path && !file.partial);
+    }
+    /* a path without a folder is one here */
+    char *old = getcwd(NULL, 0);
+    assert_int_equal(chdir(root), 0);
+    assert_int_equal(pn_durable_open(&file, "here", &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PN_OK);
+    assert_int_equal(pn_durable_commit(&file, NULL, &err), PN_OK);
+    assert_holds("here", "abc");
+    assert_int_equal(chdir(old), 0);
+    free(old);
 }
 
 /* ---- names ---- */
@@ -485,6 +792,128 @@ static void members_at_their_limit(void **state)
     pn_buf_free(&got);
 }
 
+/* The one member with that end, a plain file; several are too many. */
+static void members_are_found_by_their_end(void **state)
+{
+    (void)state;
+    static const struct {
+        struct wheel_entry entries[4];
+        size_t n;
+        const char *member; /* NULL: none; "": several */
+        uint64_t bytes;
+    } rows[] = {
+        {{{.name = "p/a.txt", .bytes = "1", .size = 1},
+          {.name = "p/x.gguf", .bytes = "123", .size = 3},
+          {.name = "p/z.py", .bytes = "12", .size = 2}},
+         3,
+         "p/x.gguf",
+         3},
+        {{{.name = "x.gguf", .bytes = "", .size = 0}}, 1, "x.gguf", 0},
+        {{{.name = "p/a.gguf", .bytes = "1", .size = 1}, {.name = "p/b.gguf", .bytes = "2", .size = 1}}, 2, "", 0},
+        {{{.name = "p/a.gguf", .bytes = "1", .size = 1},
+          {.name = "p/c", .bytes = "", .size = 0},
+          {.name = "p/b.gguf", .bytes = "2", .size = 1}},
+         3,
+         "",
+         0},
+        {{{.name = ".gguf", .bytes = "1", .size = 1},
+          {.name = "gguf", .bytes = "1", .size = 1},
+          {.name = "a.ggu", .bytes = "1", .size = 1},
+          {.name = "a.gguf2", .bytes = "1", .size = 1}},
+         4,
+         NULL,
+         0},
+        {{{.name = "link.gguf", .link = "/etc/passwd"}}, 1, NULL, 0},
+        {{{.name = "link.gguf", .link = "/etc/passwd"}, {.name = "a.gguf", .bytes = "12", .size = 2}}, 2, "a.gguf", 2},
+        {{{.name = "a.gguf", .bytes = "12", .size = 2},
+          {.name = "b.py", .bytes = "1234", .size = 4},
+          {.name = "c.ggu", .bytes = "1", .size = 1}},
+         3,
+         "a.gguf",
+         2},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *member = (char *)(uintptr_t)1;
+        uint64_t n = 99;
+        struct pn_error err = {0};
+        bool several = rows[i].member && !*rows[i].member;
+        wheel_write(in_root("w.whl"), rows[i].entries, rows[i].n);
+        assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), several ? PN_FORMAT : PN_OK);
+        if (!rows[i].member || several) {
+            assert_null(member);
+            if (!several)
+                assert_int_equal(n, 0);
+        } else {
+            assert_string_equal(member, rows[i].member);
+            assert_int_equal(n, rows[i].bytes);
+        }
+        if (several)
+            assert_non_null(strstr(err.text, "w.whl: has several"));
+        free(member);
+    }
+    char *member = NULL;
+    uint64_t n;
+    struct pn_error err = {0};
+    const struct wheel_entry one = {.name = "a.gguf", .bytes = "1", .size = 1};
+    wheel_write(in_root("w.whl"), &one, 1);
+    fail_next("strdup", ENOMEM);
+    assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), PN_NO_MEMORY);
+    assert_null(member);
+    assert_int_equal(pn_wheel_find(in_root("none.whl"), ".gguf", &member, &n, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "none.whl"));
+    write_bytes(in_root("junk.whl"), "no zip at all", 13);
+    assert_int_equal(pn_wheel_find(in_root("junk.whl"), ".gguf", &member, &n, &err), PN_FORMAT);
+    assert_non_null(strstr(err.text, "junk.whl"));
+    assert_null(member);
+}
+
+/* What libarchive says on the way: "once more" and "not quite right" go on, all else ends. */
+static void archives_that_hesitate(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call;
+        int says;
+        pn_status read, find;
+    } rows[] = {
+        {"archive_read_next_header", ARCHIVE_RETRY, PN_OK, PN_OK},
+        {"archive_read_next_header", ARCHIVE_FAILED, PN_FORMAT, PN_FORMAT},
+        {"archive_read_next_header", ARCHIVE_FATAL, PN_FORMAT, PN_FORMAT},
+        {"archive_read_data_block", ARCHIVE_RETRY, PN_OK, PN_OK},
+        {"archive_read_data_block", ARCHIVE_WARN, PN_FORMAT, PN_OK},
+        {"archive_read_data_block", ARCHIVE_FATAL, PN_FORMAT, PN_OK},
+    };
+    const struct wheel_entry one = {.name = "p/a.gguf", .bytes = "12345", .size = 5};
+    struct pn_error err = {0};
+    wheel_write(in_root("w.whl"), &one, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pn_buf got = {0};
+        char *member = NULL;
+        uint64_t n;
+        fail_next(rows[i].call, rows[i].says);
+        assert_int_equal(pn_wheel_read(in_root("w.whl"), "p/a.gguf", 5, collect, &got, &err), rows[i].read);
+        assert_int_equal(trips, 0);
+        if (!rows[i].read)
+            assert_string_equal(got.data, "12345");
+        else
+            assert_non_null(strstr(err.text, "w.whl"));
+        fail_next(rows[i].call, rows[i].says);
+        assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), rows[i].find);
+        assert_int_equal(member != NULL, rows[i].find == PN_OK);
+        trip_name = NULL;
+        free(member);
+        pn_buf_free(&got);
+    }
+    for (shift = -1; shift <= 1; shift++) { /* what says to lie elsewhere is not taken */
+        struct pn_buf got = {0};
+        assert_int_equal(pn_wheel_read(in_root("w.whl"), "p/a.gguf", 5, collect, &got, &err),
+                         shift ? PN_FORMAT : PN_OK);
+        assert_int_equal(got.len, shift ? 0 : 5);
+        pn_buf_free(&got);
+    }
+    shift = 0;
+}
+
 static void entries_of_wheels_are_counted(void **state)
 {
     (void)state;
@@ -500,6 +929,11 @@ static void entries_of_wheels_are_counted(void **state)
         wheel_write(in_root("many.whl"), entries, n);
         assert_int_equal(pn_wheel_read(in_root("many.whl"), "n5", 1, collect, &got, &err),
                          n == 10000 ? PN_OK : PN_FORMAT);
+        char *member = NULL;
+        uint64_t bytes;
+        assert_int_equal(pn_wheel_find(in_root("many.whl"), "n77", &member, &bytes, &err),
+                         n == 10000 ? PN_OK : PN_FORMAT);
+        free(member);
     }
     assert_non_null(strstr(err.text, "more than 10000 entries"));
     pn_buf_free(&got);
@@ -513,9 +947,12 @@ int main(void)
         TEST(home_is_where_it_is_said),
         TEST(folders_are_made),
         TEST(folders_are_removed),
+        TEST(folders_that_cannot_be_made),
+        TEST(folders_that_cannot_be_read),
         TEST(space_is_compared),
         TEST(one_has_the_lock),
         TEST(files_appear_when_they_are_complete),
+        TEST(files_that_cannot_be_written),
         TEST(every_character_of_a_name),
         TEST(parts_of_names),
         TEST(manifests_are_read_strictly),
@@ -524,6 +961,8 @@ int main(void)
         TEST(blobs_are_named_by_their_digest),
         TEST(members_at_their_limit),
         TEST(entries_of_wheels_are_counted),
+        TEST(members_are_found_by_their_end),
+        TEST(archives_that_hesitate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

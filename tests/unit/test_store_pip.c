@@ -44,7 +44,8 @@ enum { MAX_NOTES = 4096 };
 
 static long naps[MAX_NOTES]; /* milliseconds */
 static int n_naps;
-static atomic_bool *cancel_on_nap; /* is set once the file `cancel_when` is there */
+static pantry_cancel *the_cancel; /* of all tests, not set when one begins */
+static bool cancel_on_nap;        /* it is set once the file `cancel_when` is there */
 static const char *cancel_when;
 static const char *nap_until; /* after a first signal, a nap lasts until this file is there */
 static int n_kills;
@@ -57,7 +58,7 @@ int nanosleep(const struct timespec *wanted, struct timespec *left)
     if (n_naps < MAX_NOTES)
         naps[n_naps++] = (long)wanted->tv_sec * 1000 + wanted->tv_nsec / 1000000;
     if (cancel_on_nap && access(cancel_when, F_OK) == 0)
-        *cancel_on_nap = true;
+        pantry_cancel_set(the_cancel);
     for (int i = 0; nap_until && n_kills > 0 && access(nap_until, F_OK) != 0 && i < 10000; i++)
         real(&(struct timespec){0, 500000}, left);
     return real(&(struct timespec){0, 500000}, left);
@@ -76,6 +77,8 @@ int kill(pid_t pid, int sig)
     if (n_kills < 8)
         kills[n_kills].pid = pid, kills[n_kills].signal = sig, kills[n_kills].naps = n_naps;
     n_kills++;
+    if (pid <= 1 || sig <= 0) /* a mistake that would end more than a child */
+        return -1;
     return real(pid, sig);
 }
 
@@ -246,7 +249,8 @@ static char whole_path[4096];
 static void forget(void)
 {
     n_naps = n_kills = interrupted_waits = 0;
-    cancel_on_nap = NULL;
+    cancel_on_nap = false;
+    pantry_cancel_clear(the_cancel);
     nap_until = NULL;
     trip_kind = NULL;
     free_bytes = UINT64_MAX;
@@ -355,8 +359,8 @@ static void the_environment_is_ours(void **state)
         assert_string_equal(text_of("env"), wanted);
     }
     /* none at all, not even a PATH */
-    atomic_bool cancel = true;
-    struct pn_pip pip = {.packages = one_package, .folder = root, .scratch = in_root("scratch"), .cancel = &cancel};
+    pantry_cancel_set(the_cancel);
+    struct pn_pip pip = {.packages = one_package, .folder = root, .scratch = in_root("scratch"), .cancel = the_cancel};
     char *none[] = {NULL, NULL, NULL};
     environ = none;
     pn_status status = pn_pip_download(&pip, NULL);
@@ -732,7 +736,6 @@ static void children_that_are_not_ours(void **state)
 }
 
 struct cancelled {
-    atomic_bool cancel;
     int ticks_after;
     const char *when;
 };
@@ -740,9 +743,9 @@ struct cancelled {
 static void cancel_when_ready(void *user)
 {
     struct cancelled *c = user;
-    c->ticks_after += c->cancel;
+    c->ticks_after += pantry_cancel_is_set(the_cancel);
     if (is_there(c->when)) {
-        c->cancel = true;
+        pantry_cancel_set(the_cancel);
         n_naps = 0;
     }
 }
@@ -752,7 +755,7 @@ static pn_status cancel_download(struct cancelled *c, struct pn_error *err)
     struct pn_pip pip = {.packages = one_package,
                          .folder = in_root("folder"),
                          .scratch = in_root("scratch"),
-                         .cancel = &c->cancel,
+                         .cancel = the_cancel,
                          .tick = cancel_when_ready,
                          .user = c};
     n_kills = 0;
@@ -801,14 +804,14 @@ static void the_check_can_be_cancelled(void **state)
     on_check("touch \"$FAKE/checking\"; exec sleep 5\n");
     on_pip("touch \"$FAKE/pip-ran\"\n");
     cancel_when = in_root("checking");
-    cancel_on_nap = &c.cancel;
+    cancel_on_nap = true;
     setenv("PATH", in_root("bin"), 1);
     on_check("PATH=/usr/bin:/bin; touch \"$FAKE/checking\"; exec sleep 5\n");
     assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
     assert_true(n_kills >= 1 && kills[0].signal == SIGTERM);
     assert_false(is_there("pip-ran"));
     /* from the beginning */
-    c.cancel = true;
+    pantry_cancel_set(the_cancel);
     unlink(in_root("check"));
     assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
     assert_false(is_there("pip-ran"));
@@ -1230,5 +1233,8 @@ int main(void)
         TEST(imports_may_lack_the_licence),
         TEST(failures_leave_no_path),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    the_cancel = pantry_cancel_new();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pantry_cancel_free(the_cancel);
+    return failed;
 }

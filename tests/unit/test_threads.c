@@ -1,15 +1,25 @@
 /* The pool of threads and the sleep below it: work is done once, barriers hold everybody, sleepers are woken. Pools are
  * smaller and larger than the machine, and waits shorter and longer than the spinning that comes before a sleep. */
+#define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#endif
 
 #include "base/clock.h"
 #include "base/os.h"
@@ -207,6 +217,207 @@ static void sleepers_are_woken(void **state)
     assert_int_equal(atomic_load(&b.word), 2000);
 }
 
+#ifdef __linux__
+/* ---- how long a wait spins, and who is woken ----
+ *
+ * The system calls below the pool are wrapped (a program's own definition goes before libc's): they count who goes to
+ * sleep and who wakes others, and a clock of each thread goes on by 2,000 ns with each look at it. So nothing depends
+ * on how fast the machine is. */
+
+enum { CALLER, WORKER, STEP_NS = 2000 };
+
+static _Thread_local int role = WORKER;
+static atomic_int fake_cpus; /* 0: the machine's */
+static atomic_int sleeps[2], wakes, looks[2];
+static atomic_int go_at; /* at this look of the caller at the clock the worker goes on */
+static atomic_bool go;
+
+static void wait_for(atomic_int *counter, int at_least)
+{
+    while (atomic_load(counter) < at_least)
+        sched_yield();
+}
+
+long syscall(long number, ...)
+{
+    static long (*_Atomic real)(long, ...);
+    long a[6];
+    va_list args;
+    va_start(args, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(args, long);
+    va_end(args);
+    if (!real) {
+        long (*found)(long, ...);
+        void *symbol = dlsym(RTLD_NEXT, "syscall");
+        memcpy(&found, &symbol, sizeof found);
+        real = found;
+    }
+    if (number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT)
+        atomic_fetch_add(&sleeps[role], 1);
+    if (number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAKE)
+        atomic_fetch_add(&wakes, 1);
+    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    if (!atomic_load(&fake_cpus))
+        return (int)syscall(SYS_clock_gettime, (long)clock, (long)t, 0l, 0l, 0l, 0l);
+    int look = atomic_fetch_add(&looks[role], 1);
+    if (role == CALLER && look == atomic_load(&go_at)) {
+        int before = atomic_load(&sleeps[WORKER]);
+        atomic_store(&go, true);
+        wait_for(&sleeps[WORKER], before + 1); /* it has opened the gate and waits for the next run */
+    }
+    *t = (struct timespec){0, (long)look * STEP_NS};
+    return 0;
+}
+
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+    int n = atomic_load(&fake_cpus);
+    if (!n)
+        return (int)syscall(SYS_sched_getaffinity, (long)pid, (long)size, (long)set, 0l, 0l, 0l) < 0 ? -1 : 0;
+    CPU_ZERO_S(size, set);
+    for (int i = 0; i < n; i++)
+        CPU_SET_S(i, size, set);
+    return 0;
+}
+
+static struct pn_pool *pool_on(int cpus, int n_threads)
+{
+    struct pn_pool *pool;
+    role = CALLER;
+    atomic_store(&fake_cpus, cpus);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&sleeps[i], 0);
+        atomic_store(&looks[i], 0);
+    }
+    atomic_store(&wakes, 0);
+    atomic_store(&go_at, -1);
+    assert_int_equal(pn_pool_new(n_threads, &pool, NULL), PN_OK);
+    return pool;
+}
+
+static void end_pool(struct pn_pool *pool)
+{
+    pn_pool_free(pool);
+    atomic_store(&fake_cpus, 0);
+}
+
+struct meeting {
+    struct pn_pool *pool;
+    int sleeps[2]; /* that must have begun before this one goes on; 0: goes on at once */
+    bool barriers;
+};
+
+static void meet(void *context, int worker)
+{
+    const struct meeting *m = context;
+    wait_for(&sleeps[!worker], m->sleeps[worker]);
+    if (!m->barriers)
+        return;
+    for (int first = 0; first < 4; first++) { /* who comes second waits until the other one sleeps */
+        if (first % 2 != worker)
+            wait_for(&sleeps[!worker], m->sleeps[0] + 1 + first / 2);
+        pn_pool_barrier(m->pool);
+    }
+}
+
+/* Whoever sleeps is woken, and nobody is woken who does not. One processor: no spinning. */
+static void only_sleepers_are_woken(void **state)
+{
+    (void)state;
+    struct pn_pool *pool = pool_on(1, 2);
+    wait_for(&sleeps[WORKER], 1);                                 /* at the start */
+    pn_pool_run(pool, meet, &(struct meeting){.sleeps = {0, 1}}); /* the caller sleeps at the end */
+    assert_int_equal(atomic_load(&wakes), 2);
+    wait_for(&sleeps[WORKER], 2);
+    pn_pool_run(pool, meet, &(struct meeting){.sleeps = {3, 0}}); /* it does not */
+    assert_int_equal(atomic_load(&wakes), 3);
+    assert_int_equal(atomic_load(&sleeps[CALLER]), 1);
+    assert_int_equal(atomic_load(&looks[CALLER]) + atomic_load(&looks[WORKER]), 0);
+    pn_pool_run(pool, meet, &(struct meeting){.sleeps = {4, 0}});
+    assert_int_equal(atomic_load(&wakes), 4);
+    end_pool(pool);
+    assert_int_equal(atomic_load(&wakes), 5);
+}
+
+/* At barriers too, whoever comes first. */
+static void sleepers_at_barriers_are_woken(void **state)
+{
+    (void)state;
+    struct pn_pool *pool = pool_on(1, 2);
+    wait_for(&sleeps[WORKER], 1);
+    atomic_store(&sleeps[WORKER], 0);
+    struct meeting m = {.pool = pool, .barriers = true};
+    pn_pool_run(pool, meet, &m);
+    assert_true(atomic_load(&wakes) >= 5); /* the start and four barriers, and perhaps the end */
+    end_pool(pool);
+}
+
+/* A gate that is open when somebody comes costs no look at the clock. Each spin in vain halves the next one, down to
+ * 2,000 ns; each sixteenth is as long as the first. */
+static void spins_in_vain_get_shorter(void **state)
+{
+    (void)state;
+    struct pn_pool *pool = pool_on(8, 2);
+    int spin_ns = 2000000, before = 0;
+    for (int block = 0; block < 34; block++) {
+        wait_for(&sleeps[WORKER], block + 1);
+        int now = atomic_load(&looks[WORKER]), ns = block % 16 == 15 ? 2000000 : spin_ns;
+        assert_int_equal(now - before, 1 + (ns + STEP_NS - 1) / STEP_NS);
+        before = now;
+        spin_ns = spin_ns / 2 < 2000 ? 2000 : spin_ns / 2;
+        pn_pool_run(pool, meet, &(struct meeting){.sleeps = {block + 2, 0}});
+        assert_int_equal(atomic_load(&looks[CALLER]), 0);
+        assert_int_equal(atomic_load(&sleeps[CALLER]), 0);
+    }
+    end_pool(pool);
+}
+
+static void let_the_caller_wait(void *context, int worker)
+{
+    const int *caller_sleeps = context;
+    if (!worker)
+        return;
+    while (!atomic_load(&go) && atomic_load(&sleeps[CALLER]) < *caller_sleeps)
+        sched_yield();
+}
+
+/* A gate that opens while the caller spins: twice that time is tried from then on, at most two milliseconds. */
+static void spins_that_end_well_get_longer(void **state)
+{
+    (void)state;
+    static const struct {
+        int opens_at, times, looks; /* opens_at 0: not before the caller sleeps */
+    } steps[] = {
+        {0, 1, 1001},  {0, 1, 501},  {0, 1, 251},                        /* 2 ms, halved each time */
+        {10, 1, 11},   {0, 1, 126},                                      /* soon: nothing to learn */
+        {40, 1, 41},   {0, 1, 81},                                       /* late: twice 80 us */
+        {20, 1, 21},   {0, 1, 41},                                       /* half of it: stays */
+        {0, 1, 21},    {0, 1, 11},   {0, 1, 6},   {0, 1, 4},  {0, 1, 3}, /* down to the shortest */
+        {0, 4, 2},     {5, 1, 6},    {0, 1, 11},              /* the sixteenth tries longer, and learns 20 us */
+        {0, 1, 6},     {0, 1, 4},    {0, 1, 3},   {0, 11, 2}, /* the thirty-second too */
+        {600, 1, 601}, {0, 1, 1001}, {0, 1, 501},             /* twice 1.2 ms is more than the longest */
+    };
+    struct pn_pool *pool = pool_on(8, 2);
+    int worker_sleeps = 1;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        for (int k = 0; k < steps[i].times; k++) {
+            wait_for(&sleeps[WORKER], worker_sleeps++);
+            int before = atomic_load(&looks[CALLER]), caller_sleeps = atomic_load(&sleeps[CALLER]) + 1;
+            atomic_store(&go, false);
+            atomic_store(&go_at, steps[i].opens_at ? before + steps[i].opens_at : -1);
+            pn_pool_run(pool, let_the_caller_wait, &caller_sleeps);
+            if (atomic_load(&looks[CALLER]) - before != steps[i].looks)
+                fail_msg("step %zu: %d looks", i, atomic_load(&looks[CALLER]) - before);
+        }
+    end_pool(pool);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +429,12 @@ int main(void)
         cmocka_unit_test(pools_have_bounds),
         cmocka_unit_test(threads_leave_signals_to_the_program),
         cmocka_unit_test(sleepers_are_woken),
+#ifdef __linux__
+        cmocka_unit_test(only_sleepers_are_woken),
+        cmocka_unit_test(sleepers_at_barriers_are_woken),
+        cmocka_unit_test(spins_in_vain_get_shorter),
+        cmocka_unit_test(spins_that_end_well_get_longer),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
