@@ -27,6 +27,8 @@ class Terminal:
                                         preexec_fn=self.become_leader, close_fds=True)
 
     def become_leader(self):
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # scripts in the background are started with some of them ignored
         os.setsid()
         ioctl(0, termios.TIOCSCTTY, 0)
 
