@@ -4,7 +4,7 @@
     python3 bench/first_questions.py build/pantry smollm2:135m qwen2.5-coder:1.5b
 
 Each question is asked with the likeliest token always (--temp 0) and as `pantry run` asks it, with a fixed seed. Cut after
-160 tokens. Whoever reads the page judges; nothing is scored here.
+160 tokens. The reader of the page judges; nothing is scored here.
 """
 import subprocess
 import sys

@@ -156,6 +156,7 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
         status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
     } else if (status == PN_EXIT_DONE) {
         putchar('\n');
+        fflush(stdout); /* before what is said about the answer */
         if (chosen->verbose)
             pn_cli_put_figures(stderr, &stats, machine->model.n_threads);
         else if (pn_term_is(stderr))

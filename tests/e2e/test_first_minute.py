@@ -1,6 +1,7 @@
 """What a new user meets: base models, limits, hints, sizes, imports, Ctrl-C under make, full disks."""
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -58,6 +59,21 @@ class Base(cli.Case):
         self.assertEqual(rows["qwen2.5-coder:1.5b"]["kind"], "chat")
         self.assertRegex(self.good("list"), r"(?m)^gemma3:270m +base ")
 
+    def test_documentation_says_kind_and_shows_answers(self):
+        """README and docs/catalog.md list the catalog; each chat model answers the ten first questions there."""
+        with open(os.path.join(cli.ROOT, "README.md")) as readme, \
+                open(os.path.join(cli.ROOT, "docs", "catalog.md")) as catalog:
+            readme, catalog = readme.read(), catalog.read()
+        questions = runpy.run_path(os.path.join(cli.ROOT, "bench", "first_questions.py"))["QUESTIONS"]
+        self.assertEqual(len(questions), 10)
+        for row in self.json("list", "--json"):
+            name, kind = re.escape(row["name"]), row["kind"]
+            self.assertRegex(readme, rf"(?m)^\| `{name}` \| {kind}[^|]* \| [^|]* \| {re.escape(row['license'])} \|$")
+            self.assertRegex(catalog, rf"(?m)^\| `{name}` \| {kind}[^|]* \|")
+            answers = re.search(rf"(?ms)^### {name}\n(.*?)(^### |\Z)", catalog)
+            self.assertEqual(bool(answers), kind == "chat", row["name"])
+            for question in questions if answers else ():
+                self.assertIn(f"**{question}**", answers.group(1), row["name"])
 
     def test_the_catalog_says_what_the_files_say(self):
         """With the real models that PANTRY_HOME has, as in CI."""
@@ -144,6 +160,11 @@ class Hints(cli.Case):
         before = t.expect("4 tokens")
         self.assertRegex(before, r"[a-z ]\n\n?$")
         self.assertEqual(t.ended(), 0)
+        for command in (["generate", cli.MODEL, "-p", "Say something"], ["run", cli.MODEL, "Say something"]):
+            for more, said in (["--verbose"], "load time:"), ([], r"(\d+ tokens .*\n)?stopped: the text repeats itself"):
+                done = subprocess.run([cli.PANTRY, *command, *LOOPS, *more], env=cli.ENV, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                self.assertRegex(done.stdout, r"[a-z ]\n+" + said)
 
     def test_readme_commands_are_there(self):
         with open(os.path.join(cli.ROOT, "README.md")) as file:
@@ -162,13 +183,22 @@ class Hints(cli.Case):
         self.assertIn(f"Without a MODEL: {model}.", self.good("run", "--help"))
 
 
+class Sources(cli.Case):
+    def test_no_file_is_empty(self):
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=cli.ROOT, capture_output=True, text=True)
+        if listed.returncode:
+            self.skipTest("no clone")
+        for name in listed.stdout.split("\0")[:-1]:
+            self.assertGreater(os.stat(os.path.join(cli.ROOT, name)).st_size, 0, name)
+
+
 class FullDisk(cli.Case):
     def test_says_what_the_system_said(self):
         """The reason of the write that failed, not what errno says by then."""
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full here")
         for arguments in (["version"], ["list"], ["show", cli.MODEL, "--metadata"], ["show", cli.MODEL, "--tensors"],
-                          ["generate", cli.MODEL, "-p", "x", "-n", "3"], ["tokenize", cli.MODEL, "a " * 5000]):
+                          ["generate", cli.MODEL, "-p", "x", "-n", "3"], ["run", cli.MODEL, "x", "-n", "3"], ["tokenize", cli.MODEL, "a " * 5000]):
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([cli.PANTRY, *arguments], stdout=full, stderr=subprocess.PIPE, env=cli.ENV)
             self.assertEqual(done.returncode, 1, arguments)
