@@ -622,7 +622,7 @@ static void causes_are_recognized(void **state)
     for (size_t i = 0; i < 9; i++) {
         snprintf(log, sizeof log, "x %s y\nERROR: zzz\n", network[i]);
         assert_int_equal(fail_with(log, strlen(log), &err), PN_IO);
-        assert_non_null(strstr(err.text, "connection"));
+        assert_non_null(strstr(err.text, "package index"));
         assert_null(strstr(err.text, "zzz"));
     }
     /* a signal that ends it */
