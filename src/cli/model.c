@@ -198,8 +198,7 @@ int pn_cli_find_model(const char *name, char **path)
         announce(entry);
         pn_progress_start(&bar, stderr);
         pn_term_take_interrupt();
-        struct pn_fetch_options options = {
-            .progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()};
+        struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()};
         status = pn_store_fetch(name, &options, path, &err);
         pn_progress_end(&bar);
         if (status != PN_OK && status != PN_CANCELLED) {

@@ -446,7 +446,8 @@ static void test_data_ranges(void **state)
     static const uint64_t offsets[] = {(uint64_t)1 << 32, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX - 63};
     for (size_t i = 0; i < 4; i++) {
         claim(&g, GW_F32, 1, U64(1), offsets[i]);
-        expect_gw_refused(&g, PN_FORMAT, i < 3 ? "tensor t ends at byte " : "offset 18,446,744,073,709,551,552, beyond");
+        expect_gw_refused(&g, PN_FORMAT,
+                          i < 3 ? "tensor t ends at byte " : "offset 18,446,744,073,709,551,552, beyond");
     }
     claim(&g, GW_F32, 1, U64(8), UINT64_MAX - 31); /* offset + size is 0 */
     expect_gw_refused(&g, PN_FORMAT,
