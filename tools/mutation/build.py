@@ -164,6 +164,9 @@ class Worker:
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("src", "include", "tests"):
             shutil.copytree(os.path.join(build.root, name), os.path.join(self.folder, name), symlinks=True)
+        for name in os.listdir(build.root):  # the program's own tests read the documentation
+            if name[0] != "." and name != build.out and not os.path.exists(os.path.join(self.folder, name)):
+                os.symlink(os.path.join(build.root, name), os.path.join(self.folder, name))
         os.makedirs(self.programs)
 
     def compile(self, object_file, out):
