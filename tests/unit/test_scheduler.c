@@ -442,6 +442,77 @@ static void requests_start_again(void **state)
     }
 }
 
+/* Two requests, of which the second comes when the first has run for some steps. */
+struct late {
+    pantry_model *model;
+    struct pantry_request_options options[2];
+    pantry_request *requests[2];
+    bool runs; /* the second, one step after it came */
+};
+
+/* On the engine's thread, so that it is known which step comes when. */
+static pn_status run_some_then_another(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+{
+    struct late *late = user;
+    struct pn_sched *s = late->model->sched;
+    pn_status status = PN_OK;
+    (void)memory;
+    for (int i = 0; i < 2 && !status; i++) {
+        status = pantry_submit(late->model, &late->options[i], &late->requests[i], err);
+        pthread_mutex_lock(&s->lock);
+        *(i ? &s->active->next : &s->active) = s->arrivals;
+        s->arrivals = NULL;
+        pthread_mutex_unlock(&s->lock);
+        for (int k = 0; k < (i ? 1 : 10) && !status; k++)
+            status = pn_sched_step(s) ? PN_OK : PN_INTERNAL;
+    }
+    late->runs = !status && s->active->next->phase == PN_REQUEST_RUNNING;
+    return status;
+}
+
+/* Whether a prompt of `n` tokens starts beside a request of two pages, where there are n_pages. */
+static bool starts_beside(int n_pages, int n)
+{
+    enum { N = 40, N_ANSWER = 20 }; /* so few that nobody has to read them */
+    int32_t ids[2][MAX_ANSWER];
+    static struct answer answer;
+    struct late late = {.model = load_tiny()};
+    struct pn_sched *sched;
+    assert_int_equal(pn_model_sched(late.model, NULL, &sched, NULL), PN_OK);
+    pn_sched_pool(sched)->groups[0].slots.n = n_pages;
+    for (int i = 0; i < 2; i++) {
+        int length = i ? n : N;
+        random_ids(30 + (uint64_t)i, ids[i], length);
+        late.options[i] = options(ids[i], length, N_ANSWER, i ? "second" : "first");
+        late.options[i].n_context = length + N_ANSWER;
+    }
+    struct hold hold;
+    hold_engine(&hold, late.model); /* its thread runs */
+    release_engine(&hold);
+    struct pn_error err;
+    if (pn_sched_call(sched, run_some_then_another, &late, &err))
+        fail_msg("%s", err.text);
+    for (int i = 0; i < 2; i++) {
+        read_all(late.requests[i], &answer);
+        assert_int_equal(answer.n, N_ANSWER);
+    }
+    nothing_runs(late.model);
+    pantry_model_free(late.model);
+    return late.runs;
+}
+
+static void requests_start_where_they_fit(void **state)
+{
+    (void)state;
+    static const int lengths[] = {20, PN_PAGE_TOKENS - 1, PN_PAGE_TOKENS, 2 * PN_PAGE_TOKENS - 1, 2 * PN_PAGE_TOKENS};
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        /* what the first has, what the second will have with its next token, and one more for the first to go on */
+        int needed = 2 + lengths[i] / PN_PAGE_TOKENS + 1 + 1;
+        assert_false(starts_beside(needed - 1, lengths[i]));
+        assert_true(starts_beside(needed, lengths[i]));
+    }
+}
+
 /* A prompt that is in memory, with all pages that there are, is answered all the same. */
 static void full_trees_stop_nobody(void **state)
 {
@@ -546,6 +617,7 @@ int main(void)
         cmocka_unit_test(slow_readers_make_place),
         cmocka_unit_test(slow_readers_give_states),
         cmocka_unit_test(requests_start_again),
+        cmocka_unit_test(requests_start_where_they_fit),
         cmocka_unit_test(full_trees_stop_nobody),
         cmocka_unit_test(sessions_are_cancelled_from_other_threads),
     };
