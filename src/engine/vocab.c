@@ -133,7 +133,7 @@ static pn_status read_id(const struct pn_weights *w, const char *key, size_t n, 
     pn_status status = pn_meta_i64(w, key, &id, err);
     if (status == PN_NOT_FOUND)
         return PN_OK;
-    if (!status && id >= 0 && (uint64_t)id < n)
+    if (!status && (uint64_t)id < n) /* negative ones are beyond any */
         *out = (int32_t)id;
     else if (!status && (id == -1 || id == UINT32_MAX))
         *out = -1;

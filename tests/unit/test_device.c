@@ -369,6 +369,30 @@ static void plans_follow_their_device(void **state)
     op_run_free(&o);
 }
 
+static bool can_nothing(const void *device, const struct pn_graph *graph, const struct pn_node *node)
+{
+    (void)graph, (void)node;
+    assert_string_equal(((const struct pn_device *)device)->properties.name, "abacus");
+    return false;
+}
+
+static void plans_name_their_device(void **state)
+{
+    (void)state;
+    static const int lengths[] = {2};
+    static const struct pn_device_class class = {.name = "beads", .can = can_nothing};
+    const struct pn_device abacus = {.class = &class, .properties = {.name = "abacus"}};
+    struct op_run o;
+    struct pn_error err = {0};
+    struct pn_plan *plan = NULL;
+    op_run_init(&o, 3, 64, lengths, 1, 0);
+    pn_array y = pn_softcap(&o.graph, o.x, 3);
+    assert_int_equal(pn_device_plan(&abacus, &o.graph, op_plan_spec(&y, 2), &plan, &err), PN_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "abacus"));
+    assert_null(plan);
+    op_run_free(&o);
+}
+
 /* A program that needs no more than there is leaves its scratch memory alone; one that needs more gets it. */
 static void scratch_memory_grows(void **state)
 {
@@ -458,6 +482,7 @@ int main(void)
         cmocka_unit_test(more_threads_than_work),
         cmocka_unit_test(steps_without_outputs),
         cmocka_unit_test(plans_follow_their_device),
+        cmocka_unit_test(plans_name_their_device),
         cmocka_unit_test(scratch_memory_grows),
         cmocka_unit_test(runs_are_timed_and_fail_alone),
     };

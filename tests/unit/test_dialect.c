@@ -713,6 +713,66 @@ static void broken_calls_are_content(void **state)
                 "\"tool_calls\": []}");
 }
 
+/* What looks like a call after the marker of code, and is none, where no tool takes code. */
+static void broken_code_is_content(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "<|python_tag|>{\"name\": 1}",
+        "<|python_tag|>{\"name\": \"f\" \"x\"}",
+        "<|python_tag|>{\"name\": \"f\",",
+        "<|python_tag|>f.",
+        "<|python_tag|>{",
+        "<|python_tag|>",
+        "<|python_tag|>{\"a\": 1} more",
+        "<|python_tag|> f(x=",
+        "<|python_tag|>{}{}",
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_t *want = json_pack("{s:s, s:s, s:[]}", "content", rows[i], "reasoning_content", "", "tool_calls");
+        char *text = json_dumps(want, 0);
+        all_at_once("<|python_tag|>", X("{}"), rows[i], 0, text);
+        free(text);
+        json_decref(want);
+    }
+}
+
+/* Values nest as deep as this and no deeper: then the call is content. */
+static void values_nest_to_a_limit(void **state)
+{
+    (void)state;
+#define NS "]<]minimax[>["
+    static const struct {
+        const char *dialect, *before, *open, *inside, *close, *after;
+        int most;
+    } rows[] = {
+        {"hermes", "<tool_call>{\"name\": \"noop\", \"arguments\": {\"a\": ", "[", "1", "]", "}}</tool_call>", 254},
+        {"hermes", "<tool_call>{\"name\": \"noop\", \"arguments\": {\"a\": ", "{\"b\":", "1", "}", "}}</tool_call>",
+         254},
+        {"minimax-m3", NS "<tool_call>" NS "<invoke name=\"noop\">", NS "<a>", "1", NS "</a>",
+         NS "</invoke>" NS "</tool_call>", 32},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int n = rows[i].most - 1; n < rows[i].most + 2; n++) {
+            struct pn_buf text = {0};
+            json_t *t = tools();
+            struct pn_parse_options o = {.tools = t};
+            pn_buf_puts(&text, rows[i].before);
+            for (int k = 0; k < n; k++)
+                pn_buf_puts(&text, rows[i].open);
+            pn_buf_puts(&text, rows[i].inside);
+            for (int k = 0; k < n; k++)
+                pn_buf_puts(&text, rows[i].close);
+            pn_buf_puts(&text, rows[i].after);
+            struct result r = parse(pn_dialect_find(rows[i].dialect), &o, text.data, text.len, 0);
+            if ((r.calls.len > 0) != (n <= rows[i].most) || (n > rows[i].most && !same(&r.content, &text)))
+                fail_msg("%s, %d levels: [%s] [%s]", rows[i].dialect, n, r.calls.data, r.content.data);
+            result_free(&r);
+            pn_buf_free(&text);
+            json_decref(t);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -732,6 +792,8 @@ int main(void)
         cmocka_unit_test(hidden_reasoning_stays_hidden),
         cmocka_unit_test(values_have_the_schemas_type),
         cmocka_unit_test(broken_calls_are_content),
+        cmocka_unit_test(broken_code_is_content),
+        cmocka_unit_test(values_nest_to_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

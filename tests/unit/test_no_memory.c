@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "device/device.h"
+#include "dialect_samples.h"
 #include "engine/sample.h"
 #include "gguf_writer.h"
 #include "op_run.h"
@@ -169,13 +170,15 @@ static void ignore(void *user, const struct pn_parse_event *event)
     (void)user, (void)event;
 }
 
+static const struct sample *said;
+static json_t *tools;
+
 static pn_status parse(struct pn_error *err)
 {
-    static const char text[] =
-        "<think>a</think>b<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1, \"y\"]}}</tool_call>";
-    const struct pn_parse_options options = {.prompt = NULL};
-    struct pn_parser *p = pn_parser_new(pn_dialect_find("hermes"), &options, ignore, NULL);
-    pn_status status = p ? pn_parser_push(p, text, sizeof text - 1, err) : pn_no_memory(err, "a parser");
+    const struct pn_parse_options options = {
+        .prompt = said->prompt, .prompt_len = said->prompt ? strlen(said->prompt) : 0, .tools = tools};
+    struct pn_parser *p = pn_parser_new(pn_dialect_find(said->dialect), &options, ignore, NULL);
+    pn_status status = p ? pn_parser_push(p, said->output, strlen(said->output), err) : pn_no_memory(err, "a parser");
     if (!status)
         status = pn_parser_finish(p, err);
     pn_parser_free(p);
@@ -341,7 +344,12 @@ static void templates(void **state)
 static void answers(void **state)
 {
     (void)state;
-    each_allocation_fails("answers", parse);
+    tools = json_loads(sample_tools, 0, NULL);
+    for (size_t i = 0; i < COUNT(samples); i += 3) { /* each dialect has more than three */
+        said = &samples[i];
+        each_allocation_fails(said->dialect, parse);
+    }
+    json_decref(tools);
 }
 
 static void samplers(void **state)

@@ -159,6 +159,87 @@ static void one_number_changed(void **state)
     }
 }
 
+static pn_array build_text(struct pn_graph *g, pn_array x, const int *n)
+{
+    pn_array a = rows_of(g, x, n[1], n[2]), b = rows_of(g, x, n[3], n[4]), route;
+    struct pn_route_params p = {.n_expert = 7, .n_used = 2, .scale = 1};
+    route = n[0] > 4 ? pn_route(g, rows_of(g, x, 1, 7), PN_NONE, &p) : PN_NONE;
+    struct pn_weight *stack = pn_arena_alloc(&g->arena, sizeof *stack);
+    *stack = pn_weight_plain("stack", PN_TYPE_F32, n[3], 5, n[4], "");
+    switch (n[0]) {
+    case 0:
+        return pn_match(g, a, b);
+    case 1:
+        return pn_concat(g, a, b);
+    case 2:
+        return pn_mul(g, a, b);
+    case 3:
+        return pn_mul_heads(g, a, b);
+    case 4:
+        return pn_add(g, a, weight_of(g, PN_TYPE_F32, n[3], n[4]));
+    case 5:
+        return pn_each_sum(g, a, route);
+    case 6:
+        return pn_each_scale(g, a, route, PN_NONE);
+    case 7:
+        return pn_each_bias(g, a, route, weight_of(g, PN_TYPE_F32, n[3], n[4]));
+    case 8:
+        return pn_matmul_each(g, a, pn_weight_leaf(g, stack), route);
+    case 9:
+        p = (struct pn_route_params){.n_expert = n[3], .n_used = n[4], .scale = 1};
+        return pn_route(g, a, PN_NONE, &p);
+    default:
+        return pn_rms_norm(g, a, weight_of(g, PN_TYPE_F32, n[3], n[4]), 1);
+    }
+}
+
+/* The numbers of a sentence are those that do not fit, each in its place. */
+static void errors_name_the_shapes(void **state)
+{
+    (void)state;
+    static const struct {
+        build_fn *build;
+        int n[MAX_SHAPES];
+        const char *text;
+    } rows[] = {
+        {build_text, {0, 2, 3, 4, 5}, "cannot stretch rows of 2 x 3 values to those of 4 x 5"},
+        {build_text, {1, 2, 3, 4, 5}, "cannot join rows of 2 x 3 and of 4 x 5 values"},
+        {build_text, {2, 2, 3, 4, 5}, "cannot mul rows of 2 x 3 and of 4 x 5 values"},
+        {build_text, {3, 2, 3, 4, 5}, "cannot multiply 2 heads by 4 x 5 numbers"},
+        {build_text, {4, 2, 3, 4, 5}, "weight has 4 x 5 values where 3 are needed"},
+        {build_text, {5, 4, 3, 1, 1}, "4 slots do not fit a route of 2"},
+        {build_text, {6, 4, 3, 1, 1}, "scales do not fit 2 of 7 experts"},
+        {build_text, {7, 2, 3, 4, 5}, "weight has 4 x 5 values where 7 x 3 are needed"},
+        {build_text, {8, 1, 3, 4, 5}, "stack takes rows of 5 values, but gets 3"},
+        {build_text, {8, 1, 3, 4, 3}, "stack has 4 matrices for 2 slots"},
+        {build_text, {9, 1, 3, 8, 2}, "cannot choose 2 of 8 experts by 3 logits"},
+        {build_text, {10, 2, 3, 4, 5}, "weight of a norm over 3 values has 4 x 5"},
+        {build_conv, {2, 3, 4, 5}, "a convolution of 2 x 3 channels cannot have a kernel of 4 x 5 values"},
+        {build_mix, {2, 3, 4, 5}, "cannot mix rows of 4 x 5 values by 2 x 3"},
+        {build_space,
+         {2, 9, 1, 3, 4, 5, 6, 7, 1, 8, 1, 9},
+         "2 heads, 3 steps, B of 4 x 5 and C of 6 x 7 make no state space"},
+        {build_space, {6, 4, 1, 6, 3, 5, 3, 5, 1, 8, 1, 9}, "a state space of 6 heads x 5 has 8 decays and 9 skips"},
+        {build_delta,
+         {2, 3, 4, 5, 6, 7, 8, 9, 1, 6, 1, 6},
+         "queries of 2 x 3, keys of 4 x 5, values of 6 x 7 and gates of 8 x 9 do not fit"},
+        {build_delta, {2, 8, 2, 8, 6, 5, 1, 6, 2, 3, 4, 5}, "6 heads have 2 x 3 betas and 4 x 5 decays"},
+        {build_write, {2, 3, 4, 5, 6, 7, 8, 0}, "keys of 2 x 3 and values of 4 x 5 do not fit 6 heads of 7 and 8"},
+        {build_attention, {3, 7, 2, 8}, "queries of 3 x 7 do not fit 2 key heads of 8"},
+        {build_attention, {6, 8, 2, 8, 5}, "weight has 5 values for 6 heads"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pn_graph g;
+        struct pn_error err = {0};
+        struct pn_weight table = pn_weight_plain("input", PN_TYPE_F32, 1, 1, WIDE, "");
+        pn_graph_init(&g);
+        assert_int_equal(rows[i].build(&g, pn_embed(&g, pn_weight_leaf(&g, &table)), rows[i].n), PN_NONE);
+        assert_int_equal(pn_graph_status(&g, &err), PN_FORMAT);
+        assert_string_equal(err.text, rows[i].text);
+        pn_graph_free(&g);
+    }
+}
+
 /* An operand that is not there makes the result one that is not there, without an error of its own. */
 static void what_is_missing_stays_missing(void **state)
 {
@@ -231,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_number_changed),
+        cmocka_unit_test(errors_name_the_shapes),
         cmocka_unit_test(what_is_missing_stays_missing),
         cmocka_unit_test(tokens_without_a_sequence),
     };

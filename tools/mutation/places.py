@@ -130,13 +130,13 @@ class Source:
 
 # ---- what changes nothing, whatever the line ----
 
-CALL = re.compile(r"\b(calloc|strcmp)\s*\(((?:[^()]|\([^()]*\))*)\)")
+CALL = re.compile(r"\b(calloc|strcmp|pn_arena_array|pn_jj_array)\s*\(((?:[^()]|\([^()]*\))*)\)")
 RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\);\*/$")
 LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
 
 
 def sort_arguments(line):
-    """calloc and, where only equality is asked for, strcmp do not care which argument comes first."""
+    """Arrays of n items of a size, and strcmp where only equality is asked for, do not care which argument comes first."""
     def replace(match):
         name, arguments = match.groups()
         asks_equality = re.match(r"\s*[!=]= 0", line[match.end():]) or re.search(r"!\s*$", line[:match.start()])

@@ -226,12 +226,12 @@ static void pack2(const uint8_t q[SUPER], uint8_t *low)
             low[l] = (uint8_t)((q[l] & 3) | (q[l + 32] & 3) << 2 | (q[l + 64] & 3) << 4 | (q[l + 96] & 3) << 6);
 }
 
-/* Bit `bit` of the levels. */
+/* The highest bit, `bit`, of the levels. */
 static void pack1(const uint8_t q[SUPER], int bit, uint8_t *high)
 {
     memset(high, 0, 32);
     for (int j = 0; j < SUPER; j++)
-        high[j % 32] |= (uint8_t)((q[j] >> bit & 1) << j / 32);
+        high[j % 32] |= (uint8_t)(q[j] >> bit << j / 32);
 }
 
 static void pack_scales45(const struct super *block, uint8_t *packed)
