@@ -231,6 +231,49 @@ static void kinds_have_their_ids(void **state)
         }
 }
 
+/* Which texts end a generation depends on the texts beside them; it does not on where in the vocabulary they are. */
+static void texts_end_generations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tokens[5];
+        const char *ends; /* a digit for each of them, in order */
+    } rows[] = {
+        {{"</s>", "a", "b", "c", "d"}, "10000"},
+        {{"</s>", "<|tool_response>", "b", "c", "d"}, "01000"},
+        {{"</s>", "<|eom_id|>", "<|eot_id|>", "<|im_end|>", "<end_of_turn>"}, "11111"},
+        {{"<|end|>", "a", "b", "c", "d"}, "10000"},
+        {{"<|end|>", "<|return|>", "b", "c", "d"}, "11000"},
+        {{"<|end|>", "<|return|>", "<|call|>", "c", "d"}, "01100"},
+        {{"<|end|>", "<|return|>", "<|calls|>", "c", "d"}, "01100"},
+        {{"<|end|>", "<|flush|>", "<|calls|>", "c", "d"}, "01100"},
+        {{"<|end|>", "<|flush|>", "<|call|>", "c", "d"}, "01100"},
+        {{"<|end|>", "<|flush|>", "<|return|>", "c", "d"}, "11100"},
+        {{"<|end|>", "<|call|>", "b", "c", "d"}, "11000"},
+        {{"<|fim_pad|>", "<fim-pad>", "<|repo_name|>", "<|file_sep|>", "[PAD]"}, "10110"},
+        {{"<eos>", "[EOS]", "<turn|>", "[e~[", "_<EOT>"}, "11111"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        for (int turn = 0; turn < 5; turn++) { /* each of them comes first once */
+            const char *all[5];
+            int32_t types[5];
+            struct gw g;
+            for (int k = 0; k < 5; k++) {
+                all[k] = rows[i].tokens[(k + turn) % 5];
+                types[k] = strlen(all[k]) > 1 ? PN_TOKEN_CONTROL : PN_TOKEN_NORMAL;
+            }
+            begin(&g, "llama", 0);
+            gw_strings(&g, KEY("tokens"), 5, all);
+            gw_array(&g, KEY("token_type"), GW_INT32, 5, types, 4);
+            gw_u32(&g, KEY("eos_token_id"), UINT32_MAX);
+            struct vocab t = must_load(&g);
+            for (int32_t k = 0; k < 5; k++)
+                if (pn_tokenizer_is_eog(t.tokenizer, k) != (rows[i].ends[(k + turn) % 5] == '1'))
+                    fail_msg("row %zu, turn %d: %s", i, turn, all[k]);
+            unload(&t);
+        }
+}
+
 /* ---- flags ---- */
 
 #define FLAG(key, field)                                                                                               \
@@ -531,6 +574,7 @@ int main(void)
         cmocka_unit_test(ids_reach_their_settings),
         cmocka_unit_test(ids_are_told_apart),
         cmocka_unit_test(kinds_have_their_ids),
+        cmocka_unit_test(texts_end_generations),
         cmocka_unit_test(flags_reach_their_settings),
         cmocka_unit_test(accents_follow_case),
         cmocka_unit_test(scores_decide),
