@@ -274,6 +274,38 @@ static void texts_end_generations(void **state)
         }
 }
 
+/* Of several texts for one purpose the first of its list is taken, wherever it is in the vocabulary. */
+static void first_texts_are_preferred(void **state)
+{
+    (void)state;
+    static const char *const turn[] = {
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",         "<|endoftext|>",     "<|end_of_text|>",
+        "<EOT>",      "_<EOT>",     "[EOT]",   "<｜end▁of▁sentence｜>", "<end_of_utterance>"};
+    static const char *const pad[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"};
+    static const char *const repo[] = {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"};
+    static const struct {
+        const char *const *texts;
+        size_t n;
+    } lists[] = {{turn, COUNT(turn)}, {pad, COUNT(pad)}, {repo, COUNT(repo)}};
+    static const int32_t types[] = {PN_TOKEN_CONTROL, PN_TOKEN_CONTROL, PN_TOKEN_NORMAL};
+    for (size_t l = 0; l < COUNT(lists); l++)
+        for (size_t i = 0; i + 1 < lists[l].n; i++)
+            for (int32_t swapped = 0; swapped < 2; swapped++) {
+                const char *both[] = {lists[l].texts[i + (size_t)swapped], lists[l].texts[i + !swapped], "a"};
+                struct gw g;
+                begin(&g, "llama", 0);
+                gw_strings(&g, KEY("tokens"), 3, both);
+                gw_array(&g, KEY("token_type"), GW_INT32, 3, types, 4);
+                gw_u32(&g, KEY("eos_token_id"), UINT32_MAX);
+                struct vocab t = must_load(&g);
+                if (l == 0)
+                    assert_int_equal(t.tokenizer->v.eot, swapped);
+                assert_true(pn_tokenizer_is_eog(t.tokenizer, swapped));
+                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, !swapped), l == 0);
+                unload(&t);
+            }
+}
+
 /* ---- flags ---- */
 
 #define FLAG(key, field)                                                                                               \
@@ -575,6 +607,7 @@ int main(void)
         cmocka_unit_test(ids_are_told_apart),
         cmocka_unit_test(kinds_have_their_ids),
         cmocka_unit_test(texts_end_generations),
+        cmocka_unit_test(first_texts_are_preferred),
         cmocka_unit_test(flags_reach_their_settings),
         cmocka_unit_test(accents_follow_case),
         cmocka_unit_test(scores_decide),

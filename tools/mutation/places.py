@@ -111,6 +111,17 @@ class Source:
         line = self.code[n]
         return self.message_at(n) <= len(line) - len(line.lstrip())
 
+    def ends_loop(self, n):
+        """Whether line n is the last one in the braces of a loop: to continue there changes nothing."""
+        following = next((line for line in self.code[n + 1:] if line.strip()), "")
+        indent = len(following) - len(following.lstrip())
+        if following.strip() != "}" or len(self.code[n]) - len(self.code[n].lstrip()) != indent + 4:
+            return False
+        for line in reversed(self.code[:n]):
+            if line.strip() and len(line) - len(line.lstrip()) <= indent:
+                return bool(re.match(r"\s*(?:for|while)\b.*\{$", line))
+        return False
+
     def mutants(self, n):
         """All mutants of a line, by rule."""
         line, tail = self.code[n], ""
@@ -164,6 +175,12 @@ def changes_nothing(before, after):
     if smaller == squeeze(before) and (re.search(r"\bcalloc\(\(\d", after) or is_array_declaration(before, after)):
         return "room for one more that nobody uses"
     return None
+
+
+def only_continues(root, mutant):
+    """A loop that would have begun its next round anyway."""
+    return (squeeze(mutant.after) == squeeze(mutant.before + " continue;")
+            and Source(root, mutant.path).ends_loop(mutant.number - 1))
 
 
 def is_array_declaration(before, after):
