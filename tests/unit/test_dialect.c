@@ -662,6 +662,11 @@ static void values_have_the_schemas_type(void **state)
         {X("{\"anyOf\": [{\"type\": \"string\"}, {\"type\": \"object\"}]}"), CALL("{a"), EXPECT("\"{a\"")},
         {X("{\"enum\": [\"1\", \"2\"]}"), CALL("1"), EXPECT("\"1\"")},
         {X("{\"const\": 1}"), CALL("1"), EXPECT("1")},
+        {X("{\"items\": {}}"), CALL("['a', None]"), EXPECT("[\"a\", null]")},
+        {X("{\"properties\": {}}"), CALL("{'a': None}"), EXPECT("{\"a\": null}")},
+        {X("{\"items\": {}}"), CALL("\"a\""), EXPECT("\"a\"")},      /* it is no text */
+        {X("{\"properties\": {}}"), CALL("\"a\""), EXPECT("\"a\"")}, /* it is no text */
+        {X("{\"items\": {}, \"nullable\": true}"), CALL("None"), EXPECT("null")},
         {X("{\"type\": \"array\"}"), CALL("['a', None]"), EXPECT("[\"a\", null]")},
         {X("{\"type\": \"object\"}"), CALL("{'a': (1, 2.5)}"), EXPECT("{\"a\": [1, 2.5]}")},
         {X("{}"), CALL("\"quoted\""), EXPECT("\"\\\"quoted\\\"\"")},
