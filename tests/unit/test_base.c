@@ -1,6 +1,7 @@
 /* base/: status and error text, arenas, byte buffers, vectors, file maps (cut short while in use too), small files,
  * clock and random numbers. */
-#define _POSIX_C_SOURCE 200809L /* mkfifo, truncate */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,10 +17,15 @@
 #include "base/status.h"
 #include "gguf_writer.h"
 
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -33,6 +39,53 @@ const char *__asan_default_options(void)
     return "allocator_may_return_null=1";
 }
 #endif
+
+/* ---- calls that fail: a program's own definition goes before libc's ---- */
+
+static int mmap_errno; /* not 0: what a mapping leaves there */
+static bool mmap_fails;
+
+void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    static void *(*real)(void *, size_t, int, int, int, off_t);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "mmap");
+        memcpy(&real, &found, sizeof real);
+    }
+    void *p = mmap_fails ? MAP_FAILED : real(at, size, protection, flags, fd, offset);
+    if (mmap_errno)
+        errno = mmap_errno;
+    return p;
+}
+
+static int advised;
+
+int madvise(void *start, size_t size, int how)
+{
+    static int (*real)(void *, size_t, int);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "madvise");
+        memcpy(&real, &found, sizeof real);
+    }
+    advised += how == MADV_WILLNEED && size > 0;
+    return real(start, size, how);
+}
+
+static int fopen_errno; /* not 0: the next one fails so */
+
+FILE *fopen(const char *path, const char *mode)
+{
+    static FILE *(*real)(const char *, const char *);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "fopen");
+        memcpy(&real, &found, sizeof real);
+    }
+    if (!fopen_errno)
+        return real(path, mode);
+    errno = fopen_errno;
+    fopen_errno = 0;
+    return NULL;
+}
 
 /* ---- status ---- */
 
@@ -117,9 +170,71 @@ static void test_text_that_just_fits(void **state)
     assert_string_equal(err.text, ": ");
 }
 
+/* What was not cut stays as it is, whatever bytes it has; what was cut loses only what is half a character. */
+static void test_bytes_at_the_end(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *end;
+        size_t stays; /* bytes of it, when it is all that there is room for */
+    } rows[] = {{"aaaa", 4},
+                {"aaa\xC3", 3},
+                {"aa\xC3\xA9", 4},
+                {"aaa\xE2", 3},
+                {"aa\xE2\x82", 2},
+                {"a\xE2\x82\xAC", 4},
+                {"aaa\xF0", 3},
+                {"aa\xF0\x9F", 2},
+                {"a\xF0\x9F\x8D", 1},
+                {"\xF0\x9F\x8D\x9E", 4},
+                {"a\x80\x80\x80", 4},
+                {"\x80\x80\x80\x80", 4},
+                {"a\xC3\xA9\x80", 4},
+                {"aa\x80\x80", 4},
+                {"a\xDF\xBF"
+                 "a",
+                 4},
+                {"aaa\xEF", 3},
+                {"aaa\xDF", 3},
+                {"aaa\xC0", 3},
+                {"aaa\xE0", 3},
+                {"aaa\xBF", 4},
+                {"aa\xDF\xBF", 4},
+                {"aa\xE0\xA0", 2},
+                {"aa\xEF\xBF", 2},
+                {"a\xEF\xBF\xBF", 4}};
+    struct pn_error err;
+    enum { ROOM = sizeof err.text - 1 };
+    char text[ROOM + 8];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        memset(text, 'a', sizeof text);
+        memcpy(text + ROOM - 4, rows[i].end, 4);
+        for (int longer = 0; longer < 2; longer++) {
+            text[ROOM + longer] = '\0';
+            pn_fail(&err, PN_FORMAT, "%s", text);
+            assert_int_equal(strlen(err.text), ROOM - 4 + (longer ? rows[i].stays : 4));
+            assert_memory_equal(err.text, text, strlen(err.text));
+            text[ROOM + longer] = 'a';
+        }
+        pn_fail(&err, PN_FORMAT, "%.4s", rows[i].end);
+        pn_fail_prefix(&err, "x");
+        assert_int_equal(strncmp(err.text, "x: ", 3), 0);
+        assert_string_equal(err.text + 3, rows[i].end);
+    }
+}
+
 static void test_status_text(void **state)
 {
     (void)state;
+    static const struct {
+        pn_status status;
+        const char *text;
+    } rows[] = {{PN_INVALID, "invalid argument"},     {PN_FORMAT, "malformed input"}, {PN_UNSUPPORTED, "not supported"},
+                {PN_NOT_FOUND, "not found"},          {PN_IO, "input/output error"},  {PN_NO_MEMORY, "out of memory"},
+                {PN_LIMIT, "limit exceeded"},         {PN_CANCELLED, "cancelled"},    {PN_CONTEXT_FULL, "context full"},
+                {PN_RAISED, "raised by the template"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_string_equal(pantry_status_text(rows[i].status), rows[i].text);
     assert_string_equal(pantry_status_text(PN_OK), "success");
     assert_string_equal(pantry_status_text(PN_INTERNAL), "internal error");
     assert_string_equal(pantry_status_text((pn_status)-999), "unknown status");
@@ -444,7 +559,9 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_OK);
     assert_int_equal(map.size, 5);
     assert_memory_equal(map.data, "bread", 5);
+    advised = 0;
     pn_map_will_need(&map);
+    assert_int_equal(advised, 1);
     assert_false(pn_map_damaged(&map));
     pn_map_close(&map);
     assert_null(map.data);
@@ -463,6 +580,22 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, fifo, &err), PN_INVALID); /* and does not wait for a writer */
     assert_non_null(strstr(err.text, "is a special file"));
     assert_int_equal(pn_map_open(&map, "/dev/null", NULL), PN_INVALID);
+    const char *loop = gw_temp("loop");
+    assert_int_equal(symlink(loop, loop), 0);
+    assert_int_equal(pn_map_open(&map, loop, &err), PN_IO);
+    int next = open("/dev/null", O_RDONLY);
+    close(next);
+    mmap_fails = true;
+    mmap_errno = ENODEV;
+    pn_status status = pn_map_open(&map, gw_put("some", "bread", 5), &err);
+    mmap_fails = false;
+    mmap_errno = 0;
+    assert_int_equal(status, PN_IO);
+    assert_non_null(strstr(err.text, strerror(ENODEV)));
+    assert_true(!map.data && !map.size && map.slot == -1);
+    int same = open("/dev/null", O_RDONLY); /* no descriptor stayed open */
+    assert_int_equal(same, next);
+    close(same);
 }
 
 static const char *put_pages(const char *name, size_t n)
@@ -489,8 +622,13 @@ static void test_cut_short(void **state)
     assert_int_equal(truncate(path_b, 0), 0);
     const volatile unsigned char *pa = a.data, *pb = b.data;
     assert_int_equal(pa[page - 1], 'x');
+    mmap_errno = EBADF; /* the reader's own errno survives */
+    errno = ERANGE;
     assert_false(pn_map_damaged(&a));
     assert_int_equal(pa[8 * page + 4], 0); /* the last page first, then one before it: a fault each */
+    int kept = errno;
+    mmap_errno = 0;
+    assert_int_equal(kept, ERANGE);
     assert_true(pn_map_damaged(&a));
     assert_int_equal(pa[page], 0);
     assert_int_equal(pa[page - 1], 'x');
@@ -559,6 +697,75 @@ static void test_foreign_fault(void **state)
     }
 }
 
+static int handled; /* by which handler, and what it was told */
+static void *fault_at;
+
+static void plain_handler(int sig)
+{
+    handled = sig;
+}
+
+static void full_handler(int sig, siginfo_t *info, void *context)
+{
+    handled = context ? 2 * sig : 0;
+    fault_at = info->si_addr;
+}
+
+/* The handler that was there before ours gets the faults that are not in a map, as often as they come, and errno is
+ * as it was. One that was set aside in the meantime is found again at the next map. */
+static void test_other_handlers(void **state)
+{
+    (void)state;
+    const char *path = gw_put("mine", "bread", 5);
+    struct sigaction before, now, action = {0};
+    assert_int_equal(sigaction(SIGBUS, NULL, &before), 0);
+    for (int full = 0; full < 2; full++) {
+        struct pn_map map;
+        sigemptyset(&action.sa_mask);
+        action.sa_flags = full ? SA_SIGINFO : 0;
+        if (full)
+            action.sa_sigaction = full_handler;
+        else
+            action.sa_handler = plain_handler;
+        assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
+        for (int i = 0; i < 2; i++) { /* the second map must not take ours for the one before */
+            assert_int_equal(pn_map_open(&map, path, NULL), PN_OK);
+            handled = 0;
+            errno = ERANGE;
+            raise(SIGBUS);
+            assert_int_equal(errno, ERANGE);
+            assert_int_equal(handled, full ? 2 * SIGBUS : SIGBUS);
+            pn_map_close(&map);
+        }
+        assert_int_equal(sigaction(SIGBUS, NULL, &now), 0);
+        assert_true(now.sa_flags & SA_SIGINFO && now.sa_sigaction != full_handler);
+    }
+    sigaction(SIGBUS, &before, NULL);
+}
+
+/* A lost page that cannot be replaced ends the process as it would have. */
+static void test_no_pages_left(void **state)
+{
+    (void)state;
+    const char *path = put_pages("cut", 20000);
+    fflush(stdout);
+    fflush(stderr);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct pn_map map;
+        signal(SIGBUS, SIG_DFL);
+        if (pn_map_open(&map, path, NULL) || truncate(path, 0))
+            _exit(1);
+        mmap_fails = true;
+        const volatile unsigned char *p = map.data;
+        _exit(2 + p[0]);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 static void test_read(void **state)
 {
     (void)state;
@@ -576,6 +783,29 @@ static void test_read(void **state)
     free(text);
     assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PN_NOT_FOUND);
     assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PN_IO);
+    assert_non_null(strstr(err.text, strerror(EISDIR)));
+    /* names around that of standard input are names */
+    static const char *const names[] = {"", "+", ",", ".-", "--", "-x", "-/", "!"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        fopen_errno = ENOENT;
+        assert_int_equal(pn_file_read(names[i], 10, &text, &n, &err), PN_NOT_FOUND);
+        assert_int_equal(fopen_errno, 0);
+        assert_int_equal(strncmp(err.text, names[i], strlen(names[i])), 0);
+    }
+    static const int other[] = {EPERM, EACCES, EMFILE};
+    for (size_t i = 0; i < 3; i++) {
+        fopen_errno = other[i];
+        assert_int_equal(pn_file_read("some", 10, &text, &n, &err), PN_IO);
+        assert_non_null(strstr(err.text, strerror(other[i])));
+    }
+    /* in pieces of 16 KiB: around them */
+    for (size_t size = 16383; size <= 16385; size++) {
+        path = put_pages("text", size);
+        assert_int_equal(pn_file_read(path, size, &text, &n, &err), PN_OK);
+        assert_true(n == size && text[size - 1] == 'x' && text[size] == '\0');
+        free(text);
+        assert_int_equal(pn_file_read(path, size - 1, &text, &n, &err), PN_LIMIT);
+    }
 }
 
 static void test_read_standard_input(void **state)
@@ -711,6 +941,9 @@ int main(void)
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_too_many_maps),
         cmocka_unit_test(test_foreign_fault),
+        cmocka_unit_test(test_other_handlers),
+        cmocka_unit_test(test_no_pages_left),
+        cmocka_unit_test(test_bytes_at_the_end),
         cmocka_unit_test(test_read),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_random),

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,141 @@ static void containers(void **state)
     assert_true(read_fixture().memory_limit == 64 * MIB);
 }
 
+/* Files that say less than they should, or something else. */
+static void odd_files(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", V2_MOUNT);
+    put("proc/self/cgroup", "0::/g\n");
+    static const struct {
+        const char *cpu_max;
+        double n_cpus;
+    } cpus[] = {
+        {"150000 100000\n", 1.5}, {"150000\n", 0},   {"150000 0\n", 0},  {"150000 -1\n", 0},   {"", 0}, {"max\n", 0},
+        {"max 100000\n", 0},      {"0 100000\n", 0}, {"-1 100000\n", 0}, {"50000 100000", 0.5}};
+    for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++) {
+        put("sys/fs/cgroup/g/cpu.max", cpus[i].cpu_max);
+        assert_true(read_fixture().n_cpus == cpus[i].n_cpus);
+    }
+    static const struct {
+        const char *max, *current, *stat;
+        uint64_t limit, left;
+    } memory[] = {
+        {"1000", "100", "", 1000, 900},
+        {"1000\n", "", "", 1000, 1000},
+        {"1000\n", "max\n", "", 1000, 1000},
+        {"1000\n", "1000\n", "", 1000, 0},
+        {"1000\n", "999\n", "", 1000, 1},
+        {"1000\n", "500\n", "inactive_file 500\n", 1000, 1000},
+        {"1000\n", "500\n", "inactive_file 501\n", 1000, 1000},
+        {"1000\n", "500\n", "inactive_file 200\nactive_file 100\ntotal_active_file 50\n", 1000, 800},
+        {"1000\n", "500\n", "broken\ninactive_file 200\n", 1000, 500},
+        {"0\n", "500\n", "", 0, 0},
+        {"9\n", "0\n", "", 9, 9},
+        {"12x\n", "1\n", "", UINT64_MAX, UINT64_MAX},
+        {"/5\n", "1\n", "", UINT64_MAX, UINT64_MAX},
+        {":5\n", "1\n", "", UINT64_MAX, UINT64_MAX},
+        {"-5\n", "1\n", "", UINT64_MAX, UINT64_MAX},
+        {"18446744073709551615\n", "1\n", "", UINT64_MAX, UINT64_MAX - 1},
+    };
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) {
+        put("sys/fs/cgroup/g/memory.max", memory[i].max);
+        put("sys/fs/cgroup/g/memory.current", memory[i].current);
+        put("sys/fs/cgroup/g/memory.stat", memory[i].stat);
+        struct pn_cgroup g = read_fixture();
+        if (g.memory_limit != memory[i].limit || g.memory_left != memory[i].left)
+            fail_msg("%zu: %llu, %llu", i, (unsigned long long)g.memory_limit, (unsigned long long)g.memory_left);
+    }
+}
+
+/* A resource is a whole word of a list, in the mounts and in the groups. */
+static void resources_are_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options, *groups;
+        bool memory;
+    } rows[] = {
+        {"rw,memory", "4:memory:/g\n", true},
+        {"memory", "4:memory:/g\n", true},
+        {"memory,rw", "4:memory:/g\n", true},
+        {"rw,xmemory,memory", "4:memory:/g\n", true},
+        {"memoryx,memory", "4:memory:/g\n", true},
+        {"rw,memoryx", "4:memory:/g\n", false},
+        {"rw,xmemory", "4:memory:/g\n", false},
+        {"rw", "4:memory:/g\n", false},
+        {"rw,memory", "4:cpu,memory:/g\n", true},
+        {"rw,memory", "4:memory,cpu:/g\n", true},
+        {"rw,memory", "4:memories:/g\n", false},
+        {"rw,memory", "4:cpu:/g\n5:memory:/g", true},
+        {"rw,memory", "4:cpu:/x\n", false},
+        {"rw,memory", "0::/g\n", false},
+        {"rw,memory", "memory:/g\n", false},
+        {"rw,memory", "4:memory:/g\n5:memory:/none\n", true}, /* the first one */
+    };
+    put("sys/fs/cgroup/g/memory.limit_in_bytes", "1000\n");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char mounts[200];
+        snprintf(mounts, sizeof mounts, "30 23 0:26 / /sys/fs/cgroup rw - cgroup cgroup %s\n", rows[i].options);
+        put("proc/self/mountinfo", mounts);
+        put("proc/self/cgroup", rows[i].groups);
+        if (read_fixture().memory_limit != (rows[i].memory ? 1000 : UINT64_MAX))
+            fail_msg("%zu: %s", i, rows[i].options);
+    }
+    /* another kind of mount is none */
+    put("proc/self/cgroup", "4:memory:/g\n0::/g\n");
+    put("sys/fs/cgroup/g/memory.max", "2000\n");
+    static const char *const kinds[] = {"ext4 x rw,memory", "cgroup3 x rw,memory", "cgrou x rw,memory", "cgroup"};
+    for (size_t i = 0; i < 4; i++) {
+        char mounts[200];
+        snprintf(mounts, sizeof mounts, "30 23 0:26 / /sys/fs/cgroup rw - %s\n", kinds[i]);
+        put("proc/self/mountinfo", mounts);
+        assert_true(read_fixture().memory_limit == UINT64_MAX);
+    }
+    /* version 2 names none, version 1's processors have a file for the period */
+    put("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 x rw\n");
+    assert_true(read_fixture().memory_limit == 2000);
+    put("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup x rw,cpu\n");
+    put("proc/self/cgroup", "4:cpu:/g\n");
+    put("sys/fs/cgroup/g/cpu.cfs_quota_us", "300000\n");
+    assert_true(read_fixture().n_cpus == 0 && read_fixture().memory_limit == UINT64_MAX);
+    put("sys/fs/cgroup/g/cpu.cfs_period_us", "100000\n");
+    assert_true(read_fixture().n_cpus == 3);
+    put("sys/fs/cgroup/g/cpu.cfs_period_us", "0\n");
+    assert_true(read_fixture().n_cpus == 0);
+}
+
+/* Groups above the one that is mounted are not looked at, and none is left out below it. */
+static void the_way_ends_at_the_mount(void **state)
+{
+    (void)state;
+    put("proc/self/mountinfo", "30 23 0:26 /top /sys/fs/cgroup rw - cgroup2 x rw\n");
+    put("sys/fs/memory.max", "1\n");
+    put("sys/memory.max", "1\n");
+    static const struct {
+        const char *group, *limited;
+    } rows[] = {
+        {"0::/top/a/b\n", "sys/fs/cgroup/a/b/memory.max"}, {"0::/top/a/b\n", "sys/fs/cgroup/a/memory.max"},
+        {"0::/top/a/b\n", "sys/fs/cgroup/memory.max"},     {"0::/top\n", "sys/fs/cgroup/memory.max"},
+        {"0::/elsewhere/a\n", "sys/fs/cgroup/memory.max"}, {"0::/topmost\n", "sys/fs/cgroup/memory.max"},
+        {"0::/top/../x\n", "sys/fs/cgroup/memory.max"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        put("proc/self/cgroup", rows[i].group);
+        put("sys/fs/cgroup/a/b/memory.max", "max\n");
+        put("sys/fs/cgroup/a/memory.max", "max\n");
+        put("sys/fs/cgroup/memory.max", "max\n");
+        assert_true(read_fixture().memory_limit == UINT64_MAX);
+        put(rows[i].limited, "4096\n");
+        assert_true(read_fixture().memory_limit == 4096);
+    }
+    /* "..name" is a name */
+    put("sys/fs/cgroup/memory.max", "max\n");
+    put("proc/self/cgroup", "0::/top/a.../b\n");
+    put("sys/fs/cgroup/a.../b/memory.max", "77\n");
+    assert_true(read_fixture().memory_limit == 77);
+}
+
 static void meminfo(void **state)
 {
     (void)state;
@@ -191,6 +327,30 @@ static void meminfo(void **state)
     put("proc/sys/vm/overcommit_memory", "2\n");
     pn_meminfo_read(root, &m);
     assert_true(m.commit_left == 2 * MIB);
+    static const struct {
+        const char *text;
+        uint64_t available, left;
+    } rows[] = {
+        {"CommitLimit: 1024 kB\nCommitted_AS: 1024 kB\n", UINT64_MAX, 0},
+        {"CommitLimit: 1024 kB\nCommitted_AS: 1023 kB\n", UINT64_MAX, 1024},
+        {"CommitLimit: 1024 kB\nCommitted_AS: 9999 kB\n", UINT64_MAX, 0},
+        {"CommitLimit: 1024 kB\n", UINT64_MAX, MIB},
+        {"Committed_AS: 1024 kB\n", UINT64_MAX, UINT64_MAX},
+        {"MemAvailable: 0 kB\n", 0, UINT64_MAX},
+        {"MemAvailable: 18014398509481983 kB\n", UINT64_MAX - 1023, UINT64_MAX},
+        {"MemAvailable: 18014398509481984 kB\nCommitLimit: 1 kB\n", UINT64_MAX, 1024}, /* too large is not said */
+        {"xMemAvailable: 5 kB\nMemAvailable 5 kB\nMemAvailable: x\nMemAvailable: 3 kB\n", 3072, UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        put("proc/meminfo", rows[i].text);
+        pn_meminfo_read(root, &m);
+        if (m.available != rows[i].available || m.commit_left != rows[i].left)
+            fail_msg("%zu: %llu, %llu", i, (unsigned long long)m.available, (unsigned long long)m.commit_left);
+    }
+    put("proc/meminfo", "CommitLimit: 3072 kB\nCommitted_AS: 1024 kB\n");
+    put("proc/sys/vm/overcommit_memory", "1\n");
+    pn_meminfo_read(root, &m);
+    assert_true(m.commit_left == UINT64_MAX);
     put("proc/sys/vm/overcommit_memory", "0\n");
     pn_meminfo_read(root, &m);
     assert_true(m.commit_left == UINT64_MAX);
@@ -202,7 +362,8 @@ static void whole_processors_count(void **state)
     static const struct {
         double n_cpus;
         int n, expected;
-    } cases[] = {{0, 8, 8}, {2.5, 8, 2}, {0.5, 8, 1}, {8, 8, 8}, {16, 8, 8}, {1, 1, 1}, {0, 0, 1}};
+    } cases[] = {{0, 8, 8},    {2.5, 8, 2}, {0.5, 8, 1},  {8, 8, 8}, {16, 8, 8}, {1, 1, 1},  {0, 0, 1},
+                 {7.99, 8, 7}, {8.5, 8, 8}, {1.99, 3, 1}, {1, 8, 1}, {2, 8, 2},  {0, -1, 1}, {3, 2, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pn_cgroup g = {.n_cpus = cases[i].n_cpus};
         assert_int_equal(pn_cgroup_threads(&g, cases[i].n), cases[i].expected);
@@ -242,6 +403,9 @@ int main(void)
         IN_A_TREE(the_smallest_on_the_way_counts),
         IN_A_TREE(version_1),
         IN_A_TREE(containers),
+        IN_A_TREE(odd_files),
+        IN_A_TREE(resources_are_words),
+        IN_A_TREE(the_way_ends_at_the_mount),
         IN_A_TREE(meminfo),
         cmocka_unit_test(whole_processors_count),
         cmocka_unit_test(affinity_bounds_threads),
