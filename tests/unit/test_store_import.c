@@ -878,10 +878,11 @@ static void lists_what_is_there(void **state)
                                         "_x",
                                         "B",
                                         "you/a",
-                                        "c:latest"};
+                                        "c:latest",
+                                        "x.y"};
     static const char *const sorted[] = {
-        "B", "_x",    "a",       "a:1",  "c", "example.org/library/b", "example.org:50/you/m:t",
-        "m", "you/a", "you/z:2", "zz:q4"};
+        "B", "_x",  "a",     "a:1",     "c",    "example.org/library/b", "example.org:50/you/m:t",
+        "m", "x.y", "you/a", "you/z:2", "zz:q4"};
     enum { N = sizeof names / sizeof *names };
     for (size_t i = 0; i < N; i++) {
         char text[32];
@@ -903,7 +904,7 @@ static void lists_what_is_there(void **state)
     }
     snprintf(path, sizeof path, "%s/m/broken", base);
     put_text(path, "{");
-    snprintf(path, sizeof path, "%s/m/folder", base);
+    snprintf(path, sizeof path, "%s/m/folder/x/y", base); /* deeper than any manifest */
     assert_int_equal(pn_layout_make_dirs(in_root(path), NULL), PN_OK);
     put_text("home/models/manifests/file", good);
     snprintf(path, sizeof path, "%s/file", base);
@@ -931,7 +932,7 @@ static void lists_what_is_there(void **state)
         pn_status status = pn_store_list(&list, &n, &err);
         done = calls < k;
         trip_kind = NULL;
-        assert_true(status == PN_OK || status == PN_NO_MEMORY);
+        assert_true(status == PN_NO_MEMORY || (status == PN_OK && k > 2)); /* the first two are the folder's */
         assert_true(status == PN_OK || (!list && n == 0));
         assert_true(n <= N && (n == N) == (done || (status == PN_OK && n == N)));
         for (size_t i = 0; i < n; i++)
