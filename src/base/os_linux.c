@@ -18,18 +18,16 @@
 #include <unistd.h>
 
 /* The first hardware thread of the core that `cpu` belongs to; `cpu` itself where /sys does not tell. */
-static int first_sibling(int cpu)
+static unsigned first_sibling(unsigned cpu)
 {
     char path[96];
-    int first = cpu;
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    unsigned first;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", cpu);
     FILE *f = fopen(path, "r");
-    if (f) {
-        if (fscanf(f, "%d", &first) != 1)
-            first = cpu;
+    bool told = f && fscanf(f, "%u", &first) == 1;
+    if (f)
         fclose(f);
-    }
-    return first;
+    return told ? first : cpu;
 }
 
 /* The hardware threads that this process may run on, NULL if unknown; freed with CPU_FREE. Sets of the usual size are
@@ -47,11 +45,10 @@ static cpu_set_t *allowed_cpus(int *n_cpus)
 
 static int online(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* Of n threads, those that the control groups give a whole processor to. */
+/* Of n threads, those that the control groups give a whole processor to; at least 1. */
 static int within_quota(int n)
 {
     struct pn_cgroup group;
@@ -66,14 +63,13 @@ int pn_os_physical_cores(void)
     if (!allowed)
         return within_quota(online());
     size_t size = CPU_ALLOC_SIZE(n_cpus);
-    for (int cpu = 0; cpu < n_cpus; cpu++) {
+    for (unsigned cpu = 0; cpu < (unsigned)n_cpus; cpu++) {
         if (!CPU_ISSET_S(cpu, size, allowed))
             continue;
         /* A core counts with the first of its hardware threads, or, where that one is not allowed, in its place. */
-        int first = first_sibling(cpu);
-        bool counted = first != cpu && first >= 0 && first < cpu && CPU_ISSET_S(first, size, allowed);
-        n += !counted;
-        if (!counted && first >= 0 && first < cpu)
+        unsigned first = first_sibling(cpu);
+        n += first >= cpu || !CPU_ISSET_S(first, size, allowed);
+        if (first < cpu)
             CPU_SET_S(first, size, allowed);
     }
     CPU_FREE(allowed);

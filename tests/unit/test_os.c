@@ -67,6 +67,26 @@ int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
     return 0;
 }
 
+static int n_sets; /* that are not freed */
+
+cpu_set_t *__sched_cpualloc(size_t n)
+{
+    static cpu_set_t *(*real)(size_t);
+    if (!real)
+        find_next("__sched_cpualloc", &real);
+    n_sets++;
+    return real(n);
+}
+
+void __sched_cpufree(cpu_set_t *set)
+{
+    static void (*real)(cpu_set_t *);
+    if (!real)
+        find_next("__sched_cpufree", &real);
+    n_sets -= set != NULL;
+    real(set);
+}
+
 static long n_online, n_pages, page_bytes; /* 0: the true ones */
 
 long sysconf(int name)
@@ -306,6 +326,7 @@ static int make_machine(void **state)
     (void)state;
     strcpy(strrchr(folder, '-'), "-XXXXXX");
     machine = mkdtemp(folder);
+    n_sets = 0;
     has_files = true;
     least_set = 0;
     return machine ? 0 : -1;
@@ -314,6 +335,7 @@ static int make_machine(void **state)
 static int remove_machine(void **state)
 {
     (void)state;
+    assert_int_equal(n_sets, 0);
     machine = NULL;
     allowed_list = NULL;
     n_online = n_pages = page_bytes = 0;
@@ -385,6 +407,8 @@ static void threads_of_a_core_count_once(void **state)
     put_siblings(1, "x\n");
     put_siblings(2, "-1\n");
     put_siblings(3, "9\n");
+    allowed_list = (const int[]){2, -1};
+    assert_int_equal(pn_os_physical_cores(), 1);
     allowed_list = (const int[]){0, 1, 2, 3, -1};
     assert_int_equal(pn_os_physical_cores(), 4);
     allowed_list = (const int[]){8, 9, 10, -1};

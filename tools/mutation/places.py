@@ -143,6 +143,10 @@ class Source:
 
 CALL = re.compile(r"\b(calloc|strcmp|pn_arena_array|pn_jj_array)\s*\(((?:[^()]|\([^()]*\))*)\)")
 RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\);\*/$")
+# The smaller or larger of two, and a difference that is not below 0.
+NAME = r"[\w.>\[\]-]+"
+BEGINS = r"(?:^|(?<=[^=!<>]= )|(?<=[(?:])|(?<=[(,?:] )|(?<=return )|(?<=&& )|(?<=\|\| ))"
+CHOICE = re.compile(rf"{BEGINS}({NAME}) ([<>])=? ({NAME}) \? ({NAME}(?: - {NAME})?) : ({NAME})(?=[;,)\]]|$)")
 LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
 
 
@@ -165,8 +169,21 @@ def sort_arguments(line):
     return CALL.sub(replace, line)
 
 
+def forget_ties(line):
+    """Of equals either is the smaller, and their difference is 0."""
+    def replace(match):
+        a, sign, b, yes, no = match.groups()
+        if sorted((yes, no)) == sorted((a, b)) or (no == "0" and yes in (f"{a} - {b}", f"{b} - {a}")):
+            return f"{a} {sign} {b} ? {yes} : {no}"
+        return match.group()
+
+    return CHOICE.sub(replace, line)
+
+
 def changes_nothing(before, after):
     """The reason why a mutant of any file need not be noticed, or None."""
+    if squeeze(forget_ties(before)) == squeeze(forget_ties(after)):
+        return "of equals either is the smaller"
     if squeeze(sort_arguments(before)) == squeeze(sort_arguments(after)):
         return "the order of these arguments does not matter"
     if RACE.search(after.strip()):
