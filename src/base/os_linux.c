@@ -149,12 +149,12 @@ _Static_assert(sizeof(atomic_uint) == 4, "a futex is 32 bits wide");
 
 void pn_os_wait(atomic_uint *word, unsigned value)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL);
 }
 
 void pn_os_wake_all(atomic_uint *word)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX);
 }
 
 static size_t whole_pages(size_t bytes)

@@ -76,10 +76,9 @@ static pid_t start(const char *const *argv, char **env, const char *log)
         _exit(127);
     }
     int why = errno;
-    if (out >= 0 && out != in)
-        close(out);
-    if (in >= 0)
-        close(in);
+    if (out != in)
+        close(out); /* or -1, which closes nothing */
+    close(in);
     errno = why;
     return pid;
 }

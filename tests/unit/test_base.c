@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "gguf_writer.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -766,9 +767,21 @@ static void test_no_pages_left(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
+static int count_open(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
 static void test_read(void **state)
 {
     (void)state;
+    int open_before = count_open();
     struct pn_error err;
     char *text = NULL;
     size_t n = 99;
@@ -806,6 +819,7 @@ static void test_read(void **state)
         free(text);
         assert_int_equal(pn_file_read(path, size - 1, &text, &n, &err), PN_LIMIT);
     }
+    assert_int_equal(count_open(), open_before);
 }
 
 static void test_read_standard_input(void **state)

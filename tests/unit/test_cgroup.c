@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdbool.h>
@@ -48,9 +49,23 @@ static void put(const char *name, const char *text)
     fclose(f);
 }
 
+static int count_open(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static int open_before;
+
 static int make_root(void **state)
 {
     (void)state;
+    open_before = count_open();
     strcpy(strrchr(root, '-'), "-XXXXXX");
     return mkdtemp(root) ? 0 : -1;
 }
@@ -66,6 +81,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 static int remove_root(void **state)
 {
     (void)state;
+    assert_int_equal(count_open(), open_before); /* every file was closed */
     return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 

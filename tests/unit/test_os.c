@@ -14,6 +14,7 @@
 #include <string.h>
 
 #ifdef __linux__
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -153,11 +154,44 @@ int clock_gettime(clockid_t clock, struct timespec *t)
     return 0;
 }
 
+static pthread_condattr_t *attributes; /* that are in use */
+static int n_conds;
+
+int pthread_condattr_init(pthread_condattr_t *attr)
+{
+    static int (*real)(pthread_condattr_t *);
+    if (!real)
+        find_next("pthread_condattr_init", &real);
+    attributes = attr;
+    return real(attr);
+}
+
+int pthread_condattr_destroy(pthread_condattr_t *attr)
+{
+    static int (*real)(pthread_condattr_t *);
+    if (!real)
+        find_next("pthread_condattr_destroy", &real);
+    assert_ptr_equal(attributes, attr);
+    attributes = NULL;
+    return real(attr);
+}
+
+int pthread_cond_init(pthread_cond_t *cond, const pthread_condattr_t *attr)
+{
+    static int (*real)(pthread_cond_t *, const pthread_condattr_t *);
+    if (!real)
+        find_next("pthread_cond_init", &real);
+    assert_true(attr && attr == attributes);
+    n_conds++;
+    return real(cond, attr);
+}
+
 int pthread_condattr_setclock(pthread_condattr_t *attr, clockid_t clock)
 {
     static int (*real)(pthread_condattr_t *, clockid_t);
     if (!real)
         find_next("pthread_condattr_setclock", &real);
+    assert_true(attr == attributes && n_conds == 0);
     cond_clock = clock;
     return real(attr, clock);
 }
@@ -321,9 +355,23 @@ static void large_pages_are_exact(void **state)
 
 static char folder[] = "/tmp/pantry-test-os-XXXXXX";
 
+static int count_open(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static int open_before;
+
 static int make_machine(void **state)
 {
     (void)state;
+    open_before = count_open();
     strcpy(strrchr(folder, '-'), "-XXXXXX");
     machine = mkdtemp(folder);
     n_sets = 0;
@@ -336,6 +384,7 @@ static int remove_machine(void **state)
 {
     (void)state;
     assert_int_equal(n_sets, 0);
+    assert_int_equal(count_open(), open_before);
     machine = NULL;
     allowed_list = NULL;
     n_online = n_pages = page_bytes = 0;
@@ -616,6 +665,7 @@ static void waits_have_a_deadline(void **state)
     cond_clock = CLOCK_REALTIME;
     pn_os_cond_init(&cond);
     assert_int_equal(cond_clock, CLOCK_MONOTONIC);
+    assert_true(n_conds == 1 && !attributes);
     fake_time = true;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         now = rows[i].now;
