@@ -142,12 +142,11 @@ static char *find_python(char **env, const struct pn_pip *pip)
     return NULL;
 }
 
-/* The last line of pip's log that starts with ERROR:, else the last line; "" if there is none. `out` is one short line.
- */
+/* The last line of pip's log that starts with ERROR:, else the last line; `out`, which holds "" before, becomes one
+ * short line, or stays when there is none. */
 static void last_error(char *log, char *out, size_t size)
 {
     bool is_error = false;
-    out[0] = '\0';
     for (char *line = strtok(log, "\r\n"); line; line = strtok(NULL, "\r\n")) {
         bool error = strncmp(line, "ERROR: ", 7) == 0 && strcmp(line, "ERROR: Exception:") != 0;
         if (error || !is_error)

@@ -97,6 +97,9 @@ static void nothing_to_read_is_no_limit(void **state)
     (void)state;
     struct pn_cgroup g = read_fixture();
     assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
+    put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS); /* and no groups */
+    g = read_fixture();
+    assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
     put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS "broken\n\n1 2 3 - cgroup2\n");
     put("proc/self/cgroup", "nonsense\n:\n4\n0::/gone\n");
     g = read_fixture();
@@ -204,9 +207,17 @@ static void odd_files(void **state)
     static const struct {
         const char *cpu_max;
         double n_cpus;
-    } cpus[] = {
-        {"150000 100000\n", 1.5}, {"150000\n", 0},   {"150000 0\n", 0},  {"150000 -1\n", 0},   {"", 0}, {"max\n", 0},
-        {"max 100000\n", 0},      {"0 100000\n", 0}, {"-1 100000\n", 0}, {"50000 100000", 0.5}};
+    } cpus[] = {{"150000 100000\n", 1.5},
+                {"3 1\n", 3},
+                {"150000\n", 0},
+                {"150000 0\n", 0},
+                {"150000 -1\n", 0},
+                {"", 0},
+                {"max\n", 0},
+                {"max 100000\n", 0},
+                {"0 100000\n", 0},
+                {"-1 100000\n", 0},
+                {"50000 100000", 0.5}};
     for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++) {
         put("sys/fs/cgroup/g/cpu.max", cpus[i].cpu_max);
         assert_true(read_fixture().n_cpus == cpus[i].n_cpus);
@@ -353,6 +364,9 @@ static void meminfo(void **state)
         {"CommitLimit: 1024 kB\n", UINT64_MAX, MIB},
         {"Committed_AS: 1024 kB\n", UINT64_MAX, UINT64_MAX},
         {"MemAvailable: 0 kB\n", 0, UINT64_MAX},
+        {"CommitLimit: 9 kB\nCommitted_AS: 2 kB\nMemAvailable: 4 kB\nBuffers: 8 kB\nCommittee: 6 kB\nMapped: 5 kB\nZ: "
+         "1 kB\n",
+         4096, 7168},
         {"MemAvailable: 18014398509481983 kB\n", UINT64_MAX - 1023, UINT64_MAX},
         {"MemAvailable: 18014398509481984 kB\nCommitLimit: 1 kB\n", UINT64_MAX, 1024}, /* too large is not said */
         {"xMemAvailable: 5 kB\nMemAvailable 5 kB\nMemAvailable: x\nMemAvailable: 3 kB\n", 3072, UINT64_MAX},
