@@ -59,6 +59,27 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
     return p;
 }
 
+static int fstat_errno;  /* not 0: the next one fails so */
+static off_t fstat_size; /* not 0: what it says */
+
+int fstat(int fd, struct stat *st)
+{
+    static int (*real)(int, struct stat *);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "fstat");
+        memcpy(&real, &found, sizeof real);
+    }
+    if (fstat_errno) {
+        errno = fstat_errno;
+        fstat_errno = 0;
+        return -1;
+    }
+    int r = real(fd, st);
+    if (fstat_size)
+        st->st_size = fstat_size;
+    return r;
+}
+
 static int advised;
 
 int madvise(void *start, size_t size, int how)
@@ -586,6 +607,13 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, loop, &err), PN_IO);
     int next = open("/dev/null", O_RDONLY);
     close(next);
+    fstat_errno = EIO;
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_IO);
+    assert_non_null(strstr(err.text, strerror(EIO)));
+    assert_true(!map.data && !map.size && map.slot == -1);
+    fstat_size = (off_t)INT64_MIN; /* as an unsigned number one more than half of all */
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_LIMIT);
+    fstat_size = 0;
     mmap_fails = true;
     mmap_errno = ENODEV;
     pn_status status = pn_map_open(&map, gw_put("some", "bread", 5), &err);
