@@ -243,6 +243,9 @@ static void home_is_where_it_is_said(void **state)
 static void folders_are_made(void **state)
 {
     (void)state;
+    char *empty = pn_layout_path("%s", "");
+    assert_string_equal(empty, "");
+    free(empty);
     struct pn_error err = {0};
     char *old = getcwd(NULL, 0), *path = NULL;
     assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PN_OK);
