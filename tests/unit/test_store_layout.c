@@ -559,6 +559,44 @@ static void files_that_cannot_be_written(void **state)
     free(old);
 }
 
+/* Descriptor 0 is one like others, in a program without standard input. */
+static void the_first_descriptor_is_good(void **state)
+{
+    (void)state;
+    struct pn_durable file;
+    int lock = -1, kept = dup(0);
+    pn_layout_make_dirs(in_root("a/b"), NULL);
+    write_bytes(in_root("a/b/x"), "123", 3);
+    close(0);
+    pn_status synced = pn_layout_sync_dir(root, NULL);
+    bool open_after_sync = fcntl(0, F_GETFD) >= 0;
+    pn_status locked = pn_layout_try_lock(in_root("lock"), &lock, NULL);
+    int lock_was = lock;
+    close(0);
+    uint64_t bytes = pn_layout_bytes_below(in_root("a"));
+    pn_layout_remove(in_root("a"));
+    fail_next("fdopendir", ENOMEM);
+    pn_layout_remove(root);
+    bool open_after_removing = fcntl(0, F_GETFD) >= 0;
+    fail_next("fdopendir", ENOMEM);
+    pn_layout_bytes_below(root);
+    bool open_after_counting = fcntl(0, F_GETFD) >= 0;
+    pn_status opened = pn_durable_open(&file, in_root("blob"), NULL);
+    int file_was = file.fd;
+    pn_durable_abort(&file);
+    bool open_at_end = fcntl(0, F_GETFD) >= 0;
+    dup2(kept, 0);
+    close(kept);
+    assert_int_equal(synced, PN_OK);
+    assert_int_equal(locked, PN_OK);
+    assert_int_equal(lock_was, 0);
+    assert_int_equal(bytes, 3);
+    assert_false(exists(in_root("a")));
+    assert_int_equal(opened, PN_OK);
+    assert_int_equal(file_was, 0);
+    assert_false(open_after_sync || open_after_removing || open_after_counting || open_at_end);
+}
+
 /* ---- names ---- */
 
 static void every_character_of_a_name(void **state)
@@ -956,6 +994,7 @@ int main(void)
         TEST(one_has_the_lock),
         TEST(files_appear_when_they_are_complete),
         TEST(files_that_cannot_be_written),
+        TEST(the_first_descriptor_is_good),
         TEST(every_character_of_a_name),
         TEST(parts_of_names),
         TEST(manifests_are_read_strictly),

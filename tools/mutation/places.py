@@ -147,6 +147,10 @@ RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\
 NAME = r"[\w.>\[\]-]+"
 BEGINS = r"(?:^|(?<=[^=!<>]= )|(?<=[(?:])|(?<=[(,?:] )|(?<=return )|(?<=&& )|(?<=\|\| ))"
 CHOICE = re.compile(rf"{BEGINS}({NAME}) ([<>])=? ({NAME}) \? ({NAME}(?: - {NAME})?) : ({NAME})(?=[;,)\]]|$)")
+# Calls that return 0, or -1 when they fail.
+FAILS = ("access|chdir|clock_gettime|close|closedir|flock|fstat|fstatat|fsync|getrlimit|kill|lstat|madvise|mkdir|munmap|rename|"
+         "rmdir|sched_getaffinity|setrlimit|sigaction|stat|statvfs|sync_fd|sysctlbyname|truncate|unlink|unlinkat")
+SYSTEM = re.compile(rf"\b((?:{FAILS})\s*\((?:[^()]|\([^()]*\))*\)) (<|>=) 0(?![\w.])")
 LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
 
 
@@ -180,10 +184,16 @@ def forget_ties(line):
     return CHOICE.sub(replace, line)
 
 
+def ask_for_failure(line):
+    return SYSTEM.sub(lambda match: f"{match[1]} {'!=' if match[2] == '<' else '=='} 0", line)
+
+
 def changes_nothing(before, after):
     """The reason why a mutant of any file need not be noticed, or None."""
     if squeeze(forget_ties(before)) == squeeze(forget_ties(after)):
         return "of equals either is the smaller"
+    if squeeze(ask_for_failure(before)) == squeeze(ask_for_failure(after)):
+        return "it returns 0 or -1"
     if squeeze(sort_arguments(before)) == squeeze(sort_arguments(after)):
         return "the order of these arguments does not matter"
     if RACE.search(after.strip()):
