@@ -109,9 +109,7 @@ pn_status pn_store_private_file(const char *name, char **path, struct pn_error *
 static void remove_at(int at, const char *name, int depth)
 {
     struct stat st;
-    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return;
-    if (!S_ISDIR(st.st_mode)) {
+    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode)) {
         unlinkat(at, name, 0);
         return;
     }
