@@ -140,9 +140,7 @@ void pn_buf_printf(struct pn_buf *buf, const char *format, ...)
     va_start(args, format);
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
-    if (n < 0)
-        buf->failed = true;
-    else if (pn_buf_reserve(buf, (size_t)n)) {
+    if (pn_buf_reserve(buf, (size_t)n)) { /* what cannot be printed has -1 bytes, more than there is room for */
         vsnprintf(buf->data + buf->len, (size_t)n + 1, format, again);
         buf->len += (size_t)n;
     }
@@ -180,8 +178,7 @@ void pn_buf_put_utf8(struct pn_buf *buf, uint32_t c)
 
 char *pn_buf_take(struct pn_buf *buf)
 {
-    if (!buf->data)
-        pn_buf_append(buf, "", 0);
+    pn_buf_append(buf, "", 0); /* there is a text, if only an empty one */
     char *data = buf->data;
     if (buf->failed || buf->over_limit) {
         free(data);
@@ -214,10 +211,8 @@ bool pn_vec_reserve(void **data, size_t *cap, size_t need, size_t size)
         return true;
     size_t grown = *cap < 8 ? 8 : *cap, bytes;
     while (grown < need) {
-        if (grown > SIZE_MAX / 2) {
-            grown = need;
-            break;
-        }
+        if (grown > SIZE_MAX / 2)
+            return false;
         grown *= 2;
     }
     if (!pn_size_mul(grown, size, &bytes))

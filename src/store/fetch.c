@@ -232,11 +232,10 @@ static pn_status append_text(void *user, const void *bytes, size_t n, struct pn_
     return ((struct pn_buf *)user)->failed ? pn_no_memory(err, "the licence") : PN_OK;
 }
 
-/* Stores the licence as a blob; *bytes is 0 when the model has none. */
+/* Stores the licence as a blob; *bytes stays 0 when the model has none. */
 static pn_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], uint64_t *bytes, struct pn_error *err)
 {
     const struct pn_catalog_part *part = &f->entry->license_text;
-    *bytes = 0;
     if (!part->package)
         return PN_OK;
     char *path = wheel_path(f, part);

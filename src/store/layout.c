@@ -114,7 +114,7 @@ static void remove_at(int at, const char *name, int depth)
         return;
     }
     int fd = depth > 0 ? openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = fdopendir(fd); /* of -1: NULL */
     if (dir) {
         for (struct dirent *e; (e = readdir(dir));)
             if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
@@ -137,10 +137,10 @@ static uint64_t bytes_at(int at, const char *name, int depth)
     if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return 0;
     if (!S_ISDIR(st.st_mode))
-        return S_ISREG(st.st_mode) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+        return S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
     uint64_t sum = 0;
     int fd = depth > 0 ? openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = fdopendir(fd); /* of -1: NULL */
     if (dir) {
         for (struct dirent *e; (e = readdir(dir));)
             if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)

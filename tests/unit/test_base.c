@@ -31,6 +31,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 /* Sizes that cannot be had are asked for on purpose. */
@@ -57,6 +58,19 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
     if (mmap_errno)
         errno = mmap_errno;
     return p;
+}
+
+static int unmapped;
+
+int munmap(void *at, size_t size)
+{
+    static int (*real)(void *, size_t);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "munmap");
+        memcpy(&real, &found, sizeof real);
+    }
+    unmapped++;
+    return real(at, size);
 }
 
 static int fstat_errno;  /* not 0: the next one fails so */
@@ -388,6 +402,11 @@ static void test_arena_blocks(void **state)
     assert_ptr_equal(pn_arena_alloc(&arena, 1024 * 1024 - 16), first + 16);
     assert_ptr_not_equal(pn_arena_alloc(&arena, 16), first + 1024 * 1024);
     pn_arena_free(&arena);
+    for (int i = 0; i < 3; i++) /* all blocks are given back */
+        assert_non_null(pn_arena_alloc(&arena, 3000000));
+    unmapped = 0;
+    pn_arena_free(&arena);
+    assert_int_equal(unmapped, 3);
     for (size_t less = 0; less < 40; less++)
         assert_null(pn_arena_alloc(&arena, SIZE_MAX - less));
     assert_int_equal(arena.used, 0);
@@ -502,6 +521,14 @@ static void test_buf(void **state)
     free(taken);
     taken = pn_buf_take(&buf); /* of an empty one */
     assert_string_equal(taken, "");
+    free(taken);
+    pn_buf_printf(&buf, "a%lc", (wint_t)0x7FFFFFF0); /* no character */
+    assert_true(buf.failed && buf.len == 0);
+    assert_null(pn_buf_take(&buf));
+    buf.limit = 3;
+    pn_buf_puts(&buf, "abc");
+    taken = pn_buf_take(&buf); /* all that it may hold */
+    assert_string_equal(taken, "abc");
     free(taken);
     buf.limit = 5;
     pn_buf_puts(&buf, "12345");

@@ -96,7 +96,8 @@ static void the_tightest_bound_counts(void **state)
     pn_memory_set_limit(&m, 0);
     assert_true(pn_memory_left(&m) == 4 * GIB - 64 * MIB);
     machine = (struct pn_os_memory){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PN_OK); /* nothing is known */
+    assert_true(pn_memory_left(&m) == UINT64_MAX); /* nothing is known */
+    assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PN_OK);
 }
 
 /* Mapped weights: in full against the user's limit; of the system's with what a token reads and at most half, so that
@@ -111,6 +112,13 @@ static void weights_count_by_whose_bound_it_is(void **state)
     assert_int_equal(pn_memory_add_weights(&m, 60 * GIB, 50 * GIB, "a model", NULL), PN_OK);
     assert_true(pn_memory_left(&m) == 4 * GIB - margin);
     pn_memory_remove_weights(&m, 60 * GIB, 50 * GIB);
+    assert_true(pn_memory_left(&m) == 7 * GIB - margin);
+    assert_int_equal(pn_memory_add_weights(&m, 3 * GIB, 2 * GIB, "a model", NULL), PN_OK);
+    assert_true(pn_memory_left(&m) == 5 * GIB - margin);
+    assert_true(m.weight_bytes == 8 * GIB && m.step_bytes == 3 * GIB);
+    pn_memory_remove_weights(&m, 3 * GIB, 2 * GIB);
+    assert_true(pn_memory_left(&m) == 7 * GIB - margin);
+    assert_true(m.weight_bytes == 5 * GIB && m.step_bytes == GIB);
     pn_memory_set_limit(&m, 6 * GIB);
     assert_true(pn_memory_left(&m) == 1 * GIB);
     struct pn_error err = {0};
