@@ -88,7 +88,8 @@ static void measure_step(struct pn_device *d, int n_seqs)
     cache.v = calloc(N_PAGES, cache.v_page);
     pn_graph_init(&g);
     struct pn_plan *p = plan(d, &g, decoder(&g, 1), MAX_SEQS);
-    if (!cache.k || !cache.v || d->class->compile(d, p, &program, &err) || pn_scratch_fit(&scratch, d, program, &err))
+    if (!cache.k || !cache.v || d->class->compile(d, p, &program, &err) ||
+        pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err))
         fail(&err);
     for (int i = 0; i < n_seqs; i++) {
         for (int j = 0; j <= PAST / PN_PAGE_TOKENS; j++)

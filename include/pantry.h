@@ -84,9 +84,12 @@ typedef struct pantry_model pantry_model;
  */
 struct pantry_model_options {
     size_t size;
-    const char *device; /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is */
-    int n_threads;      /* 0: one for each physical core that this process may use */
-    const char *isa;    /* highest instruction set the CPU device may use ("generic", "avx2", ...); NULL: the best */
+    /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is. Up to four with the
+     * layers of each share a model ("cpu:0-15,ref:16-"); without layers the first does what it can, the others the
+     * rest. */
+    const char *device;
+    int n_threads;   /* 0: one for each physical core that this process may use */
+    const char *isa; /* highest instruction set the CPU device may use ("generic", "avx2", ...); NULL: the best */
 
     /* Longer contexts than the model was trained for, by stretching its rotary embedding: */
     const char *rope_scaling; /* "linear", "ntk", "yarn" or "none"; NULL: as the file says, or linear with a factor */

@@ -261,7 +261,7 @@ static struct compiled compile(const struct pn_graph *g, pn_array result, const 
         mix_forms(c.device);
     if (pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
         c.device->class->compile(c.device, c.plan, &c.program, &err) ||
-        pn_scratch_fit(&c.scratch, c.device, c.program, &err))
+        pn_scratch_fit(&c.scratch, c.device, c.device->class->scratch_bytes(c.program), &err))
         fail_msg("%s", err.text);
     return c;
 }

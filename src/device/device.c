@@ -45,10 +45,8 @@ pn_status pn_device_run(struct pn_device *device, struct pn_program *program, co
     return status ? status : device->class->wait(device, &ticket, err);
 }
 
-pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, const struct pn_program *program,
-                         struct pn_error *err)
+pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes, struct pn_error *err)
 {
-    size_t bytes = device->class->scratch_bytes(program);
     if (scratch->size >= bytes)
         return PN_OK;
     device->class->buffer_free(device, scratch);

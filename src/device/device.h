@@ -123,10 +123,9 @@ pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *
 pn_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
                         const struct pn_batch *batch, struct pn_error *err);
 
-/* Makes `scratch` (zeroed, or fitted before) large enough for a program, if it is not: a new buffer then, so that what
- * the old one had touched returns to the system. Between steps only. */
-pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, const struct pn_program *program,
-                         struct pn_error *err);
+/* Makes `scratch` (zeroed, or fitted before) at least that large, if it is not: a new buffer then, so that what the old
+ * one had touched returns to the system. Between steps only. */
+pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes, struct pn_error *err);
 
 /* How many tensors a device has placed, and their bytes. */
 size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes);

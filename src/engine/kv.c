@@ -4,6 +4,7 @@
 #include "tensor/op.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
 enum { MAX_PAGES = 1 << 18 };
@@ -23,26 +24,32 @@ static size_t carve(size_t *used, size_t bytes)
     return at;
 }
 
-/* Each layer's keys, and its values where they are kept, are a piece of every page of its group. */
-static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model)
+/* Where page 0 of a group starts in a part, as its device knows it; NULL: only the sizes are wanted yet. */
+static unsigned char *part_memory(const struct pn_kv_group *g, int part)
 {
-    for (int g = 0; g < pool->n_groups; g++)
-        pool->groups[g].page_bytes = 0;
+    return (unsigned char *)(uintptr_t)g->slots.part[part].memory.address;
+}
+
+/* Each layer's keys, and its values where they are kept, are a piece of every page of its group, on the layer's device
+ * (all on the first for `part_of` NULL). Says how many bytes a page of each group needs of each part. */
+static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model, const int8_t *part_of,
+                    size_t used[PN_KV_GROUPS][PN_MAX_PARTS])
+{
+    memset(used, 0, PN_KV_GROUPS * sizeof *used);
     for (int i = 0; i < pool->n_caches; i++) {
         const struct pn_cache_shape *s = &model->caches[i];
         struct pn_cache *c = &pool->caches[i];
-        struct pn_kv_group *group = &pool->groups[c->group];
+        int part = part_of ? part_of[i] : 0, group = c->group;
+        unsigned char *memory = part_memory(&pool->groups[group], part);
         *c = (struct pn_cache){
-            .type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v, .group = c->group};
+            .type = pool->type, .n_head = s->n_head, .dim_k = s->dim_k, .dim_v = s->dim_v, .group = group};
         c->k_row = pn_cache_row_bytes(pool->type, s->dim_k);
         c->v_row = s->value_in_key ? c->k_row : pn_cache_row_bytes(pool->type, s->dim_v);
-        c->k_page = c->v_page = group->slots.stride;
-        size_t k = carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_k));
-        size_t v = s->value_in_key ? k : carve(&group->page_bytes, page_size(pool->type, s->n_head, s->dim_v));
-        unsigned char *page0 =
-            (unsigned char *)(uintptr_t)group->slots.memory.address; /* NULL: only the sizes are wanted yet */
-        c->k = page0 ? page0 + k : NULL;
-        c->v = page0 ? page0 + v : NULL;
+        c->k_page = c->v_page = pool->groups[group].slots.part[part].stride;
+        size_t k = carve(&used[group][part], page_size(pool->type, s->n_head, s->dim_k));
+        size_t v = s->value_in_key ? k : carve(&used[group][part], page_size(pool->type, s->n_head, s->dim_v));
+        c->k = memory ? memory + k : NULL;
+        c->v = memory ? memory + v : NULL;
     }
 }
 
@@ -105,11 +112,14 @@ static void divide(struct pn_kv_pool *pool, const struct pn_model *model)
 }
 
 /* Where addresses are rationed, what is left of them is asked for each group anew. */
-static pn_status group_init(struct pn_kv_group *g, struct pn_device *device, uint64_t max_bytes, struct pn_error *err)
+static pn_status group_init(struct pn_kv_group *g, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                            uint64_t max_bytes, struct pn_error *err)
 {
     uint64_t left = pn_memory_addresses(pn_memory_of_process());
     max_bytes = max_bytes < left ? max_bytes : left;
-    pn_status status = pn_slots_init(&g->slots, device, g->page_bytes, MAX_PAGES, max_bytes, what, err);
+    for (int i = 0; i < n_parts; i++)
+        g->page_bytes += bytes[i];
+    pn_status status = pn_slots_init_parts(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
     if (!status && !(g->n_refs = calloc((size_t)g->slots.n, sizeof *g->n_refs)))
         status = pn_no_memory(err, what);
     return status;
@@ -132,6 +142,14 @@ static pn_status check_dims(const struct pn_model *model, pn_type type, struct p
 pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
                          struct pn_kv_pool **out, struct pn_error *err)
 {
+    return pn_kv_pool_new_parts(&device, 1, NULL, model, type, max_bytes, out, err);
+}
+
+pn_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                               const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
+                               struct pn_error *err)
+{
+    size_t bytes[PN_KV_GROUPS][PN_MAX_PARTS];
     *out = NULL;
     pn_status status = check_dims(model, type, err);
     if (status)
@@ -140,7 +158,6 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
     if (!pool)
         return pn_no_memory(err, "a key/value cache");
     pthread_mutex_init(&pool->lock, NULL);
-    pool->device = device;
     pool->type = type;
     pool->n_caches = model->n_caches;
     pool->caches = calloc((size_t)pool->n_caches + 1, sizeof *pool->caches);
@@ -149,12 +166,12 @@ pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model,
         goto fail;
     }
     divide(pool, model);
-    lay_out(pool, model);
+    lay_out(pool, model, part_of, bytes);
     for (int g = 0; g < pool->n_groups && !status; g++)
-        status = group_init(&pool->groups[g], device, max_bytes, err);
+        status = group_init(&pool->groups[g], devices, bytes[g], n_parts, max_bytes, err);
     if (status)
         goto fail;
-    lay_out(pool, model);
+    lay_out(pool, model, part_of, bytes);
     *out = pool;
     return PN_OK;
 fail:

@@ -1,7 +1,8 @@
 /* The memory of keys and values: pages of PN_PAGE_TOKENS tokens. Layers that look equally far back are a group: they
  * have pages of their own, so that those behind a window can be given back while other layers keep theirs. A page is
- * one piece of memory with the keys and values of all layers of its group, so that it can be given back alone. Pages
- * are counted, so that sequences may share them. */
+ * one piece of memory with the keys and values of all layers of its group, so that it can be given back alone; on
+ * several devices one piece on each that has layers of the group. Pages are counted, so that sequences may share them.
+ */
 #ifndef PN_ENGINE_KV_H
 #define PN_ENGINE_KV_H
 
@@ -22,7 +23,6 @@ struct pn_kv_group {
 };
 
 struct pn_kv_pool {
-    struct pn_device *device;
     pn_type type;
     int n_caches;
     struct pn_cache *caches; /* (n_caches): what a batch needs */
@@ -34,6 +34,10 @@ struct pn_kv_pool {
 /* `max_bytes` bounds the addresses reserved for a group. */
 pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
                          struct pn_kv_pool **out, struct pn_error *err);
+/* The same on several devices: `part_of` says for each cache of the model which one has it. */
+pn_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                               const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
+                               struct pn_error *err);
 void pn_kv_pool_free(struct pn_kv_pool *pool);
 
 /* The first page of a group that a sequence of n tokens keeps: what the next token sees, and a page more, so that it

@@ -51,17 +51,17 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
 {
     struct pn_weights *weights;
     struct pn_model *model;
-    struct pn_device *device;
+    struct pn_split split;
     pn_status status = pn_weights_open(path, &weights, err);
     struct pn_rope_wish rope = {.scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
-    if ((status = pn_devices_open(o->device, &options, &device, err))) {
+    if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {
         pn_model_free(model);
         return status;
     }
-    if ((status = pn_runner_new(model, device, &m->runner, err)) || (status = settle(m->runner, o, err)))
+    if ((status = pn_runner_new_split(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
     status = pn_vocab_from_weights(weights, &m->tokenizer, err);
     if (status == PN_UNSUPPORTED)
@@ -154,7 +154,7 @@ pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info 
                                     .license = m->license,
                                     .format = model->weights->format,
                                     .tokenizer = m->tokenizer_name,
-                                    .device = m->runner->device->properties.name,
+                                    .device = m->runner->device_name,
                                     .n_params = model->n_params,
                                     .size_bytes = model->size_bytes,
                                     .step_bytes = model->step_bytes,

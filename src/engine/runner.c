@@ -1,11 +1,11 @@
-/* Plans by token-count bucket: see runner.h. */
+/* Models on devices: see runner.h; their steps are in stages.c. */
 #include "engine/runner.h"
+
+#include "engine/stages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, PN_MAX_STEP};
 
 /* Counts the weights; they are mapped already. */
 static pn_status add_weights(struct pn_runner *r, struct pn_error *err)
@@ -18,43 +18,124 @@ static pn_status add_weights(struct pn_runner *r, struct pn_error *err)
     return status;
 }
 
-/* The tensors of the graph, each once: the device makes them reachable. */
-static pn_status place_weights(struct pn_runner *r, struct pn_error *err)
+/* The tensors that a part's nodes read, each once: its device makes them reachable. */
+static pn_status place_weights(struct pn_runner *r, int part, struct pn_error *err)
 {
     const struct pn_graph *g = &r->model->graph;
+    struct pn_part *p = &r->parts[part];
     size_t n = 0;
-    r->weights = calloc(g->len + 1, sizeof *r->weights);
-    if (!r->weights)
-        return pn_no_memory(err, "a model");
-    for (size_t i = 0; i < g->len; i++)
-        if (g->data[i].op == PN_OP_WEIGHT)
-            r->weights[n++] = g->data[i].weight;
-    n = pn_weight_wholes(r->weights, n, r->weights);
-    pn_status status = r->device->class->place(r->device, r->weights, n, NULL, err);
-    r->n_weights = status ? 0 : n;
+    bool *wanted = calloc(g->len + 1, sizeof *wanted);
+    p->weights = calloc(g->len + 1, sizeof *p->weights);
+    for (size_t a = 0; wanted && p->weights && a < g->len; a++)
+        for (int i = 0; i < g->data[a].n_src; i++) {
+            pn_array s = g->data[a].src[i];
+            bool here = !r->device_of || r->device_of[a] == part || r->device_of[a] == PN_ANY_DEVICE;
+            if (s == PN_NONE || !here || g->data[s].op != PN_OP_WEIGHT || wanted[s])
+                continue;
+            wanted[s] = true;
+            p->weights[n++] = g->data[s].weight;
+        }
+    pn_status status = wanted && p->weights ? PN_OK : pn_no_memory(err, "a model");
+    free(wanted);
+    if (status)
+        return status;
+    n = pn_weight_wholes(p->weights, n, p->weights);
+    status = p->device->class->place(p->device, p->weights, n, NULL, err);
+    p->n_weights = status ? 0 : n;
     return status;
 }
 
-pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
+/* Where the state of an operation begins, and whose it is. */
+struct state_part {
+    size_t offset;
+    int part;
+};
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct state_part *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* The floats of a state that each part's operations use, from the first of them to the last: an operation's state ends
+ * where the next one's begins. */
+static bool find_states(const struct pn_runner *r, size_t *first, size_t *n)
+{
+    const struct pn_graph *g = &r->model->graph;
+    struct state_part *list = calloc(g->len + 1, sizeof *list);
+    size_t len = 0;
+    for (size_t a = 0; list && a < g->len; a++)
+        if (pn_op_trait(g->data[a].op) == PN_TRAIT_RECURRENT)
+            list[len++] = (struct state_part){g->data[a].recurrent.offset, r->device_of ? r->device_of[a] : 0};
+    if (len)
+        qsort(list, len, sizeof *list, by_offset);
+    for (size_t i = 0; i < len; i++) {
+        size_t end = i + 1 < len ? list[i + 1].offset : r->model->n_state, *begin = &first[list[i].part];
+        if (n[list[i].part] == 0)
+            *begin = list[i].offset;
+        n[list[i].part] = end - *begin;
+    }
+    bool ok = list != NULL;
+    free(list);
+    return ok;
+}
+
+static pn_status make_states(struct pn_runner *r, struct pn_device *const *devices, struct pn_error *err)
+{
+    size_t first[PN_MAX_PARTS] = {0}, n[PN_MAX_PARTS] = {0};
+    if (!find_states(r, first, n))
+        return pn_no_memory(err, "a model");
+    return pn_state_pool_new_parts(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
+}
+
+static pn_status open_parts(struct pn_runner *r, const struct pn_split *split, struct pn_error *err)
+{
+    const struct pn_model *m = r->model;
+    pn_status status = PN_OK;
+    if (r->n_parts > 1) {
+        r->device_of = calloc(m->graph.len + 1, sizeof *r->device_of);
+        r->device_of_cache = calloc((size_t)m->n_caches + 1, sizeof *r->device_of_cache);
+        if (!r->device_of || !r->device_of_cache)
+            return pn_no_memory(err, "a model");
+        status = pn_split_assign(split, m, r->device_of, r->device_of_cache, err);
+    }
+    for (int i = 0; i < r->n_parts && !status; i++)
+        status = place_weights(r, i, err);
+    if (!status && m->n_state)
+        status = make_states(r, split->devices, err);
+    return status;
+}
+
+static void name_devices(struct pn_runner *r)
+{
+    size_t used = 0;
+    for (int i = 0; i < r->n_parts && used < sizeof r->device_name; i++)
+        used += (size_t)snprintf(r->device_name + used, sizeof r->device_name - used, "%s%s", i ? " + " : "",
+                                 r->parts[i].device->properties.name);
+}
+
+pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                              struct pn_error *err)
 {
     *out = NULL;
     struct pn_runner *r = calloc(1, sizeof *r);
     if (!r) {
+        struct pn_split taken = *split;
         pn_model_free(model);
-        pn_devices_close(device);
+        pn_split_close(&taken);
         return pn_no_memory(err, "a model");
     }
     *r = (struct pn_runner){
-        .model = model, .device = device, .turn = pn_devices_turn(device), .budget = pn_memory_of_process()};
+        .model = model, .device = split->devices[0], .n_parts = split->n, .budget = pn_memory_of_process()};
     pthread_mutex_init(&r->lock, NULL);
-    for (int k = 0; k < PN_N_RESULTS; k++)
-        for (int i = 0; i < PN_N_BUCKETS; i++)
-            r->buckets[k][i].max_tokens = bucket_tokens[i];
-    pn_status status = add_weights(r, err);
+    for (int i = 0; i < split->n; i++)
+        r->parts[i] = (struct pn_part){.device = split->devices[i], .turn = pn_devices_turn(split->devices[i])};
+    name_devices(r);
+    pn_status status = pn_stages_init(r, err);
     if (!status)
-        status = place_weights(r, err);
-    if (!status && model->n_state)
-        status = pn_state_pool_new(device, model->n_state, pn_memory_addresses(r->budget), &r->states, err);
+        status = add_weights(r, err);
+    if (!status)
+        status = open_parts(r, split, err);
     if (status)
         pn_runner_free(r);
     else
@@ -62,80 +143,29 @@ pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct
     return status;
 }
 
-/* ---- scratch ---- */
-
-/* Of the scratch that all programs share, what steps touch: each program its part, but all of it at most. */
-static uint64_t scratch_bytes(const struct pn_runner *r, bool in_use_only)
+pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
 {
-    uint64_t sum = 0;
-    for (int k = 0; k < PN_N_RESULTS; k++)
-        for (int i = 0; i < PN_N_BUCKETS; i++)
-            sum += !in_use_only || r->buckets[k][i].in_use ? r->buckets[k][i].bytes : 0;
-    return sum < r->scratch.buffer.size ? sum : r->scratch.buffer.size;
-}
-
-static void touch_scratch(struct pn_runner *r)
-{
-    uint64_t now = scratch_bytes(r, true);
-    pn_memory_touch(r->budget, (int64_t)now - (int64_t)r->scratch.touched);
-    r->scratch.touched = now;
-}
-
-/* Nothing of it is touched any more. */
-static void forget_scratch(struct pn_runner *r)
-{
-    for (int k = 0; k < PN_N_RESULTS; k++)
-        for (int i = 0; i < PN_N_BUCKETS; i++) {
-            r->buckets[k][i].bytes = 0;
-            r->buckets[k][i].in_use = false;
-        }
-    touch_scratch(r);
-    pn_memory_give(r->budget, r->scratch.taken);
-    r->scratch.taken = 0;
-}
-
-/* Reserves scratch for the bucket's longest step, and takes from the budget what one of `n_tokens` touches of it. */
-static pn_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int n_tokens, struct pn_error *err)
-{
-    size_t all = r->device->class->scratch_bytes(b->program);
-    char what[64];
-    if (r->scratch.buffer.size < all)
-        forget_scratch(r);
-    pn_status status = pn_scratch_fit(&r->scratch.buffer, r->device, b->program, err);
-    uint64_t before = b->bytes, bytes = (uint64_t)((double)all * n_tokens / b->max_tokens);
-    if (status || bytes <= before)
-        return status;
-    b->bytes = bytes;
-    uint64_t wanted = scratch_bytes(r, false);
-    snprintf(what, sizeof what, "a step of %d tokens", n_tokens);
-    if (wanted > r->scratch.taken)
-        status = pn_memory_take(r->budget, wanted - r->scratch.taken, what, err);
-    if (status)
-        b->bytes = before;
-    else if (wanted > r->scratch.taken)
-        r->scratch.taken = wanted;
-    return status;
+    return pn_runner_new_split(model, &(struct pn_split){.devices = {device}, .n = 1}, out, err);
 }
 
 void pn_runner_free(struct pn_runner *r)
 {
     if (!r)
         return;
-    for (int k = 0; k < PN_N_RESULTS; k++)
-        for (int i = 0; i < PN_N_BUCKETS; i++) {
-            r->device->class->program_free(r->device, r->buckets[k][i].program);
-            pn_plan_free(r->buckets[k][i].plan);
-        }
-    forget_scratch(r);
-    r->device->class->buffer_free(r->device, &r->scratch.buffer);
+    pn_stages_free(r);
     pn_kv_pool_free(r->pool);
     pn_state_pool_free(r->states);
-    r->device->class->release(r->device, r->weights, r->n_weights);
-    free(r->weights);
+    for (int i = 0; i < r->n_parts; i++) {
+        r->parts[i].device->class->release(r->parts[i].device, r->parts[i].weights, r->parts[i].n_weights);
+        free(r->parts[i].weights);
+    }
     if (r->counted)
         pn_memory_remove_weights(r->budget, r->model->size_bytes, r->model->step_bytes);
-    pn_devices_close(r->device);
+    for (int i = 0; i < r->n_parts; i++)
+        pn_devices_close(r->parts[i].device);
     pn_model_free(r->model);
+    free(r->device_of);
+    free(r->device_of_cache);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -161,9 +191,13 @@ pn_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv_poo
     pn_status status = type_of(r, name, &type, err);
     if (status)
         return status;
+    struct pn_device *devices[PN_MAX_PARTS];
+    for (int i = 0; i < r->n_parts; i++)
+        devices[i] = r->parts[i].device;
     pthread_mutex_lock(&r->lock);
     if (!r->pool)
-        status = pn_kv_pool_new(r->device, r->model, type, pn_memory_addresses(r->budget), &r->pool, err);
+        status = pn_kv_pool_new_parts(devices, r->n_parts, r->device_of_cache, r->model, type,
+                                      pn_memory_addresses(r->budget), &r->pool, err);
     else if (name && type != r->pool->type)
         status =
             pn_fail(err, PN_INVALID, "this model's keys and values are kept as %s, so no session can have them as %s",
@@ -208,40 +242,11 @@ int pn_runner_rope_context(const struct pn_runner *r)
 
 /* ---- steps ---- */
 
-static pn_status make_plan(const struct pn_runner *r, pn_array result, int n, struct pn_plan **out,
-                           struct pn_error *err)
-{
-    struct pn_plan_spec spec = {.results = &result, .n_results = 1};
-    for (int rows = PN_ROWS_TOKENS; rows < PN_ROWS_COUNT; rows++)
-        spec.max_rows[rows] = n;
-    return pn_device_plan(r->device, &r->model->graph, spec, out, err);
-}
-
-static pn_status program_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
-                             struct pn_error *err)
-{
-    int i = 0;
-    while (i < PN_N_BUCKETS && bucket_tokens[i] < n_tokens)
-        i++;
-    if (i == PN_N_BUCKETS)
-        return pn_fail(err, PN_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens, PN_MAX_STEP);
-    struct pn_bucket *b = &r->buckets[result][i];
-    pn_status status = PN_OK;
-    if (!b->plan)
-        status = make_plan(r, r->model->results[result], b->max_tokens, &b->plan, err);
-    if (!status && !b->program)
-        status = r->device->class->compile(r->device, b->plan, &b->program, err);
-    if (!status)
-        status = take_scratch(r, b, n_tokens, err);
-    *out = b;
-    return status;
-}
-
 pn_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pn_error *err)
 {
     struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
+    pn_status status = pn_stages_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
     pthread_mutex_unlock(&r->lock);
     return status;
 }
@@ -250,16 +255,9 @@ pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struc
 {
     struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = program_for(r, result, batch->n_tokens, &bucket, err);
-    if (!status) {
-        bucket->in_use = true;
-        touch_scratch(r);
-        if (r->turn)
-            pthread_mutex_lock(r->turn);
-        status = pn_device_run(r->device, bucket->program, &r->scratch.buffer, batch, err);
-        if (r->turn)
-            pthread_mutex_unlock(r->turn);
-    }
+    pn_status status = pn_stages_for(r, result, batch->n_tokens, &bucket, err);
+    if (!status)
+        status = pn_stages_run(r, bucket, batch, err);
     if (pn_weights_damaged(r->model->weights))
         status = pn_fail(err, PN_IO, "%s: the file was cut short while it was in use", r->model->weights->path);
     pthread_mutex_unlock(&r->lock);

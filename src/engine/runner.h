@@ -1,11 +1,15 @@
-/* A loaded model on a device: its plans, its pools, and the locks that give steps their turn: one for this model's, one
- * for those of all models on the device. */
+/* A loaded model on its devices: its plans, its pools, and the locks that give steps their turn: one for this model's,
+ * one a device for those of all models on it.
+ *
+ * On several devices a step is a few stages, each a plan of one device. What one stage computes and another reads goes
+ * from device to device in between (read, write). Caches and states are on the device whose layers need them. */
 #ifndef PN_ENGINE_RUNNER_H
 #define PN_ENGINE_RUNNER_H
 
-#include "engine/devices.h"
 #include "engine/kv.h"
+#include "engine/split.h"
 #include "engine/state.h"
+#include "tensor/cut.h"
 
 /* Sessions feed at most PN_MAX_BATCH tokens at once; texts that must be read as a whole may be longer. */
 enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768 };
@@ -13,26 +17,57 @@ enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STE
 /* LongRoPE has frequencies for short and for long contexts. */
 enum pn_rope_choice { PN_ROPE_ANY, PN_ROPE_SHORT, PN_ROPE_LONG };
 
+/* One of the devices that the model runs on. */
+struct pn_part {
+    struct pn_device *device;
+    pthread_mutex_t *turn;            /* the device's; NULL: no other model uses it */
+    const struct pn_weight **weights; /* what it has placed: tensors, each once */
+    size_t n_weights;
+    struct pn_buffer scratch; /* of all programs, as one runs at a time; before it the arrays that cross */
+    uint64_t taken;           /* from the budget for it ... */
+    uint64_t touched;         /* ... and of that, what steps have touched */
+};
+
+/* An array that crosses: where it is among what its part keeps of a step. */
+struct pn_crossing {
+    pn_array array;
+    size_t at; /* in the part's scratch */
+    int from;  /* given: the part that it comes from, or -1 if it is here already ... */
+    size_t from_at;
+};
+
+struct pn_stage {
+    int part;
+    struct pn_plan *plan;
+    struct pn_program *program;
+    struct pn_crossing *given, *results;
+    int n_given, n_results;
+    const void **inputs; /* (given): for a step */
+    void **outputs;      /* (results) */
+};
+
+struct pn_bucket { /* plans for up to max_tokens tokens, made when first needed */
+    int max_tokens, n_stages;
+    pn_array result;
+    struct pn_arena arena;
+    struct pn_stage *stages;
+    size_t crossing[PN_MAX_PARTS];  /* bytes of the arrays that cross */
+    uint64_t touched[PN_MAX_PARTS]; /* bytes of each part's scratch that the longest step so far touches */
+    bool in_use;                    /* a step has run */
+};
+
 struct pn_runner {
     struct pn_model *model;
-    struct pn_device *device;
-    pthread_mutex_t *turn; /* the device's; NULL: no other model uses it */
+    struct pn_device *device; /* the first, if there are several */
+    struct pn_part parts[PN_MAX_PARTS];
+    int n_parts;
+    char device_name[256];               /* of all */
+    int8_t *device_of, *device_of_cache; /* (nodes), (caches): the part; NULL with one part */
     struct pn_memory *budget;
-    bool counted;                     /* its weights are in the budget */
-    const struct pn_weight **weights; /* what the device has placed: tensors, each once */
-    size_t n_weights;
-    struct pn_scratch { /* of all programs, as one runs at a time */
-        struct pn_buffer buffer;
-        uint64_t taken;   /* from the budget */
-        uint64_t touched; /* of it, by steps that have run */
-    } scratch;
-    struct pn_bucket { /* a plan for up to max_tokens tokens, made when first needed */
-        int max_tokens;
-        struct pn_plan *plan;
-        struct pn_program *program;
-        uint64_t bytes; /* of the scratch that its longest step so far touches */
-        bool in_use;    /* it has run */
-    } buckets[PN_N_RESULTS][PN_N_BUCKETS];
+    bool counted;                      /* its weights are in the budget */
+    struct pn_cut *cuts[PN_N_RESULTS]; /* NULL with one part */
+    unsigned char *staging;            /* what crosses between devices whose memory the host cannot reach */
+    struct pn_bucket buckets[PN_N_RESULTS][PN_N_BUCKETS];
     struct pn_kv_pool *pool;      /* NULL: nobody has settled the type */
     struct pn_state_pool *states; /* NULL: no layer is recurrent */
     int n_context;                /* of sessions that do not say; 0: as trained */
@@ -42,6 +77,9 @@ struct pn_runner {
 
 /* Takes model and device over (also on failure); a device of pn_devices_open or one of its own. */
 pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err);
+/* The same with several devices, which are taken over from `split`. */
+pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                              struct pn_error *err);
 void pn_runner_free(struct pn_runner *runner);
 /* The pool of keys and values, in one type for all sequences: "f16", "q8_0" or "f32", or NULL for any. Whoever asks
  * first settles it. */
@@ -52,7 +90,8 @@ pn_status pn_runner_settle_rope(struct pn_runner *runner, int n_context, struct 
 int pn_runner_rope_context(const struct pn_runner *runner);
 /* Makes the plan that a step of `n_tokens` towards logits runs, so that the step allocates nothing. */
 pn_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pn_error *err);
-/* Runs one step; steps of several threads take turns. A damaged file is an error here. */
+/* Runs one step; steps of several threads take turns. The result goes to the host's memory at batch->results[0]. A
+ * damaged file is an error here. */
 pn_status pn_runner_step(struct pn_runner *runner, enum pn_result result, const struct pn_batch *batch,
                          struct pn_error *err);
 

@@ -13,16 +13,37 @@ static size_t stride_of(size_t bytes)
     return (n + (n > 0 && n % 2 == 0)) * granule;
 }
 
-pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
-                        const char *what, struct pn_error *err)
+static void free_memory(struct pn_slots *s)
 {
-    *s = (struct pn_slots){
-        .device = device, .budget = pn_memory_of_process(), .bytes = bytes, .stride = stride_of(bytes)};
+    for (int i = 0; i < s->n_parts; i++)
+        s->part[i].device->class->buffer_free(s->part[i].device, &s->part[i].memory);
+}
+
+static pn_status reserve(struct pn_slots *s, size_t n, struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    for (int i = 0; i < s->n_parts && !status; i++) {
+        struct pn_slots_part *p = &s->part[i];
+        status = p->device->class->buffer_new(p->device, p->stride * n, &p->memory, err);
+    }
+    if (status)
+        free_memory(s);
+    return status;
+}
+
+pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                              uint64_t most, uint64_t max_bytes, const char *what, struct pn_error *err)
+{
+    *s = (struct pn_slots){.budget = pn_memory_of_process(), .n_parts = n_parts};
+    for (int i = 0; i < n_parts; i++) {
+        s->part[i] = (struct pn_slots_part){.device = devices[i], .bytes = bytes[i], .stride = stride_of(bytes[i])};
+        s->stride += s->part[i].stride;
+    }
     uint64_t n = s->stride ? max_bytes / s->stride : most;
     n = n < 2 ? 2 : n > most ? most : n;
     pn_status status = PN_NO_MEMORY;
     for (; status && n >= 1; n /= 2) { /* where addresses are rationed fewer must do */
-        status = device->class->buffer_new(device, s->stride * (size_t)n, &s->memory, err);
+        status = reserve(s, (size_t)n, err);
         s->n = (int32_t)n;
     }
     if (!status && !(s->free = calloc((size_t)s->n, sizeof *s->free)))
@@ -32,13 +53,19 @@ pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t byt
     return status;
 }
 
+pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
+                        const char *what, struct pn_error *err)
+{
+    return pn_slots_init_parts(s, &device, &bytes, 1, most, max_bytes, what, err);
+}
+
 void pn_slots_release(struct pn_slots *s)
 {
-    if (!s->device)
+    if (!s->n_parts)
         return;
     pn_memory_touch(s->budget, -(int64_t)((size_t)(s->n_used - s->n_cold) * s->stride));
     pn_memory_give(s->budget, (uint64_t)s->n_promised * s->stride);
-    s->device->class->buffer_free(s->device, &s->memory);
+    free_memory(s);
     free(s->free);
     *s = (struct pn_slots){0};
 }
@@ -105,7 +132,11 @@ static void cool(struct pn_slots *s, int32_t n)
     for (int32_t i = 0, end; i < n; i = end) {
         for (end = i + 1; end < n && first[end] == first[end - 1] + 1; end++)
             ;
-        s->device->class->discard(s->device, &s->memory, (size_t)first[i] * s->stride, (size_t)(end - i) * s->stride);
+        for (int k = 0; k < s->n_parts; k++)
+            if (s->part[k].stride)
+                s->part[k].device->class->discard(s->part[k].device, &s->part[k].memory,
+                                                  (size_t)first[i] * s->part[k].stride,
+                                                  (size_t)(end - i) * s->part[k].stride);
     }
     s->n_cold += n;
     pn_memory_touch(s->budget, -(int64_t)((size_t)n * s->stride));
@@ -125,13 +156,19 @@ void pn_slots_give(struct pn_slots *s, int32_t slot)
 
 void pn_slots_copy(struct pn_slots *s, int32_t to, int32_t from)
 {
-    if (s->stride)
-        s->device->class->copy(s->device, &s->memory, (size_t)to * s->stride, &s->memory, (size_t)from * s->stride,
-                               s->bytes);
+    for (int i = 0; i < s->n_parts; i++) {
+        struct pn_slots_part *p = &s->part[i];
+        if (p->stride)
+            p->device->class->copy(p->device, &p->memory, (size_t)to * p->stride, &p->memory, (size_t)from * p->stride,
+                                   p->bytes);
+    }
 }
 
 void pn_slots_clear(struct pn_slots *s, int32_t slot)
 {
-    if (s->stride)
-        s->device->class->fill(s->device, &s->memory, (size_t)slot * s->stride, 0, s->bytes);
+    for (int i = 0; i < s->n_parts; i++) {
+        struct pn_slots_part *p = &s->part[i];
+        if (p->stride)
+            p->device->class->fill(p->device, &p->memory, (size_t)slot * p->stride, 0, p->bytes);
+    }
 }

@@ -9,22 +9,32 @@
 #include "base/memory.h"
 #include "device/device.h"
 
-struct pn_slots {
+enum { PN_MAX_PARTS = 4 };
+
+/* What a device has of every block. */
+struct pn_slots_part {
     struct pn_device *device;
-    struct pn_memory *budget;
     struct pn_buffer memory;
-    size_t bytes;      /* of a block */
-    size_t stride;     /* ... from one to the next */
+    size_t bytes, stride; /* of a block, and from one to the next */
+};
+
+struct pn_slots {
+    struct pn_memory *budget;
+    struct pn_slots_part part[PN_MAX_PARTS]; /* one a device that the model runs on */
+    int n_parts;
+    size_t stride;     /* bytes that a block takes of all devices together */
     int32_t n, n_used; /* blocks n_used .. n - 1 were never handed out */
     int32_t n_promised;
     int32_t *free; /* a stack: the block freed last is used next; the lowest n_cold have no memory */
     int32_t n_free, n_cold;
 };
 
-/* Room for at most `most` blocks of `bytes` (0: they need no memory), and `max_bytes` of addresses. `what` is told when
- * memory is out. */
+/* Blocks of one device, or of several: each has `bytes[i]` of every block, which may be 0. Room for at most `most`
+ * blocks of `bytes` (0: they need no memory), and `max_bytes` of addresses. `what` is told when memory is out. */
 pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
                         const char *what, struct pn_error *err);
+pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                              uint64_t most, uint64_t max_bytes, const char *what, struct pn_error *err);
 void pn_slots_release(struct pn_slots *s);
 /* Takes n blocks from the budget, or says what they need and what is left: "WHAT needs ...". */
 pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);

@@ -8,14 +8,25 @@ enum { MAX_SLOTS = 1 << 16 };
 pn_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes, struct pn_state_pool **out,
                             struct pn_error *err)
 {
+    return pn_state_pool_new_parts(&device, &(size_t){0}, &n_floats, 1, max_bytes, out, err);
+}
+
+pn_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
+                                  int n_parts, uint64_t max_bytes, struct pn_state_pool **out, struct pn_error *err)
+{
+    size_t bytes[PN_MAX_PARTS];
     *out = NULL;
     struct pn_state_pool *pool = calloc(1, sizeof *pool);
     if (!pool)
         return pn_no_memory(err, "recurrent state");
     pthread_mutex_init(&pool->lock, NULL);
-    pool->n_floats = n_floats;
+    for (int i = 0; i < n_parts; i++) {
+        pool->first[i] = first[i];
+        pool->n_floats += n_floats[i];
+        bytes[i] = n_floats[i] * sizeof(float);
+    }
     pn_status status =
-        pn_slots_init(&pool->slots, device, n_floats * sizeof(float), MAX_SLOTS, max_bytes, "recurrent state", err);
+        pn_slots_init_parts(&pool->slots, devices, bytes, n_parts, MAX_SLOTS, max_bytes, "recurrent state", err);
     pool->stride = pool->slots.stride / sizeof(float);
     if (!status && !(pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs)))
         status = pn_no_memory(err, "recurrent state");
@@ -73,6 +84,13 @@ uint32_t pn_state_refs(struct pn_state_pool *pool, int32_t slot)
     uint32_t n = pool->n_refs[slot];
     pthread_mutex_unlock(&pool->lock);
     return n;
+}
+
+float *pn_state_base(const struct pn_state_pool *pool, int part, size_t *stride)
+{
+    const struct pn_slots_part *p = &pool->slots.part[part];
+    *stride = p->stride / sizeof(float);
+    return (float *)(uintptr_t)(p->memory.address - pool->first[part] * sizeof(float));
 }
 
 void pn_state_clear(struct pn_state_pool *pool, int32_t slot)

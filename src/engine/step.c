@@ -38,10 +38,8 @@ void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner,
                                     .out_rows = step->out_rows,
                                     .caches = pool->caches,
                                     .results = step->results};
-    if (runner->states) {
-        step->batch.states = (float *)(uintptr_t)runner->states->slots.memory.address;
-        step->batch.state_stride = runner->states->stride;
-    }
+    if (runner->states)
+        step->batch.states = pn_state_base(runner->states, 0, &step->batch.state_stride);
 }
 
 int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids)

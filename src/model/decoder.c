@@ -161,6 +161,7 @@ pn_array pn_model_states(struct pn_builder *b)
 {
     char context[32];
     b->graph->context = context;
+    b->graph->layer = -1;
     snprintf(context, sizeof context, "embedding");
     pn_array x = embedding(b);
     if (b->hp->n_embd_layer > 0 || b->arch->widen || pn_builder_has(b, -1, "per_layer_token_embd", "weight"))
@@ -169,11 +170,13 @@ pn_array pn_model_states(struct pn_builder *b)
         x = b->arch->widen(b, -1, x);
     for (int layer = 0; layer < b->hp->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d", layer);
+        b->graph->layer = layer;
         x = layer_of(b, layer, x);
         if (b->hp->loop_norm && (layer + 1) % b->hp->n_stored == 0 && layer + 1 < b->hp->n_layer)
             x = pn_builder_norm(b, -1, "output_norm", x);
     }
     snprintf(context, sizeof context, "output");
+    b->graph->layer = b->hp->n_layer;
     if (b->arch->narrow)
         x = b->arch->narrow(b, -1, x);
     if (b->arch->order != PN_ORDER_SUM_NORM) /* which ends in a norm */

@@ -77,6 +77,7 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
     if (!pn_vec_push(g, node))
         return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for the graph");
     struct pn_node *n = &g->data[g->len - 1];
+    n->layer = g->layer;
     for (int i = n->n_src; i < PN_MAX_SRC; i++)
         n->src[i] = PN_NONE;
     return (pn_array)(g->len - 1);

@@ -99,6 +99,7 @@ struct pn_node {
     enum pn_op op;
     enum pn_rows rows;
     int32_t n1, n2;
+    int32_t layer; /* of the model: below 0 what comes before the first, its number of layers what comes after */
     int n_src;
     pn_array src[PN_MAX_SRC]; /* PN_NONE where an optional operand is absent, and from n_src on */
     union {
@@ -142,6 +143,7 @@ struct pn_graph {
     size_t len, cap;
     struct pn_error error; /* the first one */
     const char *context;   /* put before error sentences: the layer that is being built */
+    int32_t layer;         /* ... and its number, which nodes get */
 };
 
 void pn_graph_init(struct pn_graph *g);

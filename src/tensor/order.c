@@ -269,10 +269,17 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        for (int i = 0; i < n->n_src && p->needed[a]; i++)
+        bool is_there = pn_is_there(p, a); /* what is given needs nothing */
+        for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
     }
+}
+
+/* Whether the plan computes `a`, or looks through it. */
+static bool is_computed(const struct pn_planner *p, pn_array a)
+{
+    return p->needed[a] && !pn_is_there(p, a);
 }
 
 static void count_users(struct pn_planner *p)
@@ -281,14 +288,14 @@ static void count_users(struct pn_planner *p)
     for (pn_array a = 0; a < n_nodes; a++) {
         const struct pn_node *n = pn_node(p->g, a);
         p->base[a] = n->op == PN_OP_VIEW ? p->base[n->src[0]] : a;
-        p->done[a] = pn_is_leaf(p->g, a);
+        p->done[a] = pn_is_there(p, a);
         p->plan->work++;
-        for (int i = 0; i < n->n_src && p->needed[a]; i++, p->plan->work++) {
+        for (int i = 0; i < n->n_src && is_computed(p, a); i++, p->plan->work++) {
             pn_array s = n->src[i];
             if (s == PN_NONE)
                 continue;
             p->first_user[s + 1]++;
-            p->n_missing[a] += !pn_is_leaf(p->g, s);
+            p->n_missing[a] += !pn_is_there(p, s);
             if (n->op != PN_OP_VIEW) {
                 p->n_users[p->base[s]]++;
                 p->user[p->base[s]] = a;
@@ -309,7 +316,7 @@ static bool list_users(struct pn_planner *p)
         return false;
     for (pn_array a = 0; a < n_nodes; a++) {
         const struct pn_node *n = pn_node(p->g, a);
-        for (int i = 0; i < n->n_src && p->needed[a]; i++, p->plan->work++)
+        for (int i = 0; i < n->n_src && is_computed(p, a); i++, p->plan->work++)
             if (n->src[i] != PN_NONE)
                 p->users[p->next_user[n->src[i]]++] = a;
     }
@@ -323,7 +330,7 @@ static void release_first(struct pn_planner *p)
 {
     int n = 0;
     for (pn_array a = 0; a < (pn_array)p->g->len; a++)
-        if (p->needed[a] && p->n_missing[a] == 0 && !pn_is_leaf(p->g, a))
+        if (p->needed[a] && p->n_missing[a] == 0 && !p->done[a])
             p->made[n++] = a;
     for (int i = 0; i < n; i++)
         release(p, p->made[i]);

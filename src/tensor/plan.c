@@ -37,6 +37,14 @@ static pn_status note_inputs(struct pn_planner *p, const struct pn_plan_spec *sp
             return pn_fail(err, PN_INTERNAL, "input %d of a plan is not an input of the graph, or given twice", i);
         p->plan->slots[a].input = i;
     }
+    for (int i = 0; i < spec->n_given; i++) {
+        pn_array a = spec->given[i];
+        bool computed = a >= 0 && (size_t)a < g->len && !pn_is_leaf(g, a) && pn_node(g, a)->op != PN_OP_VIEW;
+        if (!computed || p->plan->slots[a].input >= 0 || p->plan->slots[a].result >= 0)
+            return pn_fail(err, PN_INTERNAL,
+                           "array %d that a plan is given is a leaf, a view or a result, or twice there", i);
+        p->plan->slots[a].input = spec->n_inputs + i;
+    }
     return PN_OK;
 }
 
@@ -51,7 +59,7 @@ static pn_status check_nodes(const struct pn_planner *p, const struct pn_plan_sp
             return pn_fail(err, PN_INTERNAL, "the plan needs the input \"%s\", which it is not given", n->input.name);
         if (n->rows != PN_ROWS_NONE && spec->max_rows[n->rows] < 1)
             return pn_fail(err, PN_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
-        if (spec->can && !pn_is_leaf(p->g, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
+        if (spec->can && !pn_is_there(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
             return pn_fail(err, PN_UNSUPPORTED, "%s cannot do the operation %s", spec->who, pn_op_name(n->op));
     }
     return PN_OK;

@@ -25,6 +25,8 @@ enum { PN_MAX_PRODUCTS = 8, PN_MAX_EPILOGUE = 6 };
 struct pn_plan_spec {
     const pn_array *inputs; /* INPUT leaves, in the order of pn_batch.inputs */
     int n_inputs;
+    const pn_array *given; /* arrays that another plan has computed, in the order of pn_batch.inputs after the leaves */
+    int n_given;
     const pn_array *results; /* arrays that are computed, in the order of pn_batch.results */
     int n_results;
     int max_rows[PN_ROWS_COUNT]; /* the most rows of each kind in a step */
@@ -42,7 +44,7 @@ enum pn_space {
     PN_SPACE_NONE,   /* absent, or without values */
     PN_SPACE_WEIGHT, /* the weight of array `index` */
     PN_SPACE_ARENA,  /* of the step */
-    PN_SPACE_INPUT,  /* number `index` of the batch's inputs */
+    PN_SPACE_INPUT,  /* number `index` of the batch's inputs: of INPUT leaves, then of what is given */
     PN_SPACE_RESULT  /* ... of its results */
 };
 

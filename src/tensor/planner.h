@@ -33,6 +33,12 @@ pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err);
 /* place.c */
 pn_status pn_planner_place(struct pn_planner *p, struct pn_error *err);
 
+/* Whether `a` is there before the plan runs: a leaf, or given. */
+static inline bool pn_is_there(const struct pn_planner *p, pn_array a)
+{
+    return pn_op_kind(pn_node(p->g, a)->op) == PN_KIND_LEAF || p->plan->slots[a].input >= 0;
+}
+
 static inline bool pn_is_leaf(const struct pn_graph *g, pn_array a)
 {
     return pn_op_kind(pn_node(g, a)->op) == PN_KIND_LEAF;

@@ -30,7 +30,7 @@ static pn_status give_buffer(struct pn_device *device, size_t size, struct pn_bu
         memory.largest = size;
     if (size > memory.most || (memory.most_buffers && memory.n_open == memory.most_buffers))
         return pn_fail(err, PN_NO_MEMORY, "the test has no %zu bytes", size);
-    memory.n_open++;
+    memory.n_open += size > 0;
     return pn_host_buffer_new(device, size, out, err);
 }
 
@@ -111,7 +111,8 @@ static void pages_have_the_size_of_their_rows(void **state)
 /* Fills what a layer has of page p with `mark`, or looks whether it is still full of it. */
 static void mark_rows(const struct pn_kv_pool *pool, unsigned char *at, size_t bytes, int mark, bool look)
 {
-    const unsigned char *begin = pool->groups[0].slots.memory.host, *end = begin + pool->groups[0].slots.memory.size;
+    const struct pn_buffer *pages = &pool->groups[0].slots.part[0].memory;
+    const unsigned char *begin = pages->host, *end = begin + pages->size;
     assert_true(at >= begin && at + bytes <= end);
     assert_int_equal((uintptr_t)at % 64, 0);
     if (!look)
@@ -242,7 +243,7 @@ static void copies_have_all_layers(void **state)
     (void)state;
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F16, 4 * stride_of(PAGE_VALUES * 2));
-    unsigned char *pages = pool->groups[0].slots.memory.host;
+    unsigned char *pages = pool->groups[0].slots.part[0].memory.host;
     size_t stride = pool->groups[0].slots.stride;
     for (size_t i = 0; i < 4 * stride; i++)
         pages[i] = (unsigned char)(i % 251 + i / stride);
@@ -417,7 +418,7 @@ static void state_pools_have_slots_apart(void **state)
 
 static float *state_of(const struct pn_state_pool *pool, int32_t slot)
 {
-    return (float *)pool->slots.memory.host + (size_t)slot * pool->stride;
+    return (float *)pool->slots.part[0].memory.host + (size_t)slot * pool->stride;
 }
 
 static void fill(struct pn_state_pool *pool, int32_t slot, int value)
@@ -548,9 +549,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
         assert_int_equal(c->group, wanted[i].group);
         assert_int_equal(g->window, wanted[i].window);
         assert_int_equal(g->kind, wanted[i].kind);
-        assert_ptr_equal(c->k, (unsigned char *)g->slots.memory.host + bytes[c->group]);
+        assert_ptr_equal(c->k, (unsigned char *)g->slots.part[0].memory.host + bytes[c->group]);
         bytes[c->group] += (size_t)(32 + 32 * i) * 2 * PN_PAGE_TOKENS;
-        assert_ptr_equal(c->v, (unsigned char *)g->slots.memory.host + bytes[c->group]);
+        assert_ptr_equal(c->v, (unsigned char *)g->slots.part[0].memory.host + bytes[c->group]);
         bytes[c->group] += 32 * 2 * PN_PAGE_TOKENS;
         assert_int_equal(c->k_page, stride_of(g->page_bytes));
         assert_int_equal(c->v_page, c->k_page);
@@ -568,6 +569,115 @@ static void layers_are_grouped_by_what_they_see(void **state)
         assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PN_NO_MEMORY);
         assert_int_equal(memory.n_open, 0);
     }
+}
+
+/* Each device has the keys and values of its own layers, of every group; a page number holds on all of them. */
+static void groups_have_parts_on_their_devices(void **state)
+{
+    (void)state;
+    enum { N_DEVICES = 3, N_LAYERS = 4, N_PAGES = 5 };
+    struct pn_device devices[N_DEVICES] = {device, device, device};
+    struct pn_device *all[N_DEVICES] = {&devices[0], &devices[1], &devices[2]};
+    struct pn_node nodes[] = {sees(0, 40, PN_WINDOW_SLIDING, true), sees(1, 0, PN_WINDOW_SLIDING, true),
+                              sees(2, 40, PN_WINDOW_SLIDING, true), sees(3, 40, PN_WINDOW_SLIDING, true)};
+    static const int8_t part_of[N_LAYERS] = {0, 2, 2, 0}; /* the second has none */
+    static const size_t bytes[2][N_DEVICES] = {{0, 0, 2 * 8192}, {4 * 8192, 0, 2 * 8192}};
+    struct pn_cache_shape layers[N_LAYERS];
+    for (int i = 0; i < N_LAYERS; i++)
+        layers[i] = (struct pn_cache_shape){.n_head = 2, .dim_k = 64, .dim_v = 64}; /* of 8192 bytes each */
+    struct pn_model parted = {.caches = layers, .n_caches = N_LAYERS, .hp.n_context_train = LONGEST};
+    parted.graph.data = nodes;
+    parted.graph.len = COUNT(nodes);
+    struct pn_memory *budget = pn_memory_of_process();
+    struct pn_kv_pool *pool;
+    struct pn_error err;
+    give_at_most(SIZE_MAX);
+    assert_int_equal(
+        pn_kv_pool_new_parts(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
+        PN_OK);
+    assert_int_equal(pool->n_groups, 2);
+    for (int g = 0; g < 2; g++) {
+        const struct pn_kv_group *group = &pool->groups[g];
+        size_t stride = 0, sum = 0;
+        for (int i = 0; i < N_DEVICES; i++) {
+            const struct pn_slots_part *part = &group->slots.part[i];
+            assert_int_equal(part->bytes, bytes[g][i]);
+            assert_int_equal(part->stride, bytes[g][i] ? stride_of(bytes[g][i]) : 0);
+            assert_int_equal(part->memory.size, part->stride * (size_t)group->slots.n);
+            assert_true(part->memory.device == (bytes[g][i] ? all[i] : NULL));
+            stride += part->stride;
+            sum += bytes[g][i];
+        }
+        assert_int_equal(group->page_bytes, sum);
+        assert_int_equal(group->slots.stride, stride);
+        assert_true(group->slots.n >= N_PAGES);
+        uint64_t taken = budget->taken;
+        assert_int_equal(pn_kv_promise(pool, g, 2, "the test", &err), PN_OK);
+        assert_int_equal(budget->taken - taken, 2 * stride);
+        pn_kv_unpromise(pool, g, 2);
+        assert_int_equal(budget->taken, taken);
+    }
+    for (int i = 0; i < N_LAYERS; i++) { /* layer i's page p is full of 10 i + p */
+        const struct pn_cache *c = &pool->caches[i];
+        const struct pn_slots_part *part = &pool->groups[c->group].slots.part[part_of[i]];
+        const unsigned char *begin = part->memory.host;
+        assert_int_equal(c->group, i != 1);
+        assert_int_equal(c->k_page, part->stride);
+        assert_true(c->k >= begin && c->k + 8192 <= begin + part->bytes);
+        assert_true(c->v >= begin && c->v + 8192 <= begin + part->bytes);
+        for (int p = 0; p < N_PAGES; p++) {
+            memset(c->k + (size_t)p * c->k_page, 10 * i + p, 8192);
+            memset(c->v + (size_t)p * c->v_page, 10 * i + p, 8192);
+        }
+    }
+    pn_kv_page_copy(pool, 1, 1, 3); /* of the layers with windows only, on both of their devices */
+    for (int i = 0; i < N_LAYERS; i++)
+        for (int p = 0; p < N_PAGES; p++) {
+            const struct pn_cache *c = &pool->caches[i];
+            int mark = 10 * i + (p == 1 && i != 1 ? 3 : p);
+            const unsigned char *k = c->k + (size_t)p * c->k_page, *v = c->v + (size_t)p * c->v_page;
+            assert_true(k[0] == mark && k[8191] == mark && v[0] == mark && v[8191] == mark);
+        }
+    pn_kv_pool_free(pool);
+    assert_int_equal(memory.n_open, 0);
+}
+
+/* A state has a part on each device, in which a step finds its floats where the state has them. */
+static void states_have_parts(void **state)
+{
+    (void)state;
+    struct pn_device devices[2] = {device, device};
+    struct pn_device *all[2] = {&devices[0], &devices[1]};
+    static const size_t first[2] = {3000, 0}, n_floats[2] = {500, 3000};
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t taken = budget->taken;
+    struct pn_state_pool *pool;
+    struct pn_error err;
+    int32_t slots[2];
+    give_at_most(SIZE_MAX);
+    assert_int_equal(pn_state_pool_new_parts(all, first, n_floats, 2, 1 << 20, &pool, &err), PN_OK);
+    assert_int_equal(pool->n_floats, 3500);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pn_state_new(pool, &slots[i], &err), PN_OK);
+    assert_int_equal(budget->taken - taken, 2 * (stride_of(500 * 4) + stride_of(3000 * 4)));
+    for (int part = 0; part < 2; part++) {
+        size_t stride;
+        uintptr_t base = (uintptr_t)pn_state_base(pool, part, &stride);
+        assert_int_equal(stride, stride_of(n_floats[part] * 4) / 4);
+        assert_int_equal(base + first[part] * 4, (uintptr_t)pool->slots.part[part].memory.host);
+        memset(pool->slots.part[part].memory.host, 7, 2 * stride * 4);
+    }
+    pn_state_clear(pool, slots[1]);
+    for (int part = 0; part < 2; part++) {
+        const char *at = pool->slots.part[part].memory.host;
+        size_t stride = pool->slots.part[part].stride, bytes = n_floats[part] * 4;
+        assert_true(at[0] == 7 && at[stride - 1] == 7 && at[stride] == 0 && at[stride + bytes - 1] == 0);
+    }
+    for (int i = 0; i < 2; i++)
+        pn_state_release(pool, slots[i]);
+    pn_state_pool_free(pool);
+    assert_int_equal(budget->taken, taken);
+    assert_int_equal(memory.n_open, 0);
 }
 
 /* The formulas of windows, by trying every length. */
@@ -623,6 +733,8 @@ int main(void)
         cmocka_unit_test(refuses_types_that_do_not_fit),
         cmocka_unit_test(state_pools_have_slots_apart),
         cmocka_unit_test(layers_are_grouped_by_what_they_see),
+        cmocka_unit_test(groups_have_parts_on_their_devices),
+        cmocka_unit_test(states_have_parts),
         cmocka_unit_test(windows_need_what_trying_finds),
         cmocka_unit_test(states_run_out_and_come_back),
     };

@@ -203,7 +203,7 @@ static void freed_blocks_return_to_the_system(void **state)
     discarded = 0, n_calls = 0;
     for (int i = 0; i < N; i++) {
         assert_true(pn_slots_take(&s, &got[i]));
-        *((int *)(void *)((char *)s.memory.host + (size_t)got[i] * s.stride)) = i;
+        *((int *)(void *)((char *)s.part[0].memory.host + (size_t)got[i] * s.stride)) = i;
     }
     assert_true(m.touched == N * bytes);
     for (int i = 0; i < 30; i++)
@@ -217,7 +217,7 @@ static void freed_blocks_return_to_the_system(void **state)
     assert_true(n_calls < 60); /* neighbours go together, and not one by one */
     int n_kept = 0;
     for (int i = 0; i < N; i++) { /* memory of discarded ones is zero again */
-        int value = *((int *)(void *)((char *)s.memory.host + (size_t)got[i] * s.stride));
+        int value = *((int *)(void *)((char *)s.part[0].memory.host + (size_t)got[i] * s.stride));
         assert_true(value == i || value == 0);
         n_kept += value != 0;
     }
@@ -298,7 +298,7 @@ static int fill_group(const char *folder)
     if (pn_slots_promise(&s, n, "all blocks", &err))
         return 6;
     for (int32_t i = 0; i < n && pn_slots_take(&s, &slot); i++)
-        memset((char *)s.memory.host + (size_t)slot * s.stride, i + 1, s.stride);
+        memset((char *)s.part[0].memory.host + (size_t)slot * s.stride, i + 1, s.stride);
     pn_slots_release(&s);
     return 0;
 }

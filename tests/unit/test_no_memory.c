@@ -226,7 +226,7 @@ static pn_status compile_on(const char *name, struct pn_error *err)
         program = NULL;
     }
     if (!status)
-        status = pn_scratch_fit(&scratch, d, program, err);
+        status = pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), err);
     if (d) {
         d->class->program_free(d, program);
         d->class->buffer_free(d, &scratch);

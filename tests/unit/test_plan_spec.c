@@ -128,7 +128,7 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
                                 .max_pages = 2};
     if (pn_device_open(device, &(struct pn_device_options){n_threads, NULL}, &d, &err) ||
         pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
-        pn_scratch_fit(&scratch, d, program, &err))
+        pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err))
         fail_msg("%s", err.text);
     struct pn_batch b = batch_of(n_tokens);
     b.inputs = (const void *[]){offsets, given};
@@ -185,7 +185,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
         struct pn_plan_spec spec = {.results = results, .n_results = 3, .max_rows = {0, 1, 1, 1, 1}};
         if (pn_device_open(i ? "cpu" : "ref", &(struct pn_device_options){2, NULL}, &d, &err) ||
             pn_device_plan(d, g, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
-            pn_scratch_fit(&scratch, d, program, &err))
+            pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err))
             fail_msg("%s", err.text);
         struct pn_batch b = batch_of(1);
         b.results = (void *[]){out[0], out[1], out[2]};
@@ -249,6 +249,12 @@ static void plans_that_cannot_be_made(void **state)
     want_refusal(&t.graph, &bad, PN_INTERNAL, "input 2 of a plan is not an input of the graph, or given twice");
     bad = good, bad.inputs = results;
     want_refusal(&t.graph, &bad, PN_INTERNAL, "input 0 of a plan is not an input of the graph, or given twice");
+    const pn_array wrong[] = {t.offsets, PN_NONE, results[0], t.given};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        bad = good, bad.given = &wrong[i], bad.n_given = 1;
+        want_refusal(&t.graph, &bad, PN_INTERNAL,
+                     "array 0 that a plan is given is a leaf, a view or a result, or twice there");
+    }
     bad = good, bad.n_results = 3;
     want_refusal(&t.graph, &bad, PN_INTERNAL, "results 0 and 2 of a plan are the same array");
     bad = good, bad.n_results = 0;
@@ -345,7 +351,7 @@ static void devices_check_steps(void **state)
             .inputs = &t.given, .n_inputs = 1, .results = &t.mixed, .n_results = 1, .max_rows = {0, 4, 2, 3, 2}};
         if (pn_device_open(i ? "cpu" : "ref", &(struct pn_device_options){2, NULL}, &d, &err) ||
             pn_device_plan(d, &t.graph, spec, &plan, &err) || d->class->compile(d, plan, &program, &err) ||
-            pn_scratch_fit(&scratch, d, program, &err))
+            pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err))
             fail_msg("%s", err.text);
         struct pn_batch b = batch_of(N_TOKENS);
         b.inputs = (const void *[]){out};

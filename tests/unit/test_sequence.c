@@ -135,7 +135,7 @@ static float *row(const struct pn_seq *s, int layer, int at, bool value)
 static float *state_of(const struct pn_seq *s)
 {
     const struct pn_state_pool *states = s->memory->runner->states;
-    return (float *)states->slots.memory.host + (size_t)s->state * states->stride;
+    return (float *)states->slots.part[0].memory.host + (size_t)s->state * states->stride;
 }
 
 /* What a step does. */
@@ -717,7 +717,7 @@ static void steps_hold_their_sequences_in_order(void **state)
         pn_step_begin(&step, &w.runner, w.pool);
         assert_true(step.batch.n_tokens == 0 && step.batch.n_seqs == 0 && step.batch.n_outputs == 0);
         assert_ptr_equal(step.batch.caches, w.pool->caches);
-        assert_ptr_equal(step.batch.states, w.runner.states->slots.memory.host);
+        assert_ptr_equal(step.batch.states, w.runner.states->slots.part[0].memory.host);
         assert_int_equal(step.batch.state_stride, w.runner.states->stride);
         const struct pn_batch_seq
             a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state_in = 2, .state_out = 3},

@@ -82,7 +82,7 @@ static void blocks_are_whole_pages_apart(void **state)
         struct pn_slots s;
         open_slots(&s, cases[i].bytes, 10);
         assert_int_equal(s.stride, cases[i].pages * GRANULE);
-        assert_int_equal(s.memory.size, 10 * s.stride);
+        assert_int_equal(s.part[0].memory.size, 10 * s.stride);
         pn_slots_release(&s);
         pn_slots_release(&s); /* of nothing: nothing */
     }
@@ -205,6 +205,56 @@ static void any_order_counts_right(void **state)
     assert_true(n_discarded > 1000);
 }
 
+/* ---- blocks with a part on each of several devices ---- */
+
+enum { N_PARTS = 3 };
+static int n_discarded[N_PARTS];
+static size_t strides[N_PARTS];
+static struct pn_device part_devices[N_PARTS];
+
+static void count_discarded(struct pn_device *of, struct pn_buffer *buffer, size_t offset, size_t size)
+{
+    size_t stride = strides[of - part_devices];
+    assert_true(size > 0 && offset % stride == 0 && size % stride == 0 && offset + size <= buffer->size);
+    n_discarded[of - part_devices] += (int)(size / stride);
+}
+
+/* Every part loses its memory, and the budget counts all of them; one without bytes is not asked. */
+static void all_parts_lose_their_memory(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    static const size_t bytes[N_PARTS] = {100 * GRANULE, 0, 155 * GRANULE};
+    struct pn_device_class class = test_class;
+    struct pn_device *devices[N_PARTS];
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t touched = budget->touched, taken = budget->taken;
+    struct pn_slots s;
+    struct pn_error err;
+    int32_t slots[N];
+    class.discard = count_discarded;
+    for (int i = 0; i < N_PARTS; i++) {
+        part_devices[i].class = &class;
+        devices[i] = &part_devices[i];
+        strides[i] = bytes[i] ? (bytes[i] / GRANULE | 1) * GRANULE : 0;
+    }
+    assert_int_equal(pn_slots_init_parts(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PN_OK);
+    assert_int_equal(s.stride, 256 * GRANULE);
+    for (int i = 0; i < N_PARTS; i++)
+        assert_int_equal(s.part[i].memory.size, N * strides[i]);
+    assert_int_equal(pn_slots_promise(&s, N, "the test", &err), PN_OK);
+    assert_true(budget->taken == taken + N * s.stride);
+    for (int i = 0; i < N; i++)
+        assert_true(pn_slots_take(&s, &slots[i]));
+    assert_true(budget->touched == touched + N * s.stride);
+    for (int i = 0; i < 65; i++) /* 64 MiB may stay warm, which are 64 blocks */
+        pn_slots_give(&s, slots[i]);
+    assert_true(n_discarded[0] == 33 && n_discarded[1] == 0 && n_discarded[2] == 33);
+    assert_true(budget->touched == touched + (N - 33) * s.stride);
+    pn_slots_release(&s);
+    assert_true(budget->touched == touched && budget->taken == taken);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +263,7 @@ int main(void)
         cmocka_unit_test(more_stays_warm_where_more_is_used),
         cmocka_unit_test(blocks_without_memory_cost_nothing),
         cmocka_unit_test(any_order_counts_right),
+        cmocka_unit_test(all_parts_lose_their_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

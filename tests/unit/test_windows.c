@@ -21,10 +21,19 @@ struct windows {
     const char *device;
     int window;
     enum pn_window_kind kind;
-    bool alike;    /* all layers have it, so that no layer sees everything */
-    bool shared;   /* the last layer reads the first one's keys and values, without a window */
-    bool all_kept; /* as if no context could be longer than the window: no page is given back */
+    bool alike;        /* all layers have it, so that no layer sees everything */
+    bool shared;       /* the last layer reads the first one's keys and values, without a window */
+    bool all_kept;     /* as if no context could be longer than the window: no page is given back */
+    const char *whole; /* the device of the model that keeps all pages; NULL: the same */
 };
+
+static struct windows keeping_all(const struct windows *w)
+{
+    struct windows all = *w;
+    all.all_kept = true;
+    all.device = w->whole ? w->whole : w->device;
+    return all;
+}
 
 static pantry_model *load(const struct windows *w)
 {
@@ -101,11 +110,19 @@ static void close_model(pantry_model *m)
 /* ---- logits ---- */
 
 static const struct windows cases[] = {
-    {"ref", 8, PN_WINDOW_SLIDING, .alike = false},  {"cpu", 8, PN_WINDOW_SLIDING, .alike = false},
-    {"cpu", 1, PN_WINDOW_SLIDING, .alike = false},  {"cpu", 33, PN_WINDOW_SLIDING, .alike = true},
-    {"cpu", 64, PN_WINDOW_SLIDING, .alike = false}, {"cpu", 100, PN_WINDOW_SLIDING, .shared = true},
-    {"ref", 48, PN_WINDOW_CHUNKED, .alike = false}, {"cpu", 64, PN_WINDOW_CHUNKED, .alike = true},
+    {"ref", 8, PN_WINDOW_SLIDING, .alike = false},
+    {"cpu", 8, PN_WINDOW_SLIDING, .alike = false},
+    {"cpu", 1, PN_WINDOW_SLIDING, .alike = false},
+    {"cpu", 33, PN_WINDOW_SLIDING, .alike = true},
+    {"cpu", 64, PN_WINDOW_SLIDING, .alike = false},
+    {"cpu", 100, PN_WINDOW_SLIDING, .shared = true},
+    {"ref", 48, PN_WINDOW_CHUNKED, .alike = false},
+    {"cpu", 64, PN_WINDOW_CHUNKED, .alike = true},
     {"cpu", 37, PN_WINDOW_CHUNKED, .alike = false},
+    /* Pages of a group have a part on each device. */
+    {"ref:0,ref:1-", 8, PN_WINDOW_SLIDING, .whole = "ref"},
+    {"cpu:0-1,ref:2", 33, PN_WINDOW_SLIDING, .alike = true},
+    {"ref:1,cpu", 48, PN_WINDOW_CHUNKED, .alike = false},
 };
 
 /* Logits of many windows, in slices of odd sizes, beside a sequence that fills the pages that were given back. */
@@ -118,8 +135,7 @@ static void logits_equal_those_with_all_pages(void **state)
     static float kept[N * VOCAB], given_back[N * VOCAB];
     random_ids(1, ids, N);
     for (size_t c = 0; c < COUNT(cases); c++) {
-        struct windows all = cases[c];
-        all.all_kept = true;
+        struct windows all = keeping_all(&cases[c]);
         pantry_model *models[2] = {load(&cases[c]), load(&all)};
         pantry_session *sessions[2] = {open_session(models[0], 0), open_session(models[1], 0)};
         assert_int_equal(pool_of(models[0])->n_groups, 2);
@@ -252,11 +268,12 @@ static void going_back_is_right(void **state)
     static int32_t ids[N + N_ANSWER], others[N + N_ANSWER];
     static const struct windows some[] = {{"cpu", 8, PN_WINDOW_SLIDING, .alike = false},
                                           {"cpu", 70, PN_WINDOW_SLIDING, .alike = true},
-                                          {"cpu", 64, PN_WINDOW_CHUNKED, .alike = false}};
+                                          {"cpu", 64, PN_WINDOW_CHUNKED, .alike = false},
+                                          {"ref:0,ref:1-", 8, PN_WINDOW_SLIDING, .whole = "ref"},
+                                          {"cpu:0,ref:1-", 40, PN_WINDOW_SLIDING, .alike = true}};
     struct pantry_stats stats = {.size = sizeof stats};
     for (size_t c = 0; c < COUNT(some); c++) {
-        struct windows all = some[c];
-        all.all_kept = true;
+        struct windows all = keeping_all(&some[c]);
         pantry_model *m = load(&some[c]), *kept = load(&all);
         pantry_session *s = open_session(m, 50);
         struct pn_rng rng = {77};
@@ -333,10 +350,10 @@ static void many_requests_say_what_they_say_alone(void **state)
     static int32_t ids[N_REQUESTS][MAX_PROMPT];
     static const struct windows some[] = {{"ref", 8, PN_WINDOW_SLIDING, .alike = false},
                                           {"ref", 70, PN_WINDOW_SLIDING, .alike = true},
-                                          {"ref", 40, PN_WINDOW_CHUNKED, .shared = true}};
+                                          {"ref", 40, PN_WINDOW_CHUNKED, .shared = true},
+                                          {"ref:0,ref:1-", 8, PN_WINDOW_SLIDING, .whole = "ref"}};
     for (size_t c = 0; c < COUNT(some); c++) {
-        struct windows all = some[c];
-        all.all_kept = true;
+        struct windows all = keeping_all(&some[c]);
         pantry_model *m = load(&some[c]), *kept = load(&all);
         pantry_session_free(open_session(m, 0));
         struct pn_kv_pool *pool = pool_of(m);

@@ -1,0 +1,208 @@
+/* Dealing a model out to devices: see split.h. */
+#include "engine/split.h"
+
+#include "tensor/cut.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- reading what is wished ---- */
+
+static pn_status malformed(const char *text, struct pn_error *err)
+{
+    return pn_fail(err, PN_INVALID, "\"%.60s\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to %d",
+                   text, PN_MAX_PARTS);
+}
+
+/* A number below 2^20, or false. */
+static bool take_number(const char **at, int *out)
+{
+    int n = 0;
+    const char *p = *at;
+    for (; *p >= '0' && *p <= '9' && n < 1 << 20; p++)
+        n = n * 10 + (*p - '0');
+    bool ok = p > *at && n < 1 << 20;
+    *at = p;
+    *out = n;
+    return ok;
+}
+
+/* "", ":4", ":4-" or ":4-7" */
+static bool take_layers(const char **at, int n_layer, int *first, int *last)
+{
+    *first = -1;
+    *last = -1;
+    if (**at != ':')
+        return true;
+    ++*at;
+    if (!take_number(at, first))
+        return false;
+    *last = *first;
+    if (**at != '-')
+        return true;
+    ++*at;
+    *last = n_layer - 1;
+    return **at == ',' || **at == '\0' || take_number(at, last);
+}
+
+static pn_status open_one(struct pn_split *s, const char *name, size_t len, const struct pn_device_options *o,
+                          struct pn_error *err)
+{
+    char text[32];
+    if (len >= sizeof text)
+        len = sizeof text - 1;
+    memcpy(text, name, len);
+    text[len] = '\0';
+    pn_status status = pn_devices_open(text, o, &s->devices[s->n], err);
+    s->n += !status;
+    return status;
+}
+
+/* Every layer has one device, and every device layers that exist. */
+static pn_status check_layers(const struct pn_split *s, int n_layer, struct pn_error *err)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->first[i] >= 0 && (s->first[i] > s->last[i] || s->last[i] >= n_layer))
+            return pn_fail(err, PN_INVALID, "a device cannot have layers %d to %d of a model with layers 0 to %d",
+                           s->first[i], s->last[i], n_layer - 1);
+    for (int layer = 0; layer < n_layer; layer++) {
+        int n = 0;
+        bool rest = false;
+        for (int i = 0; i < s->n; i++) {
+            n += s->first[i] <= layer && layer <= s->last[i];
+            rest |= s->first[i] < 0;
+        }
+        if (n > 1 || (n == 0 && !rest))
+            return pn_fail(err, PN_INVALID, "layer %d is given to %s", layer, n ? "two devices" : "no device");
+    }
+    return PN_OK;
+}
+
+static pn_status open_all(const char *text, const struct pn_device_options *o, int n_layer, struct pn_split *s,
+                          struct pn_error *err)
+{
+    pn_status status = PN_OK;
+    for (const char *at = text; !status;) {
+        const char *name = at;
+        size_t len = strcspn(at, ":,");
+        int i = s->n;
+        at += len;
+        if (i == PN_MAX_PARTS || !take_layers(&at, n_layer, &s->first[i], &s->last[i]) || (*at && *at != ','))
+            return malformed(text, err);
+        status = open_one(s, name, len, o, err);
+        if (!*at)
+            break;
+        at++;
+    }
+    return status ? status : check_layers(s, n_layer, err);
+}
+
+pn_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer, struct pn_split *out,
+                        struct pn_error *err)
+{
+    pn_status status;
+    *out = (struct pn_split){.first = {-1}, .last = {-1}};
+    if (text)
+        status = open_all(text, options, n_layer, out, err);
+    else if ((status = pn_devices_open(NULL, options, &out->devices[0], err)) == PN_OK)
+        out->n = 1;
+    if (status)
+        pn_split_close(out);
+    return status;
+}
+
+void pn_split_close(struct pn_split *split)
+{
+    for (int i = 0; i < split->n; i++)
+        pn_devices_close(split->devices[i]);
+    split->n = 0;
+}
+
+/* ---- dealing out ---- */
+
+static bool can(const struct pn_split *s, int device, const struct pn_graph *g, const struct pn_node *n)
+{
+    const struct pn_device *d = s->devices[device];
+    return d->class->can(d, g, n);
+}
+
+/* The device that a layer is given to. */
+static int wished(const struct pn_split *s, int layer, int n_layer)
+{
+    int rest = 0;
+    layer = layer < 0 ? 0 : layer >= n_layer ? n_layer - 1 : layer;
+    for (int i = s->n - 1; i >= 0; i--) {
+        if (s->first[i] >= 0 && s->first[i] <= layer && layer <= s->last[i])
+            return i;
+        rest = s->first[i] < 0 ? i : rest;
+    }
+    return rest;
+}
+
+static bool has_cache(const struct pn_node *n)
+{
+    return n->op == PN_OP_CACHE_WRITE || n->op == PN_OP_ATTENTION;
+}
+
+/* Bit i: device i can do all that is done with the cache. */
+static unsigned *caches_possible(const struct pn_split *s, const struct pn_model *m)
+{
+    const struct pn_graph *g = &m->graph;
+    unsigned *possible = calloc((size_t)m->n_caches + 1, sizeof *possible);
+    for (int i = 0; possible && i < m->n_caches; i++)
+        possible[i] = ~0u;
+    for (size_t a = 0; possible && a < g->len; a++)
+        for (int i = 0; i < s->n && has_cache(&g->data[a]); i++)
+            if (!can(s, i, g, &g->data[a]))
+                possible[g->data[a].attn.cache] &= ~(1u << i);
+    return possible;
+}
+
+/* The wished device, or the first that can; -1: none. */
+static int choose(const struct pn_split *s, const struct pn_graph *g, const struct pn_node *n, int wish,
+                  unsigned possible)
+{
+    if (possible >> wish & 1 && can(s, wish, g, n))
+        return wish;
+    for (int i = 0; i < s->n; i++)
+        if (possible >> i & 1 && can(s, i, g, n))
+            return i;
+    return -1;
+}
+
+/* Tables of rotations are made wherever they are read. */
+static bool is_anywhere(const struct pn_split *s, const struct pn_graph *g, const struct pn_node *n)
+{
+    bool all = n->op == PN_OP_ROPE_TABLE;
+    for (int i = 0; i < s->n && all; i++)
+        all = can(s, i, g, n);
+    return all;
+}
+
+pn_status pn_split_assign(const struct pn_split *s, const struct pn_model *m, int8_t *device_of,
+                          int8_t *device_of_cache, struct pn_error *err)
+{
+    const struct pn_graph *g = &m->graph;
+    unsigned *possible = caches_possible(s, m);
+    pn_status status = possible ? PN_OK : pn_no_memory(err, "a model");
+    for (size_t a = 0; a < g->len && !status; a++) {
+        const struct pn_node *n = &g->data[a];
+        enum pn_op_kind kind = pn_op_kind(n->op);
+        device_of[a] = PN_ANY_DEVICE;
+        if (kind == PN_KIND_LEAF || kind == PN_KIND_VIEW || is_anywhere(s, g, n))
+            continue;
+        int device;
+        if (n->op == PN_OP_ATTENTION) /* written before */
+            device = device_of_cache[n->attn.cache];
+        else
+            device = choose(s, g, n, wished(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
+        if (device < 0)
+            status = pn_fail(err, PN_UNSUPPORTED, "%s%s cannot do the operation %s", s->devices[0]->properties.name,
+                             s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
+        if (n->op == PN_OP_CACHE_WRITE)
+            device_of_cache[n->attn.cache] = (int8_t)device;
+        device_of[a] = (int8_t)device;
+    }
+    free(possible);
+    return status;
+}
