@@ -11,6 +11,7 @@
 #include "store/internal.h"
 #include "wheel_writer.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,8 @@ static void resolves_paths(void **state)
     free(path);
     assert_int_equal(pn_store_resolve(in_home("none.gguf"), &path, &err), PN_NOT_FOUND);
     assert_null(path);
-    assert_non_null(strstr(err.text, "none.gguf"));
+    assert_non_null(strstr(err.text, "none.gguf: "));
+    assert_non_null(strstr(err.text, strerror(ENOENT)));
     assert_int_equal(pn_store_resolve("nobody:has-this", &path, &err), PN_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody:has-this: neither a file"));
     assert_int_equal(pn_store_resolve("smollm2:135m", &path, &err), PN_NOT_FOUND);
