@@ -214,9 +214,17 @@ static void what_is_not_known_is_named(void **state)
 {
     (void)state;
     refused("[]", PN_FORMAT, "vocabulary");
-    refused("{" MODEL ",\"normalizer\":{\"type\":\"Rot13\"}}", PN_UNSUPPORTED, "Rot13");
-    refused("{" MODEL ",\"pre_tokenizer\":{\"type\":\"Magic\"}}", PN_UNSUPPORTED, "Magic");
-    refused("{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", PN_UNSUPPORTED, "CTC");
+    refused("{" MODEL ",\"normalizer\":{\"type\":\"Rot13\"}}", PN_UNSUPPORTED, "normalizer of type \"Rot13\"");
+    refused("{" MODEL ",\"pre_tokenizer\":{\"type\":\"Magic\"}}", PN_UNSUPPORTED, "pre_tokenizer of type \"Magic\"");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", PN_UNSUPPORTED, "decoder of type \"CTC\"");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":2,\"stop\":0}}", PN_UNSUPPORTED,
+            "decoder of type \"Strip of anything but a blank in front\"");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}}", PN_UNSUPPORTED,
+            "decoder of type \"Strip");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\"x\",\"start\":1,\"stop\":0}}", PN_UNSUPPORTED,
+            "decoder of type \"Strip");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},\"content\":\" \"}}",
+            PN_UNSUPPORTED, "decoder of type \"Replace");
     refused("{" MODEL ",\"post_processor\":{\"type\":\"Other\"}}", PN_UNSUPPORTED, "Other");
     refused("{\"model\":{\"type\":\"Phrases\",\"vocab\":{\"a\":0}}}", PN_UNSUPPORTED, "Phrases");
     refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
