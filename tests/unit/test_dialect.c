@@ -615,6 +615,23 @@ static void begun_messages_go_on(void **state)
                 "New", 0, "{\"content\": \"New\", \"reasoning_content\": \"\", \"tool_calls\": []}");
 }
 
+/* Command R may call only what was offered; the rest is text. */
+static void unknown_tools_are_text(void **state)
+{
+    (void)state;
+    static const char source[] = "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+                      context[] =
+                          "{\"messages\": [], \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", "
+                          "\"parameters\": {\"type\": \"object\"}}}]}";
+    all_at_once(source, context, "Action:```json\n[{\"tool_name\": \"f\", \"parameters\": {\"x\": 1}}]```", 0,
+                "{\"content\": \"\", \"reasoning_content\": \"\", \"tool_calls\": [{\"name\": \"f\", \"arguments\": "
+                "\"{\\\"x\\\": 1}\", \"id\": \"\"}]}");
+    all_at_once(
+        source, context, "Action:```json\n[{\"tool_name\": \"g\", \"parameters\": {\"x\": 1}}]```", 0,
+        "{\"content\": \"Action:```json\\n[{\\\"tool_name\\\": \\\"g\\\", \\\"parameters\\\": {\\\"x\\\": 1}}]```\", "
+        "\"reasoning_content\": \"\", \"tool_calls\": []}");
+}
+
 /* Reasoning that stays in the content is shown where the prompt shows it, and not where the template leaves it out. */
 static void hidden_reasoning_stays_hidden(void **state)
 {
@@ -781,6 +798,7 @@ static void values_nest_to_a_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unknown_tools_are_text),
         cmocka_unit_test(detection),
         cmocka_unit_test(every_dialect_has_samples),
         cmocka_unit_test(every_dialect_has_every_kind_of_sample),

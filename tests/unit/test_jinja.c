@@ -177,6 +177,8 @@ static void test_syntax(void **state)
                                         "following tags: 'endfor' or 'else'. The "
                                         "innermost block that needs to be closed is 'for'."},
         {"{{ (1 ] }}", "template:1: unexpected ']', expected ')'"},
+        {"{{ x[1:2, 0] }}", "template:1: invalid syntax"},
+        {"{{ x[0, 1, 1:2] }}", "template:1: invalid syntax"},
         {"{{ a ? b }}", "template:1: unexpected char '?' at 5"},
         {"{{ 'abc }}", "template:1: unexpected char \"'\" at 3"},
         {"{# x", "template:1: Missing end of comment tag"},

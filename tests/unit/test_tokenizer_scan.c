@@ -223,6 +223,18 @@ static void bad_expressions_are_errors(void **state)
     struct pn_regex *re = NULL;
     assert_int_not_equal(pn_regex_new(nested.data, nested.len, &re, NULL), PN_OK);
     pn_buf_free(&nested);
+    struct pn_buf longest = {0}; /* 64 KiB, of which most is classes that become one */
+    pn_buf_putc(&longest, '[');
+    while (longest.len < 64 * 1024 - 1)
+        pn_buf_putc(&longest, 'a');
+    pn_buf_putc(&longest, ']');
+    struct pn_error err = {0};
+    if (pn_regex_new(longest.data, longest.len, &re, &err))
+        fail_msg("%s", err.text);
+    pn_regex_free(re);
+    pn_buf_putc(&longest, '+');
+    assert_int_equal(pn_regex_new(longest.data, longest.len, &re, &err), PN_LIMIT);
+    pn_buf_free(&longest);
 }
 
 /* An expression that backtracks exponentially ends with an error, and one without end in its match goes on. */
