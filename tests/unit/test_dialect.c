@@ -625,7 +625,7 @@ static void unknown_tools_are_text(void **state)
                           "\"parameters\": {\"type\": \"object\"}}}]}";
     all_at_once(source, context, "Action:```json\n[{\"tool_name\": \"f\", \"parameters\": {\"x\": 1}}]```", 0,
                 "{\"content\": \"\", \"reasoning_content\": \"\", \"tool_calls\": [{\"name\": \"f\", \"arguments\": "
-                "\"{\\\"x\\\": 1}\", \"id\": \"\"}]}");
+                "{\"x\": 1}}]}");
     all_at_once(
         source, context, "Action:```json\n[{\"tool_name\": \"g\", \"parameters\": {\"x\": 1}}]```", 0,
         "{\"content\": \"Action:```json\\n[{\\\"tool_name\\\": \\\"g\\\", \\\"parameters\\\": {\\\"x\\\": 1}}]```\", "
