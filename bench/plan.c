@@ -33,7 +33,7 @@ static pn_array decoder(struct pn_graph *g, int n_layers)
     return pn_matmul(g, x, w);
 }
 
-static void fail(const struct pn_error *err)
+static void fail(const struct pantry_error *err)
 {
     fprintf(stderr, "%s\n", err->text);
     exit(1);
@@ -41,7 +41,7 @@ static void fail(const struct pn_error *err)
 
 static struct pn_plan *plan(const struct pn_device *d, const struct pn_graph *g, pn_array result, int n)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_plan *out = NULL;
     struct pn_plan_spec spec = {.results = &result, .n_results = 1, .max_rows = {0, n, n, n, n}};
     if (pn_graph_status(g, &err) || pn_device_plan(d, g, spec, &out, &err))
@@ -77,7 +77,7 @@ static void measure_step(struct pn_device *d, int n_seqs)
     static struct pn_batch_seq seqs[MAX_SEQS];
     static float out[MAX_SEQS * N];
     enum { N_PAGES = MAX_SEQS * (PAST / PN_PAGE_TOKENS + 1) };
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_graph g;
     struct pn_program *program;
     struct pn_buffer scratch = {0};
@@ -121,7 +121,7 @@ static void measure_step(struct pn_device *d, int n_seqs)
 
 int main(void)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_device *d;
     weight = pn_weight_plain("weight", PN_TYPE_F32, 1, N, N, weights);
     if (pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err))

@@ -153,7 +153,7 @@ struct compiled {
 };
 
 /* A step finds nothing in its scratch that it could rely on. */
-static pn_status run_step(struct compiled *c, const struct pn_batch *b, struct pn_error *err)
+static pantry_status run_step(struct compiled *c, const struct pn_batch *b, struct pantry_error *err)
 {
     c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
     return pn_device_run(c->device, c->program, &c->scratch, b, err);
@@ -212,7 +212,7 @@ static void slots_free(const struct op_run *o, struct slots *s, float *states)
 
 static void run_steps(const struct op_run *o, struct compiled *c, int slice, size_t n, float *out, float *states)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     int done[OP_MAX_SEQS] = {0};
     struct pn_batch_seq seqs[OP_MAX_SEQS];
     size_t rows = (size_t)o->n_rows;
@@ -251,7 +251,7 @@ struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows)
 
 static struct compiled compile(const struct pn_graph *g, pn_array result, const struct op_device *device, int n_rows)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct compiled c = {0};
     bool mixed = device->isa && strcmp(device->isa, "mixed") == 0;
     struct pn_device_options options = {device->n_threads, mixed ? NULL : device->isa};
@@ -290,11 +290,11 @@ void op_run_on(const struct op_run *o, pn_array result, const struct op_device *
     compiled_free(&c);
 }
 
-pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device, const struct pn_batch *b,
-                  struct pn_error *err)
+pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device,
+                      const struct pn_batch *b, struct pantry_error *err)
 {
     struct compiled c = compile(g, result, device, b->n_tokens);
-    pn_status status = run_step(&c, b, err);
+    pantry_status status = run_step(&c, b, err);
     if (!status && !b->states)
         status = run_step(&c, b, err);
     compiled_free(&c);

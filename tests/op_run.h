@@ -61,8 +61,8 @@ struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows);
 
 /* Runs `result` on a device with a batch that the caller has made, its `results` included; the status of the run.
  * Twice, unless there are states, to see that nothing is left of the first. Whatever fails before it fails the test. */
-pn_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device, const struct pn_batch *b,
-                  struct pn_error *err);
+pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device,
+                      const struct pn_batch *b, struct pantry_error *err);
 
 /* sum (a - b)^2 / sum b^2; 1e300 where that is no number. */
 double op_distance(const float *a, const double *b, size_t n);

@@ -106,33 +106,33 @@ static int guard(uintptr_t start, size_t size)
     return slot;
 }
 
-pn_status pn_map_open(struct pn_map *map, const char *path, struct pn_error *err)
+pantry_status pn_map_open(struct pn_map *map, const char *path, struct pantry_error *err)
 {
     *map = (struct pn_map){.slot = -1};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block us */
     if (fd < 0)
-        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", path, strerror(errno));
+        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", path, strerror(errno));
     struct stat st;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (fstat(fd, &st) != 0) {
-        status = pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
-        status = pn_fail(err, PN_INVALID, "%s: is %s, not a regular file", path,
+        status = pn_fail(err, PANTRY_INVALID, "%s: is %s, not a regular file", path,
                          S_ISDIR(st.st_mode) ? "a directory" : "a special file");
     } else if ((uintmax_t)st.st_size > SIZE_MAX / 2) {
-        status = pn_fail(err, PN_LIMIT, "%s: too large to map", path);
+        status = pn_fail(err, PANTRY_LIMIT, "%s: too large to map", path);
     } else if (st.st_size > 0) {
         size_t size = (size_t)st.st_size;
         void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED) {
-            status = pn_fail(err, PN_IO, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+            status = pn_fail(err, PANTRY_IO, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
         } else {
             map->slot = guard((uintptr_t)p, size);
             map->data = p;
             map->size = size;
             if (map->slot < 0) {
                 pn_map_close(map);
-                status = pn_fail(err, PN_LIMIT, "%s: more than %d files are mapped", path, MAX_MAPS);
+                status = pn_fail(err, PANTRY_LIMIT, "%s: more than %d files are mapped", path, MAX_MAPS);
             }
         }
     }
@@ -164,26 +164,26 @@ void pn_map_will_need(const struct pn_map *map)
         madvise((void *)(uintptr_t)map->data, map->size, MADV_WILLNEED);
 }
 
-pn_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pn_error *err)
+pantry_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pantry_error *err)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     const char *name = is_stdin ? "standard input" : path;
     FILE *f = is_stdin ? stdin : fopen(path, "rb");
     if (!f)
-        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", name, strerror(errno));
+        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", name, strerror(errno));
     struct pn_buf buf = {0};
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     char chunk[16384];
     size_t n;
     while ((n = fread(chunk, 1, sizeof chunk, f)) > 0) {
         if (buf.len + n > limit) {
-            status = pn_fail(err, PN_LIMIT, "%s: larger than the %zu bytes allowed here", name, limit);
+            status = pn_fail(err, PANTRY_LIMIT, "%s: larger than the %zu bytes allowed here", name, limit);
             goto done;
         }
         pn_buf_append(&buf, chunk, n);
     }
     if (ferror(f))
-        status = pn_fail(err, PN_IO, "%s: %s", name, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", name, strerror(errno));
     else if (*size = buf.len, !(*out = pn_buf_take(&buf)))
         status = pn_no_memory(err, name);
 done:

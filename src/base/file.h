@@ -19,7 +19,7 @@ struct pn_map {
 };
 
 /* Maps a regular file read-only. A zeroed struct is an unmapped map; pn_map_close takes it. */
-pn_status pn_map_open(struct pn_map *map, const char *path, struct pn_error *err);
+pantry_status pn_map_open(struct pn_map *map, const char *path, struct pantry_error *err);
 void pn_map_close(struct pn_map *map);
 /* True once a read hit a page that the file no longer has. Stays true until the map is closed. */
 bool pn_map_damaged(const struct pn_map *map);
@@ -27,6 +27,6 @@ bool pn_map_damaged(const struct pn_map *map);
 void pn_map_will_need(const struct pn_map *map);
 
 /* Reads a whole file of at most `limit` bytes, appending a NUL; "-" is standard input. Caller frees *out. */
-pn_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pn_error *err);
+pantry_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pantry_error *err);
 
 #endif

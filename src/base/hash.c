@@ -3,7 +3,7 @@
 
 #include <openssl/evp.h>
 
-pn_status pn_sha256_start(struct pn_sha256 *hash, struct pn_error *err)
+pantry_status pn_sha256_start(struct pn_sha256 *hash, struct pantry_error *err)
 {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     *hash = (struct pn_sha256){.context = context};
@@ -11,9 +11,9 @@ pn_status pn_sha256_start(struct pn_sha256 *hash, struct pn_error *err)
         return pn_no_memory(err, "SHA-256");
     if (!EVP_DigestInit_ex(context, EVP_sha256(), NULL)) {
         pn_sha256_free(hash);
-        return pn_fail(err, PN_UNSUPPORTED, "SHA-256: this libcrypto does not offer it");
+        return pn_fail(err, PANTRY_UNSUPPORTED, "SHA-256: this libcrypto does not offer it");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_sha256_update(struct pn_sha256 *hash, const void *bytes, size_t n)
@@ -22,7 +22,7 @@ void pn_sha256_update(struct pn_sha256 *hash, const void *bytes, size_t n)
         hash->failed = true;
 }
 
-pn_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], struct pn_error *err)
+pantry_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], struct pantry_error *err)
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char raw[EVP_MAX_MD_SIZE];
@@ -30,13 +30,13 @@ pn_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], 
     bool ok = !hash->failed && EVP_DigestFinal_ex(hash->context, raw, &n) && n * 2 == PN_SHA256_HEX;
     pn_sha256_free(hash);
     if (!ok)
-        return pn_fail(err, PN_INTERNAL, "SHA-256: libcrypto failed");
+        return pn_fail(err, PANTRY_INTERNAL, "SHA-256: libcrypto failed");
     for (unsigned i = 0; i < n; i++) {
         hex[2 * i] = digits[raw[i] >> 4];
         hex[2 * i + 1] = digits[raw[i] & 15];
     }
     hex[PN_SHA256_HEX] = '\0';
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_sha256_free(struct pn_sha256 *hash)
@@ -47,10 +47,10 @@ void pn_sha256_free(struct pn_sha256 *hash)
     *hash = (struct pn_sha256){0};
 }
 
-pn_status pn_sha256_bytes(const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pn_error *err)
+pantry_status pn_sha256_bytes(const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pantry_error *err)
 {
     struct pn_sha256 hash;
-    pn_status status = pn_sha256_start(&hash, err);
+    pantry_status status = pn_sha256_start(&hash, err);
     if (status)
         return status;
     pn_sha256_update(&hash, bytes, n);

@@ -15,12 +15,12 @@ struct pn_sha256 {
     bool failed; /* checked once, by pn_sha256_finish */
 };
 
-pn_status pn_sha256_start(struct pn_sha256 *hash, struct pn_error *err);
+pantry_status pn_sha256_start(struct pn_sha256 *hash, struct pantry_error *err);
 void pn_sha256_update(struct pn_sha256 *hash, const void *bytes, size_t n);
 /* Lower-case digits and a NUL; frees the state. */
-pn_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], struct pn_error *err);
+pantry_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], struct pantry_error *err);
 void pn_sha256_free(struct pn_sha256 *hash);
 
-pn_status pn_sha256_bytes(const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pn_error *err);
+pantry_status pn_sha256_bytes(const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pantry_error *err);
 
 #endif

@@ -75,16 +75,16 @@ void pn_memory_set_limit(struct pn_memory *m, uint64_t bytes)
     pthread_mutex_unlock(&m->lock);
 }
 
-static pn_status refuse(struct pn_error *err, const char *what, uint64_t bytes, struct room r)
+static pantry_status refuse(struct pantry_error *err, const char *what, uint64_t bytes, struct room r)
 {
-    return pn_fail(err, PN_NO_MEMORY, "%s needs %s of memory, but %s are left of the %s that %s", what,
+    return pn_fail(err, PANTRY_NO_MEMORY, "%s needs %s of memory, but %s are left of the %s that %s", what,
                    pn_memory_text(bytes).text, pn_memory_text(r.left).text, pn_memory_text(r.limit).text, r.whose);
 }
 
-pn_status pn_memory_add_weights(struct pn_memory *m, uint64_t bytes, uint64_t step_bytes, const char *what,
-                                struct pn_error *err)
+pantry_status pn_memory_add_weights(struct pn_memory *m, uint64_t bytes, uint64_t step_bytes, const char *what,
+                                    struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     pthread_mutex_lock(&m->lock);
     uint64_t used = m->weight_bytes + m->taken;
     if (m->limit && bytes > less(m->limit, used)) {
@@ -105,9 +105,10 @@ void pn_memory_remove_weights(struct pn_memory *m, uint64_t bytes, uint64_t step
     pthread_mutex_unlock(&m->lock);
 }
 
-static pn_status take(struct pn_memory *m, uint64_t bytes, bool check_only, const char *what, struct pn_error *err)
+static pantry_status take(struct pn_memory *m, uint64_t bytes, bool check_only, const char *what,
+                          struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     pthread_mutex_lock(&m->lock);
     struct room r = room_of(m);
     if (bytes > r.left)
@@ -118,12 +119,12 @@ static pn_status take(struct pn_memory *m, uint64_t bytes, bool check_only, cons
     return status;
 }
 
-pn_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err)
+pantry_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pantry_error *err)
 {
     return take(m, bytes, false, what, err);
 }
 
-pn_status pn_memory_check(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err)
+pantry_status pn_memory_check(struct pn_memory *m, uint64_t bytes, const char *what, struct pantry_error *err)
 {
     return take(m, bytes, true, what, err);
 }

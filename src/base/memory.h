@@ -28,14 +28,14 @@ struct pn_memory *pn_memory_of_process(void);
 
 void pn_memory_set_limit(struct pn_memory *m, uint64_t bytes);
 /* Counts a model's weights, or refuses where they are above the user's limit; `what` begins the sentence. */
-pn_status pn_memory_add_weights(struct pn_memory *m, uint64_t bytes, uint64_t step_bytes, const char *what,
-                                struct pn_error *err);
+pantry_status pn_memory_add_weights(struct pn_memory *m, uint64_t bytes, uint64_t step_bytes, const char *what,
+                                    struct pantry_error *err);
 void pn_memory_remove_weights(struct pn_memory *m, uint64_t bytes, uint64_t step_bytes);
 
 /* Takes `bytes` or says in one sentence what is needed and what is left: "WHAT needs 4.1 GiB of memory, but ...". */
-pn_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err);
+pantry_status pn_memory_take(struct pn_memory *m, uint64_t bytes, const char *what, struct pantry_error *err);
 /* Whether pn_memory_take would succeed now; takes nothing, so that others notice nothing of it. */
-pn_status pn_memory_check(struct pn_memory *m, uint64_t bytes, const char *what, struct pn_error *err);
+pantry_status pn_memory_check(struct pn_memory *m, uint64_t bytes, const char *what, struct pantry_error *err);
 void pn_memory_give(struct pn_memory *m, uint64_t bytes);
 /* Of what was taken, `bytes` more (or, below 0, less) are in use now. From any thread; allocates nothing. */
 void pn_memory_touch(struct pn_memory *m, int64_t bytes);

@@ -17,7 +17,7 @@ static void trim_partial_utf8(char *text)
         text[n - 1 - back] = '\0';
 }
 
-pn_status pn_vfail(struct pn_error *err, pn_status status, const char *format, va_list args)
+pantry_status pn_vfail(struct pantry_error *err, pantry_status status, const char *format, va_list args)
 {
     if (err) {
         err->status = status;
@@ -28,7 +28,7 @@ pn_status pn_vfail(struct pn_error *err, pn_status status, const char *format, v
     return status;
 }
 
-pn_status pn_fail(struct pn_error *err, pn_status status, const char *format, ...)
+pantry_status pn_fail(struct pantry_error *err, pantry_status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -37,10 +37,10 @@ pn_status pn_fail(struct pn_error *err, pn_status status, const char *format, ..
     return status;
 }
 
-pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...)
+pantry_status pn_fail_prefix(struct pantry_error *err, const char *format, ...)
 {
     if (!err)
-        return PN_INTERNAL;
+        return PANTRY_INTERNAL;
     char prefix[512], joined[sizeof err->text];
     va_list args;
     va_start(args, format);
@@ -66,9 +66,9 @@ pn_status pn_fail_prefix(struct pn_error *err, const char *format, ...)
     return err->status;
 }
 
-pn_status pn_no_memory(struct pn_error *err, const char *what)
+pantry_status pn_no_memory(struct pantry_error *err, const char *what)
 {
-    return pn_fail(err, PN_NO_MEMORY, "out of memory for %s", what);
+    return pn_fail(err, PANTRY_NO_MEMORY, "out of memory for %s", what);
 }
 
 const char *pantry_status_text(pantry_status status)

@@ -155,11 +155,11 @@ static void *worker_main(void *argument)
     }
 }
 
-pn_status pn_pool_new(int n_threads, struct pn_pool **out, struct pn_error *err)
+pantry_status pn_pool_new(int n_threads, struct pn_pool **out, struct pantry_error *err)
 {
     *out = NULL;
     if (n_threads < 1 || n_threads > 1024)
-        return pn_fail(err, PN_INVALID, "cannot use %d threads: 1 to 1024 are allowed", n_threads);
+        return pn_fail(err, PANTRY_INVALID, "cannot use %d threads: 1 to 1024 are allowed", n_threads);
     struct pn_pool *pool = aligned_alloc(CACHE_LINE, (sizeof *pool + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (!pool)
         return pn_no_memory(err, "a thread pool");
@@ -180,12 +180,12 @@ pn_status pn_pool_new(int n_threads, struct pn_pool **out, struct pn_error *err)
         int failed = pn_thread_start(&w->thread, worker_main, w);
         if (failed) {
             pn_pool_free(pool);
-            return pn_fail(err, PN_IO, "cannot start thread %d: %s", w->index + 1, strerror(failed));
+            return pn_fail(err, PANTRY_IO, "cannot start thread %d: %s", w->index + 1, strerror(failed));
         }
         pool->size++;
     }
     *out = pool;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_pool_free(struct pn_pool *pool)

@@ -20,7 +20,7 @@ int pn_thread_start(pthread_t *thread, void *(*run)(void *), void *argument);
 struct pn_pool;
 
 /* `n_threads` counts the caller: 1 makes a pool without threads. */
-pn_status pn_pool_new(int n_threads, struct pn_pool **out, struct pn_error *err);
+pantry_status pn_pool_new(int n_threads, struct pn_pool **out, struct pantry_error *err);
 /* Waits for nobody: must not be called during a run. */
 void pn_pool_free(struct pn_pool *pool);
 int pn_pool_size(const struct pn_pool *pool);

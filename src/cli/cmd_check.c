@@ -54,9 +54,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     for (int i = 0; i < arguments.n; i++) {
         const char *path = arguments.text[i], *text = NULL;
         struct pantry_error error = {0};
-        struct pn_error unresolved = {0};
+        struct pantry_error unresolved = {0};
         char *file = NULL;
-        if (pn_store_resolve(path, &file, &unresolved) != PN_OK)
+        if (pn_store_resolve(path, &file, &unresolved) != PANTRY_OK)
             text = without_path(unresolved.text, path);
         else if (pantry_check(file, &error) != PANTRY_OK)
             text = without_path(error.text[0] ? error.text : pantry_status_text(error.status), file);

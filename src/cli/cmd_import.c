@@ -18,12 +18,12 @@ static const struct pn_option table[] = {
      offsetof(struct chosen, name), 0, 0, NULL},
 };
 
-static pn_status check(const char *path, struct pn_error *err)
+static pantry_status check(const char *path, struct pantry_error *err)
 {
     struct pantry_error error = {0};
     if (pantry_check(path, &error) == PANTRY_OK)
-        return PN_OK;
-    return pn_fail(err, PN_FORMAT, "%s", error.text[0] ? error.text : pantry_status_text(error.status));
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_FORMAT, "%s", error.text[0] ? error.text : pantry_status_text(error.status));
 }
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -37,23 +37,23 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (arguments.n < 1)
         return pn_cli_misuse(command, "import wants a FILE");
 
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_progress_bar bar;
     struct pn_number size;
     char *name = NULL, *path = NULL;
     pn_progress_start(&bar, stderr);
     struct pn_fetch_options options = {.progress = bar.terminal ? pn_progress_show : NULL, .user = &bar};
-    pn_status result = pn_store_import((const char *const *)(void *)arguments.text, (size_t)arguments.n, chosen.name,
-                                       check, &options, &name, &path, &err);
+    pantry_status result = pn_store_import((const char *const *)(void *)arguments.text, (size_t)arguments.n,
+                                           chosen.name, check, &options, &name, &path, &err);
     pn_progress_end(&bar);
-    if (result == PN_OK)
+    if (result == PANTRY_OK)
         printf("%s is in the store (%s): `%s run %s`\n", name, pn_cli_bytes(&size, pn_cli_model_bytes(path)),
                pn_cli_program(), name);
     else
         status = pn_cli_fail(&err);
     free(name);
     free(path);
-    return result == PN_OK ? PN_EXIT_DONE : status;
+    return result == PANTRY_OK ? PN_EXIT_DONE : status;
 }
 
 const struct pn_command pn_cmd_import = {

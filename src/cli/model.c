@@ -190,10 +190,10 @@ static void announce(const struct pn_catalog_entry *entry)
 
 int pn_cli_find_model(const char *name, char **path)
 {
-    struct pn_error err = {0};
-    pn_status status = pn_store_resolve(name, path, &err);
+    struct pantry_error err = {0};
+    pantry_status status = pn_store_resolve(name, path, &err);
     const struct pn_catalog_entry *entry = pn_store_entry(name);
-    if (status == PN_NOT_FOUND && entry) {
+    if (status == PANTRY_NOT_FOUND && entry) {
         struct pn_progress_bar bar;
         announce(entry);
         pn_progress_start(&bar, stderr);
@@ -201,18 +201,18 @@ int pn_cli_find_model(const char *name, char **path)
         struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()};
         status = pn_store_fetch(name, &options, path, &err);
         pn_progress_end(&bar);
-        if (status != PN_OK && status != PN_CANCELLED) {
+        if (status != PANTRY_OK && status != PANTRY_CANCELLED) {
             pn_cli_fail(&err);
             put_by_hand(entry);
             return PN_EXIT_FAILED;
         }
     }
-    if (status == PN_OK)
+    if (status == PANTRY_OK)
         return PN_EXIT_DONE;
     pn_cli_fail(&err);
-    if (status == PN_NOT_FOUND && pn_store_is_name(name))
+    if (status == PANTRY_NOT_FOUND && pn_store_is_name(name))
         put_where_models_are(name);
-    else if (status == PN_NOT_FOUND && strchr(name, ' ')) /* a question where the model should be */
+    else if (status == PANTRY_NOT_FOUND && strchr(name, ' ')) /* a question where the model should be */
         fprintf(stderr, "The model comes first: `%s run " PN_DEFAULT_MODEL " \"...\"`.\n", pn_cli_program());
     return PN_EXIT_FAILED;
 }
@@ -222,7 +222,7 @@ uint64_t pn_cli_model_bytes(const char *name)
     char *path = NULL;
     struct stat st;
     uint64_t bytes = 0;
-    if (pn_store_resolve(name, &path, NULL) == PN_OK && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+    if (pn_store_resolve(name, &path, NULL) == PANTRY_OK && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
         !strstr(path, "-of-0")) /* one of several */
         bytes = (uint64_t)st.st_size;
     free(path);
@@ -243,8 +243,8 @@ int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry
 
 int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len)
 {
-    struct pn_error err = {0};
-    return pn_file_read(path, limit, text, len, &err) == PN_OK ? PN_EXIT_DONE : pn_cli_fail(&err);
+    struct pantry_error err = {0};
+    return pn_file_read(path, limit, text, len, &err) == PANTRY_OK ? PN_EXIT_DONE : pn_cli_fail(&err);
 }
 
 int pn_cli_join(char *const *words, size_t n, char **text, size_t *len)

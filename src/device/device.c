@@ -9,14 +9,14 @@
 
 static const struct pn_device_class *const classes[] = {&pn_cpu_device, &pn_ref_device}; /* best first */
 
-pn_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
-                         struct pn_error *err)
+pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
+                             struct pantry_error *err)
 {
     *out = NULL;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (!name || strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
-    return pn_fail(err, PN_NOT_FOUND, "no device is called \"%s\"; there are \"cpu\" and \"ref\"", name);
+    return pn_fail(err, PANTRY_NOT_FOUND, "no device is called \"%s\"; there are \"cpu\" and \"ref\"", name);
 }
 
 void pn_device_close(struct pn_device *device)
@@ -27,8 +27,8 @@ void pn_device_close(struct pn_device *device)
     device->class->close(device);
 }
 
-pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
-                         struct pn_plan **out, struct pn_error *err)
+pantry_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
+                             struct pn_plan **out, struct pantry_error *err)
 {
     spec.fuse = device->properties.fuses;
     spec.can = device->class->can;
@@ -37,18 +37,19 @@ pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *
     return pn_plan_new(graph, &spec, out, err);
 }
 
-pn_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
-                        const struct pn_batch *batch, struct pn_error *err)
+pantry_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                            const struct pn_batch *batch, struct pantry_error *err)
 {
     struct pn_ticket ticket;
-    pn_status status = device->class->submit(device, program, scratch, batch, &ticket, err);
+    pantry_status status = device->class->submit(device, program, scratch, batch, &ticket, err);
     return status ? status : device->class->wait(device, &ticket, err);
 }
 
-pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes, struct pn_error *err)
+pantry_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes,
+                             struct pantry_error *err)
 {
     if (scratch->size >= bytes)
-        return PN_OK;
+        return PANTRY_OK;
     device->class->buffer_free(device, scratch);
     return device->class->buffer_new(device, bytes, scratch, err);
 }

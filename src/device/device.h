@@ -45,8 +45,8 @@ struct pn_placed {
 /* A step that was submitted. */
 struct pn_ticket {
     uint64_t number; /* for the device */
-    pn_status status;
-    struct pn_error error;
+    pantry_status status;
+    struct pantry_error error;
 };
 
 struct pn_program; /* a plan compiled for a device */
@@ -60,7 +60,7 @@ struct pn_device {
 
 struct pn_device_class {
     const char *name;
-    pn_status (*open)(const struct pn_device_options *options, struct pn_device **out, struct pn_error *err);
+    pantry_status (*open)(const struct pn_device_options *options, struct pn_device **out, struct pantry_error *err);
     void (*close)(struct pn_device *device);
     /* Bytes of memory that the device has, and of these what is free now; UINT64_MAX: not known. */
     void (*memory)(const struct pn_device *device, uint64_t *total, uint64_t *free);
@@ -68,7 +68,7 @@ struct pn_device_class {
     /* ---- memory ---- */
 
     /* Memory is reserved, and committed as it is touched. */
-    pn_status (*buffer_new)(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
+    pantry_status (*buffer_new)(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err);
     void (*buffer_free)(struct pn_device *device, struct pn_buffer *buffer);
     /* The memory of a part returns to the system until it is written again; what it held is lost. */
     void (*discard)(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
@@ -83,8 +83,8 @@ struct pn_device_class {
 
     /* Makes whole tensors (pn_weight_wholes) reachable before a program that reads them is compiled, and counts their
      * users; a device that shares memory with the host copies nothing. `progress` may be NULL. */
-    pn_status (*place)(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
-                       const struct pn_progress *progress, struct pn_error *err);
+    pantry_status (*place)(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
+                           const struct pn_progress *progress, struct pantry_error *err);
     /* One user fewer of each. */
     void (*release)(struct pn_device *device, const struct pn_weight *const *weights, size_t n);
 
@@ -93,8 +93,8 @@ struct pn_device_class {
     /* Whether it has the operation: asked for each before a plan is made (pn_plan_spec.can, with the device). */
     bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
     /* Everything a step needs but its scratch is allocated here. The plan must outlive the program. */
-    pn_status (*compile)(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
-                         struct pn_error *err);
+    pantry_status (*compile)(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
+                             struct pantry_error *err);
     void (*program_free)(struct pn_device *device, struct pn_program *program);
     /* Bytes of scratch that its steps use: memory that holds nothing from one step to the next, so that all programs of
      * a device may use the same. */
@@ -102,30 +102,31 @@ struct pn_device_class {
     /* Begins one step, within the limits of the plan; fails at once for what is wrong with the batch. The batch, and
      * what it names, stays until the step has been waited for. Allocates nothing. One step at a time for a device. A
      * device whose processor is the caller's own runs the step before this returns. */
-    pn_status (*submit)(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
-                        const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err);
+    pantry_status (*submit)(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                            const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err);
     /* Returns when the step's results are there, with what the step failed of. */
-    pn_status (*wait)(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err);
+    pantry_status (*wait)(struct pn_device *device, const struct pn_ticket *ticket, struct pantry_error *err);
     /* Nanoseconds the last step took on the device. */
     uint64_t (*elapsed)(const struct pn_device *device);
 };
 
 /* "ref" or "cpu"; NULL is the best there is. */
-pn_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
-                         struct pn_error *err);
+pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
+                             struct pantry_error *err);
 void pn_device_close(struct pn_device *device);
 
 /* A plan made for a device: the spec's fusion and operations are the device's. */
-pn_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
-                         struct pn_plan **out, struct pn_error *err);
+pantry_status pn_device_plan(const struct pn_device *device, const struct pn_graph *graph, struct pn_plan_spec spec,
+                             struct pn_plan **out, struct pantry_error *err);
 
 /* Submits a step and waits for it. */
-pn_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
-                        const struct pn_batch *batch, struct pn_error *err);
+pantry_status pn_device_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                            const struct pn_batch *batch, struct pantry_error *err);
 
 /* Makes `scratch` (zeroed, or fitted before) at least that large, if it is not: a new buffer then, so that what the old
  * one had touched returns to the system. Between steps only. */
-pn_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes, struct pn_error *err);
+pantry_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes,
+                             struct pantry_error *err);
 
 /* How many tensors a device has placed, and their bytes. */
 size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes);
@@ -133,7 +134,8 @@ size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes);
 /* ---- for devices whose memory is the host's ---- */
 
 void pn_host_memory(const struct pn_device *device, uint64_t *total, uint64_t *free);
-pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err);
+pantry_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out,
+                                 struct pantry_error *err);
 void pn_host_buffer_free(struct pn_device *device, struct pn_buffer *buffer);
 void pn_host_discard(struct pn_device *device, struct pn_buffer *buffer, size_t offset, size_t size);
 void pn_host_write(struct pn_device *device, struct pn_buffer *to, size_t offset, const void *from, size_t size);
@@ -141,10 +143,10 @@ void pn_host_read(struct pn_device *device, const struct pn_buffer *from, size_t
 void pn_host_copy(struct pn_device *device, struct pn_buffer *to, size_t to_offset, const struct pn_buffer *from,
                   size_t from_offset, size_t size);
 void pn_host_fill(struct pn_device *device, struct pn_buffer *to, size_t offset, unsigned char byte, size_t size);
-pn_status pn_host_place(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
-                        const struct pn_progress *progress, struct pn_error *err);
+pantry_status pn_host_place(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
+                            const struct pn_progress *progress, struct pantry_error *err);
 void pn_host_release(struct pn_device *device, const struct pn_weight *const *weights, size_t n);
 /* For steps that ran when they were submitted. */
-pn_status pn_host_wait(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err);
+pantry_status pn_host_wait(struct pn_device *device, const struct pn_ticket *ticket, struct pantry_error *err);
 
 #endif

@@ -23,20 +23,20 @@ void pn_host_memory(const struct pn_device *device, uint64_t *total, uint64_t *f
     *free = m.available < m.group_left ? m.available : m.group_left;
 }
 
-pn_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
+pantry_status pn_host_buffer_new(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
     *out = (struct pn_buffer){0};
     if (size == 0)
-        return PN_OK;
+        return PANTRY_OK;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifdef MAP_NORESERVE
     flags |= MAP_NORESERVE; /* a cache for a long context costs memory only as the context grows */
 #endif
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (p == MAP_FAILED)
-        return pn_fail(err, PN_NO_MEMORY, "cannot reserve %zu MiB of memory: %s", size >> 20, strerror(errno));
+        return pn_fail(err, PANTRY_NO_MEMORY, "cannot reserve %zu MiB of memory: %s", size >> 20, strerror(errno));
     *out = (struct pn_buffer){device, p, (uintptr_t)p, size};
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* The memory below a buffer, whether or not its user may see it. */
@@ -111,8 +111,8 @@ static size_t merge(const struct pn_device *d, const struct pn_weight *const *w,
     return len;
 }
 
-pn_status pn_host_place(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
-                        const struct pn_progress *progress, struct pn_error *err)
+pantry_status pn_host_place(struct pn_device *device, const struct pn_weight *const *weights, size_t n,
+                            const struct pn_progress *progress, struct pantry_error *err)
 {
     uint64_t total = 0, done = 0;
     pthread_mutex_lock(&lock);
@@ -129,7 +129,7 @@ pn_status pn_host_place(struct pn_device *device, const struct pn_weight *const 
         total += pn_weight_bytes(weights[i]);
     for (size_t i = 0; i < n && progress; i++)
         progress->report(progress->context, done += pn_weight_bytes(weights[i]), total);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_host_release(struct pn_device *device, const struct pn_weight *const *weights, size_t n)
@@ -151,7 +151,7 @@ void pn_host_release(struct pn_device *device, const struct pn_weight *const *we
 
 /* ---- steps ---- */
 
-pn_status pn_host_wait(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err)
+pantry_status pn_host_wait(struct pn_device *device, const struct pn_ticket *ticket, struct pantry_error *err)
 {
     (void)device;
     if (ticket->status && err)

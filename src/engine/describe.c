@@ -109,7 +109,7 @@ static void add_hyperparameters(json_t *root, const struct pn_weights *w)
 {
     struct pn_str arch;
     json_t *all = json_object();
-    if (pn_meta_str(w, "general.architecture", &arch, NULL) == PN_OK)
+    if (pn_meta_str(w, "general.architecture", &arch, NULL) == PANTRY_OK)
         for (size_t i = 0; i < w->n_meta; i++) {
             const char *key = w->meta[i].key;
             if (strlen(key) > arch.len + 1 && memcmp(key, arch.data, arch.len) == 0 && key[arch.len] == '.')
@@ -149,9 +149,9 @@ static void add_tokenizer(json_t *root, const struct pn_weights *w)
 /* Whether the weights can be run, by writing the graph down; takes the weights over. */
 static void add_runs(json_t *root, struct pn_weights *w)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_model *model = NULL;
-    pn_status status = pn_weights_require_types(w, &err);
+    pantry_status status = pn_weights_require_types(w, &err);
     if (status)
         pn_weights_close(w);
     else
@@ -174,7 +174,7 @@ static json_t *describe(const struct pn_weights *w)
     add_meta(root, "name", w, "general.name");
     add_meta(root, "license", w, "general.license");
     struct pn_str license;
-    if (pn_meta_str(w, "general.license.text", &license, NULL) == PN_OK)
+    if (pn_meta_str(w, "general.license.text", &license, NULL) == PANTRY_OK)
         json_object_set_new(root, "license_text", text_of(license, SIZE_MAX));
     add_hyperparameters(root, w);
     add_tokenizer(root, w);
@@ -191,7 +191,7 @@ pantry_status pantry_describe(const char *path, char **json, struct pantry_error
 {
     struct pn_weights *w;
     *json = NULL;
-    pn_status status = pn_weights_inspect(path, &w, err);
+    pantry_status status = pn_weights_inspect(path, &w, err);
     if (status)
         return status;
     json_t *root = describe(w);

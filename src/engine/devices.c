@@ -43,7 +43,8 @@ static void entry_free(struct entry *e)
     free(e);
 }
 
-static pn_status open_new(const char *name, const struct pn_device_options *o, struct entry **out, struct pn_error *err)
+static pantry_status open_new(const char *name, const struct pn_device_options *o, struct entry **out,
+                              struct pantry_error *err)
 {
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
@@ -58,7 +59,7 @@ static pn_status open_new(const char *name, const struct pn_device_options *o, s
     }
     if (o->isa)
         memcpy(e->isa, o->isa, size);
-    pn_status status = pn_device_open(name, o, &e->device, err);
+    pantry_status status = pn_device_open(name, o, &e->device, err);
     if (status)
         entry_free(e);
     else
@@ -67,10 +68,11 @@ static pn_status open_new(const char *name, const struct pn_device_options *o, s
 }
 
 /* Opens a device that nobody has yet, unless it is known by its name. */
-static pn_status add(const char *name, const struct pn_device_options *o, struct entry **out, struct pn_error *err)
+static pantry_status add(const char *name, const struct pn_device_options *o, struct entry **out,
+                         struct pantry_error *err)
 {
     struct entry *e = NULL;
-    pn_status status = open_new(name, o, &e, err);
+    pantry_status status = open_new(name, o, &e, err);
     if (status)
         return status;
     struct entry *known = name ? NULL : find(e->device->class->name, o->n_threads, o->isa);
@@ -78,19 +80,19 @@ static pn_status add(const char *name, const struct pn_device_options *o, struct
         entry_free(e);
         known->is_default = true;
         *out = known;
-        return PN_OK;
+        return PANTRY_OK;
     }
     e->next = entries;
     entries = e;
     *out = e;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_devices_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
-                          struct pn_error *err)
+pantry_status pn_devices_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
+                              struct pantry_error *err)
 {
     struct pn_device_options o = *options;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     *out = NULL;
     o.n_threads = o.n_threads ? o.n_threads : pn_os_physical_cores();
     pthread_mutex_lock(&lock);

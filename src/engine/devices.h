@@ -9,8 +9,8 @@
 #include <pthread.h>
 
 /* Counts one user more. Arguments as for pn_device_open. */
-pn_status pn_devices_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
-                          struct pn_error *err);
+pantry_status pn_devices_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
+                              struct pantry_error *err);
 /* Counts one user less; also closes a device that was opened with pn_device_open and has no other users. */
 void pn_devices_close(struct pn_device *device);
 /* What users hold while the device runs their step; NULL: it is nobody else's. Lives as long as the device. */

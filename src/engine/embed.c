@@ -60,60 +60,60 @@ static const char *path_of(const struct pantry_model *m)
 
 /* ---- texts to ids ---- */
 
-static pn_status encode(const struct work *w, const struct pantry_input *in, bool around, struct pn_ids *out,
-                        struct pn_error *err)
+static pantry_status encode(const struct work *w, const struct pantry_input *in, bool around, struct pn_ids *out,
+                            struct pantry_error *err)
 {
     if (!w->model->tokenizer)
-        return pn_fail(err, PN_UNSUPPORTED, "%s has no tokenizer: its inputs must be token ids", path_of(w->model));
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer: its inputs must be token ids", path_of(w->model));
     unsigned flags = (w->options->plain_text ? 0u : PN_TOKENIZE_SPECIAL) | (around ? PN_TOKENIZE_BOS : 0u);
     return pn_tokenizer_encode(w->model->tokenizer, in->text, in->len, flags, out, err);
 }
 
 /* Cuts what is in front of the last special tokens, or refuses. `which` counts from 1. */
-static pn_status fit(struct work *w, struct sequence *s, size_t n_behind, size_t which, struct pn_error *err)
+static pantry_status fit(struct work *w, struct sequence *s, size_t n_behind, size_t which, struct pantry_error *err)
 {
     size_t most = (size_t)w->max_tokens;
     if (s->n <= w->max_tokens)
-        return PN_OK;
+        return PANTRY_OK;
     if (!w->options->truncate)
-        return pn_fail(err, PN_CONTEXT_FULL, "text %zu has %d tokens, but at most %d fit; it can be truncated", which,
-                       s->n, w->max_tokens);
+        return pn_fail(err, PANTRY_CONTEXT_FULL, "text %zu has %d tokens, but at most %d fit; it can be truncated",
+                       which, s->n, w->max_tokens);
     if (s->owned && n_behind < most)
         memmove(s->owned + most - n_behind, s->owned + (size_t)s->n - n_behind, n_behind * sizeof *s->owned);
     s->n = w->max_tokens;
     s->second = s->second < s->n ? s->second : s->n;
     w->truncated = true;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status check_ids(const struct work *w, const struct sequence *s, size_t which, struct pn_error *err)
+static pantry_status check_ids(const struct work *w, const struct sequence *s, size_t which, struct pantry_error *err)
 {
     int n_vocab = w->model->runner->model->hp.n_vocab;
     if (s->n == 0)
-        return pn_fail(err, PN_INVALID, "text %zu has no tokens", which);
+        return pn_fail(err, PANTRY_INVALID, "text %zu has no tokens", which);
     for (int i = 0; i < s->n; i++)
         if (s->ids[i] < 0 || s->ids[i] >= n_vocab)
-            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %d", s->ids[i], n_vocab);
-    return PN_OK;
+            return pn_fail(err, PANTRY_INVALID, "token id %d is not in the vocabulary of %d", s->ids[i], n_vocab);
+    return PANTRY_OK;
 }
 
-static pn_status take_over(struct sequence *s, struct pn_ids *ids, struct pn_error *err)
+static pantry_status take_over(struct sequence *s, struct pn_ids *ids, struct pantry_error *err)
 {
     if (ids->len > INT32_MAX) {
         free(ids->data);
         ids->data = NULL; /* the caller frees what it still has */
-        return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", ids->len);
+        return pn_fail(err, PANTRY_LIMIT, "a text of %zu tokens is too long", ids->len);
     }
     *s = (struct sequence){.ids = ids->data, .owned = ids->data, .n = (int)ids->len, .second = (int)ids->len};
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_input(struct work *w, const struct pantry_input *in, size_t i, struct pn_error *err)
+static pantry_status read_input(struct work *w, const struct pantry_input *in, size_t i, struct pantry_error *err)
 {
     struct sequence *s = &w->sequences[i];
     struct pn_ids ids = {0};
     size_t n_behind = 0;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (in->text) {
         if ((status = encode(w, in, true, &ids, err))) {
             free(ids.data);
@@ -123,7 +123,7 @@ static pn_status read_input(struct work *w, const struct pantry_input *in, size_
             return status;
         pn_tokenizer_around(w->model->tokenizer, true, &n_behind);
     } else if (in->n_ids > INT32_MAX) {
-        return pn_fail(err, PN_LIMIT, "a text of %zu tokens is too long", in->n_ids);
+        return pn_fail(err, PANTRY_LIMIT, "a text of %zu tokens is too long", in->n_ids);
     } else {
         *s = (struct sequence){.ids = in->ids, .n = (int)in->n_ids, .second = (int)in->n_ids};
     }
@@ -143,8 +143,8 @@ static bool append(struct pn_ids *out, const int32_t *ids, size_t n)
 }
 
 /* The text of a template with {query} and {document} replaced. */
-static pn_status fill_template(struct pn_str template, const struct pantry_input *query,
-                               const struct pantry_input *document, struct pn_buf *out)
+static pantry_status fill_template(struct pn_str template, const struct pantry_input *query,
+                                   const struct pantry_input *document, struct pn_buf *out)
 {
     static const char q[] = "{query}", d[] = "{document}";
     size_t i = 0;
@@ -161,14 +161,14 @@ static pn_status fill_template(struct pn_str template, const struct pantry_input
             i++;
         }
     }
-    return out->failed ? PN_NO_MEMORY : PN_OK;
+    return out->failed ? PANTRY_NO_MEMORY : PANTRY_OK;
 }
 
-static pn_status encode_template(struct work *w, struct pn_str template, const struct pantry_input *query,
-                                 const struct pantry_input *document, struct pn_ids *ids, struct pn_error *err)
+static pantry_status encode_template(struct work *w, struct pn_str template, const struct pantry_input *query,
+                                     const struct pantry_input *document, struct pn_ids *ids, struct pantry_error *err)
 {
     struct pn_buf text = {0};
-    pn_status status = fill_template(template, query, document, &text);
+    pantry_status status = fill_template(template, query, document, &text);
     if (status)
         pn_no_memory(err, "a prompt");
     else
@@ -179,8 +179,8 @@ static pn_status encode_template(struct work *w, struct pn_str template, const s
 }
 
 /* [CLS] query [SEP] document [SEP], or <s> query </s></s> document </s> where the file asks for a second separator. */
-static pn_status encode_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
-                             struct pn_ids *ids, int *second, struct pn_error *err)
+static pantry_status encode_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
+                                 struct pn_ids *ids, int *second, struct pantry_error *err)
 {
     const struct pn_weights *weights = w->model->runner->model->weights;
     const struct pn_tokenizer *t = w->model->tokenizer;
@@ -195,7 +195,7 @@ static pn_status encode_pair(struct work *w, const struct pantry_input *query, c
     bool wordpiece = kind.len == 4 && memcmp(kind.data, "bert", 4) == 0;
     int32_t sep = (int32_t)id;
     bool ok = append(ids, before, n_before);
-    pn_status status = encode(w, query, false, ids, err);
+    pantry_status status = encode(w, query, false, ids, err);
     ok = ok && append(ids, behind, n_behind);
     if (again && !wordpiece && id >= 0 && id < w->model->runner->model->hp.n_vocab)
         ok = ok && append(ids, &sep, 1);
@@ -206,21 +206,21 @@ static pn_status encode_pair(struct work *w, const struct pantry_input *query, c
     return !status && !ok ? pn_no_memory(err, "token ids") : status;
 }
 
-static pn_status read_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
-                           size_t i, struct pn_error *err)
+static pantry_status read_pair(struct work *w, const struct pantry_input *query, const struct pantry_input *document,
+                               size_t i, struct pantry_error *err)
 {
     struct sequence *s = &w->sequences[i];
     struct pn_ids ids = {0};
     struct pn_str template = {"", 0};
     size_t n_behind = 0;
     int second = -1;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!query->text || !document->text)
-        return pn_fail(err, PN_INVALID, "a model with a ranking head reads query and document as texts");
+        return pn_fail(err, PANTRY_INVALID, "a model with a ranking head reads query and document as texts");
     if (!w->model->tokenizer)
-        return pn_fail(err, PN_UNSUPPORTED, "%s has no tokenizer", path_of(w->model));
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", path_of(w->model));
     pn_tokenizer_around(w->model->tokenizer, true, &n_behind);
-    if (pn_meta_str(w->model->runner->model->weights, "tokenizer.chat_template.rerank", &template, NULL) == PN_OK)
+    if (pn_meta_str(w->model->runner->model->weights, "tokenizer.chat_template.rerank", &template, NULL) == PANTRY_OK)
         status = encode_template(w, template, query, document, &ids, err);
     else
         status = encode_pair(w, query, document, &ids, &second, err);
@@ -239,22 +239,22 @@ static pn_status read_pair(struct work *w, const struct pantry_input *query, con
 
 /* ---- steps ---- */
 
-static pn_status work_init(struct work *w, struct pantry_model *m, const struct pantry_embed_options *o, size_t n,
-                           struct pn_error *err)
+static pantry_status work_init(struct work *w, struct pantry_model *m, const struct pantry_embed_options *o, size_t n,
+                               struct pantry_error *err)
 {
     const struct pn_hparams *hp = &m->runner->model->hp;
     *w = (struct work){.model = m, .options = o, .n = n};
     if (o->dimensions < 0 || o->max_tokens < 0 || o->n_batch < 0 || o->n_batch > PN_MAX_STEP ||
         (unsigned)o->pooling > PANTRY_POOLING_NONE)
-        return pn_fail(err, PN_INVALID, "%d dimensions, %d tokens in steps of %d: below 0 or above %d", o->dimensions,
-                       o->max_tokens, o->n_batch, PN_MAX_STEP);
+        return pn_fail(err, PANTRY_INVALID, "%d dimensions, %d tokens in steps of %d: below 0 or above %d",
+                       o->dimensions, o->max_tokens, o->n_batch, PN_MAX_STEP);
     w->max_tokens = hp->n_context_train < PN_MAX_STEP ? hp->n_context_train : PN_MAX_STEP;
     if (o->max_tokens && o->max_tokens < w->max_tokens)
         w->max_tokens = o->max_tokens;
     w->pooling = o->pooling == PANTRY_POOLING_AUTO ? hp->pooling : poolings[o->pooling];
     w->result = w->pooling == PN_POOLING_NONE ? PN_RESULT_STATES : PN_RESULT_EMBEDDINGS;
     w->sequences = calloc(n + 1, sizeof *w->sequences);
-    return w->sequences ? PN_OK : pn_no_memory(err, "embeddings");
+    return w->sequences ? PANTRY_OK : pn_no_memory(err, "embeddings");
 }
 
 static void work_release(struct work *w)
@@ -268,9 +268,9 @@ static void work_release(struct work *w)
 }
 
 /* Room for the longest step: a full one, or the longest input. */
-static pn_status make_room(struct work *w, struct pn_error *err)
+static pantry_status make_room(struct work *w, struct pantry_error *err)
 {
-    pn_status status = pn_model_sched(w->model, NULL, &w->sched, err);
+    pantry_status status = pn_model_sched(w->model, NULL, &w->sched, err);
     if (status)
         return status;
     int room = w->options->n_batch ? w->options->n_batch : PN_DEFAULT_BATCH;
@@ -285,10 +285,10 @@ static pn_status make_room(struct work *w, struct pn_error *err)
 }
 
 /* A page of every group, or of none: the step reads each text as a whole. */
-static pn_status add_page(struct work *w, struct pn_seq_memory *m, struct pn_error *err)
+static pantry_status add_page(struct work *w, struct pn_seq_memory *m, struct pantry_error *err)
 {
     for (int g = 0; g < m->pool->n_groups; g++) {
-        pn_status status = pn_seq_page_new(m, g, &w->pages[g * w->table + w->n_pages], err);
+        pantry_status status = pn_seq_page_new(m, g, &w->pages[g * w->table + w->n_pages], err);
         if (!status)
             continue;
         while (g-- > 0)
@@ -296,14 +296,14 @@ static pn_status add_page(struct work *w, struct pn_seq_memory *m, struct pn_err
         return status;
     }
     w->n_pages++;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Appends a sequence to the step: its tokens, pages and outputs. */
-static pn_status add(struct work *w, struct pn_seq_memory *m, const struct sequence *s, struct pn_error *err)
+static pantry_status add(struct work *w, struct pn_seq_memory *m, const struct sequence *s, struct pantry_error *err)
 {
     struct pn_batch_seq seq = {.n = s->n, .pages = w->pages + w->n_pages, .table = w->table, .n_context = s->n};
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (m->runner->states) {
         if ((status = pn_seq_state_new(m, &seq.state_in, err)))
             return status;
@@ -321,16 +321,16 @@ static pn_status add(struct work *w, struct pn_seq_memory *m, const struct seque
         if (w->pooling == PN_POOLING_LAST ? last : w->pooling == PN_POOLING_CLS ? i == 0 : true)
             pn_step_output(&w->step, first + i);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Runs the sequences first .. end - 1 as one step, on the engine's thread; their results follow those before. */
-static pn_status run_step(void *user, struct pn_seq_memory *m, struct pn_error *err)
+static pantry_status run_step(void *user, struct pn_seq_memory *m, struct pantry_error *err)
 {
     struct work *w = user;
     struct pn_batch *b = &w->step.batch;
     uint64_t start = pn_clock_ns();
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     pn_step_begin(&w->step, m->runner, m->pool);
     w->step.results[0] = w->rows;
     for (size_t i = w->first; i < w->end && !status; i++)
@@ -349,15 +349,15 @@ static pn_status run_step(void *user, struct pn_seq_memory *m, struct pn_error *
 }
 
 /* All sequences, packed into steps in their order; their rows go to `rows`. */
-static pn_status run_all(struct work *w, float *rows, struct pn_error *err)
+static pantry_status run_all(struct work *w, float *rows, struct pantry_error *err)
 {
     int full = w->options->n_batch ? w->options->n_batch : PN_DEFAULT_BATCH;
     bool recurrent = w->model->runner->states != NULL;
-    pn_status status = make_room(w, err);
+    pantry_status status = make_room(w, err);
     w->rows = rows;
     for (size_t first = 0, end; first < w->n && !status; first = end) {
         if (w->options->cancel && pantry_cancel_is_set(w->options->cancel))
-            return pn_fail(err, PN_CANCELLED, "cancelled");
+            return pn_fail(err, PANTRY_CANCELLED, "cancelled");
         int tokens = w->sequences[first].n;
         for (end = first + 1; end < w->n && tokens + w->sequences[end].n <= full; end++)
             if (!recurrent) /* slots of recurrent state are few */
@@ -403,8 +403,8 @@ void pantry_embeddings_free(struct pantry_embeddings *e)
     pn_give_result(e, &(struct pantry_embeddings){.size = sizeof *e});
 }
 
-static pn_status embed(struct work *w, const struct pantry_input *inputs, struct pantry_embeddings *out,
-                       struct pn_error *err)
+static pantry_status embed(struct work *w, const struct pantry_input *inputs, struct pantry_embeddings *out,
+                           struct pantry_error *err)
 {
     const struct pn_model *model = w->model->runner->model;
     const struct pantry_embed_options *o = w->options;
@@ -412,11 +412,11 @@ static pn_status embed(struct work *w, const struct pantry_input *inputs, struct
     bool states = w->result == PN_RESULT_STATES;
     size_t size;
     if (o->dimensions > width || (states && o->dimensions))
-        return pn_fail(err, PN_INVALID,
+        return pn_fail(err, PANTRY_INVALID,
                        states ? "%d dimensions of states are not possible; they have all %d"
                               : "%d dimensions are not possible; this model has %d",
                        o->dimensions, width);
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     out->n_tokens = calloc(w->n + 1, sizeof *out->n_tokens);
     if (!out->n_tokens)
         return pn_no_memory(err, "embeddings");
@@ -440,7 +440,7 @@ static pn_status embed(struct work *w, const struct pantry_input *inputs, struct
     out->seconds = w->seconds;
     if (!states)
         finish(out, (size_t)width, o);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pantry_status pantry_embed(pantry_model *model, const struct pantry_input *inputs, size_t n,
@@ -450,7 +450,7 @@ pantry_status pantry_embed(pantry_model *model, const struct pantry_input *input
     struct pantry_embed_options o = pantry_embed_options_default();
     struct pantry_embeddings own = {.size = sizeof own};
     struct work w;
-    pn_status status = pn_check_result(out, "embeddings", err);
+    pantry_status status = pn_check_result(out, "embeddings", err);
     if (status)
         return status;
     pn_give_result(out, &own);
@@ -477,12 +477,12 @@ static float softmax_first(const float *x, size_t n)
     return (float)(1 / sum);
 }
 
-static pn_status rank_by_head(struct work *w, const struct pantry_input *query, const struct pantry_input *documents,
-                              float *scores, struct pn_error *err)
+static pantry_status rank_by_head(struct work *w, const struct pantry_input *query,
+                                  const struct pantry_input *documents, float *scores, struct pantry_error *err)
 {
     const struct pn_model *model = w->model->runner->model;
     size_t width = (size_t)pn_node(&model->graph, model->results[PN_RESULT_SCORES])->n2, size;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     float *rows = NULL;
     w->result = PN_RESULT_SCORES;
     w->pooling = model->hp.pooling;
@@ -507,7 +507,7 @@ static pantry_status rank_by_cosine(struct pantry_model *m, const struct pantry_
     struct pantry_embeddings e = {.size = sizeof e};
     o.normalize = true;
     if (o.pooling == PANTRY_POOLING_NONE)
-        return pn_fail(err, PN_INVALID, "texts are compared by one embedding each");
+        return pn_fail(err, PANTRY_INVALID, "texts are compared by one embedding each");
     struct pantry_input *all = malloc((n + 1) * sizeof *all);
     if (!all)
         return pn_no_memory(err, "inputs");
@@ -531,7 +531,7 @@ pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query,
 {
     struct pantry_embed_options o = pantry_embed_options_default();
     struct work w;
-    pn_status status = pn_take_options(&o, options, "options of ranking", err);
+    pantry_status status = pn_take_options(&o, options, "options of ranking", err);
     if (status)
         return status;
     if (model->runner->model->results[PN_RESULT_SCORES] == PN_NONE)

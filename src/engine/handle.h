@@ -44,20 +44,22 @@ struct pantry_request {
 struct pantry_model *pn_model_retain(struct pantry_model *model);
 /* The scheduler that runs the model, which keeps keys and values as `kv_type` (NULL: as it does already, or as the
  * device likes best). */
-pn_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out, struct pn_error *err);
+pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out,
+                             struct pantry_error *err);
 
 /* session.c: the context of `wanted` tokens (0: as loaded or trained, at most 32,768) for a model that writes. */
-pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pn_error *err);
+pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pantry_error *err);
 
 /* session.c: cuts a context that nobody chose to what fits into memory; refuses one that does not, or that the model's
  * rotation is not for. */
-pn_status pn_fit_context(struct pantry_model *model, int wanted, int n_batch, int *n_context, struct pn_error *err);
+pantry_status pn_fit_context(struct pantry_model *model, int wanted, int n_batch, int *n_context,
+                             struct pantry_error *err);
 
 /* options.c: puts what a caller gave (NULL: nothing) over the defaults in `own`. Both begin with their size; `what` are
  * they, for the error. */
-pn_status pn_take_options(void *own, const void *given, const char *what, struct pn_error *err);
+pantry_status pn_take_options(void *own, const void *given, const char *what, struct pantry_error *err);
 /* Whether a result that a caller gave says its size; `what` is it. */
-pn_status pn_check_result(const void *result, const char *what, struct pn_error *err);
+pantry_status pn_check_result(const void *result, const char *what, struct pantry_error *err);
 /* Fills a result of the caller's size. */
 void pn_give_result(void *result, const void *own);
 

@@ -112,14 +112,14 @@ static void divide(struct pn_kv_pool *pool, const struct pn_model *model)
 }
 
 /* Where addresses are rationed, what is left of them is asked for each group anew. */
-static pn_status group_init(struct pn_kv_group *g, struct pn_device *const *devices, const size_t *bytes, int n_parts,
-                            uint64_t max_bytes, struct pn_error *err)
+static pantry_status group_init(struct pn_kv_group *g, struct pn_device *const *devices, const size_t *bytes,
+                                int n_parts, uint64_t max_bytes, struct pantry_error *err)
 {
     uint64_t left = pn_memory_addresses(pn_memory_of_process());
     max_bytes = max_bytes < left ? max_bytes : left;
     for (int i = 0; i < n_parts; i++)
         g->page_bytes += bytes[i];
-    pn_status status = pn_slots_init_parts(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
+    pantry_status status = pn_slots_init_parts(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
     if (!status && !(g->n_refs = calloc((size_t)g->slots.n, sizeof *g->n_refs)))
         status = pn_no_memory(err, what);
     return status;
@@ -127,31 +127,31 @@ static pn_status group_init(struct pn_kv_group *g, struct pn_device *const *devi
 
 /* ---- the pool ---- */
 
-static pn_status check_dims(const struct pn_model *model, pn_type type, struct pn_error *err)
+static pantry_status check_dims(const struct pn_model *model, pn_type type, struct pantry_error *err)
 {
     int block = (int)pn_type_info(type)->block;
     if (!pn_type_info(type)->encode)
-        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as %s", pn_type_info(type)->name);
+        return pn_fail(err, PANTRY_INVALID, "keys and values cannot be kept as %s", pn_type_info(type)->name);
     for (int i = 0; i < model->n_caches; i++)
         if (model->caches[i].dim_k % block || model->caches[i].dim_v % block)
-            return pn_fail(err, PN_INVALID, "heads of %d values cannot be kept as %s, which takes blocks of %d",
+            return pn_fail(err, PANTRY_INVALID, "heads of %d values cannot be kept as %s, which takes blocks of %d",
                            model->caches[i].dim_k, pn_type_info(type)->name, block);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                         struct pn_kv_pool **out, struct pn_error *err)
+pantry_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
+                             struct pn_kv_pool **out, struct pantry_error *err)
 {
     return pn_kv_pool_new_parts(&device, 1, NULL, model, type, max_bytes, out, err);
 }
 
-pn_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
-                               const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
-                               struct pn_error *err)
+pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                                   const struct pn_model *model, pn_type type, uint64_t max_bytes,
+                                   struct pn_kv_pool **out, struct pantry_error *err)
 {
     size_t bytes[PN_KV_GROUPS][PN_MAX_PARTS];
     *out = NULL;
-    pn_status status = check_dims(model, type, err);
+    pantry_status status = check_dims(model, type, err);
     if (status)
         return status;
     struct pn_kv_pool *pool = calloc(1, sizeof *pool);
@@ -173,7 +173,7 @@ pn_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, co
         goto fail;
     lay_out(pool, model, part_of, bytes);
     *out = pool;
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     pn_kv_pool_free(pool);
     return status;
@@ -241,10 +241,11 @@ uint64_t pn_kv_most_bytes(const struct pn_kv_pool *pool, int n, int slice)
 
 /* ---- memory ---- */
 
-pn_status pn_kv_promise(struct pn_kv_pool *pool, int group, int32_t n, const char *wanted_by, struct pn_error *err)
+pantry_status pn_kv_promise(struct pn_kv_pool *pool, int group, int32_t n, const char *wanted_by,
+                            struct pantry_error *err)
 {
     pthread_mutex_lock(&pool->lock);
-    pn_status status = pn_slots_promise(&pool->groups[group].slots, n, wanted_by, err);
+    pantry_status status = pn_slots_promise(&pool->groups[group].slots, n, wanted_by, err);
     pthread_mutex_unlock(&pool->lock);
     return status;
 }
@@ -256,10 +257,10 @@ void pn_kv_unpromise(struct pn_kv_pool *pool, int group, int32_t n)
     pthread_mutex_unlock(&pool->lock);
 }
 
-pn_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *wanted_by, struct pn_error *err)
+pantry_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *wanted_by, struct pantry_error *err)
 {
     uint64_t bytes = 0;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     pthread_mutex_lock(&pool->lock);
     for (int g = 0; g < pool->n_groups; g++) {
         const struct pn_slots *s = &pool->groups[g].slots;
@@ -295,7 +296,7 @@ uint64_t pn_kv_capacity(struct pn_kv_pool *pool)
 
 /* ---- pages ---- */
 
-pn_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, struct pn_error *err)
+pantry_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, struct pantry_error *err)
 {
     struct pn_kv_group *g = &pool->groups[group];
     pthread_mutex_lock(&pool->lock);
@@ -303,7 +304,8 @@ pn_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, stru
     if (ok)
         g->n_refs[*page] = 1;
     pthread_mutex_unlock(&pool->lock);
-    return ok ? PN_OK : pn_fail(err, PN_NO_MEMORY, "all %d pages of the key/value cache are in use", g->slots.n);
+    return ok ? PANTRY_OK
+              : pn_fail(err, PANTRY_NO_MEMORY, "all %d pages of the key/value cache are in use", g->slots.n);
 }
 
 void pn_kv_page_retain(struct pn_kv_pool *pool, int group, int32_t page)

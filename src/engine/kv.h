@@ -32,12 +32,12 @@ struct pn_kv_pool {
 };
 
 /* `max_bytes` bounds the addresses reserved for a group. */
-pn_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                         struct pn_kv_pool **out, struct pn_error *err);
+pantry_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
+                             struct pn_kv_pool **out, struct pantry_error *err);
 /* The same on several devices: `part_of` says for each cache of the model which one has it. */
-pn_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
-                               const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
-                               struct pn_error *err);
+pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                                   const struct pn_model *model, pn_type type, uint64_t max_bytes,
+                                   struct pn_kv_pool **out, struct pantry_error *err);
 void pn_kv_pool_free(struct pn_kv_pool *pool);
 
 /* The first page of a group that a sequence of n tokens keeps: what the next token sees, and a page more, so that it
@@ -54,13 +54,13 @@ uint64_t pn_kv_page_weight(const struct pn_kv_pool *pool, int group);
 
 /* Takes the memory of n pages of a group from the budget before they are handed out, or says what is missing; `what`
  * wants them. */
-pn_status pn_kv_promise(struct pn_kv_pool *pool, int group, int32_t n, const char *what, struct pn_error *err);
+pantry_status pn_kv_promise(struct pn_kv_pool *pool, int group, int32_t n, const char *what, struct pantry_error *err);
 void pn_kv_unpromise(struct pn_kv_pool *pool, int group, int32_t n);
 /* Whether so many pages of each group (n_groups numbers), those promised included, could be had now, or what is
  * missing. Takes nothing: other threads may need what there is. */
-pn_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *what, struct pn_error *err);
+pantry_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *what, struct pantry_error *err);
 /* Hands a page out, with one reference. */
-pn_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, struct pn_error *err);
+pantry_status pn_kv_page_new(struct pn_kv_pool *pool, int group, int32_t *page, struct pantry_error *err);
 void pn_kv_page_retain(struct pn_kv_pool *pool, int group, int32_t page);
 void pn_kv_page_release(struct pn_kv_pool *pool, int group, int32_t page);
 /* How many hold the page. */

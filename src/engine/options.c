@@ -13,34 +13,34 @@ static size_t size_of(const void *s)
     return size;
 }
 
-static pn_status check_size(const void *s, const char *what, const char *how, struct pn_error *err)
+static pantry_status check_size(const void *s, const char *what, const char *how, struct pantry_error *err)
 {
     size_t size = size_of(s);
     if (size >= sizeof size && size <= MAX_SIZE)
-        return PN_OK;
-    return pn_fail(err, PN_INVALID, "the size of the struct of %s is %zu: %s", what, size, how);
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_INVALID, "the size of the struct of %s is %zu: %s", what, size, how);
 }
 
-pn_status pn_take_options(void *own, const void *given, const char *what, struct pn_error *err)
+pantry_status pn_take_options(void *own, const void *given, const char *what, struct pantry_error *err)
 {
     size_t known = size_of(own);
     if (!given)
-        return PN_OK;
-    pn_status status = check_size(given, what, "start from what the _default function returns", err);
+        return PANTRY_OK;
+    pantry_status status = check_size(given, what, "start from what the _default function returns", err);
     if (status)
         return status;
     size_t size = size_of(given);
     for (size_t i = known; i < size; i++)
         if (((const char *)given)[i])
-            return pn_fail(err, PN_UNSUPPORTED,
+            return pn_fail(err, PANTRY_UNSUPPORTED,
                            "the %s have a member at byte %zu that version " PANTRY_VERSION
                            " of the library does not have",
                            what, i);
     memcpy((char *)own + sizeof size, (const char *)given + sizeof size, (size < known ? size : known) - sizeof size);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_check_result(const void *result, const char *what, struct pn_error *err)
+pantry_status pn_check_result(const void *result, const char *what, struct pantry_error *err)
 {
     return check_size(result, what, "set it to its sizeof before the call", err);
 }

@@ -25,7 +25,7 @@ void pantry_free(void *p)
 static char *meta_text(const struct pn_weights *w, const char *key)
 {
     struct pn_str s = {"", 0};
-    if (pn_meta_str(w, key, &s, NULL) != PN_OK)
+    if (pn_meta_str(w, key, &s, NULL) != PANTRY_OK)
         s = (struct pn_str){"", 0};
     char *text = malloc(s.len + 1);
     if (text) {
@@ -36,23 +36,23 @@ static char *meta_text(const struct pn_weights *w, const char *key)
 }
 
 /* Settles what all sessions have in common, as far as the options say. */
-static pn_status settle(struct pn_runner *r, const struct pantry_model_options *o, struct pn_error *err)
+static pantry_status settle(struct pn_runner *r, const struct pantry_model_options *o, struct pantry_error *err)
 {
     struct pn_kv_pool *pool;
     if (o->n_context < 0)
-        return pn_fail(err, PN_INVALID, "n_context is %d, but must be 0 or more", o->n_context);
+        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be 0 or more", o->n_context);
     r->n_context = o->n_context;
-    pn_status status = o->kv_type ? pn_runner_pool(r, o->kv_type, &pool, err) : PN_OK;
+    pantry_status status = o->kv_type ? pn_runner_pool(r, o->kv_type, &pool, err) : PANTRY_OK;
     return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
 }
 
-static pn_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
-                      struct pn_error *err)
+static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
+                          struct pantry_error *err)
 {
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_split split;
-    pn_status status = pn_weights_open(path, &weights, err);
+    pantry_status status = pn_weights_open(path, &weights, err);
     struct pn_rope_wish rope = {.scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
@@ -64,7 +64,7 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
     if ((status = pn_runner_new_split(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
     status = pn_vocab_from_weights(weights, &m->tokenizer, err);
-    if (status == PN_UNSUPPORTED)
+    if (status == PANTRY_UNSUPPORTED)
         m->tokenizer = NULL; /* the model still runs, on ids */
     else if (status)
         return status;
@@ -75,7 +75,7 @@ static pn_status load(const char *path, const struct pantry_model_options *o, st
     m->tokenizer_name = meta_text(weights, "tokenizer.ggml.model");
     if (!m->architecture || !m->name || !m->license || !m->tokenizer_name)
         return pn_no_memory(err, path);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options, pantry_model **model,
@@ -84,7 +84,7 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     struct pantry_model_options o = pantry_model_options_default();
     uint64_t start = pn_clock_ns();
     *model = NULL;
-    pn_status status = pn_take_options(&o, options, "options of a model", err);
+    pantry_status status = pn_take_options(&o, options, "options of a model", err);
     if (status)
         return status;
     struct pantry_model *m = calloc(1, sizeof *m);
@@ -125,10 +125,11 @@ struct pantry_model *pn_model_retain(struct pantry_model *m)
     return m;
 }
 
-pn_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct pn_sched **out, struct pn_error *err)
+pantry_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct pn_sched **out,
+                             struct pantry_error *err)
 {
     struct pn_kv_pool *pool;
-    pn_status status = pn_runner_pool(m->runner, kv_type, &pool, err);
+    pantry_status status = pn_runner_pool(m->runner, kv_type, &pool, err);
     if (status)
         return status;
     pthread_mutex_lock(&m->sched_lock);
@@ -170,7 +171,7 @@ pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info 
                                     .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
                                     .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
                                     .pooling = pn_pooling_of(hp->pooling)};
-    pn_status status = pn_check_result(info, "information about a model", err);
+    pantry_status status = pn_check_result(info, "information about a model", err);
     if (!status)
         pn_give_result(info, &own);
     return status;
@@ -189,7 +190,7 @@ pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokeniz
     struct pantry_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return pn_no_memory(err, path);
-    pn_status status = pn_weights_inspect(path, &t->weights, err);
+    pantry_status status = pn_weights_inspect(path, &t->weights, err);
     if (!status)
         status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
     if (status)
@@ -219,7 +220,7 @@ pantry_status pantry_tokenize(const pantry_tokenizer *t, const char *text, size_
     struct pn_ids out = {0};
     unsigned wanted = (flags & PANTRY_TOKENIZE_SPECIAL ? PN_TOKENIZE_SPECIAL : 0) |
                       (flags & PANTRY_TOKENIZE_BOS ? PN_TOKENIZE_BOS : 0);
-    pn_status status = pn_tokenizer_encode(t->tokenizer, text, len, wanted, &out, err);
+    pantry_status status = pn_tokenizer_encode(t->tokenizer, text, len, wanted, &out, err);
     if (!status && !out.data && !(out.data = malloc(sizeof *out.data)))
         status = pn_no_memory(err, "token ids");
     if (status) {
@@ -235,7 +236,7 @@ pantry_status pantry_detokenize(const pantry_tokenizer *t, const int32_t *ids, s
                                 size_t *len, struct pantry_error *err)
 {
     struct pn_buf out = {0};
-    pn_status status = pn_tokenizer_decode(t->tokenizer, ids, n, flags & PANTRY_DETOKENIZE_SPECIAL, &out, err);
+    pantry_status status = pn_tokenizer_decode(t->tokenizer, ids, n, flags & PANTRY_DETOKENIZE_SPECIAL, &out, err);
     size_t size = out.len;
     if (!status && !(*text = pn_buf_take(&out)))
         status = pn_no_memory(err, "text");
@@ -252,18 +253,18 @@ bool pantry_token_ends_generation(const pantry_tokenizer *t, int32_t id)
 
 /* ---- templates ---- */
 
-static pn_status parse_context(const char *text, json_t **out, struct pn_error *err)
+static pantry_status parse_context(const char *text, json_t **out, struct pantry_error *err)
 {
     json_error_t e;
     *out = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!*out)
-        return pn_fail(err, PN_FORMAT, "the template's context is not JSON: line %d, column %d: %s", e.line, e.column,
-                       e.text);
+        return pn_fail(err, PANTRY_FORMAT, "the template's context is not JSON: line %d, column %d: %s", e.line,
+                       e.column, e.text);
     if (json_is_object(*out))
-        return PN_OK;
+        return PANTRY_OK;
     json_decref(*out);
     *out = NULL;
-    return pn_fail(err, PN_FORMAT, "the template's context must be a JSON object");
+    return pn_fail(err, PANTRY_FORMAT, "the template's context must be a JSON object");
 }
 
 pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json, char **text,
@@ -271,7 +272,7 @@ pantry_status pantry_template_render(const char *source, size_t source_len, cons
 {
     struct pn_template *t = NULL;
     json_t *context = NULL;
-    pn_status status = pn_template_parse(source, source_len, &t, err);
+    pantry_status status = pn_template_parse(source, source_len, &t, err);
     if (!status)
         status = parse_context(context_json, &context, err);
     if (!status)
@@ -300,12 +301,12 @@ static bool add_token(json_t *context, const char *key, const struct pn_tokenize
     return value && json_object_set_new(context, key, value) == 0;
 }
 
-static pn_status model_template(struct pantry_model *m, const struct pn_template **out, struct pn_error *err)
+static pantry_status model_template(struct pantry_model *m, const struct pn_template **out, struct pantry_error *err)
 {
     struct pn_str s = m->runner->model->weights->chat_template;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!s.len)
-        return pn_fail(err, PN_NOT_FOUND, "%s: the model has no chat template", m->runner->model->weights->path);
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: the model has no chat template", m->runner->model->weights->path);
     pthread_mutex_lock(&m->template_lock);
     if (!m->chat_template)
         status = pn_template_parse(s.data, s.len, &m->chat_template, err);
@@ -321,7 +322,7 @@ pantry_status pantry_model_render(const pantry_model *model, const char *context
     struct pantry_model *m = (struct pantry_model *)(uintptr_t)model;
     const struct pn_template *t = NULL;
     json_t *context = NULL;
-    pn_status status = model_template(m, &t, err);
+    pantry_status status = model_template(m, &t, err);
     if (status || (status = parse_context(context_json, &context, err)))
         return status;
     const struct pn_tokenizer *tok = m->tokenizer;

@@ -20,12 +20,12 @@ pantry_status pantry_parse(const char *template_source, size_t template_len, con
         .reasoning_in_content = flags & PANTRY_PARSE_REASONING_IN_CONTENT,
         .tool_choice = (size_t)tool_choice < 3 ? choices[tool_choice] : PN_TOOL_AUTO,
     };
-    pn_status status;
+    pantry_status status;
     if (json_is_object(context))
         status = pn_parse_all(template_source, template_len, context, raw, raw_len, &options, &out, err);
     else
         status =
-            pn_fail(err, PN_FORMAT, "the context is not a JSON object: %s (line %d, column %d)",
+            pn_fail(err, PANTRY_FORMAT, "the context is not a JSON object: %s (line %d, column %d)",
                     context ? "it is another value" : where.text, context ? 1 : where.line, context ? 1 : where.column);
     char *text = status ? NULL : json_dumps(out, JSON_ENCODE_ANY);
     if (!status && !text)

@@ -11,19 +11,20 @@ enum { TEXT_RESERVE = 4096 };
 
 /* ---- life ---- */
 
-static pn_status check(const struct pn_model *model, const struct pantry_request_options *o, struct pn_error *err)
+static pantry_status check(const struct pn_model *model, const struct pantry_request_options *o,
+                           struct pantry_error *err)
 {
     if (!o->ids || o->n_ids == 0)
-        return pn_fail(err, PN_INVALID, "the prompt has no tokens");
+        return pn_fail(err, PANTRY_INVALID, "the prompt has no tokens");
     if (o->n_context < 1)
-        return pn_fail(err, PN_INVALID, "n_context is %d, but must be at least 1", o->n_context);
+        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be at least 1", o->n_context);
     if (o->n_ids > (size_t)o->n_context)
-        return pn_fail(err, PN_CONTEXT_FULL, "the prompt has %zu tokens, but the context has room for %d", o->n_ids,
+        return pn_fail(err, PANTRY_CONTEXT_FULL, "the prompt has %zu tokens, but the context has room for %d", o->n_ids,
                        o->n_context);
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
-        return pn_fail(err, PN_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+        return pn_fail(err, PANTRY_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
     if (o->max_tokens < 0)
-        return pn_fail(err, PN_INVALID, "max_tokens is %d, but must be 0 (no limit) or more", o->max_tokens);
+        return pn_fail(err, PANTRY_INVALID, "max_tokens is %d, but must be 0 (no limit) or more", o->max_tokens);
     return pn_seq_check_ids(model, o->ids, o->n_ids, err);
 }
 
@@ -49,11 +50,11 @@ static bool copy_options(struct pn_request *r, const struct pantry_request_optio
            pn_buf_reserve(&r->waiting, 2 * PN_MAX_EVENT_BYTES);
 }
 
-pn_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
-                         const struct pantry_request_options *o, struct pn_request **out, struct pn_error *err)
+pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
+                             const struct pantry_request_options *o, struct pn_request **out, struct pantry_error *err)
 {
     *out = NULL;
-    pn_status status = check(model, o, err);
+    pantry_status status = check(model, o, err);
     if (status)
         return status;
     struct pn_request *r = calloc(1, sizeof *r);
@@ -122,7 +123,7 @@ bool pn_request_has_room(struct pn_request *r)
     return room;
 }
 
-static pn_status push(struct pn_request *r, int32_t id, size_t n, struct pn_error *err)
+static pantry_status push(struct pn_request *r, int32_t id, size_t n, struct pantry_error *err)
 {
     pthread_mutex_lock(&r->lock);
     pn_buf_append(&r->waiting, r->text.data ? r->text.data : "", n);
@@ -136,7 +137,7 @@ static pn_status push(struct pn_request *r, int32_t id, size_t n, struct pn_erro
         r->text.len -= n;
         r->text.data[r->text.len] = '\0';
     }
-    return ok ? PN_OK : pn_no_memory(err, "the answer");
+    return ok ? PANTRY_OK : pn_no_memory(err, "the answer");
 }
 
 /* Takes the first event; the lock is held. */
@@ -201,10 +202,10 @@ static size_t safe_length(const struct pn_request *r)
     return r->text.len - held;
 }
 
-pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err)
+pantry_status pn_request_emit(struct pn_request *r, int32_t id, struct pantry_error *err)
 {
     if (r->detokenizer) {
-        pn_status status = pn_detokenizer_push(r->detokenizer, id, &r->text, err);
+        pantry_status status = pn_detokenizer_push(r->detokenizer, id, &r->text, err);
         if (status)
             return status;
     }
@@ -216,7 +217,7 @@ pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err
     return push(r, id, stop, err);
 }
 
-static void finish_stats(struct pn_request *r, pn_status status)
+static void finish_stats(struct pn_request *r, pantry_status status)
 {
     struct pantry_stats *st = &r->stats;
     uint64_t now = pn_clock_ns(), first = r->first_token ? r->first_token : now;
@@ -232,9 +233,9 @@ static void finish_stats(struct pn_request *r, pn_status status)
         st->stop = PANTRY_STOP_LENGTH;
 }
 
-void pn_request_end(struct pn_request *r, pn_status status, const struct pn_error *err)
+void pn_request_end(struct pn_request *r, pantry_status status, const struct pantry_error *err)
 {
-    struct pn_error ignored;
+    struct pantry_error ignored;
     bool held = r->stats.stop != PANTRY_STOP_TEXT;
     if (!status && held) {
         if (r->detokenizer)

@@ -64,11 +64,11 @@ struct pn_request {
         size_t len;
     } events[PN_MAX_EVENTS]; /* a ring */
     int first_event, n_events;
-    struct pn_buf waiting; /* the events' text */
-    bool starved;          /* the engine's thread found no room */
-    bool ended;            /* nothing more comes */
-    pn_status status;      /* with which it ended, and */
-    struct pn_error error; /* its sentence */
+    struct pn_buf waiting;     /* the events' text */
+    bool starved;              /* the engine's thread found no room */
+    bool ended;                /* nothing more comes */
+    pantry_status status;      /* with which it ended, and */
+    struct pantry_error error; /* its sentence */
 
     /* the reader's */
     struct pantry_event event; /* the last one, and */
@@ -77,17 +77,18 @@ struct pn_request {
 };
 
 /* Copies the options. Checks what can be known before anything runs. */
-pn_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
-                         const struct pantry_request_options *options, struct pn_request **out, struct pn_error *err);
+pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
+                             const struct pantry_request_options *options, struct pn_request **out,
+                             struct pantry_error *err);
 void pn_request_destroy(struct pn_request *r);
 
 bool pn_request_cancelled(const struct pn_request *r);
 /* The queue has room for what one token may bring. */
 bool pn_request_has_room(struct pn_request *r);
 /* A token was chosen: its text goes to the queue. Sets stats.stop where a stop text ends the request. */
-pn_status pn_request_emit(struct pn_request *r, int32_t id, struct pn_error *err);
-/* The last event. With PN_OK what was held back for a stop text comes first. */
-void pn_request_end(struct pn_request *r, pn_status status, const struct pn_error *err);
+pantry_status pn_request_emit(struct pn_request *r, int32_t id, struct pantry_error *err);
+/* The last event. With PANTRY_OK what was held back for a stop text comes first. */
+void pn_request_end(struct pn_request *r, pantry_status status, const struct pantry_error *err);
 /* Waits for an event for `timeout_ms` (negative: as long as it takes); NULL: there is none yet. Sets *has_room where
  * the engine's thread waits for the room that there is now. */
 const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room);

@@ -16,14 +16,14 @@ static char *tree_key(const char *cache_key)
     return key;
 }
 
-static pn_status submit(struct pantry_request *request, const struct pantry_request_options *given,
-                        struct pn_error *err)
+static pantry_status submit(struct pantry_request *request, const struct pantry_request_options *given,
+                            struct pantry_error *err)
 {
     struct pantry_model *m = request->model;
     struct pantry_request_options o = *given;
     struct pn_sched *sched;
     int wanted = o.n_context;
-    pn_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
+    pantry_status status = pn_context_length(m->runner, wanted, &o.n_context, err);
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
         (status = pn_fit_context(m, wanted, o.n_batch, &o.n_context, err)))
         return status;
@@ -48,7 +48,7 @@ pantry_status pantry_submit(pantry_model *model, const struct pantry_request_opt
 {
     struct pantry_request_options o = pantry_request_options_default();
     *request = NULL;
-    pn_status status = pn_take_options(&o, options, "options of a request", err);
+    pantry_status status = pn_take_options(&o, options, "options of a request", err);
     if (status)
         return status;
     struct pantry_request *r = calloc(1, sizeof *r);

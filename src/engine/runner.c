@@ -8,18 +8,18 @@
 #include <string.h>
 
 /* Counts the weights; they are mapped already. */
-static pn_status add_weights(struct pn_runner *r, struct pn_error *err)
+static pantry_status add_weights(struct pn_runner *r, struct pantry_error *err)
 {
     const struct pn_model *m = r->model;
     char what[256];
     snprintf(what, sizeof what, "%s: the model", m->weights->path);
-    pn_status status = pn_memory_add_weights(r->budget, m->size_bytes, m->step_bytes, what, err);
+    pantry_status status = pn_memory_add_weights(r->budget, m->size_bytes, m->step_bytes, what, err);
     r->counted = !status;
     return status;
 }
 
 /* The tensors that a part's nodes read, each once: its device makes them reachable. */
-static pn_status place_weights(struct pn_runner *r, int part, struct pn_error *err)
+static pantry_status place_weights(struct pn_runner *r, int part, struct pantry_error *err)
 {
     const struct pn_graph *g = &r->model->graph;
     struct pn_part *p = &r->parts[part];
@@ -35,7 +35,7 @@ static pn_status place_weights(struct pn_runner *r, int part, struct pn_error *e
             wanted[s] = true;
             p->weights[n++] = g->data[s].weight;
         }
-    pn_status status = wanted && p->weights ? PN_OK : pn_no_memory(err, "a model");
+    pantry_status status = wanted && p->weights ? PANTRY_OK : pn_no_memory(err, "a model");
     free(wanted);
     if (status)
         return status;
@@ -80,7 +80,7 @@ static bool find_states(const struct pn_runner *r, size_t *first, size_t *n)
     return ok;
 }
 
-static pn_status make_states(struct pn_runner *r, struct pn_device *const *devices, struct pn_error *err)
+static pantry_status make_states(struct pn_runner *r, struct pn_device *const *devices, struct pantry_error *err)
 {
     size_t first[PN_MAX_PARTS] = {0}, n[PN_MAX_PARTS] = {0};
     if (!find_states(r, first, n))
@@ -88,10 +88,10 @@ static pn_status make_states(struct pn_runner *r, struct pn_device *const *devic
     return pn_state_pool_new_parts(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
 }
 
-static pn_status open_parts(struct pn_runner *r, const struct pn_split *split, struct pn_error *err)
+static pantry_status open_parts(struct pn_runner *r, const struct pn_split *split, struct pantry_error *err)
 {
     const struct pn_model *m = r->model;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (r->n_parts > 1) {
         r->device_of = calloc(m->graph.len + 1, sizeof *r->device_of);
         r->device_of_cache = calloc((size_t)m->n_caches + 1, sizeof *r->device_of_cache);
@@ -114,8 +114,8 @@ static void name_devices(struct pn_runner *r)
                                  r->parts[i].device->properties.name);
 }
 
-pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
-                              struct pn_error *err)
+pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                                  struct pantry_error *err)
 {
     *out = NULL;
     struct pn_runner *r = calloc(1, sizeof *r);
@@ -131,7 +131,7 @@ pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *spl
     for (int i = 0; i < split->n; i++)
         r->parts[i] = (struct pn_part){.device = split->devices[i], .turn = pn_devices_turn(split->devices[i])};
     name_devices(r);
-    pn_status status = pn_stages_init(r, err);
+    pantry_status status = pn_stages_init(r, err);
     if (!status)
         status = add_weights(r, err);
     if (!status)
@@ -143,7 +143,8 @@ pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *spl
     return status;
 }
 
-pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err)
+pantry_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out,
+                            struct pantry_error *err)
 {
     return pn_runner_new_split(model, &(struct pn_split){.devices = {device}, .n = 1}, out, err);
 }
@@ -172,23 +173,23 @@ void pn_runner_free(struct pn_runner *r)
 
 /* ---- what all sequences have in common ---- */
 
-static pn_status type_of(const struct pn_runner *r, const char *name, pn_type *out, struct pn_error *err)
+static pantry_status type_of(const struct pn_runner *r, const char *name, pn_type *out, struct pantry_error *err)
 {
     if (!name) { /* encoders keep nothing for later: float32 costs little */
         *out = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
-        return PN_OK;
+        return PANTRY_OK;
     }
     bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
     if (!known || !pn_type_from_name(name, out))
-        return pn_fail(err, PN_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
+        return pn_fail(err, PANTRY_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
                        name);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv_pool **out, struct pn_error *err)
+pantry_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv_pool **out, struct pantry_error *err)
 {
     pn_type type;
-    pn_status status = type_of(r, name, &type, err);
+    pantry_status status = type_of(r, name, &type, err);
     if (status)
         return status;
     struct pn_device *devices[PN_MAX_PARTS];
@@ -199,9 +200,9 @@ pn_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv_poo
         status = pn_kv_pool_new_parts(devices, r->n_parts, r->device_of_cache, r->model, type,
                                       pn_memory_addresses(r->budget), &r->pool, err);
     else if (name && type != r->pool->type)
-        status =
-            pn_fail(err, PN_INVALID, "this model's keys and values are kept as %s, so no session can have them as %s",
-                    pn_type_info(r->pool->type)->name, name);
+        status = pn_fail(err, PANTRY_INVALID,
+                         "this model's keys and values are kept as %s, so no session can have them as %s",
+                         pn_type_info(r->pool->type)->name, name);
     *out = r->pool;
     pthread_mutex_unlock(&r->lock);
     return status;
@@ -217,17 +218,17 @@ static int longest_short(const struct pn_graph *g)
     return n;
 }
 
-pn_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct pn_error *err)
+pantry_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct pantry_error *err)
 {
     int n_short = longest_short(&r->model->graph);
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!n_short)
-        return PN_OK;
+        return PANTRY_OK;
     pthread_mutex_lock(&r->lock);
     if (r->rope == PN_ROPE_ANY)
         r->rope = n_context > n_short ? PN_ROPE_LONG : PN_ROPE_SHORT;
     else if (r->rope == PN_ROPE_SHORT && n_context > n_short)
-        status = pn_fail(err, PN_INVALID,
+        status = pn_fail(err, PANTRY_INVALID,
                          "this model rotates for contexts of up to %d tokens, so no session can have %d: load it for "
                          "that many",
                          n_short, n_context);
@@ -242,24 +243,25 @@ int pn_runner_rope_context(const struct pn_runner *r)
 
 /* ---- steps ---- */
 
-pn_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pn_error *err)
+pantry_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pantry_error *err)
 {
     struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = pn_stages_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
+    pantry_status status = pn_stages_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
     pthread_mutex_unlock(&r->lock);
     return status;
 }
 
-pn_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struct pn_batch *batch, struct pn_error *err)
+pantry_status pn_runner_step(struct pn_runner *r, enum pn_result result, const struct pn_batch *batch,
+                             struct pantry_error *err)
 {
     struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pn_status status = pn_stages_for(r, result, batch->n_tokens, &bucket, err);
+    pantry_status status = pn_stages_for(r, result, batch->n_tokens, &bucket, err);
     if (!status)
         status = pn_stages_run(r, bucket, batch, err);
     if (pn_weights_damaged(r->model->weights))
-        status = pn_fail(err, PN_IO, "%s: the file was cut short while it was in use", r->model->weights->path);
+        status = pn_fail(err, PANTRY_IO, "%s: the file was cut short while it was in use", r->model->weights->path);
     pthread_mutex_unlock(&r->lock);
     return status;
 }

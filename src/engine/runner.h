@@ -76,23 +76,25 @@ struct pn_runner {
 };
 
 /* Takes model and device over (also on failure); a device of pn_devices_open or one of its own. */
-pn_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out, struct pn_error *err);
+pantry_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out,
+                            struct pantry_error *err);
 /* The same with several devices, which are taken over from `split`. */
-pn_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
-                              struct pn_error *err);
+pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                                  struct pantry_error *err);
 void pn_runner_free(struct pn_runner *runner);
 /* The pool of keys and values, in one type for all sequences: "f16", "q8_0" or "f32", or NULL for any. Whoever asks
  * first settles it. */
-pn_status pn_runner_pool(struct pn_runner *runner, const char *type, struct pn_kv_pool **out, struct pn_error *err);
+pantry_status pn_runner_pool(struct pn_runner *runner, const char *type, struct pn_kv_pool **out,
+                             struct pantry_error *err);
 /* Settles or checks how sessions with a context of that length rotate. */
-pn_status pn_runner_settle_rope(struct pn_runner *runner, int n_context, struct pn_error *err);
+pantry_status pn_runner_settle_rope(struct pn_runner *runner, int n_context, struct pantry_error *err);
 /* A length of context that rotates as was settled. */
 int pn_runner_rope_context(const struct pn_runner *runner);
 /* Makes the plan that a step of `n_tokens` towards logits runs, so that the step allocates nothing. */
-pn_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pn_error *err);
+pantry_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pantry_error *err);
 /* Runs one step; steps of several threads take turns. The result goes to the host's memory at batch->results[0]. A
  * damaged file is an error here. */
-pn_status pn_runner_step(struct pn_runner *runner, enum pn_result result, const struct pn_batch *batch,
-                         struct pn_error *err);
+pantry_status pn_runner_step(struct pn_runner *runner, enum pn_result result, const struct pn_batch *batch,
+                             struct pantry_error *err);
 
 #endif

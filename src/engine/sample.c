@@ -6,28 +6,28 @@
 #include <math.h>
 #include <stdlib.h>
 
-static pn_status check(const struct pantry_sampling *o, struct pn_error *err)
+static pantry_status check(const struct pantry_sampling *o, struct pantry_error *err)
 {
     if (!(o->temperature >= 0) || o->temperature > 100)
-        return pn_fail(err, PN_INVALID, "temperature is %g, but must be between 0 and 100", (double)o->temperature);
+        return pn_fail(err, PANTRY_INVALID, "temperature is %g, but must be between 0 and 100", (double)o->temperature);
     if (!(o->top_p > 0 && o->top_p <= 1))
-        return pn_fail(err, PN_INVALID, "top_p is %g, but must be above 0 and at most 1", (double)o->top_p);
+        return pn_fail(err, PANTRY_INVALID, "top_p is %g, but must be above 0 and at most 1", (double)o->top_p);
     if (!(o->min_p >= 0 && o->min_p <= 1))
-        return pn_fail(err, PN_INVALID, "min_p is %g, but must be between 0 and 1", (double)o->min_p);
+        return pn_fail(err, PANTRY_INVALID, "min_p is %g, but must be between 0 and 1", (double)o->min_p);
     if (!(o->repeat_penalty > 0))
-        return pn_fail(err, PN_INVALID, "repeat_penalty is %g, but must be above 0", (double)o->repeat_penalty);
+        return pn_fail(err, PANTRY_INVALID, "repeat_penalty is %g, but must be above 0", (double)o->repeat_penalty);
     if (o->top_k < 0)
-        return pn_fail(err, PN_INVALID, "top_k is %d, but must be 0 (off) or more", o->top_k);
+        return pn_fail(err, PANTRY_INVALID, "top_k is %d, but must be 0 (off) or more", o->top_k);
     if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
-        return pn_fail(err, PN_INVALID, "frequency_penalty and presence_penalty must be finite numbers");
-    return PN_OK;
+        return pn_fail(err, PANTRY_INVALID, "frequency_penalty and presence_penalty must be finite numbers");
+    return PANTRY_OK;
 }
 
-pn_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *options, int n_vocab,
-                          struct pn_error *err)
+pantry_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *options, int n_vocab,
+                              struct pantry_error *err)
 {
     *s = (struct pn_sampler){.options = *options, .n_vocab = n_vocab};
-    pn_status status = check(options, err);
+    pantry_status status = check(options, err);
     if (status)
         return status;
     s->candidates = malloc((size_t)n_vocab * sizeof *s->candidates);
@@ -37,7 +37,7 @@ pn_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *op
         pn_sampler_free(s);
         return pn_no_memory(err, "a sampler");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_sampler_free(struct pn_sampler *s)

@@ -20,8 +20,8 @@ struct pn_sampler {
     uint16_t *n_seen;                /* (n_vocab), all 0 between calls */
 };
 
-pn_status pn_sampler_init(struct pn_sampler *sampler, const struct pantry_sampling *options, int n_vocab,
-                          struct pn_error *err);
+pantry_status pn_sampler_init(struct pn_sampler *sampler, const struct pantry_sampling *options, int n_vocab,
+                              struct pantry_error *err);
 void pn_sampler_free(struct pn_sampler *sampler);
 /* Changes `logits` (n_vocab). `recent` are the tokens so far, the last one last: their number is the position. The
  * order is: penalties, top-k, top-p, min-p, temperature. -1 if no logit is a number. */

@@ -9,8 +9,8 @@
 struct pn_job {
     pn_sched_work *work;
     void *user;
-    struct pn_error *err;
-    pn_status status;
+    struct pantry_error *err;
+    pantry_status status;
     bool done;
     struct pn_job *next;
 };
@@ -34,7 +34,7 @@ static void run_jobs(struct pn_sched *s)
         struct pn_job *job = s->jobs;
         s->jobs = job->next;
         pthread_mutex_unlock(&s->lock);
-        pn_status status = job->work(job->user, &s->memory, job->err);
+        pantry_status status = job->work(job->user, &s->memory, job->err);
         pthread_mutex_lock(&s->lock);
         job->status = status;
         job->done = true;
@@ -83,19 +83,20 @@ static void *engine_thread(void *user)
 }
 
 /* The lock is held. The thread starts with the first work, so that who only looks at a model has none. */
-static pn_status start_thread(struct pn_sched *s, struct pn_error *err)
+static pantry_status start_thread(struct pn_sched *s, struct pantry_error *err)
 {
     if (s->running)
-        return PN_OK;
+        return PANTRY_OK;
     if (pn_thread_start(&s->thread, engine_thread, s) != 0)
-        return pn_fail(err, PN_NO_MEMORY, "the engine's thread cannot be started");
+        return pn_fail(err, PANTRY_NO_MEMORY, "the engine's thread cannot be started");
     s->running = true;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- life ---- */
 
-pn_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out, struct pn_error *err)
+pantry_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out,
+                           struct pantry_error *err)
 {
     *out = NULL;
     struct pn_sched *s = calloc(1, sizeof *s);
@@ -106,7 +107,7 @@ pn_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     pthread_cond_init(&s->job_done, NULL);
-    pn_status status = pn_seq_memory_init(&s->memory, runner, pool, err);
+    pantry_status status = pn_seq_memory_init(&s->memory, runner, pool, err);
     if (!status)
         status = pn_step_init(&s->step, PN_MAX_BATCH + PN_MAX_RUNNING, PN_MAX_RUNNING, err);
     if (status)
@@ -138,10 +139,10 @@ void pn_sched_free(struct pn_sched *s)
 
 /* ---- from other threads ---- */
 
-pn_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pn_error *err)
+pantry_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pantry_error *err)
 {
     pthread_mutex_lock(&s->lock);
-    pn_status status = start_thread(s, err);
+    pantry_status status = start_thread(s, err);
     struct pn_request **end = &s->arrivals;
     while (*end)
         end = &(*end)->next;
@@ -182,7 +183,7 @@ struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s)
     return s->memory.pool;
 }
 
-pn_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pn_error *err)
+pantry_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pantry_error *err)
 {
     struct pn_kv_pool *pool = s->memory.pool;
     int32_t pages[PN_KV_GROUPS];
@@ -204,11 +205,11 @@ void pn_sched_forget(struct pn_sched *s, struct pn_request *r)
     pthread_mutex_unlock(&s->lock);
 }
 
-pn_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pn_error *err)
+pantry_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pantry_error *err)
 {
     struct pn_job job = {.work = work, .user = user, .err = err};
     pthread_mutex_lock(&s->lock);
-    pn_status status = start_thread(s, err);
+    pantry_status status = start_thread(s, err);
     if (!status) {
         struct pn_job **end = &s->jobs;
         while (*end)
@@ -228,7 +229,7 @@ struct stats_job {
     struct pn_sched_stats *out;
 };
 
-static pn_status collect_stats(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status collect_stats(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)err;
     struct stats_job *job = user;
@@ -241,10 +242,10 @@ static pn_status collect_stats(void *user, struct pn_seq_memory *memory, struct 
         job->out->window_pages_used += pn_kv_pages_used(memory->pool, g);
     job->out->states_used = memory->runner->states ? pn_states_used(memory->runner->states) : 0;
     job->out->states_in_tree = memory->runner->states ? pn_tree_n_states(memory->tree) : 0;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pn_error *err)
+pantry_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pantry_error *err)
 {
     return pn_sched_call(s, collect_stats, &(struct stats_job){s, out}, err);
 }

@@ -24,12 +24,13 @@ struct pn_sched_stats {
 };
 
 /* The runner must outlive the scheduler. */
-pn_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out, struct pn_error *err);
+pantry_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out,
+                           struct pantry_error *err);
 /* Ends all requests as cancelled and the thread. */
 void pn_sched_free(struct pn_sched *s);
 
 /* Hands a request over to the engine's thread. */
-pn_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pn_error *err);
+pantry_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pantry_error *err);
 /* Waits for the request's next event: see pantry_request_next. */
 const struct pantry_event *pn_sched_next(struct pn_sched *s, struct pn_request *r, int timeout_ms);
 /* A request was cancelled: the thread may be waiting. */
@@ -38,17 +39,18 @@ void pn_sched_wake(struct pn_sched *s);
 void pn_sched_forget(struct pn_sched *s, struct pn_request *r);
 
 /* Runs `work(user, ...)` on the engine's thread between two steps and returns what it returns. */
-typedef pn_status pn_sched_work(void *user, struct pn_seq_memory *memory, struct pn_error *err);
-pn_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pn_error *err);
+typedef pantry_status pn_sched_work(void *user, struct pn_seq_memory *memory, struct pantry_error *err);
+pantry_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pantry_error *err);
 
 /* The thread starts with the first work. */
 bool pn_sched_is_running(struct pn_sched *s);
 struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s);
-/* PN_NO_MEMORY: a sequence of n_context tokens, read in slices of up to `slice`, cannot fit, even if nothing else runs.
+/* PANTRY_NO_MEMORY: a sequence of n_context tokens, read in slices of up to `slice`, cannot fit, even if nothing else
+ * runs.
  */
-pn_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pn_error *err);
+pantry_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pantry_error *err);
 
 /* As of now, between two steps. */
-pn_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pn_error *err);
+pantry_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pantry_error *err);
 
 #endif

@@ -15,7 +15,7 @@ static int pending(const struct pn_request *r)
 
 /* ---- ending ---- */
 
-static void finish(struct pn_sched *s, struct pn_request *r, pn_status status, const struct pn_error *err)
+static void finish(struct pn_sched *s, struct pn_request *r, pantry_status status, const struct pantry_error *err)
 {
     struct pn_request **at = &s->active;
     while (*at != r)
@@ -33,7 +33,7 @@ static void finish(struct pn_sched *s, struct pn_request *r, pn_status status, c
 static void cancel(struct pn_sched *s, struct pn_request *r)
 {
     r->stats.stop = PANTRY_STOP_CANCELLED;
-    finish(s, r, PN_OK, NULL);
+    finish(s, r, PANTRY_OK, NULL);
 }
 
 static void end_cancelled(struct pn_sched *s)
@@ -76,9 +76,9 @@ static void put_back(struct pn_request *r)
  * that run. False: not in this step, or the request has ended. */
 static bool grow(struct pn_sched *s, struct pn_request *r, int n, bool may_take)
 {
-    struct pn_error err;
-    pn_status status;
-    while ((status = pn_seq_grow(&r->seq, n, &err)) == PN_NO_MEMORY) {
+    struct pantry_error err;
+    pantry_status status;
+    while ((status = pn_seq_grow(&r->seq, n, &err)) == PANTRY_NO_MEMORY) {
         bool alone = s->step.batch.n_seqs == 0;
         struct pn_request *victim = may_take || alone ? victim_for(s, r) : NULL;
         if (victim) {
@@ -179,8 +179,8 @@ static bool put_slow_reader_back(struct pn_sched *s)
 
 static bool start(struct pn_sched *s, struct pn_request *r)
 {
-    struct pn_error err;
-    pn_status status = PN_OK;
+    struct pantry_error err;
+    pantry_status status = PANTRY_OK;
     if (n_running(s) >= PN_MAX_RUNNING && !put_slow_reader_back(s))
         return false;
     if (!r->seq.memory) {
@@ -190,8 +190,8 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     if (!status)
         do
             status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
-        while (status == PN_NO_MEMORY && put_slow_reader_back(s));
-    if (status == PN_NO_MEMORY && n_running(s)) /* they will give something back */
+        while (status == PANTRY_NO_MEMORY && put_slow_reader_back(s));
+    if (status == PANTRY_NO_MEMORY && n_running(s)) /* they will give something back */
         return false;
     if (status) {
         finish(s, r, status, &err);
@@ -309,22 +309,22 @@ static void add_prompts(struct pn_sched *s)
 
 static void choose(struct pn_sched *s, struct pn_request *r, float *logits)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_seq *q = &r->seq;
     int32_t id = pn_sampler_choose(&r->sampler, logits, q->ids, q->n_past);
     if (id < 0) {
-        finish(s, r, pn_fail(&err, PN_INTERNAL, "the model's logits are not numbers"), &err);
+        finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "the model's logits are not numbers"), &err);
         return;
     }
     if (!r->first_token)
         r->first_token = pn_clock_ns();
     if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
         r->stats.stop = PANTRY_STOP_END;
-        finish(s, r, PN_OK, NULL);
+        finish(s, r, PANTRY_OK, NULL);
         return;
     }
     r->stats.n_generated++;
-    pn_status status = pn_request_emit(r, id, &err);
+    pantry_status status = pn_request_emit(r, id, &err);
     if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
         r->stats.stop = PANTRY_STOP_LENGTH;
     if (status || r->stats.stop)
@@ -369,28 +369,28 @@ static void deliver(struct pn_sched *s)
     }
 }
 
-static void fail_all(struct pn_sched *s, pn_status status, const struct pn_error *err)
+static void fail_all(struct pn_sched *s, pantry_status status, const struct pantry_error *err)
 {
     for (int i = 0; i < s->step.batch.n_seqs; i++)
         finish(s, s->in_step[i], status, err);
 }
 
 /* Room for the logits of `rows` outputs: for twice as many as were ever wanted, so that steps seldom allocate. */
-static pn_status reserve_logits(struct pn_sched *s, int rows, struct pn_error *err)
+static pantry_status reserve_logits(struct pn_sched *s, int rows, struct pantry_error *err)
 {
     if (rows <= s->n_rows)
-        return PN_OK;
+        return PANTRY_OK;
     int n = rows > 1 ? 2 * rows : 1;
     n = n > PN_MAX_RUNNING ? PN_MAX_RUNNING : n;
     free(s->logits);
     s->logits = malloc((size_t)n * (size_t)s->runner->model->hp.n_vocab * sizeof *s->logits);
     s->n_rows = s->logits ? n : 0;
-    return s->logits ? PN_OK : pn_no_memory(err, "logits");
+    return s->logits ? PANTRY_OK : pn_no_memory(err, "logits");
 }
 
 bool pn_sched_step(struct pn_sched *s)
 {
-    struct pn_error err;
+    struct pantry_error err;
     s->capacity = 0;
     end_cancelled(s);
     pn_step_begin(&s->step, s->runner, s->memory.pool);
@@ -403,7 +403,7 @@ bool pn_sched_step(struct pn_sched *s)
             pn_seq_memory_settle(&s->memory);
         return false;
     }
-    pn_status status = reserve_logits(s, b->n_outputs, &err);
+    pantry_status status = reserve_logits(s, b->n_outputs, &err);
     s->step.results[0] = s->logits;
     if (!status) /* a plan that is made now must not count as time of the step */
         status = pn_runner_prepare(s->runner, b->n_tokens, &err);

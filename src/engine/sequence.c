@@ -35,8 +35,8 @@ static int back_of_state(void *user, int32_t state)
     return pn_checkpoint_back(&((struct pn_seq_memory *)user)->checkpoints, state);
 }
 
-pn_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
-                             struct pn_error *err)
+pantry_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
+                                 struct pantry_error *err)
 {
     *m = (struct pn_seq_memory){.runner = runner, .pool = pool, .max_states = MAX_STATES};
     m->stateful = runner->states || pool->n_groups > 1;
@@ -86,16 +86,16 @@ static bool evict(struct pn_seq_memory *m)
     return pn_tree_evict(m->tree) || pn_tree_evict_state(m->tree);
 }
 
-static pn_status promise_more(struct pn_seq_memory *m, int group, struct pn_error *err)
+static pantry_status promise_more(struct pn_seq_memory *m, int group, struct pantry_error *err)
 {
     int32_t n = portion(m->pool, group);
     if (pn_kv_promise(m->pool, group, n, "keys and values", NULL)) {
-        pn_status status = pn_kv_promise(m->pool, group, n = 1, "a page of keys and values", err);
+        pantry_status status = pn_kv_promise(m->pool, group, n = 1, "a page of keys and values", err);
         if (status)
             return status;
     }
     m->n_promised[group] += n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Gives the memory of a group's pages that are not in use back to the budget, but for `but` of them. False: none. */
@@ -118,12 +118,12 @@ static bool make_room_for_page(struct pn_seq_memory *m, int group)
     return some || evict(m);
 }
 
-pn_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pn_error *err)
+pantry_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pantry_error *err)
 {
     while (pn_kv_pages_used(m->pool, group) >= m->n_promised[group]) {
         if (tree_is_full(m) && evict(m))
             continue;
-        pn_status status = promise_more(m, group, err);
+        pantry_status status = promise_more(m, group, err);
         if (status && !make_room_for_page(m, group))
             return status;
     }
@@ -139,10 +139,10 @@ void pn_seq_memory_settle(struct pn_seq_memory *m)
     }
 }
 
-pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_error *err)
+pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err)
 {
-    pn_status status;
-    while ((status = pn_state_new(m->runner->states, state, err)) == PN_NO_MEMORY)
+    pantry_status status;
+    while ((status = pn_state_new(m->runner->states, state, err)) == PANTRY_NO_MEMORY)
         if (!pn_tree_evict_state(m->tree))
             break;
     return status;
@@ -150,14 +150,14 @@ pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_er
 
 /* ---- sequences ---- */
 
-pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
-                      struct pn_error *err)
+pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
+                          struct pantry_error *err)
 {
     *s = (struct pn_seq){
         .memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .next = -1, .passing = -1};
     s->table = n_context / PN_PAGE_TOKENS + 1;
     s->pages = calloc((size_t)m->pool->n_groups * (size_t)s->table, sizeof *s->pages);
-    return s->pages ? PN_OK : pn_no_memory(err, "a sequence");
+    return s->pages ? PANTRY_OK : pn_no_memory(err, "a sequence");
 }
 
 void pn_seq_release(struct pn_seq *s)
@@ -230,17 +230,17 @@ uint64_t pn_seq_bytes(const struct pn_seq *s)
 /* ---- starting ---- */
 
 /* The state that the sequence goes on from: the tree's, or one of no tokens. */
-static pn_status start_state(struct pn_seq *s, int32_t from, struct pn_error *err)
+static pantry_status start_state(struct pn_seq *s, int32_t from, struct pantry_error *err)
 {
     struct pn_state_pool *states = s->memory->runner->states;
     if (!states)
-        return PN_OK;
+        return PANTRY_OK;
     if (from >= 0) {
         pn_state_retain(states, from);
         s->state = from;
-        return PN_OK;
+        return PANTRY_OK;
     }
-    pn_status status = pn_seq_state_new(s->memory, &s->state, err);
+    pantry_status status = pn_seq_state_new(s->memory, &s->state, err);
     if (!status)
         pn_state_clear(states, s->state);
     return status;
@@ -272,11 +272,11 @@ static void take_windows(struct pn_seq *s, int32_t checkpoint, struct copies *co
 }
 
 /* The next page of every group, or of none. */
-static pn_status add_pages(struct pn_seq *s, struct pn_error *err)
+static pantry_status add_pages(struct pn_seq *s, struct pantry_error *err)
 {
     struct pn_kv_pool *pool = s->memory->pool;
     for (int g = 0; g < pool->n_groups; g++) {
-        pn_status status = pn_seq_page_new(s->memory, g, &pages_of(s, g)[s->n_pages], err);
+        pantry_status status = pn_seq_page_new(s->memory, g, &pages_of(s, g)[s->n_pages], err);
         if (!status)
             continue;
         while (g-- > 0)
@@ -284,13 +284,13 @@ static pn_status add_pages(struct pn_seq *s, struct pn_error *err)
         return status;
     }
     s->n_pages++;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status copy_pages(struct pn_seq *s, const struct copies *copies, struct pn_error *err)
+static pantry_status copy_pages(struct pn_seq *s, const struct copies *copies, struct pantry_error *err)
 {
     struct pn_kv_pool *pool = s->memory->pool;
-    pn_status status = copies->from[0] >= 0 ? add_pages(s, err) : PN_OK;
+    pantry_status status = copies->from[0] >= 0 ? add_pages(s, err) : PANTRY_OK;
     for (int g = 0; g < pool->n_groups; g++)
         if (copies->from[g] >= 0 && !status)
             pn_kv_page_copy(pool, g, pages_of(s, g)[s->n_pages - 1], copies->from[g]);
@@ -313,7 +313,7 @@ static bool has_windows_at(const struct pn_seq *s, int n)
     return all;
 }
 
-pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
+pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
 {
     struct pn_seq_memory *m = s->memory;
     struct pn_tree_match match;
@@ -326,16 +326,16 @@ pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
     s->n_known = match.n_known;
     if (match.state >= 0)
         take_windows(s, match.state, &copies);
-    pn_status status = start_state(s, match.state >= 0 ? m->checkpoints.all[match.state].state : -1, err);
+    pantry_status status = start_state(s, match.state >= 0 ? m->checkpoints.all[match.state].state : -1, err);
     if (!status)
         status = copy_pages(s, &copies, err);
     release_copied(s, &copies);
     if (!status)
-        return PN_OK;
+        return PANTRY_OK;
     /* No page for the copy: what was found may hold the last of them. */
     if (!m->runner->states && has_windows_at(s, s->n_pages * PN_PAGE_TOKENS)) {
         s->n_past = s->n_pages * PN_PAGE_TOKENS;
-        return PN_OK;
+        return PANTRY_OK;
     }
     pn_seq_drop(s);
     return match.n_tokens ? start_state(s, -1, err) : status;
@@ -343,22 +343,22 @@ pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err)
 
 /* A slot of its own for the next state where others hold the present one; the tree may be the only one, and give it up.
  */
-static pn_status grow_state(struct pn_seq *s, struct pn_error *err)
+static pantry_status grow_state(struct pn_seq *s, struct pantry_error *err)
 {
     struct pn_state_pool *states = s->memory->runner->states;
     while (s->state >= 0 && s->next < 0 && pn_state_refs(states, s->state) > 1) {
-        pn_status status = pn_state_new(states, &s->next, err);
+        pantry_status status = pn_state_new(states, &s->next, err);
         if (status && !pn_tree_evict_state(s->memory->tree))
             return status;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err)
+pantry_status pn_seq_grow(struct pn_seq *s, int n, struct pantry_error *err)
 {
     int needed = (s->n_past + n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
     while (s->n_pages < needed) {
-        pn_status status = add_pages(s, err);
+        pantry_status status = add_pages(s, err);
         if (status)
             return status;
     }
@@ -446,10 +446,11 @@ void pn_seq_keep_last(struct pn_seq *s)
     remember(s, s->n_past, number, true);
 }
 
-pn_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pn_error *err)
+pantry_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pantry_error *err)
 {
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= model->hp.n_vocab)
-            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %d", ids[i], model->hp.n_vocab);
-    return PN_OK;
+            return pn_fail(err, PANTRY_INVALID, "token id %d is not in the vocabulary of %d", ids[i],
+                           model->hp.n_vocab);
+    return PANTRY_OK;
 }

@@ -39,28 +39,29 @@ struct pn_seq {
     uint32_t passing_serial;
 };
 
-pn_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
-                             struct pn_error *err);
+pantry_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runner, struct pn_kv_pool *pool,
+                                 struct pantry_error *err);
 void pn_seq_memory_release(struct pn_seq_memory *m);
 /* Gives the memory of pages that are not in use back to the budget: nothing runs. */
 void pn_seq_memory_settle(struct pn_seq_memory *m);
 /* A page or a state, if need be one that the prefix tree gives up. */
-pn_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pn_error *err);
-pn_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pn_error *err);
+pantry_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pantry_error *err);
+pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err);
 
 /* An empty sequence over `ids`, which has room for n_context tokens. */
-pn_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
-                      struct pn_error *err);
+pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
+                          struct pantry_error *err);
 void pn_seq_release(struct pn_seq *s);
 /* Takes what the tree has of the first `n` of the sequence's ids, or less where memory for a copy of a page is missing.
- * The sequence must hold nothing. PN_NO_MEMORY: there is no state even for an empty one; it then still holds nothing.
+ * The sequence must hold nothing. PANTRY_NO_MEMORY: there is no state even for an empty one; it then still holds
+ * nothing.
  */
-pn_status pn_seq_start(struct pn_seq *s, int n, struct pn_error *err);
+pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err);
 /* Gives all pages and the state back; the ids stay. */
 void pn_seq_drop(struct pn_seq *s);
-/* Makes room for `n` more tokens and the state after them. PN_NO_MEMORY: all pages or states are in use by sequences
- * that run. */
-pn_status pn_seq_grow(struct pn_seq *s, int n, struct pn_error *err);
+/* Makes room for `n` more tokens and the state after them. PANTRY_NO_MEMORY: all pages or states are in use by
+ * sequences that run. */
+pantry_status pn_seq_grow(struct pn_seq *s, int n, struct pantry_error *err);
 /* `n` more tokens are in memory. Pages behind windows go back. */
 void pn_seq_advance(struct pn_seq *s, int n);
 /* The sequence's next `n` tokens for a step, which starts where pn_step_add says. */
@@ -74,7 +75,7 @@ void pn_seq_keep(struct pn_seq *s, bool partly);
 /* The same for a sequence that ends here: it must be released next. */
 void pn_seq_keep_last(struct pn_seq *s);
 
-/* PN_INVALID: one of the ids is not in the model's vocabulary. */
-pn_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pn_error *err);
+/* PANTRY_INVALID: one of the ids is not in the model's vocabulary. */
+pantry_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pantry_error *err);
 
 #endif

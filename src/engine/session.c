@@ -11,29 +11,29 @@ enum { DEFAULT_MAX_CONTEXT = 32768, LEAST_CONTEXT = 512 };
 
 /* ---- life ---- */
 
-pn_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pn_error *err)
+pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pantry_error *err)
 {
     const struct pn_model *model = runner->model;
     int trained = model->hp.n_context_train, limit = model->hp.n_context_limit;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
-        return pn_fail(err, PN_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
                        model->weights->path, model->arch->name);
     if (wanted < 0)
-        return pn_fail(err, PN_INVALID, "n_context is %d, but must be 0 (as trained) or more", wanted);
+        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be 0 (as trained) or more", wanted);
     wanted = wanted ? wanted : runner->n_context;
     if (limit && wanted > limit)
-        return pn_fail(err, PN_UNSUPPORTED,
+        return pn_fail(err, PANTRY_UNSUPPORTED,
                        "contexts of this model above %d tokens need its indexer, which is not built: %d are too many",
                        limit, wanted);
     trained = limit && limit < trained ? limit : trained;
     *out = wanted ? wanted : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_fit_context(struct pantry_model *m, int wanted, int n_batch, int *n_context, struct pn_error *err)
+pantry_status pn_fit_context(struct pantry_model *m, int wanted, int n_batch, int *n_context, struct pantry_error *err)
 {
     int slice = n_batch > 0 ? n_batch : PN_DEFAULT_BATCH;
-    pn_status status = pn_runner_settle_rope(m->runner, *n_context, err);
+    pantry_status status = pn_runner_settle_rope(m->runner, *n_context, err);
     bool chosen = wanted || m->runner->n_context;
     if (status)
         return status;
@@ -42,12 +42,12 @@ pn_status pn_fit_context(struct pantry_model *m, int wanted, int n_batch, int *n
     return status;
 }
 
-static pn_status init(struct pantry_session *s, const struct pantry_session_options *o, struct pn_error *err)
+static pantry_status init(struct pantry_session *s, const struct pantry_session_options *o, struct pantry_error *err)
 {
     static atomic_uint_fast64_t n_sessions;
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
-        return pn_fail(err, PN_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
-    pn_status status = pn_context_length(s->model->runner, o->n_context, &s->n_context, err);
+        return pn_fail(err, PANTRY_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+    pantry_status status = pn_context_length(s->model->runner, o->n_context, &s->n_context, err);
     if (status || (status = pn_model_sched(s->model, o->kv_type, &s->sched, err)))
         return status;
     s->n_batch = o->n_batch;
@@ -60,7 +60,7 @@ pantry_status pantry_session_new(pantry_model *model, const struct pantry_sessio
 {
     struct pantry_session_options o = pantry_session_options_default();
     *session = NULL;
-    pn_status status = pn_take_options(&o, options, "options of a session", err);
+    pantry_status status = pn_take_options(&o, options, "options of a session", err);
     if (status)
         return status;
     struct pantry_session *s = calloc(1, sizeof *s);
@@ -75,11 +75,11 @@ pantry_status pantry_session_new(pantry_model *model, const struct pantry_sessio
     return status;
 }
 
-static pn_status forget(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status forget(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)err;
     pn_tree_drop_key(memory->tree, user);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pantry_session_clear(pantry_session *s)
@@ -142,8 +142,9 @@ static const struct pantry_event *relay(struct pantry_session *s, struct pn_requ
     return event;
 }
 
-static pn_status generate(struct pantry_session *s, const int32_t *ids, size_t n,
-                          const struct pantry_generate_options *o, struct pantry_stats *stats, struct pn_error *err)
+static pantry_status generate(struct pantry_session *s, const int32_t *ids, size_t n,
+                              const struct pantry_generate_options *o, struct pantry_stats *stats,
+                              struct pantry_error *err)
 {
     struct pn_request *r;
     struct pantry_request_options options = {.ids = ids,
@@ -156,7 +157,7 @@ static pn_status generate(struct pantry_session *s, const int32_t *ids, size_t n
                                              .stop = o->stop,
                                              .n_stop = o->n_stop,
                                              .cache_key = s->key};
-    pn_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
+    pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;
     r->also_cancel = o->cancel;
@@ -178,7 +179,7 @@ pantry_status pantry_generate(pantry_session *s, const int32_t *ids, size_t n,
 {
     struct pantry_generate_options o = pantry_generate_options_default();
     struct pantry_stats own = {.size = sizeof own, .n_prompt = (int)n, .load_seconds = s->model->load_seconds};
-    pn_status status = stats ? pn_check_result(stats, "statistics", err) : PN_OK;
+    pantry_status status = stats ? pn_check_result(stats, "statistics", err) : PANTRY_OK;
     if (status || (status = pn_take_options(&o, options, "options of a generation", err)))
         return status;
     status = generate(s, ids, n, &o, &own, err);
@@ -199,39 +200,39 @@ struct logits_job {
     float *out;
 };
 
-static pn_status begin_logits(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status begin_logits(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct logits_job *job = user;
-    pn_status status = pn_seq_init(&job->seq, memory, "", job->ids, job->session->n_context, err);
+    pantry_status status = pn_seq_init(&job->seq, memory, "", job->ids, job->session->n_context, err);
     return status ? status : pn_seq_start(&job->seq, 0, err);
 }
 
-static pn_status run_slice(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status run_slice(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)memory;
     struct logits_job *job = user;
     return pn_step_run_seq(&job->step, &job->seq, job->n, job->n, job->out, err);
 }
 
-static pn_status end_logits(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status end_logits(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)memory;
     (void)err;
     struct logits_job *job = user;
     pn_seq_release(&job->seq);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status logits(struct pantry_session *s, struct logits_job *job, size_t n, const int *slices, size_t n_slices,
-                        struct pn_error *err)
+static pantry_status logits(struct pantry_session *s, struct logits_job *job, size_t n, const int *slices,
+                            size_t n_slices, struct pantry_error *err)
 {
     size_t n_vocab = (size_t)s->model->runner->model->hp.n_vocab;
     float *out = job->out;
-    pn_status status = pn_sched_call(s->sched, begin_logits, job, err);
+    pantry_status status = pn_sched_call(s->sched, begin_logits, job, err);
     for (size_t at = 0, i = 0; at < n && !status; at += (size_t)job->n, i++) {
         job->n = i < n_slices ? slices[i] : job->step.max_tokens;
         if (job->n < 1)
-            return pn_fail(err, PN_INVALID, "slice %zu has %d tokens, but must have at least 1", i, job->n);
+            return pn_fail(err, PANTRY_INVALID, "slice %zu has %d tokens, but must have at least 1", i, job->n);
         if (job->n > job->step.max_tokens)
             job->n = job->step.max_tokens;
         if ((size_t)job->n > n - at)
@@ -247,8 +248,8 @@ pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, con
 {
     struct logits_job job = {.session = s, .out = out};
     if (n > (size_t)s->n_context)
-        return pn_fail(err, PN_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n, s->n_context);
-    pn_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
+        return pn_fail(err, PANTRY_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n, s->n_context);
+    pantry_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
     if (status || (status = pn_step_init(&job.step, s->n_batch ? s->n_batch : PN_DEFAULT_BATCH, 1, err)))
         return status;
     if (!(job.ids = malloc((n + 1) * sizeof *job.ids))) {

@@ -19,9 +19,9 @@ static void free_memory(struct pn_slots *s)
         s->part[i].device->class->buffer_free(s->part[i].device, &s->part[i].memory);
 }
 
-static pn_status reserve(struct pn_slots *s, size_t n, struct pn_error *err)
+static pantry_status reserve(struct pn_slots *s, size_t n, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (int i = 0; i < s->n_parts && !status; i++) {
         struct pn_slots_part *p = &s->part[i];
         status = p->device->class->buffer_new(p->device, p->stride * n, &p->memory, err);
@@ -31,8 +31,9 @@ static pn_status reserve(struct pn_slots *s, size_t n, struct pn_error *err)
     return status;
 }
 
-pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
-                              uint64_t most, uint64_t max_bytes, const char *what, struct pn_error *err)
+pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes,
+                                  int n_parts, uint64_t most, uint64_t max_bytes, const char *what,
+                                  struct pantry_error *err)
 {
     *s = (struct pn_slots){.budget = pn_memory_of_process(), .n_parts = n_parts};
     for (int i = 0; i < n_parts; i++) {
@@ -41,7 +42,7 @@ pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devic
     }
     uint64_t n = s->stride ? max_bytes / s->stride : most;
     n = n < 2 ? 2 : n > most ? most : n;
-    pn_status status = PN_NO_MEMORY;
+    pantry_status status = PANTRY_NO_MEMORY;
     for (; status && n >= 1; n /= 2) { /* where addresses are rationed fewer must do */
         status = reserve(s, (size_t)n, err);
         s->n = (int32_t)n;
@@ -53,8 +54,8 @@ pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devic
     return status;
 }
 
-pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
-                        const char *what, struct pn_error *err)
+pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most,
+                            uint64_t max_bytes, const char *what, struct pantry_error *err)
 {
     return pn_slots_init_parts(s, &device, &bytes, 1, most, max_bytes, what, err);
 }
@@ -70,27 +71,27 @@ void pn_slots_release(struct pn_slots *s)
     *s = (struct pn_slots){0};
 }
 
-static pn_status have_addresses(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
+static pantry_status have_addresses(const struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err)
 {
     if (n <= s->n - s->n_promised)
-        return PN_OK;
-    return pn_fail(err, PN_NO_MEMORY, "%s needs %s of memory, but addresses are left for %s only", what,
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_NO_MEMORY, "%s needs %s of memory, but addresses are left for %s only", what,
                    pn_memory_text((uint64_t)n * s->stride).text,
                    pn_memory_text((uint64_t)(s->n - s->n_promised) * s->stride).text);
 }
 
-pn_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
+pantry_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err)
 {
     /* The budget first: it has the better reason. */
-    pn_status status = pn_memory_check(s->budget, (uint64_t)n * s->stride, what, err);
+    pantry_status status = pn_memory_check(s->budget, (uint64_t)n * s->stride, what, err);
     return status ? status : have_addresses(s, n, what, err);
 }
 
-pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err)
+pantry_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err)
 {
     if (n > s->n - s->n_promised)
         return pn_slots_check(s, n, what, err);
-    pn_status status = pn_memory_take(s->budget, (uint64_t)n * s->stride, what, err);
+    pantry_status status = pn_memory_take(s->budget, (uint64_t)n * s->stride, what, err);
     if (!status)
         s->n_promised += n;
     return status;

@@ -31,15 +31,16 @@ struct pn_slots {
 
 /* Blocks of one device, or of several: each has `bytes[i]` of every block, which may be 0. Room for at most `most`
  * blocks of `bytes` (0: they need no memory), and `max_bytes` of addresses. `what` is told when memory is out. */
-pn_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most, uint64_t max_bytes,
-                        const char *what, struct pn_error *err);
-pn_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
-                              uint64_t most, uint64_t max_bytes, const char *what, struct pn_error *err);
+pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most,
+                            uint64_t max_bytes, const char *what, struct pantry_error *err);
+pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes,
+                                  int n_parts, uint64_t most, uint64_t max_bytes, const char *what,
+                                  struct pantry_error *err);
 void pn_slots_release(struct pn_slots *s);
 /* Takes n blocks from the budget, or says what they need and what is left: "WHAT needs ...". */
-pn_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);
+pantry_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err);
 /* Whether that would succeed now; takes nothing. */
-pn_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pn_error *err);
+pantry_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err);
 void pn_slots_unpromise(struct pn_slots *s, int32_t n);
 /* False when all are in use: never for one that was promised. */
 bool pn_slots_take(struct pn_slots *s, int32_t *slot);

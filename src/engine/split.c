@@ -8,10 +8,11 @@
 
 /* ---- reading what is wished ---- */
 
-static pn_status malformed(const char *text, struct pn_error *err)
+static pantry_status malformed(const char *text, struct pantry_error *err)
 {
-    return pn_fail(err, PN_INVALID, "\"%.60s\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to %d",
-                   text, PN_MAX_PARTS);
+    return pn_fail(err, PANTRY_INVALID,
+                   "\"%.60s\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to %d", text,
+                   PN_MAX_PARTS);
 }
 
 /* A number below 2^20, or false. */
@@ -45,25 +46,25 @@ static bool take_layers(const char **at, int n_layer, int *first, int *last)
     return **at == ',' || **at == '\0' || take_number(at, last);
 }
 
-static pn_status open_one(struct pn_split *s, const char *name, size_t len, const struct pn_device_options *o,
-                          struct pn_error *err)
+static pantry_status open_one(struct pn_split *s, const char *name, size_t len, const struct pn_device_options *o,
+                              struct pantry_error *err)
 {
     char text[32];
     if (len >= sizeof text)
         len = sizeof text - 1;
     memcpy(text, name, len);
     text[len] = '\0';
-    pn_status status = pn_devices_open(text, o, &s->devices[s->n], err);
+    pantry_status status = pn_devices_open(text, o, &s->devices[s->n], err);
     s->n += !status;
     return status;
 }
 
 /* Every layer has one device, and every device layers that exist. */
-static pn_status check_layers(const struct pn_split *s, int n_layer, struct pn_error *err)
+static pantry_status check_layers(const struct pn_split *s, int n_layer, struct pantry_error *err)
 {
     for (int i = 0; i < s->n; i++)
         if (s->first[i] >= 0 && (s->first[i] > s->last[i] || s->last[i] >= n_layer))
-            return pn_fail(err, PN_INVALID, "a device cannot have layers %d to %d of a model with layers 0 to %d",
+            return pn_fail(err, PANTRY_INVALID, "a device cannot have layers %d to %d of a model with layers 0 to %d",
                            s->first[i], s->last[i], n_layer - 1);
     for (int layer = 0; layer < n_layer; layer++) {
         int n = 0;
@@ -73,15 +74,15 @@ static pn_status check_layers(const struct pn_split *s, int n_layer, struct pn_e
             rest |= s->first[i] < 0;
         }
         if (n > 1 || (n == 0 && !rest))
-            return pn_fail(err, PN_INVALID, "layer %d is given to %s", layer, n ? "two devices" : "no device");
+            return pn_fail(err, PANTRY_INVALID, "layer %d is given to %s", layer, n ? "two devices" : "no device");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status open_all(const char *text, const struct pn_device_options *o, int n_layer, struct pn_split *s,
-                          struct pn_error *err)
+static pantry_status open_all(const char *text, const struct pn_device_options *o, int n_layer, struct pn_split *s,
+                              struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (const char *at = text; !status;) {
         const char *name = at;
         size_t len = strcspn(at, ":,");
@@ -97,14 +98,14 @@ static pn_status open_all(const char *text, const struct pn_device_options *o, i
     return status ? status : check_layers(s, n_layer, err);
 }
 
-pn_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer, struct pn_split *out,
-                        struct pn_error *err)
+pantry_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer,
+                            struct pn_split *out, struct pantry_error *err)
 {
-    pn_status status;
+    pantry_status status;
     *out = (struct pn_split){.first = {-1}, .last = {-1}};
     if (text)
         status = open_all(text, options, n_layer, out, err);
-    else if ((status = pn_devices_open(NULL, options, &out->devices[0], err)) == PN_OK)
+    else if ((status = pn_devices_open(NULL, options, &out->devices[0], err)) == PANTRY_OK)
         out->n = 1;
     if (status)
         pn_split_close(out);
@@ -179,12 +180,12 @@ static bool is_anywhere(const struct pn_split *s, const struct pn_graph *g, cons
     return all;
 }
 
-pn_status pn_split_assign(const struct pn_split *s, const struct pn_model *m, int8_t *device_of,
-                          int8_t *device_of_cache, struct pn_error *err)
+pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m, int8_t *device_of,
+                              int8_t *device_of_cache, struct pantry_error *err)
 {
     const struct pn_graph *g = &m->graph;
     unsigned *possible = caches_possible(s, m);
-    pn_status status = possible ? PN_OK : pn_no_memory(err, "a model");
+    pantry_status status = possible ? PANTRY_OK : pn_no_memory(err, "a model");
     for (size_t a = 0; a < g->len && !status; a++) {
         const struct pn_node *n = &g->data[a];
         enum pn_op_kind kind = pn_op_kind(n->op);
@@ -197,7 +198,7 @@ pn_status pn_split_assign(const struct pn_split *s, const struct pn_model *m, in
         else
             device = choose(s, g, n, wished(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
         if (device < 0)
-            status = pn_fail(err, PN_UNSUPPORTED, "%s%s cannot do the operation %s", s->devices[0]->properties.name,
+            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s%s cannot do the operation %s", s->devices[0]->properties.name,
                              s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
         if (n->op == PN_OP_CACHE_WRITE)
             device_of_cache[n->attn.cache] = (int8_t)device;

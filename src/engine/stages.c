@@ -9,13 +9,13 @@ static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, P
 static const size_t nowhere = SIZE_MAX; /* the result goes to the caller's memory at once */
 enum { STAGING = 1 << 16 };
 
-pn_status pn_stages_init(struct pn_runner *r, struct pn_error *err)
+pantry_status pn_stages_init(struct pn_runner *r, struct pantry_error *err)
 {
     for (int k = 0; k < PN_N_RESULTS; k++)
         for (int i = 0; i < PN_N_BUCKETS; i++)
             r->buckets[k][i].max_tokens = bucket_tokens[i];
     r->staging = r->n_parts > 1 ? malloc(STAGING) : NULL;
-    return r->n_parts > 1 && !r->staging ? pn_no_memory(err, "a model") : PN_OK;
+    return r->n_parts > 1 && !r->staging ? pn_no_memory(err, "a model") : PANTRY_OK;
 }
 
 /* ---- scratch ---- */
@@ -63,21 +63,22 @@ static size_t needed(const struct pn_runner *r, const struct pn_bucket *b, int p
 }
 
 /* Reserves scratch for the bucket's longest step, and takes from the budget what one of `n_tokens` touches of it. */
-static pn_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int part, int n_tokens, struct pn_error *err)
+static pantry_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int part, int n_tokens,
+                                  struct pantry_error *err)
 {
     struct pn_part *p = &r->parts[part];
     size_t all = needed(r, b, part);
     char what[64];
     if (p->scratch.size < all)
         forget_scratch(r, part);
-    pn_status status = pn_scratch_fit(&p->scratch, p->device, all, err);
+    pantry_status status = pn_scratch_fit(&p->scratch, p->device, all, err);
     uint64_t before = b->touched[part], bytes = (uint64_t)((double)all * n_tokens / b->max_tokens);
     if (status || bytes <= before)
         return status;
     b->touched[part] = bytes;
     uint64_t wanted = scratch_bytes(r, part, false);
     if (wanted <= p->taken)
-        return PN_OK;
+        return PANTRY_OK;
     snprintf(what, sizeof what, "a step of %d tokens", n_tokens);
     if ((status = pn_memory_take(r->budget, wanted - p->taken, what, err)))
         b->touched[part] = before;
@@ -153,8 +154,8 @@ static void place_results(const struct layout *l, struct pn_stage *stage, const 
     }
 }
 
-static pn_status make_stage(const struct layout *l, struct pn_stage *stage, const struct pn_segment *s,
-                            struct pn_error *err)
+static pantry_status make_stage(const struct layout *l, struct pn_stage *stage, const struct pn_segment *s,
+                                struct pantry_error *err)
 {
     struct pn_arena *arena = &l->bucket->arena;
     struct pn_device *device = l->runner->parts[s->device].device;
@@ -173,7 +174,7 @@ static pn_status make_stage(const struct layout *l, struct pn_stage *stage, cons
     stage->n_results = s->n_results;
     place_given(l, stage, s);
     place_results(l, stage, s);
-    pn_status status = pn_device_plan(device, &l->runner->model->graph, spec, &stage->plan, err);
+    pantry_status status = pn_device_plan(device, &l->runner->model->graph, spec, &stage->plan, err);
     return status ? status : device->class->compile(device, stage->plan, &stage->program, err);
 }
 
@@ -189,14 +190,14 @@ static void drop_stages(struct pn_runner *r, struct pn_bucket *b)
     memset(b->crossing, 0, sizeof b->crossing);
 }
 
-static pn_status make_stages(struct pn_runner *r, struct layout *l, struct pn_error *err)
+static pantry_status make_stages(struct pn_runner *r, struct layout *l, struct pantry_error *err)
 {
     struct pn_bucket *b = l->bucket;
     struct pn_segment all = {.results = &l->result, .n_results = 1};
     const struct pn_segment *segments = l->cut ? l->cut->segments : &all;
     int n = l->cut ? l->cut->n_segments : 1;
     size_t n_places = (size_t)r->n_parts * r->model->graph.len;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     b->stages = pn_arena_array(&b->arena, (size_t)n, sizeof *b->stages);
     l->at = malloc((n_places + 1) * sizeof *l->at);
     if (!b->stages || !l->at)
@@ -213,11 +214,11 @@ static pn_status make_stages(struct pn_runner *r, struct layout *l, struct pn_er
     return status;
 }
 
-static pn_status plan(struct pn_runner *r, enum pn_result result, struct pn_bucket *b, struct pn_error *err)
+static pantry_status plan(struct pn_runner *r, enum pn_result result, struct pn_bucket *b, struct pantry_error *err)
 {
     const struct pn_graph *g = &r->model->graph;
     pn_array wanted = r->model->results[result];
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (r->n_parts > 1 && !r->cuts[result])
         status = pn_cut_new(g, &wanted, 1, r->device_of, &r->cuts[result], err);
     b->result = wanted;
@@ -225,16 +226,17 @@ static pn_status plan(struct pn_runner *r, enum pn_result result, struct pn_buck
     return status ? status : make_stages(r, &l, err);
 }
 
-pn_status pn_stages_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
-                        struct pn_error *err)
+pantry_status pn_stages_for(struct pn_runner *r, enum pn_result result, int n_tokens, struct pn_bucket **out,
+                            struct pantry_error *err)
 {
     int i = 0;
     while (i < PN_N_BUCKETS && bucket_tokens[i] < n_tokens)
         i++;
     if (i == PN_N_BUCKETS)
-        return pn_fail(err, PN_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens, PN_MAX_STEP);
+        return pn_fail(err, PANTRY_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens,
+                       PN_MAX_STEP);
     struct pn_bucket *b = &r->buckets[result][i];
-    pn_status status = b->n_stages ? PN_OK : plan(r, result, b, err);
+    pantry_status status = b->n_stages ? PANTRY_OK : plan(r, result, b, err);
     for (int part = 0; part < r->n_parts && !status; part++)
         status = take_scratch(r, b, part, n_tokens, err);
     *out = b;
@@ -303,8 +305,8 @@ static void fetch(struct pn_runner *r, const struct pn_stage *s, pn_array result
                                    array_bytes(g, result, pn_batch_n_rows(batch, pn_node(g, result)->rows)));
 }
 
-static pn_status run_stage(struct pn_runner *r, const struct pn_bucket *b, struct pn_stage *s,
-                           const struct pn_batch *batch, struct pn_error *err)
+static pantry_status run_stage(struct pn_runner *r, const struct pn_bucket *b, struct pn_stage *s,
+                               const struct pn_batch *batch, struct pantry_error *err)
 {
     struct pn_part *p = &r->parts[s->part];
     struct pn_batch own = *batch;
@@ -319,15 +321,16 @@ static pn_status run_stage(struct pn_runner *r, const struct pn_bucket *b, struc
     if (p->turn)
         pthread_mutex_lock(p->turn);
     prepare(r, s, batch);
-    pn_status status = pn_device_run(p->device, s->program, &scratch, &own, err);
+    pantry_status status = pn_device_run(p->device, s->program, &scratch, &own, err);
     if (p->turn)
         pthread_mutex_unlock(p->turn);
     return status;
 }
 
-pn_status pn_stages_run(struct pn_runner *r, struct pn_bucket *b, const struct pn_batch *batch, struct pn_error *err)
+pantry_status pn_stages_run(struct pn_runner *r, struct pn_bucket *b, const struct pn_batch *batch,
+                            struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     b->in_use = true;
     for (int part = 0; part < r->n_parts; part++)
         touch_scratch(r, part);

@@ -5,14 +5,14 @@
 
 #include "engine/runner.h"
 
-pn_status pn_stages_init(struct pn_runner *runner, struct pn_error *err);
+pantry_status pn_stages_init(struct pn_runner *runner, struct pantry_error *err);
 void pn_stages_free(struct pn_runner *runner);
 /* The bucket for a step of so many tokens towards a result, ready to run: planned, its scratch reserved and taken from
  * the budget. */
-pn_status pn_stages_for(struct pn_runner *runner, enum pn_result result, int n_tokens, struct pn_bucket **out,
-                        struct pn_error *err);
+pantry_status pn_stages_for(struct pn_runner *runner, enum pn_result result, int n_tokens, struct pn_bucket **out,
+                            struct pantry_error *err);
 /* Allocates nothing. */
-pn_status pn_stages_run(struct pn_runner *runner, struct pn_bucket *bucket, const struct pn_batch *batch,
-                        struct pn_error *err);
+pantry_status pn_stages_run(struct pn_runner *runner, struct pn_bucket *bucket, const struct pn_batch *batch,
+                            struct pantry_error *err);
 
 #endif

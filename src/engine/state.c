@@ -5,14 +5,15 @@
 
 enum { MAX_SLOTS = 1 << 16 };
 
-pn_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes, struct pn_state_pool **out,
-                            struct pn_error *err)
+pantry_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes,
+                                struct pn_state_pool **out, struct pantry_error *err)
 {
     return pn_state_pool_new_parts(&device, &(size_t){0}, &n_floats, 1, max_bytes, out, err);
 }
 
-pn_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
-                                  int n_parts, uint64_t max_bytes, struct pn_state_pool **out, struct pn_error *err)
+pantry_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
+                                      int n_parts, uint64_t max_bytes, struct pn_state_pool **out,
+                                      struct pantry_error *err)
 {
     size_t bytes[PN_MAX_PARTS];
     *out = NULL;
@@ -25,7 +26,7 @@ pn_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t
         pool->n_floats += n_floats[i];
         bytes[i] = n_floats[i] * sizeof(float);
     }
-    pn_status status =
+    pantry_status status =
         pn_slots_init_parts(&pool->slots, devices, bytes, n_parts, MAX_SLOTS, max_bytes, "recurrent state", err);
     pool->stride = pool->slots.stride / sizeof(float);
     if (!status && !(pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs)))
@@ -47,13 +48,13 @@ void pn_state_pool_free(struct pn_state_pool *pool)
     free(pool);
 }
 
-pn_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pn_error *err)
+pantry_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pantry_error *err)
 {
     pthread_mutex_lock(&pool->lock);
-    pn_status status = pn_slots_promise(&pool->slots, 1, "the recurrent state of a sequence", err);
+    pantry_status status = pn_slots_promise(&pool->slots, 1, "the recurrent state of a sequence", err);
     if (!status && !pn_slots_take(&pool->slots, slot)) {
         pn_slots_unpromise(&pool->slots, 1);
-        status = pn_fail(err, PN_NO_MEMORY, "all %d slots for recurrent state are in use", pool->slots.n);
+        status = pn_fail(err, PANTRY_NO_MEMORY, "all %d slots for recurrent state are in use", pool->slots.n);
     }
     if (!status)
         pool->n_refs[*slot] = 1;

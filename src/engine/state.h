@@ -18,18 +18,19 @@ struct pn_state_pool {
 };
 
 /* `max_bytes` bounds the addresses reserved. */
-pn_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes, struct pn_state_pool **out,
-                            struct pn_error *err);
+pantry_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes,
+                                struct pn_state_pool **out, struct pantry_error *err);
 /* The same on several devices: device i has floats first[i] .. first[i] + n_floats[i] - 1 of each state. */
-pn_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
-                                  int n_parts, uint64_t max_bytes, struct pn_state_pool **out, struct pn_error *err);
+pantry_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
+                                      int n_parts, uint64_t max_bytes, struct pn_state_pool **out,
+                                      struct pantry_error *err);
 void pn_state_pool_free(struct pn_state_pool *pool);
 /* What a step on device `part` is told: where slot 0's float 0 is, or would be, and floats between slots. */
 float *pn_state_base(const struct pn_state_pool *pool, int part, size_t *stride);
 
-/* Takes a slot's memory from the budget and hands it out; what is in it is left over. PN_NO_MEMORY: the budget or all
- * slots are used up. */
-pn_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pn_error *err);
+/* Takes a slot's memory from the budget and hands it out; what is in it is left over. PANTRY_NO_MEMORY: the budget or
+ * all slots are used up. */
+pantry_status pn_state_new(struct pn_state_pool *pool, int32_t *slot, struct pantry_error *err);
 void pn_state_retain(struct pn_state_pool *pool, int32_t slot);
 void pn_state_release(struct pn_state_pool *pool, int32_t slot);
 /* How many hold the slot. */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pn_error *err)
+pantry_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pantry_error *err)
 {
     size_t tokens = (size_t)max_tokens;
     *step = (struct pn_step_builder){.max_tokens = max_tokens, .max_seqs = max_seqs};
@@ -14,7 +14,7 @@ pn_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seq
     step->out_rows = calloc(tokens, sizeof *step->out_rows);
     step->seqs = calloc((size_t)max_seqs, sizeof *step->seqs);
     if (step->ids && step->pos && step->kinds && step->out_rows && step->seqs)
-        return PN_OK;
+        return PANTRY_OK;
     pn_step_release(step);
     return pn_no_memory(err, "a step");
 }
@@ -61,11 +61,11 @@ void pn_step_output(struct pn_step_builder *step, int row)
     step->out_rows[step->batch.n_outputs++] = row;
 }
 
-pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
-                          struct pn_error *err)
+pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
+                              struct pantry_error *err)
 {
     struct pn_runner *runner = s->memory->runner;
-    pn_status status = pn_seq_grow(s, n, err);
+    pantry_status status = pn_seq_grow(s, n, err);
     if (status)
         return status;
     pn_step_begin(step, runner, s->memory->pool);

@@ -14,7 +14,7 @@ struct pn_step_builder {
 };
 
 /* `max_seqs` sequences of `max_tokens` tokens together. */
-pn_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pn_error *err);
+pantry_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pantry_error *err);
 void pn_step_release(struct pn_step_builder *step);
 /* Empties the step. Its sequences' keys and values are in `pool`. */
 void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner, const struct pn_kv_pool *pool);
@@ -24,7 +24,7 @@ int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, co
 /* Asks for the result of a token. Rows rise. */
 void pn_step_output(struct pn_step_builder *step, int row);
 /* A step of nothing but the next `n` of a sequence's ids. The logits of the last `n_outputs` of them go to `logits`. */
-pn_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
-                          struct pn_error *err);
+pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
+                              struct pantry_error *err);
 
 #endif

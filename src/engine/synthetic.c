@@ -225,7 +225,7 @@ static bool write_tensor(FILE *file, const struct tensor *t, struct pn_rng *rng)
     return ok;
 }
 
-static pn_status write_file(FILE *file, const char *path, const struct writer *w, struct pn_error *err)
+static pantry_status write_file(FILE *file, const char *path, const struct writer *w, struct pantry_error *err)
 {
     struct pn_rng rng = {1};
     const uint64_t counts[] = {w->n, w->n_meta};
@@ -240,14 +240,15 @@ static pn_status write_file(FILE *file, const char *path, const struct writer *w
     for (size_t i = 0; ok && i < w->n; i++)
         ok = write_tensor(file, &w->tensor[i], &rng);
     if (!ok || fflush(file) != 0 || ferror(file))
-        return pn_fail(err, PN_IO, "cannot write the made-up weights (%llu MB) to %s: %s; TMPDIR names another place",
+        return pn_fail(err, PANTRY_IO,
+                       "cannot write the made-up weights (%llu MB) to %s: %s; TMPDIR names another place",
                        (unsigned long long)(w->end >> 20), path, errno ? strerror(errno) : "out of memory");
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- the public function ---- */
 
-static pn_status unknown(const char *spec, struct pn_error *err)
+static pantry_status unknown(const char *spec, struct pantry_error *err)
 {
     struct pn_buf list = {0};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -255,14 +256,15 @@ static pn_status unknown(const char *spec, struct pn_error *err)
     pn_buf_puts(&list, "; types: ");
     for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
         pn_buf_printf(&list, "%s%s", i ? ", " : "", mixes[i].name);
-    pn_status status =
-        pn_fail(err, PN_NOT_FOUND, "\"%.60s\" is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: %s", spec,
+    pantry_status status =
+        pn_fail(err, PANTRY_NOT_FOUND, "\"%.60s\" is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: %s", spec,
                 list.data ? list.data : "");
     pn_buf_free(&list);
     return status;
 }
 
-static pn_status parse_spec(const char *spec, const struct shape **shape, const struct mix **mix, struct pn_error *err)
+static pantry_status parse_spec(const char *spec, const struct shape **shape, const struct mix **mix,
+                                struct pantry_error *err)
 {
     const char *colon = strchr(spec, ':');
     size_t len = colon ? (size_t)(colon - spec) : 0;
@@ -274,7 +276,7 @@ static pn_status parse_spec(const char *spec, const struct shape **shape, const 
     for (size_t i = 0; colon && i < sizeof mixes / sizeof *mixes; i++)
         if (strcmp(mixes[i].name, colon + 1) == 0)
             *mix = &mixes[i];
-    return *shape && *mix ? PN_OK : unknown(spec, err);
+    return *shape && *mix ? PANTRY_OK : unknown(spec, err);
 }
 
 pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options, pantry_model **model,
@@ -288,7 +290,7 @@ pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model
     FILE *file = NULL;
     int fd = -1;
     *model = NULL;
-    pn_status status = parse_spec(spec, &shape, &mix, err);
+    pantry_status status = parse_spec(spec, &shape, &mix, err);
     if (status)
         return status;
     describe(&w, spec, shape, mix);
@@ -298,7 +300,7 @@ pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model
         goto done;
     }
     if ((fd = mkstemp(path.data)) < 0 || !(file = fdopen(fd, "wb"))) {
-        status = pn_fail(err, PN_IO, "%s: %s", path.data, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", path.data, strerror(errno));
         goto done;
     }
     if (!(status = write_file(file, path.data, &w, err)))

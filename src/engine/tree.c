@@ -196,13 +196,13 @@ static void drop_empty_roots(struct pn_tree *t)
 
 /* ---- the tree ---- */
 
-pn_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pn_error *err)
+pantry_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pantry_error *err)
 {
     struct pn_tree *t = *out = calloc(1, sizeof *t);
     if (!t)
         return pn_no_memory(err, "the prefix tree");
     t->memory = *memory;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_tree_clear(struct pn_tree *t)
@@ -440,13 +440,13 @@ static void give_state(struct pn_tree *t, struct node *n, int32_t state)
     t->n_states++;
 }
 
-pn_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids, int n, const int32_t *pages,
-                         int32_t state, struct pn_error *err)
+pantry_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids, int n, const int32_t *pages,
+                             int32_t state, struct pantry_error *err)
 {
     if (n <= 0 && state >= 0)
         t->memory.release_state(t->memory.user, state);
     if (n <= 0 || (t->memory.stateful && state < 0))
-        return PN_OK;
+        return PANTRY_OK;
     struct root *root = root_of(t, key);
     if (!root && !(root = root_new(t, key)))
         goto fail;
@@ -469,7 +469,7 @@ pn_status pn_tree_insert(struct pn_tree *t, const char *key, const int32_t *ids,
     use(t, at);
     if (t->memory.thin)
         thin(t, at);
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     if (state >= 0)
         t->memory.release_state(t->memory.user, state);

@@ -40,7 +40,7 @@ struct pn_tree_match {
 
 struct pn_tree;
 
-pn_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pn_error *err);
+pantry_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pantry_error *err);
 /* Releases all pages and states. NULL is fine. */
 void pn_tree_free(struct pn_tree *tree);
 
@@ -53,8 +53,8 @@ int pn_tree_find(const struct pn_tree *tree, const char *key, const int32_t *ids
 
 /* Remembers that `pages` hold the keys and values of `ids` (n). Pages that the tree has already are left as they are.
  * `state` (-1: none) becomes the tree's, also on failure; it is released where the tree has one already. */
-pn_status pn_tree_insert(struct pn_tree *tree, const char *key, const int32_t *ids, int n, const int32_t *pages,
-                         int32_t state, struct pn_error *err);
+pantry_status pn_tree_insert(struct pn_tree *tree, const char *key, const int32_t *ids, int n, const int32_t *pages,
+                             int32_t state, struct pantry_error *err);
 
 /* Forgets the leaf that was used least recently and whose page nobody else holds. False: there is none. */
 bool pn_tree_evict(struct pn_tree *tree);

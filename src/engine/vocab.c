@@ -24,9 +24,9 @@ static void free_arrays(struct arrays *a)
     free(a->charsmap);
 }
 
-static pn_status wrong_type(const struct pn_meta *meta, const char *want, struct pn_error *err)
+static pantry_status wrong_type(const struct pn_meta *meta, const char *want, struct pantry_error *err)
 {
-    return pn_fail(err, PN_FORMAT, "%s: not an array of %s", meta->key, want);
+    return pn_fail(err, PANTRY_FORMAT, "%s: not an array of %s", meta->key, want);
 }
 
 static bool is_array_of_numbers(const struct pn_meta *meta)
@@ -36,30 +36,32 @@ static bool is_array_of_numbers(const struct pn_meta *meta)
 }
 
 /* The strings stay where they lie: in the map. */
-static pn_status read_strings(const struct pn_meta *meta, const struct pn_str **out, size_t *n, struct pn_error *err)
+static pantry_status read_strings(const struct pn_meta *meta, const struct pn_str **out, size_t *n,
+                                  struct pantry_error *err)
 {
     if (meta->type != PN_META_ARRAY || meta->item != PN_META_STRING)
         return wrong_type(meta, "strings", err);
     *out = meta->items;
     *n = meta->n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status check_length(const struct pn_meta *meta, size_t n, struct pn_error *err)
+static pantry_status check_length(const struct pn_meta *meta, size_t n, struct pantry_error *err)
 {
     if (meta->n == n)
-        return PN_OK;
-    return pn_fail(err, PN_FORMAT, "%s: %zu items for a vocabulary of %zu tokens", meta->key, meta->n, n);
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_FORMAT, "%s: %zu items for a vocabulary of %zu tokens", meta->key, meta->n, n);
 }
 
-static pn_status read_scores(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
+static pantry_status read_scores(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
+                                 struct pantry_error *err)
 {
     const struct pn_meta *meta = pn_weights_meta(w, KEY("scores"));
     if (!meta)
-        return PN_OK;
+        return PANTRY_OK;
     if (!is_array_of_numbers(meta))
         return wrong_type(meta, "numbers", err);
-    pn_status status = check_length(meta, v->n_tokens, err);
+    pantry_status status = check_length(meta, v->n_tokens, err);
     if (status)
         return status;
     a->scores = malloc((meta->n + 1) * sizeof *a->scores);
@@ -68,17 +70,18 @@ static pn_status read_scores(const struct pn_weights *w, struct pn_vocab *v, str
     for (size_t i = 0; i < meta->n; i++)
         a->scores[i] = pn_meta_item_f64(meta, i);
     v->scores = a->scores;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_types(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
+static pantry_status read_types(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
+                                struct pantry_error *err)
 {
     const struct pn_meta *meta = pn_weights_meta(w, KEY("token_type"));
     if (!meta)
-        return PN_OK;
+        return PANTRY_OK;
     if (meta->type != PN_META_ARRAY || (meta->item != PN_META_INT && meta->item != PN_META_UINT))
         return wrong_type(meta, "integers", err);
-    pn_status status = check_length(meta, v->n_tokens, err);
+    pantry_status status = check_length(meta, v->n_tokens, err);
     if (status)
         return status;
     a->types = malloc(meta->n + 1);
@@ -89,14 +92,15 @@ static pn_status read_types(const struct pn_weights *w, struct pn_vocab *v, stru
         a->types[i] = type >= PN_TOKEN_NORMAL && type <= PN_TOKEN_BYTE ? (uint8_t)type : PN_TOKEN_NORMAL;
     }
     v->types = a->types;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_charsmap(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
+static pantry_status read_charsmap(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
+                                   struct pantry_error *err)
 {
     const struct pn_meta *meta = pn_weights_meta(w, KEY("precompiled_charsmap"));
     if (!meta || v->kind != PN_VOCAB_UNIGRAM)
-        return PN_OK;
+        return PANTRY_OK;
     if (meta->type != PN_META_ARRAY || (meta->item != PN_META_INT && meta->item != PN_META_UINT) || meta->width != 1)
         return wrong_type(meta, "bytes", err);
     a->charsmap = malloc(meta->n + 1);
@@ -106,15 +110,16 @@ static pn_status read_charsmap(const struct pn_weights *w, struct pn_vocab *v, s
         a->charsmap[i] = (char)pn_meta_item_i64(meta, i);
     v->charsmap = a->charsmap;
     v->charsmap_len = meta->n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_arrays(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
+static pantry_status read_arrays(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
+                                 struct pantry_error *err)
 {
     const struct pn_meta *tokens = pn_weights_meta(w, KEY("tokens")), *merges = pn_weights_meta(w, KEY("merges"));
     if (!tokens)
-        return pn_fail(err, PN_FORMAT, "tokenizer.ggml.tokens: missing");
-    pn_status status = read_strings(tokens, &v->tokens, &v->n_tokens, err);
+        return pn_fail(err, PANTRY_FORMAT, "tokenizer.ggml.tokens: missing");
+    pantry_status status = read_strings(tokens, &v->tokens, &v->n_tokens, err);
     if (!status && merges && v->kind == PN_VOCAB_BPE)
         status = read_strings(merges, &v->merges, &v->n_merges, err);
     if (!status)
@@ -127,12 +132,13 @@ static pn_status read_arrays(const struct pn_weights *w, struct pn_vocab *v, str
 }
 
 /* An id outside the vocabulary counts as not given, as with llama.cpp; -1 in the file means none. */
-static pn_status read_id(const struct pn_weights *w, const char *key, size_t n, int32_t *out, struct pn_error *err)
+static pantry_status read_id(const struct pn_weights *w, const char *key, size_t n, int32_t *out,
+                             struct pantry_error *err)
 {
     int64_t id;
-    pn_status status = pn_meta_i64(w, key, &id, err);
-    if (status == PN_NOT_FOUND)
-        return PN_OK;
+    pantry_status status = pn_meta_i64(w, key, &id, err);
+    if (status == PANTRY_NOT_FOUND)
+        return PANTRY_OK;
     if (!status && (uint64_t)id < n) /* negative ones are beyond any */
         *out = (int32_t)id;
     else if (!status && (id == -1 || id == UINT32_MAX))
@@ -140,7 +146,7 @@ static pn_status read_id(const struct pn_weights *w, const char *key, size_t n, 
     return status;
 }
 
-static pn_status read_ids(const struct pn_weights *w, struct pn_vocab *v, struct pn_error *err)
+static pantry_status read_ids(const struct pn_weights *w, struct pn_vocab *v, struct pantry_error *err)
 {
     const struct {
         const char *key;
@@ -154,13 +160,13 @@ static pn_status read_ids(const struct pn_weights *w, struct pn_vocab *v, struct
         {KEY("fim_pad_token_id"), &v->fim_pad}, {KEY("fim_rep_token_id"), &v->fim_repo},
         {KEY("fim_sep_token_id"), &v->fim_sep},
     };
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !status; i++)
         status = read_id(w, ids[i].key, v->n_tokens, ids[i].id, err);
     return status;
 }
 
-static pn_status read_flags(const struct pn_weights *w, struct pn_vocab *v, struct pn_error *err)
+static pantry_status read_flags(const struct pn_weights *w, struct pn_vocab *v, struct pantry_error *err)
 {
     bool strip = v->strip_accents, escape = v->escape_whitespaces;
     const struct {
@@ -174,16 +180,16 @@ static pn_status read_flags(const struct pn_weights *w, struct pn_vocab *v, stru
         {KEY("escape_whitespaces"), &escape},
         {KEY("normalizer.lowercase"), &v->lowercase},
     };
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && !status; i++) {
         status = pn_meta_bool(w, flags[i].key, flags[i].flag, err);
-        if (status == PN_NOT_FOUND)
-            status = PN_OK;
+        if (status == PANTRY_NOT_FOUND)
+            status = PANTRY_OK;
     }
     if (v->kind == PN_VOCAB_WORDPIECE)
         strip = v->lowercase;
-    if (!status && pn_meta_bool(w, KEY("normalizer.strip_accents"), &strip, err) == PN_FORMAT)
-        return PN_FORMAT;
+    if (!status && pn_meta_bool(w, KEY("normalizer.strip_accents"), &strip, err) == PANTRY_FORMAT)
+        return PANTRY_FORMAT;
     v->strip_accents = strip;
     v->escape_whitespaces = escape;
     return status;
@@ -210,7 +216,8 @@ static void set_attribute(const struct pn_vocab *v, struct arrays *a, const char
 }
 
 /* GGUF does not say which special tokens take the white space beside them. Their tokenizer.json does: */
-static pn_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a, struct pn_error *err)
+static pantry_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
+                                    struct pantry_error *err)
 {
     struct pn_str name = {0}, arch_name = {0}, pre = {.data = v->pre, .len = v->pre_len};
     if (pn_meta_str(w, "general.name", &name, NULL))
@@ -222,7 +229,7 @@ static pn_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, 
     bool mask = holds(pre, "jina-v2-") || (arch && arch->mask_takes_space);
     bool modern = holds(pre, "modern-bert") || holds(name, "modern-bert");
     if (!phi3 && !mask && !modern)
-        return PN_OK;
+        return PANTRY_OK;
     a->attributes = calloc(v->n_tokens + 1, 1);
     if (!a->attributes)
         return pn_no_memory(err, "the vocabulary");
@@ -241,19 +248,19 @@ static pn_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, 
     if (modern)
         set_attribute(v, a, "[MASK]", PN_TOKEN_LSTRIP);
     v->attributes = a->attributes;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_vocab_from_weights(const struct pn_weights *w, struct pn_tokenizer **out, struct pn_error *err)
+pantry_status pn_vocab_from_weights(const struct pn_weights *w, struct pn_tokenizer **out, struct pantry_error *err)
 {
     struct arrays a = {0};
     struct pn_vocab v;
     struct pn_str model = {0}, pre = {0};
-    pn_status status = pn_meta_str(w, KEY("model"), &model, err);
-    if (status == PN_NOT_FOUND)
-        return pn_fail(err, PN_UNSUPPORTED, "the model has no tokenizer (no tokenizer.ggml.model)");
-    if (!status && pn_meta_str(w, KEY("pre"), &pre, err) == PN_FORMAT)
-        status = PN_FORMAT;
+    pantry_status status = pn_meta_str(w, KEY("model"), &model, err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer (no tokenizer.ggml.model)");
+    if (!status && pn_meta_str(w, KEY("pre"), &pre, err) == PANTRY_FORMAT)
+        status = PANTRY_FORMAT;
     if (!status)
         status = pn_vocab_init(&v, model.data, model.len, pre.data, pre.len, err);
     if (!status)

@@ -6,7 +6,8 @@
 #include "text/tokenizer.h"
 
 /* The tokenizer that the metadata (tokenizer.ggml.*) describes. It borrows the bytes of its tokens from the weights,
- * which must outlive it. PN_UNSUPPORTED when the model has none: it still runs on ids. */
-pn_status pn_vocab_from_weights(const struct pn_weights *weights, struct pn_tokenizer **out, struct pn_error *err);
+ * which must outlive it. PANTRY_UNSUPPORTED when the model has none: it still runs on ids. */
+pantry_status pn_vocab_from_weights(const struct pn_weights *weights, struct pn_tokenizer **out,
+                                    struct pantry_error *err);
 
 #endif

@@ -46,7 +46,7 @@ struct span { /* of a tensor's data, from the beginning of the data region */
 /* One shard while it is read. `view` makes its metadata readable with pn_meta_*. */
 struct reader {
     struct pn_weights *w;
-    struct pn_error *err;
+    struct pantry_error *err;
     struct pn_weights view;
     struct pn_cursor in;
     size_t map;
@@ -75,10 +75,10 @@ struct tensors {
 /* ---- sentences ---- */
 
 /* "smollm2.gguf: metadata 3 of 20 (tokenizer.ggml.model)" */
-static pn_status fail_item(struct reader *r, pn_status status, const char *format, ...)
+static pantry_status fail_item(struct reader *r, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static pn_status fail_item(struct reader *r, pn_status status, const char *format, ...)
+static pantry_status fail_item(struct reader *r, pantry_status status, const char *format, ...)
 {
     char what[768];
     va_list args;
@@ -91,9 +91,9 @@ static pn_status fail_item(struct reader *r, pn_status status, const char *forma
                    pn_digits(r->n_items).text, what);
 }
 
-static pn_status cut_off(struct reader *r)
+static pantry_status cut_off(struct reader *r)
 {
-    return fail_item(r, PN_FORMAT,
+    return fail_item(r, PANTRY_FORMAT,
                      "goes on beyond the end of the file at byte %s; it was probably cut off while "
                      "downloading",
                      pn_digits(r->in.size).text);
@@ -102,41 +102,41 @@ static pn_status cut_off(struct reader *r)
 /* ---- metadata ---- */
 
 /* A string's bytes where they lie. */
-static pn_status read_string(struct reader *r, const char *what, struct pn_str *out)
+static pantry_status read_string(struct reader *r, const char *what, struct pn_str *out)
 {
     uint64_t len;
     if (!pn_cursor_u64(&r->in, &len))
         return cut_off(r);
     if (len > pn_cursor_left(&r->in))
-        return fail_item(r, PN_FORMAT, "has a %s of %s bytes, but only %s are left in the file", what,
+        return fail_item(r, PANTRY_FORMAT, "has a %s of %s bytes, but only %s are left in the file", what,
                          pn_digits(len).text, pn_digits(pn_cursor_left(&r->in)).text);
     *out = (struct pn_str){.data = pn_cursor_take(&r->in, len), .len = (size_t)len};
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_name(struct reader *r, const char *what, size_t max, const char **out)
+static pantry_status read_name(struct reader *r, const char *what, size_t max, const char **out)
 {
     struct pn_str s;
-    pn_status status = read_string(r, what, &s);
+    pantry_status status = read_string(r, what, &s);
     if (status)
         return status;
     const char *problem = pn_name_problem(s.data, s.len, max);
     if (problem)
-        return fail_item(r, PN_FORMAT, "has a %s that %s", what, problem);
+        return fail_item(r, PANTRY_FORMAT, "has a %s that %s", what, problem);
     *out = pn_arena_copy(&r->w->arena, s.data, s.len);
-    return *out ? PN_OK : pn_no_memory(r->err, r->view.path);
+    return *out ? PANTRY_OK : pn_no_memory(r->err, r->view.path);
 }
 
-static pn_status read_array_of_strings(struct reader *r, struct pn_meta *m, uint64_t n)
+static pantry_status read_array_of_strings(struct reader *r, struct pn_meta *m, uint64_t n)
 {
     if (n > MAX_STRINGS)
-        return fail_item(r, PN_LIMIT, "has %s strings, but at most %s are allowed", pn_digits(n).text,
+        return fail_item(r, PANTRY_LIMIT, "has %s strings, but at most %s are allowed", pn_digits(n).text,
                          pn_digits(MAX_STRINGS).text);
     /* Twice over the bytes: lengths are checked before the memory for the views is taken. */
     struct pn_cursor begin = r->in;
     for (uint64_t i = 0; i < n; i++) {
         struct pn_str s;
-        pn_status status = read_string(r, "string", &s);
+        pantry_status status = read_string(r, "string", &s);
         if (status)
             return status;
     }
@@ -149,42 +149,42 @@ static pn_status read_array_of_strings(struct reader *r, struct pn_meta *m, uint
         items[i] = (struct pn_str){.data = pn_cursor_take(&begin, len), .len = (size_t)len};
     }
     m->items = items;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status check_bools(struct reader *r, const unsigned char *p, size_t n)
+static pantry_status check_bools(struct reader *r, const unsigned char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (p[i] > 1)
-            return fail_item(r, PN_FORMAT, "has a bool of %u, but only 0 and 1 are allowed", p[i]);
-    return PN_OK;
+            return fail_item(r, PANTRY_FORMAT, "has a bool of %u, but only 0 and 1 are allowed", p[i]);
+    return PANTRY_OK;
 }
 
-static pn_status read_array(struct reader *r, struct pn_meta *m)
+static pantry_status read_array(struct reader *r, struct pn_meta *m)
 {
     uint32_t type;
     uint64_t n;
     if (!pn_cursor_u32(&r->in, &type) || !pn_cursor_u64(&r->in, &n))
         return cut_off(r);
     if (type == GGUF_ARRAY)
-        return fail_item(r, PN_UNSUPPORTED, "is an array of arrays, which no model uses");
+        return fail_item(r, PANTRY_UNSUPPORTED, "is an array of arrays, which no model uses");
     if (type >= GGUF_VALUE_TYPES)
-        return fail_item(r, PN_FORMAT, "is an array of the unknown value type %u", type);
+        return fail_item(r, PANTRY_FORMAT, "is an array of the unknown value type %u", type);
     m->type = PN_META_ARRAY;
     m->item = value_types[type].kind;
     m->width = value_types[type].width;
     size_t smallest = type == GGUF_STRING ? sizeof(uint64_t) : m->width;
     if (n > pn_cursor_left(&r->in) / smallest)
-        return fail_item(r, PN_FORMAT, "is an array of %s items, but only %s bytes are left in the file",
+        return fail_item(r, PANTRY_FORMAT, "is an array of %s items, but only %s bytes are left in the file",
                          pn_digits(n).text, pn_digits(pn_cursor_left(&r->in)).text);
     m->n = (size_t)n;
     if (type == GGUF_STRING)
         return read_array_of_strings(r, m, n);
     m->raw = pn_cursor_take(&r->in, n * m->width);
-    return type == GGUF_BOOL ? check_bools(r, m->raw, m->n) : PN_OK;
+    return type == GGUF_BOOL ? check_bools(r, m->raw, m->n) : PANTRY_OK;
 }
 
-static pn_status read_number(struct reader *r, uint32_t type, struct pn_meta *m)
+static pantry_status read_number(struct reader *r, uint32_t type, struct pn_meta *m)
 {
     m->type = value_types[type].kind;
     m->width = value_types[type].width;
@@ -206,21 +206,21 @@ static pn_status read_number(struct reader *r, uint32_t type, struct pn_meta *m)
         m->b = pn_meta_item_bool(&one, 0);
         return check_bools(r, raw, 1);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_meta(struct reader *r)
+static pantry_status read_meta(struct reader *r)
 {
     struct pn_meta m = {0};
     uint32_t type;
-    pn_status status = read_name(r, "key", MAX_KEY_BYTES, &m.key);
+    pantry_status status = read_name(r, "key", MAX_KEY_BYTES, &m.key);
     if (status)
         return status;
     r->name = m.key;
     if (!pn_cursor_u32(&r->in, &type))
         return cut_off(r);
     if (type >= GGUF_VALUE_TYPES)
-        return fail_item(r, PN_FORMAT, "has the unknown value type %u", type);
+        return fail_item(r, PANTRY_FORMAT, "has the unknown value type %u", type);
     if (type == GGUF_ARRAY) {
         status = read_array(r, &m);
     } else if (type == GGUF_STRING) {
@@ -234,13 +234,13 @@ static pn_status read_meta(struct reader *r)
     return status;
 }
 
-static pn_status read_all_meta(struct reader *r)
+static pantry_status read_all_meta(struct reader *r)
 {
     r->items = "metadata";
     r->n_items = r->n_meta;
     for (r->at = 0; r->at < r->n_meta; r->at++) {
         r->name = NULL;
-        pn_status status = read_meta(r);
+        pantry_status status = read_meta(r);
         if (status)
             return status;
     }
@@ -254,19 +254,20 @@ static pn_status read_all_meta(struct reader *r)
     r->view.meta_index = index;
     const struct pn_name_entry *twice = pn_name_index_sort(index);
     if (twice)
-        return pn_fail(r->err, PN_FORMAT, "%s: duplicate metadata key %s", r->view.path, twice->name);
-    return PN_OK;
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: duplicate metadata key %s", r->view.path, twice->name);
+    return PANTRY_OK;
 }
 
 /* ---- tensors ---- */
 
-static pn_status read_shape(struct reader *r, struct pn_tensor_info *t, uint64_t *n_values)
+static pantry_status read_shape(struct reader *r, struct pn_tensor_info *t, uint64_t *n_values)
 {
     uint32_t n_dims;
     if (!pn_cursor_u32(&r->in, &n_dims))
         return cut_off(r);
     if (n_dims < 1 || n_dims > PN_MAX_DIMS)
-        return fail_item(r, PN_FORMAT, "has %s dimensions, but must have 1 to %d", pn_digits(n_dims).text, PN_MAX_DIMS);
+        return fail_item(r, PANTRY_FORMAT, "has %s dimensions, but must have 1 to %d", pn_digits(n_dims).text,
+                         PN_MAX_DIMS);
     t->n_dims = (int)n_dims;
     for (int i = 0; i < PN_MAX_DIMS; i++)
         t->shape[i] = 1;
@@ -276,37 +277,37 @@ static pn_status read_shape(struct reader *r, struct pn_tensor_info *t, uint64_t
         if (!pn_cursor_u64(&r->in, &dim))
             return cut_off(r);
         if (dim < 1 || dim > INT64_MAX)
-            return fail_item(r, PN_FORMAT, "has a dimension of %s, but must have 1 to 9,223,372,036,854,775,807",
+            return fail_item(r, PANTRY_FORMAT, "has a dimension of %s, but must have 1 to 9,223,372,036,854,775,807",
                              pn_digits(dim).text);
         if (__builtin_mul_overflow(*n_values, dim, n_values) || *n_values > INT64_MAX)
-            return fail_item(r, PN_FORMAT, "has dimensions whose product is beyond 63 bits");
+            return fail_item(r, PANTRY_FORMAT, "has dimensions whose product is beyond 63 bits");
         t->shape[i] = (int64_t)dim;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Bytes of the tensor's data; PN_TYPE_COUNT and 0 for a type that this version does not know. */
-static pn_status size_tensor(struct reader *r, struct pn_tensor_info *t, uint64_t n_values)
+static pantry_status size_tensor(struct reader *r, struct pn_tensor_info *t, uint64_t n_values)
 {
     if (!pn_type_from_gguf(t->number, &t->type)) {
         t->type = PN_TYPE_COUNT;
-        return PN_OK;
+        return PANTRY_OK;
     }
     const struct pn_type_info *type = pn_type_info(t->type);
     int64_t row = t->shape[t->n_dims - 1];
     if (row % type->block)
-        return fail_item(r, PN_FORMAT, "has rows of %s values, which is not a multiple of the %u in a block of %s",
+        return fail_item(r, PANTRY_FORMAT, "has rows of %s values, which is not a multiple of the %u in a block of %s",
                          pn_digits((uint64_t)row).text, type->block, type->name);
     if (!pn_size_mul(n_values / type->block, type->bytes, &t->bytes))
-        return fail_item(r, PN_FORMAT, "has more bytes than 64 bits can count");
-    return PN_OK;
+        return fail_item(r, PANTRY_FORMAT, "has more bytes than 64 bits can count");
+    return PANTRY_OK;
 }
 
-static pn_status read_tensor(struct reader *r, struct tensors *tensors)
+static pantry_status read_tensor(struct reader *r, struct tensors *tensors)
 {
     struct pn_tensor_info t = {.map = r->map};
     uint64_t n_values = 1, offset = 0;
-    pn_status status = read_name(r, "name", MAX_NAME_BYTES, &t.name);
+    pantry_status status = read_name(r, "name", MAX_NAME_BYTES, &t.name);
     if (status)
         return status;
     r->name = t.name;
@@ -317,19 +318,20 @@ static pn_status read_tensor(struct reader *r, struct tensors *tensors)
     if ((status = size_tensor(r, &t, n_values)))
         return status;
     if (offset % r->alignment)
-        return fail_item(r, PN_FORMAT, "has its data at offset %s, which is not aligned to %zu bytes",
+        return fail_item(r, PANTRY_FORMAT, "has its data at offset %s, which is not aligned to %zu bytes",
                          pn_digits(offset).text, r->alignment);
     struct span span = {.start = offset, .tensor = tensors->len};
     if (__builtin_add_overflow(offset, t.bytes, &span.end))
-        return fail_item(r, PN_FORMAT, "has its data at offset %s, beyond the end of the file", pn_digits(offset).text);
+        return fail_item(r, PANTRY_FORMAT, "has its data at offset %s, beyond the end of the file",
+                         pn_digits(offset).text);
     if (!pn_vec_push(&r->spans, span) || !pn_vec_push(tensors, t))
         return pn_no_memory(r->err, r->view.path);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Where the data region begins, and that each tensor lies inside the file. In the order of the file, so that of a file
  * that was cut off, the first tensor that is missing is named. */
-static pn_status place_tensors(struct reader *r, struct tensors *tensors)
+static pantry_status place_tensors(struct reader *r, struct tensors *tensors)
 {
     size_t data_start;
     if (!pn_size_add(r->in.at, r->alignment - 1, &data_start))
@@ -340,17 +342,17 @@ static pn_status place_tensors(struct reader *r, struct tensors *tensors)
         struct pn_tensor_info *t = &tensors->data[s->tensor];
         uint64_t end;
         if (__builtin_add_overflow(s->end, r->data_start, &end))
-            return pn_fail(r->err, PN_FORMAT, "%s: tensor %s has its data at offset %s, beyond the end of the file",
+            return pn_fail(r->err, PANTRY_FORMAT, "%s: tensor %s has its data at offset %s, beyond the end of the file",
                            r->view.path, t->name, pn_digits(s->start).text);
         if (end > r->in.size)
-            return pn_fail(r->err, PN_FORMAT,
+            return pn_fail(r->err, PANTRY_FORMAT,
                            "%s: tensor %s ends at byte %s, but the file has %s; it was probably cut off while "
                            "downloading",
                            r->view.path, t->name, pn_digits(end).text, pn_digits(r->in.size).text);
         if (t->type != PN_TYPE_COUNT)
             t->data = r->in.data + r->data_start + s->start;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static int by_start(const void *a, const void *b)
@@ -368,7 +370,7 @@ static uint64_t align_up(const struct reader *r, uint64_t n)
 
 /* Disjoint, and nothing but padding between the tensors and after the last. Where a tensor of unknown type ends is not
  * known, so what follows one is only required to begin later. */
-static pn_status check_layout(struct reader *r, const struct tensors *tensors)
+static pantry_status check_layout(struct reader *r, const struct tensors *tensors)
 {
     if (r->spans.len)
         qsort(r->spans.data, r->spans.len, sizeof *r->spans.data, by_start);
@@ -379,10 +381,10 @@ static pn_status check_layout(struct reader *r, const struct tensors *tensors)
         const struct span *s = &r->spans.data[i];
         const struct pn_tensor_info *t = &tensors->data[s->tensor];
         if (before && (s->start < end || s->start == r->spans.data[i - 1].start))
-            return pn_fail(r->err, PN_FORMAT, "%s: the data of tensors %s and %s overlap", r->view.path, before,
+            return pn_fail(r->err, PANTRY_FORMAT, "%s: the data of tensors %s and %s overlap", r->view.path, before,
                            t->name);
         if (known && s->start != align_up(r, end))
-            return pn_fail(r->err, PN_FORMAT, "%s: %s bytes before the data of tensor %s belong to nothing",
+            return pn_fail(r->err, PANTRY_FORMAT, "%s: %s bytes before the data of tensor %s belong to nothing",
                            r->view.path, pn_digits(s->start - end).text, t->name);
         before = t->name;
         known = t->type != PN_TYPE_COUNT;
@@ -390,16 +392,16 @@ static pn_status check_layout(struct reader *r, const struct tensors *tensors)
     }
     uint64_t file_end = align_up(r, r->data_start + end);
     if (known && r->in.size > file_end)
-        return pn_fail(r->err, PN_FORMAT, "%s: has %s bytes after its last tensor, which ends at byte %s", r->view.path,
-                       pn_digits(r->in.size - file_end).text, pn_digits(r->data_start + end).text);
-    return PN_OK;
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: has %s bytes after its last tensor, which ends at byte %s",
+                       r->view.path, pn_digits(r->in.size - file_end).text, pn_digits(r->data_start + end).text);
+    return PANTRY_OK;
 }
 
-static pn_status read_all_tensors(struct reader *r, struct tensors *tensors)
+static pantry_status read_all_tensors(struct reader *r, struct tensors *tensors)
 {
     r->items = "tensor";
     r->n_items = r->n_tensors;
-    pn_status status;
+    pantry_status status;
     for (r->at = 0; r->at < r->n_tensors; r->at++) {
         r->name = NULL;
         if ((status = read_tensor(r, tensors)))
@@ -412,69 +414,69 @@ static pn_status read_all_tensors(struct reader *r, struct tensors *tensors)
 
 /* ---- one file ---- */
 
-static pn_status check_version(struct reader *r)
+static pantry_status check_version(struct reader *r)
 {
     uint32_t v = r->version;
     if (v == 2 || v == 3)
-        return PN_OK;
+        return PANTRY_OK;
     if (v == 1)
-        return pn_fail(r->err, PN_UNSUPPORTED,
+        return pn_fail(r->err, PANTRY_UNSUPPORTED,
                        "%s: is GGUF version 1, which was in use for some weeks of 2023; versions 2 and 3 are read, so "
                        "it must be converted again",
                        r->view.path);
     if (v && (v & 0xFFFF) == 0)
-        return pn_fail(r->err, PN_UNSUPPORTED, "%s: is a big-endian GGUF file; only little-endian ones are read",
+        return pn_fail(r->err, PANTRY_UNSUPPORTED, "%s: is a big-endian GGUF file; only little-endian ones are read",
                        r->view.path);
-    return pn_fail(r->err, PN_UNSUPPORTED, "%s: is GGUF version %u, but only versions 2 and 3 are read", r->view.path,
-                   v);
+    return pn_fail(r->err, PANTRY_UNSUPPORTED, "%s: is GGUF version %u, but only versions 2 and 3 are read",
+                   r->view.path, v);
 }
 
-static pn_status check_count(struct reader *r, uint64_t n, size_t smallest, uint64_t limit, const char *what)
+static pantry_status check_count(struct reader *r, uint64_t n, size_t smallest, uint64_t limit, const char *what)
 {
     if (n > pn_cursor_left(&r->in) / smallest)
-        return pn_fail(r->err, PN_FORMAT, "%s: promises %s %s, but only %s bytes are left in the file", r->view.path,
-                       pn_digits(n).text, what, pn_digits(pn_cursor_left(&r->in)).text);
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: promises %s %s, but only %s bytes are left in the file",
+                       r->view.path, pn_digits(n).text, what, pn_digits(pn_cursor_left(&r->in)).text);
     if (n > limit)
-        return pn_fail(r->err, PN_LIMIT, "%s: has %s %s, but at most %s are allowed", r->view.path, pn_digits(n).text,
-                       what, pn_digits(limit).text);
-    return PN_OK;
+        return pn_fail(r->err, PANTRY_LIMIT, "%s: has %s %s, but at most %s are allowed", r->view.path,
+                       pn_digits(n).text, what, pn_digits(limit).text);
+    return PANTRY_OK;
 }
 
-static pn_status read_header(struct reader *r)
+static pantry_status read_header(struct reader *r)
 {
-    pn_status status;
+    pantry_status status;
     r->in.at = 4; /* the caller has seen the magic */
     bool has_version = pn_cursor_u32(&r->in, &r->version);
     if (has_version && (status = check_version(r)))
         return status;
     if (!has_version || !pn_cursor_u64(&r->in, &r->n_tensors) || !pn_cursor_u64(&r->in, &r->n_meta))
-        return pn_fail(r->err, PN_FORMAT, "%s: has only %zu bytes; it was probably cut off while downloading",
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: has only %zu bytes; it was probably cut off while downloading",
                        r->view.path, r->in.size);
     if ((status = check_count(r, r->n_tensors, MIN_TENSOR_BYTES, MAX_TENSORS, "tensors")))
         return status;
     return check_count(r, r->n_meta, MIN_META_BYTES, MAX_KEYS, "metadata keys");
 }
 
-static pn_status read_alignment(struct reader *r)
+static pantry_status read_alignment(struct reader *r)
 {
     r->alignment = DEFAULT_ALIGNMENT;
     const struct pn_meta *m = pn_weights_meta(&r->view, "general.alignment");
     if (!m)
-        return PN_OK;
+        return PANTRY_OK;
     if (m->type != PN_META_UINT || m->width != sizeof(uint32_t))
-        return pn_fail(r->err, PN_FORMAT, "%s: general.alignment must be an unsigned 32-bit integer", r->view.path);
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: general.alignment must be an unsigned 32-bit integer", r->view.path);
     if (m->u < 8 || m->u > MAX_ALIGNMENT || (m->u & (m->u - 1)))
-        return pn_fail(r->err, PN_FORMAT, "%s: general.alignment is %s, but must be a power of two from 8 to %s",
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: general.alignment is %s, but must be a power of two from 8 to %s",
                        r->view.path, pn_digits(m->u).text, pn_digits(MAX_ALIGNMENT).text);
     r->alignment = (size_t)m->u;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_file(struct reader *r, struct tensors *tensors)
+static pantry_status read_file(struct reader *r, struct tensors *tensors)
 {
     const struct pn_map *map = &r->w->maps[r->map];
     r->in = (struct pn_cursor){.data = map->data, .size = map->size};
-    pn_status status;
+    pantry_status status;
     if ((status = read_header(r)) || (status = read_all_meta(r)) || (status = read_alignment(r)))
         return status;
     return read_all_tensors(r, tensors);
@@ -517,68 +519,70 @@ static char *shard_path(struct pn_arena *arena, const char *path, uint32_t numbe
 }
 
 /* A key of the split that must be there and must say `wanted`. */
-static pn_status check_split(struct reader *r, const char *key, uint32_t wanted)
+static pantry_status check_split(struct reader *r, const char *key, uint32_t wanted)
 {
     uint32_t found = 0;
-    pn_status status = pn_meta_u32(&r->view, key, &found, r->err);
-    if (status == PN_NOT_FOUND)
-        return pn_fail(r->err, PN_FORMAT, "%s: is not the shard that its name says: %s is missing", r->view.path, key);
+    pantry_status status = pn_meta_u32(&r->view, key, &found, r->err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: is not the shard that its name says: %s is missing", r->view.path,
+                       key);
     if (!status && found != wanted)
-        status = pn_fail(r->err, PN_FORMAT, "%s: is not the shard that its name says: %s is %u instead of %u",
+        status = pn_fail(r->err, PANTRY_FORMAT, "%s: is not the shard that its name says: %s is %u instead of %u",
                          r->view.path, key, found, wanted);
     return status;
 }
 
 /* Looks at the first file's split.* keys; *count is 1 for a file that is not split. */
-static pn_status find_shards(struct reader *r, uint32_t *count)
+static pantry_status find_shards(struct reader *r, uint32_t *count)
 {
     uint32_t no = 0, name_no = 0, name_count = 0;
     const char *path = r->view.path;
     *count = 1;
-    pn_status status = pn_meta_u32(&r->view, "split.count", count, r->err);
-    if (status == PN_NOT_FOUND || (!status && *count <= 1))
-        return *count = 1, PN_OK;
-    if (status || ((status = pn_meta_u32(&r->view, "split.no", &no, r->err)) && status != PN_NOT_FOUND))
+    pantry_status status = pn_meta_u32(&r->view, "split.count", count, r->err);
+    if (status == PANTRY_NOT_FOUND || (!status && *count <= 1))
+        return *count = 1, PANTRY_OK;
+    if (status || ((status = pn_meta_u32(&r->view, "split.no", &no, r->err)) && status != PANTRY_NOT_FOUND))
         return status;
     bool named = shard_name(path, &name_no, &name_count) && name_count == *count && name_no == no + 1;
     if (!named)
-        return pn_fail(r->err, PN_FORMAT, "%s: is shard %u of %u, so its name must end in -%05u-of-%05u.gguf", path,
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: is shard %u of %u, so its name must end in -%05u-of-%05u.gguf", path,
                        no + 1, *count, no + 1, *count);
     if (no == 0)
-        return PN_OK;
+        return PANTRY_OK;
     char *first = shard_path(&r->w->arena, path, 1);
     if (!first)
         return pn_no_memory(r->err, path);
-    return pn_fail(r->err, PN_INVALID, "%s: is shard %u of %u; open the first one, %s", path, no + 1, *count, first);
+    return pn_fail(r->err, PANTRY_INVALID, "%s: is shard %u of %u; open the first one, %s", path, no + 1, *count,
+                   first);
 }
 
-static pn_status open_shard(struct pn_weights *w, const char *path, uint32_t number, uint32_t count,
-                            struct pn_error *err)
+static pantry_status open_shard(struct pn_weights *w, const char *path, uint32_t number, uint32_t count,
+                                struct pantry_error *err)
 {
     struct pn_map *maps = realloc(w->maps, (w->n_maps + 1) * sizeof *maps);
     if (!maps)
         return pn_no_memory(err, path);
     w->maps = maps;
     struct pn_map *map = &maps[w->n_maps];
-    pn_status status = pn_map_open(map, path, err);
-    if (status == PN_NOT_FOUND)
-        return pn_fail(err, PN_NOT_FOUND, "%s: is missing; it is shard %u of %u", path, number, count);
+    pantry_status status = pn_map_open(map, path, err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: is missing; it is shard %u of %u", path, number, count);
     if (status)
         return status;
     w->n_maps++;
     if (map->size < 4 || memcmp(map->data, "GGUF", 4) != 0)
-        return pn_fail(err, PN_FORMAT, "%s: is not a GGUF file, but should be shard %u of %u", path, number, count);
-    return PN_OK;
+        return pn_fail(err, PANTRY_FORMAT, "%s: is not a GGUF file, but should be shard %u of %u", path, number, count);
+    return PANTRY_OK;
 }
 
-static pn_status read_shard(struct pn_weights *w, struct tensors *tensors, uint32_t number, uint32_t count,
-                            struct pn_error *err)
+static pantry_status read_shard(struct pn_weights *w, struct tensors *tensors, uint32_t number, uint32_t count,
+                                struct pantry_error *err)
 {
     struct reader r = {.w = w, .err = err, .map = w->n_maps};
     r.view.path = shard_path(&w->arena, w->path, number);
     if (!r.view.path)
         return pn_no_memory(err, w->path);
-    pn_status status = open_shard(w, r.view.path, number, count, err);
+    pantry_status status = open_shard(w, r.view.path, number, count, err);
     if (!status)
         status = read_file(&r, tensors);
     if (!status)
@@ -590,21 +594,21 @@ static pn_status read_shard(struct pn_weights *w, struct tensors *tensors, uint3
     return status;
 }
 
-static pn_status check_split_total(struct pn_weights *w, size_t n_tensors, struct pn_error *err)
+static pantry_status check_split_total(struct pn_weights *w, size_t n_tensors, struct pantry_error *err)
 {
     int64_t total;
-    pn_status status = pn_meta_i64(w, "split.tensors.count", &total, err);
-    if (status == PN_NOT_FOUND)
-        return PN_OK;
+    pantry_status status = pn_meta_i64(w, "split.tensors.count", &total, err);
+    if (status == PANTRY_NOT_FOUND)
+        return PANTRY_OK;
     if (!status && (total < 0 || (uint64_t)total != n_tensors))
-        status = pn_fail(err, PN_FORMAT, "%s: split.tensors.count is %jd, but its shards have %s tensors", w->path,
+        status = pn_fail(err, PANTRY_FORMAT, "%s: split.tensors.count is %jd, but its shards have %s tensors", w->path,
                          (intmax_t)total, pn_digits(n_tensors).text);
     return status;
 }
 
 /* ---- all together ---- */
 
-static pn_status index_tensors(struct pn_weights *w, const struct tensors *tensors, struct pn_error *err)
+static pantry_status index_tensors(struct pn_weights *w, const struct tensors *tensors, struct pantry_error *err)
 {
     struct pn_name_index *index = pn_name_index_new(&w->arena, tensors->len);
     if (!index)
@@ -614,16 +618,16 @@ static pn_status index_tensors(struct pn_weights *w, const struct tensors *tenso
     w->tensor_index = index;
     const struct pn_name_entry *twice = pn_name_index_sort(index);
     if (twice)
-        return pn_fail(err, PN_FORMAT, "%s: duplicate tensor %s", w->path, twice->name);
-    return PN_OK;
+        return pn_fail(err, PANTRY_FORMAT, "%s: duplicate tensor %s", w->path, twice->name);
+    return PANTRY_OK;
 }
 
-pn_status pn_gguf_read(struct pn_weights *w, struct pn_error *err)
+pantry_status pn_gguf_read(struct pn_weights *w, struct pantry_error *err)
 {
     struct reader first = {.w = w, .err = err, .view = {.path = w->path}};
     struct tensors tensors = {0};
     uint32_t count = 1;
-    pn_status status = read_file(&first, &tensors);
+    pantry_status status = read_file(&first, &tensors);
     w->format = first.version == 2 ? "gguf v2" : "gguf v3";
     w->meta = first.meta.data;
     w->n_meta = first.meta.len;
@@ -638,8 +642,8 @@ pn_status pn_gguf_read(struct pn_weights *w, struct pn_error *err)
     if ((status = index_tensors(w, &tensors, err)))
         goto done;
     status = pn_meta_str(w, "tokenizer.chat_template", &w->chat_template, err);
-    if (status == PN_NOT_FOUND)
-        status = PN_OK;
+    if (status == PANTRY_NOT_FOUND)
+        status = PANTRY_OK;
 done:
     w->tensors = tensors.data;
     w->n_tensors = tensors.len;

@@ -6,6 +6,6 @@
 
 /* Fills `weights`, which has a path and its first map, from GGUF; opens the other shards. Whatever was filled in before
  * an error is freed by pn_weights_close. */
-pn_status pn_gguf_read(struct pn_weights *weights, struct pn_error *err);
+pantry_status pn_gguf_read(struct pn_weights *weights, struct pantry_error *err);
 
 #endif

@@ -18,7 +18,7 @@ static bool starts_with(const struct pn_map *map, const char *magic)
 }
 
 /* A file without GGUF's magic: says what people usually have there instead. */
-static pn_status refuse_content(const char *path, const struct pn_map *map, struct pn_error *err)
+static pantry_status refuse_content(const char *path, const struct pn_map *map, struct pantry_error *err)
 {
     static const struct {
         const char *magic, *what;
@@ -33,24 +33,24 @@ static pn_status refuse_content(const char *path, const struct pn_map *map, stru
         {"<html", "is a web page, not a model; the download went to the wrong address"},
     };
     if (map->size == 0)
-        return pn_fail(err, PN_FORMAT, "%s: is an empty file, not a GGUF model", path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: is an empty file, not a GGUF model", path);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (starts_with(map, known[i].magic))
-            return pn_fail(err, PN_FORMAT, "%s: %s", path, known[i].what);
+            return pn_fail(err, PANTRY_FORMAT, "%s: %s", path, known[i].what);
     if (map->size > 8 && map->data[8] == '{')
-        return pn_fail(err, PN_FORMAT, "%s: looks like a safetensors file, not a GGUF model", path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: looks like a safetensors file, not a GGUF model", path);
     if (map->size >= 4 && memcmp(map->data, "\0\0\0", 4) == 0)
-        return pn_fail(err, PN_FORMAT, "%s: begins with zeros, so its download has probably never finished", path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: begins with zeros, so its download has probably never finished", path);
     if (map->size < 4 && memcmp(map->data, "GGUF", map->size) == 0)
-        return pn_fail(err, PN_FORMAT, "%s: has only %zu bytes; it was probably cut off while downloading", path,
+        return pn_fail(err, PANTRY_FORMAT, "%s: has only %zu bytes; it was probably cut off while downloading", path,
                        map->size);
-    return pn_fail(err, PN_FORMAT, "%s: is not a GGUF model (those begin with the letters GGUF)", path);
+    return pn_fail(err, PANTRY_FORMAT, "%s: is not a GGUF model (those begin with the letters GGUF)", path);
 }
 
-pn_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pn_error *err)
+pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err)
 {
     *out = NULL;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     struct pn_weights *w = calloc(1, sizeof *w);
     if (!w)
         return pn_no_memory(err, path);
@@ -66,28 +66,29 @@ pn_status pn_weights_inspect(const char *path, struct pn_weights **out, struct p
     status = starts_with(&w->maps[0], "GGUF") ? pn_gguf_read(w, err) : refuse_content(path, &w->maps[0], err);
     /* What was read from pages that went away is zeros: whatever they were taken for, this is the cause. */
     if (pn_weights_damaged(w))
-        status = pn_fail(err, PN_IO, "%s: was cut short while it was read", path);
+        status = pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", path);
     if (status)
         goto fail;
     *out = w;
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     pn_weights_close(w);
     return status;
 }
 
-pn_status pn_weights_require_types(const struct pn_weights *w, struct pn_error *err)
+pantry_status pn_weights_require_types(const struct pn_weights *w, struct pantry_error *err)
 {
     for (size_t i = 0; i < w->n_tensors; i++)
         if (w->tensors[i].type == PN_TYPE_COUNT)
-            return pn_fail(err, PN_UNSUPPORTED, "%s: tensor %s has storage type %u, which this version does not know",
-                           w->path, w->tensors[i].name, w->tensors[i].number);
-    return PN_OK;
+            return pn_fail(err, PANTRY_UNSUPPORTED,
+                           "%s: tensor %s has storage type %u, which this version does not know", w->path,
+                           w->tensors[i].name, w->tensors[i].number);
+    return PANTRY_OK;
 }
 
-pn_status pn_weights_open(const char *path, struct pn_weights **out, struct pn_error *err)
+pantry_status pn_weights_open(const char *path, struct pn_weights **out, struct pantry_error *err)
 {
-    pn_status status = pn_weights_inspect(path, out, err);
+    pantry_status status = pn_weights_inspect(path, out, err);
     if (!status && (status = pn_weights_require_types(*out, err))) {
         pn_weights_close(*out);
         *out = NULL;
@@ -120,30 +121,30 @@ bool pn_weights_damaged(const struct pn_weights *w)
 
 /* Each of the vocabulary's arrays has an item a token: a shorter one would be read beyond its end by a careless
  * program, and always means that something was lost. */
-static pn_status check_vocabulary(const struct pn_weights *w, struct pn_error *err)
+static pantry_status check_vocabulary(const struct pn_weights *w, struct pantry_error *err)
 {
     static const char *const parallel[] = {"tokenizer.ggml.scores", "tokenizer.ggml.token_type"};
     const struct pn_meta *tokens = pn_weights_meta(w, "tokenizer.ggml.tokens");
     if (!tokens)
-        return PN_OK;
+        return PANTRY_OK;
     if (tokens->type != PN_META_ARRAY || tokens->item != PN_META_STRING)
-        return pn_fail(err, PN_FORMAT, "%s: tokenizer.ggml.tokens is not an array of strings", w->path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: tokenizer.ggml.tokens is not an array of strings", w->path);
     for (size_t i = 0; i < sizeof parallel / sizeof *parallel; i++) {
         const struct pn_meta *m = pn_weights_meta(w, parallel[i]);
         if (m && m->type != PN_META_ARRAY)
-            return pn_fail(err, PN_FORMAT, "%s: %s is not an array", w->path, parallel[i]);
+            return pn_fail(err, PANTRY_FORMAT, "%s: %s is not an array", w->path, parallel[i]);
         if (m && m->n != tokens->n)
-            return pn_fail(err, PN_FORMAT, "%s: %s has %s items, but there are %s tokens", w->path, parallel[i],
+            return pn_fail(err, PANTRY_FORMAT, "%s: %s has %s items, but there are %s tokens", w->path, parallel[i],
                            pn_digits(m->n).text, pn_digits(tokens->n).text);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_weights_check(const char *path, struct pn_error *err)
+pantry_status pn_weights_check(const char *path, struct pantry_error *err)
 {
     enum { STEP = 4096 }; /* no system has smaller pages */
     struct pn_weights *w;
-    pn_status status = pn_weights_open(path, &w, err);
+    pantry_status status = pn_weights_open(path, &w, err);
     if (status)
         return status;
     status = check_vocabulary(w, err);
@@ -153,7 +154,7 @@ pn_status pn_weights_check(const char *path, struct pn_error *err)
         for (size_t at = 0; at < w->maps[m].size; at += STEP)
             (void)data[at];
         if (pn_map_damaged(&w->maps[m]))
-            status = pn_fail(err, PN_IO,
+            status = pn_fail(err, PANTRY_IO,
                              "%s: parts of it cannot be read; the file was cut short or the disk is failing", path);
     }
     pn_weights_close(w);
@@ -183,73 +184,73 @@ static const char *kind_text(enum pn_meta_type type)
     return text[type];
 }
 
-static pn_status wrong_type(const struct pn_weights *w, const struct pn_meta *m, enum pn_meta_type wanted,
-                            struct pn_error *err)
+static pantry_status wrong_type(const struct pn_weights *w, const struct pn_meta *m, enum pn_meta_type wanted,
+                                struct pantry_error *err)
 {
-    return pn_fail(err, PN_FORMAT, "%s: %s is %s, but must be %s", w->path, m->key, kind_text(m->type),
+    return pn_fail(err, PANTRY_FORMAT, "%s: %s is %s, but must be %s", w->path, m->key, kind_text(m->type),
                    kind_text(wanted));
 }
 
-pn_status pn_meta_i64(const struct pn_weights *w, const char *key, int64_t *out, struct pn_error *err)
+pantry_status pn_meta_i64(const struct pn_weights *w, const char *key, int64_t *out, struct pantry_error *err)
 {
     const struct pn_meta *m = pn_weights_meta(w, key);
     if (!m)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (m->type == PN_META_INT)
-        return *out = m->i, PN_OK;
+        return *out = m->i, PANTRY_OK;
     if (m->type != PN_META_UINT)
         return wrong_type(w, m, PN_META_INT, err);
     if (m->u > INT64_MAX)
-        return pn_fail(err, PN_FORMAT, "%s: %s is %s, which is out of range", w->path, key, pn_digits(m->u).text);
+        return pn_fail(err, PANTRY_FORMAT, "%s: %s is %s, which is out of range", w->path, key, pn_digits(m->u).text);
     *out = (int64_t)m->u;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_meta_u32(const struct pn_weights *w, const char *key, uint32_t *out, struct pn_error *err)
+pantry_status pn_meta_u32(const struct pn_weights *w, const char *key, uint32_t *out, struct pantry_error *err)
 {
     int64_t i;
-    pn_status status = pn_meta_i64(w, key, &i, err);
+    pantry_status status = pn_meta_i64(w, key, &i, err);
     if (status)
         return status;
     if (i < 0 || i > UINT32_MAX)
-        return pn_fail(err, PN_FORMAT, "%s: %s is %jd, but must be 0 to 4,294,967,295", w->path, key, (intmax_t)i);
+        return pn_fail(err, PANTRY_FORMAT, "%s: %s is %jd, but must be 0 to 4,294,967,295", w->path, key, (intmax_t)i);
     *out = (uint32_t)i;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_meta_f32(const struct pn_weights *w, const char *key, float *out, struct pn_error *err)
+pantry_status pn_meta_f32(const struct pn_weights *w, const char *key, float *out, struct pantry_error *err)
 {
     const struct pn_meta *m = pn_weights_meta(w, key);
     if (!m)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (m->type != PN_META_FLOAT)
         return wrong_type(w, m, PN_META_FLOAT, err);
     if (!(fabs(m->f) <= (double)FLT_MAX)) /* NaN too */
-        return pn_fail(err, PN_FORMAT, "%s: %s is %g, but must be a finite 32-bit number", w->path, key, m->f);
+        return pn_fail(err, PANTRY_FORMAT, "%s: %s is %g, but must be a finite 32-bit number", w->path, key, m->f);
     *out = (float)m->f;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_meta_bool(const struct pn_weights *w, const char *key, bool *out, struct pn_error *err)
+pantry_status pn_meta_bool(const struct pn_weights *w, const char *key, bool *out, struct pantry_error *err)
 {
     const struct pn_meta *m = pn_weights_meta(w, key);
     if (!m)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (m->type != PN_META_BOOL)
         return wrong_type(w, m, PN_META_BOOL, err);
     *out = m->b;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_meta_str(const struct pn_weights *w, const char *key, struct pn_str *out, struct pn_error *err)
+pantry_status pn_meta_str(const struct pn_weights *w, const char *key, struct pn_str *out, struct pantry_error *err)
 {
     const struct pn_meta *m = pn_weights_meta(w, key);
     if (!m)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (m->type != PN_META_STRING)
         return wrong_type(w, m, PN_META_STRING, err);
     *out = m->s;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- items of arrays ---- */

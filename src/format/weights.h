@@ -62,15 +62,16 @@ struct pn_weights {
 };
 
 /* Opens a GGUF file (v2, v3; for `x-00001-of-00003.gguf` all its shards). Tells by the content what `path` is. A tensor
- * of a storage type that type.def does not have is PN_UNSUPPORTED, so whoever gets weights from here can use each. */
-pn_status pn_weights_open(const char *path, struct pn_weights **out, struct pn_error *err);
+ * of a storage type that type.def does not have is PANTRY_UNSUPPORTED, so whoever gets weights from here can use each.
+ */
+pantry_status pn_weights_open(const char *path, struct pn_weights **out, struct pantry_error *err);
 /* The same for looking at a file (show, tokenize): tensors of unknown storage types stay, marked as such. */
-pn_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pn_error *err);
+pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err);
 /* Refuses the first tensor of an unknown storage type by name: what pn_weights_open does after pn_weights_inspect. */
-pn_status pn_weights_require_types(const struct pn_weights *weights, struct pn_error *err);
+pantry_status pn_weights_require_types(const struct pn_weights *weights, struct pantry_error *err);
 /* For `pantry check`: all that pn_weights_open checks, then reads every page once and compares the lengths of the
  * vocabulary's arrays. */
-pn_status pn_weights_check(const char *path, struct pn_error *err);
+pantry_status pn_weights_check(const char *path, struct pantry_error *err);
 void pn_weights_close(struct pn_weights *weights);
 /* True once a mapped file was cut short while in use. */
 bool pn_weights_damaged(const struct pn_weights *weights);
@@ -79,14 +80,15 @@ bool pn_weights_damaged(const struct pn_weights *weights);
 const struct pn_tensor_info *pn_weights_tensor(const struct pn_weights *weights, const char *name);
 const struct pn_meta *pn_weights_meta(const struct pn_weights *weights, const char *key);
 
-/* Typed reads. A key that is not there leaves *out and returns PN_NOT_FOUND without touching `err`; one of the wrong
- * type or outside the range of *out is PN_FORMAT with a sentence. Integers of any width and sign convert when they fit;
- * pn_meta_f32 takes finite floats only. */
-pn_status pn_meta_u32(const struct pn_weights *weights, const char *key, uint32_t *out, struct pn_error *err);
-pn_status pn_meta_i64(const struct pn_weights *weights, const char *key, int64_t *out, struct pn_error *err);
-pn_status pn_meta_f32(const struct pn_weights *weights, const char *key, float *out, struct pn_error *err);
-pn_status pn_meta_bool(const struct pn_weights *weights, const char *key, bool *out, struct pn_error *err);
-pn_status pn_meta_str(const struct pn_weights *weights, const char *key, struct pn_str *out, struct pn_error *err);
+/* Typed reads. A key that is not there leaves *out and returns PANTRY_NOT_FOUND without touching `err`; one of the
+ * wrong type or outside the range of *out is PANTRY_FORMAT with a sentence. Integers of any width and sign convert when
+ * they fit; pn_meta_f32 takes finite floats only. */
+pantry_status pn_meta_u32(const struct pn_weights *weights, const char *key, uint32_t *out, struct pantry_error *err);
+pantry_status pn_meta_i64(const struct pn_weights *weights, const char *key, int64_t *out, struct pantry_error *err);
+pantry_status pn_meta_f32(const struct pn_weights *weights, const char *key, float *out, struct pantry_error *err);
+pantry_status pn_meta_bool(const struct pn_weights *weights, const char *key, bool *out, struct pantry_error *err);
+pantry_status pn_meta_str(const struct pn_weights *weights, const char *key, struct pn_str *out,
+                          struct pantry_error *err);
 
 /* Item `i` of an array; the caller looks at `item` and `n` first. Never fails: an integer that does not fit becomes the
  * nearest that does, integers become doubles, bools 0 and 1, and any other kind or an `i` beyond the end is 0. */

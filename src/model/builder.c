@@ -44,7 +44,7 @@ static struct pn_weight *keep(struct pn_builder *b, struct pn_weight from)
     if (w)
         *w = from;
     else
-        pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+        pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for the graph");
     return w;
 }
 
@@ -61,7 +61,7 @@ static const struct pn_weight *weight_of(struct pn_builder *b, const struct pn_t
     if (tensor->weight)
         return tensor->weight;
     if (rows_of(t) > INT32_MAX || cols > INT32_MAX) {
-        pn_graph_fail(b->graph, PN_LIMIT, "tensor %s is too large", t->name);
+        pn_graph_fail(b->graph, PANTRY_LIMIT, "tensor %s is too large", t->name);
         return NULL;
     }
     for (int i = 0; i < t->n_dims - 2; i++)
@@ -91,7 +91,7 @@ static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64
     if (!all)
         return PN_NONE;
     if (first < 0 || n < 1 || first > rows - n)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
                              (long long)rows, (long long)(first + n));
     if (n == rows)
         return whole(b, t);
@@ -142,7 +142,8 @@ static const struct pn_tensor_info *need(struct pn_builder *b, int layer, const 
     if (!t)
         t = find(b, layer, name, suffix, full, sizeof full);
     if (!t)
-        pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is missing, which architecture %s needs", full, b->arch->name);
+        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is missing, which architecture %s needs", full,
+                      b->arch->name);
     return t;
 }
 
@@ -164,12 +165,12 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
     for (int i = 0; i < t->n_dims; i++)
         all *= t->shape[i];
     if (first < 0 || n < 1 || first > all - n)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld values where %lld are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %lld are needed", t->name,
                              (long long)all, (long long)first + n);
     const struct pn_type_info *type = pn_type_info(t->type);
     if (type->block != 1)
-        return pn_graph_fail(b->graph, PN_UNSUPPORTED, "tensor %s is a vector of %s; f32, f16 and bf16 are possible",
-                             t->name, type->name);
+        return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
+                             "tensor %s is a vector of %s; f32, f16 and bf16 are possible", t->name, type->name);
     b->used_bytes += (size_t)n * type->bytes;
     const struct pn_weight *from = weight_of(b, t);
     if (!from)
@@ -192,11 +193,11 @@ pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, c
     if (!t)
         return PN_NONE;
     if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is not a vector", t->name);
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is not a vector", t->name);
     float *values;
     const struct pn_weight *w = pn_weight_constant(b->arena, t->name, 1, t->shape[0], &values);
     if (!w)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+        return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for the graph");
     pn_type_decode_row(t->type, t->data, values, (size_t)t->shape[0]);
     for (int64_t i = 0; i < t->shape[0]; i++)
         values[i] = 1 / values[i];
@@ -231,7 +232,7 @@ pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int
         return PN_NONE;
     const struct pn_weight *w = pn_node(b->graph, stack)->weight;
     if (w->n_mat != n_mat)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld matrices where %d are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld matrices where %d are needed", t->name,
                              (long long)w->n_mat, n_mat);
     b->used_bytes += t->bytes / (uint64_t)rows_of(t) * (uint64_t)w->n_rows / (uint64_t)n_mat * (uint64_t)n_used;
     return stack;
@@ -245,7 +246,7 @@ pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, co
     if (!t || y == PN_NONE)
         return y;
     if (t->n_dims != 1 || t->shape[0] != 1)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s must be one number", full);
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s must be one number", full);
     pn_type_decode_row(t->type, t->data, &factor, 1);
     return pn_scale(b->graph, y, factor, 0);
 }
@@ -260,7 +261,7 @@ pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, p
 {
     pn_array w = pn_builder_weight(b, layer, name);
     if (w != PN_NONE && n_out && pn_node(b->graph, w)->n1 != n_out)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %d rows where %d are needed",
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %d rows where %d are needed",
                              pn_node(b->graph, w)->weight->name, pn_node(b->graph, w)->n1, n_out);
     return pn_matmul(b->graph, x, w);
 }
@@ -279,7 +280,7 @@ pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *na
     if (!t)
         return PN_NONE;
     if (rows_of(t) != total)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld rows where %d are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows where %d are needed", t->name,
                              (long long)rows_of(t), total);
     b->used_bytes += t->bytes / (uint64_t)total * (uint64_t)n;
     pn_array y = pn_matmul(b->graph, x, leaf(b, t, first, n));

@@ -32,8 +32,8 @@ static bool same_kind(const struct pn_layer_hparams *a, const struct pn_layer_hp
     return parts && a->recurrent == b->recurrent && a->local == b->local;
 }
 
-pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
-                            struct pn_arena *arena, struct pn_error *err)
+pantry_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch,
+                                const struct pn_hparams *hp, struct pn_arena *arena, struct pantry_error *err)
 {
     uint64_t *sets = pn_arena_array(arena, (size_t)hp->n_stored, sizeof *sets); /* hashes of all names of a layer */
     int layer;
@@ -51,8 +51,8 @@ pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_ar
         bool may_start = name && arch->first_unnormed && strcmp(name, "attn_norm.weight") == 0;
         for (int j = may_start; name && j < hp->n_stored; j++)
             if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
-                return pn_fail(err, PN_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
+                return pn_fail(err, PANTRY_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
                                weights->path, j, j, name, layer);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -6,7 +6,7 @@
 #include "model/hparams.h"
 
 /* Refuses a file where one layer lacks just one tensor that another of its kind has. Borrows memory of `arena`. */
-pn_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch, const struct pn_hparams *hp,
-                            struct pn_arena *arena, struct pn_error *err);
+pantry_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch,
+                                const struct pn_hparams *hp, struct pn_arena *arena, struct pantry_error *err);
 
 #endif

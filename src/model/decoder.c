@@ -126,7 +126,8 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
     pn_array x = pn_embed(g, pn_builder_weight(b, -1, "token_embd"));
     b->used_bytes = before; /* one row of it, not all */
     if (x != PN_NONE && pn_node(g, x)->n2 != b->hp->n_embd)
-        return pn_graph_fail(g, PN_FORMAT, "tensor token_embd.weight has rows of %d values, but embedding_length is %d",
+        return pn_graph_fail(g, PANTRY_FORMAT,
+                             "tensor token_embd.weight has rows of %d values, but embedding_length is %d",
                              pn_node(g, x)->n2, b->hp->n_embd);
     if (b->arch->scale_embedding)
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);

@@ -44,7 +44,7 @@ pn_array pn_block_delta(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     struct pn_graph *g = b->graph;
     int heads_k = hp->n_group, heads = hp->n_rank, dim_k = hp->n_state;
     if (heads_k < 1 || heads < 1 || dim_k < 1 || heads % heads_k || hp->n_inner < 1 || hp->n_inner % heads)
-        return pn_graph_fail(g, PN_FORMAT, "%d values in %d heads with %d key heads of %d are not possible",
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d values in %d heads with %d key heads of %d are not possible",
                              hp->n_inner, heads, heads_k, dim_k);
     int keys = heads_k * dim_k, values = hp->n_inner, dim_v = values / heads;
     pn_array qkv = project(b, layer, "attn_qkv", x, 2 * keys + values); /* (tokens, 2 keys + values) */
@@ -75,7 +75,7 @@ pn_array pn_block_kda(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
                                                                                              "ssm_conv1d_v"};
     int heads = pn_builder_n_rows(b, layer, "ssm_beta"), dim = b->hp->recurrent.kda_dim, n = heads * dim;
     if (heads < 1 || dim < 1 || heads > INT32_MAX / dim)
-        return pn_graph_fail(g, PN_FORMAT, "%d heads of %d are not possible", heads, dim);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads of %d are not possible", heads, dim);
     pn_array qkv[3];
     for (int i = 0; i < 3; i++) {
         qkv[i] = pn_builder_conv(b, layer, kernels[i], pn_builder_product(b, layer, weights[i], x, n),

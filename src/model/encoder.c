@@ -30,13 +30,13 @@ static pn_array make_bias(struct pn_builder *b, int layer)
         return PN_NONE;
     const struct pn_weight *t = pn_node(b->graph, leaf)->weight;
     if (t->n_rows != n_buckets || t->n_cols != n_head)
-        return pn_graph_fail(b->graph, PN_FORMAT, "tensor %s is %lld x %lld, but must be %d x %d", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is %lld x %lld, but must be %d x %d", t->name,
                              (long long)t->n_rows, (long long)t->n_cols, n_buckets, n_head);
     float *table;
     const struct pn_weight *w = pn_weight_constant(b->arena, t->name, n_head, n, &table);
     float *row = pn_arena_array(b->arena, (size_t)n_head, sizeof *row);
     if (!w || !row)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for the graph");
+        return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for the graph");
     for (int i = 0; i < n; i++) {
         pn_weight_decode(t, 0, bucket_of(i - BIAS_REACH, n_buckets), 0, n_head, row);
         for (int h = 0; h < n_head; h++)

@@ -13,8 +13,8 @@
 struct reader {
     const struct pn_weights *w;
     const char *arch;
-    struct pn_error *err;
-    pn_status status; /* the first failure */
+    struct pantry_error *err;
+    pantry_status status; /* the first failure */
     char key[128];
 };
 
@@ -24,8 +24,8 @@ static const char *full_key(struct reader *r, const char *key)
     return r->key;
 }
 
-static void fail(struct reader *r, pn_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void fail(struct reader *r, pn_status status, const char *format, ...)
+static void fail(struct reader *r, pantry_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void fail(struct reader *r, pantry_status status, const char *format, ...)
 {
     if (r->status)
         return;
@@ -42,16 +42,16 @@ static int integer(struct reader *r, const char *key, int64_t low, int64_t high,
     int64_t v = 0;
     if (r->status)
         return fallback;
-    pn_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
-    if (status == PN_NOT_FOUND) {
+    pantry_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
+    if (status == PANTRY_NOT_FOUND) {
         if (fallback < 0)
-            fail(r, PN_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+            fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
         return fallback;
     }
     if (status)
         r->status = status;
     else if (v < low || v > high)
-        fail(r, PN_FORMAT, "%s is %lld, but must be between %lld and %lld", r->key, (long long)v, (long long)low,
+        fail(r, PANTRY_FORMAT, "%s is %lld, but must be between %lld and %lld", r->key, (long long)v, (long long)low,
              (long long)high);
     return r->status ? fallback : (int)v;
 }
@@ -61,8 +61,8 @@ static float number(struct reader *r, const char *key, float fallback)
     float v = fallback;
     if (r->status)
         return fallback;
-    pn_status status = pn_meta_f32(r->w, full_key(r, key), &v, r->err);
-    if (status && status != PN_NOT_FOUND)
+    pantry_status status = pn_meta_f32(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PANTRY_NOT_FOUND)
         r->status = status;
     return v;
 }
@@ -80,8 +80,8 @@ static bool boolean(struct reader *r, const char *key, bool fallback)
     bool v = fallback;
     if (r->status)
         return fallback;
-    pn_status status = pn_meta_bool(r->w, full_key(r, key), &v, r->err);
-    if (status && status != PN_NOT_FOUND)
+    pantry_status status = pn_meta_bool(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PANTRY_NOT_FOUND)
         r->status = status;
     return v;
 }
@@ -95,12 +95,13 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
     if (!m || m->type != PN_META_ARRAY)
         return integer(r, key, low, high, fallback);
     if ((m->item != PN_META_UINT && m->item != PN_META_INT) || m->n < (size_t)n_layer) {
-        fail(r, PN_FORMAT, "%s must be a list of %d integers, one a layer, but has %zu items", r->key, n_layer, m->n);
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d integers, one a layer, but has %zu items", r->key, n_layer,
+             m->n);
         return fallback;
     }
     int64_t v = pn_meta_item_i64(m, (size_t)layer);
     if (v < low || v > high) {
-        fail(r, PN_FORMAT, "item %d of %s is %lld, but must be between %lld and %lld", layer, r->key, (long long)v,
+        fail(r, PANTRY_FORMAT, "item %d of %s is %lld, but must be between %lld and %lld", layer, r->key, (long long)v,
              (long long)low, (long long)high);
         return fallback;
     }
@@ -121,7 +122,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
     else if (m && m->type == PN_META_FLOAT)
         pn_meta_f32(r->w, name, &v, NULL);
     else if (m || needed)
-        fail(r, PN_FORMAT, "%s must be a number or a list of %d numbers, one a layer", name, n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a number or a list of %d numbers, one a layer", name, n_layer);
     return v;
 }
 
@@ -129,7 +130,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
 static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int n_layer)
 {
     if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
-        fail(r, PN_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
         return false;
     }
     return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
@@ -191,7 +192,8 @@ static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hpa
             from--;
         hp->layers[i].kv_layer = from;
         if (from < 0)
-            fail(r, PN_FORMAT, "layer %d has no keys and values, nor has a layer of its kind before layer %d", i, own);
+            fail(r, PANTRY_FORMAT, "layer %d has no keys and values, nor has a layer of its kind before layer %d", i,
+                 own);
     }
 }
 
@@ -209,10 +211,10 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
     l->recurrent = is_recurrent(r, arch, i, n, l);
     bool attends = !l->recurrent && !(arch->single_block && l->n_ff) && !arch->may_lack_blocks;
     if (!r->status && attends && (!l->n_head || !l->n_head_kv))
-        fail(r, PN_FORMAT, "layer %d has neither heads nor a recurrent block", i);
+        fail(r, PANTRY_FORMAT, "layer %d has neither heads nor a recurrent block", i);
     if (!r->status && l->n_head && l->n_head_kv && l->n_head % l->n_head_kv)
-        fail(r, PN_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i, l->n_head,
-             l->n_head_kv);
+        fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
+             l->n_head, l->n_head_kv);
     l->local = hp->window > 0 && is_local(r, arch, i, n);
     l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
     l->limit_experts = layered_number(r, "swiglu_clamp_exp", i, n);
@@ -229,7 +231,7 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
         return;
     hp->layers = pn_arena_array(arena, (size_t)hp->n_layer, sizeof *hp->layers);
     if (!hp->layers) {
-        fail(r, PN_NO_MEMORY, "out of memory for %d layers", hp->n_layer);
+        fail(r, PANTRY_NO_MEMORY, "out of memory for %d layers", hp->n_layer);
         return;
     }
     for (int i = 0; i < hp->n_stored && !r->status; i++)
@@ -277,8 +279,8 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
     struct pn_str type = {"", 0};
     if (r->status)
         return;
-    pn_status status = pn_meta_str(r->w, full_key(r, "rope.scaling.type"), &type, r->err);
-    if (status && status != PN_NOT_FOUND) {
+    pantry_status status = pn_meta_str(r->w, full_key(r, "rope.scaling.type"), &type, r->err);
+    if (status && status != PANTRY_NOT_FOUND) {
         r->status = status;
         return;
     }
@@ -286,10 +288,10 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
     if (rope->factor == 0) /* how files say "none" */
         rope->factor = 1;
     if (rope->factor < 0)
-        fail(r, PN_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
+        fail(r, PANTRY_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
     rope->scaling = PN_ROPE_SCALING_LINEAR;
     if (type.len && !find_scaling(type.data, type.len, &rope->scaling))
-        fail(r, PN_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are known",
+        fail(r, PANTRY_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are known",
              r->arch, (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
@@ -303,7 +305,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     rope->n_rot_local = integer(r, "rope.dimension_count_swa", 0, local_k, rope->n_rot);
     rope->n_rot /= arch->half_rot_global ? 2 : 1;
     if (!r->status && rope->n_rot_local > local_k)
-        fail(r, PN_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
+        fail(r, PANTRY_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
              rope->n_rot_local, local_k);
     rope->freq_base = number(r, "rope.freq_base", 10000);
     rope->freq_base_local =
@@ -320,7 +322,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     read_rope_scaling(r, rope);
     if (!r->status &&
         (rope->n_rot % 2 || rope->n_rot_local % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
-        fail(r, PN_FORMAT, "cannot rotate %d values with a base of %g: the number must be even, the base above 1",
+        fail(r, PANTRY_FORMAT, "cannot rotate %d values with a base of %g: the number must be even, the base above 1",
              rope->n_rot, (double)rope->freq_base);
     rope->finetuned = boolean(r, "rope.scaling.finetuned", true);
     const struct pn_meta *sections = pn_weights_meta(r->w, full_key(r, "rope.dimension_sections"));
@@ -331,7 +333,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
         }
     bool yarn_ok = rope->n_context_original > 0 && rope->yarn_beta_fast > 0 && rope->yarn_beta_slow > 0;
     if (!r->status && rope->scaling == PN_ROPE_SCALING_YARN && !yarn_ok)
-        fail(r, PN_FORMAT, "%s.rope.scaling: yarn needs an original context length and betas above 0", r->arch);
+        fail(r, PANTRY_FORMAT, "%s.rope.scaling: yarn needs an original context length and betas above 0", r->arch);
 }
 
 static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
@@ -353,9 +355,9 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     for (int i = 0; i < hp->n_layer && !r->status; i++)
         most = hp->layers[i].n_used > most ? hp->layers[i].n_used : most;
     if (moe->n_expert > 0 && most < 1)
-        fail(r, PN_FORMAT, "%s.expert_used_count must be above 0, as there are %d experts", r->arch, moe->n_expert);
+        fail(r, PANTRY_FORMAT, "%s.expert_used_count must be above 0, as there are %d experts", r->arch, moe->n_expert);
     if (most > moe->n_expert)
-        fail(r, PN_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, most, moe->n_expert);
+        fail(r, PANTRY_FORMAT, "%s.expert_used_count is %d, but there are %d experts", r->arch, most, moe->n_expert);
 }
 
 static void read_mla(struct reader *r, struct pn_mla_hparams *mla)
@@ -378,7 +380,7 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
     c->dt_b_c_rms = boolean(r, "ssm.dt_b_c_rms", false);
     c->kda_dim = integer(r, "kda.head_dim", 0, PN_MAX_HEAD_DIM, 0);
     if (!r->status && c->n_conv < 1)
-        fail(r, PN_FORMAT,
+        fail(r, PANTRY_FORMAT,
              "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing, without which the model cannot be built", r->arch,
              r->arch);
 }
@@ -393,7 +395,7 @@ static void read_attention(struct reader *r, const struct pn_arch *arch, struct 
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
     hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
     if (!r->status && (hp->alibi < 0 || hp->alibi > 64))
-        fail(r, PN_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
+        fail(r, PANTRY_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
              (double)hp->alibi);
     if (arch->sparse_attention)
         hp->n_context_limit = integer(r, "attention.indexer.top_k", 1, INT32_MAX, -1);
@@ -413,9 +415,9 @@ static float epsilon(struct reader *r, const char *key, bool needed)
 {
     float v = number(r, key, needed ? -1 : 1e-5f);
     if (!r->status && v == -1)
-        fail(r, PN_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+        fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
     else if (!r->status && !(v >= 0 && v < 1))
-        fail(r, PN_FORMAT, "%s is %g, but must be between 0 and 1", r->key, (double)v);
+        fail(r, PANTRY_FORMAT, "%s is %g, but must be between 0 and 1", r->key, (double)v);
     return v;
 }
 
@@ -425,13 +427,13 @@ static enum pn_pooling pooling(struct reader *r, const char *key)
     int64_t v = PN_POOLING_NONE;
     if (r->status)
         return PN_POOLING_NONE;
-    pn_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
-    if (status && status != PN_NOT_FOUND)
+    pantry_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
+    if (status && status != PANTRY_NOT_FOUND)
         r->status = status;
     else if (v == -1 || v == UINT32_MAX)
         v = PN_POOLING_NONE;
     else if (v < 0 || v > PN_POOLING_RANK)
-        fail(r, PN_FORMAT, "%s is %lld, but must be between 0 and %d", r->key, (long long)v, PN_POOLING_RANK);
+        fail(r, PANTRY_FORMAT, "%s is %lld, but must be between 0 and %d", r->key, (long long)v, PN_POOLING_RANK);
     return r->status ? PN_POOLING_NONE : (enum pn_pooling)v;
 }
 
@@ -441,7 +443,7 @@ static void read_embedding(struct reader *r, const struct pn_arch *arch, struct 
     hp->causal = boolean(r, "attention.causal", true) && !arch->encoder;
     hp->rel_buckets = arch->position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
     if (!r->status && hp->rel_buckets % 4)
-        fail(r, PN_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
+        fail(r, PANTRY_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
              hp->rel_buckets);
     enum pn_pooling said = pooling(r, "pooling_type");
     if (said == PN_POOLING_RANK) {
@@ -460,8 +462,8 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     hp->act = arch->act;
     if (r->status || !arch->encoder)
         return;
-    pn_status status = pn_meta_str(r->w, full_key(r, "hidden_activation"), &name, r->err);
-    if (status == PN_NOT_FOUND)
+    pantry_status status = pn_meta_str(r->w, full_key(r, "hidden_activation"), &name, r->err);
+    if (status == PANTRY_NOT_FOUND)
         return;
     r->status = status;
     if (status)
@@ -474,7 +476,7 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     struct pn_buf known = {0};
     for (int i = 0; i < PN_ACT_FN_COUNT; i++)
         pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_act_label((enum pn_act_fn)i));
-    fail(r, PN_UNSUPPORTED, "%s is \"%.*s\"; known are %s", r->key, (int)(name.len < 40 ? name.len : 40), name.data,
+    fail(r, PANTRY_UNSUPPORTED, "%s is \"%.*s\"; known are %s", r->key, (int)(name.len < 40 ? name.len : 40), name.data,
          known.data ? known.data : "none");
     pn_buf_free(&known);
 }
@@ -509,7 +511,7 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
     if (!m || r->status)
         return;
     if (m->type != PN_META_ARRAY || m->item != PN_META_FLOAT || m->n < (size_t)hp->n_layer)
-        fail(r, PN_FORMAT, "%s must be a list of %d numbers, one a layer", r->key, hp->n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d numbers, one a layer", r->key, hp->n_layer);
     for (int i = 0; i < hp->n_layer && !r->status; i++)
         hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }
@@ -521,12 +523,12 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     int all = integer(r, "block_count", 1, PN_MAX_LAYERS, -1);
     int further = integer(r, "nextn_predict_layers", 0, PN_MAX_LAYERS, 0);
     if (!r->status && further >= all)
-        fail(r, PN_FORMAT, "%s.nextn_predict_layers is %d, but there are %d layers", r->arch, further, all);
+        fail(r, PANTRY_FORMAT, "%s.nextn_predict_layers is %d, but there are %d layers", r->arch, further, all);
     hp->n_stored = all - further;
     int loops = integer(r, "num_loops", 1, 16, 1);
     if (!r->status && loops > PN_MAX_LAYERS / hp->n_stored)
-        fail(r, PN_LIMIT, "%s.num_loops is %d, which makes %d layers of %d, but at most %d are allowed", r->arch, loops,
-             loops * hp->n_stored, hp->n_stored, PN_MAX_LAYERS);
+        fail(r, PANTRY_LIMIT, "%s.num_loops is %d, which makes %d layers of %d, but at most %d are allowed", r->arch,
+             loops, loops * hp->n_stored, hp->n_stored, PN_MAX_LAYERS);
     hp->n_layer = hp->n_stored * loops;
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
@@ -536,7 +538,7 @@ static int read_n_vocab(struct reader *r)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
     if (!r->status && (!t || t->n_dims != 2 || t->shape[0] > INT32_MAX))
-        fail(r, PN_FORMAT, "tensor token_embd.weight is missing or no matrix");
+        fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or no matrix");
     return r->status ? 0 : (int)t->shape[0];
 }
 
@@ -549,8 +551,8 @@ static int first_heads(const struct reader *r, const struct pn_hparams *hp)
     return 0;
 }
 
-pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
-                          struct pn_hparams *hp, struct pn_error *err)
+pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
+                              struct pn_hparams *hp, struct pantry_error *err)
 {
     struct reader r = {.w = weights, .arch = arch->name, .err = err};
     *hp = (struct pn_hparams){0};
@@ -579,22 +581,22 @@ pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch
     return r.status;
 }
 
-pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
-                            struct pn_error *err)
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
+                                struct pantry_error *err)
 {
     struct pn_rope_hparams *rope = &hp->rope;
     if (!wish->scaling && wish->factor == 0 && wish->freq_base == 0)
-        return PN_OK;
+        return PANTRY_OK;
     if (rope->n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
-        return pn_fail(err, PN_INVALID, "this model does not rotate: its context cannot be extended");
+        return pn_fail(err, PANTRY_INVALID, "this model does not rotate: its context cannot be extended");
     if (wish->freq_base != 0 && !(wish->freq_base > 1 && isfinite(wish->freq_base)))
-        return pn_fail(err, PN_INVALID, "the rotary base is %g, but must be above 1", (double)wish->freq_base);
+        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double)wish->freq_base);
     if (wish->factor != 0 && !(wish->factor > 0 && wish->factor <= 4096))
-        return pn_fail(err, PN_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
+        return pn_fail(err, PANTRY_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
     bool known = !wish->scaling || find_scaling(wish->scaling, strlen(wish->scaling), &rope->scaling);
     if (!known || (wish->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
-        return pn_fail(err, PN_INVALID, "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible",
-                       wish->scaling);
+        return pn_fail(err, PANTRY_INVALID,
+                       "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible", wish->scaling);
     if (wish->freq_base != 0)
         rope->freq_base = wish->freq_base;
     if (wish->factor != 0) {
@@ -604,5 +606,5 @@ pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, c
         double length = (double)rope->n_context_original * (double)wish->factor;
         hp->n_context_train = length > INT32_MAX ? INT32_MAX : length < 1 ? 1 : (int)length;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -112,11 +112,11 @@ struct pn_hparams {
 };
 
 /* Reads "<arch>.<key>" for the keys of the GGUF specification. Arrays live in `arena`. */
-pn_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
-                          struct pn_hparams *out, struct pn_error *err);
+pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
+                              struct pn_hparams *out, struct pantry_error *err);
 /* Changes rotation as the user wishes, before a graph is built. A factor makes n_context_train that many times the
  * original context. */
-pn_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
-                            struct pn_error *err);
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
+                                struct pantry_error *err);
 
 #endif

@@ -65,11 +65,11 @@ pn_array pn_block_mla(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
                      .rope = hp->rope.n_rot};
     d.nope = d.k - d.rope;
     if (d.rank < 1)
-        return pn_graph_fail(g, PN_FORMAT,
+        return pn_graph_fail(g, PANTRY_FORMAT,
                              "%s.attention.kv_lora_rank is missing, without which the model cannot be built",
                              b->arch->name);
     if (d.nope < 1 || d.rope < 2)
-        return pn_graph_fail(g, PN_FORMAT,
+        return pn_graph_fail(g, PANTRY_FORMAT,
                              "heads of %d values, %d of them rotated, cannot be made of a latent vector of %d", d.k,
                              d.rope, d.rank);
     float scale = pn_builder_rope_score_scale(b) / sqrtf((float)d.k);

@@ -6,21 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_status pn_model_arch(const struct pn_weights *w, const struct pn_arch **out, struct pn_error *err)
+pantry_status pn_model_arch(const struct pn_weights *w, const struct pn_arch **out, struct pantry_error *err)
 {
     struct pn_str name;
-    pn_status status = pn_meta_str(w, "general.architecture", &name, err);
-    if (status == PN_NOT_FOUND)
-        return pn_fail(err, PN_FORMAT, "%s: general.architecture is missing", w->path);
+    pantry_status status = pn_meta_str(w, "general.architecture", &name, err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_FORMAT, "%s: general.architecture is missing", w->path);
     if (status)
         return status;
     *out = pn_arch_find(name.data, name.len);
     if (*out)
-        return PN_OK;
+        return PANTRY_OK;
     struct pn_buf known = {0};
     for (int i = 0; pn_arch_at(i); i++)
         pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_arch_at(i)->name);
-    status = pn_fail(err, PN_UNSUPPORTED, "%s: architecture \"%.*s\" is not known here; known are %s", w->path,
+    status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture \"%.*s\" is not known here; known are %s", w->path,
                      (int)(name.len < 64 ? name.len : 64), name.data, known.data ? known.data : "none");
     pn_buf_free(&known);
     return status;
@@ -38,11 +38,11 @@ static void count(struct pn_model *model)
     }
 }
 
-pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
-                       struct pn_error *err)
+pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+                           struct pantry_error *err)
 {
     *out = NULL;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     struct pn_model *model = calloc(1, sizeof *model);
     if (!model) {
         pn_weights_close(weights);
@@ -95,7 +95,7 @@ pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wi
     model->n_state = builder.n_state;
     count(model);
     *out = model;
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     pn_model_free(model);
     return status;

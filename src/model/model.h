@@ -28,11 +28,11 @@ struct pn_model {
 };
 
 /* Takes the weights over (also on failure), changes the rotation as wished, and writes the model's graph down. */
-pn_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
-                       struct pn_error *err);
+pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+                           struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
 /* The architecture that a file names, or an error that tells which ones there are. */
-pn_status pn_model_arch(const struct pn_weights *weights, const struct pn_arch **out, struct pn_error *err);
+pantry_status pn_model_arch(const struct pn_weights *weights, const struct pn_arch **out, struct pantry_error *err);
 
 #endif

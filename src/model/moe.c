@@ -87,7 +87,7 @@ static bool counts_fit(struct pn_builder *b, int layer)
     int n_used = b->hp->layers[layer].n_used;
     if (b->hp->moe.n_expert > 0 && n_used > 0)
         return true;
-    pn_graph_fail(b->graph, PN_FORMAT, "there is a router, but %s.expert_count is %d and expert_used_count %d",
+    pn_graph_fail(b->graph, PANTRY_FORMAT, "there is a router, but %s.expert_count is %d and expert_used_count %d",
                   b->arch->name, b->hp->moe.n_expert, n_used);
     return false;
 }

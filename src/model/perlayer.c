@@ -17,8 +17,8 @@ pn_array pn_builder_layer_inputs(struct pn_builder *b, pn_array x) /* (tokens, n
         return PN_NONE;
     int all = pn_node(g, said)->n2, n = all / n_layer;
     if (all % n_layer || (b->hp->n_embd_layer && n != b->hp->n_embd_layer))
-        return pn_graph_fail(g, PN_FORMAT, "per_layer_token_embd.weight has rows of %d values for %d layers of %d", all,
-                             n_layer, b->hp->n_embd_layer ? b->hp->n_embd_layer : n);
+        return pn_graph_fail(g, PANTRY_FORMAT, "per_layer_token_embd.weight has rows of %d values for %d layers of %d",
+                             all, n_layer, b->hp->n_embd_layer ? b->hp->n_embd_layer : n);
     said = pn_scale(g, pn_reshape(g, said, n_layer, n), sqrtf((float)n), 0);
     pn_array seen = pn_builder_project(b, -1, "per_layer_model_proj", x, all);
     seen = pn_reshape(g, pn_scale(g, seen, 1 / sqrtf((float)b->hp->n_embd), 0), n_layer, n);

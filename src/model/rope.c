@@ -92,13 +92,13 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
     if (!t || !b->arch->rope_factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
-        pn_graph_fail(b->graph, PN_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
+        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
                       (long long)t->shape[0], half);
         return false;
     }
     float *factors = malloc((size_t)t->shape[0] * sizeof *factors);
     if (!factors) {
-        pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary factors");
+        pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for rotary factors");
         return false;
     }
     pn_type_decode_row(t->type, t->data, factors, (size_t)t->shape[0]);
@@ -108,7 +108,7 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
         if (ok)
             inv_freq[i] /= factors[i];
         else
-            pn_graph_fail(b->graph, PN_FORMAT, "value %d of tensor %s is %g, by which nothing can be divided", i,
+            pn_graph_fail(b->graph, PANTRY_FORMAT, "value %d of tensor %s is %g, by which nothing can be divided", i,
                           t->name, (double)factors[i]);
     }
     free(factors);
@@ -154,7 +154,7 @@ static pn_array make_table(struct pn_builder *b, bool local)
                 !pn_weights_tensor(b->weights, "rope_factors_short.weight"));
     float *inv_freq = malloc((size_t)n_rot * sizeof *inv_freq), *longer = inv_freq + n_rot / 2;
     if (!inv_freq)
-        return pn_graph_fail(b->graph, PN_NO_MEMORY, "out of memory for rotary frequencies");
+        return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for rotary frequencies");
     pn_array table = PN_NONE;
     struct pn_rope_split split = {.interleaved = b->arch->sections == PN_SECTIONS_INTERLEAVED};
     if (b->arch->sections != PN_SECTIONS_NONE)

@@ -7,7 +7,7 @@ pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_a
         return PN_NONE;
     int n = pn_node(b->graph, x)->n2;
     if (n > INT32_MAX / k)
-        return pn_graph_fail(b->graph, PN_LIMIT, "%d channels with kernels of %d are too many", n, k);
+        return pn_graph_fail(b->graph, PANTRY_LIMIT, "%d channels with kernels of %d are too many", n, k);
     pn_array weight = pn_builder_vector(b, layer, name, "weight", 0, n * k);
     pn_array y = pn_conv(b->graph, x, weight, pn_builder_state(b, (size_t)(k - 1) * (size_t)n)); /* (tokens, n) */
     if (!pn_builder_has(b, layer, name, "bias"))

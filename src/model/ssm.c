@@ -22,7 +22,7 @@ pn_array pn_block_mamba(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     struct pn_graph *g = b->graph;
     int inner = hp->n_inner, n = hp->n_state, rank = hp->n_rank;
     if (inner < 1 || n < 1 || rank < 1 || inner > INT32_MAX / 2 / n)
-        return pn_graph_fail(g, PN_FORMAT, "a state space of %d x %d values and rank %d is not supported", inner, n,
+        return pn_graph_fail(g, PANTRY_FORMAT, "a state space of %d x %d values and rank %d is not supported", inner, n,
                              rank);
     pn_array xz = pn_builder_project(b, layer, "ssm_in", x, 2 * inner);    /* (tokens, 2 inner): x, z */
     pn_array y = silu_conv(b, layer, pn_slice(g, xz, 0, inner));           /* (tokens, inner) */
@@ -45,8 +45,9 @@ pn_array pn_block_mamba2(struct pn_builder *b, int layer, pn_array x) /* (tokens
     struct pn_graph *g = b->graph;
     int inner = hp->n_inner, n = hp->n_state, heads = hp->n_rank, groups = hp->n_group;
     if (heads < 1 || groups < 1 || n < 1 || inner < 1 || inner % heads || inner % groups)
-        return pn_graph_fail(g, PN_FORMAT, "a state space of %d channels in %d heads and %d groups is not supported",
-                             inner, heads, groups);
+        return pn_graph_fail(g, PANTRY_FORMAT,
+                             "a state space of %d channels in %d heads and %d groups is not supported", inner, heads,
+                             groups);
     int mixed = inner + 2 * groups * n;
     pn_array all = pn_builder_project(b, layer, "ssm_in", x, inner + mixed + heads); /* z, (x, B, C), dt */
     pn_array xbc = silu_conv(b, layer, pn_slice(g, all, inner, mixed));              /* (tokens, mixed) */

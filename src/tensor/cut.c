@@ -29,7 +29,7 @@ static bool is_computed(const struct cutter *c, pn_array a)
     return kind != PN_KIND_LEAF && kind != PN_KIND_VIEW && c->device_of[a] != PN_ANY_DEVICE;
 }
 
-static pn_status find_needed(struct cutter *c, const pn_array *results, int n_results, struct pn_error *err)
+static pantry_status find_needed(struct cutter *c, const pn_array *results, int n_results, struct pantry_error *err)
 {
     for (int i = 0; i < n_results; i++)
         c->needed[results[i]] = true;
@@ -38,12 +38,12 @@ static pn_status find_needed(struct cutter *c, const pn_array *results, int n_re
         if (!c->needed[a])
             continue;
         if (n->op == PN_OP_INPUT)
-            return pn_fail(err, PN_INTERNAL, "a graph with the input \"%s\" cannot be cut", n->input.name);
+            return pn_fail(err, PANTRY_INTERNAL, "a graph with the input \"%s\" cannot be cut", n->input.name);
         for (int i = 0; i < n->n_src; i++)
             if (n->src[i] != PN_NONE)
                 c->needed[n->src[i]] = true;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* The array that operand i of a node is, or is a view of. */
@@ -121,10 +121,10 @@ static bool allocate(struct cutter *c, struct pn_arena *arena, int n_results)
     return c->needed && c->segment_of && c->devices && c->given && c->results;
 }
 
-static pn_status cut_up(struct cutter *c, struct pn_cut *cut, const pn_array *results, int n_results,
-                        struct pn_error *err)
+static pantry_status cut_up(struct cutter *c, struct pn_cut *cut, const pn_array *results, int n_results,
+                            struct pantry_error *err)
 {
-    pn_status status = find_needed(c, results, n_results, err);
+    pantry_status status = find_needed(c, results, n_results, err);
     if (status)
         return status;
     for (pn_array a = 0; a < (pn_array)c->g->len; a++) {
@@ -137,7 +137,7 @@ static pn_status cut_up(struct cutter *c, struct pn_cut *cut, const pn_array *re
             note_crossings(c, a);
     for (int i = 0; i < n_results; i++)
         if (c->segment_of[results[i]] < 0)
-            return pn_fail(err, PN_INTERNAL, "result %d of a plan must be computed", i);
+            return pn_fail(err, PANTRY_INTERNAL, "result %d of a plan must be computed", i);
     for (int i = 0; i < n_results; i++)
         c->results[c->n_results++] = (struct crossing){c->segment_of[results[i]], results[i]};
     cut->n_segments = c->n_segments;
@@ -146,14 +146,14 @@ static pn_status cut_up(struct cutter *c, struct pn_cut *cut, const pn_array *re
         return pn_no_memory(err, "a plan");
     for (int i = 0; i < c->n_segments; i++)
         cut->segments[i].device = c->devices[i];
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_cut_new(const struct pn_graph *graph, const pn_array *results, int n_results, const int8_t *device_of,
-                     struct pn_cut **out, struct pn_error *err)
+pantry_status pn_cut_new(const struct pn_graph *graph, const pn_array *results, int n_results, const int8_t *device_of,
+                         struct pn_cut **out, struct pantry_error *err)
 {
     *out = NULL;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     struct pn_arena arena = {0};
     struct cutter c = {.g = graph, .device_of = device_of};
     struct pn_cut *cut = calloc(1, sizeof *cut);

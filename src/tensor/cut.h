@@ -24,8 +24,8 @@ struct pn_cut {
 
 /* `device_of` has a device's number for each node (leaves and views do not matter). A graph with INPUT leaves is not
  * cut. */
-pn_status pn_cut_new(const struct pn_graph *graph, const pn_array *results, int n_results, const int8_t *device_of,
-                     struct pn_cut **out, struct pn_error *err);
+pantry_status pn_cut_new(const struct pn_graph *graph, const pn_array *results, int n_results, const int8_t *device_of,
+                         struct pn_cut **out, struct pantry_error *err);
 void pn_cut_free(struct pn_cut *cut);
 
 #endif

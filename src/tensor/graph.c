@@ -48,16 +48,16 @@ void pn_graph_free(struct pn_graph *g)
     *g = (struct pn_graph){0};
 }
 
-pn_status pn_graph_status(const struct pn_graph *g, struct pn_error *err)
+pantry_status pn_graph_status(const struct pn_graph *g, struct pantry_error *err)
 {
     if (g->error.status && err)
         *err = g->error;
     return g->error.status;
 }
 
-pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format, ...)
+pn_array pn_graph_fail(struct pn_graph *g, pantry_status status, const char *format, ...)
 {
-    if (g->error.status == PN_OK) {
+    if (g->error.status == PANTRY_OK) {
         va_list args;
         va_start(args, format);
         pn_vfail(&g->error, status, format, args);
@@ -73,9 +73,9 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
     if (g->error.status)
         return PN_NONE;
     if (g->len >= PN_MAX_NODES)
-        return pn_graph_fail(g, PN_LIMIT, "the model has more than %d operations", PN_MAX_NODES);
+        return pn_graph_fail(g, PANTRY_LIMIT, "the model has more than %d operations", PN_MAX_NODES);
     if (!pn_vec_push(g, node))
-        return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for the graph");
+        return pn_graph_fail(g, PANTRY_NO_MEMORY, "out of memory for the graph");
     struct pn_node *n = &g->data[g->len - 1];
     n->layer = g->layer;
     for (int i = n->n_src; i < PN_MAX_SRC; i++)

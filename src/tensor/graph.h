@@ -141,16 +141,16 @@ struct pn_graph {
     struct pn_arena arena;
     struct pn_node *data;
     size_t len, cap;
-    struct pn_error error; /* the first one */
-    const char *context;   /* put before error sentences: the layer that is being built */
-    int32_t layer;         /* ... and its number, which nodes get */
+    struct pantry_error error; /* the first one */
+    const char *context;       /* put before error sentences: the layer that is being built */
+    int32_t layer;             /* ... and its number, which nodes get */
 };
 
 void pn_graph_init(struct pn_graph *g);
 void pn_graph_free(struct pn_graph *g);
-pn_status pn_graph_status(const struct pn_graph *g, struct pn_error *err);
+pantry_status pn_graph_status(const struct pn_graph *g, struct pantry_error *err);
 /* Records the first failure; returns PN_NONE. */
-pn_array pn_graph_fail(struct pn_graph *g, pn_status status, const char *format, ...)
+pn_array pn_graph_fail(struct pn_graph *g, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Appends a node (for op/), whose operands after the first n_src become PN_NONE. */
 pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);

@@ -151,7 +151,7 @@ struct pn_op_args {
     const struct pn_batch *batch;
 };
 
-typedef pn_status pn_op_fn(const struct pn_op_args *args, struct pn_error *err);
+typedef pantry_status pn_op_fn(const struct pn_op_args *args, struct pantry_error *err);
 
 /* The plain reference of an operation; NULL for leaves and views. */
 pn_op_fn *pn_op_reference(enum pn_op op);

@@ -352,7 +352,7 @@ static bool make_room(struct pn_planner *p)
     return plan->phases && plan->steps;
 }
 
-pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err)
+pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err)
 {
     struct pn_plan *plan = p->plan;
     count_users(p);
@@ -369,6 +369,6 @@ pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err)
     }
     for (int i = 0; i < plan->n_results; i++)
         if (!p->done[plan->results[i]])
-            return pn_fail(err, PN_INTERNAL, "the graph cannot be put in order");
-    return PN_OK;
+            return pn_fail(err, PANTRY_INTERNAL, "the graph cannot be put in order");
+    return PANTRY_OK;
 }

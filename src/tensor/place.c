@@ -133,16 +133,16 @@ static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
 }
 
 /* Arrays come in the order in which phases make them. */
-static pn_status assign_memory(struct pn_planner *p, struct pn_error *err)
+static pantry_status assign_memory(struct pn_planner *p, struct pantry_error *err)
 {
     struct alive alive = {.data = pn_arena_array(&p->arena, p->g->len + 1, sizeof *alive.data)};
     if (!alive.data)
         return pn_no_memory(err, "a plan");
     for (int i = 0; i < p->n_made; i++)
         if (p->plan->slots[p->made[i]].result < 0 && !place(p, &alive, p->made[i]))
-            return pn_fail(err, PN_LIMIT, "the arrays of a step of %d tokens are larger than memory can be",
+            return pn_fail(err, PANTRY_LIMIT, "the arrays of a step of %d tokens are larger than memory can be",
                            p->plan->max_rows[PN_ROWS_TOKENS]);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- places ---- */
@@ -232,11 +232,11 @@ static void resolve_all(struct pn_planner *p)
         plan->steps[i].kept = plan->slots[plan->steps[i].array].kept;
 }
 
-pn_status pn_planner_place(struct pn_planner *p, struct pn_error *err)
+pantry_status pn_planner_place(struct pn_planner *p, struct pantry_error *err)
 {
     p->n_made = 0;
     find_lifetimes(p);
-    pn_status status = assign_memory(p, err);
+    pantry_status status = assign_memory(p, err);
     if (!status)
         resolve_all(p);
     return status;

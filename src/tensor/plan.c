@@ -8,61 +8,62 @@
 
 /* ---- making ---- */
 
-static pn_status note_results(struct pn_planner *p, const struct pn_plan_spec *spec, struct pn_error *err)
+static pantry_status note_results(struct pn_planner *p, const struct pn_plan_spec *spec, struct pantry_error *err)
 {
     const struct pn_graph *g = p->g;
     struct pn_plan *plan = p->plan;
     for (int i = 0; i < spec->n_results; i++) {
         pn_array a = spec->results[i];
         if (a < 0 || (size_t)a >= g->len || pn_is_leaf(g, a) || pn_node(g, a)->op == PN_OP_VIEW)
-            return pn_fail(err, PN_INTERNAL, "result %d of a plan must be computed", i);
+            return pn_fail(err, PANTRY_INTERNAL, "result %d of a plan must be computed", i);
         if (plan->slots[a].result >= 0)
-            return pn_fail(err, PN_INTERNAL, "results %d and %d of a plan are the same array", plan->slots[a].result,
-                           i);
+            return pn_fail(err, PANTRY_INTERNAL, "results %d and %d of a plan are the same array",
+                           plan->slots[a].result, i);
         plan->slots[a].result = i;
         plan->results[i] = a;
     }
     plan->n_results = spec->n_results;
     if (spec->n_results == 0)
-        return pn_fail(err, PN_INTERNAL, "a plan needs a result");
-    return PN_OK;
+        return pn_fail(err, PANTRY_INTERNAL, "a plan needs a result");
+    return PANTRY_OK;
 }
 
-static pn_status note_inputs(struct pn_planner *p, const struct pn_plan_spec *spec, struct pn_error *err)
+static pantry_status note_inputs(struct pn_planner *p, const struct pn_plan_spec *spec, struct pantry_error *err)
 {
     const struct pn_graph *g = p->g;
     for (int i = 0; i < spec->n_inputs; i++) {
         pn_array a = spec->inputs[i];
         if (a < 0 || (size_t)a >= g->len || pn_node(g, a)->op != PN_OP_INPUT || p->plan->slots[a].input >= 0)
-            return pn_fail(err, PN_INTERNAL, "input %d of a plan is not an input of the graph, or given twice", i);
+            return pn_fail(err, PANTRY_INTERNAL, "input %d of a plan is not an input of the graph, or given twice", i);
         p->plan->slots[a].input = i;
     }
     for (int i = 0; i < spec->n_given; i++) {
         pn_array a = spec->given[i];
         bool computed = a >= 0 && (size_t)a < g->len && !pn_is_leaf(g, a) && pn_node(g, a)->op != PN_OP_VIEW;
         if (!computed || p->plan->slots[a].input >= 0 || p->plan->slots[a].result >= 0)
-            return pn_fail(err, PN_INTERNAL,
+            return pn_fail(err, PANTRY_INTERNAL,
                            "array %d that a plan is given is a leaf, a view or a result, or twice there", i);
         p->plan->slots[a].input = spec->n_inputs + i;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Everything needed is there: inputs are given, rows have a limit, the device has the operations. */
-static pn_status check_nodes(const struct pn_planner *p, const struct pn_plan_spec *spec, struct pn_error *err)
+static pantry_status check_nodes(const struct pn_planner *p, const struct pn_plan_spec *spec, struct pantry_error *err)
 {
     for (pn_array a = 0; a < (pn_array)p->g->len; a++) {
         const struct pn_node *n = pn_node(p->g, a);
         if (!p->needed[a])
             continue;
         if (n->op == PN_OP_INPUT && p->plan->slots[a].input < 0)
-            return pn_fail(err, PN_INTERNAL, "the plan needs the input \"%s\", which it is not given", n->input.name);
+            return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which it is not given",
+                           n->input.name);
         if (n->rows != PN_ROWS_NONE && spec->max_rows[n->rows] < 1)
-            return pn_fail(err, PN_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
+            return pn_fail(err, PANTRY_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
         if (spec->can && !pn_is_there(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
-            return pn_fail(err, PN_UNSUPPORTED, "%s cannot do the operation %s", spec->who, pn_op_name(n->op));
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s cannot do the operation %s", spec->who, pn_op_name(n->op));
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static bool allocate(struct pn_planner *p, int n_results)
@@ -91,11 +92,11 @@ static bool allocate(struct pn_planner *p, int n_results)
     return true;
 }
 
-pn_status pn_plan_new(const struct pn_graph *g, const struct pn_plan_spec *spec, struct pn_plan **out,
-                      struct pn_error *err)
+pantry_status pn_plan_new(const struct pn_graph *g, const struct pn_plan_spec *spec, struct pn_plan **out,
+                          struct pantry_error *err)
 {
     *out = NULL;
-    pn_status status = pn_graph_status(g, err);
+    pantry_status status = pn_graph_status(g, err);
     if (status)
         return status;
     struct pn_plan *plan = calloc(1, sizeof *plan);
@@ -108,9 +109,10 @@ pn_status pn_plan_new(const struct pn_graph *g, const struct pn_plan_spec *spec,
     struct pn_planner p = {.g = g, .plan = plan};
     if (!allocate(&p, spec->n_results))
         status = pn_no_memory(err, "a plan");
-    else if ((status = note_results(&p, spec, err)) == PN_OK && (status = note_inputs(&p, spec, err)) == PN_OK) {
+    else if ((status = note_results(&p, spec, err)) == PANTRY_OK &&
+             (status = note_inputs(&p, spec, err)) == PANTRY_OK) {
         pn_planner_find_needed(&p);
-        if ((status = check_nodes(&p, spec, err)) == PN_OK && (status = pn_planner_order(&p, err)) == PN_OK)
+        if ((status = check_nodes(&p, spec, err)) == PANTRY_OK && (status = pn_planner_order(&p, err)) == PANTRY_OK)
             status = pn_planner_place(&p, err);
     }
     pn_arena_free(&p.arena);
@@ -131,47 +133,47 @@ void pn_plan_free(struct pn_plan *plan)
 
 /* ---- checking steps ---- */
 
-static pn_status check_rows(const struct pn_plan *plan, const struct pn_batch *b, enum pn_rows rows,
-                            struct pn_error *err)
+static pantry_status check_rows(const struct pn_plan *plan, const struct pn_batch *b, enum pn_rows rows,
+                                struct pantry_error *err)
 {
     int64_t n = pn_batch_n_rows(b, rows);
     if (n < 0 || n > plan->max_rows[rows])
-        return pn_fail(err, PN_INTERNAL, "a step of %lld %s does not fit a plan for %d", (long long)n,
+        return pn_fail(err, PANTRY_INTERNAL, "a step of %lld %s does not fit a plan for %d", (long long)n,
                        pn_rows_name(rows), plan->max_rows[rows]);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status check_list(const struct pn_batch *b, enum pn_rows rows, struct pn_error *err)
+static pantry_status check_list(const struct pn_batch *b, enum pn_rows rows, struct pantry_error *err)
 {
     const int32_t *list = pn_batch_list(b, rows);
     for (int64_t i = 0, n = pn_batch_n_rows(b, rows); i < n; i++)
         if (list[i] < 0 || list[i] >= b->n_tokens || (i > 0 && list[i] <= list[i - 1]))
-            return pn_fail(err, PN_INTERNAL, "the %s of a step must rise and be among its %d tokens",
+            return pn_fail(err, PANTRY_INTERNAL, "the %s of a step must rise and be among its %d tokens",
                            pn_rows_name(rows), b->n_tokens);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Sequences come one after another: what searches them by bisection relies on it. */
-static pn_status check_seqs(const struct pn_plan *plan, const struct pn_batch *b, struct pn_error *err)
+static pantry_status check_seqs(const struct pn_plan *plan, const struct pn_batch *b, struct pantry_error *err)
 {
     int64_t pages = 0, end = 0;
     for (int i = 0; i < b->n_seqs; i++) {
         const struct pn_batch_seq *s = &b->seqs[i];
         if (s->n < 1 || s->past < 0 || s->start < end || s->n > b->n_tokens - s->start)
-            return pn_fail(err, PN_INTERNAL, "sequence %d of a step has tokens %d to %d of %d", i, s->start,
+            return pn_fail(err, PANTRY_INTERNAL, "sequence %d of a step has tokens %d to %d of %d", i, s->start,
                            s->start + s->n - 1, b->n_tokens);
         end = s->start + s->n;
         pages += ((int64_t)s->past + s->n + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
     }
     if (plan->max_pages > 0 && pages > plan->max_pages)
-        return pn_fail(err, PN_INTERNAL, "a step of %lld pages does not fit a plan for %d", (long long)pages,
+        return pn_fail(err, PANTRY_INTERNAL, "a step of %lld pages does not fit a plan for %d", (long long)pages,
                        plan->max_pages);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *b, struct pn_error *err)
+pantry_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *b, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (int rows = PN_ROWS_TOKENS; rows < PN_ROWS_COUNT && !status; rows++)
         status = check_rows(plan, b, (enum pn_rows)rows, err);
     if (!status)

@@ -133,13 +133,13 @@ struct pn_plan {
 };
 
 /* Plans the computation of the results. The graph must outlive the plan; the spec need not. */
-pn_status pn_plan_new(const struct pn_graph *graph, const struct pn_plan_spec *spec, struct pn_plan **out,
-                      struct pn_error *err);
+pantry_status pn_plan_new(const struct pn_graph *graph, const struct pn_plan_spec *spec, struct pn_plan **out,
+                          struct pantry_error *err);
 void pn_plan_free(struct pn_plan *plan);
 
 /* Whether a step keeps to the limits of the plan, and its sequences and rows are in order. For devices, before they
  * run it. */
-pn_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *batch, struct pn_error *err);
+pantry_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *batch, struct pantry_error *err);
 
 /* Prints the phases, one a line: for tests, for people. */
 void pn_plan_print(const struct pn_plan *plan, struct pn_buf *out);

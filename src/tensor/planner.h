@@ -29,9 +29,9 @@ struct pn_planner {
 
 /* order.c: marks what the results depend on, then puts it in order. */
 void pn_planner_find_needed(struct pn_planner *p);
-pn_status pn_planner_order(struct pn_planner *p, struct pn_error *err);
+pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err);
 /* place.c */
-pn_status pn_planner_place(struct pn_planner *p, struct pn_error *err);
+pantry_status pn_planner_place(struct pn_planner *p, struct pantry_error *err);
 
 /* Whether `a` is there before the plan runs: a leaf, or given. */
 static inline bool pn_is_there(const struct pn_planner *p, pn_array a)

@@ -300,16 +300,16 @@ static bool put_unknown(const struct pn_bpe *bpe, const char *word, const struct
     return bpe->unk < 0 || (after_unk && bpe->fuse_unk) || pn_vec_push(out, bpe->unk);
 }
 
-pn_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch, const char *word, size_t len,
-                        struct pn_ids *out, struct pn_error *err)
+pantry_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch, const char *word, size_t len,
+                            struct pn_ids *out, struct pantry_error *err)
 {
     if (len >= INT32_MAX)
-        return pn_fail(err, PN_LIMIT, "a word of %zu bytes", len);
+        return pn_fail(err, PANTRY_LIMIT, "a word of %zu bytes", len);
     if (bpe->byte_pairs && len <= SHORT_WORD) {
         if (!pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + len, sizeof *out->data))
             return pn_no_memory(err, "tokenizing");
         out->len += merge_bytes(bpe, word, len, out->data + out->len);
-        return PN_OK;
+        return PANTRY_OK;
     }
     if (!pn_vec_reserve((void **)(void *)&scratch->symbols, &scratch->cap, len, sizeof *scratch->symbols))
         return pn_no_memory(err, "tokenizing");
@@ -334,5 +334,5 @@ pn_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch
             return pn_no_memory(err, "tokenizing");
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -42,8 +42,8 @@ struct pn_bpe_scratch {
 void pn_bpe_free(struct pn_bpe *bpe);
 void pn_bpe_scratch_free(struct pn_bpe_scratch *scratch);
 /* Appends the tokens of one word. */
-pn_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch, const char *word, size_t len,
-                        struct pn_ids *out, struct pn_error *err);
+pantry_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch, const char *word, size_t len,
+                            struct pn_ids *out, struct pantry_error *err);
 /* A rank for PN_BPE_PIECES: higher scores come first. */
 uint32_t pn_bpe_rank_of_score(float score);
 

@@ -227,8 +227,8 @@ static void push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
     d->any = true;
 }
 
-pn_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
-                             struct pn_error *err)
+pantry_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
+                                 struct pantry_error *err)
 {
     struct pn_detokenizer *d = calloc(1, sizeof *d);
     if (!d)
@@ -237,7 +237,7 @@ pn_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struc
     d->flags = flags;
     start(d);
     *out = d;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_detokenizer_free(struct pn_detokenizer *d)
@@ -245,20 +245,20 @@ void pn_detokenizer_free(struct pn_detokenizer *d)
     free(d);
 }
 
-static pn_status check_id(const struct pn_tokenizer *t, int32_t id, struct pn_error *err)
+static pantry_status check_id(const struct pn_tokenizer *t, int32_t id, struct pantry_error *err)
 {
     if (id >= 0 && (size_t)id < t->n_vocab)
-        return PN_OK;
-    return pn_fail(err, PN_INVALID, "token %d is outside the vocabulary of %zu", id, t->n_vocab);
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_INVALID, "token %d is outside the vocabulary of %zu", id, t->n_vocab);
 }
 
-pn_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pn_error *err)
+pantry_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pantry_error *err)
 {
-    pn_status status = check_id(d->t, id, err);
+    pantry_status status = check_id(d->t, id, err);
     if (status)
         return status;
     push(d, id, out);
-    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "text") : PANTRY_OK;
 }
 
 void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out)
@@ -267,29 +267,30 @@ void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out)
     start(d);
 }
 
-pn_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
-                              struct pn_buf *out, struct pn_error *err)
+pantry_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
+                                  struct pn_buf *out, struct pantry_error *err)
 {
     struct pn_detokenizer d = {.t = t, .flags = special ? PN_DETOKENIZE_SPECIAL : 0};
     for (size_t i = 0; i < n; i++) {
-        pn_status status = pn_detokenizer_push(&d, ids[i], out, err);
+        pantry_status status = pn_detokenizer_push(&d, ids[i], out, err);
         if (status)
             return status;
     }
     pn_detokenizer_flush(&d, out);
-    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "text") : PANTRY_OK;
 }
 
-pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out, struct pn_error *err)
+pantry_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out,
+                                       struct pantry_error *err)
 {
-    pn_status status = check_id(t, id, err);
+    pantry_status status = check_id(t, id, err);
     if (status)
         return status;
     const struct pn_str *piece = &t->piece[id];
     int type = t->type[id];
     int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(t->text[id].data, t->text[id].len) : -1;
     if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN)
-        return PN_OK;
+        return PANTRY_OK;
     if (byte >= 0) {
         pn_buf_putc(out, (char)byte);
     } else if (is_spelled_out(t, piece)) {
@@ -307,5 +308,5 @@ pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, str
             i += mark ? 3 : 1;
         }
     }
-    return out->failed ? pn_no_memory(err, "text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "text") : PANTRY_OK;
 }

@@ -47,13 +47,13 @@ static bool put_letters(const struct pn_tokenizer *t, const char *text, size_t l
     return true;
 }
 
-pn_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                        struct pn_ids *out, struct pn_error *err)
+pantry_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err)
 {
     while (len) {
         const char *begin = find(text, len, open_tag, sizeof open_tag - 1);
         size_t before = begin ? (size_t)(begin - text) : len;
-        pn_status status = before ? pn_encode_pieces(t, s, text, before, out, err) : PN_OK;
+        pantry_status status = before ? pn_encode_pieces(t, s, text, before, out, err) : PANTRY_OK;
         if (status || !begin)
             return status;
         text = begin + sizeof open_tag - 1;
@@ -67,5 +67,5 @@ pn_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s,
         text += done;
         len -= done;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

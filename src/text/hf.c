@@ -33,14 +33,14 @@ static bool keep(struct hf *hf, const json_t *value, const char **out, size_t *l
     return *out != NULL;
 }
 
-static pn_status bad(struct hf *hf, const char *where, const char *what)
+static pantry_status bad(struct hf *hf, const char *where, const char *what)
 {
-    return pn_fail(hf->err, PN_FORMAT, "tokenizer.json: %s: %s", where, what);
+    return pn_fail(hf->err, PANTRY_FORMAT, "tokenizer.json: %s: %s", where, what);
 }
 
-static pn_status unknown(struct hf *hf, const char *where, const char *type)
+static pantry_status unknown(struct hf *hf, const char *where, const char *type)
 {
-    return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: %s of type \"%.64s\" is not supported", where,
+    return pn_fail(hf->err, PANTRY_UNSUPPORTED, "tokenizer.json: %s of type \"%.64s\" is not supported", where,
                    type ? type : "(none)");
 }
 
@@ -56,7 +56,7 @@ static struct pn_norm_step *add_norm(struct hf *hf, enum pn_norm_kind kind)
     return &p->norms[p->n_norms++];
 }
 
-static pn_status read_replace(struct hf *hf, const json_t *n, struct pn_norm_step *step)
+static pantry_status read_replace(struct hf *hf, const json_t *n, struct pn_norm_step *step)
 {
     const json_t *pattern = json_object_get(n, "pattern"), *regex = json_object_get(pattern, "Regex");
     if (!keep(hf, json_object_get(n, "content"), &step->to, &step->to_len))
@@ -65,7 +65,7 @@ static pn_status read_replace(struct hf *hf, const json_t *n, struct pn_norm_ste
         return pn_regex_new(json_string_value(regex), json_string_length(regex), &step->regex, hf->err);
     if (!keep(hf, json_object_get(pattern, "String"), &step->from, &step->from_len))
         return bad(hf, "normalizer", "Replace without pattern");
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static int base64_value(char c)
@@ -78,13 +78,13 @@ static int base64_value(char c)
                                   : -1;
 }
 
-static pn_status read_charsmap(struct hf *hf, const json_t *n, struct pn_norm_step *step)
+static pantry_status read_charsmap(struct hf *hf, const json_t *n, struct pn_norm_step *step)
 {
     const json_t *map = json_object_get(n, "precompiled_charsmap");
     const char *text = json_string_value(map);
     size_t len = json_string_length(map), bytes = 0;
     if (!text)
-        return json_is_null(map) ? PN_OK : bad(hf, "normalizer", "Precompiled without a map");
+        return json_is_null(map) ? PANTRY_OK : bad(hf, "normalizer", "Precompiled without a map");
     char *data = pn_arena_alloc(&hf->p->arena, len);
     if (!data)
         return pn_no_memory(hf->err, "the map of characters");
@@ -103,7 +103,7 @@ static pn_status read_charsmap(struct hf *hf, const json_t *n, struct pn_norm_st
     return pn_charsmap_init(&step->map, data, bytes, hf->err);
 }
 
-static pn_status read_norm_step(struct hf *hf, const json_t *n, const char *type)
+static pantry_status read_norm_step(struct hf *hf, const json_t *n, const char *type)
 {
     static const struct {
         const char *name;
@@ -131,7 +131,7 @@ static pn_status read_norm_step(struct hf *hf, const json_t *n, const char *type
         return unknown(hf, "normalizer", type);
     struct pn_norm_step *step = add_norm(hf, kinds[k].kind);
     if (!step)
-        return pn_fail(hf->err, PN_LIMIT, "tokenizer.json: more than %d normalizers", MAX_STEPS);
+        return pn_fail(hf->err, PANTRY_LIMIT, "tokenizer.json: more than %d normalizers", MAX_STEPS);
     step->form = kinds[k].form;
     switch (step->kind) {
     case PN_NORM_STRIP:
@@ -155,17 +155,17 @@ static pn_status read_norm_step(struct hf *hf, const json_t *n, const char *type
     default:
         break;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-typedef pn_status read_step_fn(struct hf *hf, const json_t *step, const char *type);
+typedef pantry_status read_step_fn(struct hf *hf, const json_t *step, const char *type);
 
 /* Reads a step, or the members of a Sequence, whose list has one of two names. */
-static pn_status read_steps(struct hf *hf, const json_t *step, const char *list, read_step_fn *read, const char *where,
-                            int depth)
+static pantry_status read_steps(struct hf *hf, const json_t *step, const char *list, read_step_fn *read,
+                                const char *where, int depth)
 {
     if (!step || json_is_null(step))
-        return PN_OK;
+        return PANTRY_OK;
     const char *type = str(step, "type");
     if (!is(type, "Sequence"))
         return json_is_object(step) ? read(hf, step, type) : bad(hf, where, "not an object");
@@ -173,11 +173,11 @@ static pn_status read_steps(struct hf *hf, const json_t *step, const char *list,
     if (!json_is_array(steps) || depth > MAX_DEPTH)
         return bad(hf, where, "a Sequence without a list, or nested too deep");
     for (size_t i = 0; i < json_array_size(steps); i++) {
-        pn_status status = read_steps(hf, json_array_get(steps, i), list, read, where, depth + 1);
+        pantry_status status = read_steps(hf, json_array_get(steps, i), list, read, where, depth + 1);
         if (status)
             return status;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- pre-tokenizers ---- */
@@ -192,21 +192,22 @@ static struct pn_pre_step *add_pre(struct hf *hf, enum pn_pre_kind kind)
     return &p->pres[p->n_pres++];
 }
 
-static pn_status add_split(struct hf *hf, struct pn_split split)
+static pantry_status add_split(struct hf *hf, struct pn_split split)
 {
     struct pn_pre_step *step = add_pre(hf, PN_PRE_SPLIT);
     if (!step) {
         pn_split_free(&split);
-        return pn_fail(hf->err, PN_LIMIT, "tokenizer.json: more than %d pre-tokenizers", MAX_STEPS);
+        return pn_fail(hf->err, PANTRY_LIMIT, "tokenizer.json: more than %d pre-tokenizers", MAX_STEPS);
     }
     step->split = split;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status add_regex(struct hf *hf, const char *regex, size_t len, enum pn_split_behavior behavior, bool invert)
+static pantry_status add_regex(struct hf *hf, const char *regex, size_t len, enum pn_split_behavior behavior,
+                               bool invert)
 {
     struct pn_split split;
-    pn_status status = pn_split_from_regex(&split, regex, len, hf->err);
+    pantry_status status = pn_split_from_regex(&split, regex, len, hf->err);
     /* A scanner or splitter tells where pieces end, not which of them are matches. */
     if (!status && split.kind == PN_SPLIT_CUT && (behavior != PN_SPLIT_ISOLATED || invert)) {
         split = (struct pn_split){.kind = PN_SPLIT_REGEX};
@@ -219,7 +220,8 @@ static pn_status add_regex(struct hf *hf, const char *regex, size_t len, enum pn
     return add_split(hf, split);
 }
 
-static pn_status add_literal(struct hf *hf, const char *text, size_t len, enum pn_split_behavior behavior, bool invert)
+static pantry_status add_literal(struct hf *hf, const char *text, size_t len, enum pn_split_behavior behavior,
+                                 bool invert)
 {
     struct pn_split split = {.kind = PN_SPLIT_LITERAL, .behavior = behavior, .invert = invert, .count = len};
     split.literal = malloc(len + 1);
@@ -230,7 +232,7 @@ static pn_status add_literal(struct hf *hf, const char *text, size_t len, enum p
     return add_split(hf, split);
 }
 
-static pn_status add_chars(struct hf *hf, bool (*is_match)(uint32_t), enum pn_split_behavior behavior)
+static pantry_status add_chars(struct hf *hf, bool (*is_match)(uint32_t), enum pn_split_behavior behavior)
 {
     return add_split(hf, (struct pn_split){.kind = PN_SPLIT_CHARS, .behavior = behavior, .is_match = is_match});
 }
@@ -252,7 +254,7 @@ static bool read_behavior(const char *name, enum pn_split_behavior *out)
     return false;
 }
 
-static pn_status read_split(struct hf *hf, const json_t *p)
+static pantry_status read_split(struct hf *hf, const json_t *p)
 {
     const json_t *pattern = json_object_get(p, "pattern"), *regex = json_object_get(pattern, "Regex"),
                  *literal = json_object_get(pattern, "String");
@@ -271,7 +273,7 @@ static pn_status read_split(struct hf *hf, const json_t *p)
     return add_literal(hf, json_string_value(literal), json_string_length(literal), behavior, invert);
 }
 
-static pn_status read_metaspace(struct hf *hf, const json_t *p)
+static pantry_status read_metaspace(struct hf *hf, const json_t *p)
 {
     const char *mark = str(p, "replacement"), *scheme = str(p, "prepend_scheme");
     size_t len = mark ? strlen(mark) : 0;
@@ -293,10 +295,10 @@ static pn_status read_metaspace(struct hf *hf, const json_t *p)
         step->split = (struct pn_split){
             .kind = PN_SPLIT_LITERAL, .behavior = PN_SPLIT_MERGED_WITH_NEXT, .literal = literal, .count = len};
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_byte_level(struct hf *hf, const json_t *p)
+static pantry_status read_byte_level(struct hf *hf, const json_t *p)
 {
     static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
     if (hf->bytes_done)
@@ -304,7 +306,7 @@ static pn_status read_byte_level(struct hf *hf, const json_t *p)
     if (flag(p, "add_prefix_space", true) && !add_pre(hf, PN_PRE_PREFIX_BLANK))
         return pn_no_memory(hf->err, "the pre-tokenizer");
     hf->bytes_done = true;
-    return flag(p, "use_regex", true) ? add_regex(hf, gpt2, sizeof gpt2 - 1, PN_SPLIT_ISOLATED, false) : PN_OK;
+    return flag(p, "use_regex", true) ? add_regex(hf, gpt2, sizeof gpt2 - 1, PN_SPLIT_ISOLATED, false) : PANTRY_OK;
 }
 
 static bool is_numeric(uint32_t c)
@@ -312,7 +314,7 @@ static bool is_numeric(uint32_t c)
     return pn_uc_class(c) & PN_UC_NUMBER;
 }
 
-static pn_status read_digits(struct hf *hf, const json_t *p)
+static pantry_status read_digits(struct hf *hf, const json_t *p)
 {
     bool each = flag(p, "individual_digits", false);
     if (!hf->bytes_done)
@@ -322,7 +324,7 @@ static pn_status read_digits(struct hf *hf, const json_t *p)
     return add_regex(hf, PN_NUMBER_BYTES, strlen(PN_NUMBER_BYTES), PN_SPLIT_ISOLATED, false);
 }
 
-static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
+static pantry_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
 {
     static const char words[] = "[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+";
     enum pn_split_behavior behavior = PN_SPLIT_ISOLATED;
@@ -341,7 +343,7 @@ static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
     if (is(type, "Whitespace")) /* \w+|[^\w\s]+ in Rust's reading, where joiners are word characters */
         return add_regex(hf, words, sizeof words - 1, PN_SPLIT_REMOVED, true);
     if (is(type, "BertPreTokenizer")) {
-        pn_status status = add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
+        pantry_status status = add_chars(hf, pn_is_white_space, PN_SPLIT_REMOVED);
         return status ? status : add_chars(hf, pn_is_bert_punctuation, PN_SPLIT_ISOLATED);
     }
     if (is(type, "Punctuation")) {
@@ -360,17 +362,17 @@ static pn_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
 
 /* ---- post-processors ---- */
 
-static pn_status put_around(struct hf *hf, bool behind, json_int_t id)
+static pantry_status put_around(struct hf *hf, bool behind, json_int_t id)
 {
     struct pn_pipeline *p = hf->p;
     size_t *n = behind ? &p->n_after : &p->n_before;
     if (*n >= PN_MAX_AROUND || id < 0 || (size_t)id >= hf->n_tokens)
         return bad(hf, "post_processor", "too many tokens, or an id outside the vocabulary");
     (behind ? p->after : p->before)[(*n)++] = (int32_t)id;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_template(struct hf *hf, const json_t *p)
+static pantry_status read_template(struct hf *hf, const json_t *p)
 {
     const json_t *items = json_object_get(p, "single"), *special = json_object_get(p, "special_tokens");
     bool behind = false;
@@ -385,22 +387,22 @@ static pn_status read_template(struct hf *hf, const json_t *p)
         if (!json_array_size(ids))
             return bad(hf, "post_processor", "a template with a token that it does not define");
         for (size_t k = 0; k < json_array_size(ids); k++) {
-            pn_status status = put_around(hf, behind, json_integer_value(json_array_get(ids, k)));
+            pantry_status status = put_around(hf, behind, json_integer_value(json_array_get(ids, k)));
             if (status)
                 return status;
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_post_step(struct hf *hf, const json_t *p, const char *type)
+static pantry_status read_post_step(struct hf *hf, const json_t *p, const char *type)
 {
     if (is(type, "TemplateProcessing"))
         return read_template(hf, p);
     if (is(type, "ByteLevel"))
-        return PN_OK; /* only offsets */
+        return PANTRY_OK; /* only offsets */
     if (is(type, "BertProcessing") || is(type, "RobertaProcessing")) {
-        pn_status status = put_around(hf, false, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)));
+        pantry_status status = put_around(hf, false, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)));
         return status ? status : put_around(hf, true, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)));
     }
     return unknown(hf, "post_processor", type);
@@ -408,16 +410,16 @@ static pn_status read_post_step(struct hf *hf, const json_t *p, const char *type
 
 /* ---- decoders ---- */
 
-static pn_status copy_affix(struct hf *hf, const char *affix, const char *otherwise)
+static pantry_status copy_affix(struct hf *hf, const char *affix, const char *otherwise)
 {
     const char *text = affix ? affix : otherwise;
     if (strlen(text) >= sizeof hf->p->decode.affix)
         return bad(hf, "decoder", "a prefix or suffix that is too long");
     memcpy(hf->p->decode.affix, text, strlen(text) + 1);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status read_decode_step(struct hf *hf, const json_t *d, const char *type)
+static pantry_status read_decode_step(struct hf *hf, const json_t *d, const char *type)
 {
     struct pn_decode_style *style = &hf->p->decode;
     if (is(type, "ByteLevel")) {
@@ -453,13 +455,13 @@ static pn_status read_decode_step(struct hf *hf, const json_t *d, const char *ty
     } else {
         return unknown(hf, "decoder", type);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_hf_read_before(struct hf *hf)
+pantry_status pn_hf_read_before(struct hf *hf)
 {
     hf->p->decode.kind = PN_DECODE_WORDS;
-    pn_status status =
+    pantry_status status =
         read_steps(hf, json_object_get(hf->root, "normalizer"), "normalizers", read_norm_step, "normalizer", 0);
     if (!status)
         status = read_steps(hf, json_object_get(hf->root, "pre_tokenizer"), "pretokenizers", read_pre_step,
@@ -469,7 +471,7 @@ pn_status pn_hf_read_before(struct hf *hf)
     return status;
 }
 
-pn_status pn_hf_read_around(struct hf *hf)
+pantry_status pn_hf_read_around(struct hf *hf)
 {
     return read_steps(hf, json_object_get(hf->root, "post_processor"), "processors", read_post_step, "post_processor",
                       0);

@@ -11,7 +11,7 @@
 struct hf {
     json_t *root;
     struct pn_pipeline *p;
-    struct pn_error *err;
+    struct pantry_error *err;
     bool bytes_done;  /* a ByteLevel pre-tokenizer was read: what follows works on bytes */
     bool byte_tokens; /* the decoder has byte fallback: <0x00> to <0xFF> are bytes */
     /* the vocabulary */
@@ -23,8 +23,8 @@ struct hf {
 };
 
 /* Normalizers, pre-tokenizers and decoders. */
-pn_status pn_hf_read_before(struct hf *hf);
+pantry_status pn_hf_read_before(struct hf *hf);
 /* Post-processors, which name ids: after the vocabulary. */
-pn_status pn_hf_read_around(struct hf *hf);
+pantry_status pn_hf_read_around(struct hf *hf);
 
 #endif

@@ -22,9 +22,9 @@ static const char *str(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-static pn_status bad(struct hf *hf, const char *where, const char *what)
+static pantry_status bad(struct hf *hf, const char *where, const char *what)
 {
-    return pn_fail(hf->err, PN_FORMAT, "tokenizer.json: %s: %s", where, what);
+    return pn_fail(hf->err, PANTRY_FORMAT, "tokenizer.json: %s: %s", where, what);
 }
 
 static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_str *out)
@@ -35,12 +35,13 @@ static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_str *ou
 }
 
 /* Room for ids below `n`, in all arrays; new ones are empty and never made by the model. */
-static pn_status grow(struct hf *hf, size_t n)
+static pantry_status grow(struct hf *hf, size_t n)
 {
     if (n <= hf->n_tokens)
-        return PN_OK;
+        return PANTRY_OK;
     if (n > MAX_TOKENS)
-        return pn_fail(hf->err, PN_LIMIT, "tokenizer.json: token id %zu; at most %d are allowed", n - 1, MAX_TOKENS);
+        return pn_fail(hf->err, PANTRY_LIMIT, "tokenizer.json: token id %zu; at most %d are allowed", n - 1,
+                       MAX_TOKENS);
     struct pn_str *tokens = realloc(hf->tokens, n * sizeof *tokens);
     if (tokens)
         hf->tokens = tokens;
@@ -62,14 +63,14 @@ static pn_status grow(struct hf *hf, size_t n)
         hf->attributes[i] = PN_TOKEN_ADDED;
     }
     hf->n_tokens = n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status set_token(struct hf *hf, json_int_t id, const char *text, size_t len, uint8_t attribute)
+static pantry_status set_token(struct hf *hf, json_int_t id, const char *text, size_t len, uint8_t attribute)
 {
     if (id < 0 || id > MAX_TOKENS)
         return bad(hf, "vocabulary", "an id out of range");
-    pn_status status = grow(hf, (size_t)id + 1);
+    pantry_status status = grow(hf, (size_t)id + 1);
     if (!status && !keep(hf, text, len, &hf->tokens[id]))
         status = pn_no_memory(hf->err, "the vocabulary");
     if (!status)
@@ -78,7 +79,7 @@ static pn_status set_token(struct hf *hf, json_int_t id, const char *text, size_
 }
 
 /* {"token": id, ...} */
-static pn_status read_vocab_object(struct hf *hf, json_t *vocab)
+static pantry_status read_vocab_object(struct hf *hf, json_t *vocab)
 {
     const char *key;
     json_t *id;
@@ -93,7 +94,7 @@ static pn_status read_vocab_object(struct hf *hf, json_t *vocab)
     }
     if (last < 0 || last > MAX_TOKENS)
         return bad(hf, "vocabulary", "an id out of range");
-    pn_status status = grow(hf, (size_t)last + 1);
+    pantry_status status = grow(hf, (size_t)last + 1);
     json_object_foreach(vocab, key, id)
     {
         if (status)
@@ -104,12 +105,12 @@ static pn_status read_vocab_object(struct hf *hf, json_t *vocab)
 }
 
 /* [["piece", score], ...] */
-static pn_status read_vocab_list(struct hf *hf, const json_t *vocab)
+static pantry_status read_vocab_list(struct hf *hf, const json_t *vocab)
 {
     size_t n = json_array_size(vocab);
     if (!n)
         return bad(hf, "model", "no vocabulary");
-    pn_status status = grow(hf, n);
+    pantry_status status = grow(hf, n);
     for (size_t i = 0; i < n && !status; i++) {
         const json_t *piece = json_array_get(json_array_get(vocab, i), 0),
                      *score = json_array_get(json_array_get(vocab, i), 1);
@@ -123,7 +124,7 @@ static pn_status read_vocab_list(struct hf *hf, const json_t *vocab)
 }
 
 /* ["a b", ...] or [["a", "b"], ...] */
-static pn_status read_merges(struct hf *hf, const json_t *merges)
+static pantry_status read_merges(struct hf *hf, const json_t *merges)
 {
     size_t n = json_array_size(merges);
     hf->v.merge_pairs = n && json_is_array(json_array_get(merges, 0));
@@ -144,7 +145,7 @@ static pn_status read_merges(struct hf *hf, const json_t *merges)
     }
     hf->v.merges = hf->merges;
     hf->v.n_merges = n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static int32_t find_token(const struct hf *hf, const char *text)
@@ -161,12 +162,12 @@ static bool flag(const json_t *object, const char *key)
     return json_is_true(json_object_get(object, key));
 }
 
-static pn_status read_model(struct hf *hf)
+static pantry_status read_model(struct hf *hf)
 {
     const json_t *model = json_object_get(hf->root, "model");
     json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
     const char *type = str(model, "type"), *prefix = str(model, "continuing_subword_prefix");
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!type) /* old files: known by what they have */
         type = merges                                               ? "BPE"
                : json_is_array(vocab)                               ? "Unigram"
@@ -206,14 +207,14 @@ static pn_status read_model(struct hf *hf)
         status = read_vocab_object(hf, vocab);
         hf->v.unk = find_token(hf, str(model, "unk_token"));
     } else {
-        return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: a model of type \"%.64s\" is not supported", type);
+        return pn_fail(hf->err, PANTRY_UNSUPPORTED, "tokenizer.json: a model of type \"%.64s\" is not supported", type);
     }
     if (hf->bytes_done && hf->v.kind != PN_VOCAB_BPE && hf->v.kind != PN_VOCAB_WORDS)
-        return pn_fail(hf->err, PN_UNSUPPORTED, "tokenizer.json: ByteLevel with a model of type %s", type);
+        return pn_fail(hf->err, PANTRY_UNSUPPORTED, "tokenizer.json: ByteLevel with a model of type %s", type);
     return status;
 }
 
-static pn_status read_added(struct hf *hf)
+static pantry_status read_added(struct hf *hf)
 {
     const json_t *added = json_object_get(hf->root, "added_tokens");
     for (size_t i = 0; i < json_array_size(added); i++) {
@@ -228,7 +229,7 @@ static pn_status read_added(struct hf *hf)
                         !memcmp(hf->tokens[n].data, text, len);
         if (!len)
             continue;
-        pn_status status = set_token(hf, n, text, len, in_model ? 0 : PN_TOKEN_ADDED);
+        pantry_status status = set_token(hf, n, text, len, in_model ? 0 : PN_TOKEN_ADDED);
         if (status)
             return status;
         hf->types[n] = flag(token, "special") ? PN_TOKEN_CONTROL : PN_TOKEN_USER;
@@ -240,7 +241,7 @@ static pn_status read_added(struct hf *hf)
     for (size_t i = 0; i < hf->n_tokens && hf->byte_tokens; i++)
         if (hf->types[i] == PN_TOKEN_NORMAL && pn_byte_token_value(hf->tokens[i].data, hf->tokens[i].len) >= 0)
             hf->types[i] = PN_TOKEN_BYTE;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void name_special(struct hf *hf, const struct pn_token_names *names)
@@ -259,16 +260,16 @@ static void name_special(struct hf *hf, const struct pn_token_names *names)
         hf->v.eos = p->after[0];
 }
 
-pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
-                                 struct pn_tokenizer **out, struct pn_error *err)
+pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
+                                     struct pn_tokenizer **out, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     json_error_t why;
     struct hf hf = {.err = err, .v = pn_vocab_empty()};
     hf.v.json = hf.v.escape_whitespaces = true;
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
-        return pn_fail(err, PN_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);
+        return pn_fail(err, PANTRY_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);
     hf.p = calloc(1, sizeof *hf.p);
     status = hf.p ? pn_hf_read_before(&hf) : pn_no_memory(err, "the tokenizer");
     if (!status)
@@ -304,15 +305,15 @@ pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_t
 
 /* ---- directories ---- */
 
-/* PN_NOT_FOUND when there is no such file. */
-static pn_status read_beside(const char *dir, const char *name, char **data, size_t *len, struct pn_error *err)
+/* PANTRY_NOT_FOUND when there is no such file. */
+static pantry_status read_beside(const char *dir, const char *name, char **data, size_t *len, struct pantry_error *err)
 {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
-        return pn_fail(err, PN_INVALID, "%s: the path is too long", dir);
+        return pn_fail(err, PANTRY_INVALID, "%s: the path is too long", dir);
     FILE *f = fopen(path, "rb");
     if (!f)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     fclose(f);
     return pn_file_read(path, MAX_FILE, data, len, err);
 }
@@ -365,8 +366,8 @@ static void read_chat_template(const char *dir, const json_t *config, struct pn_
     free(data);
 }
 
-pn_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
-                               struct pn_error *err)
+pantry_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
+                                   struct pantry_error *err)
 {
     char *data = NULL;
     size_t len;
@@ -379,19 +380,19 @@ pn_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struc
                                    .pad = token_name(config, "pad_token"),
                                    .eog = eog};
     names.n_eog = read_eog(generation, eog, sizeof eog / sizeof *eog);
-    pn_status status = read_beside(dir, "tokenizer.json", &data, &len, err);
+    pantry_status status = read_beside(dir, "tokenizer.json", &data, &len, err);
     if (!status) {
         status = pn_tokenizer_from_json(data, len, &names, out, err);
-    } else if (status == PN_NOT_FOUND) {
+    } else if (status == PANTRY_NOT_FOUND) {
         status = read_beside(dir, "tokenizer.model", &data, &len, err);
         if (!status)
             status = pn_tokenizer_from_sentencepiece(data, len, out, err);
-        else if (status == PN_NOT_FOUND)
-            status = pn_fail(err, PN_NOT_FOUND, "%s: neither tokenizer.json nor tokenizer.model", dir);
+        else if (status == PANTRY_NOT_FOUND)
+            status = pn_fail(err, PANTRY_NOT_FOUND, "%s: neither tokenizer.json nor tokenizer.model", dir);
     }
     if (!status)
         read_chat_template(dir, config, chat_template);
-    if (status && err && status != PN_NOT_FOUND)
+    if (status && err && status != PANTRY_NOT_FOUND)
         pn_fail_prefix(err, "%s", dir);
     free(data);
     json_decref(config);

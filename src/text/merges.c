@@ -52,18 +52,18 @@ static bool is_joined(const struct pn_str *piece, const struct half *a, const st
 }
 
 /* The token of two joined halves. Files list merges in the order of their tokens, so the guess is mostly right. */
-static pn_status find_joined(const struct pn_tokenizer *t, struct block *b, const struct half *left, int32_t *id,
-                             struct pn_error *err)
+static pantry_status find_joined(const struct pn_tokenizer *t, struct block *b, const struct half *left, int32_t *id,
+                                 struct pantry_error *err)
 {
     const struct half *right = left + 1;
     size_t skip = skipped(t, right), len = left->len + right->len - skip;
     *id = -1;
     if (len > t->bpe.max_piece)
-        return PN_OK;
+        return PANTRY_OK;
     for (int32_t guess = b->guess; guess <= b->guess + 1 && (size_t)guess < t->n_vocab; guess++)
         if (is_joined(&t->piece[guess], left, right, skip) && pn_token_is_matched(t, (size_t)guess)) {
             *id = b->guess = guess;
-            return PN_OK;
+            return PANTRY_OK;
         }
     char room[256], *joined = len <= sizeof room ? room : malloc(len);
     if (!joined)
@@ -75,10 +75,10 @@ static pn_status find_joined(const struct pn_tokenizer *t, struct block *b, cons
         b->guess = *id;
     if (joined != room)
         free(joined);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status add_block(struct pn_tokenizer *t, struct block *b, struct pn_error *err)
+static pantry_status add_block(struct pn_tokenizer *t, struct block *b, struct pantry_error *err)
 {
     find_halves(t, b);
     for (size_t i = 0; i < b->n; i++) {
@@ -86,7 +86,7 @@ static pn_status add_block(struct pn_tokenizer *t, struct block *b, struct pn_er
         b->joined[i] = -1;
         if (left[0].id < 0 || left[1].id < 0)
             continue;
-        pn_status status = find_joined(t, b, left, &b->joined[i], err);
+        pantry_status status = find_joined(t, b, left, &b->joined[i], err);
         if (status)
             return status;
         __builtin_prefetch(
@@ -105,7 +105,7 @@ static pn_status add_block(struct pn_tokenizer *t, struct block *b, struct pn_er
         }
     }
     b->n = b->used = 0;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* One half, in bytes where the file spells it in the byte alphabet. */
@@ -121,11 +121,12 @@ static struct half read_half(const struct pn_tokenizer *t, struct block *b, cons
     return half;
 }
 
-static pn_status init_tables(struct pn_tokenizer *t, const struct pn_vocab *v, struct block *b, struct pn_error *err)
+static pantry_status init_tables(struct pn_tokenizer *t, const struct pn_vocab *v, struct block *b,
+                                 struct pantry_error *err)
 {
     size_t longest = 0;
     if (v->n_merges > PN_MAX_MERGES)
-        return pn_fail(err, PN_LIMIT, "the tokenizer has %zu merges; at most %d are allowed", v->n_merges,
+        return pn_fail(err, PANTRY_LIMIT, "the tokenizer has %zu merges; at most %d are allowed", v->n_merges,
                        PN_MAX_MERGES);
     for (size_t i = 0; i < v->n_merges * (v->merge_pairs ? 2 : 1); i++)
         if (v->merges[i].len > longest)
@@ -136,19 +137,19 @@ static pn_status init_tables(struct pn_tokenizer *t, const struct pn_vocab *v, s
         return pn_no_memory(err, "the merges of the tokenizer");
     for (size_t i = 0; i < 256; i++)
         if (!t->bpe.bytes || t->bpe.symbol_id[i] < 0)
-            return PN_OK;
+            return PANTRY_OK;
     t->bpe.byte_pairs = malloc(PN_BYTE_PAIRS * sizeof *t->bpe.byte_pairs);
     if (!t->bpe.byte_pairs)
         return pn_no_memory(err, "the merges of the tokenizer");
     for (size_t i = 0; i < PN_BYTE_PAIRS; i++)
         t->bpe.byte_pairs[i] = PN_NO_RANK;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     struct block b = {0};
-    pn_status status = init_tables(t, v, &b, err);
+    pantry_status status = init_tables(t, v, &b, err);
     for (size_t i = 0; i < v->n_merges && !status; i++) {
         const struct pn_str *a = &v->merges[v->merge_pairs ? 2 * i : i];
         size_t left = a->len, right = v->merge_pairs ? a[1].len : 0;

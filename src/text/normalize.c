@@ -19,21 +19,21 @@ static size_t ascii_prefix(const char *text, size_t len)
 }
 
 /* Normalizes a stretch that utf8proc takes whole. */
-static pn_status normalize_stretch(struct pn_buf *out, utf8proc_option_t options, const char *text, size_t len,
-                                   struct pn_error *err)
+static pantry_status normalize_stretch(struct pn_buf *out, utf8proc_option_t options, const char *text, size_t len,
+                                       struct pantry_error *err)
 {
     utf8proc_uint8_t *to = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &to, options);
     if (n < 0)
         return n == UTF8PROC_ERROR_NOMEM ? pn_no_memory(err, "normalizing text")
-                                         : pn_fail(err, PN_FORMAT, "normalizing text: %s", utf8proc_errmsg(n));
+                                         : pn_fail(err, PANTRY_FORMAT, "normalizing text: %s", utf8proc_errmsg(n));
     pn_buf_append(out, to, (size_t)n);
     free(to);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const char *text, size_t len,
-                            struct pn_error *err)
+pantry_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const char *text, size_t len,
+                                struct pantry_error *err)
 {
     static const int options[] = {[PN_NFC] = UTF8PROC_COMPOSE,
                                   [PN_NFD] = UTF8PROC_DECOMPOSE,
@@ -50,13 +50,14 @@ pn_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const 
         size_t end = 1;
         while (end < len && !((unsigned char)text[end] < 0x80 && (unsigned char)text[end - 1] < 0x80))
             end++;
-        pn_status status = normalize_stretch(out, (utf8proc_option_t)(UTF8PROC_STABLE | options[form]), text, end, err);
+        pantry_status status =
+            normalize_stretch(out, (utf8proc_option_t)(UTF8PROC_STABLE | options[form]), text, end, err);
         if (status)
             return status;
         text += end;
         len -= end;
     }
-    return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "normalizing text") : PANTRY_OK;
 }
 
 static void put_lower(struct pn_buf *out, uint32_t c)
@@ -158,12 +159,12 @@ static void put_without_accents(struct pn_buf *out, const char *text, size_t len
 }
 
 /* A stretch step by step, as the definition has it. */
-static pn_status bert_stretch(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
-                              struct pn_error *err)
+static pantry_status bert_stretch(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
+                                  struct pantry_error *err)
 {
     struct pn_buf clean = {0}, apart = {0};
     put_clean(&clean, options, text, len);
-    pn_status status = pn_normalize_form(&apart, PN_NFD, clean.data ? clean.data : "", clean.len, err);
+    pantry_status status = pn_normalize_form(&apart, PN_NFD, clean.data ? clean.data : "", clean.len, err);
     if (!status)
         put_without_accents(out, apart.data ? apart.data : "", apart.len, options.lowercase);
     if (!status && (clean.failed || apart.failed || out->failed))
@@ -233,8 +234,8 @@ static void bert_ascii(unsigned char to[128], struct pn_bert_options options)
 
 /* Characters are independent of each other but for the order of marks, so they are done one by one; where that order
  * matters the stretch between two ASCII characters is done again, step by step. */
-pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
-                            struct pn_error *err)
+pantry_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
+                                struct pantry_error *err)
 {
     unsigned char to[128];
     const size_t none = SIZE_MAX;
@@ -264,14 +265,14 @@ pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, 
         while (end < len && ((unsigned char)text[end] >= 128 || (options.clean && !to[(unsigned char)text[end]])))
             end++;
         out->len = out_stretch;
-        pn_status status = bert_stretch(out, options, text + stretch, end - stretch, err);
+        pantry_status status = bert_stretch(out, options, text + stretch, end - stretch, err);
         if (status)
             return status;
         n = (unsigned)(end - i);
         stretch = none;
     }
     pn_buf_append(out, "", 0);
-    return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "normalizing text") : PANTRY_OK;
 }
 
 /* ---- SentencePiece's precompiled map ---- */
@@ -281,20 +282,20 @@ static uint32_t load_u32(const unsigned char *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pn_error *err)
+pantry_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pantry_error *err)
 {
     *map = (struct pn_charsmap){0};
     if (!len)
-        return PN_OK;
+        return PANTRY_OK;
     size_t bytes = len >= 4 ? load_u32((const unsigned char *)data) : 0;
     if (len < 4 || bytes > len - 4 || bytes % 4)
-        return pn_fail(err, PN_FORMAT, "the precompiled map of characters has %zu bytes, but its table says %zu", len,
-                       bytes);
+        return pn_fail(err, PANTRY_FORMAT, "the precompiled map of characters has %zu bytes, but its table says %zu",
+                       len, bytes);
     *map = (struct pn_charsmap){.units = (const unsigned char *)data + 4,
                                 .n_units = bytes / 4,
                                 .strings = data + 4 + bytes,
                                 .n_strings = len - 4 - bytes};
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* A unit: label in bits 0-7 and 31, "has a value" in 8, offset in 10-30, shifted by 8 where bit 9 is set. */

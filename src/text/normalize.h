@@ -12,16 +12,16 @@
 enum pn_normal_form { PN_NFC, PN_NFD, PN_NFKC, PN_NFKD };
 
 /* All append to `out`; `text` is valid UTF-8. */
-pn_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const char *text, size_t len,
-                            struct pn_error *err);
+pantry_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const char *text, size_t len,
+                                struct pantry_error *err);
 void pn_normalize_lowercase(struct pn_buf *out, const char *text, size_t len);
 /* BERT: drops control characters, makes all white space blanks, puts blanks around ideographs, strips accents, folds
  * case, as asked. */
 struct pn_bert_options {
     bool clean, ideographs, strip_accents, lowercase;
 };
-pn_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
-                            struct pn_error *err);
+pantry_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
+                                struct pantry_error *err);
 bool pn_is_bert_punctuation(uint32_t c);
 bool pn_is_white_space(uint32_t c);
 /* Bytes of the user-perceived character (grapheme cluster) at the start of the text. */
@@ -38,7 +38,7 @@ struct pn_charsmap {
     size_t n_strings;
 };
 
-pn_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pn_error *err);
+pantry_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pantry_error *err);
 /* Whether the map leaves an ASCII character alone in front of another one, or at the end. */
 bool pn_charsmap_spares(const struct pn_charsmap *map, unsigned char c);
 /* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and

@@ -32,12 +32,12 @@ void pn_pipeline_scratch_free(struct pn_pipeline_scratch *s)
 
 /* ---- normalizers ---- */
 
-static pn_status replace(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
-                         const char *text, size_t len, struct pn_error *err)
+static pantry_status replace(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
+                             const char *text, size_t len, struct pantry_error *err)
 {
     size_t done = 0, start, end;
     for (size_t from = 0; from <= len;) {
-        pn_status status = PN_NOT_FOUND;
+        pantry_status status = PANTRY_NOT_FOUND;
         if (step->regex) {
             status = pn_regex_find(step->regex, m->regex, text, len, from, &start, &end, err);
         } else if (step->from_len) {
@@ -47,9 +47,9 @@ static pn_status replace(const struct pn_norm_step *step, struct pn_split_scratc
                 hit++;
             start = hit ? (size_t)(hit - text) : len;
             end = start + step->from_len;
-            status = hit ? PN_OK : PN_NOT_FOUND;
+            status = hit ? PANTRY_OK : PANTRY_NOT_FOUND;
         }
-        if (status == PN_NOT_FOUND)
+        if (status == PANTRY_NOT_FOUND)
             break;
         if (status)
             return status;
@@ -59,7 +59,7 @@ static pn_status replace(const struct pn_norm_step *step, struct pn_split_scratc
         from = end > start ? end : start < len ? start + pn_utf8_len((unsigned char)text[start]) : len + 1;
     }
     pn_buf_append(to, text + done, len - done);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void strip(const struct pn_norm_step *step, struct pn_buf *to, const char *text, size_t len)
@@ -123,8 +123,8 @@ static void nmt(struct pn_buf *to, const char *text, size_t len)
     }
 }
 
-static pn_status run_norm(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
-                          const char *text, size_t len, struct pn_error *err)
+static pantry_status run_norm(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
+                              const char *text, size_t len, struct pantry_error *err)
 {
     switch (step->kind) {
     case PN_NORM_FORM:
@@ -158,22 +158,23 @@ static pn_status run_norm(const struct pn_norm_step *step, struct pn_split_scrat
             pn_buf_put_utf8(to, pn_byte_to_char((unsigned char)text[i]));
         break;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s, struct pn_split_scratch *m,
-                                const char **text, size_t *len, struct pn_error *err)
+pantry_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                    struct pn_split_scratch *m, const char **text, size_t *len,
+                                    struct pantry_error *err)
 {
     for (size_t i = 0; i < p->n_norms; i++) {
         if (p->norms[i].regex) {
-            pn_status status = pn_split_scratch_ready(m, *len, err);
+            pantry_status status = pn_split_scratch_ready(m, *len, err);
             if (status)
                 return status;
         }
         struct pn_buf *to = &s->text[*text == s->text[0].data];
         pn_buf_clear(to);
         pn_buf_append(to, "", 0);
-        pn_status status = run_norm(&p->norms[i], m, to, *text, *len, err);
+        pantry_status status = run_norm(&p->norms[i], m, to, *text, *len, err);
         if (!status && to->failed)
             status = pn_no_memory(err, "normalizing text");
         if (status)
@@ -181,7 +182,7 @@ pn_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_
         *text = to->data;
         *len = to->len;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- pre-tokenizers ---- */
@@ -192,8 +193,9 @@ static bool push_rewritten(struct pn_pieces *out, size_t start, size_t end)
 }
 
 /* Blanks become marks, and one goes in front where it is asked for. */
-static pn_status metaspace(const struct pn_pre_step *step, struct pn_split_scratch *m, bool first, const char *text,
-                           const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out, struct pn_error *err)
+static pantry_status metaspace(const struct pn_pre_step *step, struct pn_split_scratch *m, bool first, const char *text,
+                               const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out,
+                               struct pantry_error *err)
 {
     size_t n = strlen(step->mark);
     for (size_t i = 0; i < from->len; i++) {
@@ -213,7 +215,7 @@ static pn_status metaspace(const struct pn_pre_step *step, struct pn_split_scrat
         if (to->failed)
             return pn_no_memory(err, "tokenizing");
         struct pn_piece whole = {start, to->len};
-        pn_status status = PN_OK;
+        pantry_status status = PANTRY_OK;
         if (step->cuts)
             status = pn_split_run(&step->split, m, to->data, whole, out, err);
         else if (!push_rewritten(out, whole.start, whole.end))
@@ -221,12 +223,12 @@ static pn_status metaspace(const struct pn_pre_step *step, struct pn_split_scrat
         if (status)
             return status;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* A blank in front of each piece that has none. */
-static pn_status prefix_blank(const char *text, const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out,
-                              struct pn_error *err)
+static pantry_status prefix_blank(const char *text, const struct pn_pieces *from, struct pn_buf *to,
+                                  struct pn_pieces *out, struct pantry_error *err)
 {
     for (size_t i = 0; i < from->len; i++) {
         struct pn_piece piece = from->data[i];
@@ -237,31 +239,32 @@ static pn_status prefix_blank(const char *text, const struct pn_pieces *from, st
         if (to->failed || !push_rewritten(out, start, to->len))
             return pn_no_memory(err, "tokenizing");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status run_pre(const struct pn_pre_step *step, struct pn_split_scratch *m, bool first, const char *text,
-                         const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out, struct pn_error *err)
+static pantry_status run_pre(const struct pn_pre_step *step, struct pn_split_scratch *m, bool first, const char *text,
+                             const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out,
+                             struct pantry_error *err)
 {
     switch (step->kind) {
     case PN_PRE_SPLIT:
         for (size_t i = 0; i < from->len; i++) {
-            pn_status status = pn_split_run(&step->split, m, text, from->data[i], out, err);
+            pantry_status status = pn_split_run(&step->split, m, text, from->data[i], out, err);
             if (status)
                 return status;
         }
-        return PN_OK;
+        return PANTRY_OK;
     case PN_PRE_METASPACE:
         return metaspace(step, m, first, text, from, to, out, err);
     case PN_PRE_PREFIX_BLANK:
         return prefix_blank(text, from, to, out, err);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
-                                  struct pn_split_scratch *m, bool first, const char *text, size_t len,
-                                  const char **out, const struct pn_pieces **pieces, struct pn_error *err)
+pantry_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                      struct pn_split_scratch *m, bool first, const char *text, size_t len,
+                                      const char **out, const struct pn_pieces **pieces, struct pantry_error *err)
 {
     struct pn_pieces *from = &s->pieces[0], *to = &s->pieces[1];
     from->len = 0;
@@ -272,7 +275,7 @@ pn_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipelin
         struct pn_buf *rewritten = &s->rewritten[turn];
         pn_buf_clear(rewritten);
         to->len = 0;
-        pn_status status = run_pre(&p->pres[i], m, first, text, from, rewritten, to, err);
+        pantry_status status = run_pre(&p->pres[i], m, first, text, from, rewritten, to, err);
         if (status)
             return status;
         if (p->pres[i].kind != PN_PRE_SPLIT) {
@@ -285,5 +288,5 @@ pn_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipelin
     }
     *out = text;
     *pieces = from;
-    return PN_OK;
+    return PANTRY_OK;
 }

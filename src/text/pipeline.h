@@ -81,12 +81,13 @@ void pn_pipeline_free(struct pn_pipeline *p);
 void pn_pipeline_scratch_free(struct pn_pipeline_scratch *s);
 
 /* The normalized text: either the given one or in a buffer of the scratch, until the next call. */
-pn_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s, struct pn_split_scratch *m,
-                                const char **text, size_t *len, struct pn_error *err);
+pantry_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                    struct pn_split_scratch *m, const char **text, size_t *len,
+                                    struct pantry_error *err);
 /* The pieces of a normalized text that `first` tells to be the start of what was given. *out is the text that the
  * pieces are of. */
-pn_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
-                                  struct pn_split_scratch *m, bool first, const char *text, size_t len,
-                                  const char **out, const struct pn_pieces **pieces, struct pn_error *err);
+pantry_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                      struct pn_split_scratch *m, bool first, const char *text, size_t len,
+                                      const char **out, const struct pn_pieces **pieces, struct pantry_error *err);
 
 #endif

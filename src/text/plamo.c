@@ -15,15 +15,15 @@ struct step { /* the best way from a place to the end */
     uint32_t end;
 };
 
-pn_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err)
+pantry_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err)
 {
-    pn_status status = pn_trie_init(&t->trie, err);
+    pantry_status status = pn_trie_init(&t->trie, err);
     t->cost = malloc((t->n_vocab + 1) * sizeof *t->cost);
     if (!t->cost && !status)
         status = pn_no_memory(err, "the vocabulary");
     for (size_t b = 0; b < 256 && !status; b++)
         if (t->bpe.byte_id[b] < 0)
-            status = pn_fail(err, PN_FORMAT, "the vocabulary has no token <0x%02X>", (unsigned)b);
+            status = pn_fail(err, PANTRY_FORMAT, "the vocabulary has no token <0x%02X>", (unsigned)b);
     for (size_t i = 0; i < t->n_vocab && !status; i++) {
         double units = round((double)((float)(scores ? scores[i] : 0) * (float)UNITS));
         if (t->type[i] == PN_TOKEN_BYTE || !(units > -NEVER) || !(units < INT32_MAX))
@@ -53,8 +53,8 @@ static void find_best(const struct pn_tokenizer *t, const char *text, size_t len
     }
 }
 
-pn_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                          struct pn_ids *out, struct pn_error *err)
+pantry_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                              struct pn_ids *out, struct pantry_error *err)
 {
     if (len >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* the mark of byte order does not count */
         text += 3;
@@ -76,5 +76,5 @@ pn_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *
             if (!pn_vec_push(out, t->bpe.byte_id[(unsigned char)text[i]]))
                 return pn_no_memory(err, "tokenizing");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_status pn_split_from_regex(struct pn_split *split, const char *regex, size_t len, struct pn_error *err)
+pantry_status pn_split_from_regex(struct pn_split *split, const char *regex, size_t len, struct pantry_error *err)
 {
     *split = (struct pn_split){.kind = PN_SPLIT_SCAN, .scan = pn_scan_find(regex, len)};
     if (split->scan)
-        return PN_OK;
+        return PANTRY_OK;
     split->kind = PN_SPLIT_CUT;
     split->cut = pn_split_find(regex, len);
     if (split->cut)
-        return PN_OK;
+        return PANTRY_OK;
     split->kind = PN_SPLIT_REGEX;
     return pn_regex_new(regex, len, &split->regex, err);
 }
@@ -34,15 +34,15 @@ void pn_split_scratch_free(struct pn_split_scratch *scratch)
     *scratch = (struct pn_split_scratch){0};
 }
 
-pn_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t len, struct pn_error *err)
+pantry_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t len, struct pantry_error *err)
 {
     if (!scratch->regex) {
-        pn_status status = pn_regex_scratch_new(&scratch->regex, err);
+        pantry_status status = pn_regex_scratch_new(&scratch->regex, err);
         if (status)
             return status;
     }
     pn_regex_scratch_start(scratch->regex, len);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Receives the parts of a piece in order and joins or drops them as the behavior says. */
@@ -110,16 +110,16 @@ static void run_cut(struct collector *c, struct pn_ends *ends, const char *text,
         push_piece(c, piece.start + start, piece.start + ends->data[i]);
 }
 
-static pn_status run_regex(struct collector *c, struct pn_split_scratch *scratch, const char *text,
-                           struct pn_piece piece, struct pn_error *err)
+static pantry_status run_regex(struct collector *c, struct pn_split_scratch *scratch, const char *text,
+                               struct pn_piece piece, struct pantry_error *err)
 {
     const char *p = text + piece.start;
     size_t len = piece.end - piece.start, done = 0, from = 0;
     bool matched = false;
     while (from <= len) {
         size_t start, end;
-        pn_status status = pn_regex_find(c->split->regex, scratch->regex, p, len, from, &start, &end, err);
-        if (status == PN_NOT_FOUND)
+        pantry_status status = pn_regex_find(c->split->regex, scratch->regex, p, len, from, &start, &end, err);
+        if (status == PANTRY_NOT_FOUND)
             break;
         if (status)
             return status;
@@ -135,7 +135,7 @@ static pn_status run_regex(struct collector *c, struct pn_split_scratch *scratch
     }
     if (done < len)
         put_part(c, piece.start + done, piece.end, false);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void run_literal(struct collector *c, const char *text, struct pn_piece piece)
@@ -187,11 +187,11 @@ static void run_every(struct collector *c, const char *text, struct pn_piece pie
     }
 }
 
-pn_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *scratch, const char *text,
-                       struct pn_piece piece, struct pn_pieces *out, struct pn_error *err)
+pantry_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *scratch, const char *text,
+                           struct pn_piece piece, struct pn_pieces *out, struct pantry_error *err)
 {
     struct collector c = {.split = split, .out = out, .first = out->len};
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     switch (split->kind) {
     case PN_SPLIT_SCAN:
         run_scan(&c, text, piece);
@@ -200,7 +200,7 @@ pn_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *sc
         run_cut(&c, &scratch->ends, text, piece);
         break;
     case PN_SPLIT_REGEX:
-        if (!scratch->regex && (status = pn_split_scratch_ready(scratch, piece.end, err)) != PN_OK)
+        if (!scratch->regex && (status = pn_split_scratch_ready(scratch, piece.end, err)) != PANTRY_OK)
             return status;
         status = run_regex(&c, scratch, text, piece, err);
         break;

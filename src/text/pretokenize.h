@@ -53,14 +53,14 @@ struct pn_split_scratch {
 };
 
 /* A split by an expression, with a scanner or splitter where there is one for it. */
-pn_status pn_split_from_regex(struct pn_split *split, const char *regex, size_t len, struct pn_error *err);
+pantry_status pn_split_from_regex(struct pn_split *split, const char *regex, size_t len, struct pantry_error *err);
 void pn_split_free(struct pn_split *split);
 /* Makes the scratch ready for expressions on a text of `len` bytes. */
-pn_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t len, struct pn_error *err);
+pantry_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t len, struct pantry_error *err);
 void pn_split_scratch_free(struct pn_split_scratch *scratch);
 
 /* Appends the pieces of text[piece.start, piece.end) to `out`; the pattern sees nothing outside it. */
-pn_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *scratch, const char *text,
-                       struct pn_piece piece, struct pn_pieces *out, struct pn_error *err);
+pantry_status pn_split_run(const struct pn_split *split, struct pn_split_scratch *scratch, const char *text,
+                           struct pn_piece piece, struct pn_pieces *out, struct pantry_error *err);
 
 #endif

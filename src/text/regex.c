@@ -311,18 +311,19 @@ static bool translate(struct translator *t)
 
 /* ---- compiling and matching ---- */
 
-pn_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **out, struct pn_error *err)
+pantry_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **out, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     struct translator t = {.p = pattern, .end = pattern + len, .out = {.limit = 32 * MAX_PATTERN}};
     struct pn_regex *re = NULL;
     int shown = len > 80 ? 80 : (int)len;
     if (len > MAX_PATTERN) {
-        status = pn_fail(err, PN_LIMIT, "a regular expression of %zu bytes; at most %d are allowed", len, MAX_PATTERN);
+        status =
+            pn_fail(err, PANTRY_LIMIT, "a regular expression of %zu bytes; at most %d are allowed", len, MAX_PATTERN);
         goto fail;
     }
     if (!translate(&t) || t.out.over_limit) {
-        status = pn_fail(err, PN_FORMAT, "regular expression not understood: %.*s", shown, pattern);
+        status = pn_fail(err, PANTRY_FORMAT, "regular expression not understood: %.*s", shown, pattern);
         goto fail;
     }
     if (t.out.failed || !(re = calloc(1, sizeof *re))) {
@@ -346,7 +347,7 @@ pn_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **out, s
     if (!re->code) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(code, text, sizeof text);
-        status = pn_fail(err, PN_FORMAT, "regular expression %.*s: %s", shown, pattern, (const char *)text);
+        status = pn_fail(err, PANTRY_FORMAT, "regular expression %.*s: %s", shown, pattern, (const char *)text);
         goto fail;
     }
     pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* where it is not allowed, the interpreter runs */
@@ -366,7 +367,7 @@ void pn_regex_free(struct pn_regex *re)
     free(re);
 }
 
-pn_status pn_regex_scratch_new(struct pn_regex_scratch **out, struct pn_error *err)
+pantry_status pn_regex_scratch_new(struct pn_regex_scratch **out, struct pantry_error *err)
 {
     struct pn_regex_scratch *s = calloc(1, sizeof *s);
     if (s) {
@@ -382,7 +383,7 @@ pn_status pn_regex_scratch_new(struct pn_regex_scratch **out, struct pn_error *e
     pcre2_set_heap_limit(s->context, 64 * 1024); /* KiB */
     pcre2_jit_stack_assign(s->context, NULL, s->jit_stack);
     *out = s;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_regex_scratch_free(struct pn_regex_scratch *scratch)
@@ -401,26 +402,26 @@ void pn_regex_scratch_start(struct pn_regex_scratch *scratch, size_t len)
     scratch->deadline = pn_clock_thread_ns() + 5000000000u + (uint64_t)len * 2000u;
 }
 
-pn_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *scratch, const char *text, size_t len,
-                        size_t start, size_t *match_start, size_t *match_end, struct pn_error *err)
+pantry_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *scratch, const char *text, size_t len,
+                            size_t start, size_t *match_start, size_t *match_end, struct pantry_error *err)
 {
     if (++scratch->searches % CLOCK_EVERY == 0 && pn_clock_thread_ns() > scratch->deadline)
-        return pn_fail(err, PN_LIMIT, "the regular expression of the tokenizer takes too long on this text");
+        return pn_fail(err, PANTRY_LIMIT, "the regular expression of the tokenizer takes too long on this text");
     int n = pcre2_match(re->code, (PCRE2_SPTR)text, len, start, PCRE2_NO_UTF_CHECK, scratch->match, scratch->context);
     if (n == PCRE2_ERROR_NOMATCH)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (n == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter keeps its state on the heap */
         n = pcre2_match(re->code, (PCRE2_SPTR)text, len, start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->match,
                         scratch->context);
     if (n == PCRE2_ERROR_NOMATCH)
-        return PN_NOT_FOUND;
+        return PANTRY_NOT_FOUND;
     if (n < 0) {
         PCRE2_UCHAR why[128];
         pcre2_get_error_message(n, why, sizeof why);
-        return pn_fail(err, PN_LIMIT, "the regular expression of the tokenizer gave up: %s", (const char *)why);
+        return pn_fail(err, PANTRY_LIMIT, "the regular expression of the tokenizer gave up: %s", (const char *)why);
     }
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scratch->match);
     *match_start = at[0];
     *match_end = at[1] < at[0] ? at[0] : at[1]; /* \K in a look-ahead can turn them around */
-    return PN_OK;
+    return PANTRY_OK;
 }

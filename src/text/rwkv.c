@@ -29,14 +29,14 @@ static size_t unescape(const char *text, size_t len, char *out)
     return n;
 }
 
-pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err)
+pantry_status pn_rwkv_init(struct pn_tokenizer *t, struct pantry_error *err)
 {
     size_t total = 0;
     for (size_t i = 0; i < t->n_vocab; i++)
         total += t->text[i].len;
     if (!pn_buf_reserve(&t->bytes, total))
         return pn_no_memory(err, "the vocabulary");
-    pn_status status = pn_trie_init(&t->trie, err);
+    pantry_status status = pn_trie_init(&t->trie, err);
     char *at = t->bytes.data;
     for (size_t i = 0; i < t->n_vocab && !status; i++) {
         size_t n = unescape(t->text[i].data, t->text[i].len, at);
@@ -48,8 +48,8 @@ pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err)
     return status;
 }
 
-pn_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
-                         struct pn_error *err)
+pantry_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
+                             struct pantry_error *err)
 {
     for (size_t pos = 0; pos < len;) {
         int32_t id = t->v.unk;
@@ -64,5 +64,5 @@ pn_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t 
             return pn_no_memory(err, "tokenizing");
         pos = end;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

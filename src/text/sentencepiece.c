@@ -173,8 +173,8 @@ static void read_normalizer(const struct field *field, struct settings *s, struc
     outer->failed |= c.failed;
 }
 
-static pn_status read_model(const char *data, size_t len, struct pieces *pieces, struct settings *s,
-                            struct pn_error *err)
+static pantry_status read_model(const char *data, size_t len, struct pieces *pieces, struct settings *s,
+                                struct pantry_error *err)
 {
     struct cursor c = inside(data, len);
     struct field f;
@@ -182,7 +182,7 @@ static pn_status read_model(const char *data, size_t len, struct pieces *pieces,
     while (next_field(&c, &f))
         n += f.number == 1 && f.wire == 2;
     if (c.failed || !n)
-        return pn_fail(err, PN_FORMAT, "tokenizer.model: not a SentencePiece model, or cut off");
+        return pn_fail(err, PANTRY_FORMAT, "tokenizer.model: not a SentencePiece model, or cut off");
     pieces->tokens = calloc(n, sizeof *pieces->tokens);
     pieces->scores = calloc(n, sizeof *pieces->scores);
     pieces->types = calloc(n, 1);
@@ -201,30 +201,31 @@ static pn_status read_model(const char *data, size_t len, struct pieces *pieces,
             read_normalizer(&f, s, &c);
     }
     if (c.failed)
-        return pn_fail(err, PN_FORMAT, "tokenizer.model: a damaged message");
+        return pn_fail(err, PANTRY_FORMAT, "tokenizer.model: a damaged message");
     /* User-defined pieces: BPE looks for them in normalized text, unigram weighs them. */
     for (size_t i = 0; i < pieces->n; i++)
         if (pieces->types[i] == PN_TOKEN_USER)
             pieces->attributes[i] = s->model_type == 2 ? PN_TOKEN_NORMALIZED : PN_TOKEN_SCORED;
     if (s->model_type != 1 && s->model_type != 2)
-        return pn_fail(err, PN_UNSUPPORTED,
+        return pn_fail(err, PANTRY_UNSUPPORTED,
                        "tokenizer.model: model type %d; only unigram (1) and BPE (2) are supported",
                        (int)s->model_type);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Moves the texts of the tokens into the tokenizer's own memory. */
-static pn_status own_tokens(struct pieces *pieces, struct pn_pipeline *owner, struct pn_error *err)
+static pantry_status own_tokens(struct pieces *pieces, struct pn_pipeline *owner, struct pantry_error *err)
 {
     for (size_t i = 0; i < pieces->n; i++) {
         pieces->tokens[i].data = pn_arena_copy(&owner->arena, pieces->tokens[i].data, pieces->tokens[i].len);
         if (!pieces->tokens[i].data)
             return pn_no_memory(err, "the vocabulary");
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out, struct pn_error *err)
+pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
+                                              struct pantry_error *err)
 {
     struct pieces pieces = {0};
     struct settings s = {.model_type = 1,
@@ -236,7 +237,7 @@ pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct p
                          .squeeze = true,
                          .escape = true};
     struct pn_pipeline *owner = calloc(1, sizeof *owner);
-    pn_status status = owner ? read_model(data, len, &pieces, &s, err) : pn_no_memory(err, "the tokenizer");
+    pantry_status status = owner ? read_model(data, len, &pieces, &s, err) : pn_no_memory(err, "the tokenizer");
     if (!status)
         status = own_tokens(&pieces, owner, err);
     if (!status) {

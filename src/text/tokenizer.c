@@ -31,7 +31,7 @@ bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id)
     }
 }
 
-static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+static pantry_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     size_t n = v->n_tokens, total = 0;
     t->n_table = n + 1;
@@ -52,7 +52,7 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
         memcpy(t->attribute, v->attributes, n);
     t->n_vocab = n;
     if (!t->v.byte_level)
-        return PN_OK;
+        return PANTRY_OK;
     if (!pn_buf_reserve(&t->bytes, total))
         return pn_no_memory(err, "the vocabulary");
     char *at = t->bytes.data;
@@ -66,10 +66,10 @@ static pn_status copy_tokens(struct pn_tokenizer *t, const struct pn_vocab *v, s
             t->piece[i].len -= 3;
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
+static pantry_status index_tokens(struct pn_tokenizer *t, struct pantry_error *err)
 {
     int32_t *ids = malloc((t->n_vocab + 1) * sizeof *ids); /* those that text is matched with, then the others */
     size_t n = 0, first = t->n_vocab;
@@ -104,10 +104,10 @@ static pn_status index_tokens(struct pn_tokenizer *t, struct pn_error *err)
         char c = (char)b;
         t->bpe.symbol_id[b] = pn_index_find(&t->bpe.pieces, &c, 1);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+static pantry_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     t->bpe.rank = malloc((t->n_vocab + 1) * sizeof *t->bpe.rank);
     if (!t->bpe.rank)
@@ -115,7 +115,7 @@ static pn_status rank_pieces(struct pn_tokenizer *t, const struct pn_vocab *v, s
     for (size_t i = 0; i < t->n_vocab; i++)
         t->bpe.rank[i] =
             v->kind == PN_VOCAB_SPM ? pn_bpe_rank_of_score(v->scores ? (float)v->scores[i] : 0) : (uint32_t)i;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* No piece may hold a blank behind something else, other than behind the bytes it is noted for. */
@@ -137,18 +137,18 @@ static void find_joins(struct pn_tokenizer *t)
     t->joins[(unsigned char)t->mark[n - 1]] = true;
 }
 
-static pn_status copy_affix(char (*to)[32], const char *from, struct pn_error *err)
+static pantry_status copy_affix(char (*to)[32], const char *from, struct pantry_error *err)
 {
     if (!from)
-        return PN_OK;
+        return PANTRY_OK;
     if (strlen(from) >= sizeof *to)
-        return pn_fail(err, PN_LIMIT, "a prefix or suffix of pieces has %zu bytes; at most %zu are allowed",
+        return pn_fail(err, PANTRY_LIMIT, "a prefix or suffix of pieces has %zu bytes; at most %zu are allowed",
                        strlen(from), sizeof *to - 1);
     memcpy(*to, from, strlen(from) + 1);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status copy_charsmap(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+static pantry_status copy_charsmap(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     struct pn_charsmap map;
     t->charsmap = malloc(v->charsmap_len);
@@ -158,31 +158,31 @@ static pn_status copy_charsmap(struct pn_tokenizer *t, const struct pn_vocab *v,
     return pn_charsmap_init(&map, t->charsmap, v->charsmap_len, err);
 }
 
-static pn_status init_splits(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+static pantry_status init_splits(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     const struct pn_pretype *row = pn_pretype_find(v->pre, v->pre_len);
     if (!row)
-        return pn_fail(err, PN_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\"", v->pre_len > 64 ? 64 : (int)v->pre_len,
-                       v->pre);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\"",
+                       v->pre_len > 64 ? 64 : (int)v->pre_len, v->pre);
     t->pretype_flags = row->flags;
     t->v.add_bos |= (row->flags & PN_PRETYPE_ALWAYS_BOS) != 0;
     t->splits = calloc(PN_PRETYPE_STEPS, sizeof *t->splits);
     if (!t->splits)
         return pn_no_memory(err, "the pre-tokenizer");
     for (size_t i = 0; i < PN_PRETYPE_STEPS && row->steps[i]; i++) {
-        pn_status status = pn_split_from_regex(&t->splits[i], row->steps[i], strlen(row->steps[i]), err);
+        pantry_status status = pn_split_from_regex(&t->splits[i], row->steps[i], strlen(row->steps[i]), err);
         if (status)
             return status;
         if (row->flags & PN_PRETYPE_DROP_SPACE)
             t->splits[i].behavior = PN_SPLIT_REMOVED;
         t->n_splits++;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err)
+static pantry_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
-    pn_status status = copy_affix(&t->bpe.prefix, v->subword_prefix, err);
+    pantry_status status = copy_affix(&t->bpe.prefix, v->subword_prefix, err);
     if (!status)
         status = copy_affix(&t->bpe.suffix, v->word_suffix, err);
     if (!status && v->charsmap_len)
@@ -230,10 +230,10 @@ static pn_status init_model(struct pn_tokenizer *t, const struct pn_vocab *v, st
     return status;
 }
 
-static pn_status init_special(struct pn_tokenizer *t, struct pn_error *err)
+static pantry_status init_special(struct pn_tokenizer *t, struct pantry_error *err)
 {
     pn_vocab_find_special(t);
-    pn_status status = pn_trie_init(&t->special, err);
+    pantry_status status = pn_trie_init(&t->special, err);
     if (!status)
         status = pn_trie_init(&t->normal_special, err);
     const char *text;
@@ -313,9 +313,9 @@ static void init_frame(struct pn_tokenizer *t)
                                  .strip_first = v->add_space_prefix || v->kind == PN_VOCAB_WORDPIECE};
 }
 
-pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, struct pn_error *err)
+pantry_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     struct pn_tokenizer *t = NULL;
     t = calloc(1, sizeof *t);
     if (!t) {
@@ -326,7 +326,7 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
     t->pipeline = v->pipeline;
     t->strings = v->strings;
     if (!v->n_tokens || v->n_tokens > INT32_MAX / 2) {
-        status = pn_fail(err, PN_FORMAT, "the vocabulary has %zu tokens", v->n_tokens);
+        status = pn_fail(err, PANTRY_FORMAT, "the vocabulary has %zu tokens", v->n_tokens);
         goto fail;
     }
     t->v = *v;
@@ -352,7 +352,7 @@ pn_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **out, 
         pn_sentencepiece_find_plain(t);
     init_frame(t);
     *out = t;
-    return PN_OK;
+    return PANTRY_OK;
 fail:
     pn_tokenizer_free(t);
     return status;
@@ -477,26 +477,26 @@ static void remember_long(struct pn_long_word *c, const char *word, size_t len, 
     memcpy(c->ids, ids, n * sizeof *ids);
 }
 
-static pn_status encode_whole(const struct pn_tokenizer *t, const char *word, size_t len, struct pn_ids *out,
-                              struct pn_error *err)
+static pantry_status encode_whole(const struct pn_tokenizer *t, const char *word, size_t len, struct pn_ids *out,
+                                  struct pantry_error *err)
 {
     int32_t id = pn_index_find(&t->bpe.pieces, word, len);
     if (id < 0)
         id = t->v.unk;
     if (id < 0)
-        return pn_fail(err, PN_INVALID, "the vocabulary has neither the word \"%.*s\" nor one for unknown words",
+        return pn_fail(err, PANTRY_INVALID, "the vocabulary has neither the word \"%.*s\" nor one for unknown words",
                        len > 64 ? 64 : (int)len, word);
-    return pn_vec_push(out, id) ? PN_OK : pn_no_memory(err, "tokenizing");
+    return pn_vec_push(out, id) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
 }
 
-static pn_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                                 struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
+                                     size_t len, struct pn_ids *out, struct pantry_error *err)
 {
     bool whole = t->bpe.ignore_merges || (word[0] == '\n' && t->pretype_flags & PN_PRETYPE_NEWLINE_RUNS);
     int32_t id = whole ? pn_index_find(&t->bpe.pieces, word, len) : -1;
     if (id >= 0) {
         out->data[out->len++] = id;
-        return PN_OK;
+        return PANTRY_OK;
     }
     switch (t->v.kind) {
     case PN_VOCAB_UNIGRAM:
@@ -511,9 +511,9 @@ static pn_status encode_new_word(const struct pn_tokenizer *t, struct pn_encode_
 }
 
 /* Words that the cache of short ones does not have, or which are not short. */
-static pn_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                                  struct pn_short_word *pair, const struct pn_short_word *key, struct pn_ids *out,
-                                  struct pn_error *err)
+static pantry_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
+                                      size_t len, struct pn_short_word *pair, const struct pn_short_word *key,
+                                      struct pn_ids *out, struct pantry_error *err)
 {
     struct pn_long_word *c = NULL;
     if (len <= sizeof c->word) {
@@ -521,11 +521,11 @@ static pn_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode
         if (c->len == len && !memcmp(c->word, word, len)) {
             memcpy(out->data + out->len, c->ids, sizeof c->ids);
             out->len += c->n;
-            return PN_OK;
+            return PANTRY_OK;
         }
     }
     size_t first = out->len;
-    pn_status status = encode_new_word(t, s, word, len, out, err);
+    pantry_status status = encode_new_word(t, s, word, len, out, err);
     size_t n = out->len - first;
     if (status)
         return status;
@@ -533,12 +533,12 @@ static pn_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode
         remember_short(pair, key, out->data + first, n);
     else if (c && n <= sizeof c->ids / sizeof *c->ids)
         remember_long(c, word, len, out->data + first, n);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Tokens of one word, of which `left` bytes may be read. Words seen lately come from the cache. */
-static inline pn_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
-                                    size_t len, size_t left, struct pn_ids *out, struct pn_error *err)
+static inline pantry_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
+                                        size_t len, size_t left, struct pn_ids *out, struct pantry_error *err)
 {
     if (out->cap - out->len < 8 &&
         !pn_vec_reserve((void **)(void *)&out->data, &out->cap, out->len + 8, sizeof *out->data))
@@ -557,18 +557,18 @@ static inline pn_status encode_word(const struct pn_tokenizer *t, struct pn_enco
     }
     memcpy(out->data + out->len, c->ids, sizeof c->ids);
     out->len += c->n;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                         size_t left, struct pn_ids *out, struct pn_error *err)
+pantry_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                             size_t left, struct pn_ids *out, struct pantry_error *err)
 {
     return encode_word(t, s, word, len, left, out, err);
 }
 
 /* A piece whose tokens never reach over a blank is merged word by word. */
-static pn_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                            struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                struct pn_ids *out, struct pantry_error *err)
 {
     size_t n = strlen(t->mark), start = 0;
     for (size_t at = 1; t->cut_at_marks && at + n <= len;) {
@@ -577,20 +577,20 @@ static pn_status encode_cut(const struct pn_tokenizer *t, struct pn_encode_state
             break;
         at = (size_t)(hit - text);
         if (len - at >= n && !memcmp(hit, t->mark, n) && !t->joins[(unsigned char)hit[-1]]) {
-            pn_status status = encode_word(t, s, text + start, at - start, len - start, out, err);
+            pantry_status status = encode_word(t, s, text + start, at - start, len - start, out, err);
             if (status)
                 return status;
             start = at;
         }
         at++;
     }
-    return start < len ? encode_word(t, s, text + start, len - start, len - start, out, err) : PN_OK;
+    return start < len ? encode_word(t, s, text + start, len - start, len - start, out, err) : PANTRY_OK;
 }
 
-pn_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                           struct pn_ids *out, struct pn_error *err)
+pantry_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                               struct pn_ids *out, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (t->n_splits == 1 && t->splits[0].kind == PN_SPLIT_SCAN && t->splits[0].behavior == PN_SPLIT_ISOLATED &&
         t->bpe.bytes) {
         pn_scan_fn *scan = t->splits[0].scan;
@@ -623,8 +623,8 @@ pn_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state 
 }
 
 /* Writes blanks as the vocabulary has them. */
-static pn_status mark_blanks(const struct pn_tokenizer *t, struct pn_buf *to, bool blank_first, const char *text,
-                             size_t len, struct pn_error *err)
+static pantry_status mark_blanks(const struct pn_tokenizer *t, struct pn_buf *to, bool blank_first, const char *text,
+                                 size_t len, struct pantry_error *err)
 {
     pn_buf_clear(to);
     if (blank_first)
@@ -641,15 +641,15 @@ static pn_status mark_blanks(const struct pn_tokenizer *t, struct pn_buf *to, bo
             pos = end + (blank != NULL);
         }
     }
-    return to->failed ? pn_no_memory(err, "tokenizing") : PN_OK;
+    return to->failed ? pn_no_memory(err, "tokenizing") : PANTRY_OK;
 }
 
 /* Normalized text of a tokenizer.json, between special tokens. */
-static pn_status encode_normal(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                               bool first, struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_normal(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text,
+                                   size_t len, bool first, struct pn_ids *out, struct pantry_error *err)
 {
     const struct pn_pieces *pieces;
-    pn_status status =
+    pantry_status status =
         pn_pipeline_pretokenize(t->pipeline, &s->pipeline, &s->split, first, text, len, &text, &pieces, err);
     for (size_t i = 0; i < (status ? 0 : pieces->len) && !status; i++) {
         const char *piece = text + pieces->data[i].start;
@@ -659,18 +659,18 @@ static pn_status encode_normal(const struct pn_tokenizer *t, struct pn_encode_st
     return status;
 }
 
-static pn_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              unsigned how, struct pn_ids *out, struct pn_error *err);
+static pantry_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                  unsigned how, struct pn_ids *out, struct pantry_error *err);
 
 enum { AT_START = 1, FIRST = 2, CONTROL = 4, NORMAL = 8 }; /* `how` text is encoded */
 
 /* Text between special tokens that are found as they are: it is normalized, then others are looked for. */
-static pn_status encode_pipeline(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                                 unsigned how, struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_pipeline(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text,
+                                     size_t len, unsigned how, struct pn_ids *out, struct pantry_error *err)
 {
     if (s->split.regex)
         pn_regex_scratch_start(s->split.regex, len);
-    pn_status status = pn_pipeline_normalize(t->pipeline, &s->pipeline, &s->split, &text, &len, err);
+    pantry_status status = pn_pipeline_normalize(t->pipeline, &s->pipeline, &s->split, &text, &len, err);
     if (status || !len)
         return status;
     if (t->normal_special.n_nodes > 1)
@@ -679,10 +679,10 @@ static pn_status encode_pipeline(const struct pn_tokenizer *t, struct pn_encode_
 }
 
 /* Text between special tokens. */
-static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                             unsigned how, struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_text(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                 unsigned how, struct pn_ids *out, struct pantry_error *err)
 {
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     bool blank_first = t->v.add_space_prefix && how & AT_START;
     struct pn_buf *normal = &s->normal[0];
     if (how & NORMAL)
@@ -729,7 +729,7 @@ static pn_status encode_text(const struct pn_tokenizer *t, struct pn_encode_stat
     case PN_VOCAB_WORDS:
         break; /* only with the steps of a tokenizer.json */
     }
-    return pn_fail(err, PN_INTERNAL, "unknown kind of vocabulary");
+    return pn_fail(err, PANTRY_INTERNAL, "unknown kind of vocabulary");
 }
 
 static bool word_at(const char *text, size_t len, size_t pos)
@@ -802,11 +802,11 @@ static size_t next_start(const struct pn_starts *starts, const char *text, size_
 }
 
 /* Encodes special tokens and what lies between them. */
-static pn_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              unsigned how, struct pn_ids *out, struct pn_error *err)
+static pantry_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                  unsigned how, struct pn_ids *out, struct pantry_error *err)
 {
     const struct pn_starts *starts = &t->starts[how & NORMAL ? 1 : 0][how & CONTROL ? 1 : 0];
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     size_t done = 0;
     unsigned n;
     for (size_t pos = 0; (pos = next_start(starts, text, len, pos)) < len && !status;) {
@@ -840,13 +840,14 @@ static bool push_ids(struct pn_ids *out, const int32_t *ids, size_t n)
     return true;
 }
 
-pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
-                              struct pn_ids *out, struct pn_error *err)
+pantry_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
+                                  struct pn_ids *out, struct pantry_error *err)
 {
     if (len >= INT32_MAX / 4)
-        return pn_fail(err, PN_LIMIT, "a text of %zu bytes; at most %d can be tokenized at once", len, INT32_MAX / 4);
+        return pn_fail(err, PANTRY_LIMIT, "a text of %zu bytes; at most %d can be tokenized at once", len,
+                       INT32_MAX / 4);
     struct pn_encode_state *s = take_state(t, len);
-    pn_status status = s ? PN_OK : pn_no_memory(err, "tokenizing");
+    pantry_status status = s ? PANTRY_OK : pn_no_memory(err, "tokenizing");
     if (status)
         return status;
     if (t->v.kind != PN_VOCAB_RWKV && pn_utf8_valid_prefix(text, len) < len) {

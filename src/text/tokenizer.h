@@ -84,10 +84,10 @@ struct pn_vocab {
 
 /* No tokens, and no special ones (-1). */
 struct pn_vocab pn_vocab_empty(void);
-/* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PN_UNSUPPORTED when the
- * model is known to have no tokenizer or either name is not known. */
-pn_status pn_vocab_init(struct pn_vocab *vocab, const char *model, size_t model_len, const char *pre, size_t pre_len,
-                        struct pn_error *err);
+/* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PANTRY_UNSUPPORTED when
+ * the model is known to have no tokenizer or either name is not known. */
+pantry_status pn_vocab_init(struct pn_vocab *vocab, const char *model, size_t model_len, const char *pre,
+                            size_t pre_len, struct pantry_error *err);
 
 struct pn_ids {
     int32_t *data;
@@ -97,7 +97,7 @@ struct pn_ids {
 struct pn_tokenizer;
 
 /* Keeps pointers to the bytes of the tokens; everything else is copied. What is taken over is freed on failure too. */
-pn_status pn_tokenizer_new(const struct pn_vocab *vocab, struct pn_tokenizer **out, struct pn_error *err);
+pantry_status pn_tokenizer_new(const struct pn_vocab *vocab, struct pn_tokenizer **out, struct pantry_error *err);
 void pn_tokenizer_free(struct pn_tokenizer *t);
 
 enum {
@@ -106,12 +106,13 @@ enum {
 };
 
 /* Appends the ids of a text to `out`, which the caller frees (data). */
-pn_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
-                              struct pn_ids *out, struct pn_error *err);
+pantry_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
+                                  struct pn_ids *out, struct pantry_error *err);
 
-/* Appends the text of ids; with `special`, control tokens are printed. An id outside the vocabulary is PN_INVALID. */
-pn_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
-                              struct pn_buf *out, struct pn_error *err);
+/* Appends the text of ids; with `special`, control tokens are printed. An id outside the vocabulary is PANTRY_INVALID.
+ */
+pantry_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
+                                  struct pn_buf *out, struct pantry_error *err);
 
 /* ---- streaming ---- */
 
@@ -124,9 +125,9 @@ enum {
     PN_DETOKENIZE_CONTINUE = 2, /* text came before: a blank at the start belongs to it */
 };
 
-pn_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
-                             struct pn_error *err);
-pn_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pn_error *err);
+pantry_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
+                                 struct pantry_error *err);
+pantry_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pantry_error *err);
 /* Ends the text: what is left of a broken character becomes U+FFFD. The detokenizer starts anew. */
 void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out);
 void pn_detokenizer_free(struct pn_detokenizer *d);
@@ -152,6 +153,7 @@ const char *pn_tokenizer_token_text(const struct pn_tokenizer *t, int32_t id, si
 /* The token that the file spells so; -1 when there is none. */
 int32_t pn_tokenizer_find(const struct pn_tokenizer *t, const char *text, size_t len);
 /* The bytes that a token adds to a text (grammars match on them): appended to `out`. Control tokens add nothing. */
-pn_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out, struct pn_error *err);
+pantry_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out,
+                                       struct pantry_error *err);
 
 #endif

@@ -10,16 +10,16 @@ struct pn_token_names {
     const int32_t *eog;                /* ids that end a generation, besides eos */
     size_t n_eog;
 };
-pn_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
-                                 struct pn_tokenizer **out, struct pn_error *err);
+pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
+                                     struct pn_tokenizer **out, struct pantry_error *err);
 
 /* From the bytes of a SentencePiece model, which are not needed afterwards. */
-pn_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
-                                          struct pn_error *err);
+pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
+                                              struct pantry_error *err);
 
 /* From a model's directory: tokenizer.json with tokenizer_config.json and generation_config.json beside it, or
  * tokenizer.model. The chat template, where there is one, is appended to `chat_template` (may be NULL). */
-pn_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
-                               struct pn_error *err);
+pantry_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
+                                   struct pantry_error *err);
 
 #endif

@@ -90,41 +90,41 @@ struct pn_tokenizer {
 /* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
 bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id);
 /* Fills the table of pairs, when pieces are indexed. */
-pn_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pn_error *err);
+pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err);
 
 /* Appends the tokens of one word, out of the cache where it has been seen lately; `left` >= `len` bytes may be read. */
-pn_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                         size_t left, struct pn_ids *out, struct pn_error *err);
+pantry_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                             size_t left, struct pn_ids *out, struct pantry_error *err);
 
 /* Models: append the tokens of one word of normalized text, or (_encode) of a whole text. */
-pn_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err);
-pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                          struct pn_ids *out, struct pn_error *err);
-pn_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                            struct pn_ids *out, struct pn_error *err);
-pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              struct pn_ids *out, struct pn_error *err);
-pn_status pn_rwkv_init(struct pn_tokenizer *t, struct pn_error *err);
-pn_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
-                         struct pn_error *err);
+pantry_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err);
+pantry_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                              struct pn_ids *out, struct pantry_error *err);
+pantry_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                                struct pn_ids *out, struct pantry_error *err);
+pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                  struct pn_ids *out, struct pantry_error *err);
+pantry_status pn_rwkv_init(struct pn_tokenizer *t, struct pantry_error *err);
+pantry_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
+                             struct pantry_error *err);
 
-pn_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err);
-pn_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                          struct pn_ids *out, struct pn_error *err);
+pantry_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err);
+pantry_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                              struct pn_ids *out, struct pantry_error *err);
 
 /* Appends the tokens of text without special tokens, cut as the pre-type says; and of text with DNA in it. */
-pn_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                           struct pn_ids *out, struct pn_error *err);
-pn_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                        struct pn_ids *out, struct pn_error *err);
+pantry_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                               struct pn_ids *out, struct pantry_error *err);
+pantry_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err);
 void pn_dna_init(struct pn_tokenizer *t);
 /* Whether the file marks a token as letters of DNA; the mark is its last three bytes. */
 bool pn_dna_is_marked(const struct pn_str *text);
 
 /* Appends the text as SentencePiece normalizes it: mapped characters, blanks marked, squeezed where the model says so,
  * and one in front with `blank_first`. */
-pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
-                                     struct pn_buf *out, struct pn_error *err);
+pantry_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
+                                         struct pn_buf *out, struct pantry_error *err);
 
 void pn_sentencepiece_find_plain(struct pn_tokenizer *t);
 

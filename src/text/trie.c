@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_status pn_trie_init(struct pn_trie *trie, struct pn_error *err)
+pantry_status pn_trie_init(struct pn_trie *trie, struct pantry_error *err)
 {
     *trie = (struct pn_trie){.mask = 1023, .n_nodes = 1, .seed = pn_hash_seed()};
     trie->slots = calloc(trie->mask + 1, sizeof *trie->slots);
@@ -16,7 +16,7 @@ pn_status pn_trie_init(struct pn_trie *trie, struct pn_error *err)
         return pn_no_memory(err, "a trie");
     }
     trie->value[0] = -1;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 void pn_trie_free(struct pn_trie *trie)
@@ -49,17 +49,19 @@ static bool grow(struct pn_trie *trie)
     return true;
 }
 
-pn_status pn_trie_add(struct pn_trie *trie, const char *bytes, size_t len, int32_t value, struct pn_error *err)
+pantry_status pn_trie_add(struct pn_trie *trie, const char *bytes, size_t len, int32_t value, struct pantry_error *err)
 {
     if (len > PN_TRIE_MAX_LEN)
-        return pn_fail(err, PN_LIMIT, "token %d has %zu bytes; at most %d are allowed", value, len, PN_TRIE_MAX_LEN);
+        return pn_fail(err, PANTRY_LIMIT, "token %d has %zu bytes; at most %d are allowed", value, len,
+                       PN_TRIE_MAX_LEN);
     uint32_t node = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)bytes[i];
         uint32_t next = pn_trie_step(trie, node, byte);
         if (!next) {
             if (trie->n_nodes >= PN_TRIE_MAX_NODES - 1)
-                return pn_fail(err, PN_LIMIT, "the vocabulary is too large: more than %d prefixes", PN_TRIE_MAX_NODES);
+                return pn_fail(err, PANTRY_LIMIT, "the vocabulary is too large: more than %d prefixes",
+                               PN_TRIE_MAX_NODES);
             if (trie->n_slots_used * 4 > trie->mask * 2 && !grow(trie))
                 return pn_no_memory(err, "the vocabulary");
             if (!pn_vec_reserve((void **)(void *)&trie->value, &trie->cap, trie->n_nodes + 1, sizeof *trie->value))
@@ -77,5 +79,5 @@ pn_status pn_trie_add(struct pn_trie *trie, const char *bytes, size_t len, int32
     }
     if (len && trie->value[node] < 0)
         trie->value[node] = value;
-    return PN_OK;
+    return PANTRY_OK;
 }

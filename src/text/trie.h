@@ -25,9 +25,9 @@ struct pn_trie {
     uint32_t root[256]; /* children of the root; 0: none */
 };
 
-pn_status pn_trie_init(struct pn_trie *trie, struct pn_error *err);
+pantry_status pn_trie_init(struct pn_trie *trie, struct pantry_error *err);
 /* The first value of a string stays. */
-pn_status pn_trie_add(struct pn_trie *trie, const char *bytes, size_t len, int32_t value, struct pn_error *err);
+pantry_status pn_trie_add(struct pn_trie *trie, const char *bytes, size_t len, int32_t value, struct pantry_error *err);
 void pn_trie_free(struct pn_trie *trie);
 
 static inline size_t pn_trie_hash(const struct pn_trie *trie, uint32_t key)

@@ -13,9 +13,9 @@ struct step { /* the best way to reach a place in the word */
     uint32_t start; /* where its last piece starts */
 };
 
-pn_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pn_error *err)
+pantry_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err)
 {
-    pn_status status = pn_trie_init(&t->trie, err);
+    pantry_status status = pn_trie_init(&t->trie, err);
     double low = DBL_MAX;
     t->score = malloc((t->n_vocab + 1) * sizeof *t->score);
     if (!t->score && !status)
@@ -42,8 +42,8 @@ static void offer(struct step *to, double score, int32_t id, size_t start)
         *to = (struct step){.score = score, .id = id, .start = (uint32_t)start};
 }
 
-static pn_status put_unknown(const struct pn_tokenizer *t, const char *text, size_t len, bool *after_unk,
-                             struct pn_ids *out, struct pn_error *err)
+static pantry_status put_unknown(const struct pn_tokenizer *t, const char *text, size_t len, bool *after_unk,
+                                 struct pn_ids *out, struct pantry_error *err)
 {
     bool bytes = t->v.byte_fallback;
     for (size_t i = 0; i < len && bytes; i++)
@@ -54,12 +54,12 @@ static pn_status put_unknown(const struct pn_tokenizer *t, const char *text, siz
     if (!bytes && t->v.unk >= 0 && !*after_unk && !pn_vec_push(out, t->v.unk))
         return pn_no_memory(err, "tokenizing");
     *after_unk = !bytes;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Cuts one word, without what is known of unknown characters beside it. */
-pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                          struct pn_ids *out, struct pn_error *err)
+pantry_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                              struct pn_ids *out, struct pantry_error *err)
 {
     size_t cap = s->path_cap / sizeof(struct step);
     if (!pn_vec_reserve(&s->path, &cap, len + 1, sizeof(struct step)))
@@ -93,7 +93,7 @@ pn_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *
         at = start;
     }
     bool after_unk = false;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (size_t start = 0, end = to; n > 0 && !status; n--) {
         if (best[end].id < 0) {
             status = put_unknown(t, word + start, end - start, &after_unk, out, err);
@@ -166,11 +166,11 @@ static size_t put_plain(const struct pn_tokenizer *t, const char *text, size_t l
 }
 
 /* SentencePiece's normalizer. */
-pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
-                                     struct pn_buf *out, struct pn_error *err)
+pantry_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
+                                         struct pn_buf *out, struct pantry_error *err)
 {
     struct pn_charsmap map;
-    pn_status status = pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, err);
+    pantry_status status = pn_charsmap_init(&map, t->charsmap, t->v.charsmap_len, err);
     if (status)
         return status;
     bool squeeze = t->v.remove_extra_whitespaces, after_blank = squeeze, begun = false;
@@ -204,5 +204,5 @@ pn_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *t
     if (begun && blank_first && t->v.space_suffix)
         pn_buf_append(out, blank, n_blank);
     pn_buf_append(out, "", 0);
-    return out->failed ? pn_no_memory(err, "normalizing text") : PN_OK;
+    return out->failed ? pn_no_memory(err, "normalizing text") : PANTRY_OK;
 }

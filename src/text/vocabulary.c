@@ -27,11 +27,11 @@ static bool is(const char *a, size_t len, const char *b)
     return strlen(b) == len && !memcmp(a, b, len);
 }
 
-static pn_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, struct pn_error *err)
+static pantry_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, struct pantry_error *err)
 {
     const struct pn_pretype *row = pre_len ? pn_pretype_find(pre, pre_len) : pn_pretype_find("default", 7);
     if (!row)
-        return pn_fail(err, PN_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer \"%.*s\"",
+        return pn_fail(err, PANTRY_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer \"%.*s\"",
                        pre_len > 64 ? 64 : (int)pre_len, pre);
     v->kind = PN_VOCAB_BPE;
     v->pre = pre_len ? pre : "default";
@@ -45,7 +45,7 @@ static pn_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_len, s
         v->bos = row->flags & PN_PRETYPE_NO_BOS ? -1 : 11;
         v->eos = 11;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 struct pn_vocab pn_vocab_empty(void)
@@ -64,14 +64,14 @@ struct pn_vocab pn_vocab_empty(void)
                              .fim_sep = -1};
 }
 
-pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len, const char *pre, size_t pre_len,
-                        struct pn_error *err)
+pantry_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len, const char *pre, size_t pre_len,
+                            struct pantry_error *err)
 {
     *v = pn_vocab_empty();
     if (is(model, model_len, "gpt2") || is(model, model_len, "whitespace"))
         return init_bpe(v, pre, pre_len, err);
     if (is(model, model_len, "hybriddna")) {
-        pn_status status = init_bpe(v, pre, pre_len, err);
+        pantry_status status = init_bpe(v, pre, pre_len, err);
         v->dna = !status && v->byte_level;
         return status;
     }
@@ -108,13 +108,13 @@ pn_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len,
         v->eos = 2;
         v->pad = 3;
     } else if (is(model, model_len, "none") || is(model, model_len, "no_vocab") || is(model, model_len, "test")) {
-        return pn_fail(err, PN_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model is \"%.*s\")",
+        return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model is \"%.*s\")",
                        (int)model_len, model);
     } else {
-        return pn_fail(err, PN_UNSUPPORTED, "tokenizer.ggml.model: unknown tokenizer \"%.*s\"",
+        return pn_fail(err, PANTRY_UNSUPPORTED, "tokenizer.ggml.model: unknown tokenizer \"%.*s\"",
                        model_len > 64 ? 64 : (int)model_len, model);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Texts that mark the end of a turn, in the order of preference, as the model families spell them. */

@@ -27,8 +27,8 @@ static size_t longest_piece(const struct pn_tokenizer *t, const char *prefix, co
     return 0;
 }
 
-static pn_status encode_one(const struct pn_tokenizer *t, const char *word, size_t len, char *room, struct pn_ids *out,
-                            struct pn_error *err)
+static pantry_status encode_one(const struct pn_tokenizer *t, const char *word, size_t len, char *room,
+                                struct pn_ids *out, struct pantry_error *err)
 {
     size_t first = out->len, chars = 0;
     bool whole = true;
@@ -45,26 +45,26 @@ static pn_status encode_one(const struct pn_tokenizer *t, const char *word, size
         pos += n;
     }
     if (whole)
-        return PN_OK;
+        return PANTRY_OK;
     out->len = first;
-    return t->v.unk < 0 || pn_vec_push(out, t->v.unk) ? PN_OK : pn_no_memory(err, "tokenizing");
+    return t->v.unk < 0 || pn_vec_push(out, t->v.unk) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
 }
 
-pn_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                            struct pn_ids *out, struct pn_error *err)
+pantry_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                                struct pn_ids *out, struct pantry_error *err)
 {
     if (!pn_vec_reserve(&s->path, &s->path_cap, t->bpe.max_piece + 1, 1))
         return pn_no_memory(err, "tokenizing");
     return encode_one(t, word, len, s->path, out, err);
 }
 
-pn_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              struct pn_ids *out, struct pn_error *err)
+pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                  struct pn_ids *out, struct pantry_error *err)
 {
     struct pn_bert_options options = {
         .clean = true, .ideographs = true, .strip_accents = t->v.strip_accents, .lowercase = t->v.lowercase};
     pn_buf_clear(&s->normal[0]);
-    pn_status status = pn_normalize_bert(&s->normal[0], options, text, len, err);
+    pantry_status status = pn_normalize_bert(&s->normal[0], options, text, len, err);
     const char *p = s->normal[0].data;
     size_t end = s->normal[0].len, start = 0;
     unsigned n;

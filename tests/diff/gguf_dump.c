@@ -65,7 +65,7 @@ static void print_meta(const struct pn_meta *m)
 int main(int argc, char **argv)
 {
     struct pn_weights *w;
-    struct pn_error err;
+    struct pantry_error err;
     if (argc != 2 || pn_weights_inspect(argv[1], &w, &err)) {
         fprintf(stderr, "%s\n", argc == 2 ? err.text : "usage: gguf_dump FILE");
         return 1;

@@ -21,7 +21,7 @@ static void read_meta(const struct pn_weights *w, const struct pn_meta *m)
     float f;
     bool b;
     struct pn_str s;
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_weights_meta(w, m->key) != m)
         abort();
     pn_meta_u32(w, m->key, &u, &err);
@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct pn_weights *w = calloc(1, sizeof *w);
     unsigned char *copy = malloc(size);
-    struct pn_error err;
+    struct pantry_error err;
     if (!w || !copy)
         abort();
     memcpy(copy, data, size);
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     w->maps[0] = (struct pn_map){.data = copy, .size = size, .slot = -1};
     w->n_maps = 1;
-    pn_status status = pn_gguf_read(w, &err);
+    pantry_status status = pn_gguf_read(w, &err);
     if (status && strncmp(err.text, "fuzz.gguf: ", 11) != 0)
         abort();
     for (size_t i = 0; !status && i < w->n_meta; i++)

@@ -23,17 +23,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!context)
         context = json_loads(context_text, 0, NULL);
     struct pn_template *t = NULL;
-    struct pn_error err;
+    struct pantry_error err;
     const struct pn_template_limits limits = {.max_steps = 200000, .max_output = 1 << 16, .now = 1768480496};
-    if (pn_template_parse((const char *)data, size, &t, &err) != PN_OK)
+    if (pn_template_parse((const char *)data, size, &t, &err) != PANTRY_OK)
         return 0;
     char *out[2] = {NULL, NULL};
     size_t len[2] = {0, 0};
-    pn_status status[2];
+    pantry_status status[2];
     for (int i = 0; i < 2; i++)
         status[i] = pn_template_render(t, context, &limits, &out[i], &len[i], &err);
     /* addresses and random() may differ, but not what kind of result it is */
-    if ((status[0] == PN_OK) != (status[1] == PN_OK) && !strstr(pn_template_source(t, NULL), "random"))
+    if ((status[0] == PANTRY_OK) != (status[1] == PANTRY_OK) && !strstr(pn_template_source(t, NULL), "random"))
         abort();
     free(out[0]);
     free(out[1]);

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void use(struct pn_tokenizer *t)
 {
     static const char text[] = "Hello, wörld 123's <s>\n\xFF ▁▁\U0001F642e\u0301 the [MASK]";
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_ids ids = {0};
     struct pn_buf out = {.limit = 1 << 20};
     for (unsigned flags = 0; flags < 4; flags++) {
@@ -87,7 +87,7 @@ static void load_vocab(const char *p, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_tokenizer *t = NULL;
     if (!size)
         return 0;

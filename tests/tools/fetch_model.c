@@ -8,7 +8,7 @@ int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         char *path = NULL;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         if (pn_store_fetch(argv[i], NULL, &path, &err)) {
             fprintf(stderr, "%s\n", err.text);
             return 1;

@@ -24,18 +24,18 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
-static pn_status load(const char *path, struct pn_weights **w, struct pn_tokenizer **t, struct pn_error *err)
+static pantry_status load(const char *path, struct pn_weights **w, struct pn_tokenizer **t, struct pantry_error *err)
 {
     bool json = ends_with(path, ".json"), model = ends_with(path, ".model");
     char *data = NULL;
     size_t len;
     if (ends_with(path, ".gguf")) {
-        pn_status status = pn_weights_open(path, w, err);
+        pantry_status status = pn_weights_open(path, w, err);
         return status ? status : pn_vocab_from_weights(*w, t, err);
     }
     if (!json && !model)
         return pn_tokenizer_from_hf(path, t, NULL, err);
-    pn_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
+    pantry_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
     if (!status)
         status =
             json ? pn_tokenizer_from_json(data, len, NULL, t, err) : pn_tokenizer_from_sentencepiece(data, len, t, err);
@@ -45,7 +45,7 @@ static pn_status load(const char *path, struct pn_weights **w, struct pn_tokeniz
 
 int main(int argc, char **argv)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_weights *w = NULL;
     struct pn_tokenizer *t = NULL;
     unsigned flags = 0;

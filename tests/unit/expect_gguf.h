@@ -9,7 +9,7 @@
 
 static inline struct pn_weights *expect_open(const char *path)
 {
-    struct pn_error err = {.text = ""};
+    struct pantry_error err = {.text = ""};
     struct pn_weights *w = NULL;
     if (pn_weights_open(path, &w, &err))
         fail_msg("should open, but: %s", err.text);
@@ -17,11 +17,11 @@ static inline struct pn_weights *expect_open(const char *path)
 }
 
 /* Refused by open and inspect alike, unless only `open` is to refuse it; the sentence has `part` in it. */
-static inline void expect_refused(const char *path, pn_status status, const char *part)
+static inline void expect_refused(const char *path, pantry_status status, const char *part)
 {
-    struct pn_error err = {.text = ""};
+    struct pantry_error err = {.text = ""};
     struct pn_weights *w = (struct pn_weights *)&err;
-    pn_status got = pn_weights_open(path, &w, &err);
+    pantry_status got = pn_weights_open(path, &w, &err);
     if (got != status || !strstr(err.text, part))
         fail_msg("expected %d with \"%s\", got %d: %s", status, part, got, err.text);
     assert_null(w);
@@ -30,7 +30,7 @@ static inline void expect_refused(const char *path, pn_status status, const char
 }
 
 /* The file of `g`, which is freed. */
-static inline void expect_gw_refused(struct gw *g, pn_status status, const char *part)
+static inline void expect_gw_refused(struct gw *g, pantry_status status, const char *part)
 {
     expect_refused(gw_file(g, "refused.gguf"), status, part);
     gw_free(g);

@@ -322,7 +322,7 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     const struct variant *v = w->v;
     struct pn_weight weights[4];
     struct pn_graph g;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_batch_seq *seqs = malloc((size_t)w->n_seqs * sizeof *seqs); /* no more: a sanitizer sees who reads on */
     size_t n = (size_t)(w->n_new * v->n_head * v->dim_v);
     float *got = malloc(n * sizeof *got);

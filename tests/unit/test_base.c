@@ -128,15 +128,15 @@ FILE *fopen(const char *path, const char *mode)
 static void test_fail(void **state)
 {
     (void)state;
-    struct pn_error err = {.text = "old"};
-    assert_int_equal(pn_fail(&err, PN_LIMIT, "%s: %d", "field", 7), PN_LIMIT);
-    assert_int_equal(err.status, PN_LIMIT);
+    struct pantry_error err = {.text = "old"};
+    assert_int_equal(pn_fail(&err, PANTRY_LIMIT, "%s: %d", "field", 7), PANTRY_LIMIT);
+    assert_int_equal(err.status, PANTRY_LIMIT);
     assert_string_equal(err.text, "field: 7");
-    assert_int_equal(pn_fail(NULL, PN_IO, "nobody wants it"), PN_IO);
-    assert_int_equal(pn_fail_prefix(&err, "file %d", 3), PN_LIMIT);
+    assert_int_equal(pn_fail(NULL, PANTRY_IO, "nobody wants it"), PANTRY_IO);
+    assert_int_equal(pn_fail_prefix(&err, "file %d", 3), PANTRY_LIMIT);
     assert_string_equal(err.text, "file 3: field: 7");
-    assert_int_equal(pn_fail_prefix(NULL, "x"), PN_INTERNAL);
-    assert_int_equal(pn_no_memory(&err, "a plan"), PN_NO_MEMORY);
+    assert_int_equal(pn_fail_prefix(NULL, "x"), PANTRY_INTERNAL);
+    assert_int_equal(pn_no_memory(&err, "a plan"), PANTRY_NO_MEMORY);
     assert_string_equal(err.text, "out of memory for a plan");
 }
 
@@ -145,7 +145,7 @@ static void test_long_text(void **state)
 {
     (void)state;
     static const char *const characters[] = {"\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x8D\x9E"};
-    struct pn_error err;
+    struct pantry_error err;
     char text[2048];
     for (size_t c = 0; c < 3; c++) {
         size_t width = strlen(characters[c]);
@@ -155,7 +155,7 @@ static void test_long_text(void **state)
             for (; n + width < sizeof text; n += width)
                 memcpy(text + n, characters[c], width);
             text[n] = '\0';
-            pn_fail(&err, PN_FORMAT, "%s", text);
+            pn_fail(&err, PANTRY_FORMAT, "%s", text);
             size_t len = strlen(err.text);
             assert_true(len < sizeof err.text && len > sizeof err.text - 5);
             assert_int_equal((len - letters) % width, 0);
@@ -168,7 +168,7 @@ static void test_long_text(void **state)
     }
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    pn_fail(&err, PN_FORMAT, "the sentence");
+    pn_fail(&err, PANTRY_FORMAT, "the sentence");
     pn_fail_prefix(&err, "%s", text); /* a prefix longer than its buffer */
     assert_non_null(strstr(err.text, "x: the sentence"));
 }
@@ -178,15 +178,15 @@ static void test_text_that_just_fits(void **state)
 {
     (void)state;
     static const char euro[] = "\xE2\x82\xAC";
-    struct pn_error err;
+    struct pantry_error err;
     enum { ROOM = sizeof err.text - 1, PREFIX_ROOM = 511 };
     char text[ROOM + 8];
     for (size_t n = ROOM - 4; n <= ROOM + 4; n++) {
         memset(text, 'a', n - 3);
         memcpy(text + n - 3, euro, 4);
-        pn_fail(&err, PN_FORMAT, "%s", text);
+        pn_fail(&err, PANTRY_FORMAT, "%s", text);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
-        pn_fail(&err, PN_FORMAT, "%s", text + 10); /* shorter by what the prefix takes */
+        pn_fail(&err, PANTRY_FORMAT, "%s", text + 10); /* shorter by what the prefix takes */
         pn_fail_prefix(&err, "12345678");
         assert_int_equal(strncmp(err.text, "12345678: a", 11), 0);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
@@ -194,13 +194,13 @@ static void test_text_that_just_fits(void **state)
     for (size_t n = PREFIX_ROOM - 4; n <= PREFIX_ROOM + 4; n++) {
         memset(text, 'a', n - 3);
         memcpy(text + n - 3, euro, 4);
-        pn_fail(&err, PN_FORMAT, "it");
+        pn_fail(&err, PANTRY_FORMAT, "it");
         pn_fail_prefix(&err, "%s", text);
         size_t prefix = n <= PREFIX_ROOM ? n : n - 3 < PREFIX_ROOM ? n - 3 : PREFIX_ROOM;
         assert_string_equal(err.text + prefix, ": it");
         assert_int_equal(strncmp(err.text, text, prefix), 0);
     }
-    pn_fail(&err, PN_FORMAT, "%s", "");
+    pn_fail(&err, PANTRY_FORMAT, "%s", "");
     assert_string_equal(err.text, "");
     pn_fail_prefix(&err, "%s", "");
     assert_string_equal(err.text, ": ");
@@ -239,7 +239,7 @@ static void test_bytes_at_the_end(void **state)
                 {"aa\xE0\xA0", 2},
                 {"aa\xEF\xBF", 2},
                 {"a\xEF\xBF\xBF", 4}};
-    struct pn_error err;
+    struct pantry_error err;
     enum { ROOM = sizeof err.text - 1 };
     char text[ROOM + 8];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -247,12 +247,12 @@ static void test_bytes_at_the_end(void **state)
         memcpy(text + ROOM - 4, rows[i].end, 4);
         for (int longer = 0; longer < 2; longer++) {
             text[ROOM + longer] = '\0';
-            pn_fail(&err, PN_FORMAT, "%s", text);
+            pn_fail(&err, PANTRY_FORMAT, "%s", text);
             assert_int_equal(strlen(err.text), ROOM - 4 + (longer ? rows[i].stays : 4));
             assert_memory_equal(err.text, text, strlen(err.text));
             text[ROOM + longer] = 'a';
         }
-        pn_fail(&err, PN_FORMAT, "%.4s", rows[i].end);
+        pn_fail(&err, PANTRY_FORMAT, "%.4s", rows[i].end);
         pn_fail_prefix(&err, "x");
         assert_int_equal(strncmp(err.text, "x: ", 3), 0);
         assert_string_equal(err.text + 3, rows[i].end);
@@ -263,17 +263,18 @@ static void test_status_text(void **state)
 {
     (void)state;
     static const struct {
-        pn_status status;
+        pantry_status status;
         const char *text;
-    } rows[] = {{PN_INVALID, "invalid argument"},     {PN_FORMAT, "malformed input"}, {PN_UNSUPPORTED, "not supported"},
-                {PN_NOT_FOUND, "not found"},          {PN_IO, "input/output error"},  {PN_NO_MEMORY, "out of memory"},
-                {PN_LIMIT, "limit exceeded"},         {PN_CANCELLED, "cancelled"},    {PN_CONTEXT_FULL, "context full"},
-                {PN_RAISED, "raised by the template"}};
+    } rows[] = {{PANTRY_INVALID, "invalid argument"},  {PANTRY_FORMAT, "malformed input"},
+                {PANTRY_UNSUPPORTED, "not supported"}, {PANTRY_NOT_FOUND, "not found"},
+                {PANTRY_IO, "input/output error"},     {PANTRY_NO_MEMORY, "out of memory"},
+                {PANTRY_LIMIT, "limit exceeded"},      {PANTRY_CANCELLED, "cancelled"},
+                {PANTRY_CONTEXT_FULL, "context full"}, {PANTRY_RAISED, "raised by the template"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_string_equal(pantry_status_text(rows[i].status), rows[i].text);
-    assert_string_equal(pantry_status_text(PN_OK), "success");
-    assert_string_equal(pantry_status_text(PN_INTERNAL), "internal error");
-    assert_string_equal(pantry_status_text((pn_status)-999), "unknown status");
+    assert_string_equal(pantry_status_text(PANTRY_OK), "success");
+    assert_string_equal(pantry_status_text(PANTRY_INTERNAL), "internal error");
+    assert_string_equal(pantry_status_text((pantry_status)-999), "unknown status");
 }
 
 static void test_digits(void **state)
@@ -604,8 +605,8 @@ static void test_map(void **state)
 {
     (void)state;
     struct pn_map map;
-    struct pn_error err;
-    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_OK);
+    struct pantry_error err;
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_OK);
     assert_int_equal(map.size, 5);
     assert_memory_equal(map.data, "bread", 5);
     advised = 0;
@@ -615,39 +616,39 @@ static void test_map(void **state)
     pn_map_close(&map);
     assert_null(map.data);
     pn_map_close(&map); /* twice is fine */
-    assert_int_equal(pn_map_open(&map, gw_put("empty", "", 0), &err), PN_OK);
+    assert_int_equal(pn_map_open(&map, gw_put("empty", "", 0), &err), PANTRY_OK);
     assert_true(!map.data && map.size == 0 && !pn_map_damaged(&map));
     pn_map_will_need(&map);
     assert_int_equal(advised, 1);
     pn_map_close(&map);
     pn_map_close(&(struct pn_map){0});
-    assert_int_equal(pn_map_open(&map, gw_temp("absent"), &err), PN_NOT_FOUND);
+    assert_int_equal(pn_map_open(&map, gw_temp("absent"), &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "absent: "));
-    assert_int_equal(pn_map_open(&map, "/", &err), PN_INVALID);
+    assert_int_equal(pn_map_open(&map, "/", &err), PANTRY_INVALID);
     assert_string_equal(err.text, "/: is a directory, not a regular file");
     const char *fifo = gw_temp("fifo");
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    assert_int_equal(pn_map_open(&map, fifo, &err), PN_INVALID); /* and does not wait for a writer */
+    assert_int_equal(pn_map_open(&map, fifo, &err), PANTRY_INVALID); /* and does not wait for a writer */
     assert_non_null(strstr(err.text, "is a special file"));
-    assert_int_equal(pn_map_open(&map, "/dev/null", NULL), PN_INVALID);
+    assert_int_equal(pn_map_open(&map, "/dev/null", NULL), PANTRY_INVALID);
     const char *loop = gw_temp("loop");
     assert_int_equal(symlink(loop, loop), 0);
-    assert_int_equal(pn_map_open(&map, loop, &err), PN_IO);
+    assert_int_equal(pn_map_open(&map, loop, &err), PANTRY_IO);
     int next = open("/dev/null", O_RDONLY);
     close(next);
     fstat_errno = EIO;
-    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_IO);
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EIO)));
     assert_true(!map.data && !map.size && map.slot == -1);
     fstat_size = (off_t)INT64_MIN; /* as an unsigned number one more than half of all */
-    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PN_LIMIT);
+    assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_LIMIT);
     fstat_size = 0;
     mmap_fails = true;
     mmap_errno = ENODEV;
-    pn_status status = pn_map_open(&map, gw_put("some", "bread", 5), &err);
+    pantry_status status = pn_map_open(&map, gw_put("some", "bread", 5), &err);
     mmap_fails = false;
     mmap_errno = 0;
-    assert_int_equal(status, PN_IO);
+    assert_int_equal(status, PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(ENODEV)));
     assert_true(!map.data && !map.size && map.slot == -1);
     int same = open("/dev/null", O_RDONLY); /* no descriptor stayed open */
@@ -672,9 +673,9 @@ static void test_cut_short(void **state)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct pn_map a, b, c;
     const char *path_a = put_pages("a", 8 * page + 6), *path_b = put_pages("b", 8 * page), *path_c = put_pages("c", 9);
-    assert_int_equal(pn_map_open(&a, path_a, NULL), PN_OK);
-    assert_int_equal(pn_map_open(&b, path_b, NULL), PN_OK);
-    assert_int_equal(pn_map_open(&c, path_c, NULL), PN_OK);
+    assert_int_equal(pn_map_open(&a, path_a, NULL), PANTRY_OK);
+    assert_int_equal(pn_map_open(&b, path_b, NULL), PANTRY_OK);
+    assert_int_equal(pn_map_open(&c, path_c, NULL), PANTRY_OK);
     assert_int_equal(truncate(path_a, (off_t)page), 0);
     assert_int_equal(truncate(path_b, 0), 0);
     const volatile unsigned char *pa = a.data, *pb = b.data;
@@ -698,7 +699,7 @@ static void test_cut_short(void **state)
     pn_map_close(&a);
     assert_false(pn_map_damaged(&a));
     pn_map_close(&b);
-    assert_int_equal(pn_map_open(&a, path_c, NULL), PN_OK); /* the slot is used again, undamaged */
+    assert_int_equal(pn_map_open(&a, path_c, NULL), PANTRY_OK); /* the slot is used again, undamaged */
     assert_false(pn_map_damaged(&a));
     pn_map_close(&a);
     pn_map_close(&c);
@@ -708,17 +709,17 @@ static void test_too_many_maps(void **state)
 {
     (void)state;
     static struct pn_map maps[1100];
-    struct pn_error err = {.text = ""};
+    struct pantry_error err = {.text = ""};
     const char *path = gw_put("some", "bread", 5);
     size_t n = 0;
-    while (n < 1100 && pn_map_open(&maps[n], path, &err) == PN_OK)
+    while (n < 1100 && pn_map_open(&maps[n], path, &err) == PANTRY_OK)
         n++;
     assert_int_equal(n, 1024);
-    assert_int_equal(err.status, PN_LIMIT);
+    assert_int_equal(err.status, PANTRY_LIMIT);
     assert_non_null(strstr(err.text, "more than 1024 files are mapped"));
     for (size_t i = 0; i < n; i++)
         pn_map_close(&maps[i]);
-    assert_int_equal(pn_map_open(&maps[0], path, &err), PN_OK);
+    assert_int_equal(pn_map_open(&maps[0], path, &err), PANTRY_OK);
     pn_map_close(&maps[0]);
 }
 
@@ -789,7 +790,7 @@ static void test_other_handlers(void **state)
             action.sa_handler = plain_handler;
         assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
         for (int i = 0; i < 2; i++) { /* the second map must not take ours for the one before */
-            assert_int_equal(pn_map_open(&map, path, NULL), PN_OK);
+            assert_int_equal(pn_map_open(&map, path, NULL), PANTRY_OK);
             handled = 0;
             errno = ERANGE;
             raise(SIGBUS);
@@ -841,42 +842,42 @@ static void test_read(void **state)
 {
     (void)state;
     int open_before = count_open();
-    struct pn_error err;
+    struct pantry_error err;
     char *text = NULL;
     size_t n = 99;
     const char *path = put_pages("text", 40000);
-    assert_int_equal(pn_file_read(path, 40000, &text, &n, &err), PN_OK);
+    assert_int_equal(pn_file_read(path, 40000, &text, &n, &err), PANTRY_OK);
     assert_true(n == 40000 && text[0] == 'x' && text[39999] == 'x' && text[40000] == '\0');
     free(text);
-    assert_int_equal(pn_file_read(path, 39999, &text, &n, &err), PN_LIMIT);
+    assert_int_equal(pn_file_read(path, 39999, &text, &n, &err), PANTRY_LIMIT);
     assert_non_null(strstr(err.text, "larger than the 39999 bytes allowed here"));
-    assert_int_equal(pn_file_read(gw_put("empty", "", 0), 0, &text, &n, &err), PN_OK);
+    assert_int_equal(pn_file_read(gw_put("empty", "", 0), 0, &text, &n, &err), PANTRY_OK);
     assert_true(n == 0 && text[0] == '\0');
     free(text);
-    assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PN_NOT_FOUND);
-    assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PN_IO);
+    assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PANTRY_NOT_FOUND);
+    assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EISDIR)));
     /* names around that of standard input are names */
     static const char *const names[] = {"", "+", ",", ".-", "--", "-x", "-/", "!"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fopen_errno = ENOENT;
-        assert_int_equal(pn_file_read(names[i], 10, &text, &n, &err), PN_NOT_FOUND);
+        assert_int_equal(pn_file_read(names[i], 10, &text, &n, &err), PANTRY_NOT_FOUND);
         assert_int_equal(fopen_errno, 0);
         assert_int_equal(strncmp(err.text, names[i], strlen(names[i])), 0);
     }
     static const int other[] = {EPERM, EACCES, EMFILE};
     for (size_t i = 0; i < 3; i++) {
         fopen_errno = other[i];
-        assert_int_equal(pn_file_read("some", 10, &text, &n, &err), PN_IO);
+        assert_int_equal(pn_file_read("some", 10, &text, &n, &err), PANTRY_IO);
         assert_non_null(strstr(err.text, strerror(other[i])));
     }
     /* in pieces of 16 KiB: around them */
     for (size_t size = 16383; size <= 16385; size++) {
         path = put_pages("text", size);
-        assert_int_equal(pn_file_read(path, size, &text, &n, &err), PN_OK);
+        assert_int_equal(pn_file_read(path, size, &text, &n, &err), PANTRY_OK);
         assert_true(n == size && text[size - 1] == 'x' && text[size] == '\0');
         free(text);
-        assert_int_equal(pn_file_read(path, size - 1, &text, &n, &err), PN_LIMIT);
+        assert_int_equal(pn_file_read(path, size - 1, &text, &n, &err), PANTRY_LIMIT);
     }
     assert_int_equal(count_open(), open_before);
 }
@@ -884,14 +885,14 @@ static void test_read(void **state)
 static void test_read_standard_input(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     char *text = NULL;
     size_t n = 0;
     assert_non_null(freopen(gw_put("input", "some\0bytes", 10), "rb", stdin));
-    assert_int_equal(pn_file_read("-", 9, &text, &n, &err), PN_LIMIT);
+    assert_int_equal(pn_file_read("-", 9, &text, &n, &err), PANTRY_LIMIT);
     assert_non_null(strstr(err.text, "standard input: larger than the 9 bytes"));
     rewind(stdin);
-    assert_int_equal(pn_file_read("-", 10, &text, &n, &err), PN_OK);
+    assert_int_equal(pn_file_read("-", 10, &text, &n, &err), PANTRY_OK);
     assert_int_equal(n, 10);
     assert_memory_equal(text, "some\0bytes", 11);
     free(text);
@@ -915,28 +916,28 @@ static void test_hash(void **state)
     char hex[PN_SHA256_HEX + 1];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t n = strlen(cases[i].text);
-        assert_int_equal(pn_sha256_bytes(cases[i].text, n, hex, NULL), PN_OK);
+        assert_int_equal(pn_sha256_bytes(cases[i].text, n, hex, NULL), PANTRY_OK);
         assert_string_equal(hex, cases[i].hex);
         for (size_t cut = 0; cut <= n; cut++) {
             struct pn_sha256 hash;
-            assert_int_equal(pn_sha256_start(&hash, NULL), PN_OK);
+            assert_int_equal(pn_sha256_start(&hash, NULL), PANTRY_OK);
             pn_sha256_update(&hash, cases[i].text, cut);
             pn_sha256_update(&hash, cases[i].text + cut, n - cut);
             memset(hex, 'x', sizeof hex);
-            assert_int_equal(pn_sha256_finish(&hash, hex, NULL), PN_OK);
+            assert_int_equal(pn_sha256_finish(&hash, hex, NULL), PANTRY_OK);
             assert_string_equal(hex, cases[i].hex);
             assert_null(hash.context);
         }
     }
     struct pn_sha256 hash;
-    struct pn_error err;
-    assert_int_equal(pn_sha256_start(&hash, &err), PN_OK);
+    struct pantry_error err;
+    assert_int_equal(pn_sha256_start(&hash, &err), PANTRY_OK);
     assert_false(hash.failed);
     hash.failed = true;
-    assert_int_equal(pn_sha256_finish(&hash, hex, &err), PN_INTERNAL);
+    assert_int_equal(pn_sha256_finish(&hash, hex, &err), PANTRY_INTERNAL);
     assert_null(hash.context);
     pn_sha256_free(&hash);
-    assert_int_equal(pn_sha256_start(&hash, &err), PN_OK);
+    assert_int_equal(pn_sha256_start(&hash, &err), PANTRY_OK);
     pn_sha256_free(&hash);
     assert_null(hash.context);
     pn_sha256_free(NULL);

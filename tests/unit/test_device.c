@@ -20,7 +20,7 @@
 
 static struct pn_device *open_device(const char *name, int n_threads, const char *isa)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_device *d = NULL;
     if (pn_device_open(name, &(struct pn_device_options){n_threads, isa}, &d, &err))
         fail_msg("%s", err.text);
@@ -60,16 +60,16 @@ static void says_what_cannot_be_opened(void **state)
     (void)state;
     static const struct {
         const char *name, *isa;
-        pn_status status;
+        pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PN_NOT_FOUND, "no device is called \"abacus\"; there are \"cpu\" and \"ref\""},
-        {"", NULL, PN_NOT_FOUND, "no device is called \"\"; there are \"cpu\" and \"ref\""},
-        {"cpu", "sse9", PN_INVALID, "this processor has no instruction set \"sse9\""},
-        {NULL, "", PN_INVALID, "this processor has no instruction set \"\""},
+        {"abacus", NULL, PANTRY_NOT_FOUND, "no device is called \"abacus\"; there are \"cpu\" and \"ref\""},
+        {"", NULL, PANTRY_NOT_FOUND, "no device is called \"\"; there are \"cpu\" and \"ref\""},
+        {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
+        {NULL, "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_device *d = (struct pn_device *)&err;
         assert_int_equal(pn_device_open(cases[i].name, &(struct pn_device_options){1, cases[i].isa}, &d, &err),
                          cases[i].status);
@@ -154,13 +154,13 @@ static void buffers(void **state)
 {
     (void)state;
     struct pn_device *d = open_device("cpu", 1, NULL);
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_buffer b = {.host = &err, .size = 5};
-    assert_int_equal(d->class->buffer_new(d, 0, &b, &err), PN_OK);
+    assert_int_equal(d->class->buffer_new(d, 0, &b, &err), PANTRY_OK);
     assert_true(b.host == NULL && b.size == 0);
     d->class->buffer_free(d, &b);
     d->class->buffer_free(d, NULL);
-    assert_int_equal(d->class->buffer_new(d, 100001, &b, &err), PN_OK);
+    assert_int_equal(d->class->buffer_new(d, 100001, &b, &err), PANTRY_OK);
     assert_int_equal(b.size, 100001);
     assert_int_equal((uintptr_t)b.host % 4096, 0);
     for (size_t i = 0; i < b.size; i++)
@@ -169,7 +169,7 @@ static void buffers(void **state)
     d->class->buffer_free(d, &b);
     assert_true(b.host == NULL && b.size == 0);
     b = (struct pn_buffer){.host = &err, .size = 5};
-    assert_int_equal(d->class->buffer_new(d, SIZE_MAX / 2, &b, &err), PN_NO_MEMORY);
+    assert_int_equal(d->class->buffer_new(d, SIZE_MAX / 2, &b, &err), PANTRY_NO_MEMORY);
     assert_true(b.host == NULL && b.size == 0);
     const char *start = "cannot reserve 8796093022207 MiB of memory: ";
     assert_int_equal(strncmp(err.text, start, strlen(start)), 0);
@@ -185,14 +185,14 @@ static void contents_of_buffers(void **state)
     for (int i = 0; i < 2; i++) {
         struct pn_device *d = open_device(names[i], 1, NULL);
         const struct pn_device_class *c = d->class;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_buffer a, b;
         unsigned char text[64], got[64], want[64] = {0};
         uint64_t total, left;
         for (int j = 0; j < 64; j++)
             text[j] = (unsigned char)(j + 1);
-        assert_int_equal(c->buffer_new(d, 64, &a, &err), PN_OK);
-        assert_int_equal(c->buffer_new(d, 64, &b, &err), PN_OK);
+        assert_int_equal(c->buffer_new(d, 64, &a, &err), PANTRY_OK);
+        assert_int_equal(c->buffer_new(d, 64, &b, &err), PANTRY_OK);
         assert_true(a.device == d && a.host && a.address == (uintptr_t)a.host && d->properties.unified);
         c->write(d, &a, 7, text + 7, 20);
         memcpy(want + 7, text + 7, 20);
@@ -241,7 +241,7 @@ static void tensors_are_placed_once(void **state)
     enum { N = 5 };
     static const float values[60];
     struct pn_device *d = open_device("cpu", 1, NULL);
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     uint64_t bytes, first = pn_weight_ids(3);
     struct pn_weight w[N];
     for (int i = 0; i < 3; i++) { /* 40, 80 and 120 bytes */
@@ -256,11 +256,11 @@ static void tensors_are_placed_once(void **state)
     assert_int_equal(pn_weight_wholes(all, 7, wholes), 3);
     assert_true(wholes[0] == &w[0] && wholes[1] == &w[1] && wholes[2] == &w[2]);
     struct pn_progress progress = {report, &reported};
-    assert_int_equal(d->class->place(d, wholes + 1, 2, &progress, &err), PN_OK);
+    assert_int_equal(d->class->place(d, wholes + 1, 2, &progress, &err), PANTRY_OK);
     assert_true(reported.n == 2 && reported.done == 200 && reported.total == 200);
     assert_int_equal(pn_device_placed(d, &bytes), 2);
     assert_int_equal(bytes, 200);
-    assert_int_equal(d->class->place(d, wholes, 2, NULL, &err), PN_OK);
+    assert_int_equal(d->class->place(d, wholes, 2, NULL, &err), PANTRY_OK);
     assert_int_equal(pn_device_placed(d, &bytes), 3);
     assert_int_equal(bytes, 240);
     d->class->release(d, wholes + 1, 2);
@@ -329,10 +329,10 @@ static void steps_without_outputs(void **state)
         struct pn_batch b = {.n_tokens = seq.n, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .out_rows = ids};
         b.results = (void *[]){result};
         for (int d = 0; d < op_n_devices; d++) {
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             for (int j = 0; j < 64; j++)
                 result[j] = 7;
-            assert_int_equal(op_step(&o.graph, y, &op_devices[d], &b, &err), PN_OK);
+            assert_int_equal(op_step(&o.graph, y, &op_devices[d], &b, &err), PANTRY_OK);
             for (int j = 0; j < 64; j++)
                 assert_true(result[j] == 7);
         }
@@ -349,7 +349,7 @@ static void plans_follow_their_device(void **state)
     static const char *const names[] = {"ref", "cpu"};
     static const int lengths[] = {2};
     struct op_run o;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     op_run_init(&o, 3, 64, lengths, 1, 0);
     pn_array y = pn_softcap(&o.graph, pn_scale(&o.graph, o.x, 2, 0), 3);
     for (int i = 0; i < 2; i++)
@@ -360,10 +360,10 @@ static void plans_follow_their_device(void **state)
             struct pn_plan_spec spec = op_plan_spec(&y, 2);
             spec.fuse = fuse;
             spec.who = "nobody";
-            assert_int_equal(pn_device_plan(d, &o.graph, spec, &plan, &err), PN_OK);
+            assert_int_equal(pn_device_plan(d, &o.graph, spec, &plan, &err), PANTRY_OK);
             assert_int_equal(plan->fused, d->properties.fuses);
             assert_int_equal(plan->fused, i == 1);
-            assert_int_equal(ref->class->compile(ref, plan, &program, &err), plan->fused ? PN_INTERNAL : PN_OK);
+            assert_int_equal(ref->class->compile(ref, plan, &program, &err), plan->fused ? PANTRY_INTERNAL : PANTRY_OK);
             assert_true(plan->fused ? !program : !!program);
             ref->class->program_free(ref, program);
             pn_plan_free(plan);
@@ -387,11 +387,11 @@ static void plans_name_their_device(void **state)
     static const struct pn_device_class class = {.name = "beads", .can = can_nothing};
     const struct pn_device abacus = {.class = &class, .properties = {.name = "abacus"}};
     struct op_run o;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_plan *plan = NULL;
     op_run_init(&o, 3, 64, lengths, 1, 0);
     pn_array y = pn_softcap(&o.graph, o.x, 3);
-    assert_int_equal(pn_device_plan(&abacus, &o.graph, op_plan_spec(&y, 2), &plan, &err), PN_UNSUPPORTED);
+    assert_int_equal(pn_device_plan(&abacus, &o.graph, op_plan_spec(&y, 2), &plan, &err), PANTRY_UNSUPPORTED);
     assert_non_null(strstr(err.text, "abacus"));
     assert_null(plan);
     op_run_free(&o);
@@ -406,7 +406,7 @@ static void scratch_memory_grows(void **state)
     for (int i = 0; i < 2; i++) {
         struct pn_device *d = open_device(names[i], 1, NULL);
         struct pn_buffer scratch = {0};
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         size_t needed[2];
         for (int k = 0; k < 4; k++) { /* 64 rows, 512, 64 and 512 again */
             struct op_run o;
@@ -415,11 +415,11 @@ static void scratch_memory_grows(void **state)
             op_run_init(&o, 3, 64, lengths, 1, 0);
             pn_array y = pn_add(&o.graph, pn_softcap(&o.graph, o.x, 3), o.x);
             y = pn_add(&o.graph, pn_rms_norm(&o.graph, y, PN_NONE, 1), y);
-            assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, k % 2 ? 512 : 64), &plan, &err), PN_OK);
-            assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
+            assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, k % 2 ? 512 : 64), &plan, &err), PANTRY_OK);
+            assert_int_equal(d->class->compile(d, plan, &program, &err), PANTRY_OK);
             size_t bytes = d->class->scratch_bytes(program), before = scratch.size;
             void *was = scratch.host;
-            assert_int_equal(pn_scratch_fit(&scratch, d, bytes, &err), PN_OK);
+            assert_int_equal(pn_scratch_fit(&scratch, d, bytes, &err), PANTRY_OK);
             if (k < 2) {
                 needed[k] = bytes;
                 assert_true(bytes > before && scratch.size >= bytes);
@@ -444,7 +444,7 @@ static void runs_are_timed_and_fail_alone(void **state)
     static const char *const names[] = {"ref", "cpu"};
     for (int i = 0; i < 2; i++) {
         struct op_run o;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_plan *plan;
         struct pn_program *program;
         struct pn_buffer scratch = {0};
@@ -453,15 +453,15 @@ static void runs_are_timed_and_fail_alone(void **state)
         pn_array y = pn_act(&o.graph, o.x, PN_ACT_FN_GELU);
         struct pn_device *d = open_device(names[i], 2, NULL);
         assert_int_equal(d->class->elapsed(d), 0);
-        assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 2), &plan, &err), PN_OK);
-        assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
-        assert_int_equal(pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err), PN_OK);
+        assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 2), &plan, &err), PANTRY_OK);
+        assert_int_equal(d->class->compile(d, plan, &program, &err), PANTRY_OK);
+        assert_int_equal(pn_scratch_fit(&scratch, d, d->class->scratch_bytes(program), &err), PANTRY_OK);
         for (int32_t id = 0; id < 6; id++) {
             int32_t ids[] = {id < 3 ? id : 1, 0}, pos[] = {0, 1};
             struct pn_batch_seq seq = {.n = 2};
             struct pn_batch b = {
                 .n_tokens = 2, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .results = (void *[]){result}};
-            pn_status want = id == 2 ? PN_INVALID : PN_OK;
+            pantry_status want = id == 2 ? PANTRY_INVALID : PANTRY_OK;
             assert_int_equal(pn_device_run(d, program, &scratch, &b, id % 2 ? NULL : &err), want);
             assert_true(d->class->elapsed(d) > 0 && d->class->elapsed(d) < 60000000000u);
         }

@@ -60,11 +60,11 @@ static struct result parse(const struct pn_dialect *dialect, const struct pn_par
         /* a copy of exactly this size, so that a sanitizer sees every byte read beyond it */
         char *piece = malloc(n);
         memcpy(piece, text + i, n);
-        assert_int_equal(pn_parser_push(p, piece, n, NULL), PN_OK);
+        assert_int_equal(pn_parser_push(p, piece, n, NULL), PANTRY_OK);
         free(piece);
         i += n;
     }
-    assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+    assert_int_equal(pn_parser_finish(p, NULL), PANTRY_OK);
     pn_parser_free(p);
     return r;
 }
@@ -115,8 +115,8 @@ static void samples_are_split(void **state)
         struct pn_parse_options o = options_of(s, t);
         struct answer a = {.calls = json_array()};
         struct pn_parser *p = pn_parser_new(dialect, &o, collect_json, &a);
-        assert_int_equal(pn_parser_push(p, s->output, strlen(s->output), NULL), PN_OK);
-        assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+        assert_int_equal(pn_parser_push(p, s->output, strlen(s->output), NULL), PANTRY_OK);
+        assert_int_equal(pn_parser_finish(p, NULL), PANTRY_OK);
         pn_parser_free(p);
         pn_buf_puts(&a.text[0], "");
         pn_buf_puts(&a.text[1], "");
@@ -249,9 +249,9 @@ static struct result parse_cut(const struct pn_dialect *dialect, const struct pn
 {
     struct result r = {0};
     struct pn_parser *p = pn_parser_new(dialect, options, collect, &r);
-    assert_int_equal(pn_parser_push(p, text, cut, NULL), PN_OK);
-    assert_int_equal(pn_parser_push(p, text + cut, len - cut, NULL), PN_OK);
-    assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+    assert_int_equal(pn_parser_push(p, text, cut, NULL), PANTRY_OK);
+    assert_int_equal(pn_parser_push(p, text + cut, len - cut, NULL), PANTRY_OK);
+    assert_int_equal(pn_parser_finish(p, NULL), PANTRY_OK);
     pn_parser_free(p);
     return r;
 }
@@ -300,7 +300,7 @@ static void every_cut_of_recorded_answers_gives_the_same(void **state)
         char *source = NULL;
         snprintf(path, sizeof path, "%s/chat-templates/%s", root ? root : "../shared/data",
                  json_string_value(json_object_get(row, "template")));
-        assert_int_equal(pn_file_read(path, 1 << 20, &source, &size, NULL), PN_OK);
+        assert_int_equal(pn_file_read(path, 1 << 20, &source, &size, NULL), PANTRY_OK);
         struct pn_parse_options o = {.tools = json_object_get(json_object_get(row, "context"), "tools")};
         check_every_cut(pn_dialect_detect(source, size), &o, json_string_value(output), json_string_length(output));
         free(source);
@@ -322,11 +322,11 @@ static void text_is_not_held_back(void **state)
             continue; /* messages with headers; any first line may name a tool */
         struct pn_parser *p = pn_parser_new(dialect, &o, collect, &r);
         for (size_t n = 0; n < sizeof text - 1; n++) {
-            assert_int_equal(pn_parser_push(p, text + n, 1, NULL), PN_OK);
+            assert_int_equal(pn_parser_push(p, text + n, 1, NULL), PANTRY_OK);
             if (text[n] != ' ' && r.content.len + r.reasoning.len != n + 1)
                 fail_msg("%s: %zu of %zu bytes", pn_dialect_name(dialect), r.content.len + r.reasoning.len, n + 1);
         }
-        assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+        assert_int_equal(pn_parser_finish(p, NULL), PANTRY_OK);
         pn_parser_free(p);
         result_free(&r);
     }
@@ -455,8 +455,8 @@ static void cut_answers_are_never_lost(void **state)
         for (size_t len = 0; len <= strlen(samples[i].output); len++) {
             struct result r = {0};
             struct pn_parser *p = pn_parser_new(dialect, &o, collect_in_order, &r);
-            assert_int_equal(pn_parser_push(p, samples[i].output, len, NULL), PN_OK);
-            assert_int_equal(pn_parser_finish(p, NULL), PN_OK);
+            assert_int_equal(pn_parser_push(p, samples[i].output, len, NULL), PANTRY_OK);
+            assert_int_equal(pn_parser_finish(p, NULL), PANTRY_OK);
             pn_parser_free(p);
             if (!r.calls.len && !dialect->step) {
                 checked++;
@@ -586,7 +586,7 @@ static void all_at_once(const char *source, const char *context_text, const char
     assert_non_null(context);
     assert_non_null(want);
     assert_int_equal(pn_parse_rendered(source, strlen(source), context, "", 0, raw, strlen(raw), &o, &out, NULL),
-                     PN_OK);
+                     PANTRY_OK);
     if (!json_equal(out, want))
         fail_msg("%s -> %s", raw, json_dumps(out, 0));
     json_decref(context);
@@ -645,7 +645,7 @@ static void hidden_reasoning_stays_hidden(void **state)
     for (int i = 0; i < 2; i++) {
         const char *source = i ? hidden : shown;
         json_t *out = NULL;
-        assert_int_equal(pn_parse_all(source, strlen(source), context, "day", 3, &options, &out, NULL), PN_OK);
+        assert_int_equal(pn_parse_all(source, strlen(source), context, "day", 3, &options, &out, NULL), PANTRY_OK);
         assert_string_equal(json_string_value(json_object_get(out, "content")),
                             i ? "Good day" : "<think>Hm.</think>Good day");
         json_decref(out);

@@ -99,14 +99,14 @@ static json_t *answer_of(const json_t *row)
     char path[1024], name[512];
     size_t len = 0;
     json_t *got = NULL, *output = json_object_get(row, "output");
-    struct pn_error err;
+    struct pantry_error err;
     snprintf(name, sizeof name, "chat-templates/%s", member(row, "template"));
     char *source = read_all(data_path(name, path, sizeof path), &len);
     assert_non_null(source);
     struct pn_parse_options options = {.reasoning_in_content = strcmp(member(row, "reasoning"), "in-content") == 0,
                                        .tool_choice = choice(member(row, "tool_choice"))};
     if (pn_parse_all(source, len, json_object_get(row, "context"), json_string_value(output),
-                     json_string_length(output), &options, &got, &err) != PN_OK)
+                     json_string_length(output), &options, &got, &err) != PANTRY_OK)
         fail_msg("%s: %s", member(row, "template"), err.text);
     free(source);
     return got;

@@ -81,8 +81,9 @@ static struct pn_device_class counting;
 static const struct pn_device_class *plain_class;
 static int n_steps, most_tokens;
 
-static pn_status count_and_run(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
-                               const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
+static pantry_status count_and_run(struct pn_device *device, struct pn_program *program,
+                                   const struct pn_buffer *scratch, const struct pn_batch *batch,
+                                   struct pn_ticket *ticket, struct pantry_error *err)
 {
     n_steps++;
     most_tokens = batch->n_tokens > most_tokens ? batch->n_tokens : most_tokens;
@@ -173,14 +174,14 @@ static void recurrent_inputs_have_a_step_each(void **state)
     assert_int_equal(pn_kv_pages_used(pool, 0), 0);
     pool->groups[0].slots.n = pool->groups[0].slots.n_used; /* one page less than an input of 40 tokens needs */
     assert_int_equal(pool->groups[0].slots.n, 2);
-    assert_int_equal(pn_kv_page_new(pool, 0, &page, NULL), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, NULL), PANTRY_OK);
     assert_int_equal(pantry_embed(model, in, 3, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_true(!e.rows && !e.n_tokens && e.n_rows == 0);
     assert_int_equal(pn_states_used(states), 0);
     assert_int_equal(pn_kv_pages_used(pool, 0), 1);
     states->slots.n = states->slots.n_used; /* and the only state is somebody else's */
     assert_int_equal(states->slots.n, 1);
-    assert_int_equal(pn_state_new(states, &state_slot, NULL), PN_OK);
+    assert_int_equal(pn_state_new(states, &state_slot, NULL), PANTRY_OK);
     assert_int_equal(pantry_embed(model, &in[1], 1, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_non_null(strstr(error.text, "the recurrent state of a sequence needs 4 KiB of memory"));
     assert_int_equal(pn_kv_pages_used(pool, 0), 1);

@@ -451,7 +451,7 @@ static int32_t choose(struct pantry_sampling options, const float *logits, int n
     struct pn_sampler s;
     float copy[16];
     memcpy(copy, logits, (size_t)n * sizeof *copy);
-    assert_int_equal(pn_sampler_init(&s, &options, n, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &options, n, NULL), PANTRY_OK);
     int32_t id = pn_sampler_choose(&s, copy, recent, n_recent);
     pn_sampler_free(&s);
     return id;
@@ -512,7 +512,7 @@ static void sampling_follows_the_distribution(void **state)
     const float logits[N] = {1, 0, -1, 2, 0.5f};
     struct pantry_sampling o = {.temperature = 0.7f, .top_p = 1, .repeat_penalty = 1, .seed = 5};
     struct pn_sampler s;
-    assert_int_equal(pn_sampler_init(&s, &o, N, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &o, N, NULL), PANTRY_OK);
     int counts[N] = {0};
     double sum = 0, chi = 0;
     for (int i = 0; i < DRAWS; i++) {

@@ -167,46 +167,46 @@ static void test_typed_reads(void **state)
     put_all_kinds(&g);
     gw_f32(&g, "nan", NAN);
     struct pn_weights *w = expect_open(gw_file(&g, "kinds.gguf"));
-    struct pn_error err = {.text = "untouched"};
+    struct pantry_error err = {.text = "untouched"};
     uint32_t u = 77;
     int64_t i = 77;
     float f = 77;
     bool b = false;
     struct pn_str s = {0};
-    assert_int_equal(pn_meta_u32(w, "absent", &u, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_meta_u32(w, "absent", &u, &err), PANTRY_NOT_FOUND);
     assert_int_equal(u, 77);
     assert_string_equal(err.text, "untouched");
-    assert_int_equal(pn_meta_u32(w, "u8", &u, &err), PN_OK);
+    assert_int_equal(pn_meta_u32(w, "u8", &u, &err), PANTRY_OK);
     assert_int_equal(u, 250);
-    assert_int_equal(pn_meta_u32(w, "u32", &u, &err), PN_OK);
+    assert_int_equal(pn_meta_u32(w, "u32", &u, &err), PANTRY_OK);
     assert_true(u == 4000000000u);
-    assert_int_equal(pn_meta_u32(w, "i8", &u, &err), PN_FORMAT);
+    assert_int_equal(pn_meta_u32(w, "i8", &u, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "i8 is -120, but must be 0 to 4,294,967,295"));
-    assert_int_equal(pn_meta_u32(w, "u64", &u, &err), PN_FORMAT);
+    assert_int_equal(pn_meta_u32(w, "u64", &u, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "u64 is 18,446,744,073,709,551,615, which is out of range"));
     assert_true(u == 4000000000u);
-    assert_int_equal(pn_meta_i64(w, "i64", &i, &err), PN_OK);
+    assert_int_equal(pn_meta_i64(w, "i64", &i, &err), PANTRY_OK);
     assert_true(i == INT64_MIN);
-    assert_int_equal(pn_meta_i64(w, "u16", &i, &err), PN_OK);
+    assert_int_equal(pn_meta_i64(w, "u16", &i, &err), PANTRY_OK);
     assert_true(i == 65000);
-    assert_int_equal(pn_meta_i64(w, "str", &i, &err), PN_FORMAT);
+    assert_int_equal(pn_meta_i64(w, "str", &i, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "kinds.gguf: str is a string, but must be an integer"));
-    assert_int_equal(pn_meta_f32(w, "f32", &f, &err), PN_OK);
+    assert_int_equal(pn_meta_f32(w, "f32", &f, &err), PANTRY_OK);
     assert_true(f == 1.5f);
-    assert_int_equal(pn_meta_f32(w, "f64", &f, &err), PN_FORMAT);
+    assert_int_equal(pn_meta_f32(w, "f64", &f, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "f64 is -1e+300, but must be a finite"));
-    assert_int_equal(pn_meta_f32(w, "nan", &f, &err), PN_FORMAT);
-    assert_int_equal(pn_meta_f32(w, "u8", &f, &err), PN_FORMAT);
-    assert_int_equal(pn_meta_f32(w, "absent", &f, &err), PN_NOT_FOUND);
-    assert_int_equal(pn_meta_bool(w, "yes", &b, &err), PN_OK);
+    assert_int_equal(pn_meta_f32(w, "nan", &f, &err), PANTRY_FORMAT);
+    assert_int_equal(pn_meta_f32(w, "u8", &f, &err), PANTRY_FORMAT);
+    assert_int_equal(pn_meta_f32(w, "absent", &f, &err), PANTRY_NOT_FOUND);
+    assert_int_equal(pn_meta_bool(w, "yes", &b, &err), PANTRY_OK);
     assert_true(b);
-    assert_int_equal(pn_meta_bool(w, "u8", &b, &err), PN_FORMAT);
-    assert_int_equal(pn_meta_bool(w, "absent", &b, &err), PN_NOT_FOUND);
-    assert_int_equal(pn_meta_str(w, "str", &s, &err), PN_OK);
+    assert_int_equal(pn_meta_bool(w, "u8", &b, &err), PANTRY_FORMAT);
+    assert_int_equal(pn_meta_bool(w, "absent", &b, &err), PANTRY_NOT_FOUND);
+    assert_int_equal(pn_meta_str(w, "str", &s, &err), PANTRY_OK);
     assert_int_equal(s.len, 12);
-    assert_int_equal(pn_meta_str(w, "strs", &s, &err), PN_FORMAT);
+    assert_int_equal(pn_meta_str(w, "strs", &s, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "strs is an array, but must be a string"));
-    assert_int_equal(pn_meta_str(w, "absent", &s, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_meta_str(w, "absent", &s, &err), PANTRY_NOT_FOUND);
     pn_weights_close(w);
     gw_free(&g);
 }
@@ -227,7 +227,7 @@ static void test_chat_template(void **state)
     gw_free(&g);
     small_gguf(&g);
     gw_u32(&g, "tokenizer.chat_template", 1);
-    expect_gw_refused(&g, PN_FORMAT, "tokenizer.chat_template is an integer, but must be a string");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tokenizer.chat_template is an integer, but must be a string");
 }
 
 /* ---- tensors ---- */
@@ -260,7 +260,7 @@ static void test_tensors(void **state)
             assert_int_equal((uintptr_t)w->tensors[i].data % 32, 0);
         assert_false(pn_weights_damaged(w));
         pn_weights_close(w);
-        assert_int_equal(pn_weights_check(gw_temp("tensors.gguf"), NULL), PN_OK);
+        assert_int_equal(pn_weights_check(gw_temp("tensors.gguf"), NULL), PANTRY_OK);
         gw_free(&g);
     }
 }
@@ -334,7 +334,7 @@ static void test_loose_ends(void **state)
     struct pn_weights *w = expect_open(gw_file(&g, "many.gguf"));
     for (unsigned i = 0; i < 3000; i++) {
         uint32_t value;
-        assert_int_equal(pn_meta_u32(w, w->tensors[i].name, &value, NULL), PN_OK);
+        assert_int_equal(pn_meta_u32(w, w->tensors[i].name, &value, NULL), PANTRY_OK);
         assert_int_equal(value, i);
         assert_true(pn_weights_tensor(w, w->tensors[i].name) == &w->tensors[i]);
     }
@@ -354,17 +354,17 @@ static void test_unknown_types(void **state)
         gw_constant(&g, "after.weight", GW_F32, 1, (const int64_t[]){2}, 9);
         const char *path = gw_file(&g, "odd.gguf");
         snprintf(sentence, sizeof sentence, "tensor odd.weight has storage type %u, which", numbers[i]);
-        expect_refused(path, PN_UNSUPPORTED, sentence);
+        expect_refused(path, PANTRY_UNSUPPORTED, sentence);
         struct pn_weights *w;
-        struct pn_error err;
-        assert_int_equal(pn_weights_inspect(path, &w, &err), PN_OK);
+        struct pantry_error err;
+        assert_int_equal(pn_weights_inspect(path, &w, &err), PANTRY_OK);
         const struct pn_tensor_info *t = pn_weights_tensor(w, "odd.weight");
         assert_true(t->type == PN_TYPE_COUNT && t->number == numbers[i] && !t->data && t->bytes == 0);
         assert_true(t->n_dims == 2 && t->shape[0] == 3 && t->shape[1] == 5);
         assert_true(*(const float *)pn_weights_tensor(w, "after.weight")->data == 9);
-        assert_int_equal(pn_weights_require_types(w, &err), PN_UNSUPPORTED);
+        assert_int_equal(pn_weights_require_types(w, &err), PANTRY_UNSUPPORTED);
         pn_weights_close(w);
-        assert_int_equal(pn_weights_check(path, &err), PN_UNSUPPORTED);
+        assert_int_equal(pn_weights_check(path, &err), PANTRY_UNSUPPORTED);
         gw_free(&g);
     }
 }
@@ -434,37 +434,38 @@ static void test_wrong_shards(void **state)
     const char *first = write_three(), *second = gw_temp("m-00002-of-00003.gguf");
     char sentence[512];
     snprintf(sentence, sizeof sentence, "m-00002-of-00003.gguf: is shard 2 of 3; open the first one, %s", first);
-    expect_refused(second, PN_INVALID, sentence);
+    expect_refused(second, PANTRY_INVALID, sentence);
     unlink(second);
-    expect_refused(first, PN_NOT_FOUND, "m-00002-of-00003.gguf: is missing; it is shard 2 of 3");
+    expect_refused(first, PANTRY_NOT_FOUND, "m-00002-of-00003.gguf: is missing; it is shard 2 of 3");
     gw_put("m-00002-of-00003.gguf", "GGU", 3);
-    expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
+    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
     gw_put("m-00002-of-00003.gguf", "GGUX\3\0\0\0", 8);
-    expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
+    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
     unlink(second);
     assert_int_equal(mkdir(second, 0700), 0);
-    expect_refused(first, PN_INVALID, "m-00002-of-00003.gguf: is a directory");
+    expect_refused(first, PANTRY_INVALID, "m-00002-of-00003.gguf: is a directory");
     assert_int_equal(rmdir(second), 0);
     write_shard((struct shard_options){2, 3, 2, 3, 2, "one"});
-    expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is 2");
+    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is 2");
     write_shard((struct shard_options){1, 4, 2, 3, 2, "one"});
-    expect_refused(first, PN_FORMAT, "split.count is 4 instead of 3");
+    expect_refused(first, PANTRY_FORMAT, "split.count is 4 instead of 3");
     struct gw g;
     small_gguf(&g);
     gw_file(&g, "m-00002-of-00003.gguf");
     gw_free(&g);
-    expect_refused(first, PN_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is missing");
+    expect_refused(first, PANTRY_FORMAT,
+                   "m-00002-of-00003.gguf: is not the shard that its name says: split.no is missing");
     write_shard((struct shard_options){1, 3, 2, 3, -1, "two"});
-    expect_refused(first, PN_FORMAT, "duplicate tensor two");
+    expect_refused(first, PANTRY_FORMAT, "duplicate tensor two");
     write_shard((struct shard_options){1, 3, 2, 3, 2, NULL});
-    expect_refused(first, PN_FORMAT, "split.tensors.count is 2, but its shards have 1 tensors");
+    expect_refused(first, PANTRY_FORMAT, "split.tensors.count is 2, but its shards have 1 tensors");
     write_shard((struct shard_options){1, 3, 2, 3, 2, "one"});
     pn_weights_close(expect_open(first));
     write_shard((struct shard_options){0, 3, 1, 3, -1, NULL});
     pn_weights_close(expect_open(first)); /* a total is checked where there is one */
     write_shard((struct shard_options){0, 4, 1, 3, 2, NULL});
-    expect_refused(first, PN_FORMAT, "is shard 1 of 4, so its name must end in -00001-of-00004.gguf");
-    expect_refused(write_shard((struct shard_options){0, 65535, 1, 65535, 2, NULL}), PN_NOT_FOUND,
+    expect_refused(first, PANTRY_FORMAT, "is shard 1 of 4, so its name must end in -00001-of-00004.gguf");
+    expect_refused(write_shard((struct shard_options){0, 65535, 1, 65535, 2, NULL}), PANTRY_NOT_FOUND,
                    "m-00002-of-65535.gguf: is missing");
 }
 
@@ -480,7 +481,7 @@ static void test_shard_totals(void **state)
     gw_str(&g, "split.tensors.count", "2");
     gw_file(&g, "m-00001-of-00003.gguf");
     gw_free(&g);
-    expect_refused(first, PN_FORMAT, "split.tensors.count is a string, but must be an integer");
+    expect_refused(first, PANTRY_FORMAT, "split.tensors.count is a string, but must be an integer");
     static const int wrong[] = {-1, 1, 3}; /* of two */
     for (int i = 0; i < 3; i++) {
         char sentence[96];
@@ -491,7 +492,7 @@ static void test_shard_totals(void **state)
         gw_file(&g, "m-00001-of-00003.gguf");
         gw_free(&g);
         snprintf(sentence, sizeof sentence, "split.tensors.count is %d, but its shards have 2 tensors", wrong[i]);
-        expect_refused(first, PN_FORMAT, sentence);
+        expect_refused(first, PANTRY_FORMAT, sentence);
     }
     for (int i = 0; i < 2; i++) { /* one shard is all there is, and so is none */
         gw_init(&g);
@@ -542,7 +543,7 @@ static void test_shard_names(void **state)
         gw_init(&g);
         gw_u16(&g, "split.no", 0);
         gw_u16(&g, "split.count", 2);
-        expect_refused(gw_file(&g, names[i]), PN_FORMAT,
+        expect_refused(gw_file(&g, names[i]), PANTRY_FORMAT,
                        "is shard 1 of 2, so its name must end in -00001-of-00002.gguf");
         gw_free(&g);
     }
@@ -551,18 +552,19 @@ static void test_shard_names(void **state)
     assert_non_null(folder);
     *strrchr(folder, '/') = '\0';
     assert_int_equal(chdir(folder), 0);
-    expect_refused("s.gguf", PN_FORMAT, "s.gguf: is shard 1 of 2"); /* a path shorter than the suffix */
+    expect_refused("s.gguf", PANTRY_FORMAT, "s.gguf: is shard 1 of 2"); /* a path shorter than the suffix */
     assert_int_equal(chdir(old), 0);
     free(folder);
-    expect_refused(write_shard((struct shard_options){0, 9, 1, 9, 2, NULL}), PN_NOT_FOUND, "m-00002-of-00009.gguf: is");
+    expect_refused(write_shard((struct shard_options){0, 9, 1, 9, 2, NULL}), PANTRY_NOT_FOUND,
+                   "m-00002-of-00009.gguf: is");
     struct gw g;
     gw_init(&g);
     gw_str(&g, "split.count", "2");
-    expect_gw_refused(&g, PN_FORMAT, "split.count is a string, but must be an integer");
+    expect_gw_refused(&g, PANTRY_FORMAT, "split.count is a string, but must be an integer");
     gw_init(&g);
     gw_u16(&g, "split.count", 2);
     gw_str(&g, "split.no", "0");
-    expect_gw_refused(&g, PN_FORMAT, "split.no is a string, but must be an integer");
+    expect_gw_refused(&g, PANTRY_FORMAT, "split.no is a string, but must be an integer");
 }
 
 /* ---- what goes away ---- */
@@ -584,14 +586,14 @@ static void test_cut_short_while_mapped(void **state)
     assert_true(pn_weights_damaged(w));
     assert_true(data[1 << 17] == 0);
     pn_weights_close(w);
-    expect_refused(path, PN_FORMAT, "tensor big ends at byte 1,048,");
+    expect_refused(path, PANTRY_FORMAT, "tensor big ends at byte 1,048,");
 }
 
 static void test_check(void **state)
 {
     (void)state;
     struct gw g;
-    struct pn_error err;
+    struct pantry_error err;
     for (int wrong = 0; wrong < 5; wrong++) {
         static const char *const said[] = {"", "tokenizer.ggml.scores has 2 items, but there are 3 tokens",
                                            "tokenizer.ggml.token_type has 4 items, but there are 3 tokens",
@@ -608,7 +610,7 @@ static void test_check(void **state)
             gw_array(&g, "tokenizer.ggml.scores", GW_FLOAT32, wrong == 1 ? 2 : 3, (const float[3]){0}, 4);
         gw_array(&g, "tokenizer.ggml.token_type", GW_INT32, wrong == 2 ? 4 : 3, (const int32_t[4]){1}, 4);
         const char *path = gw_file(&g, "vocabulary.gguf");
-        assert_int_equal(pn_weights_check(path, &err), wrong ? PN_FORMAT : PN_OK);
+        assert_int_equal(pn_weights_check(path, &err), wrong ? PANTRY_FORMAT : PANTRY_OK);
         assert_true(!wrong || strstr(err.text, said[wrong]));
         pn_weights_close(expect_open(path));
         gw_free(&g);

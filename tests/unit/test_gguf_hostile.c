@@ -16,7 +16,7 @@
 #define U64(...) ((const uint64_t[]){__VA_ARGS__})
 #define I64(...) ((const int64_t[]){__VA_ARGS__})
 
-static void expect_bytes_refused(const void *bytes, size_t n, pn_status status, const char *part)
+static void expect_bytes_refused(const void *bytes, size_t n, pantry_status status, const char *part)
 {
     expect_refused(gw_put("refused.gguf", bytes, n), status, part);
 }
@@ -45,9 +45,9 @@ static void test_no_gguf(void **state)
         {"\x10\0\0\0\0\0\0\0{\"a\":{}}", 16, "looks like a safetensors file"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        expect_bytes_refused(files[i].bytes, files[i].n, PN_FORMAT, files[i].part);
-    expect_refused("/", PN_INVALID, "is a directory");
-    expect_refused(gw_temp("absent.gguf"), PN_NOT_FOUND, "absent.gguf: ");
+        expect_bytes_refused(files[i].bytes, files[i].n, PANTRY_FORMAT, files[i].part);
+    expect_refused("/", PANTRY_INVALID, "is a directory");
+    expect_refused(gw_temp("absent.gguf"), PANTRY_NOT_FOUND, "absent.gguf: ");
 }
 
 static void test_versions(void **state)
@@ -68,7 +68,7 @@ static void test_versions(void **state)
         struct gw g;
         small_gguf(&g);
         g.version = versions[i].version;
-        expect_gw_refused(&g, PN_UNSUPPORTED, versions[i].part);
+        expect_gw_refused(&g, PANTRY_UNSUPPORTED, versions[i].part);
     }
 }
 
@@ -84,25 +84,25 @@ static void test_counts(void **state)
             struct gw g;
             small_gguf(&g);
             g.n_tensors = n;
-            expect_gw_refused(&g, PN_FORMAT, " tensors, but only ");
+            expect_gw_refused(&g, PANTRY_FORMAT, " tensors, but only ");
             small_gguf(&g);
             g.n_meta = n;
-            expect_gw_refused(&g, PN_FORMAT, " metadata keys, but only ");
+            expect_gw_refused(&g, PANTRY_FORMAT, " metadata keys, but only ");
         }
     }
     struct gw g;
     small_gguf(&g); /* one more than there is: what follows is no key */
     g.n_meta++;
-    expect_gw_refused(&g, PN_FORMAT, "tensor 1 of 2 has a name of 844,424,930,131,968 bytes, but only ");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor 1 of 2 has a name of 844,424,930,131,968 bytes, but only ");
     small_gguf(&g);
     g.n_tensors++;
-    expect_gw_refused(&g, PN_FORMAT, "tensor 3 of 3 has a name of ");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor 3 of 3 has a name of ");
     small_gguf(&g); /* one less: the last key's bytes are no tensor */
     g.n_meta--;
-    expect_gw_refused(&g, PN_FORMAT, "tensor ");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor ");
     small_gguf(&g); /* one tensor less: its description is taken for data */
     g.n_tensors--;
-    expect_gw_refused(&g, PN_FORMAT, "bytes after its last tensor");
+    expect_gw_refused(&g, PANTRY_FORMAT, "bytes after its last tensor");
     gw_init(&g);
     for (unsigned i = 0; i <= 65536; i++) {
         char key[16];
@@ -111,7 +111,7 @@ static void test_counts(void **state)
         if (i == 65535)
             pn_weights_close(expect_open(gw_file(&g, "limits.gguf")));
     }
-    expect_gw_refused(&g, PN_LIMIT, "has 65,537 metadata keys, but at most 65,536 are allowed");
+    expect_gw_refused(&g, PANTRY_LIMIT, "has 65,537 metadata keys, but at most 65,536 are allowed");
 }
 
 /* Counts for which the file is large enough (with a hole at its end) and that are still out of bounds. */
@@ -123,11 +123,11 @@ static void test_limits(void **state)
     g.n_tensors = 262145;
     const char *path = gw_file(&g, "limits.gguf");
     assert_int_equal(truncate(path, 1 << 24), 0);
-    expect_refused(path, PN_LIMIT, "has 262,145 tensors, but at most 262,144 are allowed");
+    expect_refused(path, PANTRY_LIMIT, "has 262,145 tensors, but at most 262,144 are allowed");
     g.n_tensors = 262144;
     path = gw_file(&g, "limits.gguf");
     assert_int_equal(truncate(path, 1 << 24), 0);
-    expect_refused(path, PN_FORMAT, "tensor 1 of 262,144 has a name that is empty");
+    expect_refused(path, PANTRY_FORMAT, "tensor 1 of 262,144 has a name that is empty");
     gw_free(&g);
     gw_init(&g);
     gw_array(&g, "key", GW_STRING, 0, NULL, 0);
@@ -135,7 +135,7 @@ static void test_limits(void **state)
     memcpy(g.meta.data + g.meta.len - 8, &n, 8);
     path = gw_file(&g, "limits.gguf");
     assert_int_equal(truncate(path, 1 << 28), 0);
-    expect_refused(path, PN_LIMIT, "metadata key has 16,777,217 strings, but at most 16,777,216 are allowed");
+    expect_refused(path, PANTRY_LIMIT, "metadata key has 16,777,217 strings, but at most 16,777,216 are allowed");
     gw_free(&g);
 }
 
@@ -151,26 +151,26 @@ static void test_string_lengths(void **state)
         uint64_t n = lengths[i];
         gw_init(&g); /* of a value */
         gw_value(&g, "key", GW_STRING, &n, 8);
-        expect_gw_refused(&g, PN_FORMAT, "metadata key has a string of ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata key has a string of ");
         gw_init(&g); /* of a key */
         pn_buf_append(&g.meta, &n, 8);
         pn_buf_append(&g.meta, "abcdefgh", 8);
         g.n_meta = 1;
-        expect_gw_refused(&g, PN_FORMAT, "metadata 1 of 1 has a key of ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata 1 of 1 has a key of ");
         gw_init(&g); /* in an array */
         pn_buf_append(&g.meta, "", 0);
         gw_array(&g, "key", GW_STRING, 2, U64(0, n), 8);
-        expect_gw_refused(&g, PN_FORMAT, "metadata key has a string of ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata key has a string of ");
         gw_init(&g); /* of a tensor */
         pn_buf_append(&g.infos, &n, 8);
         pn_buf_append(&g.infos, "abcdefghabcdefghabcdefghabcdefgh", 32);
         g.n_tensors = 1;
-        expect_gw_refused(&g, PN_FORMAT, "tensor 1 of 1 has a name of ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "tensor 1 of 1 has a name of ");
     }
     struct gw g;
     gw_init(&g);
     gw_value(&g, "key", GW_STRING, U64(1000000), 8);
-    expect_gw_refused(&g, PN_FORMAT,
+    expect_gw_refused(&g, PANTRY_FORMAT,
                       "refused.gguf: metadata key has a string of 1,000,000 bytes, but only 0 are left in the file");
 }
 
@@ -192,13 +192,13 @@ static void test_array_counts(void **state)
             struct gw g;
             gw_init(&g);
             put_claimed_array(&g, type, bits == 64 ? UINT64_MAX : (uint64_t)1 << bits);
-            expect_gw_refused(&g, PN_FORMAT, " items, but only 64 bytes are left in the file");
+            expect_gw_refused(&g, PANTRY_FORMAT, " items, but only 64 bytes are left in the file");
         }
     }
     struct gw g;
     gw_init(&g);
     put_claimed_array(&g, GW_FLOAT64, 9); /* one too many */
-    expect_gw_refused(&g, PN_FORMAT, "metadata key is an array of 9 items, but only 64 bytes are left");
+    expect_gw_refused(&g, PANTRY_FORMAT, "metadata key is an array of 9 items, but only 64 bytes are left");
     gw_init(&g);
     put_claimed_array(&g, GW_FLOAT64, 8);
     expect_gw_opens(&g);
@@ -212,27 +212,27 @@ static void test_value_types(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         gw_init(&g);
         gw_value(&g, "key", wrong[i], "12345678", 8);
-        expect_gw_refused(&g, PN_FORMAT, "metadata key has the unknown value type ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata key has the unknown value type ");
         gw_init(&g);
         put_claimed_array(&g, wrong[i], 1);
-        expect_gw_refused(&g, PN_FORMAT, "metadata key is an array of the unknown value type ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata key is an array of the unknown value type ");
         gw_init(&g);
         put_claimed_array(&g, wrong[i], 0);
-        expect_gw_refused(&g, PN_FORMAT, "metadata key is an array of the unknown value type ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "metadata key is an array of the unknown value type ");
     }
     for (uint64_t n = 0; n < 3; n++) {
         gw_init(&g);
         put_claimed_array(&g, GW_ARRAY, n);
-        expect_gw_refused(&g, PN_UNSUPPORTED, "metadata key is an array of arrays");
+        expect_gw_refused(&g, PANTRY_UNSUPPORTED, "metadata key is an array of arrays");
     }
     for (unsigned b = 2; b < 256; b++) {
         unsigned char byte = (unsigned char)b;
         gw_init(&g);
         gw_value(&g, "key", GW_BOOL, &byte, 1);
-        expect_gw_refused(&g, PN_FORMAT, "only 0 and 1 are allowed");
+        expect_gw_refused(&g, PANTRY_FORMAT, "only 0 and 1 are allowed");
         gw_init(&g);
         gw_array(&g, "key", GW_BOOL, 3, (const unsigned char[]){0, 1, byte}, 1);
-        expect_gw_refused(&g, PN_FORMAT, "only 0 and 1 are allowed");
+        expect_gw_refused(&g, PANTRY_FORMAT, "only 0 and 1 are allowed");
     }
 }
 
@@ -273,11 +273,11 @@ static void test_names(void **state)
     for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++) {
         gw_init(&g);
         gw_value_raw(&g, bad_names[i].bytes, bad_names[i].n, GW_UINT32, "1234567", 8);
-        expect_gw_refused(&g, PN_FORMAT, bad_names[i].problem);
+        expect_gw_refused(&g, PANTRY_FORMAT, bad_names[i].problem);
         gw_init(&g);
         gw_tensor_claim(&g, bad_names[i].bytes, bad_names[i].n, GW_F32, 1, U64(8), 1, 0);
         gw_data(&g, (const char[32]){0}, 32);
-        expect_gw_refused(&g, PN_FORMAT, bad_names[i].problem);
+        expect_gw_refused(&g, PANTRY_FORMAT, bad_names[i].problem);
     }
     char *name = malloc(65536);
     assert_non_null(name);
@@ -290,20 +290,20 @@ static void test_names(void **state)
         if (lengths[i] < 1024)
             expect_gw_opens(&g);
         else
-            expect_gw_refused(&g, PN_FORMAT, "a name that is too long");
+            expect_gw_refused(&g, PANTRY_FORMAT, "a name that is too long");
     }
     gw_init(&g);
     gw_value_raw(&g, name, 65535, GW_UINT8, "1", 1);
     expect_gw_opens(&g);
     gw_init(&g);
     gw_value_raw(&g, name, 65536, GW_UINT8, "1", 1);
-    expect_gw_refused(&g, PN_FORMAT, "a key that is too long");
+    expect_gw_refused(&g, PANTRY_FORMAT, "a key that is too long");
     gw_init(&g);
     gw_value_raw(&g, name, 65535, 13, "1", 1); /* a long name does not hide the sentence's beginning */
-    expect_gw_refused(&g, PN_FORMAT, "refused.gguf: metadata nnnn");
+    expect_gw_refused(&g, PANTRY_FORMAT, "refused.gguf: metadata nnnn");
     gw_init(&g); /* what follows a name is not part of it */
     gw_value_raw(&g, "\xC3", 1, 0x80808080, "1234567", 8);
-    expect_gw_refused(&g, PN_FORMAT, "that is not valid UTF-8");
+    expect_gw_refused(&g, PANTRY_FORMAT, "that is not valid UTF-8");
     gw_init(&g); /* just inside the bounds */
     gw_u8(&g, " ~\xC2\xA0\xED\x9F\xBF\xEE\x80\x80\xF4\x8F\xBF\xBF", 1);
     expect_gw_opens(&g);
@@ -319,10 +319,10 @@ static void test_duplicates(void **state)
     struct gw g;
     small_gguf(&g);
     gw_f32(&g, "llama.block_count", 1);
-    expect_gw_refused(&g, PN_FORMAT, "duplicate metadata key llama.block_count");
+    expect_gw_refused(&g, PANTRY_FORMAT, "duplicate metadata key llama.block_count");
     small_gguf(&g);
     gw_constant(&g, "a.weight", GW_F32, 1, I64(1), 0);
-    expect_gw_refused(&g, PN_FORMAT, "duplicate tensor a.weight");
+    expect_gw_refused(&g, PANTRY_FORMAT, "duplicate tensor a.weight");
 }
 
 /* ---- alignment ---- */
@@ -335,7 +335,7 @@ static void test_alignments(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         small_gguf(&g);
         gw_u32(&g, "general.alignment", wrong[i]);
-        expect_gw_refused(&g, PN_FORMAT, "but must be a power of two from 8 to 65,536");
+        expect_gw_refused(&g, PANTRY_FORMAT, "but must be a power of two from 8 to 65,536");
     }
     for (int kind = 0; kind < 8; kind++) { /* CVE-2025-0317 and its relatives: the right number as the wrong type */
         const char *key = "general.alignment";
@@ -366,12 +366,12 @@ static void test_alignments(void **state)
             gw_array(&g, key, GW_UINT32, 0, NULL, 4);
             break;
         }
-        expect_gw_refused(&g, PN_FORMAT, "general.alignment must be an unsigned 32-bit integer");
+        expect_gw_refused(&g, PANTRY_FORMAT, "general.alignment must be an unsigned 32-bit integer");
     }
     small_gguf(&g); /* laid out to 32, claimed to be 64 */
     gw_u32(&g, "general.alignment", 64);
     gw_constant(&g, "c", GW_F32, 1, I64(1), 0);
-    expect_gw_refused(&g, PN_FORMAT, "which is not aligned to 64 bytes");
+    expect_gw_refused(&g, PANTRY_FORMAT, "which is not aligned to 64 bytes");
 }
 
 /* ---- shapes ---- */
@@ -390,7 +390,7 @@ static void test_shapes(void **state)
     static const uint32_t n_dims[] = {0, 5, 8, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
     for (size_t i = 0; i < sizeof n_dims / sizeof *n_dims; i++) {
         claim(&g, GW_F32, n_dims[i], U64(8, 1, 1, 1, 1), 0);
-        expect_gw_refused(&g, PN_FORMAT, "dimensions, but must have 1 to 4");
+        expect_gw_refused(&g, PANTRY_FORMAT, "dimensions, but must have 1 to 4");
     }
     static const uint64_t impossible[] = {0, (uint64_t)1 << 63, UINT64_MAX};
     for (size_t i = 0; i < 3; i++)
@@ -398,7 +398,7 @@ static void test_shapes(void **state)
             uint64_t dims[4] = {1, 1, 1, 1};
             dims[at] = impossible[i];
             claim(&g, GW_F32, 4, dims, 0);
-            expect_gw_refused(&g, PN_FORMAT, "tensor t has a dimension of ");
+            expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has a dimension of ");
         }
     static const uint64_t overflow[][4] = {
         {(uint64_t)1 << 32, (uint64_t)1 << 32, 1, 1},
@@ -411,24 +411,24 @@ static void test_shapes(void **state)
     for (size_t i = 0; i < sizeof overflow / sizeof *overflow; i++)
         for (uint32_t type = 0; type < 2; type++) {
             claim(&g, type, 4, overflow[i], 0);
-            expect_gw_refused(&g, PN_FORMAT, "tensor t has dimensions whose product is beyond 63 bits");
+            expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has dimensions whose product is beyond 63 bits");
         }
     claim(&g, GW_F32, 1, U64(INT64_MAX), 0); /* the number of values fits, the bytes do not */
-    expect_gw_refused(&g, PN_FORMAT, "tensor t has more bytes than 64 bits can count");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has more bytes than 64 bits can count");
     claim(&g, GW_F32, 1, U64((uint64_t)1 << 62), 0); /* 2^64 bytes */
-    expect_gw_refused(&g, PN_FORMAT, "tensor t has more bytes than 64 bits can count");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has more bytes than 64 bits can count");
     /* products that are 0 or small when cut to 32 bits */
     static const uint64_t cut[][2] = {{65536, 65536}, {1 << 30, 1}, {0x100000008, 1}, {0x80000000, 2}};
     for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
         claim(&g, GW_F32, 2, cut[i], 0);
-        expect_gw_refused(&g, PN_FORMAT, "tensor t ends at byte ");
+        expect_gw_refused(&g, PANTRY_FORMAT, "tensor t ends at byte ");
     }
     /* rows that are no whole number of blocks, although the product is */
     claim(&g, GW_Q8_0, 2, U64(16, 2), 0);
-    expect_gw_refused(&g, PN_FORMAT,
+    expect_gw_refused(&g, PANTRY_FORMAT,
                       "tensor t has rows of 16 values, which is not a multiple of the 32 in a block of q8_0");
     claim(&g, GW_Q8_0, 1, U64(33), 0);
-    expect_gw_refused(&g, PN_FORMAT, "tensor t has rows of 33 values");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has rows of 33 values");
 }
 
 /* ---- data ---- */
@@ -438,24 +438,24 @@ static void test_data_ranges(void **state)
     (void)state;
     struct gw g;
     claim(&g, GW_F32, 1, U64(65), 0); /* CVE-2026-7482: 4 bytes beyond the end */
-    expect_gw_refused(&g, PN_FORMAT,
+    expect_gw_refused(&g, PANTRY_FORMAT,
                       "refused.gguf: tensor t ends at byte 324, but the file has 320; it was probably cut off while "
                       "downloading");
     claim(&g, GW_F32, 1, U64(8), 256);
-    expect_gw_refused(&g, PN_FORMAT, "tensor t ends at byte 352, but the file has 320");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t ends at byte 352, but the file has 320");
     static const uint64_t offsets[] = {(uint64_t)1 << 32, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX - 63};
     for (size_t i = 0; i < 4; i++) {
         claim(&g, GW_F32, 1, U64(1), offsets[i]);
-        expect_gw_refused(&g, PN_FORMAT,
+        expect_gw_refused(&g, PANTRY_FORMAT,
                           i < 3 ? "tensor t ends at byte " : "offset 18,446,744,073,709,551,552, beyond");
     }
     claim(&g, GW_F32, 1, U64(8), UINT64_MAX - 31); /* offset + size is 0 */
-    expect_gw_refused(&g, PN_FORMAT,
+    expect_gw_refused(&g, PANTRY_FORMAT,
                       "tensor t has its data at offset 18,446,744,073,709,551,584, beyond the end of the file");
     claim(&g, GW_F32, 1, U64(8), 4);
-    expect_gw_refused(&g, PN_FORMAT, "tensor t has its data at offset 4, which is not aligned to 32 bytes");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has its data at offset 4, which is not aligned to 32 bytes");
     claim(&g, 12345, 1, U64(8), 320); /* an unknown type does not lead outside either */
-    expect_gw_refused(&g, PN_FORMAT, "tensor t ends at byte 384, but the file has 320");
+    expect_gw_refused(&g, PANTRY_FORMAT, "tensor t ends at byte 384, but the file has 320");
 }
 
 static void two(struct gw *g, uint64_t n1, uint64_t at1, uint64_t n2, uint64_t at2, size_t bytes)
@@ -474,24 +474,24 @@ static void test_layout(void **state)
     two(&g, 16, 0, 16, 64, 128);
     expect_gw_opens(&g);
     two(&g, 16, 0, 16, 0, 64);
-    expect_gw_refused(&g, PN_FORMAT, "overlap");
+    expect_gw_refused(&g, PANTRY_FORMAT, "overlap");
     two(&g, 16, 0, 16, 32, 96);
-    expect_gw_refused(&g, PN_FORMAT, "the data of tensors one and two overlap");
+    expect_gw_refused(&g, PANTRY_FORMAT, "the data of tensors one and two overlap");
     two(&g, 16, 32, 16, 0, 96);
-    expect_gw_refused(&g, PN_FORMAT, "the data of tensors two and one overlap");
+    expect_gw_refused(&g, PANTRY_FORMAT, "the data of tensors two and one overlap");
     two(&g, 32, 0, 8, 32, 128); /* one inside the other */
-    expect_gw_refused(&g, PN_FORMAT, "overlap");
+    expect_gw_refused(&g, PANTRY_FORMAT, "overlap");
     two(&g, 9, 0, 8, 32, 96); /* by four bytes */
-    expect_gw_refused(&g, PN_FORMAT, "overlap");
+    expect_gw_refused(&g, PANTRY_FORMAT, "overlap");
     two(&g, 8, 0, 8, 64, 96);
-    expect_gw_refused(&g, PN_FORMAT, "32 bytes before the data of tensor two belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor two belong to nothing");
     two(&g, 8, 32, 8, 64, 96);
-    expect_gw_refused(&g, PN_FORMAT, "32 bytes before the data of tensor one belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor one belong to nothing");
     two(&g, 8, 0, 8, 32, 65);
     g.pad_end = false;
-    expect_gw_refused(&g, PN_FORMAT, "has 1 bytes after its last tensor");
+    expect_gw_refused(&g, PANTRY_FORMAT, "has 1 bytes after its last tensor");
     two(&g, 8, 0, 8, 32, 1 << 20);
-    expect_gw_refused(&g, PN_FORMAT, "bytes after its last tensor");
+    expect_gw_refused(&g, PANTRY_FORMAT, "bytes after its last tensor");
     two(&g, 8, 0, 7, 32, 60);
     g.pad_end = false;
     expect_gw_opens(&g);
@@ -503,7 +503,7 @@ static void test_layout(void **state)
         pn_buf_putc(&bytes, 0);
     pn_weights_close(expect_open(gw_put("opens.gguf", bytes.data, bytes.len)));
     pn_buf_putc(&bytes, 0);
-    expect_bytes_refused(bytes.data, bytes.len, PN_FORMAT, "bytes after its last tensor");
+    expect_bytes_refused(bytes.data, bytes.len, PANTRY_FORMAT, "bytes after its last tensor");
     pn_buf_free(&bytes);
     gw_free(&g);
 }
@@ -527,8 +527,8 @@ static void test_layout_of_unknown_types(void **state)
         gw_tensor_claim(&g, "one", 3, cases[i].type1, 1, U64(8), 1, cases[i].at1);
         gw_tensor_claim(&g, "two", 3, cases[i].type2, 1, U64(8), 1, cases[i].at2);
         gw_data(&g, (const char[96]){0}, 96);
-        pn_status status = pn_weights_inspect(gw_file(&g, "unknown.gguf"), &w, NULL);
-        assert_int_equal(status, cases[i].opens ? PN_OK : PN_FORMAT);
+        pantry_status status = pn_weights_inspect(gw_file(&g, "unknown.gguf"), &w, NULL);
+        assert_int_equal(status, cases[i].opens ? PANTRY_OK : PANTRY_FORMAT);
         pn_weights_close(w);
         gw_free(&g);
     }
@@ -568,9 +568,9 @@ static void test_cut_at_every_byte(void **state)
         for (size_t n = bytes.len; n-- > 0;) {
             assert_int_equal(truncate(path, (off_t)n), 0);
             struct pn_weights *w;
-            struct pn_error err;
-            pn_status status = pn_weights_open(path, &w, &err);
-            if (status != PN_FORMAT)
+            struct pantry_error err;
+            pantry_status status = pn_weights_open(path, &w, &err);
+            if (status != PANTRY_FORMAT)
                 fail_msg("cut to %zu bytes of %zu: %d", n, bytes.len, status);
             assert_null(w);
         }
@@ -618,11 +618,11 @@ static void test_change_every_byte(void **state)
         for (size_t c = 0; c < sizeof change; c++) {
             bytes.data[at] = (char)(bytes.data[at] ^ change[c]);
             struct pn_weights *w;
-            struct pn_error err = {.text = ""};
-            pn_status status = pn_weights_inspect(gw_put("changed.gguf", bytes.data, bytes.len), &w, &err);
+            struct pantry_error err = {.text = ""};
+            pantry_status status = pn_weights_inspect(gw_put("changed.gguf", bytes.data, bytes.len), &w, &err);
             if (status) {
                 refused++;
-                assert_true(status == PN_FORMAT || status == PN_UNSUPPORTED || status == PN_LIMIT);
+                assert_true(status == PANTRY_FORMAT || status == PANTRY_UNSUPPORTED || status == PANTRY_LIMIT);
                 assert_non_null(strstr(err.text, "changed.gguf: "));
             } else {
                 opened++;

@@ -1,5 +1,5 @@
-/* Memory of the GGUF reader: every allocation fails once, and once and for good, during open: PN_NO_MEMORY, and nothing
- * is left behind. And what a bad file promises is never allocated.
+/* Memory of the GGUF reader: every allocation fails once, and once and for good, during open: PANTRY_NO_MEMORY, and
+ * nothing is left behind. And what a bad file promises is never allocated.
  *
  * The sources are compiled into this program once more, with counted malloc, calloc, realloc and free. */
 #define _POSIX_C_SOURCE 200809L
@@ -89,11 +89,11 @@ static void test_failing_allocations(void **state)
     put_shard(1);
     const char *path = gw_temp("m-00001-of-00002.gguf");
     for (int for_good = 0; for_good < 2; for_good++) {
-        pn_status status;
+        pantry_status status;
         size_t failures = 0;
         do {
             struct pn_weights *w = NULL;
-            struct pn_error err = {.text = ""};
+            struct pantry_error err = {.text = ""};
             memory.calls = 0;
             memory.live = 0;
             memory.for_good = for_good;
@@ -102,8 +102,8 @@ static void test_failing_allocations(void **state)
             memory.fail_at = 0;
             if (status) {
                 failures++;
-                assert_int_equal(status, PN_NO_MEMORY);
-                assert_int_equal(err.status, PN_NO_MEMORY);
+                assert_int_equal(status, PANTRY_NO_MEMORY);
+                assert_int_equal(err.status, PANTRY_NO_MEMORY);
                 assert_non_null(strstr(err.text, "out of memory for "));
                 assert_null(w);
             }
@@ -115,7 +115,7 @@ static void test_failing_allocations(void **state)
     /* and each refusal frees what it had: the other shard is missing */
     remove(gw_temp("m-00002-of-00002.gguf"));
     memory.live = 0;
-    expect_refused(path, PN_NOT_FOUND, "is missing");
+    expect_refused(path, PANTRY_NOT_FOUND, "is missing");
     assert_int_equal(memory.live, 0);
 }
 
@@ -125,7 +125,7 @@ static void expect_modest(struct gw *g, const char *part)
     const char *path = gw_file(g, "promises.gguf");
     gw_free(g);
     memory.largest = memory.total = memory.live = 0;
-    expect_refused(path, PN_FORMAT, part); /* opens twice */
+    expect_refused(path, PANTRY_FORMAT, part); /* opens twice */
     assert_int_equal(memory.live, 0);
     assert_true(memory.largest <= 20000 && memory.total <= 60000);
 }

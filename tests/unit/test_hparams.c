@@ -83,17 +83,17 @@ static const char usual[] = "block_count=2 embedding_length=32 context_length=64
                             "attention.layer_norm_rms_epsilon=0.01 attention.layer_norm_epsilon=0.01";
 
 struct result {
-    pn_status status;
+    pantry_status status;
     struct pn_hparams hp;
     struct pn_layer_hparams first, last; /* of its layers */
-    char text[sizeof(struct pn_error)];
+    char text[sizeof(struct pantry_error)];
 };
 
 /* What reading the hyper-parameters of such a file says. */
 static struct result read(const char *arch, const char *words)
 {
     struct result r = {0};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_weights *w;
     struct pn_arena arena = {0};
     struct gw g;
@@ -108,7 +108,7 @@ static struct result read(const char *arch, const char *words)
     if (pn_weights_open(path, &w, &err))
         fail_msg("%s", err.text);
     const struct pn_arch *row;
-    assert_int_equal(pn_model_arch(w, &row, &err), PN_OK);
+    assert_int_equal(pn_model_arch(w, &row, &err), PANTRY_OK);
     r.status = pn_hparams_read(w, row, &arena, &r.hp, &err);
     snprintf(r.text, sizeof r.text, "%s", r.status ? err.text : "");
     if (!r.status) {
@@ -129,7 +129,7 @@ static struct result takes(const char *arch, const char *words)
     return r;
 }
 
-static void refuses(const char *arch, const char *words, pn_status status, const char *sentence)
+static void refuses(const char *arch, const char *words, pantry_status status, const char *sentence)
 {
     struct result r = read(arch, words);
     if (r.status != status || !strstr(r.text, sentence))
@@ -210,7 +210,7 @@ static void integers_are_taken_up_to_their_bounds(void **state)
             snprintf(words, sizeof words, "%s %s=%lld", integers[i].also, key, (long long)bad[j]);
             snprintf(sentence, sizeof sentence, "%s.%s is %lld, but must be between %lld and %lld", integers[i].arch,
                      key, (long long)bad[j], (long long)integers[i].low, (long long)integers[i].high);
-            refuses(integers[i].arch, words, PN_FORMAT, sentence);
+            refuses(integers[i].arch, words, PANTRY_FORMAT, sentence);
         }
     }
 }
@@ -222,12 +222,12 @@ static void layers_are_counted_after_loops(void **state)
     assert_int_equal(takes("llama", "block_count=64 num_loops=16").hp.n_layer, 1024);
     assert_int_equal(takes("llama", "block_count=64 num_loops=16").hp.n_stored, 64);
     assert_int_equal(takes("llama", "block_count=1024 num_loops=1").hp.n_layer, 1024);
-    refuses("llama", "block_count=65 num_loops=16", PN_LIMIT,
+    refuses("llama", "block_count=65 num_loops=16", PANTRY_LIMIT,
             "llama.num_loops is 16, which makes 1040 layers of 65, but at most 1024 are allowed");
-    refuses("llama", "block_count=1024 num_loops=2", PN_LIMIT, "llama.num_loops is 2, which makes 2048 layers");
-    refuses("llama", "num_loops=16384", PN_FORMAT, "llama.num_loops is 16384, but must be between 1 and 16");
-    refuses("llama", "num_loops=17", PN_FORMAT, "llama.num_loops is 17, but must be between 1 and 16");
-    refuses("llama", "num_loops=0", PN_FORMAT, "llama.num_loops is 0, but must be between 1 and 16");
+    refuses("llama", "block_count=1024 num_loops=2", PANTRY_LIMIT, "llama.num_loops is 2, which makes 2048 layers");
+    refuses("llama", "num_loops=16384", PANTRY_FORMAT, "llama.num_loops is 16384, but must be between 1 and 16");
+    refuses("llama", "num_loops=17", PANTRY_FORMAT, "llama.num_loops is 17, but must be between 1 and 16");
+    refuses("llama", "num_loops=0", PANTRY_FORMAT, "llama.num_loops is 0, but must be between 1 and 16");
     assert_true(takes("llama", "num_loops=2").hp.loop_norm);
     assert_false(takes("llama", "num_loops=2 skip_loop_final_norm=yes").hp.loop_norm);
     assert_false(takes("llama", "num_loops=1").hp.loop_norm);
@@ -238,10 +238,10 @@ static void layers_that_predict_further_are_left_out(void **state)
     (void)state;
     assert_int_equal(takes("llama", "block_count=5 nextn_predict_layers=4").hp.n_layer, 1);
     assert_int_equal(takes("llama", "block_count=5 nextn_predict_layers=0").hp.n_layer, 5);
-    refuses("llama", "block_count=5 nextn_predict_layers=5", PN_FORMAT,
+    refuses("llama", "block_count=5 nextn_predict_layers=5", PANTRY_FORMAT,
             "llama.nextn_predict_layers is 5, but there are 5 layers");
-    refuses("llama", "nextn_predict_layers=1025", PN_FORMAT, "llama.nextn_predict_layers is 1025");
-    refuses("llama", "nextn_predict_layers=-1", PN_FORMAT, "llama.nextn_predict_layers is -1");
+    refuses("llama", "nextn_predict_layers=1025", PANTRY_FORMAT, "llama.nextn_predict_layers is 1025");
+    refuses("llama", "nextn_predict_layers=-1", PANTRY_FORMAT, "llama.nextn_predict_layers is -1");
 }
 
 static void missing_keys_are_named(void **state)
@@ -267,15 +267,15 @@ static void missing_keys_are_named(void **state)
         snprintf(words, sizeof words, "%s=", needed[i].key);
         snprintf(sentence, sizeof sentence, "%s.%s is missing, without which the model cannot be built", needed[i].arch,
                  needed[i].key);
-        refuses(needed[i].arch, words, PN_FORMAT, sentence);
+        refuses(needed[i].arch, words, PANTRY_FORMAT, sentence);
     }
     takes("olmo2", "attention.sliding_window=");
     takes("deepseek2", "attention.indexer.top_k=");
     takes("gpt2", "attention.layer_norm_rms_epsilon=");
     takes("llama", "attention.layer_norm_epsilon=");
     assert_true(takes("llama", "attention.layer_norm_epsilon=").hp.norm_eps == 1e-5f);
-    refuses("llama", "attention.head_count=64", PN_FORMAT, "llama.attention.key_length is missing"); /* 32 values */
-    refuses("mamba2", "attention.head_count=0", PN_FORMAT,
+    refuses("llama", "attention.head_count=64", PANTRY_FORMAT, "llama.attention.key_length is missing"); /* 32 values */
+    refuses("mamba2", "attention.head_count=0", PANTRY_FORMAT,
             "mamba2.ssm.conv_kernel or mamba2.shortconv.l_cache is missing");
 }
 
@@ -287,11 +287,11 @@ static void heads_share_keys_evenly(void **state)
     assert_int_equal(
         takes("llama", "attention.head_count=6 attention.head_count_kv=3 rope.dimension_count=4").last.n_head_kv, 3);
     assert_int_equal(takes("llama", "").last.n_head_kv, 4); /* as many as there are heads */
-    refuses("llama", "attention.head_count=6 attention.head_count_kv=4", PN_FORMAT,
+    refuses("llama", "attention.head_count=6 attention.head_count_kv=4", PANTRY_FORMAT,
             "layer 0 has 6 query heads, which 4 key/value heads cannot share evenly");
-    refuses("llama", "attention.head_count=[4,4] attention.head_count_kv=[4,8]", PN_FORMAT,
+    refuses("llama", "attention.head_count=[4,4] attention.head_count_kv=[4,8]", PANTRY_FORMAT,
             "layer 1 has 4 query heads, which 8 key/value heads cannot share evenly");
-    refuses("granitehybrid", STATE_SPACES "attention.head_count=0 attention.head_count_kv=4", PN_FORMAT,
+    refuses("granitehybrid", STATE_SPACES "attention.head_count=0 attention.head_count_kv=4", PANTRY_FORMAT,
             "layer 0 has neither heads nor a recurrent block");
     assert_true(takes("granitehybrid", STATE_SPACES "attention.head_count_kv=[0,4]").first.recurrent);
     assert_false(takes("granitehybrid", STATE_SPACES "attention.head_count_kv=[0,4]").last.recurrent);
@@ -303,11 +303,12 @@ static void experts_used_are_experts(void **state)
 {
     (void)state;
     assert_int_equal(takes("llama", "expert_count=4 expert_used_count=4").last.n_used, 4);
-    refuses("llama", "expert_count=4 expert_used_count=5", PN_FORMAT,
+    refuses("llama", "expert_count=4 expert_used_count=5", PANTRY_FORMAT,
             "llama.expert_used_count is 5, but there are 4 experts");
-    refuses("llama", "expert_used_count=1", PN_FORMAT, "llama.expert_used_count is 1, but there are 0 experts");
-    refuses("llama", "expert_count=4", PN_FORMAT, "llama.expert_used_count must be above 0, as there are 4 experts");
-    refuses("llama", "expert_count=4 expert_used_count=[2,5]", PN_FORMAT, "llama.expert_used_count is 5");
+    refuses("llama", "expert_used_count=1", PANTRY_FORMAT, "llama.expert_used_count is 1, but there are 0 experts");
+    refuses("llama", "expert_count=4", PANTRY_FORMAT,
+            "llama.expert_used_count must be above 0, as there are 4 experts");
+    refuses("llama", "expert_count=4 expert_used_count=[2,5]", PANTRY_FORMAT, "llama.expert_used_count is 5");
     assert_int_equal(takes("llama", "expert_count=4 expert_used_count=[0,1]").last.n_used, 1);
     static const enum pn_gate gates[] = {PN_GATE_SIGMOID, PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN};
     for (int i = 0; i < 4; i++) {
@@ -316,8 +317,9 @@ static void experts_used_are_experts(void **state)
         assert_int_equal(takes("dots1", words).hp.moe.gate, gates[i]); /* 0: as the row has it */
         assert_int_equal(takes("llama", words).hp.moe.gate, PN_GATE_SOFTMAX);
     }
-    refuses("dots1", "expert_gating_func=4", PN_FORMAT, "dots1.expert_gating_func is 4, but must be between 0 and 3");
-    refuses("dots1", "expert_gating_func=-1", PN_FORMAT, "dots1.expert_gating_func is -1");
+    refuses("dots1", "expert_gating_func=4", PANTRY_FORMAT,
+            "dots1.expert_gating_func is 4, but must be between 0 and 3");
+    refuses("dots1", "expert_gating_func=-1", PANTRY_FORMAT, "dots1.expert_gating_func is -1");
     assert_true(takes("dots1", "expert_weights_scale=0.0").hp.moe.scale == 1); /* how files say "none" */
     assert_true(takes("dots1", "expert_weights_scale=2.5").hp.moe.scale == 2.5f);
     assert_true(takes("dots1", "").hp.moe.scale == 1);
@@ -326,16 +328,17 @@ static void experts_used_are_experts(void **state)
 static void rotated_values_are_even_and_fit(void **state)
 {
     (void)state;
-    refuses("llama", "rope.dimension_count=7", PN_FORMAT,
+    refuses("llama", "rope.dimension_count=7", PANTRY_FORMAT,
             "cannot rotate 7 values with a base of 10000: the number must be even");
-    refuses("gemma3", "attention.sliding_window=8 rope.dimension_count_swa=3", PN_FORMAT, "the number must be even");
-    refuses("gemma3", "attention.sliding_window=8 attention.key_length_swa=6", PN_FORMAT,
+    refuses("gemma3", "attention.sliding_window=8 rope.dimension_count_swa=3", PANTRY_FORMAT,
+            "the number must be even");
+    refuses("gemma3", "attention.sliding_window=8 attention.key_length_swa=6", PANTRY_FORMAT,
             "gemma3.rope.dimension_count is 8, but heads with a window have 6 values");
     takes("gemma3", "attention.sliding_window=8 attention.key_length_swa=6 rope.dimension_count=6");
     assert_int_equal(takes("step35", "rope.dimension_count=4").hp.rope.n_rot, 2); /* half of it */
     assert_int_equal(takes("step35", "rope.dimension_count=4").hp.rope.n_rot_local, 4);
-    refuses("llama", "rope.freq_base=1.0", PN_FORMAT, "the base above 1");
-    refuses("gemma3", "rope.freq_base_swa=1.0", PN_FORMAT, "the base above 1");
+    refuses("llama", "rope.freq_base=1.0", PANTRY_FORMAT, "the base above 1");
+    refuses("gemma3", "rope.freq_base_swa=1.0", PANTRY_FORMAT, "the base above 1");
     takes("llama", "rope.freq_base=1.0001");
     takes("gemma3", "rope.freq_base_swa=1.0001");
     assert_true(takes("llama", "").hp.rope.freq_base == 10000);
@@ -353,11 +356,13 @@ static void ways_to_stretch_are_known(void **state)
         assert_int_equal(takes("llama", words).hp.rope.scaling, PN_ROPE_SCALING_NONE + i);
     }
     assert_int_equal(takes("llama", "").hp.rope.scaling, PN_ROPE_SCALING_LINEAR);
-    refuses("llama", "rope.scaling.type=yarns", PN_UNSUPPORTED,
+    refuses("llama", "rope.scaling.type=yarns", PANTRY_UNSUPPORTED,
             "llama.rope.scaling.type is \"yarns\"; none, linear, ntk");
-    refuses("llama", "rope.scaling.type=yar", PN_UNSUPPORTED, "llama.rope.scaling.type is \"yar\"");
-    refuses("llama", "rope.scaling.type=3", PN_FORMAT, "llama.rope.scaling.type is an integer, but must be a string");
-    refuses("llama", "rope.scaling.factor=-0.5", PN_FORMAT, "llama.rope.scaling.factor is -0.5, but must be above 0");
+    refuses("llama", "rope.scaling.type=yar", PANTRY_UNSUPPORTED, "llama.rope.scaling.type is \"yar\"");
+    refuses("llama", "rope.scaling.type=3", PANTRY_FORMAT,
+            "llama.rope.scaling.type is an integer, but must be a string");
+    refuses("llama", "rope.scaling.factor=-0.5", PANTRY_FORMAT,
+            "llama.rope.scaling.factor is -0.5, but must be above 0");
     assert_true(takes("llama", "rope.scaling.factor=0.0").hp.rope.factor == 1);
     assert_true(takes("llama", "rope.scaling.factor=0.5").hp.rope.factor == 0.5f);
     assert_true(takes("llama", "rope.scale_linear=4.0").hp.rope.factor == 4);
@@ -365,7 +370,7 @@ static void ways_to_stretch_are_known(void **state)
     static const char *const bad[] = {"original_context_length=0", "yarn_beta_fast=0.0", "yarn_beta_slow=0.0"};
     for (int i = 0; i < 3; i++) {
         snprintf(words, sizeof words, "rope.scaling.type=yarn rope.scaling.%s", bad[i]);
-        refuses("llama", words, PN_FORMAT,
+        refuses("llama", words, PANTRY_FORMAT,
                 "llama.rope.scaling: yarn needs an original context length and betas above 0");
         snprintf(words, sizeof words, "rope.scaling.type=linear rope.scaling.%s", bad[i]);
         takes("llama", words);
@@ -414,9 +419,9 @@ static void windows_are_the_files_or_the_rows(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (takes(cases[i].arch, cases[i].words).hp.window != cases[i].window)
             fail_msg("%s with %s has another window than %d", cases[i].arch, cases[i].words, cases[i].window);
-    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=1025", PN_FORMAT,
+    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=1025", PANTRY_FORMAT,
             "gemma3.attention.sliding_window_pattern is 1025, but must be between 0 and 1024");
-    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=-1", PN_FORMAT,
+    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=-1", PANTRY_FORMAT,
             "gemma3.attention.sliding_window_pattern is -1");
     assert_true(takes("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=1024").last.local);
     assert_true(takes("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=0").last.local);
@@ -424,18 +429,19 @@ static void windows_are_the_files_or_the_rows(void **state)
     assert_false(takes("gemma3", "attention.sliding_window=0 attention.sliding_window_pattern=0").last.local);
     struct result r = takes("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[0,2]");
     assert_true(!r.first.local && r.last.local);
-    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1]", PN_FORMAT,
+    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1]", PANTRY_FORMAT,
             "gemma3.attention.sliding_window_pattern must be a list of 2 booleans, one a layer");
-    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1.5,0.5]", PN_FORMAT,
+    refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1.5,0.5]", PANTRY_FORMAT,
             "gemma3.attention.sliding_window_pattern must be a list of 2 booleans");
 }
 
 static void recurrent_layers_are_listed_or_counted(void **state)
 {
     (void)state;
-    refuses("qwen35", STATE_SPACES "full_attention_interval=0", PN_FORMAT,
+    refuses("qwen35", STATE_SPACES "full_attention_interval=0", PANTRY_FORMAT,
             "qwen35.full_attention_interval is 0, but must be between 1 and 1024");
-    refuses("qwen35", STATE_SPACES "full_attention_interval=1025", PN_FORMAT, "qwen35.full_attention_interval is 1025");
+    refuses("qwen35", STATE_SPACES "full_attention_interval=1025", PANTRY_FORMAT,
+            "qwen35.full_attention_interval is 1025");
     assert_true(takes("qwen35", STATE_SPACES "full_attention_interval=1024").last.recurrent);
     assert_false(takes("qwen35", STATE_SPACES "full_attention_interval=1").first.recurrent);
     struct result r = takes("qwen35", STATE_SPACES "full_attention_interval=2");
@@ -444,7 +450,7 @@ static void recurrent_layers_are_listed_or_counted(void **state)
     assert_true(takes("qwen35", STATE_SPACES "block_count=3").last.recurrent);
     r = takes("qwen35", STATE_SPACES "attention.recurrent_layers=[0,1]");
     assert_true(!r.first.recurrent && r.last.recurrent);
-    refuses("qwen35", STATE_SPACES "attention.recurrent_layers=[1]", PN_FORMAT,
+    refuses("qwen35", STATE_SPACES "attention.recurrent_layers=[1]", PANTRY_FORMAT,
             "qwen35.attention.recurrent_layers must be a list of 2 booleans, one a layer");
     assert_true(takes("mamba2", STATE_SPACES).last.recurrent);
     assert_false(takes("falcon-h1", STATE_SPACES).last.recurrent);
@@ -461,12 +467,12 @@ static void keys_are_shared_with_a_layer_of_the_kind(void **state)
     assert_int_equal(takes("gemma4", "block_count=3 attention.shared_kv_layers=0").last.kv_layer, 2);
     assert_int_equal(takes("gemma4", "block_count=3").last.kv_layer, 2);
     assert_int_equal(takes("llama", "block_count=3 attention.shared_kv_layers=1").last.kv_layer, 2);
-    refuses("gemma4", "block_count=3 attention.shared_kv_layers=3", PN_FORMAT,
+    refuses("gemma4", "block_count=3 attention.shared_kv_layers=3", PANTRY_FORMAT,
             "gemma4.attention.shared_kv_layers is 3, but must be between 0 and 2");
     refuses("gemma4",
             "block_count=3 attention.sliding_window=8 attention.sliding_window_pattern=[0,0,1] "
             "attention.shared_kv_layers=1",
-            PN_FORMAT, "layer 2 has no keys and values, nor has a layer of its kind before layer 2");
+            PANTRY_FORMAT, "layer 2 has no keys and values, nor has a layer of its kind before layer 2");
     assert_int_equal(takes("gemma3n", "block_count=25").last.kv_layer, 19); /* 20 have their own */
     assert_int_equal(takes("gemma3n", "block_count=20").last.kv_layer, 19);
     assert_int_equal(takes("gemma3n", "block_count=19").last.kv_layer, 18);
@@ -477,30 +483,32 @@ static void keys_are_shared_with_a_layer_of_the_kind(void **state)
 static void lists_have_an_item_a_layer(void **state)
 {
     (void)state;
-    refuses("llama", "feed_forward_length=[5]", PN_FORMAT,
+    refuses("llama", "feed_forward_length=[5]", PANTRY_FORMAT,
             "llama.feed_forward_length must be a list of 2 integers, one a layer, but has 1 items");
-    refuses("llama", "feed_forward_length=[5.5,6.5]", PN_FORMAT,
+    refuses("llama", "feed_forward_length=[5.5,6.5]", PANTRY_FORMAT,
             "llama.feed_forward_length must be a list of 2 integers");
-    refuses("llama", "feed_forward_length=[5,-1]", PN_FORMAT,
+    refuses("llama", "feed_forward_length=[5,-1]", PANTRY_FORMAT,
             "item 1 of llama.feed_forward_length is -1, but must be between 0 and 16777216");
-    refuses("llama", "feed_forward_length=[5,16777217]", PN_FORMAT, "item 1 of llama.feed_forward_length is 16777217");
+    refuses("llama", "feed_forward_length=[5,16777217]", PANTRY_FORMAT,
+            "item 1 of llama.feed_forward_length is 16777217");
     struct result r = takes("llama", "feed_forward_length=[5,6,7]"); /* more than layers: those that predict further */
     assert_int_equal(r.first.n_ff, 5);
     assert_int_equal(r.last.n_ff, 6);
     r = takes("llama", "swiglu_clamp_exp=[0.5,0.25] swiglu_clamp_shexp=0.125");
     assert_true(r.first.limit_experts == 0.5f && r.last.limit_experts == 0.25f && r.last.limit == 0.125f);
-    refuses("llama", "swiglu_clamp_exp=[0.5]", PN_FORMAT,
+    refuses("llama", "swiglu_clamp_exp=[0.5]", PANTRY_FORMAT,
             "llama.swiglu_clamp_exp must be a number or a list of 2 numbers, one a layer");
-    refuses("llama", "swiglu_clamp_shexp=3", PN_FORMAT, "llama.swiglu_clamp_shexp must be a number or a list");
-    refuses("apertus", "/xielu.beta=0.5 /xielu.alpha_p=0.5", PN_FORMAT,
+    refuses("llama", "swiglu_clamp_shexp=3", PANTRY_FORMAT, "llama.swiglu_clamp_shexp must be a number or a list");
+    refuses("apertus", "/xielu.beta=0.5 /xielu.alpha_p=0.5", PANTRY_FORMAT,
             "xielu.alpha_n must be a number or a list of 2");
     r = takes("apertus", "/xielu.beta=[0.5,0.25] /xielu.alpha_p=0.5 /xielu.alpha_n=0.5");
     assert_true(r.first.xielu_beta == 0.5f && r.last.xielu_beta == 0.25f);
-    refuses("gemma3n", "activation_sparsity_scale=[0.5]", PN_FORMAT,
+    refuses("gemma3n", "activation_sparsity_scale=[0.5]", PANTRY_FORMAT,
             "gemma3n.activation_sparsity_scale must be a list of 2 numbers, one a layer");
-    refuses("gemma3n", "activation_sparsity_scale=[1,2]", PN_FORMAT,
+    refuses("gemma3n", "activation_sparsity_scale=[1,2]", PANTRY_FORMAT,
             "gemma3n.activation_sparsity_scale must be a list");
-    refuses("gemma3n", "activation_sparsity_scale=0.5", PN_FORMAT, "gemma3n.activation_sparsity_scale must be a list");
+    refuses("gemma3n", "activation_sparsity_scale=0.5", PANTRY_FORMAT,
+            "gemma3n.activation_sparsity_scale must be a list");
     assert_true(takes("gemma3n", "activation_sparsity_scale=[0.5,0.25]").last.sparsity == 0.25f);
 }
 
@@ -511,9 +519,9 @@ static void numbers_are_taken_up_to_their_bounds(void **state)
     (void)state;
     assert_true(takes("llama", "attention.max_alibi_bias=64.0").hp.alibi == 64);
     assert_true(takes("llama", "attention.max_alibi_bias=0.0").hp.alibi == 0);
-    refuses("llama", "attention.max_alibi_bias=64.001", PN_FORMAT,
+    refuses("llama", "attention.max_alibi_bias=64.001", PANTRY_FORMAT,
             "llama.attention.max_alibi_bias is 64.001, but must be between 0 and 64");
-    refuses("llama", "attention.max_alibi_bias=-0.001", PN_FORMAT, "llama.attention.max_alibi_bias is -0.001");
+    refuses("llama", "attention.max_alibi_bias=-0.001", PANTRY_FORMAT, "llama.attention.max_alibi_bias is -0.001");
     static const char *const epsilons[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
     char words[96], sentence[128];
     for (int i = 0; i < 2; i++) {
@@ -523,22 +531,23 @@ static void numbers_are_taken_up_to_their_bounds(void **state)
         takes("llama", words);
         snprintf(words, sizeof words, "%s=1.0", epsilons[i]);
         snprintf(sentence, sizeof sentence, "llama.%s is 1, but must be between 0 and 1", epsilons[i]);
-        refuses("llama", words, PN_FORMAT, sentence);
+        refuses("llama", words, PANTRY_FORMAT, sentence);
         snprintf(words, sizeof words, "%s=-0.001", epsilons[i]);
-        refuses("llama", words, PN_FORMAT, "but must be between 0 and 1");
+        refuses("llama", words, PANTRY_FORMAT, "but must be between 0 and 1");
     }
-    refuses("llama", "logit_scale=2", PN_FORMAT,
+    refuses("llama", "logit_scale=2", PANTRY_FORMAT,
             "llama.logit_scale is an integer, but must be a floating-point number");
-    refuses("llama", "rope.scaling.finetuned=1", PN_FORMAT,
+    refuses("llama", "rope.scaling.finetuned=1", PANTRY_FORMAT,
             "llama.rope.scaling.finetuned is an integer, but must be a bool");
-    refuses("llama", "block_count=2.0", PN_FORMAT,
+    refuses("llama", "block_count=2.0", PANTRY_FORMAT,
             "llama.block_count is a floating-point number, but must be an integer");
     assert_true(takes("granite", "residual_scale=0.0").hp.residual_scale == 0); /* how files say "none" */
     assert_true(takes("minicpm", "residual_scale=0.0").hp.residual_scale == 1.4f / sqrtf(2));
     assert_true(takes("minicpm", "logit_scale=0.0").hp.logit_scale == 32.0f / 256);
     assert_true(takes("mistral3", "").hp.temperature_length == 64); /* the context */
     assert_true(takes("mistral3", "attention.temperature_length=9").hp.temperature_length == 9);
-    refuses("mistral3", "attention.temperature_length=-1", PN_FORMAT, "mistral3.attention.temperature_length is -1");
+    refuses("mistral3", "attention.temperature_length=-1", PANTRY_FORMAT,
+            "mistral3.attention.temperature_length is -1");
 }
 
 static void the_file_chooses_what_a_row_leaves_open(void **state)
@@ -564,12 +573,12 @@ static void the_file_chooses_what_a_row_leaves_open(void **state)
         assert_int_equal(takes("bert", words).hp.act, acts[i].act);
         assert_int_equal(takes("llama", words).hp.act, PN_ACT_FN_SILU);
     }
-    refuses("bert", "hidden_activation=gelus", PN_UNSUPPORTED,
+    refuses("bert", "hidden_activation=gelus", PANTRY_UNSUPPORTED,
             "bert.hidden_activation is \"gelus\"; known are silu, gelu,");
-    refuses("bert", "hidden_activation=gel", PN_UNSUPPORTED, "bert.hidden_activation is \"gel\"");
-    refuses("bert", "hidden_activation=1", PN_FORMAT, "bert.hidden_activation is an integer, but must be a string");
+    refuses("bert", "hidden_activation=gel", PANTRY_UNSUPPORTED, "bert.hidden_activation is \"gel\"");
+    refuses("bert", "hidden_activation=1", PANTRY_FORMAT, "bert.hidden_activation is an integer, but must be a string");
     assert_int_equal(takes("bert", "").hp.act, PN_ACT_FN_GELU);
-    refuses("t5", "attention.relative_buckets_count=30", PN_FORMAT,
+    refuses("t5", "attention.relative_buckets_count=30", PANTRY_FORMAT,
             "t5.attention.relative_buckets_count is 30, but must be a multiple of 4");
 }
 
@@ -596,18 +605,18 @@ static void pooling_is_one_of_five(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (takes(cases[i].arch, cases[i].words).hp.pooling != cases[i].pooling)
             fail_msg("%s with %s does not pool by %d", cases[i].arch, cases[i].words, cases[i].pooling);
-    refuses("bert", "pooling_type=5", PN_FORMAT, "bert.pooling_type is 5, but must be between 0 and 4");
-    refuses("bert", "pooling_type=-2", PN_FORMAT, "bert.pooling_type is -2, but must be between 0 and 4");
-    refuses("bert", "pooling_type=mean", PN_FORMAT, "bert.pooling_type is a string, but must be an integer");
+    refuses("bert", "pooling_type=5", PANTRY_FORMAT, "bert.pooling_type is 5, but must be between 0 and 4");
+    refuses("bert", "pooling_type=-2", PANTRY_FORMAT, "bert.pooling_type is -2, but must be between 0 and 4");
+    refuses("bert", "pooling_type=mean", PANTRY_FORMAT, "bert.pooling_type is a string, but must be an integer");
 }
 
 /* ---- wishes ---- */
 
-static pn_status extend(const char *arch, const char *words, struct pn_rope_wish wish, struct result *out)
+static pantry_status extend(const char *arch, const char *words, struct pn_rope_wish wish, struct result *out)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     *out = takes(arch, words);
-    pn_status status = pn_hparams_extend(&out->hp, pn_arch_find(arch, strlen(arch)), &wish, &err);
+    pantry_status status = pn_hparams_extend(&out->hp, pn_arch_find(arch, strlen(arch)), &wish, &err);
     snprintf(out->text, sizeof out->text, "%s", status ? err.text : "");
     return status;
 }
@@ -616,32 +625,32 @@ static void wishes_are_bounded(void **state)
 {
     (void)state;
     struct result r;
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 4096}, &r), PN_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 4096}, &r), PANTRY_OK);
     assert_true(r.hp.n_context_train == 64 * 4096 && r.hp.rope.factor == 4096);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = nextafterf(4096, 5000)}, &r), PN_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = nextafterf(4096, 5000)}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "contexts cannot become 4096 times longer"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 1e-6f}, &r), PN_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 1e-6f}, &r), PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, 1);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = -1e-6f}, &r), PN_INVALID);
-    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_wish){.factor = 2}, &r), PN_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = -1e-6f}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, INT32_MAX);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1}, &r), PN_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "the rotary base is 1, but must be above 1"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = INFINITY}, &r), PN_INVALID);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1.001f}, &r), PN_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = INFINITY}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1.001f}, &r), PANTRY_OK);
     assert_true(r.hp.rope.freq_base == 1.001f && r.hp.n_context_train == 64);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "longrope"}, &r), PN_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "longrope"}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "rotation cannot be scaled by \"longrope\"; none, linear, ntk and yarn"));
-    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_wish){.factor = 2}, &r), PN_OK);
+    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LONGROPE);
-    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_wish){.factor = 2}, &r), PN_OK);
+    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LINEAR);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "yarn"}, &r), PN_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "yarn"}, &r), PANTRY_OK);
     assert_true(r.hp.rope.scaling == PN_ROPE_SCALING_YARN && r.hp.rope.factor == 1 && r.hp.n_context_train == 64);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){.factor = 2}, &r), PN_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "this model does not rotate"));
-    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_wish){.freq_base = 20}, &r), PN_INVALID);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){0}, &r), PN_OK);
+    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_wish){.freq_base = 20}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){0}, &r), PANTRY_OK);
 }
 
 int main(void)

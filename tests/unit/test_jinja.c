@@ -18,14 +18,14 @@ static const char context_text[] =
     " \"users\": [{\"name\": \"Zoe\", \"age\": 30}, {\"name\": \"adam\", \"age\": 25}], \"nil\": null, \"t\": true,"
     " \"e\": \"\", \"html\": \"<a>\", \"u\": \"na\\u00efve \\ud83d\\ude00\"}";
 
-static pn_status render_limited(const char *source, const struct pn_template_limits *limits, char **out,
-                                struct pn_error *err)
+static pantry_status render_limited(const char *source, const struct pn_template_limits *limits, char **out,
+                                    struct pantry_error *err)
 {
     struct pn_template *t = NULL;
     json_t *context = json_loads(context_text, 0, NULL);
     *out = NULL;
-    pn_status status = pn_template_parse(source, strlen(source), &t, err);
-    if (status == PN_OK)
+    pantry_status status = pn_template_parse(source, strlen(source), &t, err);
+    if (status == PANTRY_OK)
         status = pn_template_render(t, context, limits, out, NULL, err);
     pn_template_free(t);
     json_decref(context);
@@ -36,15 +36,15 @@ struct row {
     const char *source, *want; /* the output, or the text of the error */
 };
 
-static void check_rows(const struct row *rows, size_t n, pn_status want)
+static void check_rows(const struct row *rows, size_t n, pantry_status want)
 {
     const struct pn_template_limits limits = {.now = 1768480496}; /* 2026-01-15 12:34:56 */
     size_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         char *out;
-        struct pn_error err = {0};
-        pn_status status = render_limited(rows[i].source, &limits, &out, &err);
-        const char *got = status == PN_OK ? out : err.text;
+        struct pantry_error err = {0};
+        pantry_status status = render_limited(rows[i].source, &limits, &out, &err);
+        const char *got = status == PANTRY_OK ? out : err.text;
         if (status != want || strcmp(got, rows[i].want) != 0) {
             print_error("%s\n  want %d: %s\n  got  %d: %s\n", rows[i].source, (int)want, rows[i].want, (int)status,
                         got);
@@ -113,7 +113,7 @@ static void test_output(void **state)
         {"{{ (' ' * 9)|wordwrap(4)|tojson }}{{ 'a\u00a0 b'|wordwrap(1)|tojson }}", "\"\"\"a\\nb\""},
         {"{% for in in l %}{{ in }}{% endfor %}", "312"},
     };
-    CHECK(rows, PN_OK);
+    CHECK(rows, PANTRY_OK);
 }
 
 static void test_raised(void **state)
@@ -159,9 +159,9 @@ static void test_raised(void **state)
         {"{{ lipsum() }}", "lipsum() makes random text and is not supported"},
         {"{{ (-8) ** 0.5 }}", "complex numbers are not supported"},
     };
-    CHECK(raised, PN_RAISED);
-    CHECK(unsupported, PN_UNSUPPORTED);
-    CHECK(errors, PN_INVALID);
+    CHECK(raised, PANTRY_RAISED);
+    CHECK(unsupported, PANTRY_UNSUPPORTED);
+    CHECK(errors, PANTRY_INVALID);
 }
 
 static void test_syntax(void **state)
@@ -190,10 +190,10 @@ static void test_syntax(void **state)
         {"{% for x, in l %}{% endfor %}", "template:1: expected token 'in', got 'l'"},
         {"{% for loop in l %}{% endfor %}", "template:1: Can't assign to special loop variable in for-loop target"},
     };
-    CHECK(rows, PN_FORMAT);
+    CHECK(rows, PANTRY_FORMAT);
     struct pn_template *t;
-    struct pn_error err;
-    assert_int_equal(pn_template_parse("a\xff", 2, &t, &err), PN_FORMAT);
+    struct pantry_error err;
+    assert_int_equal(pn_template_parse("a\xff", 2, &t, &err), PANTRY_FORMAT);
     assert_null(t);
 }
 
@@ -219,11 +219,11 @@ static void test_sandbox(void **state)
         {"{{ cycler.__init__.__globals__.os.popen('id').read() }}",
          "SecurityError: access to attribute '__init__' of 'type' object is unsafe."},
     };
-    CHECK(hidden, PN_OK);
-    CHECK(blocked, PN_INVALID);
+    CHECK(hidden, PANTRY_OK);
+    CHECK(blocked, PANTRY_INVALID);
 }
 
-/* Every way to run on, to grow or to nest ends in PN_LIMIT. */
+/* Every way to run on, to grow or to nest ends in PANTRY_LIMIT. */
 static void test_budget(void **state)
 {
     (void)state;
@@ -254,11 +254,11 @@ static void test_budget(void **state)
     };
     for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++) {
         char *out;
-        struct pn_error err = {0};
-        pn_status status = render_limited(hungry[i], NULL, &out, &err);
-        if (status != PN_LIMIT || strncmp(err.text, "budget exceeded", 15) != 0)
+        struct pantry_error err = {0};
+        pantry_status status = render_limited(hungry[i], NULL, &out, &err);
+        if (status != PANTRY_LIMIT || strncmp(err.text, "budget exceeded", 15) != 0)
             print_error("%s\n  got %d: %s\n", hungry[i], (int)status, err.text);
-        assert_int_equal(status, PN_LIMIT);
+        assert_int_equal(status, PANTRY_LIMIT);
         assert_null(out);
     }
 }
@@ -276,9 +276,9 @@ static void test_limits_are_used(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char *out;
-        struct pn_error err = {0};
-        assert_int_equal(render_limited(rows[i].source, &rows[i].limits, &out, &err), PN_LIMIT);
-        assert_int_equal(render_limited(rows[i].source, NULL, &out, &err), PN_OK);
+        struct pantry_error err = {0};
+        assert_int_equal(render_limited(rows[i].source, &rows[i].limits, &out, &err), PANTRY_LIMIT);
+        assert_int_equal(render_limited(rows[i].source, NULL, &out, &err), PANTRY_OK);
         free(out);
     }
 }
@@ -304,15 +304,15 @@ static size_t steps_of(const char *source)
 {
     size_t low = 0, high = 1 << 18; /* low is too little */
     while (high - low > 1) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         char *out;
         struct pn_template_limits limits = {.max_steps = low + (high - low) / 2};
-        pn_status status = render_limited(source, &limits, &out, &err);
-        if (status == PN_LIMIT)
+        pantry_status status = render_limited(source, &limits, &out, &err);
+        if (status == PANTRY_LIMIT)
             low = limits.max_steps;
         else
             high = limits.max_steps;
-        if (status != PN_OK && status != PN_LIMIT)
+        if (status != PANTRY_OK && status != PANTRY_LIMIT)
             fail_msg("%s: %s", source, err.text);
         free(out);
     }
@@ -440,7 +440,7 @@ static void test_nested_source(void **state)
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         for (size_t depth = 50; depth <= 60000; depth *= 20) {
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             char *text = calloc(1, depth * 16 + 64), *out, *p = text;
             p = append(p, "{{ ");
             for (size_t k = 0; k < depth; k++)
@@ -449,16 +449,17 @@ static void test_nested_source(void **state)
             for (size_t k = 0; k < depth; k++)
                 p = append(p, parts[i][2]);
             append(p, " }}");
-            pn_status status = render_limited(text, NULL, &out, &err);
-            assert_true(status == PN_OK || status == PN_LIMIT || status == PN_INVALID || status == PN_FORMAT);
+            pantry_status status = render_limited(text, NULL, &out, &err);
+            assert_true(status == PANTRY_OK || status == PANTRY_LIMIT || status == PANTRY_INVALID ||
+                        status == PANTRY_FORMAT);
             free(out);
             free(text);
         }
     char *blocks = calloc(1, 60000 * 16), *p = blocks, *out;
     for (size_t k = 0; k < 60000; k++)
         p = append(p, "{% if 1 %}");
-    struct pn_error err = {0};
-    assert_int_equal(render_limited(blocks, NULL, &out, &err), PN_LIMIT);
+    struct pantry_error err = {0};
+    assert_int_equal(render_limited(blocks, NULL, &out, &err), PANTRY_LIMIT);
     free(blocks);
 }
 
@@ -508,7 +509,7 @@ static void test_long_source(void **state)
         "{% autoescape true %}{% endautoescape %}",
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         char text[64 * 500], *out, *p = text;
         for (int k = 0; k < 300; k++)
             p = append(p, parts[i]);
@@ -528,7 +529,7 @@ static void *render_deep(void *arg)
     char text[4096], *out;
     for (size_t i = 0; i < sizeof wraps / sizeof *wraps; i++)
         for (int depth = 1; depth <= 64; depth *= 4) {
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             char *p = append(text, "{% macro m() %}{% for a in l %}{% filter upper %}{{ ");
             for (int k = 0; k < depth; k++)
                 p = append(p, wraps[i][0]);
@@ -537,7 +538,7 @@ static void *render_deep(void *arg)
                 p = append(p, wraps[i][1]);
             append(p, " }}{% endfilter %}{% endfor %}{% endmacro %}{{ m() }}");
             *good +=
-                render_limited(text, NULL, &out, &err) == PN_LIMIT && strncmp(err.text, "budget exceeded", 15) == 0;
+                render_limited(text, NULL, &out, &err) == PANTRY_LIMIT && strncmp(err.text, "budget exceeded", 15) == 0;
         }
     return NULL;
 }
@@ -571,27 +572,27 @@ static void test_context(void **state)
     (void)state;
     static const struct {
         const char *context, *source, *want;
-        pn_status status;
+        pantry_status status;
     } rows[] = {
-        {"{\"raise_exception\": \"x\"}", "{{ raise_exception }}", "x", PN_OK},
+        {"{\"raise_exception\": \"x\"}", "{{ raise_exception }}", "x", PANTRY_OK},
         {"{\"raise_exception\": \"x\"}", "{{ raise_exception('y') }}", "TypeError: 'str' object is not callable",
-         PN_INVALID},
+         PANTRY_INVALID},
         {"{\"namespace\": 1, \"loop\": 2, \"self\": 3}",
-         "{{ namespace }}{% for i in 'a' %}{{ loop.index }}{% endfor %}", "11", PN_OK},
+         "{{ namespace }}{% for i in 'a' %}{{ loop.index }}{% endfor %}", "11", PANTRY_OK},
         {"{\"a\": 1, \"b\": 1.0, \"c\": 1e3, \"d\": [null, true]}", "{{ a }} {{ b }} {{ c }} {{ d }}",
-         "1 1.0 1000.0 [None, True]", PN_OK},
-        {"[1]", "x", "template context: not a JSON object", PN_INVALID},
+         "1 1.0 1000.0 [None, True]", PANTRY_OK},
+        {"[1]", "x", "template context: not a JSON object", PANTRY_INVALID},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pn_template *t;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         char *out;
         size_t len;
         json_t *context = json_loads(rows[i].context, 0, NULL);
-        assert_int_equal(pn_template_parse(rows[i].source, strlen(rows[i].source), &t, &err), PN_OK);
-        pn_status status = pn_template_render(t, context, NULL, &out, &len, &err);
+        assert_int_equal(pn_template_parse(rows[i].source, strlen(rows[i].source), &t, &err), PANTRY_OK);
+        pantry_status status = pn_template_render(t, context, NULL, &out, &len, &err);
         assert_int_equal(status, rows[i].status);
-        assert_string_equal(status == PN_OK ? out : err.text, rows[i].want);
+        assert_string_equal(status == PANTRY_OK ? out : err.text, rows[i].want);
         assert_string_equal(pn_template_source(t, &len), rows[i].source);
         assert_int_equal(len, strlen(rows[i].source));
         free(out);
@@ -609,7 +610,7 @@ static void *render_many(void *arg)
     json_t *context = json_loads(context_text, 0, NULL);
     for (int i = 0; i < 200; i++) {
         char *out = NULL;
-        if (pn_template_render(shared_template, context, NULL, &out, NULL, NULL) != PN_OK ||
+        if (pn_template_render(shared_template, context, NULL, &out, NULL, NULL) != PANTRY_OK ||
             strcmp(out, "HELLO wörld 11 123") != 0)
             ++*bad;
         free(out);
@@ -627,7 +628,7 @@ static void test_threads(void **state)
     struct pn_template *t;
     pthread_t threads[4];
     size_t bad[4] = {0};
-    assert_int_equal(pn_template_parse(source, strlen(source), &t, NULL), PN_OK);
+    assert_int_equal(pn_template_parse(source, strlen(source), &t, NULL), PANTRY_OK);
     shared_template = t;
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, render_many, &bad[i]), 0);

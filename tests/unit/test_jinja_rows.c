@@ -33,17 +33,18 @@ static const json_t *find_context(const json_t *cases, const char *name)
 }
 
 /* "TemplateError: " is raise_exception: there the text is the message alone. */
-static bool row_is_good(const json_t *row, pn_status status, const char *out, size_t len, const struct pn_error *err)
+static bool row_is_good(const json_t *row, pantry_status status, const char *out, size_t len,
+                        const struct pantry_error *err)
 {
     static const char raised[] = "TemplateError: ";
     const json_t *expected = json_object_get(row, "output");
     if (expected)
-        return status == PN_OK && len == json_string_length(expected) &&
+        return status == PANTRY_OK && len == json_string_length(expected) &&
                memcmp(out, json_string_value(expected), len) == 0;
     const char *text = json_string_value(json_object_get(row, "error"));
     if (strncmp(text, raised, sizeof raised - 1) == 0)
-        return status == PN_RAISED && strcmp(err->text, text + sizeof raised - 1) == 0;
-    return status == PN_INVALID && strcmp(err->text, text) == 0;
+        return status == PANTRY_RAISED && strcmp(err->text, text + sizeof raised - 1) == 0;
+    return status == PANTRY_INVALID && strcmp(err->text, text) == 0;
 }
 
 static bool check_row(const json_t *row, const json_t *cases)
@@ -53,17 +54,17 @@ static bool check_row(const json_t *row, const json_t *cases)
     const char *case_name = json_string_value(json_object_get(row, "case"));
     const struct pn_template_limits limits = {.now = 1768480496}; /* 2026-01-15 12:34:56 */
     struct pn_template *t = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char *source = NULL, *out = NULL;
     size_t size = 0, len = 0;
-    pn_status status = pn_file_read(data_path(path, name), 1 << 20, &source, &size, &err);
-    if (status == PN_OK)
+    pantry_status status = pn_file_read(data_path(path, name), 1 << 20, &source, &size, &err);
+    if (status == PANTRY_OK)
         status = pn_template_parse(source, size, &t, &err);
-    if (status == PN_OK)
+    if (status == PANTRY_OK)
         status = pn_template_render(t, find_context(cases, case_name), &limits, &out, &len, &err);
     bool good = row_is_good(row, status, out, len, &err);
     if (!good)
-        print_error("%s, %s: %s\n", name, case_name, status == PN_OK ? out : err.text);
+        print_error("%s, %s: %s\n", name, case_name, status == PANTRY_OK ? out : err.text);
     free(source);
     free(out);
     pn_template_free(t);
@@ -95,18 +96,18 @@ static bool check_program(const json_t *row, const json_t *context)
     const json_t *source = json_array_get(row, 0), *output = json_array_get(row, 1), *error = json_array_get(row, 2);
     const struct pn_template_limits limits = {.now = 1768480496}; /* 2026-01-15 12:34:56 */
     struct pn_template *t = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char *out = NULL;
     size_t len = 0;
-    pn_status status = pn_template_parse(json_string_value(source), json_string_length(source), &t, &err);
-    if (status == PN_OK)
+    pantry_status status = pn_template_parse(json_string_value(source), json_string_length(source), &t, &err);
+    if (status == PANTRY_OK)
         status = pn_template_render(t, context, &limits, &out, &len, &err);
-    bool good = error ? status != PN_OK && strcmp(err.text, json_string_value(error)) == 0
-                      : status == PN_OK && len == json_string_length(output) &&
+    bool good = error ? status != PANTRY_OK && strcmp(err.text, json_string_value(error)) == 0
+                      : status == PANTRY_OK && len == json_string_length(output) &&
                             memcmp(out, json_string_value(output), len) == 0;
     if (!good)
         print_error("%s\n  want %s\n  got  %s\n", json_string_value(source), json_string_value(error ? error : output),
-                    status == PN_OK ? out : err.text);
+                    status == PANTRY_OK ? out : err.text);
     free(out);
     pn_template_free(t);
     return good;

@@ -24,12 +24,12 @@ static struct {
     int most_buffers; /* that it gives; 0: any number */
 } memory;
 
-static pn_status give_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
+static pantry_status give_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
     if (memory.n_asked++ == 0)
         memory.largest = size;
     if (size > memory.most || (memory.most_buffers && memory.n_open == memory.most_buffers))
-        return pn_fail(err, PN_NO_MEMORY, "the test has no %zu bytes", size);
+        return pn_fail(err, PANTRY_NO_MEMORY, "the test has no %zu bytes", size);
     memory.n_open += size > 0;
     return pn_host_buffer_new(device, size, out, err);
 }
@@ -79,7 +79,7 @@ static size_t stride_of(size_t bytes)
 static struct pn_kv_pool *new_pool(pn_type type, uint64_t bytes)
 {
     struct pn_kv_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_kv_pool_new(&device, &model, type, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
@@ -176,14 +176,14 @@ static void used_up_pages_are_out_of_memory(void **state)
 {
     (void)state;
     enum { N = 5 };
-    struct pn_error err;
+    struct pantry_error err;
     int32_t pages[N], page = -7;
     bool seen[N] = {false};
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, N * stride_of(PAGE_VALUES * 4));
     assert_int_equal(pool->groups[0].slots.n, N);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pn_kv_page_new(pool, 0, &pages[i], &err), PN_OK);
+        assert_int_equal(pn_kv_page_new(pool, 0, &pages[i], &err), PANTRY_OK);
         assert_in_range(pages[i], 0, N - 1);
         assert_false(seen[pages[i]]);
         seen[pages[i]] = true;
@@ -191,24 +191,24 @@ static void used_up_pages_are_out_of_memory(void **state)
         assert_int_equal(pn_kv_pages_used(pool, 0), i + 1);
     }
     for (int again = 0; again < 3; again++) {
-        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_NO_MEMORY);
         assert_non_null(strstr(err.text, "all 5 pages"));
         assert_int_equal(page, -7);
     }
     /* What comes back is handed out again, the last one first, and each only once. */
     pn_kv_page_release(pool, 0, pages[1]);
     pn_kv_page_release(pool, 0, pages[3]);
-    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_OK);
     assert_int_equal(page, pages[3]);
-    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_OK);
     assert_int_equal(page, pages[1]);
-    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_NO_MEMORY);
     for (int i = 0; i < N; i++)
         pn_kv_page_release(pool, 0, pages[i]);
     assert_int_equal(pn_kv_pages_used(pool, 0), 0);
     for (int i = 0; i < N; i++)
-        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_OK);
-    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_NO_MEMORY);
     pn_kv_pool_free(pool);
 }
 
@@ -216,21 +216,21 @@ static void used_up_pages_are_out_of_memory(void **state)
 static void shared_pages_stay(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     int32_t a, b, c;
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, 2 * stride_of(PAGE_VALUES * 4));
-    assert_int_equal(pn_kv_page_new(pool, 0, &a, &err), PN_OK);
-    assert_int_equal(pn_kv_page_new(pool, 0, &b, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &a, &err), PANTRY_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &b, &err), PANTRY_OK);
     pn_kv_page_retain(pool, 0, a);
     pn_kv_page_retain(pool, 0, a);
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(pn_kv_page_refs(pool, 0, a), 3 - i);
         pn_kv_page_release(pool, 0, a);
-        assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PANTRY_NO_MEMORY);
     }
     pn_kv_page_release(pool, 0, a);
-    assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PN_OK);
+    assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PANTRY_OK);
     assert_int_equal(c, a);
     pn_kv_page_release(pool, 0, c); /* its references start anew */
     assert_int_equal(pn_kv_pages_used(pool, 0), 1);
@@ -262,17 +262,17 @@ static void pools_take_what_memory_there_is(void **state)
     static struct pn_cache_shape tiny = {.n_head = 1, .dim_k = 1, .dim_v = 1};
     const size_t page = stride_of(PAGE_VALUES * 4);
     struct pn_kv_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     give_at_most(SIZE_MAX);
     pool = new_pool(PN_TYPE_F32, 0); /* it asks for two at least */
     assert_int_equal(pool->groups[0].slots.n, 2);
     assert_int_equal(memory.largest, 2 * page);
     pn_kv_pool_free(pool);
     struct pn_model small = {.caches = &tiny, .n_caches = 1}, none = {.n_caches = 0};
-    assert_int_equal(pn_kv_pool_new(&device, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err), PN_OK);
+    assert_int_equal(pn_kv_pool_new(&device, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* nor more than there are ever wanted */
     pn_kv_pool_free(pool);
-    assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PN_OK);
+    assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* without attention pages cost nothing */
     assert_int_equal(pn_kv_capacity(pool), 1 << 18);
     pn_kv_page_copy(pool, 0, 1, 0);
@@ -288,7 +288,7 @@ static void pools_take_what_memory_there_is(void **state)
     assert_int_equal(pool->groups[0].slots.n, 1);
     pn_kv_pool_free(pool);
     give_at_most(page - 1);
-    assert_int_equal(pn_kv_pool_new(&device, &model, PN_TYPE_F32, 64 * page, &pool, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_pool_new(&device, &model, PN_TYPE_F32, 64 * page, &pool, &err), PANTRY_NO_MEMORY);
     assert_null(pool);
     assert_int_equal(memory.n_open, 0);
 }
@@ -299,32 +299,32 @@ static void pages_are_taken_from_the_budget(void **state)
     (void)state;
     struct pn_memory *budget = pn_memory_of_process();
     uint64_t taken = budget->taken;
-    struct pn_error err;
+    struct pantry_error err;
     const size_t page = stride_of(PAGE_VALUES * 4);
     give_at_most(SIZE_MAX);
     struct pn_kv_pool *pool = new_pool(PN_TYPE_F32, 20 * page);
     pn_memory_set_limit(budget, budget->weight_bytes + taken + 7 * page + page / 2);
     assert_int_equal(pn_kv_capacity(pool) / page, 7);
-    assert_int_equal(pn_kv_promise(pool, 0, 5, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_promise(pool, 0, 5, "the test", &err), PANTRY_OK);
     assert_true(budget->taken == taken + 5 * page);
     assert_int_equal(pn_kv_capacity(pool) / page, 7); /* those promised count too */
-    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_true(budget->taken == taken + 5 * page);
-    assert_int_equal(pn_kv_check(pool, &(int32_t){8}, "the test", &err), PN_NO_MEMORY); /* three more */
+    assert_int_equal(pn_kv_check(pool, &(int32_t){8}, "the test", &err), PANTRY_NO_MEMORY); /* three more */
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
-    assert_int_equal(pn_kv_check(pool, &(int32_t){7}, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){7}, "the test", &err), PANTRY_OK);
     assert_true(budget->taken == taken + 5 * page &&
                 pool->groups[0].slots.n_promised == 5); /* others see nothing of a check */
     pn_kv_unpromise(pool, 0, 1);
     assert_true(budget->taken == taken + 4 * page);
-    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PN_OK);
+    assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PANTRY_OK);
     pn_memory_set_limit(budget, 0);
-    assert_int_equal(pn_kv_promise(pool, 0, 13, "the test", &err), PN_OK); /* all 20 */
+    assert_int_equal(pn_kv_promise(pool, 0, 13, "the test", &err), PANTRY_OK); /* all 20 */
     assert_int_equal(pn_kv_capacity(pool), 20 * page);
-    assert_int_equal(pn_kv_check(pool, &(int32_t){20}, "the test", &err), PN_OK);
-    assert_int_equal(pn_kv_check(pool, &(int32_t){21}, "the test", &err), PN_NO_MEMORY);
-    assert_int_equal(pn_kv_promise(pool, 0, 1, "the test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){20}, "the test", &err), PANTRY_OK);
+    assert_int_equal(pn_kv_check(pool, &(int32_t){21}, "the test", &err), PANTRY_NO_MEMORY);
+    assert_int_equal(pn_kv_promise(pool, 0, 1, "the test", &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but addresses are left for 0 KiB only"));
     assert_true(budget->taken == taken + 20 * page);
     pn_kv_pool_free(pool);
@@ -352,9 +352,9 @@ static void refuses_types_that_do_not_fit(void **state)
     give_at_most(SIZE_MAX);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_kv_pool *pool;
-        struct pn_error err;
-        pn_status status = pn_kv_pool_new(&device, &cases[i].model, cases[i].type, 1 << 20, &pool, &err);
-        assert_int_equal(status, cases[i].says ? PN_INVALID : PN_OK);
+        struct pantry_error err;
+        pantry_status status = pn_kv_pool_new(&device, &cases[i].model, cases[i].type, 1 << 20, &pool, &err);
+        assert_int_equal(status, cases[i].says ? PANTRY_INVALID : PANTRY_OK);
         assert_true((pool == NULL) == (cases[i].says != NULL));
         if (cases[i].says && !strstr(err.text, cases[i].says))
             fail_msg("%s", err.text);
@@ -367,7 +367,7 @@ static void refuses_types_that_do_not_fit(void **state)
 static struct pn_state_pool *new_states(size_t n_floats, uint64_t bytes)
 {
     struct pn_state_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_state_pool_new(&device, n_floats, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
@@ -401,7 +401,7 @@ static void state_pools_have_slots_apart(void **state)
     }
     /* Half as many where there is less, down to one. */
     struct pn_state_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     give_at_most(10 * 4096);
     pool = new_states(16, 64 * 4096);
     assert_int_equal(pool->slots.n, 8);
@@ -411,7 +411,7 @@ static void state_pools_have_slots_apart(void **state)
     assert_int_equal(pool->slots.n, 1);
     pn_state_pool_free(pool);
     give_at_most(4095);
-    assert_int_equal(pn_state_pool_new(&device, 16, 64 * 4096, &pool, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_state_pool_new(&device, 16, 64 * 4096, &pool, &err), PANTRY_NO_MEMORY);
     assert_null(pool);
     pn_state_pool_free(NULL);
 }
@@ -439,7 +439,7 @@ static void states_run_out_and_come_back(void **state)
     (void)state;
     enum { N = 5, FLOATS = 1030, STRIDE = 3 * 4096 };
     int32_t s[N], late = -7;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_memory *budget = pn_memory_of_process();
     uint64_t taken = budget->taken;
     give_at_most(SIZE_MAX);
@@ -447,7 +447,7 @@ static void states_run_out_and_come_back(void **state)
     assert_int_equal(pool->slots.n, N);
     for (int round = 0; round < 2; round++) { /* the second time in slots that were used */
         for (int i = 0; i < N; i++) {
-            assert_int_equal(pn_state_new(pool, &s[i], &err), PN_OK);
+            assert_int_equal(pn_state_new(pool, &s[i], &err), PANTRY_OK);
             assert_in_range(s[i], 0, N - 1);
             assert_int_equal(pn_states_used(pool), i + 1);
             assert_true(budget->taken == taken + (uint64_t)(i + 1) * STRIDE);
@@ -457,7 +457,7 @@ static void states_run_out_and_come_back(void **state)
         }
         for (int i = 0; i < N; i++)
             check_state(pool, s[i], i + 1); /* each has a place of its own */
-        assert_int_equal(pn_state_new(pool, &late, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_state_new(pool, &late, &err), PANTRY_NO_MEMORY);
         assert_non_null(strstr(err.text, "the recurrent state of a sequence needs 12 KiB"));
         assert_int_equal(late, -7);
         assert_true(budget->taken == taken + N * STRIDE);
@@ -478,11 +478,11 @@ static void states_run_out_and_come_back(void **state)
     }
     /* The budget ends before the slots do. */
     pn_memory_set_limit(budget, budget->weight_bytes + taken + 2 * STRIDE);
-    assert_int_equal(pn_state_new(pool, &s[0], &err), PN_OK);
-    assert_int_equal(pn_state_new(pool, &s[1], &err), PN_OK);
-    assert_int_equal(pn_state_new(pool, &s[2], &err), PN_NO_MEMORY);
+    assert_int_equal(pn_state_new(pool, &s[0], &err), PANTRY_OK);
+    assert_int_equal(pn_state_new(pool, &s[1], &err), PANTRY_OK);
+    assert_int_equal(pn_state_new(pool, &s[2], &err), PANTRY_NO_MEMORY);
     pn_state_release(pool, s[0]);
-    assert_int_equal(pn_state_new(pool, &s[2], &err), PN_OK);
+    assert_int_equal(pn_state_new(pool, &s[2], &err), PANTRY_OK);
     pn_memory_set_limit(budget, 0);
     pn_state_pool_free(pool);
     assert_true(budget->taken == taken);
@@ -539,9 +539,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
     grouped.graph.len = COUNT(nodes);
     size_t bytes[PN_KV_GROUPS] = {0};
     struct pn_kv_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PN_OK);
+    assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->n_groups, PN_KV_GROUPS);
     for (int i = 0; i < N_GROUPED; i++) {
         const struct pn_cache *c = &pool->caches[i];
@@ -566,7 +566,7 @@ static void layers_are_grouped_by_what_they_see(void **state)
     for (int n = 1; n < PN_KV_GROUPS; n++) { /* one group has its memory, the next has none */
         give_at_most(SIZE_MAX);
         memory.most_buffers = n;
-        assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_NO_MEMORY);
         assert_int_equal(memory.n_open, 0);
     }
 }
@@ -590,11 +590,11 @@ static void groups_have_parts_on_their_devices(void **state)
     parted.graph.len = COUNT(nodes);
     struct pn_memory *budget = pn_memory_of_process();
     struct pn_kv_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     give_at_most(SIZE_MAX);
     assert_int_equal(
         pn_kv_pool_new_parts(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
-        PN_OK);
+        PANTRY_OK);
     assert_int_equal(pool->n_groups, 2);
     for (int g = 0; g < 2; g++) {
         const struct pn_kv_group *group = &pool->groups[g];
@@ -612,7 +612,7 @@ static void groups_have_parts_on_their_devices(void **state)
         assert_int_equal(group->slots.stride, stride);
         assert_true(group->slots.n >= N_PAGES);
         uint64_t taken = budget->taken;
-        assert_int_equal(pn_kv_promise(pool, g, 2, "the test", &err), PN_OK);
+        assert_int_equal(pn_kv_promise(pool, g, 2, "the test", &err), PANTRY_OK);
         assert_int_equal(budget->taken - taken, 2 * stride);
         pn_kv_unpromise(pool, g, 2);
         assert_int_equal(budget->taken, taken);
@@ -652,13 +652,13 @@ static void states_have_parts(void **state)
     struct pn_memory *budget = pn_memory_of_process();
     uint64_t taken = budget->taken;
     struct pn_state_pool *pool;
-    struct pn_error err;
+    struct pantry_error err;
     int32_t slots[2];
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_state_pool_new_parts(all, first, n_floats, 2, 1 << 20, &pool, &err), PN_OK);
+    assert_int_equal(pn_state_pool_new_parts(all, first, n_floats, 2, 1 << 20, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->n_floats, 3500);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(pn_state_new(pool, &slots[i], &err), PN_OK);
+        assert_int_equal(pn_state_new(pool, &slots[i], &err), PANTRY_OK);
     assert_int_equal(budget->taken - taken, 2 * (stride_of(500 * 4) + stride_of(3000 * 4)));
     for (int part = 0; part < 2; part++) {
         size_t stride;

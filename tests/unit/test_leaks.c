@@ -391,18 +391,18 @@ static void use_base(void)
     struct pn_arena arena = {0};
     char hex[PN_SHA256_HEX + 1], *text;
     size_t n;
-    assert_int_equal(pn_map_open(&map, text_path, NULL), PN_OK);
+    assert_int_equal(pn_map_open(&map, text_path, NULL), PANTRY_OK);
     pn_map_close(&map);
-    assert_int_not_equal(pn_map_open(&map, "/", NULL), PN_OK);
-    assert_int_not_equal(pn_map_open(&map, "/no/such", NULL), PN_OK);
-    assert_int_equal(pn_file_read(text_path, SIZE_MAX, &text, &n, NULL), PN_OK);
+    assert_int_not_equal(pn_map_open(&map, "/", NULL), PANTRY_OK);
+    assert_int_not_equal(pn_map_open(&map, "/no/such", NULL), PANTRY_OK);
+    assert_int_equal(pn_file_read(text_path, SIZE_MAX, &text, &n, NULL), PANTRY_OK);
     free(text);
-    assert_int_not_equal(pn_file_read(text_path, 10, &text, &n, NULL), PN_OK);
-    assert_int_not_equal(pn_file_read("/", 10, &text, &n, NULL), PN_OK);
-    assert_int_equal(pn_sha256_bytes("abc", 3, hex, NULL), PN_OK);
-    assert_int_equal(pn_sha256_start(&hash, NULL), PN_OK);
+    assert_int_not_equal(pn_file_read(text_path, 10, &text, &n, NULL), PANTRY_OK);
+    assert_int_not_equal(pn_file_read("/", 10, &text, &n, NULL), PANTRY_OK);
+    assert_int_equal(pn_sha256_bytes("abc", 3, hex, NULL), PANTRY_OK);
+    assert_int_equal(pn_sha256_start(&hash, NULL), PANTRY_OK);
     pn_sha256_free(&hash);
-    assert_int_equal(pn_pool_new(3, &pool, NULL), PN_OK);
+    assert_int_equal(pn_pool_new(3, &pool, NULL), PANTRY_OK);
     pn_pool_free(pool);
     for (int i = 0; i < 300; i++)
         assert_non_null(pn_arena_alloc(&arena, 10000));

@@ -34,9 +34,9 @@ static struct pn_memory budget_of(uint64_t total, uint64_t available)
 
 static void assert_refused(struct pn_memory *m, uint64_t bytes, const char *sentence)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     uint64_t before = m->taken;
-    assert_int_equal(pn_memory_take(m, bytes, "a test", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_memory_take(m, bytes, "a test", &err), PANTRY_NO_MEMORY);
     assert_string_equal(err.text, sentence);
     assert_true(m->taken == before);
 }
@@ -49,12 +49,12 @@ static void what_is_taken_is_gone(void **state)
     struct pn_memory m = budget_of(16 * GIB, 4 * GIB);
     uint64_t all = 4 * GIB - 64 * MIB; /* a margin stays for what is not counted */
     assert_true(pn_memory_left(&m) == all);
-    assert_int_equal(pn_memory_take(&m, 1 * GIB, "a test", NULL), PN_OK);
+    assert_int_equal(pn_memory_take(&m, 1 * GIB, "a test", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == all - GIB);
     assert_refused(&m, 3 * GIB,
                    "a test needs 3.0 GiB of memory, but 2.9 GiB are left of the 16.0 GiB that this machine has");
     pn_memory_give(&m, 1 * GIB);
-    assert_int_equal(pn_memory_take(&m, all, "a test", NULL), PN_OK);
+    assert_int_equal(pn_memory_take(&m, all, "a test", NULL), PANTRY_OK);
     assert_refused(&m, 1, "a test needs 0 KiB of memory, but 0 KiB are left of the 16.0 GiB that this machine has");
 }
 
@@ -63,7 +63,7 @@ static void touched_memory_counts_once(void **state)
 {
     (void)state;
     struct pn_memory m = budget_of(16 * GIB, 4 * GIB);
-    assert_int_equal(pn_memory_take(&m, 2 * GIB, "a test", NULL), PN_OK);
+    assert_int_equal(pn_memory_take(&m, 2 * GIB, "a test", NULL), PANTRY_OK);
     uint64_t left = pn_memory_left(&m);
     for (int i = 0; i < 4; i++) {
         pn_memory_touch(&m, (int64_t)GIB / 2);
@@ -97,7 +97,7 @@ static void the_tightest_bound_counts(void **state)
     assert_true(pn_memory_left(&m) == 4 * GIB - 64 * MIB);
     machine = (struct pn_os_memory){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
     assert_true(pn_memory_left(&m) == UINT64_MAX); /* nothing is known */
-    assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PN_OK);
+    assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PANTRY_OK);
 }
 
 /* Mapped weights: in full against the user's limit; of the system's with what a token reads and at most half, so that
@@ -107,13 +107,13 @@ static void weights_count_by_whose_bound_it_is(void **state)
     (void)state;
     struct pn_memory m = budget_of(8 * GIB, 8 * GIB);
     uint64_t margin = 64 * MIB;
-    assert_int_equal(pn_memory_add_weights(&m, 5 * GIB, 1 * GIB, "a model", NULL), PN_OK);
+    assert_int_equal(pn_memory_add_weights(&m, 5 * GIB, 1 * GIB, "a model", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == 7 * GIB - margin);
-    assert_int_equal(pn_memory_add_weights(&m, 60 * GIB, 50 * GIB, "a model", NULL), PN_OK);
+    assert_int_equal(pn_memory_add_weights(&m, 60 * GIB, 50 * GIB, "a model", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == 4 * GIB - margin);
     pn_memory_remove_weights(&m, 60 * GIB, 50 * GIB);
     assert_true(pn_memory_left(&m) == 7 * GIB - margin);
-    assert_int_equal(pn_memory_add_weights(&m, 3 * GIB, 2 * GIB, "a model", NULL), PN_OK);
+    assert_int_equal(pn_memory_add_weights(&m, 3 * GIB, 2 * GIB, "a model", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == 5 * GIB - margin);
     assert_true(m.weight_bytes == 8 * GIB && m.step_bytes == 3 * GIB);
     pn_memory_remove_weights(&m, 3 * GIB, 2 * GIB);
@@ -121,11 +121,11 @@ static void weights_count_by_whose_bound_it_is(void **state)
     assert_true(m.weight_bytes == 5 * GIB && m.step_bytes == GIB);
     pn_memory_set_limit(&m, 6 * GIB);
     assert_true(pn_memory_left(&m) == 1 * GIB);
-    struct pn_error err = {0};
-    assert_int_equal(pn_memory_add_weights(&m, 2 * GIB, 1, "b.gguf: the model", &err), PN_NO_MEMORY);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_memory_add_weights(&m, 2 * GIB, 1, "b.gguf: the model", &err), PANTRY_NO_MEMORY);
     assert_string_equal(
         err.text, "b.gguf: the model needs 2.0 GiB of memory, but 1.0 GiB are left of the 6.0 GiB that pantry may use");
-    assert_int_equal(pn_memory_add_weights(&m, 1 * GIB, 1, "a model", NULL), PN_OK);
+    assert_int_equal(pn_memory_add_weights(&m, 1 * GIB, 1, "a model", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == 0);
 }
 
@@ -164,15 +164,15 @@ static void blocks_are_promised_and_come_back(void **state)
     (void)state;
     struct pn_memory m = budget_of(GIB, GIB);
     struct pn_slots s;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     int32_t slot, got[4];
-    assert_int_equal(pn_slots_init(&s, &device, 5000, 100, 3 * 12288, "blocks", &err), PN_OK);
+    assert_int_equal(pn_slots_init(&s, &device, 5000, 100, 3 * 12288, "blocks", &err), PANTRY_OK);
     s.budget = &m;
     assert_int_equal(s.stride, 12288); /* whole granules, and an odd number of them */
     assert_int_equal(s.n, 3);
-    assert_int_equal(pn_slots_promise(&s, 2, "two blocks", &err), PN_OK);
+    assert_int_equal(pn_slots_promise(&s, 2, "two blocks", &err), PANTRY_OK);
     assert_true(m.taken == 2 * 12288);
-    assert_int_equal(pn_slots_promise(&s, 2, "two more", &err), PN_NO_MEMORY);
+    assert_int_equal(pn_slots_promise(&s, 2, "two more", &err), PANTRY_NO_MEMORY);
     assert_string_equal(err.text, "two more needs 24 KiB of memory, but addresses are left for 12 KiB only");
     assert_true(m.taken == 2 * 12288);
     for (int i = 0; i < 3; i++)
@@ -198,7 +198,7 @@ static void freed_blocks_return_to_the_system(void **state)
     struct pn_slots s;
     static int32_t got[N];
     const size_t bytes = 257 * 4096; /* 1 MiB and a granule */
-    assert_int_equal(pn_slots_init(&s, &device, bytes, N, UINT64_MAX, "blocks", NULL), PN_OK);
+    assert_int_equal(pn_slots_init(&s, &device, bytes, N, UINT64_MAX, "blocks", NULL), PANTRY_OK);
     s.budget = &m;
     discarded = 0, n_calls = 0;
     for (int i = 0; i < N; i++) {
@@ -282,7 +282,7 @@ static int fill_group(const char *folder)
 {
     char pid[32];
     struct pn_slots s;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_memory *m = pn_memory_of_process();
     snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (!put(folder, "cgroup.procs", pid))
@@ -293,7 +293,7 @@ static int fill_group(const char *folder)
     if (left > 256 * MIB || left < 128 * MIB)
         return 4;
     int32_t n = (int32_t)(left / s.stride), slot;
-    if (pn_slots_promise(&s, n + 1, "a block more", &err) != PN_NO_MEMORY || !strstr(err.text, "control group"))
+    if (pn_slots_promise(&s, n + 1, "a block more", &err) != PANTRY_NO_MEMORY || !strstr(err.text, "control group"))
         return 5;
     if (pn_slots_promise(&s, n, "all blocks", &err))
         return 6;

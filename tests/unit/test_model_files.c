@@ -21,7 +21,7 @@ static const float ones[1 << 14] = {1};
 
 /* ---- files ---- */
 
-static pn_status load(struct gw *g, struct pn_model **model, struct pn_error *err)
+static pantry_status load(struct gw *g, struct pn_model **model, struct pantry_error *err)
 {
     struct pn_weights *w;
     const char *path = gw_file(g, "shapes.gguf");
@@ -33,7 +33,7 @@ static pn_status load(struct gw *g, struct pn_model **model, struct pn_error *er
 
 static void is_taken(struct gw *g, const char *what)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_model *model;
     if (load(g, &model, &err))
         fail_msg("%s: %s", what, err.text);
@@ -42,9 +42,9 @@ static void is_taken(struct gw *g, const char *what)
 
 static void is_refused(struct gw *g, const char *what, const char *sentence)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_model *model;
-    pn_status status = load(g, &model, &err);
+    pantry_status status = load(g, &model, &err);
     if (!status || model || !strstr(err.text, sentence))
         fail_msg("%s: status %d, \"%s\"; expected \"%s\"", what, status, err.text, sentence);
 }
@@ -371,7 +371,7 @@ static void latent_heads_have_both_parts(void **state)
 
 static struct pn_model *loaded(struct gw *g)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_model *model;
     if (load(g, &model, &err))
         fail_msg("%s", err.text);

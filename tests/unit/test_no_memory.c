@@ -103,13 +103,13 @@ static struct {
 
 /* ---- operations: each gives back all that it took, whatever it returns ---- */
 
-static pn_status match(struct pn_error *err)
+static pantry_status match(struct pantry_error *err)
 {
     struct pn_regex *re = NULL;
     struct pn_regex_scratch *scratch = NULL;
     size_t from = 0, to = 0;
     static const char pattern[] = "[a-c&&[^b]]+(?=x)|\\p{Han}";
-    pn_status status = pn_regex_new(pattern, sizeof pattern - 1, &re, err);
+    pantry_status status = pn_regex_new(pattern, sizeof pattern - 1, &re, err);
     if (!status)
         status = pn_regex_scratch_new(&scratch, err);
     if (!status) {
@@ -124,13 +124,13 @@ static pn_status match(struct pn_error *err)
 
 static const char *vocab_path;
 
-static pn_status use_tokenizer(const char *text, struct pn_error *err)
+static pantry_status use_tokenizer(const char *text, struct pantry_error *err)
 {
     pantry_tokenizer *t = NULL;
     int32_t *ids = NULL;
     char *back = NULL;
     size_t n = 0, len = 0;
-    pn_status status = pantry_tokenizer_load(vocab_path, &t, err);
+    pantry_status status = pantry_tokenizer_load(vocab_path, &t, err);
     if (!status)
         status = pantry_tokenize(t, text, strlen(text), PANTRY_TOKENIZE_BOS | PANTRY_TOKENIZE_SPECIAL, &ids, &n, err);
     assert_true(status ? !ids && !n : n > 0);
@@ -143,19 +143,20 @@ static pn_status use_tokenizer(const char *text, struct pn_error *err)
     return status;
 }
 
-static pn_status tokenize(struct pn_error *err)
+static pantry_status tokenize(struct pantry_error *err)
 {
     return use_tokenizer("abc </s> ab xyb", err);
 }
 
-static pn_status render(struct pn_error *err)
+static pantry_status render(struct pantry_error *err)
 {
     static const char source[] = "{% macro m(x) %}{{ x|upper }}{% endmacro %}{% for i in [1, 2] %}{{ m('a' * 99) }}{{ "
                                  "{i: [2 ** 70]}|tojson }}{% endfor %}";
     struct pn_template *t = NULL;
     char *out = NULL;
     json_t *context = json_object();
-    pn_status status = context ? pn_template_parse(source, sizeof source - 1, &t, err) : pn_no_memory(err, "a test");
+    pantry_status status =
+        context ? pn_template_parse(source, sizeof source - 1, &t, err) : pn_no_memory(err, "a test");
     assert_true(!status == !!t);
     if (!status)
         status = pn_template_render(t, context, NULL, &out, NULL, err);
@@ -174,30 +175,31 @@ static void ignore(void *user, const struct pn_parse_event *event)
 static const struct sample *said;
 static json_t *tools;
 
-static pn_status parse(struct pn_error *err)
+static pantry_status parse(struct pantry_error *err)
 {
     const struct pn_parse_options options = {
         .prompt = said->prompt, .prompt_len = said->prompt ? strlen(said->prompt) : 0, .tools = tools};
     struct pn_parser *p = pn_parser_new(pn_dialect_find(said->dialect), &options, ignore, NULL);
-    pn_status status = p ? pn_parser_push(p, said->output, strlen(said->output), err) : pn_no_memory(err, "a parser");
+    pantry_status status =
+        p ? pn_parser_push(p, said->output, strlen(said->output), err) : pn_no_memory(err, "a parser");
     if (!status)
         status = pn_parser_finish(p, err);
     pn_parser_free(p);
     return status;
 }
 
-static pn_status sample(struct pn_error *err)
+static pantry_status sample(struct pantry_error *err)
 {
     const struct pantry_sampling o = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     struct pn_sampler s;
-    pn_status status = pn_sampler_init(&s, &o, 100, err);
+    pantry_status status = pn_sampler_init(&s, &o, 100, err);
     pn_sampler_free(&s);
     assert_true(!s.candidates && !s.p && !s.n_seen);
     pn_sampler_free(&s); /* there is nothing left to free */
     return status;
 }
 
-static pn_status compile_on(const char *name, struct pn_error *err)
+static pantry_status compile_on(const char *name, struct pantry_error *err)
 {
     static const int lengths[] = {2};
     struct op_run o;
@@ -214,7 +216,7 @@ static pn_status compile_on(const char *name, struct pn_error *err)
     memory.fail_at = fail_at;
     memory.calls = calls;
     d = (struct pn_device *)&o;
-    pn_status status = pn_device_open(name, &(struct pn_device_options){1, NULL}, &d, err);
+    pantry_status status = pn_device_open(name, &(struct pn_device_options){1, NULL}, &d, err);
     assert_true(!status == !!d);
     if (!status)
         status = pn_device_plan(d, &o.graph, op_plan_spec(&y, 2), &plan, err);
@@ -238,26 +240,26 @@ static pn_status compile_on(const char *name, struct pn_error *err)
     return status;
 }
 
-static pn_status compile_ref(struct pn_error *err)
+static pantry_status compile_ref(struct pantry_error *err)
 {
     return compile_on("ref", err);
 }
 
-static pn_status compile_cpu(struct pn_error *err)
+static pantry_status compile_cpu(struct pantry_error *err)
 {
     return compile_on("cpu", err);
 }
 
 static const char *model_path;
 
-static pn_status use_model(struct pn_error *err)
+static pantry_status use_model(struct pantry_error *err)
 {
     static const int32_t ids[] = {1, 2, 3};
     static float logits[3 * 64];
     const struct pantry_model_options options = {.size = sizeof options, .device = "ref", .n_context = 64};
     pantry_model *model = NULL;
     pantry_session *session = NULL;
-    pn_status status = pantry_model_load(model_path, &options, &model, err);
+    pantry_status status = pantry_model_load(model_path, &options, &model, err);
     assert_true(!status == !!model);
     if (!status) {
         status = pantry_session_new(model, NULL, &session, err);
@@ -272,9 +274,9 @@ static pn_status use_model(struct pn_error *err)
 
 /* ---- failing ---- */
 
-static void each_allocation_fails(const char *name, pn_status run(struct pn_error *err))
+static void each_allocation_fails(const char *name, pantry_status run(struct pantry_error *err))
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     for (int warm = 0; warm < 2; warm++) /* what is made once and kept */
         if (run(&err))
             fail_msg("%s: %s", name, err.text);
@@ -283,21 +285,21 @@ static void each_allocation_fails(const char *name, pn_status run(struct pn_erro
         size_t n_failed = 0;
         for (size_t at = 1;; at++) {
             long before = atomic_load(&n_blocks);
-            err = (struct pn_error){0};
+            err = (struct pantry_error){0};
             memory.for_good = for_good;
             memory.calls = 0;
             memory.fail_at = at;
-            pn_status status = run(&err);
+            pantry_status status = run(&err);
             bool reached = memory.calls >= at;
             memory.fail_at = 0;
             if (atomic_load(&n_blocks) != before)
                 fail_msg("%s, allocation %zu: %ld blocks stay", name, at, atomic_load(&n_blocks) - before);
             if (!reached) {
-                assert_int_equal(status, PN_OK);
+                assert_int_equal(status, PANTRY_OK);
                 break;
             }
-            n_failed += status != PN_OK; /* some are tried in another way, such as compiled expressions */
-            if (status && (status != PN_NO_MEMORY || err.status != PN_NO_MEMORY || !strstr(err.text, "memory")))
+            n_failed += status != PANTRY_OK; /* some are tried in another way, such as compiled expressions */
+            if (status && (status != PANTRY_NO_MEMORY || err.status != PANTRY_NO_MEMORY || !strstr(err.text, "memory")))
                 fail_msg("%s, allocation %zu: status %d, %s", name, at, (int)status, err.text);
         }
         assert_true(n_failed > 0);
@@ -348,9 +350,9 @@ static void what_was_taken_over_is_freed(void **state)
     v.strings = calloc(1, sizeof *v.strings);
     memory.calls = 0;
     memory.fail_at = 1;
-    pn_status status = pn_tokenizer_new(&v, &t, NULL);
+    pantry_status status = pn_tokenizer_new(&v, &t, NULL);
     memory.fail_at = 0;
-    assert_int_equal(status, PN_NO_MEMORY);
+    assert_int_equal(status, PANTRY_NO_MEMORY);
     assert_null(t);
     assert_int_equal(atomic_load(&n_blocks), before);
 #endif

@@ -108,7 +108,7 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
     static const int slices[] = {1000, 7, 1};
     const struct op_cache *c = &a->cache;
     struct op_run o;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     int n = a->n_head * c->dim_v;
     op_run_init(&o, seed, (a->n_head + c->n_head) * c->dim_k + (c->value_in_key ? 0 : c->n_head * c->dim_v), lengths,
                 n_lengths, 0);
@@ -177,7 +177,7 @@ static void wrong_values_are_errors(void **state)
         op_run_init(&o, 1, 8, one, 1, 0);
         p.dim_v = way ? 9 : 8;
         assert_int_equal(pn_cache_write(&o.graph, o.x, way ? PN_NONE : o.x, &p), PN_NONE);
-        assert_int_equal(pn_graph_status(&o.graph, NULL), PN_FORMAT);
+        assert_int_equal(pn_graph_status(&o.graph, NULL), PANTRY_FORMAT);
         op_run_free(&o);
     }
 }

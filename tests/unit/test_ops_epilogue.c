@@ -264,7 +264,7 @@ static void check_on(const struct product *p, pn_array y, const struct form *for
 {
     int32_t ids[MAX_TOKENS], pos[MAX_TOKENS] = {0}, rows[MAX_TOKENS];
     struct pn_batch_seq seq = {.n = n_tokens};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_batch b = {.n_tokens = n_tokens, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .out_rows = rows};
     float *got = malloc((size_t)(MAX_TOKENS * p->n) * sizeof *got);
     double *want = malloc((size_t)(MAX_TOKENS * p->n) * sizeof *want);

@@ -89,7 +89,7 @@ static void check_route(const struct pn_route_params *p, bool biased, uint64_t s
     pn_array b =
         biased ? op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){1, 1, p->n_expert}, -0.5f, 0.5f, &bias) : PN_NONE;
     pn_array route = pn_route(&o.graph, pn_slice(&o.graph, o.x, 3, p->n_expert), b, p);
-    assert_int_equal(pn_graph_status(&o.graph, NULL), PN_OK);
+    assert_int_equal(pn_graph_status(&o.graph, NULL), PANTRY_OK);
     out = malloc((size_t)o.n_rows * 2 * (size_t)p->n_used * sizeof *out);
     for (int d = 0; d < op_n_devices; d++)
         for (int slice = 1; slice < 40; slice += 20) {
@@ -200,7 +200,7 @@ static void check_mixture(const struct mixture *m, uint64_t seed, const int *len
     struct pn_route_params p = {.gate = PN_GATE_SIGMOID, .n_expert = m->n_expert, .n_used = m->n_used, .scale = 1};
     struct op_run o;
     struct stacks s = {0};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     op_run_init(&o, seed, m->n_expert + m->n_embd, lengths, n_lengths, 0);
     pn_array y = write_down(&o, m, &p, &s);
     if (pn_graph_status(&o.graph, &err))
@@ -353,7 +353,7 @@ static bool routes_with(int n_expert, int n_used, int n_groups, int n_groups_use
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
     pn_array y = pn_route(&g, x, n_bias ? pn_weight_leaf(&g, &b) : PN_NONE, &p);
     bool good = y != PN_NONE;
-    assert_int_equal(pn_graph_status(&g, NULL), good ? PN_OK : PN_FORMAT);
+    assert_int_equal(pn_graph_status(&g, NULL), good ? PANTRY_OK : PANTRY_FORMAT);
     pn_graph_free(&g);
     return good;
 }
@@ -397,7 +397,7 @@ enum change {
     N_CHANGES
 };
 
-static pn_status builds(enum change c, bool routed)
+static pantry_status builds(enum change c, bool routed)
 {
     struct pn_graph g;
     struct pn_weight table = zeros_of(1, 1, 12),
@@ -421,8 +421,8 @@ static pn_status builds(enum change c, bool routed)
         y = pn_each_bias(&g, y, route, pn_weight_leaf(&g, &bias));
         y = pn_each_sum(&g, c == WRONG_SUM_SLOTS ? pn_reshape(&g, y, 3, 2) : y, route);
     }
-    pn_status status = pn_graph_status(&g, NULL);
-    assert_int_equal(y == PN_NONE, status != PN_OK);
+    pantry_status status = pn_graph_status(&g, NULL);
+    assert_int_equal(y == PN_NONE, status != PANTRY_OK);
     pn_graph_free(&g);
     return status;
 }
@@ -430,12 +430,12 @@ static pn_status builds(enum change c, bool routed)
 static void wrong_experts_are_errors(void **state)
 {
     (void)state;
-    assert_int_equal(builds(NOTHING, true), PN_OK);
-    assert_int_equal(builds(NOTHING, false), PN_OK);
+    assert_int_equal(builds(NOTHING, true), PANTRY_OK);
+    assert_int_equal(builds(NOTHING, false), PANTRY_OK);
     for (int c = 1; c < N_CHANGES; c++)
-        assert_int_equal(builds((enum change)c, true), c == NO_ROUTE ? PN_INTERNAL : PN_FORMAT);
+        assert_int_equal(builds((enum change)c, true), c == NO_ROUTE ? PANTRY_INTERNAL : PANTRY_FORMAT);
     for (int c = 1; c <= WRONG_SLOTS; c++)
-        assert_int_equal(builds((enum change)c, false), PN_FORMAT);
+        assert_int_equal(builds((enum change)c, false), PANTRY_FORMAT);
 }
 
 /* How many tokens an expert has is what the case says, from none to all; matrices lie apart, as in a file that has more
@@ -536,7 +536,7 @@ static void operands_in_pieces(void **state)
     for (int spare = 0; spare < 2; spare++) {
         struct op_run o;
         float *w;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_device *d;
         struct pn_plan *plan;
         struct pn_program *program = NULL;
@@ -546,13 +546,14 @@ static void operands_in_pieces(void **state)
                                   &(struct pn_route_params){.n_expert = 3, .n_used = 2, .scale = 1});
         pn_array stack = op_run_weight(&o, PN_TYPE_F32, (const int64_t[]){3, 5, 6}, -1, 1, &w);
         pn_array y = pn_matmul_each(g, pn_reshape(g, pn_slice(g, o.x, 0, 12), 2, 6), stack, route);
-        assert_int_equal(pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err), PN_OK);
-        assert_int_equal(pn_device_plan(d, g, op_plan_spec(&y, 4), &plan, &err), spare ? PN_UNSUPPORTED : PN_OK);
+        assert_int_equal(pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err), PANTRY_OK);
+        assert_int_equal(pn_device_plan(d, g, op_plan_spec(&y, 4), &plan, &err),
+                         spare ? PANTRY_UNSUPPORTED : PANTRY_OK);
         assert_int_equal(plan == NULL, spare);
         if (spare)
             assert_non_null(strstr(err.text, "1 thread) cannot do the operation matmul_each"));
         else
-            assert_int_equal(d->class->compile(d, plan, &program, &err), PN_OK);
+            assert_int_equal(d->class->compile(d, plan, &program, &err), PANTRY_OK);
         d->class->program_free(d, program);
         pn_plan_free(plan);
         pn_device_close(d);

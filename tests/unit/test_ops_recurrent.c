@@ -39,7 +39,7 @@ static struct expected expect(const struct op_run *o, int n)
 static void check(struct op_run *o, pn_array result, struct expected *e, const char *what)
 {
     static const int slices[] = {1000, 3, 1};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     size_t n_out = (size_t)o->n_rows * (size_t)e->n, n_state = (size_t)o->n_lengths * (size_t)o->n_state;
     float *out = malloc(n_out * sizeof *out), *states = malloc(n_state * sizeof *states);
     if (pn_graph_status(&o->graph, &err))

@@ -54,7 +54,7 @@ static const float *input(const struct step *s, int token)
  * off by `limit` of itself, or of 1. */
 static void compare(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const struct pn_node *node = pn_node(&s->o.graph, y);
     int n_rows = (int)pn_batch_n_rows(&s->b, node->rows);
     float *got = malloc((size_t)(N_TOKENS * n) * sizeof *got);
@@ -80,7 +80,7 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
 static void compare_each(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
     struct pn_batch whole = s->b;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     float got[MAX_WIDTH];
     compare(s, y, n, want, limit, what);
     for (int t = 0; t < N_TOKENS; t += 5) {
@@ -433,10 +433,10 @@ static void expect_error(struct step *s, pn_array y, const char *sentence)
     static void *const results[] = {got};
     s->b.results = results;
     for (int d = 0; d < op_n_devices; d++) {
-        struct pn_error err = {0};
-        assert_int_equal(op_step(&s->o.graph, y, &op_devices[d], &s->b, &err), PN_INVALID);
+        struct pantry_error err = {0};
+        assert_int_equal(op_step(&s->o.graph, y, &op_devices[d], &s->b, &err), PANTRY_INVALID);
         assert_string_equal(err.text, sentence);
-        assert_int_equal(err.status, PN_INVALID);
+        assert_int_equal(err.status, PANTRY_INVALID);
     }
 }
 
@@ -532,8 +532,8 @@ static void chooses_and_pools_rows(void **state)
     s.b.results = (void *[]){got};
     s.b.n_outputs = 1; /* the second sequence has none */
     for (int d = 0; d < op_n_devices; d++) {
-        struct pn_error err = {0};
-        assert_int_equal(op_step(g, pn_pool(g, rows), &op_devices[d], &s.b, &err), PN_INTERNAL);
+        struct pantry_error err = {0};
+        assert_int_equal(op_step(g, pn_pool(g, rows), &op_devices[d], &s.b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "sequence 1 has no outputs");
     }
     op_run_free(&s.o);
@@ -665,26 +665,26 @@ static void borders_of_what_is_refused(void **state)
         const char *name;
         make_fn *make;
         int good[2], bad[5]; /* NO: none */
-        pn_status status;
+        pantry_status status;
     } cases[] = {
-        {"softcap", make_softcap, {1, 100}, {0, -1, NO, NO, NO}, PN_FORMAT},
-        {"clamp", make_clamp, {1, 2}, {0, NO, NO, NO, NO}, PN_FORMAT},
-        {"pos_scale", make_floor, {1, 8192}, {0, -1, NO, NO, NO}, PN_FORMAT},
-        {"norm", make_norm, {0, 1}, {2, -1, NO, NO, NO}, PN_FORMAT},
-        {"rope_table", make_table, {2, 64}, {0, 1, 3, -2, NO}, PN_FORMAT},
-        {"rope", make_rope, {2, 24}, {26, NO, NO, NO, NO}, PN_FORMAT},
-        {"slice", make_slice, {0, 19}, {20, -1, 100, NO, NO}, PN_FORMAT},
-        {"narrow", make_narrow, {1, 24}, {0, 25, -1, NO, NO}, PN_FORMAT},
-        {"reshape", make_reshape, {6, 6}, {5, 7, 1, NO, NO}, PN_FORMAT},
-        {"matmul", make_matmul, {12, 12}, {11, 13, 24, NO, NO}, PN_FORMAT},
-        {"add", make_add, {6, 6}, {5, 7, 1, 12, NO}, PN_FORMAT},
-        {"mul_heads", make_heads, {6, 6}, {5, 7, 1, 24, NO}, PN_FORMAT},
-        {"concat", make_concat, {1, 6}, {2, 3, 4, 12, NO}, PN_FORMAT},
-        {"match", make_match, {1, 3}, {2, NO, NO, NO, NO}, PN_FORMAT},
-        {"add a matrix", make_weight_add, {NO, NO}, {0, NO, NO, NO, NO}, PN_FORMAT},
-        {"norm by a matrix", make_weight_norm, {NO, NO}, {0, NO, NO, NO, NO}, PN_FORMAT},
-        {"weights as activations", make_of_weight, {NO, NO}, {0, 1, 2, 3, 4}, PN_INTERNAL},
-        {"pool", make_pool, {1, 1}, {0, NO, NO, NO, NO}, PN_INTERNAL},
+        {"softcap", make_softcap, {1, 100}, {0, -1, NO, NO, NO}, PANTRY_FORMAT},
+        {"clamp", make_clamp, {1, 2}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
+        {"pos_scale", make_floor, {1, 8192}, {0, -1, NO, NO, NO}, PANTRY_FORMAT},
+        {"norm", make_norm, {0, 1}, {2, -1, NO, NO, NO}, PANTRY_FORMAT},
+        {"rope_table", make_table, {2, 64}, {0, 1, 3, -2, NO}, PANTRY_FORMAT},
+        {"rope", make_rope, {2, 24}, {26, NO, NO, NO, NO}, PANTRY_FORMAT},
+        {"slice", make_slice, {0, 19}, {20, -1, 100, NO, NO}, PANTRY_FORMAT},
+        {"narrow", make_narrow, {1, 24}, {0, 25, -1, NO, NO}, PANTRY_FORMAT},
+        {"reshape", make_reshape, {6, 6}, {5, 7, 1, NO, NO}, PANTRY_FORMAT},
+        {"matmul", make_matmul, {12, 12}, {11, 13, 24, NO, NO}, PANTRY_FORMAT},
+        {"add", make_add, {6, 6}, {5, 7, 1, 12, NO}, PANTRY_FORMAT},
+        {"mul_heads", make_heads, {6, 6}, {5, 7, 1, 24, NO}, PANTRY_FORMAT},
+        {"concat", make_concat, {1, 6}, {2, 3, 4, 12, NO}, PANTRY_FORMAT},
+        {"match", make_match, {1, 3}, {2, NO, NO, NO, NO}, PANTRY_FORMAT},
+        {"add a matrix", make_weight_add, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
+        {"norm by a matrix", make_weight_norm, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
+        {"weights as activations", make_of_weight, {NO, NO}, {0, 1, 2, 3, 4}, PANTRY_INTERNAL},
+        {"pool", make_pool, {1, 1}, {0, NO, NO, NO, NO}, PANTRY_INTERNAL},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
         for (int i = 0; i < 7; i++) {
@@ -696,8 +696,8 @@ static void borders_of_what_is_refused(void **state)
             step_init(&s, 24);
             pn_array weight = op_run_weight(&s.o, PN_TYPE_F32, (const int64_t[]){1, 8, 12}, -1, 1, &w);
             pn_array y = cases[c].make(&s.o.graph, s.o.x, weight, by);
-            pn_status status = pn_graph_status(&s.o.graph, NULL);
-            if ((i < 2) != (y != PN_NONE) || status != (i < 2 ? PN_OK : cases[c].status))
+            pantry_status status = pn_graph_status(&s.o.graph, NULL);
+            if ((i < 2) != (y != PN_NONE) || status != (i < 2 ? PANTRY_OK : cases[c].status))
                 fail_msg("%s by %d: array %d, status %d", cases[c].name, by, y, (int)status);
             if (i >= 2) /* what follows an error adds nothing */
                 assert_int_equal(pn_scale(&s.o.graph, s.o.x, 1, 0), PN_NONE);

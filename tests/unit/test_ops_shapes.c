@@ -130,13 +130,13 @@ static const struct {
     {"mix outputs", build_outputs, {4, 0}, {{1, 1}, {-1, 0}}},
 };
 
-static pn_status status_of(build_fn *build, const int *n, bool *made)
+static pantry_status status_of(build_fn *build, const int *n, bool *made)
 {
     struct pn_graph g;
     struct pn_weight table = pn_weight_plain("input", PN_TYPE_F32, 1, 1, WIDE, "");
     pn_graph_init(&g);
     pn_array y = build(&g, pn_embed(&g, pn_weight_leaf(&g, &table)), n);
-    pn_status status = pn_graph_status(&g, NULL);
+    pantry_status status = pn_graph_status(&g, NULL);
     *made = y != PN_NONE;
     pn_graph_free(&g);
     return status;
@@ -147,13 +147,13 @@ static void one_number_changed(void **state)
     (void)state;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         bool made;
-        if (status_of(cases[c].build, cases[c].good, &made) != PN_OK || !made)
+        if (status_of(cases[c].build, cases[c].good, &made) != PANTRY_OK || !made)
             fail_msg("%s: what fits is refused", cases[c].name);
         for (int i = 0; cases[c].bad[i][0] >= 0; i++) {
             int n[MAX_SHAPES];
             memcpy(n, cases[c].good, sizeof n);
             n[cases[c].bad[i][0]] = cases[c].bad[i][1];
-            if (status_of(cases[c].build, n, &made) != PN_FORMAT || made)
+            if (status_of(cases[c].build, n, &made) != PANTRY_FORMAT || made)
                 fail_msg("%s: number %d as %d is not refused", cases[c].name, cases[c].bad[i][0], cases[c].bad[i][1]);
         }
     }
@@ -230,11 +230,11 @@ static void errors_name_the_shapes(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pn_graph g;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_weight table = pn_weight_plain("input", PN_TYPE_F32, 1, 1, WIDE, "");
         pn_graph_init(&g);
         assert_int_equal(rows[i].build(&g, pn_embed(&g, pn_weight_leaf(&g, &table)), rows[i].n), PN_NONE);
-        assert_int_equal(pn_graph_status(&g, &err), PN_FORMAT);
+        assert_int_equal(pn_graph_status(&g, &err), PANTRY_FORMAT);
         assert_string_equal(err.text, rows[i].text);
         pn_graph_free(&g);
     }
@@ -272,7 +272,7 @@ static void what_is_missing_stays_missing(void **state)
     assert_int_equal(pn_attention(&g, v, PN_NONE, &p), PN_NONE);
     assert_int_equal(pn_attention_bias(&g, v, x, PN_NONE, &p), PN_NONE);
     assert_int_equal(pn_attention_bias(&g, PN_NONE, x, w, &p), PN_NONE);
-    assert_int_equal(pn_graph_status(&g, NULL), PN_OK);
+    assert_int_equal(pn_graph_status(&g, NULL), PANTRY_OK);
     assert_int_equal(g.len, n);
     pn_graph_free(&g);
 }
@@ -284,7 +284,7 @@ static void tokens_without_a_sequence(void **state)
     static const int lengths[] = {3};
     for (int way = 0; way < 2; way++) {
         struct op_run o;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_attention_params p = {.n_head_kv = 1, .dim_k = 4, .dim_v = 4, .causal = true};
         float out[3 * 4];
         unsigned char memory[2][PN_PAGE_TOKENS * 16];
@@ -302,7 +302,7 @@ static void tokens_without_a_sequence(void **state)
         struct pn_batch b = {.n_tokens = 3, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq};
         b.caches = &cache;
         b.results = (void *[]){out};
-        assert_int_equal(op_step(&o.graph, y, &op_devices[0], &b, &err), PN_INTERNAL);
+        assert_int_equal(op_step(&o.graph, y, &op_devices[0], &b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "token 2 belongs to no sequence");
         op_run_free(&o);
     }

@@ -20,7 +20,7 @@ static void check(const struct op_run *o, pn_array result, int n, const double *
 {
     float *out = malloc((size_t)o->n_rows * (size_t)n * sizeof *out);
     assert_non_null(out);
-    assert_int_equal(pn_graph_status(&o->graph, NULL), PN_OK);
+    assert_int_equal(pn_graph_status(&o->graph, NULL), PANTRY_OK);
     for (int d = 0; d < op_n_devices; d++)
         for (int slice = 1; slice < 20; slice += 6) {
             op_run_on(o, result, &op_devices[d], slice, out, NULL);

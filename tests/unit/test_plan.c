@@ -16,7 +16,7 @@
 
 static struct pn_model *load(const char *arch)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_weights *weights;
     struct pn_model *model = NULL;
     if (pn_weights_open(tiny_model(arch, GW_F16, "plan.gguf"), &weights, &err) ||
@@ -27,7 +27,7 @@ static struct pn_model *load(const char *arch)
 
 static struct pn_plan *plan_of(const struct pn_model *model, int tokens, bool fuse)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_plan *plan;
     struct pn_plan_spec spec = {.results = &model->results[PN_RESULT_LOGITS],
                                 .n_results = 1,
@@ -106,7 +106,7 @@ static void wrong_shapes_are_errors(void **state)
 {
     (void)state;
     struct pn_graph g;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_plan *plan;
     float values[12] = {0};
     struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 3, 4, values),
@@ -117,10 +117,10 @@ static void wrong_shapes_are_errors(void **state)
     pn_array y = pn_matmul(&g, x, pn_weight_leaf(&g, &narrow));
     assert_int_equal(y, PN_NONE);
     assert_int_equal(pn_add(&g, y, x), PN_NONE); /* what follows an error is an error */
-    assert_int_equal(pn_graph_status(&g, &err), PN_FORMAT);
+    assert_int_equal(pn_graph_status(&g, &err), PANTRY_FORMAT);
     assert_string_equal(err.text, "layer 7: narrow takes rows of 3 values, but gets 4");
     struct pn_plan_spec spec = {.results = &x, .n_results = 1, .max_rows = {0, 1, 1, 1, 1}, .fuse = true};
-    assert_int_equal(pn_plan_new(&g, &spec, &plan, &err), PN_FORMAT);
+    assert_int_equal(pn_plan_new(&g, &spec, &plan, &err), PANTRY_FORMAT);
     pn_graph_free(&g);
 }
 
@@ -129,7 +129,7 @@ static void slices_of_heads_are_not_read_as_one_row(void **state)
 {
     (void)state;
     struct pn_graph g;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     float values[24] = {0};
     struct pn_weight table = pn_weight_plain("table", PN_TYPE_F32, 1, 2, 12, values);
     pn_graph_init(&g);
@@ -138,9 +138,9 @@ static void slices_of_heads_are_not_read_as_one_row(void **state)
     assert_int_not_equal(pn_reshape(&g, pn_slice(&g, x, 2, 8), 2, 4), PN_NONE); /* of one head: no gaps */
     assert_int_not_equal(pn_reshape(&g, heads, 1, 12), PN_NONE);
     assert_int_equal(pn_reshape(&g, part, 3, 2), part);
-    assert_int_equal(pn_graph_status(&g, &err), PN_OK);
+    assert_int_equal(pn_graph_status(&g, &err), PANTRY_OK);
     assert_int_equal(pn_reshape(&g, part, 1, 6), PN_NONE);
-    assert_int_equal(pn_graph_status(&g, &err), PN_INTERNAL);
+    assert_int_equal(pn_graph_status(&g, &err), PANTRY_INTERNAL);
     assert_string_equal(err.text, "a slice of 3 heads cannot be read as rows of 1 x 6 without a copy");
     pn_graph_free(&g);
 }
@@ -183,7 +183,7 @@ static void vectors_are_one_row(void **state)
         struct pn_route_params route = {.n_expert = 4, .n_used = 2};
         pn_array written = pn_cache_write(&g, heads, heads, &p), chosen = pn_route(&g, x, PN_NONE, &route);
         pn_array slots = pn_slice(&g, pn_reshape(&g, x, 2, 2), 0, 2);
-        assert_int_equal(pn_graph_status(&g, NULL), PN_OK);
+        assert_int_equal(pn_graph_status(&g, NULL), PANTRY_OK);
         pn_array y = i == 0   ? pn_add(&g, x, many)
                      : i == 1 ? pn_rms_norm(&g, x, many, 0)
                      : i == 2 ? pn_attention_sinks(&g, heads, written, tall, &p)
@@ -191,7 +191,7 @@ static void vectors_are_one_row(void **state)
                      : i == 4 ? pn_route(&g, x, many, &route)
                               : pn_each_scale(&g, slots, chosen, many);
         assert_int_equal(y, PN_NONE);
-        assert_int_equal(pn_graph_status(&g, NULL), PN_FORMAT);
+        assert_int_equal(pn_graph_status(&g, NULL), PANTRY_FORMAT);
         pn_graph_free(&g);
     }
 }

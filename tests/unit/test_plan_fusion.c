@@ -24,7 +24,7 @@ static void init(struct eager *e, uint64_t seed)
 /* The fused plan of a value, as text; the caller frees. */
 static struct pn_buf plan_text(const struct eager *e, int result)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_plan *plan;
     struct pn_buf text = {0};
     struct pn_plan_spec spec = {

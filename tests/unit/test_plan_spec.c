@@ -46,7 +46,7 @@ static void write_down(struct two_inputs *t)
     t->logits = pn_scale(g, pn_matmul(g, pn_output_rows(g, t->mixed), pn_weight_leaf(g, &t->weight_w)), 2, 1);
     t->hidden = pn_act(g, pn_hidden_rows(g, t->mixed), PN_ACT_FN_RELU);        /* (hidden, N) */
     t->means = pn_mul(g, pn_pool(g, pn_hidden_rows(g, t->mixed)), t->offsets); /* (sequences, N) */
-    assert_int_equal(pn_graph_status(g, NULL), PN_OK);
+    assert_int_equal(pn_graph_status(g, NULL), PANTRY_OK);
 }
 
 /* Two sequences of the tokens 0-3 and 4-5; logits of 3 and 5, hidden states of 0, 2 and 4. */
@@ -108,7 +108,7 @@ static void near(const float *got, const double *wanted, int n, const char *what
 static void run_two_inputs(const char *device, int n_threads, int n_tokens)
 {
     struct two_inputs t;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_device *d;
     struct pn_plan *plan;
     struct pn_program *program;
@@ -170,7 +170,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct two_inputs t;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_device *d;
         struct pn_plan *plan = NULL;
         struct pn_program *program = NULL;
@@ -216,9 +216,10 @@ static bool has_no_act(const void *device, const struct pn_graph *graph, const s
     return node->op != PN_OP_ACT;
 }
 
-static void want_refusal(const struct pn_graph *g, const struct pn_plan_spec *spec, pn_status status, const char *text)
+static void want_refusal(const struct pn_graph *g, const struct pn_plan_spec *spec, pantry_status status,
+                         const char *text)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_plan *plan;
     assert_int_equal(pn_plan_new(g, spec, &plan, &err), status);
     assert_string_equal(err.text, text);
@@ -238,40 +239,40 @@ static void plans_that_cannot_be_made(void **state)
                                 .max_rows = {0, 4, 4, 4, 4}},
                         bad = good;
     struct pn_plan *plan;
-    assert_int_equal(pn_plan_new(&t.graph, &good, &plan, NULL), PN_OK);
+    assert_int_equal(pn_plan_new(&t.graph, &good, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad.n_inputs = 1;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "the plan needs the input \"offsets\", which it is not given");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan needs the input \"offsets\", which it is not given");
     bad = good, bad.n_results = 1, bad.n_inputs = 1; /* but logits alone do without it */
-    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PN_OK);
+    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad = good, bad.n_inputs = 3;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "input 2 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 2 of a plan is not an input of the graph, or given twice");
     bad = good, bad.inputs = results;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "input 0 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 0 of a plan is not an input of the graph, or given twice");
     const pn_array wrong[] = {t.offsets, PN_NONE, results[0], t.given};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         bad = good, bad.given = &wrong[i], bad.n_given = 1;
-        want_refusal(&t.graph, &bad, PN_INTERNAL,
+        want_refusal(&t.graph, &bad, PANTRY_INTERNAL,
                      "array 0 that a plan is given is a leaf, a view or a result, or twice there");
     }
     bad = good, bad.n_results = 3;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "results 0 and 2 of a plan are the same array");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "results 0 and 2 of a plan are the same array");
     bad = good, bad.n_results = 0;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "a plan needs a result");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "a plan needs a result");
     bad = good, bad.results = inputs;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "result 0 of a plan must be computed");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "result 0 of a plan must be computed");
     bad = good, bad.results = (pn_array[]){PN_NONE, t.means};
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "result 0 of a plan must be computed");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "result 0 of a plan must be computed");
     bad = good, bad.max_rows[PN_ROWS_SEQS] = 0;
-    want_refusal(&t.graph, &bad, PN_INTERNAL, "the plan has an array of sequences, but allows none");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan has an array of sequences, but allows none");
     bad = good, bad.results = (pn_array[]){t.hidden}, bad.n_results = 1, bad.can = has_no_act, bad.who = "a device";
-    want_refusal(&t.graph, &bad, PN_UNSUPPORTED, "a device cannot do the operation act");
+    want_refusal(&t.graph, &bad, PANTRY_UNSUPPORTED, "a device cannot do the operation act");
     bad.results = &t.logits; /* what is not needed is not asked for */
-    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PN_OK);
+    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad = good, bad.max_rows[PN_ROWS_TOKENS] = INT32_MAX;
-    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PN_OK); /* large, but it can be counted */
+    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK); /* large, but it can be counted */
     assert_true(plan->memory >= (size_t)INT32_MAX * N * sizeof(float));
     pn_plan_free(plan);
     pn_graph_free(&t.graph);
@@ -290,28 +291,28 @@ static void steps_beyond_the_limits_of_a_plan(void **state)
                                 .max_rows = {0, N_TOKENS, 2, 3, 2},
                                 .max_pages = 2};
     struct pn_plan *plan;
-    struct pn_error err;
-    assert_int_equal(pn_plan_new(&t.graph, &spec, &plan, NULL), PN_OK);
+    struct pantry_error err;
+    assert_int_equal(pn_plan_new(&t.graph, &spec, &plan, NULL), PANTRY_OK);
     struct pn_batch good = batch_of(N_TOKENS), b = good;
-    assert_int_equal(pn_plan_check(plan, &good, &err), PN_OK);
+    assert_int_equal(pn_plan_check(plan, &good, &err), PANTRY_OK);
     b.n_tokens = N_TOKENS + 1;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     assert_string_equal(err.text, "a step of 7 tokens does not fit a plan for 6");
     b = good, b.n_outputs = 3;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     b = good, b.n_hidden = 4;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     b = good, b.n_hidden = -1;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     b = good, b.n_seqs = 3;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     static const int32_t lists[][2] = {{3, 6}, {-1, 3}, {3, 3}, {5, 3}};
     for (int i = 0; i < 4; i++) {
         b = good, b.out_rows = lists[i];
-        assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+        assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "the outputs of a step must rise and be among its 6 tokens");
         b = good, b.hidden_rows = lists[i], b.n_hidden = 2;
-        assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+        assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "the hidden states of a step must rise and be among its 6 tokens");
     }
     static const struct pn_batch_seq wrong[][2] = {{{.start = 0, .n = 4}, {.start = 3, .n = 3}},
@@ -321,15 +322,15 @@ static void steps_beyond_the_limits_of_a_plan(void **state)
                                                    {{.start = 0, .n = 4, .past = -1}, {.start = 4, .n = 2}}};
     for (int i = 0; i < 5; i++) {
         b = good, b.seqs = wrong[i];
-        assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+        assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     }
     static const struct pn_batch_seq long_seqs[] = {{.start = 0, .n = 4, .past = PN_PAGE_TOKENS - 4},
                                                     {.start = 4, .n = 2, .past = PN_PAGE_TOKENS - 1}};
     b = good, b.seqs = long_seqs;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_INTERNAL);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_INTERNAL);
     assert_string_equal(err.text, "a step of 3 pages does not fit a plan for 2");
     b.n_seqs = 1;
-    assert_int_equal(pn_plan_check(plan, &b, &err), PN_OK);
+    assert_int_equal(pn_plan_check(plan, &b, &err), PANTRY_OK);
     pn_plan_free(plan);
     pn_graph_free(&t.graph);
 }
@@ -340,7 +341,7 @@ static void devices_check_steps(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct two_inputs t;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_device *d;
         struct pn_plan *plan = NULL;
         struct pn_program *program = NULL;
@@ -356,7 +357,7 @@ static void devices_check_steps(void **state)
         struct pn_batch b = batch_of(N_TOKENS);
         b.inputs = (const void *[]){out};
         b.results = (void *[]){out};
-        assert_int_equal(pn_device_run(d, program, &scratch, &b, &err), PN_INTERNAL);
+        assert_int_equal(pn_device_run(d, program, &scratch, &b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "a step of 6 tokens does not fit a plan for 4");
         d->class->program_free(d, program);
         d->class->buffer_free(d, &scratch);
@@ -399,7 +400,7 @@ static uint64_t work_of(pn_array (*graph)(struct pn_graph *, int, const struct p
                         int *n_phases)
 {
     struct pn_graph g;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_plan *plan;
     float values[N * N] = {0};
     struct pn_weight w = pn_weight_plain("weight", PN_TYPE_F32, 1, N, N, values);
@@ -436,15 +437,15 @@ static void graphs_have_an_end(void **state)
 {
     (void)state;
     struct pn_graph g;
-    struct pn_error err;
+    struct pantry_error err;
     float values[4] = {0};
     struct pn_weight w = pn_weight_plain("weight", PN_TYPE_F32, 1, 1, 4, values);
     pn_graph_init(&g);
     for (int i = 0; i < PN_MAX_NODES; i++)
         pn_weight_leaf(&g, &w);
-    assert_int_equal(pn_graph_status(&g, &err), PN_OK);
+    assert_int_equal(pn_graph_status(&g, &err), PANTRY_OK);
     assert_int_equal(pn_weight_leaf(&g, &w), PN_NONE);
-    assert_int_equal(pn_graph_status(&g, &err), PN_LIMIT);
+    assert_int_equal(pn_graph_status(&g, &err), PANTRY_LIMIT);
     pn_graph_free(&g);
 }
 

@@ -49,7 +49,7 @@ static bool find_golden(struct golden *g, const char *file, const char *name)
     const char *folder = getenv("PANTRY_TEST_MODELS");
     if (folder)
         snprintf(g->path, sizeof g->path, "%s/%s.gguf", folder, file);
-    else if (pn_store_resolve(name, &stored, NULL) == PN_OK)
+    else if (pn_store_resolve(name, &stored, NULL) == PANTRY_OK)
         snprintf(g->path, sizeof g->path, "%s", stored);
     free(stored);
     if (!g->path[0] || access(g->path, R_OK) != 0)

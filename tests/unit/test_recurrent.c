@@ -20,7 +20,7 @@ static int32_t ids[N_IDS];
 
 static struct pn_runner *open_runner(const char *arch, const char *device, int n_threads)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_device *d;
@@ -46,7 +46,7 @@ struct session {
 
 static void open_shared(struct session *s, struct pn_seq_memory *memory)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     memcpy(s->ids, ids, sizeof ids);
     if (pn_step_init(&s->step, N_IDS, 1, &err) || pn_seq_init(&s->seq, memory, "", s->ids, N_IDS, &err) ||
         pn_seq_start(&s->seq, N_IDS - 1, &err))
@@ -56,7 +56,7 @@ static void open_shared(struct session *s, struct pn_seq_memory *memory)
 
 static void open_session(struct session *s, struct pn_runner *runner)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_kv_pool *pool;
     memset(s, 0, sizeof *s);
     if (pn_runner_pool(runner, "f32", &pool, &err) || pn_seq_memory_init(&s->own, runner, pool, &err))
@@ -75,7 +75,7 @@ static void close_session(struct session *s)
 /* Goes back to what the prefix tree has of the first `n` tokens. */
 static void rewind_to(struct session *s, int n)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     pn_seq_drop(&s->seq);
     if (pn_seq_start(&s->seq, n, &err))
         fail_msg("%s", err.text);
@@ -85,7 +85,7 @@ static void rewind_to(struct session *s, int n)
  * slice ends in a state that is kept. */
 static void feed_kept(struct session *s, int end, int slice, float (*out)[VOCAB], bool keep)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     while (s->seq.n_past < end) {
         int at = s->seq.n_past, n = end - at < slice ? end - at : slice;
         if (pn_step_run_seq(&s->step, &s->seq, n, n, out[at], &err))

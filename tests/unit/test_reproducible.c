@@ -65,7 +65,7 @@ static void draws_are_even(void **state)
     struct pantry_sampling o = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     struct pn_sampler s;
     int by_position[VOCAB] = {0}, by_seed[VOCAB] = {0}, positions[64] = {0}, seeds[64] = {0};
-    assert_int_equal(pn_sampler_init(&s, &o, VOCAB, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &o, VOCAB, NULL), PANTRY_OK);
     for (int i = 0; i < N; i++) {
         by_position[draw(&s, 7, i, VOCAB)]++;
         by_seed[draw(&s, (uint64_t)i, 100, VOCAB)]++;

@@ -41,7 +41,7 @@ static int unload(void **state)
 
 static struct pn_request *new_request(const char *stop, const char *other_stop)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_request *r;
     const char *stops[] = {stop, other_stop};
     struct pantry_request_options o = pantry_request_options_default();
@@ -57,7 +57,7 @@ static struct pn_request *new_request(const char *stop, const char *other_stop)
 
 static void emit(struct pn_request *r, int piece)
 {
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_request_emit(r, pieces[piece], &err))
         fail_msg("%s", err.text);
 }
@@ -159,7 +159,7 @@ static void *emit_later(void *user)
 
 static void *end_later(void *user)
 {
-    pn_request_end(user, PN_OK, NULL);
+    pn_request_end(user, PANTRY_OK, NULL);
     return NULL;
 }
 
@@ -196,7 +196,7 @@ static void ends_come_last_and_stay(void **state)
     emit(r, C);
     r->stats.n_generated = 2;
     r->stats.stop = PANTRY_STOP_CANCELLED;
-    pn_request_end(r, PN_OK, NULL);
+    pn_request_end(r, PANTRY_OK, NULL);
     next_is(r, pieces[AB], "ab");
     next_is(r, pieces[C], "c");
     for (int i = 0; i < 3; i++) {
@@ -208,11 +208,11 @@ static void ends_come_last_and_stay(void **state)
         assert_int_equal(event.stats->stop, PANTRY_STOP_CANCELLED);
     }
     pn_request_destroy(r);
-    struct pn_error err;
+    struct pantry_error err;
     r = new_request("abc", NULL);
     emit(r, AB); /* held back, and not shown after a failure */
     next_is(r, pieces[AB], "");
-    pn_request_end(r, pn_fail(&err, PN_IO, "the file is gone"), &err);
+    pn_request_end(r, pn_fail(&err, PANTRY_IO, "the file is gone"), &err);
     for (int i = 0; i < 3; i++) {
         struct pantry_event event = end_of(r);
         assert_int_equal(event.status, PANTRY_IO);
@@ -229,7 +229,7 @@ static void held_text_has_a_place(void **state)
     struct pn_request *r = new_request("xcz", NULL);
     while (pn_request_has_room(r))
         emit(r, X);
-    pn_request_end(r, PN_OK, NULL);
+    pn_request_end(r, PANTRY_OK, NULL);
     assert_int_equal(r->n_events, PN_MAX_EVENTS);
     next_is(r, pieces[X], "");
     for (int i = 1; i < PN_MAX_EVENTS - 1; i++)
@@ -256,7 +256,7 @@ static void stop_texts_end_the_text(void **state)
     emit(r, C);
     next_is(r, pieces[C], "");
     assert_int_equal(r->stats.stop, PANTRY_STOP_TEXT);
-    pn_request_end(r, PN_OK, NULL);
+    pn_request_end(r, PANTRY_OK, NULL);
     assert_int_equal(end_of(r).stats->stop, PANTRY_STOP_TEXT);
     pn_request_destroy(r);
 }
@@ -266,7 +266,7 @@ static void stop_texts_end_the_text(void **state)
 static void options_are_copied(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_request *r;
     int32_t ids[] = {pieces[AB], pieces[C]};
     char key[] = "key", stop[] = "abx";
@@ -279,7 +279,7 @@ static void options_are_copied(void **state)
     o.n_stop = 1;
     o.cache_key = key;
     o.max_tokens = 5;
-    assert_int_equal(pn_request_new(NULL, model->runner->model, model->tokenizer, &o, &r, &err), PN_OK);
+    assert_int_equal(pn_request_new(NULL, model->runner->model, model->tokenizer, &o, &r, &err), PANTRY_OK);
     ids[0] = pieces[X];
     key[0] = stop[0] = '-';
     stops[0] = NULL;
@@ -291,7 +291,7 @@ static void options_are_copied(void **state)
     o.n_batch = 7;
     o.cache_key = NULL;
     o.n_stop = 0;
-    assert_int_equal(pn_request_new(NULL, model->runner->model, NULL, &o, &r, &err), PN_OK);
+    assert_int_equal(pn_request_new(NULL, model->runner->model, NULL, &o, &r, &err), PANTRY_OK);
     assert_int_equal(r->n_batch, 7);
     assert_string_equal(r->key, "");
     emit(r, X); /* without a tokenizer tokens have no text */

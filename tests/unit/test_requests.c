@@ -95,18 +95,18 @@ static void run(pantry_model *model, const struct pantry_request_options *o, str
 }
 
 /* Nothing runs; what is held, the prefix tree holds; and it gives all of it back. */
-static pn_status clear_tree(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status clear_tree(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)user;
     (void)err;
     pn_tree_clear(memory->tree);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void nothing_is_left(pantry_model *model)
 {
     struct pn_sched_stats s;
-    assert_int_equal(pn_sched_stats(model->sched, &s, NULL), PN_OK);
+    assert_int_equal(pn_sched_stats(model->sched, &s, NULL), PANTRY_OK);
     assert_int_equal(s.n_requests, 0);
     assert_int_equal(s.states_used, s.states_in_tree);
     if (!model->runner->states && !s.window_pages_used)
@@ -432,7 +432,7 @@ static void short_memory_is_shared(void **state)
     pantry_request *r[N];
     pantry_model *model = load(tiny_model("llama", GW_F32, "short.gguf"), "cpu");
     struct pn_sched *sched;
-    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
     struct pn_kv_pool *pool = pn_sched_pool(sched);
     int32_t all = pool->groups[0].slots.n;
     pool->groups[0].slots.n = 14; /* two of them as long as they get, or all while they begin */
@@ -469,7 +469,7 @@ static void bytes_of_a_step_follow_the_windows(void **state)
     enum { WINDOW = 8 };
     pantry_model *model = load(tiny_model("gemma3", GW_F32, "bytes.gguf"), "cpu");
     struct pn_sched *sched;
-    assert_int_equal(pn_model_sched(model, "f16", &sched, NULL), PN_OK);
+    assert_int_equal(pn_model_sched(model, "f16", &sched, NULL), PANTRY_OK);
     size_t row = 2 * TINY_HEADS_KV * TINY_HEAD_DIM * 2;
     for (int n = 1; n <= 256; n++) {
         size_t seen = (size_t)n + 2 * (size_t)(n < WINDOW ? n : WINDOW);

@@ -131,7 +131,7 @@ static void compare(const char *what, const struct logits *in, const struct pant
     struct pn_sampler s;
     reference(in, o, p);
     memset(counts, 0, sizeof counts);
-    assert_int_equal(pn_sampler_init(&s, o, in->n, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, o, in->n, NULL), PANTRY_OK);
     for (int i = 0; i < n_draws; i++) {
         int32_t id = draw(&s, in, (uint32_t)(((uint64_t)i << 24) / (uint64_t)n_draws));
         assert_in_range(id, 0, in->n - 1);
@@ -294,7 +294,7 @@ static void draws_choose_by_share(void **state)
     static struct logits in = {.n = 4};
     struct pn_sampler s;
     struct pantry_sampling o = plain(1);
-    assert_int_equal(pn_sampler_init(&s, &o, 4, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &o, 4, NULL), PANTRY_OK);
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(draw(&s, &in, i << 22), i);
         assert_int_equal(draw(&s, &in, (i << 22) + (1 << 22) - 1), i);
@@ -325,7 +325,7 @@ static void logits_that_are_no_numbers(void **state)
         struct pantry_sampling o = plain(0);
         in.n = 5;
         memcpy(in.of, cases[i].logits, sizeof cases[i].logits);
-        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PN_OK);
+        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PANTRY_OK);
         assert_int_equal(draw(&s, &in, 0), cases[i].greedy);
         pn_sampler_free(&s);
         o = plain(1);
@@ -336,7 +336,7 @@ static void logits_that_are_no_numbers(void **state)
             compare("with what is no number, cut", &in, &o, 512);
             continue;
         }
-        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PN_OK); /* no distribution: the best, or none */
+        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PANTRY_OK); /* no distribution: the best, or none */
         assert_int_equal(draw(&s, &in, last_draw), cases[i].greedy);
         pn_sampler_free(&s);
     }
@@ -376,7 +376,7 @@ static void large_vocabularies_are_cut_where_they_should(void **state)
                     o.top_p = (float)(part / sum);
                 else
                     o.top_k = cuts[c];
-                assert_int_equal(pn_sampler_init(&s, &o, in.n, NULL), PN_OK);
+                assert_int_equal(pn_sampler_init(&s, &o, in.n, NULL), PANTRY_OK);
                 assert_int_equal(draw(&s, &in, first_draw), !by_p && cuts[c] == in.n ? 0 : order[0]);
                 int32_t last = draw(&s, &in, last_draw);
                 if (by_p || cuts[c] < in.n)
@@ -399,7 +399,7 @@ static void penalties_forget_and_bound(void **state)
     struct pantry_sampling o = plain(0);
     o.frequency_penalty = 0.001f;
     in.recent = recent;
-    assert_int_equal(pn_sampler_init(&s, &o, 3, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &o, 3, NULL), PANTRY_OK);
     static const int lengths[] = {38000, 40000, 38000, 65535, 65536, 65537, MANY, 38000};
     static const int32_t wanted[] = {0, 1, 0, 1, 1, 1, 1, 0};
     for (size_t i = 0; i < COUNT(lengths); i++) {
@@ -425,7 +425,7 @@ static void penalties_change_the_logits_given(void **state)
     o.repeat_penalty = 2;
     o.frequency_penalty = 0.25f;
     o.presence_penalty = 0.125f;
-    assert_int_equal(pn_sampler_init(&s, &o, 3, NULL), PN_OK);
+    assert_int_equal(pn_sampler_init(&s, &o, 3, NULL), PANTRY_OK);
     assert_int_equal(pn_sampler_choose(&s, logits, recent, 3), 2);
     assert_true(logits[0] == -1 * 2 - 0.25f - 0.125f && logits[1] == 1 && logits[2] == 4.0f / 2 - 2 * 0.25f - 0.125f);
     pn_sampler_free(&s);
@@ -464,9 +464,9 @@ static void refuses_what_is_out_of_range(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_sampler s;
-        struct pn_error err = {0};
-        pn_status status = pn_sampler_init(&s, &cases[i].o, 4, &err);
-        assert_int_equal(status, cases[i].says ? PN_INVALID : PN_OK);
+        struct pantry_error err = {0};
+        pantry_status status = pn_sampler_init(&s, &cases[i].o, 4, &err);
+        assert_int_equal(status, cases[i].says ? PANTRY_INVALID : PANTRY_OK);
         if (cases[i].says && !strstr(err.text, cases[i].says))
             fail_msg("%s", err.text);
         pn_sampler_free(&s);

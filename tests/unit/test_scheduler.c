@@ -106,7 +106,7 @@ static void run(pantry_model *model, const struct pantry_request_options *o, str
 static struct pn_sched_stats stats_of(pantry_model *model)
 {
     struct pn_sched_stats s;
-    assert_int_equal(pn_sched_stats(model->sched, &s, NULL), PN_OK);
+    assert_int_equal(pn_sched_stats(model->sched, &s, NULL), PANTRY_OK);
     return s;
 }
 
@@ -181,7 +181,7 @@ struct hold {
     bool holds, may_go;
 };
 
-static pn_status wait_in_engine(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status wait_in_engine(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct hold *h = user;
     (void)memory;
@@ -192,7 +192,7 @@ static pn_status wait_in_engine(void *user, struct pn_seq_memory *memory, struct
     while (!h->may_go)
         pthread_cond_wait(&h->changed, &h->lock);
     pthread_mutex_unlock(&h->lock);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void *call_engine(void *user)
@@ -206,7 +206,7 @@ static void hold_engine(struct hold *h, pantry_model *model)
 {
     struct pn_sched *sched;
     *h = (struct hold){.model = model};
-    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->changed, NULL);
     assert_int_equal(pthread_create(&h->thread, NULL, call_engine, h), 0);
@@ -324,14 +324,14 @@ struct running {
     int n;
 };
 
-static pn_status count_running(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status count_running(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct running *c = user;
     (void)memory;
     (void)err;
     for (const struct pn_request *r = c->sched->active; r; r = r->next)
         c->n += r->phase == PN_REQUEST_RUNNING;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* As many as may run wait for readers that do not read: others are answered, and they too once they are read. */
@@ -403,7 +403,7 @@ static void requests_start_again(void **state)
         pantry_model *model = files[f] ? load(tiny_hybrid(files[f])) : load_tiny();
         pantry_request *r[2];
         struct pn_sched *sched;
-        assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+        assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
         pn_sched_pool(sched)->groups[0].slots.n = PAGES; /* 220 tokens need seven */
         for (int i = 0; i < 2; i++) {
             random_ids(20 + (uint64_t)i, ids[i], N);
@@ -451,11 +451,11 @@ struct late {
 };
 
 /* On the engine's thread, so that it is known which step comes when. */
-static pn_status run_some_then_another(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status run_some_then_another(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct late *late = user;
     struct pn_sched *s = late->model->sched;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     (void)memory;
     for (int i = 0; i < 2 && !status; i++) {
         status = pantry_submit(late->model, &late->options[i], &late->requests[i], err);
@@ -464,7 +464,7 @@ static pn_status run_some_then_another(void *user, struct pn_seq_memory *memory,
         s->arrivals = NULL;
         pthread_mutex_unlock(&s->lock);
         for (int k = 0; k < (i ? 1 : 10) && !status; k++)
-            status = pn_sched_step(s) ? PN_OK : PN_INTERNAL;
+            status = pn_sched_step(s) ? PANTRY_OK : PANTRY_INTERNAL;
     }
     late->runs = !status && s->active->next->phase == PN_REQUEST_RUNNING;
     return status;
@@ -478,7 +478,7 @@ static bool starts_beside(int n_pages, int n)
     static struct answer answer;
     struct late late = {.model = load_tiny()};
     struct pn_sched *sched;
-    assert_int_equal(pn_model_sched(late.model, NULL, &sched, NULL), PN_OK);
+    assert_int_equal(pn_model_sched(late.model, NULL, &sched, NULL), PANTRY_OK);
     pn_sched_pool(sched)->groups[0].slots.n = n_pages;
     for (int i = 0; i < 2; i++) {
         int length = i ? n : N;
@@ -489,7 +489,7 @@ static bool starts_beside(int n_pages, int n)
     struct hold hold;
     hold_engine(&hold, late.model); /* its thread runs */
     release_engine(&hold);
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_sched_call(sched, run_some_then_another, &late, &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < 2; i++) {
@@ -522,7 +522,7 @@ static void full_trees_stop_nobody(void **state)
     struct answer first, a;
     pantry_model *model = load_tiny();
     struct pn_sched *sched;
-    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PN_OK);
+    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
     pn_sched_pool(sched)->groups[0].slots.n = PAGES;
     random_ids(30, ids, N);
     struct pantry_request_options o = options(ids, N, N_ANSWER, NULL);

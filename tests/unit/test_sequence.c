@@ -68,7 +68,7 @@ struct world {
 
 static void open_world_of(const struct pn_model *of, struct world *w, int n_pages, int n_states)
 {
-    struct pn_error err;
+    struct pantry_error err;
     *w = (struct world){.taken = pn_memory_of_process()->taken};
     w->runner.device = &device;
     if (pn_kv_pool_new(&device, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
@@ -107,7 +107,7 @@ struct one {
 
 static void open_one(struct one *o, struct world *w, const char *key, const int32_t *ids)
 {
-    struct pn_error err;
+    struct pantry_error err;
     memcpy(o->ids, ids, sizeof o->ids);
     if (pn_seq_init(&o->seq, &w->memory, key, o->ids, CONTEXT, &err))
         fail_msg("%s", err.text);
@@ -169,7 +169,7 @@ static void check_one(const struct one *o)
 
 static void grow_and_run(struct one *o, int n)
 {
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_seq_grow(&o->seq, n, &err))
         fail_msg("%s", err.text);
     run(o, n);
@@ -177,7 +177,7 @@ static void grow_and_run(struct one *o, int n)
 
 static int start(struct one *o, int n)
 {
-    struct pn_error err;
+    struct pantry_error err;
     if (pn_seq_start(&o->seq, n, &err))
         fail_msg("%s", err.text);
     assert_int_equal(o->seq.n_pages, (o->seq.n_past + PAGE - 1) / PAGE);
@@ -286,30 +286,30 @@ static void growing_takes_pages_as_they_are_needed(void **state)
     (void)state;
     struct world w;
     struct one a, b;
-    struct pn_error err;
+    struct pantry_error err;
     open_world(&w, 5, 0);
     open_one(&a, &w, "", some_ids(3, CONTEXT));
     open_one(&b, &w, "", some_ids(4, CONTEXT));
     start(&a, 0);
     start(&b, 0);
     for (int i = 1; i <= 3 * PAGE; i++) {
-        assert_int_equal(pn_seq_grow(&a.seq, 0, &err), PN_OK);
+        assert_int_equal(pn_seq_grow(&a.seq, 0, &err), PANTRY_OK);
         assert_int_equal(a.seq.n_pages, (i - 1 + PAGE - 1) / PAGE);
         grow_and_run(&a, 1);
         assert_int_equal(a.seq.n_pages, (i + PAGE - 1) / PAGE);
         assert_int_equal(pn_kv_pages_used(w.pool, 0), a.seq.n_pages);
     }
     /* Two are left: three cannot be had, and what was taken stays with the sequence. */
-    assert_int_equal(pn_seq_grow(&b.seq, 2 * PAGE + 1, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_seq_grow(&b.seq, 2 * PAGE + 1, &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "a page of keys and values needs "));
     assert_int_equal(b.seq.n_pages, 2);
     assert_int_equal(b.seq.n_past, 0);
     run(&b, 2 * PAGE);
-    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY);
     check_one(&a);
     /* What only the tree holds makes room, what a sequence goes on with does not. */
     pn_seq_keep(&a.seq, true);
-    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY);
     pn_seq_drop(&a.seq);
     assert_int_equal(pn_kv_pages_used(w.pool, 0), 5);
     grow_and_run(&b, PAGE);
@@ -408,7 +408,7 @@ static void states_are_shared_until_a_step(void **state)
     (void)state;
     struct world w;
     struct one a, b, c;
-    struct pn_error err;
+    struct pantry_error err;
     int32_t last;
     open_world(&w, 20, 2);
     open_one(&a, &w, "", some_ids(6, CONTEXT));
@@ -431,7 +431,7 @@ static void states_are_shared_until_a_step(void **state)
     check_one(&b);
 
     pn_seq_keep(&a.seq, false);
-    assert_int_equal(pn_seq_start(&c.seq, 80, &err), PN_NO_MEMORY); /* what the tree gives up A holds still */
+    assert_int_equal(pn_seq_start(&c.seq, 80, &err), PANTRY_NO_MEMORY); /* what the tree gives up A holds still */
     assert_non_null(strstr(err.text, "the recurrent state of a sequence needs "));
     assert_true(c.seq.state == -1 && c.seq.n_pages == 0 && c.seq.n_past == 0);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
@@ -439,8 +439,8 @@ static void states_are_shared_until_a_step(void **state)
     pn_seq_drop(&b.seq);
     pn_seq_keep(&a.seq, false);
     assert_int_equal(start(&b, 80), 80);
-    assert_int_equal(pn_state_new(w.runner.states, &last, &err), PN_OK);
-    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PN_NO_MEMORY); /* A and B hold the same one */
+    assert_int_equal(pn_state_new(w.runner.states, &last, &err), PANTRY_OK);
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY); /* A and B hold the same one */
     assert_true(b.seq.state == a.seq.state && b.seq.next == -1);
     check_one(&b);
     pn_state_release(w.runner.states, last);
@@ -610,7 +610,7 @@ static void groups_share_the_budget(void **state)
     enum { N = CONTEXT };
     struct world w;
     struct one a, b;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_memory *budget = pn_memory_of_process();
     open_world_of(&windowed, &w, 200, 0);
     pn_memory_set_limit(budget, budget->weight_bytes + budget->taken + 15 * STRIDE);
@@ -621,7 +621,7 @@ static void groups_share_the_budget(void **state)
     for (int i = 0; i < 192; i += 16)
         grow_and_run(&a, 16); /* 6 pages in full, and 4 and 3 of the windows at most */
     check_one(&a);
-    assert_int_equal(pn_seq_grow(&b.seq, PAGE + 1, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_seq_grow(&b.seq, PAGE + 1, &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "a page of keys and values needs "));
     for (int g = 0; g < 3; g++) /* none is left of a page that is not there in all groups */
         assert_int_equal(pn_kv_pages_used(w.pool, g), 6 - first_kept(g, 192) + b.seq.n_pages);
@@ -668,7 +668,7 @@ static void any_order_keeps_sequences_apart(void **state)
         struct world w;
         struct one all[N_OPEN] = {0};
         struct pn_rng rng = {(uint64_t)round + 1};
-        struct pn_error err;
+        struct pantry_error err;
         open_world_of(has_windows ? &windowed : &model, &w, 6 + round % 20, has_states ? 3 + round % 7 : 0);
         for (int i = 0; i < 300; i++) {
             struct one *o = &all[pn_rng_u64(&rng) % N_OPEN];
@@ -708,11 +708,11 @@ static void steps_hold_their_sequences_in_order(void **state)
     (void)state;
     struct world w;
     struct pn_step_builder step;
-    struct pn_error err;
+    struct pantry_error err;
     static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17};
     const int32_t pages[] = {3, 4}, others[] = {8};
     open_world(&w, 4, 3);
-    assert_int_equal(pn_step_init(&step, 10, 3, &err), PN_OK);
+    assert_int_equal(pn_step_init(&step, 10, 3, &err), PANTRY_OK);
     for (int again = 0; again < 2; again++) { /* a step that was used before is empty */
         pn_step_begin(&step, &w.runner, w.pool);
         assert_true(step.batch.n_tokens == 0 && step.batch.n_seqs == 0 && step.batch.n_outputs == 0);
@@ -747,15 +747,15 @@ static void steps_hold_their_sequences_in_order(void **state)
 static void ids_are_of_the_vocabulary(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     const struct pn_model words = {.hp.n_vocab = 7};
     static const int32_t good[] = {0, 6, 3}, high[] = {0, 7}, low[] = {-1};
-    assert_int_equal(pn_seq_check_ids(&words, good, 3, &err), PN_OK);
-    assert_int_equal(pn_seq_check_ids(&words, high, 1, &err), PN_OK);
-    assert_int_equal(pn_seq_check_ids(&words, high, 2, &err), PN_INVALID);
+    assert_int_equal(pn_seq_check_ids(&words, good, 3, &err), PANTRY_OK);
+    assert_int_equal(pn_seq_check_ids(&words, high, 1, &err), PANTRY_OK);
+    assert_int_equal(pn_seq_check_ids(&words, high, 2, &err), PANTRY_INVALID);
     assert_string_equal(err.text, "token id 7 is not in the vocabulary of 7");
-    assert_int_equal(pn_seq_check_ids(&words, low, 1, &err), PN_INVALID);
-    assert_int_equal(pn_seq_check_ids(&words, low, 0, &err), PN_OK);
+    assert_int_equal(pn_seq_check_ids(&words, low, 1, &err), PANTRY_INVALID);
+    assert_int_equal(pn_seq_check_ids(&words, low, 0, &err), PANTRY_OK);
 }
 
 int main(void)

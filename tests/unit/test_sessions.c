@@ -116,7 +116,7 @@ static void equals_fresh(pantry_model *model, const int32_t *prompt, int n, cons
 static struct pn_sched_stats stats_of(const pantry_session *session)
 {
     struct pn_sched_stats s;
-    assert_int_equal(pn_sched_stats(session->sched, &s, NULL), PN_OK);
+    assert_int_equal(pn_sched_stats(session->sched, &s, NULL), PANTRY_OK);
     return s;
 }
 
@@ -384,14 +384,14 @@ static void runners_have_one_pool(void **state)
     (void)state;
     pantry_model *model = load(wide_model());
     struct pn_kv_pool *first, *again, *none;
-    struct pn_error err;
-    assert_int_equal(pn_runner_pool(model->runner, "q8_0", &first, &err), PN_OK);
+    struct pantry_error err;
+    assert_int_equal(pn_runner_pool(model->runner, "q8_0", &first, &err), PANTRY_OK);
     assert_int_equal(first->type, PN_TYPE_Q8_0);
-    assert_int_equal(pn_runner_pool(model->runner, NULL, &again, &err), PN_OK); /* any type will do */
+    assert_int_equal(pn_runner_pool(model->runner, NULL, &again, &err), PANTRY_OK); /* any type will do */
     assert_ptr_equal(again, first);
-    assert_int_equal(pn_runner_pool(model->runner, "q8_0", &again, &err), PN_OK);
+    assert_int_equal(pn_runner_pool(model->runner, "q8_0", &again, &err), PANTRY_OK);
     assert_ptr_equal(again, first);
-    assert_int_equal(pn_runner_pool(model->runner, "f16", &none, &err), PN_INVALID);
+    assert_int_equal(pn_runner_pool(model->runner, "f16", &none, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "kept as q8_0, so no session can have them as f16"));
     pantry_model_free(model);
 }
@@ -471,7 +471,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
     struct pantry_session_options o = {.size = sizeof o, .n_context = 1};
     struct pn_kv_pool *pool;
-    assert_int_equal(pn_runner_pool(model->runner, "f16", &pool, NULL), PN_OK);
+    assert_int_equal(pn_runner_pool(model->runner, "f16", &pool, NULL), PANTRY_OK);
     pool->groups[0].slots.n = 9;
     o.kv_type = "f16";
     o.n_context = 9 * PN_PAGE_TOKENS - 1;
@@ -589,13 +589,13 @@ static void only_writers_have_sessions(void **state)
         assert_null(session);
         pantry_model_free(model);
     }
-    struct pn_error err;
+    struct pantry_error err;
     pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
     model->runner->model->hp.causal = false; /* it has logits, but not of what comes next */
     pantry_session *session;
     assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
-    assert_int_equal(pn_runner_prepare(model->runner, 1, &err), PN_OK);
-    assert_int_equal(pn_runner_prepare(model->runner, PN_MAX_STEP + 1, &err), PN_INVALID);
+    assert_int_equal(pn_runner_prepare(model->runner, 1, &err), PANTRY_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_MAX_STEP + 1, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "a step of 32769 tokens is longer than the 32768 possible"));
     pantry_model_free(model);
 }
@@ -651,10 +651,10 @@ static void used_up_pools_are_errors(void **state)
 static struct pn_device_class failing; /* fails after the step has run */
 static const struct pn_device_class *working;
 
-static pn_status wait_and_fail(struct pn_device *device, const struct pn_ticket *ticket, struct pn_error *err)
+static pantry_status wait_and_fail(struct pn_device *device, const struct pn_ticket *ticket, struct pantry_error *err)
 {
-    pn_status status = working->wait(device, ticket, err);
-    return status ? status : pn_fail(err, PN_IO, "the test's device fails");
+    pantry_status status = working->wait(device, ticket, err);
+    return status ? status : pn_fail(err, PANTRY_IO, "the test's device fails");
 }
 
 /* A step that fails may have changed some layers: the session goes on from what it had before, of which the prefix tree

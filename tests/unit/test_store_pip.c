@@ -289,7 +289,7 @@ static int remove_root(void **state)
 
 static const char *const one_package[] = {"toy==1", NULL};
 
-static pn_status download(const char *const *packages, struct pn_error *err)
+static pantry_status download(const char *const *packages, struct pantry_error *err)
 {
     struct pn_pip pip = {.packages = packages, .folder = in_root("folder"), .scratch = in_root("scratch")};
     return pn_pip_download(&pip, err);
@@ -305,7 +305,7 @@ static void arguments_are_passed_as_they_are(void **state)
     snprintf(folder, sizeof folder, "%s", in_root("fold er'$HOME\""));
     on_pip("for a in \"$@\"; do printf '%s\\n' \"$a\"; done > \"$FAKE/args\"\n");
     struct pn_pip pip = {.packages = packages, .folder = folder, .scratch = in_root("scratch")};
-    assert_int_equal(pn_pip_download(&pip, NULL), PN_OK);
+    assert_int_equal(pn_pip_download(&pip, NULL), PANTRY_OK);
     snprintf(
         expected, sizeof expected,
         "-m\npip\ndownload\n--no-deps\n--no-input\n--retries\n2\n--only-binary=:all:\n--no-cache-dir\n--progress-bar\n"
@@ -314,7 +314,7 @@ static void arguments_are_passed_as_they_are(void **state)
     assert_string_equal(text_of("args"), expected);
     on_check("printf '%s\\n' \"$@\" > \"$FAKE/args\"\n");
     on_pip("exit 0\n");
-    assert_int_equal(pn_pip_download(&pip, NULL), PN_OK);
+    assert_int_equal(pn_pip_download(&pip, NULL), PANTRY_OK);
     assert_string_equal(text_of("args"), "-c\nimport pip\n");
 }
 
@@ -322,14 +322,14 @@ static void packages_have_a_bound(void **state)
 {
     (void)state;
     static const char *packages[64];
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     on_pip("echo $# > \"$FAKE/args\"\n");
     for (int n = 32; n <= 33; n++) {
         for (int i = 0; i < n; i++)
             packages[i] = "toy==1";
         packages[n] = NULL;
         unlink(in_root("args"));
-        assert_int_equal(download(packages, &err), n == 32 ? PN_OK : PN_INTERNAL);
+        assert_int_equal(download(packages, &err), n == 32 ? PANTRY_OK : PANTRY_INTERNAL);
         assert_string_equal(text_of("args"), n == 32 ? "46\n" : "");
     }
 }
@@ -353,9 +353,9 @@ static void the_environment_is_ours(void **state)
             if (strncmp(*e, "TMPDIR=", 7) != 0)
                 n += snprintf(wanted + n, sizeof wanted - (size_t)n, "%s\n", *e);
         environ = sets[i];
-        pn_status status = download(one_package, NULL);
+        pantry_status status = download(one_package, NULL);
         environ = ours;
-        assert_int_equal(status, PN_OK);
+        assert_int_equal(status, PANTRY_OK);
         assert_string_equal(text_of("env"), wanted);
     }
     /* none at all, not even a PATH */
@@ -363,9 +363,9 @@ static void the_environment_is_ours(void **state)
     struct pn_pip pip = {.packages = one_package, .folder = root, .scratch = in_root("scratch"), .cancel = the_cancel};
     char *none[] = {NULL, NULL, NULL};
     environ = none;
-    pn_status status = pn_pip_download(&pip, NULL);
+    pantry_status status = pn_pip_download(&pip, NULL);
     environ = ours;
-    assert_int_equal(status, PN_CANCELLED);
+    assert_int_equal(status, PANTRY_CANCELLED);
 }
 
 static int count_lines(const char *text, const char *with)
@@ -401,18 +401,18 @@ static void descriptors_are_the_childs_own(void **state)
                                "echo \"$all\" > \"$FAKE/all\"\n";
     char wanted[1300];
     on_check(list);
-    assert_int_equal(download(one_package, NULL), PN_OK);
+    assert_int_equal(download(one_package, NULL), PANTRY_OK);
     assert_string_equal(text_of("fds"), "/dev/null\n/dev/null\n/dev/null\n");
     assert_int_equal(count_lines(text_of("all"), "/dev/null"), 3 + count_inherited("/dev/null"));
     assert_false(is_there("mute") || is_there("input"));
     unlink(in_root("check"));
     on_pip(list);
-    assert_int_equal(download(one_package, NULL), PN_OK);
+    assert_int_equal(download(one_package, NULL), PANTRY_OK);
     char *log = in_root("scratch/pip.log");
     snprintf(wanted, sizeof wanted, "/dev/null\n%s\n%s\n", log, log);
     assert_string_equal(text_of("fds"), wanted);
     assert_int_equal(count_lines(text_of("all"), "/dev/null"), 1 + count_inherited("/dev/null"));
-    assert_int_equal(count_lines(text_of("all"), "pip.log"), 2);
+    assert_int_equal(count_lines(text_of("all"), "scratch/pip.log"), 2);
     assert_false(is_there("mute") || is_there("input"));
 }
 
@@ -437,11 +437,11 @@ static void signals_are_as_usual(void **state)
     void (*pipe_was)(int) = signal(SIGPIPE, SIG_IGN), (*int_was)(int) = signal(SIGINT, SIG_IGN);
     /* the shell itself reads: it may block signals while it starts others */
     on_pip("while read -r line; do echo \"$line\"; done < /proc/$$/status > \"$FAKE/status\"\n");
-    pn_status status = download(one_package, NULL);
+    pantry_status status = download(one_package, NULL);
     signal(SIGPIPE, pipe_was);
     signal(SIGINT, int_was);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    assert_int_equal(status, PN_OK);
+    assert_int_equal(status, PANTRY_OK);
     assert_int_equal(mask_of("SigBlk:"), 0);
     assert_int_equal(mask_of("SigIgn:") & (1ull << (SIGPIPE - 1) | 1ull << (SIGINT - 1)), 0);
 }
@@ -476,7 +476,7 @@ static void the_child_dies_with_us(void **state)
 static void pythons_on_the_path(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     char path[2000];
     static const char *const folders[] = {"plain", "folder3", "empty", "bad", "none"};
     for (size_t i = 0; i < 5; i++)
@@ -510,9 +510,9 @@ static void pythons_on_the_path(void **state)
         unlink(in_root("log"));
         snprintf(path, sizeof path, rows[i].format, root, root, root);
         setenv("PATH", path, 1);
-        pn_status status = download(one_package, &err);
+        pantry_status status = download(one_package, &err);
         set_path(in_root("bin"));
-        if (status != (rows[i].found ? PN_OK : PN_NOT_FOUND))
+        if (status != (rows[i].found ? PANTRY_OK : PANTRY_NOT_FOUND))
             fail_msg("%s: %d", rows[i].format, status);
         snprintf(wanted, sizeof wanted, "%s/bin/python3\n", root);
         assert_string_equal(text_of("log"), rows[i].found ? wanted : "");
@@ -523,14 +523,14 @@ static void pythons_on_the_path(void **state)
     /* one without pip is asked, and the next one is taken */
     snprintf(path, sizeof path, "%s/bad:%s/bin", root, root);
     set_path(path);
-    assert_int_equal(download(one_package, &err), PN_OK);
+    assert_int_equal(download(one_package, &err), PANTRY_OK);
     assert_non_null(strstr(text_of("log"), "bad\n"));
     /* a relative one is started there, not by a search */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(root), 0);
     unlink(in_root("log"));
     set_path("bin");
-    assert_int_equal(download(one_package, &err), PN_OK);
+    assert_int_equal(download(one_package, &err), PANTRY_OK);
     assert_string_equal(text_of("log"), "bin/python3\n");
     assert_int_equal(chdir(old), 0);
     free(old);
@@ -539,14 +539,14 @@ static void pythons_on_the_path(void **state)
 /* ---- how it ends ---- */
 
 /* pip says this and fails. */
-static pn_status fail_with(const char *text, size_t n, struct pn_error *err)
+static pantry_status fail_with(const char *text, size_t n, struct pantry_error *err)
 {
     FILE *f = fopen(in_root("says"), "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(text, 1, n, f), n);
     fclose(f);
     on_pip("cat \"$FAKE/says\"; exit 2\n");
-    *err = (struct pn_error){0};
+    *err = (struct pantry_error){0};
     return download(one_package, err);
 }
 
@@ -577,24 +577,24 @@ static void last_words_are_picked(void **state)
         {"\n\r\n", "pip said nothing"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct pn_error err;
-        assert_int_equal(fail_with(rows[i].log, strlen(rows[i].log), &err), PN_IO);
+        struct pantry_error err;
+        assert_int_equal(fail_with(rows[i].log, strlen(rows[i].log), &err), PANTRY_IO);
         if (!strstr(err.text, rows[i].says))
             fail_msg("%zu: '%s' lacks '%s'", i, err.text, rows[i].says);
     }
     /* long ones are cut, and very long logs not read */
     static char text[(1 << 20) + 2];
-    struct pn_error err;
+    struct pantry_error err;
     memset(text, 'y', sizeof text);
-    assert_int_equal(fail_with(text, 1000, &err), PN_IO);
+    assert_int_equal(fail_with(text, 1000, &err), PANTRY_IO);
     assert_int_equal(strspn(strchr(err.text, '(') + 1, "y"), 299);
     memcpy(text, "x\n", 2);
-    assert_int_equal(fail_with(text, 1 << 20, &err), PN_IO);
+    assert_int_equal(fail_with(text, 1 << 20, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "yyy"));
-    assert_int_equal(fail_with(text, (1 << 20) + 1, &err), PN_IO);
+    assert_int_equal(fail_with(text, (1 << 20) + 1, &err), PANTRY_IO);
     assert_null(strstr(err.text, "yyy"));
     on_pip("rm \"$TMPDIR/pip.log\"; exit 1\n");
-    assert_int_equal(download(one_package, &err), PN_IO);
+    assert_int_equal(download(one_package, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "pip said nothing"));
 }
 
@@ -611,51 +611,51 @@ static void causes_are_recognized(void **state)
                                           "Temporary failure in name resolution",
                                           "ReadTimeoutError",
                                           "Connection refused"};
-    struct pn_error err;
+    struct pantry_error err;
     char log[300];
     for (size_t i = 0; i < 4; i++) {
         snprintf(log, sizeof log, "NewConnectionError\nx %s y\nERROR: zzz\n", disk[i]);
-        assert_int_equal(fail_with(log, strlen(log), &err), PN_LIMIT);
+        assert_int_equal(fail_with(log, strlen(log), &err), PANTRY_LIMIT);
         assert_non_null(strstr(err.text, in_root("folder")));
         assert_null(strstr(err.text, "zzz"));
     }
     for (size_t i = 0; i < 9; i++) {
         snprintf(log, sizeof log, "x %s y\nERROR: zzz\n", network[i]);
-        assert_int_equal(fail_with(log, strlen(log), &err), PN_IO);
+        assert_int_equal(fail_with(log, strlen(log), &err), PANTRY_IO);
         assert_non_null(strstr(err.text, "package index"));
         assert_null(strstr(err.text, "zzz"));
     }
     /* a signal that ends it */
     on_pip("echo words; kill -9 $$\n");
-    assert_int_equal(download(one_package, &err), PN_IO);
+    assert_int_equal(download(one_package, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "(words)"));
     /* each exit status but 0 is a failure, of the check too */
     on_pip("exit 1\n");
-    assert_int_equal(download(one_package, &err), PN_IO);
+    assert_int_equal(download(one_package, &err), PANTRY_IO);
     set_path(in_root("bin"));
     setenv("PATH", in_root("bin"), 1);
     on_check("exit 255\n");
-    assert_int_equal(download(one_package, &err), PN_NOT_FOUND);
+    assert_int_equal(download(one_package, &err), PANTRY_NOT_FOUND);
     on_check("kill -9 $$\n");
-    assert_int_equal(download(one_package, &err), PN_NOT_FOUND);
+    assert_int_equal(download(one_package, &err), PANTRY_NOT_FOUND);
 }
 
 static void the_scratch_folder_is_ours(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
-    assert_int_equal(pn_layout_make_dirs(in_root("scratch/old"), NULL), PN_OK);
+    struct pantry_error err = {0};
+    assert_int_equal(pn_layout_make_dirs(in_root("scratch/old"), NULL), PANTRY_OK);
     on_pip("ls \"$TMPDIR\" > \"$FAKE/list\"; touch \"$TMPDIR/left\"; touch \"$FAKE/pip-ran\"\n");
-    assert_int_equal(download(one_package, &err), PN_OK);
+    assert_int_equal(download(one_package, &err), PANTRY_OK);
     assert_string_equal(text_of("list"), "pip.log\n");
     assert_false(is_there("scratch"));
     on_pip("touch \"$TMPDIR/left\"; exit 3\n");
-    assert_int_equal(download(one_package, &err), PN_IO);
+    assert_int_equal(download(one_package, &err), PANTRY_IO);
     assert_false(is_there("scratch"));
     /* the log cannot be made */
     on_check("mkdir \"$TMPDIR/pip.log\"\n");
     unlink(in_root("pip-ran"));
-    assert_int_equal(download(one_package, &err), PN_IO);
+    assert_int_equal(download(one_package, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EISDIR)));
     assert_non_null(strstr(err.text, in_root("bin/python3")));
     assert_false(is_there("pip-ran"));
@@ -663,19 +663,19 @@ static void the_scratch_folder_is_ours(void **state)
     /* something is in the way */
     write_file(in_root("file"), "", 0644);
     struct pn_pip pip = {.packages = one_package, .folder = root, .scratch = in_root("file/scratch")};
-    assert_int_equal(pn_pip_download(&pip, &err), PN_IO);
+    assert_int_equal(pn_pip_download(&pip, &err), PANTRY_IO);
     assert_true(is_there("file"));
     /* no memory for the first three texts: the environment, the log's name, the path of a python */
     for (int i = 1; i <= 3; i++) {
-        assert_int_equal(pn_layout_make_dirs(in_root("scratch"), NULL), PN_OK);
+        assert_int_equal(pn_layout_make_dirs(in_root("scratch"), NULL), PANTRY_OK);
         setenv("PATH", in_root("bin"), 1);
         fail_at("memory", i + 1, ENOMEM); /* the first is the folder's */
-        assert_int_equal(download(one_package, &err), i <= 2 ? PN_NO_MEMORY : PN_NOT_FOUND);
+        assert_int_equal(download(one_package, &err), i <= 2 ? PANTRY_NO_MEMORY : PANTRY_NOT_FOUND);
         trip_kind = NULL;
         pn_layout_remove(in_root("scratch"));
     }
     fail_at("memory", 1, ENOMEM);
-    assert_int_equal(download(one_package, &err), PN_NO_MEMORY);
+    assert_int_equal(download(one_package, &err), PANTRY_NO_MEMORY);
 }
 
 /* ---- waiting and cancelling ---- */
@@ -712,7 +712,7 @@ static void naps_grow(void **state)
                          .user = &last};
     ticks = 0;
     interrupted_waits = 3;
-    assert_int_equal(pn_pip_download(&pip, NULL), PN_OK);
+    assert_int_equal(pn_pip_download(&pip, NULL), PANTRY_OK);
     assert_true(ticks >= last && n_naps == ticks);
     for (int i = 0; i < 9; i++)
         assert_int_equal(naps[i], expected[i]);
@@ -720,19 +720,19 @@ static void naps_grow(void **state)
     /* without a tick */
     pip.tick = NULL;
     on_pip("true\n");
-    assert_int_equal(pn_pip_download(&pip, NULL), PN_OK);
+    assert_int_equal(pn_pip_download(&pip, NULL), PANTRY_OK);
 }
 
 /* A child that somebody else has waited for is gone. */
 static void children_that_are_not_ours(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     setenv("PATH", in_root("bin"), 1);
     void (*was)(int) = signal(SIGCHLD, SIG_IGN);
-    pn_status status = download(one_package, &err);
+    pantry_status status = download(one_package, &err);
     signal(SIGCHLD, was);
-    assert_int_equal(status, PN_NOT_FOUND);
+    assert_int_equal(status, PANTRY_NOT_FOUND);
 }
 
 struct cancelled {
@@ -750,7 +750,7 @@ static void cancel_when_ready(void *user)
     }
 }
 
-static pn_status cancel_download(struct cancelled *c, struct pn_error *err)
+static pantry_status cancel_download(struct cancelled *c, struct pantry_error *err)
 {
     struct pn_pip pip = {.packages = one_package,
                          .folder = in_root("folder"),
@@ -766,11 +766,11 @@ static void a_child_may_tidy_up(void **state)
 {
     (void)state;
     struct cancelled c = {.when = "ready"};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     /* the signal may come to the shell only: what it waits for must end by itself */
     on_pip("trap 'touch \"$FAKE/tidy\"; exit 0' TERM; touch \"$FAKE/ready\"; while :; do sleep 0.001; done\n");
     nap_until = in_root("tidy");
-    assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
+    assert_int_equal(cancel_download(&c, &err), PANTRY_CANCELLED);
     assert_true(is_there("tidy"));
     assert_true(n_kills >= 1 && kills[0].signal == SIGTERM && kills[0].pid > 1);
     assert_int_equal(c.ticks_after, 0);
@@ -781,9 +781,9 @@ static void a_child_that_does_not_end_is_killed(void **state)
 {
     (void)state;
     struct cancelled c = {.when = "ready"};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     on_pip("trap '' TERM; touch \"$FAKE/ready\"; exec sleep 5\n");
-    assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
+    assert_int_equal(cancel_download(&c, &err), PANTRY_CANCELLED);
     assert_int_equal(n_kills, 2);
     assert_int_equal(kills[0].signal, SIGTERM);
     assert_int_equal(kills[1].signal, SIGKILL);
@@ -800,20 +800,20 @@ static void the_check_can_be_cancelled(void **state)
 {
     (void)state;
     struct cancelled c = {.when = "never"};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     on_check("touch \"$FAKE/checking\"; exec sleep 5\n");
     on_pip("touch \"$FAKE/pip-ran\"\n");
     cancel_when = in_root("checking");
     cancel_on_nap = true;
     setenv("PATH", in_root("bin"), 1);
     on_check("PATH=/usr/bin:/bin; touch \"$FAKE/checking\"; exec sleep 5\n");
-    assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
+    assert_int_equal(cancel_download(&c, &err), PANTRY_CANCELLED);
     assert_true(n_kills >= 1 && kills[0].signal == SIGTERM);
     assert_false(is_there("pip-ran"));
     /* from the beginning */
     pantry_cancel_set(the_cancel);
     unlink(in_root("check"));
-    assert_int_equal(cancel_download(&c, &err), PN_CANCELLED);
+    assert_int_equal(cancel_download(&c, &err), PANTRY_CANCELLED);
     assert_false(is_there("pip-ran"));
 }
 
@@ -854,7 +854,7 @@ static void put_blob(size_t n)
 {
     char path[256];
     snprintf(path, sizeof path, "%s%s", in_root("home/models/blobs/sha256-"), sha);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PN_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
     FILE *f = fopen(path, "wb");
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     fclose(f);
@@ -879,13 +879,13 @@ static void note(void *user, const struct pn_fetch_progress *p)
 
 static struct reports reports;
 
-static pn_status fetch_noted(struct pn_error *err)
+static pantry_status fetch_noted(struct pantry_error *err)
 {
     char *path = (char *)(uintptr_t)1;
     struct pn_fetch_options options = {.progress = note, .user = &reports};
     reports.n = 0;
-    pn_status status = pn_store_fetch_entry(&duo, &options, &path, err);
-    assert_int_equal(path != NULL, status == PN_OK);
+    pantry_status status = pn_store_fetch_entry(&duo, &options, &path, err);
+    assert_int_equal(path != NULL, status == PANTRY_OK);
     free(path);
     return status;
 }
@@ -912,7 +912,7 @@ static void reports_have_numbers(void **state)
     for (size_t i = 0; i < 4; i++) { /* a blob without a manifest is read in pieces of 32 KiB, and looked at */
         put_blob(BYTES);
         step_ns = steps[i];
-        assert_int_equal(fetch_noted(NULL), PN_OK);
+        assert_int_equal(fetch_noted(NULL), PANTRY_OK);
         double second = (double)step_ns * 1e-9, all = 0;
         assert_report(0, PN_FETCH_VERIFY, 32768, BYTES, 0);
         if (i == 0) { /* every second one is a tenth of a second after the last */
@@ -935,7 +935,7 @@ static void reports_have_numbers(void **state)
         assert_report(reports.n - 1, PN_FETCH_DONE, BYTES, BYTES, 0);
         assert_false(is_there("log"));
         /* it is there: nothing to report */
-        assert_int_equal(fetch_noted(NULL), PN_OK);
+        assert_int_equal(fetch_noted(NULL), PANTRY_OK);
         assert_int_equal(reports.n, 0);
         pn_layout_remove(in_root("home"));
     }
@@ -950,14 +950,14 @@ static void reads_of_a_blob_may_fail(void **state)
     for (int i = 1; i <= 5; i++) {
         put_blob(BYTES);
         fail_at("read", i, EINTR);
-        assert_int_equal(fetch_noted(NULL), PN_OK);
+        assert_int_equal(fetch_noted(NULL), PANTRY_OK);
         assert_false(is_there("log"));
         pn_layout_remove(in_root("home"));
         if (i == 5)
             break; /* that was the end */
         put_blob(BYTES);
         fail_at("read", i, EIO);
-        assert_int_equal(fetch_noted(NULL), PN_OK);
+        assert_int_equal(fetch_noted(NULL), PANTRY_OK);
         assert_string_equal(text_of("log"), "a==1 b==1 l==1\n");
         trip_kind = NULL;
         unlink(in_root("log"));
@@ -970,8 +970,8 @@ static void waiting_for_the_lock_is_reported(void **state)
     (void)state;
     make_duo();
     pn_layout_make_dirs(in_root("home/fetch"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &reports.lock, NULL), PN_OK);
-    assert_int_equal(fetch_noted(NULL), PN_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &reports.lock, NULL), PANTRY_OK);
+    assert_int_equal(fetch_noted(NULL), PANTRY_OK);
     for (int i = 0; i < 3; i++)
         assert_report(i, PN_FETCH_WAIT, 0, 0, 0);
     for (int i = 0; i < 3; i++)
@@ -1028,7 +1028,7 @@ static void growing_files_are_counted(void **state)
     struct steps steps = {0};
     struct pn_fetch_options options = {.progress = look_at_step, .user = &steps};
     char *path = NULL;
-    assert_int_equal(pn_store_fetch_entry(&duo, &options, &path, NULL), PN_OK);
+    assert_int_equal(pn_store_fetch_entry(&duo, &options, &path, NULL), PANTRY_OK);
     free(path);
     const uint64_t expected[] = {had, had + 1000, had + 1000, had + 1000, had + 2000, 200000};
     assert_int_equal(steps.n, 6);
@@ -1043,14 +1043,14 @@ static void space_is_counted(void **state)
     (void)state;
     make_duo();
     reports.lock = -1;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     uint64_t all = BYTES + 2 * 200000; /* the file, the wheels, and what is on its way */
     assert_int_equal(pn_store_fetch_space(&duo), all);
     free_bytes = all - 1;
-    assert_int_equal(fetch_noted(&err), PN_LIMIT);
+    assert_int_equal(fetch_noted(&err), PANTRY_LIMIT);
     assert_false(is_there("log"));
     free_bytes = all;
-    assert_int_equal(fetch_noted(&err), PN_OK);
+    assert_int_equal(fetch_noted(&err), PANTRY_OK);
     /* wheels that are there need no more room, at most as much as all of them */
     for (int i = 0; i < 2; i++) {
         const uint64_t have = i ? 200000 : (uint64_t)size_of("wheels/a-1.whl");
@@ -1063,7 +1063,7 @@ static void space_is_counted(void **state)
                 assert_int_equal(truncate(in_root("home/fetch/duo-two/x"), 300000), 0);
             }
             free_bytes = all - have - less;
-            assert_int_equal(fetch_noted(&err), less ? PN_LIMIT : PN_OK);
+            assert_int_equal(fetch_noted(&err), less ? PANTRY_LIMIT : PANTRY_OK);
         }
     }
     /* an import needs the file only */
@@ -1072,7 +1072,7 @@ static void space_is_counted(void **state)
         char *path = NULL;
         pn_layout_remove(in_root("home"));
         free_bytes = BYTES - less;
-        assert_int_equal(pn_store_import_entry(&duo, files, 3, NULL, &path, &err), less ? PN_LIMIT : PN_OK);
+        assert_int_equal(pn_store_import_entry(&duo, files, 3, NULL, &path, &err), less ? PANTRY_LIMIT : PANTRY_OK);
         free(path);
     }
     /* four of n packages are on their way at once */
@@ -1112,7 +1112,7 @@ static void wheels_are_asked_for_once(void **state)
     on_pip("while [ \"$1\" != -d ]; do shift; done; shift; d=$1; shift; echo \"$@\" >> \"$FAKE/log\"\nrm -r "
            "\"$d/l-1.whl\"\n"
            "for p; do cp \"$FAKE/wheels/${p%%=*}-1.whl\" \"$d\"; done\n");
-    assert_int_equal(fetch_noted(NULL), PN_OK);
+    assert_int_equal(fetch_noted(NULL), PANTRY_OK);
     assert_string_equal(text_of("log"), "a==1 l==1\n");
     assert_int_equal(count_licences(), 1);
 }
@@ -1123,20 +1123,20 @@ static void damage_is_fetched_anew_once(void **state)
     (void)state;
     make_duo();
     reports.lock = -1;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     write_file(in_root("wheels/b-1.whl"), "no zip", 0644);
-    assert_int_equal(fetch_noted(&err), PN_FORMAT);
+    assert_int_equal(fetch_noted(&err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "duo:two: "));
     assert_string_equal(text_of("log"), "a==1 b==1 l==1\n");
     assert_false(is_there("home/fetch/duo-two"));
     pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
     assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/fetch/duo-two/a-1.whl")), 0);
-    assert_int_equal(fetch_noted(&err), PN_FORMAT);
+    assert_int_equal(fetch_noted(&err), PANTRY_FORMAT);
     assert_string_equal(text_of("log"), "a==1 b==1 l==1\nb==1 l==1\na==1 b==1 l==1\n");
     assert_false(is_there("home/fetch/duo-two"));
     /* what arrived stays when the rest does not come */
     on_pip("cp \"$FAKE/wheels/a-1.whl\" \"$FAKE/home/fetch/duo-two\"; exit 1\n");
-    assert_int_equal(fetch_noted(&err), PN_IO);
+    assert_int_equal(fetch_noted(&err), PANTRY_IO);
     assert_true(is_there("home/fetch/duo-two/a-1.whl"));
 }
 
@@ -1144,7 +1144,7 @@ static void imports_may_lack_the_licence(void **state)
 {
     (void)state;
     make_duo();
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     const char *const files[] = {in_root("wheels/a-1.whl"), in_root("wheels/b-1.whl"), in_root("wheels/l-1.whl")};
     for (size_t n = 3; n >= 2; n--) {
         char *path = NULL;
@@ -1158,7 +1158,7 @@ static void imports_may_lack_the_licence(void **state)
     const struct wheel_entry other = {.name = "l/OTHER", .bytes = "x", .size = 1};
     wheel_write(in_root("wheels/l-1.whl"), &other, 1);
     char *path = (char *)(uintptr_t)1;
-    assert_int_equal(pn_store_import_entry(&duo, files, 3, NULL, &path, &err), PN_FORMAT);
+    assert_int_equal(pn_store_import_entry(&duo, files, 3, NULL, &path, &err), PANTRY_FORMAT);
     assert_null(path);
     assert_false(is_there("log"));
 }
@@ -1168,12 +1168,12 @@ static void failures_leave_no_path(void **state)
     (void)state;
     make_duo();
     reports.lock = -1;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     duo.name = "no name";
-    assert_int_equal(fetch_noted(&err), PN_INVALID); /* looks that the path is NULL */
+    assert_int_equal(fetch_noted(&err), PANTRY_INVALID); /* looks that the path is NULL */
     duo.name = "duo:two";
     write_file(in_root("home"), "in the way", 0644);
-    assert_int_equal(fetch_noted(&err), PN_IO);
+    assert_int_equal(fetch_noted(&err), PANTRY_IO);
     unlink(in_root("home"));
     static const char *const wheels[] = {"wheels/a-1.whl", "wheels/b-1.whl", "wheels/l-1.whl"};
     char paths[3][300];
@@ -1184,16 +1184,16 @@ static void failures_leave_no_path(void **state)
     int n = 0;
     while (!done) {
         char *path = (char *)(uintptr_t)1;
-        err = (struct pn_error){0};
+        err = (struct pantry_error){0};
         fail_at("memory", ++n, ENOMEM);
-        pn_status status = pn_store_import_entry(&duo, files, 3, NULL, &path, &err);
+        pantry_status status = pn_store_import_entry(&duo, files, 3, NULL, &path, &err);
         done = calls < n;
         trip_kind = NULL;
-        assert_int_equal(path != NULL, status == PN_OK);
+        assert_int_equal(path != NULL, status == PANTRY_OK);
         /* a wheel may seem to be missing */
         if (done)
-            assert_int_equal(status, PN_OK);
-        else if (status != PN_NO_MEMORY && status != PN_NOT_FOUND && status != PN_OK)
+            assert_int_equal(status, PANTRY_OK);
+        else if (status != PANTRY_NO_MEMORY && status != PANTRY_NOT_FOUND && status != PANTRY_OK)
             fail_msg("%d: status %d, %s", n, status, err.text);
         free(path);
         pn_layout_remove(in_root("home"));

@@ -150,7 +150,7 @@ static void files_hold_what_they_say(void **state)
     for (int tied = 0; tied < 2; tied++)
         for (size_t m = 0; m < COUNT(mixes); m++) {
             const struct shape small = {"small", 8, 256, 4, 2, 512, 40, 64, 10000, tied};
-            struct pn_error err;
+            struct pantry_error err;
             struct pn_weights *weights = NULL;
             const char *path = gw_temp("small.gguf");
             struct writer w = written(&small, &mixes[m]);
@@ -280,13 +280,13 @@ static void refuses_what_it_does_not_know(void **state)
 static void full_disks_are_errors(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     FILE *full = fopen("/dev/full", "wb");
     if (!full)
         skip();
     struct writer w = written(&shapes[0], &mixes[4]);
     w.n = 3; /* the embedding is enough */
-    assert_int_equal(write_file(full, "the file", &w, &err), PN_IO);
+    assert_int_equal(write_file(full, "the file", &w, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "cannot write the made-up weights ("));
     assert_non_null(strstr(err.text, " MB) to the file: No space left on device; TMPDIR names another place"));
     fclose(full);

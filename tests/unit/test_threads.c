@@ -66,9 +66,9 @@ static void claim_and_meet(void *context, int worker)
 
 static void check_pool(int n_threads, int n_runs, uint64_t late_ns)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct work w = {.late_ns = late_ns};
-    assert_int_equal(pn_pool_new(n_threads, &w.pool, &err), PN_OK);
+    assert_int_equal(pn_pool_new(n_threads, &w.pool, &err), PANTRY_OK);
     assert_int_equal(pn_pool_size(w.pool), n_threads);
     for (int run = 0; run < n_runs; run++) {
         atomic_store(&w.claim.next, 0);
@@ -111,15 +111,15 @@ static void long_waits_end(void **state)
 static void nothing_runs_in_a_pool_that_is_not_used(void **state)
 {
     (void)state;
-    struct pn_error err;
+    struct pantry_error err;
     struct pn_pool *pool;
     for (int n = 1; n < 4; n++) {
-        assert_int_equal(pn_pool_new(n, &pool, &err), PN_OK);
+        assert_int_equal(pn_pool_new(n, &pool, &err), PANTRY_OK);
         pn_pool_free(pool);
     }
-    assert_int_equal(pn_pool_new(0, &pool, &err), PN_INVALID);
+    assert_int_equal(pn_pool_new(0, &pool, &err), PANTRY_INVALID);
     assert_null(pool);
-    assert_int_equal(pn_pool_new(1025, &pool, &err), PN_INVALID);
+    assert_int_equal(pn_pool_new(1025, &pool, &err), PANTRY_INVALID);
     pn_pool_free(NULL);
 }
 
@@ -144,12 +144,12 @@ static void claims_cover_everything_once(void **state)
 static void pools_have_bounds(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_pool *pool;
-    assert_int_equal(pn_pool_new(-1, &pool, &err), PN_INVALID);
+    assert_int_equal(pn_pool_new(-1, &pool, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "cannot use -1 threads: 1 to 1024 are allowed"));
-    pn_status status = pn_pool_new(1024, &pool, &err); /* fine, unless the machine has no room for them */
-    assert_true(status == PN_OK || status == PN_IO);
+    pantry_status status = pn_pool_new(1024, &pool, &err); /* fine, unless the machine has no room for them */
+    assert_true(status == PANTRY_OK || status == PANTRY_IO);
     if (!status)
         assert_int_equal(pn_pool_size(pool), 1024);
     pn_pool_free(pool);
@@ -315,7 +315,7 @@ static struct pn_pool *pool_on(int cpus, int n_threads)
     }
     atomic_store(&wakes, 0);
     atomic_store(&go_at, -1);
-    assert_int_equal(pn_pool_new(n_threads, &pool, NULL), PN_OK);
+    assert_int_equal(pn_pool_new(n_threads, &pool, NULL), PANTRY_OK);
     return pool;
 }
 

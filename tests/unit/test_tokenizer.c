@@ -39,7 +39,7 @@ static void add(struct small *s, const char *text, double score, uint8_t type)
 
 static void begin(struct small *s, const char *model, const char *pre)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), pre, strlen(pre), &err))
         fail_msg("%s", err.text);
@@ -48,7 +48,7 @@ static void begin(struct small *s, const char *model, const char *pre)
 
 static struct pn_tokenizer *finish(struct small *s)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     s->v.tokens = s->tokens;
     s->v.n_tokens = s->n;
@@ -118,7 +118,7 @@ static struct pn_tokenizer *make_spm(struct small *s, const char *model)
 
 static void expect(const struct pn_tokenizer *t, const char *text, unsigned flags, const int32_t *want, size_t n)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     if (pn_tokenizer_encode(t, text, strlen(text), flags, &ids, &err))
         fail_msg("%s: %s", text, err.text);
@@ -271,19 +271,19 @@ static void plamo(void **state)
     expect(t, "", 0, NULL, 0);
     struct pn_buf out = {0};
     const int32_t ids[] = {1, 259, 0xC3 + 3, 0xA9 + 3, 266};
-    assert_int_equal(pn_tokenizer_decode(t, ids, 5, false, &out, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(t, ids, 5, false, &out, NULL), PANTRY_OK);
     assert_string_equal(out.data, "aé漢");
     pn_buf_free(&out);
     assert_true(pn_tokenizer_is_eog(t, 2));
     assert_false(pn_tokenizer_adds_bos(t));
     pn_tokenizer_free(t);
 
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     begin_plamo(&s, 0x41);
     s.v.tokens = s.tokens;
     s.v.n_tokens = s.n;
     s.v.types = s.types;
-    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PN_FORMAT);
+    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "<0x41>"));
 }
 
@@ -304,7 +304,7 @@ static void dna(void **state)
     EXPECT(t, "<dna></dna>he<dna>", 0, 270, 271, 257, 270);
     EXPECT(t, "ACGTAC</dna>", 0, 65, 67, 71, 84, 65, 67, 60, 47, 100, 110, 97, 62);
     struct pn_buf out = {0};
-    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){270, 274, 271}, 3, false, &out, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){270, 274, 271}, 3, false, &out, NULL), PANTRY_OK);
     assert_string_equal(out.data, "<dna>ACGTAC</dna>");
     pn_buf_free(&out);
     pn_tokenizer_free(t);
@@ -358,11 +358,11 @@ static void flags_of_pretypes(void **state)
 
 static void push_all(const struct pn_tokenizer *t, const int32_t *ids, size_t n, struct pn_buf *out)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_detokenizer *d = NULL;
-    assert_int_equal(pn_detokenizer_new(t, 0, &d, &err), PN_OK);
+    assert_int_equal(pn_detokenizer_new(t, 0, &d, &err), PANTRY_OK);
     for (size_t i = 0; i < n; i++) {
-        assert_int_equal(pn_detokenizer_push(d, ids[i], out, &err), PN_OK);
+        assert_int_equal(pn_detokenizer_push(d, ids[i], out, &err), PANTRY_OK);
         assert_int_equal(pn_utf8_valid_prefix(out->data ? out->data : "", out->len), out->len);
     }
     pn_detokenizer_flush(d, out);
@@ -391,7 +391,7 @@ static void streams_equal_whole(void **state)
             }
             pn_buf_clear(&whole);
             pn_buf_clear(&stream);
-            assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &whole, NULL), PN_OK);
+            assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &whole, NULL), PANTRY_OK);
             push_all(t, ids, n, &stream);
             assert_int_equal(whole.len, stream.len);
             if (whole.len)
@@ -406,7 +406,7 @@ static void streams_equal_whole(void **state)
 static void expect_text(const struct pn_tokenizer *t, const char *want, size_t n, const int32_t *ids)
 {
     struct pn_buf out = {0};
-    assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &out, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &out, NULL), PANTRY_OK);
     assert_string_equal(out.data ? out.data : "", want);
     pn_buf_free(&out);
 }
@@ -450,8 +450,8 @@ static void bad_byte_tokens(void **state)
     EXPECT(t, "aé<0xZZ>a", 0, 8, 0, 8);
     expect_text(t, "<0x-1><0xZZ>a", 3, (const int32_t[]){1, 2, 8});
     struct pn_buf out = {0};
-    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){9}, 1, false, &out, NULL), PN_INVALID);
-    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){-1}, 1, false, &out, NULL), PN_INVALID);
+    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){9}, 1, false, &out, NULL), PANTRY_INVALID);
+    assert_int_equal(pn_tokenizer_decode(t, (const int32_t[]){-1}, 1, false, &out, NULL), PANTRY_INVALID);
     assert_int_equal(pn_tokenizer_token_type(t, 9), 0);
     assert_false(pn_tokenizer_is_eog(t, -5));
     pn_buf_free(&out);
@@ -462,11 +462,11 @@ static void odd_vocabularies(void **state)
 {
     (void)state;
     static struct small s;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     static const char *const merges[] = {"", " ", "a", "a ", " b", "a b c", "zz top", "\xFF \xFE", "a a", "a a"};
     begin(&s, "gpt2", "gpt-2");
-    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PN_FORMAT); /* no tokens */
+    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PANTRY_FORMAT); /* no tokens */
     add(&s, "a", 0, PN_TOKEN_NORMAL);
     add(&s, "a", 0, PN_TOKEN_NORMAL);
     add(&s, "aa", 0, 77);
@@ -494,11 +494,11 @@ static void odd_vocabularies(void **state)
     s.v.tokens = s.tokens;
     s.v.n_tokens = 1;
     s.v.types = s.types;
-    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PN_LIMIT);
+    assert_int_equal(pn_tokenizer_new(&s.v, &t, &err), PANTRY_LIMIT);
     free(longest);
-    assert_int_equal(pn_vocab_init(&s.v, "none", 4, "", 0, &err), PN_UNSUPPORTED);
-    assert_int_equal(pn_vocab_init(&s.v, "test", 4, "", 0, &err), PN_UNSUPPORTED);
-    assert_int_equal(pn_vocab_init(&s.v, "gpt2", 4, "no-such", 7, &err), PN_UNSUPPORTED);
+    assert_int_equal(pn_vocab_init(&s.v, "none", 4, "", 0, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(pn_vocab_init(&s.v, "test", 4, "", 0, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(pn_vocab_init(&s.v, "gpt2", 4, "no-such", 7, &err), PANTRY_UNSUPPORTED);
     assert_non_null(strstr(err.text, "no-such"));
 }
 
@@ -526,7 +526,7 @@ static void bad_maps(void **state)
         struct pn_tokenizer *t = NULL;
         if (!pn_tokenizer_new(&s.v, &t, NULL)) {
             struct pn_ids ids = {0};
-            assert_int_equal(pn_tokenizer_encode(t, "abc\x01\xC3\xA9 z", 8, 0, &ids, NULL), PN_OK);
+            assert_int_equal(pn_tokenizer_encode(t, "abc\x01\xC3\xA9 z", 8, 0, &ids, NULL), PANTRY_OK);
             free(ids.data);
         }
         pn_tokenizer_free(t);
@@ -541,8 +541,8 @@ static void invalid_utf8_is_replaced(void **state)
     struct pn_tokenizer *t = make_bpe(&s, "gpt-2");
     struct pn_ids a = {0}, b = {0};
     static const char broken[] = "a\xFF\xE2\x82z\xF0\x9F\x99", replaced[] = "a\uFFFD\uFFFD\uFFFDz\uFFFD\uFFFD\uFFFD";
-    assert_int_equal(pn_tokenizer_encode(t, broken, sizeof broken - 1, 0, &a, NULL), PN_OK);
-    assert_int_equal(pn_tokenizer_encode(t, replaced, sizeof replaced - 1, 0, &b, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(t, broken, sizeof broken - 1, 0, &a, NULL), PANTRY_OK);
+    assert_int_equal(pn_tokenizer_encode(t, replaced, sizeof replaced - 1, 0, &b, NULL), PANTRY_OK);
     assert_int_equal(a.len, b.len);
     assert_memory_equal(a.data, b.data, a.len * sizeof *a.data);
     free(a.data);
@@ -557,7 +557,7 @@ struct job {
     const char *text;
     size_t len;
     struct pn_ids ids;
-    pn_status status;
+    pantry_status status;
 };
 
 static void *run_job(void *arg)
@@ -637,13 +637,13 @@ static void cache_changes_nothing(void **state)
             text[i] = "thein gareons123' \n"[pn_rng_u64(&rng) % 19];
         struct pn_tokenizer *fresh = make_bpe(&s, "gpt-2");
         struct pn_ids a = {0}, b = {0};
-        assert_int_equal(pn_tokenizer_encode(t, text, n, 0, &a, NULL), PN_OK);
-        assert_int_equal(pn_tokenizer_encode(fresh, text, n, 0, &b, NULL), PN_OK);
+        assert_int_equal(pn_tokenizer_encode(t, text, n, 0, &a, NULL), PANTRY_OK);
+        assert_int_equal(pn_tokenizer_encode(fresh, text, n, 0, &b, NULL), PANTRY_OK);
         assert_int_equal(a.len, b.len);
         if (a.len)
             assert_memory_equal(a.data, b.data, a.len * sizeof *a.data);
         struct pn_buf back = {0};
-        assert_int_equal(pn_tokenizer_decode(t, a.data, a.len, true, &back, NULL), PN_OK);
+        assert_int_equal(pn_tokenizer_decode(t, a.data, a.len, true, &back, NULL), PANTRY_OK);
         assert_int_equal(back.len, n);
         if (n)
             assert_memory_equal(back.data, text, n);
@@ -674,7 +674,7 @@ static void threads_share_a_tokenizer(void **state)
         for (int i = 0; i < 4; i++)
             pthread_join(threads[i], NULL);
         for (int i = 0; i < 4; i++) {
-            assert_int_equal(jobs[i].status, PN_OK);
+            assert_int_equal(jobs[i].status, PANTRY_OK);
             assert_int_equal(jobs[i].ids.len, jobs[0].ids.len);
             assert_memory_equal(jobs[i].ids.data, jobs[0].ids.data, jobs[0].ids.len * sizeof(int32_t));
         }

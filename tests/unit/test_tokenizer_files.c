@@ -18,7 +18,7 @@
 
 static struct pn_tokenizer *from_json(const char *json)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     if (pn_tokenizer_from_json(json, strlen(json), NULL, &t, &err))
         fail_msg("%s", err.text);
@@ -27,7 +27,7 @@ static struct pn_tokenizer *from_json(const char *json)
 
 static void expect(const struct pn_tokenizer *t, const char *text, const char *want, const char *decoded)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     struct pn_buf shown = {0}, back = {0};
     if (pn_tokenizer_encode(t, text, strlen(text), PN_TOKENIZE_SPECIAL | PN_TOKENIZE_BOS, &ids, &err))
@@ -35,7 +35,7 @@ static void expect(const struct pn_tokenizer *t, const char *text, const char *w
     for (size_t i = 0; i < ids.len; i++)
         pn_buf_printf(&shown, i ? " %d" : "%d", ids.data[i]);
     assert_string_equal(shown.data ? shown.data : "", want);
-    assert_int_equal(pn_tokenizer_decode(t, ids.data, ids.len, true, &back, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(t, ids.data, ids.len, true, &back, &err), PANTRY_OK);
     assert_string_equal(back.data ? back.data : "", decoded);
     free(ids.data);
     pn_buf_free(&shown);
@@ -135,7 +135,7 @@ static void sentencepiece_models(void **state)
     for (unsigned type = 1; type <= 2; type++) {
         struct pn_buf model = {0};
         struct pn_tokenizer *t = NULL;
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         make_model(&model, type);
         if (pn_tokenizer_from_sentencepiece(model.data, model.len, &t, &err))
             fail_msg("%s", err.text);
@@ -182,7 +182,7 @@ static void cut_off_json(void **state)
     size_t len = sizeof llama_json - 1;
     for (size_t n = 0; n < len; n++) {
         struct pn_tokenizer *t = NULL;
-        assert_int_not_equal(pn_tokenizer_from_json(llama_json, n, NULL, &t, NULL), PN_OK);
+        assert_int_not_equal(pn_tokenizer_from_json(llama_json, n, NULL, &t, NULL), PANTRY_OK);
     }
     for (int round = 0; round < 4000; round++) {
         struct pn_tokenizer *t = NULL;
@@ -192,16 +192,16 @@ static void cut_off_json(void **state)
             copy[pn_rng_u64(&rng) % len] = "09{}[]\",:-aeltrufsn"[pn_rng_u64(&rng) % 19];
         if (!pn_tokenizer_from_json(copy, len, NULL, &t, NULL)) {
             struct pn_ids ids = {0};
-            assert_int_equal(pn_tokenizer_encode(t, "ab the a", 8, PN_TOKENIZE_SPECIAL, &ids, NULL), PN_OK);
+            assert_int_equal(pn_tokenizer_encode(t, "ab the a", 8, PN_TOKENIZE_SPECIAL, &ids, NULL), PANTRY_OK);
             free(ids.data);
         }
         pn_tokenizer_free(t);
     }
 }
 
-static void refused(const char *json, pn_status status, const char *word)
+static void refused(const char *json, pantry_status status, const char *word)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     assert_int_equal(pn_tokenizer_from_json(json, strlen(json), NULL, &t, &err), status);
     if (!strstr(err.text, word))
@@ -213,36 +213,37 @@ static void refused(const char *json, pn_status status, const char *word)
 static void what_is_not_known_is_named(void **state)
 {
     (void)state;
-    refused("[]", PN_FORMAT, "vocabulary");
-    refused("{" MODEL ",\"normalizer\":{\"type\":\"Rot13\"}}", PN_UNSUPPORTED, "normalizer of type \"Rot13\"");
-    refused("{" MODEL ",\"pre_tokenizer\":{\"type\":\"Magic\"}}", PN_UNSUPPORTED, "pre_tokenizer of type \"Magic\"");
-    refused("{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", PN_UNSUPPORTED, "decoder of type \"CTC\"");
-    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":2,\"stop\":0}}", PN_UNSUPPORTED,
+    refused("[]", PANTRY_FORMAT, "vocabulary");
+    refused("{" MODEL ",\"normalizer\":{\"type\":\"Rot13\"}}", PANTRY_UNSUPPORTED, "normalizer of type \"Rot13\"");
+    refused("{" MODEL ",\"pre_tokenizer\":{\"type\":\"Magic\"}}", PANTRY_UNSUPPORTED,
+            "pre_tokenizer of type \"Magic\"");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", PANTRY_UNSUPPORTED, "decoder of type \"CTC\"");
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":2,\"stop\":0}}", PANTRY_UNSUPPORTED,
             "decoder of type \"Strip of anything but a blank in front\"");
-    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}}", PN_UNSUPPORTED,
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}}", PANTRY_UNSUPPORTED,
             "decoder of type \"Strip");
-    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\"x\",\"start\":1,\"stop\":0}}", PN_UNSUPPORTED,
+    refused("{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\"x\",\"start\":1,\"stop\":0}}", PANTRY_UNSUPPORTED,
             "decoder of type \"Strip");
     refused("{" MODEL ",\"decoder\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},\"content\":\" \"}}",
-            PN_UNSUPPORTED, "decoder of type \"Replace");
-    refused("{" MODEL ",\"post_processor\":{\"type\":\"Other\"}}", PN_UNSUPPORTED, "Other");
-    refused("{\"model\":{\"type\":\"Phrases\",\"vocab\":{\"a\":0}}}", PN_UNSUPPORTED, "Phrases");
+            PANTRY_UNSUPPORTED, "decoder of type \"Replace");
+    refused("{" MODEL ",\"post_processor\":{\"type\":\"Other\"}}", PANTRY_UNSUPPORTED, "Other");
+    refused("{\"model\":{\"type\":\"Phrases\",\"vocab\":{\"a\":0}}}", PANTRY_UNSUPPORTED, "Phrases");
     refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-            PN_UNSUPPORTED, "Unigram");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}}", PN_FORMAT, "id");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", PN_FORMAT, "id");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[1]}}", PN_FORMAT, "merge");
-    refused("{" MODEL ",\"added_tokens\":[{\"id\":99999999,\"content\":\"x\"}]}", PN_FORMAT, "id");
+            PANTRY_UNSUPPORTED, "Unigram");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}}", PANTRY_FORMAT, "id");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", PANTRY_FORMAT, "id");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[1]}}", PANTRY_FORMAT, "merge");
+    refused("{" MODEL ",\"added_tokens\":[{\"id\":99999999,\"content\":\"x\"}]}", PANTRY_FORMAT, "id");
     refused("{" MODEL
             ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
-            PN_FORMAT, "regular expression");
-    refused("{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAEAAA==\"}}", PN_FORMAT,
-            "map");
+            PANTRY_FORMAT, "regular expression");
+    refused("{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAEAAA==\"}}",
+            PANTRY_FORMAT, "map");
 }
 
 static void expect_ids(const struct pn_tokenizer *t, const char *text, size_t n, const int32_t *want)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     if (pn_tokenizer_encode(t, text, strlen(text), 0, &ids, &err))
         fail_msg("%s", err.text);
@@ -254,7 +255,7 @@ static void expect_ids(const struct pn_tokenizer *t, const char *text, size_t n,
 static void expect_decoded(const struct pn_tokenizer *t, const char *want, size_t n, const int32_t *ids)
 {
     struct pn_buf out = {0};
-    assert_int_equal(pn_tokenizer_decode(t, ids, n, true, &out, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(t, ids, n, true, &out, NULL), PANTRY_OK);
     assert_string_equal(out.data, want);
     pn_buf_free(&out);
 }
@@ -272,9 +273,9 @@ static void json_words(void **state)
     t = from_json("{\"model\":{\"vocab\":{\"the\":0,\"cat\":1},\"unk_token\":\"?\"},"
                   "\"pre_tokenizer\":{\"type\":\"Whitespace\"}}");
     struct pn_ids ids = {0};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     expect_ids(t, "cat the", 2, (const int32_t[]){1, 0});
-    assert_int_equal(pn_tokenizer_encode(t, "cat dog", 7, 0, &ids, &err), PN_INVALID);
+    assert_int_equal(pn_tokenizer_encode(t, "cat dog", 7, 0, &ids, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "dog"));
     free(ids.data);
     pn_tokenizer_free(t);
@@ -293,7 +294,7 @@ static void json_bytes_spelled_out(void **state)
     expect_decoded(t, "a\xC3\xA9 a \u6f22", 5, (const int32_t[]){0, 4, 5, 1, 6});
     expect_decoded(t, "\xC3\xA9", 2, (const int32_t[]){2, 3});
     struct pn_buf bytes = {0};
-    assert_int_equal(pn_tokenizer_token_bytes(t, 4, &bytes, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_token_bytes(t, 4, &bytes, NULL), PANTRY_OK);
     assert_string_equal(bytes.data, "\xC3\xA9");
     pn_buf_free(&bytes);
     pn_tokenizer_free(t);
@@ -315,11 +316,11 @@ static void directories(void **state)
     char dir[256], path[512];
     const char *base = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%s/pantry-tokenizer-XXXXXX", base && *base ? base : "/tmp");
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     struct pn_buf template = {0};
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(pn_tokenizer_from_hf(dir, &t, NULL, &err), PN_NOT_FOUND);
+    assert_int_equal(pn_tokenizer_from_hf(dir, &t, NULL, &err), PANTRY_NOT_FOUND);
     write_file(dir, "tokenizer.json", llama_json);
     write_file(dir, "tokenizer_config.json",
                "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\","

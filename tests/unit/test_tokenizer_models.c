@@ -31,7 +31,7 @@ static void data_path(char *path, size_t size, const char *name, const char *suf
 static bool open_model(struct model *m, const char *name)
 {
     char path[1024];
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     *m = (struct model){0};
     data_path(path, sizeof path, name, ".json");
     m->cases = json_load_file(path, 0, NULL);
@@ -52,7 +52,7 @@ static void close_model(struct model *m)
 
 static void check_case(const struct model *m, const char *name, size_t i, bool decodes)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     struct pn_buf whole = {0}, stream = {0};
     json_t *row = json_array_get(m->cases, i), *want = json_object_get(row, "ids"),
@@ -66,10 +66,10 @@ static void check_case(const struct model *m, const char *name, size_t i, bool d
         if (ids.data[k] != json_integer_value(json_array_get(want, k)))
             fail_msg("%s, text %zu \"%s\": id %zu is %d", name, i, bytes, k, ids.data[k]);
     struct pn_detokenizer *d = NULL;
-    assert_int_equal(pn_tokenizer_decode(m->tokenizer, ids.data, ids.len, true, &whole, &err), PN_OK);
-    assert_int_equal(pn_detokenizer_new(m->tokenizer, PN_DETOKENIZE_SPECIAL, &d, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(m->tokenizer, ids.data, ids.len, true, &whole, &err), PANTRY_OK);
+    assert_int_equal(pn_detokenizer_new(m->tokenizer, PN_DETOKENIZE_SPECIAL, &d, &err), PANTRY_OK);
     for (size_t k = 0; k < ids.len; k++)
-        assert_int_equal(pn_detokenizer_push(d, ids.data[k], &stream, &err), PN_OK);
+        assert_int_equal(pn_detokenizer_push(d, ids.data[k], &stream, &err), PANTRY_OK);
     pn_detokenizer_flush(d, &stream);
     if (decodes) {
         assert_int_equal(whole.len, json_string_length(text));
@@ -100,13 +100,14 @@ static void special_tokens(void **state)
 {
     (void)state;
     struct model m;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     struct pn_buf text = {0};
     if (!open_model(&m, "llama-bpe"))
         skip();
     const char *prompt = "<|begin_of_text|>hi<|eot_id|>";
-    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_SPECIAL, &ids, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_SPECIAL, &ids, &err),
+                     PANTRY_OK);
     assert_int_equal(ids.len, 3);
     assert_int_equal(ids.data[0], 128000);
     assert_int_equal(ids.data[2], 128009);
@@ -115,11 +116,11 @@ static void special_tokens(void **state)
     assert_false(pn_tokenizer_is_eog(m.tokenizer, 128000));
     assert_int_equal(pn_tokenizer_eot(m.tokenizer), 128009);
     assert_int_equal(pn_tokenizer_find(m.tokenizer, "<|eot_id|>", 10), 128009);
-    assert_int_equal(pn_tokenizer_decode(m.tokenizer, ids.data, ids.len, false, &text, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_decode(m.tokenizer, ids.data, ids.len, false, &text, &err), PANTRY_OK);
     assert_string_equal(text.data, "hi");
     /* Not parsed: ordinary text. */
     ids.len = 0;
-    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_BOS, &ids, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_BOS, &ids, &err), PANTRY_OK);
     assert_int_equal(ids.data[0], 128000);
     assert_true(ids.len > 8);
     for (size_t i = 1; i < ids.len; i++)
@@ -135,12 +136,13 @@ static void blanks_around_special_tokens(void **state)
 {
     (void)state;
     struct model m;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     if (!open_model(&m, "phi-3"))
         skip();
     const char *prompt = "<|user|>\nHi<|end|>\n<|assistant|>\n";
-    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_SPECIAL, &ids, &err), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(m.tokenizer, prompt, strlen(prompt), PN_TOKENIZE_SPECIAL, &ids, &err),
+                     PANTRY_OK);
     /* llama-cpp-python 0.3.36: Llama("phi-3.gguf", vocab_only=True).tokenize(prompt, add_bos=False, special=True) */
     const int32_t want[] = {32010, 6324, 32007, 32001};
     assert_int_equal(ids.len, 4);

@@ -40,7 +40,7 @@ struct vocabulary {
 
 static void begin(struct vocabulary *s, const char *model)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), "gpt-2", 5, &err))
         fail_msg("%s", err.text);
@@ -69,7 +69,7 @@ static int32_t add(struct vocabulary *s, const char *text, double score, uint8_t
 
 static struct pn_tokenizer *finish(struct vocabulary *s)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     for (size_t i = 0; i < s->n; i++)
         s->tokens[i] = (struct pn_str){s->text[i], (uint32_t)strlen(s->text[i])};
@@ -109,7 +109,7 @@ static void add_byte_tokens(struct vocabulary *s)
 static void expect_same(const struct pn_tokenizer *t, const char *what, const char *text, const int32_t *want, size_t n)
 {
     struct pn_ids ids = {0};
-    assert_int_equal(pn_tokenizer_encode(t, text, strlen(text), 0, &ids, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(t, text, strlen(text), 0, &ids, NULL), PANTRY_OK);
     if (ids.len != n || (n && memcmp(ids.data, want, n * sizeof *want) != 0)) {
         for (size_t i = 0; i < n || i < ids.len; i++)
             print_error("%d %d\n", i < n ? want[i] : -1, i < ids.len ? ids.data[i] : -1);
@@ -520,12 +520,12 @@ static void broken_bytes(void **state)
             size_t n = 1 + below(7), n_run = 0;
             struct pn_buf want = {0}, got = {0}, stream = {0};
             struct pn_detokenizer *d = NULL;
-            assert_int_equal(pn_detokenizer_new(t, 0, &d, NULL), PN_OK);
+            assert_int_equal(pn_detokenizer_new(t, 0, &d, NULL), PANTRY_OK);
             for (size_t i = 0; i < n; i++) {
                 bytes[i] = round % 3 ? edges[below(sizeof edges)] : (unsigned char)below(256);
                 bool is_piece = below(8) == 0;
                 ids[i] = is_piece ? piece : first + bytes[i];
-                assert_int_equal(pn_detokenizer_push(d, ids[i], &stream, NULL), PN_OK);
+                assert_int_equal(pn_detokenizer_push(d, ids[i], &stream, NULL), PANTRY_OK);
                 if (!is_piece) {
                     run[n_run++] = bytes[i];
                 } else if (!kind) { /* bytes like the others */
@@ -539,7 +539,7 @@ static void broken_bytes(void **state)
             }
             naive_text(&want, run, n_run, kind);
             pn_detokenizer_flush(d, &stream);
-            assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &got, NULL), PN_OK);
+            assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &got, NULL), PANTRY_OK);
             /* a blank in front is SentencePiece's own; none of the bytes here is one */
             assert_int_equal(got.len, want.len);
             assert_int_equal(stream.len, want.len);

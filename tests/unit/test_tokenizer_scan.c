@@ -70,7 +70,7 @@ static void show(const char *what, const struct pn_pieces *pieces, const char *t
 
 static void compare(const char *regex, const struct pn_split *fast, size_t rounds)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_split slow = {.kind = PN_SPLIT_REGEX};
     struct pn_split_scratch scratch = {0};
     struct pn_pieces a = {0}, b = {0};
@@ -86,7 +86,7 @@ static void compare(const char *regex, const struct pn_split *fast, size_t round
         a.len = b.len = 0;
         struct pn_piece all = {0, text.len};
         const char *p = text.data ? text.data : "";
-        assert_int_equal(pn_split_run(fast, &scratch, p, all, &a, &err), PN_OK);
+        assert_int_equal(pn_split_run(fast, &scratch, p, all, &a, &err), PANTRY_OK);
         if (scratch.regex)
             pn_regex_scratch_start(scratch.regex, text.len);
         if (pn_split_run(&slow, &scratch, p, all, &b, &err))
@@ -145,7 +145,7 @@ static void pretypes_compile(void **state)
         }
         for (size_t k = 0; k < PN_PRETYPE_STEPS && row->steps[k]; k++) {
             struct pn_split split;
-            struct pn_error err = {0};
+            struct pantry_error err = {0};
             if (pn_split_from_regex(&split, row->steps[k], strlen(row->steps[k]), &err))
                 fail_msg("%s: %s", row->names, err.text);
             scanned += split.kind == PN_SPLIT_SCAN;
@@ -161,7 +161,7 @@ static void pretypes_compile(void **state)
 
 static size_t count_matches(const char *regex, const char *text)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_regex *re = NULL;
     struct pn_regex_scratch *scratch = NULL;
     size_t n = 0, start, end;
@@ -211,7 +211,7 @@ static void bad_expressions_are_errors(void **state)
         "[a",    "(",   "a)",       "[a&&", "[a&&]", "\\", "\\p{Nothing}", "[[[[[[[[[[[[[[[[[[[[a",
         "\\u12", "[a-", "(?<!a*)b", "\\C",  "*"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct pn_error err = {0};
+        struct pantry_error err = {0};
         struct pn_regex *re = NULL;
         if (!pn_regex_new(bad[i], strlen(bad[i]), &re, &err))
             fail_msg("accepted: %s", bad[i]);
@@ -221,19 +221,19 @@ static void bad_expressions_are_errors(void **state)
     for (int i = 0; i < 60000; i++)
         pn_buf_putc(&nested, '(');
     struct pn_regex *re = NULL;
-    assert_int_not_equal(pn_regex_new(nested.data, nested.len, &re, NULL), PN_OK);
+    assert_int_not_equal(pn_regex_new(nested.data, nested.len, &re, NULL), PANTRY_OK);
     pn_buf_free(&nested);
     struct pn_buf longest = {0}; /* 64 KiB, of which most is classes that become one */
     pn_buf_putc(&longest, '[');
     while (longest.len < 64 * 1024 - 1)
         pn_buf_putc(&longest, 'a');
     pn_buf_putc(&longest, ']');
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     if (pn_regex_new(longest.data, longest.len, &re, &err))
         fail_msg("%s", err.text);
     pn_regex_free(re);
     pn_buf_putc(&longest, '+');
-    assert_int_equal(pn_regex_new(longest.data, longest.len, &re, &err), PN_LIMIT);
+    assert_int_equal(pn_regex_new(longest.data, longest.len, &re, &err), PANTRY_LIMIT);
     pn_buf_free(&longest);
 }
 
@@ -241,19 +241,19 @@ static void bad_expressions_are_errors(void **state)
 static void hostile_expressions_end(void **state)
 {
     (void)state;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_split split = {0};
     struct pn_split_scratch scratch = {0};
     struct pn_pieces pieces = {0};
     char text[4096];
     memset(text, 'a', sizeof text);
-    assert_int_equal(pn_split_from_regex(&split, "(?:a|aa)+(?=[bc])", 17, &err), PN_OK);
+    assert_int_equal(pn_split_from_regex(&split, "(?:a|aa)+(?=[bc])", 17, &err), PANTRY_OK);
     struct pn_piece all = {0, sizeof text};
-    assert_int_equal(pn_split_run(&split, &scratch, text, all, &pieces, &err), PN_LIMIT);
+    assert_int_equal(pn_split_run(&split, &scratch, text, all, &pieces, &err), PANTRY_LIMIT);
     pn_split_free(&split);
     pieces.len = 0;
-    assert_int_equal(pn_split_from_regex(&split, "x*", 2, &err), PN_OK);
-    assert_int_equal(pn_split_run(&split, &scratch, text, all, &pieces, &err), PN_OK);
+    assert_int_equal(pn_split_from_regex(&split, "x*", 2, &err), PANTRY_OK);
+    assert_int_equal(pn_split_run(&split, &scratch, text, all, &pieces, &err), PANTRY_OK);
     assert_int_equal(pieces.len, sizeof text); /* an empty match before each character */
     pn_split_free(&split);
     pn_split_scratch_free(&scratch);

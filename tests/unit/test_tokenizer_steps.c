@@ -16,7 +16,7 @@
 static struct pn_tokenizer *make(const json_t *golden, const json_t *row)
 {
     static const char *const parts[] = {"added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"};
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
     json_t *file = json_object();
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -42,7 +42,7 @@ static bool same_ids(const struct pn_ids *ids, const json_t *want)
 
 static bool check_text(const struct pn_tokenizer *t, const json_t *text, const json_t *want, unsigned flags)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_ids ids = {0};
     struct pn_buf back = {0};
     const json_t *decoded = json_array_get(want, 1);

@@ -94,10 +94,10 @@ static struct pn_tree *tree_new(enum mode mode, int n_pages)
                                     .back = mode == WINDOWS ? back : NULL,
                                     .stateful = mode != PLAIN};
     struct pn_tree *tree;
-    struct pn_error err;
+    struct pantry_error err;
     memset(&pool, 0, sizeof pool);
     pool.n_pages = n_pages;
-    assert_int_equal(pn_tree_new(&memory, &tree, &err), PN_OK);
+    assert_int_equal(pn_tree_new(&memory, &tree, &err), PANTRY_OK);
     return tree;
 }
 
@@ -289,7 +289,7 @@ static bool step(struct pn_tree *tree, struct sequence *s, int n, enum mode mode
 /* Returns the state; -1: none, or the tree had one already. */
 static int32_t keep(struct pn_tree *tree, struct sequence *s, enum mode mode)
 {
-    struct pn_error err;
+    struct pantry_error err;
     int32_t state = mode != PLAIN ? state_new(tree) : -1;
     if (state >= 0) {
         write_content(&pool.states[state], s, s->n);
@@ -299,7 +299,7 @@ static int32_t keep(struct pn_tree *tree, struct sequence *s, enum mode mode)
             pool.window_refs[s->window[i]]++;
         }
     }
-    assert_int_equal(pn_tree_insert(tree, s->key, s->ids, s->n, s->pages, state, &err), PN_OK);
+    assert_int_equal(pn_tree_insert(tree, s->key, s->ids, s->n, s->pages, state, &err), PANTRY_OK);
     return state >= 0 && pool.state_used[state] ? state : -1;
 }
 
@@ -522,9 +522,9 @@ static void conversations_keep_few_states(void **state)
                                       .back = back,
                                       .stateful = true,
                                       .thin = true};
-        struct pn_error err;
+        struct pantry_error err;
         pn_tree_free(tree);
-        assert_int_equal(pn_tree_new(&thin, &tree, &err), PN_OK);
+        assert_int_equal(pn_tree_new(&thin, &tree, &err), PANTRY_OK);
         struct sequence a = {.key = "a", .want = MAX_TOKENS}, b = {.key = "a", .want = MAX_TOKENS};
         for (int i = 0; i < MAX_TOKENS; i++) {
             a.ids[i] = i;

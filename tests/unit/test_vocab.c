@@ -39,7 +39,7 @@ struct vocab {
     struct pn_tokenizer *tokenizer;
 };
 
-static pn_status load(struct gw *g, struct vocab *v, struct pn_error *err)
+static pantry_status load(struct gw *g, struct vocab *v, struct pantry_error *err)
 {
     const char *path = gw_file(g, "vocab.gguf");
     gw_free(g);
@@ -57,16 +57,16 @@ static void unload(struct vocab *v)
 
 static struct vocab must_load(struct gw *g)
 {
-    struct pn_error err;
+    struct pantry_error err;
     struct vocab v;
     if (load(g, &v, &err))
         fail_msg("%s", err.text);
     return v;
 }
 
-static void must_fail(struct gw *g, pn_status status, const char *says)
+static void must_fail(struct gw *g, pantry_status status, const char *says)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct vocab v;
     assert_int_equal(load(g, &v, &err), status);
     unload(&v);
@@ -83,7 +83,7 @@ static void must_pass(struct gw *g)
 static void check_ids(const struct vocab *v, const char *text, size_t n, const int32_t *wanted)
 {
     struct pn_ids ids = {0};
-    assert_int_equal(pn_tokenizer_encode(v->tokenizer, text, strlen(text), 0, &ids, NULL), PN_OK);
+    assert_int_equal(pn_tokenizer_encode(v->tokenizer, text, strlen(text), 0, &ids, NULL), PANTRY_OK);
     assert_int_equal(ids.len, n);
     assert_memory_equal(ids.data, wanted, n * sizeof *wanted);
     free(ids.data);
@@ -146,7 +146,7 @@ static void ids_reach_their_settings(void **state)
         }
         begin(&g, "llama", N_TOKENS);
         gw_str(&g, id_keys[i].key, "8");
-        must_fail(&g, PN_FORMAT, id_keys[i].key);
+        must_fail(&g, PANTRY_FORMAT, id_keys[i].key);
     }
 }
 
@@ -343,7 +343,7 @@ static void flags_reach_their_settings(void **state)
         }
         begin(&g, "llama", N_TOKENS);
         gw_u32(&g, flags[i].key, 1);
-        must_fail(&g, PN_FORMAT, flags[i].key);
+        must_fail(&g, PANTRY_FORMAT, flags[i].key);
     }
 }
 
@@ -399,7 +399,7 @@ static void scores_decide(void **state)
         float scores[N_TOKENS + 1] = {0};
         begin(&g, "llama", N_TOKENS);
         gw_array(&g, KEY("scores"), GW_FLOAT32, (uint64_t)(N_TOKENS + more), scores, 4);
-        must_fail(&g, PN_FORMAT,
+        must_fail(&g, PANTRY_FORMAT,
                   more < 0 ? "tokenizer.ggml.scores: 15 items for a vocabulary of 16 tokens"
                            : "tokenizer.ggml.scores: 17 items for a vocabulary of 16 tokens");
     }
@@ -430,7 +430,7 @@ static void types_reach_their_tokens(void **state)
     struct gw g;
     begin(&g, "llama", N_TOKENS);
     gw_array(&g, KEY("token_type"), GW_INT32, N_TOKENS - 1, given, 4);
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.token_type: 15 items for a vocabulary of 16 tokens");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.token_type: 15 items for a vocabulary of 16 tokens");
 }
 
 static void wrong_arrays_are_refused(void **state)
@@ -469,7 +469,7 @@ static void wrong_arrays_are_refused(void **state)
         else
             gw_array(&g, cases[i].key, cases[i].type, N_TOKENS, zeros, cases[i].type == GW_BOOL ? 1 : 4);
         if (cases[i].says)
-            must_fail(&g, PN_FORMAT, cases[i].says);
+            must_fail(&g, PANTRY_FORMAT, cases[i].says);
         else
             must_pass(&g);
     }
@@ -578,26 +578,26 @@ static void missing_parts_are_named(void **state)
     (void)state;
     struct gw g;
     begin(&g, NULL, N_TOKENS);
-    must_fail(&g, PN_UNSUPPORTED, "the model has no tokenizer (no tokenizer.ggml.model)");
+    must_fail(&g, PANTRY_UNSUPPORTED, "the model has no tokenizer (no tokenizer.ggml.model)");
     begin(&g, "llama", 0);
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.tokens: missing");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.tokens: missing");
     begin(&g, NULL, N_TOKENS);
     gw_u32(&g, KEY("model"), 1);
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.model");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.model");
     begin(&g, "gpt2", N_TOKENS);
     gw_u32(&g, KEY("pre"), 1);
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.pre");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.pre");
     begin(&g, "gpt2", N_TOKENS);
     gw_str(&g, KEY("pre"), "nobody's");
-    must_fail(&g, PN_UNSUPPORTED, "nobody's");
+    must_fail(&g, PANTRY_UNSUPPORTED, "nobody's");
     begin(&g, "abacus", N_TOKENS);
-    must_fail(&g, PN_UNSUPPORTED, "unknown tokenizer \"abacus\"");
+    must_fail(&g, PANTRY_UNSUPPORTED, "unknown tokenizer \"abacus\"");
     begin(&g, "llama", 0);
     gw_array(&g, KEY("tokens"), GW_INT32, 2, (const int32_t[]){1, 2}, 4);
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.tokens: not an array of strings");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.tokens: not an array of strings");
     begin(&g, "llama", 0);
     gw_str(&g, KEY("tokens"), "a b c");
-    must_fail(&g, PN_FORMAT, "tokenizer.ggml.tokens: not an array of strings");
+    must_fail(&g, PANTRY_FORMAT, "tokenizer.ggml.tokens: not an array of strings");
 }
 
 int main(void)

@@ -170,7 +170,7 @@ static void cpu_looks_up_but_does_not_multiply(void **state)
 {
     (void)state;
     struct op_run o;
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_device *d;
     struct pn_plan *plan;
     struct planes p = planes_new(&affines[2], 32, PN_TYPE_BF16, 1, 64, 64, 3);
@@ -180,8 +180,8 @@ static void cpu_looks_up_but_does_not_multiply(void **state)
     pn_array y = pn_matmul(&o.graph, o.x, leaf), row = pn_embed(&o.graph, leaf);
     op_run_on(&o, row, &(struct op_device){"cpu", NULL, 2}, 5, got, NULL);
     assert_memory_equal(got, p.values, sizeof got); /* ids are 0 .. 4 */
-    assert_int_equal(pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err), PN_OK);
-    assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 5), &plan, &err), PN_UNSUPPORTED);
+    assert_int_equal(pn_device_open("cpu", &(struct pn_device_options){1, NULL}, &d, &err), PANTRY_OK);
+    assert_int_equal(pn_device_plan(d, &o.graph, op_plan_spec(&y, 5), &plan, &err), PANTRY_UNSUPPORTED);
     assert_non_null(strstr(err.text, "cannot do the operation matmul"));
     pn_device_close(d);
     op_run_free(&o);
@@ -366,7 +366,7 @@ static void affine_experts_apart(void **state)
 
 static struct pn_model *load(const char *path)
 {
-    struct pn_error err = {0};
+    struct pantry_error err = {0};
     struct pn_weights *weights;
     struct pn_model *model = NULL;
     if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err))

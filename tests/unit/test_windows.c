@@ -83,12 +83,12 @@ static pantry_session *open_session(pantry_model *m, int n_batch)
     return s;
 }
 
-static pn_status clear_tree(void *user, struct pn_seq_memory *memory, struct pn_error *err)
+static pantry_status clear_tree(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)user;
     (void)err;
     pn_tree_clear(memory->tree);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static int pages_used(const pantry_model *m)

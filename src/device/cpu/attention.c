@@ -360,7 +360,7 @@ static bool schedule_new(struct pn_program *p, const struct pn_node *n)
 }
 
 /* Layers that attend alike share a schedule; a model has one or two kinds of them. */
-pn_status cpu_attention_compile(struct pn_program *p, struct pn_error *err)
+pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
 {
     const struct pn_plan *plan = p->plan;
     int n_attention = 0;
@@ -381,7 +381,7 @@ pn_status cpu_attention_compile(struct pn_program *p, struct pn_error *err)
         p->phases[i].query_tile = p->schedules[s].tile;
         p->phases[i].schedule = s;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */

@@ -22,7 +22,7 @@ static void cpu_close(struct pn_device *device)
     free(d);
 }
 
-static pn_status cpu_open(const struct pn_device_options *o, struct pn_device **out, struct pn_error *err)
+static pantry_status cpu_open(const struct pn_device_options *o, struct pn_device **out, struct pantry_error *err)
 {
     *out = NULL;
     struct cpu_device *d = calloc(1, sizeof *d);
@@ -30,9 +30,9 @@ static pn_status cpu_open(const struct pn_device_options *o, struct pn_device **
         return pn_no_memory(err, "a device");
     d->base.class = &pn_cpu_device;
     int n = o->n_threads ? o->n_threads : pn_os_physical_cores();
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!pn_cpu_kernels_select(&d->kernels, o->isa))
-        status = pn_fail(err, PN_INVALID, "this processor has no instruction set \"%s\"", o->isa);
+        status = pn_fail(err, PANTRY_INVALID, "this processor has no instruction set \"%s\"", o->isa);
     else
         status = pn_pool_new(n, &d->pool, err);
     if (status) {
@@ -44,7 +44,7 @@ static pn_status cpu_open(const struct pn_device_options *o, struct pn_device **
     snprintf(d->base.properties.name, sizeof d->base.properties.name, "cpu (%s, %d thread%s)", d->kernels.isa, n,
              n == 1 ? "" : "s");
     *out = &d->base;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static uint64_t cpu_elapsed(const struct pn_device *device)
@@ -59,26 +59,26 @@ static size_t round_up(size_t n)
     return (n + line - 1) & ~(line - 1);
 }
 
-static pn_status find_vector(struct pn_program *p, pn_array a, struct pn_error *err)
+static pantry_status find_vector(struct pn_program *p, pn_array a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_node(p->plan->graph, a)->weight;
     bool dense = w->n_rows == 1 || w->plane[PN_PLANE_VALUES].row_bytes == (size_t)w->n_cols * sizeof(float);
     if (dense && (p->vectors[a] = pn_weight_floats(w, 0, 0)))
-        return PN_OK;
+        return PANTRY_OK;
     float *v = pn_arena_array(&p->arena, (size_t)w->n_rows * (size_t)w->n_cols, sizeof *v);
     if (!v)
         return pn_no_memory(err, w->name);
     for (int64_t r = 0; r < w->n_rows; r++)
         pn_weight_decode(w, 0, r, 0, w->n_cols, v + r * w->n_cols);
     p->vectors[a] = v;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* Weight vectors and the biases of experts are read as float32; those of other types are decoded once. */
-static pn_status find_vectors(struct pn_program *p, struct pn_error *err)
+static pantry_status find_vectors(struct pn_program *p, struct pantry_error *err)
 {
     const struct pn_graph *g = p->plan->graph;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < g->len && !status; i++) {
         const struct pn_node *n = &g->data[i];
         if (n->op == PN_OP_WEIGHT && n->weight->n_rows * n->weight->n_mat == 1)
@@ -205,8 +205,8 @@ static bool cpu_can(const void *device, const struct pn_graph *graph, const stru
     return pn_op_reference(node->op) != NULL;
 }
 
-static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
-                             struct pn_error *err)
+static pantry_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
+                                 struct pantry_error *err)
 {
     *out = NULL;
     struct pn_program *p = calloc(1, sizeof *p);
@@ -215,7 +215,7 @@ static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *pla
     p->plan = plan;
     p->device = (struct cpu_device *)device;
     size_t n = plan->graph->len;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     p->workers = pn_arena_array(&p->arena, (size_t)device->properties.n_threads, sizeof *p->workers);
     p->phases = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->phases);
     p->claims = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->claims);
@@ -223,7 +223,7 @@ static pn_status cpu_compile(struct pn_device *device, const struct pn_plan *pla
     p->sizes = pn_arena_alloc(&p->arena, sizeof *p->sizes);
     if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->sizes)
         status = pn_no_memory(err, "a program");
-    else if ((status = find_vectors(p, err)) == PN_OK)
+    else if ((status = find_vectors(p, err)) == PANTRY_OK)
         status = cpu_attention_compile(p, err);
     for (int i = 0; i < plan->n_phases && !status; i++)
         compile_phase(p, i, p->sizes);
@@ -347,12 +347,12 @@ static void use_scratch(struct pn_program *p, const struct pn_buffer *scratch)
     p->scratch = scratch->address;
 }
 
-static pn_status cpu_submit(struct pn_device *device, struct pn_program *p, const struct pn_buffer *scratch,
-                            const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
+static pantry_status cpu_submit(struct pn_device *device, struct pn_program *p, const struct pn_buffer *scratch,
+                                const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err)
 {
     struct cpu_device *d = (struct cpu_device *)device;
     struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
-    pn_status status = pn_plan_check(p->plan, batch, err);
+    pantry_status status = pn_plan_check(p->plan, batch, err);
     if (status)
         return status;
     uint64_t start = pn_clock_ns();
@@ -361,10 +361,10 @@ static pn_status cpu_submit(struct pn_device *device, struct pn_program *p, cons
     memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
     pn_pool_run(d->pool, run_worker, &run);
     d->elapsed = pn_clock_ns() - start;
-    ticket->status = (pn_status)atomic_load(&run.status);
+    ticket->status = (pantry_status)atomic_load(&run.status);
     if (ticket->status)
         ticket->error = run.error;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 const struct pn_device_class pn_cpu_device = {

@@ -95,7 +95,7 @@ struct cpu_run {
     const struct pn_batch *batch;
     bool single; /* one token: every worker does the row operations for itself */
     atomic_int status;
-    struct pn_error error; /* of whoever set status */
+    struct pantry_error error; /* of whoever set status */
 };
 
 /* Where an operand is for `worker`. */
@@ -149,7 +149,7 @@ bool cpu_each_prepare(struct cpu_run *run, int phase, int worker);
 void cpu_each_run(struct cpu_run *run, int phase, int worker);
 bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
 /* attention.c: finds the schedules of a plan, fills them for a step, writes the cache and reads it. */
-pn_status cpu_attention_compile(struct pn_program *p, struct pn_error *err);
+pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
 void cpu_attention_schedule(struct cpu_run *run);
 void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
 void cpu_attention_run(struct cpu_run *run, int phase, int worker);

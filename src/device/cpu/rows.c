@@ -99,9 +99,9 @@ static void softcap(const struct cpu_run *run, const struct pn_op_args *a)
         }
 }
 
-static void fail(struct cpu_run *run, pn_status status, const struct pn_error *err)
+static void fail(struct cpu_run *run, pantry_status status, const struct pantry_error *err)
 {
-    int expected = PN_OK;
+    int expected = PANTRY_OK;
     if (atomic_compare_exchange_strong(&run->status, &expected, (int)status))
         run->error = *err;
 }
@@ -144,8 +144,8 @@ void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int
     default: {
         if (cpu_each_row_op(run, step, &args))
             return;
-        struct pn_error err;
-        pn_status status = pn_op_reference(n->op)(&args, &err);
+        struct pantry_error err;
+        pantry_status status = pn_op_reference(n->op)(&args, &err);
         if (status)
             fail(run, status, &err);
     }

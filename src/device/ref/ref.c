@@ -16,7 +16,7 @@ struct pn_program {
     uintptr_t scratch; /* of the step that runs: the plan's arena */
 };
 
-static pn_status ref_open(const struct pn_device_options *options, struct pn_device **out, struct pn_error *err)
+static pantry_status ref_open(const struct pn_device_options *options, struct pn_device **out, struct pantry_error *err)
 {
     (void)options;
     struct ref_device *d = calloc(1, sizeof *d);
@@ -26,7 +26,7 @@ static pn_status ref_open(const struct pn_device_options *options, struct pn_dev
     d->base.properties = (struct pn_device_properties){
         .name = "ref (scalar float32)", .fuses = false, .unified = true, .n_threads = 1, .cache_type = PN_TYPE_F32};
     *out = &d->base;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void ref_close(struct pn_device *device)
@@ -41,19 +41,19 @@ static bool ref_can(const void *device, const struct pn_graph *graph, const stru
     return pn_op_reference(node->op) != NULL;
 }
 
-static pn_status ref_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
-                             struct pn_error *err)
+static pantry_status ref_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
+                                 struct pantry_error *err)
 {
     (void)device;
     *out = NULL;
     if (plan->fused)
-        return pn_fail(err, PN_INTERNAL, "the device \"ref\" runs plans without fusion");
+        return pn_fail(err, PANTRY_INTERNAL, "the device \"ref\" runs plans without fusion");
     struct pn_program *program = calloc(1, sizeof *program);
     if (!program)
         return pn_no_memory(err, "a program");
     program->plan = plan;
     *out = program;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static void ref_program_free(struct pn_device *device, struct pn_program *program)
@@ -82,8 +82,8 @@ static struct pn_strided view_of(const struct pn_program *program, const struct 
     return (struct pn_strided){(float *)(base + at->offset), at->stride0, at->stride1};
 }
 
-static pn_status run_step(const struct pn_program *program, const struct pn_batch *batch, const struct pn_step *step,
-                          struct pn_error *err)
+static pantry_status run_step(const struct pn_program *program, const struct pn_batch *batch,
+                              const struct pn_step *step, struct pantry_error *err)
 {
     const struct pn_node *n = step->node;
     struct pn_op_args args = {.graph = program->plan->graph, .node = n, .batch = batch};
@@ -95,8 +95,8 @@ static pn_status run_step(const struct pn_program *program, const struct pn_batc
 }
 
 /* Plans of this device fuse nothing: a phase is one operation. */
-static pn_status run_phase(const struct pn_program *program, const struct pn_batch *batch, const struct pn_phase *phase,
-                           struct pn_error *err)
+static pantry_status run_phase(const struct pn_program *program, const struct pn_batch *batch,
+                               const struct pn_phase *phase, struct pantry_error *err)
 {
     const struct pn_plan *plan = program->plan;
     if (phase->n_row > 0)
@@ -108,19 +108,19 @@ static pn_status run_phase(const struct pn_program *program, const struct pn_bat
     return run_step(program, batch, &step, err);
 }
 
-static pn_status ref_submit(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
-                            const struct pn_batch *batch, struct pn_ticket *ticket, struct pn_error *err)
+static pantry_status ref_submit(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
+                                const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err)
 {
     uint64_t start = pn_clock_ns();
-    pn_status status = pn_plan_check(program->plan, batch, err);
+    pantry_status status = pn_plan_check(program->plan, batch, err);
     if (status)
         return status;
     program->scratch = (uintptr_t)scratch->address;
-    ticket->status = PN_OK;
+    ticket->status = PANTRY_OK;
     for (int i = 0; i < program->plan->n_phases && !ticket->status; i++)
         ticket->status = run_phase(program, batch, &program->plan->phases[i], &ticket->error);
     ((struct ref_device *)device)->elapsed = pn_clock_ns() - start;
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static uint64_t ref_elapsed(const struct pn_device *device)

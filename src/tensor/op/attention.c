@@ -11,7 +11,7 @@ pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct
     const struct pn_node *nk = pn_node(g, k), *nv = p->value_in_key ? nk : pn_node(g, v);
     bool fits = nk->n1 == p->n_head_kv && nv->n1 == p->n_head_kv && nk->n2 == p->dim_k;
     if (!fits || (p->value_in_key ? v != PN_NONE || p->dim_v > p->dim_k : nv->n2 != p->dim_v))
-        return pn_graph_fail(g, PN_FORMAT, "keys of %d x %d and values of %d x %d do not fit %d heads of %d and %d",
+        return pn_graph_fail(g, PANTRY_FORMAT, "keys of %d x %d and values of %d x %d do not fit %d heads of %d and %d",
                              nk->n1, nk->n2, nv->n1, nv->n2, p->n_head_kv, p->dim_k, p->dim_v);
     return pn_graph_add(
         g,
@@ -31,11 +31,11 @@ static pn_array attention(struct pn_graph *g, pn_array q, pn_array written, pn_a
         return PN_NONE;
     const struct pn_node *n = pn_node(g, q);
     if (p->n_head_kv < 1 || n->n1 % p->n_head_kv || n->n2 != p->dim_k)
-        return pn_graph_fail(g, PN_FORMAT, "queries of %d x %d do not fit %d key heads of %d", n->n1, n->n2,
+        return pn_graph_fail(g, PANTRY_FORMAT, "queries of %d x %d do not fit %d key heads of %d", n->n1, n->n2,
                              p->n_head_kv, p->dim_k);
     if (sinks != PN_NONE && !pn_op_is_vector(g, sinks, n->n1))
-        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d heads", pn_op_what(g, sinks), pn_node(g, sinks)->n2,
-                             n->n1);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s has %d values for %d heads", pn_op_what(g, sinks),
+                             pn_node(g, sinks)->n2, n->n1);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ATTENTION,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = n->n1,
@@ -58,7 +58,8 @@ pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_
         return PN_NONE;
     const struct pn_weight *w = pn_node(g, bias)->weight;
     if (w->type != PN_TYPE_F32 || w->n_rows != pn_node(g, q)->n1 || w->n_cols % 2 == 0)
-        return pn_graph_fail(g, PN_FORMAT, "%s is not a table of positions for %d heads", w->name, pn_node(g, q)->n1);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s is not a table of positions for %d heads", w->name,
+                             pn_node(g, q)->n1);
     return attention(g, q, written, PN_NONE, bias, p);
 }
 
@@ -86,7 +87,7 @@ static unsigned char *value_row(const struct pn_cache *c, const struct pn_batch_
     return c->v + pn_batch_page(seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
-pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_cache_write(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_attention_params *p = &a->node->attn;
     const struct pn_cache *c = &a->batch->caches[p->cache];
@@ -94,7 +95,7 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
     for (int64_t r = a->row0; r < a->row1; r++) {
         const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
         if (!seq)
-            return pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
+            return pn_fail(err, PANTRY_INTERNAL, "token %lld belongs to no sequence", (long long)r);
         int64_t position = seq->past + (r - seq->start);
         for (int h = 0; h < p->n_head_kv; h++) {
             encode(pn_view_at(a->src[0], r, h), key_row(c, seq, h, position), (size_t)p->dim_k);
@@ -102,7 +103,7 @@ pn_status pn_ref_cache_write(const struct pn_op_args *a, struct pn_error *err)
                 encode(pn_view_at(a->src[1], r, h), value_row(c, seq, h, position), (size_t)p->dim_v);
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* One query head of one token: what `attend` needs. */
@@ -149,7 +150,7 @@ static void attend(const struct head *t, const float *q, float *out)
     }
 }
 
-pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_attention(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_attention_params *p = &a->node->attn;
     const struct pn_cache *c = &a->batch->caches[p->cache];
@@ -159,7 +160,7 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
         int64_t end = (int64_t)a->batch->seqs[i].past + a->batch->seqs[i].n;
         longest = end > longest ? end : longest;
     }
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     double *scores = malloc((size_t)longest * sizeof *scores);
     float *row = malloc((size_t)(p->dim_k > p->dim_v ? p->dim_k : p->dim_v) * sizeof *row);
     const struct pn_weight *w = pn_op_weight(a, 2);
@@ -171,7 +172,7 @@ pn_status pn_ref_attention(const struct pn_op_args *a, struct pn_error *err)
     for (int64_t r = a->row0; r < a->row1; r++) {
         const struct pn_batch_seq *seq = pn_batch_seq_of(a->batch, r);
         if (!seq) {
-            status = pn_fail(err, PN_INTERNAL, "token %lld belongs to no sequence", (long long)r);
+            status = pn_fail(err, PANTRY_INTERNAL, "token %lld belongs to no sequence", (long long)r);
             goto done;
         }
         int64_t position = seq->past + (r - seq->start);

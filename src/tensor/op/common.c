@@ -22,7 +22,7 @@ bool pn_op_want_rows(struct pn_graph *g, pn_array a, const char *what)
     if (a == PN_NONE || g->error.status)
         return false;
     if (pn_node(g, a)->rows == PN_ROWS_NONE) {
-        pn_graph_fail(g, PN_INTERNAL, "%s is a weight where an activation is needed", what);
+        pn_graph_fail(g, PANTRY_INTERNAL, "%s is a weight where an activation is needed", what);
         return false;
     }
     return true;
@@ -58,7 +58,7 @@ pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *w)
 pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2)
 {
     if (rows == PN_ROWS_NONE || n1 < 1 || n2 < 1)
-        return pn_graph_fail(g, PN_INTERNAL, "the input \"%s\" cannot have rows of %d x %d values", name, n1, n2);
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the input \"%s\" cannot have rows of %d x %d values", name, n1, n2);
     return pn_graph_add(g,
                         (struct pn_node){.op = PN_OP_INPUT, .rows = rows, .n1 = n1, .n2 = n2, .input = {.name = name}});
 }
@@ -87,11 +87,11 @@ pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if ((int64_t)n1 * n2 != (int64_t)n->n1 * n->n2)
-        return pn_graph_fail(g, PN_FORMAT, "cannot read rows of %d x %d values as %d x %d", n->n1, n->n2, n1, n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot read rows of %d x %d values as %d x %d", n->n1, n->n2, n1, n2);
     if (n->n1 == n1)
         return x;
     if (!pn_op_contiguous(g, x))
-        return pn_graph_fail(g, PN_INTERNAL, "a slice of %d heads cannot be read as rows of %d x %d without a copy",
+        return pn_graph_fail(g, PANTRY_INTERNAL, "a slice of %d heads cannot be read as rows of %d x %d without a copy",
                              n->n1, n1, n2);
     return pn_graph_add(
         g, (struct pn_node){
@@ -104,7 +104,7 @@ pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (offset < 0 || n2 < 1 || offset > n->n2 - n2)
-        return pn_graph_fail(g, PN_FORMAT, "cannot take values %d to %d of %d", offset, offset + n2 - 1, n->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot take values %d to %d of %d", offset, offset + n2 - 1, n->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_VIEW,
                                             .rows = n->rows,
                                             .n1 = n->n1,

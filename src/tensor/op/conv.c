@@ -10,8 +10,9 @@ pn_array pn_conv(struct pn_graph *g, pn_array x, pn_array weight, size_t offset)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *w = pn_node(g, weight);
     if (w->rows != PN_ROWS_NONE || w->n1 != 1 || n->n1 != 1 || w->n2 % n->n2)
-        return pn_graph_fail(g, PN_FORMAT, "a convolution of %d x %d channels cannot have a kernel of %d x %d values",
-                             n->n1, n->n2, w->n1, w->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT,
+                             "a convolution of %d x %d channels cannot have a kernel of %d x %d values", n->n1, n->n2,
+                             w->n1, w->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_CONV,
                                             .rows = n->rows,
                                             .n1 = 1,
@@ -46,7 +47,7 @@ static void convolve(const struct pn_op_args *a, const struct pn_batch_seq *seq,
     }
 }
 
-pn_status pn_ref_conv(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_conv(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     float *weight = pn_ref_weight_row(w, 0);
@@ -59,5 +60,5 @@ pn_status pn_ref_conv(const struct pn_op_args *a, struct pn_error *err)
                  pn_batch_state_out(a->batch, seq, a->node->recurrent.offset));
     }
     free(weight);
-    return PN_OK;
+    return PANTRY_OK;
 }

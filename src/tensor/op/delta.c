@@ -16,11 +16,11 @@ pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_arr
                          *nb = pn_node(g, beta), *na = pn_node(g, a);
     bool scalar = ng->n1 == 1 && ng->n2 == nv->n1, vector = ng->n1 == nv->n1 && ng->n2 == nk->n2;
     if (nq->n1 != nk->n1 || nq->n2 != nk->n2 || nv->n1 % nk->n1 || !(scalar || vector))
-        return pn_graph_fail(g, PN_FORMAT,
+        return pn_graph_fail(g, PANTRY_FORMAT,
                              "queries of %d x %d, keys of %d x %d, values of %d x %d and gates of %d x %d do not fit",
                              nq->n1, nq->n2, nk->n1, nk->n2, nv->n1, nv->n2, ng->n1, ng->n2);
     if (nb->n1 != 1 || nb->n2 != nv->n1 || na->rows != PN_ROWS_NONE || na->n1 != 1 || na->n2 != nv->n1)
-        return pn_graph_fail(g, PN_FORMAT, "%d heads have %d x %d betas and %d x %d decays", nv->n1, nb->n1, nb->n2,
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads have %d x %d betas and %d x %d decays", nv->n1, nb->n1, nb->n2,
                              na->n1, na->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_DELTA,
                                             .rows = nv->rows,
@@ -56,7 +56,7 @@ static void step(const struct head *h, float *state, float *y)
     }
 }
 
-pn_status pn_ref_delta(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_delta(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_node *nk = pn_node(a->graph, a->node->src[1]), *ng = pn_node(a->graph, a->node->src[3]);
     int heads = a->node->n1, heads_k = nk->n1;
@@ -81,5 +81,5 @@ pn_status pn_ref_delta(const struct pn_op_args *a, struct pn_error *err)
             }
     }
     free(decay);
-    return PN_OK;
+    return PANTRY_OK;
 }

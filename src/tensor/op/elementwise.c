@@ -12,10 +12,10 @@ static pn_array binary(struct pn_graph *g, enum pn_op op, pn_array a, pn_array b
     const struct pn_node *x = pn_node(g, a), *y = pn_node(g, b);
     if (y->rows == PN_ROWS_NONE) {
         if (!pn_op_is_vector(g, b, x->n2) && !pn_op_is_vector(g, b, (int64_t)x->n1 * x->n2))
-            return pn_graph_fail(g, PN_FORMAT, "%s has %d x %d values where %d are needed", y->weight->name, y->n1,
+            return pn_graph_fail(g, PANTRY_FORMAT, "%s has %d x %d values where %d are needed", y->weight->name, y->n1,
                                  y->n2, x->n2);
     } else if (y->rows != x->rows || y->n1 != x->n1 || y->n2 != x->n2) {
-        return pn_graph_fail(g, PN_FORMAT, "cannot %s rows of %d x %d and of %d x %d values", pn_op_name(op), x->n1,
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot %s rows of %d x %d and of %d x %d values", pn_op_name(op), x->n1,
                              x->n2, y->n1, y->n2);
     }
     return pn_graph_add(
@@ -38,13 +38,13 @@ pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *f = pn_node(g, by);
     if (f->rows != n->rows || (int64_t)f->n1 * f->n2 != n->n1)
-        return pn_graph_fail(g, PN_FORMAT, "cannot multiply %d heads by %d x %d numbers", n->n1, f->n1, f->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot multiply %d heads by %d x %d numbers", n->n1, f->n1, f->n2);
     return pn_graph_add(
         g,
         (struct pn_node){.op = PN_OP_MUL_HEADS, .rows = n->rows, .n1 = n->n1, .n2 = n->n2, .n_src = 2, .src = {x, by}});
 }
 
-pn_status pn_ref_mul_heads(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_mul_heads(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     bool flat = pn_node(a->graph, a->node->src[1])->n1 == 1;
@@ -56,10 +56,10 @@ pn_status pn_ref_mul_heads(const struct pn_op_args *a, struct pn_error *err)
             for (int i = 0; i < a->node->n2; i++)
                 out[i] = x[i] * factor;
         }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-static pn_status run_binary(const struct pn_op_args *a, bool multiply, struct pn_error *err)
+static pantry_status run_binary(const struct pn_op_args *a, bool multiply, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     float *row = NULL;
@@ -75,15 +75,15 @@ static pn_status run_binary(const struct pn_op_args *a, bool multiply, struct pn
                 out[i] = multiply ? x[i] * y[i] : x[i] + y[i];
         }
     free(row);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_ref_add(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_add(const struct pn_op_args *a, struct pantry_error *err)
 {
     return run_binary(a, false, err);
 }
 
-pn_status pn_ref_mul(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_mul(const struct pn_op_args *a, struct pantry_error *err)
 {
     return run_binary(a, true, err);
 }
@@ -110,7 +110,7 @@ pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset)
 pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap)
 {
     if (!(cap > 0))
-        return pn_graph_fail(g, PN_FORMAT, "a soft cap of %g is not above 0", (double)cap);
+        return pn_graph_fail(g, PANTRY_FORMAT, "a soft cap of %g is not above 0", (double)cap);
     return unary(g, x, (struct pn_node){.op = PN_OP_SOFTCAP, .scale = {.factor = cap}});
 }
 
@@ -122,7 +122,7 @@ pn_array pn_act(struct pn_graph *g, pn_array x, enum pn_act_fn fn)
 pn_array pn_clamp(struct pn_graph *g, pn_array x, float low, float high)
 {
     if (!(low <= high))
-        return pn_graph_fail(g, PN_FORMAT, "values cannot be kept between %g and %g", (double)low, (double)high);
+        return pn_graph_fail(g, PANTRY_FORMAT, "values cannot be kept between %g and %g", (double)low, (double)high);
     return unary(g, x, (struct pn_node){.op = PN_OP_CLAMP, .clamp = {.low = low, .high = high}});
 }
 
@@ -140,7 +140,7 @@ static float apply(const struct pn_node *n, float x)
     }
 }
 
-static pn_status run_unary(const struct pn_op_args *a)
+static pantry_status run_unary(const struct pn_op_args *a)
 {
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++) {
@@ -149,28 +149,28 @@ static pn_status run_unary(const struct pn_op_args *a)
             for (int i = 0; i < a->node->n2; i++)
                 out[i] = apply(a->node, x[i]);
         }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_ref_scale(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_scale(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     return run_unary(a);
 }
 
-pn_status pn_ref_softcap(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_softcap(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     return run_unary(a);
 }
 
-pn_status pn_ref_act(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_act(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     return run_unary(a);
 }
 
-pn_status pn_ref_clamp(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_clamp(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     return run_unary(a);

@@ -18,16 +18,16 @@ pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const stru
     const struct pn_node *n = pn_node(g, logits);
     if (p->n_expert < 1 || p->n_expert > PN_MAX_EXPERTS || p->n_used < 1 || p->n_used > p->n_expert ||
         p->n_used > PN_MAX_EXPERTS_USED || (int64_t)n->n1 * n->n2 != p->n_expert || !pn_op_contiguous(g, logits))
-        return pn_graph_fail(g, PN_FORMAT, "cannot choose %d of %d experts by %d logits", p->n_used, p->n_expert,
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot choose %d of %d experts by %d logits", p->n_used, p->n_expert,
                              n->n2);
     if (p->n_groups > 1 &&
         (p->n_groups > PN_MAX_EXPERT_GROUPS || p->n_expert % p->n_groups || p->n_groups_used < 1 ||
          p->n_groups_used > p->n_groups || (int64_t)p->n_expert / p->n_groups * p->n_groups_used < p->n_used))
-        return pn_graph_fail(g, PN_FORMAT, "cannot choose %d experts out of %d of the %d groups of %d", p->n_used,
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot choose %d experts out of %d of the %d groups of %d", p->n_used,
                              p->n_groups_used, p->n_groups, p->n_expert);
     if (bias != PN_NONE && !pn_op_is_vector(g, bias, p->n_expert))
-        return pn_graph_fail(g, PN_FORMAT, "%s has %d values for %d experts", pn_op_what(g, bias), pn_node(g, bias)->n2,
-                             p->n_expert);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s has %d values for %d experts", pn_op_what(g, bias),
+                             pn_node(g, bias)->n2, p->n_expert);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROUTE,
                                             .rows = n->rows,
                                             .n1 = 2,
@@ -151,7 +151,7 @@ void pn_route_row(const struct pn_route_params *p, const float *logits, const fl
         weights[i] *= p->scale;
 }
 
-pn_status pn_ref_route(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_route(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     float *bias = w ? pn_ref_weight_row(w, 0) : NULL;
@@ -161,7 +161,7 @@ pn_status pn_ref_route(const struct pn_op_args *a, struct pn_error *err)
         pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
                      pn_view_at(a->out, r, 1));
     free(bias);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- multiplying ---- */
@@ -171,7 +171,7 @@ static bool is_route(struct pn_graph *g, pn_array route, const struct pn_node *x
     const struct pn_node *n = pn_node(g, route);
     if (n->op == PN_OP_ROUTE && n->rows == x->rows)
         return true;
-    pn_graph_fail(g, PN_INTERNAL, "experts need the route that chose them");
+    pn_graph_fail(g, PANTRY_INTERNAL, "experts need the route that chose them");
     return false;
 }
 
@@ -185,11 +185,12 @@ pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array
         return PN_NONE;
     int n_slots = route == PN_NONE ? n->n1 : pn_node(g, route)->n2;
     if (n->n2 != w->n_cols)
-        return pn_graph_fail(g, PN_FORMAT, "%s takes rows of %lld values, but gets %d", w->name, (long long)w->n_cols,
-                             n->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s takes rows of %lld values, but gets %d", w->name,
+                             (long long)w->n_cols, n->n2);
     if (route != PN_NONE ? (n->n1 != 1 && n->n1 != n_slots) || w->n_mat != pn_node(g, route)->route.n_expert
                          : w->n_mat != n_slots)
-        return pn_graph_fail(g, PN_FORMAT, "%s has %lld matrices for %d slots", w->name, (long long)w->n_mat, n_slots);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s has %lld matrices for %d slots", w->name, (long long)w->n_mat,
+                             n_slots);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_MATMUL_EACH,
                                             .rows = n->rows,
                                             .n1 = n_slots,
@@ -198,7 +199,7 @@ pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array
                                             .src = {x, stack, route}});
 }
 
-pn_status pn_ref_matmul_each(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_matmul_each(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     bool routed = a->node->src[2] != PN_NONE, one = pn_node(a->graph, a->node->src[0])->n1 == 1;
@@ -220,7 +221,7 @@ pn_status pn_ref_matmul_each(const struct pn_op_args *a, struct pn_error *err)
                 }
         }
     free(row);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 /* ---- putting together ---- */
@@ -238,7 +239,7 @@ pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array 
         return PN_NONE;
     const struct pn_node *n = pn_node(g, route);
     if (pn_node(g, x)->n1 != n->n2 || (by != PN_NONE && !pn_op_is_vector(g, by, n->route.n_expert)))
-        return pn_graph_fail(g, PN_FORMAT, "scales do not fit %d of %d experts", n->n2, n->route.n_expert);
+        return pn_graph_fail(g, PANTRY_FORMAT, "scales do not fit %d of %d experts", n->n2, n->route.n_expert);
     return each(g, PN_OP_EACH_SCALE, x, route, by, n->n2);
 }
 
@@ -249,7 +250,7 @@ pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array b
         return PN_NONE;
     const struct pn_node *n = pn_node(g, route), *w = pn_node(g, bias);
     if (pn_node(g, x)->n1 != n->n2 || w->n1 != n->route.n_expert || w->n2 != pn_node(g, x)->n2)
-        return pn_graph_fail(g, PN_FORMAT, "%s has %d x %d values where %d x %d are needed", w->weight->name, w->n1,
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s has %d x %d values where %d x %d are needed", w->weight->name, w->n1,
                              w->n2, n->route.n_expert, pn_node(g, x)->n2);
     return each(g, PN_OP_EACH_BIAS, x, route, bias, n->n2);
 }
@@ -259,12 +260,12 @@ pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route)
     if (!pn_op_want_rows(g, x, "the slots of experts") || (route != PN_NONE && !is_route(g, route, pn_node(g, x))))
         return PN_NONE;
     if (route != PN_NONE && pn_node(g, x)->n1 != pn_node(g, route)->n2)
-        return pn_graph_fail(g, PN_FORMAT, "%d slots do not fit a route of %d", pn_node(g, x)->n1,
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d slots do not fit a route of %d", pn_node(g, x)->n1,
                              pn_node(g, route)->n2);
     return each(g, PN_OP_EACH_SUM, x, route, PN_NONE, 1);
 }
 
-pn_status pn_ref_each_scale(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_each_scale(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 2);
     float *by = w ? pn_ref_weight_row(w, 0) : NULL;
@@ -279,10 +280,10 @@ pn_status pn_ref_each_scale(const struct pn_op_args *a, struct pn_error *err)
                 out[i] = x[i] * factor;
         }
     free(by);
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_ref_each_bias(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_each_bias(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 2);
     for (int64_t r = a->row0; r < a->row1; r++)
@@ -296,10 +297,10 @@ pn_status pn_ref_each_bias(const struct pn_op_args *a, struct pn_error *err)
                 out[i] = x[i] + bias[i];
             free(bias);
         }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_ref_each_sum(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_each_sum(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     int n_slots = pn_node(a->graph, a->node->src[0])->n1;
@@ -313,5 +314,5 @@ pn_status pn_ref_each_sum(const struct pn_op_args *a, struct pn_error *err)
             out[i] = (float)sum;
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -9,15 +9,15 @@ pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *w = pn_node(g, weight);
     if (w->rows != PN_ROWS_NONE)
-        return pn_graph_fail(g, PN_INTERNAL, "the right operand of a product is not a weight");
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the right operand of a product is not a weight");
     if ((int64_t)n->n1 * n->n2 != w->n2)
-        return pn_graph_fail(g, PN_FORMAT, "%s takes rows of %d values, but gets %lld", w->weight->name, w->n2,
+        return pn_graph_fail(g, PANTRY_FORMAT, "%s takes rows of %d values, but gets %lld", w->weight->name, w->n2,
                              (long long)n->n1 * n->n2);
     return pn_graph_add(
         g, (struct pn_node){.op = PN_OP_MATMUL, .rows = n->rows, .n1 = 1, .n2 = w->n1, .n_src = 2, .src = {x, weight}});
 }
 
-pn_status pn_ref_matmul(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_matmul(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1);
     const struct pn_node *x = pn_node(a->graph, a->node->src[0]);
@@ -36,5 +36,5 @@ pn_status pn_ref_matmul(const struct pn_op_args *a, struct pn_error *err)
         }
         free(row);
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -10,8 +10,8 @@ pn_array pn_match(struct pn_graph *g, pn_array x, pn_array like)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *l = pn_node(g, like);
     if (l->rows != n->rows || l->n2 != n->n2 || (l->n1 != n->n1 && l->n1 != 1))
-        return pn_graph_fail(g, PN_FORMAT, "cannot stretch rows of %d x %d values to those of %d x %d", n->n1, n->n2,
-                             l->n1, l->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot stretch rows of %d x %d values to those of %d x %d", n->n1,
+                             n->n2, l->n1, l->n2);
     return pn_graph_add(
         g,
         (struct pn_node){.op = PN_OP_MATCH, .rows = n->rows, .n1 = n->n1, .n2 = n->n2, .n_src = 2, .src = {x, like}});
@@ -25,7 +25,7 @@ static double squares(const float *x, int n)
     return sum;
 }
 
-pn_status pn_ref_match(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_match(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     int n2 = a->node->n2;
@@ -39,7 +39,7 @@ pn_status pn_ref_match(const struct pn_op_args *a, struct pn_error *err)
             for (int i = 0; i < n2; i++)
                 out[i] = x[i] * factor;
         }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x)
@@ -48,12 +48,13 @@ pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x)
         return PN_NONE;
     const struct pn_node *b = pn_node(g, by), *n = pn_node(g, x);
     if (b->rows != n->rows || b->n2 != n->n1)
-        return pn_graph_fail(g, PN_FORMAT, "cannot mix rows of %d x %d values by %d x %d", n->n1, n->n2, b->n1, b->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot mix rows of %d x %d values by %d x %d", n->n1, n->n2, b->n1,
+                             b->n2);
     return pn_graph_add(
         g, (struct pn_node){.op = PN_OP_MIX, .rows = n->rows, .n1 = b->n1, .n2 = n->n2, .n_src = 2, .src = {by, x}});
 }
 
-pn_status pn_ref_mix(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_mix(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     int m = pn_node(a->graph, a->node->src[1])->n1;
@@ -68,5 +69,5 @@ pn_status pn_ref_mix(const struct pn_op_args *a, struct pn_error *err)
                 out[i] = (float)sum;
             }
         }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -11,7 +11,7 @@ static bool fits(struct pn_graph *g, const struct pn_node *x, pn_array weight, c
     const struct pn_node *w = pn_node(g, weight);
     if (pn_op_is_vector(g, weight, x->n2) || pn_op_is_vector(g, weight, (int64_t)x->n1 * x->n2))
         return true;
-    pn_graph_fail(g, PN_FORMAT, "%s of a norm over %d values has %d x %d", what, x->n2, w->n1, w->n2);
+    pn_graph_fail(g, PANTRY_FORMAT, "%s of a norm over %d values has %d x %d", what, x->n2, w->n1, w->n2);
     return false;
 }
 
@@ -23,7 +23,7 @@ static pn_array norm(struct pn_graph *g, enum pn_op op, pn_array x, pn_array wei
     if (!fits(g, n, weight, "weight") || !fits(g, n, bias, "bias"))
         return PN_NONE;
     if (!(eps >= 0) || eps > 1)
-        return pn_graph_fail(g, PN_FORMAT, "epsilon %g of a norm is not between 0 and 1", (double)eps);
+        return pn_graph_fail(g, PANTRY_FORMAT, "epsilon %g of a norm is not between 0 and 1", (double)eps);
     return pn_graph_add(g, (struct pn_node){.op = op,
                                             .rows = n->rows,
                                             .n1 = n->n1,
@@ -58,12 +58,12 @@ static void norm_row(const float *x, float *out, int n, bool centred, float eps,
         out[i] = (float)((x[i] - mean) * scale * (weight ? (double)weight[i] : 1) + (bias ? (double)bias[i] : 0));
 }
 
-static pn_status run_norm(const struct pn_op_args *a, bool centred, struct pn_error *err)
+static pantry_status run_norm(const struct pn_op_args *a, bool centred, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 1), *b = pn_op_weight(a, 2);
     int n2 = a->node->n2;
     float *weight = w ? pn_ref_weight_row(w, 0) : NULL, *bias = b ? pn_ref_weight_row(b, 0) : NULL;
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if ((w && !weight) || (b && !bias)) {
         status = pn_no_memory(err, "the weights of a norm");
         goto done;
@@ -79,12 +79,12 @@ done:
     return status;
 }
 
-pn_status pn_ref_rms_norm(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_rms_norm(const struct pn_op_args *a, struct pantry_error *err)
 {
     return run_norm(a, false, err);
 }
 
-pn_status pn_ref_layer_norm(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_layer_norm(const struct pn_op_args *a, struct pantry_error *err)
 {
     return run_norm(a, true, err);
 }
@@ -95,7 +95,7 @@ pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (!isfinite(by))
-        return pn_graph_fail(g, PN_FORMAT, "the cutoff of %g deviations is not a number", (double)by);
+        return pn_graph_fail(g, PANTRY_FORMAT, "the cutoff of %g deviations is not a number", (double)by);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_CUTOFF,
                                             .rows = n->rows,
                                             .n1 = n->n1,
@@ -118,11 +118,11 @@ static void cut(const float *x, float *out, int n, float by)
         out[i] = x[i] > least ? x[i] - least : 0;
 }
 
-pn_status pn_ref_cutoff(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_cutoff(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++)
             cut(pn_view_at(a->src[0], r, h), pn_view_at(a->out, r, h), a->node->n2, a->node->scale.factor);
-    return PN_OK;
+    return PANTRY_OK;
 }

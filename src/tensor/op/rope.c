@@ -19,11 +19,11 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *i
     if (g->error.status)
         return PN_NONE;
     if (n_rot < 2 || n_rot % 2)
-        return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values: the number must be even and above 0", n_rot);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot rotate %d values: the number must be even and above 0", n_rot);
     pn_array shorter = frequencies(g, "rotary frequencies", inv_freq, n_rot / 2),
              longer = frequencies(g, "long rotary frequencies", inv_freq_long, n_rot / 2);
     if (shorter == PN_NONE || (inv_freq_long && longer == PN_NONE))
-        return pn_graph_fail(g, PN_NO_MEMORY, "out of memory for rotary frequencies");
+        return pn_graph_fail(g, PANTRY_NO_MEMORY, "out of memory for rotary frequencies");
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE_TABLE,
                                             .rows = PN_ROWS_TOKENS,
                                             .n1 = 1,
@@ -47,7 +47,7 @@ static int section_of(const struct pn_rope_split *s, int pair)
     return at < s->n[0] ? 0 : at < s->n[0] + s->n[1] ? 1 : at < s->n[0] + s->n[1] + s->n[2] ? 2 : 3;
 }
 
-pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_rope_table(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     int half = a->node->rope.n_rot / 2;
@@ -66,7 +66,7 @@ pn_status pn_ref_rope_table(const struct pn_op_args *a, struct pn_error *err)
             out[half + i] = sinf(angle) * a->node->rope.magnitude;
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_kind kind)
@@ -75,7 +75,7 @@ pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_ki
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x), *t = pn_node(g, table);
     if (t->n2 > n->n2 || t->rows != n->rows)
-        return pn_graph_fail(g, PN_FORMAT, "cannot rotate %d values of heads of %d", t->n2, n->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot rotate %d values of heads of %d", t->n2, n->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROPE,
                                             .rows = n->rows,
                                             .n1 = n->n1,
@@ -85,7 +85,7 @@ pn_array pn_rope(struct pn_graph *g, pn_array x, pn_array table, enum pn_rope_ki
                                             .rope = {.kind = kind, .n_rot = t->n2}});
 }
 
-pn_status pn_ref_rope(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_rope(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     int n2 = a->node->n2, n_rot = a->node->rope.n_rot, half = n_rot / 2;
@@ -105,7 +105,7 @@ pn_status pn_ref_rope(const struct pn_op_args *a, struct pn_error *err)
                 memcpy(out + n_rot, x + n_rot, (size_t)(n2 - n_rot) * sizeof *out);
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, float offset)
@@ -113,7 +113,7 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
     if (!pn_op_want_rows(g, x, "the operand of pos_scale"))
         return PN_NONE;
     if (!(floor >= 1))
-        return pn_graph_fail(g, PN_FORMAT, "positions cannot be divided by %g", (double)floor);
+        return pn_graph_fail(g, PANTRY_FORMAT, "positions cannot be divided by %g", (double)floor);
     const struct pn_node *n = pn_node(g, x);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_POS_SCALE,
                                             .rows = n->rows,
@@ -124,7 +124,7 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
                                             .pos = {.scale = scale, .floor = floor, .offset = offset}});
 }
 
-pn_status pn_ref_pos_scale(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_pos_scale(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     const struct pn_node *n = a->node;
@@ -138,5 +138,5 @@ pn_status pn_ref_pos_scale(const struct pn_op_args *a, struct pn_error *err)
                 out[i] = x[i] * factor;
         }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }

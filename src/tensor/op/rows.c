@@ -18,16 +18,17 @@ pn_array pn_embed(struct pn_graph *g, pn_array table)
     return lookup(g, PN_OP_EMBED, table);
 }
 
-pn_status pn_ref_embed(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_embed(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 0);
     for (int64_t r = a->row0; r < a->row1; r++) {
         int32_t id = a->batch->ids[r];
         if (id < 0 || id >= w->n_rows)
-            return pn_fail(err, PN_INVALID, "token id %d is not in the vocabulary of %lld", id, (long long)w->n_rows);
+            return pn_fail(err, PANTRY_INVALID, "token id %d is not in the vocabulary of %lld", id,
+                           (long long)w->n_rows);
         pn_weight_decode(w, 0, id, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
@@ -35,17 +36,17 @@ pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
     return lookup(g, PN_OP_POS_EMBED, table);
 }
 
-pn_status pn_ref_pos_embed(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_pos_embed(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 0);
     for (int64_t r = a->row0; r < a->row1; r++) {
         int32_t position = a->batch->pos[r];
         if (position < 0 || position >= w->n_rows)
-            return pn_fail(err, PN_INVALID, "position %d is beyond the %lld that the model has learned", position,
+            return pn_fail(err, PANTRY_INVALID, "position %d is beyond the %lld that the model has learned", position,
                            (long long)w->n_rows);
         pn_weight_decode(w, 0, position, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_kind_embed(struct pn_graph *g, pn_array table)
@@ -53,16 +54,16 @@ pn_array pn_kind_embed(struct pn_graph *g, pn_array table)
     return lookup(g, PN_OP_KIND_EMBED, table);
 }
 
-pn_status pn_ref_kind_embed(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_kind_embed(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *w = pn_op_weight(a, 0);
     for (int64_t r = a->row0; r < a->row1; r++) {
         int32_t kind = a->batch->kinds && w->n_rows > 1 ? a->batch->kinds[r] : 0;
         if (kind < 0 || kind >= w->n_rows)
-            return pn_fail(err, PN_INVALID, "token kind %d is not one of %lld", kind, (long long)w->n_rows);
+            return pn_fail(err, PANTRY_INVALID, "token kind %d is not one of %lld", kind, (long long)w->n_rows);
         pn_weight_decode(w, 0, kind, 0, w->n_cols, pn_view_at(a->out, r, 0));
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 static pn_array rows_of(struct pn_graph *g, pn_array x, enum pn_rows rows)
@@ -71,7 +72,7 @@ static pn_array rows_of(struct pn_graph *g, pn_array x, enum pn_rows rows)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (n->rows != PN_ROWS_TOKENS)
-        return pn_graph_fail(g, PN_INTERNAL, "the operand of rows must be tokens, not %s", pn_rows_name(n->rows));
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of rows must be tokens, not %s", pn_rows_name(n->rows));
     return pn_graph_add(
         g, (struct pn_node){.op = PN_OP_ROWS, .rows = rows, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
@@ -86,14 +87,14 @@ pn_array pn_hidden_rows(struct pn_graph *g, pn_array x)
     return rows_of(g, x, PN_ROWS_HIDDEN);
 }
 
-pn_status pn_ref_rows(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_rows(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     const int32_t *list = pn_batch_list(a->batch, a->node->rows);
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++)
             memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], list[r], h), (size_t)a->node->n2 * sizeof(float));
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_pool(struct pn_graph *g, pn_array x)
@@ -102,7 +103,7 @@ pn_array pn_pool(struct pn_graph *g, pn_array x)
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (n->rows != PN_ROWS_OUTPUTS && n->rows != PN_ROWS_HIDDEN)
-        return pn_graph_fail(g, PN_INTERNAL, "the operand of pool must be outputs");
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of pool must be outputs");
     return pn_graph_add(
         g, (struct pn_node){.op = PN_OP_POOL, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
@@ -121,7 +122,7 @@ static int32_t count_below(const int32_t *list, int64_t n, int64_t limit)
     return (int32_t)low;
 }
 
-pn_status pn_ref_pool(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_pool(const struct pn_op_args *a, struct pantry_error *err)
 {
     int n2 = a->node->n2;
     enum pn_rows rows = pn_node(a->graph, a->node->src[0])->rows;
@@ -131,7 +132,7 @@ pn_status pn_ref_pool(const struct pn_op_args *a, struct pn_error *err)
         const struct pn_batch_seq *seq = &a->batch->seqs[r];
         int32_t first = count_below(list, n, seq->start), end = count_below(list, n, (int64_t)seq->start + seq->n);
         if (first == end)
-            return pn_fail(err, PN_INTERNAL, "sequence %lld has no outputs", (long long)r);
+            return pn_fail(err, PANTRY_INTERNAL, "sequence %lld has no outputs", (long long)r);
         for (int h = 0; h < a->node->n1; h++)
             for (int i = 0; i < n2; i++) {
                 double sum = 0;
@@ -140,7 +141,7 @@ pn_status pn_ref_pool(const struct pn_op_args *a, struct pn_error *err)
                 pn_view_at(a->out, r, h)[i] = (float)(sum / (double)(end - first));
             }
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
 pn_array pn_concat(struct pn_graph *g, pn_array a, pn_array b)
@@ -149,14 +150,14 @@ pn_array pn_concat(struct pn_graph *g, pn_array a, pn_array b)
         return PN_NONE;
     const struct pn_node *x = pn_node(g, a), *y = pn_node(g, b);
     if (x->rows != y->rows || (y->n1 != x->n1 && y->n1 != 1))
-        return pn_graph_fail(g, PN_FORMAT, "cannot join rows of %d x %d and of %d x %d values", x->n1, x->n2, y->n1,
+        return pn_graph_fail(g, PANTRY_FORMAT, "cannot join rows of %d x %d and of %d x %d values", x->n1, x->n2, y->n1,
                              y->n2);
     return pn_graph_add(
         g, (struct pn_node){
                .op = PN_OP_CONCAT, .rows = x->rows, .n1 = x->n1, .n2 = x->n2 + y->n2, .n_src = 2, .src = {a, b}});
 }
 
-pn_status pn_ref_concat(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_concat(const struct pn_op_args *a, struct pantry_error *err)
 {
     (void)err;
     const struct pn_node *x = pn_node(a->graph, a->node->src[0]), *y = pn_node(a->graph, a->node->src[1]);
@@ -166,5 +167,5 @@ pn_status pn_ref_concat(const struct pn_op_args *a, struct pn_error *err)
             memcpy(out, pn_view_at(a->src[0], r, h), (size_t)x->n2 * sizeof *out);
             memcpy(out + x->n2, pn_view_at(a->src[1], r, y->n1 == 1 ? 0 : h), (size_t)y->n2 * sizeof *out);
         }
-    return PN_OK;
+    return PANTRY_OK;
 }

@@ -13,12 +13,12 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
     const struct pn_node *n = pn_node(g, x), *nb = pn_node(g, b), *nc = pn_node(g, c), *ndt = pn_node(g, dt);
     bool fits = nb->n1 == nc->n1 && nb->n2 == nc->n2 && n->n1 % nb->n1 == 0 && ndt->n1 == 1 && ndt->n2 == n->n1;
     if (!fits)
-        return pn_graph_fail(g, PN_FORMAT, "%d heads, %d steps, B of %d x %d and C of %d x %d make no state space",
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads, %d steps, B of %d x %d and C of %d x %d make no state space",
                              n->n1, ndt->n2, nb->n1, nb->n2, nc->n1, nc->n2);
     if ((!pn_op_is_vector(g, a, n->n1) && !pn_op_is_vector(g, a, (int64_t)n->n1 * nb->n2)) ||
         !pn_op_is_vector(g, d, n->n1))
-        return pn_graph_fail(g, PN_FORMAT, "a state space of %d heads x %d has %d decays and %d skips", n->n1, nb->n2,
-                             pn_node(g, a)->n2, pn_node(g, d)->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT, "a state space of %d heads x %d has %d decays and %d skips", n->n1,
+                             nb->n2, pn_node(g, a)->n2, pn_node(g, d)->n2);
     return pn_graph_add(g, (struct pn_node){.op = PN_OP_SSM_SCAN,
                                             .rows = n->rows,
                                             .n1 = n->n1,
@@ -44,14 +44,14 @@ static void step(const float *x, int dim, float dt, const float *b, const float 
     }
 }
 
-pn_status pn_ref_ssm_scan(const struct pn_op_args *a, struct pn_error *err)
+pantry_status pn_ref_ssm_scan(const struct pn_op_args *a, struct pantry_error *err)
 {
     const struct pn_weight *wa = pn_op_weight(a, 4);
     int heads = a->node->n1, dim = a->node->n2;
     int groups = pn_node(a->graph, a->node->src[2])->n1, n = pn_node(a->graph, a->node->src[2])->n2;
     bool decays = wa->n_cols != heads;
     float *decay = pn_ref_weight_row(wa, 0), *skip = pn_ref_weight_row(pn_op_weight(a, 5), 0);
-    pn_status status = decay && skip ? PN_OK : pn_no_memory(err, "a state space");
+    pantry_status status = decay && skip ? PANTRY_OK : pn_no_memory(err, "a state space");
     for (int s = 0; s < a->batch->n_seqs && !status; s++) {
         const struct pn_batch_seq *seq = &a->batch->seqs[s];
         float *state = pn_ref_state(a, seq, (size_t)heads * (size_t)dim * (size_t)n);

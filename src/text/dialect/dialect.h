@@ -58,9 +58,9 @@ typedef void pn_parse_fn(void *user, const struct pn_parse_event *event);
 struct pn_parser *pn_parser_new(const struct pn_dialect *dialect, const struct pn_parse_options *options,
                                 pn_parse_fn *fn, void *user);
 /* Takes the next `len` bytes of what the model says. Fails only when memory is out. */
-pn_status pn_parser_push(struct pn_parser *parser, const char *text, size_t len, struct pn_error *err);
+pantry_status pn_parser_push(struct pn_parser *parser, const char *text, size_t len, struct pantry_error *err);
 /* Ends the stream: what was held back is reported. */
-pn_status pn_parser_finish(struct pn_parser *parser, struct pn_error *err);
+pantry_status pn_parser_finish(struct pn_parser *parser, struct pantry_error *err);
 void pn_parser_free(struct pn_parser *parser);
 
 /* The longest text of one call (or of one cut-off candidate) that is held back before it is given up as content. */
@@ -69,13 +69,14 @@ void pn_parser_free(struct pn_parser *parser);
 /* Splits a whole answer: {"content", "reasoning_content", "tool_calls": [{"name", "arguments"[, "id"]}]}. `context` is
  * what `prompt` was rendered from (messages, tools, add_generation_prompt, flags); `prompt`, `tools` and the
  * continuation in `options` are replaced by what it says. */
-pn_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context, const char *prompt,
-                            size_t prompt_len, const char *raw, size_t raw_len, const struct pn_parse_options *options,
-                            json_t **out, struct pn_error *err);
+pantry_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context,
+                                const char *prompt, size_t prompt_len, const char *raw, size_t raw_len,
+                                const struct pn_parse_options *options, json_t **out, struct pantry_error *err);
 
 /* The same, with the prompt that the template renders from the context. A template that cannot be rendered is no error:
  * the start is then guessed from the answer. */
-pn_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
-                       size_t raw_len, const struct pn_parse_options *options, json_t **out, struct pn_error *err);
+pantry_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
+                           size_t raw_len, const struct pn_parse_options *options, json_t **out,
+                           struct pantry_error *err);
 
 #endif

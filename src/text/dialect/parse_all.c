@@ -36,11 +36,11 @@ static json_t *text_of(struct pn_buf *text)
     return string;
 }
 
-static pn_status parse_with(const struct pn_dialect *dialect, const struct pn_parse_options *options, const char *raw,
-                            size_t raw_len, json_t **out, struct pn_error *err)
+static pantry_status parse_with(const struct pn_dialect *dialect, const struct pn_parse_options *options,
+                                const char *raw, size_t raw_len, json_t **out, struct pantry_error *err)
 {
     struct collector c = {.calls = json_array()};
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     *out = NULL;
     struct pn_parser *parser = pn_parser_new(dialect, options, collect, &c);
     if (!parser || !c.calls) {
@@ -96,9 +96,9 @@ static bool mentions_reasoning(const struct pn_dialect *dialect, const char *sou
            strncmp(dialect->name, "kimi", 4) == 0;
 }
 
-pn_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context, const char *prompt,
-                            size_t prompt_len, const char *raw, size_t raw_len, const struct pn_parse_options *options,
-                            json_t **out, struct pn_error *err)
+pantry_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context,
+                                const char *prompt, size_t prompt_len, const char *raw, size_t raw_len,
+                                const struct pn_parse_options *options, json_t **out, struct pantry_error *err)
 {
     const struct pn_dialect *dialect = pn_dialect_detect(template_source, template_len);
     struct pn_parse_options o = *options;
@@ -126,7 +126,7 @@ pn_status pn_parse_rendered(const char *template_source, size_t template_len, co
         if (!*content && ((reasoning && *reasoning) || mentions_reasoning(dialect, template_source, template_len)))
             o.continued_content = NULL;
     }
-    pn_status status = parse_with(dialect, &o, raw, raw_len, out, err);
+    pantry_status status = parse_with(dialect, &o, raw, raw_len, out, err);
     free(content);
     return status;
 }

@@ -20,27 +20,28 @@ static char *render(const struct pn_template *template, const json_t *context, b
         json_object_del(copy, "tools");
     if (one_message)
         json_object_set_new(copy, "messages", json_pack("[{s:s, s:s}]", "role", "user", "content", "?"));
-    if (pn_template_render(template, copy, NULL, &prompt, len, NULL) != PN_OK)
+    if (pn_template_render(template, copy, NULL, &prompt, len, NULL) != PANTRY_OK)
         prompt = NULL;
     json_decref(copy);
     return prompt;
 }
 
-pn_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
-                       size_t raw_len, const struct pn_parse_options *options, json_t **out, struct pn_error *err)
+pantry_status pn_parse_all(const char *template_source, size_t template_len, const json_t *context, const char *raw,
+                           size_t raw_len, const struct pn_parse_options *options, json_t **out,
+                           struct pantry_error *err)
 {
     struct pn_template *template = NULL;
     char *prompt = NULL;
     size_t prompt_len = 0;
     if (!json_is_object(context))
-        return pn_fail(err, PN_INVALID, "the context of an answer must be a JSON object");
+        return pn_fail(err, PANTRY_INVALID, "the context of an answer must be a JSON object");
     /* A template that does not render is no reason not to read the answer: what matters is the prompt's end, and a
      * simpler prompt most likely ends in the same way. */
-    if (pn_template_parse(template_source, template_len, &template, NULL) == PN_OK)
+    if (pn_template_parse(template_source, template_len, &template, NULL) == PANTRY_OK)
         for (int simpler = 0; simpler < 4 && !prompt; simpler++)
             prompt = render(template, context, simpler & 1, simpler & 2, &prompt_len);
-    pn_status status = pn_parse_rendered(template_source, template_len, context, prompt ? prompt : "", prompt_len, raw,
-                                         raw_len, options, out, err);
+    pantry_status status = pn_parse_rendered(template_source, template_len, context, prompt ? prompt : "", prompt_len,
+                                             raw, raw_len, options, out, err);
     free(prompt);
     pn_template_free(template);
     return status;

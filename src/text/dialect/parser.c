@@ -60,7 +60,7 @@ struct pn_parser {
     size_t credit, rescanned;
 
     struct pn_stream stream; /* for dialects that read the stream themselves */
-    pn_status failed;
+    pantry_status failed;
 };
 
 static const struct pn_think common_think[] = {
@@ -94,7 +94,7 @@ void pn_parser_content(struct pn_parser *p, const char *text, size_t len)
 bool pn_parser_call(struct pn_parser *p, struct pn_call *call)
 {
     if (call->name.failed || call->arguments.failed || call->id.failed) {
-        p->failed = PN_NO_MEMORY;
+        p->failed = PANTRY_NO_MEMORY;
         return false;
     }
     json_t *arguments = pn_json_load(call->arguments.data, call->arguments.len);
@@ -528,7 +528,7 @@ static bool step(struct pn_parser *p, bool final)
     return false;
 }
 
-static pn_status run(struct pn_parser *p, bool final, struct pn_error *err)
+static pantry_status run(struct pn_parser *p, bool final, struct pantry_error *err)
 {
     while (p->head < p->buf.len && step(p, final) && !p->failed)
         ;
@@ -543,18 +543,18 @@ static pn_status run(struct pn_parser *p, bool final, struct pn_error *err)
         p->head = 0;
         p->buf.len = left;
     }
-    return PN_OK;
+    return PANTRY_OK;
 }
 
-pn_status pn_parser_push(struct pn_parser *p, const char *text, size_t len, struct pn_error *err)
+pantry_status pn_parser_push(struct pn_parser *p, const char *text, size_t len, struct pantry_error *err)
 {
     if (p->failed)
         return pn_no_memory(err, "a tool call");
     if (!len)
-        return PN_OK;
+        return PANTRY_OK;
     pn_buf_append(&p->buf, text, len);
     if (p->buf.failed) {
-        p->failed = PN_NO_MEMORY;
+        p->failed = PANTRY_NO_MEMORY;
         return pn_no_memory(err, "an answer's text");
     }
     if (p->credit < SIZE_MAX / 2)
@@ -562,7 +562,7 @@ pn_status pn_parser_push(struct pn_parser *p, const char *text, size_t len, stru
     return run(p, false, err);
 }
 
-pn_status pn_parser_finish(struct pn_parser *p, struct pn_error *err)
+pantry_status pn_parser_finish(struct pn_parser *p, struct pantry_error *err)
 {
     return p->failed ? pn_no_memory(err, "a tool call") : run(p, true, err);
 }

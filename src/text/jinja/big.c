@@ -30,7 +30,7 @@ static void open_mag(jv v, struct mag *m)
 static uint32_t *new_limbs(struct jj_run *r, size_t n)
 {
     if (n > MAX_LIMBS)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: an integer of too many digits");
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: an integer of too many digits");
     return pn_jj_array(r, n + 1, sizeof(uint32_t));
 }
 

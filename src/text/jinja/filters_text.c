@@ -689,7 +689,7 @@ static jv filter_striptags(struct jj_run *r, jv v, const struct jj_args *args)
 static jv filter_urlize(struct jj_run *r, jv v, const struct jj_args *args)
 {
     (void)v, (void)args;
-    pn_jj_throw(r, PN_UNSUPPORTED, "the filter 'urlize' is not supported: it makes HTML links");
+    pn_jj_throw(r, PANTRY_UNSUPPORTED, "the filter 'urlize' is not supported: it makes HTML links");
 }
 
 const struct jj_filter_def pn_jj_text_filters[] = {

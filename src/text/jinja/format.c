@@ -73,7 +73,7 @@ static void put_number(struct jj_buf *b, const struct spec *s, bool negative, co
 static char *float_digits(struct jj_run *r, double d, char type, int64_t precision, bool alternate)
 {
     if (precision > 100000)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: a precision of %lld digits", (long long)precision);
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: a precision of %lld digits", (long long)precision);
     if (!isfinite(d)) {
         bool upper = type == 'E' || type == 'F' || type == 'G';
         return (char *)(isnan(d) ? (upper ? "NAN" : "nan") : (upper ? "INF" : "inf"));

@@ -104,7 +104,7 @@ static jv call_joiner(struct jj_run *r, const struct jj_args *args)
 static jv call_lipsum(struct jj_run *r, const struct jj_args *args)
 {
     (void)args;
-    pn_jj_throw(r, PN_UNSUPPORTED, "lipsum() makes random text and is not supported");
+    pn_jj_throw(r, PANTRY_UNSUPPORTED, "lipsum() makes random text and is not supported");
 }
 
 static jv call_raise(struct jj_run *r, const struct jj_args *args)
@@ -115,7 +115,7 @@ static jv call_raise(struct jj_run *r, const struct jj_args *args)
     struct jj_buf b = {.r = r};
     pn_jj_put_str(&b, message);
     pn_jj_putc(&b, '\0');
-    pn_jj_throw(r, PN_RAISED, "%s", b.p);
+    pn_jj_throw(r, PANTRY_RAISED, "%s", b.p);
 }
 
 static jv call_strftime(struct jj_run *r, const struct jj_args *args)

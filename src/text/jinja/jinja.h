@@ -23,16 +23,17 @@ struct pn_template_limits {
     int64_t now;       /* what strftime_now shows: seconds since 1970 of the local wall clock; 0: the current time */
 };
 
-/* Parses `len` bytes of UTF-8. What is wrong with a template is PN_FORMAT: "template:LINE: " and jinja2's message. */
-pn_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pn_error *err);
+/* Parses `len` bytes of UTF-8. What is wrong with a template is PANTRY_FORMAT: "template:LINE: " and jinja2's message.
+ */
+pantry_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pantry_error *err);
 
 /* Renders `context` (a JSON object; its members are the variables and hide the global functions of the same name).
- * The caller frees *out, which is NUL-terminated. raise_exception(m) is PN_RAISED with the text m; any other exception
- * of the template is PN_INVALID with the text that Python would print ("TypeError: ..."); a limit is PN_LIMIT, "budget
- * exceeded: ...". `limits`, `out_len` and `err` may be NULL. */
-pn_status pn_template_render(const struct pn_template *t, const json_t *context,
-                             const struct pn_template_limits *limits, char **out, size_t *out_len,
-                             struct pn_error *err);
+ * The caller frees *out, which is NUL-terminated. raise_exception(m) is PANTRY_RAISED with the text m; any other
+ * exception of the template is PANTRY_INVALID with the text that Python would print ("TypeError: ..."); a limit is
+ * PANTRY_LIMIT, "budget exceeded: ...". `limits`, `out_len` and `err` may be NULL. */
+pantry_status pn_template_render(const struct pn_template *t, const json_t *context,
+                                 const struct pn_template_limits *limits, char **out, size_t *out_len,
+                                 struct pantry_error *err);
 
 /* The source as it was given. */
 const char *pn_template_source(const struct pn_template *t, size_t *len);

@@ -22,7 +22,7 @@ _Noreturn void pn_jj_syntax_error(struct jj_run *r, int line, const char *format
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    pn_jj_throw(r, PN_FORMAT, "template:%d: %s", line, text);
+    pn_jj_throw(r, PANTRY_FORMAT, "template:%d: %s", line, text);
 }
 
 void pn_jj_lexer_init(struct jj_lexer *lx, struct jj_run *r, const char *source, size_t len)

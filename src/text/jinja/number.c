@@ -252,7 +252,7 @@ static jv float_pow(struct jj_run *r, double a, double b)
     if (a == 0 && b < 0)
         pn_jj_raise(r, "ZeroDivisionError", "0.0 cannot be raised to a negative power");
     if (a < 0 && isfinite(a) && isfinite(b) && floor(b) != b)
-        pn_jj_throw(r, PN_UNSUPPORTED, "complex numbers are not supported");
+        pn_jj_throw(r, PANTRY_UNSUPPORTED, "complex numbers are not supported");
     errno = 0;
     double result = pow(a, b);
     if (isinf(result) && isfinite(a) && isfinite(b))
@@ -302,7 +302,7 @@ static jv int_pow(struct jj_run *r, jv a, jv b)
             return jj_int(x);
         if (x == -1)
             return jj_int(b.u.big->limb[0] & 1 ? -1 : 1);
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: an integer of too many digits");
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: an integer of too many digits");
     }
     jv result = jj_int(1), base = a.t == JJ_BOOL ? jj_int(a.u.b) : a;
     for (uint64_t e = (uint64_t)jj_as_int(b); e; e >>= 1) {
@@ -366,7 +366,7 @@ static jv add_text(struct jj_run *r, jv a, jv b)
     }
     struct jj_buf out = {.r = r};
     if (a.u.s->n > r->max_output || b.u.s->n > r->max_output - a.u.s->n)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: text of more than %zu bytes", r->max_output);
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: text of more than %zu bytes", r->max_output);
     out.cap = a.u.s->n + b.u.s->n + 1;
     out.p = pn_jj_alloc(r, out.cap);
     pn_jj_put(&out, a.u.s->p, a.u.s->n);
@@ -396,7 +396,7 @@ static jv repeat(struct jj_run *r, jv v, jv times)
     if (v.t == JJ_STR) {
         struct jj_buf out = {.r = r};
         if (v.u.s->n && (uint64_t)n > r->max_output / v.u.s->n)
-            pn_jj_throw(r, PN_LIMIT, "budget exceeded: text of more than %zu bytes", r->max_output);
+            pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: text of more than %zu bytes", r->max_output);
         for (int64_t i = 0; i < n && v.u.s->n; i++) {
             pn_jj_put(&out, v.u.s->p, v.u.s->n);
             pn_jj_step(r, 1);

@@ -7,10 +7,10 @@
 void *pn_jj_alloc(struct jj_run *r, size_t size)
 {
     if (size > r->max_memory || r->arena.used > r->max_memory - size)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: more than %zu bytes of memory", r->max_memory);
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: more than %zu bytes of memory", r->max_memory);
     void *p = pn_arena_alloc(&r->arena, size);
     if (!p)
-        pn_jj_throw(r, PN_NO_MEMORY, "out of memory for rendering a template");
+        pn_jj_throw(r, PANTRY_NO_MEMORY, "out of memory for rendering a template");
     return p;
 }
 
@@ -46,17 +46,17 @@ _Noreturn void pn_jj_raise(struct jj_run *r, const char *type, const char *forma
     va_start(args, format);
     r->message = format_message(r, prefix, format, args);
     va_end(args);
-    r->status = r->message ? PN_INVALID : PN_NO_MEMORY;
+    r->status = r->message ? PANTRY_INVALID : PANTRY_NO_MEMORY;
     longjmp(r->escape, 1);
 }
 
-_Noreturn void pn_jj_throw(struct jj_run *r, pn_status status, const char *format, ...)
+_Noreturn void pn_jj_throw(struct jj_run *r, pantry_status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     r->message = format_message(r, "", format, args);
     va_end(args);
-    r->status = r->message ? status : PN_NO_MEMORY;
+    r->status = r->message ? status : PANTRY_NO_MEMORY;
     longjmp(r->escape, 1);
 }
 
@@ -68,19 +68,19 @@ _Noreturn void pn_jj_raise_undefined(struct jj_run *r, jv undefined)
 
 _Noreturn void pn_jj_over_steps(struct jj_run *r)
 {
-    pn_jj_throw(r, PN_LIMIT, "budget exceeded: more than %zu steps", r->max_steps);
+    pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: more than %zu steps", r->max_steps);
 }
 
 _Noreturn void pn_jj_over_stack(struct jj_run *r)
 {
-    pn_jj_throw(r, PN_LIMIT, "budget exceeded: nested too deeply for the stack");
+    pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: nested too deeply for the stack");
 }
 
 void pn_jj_enter(struct jj_run *r)
 {
     jj_check_stack(r);
     if (++r->depth > r->max_depth)
-        pn_jj_throw(r, PN_LIMIT, "budget exceeded: nested deeper than %zu levels", r->max_depth);
+        pn_jj_throw(r, PANTRY_LIMIT, "budget exceeded: nested deeper than %zu levels", r->max_depth);
 }
 
 char *pn_jj_sprintf(struct jj_run *r, const char *format, ...)
@@ -103,7 +103,7 @@ static void grow(struct jj_buf *b, size_t extra)
 {
     size_t need;
     if (!pn_size_add(b->n, extra, &need) || need > b->r->max_output)
-        pn_jj_throw(b->r, PN_LIMIT, "budget exceeded: text of more than %zu bytes", b->r->max_output);
+        pn_jj_throw(b->r, PANTRY_LIMIT, "budget exceeded: text of more than %zu bytes", b->r->max_output);
     if (need < b->cap)
         return;
     size_t cap = b->cap < 64 ? 64 : b->cap * 2;
@@ -148,7 +148,7 @@ void pn_jj_pad(struct jj_buf *b, uint32_t fill, int64_t count)
     char u[4];
     size_t n = pn_jj_encode(fill, u);
     if (count > 0 && (uint64_t)count > b->r->max_output / n)
-        pn_jj_throw(b->r, PN_LIMIT, "budget exceeded: text of more than %zu bytes", b->r->max_output);
+        pn_jj_throw(b->r, PANTRY_LIMIT, "budget exceeded: text of more than %zu bytes", b->r->max_output);
     for (int64_t i = 0; i < count; i++)
         pn_jj_put(b, u, n);
 }

@@ -809,7 +809,7 @@ static jv str_format_map(struct jj_run *r, jv self, const struct jj_args *args)
 static jv str_encode(struct jj_run *r, jv self, const struct jj_args *args)
 {
     (void)self, (void)args;
-    pn_jj_throw(r, PN_UNSUPPORTED, "str.encode() is not supported: templates have no bytes");
+    pn_jj_throw(r, PANTRY_UNSUPPORTED, "str.encode() is not supported: templates have no bytes");
 }
 
 static jv str_translate(struct jj_run *r, jv self, const struct jj_args *args)

@@ -14,20 +14,20 @@ enum {
     MAX_PARSE_DEPTH = 200,
 };
 
-static pn_status report(struct jj_run *r, struct pn_error *err)
+static pantry_status report(struct jj_run *r, struct pantry_error *err)
 {
-    if (r->status == PN_NO_MEMORY || !r->message)
+    if (r->status == PANTRY_NO_MEMORY || !r->message)
         return pn_no_memory(err, "a template");
     return pn_fail(err, r->status, "%s", r->message);
 }
 
-pn_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pn_error *err)
+pantry_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pantry_error *err)
 {
     *out = NULL;
     if (len > MAX_SOURCE)
-        return pn_fail(err, PN_LIMIT, "template: %zu bytes, but at most %d are allowed", len, (int)MAX_SOURCE);
+        return pn_fail(err, PANTRY_LIMIT, "template: %zu bytes, but at most %d are allowed", len, (int)MAX_SOURCE);
     if (!pn_jj_utf8_valid(source, len))
-        return pn_fail(err, PN_FORMAT, "template: the source is not valid UTF-8");
+        return pn_fail(err, PANTRY_FORMAT, "template: the source is not valid UTF-8");
     struct pn_template *t = calloc(1, sizeof *t);
     struct jj_run *r = calloc(1, sizeof *r);
     if (!t || !r) {
@@ -40,7 +40,7 @@ pn_status pn_template_parse(const char *source, size_t len, struct pn_template *
                          .max_memory = (16 << 20) + 1024 * len,
                          .max_depth = MAX_PARSE_DEPTH,
                          .stack = __builtin_frame_address(0)};
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (setjmp(r->escape) == 0) {
         char *copy = pn_jj_alloc(r, len + 1);
         memcpy(copy, source, len);
@@ -161,19 +161,20 @@ static struct jj_run *new_run(const struct pn_template *t, const struct pn_templ
     return r;
 }
 
-pn_status pn_template_render(const struct pn_template *t, const json_t *context,
-                             const struct pn_template_limits *limits, char **out, size_t *out_len, struct pn_error *err)
+pantry_status pn_template_render(const struct pn_template *t, const json_t *context,
+                                 const struct pn_template_limits *limits, char **out, size_t *out_len,
+                                 struct pantry_error *err)
 {
     *out = NULL;
     if (out_len)
         *out_len = 0;
     if (!json_is_object(context))
-        return pn_fail(err, PN_INVALID, "template context: not a JSON object");
+        return pn_fail(err, PANTRY_INVALID, "template context: not a JSON object");
     struct jj_run *r = new_run(t, limits);
     if (!r)
         return pn_no_memory(err, "rendering a template");
     struct jj_buf *buf = pn_arena_alloc(&r->arena, sizeof *buf);
-    pn_status status = PN_OK;
+    pantry_status status = PANTRY_OK;
     if (!buf) {
         status = pn_no_memory(err, "rendering a template");
     } else {
@@ -185,7 +186,7 @@ pn_status pn_template_render(const struct pn_template *t, const json_t *context,
         else
             status = report(r, err);
     }
-    if (status == PN_OK) {
+    if (status == PANTRY_OK) {
         char *text = malloc(buf->n + 1);
         if (text) {
             if (buf->n)

@@ -187,7 +187,7 @@ struct jj_env {
 struct jj_run {
     struct pn_arena arena;
     jmp_buf escape;
-    pn_status status;
+    pantry_status status;
     char *message; /* of the exception */
 
     size_t steps, max_steps;
@@ -210,7 +210,7 @@ void *pn_jj_array(struct jj_run *r, size_t count, size_t size);
 _Noreturn void pn_jj_raise(struct jj_run *r, const char *type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The text of raise_exception and of limits, with its status. */
-_Noreturn void pn_jj_throw(struct jj_run *r, pn_status status, const char *format, ...)
+_Noreturn void pn_jj_throw(struct jj_run *r, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 _Noreturn void pn_jj_raise_undefined(struct jj_run *r, jv undefined);
 _Noreturn void pn_jj_over_steps(struct jj_run *r);
