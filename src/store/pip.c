@@ -230,10 +230,10 @@ static pantry_status run_pip(const char *python, char **env, const char *log, co
         return pn_fail(err, PANTRY_IO, "%s: cannot start: %s", python, strerror(errno));
     bool cancelled;
     int exit_status = wait_for(pid, pip, &cancelled);
-    if (cancelled)
-        return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     if (exit_status == 0)
         return PANTRY_OK;
+    if (cancelled || (pip->cancel && pantry_cancel_is_set(pip->cancel))) /* Ctrl-C ends the child, too, and it may be quicker */
+        return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     return explain(log, pip->folder, err);
 }
 
