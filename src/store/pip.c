@@ -232,7 +232,8 @@ static pantry_status run_pip(const char *python, char **env, const char *log, co
     int exit_status = wait_for(pid, pip, &cancelled);
     if (exit_status == 0)
         return PANTRY_OK;
-    if (cancelled || (pip->cancel && pantry_cancel_is_set(pip->cancel))) /* Ctrl-C ends the child, too, and it may be quicker */
+    if (cancelled ||
+        (pip->cancel && pantry_cancel_is_set(pip->cancel))) /* Ctrl-C ends the child, too, and it may be quicker */
         return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     return explain(log, pip->folder, err);
 }
