@@ -230,10 +230,10 @@ static pantry_status run_pip(const char *python, char **env, const char *log, co
         return pn_fail(err, PANTRY_IO, "%s: cannot start: %s", python, strerror(errno));
     bool cancelled;
     int exit_status = wait_for(pid, pip, &cancelled);
-    if (exit_status == 0)
+    if (exit_status == 0 && !cancelled)
         return PANTRY_OK;
-    if (cancelled ||
-        (pip->cancel && pantry_cancel_is_set(pip->cancel))) /* Ctrl-C ends the child, too, and it may be quicker */
+    /* Ctrl-C ends the child, too, and it may be quicker than we are. */
+    if (cancelled || (pip->cancel && pantry_cancel_is_set(pip->cancel)))
         return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     return explain(log, pip->folder, err);
 }
