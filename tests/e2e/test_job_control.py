@@ -33,7 +33,7 @@ class Shell(cli.Case):
             t = Terminal(command, {**cli.ENV, "PS1": "shell> "})
             self.addCleanup(t.close)
             t.expect("shell> ")
-            t.line(f"p={cli.PANTRY} m={cli.MODEL}; ulimit -c 0")
+            t.line(f"p={cli.PANTRY} m={cli.MODEL} endless='--temp 0 -n -1 --ctx 100000'; ulimit -c 0")
             t.expect("shell> ")
             yield t
             t.line("exit")
@@ -90,27 +90,32 @@ class Chat(Shell):
 
     def test_alone(self):
         for t in self.each_shell():
-            self.converse(t, "$p run $m --temp 0 -n -1")
+            self.converse(t, "$p run $m $endless")
             t.expect("shell> ")
             self.status(t, 0)
 
     def test_below_another_shell(self):
         for t in self.each_shell():
-            self.converse(t, """sh -c "$p run $m --temp 0 -n -1; echo then \\$?" """)
+            self.converse(t, """sh -c "$p run $m $endless; echo then \\$?" """)
             t.expect("then 0")
             t.expect("shell> ")
             self.status(t, 0)
 
     def test_in_the_background_until_it_wants_the_terminal(self):
         for t in self.each_shell():
-            t.line("$p run $m --temp 0 -n 200")
+            t.line("$p run $m $endless")
             t.expect(">>> ")
             t.line("Hello")
             t.expect("Hello\n")
             t.expect(ANSWER)
             self.stop(t)
             t.line("bg")
-            t.expect("200 tokens")  # and now the prompt wants it
+            t.expect("bg\n")
+            t.expect("\n")
+            t.expect(ANSWER)
+            self.assertEqual(t.front(), t.process.pid)
+            t.line("kill -INT %1")  # as Ctrl-C does: the answer ends, and the prompt wants the terminal
+            t.expect("stopped")
             said = ""
             while not STOPPED.search(said):
                 t.line("jobs")
@@ -123,12 +128,12 @@ class Chat(Shell):
 
     def test_quit_restores_the_terminal(self):
         for t in self.each_shell():
-            t.line("$p run $m --temp 0 -n -1")
+            t.line("$p run $m $endless")
             t.expect(">>> ")
             t.type("\x1c")
             t.expect("shell> ")
             self.status(t, 128 + signal.SIGQUIT)
-            t.line("$p run $m --temp 0 -n -1")
+            t.line("$p run $m $endless")
             t.expect(">>> ")
             t.line("Hello")
             t.expect("Hello\n")
@@ -214,8 +219,8 @@ class OneAnswer(Shell):
     def test_stop_interrupt_and_quit(self):
         for t in self.each_shell():
             for key, number in (("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT)):
-                t.line("$p run $m Hello --temp 0 -n -1")
-                t.expect("-1\n")
+                t.line("$p run $m Hello $endless")
+                t.expect("endless\n")
                 t.expect(ANSWER)
                 self.stop(t)
                 self.assertTrue(self.echoes(t) or "bash" in t.process.args[0])
@@ -240,7 +245,7 @@ class OneAnswer(Shell):
     def test_in_a_pipe(self):
         question = self.write("question", "Hello")
         for t in self.each_shell():
-            t.line(f"$p run $m --temp 0 -n -1 < {question} | cat")
+            t.line(f"$p run $m $endless < {question} | cat")
             t.expect("cat\n")
             t.expect(ANSWER)
             self.stop(t)
