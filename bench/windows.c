@@ -36,7 +36,9 @@ int main(int argc, char **argv)
         return 2;
     }
     if (pantry_model_load(argv[1], NULL, &model, &error) ||
-        pantry_session_new(model, &(struct pantry_session_options){.n_context = n}, &session, &error))
+        pantry_session_new(
+            model, &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_context = n},
+            &session, &error))
         fail(&error);
     struct pn_rng rng = {1};
     int32_t *ids = calloc((size_t)n, sizeof *ids);

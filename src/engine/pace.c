@@ -3,7 +3,7 @@
 
 static const double alone_ns = 1e9;           /* of a step of prompts alone */
 static const double least_beside_ns = 5e6;    /* pauses that nobody notices are always allowed */
-static const double stretch = 1.2;            /* of the step's time without prompts, allowed on top of it */
+static const double stretch = 0.8;            /* of the step's time without prompts, allowed on top of it */
 static const double macs_per_ns = 100;        /* a guess */
 enum { LEAST_ALONE = 32, FIRST_BESIDE = 16 }; /* tokens */
 

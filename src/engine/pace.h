@@ -1,6 +1,6 @@
 /* How many tokens of prompts a step may carry: learned from how long steps took.
  *
- * Beside sequences that are being written, prompts may make a step a little more than twice as long as it would be
+ * Beside sequences that are being written, prompts may make a step almost twice as long as it would be
  * without them; alone they may take a second, so that cancelling one and starting another is quick. */
 #ifndef PN_ENGINE_PACE_H
 #define PN_ENGINE_PACE_H

@@ -75,28 +75,28 @@ static void prompts_alone_are_learned(void **state)
     assert_int_equal(pn_pace_allowance(&p, 0, 512), 32); /* never fewer */
 }
 
-/* A step may become 1.2 times longer than without prompts, and 5 ms longer always. */
+/* A step may become 0.8 times longer than without prompts, and 5 ms longer always. */
 static void prompts_beside_sequences_are_learned(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS);
     pn_pace_learn(&p, 4, 0, 10 * MS);
     pn_pace_learn(&p, 4, 20, 14 * MS); /* 0.2 ms a token */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p, 4, 30), 30);
+    pn_pace_learn(&p, 4, 0, 30 * MS); /* 10 + 20 / 4 = 15 ms; 12 for prompts */
     assert_int_equal(pn_pace_allowance(&p, 4, 512), 60);
-    assert_int_equal(pn_pace_allowance(&p, 4, 50), 50);
-    pn_pace_learn(&p, 4, 0, 30 * MS); /* 10 + 20 / 4 = 15 ms; 18 for prompts */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 90);
     pn_pace_learn(&p, 4, 10, 25 * MS); /* 1 ms a token: 0.2 + 0.8 / 4 = 0.4 */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 45);
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 30);
     /* Of numbers that never ran, the nearest smaller one is taken; below it nothing is known, and 5 ms are allowed. */
-    assert_int_equal(pn_pace_allowance(&p, 5, 512), 45);
-    assert_int_equal(pn_pace_allowance(&p, 256, 512), 45);
+    assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
+    assert_int_equal(pn_pace_allowance(&p, 256, 512), 30);
     assert_int_equal(pn_pace_allowance(&p, 3, 512), 12);
     pn_pace_learn(&p, 2, 0, 1 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 1.2 ms are less than 5 */
+    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 0.8 ms are less than 5 */
     pn_pace_learn(&p, 6, 0, 20 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 6, 512), 60);
-    assert_int_equal(pn_pace_allowance(&p, 5, 512), 45);
+    assert_int_equal(pn_pace_allowance(&p, 6, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
     for (int i = 0; i < 100; i++)
         pn_pace_learn(&p, 6, 1, 1000 * MS);
     assert_int_equal(pn_pace_allowance(&p, 6, 512), 1); /* never none */
@@ -109,11 +109,11 @@ static void lucky_steps_cost_something(void **state)
     struct pn_pace p = fresh(1000 * MS);
     pn_pace_learn(&p, 4, 0, 40 * MS);
     pn_pace_learn(&p, 4, 10, 32 * MS); /* 0.2 ms a token */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 240);
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 160);
     p = fresh(1000 * MS);
     pn_pace_learn(&p, 4, 0, 40 * MS);
     pn_pace_learn(&p, 4, 10, 40 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 192); /* 0.25 ms */
+    assert_int_equal(pn_pace_allowance(&p, 4, 512), 128); /* 0.25 ms */
 }
 
 static void numbers_of_sequences_are_bounded(void **state)
@@ -127,8 +127,8 @@ static void numbers_of_sequences_are_bounded(void **state)
     pn_pace_learn(&p.pace, last, 0, 10 * MS);
     pn_pace_learn(&p.pace, last + 1000, 0, 30 * MS); /* counts as the last: 15 ms */
     pn_pace_learn(&p.pace, last + 1, 10, 18 * MS);   /* 0.3 ms a token */
-    assert_int_equal(pn_pace_allowance(&p.pace, last, 512), 60);
-    assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 512), 60);
+    assert_int_equal(pn_pace_allowance(&p.pace, last, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 512), 40);
     for (int i = 0; i < 4; i++)
         assert_true(p.guard[i] == 7);
 }
