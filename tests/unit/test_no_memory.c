@@ -91,7 +91,6 @@ void free(void *p)
     __libc_free(p);
 }
 #else
-static long n_blocks;
 static struct {
     size_t calls, fail_at;
     bool for_good;
