@@ -57,8 +57,8 @@ void pn_term_use_utf8(void)
 
 static pantry_cancel *interrupt; /* what Ctrl-C sets; the library looks at it in every step */
 static volatile sig_atomic_t resized, stop_wanted, resumed;
-static volatile sig_atomic_t have_original, have_wanted, away, left_original, paste_is_on;
-static struct termios original, wanted; /* as the program found the terminal, and as it is while we have it */
+static volatile sig_atomic_t have_original, have_wanted, echoes, away, left_original, paste_is_on;
+static struct termios original; /* as the program found the terminal */
 static volatile sig_atomic_t ignores_stop;
 
 /* In the background a process that sets modes is stopped, and they are another program's by then. */
@@ -70,8 +70,13 @@ static bool in_front(void)
 
 static void set_wanted(int when)
 {
-    if (have_original && have_wanted && in_front())
-        tcsetattr(STDIN_FILENO, when, &wanted);
+    if (!have_original || !have_wanted || !in_front())
+        return;
+    struct termios wanted = original;
+    if (!echoes)
+        wanted.c_lflag &= ~(tcflag_t)ECHO;
+    wanted.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
+    tcsetattr(STDIN_FILENO, when, &wanted);
 }
 
 static void find_original(void)
@@ -278,7 +283,7 @@ void pn_term_watch(void)
     ignores_stop = is_ignored(SIGTSTP);
     interrupt = pantry_cancel_new();
     if (interrupt)
-        handle(SIGINT, on_interrupt, 0); /* no SA_RESTART: reading a line must notice */
+        handle(SIGINT, on_interrupt, 0);
     handle(SIGWINCH, on_resize, 0);
     handle(SIGTERM, on_end, (int)SA_RESETHAND);
     if (!is_ignored(SIGHUP)) /* nohup */
@@ -399,10 +404,7 @@ void pn_term_echo(bool on)
     sigset_t before;
     block_stops(&before);
     come_back();
-    wanted = original;
-    if (!on)
-        wanted.c_lflag &= ~(tcflag_t)ECHO;
-    wanted.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
+    echoes = on;
     have_wanted = 1;
     set_wanted(TCSADRAIN);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

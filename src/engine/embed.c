@@ -449,6 +449,7 @@ pantry_status pantry_embed(pantry_model *model, const struct pantry_input *input
 {
     struct pantry_embed_options o = pantry_embed_options_default();
     struct pantry_embeddings own = {.size = sizeof own};
+    struct pantry_error why;
     struct work w;
     pantry_status status = pn_check_result(out, "embeddings", err);
     if (status)
@@ -456,8 +457,9 @@ pantry_status pantry_embed(pantry_model *model, const struct pantry_input *input
     pn_give_result(out, &own);
     if ((status = pn_take_options(&o, options, "options of embeddings", err)))
         return status;
-    if (!(status = work_init(&w, model, &o, n, err)))
-        status = embed(&w, inputs, &own, err);
+    if (!(status = work_init(&w, model, &o, n, &why)))
+        status = embed(&w, inputs, &own, &why);
+    pn_tell(status, &why, err);
     work_release(&w);
     if (status)
         pantry_embeddings_free(&own);
@@ -536,8 +538,10 @@ pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query,
         return status;
     if (model->runner->model->results[PN_RESULT_SCORES] == PN_NONE)
         return rank_by_cosine(model, query, documents, n, &o, scores, err);
-    if (!(status = work_init(&w, model, &o, n, err)))
-        status = rank_by_head(&w, query, documents, scores, err);
+    struct pantry_error why;
+    if (!(status = work_init(&w, model, &o, n, &why)))
+        status = rank_by_head(&w, query, documents, scores, &why);
+    pn_tell(status, &why, err);
     work_release(&w);
     return status;
 }

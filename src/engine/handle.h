@@ -63,6 +63,15 @@ pantry_status pn_check_result(const void *result, const char *what, struct pantr
 /* Fills a result of the caller's size. */
 void pn_give_result(void *result, const void *own);
 
+/* What failed on the way of a call that worked in the end is not the caller's: only an error that is returned is told.
+ */
+static inline pantry_status pn_tell(pantry_status status, const struct pantry_error *why, struct pantry_error *err)
+{
+    if (status && err)
+        *err = *why;
+    return status;
+}
+
 /* embed.c */
 enum pantry_pooling pn_pooling_of(enum pn_pooling pooling);
 

@@ -259,19 +259,19 @@ void pn_kv_unpromise(struct pn_kv_pool *pool, int group, int32_t n)
 
 pantry_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *wanted_by, struct pantry_error *err)
 {
-    uint64_t bytes = 0;
+    uint64_t wanted = 0, promised = 0; /* what one group has too much of another can have */
     pantry_status status = PANTRY_OK;
     pthread_mutex_lock(&pool->lock);
     for (int g = 0; g < pool->n_groups; g++) {
         const struct pn_slots *s = &pool->groups[g].slots;
-        if (n[g] > s->n_promised)
-            bytes += (uint64_t)(n[g] - s->n_promised) * s->stride;
+        wanted += (uint64_t)n[g] * s->stride;
+        promised += (uint64_t)s->n_promised * s->stride;
     }
-    if (bytes)
-        status = pn_memory_check(pool->groups[0].slots.budget, bytes, wanted_by, err);
+    if (wanted > promised)
+        status = pn_memory_check(pool->groups[0].slots.budget, wanted - promised, wanted_by, err);
     for (int g = 0; g < pool->n_groups && !status; g++) {
         const struct pn_slots *s = &pool->groups[g].slots;
-        if (n[g] > s->n_promised)
+        if (n[g] > s->n && n[g] > s->n_promised)
             status = pn_slots_check(s, n[g] - s->n_promised, wanted_by, err);
     }
     pthread_mutex_unlock(&pool->lock);

@@ -48,6 +48,8 @@ pantry_status pn_check_result(const void *result, const char *what, struct pantr
 void pn_give_result(void *result, const void *own)
 {
     size_t size = size_of(result), known = size_of(own);
+    if (size < sizeof size) /* it was refused, and is freed all the same */
+        return;
     memset((char *)result + sizeof size, 0, size - sizeof size);
     memcpy((char *)result + sizeof size, (const char *)own + sizeof size, (size < known ? size : known) - sizeof size);
 }

@@ -93,7 +93,8 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     atomic_init(&m->refs, 1);
     pthread_mutex_init(&m->template_lock, NULL);
     pthread_mutex_init(&m->sched_lock, NULL);
-    status = load(path, &o, m, err);
+    struct pantry_error why;
+    status = pn_tell(load(path, &o, m, &why), &why, err);
     m->load_seconds = (double)(pn_clock_ns() - start) * 1e-9;
     if (status)
         pantry_model_free(m);

@@ -55,7 +55,8 @@ pantry_status pantry_submit(pantry_model *model, const struct pantry_request_opt
     if (!r)
         return pn_no_memory(err, "a request");
     r->model = pn_model_retain(model);
-    status = submit(r, &o, err);
+    struct pantry_error why;
+    status = pn_tell(submit(r, &o, &why), &why, err);
     if (status)
         pantry_request_free(r);
     else

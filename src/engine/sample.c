@@ -8,6 +8,10 @@
 
 static pantry_status check(const struct pantry_sampling *o, struct pantry_error *err)
 {
+    for (size_t i = 0; i < sizeof o->reserved / sizeof *o->reserved; i++)
+        if (o->reserved[i])
+            return pn_fail(err, PANTRY_UNSUPPORTED,
+                           "the sampling has an option that this library lacks (reserved[%zu])", i);
     if (!(o->temperature >= 0) || o->temperature > 100)
         return pn_fail(err, PANTRY_INVALID, "temperature is %g, but must be between 0 and 100", (double)o->temperature);
     if (!(o->top_p > 0 && o->top_p <= 1))

@@ -22,8 +22,10 @@ static void finish(struct pn_sched *s, struct pn_request *r, pantry_status statu
         at = &(*at)->next;
     *at = r->next;
     r->next = NULL;
-    r->n_past = r->seq.n_past;
-    if (r->phase == PN_REQUEST_RUNNING && !status)
+    /* Where a page was missing, what was read is good; a step that failed may have spoiled a recurrent state. */
+    bool good = !status || (status == PANTRY_NO_MEMORY && !s->runner->states);
+    r->n_past = good || !r->seq.memory ? r->seq.n_past : pn_tree_find(s->memory.tree, r->key, r->ids, r->seq.n_past);
+    if (r->phase == PN_REQUEST_RUNNING && good)
         pn_seq_keep_last(&r->seq);
     pn_seq_release(&r->seq);
     r->phase = PN_REQUEST_ENDED;
@@ -126,7 +128,7 @@ static bool fits(struct pn_sched *s, const struct pn_request *r)
 /* What running requests have in memory, the tree should know before a new prompt asks it. */
 static void tell_tree(struct pn_sched *s)
 {
-    if (s->runner->states) /* a state is a copy, kept at boundaries only */
+    if (s->runner->states) /* each state that is kept costs a slot: at boundaries only */
         return;
     for (struct pn_request *r = s->active; r; r = r->next)
         if (r->phase == PN_REQUEST_RUNNING && r->seq.n_past - r->kept >= PN_PAGE_TOKENS) {

@@ -67,7 +67,8 @@ pantry_status pantry_session_new(pantry_model *model, const struct pantry_sessio
     if (!s)
         return pn_no_memory(err, "a session");
     s->model = pn_model_retain(model);
-    status = init(s, &o, err);
+    struct pantry_error why;
+    status = pn_tell(init(s, &o, &why), &why, err);
     if (status)
         pantry_session_free(s);
     else
@@ -180,9 +181,10 @@ pantry_status pantry_generate(pantry_session *s, const int32_t *ids, size_t n,
     struct pantry_generate_options o = pantry_generate_options_default();
     struct pantry_stats own = {.size = sizeof own, .n_prompt = (int)n, .load_seconds = s->model->load_seconds};
     pantry_status status = stats ? pn_check_result(stats, "statistics", err) : PANTRY_OK;
-    if (status || (status = pn_take_options(&o, options, "options of a generation", err)))
+    if (status)
         return status;
-    status = generate(s, ids, n, &o, &own, err);
+    if (!(status = pn_take_options(&o, options, "options of a generation", err)))
+        status = generate(s, ids, n, &o, &own, err);
     if (stats)
         pn_give_result(stats, &own);
     return status;
@@ -256,7 +258,8 @@ pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, con
         status = pn_no_memory(err, "logits");
     } else {
         memcpy(job.ids, ids, n * sizeof *ids);
-        status = logits(s, &job, n, slices, n_slices, err);
+        struct pantry_error why;
+        status = pn_tell(logits(s, &job, n, slices, n_slices, &why), &why, err);
         pn_sched_call(s->sched, end_logits, &job, NULL);
     }
     free(job.ids);

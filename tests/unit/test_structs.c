@@ -243,8 +243,14 @@ static void results_of_other_sizes(void **state)
     assert_int_equal(rows.own.n_rows, 1);
     pantry_embeddings_free(&rows.own);
     assert_true(rows.own.size == sizeof rows && !rows.own.rows && !rows.more[0] && !rows.more[23]);
-    rows.own.size = 3;
-    assert_int_equal(pantry_embed(f->model, &input, 1, NULL, &rows.own, &error), PANTRY_INVALID);
+    for (size_t size = 0; size < 4; size += 3) {
+        rows.own.size = size;
+        assert_int_equal(pantry_embed(f->model, &input, 1, NULL, &rows.own, &error), PANTRY_INVALID);
+        pantry_embeddings_free(&rows.own);
+    }
+    o.sampling.reserved[5] = 1; /* an option of a later version */
+    assert_int_equal(pantry_generate(f->session, prompt, 3, &o, NULL, &error), PANTRY_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "reserved[5]"));
 }
 
 static void names(void **state)
