@@ -28,7 +28,7 @@ def build(folder):
     base = [f"src/base/{name}.c" for name in ("alloc", "cgroup", "file", "os_darwin", "os_linux", "status")]
     sources = ["src/tensor/type.c", *sorted(glob.glob("src/tensor/quant/*.c")), *base, "src/format/gguf.c",
                "src/format/names.c", "src/format/weights.c"]
-    subprocess.run([*cc, "-std=c17", "-O2", "-D_DEFAULT_SOURCE", "-Isrc", "-o", out, "tests/diff/gguf_dump.c", *sources,
+    subprocess.run([*cc, "-std=c17", "-O2", "-D_DEFAULT_SOURCE", "-Isrc", "-Iinclude", "-o", out, "tests/diff/gguf_dump.c", *sources,
                     "-lm", "-pthread"], check=True)
     return out
 
