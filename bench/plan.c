@@ -1,7 +1,7 @@
 /* What planning and bookkeeping cost: planning a decoder of 1,000 layers, and a step of 128 sequences, where the tasks
  * of attention have to be found.
  *
- *     cc -std=c17 -O2 -Isrc bench/plan.c build/libpantry.a -pthread -lm -o bench_plan && ./bench_plan */
+ *     cc -std=c17 -O2 -Iinclude -Isrc bench/plan.c build/libpantry.a -pthread -lm -o bench_plan && ./bench_plan */
 #include "base/clock.h"
 #include "device/device.h"
 #include "tensor/op.h"
