@@ -198,7 +198,7 @@ class Chat(Shell):
 
     @unittest.skipUnless(os.path.isdir("/proc/self/task"), "needs /proc")
     def test_only_the_main_thread_takes_signals(self):
-        t = Terminal([cli.PANTRY, "run", cli.MODEL, "-n", "4", "-t", "2"], cli.ENV)
+        t = Terminal([cli.PANTRY, "run", cli.MODEL, "--temp", "0", "-n", "4", "-t", "2"], cli.ENV)
         self.addCleanup(t.close)
         t.expect(">>> ")
         t.line("Hello")
