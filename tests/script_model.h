@@ -8,7 +8,7 @@
 
 #include "gguf_writer.h"
 
-enum { SCRIPT_CONTEXT = 64, SCRIPT_EMBD = 2 * SCRIPT_CONTEXT, SCRIPT_HEADS = 4, SCRIPT_MAX_VOCAB = 128 };
+enum { SCRIPT_CONTEXT = 128, SCRIPT_EMBD = 2 * SCRIPT_CONTEXT, SCRIPT_HEADS = 4, SCRIPT_MAX_VOCAB = 128 };
 
 /* The file, with room for changes before gw_file: `table` is (SCRIPT_CONTEXT, n_vocab). It has no tokenizer. */
 void script_model_init(struct gw *g, const float *table, int n_vocab);

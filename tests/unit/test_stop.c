@@ -457,8 +457,9 @@ static void statistics_count_what_was_done(void **state)
         int n_steps; /* of one token: after the prompt */
         size_t row_bytes;
     } cases[] = {
-        {"f32", 1, 5, 4, 4 * 32 * 2 * 4}, {"f16", 3, 4, 3, 4 * 32 * 2 * 2}, {"f32", 1, 1, 0, 4 * 32 * 2 * 4},
-        {"f32", 2, 0, 7, 4 * 32 * 2 * 4}, {"f32", 8, 0, 1, 4 * 32 * 2 * 4}, {"q8_0", 2, 3, 2, 4 * 34 * 2},
+        {"f32", 1, 5, 4, SCRIPT_EMBD * 2 * 4}, {"f16", 3, 4, 3, SCRIPT_EMBD * 2 * 2},
+        {"f32", 1, 1, 0, SCRIPT_EMBD * 2 * 4}, {"f32", 2, 0, 7, SCRIPT_EMBD * 2 * 4},
+        {"f32", 8, 0, 1, SCRIPT_EMBD * 2 * 4}, {"q8_0", 2, 3, 2, SCRIPT_EMBD / 32 * 34 * 2},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
