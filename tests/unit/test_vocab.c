@@ -192,7 +192,7 @@ static void kinds_have_their_ids(void **state)
         {"hybriddna", "gpt-2", 11, 11, -1, -1, -1, -1, false, false, false},
     };
     static const size_t sizes[] = {1, 2, 3, 11, 12, 100, 101, 102, 103, MANY};
-    char names[MANY][8], bytes[MANY][8];
+    char names[MANY][16], bytes[MANY][16];
     const char *many[MANY], *with_bytes[MANY];
     int32_t types[MANY];
     for (int i = 0; i < MANY; i++) {
