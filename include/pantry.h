@@ -372,9 +372,9 @@ static inline struct pantry_request_options pantry_request_options_default(void)
     return o;
 }
 
-/* Submits a prompt and returns at once. PANTRY_INVALID: an option is out of range, there is no id, or one is not in the
- * vocabulary; PANTRY_CONTEXT_FULL: the prompt is longer than n_context; PANTRY_UNSUPPORTED: the model makes embeddings
- * only; PANTRY_NO_MEMORY also: the context can never fit. */
+/* Submits a prompt. Waits for no answer, but perhaps for the step that runs. PANTRY_INVALID: an option is out of range,
+ * there is no id, or one is not in the vocabulary; PANTRY_CONTEXT_FULL: the prompt is longer than n_context;
+ * PANTRY_UNSUPPORTED: the model makes embeddings only; PANTRY_NO_MEMORY also: memory for the context is not there. */
 PANTRY_API pantry_status pantry_submit(pantry_model *model, const struct pantry_request_options *options,
                                        pantry_request **request, struct pantry_error *error);
 
