@@ -53,7 +53,7 @@ pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char 
                           struct pantry_error *err);
 void pn_seq_release(struct pn_seq *s);
 /* Takes what the tree has of the first `n` of the sequence's ids, or less where memory for a copy of a page is missing.
- * The sequence must hold nothing. PANTRY_NO_MEMORY: there is no state even for an empty one; it then still holds
+ * The sequence must hold nothing. PANTRY_NO_MEMORY: no state is free even for an empty one; it then still holds
  * nothing.
  */
 pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err);

@@ -62,7 +62,7 @@ struct pn_weights {
 };
 
 /* Opens a GGUF file (v2, v3; for `x-00001-of-00003.gguf` all its shards). Tells by the content what `path` is. A tensor
- * of a storage type that type.def does not have is PANTRY_UNSUPPORTED, so whoever gets weights from here can use each.
+ * of a storage type that type.def does not have is PANTRY_UNSUPPORTED, so every tensor that callers get can be used.
  */
 pantry_status pn_weights_open(const char *path, struct pn_weights **out, struct pantry_error *err);
 /* The same for looking at a file (show, tokenize): tensors of unknown storage types stay, marked as such. */

@@ -95,7 +95,7 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
     if (!m || m->type != PN_META_ARRAY)
         return integer(r, key, low, high, fallback);
     if ((m->item != PN_META_UINT && m->item != PN_META_INT) || m->n < (size_t)n_layer) {
-        fail(r, PANTRY_FORMAT, "%s must be a list of %d integers, one a layer, but has %zu items", r->key, n_layer,
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d integers, one per layer, but has %zu items", r->key, n_layer,
              m->n);
         return fallback;
     }
@@ -122,7 +122,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
     else if (m && m->type == PN_META_FLOAT)
         pn_meta_f32(r->w, name, &v, NULL);
     else if (m || needed)
-        fail(r, PANTRY_FORMAT, "%s must be a number or a list of %d numbers, one a layer", name, n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a number or a list of %d numbers, one per layer", name, n_layer);
     return v;
 }
 
@@ -130,7 +130,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
 static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int n_layer)
 {
     if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
-        fail(r, PANTRY_FORMAT, "%s must be a list of %d booleans, one a layer", r->key, n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d booleans, one per layer", r->key, n_layer);
         return false;
     }
     return m->item == PN_META_BOOL ? pn_meta_item_bool(m, (size_t)layer) : pn_meta_item_i64(m, (size_t)layer) != 0;
@@ -511,7 +511,7 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
     if (!m || r->status)
         return;
     if (m->type != PN_META_ARRAY || m->item != PN_META_FLOAT || m->n < (size_t)hp->n_layer)
-        fail(r, PANTRY_FORMAT, "%s must be a list of %d numbers, one a layer", r->key, hp->n_layer);
+        fail(r, PANTRY_FORMAT, "%s must be a list of %d numbers, one per layer", r->key, hp->n_layer);
     for (int i = 0; i < hp->n_layer && !r->status; i++)
         hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }

@@ -46,7 +46,7 @@ bool pn_store_is_name(const char *text);
 bool pn_store_can_fetch(const char *name);
 
 /* Finds the model file for a name in the store, or takes the path of a file or directory as it is. Fetches nothing:
- * PANTRY_NOT_FOUND when there is no such model. Caller frees *path. */
+ * PANTRY_NOT_FOUND when the model is not there. Caller frees *path. */
 pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err);
 
 enum pn_fetch_phase {

@@ -2,7 +2,7 @@
  *
  * A weight is a matrix, a vector (one row) or a stack of matrices. Its numbers lie in one plane, or in several where
  * scales and biases lie apart (MLX). Matrices of a stack follow each other at one stride, or lie where `mats` says
- * (experts that are tensors of their own). Nothing else may assume where a row is: whoever reads asks pn_weight_at or
+ * (experts that are tensors of their own). Nothing else may assume where a row is: readers ask pn_weight_at or
  * pn_weight_decode.
  *
  * What a model computes once (rotary frequencies, reciprocals, tables of biases) is a weight too: a constant. */

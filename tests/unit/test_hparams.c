@@ -430,7 +430,7 @@ static void windows_are_the_files_or_the_rows(void **state)
     struct result r = takes("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[0,2]");
     assert_true(!r.first.local && r.last.local);
     refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1]", PANTRY_FORMAT,
-            "gemma3.attention.sliding_window_pattern must be a list of 2 booleans, one a layer");
+            "gemma3.attention.sliding_window_pattern must be a list of 2 booleans, one per layer");
     refuses("gemma3", "attention.sliding_window=8 attention.sliding_window_pattern=[1.5,0.5]", PANTRY_FORMAT,
             "gemma3.attention.sliding_window_pattern must be a list of 2 booleans");
 }
@@ -451,7 +451,7 @@ static void recurrent_layers_are_listed_or_counted(void **state)
     r = takes("qwen35", STATE_SPACES "attention.recurrent_layers=[0,1]");
     assert_true(!r.first.recurrent && r.last.recurrent);
     refuses("qwen35", STATE_SPACES "attention.recurrent_layers=[1]", PANTRY_FORMAT,
-            "qwen35.attention.recurrent_layers must be a list of 2 booleans, one a layer");
+            "qwen35.attention.recurrent_layers must be a list of 2 booleans, one per layer");
     assert_true(takes("mamba2", STATE_SPACES).last.recurrent);
     assert_false(takes("falcon-h1", STATE_SPACES).last.recurrent);
 }
@@ -484,7 +484,7 @@ static void lists_have_an_item_a_layer(void **state)
 {
     (void)state;
     refuses("llama", "feed_forward_length=[5]", PANTRY_FORMAT,
-            "llama.feed_forward_length must be a list of 2 integers, one a layer, but has 1 items");
+            "llama.feed_forward_length must be a list of 2 integers, one per layer, but has 1 items");
     refuses("llama", "feed_forward_length=[5.5,6.5]", PANTRY_FORMAT,
             "llama.feed_forward_length must be a list of 2 integers");
     refuses("llama", "feed_forward_length=[5,-1]", PANTRY_FORMAT,
@@ -497,14 +497,14 @@ static void lists_have_an_item_a_layer(void **state)
     r = takes("llama", "swiglu_clamp_exp=[0.5,0.25] swiglu_clamp_shexp=0.125");
     assert_true(r.first.limit_experts == 0.5f && r.last.limit_experts == 0.25f && r.last.limit == 0.125f);
     refuses("llama", "swiglu_clamp_exp=[0.5]", PANTRY_FORMAT,
-            "llama.swiglu_clamp_exp must be a number or a list of 2 numbers, one a layer");
+            "llama.swiglu_clamp_exp must be a number or a list of 2 numbers, one per layer");
     refuses("llama", "swiglu_clamp_shexp=3", PANTRY_FORMAT, "llama.swiglu_clamp_shexp must be a number or a list");
     refuses("apertus", "/xielu.beta=0.5 /xielu.alpha_p=0.5", PANTRY_FORMAT,
             "xielu.alpha_n must be a number or a list of 2");
     r = takes("apertus", "/xielu.beta=[0.5,0.25] /xielu.alpha_p=0.5 /xielu.alpha_n=0.5");
     assert_true(r.first.xielu_beta == 0.5f && r.last.xielu_beta == 0.25f);
     refuses("gemma3n", "activation_sparsity_scale=[0.5]", PANTRY_FORMAT,
-            "gemma3n.activation_sparsity_scale must be a list of 2 numbers, one a layer");
+            "gemma3n.activation_sparsity_scale must be a list of 2 numbers, one per layer");
     refuses("gemma3n", "activation_sparsity_scale=[1,2]", PANTRY_FORMAT,
             "gemma3n.activation_sparsity_scale must be a list");
     refuses("gemma3n", "activation_sparsity_scale=0.5", PANTRY_FORMAT,

@@ -451,7 +451,7 @@ void cpu_attention_run(struct cpu_run *run, int phase, int worker)
         struct task t = task_at(run, a, schedule, at);
         t.bias = n->src[3] == PN_NONE ? NULL : pn_node(p->plan->graph, n->src[3])->weight;
         struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
-        /* With one token nobody wrote the cache before: whoever reads a head's last page adds its new row. */
+        /* With one token nobody wrote the cache before: the reader of a head's last page adds its new row. */
         if (run->single && f->write_step && t.split == t.n_splits - 1)
             write_head(run, a, k, v, t.seq, 0, t.head);
         gather_queries(a, &t, group, q, m.q);

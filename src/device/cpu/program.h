@@ -95,7 +95,7 @@ struct cpu_run {
     const struct pn_batch *batch;
     bool single; /* one token: every worker does the row operations for itself */
     atomic_int status;
-    struct pantry_error error; /* of whoever set status */
+    struct pantry_error error; /* of the worker that set status */
 };
 
 /* Where an operand is for `worker`. */
