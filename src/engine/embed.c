@@ -496,7 +496,7 @@ static pantry_status rank_by_head(struct work *w, const struct pantry_input *que
     if (!status)
         status = run_all(w, rows, err);
     for (size_t i = 0; i < w->n && !status; i++)
-        scores[i] = model->arch->rank_softmax ? softmax_first(rows + i * width, width) : rows[i * width];
+        scores[i] = model->arch.rank.softmax ? softmax_first(rows + i * width, width) : rows[i * width];
     free(rows);
     return status;
 }

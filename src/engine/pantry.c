@@ -53,7 +53,8 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     struct pn_model *model;
     struct pn_split split;
     pantry_status status = pn_weights_open(path, &weights, err);
-    struct pn_rope_wish rope = {.scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    struct pn_rope_override rope = {
+        .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};

@@ -224,9 +224,10 @@ static pantry_status set_attributes(const struct pn_weights *w, struct pn_vocab 
         name.len = 0;
     if (pn_meta_str(w, "general.architecture", &arch_name, NULL))
         arch_name.len = 0;
-    const struct pn_arch *arch = pn_arch_find(arch_name.data ? arch_name.data : "", arch_name.len);
+    struct pn_arch arch = {0};
+    pn_arch_find(arch_name.data ? arch_name.data : "", arch_name.len, &arch);
     bool phi3 = v->kind == PN_VOCAB_SPM && (holds(name, "phi-3") || holds(name, "phi3"));
-    bool mask = holds(pre, "jina-v2-") || (arch && arch->mask_takes_space);
+    bool mask = holds(pre, "jina-v2-") || arch.mask_takes_space;
     bool modern = holds(pre, "modern-bert") || holds(name, "modern-bert");
     if (!phi3 && !mask && !modern)
         return PANTRY_OK;

@@ -78,15 +78,15 @@ static pn_array laurel(struct pn_builder *b, int layer, pn_array x) /* (tokens, 
     return pn_add(b->graph, pn_builder_norm(b, layer, "laurel_post_norm", y), x);
 }
 
-/* What the token says to the layer goes to all rows but the first. */
+/* Adds the layer's input to all rows but the first. */
 static pn_array add_input(struct pn_builder *b, int layer, pn_array stream)
 {
     struct pn_graph *g = b->graph;
     int n = b->hp->altup.n_inputs, n_embd = b->hp->n_embd;
     pn_array active = part(b, stream, b->hp->altup.active, 1);
     active = pn_mul(g, active, pn_builder_vector(b, layer, "altup_correct_scale", "weight", 0, n_embd));
-    pn_array said = repeated(b, pn_builder_layer_input(b, layer, active), n - 1);
-    pn_array rest = pn_reshape(g, pn_add(g, part(b, stream, 1, n - 1), said), 1, (n - 1) * n_embd);
+    pn_array input = repeated(b, pn_builder_layer_input(b, layer, active), n - 1);
+    pn_array rest = pn_reshape(g, pn_add(g, part(b, stream, 1, n - 1), input), 1, (n - 1) * n_embd);
     return pn_reshape(g, pn_concat(g, part(b, stream, 0, 1), rest), n, n_embd);
 }
 
@@ -97,7 +97,7 @@ pn_array pn_block_altup(struct pn_builder *b, int layer, pn_array stream) /* (to
     pn_array active = part(b, predicted, b->hp->altup.active, 1); /* (tokens, n_embd) */
     pn_array x = pn_builder_norm(b, layer, "attn_norm", active);
     pn_array beside = laurel(b, layer, x);
-    x = pn_builder_norm(b, layer, "post_attention_norm", b->arch->attention(b, layer, x));
+    x = pn_builder_norm(b, layer, "post_attention_norm", b->arch->block.attention(b, layer, x));
     if (layer == b->hp->n_layer - 1) { /* nobody reads the other rows any more */
         x = pn_output_rows(g, x);
         beside = pn_output_rows(g, beside);
@@ -105,7 +105,7 @@ pn_array pn_block_altup(struct pn_builder *b, int layer, pn_array stream) /* (to
         active = part(b, predicted, b->hp->altup.active, 1);
     }
     x = pn_scale(g, pn_add(g, pn_add(g, x, active), beside), sqrtf(0.5f), 0);
-    pn_array y = b->arch->mlp(b, layer, pn_builder_norm(b, layer, "ffn_norm", x));
+    pn_array y = b->arch->block.mlp(b, layer, pn_builder_norm(b, layer, "ffn_norm", x));
     x = pn_add(g, pn_builder_norm(b, layer, "post_ffw_norm", y), x);
     return add_input(b, layer, correct(b, layer, predicted, x));
 }

@@ -27,7 +27,7 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     if (layer < 0)
         snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
-        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "",
+        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->names.layer_prefix ? b->arch->names.layer_prefix : "",
                  layer % b->hp->n_stored, name, dot, suffix ? suffix : "");
     return pn_weights_tensor(b->weights, full);
 }
@@ -297,7 +297,7 @@ pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *nam
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     if (bias != PN_NONE)
         y = pn_add(b->graph, y, bias);
-    return b->arch->ffn_scales ? scaled(b, layer, name, y) : y;
+    return b->arch->ffn.scales ? scaled(b, layer, name, y) : y;
 }
 
 size_t pn_builder_state(struct pn_builder *b, size_t n)
@@ -309,7 +309,7 @@ size_t pn_builder_state(struct pn_builder *b, size_t n)
 
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
-    pn_array weight = b->arch->norm_plain ? PN_NONE : pn_builder_weight(b, layer, name);
+    pn_array weight = b->arch->norm.plain ? PN_NONE : pn_builder_weight(b, layer, name);
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     if (b->hp->norm == PN_NORM_LAYER)
         return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);

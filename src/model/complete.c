@@ -48,7 +48,7 @@ pantry_status pn_model_complete(const struct pn_weights *weights, const struct p
     for (size_t i = 0; i < weights->n_tensors; i++) {
         const char *name = in_layer(weights->tensors[i].name, hp->n_stored, &layer);
         uint64_t without = name ? sets[layer] ^ hash(name) : 0;
-        bool may_start = name && arch->first_unnormed && strcmp(name, "attn_norm.weight") == 0;
+        bool may_start = name && arch->norm.skip_first && strcmp(name, "attn_norm.weight") == 0;
         for (int j = may_start; name && j < hp->n_stored; j++)
             if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
                 return pn_fail(err, PANTRY_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",

@@ -5,7 +5,7 @@
 
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
-    return b->arch->recurrent_scales ? pn_builder_project(b, layer, name, x, n_out)
+    return b->arch->recurrent.scales ? pn_builder_project(b, layer, name, x, n_out)
                                      : pn_builder_product(b, layer, name, x, n_out);
 }
 
@@ -58,7 +58,7 @@ pn_array pn_block_delta(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     struct pn_recurrent_params params = {
         .offset = pn_builder_state(b, (size_t)values * (size_t)dim_k),
         .scale = 1 / sqrtf((float)dim_k),
-        .interleaved = b->arch->delta_interleaved,
+        .interleaved = b->arch->recurrent.interleaved,
     };
     pn_array y = pn_delta(g, q, k, v, alpha, beta, pn_builder_vector(b, layer, "ssm_a", NULL, 0, heads), &params);
     y = pn_rms_norm(g, y, pn_builder_vector(b, layer, "ssm_norm", "weight", 0, dim_v), b->hp->rms_eps);

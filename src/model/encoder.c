@@ -76,7 +76,7 @@ pn_array pn_model_scores(struct pn_builder *b, pn_array states) /* (outputs, n_e
         return PN_NONE;
     pn_array x = pn_pool(b->graph, states);
     if (first)
-        x = pn_act(b->graph, pn_builder_project(b, -1, "cls", x, 0), b->arch->rank_act);
+        x = pn_act(b->graph, pn_builder_project(b, -1, "cls", x, 0), b->arch->rank.act);
     if (pn_builder_has(b, -1, "cls.norm", "weight"))
         x = pn_builder_norm(b, -1, "cls.norm", x);
     return maybe_project(b, "cls.output", x);

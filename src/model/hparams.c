@@ -138,39 +138,39 @@ static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int
 
 static void read_window(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
-    if (!arch->window_period)
+    if (!arch->window.period)
         return;
-    int fallback = arch->window_needed ? -1 : arch->window_fixed ? arch->window_fixed : arch->window_default;
+    int fallback = arch->window.required ? -1 : arch->window.fixed_size ? arch->window.fixed_size : arch->window.size;
     hp->window = integer(r, "attention.sliding_window", 0, INT32_MAX, fallback);
-    if (arch->layers_window && arch->layers_window != hp->n_layer)
+    if (arch->window.n_layers && arch->window.n_layers != hp->n_layer)
         hp->window = 0;
-    if (hp->window && arch->window_fixed)
-        hp->window = arch->window_fixed;
+    if (hp->window && arch->window.fixed_size)
+        hp->window = arch->window.fixed_size;
 }
 
 /* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
 static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
 {
-    if (!arch->window_period || r->status)
+    if (!arch->window.period || r->status)
         return false;
     const char *key = "attention.sliding_window_pattern";
     const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, key));
     if (m && m->type == PN_META_ARRAY)
         return layer_flag(r, m, layer, n_layer);
-    int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window_period);
+    int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window.period);
     if (period == 0)
         return true;
-    return arch->window_dense_first ? layer % period != 0 : layer % period < period - 1;
+    return arch->window.global_first ? layer % period != 0 : layer % period < period - 1;
 }
 
 static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer, int n_layer,
                          const struct pn_layer_hparams *l)
 {
-    if (!arch->recurrent || arch->recurrent_layers == PN_RECURRENT_BESIDE || r->status)
+    if (!arch->recurrent.block || arch->recurrent.layers == PN_RECURRENT_BESIDE || r->status)
         return false;
-    if (arch->recurrent_layers == PN_RECURRENT_NO_KV_HEADS)
-        return l->n_head_kv == 0 && !(arch->single_block && l->n_ff);
-    if (arch->recurrent_layers == PN_RECURRENT_ALL)
+    if (arch->recurrent.layers == PN_RECURRENT_NO_KV_HEADS)
+        return l->n_head_kv == 0 && !(arch->recurrent.single_block && l->n_ff);
+    if (arch->recurrent.layers == PN_RECURRENT_ALL)
         return true;
     const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, "attention.recurrent_layers"));
     if (m && m->type == PN_META_ARRAY)
@@ -182,8 +182,8 @@ static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer
 static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     int own = hp->n_layer;
-    if (arch->shares_kv) {
-        int fallback = arch->layers_kv_default && arch->layers_kv_default < own ? own - arch->layers_kv_default : 0;
+    if (arch->kv.shared) {
+        int fallback = arch->kv.n_own && arch->kv.n_own < own ? own - arch->kv.n_own : 0;
         own -= integer(r, "attention.shared_kv_layers", 0, hp->n_layer - 1, fallback);
     }
     for (int i = 0; i < hp->n_layer && !r->status; i++) {
@@ -201,15 +201,15 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
 {
     struct pn_layer_hparams *l = &hp->layers[i];
     int n = hp->n_stored;
-    bool may_lack = arch->recurrent || arch->may_lack_blocks;
+    bool may_lack = arch->recurrent.block || arch->block.optional;
     int least = may_lack ? 0 : 1, fallback = may_lack ? 0 : -1;
     l->n_head = layered(r, "attention.head_count", i, n, least, PN_MAX_HEADS, fallback);
     l->n_head_kv = layered(r, "attention.head_count_kv", i, n, least, PN_MAX_HEADS, l->n_head);
     l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: as the weights have it */
-    l->n_ff = arch->ffn_as_stream ? hp->n_embd : l->n_ff / (arch->halved_ffn ? 2 : 1);
+    l->n_ff = arch->ffn.as_stream ? hp->n_embd : l->n_ff / (arch->ffn.halved ? 2 : 1);
     l->n_used = layered(r, "expert_used_count", i, n, 0, PN_MAX_EXPERTS_USED, 0);
     l->recurrent = is_recurrent(r, arch, i, n, l);
-    bool attends = !l->recurrent && !(arch->single_block && l->n_ff) && !arch->may_lack_blocks;
+    bool attends = !l->recurrent && !(arch->recurrent.single_block && l->n_ff) && !arch->block.optional;
     if (!r->status && attends && (!l->n_head || !l->n_head_kv))
         fail(r, PANTRY_FORMAT, "layer %d has neither heads nor a recurrent block", i);
     if (!r->status && l->n_head && l->n_head_kv && l->n_head % l->n_head_kv)
@@ -218,7 +218,7 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
     l->local = hp->window > 0 && is_local(r, arch, i, n);
     l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
     l->limit_experts = layered_number(r, "swiglu_clamp_exp", i, n);
-    if (arch->mlp == pn_block_xielu_mlp) {
+    if (arch->block.mlp == pn_block_xielu_mlp) {
         l->xielu_beta = layered_number(r, "xielu.beta", i, n);
         l->xielu_p = pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_p", i, n));
         l->xielu_n = l->xielu_beta + pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_n", i, n));
@@ -303,13 +303,13 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
         local_k = hp->layers[i].local ? hp->layers[i].dim_k : local_k;
     rope->n_rot = integer(r, "rope.dimension_count", 0, hp->dim_k, hp->dim_k);
     rope->n_rot_local = integer(r, "rope.dimension_count_swa", 0, local_k, rope->n_rot);
-    rope->n_rot /= arch->half_rot_global ? 2 : 1;
+    rope->n_rot /= arch->rope.half_global ? 2 : 1;
     if (!r->status && rope->n_rot_local > local_k)
         fail(r, PANTRY_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
              rope->n_rot_local, local_k);
     rope->freq_base = number(r, "rope.freq_base", 10000);
     rope->freq_base_local =
-        number(r, "rope.freq_base_swa", arch->freq_base_local > 0 ? arch->freq_base_local : rope->freq_base);
+        number(r, "rope.freq_base_swa", arch->rope.freq_base_local > 0 ? arch->rope.freq_base_local : rope->freq_base);
     rope->n_context_original = integer(r, "rope.scaling.original_context_length", 0, INT32_MAX, hp->n_context_train);
     rope->attn_factor = number(r, "rope.scaling.attn_factor", 1);
     rope->yarn_beta_fast = number(r, "rope.scaling.yarn_beta_fast", 32);
@@ -318,7 +318,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     if (rope->yarn_ext_factor < 0) /* how files say "as the type has it" */
         rope->yarn_ext_factor = 1;
     rope->yarn_log_multiplier =
-        number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn_log_unit > 0 ? arch->yarn_log_unit : 1);
+        number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn.log_unit > 0 ? arch->yarn.log_unit : 1);
     read_rope_scaling(r, rope);
     if (!r->status &&
         (rope->n_rot % 2 || rope->n_rot_local % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
@@ -326,7 +326,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
              rope->n_rot, (double)rope->freq_base);
     rope->finetuned = boolean(r, "rope.scaling.finetuned", true);
     const struct pn_meta *sections = pn_weights_meta(r->w, full_key(r, "rope.dimension_sections"));
-    if (arch->sections && sections && sections->type == PN_META_ARRAY && sections->item != PN_META_STRING)
+    if (arch->rope.sections && sections && sections->type == PN_META_ARRAY && sections->item != PN_META_STRING)
         for (size_t i = 0; i < 4 && i < sections->n; i++) {
             int64_t n = pn_meta_item_i64(sections, i);
             rope->sections[i] = n < 0 ? 0 : n > PN_MAX_HEAD_DIM ? PN_MAX_HEAD_DIM : (int)n;
@@ -346,8 +346,8 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     moe->scale = number(r, "expert_weights_scale", 1);
     if (moe->scale == 0) /* how files say "none" */
         moe->scale = 1;
-    moe->renormalize = arch->moe.renormalize == PN_AS_THE_FILE_SAYS ? boolean(r, "expert_weights_norm", false)
-                                                                    : arch->moe.renormalize == PN_YES;
+    moe->renormalize = arch->moe.renormalize == PN_FROM_FILE ? boolean(r, "expert_weights_norm", false)
+                                                             : arch->moe.renormalize == PN_YES;
     static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN}; /* 1, 2, 3 */
     int gate = arch->moe.gate_fixed ? 0 : integer(r, "expert_gating_func", 0, 3, 0);
     moe->gate = gate ? gates[gate - 1] : arch->moe.gate;
@@ -387,27 +387,27 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
 
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
-    bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
-    float fallback = arch->scores_over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->attn_scale_default;
-    hp->attn_scale = scale(r, arch->attn_scale_key ? arch->attn_scale_key : "attention.scale", fallback);
+    bool has_alibi = !arch->alibi.n_layers || arch->alibi.n_layers == hp->n_layer;
+    float fallback = arch->score.over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->score.scale;
+    hp->attn_scale = scale(r, arch->names.attn_scale ? arch->names.attn_scale : "attention.scale", fallback);
     hp->value_scale = number(r, "attention.value_scale", 0);
-    hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
+    hp->attn_softcap = number(r, "attn_logit_softcapping", arch->score.softcap_default);
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
-    hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
+    hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi.bias : 0);
     if (!r->status && (hp->alibi < 0 || hp->alibi > 64))
         fail(r, PANTRY_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
              (double)hp->alibi);
-    if (arch->sparse_attention)
+    if (arch->attn.sparse)
         hp->n_context_limit = integer(r, "attention.indexer.top_k", 1, INT32_MAX, -1);
-    if (arch->attn_temperature) {
+    if (arch->temperature.from_file) {
         hp->temperature_scale = number(r, "attention.temperature_scale", 0);
         hp->temperature_length = (float)integer(r, "attention.temperature_length", 0, INT32_MAX, 0);
         if (hp->temperature_length == 0)
             hp->temperature_length = (float)hp->rope.n_context_original;
-    } else if (arch->attn_temperature_nope) {
-        hp->temperature_scale = arch->temperature_scale;
-        hp->temperature_length = arch->temperature_length;
-        hp->temperature_offset = arch->temperature_offset;
+    } else if (arch->temperature.unrotated_only) {
+        hp->temperature_scale = arch->temperature.scale;
+        hp->temperature_length = arch->temperature.length;
+        hp->temperature_offset = arch->temperature.offset;
     }
 }
 
@@ -441,25 +441,25 @@ static enum pn_pooling pooling(struct reader *r, const char *key)
 static void read_embedding(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->causal = boolean(r, "attention.causal", true) && !arch->encoder;
-    hp->rel_buckets = arch->position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
+    hp->rel_buckets = arch->attn.position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
     if (!r->status && hp->rel_buckets % 4)
         fail(r, PANTRY_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
              hp->rel_buckets);
-    enum pn_pooling said = pooling(r, "pooling_type");
-    if (said == PN_POOLING_RANK) {
-        said = pooling(r, "classifier.pooling_type");
-        if (said == PN_POOLING_NONE && !hp->causal)
-            said = arch->rank_mean ? PN_POOLING_MEAN : PN_POOLING_CLS;
+    enum pn_pooling kind = pooling(r, "pooling_type");
+    if (kind == PN_POOLING_RANK) {
+        kind = pooling(r, "classifier.pooling_type");
+        if (kind == PN_POOLING_NONE && !hp->causal)
+            kind = arch->rank.mean ? PN_POOLING_MEAN : PN_POOLING_CLS;
     }
-    if (said == PN_POOLING_NONE || said == PN_POOLING_RANK)
-        said = hp->causal ? PN_POOLING_LAST : PN_POOLING_MEAN;
-    hp->pooling = said;
+    if (kind == PN_POOLING_NONE || kind == PN_POOLING_RANK)
+        kind = hp->causal ? PN_POOLING_LAST : PN_POOLING_MEAN;
+    hp->pooling = kind;
 }
 
 static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     struct pn_str name = {"", 0};
-    hp->act = arch->act;
+    hp->act = arch->ffn.act;
     if (r->status || !arch->encoder)
         return;
     pantry_status status = pn_meta_str(r->w, full_key(r, "hidden_activation"), &name, r->err);
@@ -484,16 +484,14 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
-        scale(r, "logit_scale",
-              arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : arch->logit_scale_default);
-    hp->residual_scale =
-        scale(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
-    hp->embedding_scale = scale(r, "embedding_scale", arch->embedding_scale);
-    hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
-    hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm == PN_NORM_RMS);
-    hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm == PN_NORM_LAYER);
-    hp->norm = arch->norm;
-    if (arch->norm == PN_NORM_FROM_FILE)
+        scale(r, "logit_scale", arch->logits.width > 0 ? (float)hp->n_embd / arch->logits.width : arch->logits.scale);
+    hp->residual_scale = scale(r, "residual_scale", r->status ? 0 : arch->residual_depth / sqrtf((float)hp->n_layer));
+    hp->embedding_scale = scale(r, "embedding_scale", arch->embedding.scale);
+    hp->final_softcap = number(r, "final_logit_softcapping", arch->logits.softcap_default);
+    hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm.kind == PN_NORM_RMS);
+    hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm.kind == PN_NORM_LAYER);
+    hp->norm = arch->norm.kind;
+    if (arch->norm.kind == PN_NORM_FROM_FILE)
         hp->norm = number(r, "attention.layer_norm_rms_epsilon", 0) > 0 ? PN_NORM_RMS : PN_NORM_LAYER;
 }
 
@@ -502,8 +500,8 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
 {
     hp->n_embd_layer = integer(r, "embedding_length_per_layer_input", 0, 1 << 16, 0);
     for (int i = 0; i < hp->n_layer && !r->status; i++)
-        hp->layers[i].sparsity = i < arch->layers_sparse_default ? arch->sparsity_default : -INFINITY;
-    if (!arch->widen)
+        hp->layers[i].sparsity = i < arch->sparsity.n_layers ? arch->sparsity.deviations : -INFINITY;
+    if (!arch->block.widen)
         return;
     hp->altup.n_inputs = integer(r, "altup.num_inputs", 2, 64, 4);
     hp->altup.active = integer(r, "altup.active_idx", 0, hp->altup.n_inputs - 1, 0);
@@ -573,7 +571,7 @@ pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_
     read_mla(&r, &hp->mla);
     if (!r.status && n_head)
         read_rope(&r, arch, hp);
-    if (arch->recurrent)
+    if (arch->recurrent.block)
         read_recurrent(&r, &hp->recurrent);
     read_attention(&r, arch, hp);
     if (!r.status)
@@ -581,29 +579,30 @@ pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_
     return r.status;
 }
 
-pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
-                                struct pantry_error *err)
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch,
+                                const struct pn_rope_override *override, struct pantry_error *err)
 {
     struct pn_rope_hparams *rope = &hp->rope;
-    if (!wish->scaling && wish->factor == 0 && wish->freq_base == 0)
+    if (!override->scaling && override->factor == 0 && override->freq_base == 0)
         return PANTRY_OK;
-    if (rope->n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
+    if (rope->n_rot == 0 || arch->rope.where == PN_ROPE_NEVER)
         return pn_fail(err, PANTRY_INVALID, "this model does not rotate: its context cannot be extended");
-    if (wish->freq_base != 0 && !(wish->freq_base > 1 && isfinite(wish->freq_base)))
-        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double)wish->freq_base);
-    if (wish->factor != 0 && !(wish->factor > 0 && wish->factor <= 4096))
-        return pn_fail(err, PANTRY_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
-    bool known = !wish->scaling || find_scaling(wish->scaling, strlen(wish->scaling), &rope->scaling);
-    if (!known || (wish->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
+    if (override->freq_base != 0 && !(override->freq_base > 1 && isfinite(override->freq_base)))
+        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double) override->freq_base);
+    if (override->factor != 0 && !(override->factor > 0 && override->factor <= 4096))
+        return pn_fail(err, PANTRY_INVALID, "contexts cannot become %g times longer", (double) override->factor);
+    bool known = !override->scaling || find_scaling(override->scaling, strlen(override->scaling), &rope->scaling);
+    if (!known || (override->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
         return pn_fail(err, PANTRY_INVALID,
-                       "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible", wish->scaling);
-    if (wish->freq_base != 0)
-        rope->freq_base = wish->freq_base;
-    if (wish->factor != 0) {
+                       "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible",
+                       override->scaling);
+    if (override->freq_base != 0)
+        rope->freq_base = override->freq_base;
+    if (override->factor != 0) {
         if (rope->scaling == PN_ROPE_SCALING_NONE)
             rope->scaling = PN_ROPE_SCALING_LINEAR;
-        rope->factor = wish->factor;
-        double length = (double)rope->n_context_original * (double)wish->factor;
+        rope->factor = override->factor;
+        double length = (double)rope->n_context_original * (double) override->factor;
         hp->n_context_train = length > INT32_MAX ? INT32_MAX : length < 1 ? 1 : (int)length;
     }
     return PANTRY_OK;

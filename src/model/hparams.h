@@ -32,8 +32,8 @@ enum pn_rope_scaling {
     PN_ROPE_SCALING_LONGROPE
 };
 
-/* What a user wants in the place of what the file says. */
-struct pn_rope_wish {
+/* The user's settings, which replace the file's. */
+struct pn_rope_override {
     const char *scaling; /* "none", "linear", "ntk", "yarn"; NULL: as the file says, or linear with a factor */
     float factor;        /* how many times longer contexts become; 0: as the file says */
     float freq_base;     /* 0: as the file says */
@@ -114,9 +114,9 @@ struct pn_hparams {
 /* Reads "<arch>.<key>" for the keys of the GGUF specification. Arrays live in `arena`. */
 pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_arch *arch, struct pn_arena *arena,
                               struct pn_hparams *out, struct pantry_error *err);
-/* Changes rotation as the user wishes, before a graph is built. A factor makes n_context_train that many times the
- * original context. */
-pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
-                                struct pantry_error *err);
+/* Applies the user's rotation settings; call before building the graph. A factor sets n_context_train to that many
+ * times the original context. */
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch,
+                                const struct pn_rope_override *override, struct pantry_error *err);
 
 #endif

@@ -9,7 +9,7 @@ static pn_array project(struct pn_builder *b, int layer, const char *name, pn_ar
     const struct pn_moe_hparams *moe = &b->hp->moe;
     pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, b->hp->layers[layer].n_used);
     pn_array y = pn_matmul_each(b->graph, x, stack, route); /* (tokens, n_used, n_out) */
-    if (y != PN_NONE && b->arch->ffn_scales && pn_builder_has(b, layer, name, "scale"))
+    if (y != PN_NONE && b->arch->ffn.scales && pn_builder_has(b, layer, name, "scale"))
         y = pn_each_scale(b->graph, y, route, pn_builder_vector(b, layer, name, "scale", 0, moe->n_expert));
     if (y != PN_NONE && pn_builder_has(b, layer, name, "bias"))
         y = pn_each_bias(b->graph, y, route, pn_builder_optional(b, layer, name, "bias"));
@@ -106,7 +106,7 @@ pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
 {
     struct pn_graph *g = b->graph;
     if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
-        return (b->arch->dense ? b->arch->dense : pn_block_gated_mlp)(b, layer, x);
+        return (b->arch->block.dense ? b->arch->block.dense : pn_block_gated_mlp)(b, layer, x);
     if (!counts_fit(b, layer))
         return PN_NONE;
     pn_array y = routed_experts(b, layer, x);
@@ -139,9 +139,9 @@ pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (to
         return y;
     if (!counts_fit(b, layer))
         return PN_NONE;
-    pn_array seen = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
-    seen = pn_mul(g, seen, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));
-    pn_array route = chosen(b, layer, pn_builder_product(b, layer, "ffn_gate_inp", seen, b->hp->moe.n_expert));
+    pn_array stream = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
+    stream = pn_mul(g, stream, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));
+    pn_array route = chosen(b, layer, pn_builder_product(b, layer, "ffn_gate_inp", stream, b->hp->moe.n_expert));
     pn_array z = experts(b, layer, pn_builder_norm(b, layer, "pre_ffw_norm_2", b->stream), route);
     return pn_add(g, pn_builder_norm(b, layer, "post_ffw_norm_1", y), pn_builder_norm(b, layer, "post_ffw_norm_2", z));
 }

@@ -11,26 +11,26 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
 {
     const struct pn_arch *arch = b->arch;
     const struct pn_hparams *hp = b->hp;
-    if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope_where == PN_ROPE_NEVER)
+    if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope.where == PN_ROPE_NEVER)
         return false;
-    if (arch->rope_where == PN_ROPE_LOCAL_OR_DENSE && layer < hp->n_dense)
+    if (arch->rope.where == PN_ROPE_LOCAL_OR_DENSE && layer < hp->n_dense)
         return true;
-    bool local_only = arch->rope_where == PN_ROPE_LOCAL_ONLY || arch->rope_where == PN_ROPE_LOCAL_OR_DENSE;
+    bool local_only = arch->rope.where == PN_ROPE_LOCAL_ONLY || arch->rope.where == PN_ROPE_LOCAL_OR_DENSE;
     if (local_only && hp->window > 0 && !hp->layers[layer].local)
         return false;
-    if (arch->rope_where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
+    if (arch->rope.where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
         return false;
-    if (arch->layers_rope && hp->n_layer != arch->layers_rope)
+    if (arch->rope.n_layers && hp->n_layer != arch->rope.n_layers)
         return false;
-    bool unwindowed = arch->window_period && hp->window == 0; /* such models rotate everywhere */
-    return !arch->nope_period || unwindowed || (arch->nope_first ? layer : layer + 1) % arch->nope_period != 0;
+    bool unwindowed = arch->window.period && hp->window == 0; /* such models rotate everywhere */
+    return !arch->nope.period || unwindowed || (arch->nope.first ? layer : layer + 1) % arch->nope.period != 0;
 }
 
 pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
 {
     const int *sections = b->hp->rope.sections;
-    bool halves = b->arch->sections_halves && sections[0] > 0 && sections[1] > 0;
-    return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope);
+    bool halves = b->arch->rope.sections_halves && sections[0] > 0 && sections[1] > 0;
+    return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope.kind);
 }
 
 /* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
@@ -44,8 +44,8 @@ static void yarn(const struct pn_builder *b, int n_rot, float base, float *inv_f
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     float low = yarn_dim(r, n_rot, base, r->yarn_beta_fast), high = yarn_dim(r, n_rot, base, r->yarn_beta_slow);
-    low = b->arch->yarn_unrounded ? low : floorf(low);
-    high = b->arch->yarn_unrounded ? high : ceilf(high);
+    low = b->arch->yarn.unrounded ? low : floorf(low);
+    high = b->arch->yarn.unrounded ? high : ceilf(high);
     low = low < 0 ? 0 : low;
     high = high > (float)(n_rot - 1) ? (float)(n_rot - 1) : high;
     for (int i = 0; i < n_rot / 2; i++) {
@@ -66,7 +66,7 @@ static float yarn_magnitude(const struct pn_builder *b)
     const struct pn_rope_hparams *r = &b->hp->rope;
     if (r->yarn_log_multiplier == 0)
         return yarn_temperature(r->factor, 1);
-    bool both = b->arch->yarn_log_both && r->yarn_log_multiplier != 1;
+    bool both = b->arch->yarn.log_both && r->yarn_log_multiplier != 1;
     return yarn_temperature(r->factor, both ? r->yarn_log_multiplier : 1) /
            yarn_temperature(r->factor, r->yarn_log_multiplier);
 }
@@ -89,7 +89,7 @@ float pn_builder_rope_score_scale(const struct pn_builder *b)
 static bool divide_by_factors(struct pn_builder *b, const char *name, int half, float *inv_freq)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(b->weights, name);
-    if (!t || !b->arch->rope_factors)
+    if (!t || !b->arch->rope.factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
         pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
@@ -118,7 +118,7 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
 /* Local layers with a base of their own stay short. */
 static bool is_stretched(const struct pn_builder *b, bool local)
 {
-    return !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    return !(local && (b->arch->rope.freq_base_local > 0 || b->arch->rope.local_unscaled));
 }
 
 /* Radians a position of each pair. `factors` names the tensor that divides them, if the file has it. */
@@ -156,8 +156,8 @@ static pn_array make_table(struct pn_builder *b, bool local)
     if (!inv_freq)
         return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for rotary frequencies");
     pn_array table = PN_NONE;
-    struct pn_rope_split split = {.interleaved = b->arch->sections == PN_SECTIONS_INTERLEAVED};
-    if (b->arch->sections != PN_SECTIONS_NONE)
+    struct pn_rope_split split = {.interleaved = b->arch->rope.sections == PN_SECTIONS_INTERLEAVED};
+    if (b->arch->rope.sections != PN_SECTIONS_NONE)
         memcpy(split.n, r->sections, sizeof split.n);
     if (frequencies(b, local, one ? "rope_freqs.weight" : "rope_factors_short.weight", inv_freq) &&
         (one || frequencies(b, local, "rope_factors_long.weight", longer)))

@@ -62,7 +62,7 @@ pn_array pn_block_mamba2(struct pn_builder *b, int layer, pn_array x) /* (tokens
                              pn_builder_state(b, (size_t)inner * (size_t)n)); /* (tokens, heads, dim) */
     pn_array z = pn_act(g, pn_slice(g, all, 0, inner), PN_ACT_FN_SILU);
     y = pn_mul(g, z, pn_reshape(g, y, 1, inner));
-    if (b->arch->recurrent_layers != PN_RECURRENT_BESIDE || pn_builder_has(b, layer, "ssm_norm", "weight"))
+    if (b->arch->recurrent.layers != PN_RECURRENT_BESIDE || pn_builder_has(b, layer, "ssm_norm", "weight"))
         y = pn_rms_norm(g, pn_reshape(g, y, groups, inner / groups),
                         pn_builder_vector(b, layer, "ssm_norm", "weight", 0, inner), b->hp->rms_eps);
     return pn_builder_project(b, layer, "ssm_out", y, b->hp->n_embd);

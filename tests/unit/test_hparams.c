@@ -107,9 +107,9 @@ static struct result read(const char *arch, const char *words)
     gw_free(&g);
     if (pn_weights_open(path, &w, &err))
         fail_msg("%s", err.text);
-    const struct pn_arch *row;
+    struct pn_arch row;
     assert_int_equal(pn_model_arch(w, &row, &err), PANTRY_OK);
-    r.status = pn_hparams_read(w, row, &arena, &r.hp, &err);
+    r.status = pn_hparams_read(w, &row, &arena, &r.hp, &err);
     snprintf(r.text, sizeof r.text, "%s", r.status ? err.text : "");
     if (!r.status) {
         r.first = r.hp.layers[0];
@@ -610,47 +610,52 @@ static void pooling_is_one_of_five(void **state)
     refuses("bert", "pooling_type=mean", PANTRY_FORMAT, "bert.pooling_type is a string, but must be an integer");
 }
 
-/* ---- wishes ---- */
+/* ---- rotation settings ---- */
 
-static pantry_status extend(const char *arch, const char *words, struct pn_rope_wish wish, struct result *out)
+static pantry_status extend(const char *arch, const char *words, struct pn_rope_override override, struct result *out)
 {
     struct pantry_error err = {0};
     *out = takes(arch, words);
-    pantry_status status = pn_hparams_extend(&out->hp, pn_arch_find(arch, strlen(arch)), &wish, &err);
+    struct pn_arch row;
+    assert_true(pn_arch_find(arch, strlen(arch), &row));
+    pantry_status status = pn_hparams_extend(&out->hp, &row, &override, &err);
     snprintf(out->text, sizeof out->text, "%s", status ? err.text : "");
     return status;
 }
 
-static void wishes_are_bounded(void **state)
+static void rope_overrides_are_bounded(void **state)
 {
     (void)state;
     struct result r;
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 4096}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = 4096}, &r), PANTRY_OK);
     assert_true(r.hp.n_context_train == 64 * 4096 && r.hp.rope.factor == 4096);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = nextafterf(4096, 5000)}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = nextafterf(4096, 5000)}, &r),
+                     PANTRY_INVALID);
     assert_non_null(strstr(r.text, "contexts cannot become 4096 times longer"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 1e-6f}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = 1e-6f}, &r), PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, 1);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = -1e-6f}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = -1e-6f}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_override){.factor = 2}, &r),
+                     PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, INT32_MAX);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = 1}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "the rotary base is 1, but must be above 1"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = INFINITY}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1.001f}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = INFINITY}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = 1.001f}, &r), PANTRY_OK);
     assert_true(r.hp.rope.freq_base == 1.001f && r.hp.n_context_train == 64);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "longrope"}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.scaling = "longrope"}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "rotation cannot be scaled by \"longrope\"; none, linear, ntk and yarn"));
-    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_override){.factor = 2}, &r),
+                     PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LONGROPE);
-    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_override){.factor = 2}, &r), PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LINEAR);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "yarn"}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.scaling = "yarn"}, &r), PANTRY_OK);
     assert_true(r.hp.rope.scaling == PN_ROPE_SCALING_YARN && r.hp.rope.factor == 1 && r.hp.n_context_train == 64);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_override){.factor = 2}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "this model does not rotate"));
-    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_wish){.freq_base = 20}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){0}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_override){.freq_base = 20}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_override){0}, &r), PANTRY_OK);
 }
 
 int main(void)
@@ -672,7 +677,7 @@ int main(void)
         cmocka_unit_test(numbers_are_taken_up_to_their_bounds),
         cmocka_unit_test(the_file_chooses_what_a_row_leaves_open),
         cmocka_unit_test(pooling_is_one_of_five),
-        cmocka_unit_test(wishes_are_bounded),
+        cmocka_unit_test(rope_overrides_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

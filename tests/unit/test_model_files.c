@@ -28,7 +28,7 @@ static pantry_status load(struct gw *g, struct pn_model **model, struct pantry_e
     gw_free(g);
     if (pn_weights_open(path, &w, err))
         fail_msg("%s", err->text);
-    return pn_model_new(w, &(struct pn_rope_wish){0}, model, err);
+    return pn_model_new(w, &(struct pn_rope_override){0}, model, err);
 }
 
 static void is_taken(struct gw *g, const char *what)
@@ -438,22 +438,54 @@ static void bytes_of_a_step_are_those_it_reads(void **state)
     pn_model_free(m);
 }
 
+static struct pn_arch arch_named(const char *name)
+{
+    struct pn_arch row;
+    if (!pn_arch_find(name, strlen(name), &row))
+        fail_msg("no row is called %s", name);
+    return row;
+}
+
+static void rows_take_what_they_leave_out_from_the_row_they_are_like(void **state)
+{
+    (void)state;
+    struct pn_arch base = arch_named("llama"), row = arch_named("mistral3");
+    assert_true(row.block.mlp == pn_block_moe && row.moe.renormalize == PN_YES); /* taken */
+    assert_true(row.temperature.from_file && !base.temperature.from_file);       /* given */
+    base = arch_named("qwen3"), row = arch_named("qwen3vl");
+    assert_true(base.ffn.scales && !row.ffn.scales); /* without */
+    assert_true(row.rank.softmax && row.qk_norm == PN_QK_NORM_HEAD);
+    row = arch_named("qwen35moe"); /* two rows away from one that takes ranks away */
+    assert_true(!row.rank.softmax && row.ffn.scales && row.attn.query_gate && row.rope.kind == PN_ROPE_HALVES);
+    base = arch_named("gemma3"), row = arch_named("gemma4"); /* a member is replaced as a whole */
+    assert_true(base.score.n_layers_wide == 62 && row.score.n_layers_wide == 0 && row.score.scale == 1);
+    for (int i = 0; pn_arch_at(i, &row); i++) {
+        bool above = !row.like;
+        for (int j = 0; j < i && !above; j++)
+            above = pn_arch_at(j, &base) && strcmp(base.name, row.like) == 0;
+        if (!above || (row.without && !row.like))
+            fail_msg("%s: no row above is called %s", row.name, row.like ? row.like : "(none)");
+    }
+}
+
 static void architectures_are_found_by_whole_names(void **state)
 {
     (void)state;
-    assert_string_equal(pn_arch_find("llama", 5)->name, "llama");
-    assert_string_equal(pn_arch_find("llama4x", 6)->name, "llama4");
-    assert_null(pn_arch_find("llam", 4));
-    assert_null(pn_arch_find("llama5", 6));
-    assert_null(pn_arch_find("", 0));
-    assert_null(pn_arch_at(-1));
+    struct pn_arch row, same;
+    assert_string_equal(arch_named("llama").name, "llama");
+    assert_true(pn_arch_find("llama4x", 6, &row));
+    assert_string_equal(row.name, "llama4");
+    assert_false(pn_arch_find("llam", 4, &row));
+    assert_false(pn_arch_find("llama5", 6, &row));
+    assert_false(pn_arch_find("", 0, &row));
+    assert_false(pn_arch_at(-1, &row));
     int n = 0;
-    for (; pn_arch_at(n); n++) {
-        const char *name = pn_arch_at(n)->name;
-        assert_ptr_equal(pn_arch_find(name, strlen(name)), pn_arch_at(n)); /* no name is there twice */
+    for (; pn_arch_at(n, &row); n++) {
+        assert_true(pn_arch_find(row.name, strlen(row.name), &same));
+        assert_string_equal(same.hf, row.hf); /* names are unique */
     }
     assert_true(n > 100);
-    assert_non_null(pn_arch_find(pn_arch_plain, strlen(pn_arch_plain)));
+    arch_named(pn_arch_plain);
     struct gw g;
     gw_init(&g);
     is_refused(&g, "nothing", "general.architecture is missing");
@@ -476,6 +508,7 @@ int main(void)
         cmocka_unit_test(layers_have_what_others_have),
         cmocka_unit_test(latent_heads_have_both_parts),
         cmocka_unit_test(bytes_of_a_step_are_those_it_reads),
+        cmocka_unit_test(rows_take_what_they_leave_out_from_the_row_they_are_like),
         cmocka_unit_test(architectures_are_found_by_whole_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

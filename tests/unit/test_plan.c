@@ -20,7 +20,7 @@ static struct pn_model *load(const char *arch)
     struct pn_weights *weights;
     struct pn_model *model = NULL;
     if (pn_weights_open(tiny_model(arch, GW_F16, "plan.gguf"), &weights, &err) ||
-        pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err))
+        pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err))
         fail_msg("%s", err.text);
     return model;
 }

@@ -369,7 +369,7 @@ static struct pn_model *load(const char *path)
     struct pantry_error err = {0};
     struct pn_weights *weights;
     struct pn_model *model = NULL;
-    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err))
+    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err))
         fail_msg("%s", err.text);
     return model;
 }
