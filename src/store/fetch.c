@@ -421,3 +421,13 @@ pantry_status pn_store_import_entry(const struct pn_catalog_entry *entry, const 
 {
     return bring(entry, files, n, options, path, err);
 }
+
+pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
+                             struct pantry_error *err)
+{
+    *path = NULL;
+    const struct pn_catalog_entry *entry = pn_store_entry(name);
+    if (!entry)
+        return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: pantry does not know where to get this model", name);
+    return pn_store_fetch_entry(entry, options, path, err);
+}
