@@ -1,4 +1,4 @@
-/* The commands: one object each, in the file cmd_<name>.c; main.c lists them. */
+/* The commands: one object each, in the file cmd_<name>.c; cmd_help.c lists them. */
 #ifndef PN_CLI_COMMANDS_H
 #define PN_CLI_COMMANDS_H
 
