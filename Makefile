@@ -75,7 +75,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 # What unit tests and fuzzers share: an archive, so that a fuzzer links no cmocka for what only tests use.
-SUPPORT_OBJ := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
+SUPPORT_OBJ := $(patsubst tests/support/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/support/*.c)))
 SHARED_SUPPORT := $(B)/tests/support/support.a
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
@@ -250,12 +250,12 @@ $(B)/src/%.o: src/%.c $(B)/flags
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
 
-$(B)/tests/support/%.o: tests/%.c $(B)/flags
+$(B)/tests/support/%.o: tests/support/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
 
 # The list of members makes the archive anew when a source file is deleted.
 $(B)/members: FORCE
@@ -296,7 +296,7 @@ $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
 define program
 $(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a

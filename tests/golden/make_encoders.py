@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tiny_encoders.h: what the tiny encoders of tests/tiny_encoder.c must answer.
+"""Makes tiny_encoders.h: what the tiny encoders of tests/support/tiny_encoder.c must answer.
 
     build/tests/test_embed --write FOLDER && python3 tests/golden/make_encoders.py FOLDER [--transformers]
 
@@ -20,7 +20,7 @@ IDS = [2] + [5 + (i * 7919 + i * i * 31) % 52 for i in range(38)] + [3]  # as in
 QUERY, TEXT = "where do foxes sleep", "a fox digs a den under roots"
 
 
-def letters(text):  # the vocabulary of tests/tiny_encoder.c: a token a letter, those that begin words first
+def letters(text):  # the vocabulary of tests/support/tiny_encoder.c: a token a letter, those that begin words first
     return [(5 if i == 0 else 31) + ord(c) - ord("a") for word in text.split() for i, c in enumerate(word)]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes the logits of the tiny random models of tests/tiny_model.c, independently of pantry: NumPy in float64, from the
+"""Computes the logits of the tiny random models of tests/support/tiny_model.c, independently of pantry: NumPy in float64, from the
 papers' formulas (RMSNorm, RoPE in both pairings, grouped-query attention, SwiGLU/GeGLU, Gemma 3's norms and windows).
 
     python3 tests/golden/make_tiny_model.py > tests/golden/tiny_model.h

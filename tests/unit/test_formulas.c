@@ -1,7 +1,7 @@
-/* Every decoder of src/model/archs.c against its formula (tests/formula.h): tiny random files of each architecture, of
- * which one says and has only what it must, one all that could lead a reader astray (keys and tensors of other
- * architectures among them), and others about half of it, chosen by the key's name. Arguments choose architectures by
- * name and print how far each file is off. */
+/* Every decoder of src/model/archs.c against its formula (tests/support/formula.h): tiny random files of each
+ * architecture, of which one says and has only what it must, one all that could lead a reader astray (keys and tensors
+ * of other architectures among them), and others about half of it, chosen by the key's name. Arguments choose
+ * architectures by name and print how far each file is off. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
