@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "base/size.h"
 #include "base/status.h"
+#include "folder.h"
 #include "gguf_writer.h"
 
 #include <dirent.h>
@@ -825,17 +826,6 @@ static void test_no_pages_left(void **state)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
-}
-
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
 }
 
 static void test_read(void **state)

@@ -10,11 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -46,10 +47,8 @@ static bool trip(void)
     result name params                                                                                                 \
     {                                                                                                                  \
         static result(*real) params;                                                                                   \
-        if (!real) {                                                                                                   \
-            void *found = dlsym(RTLD_NEXT, #name);                                                                     \
-            memcpy(&real, &found, sizeof real);                                                                        \
-        }                                                                                                              \
+        if (!real)                                                                                                     \
+            find_next(#name, &real);                                                                                   \
         return trip() ? -1 : real args;                                                                                \
     }
 
@@ -65,17 +64,7 @@ WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 
 /* ---- a store of its own, and a python3 of its own ---- */
 
-static char root[160];
 static char toy_bytes[100000];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[4][512];
-    static int next;
-    char *b = buffers[next++ % 4];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
 
 /* -c: has pip. Otherwise as pip download: copies NAME-VERSION-py3-none-any.whl for every NAME==VERSION to the -d
  * folder. */
@@ -95,15 +84,6 @@ static const char fake_python[] =
     "  cp \"$FAKE/wheels/$w\" \"$TMPDIR/$w\" && cp \"$TMPDIR/$w\" \"$folder/$w\"\n"
     "done\n";
 
-static void write_file(const char *path, const char *text, int mode)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    assert_int_equal(chmod(path, (mode_t)mode), 0);
-}
-
 static void set_path(const char *first)
 {
     char path[512];
@@ -114,28 +94,11 @@ static void set_path(const char *first)
 static struct pn_catalog_entry toy, duo;
 static char toy_sha[PN_SHA256_HEX + 1];
 
-/* Files that are open: a test leaves as many as it found. */
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-
 static int make_root(void **state)
 {
     (void)state;
     trip_at = 0;
-    open_before = count_open();
-    const char *base = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%s/pantry-test-fetch.XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(root))
+    if (make_folder("fetch"))
         return -1;
     mkdir(in_root("bin"), 0777);
     mkdir(in_root("wheels"), 0777);
@@ -179,9 +142,7 @@ static int remove_root(void **state)
 {
     (void)state;
     trip_at = 0;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static int count_downloads(void)

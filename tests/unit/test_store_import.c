@@ -11,11 +11,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -46,12 +47,6 @@ static void fail_at(const char *kind, int n, int why)
     trip_at = n;
     trip_errno = why;
     calls = 0;
-}
-
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
 }
 
 #define WRAP(kind, result, name, params, args, failure)                                                                \
@@ -127,17 +122,6 @@ int EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned *n)
 
 /* ---- a store of its own ---- */
 
-static char root[160];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[8][512];
-    static int next;
-    char *b = buffers[next++ % 8];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
 /* One that stays for as long as a test needs it. */
 static const char *keep(const char *tail)
 {
@@ -146,29 +130,13 @@ static const char *keep(const char *tail)
     return strcpy(buffers[next++ % 64], in_root(tail));
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-
 static int make_root(void **state)
 {
     (void)state;
     trip_kind = NULL;
     forced_digest = NULL;
     free_blocks = UINT64_MAX;
-    open_before = count_open();
-    const char *base = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%s/pantry-test-import.XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(root))
+    if (make_folder("import"))
         return -1;
     setenv("PANTRY_HOME", in_root("home"), 1);
     return 0;
@@ -180,9 +148,7 @@ static int remove_root(void **state)
     trip_kind = NULL;
     forced_digest = NULL;
     free_blocks = UINT64_MAX;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static const char *put(const char *name, const char *bytes, size_t n)

@@ -9,13 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -28,12 +29,6 @@
 #include <unistd.h>
 
 /* ---- calls that fail: a program's own definition goes before a library's ---- */
-
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
-}
 
 static const char *trip_name; /* of the call that fails; NULL: none */
 static int trip_errno, trips; /* how often it does so */
@@ -141,29 +136,6 @@ int archive_read_data_block(struct archive *zip, const void **bytes, size_t *n, 
     return r;
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-static char root[64];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[4][512];
-    static int next;
-    char *b = buffers[next++ % 4];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
 static int make_root(void **state)
 {
     (void)state;
@@ -171,9 +143,7 @@ static int make_root(void **state)
     most_at_once = SIZE_MAX;
     free_blocks = 0;
     shift = 0;
-    open_before = count_open();
-    strcpy(root, "/tmp/pantry-test-layout.XXXXXX");
-    if (!mkdtemp(root))
+    if (make_folder("layout"))
         return -1;
     setenv("PANTRY_HOME", root, 1);
     return 0;
@@ -183,9 +153,7 @@ static int remove_root(void **state)
 {
     (void)state;
     trip_name = NULL;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static void write_bytes(const char *path, const char *bytes, size_t n)
@@ -194,11 +162,6 @@ static void write_bytes(const char *path, const char *bytes, size_t n)
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     fclose(f);
-}
-
-static bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
 }
 
 /* ---- folders ---- */
@@ -250,7 +213,7 @@ static void folders_are_made(void **state)
     char *old = getcwd(NULL, 0), *path = NULL;
     assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
-    assert_true(exists(in_root("a/b/c")));
+    assert_true(file_exists(in_root("a/b/c")));
     write_bytes(in_root("a/file"), "x", 1);
     assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "is in the way of a folder"));
@@ -259,12 +222,12 @@ static void folders_are_made(void **state)
     assert_int_equal(pn_layout_make_dirs("relative", &err), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs("other/relative", &err), PANTRY_OK);
     assert_int_equal(chdir(old), 0);
-    assert_true(exists(in_root("relative")) && exists(in_root("other/relative")));
+    assert_true(file_exists(in_root("relative")) && file_exists(in_root("other/relative")));
     assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PANTRY_IO);
     setenv("PANTRY_HOME", in_root("fresh"), 1);
     assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_OK);
     assert_string_equal(path, in_root("fresh/history"));
-    assert_true(exists(in_root("fresh")) && !exists(in_root("fresh/history")));
+    assert_true(file_exists(in_root("fresh")) && !file_exists(in_root("fresh/history")));
     free(path);
     setenv("PANTRY_HOME", in_root("a/file"), 1);
     assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_IO);
@@ -287,7 +250,7 @@ static void folders_that_cannot_be_made(void **state)
     assert_says(&err, ENOSPC, "/a");
     fail_next("mkdir", ENOSPC); /* the parent */
     assert_int_equal(pn_layout_make_dirs(in_root("a/b"), &err), PANTRY_IO);
-    assert_false(exists(in_root("a")));
+    assert_false(file_exists(in_root("a")));
     fail_next("mkdir", EEXIST);
     assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PANTRY_OK);
     fail_next("fsync", EIO);
@@ -298,7 +261,7 @@ static void folders_that_cannot_be_made(void **state)
     assert_int_equal(trips, 0);
     fail_next("strdup", ENOMEM);
     assert_int_equal(pn_layout_make_dirs(in_root("d"), &err), PANTRY_NO_MEMORY);
-    assert_false(exists(in_root("d")));
+    assert_false(file_exists(in_root("d")));
     /* below the root: that one is synced */
     pretend_made = "/pantry-test-none";
     assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PANTRY_OK);
@@ -328,7 +291,7 @@ static void folders_that_cannot_be_read(void **state)
     assert_int_equal(pn_layout_bytes_below(in_root("a")), 0);
     fail_next("fdopendir", ENOMEM);
     pn_layout_remove(in_root("a"));
-    assert_true(exists(in_root("a/x")));
+    assert_true(file_exists(in_root("a/x")));
     assert_int_equal(pn_layout_bytes_below(in_root("a")), 3);
 }
 
@@ -350,10 +313,10 @@ static void folders_are_removed(void **state)
     assert_int_equal(pn_layout_bytes_below(in_root("none")), 0);
     pn_layout_remove(in_root("gone"));
     pn_layout_remove(in_root("gone"));
-    assert_false(exists(in_root("gone")));
-    assert_true(exists(in_root("keep/this")));
+    assert_false(file_exists(in_root("gone")));
+    assert_true(file_exists(in_root("keep/this")));
     pn_layout_remove(in_root("keep/this"));
-    assert_false(exists(in_root("keep/this")));
+    assert_false(file_exists(in_root("keep/this")));
     /* 16 folders are entered, no more */
     for (int depth = 15; depth <= 17; depth++) {
         char path[512];
@@ -365,11 +328,11 @@ static void folders_are_removed(void **state)
         write_bytes(path, "123", 3);
         assert_int_equal(pn_layout_bytes_below(in_root("d0")), depth <= 16 ? 3 : 0);
         pn_layout_remove(in_root("d0"));
-        assert_int_equal(exists(in_root("d0")), depth > 16);
+        assert_int_equal(file_exists(in_root("d0")), depth > 16);
         path[n] = '\0';
         pn_layout_remove(path);
         pn_layout_remove(in_root("d0"));
-        assert_false(exists(in_root("d0")));
+        assert_false(file_exists(in_root("d0")));
     }
 }
 
@@ -405,7 +368,7 @@ static void one_has_the_lock(void **state)
     assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PANTRY_OK);
     assert_true(b >= 0);
     close(b);
-    assert_true(exists(in_root("lock")));
+    assert_true(file_exists(in_root("lock")));
     assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PANTRY_IO);
     assert_int_equal(b, -1);
     static const struct {
@@ -453,10 +416,10 @@ static void files_appear_when_they_are_complete(void **state)
     assert_int_equal(file.written, 3);
     assert_holds(in_root("victim"), "safe");
     assert_holds(partial, "abc");
-    assert_false(exists(path));
+    assert_false(file_exists(path));
     assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_OK);
     assert_holds(path, "abc");
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     pn_durable_abort(&file); /* nothing more to do */
     assert_holds(path, "abc");
 
@@ -465,7 +428,7 @@ static void files_appear_when_they_are_complete(void **state)
     assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PANTRY_OK);
     assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "expected " ABC_SHA));
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     assert_holds(path, "abc");
     /* any digest */
     assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
@@ -475,11 +438,11 @@ static void files_appear_when_they_are_complete(void **state)
     /* given up */
     assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
     assert_int_equal(pn_durable_write(&file, "abe", 3, &err), PANTRY_OK);
-    assert_true(exists(partial));
+    assert_true(file_exists(partial));
     pn_durable_abort(&file);
     pn_durable_abort(&file);
     pn_durable_abort(NULL);
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     assert_holds(path, "abd");
     assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PANTRY_IO);
 }
@@ -521,11 +484,11 @@ static void files_that_cannot_be_written(void **state)
         trip_name = NULL;
         if (rows[i].why && rows[i].why != ENOMEM)
             assert_says(&err, rows[i].why, rows[i].says);
-        assert_false(exists(partial));
+        assert_false(file_exists(partial));
         assert_int_equal(file.fd, -1);
         assert_true(!file.path && !file.partial && !file.hash.context);
         if (rows[i].why != ENOMEM) /* that was after the rename */
-            assert_false(exists(path));
+            assert_false(file_exists(path));
         unlink(path);
     }
     /* interrupted, and byte by byte */
@@ -592,7 +555,7 @@ static void the_first_descriptor_is_good(void **state)
     assert_int_equal(locked, PANTRY_OK);
     assert_int_equal(lock_was, 0);
     assert_int_equal(bytes, 3);
-    assert_false(exists(in_root("a")));
+    assert_false(file_exists(in_root("a")));
     assert_int_equal(opened, PANTRY_OK);
     assert_int_equal(file_was, 0);
     assert_false(open_after_sync || open_after_removing || open_after_counting || open_at_end);

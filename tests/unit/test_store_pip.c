@@ -10,11 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -33,12 +34,6 @@
 extern char **environ;
 
 /* ---- calls that are noted, or fail ---- */
-
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
-}
 
 enum { MAX_NOTES = 4096 };
 
@@ -172,26 +167,6 @@ int statvfs(const char *path, struct statvfs *fs)
 
 /* ---- a folder with a python3 ---- */
 
-static char root[160];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[32][512];
-    static int next;
-    char *b = buffers[next++ % 32];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
-static void write_file(const char *path, const char *text, int mode)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    assert_int_equal(chmod(path, (mode_t)mode), 0);
-}
-
 /* What was written there; "" if nothing was. */
 static const char *text_of(const char *name)
 {
@@ -232,18 +207,6 @@ static void set_path(const char *first)
     setenv("PATH", path, 1);
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
 static char whole_path[4096];
 
 static void forget(void)
@@ -261,11 +224,8 @@ static int make_root(void **state)
 {
     (void)state;
     forget();
-    open_before = count_open();
-    const char *base = getenv("TMPDIR");
     snprintf(whole_path, sizeof whole_path, "%s", getenv("PATH") ? getenv("PATH") : "");
-    snprintf(root, sizeof root, "%s/pantry-test-pip.XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(root))
+    if (make_folder("pip"))
         return -1;
     mkdir(in_root("bin"), 0777);
     mkdir(in_root("folder"), 0777);
@@ -280,9 +240,8 @@ static int remove_root(void **state)
 {
     (void)state;
     forget();
-    pn_layout_remove(root);
     setenv("PATH", whole_path, 1);
-    assert_int_equal(count_open(), open_before);
+    remove_folder();
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
     return 0;
 }
