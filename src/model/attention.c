@@ -74,36 +74,8 @@ pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q)
     return pn_pos_scale(b->graph, q, hp->temperature_scale, hp->temperature_length, hp->temperature_offset);
 }
 
-static pn_array write_and_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, int dim_v,
-                                 float scale)
-{
-    const struct pn_node *n = pn_node(b->graph, k);
-    struct pn_cache_shape shape = {n->n1, n->n2, dim_v, .value_in_key = v == PN_NONE};
-    struct pn_attention_params params = {.cache = b->n_caches,
-                                         .n_head_kv = shape.n_head,
-                                         .dim_k = shape.dim_k,
-                                         .dim_v = shape.dim_v,
-                                         .value_in_key = shape.value_in_key};
-    b->caches[b->n_caches++] = shape;
-    b->written[layer] = pn_cache_write(b->graph, k, v, &params);
-    return pn_builder_attend_to(b, layer, q, b->written[layer], scale);
-}
-
-pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale)
-{
-    if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
-        return PN_NONE;
-    return write_and_attend(b, layer, q, k, v, pn_node(b->graph, v)->n2, scale);
-}
-
-pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale)
-{
-    if (q == PN_NONE || k == PN_NONE)
-        return PN_NONE;
-    return write_and_attend(b, layer, q, k, PN_NONE, dim_v, scale);
-}
-
-pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale)
+/* Attention over the keys and values that `written` writes. */
+static pn_array attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale)
 {
     const struct pn_hparams *hp = b->hp;
     if (written == PN_NONE)
@@ -120,7 +92,36 @@ pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_ar
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
     if (hp->rel_buckets)
         return pn_attention_bias(b->graph, q, written, pn_builder_position_bias(b, layer), &params);
-    return pn_attention_sinks(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */
+    return pn_attention(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */
+}
+
+static pn_array write_and_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, int dim_v,
+                                 float scale)
+{
+    const struct pn_node *n = pn_node(b->graph, k);
+    struct pn_cache_shape shape = {n->n1, n->n2, dim_v, .value_in_key = v == PN_NONE};
+    struct pn_attention_params params = {.cache = b->n_caches,
+                                         .n_head_kv = shape.n_head,
+                                         .dim_k = shape.dim_k,
+                                         .dim_v = shape.dim_v,
+                                         .value_in_key = shape.value_in_key};
+    b->caches[b->n_caches++] = shape;
+    b->written[layer] = pn_cache_write(b->graph, k, v, &params);
+    return attend_to(b, layer, q, b->written[layer], scale);
+}
+
+pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale)
+{
+    if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
+        return PN_NONE;
+    return write_and_attend(b, layer, q, k, v, pn_node(b->graph, v)->n2, scale);
+}
+
+pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale)
+{
+    if (q == PN_NONE || k == PN_NONE)
+        return PN_NONE;
+    return write_and_attend(b, layer, q, k, PN_NONE, dim_v, scale);
 }
 
 /* Queries or keys, normalized and rotated in the architecture's order. */
@@ -145,7 +146,7 @@ static pn_array attend(struct pn_builder *b, int layer, pn_array x, pn_array q, 
     const struct pn_layer_hparams *l = &b->hp->layers[layer];
     struct pn_graph *g = b->graph;
     if (l->kv_layer != layer)
-        return pn_builder_attend_to(b, layer, q, b->written[l->kv_layer], scale);
+        return attend_to(b, layer, q, b->written[l->kv_layer], scale);
     bool value_is_key = b->arch->attn.value_is_key && !pn_builder_has(b, layer, "attn_v", "weight") &&
                         !pn_builder_has(b, layer, "attn_qkv", "weight");
     pn_array k = project(b, layer, KEY, x, l->n_head_kv, l->dim_k);

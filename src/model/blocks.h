@@ -106,8 +106,6 @@ pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
 /* The same with the first dim_v numbers of each key as its value: the cache keeps them once. */
 pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale);
-/* The same over keys and values that another layer has written. */
-pn_array pn_builder_attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale);
 
 /* decoder.c: token ids -> the states after the last layer and its norm (outputs, n_embd) -> logits (outputs, n_vocab).
  */
@@ -129,14 +127,11 @@ pn_array pn_builder_layer_input(struct pn_builder *b, int layer, pn_array x);
 /* attention.c: queries grow with the position where the model has it. */
 pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q);
 
-/* rope.c: the table that a layer's heads are rotated with. */
-pn_array pn_builder_rope_table(struct pn_builder *b, int layer);
-/* True if the layer's heads are rotated at all. */
+/* rope.c: true if the layer's heads are rotated at all. */
 bool pn_builder_rotates(const struct pn_builder *b, int layer);
 /* Rotates heads as the architecture does. */
 pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x);
-/* The factor on cos and sin of stretched rotations, and what YaRN wants scores scaled by (squared already). */
-float pn_builder_rope_magnitude(const struct pn_builder *b);
+/* The factor on attention scores of stretched rotations. */
 float pn_builder_rope_score_scale(const struct pn_builder *b);
 
 #endif

@@ -26,13 +26,6 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
     return !arch->nope.period || unwindowed || (arch->nope.first ? layer : layer + 1) % arch->nope.period != 0;
 }
 
-pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
-{
-    const int *sections = b->hp->rope.sections;
-    bool halves = b->arch->rope.sections_halves && sections[0] > 0 && sections[1] > 0;
-    return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope.kind);
-}
-
 /* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
 static float yarn_dim(const struct pn_rope_hparams *r, int n_rot, float base, float rotations)
 {
@@ -71,7 +64,7 @@ static float yarn_magnitude(const struct pn_builder *b)
            yarn_temperature(r->factor, r->yarn_log_multiplier);
 }
 
-float pn_builder_rope_magnitude(const struct pn_builder *b)
+static float magnitude(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     return r->scaling == PN_ROPE_SCALING_YARN ? r->attn_factor * yarn_magnitude(b) : r->attn_factor;
@@ -82,7 +75,7 @@ float pn_builder_rope_score_scale(const struct pn_builder *b)
     const struct pn_rope_hparams *r = &b->hp->rope;
     if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is all in the rotation */
         return 1;
-    float m = pn_builder_rope_magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
+    float m = magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
     return m * m;
 }
 
@@ -162,16 +155,23 @@ static pn_array make_table(struct pn_builder *b, bool local)
     if (frequencies(b, local, one ? "rope_freqs.weight" : "rope_factors_short.weight", inv_freq) &&
         (one || frequencies(b, local, "rope_factors_long.weight", longer)))
         table = pn_rope_table(b->graph, inv_freq, one ? NULL : longer, r->n_context_original, n_rot,
-                              is_stretched(b, local) ? pn_builder_rope_magnitude(b) : 1, &split);
+                              is_stretched(b, local) ? magnitude(b) : 1, &split);
     free(inv_freq);
     return table;
 }
 
-pn_array pn_builder_rope_table(struct pn_builder *b, int layer)
+static pn_array rope_table(struct pn_builder *b, int layer)
 {
     bool local = b->hp->layers[layer].local;
     pn_array *table = local ? &b->rope_local : &b->rope_global;
     if (*table == PN_NONE)
         *table = make_table(b, local);
     return *table;
+}
+
+pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
+{
+    const int *sections = b->hp->rope.sections;
+    bool halves = b->arch->rope.sections_halves && sections[0] > 0 && sections[1] > 0;
+    return pn_rope(b->graph, x, rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope.kind);
 }

@@ -99,12 +99,11 @@ pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
  * (PN_NONE) where params->value_in_key. The result has no values: it orders the attention that reads them. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
 /* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
- * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
-pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *params);
-/* The same with a sink: a score for each head, sinks (n_head), that takes its share of the softmax and has no value
- * (Xiao et al., 2023; as gpt-oss learns it). PN_NONE: none. */
-pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
-                            const struct pn_attention_params *params);
+ * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv).
+ * sinks (n_head), or PN_NONE: a score per head that takes part in the softmax and has no value (Xiao et al., 2023; as
+ * gpt-oss learns it). */
+pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                      const struct pn_attention_params *params);
 
 /* Attention with a bias: scores grow by what a table, bias (n_head, 2 r + 1) in float32, has for the head and the
  * distance: column r + (key's position - query's), distances beyond r counting as r (Raffel et al., T5, 2020). */
