@@ -1,4 +1,4 @@
-/* What models of every dialect say, and how it must be split: one call, several, nested arguments, code, other scripts,
+/* Model outputs in every dialect, and how they must be split: one call, several, nested arguments, code, other scripts,
  * text before a call, reasoning before a call, an answer that begins inside the reasoning, a call that is cut off. */
 #ifndef PN_TESTS_DIALECT_SAMPLES_H
 #define PN_TESTS_DIALECT_SAMPLES_H
@@ -726,7 +726,7 @@ static const struct sample samples[] = {
      "", "First this,\nthen that.", "[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}]"},
     {"internlm", NULL, "<|action_start|><|plugin|>\n{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Par",
      "<|action_start|><|plugin|>\n{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Par", "", NULL},
-    /* white space wherever it may be; numbers of every spelling, and what looks like one */
+    /* white space wherever it is allowed; numbers of every spelling, and text that looks like a number */
     {"minimax-m3", NULL, "]<]minimax[>[<tool_call>\n 	]<]minimax[>[<invoke name=\"set\">\n  ]<]minimax[>[<config> \n]<]minimax[>[<a>\n ]<]minimax[>[<item>1]<]minimax[>[</item>\n ]<]minimax[>[<item> 2 ]<]minimax[>[</item>\n]<]minimax[>[</a> ]<]minimax[>[<c> x ]<]minimax[>[</c>\n]<]minimax[>[</config>\n]<]minimax[>[<tags>\n]<]minimax[>[</tags>\n ]<]minimax[>[<on> true ]<]minimax[>[</on>\n]<]minimax[>[</invoke>\n\n]<]minimax[>[<invoke name=\"noop\"> ]<]minimax[>[</invoke> ]<]minimax[>[</tool_call>",
      "", "", "[{\"name\": \"set\", \"arguments\": {\"config\": {\"a\": [1, 2], \"c\": \" x \"}, \"tags\": [], \"on\": true}}, {\"name\": \"noop\", \"arguments\": {}}]"},
     {"minimax-m2", NULL, "<minimax:tool_call>\n 	<invoke name=\"get_weather\">\n\n  <parameter name=\"city\">Paris</parameter> \n	<parameter name=\"days\"> 3 </parameter>\n  </invoke> \n</minimax:tool_call>\n",

@@ -1,4 +1,4 @@
-/* See eager.h. */
+/* Eager evaluation of graphs: see eager.h. */
 #include "eager.h"
 
 #include <setjmp.h>

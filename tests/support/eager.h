@@ -1,5 +1,5 @@
-/* Graphs whose values are known: every operation that is written down is computed at once, in double precision and by
- * formulas of its own, so that what a device makes of the whole graph can be compared with it. */
+/* Graphs with known values: every operation is computed at once, in double precision and by its own formula, and a
+ * device's result of the whole graph is compared with that. */
 #ifndef PN_TESTS_EAGER_H
 #define PN_TESTS_EAGER_H
 
@@ -9,8 +9,8 @@ enum { EAGER_MAX = 96 };
 
 struct eager_value {
     pn_array array;
-    enum pn_op op; /* that made it */
-    bool outputs;  /* its rows are those of the outputs */
+    enum pn_op op; /* the operation of this value */
+    bool outputs;  /* its rows are the outputs' */
     int n1, n2;
     double *v; /* (n_rows, n1, n2) */
 };
@@ -39,10 +39,9 @@ int eager_reshape(struct eager *e, int x, int n1, int n2);
 int eager_slice(struct eager *e, int x, int offset, int n2);
 int eager_outputs(struct eager *e, int x);
 
-/* The graph's value `result` on every device of op_devices, one row a step and several: equal to what was computed
- * here. */
+/* Checks the graph's value `result` on every device of op_devices, with one row per step and with several. */
 void eager_check(const struct eager *e, int result, const char *what);
-/* The same in two of these ways; which ones goes round with `turn`. */
+/* The same in two of these ways, selected by `turn`. */
 void eager_check_two(const struct eager *e, int result, int turn, const char *what);
 
 #endif

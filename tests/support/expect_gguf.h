@@ -1,4 +1,4 @@
-/* What the tests of the GGUF reader expect: success, or a refusal with a certain sentence. Included after cmocka. */
+/* Expectations of the GGUF reader's tests: success, or an error with a certain text. Included after cmocka. */
 #ifndef PN_TESTS_EXPECT_GGUF_H
 #define PN_TESTS_EXPECT_GGUF_H
 
@@ -16,7 +16,7 @@ static inline struct pn_weights *expect_open(const char *path)
     return w;
 }
 
-/* Refused by open and inspect alike, unless only `open` is to refuse it; the sentence has `part` in it. */
+/* Both open and inspect refuse it, or only open if so asked; the error contains `part`. */
 static inline void expect_refused(const char *path, pantry_status status, const char *part)
 {
     struct pantry_error err = {.text = ""};
@@ -26,7 +26,7 @@ static inline void expect_refused(const char *path, pantry_status status, const 
         fail_msg("expected %d with \"%s\", got %d: %s", status, part, got, err.text);
     assert_null(w);
     assert_int_equal(err.status, status);
-    assert_int_equal(pn_weights_open(path, &w, NULL), status); /* without a place for the sentence */
+    assert_int_equal(pn_weights_open(path, &w, NULL), status); /* without an error struct */
 }
 
 /* The file of `g`, which is freed. */
@@ -42,7 +42,7 @@ static inline void expect_gw_opens(struct gw *g)
     gw_free(g);
 }
 
-/* Two tensors and some metadata: what most tests begin with. */
+/* Two tensors and some metadata: the start of most tests. */
 static inline void small_gguf(struct gw *g)
 {
     static const float data[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};

@@ -1,11 +1,11 @@
-/* Decoders as formulas: the stream of layers, norms and products. See formula.h. */
+/* Decoders as formulas: layers, norms and products. See formula.h. */
 #include "formula.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- what a file has ---- */
+/* ---- contents of a file ---- */
 
 static bool is_ignored(const char *list, const char *name)
 {
@@ -16,7 +16,7 @@ static bool is_ignored(const char *list, const char *name)
     return false;
 }
 
-/* The slot of that name, or the empty one where it would be. */
+/* The slot of that name, or the empty slot for it. */
 static const int *slot_of(const struct f_file *f, const char *name)
 {
     uint64_t h = 14695981039346656037u; /* FNV-1a */
@@ -105,7 +105,7 @@ static void center(double *x, int n, double eps)
         mean += x[i] / n;
     for (int i = 0; i < n; i++)
         x[i] -= mean;
-    f_rms(x, n, eps); /* the variance is the mean square of what is left */
+    f_rms(x, n, eps); /* the variance is the mean square after the subtraction */
 }
 
 bool f_uses_rms(const struct f_file *f)
@@ -194,7 +194,7 @@ static bool beside(const struct f_file *f, int layer)
            (order == F_BESIDE_IF_ONE_NORM && !part(f, layer, "ffn_norm", "weight"));
 }
 
-/* One norm, or one for each of the two parts. */
+/* One norm, or one per part. */
 static void beside_layer(const struct f_file *f, int layer, rows x)
 {
     rows a, m, y, z;

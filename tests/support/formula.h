@@ -1,6 +1,6 @@
-/* Decoders written out as formulas, in double and without graph, plan or device: what test_formulas compares every row
- * of src/model/archs.c with. A row of the table in formula_archs.c says what published definitions of an architecture
- * say; it shares neither code nor names with the rows it guards. */
+/* Decoders written out as formulas, in double and without graph, plan or device. test_formulas compares every row of
+ * src/model/archs.c with them. The table in formula_archs.c follows the published definitions; it shares neither code
+ * nor names with the rows that it tests. */
 #ifndef PN_TESTS_FORMULA_H
 #define PN_TESTS_FORMULA_H
 
@@ -31,19 +31,19 @@ enum {
     F_SLOTS = 8192
 };
 
-/* How a layer's parts meet. */
+/* How a layer's parts are joined. */
 enum f_order { F_PRE, F_POST, F_SANDWICH, F_BESIDE, F_BESIDE_IF_SAID, F_BESIDE_IF_ONE_NORM };
 enum f_ffn { F_GATED, F_UP_DOWN, F_XIELU, F_MOE, F_MOE_PLAIN_DENSE, F_MOE_AND_MLP, F_MOE_OF_INPUT };
 enum f_act { F_SILU, F_GELU, F_QUICK, F_RELU, F_RELU_SQUARED };
 enum f_norms { F_RMS, F_LAYER, F_RMS_IF_SAID };
 enum f_turn { F_PAIRS, F_HALVES, F_STILL };
-/* Which layers turn: all, those with a window, those and leading dense ones, none where not "finetuned". */
+/* Which layers rotate: all, those with a window, those and leading dense ones, none unless "finetuned". */
 enum f_turns { F_TURN_ALL, F_TURN_LOCAL, F_TURN_LOCAL_OR_DENSE, F_TURN_IF_TUNED };
 enum f_qk { F_QK_NONE, F_QK_HEAD, F_QK_HEAD_IF_THERE, F_QK_HEAD_LATE, F_QK_WHOLE, F_QK_WHOLE_IF_THERE, F_QK_LENGTH };
 enum f_mixer { F_ATTENTION, F_LATENT, F_ALTERNATING };
 enum f_recurrent { F_NOT_RECURRENT, F_MAMBA, F_MAMBA2, F_SHORT_CONVOLUTION, F_DELTA, F_KIMI_DELTA };
 enum f_block { F_ATTENDS, F_RECURS, F_FEEDS };
-enum f_gate { F_SOFTMAX = 1, F_SIGMOID, F_SOFTMAX_LATE }; /* as files number them */
+enum f_gate { F_SOFTMAX = 1, F_SIGMOID, F_SOFTMAX_LATE }; /* the numbers in files */
 
 struct f_arch {
     const char *name, *hf;
@@ -56,7 +56,7 @@ struct f_arch {
     enum f_order order;
     enum f_norms norms;
     bool bare_norms, embedding_norm;
-    const char *before_ffn, *after_attention, *after_ffn, *last; /* names of norms, where they are not the usual ones */
+    const char *before_ffn, *after_attention, *after_ffn, *last; /* unusual names of norms */
     /* ends */
     double embedding_times;   /* unless the file says */
     bool embedding_root;      /* times sqrt(n_embd) */
@@ -65,7 +65,7 @@ struct f_arch {
     double logit_scale, logit_width;
     bool cap_logits, tied;
     double cap_logits_at;
-    const char *ignored; /* tensors that a file may have in vain */
+    const char *ignored; /* tensors that have no effect */
     /* attention */
     enum f_qk qk;
     bool value_norm, value_is_key, temperature, gate_softplus;
@@ -77,7 +77,7 @@ struct f_arch {
     /* windows */
     int window, window_always, period; /* period 1000: the file must list the layers */
     bool global_first, chunked;
-    int shares_layers; /* layers with keys of their own unless the file says, -1: all; 0: the file has no say */
+    int shares_layers; /* layers with their own keys unless the file says, -1: all; 0: whatever the file says */
     /* rotation */
     enum f_turn turn;
     enum f_turns turns;
@@ -91,11 +91,11 @@ struct f_arch {
     /* feed-forward */
     enum f_ffn ffn;
     enum f_act act;
-    int sparse_layers; /* the first ones keep of their gates what is sparse_by deviations above the mean */
+    int sparse_layers; /* gates of the first ones: only those sparse_by deviations above the mean stay */
     double sparse_by;
     bool ffn_scales, ffn_embd_wide, ffn_halved, limit_before, thinned;
     double limit_always;
-    /* experts: numbers say what holds unless the file says, negative ones what holds whatever it says */
+    /* experts: a number is the default, a negative one holds whatever the file says */
     int gate;         /* one of f_gate */
     int renormalized; /* 2: as the file says, 1: always, 0: never */
     bool weigh_inputs, router_sees_input, root_half_with_mlp, half_with_shared;
@@ -104,7 +104,7 @@ struct f_arch {
 extern const struct f_arch f_archs[];
 extern const int f_n_archs;
 
-/* What a file may say or leave out (NAN). X(field, key, kind, value that a tempting file has) */
+/* Optional keys of a file; NAN: missing. X(field, key, kind, value in a tempting file) */
 #define F_SAID(X)                                                                                                      \
     X(key_length, "attention.key_length", 'u', 12)                                                                     \
     X(value_length, "attention.value_length", 'u', 6)                                                                  \
@@ -169,16 +169,16 @@ struct f_tensor {
     const float *data;
 };
 
-/* A file: what it says and has. */
+/* A file: its metadata and tensors. */
 struct f_file {
     const struct f_arch *arch;
     int n_layer;               /* in the file */
-    double rms_eps, layer_eps; /* NAN: not said */
+    double rms_eps, layer_eps; /* NAN: missing */
     struct f_said said;
     enum f_scaling scaling;
-    int sections[4];    /* all 0: not said */
-    int period;         /* of windows, as the file says; -1: it does not */
-    const bool *listed; /* ... or the layers themselves; NULL */
+    int sections[4];    /* all 0: missing */
+    int period;         /* of windows, from the file; -1: missing */
+    const bool *listed; /* ... or a list of the layers; NULL: missing */
     enum { F_WHOLE, F_NO_ATTENTION, F_NO_KEYS, F_NO_FFN } lacks[F_MAX_LAYERS];
     enum f_block blocks[F_MAX_LAYERS];
     double xielu[3]; /* alpha_p, alpha_n, beta */
@@ -190,7 +190,7 @@ struct f_file {
 /* Adds a tensor whose data live as long as the file. */
 void f_add(struct f_file *f, const char *name, int n_mat, int rows, int cols, const float *data);
 
-/* NAN-aware: what the file says, else `otherwise`. */
+/* The file's value, or `otherwise` if that is NAN. */
 static inline double f_or(double said, double otherwise)
 {
     return isnan(said) ? otherwise : said;
@@ -201,16 +201,16 @@ const struct f_tensor *f_find(const struct f_file *f, int layer, const char *nam
 bool f_is_local(const struct f_file *f, int layer);
 int f_dim_k(const struct f_file *f, int layer);
 int f_dim_v(const struct f_file *f, int layer);
-/* Layers that run. */
+/* Number of layers that run. */
 int f_depth(const struct f_file *f);
 bool f_has_router(const struct f_file *f, int layer);
-/* logits (F_TOKENS, F_VOCAB) of the tokens from position 0 on. */
+/* logits (F_TOKENS, F_VOCAB) of the tokens, from position 0. */
 void f_logits(const struct f_file *f, const int *ids, double *logits);
 
 /* Feed-forward block of one token: x (F_EMBD), stream and layer input (F_EMBD) -> out (F_EMBD). formula_ffn.c */
 void f_feed_forward(const struct f_file *f, int layer, const double *x, const double *stream, const double *input,
                     double *out);
-/* What a token says to a layer, to be added to x; false where it says nothing. formula_mixers.c */
+/* Per-layer input of a token, to be added to x; false if there is none. formula_mixers.c */
 bool f_layer_input(const struct f_file *f, int layer, int id, const double *embedding, const double *x, double *out);
 /* All layers of alternating updates: x (F_TOKENS, F_EMBD), embeddings -> the last states. */
 void f_alternate(const struct f_file *f, const int *ids, double *x);

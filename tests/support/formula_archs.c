@@ -1,6 +1,5 @@
-/* What is published about each architecture, typed in from the definitions of the models' makers: see formula.h. What a
- * row leaves out is the plainest: RMS norms before two blocks one after the other, SiLU, gates, neighbouring pairs that
- * turn. */
+/* Properties of each architecture, typed from the published definitions of the models' authors: see formula.h.
+ * Defaults: RMS norms before two sequential blocks, SiLU, gates, rotation of neighbouring pairs. */
 #include "formula.h"
 
 #define LISTED 1000 /* all layers have a window unless the file lists them */

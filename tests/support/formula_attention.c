@@ -1,5 +1,5 @@
-/* Attention as a formula: heads, their norms, windows, rotation and its ways to stretch; latent attention. See
- * formula.h. */
+/* Attention as a formula: heads, their norms, windows, rotation and its extension to longer contexts; latent attention.
+ * See formula.h. */
 #include "formula.h"
 
 #include <string.h>
@@ -7,7 +7,7 @@
 enum { MAX_DIM = 32, MAX_ROW = F_HEADS * MAX_DIM };
 static const double pi = 3.14159265358979323846;
 
-/* ---- which layers do what ---- */
+/* ---- kinds of layers ---- */
 
 static int window_of(const struct f_file *f)
 {
@@ -97,7 +97,7 @@ static double magnitude(const struct f_file *f)
     return m * temperature(factor, f->arch->yarn_both ? by : 1) / temperature(factor, by);
 }
 
-/* Peng et al., YaRN, 2023: pairs that turn often are kept, those that turn less than once are interpolated. */
+/* Peng et al., YaRN, 2023: fast pairs are kept, pairs of less than one turn are interpolated. */
 static double yarn(const struct f_file *f, int i, int n, double base, double speed)
 {
     double length = f_or(f->said.original, F_CONTEXT);
@@ -110,7 +110,7 @@ static double yarn(const struct f_file *f, int i, int n, double base, double spe
     return speed * kept + speed / factor_of(f) * (1 - kept);
 }
 
-/* Pairs of the fourth section do not turn in a text. */
+/* Pairs of the fourth section do not rotate in a text. */
 static bool stays(const struct f_file *f, int pair)
 {
     const int *s = f->sections;
@@ -290,7 +290,7 @@ static void head_norm(const struct f_file *f, int layer, const char *name, doubl
     }
 }
 
-/* Queries or keys in their place: normalized and turned. */
+/* Queries or keys, normalized and rotated. */
 static void place(const struct f_file *f, int layer, const char *norm, int position, double *x, int n, int dim)
 {
     bool does = turns(f, layer);
@@ -416,7 +416,7 @@ static void latent_query(const struct f_file *f, int layer, const double *x, dou
     f_project(f, layer, "attn_q_b", low, 0, 0, true, false, q);
 }
 
-/* Key (without its turning part) and value of a head, made of the latent vector. */
+/* Key (without its rotated part) and value of a head, from the latent vector. */
 static void expand(const struct f_file *f, int layer, const struct latent *d, int h, const double *latent, double *k,
                    double *v)
 {

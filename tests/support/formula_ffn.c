@@ -1,4 +1,4 @@
-/* Feed-forward blocks as formulas, of one token: gated and plain, mixtures of experts. See formula.h. */
+/* Feed-forward blocks of one token as formulas: gated and plain, mixtures of experts. See formula.h. */
 #include "formula.h"
 
 #include <string.h>
@@ -23,7 +23,7 @@ static int project(const struct f_file *f, int layer, const char *name, const do
     return f_project(f, layer, name, x, 0, 0, f->arch->ffn_scales, true, out);
 }
 
-/* What exceeds the mean by so many deviations. */
+/* max(x - (mean + by * deviation), 0). */
 static void cut_off(double *x, int n, double by)
 {
     double mean = 0, square = 0;
@@ -96,7 +96,7 @@ static void softmax(double *x, int n)
         x[i] = exp(x[i]) / sum;
 }
 
-/* Of groups only those take part whose best (with other gates than the softmax: two best) experts are highest. */
+/* Only the groups with the highest best expert (two best experts, unless the gate is softmax) take part. */
 static void close_groups(const struct f_file *f, double *rank)
 {
     int groups = (int)f_or(f->said.groups, 0), size = groups ? F_EXPERTS / groups : 0, closed = 0;

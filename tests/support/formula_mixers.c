@@ -1,12 +1,11 @@
-/* What few architectures have, as formulas: what a token says to each layer, and streams of several rows (Gemma 3n).
- * See formula.h. */
+/* Rare parts as formulas: per-layer inputs, and streams of several rows (Gemma 3n). See formula.h. */
 #include "formula.h"
 
 #include <string.h>
 
 enum { MAX_WIDE = 160, N_STREAMS = 3 };
 
-/* ---- what a token says to each layer ---- */
+/* ---- per-layer inputs ---- */
 
 static void said_to(const struct f_file *f, int layer, int id, const double *embedding, double *out)
 {
@@ -49,7 +48,7 @@ static double size_of(const double *x)
     return sqrt(sum);
 }
 
-/* A row's product with a matrix of a stack, stretched to the length of `like`. */
+/* A row's product with a matrix of a stack, scaled to the length of `like`. */
 static void matched(const struct f_tensor *stack, int mat, const double *x, const double *like, double *out)
 {
     for (int i = 0; i < F_EMBD; i++) {
@@ -96,7 +95,7 @@ static void correct(const struct f_file *f, int layer, int active, row *predicte
             out[s][i] = predicted[s][i] + (by[s] + 1) * (made[i] - predicted[active][i]);
 }
 
-/* What the layer makes of the active row, with attention already done. */
+/* The layer's result for the active row, after attention. */
 static void make_row(const struct f_file *f, int layer, const double *active, const double *normed, double *attended,
                      double *out)
 {

@@ -1,4 +1,4 @@
-/* Recurrent blocks as formulas, token by token: state spaces, short convolutions, delta rules. See formula.h. */
+/* Recurrent blocks as formulas, per token: state spaces, short convolutions, delta rules. See formula.h. */
 #include "formula.h"
 
 #include <string.h>
@@ -22,7 +22,7 @@ static void convolve(const struct f_file *f, int layer, const char *name, bool p
         }
 }
 
-/* The weight alone, whatever else the file has. */
+/* The product with the weight alone: no scale, no bias. */
 static void plain_product(const struct f_file *f, int layer, const char *name, const double *x, double *out)
 {
     char full[32];
@@ -171,7 +171,7 @@ static void delta_product(const struct f_file *f, int layer, const char *name, c
         plain_product(f, layer, name, x, out);
 }
 
-/* What each value head forgets and learns. */
+/* Decay and learning rate of each value head. */
 static void delta_gates(const struct f_file *f, int layer, const double *x, double *alpha, double *beta)
 {
     enum { PER_KEY = F_SSM_HEADS / F_SSM_GROUPS };
@@ -225,7 +225,7 @@ static void delta(const struct f_file *f, int layer, const double *x, double *ou
     }
 }
 
-/* Kimi Linear, 2025: a decay for each key channel, and convolutions of their own for queries, keys and values. */
+/* Kimi Linear, 2025: a decay per key channel, and separate convolutions for queries, keys and values. */
 static void kimi_delta(const struct f_file *f, int layer, const double *x, double *out)
 {
     enum { DIM = F_KDA_DIM, N = F_SSM_HEADS * DIM };

@@ -1,4 +1,4 @@
-/* Writes GGUF files for tests: see gguf_writer.h. */
+/* A writer of GGUF files for tests: see gguf_writer.h. */
 #define _POSIX_C_SOURCE 200809L /* mkdtemp */
 #include "gguf_writer.h"
 
@@ -271,7 +271,7 @@ const char *gw_temp(const char *name)
 const char *gw_put(const char *name, const void *bytes, size_t n)
 {
     const char *path = gw_temp(name);
-    unlink(path); /* whoever has the old file mapped keeps it, and no file system waits for the disk */
+    unlink(path); /* existing maps of the old file stay valid */
     FILE *f = fopen(path, "wb");
     if (!f || (n && fwrite(bytes, 1, n, f) != n) || fclose(f) != 0)
         die(path);

@@ -1,9 +1,8 @@
-/* Writes GGUF files for tests, right and wrong ones: tiny models, every kind of metadata, and each lie a file can tell.
+/* Writes valid and invalid GGUF files for tests: tiny models, every kind of metadata, and every wrong claim.
  *
- * Put metadata and tensors in the order in which they shall stand in the file, then gw_bytes or gw_file. Tensors given
- * with data are laid out as a right file has them; gw_tensor_claim writes any description, with the data region filled
- * by hand (gw_data). A test that wants something else still edits the bytes. Memory that runs out ends the test
- * program.
+ * Add metadata and tensors in file order, then call gw_bytes or gw_file. Tensors with data get a valid layout;
+ * gw_tensor_claim writes any description, and gw_data fills the data region by hand. For anything else, edit the bytes.
+ * If memory runs out, the test program ends.
  *
  *     struct gw g;
  *     gw_init(&g);
@@ -42,10 +41,10 @@ enum {
 };
 
 struct gw {
-    struct pn_buf meta, infos, data; /* the parts of the file behind its header */
+    struct pn_buf meta, infos, data; /* the parts of the file after its header */
     uint32_t version;                /* 3 */
-    uint64_t n_meta, n_tensors;      /* counted; change them to lie */
-    size_t alignment;                /* 32; of what is laid out, gw_u32 of general.alignment is the caller's */
+    uint64_t n_meta, n_tensors;      /* counted; change them for a wrong claim */
+    size_t alignment;                /* 32, for the layout; the caller writes general.alignment */
     bool pad_end;                    /* true: the last tensor is padded too */
 };
 
@@ -71,12 +70,12 @@ void gw_strings(struct gw *g, const char *key, size_t n, const char *const *valu
 void gw_array(struct gw *g, const char *key, uint32_t item_type, uint64_t n, const void *items, size_t width);
 /* Any bytes as the value of any type; counts as one key. */
 void gw_value(struct gw *g, const char *key, uint32_t type, const void *bytes, size_t n);
-/* The same with a key that may hold anything. */
+/* The same with a key of any bytes. */
 void gw_value_raw(struct gw *g, const void *key, size_t key_len, uint32_t type, const void *bytes, size_t n);
 
 /* ---- tensors; shapes are outermost first ---- */
 
-/* `bytes` of data as they shall lie in the file. */
+/* Data as stored: `bytes` bytes. */
 void gw_tensor(struct gw *g, const char *name, uint32_t type, int n_dims, const int64_t *shape, const void *data,
                size_t bytes);
 /* F32 or F16 from float32. */
@@ -86,7 +85,7 @@ void gw_random(struct gw *g, const char *name, uint32_t type, int n_dims, const 
                struct pn_rng *rng);
 /* F32 or F16, all `value`: norms, biases. */
 void gw_constant(struct gw *g, const char *name, uint32_t type, int n_dims, const int64_t *shape, float value);
-/* A description only. `dims` stand in the file as given: innermost first. */
+/* A description without data. `dims` are written as given: innermost first. */
 void gw_tensor_claim(struct gw *g, const void *name, size_t name_len, uint32_t type, uint32_t n_dims,
                      const uint64_t *dims, size_t n_written, uint64_t offset);
 /* Bytes in the data region, without padding. */
@@ -96,9 +95,9 @@ void gw_data(struct gw *g, const void *data, size_t bytes);
 
 /* The whole file; the caller frees *out with pn_buf_free. */
 void gw_bytes(const struct gw *g, struct pn_buf *out);
-/* Where the data region begins. */
+/* Offset of the data region. */
 size_t gw_data_start(const struct gw *g);
-/* A path in a temporary folder of this process, which is removed with its files at exit. Valid until then. */
+/* A path in a temporary folder of this process; the folder is removed with its files at exit. Valid until then. */
 const char *gw_temp(const char *name);
 /* Writes bytes or the file of `g` there; returns the path. */
 const char *gw_put(const char *name, const void *bytes, size_t n);

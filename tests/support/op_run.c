@@ -1,4 +1,4 @@
-/* See op_run.h. */
+/* Running a few operations on a device: see op_run.h. */
 #include "op_run.h"
 
 #include <setjmp.h>
@@ -119,7 +119,7 @@ static void memory_free(struct memory *m)
     free(m->pages);
 }
 
-/* The next rows of every sequence as one batch. Returns how many; 0 at the end. */
+/* The next rows of every sequence as one batch. Returns their number; 0 at the end. */
 static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
                       struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last)
 {
@@ -152,7 +152,7 @@ struct compiled {
     struct pn_buffer scratch;
 };
 
-/* A step finds nothing in its scratch that it could rely on. */
+/* Fills a step's scratch with NaN, so that stale values show. */
 static pantry_status run_step(struct compiled *c, const struct pn_batch *b, struct pantry_error *err)
 {
     c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
@@ -190,7 +190,7 @@ static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch 
     memcpy(s->before, s->all, 2 * s->n * sizeof *s->all);
 }
 
-/* What a step only reads is as it was. */
+/* Checks that a step did not change its inputs. */
 static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
 {
     size_t n = (size_t)o->n_state;

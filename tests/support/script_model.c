@@ -1,11 +1,11 @@
-/* The scripted model: see script_model.h. */
+/* A scripted model: see script_model.h. */
 #include "script_model.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { LOUD = 20 /* the logit of what is said; the others' are 0 */, CONTROL = 3, NORMAL = 1 };
+enum { LOUD = 20 /* the logit of the scripted token; the others are 0 */, CONTROL = 3, NORMAL = 1 };
 
 static void zeros(struct gw *g, const char *name, int n_dims, int64_t rows, int64_t cols)
 {
@@ -63,7 +63,7 @@ void script_model_init(struct gw *g, const float *table, int n_vocab)
     norm(g, "output_norm");
 }
 
-/* GPT-2's alphabet: bytes that print stand for themselves, the others for U+0100 and up, in their order. */
+/* GPT-2's alphabet: printable bytes map to themselves, the others to U+0100 and up, in order. */
 static void spell(struct pn_buf *out, const char *piece)
 {
     for (const char *p = piece; *p; p++) {

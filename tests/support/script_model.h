@@ -1,8 +1,8 @@
-/* A model that says what a test tells it: its logits depend on the position alone.
+/* A model with scripted answers: its logits depend on the position alone.
  *
- * One layer whose weights are zeros stands between learned positions and the output matrix, so that at position p the
- * logit of token j is table[p][j], to about five digits, whatever the tokens were. The answer to a prompt of n tokens
- * therefore begins at row n - 1. */
+ * Its only layer has zero weights, between learned positions and the output matrix. At position p the logit of token j
+ * is table[p][j], to about five digits, whatever the tokens are. So the answer to a prompt of n tokens begins at row
+ * n - 1. */
 #ifndef PN_TESTS_SCRIPT_MODEL_H
 #define PN_TESTS_SCRIPT_MODEL_H
 
@@ -16,8 +16,8 @@ void script_model_init(struct gw *g, const float *table, int n_vocab);
  * `eos` may be -1. */
 void script_tokenizer(struct gw *g, const char *const *pieces, int n_vocab, int eos);
 
-/* A whole model that says pieces[0], pieces[1], ... and then <eos>: the path of the file, ids[i] for pieces[i]. Token 0
- * prints "?" and is for prompts, token 1 is <eos>; pieces that are equal are one token. */
+/* A complete model that answers pieces[0], pieces[1], ... and then <eos>: the path of the file, ids[i] for pieces[i].
+ * Token 0 prints "?" and is for prompts, token 1 is <eos>; equal pieces are one token. */
 const char *script_model(const char *file, const char *const *pieces, int n_pieces, int32_t *ids);
 
 #endif

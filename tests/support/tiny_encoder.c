@@ -1,4 +1,4 @@
-/* Tiny random encoders: see tiny_encoder.h. What each architecture has is told by the parts below. */
+/* Tiny random encoders: see tiny_encoder.h. */
 #include "tiny_encoder.h"
 
 #include <stdio.h>
@@ -171,7 +171,7 @@ static void modern_layer(struct maker *m, int i)
     matrix(m, i, "ffn_down", D, FF, false);
 }
 
-/* RMS norms before the blocks; Gemma's also behind them. */
+/* RMS norms before the blocks; Gemma's also after them. */
 static void rms_layer(struct maker *m, int i)
 {
     bool gemma = is(m, "gemma-embedding");

@@ -1,5 +1,5 @@
 /* Tiny random encoders, made by a seeded generator, with a vocabulary of letters. tests/golden/make_encoders.py
- * computes what they must answer, from the same files (test_embed --write FOLDER). */
+ * computes the expected results from the same files (test_embed --write FOLDER). */
 #ifndef PN_TESTS_TINY_ENCODER_H
 #define PN_TESTS_TINY_ENCODER_H
 
@@ -15,7 +15,7 @@ enum {
     ENCODER_WINDOW = 8
 };
 
-/* The architectures there are, NULL at the end. */
+/* The supported architectures, NULL at the end. */
 extern const char *const tiny_encoders[];
 /* `arch` must be one of them; caller frees with gw_free. */
 void tiny_encoder_init(struct gw *g, const char *arch);

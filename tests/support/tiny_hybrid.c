@@ -1,4 +1,4 @@
-/* Tiny recurrent and hybrid models: see tiny_hybrid.h. */
+/* Tiny random models with recurrent layers: see tiny_hybrid.h. */
 #include "tiny_hybrid.h"
 
 #include <stdio.h>
@@ -91,7 +91,7 @@ static void delta(struct gw *g, int layer)
     random_tensor(g, layer, "ssm_out.weight", EMBD, INNER);
 }
 
-/* Layer 0 is recurrent, and so is layer 1 where a model has nothing else; otherwise it attends. */
+/* Layer 0 is recurrent; layer 1 has attention, unless the model has only recurrent layers. */
 static void layer_of(struct gw *g, const char *arch, int layer)
 {
     bool is_delta = strcmp(arch, "qwen35") == 0;

@@ -6,7 +6,7 @@
 
 enum { HYBRID_VOCAB = 48, N_HYBRIDS = 5 };
 
-/* "mamba" and "mamba2" have only recurrent layers, the others one and then one that attends. */
+/* "mamba" and "mamba2" have only recurrent layers, the others one recurrent layer and one with attention. */
 extern const char *const tiny_hybrids[N_HYBRIDS];
 /* `arch` must be one of them. The path of a file that lives as long as the test's temporary folder. */
 const char *tiny_hybrid(const char *arch);

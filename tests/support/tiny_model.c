@@ -1,4 +1,4 @@
-/* The tiny random model: see tiny_model.h. The order of the random tensors is part of the definition. */
+/* A tiny random model: see tiny_model.h. The order of the random tensors is part of the definition. */
 #include "tiny_model.h"
 
 #include <stdio.h>

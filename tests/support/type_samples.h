@@ -24,7 +24,7 @@ static inline void sample_bytes(uint64_t seed, uint8_t *out, size_t n)
     }
 }
 
-/* Bell-shaped values with a heavy tail, exact in float32. */
+/* Values of a bell curve with a heavy tail, exact in float32. */
 static inline void sample_values(uint64_t seed, float *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

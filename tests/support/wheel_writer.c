@@ -1,4 +1,4 @@
-/* Small wheels for tests: see wheel_writer.h. */
+/* A writer of small wheels for tests: see wheel_writer.h. */
 #include "wheel_writer.h"
 
 #include <archive.h>

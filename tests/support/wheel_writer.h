@@ -11,7 +11,7 @@ struct wheel_entry {
     const char *link; /* not NULL: a symbolic link to this instead of a file */
 };
 
-/* Aborts the test program when it cannot. */
+/* Ends the test program on failure. */
 void wheel_write(const char *path, const struct wheel_entry *entries, size_t n);
 
 #endif
