@@ -1,5 +1,5 @@
-/* Alternating updates (Baykal et al., AltUp, 2023) as Gemma 3n has them: the residual stream is several rows of n_embd
- * values, of which a layer computes one, the active; the others are predicted before it and corrected after it. A
+/* Alternating updates (Baykal et al., AltUp, 2023) as in Gemma 3n: the residual stream is several rows of n_embd
+ * values. A layer computes one of them, the active row; the others are predicted before it and corrected after it. A
  * low-rank bypass runs beside attention (Menghani et al., LAuReL, 2024). */
 #include "model/blocks.h"
 
@@ -43,7 +43,7 @@ pn_array pn_block_altup_narrow(struct pn_builder *b, int layer, pn_array x) /* -
     return pn_scale(g, pn_add(g, first, pn_each_sum(g, more, PN_NONE)), 1 / (float)(n_more + 1), 0);
 }
 
-/* How much each row of the stream has to do with `x`: (rows, n_embd) -> (rows, n_inputs). */
+/* The relation of each row of the stream to `x`: (rows, n_embd) -> (rows, n_inputs). */
 static pn_array modalities(struct pn_builder *b, int layer, pn_array x)
 {
     struct pn_graph *g = b->graph;
@@ -60,7 +60,7 @@ static pn_array predict(struct pn_builder *b, int layer, pn_array stream) /* (to
     return pn_add(g, pn_mix(g, by, stream), stream);
 }
 
-/* All rows follow what the layer has made of the active one. */
+/* Moves all rows by the layer's change of the active one. */
 static pn_array correct(struct pn_builder *b, int layer, pn_array predicted, pn_array made)
 {
     struct pn_graph *g = b->graph;
@@ -98,7 +98,7 @@ pn_array pn_block_altup(struct pn_builder *b, int layer, pn_array stream) /* (to
     pn_array x = pn_builder_norm(b, layer, "attn_norm", active);
     pn_array beside = laurel(b, layer, x);
     x = pn_builder_norm(b, layer, "post_attention_norm", b->arch->block.attention(b, layer, x));
-    if (layer == b->hp->n_layer - 1) { /* nobody reads the other rows any more */
+    if (layer == b->hp->n_layer - 1) { /* the other rows are not read any more */
         x = pn_output_rows(g, x);
         beside = pn_output_rows(g, beside);
         predicted = pn_output_rows(g, predicted);

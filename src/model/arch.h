@@ -9,39 +9,39 @@ struct pn_builder;
 /* A part of a layer: (tokens, n_embd) -> same. */
 typedef pn_array pn_block_fn(struct pn_builder *b, int layer, pn_array x);
 
-/* Which layers have the recurrent block in the place of attention. */
+/* Which layers have the recurrent block instead of attention. */
 enum pn_recurrent_layers {
     PN_RECURRENT_ALL,
-    PN_RECURRENT_NO_KV_HEADS, /* those with no key/value heads (and no feed-forward part in single-block layers) */
-    PN_RECURRENT_BESIDE,      /* none: the attention block has it in itself */
-    PN_RECURRENT_LISTED       /* as the file lists them, or all but every n-th */
+    PN_RECURRENT_NO_KV_HEADS, /* those without key/value heads (and without feed-forward part if single_block) */
+    PN_RECURRENT_BESIDE,      /* none: the attention block includes it */
+    PN_RECURRENT_LISTED       /* from the file's list, or all but every n-th */
 };
 
 enum pn_norm_kind {
     PN_NORM_RMS,
     PN_NORM_LAYER,
-    PN_NORM_FROM_FILE /* RMS where the file has an epsilon for it */
+    PN_NORM_FROM_FILE /* RMS if the file has an epsilon for it */
 };
 
-/* How attention and feed-forward join the residual stream. */
+/* How attention and feed-forward are added to the residual stream. */
 enum pn_layer_order {
     PN_ORDER_PRE,       /* x += attention(norm(x)); x += mlp(norm(x)) */
     PN_ORDER_SANDWICH,  /* x += norm(attention(norm(x))); x += norm(mlp(norm(x))) */
     PN_ORDER_POST,      /* x += norm(attention(x)); x += norm(mlp(x)) */
     PN_ORDER_SUM_NORM,  /* x = norm(x + attention(x)); x = norm(x + mlp(x)): the original transformer's */
     PN_ORDER_PARALLEL,  /* x += attention(norm(x)) + mlp(norm(x)) */
-    PN_ORDER_FROM_FILE, /* PARALLEL or PRE, as use_parallel_residual says */
+    PN_ORDER_FROM_FILE, /* PARALLEL or PRE, by use_parallel_residual */
     PN_ORDER_FROM_NORMS /* PARALLEL in layers without a second norm, else PRE */
 };
 
 enum pn_qk_norm {
     PN_QK_NORM_NONE,
-    PN_QK_NORM_HEAD,       /* each head of q and k, before they are rotated */
-    PN_QK_NORM_HEAD_AFTER, /* ... after */
-    PN_QK_NORM_HEAD_MAYBE, /* before, where the file has weights for it */
-    PN_QK_NORM_WHOLE,      /* all heads together, before */
-    PN_QK_NORM_WHOLE_MAYBE,
-    PN_QK_NORM_LENGTH_AFTER /* each head after it was rotated, without weights */
+    PN_QK_NORM_HEAD,        /* per head of q and k, before rotation */
+    PN_QK_NORM_HEAD_AFTER,  /* ... after rotation */
+    PN_QK_NORM_HEAD_MAYBE,  /* ... before rotation, if the file has weights for it */
+    PN_QK_NORM_WHOLE,       /* all heads together, before rotation */
+    PN_QK_NORM_WHOLE_MAYBE, /* ... if the file has weights for it */
+    PN_QK_NORM_LENGTH_AFTER /* per head after rotation, without weights */
 };
 
 enum pn_logit_scaling { PN_LOGITS_UNSCALED, PN_LOGITS_TIMES_SCALE, PN_LOGITS_OVER_SCALE };
@@ -55,7 +55,7 @@ enum pn_rope_where {
     PN_ROPE_IF_FINETUNED
 };
 
-/* rope.dimension_sections: pairs that turn with time, height, width, and those that do not turn in a text. */
+/* rope.dimension_sections: pairs that rotate with time, height and width, and pairs that do not rotate in a text. */
 enum pn_rope_sections { PN_SECTIONS_NONE, PN_SECTIONS_BLOCKS, PN_SECTIONS_INTERLEAVED };
 
 enum pn_choice { PN_NO, PN_YES, PN_FROM_FILE };
@@ -212,7 +212,7 @@ struct pn_arch {
     bool mask_takes_space; /* the tokenizer's <mask> takes the white space before it */
 };
 
-/* The name of the plainest architecture: what models of made-up weights have. */
+/* The name of the plainest architecture, for models with synthetic weights. */
 extern const char pn_arch_plain[];
 
 /* The row of that name, complete with what it takes from others. False: there is none. */

@@ -16,7 +16,7 @@ static float score_scale(const struct pn_builder *b, int layer)
 /* In the order of the rows of attn_qkv. */
 enum projection { QUERY, KEY, VALUE };
 
-/* Queries, keys or values: of weights of their own, or of a part of one that holds all three. */
+/* Queries, keys or values, from their own weights or from a part of attn_qkv. */
 static pn_array project(struct pn_builder *b, int layer, enum projection which, pn_array x, int n_head, int dim)
 {
     static const char *const names[] = {[QUERY] = "attn_q", [KEY] = "attn_k", [VALUE] = "attn_v"};
@@ -170,7 +170,7 @@ static pn_array apply_gate(struct pn_builder *b, int layer, pn_array x, pn_array
     return pn_mul(b->graph, heads, pn_reshape(b->graph, gate, l->n_head, l->dim_v));
 }
 
-/* Grouped-query attention: Ainslie et al., 2023. Biases, head norms, windows and soft caps where the model has them. */
+/* Grouped-query attention: Ainslie et al., 2023. Biases, head norms, windows and soft caps if the model has them. */
 pn_array pn_block_attention(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     const struct pn_layer_hparams *l = &b->hp->layers[layer];

@@ -1,4 +1,4 @@
-/* The stack of layers, of decoders and encoders: embeddings, layers, states; and logits. */
+/* The stack of layers of decoders and encoders: embeddings, layers, states, logits. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@ static const char *attention_post_norm(const struct pn_builder *b)
     return b->arch->names.attn_post_norm ? b->arch->names.attn_post_norm : "post_attention_norm";
 }
 
-/* Files of one model may call it one or the other. */
+/* Files of one model may use either name. */
 static const char *ffn_post_norm(const struct pn_builder *b, int layer)
 {
     const char *name = b->arch->names.ffn_post_norm;
@@ -21,7 +21,7 @@ static const char *ffn_norm(const struct pn_builder *b)
     return b->arch->names.ffn_norm ? b->arch->names.ffn_norm : "ffn_norm";
 }
 
-/* x + y, y scaled where the model says so. */
+/* x + y, with y scaled by the residual scale if there is one. */
 static pn_array join(struct pn_builder *b, pn_array y, pn_array x)
 {
     if (b->hp->residual_scale != 0)
@@ -52,7 +52,7 @@ static pn_array parallel(struct pn_builder *b, int layer, pn_array x, bool last)
     pn_array for_mlp =
         pn_builder_has(b, layer, ffn_norm(b), "weight") ? pn_builder_norm(b, layer, ffn_norm(b), x) : normed;
     pn_array attention = b->arch->block.attention(b, layer, for_attention);
-    if (last) { /* nobody reads the other rows any more */
+    if (last) { /* the other rows are not read any more */
         attention = pn_output_rows(b->graph, attention);
         for_mlp = pn_output_rows(b->graph, for_mlp);
         x = pn_output_rows(b->graph, x);
@@ -65,7 +65,7 @@ static pn_array parallel(struct pn_builder *b, int layer, pn_array x, bool last)
 static pn_array sum_norm(struct pn_builder *b, int layer, pn_array x, bool last)
 {
     pn_array y = b->arch->block.attention(b, layer, x);
-    if (last) { /* nobody reads the other rows any more */
+    if (last) { /* the other rows are not read any more */
         y = pn_output_rows(b->graph, y);
         x = pn_output_rows(b->graph, x);
     }
@@ -83,7 +83,7 @@ static pn_block_fn *first_block(const struct pn_builder *b, int layer)
     return b->arch->recurrent.single_block && l->n_ff ? b->arch->block.mlp : b->arch->block.attention;
 }
 
-/* True where a layer of a thinned-out model has the part. */
+/* True if a layer of a pruned model has the part. */
 static bool has_attention(const struct pn_builder *b, int layer)
 {
     return !b->arch->block.optional || b->hp->layers[layer].n_head > 0;
@@ -108,7 +108,7 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
     b->layer_input = x;
     if (has_attention(b, layer))
         x = residual(b, layer, x, first_block(b, layer), "attn_norm", attention_post_norm(b));
-    if (last) { /* nobody reads the other rows any more */
+    if (last) { /* the other rows are not read any more */
         x = pn_output_rows(b->graph, x);
         b->layer_input = pn_output_rows(b->graph, b->layer_input);
     }
@@ -133,7 +133,7 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);
     if (b->hp->embedding_scale != 0)
         x = pn_scale(g, x, b->hp->embedding_scale, 0);
-    /* Nothing else would tell such a model where a token stands. */
+    /* Nothing else tells such a model the position of a token. */
     bool needs_positions = b->arch->rope.where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent.block &&
                            !b->arch->attn.position_bias;
     if (needs_positions || pn_builder_has(b, -1, "position_embd", "weight")) {

@@ -1,4 +1,4 @@
-/* Reading hyper-parameters: see hparams.h. Every value that later code divides by, multiplies or counts to is bounded
+/* Reading hyper-parameters: see hparams.h. Every value that later code uses as a divisor, size or count is bounded
  * here. */
 #include "model/hparams.h"
 
@@ -45,7 +45,7 @@ static int integer(struct reader *r, const char *key, int64_t low, int64_t high,
     pantry_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
     if (status == PANTRY_NOT_FOUND) {
         if (fallback < 0)
-            fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+            fail(r, PANTRY_FORMAT, "%s is missing; the model cannot be built without it", r->key);
         return fallback;
     }
     if (status)
@@ -67,7 +67,7 @@ static float number(struct reader *r, const char *key, float fallback)
     return v;
 }
 
-/* A number that is 0 where a file means none. */
+/* A number; files write 0 for "none". */
 static float scale(struct reader *r, const char *key, float fallback)
 {
     float v = number(r, key, fallback);
@@ -86,7 +86,7 @@ static bool boolean(struct reader *r, const char *key, bool fallback)
     return v;
 }
 
-/* Item `layer` of a key that may be one number for all layers or an array with one for each. */
+/* Item `layer` of a key that is one number for all layers or an array with one per layer. */
 static int layered(struct reader *r, const char *key, int layer, int n_layer, int64_t low, int64_t high, int fallback)
 {
     if (r->status)
@@ -108,7 +108,7 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
     return (int)v;
 }
 
-/* The same for a number. A key with a dot of its own stands as it is, and must be there; others may be missing: 0. */
+/* The same for a number. A key that contains a dot has no prefix and is required; others may be missing: 0. */
 static float layered_number(struct reader *r, const char *key, int layer, int n_layer)
 {
     if (r->status)
@@ -126,7 +126,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
     return v;
 }
 
-/* Item `layer` of a list that says yes or no for each; the key is in r->key. */
+/* Item `layer` of a list of booleans; the key is in r->key. */
 static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int n_layer)
 {
     if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
@@ -148,7 +148,7 @@ static void read_window(struct reader *r, const struct pn_arch *arch, struct pn_
         hp->window = arch->window.fixed_size;
 }
 
-/* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
+/* Layers with a window: from a list of booleans or a period in the file, or from the architecture's period. */
 static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
 {
     if (!arch->window.period || r->status)
@@ -178,7 +178,7 @@ static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer
     return (layer + 1) % integer(r, "full_attention_interval", 1, PN_MAX_LAYERS, 4) != 0;
 }
 
-/* The last layers may read the keys and values of the last before them that is of their kind. */
+/* The last layers may share keys and values: each reads those of the nearest earlier layer of its kind. */
 static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     int own = hp->n_layer;
@@ -192,8 +192,8 @@ static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hpa
             from--;
         hp->layers[i].kv_layer = from;
         if (from < 0)
-            fail(r, PANTRY_FORMAT, "layer %d has no keys and values, nor has a layer of its kind before layer %d", i,
-                 own);
+            fail(r, PANTRY_FORMAT,
+                 "layer %d has no keys and values of its own, and no layer of its kind is before layer %d", i, own);
     }
 }
 
@@ -205,7 +205,7 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
     int least = may_lack ? 0 : 1, fallback = may_lack ? 0 : -1;
     l->n_head = layered(r, "attention.head_count", i, n, least, PN_MAX_HEADS, fallback);
     l->n_head_kv = layered(r, "attention.head_count_kv", i, n, least, PN_MAX_HEADS, l->n_head);
-    l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: as the weights have it */
+    l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: from the weights */
     l->n_ff = arch->ffn.as_stream ? hp->n_embd : l->n_ff / (arch->ffn.halved ? 2 : 1);
     l->n_used = layered(r, "expert_used_count", i, n, 0, PN_MAX_EXPERTS_USED, 0);
     l->recurrent = is_recurrent(r, arch, i, n, l);
@@ -213,7 +213,7 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
     if (!r->status && attends && (!l->n_head || !l->n_head_kv))
         fail(r, PANTRY_FORMAT, "layer %d has neither heads nor a recurrent block", i);
     if (!r->status && l->n_head && l->n_head_kv && l->n_head % l->n_head_kv)
-        fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
+        fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which is not a multiple of its %d key/value heads", i,
              l->n_head, l->n_head_kv);
     l->local = hp->window > 0 && is_local(r, arch, i, n);
     l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
@@ -241,7 +241,7 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
     share_kv(r, arch, hp);
 }
 
-/* How long heads are, in layers with and without a window. */
+/* Lengths of heads, in layers with and without a window. */
 static void read_heads(struct reader *r, struct pn_hparams *hp, int n_head)
 {
     int even = hp->n_embd / n_head;
@@ -285,14 +285,15 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
         return;
     }
     rope->factor = number(r, "rope.scaling.factor", number(r, "rope.scale_linear", 0));
-    if (rope->factor == 0) /* how files say "none" */
+    if (rope->factor == 0) /* files write 0 for "none" */
         rope->factor = 1;
     if (rope->factor < 0)
         fail(r, PANTRY_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
     rope->scaling = PN_ROPE_SCALING_LINEAR;
     if (type.len && !find_scaling(type.data, type.len, &rope->scaling))
-        fail(r, PANTRY_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are known",
-             r->arch, (int)(type.len < 40 ? type.len : 40), type.data);
+        fail(r, PANTRY_UNSUPPORTED,
+             "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are supported", r->arch,
+             (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
 static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
@@ -315,7 +316,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
     rope->yarn_beta_fast = number(r, "rope.scaling.yarn_beta_fast", 32);
     rope->yarn_beta_slow = number(r, "rope.scaling.yarn_beta_slow", 1);
     rope->yarn_ext_factor = number(r, "rope.scaling.yarn_ext_factor", 1);
-    if (rope->yarn_ext_factor < 0) /* how files say "as the type has it" */
+    if (rope->yarn_ext_factor < 0) /* files write -1 for "default" */
         rope->yarn_ext_factor = 1;
     rope->yarn_log_multiplier =
         number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn.log_unit > 0 ? arch->yarn.log_unit : 1);
@@ -344,7 +345,7 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     moe->n_groups = integer(r, "expert_group_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->n_groups_used = integer(r, "expert_group_used_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->scale = number(r, "expert_weights_scale", 1);
-    if (moe->scale == 0) /* how files say "none" */
+    if (moe->scale == 0) /* files write 0 for "none" */
         moe->scale = 1;
     moe->renormalize = arch->moe.renormalize == PN_FROM_FILE ? boolean(r, "expert_weights_norm", false)
                                                              : arch->moe.renormalize == PN_YES;
@@ -381,7 +382,7 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
     c->kda_dim = integer(r, "kda.head_dim", 0, PN_MAX_HEAD_DIM, 0);
     if (!r->status && c->n_conv < 1)
         fail(r, PANTRY_FORMAT,
-             "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing, without which the model cannot be built", r->arch,
+             "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing; the model cannot be built without it", r->arch,
              r->arch);
 }
 
@@ -415,7 +416,7 @@ static float epsilon(struct reader *r, const char *key, bool needed)
 {
     float v = number(r, key, needed ? -1 : 1e-5f);
     if (!r->status && v == -1)
-        fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+        fail(r, PANTRY_FORMAT, "%s is missing; the model cannot be built without it", r->key);
     else if (!r->status && !(v >= 0 && v < 1))
         fail(r, PANTRY_FORMAT, "%s is %g, but must be between 0 and 1", r->key, (double)v);
     return v;
@@ -476,8 +477,8 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     struct pn_buf known = {0};
     for (int i = 0; i < PN_ACT_FN_COUNT; i++)
         pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_act_label((enum pn_act_fn)i));
-    fail(r, PANTRY_UNSUPPORTED, "%s is \"%.*s\"; known are %s", r->key, (int)(name.len < 40 ? name.len : 40), name.data,
-         known.data ? known.data : "none");
+    fail(r, PANTRY_UNSUPPORTED, "%s is \"%.*s\"; supported are %s", r->key, (int)(name.len < 40 ? name.len : 40),
+         name.data, known.data ? known.data : "none");
     pn_buf_free(&known);
 }
 
@@ -536,7 +537,7 @@ static int read_n_vocab(struct reader *r)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
     if (!r->status && (!t || t->n_dims != 2 || t->shape[0] > INT32_MAX))
-        fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or no matrix");
+        fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or not a matrix");
     return r->status ? 0 : (int)t->shape[0];
 }
 
@@ -579,30 +580,30 @@ pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_
     return r.status;
 }
 
-pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch,
-                                const struct pn_rope_override *override, struct pantry_error *err)
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_override *user,
+                                struct pantry_error *err)
 {
     struct pn_rope_hparams *rope = &hp->rope;
-    if (!override->scaling && override->factor == 0 && override->freq_base == 0)
+    if (!user->scaling && user->factor == 0 && user->freq_base == 0)
         return PANTRY_OK;
     if (rope->n_rot == 0 || arch->rope.where == PN_ROPE_NEVER)
         return pn_fail(err, PANTRY_INVALID, "this model does not rotate: its context cannot be extended");
-    if (override->freq_base != 0 && !(override->freq_base > 1 && isfinite(override->freq_base)))
-        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double) override->freq_base);
-    if (override->factor != 0 && !(override->factor > 0 && override->factor <= 4096))
-        return pn_fail(err, PANTRY_INVALID, "contexts cannot become %g times longer", (double) override->factor);
-    bool known = !override->scaling || find_scaling(override->scaling, strlen(override->scaling), &rope->scaling);
-    if (!known || (override->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
-        return pn_fail(err, PANTRY_INVALID,
-                       "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible",
-                       override->scaling);
-    if (override->freq_base != 0)
-        rope->freq_base = override->freq_base;
-    if (override->factor != 0) {
+    if (user->freq_base != 0 && !(user->freq_base > 1 && isfinite(user->freq_base)))
+        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double)user->freq_base);
+    if (user->factor != 0 && !(user->factor > 0 && user->factor <= 4096))
+        return pn_fail(err, PANTRY_INVALID, "the context factor is %g, but must be above 0 and at most 4096",
+                       (double)user->factor);
+    bool known = !user->scaling || find_scaling(user->scaling, strlen(user->scaling), &rope->scaling);
+    if (!known || (user->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
+        return pn_fail(err, PANTRY_INVALID, "rope scaling \"%s\" is not supported; use none, linear, ntk or yarn",
+                       user->scaling);
+    if (user->freq_base != 0)
+        rope->freq_base = user->freq_base;
+    if (user->factor != 0) {
         if (rope->scaling == PN_ROPE_SCALING_NONE)
             rope->scaling = PN_ROPE_SCALING_LINEAR;
-        rope->factor = override->factor;
-        double length = (double)rope->n_context_original * (double) override->factor;
+        rope->factor = user->factor;
+        double length = (double)rope->n_context_original * (double)user->factor;
         hp->n_context_train = length > INT32_MAX ? INT32_MAX : length < 1 ? 1 : (int)length;
     }
     return PANTRY_OK;

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* gpt-oss: gates end at the limit, what they gate at both, and gains 1. */
+/* gpt-oss: act(min(gate, limit)) * (clamp(up, -limit, limit) + 1) */
 static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
 {
     struct pn_graph *g = b->graph;
@@ -73,7 +73,7 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
     return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
 }
 
-/* Gated where the file has a gate. */
+/* Gated if the file has a gate. */
 pn_array pn_block_any_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     int n_ff = b->hp->layers[layer].n_ff;

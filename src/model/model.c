@@ -19,7 +19,7 @@ pantry_status pn_model_arch(const struct pn_weights *w, struct pn_arch *out, str
     struct pn_buf known = {0};
     for (int i = 0; pn_arch_at(i, out); i++)
         pn_buf_printf(&known, "%s%s", i ? ", " : "", out->name);
-    status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture \"%.*s\" is not known here; known are %s", w->path,
+    status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture \"%.*s\" is not supported; supported are %s", w->path,
                      (int)(name.len < 64 ? name.len : 64), name.data, known.data ? known.data : "none");
     pn_buf_free(&known);
     return status;
@@ -37,7 +37,7 @@ static void count(struct pn_model *model)
     }
 }
 
-/* Memory for what is known once the hyper-parameters are read. */
+/* A builder with room for the model's layers and tensors. */
 static pantry_status make_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err)
 {
     size_t n_layer = (size_t)model->hp.n_layer, n_tensors = model->weights->n_tensors;

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* Slots of tokens times the matrices of their experts, with scales and biases where there are such tensors. */
+/* Rows of tokens times the matrices of their experts, with scales and biases if the file has them. */
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first, int n)
 {
     const struct pn_moe_hparams *moe = &b->hp->moe;
@@ -62,8 +62,7 @@ static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array ro
     return pn_each_sum(g, y, b->arch->moe.weigh_inputs ? PN_NONE : route);
 }
 
-/* The expert that all tokens share, weighted by a gate of its own where there is one. Gate and up may be stored as one.
- */
+/* The expert that all tokens share, weighted by its own gate if there is one. Gate and up may be stored as one. */
 static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     pn_array up = pn_builder_project_ffn(b, layer, "ffn_up_shexp", x, 0), h;
@@ -92,7 +91,7 @@ static bool counts_fit(struct pn_builder *b, int layer)
     return false;
 }
 
-/* Experts may work on a shorter vector than the stream's. */
+/* Experts may use a shorter vector than the stream. */
 static pn_array routed_experts(struct pn_builder *b, int layer, pn_array x)
 {
     pn_array route = route_of(b, layer, b->arch->moe.see_layer_input ? b->layer_input : x);
@@ -120,7 +119,7 @@ pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
     return y;
 }
 
-/* Experts that do not wait for attention, beside a feed-forward block that does: Snowflake Arctic. */
+/* Experts of the layer's input, beside a feed-forward block after attention: Snowflake Arctic. */
 pn_array pn_block_moe_early(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     if (!counts_fit(b, layer))
@@ -129,7 +128,7 @@ pn_array pn_block_moe_early(struct pn_builder *b, int layer, pn_array x) /* (tok
     return pn_add(b->graph, y, experts(b, layer, early, route_of(b, layer, early)));
 }
 
-/* Experts and a feed-forward block side by side; the router sees the stream, scaled in its own way. */
+/* Experts and a feed-forward block in parallel; the router sees the stream, with its own scale. */
 pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     struct pn_graph *g = b->graph;

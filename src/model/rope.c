@@ -1,4 +1,4 @@
-/* Rotary frequencies and the ways to stretch them over longer contexts. */
+/* Rotary frequencies and the ways to extend them to longer contexts. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
     return !arch->nope.period || unwindowed || (arch->nope.first ? layer : layer + 1) % arch->nope.period != 0;
 }
 
-/* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
+/* The pair with `rotations` full turns over the original context: Peng et al., YaRN, 2023, section 3.2. */
 static float yarn_dim(const struct pn_rope_hparams *r, int n_rot, float base, float rotations)
 {
     return (float)n_rot * logf((float)r->n_context_original / (rotations * 2 * pi)) / (2 * logf(base));
@@ -53,7 +53,7 @@ static float yarn_temperature(float factor, float multiplier)
     return factor <= 1 ? 1 : 0.1f * multiplier * logf(factor) + 1;
 }
 
-/* YaRN, equation 22; models of the DeepSeek line divide by the same with a multiplier of their own. */
+/* YaRN, equation 22; DeepSeek models divide by the same with their own multiplier. */
 static float yarn_magnitude(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
@@ -73,7 +73,7 @@ static float magnitude(const struct pn_builder *b)
 float pn_builder_rope_score_scale(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
-    if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is all in the rotation */
+    if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is entirely in the rotation */
         return 1;
     float m = magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
     return m * m;
@@ -85,7 +85,7 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
     if (!t || !b->arch->rope.factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
-        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
+        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values, but %d are needed", t->name,
                       (long long)t->shape[0], half);
         return false;
     }
@@ -101,20 +101,20 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
         if (ok)
             inv_freq[i] /= factors[i];
         else
-            pn_graph_fail(b->graph, PANTRY_FORMAT, "value %d of tensor %s is %g, by which nothing can be divided", i,
+            pn_graph_fail(b->graph, PANTRY_FORMAT, "value %d of tensor %s is %g, but must be finite and not 0", i,
                           t->name, (double)factors[i]);
     }
     free(factors);
     return ok;
 }
 
-/* Local layers with a base of their own stay short. */
+/* Local layers with their own base are not extended. */
 static bool is_stretched(const struct pn_builder *b, bool local)
 {
     return !(local && (b->arch->rope.freq_base_local > 0 || b->arch->rope.local_unscaled));
 }
 
-/* Radians a position of each pair. `factors` names the tensor that divides them, if the file has it. */
+/* Radians per position of each pair. `factors` names the tensor of divisors, if the file has it. */
 static bool frequencies(struct pn_builder *b, bool local, const char *factors, float *inv_freq)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
@@ -134,10 +134,9 @@ static bool frequencies(struct pn_builder *b, bool local, const char *factors, f
     return true;
 }
 
-/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight; LongRoPE (Ding et al.,
- * 2024) has one set of factors for contexts up to the original length and one for longer ones. Which one a sequence
- * rotates with depends on the context it was given, not on how much of it is used: keys in the cache stay as they are.
- */
+/* Llama 3 stretches each pair by its own factor, from rope_freqs.weight; LongRoPE (Ding et al., 2024) has one set of
+ * factors for contexts up to the original length and one for longer ones. The set depends on the size of the context,
+ * not on how much of it is used, so keys in the cache stay valid. */
 static pn_array make_table(struct pn_builder *b, bool local)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;

@@ -228,7 +228,7 @@ static void refuses_what_cannot_be_built(void **state)
     struct gw g;
     gw_init(&g);
     gw_str(&g, "general.architecture", "abacus");
-    refuses(&g, "unknown.gguf", PANTRY_UNSUPPORTED, "architecture \"abacus\" is not known");
+    refuses(&g, "unknown.gguf", PANTRY_UNSUPPORTED, "architecture \"abacus\" is not supported");
 
     gw_init(&g);
     gw_str(&g, "general.architecture", "llama");
@@ -242,14 +242,14 @@ static void refuses_what_cannot_be_built(void **state)
                {"llama.block_count", 0, "llama.block_count is 0"},
                {"llama.attention.head_count", 0, "llama.attention.head_count is 0"},
                {"llama.attention.head_count_kv", 0, "llama.attention.head_count_kv is 0"},
-               {"llama.attention.head_count_kv", 3, "cannot share evenly"},
+               {"llama.attention.head_count_kv", 3, "which is not a multiple of its"},
                {"llama.embedding_length", 0, "llama.embedding_length is 0"},
                {"llama.attention.key_length", 0, "llama.attention.key_length is 0"},
                {"llama.context_length", 0, "llama.context_length is 0"},
                {"llama.rope.dimension_count", 7, "must be even"},
                {"llama.block_count", 4, "tensor blk.3.attn_norm.weight is missing"},
                {"llama.embedding_length", 48, "embedding_length is 48"},
-               {"llama.feed_forward_length", 47, "blk.0.ffn_gate.weight has 48 rows where 47 are needed"}};
+               {"llama.feed_forward_length", 47, "blk.0.ffn_gate.weight has 48 rows, but 47 are needed"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct gw good;
         tiny_model_init(&good, "llama", GW_F32);
@@ -307,7 +307,7 @@ static void refuses_a_layer_that_lost_a_bias(void **state)
     tiny_model_init(&g, "llama", GW_F32);
     gw_floats(&g, "blk.0.attn_output.bias", GW_F32, 1, &n, zeros);
     gw_floats(&g, "blk.2.attn_output.bias", GW_F32, 1, &n, zeros);
-    refuses(&g, "bad.gguf", PANTRY_FORMAT, "layer 1: tensor blk.1.attn_output.bias is missing, which layer 0 has");
+    refuses(&g, "bad.gguf", PANTRY_FORMAT, "layer 1: tensor blk.1.attn_output.bias is missing, but layer 0 has it");
 }
 
 static void refuses_unknown_devices(void **state)

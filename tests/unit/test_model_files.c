@@ -109,46 +109,46 @@ static const struct {
     struct shape shape;
     const char *sentence; /* NULL: it is taken */
 } shapes[] = {
-    {{"token_embd.weight", 1, {E}}, "tensor token_embd.weight is missing or no matrix"},
-    {{"token_embd.weight", 3, {V, E, 1}}, "tensor token_embd.weight is missing or no matrix"},
+    {{"token_embd.weight", 1, {E}}, "tensor token_embd.weight is missing or not a matrix"},
+    {{"token_embd.weight", 3, {V, E, 1}}, "tensor token_embd.weight is missing or not a matrix"},
     {{"token_embd.weight", 2, {V, E - 1}},
      "tensor token_embd.weight has rows of 31 values, but embedding_length is 32"},
     {{"token_embd.weight", 2, {V, E + 1}},
      "tensor token_embd.weight has rows of 33 values, but embedding_length is 32"},
-    {{"output.weight", 2, {V - 1, E}}, "tensor output.weight has 63 rows where 64 are needed"},
-    {{"output.weight", 2, {V + 1, E}}, "tensor output.weight has 65 rows where 64 are needed"},
+    {{"output.weight", 2, {V - 1, E}}, "tensor output.weight has 63 rows, but 64 are needed"},
+    {{"output.weight", 2, {V + 1, E}}, "tensor output.weight has 65 rows, but 64 are needed"},
     {{"output.weight", 2, {V, E - 1}}, "output.weight"},
     {{"blk.1.attn_q.weight", 2, {H * DIM - 1, E}},
-     "layer 1: tensor blk.1.attn_q.weight has 31 rows where 32 are needed"},
-    {{"blk.1.attn_q.weight", 2, {H * DIM + 1, E}}, "tensor blk.1.attn_q.weight has 33 rows where 32 are needed"},
+     "layer 1: tensor blk.1.attn_q.weight has 31 rows, but 32 are needed"},
+    {{"blk.1.attn_q.weight", 2, {H * DIM + 1, E}}, "tensor blk.1.attn_q.weight has 33 rows, but 32 are needed"},
     {{"blk.1.attn_q.weight", 2, {H * DIM, E + 1}}, "blk.1.attn_q.weight"},
-    {{"blk.2.attn_k.weight", 2, {KV * DIM - 1, E}}, "tensor blk.2.attn_k.weight has 15 rows where 16 are needed"},
-    {{"blk.2.attn_v.weight", 2, {KV * DIM + 1, E}}, "tensor blk.2.attn_v.weight has 17 rows where 16 are needed"},
+    {{"blk.2.attn_k.weight", 2, {KV * DIM - 1, E}}, "tensor blk.2.attn_k.weight has 15 rows, but 16 are needed"},
+    {{"blk.2.attn_v.weight", 2, {KV * DIM + 1, E}}, "tensor blk.2.attn_v.weight has 17 rows, but 16 are needed"},
     {{"blk.0.attn_output.weight", 2, {E - 1, H *DIM}},
-     "tensor blk.0.attn_output.weight has 31 rows where 32 are needed"},
+     "tensor blk.0.attn_output.weight has 31 rows, but 32 are needed"},
     {{"blk.0.attn_output.weight", 2, {E, H *DIM - 1}}, "blk.0.attn_output.weight"},
-    {{"blk.0.ffn_gate.weight", 2, {FF - 1, E}}, "tensor blk.0.ffn_gate.weight has 47 rows where 48 are needed"},
-    {{"blk.0.ffn_up.weight", 2, {FF + 1, E}}, "tensor blk.0.ffn_up.weight has 49 rows where 48 are needed"},
-    {{"blk.0.ffn_down.weight", 2, {E + 1, FF}}, "tensor blk.0.ffn_down.weight has 33 rows where 32 are needed"},
+    {{"blk.0.ffn_gate.weight", 2, {FF - 1, E}}, "tensor blk.0.ffn_gate.weight has 47 rows, but 48 are needed"},
+    {{"blk.0.ffn_up.weight", 2, {FF + 1, E}}, "tensor blk.0.ffn_up.weight has 49 rows, but 48 are needed"},
+    {{"blk.0.ffn_down.weight", 2, {E + 1, FF}}, "tensor blk.0.ffn_down.weight has 33 rows, but 32 are needed"},
     {{"blk.0.attn_norm.weight", 1, {E - 1}}, "layer 0: weight of a norm over 32 values has 1 x 31"},
     {{"blk.0.attn_norm.weight", 1, {E + 1}}, "layer 0: weight of a norm over 32 values has 1 x 33"},
     {{"blk.0.attn_norm.weight", 2, {1, E}}, NULL},
     {{"output_norm.weight", 1, {E - 1}}, "output: weight of a norm over 32 values has 1 x 31"},
-    {{"blk.0.attn_qkv.weight", 2, {(H + 2 * KV) * DIM, E}}, "blk.1.attn_qkv.weight is missing, which layer 0 has"},
+    {{"blk.0.attn_qkv.weight", 2, {(H + 2 * KV) * DIM, E}}, "blk.1.attn_qkv.weight is missing, but layer 0 has it"},
     {{"blk.0.attn_qkv.weight", 2, {(H + 2 * KV) * DIM - 1, E}},
-     "tensor blk.0.attn_qkv.weight has 63 rows where 64 are needed"},
+     "tensor blk.0.attn_qkv.weight has 63 rows, but 64 are needed"},
     {{"blk.0.attn_qkv.weight", 2, {(H + 2 * KV) * DIM + 1, E}},
-     "tensor blk.0.attn_qkv.weight has 65 rows where 64 are needed"},
-    {{"blk.0.attn_q.bias", 1, {H * DIM}}, "tensor blk.1.attn_q.bias is missing, which layer 0 has"},
+     "tensor blk.0.attn_qkv.weight has 65 rows, but 64 are needed"},
+    {{"blk.0.attn_q.bias", 1, {H * DIM}}, "tensor blk.1.attn_q.bias is missing, but layer 0 has it"},
     {{"blk.0.attn_q.bias", 1, {H * DIM - 1}}, "blk.0.attn_q.bias"},
     {{"blk.0.attn_q.scale", 1, {1}}, NULL}, /* some layers may be stored in types that need one */
     {{"blk.0.attn_q.scale", 1, {2}}, "tensor blk.0.attn_q.scale must be one number"},
     {{"blk.0.attn_q.scale", 2, {1, 1}}, "tensor blk.0.attn_q.scale must be one number"},
-    {{"blk.0.attn_sinks.weight", 1, {H - 1}}, "tensor blk.0.attn_sinks.weight has 3 values where 4 are needed"},
+    {{"blk.0.attn_sinks.weight", 1, {H - 1}}, "tensor blk.0.attn_sinks.weight has 3 values, but 4 are needed"},
     {{"blk.0.ffn_sub_norm.weight", 1, {FF - 1}}, "layer 0: weight of a norm over 48 values has 1 x 47"},
-    {{"rope_freqs.weight", 1, {DIM / 2 - 1}}, "tensor rope_freqs.weight has 3 values where 4 are needed"},
-    {{"rope_freqs.weight", 2, {1, DIM / 2}}, "tensor rope_freqs.weight has 1 values where 4 are needed"},
-    {{"rope_freqs.weight", 1, {DIM / 2}}, "value 1 of tensor rope_freqs.weight is 0, by which nothing can be divided"},
+    {{"rope_freqs.weight", 1, {DIM / 2 - 1}}, "tensor rope_freqs.weight has 3 values, but 4 are needed"},
+    {{"rope_freqs.weight", 2, {1, DIM / 2}}, "tensor rope_freqs.weight has 1 values, but 4 are needed"},
+    {{"rope_freqs.weight", 1, {DIM / 2}}, "value 1 of tensor rope_freqs.weight is 0, but must be finite and not 0"},
     {{"per_layer_token_embd.weight", 2, {V, 3 * TINY_LAYERS - 1}},
      "per_layer_token_embd.weight has rows of 8 values for 3 layers of 2"},
 };
@@ -185,7 +185,7 @@ static void a_sink_for_each_head(void **state)
     tiny_model_init(&g, "llama", GW_F32);
     gw_tensor(&g, "blk.0.attn_sinks.weight", GW_Q8_0, 1, (const int64_t[]){32}, zeros, sizeof zeros);
     is_refused(&g, "sinks in blocks",
-               "tensor blk.0.attn_sinks.weight is a vector of q8_0; f32, f16 and bf16 are possible");
+               "tensor blk.0.attn_sinks.weight is a vector of q8_0; f32, f16 and bf16 are supported");
 }
 
 static void frequencies_have_finite_divisors(void **state)
@@ -224,17 +224,16 @@ static void stacks_hold_all_experts(void **state)
         const char *sentence;
     } cases[] = {
         {{"none", 0, {0}}, NULL},
-        {{"ffn_gate_exps.weight", 3, {3, 16, E}},
-         "tensor blk.0.ffn_gate_exps.weight has 3 matrices where 4 are needed"},
-        {{"ffn_up_exps.weight", 3, {5, 16, E}}, "tensor blk.0.ffn_up_exps.weight has 5 matrices where 4 are needed"},
+        {{"ffn_gate_exps.weight", 3, {3, 16, E}}, "tensor blk.0.ffn_gate_exps.weight has 3 matrices, but 4 are needed"},
+        {{"ffn_up_exps.weight", 3, {5, 16, E}}, "tensor blk.0.ffn_up_exps.weight has 5 matrices, but 4 are needed"},
         {{"ffn_up_exps.weight", 3, {4, 15, E}}, "layer 0: cannot mul rows of 2 x 16 and of 2 x 15 values"},
         {{"ffn_up_exps.weight", 2, {4 * 16, E}}, NULL}, /* stored as one matrix */
         {{"ffn_up_exps.weight", 2, {4 * 16 + 1, E}},
-         "tensor blk.0.ffn_up_exps.weight has 1 matrices where 4 are needed"},
+         "tensor blk.0.ffn_up_exps.weight has 1 matrices, but 4 are needed"},
         {{"ffn_up_exps.weight", 2, {4 * 15, E}}, "layer 0"},
         {{"ffn_down_exps.weight", 3, {4, E - 1, 16}}, "layer 0"},
-        {{"ffn_gate_inp.weight", 2, {3, E}}, "tensor blk.0.ffn_gate_inp.weight has 3 rows where 4 are needed"},
-        {{"ffn_gate_inp.weight", 2, {5, E}}, "tensor blk.0.ffn_gate_inp.weight has 5 rows where 4 are needed"},
+        {{"ffn_gate_inp.weight", 2, {3, E}}, "tensor blk.0.ffn_gate_inp.weight has 3 rows, but 4 are needed"},
+        {{"ffn_gate_inp.weight", 2, {5, E}}, "tensor blk.0.ffn_gate_inp.weight has 5 rows, but 4 are needed"},
     };
     struct gw g;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -253,7 +252,7 @@ static void stacks_hold_all_experts(void **state)
     tiny_model_init(&g, "llama", GW_F32);
     add_experts(&g, NULL);
     gw_floats(&g, "blk.0.exp_probs_b.bias", GW_F32, 1, (const int64_t[]){3}, ones);
-    is_refused(&g, "a short bias", "tensor blk.0.exp_probs_b.bias has 3 values where 4 are needed");
+    is_refused(&g, "a short bias", "tensor blk.0.exp_probs_b.bias has 3 values, but 4 are needed");
 }
 
 /* Models that nothing tells where a token stands need learned positions. */
@@ -275,7 +274,7 @@ static void positions_are_learned_where_nothing_turns(void **state)
         snprintf(sentence, sizeof sentence, "%s.attention.layer_norm_epsilon", archs[i]);
         gw_f32(&g, sentence, 0.01f);
         gw_floats(&g, "token_embd.weight", GW_F32, 2, (const int64_t[]){V, E}, ones);
-        snprintf(sentence, sizeof sentence, "tensor position_embd.weight is missing, which architecture %s needs",
+        snprintf(sentence, sizeof sentence, "tensor position_embd.weight is missing; architecture %s needs it",
                  archs[i]);
         is_refused(&g, archs[i], sentence);
     }
@@ -300,7 +299,7 @@ static void layers_have_what_others_have(void **state)
         for (int layer = 0; layer < TINY_LAYERS; layer++)
             if (layer != lost)
                 add_bias(&g, layer, "attn_output.bias");
-        snprintf(sentence, sizeof sentence, "layer %d: tensor blk.%d.attn_output.bias is missing, which layer %d has",
+        snprintf(sentence, sizeof sentence, "layer %d: tensor blk.%d.attn_output.bias is missing, but layer %d has it",
                  lost, lost, lost ? 0 : 1);
         is_refused(&g, "a lost bias", sentence);
     }
@@ -342,10 +341,10 @@ static void latent_heads_have_both_parts(void **state)
         uint32_t rank, key, turning;
         const char *sentence;
     } cases[] = {
-        {0, 16, 8, "deepseek2.attention.kv_lora_rank is missing, without which the model cannot be built"},
-        {10, 8, 8, "heads of 8 values, 8 of them rotated, cannot be made of a latent vector of 10"},
+        {0, 16, 8, "deepseek2.attention.kv_lora_rank is missing; the model cannot be built without it"},
+        {10, 8, 8, "heads of 8 values, 8 of them rotated, do not fit a latent vector of 10"},
         {10, 9, 8, "tensor blk.0.attn_q.weight is missing"}, /* one value is enough */
-        {10, 16, 0, "heads of 16 values, 0 of them rotated, cannot be made of a latent vector of 10"},
+        {10, 16, 0, "heads of 16 values, 0 of them rotated, do not fit a latent vector of 10"},
         {10, 16, 2, "tensor blk.0.attn_q.weight is missing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -494,7 +493,7 @@ static void architectures_are_found_by_whole_names(void **state)
     is_refused(&g, "a number", "general.architecture is an integer, but must be a string");
     gw_init(&g);
     gw_str(&g, "general.architecture", "llama9");
-    is_refused(&g, "another", "architecture \"llama9\" is not known here; known are llama, mistral3,");
+    is_refused(&g, "another", "architecture \"llama9\" is not supported; supported are llama, mistral3,");
 }
 
 int main(void)
