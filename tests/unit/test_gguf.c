@@ -446,7 +446,7 @@ static void test_wrong_shards(void **state)
     expect_refused(first, PANTRY_INVALID, "m-00002-of-00003.gguf: is a directory");
     assert_int_equal(rmdir(second), 0);
     write_shard((struct shard_options){2, 3, 2, 3, 2, "one"});
-    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is 2");
+    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: does not match the number in its name: split.no is 2");
     write_shard((struct shard_options){1, 4, 2, 3, 2, "one"});
     expect_refused(first, PANTRY_FORMAT, "split.count is 4 instead of 3");
     struct gw g;
@@ -454,7 +454,7 @@ static void test_wrong_shards(void **state)
     gw_file(&g, "m-00002-of-00003.gguf");
     gw_free(&g);
     expect_refused(first, PANTRY_FORMAT,
-                   "m-00002-of-00003.gguf: is not the shard that its name says: split.no is missing");
+                   "m-00002-of-00003.gguf: does not match the number in its name: split.no is missing");
     write_shard((struct shard_options){1, 3, 2, 3, -1, "two"});
     expect_refused(first, PANTRY_FORMAT, "duplicate tensor two");
     write_shard((struct shard_options){1, 3, 2, 3, 2, NULL});

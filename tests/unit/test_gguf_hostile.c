@@ -38,7 +38,7 @@ static void test_no_gguf(void **state)
         {"GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 23, "has only 23 bytes"},
         {"gguf\3\0\0\0", 8, "begin with the letters GGUF"},
         {"\0\0\0\0\0", 5, "begins with zeros"},
-        {"tjgg\1\0\0\0", 8, "from before GGUF"},
+        {"tjgg\1\0\0\0", 8, "the format before GGUF"},
         {"PK\3\4....", 8, "`pantry import` takes wheels"},
         {"<!DOCTYPE html>", 15, "is a web page"},
         {"version https://git-lfs.github.com/spec/v1\n", 43, "is a Git LFS pointer"},
@@ -58,7 +58,7 @@ static void test_versions(void **state)
         const char *part;
     } versions[] = {
         {0, "is GGUF version 0"},
-        {1, "is GGUF version 1, which"},
+        {1, "is GGUF version 1, but"},
         {4, "is GGUF version 4, but only"},
         {0xFFFFFFFF, "is GGUF version 4294967295"},
         {0x02000000, "is a big-endian GGUF file"},
@@ -484,9 +484,9 @@ static void test_layout(void **state)
     two(&g, 9, 0, 8, 32, 96); /* by four bytes */
     expect_gw_refused(&g, PANTRY_FORMAT, "overlap");
     two(&g, 8, 0, 8, 64, 96);
-    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor two belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor two belong to no tensor");
     two(&g, 8, 32, 8, 64, 96);
-    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor one belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor one belong to no tensor");
     two(&g, 8, 0, 8, 32, 65);
     g.pad_end = false;
     expect_gw_refused(&g, PANTRY_FORMAT, "has 1 bytes after its last tensor");
