@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* What Ollama fills in, so that one store serves both. */
+/* Ollama's defaults, so that both programs can share a store. */
 static const char default_host[] = "registry.ollama.ai";
 static const char default_space[] = "library";
 
@@ -12,7 +12,7 @@ static bool is_alnum(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* Copies one part; false if it may not be a file name. A host may have a port, whose ':' is kept as Ollama does. */
+/* Copies one part; false if it is not safe as a file name. A host may have a port; its ':' is kept, as in Ollama. */
 static bool copy_part(char *out, const char *part, size_t len, bool is_host)
 {
     if (len == 0 || len > PN_NAME_PART_MAX || !(is_alnum(part[0]) || part[0] == '_'))

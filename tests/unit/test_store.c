@@ -151,7 +151,7 @@ static void resolves_paths(void **state)
     assert_int_equal(pn_store_resolve("nobody:has-this", &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody:has-this: neither a file"));
     assert_int_equal(pn_store_resolve("smollm2:135m", &path, &err), PANTRY_NOT_FOUND);
-    assert_non_null(strstr(err.text, "fetches it"));
+    assert_non_null(strstr(err.text, "run it to fetch it"));
     /* a plain file called like a name is a file */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(home), 0);

@@ -216,7 +216,7 @@ static void folders_are_made(void **state)
     assert_true(file_exists(in_root("a/b/c")));
     write_bytes(in_root("a/file"), "x", 1);
     assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PANTRY_IO);
-    assert_non_null(strstr(err.text, "is in the way of a folder"));
+    assert_non_null(strstr(err.text, "exists and is not a folder"));
     assert_int_equal(pn_layout_make_dirs(in_root("a/file/d"), &err), PANTRY_IO);
     assert_int_equal(chdir(root), 0);
     assert_int_equal(pn_layout_make_dirs("relative", &err), PANTRY_OK);
