@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tiny_encoders.h: what the tiny encoders of tests/support/tiny_encoder.c must answer.
+"""Makes tiny_encoders.h: the expected results of the tiny encoders of tests/support/tiny_encoder.c.
 
     build/tests/test_embed --write FOLDER && python3 tests/golden/make_encoders.py FOLDER [--transformers]
 
-Reads the files and computes every architecture in float64 with NumPy, written down from the papers and the models'
-published code, with nothing shared with the C sources. With --transformers those that Hugging Face transformers has
-(bert, modern-bert, t5, Gemma 3 seeing both ways) are also compared with it; nothing is written if they differ."""
+Reads the files and computes every architecture in float64 with NumPy, following the papers and the models' published
+code; it shares nothing with the C sources. With --transformers, the architectures in Hugging Face transformers (bert,
+modern-bert, t5, bidirectional Gemma 3) are also compared with it; nothing is written if they differ."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ IDS = [2] + [5 + (i * 7919 + i * i * 31) % 52 for i in range(38)] + [3]  # as in
 QUERY, TEXT = "where do foxes sleep", "a fox digs a den under roots"
 
 
-def letters(text):  # the vocabulary of tests/support/tiny_encoder.c: a token a letter, those that begin words first
+def letters(text):  # the vocabulary of tests/support/tiny_encoder.c: one token per letter, word-initial ones first
     return [(5 if i == 0 else 31) + ord(c) - ord("a") for word in text.split() for i, c in enumerate(word)]
 
 

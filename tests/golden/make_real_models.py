@@ -8,7 +8,7 @@ of every position (all of them would be hundreds of megabytes): enough for an NM
 records the hash of the model, the version of the tool and this command.
 
 Logits are recorded twice: "logits" of the file as it is, where llama.cpp rounds its activations to 8 bits, and "exact" of
-the same weights written as float32, where it does not. How far the two are apart is the peer's own rounding noise.
+the same weights written as float32, where it does not. The distance between the two is llama.cpp's rounding noise.
 """
 import hashlib
 import json
@@ -66,7 +66,7 @@ def write_f32(path, out):
 
 
 def greedy(llm, last):
-    """64 tokens after what `llm` holds, whose last logits are given: ids, and of each the runner-up and its distance."""
+    """64 tokens after the contents of `llm`, whose last logits are given: ids, and per token the runner-up and its distance."""
     generated, margins = [], []
     for _ in range(N_GENERATE):
         two = np.argpartition(last, -2)[-2:]

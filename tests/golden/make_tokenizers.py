@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Records what Hugging Face tokenizers makes of texts in tokenizers.json, with every kind of step of a tokenizer.json.
+"""Records results of Hugging Face tokenizers in tokenizers.json, with every kind of step of a tokenizer.json.
 
 usage: make_tokenizers.py
 
-The models are trained on the texts without cutting them into words, so that their merges go across every boundary that a step draws: a
-boundary at another place gives other ids. A case is a model with its steps; its rows are [ids, decoded] for each text, without and, where
-it differs, with what a post-processor adds. Needs: tokenizers 0.23.
+The models are trained on whole texts, not on words, so their merges cross every boundary of a step: a wrong boundary gives other ids. A
+case is a model with its steps; its rows are [ids, decoded] per text, without the additions of a post-processor and, if different, with
+them. Needs: tokenizers 0.23.
 """
 import json
 import os

@@ -6,7 +6,7 @@ programs. See README.md beside this file.
 writes tests/golden/transformers/NAME.json: a model's metadata and tensors as its GGUF file would have them, and the
 logits of some positions. Weights are not recorded: here and in tests/unit/test_transformers.c they come from one
 generator, seeded by the tensor's GGUF name. The way from a GGUF tensor back to the parameter of transformers is the
-inverse of what a conversion to GGUF does; it stands in transformers_*.py, one entry an architecture."""
+inverse of a conversion to GGUF; it is in transformers_*.py, one entry per architecture."""
 
 import argparse
 import json
@@ -77,7 +77,7 @@ class Builder:
                 self.params[name] = tensor.detach().numpy()  # shares its memory with the model
         self.missing = {}
         for name, array in self.params.items():
-            self.missing.setdefault(array.__array_interface__["data"][0], name)  # tied ones count once
+            self.missing.setdefault(array.__array_interface__["data"][0], name)  # tied parameters count once
             array[...] = np.nan
         self.tensors = []
 
@@ -85,7 +85,7 @@ class Builder:
         return name in self.params
 
     def filled(self, name):
-        """True if nothing is missing in a parameter, which is noted."""
+        """True if a parameter is complete; missing parts are noted."""
         array = self.params[name]
         full = not np.isnan(array).any()
         if full:
@@ -144,7 +144,7 @@ def by_rule(tensors):
 
 
 def dump(golden):
-    """One line for each key, tensor and position."""
+    """One line per key, tensor and position."""
     def block(items):
         return ",\n".join("  " + i for i in items)
 
@@ -195,7 +195,7 @@ def main():
         try:
             (OUT / f"{name}.json").write_text(dump(run(CASES[name])))
             print(name, flush=True)
-        except Exception:  # the others are wanted all the same
+        except Exception:  # continue with the others
             print(f"{name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             failed = 1
     return failed

@@ -5,7 +5,7 @@ import math
 from transformers_cases import Case, experts, first_half, rotated_pairs, second_half, turned
 
 MOE = dict(num_experts=8, num_local_experts=8, num_experts_per_tok=3, moe_intermediate_size=24)
-EVEN = dict(hidden_size=64, head_dim=...)  # the head's length is not a choice of its own
+EVEN = dict(hidden_size=64, head_dim=...)  # the head's length follows from the others
 PAIRS, HALVES = rotated_pairs, {}
 
 
@@ -19,7 +19,7 @@ def layer_types(period, n):
 
 
 def llama3_factors(b, c):
-    """What each pair's frequency is divided by: Llama 3.1."""
+    """The divisor of each pair's frequency: Llama 3.1."""
     r, half = c.rope_parameters, c.head_dim // 2
     low, high, context = r["low_freq_factor"], r["high_freq_factor"], r["original_max_position_embeddings"]
     factors = []

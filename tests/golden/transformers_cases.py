@@ -1,5 +1,5 @@
-"""What make_transformers.py runs: an entry is a tiny configuration, the metadata that its GGUF file has beyond the usual,
-and how parameters are called there. The entries are in the other transformers_*.py."""
+"""The cases of make_transformers.py: an entry is a tiny configuration, the unusual metadata of its GGUF file, and the
+names of its parameters there. The entries are in the other transformers_*.py."""
 
 import re
 
@@ -68,11 +68,11 @@ def rotated_pairs(c):
 
 
 def usual_metadata(c):
-    """Keys that all conversions write, as far as the configuration has them."""
+    """Keys that all conversions write, if the configuration has them."""
     def one(name):
         try:
             return getattr(c, name, None)
-        except Exception:  # layers differ in it: the entry says how
+        except Exception:  # layers differ in it: the entry has the values
             return None
 
     def get(*names):

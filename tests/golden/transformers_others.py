@@ -27,7 +27,7 @@ def gemma4_names(c):
 
 
 def proportional(b, c):
-    """Full layers rotate a quarter of their pairs; the others are divided away."""
+    """Full layers rotate a quarter of their pairs; the factors of the others are infinite."""
     b.constant("rope_freqs.weight", [1.0] * 4 + [1e30] * 12)
 
 

@@ -1,4 +1,4 @@
-"""Decoders of other lines: layer norms, parallel blocks, learned positions, ALiBi, stretched rotation, soft caps."""
+"""Decoders of other families: layer norms, parallel blocks, learned positions, ALiBi, extended rotation, soft caps."""
 
 import math
 
@@ -10,8 +10,8 @@ HEADS = 4
 
 
 def qkv(b, c, gguf, name, part):
-    """Queries of all heads, then keys, then values, of a weight that has them in some other order. part: the weight, split
-    by groups of heads -> its three parts."""
+    """Queries of all heads, then keys, then values, from a weight with another order. part: the weight, split by groups
+    of heads -> its three parts."""
     array = b.params[name]
     numbers = b.plain(gguf, array.shape)
     at = 0
@@ -69,7 +69,7 @@ def without_rope(c):
 
 
 def stacked_norms(b, c):
-    """StableLM 2 12B has a norm of its own for each head."""
+    """StableLM 2 12B has one norm per head."""
     for layer in range(c.num_hidden_layers):
         for which, n in ("q", c.num_attention_heads), ("k", c.num_key_value_heads):
             numbers = b.plain(f"blk.{layer}.attn_{which}_norm.weight", [n, c.hidden_size // c.num_attention_heads])
@@ -103,7 +103,7 @@ PHI3 = {"layers.{}.self_attn.qkv_proj": "blk.{}.attn_qkv", "layers.{}.mlp.gate_u
 
 
 def plus_one(names):
-    """Norms of which the file has the weight plus one."""
+    """Norms whose weight in the file is the parameter plus one."""
     return {hf: (gguf, None, {"value": lambda a: a - 1}) for hf, gguf in names.items()}
 
 

@@ -12,7 +12,7 @@ LINEAR, FULL = "linear_attention", "full_attention"
 
 
 def kernel(a):
-    """Channels of a convolution have one input each."""
+    """Each channel of a convolution has one input."""
     return a[:, 0] if a.ndim == 3 else a
 
 
@@ -131,7 +131,7 @@ def delta_names(c):
 
 
 def by_key_head(b, c):
-    """Qwen3-Next has each key head's queries, keys, values and gates together."""
+    """Qwen3-Next stores queries, keys, values and gates together, per key head."""
     n_k, dim_k = c.linear_num_key_heads, c.linear_key_head_dim
     values = c.linear_num_value_heads // n_k * c.linear_value_head_dim
     for layer in (i for i, t in enumerate(c.layer_types) if t == LINEAR):
@@ -149,7 +149,7 @@ def by_key_head(b, c):
 
 
 def tiled(c, dim, axis=0):
-    """View: value heads of one key head lie apart, not side by side."""
+    """View: the value heads of a key head are not adjacent."""
     def view(a):
         n_k = c.linear_num_key_heads
         shape = a.shape[:axis] + (n_k, c.linear_num_value_heads // n_k, dim) + a.shape[axis + 1:]

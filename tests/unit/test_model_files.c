@@ -1,5 +1,5 @@
-/* What building a model asks of the tensors of its file: shapes that fit and those that are one off, layers that lost a
- * tensor, and how many bytes a step reads. */
+/* Requirements of a model for the tensors of its file: correct shapes and shapes that are off by one, layers that lost
+ * a tensor, and the bytes that a step reads. */
 #define _GNU_SOURCE 1 /* memmem */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,10 +49,10 @@ static void is_refused(struct gw *g, const char *what, const char *sentence)
         fail_msg("%s: status %d, \"%s\"; expected \"%s\"", what, status, err.text, sentence);
 }
 
-/* The tensor is called otherwise from now on. */
+/* Renames a tensor. */
 static void lose(struct gw *g, const char *name)
 {
-    char stored[8 + 64]; /* the length comes first, so that no longer name is meant */
+    char stored[8 + 64]; /* the length comes first, so no longer name matches */
     uint64_t len = strlen(name);
     memcpy(stored, &len, 8);
     memcpy(stored + 8, name, len);
@@ -67,7 +67,7 @@ struct shape {
     int64_t dims[3];
 };
 
-/* That tensor in the place of the one the file had. */
+/* Replaces the file's tensor of that name. */
 static void replace(struct gw *g, struct shape s)
 {
     lose(g, s.name);
@@ -83,7 +83,7 @@ static void set_u32(struct gw *g, const char *key, uint32_t value)
         gw_u32(g, key, value);
 }
 
-/* Four experts, of which two are used, in all layers. */
+/* Four experts in all layers, two of them used. */
 static void add_experts(struct gw *g, const struct shape *instead)
 {
     static const struct shape shapes[] = {{"ffn_gate_inp.weight", 2, {4, E}},
@@ -107,7 +107,7 @@ static void add_experts(struct gw *g, const struct shape *instead)
 
 static const struct {
     struct shape shape;
-    const char *sentence; /* NULL: it is taken */
+    const char *sentence; /* the error; NULL: accepted */
 } shapes[] = {
     {{"token_embd.weight", 1, {E}}, "tensor token_embd.weight is missing or not a matrix"},
     {{"token_embd.weight", 3, {V, E, 1}}, "tensor token_embd.weight is missing or not a matrix"},
@@ -141,7 +141,7 @@ static const struct {
      "tensor blk.0.attn_qkv.weight has 65 rows, but 64 are needed"},
     {{"blk.0.attn_q.bias", 1, {H * DIM}}, "tensor blk.1.attn_q.bias is missing, but layer 0 has it"},
     {{"blk.0.attn_q.bias", 1, {H * DIM - 1}}, "blk.0.attn_q.bias"},
-    {{"blk.0.attn_q.scale", 1, {1}}, NULL}, /* some layers may be stored in types that need one */
+    {{"blk.0.attn_q.scale", 1, {1}}, NULL}, /* some layers may have a type with a scale */
     {{"blk.0.attn_q.scale", 1, {2}}, "tensor blk.0.attn_q.scale must be one number"},
     {{"blk.0.attn_q.scale", 2, {1, 1}}, "tensor blk.0.attn_q.scale must be one number"},
     {{"blk.0.attn_sinks.weight", 1, {H - 1}}, "tensor blk.0.attn_sinks.weight has 3 values, but 4 are needed"},
@@ -255,8 +255,8 @@ static void stacks_hold_all_experts(void **state)
     is_refused(&g, "a short bias", "tensor blk.0.exp_probs_b.bias has 3 values, but 4 are needed");
 }
 
-/* Models that nothing tells where a token stands need learned positions. */
-static void positions_are_learned_where_nothing_turns(void **state)
+/* Models without any other source of positions need learned ones. */
+static void models_without_rotation_need_learned_positions(void **state)
 {
     (void)state;
     static const char *const archs[] = {"gpt2", "mpt", "jais", "starcoder"};
@@ -280,7 +280,7 @@ static void positions_are_learned_where_nothing_turns(void **state)
     }
 }
 
-/* ---- layers that are alike ---- */
+/* ---- layers of one kind ---- */
 
 static void add_bias(struct gw *g, int layer, const char *what)
 {
@@ -293,7 +293,7 @@ static void layers_have_what_others_have(void **state)
 {
     (void)state;
     struct gw g;
-    for (int lost = 0; lost < TINY_LAYERS; lost++) { /* each may be the one that lost it */
+    for (int lost = 0; lost < TINY_LAYERS; lost++) { /* any layer may have lost it */
         char sentence[96];
         tiny_model_init(&g, "llama", GW_F32);
         for (int layer = 0; layer < TINY_LAYERS; layer++)
@@ -324,7 +324,7 @@ static void layers_have_what_others_have(void **state)
     }
     static const char *const others[] = {"blk.3.attn_output.bias", "blk.-1.attn_output.bias", "blk.x.attn_output.bias",
                                          "v.blk.1.attn_output.bias", "blk.1attn_output.bias"};
-    for (int i = 0; i < 5; i++) { /* of no layer */
+    for (int i = 0; i < 5; i++) { /* not a layer's */
         tiny_model_init(&g, "llama", GW_F32);
         gw_floats(&g, others[i], GW_F32, 1, (const int64_t[]){E}, ones);
         is_taken(&g, others[i]);
@@ -333,7 +333,7 @@ static void layers_have_what_others_have(void **state)
 
 /* ---- latent attention ---- */
 
-/* deepseek2's numbers, without tensors: what is wrong with them is found before a tensor is missing. */
+/* deepseek2's metadata without tensors: errors in it come before the first missing tensor. */
 static void latent_heads_have_both_parts(void **state)
 {
     (void)state;
@@ -377,7 +377,7 @@ static struct pn_model *loaded(struct gw *g)
     return model;
 }
 
-static void bytes_of_a_step_are_those_it_reads(void **state)
+static void step_bytes_counts_what_a_step_reads(void **state)
 {
     (void)state;
     const uint64_t attention = E + (uint64_t)(2 * H + 2 * KV) * DIM * E, ffn = E + 3 * FF * E, ends = E + V * E;
@@ -400,7 +400,7 @@ static void bytes_of_a_step_are_those_it_reads(void **state)
     const uint64_t experts = E + 4 * E + 2 * 3 * 16 * E; /* two of four */
     assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + experts) + ends));
     pn_model_free(m);
-    tiny_model_init(&g, "llama", GW_F32); /* in one piece, a step reads as much */
+    tiny_model_init(&g, "llama", GW_F32); /* as one tensor: a step reads the same */
     for (int layer = 0; layer < TINY_LAYERS; layer++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%d.attn_qkv.weight", layer);
@@ -421,7 +421,7 @@ static void bytes_of_a_step_are_those_it_reads(void **state)
     m = loaded(&g);
     assert_int_equal(m->step_bytes, 4 * (TINY_LAYERS * (attention + H + ffn + FF) + ends));
     pn_model_free(m);
-    tiny_model_init(&g, "llama", GW_F32); /* gate and up of the experts in one piece, of which two of four are read */
+    tiny_model_init(&g, "llama", GW_F32); /* gate and up of the experts as one tensor; two of four are read */
     add_experts(&g, NULL);
     for (int layer = 0; layer < TINY_LAYERS; layer++) {
         char name[64];
@@ -445,7 +445,7 @@ static struct pn_arch arch_named(const char *name)
     return row;
 }
 
-static void rows_take_what_they_leave_out_from_the_row_they_are_like(void **state)
+static void rows_inherit_from_the_row_they_are_like(void **state)
 {
     (void)state;
     struct pn_arch base = arch_named("llama"), row = arch_named("mistral3");
@@ -454,7 +454,7 @@ static void rows_take_what_they_leave_out_from_the_row_they_are_like(void **stat
     base = arch_named("qwen3"), row = arch_named("qwen3vl");
     assert_true(base.ffn.scales && !row.ffn.scales); /* without */
     assert_true(row.rank.softmax && row.qk_norm == PN_QK_NORM_HEAD);
-    row = arch_named("qwen35moe"); /* two rows away from one that takes ranks away */
+    row = arch_named("qwen35moe"); /* two rows below the one with .without = "rank" */
     assert_true(!row.rank.softmax && row.ffn.scales && row.attn.query_gate && row.rope.kind == PN_ROPE_HALVES);
     base = arch_named("gemma3"), row = arch_named("gemma4"); /* a member is replaced as a whole */
     assert_true(base.score.n_layers_wide == 62 && row.score.n_layers_wide == 0 && row.score.scale == 1);
@@ -503,11 +503,11 @@ int main(void)
         cmocka_unit_test(a_sink_for_each_head),
         cmocka_unit_test(frequencies_have_finite_divisors),
         cmocka_unit_test(stacks_hold_all_experts),
-        cmocka_unit_test(positions_are_learned_where_nothing_turns),
+        cmocka_unit_test(models_without_rotation_need_learned_positions),
         cmocka_unit_test(layers_have_what_others_have),
         cmocka_unit_test(latent_heads_have_both_parts),
-        cmocka_unit_test(bytes_of_a_step_are_those_it_reads),
-        cmocka_unit_test(rows_take_what_they_leave_out_from_the_row_they_are_like),
+        cmocka_unit_test(step_bytes_counts_what_a_step_reads),
+        cmocka_unit_test(rows_inherit_from_the_row_they_are_like),
         cmocka_unit_test(architectures_are_found_by_whole_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
-/* Running pip, and what a fetch reports while it runs: the child's arguments, environment, descriptors and signals, its
- * last words, its end; numbers of the progress. No network: the python3 here is a shell script of each test's own.
+/* Running pip, and the progress of a fetch: the child's arguments, environment, descriptors and signals, its last
+ * output, its end; numbers of the progress. No network: each test has its own shell script as python3.
  *
- * Waiting is wrapped: naps are noted and cut short, and a clock of the test's own goes on by a step with each look. */
+ * Waiting is wrapped: sleeps are recorded and shortened, and a fake clock advances by a step per call. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include <setjmp.h>
@@ -33,16 +33,16 @@
 
 extern char **environ;
 
-/* ---- calls that are noted, or fail ---- */
+/* ---- calls that are recorded, or fail ---- */
 
 enum { MAX_NOTES = 4096 };
 
 static long naps[MAX_NOTES]; /* milliseconds */
 static int n_naps;
-static pantry_cancel *the_cancel; /* of all tests, not set when one begins */
-static bool cancel_on_nap;        /* it is set once the file `cancel_when` is there */
+static pantry_cancel *the_cancel; /* of all tests, cleared at the start of each */
+static bool cancel_on_nap;        /* it is set once the file `cancel_when` exists */
 static const char *cancel_when;
-static const char *nap_until; /* after a first signal, a nap lasts until this file is there */
+static const char *nap_until; /* after a first signal, a sleep lasts until this file exists */
 static int n_kills;
 
 int nanosleep(const struct timespec *wanted, struct timespec *left)
@@ -92,7 +92,7 @@ pid_t waitpid(pid_t pid, int *status, int options)
     return real(pid, status, options);
 }
 
-static uint64_t now_ns, step_ns = 200000000; /* longer than the period of reports: none is left out */
+static uint64_t now_ns, step_ns = 200000000; /* longer than the period of reports, so none is skipped */
 
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
@@ -145,7 +145,7 @@ int vasprintf(char **out, const char *format, va_list args)
     return trip("memory") ? -1 : real(out, format, args);
 }
 
-int fsync(int fd) /* nothing here outlives the machine */
+int fsync(int fd) /* files of this test need not reach the disk */
 {
     return fcntl(fd, F_GETFD) >= 0 ? 0 : -1;
 }
@@ -167,7 +167,7 @@ int statvfs(const char *path, struct statvfs *fs)
 
 /* ---- a folder with a python3 ---- */
 
-/* What was written there; "" if nothing was. */
+/* The contents of a file; "" without one. */
 static const char *text_of(const char *name)
 {
     static char text[1 << 16];
@@ -184,7 +184,7 @@ static bool is_there(const char *name)
     return access(in_root(name), F_OK) == 0;
 }
 
-/* -c looks whether there is a pip, all else is pip's work; $FAKE is the folder of the test. */
+/* -c asks for pip, anything else runs pip; $FAKE is the folder of the test. */
 static const char python[] = "#!/bin/sh\n"
                              "if [ \"$1\" = -c ]; then [ -e \"$FAKE/check\" ] && . \"$FAKE/check\"; exit 0; fi\n"
                              "[ -e \"$FAKE/pip\" ] && . \"$FAKE/pip\"\n"
@@ -254,7 +254,7 @@ static pantry_status download(const char *const *packages, struct pantry_error *
     return pn_pip_download(&pip, err);
 }
 
-/* ---- what the child gets ---- */
+/* ---- the child's environment ---- */
 
 static void arguments_are_passed_as_they_are(void **state)
 {
@@ -335,7 +335,7 @@ static int count_lines(const char *text, const char *with)
     return n;
 }
 
-/* Those that every child of this program has. */
+/* Descriptors that every child of this program has. */
 static int count_inherited(const char *path)
 {
     int n = 0;
@@ -348,7 +348,7 @@ static int count_inherited(const char *path)
     return n;
 }
 
-/* No input, output to the log or nowhere, and nothing else that is open here. */
+/* No input, output to the log or nowhere, and no other open descriptors. */
 static void descriptors_are_the_childs_own(void **state)
 {
     (void)state;
@@ -384,7 +384,7 @@ static unsigned long long mask_of(const char *key)
     return mask;
 }
 
-/* Nothing is blocked, and what interactive programs ignore is not. */
+/* No signal is blocked, and signals that interactive programs ignore are not ignored. */
 static void signals_are_as_usual(void **state)
 {
     (void)state;
@@ -405,7 +405,7 @@ static void signals_are_as_usual(void **state)
     assert_int_equal(mask_of("SigIgn:") & (1ull << (SIGPIPE - 1) | 1ull << (SIGINT - 1)), 0);
 }
 
-/* Whoever kills us ends the child too. */
+/* Killing us ends the child, too. */
 static void the_child_dies_with_us(void **state)
 {
     (void)state;
@@ -479,12 +479,12 @@ static void pythons_on_the_path(void **state)
             assert_non_null(strstr(err.text, "python3"));
         assert_false(is_there("scratch"));
     }
-    /* one without pip is asked, and the next one is taken */
+    /* one without pip is asked, and the next one is used */
     snprintf(path, sizeof path, "%s/bad:%s/bin", root, root);
     set_path(path);
     assert_int_equal(download(one_package, &err), PANTRY_OK);
     assert_non_null(strstr(text_of("log"), "bad\n"));
-    /* a relative one is started there, not by a search */
+    /* a relative path is started as it is, without a search */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(root), 0);
     unlink(in_root("log"));
@@ -495,9 +495,9 @@ static void pythons_on_the_path(void **state)
     free(old);
 }
 
-/* ---- how it ends ---- */
+/* ---- the end of the child ---- */
 
-/* pip says this and fails. */
+/* pip prints this and fails. */
 static pantry_status fail_with(const char *text, size_t n, struct pantry_error *err)
 {
     FILE *f = fopen(in_root("says"), "wb");
@@ -541,7 +541,7 @@ static void last_words_are_picked(void **state)
         if (!strstr(err.text, rows[i].says))
             fail_msg("%zu: '%s' lacks '%s'", i, err.text, rows[i].says);
     }
-    /* long ones are cut, and very long logs not read */
+    /* long lines are cut, and very long logs are not read */
     static char text[(1 << 20) + 2];
     struct pantry_error err;
     memset(text, 'y', sizeof text);
@@ -619,7 +619,7 @@ static void the_scratch_folder_is_ours(void **state)
     assert_non_null(strstr(err.text, in_root("bin/python3")));
     assert_false(is_there("pip-ran"));
     unlink(in_root("check"));
-    /* something is in the way */
+    /* a file has the name of the folder */
     write_file(in_root("file"), "", 0644);
     struct pn_pip pip = {.packages = one_package, .folder = root, .scratch = in_root("file/scratch")};
     assert_int_equal(pn_pip_download(&pip, &err), PANTRY_IO);
@@ -656,7 +656,7 @@ static void let_go(void *user)
         open_and_close("fifo");
 }
 
-/* At first it looks often, later ten times a second, and each time before it sleeps. */
+/* It polls often at first, later ten times per second, and each time before it sleeps. */
 static void naps_grow(void **state)
 {
     (void)state;
@@ -682,7 +682,7 @@ static void naps_grow(void **state)
     assert_int_equal(pn_pip_download(&pip, NULL), PANTRY_OK);
 }
 
-/* A child that somebody else has waited for is gone. */
+/* A child that was already waited for is gone. */
 static void children_that_are_not_ours(void **state)
 {
     (void)state;
@@ -726,7 +726,7 @@ static void a_child_may_tidy_up(void **state)
     (void)state;
     struct cancelled c = {.when = "ready"};
     struct pantry_error err = {0};
-    /* the signal may come to the shell only: what it waits for must end by itself */
+    /* the signal may reach only the shell: its child must end by itself */
     on_pip("trap 'touch \"$FAKE/tidy\"; exit 0' TERM; touch \"$FAKE/ready\"; while :; do sleep 0.001; done\n");
     nap_until = in_root("tidy");
     assert_int_equal(cancel_download(&c, &err), PANTRY_CANCELLED);
@@ -748,7 +748,7 @@ static void a_child_that_does_not_end_is_killed(void **state)
     assert_int_equal(kills[1].signal, SIGKILL);
     assert_int_equal(kills[1].pid, kills[0].pid);
     assert_int_equal(kills[1].naps - kills[0].naps, 20);
-    /* the look at which it was cancelled begins anew */
+    /* polling starts again after the cancellation */
     assert_int_equal(naps[kills[0].naps], 1);
     assert_int_equal(naps[kills[0].naps + 1], 2);
     assert_int_equal(naps[kills[0].naps + 7], 100);
@@ -860,7 +860,7 @@ static void assert_report(int i, enum pn_fetch_phase phase, uint64_t done, uint6
     assert_true(p->rate > rate - 0.001 && p->rate < rate + 0.001);
 }
 
-/* Ten reports a second, the first and the last in any case; the rate is smoothed. */
+/* Ten reports per second, always the first and the last; the rate is smoothed. */
 static void reports_have_numbers(void **state)
 {
     (void)state;
@@ -868,7 +868,7 @@ static void reports_have_numbers(void **state)
     reports.lock = -1;
     duo.license_text.package = NULL;
     const uint64_t steps[] = {50000000, 49999999, 100000000, 0};
-    for (size_t i = 0; i < 4; i++) { /* a blob without a manifest is read in pieces of 32 KiB, and looked at */
+    for (size_t i = 0; i < 4; i++) { /* a blob without a manifest is hashed in pieces of 32 KiB */
         put_blob(BYTES);
         step_ns = steps[i];
         assert_int_equal(fetch_noted(NULL), PANTRY_OK);
@@ -887,20 +887,20 @@ static void reports_have_numbers(void **state)
             assert_report(2, PN_FETCH_VERIFY, 98304, BYTES, 32768 / second);
             assert_report(3, PN_FETCH_VERIFY, BYTES, BYTES, 0.9 * 32768 / second + 0.1 * (BYTES - 98304) / second);
             assert_int_equal(reports.n, 5);
-        } else { /* the clock stands still: no rate */
+        } else { /* the clock does not advance: no rate */
             assert_report(1, PN_FETCH_VERIFY, BYTES, BYTES, 0);
             assert_int_equal(reports.n, 3);
         }
         assert_report(reports.n - 1, PN_FETCH_DONE, BYTES, BYTES, 0);
         assert_false(is_there("log"));
-        /* it is there: nothing to report */
+        /* it is in the store: nothing to report */
         assert_int_equal(fetch_noted(NULL), PANTRY_OK);
         assert_int_equal(reports.n, 0);
         pn_layout_remove(in_root("home"));
     }
 }
 
-/* What a read says while a blob is looked at: an interruption is nothing, an error makes a download. */
+/* Errors of reads while a blob is hashed: an interruption is retried, any other error leads to a download. */
 static void reads_of_a_blob_may_fail(void **state)
 {
     (void)state;
@@ -938,14 +938,14 @@ static void waiting_for_the_lock_is_reported(void **state)
     assert_report(3, PN_FETCH_DOWNLOAD, 0, 200000, 0);
 }
 
-/* ---- fetching: what pip has so far ---- */
+/* ---- fetching: pip's progress ---- */
 
 struct steps {
     int n, looks;
     uint64_t done[8];
 };
 
-/* The child stands still once it has written a file `at`: the second report after that has seen all that it did. */
+/* The child waits after it has written the file `at`: the second report after that has seen all its files. */
 static void look_at_step(void *user, const struct pn_fetch_progress *p)
 {
     struct steps *s = user;
@@ -979,7 +979,7 @@ static void growing_files_are_counted(void **state)
            "head -c 2000 /dev/zero > \"$d/y\"; step\n"
            "head -c 300000 /dev/zero > \"$d/y\"; step\n"
            "rm \"$d/y\"; cp \"$FAKE/wheels/b-1.whl\" \"$FAKE/wheels/l-1.whl\" \"$d\"\n");
-    /* one wheel is there from an earlier try */
+    /* one wheel is left from an earlier attempt */
     pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
     assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/fetch/duo-two/a-1.whl")), 0);
     uint64_t had = (uint64_t)size_of("wheels/a-1.whl");
@@ -1003,14 +1003,14 @@ static void space_is_counted(void **state)
     make_duo();
     reports.lock = -1;
     struct pantry_error err = {0};
-    uint64_t all = BYTES + 2 * 200000; /* the file, the wheels, and what is on its way */
+    uint64_t all = BYTES + 2 * 200000; /* the file, the wheels, and temporary files */
     assert_int_equal(pn_store_fetch_space(&duo), all);
     free_bytes = all - 1;
     assert_int_equal(fetch_noted(&err), PANTRY_LIMIT);
     assert_false(is_there("log"));
     free_bytes = all;
     assert_int_equal(fetch_noted(&err), PANTRY_OK);
-    /* wheels that are there need no more room, at most as much as all of them */
+    /* existing wheels need no more space, up to the size of all wheels */
     for (int i = 0; i < 2; i++) {
         const uint64_t have = i ? 200000 : (uint64_t)size_of("wheels/a-1.whl");
         for (uint64_t less = 0; less < 2; less++) {
@@ -1034,7 +1034,7 @@ static void space_is_counted(void **state)
         assert_int_equal(pn_store_import_entry(&duo, files, 3, NULL, &path, &err), less ? PANTRY_LIMIT : PANTRY_OK);
         free(path);
     }
-    /* four of n packages are on their way at once */
+    /* four of n packages are downloaded at once */
     static const uint64_t expected[] = {0, 1, 1, 1, 1};
     struct pn_catalog_entry many = {.bytes = 7, .download = 1000};
     for (size_t n = 0; n <= PN_CATALOG_MAX_PARTS; n++) {
@@ -1066,7 +1066,7 @@ static void wheels_are_asked_for_once(void **state)
     wheel_write(in_root("wheels/a-1.whl"), both, 2);
     duo.parts[1].package = "a==1";
     duo.parts[1].wheel = "a-1.whl";
-    /* a folder of that name is none of them */
+    /* a folder of that name does not count */
     pn_layout_make_dirs(in_root("home/fetch/duo-two/l-1.whl"), NULL);
     on_pip("while [ \"$1\" != -d ]; do shift; done; shift; d=$1; shift; echo \"$@\" >> \"$FAKE/log\"\nrm -r "
            "\"$d/l-1.whl\"\n"
@@ -1076,7 +1076,7 @@ static void wheels_are_asked_for_once(void **state)
     assert_int_equal(count_licences(), 1);
 }
 
-/* What is wrong in what has just arrived would be wrong again; what was left may only be old. */
+/* An error in fresh wheels would occur again; leftover wheels may just be old. */
 static void damage_is_fetched_anew_once(void **state)
 {
     (void)state;
@@ -1093,7 +1093,7 @@ static void damage_is_fetched_anew_once(void **state)
     assert_int_equal(fetch_noted(&err), PANTRY_FORMAT);
     assert_string_equal(text_of("log"), "a==1 b==1 l==1\nb==1 l==1\na==1 b==1 l==1\n");
     assert_false(is_there("home/fetch/duo-two"));
-    /* what arrived stays when the rest does not come */
+    /* finished wheels stay when the rest fails */
     on_pip("cp \"$FAKE/wheels/a-1.whl\" \"$FAKE/home/fetch/duo-two\"; exit 1\n");
     assert_int_equal(fetch_noted(&err), PANTRY_IO);
     assert_true(is_there("home/fetch/duo-two/a-1.whl"));
@@ -1113,7 +1113,7 @@ static void imports_may_lack_the_licence(void **state)
         assert_int_equal(count_licences(), n == 3);
         pn_layout_remove(in_root("home"));
     }
-    /* one that is there must be right */
+    /* an existing licence must be right */
     const struct wheel_entry other = {.name = "l/OTHER", .bytes = "x", .size = 1};
     wheel_write(in_root("wheels/l-1.whl"), &other, 1);
     char *path = (char *)(uintptr_t)1;
@@ -1129,7 +1129,7 @@ static void failures_leave_no_path(void **state)
     reports.lock = -1;
     struct pantry_error err = {0};
     duo.name = "no name";
-    assert_int_equal(fetch_noted(&err), PANTRY_INVALID); /* looks that the path is NULL */
+    assert_int_equal(fetch_noted(&err), PANTRY_INVALID); /* checks that the path is NULL */
     duo.name = "duo:two";
     write_file(in_root("home"), "in the way", 0644);
     assert_int_equal(fetch_noted(&err), PANTRY_IO);
