@@ -15,7 +15,7 @@ struct pn_cache_shape {
 /* A tensor as a weight, made on first use, and the leaf of the whole tensor, which all its users share. */
 struct pn_tensor_leaf {
     const struct pn_weight *weight;
-    pn_array leaf; /* valid once has_leaf is set */
+    pn_array leaf; /* valid if has_leaf */
     bool has_leaf;
 };
 
@@ -28,7 +28,7 @@ struct pn_builder {
     struct pn_arena *arena;        /* lives as long as the model */
     struct pn_cache_shape *caches; /* room for n_layer */
     int n_caches;
-    pn_array *written;     /* (n_layer): the node that writes the layer's keys and values; PN_NONE: not yet */
+    pn_array *written;     /* (n_layer): the node that writes the layer's keys and values; PN_NONE: not yet made */
     pn_array layer_input;  /* the residual stream before the layer, with the rows of the block's operand */
     pn_array stream;       /* the residual stream; the block's operand is its norm */
     pn_array layer_inputs; /* (tokens, n_layer, n): see perlayer.c; PN_NONE: none */

@@ -422,7 +422,7 @@ static float epsilon(struct reader *r, const char *key, bool needed)
     return v;
 }
 
-/* Missing, or -1 in either sign: NONE. */
+/* NONE if missing or -1, signed or unsigned. */
 static enum pn_pooling pooling(struct reader *r, const char *key)
 {
     int64_t v = PN_POOLING_NONE;
@@ -438,7 +438,7 @@ static enum pn_pooling pooling(struct reader *r, const char *key)
     return r->status ? PN_POOLING_NONE : (enum pn_pooling)v;
 }
 
-/* Encoders see both ways; a decoder that was made into an embedding model may. */
+/* Encoders attend in both directions; so may a decoder that was made into an embedding model. */
 static void read_embedding(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->causal = boolean(r, "attention.causal", true) && !arch->encoder;
@@ -496,7 +496,7 @@ static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_
         hp->norm = number(r, "attention.layer_norm_rms_epsilon", 0) > 0 ? PN_NORM_RMS : PN_NORM_LAYER;
 }
 
-/* Alternating updates, and how much of each layer's gates is kept. */
+/* Alternating updates, and the sparsity of each layer's gates. */
 static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->n_embd_layer = integer(r, "embedding_length_per_layer_input", 0, 1 << 16, 0);
@@ -515,8 +515,8 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
         hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }
 
-/* Layers that predict further tokens stand behind those of the model, and are left out. The others may run several
- * times, each time with keys and values of their own. */
+/* The last layers may predict further tokens; they are left out. The others may run several times, each time with their
+ * own keys and values. */
 static void read_n_layer(struct reader *r, struct pn_hparams *hp)
 {
     int all = integer(r, "block_count", 1, PN_MAX_LAYERS, -1);
@@ -532,7 +532,7 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
-/* The rows of the embedding: vocab_size and the list of tokens may say something else, or nothing. */
+/* The rows of the embedding; vocab_size and the list of tokens may differ or be missing. */
 static int read_n_vocab(struct reader *r)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
@@ -541,7 +541,7 @@ static int read_n_vocab(struct reader *r)
     return r->status ? 0 : (int)t->shape[0];
 }
 
-/* Heads of the first layer that has any: what embeddings are divided by where the file names no head's length. */
+/* Heads of the first layer that has any: the default length of a head is n_embd / that. */
 static int first_heads(const struct reader *r, const struct pn_hparams *hp)
 {
     for (int i = 0; i < hp->n_layer && !r->status; i++)
