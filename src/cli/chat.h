@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "cli/model.h"
+#include "cli/sampler.h"
 #include "pantry.h"
 
 #include <jansson.h>

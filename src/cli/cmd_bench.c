@@ -23,13 +23,13 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'p', "prompt", "N", "tokens of the prompt", PN_OPTION_INT, offsetof(struct chosen, n_prompt), 1, 1 << 22, NULL},
-    {'n', "decode", "N", "tokens made after it", PN_OPTION_INT, offsetof(struct chosen, n_decode), 1, 1 << 22, NULL},
-    {'r', "repeats", "R", "rounds that are measured", PN_OPTION_INT, offsetof(struct chosen, rounds), 1, MAX_ROUNDS,
-     NULL},
-    {0, "synthetic", "SHAPE:TYPE", "make the weights up instead, as in llama3.2-1b:q4_k_m", PN_OPTION_TEXT,
-     offsetof(struct chosen, synthetic), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+    PN_OPT_INT("prompt", "N", offsetof(struct chosen, n_prompt), 1, 1 << 22, "tokens of the prompt", .letter = 'p'),
+    PN_OPT_INT("decode", "N", offsetof(struct chosen, n_decode), 1, 1 << 22, "tokens made after it", .letter = 'n'),
+    PN_OPT_INT("repeats", "R", offsetof(struct chosen, rounds), 1, MAX_ROUNDS, "rounds that are measured",
+               .letter = 'r'),
+    PN_OPT_TEXT("synthetic", "SHAPE:TYPE", offsetof(struct chosen, synthetic),
+                "make the weights up instead, as in llama3.2-1b:q4_k_m"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value"),
 };
 
 struct figure {
@@ -203,11 +203,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.n_prompt = 512, .n_decode = 128, .rounds = 5};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 3, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (chosen.synthetic ? 0 : 1))
@@ -242,5 +240,7 @@ const struct pn_command pn_cmd_bench = {
              "memory bandwidth says how close decoding is to what the machine can do at most.",
     .example = "pantry bench smollm2:135m\n"
                "pantry bench --synthetic llama3.2-1b:q4_k_m -p 256 -n 64",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),
+                PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct chosen {
+    bool json;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("json", offsetof(struct chosen, json),
+                "print a JSON list: [{\"file\": ..., \"ok\": ..., \"error\": ...}]"),
+};
+
 /* Errors usually begin with the file's path, which stands at the start of the line already. */
 static const char *without_path(const char *text, const char *path)
 {
@@ -34,16 +43,10 @@ static void put_result(const char *path, const char *error)
 
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct {
-        bool json;
-    } chosen = {false};
-    static const struct pn_option table[] = {
-        {0, "json", NULL, "print a JSON list: [{\"file\": ..., \"ok\": ..., \"error\": ...}]", PN_OPTION_FLAG, 0, 0, 0,
-         NULL},
-    };
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
@@ -89,5 +92,6 @@ const struct pn_command pn_cmd_check = {
         "is bad. A MODEL is a name in the store; nothing is fetched.",
     .example = "pantry check ~/Downloads/*.gguf\n"
                "pantry check smollm2:135m",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -18,25 +18,22 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'f', "file", "FILE", "embed the lines of FILE; -: standard input, which is also read when no TEXT is given",
-     PN_OPTION_TEXT, offsetof(struct chosen, file), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value: embeddings, tokens, dimensions, pooling", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
-    {'o', "out", "FILE", "write the float32 values, (rows, dimensions), in this machine's byte order", PN_OPTION_TEXT,
-     offsetof(struct chosen, out), 0, 0, NULL},
-    {0, "pooling", "NAME", "mean, cls, last, or none: a row for each token, as it is; default: as the model has it",
-     PN_OPTION_TEXT, offsetof(struct chosen, pooling), 0, 0, "auto mean cls last none"},
-    {0, "dimensions", "N", "keep the first N values (models trained for it: Matryoshka)", PN_OPTION_INT,
-     offsetof(struct chosen, dimensions), 1, 1 << 24, NULL},
-    {0, "no-normalize", NULL, "do not divide vectors by their length", PN_OPTION_OFF,
-     offsetof(struct chosen, normalize), 0, 0, NULL},
-    {0, "max-tokens", "N", "most tokens of a text; default: what the model was trained for", PN_OPTION_INT,
-     offsetof(struct chosen, max_tokens), 1, 1 << 24, NULL},
-    {0, "truncate", NULL, "cut longer texts instead of refusing them", PN_OPTION_FLAG,
-     offsetof(struct chosen, truncate), 0, 0, NULL},
-    {0, "plain-text", NULL, "text such as [SEP] stays text", PN_OPTION_FLAG, offsetof(struct chosen, plain_text), 0, 0,
-     NULL},
-    {0, "ids", NULL, "the texts are lists of token ids", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
+                "embed the lines of FILE; -: standard input, which is also read when no TEXT is given", .letter = 'f'),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: embeddings, tokens, dimensions, pooling"),
+    PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
+                "write the float32 values, (rows, dimensions), in this machine's byte order", .letter = 'o'),
+    PN_OPT_TEXT("pooling", "NAME", offsetof(struct chosen, pooling),
+                "mean, cls, last, or none: a row for each token, as it is; default: as the model has it",
+                .choices = "auto mean cls last none"),
+    PN_OPT_INT("dimensions", "N", offsetof(struct chosen, dimensions), 1, 1 << 24,
+               "keep the first N values (models trained for it: Matryoshka)"),
+    PN_OPT_OFF("no-normalize", offsetof(struct chosen, normalize), "do not divide vectors by their length"),
+    PN_OPT_INT("max-tokens", "N", offsetof(struct chosen, max_tokens), 1, 1 << 24,
+               "most tokens of a text; default: what the model was trained for"),
+    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts instead of refusing them"),
+    PN_OPT_FLAG("plain-text", offsetof(struct chosen, plain_text), "text such as [SEP] stays text"),
+    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "the texts are lists of token ids"),
 };
 
 static enum pantry_pooling pooling_of(const char *name)
@@ -176,10 +173,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.normalize = true};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine)};
+    void *const targets[] = {&chosen, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
@@ -209,5 +205,6 @@ const struct pn_command pn_cmd_embed = {
     .example = "pantry embed all-minilm.gguf \"a black cat\" \"un chat noir\" --json\n"
                "pantry embed all-minilm.gguf --file notes.txt -o notes.f32\n"
                "echo 101 7592 102 | pantry embed all-minilm.gguf --ids --pooling none --json",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options)},
     .run = run,
 };

@@ -5,6 +5,7 @@
 #include "cli/ids.h"
 #include "cli/model.h"
 #include "cli/repeat.h"
+#include "cli/sampler.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -19,17 +20,14 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'p', "prompt", "TEXT", "what to say to the model", PN_OPTION_TEXT, offsetof(struct chosen, prompt), 0, 0, NULL},
-    {'f', "file", "FILE", "read it from FILE instead; -: standard input", PN_OPTION_TEXT, offsetof(struct chosen, file),
-     0, 0, NULL},
-    {0, "system", "TEXT", "system text of the chat template", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
-     NULL},
-    {0, "raw", NULL, "continue the text itself, without the chat template", PN_OPTION_FLAG,
-     offsetof(struct chosen, raw), 0, 0, NULL},
-    {0, "ids", NULL, "print token ids instead of text", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value: text, ids, counts, rates, stop reason", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
-    {0, "verbose", NULL, "print all figures afterwards", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0, NULL},
+    PN_OPT_TEXT("prompt", "TEXT", offsetof(struct chosen, prompt), "what to say to the model", .letter = 'p'),
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "read it from FILE instead; -: standard input",
+                .letter = 'f'),
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system text of the chat template"),
+    PN_OPT_FLAG("raw", offsetof(struct chosen, raw), "continue the text itself, without the chat template"),
+    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "print token ids instead of text"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: text, ids, counts, rates, stop reason"),
+    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures afterwards"),
 };
 
 /* What the callback collects and prints. */
@@ -176,11 +174,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
     struct pn_cli_sampler sampler = pn_cli_sampler_default();
-    const struct pn_option_set sets[] = {
-        PN_OPTIONS(NULL, table, &chosen), PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &sampler),
-        PN_OPTIONS("Machine", pn_device_options, &machine), PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &sampler, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
@@ -211,5 +207,7 @@ const struct pn_command pn_cmd_generate = {
     .about = "The prompt is a message that goes through the model's chat template; --raw leaves that out.",
     .example = "pantry generate smollm2:135m -p \"Name three colours.\" -n 64 --temp 0\n"
                "pantry generate smollm2:135m --raw -p \"Once upon a time\" --seed 7 --json",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),
+                PN_OPTIONS("Machine", pn_device_options), PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

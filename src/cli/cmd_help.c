@@ -10,7 +10,7 @@
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, NULL, 0, &arguments);
+    int status = pn_cli_parse(command, argc, argv, NULL, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n > 1)

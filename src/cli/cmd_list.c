@@ -6,6 +6,14 @@
 
 #include <stdlib.h>
 
+struct chosen {
+    bool json;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list"),
+};
+
 /* Where the model is a file of this machine, the file says whether it can chat. Without a word from it: -1. */
 static int is_base(const char *path)
 {
@@ -69,15 +77,10 @@ static void put_stored(json_t *list, const struct pn_stored *stored)
 
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct {
-        bool json;
-    } chosen = {false};
-    static const struct pn_option table[] = {
-        {0, "json", NULL, "print a JSON list", PN_OPTION_FLAG, 0, 0, 0, NULL},
-    };
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n)
@@ -105,5 +108,6 @@ const struct pn_command pn_cmd_list = {
              "without a\n"
              "name. KIND is chat, or base for a model without a chat template, which only continues texts.",
     .example = "pantry list",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -21,12 +21,12 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "ids", "FILE", "token ids, separated by spaces or commas; -: standard input", PN_OPTION_TEXT,
-     offsetof(struct chosen, ids), 0, 0, NULL},
-    {'o', "out", "FILE", "the float32 values, (n_ids, n_vocab), in this machine's byte order", PN_OPTION_TEXT,
-     offsetof(struct chosen, out), 0, 0, NULL},
-    {0, "slices", "N,N...", "feed the ids in slices of these lengths, over and over", PN_OPTION_TEXT,
-     offsetof(struct chosen, slices), 0, 0, NULL},
+    PN_OPT_TEXT("ids", "FILE", offsetof(struct chosen, ids),
+                "token ids, separated by spaces or commas; -: standard input"),
+    PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
+                "the float32 values, (n_ids, n_vocab), in this machine's byte order", .letter = 'o'),
+    PN_OPT_TEXT("slices", "N,N...", offsetof(struct chosen, slices),
+                "feed the ids in slices of these lengths, over and over"),
 };
 
 /* ---- the output: a mapped file, so that a large vocabulary needs the disk and not the memory ---- */
@@ -158,11 +158,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 3, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
@@ -196,5 +194,7 @@ const struct pn_command pn_cmd_logits = {
     .usage = "MODEL --ids FILE -o OUT [--slices N,N...] [--device cpu|ref]",
     .summary = "write the logits of every position to a file",
     .example = "echo 504 260 1055 | pantry logits smollm2:135m --ids - -o logits.f32",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),
+                PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

@@ -15,12 +15,11 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "reasoning-in-content", NULL, "leave the reasoning in the content, between its tags", PN_OPTION_FLAG,
-     offsetof(struct chosen, reasoning_in_content), 0, 0, NULL},
-    {0, "tool-choice", "HOW", "auto, required or none", PN_OPTION_TEXT, offsetof(struct chosen, tool_choice), 0, 0,
-     "auto required none"},
-    {0, "json", NULL, "print one JSON value (the only format there is)", PN_OPTION_FLAG, offsetof(struct chosen, json),
-     0, 0, NULL},
+    PN_OPT_FLAG("reasoning-in-content", offsetof(struct chosen, reasoning_in_content),
+                "leave the reasoning in the content, between its tags"),
+    PN_OPT_TEXT("tool-choice", "HOW", offsetof(struct chosen, tool_choice), "auto, required or none",
+                .choices = "auto required none"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value (the only format there is)"),
 };
 
 static enum pantry_tool_choice tool_choice(const char *name)
@@ -34,10 +33,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.tool_choice = "auto"};
     struct pn_template_choice files = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS("What the model was given", pn_template_options, &files),
-                                         PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&files, &chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (files.template_file ? 0 : 1))
@@ -75,5 +73,6 @@ const struct pn_command pn_cmd_parse = {
     .about = "Reads what the model printed from standard input. Template and context are what it was asked with; they\n"
              "decide about the dialect. Prints {\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}.",
     .example = "pantry parse --template qwen3.jinja --context question.json --json < answer.txt",
+    .options = {PN_OPTIONS("What the model was given", pn_template_options), PN_OPTIONS(NULL, table)},
     .run = run,
 };

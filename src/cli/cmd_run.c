@@ -29,14 +29,10 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "system", "TEXT", "system text of the conversation", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
-     NULL},
-    {0, "nowordwrap", NULL, "do not break lines between words", PN_OPTION_OFF, offsetof(struct chosen, wrap), 0, 0,
-     NULL},
-    {0, "nothink", NULL, "ask the model not to reason first", PN_OPTION_FLAG, offsetof(struct chosen, no_think), 0, 0,
-     NULL},
-    {0, "verbose", NULL, "print all figures after an answer", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0,
-     NULL},
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system text of the conversation"),
+    PN_OPT_OFF("nowordwrap", offsetof(struct chosen, wrap), "do not break lines between words"),
+    PN_OPT_FLAG("nothink", offsetof(struct chosen, no_think), "ask the model not to reason first"),
+    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures after an answer"),
 };
 
 static const char quotes[] = "\"\"\"";
@@ -249,13 +245,10 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.wrap = true};
     struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_cli_sampler_default()};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &chat.sampler),
-                                         PN_OPTIONS("Machine", pn_device_options, &chat.machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &chat.machine)};
+    void *const targets[] = {&chosen, &chat.sampler, &chat.machine, &chat.machine};
     struct pn_arguments arguments;
     struct pn_buf prompt = {0};
-    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
 
@@ -291,5 +284,7 @@ const struct pn_command pn_cmd_run = {
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"
                "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),
+                PN_OPTIONS("Machine", pn_device_options), PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

@@ -13,11 +13,11 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "template", NULL, "print the chat template", PN_OPTION_FLAG, offsetof(struct chosen, template), 0, 0, NULL},
-    {0, "license", NULL, "print the licence", PN_OPTION_FLAG, offsetof(struct chosen, license), 0, 0, NULL},
-    {0, "tensors", NULL, "list the tensors", PN_OPTION_FLAG, offsetof(struct chosen, tensors), 0, 0, NULL},
-    {0, "metadata", NULL, "list all metadata", PN_OPTION_FLAG, offsetof(struct chosen, metadata), 0, 0, NULL},
-    {0, "json", NULL, "print everything as one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+    PN_OPT_FLAG("template", offsetof(struct chosen, template), "print the chat template"),
+    PN_OPT_FLAG("license", offsetof(struct chosen, license), "print the licence"),
+    PN_OPT_FLAG("tensors", offsetof(struct chosen, tensors), "list the tensors"),
+    PN_OPT_FLAG("metadata", offsetof(struct chosen, metadata), "list all metadata"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print everything as one JSON value"),
 };
 
 /* ---- printing ---- */
@@ -261,9 +261,9 @@ int pn_cli_show_model(const char *path)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
@@ -300,5 +300,6 @@ const struct pn_command pn_cmd_show = {
     .usage = "MODEL [--template | --license | --tensors | --metadata | --json]",
     .summary = "tell what a model is",
     .example = "pantry show smollm2:135m",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -34,9 +34,9 @@ static int render_with_model(const char *name, const char *context, char **text,
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct pn_template_choice chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, pn_template_options, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (chosen.template_file ? 0 : 1))
@@ -73,5 +73,6 @@ const struct pn_command pn_cmd_template = {
         "error and the exit status is 1.",
     .example = "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' |\n"
                "    pantry template smollm2:135m --context -",
+    .options = {PN_OPTIONS(NULL, pn_template_options)},
     .run = run,
 };

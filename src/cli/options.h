@@ -37,36 +37,63 @@ enum pn_option_kind {
 };
 
 struct pn_option {
-    char letter;       /* 0: none */
-    const char *name;  /* without the dashes */
-    const char *value; /* what --help calls the value; NULL for flags */
-    const char *help;
     enum pn_option_kind kind;
-    size_t offset;
-    double min, max;     /* of numbers; both 0: any */
-    const char *choices; /* of texts: the allowed ones, separated by spaces; NULL: any */
+    char letter;           /* 0: none */
+    const char *name;      /* without the dashes */
+    const char *value;     /* what the help calls the value, NULL for flags. Shells complete files for "FILE" */
+    const char *parameter; /* its name in the chat's `/set parameter`; NULL: not a parameter */
+    const char *choices;   /* of texts: the allowed values, separated by spaces; NULL: any */
+    double min, max;       /* of numbers; both 0: any */
+    size_t offset;         /* of the value in the struct that the option set fills */
+    const char *help;      /* one line */
+    const char *more;      /* what the manual adds to it; NULL: nothing */
 };
+
+/* Rows of option tables. After the help follow further members, such as `.letter = 'n'`. */
+#define PN_OPT_FLAG(name_, offset_, ...)                                                                               \
+    {                                                                                                                  \
+        .kind = PN_OPTION_FLAG, .name = name_, .offset = offset_, .help = __VA_ARGS__                                  \
+    }
+#define PN_OPT_OFF(name_, offset_, ...)                                                                                \
+    {                                                                                                                  \
+        .kind = PN_OPTION_OFF, .name = name_, .offset = offset_, .help = __VA_ARGS__                                   \
+    }
+#define PN_OPT_VALUE(kind_, name_, value_, offset_, ...)                                                               \
+    {                                                                                                                  \
+        .kind = kind_, .name = name_, .value = value_, .offset = offset_, .help = __VA_ARGS__                          \
+    }
+#define PN_OPT_TEXT(name_, value_, offset_, ...) PN_OPT_VALUE(PN_OPTION_TEXT, name_, value_, offset_, __VA_ARGS__)
+#define PN_OPT_LIST(name_, value_, offset_, ...) PN_OPT_VALUE(PN_OPTION_LIST, name_, value_, offset_, __VA_ARGS__)
+#define PN_OPT_SEED(name_, value_, offset_, ...) PN_OPT_VALUE(PN_OPTION_SEED, name_, value_, offset_, __VA_ARGS__)
+#define PN_OPT_SIZE(name_, value_, offset_, ...) PN_OPT_VALUE(PN_OPTION_SIZE, name_, value_, offset_, __VA_ARGS__)
+#define PN_OPT_INT(name_, value_, offset_, min_, max_, ...)                                                            \
+    PN_OPT_VALUE(PN_OPTION_INT, name_, value_, offset_, __VA_ARGS__, .min = min_, .max = max_)
+#define PN_OPT_FLOAT(name_, value_, offset_, min_, max_, ...)                                                          \
+    PN_OPT_VALUE(PN_OPTION_FLOAT, name_, value_, offset_, __VA_ARGS__, .min = min_, .max = max_)
 
 struct pn_option_set {
-    const char *title; /* heading in --help; NULL: "Options" */
+    const char *title; /* heading in the help; NULL: "Options" */
     const struct pn_option *option;
     size_t n;
-    void *to; /* the struct that the offsets refer to */
 };
 
-#define PN_OPTIONS(title_, table, target)                                                                              \
+#define PN_OPTIONS(title_, table)                                                                                      \
     {                                                                                                                  \
-        .title = (title_), .option = (table), .n = sizeof(table) / sizeof *(table), .to = (target)                     \
+        .title = (title_), .option = (table), .n = sizeof(table) / sizeof *(table)                                     \
     }
+
+extern const struct pn_option pn_option_help; /* every command has it besides its table */
+
+enum { PN_SETS_MAX = 4 };
 
 struct pn_command {
     const char *name;
-    const char *usage;                                                   /* the arguments, as in "MODEL [TEXT]" */
-    const char *summary;                                                 /* one line of `pantry help` */
-    const char *about;                                                   /* what --help adds, may be NULL */
-    const char *example;                                                 /* one or more command lines */
+    const char *usage;   /* the arguments, as in "MODEL [TEXT]"; shells complete the first: MODEL, FILE or COMMAND */
+    const char *summary; /* one line of `pantry help` */
+    const char *about;   /* what --help adds, may be NULL */
+    const char *example; /* one or more command lines */
+    struct pn_option_set options[PN_SETS_MAX];                           /* the unused ones are empty */
     int (*run)(const struct pn_command *command, int argc, char **argv); /* argv[0] is the command; exit status */
-    const char *group;
 };
 
 struct pn_arguments {
@@ -74,10 +101,10 @@ struct pn_arguments {
     char **text; /* what is no option, in order; NULL-terminated */
 };
 
-/* Fills the structs that the sets point to and *arguments (inside argv, which is reordered). Returns PN_CLI_GO_ON, or
- * the exit status after --help was printed or a mistake was reported. */
-int pn_cli_parse(const struct pn_command *command, int argc, char **argv, const struct pn_option_set *sets,
-                 size_t n_sets, struct pn_arguments *arguments);
+/* Fills one struct per option set of the command (`targets`) and *arguments (inside argv, which is reordered). Returns
+ * PN_CLI_GO_ON, or the exit status after --help was printed or a mistake was reported. */
+int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *const *targets,
+                 struct pn_arguments *arguments);
 
 /* Reports a mistake in the use of a command and how it is used; returns PN_EXIT_USAGE. */
 int pn_cli_misuse(const struct pn_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
