@@ -177,12 +177,18 @@ RPATH = $(if $(filter linux,$(OS)),$(if $(filter /usr /usr/local,$(PREFIX)),, -W
 COMMA := ,
 # Their own libraries are not asked for: the archive is linked with the shared ones, which know theirs.
 PRIVATE_LIBS = $(strip $(shell $(PKG_CONFIG) --libs $(LIB_PKGS) 2>/dev/null) -lm -pthread $(DL_LIB))
-INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc share/man/man1/pantry.1
+# Where each shell looks for completions, and under which name.
+BASH_COMPLETION := share/bash-completion/completions/pantry
+ZSH_COMPLETION := share/zsh/site-functions/_pantry
+FISH_COMPLETION := share/fish/vendor_completions.d/pantry.fish
+MAN_PAGES := $(notdir $(wildcard docs/man/*.1))
+INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc \
+    $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGES:%=share/man/man1/%)
 # The loader finds a new library in a folder that it looks in after this; it is for root, and not while a package is made.
 LDCONFIG = $(if $(filter linux,$(OS)),if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
 	    PATH="$$PATH:/sbin:/usr/sbin"; if command -v ldconfig >/dev/null; then ldconfig; fi; fi)
 
-install: all ## install the program, the library and its header under PREFIX
+install: all ## install program, library, header, man pages and shell completions under PREFIX
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	$(if $(HAS_MAIN),install -m 755 $(B)/pantry $(DESTDIR)$(PREFIX)/bin/pantry)
 	install -m 644 $(B)/libpantry.a $(DESTDIR)$(PREFIX)/lib/libpantry.a
@@ -192,13 +198,20 @@ install: all ## install the program, the library and its header under PREFIX
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' \
 	    -e 's|@RPATH@|$(subst $$(libdir),$${libdir},$(RPATH))|' tools/pantry.pc.in \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pantry.pc
-	$(if $(wildcard docs/pantry.1),mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1)
-	$(if $(wildcard docs/pantry.1),install -m 644 docs/pantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/pantry.1)
+	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1 $(addprefix $(DESTDIR)$(PREFIX)/,$(dir $(BASH_COMPLETION) \
+	    $(ZSH_COMPLETION) $(FISH_COMPLETION)))
+	install -m 644 $(MAN_PAGES:%=docs/man/%) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docs/completions/pantry.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETION)
+	install -m 644 docs/completions/pantry.zsh $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION)
+	install -m 644 docs/completions/pantry.fish $(DESTDIR)$(PREFIX)/$(FISH_COMPLETION)
 	@$(LDCONFIG)
 
 uninstall: ## remove what `make install` with the same PREFIX put there; models stay
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(INSTALLED))
 	@$(LDCONFIG)
+
+manual: $(B)/pantry ## write docs/commands.md, the man pages and the shell completions
+	@tools/manual $(B)/pantry
 
 format: ## lay out all C files as .clang-format says
 	@tools/format -i
@@ -313,5 +326,5 @@ $(eval $(call program,bench,bench))
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install uninstall format clean missing-libraries FORCE
+.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install uninstall manual format clean missing-libraries FORCE
 .SECONDARY:

@@ -23,12 +23,14 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_INT("prompt", "N", offsetof(struct chosen, n_prompt), 1, 1 << 22, "tokens of the prompt", .letter = 'p'),
-    PN_OPT_INT("decode", "N", offsetof(struct chosen, n_decode), 1, 1 << 22, "tokens made after it", .letter = 'n'),
-    PN_OPT_INT("repeats", "R", offsetof(struct chosen, rounds), 1, MAX_ROUNDS, "rounds that are measured",
-               .letter = 'r'),
+    PN_OPT_INT("prompt", "N", offsetof(struct chosen, n_prompt), 1, 1 << 22, "tokens of the prompt (default: 512)",
+               .letter = 'p'),
+    PN_OPT_INT("decode", "N", offsetof(struct chosen, n_decode), 1, 1 << 22,
+               "tokens to generate after it (default: 128)", .letter = 'n'),
+    PN_OPT_INT("repeats", "R", offsetof(struct chosen, rounds), 1, MAX_ROUNDS,
+               "measured rounds, after one warm-up round (default: 5)", .letter = 'r'),
     PN_OPT_TEXT("synthetic", "SHAPE:TYPE", offsetof(struct chosen, synthetic),
-                "make the weights up instead, as in llama3.2-1b:q4_k_m"),
+                "use random weights of a known shape, as in llama3.2-1b:q4_k_m"),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value"),
 };
 
@@ -235,9 +237,11 @@ const struct pn_command pn_cmd_bench = {
     .name = "bench",
     .usage = "(MODEL | --synthetic SHAPE:TYPE) [-p N] [-n N] [-t THREADS] [-r REPEATS] [--json]",
     .summary = "measure how fast a model runs on this machine",
-    .about = "Random prompt, greedy continuation, one warm-up round. Mean ± standard deviation over the rounds; the "
-             "share of\n"
-             "memory bandwidth says how close decoding is to what the machine can do at most.",
+    .about =
+        "Reads a random prompt and continues it greedily. Prints the mean and standard deviation of prefill and "
+        "decode\n"
+        "speed, the time to the first token, and the share of the measured memory bandwidth: 100 % is the most that\n"
+        "this machine can reach.",
     .example = "pantry bench smollm2:135m\n"
                "pantry bench --synthetic llama3.2-1b:q4_k_m -p 256 -n 64",
     .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),

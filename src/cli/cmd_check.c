@@ -86,10 +86,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_check = {
     .name = "check",
     .usage = "FILE|MODEL... [--json]",
-    .summary = "say whether model files are whole and well-formed",
+    .summary = "check that model files are complete and well-formed",
     .about =
-        "Reads all headers and checks every count, offset and name; loads nothing. The exit status is 1 if any file\n"
-        "is bad. A MODEL is a name in the store; nothing is fetched.",
+        "Reads all headers and checks every count, offset and name; loads nothing. Prints `FILE: ok` or\n"
+        "`FILE: error: ...` for each file. The exit status is 1 if any file is bad. A MODEL is a name in the store;\n"
+        "nothing is fetched.",
     .example = "pantry check ~/Downloads/*.gguf\n"
                "pantry check smollm2:135m",
     .options = {PN_OPTIONS(NULL, table)},

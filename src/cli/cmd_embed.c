@@ -19,21 +19,23 @@ struct chosen {
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
-                "embed the lines of FILE; -: standard input, which is also read when no TEXT is given", .letter = 'f'),
-    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: embeddings, tokens, dimensions, pooling"),
+                "embed the lines of FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json),
+                "print one JSON value: embeddings, tokens, dimensions, pooling, truncated"),
     PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
                 "write the float32 values, (rows, dimensions), in this machine's byte order", .letter = 'o'),
     PN_OPT_TEXT("pooling", "NAME", offsetof(struct chosen, pooling),
-                "mean, cls, last, or none: a row for each token, as it is; default: as the model has it",
+                "mean, cls, last, or none: the state of each token, neither cut nor normalized; default: the model's",
                 .choices = "auto mean cls last none"),
     PN_OPT_INT("dimensions", "N", offsetof(struct chosen, dimensions), 1, 1 << 24,
-               "keep the first N values (models trained for it: Matryoshka)"),
+               "keep the first N values and normalize again, for models trained for it (Matryoshka)"),
     PN_OPT_OFF("no-normalize", offsetof(struct chosen, normalize), "do not divide vectors by their length"),
     PN_OPT_INT("max-tokens", "N", offsetof(struct chosen, max_tokens), 1, 1 << 24,
-               "most tokens of a text; default: what the model was trained for"),
-    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts instead of refusing them"),
+               "most tokens of a text; default: what the model was trained for",
+               .more = "Longer texts are an error, or cut with `--truncate`."),
+    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts"),
     PN_OPT_FLAG("plain-text", offsetof(struct chosen, plain_text), "text such as [SEP] stays text"),
-    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "the texts are lists of token ids"),
+    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "the texts are lists of token ids, to which nothing is added"),
 };
 
 static enum pantry_pooling pooling_of(const char *name)
@@ -198,10 +200,10 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_embed = {
     .name = "embed",
     .usage = "MODEL [TEXT...] [--file FILE] [--json] [--pooling NAME] [--dimensions N]",
-    .summary = "turn texts into vectors that are near where meanings are",
-    .about =
-        "Each text (an argument, or a line of the input) becomes one vector of length 1. Piped, the output is one\n"
-        "vector a line; on a terminal, the beginning of each.",
+    .summary = "turn texts into vectors: texts with similar meanings get similar vectors",
+    .about = "Each text (an argument, or a line of the input) becomes one vector of length 1. A terminal shows the "
+             "beginning\n"
+             "of each vector; a pipe or file gets one vector per line, values separated by spaces.",
     .example = "pantry embed all-minilm.gguf \"a black cat\" \"un chat noir\" --json\n"
                "pantry embed all-minilm.gguf --file notes.txt -o notes.f32\n"
                "echo 101 7592 102 | pantry embed all-minilm.gguf --ids --pooling none --json",

@@ -20,14 +20,19 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_TEXT("prompt", "TEXT", offsetof(struct chosen, prompt), "what to say to the model", .letter = 'p'),
-    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "read it from FILE instead; -: standard input",
+    PN_OPT_TEXT("prompt", "TEXT", offsetof(struct chosen, prompt), "the prompt", .letter = 'p'),
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "read the prompt from FILE; -: standard input",
                 .letter = 'f'),
-    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system text of the chat template"),
-    PN_OPT_FLAG("raw", offsetof(struct chosen, raw), "continue the text itself, without the chat template"),
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system message for the chat template"),
+    PN_OPT_FLAG("raw", offsetof(struct chosen, raw), "continue the prompt as it is, without the chat template"),
     PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "print token ids instead of text"),
-    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: text, ids, counts, rates, stop reason"),
-    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures afterwards"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: text, ids, counts, rates, stop reason",
+                .more =
+                    "Its members: `text`, `ids`, `prompt_ids`, `n_prompt`, `n_cached`, `n_generated`, `stop_reason` "
+                    "(`stop`, `length`, `stop_string`, `repetition`, `cancelled`), `seed`, `load_seconds`, "
+                    "`prefill_seconds`, `decode_seconds`, `first_token_seconds`, `prefill_tokens_per_second`, "
+                    "`decode_tokens_per_second`, `bytes_per_token`; with `--verbose` also `read_bandwidth_bytes`."),
+    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures on standard error"),
 };
 
 /* What the callback collects and prints. */
@@ -204,7 +209,7 @@ const struct pn_command pn_cmd_generate = {
     .name = "generate",
     .usage = "MODEL -p TEXT [-n N] [--temp T] [--raw] [--json] ...",
     .summary = "complete one prompt, for scripts",
-    .about = "The prompt is a message that goes through the model's chat template; --raw leaves that out.",
+    .about = "The prompt is a message that goes through the model's chat template, unless `--raw` is given.",
     .example = "pantry generate smollm2:135m -p \"Name three colours.\" -n 64 --temp 0\n"
                "pantry generate smollm2:135m --raw -p \"Once upon a time\" --seed 7 --json",
     .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),

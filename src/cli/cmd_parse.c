@@ -16,10 +16,10 @@ struct chosen {
 
 static const struct pn_option table[] = {
     PN_OPT_FLAG("reasoning-in-content", offsetof(struct chosen, reasoning_in_content),
-                "leave the reasoning in the content, between its tags"),
-    PN_OPT_TEXT("tool-choice", "HOW", offsetof(struct chosen, tool_choice), "auto, required or none",
-                .choices = "auto required none"),
-    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value (the only format there is)"),
+                "leave the reasoning in the content, between its markers"),
+    PN_OPT_TEXT("tool-choice", "HOW", offsetof(struct chosen, tool_choice),
+                "what the model was told about tools: auto, required or none", .choices = "auto required none"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value (the only format)"),
 };
 
 static enum pantry_tool_choice tool_choice(const char *name)
@@ -70,8 +70,11 @@ const struct pn_command pn_cmd_parse = {
     .name = "parse",
     .usage = "(MODEL | --template FILE) --context FILE.json [--reasoning-in-content] [--tool-choice HOW] [--json]",
     .summary = "split a model's raw answer into content, reasoning and tool calls",
-    .about = "Reads what the model printed from standard input. Template and context are what it was asked with; they\n"
-             "decide about the dialect. Prints {\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}.",
+    .about = "Reads the model's output from standard input. Template and context are those of the prompt; they decide "
+             "which\n"
+             "dialect applies. Prints `{\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}`, where "
+             "each call\n"
+             "is `{\"name\": ..., \"arguments\": ..., \"id\": ...}`.",
     .example = "pantry parse --template qwen3.jinja --context question.json --json < answer.txt",
     .options = {PN_OPTIONS("What the model was given", pn_template_options), PN_OPTIONS(NULL, table)},
     .run = run,

@@ -15,12 +15,13 @@ struct chosen {
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
-                "rank the lines of FILE; -: standard input, which is also read when no TEXT is given", .letter = 'f'),
+                "rank the lines of FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: a list of {index, score, text}"),
-    PN_OPT_INT("top", "N", offsetof(struct chosen, top), 1, 1 << 30, "print only the best N"),
+    PN_OPT_INT("top", "N", offsetof(struct chosen, top), 1, 1 << 30, "print only the N best texts"),
     PN_OPT_INT("max-tokens", "N", offsetof(struct chosen, max_tokens), 1, 1 << 24,
-               "most tokens of query and text; default: what the model was trained for"),
-    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts instead of refusing them"),
+               "most tokens of query and text; default: what the model was trained for",
+               .more = "Longer texts are an error, or cut with `--truncate`."),
+    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts"),
     PN_OPT_FLAG("plain-text", offsetof(struct chosen, plain_text), "text such as [SEP] stays text"),
 };
 
@@ -115,8 +116,9 @@ const struct pn_command pn_cmd_rank = {
     .name = "rank",
     .usage = "MODEL QUERY [TEXT...] [--file FILE] [--top N] [--json]",
     .summary = "order texts by how well they answer a query",
-    .about = "With a reranker, query and text are read together and the score is what the model says; with any other\n"
-             "model it is the cosine of their embeddings. The best text comes first.",
+    .about = "A reranker reads query and text together and computes the score; with any other model the score is the "
+             "cosine\n"
+             "of their embeddings. The best text comes first.",
     .example = "pantry rank reranker.gguf \"who wrote Faust?\" --file passages.txt --top 3",
     .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options)},
     .run = run,

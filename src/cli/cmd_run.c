@@ -29,7 +29,7 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system text of the conversation"),
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system message of the conversation"),
     PN_OPT_OFF("nowordwrap", offsetof(struct chosen, wrap), "do not break lines between words"),
     PN_OPT_FLAG("nothink", offsetof(struct chosen, no_think), "ask the model not to reason first"),
     PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures after an answer"),
@@ -278,9 +278,9 @@ const struct pn_command pn_cmd_run = {
     .name = "run",
     .usage = "[MODEL] [PROMPT]",
     .summary = "chat with a model",
-    .about = "Without a MODEL: " PN_DEFAULT_MODEL
-             ". With a PROMPT, or where the input is not a terminal: one answer. What comes\n"
-             "through a pipe is put before the PROMPT. In the chat /? lists the commands.",
+    .about =
+        "Without a MODEL: " PN_DEFAULT_MODEL ". With a PROMPT, or when standard input is not a terminal: one answer.\n"
+        "Text from a pipe is put before the PROMPT. In the chat, `/?` lists the commands.",
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"
                "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",

@@ -298,7 +298,10 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_show = {
     .name = "show",
     .usage = "MODEL [--template | --license | --tensors | --metadata | --json]",
-    .summary = "tell what a model is",
+    .summary = "describe a model",
+    .about = "Prints architecture, sizes, storage types, hyper-parameters, tokenizer, template and licence, and "
+             "whether the\n"
+             "model is a chat or a base model; or one of them in full.",
     .example = "pantry show smollm2:135m",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

@@ -68,9 +68,10 @@ const struct pn_command pn_cmd_template = {
     .usage = "(MODEL | --template FILE) --context FILE.json",
     .summary = "render a chat template",
     .about =
-        "The context is a JSON object: {\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, ...}.\n"
-        "Prints exactly what the template renders. If the template raises an error, its message goes to standard\n"
-        "error and the exit status is 1.",
+        "The context is a JSON object: `{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, "
+        "...}`.\n"
+        "Prints exactly what the template renders. An error that the template raises goes to standard error after\n"
+        "`template error: `, and the exit status is 1.",
     .example = "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' |\n"
                "    pantry template smollm2:135m --context -",
     .options = {PN_OPTIONS(NULL, pn_template_options)},

@@ -18,10 +18,11 @@ struct chosen {
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
                 "read the text from FILE, byte for byte; -: standard input", .letter = 'f'),
-    PN_OPT_FLAG("bos", offsetof(struct chosen, bos), "add the beginning and end tokens that the model asks for"),
+    PN_OPT_FLAG("bos", offsetof(struct chosen, bos), "add the beginning and end tokens that the model requires"),
     PN_OPT_FLAG("special", offsetof(struct chosen, special),
-                "text such as <|im_end|> becomes that token (and is shown by --decode)"),
-    PN_OPT_FLAG("decode", offsetof(struct chosen, decode), "the input is ids: print their text", .letter = 'd'),
+                "text such as <|im_end|> becomes that token; with --decode such tokens are printed"),
+    PN_OPT_FLAG("decode", offsetof(struct chosen, decode), "the other way: the input is ids, print their text",
+                .letter = 'd'),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list of ids (a string with --decode)"),
 };
 
@@ -109,6 +110,7 @@ const struct pn_command pn_cmd_tokenize = {
     .name = "tokenize",
     .usage = "MODEL (TEXT | --file FILE) [--bos] [--special] [--decode] [--json]",
     .summary = "turn text into the model's token ids, or ids into text",
+    .about = "Prints the ids on one line. A file with only a vocabulary is enough. TEXT may be `-` for standard input.",
     .example = "pantry tokenize smollm2:135m \"Hello world\"\n"
                "pantry tokenize smollm2:135m --decode 19556 905",
     .options = {PN_OPTIONS(NULL, table)},

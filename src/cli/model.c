@@ -17,24 +17,31 @@
 #define MACHINE(field) offsetof(struct pn_machine, field)
 
 const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
-    PN_OPT_TEXT("device", "NAME", MACHINE(model.device), "cpu, or ref: slow, plain, the reference",
-                .choices = "cpu ref"),
-    PN_OPT_INT("threads", "N", MACHINE(model.n_threads), 0, 1024, "threads; 0: one for each physical core",
-               .letter = 't'),
-    PN_OPT_TEXT("isa", "NAME", MACHINE(model.isa), "highest instruction set: generic, avx2, avx512, neon..."),
+    PN_OPT_TEXT("device", "NAME", MACHINE(model.device),
+                "where to compute: cpu, or ref, the slow and plain reference of all tests", .choices = "cpu ref"),
+    PN_OPT_INT("threads", "N", MACHINE(model.n_threads), 0, 1024, "threads; 0: one per physical core", .letter = 't'),
+    PN_OPT_TEXT("isa", "NAME", MACHINE(model.isa), "highest instruction set to use: generic, avx2, avx512, neon..."),
     PN_OPT_SIZE("memory", "SIZE", MACHINE(memory),
-                "most memory to take, weights included: 800M, 2G...; 0: what is free"),
+                "most memory to take, weights included: 800M, 2G...; 0: what is free",
+                .more = "Other programs and control groups bound what is free. A model that does not fit is refused "
+                        "with what it needs and what is left."),
 };
 
 const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
-    PN_OPT_INT("ctx", "N", MACHINE(session.n_context), 0, 1 << 24, "tokens of context; 0: the model's, at most 32768",
+    PN_OPT_INT("ctx", "N", MACHINE(session.n_context), 0, 1 << 24,
+               "tokens of context; 0: what the model was trained for, at most 32768",
+               .more = "Less where memory is short. Models with LongRoPE (Phi 3) use their factors for long contexts "
+                       "when the context is longer than their original one.",
                .letter = 'c', .parameter = "num_ctx"),
     PN_OPT_TEXT("rope-scaling", "TYPE", MACHINE(model.rope_scaling),
-                "how to stretch the context: none, linear, ntk or yarn", .choices = "none linear ntk yarn"),
+                "how to stretch the context: none, linear, ntk or yarn", .more = "Linear if only a factor is given.",
+                .choices = "none linear ntk yarn"),
     PN_OPT_FLOAT("rope-factor", "X", MACHINE(model.rope_factor), 0, 4096,
-                 "make the context X times longer; 0: as the model says"),
-    PN_OPT_FLOAT("rope-base", "X", MACHINE(model.rope_freq_base), 0, 1e12, "base of the rotation; 0: the model's"),
-    PN_OPT_TEXT("kv-type", "TYPE", MACHINE(session.kv_type), "storage of keys and values: f16, q8_0 or f32",
+                 "make the context X times longer; 0: as the model says",
+                 .more = "Few models are trained for this; their makers say so."),
+    PN_OPT_FLOAT("rope-base", "X", MACHINE(model.rope_freq_base), 0, 1e12,
+                 "base of the rotary embedding; 0: the model's"),
+    PN_OPT_TEXT("kv-type", "TYPE", MACHINE(session.kv_type), "storage type of keys and values: f16, q8_0 or f32",
                 .choices = "f16 q8_0 f32"),
 };
 

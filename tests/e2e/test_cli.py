@@ -83,15 +83,27 @@ class Help(Case):
             self.assertEqual(out, self.good("help", name))
 
     def test_documentation_names_every_command_and_option(self):
-        with open(os.path.join(ROOT, "docs", "commands.md")) as page, \
-                open(os.path.join(ROOT, "docs", "pantry.1")) as manual:
-            page, manual = page.read(), manual.read().replace("\\-", "-")
+        def read(*path):
+            with open(os.path.join(ROOT, "docs", *path)) as file:
+                return file.read().replace("\\-", "-")
+        page = read("commands.md")
         for name in COMMANDS:
+            manual = read("man", f"pantry-{name}.1")
             self.assertIn(f"## pantry {name}", page)
-            self.assertIn(f".SS {name}", manual)
+            self.assertIn(f"pantry-{name}", read("man", "pantry.1"))
             for option in re.findall(r"--[a-z-]+", self.good(name, "--help").split("Example:")[0]):
                 self.assertIn(option, page, name)
                 self.assertIn(option, manual, name)
+
+    def test_commands_as_json(self):
+        commands = {command["name"]: command for command in self.json("help", "--json")["commands"]}
+        self.assertEqual(list(commands), COMMANDS)
+        options = {option["name"]: option for group in commands["run"]["options"] for option in group["options"]}
+        self.assertEqual(options["temp"], {"name": "temp", "kind": "number", "value": "T", "parameter": "temperature",
+                                           "min": 0, "max": 100, "help": options["temp"]["help"]})
+        self.assertEqual(options["kv-type"]["choices"].split(), ["f16", "q8_0", "f32"])
+        self.assertEqual(options["help"]["letter"], "h")
+        self.bad(2, "help", "--json", "run")
 
     def test_version(self):
         with open(os.path.join(ROOT, "include", "pantry.h")) as header:
@@ -128,7 +140,7 @@ class Misuse(Case):
                           ["logits", MODEL, "--ids", "-"], ["embed"], ["embed", MODEL, "x", "-f", "y"],
                           ["embed", MODEL, "x", "--dimensions", "0"], ["embed", MODEL, "x", "--pooling", "max"],
                           ["rank", MODEL], ["rank", MODEL, "q", "x", "-f", "y"], ["check"], ["show"], ["show", MODEL, MODEL],
-                          ["show", MODEL, "--json", "--license"], ["bench"], ["version", "x"], ["list", "x"],
+                          ["show", MODEL, "--json", "--license"], ["bench"], ["version", "x"], ["list", "x"], ["list", "--json", "--names"],
                           ["help", "nothing"]):
             self.assertIn("usage: pantry", self.bad(2, *arguments))
 
@@ -452,6 +464,7 @@ class Bench(Case):
 class List(Case):
     def test_lists_the_default_model(self):
         self.assertIn("smollm2:135m", self.good("list"))
+        self.assertEqual(self.good("list", "--names").split(), [row["name"] for row in self.json("list", "--json")])
         row = next(r for r in self.json("list", "--json") if r["name"] == "smollm2:135m")
         self.assertIsNone(row["path"])
         self.assertEqual(len(row["sha256"]), 64)
