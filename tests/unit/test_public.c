@@ -49,52 +49,57 @@ static void equals(json_t *got, const char *wanted)
 }
 
 /* Every kind of metadata, and tensors of several types, one of them unknown. */
-static void files_are_described(void **state)
+static void write_odd_file(struct gw *g)
 {
-    (void)state;
-    struct gw g;
     static const int32_t nine[] = {1, -2, 3, 4, 5, 6, 7, 8, 9};
     static const float floats[] = {0.5f, -INFINITY, NAN, 2};
     static const unsigned char bools[] = {1, 0};
     static const char *const strings[] = {"a", "\xC3\xA9", "b\xFF"}, *const tokens[] = {"x", "y", "z"};
     static const char data[128];
-    gw_init(&g);
-    gw_str(&g, "general.architecture", "odd");
-    gw_str(&g, "general.name", "caf\xE9 \xC3\xA9");
-    gw_str(&g, "general.license", "mit");
-    gw_str(&g, "general.license.text", "Permission is granted");
-    gw_u32(&g, "odd.block_count", 3);
-    gw_f32(&g, "odd.scale", 0.25f);
-    gw_u32(&g, "odd.", 4);  /* nothing after the prefix */
-    gw_u32(&g, "oddly", 5); /* and no prefix at all */
-    gw_u32(&g, "odd.x", 6);
-    gw_f64(&g, "no.number", NAN);
-    gw_bool(&g, "yes", true);
-    gw_bool(&g, "no", false);
-    gw_i64(&g, "below", -5000000000);
-    gw_array(&g, "eight", GW_INT32, 8, nine, 4);
-    gw_array(&g, "nine", GW_INT32, 9, nine, 4);
-    gw_array(&g, "unsigned", GW_UINT8, 3, "\x01\xFF\x03", 1);
-    gw_array(&g, "floats", GW_FLOAT32, 4, floats, 4);
-    gw_array(&g, "bools", GW_BOOL, 2, bools, 1);
-    gw_strings(&g, "strings", 3, strings);
-    gw_array(&g, "none", GW_INT32, 0, NULL, 4);
-    gw_str(&g, "tokenizer.ggml.model", "gpt2");
-    gw_str(&g, "tokenizer.ggml.pre", "p");
-    gw_u32(&g, "tokenizer.ggml.bos_token_id", 1);
-    gw_u32(&g, "tokenizer.ggml.eos_token_id", 2);
-    gw_u32(&g, "tokenizer.ggml.eot_token_id", 3);
-    gw_u32(&g, "tokenizer.ggml.unknown_token_id", 4);
-    gw_u32(&g, "tokenizer.ggml.padding_token_id", 5);
-    gw_bool(&g, "tokenizer.ggml.add_bos_token", true);
-    gw_bool(&g, "tokenizer.ggml.add_eos_token", false);
-    gw_strings(&g, "tokenizer.ggml.tokens", 3, tokens);
-    gw_str(&g, "tokenizer.chat_template", "{{ x }}");
-    gw_tensor(&g, "a", GW_F32, 2, (const int64_t[]){2, 3}, data, 24);
-    gw_tensor(&g, "b", GW_F16, 1, (const int64_t[]){5}, data, 10);
-    gw_tensor(&g, "c", GW_F32, 3, (const int64_t[]){2, 3, 4}, data, 96);
-    gw_tensor_claim(&g, "d", 1, 250, 1, (const uint64_t[]){7}, 1, 160);
-    gw_data(&g, data, 32);
+    gw_init(g);
+    gw_str(g, "general.architecture", "odd");
+    gw_str(g, "general.name", "caf\xE9 \xC3\xA9");
+    gw_str(g, "general.license", "mit");
+    gw_str(g, "general.license.text", "Permission is granted");
+    gw_u32(g, "odd.block_count", 3);
+    gw_f32(g, "odd.scale", 0.25f);
+    gw_u32(g, "odd.", 4);  /* nothing after the prefix */
+    gw_u32(g, "oddly", 5); /* and no prefix at all */
+    gw_u32(g, "odd.x", 6);
+    gw_f64(g, "no.number", NAN);
+    gw_bool(g, "yes", true);
+    gw_bool(g, "no", false);
+    gw_i64(g, "below", -5000000000);
+    gw_array(g, "eight", GW_INT32, 8, nine, 4);
+    gw_array(g, "nine", GW_INT32, 9, nine, 4);
+    gw_array(g, "unsigned", GW_UINT8, 3, "\x01\xFF\x03", 1);
+    gw_array(g, "floats", GW_FLOAT32, 4, floats, 4);
+    gw_array(g, "bools", GW_BOOL, 2, bools, 1);
+    gw_strings(g, "strings", 3, strings);
+    gw_array(g, "none", GW_INT32, 0, NULL, 4);
+    gw_str(g, "tokenizer.ggml.model", "gpt2");
+    gw_str(g, "tokenizer.ggml.pre", "p");
+    gw_u32(g, "tokenizer.ggml.bos_token_id", 1);
+    gw_u32(g, "tokenizer.ggml.eos_token_id", 2);
+    gw_u32(g, "tokenizer.ggml.eot_token_id", 3);
+    gw_u32(g, "tokenizer.ggml.unknown_token_id", 4);
+    gw_u32(g, "tokenizer.ggml.padding_token_id", 5);
+    gw_bool(g, "tokenizer.ggml.add_bos_token", true);
+    gw_bool(g, "tokenizer.ggml.add_eos_token", false);
+    gw_strings(g, "tokenizer.ggml.tokens", 3, tokens);
+    gw_str(g, "tokenizer.chat_template", "{{ x }}");
+    gw_tensor(g, "a", GW_F32, 2, (const int64_t[]){2, 3}, data, 24);
+    gw_tensor(g, "b", GW_F16, 1, (const int64_t[]){5}, data, 10);
+    gw_tensor(g, "c", GW_F32, 3, (const int64_t[]){2, 3, 4}, data, 96);
+    gw_tensor_claim(g, "d", 1, 250, 1, (const uint64_t[]){7}, 1, 160);
+    gw_data(g, data, 32);
+}
+
+static void files_are_described(void **state)
+{
+    (void)state;
+    struct gw g;
+    write_odd_file(&g);
     json_t *root = describe(gw_file(&g, "odd.gguf"));
     gw_free(&g);
     static const struct {
