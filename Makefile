@@ -213,7 +213,7 @@ uninstall: ## remove what `make install` with the same PREFIX put there; models 
 manual: $(B)/pantry ## write docs/commands.md, the man pages and the shell completions
 	@tools/manual $(B)/pantry
 
-format: ## lay out all C files as .clang-format says
+format: ## lay out C files (.clang-format), Python files (ruff) and Markdown (100 columns)
 	@tools/format -i
 
 clean: ## remove what was built
