@@ -1,7 +1,7 @@
-/* pantry bench: how fast a model runs on this machine, and how much of the machine that uses.
+/* pantry bench: the speed of a model on this machine, and the share of the machine's memory bandwidth.
  *
- * One round is a prompt of random ids into an empty session and a greedy continuation that ignores the model's wish to
- * end. The first round warms up and is not counted. */
+ * One round reads a prompt of random ids into an empty session and continues it greedily, past end tokens. The first
+ * round warms up and is not counted. */
 #include "cli/commands.h"
 
 #include "base/clock.h"
@@ -79,7 +79,7 @@ static int one_round(const struct chosen *chosen, pantry_session *session, const
     if (pantry_generate(session, ids, (size_t)chosen->n_prompt, &options, stats, &error) != PANTRY_OK)
         return pn_cli_fail(&error);
     if (pn_term_interrupted())
-        return PN_EXIT_FAILED; /* the process ends by it */
+        return PN_EXIT_FAILED; /* run() ends the process */
     return PN_EXIT_DONE;
 }
 
@@ -130,7 +130,7 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
     return status;
 }
 
-/* Loads twice and keeps the second: its file is in the system's cache. */
+/* Loads twice and keeps the second, whose file is in the page cache. */
 static int load(const struct chosen *chosen, const char *name, const struct pn_machine *machine, pantry_model **model,
                 double *seconds)
 {
@@ -211,7 +211,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (chosen.synthetic ? 0 : 1))
-        return pn_cli_misuse(command, "bench wants a MODEL or --synthetic SHAPE:TYPE, and not both");
+        return pn_cli_misuse(command, "bench needs either a MODEL or --synthetic SHAPE:TYPE");
 
     const char *name = chosen.synthetic ? chosen.synthetic : arguments.text[0];
     pantry_model *model = NULL;

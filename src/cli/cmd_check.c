@@ -1,4 +1,4 @@
-/* pantry check: is a model file whole and well-formed? */
+/* pantry check: is a model file complete and well-formed? */
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "pantry.h"
@@ -16,7 +16,7 @@ static const struct pn_option table[] = {
                 "print a JSON list: [{\"file\": ..., \"ok\": ..., \"error\": ...}]"),
 };
 
-/* Errors usually begin with the file's path, which stands at the start of the line already. */
+/* Errors usually begin with the file's path, which the line already shows. */
 static const char *without_path(const char *text, const char *path)
 {
     const char *name = strrchr(path, '/');
@@ -50,7 +50,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "check wants a FILE or a MODEL");
+        return pn_cli_misuse(command, "check needs a FILE or a MODEL");
 
     json_t *list = chosen.json ? json_array() : NULL;
     int n_bad = 0;

@@ -52,14 +52,14 @@ static json_t *json_row(const float *row, int n)
 {
     json_t *list = json_array();
     for (int i = 0; i < n && list; i++)
-        if (json_array_append_new(list, json_real((double)row[i])) != 0) { /* also: no number */
+        if (json_array_append_new(list, json_real((double)row[i])) != 0) { /* or the value is not finite */
             json_decref(list);
             list = NULL;
         }
     return list;
 }
 
-/* One row an input; with `states`, a list of rows. */
+/* One row per input; with `states`, a list of rows. */
 static json_t *json_rows(const struct pantry_embeddings *e, size_t n, bool states)
 {
     json_t *all = json_array();
@@ -91,7 +91,7 @@ static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_poo
                               e->n_dimensions, "pooling", pantry_pooling_name(pooling), "truncated", (int)e->truncated);
     if (!value || json_is_null(json_object_get(value, "embeddings"))) {
         json_decref(value);
-        pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is not a number");
+        pn_cli_say_error("the embeddings cannot be written as JSON: out of memory, or a value is not finite");
         return PN_EXIT_FAILED;
     }
     int status = json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 ? PN_EXIT_DONE : PN_EXIT_FAILED;
@@ -100,7 +100,7 @@ static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_poo
     return status;
 }
 
-/* For people: what each text became, as far as it fits a line. */
+/* For people: each text and the beginning of its vector, on one line. */
 static void put_summary(const struct pantry_embeddings *e, const struct pn_lines *lines)
 {
     for (size_t i = 0; i < lines->n; i++) {
@@ -181,9 +181,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "embed wants a MODEL");
+        return pn_cli_misuse(command, "embed needs a MODEL");
     if (arguments.n > 1 && chosen.file)
-        return pn_cli_misuse(command, "embed wants either TEXTs or --file FILE");
+        return pn_cli_misuse(command, "embed needs either TEXTs or --file FILE");
     struct pn_lines lines;
     pantry_model *model = NULL;
     status = pn_lines_read(arguments.text + 1, (size_t)arguments.n - 1, chosen.file, chosen.ids, &lines);

@@ -1,4 +1,4 @@
-/* pantry generate: one completion, for scripts. Read this file first: it shows how the library is used. */
+/* pantry generate: one completion, for scripts. Read this file first: it shows the use of the library. */
 #include "cli/commands.h"
 
 #include "base/alloc.h"
@@ -35,7 +35,7 @@ static const struct pn_option table[] = {
     PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures on standard error"),
 };
 
-/* What the callback collects and prints. */
+/* State of the token callback. */
 struct output {
     const struct chosen *chosen;
     struct pn_buf text;
@@ -53,7 +53,7 @@ static bool on_token(void *user, const struct pantry_token *token)
         output->failed = output->text.failed || (token->id >= 0 && !pn_vec_push(output, token->id));
     } else if (!output->chosen->ids) {
         pn_cli_put_untrusted(stdout, token->text, token->len);
-    } else if (token->id >= 0) { /* none: the rest of the text */
+    } else if (token->id >= 0) { /* -1: the rest of the text */
         printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
@@ -62,7 +62,7 @@ static bool on_token(void *user, const struct pantry_token *token)
     return !output->failed && !repeats && !ferror(stdout);
 }
 
-/* The text that the model gets: the prompt itself, or a conversation of one message through the chat template. */
+/* A conversation of one message, rendered by the chat template. */
 static int render_prompt(const struct chosen *chosen, const pantry_model *model, const char *prompt, size_t len,
                          char **text, size_t *text_len)
 {
@@ -95,7 +95,7 @@ static int prompt_ids(const struct chosen *chosen, const pantry_model *model, in
     size_t len = text ? strlen(text) : 0, model_len;
     int status = PN_EXIT_DONE;
     if (!tokenizer) {
-        pn_cli_say_error("this model has no tokenizer; only `pantry logits` and `pantry bench` can use it");
+        pn_cli_say_error("this model has no tokenizer: use `pantry logits` or `pantry bench`");
         return PN_EXIT_FAILED;
     }
     if (chosen->file)
@@ -106,7 +106,7 @@ static int prompt_ids(const struct chosen *chosen, const pantry_model *model, in
     if (status == PN_EXIT_DONE && !chosen->raw && pantry_model_template(model, &model_len)) {
         status = render_prompt(chosen, model, text, len, &rendered, &len);
         text = rendered;
-        flags = PANTRY_TOKENIZE_SPECIAL; /* the template writes the beginning token itself */
+        flags = PANTRY_TOKENIZE_SPECIAL; /* the template writes the beginning token */
     }
     if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
@@ -127,7 +127,7 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
                              stats->decode_seconds, "first_token_seconds", stats->first_token_seconds,
                              "prefill_tokens_per_second", pn_cli_prefill_rate(stats), "decode_tokens_per_second",
                              pn_cli_decode_rate(stats), "bytes_per_token", stats->bytes_per_token);
-    if (root && output->chosen->verbose) /* takes a moment to measure */
+    if (root && output->chosen->verbose) /* the measurement takes a moment */
         json_object_set_new(root, "read_bandwidth_bytes", json_real(pantry_read_bandwidth(n_threads)));
     return pn_cli_put_json(root);
 }
@@ -154,12 +154,12 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
     if (status == PN_EXIT_DONE && output.failed)
         status = pn_cli_no_memory();
     if (stats.stop == PANTRY_STOP_CALLBACK && ferror(stdout))
-        stats.stop = PANTRY_STOP_CANCELLED; /* nobody reads; it does not repeat itself */
+        stats.stop = PANTRY_STOP_CANCELLED; /* the output is closed; the text does not repeat itself */
     if (status == PN_EXIT_DONE && chosen->json) {
         status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
     } else if (status == PN_EXIT_DONE) {
         putchar('\n');
-        fflush(stdout); /* before what is said about the answer */
+        fflush(stdout); /* before the messages on standard error */
         if (chosen->verbose)
             pn_cli_put_figures(stderr, &stats, machine->model.n_threads);
         else if (pn_term_is(stderr))
@@ -185,18 +185,18 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, arguments.n ? "generate takes one MODEL; the text goes behind -p, in quotes"
-                                                  : "generate wants a MODEL");
+        return pn_cli_misuse(command, arguments.n ? "generate takes one MODEL; the text follows -p, in quotes"
+                                                  : "generate needs a MODEL");
     if (!chosen.prompt == !chosen.file)
-        return pn_cli_misuse(command, "generate wants -p TEXT or --file FILE");
+        return pn_cli_misuse(command, "generate needs either -p TEXT or --file FILE");
     if (chosen.raw && chosen.system)
-        return pn_cli_misuse(command, "--system needs the chat template that --raw leaves out");
+        return pn_cli_misuse(command, "--system needs the chat template, which --raw leaves out");
 
     pantry_model *model = NULL;
     pn_cli_sampler_settle(&sampler, arguments.text[0]);
     pn_cli_sampler_draw_seed(&sampler);
     status = pn_cli_load_model(arguments.text[0], &machine, &model);
-    pn_term_watch(); /* from here on Ctrl-C ends the text, not the program */
+    pn_term_watch(); /* now Ctrl-C ends the text, not the program */
     if (status == PN_EXIT_DONE)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);

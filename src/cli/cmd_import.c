@@ -1,4 +1,4 @@
-/* pantry import: model files that are here already become models of the store. */
+/* pantry import: copy local model files into the store. */
 #include "cli/commands.h"
 
 #include "cli/model.h"
@@ -35,7 +35,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "import wants a FILE");
+        return pn_cli_misuse(command, "import needs a FILE");
 
     struct pantry_error err = {0};
     struct pn_progress_bar bar;

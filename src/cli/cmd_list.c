@@ -1,4 +1,4 @@
-/* pantry list: the models that have a name here. */
+/* pantry list: the models that can be run by name. */
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "pantry.h"
@@ -15,7 +15,7 @@ static const struct pn_option table[] = {
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list"),
 };
 
-/* Where the model is a file of this machine, the file says whether it can chat. Without a word from it: -1. */
+/* 1: the file has no chat template, 0: it has one, -1: the file cannot be read. */
 static int is_base(const char *path)
 {
     char *text = NULL;
@@ -64,7 +64,7 @@ static void put_catalog(json_t *list)
     }
 }
 
-/* What is in the store besides: imported, or put there by another program. */
+/* Other models of the store: imported, or stored by another program. */
 static void put_stored(json_t *list, const struct pn_stored *stored)
 {
     int base = is_base(stored->path);
@@ -114,7 +114,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (!chosen.json)
         printf("%-20s %-5s %7s  %-19s %-9s %s\n", "NAME", "KIND", "SIZE", "LICENSE", "STATE", "WHAT");
     put_catalog(list);
-    pn_store_list(&stored, &n, NULL); /* without a store there is nothing in it */
+    pn_store_list(&stored, &n, NULL); /* without a store the list is empty */
     for (size_t i = 0; i < n; i++)
         if (!pn_store_can_fetch(stored[i].name))
             put_stored(list, &stored[i]);

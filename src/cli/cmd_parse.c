@@ -1,4 +1,4 @@
-/* pantry parse: split what a model printed into content, reasoning and tool calls. */
+/* pantry parse: split a model's output into content, reasoning and tool calls. */
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/say.h"
@@ -39,11 +39,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (files.template_file ? 0 : 1))
-        return pn_cli_misuse(command, "parse wants a MODEL or --template FILE, and not both");
+        return pn_cli_misuse(command, "parse needs either a MODEL or --template FILE");
     if (!files.context_file)
-        return pn_cli_misuse(command, "parse wants --context FILE");
+        return pn_cli_misuse(command, "parse needs --context FILE");
     if (strcmp(files.context_file, "-") == 0)
-        return pn_cli_misuse(command, "standard input is the model's answer: --context wants a file");
+        return pn_cli_misuse(command, "--context needs a file: standard input is the model's answer");
 
     char *source = NULL, *context = NULL, *raw = NULL, *json = NULL;
     size_t source_len, context_len, raw_len;
@@ -76,6 +76,6 @@ const struct pn_command pn_cmd_parse = {
              "each call\n"
              "is `{\"name\": ..., \"arguments\": ..., \"id\": ...}`.",
     .example = "pantry parse --template qwen3.jinja --context question.json --json < answer.txt",
-    .options = {PN_OPTIONS("What the model was given", pn_template_options), PN_OPTIONS(NULL, table)},
+    .options = {PN_OPTIONS("Prompt", pn_template_options), PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -30,7 +30,7 @@ struct ranked {
     float score;
 };
 
-/* Best first; equals in their order. */
+/* Best first; equal scores keep their order. */
 static int better(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
@@ -96,9 +96,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 2)
-        return pn_cli_misuse(command, "rank wants a MODEL and a QUERY");
+        return pn_cli_misuse(command, "rank needs a MODEL and a QUERY");
     if (arguments.n > 2 && chosen.file)
-        return pn_cli_misuse(command, "rank wants either TEXTs or --file FILE");
+        return pn_cli_misuse(command, "rank needs either TEXTs or --file FILE");
     struct pn_lines lines;
     pantry_model *model = NULL;
     status = pn_lines_read(arguments.text + 2, (size_t)arguments.n - 2, chosen.file, false, &lines);

@@ -16,10 +16,10 @@
 
 enum { PROMPT_LIMIT = 1 << 30 };
 
-/* Asked where nobody can: `pantry run </dev/null`. */
+/* The question of `pantry run </dev/null`, as in a first `make run` without a terminal. */
 static const char default_question[] = "Why is the sky blue? Answer in two sentences.";
 
-/* Said of a model without a chat template. */
+/* The note for a model without a chat template. */
 static const char base_model[] =
     "This is a base model (it has no chat template): it continues your text instead of answering.";
 
@@ -46,7 +46,7 @@ static void put_welcome(const struct pn_chat *chat)
     size_t len;
     uint64_t bytes = pn_cli_model_bytes(chat->name);
     pantry_model_info(chat->model, &info, NULL);
-    pantry_read_bandwidth(chat->machine.model.n_threads); /* now, while nobody waits for an answer */
+    pantry_read_bandwidth(chat->machine.model.n_threads); /* measured now: it would delay the first answer */
     printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
            pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, bytes ? bytes : info.size_bytes), info.device);
     if (!pantry_model_template(chat->model, &len))
@@ -54,7 +54,7 @@ static void put_welcome(const struct pn_chat *chat)
     printf("/? lists the commands, Ctrl-D leaves%s\n\n", pn_term_style(stdout, PN_STYLE_OFF));
 }
 
-/* Where a text between triple quotes may begin: at the start, or behind "/set system ". */
+/* A text between triple quotes begins at the start of a line, or after "/set system ". */
 static const char *find_quotes(const char *line)
 {
     static const char set_system[] = "/set system ";
@@ -64,7 +64,7 @@ static const char *find_quotes(const char *line)
     return strncmp(at, quotes, strlen(quotes)) == 0 ? at : NULL;
 }
 
-/* Cuts the closing quotes off; false if they are not there yet. */
+/* Removes the closing quotes; false if they are still missing. */
 static bool close_quotes(struct pn_buf *message, size_t from)
 {
     size_t end = message->len, n = strlen(quotes);
@@ -98,7 +98,7 @@ static enum pn_editor_event read_quoted(struct pn_editor *editor, struct pn_buf 
     return PN_EDITOR_LINE;
 }
 
-/* One message or command, without the quotes; *quoted: certainly no command, unless it sets the system text. */
+/* One message or command, without the quotes. *quoted: it is a message, or sets the system message. */
 static enum pn_editor_event read_message(struct pn_editor *editor, struct pn_buf *message, bool *quoted)
 {
     const char *line;
@@ -119,7 +119,7 @@ static enum pn_editor_event read_message(struct pn_editor *editor, struct pn_buf
     *quoted = *line != '/';
     pn_buf_append(message, line, (size_t)(at - line));
     if (*quoted)
-        pn_buf_clear(message); /* spaces before the quotes */
+        pn_buf_clear(message); /* drop spaces before the quotes */
     size_t from = message->len;
     pn_buf_puts(message, at + strlen(quotes));
     event = read_quoted(editor, message, from);
@@ -146,7 +146,7 @@ static int converse(struct pn_chat *chat)
     pn_term_watch();
     pn_term_take_over();
     pn_term_echo(true);
-    pn_store_private_file("history", &history, NULL); /* without a home there is no history */
+    pn_store_private_file("history", &history, NULL); /* no home directory: no history */
     struct pn_editor *editor = pn_editor_new(history);
     free(history);
     if (!editor)
@@ -158,13 +158,13 @@ static int converse(struct pn_chat *chat)
             break;
         if (event == PN_EDITOR_INTERRUPT || !message.data || is_blank(message.data))
             continue;
-        bool system = strncmp(message.data, "/set system ", 12) == 0; /* its text may have several lines */
+        bool system = strncmp(message.data, "/set system ", 12) == 0; /* the text may have several lines */
         if (!quoted && pn_slash_is(message.data) && (system || !strchr(message.data, '\n'))) {
             if (!pn_slash_do(chat, editor, message.data))
                 break;
             continue;
         }
-        pn_chat_say(chat, message.data, message.len); /* what went wrong was said; the conversation goes on */
+        pn_chat_say(chat, message.data, message.len); /* it reports errors; the conversation goes on */
         putchar('\n');
     }
     pn_editor_free(editor);
@@ -174,7 +174,7 @@ static int converse(struct pn_chat *chat)
 
 /* ---- one answer ---- */
 
-/* What came through the pipe, then what the arguments say about it. Both may be missing. */
+/* The text from the pipe, then the arguments. Both may be missing. */
 static int one_prompt(const struct pn_arguments *arguments, bool piped, struct pn_buf *prompt)
 {
     char *text = NULL;
@@ -202,7 +202,7 @@ static int one_prompt(const struct pn_arguments *arguments, bool piped, struct p
     return status;
 }
 
-/* Is standard input something that a text was expected from? /dev/null is not. */
+/* Is standard input a pipe or file, which should contain a text? /dev/null is neither. */
 static bool is_source(void)
 {
     struct stat st;
@@ -216,7 +216,7 @@ static void put_next_steps(const struct pn_chat *chat)
            "  %s run %s \"Tell me about the ocean.\"\n",
            program, chat->name, program, chat->name);
     if (strchr(program, '/'))
-        puts("`make install` (as root) puts it on your PATH as `pantry`.");
+        puts("`make install` (as root) installs it on your PATH as `pantry`.");
 }
 
 static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
@@ -261,7 +261,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     status = PN_EXIT_DONE;
     if (chosen.system && !pn_chat_set_system(&chat, chosen.system))
         status = pn_cli_no_memory();
-    if (status == PN_EXIT_DONE && !talk) /* a text from the terminal is read only if there is no other */
+    if (status == PN_EXIT_DONE && !talk) /* read the terminal only if there is no other text */
         status = one_prompt(&arguments, !terminal || arguments.n < 2, &prompt);
     if (status == PN_EXIT_DONE)
         status = pn_chat_open(&chat, name);

@@ -1,4 +1,4 @@
-/* pantry show: what a model is. Sections from the library's description of the file. */
+/* pantry show: describe a model, in sections made from the library's description of the file. */
 #include "cli/commands.h"
 
 #include "cli/model.h"
@@ -267,9 +267,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, "show wants one MODEL");
+        return pn_cli_misuse(command, "show needs one MODEL");
     if (chosen.json + chosen.template + chosen.license + chosen.tensors + chosen.metadata > 1)
-        return pn_cli_misuse(command, "show prints one thing at a time");
+        return pn_cli_misuse(command, "show takes one of --template, --license, --tensors, --metadata and --json");
 
     char *path = NULL;
     json_t *root = NULL;
@@ -283,7 +283,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     else if (status == PN_EXIT_DONE && chosen.license && json_object_get(root, "license_text"))
         status = put_whole(root, "license_text", "");
     else if (status == PN_EXIT_DONE && chosen.license)
-        status = put_whole(root, "license", "the file does not say under which licence it is");
+        status = put_whole(root, "license", "this model does not name a licence");
     else if (status == PN_EXIT_DONE && chosen.tensors)
         put_tensors(root);
     else if (status == PN_EXIT_DONE && chosen.metadata)

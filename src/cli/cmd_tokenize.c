@@ -1,4 +1,4 @@
-/* pantry tokenize: text to ids, or back. Works on a file that has only a vocabulary. */
+/* pantry tokenize: text to ids, or back. A file with only a vocabulary is enough. */
 #include "cli/commands.h"
 #include "cli/ids.h"
 #include "cli/model.h"
@@ -78,13 +78,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "tokenize wants a MODEL");
+        return pn_cli_misuse(command, "tokenize needs a MODEL");
     if (arguments.n == 2 && strcmp(arguments.text[1], "-") == 0) {
         chosen.file = "-";
         arguments.n = 1;
     }
     if (chosen.file ? arguments.n != 1 : arguments.n < 2 || (arguments.n > 2 && !chosen.decode))
-        return pn_cli_misuse(command, "tokenize wants one TEXT, or --file FILE (quote a text that has spaces)");
+        return pn_cli_misuse(command, "tokenize needs one TEXT or --file FILE (quote a text that has spaces)");
 
     char *path = NULL, *text = NULL;
     size_t len = 0;

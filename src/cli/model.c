@@ -60,7 +60,7 @@ static const char *catalog_name(const void *names, size_t i)
     return i < n ? catalog[i].name : NULL;
 }
 
-/* For a name that nobody knows: how to find one that is known. */
+/* After an unknown name: how to find a known one. */
 static void put_where_models_are(const char *name)
 {
     const char *near = pn_cli_nearest(name, catalog_name, NULL);
@@ -70,14 +70,14 @@ static void put_where_models_are(const char *name)
             pn_cli_program());
 }
 
-/* One package a line of the command, as a person would type it. */
+/* One package per line of the command. */
 static void put_package(const char *package, bool *seen)
 {
     fprintf(stderr, "%s %s", *seen ? " \\\n   " : "", package);
     *seen = true;
 }
 
-/* What to do where the download does not work. */
+/* The manual steps after a failed download. */
 static void put_by_hand(const struct pn_catalog_entry *entry)
 {
     bool seen = false;
@@ -119,7 +119,7 @@ int pn_cli_find_model(const char *name, char **path)
     pn_cli_fail(&err);
     if (status == PANTRY_NOT_FOUND && pn_store_is_name(name))
         put_where_models_are(name);
-    else if (status == PANTRY_NOT_FOUND && strchr(name, ' ')) /* a question where the model should be */
+    else if (status == PANTRY_NOT_FOUND && strchr(name, ' ')) /* a question in place of the model */
         fprintf(stderr, "The model comes first: `%s run " PN_DEFAULT_MODEL " \"...\"`.\n", pn_cli_program());
     return PN_EXIT_FAILED;
 }

@@ -1,4 +1,4 @@
-/* The MODEL argument, and the options that all commands share which load one. */
+/* The MODEL argument, and the options of all commands that load a model. */
 #ifndef PN_CLI_MODEL_H
 #define PN_CLI_MODEL_H
 
@@ -7,11 +7,11 @@
 
 #define PN_DEFAULT_MODEL "qwen2.5-coder:1.5b"
 
-/* What the tables below fill. */
+/* The target of the tables below. */
 struct pn_machine {
     struct pantry_model_options model;
     struct pantry_session_options session;
-    uint64_t memory; /* 0: what the system leaves */
+    uint64_t memory; /* 0: what is free */
 };
 struct pn_machine pn_machine_default(void);
 
@@ -19,17 +19,17 @@ enum { PN_N_DEVICE_OPTIONS = 4, PN_N_SESSION_OPTIONS = 5 };
 extern const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS];   /* of struct pn_machine */
 extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of struct pn_machine */
 
-/* All of these report what is wrong and return an exit status. */
+/* These report errors and return an exit status. */
 
-/* The file behind a name or path; a model of the catalog is fetched at first use. Caller frees *path. */
+/* Resolves a name or path; fetches a model of the catalog at first use. Caller frees *path. */
 int pn_cli_find_model(const char *name, char **path);
-/* Bytes of the file behind a name or path, as `pantry list` says; 0 where it is not one file. */
+/* Size of the file of a name or path, as in `pantry list`; 0 if it is not a single file. */
 uint64_t pn_cli_model_bytes(const char *name);
 int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model);
-/* The whole file, "-" for standard input. Caller frees. */
+/* Reads a whole file; "-": standard input. Caller frees *text. */
 int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len);
 
-/* The arguments with spaces between them, as a shell's echo does. Caller frees. */
+/* Joins the words with spaces, as a shell's echo does. Caller frees *text. */
 int pn_cli_join(char *const *words, size_t n, char **text, size_t *len);
 
 #endif

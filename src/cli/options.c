@@ -114,10 +114,10 @@ const char *pn_cli_nearest(const char *word, const char *(*next)(const void *nam
 {
     size_t len = strlen(word);
     const char *best = NULL, *name;
-    size_t best_distance = len < 3 ? 2 : len / 3 + 2; /* one mistake in a short word, more in a long one */
+    size_t best_distance = len < 3 ? 2 : len / 3 + 2; /* one mistake in a short word, more in a long word */
     for (size_t i = 0; (name = next(names, i)); i++) {
         size_t d = distance(word, name);
-        if (len >= 2 && strncmp(word, name, len) == 0) /* the start of a name: most likely that */
+        if (len >= 2 && strncmp(word, name, len) == 0) /* most likely the start of that name */
             d = 1;
         if (d < best_distance && d < strlen(name)) {
             best_distance = d;
@@ -230,9 +230,9 @@ static int bad_number(const struct parser *parser, const struct pn_option *optio
 {
     const char *kind = option->kind == PN_OPTION_FLOAT ? "a number" : "a whole number";
     if (option->min == 0 && option->max == 0)
-        return pn_cli_misuse(parser->command, "%s wants %s, not \"%s\"", shown, kind, value);
-    return pn_cli_misuse(parser->command, "%s wants %s from %g to %.10g, not \"%s\"", shown, kind, option->min,
-                         option->max, value);
+        return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s)", shown, value, kind);
+    return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s from %g to %.10g)", shown, value,
+                         kind, option->min, option->max);
 }
 
 static int store_value(const struct parser *parser, const struct pn_option *option, void *to, const char *shown,
@@ -261,17 +261,19 @@ static int store_value(const struct parser *parser, const struct pn_option *opti
         break;
     case PN_OPTION_SIZE:
         if (!pn_cli_parse_size(value, to))
-            return pn_cli_misuse(parser->command, "%s wants a size such as 800M or 1.5G, not \"%s\"", shown, value);
+            return pn_cli_misuse(parser->command, "%s: not a size (found \"%s\", allowed sizes such as 800M or 1.5G)",
+                                 shown, value);
         break;
     case PN_OPTION_TEXT:
         if (option->choices && !is_choice(option->choices, value))
-            return pn_cli_misuse(parser->command, "%s takes one of: %s; not \"%s\"", shown, option->choices, value);
+            return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s)", shown, value,
+                                 option->choices);
         *(const char **)to = value;
         break;
     case PN_OPTION_LIST: {
         struct pn_text_list *list = to;
         if (list->n == PN_LIST_MAX)
-            return pn_cli_misuse(parser->command, "%s can be given %d times at most", shown, PN_LIST_MAX);
+            return pn_cli_misuse(parser->command, "%s: too many values (allowed %d)", shown, PN_LIST_MAX);
         list->item[list->n++] = value;
         break;
     }
@@ -288,7 +290,7 @@ static int unknown_option(const struct parser *parser, const char *shown, const 
     return pn_cli_misuse(parser->command, "%s: no option %s", parser->command->name, shown);
 }
 
-/* argv[*i] is "--name", "--name=value"; moves *i to the last argument used. */
+/* argv[*i] is "--name" or "--name=value"; moves *i to the last argument used. */
 static int parse_long(const struct parser *parser, int argc, char **argv, int *i)
 {
     const char *text = argv[*i] + 2, *equals = strchr(text, '=');
@@ -304,7 +306,7 @@ static int parse_long(const struct parser *parser, int argc, char **argv, int *i
         return pn_cli_misuse(parser->command, "%s takes no value", shown);
     if (option->value && !value) {
         if (*i + 1 >= argc)
-            return pn_cli_misuse(parser->command, "%s wants a value: %s", shown, option->value);
+            return pn_cli_misuse(parser->command, "%s needs a value: %s", shown, option->value);
         value = argv[++*i];
     }
     return store_value(parser, option, to, shown, value);
@@ -326,7 +328,7 @@ static int parse_short(const struct parser *parser, int argc, char **argv, int *
         if (option->value) {
             value = p[1] ? p + 1 : *i + 1 < argc ? argv[++*i] : NULL;
             if (!value)
-                return pn_cli_misuse(parser->command, "%s wants a value: %s", shown, option->value);
+                return pn_cli_misuse(parser->command, "%s needs a value: %s", shown, option->value);
         }
         int status = store_value(parser, option, to, shown, value);
         if (status != PN_CLI_GO_ON || value)
@@ -341,7 +343,7 @@ int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *
     const struct parser parser = {command, targets};
     bool options_ended = false;
     int n = 0;
-    /* Other arguments move to the front of argv; they never overtake the one being read. */
+    /* Other arguments move to the front of argv, never past the argument being read. */
     for (int i = 1; i < argc; i++) {
         const char *text = argv[i];
         int status = PN_CLI_GO_ON;

@@ -1,7 +1,7 @@
-/* Options of the commands: one table serves parsing, checking and the --help text.
+/* Options of the commands: one table serves parsing, checking, help, manual and shell completions.
  *
- * A table row says where its value goes as an offset into a struct, so that tables are constant and groups of options
- * (the model's, the sampler's) are shared between commands. Options and other arguments may be mixed; `--` ends the
+ * A table row gives the place of its value as an offset into a struct, so that tables are constant and commands share
+ * groups of options (the model's, the sampler's). Options and other arguments may be mixed; `--` ends the
  * options; `-` alone is an argument. */
 #ifndef PN_CLI_OPTIONS_H
 #define PN_CLI_OPTIONS_H
@@ -14,12 +14,12 @@ enum {
     PN_EXIT_DONE = 0,
     PN_EXIT_FAILED = 1,
     PN_EXIT_USAGE = 2,
-    PN_CLI_GO_ON = -1, /* the arguments are fine: the command may do its work */
+    PN_CLI_GO_ON = -1, /* the arguments are valid: the command goes on */
 };
 
 enum { PN_LIST_MAX = 64 };
 
-/* What an option that may be repeated collects. */
+/* The values of an option that may be repeated. */
 struct pn_text_list {
     const char *item[PN_LIST_MAX];
     size_t n;
@@ -40,16 +40,16 @@ struct pn_option {
     enum pn_option_kind kind;
     char letter;           /* 0: none */
     const char *name;      /* without the dashes */
-    const char *value;     /* what the help calls the value, NULL for flags. Shells complete files for "FILE" */
+    const char *value;     /* name of the value in the help, NULL for flags. Shells complete files for "FILE" */
     const char *parameter; /* its name in the chat's `/set parameter`; NULL: not a parameter */
     const char *choices;   /* of texts: the allowed values, separated by spaces; NULL: any */
     double min, max;       /* of numbers; both 0: any */
     size_t offset;         /* of the value in the struct that the option set fills */
     const char *help;      /* one line */
-    const char *more;      /* what the manual adds to it; NULL: nothing */
+    const char *more;      /* further sentences for the manual, or NULL */
 };
 
-/* Rows of option tables. After the help follow further members, such as `.letter = 'n'`. */
+/* Rows of option tables. The last arguments are the help and further members, such as `.letter = 'n'`. */
 #define PN_OPT_FLAG(name_, offset_, ...)                                                                               \
     {                                                                                                                  \
         .kind = PN_OPTION_FLAG, .name = name_, .offset = offset_, .help = __VA_ARGS__                                  \
@@ -82,7 +82,7 @@ struct pn_option_set {
         .title = (title_), .option = (table), .n = sizeof(table) / sizeof *(table)                                     \
     }
 
-extern const struct pn_option pn_option_help; /* every command has it besides its table */
+extern const struct pn_option pn_option_help; /* every command has it, in addition to its tables */
 
 enum { PN_SETS_MAX = 4 };
 
@@ -90,7 +90,7 @@ struct pn_command {
     const char *name;
     const char *usage;   /* the arguments, as in "MODEL [TEXT]"; shells complete the first: MODEL, FILE or COMMAND */
     const char *summary; /* one line of `pantry help` */
-    const char *about;   /* what --help adds, may be NULL */
+    const char *about;   /* description in --help and the manual, may be NULL */
     const char *example; /* one or more command lines */
     struct pn_option_set options[PN_SETS_MAX];                           /* the unused ones are empty */
     int (*run)(const struct pn_command *command, int argc, char **argv); /* argv[0] is the command; exit status */
@@ -98,7 +98,7 @@ struct pn_command {
 
 struct pn_arguments {
     int n;
-    char **text; /* what is no option, in order; NULL-terminated */
+    char **text; /* the arguments that are not options, in order; NULL-terminated */
 };
 
 /* Fills one struct per option set of the command (`targets`) and *arguments (inside argv, which is reordered). Returns
@@ -106,13 +106,13 @@ struct pn_arguments {
 int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *const *targets,
                  struct pn_arguments *arguments);
 
-/* Reports a mistake in the use of a command and how it is used; returns PN_EXIT_USAGE. */
+/* Reports wrong usage and shows the usage; returns PN_EXIT_USAGE. */
 int pn_cli_misuse(const struct pn_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The name nearest to `word`, or NULL if none is near. `next` gives name number i, NULL after the last. */
 const char *pn_cli_nearest(const char *word, const char *(*next)(const void *names, size_t i), const void *names);
 
-/* Whole texts only, no junk behind the number; false if it is none or does not fit. */
+/* The whole text must be a number in [min, max]; false otherwise. */
 bool pn_cli_parse_int(const char *text, double min, double max, int *out);
 bool pn_cli_parse_float(const char *text, double min, double max, float *out);
 bool pn_cli_parse_u64(const char *text, uint64_t *out);

@@ -39,7 +39,7 @@ const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS] = {
                 .parameter = "stop"),
 };
 
-static const float unset = -1; /* outside of what the options take */
+static const float unset = -1; /* outside the range of the options */
 
 struct pn_cli_sampler pn_cli_sampler_default(void)
 {
@@ -70,7 +70,7 @@ void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)
     if (sampler->sampling.seed != PN_SEED_UNSET)
         return;
     struct pn_rng rng = {(uint64_t)time(NULL) * 1000003u ^ pn_clock_ns() ^ (uint64_t)getpid() << 32};
-    sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type again */
+    sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type */
 }
 
 struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat)

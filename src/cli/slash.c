@@ -1,4 +1,4 @@
-/* The commands of the chat: see slash.h. One table of them, one of the things that /set and /show know. */
+/* The commands of the chat: see slash.h. One table each for the commands, /set and /show. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/slash.h"
 
@@ -110,7 +110,7 @@ static void put_parameter(const struct pn_chat *chat, struct parameter parameter
     else if (parameter.option->kind == PN_OPTION_INT)
         printf("%d\n", *(const int *)at);
     else if (*(const uint64_t *)at == PN_SEED_UNSET)
-        puts("another one for each answer");
+        puts("a new seed per answer");
     else
         printf("%llu\n", (unsigned long long)*(const uint64_t *)at);
 }
@@ -136,7 +136,7 @@ static void set_parameter(struct slash *slash, const char *rest)
         printf("no parameter \"%s\"; %s%s%s\n", name, near ? "did you mean " : "`/set parameter` lists them",
                near ? near : "", near ? "?" : "");
     } else if (!store_parameter(slash->chat, parameter, value)) {
-        printf("%s wants %s (%s), not \"%s\"\n", name, option->value, option->help, value);
+        printf("%s: wrong value (found \"%s\", allowed %s: %s)\n", name, value, option->value, option->help);
     } else if (parameter.offset == offsetof(struct pn_chat, machine.session.n_context)) {
         pn_chat_new_session(slash->chat);
     }
@@ -149,7 +149,7 @@ static void set_system(struct slash *slash, const char *rest)
     if (!pn_chat_set_system(slash->chat, rest))
         pn_cli_no_memory();
     else
-        puts(*rest ? "system text set" : "system text removed");
+        puts(*rest ? "system message set" : "system message removed");
 }
 
 static void set_history(struct slash *slash, const char *rest)
@@ -203,10 +203,10 @@ static void set_no_think(struct slash *slash, const char *rest)
 static const struct entry settings[] = {
     {.name = "parameter",
      .arguments = "NAME VALUE",
-     .help = "how answers are made; without a name: the list",
+     .help = "a parameter of the answers; without a name: the list",
      .run = set_parameter},
-    {.name = "system", .arguments = "TEXT", .help = "the system text; without a text: none", .run = set_system},
-    {.name = "history", .help = "keep what you type in the history", .run = set_history},
+    {.name = "system", .arguments = "TEXT", .help = "the system message; without a text: none", .run = set_system},
+    {.name = "history", .help = "keep your lines in the history", .run = set_history},
     {.name = "nohistory", .help = "do not", .run = set_no_history},
     {.name = "wordwrap", .help = "break lines between words", .run = set_wrap},
     {.name = "nowordwrap", .help = "do not", .run = set_no_wrap},
@@ -251,7 +251,7 @@ static void show_parameters(struct slash *slash, const char *rest)
 static void show_system(struct slash *slash, const char *rest)
 {
     (void)rest;
-    put_text(slash->chat->system, "no system text is set");
+    put_text(slash->chat->system, "no system message is set");
 }
 
 static void show_template(struct slash *slash, const char *rest)
@@ -266,19 +266,19 @@ static void show_license(struct slash *slash, const char *rest)
     struct pantry_model_info info = {.size = sizeof info};
     (void)rest;
     pantry_model_info(slash->chat->model, &info, NULL);
-    put_text(info.license, "the model does not say");
+    put_text(info.license, "this model does not name a licence");
 }
 
 static const struct entry views[] = {
-    {.name = "info", .help = "what the model is", .run = show_info},
-    {.name = "parameters", .help = "how answers are made", .run = show_parameters},
-    {.name = "system", .help = "the system text", .run = show_system},
+    {.name = "info", .help = "a description of the model", .run = show_info},
+    {.name = "parameters", .help = "the parameters of the answers", .run = show_parameters},
+    {.name = "system", .help = "the system message", .run = show_system},
     {.name = "template", .help = "the model's chat template", .run = show_template},
     {.name = "license", .help = "the model's licence", .run = show_license},
     {0},
 };
 
-/* ---- the tables at work ---- */
+/* ---- commands from tables ---- */
 
 static const char *entry_name(const void *names, size_t i)
 {
@@ -357,7 +357,10 @@ static void do_help(struct slash *slash, const char *rest);
 static const struct entry commands[] = {
     {.name = "help", .help = "this list; also /?", .run = do_help, .also = "?"},
     {.name = "set", .arguments = "WHAT ...", .help = "change a setting; /set alone lists them", .run = do_set},
-    {.name = "show", .arguments = "WHAT", .help = "show something of the model", .run = do_show},
+    {.name = "show",
+     .arguments = "WHAT",
+     .help = "show a property of the model; /show alone lists them",
+     .run = do_show},
     {.name = "load", .arguments = "MODEL", .help = "talk to another model", .run = do_load},
     {.name = "clear", .help = "forget the conversation", .run = do_clear},
     {.name = "bye", .help = "leave; also Ctrl-D", .run = do_bye, .also = "exit"},
@@ -380,7 +383,7 @@ static void do_help(struct slash *slash, const char *rest)
     put_entries("/", commands);
     puts("\n  \"\"\"                          begins and ends a message of several lines\n"
          "  Ctrl-C                       stops an answer\n"
-         "  Up, Down, Ctrl-R             what you typed before\n");
+         "  Up, Down, Ctrl-R             earlier lines\n");
 }
 
 bool pn_slash_is(const char *line)

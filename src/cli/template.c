@@ -15,7 +15,7 @@ const struct pn_option pn_template_options[PN_N_TEMPLATE_OPTIONS] = {
                 "JSON object of the template's variables; -: standard input"),
 };
 
-/* A file with a vocabulary and no weights has a template too, so the description is asked, not a loaded model. */
+/* A file with only a vocabulary has a template too, so this reads the description instead of loading the model. */
 static int source_of_model(const char *name, char **source, size_t *len)
 {
     char *path = NULL, *text = NULL;

@@ -204,7 +204,7 @@ class FullDisk(cli.Case):
             self.assertEqual(done.returncode, 1, arguments)
             last = done.stderr.decode().splitlines()[-1]
             self.assertIn(last, ("pantry: standard output: No space left on device",
-                                 "pantry: standard output: not everything could be written"), arguments)
+                                 "pantry: standard output: an earlier write failed"), arguments)
 
 
 class Sizes(cli.Case):
