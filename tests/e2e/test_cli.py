@@ -1,6 +1,6 @@
 """The program as its users see it: commands, exit statuses, JSON, and the chat on a terminal.
 
-Everything runs on a tiny model that tiny_model.py writes; nothing is fetched. PANTRY names the program to test.
+All tests use a tiny model that tiny_model.py writes; nothing is fetched. PANTRY names the program to test.
 """
 import array
 import json
@@ -53,7 +53,7 @@ class Case(unittest.TestCase):
         return out.decode()
 
     def bad(self, status, *arguments, **options):
-        """Fails with that status, nothing on standard output, one message on standard error; returns the message."""
+        """Must fail with `status`, no output, and a message on standard error; returns the message."""
         got, out, err = pantry(*arguments, **options)
         self.assertEqual((got, out), (status, b""), err)
         self.assertNotEqual(err, "")

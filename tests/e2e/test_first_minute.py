@@ -1,4 +1,4 @@
-"""What a new user meets: base models, limits, hints, sizes, imports, Ctrl-C under make, full disks."""
+"""The first minute of a new user: base models, limits, hints, sizes, imports, Ctrl-C under make, full disks."""
 import os
 import re
 import runpy
@@ -12,7 +12,7 @@ import test_cli as cli
 import tiny_model
 from terminal import Terminal
 
-LOOPS = ["--temp", "0"]  # the tiny model, asked for the likeliest token, soon walks in a circle
+LOOPS = ["--temp", "0"]  # with greedy sampling the tiny model soon repeats itself
 
 
 def setUpModule():
@@ -41,7 +41,7 @@ class Base(cli.Case):
         t.expect(">>> ")
 
     def test_ends_by_itself_and_says_why(self):
-        """Drawn at a high temperature nothing repeats itself, and nothing says where the text ends."""
+        """At a high temperature nothing repeats itself, and nothing marks the end of the text."""
         status, out, err = cli.pantry("run", BASE, "x", "--temp", "5", "--seed", "1")
         self.assertEqual(status, 0)
         self.assertIn("256 tokens", err)
@@ -60,7 +60,7 @@ class Base(cli.Case):
         self.assertRegex(self.good("list"), r"(?m)^gemma3:270m +base ")
 
     def test_documentation_says_kind_and_shows_answers(self):
-        """README and docs/catalog.md list the catalog; each chat model answers the ten first questions there."""
+        """README and docs/catalog.md list the catalog; docs/catalog.md has ten answers of each chat model."""
         with open(os.path.join(cli.ROOT, "README.md")) as readme, \
                 open(os.path.join(cli.ROOT, "docs", "catalog.md")) as catalog:
             readme, catalog = readme.read(), catalog.read()
@@ -76,7 +76,7 @@ class Base(cli.Case):
                 self.assertIn(f"**{question}**", answers.group(1), row["name"])
 
     def test_the_catalog_says_what_the_files_say(self):
-        """With the real models that PANTRY_HOME has, as in CI."""
+        """With the real models in PANTRY_HOME, as in CI."""
         env = {**cli.ENV, "PANTRY_HOME": os.environ.get("PANTRY_HOME", cli.ENV["PANTRY_HOME"])}
         rows = [row for row in self.json("list", "--json", env=env) if row["path"] and "sha256" in row]
         if not rows:
@@ -120,7 +120,7 @@ class Repetition(cli.Case):
 
 class Hints(cli.Case):
     def relative(self, *arguments, **options):
-        """Started as after `make`: by a path from the folder that the user is in."""
+        """Started as after `make`, by a relative path."""
         folder, name = os.path.split(os.path.dirname(cli.PANTRY))
         return subprocess.run([f"{name}/pantry", *arguments], cwd=folder, env=cli.ENV, capture_output=True, text=True,
                               timeout=300, **options)
@@ -194,7 +194,7 @@ class Sources(cli.Case):
 
 class FullDisk(cli.Case):
     def test_says_what_the_system_said(self):
-        """The reason of the write that failed, not what errno says by then."""
+        """The error is that of the failed write, not a later errno."""
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full here")
         for arguments in (["version"], ["list"], ["show", cli.MODEL, "--metadata"], ["show", cli.MODEL, "--tensors"],
@@ -345,13 +345,13 @@ class UnderMake(cli.Case):
         self.leave(t)
 
     def stat(self, process):
-        """What /proc says: state, parent, ..."""
+        """The fields of /proc/PID/stat: state, parent, ..."""
         with open(f"/proc/{process}/stat") as file:
             return file.read().rpartition(") ")[2].split()
 
     @unittest.skipUnless(os.path.exists("/proc/self/stat"), "needs /proc")
     def test_stop_at_any_time(self):
-        """Ctrl-Z as soon as `fg` has set make going, and as soon as the chat has the terminal for itself."""
+        """Ctrl-Z right after `fg` has continued make, and right after the chat has taken the terminal."""
         t = self.shell()
         shell, chat = t.process.pid, t.front()
         make = int(self.stat(chat)[1])
@@ -381,7 +381,7 @@ class UnderMake(cli.Case):
         t.expect(">>> ")
         t.type("\x1a")
         t.expect("shell> ")
-        t.line("bg")  # the prompt wants the terminal, and stops again without it
+        t.line("bg")  # the prompt needs the terminal, and stops again without it
         t.expect("shell> ")
         t.line("fg")
         t.wait_for(lambda: t.front() == chat)
@@ -390,7 +390,7 @@ class UnderMake(cli.Case):
 
 
 class Download(cli.Case):
-    """What is said around a download, by a stand-in for pip."""
+    """The messages around a download; a script replaces pip."""
 
     def fetch(self, script):
         folder = tempfile.mkdtemp(dir=cli.FOLDER)
@@ -426,7 +426,7 @@ class Download(cli.Case):
 
 
 class Setup(cli.Case):
-    """tools/setup where it may not install anything: the line that it prints."""
+    """The line that tools/setup prints where it may not install anything."""
 
     def line(self, with_sudo):
         folder = tempfile.mkdtemp(dir=cli.FOLDER)

@@ -1,4 +1,4 @@
-"""The manual and the shell completions, as a user of the installed program meets them.
+"""The manual and the shell completions, as installed.
 
 Interactive shells run on a pseudo-terminal. Each test skips where its tool is not installed."""
 import glob
@@ -69,7 +69,7 @@ class Shell(unittest.TestCase):
         self.shell.expect("\nready")
 
     def completed(self, text):
-        """The line that becomes of `text` and the tabulator key; the shell prints it instead of running it."""
+        """The command line after `text` and the tab key; the shell prints it instead of running it."""
         self.shell.type(text + "\t")
         self.shell.type(START_OF_LINE + "echo '<'" + END_OF_LINE + "'>'\r")
         self.shell.expect("\n<")

@@ -1,4 +1,4 @@
-"""Processes that are short of memory: refused in one sentence, never killed."""
+"""Little memory: a process reports it in one sentence and is never killed."""
 import os
 import resource
 import shutil
@@ -14,7 +14,7 @@ import tiny_model  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 GIB = 1 << 30
-# 256 bytes of keys and values a token: this context needs 2 GiB.
+# 256 bytes of keys and values per token: this context needs 2 GiB.
 LARGE = ("--ctx", "8000000", "--kv-type", "f32")
 
 

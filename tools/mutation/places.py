@@ -19,7 +19,7 @@ ROOMS = {
     "cli": ["src/cli"],
 }
 RULES = ["universal.rules", "c_like.rules"]
-MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before it is given up
+MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before giving up
 
 
 def room_of(path):
@@ -28,7 +28,7 @@ def room_of(path):
 
 
 def files_of(room, known):
-    """The files of a room among the known ones: what the compiler reads here."""
+    """The files of a room that the compiler reads here."""
     return [path for path in known if room_of(path) == room]
 
 
@@ -71,7 +71,7 @@ def without_strings(line):
 
 DECLARATION = re.compile(r"\s*(?:(?:const|static|extern|unsigned|struct|enum|union|volatile)\s+)*\w+[\s*]+\w+(?:\[[^\]]*\])*"
                          r"(?:,\s*\**\w+(?:\[[^\]]*\])*)*;")
-# What a person reads: nothing is lost when a test does not compare it word by word.
+# Messages for people: a test need not compare them word for word.
 MESSAGE = re.compile(r"\b(?:pn_fail|pn_vfail|pn_fail_prefix|pn_error_of|pn_no_memory|pn_cli_fail|pn_say\w*|fprintf|perror)\s*\(")
 
 
@@ -139,7 +139,7 @@ class Source:
         return rules
 
 
-# ---- what changes nothing, whatever the line ----
+# ---- mutants that change nothing on any line ----
 
 CALL = re.compile(r"\b(calloc|strcmp|pn_arena_array|pn_jj_array)\s*\(((?:[^()]|\([^()]*\))*)\)")
 RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\);\*/$")
@@ -155,7 +155,7 @@ LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
 
 
 def sort_arguments(line):
-    """Arrays of n items of a size, and strcmp where only equality is asked for, do not care which argument comes first."""
+    """Arrays of n items of a size, and strcmp where only equality is asked for, do not depend on the order of their arguments."""
     def replace(match):
         name, arguments = match.groups()
         asks_equality = re.match(r"\s*[!=]= 0", line[match.end():]) or re.search(r"!\s*$", line[:match.start()])
@@ -205,7 +205,7 @@ def changes_nothing(before, after):
 
 
 def only_continues(root, mutant):
-    """A loop that would have begun its next round anyway."""
+    """A loop that would start its next round anyway."""
     return (squeeze(mutant.after) == squeeze(mutant.before + " continue;")
             and Source(root, mutant.path).ends_loop(mutant.number - 1))
 
@@ -224,7 +224,7 @@ def common_prefix(a, b):
 
 
 def apply_rules(line):
-    """(mutated line, rule) of the library's rules for C. It explains itself on standard output, which nobody needs."""
+    """(mutated line, rule) of the library's rules for C. It also writes explanations on standard output, which are dropped."""
     from universalmutator import mutator
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -242,7 +242,7 @@ class Slot:
         self.room, self.index, self.places, self.rng, self.part = room, index, places, rng, part
 
     def candidates(self):
-        """Draws a line, then a rule of that line, then a mutant: a line full of numbers weighs no more than another."""
+        """Draws a line, then a rule of that line, then a mutant, so that a line full of numbers has no more weight."""
         places = list(self.places)
         self.rng.shuffle(places)
         tried = 0
@@ -270,7 +270,7 @@ def sample(room, sources, n, seed, only_lines=None):
         rng = random.Random(f"{seed} {room} {i}")
         if len(places) >= n:
             slots.append(Slot(room, i, places[i * len(places) // n:(i + 1) * len(places) // n], rng))
-        else:  # several mutants a line: all slots of a line draw in the same order and share what is drawn
+        else:  # several mutants per line: all slots of a line draw in the same order and share the drawn mutants
             place, turn = i % len(places), i // len(places)
             same = random.Random(f"{seed} {room} {place}")
             slots.append(Slot(room, i, [places[place]], same, (turn, -(-(n - place) // len(places)))))
