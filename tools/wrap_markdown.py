@@ -2,6 +2,7 @@
 """Wraps the paragraphs and list items of Markdown at 100 columns: tools/wrap_markdown.py -i|--check FILE...
 
 Code, tables, headings, quotes and HTML stay as they are. A file means the same before and after."""
+
 import re
 import sys
 import textwrap
@@ -20,8 +21,9 @@ def wrap(text, first="", rest=""):
     """One paragraph; `first` and `rest` begin its first line and the others. Short code spans are not broken."""
     text = SHORT_CODE.sub(lambda code: code.group().replace(" ", GLUE), text)
     text = LEADER.sub(GLUE, text)
-    lines = textwrap.wrap(text, COLUMNS, initial_indent=first, subsequent_indent=rest, break_long_words=False,
-                          break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text, COLUMNS, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join(lines).replace(GLUE, " ")
 
 
@@ -46,7 +48,7 @@ def wrap_page(text):
         if item:
             end_paragraph()
             indent, after_item = (item.group(1), " " * len(item.group(1))), True
-            line = line[item.end():]
+            line = line[item.end() :]
         elif not words:
             begin = re.match(r"\s*", line).group()
             indent, after_item = (begin, begin), after_item and bool(begin)

@@ -1,4 +1,5 @@
 """A program on a pseudo-terminal: type into it, wait for what it shows."""
+
 import os
 import pty
 import re
@@ -23,8 +24,9 @@ class Terminal:
         self.raw = ""  # everything shown
         self.seen = 0  # how much of it was expected already
         self.partial = b""
-        self.process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave,
-                                        preexec_fn=self.become_leader, close_fds=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdin=slave, stdout=slave, stderr=slave, preexec_fn=self.become_leader, close_fds=True
+        )
 
     def become_leader(self):
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
@@ -61,11 +63,11 @@ class Terminal:
             text = self.text()
             found = pattern.search(text, self.seen)
             if found:
-                before = text[self.seen:found.start()]
+                before = text[self.seen : found.start()]
                 self.seen = found.end()
                 return before
             if not self.read(deadline):
-                raise AssertionError(f"waited for {wanted!r}, saw {text[self.seen:][-2000:]!r}")
+                raise AssertionError(f"waited for {wanted!r}, saw {text[self.seen :][-2000:]!r}")
 
     def type(self, text):
         os.write(self.master, text.encode())
@@ -94,7 +96,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain, saw {self.text()[self.seen:][-2000:]!r}")
+                raise AssertionError(f"waited in vain, saw {self.text()[self.seen :][-2000:]!r}")
             self.read(time.monotonic() + 0.001)
 
     def close(self):

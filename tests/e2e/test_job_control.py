@@ -1,4 +1,5 @@
 """Job control: Ctrl-Z, `fg`, `bg`, Ctrl-C and Ctrl-\\ in the chat and in single answers, alone, below `sh -c`, in a pipe."""
+
 import os
 import re
 import shutil
@@ -152,11 +153,12 @@ class Chat(Shell):
         self.addCleanup(os.close, writer)
         python = os.path.join(folder, "python3")
         with open(python, "w") as file:
-            file.write(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n: >{started}\nread word <{gate}\n'
-                       "echo ERROR: $word\nexit 2\n")
+            file.write(
+                f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n: >{started}\nread word <{gate}\necho ERROR: $word\nexit 2\n'
+            )
         os.chmod(python, 0o755)
         for t in self.each_shell():
-            t.line(f"PATH={folder}:$PATH PANTRY_HOME={folder}/home sh -c \"$p run $m; :\"")
+            t.line(f'PATH={folder}:$PATH PANTRY_HOME={folder}/home sh -c "$p run $m; :"')
             t.expect(">>> ")
             t.line("/load smollm2:135m")
             t.wait_for(lambda: os.path.exists(started))
@@ -257,7 +259,9 @@ class OneAnswer(Shell):
     def test_below_nohup(self):
         """An ignored hang-up stays ignored."""
         command = f'trap "" HUP; exec {cli.PANTRY} generate {cli.MODEL} -p Hello --temp 0 -n 300'
-        program = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=cli.ENV)
+        program = subprocess.Popen(
+            ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=cli.ENV
+        )
         first = program.stdout.read(1)
         program.send_signal(signal.SIGHUP)
         self.assertGreater(len(first + program.communicate()[0]), 300)

@@ -1,6 +1,7 @@
 """The manual and the shell completions, as installed.
 
 Interactive shells run on a pseudo-terminal. Each test skips where its tool is not installed."""
+
 import glob
 import os
 import shutil
@@ -28,8 +29,13 @@ def setUpModule():
     os.symlink(cli.PANTRY, os.path.join(path, "pantry"))
     shutil.copy(os.path.join(COMPLETIONS, "pantry.zsh"), os.path.join(path, "_pantry"))
     ENV = {k: v for k, v in os.environ.items() if k not in ("INPUTRC", "ZDOTDIR", "MANOPT", "MANPATH")}
-    ENV.update(PATH=path + os.pathsep + ENV["PATH"], PANTRY_HOME=os.path.join(FOLDER, "home"), HOME=FOLDER, TERM="dumb",
-               LC_ALL="C.UTF-8")
+    ENV.update(
+        PATH=path + os.pathsep + ENV["PATH"],
+        PANTRY_HOME=os.path.join(FOLDER, "home"),
+        HOME=FOLDER,
+        TERM="dumb",
+        LC_ALL="C.UTF-8",
+    )
 
 
 def tearDownModule():
@@ -38,8 +44,11 @@ def tearDownModule():
 
 class Manual(unittest.TestCase):
     def test_files_are_up_to_date(self):
-        done = subprocess.run([sys.executable, os.path.join(cli.ROOT, "tools", "manual"), "--check", cli.PANTRY],
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, os.path.join(cli.ROOT, "tools", "manual"), "--check", cli.PANTRY],
+            capture_output=True,
+            text=True,
+        )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     @unittest.skipUnless(shutil.which("man"), "man is not installed")
@@ -47,7 +56,9 @@ class Manual(unittest.TestCase):
         pages = glob.glob(os.path.join(cli.ROOT, "docs", "man", "*.1"))
         self.assertEqual(len(pages), 1 + len(cli.COMMANDS))
         for page in pages:
-            done = subprocess.run(["man", "--warnings", page], capture_output=True, text=True, env={**ENV, "MANPAGER": "cat"})
+            done = subprocess.run(
+                ["man", "--warnings", page], capture_output=True, text=True, env={**ENV, "MANPAGER": "cat"}
+            )
             self.assertEqual((done.returncode, done.stderr), (0, ""), page)
             for heading in ("NAME", "SYNOPSIS", "DESCRIPTION" if page.endswith("run.1") else "EXIT STATUS", "EXAMPLES"):
                 self.assertIn("\n" + heading + "\n", done.stdout)
@@ -85,26 +96,45 @@ class Shell(unittest.TestCase):
         self.assertEqual(self.completed("pantry run --temp 0 -c 64 smol"), "pantry run --temp 0 -c 64 smollm2:135m")
         self.assertEqual(self.completed("pantry run --kv-type q"), "pantry run --kv-type q8_0")
         self.assertEqual(self.completed("pantry run --kv-type=q"), "pantry run --kv-type=q8_0")
-        self.assertEqual(self.completed("pantry generate smollm2:135m -f no"), "pantry generate smollm2:135m -f notes.txt")
+        self.assertEqual(
+            self.completed("pantry generate smollm2:135m -f no"), "pantry generate smollm2:135m -f notes.txt"
+        )
         self.assertEqual(self.completed("pantry show --template no"), "pantry show --template notes.txt")
         self.assertEqual(self.completed("pantry check smollm2:135m gemma3:2"), "pantry check smollm2:135m gemma3:270m")
 
     def test_bash(self):
-        self.start(["bash", "--norc", "--noprofile", "-i"], "bind 'set enable-bracketed-paste off'",
-                   f"source {COMPLETIONS}/pantry.bash")
+        self.start(
+            ["bash", "--norc", "--noprofile", "-i"],
+            "bind 'set enable-bracketed-paste off'",
+            f"source {COMPLETIONS}/pantry.bash",
+        )
         self.check_completions()
 
     def test_zsh(self):
-        self.start(["zsh", "-f", "-i"], "unsetopt zle_bracketed_paste; bindkey -e", f"fpath=({FOLDER}/bin $fpath)",
-                   "autoload -Uz compinit; compinit -u -D")
+        self.start(
+            ["zsh", "-f", "-i"],
+            "unsetopt zle_bracketed_paste; bindkey -e",
+            f"fpath=({FOLDER}/bin $fpath)",
+            "autoload -Uz compinit; compinit -u -D",
+        )
         self.check_completions()
 
     @unittest.skipUnless(shutil.which("fish"), "fish is not installed")
     def test_fish(self):
-        for text, wanted in (("pantry gener", "generate"), ("pantry run smol", "smollm2:135m"), ("pantry run --kv-type q", "q8_0"),
-                             ("pantry help tok", "tokenize"), ("pantry generate smollm2:135m -f no", "notes.txt")):
-            done = subprocess.run(["fish", "--no-config", "-c", f"source {COMPLETIONS}/pantry.fish; complete -C '{text}'"],
-                                  capture_output=True, text=True, env=ENV, cwd=FOLDER)
+        for text, wanted in (
+            ("pantry gener", "generate"),
+            ("pantry run smol", "smollm2:135m"),
+            ("pantry run --kv-type q", "q8_0"),
+            ("pantry help tok", "tokenize"),
+            ("pantry generate smollm2:135m -f no", "notes.txt"),
+        ):
+            done = subprocess.run(
+                ["fish", "--no-config", "-c", f"source {COMPLETIONS}/pantry.fish; complete -C '{text}'"],
+                capture_output=True,
+                text=True,
+                env=ENV,
+                cwd=FOLDER,
+            )
             self.assertEqual(done.stdout.split("\t")[0].strip(), wanted, done.stderr)
 
 

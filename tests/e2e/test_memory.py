@@ -1,4 +1,5 @@
 """Little memory: a process reports it in one sentence and is never killed."""
+
 import os
 import resource
 import shutil
@@ -60,8 +61,13 @@ class Group:
 
 
 def generate(*arguments, preexec_fn=None):
-    return subprocess.run([PANTRY, "generate", MODEL, "-p", "hi", "-n", "4", "--temp", "0", *arguments],
-                          capture_output=True, text=True, timeout=300, preexec_fn=preexec_fn)
+    return subprocess.run(
+        [PANTRY, "generate", MODEL, "-p", "hi", "-n", "4", "--temp", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=preexec_fn,
+    )
 
 
 class Memory(unittest.TestCase):
@@ -98,8 +104,10 @@ class Memory(unittest.TestCase):
     @unittest.skipUnless(sys.platform == "linux", "macOS does not count addresses")
     def test_limit_on_addresses(self):
         for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+
             def limit(which=which):
                 resource.setrlimit(which, (GIB, GIB))
+
             self.refused(generate(*LARGE, preexec_fn=limit), "addresses are left for ")
             done = generate(preexec_fn=limit)
             self.assertEqual((done.returncode, done.stderr), (0, ""))

@@ -3,6 +3,7 @@
 Only letters and spaces have an output row that is not zero, so that greedy text is readable ASCII and never ends by
 itself: a test can count on --max-tokens, and on an answer that is long enough to be interrupted.
 """
+
 import random
 import struct
 

@@ -1,5 +1,6 @@
 """Compiles and links mutants. The baseline is the ordinary build; the commands are make's own, so a mutant is compiled like
 the product. It needs its own objects, an archive that names them, and a link per test program that runs."""
+
 import glob
 import hashlib
 import os
@@ -109,7 +110,9 @@ class Build:
         return sorted(path for path in paths if path.startswith("src/"))
 
     def with_symbols(self):
-        done = subprocess.run(["nm", "-A", *self.compile], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            ["nm", "-A", *self.compile], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         return {line.partition(b":")[0].decode() for line in done.stdout.splitlines()}
 
     def take_copies(self):
@@ -143,7 +146,9 @@ class Build:
 
     def digest(self):
         """A sum that changes with the library."""
-        sources = [p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)]
+        sources = [
+            p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)
+        ]
         return sum_of_all(sources + [os.path.join(self.root, self.out, "flags")])
 
     def link_program(self, name, folder, replaced, extra=()):

@@ -1,4 +1,5 @@
 """Runs test programs against a library, with limits, and measures which of them reach which functions."""
+
 import glob
 import gzip
 import json
@@ -85,10 +86,22 @@ class Usage:
 def run_test(argv, cwd, env, max_cpu, max_memory):
     """Runs until the end, the first failed test, or a limit. `why` is None when all went well."""
     # No core files, a limit of file sizes (in blocks of 512 bytes), and the kernel's limit of processor time.
-    shell = ["/bin/sh", "-c", f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"', "sh"]
+    shell = [
+        "/bin/sh",
+        "-c",
+        f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"',
+        "sh",
+    ]
     start = time.monotonic()
-    process = subprocess.Popen(shell + argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        shell + argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
     used, moved, still = 0.0, 0.0, 0  # processor time, its value at the last progress, polls without progress
     with selectors.DefaultSelector() as selector:
@@ -221,7 +234,13 @@ class Baseline:
         result = run_test(argv, self.build.root, env, 600, 8192 * MIB)
         if result.why:
             return f"{test}: {result.why}\n{result.output.decode(errors='replace')[-1500:]}"
-        found = {"objects": self.objects, "seconds": result.seconds, "cpu": result.cpu, "peak": result.peak, "files": self.counted(counts)}
+        found = {
+            "objects": self.objects,
+            "seconds": result.seconds,
+            "cpu": result.cpu,
+            "peak": result.peak,
+            "files": self.counted(counts),
+        }
         with gzip.open(self.path_of(test), "wt") as file:
             json.dump(found, file)
         self.reach[test] = found
@@ -231,11 +250,12 @@ class Baseline:
         """gcov's result of one run: the functions and lines that ran."""
         data = glob.glob(f"{counts}/**/*.gcda", recursive=True)
         for path in data:
-            os.symlink(path[len(counts):-5] + ".gcno", path[:-5] + ".gcno")
+            os.symlink(path[len(counts) : -5] + ".gcno", path[:-5] + ".gcno")
         files = {}
-        for some in (data[i:i + 40] for i in range(0, len(data), 40)):
-            done = subprocess.run(["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE)
+        for some in (data[i : i + 40] for i in range(0, len(data), 40)):
+            done = subprocess.run(
+                ["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             if done.returncode:
                 raise ToolError("gcov: " + done.stderr.decode(errors="replace")[-500:])
             for line in done.stdout.splitlines():
@@ -267,8 +287,12 @@ class Baseline:
         return any(self.hits(test, mutant) for test in self.reach)
 
     def functions(self, mutant):
-        return {name for known in self.reach.values() for name, (first, last, _) in
-                known["files"].get(mutant.path, {"functions": {}})["functions"].items() if first <= mutant.number <= last}
+        return {
+            name
+            for known in self.reach.values()
+            for name, (first, last, _) in known["files"].get(mutant.path, {"functions": {}})["functions"].items()
+            if first <= mutant.number <= last
+        }
 
     def only_data(self, path):
         return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())
