@@ -71,8 +71,10 @@ static pantry_status build_graph(struct pn_model *model, struct pantry_error *er
         return status;
     pn_array states = pn_model_states(&builder);
     model->results[PN_RESULT_STATES] = states;
-    model->results[PN_RESULT_LOGITS] = model->arch.encoder ? PN_NONE : pn_model_logits(&builder, states);
+    bool logits = !model->arch.encoder;
+    model->results[PN_RESULT_LOGITS] = logits ? pn_model_logits(&builder, states) : PN_NONE;
     model->step_bytes = builder.used_bytes;
+    model->results[PN_RESULT_IDS] = logits ? pn_argmax(&model->graph, model->results[PN_RESULT_LOGITS]) : PN_NONE;
     model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
     model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
     model->graph.context = NULL;

@@ -243,7 +243,7 @@ static void check_on(const struct eager *e, int result, int device, int slice, c
     op_run_on(&e->run, x->array, d, slice, out, NULL);
     double distance = op_distance(out, x->v, n);
     if (distance > 1e-9)
-        fail_msg("%s on %s (%s, %d threads), %d rows a step: %g from the formula", what, d->name,
+        fail_msg("%s on %s (%s, %d threads), %d rows per step: %g from the formula", what, d->name,
                  d->isa ? d->isa : "best", d->n_threads, slice, distance);
     free(out);
 }

@@ -303,7 +303,7 @@ static void place(const struct f_file *f, int layer, const char *norm, int posit
         head_norm(f, layer, norm, x, n, dim);
 }
 
-/* The layer whose keys and values a layer reads. */
+/* The source layer of the keys and values that `layer` reads. */
 static int source(const struct f_file *f, int layer)
 {
     if (!f->arch->shares_layers)

@@ -253,7 +253,7 @@ static void refuses_models_that_cannot_be_built(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct gw good;
         tiny_model_init(&good, "llama", GW_F32);
-        /* Overwrite the number behind the key: key, type (4 bytes), value. */
+        /* Overwrite the number after the key: key, type (4 bytes), value. */
         char *at = memmem(good.meta.data, good.meta.len, bad[i].key, strlen(bad[i].key));
         if (at)
             memcpy(at + strlen(bad[i].key) + 4, &bad[i].value, 4);
