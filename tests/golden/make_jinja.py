@@ -6,6 +6,7 @@ usage: make_jinja.py [FILE ...]
 Each FILE is a JSON list of programs to add. The context and the environment are those of tests/diff/jinja_programs.py. A row is [program,
 output], or [program, null, error] where jinja2 raises. Programs with varying output are left out. Needs: jinja2 3.1.6.
 """
+
 import json
 import os
 import sys

@@ -28,7 +28,9 @@ import transformers_others
 import transformers_plain
 import transformers_recurrent
 
-CASES = transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES | transformers_others.CASES
+CASES = (
+    transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES | transformers_others.CASES
+)
 OUT = pathlib.Path(__file__).parent / "transformers"
 N_IDS = 48
 POSITIONS = [0, 1, 3, 7, 12, 20, 28, 33, 40, 47]
@@ -145,6 +147,7 @@ def by_rule(tensors):
 
 def dump(golden):
     """One line per key, tensor and position."""
+
     def block(items):
         return ",\n".join("  " + i for i in items)
 
@@ -172,15 +175,24 @@ def run(case):
     ids = bits("ids", n_ids) % n_vocab
     with torch.no_grad():
         logits = case.run(model, torch.tensor(ids)[None]).to(torch.float32).numpy()
-    assert logits.shape == (n_ids, text.hidden_size if case.encodes else n_vocab) and np.isfinite(logits).all(), logits.shape
+    assert logits.shape == (n_ids, text.hidden_size if case.encodes else n_vocab) and np.isfinite(logits).all(), (
+        logits.shape
+    )
     spread = logits.std(axis=1).mean()
     assert 1e-2 < spread < 1e3 and logits.std(axis=0).mean() > spread / 10, "these logits would show nothing"
     metadata = {"general.architecture": case.arch}
     metadata |= {f"{case.arch}.{k}": as_metadata(v) for k, v in case.metadata(text).items() if v is not None}
-    return {"class": type(model).__name__, "transformers": transformers.__version__, "n_ids": n_ids,
-            "n_vocab": n_vocab, **({"n_context": case.n_context} if case.n_context else {}),
-            **({"encodes": True} if case.encodes else {}), "metadata": metadata, "tensors": builder.tensors,
-            "logits": {p: logits[p] for p in case.positions or POSITIONS}}
+    return {
+        "class": type(model).__name__,
+        "transformers": transformers.__version__,
+        "n_ids": n_ids,
+        "n_vocab": n_vocab,
+        **({"n_context": case.n_context} if case.n_context else {}),
+        **({"encodes": True} if case.encodes else {}),
+        "metadata": metadata,
+        "tensors": builder.tensors,
+        "logits": {p: logits[p] for p in case.positions or POSITIONS},
+    }
 
 
 def main():
