@@ -3,7 +3,7 @@
 #include "engine/handle.h"
 
 #include "base/clock.h"
-#include "engine/vocab.h"
+#include "engine/gguf_tokenizer.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Fuzzes the template engine: the input is a template, rendered with a small conversation under small limits. Rendering
  * twice must give the same text. */
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Fuzzes encoding and decoding with small vocabularies of every kind. The first byte chooses the tokenizer, the rest is
  * text. Checked: ids are in the vocabulary, decoded text is UTF-8, a stream prints what decoding at once does, and with
  * the byte alphabet valid text comes back. */
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/tokenizer/tokenizer.h"
+#include "text/unicode/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>

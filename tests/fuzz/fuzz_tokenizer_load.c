@@ -1,7 +1,7 @@
 /* Fuzzes the readers of tokenizers: tokenizer.json, SentencePiece models, and vocabularies as GGUF files have them.
  * What loads, encodes and decodes a short text. The first byte chooses; seeds that are text are in corpus/. */
-#include "text/tokenizer_files.h"
-#include "text/unicode.h"
+#include "text/tokenizer/tokenizer_files.h"
+#include "text/unicode/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * ever lost, and hostile input costs linear time. */
 #include "base/alloc.h"
 #include "base/file.h"
-#include "text/dialect/internal.h"
 #include "dialect_samples.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <pthread.h>
 #include <stdio.h>

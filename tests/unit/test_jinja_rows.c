@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,9 +17,9 @@
 #include "op_run.h"
 #include "pantry.h"
 #include "text/dialect/dialect.h"
-#include "text/jinja/jinja.h"
-#include "text/regex.h"
-#include "text/tokenizer_impl.h"
+#include "text/split/regex.h"
+#include "text/template/template.h"
+#include "text/tokenizer/tokenizer_impl.h"
 #include "tiny_model.h"
 
 /* glibc lets a program put its own malloc in front. */

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "engine/vocab.h"
+#include "engine/gguf_tokenizer.h"
 
 #include <jansson.h>
 #include <stdio.h>

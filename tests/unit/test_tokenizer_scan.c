@@ -7,9 +7,9 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "text/pretokenize.h"
-#include "text/pretype.h"
-#include "text/unicode.h"
+#include "text/split/pretokenize.h"
+#include "text/split/pretype.h"
+#include "text/unicode/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>

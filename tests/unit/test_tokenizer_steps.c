@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <jansson.h>
 #include <stdlib.h>

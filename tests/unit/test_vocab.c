@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/vocab.h"
+#include "engine/gguf_tokenizer.h"
 #include "gguf_writer.h"
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer/tokenizer_impl.h"
 
 #define COUNT(a)  (sizeof(a) / sizeof *(a))
 #define KEY(name) "tokenizer.ggml." name

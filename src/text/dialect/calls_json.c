@@ -1,5 +1,5 @@
 /* Calls whose arguments are JSON: objects with a name and arguments, and names in markup followed by an object. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* Calls whose parameters are elements typed by the tool's schema, and calls in Python's syntax. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

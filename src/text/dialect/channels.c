@@ -1,5 +1,5 @@
 /* Answers that are a sequence of messages, each a header and a body: gpt-oss's Harmony and Muse Glimmer. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

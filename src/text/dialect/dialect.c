@@ -1,6 +1,6 @@
 /* The dialects there are, and which of them a template speaks: the first in the list whose detector finds its needles
  * in the template's text. Special ones come first, so that what they share with general ones does not hide them. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

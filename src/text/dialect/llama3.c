@@ -1,7 +1,7 @@
 /* Llama 3.x: an answer that is one JSON object {"name": ..., "parameters": ...} of an offered tool, or what follows
  * <|python_tag|>: such an object, NAME.call(key="value"), or Python code for the code interpreter. Llama 4 adds
  * [NAME(key=value)]. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* MiniMax: M1 lists JSON objects in <tool_calls>, M2 writes invoke and parameter elements, M3 puts a token before every
  * tag and spells nested values out as elements named after their keys. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* A whole answer at once, with what the context says about it: the tools, and whether it goes on with a message that
  * was begun before. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

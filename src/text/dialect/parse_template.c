@@ -1,7 +1,7 @@
 /* A whole answer, given the template and the context that its prompt comes from: the prompt's end tells whether the
  * answer begins inside the reasoning. */
 #include "text/dialect/dialect.h"
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <stdint.h>
 #include <stdlib.h>

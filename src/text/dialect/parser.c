@@ -5,7 +5,7 @@
  * byte is searched once (`scan`), a call that needs more text is retried only when the work so far pays for it, and
  * text that is read again after a call turned out to be none is charged against a budget that grows with the position
  * in the stream, so that neither the result nor the time depends on how the stream was split. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* What a tool's JSON schema says about the type of a parameter that the model wrote as plain text. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

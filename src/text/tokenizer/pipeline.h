@@ -1,0 +1,93 @@
+/* The steps of a tokenizer.json around its model: normalizers, pre-tokenizers, what is put around a text, decoder. */
+#ifndef PN_TEXT_TOKENIZER_PIPELINE_H
+#define PN_TEXT_TOKENIZER_PIPELINE_H
+
+#include "base/alloc.h"
+#include "text/split/pretokenize.h"
+#include "text/unicode/normalize.h"
+
+enum pn_norm_kind {
+    PN_NORM_FORM,
+    PN_NORM_LOWERCASE,
+    PN_NORM_STRIP,
+    PN_NORM_STRIP_ACCENTS,
+    PN_NORM_REPLACE,
+    PN_NORM_PREPEND,
+    PN_NORM_BERT,
+    PN_NORM_CHARSMAP,
+    PN_NORM_NMT,
+    PN_NORM_BYTES /* GPT-2's byte alphabet */
+};
+
+struct pn_norm_step {
+    enum pn_norm_kind kind;
+    enum pn_normal_form form;
+    bool left, right; /* STRIP */
+    struct pn_bert_options bert;
+    struct pn_regex *regex; /* REPLACE: owned; NULL: `from` */
+    const char *from, *to;  /* REPLACE, PREPEND */
+    size_t from_len, to_len;
+    struct pn_charsmap map;
+};
+
+enum pn_pre_kind { PN_PRE_SPLIT, PN_PRE_METASPACE, PN_PRE_PREFIX_BLANK };
+enum pn_prepend { PN_PREPEND_NEVER, PN_PREPEND_FIRST, PN_PREPEND_ALWAYS };
+
+struct pn_pre_step {
+    enum pn_pre_kind kind;
+    struct pn_split split;   /* SPLIT, and METASPACE that splits */
+    enum pn_prepend prepend; /* METASPACE */
+    bool cuts;               /* METASPACE splits */
+    char mark[8];            /* METASPACE */
+};
+
+/* How ids become text. */
+enum pn_decode_kind {
+    PN_DECODE_BYTES,     /* byte alphabet: bytes of all tokens are one stream */
+    PN_DECODE_SPM,       /* U+2581 is a blank, byte tokens make characters */
+    PN_DECODE_WORDPIECE, /* blanks between words, "##" joins */
+    PN_DECODE_SUFFIX,    /* a suffix ("</w>") is a blank, except at the end */
+    PN_DECODE_WORDS,     /* blanks between tokens */
+    PN_DECODE_RAW        /* the tokens' bytes as they are */
+};
+
+struct pn_decode_style {
+    enum pn_decode_kind kind;
+    bool strip_first; /* SPM: a blank at the start of the text is none */
+    bool strip_marks; /* SPM: all marks of the first token are none */
+    bool cleanup;     /* WORDPIECE: no blank before punctuation */
+    char affix[32];   /* WORDPIECE, SUFFIX */
+};
+
+enum { PN_MAX_AROUND = 8 };
+
+struct pn_pipeline {
+    struct pn_arena arena; /* owns strings, also those of the tokens */
+    struct pn_norm_step *norms;
+    size_t n_norms, cap_norms;
+    struct pn_pre_step *pres;
+    size_t n_pres, cap_pres;
+    int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND]; /* what the post-processor puts around a text */
+    size_t n_before, n_after;
+    struct pn_decode_style decode;
+};
+
+struct pn_pipeline_scratch {
+    struct pn_buf text[2], rewritten[2];
+    struct pn_pieces pieces[2];
+};
+
+void pn_pipeline_free(struct pn_pipeline *p);
+void pn_pipeline_scratch_free(struct pn_pipeline_scratch *s);
+
+/* The normalized text: either the given one or in a buffer of the scratch, until the next call. */
+pantry_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                    struct pn_split_scratch *m, const char **text, size_t *len,
+                                    struct pantry_error *err);
+/* The pieces of a normalized text that `first` tells to be the start of what was given. *out is the text that the
+ * pieces are of. */
+pantry_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
+                                      struct pn_split_scratch *m, bool first, const char *text, size_t len,
+                                      const char **out, const struct pn_pieces **pieces, struct pantry_error *err);
+
+#endif

@@ -1,0 +1,159 @@
+/* Tokenizers: text to token ids and back.
+ *
+ * A tokenizer is built from a vocabulary that a model file describes (pn_vocab), or from tokenizer.json or a
+ * SentencePiece model (tokenizer_files.h). It is immutable afterwards and may be used by any number of threads. Ids and
+ * text equal the reference implementations': Hugging Face tokenizers for byte-level BPE and WordPiece, SentencePiece
+ * for its two kinds. Bytes that are no UTF-8 count as U+FFFD each, except where tokens are bytes (rwkv). Time is linear
+ * in the text (times the logarithm of its longest word); nothing recurses. */
+#ifndef PN_TEXT_TOKENIZER_TOKENIZER_H
+#define PN_TEXT_TOKENIZER_TOKENIZER_H
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "text/tokenizer/index.h"
+
+enum pn_vocab_kind {
+    PN_VOCAB_BPE,
+    PN_VOCAB_SPM,
+    PN_VOCAB_WORDPIECE,
+    PN_VOCAB_UNIGRAM,
+    PN_VOCAB_RWKV,
+    PN_VOCAB_PLAMO, /* PLaMo 2 */
+    PN_VOCAB_WORDS  /* whole words only */
+};
+
+/* Types of tokens, numbered as in GGUF. */
+enum {
+    PN_TOKEN_NORMAL = 1,
+    PN_TOKEN_UNKNOWN = 2,
+    PN_TOKEN_CONTROL = 3,
+    PN_TOKEN_USER = 4,
+    PN_TOKEN_UNUSED = 5,
+    PN_TOKEN_BYTE = 6
+};
+
+/* How a control or user token is found in text. */
+enum {
+    PN_TOKEN_LSTRIP = 1,      /* takes the white space before it */
+    PN_TOKEN_RSTRIP = 2,      /* and behind it */
+    PN_TOKEN_SINGLE_WORD = 4, /* only between what is no word */
+    PN_TOKEN_NORMALIZED = 8,  /* in normalized text */
+    PN_TOKEN_SCORED = 32,     /* by its score in the model, not looked for */
+    PN_TOKEN_ADDED = 16,      /* added to the vocabulary: the model itself never makes it */
+};
+
+struct pn_pipeline; /* steps of a tokenizer.json */
+
+struct pn_vocab {
+    enum pn_vocab_kind kind;
+    const struct pn_str *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
+    size_t n_tokens;
+    const double *scores;        /* SPM, UNIGRAM */
+    const uint8_t *types;        /* NULL: all normal */
+    const uint8_t *attributes;   /* PN_TOKEN_LSTRIP...; NULL: none */
+    const struct pn_str *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */
+    size_t n_merges;             /* pairs, either way */
+    bool merge_pairs;
+    const char *pre; /* GGUF pre-type; borrowed only while the tokenizer is made */
+    size_t pre_len;
+    const char *charsmap; /* UNIGRAM: precompiled, as SentencePiece stores it */
+    size_t charsmap_len;
+    struct pn_pipeline *pipeline; /* taken over by the tokenizer; NULL: steps follow from kind and pre-type */
+    struct pn_pipeline *strings;  /* taken over: memory that the tokens lie in; NULL: they outlive the tokenizer */
+
+    bool add_bos, add_eos;
+    bool add_space_prefix;         /* text starts with a blank */
+    bool remove_extra_whitespaces; /* runs of blanks count as one, those at the ends as none */
+    bool escape_whitespaces;       /* a blank is written U+2581 in tokens */
+    bool space_suffix;             /* the blank goes behind a word, not before it */
+    bool ignore_merges;
+    bool byte_fallback; /* BPE over characters */
+    bool fuse_unk;
+    bool lowercase, strip_accents; /* WORDPIECE */
+    bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
+    bool dna;                      /* BPE with DNA between tags */
+    bool json;                     /* tokenizer.json: types say how tokens print, attributes which the model makes */
+    /* What the spelling of pieces adds; NULL: nothing. BPE: before symbols inside a word, behind its last one ("</w>").
+     * WORDPIECE: before pieces inside a word ("##"), before its first piece. */
+    const char *subword_prefix, *word_suffix;
+    size_t max_word_chars; /* WORDPIECE; 0: no limit */
+
+    int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1: none */
+    int32_t fim_pad, fim_repo, fim_sep; /* of fill-in-the-middle: padding and what starts another repository or file */
+};
+
+/* No tokens, and no special ones (-1). */
+struct pn_vocab pn_vocab_empty(void);
+/* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PANTRY_UNSUPPORTED when
+ * the model is known to have no tokenizer or either name is not known. */
+pantry_status pn_vocab_init(struct pn_vocab *vocab, const char *model, size_t model_len, const char *pre,
+                            size_t pre_len, struct pantry_error *err);
+
+struct pn_ids {
+    int32_t *data;
+    size_t len, cap;
+};
+
+struct pn_tokenizer;
+
+/* Keeps pointers to the bytes of the tokens; everything else is copied. What is taken over is freed on failure too. */
+pantry_status pn_tokenizer_new(const struct pn_vocab *vocab, struct pn_tokenizer **out, struct pantry_error *err);
+void pn_tokenizer_free(struct pn_tokenizer *t);
+
+enum {
+    PN_TOKENIZE_SPECIAL = 1, /* control tokens are recognised in the text; user-defined ones always are */
+    PN_TOKENIZE_BOS = 2,     /* what the model puts around a text is added: BOS, EOS, [CLS] and [SEP] */
+};
+
+/* Appends the ids of a text to `out`, which the caller frees (data). */
+pantry_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text, size_t len, unsigned flags,
+                                  struct pn_ids *out, struct pantry_error *err);
+
+/* Appends the text of ids; with `special`, control tokens are printed. An id outside the vocabulary is PANTRY_INVALID.
+ */
+pantry_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *ids, size_t n, bool special,
+                                  struct pn_buf *out, struct pantry_error *err);
+
+/* ---- streaming ---- */
+
+/* The text of tokens as they come, in whole characters. All pushes and the flush together append what
+ * pn_tokenizer_decode appends for all ids. Nothing is allocated after _new but what `out` needs. */
+struct pn_detokenizer;
+
+enum {
+    PN_DETOKENIZE_SPECIAL = 1,  /* print control tokens */
+    PN_DETOKENIZE_CONTINUE = 2, /* text came before: a blank at the start belongs to it */
+};
+
+pantry_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
+                                 struct pantry_error *err);
+pantry_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pantry_error *err);
+/* Ends the text: what is left of a broken character becomes U+FFFD. The detokenizer starts anew. */
+void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out);
+void pn_detokenizer_free(struct pn_detokenizer *d);
+
+/* ---- the vocabulary ---- */
+
+size_t pn_tokenizer_n_vocab(const struct pn_tokenizer *t);
+int32_t pn_tokenizer_bos(const struct pn_tokenizer *t); /* -1: none, also below */
+int32_t pn_tokenizer_eos(const struct pn_tokenizer *t);
+int32_t pn_tokenizer_eot(const struct pn_tokenizer *t); /* end of turn */
+int32_t pn_tokenizer_unk(const struct pn_tokenizer *t);
+int32_t pn_tokenizer_pad(const struct pn_tokenizer *t);
+bool pn_tokenizer_adds_bos(const struct pn_tokenizer *t);
+bool pn_tokenizer_adds_eos(const struct pn_tokenizer *t);
+/* What the model puts before (or behind) a text: *n ids, borrowed. */
+const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool behind, size_t *n);
+/* Whether generation ends with this token: EOS, the end of a turn or a message, and what models call so. */
+bool pn_tokenizer_is_eog(const struct pn_tokenizer *t, int32_t id);
+/* PN_TOKEN_...; 0 outside the vocabulary. */
+int pn_tokenizer_token_type(const struct pn_tokenizer *t, int32_t id);
+/* The token as the file spells it, not NUL-terminated; NULL outside the vocabulary. */
+const char *pn_tokenizer_token_text(const struct pn_tokenizer *t, int32_t id, size_t *len);
+/* The token that the file spells so; -1 when there is none. */
+int32_t pn_tokenizer_find(const struct pn_tokenizer *t, const char *text, size_t len);
+/* The bytes that a token adds to a text (grammars match on them): appended to `out`. Control tokens add nothing. */
+pantry_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out,
+                                       struct pantry_error *err);
+
+#endif

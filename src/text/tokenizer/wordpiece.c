@@ -1,0 +1,87 @@
+/* WordPiece, BERT's vocabulary: text is cleaned, cut at white space and punctuation, and each word is taken apart from
+ * the left, the longest piece first. A word that does not come out even is one unknown token. */
+#include "text/tokenizer/tokenizer_impl.h"
+#include "text/unicode/normalize.h"
+#include "text/unicode/unicode.h"
+
+/* Length of the longest piece with the prefix that starts the text, 0 for none. `room` holds the longest piece. */
+static size_t longest_piece(const struct pn_tokenizer *t, const char *prefix, const char *text, size_t len, char *room,
+                            int32_t *id)
+{
+    size_t n = strlen(prefix);
+    size_t mark = t->v.json ? 0 : 3; /* in GGUF files a piece that starts with the mark starts a word */
+    if (n > t->bpe.max_piece || (mark && !n && len >= mark && !memcmp(text, PN_SPACE_MARK, mark)))
+        return 0;
+    if (len > t->bpe.max_piece - n)
+        len = t->bpe.max_piece - n;
+    memcpy(room, prefix, n);
+    memcpy(room + n, text, len);
+    while (len > 0) {
+        *id = pn_index_find(&t->bpe.pieces, room, n + len);
+        if (*id >= 0)
+            return len;
+        do
+            len--;
+        while (len && (text[len] & 0xC0) == 0x80);
+    }
+    return 0;
+}
+
+static pantry_status encode_one(const struct pn_tokenizer *t, const char *word, size_t len, char *room,
+                                struct pn_ids *out, struct pantry_error *err)
+{
+    size_t first = out->len, chars = 0;
+    bool whole = true;
+    for (size_t i = 0; i < len; i++)
+        chars += (word[i] & 0xC0) != 0x80;
+    if (t->v.max_word_chars && chars > t->v.max_word_chars)
+        whole = false;
+    for (size_t pos = 0; pos < len && whole;) {
+        int32_t id;
+        size_t n = longest_piece(t, pos ? t->bpe.prefix : t->bpe.suffix, word + pos, len - pos, room, &id);
+        if (n && !pn_vec_push(out, id))
+            return pn_no_memory(err, "tokenizing");
+        whole = n > 0;
+        pos += n;
+    }
+    if (whole)
+        return PANTRY_OK;
+    out->len = first;
+    return t->v.unk < 0 || pn_vec_push(out, t->v.unk) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
+}
+
+pantry_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                                struct pn_ids *out, struct pantry_error *err)
+{
+    if (!pn_vec_reserve(&s->path, &s->path_cap, t->bpe.max_piece + 1, 1))
+        return pn_no_memory(err, "tokenizing");
+    return encode_one(t, word, len, s->path, out, err);
+}
+
+pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                                  struct pn_ids *out, struct pantry_error *err)
+{
+    struct pn_bert_options options = {
+        .clean = true, .ideographs = true, .strip_accents = t->v.strip_accents, .lowercase = t->v.lowercase};
+    pn_buf_clear(&s->normal[0]);
+    pantry_status status = pn_normalize_bert(&s->normal[0], options, text, len, err);
+    const char *p = s->normal[0].data;
+    size_t end = s->normal[0].len, start = 0;
+    unsigned n;
+    for (size_t pos = 0; pos <= end && !status; pos += n) {
+        uint32_t c = ' ';
+        n = 1;
+        if (pos < end)
+            c = pn_utf8_get((const unsigned char *)p + pos, &n);
+        unsigned class = pn_uc_class(c);
+        bool alone = class & PN_UC_PUNCT || (c < 128 && class & PN_UC_SYMBOL);
+        if (!alone && !(class & PN_UC_SPACE))
+            continue;
+        if (pos > start)
+            status = pn_encode_word(t, s, p + start, pos - start, end - start, out, err);
+        if (!status && alone)
+            status = pn_encode_word(t, s, p + pos, n, end - pos, out, err);
+        start = pos + n;
+    }
+    return status;
+}
