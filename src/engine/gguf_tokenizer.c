@@ -109,8 +109,8 @@ static pantry_status read_charsmap(const struct pn_weights *w, struct pn_vocab *
         return pn_no_memory(err, "the map of characters");
     for (size_t i = 0; i < meta->n; i++)
         a->charsmap[i] = (char)pn_meta_item_i64(meta, i);
-    v->charsmap = a->charsmap;
-    v->charsmap_len = meta->n;
+    v->spm.charsmap = a->charsmap;
+    v->spm.charsmap_len = meta->n;
     return PANTRY_OK;
 }
 
@@ -122,7 +122,7 @@ static pantry_status read_arrays(const struct pn_weights *w, struct pn_vocab *v,
         return pn_fail(err, PANTRY_FORMAT, "tokenizer.ggml.tokens: missing");
     pantry_status status = read_strings(tokens, &v->tokens, &v->n_tokens, err);
     if (!status && merges && v->kind == PN_VOCAB_BPE)
-        status = read_strings(merges, &v->merges, &v->n_merges, err);
+        status = read_strings(merges, &v->bpe.merges, &v->bpe.n_merges, err);
     if (!status)
         status = read_scores(w, v, a, err);
     if (!status)
@@ -153,13 +153,13 @@ static pantry_status read_ids(const struct pn_weights *w, struct pn_vocab *v, st
         const char *key;
         int32_t *id;
     } ids[] = {
-        {KEY("bos_token_id"), &v->bos},         {KEY("eos_token_id"), &v->eos},
-        {KEY("eot_token_id"), &v->eot},         {KEY("eom_token_id"), &v->eom},
-        {KEY("unknown_token_id"), &v->unk},     {KEY("seperator_token_id"), &v->sep},
-        {KEY("separator_token_id"), &v->sep},   {KEY("padding_token_id"), &v->pad},
-        {KEY("cls_token_id"), &v->cls},         {KEY("mask_token_id"), &v->mask},
-        {KEY("fim_pad_token_id"), &v->fim_pad}, {KEY("fim_rep_token_id"), &v->fim_repo},
-        {KEY("fim_sep_token_id"), &v->fim_sep},
+        {KEY("bos_token_id"), &v->id.bos},         {KEY("eos_token_id"), &v->id.eos},
+        {KEY("eot_token_id"), &v->id.eot},         {KEY("eom_token_id"), &v->id.eom},
+        {KEY("unknown_token_id"), &v->id.unk},     {KEY("seperator_token_id"), &v->id.sep},
+        {KEY("separator_token_id"), &v->id.sep},   {KEY("padding_token_id"), &v->id.pad},
+        {KEY("cls_token_id"), &v->id.cls},         {KEY("mask_token_id"), &v->id.mask},
+        {KEY("fim_pad_token_id"), &v->id.fim_pad}, {KEY("fim_rep_token_id"), &v->id.fim_repo},
+        {KEY("fim_sep_token_id"), &v->id.fim_sep},
     };
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !status; i++)
@@ -169,17 +169,17 @@ static pantry_status read_ids(const struct pn_weights *w, struct pn_vocab *v, st
 
 static pantry_status read_flags(const struct pn_weights *w, struct pn_vocab *v, struct pantry_error *err)
 {
-    bool strip = v->strip_accents, escape = v->escape_whitespaces;
+    bool strip = v->flags.strip_accents, escape = v->flags.escape_whitespaces;
     const struct {
         const char *key;
         bool *flag;
     } flags[] = {
-        {KEY("add_bos_token"), &v->add_bos},
-        {KEY("add_eos_token"), &v->add_eos},
-        {KEY("add_space_prefix"), &v->add_space_prefix},
-        {KEY("remove_extra_whitespaces"), &v->remove_extra_whitespaces},
+        {KEY("add_bos_token"), &v->flags.add_bos},
+        {KEY("add_eos_token"), &v->flags.add_eos},
+        {KEY("add_space_prefix"), &v->flags.add_space_prefix},
+        {KEY("remove_extra_whitespaces"), &v->flags.remove_extra_whitespaces},
         {KEY("escape_whitespaces"), &escape},
-        {KEY("normalizer.lowercase"), &v->lowercase},
+        {KEY("normalizer.lowercase"), &v->flags.lowercase},
     };
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && !status; i++) {
@@ -188,11 +188,11 @@ static pantry_status read_flags(const struct pn_weights *w, struct pn_vocab *v, 
             status = PANTRY_OK;
     }
     if (v->kind == PN_VOCAB_WORDPIECE)
-        strip = v->lowercase;
+        strip = v->flags.lowercase;
     if (!status && pn_meta_bool(w, KEY("normalizer.strip_accents"), &strip, err) == PANTRY_FORMAT)
         return PANTRY_FORMAT;
-    v->strip_accents = strip;
-    v->escape_whitespaces = escape;
+    v->flags.strip_accents = strip;
+    v->flags.escape_whitespaces = escape;
     return status;
 }
 
@@ -220,7 +220,9 @@ static void set_attribute(const struct pn_vocab *v, struct arrays *a, const char
 static pantry_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
                                     struct pantry_error *err)
 {
-    struct pn_str name = {0}, arch_name = {0}, pre = {.data = v->pre, .len = v->pre_len};
+    struct pn_str name = {0}, arch_name = {0}, pre = {0};
+    if (v->kind == PN_VOCAB_BPE)
+        pre = (struct pn_str){.data = v->bpe.pre, .len = v->bpe.pre_len};
     if (pn_meta_str(w, "general.name", &name, NULL))
         name.len = 0;
     if (pn_meta_str(w, "general.architecture", &arch_name, NULL))

@@ -80,11 +80,13 @@ static struct pn_tokenizer *make(unsigned kind)
     v.n_tokens = m->n;
     v.types = m->types;
     v.scores = m->scores;
-    v.merges = merges;
-    v.n_merges = sizeof merges / sizeof *merges;
-    v.unk = 0;
-    v.bos = 1;
-    v.eos = 2;
+    if (v.kind == PN_VOCAB_BPE) {
+        v.bpe.merges = merges;
+        v.bpe.n_merges = sizeof merges / sizeof *merges;
+    }
+    v.id.unk = 0;
+    v.id.bos = 1;
+    v.id.eos = 2;
     if (pn_tokenizer_new(&v, &t, NULL))
         abort();
     return t;

@@ -71,16 +71,19 @@ static void load_vocab(const char *p, size_t n)
     v.types = types;
     v.attributes = attributes;
     v.scores = scores;
-    v.merges = merges;
-    v.n_merges = n_merges;
-    v.unk = v.bos = 0;
-    v.add_space_prefix ^= flags & 1;
-    v.remove_extra_whitespaces ^= flags >> 1 & 1;
-    v.byte_fallback ^= flags >> 2 & 1;
-    v.space_suffix ^= flags >> 3 & 1;
-    v.ignore_merges ^= flags >> 4 & 1;
-    v.charsmap = p;
-    v.charsmap_len = flags & 32 ? n : 0;
+    v.id.unk = v.id.bos = 0;
+    v.flags.add_space_prefix ^= flags & 1;
+    v.flags.remove_extra_whitespaces ^= flags >> 1 & 1;
+    v.flags.byte_fallback ^= flags >> 2 & 1;
+    v.flags.space_suffix ^= flags >> 3 & 1;
+    if (v.kind == PN_VOCAB_BPE) {
+        v.bpe.merges = merges;
+        v.bpe.n_merges = n_merges;
+        v.bpe.ignore_merges ^= flags >> 4 & 1;
+    } else if (v.kind == PN_VOCAB_SPM || v.kind == PN_VOCAB_UNIGRAM) {
+        v.spm.charsmap = p;
+        v.spm.charsmap_len = flags & 32 ? n : 0;
+    }
     if (!pn_tokenizer_new(&v, &t, NULL))
         use(t);
 }

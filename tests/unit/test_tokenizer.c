@@ -43,7 +43,7 @@ static void begin(struct small *s, const char *model, const char *pre)
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), pre, strlen(pre), &err))
         fail_msg("%s", err.text);
-    s->v.bos = s->v.eos = s->v.unk = -1;
+    s->v.id.bos = s->v.id.eos = s->v.id.unk = -1;
 }
 
 static struct pn_tokenizer *finish(struct small *s)
@@ -86,8 +86,8 @@ static struct pn_tokenizer *make_bpe(struct small *s, const char *pre)
         add(s, joined[i], 0, PN_TOKEN_NORMAL);
         s->merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
     }
-    s->v.merges = s->merges;
-    s->v.n_merges = sizeof merges / sizeof *merges;
+    s->v.bpe.merges = s->merges;
+    s->v.bpe.n_merges = sizeof merges / sizeof *merges;
     add(s, "<|end|>", 0, PN_TOKEN_CONTROL);
     return finish(s);
 }
@@ -109,10 +109,10 @@ static struct pn_tokenizer *make_spm(struct small *s, const char *model)
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(s, pieces[i], unigram ? -3.0 - 0.25 * (double)(s->n % 7) : -(double)i, PN_TOKEN_NORMAL);
     add(s, "<x>", 0, PN_TOKEN_USER);
-    s->v.unk = 0;
-    s->v.bos = 1;
-    s->v.eos = 2;
-    s->v.add_space_prefix = s->v.byte_fallback = true;
+    s->v.id.unk = 0;
+    s->v.id.bos = 1;
+    s->v.id.eos = 2;
+    s->v.flags.add_space_prefix = s->v.flags.byte_fallback = true;
     return finish(s);
 }
 
@@ -154,6 +154,13 @@ static void byte_level_bpe(void **state)
     pn_tokenizer_free(t);
 }
 
+static bool adds_bos(const struct pn_tokenizer *t)
+{
+    size_t n;
+    const int32_t *before = pn_tokenizer_around(t, false, &n);
+    return n == 1 && before[0] == pn_tokenizer_bos(t);
+}
+
 static void sentencepiece_bpe(void **state)
 {
     (void)state;
@@ -165,7 +172,7 @@ static void sentencepiece_bpe(void **state)
     EXPECT(t, "", PN_TOKENIZE_BOS, 1);
     EXPECT(t, "<s>a", PN_TOKENIZE_SPECIAL, 1, 263);
     EXPECT(t, "<x>", 0, 272);
-    assert_true(pn_tokenizer_adds_bos(t));
+    assert_true(adds_bos(t));
     pn_tokenizer_free(t);
     t = make_spm(&s, "t5");
     EXPECT(t, "abc ab  a", 0, 259, 267, 265, 268, 260);
@@ -183,9 +190,9 @@ static void wordpiece(void **state)
     begin(&s, "bert", "");
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(&s, pieces[i], 0, i < 4 ? PN_TOKEN_CONTROL : PN_TOKEN_NORMAL);
-    s.v.unk = 1;
-    s.v.cls = 2;
-    s.v.sep = 3;
+    s.v.id.unk = 1;
+    s.v.id.cls = 2;
+    s.v.id.sep = 3;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "Unaffable, HELLOs", 0, 4, 5, 6, 9, 7, 8);
     EXPECT(t, "中中a café xyz abb", PN_TOKENIZE_BOS, 2, 10, 10, 11, 13, 1, 11, 12, 12, 3);
@@ -222,7 +229,7 @@ static void user_pieces_weigh_more(void **state)
         add(&s, longer ? "xyé" : "xyy", -4.85, PN_TOKEN_NORMAL);
         add(&s, longer ? "yé" : "yy", -9, PN_TOKEN_USER);
         s.attributes[4] = PN_TOKEN_SCORED;
-        s.v.unk = 0;
+        s.v.id.unk = 0;
         struct pn_tokenizer *t = finish(&s);
         if (longer)
             EXPECT(t, "xyé", 0, 1, 4); /* -5 + 0.2 */
@@ -260,8 +267,8 @@ static void plamo(void **state)
     begin_plamo(&s, -1);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(&s, pieces[i].text, pieces[i].score, PN_TOKEN_NORMAL); /* from 259 on */
-    s.v.bos = 1;
-    s.v.eos = 2;
+    s.v.id.bos = 1;
+    s.v.id.eos = 2;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "aba", 0, 259, 262);  /* -7.00001 beats -8 and -9 */
     EXPECT(t, "abab", 0, 261, 261); /* -10 */
@@ -275,7 +282,7 @@ static void plamo(void **state)
     assert_string_equal(out.data, "aé漢");
     pn_buf_free(&out);
     assert_true(pn_tokenizer_is_eog(t, 2));
-    assert_false(pn_tokenizer_adds_bos(t));
+    assert_false(adds_bos(t));
     pn_tokenizer_free(t);
 
     struct pantry_error err = {0};
@@ -293,7 +300,7 @@ static void dna(void **state)
     static struct small s;
     struct pn_tokenizer *t = make_bpe(&s, "gpt-2");
     pn_tokenizer_free(t);
-    s.v.dna = true;
+    s.v.flags.dna = true;
     static const char *const tokens[] = {"<dna>", "</dna>", "<oov>", "AAAAAA\xEE\x80\x80", "ACGTAC\xEE\x80\x80",
                                          "ACGTAC"};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
@@ -320,7 +327,7 @@ static void fim_tokens_end(void **state)
         add(&s, "<|fim_pad|>", 0, PN_TOKEN_CONTROL);
         add(&s, "<|file_sep|>", 0, PN_TOKEN_NORMAL);
         add(&s, "a", 0, PN_TOKEN_NORMAL);
-        s.v.fim_pad = named ? 2 : -1;
+        s.v.id.fim_pad = named ? 2 : -1;
         struct pn_tokenizer *t = finish(&s);
         assert_int_equal(pn_tokenizer_is_eog(t, 0), !named);
         assert_false(pn_tokenizer_is_eog(t, 1));
@@ -337,8 +344,8 @@ static void flags_of_pretypes(void **state)
     begin(&s, "gemma4", "");
     add(&s, "<bos>", 0, PN_TOKEN_CONTROL);
     add(&s, "a", 0, PN_TOKEN_NORMAL);
-    s.v.bos = 0;
-    s.v.add_bos = false;
+    s.v.id.bos = 0;
+    s.v.flags.add_bos = false;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "a", PN_TOKENIZE_BOS, 0, 1);
     pn_tokenizer_free(t);
@@ -348,7 +355,7 @@ static void flags_of_pretypes(void **state)
     t = finish(&s);
     EXPECT(t, "É \té", 0, 1, 0);
     pn_tokenizer_free(t);
-    s.v.lowercase = true;
+    s.v.flags.lowercase = true;
     t = finish(&s);
     EXPECT(t, "É \té", 0, 0, 0);
     pn_tokenizer_free(t);
@@ -444,8 +451,8 @@ static void bad_byte_tokens(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         add(&s, bad[i], 0, PN_TOKEN_BYTE);
     add(&s, "a", 0, PN_TOKEN_NORMAL);
-    s.v.unk = 0;
-    s.v.add_space_prefix = false;
+    s.v.id.unk = 0;
+    s.v.flags.add_space_prefix = false;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "aé<0xZZ>a", 0, 8, 0, 8);
     expect_text(t, "<0x-1><0xZZ>a", 3, (const int32_t[]){1, 2, 8});
@@ -474,11 +481,11 @@ static void odd_vocabularies(void **state)
     add(&s, "", 0, PN_TOKEN_CONTROL);
     for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
         s.merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
-    s.v.merges = s.merges;
-    s.v.n_merges = sizeof merges / sizeof *merges;
-    s.v.eos = 1000000;
-    s.v.bos = -7;
-    s.v.add_bos = s.v.add_eos = true;
+    s.v.bpe.merges = s.merges;
+    s.v.bpe.n_merges = sizeof merges / sizeof *merges;
+    s.v.id.eos = 1000000;
+    s.v.id.bos = -7;
+    s.v.flags.add_bos = s.v.flags.add_eos = true;
     t = finish(&s);
     EXPECT(t, "aaa", PN_TOKENIZE_BOS | PN_TOKENIZE_SPECIAL, 2, 0);
     expect(t, "bc", 0, NULL, 0);
@@ -521,8 +528,8 @@ static void bad_maps(void **state)
         s.v.n_tokens = 1;
         char *copy = malloc(n ? n : 1);
         memcpy(copy, map, n);
-        s.v.charsmap = copy;
-        s.v.charsmap_len = n;
+        s.v.spm.charsmap = copy;
+        s.v.spm.charsmap_len = n;
         struct pn_tokenizer *t = NULL;
         if (!pn_tokenizer_new(&s.v, &t, NULL)) {
             struct pn_ids ids = {0};
@@ -580,7 +587,7 @@ static struct pn_tokenizer *make_other(struct small *s, const char *model)
     }
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(s, pieces[i], -1.5, PN_TOKEN_NORMAL);
-    s->v.unk = 0;
+    s->v.id.unk = 0;
     return finish(s);
 }
 

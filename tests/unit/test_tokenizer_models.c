@@ -96,6 +96,13 @@ static void recorded_ids(void **state)
     close_model(&m);
 }
 
+static bool adds_bos(const struct pn_tokenizer *t)
+{
+    size_t n;
+    const int32_t *before = pn_tokenizer_around(t, false, &n);
+    return n == 1 && before[0] == pn_tokenizer_bos(t);
+}
+
 static void special_tokens(void **state)
 {
     (void)state;
@@ -125,7 +132,7 @@ static void special_tokens(void **state)
     assert_true(ids.len > 8);
     for (size_t i = 1; i < ids.len; i++)
         assert_true(ids.data[i] < 128000);
-    assert_true(pn_tokenizer_adds_bos(m.tokenizer));
+    assert_true(adds_bos(m.tokenizer));
     free(ids.data);
     pn_buf_free(&text);
     close_model(&m);

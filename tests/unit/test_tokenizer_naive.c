@@ -44,7 +44,7 @@ static void begin(struct vocabulary *s, const char *model)
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), "gpt-2", 5, &err))
         fail_msg("%s", err.text);
-    s->v.add_bos = s->v.add_space_prefix = false;
+    s->v.flags.add_bos = s->v.flags.add_space_prefix = false;
 }
 
 static int32_t find(const struct vocabulary *s, const char *text, size_t len)
@@ -79,8 +79,10 @@ static struct pn_tokenizer *finish(struct vocabulary *s)
     s->v.n_tokens = s->n;
     s->v.scores = s->scores;
     s->v.types = s->types;
-    s->v.merges = s->merges;
-    s->v.n_merges = s->n_merges;
+    if (s->v.kind == PN_VOCAB_BPE) {
+        s->v.bpe.merges = s->merges;
+        s->v.bpe.n_merges = s->n_merges;
+    }
     if (pn_tokenizer_new(&s->v, &t, &err))
         fail_msg("%s", err.text);
     return t;
@@ -245,8 +247,8 @@ static void pieces_by_score(void **state)
             add(&s, (char[]){*c, '\0'}, -(double)below(9), PN_TOKEN_NORMAL);
         for (size_t i = 0, n = 4 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 2, 6), (double)below(round % 2 ? 5 : 1000) / 8 - 9, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
-        s.v.byte_fallback = true;
+        s.v.id.unk = 0;
+        s.v.flags.byte_fallback = true;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, k % 3 ? 45 : 200);
@@ -308,8 +310,8 @@ static void best_sums(void **state)
                 add(&s, (char[]){*c, '\0'}, -1 - (double)below(1000000) / 99991, PN_TOKEN_NORMAL);
         for (size_t i = 0, n = 4 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 2, 6), -1 - (double)below(1000000) / 50021, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
-        s.v.byte_fallback = false;
+        s.v.id.unk = 0;
+        s.v.flags.byte_fallback = false;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, k % 3 ? 45 : 200);
@@ -360,7 +362,7 @@ static void lowest_costs(void **state)
         add_byte_tokens(&s);
         for (size_t i = 0, n = 4 + below(40); i < n; i++) /* quarters: sums are exact, and often equal */
             add(&s, random_word(word, "abc", 1, 5), -(double)below(40) / 4, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
+        s.v.id.unk = 0;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, 60);
@@ -406,7 +408,7 @@ static void longest_pieces_first(void **state)
             snprintf(piece, sizeof piece, "%s%s", i % 2 ? "\u2581" : "", random_word(word, "abc", 1, 4));
             add(&s, piece, 0, PN_TOKEN_NORMAL);
         }
-        s.v.unk = 1;
+        s.v.id.unk = 1;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             size_t n = 0;
@@ -433,7 +435,7 @@ static void longest_tokens_first(void **state)
         add(&s, "<s>", 0, PN_TOKEN_CONTROL);
         for (size_t i = 0, n = 5 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 1, 6), 0, PN_TOKEN_NORMAL);
-        s.v.unk = round % 2 ? -1 : 0;
+        s.v.id.unk = round % 2 ? -1 : 0;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             int32_t want[MAX_TEXT];
@@ -444,7 +446,7 @@ static void longest_tokens_first(void **state)
                 for (len = strlen(p); len > 0; len--)
                     if ((id = find(&s, p, len)) > 0)
                         break;
-                if (id > 0 || s.v.unk >= 0)
+                if (id > 0 || s.v.id.unk >= 0)
                     want[n++] = id > 0 ? id : 0;
                 len = len ? len : 1;
             }
@@ -512,7 +514,7 @@ static void broken_bytes(void **state)
             pn_buf_free(&c);
         }
         int32_t first = (int32_t)s.n - 256, piece = add(&s, kind ? "xy" : "ax", 0, PN_TOKEN_NORMAL);
-        s.v.unk = kind ? 0 : -1;
+        s.v.id.unk = kind ? 0 : -1;
         struct pn_tokenizer *t = finish(&s);
         for (int round = 0; round < 6000; round++) {
             unsigned char bytes[8], run[16];

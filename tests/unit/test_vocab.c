@@ -93,7 +93,7 @@ static void check_ids(const struct vocab *v, const char *text, size_t n, const i
 
 #define ID(key, field)                                                                                                 \
     {                                                                                                                  \
-        KEY(key), offsetof(struct pn_vocab, field)                                                                     \
+        KEY(key), offsetof(struct pn_special_ids, field)                                                               \
     }
 static const struct {
     const char *key;
@@ -109,7 +109,7 @@ static const struct {
 static int32_t id_of(const struct vocab *t, size_t field)
 {
     int32_t id;
-    memcpy(&id, (const char *)&t->tokenizer->v + field, sizeof id);
+    memcpy(&id, (const char *)&t->tokenizer->id + field, sizeof id);
     return id;
 }
 
@@ -140,7 +140,7 @@ static void ids_reach_their_settings(void **state)
             begin(&g, "llama", N_TOKENS);
             gw_value(&g, id_keys[i].key, values[k].type, &values[k].value, width);
             t = must_load(&g);
-            if (values[k].becomes != NONE || id_keys[i].field != offsetof(struct pn_vocab, eot))
+            if (values[k].becomes != NONE || id_keys[i].field != offsetof(struct pn_special_ids, eot))
                 assert_int_equal(id_of(&t, id_keys[i].field), wanted);
             unload(&t);
         }
@@ -217,16 +217,16 @@ static void kinds_have_their_ids(void **state)
             if (needs_bytes)
                 gw_array(&g, KEY("token_type"), GW_INT32, MANY, types, 4);
             struct vocab t = must_load(&g);
-            const struct pn_vocab *v = &t.tokenizer->v;
-            const int32_t got[] = {v->bos, v->eos, v->unk, v->sep, v->pad, v->mask};
+            const struct pn_tokenizer *v = t.tokenizer;
+            const int32_t got[] = {v->id.bos, v->id.eos, v->id.unk, v->id.sep, v->id.pad, v->id.mask};
             for (size_t w = 0; w < COUNT(wanted); w++)
                 if (got[w] != (wanted[w] < (int32_t)sizes[k] ? wanted[w] : -1))
                     fail_msg("%s of %zu tokens: id %zu is %d", kinds[i].model, sizes[k], w, got[w]);
-            assert_true(v->eot == -1 && v->eom == -1 && v->cls == -1 && v->fim_pad == -1);
-            assert_true(v->add_bos == kinds[i].add_bos && v->add_eos == kinds[i].add_eos);
-            assert_true(v->add_space_prefix == kinds[i].space && !v->remove_extra_whitespaces);
+            assert_true(v->id.eot == -1 && v->id.eom == -1 && v->id.cls == -1 && v->id.fim_pad == -1);
+            assert_true(v->flags.add_bos == kinds[i].add_bos && v->flags.add_eos == kinds[i].add_eos);
+            assert_true(v->flags.add_space_prefix == kinds[i].space && !v->flags.remove_extra_whitespaces);
             for (int32_t id = 0; id < (int32_t)sizes[k]; id++)
-                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, id), id == v->eos);
+                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, id), id == v->id.eos);
             unload(&t);
         }
 }
@@ -299,7 +299,7 @@ static void first_texts_are_preferred(void **state)
                 gw_u32(&g, KEY("eos_token_id"), UINT32_MAX);
                 struct vocab t = must_load(&g);
                 if (l == 0)
-                    assert_int_equal(t.tokenizer->v.eot, swapped);
+                    assert_int_equal(t.tokenizer->id.eot, swapped);
                 assert_true(pn_tokenizer_is_eog(t.tokenizer, swapped));
                 assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, !swapped), l == 0);
                 unload(&t);
@@ -310,7 +310,7 @@ static void first_texts_are_preferred(void **state)
 
 #define FLAG(key, field)                                                                                               \
     {                                                                                                                  \
-        KEY(key), offsetof(struct pn_vocab, field)                                                                     \
+        KEY(key), offsetof(struct pn_vocab_flags, field)                                                               \
     }
 static void flags_reach_their_settings(void **state)
 {
@@ -333,11 +333,11 @@ static void flags_reach_their_settings(void **state)
             begin(&g, "llama", N_TOKENS);
             gw_bool(&g, flags[i].key, value);
             struct vocab t = must_load(&g);
-            assert_int_equal(*((const bool *)&t.tokenizer->v + flags[i].field), value);
+            assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[i].field), value);
             for (size_t k = 0; k < COUNT(flags); k++) { /* the others are as the kind has them */
                 static const bool of_llama[] = {true, false, true, false, true, false, false};
                 if (k != i)
-                    assert_int_equal(*((const bool *)&t.tokenizer->v + flags[k].field), of_llama[k]);
+                    assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[k].field), of_llama[k]);
             }
             unload(&t);
         }
@@ -364,8 +364,8 @@ static void accents_follow_case(void **state)
         if (cases[i].strip >= 0)
             gw_bool(&g, KEY("normalizer.strip_accents"), cases[i].strip);
         struct vocab t = must_load(&g);
-        assert_int_equal(t.tokenizer->v.lowercase, cases[i].wanted_lowercase);
-        assert_int_equal(t.tokenizer->v.strip_accents, cases[i].wanted_strip);
+        assert_int_equal(t.tokenizer->flags.lowercase, cases[i].wanted_lowercase);
+        assert_int_equal(t.tokenizer->flags.strip_accents, cases[i].wanted_strip);
         unload(&t);
     }
 }
@@ -565,8 +565,8 @@ static void white_space_goes_with_some_tokens(void **state)
         gw_array(&g, KEY("token_type"), GW_INT32, N_TOKENS, types, 4);
         struct vocab t = must_load(&g);
         for (int k = 0; k < N_TOKENS; k++)
-            if ((t.tokenizer->attribute[k] & (L | R)) != cases[i].wanted[k])
-                fail_msg("case %zu: %s takes %d", i, tokens[k], t.tokenizer->attribute[k]);
+            if ((t.tokenizer->tokens.attribute[k] & (L | R)) != cases[i].wanted[k])
+                fail_msg("case %zu: %s takes %d", i, tokens[k], t.tokenizer->tokens.attribute[k]);
         unload(&t);
     }
 }

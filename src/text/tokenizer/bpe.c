@@ -19,7 +19,6 @@ struct pn_bpe_symbol {
 
 void pn_bpe_free(struct pn_bpe *bpe)
 {
-    pn_index_free(&bpe->pieces);
     pn_pairs_free(&bpe->pairs);
     free(bpe->rank);
     free(bpe->byte_pairs);
@@ -31,6 +30,17 @@ void pn_bpe_scratch_free(struct pn_bpe_scratch *scratch)
     free(scratch->symbols);
     free(scratch->heap);
     *scratch = (struct pn_bpe_scratch){0};
+}
+
+pantry_status pn_copy_affix(char (*to)[PN_MAX_AFFIX], const char *from, struct pantry_error *err)
+{
+    if (!from)
+        return PANTRY_OK;
+    if (strlen(from) >= sizeof *to)
+        return pn_fail(err, PANTRY_LIMIT, "a prefix or suffix of pieces has %zu bytes; at most %zu are allowed",
+                       strlen(from), sizeof *to - 1);
+    memcpy(*to, from, strlen(from) + 1);
+    return PANTRY_OK;
 }
 
 uint32_t pn_bpe_rank_of_score(float score)
@@ -62,7 +72,7 @@ static int32_t find_affixed(const struct pn_bpe *bpe, const char *c, unsigned n,
         memcpy(piece + len, bpe->suffix, m);
         len += m;
     }
-    return pn_index_find(&bpe->pieces, piece, len);
+    return pn_index_find(bpe->pieces, piece, len);
 }
 
 static inline struct pn_bpe_symbol symbol(int32_t id, size_t start, size_t end)
@@ -103,7 +113,7 @@ static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len
         bytes = (unsigned)(end - i);
         int32_t id = affixes      ? find_affixed(bpe, word + i, bytes, i == 0, end == len)
                      : bytes == 1 ? bpe->symbol_id[(unsigned char)word[i]]
-                                  : pn_index_find(&bpe->pieces, word + i, bytes);
+                                  : pn_index_find(bpe->pieces, word + i, bytes);
         if (id >= 0 || bpe->mode == PN_BPE_PIECES) {
             if (unknown.id >= 0)
                 s[n++] = unknown;
@@ -134,7 +144,7 @@ static inline void look_at_pair(const struct pn_bpe *bpe, const char *word, stru
         if (left->rank != PN_NO_RANK)
             left->merged = bpe->pairs.merges[left->rank].id;
     } else if (right->end - left->start <= bpe->max_piece) {
-        int32_t id = pn_index_find(&bpe->pieces, word + left->start, right->end - left->start);
+        int32_t id = pn_index_find(bpe->pieces, word + left->start, right->end - left->start);
         if (id >= 0) {
             left->rank = bpe->rank[id];
             left->merged = id;

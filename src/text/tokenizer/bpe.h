@@ -13,23 +13,22 @@ enum pn_bpe_mode { PN_BPE_MERGES, PN_BPE_PIECES };
 
 #define PN_NO_RANK UINT32_MAX
 
-enum { PN_BYTE_PAIRS = 1 << 16 };
+enum { PN_BYTE_PAIRS = 1 << 16, PN_MAX_AFFIX = 32 };
 
 struct pn_bpe {
     enum pn_bpe_mode mode;
     bool bytes;         /* symbols are bytes, else characters */
-    bool ignore_merges; /* a word that is a piece is not taken apart */
     bool byte_fallback; /* an unknown character becomes its bytes */
     bool fuse_unk;      /* neighbouring unknown characters become one token */
     int32_t unk;        /* -1: unknown characters are dropped */
-    struct pn_index pieces;
+    const struct pn_index *pieces;
+    const int32_t *byte_id; /* tokens <0x00> to <0xFF>, -1 where there is none */
+    size_t max_piece;       /* bytes of the longest piece */
     struct pn_pairs pairs;  /* MERGES */
     uint32_t *byte_pairs;   /* ranks of merges of two bytes, by left << 8 | right; NULL unless all bytes are tokens */
     uint32_t *rank;         /* PIECES: by id, the lower the earlier */
-    size_t max_piece;       /* bytes of the longest piece */
     int32_t symbol_id[256]; /* of one byte: with `bytes` of any, else of an ASCII character */
-    int32_t byte_id[256];   /* tokens <0x00> to <0xFF>, -1 where there is none */
-    char prefix[32], suffix[32]; /* of symbols inside a word, and of the last one: continuing_subword_prefix, ... */
+    char prefix[PN_MAX_AFFIX], suffix[PN_MAX_AFFIX]; /* of symbols inside a word, and of its last one */
 };
 
 struct pn_bpe_scratch {
@@ -44,6 +43,8 @@ void pn_bpe_scratch_free(struct pn_bpe_scratch *scratch);
 /* Appends the tokens of one word. */
 pantry_status pn_bpe_encode(const struct pn_bpe *bpe, struct pn_bpe_scratch *scratch, const char *word, size_t len,
                             struct pn_ids *out, struct pantry_error *err);
+/* Copies a prefix or suffix of pieces; NULL is none. */
+pantry_status pn_copy_affix(char (*to)[PN_MAX_AFFIX], const char *from, struct pantry_error *err);
 /* A rank for PN_BPE_PIECES: higher scores come first. */
 uint32_t pn_bpe_rank_of_score(float score);
 

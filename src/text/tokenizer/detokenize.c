@@ -157,7 +157,7 @@ static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const st
 /* Where the model works on bytes its pieces are bytes already; a ByteLevel normalizer leaves them spelled out. */
 static bool is_spelled_out(const struct pn_tokenizer *t, const struct pn_str *piece)
 {
-    return t->decode.kind == PN_DECODE_BYTES && !t->v.byte_level && pn_in_byte_alphabet(piece->data, piece->len);
+    return t->decode.kind == PN_DECODE_BYTES && !t->flags.byte_level && pn_in_byte_alphabet(piece->data, piece->len);
 }
 
 static void feed_bytes(struct pn_detokenizer *d, struct pn_buf *out, const struct pn_str *piece)
@@ -181,8 +181,8 @@ static void feed_bytes(struct pn_detokenizer *d, struct pn_buf *out, const struc
 static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 {
     const struct pn_tokenizer *t = d->t;
-    const struct pn_str *text = &t->text[id], *piece = &t->piece[id];
-    int type = t->type[id], byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
+    const struct pn_str *text = &t->tokens.text[id], *piece = &t->tokens.piece[id];
+    int type = t->tokens.type[id], byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(text->data, text->len) : -1;
     char c = (char)byte;
     if (byte >= 0) {
         feed(d, out, &c, 1);
@@ -190,7 +190,7 @@ static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
     }
     switch (t->decode.kind) {
     case PN_DECODE_SPM:
-        if (type == PN_TOKEN_NORMAL || type == PN_TOKEN_UNUSED || t->v.json) {
+        if (type == PN_TOKEN_NORMAL || type == PN_TOKEN_UNUSED || t->flags.json) {
             feed_marked(d, out, text->data, text->len);
             break;
         }
@@ -219,7 +219,7 @@ static void push_piece(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 
 static void push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out)
 {
-    int type = d->t->type[id];
+    int type = d->t->tokens.type[id];
     bool hidden = type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN;
     if (hidden && !(d->flags & PN_DETOKENIZE_SPECIAL))
         return;
@@ -247,9 +247,9 @@ void pn_detokenizer_free(struct pn_detokenizer *d)
 
 static pantry_status check_id(const struct pn_tokenizer *t, int32_t id, struct pantry_error *err)
 {
-    if (id >= 0 && (size_t)id < t->n_vocab)
+    if (id >= 0 && (size_t)id < t->tokens.n)
         return PANTRY_OK;
-    return pn_fail(err, PANTRY_INVALID, "token %d is outside the vocabulary of %zu", id, t->n_vocab);
+    return pn_fail(err, PANTRY_INVALID, "token %d is outside the vocabulary of %zu", id, t->tokens.n);
 }
 
 pantry_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pantry_error *err)
@@ -286,9 +286,9 @@ pantry_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id,
     pantry_status status = check_id(t, id, err);
     if (status)
         return status;
-    const struct pn_str *piece = &t->piece[id];
-    int type = t->type[id];
-    int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(t->text[id].data, t->text[id].len) : -1;
+    const struct pn_str *piece = &t->tokens.piece[id];
+    int type = t->tokens.type[id];
+    int byte = type == PN_TOKEN_BYTE ? pn_byte_token_value(t->tokens.text[id].data, t->tokens.text[id].len) : -1;
     if (type == PN_TOKEN_CONTROL || type == PN_TOKEN_UNKNOWN)
         return PANTRY_OK;
     if (byte >= 0) {

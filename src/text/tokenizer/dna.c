@@ -2,21 +2,16 @@
  * six letters each. Tokens of six letters carry a mark in the file that tells them from equal tokens of text. */
 #include "text/tokenizer/tokenizer_impl.h"
 
-static const char open_tag[] = "<dna>", close_tag[] = "</dna>", unknown[] = "<oov>", mark[] = "\xEE\x80\x80";
+static const char open_tag[] = "<dna>", close_tag[] = "</dna>", unknown[] = "<oov>";
 
-enum { LETTERS = 6, MARK = sizeof mark - 1 };
-
-bool pn_dna_is_marked(const struct pn_str *text)
-{
-    return text->len > MARK && !memcmp(text->data + text->len - MARK, mark, MARK);
-}
+enum { LETTERS = 6, MARK = sizeof PN_DNA_MARK - 1 };
 
 void pn_dna_init(struct pn_tokenizer *t)
 {
-    t->dna.open = pn_tokenizer_find(t, open_tag, sizeof open_tag - 1);
-    t->dna.close = pn_tokenizer_find(t, close_tag, sizeof close_tag - 1);
-    t->dna.unknown = pn_tokenizer_find(t, unknown, sizeof unknown - 1);
-    t->dna.used = t->dna.open >= 0 && t->dna.close >= 0 && t->dna.unknown >= 0;
+    t->bpe.dna.open = pn_tokenizer_find(t, open_tag, sizeof open_tag - 1);
+    t->bpe.dna.close = pn_tokenizer_find(t, close_tag, sizeof close_tag - 1);
+    t->bpe.dna.unknown = pn_tokenizer_find(t, unknown, sizeof unknown - 1);
+    t->bpe.dna.used = t->bpe.dna.open >= 0 && t->bpe.dna.close >= 0 && t->bpe.dna.unknown >= 0;
 }
 
 static const char *find(const char *text, size_t len, const char *tag, size_t n)
@@ -39,9 +34,9 @@ static bool put_letters(const struct pn_tokenizer *t, const char *text, size_t l
             char c = pos + i < len ? text[pos + i] : 'A';
             word[i] = (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
         }
-        memcpy(word + LETTERS, mark, MARK);
-        int32_t id = pn_index_find(&t->special_texts, word, sizeof word);
-        if (!pn_vec_push(out, id >= 0 ? id : t->dna.unknown))
+        memcpy(word + LETTERS, PN_DNA_MARK, MARK);
+        int32_t id = pn_index_find(&t->tokens.others, word, sizeof word);
+        if (!pn_vec_push(out, id >= 0 ? id : t->bpe.dna.unknown))
             return false;
     }
     return true;
@@ -60,8 +55,8 @@ pantry_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state
         len -= before + sizeof open_tag - 1;
         const char *end = find(text, len, close_tag, sizeof close_tag - 1);
         size_t letters = end ? (size_t)(end - text) : len;
-        if (!pn_vec_push(out, t->dna.open) || !put_letters(t, text, letters, out) ||
-            (end && !pn_vec_push(out, t->dna.close)))
+        if (!pn_vec_push(out, t->bpe.dna.open) || !put_letters(t, text, letters, out) ||
+            (end && !pn_vec_push(out, t->bpe.dna.close)))
             return pn_no_memory(err, "tokenizing");
         size_t done = letters + (end ? sizeof close_tag - 1 : 0);
         text += done;

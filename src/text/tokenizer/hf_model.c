@@ -127,24 +127,24 @@ static pantry_status read_vocab_list(struct hf *hf, const json_t *vocab)
 static pantry_status read_merges(struct hf *hf, const json_t *merges)
 {
     size_t n = json_array_size(merges);
-    hf->v.merge_pairs = n && json_is_array(json_array_get(merges, 0));
+    hf->v.bpe.merge_pairs = n && json_is_array(json_array_get(merges, 0));
     hf->merges = calloc(2 * n + 1, sizeof *hf->merges);
     if (!hf->merges)
         return pn_no_memory(hf->err, "the merges");
     for (size_t i = 0; i < n; i++) {
         const json_t *merge = json_array_get(merges, i);
-        const json_t *a = hf->v.merge_pairs ? json_array_get(merge, 0) : merge,
-                     *b = hf->v.merge_pairs ? json_array_get(merge, 1) : merge;
-        struct pn_str *to = &hf->merges[hf->v.merge_pairs ? 2 * i : i];
+        const json_t *a = hf->v.bpe.merge_pairs ? json_array_get(merge, 0) : merge,
+                     *b = hf->v.bpe.merge_pairs ? json_array_get(merge, 1) : merge;
+        struct pn_str *to = &hf->merges[hf->v.bpe.merge_pairs ? 2 * i : i];
         if (!json_is_string(a) || !json_is_string(b))
             return bad(hf, "model", "a merge is not a pair of strings");
         /* The strings live as long as the parsed file, which is longer than they are needed. */
         to[0] = (struct pn_str){.data = json_string_value(a), .len = json_string_length(a)};
-        if (hf->v.merge_pairs)
+        if (hf->v.bpe.merge_pairs)
             to[1] = (struct pn_str){.data = json_string_value(b), .len = json_string_length(b)};
     }
-    hf->v.merges = hf->merges;
-    hf->v.n_merges = n;
+    hf->v.bpe.merges = hf->merges;
+    hf->v.bpe.n_merges = n;
     return PANTRY_OK;
 }
 
@@ -173,39 +173,39 @@ static pantry_status read_model(struct hf *hf)
                : json_is_array(vocab)                               ? "Unigram"
                : json_object_get(model, "max_input_chars_per_word") ? "WordPiece"
                                                                     : "WordLevel";
-    hf->v.byte_fallback = flag(model, "byte_fallback");
+    hf->v.flags.byte_fallback = flag(model, "byte_fallback");
     if (is(type, "BPE")) {
         hf->v.kind = PN_VOCAB_BPE;
-        hf->v.byte_level = hf->bytes_done;
-        hf->v.fuse_unk = flag(model, "fuse_unk");
-        hf->v.ignore_merges = flag(model, "ignore_merges");
-        hf->v.subword_prefix = prefix;
-        hf->v.word_suffix = str(model, "end_of_word_suffix");
+        hf->v.flags.byte_level = hf->bytes_done;
+        hf->v.flags.fuse_unk = flag(model, "fuse_unk");
+        hf->v.bpe.ignore_merges = flag(model, "ignore_merges");
+        hf->v.bpe.prefix = prefix;
+        hf->v.bpe.suffix = str(model, "end_of_word_suffix");
         status = read_vocab_object(hf, vocab);
         if (!status)
             status = read_merges(hf, merges);
-        hf->v.unk = find_token(hf, str(model, "unk_token"));
+        hf->v.id.unk = find_token(hf, str(model, "unk_token"));
     } else if (is(type, "Unigram")) {
         const json_t *unk = json_object_get(model, "unk_id");
         hf->v.kind = PN_VOCAB_UNIGRAM;
-        hf->v.fuse_unk = true;
+        hf->v.flags.fuse_unk = true;
         status = read_vocab_list(hf, vocab);
-        hf->v.unk =
+        hf->v.id.unk =
             json_is_integer(unk) && json_integer_value(unk) >= 0 && (size_t)json_integer_value(unk) < hf->n_tokens
                 ? (int32_t)json_integer_value(unk)
                 : -1;
     } else if (is(type, "WordPiece")) {
         const json_t *longest = json_object_get(model, "max_input_chars_per_word");
         hf->v.kind = PN_VOCAB_WORDPIECE;
-        hf->v.subword_prefix = prefix ? prefix : "##";
-        hf->v.max_word_chars = json_integer_value(longest) > 0 ? (size_t)json_integer_value(longest) : 100;
+        hf->v.wordpiece.prefix = prefix ? prefix : "##";
+        hf->v.wordpiece.max_chars = json_integer_value(longest) > 0 ? (size_t)json_integer_value(longest) : 100;
         status = read_vocab_object(hf, vocab);
-        hf->v.unk = find_token(hf, str(model, "unk_token"));
+        hf->v.id.unk = find_token(hf, str(model, "unk_token"));
     } else if (is(type, "WordLevel")) {
         hf->v.kind = PN_VOCAB_WORDS;
-        hf->v.byte_level = hf->bytes_done;
+        hf->v.flags.byte_level = hf->bytes_done;
         status = read_vocab_object(hf, vocab);
-        hf->v.unk = find_token(hf, str(model, "unk_token"));
+        hf->v.id.unk = find_token(hf, str(model, "unk_token"));
     } else {
         return pn_fail(hf->err, PANTRY_UNSUPPORTED, "tokenizer.json: a model of type \"%.64s\" is not supported", type);
     }
@@ -248,16 +248,16 @@ static void name_special(struct hf *hf, const struct pn_token_names *names)
 {
     const struct pn_pipeline *p = hf->p;
     if (names) {
-        hf->v.bos = find_token(hf, names->bos);
-        hf->v.eos = find_token(hf, names->eos);
-        hf->v.pad = find_token(hf, names->pad);
-        if (hf->v.unk < 0 && hf->v.kind != PN_VOCAB_BPE && hf->v.kind != PN_VOCAB_WORDS)
-            hf->v.unk = find_token(hf, names->unk);
+        hf->v.id.bos = find_token(hf, names->bos);
+        hf->v.id.eos = find_token(hf, names->eos);
+        hf->v.id.pad = find_token(hf, names->pad);
+        if (hf->v.id.unk < 0 && hf->v.kind != PN_VOCAB_BPE && hf->v.kind != PN_VOCAB_WORDS)
+            hf->v.id.unk = find_token(hf, names->unk);
     }
-    if (hf->v.bos < 0 && p->n_before)
-        hf->v.bos = p->before[0];
-    if (hf->v.eos < 0 && p->n_after)
-        hf->v.eos = p->after[0];
+    if (hf->v.id.bos < 0 && p->n_before)
+        hf->v.id.bos = p->before[0];
+    if (hf->v.id.eos < 0 && p->n_after)
+        hf->v.id.eos = p->after[0];
 }
 
 pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
@@ -266,7 +266,7 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
     pantry_status status = PANTRY_OK;
     json_error_t why;
     struct hf hf = {.err = err, .v = pn_vocab_empty()};
-    hf.v.json = hf.v.escape_whitespaces = true;
+    hf.v.flags.json = hf.v.flags.escape_whitespaces = true;
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
         return pn_fail(err, PANTRY_FORMAT, "tokenizer.json: line %d: %s", why.line, why.text);
@@ -291,8 +291,8 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
     }
     if (!status && names)
         for (size_t i = 0; i < names->n_eog; i++)
-            if (names->eog[i] >= 0 && (size_t)names->eog[i] < (*out)->n_vocab)
-                (*out)->eog[names->eog[i]] = 1;
+            if (names->eog[i] >= 0 && (size_t)names->eog[i] < (*out)->tokens.n)
+                (*out)->tokens.eog[names->eog[i]] = 1;
     pn_pipeline_free(hf.p);
     free(hf.tokens);
     free(hf.merges);

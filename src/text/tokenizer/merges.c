@@ -29,7 +29,7 @@ struct block {
 
 static void find_halves(const struct pn_tokenizer *t, struct block *b)
 {
-    const struct pn_index *index = &t->bpe.pieces;
+    const struct pn_index *index = &t->tokens.pieces;
     for (size_t i = 0; i < 2 * b->n; i++) {
         b->half[i].key = pn_index_key(index, b->half[i].data, b->half[i].len);
         __builtin_prefetch(&index->slots[pn_index_place(index, b->half[i].key)]);
@@ -41,7 +41,7 @@ static void find_halves(const struct pn_tokenizer *t, struct block *b)
 /* What the right half adds to the left one: the prefix of pieces inside a word is not repeated. */
 static size_t skipped(const struct pn_tokenizer *t, const struct half *right)
 {
-    size_t prefix = t->bpe.prefix[0] ? strlen(t->bpe.prefix) : 0;
+    size_t prefix = t->bpe.merge.prefix[0] ? strlen(t->bpe.merge.prefix) : 0;
     return prefix < right->len ? prefix : right->len;
 }
 
@@ -58,10 +58,10 @@ static pantry_status find_joined(const struct pn_tokenizer *t, struct block *b, 
     const struct half *right = left + 1;
     size_t skip = skipped(t, right), len = left->len + right->len - skip;
     *id = -1;
-    if (len > t->bpe.max_piece)
+    if (len > t->tokens.max_piece)
         return PANTRY_OK;
-    for (int32_t guess = b->guess; guess <= b->guess + 1 && (size_t)guess < t->n_vocab; guess++)
-        if (is_joined(&t->piece[guess], left, right, skip) && pn_token_is_matched(t, (size_t)guess)) {
+    for (int32_t guess = b->guess; guess <= b->guess + 1 && (size_t)guess < t->tokens.n; guess++)
+        if (is_joined(&t->tokens.piece[guess], left, right, skip) && pn_token_is_matched(t, (size_t)guess)) {
             *id = b->guess = guess;
             return PANTRY_OK;
         }
@@ -70,7 +70,7 @@ static pantry_status find_joined(const struct pn_tokenizer *t, struct block *b, 
         return pn_no_memory(err, "the merges of the tokenizer");
     memcpy(joined, left->data, left->len);
     memcpy(joined + left->len, right->data + skip, right->len - skip);
-    *id = pn_index_find(&t->bpe.pieces, joined, len);
+    *id = pn_index_find(&t->tokens.pieces, joined, len);
     if (*id >= 0)
         b->guess = *id;
     if (joined != room)
@@ -89,18 +89,19 @@ static pantry_status add_block(struct pn_tokenizer *t, struct block *b, struct p
         pantry_status status = find_joined(t, b, left, &b->joined[i], err);
         if (status)
             return status;
-        __builtin_prefetch(
-            &t->bpe.pairs.slots[pn_pairs_hash(&t->bpe.pairs, left[0].id, left[1].id) & t->bpe.pairs.mask], 1);
+        __builtin_prefetch(&t->bpe.merge.pairs.slots[pn_pairs_hash(&t->bpe.merge.pairs, left[0].id, left[1].id) &
+                                                     t->bpe.merge.pairs.mask],
+                           1);
     }
     for (size_t i = 0; i < b->n; i++) {
         const struct half *left = &b->half[2 * i];
         if (b->joined[i] < 0)
             continue;
-        pn_pairs_add(&t->bpe.pairs, b->rank[i],
+        pn_pairs_add(&t->bpe.merge.pairs, b->rank[i],
                      (struct pn_merge){.left = left[0].id, .right = left[1].id, .id = b->joined[i]});
-        if (t->bpe.byte_pairs && left[0].len == 1 && left[1].len == 1) {
+        if (t->bpe.merge.byte_pairs && left[0].len == 1 && left[1].len == 1) {
             uint32_t *rank =
-                &t->bpe.byte_pairs[(size_t)(unsigned char)left[0].data[0] << 8 | (unsigned char)left[1].data[0]];
+                &t->bpe.merge.byte_pairs[(size_t)(unsigned char)left[0].data[0] << 8 | (unsigned char)left[1].data[0]];
             *rank = b->rank[i] < *rank ? b->rank[i] : *rank;
         }
     }
@@ -112,7 +113,7 @@ static pantry_status add_block(struct pn_tokenizer *t, struct block *b, struct p
 static struct half read_half(const struct pn_tokenizer *t, struct block *b, const char *text, size_t len)
 {
     struct half half = {.data = text, .len = len};
-    if (!t->bpe.bytes)
+    if (!t->bpe.merge.bytes)
         return half;
     half.data = b->room + b->used;
     if (!pn_bytes_decode(text, len, b->room + b->used, &half.len))
@@ -121,7 +122,7 @@ static struct half read_half(const struct pn_tokenizer *t, struct block *b, cons
     return half;
 }
 
-static pantry_status init_tables(struct pn_tokenizer *t, const struct pn_vocab *v, struct block *b,
+static pantry_status init_tables(struct pn_tokenizer *t, const struct pn_bpe_vocab *v, struct block *b,
                                  struct pantry_error *err)
 {
     size_t longest = 0;
@@ -133,20 +134,20 @@ static pantry_status init_tables(struct pn_tokenizer *t, const struct pn_vocab *
             longest = v->merges[i].len;
     b->size = 2 * longest + 16 * 1024;
     b->room = malloc(b->size);
-    if (!b->room || !pn_pairs_init(&t->bpe.pairs, v->n_merges))
+    if (!b->room || !pn_pairs_init(&t->bpe.merge.pairs, v->n_merges))
         return pn_no_memory(err, "the merges of the tokenizer");
     for (size_t i = 0; i < 256; i++)
-        if (!t->bpe.bytes || t->bpe.symbol_id[i] < 0)
+        if (!t->bpe.merge.bytes || t->bpe.merge.symbol_id[i] < 0)
             return PANTRY_OK;
-    t->bpe.byte_pairs = malloc(PN_BYTE_PAIRS * sizeof *t->bpe.byte_pairs);
-    if (!t->bpe.byte_pairs)
+    t->bpe.merge.byte_pairs = malloc(PN_BYTE_PAIRS * sizeof *t->bpe.merge.byte_pairs);
+    if (!t->bpe.merge.byte_pairs)
         return pn_no_memory(err, "the merges of the tokenizer");
     for (size_t i = 0; i < PN_BYTE_PAIRS; i++)
-        t->bpe.byte_pairs[i] = PN_NO_RANK;
+        t->bpe.merge.byte_pairs[i] = PN_NO_RANK;
     return PANTRY_OK;
 }
 
-pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
+pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_bpe_vocab *v, struct pantry_error *err)
 {
     struct block b = {0};
     pantry_status status = init_tables(t, v, &b, err);

@@ -15,21 +15,21 @@ struct step { /* the best way from a place to the end */
     uint32_t end;
 };
 
-pantry_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err)
+static pantry_status init(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
-    pantry_status status = pn_trie_init(&t->trie, err);
-    t->cost = malloc((t->n_vocab + 1) * sizeof *t->cost);
-    if (!t->cost && !status)
+    pantry_status status = pn_trie_init(&t->plamo.trie, err);
+    t->plamo.cost = malloc((t->tokens.n + 1) * sizeof *t->plamo.cost);
+    if (!t->plamo.cost && !status)
         status = pn_no_memory(err, "the vocabulary");
     for (size_t b = 0; b < 256 && !status; b++)
-        if (t->bpe.byte_id[b] < 0)
+        if (t->tokens.byte_id[b] < 0)
             status = pn_fail(err, PANTRY_FORMAT, "the vocabulary has no token <0x%02X>", (unsigned)b);
-    for (size_t i = 0; i < t->n_vocab && !status; i++) {
-        double units = round((double)((float)(scores ? scores[i] : 0) * (float)UNITS));
-        if (t->type[i] == PN_TOKEN_BYTE || !(units > -NEVER) || !(units < INT32_MAX))
+    for (size_t i = 0; i < t->tokens.n && !status; i++) {
+        double units = round((double)((float)(v->scores ? v->scores[i] : 0) * (float)UNITS));
+        if (t->tokens.type[i] == PN_TOKEN_BYTE || !(units > -NEVER) || !(units < INT32_MAX))
             continue;
-        t->cost[i] = -(int32_t)units;
-        status = pn_trie_add(&t->trie, t->text[i].data, t->text[i].len, (int32_t)i, err);
+        t->plamo.cost[i] = -(int32_t)units;
+        status = pn_trie_add(&t->plamo.trie, t->tokens.text[i].data, t->tokens.text[i].len, (int32_t)i, err);
     }
     return status;
 }
@@ -44,17 +44,17 @@ static void find_best(const struct pn_tokenizer *t, const char *text, size_t len
         struct step *to = &best[pos];
         *to = (struct step){.cost = best[next].cost + UNKNOWN, .id = -1, .end = (uint32_t)next};
         uint32_t node = 0;
-        for (size_t i = pos; i < len && (node = pn_trie_step(&t->trie, node, (unsigned char)text[i])); i++) {
-            int32_t id = t->trie.value[node];
+        for (size_t i = pos; i < len && (node = pn_trie_step(&t->plamo.trie, node, (unsigned char)text[i])); i++) {
+            int32_t id = t->plamo.trie.value[node];
             bool whole = i + 1 == len || ((unsigned char)text[i + 1] & 0xC0) != 0x80;
-            if (id >= 0 && whole && best[i + 1].cost + t->cost[id] <= to->cost)
-                *to = (struct step){.cost = best[i + 1].cost + t->cost[id], .id = id, .end = (uint32_t)(i + 1)};
+            if (id >= 0 && whole && best[i + 1].cost + t->plamo.cost[id] <= to->cost)
+                *to = (struct step){.cost = best[i + 1].cost + t->plamo.cost[id], .id = id, .end = (uint32_t)(i + 1)};
         }
     }
 }
 
-pantry_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              struct pn_ids *out, struct pantry_error *err)
+static pantry_status encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err)
 {
     if (len >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* the mark of byte order does not count */
         text += 3;
@@ -73,8 +73,21 @@ pantry_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_sta
             continue;
         }
         for (size_t i = pos; i < best[pos].end; i++)
-            if (!pn_vec_push(out, t->bpe.byte_id[(unsigned char)text[i]]))
+            if (!pn_vec_push(out, t->tokens.byte_id[(unsigned char)text[i]]))
                 return pn_no_memory(err, "tokenizing");
     }
     return PANTRY_OK;
 }
+
+static void free_model(struct pn_tokenizer *t)
+{
+    pn_trie_free(&t->plamo.trie);
+    free(t->plamo.cost);
+}
+
+const struct pn_model_ops pn_plamo_model = {
+    .init = init,
+    .free = free_model,
+    .encode = encode,
+    .decode = {.kind = PN_DECODE_RAW},
+};

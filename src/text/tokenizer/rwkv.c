@@ -29,35 +29,37 @@ static size_t unescape(const char *text, size_t len, char *out)
     return n;
 }
 
-pantry_status pn_rwkv_init(struct pn_tokenizer *t, struct pantry_error *err)
+static pantry_status init(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
+    (void)v;
     size_t total = 0;
-    for (size_t i = 0; i < t->n_vocab; i++)
-        total += t->text[i].len;
-    if (!pn_buf_reserve(&t->bytes, total))
+    for (size_t i = 0; i < t->tokens.n; i++)
+        total += t->tokens.text[i].len;
+    if (!pn_buf_reserve(&t->tokens.bytes, total))
         return pn_no_memory(err, "the vocabulary");
-    pantry_status status = pn_trie_init(&t->trie, err);
-    char *at = t->bytes.data;
-    for (size_t i = 0; i < t->n_vocab && !status; i++) {
-        size_t n = unescape(t->text[i].data, t->text[i].len, at);
-        t->piece[i] = (struct pn_str){.data = at, .len = n};
+    pantry_status status = pn_trie_init(&t->rwkv.trie, err);
+    char *at = t->tokens.bytes.data;
+    for (size_t i = 0; i < t->tokens.n && !status; i++) {
+        size_t n = unescape(t->tokens.text[i].data, t->tokens.text[i].len, at);
+        t->tokens.piece[i] = (struct pn_str){.data = at, .len = n};
         at += n;
-        if (t->type[i] != PN_TOKEN_CONTROL)
-            status = pn_trie_add(&t->trie, t->piece[i].data, n, (int32_t)i, err);
+        if (t->tokens.type[i] != PN_TOKEN_CONTROL)
+            status = pn_trie_add(&t->rwkv.trie, t->tokens.piece[i].data, n, (int32_t)i, err);
     }
     return status;
 }
 
-pantry_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
-                             struct pantry_error *err)
+static pantry_status encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err)
 {
+    (void)s;
     for (size_t pos = 0; pos < len;) {
-        int32_t id = t->v.unk;
+        int32_t id = t->id.unk;
         size_t end = pos + 1;
         uint32_t node = 0;
-        for (size_t i = pos; i < len && (node = pn_trie_step(&t->trie, node, (unsigned char)text[i])); i++)
-            if (t->trie.value[node] >= 0) {
-                id = t->trie.value[node];
+        for (size_t i = pos; i < len && (node = pn_trie_step(&t->rwkv.trie, node, (unsigned char)text[i])); i++)
+            if (t->rwkv.trie.value[node] >= 0) {
+                id = t->rwkv.trie.value[node];
                 end = i + 1;
             }
         if (id >= 0 && !pn_vec_push(out, id))
@@ -66,3 +68,16 @@ pantry_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, siz
     }
     return PANTRY_OK;
 }
+
+static void free_model(struct pn_tokenizer *t)
+{
+    pn_trie_free(&t->rwkv.trie);
+}
+
+const struct pn_model_ops pn_rwkv_model = {
+    .init = init,
+    .free = free_model,
+    .encode = encode,
+    .decode = {.kind = PN_DECODE_RAW},
+    .takes_bytes = true,
+};

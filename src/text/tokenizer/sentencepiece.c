@@ -111,9 +111,8 @@ static void read_piece(const struct field *field, struct pieces *to, struct curs
 
 struct settings {
     uint64_t model_type; /* 1 unigram, 2 BPE */
-    int64_t unk, bos, eos, pad;
-    bool byte_fallback, space_suffix;
-    bool dummy_prefix, squeeze, escape;
+    int32_t unk, bos, eos, pad;
+    struct pn_vocab_flags flags;
     const char *charsmap;
     size_t charsmap_len;
 };
@@ -130,10 +129,10 @@ static void read_trainer(const struct field *field, struct settings *s, struct c
             s->model_type = f.value;
             break;
         case 24:
-            s->space_suffix = f.value;
+            s->flags.space_suffix = f.value;
             break;
         case 35:
-            s->byte_fallback = f.value;
+            s->flags.byte_fallback = f.value;
             break;
         case 40:
             s->unk = (int32_t)(uint32_t)f.value;
@@ -163,11 +162,11 @@ static void read_normalizer(const struct field *field, struct settings *s, struc
             s->charsmap = f.data;
             s->charsmap_len = f.len;
         } else if (f.wire == 0 && f.number == 3) {
-            s->dummy_prefix = f.value;
+            s->flags.add_space_prefix = f.value;
         } else if (f.wire == 0 && f.number == 4) {
-            s->squeeze = f.value;
+            s->flags.remove_extra_whitespaces = f.value;
         } else if (f.wire == 0 && f.number == 5) {
-            s->escape = f.value;
+            s->flags.escape_whitespaces = f.value;
         }
     }
     outer->failed |= c.failed;
@@ -228,46 +227,30 @@ pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, stru
                                               struct pantry_error *err)
 {
     struct pieces pieces = {0};
-    struct settings s = {.model_type = 1,
-                         .unk = 0,
-                         .bos = 1,
-                         .eos = 2,
-                         .pad = -1,
-                         .dummy_prefix = true,
-                         .squeeze = true,
-                         .escape = true};
+    struct settings s = {.model_type = 1, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
+    s.flags = (struct pn_vocab_flags){.add_bos = true,
+                                      .add_space_prefix = true,
+                                      .remove_extra_whitespaces = true,
+                                      .escape_whitespaces = true,
+                                      .fuse_unk = true};
     struct pn_pipeline *owner = calloc(1, sizeof *owner);
     pantry_status status = owner ? read_model(data, len, &pieces, &s, err) : pn_no_memory(err, "the tokenizer");
     if (!status)
         status = own_tokens(&pieces, owner, err);
     if (!status) {
-        struct pn_vocab v = {.kind = s.model_type == 2 ? PN_VOCAB_SPM : PN_VOCAB_UNIGRAM,
-                             .tokens = pieces.tokens,
-                             .n_tokens = pieces.n,
-                             .scores = pieces.scores,
-                             .types = pieces.types,
-                             .attributes = pieces.attributes,
-                             .charsmap = s.charsmap,
-                             .charsmap_len = s.charsmap_len,
-                             .add_bos = true,
-                             .add_space_prefix = s.dummy_prefix,
-                             .remove_extra_whitespaces = s.squeeze,
-                             .escape_whitespaces = s.escape,
-                             .space_suffix = s.space_suffix,
-                             .byte_fallback = s.byte_fallback,
-                             .fuse_unk = true,
-                             .bos = (int32_t)s.bos,
-                             .eos = (int32_t)s.eos,
-                             .unk = (int32_t)s.unk,
-                             .pad = (int32_t)s.pad,
-                             .eot = -1,
-                             .eom = -1,
-                             .sep = -1,
-                             .cls = -1,
-                             .mask = -1,
-                             .fim_pad = -1,
-                             .fim_repo = -1,
-                             .fim_sep = -1};
+        struct pn_vocab v = pn_vocab_empty();
+        v.kind = s.model_type == 2 ? PN_VOCAB_SPM : PN_VOCAB_UNIGRAM;
+        v.tokens = pieces.tokens;
+        v.n_tokens = pieces.n;
+        v.scores = pieces.scores;
+        v.types = pieces.types;
+        v.attributes = pieces.attributes;
+        v.spm = (struct pn_spm_vocab){.charsmap = s.charsmap, .charsmap_len = s.charsmap_len};
+        v.flags = s.flags;
+        v.id.bos = s.bos;
+        v.id.eos = s.eos;
+        v.id.unk = s.unk;
+        v.id.pad = s.pad;
         v.strings = owner;
         owner = NULL; /* the tokenizer's from here on, made or not */
         status = pn_tokenizer_new(&v, out, err);

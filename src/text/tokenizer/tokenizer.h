@@ -44,42 +44,68 @@ enum {
 
 struct pn_pipeline; /* steps of a tokenizer.json */
 
-struct pn_vocab {
-    enum pn_vocab_kind kind;
-    const struct pn_str *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
-    size_t n_tokens;
-    const double *scores;        /* SPM, UNIGRAM */
-    const uint8_t *types;        /* NULL: all normal */
-    const uint8_t *attributes;   /* PN_TOKEN_LSTRIP...; NULL: none */
-    const struct pn_str *merges; /* BPE: "left right", in order; or with merge_pairs left and right by turns */
-    size_t n_merges;             /* pairs, either way */
-    bool merge_pairs;
-    const char *pre; /* GGUF pre-type; borrowed only while the tokenizer is made */
-    size_t pre_len;
-    const char *charsmap; /* UNIGRAM: precompiled, as SentencePiece stores it */
-    size_t charsmap_len;
-    struct pn_pipeline *pipeline; /* taken over by the tokenizer; NULL: steps follow from kind and pre-type */
-    struct pn_pipeline *strings;  /* taken over: memory that the tokens lie in; NULL: they outlive the tokenizer */
+/* -1: none */
+struct pn_special_ids {
+    int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask;
+    int32_t fim_pad, fim_repo, fim_sep; /* of fill-in-the-middle: padding and what starts another repository or file */
+};
 
+#define PN_NO_IDS                                                                                                      \
+    {                                                                                                                  \
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1                                                                 \
+    }
+
+struct pn_vocab_flags {
     bool add_bos, add_eos;
     bool add_space_prefix;         /* text starts with a blank */
     bool remove_extra_whitespaces; /* runs of blanks count as one, those at the ends as none */
     bool escape_whitespaces;       /* a blank is written U+2581 in tokens */
-    bool space_suffix;             /* the blank goes behind a word, not before it */
-    bool ignore_merges;
-    bool byte_fallback; /* BPE over characters */
+    bool space_suffix;             /* the blank goes after a word, not before it */
+    bool byte_fallback;            /* BPE over characters, SPM, UNIGRAM */
     bool fuse_unk;
-    bool lowercase, strip_accents; /* WORDPIECE */
+    bool lowercase, strip_accents; /* WORDPIECE; BPE that drops white space */
     bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
     bool dna;                      /* BPE with DNA between tags */
     bool json;                     /* tokenizer.json: types say how tokens print, attributes which the model makes */
-    /* What the spelling of pieces adds; NULL: nothing. BPE: before symbols inside a word, behind its last one ("</w>").
-     * WORDPIECE: before pieces inside a word ("##"), before its first piece. */
-    const char *subword_prefix, *word_suffix;
-    size_t max_word_chars; /* WORDPIECE; 0: no limit */
+};
 
-    int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1: none */
-    int32_t fim_pad, fim_repo, fim_sep; /* of fill-in-the-middle: padding and what starts another repository or file */
+/* What only one kind of vocabulary has. Strings are borrowed while the tokenizer is made. */
+struct pn_bpe_vocab {
+    const struct pn_str *merges; /* "left right", in order; or with merge_pairs left and right by turns */
+    size_t n_merges;             /* pairs, either way */
+    bool merge_pairs;
+    bool ignore_merges; /* a word that is a token is not taken apart */
+    const char *pre;    /* GGUF pre-type */
+    size_t pre_len;
+    const char *prefix, *suffix; /* of symbols inside a word, and of its last one ("</w>"); NULL: nothing */
+};
+
+struct pn_spm_vocab {     /* SPM, UNIGRAM */
+    const char *charsmap; /* precompiled, as SentencePiece stores it */
+    size_t charsmap_len;
+};
+
+struct pn_wordpiece_vocab {
+    const char *prefix, *first_prefix; /* of pieces inside a word ("##"), and of its first piece; NULL: nothing */
+    size_t max_chars;                  /* of a word; 0: no limit */
+};
+
+struct pn_vocab {
+    enum pn_vocab_kind kind;
+    const struct pn_str *tokens; /* by id; the bytes stay borrowed by the tokenizer, the arrays do not */
+    size_t n_tokens;
+    const double *scores;         /* SPM, UNIGRAM, PLAMO */
+    const uint8_t *types;         /* NULL: all normal */
+    const uint8_t *attributes;    /* PN_TOKEN_LSTRIP...; NULL: none */
+    struct pn_pipeline *pipeline; /* taken over by the tokenizer; NULL: steps follow from kind and pre-type */
+    struct pn_pipeline *strings;  /* taken over: memory of the tokens; NULL: they outlive the tokenizer */
+    struct pn_special_ids id;
+    struct pn_vocab_flags flags;
+    union { /* by kind */
+        struct pn_bpe_vocab bpe;
+        struct pn_spm_vocab spm;
+        struct pn_wordpiece_vocab wordpiece;
+    };
 };
 
 /* No tokens, and no special ones (-1). */
@@ -138,12 +164,8 @@ size_t pn_tokenizer_n_vocab(const struct pn_tokenizer *t);
 int32_t pn_tokenizer_bos(const struct pn_tokenizer *t); /* -1: none, also below */
 int32_t pn_tokenizer_eos(const struct pn_tokenizer *t);
 int32_t pn_tokenizer_eot(const struct pn_tokenizer *t); /* end of turn */
-int32_t pn_tokenizer_unk(const struct pn_tokenizer *t);
-int32_t pn_tokenizer_pad(const struct pn_tokenizer *t);
-bool pn_tokenizer_adds_bos(const struct pn_tokenizer *t);
-bool pn_tokenizer_adds_eos(const struct pn_tokenizer *t);
-/* What the model puts before (or behind) a text: *n ids, borrowed. */
-const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool behind, size_t *n);
+/* What the model puts before (or after) a text: *n ids, borrowed. */
+const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool after, size_t *n);
 /* Whether generation ends with this token: EOS, the end of a turn or a message, and what models call so. */
 bool pn_tokenizer_is_eog(const struct pn_tokenizer *t, int32_t id);
 /* PN_TOKEN_...; 0 outside the vocabulary. */

@@ -45,6 +45,36 @@ struct pn_encode_state {
     size_t path_cap;
 };
 
+/* ---- the tokens (tokens.c) ---- */
+
+struct pn_tokens {
+    size_t n, n_table;    /* tokens; room in the next two */
+    struct pn_str *text;  /* by id: as in the file */
+    struct pn_str *piece; /* by id: as text is compared with it and as it is printed */
+    uint8_t *type, *attribute, *eog;
+    struct pn_buf bytes;    /* memory of the pieces that differ from the text */
+    struct pn_index pieces; /* tokens that text is matched with, by piece */
+    struct pn_index others; /* control, unknown and byte tokens, by text */
+    size_t max_piece;       /* bytes of the longest piece that text is matched with */
+    int32_t byte_id[256];   /* tokens <0x00> to <0xFF>, -1 where there is none */
+};
+
+#define PN_DNA_MARK "\xEE\x80\x80" /* ends the tokens that are letters of DNA */
+
+/* Copies the tokens and indexes them. `spells_bytes`: "<0x00>" is a byte whatever its type. */
+pantry_status pn_tokens_init(struct pn_tokenizer *t, const struct pn_vocab *v, bool spells_bytes,
+                             struct pantry_error *err);
+void pn_tokens_free(struct pn_tokens *tokens);
+/* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
+bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id);
+/* Value of a byte token's text, "<0x00>" to "<0xFF>", or -1. */
+int pn_byte_token_value(const char *text, size_t len);
+
+/* Finds special ids, end-of-generation tokens and types that files leave out (vocabulary.c). */
+void pn_vocab_find_special(struct pn_tokenizer *t);
+
+/* ---- special tokens in text (special.c) ---- */
+
 /* The bytes that special tokens start with. */
 struct pn_starts {
     bool at[256];
@@ -52,86 +82,158 @@ struct pn_starts {
     unsigned char last; /* the only one when n is 1 */
 };
 
-struct pn_tokenizer {
-    struct pn_vocab v;       /* flags and special ids; its arrays are gone */
-    size_t n_vocab, n_table; /* tokens; room in the next two */
-    struct pn_str *text;     /* by id: as in the file */
-    struct pn_str *piece;    /* by id: as text is compared with it and as it is printed */
-    uint8_t *type, *attribute, *eog;
-    struct pn_buf bytes;           /* what pieces point into, where they are not the text */
-    struct pn_index special_texts; /* control, unknown and byte tokens */
-    struct pn_trie special;        /* control, user and unknown tokens, to find in text */
-    struct pn_trie normal_special; /* those of them that are found in normalized text */
+struct pn_specials {
+    struct pn_trie given;          /* control, user and unknown tokens, to find in text as it was given */
+    struct pn_trie normal;         /* those of them that are found in normalized text */
     struct pn_starts starts[2][2]; /* of these two; user tokens alone, or all */
-    struct pn_bpe bpe;             /* BPE, SPM; its index of pieces serves the other kinds too */
-    struct pn_trie trie;           /* UNIGRAM, RWKV, PLAMO */
-    double *score, unk_score;      /* UNIGRAM */
-    int32_t *cost;                 /* PLAMO */
+};
+
+struct pn_special_match {
+    int32_t id;
+    size_t start, end; /* with the white space that the token takes */
+};
+
+pantry_status pn_specials_init(struct pn_tokenizer *t, struct pantry_error *err);
+/* The first special token from `from` on; false when there is none. Of `normal` or given text; with `control` all
+ * tokens, otherwise those of users. */
+bool pn_specials_next(const struct pn_tokenizer *t, bool normal, bool control, const char *text, size_t len,
+                      size_t from, struct pn_special_match *match);
+
+/* ---- models ---- */
+
+/* A kind of vocabulary. */
+struct pn_model_ops {
+    /* Makes the model from the description, once the tokens are indexed. May be NULL. */
+    pantry_status (*init)(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err);
+    void (*ready)(struct pn_tokenizer *t); /* called when special tokens are known; may be NULL */
+    void (*free)(struct pn_tokenizer *t);  /* may be NULL */
+    /* Replaces a text between special tokens by its normal form, in a buffer of the state. NULL: it stays as it is. */
+    pantry_status (*normalize)(const struct pn_tokenizer *t, struct pn_encode_state *s, bool blank_first,
+                               const char **text, size_t *len, struct pantry_error *err);
+    /* Appends the tokens of a normalized text. NULL: the model knows only words. */
+    pantry_status (*encode)(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err);
+    /* Appends the tokens of a word. NULL: the model knows only texts. */
+    pantry_status (*word)(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
+                          struct pn_ids *out, struct pantry_error *err);
+    struct pn_decode_style decode; /* where no tokenizer.json says it */
+    bool spells_bytes;             /* "<0x00>" is a byte token, whatever the file says of its type */
+    bool takes_bytes;              /* text need not be UTF-8 */
+    bool framed;                   /* [CLS] and [SEP] are around a text, not BOS and EOS */
+};
+
+extern const struct pn_model_ops pn_bpe_model, pn_spm_model, pn_unigram_model, pn_wordpiece_model, pn_rwkv_model,
+    pn_plamo_model, pn_whole_words_model;
+
+struct pn_bpe_state {
+    struct pn_bpe merge;
+    bool whole_words;    /* a word that is a token is not taken apart */
+    bool whole_newlines; /* nor is a run of line breaks */
+    bool small_letters;  /* text is lowercased */
+    struct pn_split *splits;
+    size_t n_splits;
     struct {
         bool used;
         int32_t open, close, unknown;
     } dna;
-    char *charsmap;  /* owned copy */
-    bool plain[128]; /* SPM, UNIGRAM: ASCII characters that normalizing leaves alone */
-    struct pn_split *splits;
-    size_t n_splits;
-    unsigned pretype_flags;
-    bool cut_at_marks;            /* no piece reaches over a blank: words may be merged apart */
-    bool joins[256];              /* except behind these bytes */
+};
+
+/* SentencePiece's normalizer. */
+struct pn_spm_normalizer {
+    char *charsmap; /* owned */
+    size_t charsmap_len;
+    bool plain[128]; /* ASCII characters that normalizing leaves alone */
+};
+
+struct pn_spm_state {
+    struct pn_spm_normalizer normalizer;
+    struct pn_bpe merge;
+};
+
+struct pn_unigram_state {
+    struct pn_spm_normalizer normalizer;
+    struct pn_trie trie;
+    double *score, unk_score;
+};
+
+struct pn_wordpiece_state {
+    char prefix[PN_MAX_AFFIX], first_prefix[PN_MAX_AFFIX];
+    size_t max_chars; /* of a word; 0: no limit */
+};
+
+struct pn_rwkv_state {
+    struct pn_trie trie;
+};
+
+struct pn_plamo_state {
+    struct pn_trie trie;
+    int32_t *cost;
+};
+
+struct pn_tokenizer {
+    const struct pn_model_ops *model;
+    struct pn_tokens tokens;
+    struct pn_special_ids id;
+    struct pn_vocab_flags flags;
+    struct pn_specials special;
     char mark[4];                 /* the blank in pieces */
+    bool cut_at_marks;            /* no piece reaches over a blank: words may be merged apart */
+    bool joins[256];              /* except after these bytes */
     struct pn_pipeline *pipeline; /* owned; NULL unless from a tokenizer.json */
     struct pn_pipeline *strings;  /* owned */
     int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND];
     size_t n_before, n_after;
     struct pn_decode_style decode;
+    union { /* by model */
+        struct pn_bpe_state bpe;
+        struct pn_spm_state spm;
+        struct pn_unigram_state unigram;
+        struct pn_wordpiece_state wordpiece;
+        struct pn_rwkv_state rwkv;
+        struct pn_plamo_state plamo;
+    };
     _Atomic(struct pn_encode_state *) spare;
 };
 
-/* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
-bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id);
-/* Fills the table of pairs, when pieces are indexed. */
-pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err);
+/* ---- words (words.c) ---- */
 
+/* A state for a text of `len` bytes, NULL when memory is out; given back for the next call. */
+struct pn_encode_state *pn_encode_state_take(const struct pn_tokenizer *t, size_t len);
+void pn_encode_state_give(const struct pn_tokenizer *t, struct pn_encode_state *s);
+void pn_encode_state_free(struct pn_encode_state *s);
+
+/* Finds out whether text may be cut at its blanks. */
+void pn_words_find_joins(struct pn_tokenizer *t);
 /* Appends the tokens of one word, out of the cache where it has been seen lately; `left` >= `len` bytes may be read. */
 pantry_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
                              size_t left, struct pn_ids *out, struct pantry_error *err);
-
-/* Models: append the tokens of one word of normalized text, or (_encode) of a whole text. */
-pantry_status pn_unigram_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err);
-pantry_status pn_unigram_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                              struct pn_ids *out, struct pantry_error *err);
-pantry_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                                struct pn_ids *out, struct pantry_error *err);
-pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                                  struct pn_ids *out, struct pantry_error *err);
-pantry_status pn_rwkv_init(struct pn_tokenizer *t, struct pantry_error *err);
-pantry_status pn_rwkv_encode(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out,
-                             struct pantry_error *err);
-
-pantry_status pn_plamo_init(struct pn_tokenizer *t, const double *scores, struct pantry_error *err);
-pantry_status pn_plamo_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                              struct pn_ids *out, struct pantry_error *err);
-
-/* Appends the tokens of text without special tokens, cut as the pre-type says; and of text with DNA in it. */
+/* Appends the tokens of normalized text, a word at a time where the vocabulary allows it. */
+pantry_status pn_encode_cut(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                            struct pn_ids *out, struct pantry_error *err);
+/* Appends the tokens of the pieces that the splits of a byte-pair vocabulary make of a text. */
 pantry_status pn_encode_pieces(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                                struct pn_ids *out, struct pantry_error *err);
+
+/* ---- what models share ---- */
+
+/* Fills the table of pairs, when pieces are indexed. */
+pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_bpe_vocab *v, struct pantry_error *err);
+
+void pn_dna_init(struct pn_tokenizer *t);
 pantry_status pn_dna_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                             struct pn_ids *out, struct pantry_error *err);
-void pn_dna_init(struct pn_tokenizer *t);
-/* Whether the file marks a token as letters of DNA; the mark is its last three bytes. */
-bool pn_dna_is_marked(const struct pn_str *text);
 
-/* Appends the text as SentencePiece normalizes it: mapped characters, blanks marked, squeezed where the model says so,
- * and one in front with `blank_first`. */
-pantry_status pn_sentencepiece_normalize(const struct pn_tokenizer *t, const char *text, size_t len, bool blank_first,
-                                         struct pn_buf *out, struct pantry_error *err);
-
-void pn_sentencepiece_find_plain(struct pn_tokenizer *t);
-
-/* Value of a byte token's text, "<0x00>" to "<0xFF>", or -1. */
-int pn_byte_token_value(const char *text, size_t len);
-
-/* Finds special ids, end-of-generation tokens and types that files leave out. */
-void pn_vocab_find_special(struct pn_tokenizer *t);
+pantry_status pn_spm_normalizer_init(struct pn_spm_normalizer *m, const struct pn_spm_vocab *v,
+                                     struct pantry_error *err);
+/* Notes the plain characters, when special tokens are known. */
+void pn_spm_normalizer_ready(struct pn_spm_normalizer *m, const struct pn_tokenizer *t);
+/* The text as SentencePiece normalizes it, in a buffer of the state: mapped characters, blanks marked, squeezed where
+ * the model says so, and one in front with `blank_first`. */
+pantry_status pn_spm_normalize(const struct pn_spm_normalizer *m, const struct pn_tokenizer *t,
+                               struct pn_encode_state *s, bool blank_first, const char **text, size_t *len,
+                               struct pantry_error *err);
+/* The text with blanks as the vocabulary has them, in a buffer of the state. */
+pantry_status pn_mark_blanks(const struct pn_tokenizer *t, struct pn_encode_state *s, bool blank_first,
+                             const char **text, size_t *len, struct pantry_error *err);
 
 #endif

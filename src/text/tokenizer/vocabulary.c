@@ -4,24 +4,6 @@
 
 #include <stdlib.h>
 
-int pn_byte_token_value(const char *text, size_t len)
-{
-    if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
-        return -1;
-    int value = 0;
-    for (int i = 3; i < 5; i++) {
-        char c = text[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
 static bool is(const char *a, size_t len, const char *b)
 {
     return strlen(b) == len && !memcmp(a, b, len);
@@ -34,34 +16,23 @@ static pantry_status init_bpe(struct pn_vocab *v, const char *pre, size_t pre_le
         return pn_fail(err, PANTRY_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer \"%.*s\"",
                        pre_len > 64 ? 64 : (int)pre_len, pre);
     v->kind = PN_VOCAB_BPE;
-    v->pre = pre_len ? pre : "default";
-    v->pre_len = pre_len ? pre_len : 7;
-    v->ignore_merges = row->flags & PN_PRETYPE_IGNORE_MERGES;
-    v->add_bos = row->flags & PN_PRETYPE_ADD_BOS;
-    v->escape_whitespaces = row->flags & PN_PRETYPE_ESCAPE_SPACE;
-    v->byte_fallback = v->fuse_unk = row->flags & PN_PRETYPE_RAW;
-    v->byte_level = !v->byte_fallback;
-    if (v->byte_level) {
-        v->bos = row->flags & PN_PRETYPE_NO_BOS ? -1 : 11;
-        v->eos = 11;
+    v->bpe.pre = pre_len ? pre : "default";
+    v->bpe.pre_len = pre_len ? pre_len : 7;
+    v->bpe.ignore_merges = row->flags & PN_PRETYPE_IGNORE_MERGES;
+    v->flags.add_bos = row->flags & PN_PRETYPE_ADD_BOS;
+    v->flags.escape_whitespaces = row->flags & PN_PRETYPE_ESCAPE_SPACE;
+    v->flags.byte_fallback = v->flags.fuse_unk = row->flags & PN_PRETYPE_RAW;
+    v->flags.byte_level = !v->flags.byte_fallback;
+    if (v->flags.byte_level) {
+        v->id.bos = row->flags & PN_PRETYPE_NO_BOS ? -1 : 11;
+        v->id.eos = 11;
     }
     return PANTRY_OK;
 }
 
 struct pn_vocab pn_vocab_empty(void)
 {
-    return (struct pn_vocab){.bos = -1,
-                             .eos = -1,
-                             .eot = -1,
-                             .eom = -1,
-                             .unk = -1,
-                             .sep = -1,
-                             .pad = -1,
-                             .cls = -1,
-                             .mask = -1,
-                             .fim_pad = -1,
-                             .fim_repo = -1,
-                             .fim_sep = -1};
+    return (struct pn_vocab){.id = PN_NO_IDS};
 }
 
 pantry_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_len, const char *pre, size_t pre_len,
@@ -72,41 +43,42 @@ pantry_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_
         return init_bpe(v, pre, pre_len, err);
     if (is(model, model_len, "hybriddna")) {
         pantry_status status = init_bpe(v, pre, pre_len, err);
-        v->dna = !status && v->byte_level;
+        v->flags.dna = !status && v->flags.byte_level;
         return status;
     }
     if (is(model, model_len, "gemma4"))
         return init_bpe(v, "gemma4", 6, err);
     if (is(model, model_len, "llama")) {
         v->kind = PN_VOCAB_SPM;
-        v->bos = 1;
-        v->eos = 2;
-        v->unk = 0;
-        v->add_bos = v->add_space_prefix = v->escape_whitespaces = v->byte_fallback = v->fuse_unk = true;
+        v->id.bos = 1;
+        v->id.eos = 2;
+        v->id.unk = 0;
+        v->flags.add_bos = v->flags.add_space_prefix = v->flags.escape_whitespaces = v->flags.byte_fallback =
+            v->flags.fuse_unk = true;
     } else if (is(model, model_len, "bert")) {
         v->kind = PN_VOCAB_WORDPIECE;
-        v->bos = 101;
-        v->unk = 100;
-        v->sep = 102;
-        v->pad = 0;
-        v->mask = 103;
-        v->add_bos = v->add_eos = v->lowercase = v->strip_accents = true;
-        v->word_suffix = PN_SPACE_MARK; /* GGUF marks the start of words, not their inside */
-        v->max_word_chars = 100;
+        v->id.bos = 101;
+        v->id.unk = 100;
+        v->id.sep = 102;
+        v->id.pad = 0;
+        v->id.mask = 103;
+        v->flags.add_bos = v->flags.add_eos = v->flags.lowercase = v->flags.strip_accents = true;
+        v->wordpiece.first_prefix = PN_SPACE_MARK; /* GGUF marks the start of words, not their inside */
+        v->wordpiece.max_chars = 100;
     } else if (is(model, model_len, "t5")) {
         v->kind = PN_VOCAB_UNIGRAM;
-        v->eos = 1;
-        v->unk = 2;
-        v->pad = 0;
-        v->add_eos = v->escape_whitespaces = true;
+        v->id.eos = 1;
+        v->id.unk = 2;
+        v->id.pad = 0;
+        v->flags.add_eos = v->flags.escape_whitespaces = true;
     } else if (is(model, model_len, "rwkv")) {
         v->kind = PN_VOCAB_RWKV;
     } else if (is(model, model_len, "plamo2")) {
         v->kind = PN_VOCAB_PLAMO;
-        v->unk = 0;
-        v->bos = 1;
-        v->eos = 2;
-        v->pad = 3;
+        v->id.unk = 0;
+        v->id.bos = 1;
+        v->id.eos = 2;
+        v->id.pad = 3;
     } else if (is(model, model_len, "none") || is(model, model_len, "no_vocab") || is(model, model_len, "test")) {
         return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer (tokenizer.ggml.model is \"%.*s\")",
                        (int)model_len, model);
@@ -152,15 +124,15 @@ static int32_t find_first(const struct pn_tokenizer *t, const char *const *texts
 static void mark_eog(struct pn_tokenizer *t, int32_t id)
 {
     if (id >= 0)
-        t->eog[id] = 1;
+        t->tokens.eog[id] = 1;
 }
 
 /* What the file names, or else the first of the texts unless it is ordinary text. */
 static void mark_fim(struct pn_tokenizer *t, int32_t named, const char *const *texts, size_t n)
 {
     int32_t id = named >= 0 ? named : find_first(t, texts, n);
-    if (id >= 0 && (named >= 0 || t->type[id] != PN_TOKEN_NORMAL))
-        t->eog[id] = 1;
+    if (id >= 0 && (named >= 0 || t->tokens.type[id] != PN_TOKEN_NORMAL))
+        t->tokens.eog[id] = 1;
 }
 
 /* A tokenizer.json says itself which tokens are special. Otherwise these are, whatever the file says of them, but for
@@ -169,47 +141,47 @@ static void mark_all(struct pn_tokenizer *t, const char *const *texts, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         int32_t id = find(t, texts[i]);
-        bool ordinary = id >= 0 && t->type[id] == PN_TOKEN_NORMAL;
-        if (id < 0 || (ordinary && (t->v.json || !strcmp(texts[i], "</s>")) && id != t->v.eos))
+        bool ordinary = id >= 0 && t->tokens.type[id] == PN_TOKEN_NORMAL;
+        if (id < 0 || (ordinary && (t->flags.json || !strcmp(texts[i], "</s>")) && id != t->id.eos))
             continue;
-        t->eog[id] = 1;
-        if (!t->v.json)
-            t->type[id] = PN_TOKEN_CONTROL;
+        t->tokens.eog[id] = 1;
+        if (!t->flags.json)
+            t->tokens.type[id] = PN_TOKEN_CONTROL;
     }
 }
 
 static bool ends(const struct pn_tokenizer *t, const char *text)
 {
     int32_t id = find(t, text);
-    return id >= 0 && t->eog[id];
+    return id >= 0 && t->tokens.eog[id];
 }
 
 void pn_vocab_find_special(struct pn_tokenizer *t)
 {
-    if (t->v.eot < 0)
-        t->v.eot = find_first(t, end_of_turn, COUNT(end_of_turn));
-    if (t->v.eom < 0)
-        t->v.eom = find(t, "<|eom_id|>");
-    mark_fim(t, t->v.fim_pad, fim_pad, COUNT(fim_pad));
-    mark_fim(t, t->v.fim_repo, fim_repo, COUNT(fim_repo));
-    mark_fim(t, t->v.fim_sep, fim_sep, COUNT(fim_sep));
+    if (t->id.eot < 0)
+        t->id.eot = find_first(t, end_of_turn, COUNT(end_of_turn));
+    if (t->id.eom < 0)
+        t->id.eom = find(t, "<|eom_id|>");
+    mark_fim(t, t->id.fim_pad, fim_pad, COUNT(fim_pad));
+    mark_fim(t, t->id.fim_repo, fim_repo, COUNT(fim_repo));
+    mark_fim(t, t->id.fim_sep, fim_sep, COUNT(fim_sep));
     mark_all(t, end_of_turn, COUNT(end_of_turn));
     mark_all(t, end_of_generation, COUNT(end_of_generation));
-    mark_eog(t, t->v.eos);
-    mark_eog(t, t->v.eot);
-    mark_eog(t, t->v.eom);
+    mark_eog(t, t->id.eos);
+    mark_eog(t, t->id.eot);
+    mark_eog(t, t->id.eom);
     /* In Harmony and Solar Open <|end|> ends a message, not the answer. */
     int32_t end = find(t, "<|end|>");
     if (end >= 0 && ((ends(t, "<|return|>") && (ends(t, "<|call|>") || ends(t, "<|calls|>"))) ||
                      ((ends(t, "<|call|>") || ends(t, "<|calls|>")) && ends(t, "<|flush|>")))) {
-        t->eog[end] = t->v.eos == end;
-        if (t->v.eot == end)
-            t->v.eot = t->v.eos;
+        t->tokens.eog[end] = t->id.eos == end;
+        if (t->id.eot == end)
+            t->id.eot = t->id.eos;
     }
     /* </s> is an ordinary piece of Gemma 4 and PLaMo. */
     int32_t s = find(t, "</s>");
-    if (s >= 0 && s != t->v.eos && (ends(t, "<|tool_response>") || ends(t, "<|plamo:eos|>"))) {
-        t->eog[s] = 0;
-        t->type[s] = PN_TOKEN_NORMAL;
+    if (s >= 0 && s != t->id.eos && (ends(t, "<|tool_response>") || ends(t, "<|plamo:eos|>"))) {
+        t->tokens.eog[s] = 0;
+        t->tokens.type[s] = PN_TOKEN_NORMAL;
     }
 }

@@ -9,15 +9,15 @@ static size_t longest_piece(const struct pn_tokenizer *t, const char *prefix, co
                             int32_t *id)
 {
     size_t n = strlen(prefix);
-    size_t mark = t->v.json ? 0 : 3; /* in GGUF files a piece that starts with the mark starts a word */
-    if (n > t->bpe.max_piece || (mark && !n && len >= mark && !memcmp(text, PN_SPACE_MARK, mark)))
+    size_t mark = t->flags.json ? 0 : 3; /* in GGUF files a piece that starts with the mark starts a word */
+    if (n > t->tokens.max_piece || (mark && !n && len >= mark && !memcmp(text, PN_SPACE_MARK, mark)))
         return 0;
-    if (len > t->bpe.max_piece - n)
-        len = t->bpe.max_piece - n;
+    if (len > t->tokens.max_piece - n)
+        len = t->tokens.max_piece - n;
     memcpy(room, prefix, n);
     memcpy(room + n, text, len);
     while (len > 0) {
-        *id = pn_index_find(&t->bpe.pieces, room, n + len);
+        *id = pn_index_find(&t->tokens.pieces, room, n + len);
         if (*id >= 0)
             return len;
         do
@@ -34,11 +34,12 @@ static pantry_status encode_one(const struct pn_tokenizer *t, const char *word, 
     bool whole = true;
     for (size_t i = 0; i < len; i++)
         chars += (word[i] & 0xC0) != 0x80;
-    if (t->v.max_word_chars && chars > t->v.max_word_chars)
+    if (t->wordpiece.max_chars && chars > t->wordpiece.max_chars)
         whole = false;
     for (size_t pos = 0; pos < len && whole;) {
         int32_t id;
-        size_t n = longest_piece(t, pos ? t->bpe.prefix : t->bpe.suffix, word + pos, len - pos, room, &id);
+        size_t n =
+            longest_piece(t, pos ? t->wordpiece.prefix : t->wordpiece.first_prefix, word + pos, len - pos, room, &id);
         if (n && !pn_vec_push(out, id))
             return pn_no_memory(err, "tokenizing");
         whole = n > 0;
@@ -47,26 +48,44 @@ static pantry_status encode_one(const struct pn_tokenizer *t, const char *word, 
     if (whole)
         return PANTRY_OK;
     out->len = first;
-    return t->v.unk < 0 || pn_vec_push(out, t->v.unk) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
+    return t->id.unk < 0 || pn_vec_push(out, t->id.unk) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
 }
 
-pantry_status pn_wordpiece_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
-                                struct pn_ids *out, struct pantry_error *err)
+static pantry_status word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
+                          struct pn_ids *out, struct pantry_error *err)
 {
-    if (!pn_vec_reserve(&s->path, &s->path_cap, t->bpe.max_piece + 1, 1))
+    if (!pn_vec_reserve(&s->path, &s->path_cap, t->tokens.max_piece + 1, 1))
         return pn_no_memory(err, "tokenizing");
-    return encode_one(t, word, len, s->path, out, err);
+    return encode_one(t, text, len, s->path, out, err);
 }
 
-pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
-                                  struct pn_ids *out, struct pantry_error *err)
+static pantry_status init(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
+    t->wordpiece.max_chars = v->wordpiece.max_chars;
+    pantry_status status = pn_copy_affix(&t->wordpiece.prefix, v->wordpiece.prefix, err);
+    return status ? status : pn_copy_affix(&t->wordpiece.first_prefix, v->wordpiece.first_prefix, err);
+}
+
+static pantry_status normalize(const struct pn_tokenizer *t, struct pn_encode_state *s, bool blank_first,
+                               const char **text, size_t *len, struct pantry_error *err)
+{
+    (void)blank_first;
     struct pn_bert_options options = {
-        .clean = true, .ideographs = true, .strip_accents = t->v.strip_accents, .lowercase = t->v.lowercase};
-    pn_buf_clear(&s->normal[0]);
-    pantry_status status = pn_normalize_bert(&s->normal[0], options, text, len, err);
-    const char *p = s->normal[0].data;
-    size_t end = s->normal[0].len, start = 0;
+        .clean = true, .ideographs = true, .strip_accents = t->flags.strip_accents, .lowercase = t->flags.lowercase};
+    struct pn_buf *normal = &s->normal[0];
+    pn_buf_clear(normal);
+    pantry_status status = pn_normalize_bert(normal, options, *text, *len, err);
+    *text = normal->data;
+    *len = normal->len;
+    return status;
+}
+
+/* Cuts normalized text at white space and punctuation. */
+static pantry_status encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *p, size_t end,
+                            struct pn_ids *out, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    size_t start = 0;
     unsigned n;
     for (size_t pos = 0; pos <= end && !status; pos += n) {
         uint32_t c = ' ';
@@ -85,3 +104,12 @@ pantry_status pn_wordpiece_encode(const struct pn_tokenizer *t, struct pn_encode
     }
     return status;
 }
+
+const struct pn_model_ops pn_wordpiece_model = {
+    .init = init,
+    .normalize = normalize,
+    .encode = encode,
+    .word = word,
+    .decode = {.kind = PN_DECODE_SPM, .strip_first = true},
+    .framed = true,
+};
