@@ -36,6 +36,8 @@ struct pn_slice {
 bool pn_is_space(char c);
 /* The first `needle` in text at or after `from`, or `len`. */
 size_t pn_find(const char *text, size_t len, size_t from, const char *needle);
+/* What a text that ends too early is: PN_FAIL when nothing follows, else PN_MORE. */
+enum pn_step pn_cut_short(const struct pn_cut *cut);
 enum pn_step pn_cut_literal(struct pn_cut *cut, const char *literal);
 enum pn_step pn_cut_optional(struct pn_cut *cut, const char *literal, bool *found);
 enum pn_step pn_cut_space(struct pn_cut *cut);
@@ -47,7 +49,8 @@ enum pn_step pn_cut_within(struct pn_cut *cut, const char *needle, size_t max, s
 enum pn_step pn_cut_peek(struct pn_cut *cut, char *c);
 /* One JSON value, checked. Control characters inside strings are let through (pn_json_put repairs them). */
 enum pn_step pn_cut_json(struct pn_cut *cut, struct pn_slice *out);
-/* One Python literal (also true/false/null), appended to `out` as JSON. */
+enum pn_step pn_cut_number(struct pn_cut *cut);
+/* One Python literal (also true/false/null), appended to `out` as JSON (python_literal.c). */
 enum pn_step pn_cut_python(struct pn_cut *cut, struct pn_buf *out, int depth);
 
 /* ---- JSON text ---- */

@@ -183,20 +183,20 @@ jv pn_jj_call(struct jj_run *r, jv f, const struct jj_args *args)
         result = f.u.func->call(r, args);
         break;
     case JJ_MACRO:
-        result = pn_jj_call_macro(r, f.u.macro, args);
+        result = r->calls->macro(r, f.u.macro, args);
         break;
     case JJ_LOOP:
         if (args->n_pos != 1 || args->n_kw)
             pn_jj_raise(r, "TypeError", "LoopContext.__call__() takes 2 positional arguments but %zu were given",
                         args->n_pos + 1);
-        result = pn_jj_call_loop(r, f.u.loop, args->pos[0]);
+        result = r->calls->loop(r, f.u.loop, args->pos[0]);
         break;
     case JJ_JOINER:
         result = f.u.joiner->used ? f.u.joiner->sep : pn_jj_cstr(r, "");
         f.u.joiner->used = true;
         break;
     case JJ_BLOCK:
-        result = pn_jj_call_block(r, f.u.block->def);
+        result = r->calls->block(r, f.u.block->def);
         break;
     case JJ_UNDEFINED:
         pn_jj_raise_undefined(r, f);

@@ -1,5 +1,5 @@
-/* Iteration: one lazy iterator for everything that Python can loop over, ranges, and the stable sort. */
-#include "text/template/value.h"
+/* Iteration: one lazy iterator for everything that Python can loop over, lengths, and ranges. */
+#include "text/template/ast.h"
 
 #include <string.h>
 
@@ -63,7 +63,12 @@ bool pn_jj_iterable(jv v)
            v.t == JJ_UNDEFINED || v.t == JJ_LOOP;
 }
 
-static bool next_loop(struct jj_run *r, struct jj_iter *it, jv *out);
+/* Iterating over `loop` itself would take items from the running loop; nobody does, and it is refused. */
+static bool next_loop(struct jj_run *r, struct jj_iter *it, jv *out)
+{
+    (void)it, (void)out;
+    pn_jj_raise(r, "TypeError", "iterating over 'loop' is not supported");
+}
 
 struct jj_iter *pn_jj_iter(struct jj_run *r, jv v)
 {
@@ -104,13 +109,6 @@ struct jj_iter *pn_jj_iter(struct jj_run *r, jv v)
     return it;
 }
 
-/* Iterating over `loop` itself would take items from the running loop; nobody does, and it is refused. */
-static bool next_loop(struct jj_run *r, struct jj_iter *it, jv *out)
-{
-    (void)it, (void)out;
-    pn_jj_raise(r, "TypeError", "iterating over 'loop' is not supported");
-}
-
 jv pn_jj_to_list(struct jj_run *r, jv v)
 {
     jv item, list = pn_jj_list(r, pn_jj_has_len(v) && v.t != JJ_LOOP ? (size_t)pn_jj_len(r, v) : 0);
@@ -119,6 +117,59 @@ jv pn_jj_to_list(struct jj_run *r, jv v)
         pn_jj_push(r, list, item);
     return list;
 }
+
+/* ---- lengths ---- */
+
+bool pn_jj_has_len(jv v)
+{
+    return v.t == JJ_STR || jj_is_seq(v) || v.t == JJ_DICT || v.t == JJ_VIEW || v.t == JJ_RANGE ||
+           v.t == JJ_UNDEFINED || v.t == JJ_LOOP;
+}
+
+/* Without a length of its own the rest of the iterator is read to know it. */
+int64_t pn_jj_loop_length(struct jj_run *r, struct jj_loop *loop)
+{
+    if (loop->length >= 0)
+        return loop->length;
+    if (pn_jj_has_len(loop->iterable))
+        return loop->length = pn_jj_len(r, loop->iterable);
+    jv rest = pn_jj_to_list(r, (jv){.t = JJ_ITER, .u.iter = loop->it});
+    loop->it = pn_jj_iter(r, rest);
+    return loop->length = (int64_t)rest.u.seq->n + loop->index0 + 1 + (loop->after.t != JJ_MISSING);
+}
+
+bool pn_jj_loop_peek(struct jj_run *r, struct jj_loop *loop)
+{
+    jv item;
+    if (loop->after.t == JJ_MISSING && pn_jj_next(r, loop->it, &item))
+        loop->after = item;
+    return loop->after.t != JJ_MISSING;
+}
+
+int64_t pn_jj_len(struct jj_run *r, jv v)
+{
+    switch (v.t) {
+    case JJ_STR:
+        return pn_jj_chars(v.u.s);
+    case JJ_LIST:
+    case JJ_TUPLE:
+        return (int64_t)v.u.seq->n;
+    case JJ_DICT:
+        return (int64_t)v.u.dict->n;
+    case JJ_VIEW:
+        return (int64_t)v.u.view->dict->n;
+    case JJ_RANGE:
+        return v.u.range->n;
+    case JJ_UNDEFINED:
+        return 0;
+    case JJ_LOOP:
+        return pn_jj_loop_length(r, v.u.loop);
+    default:
+        pn_jj_raise(r, "TypeError", "object of type '%s' has no len()", pn_jj_type_name(v));
+    }
+}
+
+/* ---- ranges, generators ---- */
 
 jv pn_jj_range(struct jj_run *r, int64_t start, int64_t stop, int64_t step)
 {
@@ -174,39 +225,4 @@ jv pn_jj_reversed(struct jj_run *r, jv v, bool *ok)
                : v.t == JJ_DICT  ? "dict_reversekeyiterator"
                                  : "reversed";
     return (jv){.t = JJ_ITER, .u.iter = it};
-}
-
-/* ---- sorting: bottom-up merge over indices; stable, and only ever asks whether the later is less than the earlier
- * ---- */
-
-static void merge(struct jj_run *r, const jv *keys, const size_t *from, size_t *to, size_t lo, size_t mid, size_t hi)
-{
-    size_t a = lo, b = mid;
-    for (size_t i = lo; i < hi; i++) {
-        bool take_b = a == mid;
-        if (!take_b && b < hi)
-            take_b = pn_jj_less(r, keys[from[b]], keys[from[a]]);
-        to[i] = take_b ? from[b++] : from[a++];
-    }
-}
-
-jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse)
-{
-    size_t n = list.u.seq->n;
-    size_t *from = pn_jj_array(r, n + 1, sizeof *from), *to = pn_jj_array(r, n + 1, sizeof *to);
-    for (size_t i = 0; i < n; i++)
-        from[i] = reverse ? n - 1 - i : i; /* backwards twice: equal ones keep their order */
-    for (size_t width = 1; width < n; width *= 2) {
-        for (size_t lo = 0; lo < n; lo += 2 * width) {
-            size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;
-            merge(r, keys, from, to, lo, mid, hi);
-        }
-        size_t *swap = from;
-        from = to;
-        to = swap;
-    }
-    jv sorted = pn_jj_list(r, n);
-    for (size_t i = 0; i < n; i++)
-        pn_jj_push(r, sorted, list.u.seq->v[from[reverse ? n - 1 - i : i]]);
-    return sorted;
 }

@@ -14,6 +14,15 @@ enum {
     MAX_PARSE_DEPTH = 200,
 };
 
+static const struct jj_calls calls = {
+    .getattr = pn_jj_getattr,
+    .getitem = pn_jj_getitem,
+    .macro = pn_jj_call_macro,
+    .loop = pn_jj_call_loop,
+    .block = pn_jj_call_block,
+    .find_filter = pn_jj_find_filter,
+};
+
 static pantry_status report(struct jj_run *r, struct pantry_error *err)
 {
     if (r->status == PANTRY_NO_MEMORY || !r->message)
@@ -35,7 +44,8 @@ pantry_status pn_template_parse(const char *source, size_t len, struct pn_templa
         free(r);
         return pn_no_memory(err, "a template");
     }
-    *r = (struct jj_run){.max_steps = 1000 * (size_t)1000 + 100 * len,
+    *r = (struct jj_run){.calls = &calls,
+                         .max_steps = 1000 * (size_t)1000 + 100 * len,
                          .max_output = MAX_SOURCE,
                          .max_memory = (16 << 20) + 1024 * len,
                          .max_depth = MAX_PARSE_DEPTH,
@@ -150,6 +160,7 @@ static struct jj_run *new_run(const struct pn_template *t, const struct pn_templ
         return NULL;
     if (!limits)
         limits = &defaults;
+    r->calls = &calls;
     r->t = t;
     r->now = limits->now;
     r->max_steps = limits->max_steps ? limits->max_steps : DEFAULT_STEPS;

@@ -130,6 +130,8 @@ struct jj_big {
 };
 
 struct jj_run;
+struct jj_block_def;
+struct jj_filter_def;
 
 /* An iterator produces values until `next` returns false. */
 struct jj_iter {
@@ -183,8 +185,20 @@ struct jj_env {
     jv slot[];
 };
 
+/* Entries of higher files that lower ones call, because the language recurses there: "{0.x}".format(y) reads
+ * attributes, a call in an expression runs the statements of a macro. template.c, which sees all files, fills it in. */
+struct jj_calls {
+    jv (*getattr)(struct jj_run *r, jv obj, const struct jj_str *name);
+    jv (*getitem)(struct jj_run *r, jv obj, jv key);
+    jv (*macro)(struct jj_run *r, const struct jj_macro *macro, const struct jj_args *args);
+    jv (*loop)(struct jj_run *r, const struct jj_loop *loop, jv iterable);
+    jv (*block)(struct jj_run *r, const struct jj_block_def *def);
+    const struct jj_filter_def *(*find_filter)(const char *p, size_t n);
+};
+
 /* One render. */
 struct jj_run {
+    const struct jj_calls *calls;
     struct pn_arena arena;
     jmp_buf escape;
     pantry_status status;
@@ -212,7 +226,6 @@ _Noreturn void pn_jj_raise(struct jj_run *r, const char *type, const char *forma
 /* The text of raise_exception and of limits, with its status. */
 _Noreturn void pn_jj_throw(struct jj_run *r, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-_Noreturn void pn_jj_raise_undefined(struct jj_run *r, jv undefined);
 _Noreturn void pn_jj_over_steps(struct jj_run *r);
 /* printf into the arena */
 char *pn_jj_sprintf(struct jj_run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -243,6 +256,8 @@ static inline void pn_jj_leave(struct jj_run *r)
 {
     r->depth--;
 }
+
+/* ---- bytes under construction (buffer.c) ---- */
 
 void pn_jj_put(struct jj_buf *b, const char *p, size_t n);
 void pn_jj_puts(struct jj_buf *b, const char *text);
@@ -277,34 +292,9 @@ jv pn_jj_list(struct jj_run *r, size_t cap);
 jv pn_jj_tuple(struct jj_run *r, size_t n);
 jv pn_jj_pair(struct jj_run *r, jv a, jv b);
 void pn_jj_push(struct jj_run *r, jv list, jv item);
-jv pn_jj_undefined_name(struct jj_run *r, jv name);
-jv pn_jj_undefined_attr(struct jj_run *r, jv obj, jv name);
-jv pn_jj_undefined_hint(struct jj_run *r, const char *hint);
-jv pn_jj_undefined_unsafe(struct jj_run *r, jv obj, jv name);
-const char *pn_jj_undefined_message(struct jj_run *r, const struct jj_undefined *u);
-
-struct jj_dict *pn_jj_dict(struct jj_run *r, size_t cap);
-static inline jv jj_dict_value(struct jj_dict *d)
-{
-    return (jv){.t = JJ_DICT, .u.dict = d};
-}
-void pn_jj_dict_set(struct jj_run *r, struct jj_dict *d, jv key, jv value);
-jv *pn_jj_dict_get(struct jj_run *r, const struct jj_dict *d, jv key); /* NULL: not there; unhashable keys raise */
-jv *pn_jj_dict_find(struct jj_run *r, const struct jj_dict *d, const char *p, size_t n);
-bool pn_jj_hashable(jv v); /* Python's hash() would work */
 
 const char *pn_jj_type_name(jv v);   /* type(v).__name__ */
 const char *pn_jj_object_repr(jv v); /* "list object", "jinja2.utils.Namespace object", "None" */
-bool pn_jj_truth(struct jj_run *r, jv v);
-bool pn_jj_equal(struct jj_run *r, jv a, jv b);
-bool pn_jj_same(jv a, jv b);               /* Python's `is` */
-int64_t pn_jj_len(struct jj_run *r, jv v); /* raises for what has no length */
-bool pn_jj_has_len(jv v);
-bool pn_jj_contains(struct jj_run *r, jv item, jv container);
-/* op is one of "<", "<=", ">", ">="; raises for types that have no order */
-bool pn_jj_compare(struct jj_run *r, const char *op, jv a, jv b);
-bool pn_jj_less(struct jj_run *r, jv a, jv b);
-
 static inline bool jj_is_int(jv v)
 {
     return v.t == JJ_INT || v.t == JJ_BOOL;
@@ -326,6 +316,9 @@ bool pn_jj_is(jv v, const char *text); /* a string equal to `text` */
 /* code points */
 int64_t pn_jj_chars(struct jj_str *s);
 size_t pn_jj_offset(struct jj_str *s, int64_t index); /* byte offset of a code point, 0 <= index <= chars */
+
+/* ---- characters of UTF-8 (utf8.c) ---- */
+
 uint32_t pn_jj_decode(const char *p, const char *end, size_t *used);
 size_t pn_jj_encode(uint32_t code_point, char out[4]);
 /* memmem, in linear time */
@@ -345,15 +338,18 @@ static inline bool pn_jj_next(struct jj_run *r, struct jj_iter *it, jv *out)
     pn_jj_leave(r);
     return more;
 }
+bool pn_jj_has_len(jv v);
+int64_t pn_jj_len(struct jj_run *r, jv v); /* raises for a value that has no length */
+int64_t pn_jj_loop_length(struct jj_run *r, struct jj_loop *loop);
+bool pn_jj_loop_peek(struct jj_run *r, struct jj_loop *loop); /* whether another item follows; fills loop->after */
 jv pn_jj_to_list(struct jj_run *r, jv v);
 jv pn_jj_range(struct jj_run *r, int64_t start, int64_t stop, int64_t step);
 jv pn_jj_reversed(struct jj_run *r, jv v, bool *ok);
 /* A generator over `src` with the given function. */
 jv pn_jj_generator(struct jj_run *r, const char *name, jv src, void *state,
                    bool (*next)(struct jj_run *r, struct jj_iter *it, jv *out));
-jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse); /* stable; keys run parallel to the list */
 
-/* ---- text (repr.c) ---- */
+/* ---- text (python/repr.c) ---- */
 
 jv pn_jj_to_str(struct jj_run *r, jv v); /* str(v); strings come back as they are */
 void pn_jj_put_str(struct jj_buf *b, jv v);
@@ -363,10 +359,8 @@ void pn_jj_put_float(struct jj_buf *b, double d);
 jv pn_jj_escape(struct jj_run *r, jv v); /* markupsafe.escape */
 void pn_jj_put_ascii_escaped(struct jj_buf *b, const char *p, size_t n);
 
-/* ---- arithmetic (number.c) ---- */
+/* ---- numbers (python/number.c) ---- */
 
-jv pn_jj_binary(struct jj_run *r, char op, jv a, jv b); /* + - * / % and 'F' for //, 'P' for ** */
-jv pn_jj_unary(struct jj_run *r, char op, jv a);
 int pn_jj_number_cmp(jv a, jv b, bool *unordered);
 bool pn_jj_to_double(jv v, double *out);                                           /* false: too large */
 jv pn_jj_parse_int(struct jj_run *r, const char *p, size_t n, int base, bool *ok); /* as int(text, base) */
@@ -374,15 +368,50 @@ bool pn_jj_parse_float(const char *p, size_t n, double *out);                   
 jv pn_jj_float_to_int(struct jj_run *r, double d);                                 /* truncates; finite only */
 void pn_jj_put_int(struct jj_buf *b, jv v, int base, bool upper);                  /* digits with sign */
 uint64_t pn_jj_number_hash(jv v);
+
+/* ---- undefined values (undefined.c) ---- */
+
+jv pn_jj_undefined_name(struct jj_run *r, jv name);
+jv pn_jj_undefined_attr(struct jj_run *r, jv obj, jv name);
+jv pn_jj_undefined_hint(struct jj_run *r, const char *hint);
+jv pn_jj_undefined_unsafe(struct jj_run *r, jv obj, jv name);
+const char *pn_jj_undefined_message(struct jj_run *r, const struct jj_undefined *u);
+_Noreturn void pn_jj_raise_undefined(struct jj_run *r, jv undefined);
+
+/* ---- truth, equality, order, dictionaries (compare.c) ---- */
+
+bool pn_jj_truth(struct jj_run *r, jv v);
+bool pn_jj_equal(struct jj_run *r, jv a, jv b);
+bool pn_jj_same(jv a, jv b); /* Python's `is` */
+bool pn_jj_contains(struct jj_run *r, jv item, jv container);
+/* op is one of "<", "<=", ">", ">="; raises for types that have no order */
+bool pn_jj_compare(struct jj_run *r, const char *op, jv a, jv b);
+bool pn_jj_less(struct jj_run *r, jv a, jv b);
+
+struct jj_dict *pn_jj_dict(struct jj_run *r, size_t cap);
+static inline jv jj_dict_value(struct jj_dict *d)
+{
+    return (jv){.t = JJ_DICT, .u.dict = d};
+}
+void pn_jj_dict_set(struct jj_run *r, struct jj_dict *d, jv key, jv value);
+jv *pn_jj_dict_get(struct jj_run *r, const struct jj_dict *d, jv key); /* NULL: not there; unhashable keys raise */
+jv *pn_jj_dict_find(struct jj_run *r, const struct jj_dict *d, const char *p, size_t n);
+bool pn_jj_hashable(jv v);                                                /* Python's hash() would work */
+jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse); /* stable; keys run parallel to the list */
+
+/* ---- operators (python/arithmetic.c) ---- */
+
+jv pn_jj_binary(struct jj_run *r, char op, jv a, jv b); /* + - * / % and 'F' for //, 'P' for ** */
+jv pn_jj_unary(struct jj_run *r, char op, jv a);
 jv pn_jj_round(struct jj_run *r, jv v, int64_t digits);
 
-/* ---- formatting (format.c) ---- */
+/* ---- formatting (python/percent.c, format.c) ---- */
 
 jv pn_jj_percent(struct jj_run *r, struct jj_str *format, jv args);
 jv pn_jj_format(struct jj_run *r, struct jj_str *format, const struct jj_args *args);
 jv pn_jj_format_map(struct jj_run *r, struct jj_str *format, jv map);
 
-/* ---- attributes, calls (attr.c, call.c) ---- */
+/* ---- attributes, methods (attr.c, python/properties.c, methods.c, str_methods.c), calls (eval.c) ---- */
 
 jv pn_jj_getattr(struct jj_run *r, jv obj, const struct jj_str *name); /* obj.name */
 /* Python's own error where a function wants a method that the value lacks. */
@@ -391,8 +420,10 @@ jv pn_jj_getitem(struct jj_run *r, jv obj, jv key); /* obj[key] */
 jv pn_jj_slice(struct jj_run *r, jv obj, jv start, jv stop, jv step);
 jv pn_jj_call(struct jj_run *r, jv f, const struct jj_args *args);
 const struct jj_method_def *pn_jj_find_method(jv obj, const char *p, size_t n);
-/* Type-specific attributes that are no methods (loop.index, range.start...); false: no such attribute. */
+/* Attributes of a type that are not methods (loop.index, range.start...); false: no such attribute. */
 bool pn_jj_find_property(struct jj_run *r, jv obj, const char *p, size_t n, jv *out);
+/* Attributes that only Python objects have ("__class__"): the sandbox gives none out. */
+bool pn_jj_has_internal(jv obj, const char *p, size_t n);
 const struct jj_func *pn_jj_find_global(const char *p, size_t n);
 
 jv pn_jj_replace(struct jj_run *r, const struct jj_str *s, const struct jj_str *old, const struct jj_str *new_text,
@@ -418,16 +449,18 @@ extern const struct jj_filter_def pn_jj_text_filters[]; /* end with a NULL name 
 extern const struct jj_filter_def pn_jj_seq_filters[];
 jj_filter_fn pn_jj_filter_tojson, pn_jj_filter_pprint;
 
+/* ---- arguments (bind.c) ---- */
+
 /* Binds arguments to the named parameters, the first n_required of which must be given; others stay JJ_MISSING. `skip`
  * is how many parameters come before them. Raises the TypeError that a Python function `name` would. */
 void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, size_t skip, const char *const *params,
                 size_t n_params, size_t n_required, jv *out);
 
-/* ---- time (strftime.c) ---- */
+/* ---- time (python/strftime.c) ---- */
 
 jv pn_jj_strftime(struct jj_run *r, const struct jj_str *format);
 
-/* ---- characters (chars.c) ---- */
+/* ---- characters (python/chars.c) ---- */
 
 bool pn_jj_is_space(uint32_t c);
 bool pn_jj_is_alpha(uint32_t c);

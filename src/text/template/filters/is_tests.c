@@ -73,7 +73,7 @@ static bool test_filter(struct jj_run *r, jv v, const struct jj_args *args)
 {
     need(r, "filter", args, 0);
     need_hashable(r, v);
-    return v.t == JJ_STR && pn_jj_find_filter(v.u.s->p, v.u.s->n);
+    return v.t == JJ_STR && r->calls->find_filter(v.u.s->p, v.u.s->n);
 }
 
 static bool test_test(struct jj_run *r, jv v, const struct jj_args *args)

@@ -1,5 +1,5 @@
 /* str() and repr() of every value, exactly as Python prints them, and HTML escaping. */
-#include "text/template/value.h"
+#include "text/template/ast.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -155,7 +155,6 @@ static void put_range(struct jj_buf *b, const struct jj_range *x)
 
 static void put_object(struct jj_buf *b, jv v)
 {
-    jv name, index, length;
     switch (v.t) {
     case JJ_ITER:
         if (v.u.iter->name)
@@ -164,12 +163,11 @@ static void put_object(struct jj_buf *b, jv v)
             pn_jj_puts(b, pn_jj_sprintf(b->r, "<%s object at 0x%012zx>", v.u.iter->type, (size_t)v.u.iter));
         return;
     case JJ_MACRO:
-        pn_jj_find_property(b->r, v, "name", 4, &name);
         pn_jj_puts(b, "<Macro ");
-        if (name.t == JJ_NONE)
+        if (v.u.macro->def->name.t == JJ_NONE)
             pn_jj_puts(b, "anonymous");
         else
-            pn_jj_put_repr(b, name);
+            pn_jj_put_repr(b, v.u.macro->def->name);
         pn_jj_putc(b, '>');
         return;
     case JJ_METHOD:
@@ -186,9 +184,8 @@ static void put_object(struct jj_buf *b, jv v)
                        pn_jj_sprintf(b->r, "<class 'jinja2.utils.%c%s'>", v.u.func->name[0] - 32, v.u.func->name + 1));
         return;
     case JJ_LOOP:
-        pn_jj_find_property(b->r, v, "index", 5, &index);
-        pn_jj_find_property(b->r, v, "length", 6, &length);
-        pn_jj_puts(b, pn_jj_sprintf(b->r, "<LoopContext %lld/%lld>", (long long)index.u.i, (long long)length.u.i));
+        pn_jj_puts(b, pn_jj_sprintf(b->r, "<LoopContext %lld/%lld>", (long long)v.u.loop->index0 + 1,
+                                    (long long)pn_jj_loop_length(b->r, v.u.loop)));
         return;
     case JJ_SELF:
         pn_jj_puts(b, "<TemplateReference None>");
