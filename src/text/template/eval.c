@@ -10,6 +10,12 @@ static jv eval_binary(struct jj_run *r, struct jj_env *env, const struct jj_node
     return pn_jj_binary(r, node->u.op.op, a, b);
 }
 
+static jv eval_and_or(struct jj_run *r, struct jj_env *env, const struct jj_node *node)
+{
+    jv a = pn_jj_eval(r, env, node->u.op.a);
+    return pn_jj_truth(r, a) == (node->kind == JJ_N_AND) ? pn_jj_eval(r, env, node->u.op.b) : a;
+}
+
 static bool compare(struct jj_run *r, enum jj_token_type op, jv a, jv b)
 {
     switch (op) {
@@ -264,14 +270,8 @@ jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node)
         v = jj_bool(!pn_jj_truth(r, pn_jj_eval(r, env, node->u.op.a)));
         break;
     case JJ_N_AND:
-        v = pn_jj_eval(r, env, node->u.op.a);
-        if (pn_jj_truth(r, v))
-            v = pn_jj_eval(r, env, node->u.op.b);
-        break;
     case JJ_N_OR:
-        v = pn_jj_eval(r, env, node->u.op.a);
-        if (!pn_jj_truth(r, v))
-            v = pn_jj_eval(r, env, node->u.op.b);
+        v = eval_and_or(r, env, node);
         break;
     case JJ_N_COMPARE:
         v = eval_compare(r, env, node);
@@ -295,7 +295,7 @@ jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node)
     case JJ_N_TEST:
         v = apply(r, env, node, NULL);
         break;
-    default: /* statements are no expressions, the parser sees to that */
+    default: /* a statement: the parser puts none here */
         v = jj_none();
     }
     return v;

@@ -187,21 +187,19 @@ static void each_of_macro(struct resolver *rs, const struct jj_macro_def *def, c
     each(rs, &def->body, fn, data);
 }
 
-static void each_child(struct resolver *rs, struct jj_node *node, child_fn *fn, void *data)
+/* The operands of an expression. False: the node is a statement. */
+static bool each_operand(struct resolver *rs, struct jj_node *node, child_fn *fn, void *data)
 {
     switch (node->kind) {
     case JJ_N_CONST:
     case JJ_N_NAME:
     case JJ_N_NSREF:
-    case JJ_N_DATA:
-    case JJ_N_BREAK:
-    case JJ_N_CONTINUE:
-        break;
+        return true;
     case JJ_N_COND:
         fn(rs, node->u.op.b, data);
         fn(rs, node->u.op.a, data);
         maybe(rs, node->u.op.c, fn, data);
-        break;
+        return true;
     case JJ_N_BINARY:
     case JJ_N_UNARY:
     case JJ_N_NOT:
@@ -212,27 +210,39 @@ static void each_child(struct resolver *rs, struct jj_node *node, child_fn *fn, 
         maybe(rs, node->u.op.a, fn, data);
         maybe(rs, node->u.op.b, fn, data);
         maybe(rs, node->u.op.c, fn, data);
-        break;
+        return true;
     case JJ_N_TUPLE:
     case JJ_N_LISTEXPR:
     case JJ_N_DICTEXPR:
     case JJ_N_COMPARE:
     case JJ_N_CONCAT:
-    case JJ_N_OUTPUT:
         maybe(rs, node->u.list.first, fn, data);
         each(rs, &node->u.list.items, fn, data);
-        break;
+        return true;
     case JJ_N_GETATTR:
         fn(rs, node->u.attr.obj, data);
-        break;
+        return true;
     case JJ_N_CALL:
         fn(rs, node->u.call.fn, data);
         each_arg(rs, &node->u.call.args, fn, data);
-        break;
+        return true;
     case JJ_N_FILTER:
     case JJ_N_TEST:
         maybe(rs, node->u.filter.input, fn, data);
         each_arg(rs, &node->u.filter.args, fn, data);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void each_child(struct resolver *rs, struct jj_node *node, child_fn *fn, void *data)
+{
+    if (each_operand(rs, node, fn, data))
+        return;
+    switch (node->kind) {
+    case JJ_N_OUTPUT:
+        each(rs, &node->u.list.items, fn, data);
         break;
     case JJ_N_IF:
         maybe(rs, node->u.cond.test, fn, data);
@@ -275,6 +285,8 @@ static void each_child(struct resolver *rs, struct jj_node *node, child_fn *fn, 
         break;
     case JJ_N_LOADER:
         fn(rs, node->u.loader.template, data);
+        break;
+    default: /* text, break, continue */
         break;
     }
 }

@@ -23,64 +23,80 @@ static void check_group(struct jj_run *r, const struct jj_spec *s, jv value)
         pn_jj_raise(r, "ValueError", "Cannot specify '%c' with '%c'.", s->group, type);
 }
 
+/* Digits of a width or precision; -1 when there are none. */
+static int64_t parse_count(struct jj_run *r, const char **p, const char *end)
+{
+    const char *start = *p;
+    int64_t number = 0;
+    while (*p < end && **p >= '0' && **p <= '9') {
+        number = number * 10 + (*(*p)++ - '0');
+        if (number > INT32_MAX)
+            pn_jj_raise(r, "ValueError", "Too many decimal digits in format string");
+    }
+    return *p > start ? number : -1;
+}
+
+static void parse_align(struct jj_spec *s, const char **p, const char *end)
+{
+    size_t used = 0;
+    if (*p == end)
+        return;
+    uint32_t first = pn_jj_decode(*p, end, &used);
+    if (*p + used < end && strchr("<>=^", (*p)[used])) {
+        s->fill = first;
+        s->align = (unsigned char)(*p)[used];
+        *p += used + 1;
+    } else if (strchr("<>=^", **p)) {
+        s->align = (unsigned char)*(*p)++;
+    }
+}
+
+static void parse_flags(struct jj_spec *s, const char **p, const char *end, bool text)
+{
+    if (*p < end && strchr("+- ", **p))
+        s->sign = *(*p)++;
+    if (*p < end && **p == 'z') {
+        s->no_negative_zero = true;
+        ++*p;
+    }
+    if (*p < end && **p == '#') {
+        s->alternate = true;
+        ++*p;
+    }
+    if (*p < end && **p == '0' && !s->fill) {
+        s->zero = true;
+        s->fill = '0';
+        if (!s->align)
+            s->align = text ? '<' : '=';
+        ++*p;
+    }
+}
+
+static void parse_group(struct jj_run *r, struct jj_spec *s, const char **p, const char *end)
+{
+    if (*p == end || (**p != ',' && **p != '_'))
+        return;
+    s->group = *(*p)++;
+    if (*p < end && (**p == ',' || **p == '_'))
+        pn_jj_raise(r, "ValueError",
+                    **p == s->group ? "Cannot specify '%c' with '%c'." : "Cannot specify both '%c' and '%c'.", ',',
+                    **p == s->group ? **p : '_');
+}
+
+/* [[fill]align][sign][z][#][0][width][group][.precision][type] */
 static struct jj_spec parse_spec(struct jj_run *r, const char *p, size_t n, jv value)
 {
-    struct jj_spec s = {.width = -1, .precision = -1, .sign = '-'};
+    struct jj_spec s = {.sign = '-', .precision = -1};
     const char *end = p + n;
-    size_t used = 0;
-    if (n) {
-        uint32_t first = pn_jj_decode(p, end, &used);
-        if (p + used < end && strchr("<>=^", p[used])) {
-            s.fill = first;
-            s.align = (unsigned char)p[used];
-            p += used + 1;
-        } else if (strchr("<>=^", *p)) {
-            s.align = (unsigned char)*p++;
-        }
-    }
-    if (p < end && strchr("+- ", *p))
-        s.sign = *p++;
-    if (p < end && *p == 'z') {
-        s.no_negative_zero = true;
+    parse_align(&s, &p, end);
+    parse_flags(&s, &p, end, value.t == JJ_STR);
+    s.width = parse_count(r, &p, end);
+    parse_group(r, &s, &p, end);
+    if (p < end && *p == '.') {
         p++;
-    }
-    if (p < end && *p == '#') {
-        s.alternate = true;
-        p++;
-    }
-    if (p < end && *p == '0' && !s.fill) {
-        s.zero = true;
-        s.fill = '0';
-        if (!s.align && value.t != JJ_STR)
-            s.align = '=';
-        else if (!s.align)
-            s.align = '<';
-        p++;
-    }
-    for (int part = 0; part < 2; part++) {
-        int64_t number = 0;
-        const char *start = p;
-        if (part == 1) {
-            if (p == end || *p != '.')
-                break;
-            start = ++p;
-        }
-        while (p < end && *p >= '0' && *p <= '9') {
-            number = number * 10 + (*p++ - '0');
-            if (number > INT32_MAX)
-                pn_jj_raise(r, "ValueError", "Too many decimal digits in format string");
-        }
-        if (part == 1 && p == start)
+        s.precision = parse_count(r, &p, end);
+        if (s.precision < 0)
             pn_jj_raise(r, "ValueError", "Format specifier missing precision");
-        if (p > start)
-            *(part ? &s.precision : &s.width) = number;
-        if (part == 0 && p < end && (*p == ',' || *p == '_')) {
-            s.group = *p++;
-            if (p < end && (*p == ',' || *p == '_'))
-                pn_jj_raise(r, "ValueError",
-                            *p == s.group ? "Cannot specify '%c' with '%c'." : "Cannot specify both '%c' and '%c'.",
-                            ',', *p == s.group ? *p : '_');
-        }
     }
     if (p + 1 < end || (p < end && (unsigned char)*p >= 0x80))
         pn_jj_raise(r, "ValueError", "Invalid format specifier");

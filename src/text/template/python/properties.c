@@ -75,9 +75,56 @@ static bool number_property(jv obj, const char *p, size_t n, jv *out)
     return true;
 }
 
+static bool range_property(const struct jj_range *range, const char *p, size_t n, jv *out)
+{
+    if (is(p, n, "start"))
+        *out = jj_int(range->start);
+    else if (is(p, n, "stop"))
+        *out = jj_int(range->stop);
+    else if (is(p, n, "step"))
+        *out = jj_int(range->step);
+    else
+        return false;
+    return true;
+}
+
+static bool cycler_property(const struct jj_cycler *cycler, const char *p, size_t n, jv *out)
+{
+    if (is(p, n, "current"))
+        *out = cycler->v[cycler->pos];
+    else if (is(p, n, "pos"))
+        *out = jj_int((int64_t)cycler->pos);
+    else
+        return false;
+    return true;
+}
+
+static bool joiner_property(const struct jj_joiner *joiner, const char *p, size_t n, jv *out)
+{
+    if (is(p, n, "sep"))
+        *out = joiner->sep;
+    else if (is(p, n, "used"))
+        *out = jj_bool(joiner->used);
+    else
+        return false;
+    return true;
+}
+
+static bool block_property(struct jj_run *r, const struct jj_block_def *def, const char *p, size_t n, jv *out)
+{
+    if (is(p, n, "name"))
+        *out = def->name;
+    else if (is(p, n, "super"))
+        *out =
+            pn_jj_undefined_hint(r, pn_jj_sprintf(r, "there is no parent block called %s.", pn_jj_repr(r, def->name)));
+    else
+        return false;
+    return true;
+}
+
 bool pn_jj_find_property(struct jj_run *r, jv obj, const char *p, size_t n, jv *out)
 {
-    jv *found = NULL;
+    jv *found;
     switch (obj.t) {
     case JJ_LOOP:
         return loop_property(r, obj.u.loop, p, n, out);
@@ -85,58 +132,30 @@ bool pn_jj_find_property(struct jj_run *r, jv obj, const char *p, size_t n, jv *
         return macro_property(r, obj.u.macro, p, n, out);
     case JJ_NAMESPACE:
         found = pn_jj_dict_find(r, obj.u.ns->attrs, p, n);
-        break;
+        if (found)
+            *out = *found;
+        return found != NULL;
     case JJ_BOOL:
     case JJ_INT:
     case JJ_BIG:
     case JJ_FLOAT:
         return number_property(obj, p, n, out);
     case JJ_RANGE:
-        if (is(p, n, "start"))
-            *out = jj_int(obj.u.range->start);
-        else if (is(p, n, "stop"))
-            *out = jj_int(obj.u.range->stop);
-        else if (is(p, n, "step"))
-            *out = jj_int(obj.u.range->step);
-        else
-            return false;
-        return true;
+        return range_property(obj.u.range, p, n, out);
     case JJ_TUPLE:
         if (!obj.u.seq->group || !(is(p, n, "grouper") || is(p, n, "list")))
             return false;
         *out = obj.u.seq->v[is(p, n, "list")];
         return true;
     case JJ_CYCLER:
-        if (is(p, n, "current"))
-            *out = obj.u.cycler->v[obj.u.cycler->pos];
-        else if (is(p, n, "pos"))
-            *out = jj_int((int64_t)obj.u.cycler->pos);
-        else
-            return false;
-        return true;
+        return cycler_property(obj.u.cycler, p, n, out);
     case JJ_JOINER:
-        if (is(p, n, "sep"))
-            *out = obj.u.joiner->sep;
-        else if (is(p, n, "used"))
-            *out = jj_bool(obj.u.joiner->used);
-        else
-            return false;
-        return true;
+        return joiner_property(obj.u.joiner, p, n, out);
     case JJ_BLOCK:
-        if (is(p, n, "name"))
-            *out = obj.u.block->def->name;
-        else if (is(p, n, "super"))
-            *out = pn_jj_undefined_hint(
-                r, pn_jj_sprintf(r, "there is no parent block called %s.", pn_jj_repr(r, obj.u.block->def->name)));
-        else
-            return false;
-        return true;
+        return block_property(r, obj.u.block->def, p, n, out);
     default:
-        break;
+        return false;
     }
-    if (found)
-        *out = *found;
-    return found != NULL;
 }
 
 /* Attributes that every Python object has, and those of the types that templates meet. */

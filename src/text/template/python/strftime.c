@@ -34,20 +34,94 @@ static int iso_week(const struct tm *t, int *year)
     return week;
 }
 
-static void put_field(struct jj_buf *b, const struct tm *t, int micro, char letter, char pad);
+enum value {
+    NO_VALUE,
+    CENTURY,
+    DAY,
+    HOUR,
+    HOUR_OF_12,
+    ISO_WEEK,
+    ISO_WEEKDAY,
+    ISO_YEAR,
+    ISO_YEAR_OF_100,
+    MICROSECOND,
+    MINUTE,
+    MONTH,
+    MONDAY_WEEK,
+    SECOND,
+    SUNDAY_WEEK,
+    WEEKDAY,
+    YEAR,
+    YEAR_DAY,
+    YEAR_OF_100,
+    N_VALUES
+};
 
-static void put_all(struct jj_buf *b, const struct tm *t, int micro, const char *format, size_t n)
+/* What a letter prints: a number of at least `width` digits with `fill` before it, or another format. */
+static const struct field {
+    char letter;
+    enum value value;
+    int width;
+    char fill;
+    const char *same;
+} fields[] = {
+    {.letter = 'C', CENTURY, 2, '0'},
+    {.letter = 'd', DAY, 2, '0'},
+    {.letter = 'e', DAY, 2, ' '},
+    {.letter = 'f', MICROSECOND, 6, '0'},
+    {.letter = 'g', ISO_YEAR_OF_100, 2, '0'},
+    {.letter = 'G', ISO_YEAR, 4, '0'},
+    {.letter = 'H', HOUR, 2, '0'},
+    {.letter = 'I', HOUR_OF_12, 2, '0'},
+    {.letter = 'j', YEAR_DAY, 3, '0'},
+    {.letter = 'k', HOUR, 2, ' '},
+    {.letter = 'l', HOUR_OF_12, 2, ' '},
+    {.letter = 'm', MONTH, 2, '0'},
+    {.letter = 'M', MINUTE, 2, '0'},
+    {.letter = 'S', SECOND, 2, '0'},
+    {.letter = 'u', ISO_WEEKDAY, 1, '0'},
+    {.letter = 'U', SUNDAY_WEEK, 2, '0'},
+    {.letter = 'V', ISO_WEEK, 2, '0'},
+    {.letter = 'w', WEEKDAY, 1, '0'},
+    {.letter = 'W', MONDAY_WEEK, 2, '0'},
+    {.letter = 'y', YEAR_OF_100, 2, '0'},
+    {.letter = 'Y', YEAR, 1, '0'},
+    {.letter = 'c', .same = "%a %b %e %H:%M:%S %Y"},
+    {.letter = 'D', .same = "%m/%d/%y"},
+    {.letter = 'F', .same = "%Y-%m-%d"},
+    {.letter = 'n', .same = "\n"},
+    {.letter = 'r', .same = "%I:%M:%S %p"},
+    {.letter = 'R', .same = "%H:%M"},
+    {.letter = 't', .same = "\t"},
+    {.letter = 'T', .same = "%H:%M:%S"},
+    {.letter = 'x', .same = "%m/%d/%y"},
+    {.letter = 'X', .same = "%H:%M:%S"},
+    {.letter = 'z', .same = ""}, /* the time knows no zone */
+    {.letter = 'Z', .same = ""},
+    {.letter = '%', .same = "%"},
+};
+
+static void find_values(const struct tm *t, int micro, int values[N_VALUES])
 {
-    for (size_t i = 0; i < n; i++) {
-        if (format[i] != '%' || i + 1 == n) {
-            pn_jj_putc(b, format[i]);
-            continue;
-        }
-        char pad = 0;
-        if (i + 2 < n && strchr("-_0^#", format[i + 1]))
-            pad = format[++i];
-        put_field(b, t, micro, format[++i], pad);
-    }
+    int year = t->tm_year + 1900, iso_year, monday = (t->tm_wday + 6) % 7;
+    values[ISO_WEEK] = iso_week(t, &iso_year);
+    values[CENTURY] = year / 100;
+    values[DAY] = t->tm_mday;
+    values[HOUR] = t->tm_hour;
+    values[HOUR_OF_12] = t->tm_hour % 12 ? t->tm_hour % 12 : 12;
+    values[ISO_WEEKDAY] = monday + 1;
+    values[ISO_YEAR] = iso_year;
+    values[ISO_YEAR_OF_100] = iso_year % 100;
+    values[MICROSECOND] = micro;
+    values[MINUTE] = t->tm_min;
+    values[MONTH] = t->tm_mon + 1;
+    values[MONDAY_WEEK] = (t->tm_yday + 7 - monday) / 7;
+    values[SECOND] = t->tm_sec;
+    values[SUNDAY_WEEK] = (t->tm_yday + 7 - t->tm_wday) / 7;
+    values[WEEKDAY] = t->tm_wday;
+    values[YEAR] = year;
+    values[YEAR_DAY] = t->tm_yday + 1;
+    values[YEAR_OF_100] = year % 100;
 }
 
 static void put_number(struct jj_buf *b, int value, int width, char fill, char pad)
@@ -70,133 +144,72 @@ static void put_word(struct jj_buf *b, const char *word, size_t n, char pad)
         pn_jj_put(b, word, n);
 }
 
-static void put_field(struct jj_buf *b, const struct tm *t, int micro, char letter, char pad)
+/* Names of days and months, AM and PM. False: the letter is none of these. */
+static bool put_name(struct jj_buf *b, const struct tm *t, char letter, char pad)
 {
-    int hour12 = t->tm_hour % 12 ? t->tm_hour % 12 : 12, iso_year, week = iso_week(t, &iso_year);
-    const char *same = NULL;
+    const char *day = days[t->tm_wday], *month = months[t->tm_mon], *half = t->tm_hour < 12 ? "am" : "pm";
     switch (letter) {
     case 'a':
-        put_word(b, days[t->tm_wday], 3, pad);
-        break;
+        put_word(b, day, 3, pad);
+        return true;
     case 'A':
-        put_word(b, days[t->tm_wday], strlen(days[t->tm_wday]), pad);
-        break;
+        put_word(b, day, strlen(day), pad);
+        return true;
     case 'b':
     case 'h':
-        put_word(b, months[t->tm_mon], 3, pad);
-        break;
+        put_word(b, month, 3, pad);
+        return true;
     case 'B':
-        put_word(b, months[t->tm_mon], strlen(months[t->tm_mon]), pad);
-        break;
-    case 'c':
-        same = "%a %b %e %H:%M:%S %Y";
-        break;
-    case 'C':
-        put_number(b, (t->tm_year + 1900) / 100, 2, '0', pad);
-        break;
-    case 'd':
-        put_number(b, t->tm_mday, 2, '0', pad);
-        break;
-    case 'D':
-    case 'x':
-        same = "%m/%d/%y";
-        break;
-    case 'e':
-        put_number(b, t->tm_mday, 2, ' ', pad);
-        break;
-    case 'f':
-        put_number(b, micro, 6, '0', 0);
-        break;
-    case 'F':
-        same = "%Y-%m-%d";
-        break;
-    case 'g':
-        put_number(b, iso_year % 100, 2, '0', pad);
-        break;
-    case 'G':
-        put_number(b, iso_year, 4, '0', pad);
-        break;
-    case 'H':
-        put_number(b, t->tm_hour, 2, '0', pad);
-        break;
-    case 'I':
-        put_number(b, hour12, 2, '0', pad);
-        break;
-    case 'j':
-        put_number(b, t->tm_yday + 1, 3, '0', pad);
-        break;
-    case 'k':
-        put_number(b, t->tm_hour, 2, ' ', pad);
-        break;
-    case 'l':
-        put_number(b, hour12, 2, ' ', pad);
-        break;
-    case 'm':
-        put_number(b, t->tm_mon + 1, 2, '0', pad);
-        break;
-    case 'M':
-        put_number(b, t->tm_min, 2, '0', pad);
-        break;
-    case 'n':
-        pn_jj_putc(b, '\n');
-        break;
+        put_word(b, month, strlen(month), pad);
+        return true;
     case 'p':
-        pn_jj_puts(b, t->tm_hour < 12 ? (pad == '#' ? "am" : "AM") : (pad == '#' ? "pm" : "PM"));
-        break;
+        put_word(b, half, 2, pad == '#' ? 0 : '^');
+        return true;
     case 'P':
-        pn_jj_puts(b, t->tm_hour < 12 ? "am" : "pm");
-        break;
-    case 'r':
-        same = "%I:%M:%S %p";
-        break;
-    case 'R':
-        same = "%H:%M";
-        break;
-    case 'S':
-        put_number(b, t->tm_sec, 2, '0', pad);
-        break;
-    case 't':
-        pn_jj_putc(b, '\t');
-        break;
-    case 'T':
-    case 'X':
-        same = "%H:%M:%S";
-        break;
-    case 'u':
-        put_number(b, t->tm_wday ? t->tm_wday : 7, 1, '0', pad);
-        break;
-    case 'U':
-        put_number(b, (t->tm_yday + 7 - t->tm_wday) / 7, 2, '0', pad);
-        break;
-    case 'V':
-        put_number(b, week, 2, '0', pad);
-        break;
-    case 'w':
-        put_number(b, t->tm_wday, 1, '0', pad);
-        break;
-    case 'W':
-        put_number(b, (t->tm_yday + 7 - (t->tm_wday + 6) % 7) / 7, 2, '0', pad);
-        break;
-    case 'y':
-        put_number(b, (t->tm_year + 1900) % 100, 2, '0', pad);
-        break;
-    case 'Y':
-        put_number(b, t->tm_year + 1900, 1, '0', pad);
-        break;
-    case 'z': /* the time knows no zone */
-    case 'Z':
-        break;
-    case '%':
-        pn_jj_putc(b, '%');
-        break;
+        put_word(b, half, 2, 0);
+        return true;
     default:
-        pn_jj_putc(b, '%');
-        if (pad)
-            pn_jj_putc(b, pad);
-        pn_jj_putc(b, letter);
+        return false;
     }
-    if (same)
-        put_all(b, t, micro, same, strlen(same));
+}
+
+static void put_all(struct jj_buf *b, const struct tm *t, int micro, const char *format, size_t n);
+
+static void put_field(struct jj_buf *b, const struct tm *t, int micro, char letter, char pad)
+{
+    int values[N_VALUES];
+    if (put_name(b, t, letter, pad))
+        return;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const struct field *f = &fields[i];
+        if (f->letter != letter)
+            continue;
+        if (f->same) {
+            put_all(b, t, micro, f->same, strlen(f->same)); /* a % at its end is itself */
+        } else {
+            find_values(t, micro, values);
+            put_number(b, values[f->value], f->width, f->fill, f->value == MICROSECOND ? 0 : pad);
+        }
+        return;
+    }
+    pn_jj_putc(b, '%');
+    if (pad)
+        pn_jj_putc(b, pad);
+    pn_jj_putc(b, letter);
+}
+
+static void put_all(struct jj_buf *b, const struct tm *t, int micro, const char *format, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (format[i] != '%' || i + 1 == n) {
+            pn_jj_putc(b, format[i]);
+            continue;
+        }
+        char pad = 0;
+        if (i + 2 < n && strchr("-_0^#", format[i + 1]))
+            pad = format[++i];
+        put_field(b, t, micro, format[++i], pad);
+    }
 }
 
 jv pn_jj_strftime(struct jj_run *r, const struct jj_str *format)
