@@ -35,7 +35,7 @@ static int find_mark(struct pn_stream *s, const char *const *marks, bool final, 
 
 static bool has(struct pn_slice s, const char *needle)
 {
-    return pn_find(s.at, s.len, 0, needle) < s.len;
+    return pn_text_find(s.at, s.len, 0, needle) < s.len;
 }
 
 /* Whether the text may be the beginning of a header; -1 while that is not known. */
@@ -91,7 +91,7 @@ static bool no_header(struct pn_stream *s, const char *const *beginnings, bool f
 /* The word after "to=" in a header. */
 static struct pn_slice recipient_of(struct pn_slice header)
 {
-    size_t at = pn_find(header.at, header.len, 0, "to="), n = 0;
+    size_t at = pn_text_find(header.at, header.len, 0, "to="), n = 0;
     if (at == header.len)
         return (struct pn_slice){0};
     at += 3;

@@ -11,7 +11,7 @@ bool pn_is_space(char c)
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-size_t pn_find(const char *text, size_t len, size_t from, const char *needle)
+size_t pn_text_find(const char *text, size_t len, size_t from, const char *needle)
 {
     size_t n = strlen(needle);
     while (from < len && len - from >= n) {
@@ -68,7 +68,7 @@ enum pn_step pn_cut_space(struct pn_cut *cut)
 
 enum pn_step pn_cut_until(struct pn_cut *cut, const char *needle, struct pn_slice *out)
 {
-    size_t at = pn_find(cut->text, cut->len, cut->pos, needle);
+    size_t at = pn_text_find(cut->text, cut->len, cut->pos, needle);
     if (at == cut->len) {
         if (cut->final)
             cut->pos = cut->len;

@@ -60,10 +60,10 @@ static bool detects(const struct pn_detector *detector, const char *source, size
     if (!detector->all[0])
         return false;
     for (int i = 0; i < PN_MAX_NEEDLES && detector->all[i]; i++)
-        if (pn_find(source, len, 0, detector->all[i]) == len)
+        if (pn_text_find(source, len, 0, detector->all[i]) == len)
             return false;
     for (int i = 0; i < PN_MAX_NEEDLES && detector->none[i]; i++)
-        if (pn_find(source, len, 0, detector->none[i]) < len)
+        if (pn_text_find(source, len, 0, detector->none[i]) < len)
             return false;
     return true;
 }

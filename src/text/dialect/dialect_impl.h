@@ -35,7 +35,7 @@ struct pn_slice {
 
 bool pn_is_space(char c);
 /* The first `needle` in text at or after `from`, or `len`. */
-size_t pn_find(const char *text, size_t len, size_t from, const char *needle);
+size_t pn_text_find(const char *text, size_t len, size_t from, const char *needle);
 /* What a text that ends too early is: PN_FAIL when nothing follows, else PN_MORE. */
 enum pn_step pn_cut_short(const struct pn_cut *cut);
 enum pn_step pn_cut_literal(struct pn_cut *cut, const char *literal);
@@ -69,14 +69,15 @@ void pn_utf8_put(struct pn_buf *out, const char *text, size_t len);
 
 /* ---- tools and their schemas ---- */
 
+/* Kinds of JSON values, as a set. */
 enum {
-    PN_STRING = 1,
-    PN_NUMBER = 2,
-    PN_BOOLEAN = 4,
-    PN_NULL = 8,
-    PN_OBJECT = 16,
-    PN_ARRAY = 32,
-    PN_ANY = 63,
+    PN_JSON_STRING = 1,
+    PN_JSON_NUMBER = 2,
+    PN_JSON_BOOLEAN = 4,
+    PN_JSON_NULL = 8,
+    PN_JSON_OBJECT = 16,
+    PN_JSON_ARRAY = 32,
+    PN_JSON_ANY = 63,
 };
 
 bool pn_tool_known(const json_t *tools, const char *name);
@@ -86,11 +87,22 @@ const json_t *pn_tool_parameters(const json_t *tools, const char *name);
 const json_t *pn_schema_resolve(const json_t *root, const json_t *schema);
 /* The property `key` of an object schema, alternatives included; NULL if unknown. */
 const json_t *pn_schema_property(const json_t *root, const json_t *schema, const char *key);
-/* Which kinds of value a schema lets through; PN_ANY for one that says nothing. */
+/* Which kinds of value a schema lets through; PN_JSON_ANY for one that says nothing. */
 unsigned pn_schema_types(const json_t *root, const json_t *schema);
 /* Appends `text` as the JSON value that a schema with these types means: as JSON if that is one of the types, as a
  * string otherwise. */
 void pn_value_put(struct pn_buf *out, struct pn_slice text, unsigned types);
+
+/* ---- room in the tables of a dialect ---- */
+
+enum {
+    PN_MAX_NEEDLES = 4,
+    PN_MAX_DETECTORS = 5,
+    PN_MAX_THINKS = 6, /* spellings of reasoning */
+    PN_MAX_CALL_FORMS = 8,
+    PN_MAX_DROPS = 14,
+    PN_MAX_NAME_ENDS = 4,
+};
 
 /* ---- one call ---- */
 
@@ -134,9 +146,9 @@ pn_call_fn pn_parse_json_calls;
 /* A name in markup, then its arguments as JSON: START [ID SEP] NAME SEP {...} END */
 struct pn_named_form {
     const char *start;
-    const char *prefix;      /* optional, before the name */
-    const char *name_end[4]; /* the first that comes ends the name; "{" is left in place */
-    const char *id_start;    /* after the name: an id up to id_end */
+    const char *prefix;                     /* optional, before the name */
+    const char *name_end[PN_MAX_NAME_ENDS]; /* the first that comes ends the name; "{" is left in place */
+    const char *id_start;                   /* after the name: an id up to id_end */
     const char *id_end;
     const char *end; /* optional, after the arguments */
     bool colon_id;   /* NAME:0 */
@@ -192,8 +204,6 @@ enum {
     PN_SPACE_IS_REASONING = 16, /* white space after the reasoning's end is reasoning */
 };
 
-#define PN_MAX_NEEDLES 4
-
 /* A template has this dialect if its text has all of `all` and none of `none`. */
 struct pn_detector {
     const char *all[PN_MAX_NEEDLES];
@@ -204,10 +214,10 @@ struct pn_parser;
 
 struct pn_dialect {
     const char *name;
-    struct pn_detector detect[5];
-    struct pn_think think[6]; /* empty: the common spellings */
-    struct pn_call_form calls[8];
-    struct pn_drop drop[14];
+    struct pn_detector detect[PN_MAX_DETECTORS];
+    struct pn_think think[PN_MAX_THINKS]; /* empty: the common spellings */
+    struct pn_call_form calls[PN_MAX_CALL_FORMS];
+    struct pn_drop drop[PN_MAX_DROPS];
     const char *drop_at_start; /* a prefix of the whole answer that says nothing */
     const char
         *prompt_reasoning; /* the prompt ends with this where the answer starts inside the reasoning, and it counts */

@@ -86,13 +86,13 @@ static char *message_text(const json_t *content)
 static bool writes_reasoning(const struct pn_dialect *dialect, const char *source, size_t len)
 {
     const char *open = dialect->think[0].open ? dialect->think[0].open : "<think>";
-    return pn_find(source, len, 0, open) < len;
+    return pn_text_find(source, len, 0, open) < len;
 }
 
 static bool mentions_reasoning(const struct pn_dialect *dialect, const char *source, size_t len)
 {
-    return (dialect->think[0].close && pn_find(source, len, 0, dialect->think[0].close) < len) || dialect->step ||
-           pn_find(source, len, 0, "</think") < len || pn_find(source, len, 0, "reasoning") < len ||
+    return (dialect->think[0].close && pn_text_find(source, len, 0, dialect->think[0].close) < len) || dialect->step ||
+           pn_text_find(source, len, 0, "</think") < len || pn_text_find(source, len, 0, "reasoning") < len ||
            strncmp(dialect->name, "kimi", 4) == 0;
 }
 
@@ -118,7 +118,7 @@ pantry_status pn_parse_rendered(const char *template_source, size_t template_len
         o.continues = true;
         if (reasoning && o.reasoning_in_content &&
             (!writes_reasoning(dialect, template_source, template_len) ||
-             (prompt_len && *reasoning && pn_find(prompt, prompt_len, 0, reasoning) == prompt_len)))
+             (prompt_len && *reasoning && pn_text_find(prompt, prompt_len, 0, reasoning) == prompt_len)))
             reasoning = NULL; /* the prompt does not show it either */
         o.continued_reasoning = reasoning;
         o.continued_content = content;

@@ -151,14 +151,14 @@ static void add_markers(struct pn_parser *p)
         add_marker(p, p->think[i].open, dropped ? DROPPED : THINK_OPEN, i, anywhere || dropped, false);
         add_marker(p, p->think[i].close, dropped ? DROPPED : THINK_CLOSE, i, anywhere || dropped, true);
     }
-    for (int i = 0; p->calls && i < 8 && d->calls[i].parse; i++) {
+    for (int i = 0; p->calls && i < PN_MAX_CALL_FORMS && d->calls[i].parse; i++) {
         const struct pn_call_form *form = &d->calls[i];
         if (form->start)
             add_marker(p, form->start, CALL_START, i, true, d->flags & PN_CALLS_END_REASONING);
         if (form->eat && strlen(form->eat) > p->max_eat)
             p->max_eat = strlen(form->eat);
     }
-    for (int i = 0; i < 14 && d->drop[i].text; i++) {
+    for (int i = 0; i < PN_MAX_DROPS && d->drop[i].text; i++) {
         const struct pn_drop *drop = &d->drop[i];
         if ((p->in_content && drop->separate) || (!p->calls && drop->calls))
             continue;
@@ -309,7 +309,7 @@ static bool step_after_reasoning(struct pn_parser *p)
 static bool try_at_start(struct pn_parser *p, size_t at)
 {
     p->content_begun = true;
-    for (int i = 0; p->calls && i < 8 && p->dialect->calls[i].parse; i++) {
+    for (int i = 0; p->calls && i < PN_MAX_CALL_FORMS && p->dialect->calls[i].parse; i++) {
         const struct pn_call_form *form = &p->dialect->calls[i];
         if (!form->at_start || (form->at_start[0] != '*' && !strchr(form->at_start, p->buf.data[at])))
             continue;
@@ -634,7 +634,7 @@ struct pn_parser *pn_parser_new(const struct pn_dialect *dialect, const struct p
     p->in_content = options->reasoning_in_content;
     p->calls = options->tool_choice != PN_TOOL_NONE && json_array_size(options->tools);
     p->think = dialect->think[0].open ? dialect->think : common_think;
-    while (p->n_think < 6 && p->think[p->n_think].open)
+    while (p->n_think < PN_MAX_THINKS && p->think[p->n_think].open)
         p->n_think++;
     p->pair = -1;
     p->call.tools = options->tools;
