@@ -121,7 +121,6 @@ static void special_tokens(void **state)
     assert_true(pn_tokenizer_is_eog(m.tokenizer, 128009));
     assert_true(pn_tokenizer_is_eog(m.tokenizer, 128001));
     assert_false(pn_tokenizer_is_eog(m.tokenizer, 128000));
-    assert_int_equal(pn_tokenizer_eot(m.tokenizer), 128009);
     assert_int_equal(pn_tokenizer_find(m.tokenizer, "<|eot_id|>", 10), 128009);
     assert_int_equal(pn_tokenizer_decode(m.tokenizer, ids.data, ids.len, false, &text, &err), PANTRY_OK);
     assert_string_equal(text.data, "hi");

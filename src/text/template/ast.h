@@ -317,7 +317,6 @@ jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node);
 /* What ended a list of statements. */
 enum jj_flow { JJ_FLOW_NEXT, JJ_FLOW_BREAK, JJ_FLOW_CONTINUE };
 enum jj_flow pn_jj_exec(struct jj_run *r, struct jj_env *env, const struct jj_nodes *body);
-void pn_jj_assign(struct jj_run *r, struct jj_env *env, const struct jj_node *target, jv value);
 jv pn_jj_call_macro(struct jj_run *r, const struct jj_macro *macro, const struct jj_args *args);
 jv pn_jj_call_loop(struct jj_run *r, const struct jj_loop *loop, jv iterable);
 jv pn_jj_call_block(struct jj_run *r, const struct jj_block_def *def);

@@ -161,11 +161,6 @@ bool pn_jj_compare(struct jj_run *r, const char *op, jv a, jv b)
                 pn_jj_type_name(b));
 }
 
-bool pn_jj_less(struct jj_run *r, jv a, jv b)
-{
-    return pn_jj_compare(r, "<", a, b);
-}
-
 static bool str_contains(struct jj_run *r, const struct jj_str *in, const struct jj_str *what)
 {
     pn_jj_step(r, in->n / 16);
@@ -346,7 +341,7 @@ static void merge(struct jj_run *r, const jv *keys, const size_t *from, size_t *
     for (size_t i = lo; i < hi; i++) {
         bool take_b = a == mid;
         if (!take_b && b < hi)
-            take_b = pn_jj_less(r, keys[from[b]], keys[from[a]]);
+            take_b = pn_jj_compare(r, "<", keys[from[b]], keys[from[a]]);
         to[i] = take_b ? from[b++] : from[a++];
     }
 }

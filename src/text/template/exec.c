@@ -38,6 +38,8 @@ void pn_jj_enter_scope(struct jj_run *r, struct jj_env *env, const struct jj_loa
 
 /* ---- assignment ---- */
 
+static void assign(struct jj_run *r, struct jj_env *env, const struct jj_node *target, jv value);
+
 static void unpack(struct jj_run *r, struct jj_env *env, const struct jj_nodes *targets, jv value)
 {
     jv item;
@@ -51,10 +53,10 @@ static void unpack(struct jj_run *r, struct jj_env *env, const struct jj_nodes *
     if (pn_jj_next(r, it, &item))
         pn_jj_raise(r, "ValueError", "too many values to unpack (expected %zu)", targets->n);
     for (size_t i = 0; i < targets->n; i++)
-        pn_jj_assign(r, env, targets->v[i], items[i]);
+        assign(r, env, targets->v[i], items[i]);
 }
 
-void pn_jj_assign(struct jj_run *r, struct jj_env *env, const struct jj_node *target, jv value)
+static void assign(struct jj_run *r, struct jj_env *env, const struct jj_node *target, jv value)
 {
     if (target->kind == JJ_N_TUPLE) {
         unpack(r, env, &target->u.list.items, value);
@@ -134,7 +136,7 @@ static bool next_filtered(struct jj_run *r, struct jj_iter *it, jv *out)
     if (!f->it)
         f->it = pn_jj_iter(r, it->src);
     while (pn_jj_next(r, f->it, out)) {
-        pn_jj_assign(r, f->env, f->def->test_target, *out);
+        assign(r, f->env, f->def->test_target, *out);
         if (pn_jj_truth(r, pn_jj_eval(r, f->env, f->def->test))) {
             *out = target_value(r, f->env, f->def->test_target);
             return true;
@@ -181,7 +183,7 @@ static enum jj_flow run_loop(struct jj_run *r, struct jj_env *env, const struct 
         loop->env = env;
     }
     while (loop ? loop_next(r, loop, &item) : pn_jj_next(r, it, &item)) {
-        pn_jj_assign(r, env, def->target, item);
+        assign(r, env, def->target, item);
         if (loop)
             *jj_slot(env, def->loop) = (jv){.t = JJ_LOOP, .u.loop = loop};
         pn_jj_enter_scope(r, env, &def->body_loads);
@@ -425,7 +427,7 @@ static enum jj_flow exec_set_block(struct jj_run *r, struct jj_env *env, const s
     if (node->u.set.value)
         text = pn_jj_apply(r, env, node->u.set.value, text);
     check_namespaces(r, env, node->u.set.target);
-    pn_jj_assign(r, env, node->u.set.target, text);
+    assign(r, env, node->u.set.target, text);
     return JJ_FLOW_NEXT;
 }
 
@@ -444,7 +446,7 @@ static enum jj_flow exec_scope(struct jj_run *r, struct jj_env *env, const struc
             output_text(r, pn_jj_apply(r, env, node->u.scope.filter, text));
     } else {
         for (size_t i = 0; i < node->u.scope.targets.n; i++)
-            pn_jj_assign(r, env, node->u.scope.targets.v[i], pn_jj_eval(r, env, node->u.scope.values.v[i]));
+            assign(r, env, node->u.scope.targets.v[i], pn_jj_eval(r, env, node->u.scope.values.v[i]));
         flow = pn_jj_exec(r, env, &node->u.scope.body);
     }
     return flow;
@@ -466,7 +468,7 @@ static enum jj_flow exec_one(struct jj_run *r, struct jj_env *env, const struct 
         return exec_for(r, env, node);
     case JJ_N_SET:
         check_namespaces(r, env, node->u.set.target);
-        pn_jj_assign(r, env, node->u.set.target, pn_jj_eval(r, env, node->u.set.value));
+        assign(r, env, node->u.set.target, pn_jj_eval(r, env, node->u.set.value));
         break;
     case JJ_N_SETBLOCK:
         return exec_set_block(r, env, node);

@@ -78,13 +78,6 @@ void pn_template_free(struct pn_template *t)
     free(t);
 }
 
-const char *pn_template_source(const struct pn_template *t, size_t *len)
-{
-    if (len)
-        *len = t->len;
-    return t->source;
-}
-
 /* ---- context ---- */
 
 static jv from_json(struct jj_run *r, const json_t *json);

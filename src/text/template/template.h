@@ -35,8 +35,6 @@ pantry_status pn_template_render(const struct pn_template *t, const json_t *cont
                                  const struct pn_template_limits *limits, char **out, size_t *out_len,
                                  struct pantry_error *err);
 
-/* The source as it was given. */
-const char *pn_template_source(const struct pn_template *t, size_t *len);
 void pn_template_free(struct pn_template *t);
 
 #endif

@@ -386,7 +386,6 @@ bool pn_jj_same(jv a, jv b); /* Python's `is` */
 bool pn_jj_contains(struct jj_run *r, jv item, jv container);
 /* op is one of "<", "<=", ">", ">="; raises for types that have no order */
 bool pn_jj_compare(struct jj_run *r, const char *op, jv a, jv b);
-bool pn_jj_less(struct jj_run *r, jv a, jv b);
 
 struct jj_dict *pn_jj_dict(struct jj_run *r, size_t cap);
 static inline jv jj_dict_value(struct jj_dict *d)
@@ -446,7 +445,6 @@ struct jj_test_def {
 const struct jj_filter_def *pn_jj_find_filter(const char *p, size_t n);
 const struct jj_test_def *pn_jj_find_test(const char *p, size_t n);
 extern const struct jj_filter_def pn_jj_text_filters[]; /* end with a NULL name */
-extern const struct jj_filter_def pn_jj_seq_filters[];
 jj_filter_fn pn_jj_filter_tojson, pn_jj_filter_pprint;
 
 /* ---- arguments (bind.c) ---- */

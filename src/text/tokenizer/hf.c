@@ -46,17 +46,17 @@ static pantry_status unknown(struct hf *hf, const char *where, const char *type)
 
 /* ---- normalizers ---- */
 
-static struct pn_norm_step *add_norm(struct hf *hf, enum pn_norm_kind kind)
+static struct pn_normalizer *add_norm(struct hf *hf, enum pn_normalizer_kind kind)
 {
     struct pn_pipeline *p = hf->p;
     if (p->n_norms >= MAX_STEPS ||
         !pn_vec_reserve((void **)(void *)&p->norms, &p->cap_norms, p->n_norms + 1, sizeof *p->norms))
         return NULL;
-    p->norms[p->n_norms] = (struct pn_norm_step){.kind = kind};
+    p->norms[p->n_norms] = (struct pn_normalizer){.kind = kind};
     return &p->norms[p->n_norms++];
 }
 
-static pantry_status read_replace(struct hf *hf, const json_t *n, struct pn_norm_step *step)
+static pantry_status read_replace(struct hf *hf, const json_t *n, struct pn_normalizer *step)
 {
     const json_t *pattern = json_object_get(n, "pattern"), *regex = json_object_get(pattern, "Regex");
     if (!keep(hf, json_object_get(n, "content"), &step->to, &step->to_len))
@@ -78,7 +78,7 @@ static int base64_value(char c)
                                   : -1;
 }
 
-static pantry_status read_charsmap(struct hf *hf, const json_t *n, struct pn_norm_step *step)
+static pantry_status read_charsmap(struct hf *hf, const json_t *n, struct pn_normalizer *step)
 {
     const json_t *map = json_object_get(n, "precompiled_charsmap");
     const char *text = json_string_value(map);
@@ -107,50 +107,50 @@ static pantry_status read_norm_step(struct hf *hf, const json_t *n, const char *
 {
     static const struct {
         const char *name;
-        enum pn_norm_kind kind;
+        enum pn_normalizer_kind kind;
         enum pn_normal_form form;
     } kinds[] = {
-        {"NFC", PN_NORM_FORM, PN_NFC},
-        {"NFD", PN_NORM_FORM, PN_NFD},
-        {"NFKC", PN_NORM_FORM, PN_NFKC},
-        {"NFKD", PN_NORM_FORM, PN_NFKD},
-        {"Lowercase", PN_NORM_LOWERCASE, PN_NFC},
-        {"Strip", PN_NORM_STRIP, PN_NFC},
-        {"StripAccents", PN_NORM_STRIP_ACCENTS, PN_NFC},
-        {"Replace", PN_NORM_REPLACE, PN_NFC},
-        {"Prepend", PN_NORM_PREPEND, PN_NFC},
-        {"BertNormalizer", PN_NORM_BERT, PN_NFC},
-        {"Precompiled", PN_NORM_CHARSMAP, PN_NFC},
-        {"Nmt", PN_NORM_NMT, PN_NFC},
-        {"ByteLevel", PN_NORM_BYTES, PN_NFC},
+        {"NFC", PN_NORMALIZER_FORM, PN_NFC},
+        {"NFD", PN_NORMALIZER_FORM, PN_NFD},
+        {"NFKC", PN_NORMALIZER_FORM, PN_NFKC},
+        {"NFKD", PN_NORMALIZER_FORM, PN_NFKD},
+        {"Lowercase", PN_NORMALIZER_LOWERCASE, PN_NFC},
+        {"Strip", PN_NORMALIZER_STRIP, PN_NFC},
+        {"StripAccents", PN_NORMALIZER_STRIP_ACCENTS, PN_NFC},
+        {"Replace", PN_NORMALIZER_REPLACE, PN_NFC},
+        {"Prepend", PN_NORMALIZER_PREPEND, PN_NFC},
+        {"BertNormalizer", PN_NORMALIZER_BERT, PN_NFC},
+        {"Precompiled", PN_NORMALIZER_CHARSMAP, PN_NFC},
+        {"Nmt", PN_NORMALIZER_NMT, PN_NFC},
+        {"ByteLevel", PN_NORMALIZER_BYTES, PN_NFC},
     };
     size_t k = 0;
     while (k < sizeof kinds / sizeof *kinds && !is(type, kinds[k].name))
         k++;
     if (k == sizeof kinds / sizeof *kinds)
         return unknown(hf, "normalizer", type);
-    struct pn_norm_step *step = add_norm(hf, kinds[k].kind);
+    struct pn_normalizer *step = add_norm(hf, kinds[k].kind);
     if (!step)
         return pn_fail(hf->err, PANTRY_LIMIT, "tokenizer.json: more than %d normalizers", MAX_STEPS);
     step->form = kinds[k].form;
     switch (step->kind) {
-    case PN_NORM_STRIP:
+    case PN_NORMALIZER_STRIP:
         step->left = flag(n, "strip_left", true);
         step->right = flag(n, "strip_right", true);
         break;
-    case PN_NORM_REPLACE:
+    case PN_NORMALIZER_REPLACE:
         return read_replace(hf, n, step);
-    case PN_NORM_PREPEND:
+    case PN_NORMALIZER_PREPEND:
         if (!keep(hf, json_object_get(n, "prepend"), &step->to, &step->to_len))
             return bad(hf, "normalizer", "Prepend without a string");
         break;
-    case PN_NORM_BERT:
+    case PN_NORMALIZER_BERT:
         step->bert.clean = flag(n, "clean_text", true);
         step->bert.ideographs = flag(n, "handle_chinese_chars", true);
         step->bert.lowercase = flag(n, "lowercase", true);
         step->bert.strip_accents = flag(n, "strip_accents", step->bert.lowercase);
         break;
-    case PN_NORM_CHARSMAP:
+    case PN_NORMALIZER_CHARSMAP:
         return read_charsmap(hf, n, step);
     default:
         break;

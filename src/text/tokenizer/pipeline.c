@@ -32,7 +32,7 @@ void pn_pipeline_scratch_free(struct pn_pipeline_scratch *s)
 
 /* ---- normalizers ---- */
 
-static pantry_status replace(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
+static pantry_status replace(const struct pn_normalizer *step, struct pn_split_scratch *m, struct pn_buf *to,
                              const char *text, size_t len, struct pantry_error *err)
 {
     size_t done = 0, start, end;
@@ -62,7 +62,7 @@ static pantry_status replace(const struct pn_norm_step *step, struct pn_split_sc
     return PANTRY_OK;
 }
 
-static void strip(const struct pn_norm_step *step, struct pn_buf *to, const char *text, size_t len)
+static void strip(const struct pn_normalizer *step, struct pn_buf *to, const char *text, size_t len)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + len;
     unsigned n;
@@ -123,37 +123,37 @@ static void nmt(struct pn_buf *to, const char *text, size_t len)
     }
 }
 
-static pantry_status run_norm(const struct pn_norm_step *step, struct pn_split_scratch *m, struct pn_buf *to,
+static pantry_status run_norm(const struct pn_normalizer *step, struct pn_split_scratch *m, struct pn_buf *to,
                               const char *text, size_t len, struct pantry_error *err)
 {
     switch (step->kind) {
-    case PN_NORM_FORM:
+    case PN_NORMALIZER_FORM:
         return pn_normalize_form(to, step->form, text, len, err);
-    case PN_NORM_LOWERCASE:
+    case PN_NORMALIZER_LOWERCASE:
         pn_normalize_lowercase(to, text, len);
         break;
-    case PN_NORM_STRIP:
+    case PN_NORMALIZER_STRIP:
         strip(step, to, text, len);
         break;
-    case PN_NORM_STRIP_ACCENTS:
+    case PN_NORMALIZER_STRIP_ACCENTS:
         strip_accents(to, text, len);
         break;
-    case PN_NORM_REPLACE:
+    case PN_NORMALIZER_REPLACE:
         return replace(step, m, to, text, len, err);
-    case PN_NORM_PREPEND:
+    case PN_NORMALIZER_PREPEND:
         if (len)
             pn_buf_append(to, step->to, step->to_len);
         pn_buf_append(to, text, len);
         break;
-    case PN_NORM_BERT:
+    case PN_NORMALIZER_BERT:
         return pn_normalize_bert(to, step->bert, text, len, err);
-    case PN_NORM_CHARSMAP:
+    case PN_NORMALIZER_CHARSMAP:
         apply_map(&step->map, to, text, len);
         break;
-    case PN_NORM_NMT:
+    case PN_NORMALIZER_NMT:
         nmt(to, text, len);
         break;
-    case PN_NORM_BYTES:
+    case PN_NORMALIZER_BYTES:
         for (size_t i = 0; i < len; i++)
             pn_buf_put_utf8(to, pn_byte_to_char((unsigned char)text[i]));
         break;

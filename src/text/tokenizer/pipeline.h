@@ -6,21 +6,21 @@
 #include "text/split/pretokenize.h"
 #include "text/unicode/normalize.h"
 
-enum pn_norm_kind {
-    PN_NORM_FORM,
-    PN_NORM_LOWERCASE,
-    PN_NORM_STRIP,
-    PN_NORM_STRIP_ACCENTS,
-    PN_NORM_REPLACE,
-    PN_NORM_PREPEND,
-    PN_NORM_BERT,
-    PN_NORM_CHARSMAP,
-    PN_NORM_NMT,
-    PN_NORM_BYTES /* GPT-2's byte alphabet */
+enum pn_normalizer_kind {
+    PN_NORMALIZER_FORM,
+    PN_NORMALIZER_LOWERCASE,
+    PN_NORMALIZER_STRIP,
+    PN_NORMALIZER_STRIP_ACCENTS,
+    PN_NORMALIZER_REPLACE,
+    PN_NORMALIZER_PREPEND,
+    PN_NORMALIZER_BERT,
+    PN_NORMALIZER_CHARSMAP,
+    PN_NORMALIZER_NMT,
+    PN_NORMALIZER_BYTES /* GPT-2's byte alphabet */
 };
 
-struct pn_norm_step {
-    enum pn_norm_kind kind;
+struct pn_normalizer {
+    enum pn_normalizer_kind kind;
     enum pn_normal_form form;
     bool left, right; /* STRIP */
     struct pn_bert_options bert;
@@ -63,7 +63,7 @@ enum { PN_MAX_AROUND = 8 };
 
 struct pn_pipeline {
     struct pn_arena arena; /* owns strings, also those of the tokens */
-    struct pn_norm_step *norms;
+    struct pn_normalizer *norms;
     size_t n_norms, cap_norms;
     struct pn_pre_step *pres;
     size_t n_pres, cap_pres;

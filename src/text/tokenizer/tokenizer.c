@@ -107,11 +107,6 @@ int32_t pn_tokenizer_eos(const struct pn_tokenizer *t)
     return t->id.eos;
 }
 
-int32_t pn_tokenizer_eot(const struct pn_tokenizer *t)
-{
-    return t->id.eot;
-}
-
 const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool after, size_t *n)
 {
     *n = after ? t->n_after : t->n_before;

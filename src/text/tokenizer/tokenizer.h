@@ -163,7 +163,6 @@ void pn_detokenizer_free(struct pn_detokenizer *d);
 size_t pn_tokenizer_n_vocab(const struct pn_tokenizer *t);
 int32_t pn_tokenizer_bos(const struct pn_tokenizer *t); /* -1: none, also below */
 int32_t pn_tokenizer_eos(const struct pn_tokenizer *t);
-int32_t pn_tokenizer_eot(const struct pn_tokenizer *t); /* end of turn */
 /* What the model puts before (or after) a text: *n ids, borrowed. */
 const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool after, size_t *n);
 /* Whether generation ends with this token: EOS, the end of a turn or a message, and what models call so. */

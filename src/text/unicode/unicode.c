@@ -148,29 +148,6 @@ void pn_utf8_clean(struct pn_buf *out, const char *text, size_t len)
     }
 }
 
-/* Length of the part of a character at `p` that a decoder takes as one error: at least 1. */
-static size_t broken_len(const unsigned char *p, size_t left)
-{
-    size_t n = 1;
-    while (n < left && n < 4 && pn_utf8_check(p, n + 1) < 0)
-        n++;
-    return n;
-}
-
-void pn_utf8_lossy(struct pn_buf *out, const char *text, size_t len)
-{
-    while (len) {
-        size_t good = pn_utf8_valid_prefix(text, len);
-        pn_buf_append(out, text, good);
-        if (good == len)
-            return;
-        size_t bad = broken_len((const unsigned char *)text + good, len - good);
-        pn_buf_puts(out, "\xEF\xBF\xBD");
-        text += good + bad;
-        len -= good + bad;
-    }
-}
-
 /* Bytes that stand for themselves in GPT-2's alphabet; the others follow from U+0100 on, in order. */
 static bool stands_for_itself(unsigned b)
 {

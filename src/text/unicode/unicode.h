@@ -85,8 +85,6 @@ int pn_utf8_check(const unsigned char *p, size_t left);
 size_t pn_utf8_valid_prefix(const char *text, size_t len);
 /* Appends the text with U+FFFD for each byte that belongs to no character, as sentencepiece does. */
 void pn_utf8_clean(struct pn_buf *out, const char *text, size_t len);
-/* Appends the text with one U+FFFD for each maximal part of a character, as Rust and the WHATWG do. */
-void pn_utf8_lossy(struct pn_buf *out, const char *text, size_t len);
 
 /* The byte alphabet of GPT-2: each byte is written as one printable character. */
 uint32_t pn_byte_to_char(unsigned char byte);

@@ -595,7 +595,7 @@ static jv filter_attr(struct jj_run *r, jv v, const struct jj_args *args)
     return pn_jj_getattr(r, v, name.u.s);
 }
 
-const struct jj_filter_def pn_jj_seq_filters[] = {
+static const struct jj_filter_def seq_filters[] = {
     {"attr", filter_attr},
     {"batch", filter_batch},
     {"count", filter_length},
@@ -629,7 +629,7 @@ const struct jj_filter_def pn_jj_seq_filters[] = {
 
 const struct jj_filter_def *pn_jj_find_filter(const char *p, size_t n)
 {
-    const struct jj_filter_def *tables[] = {pn_jj_text_filters, pn_jj_seq_filters};
+    const struct jj_filter_def *tables[] = {pn_jj_text_filters, seq_filters};
     for (size_t t = 0; t < 2; t++)
         for (const struct jj_filter_def *f = tables[t]; f->name; f++)
             if (strlen(f->name) == n && memcmp(f->name, p, n) == 0)
