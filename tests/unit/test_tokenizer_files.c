@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "pantry.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
@@ -327,7 +328,8 @@ static void directories(void **state)
     struct pn_tokenizer *t = NULL;
     struct pn_buf template = {0};
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(pn_tokenizer_from_hf(dir, &t, NULL, &err), PANTRY_NOT_FOUND);
+    assert_int_equal(pantry_tokenizer_load(dir, &(pantry_tokenizer *){NULL}, &err), PANTRY_NOT_FOUND);
+    assert_non_null(strstr(err.text, dir));
     write_file(dir, "tokenizer.json", llama_json);
     write_file(dir, "tokenizer_config.json",
                "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\","
@@ -336,6 +338,16 @@ static void directories(void **state)
     if (pn_tokenizer_from_hf(dir, &t, &template, &err))
         fail_msg("%s", err.text);
     assert_string_equal(template.data, "{{x}}");
+    pantry_tokenizer *loaded = NULL;
+    int32_t *ids;
+    size_t n;
+    assert_int_equal(pantry_tokenizer_load(dir, &loaded, &err), PANTRY_OK);
+    assert_int_equal(pantry_tokenize(loaded, "ab a", 4, PANTRY_TOKENIZE_BOS, &ids, &n, &err), PANTRY_OK);
+    assert_int_equal(n, 4);
+    assert_memory_equal(ids, ((const int32_t[]){7, 4, 2, 5}), sizeof(int32_t[4]));
+    assert_true(pantry_token_ends_generation(loaded, 5));
+    pantry_free(ids);
+    pantry_tokenizer_free(loaded);
     assert_int_equal(pn_tokenizer_eos(t), 2);
     assert_true(pn_tokenizer_is_eog(t, 2));
     assert_true(pn_tokenizer_is_eog(t, 5));
