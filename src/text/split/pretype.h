@@ -14,8 +14,8 @@ enum {
     PN_PRETYPE_RAW = 8,           /* characters with byte fallback instead of the byte alphabet */
     PN_PRETYPE_ESCAPE_SPACE = 16, /* blanks are written as U+2581 */
     PN_PRETYPE_DROP_SPACE = 32,   /* white space is dropped: words are what lies between */
-    PN_PRETYPE_ALWAYS_BOS = 128,  /* whatever the file says: early files say it wrong */
     PN_PRETYPE_NEWLINE_RUNS = 64, /* a run of line breaks that is a token is not taken apart */
+    PN_PRETYPE_ALWAYS_BOS = 128,  /* whatever the file says: early files say it wrong */
 };
 
 struct pn_pretype {

@@ -56,7 +56,7 @@ uint32_t pn_bpe_rank_of_score(float score)
 
 /* ---- symbols ---- */
 
-/* Looks a character up, with the prefix and suffix that pieces inside and at the end of a word carry. */
+/* Looks a character up, with the prefix and suffix that pieces inside and at the end of a word have. */
 static int32_t find_affixed(const struct pn_bpe *bpe, const char *c, unsigned n, bool first, bool last)
 {
     char piece[80];
@@ -104,8 +104,8 @@ static bool has_byte_tokens(const struct pn_bpe *bpe, const char *c, unsigned n)
 static size_t split_chars(const struct pn_bpe *bpe, const char *word, size_t len, struct pn_bpe_symbol *s)
 {
     bool affixes = bpe->prefix[0] || bpe->suffix[0];
-    struct pn_bpe_symbol unknown = {.id =
-                                        -1}; /* comes before the next character that is a token, as in the reference */
+    struct pn_bpe_symbol unknown = {
+        .id = -1}; /* emitted before the next character that is a token, as in the reference */
     size_t n = 0;
     for (size_t i = 0, end; i < len; i = end) {
         unsigned bytes = pn_utf8_len((unsigned char)word[i]);
@@ -177,7 +177,7 @@ static size_t merge_short(const struct pn_bpe *bpe, const char *word, struct pn_
     }
 }
 
-/* The same for a word of bytes that has a table of byte pairs: the ids alone, in place. */
+/* The same for a word of bytes when there is a table of byte pairs: on ids alone, in place. */
 static size_t merge_bytes(const struct pn_bpe *bpe, const char *word, size_t n, int32_t *ids)
 {
     uint32_t rank[SHORT_WORD];
@@ -206,8 +206,8 @@ static size_t merge_bytes(const struct pn_bpe *bpe, const char *word, size_t n, 
     return n;
 }
 
-/* The heap keeps rank and place of pairs in one number, the smallest on top; four children a node. An entry is stale
- * when the rank at its place has changed. */
+/* The heap keeps rank and place of a pair in one number, the smallest on top; nodes have four children. An entry is
+ * stale when the rank at its place has changed. */
 static void heap_push(uint64_t *heap, size_t *n, uint64_t entry)
 {
     size_t i = (*n)++;
@@ -247,7 +247,7 @@ static inline uint64_t heap_entry(const struct pn_bpe_symbol *s, int32_t i)
     return (uint64_t)s[i].rank << 32 | (uint32_t)i;
 }
 
-/* `heap` has room for three entries a symbol: one for each first pair, two for each merge. */
+/* `heap` has room for three entries per symbol: one per initial pair, two per merge. */
 static size_t merge_long(const struct pn_bpe *bpe, const char *word, struct pn_bpe_symbol *s, size_t n, uint64_t *heap)
 {
     size_t in_heap = 0;

@@ -1,7 +1,7 @@
 /* Merging of symbols: byte-pair encoding with a table of merges (GPT-2, Hugging Face), by scores of the joined piece
  * (SentencePiece), or by ids (tiktoken).
  *
- * Always the best pair first, of equal ones the leftmost. Short words scan an array, long ones use a linked list and a
+ * The best pair merges first, the leftmost among equals. Short words scan an array, long ones use a linked list and a
  * heap: O(n log n), no recursion. */
 #ifndef PN_TEXT_TOKENIZER_BPE_H
 #define PN_TEXT_TOKENIZER_BPE_H
@@ -26,8 +26,8 @@ struct pn_bpe {
     size_t max_piece;       /* bytes of the longest piece */
     struct pn_pairs pairs;  /* MERGES */
     uint32_t *byte_pairs;   /* ranks of merges of two bytes, by left << 8 | right; NULL unless all bytes are tokens */
-    uint32_t *rank;         /* PIECES: by id, the lower the earlier */
-    int32_t symbol_id[256]; /* of one byte: with `bytes` of any, else of an ASCII character */
+    uint32_t *rank;         /* PIECES: by id; lower ranks merge first */
+    int32_t symbol_id[256]; /* by byte: of any byte with `bytes`, else of an ASCII character */
     char prefix[PN_MAX_AFFIX], suffix[PN_MAX_AFFIX]; /* of symbols inside a word, and of its last one */
 };
 

@@ -1,8 +1,8 @@
-/* Ids to text, whole or as they come: see tokenizer.h.
+/* Ids to text, all at once or streaming: see tokenizer.h.
  *
- * Bytes that do not complete a character wait in `pending`. With the byte alphabet a broken character becomes one
- * U+FFFD for its longest good part, as in Hugging Face's decoder; byte tokens of SentencePiece become one for each
- * byte, as there. What is printed depends on the ids alone, not on how they were pushed. */
+ * Bytes that do not complete a character wait in `pending`. As in Hugging Face's decoder, a broken character becomes
+ * one U+FFFD for its longest valid part with the byte alphabet, and one U+FFFD per byte with SentencePiece's byte
+ * tokens. The output depends only on the ids, not on how they were pushed. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
@@ -15,9 +15,9 @@ struct pn_detokenizer {
     unsigned flags;
     unsigned char pending[4];
     unsigned n_pending;
-    bool started;       /* text was printed, or came before */
+    bool started;       /* text was printed before */
     bool any;           /* a token was */
-    bool pending_blank; /* SUFFIX: what the last token's suffix becomes unless it is the last of all */
+    bool pending_blank; /* SUFFIX: the last token had a suffix, which becomes a blank if another token follows */
 };
 
 static void start(struct pn_detokenizer *d)
@@ -40,8 +40,8 @@ static void emit(struct pn_detokenizer *d, struct pn_buf *out, const void *bytes
     pn_buf_append(out, p, n);
 }
 
-/* Settles a broken character in `pending`, whose last byte does not fit. True when that byte must be looked at again
- * as the start of another. */
+/* Replaces the broken character in `pending`, whose last byte does not fit. True when that byte may start the next
+ * character. */
 static bool give_up(struct pn_detokenizer *d, struct pn_buf *out)
 {
     emit(d, out, REPLACEMENT, 3);
@@ -80,7 +80,7 @@ static void feed(struct pn_detokenizer *d, struct pn_buf *out, const char *bytes
     }
 }
 
-/* Ends a run of bytes: what is left of a character is broken. */
+/* Ends a run of bytes: an incomplete character is broken. */
 static void end_bytes(struct pn_detokenizer *d, struct pn_buf *out)
 {
     unsigned n = d->t->decode.kind == PN_DECODE_BYTES ? d->n_pending > 0 : d->n_pending;
@@ -89,7 +89,7 @@ static void end_bytes(struct pn_detokenizer *d, struct pn_buf *out)
     d->n_pending = 0;
 }
 
-/* A token of SentencePiece's alphabet, blanks for marks. */
+/* A SentencePiece token, with blanks for marks. */
 static void feed_marked(struct pn_detokenizer *d, struct pn_buf *out, const char *text, size_t len)
 {
     end_bytes(d, out);
@@ -106,7 +106,7 @@ static void feed_marked(struct pn_detokenizer *d, struct pn_buf *out, const char
     }
 }
 
-/* Takes the blank away that a WordPiece decoder put before punctuation and English contractions. */
+/* Removes the blank that a WordPiece decoder put before punctuation and English contractions. */
 static size_t cleanup(char *text, size_t len)
 {
     static const char *const rules[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
@@ -154,7 +154,7 @@ static void feed_suffixed(struct pn_detokenizer *d, struct pn_buf *out, const st
     feed(d, out, piece->data, ends ? len - n : len);
 }
 
-/* Where the model works on bytes its pieces are bytes already; a ByteLevel normalizer leaves them spelled out. */
+/* If the model works on bytes, its pieces are bytes already; a ByteLevel normalizer leaves them spelled out. */
 static bool is_spelled_out(const struct pn_tokenizer *t, const struct pn_str *piece)
 {
     return t->decode.kind == PN_DECODE_BYTES && !t->flags.byte_level && pn_in_byte_alphabet(piece->data, piece->len);
@@ -169,7 +169,7 @@ static void feed_bytes(struct pn_detokenizer *d, struct pn_buf *out, const struc
         feed(d, out, piece->data, piece->len);
         return;
     }
-    for (size_t i = 0, end; i < piece->len; i = end) { /* a part at a time: pieces may be of any length */
+    for (size_t i = 0, end; i < piece->len; i = end) { /* in parts, because pieces may have any length */
         end = i + sizeof room - 1 < piece->len ? i + sizeof room - 1 : piece->len;
         while (end < piece->len && (p[end] & 0xC0) == 0x80)
             end--;

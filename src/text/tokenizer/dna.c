@@ -1,5 +1,5 @@
-/* The hybrid vocabularies of models that read DNA: text is BPE, and what stands between <dna> and </dna> is cut into
- * six letters each. Tokens of six letters carry a mark in the file that tells them from equal tokens of text. */
+/* Hybrid vocabularies of models that read DNA: text is BPE, and letters between <dna> and </dna> are cut into groups of
+ * six. Tokens of six letters have a mark in the file that tells them from equal tokens of text. */
 #include "text/tokenizer/tokenizer_impl.h"
 
 static const char open_tag[] = "<dna>", close_tag[] = "</dna>", unknown[] = "<oov>";
@@ -25,7 +25,7 @@ static const char *find(const char *text, size_t len, const char *tag, size_t n)
     return NULL;
 }
 
-/* The last letters are filled up with A. */
+/* A shorter last group is padded with A. */
 static bool put_letters(const struct pn_tokenizer *t, const char *text, size_t len, struct pn_ids *out)
 {
     for (size_t pos = 0; pos < len; pos += LETTERS) {

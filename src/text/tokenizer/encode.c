@@ -1,8 +1,9 @@
-/* Encoding a text: special tokens are found in it, what is between them is normalized and given to the model. */
+/* Encoding a text: finds special tokens, then normalizes the text between them and passes it to the model. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
-/* How text is encoded: at the start or after a special token, the first of all, with control tokens, normalized. */
+/* How to encode a text: it is at the start or after a special token; it is the first; control tokens count; it is
+ * normalized. */
 enum { AT_START = 1, FIRST = 2, CONTROL = 4, NORMAL = 8 };
 
 /* Normalized text of a tokenizer.json, between special tokens. */
@@ -24,7 +25,7 @@ static pantry_status encode_normal(const struct pn_tokenizer *t, struct pn_encod
 static pantry_status encode_found(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                                   unsigned how, struct pn_ids *out, struct pantry_error *err);
 
-/* Text between special tokens that are found as they are: it is normalized, then others are looked for. */
+/* Text between special tokens that are found in text as given: normalizes it, then searches it for the others. */
 static pantry_status encode_pipeline(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text,
                                      size_t len, unsigned how, struct pn_ids *out, struct pantry_error *err)
 {

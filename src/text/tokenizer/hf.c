@@ -1,7 +1,7 @@
 /* Hugging Face's tokenizer.json: see tokenizer_files.h.
  *
- * The file is untrusted: every member's type is checked, ids are bounded by what the file lists, and what is not known
- * is an error that names it, never ignored. */
+ * The file is untrusted: every member's type is checked, ids are bounded by the tokens that the file lists, and unknown
+ * members are errors that name them, never ignored. */
 #include "text/tokenizer/hf.h"
 
 #include <stdlib.h>
@@ -208,7 +208,7 @@ static pantry_status add_regex(struct hf *hf, const char *regex, size_t len, enu
 {
     struct pn_split split;
     pantry_status status = pn_split_from_regex(&split, regex, len, hf->err);
-    /* A scanner or splitter tells where pieces end, not which of them are matches. */
+    /* A scanner or splitter reports where pieces end, not which of them are matches. */
     if (!status && split.kind == PN_SPLIT_CUT && (behavior != PN_SPLIT_ISOLATED || invert)) {
         split = (struct pn_split){.kind = PN_SPLIT_REGEX};
         status = pn_regex_new(regex, len, &split.regex, hf->err);
@@ -263,9 +263,9 @@ static pantry_status read_split(struct hf *hf, const json_t *p)
     if (!read_behavior(str(p, "behavior"), &behavior))
         return bad(hf, "pre_tokenizer", "Split without a known behavior");
     if (json_is_string(regex)) {
-        /* Behind the byte alphabet only what digits are cut off with is the same on bytes. */
+        /* After the byte alphabet, only expressions that cut digits off give the same result on bytes. */
         if (hf->bytes_done && (!is(json_string_value(regex), "[0-9][0-9][0-9]") || invert))
-            return unknown(hf, "pre_tokenizer behind ByteLevel", "Split");
+            return unknown(hf, "pre_tokenizer after ByteLevel", "Split");
         return add_regex(hf, json_string_value(regex), json_string_length(regex), behavior, invert);
     }
     if (!json_is_string(literal) || hf->bytes_done)
@@ -320,7 +320,7 @@ static pantry_status read_digits(struct hf *hf, const json_t *p)
     if (!hf->bytes_done)
         return add_chars(hf, is_numeric, each ? PN_SPLIT_ISOLATED : PN_SPLIT_CONTIGUOUS);
     if (each)
-        return unknown(hf, "pre_tokenizer behind ByteLevel", "Digits");
+        return unknown(hf, "pre_tokenizer after ByteLevel", "Digits");
     return add_regex(hf, PN_NUMBER_BYTES, strlen(PN_NUMBER_BYTES), PN_SPLIT_ISOLATED, false);
 }
 
@@ -335,7 +335,7 @@ static pantry_status read_pre_step(struct hf *hf, const json_t *p, const char *t
     if (is(type, "Digits"))
         return read_digits(hf, p);
     if (hf->bytes_done)
-        return unknown(hf, "pre_tokenizer behind ByteLevel", type);
+        return unknown(hf, "pre_tokenizer after ByteLevel", type);
     if (is(type, "Metaspace"))
         return read_metaspace(hf, p);
     if (is(type, "WhitespaceSplit"))
@@ -362,24 +362,24 @@ static pantry_status read_pre_step(struct hf *hf, const json_t *p, const char *t
 
 /* ---- post-processors ---- */
 
-static pantry_status put_around(struct hf *hf, bool behind, json_int_t id)
+static pantry_status put_around(struct hf *hf, bool after, json_int_t id)
 {
     struct pn_pipeline *p = hf->p;
-    size_t *n = behind ? &p->n_after : &p->n_before;
+    size_t *n = after ? &p->n_after : &p->n_before;
     if (*n >= PN_MAX_AROUND || id < 0 || (size_t)id >= hf->n_tokens)
         return bad(hf, "post_processor", "too many tokens, or an id outside the vocabulary");
-    (behind ? p->after : p->before)[(*n)++] = (int32_t)id;
+    (after ? p->after : p->before)[(*n)++] = (int32_t)id;
     return PANTRY_OK;
 }
 
 static pantry_status read_template(struct hf *hf, const json_t *p)
 {
     const json_t *items = json_object_get(p, "single"), *special = json_object_get(p, "special_tokens");
-    bool behind = false;
+    bool after = false;
     for (size_t i = 0; i < json_array_size(items); i++) {
         const json_t *item = json_array_get(items, i), *token = json_object_get(item, "SpecialToken");
         if (json_object_get(item, "Sequence")) {
-            behind = true;
+            after = true;
             continue;
         }
         const char *name = str(token, "id");
@@ -387,7 +387,7 @@ static pantry_status read_template(struct hf *hf, const json_t *p)
         if (!json_array_size(ids))
             return bad(hf, "post_processor", "a template with a token that it does not define");
         for (size_t k = 0; k < json_array_size(ids); k++) {
-            pantry_status status = put_around(hf, behind, json_integer_value(json_array_get(ids, k)));
+            pantry_status status = put_around(hf, after, json_integer_value(json_array_get(ids, k)));
             if (status)
                 return status;
         }
@@ -400,7 +400,7 @@ static pantry_status read_post_step(struct hf *hf, const json_t *p, const char *
     if (is(type, "TemplateProcessing"))
         return read_template(hf, p);
     if (is(type, "ByteLevel"))
-        return PANTRY_OK; /* only offsets */
+        return PANTRY_OK; /* changes only offsets */
     if (is(type, "BertProcessing") || is(type, "RobertaProcessing")) {
         pantry_status status = put_around(hf, false, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)));
         return status ? status : put_around(hf, true, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)));

@@ -12,7 +12,7 @@ struct hf {
     json_t *root;
     struct pn_pipeline *p;
     struct pantry_error *err;
-    bool bytes_done;  /* a ByteLevel pre-tokenizer was read: what follows works on bytes */
+    bool bytes_done;  /* a ByteLevel pre-tokenizer was read: later steps work on bytes */
     bool byte_tokens; /* the decoder has byte fallback: <0x00> to <0xFF> are bytes */
     /* the vocabulary */
     struct pn_vocab v;

@@ -1,4 +1,4 @@
-/* The model and the tokens of a tokenizer.json, and the files beside it: see tokenizer_files.h. */
+/* The model and tokens of a tokenizer.json, and the other files in its folder: see tokenizer_files.h. */
 #include "text/tokenizer/hf.h"
 
 #include "base/file.h"
@@ -138,7 +138,7 @@ static pantry_status read_merges(struct hf *hf, const json_t *merges)
         struct pn_str *to = &hf->merges[hf->v.bpe.merge_pairs ? 2 * i : i];
         if (!json_is_string(a) || !json_is_string(b))
             return bad(hf, "model", "a merge is not a pair of strings");
-        /* The strings live as long as the parsed file, which is longer than they are needed. */
+        /* The strings live as long as the parsed file, which outlives their use. */
         to[0] = (struct pn_str){.data = json_string_value(a), .len = json_string_length(a)};
         if (hf->v.bpe.merge_pairs)
             to[1] = (struct pn_str){.data = json_string_value(b), .len = json_string_length(b)};
@@ -168,7 +168,7 @@ static pantry_status read_model(struct hf *hf)
     json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
     const char *type = str(model, "type"), *prefix = str(model, "continuing_subword_prefix");
     pantry_status status = PANTRY_OK;
-    if (!type) /* old files: known by what they have */
+    if (!type) /* old files have no type: guess it from the members */
         type = merges                                               ? "BPE"
                : json_is_array(vocab)                               ? "Unigram"
                : json_object_get(model, "max_input_chars_per_word") ? "WordPiece"
@@ -286,7 +286,7 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
         hf.v.types = hf.types;
         hf.v.attributes = hf.attributes;
         hf.v.pipeline = hf.p;
-        hf.p = NULL; /* the tokenizer's from here on, made or not */
+        hf.p = NULL; /* owned by the tokenizer from here on, even if the call fails */
         status = pn_tokenizer_new(&hf.v, out, err);
     }
     if (!status && names)
@@ -305,7 +305,7 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
 
 /* ---- directories ---- */
 
-/* PANTRY_NOT_FOUND when there is no such file. */
+/* PANTRY_NOT_FOUND: no such file. */
 static pantry_status read_beside(const char *dir, const char *name, char **data, size_t *len, struct pantry_error *err)
 {
     char path[4096];
@@ -348,7 +348,7 @@ static size_t read_eog(const json_t *config, int32_t *ids, size_t n)
     return count;
 }
 
-/* A template alone, the one named "default" of several, or a file of its own. */
+/* A single template, the one named "default" among several, or a separate file. */
 static void read_chat_template(const char *dir, const json_t *config, struct pn_buf *out)
 {
     char *data = NULL;

@@ -13,7 +13,7 @@ uint64_t pn_hash_seed(void)
     return pn_rng_u64(&rng);
 }
 
-/* A power of two that `n` fill to at most three quarters. */
+/* A power of two of which `n` is at most three quarters. */
 static bool slots_for(size_t n, size_t *out)
 {
     size_t cap = 16;
@@ -51,7 +51,7 @@ static void add(struct pn_index *index, int32_t id, uint64_t key)
 
 void pn_index_add(struct pn_index *index, const int32_t *ids, size_t n)
 {
-    enum { BLOCK = 32 }; /* their slots are fetched together */
+    enum { BLOCK = 32 }; /* prefetched together */
     uint64_t keys[BLOCK];
     for (size_t start = 0; start < n; start += BLOCK) {
         size_t count = n - start < BLOCK ? n - start : BLOCK;

@@ -1,7 +1,7 @@
 /* Hash tables of a vocabulary: byte strings to token ids, and pairs of ids to merges.
  *
  * Open addressing in one block each, so that a vocabulary of 150,000 tokens is indexed in milliseconds. The seed
- * differs from run to run, so a file cannot be made to collide; nothing that is computed depends on it. */
+ * differs per run, so a file cannot force collisions; no result depends on it. */
 #ifndef PN_TEXT_TOKENIZER_INDEX_H
 #define PN_TEXT_TOKENIZER_INDEX_H
 
@@ -41,8 +41,8 @@ static inline uint64_t pn_hash_bytes(const char *data, size_t len, uint64_t seed
 
 /* ---- strings ---- */
 
-/* Strings of up to 7 bytes, which most tokens are, are their own keys: the bytes, and the length on top. Longer ones
- * have a hash with the top bit set and are compared. The empty string is in no table. */
+/* Strings of up to 7 bytes, which most tokens have, are their own keys: the bytes, and the length on top. Keys of
+ * longer ones are a hash with the top bit set, and the strings are compared. Empty strings are not in the table. */
 enum { PN_KEY_BYTES = 7 };
 #define PN_KEY_IS_HASH ((uint64_t)1 << 63)
 
@@ -59,7 +59,7 @@ struct pn_index {
 uint64_t pn_hash_seed(void);
 /* Room for `n` strings; `strings` is borrowed. False when memory is out. */
 bool pn_index_init(struct pn_index *index, const struct pn_str *strings, size_t n);
-/* Strings that equal one that is there are left out: the first stays. */
+/* Duplicates are left out: the first string stays. */
 void pn_index_add(struct pn_index *index, const int32_t *ids, size_t n);
 void pn_index_free(struct pn_index *index);
 
@@ -107,8 +107,8 @@ static inline int32_t pn_index_find(const struct pn_index *index, const char *da
 
 /* ---- pairs ---- */
 
-/* Merges in the order of their ranks, and a table of them: numbers of merges + 1 in the low bits, 0 is free, and bits
- * of the hash above, so that a pair that does not merge is mostly found out without looking at merges. */
+/* Merges in the order of their ranks, and a hash table of them. A slot has the merge's number + 1 in the low bits (0:
+ * free) and bits of the hash above, so that most pairs that do not merge are rejected without a look at `merges`. */
 struct pn_merge {
     int32_t left, right, id;
 };
@@ -125,7 +125,7 @@ struct pn_pairs {
 
 /* Room for the merges of ranks below `n`, at most PN_MAX_MERGES. False when memory is out. */
 bool pn_pairs_init(struct pn_pairs *pairs, size_t n);
-/* A pair that is there keeps its first rank. */
+/* A duplicate pair keeps its first rank. */
 void pn_pairs_add(struct pn_pairs *pairs, uint32_t rank, struct pn_merge merge);
 void pn_pairs_free(struct pn_pairs *pairs);
 

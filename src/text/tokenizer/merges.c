@@ -1,8 +1,8 @@
 /* Reading the merges of a BPE vocabulary into its table of pairs: see bpe.h.
  *
  * A file spells each merge out, so that a quarter of a million of them means half a million look-ups of strings. They
- * are done a block at a time, each step for the whole block before the next, so that the memory that the look-ups need
- * is on its way while others are computed. */
+ * run in blocks, each step for the whole block before the next, so that memory for one look-up is fetched while others
+ * are computed. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
@@ -12,13 +12,13 @@ enum { BLOCK = 64 };
 
 struct half { /* of a merge */
     const char *data;
-    size_t len; /* 0: it cannot be one */
+    size_t len; /* 0: not a half of a merge */
     uint64_t key;
     int32_t id;
 };
 
 struct block {
-    struct half half[2 * BLOCK]; /* left and right by turns */
+    struct half half[2 * BLOCK]; /* left and right alternate */
     uint32_t rank[BLOCK];
     int32_t joined[BLOCK];
     size_t n;
@@ -51,7 +51,7 @@ static bool is_joined(const struct pn_str *piece, const struct half *a, const st
            !memcmp(piece->data + a->len, b->data + skip, b->len - skip);
 }
 
-/* The token of two joined halves. Files list merges in the order of their tokens, so the guess is mostly right. */
+/* The token of two joined halves. Files list merges in the order of their tokens, so the guess is usually right. */
 static pantry_status find_joined(const struct pn_tokenizer *t, struct block *b, const struct half *left, int32_t *id,
                                  struct pantry_error *err)
 {
@@ -109,7 +109,7 @@ static pantry_status add_block(struct pn_tokenizer *t, struct block *b, struct p
     return PANTRY_OK;
 }
 
-/* One half, in bytes where the file spells it in the byte alphabet. */
+/* One half, as bytes if the file spells it in the byte alphabet. */
 static struct half read_half(const struct pn_tokenizer *t, struct block *b, const char *text, size_t len)
 {
     struct half half = {.data = text, .len = len};
@@ -158,7 +158,7 @@ pantry_status pn_bpe_read_merges(struct pn_tokenizer *t, const struct pn_bpe_voc
         if (!v->merge_pairs) {
             right_text = a->len > 1 ? memchr(a->data + 1, ' ', a->len - 1) : NULL;
             if (!right_text)
-                continue; /* a merge of less than two parts never applies */
+                continue; /* a merge without two parts never applies */
             left = (size_t)(right_text - a->data);
             right_text++;
             right = a->len - left - 1;

@@ -85,8 +85,8 @@ static void strip_accents(struct pn_buf *to, const char *text, size_t len)
             pn_buf_append(to, text + i, n);
 }
 
-/* Hugging Face applies the map to whole user-perceived characters where they are short, taking the first entry that
- * starts one for all of it, then to code points. */
+/* Hugging Face applies the map first to whole grapheme clusters if they are short, where the first entry that starts
+ * one replaces all of it, then to code points. */
 static void apply_map(const struct pn_charsmap *map, struct pn_buf *to, const char *text, size_t len)
 {
     for (size_t pos = 0; pos < len;) {
@@ -107,7 +107,7 @@ static void apply_map(const struct pn_charsmap *map, struct pn_buf *to, const ch
     }
 }
 
-/* Drops control characters and makes odd blanks plain ones. */
+/* Drops control characters and turns unusual blanks into plain ones. */
 static void nmt(struct pn_buf *to, const char *text, size_t len)
 {
     unsigned n;
@@ -192,7 +192,7 @@ static bool push_rewritten(struct pn_pieces *out, size_t start, size_t end)
     return end == start || pn_vec_push(out, ((struct pn_piece){start, end}));
 }
 
-/* Blanks become marks, and one goes in front where it is asked for. */
+/* Turns blanks into marks, and puts one in front if asked for. */
 static pantry_status metaspace(const struct pn_pre_step *step, struct pn_split_scratch *m, bool first, const char *text,
                                const struct pn_pieces *from, struct pn_buf *to, struct pn_pieces *out,
                                struct pantry_error *err)
@@ -226,7 +226,7 @@ static pantry_status metaspace(const struct pn_pre_step *step, struct pn_split_s
     return PANTRY_OK;
 }
 
-/* A blank in front of each piece that has none. */
+/* Puts a blank in front of each piece that has none. */
 static pantry_status prefix_blank(const char *text, const struct pn_pieces *from, struct pn_buf *to,
                                   struct pn_pieces *out, struct pantry_error *err)
 {

@@ -1,4 +1,4 @@
-/* The steps of a tokenizer.json around its model: normalizers, pre-tokenizers, what is put around a text, decoder. */
+/* The steps of a tokenizer.json around its model: normalizers, pre-tokenizers, tokens around a text, decoder. */
 #ifndef PN_TEXT_TOKENIZER_PIPELINE_H
 #define PN_TEXT_TOKENIZER_PIPELINE_H
 
@@ -53,8 +53,8 @@ enum pn_decode_kind {
 
 struct pn_decode_style {
     enum pn_decode_kind kind;
-    bool strip_first; /* SPM: a blank at the start of the text is none */
-    bool strip_marks; /* SPM: all marks of the first token are none */
+    bool strip_first; /* SPM: drop a blank at the start of the text */
+    bool strip_marks; /* SPM: drop all marks of the first token */
     bool cleanup;     /* WORDPIECE: no blank before punctuation */
     char affix[32];   /* WORDPIECE, SUFFIX */
 };
@@ -67,7 +67,7 @@ struct pn_pipeline {
     size_t n_norms, cap_norms;
     struct pn_pre_step *pres;
     size_t n_pres, cap_pres;
-    int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND]; /* what the post-processor puts around a text */
+    int32_t before[PN_MAX_AROUND], after[PN_MAX_AROUND]; /* ids that the post-processor puts around a text */
     size_t n_before, n_after;
     struct pn_decode_style decode;
 };
@@ -80,12 +80,12 @@ struct pn_pipeline_scratch {
 void pn_pipeline_free(struct pn_pipeline *p);
 void pn_pipeline_scratch_free(struct pn_pipeline_scratch *s);
 
-/* The normalized text: either the given one or in a buffer of the scratch, until the next call. */
+/* Returns the normalized text: the given one, or one in a buffer of the scratch that is valid until the next call. */
 pantry_status pn_pipeline_normalize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
                                     struct pn_split_scratch *m, const char **text, size_t *len,
                                     struct pantry_error *err);
-/* The pieces of a normalized text that `first` tells to be the start of what was given. *out is the text that the
- * pieces are of. */
+/* Returns the pieces of a normalized text; `first`: it is the start of the input. *out is the text that the pieces
+ * refer to. */
 pantry_status pn_pipeline_pretokenize(const struct pn_pipeline *p, struct pn_pipeline_scratch *s,
                                       struct pn_split_scratch *m, bool first, const char *text, size_t len,
                                       const char **out, const struct pn_pieces **pieces, struct pantry_error *err);

@@ -1,6 +1,6 @@
-/* PLaMo 2's vocabulary: of all ways to cut a text into tokens the one with the highest sum of scores, which are counted
- * in ten-thousandths. A character without a token costs a thousand and becomes its bytes. Of equal ways the one whose
- * first token is longer is taken, and so on: the search goes from the end of the text to its start. */
+/* PLaMo 2's vocabulary: cuts a text into the tokens with the highest sum of scores, counted in ten-thousandths. A
+ * character without a token costs a thousand and becomes its bytes. Among equals the way whose first token is longer
+ * wins, and so on: the search goes from the end of the text to its start. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
@@ -56,7 +56,7 @@ static void find_best(const struct pn_tokenizer *t, const char *text, size_t len
 static pantry_status encode(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                             struct pn_ids *out, struct pantry_error *err)
 {
-    if (len >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* the mark of byte order does not count */
+    if (len >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* skip a byte order mark */
         text += 3;
         len -= 3;
     }

@@ -1,4 +1,5 @@
-/* RWKV's vocabulary: tokens are byte strings, the longest one that fits is taken. GGUF writes them with escapes. */
+/* RWKV's vocabulary: tokens are byte strings, and the longest one that matches is taken. GGUF writes them with escapes.
+ */
 #include "text/tokenizer/tokenizer_impl.h"
 
 static int hex(char c)
@@ -9,7 +10,7 @@ static int hex(char c)
                                   : -1;
 }
 
-/* Undoes \t \n \r \xNN and a backslash before any other byte; a bad \x stands for itself. `out` has room for `len`. */
+/* Undoes \t \n \r \xNN and a backslash before any other byte; a bad \x is kept as it is. `out` has room for `len`. */
 static size_t unescape(const char *text, size_t len, char *out)
 {
     size_t n = 0;

@@ -1,5 +1,5 @@
-/* SentencePiece's model file, a protocol buffer: see tokenizer_files.h. Fields are read through a cursor that knows
- * what is left; those that are not needed are skipped by their wire type. */
+/* SentencePiece's model file, a protocol buffer: see tokenizer_files.h. Fields are read through a cursor that knows how
+ * many bytes are left; unused fields are skipped by their wire type. */
 #include "text/tokenizer/tokenizer_files.h"
 #include "text/tokenizer/tokenizer_impl.h"
 
@@ -30,7 +30,7 @@ static uint64_t varint(struct cursor *c)
     return 0;
 }
 
-/* The next field; false at the end or when the rest makes none. */
+/* The next field; false at the end or when the rest is damaged. */
 static bool next_field(struct cursor *c, struct field *f)
 {
     if (c->p >= c->end || c->failed)
@@ -252,7 +252,7 @@ pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, stru
         v.id.unk = s.unk;
         v.id.pad = s.pad;
         v.strings = owner;
-        owner = NULL; /* the tokenizer's from here on, made or not */
+        owner = NULL; /* owned by the tokenizer from here on, even if the call fails */
         status = pn_tokenizer_new(&v, out, err);
     }
     pn_pipeline_free(owner);

@@ -1,4 +1,4 @@
-/* Special tokens in text: which there are, and where the next one is. */
+/* Finding special tokens in text. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
@@ -8,7 +8,7 @@ static bool is_special(const struct pn_tokens *k, size_t id)
     return type == PN_TOKEN_CONTROL || type == PN_TOKEN_USER || type == PN_TOKEN_UNKNOWN;
 }
 
-/* Adds a token that is found in normalized text, which is searched for the normalized token. */
+/* Adds a token that is searched for in normalized text, so the token is normalized, too. */
 static pantry_status add_normalized(struct pn_tokenizer *t, size_t id, struct pantry_error *err)
 {
     struct pn_tokens *k = &t->tokens;
@@ -21,7 +21,7 @@ static pantry_status add_normalized(struct pn_tokenizer *t, size_t id, struct pa
         status = pn_pipeline_normalize(t->pipeline, &s, &m, &text, &len, err);
     if (!status)
         status = pn_trie_add(&t->special.normal, text, len, (int32_t)id, err);
-    if (!status && t->pipeline && k->attribute[id] & PN_TOKEN_ADDED) { /* that is also how it prints */
+    if (!status && t->pipeline && k->attribute[id] & PN_TOKEN_ADDED) { /* it prints that way, too */
         const char *kept = pn_arena_copy(&t->pipeline->arena, text, len);
         if (!kept)
             status = pn_no_memory(err, "the vocabulary");
@@ -39,7 +39,7 @@ static void note_start(struct pn_starts *starts, unsigned byte)
     starts->last = (unsigned char)byte;
 }
 
-/* Which bytes special tokens start with, so that text without them is passed over. */
+/* Notes the first bytes of special tokens, so that a search skips other bytes. */
 static void find_starts(struct pn_tokenizer *t)
 {
     const struct pn_tokens *k = &t->tokens;
@@ -87,7 +87,7 @@ static bool word_before(const char *text, size_t pos)
            word_at(text, pos, (size_t)((const char *)pn_utf8_back((const unsigned char *)text + pos) - text));
 }
 
-/* The longest special token at `pos`; -1 when there is none that counts. */
+/* The longest special token at `pos` that counts; -1: none. */
 static int32_t special_at(const struct pn_tokenizer *t, bool normal, bool control, const char *text, size_t len,
                           size_t pos, size_t *end)
 {
@@ -115,7 +115,7 @@ static bool space_at(const char *text, size_t pos, unsigned *n)
     return pn_uc_class(pn_utf8_get((const unsigned char *)text + pos, n)) & PN_UC_SPACE;
 }
 
-/* Where the white space before `end` starts that a token takes with it. */
+/* Where the white space starts that a token at `end` takes. */
 static size_t strip_before(const char *text, size_t done, size_t end)
 {
     unsigned n;
@@ -128,7 +128,7 @@ static size_t strip_before(const char *text, size_t done, size_t end)
     return end;
 }
 
-/* The first place from `pos` on where a special token may start; `len` when there is none. */
+/* The first place from `pos` on where a special token may start; `len`: none. */
 static size_t next_start(const struct pn_starts *starts, const char *text, size_t len, size_t pos)
 {
     if (starts->n == 0 || pos >= len)

@@ -1,4 +1,4 @@
-/* SentencePiece's normalizer: characters are mapped, blanks marked, and squeezed where the model says so. */
+/* SentencePiece's normalizer: maps characters, marks blanks, and squeezes them if the model says so. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/normalize.h"
 #include "text/unicode/unicode.h"
@@ -19,7 +19,7 @@ pantry_status pn_spm_normalizer_init(struct pn_spm_normalizer *m, const struct p
     return pn_charsmap_init(&map, m->charsmap, m->charsmap_len, err);
 }
 
-/* What a prefix of the text becomes: a user token itself, what the map says, or the character. */
+/* Returns what a prefix of the text becomes: a user token stays, the map's entry applies, or the character stays. */
 static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsmap *map, const char *text, size_t len,
                             const char **to, size_t *to_len)
 {
@@ -37,7 +37,7 @@ static size_t normal_prefix(const struct pn_tokenizer *t, const struct pn_charsm
     return *to_len;
 }
 
-/* Notes the ASCII characters that are not mapped, nor start a user token, when another one or nothing follows. */
+/* Notes the ASCII characters that neither are mapped nor start a user token when ASCII or nothing follows. */
 void pn_spm_normalizer_ready(struct pn_spm_normalizer *m, const struct pn_tokenizer *t)
 {
     struct pn_charsmap map = {0};
@@ -48,7 +48,7 @@ void pn_spm_normalizer_ready(struct pn_spm_normalizer *m, const struct pn_tokeni
             !t->special.given.root[c] && !t->special.normal.root[c] && pn_charsmap_spares(&map, (unsigned char)c);
 }
 
-/* Appends plain characters from `pos` on, as long as they come; returns where it stopped. */
+/* Appends the plain characters from `pos` on; returns where they end. */
 static size_t put_plain(const struct pn_spm_normalizer *m, const char *mark, const char *text, size_t len, size_t pos,
                         bool squeeze, bool *after_blank, struct pn_buf *out)
 {

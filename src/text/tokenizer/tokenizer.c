@@ -10,7 +10,7 @@ static const struct pn_model_ops *const models[] = {
     [PN_VOCAB_WORDS] = &pn_whole_words_model,
 };
 
-/* Ids outside the vocabulary are none. */
+/* Ids outside the vocabulary count as not given. */
 static void copy_ids(struct pn_tokenizer *t, const struct pn_vocab *v)
 {
     t->id = v->id;
@@ -21,7 +21,7 @@ static void copy_ids(struct pn_tokenizer *t, const struct pn_vocab *v)
             *ids[i] = -1;
 }
 
-/* What the model puts around a text, and how its tokens are printed. */
+/* Sets the tokens around a text and the style of decoding. */
 static void init_frame(struct pn_tokenizer *t)
 {
     if (t->pipeline) {

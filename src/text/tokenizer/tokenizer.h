@@ -3,7 +3,7 @@
  * A tokenizer is built from a vocabulary that a model file describes (pn_vocab), or from tokenizer.json or a
  * SentencePiece model (tokenizer_files.h). It is immutable afterwards and may be used by any number of threads. Ids and
  * text equal the reference implementations': Hugging Face tokenizers for byte-level BPE and WordPiece, SentencePiece
- * for its two kinds. Bytes that are no UTF-8 count as U+FFFD each, except where tokens are bytes (rwkv). Time is linear
+ * for its two kinds. Bytes that are not UTF-8 count as U+FFFD each, except if tokens are bytes (RWKV). Time is linear
  * in the text (times the logarithm of its longest word); nothing recurses. */
 #ifndef PN_TEXT_TOKENIZER_TOKENIZER_H
 #define PN_TEXT_TOKENIZER_TOKENIZER_H
@@ -35,11 +35,11 @@ enum {
 /* How a control or user token is found in text. */
 enum {
     PN_TOKEN_LSTRIP = 1,      /* takes the white space before it */
-    PN_TOKEN_RSTRIP = 2,      /* and behind it */
-    PN_TOKEN_SINGLE_WORD = 4, /* only between what is no word */
-    PN_TOKEN_NORMALIZED = 8,  /* in normalized text */
-    PN_TOKEN_SCORED = 32,     /* by its score in the model, not looked for */
-    PN_TOKEN_ADDED = 16,      /* added to the vocabulary: the model itself never makes it */
+    PN_TOKEN_RSTRIP = 2,      /* takes the white space after it */
+    PN_TOKEN_SINGLE_WORD = 4, /* only between characters that are not part of a word */
+    PN_TOKEN_NORMALIZED = 8,  /* found in normalized text */
+    PN_TOKEN_ADDED = 16,      /* added to the vocabulary: the model never produces it */
+    PN_TOKEN_SCORED = 32,     /* matched by its score in the model, not searched for */
 };
 
 struct pn_pipeline; /* steps of a tokenizer.json */
@@ -66,12 +66,12 @@ struct pn_vocab_flags {
     bool lowercase, strip_accents; /* WORDPIECE; BPE that drops white space */
     bool byte_level;               /* BPE over bytes, spelled in GPT-2's alphabet */
     bool dna;                      /* BPE with DNA between tags */
-    bool json;                     /* tokenizer.json: types say how tokens print, attributes which the model makes */
+    bool json;                     /* tokenizer.json: PN_TOKEN_ADDED, not the type, says what the model produces */
 };
 
-/* What only one kind of vocabulary has. Strings are borrowed while the tokenizer is made. */
+/* Members of a single kind of vocabulary. Strings are borrowed only while the tokenizer is made. */
 struct pn_bpe_vocab {
-    const struct pn_str *merges; /* "left right", in order; or with merge_pairs left and right by turns */
+    const struct pn_str *merges; /* "left right", in order; or with merge_pairs left and right alternate */
     size_t n_merges;             /* pairs, either way */
     bool merge_pairs;
     bool ignore_merges; /* a word that is a token is not taken apart */
@@ -108,10 +108,10 @@ struct pn_vocab {
     };
 };
 
-/* No tokens, and no special ones (-1). */
+/* A vocabulary without tokens or special ids. */
 struct pn_vocab pn_vocab_empty(void);
-/* Fills in what follows from the names that a GGUF file gives: tokenizer.ggml.model and .pre. PANTRY_UNSUPPORTED when
- * the model is known to have no tokenizer or either name is not known. */
+/* Fills in the defaults for tokenizer.ggml.model and tokenizer.ggml.pre of a GGUF file. PANTRY_UNSUPPORTED: the model
+ * has no tokenizer, or a name is unknown. */
 pantry_status pn_vocab_init(struct pn_vocab *vocab, const char *model, size_t model_len, const char *pre,
                             size_t pre_len, struct pantry_error *err);
 
@@ -122,13 +122,13 @@ struct pn_ids {
 
 struct pn_tokenizer;
 
-/* Keeps pointers to the bytes of the tokens; everything else is copied. What is taken over is freed on failure too. */
+/* Keeps pointers to the bytes of the tokens and copies everything else. Frees what it takes over on failure, too. */
 pantry_status pn_tokenizer_new(const struct pn_vocab *vocab, struct pn_tokenizer **out, struct pantry_error *err);
 void pn_tokenizer_free(struct pn_tokenizer *t);
 
 enum {
     PN_TOKENIZE_SPECIAL = 1, /* control tokens are recognised in the text; user-defined ones always are */
-    PN_TOKENIZE_BOS = 2,     /* what the model puts around a text is added: BOS, EOS, [CLS] and [SEP] */
+    PN_TOKENIZE_BOS = 2,     /* add the tokens that the model puts around a text: BOS, EOS, [CLS] and [SEP] */
 };
 
 /* Appends the ids of a text to `out`, which the caller frees (data). */
@@ -142,19 +142,19 @@ pantry_status pn_tokenizer_decode(const struct pn_tokenizer *t, const int32_t *i
 
 /* ---- streaming ---- */
 
-/* The text of tokens as they come, in whole characters. All pushes and the flush together append what
- * pn_tokenizer_decode appends for all ids. Nothing is allocated after _new but what `out` needs. */
+/* The text of tokens as they arrive, in whole characters. All pushes and the flush together append the same text as
+ * pn_tokenizer_decode does for all ids. After _new only `out` allocates memory. */
 struct pn_detokenizer;
 
 enum {
     PN_DETOKENIZE_SPECIAL = 1,  /* print control tokens */
-    PN_DETOKENIZE_CONTINUE = 2, /* text came before: a blank at the start belongs to it */
+    PN_DETOKENIZE_CONTINUE = 2, /* text came before, so a blank at the start is kept */
 };
 
 pantry_status pn_detokenizer_new(const struct pn_tokenizer *t, unsigned flags, struct pn_detokenizer **out,
                                  struct pantry_error *err);
 pantry_status pn_detokenizer_push(struct pn_detokenizer *d, int32_t id, struct pn_buf *out, struct pantry_error *err);
-/* Ends the text: what is left of a broken character becomes U+FFFD. The detokenizer starts anew. */
+/* Ends the text: an incomplete character becomes U+FFFD. The detokenizer can then be used again. */
 void pn_detokenizer_flush(struct pn_detokenizer *d, struct pn_buf *out);
 void pn_detokenizer_free(struct pn_detokenizer *d);
 
@@ -163,17 +163,17 @@ void pn_detokenizer_free(struct pn_detokenizer *d);
 size_t pn_tokenizer_n_vocab(const struct pn_tokenizer *t);
 int32_t pn_tokenizer_bos(const struct pn_tokenizer *t); /* -1: none, also below */
 int32_t pn_tokenizer_eos(const struct pn_tokenizer *t);
-/* What the model puts before (or after) a text: *n ids, borrowed. */
+/* The *n ids that the model puts before (or after) a text, borrowed. */
 const int32_t *pn_tokenizer_around(const struct pn_tokenizer *t, bool after, size_t *n);
-/* Whether generation ends with this token: EOS, the end of a turn or a message, and what models call so. */
+/* Whether generation ends with this token: EOS, the end of a turn or message, and tokens that models use as such. */
 bool pn_tokenizer_is_eog(const struct pn_tokenizer *t, int32_t id);
 /* PN_TOKEN_...; 0 outside the vocabulary. */
 int pn_tokenizer_token_type(const struct pn_tokenizer *t, int32_t id);
 /* The token as the file spells it, not NUL-terminated; NULL outside the vocabulary. */
 const char *pn_tokenizer_token_text(const struct pn_tokenizer *t, int32_t id, size_t *len);
-/* The token that the file spells so; -1 when there is none. */
+/* The token with this spelling in the file; -1: none. */
 int32_t pn_tokenizer_find(const struct pn_tokenizer *t, const char *text, size_t len);
-/* The bytes that a token adds to a text (grammars match on them): appended to `out`. Control tokens add nothing. */
+/* Appends the bytes that a token adds to a text (grammars match on them). Control tokens add nothing. */
 pantry_status pn_tokenizer_token_bytes(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out,
                                        struct pantry_error *err);
 

@@ -1,4 +1,4 @@
-/* What the files of the tokenizer share; everybody else uses tokenizer.h. */
+/* Shared by the files of the tokenizer; other rooms use tokenizer.h. */
 #ifndef PN_TEXT_TOKENIZER_TOKENIZER_IMPL_H
 #define PN_TEXT_TOKENIZER_TOKENIZER_IMPL_H
 
@@ -11,8 +11,8 @@
 
 #define PN_SPACE_MARK "\xE2\x96\x81" /* U+2581, a blank in SentencePiece's tokens */
 
-/* Words seen lately and their tokens. Most words have up to 15 bytes and few tokens: they are compared as two numbers,
- * the length on top of the second, two to a cache line. Others have a line each. */
+/* Recent words and their tokens. Most words have up to 15 bytes and few tokens: they are compared as two numbers, with
+ * the length in the top byte of the second, and two share a cache line. Longer words have a line each. */
 struct pn_short_word {
     uint64_t low, high;
     int32_t ids[3];
@@ -28,12 +28,12 @@ struct pn_long_word {
 enum { PN_SHORT_WORD_BYTES = 15, PN_MAX_SHORT_WORDS = 1 << 16, PN_LONG_WORDS = 1 << 12 };
 
 struct pn_word_cache {
-    struct pn_short_word *words; /* in pairs, the one used last first */
+    struct pn_short_word *words; /* in pairs, the most recently used first */
     struct pn_long_word *long_words;
     size_t n; /* short ones: a power of two that grows with the texts */
 };
 
-/* What one call of encode works with. Kept in the tokenizer between calls. */
+/* The working memory of one call of encode, kept in the tokenizer between calls. */
 struct pn_encode_state {
     struct pn_bpe_scratch bpe;
     struct pn_split_scratch split;
@@ -61,16 +61,16 @@ struct pn_tokens {
 
 #define PN_DNA_MARK "\xEE\x80\x80" /* ends the tokens that are letters of DNA */
 
-/* Copies the tokens and indexes them. `spells_bytes`: "<0x00>" is a byte whatever its type. */
+/* Copies the tokens and indexes them. `spells_bytes`: "<0x00>" is a byte even if its type says otherwise. */
 pantry_status pn_tokens_init(struct pn_tokenizer *t, const struct pn_vocab *v, bool spells_bytes,
                              struct pantry_error *err);
 void pn_tokens_free(struct pn_tokens *tokens);
-/* Whether text may be matched with the token: not those that only the program or byte fallback puts in. */
+/* Whether text may be matched with the token. False for tokens that only the program or byte fallback adds. */
 bool pn_token_is_matched(const struct pn_tokenizer *t, size_t id);
 /* Value of a byte token's text, "<0x00>" to "<0xFF>", or -1. */
 int pn_byte_token_value(const char *text, size_t len);
 
-/* Finds special ids, end-of-generation tokens and types that files leave out (vocabulary.c). */
+/* Finds special ids, tokens that end a generation, and types that files leave out (vocabulary.c). */
 void pn_vocab_find_special(struct pn_tokenizer *t);
 
 /* ---- special tokens in text (special.c) ---- */
@@ -84,8 +84,8 @@ struct pn_starts {
 
 struct pn_specials {
     struct pn_trie given;          /* control, user and unknown tokens, to find in text as it was given */
-    struct pn_trie normal;         /* those of them that are found in normalized text */
-    struct pn_starts starts[2][2]; /* of these two; user tokens alone, or all */
+    struct pn_trie normal;         /* those that are found in normalized text */
+    struct pn_starts starts[2][2]; /* of these two; of user tokens, or of all */
 };
 
 struct pn_special_match {
@@ -94,8 +94,8 @@ struct pn_special_match {
 };
 
 pantry_status pn_specials_init(struct pn_tokenizer *t, struct pantry_error *err);
-/* The first special token from `from` on; false when there is none. Of `normal` or given text; with `control` all
- * tokens, otherwise those of users. */
+/* The first special token from `from` on; false when there is none. `normal`: the text is normalized; `control`: all
+ * special tokens count, not only user tokens. */
 bool pn_specials_next(const struct pn_tokenizer *t, bool normal, bool control, const char *text, size_t len,
                       size_t from, struct pn_special_match *match);
 
@@ -116,10 +116,10 @@ struct pn_model_ops {
     /* Appends the tokens of a word. NULL: the model knows only texts. */
     pantry_status (*word)(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
                           struct pn_ids *out, struct pantry_error *err);
-    struct pn_decode_style decode; /* where no tokenizer.json says it */
-    bool spells_bytes;             /* "<0x00>" is a byte token, whatever the file says of its type */
+    struct pn_decode_style decode; /* unless a tokenizer.json says it */
+    bool spells_bytes;             /* "<0x00>" is a byte token even if the file gives it another type */
     bool takes_bytes;              /* text need not be UTF-8 */
-    bool framed;                   /* [CLS] and [SEP] are around a text, not BOS and EOS */
+    bool framed;                   /* [CLS] and [SEP] go around a text, not BOS and EOS */
 };
 
 extern const struct pn_model_ops pn_bpe_model, pn_spm_model, pn_unigram_model, pn_wordpiece_model, pn_rwkv_model,
@@ -177,7 +177,7 @@ struct pn_tokenizer {
     struct pn_vocab_flags flags;
     struct pn_specials special;
     char mark[4];                 /* the blank in pieces */
-    bool cut_at_marks;            /* no piece reaches over a blank: words may be merged apart */
+    bool cut_at_marks;            /* no piece contains a blank after its start, so words are merged separately */
     bool joins[256];              /* except after these bytes */
     struct pn_pipeline *pipeline; /* owned; NULL unless from a tokenizer.json */
     struct pn_pipeline *strings;  /* owned */
@@ -204,7 +204,7 @@ void pn_encode_state_free(struct pn_encode_state *s);
 
 /* Finds out whether text may be cut at its blanks. */
 void pn_words_find_joins(struct pn_tokenizer *t);
-/* Appends the tokens of one word, out of the cache where it has been seen lately; `left` >= `len` bytes may be read. */
+/* Appends the tokens of one word, from the cache if it is recent; `left` >= `len` bytes may be read. */
 pantry_status pn_encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word, size_t len,
                              size_t left, struct pn_ids *out, struct pantry_error *err);
 /* Appends the tokens of normalized text, a word at a time where the vocabulary allows it. */

@@ -1,4 +1,4 @@
-/* The tokens of a vocabulary: copied, indexed, asked for. */
+/* The table of a vocabulary's tokens: building it and looking things up. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 

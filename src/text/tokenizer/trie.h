@@ -1,4 +1,4 @@
-/* Byte tries: the strings of a set that start at a place in a text.
+/* Byte tries: find the strings of a set that start at a place in a text.
  *
  * Children are found in one hash table keyed by (node, byte). Strings are at most PN_TRIE_MAX_LEN bytes, so a walk is
  * bounded and matching a text takes linear time. */

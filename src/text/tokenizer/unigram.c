@@ -1,5 +1,5 @@
-/* The unigram vocabulary of SentencePiece: of all ways to cut a word into pieces the one with the highest sum of scores
- * (Viterbi). A character without a piece counts as unknown, ten below the lowest score. */
+/* SentencePiece's unigram vocabulary: cuts a word into the pieces with the highest sum of scores (Viterbi). A character
+ * without a piece is unknown and scores ten below the lowest piece. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/unicode.h"
 
@@ -94,7 +94,7 @@ static pantry_status word(const struct pn_tokenizer *t, struct pn_encode_state *
     s->path_cap = cap * sizeof(struct step);
     struct step *best = s->path;
     find_best(t, text, len, best);
-    /* Walk back, turning the links around, then forward. */
+    /* Walk back and reverse the links, then walk forward. */
     size_t to = len, n = 0;
     for (size_t at = len; at > 0; n++) {
         size_t start = best[at].start;

@@ -1,4 +1,4 @@
-/* What names and texts of tokens tell: defaults of the kinds of vocabularies, and which tokens end a generation. */
+/* What follows from names and texts: the defaults of each kind of vocabulary, and which tokens end a generation. */
 #include "text/split/pretype.h"
 #include "text/tokenizer/tokenizer_impl.h"
 
@@ -89,17 +89,17 @@ pantry_status pn_vocab_init(struct pn_vocab *v, const char *model, size_t model_
     return PANTRY_OK;
 }
 
-/* Texts that mark the end of a turn, in the order of preference, as the model families spell them. */
+/* Texts that mark the end of a turn in some family of models, in order of preference. */
 static const char *const end_of_turn[] = {
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",         "<|endoftext|>",     "<|end_of_text|>",
     "<EOT>",      "_<EOT>",     "[EOT]",   "<｜end▁of▁sentence｜>", "<end_of_utterance>"};
 
-/* Further texts after which a model has nothing to say. */
+/* More texts that end an answer. */
 static const char *const end_of_generation[] = {"<|return|>", "<|call|>",         "<|flush|>", "<|calls|>",
                                                 "</s>",       "<|eom_id|>",       "[EOS]",     "<eos>",
                                                 "<turn|>",    "<|tool_response>", "[e~["};
 
-/* Padding and separators of fill-in-the-middle, which a model prints when it has finished. */
+/* Padding and separators of fill-in-the-middle: a model that prints one has finished. */
 static const char *const fim_pad[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"};
 static const char *const fim_repo[] = {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"};
 static const char *const fim_sep[] = {"<|file_sep|>"};
@@ -127,7 +127,7 @@ static void mark_eog(struct pn_tokenizer *t, int32_t id)
         t->tokens.eog[id] = 1;
 }
 
-/* What the file names, or else the first of the texts unless it is ordinary text. */
+/* Marks the token that the file names, or else the first of the texts unless it is ordinary text. */
 static void mark_fim(struct pn_tokenizer *t, int32_t named, const char *const *texts, size_t n)
 {
     int32_t id = named >= 0 ? named : find_first(t, texts, n);
@@ -135,8 +135,8 @@ static void mark_fim(struct pn_tokenizer *t, int32_t named, const char *const *t
         t->tokens.eog[id] = 1;
 }
 
-/* A tokenizer.json says itself which tokens are special. Otherwise these are, whatever the file says of them, but for
- * </s>, which is ordinary text to some vocabularies. */
+/* A tokenizer.json says which tokens are special. In other files these texts are special even if their types say
+ * otherwise, except </s>, which is ordinary text in some vocabularies. */
 static void mark_all(struct pn_tokenizer *t, const char *const *texts, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

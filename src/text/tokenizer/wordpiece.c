@@ -1,10 +1,10 @@
-/* WordPiece, BERT's vocabulary: text is cleaned, cut at white space and punctuation, and each word is taken apart from
- * the left, the longest piece first. A word that does not come out even is one unknown token. */
+/* WordPiece, BERT's vocabulary: text is cleaned and cut at white space and punctuation; each word is split from the
+ * left, the longest piece first. A word that cannot be split completely is one unknown token. */
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/unicode/normalize.h"
 #include "text/unicode/unicode.h"
 
-/* Length of the longest piece with the prefix that starts the text, 0 for none. `room` holds the longest piece. */
+/* Length of the longest piece with this prefix that starts the text; 0: none. `room` holds the longest piece. */
 static size_t longest_piece(const struct pn_tokenizer *t, const char *prefix, const char *text, size_t len, char *room,
                             int32_t *id)
 {

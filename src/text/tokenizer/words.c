@@ -1,6 +1,6 @@
-/* Words of a text and their tokens, and what the calls of encode work with.
+/* Words of a text and their tokens, and the working memory of encode.
  *
- * Most words of a text were seen in it before, so their tokens come out of a cache. */
+ * Most words of a text occurred in it before, so their tokens come from a cache. */
 #include "text/tokenizer/tokenizer_impl.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ void pn_encode_state_free(struct pn_encode_state *s)
     free(s);
 }
 
-/* Room for the words of a text: a short text does not touch more memory than it needs. */
+/* Sizes the cache for a text, so that a short text touches little memory. */
 static bool ready_cache(struct pn_word_cache *cache, size_t len)
 {
     size_t n = 512;
@@ -60,7 +60,7 @@ void pn_encode_state_give(const struct pn_tokenizer *t, struct pn_encode_state *
 
 /* ---- words ---- */
 
-/* Up to 15 bytes as two numbers. `left`: how many bytes may be read, at least `len`. */
+/* Up to 15 bytes as two numbers. `left` >= `len` bytes may be read. */
 static inline struct pn_short_word short_word(const char *word, size_t len, size_t left)
 {
     struct pn_short_word w;
@@ -99,7 +99,7 @@ static void remember_long(struct pn_long_word *c, const char *word, size_t len, 
     memcpy(c->ids, ids, n * sizeof *ids);
 }
 
-/* Words that the cache of short ones does not have, or which are not short. */
+/* Words that are not in the cache of short words, or not short. */
 static pantry_status encode_rare_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
                                       size_t len, struct pn_short_word *pair, const struct pn_short_word *key,
                                       struct pn_ids *out, struct pantry_error *err)
@@ -125,7 +125,7 @@ static pantry_status encode_rare_word(const struct pn_tokenizer *t, struct pn_en
     return PANTRY_OK;
 }
 
-/* Tokens of one word, of which `left` bytes may be read. Words seen lately come from the cache. */
+/* Tokens of one word, from the cache if it is recent. `left` bytes may be read. */
 static inline pantry_status encode_word(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *word,
                                         size_t len, size_t left, struct pn_ids *out, struct pantry_error *err)
 {
@@ -176,7 +176,7 @@ void pn_words_find_joins(struct pn_tokenizer *t)
     t->joins[(unsigned char)t->mark[n - 1]] = true;
 }
 
-/* A piece whose tokens never reach over a blank is merged word by word. */
+/* Merges word by word if no token contains a blank after its start. */
 pantry_status pn_encode_cut(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                             struct pn_ids *out, struct pantry_error *err)
 {
