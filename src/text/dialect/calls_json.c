@@ -41,7 +41,7 @@ static bool key_is(struct pn_slice key, const char *configured, const char *firs
     return pn_json_key_is(key, first) || (second && pn_json_key_is(key, second));
 }
 
-/* One object that was accepted as JSON. */
+/* One object that pn_cut_json accepted. */
 static enum pn_step take_object(struct pn_call *call, struct pn_slice object, const struct pn_json_form *form,
                                 bool inner)
 {

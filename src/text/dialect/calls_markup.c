@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* What may stand after a value's end marker, or else the marker was part of the value. */
+/* Checks what follows a value's end marker: anything else means that the marker is part of the value. */
 static enum pn_step value_ends(struct pn_cut *cut, const struct pn_xml_form *form)
 {
     struct pn_cut ahead = *cut;
@@ -21,7 +21,7 @@ static enum pn_step value_ends(struct pn_cut *cut, const struct pn_xml_form *for
     return maybe ? PN_MORE : PN_FAIL;
 }
 
-/* The value up to the end marker that really ends it; the position is after that. */
+/* The value up to the end marker that really ends it; the position moves past that. */
 static enum pn_step cut_value(struct pn_cut *cut, const struct pn_xml_form *form, struct pn_slice *value)
 {
     size_t start = cut->pos, from = start, n = strlen(form->value_end);

@@ -83,7 +83,7 @@ enum pn_step pn_cut_within(struct pn_cut *cut, const char *needle, size_t max, s
 {
     struct pn_cut near = *cut;
     size_t limit = max + strlen(needle);
-    if (near.len - near.pos >= limit) { /* what is not found in there is not there */
+    if (near.len - near.pos >= limit) { /* beyond the limit it does not count */
         near.len = near.pos + limit;
         near.final = true;
     }
@@ -180,7 +180,7 @@ static enum pn_step cut_key(struct pn_cut *cut)
     return pn_cut_space(cut);
 }
 
-/* After a value: closes what ends here, up to a comma. *depth is 0 when the whole value has ended. */
+/* After a value: closes the brackets that end here, up to a comma. *depth is 0 when the whole value has ended. */
 static enum pn_step cut_after(struct pn_cut *cut, const bool *is_object, int *depth)
 {
     while (*depth) {

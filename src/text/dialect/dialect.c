@@ -1,5 +1,5 @@
-/* The dialects there are, and which of them a template speaks: the first in the list whose detector finds its needles
- * in the template's text. Special ones come first, so that what they share with general ones does not hide them. */
+/* The list of dialects, and detection: a template has the first dialect in the list whose detector finds its needles in
+ * the template's text. Specific ones come first, because general ones match some of the same needles. */
 #include "text/dialect/dialect_impl.h"
 
 #include <string.h>

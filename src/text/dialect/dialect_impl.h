@@ -1,10 +1,9 @@
-/* What the dialect files share: how a dialect is described, the cursor that call parsers read through, and the families
- * of call formats (JSON, name + JSON, XML-like parameters, Python calls).
+/* Shared by the dialect files: the description of a dialect, the cursor that call parsers read through, and the
+ * families of call formats (JSON, name + JSON, XML-like parameters, Python calls).
  *
  * A call parser is a pure function of the text so far. It returns PN_MORE while a longer text could change its answer
- * and `final` is false; PN_DONE or PN_FAIL once given do not change when text is appended. That is what makes the
- * result independent of how the stream is split, and lets the parser retry from the call's start without keeping its
- * state. */
+ * and `final` is false; PN_DONE and PN_FAIL do not change when text is appended. So the result does not depend on how
+ * the stream is split, and the parser can retry from the call's start without keeping state. */
 #ifndef PN_TEXT_DIALECT_DIALECT_IMPL_H
 #define PN_TEXT_DIALECT_DIALECT_IMPL_H
 
@@ -36,18 +35,18 @@ struct pn_slice {
 bool pn_is_space(char c);
 /* The first `needle` in text at or after `from`, or `len`. */
 size_t pn_text_find(const char *text, size_t len, size_t from, const char *needle);
-/* What a text that ends too early is: PN_FAIL when nothing follows, else PN_MORE. */
+/* The result for a text that ends too early: PN_FAIL when nothing follows, else PN_MORE. */
 enum pn_step pn_cut_short(const struct pn_cut *cut);
 enum pn_step pn_cut_literal(struct pn_cut *cut, const char *literal);
 enum pn_step pn_cut_optional(struct pn_cut *cut, const char *literal, bool *found);
 enum pn_step pn_cut_space(struct pn_cut *cut);
-/* The text before the next `needle`; the position is after it. */
+/* The text before the next `needle`; the position moves past it. */
 enum pn_step pn_cut_until(struct pn_cut *cut, const char *needle, struct pn_slice *out);
-/* The same for a text of at most `max` bytes, so that what has no end is not searched for one again and again. */
+/* The same for a text of at most `max` bytes, so that a text without `needle` is not searched again and again. */
 enum pn_step pn_cut_within(struct pn_cut *cut, const char *needle, size_t max, struct pn_slice *out);
 /* One byte without consuming it; fails at the end of the text. */
 enum pn_step pn_cut_peek(struct pn_cut *cut, char *c);
-/* One JSON value, checked. Control characters inside strings are let through (pn_json_put repairs them). */
+/* One JSON value, checked. Control characters inside strings are allowed (pn_json_put repairs them). */
 enum pn_step pn_cut_json(struct pn_cut *cut, struct pn_slice *out);
 enum pn_step pn_cut_number(struct pn_cut *cut);
 /* One Python literal (also true/false/null), appended to `out` as JSON (python_literal.c). */
@@ -60,10 +59,10 @@ bool pn_json_member(struct pn_slice object, size_t *pos, struct pn_slice *key, s
 /* Appends accepted JSON; control characters in strings become escapes and invalid UTF-8 U+FFFD. */
 void pn_json_put(struct pn_buf *out, struct pn_slice value);
 void pn_json_put_string(struct pn_buf *out, const char *text, size_t len);
-/* The characters of an accepted JSON string; false if it is no string. */
+/* The characters of an accepted JSON string; false if it is not a string. */
 bool pn_json_unquote(struct pn_buf *out, struct pn_slice value);
 bool pn_json_key_is(struct pn_slice key, const char *name);
-/* A value that jansson can read, big numbers included. NULL if it is none. */
+/* Parses a value, including numbers that are too big for jansson; NULL: not JSON. */
 json_t *pn_json_load(const char *text, size_t len);
 void pn_utf8_put(struct pn_buf *out, const char *text, size_t len);
 
@@ -83,14 +82,14 @@ enum {
 bool pn_tool_known(const json_t *tools, const char *name);
 /* The schema of a tool's parameters, NULL if it has none. */
 const json_t *pn_tool_parameters(const json_t *tools, const char *name);
-/* Follows "$ref" inside `root`; NULL if it leads nowhere. */
+/* Follows "$ref" inside `root`; NULL: it leads nowhere. */
 const json_t *pn_schema_resolve(const json_t *root, const json_t *schema);
 /* The property `key` of an object schema, alternatives included; NULL if unknown. */
 const json_t *pn_schema_property(const json_t *root, const json_t *schema, const char *key);
-/* Which kinds of value a schema lets through; PN_JSON_ANY for one that says nothing. */
+/* The kinds of value that a schema allows; PN_JSON_ANY if it says nothing. */
 unsigned pn_schema_types(const json_t *root, const json_t *schema);
-/* Appends `text` as the JSON value that a schema with these types means: as JSON if that is one of the types, as a
- * string otherwise. */
+/* Appends `text` as a JSON value for a schema with these types: as JSON if it has one of the types, else as a string.
+ */
 void pn_value_put(struct pn_buf *out, struct pn_slice text, unsigned types);
 
 /* ---- room in the tables of a dialect ---- */
@@ -111,7 +110,7 @@ enum {
 
 struct pn_call {
     const json_t *tools;
-    int stage; /* 0 at the start marker; what a parser leaves here it finds again after a call with `more` */
+    int stage; /* 0 at the start marker; kept between the calls of a parser that set `more` */
     bool more; /* another call may follow directly: the parser is called again with the rest */
     bool have; /* name and arguments are filled */
     struct pn_buf name, arguments, id;
@@ -119,7 +118,7 @@ struct pn_call {
 
 typedef enum pn_step pn_call_fn(struct pn_call *call, struct pn_cut *cut, const void *config);
 
-/* Fills `call` from a name; fails on an empty or endless one, and on one that no tool has if `known` is set. */
+/* Fills `call` from a name. Fails if the name is empty or too long, or, with `known`, if no tool has it. */
 enum pn_step pn_call_name(struct pn_call *call, struct pn_slice name, bool known);
 
 struct pn_call_form {
@@ -127,7 +126,7 @@ struct pn_call_form {
     pn_call_fn *parse; /* reads from the marker on */
     const void *config;
     const char *eat;      /* text directly before the marker that belongs to it, NULL: none */
-    const char *at_start; /* instead of a marker: it may only begin the content, with one of these bytes ("*": any) */
+    const char *at_start; /* without a marker: it may only begin the content, with one of these bytes ("*": any) */
 };
 
 /* Objects with a name and arguments: START [ {...}, ... ] END, START {...} {...} END */
@@ -147,7 +146,7 @@ pn_call_fn pn_parse_json_calls;
 struct pn_named_form {
     const char *start;
     const char *prefix;                     /* optional, before the name */
-    const char *name_end[PN_MAX_NAME_ENDS]; /* the first that comes ends the name; "{" is left in place */
+    const char *name_end[PN_MAX_NAME_ENDS]; /* the first that occurs ends the name; "{" is not consumed */
     const char *id_start;                   /* after the name: an id up to id_end */
     const char *id_end;
     const char *end; /* optional, after the arguments */
@@ -163,7 +162,7 @@ struct pn_xml_form {
     const char *start;    /* NULL: the form starts with `open` */
     const char *open;     /* before the function's name, NULL: the name follows `start` */
     const char *name_end; /* NULL: white space or "<" ends the name */
-    const char *open_end; /* skipped up to here after the name, NULL: nothing to skip */
+    const char *open_end; /* text up to this is skipped after the name, NULL: nothing to skip */
     const char *param, *key_end, *param_end, *value, *value_end;
     const char *close, *end;
     bool trim_newline;     /* one newline on each side of a value is markup */
@@ -181,7 +180,7 @@ struct pn_python_form {
     bool bare;
 };
 pn_call_fn pn_parse_python_calls;
-#define PN_IN_PYTHON 3 /* its stage, different from those of JSON lists, so that a dialect may have both */
+#define PN_IN_PYTHON 3 /* its stage; differs from those of JSON lists, so that a dialect may have both */
 
 /* ---- a dialect ---- */
 
@@ -192,15 +191,15 @@ struct pn_think {
 struct pn_drop {
     const char *text;
     bool ends_reasoning; /* also seen inside the reasoning, and ends it */
-    bool separate;       /* left alone where the reasoning stays in the content */
-    bool calls;          /* left alone where no calls are parsed */
+    bool separate;       /* kept if the reasoning stays in the content */
+    bool calls;          /* kept if no calls are parsed */
 };
 
 enum {
     PN_CALLS_END_REASONING = 1, /* a call's start inside the reasoning ends it */
     PN_KEEP_NEWLINE = 2,        /* the newline before the reasoning's end is reasoning */
     PN_THINK_ANYWHERE = 4,      /* reasoning may come again after content */
-    PN_DROP_THINK = 8,          /* reasoning kept in the content loses its markers */
+    PN_DROP_THINK = 8,          /* reasoning that stays in the content loses its markers */
     PN_SPACE_IS_REASONING = 16, /* white space after the reasoning's end is reasoning */
 };
 
@@ -218,12 +217,10 @@ struct pn_dialect {
     struct pn_think think[PN_MAX_THINKS]; /* empty: the common spellings */
     struct pn_call_form calls[PN_MAX_CALL_FORMS];
     struct pn_drop drop[PN_MAX_DROPS];
-    const char *drop_at_start; /* a prefix of the whole answer that says nothing */
-    const char
-        *prompt_reasoning; /* the prompt ends with this where the answer starts inside the reasoning, and it counts */
+    const char *drop_at_start;    /* a prefix of the answer without meaning */
+    const char *prompt_reasoning; /* a prompt that ends with this: reported as the start of the reasoning */
     unsigned flags;
-    /* Dialects that are a sequence of messages with headers read the stream themselves. `start` finds the first state.
-     */
+    /* Dialects that are sequences of messages with headers read the stream themselves. `start` sets the first state. */
     void (*start)(struct pn_parser *parser, const struct pn_parse_options *options);
     bool (*step)(struct pn_parser *parser, bool final); /* true: call again, something was consumed */
 };
@@ -231,9 +228,9 @@ struct pn_dialect {
 /* ---- what a dialect's own step uses ---- */
 
 struct pn_stream {
-    struct pn_cut cut; /* what was not consumed yet, from position 0 */
+    struct pn_cut cut; /* the bytes not consumed yet, from position 0 */
     int state;
-    size_t scanned; /* bytes of it that were searched in vain */
+    size_t scanned; /* bytes of it that were searched without a hit */
     bool tools, in_content;
     const json_t *tool_list;
 };

@@ -1,5 +1,5 @@
 /* Gemma: 4 writes calls as call:NAME{key:value} with quotes that are tokens, and reasons in a channel that may come
- * again; FunctionGemma has other quotes and markers. Gemma 1 to 3 say nothing but text. */
+ * again; FunctionGemma has other quotes and markers. Gemma 1 to 3 write only text. */
 #include "text/dialect/dialect_impl.h"
 
 #include <string.h>

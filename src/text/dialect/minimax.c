@@ -96,7 +96,7 @@ static enum pn_step m3_elements(const struct m3 *m, struct pn_cut *cut, const js
     return PN_DONE;
 }
 
-/* What is between a key's tags; the position is after the closing one. */
+/* The value between a key's tags; the position moves past the closing one. */
 static enum pn_step m3_value(const struct m3 *m, struct pn_cut *cut, const json_t *schema, struct pn_slice key,
                              int depth)
 {

@@ -42,7 +42,7 @@ static void put_python_escape(struct pn_buf *text, struct pn_cut *cut)
         pn_buf_append(text, &to[known - from], 1);
     else if (c == '\\' || c == '\'' || c == '"')
         pn_buf_putc(text, c);
-    else { /* Python keeps the backslash of an escape that it does not know */
+    else { /* Python keeps the backslash of an unknown escape */
         pn_buf_putc(text, '\\');
         pn_buf_putc(text, c);
     }

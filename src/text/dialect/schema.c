@@ -1,4 +1,4 @@
-/* What a tool's JSON schema says about the type of a parameter that the model wrote as plain text. */
+/* The types that a tool's JSON schema allows for a parameter that the model wrote as plain text. */
 #include "text/dialect/dialect_impl.h"
 
 #include <string.h>
@@ -129,7 +129,7 @@ static unsigned type_of(const json_t *value)
     }
 }
 
-/* `budget` bounds the schemas that are looked at, whatever their shape. */
+/* `budget` bounds the number of schemas visited. */
 static unsigned types_of(const json_t *root, const json_t *schema, int depth, int *budget)
 {
     size_t i;
@@ -196,7 +196,7 @@ static struct pn_slice trimmed(struct pn_slice s)
     return s;
 }
 
-/* Models also write True, None and {'a': 1} where JSON was meant. */
+/* Models also write True, None and {'a': 1} instead of JSON. */
 static bool put_python(struct pn_buf *out, struct pn_slice text, unsigned types)
 {
     struct pn_buf json = {0};
@@ -213,7 +213,7 @@ void pn_value_put(struct pn_buf *out, struct pn_slice text, unsigned types)
 {
     struct pn_slice json, value = trimmed(text);
     struct pn_cut cut = {value.at, value.len, 0, true};
-    /* A quoted text is JSON only where a plain one could not be meant. */
+    /* A quoted text is JSON only if a string is not allowed. */
     unsigned accepted = types & PN_JSON_STRING ? types & ~(unsigned)PN_JSON_STRING : PN_JSON_ANY;
     if (accepted && value.len) {
         if (pn_cut_json(&cut, &json) == PN_DONE && cut.pos == value.len && (type_of_text(json) & accepted)) {

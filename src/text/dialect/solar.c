@@ -1,4 +1,4 @@
-/* Solar Open: every part is a message, <|think|> and <|content|> open them, calls carry an id before the name. */
+/* Solar Open: every part is a message, opened by <|think|> or <|content|>, calls carry an id before the name. */
 #include "text/dialect/dialect_impl.h"
 
 static const struct pn_named_form call = {

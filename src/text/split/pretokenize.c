@@ -45,11 +45,11 @@ pantry_status pn_split_scratch_ready(struct pn_split_scratch *scratch, size_t le
     return PANTRY_OK;
 }
 
-/* Receives the parts of a piece in order and joins or drops them as the behavior says. */
+/* Takes the parts of a piece in order and joins or drops them as the behavior says. */
 struct collector {
     const struct pn_split *split;
     struct pn_pieces *out;
-    size_t first;                  /* pieces before it are others' */
+    size_t first;                  /* pieces before it belong to other calls */
     bool last_was_match, has_last; /* of the parts so far */
     bool failed;
 };

@@ -17,7 +17,7 @@ enum pn_split_kind {
     PN_SPLIT_EVERY,   /* pieces of `count` characters */
 };
 
-/* What becomes of matches, named as in tokenizer.json. */
+/* What to do with matches, named as in tokenizer.json. */
 enum pn_split_behavior {
     PN_SPLIT_ISOLATED,
     PN_SPLIT_REMOVED,
@@ -29,7 +29,7 @@ enum pn_split_behavior {
 struct pn_split {
     enum pn_split_kind kind;
     enum pn_split_behavior behavior;
-    bool invert; /* matches and what lies between change places */
+    bool invert; /* matches and the text between them swap roles */
     pn_scan_fn *scan;
     pn_split_fn *cut;
     struct pn_regex *regex; /* owned */
@@ -52,7 +52,7 @@ struct pn_split_scratch {
     struct pn_ends ends;
 };
 
-/* A split by an expression, with a scanner or splitter where there is one for it. */
+/* A split by an expression, with its scanner or splitter if there is one. */
 pantry_status pn_split_from_regex(struct pn_split *split, const char *regex, size_t len, struct pantry_error *err);
 void pn_split_free(struct pn_split *split);
 /* Makes the scratch ready for expressions on a text of `len` bytes. */

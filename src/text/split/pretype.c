@@ -1,7 +1,7 @@
 /* The pre-tokenizers that GGUF files name: see pretype.h.
  *
  * The expressions are those of the models' own tokenizer.json, read as Oniguruma reads them. Each isolates its matches
- * from what the step before left. */
+ * in the pieces of the step before. */
 #include "text/split/pretype.h"
 
 #include "text/split/scan.h"

@@ -10,17 +10,17 @@ enum { PN_PRETYPE_STEPS = 6 };
 enum {
     PN_PRETYPE_IGNORE_MERGES = 1, /* a word that is a token is not taken apart */
     PN_PRETYPE_ADD_BOS = 2,       /* unless the file says otherwise */
-    PN_PRETYPE_NO_BOS = 4,        /* there is none by default */
+    PN_PRETYPE_NO_BOS = 4,        /* no BOS by default */
     PN_PRETYPE_RAW = 8,           /* characters with byte fallback instead of the byte alphabet */
     PN_PRETYPE_ESCAPE_SPACE = 16, /* blanks are written as U+2581 */
-    PN_PRETYPE_DROP_SPACE = 32,   /* white space is dropped: words are what lies between */
+    PN_PRETYPE_DROP_SPACE = 32,   /* white space is dropped: words are the text between */
     PN_PRETYPE_NEWLINE_RUNS = 64, /* a run of line breaks that is a token is not taken apart */
-    PN_PRETYPE_ALWAYS_BOS = 128,  /* whatever the file says: early files say it wrong */
+    PN_PRETYPE_ALWAYS_BOS = 128,  /* even if the file says otherwise: early files are wrong */
 };
 
 struct pn_pretype {
     const char *names;                   /* separated by spaces */
-    const char *steps[PN_PRETYPE_STEPS]; /* split expressions, one after the other, each on the pieces of the last */
+    const char *steps[PN_PRETYPE_STEPS]; /* split expressions, each applied to the pieces of the one before */
     unsigned flags;
 };
 

@@ -41,8 +41,8 @@ static const char nonspace_ranges[] =
 /* Word characters of Unicode's UTS #18, which Oniguruma and Rust follow. */
 #define WORD_RANGES "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 static const char word_ranges[] = WORD_RANGES;
-/* Outside of classes Oniguruma looks characters of Latin-1 up in a table, where superscripts and fractions are words.
- */
+/* Outside classes Oniguruma looks Latin-1 characters up in a table, in which superscripts and fractions are word
+ * characters. */
 static const char word_alone[] = WORD_RANGES "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
 struct translator {
@@ -109,7 +109,7 @@ static bool put_escape(struct translator *t)
 
 static bool put_class(struct translator *t, int depth);
 
-/* One item of a class that is no nested class: a character, an escape or a POSIX class. */
+/* One item of a class other than a nested class: a character, an escape or a POSIX class. */
 static bool put_class_item(struct translator *t)
 {
     if (*t->p == '[') { /* [:alpha:] */
@@ -242,7 +242,7 @@ static bool put_class(struct translator *t, int depth)
     bool negated = t->p < t->end && *t->p == '^';
     if (negated)
         t->p++;
-    /* [A&&B] is one character of A that is also in B; negated, any character that is not such a one. */
+    /* [A&&B] is one character of A that is also in B; negated, any other character. */
     struct pn_buf rest = t->out;
     t->out = (struct pn_buf){0};
     bool ok = put_union(t, depth, true);
@@ -350,7 +350,7 @@ pantry_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **ou
         status = pn_fail(err, PANTRY_FORMAT, "regular expression %.*s: %s", shown, pattern, (const char *)text);
         goto fail;
     }
-    pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* where it is not allowed, the interpreter runs */
+    pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* if it is not allowed, the interpreter runs */
     *out = re;
     re = NULL;
 fail:
@@ -422,6 +422,6 @@ pantry_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *
     }
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scratch->match);
     *match_start = at[0];
-    *match_end = at[1] < at[0] ? at[0] : at[1]; /* \K in a look-ahead can turn them around */
+    *match_end = at[1] < at[0] ? at[0] : at[1]; /* \K in a look-ahead can swap them */
     return PANTRY_OK;
 }

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct pn_regex;
-struct pn_regex_scratch; /* what one thread needs to match; shared by all expressions */
+struct pn_regex_scratch; /* what one thread needs to match; all expressions share it */
 
 pantry_status pn_regex_new(const char *pattern, size_t len, struct pn_regex **out, struct pantry_error *err);
 void pn_regex_free(struct pn_regex *re);
@@ -24,8 +24,8 @@ void pn_regex_scratch_free(struct pn_regex_scratch *scratch);
 /* Starts the budget for a text of `len` bytes. */
 void pn_regex_scratch_start(struct pn_regex_scratch *scratch, size_t len);
 
-/* First match in text[start, len), valid UTF-8; what lies before `start` is visible to look-behind. PANTRY_NOT_FOUND
- * when there is none, PANTRY_LIMIT when the expression takes too long. */
+/* First match in text[start, len), valid UTF-8; the text before `start` is visible to look-behind. PANTRY_NOT_FOUND: no
+ * match; PANTRY_LIMIT: the expression takes too long. */
 pantry_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *scratch, const char *text, size_t len,
                             size_t start, size_t *match_start, size_t *match_end, struct pantry_error *err);
 

@@ -10,7 +10,7 @@
 #define SPACE  PN_UC_SPACE
 #define MARK   PN_UC_MARK
 
-/* Class of the character at `pos`, 0 at the end, and where the next one starts. */
+/* Class of the character at `pos` (0 at the end), and the start of the next one. */
 static inline unsigned class_at(const unsigned char *text, size_t len, size_t pos, size_t *next)
 {
     if (pos >= len)
@@ -23,14 +23,14 @@ static inline unsigned class_at(const unsigned char *text, size_t len, size_t po
     return pn_uc_class_beyond_ascii(c);
 }
 
-/* The top bit of each of the eight bytes at `p` that is no ASCII letter. */
+/* The top bit of each of the eight bytes at `p` that is not an ASCII letter. */
 static inline uint64_t no_letters(const unsigned char *p)
 {
     const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
     uint64_t word;
     memcpy(&word, p, sizeof word);
     uint64_t lower = (word | 0x20 * ones) & ~high;
-    /* The sums stay within their bytes: a byte is a letter when it reaches 'a' and not beyond 'z'. */
+    /* The sums stay within their bytes: a byte is a letter when it is at least 'a' and at most 'z'. */
     uint64_t letters = (lower + (0x80 - 'a') * ones) & ~(lower + (0x7F - 'z') * ones);
     return (~letters | word) & high;
 }
@@ -57,7 +57,7 @@ static inline size_t run_of(const unsigned char *text, size_t len, size_t pos, u
     return pos;
 }
 
-/* Characters of none of the classes. */
+/* Characters in none of the classes. */
 static inline size_t run_of_others(const unsigned char *text, size_t len, size_t pos, unsigned classes)
 {
     for (size_t next; pos < len && !(class_at(text, len, pos, &next) & classes);)
@@ -129,13 +129,13 @@ static size_t scan_gpt2(const unsigned char *text, size_t len, size_t pos)
     return white_space(text, len, pos, false);
 }
 
-/* What the llama 3 expression and its relatives differ in. */
+/* The differences between the llama 3 expression and its relatives. */
 struct style {
     unsigned word;   /* classes of [\p{L}]+ */
     unsigned digits; /* of \p{N}{1,digits}; 0: no limit */
     bool no_contraction;
     bool fold;        /* (?i:'s...) */
-    const char *tail; /* what may follow punctuation; NULL: nothing */
+    const char *tail; /* characters that may follow punctuation; NULL: none */
     bool tail_once;   /* one character of it, not all */
 };
 
@@ -147,7 +147,8 @@ static inline size_t digits_at(const unsigned char *text, size_t len, size_t nex
     return next;
 }
 
-/* \p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ : what is left when no word starts here. */
+/* \p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ : the rest of the expression, if no word starts here.
+ */
 static inline size_t no_word(const unsigned char *text, size_t len, size_t pos, unsigned class, size_t next,
                              const struct style style)
 {
@@ -243,8 +244,8 @@ static inline bool han_at(const unsigned char *text, size_t len, size_t pos)
 enum { CAPITAL = PN_UC_UPPER | PN_UC_OTHER | PN_UC_MARK, SMALL = PN_UC_LOWER | PN_UC_OTHER | PN_UC_MARK };
 
 /* [capital]*[small]+|[capital]+[small]* from `pos`, where capital and small share the letters without case and the
- * marks: capitals as far as they go, then small letters; without any, back to the last capital that is also small.
- * Equal to `pos` when there is no match. */
+ * marks: as many capitals as possible, then small letters; without small letters, back to the last capital that is also
+ * small. `pos`: no match. */
 static inline size_t cased_word(const unsigned char *text, size_t len, size_t pos, bool no_han)
 {
     size_t end = pos, after_shared = pos, next;
@@ -263,7 +264,7 @@ static inline size_t cased_word(const unsigned char *text, size_t len, size_t po
     return after_shared > pos ? after_shared : end;
 }
 
-/* Whether cased_word would match its first alternative, with small letters: it goes before the second. */
+/* Whether cased_word would match its first alternative, with small letters, which has precedence. */
 static inline size_t scan_cased(const unsigned char *text, size_t len, size_t pos, const struct style style,
                                 bool no_han)
 {
@@ -274,7 +275,7 @@ static inline size_t scan_cased(const unsigned char *text, size_t len, size_t po
         if (end == next)
             end = pos;
         else if ((class & MARK) && !(run_of(text, len, next, PN_UC_UPPER) < end))
-            /* A mark before capitals only: the first alternative, with the mark as its small letter, goes first. */
+            /* A mark before capitals only: the first alternative has precedence, with the mark as its small letter. */
             end = next;
     }
     if (end == pos)
@@ -310,7 +311,7 @@ static size_t scan_kimi(const unsigned char *text, size_t len, size_t pos)
     return scan_cased(text, len, pos, (struct style){.digits = 3, .fold = true, .tail = "\r\n"}, true);
 }
 
-/* \p{L}\p{M}* again and again, also behind single spaces. */
+/* \p{L}\p{M}* repeated, also after single spaces. */
 static size_t scan_exaone_moe(const unsigned char *text, size_t len, size_t pos)
 {
     size_t n = contraction(text, len, pos, true), next, end = pos;
@@ -341,7 +342,7 @@ static size_t scan_lines(const unsigned char *text, size_t len, size_t pos)
 
 /* ---- splitters ---- */
 
-/* As Oniguruma's \b has it: superscripts and fractions of Latin-1 are words. */
+/* As for Oniguruma's \b: superscripts and fractions of Latin-1 are word characters. */
 static bool is_word(const unsigned char *text, size_t len, size_t pos)
 {
     unsigned n;
@@ -358,8 +359,8 @@ static bool push_end(struct pn_ends *ends, size_t first, size_t end)
     return end <= last || pn_vec_push(ends, end);
 }
 
-/* Cuts the characters in [start, end) into groups of three counted from the right; with `lead`, also before the first
- * group when that is shorter. */
+/* Cuts the characters in [start, end) into groups of three counted from the right; with `lead`, also before a shorter
+ * first group. */
 static bool push_groups(const unsigned char *text, size_t start, size_t end, bool lead, size_t first,
                         struct pn_ends *ends)
 {
@@ -473,8 +474,8 @@ static bool split_trailing_space(const unsigned char *text, size_t len, struct p
     return push_end(ends, first, len);
 }
 
-/* Bytes whose character in GPT-2's alphabet is a number: \d, and what reads there as superscripts and fractions. A
- * tokenizer that splits digits behind the byte alphabet (Falcon's) cuts around them. */
+/* Bytes whose character in GPT-2's alphabet is a number: \d, and bytes that the alphabet spells as superscripts and
+ * fractions. A tokenizer that splits digits after the byte alphabet (Falcon's) cuts around them. */
 static bool is_number_byte(unsigned char b)
 {
     return (b >= '0' && b <= '9') || b == 0xB2 || b == 0xB3 || b == 0xB9 || (b >= 0xBC && b <= 0xBE);
@@ -489,7 +490,7 @@ static bool split_number_bytes(const unsigned char *text, size_t len, struct pn_
     return push_end(ends, first, len);
 }
 
-/* [0-9][0-9][0-9], byte by byte because pieces may start inside a character behind split_number_bytes */
+/* [0-9][0-9][0-9], byte by byte, because after split_number_bytes pieces may start inside a character */
 static bool split_three_digits(const unsigned char *text, size_t len, struct pn_ends *ends)
 {
     size_t first = ends->len, run = 0;
@@ -504,8 +505,7 @@ static bool split_three_digits(const unsigned char *text, size_t len, struct pn_
     return push_end(ends, first, len);
 }
 
-/* How many characters are in [pos, end), and where the part up to the last line break ends, `pos` when there is none.
- */
+/* The number of characters in [pos, end), and the end of the part up to the last line break (`pos`: none). */
 static size_t measure_blanks(const unsigned char *text, size_t pos, size_t end, size_t *after_break)
 {
     size_t n = 0;
@@ -518,9 +518,8 @@ static size_t measure_blanks(const unsigned char *text, size_t pos, size_t end, 
     return n;
 }
 
-/* Llama 3's expression, where a run of white space without line breaks is cut into powers of two: as many characters of
- * it as leave one more before a word. A run is measured once, or the cutting of a long one would take quadratic time.
- */
+/* Llama 3's expression, where a run of white space without line breaks is cut into powers of two: as many characters as
+ * leave one before a word. A run is measured once, since cutting a long one would take quadratic time otherwise. */
 static bool split_jais2(const unsigned char *text, size_t len, struct pn_ends *ends)
 {
     size_t first = ends->len;

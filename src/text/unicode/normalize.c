@@ -8,8 +8,8 @@
 
 #include <utf8proc.h>
 
-/* The text up to here is not changed by normalizing, and neither is what follows by what comes before it: a place in
- * front of an ASCII character that is followed by another one. */
+/* Length of the start of the text that normalizing leaves alone, and that does not affect the rest. It ends before an
+ * ASCII character that another one follows. */
 static size_t ascii_prefix(const char *text, size_t len)
 {
     size_t n = 0;
@@ -18,7 +18,7 @@ static size_t ascii_prefix(const char *text, size_t len)
     return n < len && n ? n - 1 : n;
 }
 
-/* Normalizes a stretch that utf8proc takes whole. */
+/* Normalizes a stretch with utf8proc, all at once. */
 static pantry_status normalize_stretch(struct pn_buf *out, utf8proc_option_t options, const char *text, size_t len,
                                        struct pantry_error *err)
 {
@@ -46,7 +46,7 @@ pantry_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, co
         len -= plain;
         if (!len)
             break;
-        /* Up to two ASCII characters in a row: what is before the second is complete. */
+        /* Stops before the second of two ASCII characters in a row: the text before it is complete. */
         size_t end = 1;
         while (end < len && !((unsigned char)text[end] < 0x80 && (unsigned char)text[end - 1] < 0x80))
             end++;
@@ -62,7 +62,7 @@ pantry_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, co
 
 static void put_lower(struct pn_buf *out, uint32_t c)
 {
-    if (c == 0x130) { /* the one character whose lower case has two */
+    if (c == 0x130) { /* the only character whose lower case has two */
         pn_buf_puts(out, "i\xCC\x87");
         return;
     }
@@ -109,7 +109,7 @@ size_t pn_grapheme_len(const char *text, size_t len)
     return pos;
 }
 
-/* The blocks of ideographs as BERT's tokenizers list them, one of them with a mistake that all share. */
+/* The blocks of ideographs as BERT's tokenizers list them, including a mistake that all of them share. */
 static bool is_ideograph(uint32_t c)
 {
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
@@ -117,7 +117,7 @@ static bool is_ideograph(uint32_t c)
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-/* What remains of the text without control characters, and with blanks around ideographs. */
+/* Drops control characters and puts blanks around ideographs. */
 static void put_clean(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len)
 {
     unsigned n;
@@ -158,7 +158,7 @@ static void put_without_accents(struct pn_buf *out, const char *text, size_t len
     }
 }
 
-/* A stretch step by step, as the definition has it. */
+/* A stretch step by step, as the definition says. */
 static pantry_status bert_stretch(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
                                   struct pantry_error *err)
 {
@@ -174,13 +174,13 @@ static pantry_status bert_stretch(struct pn_buf *out, struct pn_bert_options opt
     return status;
 }
 
-/* One character beyond ASCII, without what is beside it. False when accents may not come off in this way: a mark that
- * stays is ordered among its neighbours. */
+/* One non-ASCII character, without its neighbours. False when accents cannot be removed this way: a mark that stays is
+ * ordered among its neighbours. */
 static bool put_bert_char(struct pn_buf *out, struct pn_bert_options options, const char *text, uint32_t c, unsigned n)
 {
     unsigned class = pn_uc_class(c);
     if (options.clean) {
-        /* Characters that are not assigned stay. */
+        /* Unassigned characters stay. */
         if (c == 0xFFFD || (class & PN_UC_CONTROL && utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_CN))
             return true;
         if (class & PN_UC_SPACE) {
@@ -232,14 +232,14 @@ static void bert_ascii(unsigned char to[128], struct pn_bert_options options)
     }
 }
 
-/* Characters are independent of each other but for the order of marks, so they are done one by one; where that order
- * matters the stretch between two ASCII characters is done again, step by step. */
+/* Characters depend on each other only in the order of marks, so they are normalized one by one; if that order matters,
+ * the stretch between two ASCII characters is redone step by step. */
 pantry_status pn_normalize_bert(struct pn_buf *out, struct pn_bert_options options, const char *text, size_t len,
                                 struct pantry_error *err)
 {
     unsigned char to[128];
     const size_t none = SIZE_MAX;
-    size_t stretch = none, out_stretch = 0; /* where the stretch started, and what it became */
+    size_t stretch = none, out_stretch = 0; /* start of the stretch in the text and in the output */
     unsigned n;
     bert_ascii(to, options);
     for (size_t i = 0; i < len; i += n) {
@@ -304,7 +304,7 @@ static size_t unit_offset(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
-/* Whether some entry of the map may start so. */
+/* Whether an entry of the map may start with this. */
 static bool may_start(const struct pn_charsmap *map, const char *text, size_t len)
 {
     if (!map->n_units)
@@ -364,7 +364,7 @@ bool pn_charsmap_spares(const struct pn_charsmap *map, unsigned char c)
         return false;
     for (int next = 1; next < 128; next++) {
         pair[1] = (char)next;
-        /* A longer entry that goes on behind two ASCII characters is found by its prefix. */
+        /* A longer entry that starts with two ASCII characters is found by its prefix. */
         if (may_start(map, pair, 2))
             return false;
     }

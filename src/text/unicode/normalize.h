@@ -15,8 +15,8 @@ enum pn_normal_form { PN_NFC, PN_NFD, PN_NFKC, PN_NFKD };
 pantry_status pn_normalize_form(struct pn_buf *out, enum pn_normal_form form, const char *text, size_t len,
                                 struct pantry_error *err);
 void pn_normalize_lowercase(struct pn_buf *out, const char *text, size_t len);
-/* BERT: drops control characters, makes all white space blanks, puts blanks around ideographs, strips accents, folds
- * case, as asked. */
+/* BERT: as the options say, drops control characters, turns white space into blanks, puts blanks around ideographs,
+ * strips accents, folds case. */
 struct pn_bert_options {
     bool clean, ideographs, strip_accents, lowercase;
 };
@@ -29,8 +29,8 @@ size_t pn_grapheme_len(const char *text, size_t len);
 
 /* ---- SentencePiece's precompiled map ---- */
 
-/* A double array of prefixes (XOR of base and byte, as Darts-clone lays it out) and the strings they become. Every
- * index is checked, so any bytes may be read as a map. */
+/* A double array of prefixes (XOR of base and byte, in the layout of Darts-clone) and their replacements. Every index
+ * is checked, so any bytes may be read as a map. */
 struct pn_charsmap {
     const unsigned char *units; /* 32-bit little-endian, unaligned */
     size_t n_units;
@@ -39,10 +39,10 @@ struct pn_charsmap {
 };
 
 pantry_status pn_charsmap_init(struct pn_charsmap *map, const char *data, size_t len, struct pantry_error *err);
-/* Whether the map leaves an ASCII character alone in front of another one, or at the end. */
+/* Whether the map leaves an ASCII character alone before another one or at the end. */
 bool pn_charsmap_spares(const struct pn_charsmap *map, unsigned char c);
-/* The longest prefix of the text that the map changes, or with `shortest` the shortest: its length, 0 for none, and
- * what it becomes. */
+/* The longest (with `shortest`, the shortest) prefix of the text that the map changes: its length, 0 for none, and its
+ * replacement. */
 size_t pn_charsmap_prefix(const struct pn_charsmap *map, const char *text, size_t len, bool shortest, const char **to,
                           size_t *to_len);
 

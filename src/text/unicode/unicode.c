@@ -148,7 +148,7 @@ void pn_utf8_clean(struct pn_buf *out, const char *text, size_t len)
     }
 }
 
-/* Bytes that stand for themselves in GPT-2's alphabet; the others follow from U+0100 on, in order. */
+/* Bytes that are themselves in GPT-2's alphabet; the others follow from U+0100 on, in order. */
 static bool stands_for_itself(unsigned b)
 {
     return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
@@ -165,7 +165,7 @@ uint32_t pn_byte_to_char(unsigned char byte)
     return 0x100u + 0x21u + (byte - 0x7Fu);
 }
 
-/* The byte of the character at `p`, -1 when it is none of the alphabet, and how many bytes it is spelled with. */
+/* The byte that the character at `p` spells, -1 if it is not in the alphabet, and the character's length. */
 static inline int byte_at(const unsigned char *p, size_t left, unsigned *n)
 {
     *n = p[0] < 0x80 ? 1 : 2;

@@ -1,7 +1,7 @@
 /* UTF-8 and Unicode character data for the text layer.
  *
  * Everything after pn_utf8_clean works on valid UTF-8 and may step over characters without checks. Categories come from
- * utf8proc; \s is the White_Space property, as in the regex engines that the reference tokenizers use. */
+ * utf8proc; \s is the White_Space property, as in the regex engines of the reference tokenizers. */
 #ifndef PN_TEXT_UNICODE_UNICODE_H
 #define PN_TEXT_UNICODE_UNICODE_H
 
@@ -32,8 +32,8 @@ enum {
 /* Categories of the first 128 characters. */
 extern const uint16_t pn_uc_ascii[128];
 
-/* Categories of characters that were asked for before, 0 for the others: no category is 0. All threads write the same
- * values, so their order does not matter. */
+/* A cache of categories; 0: not looked up yet, since no category is 0. All threads write the same values, so their
+ * order does not matter. */
 enum { PN_UC_KNOWN = 0x20000 };
 extern _Atomic(uint16_t) pn_uc_known[PN_UC_KNOWN];
 
@@ -57,7 +57,7 @@ static inline unsigned pn_utf8_len(unsigned char lead)
     return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
-/* Decodes the character at `p`, valid UTF-8, and tells its length. */
+/* Decodes the character at `p`, valid UTF-8; *n is its length. */
 static inline uint32_t pn_utf8_get(const unsigned char *p, unsigned *n)
 {
     if (p[0] < 0x80)
@@ -78,12 +78,12 @@ static inline const unsigned char *pn_utf8_back(const unsigned char *p)
     return p;
 }
 
-/* Looks at the bytes at `p`: the length of a valid character, 0 when they start none, or minus the number of bytes
- * there are of one that the end cuts off. */
+/* Checks the bytes at `p`: the length of a valid character, 0 for an invalid one, or minus the number of bytes of one
+ * that the end cuts off. */
 int pn_utf8_check(const unsigned char *p, size_t left);
 /* How many bytes at the start are valid UTF-8. */
 size_t pn_utf8_valid_prefix(const char *text, size_t len);
-/* Appends the text with U+FFFD for each byte that belongs to no character, as sentencepiece does. */
+/* Appends the text with U+FFFD for each invalid byte, as SentencePiece does. */
 void pn_utf8_clean(struct pn_buf *out, const char *text, size_t len);
 
 /* The byte alphabet of GPT-2: each byte is written as one printable character. */
@@ -95,8 +95,7 @@ static inline int pn_char_to_byte(uint32_t c)
         return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c != 0xAD) ? (int)c : -1;
     return c <= 0x120 ? (int)(c - 0x100) : c <= 0x142 ? (int)(c - 0x121 + 0x7F) : c == 0x143 ? 0xAD : -1;
 }
-/* Turns text in that alphabet into the bytes it stands for (`out` has room for `len`); false when a character is not
- * part of it. */
+/* Turns text in that alphabet into bytes (`out` has room for `len`); false when a character is not in it. */
 bool pn_bytes_decode(const char *text, size_t len, char *out, size_t *out_len);
 bool pn_in_byte_alphabet(const char *text, size_t len);
 
