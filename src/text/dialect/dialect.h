@@ -27,8 +27,7 @@ const struct pn_dialect *pn_dialect_at(size_t i);
 enum pn_tool_choice { PN_TOOL_AUTO, PN_TOOL_REQUIRED, PN_TOOL_NONE };
 
 struct pn_parse_options {
-    const char
-        *prompt; /* the rendered prompt, or its end, which shows whether the answer starts inside the reasoning */
+    const char *prompt; /* the rendered prompt, or its end: shows whether the answer starts in the reasoning */
     size_t prompt_len;
     bool reasoning_in_content; /* reasoning stays in the content, with its markers */
     enum pn_tool_choice tool_choice;

@@ -1,4 +1,4 @@
-/* The syntax tree, the tokens it is made of, and what the scope pass adds: where each variable lives.
+/* The syntax tree, its tokens, and the result of the scope pass: the place of each variable.
  *
  * Everything is allocated in the template's arena and not changed after pn_template_parse, so threads share it. */
 #ifndef PN_TEXT_TEMPLATE_AST_H
@@ -8,7 +8,7 @@
 
 /* ---- tokens ---- */
 
-/* name, how jinja2's messages call it. Operators come first and are called by their text. */
+/* Name, and the name in jinja2's messages. Operators come first; their name is their text. */
 #define JJ_TOKEN_LIST(X)                                                                                               \
     X(ADD, "+")                                                                                                        \
     X(SUB, "-")                                                                                                        \
@@ -59,7 +59,7 @@ struct jj_token {
     jv value; /* of names, literals and data */
 };
 
-/* Reads tokens one by one, so that errors come in the order of the text. */
+/* Reads tokens one by one, so that errors are reported in the order of the text. */
 struct jj_lexer {
     struct jj_run *r;
     const char *src; /* newlines are '\n', a last one is dropped */
@@ -67,7 +67,7 @@ struct jj_lexer {
     int line;
     enum { JJ_IN_DATA, JJ_IN_BLOCK, JJ_IN_VARIABLE } state;
     bool line_starting; /* the last match ended with a newline */
-    char *open;         /* the closing brackets that are waited for */
+    char *open;         /* the closing brackets still expected */
     size_t n_open, cap_open;
     struct jj_token pending; /* the token after a piece of text */
     bool has_pending;
@@ -117,7 +117,7 @@ enum jj_kind {
     JJ_N_FILTERBLOCK,
     JJ_N_BLOCKDEF,
     JJ_N_AUTOESCAPE,
-    JJ_N_LOADER, /* include, import, from, extends: there is no loader, so they fail when reached */
+    JJ_N_LOADER, /* include, import, from, extends: without a loader they fail when reached */
     JJ_N_BREAK,
     JJ_N_CONTINUE,
 };
@@ -132,7 +132,7 @@ struct jj_ref {
     uint32_t hops, slot;
 };
 
-/* What entering a scope does to its slots, as jinja2's generated functions do. */
+/* What entering a scope does to its slots, as in the functions that jinja2 generates. */
 struct jj_load {
     enum { JJ_LOAD_RESOLVE, JJ_LOAD_ALIAS, JJ_LOAD_MISSING } action;
     struct jj_ref to, from;
@@ -144,7 +144,7 @@ struct jj_loads {
     size_t n, cap;
 };
 
-/* Whatever is a Python function in jinja2's output has a frame of its own: macros, call blocks, recursive loops... */
+/* Everything that is a Python function in jinja2's output has its own frame: macros, call blocks, recursive loops... */
 struct jj_function {
     struct jj_function *parent;
     uint32_t n_slots;
@@ -197,7 +197,7 @@ struct jj_block_def {
     struct jj_loads loads;
     bool uses_self, uses_super;
     struct jj_ref self, super;
-    struct jj_export *locals; /* of a scoped block: what it sees of its surroundings */
+    struct jj_export *locals; /* of a scoped block: the outer variables that it sees */
     size_t n_locals;
 };
 
@@ -219,7 +219,7 @@ struct jj_node {
         struct {
             struct jj_node *first;
             struct jj_nodes items;
-            enum jj_token_type *ops; /* COMPARE; NAME stands for `in`, SEMICOLON for `not in` */
+            enum jj_token_type *ops; /* COMPARE; NAME means `in`, SEMICOLON `not in` */
         } list;                      /* TUPLE, LISTEXPR, DICTEXPR, COMPARE, CONCAT, OUTPUT */
         struct {
             struct jj_node *obj;
@@ -285,8 +285,8 @@ struct pn_template {
     struct jj_ref self;
 };
 
-/* Parses r's source into t->body (parser.c), then finds every variable's place (scope.c). Errors are exceptions of `r`.
- */
+/* Parses t->source into t->body (parse_statement.c), then finds the place of every variable (scope.c). Errors are
+ * exceptions of `r`. */
 void pn_jj_parse(struct jj_run *r, struct pn_template *t);
 void pn_jj_resolve(struct jj_run *r, struct pn_template *t);
 void pn_jj_nodes_push(struct jj_run *r, struct jj_nodes *nodes, struct jj_node *node);
@@ -314,7 +314,7 @@ struct jj_block_ref {
 };
 
 jv pn_jj_eval(struct jj_run *r, struct jj_env *env, const struct jj_node *node);
-/* What ended a list of statements. */
+/* How a list of statements ended. */
 enum jj_flow { JJ_FLOW_NEXT, JJ_FLOW_BREAK, JJ_FLOW_CONTINUE };
 enum jj_flow pn_jj_exec(struct jj_run *r, struct jj_env *env, const struct jj_nodes *body);
 jv pn_jj_call_macro(struct jj_run *r, const struct jj_macro *macro, const struct jj_args *args);

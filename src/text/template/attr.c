@@ -1,9 +1,9 @@
-/* Attributes and items as jinja2's sandbox gives them out, and slices. */
+/* Attributes and items as jinja2's sandbox allows them, and slices. */
 #include "text/template/ast.h"
 
 #include <string.h>
 
-/* getattr(obj, name) as the sandbox sees it; false: no such attribute. */
+/* getattr(obj, name) in the sandbox; false: no such attribute. */
 static bool find_attribute(struct jj_run *r, jv obj, const struct jj_str *name, jv *out)
 {
     jv name_value = {.t = JJ_STR, .u.s = (struct jj_str *)name};

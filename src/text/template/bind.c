@@ -1,4 +1,4 @@
-/* Arguments of a call to the named parameters of a function. */
+/* Binds the arguments of a call to the named parameters of a function. */
 #include "text/template/value.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Truth, equality, order, membership; dictionaries, whose keys are equal as values are; and the stable sort. */
+/* Truth, equality, order and membership; dictionaries, which compare keys like values; and the stable sort. */
 #include "text/template/value.h"
 
 #include <string.h>
@@ -58,7 +58,7 @@ static bool dict_equal(struct jj_run *r, const struct jj_dict *a, const struct j
     return true;
 }
 
-/* Keys and items views are equal as sets. */
+/* Views of keys and items compare as sets. */
 static bool view_equal(struct jj_run *r, const struct jj_view *a, const struct jj_view *b)
 {
     if (a->kind == 'v' || b->kind == 'v' || a->kind != b->kind || a->dict->n != b->dict->n)
@@ -122,7 +122,7 @@ bool pn_jj_equal(struct jj_run *r, jv a, jv b)
 static int bytes_cmp(const struct jj_str *a, const struct jj_str *b)
 {
     size_t n = a->n < b->n ? a->n : b->n;
-    int c = n ? memcmp(a->p, b->p, n) : 0; /* the order of UTF-8 is that of code points */
+    int c = n ? memcmp(a->p, b->p, n) : 0; /* UTF-8 sorts like code points */
     return c ? c : (a->n > b->n) - (a->n < b->n);
 }
 
@@ -258,7 +258,7 @@ static uint64_t hash(struct jj_run *r, jv v)
     }
     if (!pn_jj_hashable(v))
         pn_jj_raise(r, "TypeError", "unhashable type: '%s'", pn_jj_type_name(v));
-    return (uint64_t)v.t; /* functions, ranges...: rare as keys, and equality decides */
+    return (uint64_t)v.t; /* functions, ranges...: rare as keys, so equality decides */
 }
 
 static struct jj_entry *find(struct jj_run *r, const struct jj_dict *d, jv key, uint64_t h)
@@ -333,8 +333,9 @@ jv *pn_jj_dict_find(struct jj_run *r, const struct jj_dict *d, const char *p, si
     return pn_jj_dict_get(r, d, (jv){.t = JJ_STR, .u.s = &s});
 }
 
-/* ---- sorting: bottom-up merge over indices, which only ever asks whether the later is less than the earlier ---- */
+/* ---- sorting ---- */
 
+/* Bottom-up merge over indices, stable: asks only whether the later item is less than the earlier one. */
 static void merge(struct jj_run *r, const jv *keys, const size_t *from, size_t *to, size_t lo, size_t mid, size_t hi)
 {
     size_t a = lo, b = mid;
@@ -351,7 +352,7 @@ jv pn_jj_sorted(struct jj_run *r, jv list, const jv *keys, bool reverse)
     size_t n = list.u.seq->n;
     size_t *from = pn_jj_array(r, n + 1, sizeof *from), *to = pn_jj_array(r, n + 1, sizeof *to);
     for (size_t i = 0; i < n; i++)
-        from[i] = reverse ? n - 1 - i : i; /* backwards twice: equal ones keep their order */
+        from[i] = reverse ? n - 1 - i : i; /* reversed twice, so that equal items keep their order */
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * width) {
             size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;

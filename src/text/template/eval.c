@@ -1,4 +1,4 @@
-/* Expressions: what a node is worth. Statements are in exec.c. */
+/* Expressions: the value of a node. Statements are in exec.c. */
 #include "text/template/ast.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Statements: output, loops, macros, blocks. Scopes were laid out by scope.c. */
+/* Statements: output, loops, macros, blocks. scope.c has laid out the scopes. */
 #include "text/template/ast.h"
 
 #include <string.h>
@@ -72,7 +72,7 @@ static void assign(struct jj_run *r, struct jj_env *env, const struct jj_node *t
         pn_jj_dict_set(r, r->vars, target->u.name.name, value);
 }
 
-/* `ns.x = ...` needs a namespace; that is asked before the right side is evaluated. */
+/* `ns.x = ...` needs a namespace; this is checked before the right side is evaluated. */
 static void check_namespaces(struct jj_run *r, struct jj_env *env, const struct jj_node *target)
 {
     if (target->kind == JJ_N_NSREF && jj_slot(env, target->u.name.ref)->t != JJ_NAMESPACE)
@@ -89,7 +89,7 @@ static void output(struct jj_run *r, jv value)
     pn_jj_put_str(r->out, r->autoescape ? pn_jj_escape(r, value) : value);
 }
 
-/* Where jinja2 joins without str(). */
+/* For places where jinja2 joins without str(). */
 static void output_text(struct jj_run *r, jv value)
 {
     if (value.t != JJ_STR)
@@ -119,7 +119,7 @@ struct loop_filter {
     struct jj_iter *it;
 };
 
-/* The values of a filtered loop's target, as the generator of jinja2 yields them. */
+/* The values of a filtered loop's target, as jinja2's generator yields them. */
 static jv target_value(struct jj_run *r, struct jj_env *env, const struct jj_node *target)
 {
     if (target->kind != JJ_N_TUPLE)
@@ -190,7 +190,7 @@ static enum jj_flow run_loop(struct jj_run *r, struct jj_env *env, const struct 
         enum jj_flow flow = pn_jj_exec(r, env, &def->body);
         if (flow == JJ_FLOW_BREAK)
             break;
-        if (flow == JJ_FLOW_NEXT) /* jinja2 takes a loop whose every round was cut short for one that never ran */
+        if (flow == JJ_FLOW_NEXT) /* to jinja2 a loop whose every round ended with continue did not run */
             empty = false;
     }
     if (!empty || !def->has_else)
@@ -247,7 +247,7 @@ static const char *macro_name(struct jj_run *r, const struct jj_macro_def *def)
     return pn_jj_repr(r, def->name);
 }
 
-/* Index of a keyword, n_kw if it is not there. `used` are those that found their parameter. */
+/* Index of a keyword, n_kw if it is missing. `used`: keywords that are bound to a parameter. */
 static size_t find_keyword(const struct jj_args *args, const bool *used, const char *p, size_t n)
 {
     for (size_t i = 0; i < args->n_kw; i++)
@@ -265,7 +265,7 @@ static jv caller_argument(struct jj_run *r, const struct jj_args *args, bool *us
     return args->kw[at].value.t == JJ_NONE ? pn_jj_undefined_hint(r, "No caller defined") : args->kw[at].value;
 }
 
-/* Fills the parameters from the arguments; what is left goes to kwargs and varargs, or is an error. */
+/* Fills the parameters from the arguments; the rest goes to kwargs and varargs, or is an error. */
 static void bind_macro(struct jj_run *r, const struct jj_macro_def *def, struct jj_env *env, const struct jj_args *args)
 {
     size_t n = def->sig.params.n;

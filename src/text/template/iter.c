@@ -63,7 +63,7 @@ bool pn_jj_iterable(jv v)
            v.t == JJ_UNDEFINED || v.t == JJ_LOOP;
 }
 
-/* Iterating over `loop` itself would take items from the running loop; nobody does, and it is refused. */
+/* Iterating over `loop` would take items from the running loop; it is not supported. */
 static bool next_loop(struct jj_run *r, struct jj_iter *it, jv *out)
 {
     (void)it, (void)out;
@@ -126,7 +126,7 @@ bool pn_jj_has_len(jv v)
            v.t == JJ_UNDEFINED || v.t == JJ_LOOP;
 }
 
-/* Without a length of its own the rest of the iterator is read to know it. */
+/* Reads the rest of an iterator that has no length. */
 int64_t pn_jj_loop_length(struct jj_run *r, struct jj_loop *loop)
 {
     if (loop->length >= 0)

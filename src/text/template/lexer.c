@@ -61,7 +61,7 @@ static size_t skip_space(const struct jj_lexer *lx, size_t at)
     return at;
 }
 
-/* The end of src[from, to) without the white space at its end. */
+/* The end of src[from, to) without trailing white space. */
 static size_t trim_end(const struct jj_lexer *lx, size_t from, size_t to)
 {
     while (to > from) {
@@ -81,7 +81,8 @@ static bool starts(const struct jj_lexer *lx, size_t at, const char *text)
     return at <= lx->len && lx->len - at >= n && memcmp(lx->src + at, text, n) == 0;
 }
 
-/* Where the text before a tag ends: "-" takes all white space, lstrip_blocks what stands before the tag on its line. */
+/* The end of the text before a tag: "-" strips all white space, lstrip_blocks the white space before the tag on its
+ * line. */
 static size_t strip_before(const struct jj_lexer *lx, size_t from, size_t to, char sign, bool lstrip)
 {
     if (sign == '-')
@@ -104,11 +105,11 @@ static struct jj_token make_token(enum jj_token_type type, int line)
 static jv shared_str(struct jj_lexer *lx, const char *p, size_t n)
 {
     jv v = pn_jj_str(lx->r, p, n);
-    pn_jj_chars(v.u.s); /* counted now: threads read it later */
+    pn_jj_chars(v.u.s); /* counted now, because threads share it later */
     return v;
 }
 
-/* `{%- raw -%}` at `at`: sets the end of the tag; false if it is something else. */
+/* `{%- raw -%}` at `at`: sets the end of the tag; false: another tag. */
 static bool match_word_tag(const struct jj_lexer *lx, size_t at, const char *word, bool is_end, size_t *end)
 {
     if (!starts(lx, at, "{%"))
@@ -141,7 +142,7 @@ static char sign_at(const struct jj_lexer *lx, size_t at)
     return starts(lx, at, "-") || starts(lx, at, "+") ? lx->src[at] : 0;
 }
 
-/* Ends the text src[from, to) and moves to `next`; false if there is no text left to be a token. */
+/* Ends the text src[from, to) and moves to `next`; false: the text is empty. */
 static bool take_text(struct jj_lexer *lx, size_t from, size_t to, size_t text_end, size_t next, struct jj_token *out)
 {
     *out = make_token(JJ_T_DATA, lx->line);
@@ -152,7 +153,7 @@ static bool take_text(struct jj_lexer *lx, size_t from, size_t to, size_t text_e
     return text_end > from;
 }
 
-/* After `{#`: skips to behind the end of the comment. */
+/* After `{#`: skips past the end of the comment. */
 static void skip_comment(struct jj_lexer *lx)
 {
     for (size_t at = lx->pos; at + 2 <= lx->len; at++) {
@@ -197,7 +198,7 @@ static bool read_raw(struct jj_lexer *lx, struct jj_token *out)
     return some;
 }
 
-/* Text up to the next tag, and the tag's begin; false if nothing came of it (comments, empty text). */
+/* Text up to the next tag, and the tag's begin; false: no token (comments, empty text). */
 static bool read_data(struct jj_lexer *lx, struct jj_token *out)
 {
     size_t from = lx->pos, at = from, end;
@@ -331,7 +332,7 @@ static char *without_underscores(struct jj_lexer *lx, size_t from, size_t to, si
     return digits;
 }
 
-/* The digits of \xHH, \uHHHH, \UHHHHHHHH at p; false if they are not all there. */
+/* The digits of \xHH, \uHHHH, \UHHHHHHHH at p; false: some are missing. */
 static bool read_hex(const char *p, const char *end, size_t count, uint32_t *code)
 {
     *code = 0;
@@ -346,7 +347,7 @@ static bool read_hex(const char *p, const char *end, size_t count, uint32_t *cod
     return true;
 }
 
-/* One escape, p behind the backslash; returns behind it. */
+/* Reads one escape; p is after the backslash. Returns its end. */
 static const char *unescape(struct jj_lexer *lx, struct jj_buf *b, const char *p, const char *end)
 {
     static const char letters[] = "\\\\''\"\"a\ab\bf\fn\nr\rt\tv\v";
@@ -382,7 +383,7 @@ static const char *unescape(struct jj_lexer *lx, struct jj_buf *b, const char *p
         pn_jj_putc(b, c);
         return p;
     }
-    /* jinja2 first turns the character into an escape of its own, whose backslash then joins this one */
+    /* jinja2 first turns the character into an escape, whose backslash then joins this one */
     size_t used;
     struct jj_buf escaped = {.r = lx->r};
     pn_jj_decode(p - 1, end, &used);

@@ -22,7 +22,7 @@ static struct jj_node *new_op(struct jj_parser *p, enum jj_kind kind, char op, s
     return node;
 }
 
-/* A name never ends a tuple: "for x, in l" wants a second name, as in jinja2. */
+/* A name never ends a tuple: "for x, in l" needs a second name, as in jinja2. */
 static bool at_tuple_end(const struct jj_parser *p)
 {
     return jj_at(p, JJ_T_VARIABLE_END) || jj_at(p, JJ_T_BLOCK_END) || jj_at(p, JJ_T_RPAREN);

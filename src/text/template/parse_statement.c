@@ -1,6 +1,6 @@
 /* The parser: recursive descent over the tokens of one template, with jinja2's grammar and messages.
  *
- * Depth is counted (pn_jj_enter), so hostile nesting ends in an error, not in a full stack. */
+ * Depth is counted (pn_jj_enter), so hostile nesting is an error and does not overflow the stack. */
 #include "text/template/parser.h"
 
 static void parse_statements(struct jj_parser *p, const char *const *ends, bool drop, struct jj_nodes *out);
@@ -100,7 +100,7 @@ static struct jj_node *parse_for(struct jj_parser *p)
     p->loops--;
     if (!pn_jj_is(pn_jj_advance(p).value, "endfor")) {
         loop->has_else = true;
-        /* of a recursive loop, the else part is outside of the loop but inside of its function */
+        /* the else part of a recursive loop is outside the loop but inside its function */
         int loops = p->loops;
         p->loops = loop->recursive ? 0 : loops;
         parse_statements(p, end, true, &loop->otherwise);
@@ -153,7 +153,7 @@ static struct jj_node *parse_autoescape(struct jj_parser *p)
     return node;
 }
 
-/* The body of something that is a function in jinja2: loops around it can't be left from inside. */
+/* The body of a function of jinja2: break and continue cannot leave loops around it. */
 static void parse_function_body(struct jj_parser *p, const char *const *ends, struct jj_nodes *out)
 {
     int loops = p->loops;
@@ -203,7 +203,7 @@ static void parse_context_word(struct jj_parser *p)
     }
 }
 
-/* include, import, from, extends: there is nothing to load from, but the syntax is checked. */
+/* include, import, from, extends: nothing can be loaded, but the syntax is checked. */
 static struct jj_node *parse_loader(struct jj_parser *p)
 {
     struct jj_token tag = pn_jj_advance(p);
@@ -327,7 +327,7 @@ static bool among(jv name, const char *const *list)
     return false;
 }
 
-/* The end of the template, or an unknown tag, inside of blocks that wait for their end. */
+/* The end of the template, or an unknown tag, inside open blocks. */
 static _Noreturn void fail_end(struct jj_parser *p, jv name, int line)
 {
     struct jj_buf b = {.r = p->r};

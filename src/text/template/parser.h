@@ -1,5 +1,5 @@
-/* What the files of the parser share: its state and tokens (parse_tokens.c), and expressions (parse_expression.c),
- * which statements (parse_statement.c) are made of. */
+/* Shared by the files of the parser: its state and tokens (parse_tokens.c), and expressions (parse_expression.c), which
+ * statements (parse_statement.c) consist of. */
 #ifndef PN_TEXT_TEMPLATE_PARSER_H
 #define PN_TEXT_TEMPLATE_PARSER_H
 
@@ -40,10 +40,10 @@ struct jj_token pn_jj_advance(struct jj_parser *p); /* takes the current token *
 struct jj_token pn_jj_look_ahead(struct jj_parser *p);
 /* Takes the name if it is the current token. */
 bool pn_jj_skip_name(struct jj_parser *p, const char *name);
-/* Takes a token that must be there. */
+/* Takes a token; any other one is an error. */
 struct jj_token pn_jj_expect(struct jj_parser *p, enum jj_token_type type);
 struct jj_token pn_jj_expect_name(struct jj_parser *p, const char *name);
-/* repr() of how a message calls a token */
+/* repr() of a token's name in messages */
 const char *pn_jj_describe(struct jj_parser *p, struct jj_token t);
 struct jj_node *pn_jj_new_node(struct jj_parser *p, enum jj_kind kind, int line);
 

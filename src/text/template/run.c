@@ -22,7 +22,7 @@ void *pn_jj_array(struct jj_run *r, size_t count, size_t size)
     return pn_jj_alloc(r, bytes);
 }
 
-/* The text of an exception is made outside of the budget, or running out of it could not be reported. */
+/* The text of an exception does not count against the budget, so that an exhausted budget can be reported. */
 static char *format_message(struct jj_run *r, const char *prefix, const char *format, va_list args)
 {
     va_list again;

@@ -1,16 +1,16 @@
-/* Where every variable lives, decided once after parsing.
+/* The place of every variable, decided once after parsing.
  *
- * jinja2 translates a template to Python and so has Python's rules: what is a function there (macros, call blocks,
- * recursive loops, filters of loops, blocks) has variables of its own and sees those of the functions around it by
- * reference; loops, `with` and filter blocks are scopes inside of a function. What a scope reads before anything around
- * it named it comes from the context at the moment the scope is entered; what it sets starts as a copy of the outer
- * variable. This pass makes the same decisions: a scope is a `symbols`, entering it performs its `loads`. */
+ * jinja2 translates a template to Python and so has Python's rules. Functions there (macros, call blocks, recursive
+ * loops, filters of loops, blocks) have their own variables and see those of the functions around them by reference;
+ * loops, `with` and filter blocks are scopes inside a function. A variable that a scope reads and no outer scope has
+ * named comes from the context when the scope is entered; a variable that it sets starts as a copy of the outer one.
+ * This pass makes the same decisions: a scope is a `symbols`, and entering it performs its `loads`. */
 #include "text/template/ast.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A variable of a function. jinja2's name for it is l_LEVEL_NAME: scopes side by side share it. */
+/* A variable of a function. Its name in jinja2 is l_LEVEL_NAME: sibling scopes share it. */
 struct ident {
     struct function_info *fn;
     uint32_t slot;
@@ -136,7 +136,7 @@ static void store_name(struct resolver *rs, struct symbols *sym, jv name)
     define_ref(rs, sym, name, outer >= 0 ? jj_int(outer) : jj_none());
 }
 
-/* After the branches of an `if`: what any of them sets may also keep its value from before. */
+/* After the branches of an `if`: a variable that one of them sets may also keep its old value. */
 static void merge_branches(struct resolver *rs, struct symbols *sym, struct symbols *const *branch, size_t n)
 {
     struct jj_dict *stores = pn_jj_dict(rs->r, 0);
@@ -319,7 +319,7 @@ static void find_undeclared_in(struct resolver *rs, struct jj_node *node, void *
     pn_jj_leave(rs->r);
 }
 
-/* A bit for each of `names` (NULL-terminated) that is read. */
+/* A bit per name of `names` (NULL-terminated) that is read. */
 static unsigned find_undeclared(struct resolver *rs, const struct jj_nodes *body, const char *const *names)
 {
     struct undeclared u = {.names = names, .wanted = ~0u};
@@ -357,7 +357,7 @@ static void analyze_if(struct resolver *rs, struct jj_node *node, struct symbols
     merge_branches(rs, sym, branch, 3);
 }
 
-/* Scopes inside are only visited for what they read from this one. */
+/* Inner scopes are visited only for the variables that they read from this one. */
 static void analyze(struct resolver *rs, struct jj_node *node, void *data)
 {
     struct symbols *sym = data;
@@ -426,7 +426,7 @@ static struct jj_ref place(struct resolver *rs, const struct function_info *from
     return (struct jj_ref){.hops = (uint32_t)(from->fn->depth - id->fn->fn->depth), .slot = id->slot};
 }
 
-/* What entering the scope has to do. */
+/* Lists what entering the scope has to do. */
 static void make_loads(struct resolver *rs, const struct symbols *sym, struct jj_loads *out)
 {
     *out = (struct jj_loads){0};

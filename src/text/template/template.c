@@ -1,4 +1,4 @@
-/* The public face: parsing, rendering, and values out of the JSON context. */
+/* The public calls: parsing, rendering, and conversion of the JSON context. */
 #include "text/template/ast.h"
 #include "text/template/template.h"
 

@@ -1,4 +1,4 @@
-/* Undefined values: what they stand for, and the errors that using them makes. */
+/* Undefined values, and the errors for using them. */
 #include "text/template/value.h"
 
 static jv new_undefined(struct jj_run *r, struct jj_undefined value)

@@ -1,4 +1,4 @@
-/* Values as such: strings by code points, lists, and how Python calls their types. */
+/* Basic values: strings by code points, lists, and the names of types in Python. */
 #include "text/template/value.h"
 
 #include <string.h>

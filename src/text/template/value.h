@@ -1,11 +1,11 @@
 /* Values of the template language and the state of one render.
  *
- * All memory of a render comes from its arena, so nothing is freed one by one, and an exception is a longjmp back to
- * pn_template_render: functions here either return a good value or do not return (`pn_jj_raise`). No function between
- * the two may own memory outside of the arena. Values are immutable once a template can see them, with four exceptions
- * that Python has as well: namespaces, iterators, cyclers and joiners.
+ * All memory of a render comes from its arena and is freed together. An exception is a longjmp back to
+ * pn_template_render: functions here either return a valid value or do not return (`pn_jj_raise`), and no function
+ * between the two may own memory outside the arena. Values are immutable once a template can see them, with the same
+ * four exceptions as in Python: namespaces, iterators, cyclers and joiners.
  *
- * Strings are UTF-8; a lone surrogate, which a "\ud800" escape can make, is kept in its three-byte form and refused in
+ * Strings are UTF-8; a lone surrogate, which a "\ud800" escape can make, keeps its three-byte form and is an error in
  * the result. */
 #ifndef PN_TEXT_TEMPLATE_VALUE_H
 #define PN_TEXT_TEMPLATE_VALUE_H
@@ -47,7 +47,7 @@ enum jj_type {
 struct jj_str {
     const char *p;
     size_t n;
-    int64_t chars; /* code points; -1: not counted yet (never in a parsed template, which threads share) */
+    int64_t chars; /* code points; -1: not counted yet (never in a parsed template, because threads share it) */
     bool markup;   /* markupsafe.Markup: adding a plain string escapes that string */
 };
 
@@ -125,7 +125,7 @@ struct jj_joiner {
 
 struct jj_big {
     bool negative;
-    size_t n;       /* limbs, the highest is not zero; at least one */
+    size_t n;       /* limbs, at least one; the highest is not zero */
     uint32_t *limb; /* least significant first */
 };
 
@@ -138,7 +138,7 @@ struct jj_iter {
     bool (*next)(struct jj_run *r, struct jj_iter *it, jv *out);
     const char *type; /* Python's name of the type: "generator", "list_reverseiterator"... */
     const char *name; /* of a generator's function */
-    jv src;           /* what it walks over */
+    jv src;           /* the value that it walks over */
     size_t pos;
     void *state; /* of filters: their arguments */
     bool done, running;
@@ -185,8 +185,8 @@ struct jj_env {
     jv slot[];
 };
 
-/* Entries of higher files that lower ones call, because the language recurses there: "{0.x}".format(y) reads
- * attributes, a call in an expression runs the statements of a macro. template.c, which sees all files, fills it in. */
+/* Functions of higher files that lower ones call because the language recurses: "{0.x}".format(y) reads attributes, a
+ * call in an expression runs the statements of a macro. template.c fills it in. */
 struct jj_calls {
     jv (*getattr)(struct jj_run *r, jv obj, const struct jj_str *name);
     jv (*getitem)(struct jj_run *r, jv obj, jv key);
@@ -207,12 +207,12 @@ struct jj_run {
     size_t steps, max_steps;
     size_t max_output, max_memory;
     size_t depth, max_depth; /* calls and nested values */
-    const char *stack;       /* where it was when the run began */
+    const char *stack;       /* the stack pointer when the run began */
     int64_t now;
 
     const struct pn_template *t;
     struct jj_dict *globals; /* the context's variables */
-    struct jj_dict *vars;    /* what the top level has set since */
+    struct jj_dict *vars;    /* variables that the top level has set */
     struct jj_buf *out;
     bool autoescape;
 };
@@ -223,14 +223,14 @@ void *pn_jj_alloc(struct jj_run *r, size_t size);
 void *pn_jj_array(struct jj_run *r, size_t count, size_t size);
 _Noreturn void pn_jj_raise(struct jj_run *r, const char *type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The text of raise_exception and of limits, with its status. */
+/* Ends the render with a status and a text, for raise_exception and limits. */
 _Noreturn void pn_jj_throw(struct jj_run *r, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 _Noreturn void pn_jj_over_steps(struct jj_run *r);
 /* printf into the arena */
 char *pn_jj_sprintf(struct jj_run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts work, so that every template ends. */
+/* Counts work, so that every template terminates. */
 static inline void pn_jj_step(struct jj_run *r, size_t n)
 {
     r->steps += n;
@@ -238,8 +238,8 @@ static inline void pn_jj_step(struct jj_run *r, size_t n)
         pn_jj_over_steps(r);
 }
 
-/* Recursion that no count of levels bounds well, such as that of expressions inside of calls inside of expressions, is
- * bounded by the stack it takes, whatever frames the compiler makes. The smallest stacks of threads have 512 KiB. */
+/* A count of levels does not bound recursion well, for example of expressions in calls in expressions; so the stack it
+ * uses is bounded, independent of the compiler's frames. The smallest thread stacks have 512 KiB. */
 enum { JJ_MAX_STACK = 320 * 1024 };
 _Noreturn void pn_jj_over_stack(struct jj_run *r);
 static inline void jj_check_stack(struct jj_run *r)
@@ -250,7 +250,7 @@ static inline void jj_check_stack(struct jj_run *r)
         pn_jj_over_stack(r);
 }
 
-/* Nesting of calls and of values; every enter has its leave (an exception sets depth back by itself). */
+/* Nesting of calls and of values; every enter has its leave (an exception resets the depth). */
 void pn_jj_enter(struct jj_run *r);
 static inline void pn_jj_leave(struct jj_run *r)
 {
@@ -327,9 +327,9 @@ bool pn_jj_utf8_valid(const char *p, size_t n);
 
 /* ---- iteration (iter.c) ---- */
 
-struct jj_iter *pn_jj_iter(struct jj_run *r, jv v); /* raises TypeError for what is not iterable */
+struct jj_iter *pn_jj_iter(struct jj_run *r, jv v); /* raises TypeError if v is not iterable */
 bool pn_jj_iterable(jv v);
-/* Iterators stand on iterators, so this nests like calls do. */
+/* Iterators wrap iterators, so this nests like calls. */
 static inline bool pn_jj_next(struct jj_run *r, struct jj_iter *it, jv *out)
 {
     pn_jj_step(r, 1);
@@ -413,7 +413,7 @@ jv pn_jj_format_map(struct jj_run *r, struct jj_str *format, jv map);
 /* ---- attributes, methods (attr.c, python/properties.c, methods.c, str_methods.c), calls (eval.c) ---- */
 
 jv pn_jj_getattr(struct jj_run *r, jv obj, const struct jj_str *name); /* obj.name */
-/* Python's own error where a function wants a method that the value lacks. */
+/* Python's error when a function needs a method that the value lacks. */
 _Noreturn void pn_jj_no_attribute(struct jj_run *r, jv v, const char *name);
 jv pn_jj_getitem(struct jj_run *r, jv obj, jv key); /* obj[key] */
 jv pn_jj_slice(struct jj_run *r, jv obj, jv start, jv stop, jv step);
@@ -421,7 +421,7 @@ jv pn_jj_call(struct jj_run *r, jv f, const struct jj_args *args);
 const struct jj_method_def *pn_jj_find_method(jv obj, const char *p, size_t n);
 /* Attributes of a type that are not methods (loop.index, range.start...); false: no such attribute. */
 bool pn_jj_find_property(struct jj_run *r, jv obj, const char *p, size_t n, jv *out);
-/* Attributes that only Python objects have ("__class__"): the sandbox gives none out. */
+/* Attributes that only Python objects have ("__class__"): the sandbox hides them. */
 bool pn_jj_has_internal(jv obj, const char *p, size_t n);
 const struct jj_func *pn_jj_find_global(const char *p, size_t n);
 
@@ -450,7 +450,7 @@ jj_filter_fn pn_jj_filter_tojson, pn_jj_filter_pprint;
 /* ---- arguments (bind.c) ---- */
 
 /* Binds arguments to the named parameters, the first n_required of which must be given; others stay JJ_MISSING. `skip`
- * is how many parameters come before them. Raises the TypeError that a Python function `name` would. */
+ * is the number of parameters before them. Raises the TypeError that a Python function `name` would. */
 void pn_jj_bind(struct jj_run *r, const char *name, const struct jj_args *args, size_t skip, const char *const *params,
                 size_t n_params, size_t n_required, jv *out);
 
@@ -476,7 +476,7 @@ bool pn_jj_is_id_continue(uint32_t c);
 int pn_jj_digit_value(uint32_t c); /* of a decimal digit in any script, or -1 */
 void pn_jj_put_upper(struct jj_buf *b, const char *p, size_t n);
 void pn_jj_put_lower(struct jj_buf *b, const char *p, size_t n);
-/* The same for p[from, to), where the rest says whether a sigma ends its word. */
+/* The same for p[from, to); the rest decides whether a sigma ends its word. */
 void pn_jj_put_lower_part(struct jj_buf *b, const char *p, size_t n, size_t from, size_t to);
 void pn_jj_put_title_char(struct jj_buf *b, uint32_t c);
 void pn_jj_put_fold(struct jj_buf *b, const char *p, size_t n);

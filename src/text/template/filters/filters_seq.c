@@ -1,5 +1,5 @@
-/* Filters over sequences and mappings. Those that are generators in jinja2 are lazy here too: they can be walked once,
- * and their errors come when they are walked. */
+/* Filters over sequences and mappings. Generators of jinja2 are lazy here, too: they can be walked once, and raise
+ * their errors when walked. */
 #include "text/template/value.h"
 
 #include "base/clock.h"
@@ -40,7 +40,7 @@ static bool is_digits(const char *p, size_t n)
     return n > 0;
 }
 
-/* Follows one path; a default replaces what is undefined on the way. */
+/* Follows one path; a default replaces undefined values on the way. */
 static jv follow(struct jj_run *r, jv item, const char *p, size_t n, jv fallback)
 {
     const char *end = p + n;

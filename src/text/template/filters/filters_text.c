@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* str() for what is not a string yet; a Markup stays one */
+/* str() of a value that is not a string; Markup stays Markup */
 static struct jj_str *text_of(struct jj_run *r, jv v)
 {
     struct jj_str *s = pn_jj_to_str(r, v).u.s;
@@ -79,7 +79,7 @@ static jv filter_title(struct jj_run *r, jv v, const struct jj_args *args)
     for (size_t i = 0, used; i <= s->n; i += used) {
         uint32_t c = i < s->n ? pn_jj_decode(s->p + i, s->p + s->n, &used) : ' ';
         bool breaks = i == s->n || pn_jj_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
-        if (breaks || start) { /* the rest of a word is lowered as one, for the sake of a final sigma */
+        if (breaks || start) { /* the rest of a word is lowered at once, because of a final sigma */
             pn_jj_put_lower(&b, s->p + word, i - word);
             if (i == s->n)
                 break;
@@ -176,7 +176,7 @@ static jv filter_indent(struct jj_run *r, jv v, const struct jj_args *args)
     static const char *const params[] = {"width", "first", "blank"};
     jv a[3];
     bind(r, "do_indent", args, params, 3, 0, a);
-    if (v.t == JJ_LIST) /* `s += newline` is the first thing that happens, and lists take it */
+    if (v.t == JJ_LIST) /* Python starts with `s += newline`, which lists allow */
         pn_jj_no_attribute(r, v, "splitlines");
     if (v.t == JJ_UNDEFINED)
         pn_jj_raise_undefined(r, v);
@@ -248,7 +248,7 @@ static jv filter_wordcount(struct jj_run *r, jv v, const struct jj_args *args)
 
 /* ---- wordwrap: Python's textwrap with tabs and white space left alone ---- */
 
-/* A line's characters; outside of it are zeros. */
+/* The characters of a line; zeros outside it. */
 struct wrap_line {
     const uint32_t *c;
     size_t n;
@@ -270,14 +270,14 @@ static bool is_letter(const struct wrap_line *l, size_t i)
     return c && pn_jj_is_word(c) && !pn_jj_is_digit(c);
 }
 
-/* What a dash of two or more hyphens may follow. */
+/* Characters that a dash of two or more hyphens may follow. */
 static bool is_before_dash(const struct wrap_line *l, size_t i)
 {
     uint32_t c = char_at(l, i);
     return c && (pn_jj_is_word(c) || (c < 0x80 && strchr("!\"'&.,?", (int)c)));
 }
 
-/* The end of a dash at `i` that a word follows, or `i`. */
+/* The end of a dash at `i` before a word, or `i`. */
 static size_t dash_end(const struct wrap_line *l, size_t i)
 {
     size_t end = i;
@@ -347,7 +347,8 @@ static bool is_blank(jv chunk)
     return true;
 }
 
-/* Where a word that no line holds is cut, in characters: after its last hyphen if there is other text before that. */
+/* Where to cut a word that is longer than a line, in characters: after its last hyphen if there is other text before
+ * it. */
 static int64_t cut_of(struct jj_str *word, int64_t room, bool on_hyphens)
 {
     if (!on_hyphens || pn_jj_chars(word) <= room)
@@ -382,7 +383,7 @@ static void wrap_line(struct jj_run *r, const struct jj_str *line, int64_t width
         }
         if (i < chunks->n && pn_jj_chars(chunks->v[i].u.s) > width) { /* too long for any line */
             struct jj_str *word = chunks->v[i].u.s;
-            if (break_long) { /* with no room left this is an empty piece, and white space before it stays */
+            if (break_long) { /* without room this is an empty piece, and white space before it stays */
                 size_t at = pn_jj_offset(word, cut_of(word, width - used, on_hyphens));
                 last = pn_jj_str(r, word->p, at);
                 chunks->v[i] = pn_jj_str(r, word->p + at, word->n - at);

@@ -1,4 +1,4 @@
-/* The tests behind `is`. */
+/* The tests of `is`. */
 #include "text/template/value.h"
 
 #include <string.h>

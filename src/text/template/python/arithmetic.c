@@ -1,4 +1,4 @@
-/* Operators as Python has them: numbers of any size, and + and * of text and lists. */
+/* Operators with Python's semantics: numbers of any size, and + and * of text and lists. */
 #include "text/template/python/big.h"
 #include "text/template/value.h"
 
@@ -22,7 +22,7 @@ static _Noreturn void unsupported(struct jj_run *r, char op, jv a, jv b)
                 pn_jj_type_name(b));
 }
 
-/* a % b with the sign of b, and the quotient that goes with it */
+/* a % b with the sign of b, and the matching quotient */
 static double float_divmod(double a, double b, double *quotient)
 {
     double mod = fmod(a, b), div = (a - mod) / b;
@@ -283,7 +283,7 @@ jv pn_jj_round(struct jj_run *r, jv v, int64_t digits)
         snprintf(text, sizeof text, "%.*f", (int)digits, v.u.d);
         return jj_float(strtod(text, NULL));
     }
-    if (fabs(v.u.d) >= 0x1p53) { /* an integer, of more digits than a double may count exactly */
+    if (fabs(v.u.d) >= 0x1p53) { /* an integer with more digits than a double holds exactly */
         if (!pn_jj_to_double(pn_jj_round(r, pn_jj_big_from_double(r, v.u.d), digits), &rounded))
             pn_jj_raise(r, "OverflowError", "rounded value too large to represent");
         return jj_float(rounded);

@@ -1,5 +1,5 @@
 /* Integers beyond 64 bits: sign and magnitude in 32-bit limbs, schoolbook algorithms (Knuth, The Art of Computer
- * Programming 2, 4.3.1). Sizes are bounded, so that no operation takes long. */
+ * Programming 2, 4.3.1). Sizes are bounded, so that every operation is fast. */
 #include "text/template/python/big.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ static uint32_t *new_limbs(struct jj_run *r, size_t n)
     return pn_jj_array(r, n + 1, sizeof(uint32_t));
 }
 
-/* Takes over `limb`; gives a plain integer where one is enough. */
+/* Takes over `limb`; returns a plain integer if it fits. */
 static jv close_mag(struct jj_run *r, uint32_t *limb, size_t n, bool negative)
 {
     while (n && limb[n - 1] == 0)
@@ -222,7 +222,7 @@ static size_t bit_length(const struct mag *m)
     return m->n ? m->n * 32 - (size_t)__builtin_clz(m->limb[m->n - 1]) : 0;
 }
 
-/* The highest 64 bits, the lowest of them also set if anything below is; *exp is the power of two they stand for. */
+/* The highest 64 bits, the lowest of them also set if any bit below is; *exp is their power of two. */
 static uint64_t top_bits(const struct mag *m, int64_t *exp)
 {
     size_t bits = bit_length(m), low = bits > 64 ? bits - 64 : 0;
@@ -255,7 +255,7 @@ jv pn_jj_big_true_divide(struct jj_run *r, jv a, jv b)
     struct mag x, y;
     open_mag(a, &x);
     open_mag(b, &y);
-    /* scale so that the quotient has at least 64 bits; what is left over only matters as "not zero" */
+    /* scale so that the quotient has at least 64 bits; of the rest only "not zero" matters */
     size_t want = bit_length(&y) + 66, have = bit_length(&x), words = have < want ? (want - have) / 32 + 1 : 0;
     uint32_t *scaled = new_limbs(r, x.n + words), *q, *rest;
     memcpy(scaled + words, x.limb, x.n * sizeof *scaled);

@@ -15,7 +15,8 @@ static char *repr_digits(struct jj_run *r, double d)
     return b.p;
 }
 
-/* Which types a separator of thousands goes with; a letter that is no type is refused here, too, as in Python. */
+/* Checks the types that allow a separator of thousands; a letter that is not a type is an error here, too, as in
+ * Python. */
 static void check_group(struct jj_run *r, const struct jj_spec *s, jv value)
 {
     char type = s->type ? s->type : value.t == JJ_STR ? 's' : 'd';
@@ -148,7 +149,7 @@ static void format_float(struct jj_buf *b, struct jj_spec *s, jv v)
         char c = type == '%' ? 'f' : !type || type == 'n' ? 'g' : type;
         int64_t precision = s->precision < 0 ? 6 : s->precision;
         digits = pn_jj_float_digits(b->r, d, c, precision, s->alternate);
-        if (!type && isfinite(d)) { /* like g, but it looks like a float, and one digit earlier an exponent */
+        if (!type && isfinite(d)) { /* like g, but always a float, with an exponent one digit earlier */
             char *e = pn_jj_float_digits(b->r, d, 'e', precision > 0 ? precision - 1 : 0, s->alternate);
             int exponent = (int)strtol(strchr(e, 'e') + 1, NULL, 10);
             precision = precision > 0 ? precision : 1;

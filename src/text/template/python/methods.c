@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* What CPython says of a wrong number of arguments depends on how the method takes them. */
+/* CPython's message for a wrong number of arguments depends on how the method parses them. */
 static void need_args(struct jj_run *r, jv self, const char *name, const struct jj_args *args, size_t min, size_t max)
 {
     const char *type = self.t == JJ_UNDEFINED ? "" : pn_jj_type_name(self);

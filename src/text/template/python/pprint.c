@@ -5,7 +5,7 @@
 
 enum { WIDTH = 80 };
 
-/* Keys sort by themselves where they can, else by the name of their type. */
+/* Sorts keys by value if they are comparable, else by the name of their type. */
 static jv sorted_copy(struct jj_run *r, const struct jj_dict *d)
 {
     jv items = pn_jj_list(r, d->n), *keys = pn_jj_array(r, d->n + 1, sizeof *keys);
@@ -26,7 +26,7 @@ static jv sorted_copy(struct jj_run *r, const struct jj_dict *d)
     return jj_dict_value(sorted);
 }
 
-/* The same value with all dictionaries sorted, so that plain repr() shows what pprint would. */
+/* The same value with all dictionaries sorted, so that repr() prints the same as pprint. */
 static jv sort_all(struct jj_run *r, jv v)
 {
     pn_jj_enter(r);
@@ -62,7 +62,7 @@ static void push_repr(struct jj_run *r, jv chunks, const char *p, size_t n)
     pn_jj_push(r, chunks, pn_jj_cstr(r, pn_jj_repr(r, pn_jj_str(r, p, n))));
 }
 
-/* A line too long is cut behind white space. */
+/* Cuts a line that is too long after white space. */
 static void cut_line(struct jj_run *r, jv chunks, const struct jj_str *line, int64_t width, int64_t last_width)
 {
     const char *p = line->p, *end = p + line->n, *start = p;

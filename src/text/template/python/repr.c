@@ -22,8 +22,7 @@ static bool count_up(char *text)
 }
 
 /* The shortest decimal digits that read back as `d` (which is finite); returns their count, *exp10 is the power of the
- * first digit. Above a power of two the doubles lie less close than below it: digits that are not the nearest may do.
- */
+ * first digit. Doubles are less dense above a power of two than below it, so digits other than the nearest may work. */
 static int shortest_digits(double d, char digits[18], int *exp10)
 {
     char text[40];

@@ -1,11 +1,11 @@
-/* Padding, signs and digits of formatted numbers: what % and str.format share. */
+/* Padding, signs and digits of formatted numbers, for % and str.format. */
 #include "text/template/python/spec.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Digits with separators; zero padding counts them too. */
+/* Digits with separators, which zero padding counts, too. */
 static char *group_digits(struct jj_run *r, const char *digits, size_t n, size_t every, char separator, int64_t width)
 {
     size_t whole = strspn(digits, every == 4 ? "0123456789abcdefABCDEF" : "0123456789");
@@ -14,7 +14,7 @@ static char *group_digits(struct jj_run *r, const char *digits, size_t n, size_t
     size_t zeros = 0;
     while ((int64_t)(whole + zeros + (whole + zeros - 1) / every) < missing)
         zeros++;
-    /* a separator can't come first: one more zero takes its place, as in Python */
+    /* a separator cannot come first: another zero takes its place, as in Python */
     size_t total = whole + zeros;
     for (size_t i = 0; i < total; i++) {
         if (i && (total - i) % every == 0)
@@ -56,7 +56,7 @@ void pn_jj_put_number(struct jj_buf *b, const struct jj_spec *s, bool negative, 
     pn_jj_put_padded(b, s, head, digits, strlen(digits), '>');
 }
 
-/* |d| in one of e f g (E F G) as C and Python write it. */
+/* |d| in the format e, f or g (E, F, G) of C and Python. */
 char *pn_jj_float_digits(struct jj_run *r, double d, char type, int64_t precision, bool alternate)
 {
     if (precision > 100000)

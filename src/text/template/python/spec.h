@@ -1,4 +1,4 @@
-/* What % and str.format share: a field before it is padded, and the digits of numbers. */
+/* Shared by % and str.format: the specification of a field, padding, and the digits of numbers. */
 #ifndef PN_TEXT_TEMPLATE_PYTHON_SPEC_H
 #define PN_TEXT_TEMPLATE_PYTHON_SPEC_H
 
@@ -15,7 +15,7 @@ struct jj_spec {
 
 void pn_jj_put_padded(struct jj_buf *b, const struct jj_spec *s, const char *head, const char *p, size_t n, char align);
 void pn_jj_put_number(struct jj_buf *b, const struct jj_spec *s, bool negative, const char *prefix, const char *digits);
-/* |d| in one of e f g (E F G) as C and Python write it. */
+/* |d| in the format e, f or g (E, F, G) of C and Python. */
 char *pn_jj_float_digits(struct jj_run *r, double d, char type, int64_t precision, bool alternate);
 /* |v| */
 char *pn_jj_int_digits(struct jj_run *r, jv v, int base, bool upper);

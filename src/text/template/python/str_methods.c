@@ -11,7 +11,7 @@ static void no_keywords(struct jj_run *r, const char *name, const struct jj_args
         pn_jj_raise(r, "TypeError", "str.%s() takes no keyword arguments", name);
 }
 
-/* The same for find() and its kin, which take from one to three. */
+/* The same for find() and similar methods, which take one to three. */
 static void find_args(struct jj_run *r, const char *name, const struct jj_args *args)
 {
     if (args->n_kw)
@@ -62,7 +62,7 @@ static void named_args(struct jj_run *r, const char *name, const struct jj_args 
     pn_jj_bind(r, name, args, 0, params, n, 0, out);
 }
 
-/* A type's name where an argument has the wrong one. */
+/* The name of a type in errors about arguments. */
 static const char *bad_type(jv v)
 {
     return v.t == JJ_NONE ? "None" : pn_jj_type_name(v);
@@ -182,7 +182,7 @@ static jv str_swapcase(struct jj_run *r, jv self, const struct jj_args *args)
 
 /* ---- questions ---- */
 
-/* True for a text that is not empty and all of whose characters are of the class. */
+/* True for a non-empty text whose characters are all of the class. */
 static jv all_are(struct jj_run *r, const char *name, jv self, const struct jj_args *args, bool (*is)(uint32_t c),
                   bool empty)
 {
@@ -247,7 +247,7 @@ static jv str_isidentifier(struct jj_run *r, jv self, const struct jj_args *args
     return jj_bool(rest.u.b && pn_jj_is_id_start(pn_jj_decode(s->p, s->p + s->n, &used)));
 }
 
-/* Some cased character, and none of the other case. */
+/* Whether some character is cased, and none has the other case. */
 static jv one_case(struct jj_run *r, const char *name, jv self, const struct jj_args *args, bool (*is)(uint32_t c),
                    bool (*other)(uint32_t c))
 {
@@ -296,7 +296,7 @@ static const char *find_bytes(const char *p, size_t n, const struct jj_str *what
     return what->n == 0 ? p : n ? pn_jj_search(p, n, what->p, what->n) : NULL;
 }
 
-/* Every comparison is charged: the text may repeat itself. */
+/* Every comparison counts as work, since the text may repeat itself. */
 static const char *find_last(struct jj_run *r, const char *p, size_t n, const struct jj_str *what)
 {
     if (what->n > n)

@@ -96,7 +96,7 @@ static const struct field {
     {.letter = 'T', .same = "%H:%M:%S"},
     {.letter = 'x', .same = "%m/%d/%y"},
     {.letter = 'X', .same = "%H:%M:%S"},
-    {.letter = 'z', .same = ""}, /* the time knows no zone */
+    {.letter = 'z', .same = ""}, /* the time has no zone */
     {.letter = 'Z', .same = ""},
     {.letter = '%', .same = "%"},
 };

@@ -1,4 +1,4 @@
-/* JSON out of values: Hugging Face's `tojson`, which is Python's json.dumps, and the `pprint` filter. */
+/* JSON of values: Hugging Face's `tojson`, which is Python's json.dumps. */
 #include "text/template/value.h"
 
 #include <math.h>
