@@ -1,5 +1,5 @@
-/* Fuzzes the template engine: the input is a template, rendered with a small conversation under small limits. Rendering
- * twice must give the same text. */
+/* Fuzzes the template engine: the input is a template, rendered with a small conversation and small limits. Rendering
+ * twice must give the same kind of result. */
 #define _GNU_SOURCE /* memmem */
 #include "text/template/template.h"
 

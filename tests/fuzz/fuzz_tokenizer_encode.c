@@ -1,6 +1,6 @@
 /* Fuzzes encoding and decoding with small vocabularies of every kind. The first byte chooses the tokenizer, the rest is
- * text. Checked: ids are in the vocabulary, decoded text is UTF-8, a stream prints what decoding at once does, and with
- * the byte alphabet valid text comes back. */
+ * text. Checks that ids are in the vocabulary, decoded text is UTF-8, a stream prints the same as decoding at once, and
+ * with the byte alphabet valid text is restored. */
 #include "text/tokenizer/tokenizer.h"
 #include "text/unicode/unicode.h"
 

@@ -1,5 +1,6 @@
-/* Fuzzes the readers of tokenizers: tokenizer.json, SentencePiece models, and vocabularies as GGUF files have them.
- * What loads, encodes and decodes a short text. The first byte chooses; seeds that are text are in corpus/. */
+/* Fuzzes the readers of tokenizers: tokenizer.json, SentencePiece models, and vocabularies as in GGUF files. A
+ * tokenizer that loads encodes and decodes a short text. The first byte chooses the reader; text seeds are in corpus/.
+ */
 #include "text/tokenizer/tokenizer_files.h"
 #include "text/unicode/unicode.h"
 
@@ -35,7 +36,7 @@ static const char *const models[] = {"gpt2",   "llama",      "t5",     "bert",  
                                      "gemma4", "whitespace", "plamo2", "hybriddna"};
 static const char *const pres[] = {"gpt-2", "llama-bpe", "falcon", "deepseek-llm", "kimi-k2", "gemma4", "whitespace"};
 
-/* Two bytes choose kind and flags; then tokens, each with a type and its length in front; the last are merges. */
+/* Two bytes choose kind and flags; then tokens, each after its type and length; some are merges. */
 static void load_vocab(const char *p, size_t n)
 {
     struct pn_vocab v;

@@ -338,7 +338,7 @@ static void tokenizers(void **state)
 }
 
 /* What a tokenizer takes over is freed even where there is none. */
-static void what_was_taken_over_is_freed(void **state)
+static void owned_memory_is_freed_on_failure(void **state)
 {
     (void)state;
 #ifdef FAILS
@@ -399,7 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regular_expressions),
         cmocka_unit_test(tokenizers),
-        cmocka_unit_test(what_was_taken_over_is_freed),
+        cmocka_unit_test(owned_memory_is_freed_on_failure),
         cmocka_unit_test(templates),
         cmocka_unit_test(answers),
         cmocka_unit_test(samplers),

@@ -1,4 +1,4 @@
-/* Tokenizers with small vocabularies that are made here. Golden ids come from Hugging Face tokenizers 0.23.3 (BPE,
+/* Tokenizers with small vocabularies that the test makes. Golden ids come from Hugging Face tokenizers 0.23.3 (BPE,
  * WordPiece) and sentencepiece 0.2.3 (SPM, unigram), given the same vocabularies. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -212,11 +212,11 @@ static void rwkv(void **state)
         add(&s, tokens[i], 0, i ? PN_TOKEN_NORMAL : PN_TOKEN_CONTROL);
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "abaabc\n\xFF\\", 0, 2, 1, 5, 4, 6);
-    EXPECT(t, "az\n", 0, 1, 3); /* no unknown token: what has no token is dropped */
+    EXPECT(t, "az\n", 0, 1, 3); /* no unknown token: text without a token is dropped */
     pn_tokenizer_free(t);
 }
 
-/* SentencePiece gives user-defined pieces a tenth a byte beyond the first, whatever the file says. */
+/* SentencePiece scores user-defined pieces 0.1 per byte after the first, even if the file says otherwise. */
 static void user_pieces_weigh_more(void **state)
 {
     (void)state;
@@ -239,7 +239,7 @@ static void user_pieces_weigh_more(void **state)
     }
 }
 
-/* All byte tokens but for `left_out`, then what PLaMo's test is about. */
+/* All byte tokens except `left_out`, then the tokens of PLaMo's test. */
 static void begin_plamo(struct small *s, int left_out)
 {
     begin(s, "plamo2", "");
@@ -254,7 +254,7 @@ static void begin_plamo(struct small *s, int left_out)
     }
 }
 
-/* The best sum of scores, the longer token first where sums are equal. */
+/* The best sum of scores; of equal sums, the longer token first. */
 static void plamo(void **state)
 {
     (void)state;
@@ -307,7 +307,7 @@ static void dna(void **state)
         add(&s, tokens[i], 0, PN_TOKEN_NORMAL); /* from 270 on */
     t = finish(&s);
     EXPECT(t, "he<dna>acgtacAA</dna>he", 0, 257, 270, 274, 273, 271, 257);
-    EXPECT(t, "<dna>ACGTAX<dna>", 0, 270, 272, 272); /* "<DNA>A" is no word either */
+    EXPECT(t, "<dna>ACGTAX<dna>", 0, 270, 272, 272); /* "<DNA>A" is not a word either */
     EXPECT(t, "<dna></dna>he<dna>", 0, 270, 271, 257, 270);
     EXPECT(t, "ACGTAC</dna>", 0, 65, 67, 71, 84, 65, 67, 60, 47, 100, 110, 97, 62);
     struct pn_buf out = {0};
@@ -317,7 +317,8 @@ static void dna(void **state)
     pn_tokenizer_free(t);
 }
 
-/* Padding between files ends a generation: what the file names, else what is called so and is no ordinary text. */
+/* Padding between files ends a generation: the token that the file names, else one with a known text that is not
+ * ordinary text. */
 static void fim_tokens_end(void **state)
 {
     (void)state;
@@ -336,7 +337,7 @@ static void fim_tokens_end(void **state)
     }
 }
 
-/* Gemma 4 starts with BOS whatever its file says, and a whitespace vocabulary may fold case. */
+/* Gemma 4 starts with BOS even if its file says otherwise, and a whitespace vocabulary may fold case. */
 static void flags_of_pretypes(void **state)
 {
     (void)state;
@@ -377,7 +378,7 @@ static void push_all(const struct pn_tokenizer *t, const int32_t *ids, size_t n,
     pn_detokenizer_free(d);
 }
 
-/* Random ids, most of them bytes: the stream prints whole characters only, and all that decoding at once does. */
+/* Random ids, most of them bytes: the stream prints only whole characters, and the same text as decoding at once. */
 static void streams_equal_whole(void **state)
 {
     (void)state;
@@ -423,24 +424,24 @@ static void broken_characters(void **state)
     (void)state;
     static struct small s;
     struct pn_tokenizer *t = make_bpe(&s, "gpt-2");
-    /* One U+FFFD for the good part of a character, as Rust's from_utf8_lossy has it. */
+    /* One U+FFFD for the valid part of a character, as in Rust's from_utf8_lossy. */
     expect_text(t, "\uFFFD", 3, (const int32_t[]){0xF0, 0x9F, 0x99});
     expect_text(t, "\uFFFDa", 3, (const int32_t[]){0xE2, 0x82, 'a'});
     expect_text(t, "\uFFFD\uFFFDé", 4, (const int32_t[]){0xFF, 0xE2, 0xC3, 0xA9});
     expect_text(t, "\U0001F642", 4, (const int32_t[]){0xF0, 0x9F, 0x99, 0x82});
     pn_tokenizer_free(t);
     t = make_spm(&s, "llama");
-    /* One for each byte, as sentencepiece has it; a piece ends a run of bytes. */
+    /* One per byte, as in SentencePiece; a piece ends a run of bytes. */
     expect_text(t, "\uFFFD\uFFFDa", 3, (const int32_t[]){0xE2 + 3, 0x82 + 3, 260});
     expect_text(t, "€", 3, (const int32_t[]){0xE2 + 3, 0x82 + 3, 0xAC + 3});
     expect_text(t, "\uFFFD\uFFFD\uFFFD", 3, (const int32_t[]){0xF0 + 3, 0x9F + 3, 0x99 + 3});
-    expect_text(t, "a ab", 3, (const int32_t[]){263, 259, 264}); /* the first blank is none */
+    expect_text(t, "a ab", 3, (const int32_t[]){263, 259, 264}); /* the first blank is dropped */
     pn_tokenizer_free(t);
 }
 
 /* ---- hostile input ---- */
 
-/* untrusted-input item 15: byte tokens that are none stay text, and nothing of them is read as a byte. */
+/* untrusted-input item 15: malformed byte tokens stay text, and no part of them is read as a byte. */
 static void bad_byte_tokens(void **state)
 {
     (void)state;
@@ -492,7 +493,7 @@ static void odd_vocabularies(void **state)
     assert_int_equal(pn_tokenizer_eos(t), -1);
     pn_tokenizer_free(t);
 
-    /* A token that would make searching slow is refused. */
+    /* A token that would make searching slow is an error. */
     char *longest = malloc(5000);
     memset(longest, 'a', 5000);
     begin(&s, "gpt2", "gpt-2");
@@ -509,7 +510,7 @@ static void odd_vocabularies(void **state)
     assert_non_null(strstr(err.text, "no-such"));
 }
 
-/* A precompiled map with any bytes in it is never read beyond its ends. */
+/* A precompiled map with any contents is never read out of bounds. */
 static void bad_maps(void **state)
 {
     (void)state;
@@ -591,7 +592,7 @@ static struct pn_tokenizer *make_other(struct small *s, const char *model)
     return finish(s);
 }
 
-/* untrusted-input item 17 and more: long runs on a small stack. Anything quadratic would not come to an end here. */
+/* untrusted-input item 17 and more: long runs on a small stack. Quadratic time would not end here. */
 static void long_runs(void **state)
 {
     (void)state;
@@ -621,7 +622,7 @@ static void long_runs(void **state)
             pthread_attr_destroy(&small_stack);
             if (job.status)
                 fail_msg("%s, run of %s: status %d", name, runs[r], job.status);
-            /* BERT drops white space, RWKV here what has no token. */
+            /* BERT drops white space, and RWKV here drops text without a token. */
             assert_true(job.ids.len > 0 || !strcmp(name, "bert") || !strcmp(name, "rwkv"));
             free(job.ids.data);
             pn_buf_free(&text);
@@ -630,7 +631,7 @@ static void long_runs(void **state)
     }
 }
 
-/* Texts are joined from words that are in and not in the cache: the same ids as without it. */
+/* Texts joined from words in and not in the cache: the same ids as without a cache. */
 static void cache_changes_nothing(void **state)
 {
     (void)state;

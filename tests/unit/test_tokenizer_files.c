@@ -1,5 +1,5 @@
-/* tokenizer.json and SentencePiece models, made here. Golden ids: Hugging Face tokenizers 0.23.3 and sentencepiece
- * 0.2.3 given the same files. A file that is cut off or wrong is an error, never more. */
+/* tokenizer.json and SentencePiece models that the test makes. Golden ids: Hugging Face tokenizers 0.23.3 and
+ * sentencepiece 0.2.3 with the same files. A file that is cut off or wrong is an error. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,7 +163,7 @@ static void cut_off_models(void **state)
     make_model(&model, 2);
     for (size_t n = 0; n < model.len; n++) {
         struct pn_tokenizer *t = NULL;
-        char *copy = malloc(n ? n : 1); /* of exactly this size, so that a sanitizer sees reads beyond it */
+        char *copy = malloc(n ? n : 1); /* exactly this size, so that a sanitizer sees reads beyond it */
         memcpy(copy, model.data, n);
         pn_tokenizer_from_sentencepiece(copy, n, &t, NULL);
         pn_tokenizer_free(t);
@@ -218,7 +218,7 @@ static void refused(const char *json, pantry_status status, const char *word)
 
 #define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}"
 
-static void what_is_not_known_is_named(void **state)
+static void unknown_parts_are_named(void **state)
 {
     (void)state;
     refused("[]", PANTRY_FORMAT, "vocabulary");
@@ -268,7 +268,7 @@ static void expect_decoded(const struct pn_tokenizer *t, const char *want, size_
     pn_buf_free(&out);
 }
 
-/* Whole words or nothing; without a token for unknown words, text with one is an error, as in the reference. */
+/* Whole words only; without a token for unknown words, they are an error, as in the reference. */
 static void json_words(void **state)
 {
     (void)state;
@@ -289,7 +289,7 @@ static void json_words(void **state)
     pn_tokenizer_free(t);
 }
 
-/* A ByteLevel normalizer spells bytes in GPT-2's alphabet; what follows sees characters of it. */
+/* A ByteLevel normalizer spells bytes in GPT-2's alphabet; later steps see its characters. */
 static void json_bytes_spelled_out(void **state)
 {
     (void)state;
@@ -367,7 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_like_llama),      cmocka_unit_test(json_byte_level),
         cmocka_unit_test(sentencepiece_models), cmocka_unit_test(cut_off_models),
-        cmocka_unit_test(cut_off_json),         cmocka_unit_test(what_is_not_known_is_named),
+        cmocka_unit_test(cut_off_json),         cmocka_unit_test(unknown_parts_are_named),
         cmocka_unit_test(json_words),           cmocka_unit_test(json_bytes_spelled_out),
         cmocka_unit_test(directories),
     };

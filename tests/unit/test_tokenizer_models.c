@@ -1,6 +1,6 @@
-/* Real vocabularies: every recorded text has the recorded ids, and decoding them gives the text back, at once and as a
- * stream cut anywhere. The data lies beside the project (../shared/data/tokenizers, or PANTRY_TEST_DATA); without it
- * the tests are skipped. */
+/* Real vocabularies: every recorded text has the recorded ids, and decoding them returns the text, at once and as a
+ * stream cut anywhere. The data is next to the project (../shared/data/tokenizers, or PANTRY_TEST_DATA); without it the
+ * tests are skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static void data_path(char *path, size_t size, const char *name, const char *suf
     snprintf(path, size, "%s/tokenizers/%s%s", root ? root : "../shared/data", name, suffix);
 }
 
-/* False when the data is not there. */
+/* False: no data. */
 static bool open_model(struct model *m, const char *name)
 {
     char path[1024];
@@ -137,7 +137,7 @@ static void special_tokens(void **state)
     close_model(&m);
 }
 
-/* A blank in front comes back after each special token, and the template's white space stays out of phi-3's. */
+/* A blank comes in front again after each special token, and phi-3's tokens take the template's white space. */
 static void blanks_around_special_tokens(void **state)
 {
     (void)state;

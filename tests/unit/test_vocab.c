@@ -1,5 +1,5 @@
-/* Tokenizers out of GGUF metadata: each key reaches its setting, at the ends of what it may be, and wrong types and
- * lengths are refused by name. The files hold metadata only, which is enough for a tokenizer. */
+/* Tokenizers from GGUF metadata: each key reaches its setting, at the ends of its range, and wrong types and lengths
+ * are errors that name the key. The files hold only metadata, which is enough for a tokenizer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ static const char *const tokens[N_TOKENS] = {
     "<unk>",  "<s>",    "</s>",          "a", "b", "c", "ab", "bc", "x", "<g>", "<h>", "\xE2\x96\x81",
     "[MASK]", "<mask>", "<|endoftext|>", "y"};
 
-/* A file whose tokenizer is called `model` (NULL: no such key), with all tokens unless `n` says fewer. */
+/* A file whose tokenizer is called `model` (NULL: no such key), with all tokens, or the first `n`. */
 static void begin(struct gw *g, const char *model, size_t n)
 {
     gw_init(g);
@@ -33,7 +33,7 @@ static void begin(struct gw *g, const char *model, size_t n)
         gw_strings(g, KEY("tokens"), n, tokens);
 }
 
-/* A tokenizer and the file that its tokens lie in. */
+/* A tokenizer and the file that holds its tokens. */
 struct vocab {
     struct pn_weights *weights;
     struct pn_tokenizer *tokenizer;
@@ -113,7 +113,7 @@ static int32_t id_of(const struct vocab *t, size_t field)
     return id;
 }
 
-/* Each id alone, in every type a writer may use; what is outside the vocabulary counts as not given. */
+/* Each id alone, in every type that a writer may use; ids outside the vocabulary count as not given. */
 static void ids_reach_their_settings(void **state)
 {
     (void)state;
@@ -150,7 +150,7 @@ static void ids_reach_their_settings(void **state)
     }
 }
 
-/* All at once, each another token: none is taken for another. */
+/* All ids at once, each a different token: none is confused with another. */
 static void ids_are_told_apart(void **state)
 {
     (void)state;
@@ -159,7 +159,7 @@ static void ids_are_told_apart(void **state)
     for (size_t i = 0; i < COUNT(id_keys); i++)
         gw_u32(&g, id_keys[i].key, (uint32_t)(N_TOKENS - 1 - i));
     struct vocab t = must_load(&g);
-    for (size_t i = 0; i < COUNT(id_keys); i++) /* of the two spellings of separator the right one counts */
+    for (size_t i = 0; i < COUNT(id_keys); i++) /* of the two spellings of separator the correct one counts */
         assert_int_equal(id_of(&t, id_keys[i].field), N_TOKENS - 1 - (i == 5 ? 6 : (int)i));
     static const int ends[N_TOKENS] = {[14] = 1, [13] = 1, [12] = 1, [5] = 1, [4] = 1, [3] = 1};
     for (int32_t id = 0; id < N_TOKENS; id++) /* eos, eot, eom and those of fill-in-the-middle */
@@ -169,7 +169,7 @@ static void ids_are_told_apart(void **state)
     unload(&t);
 }
 
-/* What a kind means where the file says nothing; ids that its vocabulary does not reach count as not given. */
+/* The defaults of each kind; ids outside the vocabulary count as not given. */
 static void kinds_have_their_ids(void **state)
 {
     (void)state;
@@ -196,7 +196,7 @@ static void kinds_have_their_ids(void **state)
     const char *many[MANY], *with_bytes[MANY];
     int32_t types[MANY];
     for (int i = 0; i < MANY; i++) {
-        snprintf(names[i], sizeof names[i], "'t%d'", i); /* RWKV's are spelled as in Python */
+        snprintf(names[i], sizeof names[i], "'t%d'", i); /* RWKV's tokens are spelled as in Python */
         many[i] = names[i];
         snprintf(bytes[i], sizeof bytes[i], i < 4 ? "t%d" : "<0x%02X>", i < 4 ? i : i - 4);
         with_bytes[i] = bytes[i];
@@ -231,13 +231,13 @@ static void kinds_have_their_ids(void **state)
         }
 }
 
-/* Which texts end a generation depends on the texts beside them; it does not on where in the vocabulary they are. */
+/* Which texts end a generation depends on the other texts of the vocabulary, but not on their order. */
 static void texts_end_generations(void **state)
 {
     (void)state;
     static const struct {
         const char *tokens[5];
-        const char *ends; /* a digit for each of them, in order */
+        const char *ends; /* a digit per token, in order */
     } rows[] = {
         {{"</s>", "a", "b", "c", "d"}, "10000"},
         {{"</s>", "<|tool_response>", "b", "c", "d"}, "01000"},
@@ -254,7 +254,7 @@ static void texts_end_generations(void **state)
         {{"<eos>", "[EOS]", "<turn|>", "[e~[", "_<EOT>"}, "11111"},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
-        for (int turn = 0; turn < 5; turn++) { /* each of them comes first once */
+        for (int turn = 0; turn < 5; turn++) { /* each of them is first once */
             const char *all[5];
             int32_t types[5];
             struct gw g;
@@ -274,7 +274,7 @@ static void texts_end_generations(void **state)
         }
 }
 
-/* Of several texts for one purpose the first of its list is taken, wherever it is in the vocabulary. */
+/* Of several texts for one purpose the first in the list is taken, independent of the order in the vocabulary. */
 static void first_texts_are_preferred(void **state)
 {
     (void)state;
@@ -334,7 +334,7 @@ static void flags_reach_their_settings(void **state)
             gw_bool(&g, flags[i].key, value);
             struct vocab t = must_load(&g);
             assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[i].field), value);
-            for (size_t k = 0; k < COUNT(flags); k++) { /* the others are as the kind has them */
+            for (size_t k = 0; k < COUNT(flags); k++) { /* the others have the defaults of the kind */
                 static const bool of_llama[] = {true, false, true, false, true, false, false};
                 if (k != i)
                     assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[k].field), of_llama[k]);
@@ -347,7 +347,7 @@ static void flags_reach_their_settings(void **state)
     }
 }
 
-/* Accents go where letters become small, unless the file says otherwise. */
+/* Accents are stripped if letters are lowercased, unless the file says otherwise. */
 static void accents_follow_case(void **state)
 {
     (void)state;
@@ -372,7 +372,7 @@ static void accents_follow_case(void **state)
 
 /* ---- arrays ---- */
 
-/* Higher scores are merged first: "abc" is ab c or a bc. */
+/* Higher scores merge first: "abc" is ab c or a bc. */
 static void scores_decide(void **state)
 {
     (void)state;
@@ -423,7 +423,7 @@ static void types_reach_their_tokens(void **state)
         gw_array(&g, KEY("token_type"), stored[s].type, N_TOKENS, stored[s].width == 8 ? (const void *)wide : given,
                  stored[s].width);
         struct vocab t = must_load(&g);
-        for (int32_t i = 0; i < N_TOKENS; i++) /* <|endoftext|> is special whatever the file says */
+        for (int32_t i = 0; i < N_TOKENS; i++) /* <|endoftext|> is special even if the file says otherwise */
             assert_int_equal(pn_tokenizer_token_type(t.tokenizer, i), wanted[i]);
         unload(&t);
     }
@@ -453,7 +453,7 @@ static void wrong_arrays_are_refused(void **state)
         {"t5", KEY("precompiled_charsmap"), GW_INT32, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
         {"t5", KEY("precompiled_charsmap"), GW_BOOL, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
         {"t5", KEY("precompiled_charsmap"), GW_ARRAY, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
-        /* only those that need them look at them */
+        /* only kinds that use them read them */
         {"llama", KEY("merges"), GW_INT32, NULL},
         {"llama", KEY("precompiled_charsmap"), GW_STRING, NULL},
         {"gpt2", KEY("precompiled_charsmap"), GW_INT32, NULL},
@@ -475,7 +475,7 @@ static void wrong_arrays_are_refused(void **state)
     }
 }
 
-/* A map with one rule, A becomes b: SentencePiece's trie (units of darts-clone) and the text it points to. */
+/* A map with one rule, A becomes b: SentencePiece's trie (units of darts-clone) and the text that it points to. */
 static void charsmaps_are_used(void **state)
 {
     (void)state;
