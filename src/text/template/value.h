@@ -5,6 +5,8 @@
  * between the two may own memory outside the arena. Values are immutable once a template can see them, with the same
  * four exceptions as in Python: namespaces, iterators, cyclers and joiners.
  *
+ * Names: jj (Jinja) marks what belongs to this room, and jv is a value.
+ *
  * Strings are UTF-8; a lone surrogate, which a "\ud800" escape can make, keeps its three-byte form and is an error in
  * the result. */
 #ifndef PN_TEXT_TEMPLATE_VALUE_H

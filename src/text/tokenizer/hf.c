@@ -26,19 +26,19 @@ static bool is(const char *a, const char *b)
 }
 
 /* A string of the file, in the arena. */
-static bool keep(struct hf *hf, const json_t *value, const char **out, size_t *len)
+static bool keep(struct pn_hf *hf, const json_t *value, const char **out, size_t *len)
 {
     *len = json_string_length(value);
     *out = json_is_string(value) ? pn_arena_copy(&hf->p->arena, json_string_value(value), *len) : NULL;
     return *out != NULL;
 }
 
-static pantry_status bad(struct hf *hf, const char *where, const char *what)
+static pantry_status bad(struct pn_hf *hf, const char *where, const char *what)
 {
     return pn_fail(hf->err, PANTRY_FORMAT, "tokenizer.json: %s: %s", where, what);
 }
 
-static pantry_status unknown(struct hf *hf, const char *where, const char *type)
+static pantry_status unknown(struct pn_hf *hf, const char *where, const char *type)
 {
     return pn_fail(hf->err, PANTRY_UNSUPPORTED, "tokenizer.json: %s of type \"%.64s\" is not supported", where,
                    type ? type : "(none)");
@@ -46,7 +46,7 @@ static pantry_status unknown(struct hf *hf, const char *where, const char *type)
 
 /* ---- normalizers ---- */
 
-static struct pn_normalizer *add_norm(struct hf *hf, enum pn_normalizer_kind kind)
+static struct pn_normalizer *add_norm(struct pn_hf *hf, enum pn_normalizer_kind kind)
 {
     struct pn_pipeline *p = hf->p;
     if (p->n_norms >= MAX_STEPS ||
@@ -56,7 +56,7 @@ static struct pn_normalizer *add_norm(struct hf *hf, enum pn_normalizer_kind kin
     return &p->norms[p->n_norms++];
 }
 
-static pantry_status read_replace(struct hf *hf, const json_t *n, struct pn_normalizer *step)
+static pantry_status read_replace(struct pn_hf *hf, const json_t *n, struct pn_normalizer *step)
 {
     const json_t *pattern = json_object_get(n, "pattern"), *regex = json_object_get(pattern, "Regex");
     if (!keep(hf, json_object_get(n, "content"), &step->to, &step->to_len))
@@ -78,7 +78,7 @@ static int base64_value(char c)
                                   : -1;
 }
 
-static pantry_status read_charsmap(struct hf *hf, const json_t *n, struct pn_normalizer *step)
+static pantry_status read_charsmap(struct pn_hf *hf, const json_t *n, struct pn_normalizer *step)
 {
     const json_t *map = json_object_get(n, "precompiled_charsmap");
     const char *text = json_string_value(map);
@@ -103,7 +103,7 @@ static pantry_status read_charsmap(struct hf *hf, const json_t *n, struct pn_nor
     return pn_charsmap_init(&step->map, data, bytes, hf->err);
 }
 
-static pantry_status read_norm_step(struct hf *hf, const json_t *n, const char *type)
+static pantry_status read_norm_step(struct pn_hf *hf, const json_t *n, const char *type)
 {
     static const struct {
         const char *name;
@@ -158,10 +158,10 @@ static pantry_status read_norm_step(struct hf *hf, const json_t *n, const char *
     return PANTRY_OK;
 }
 
-typedef pantry_status read_step_fn(struct hf *hf, const json_t *step, const char *type);
+typedef pantry_status read_step_fn(struct pn_hf *hf, const json_t *step, const char *type);
 
 /* Reads a step, or the members of a Sequence, whose list has one of two names. */
-static pantry_status read_steps(struct hf *hf, const json_t *step, const char *list, read_step_fn *read,
+static pantry_status read_steps(struct pn_hf *hf, const json_t *step, const char *list, read_step_fn *read,
                                 const char *where, int depth)
 {
     if (!step || json_is_null(step))
@@ -182,7 +182,7 @@ static pantry_status read_steps(struct hf *hf, const json_t *step, const char *l
 
 /* ---- pre-tokenizers ---- */
 
-static struct pn_pre_step *add_pre(struct hf *hf, enum pn_pre_kind kind)
+static struct pn_pre_step *add_pre(struct pn_hf *hf, enum pn_pre_kind kind)
 {
     struct pn_pipeline *p = hf->p;
     if (p->n_pres >= MAX_STEPS ||
@@ -192,7 +192,7 @@ static struct pn_pre_step *add_pre(struct hf *hf, enum pn_pre_kind kind)
     return &p->pres[p->n_pres++];
 }
 
-static pantry_status add_split(struct hf *hf, struct pn_split split)
+static pantry_status add_split(struct pn_hf *hf, struct pn_split split)
 {
     struct pn_pre_step *step = add_pre(hf, PN_PRE_SPLIT);
     if (!step) {
@@ -203,7 +203,7 @@ static pantry_status add_split(struct hf *hf, struct pn_split split)
     return PANTRY_OK;
 }
 
-static pantry_status add_regex(struct hf *hf, const char *regex, size_t len, enum pn_split_behavior behavior,
+static pantry_status add_regex(struct pn_hf *hf, const char *regex, size_t len, enum pn_split_behavior behavior,
                                bool invert)
 {
     struct pn_split split;
@@ -220,7 +220,7 @@ static pantry_status add_regex(struct hf *hf, const char *regex, size_t len, enu
     return add_split(hf, split);
 }
 
-static pantry_status add_literal(struct hf *hf, const char *text, size_t len, enum pn_split_behavior behavior,
+static pantry_status add_literal(struct pn_hf *hf, const char *text, size_t len, enum pn_split_behavior behavior,
                                  bool invert)
 {
     struct pn_split split = {.kind = PN_SPLIT_LITERAL, .behavior = behavior, .invert = invert, .count = len};
@@ -232,7 +232,7 @@ static pantry_status add_literal(struct hf *hf, const char *text, size_t len, en
     return add_split(hf, split);
 }
 
-static pantry_status add_chars(struct hf *hf, bool (*is_match)(uint32_t), enum pn_split_behavior behavior)
+static pantry_status add_chars(struct pn_hf *hf, bool (*is_match)(uint32_t), enum pn_split_behavior behavior)
 {
     return add_split(hf, (struct pn_split){.kind = PN_SPLIT_CHARS, .behavior = behavior, .is_match = is_match});
 }
@@ -254,7 +254,7 @@ static bool read_behavior(const char *name, enum pn_split_behavior *out)
     return false;
 }
 
-static pantry_status read_split(struct hf *hf, const json_t *p)
+static pantry_status read_split(struct pn_hf *hf, const json_t *p)
 {
     const json_t *pattern = json_object_get(p, "pattern"), *regex = json_object_get(pattern, "Regex"),
                  *literal = json_object_get(pattern, "String");
@@ -273,7 +273,7 @@ static pantry_status read_split(struct hf *hf, const json_t *p)
     return add_literal(hf, json_string_value(literal), json_string_length(literal), behavior, invert);
 }
 
-static pantry_status read_metaspace(struct hf *hf, const json_t *p)
+static pantry_status read_metaspace(struct pn_hf *hf, const json_t *p)
 {
     const char *mark = str(p, "replacement"), *scheme = str(p, "prepend_scheme");
     size_t len = mark ? strlen(mark) : 0;
@@ -298,7 +298,7 @@ static pantry_status read_metaspace(struct hf *hf, const json_t *p)
     return PANTRY_OK;
 }
 
-static pantry_status read_byte_level(struct hf *hf, const json_t *p)
+static pantry_status read_byte_level(struct pn_hf *hf, const json_t *p)
 {
     static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
     if (hf->bytes_done)
@@ -314,7 +314,7 @@ static bool is_numeric(uint32_t c)
     return pn_uc_class(c) & PN_UC_NUMBER;
 }
 
-static pantry_status read_digits(struct hf *hf, const json_t *p)
+static pantry_status read_digits(struct pn_hf *hf, const json_t *p)
 {
     bool each = flag(p, "individual_digits", false);
     if (!hf->bytes_done)
@@ -324,7 +324,7 @@ static pantry_status read_digits(struct hf *hf, const json_t *p)
     return add_regex(hf, PN_NUMBER_BYTES, strlen(PN_NUMBER_BYTES), PN_SPLIT_ISOLATED, false);
 }
 
-static pantry_status read_pre_step(struct hf *hf, const json_t *p, const char *type)
+static pantry_status read_pre_step(struct pn_hf *hf, const json_t *p, const char *type)
 {
     static const char words[] = "[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+";
     enum pn_split_behavior behavior = PN_SPLIT_ISOLATED;
@@ -362,7 +362,7 @@ static pantry_status read_pre_step(struct hf *hf, const json_t *p, const char *t
 
 /* ---- post-processors ---- */
 
-static pantry_status put_around(struct hf *hf, bool after, json_int_t id)
+static pantry_status put_around(struct pn_hf *hf, bool after, json_int_t id)
 {
     struct pn_pipeline *p = hf->p;
     size_t *n = after ? &p->n_after : &p->n_before;
@@ -372,7 +372,7 @@ static pantry_status put_around(struct hf *hf, bool after, json_int_t id)
     return PANTRY_OK;
 }
 
-static pantry_status read_template(struct hf *hf, const json_t *p)
+static pantry_status read_template(struct pn_hf *hf, const json_t *p)
 {
     const json_t *items = json_object_get(p, "single"), *special = json_object_get(p, "special_tokens");
     bool after = false;
@@ -395,7 +395,7 @@ static pantry_status read_template(struct hf *hf, const json_t *p)
     return PANTRY_OK;
 }
 
-static pantry_status read_post_step(struct hf *hf, const json_t *p, const char *type)
+static pantry_status read_post_step(struct pn_hf *hf, const json_t *p, const char *type)
 {
     if (is(type, "TemplateProcessing"))
         return read_template(hf, p);
@@ -410,7 +410,7 @@ static pantry_status read_post_step(struct hf *hf, const json_t *p, const char *
 
 /* ---- decoders ---- */
 
-static pantry_status copy_affix(struct hf *hf, const char *affix, const char *otherwise)
+static pantry_status copy_affix(struct pn_hf *hf, const char *affix, const char *otherwise)
 {
     const char *text = affix ? affix : otherwise;
     if (strlen(text) >= sizeof hf->p->decode.affix)
@@ -419,7 +419,7 @@ static pantry_status copy_affix(struct hf *hf, const char *affix, const char *ot
     return PANTRY_OK;
 }
 
-static pantry_status read_decode_step(struct hf *hf, const json_t *d, const char *type)
+static pantry_status read_decode_step(struct pn_hf *hf, const json_t *d, const char *type)
 {
     struct pn_decode_style *style = &hf->p->decode;
     if (is(type, "ByteLevel")) {
@@ -458,7 +458,7 @@ static pantry_status read_decode_step(struct hf *hf, const json_t *d, const char
     return PANTRY_OK;
 }
 
-pantry_status pn_hf_read_before(struct hf *hf)
+pantry_status pn_hf_read_before(struct pn_hf *hf)
 {
     hf->p->decode.kind = PN_DECODE_WORDS;
     pantry_status status =
@@ -471,7 +471,7 @@ pantry_status pn_hf_read_before(struct hf *hf)
     return status;
 }
 
-pantry_status pn_hf_read_around(struct hf *hf)
+pantry_status pn_hf_read_around(struct pn_hf *hf)
 {
     return read_steps(hf, json_object_get(hf->root, "post_processor"), "processors", read_post_step, "post_processor",
                       0);

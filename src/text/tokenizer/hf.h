@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-struct hf {
+struct pn_hf {
     json_t *root;
     struct pn_pipeline *p;
     struct pantry_error *err;
@@ -23,8 +23,8 @@ struct hf {
 };
 
 /* Normalizers, pre-tokenizers and decoders. */
-pantry_status pn_hf_read_before(struct hf *hf);
+pantry_status pn_hf_read_before(struct pn_hf *hf);
 /* Post-processors, which name ids: after the vocabulary. */
-pantry_status pn_hf_read_around(struct hf *hf);
+pantry_status pn_hf_read_around(struct pn_hf *hf);
 
 #endif

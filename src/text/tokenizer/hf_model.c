@@ -22,12 +22,12 @@ static const char *str(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-static pantry_status bad(struct hf *hf, const char *where, const char *what)
+static pantry_status bad(struct pn_hf *hf, const char *where, const char *what)
 {
     return pn_fail(hf->err, PANTRY_FORMAT, "tokenizer.json: %s: %s", where, what);
 }
 
-static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_str *out)
+static bool keep(struct pn_hf *hf, const char *bytes, size_t len, struct pn_str *out)
 {
     const char *copy = len <= INT32_MAX ? pn_arena_copy(&hf->p->arena, bytes, len) : NULL;
     *out = (struct pn_str){.data = copy, .len = len};
@@ -35,7 +35,7 @@ static bool keep(struct hf *hf, const char *bytes, size_t len, struct pn_str *ou
 }
 
 /* Room for ids below `n`, in all arrays; new ones are empty and never made by the model. */
-static pantry_status grow(struct hf *hf, size_t n)
+static pantry_status grow(struct pn_hf *hf, size_t n)
 {
     if (n <= hf->n_tokens)
         return PANTRY_OK;
@@ -66,7 +66,7 @@ static pantry_status grow(struct hf *hf, size_t n)
     return PANTRY_OK;
 }
 
-static pantry_status set_token(struct hf *hf, json_int_t id, const char *text, size_t len, uint8_t attribute)
+static pantry_status set_token(struct pn_hf *hf, json_int_t id, const char *text, size_t len, uint8_t attribute)
 {
     if (id < 0 || id > MAX_TOKENS)
         return bad(hf, "vocabulary", "an id out of range");
@@ -79,7 +79,7 @@ static pantry_status set_token(struct hf *hf, json_int_t id, const char *text, s
 }
 
 /* {"token": id, ...} */
-static pantry_status read_vocab_object(struct hf *hf, json_t *vocab)
+static pantry_status read_vocab_object(struct pn_hf *hf, json_t *vocab)
 {
     const char *key;
     json_t *id;
@@ -105,7 +105,7 @@ static pantry_status read_vocab_object(struct hf *hf, json_t *vocab)
 }
 
 /* [["piece", score], ...] */
-static pantry_status read_vocab_list(struct hf *hf, const json_t *vocab)
+static pantry_status read_vocab_list(struct pn_hf *hf, const json_t *vocab)
 {
     size_t n = json_array_size(vocab);
     if (!n)
@@ -124,7 +124,7 @@ static pantry_status read_vocab_list(struct hf *hf, const json_t *vocab)
 }
 
 /* ["a b", ...] or [["a", "b"], ...] */
-static pantry_status read_merges(struct hf *hf, const json_t *merges)
+static pantry_status read_merges(struct pn_hf *hf, const json_t *merges)
 {
     size_t n = json_array_size(merges);
     hf->v.bpe.merge_pairs = n && json_is_array(json_array_get(merges, 0));
@@ -148,7 +148,7 @@ static pantry_status read_merges(struct hf *hf, const json_t *merges)
     return PANTRY_OK;
 }
 
-static int32_t find_token(const struct hf *hf, const char *text)
+static int32_t find_token(const struct pn_hf *hf, const char *text)
 {
     size_t len = text ? strlen(text) : 0;
     for (size_t i = 0; i < hf->n_tokens && text; i++)
@@ -162,7 +162,7 @@ static bool flag(const json_t *object, const char *key)
     return json_is_true(json_object_get(object, key));
 }
 
-static pantry_status read_model(struct hf *hf)
+static pantry_status read_model(struct pn_hf *hf)
 {
     const json_t *model = json_object_get(hf->root, "model");
     json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
@@ -214,7 +214,7 @@ static pantry_status read_model(struct hf *hf)
     return status;
 }
 
-static pantry_status read_added(struct hf *hf)
+static pantry_status read_added(struct pn_hf *hf)
 {
     const json_t *added = json_object_get(hf->root, "added_tokens");
     for (size_t i = 0; i < json_array_size(added); i++) {
@@ -244,7 +244,7 @@ static pantry_status read_added(struct hf *hf)
     return PANTRY_OK;
 }
 
-static void name_special(struct hf *hf, const struct pn_token_names *names)
+static void name_special(struct pn_hf *hf, const struct pn_token_names *names)
 {
     const struct pn_pipeline *p = hf->p;
     if (names) {
@@ -265,7 +265,7 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
 {
     pantry_status status = PANTRY_OK;
     json_error_t why;
-    struct hf hf = {.err = err, .v = pn_vocab_empty()};
+    struct pn_hf hf = {.err = err, .v = pn_vocab_empty()};
     hf.v.flags.json = hf.v.flags.escape_whitespaces = true;
     hf.root = json_loadb(json, len, JSON_ALLOW_NUL, &why);
     if (!hf.root)
