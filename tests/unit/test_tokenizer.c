@@ -210,7 +210,10 @@ static void rwkv(void **state)
     begin(&s, "rwkv", "");
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         add(&s, tokens[i], 0, i ? PN_TOKEN_NORMAL : PN_TOKEN_CONTROL);
+    add(&s, "<u>", 0, PN_TOKEN_USER);
+    s.attributes[8] = PN_TOKEN_NORMALIZED; /* without a normalizer, text is searched as it is */
     struct pn_tokenizer *t = finish(&s);
+    EXPECT(t, "ab<u>a", 0, 2, 8, 1);
     EXPECT(t, "abaabc\n\xFF\\", 0, 2, 1, 5, 4, 6);
     EXPECT(t, "az\n", 0, 1, 3); /* no unknown token: text without a token is dropped */
     pn_tokenizer_free(t);

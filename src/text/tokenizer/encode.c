@@ -43,20 +43,21 @@ static pantry_status encode_pipeline(const struct pn_tokenizer *t, struct pn_enc
 static pantry_status encode_text(const struct pn_tokenizer *t, struct pn_encode_state *s, const char *text, size_t len,
                                  unsigned how, struct pn_ids *out, struct pantry_error *err)
 {
-    pantry_status status = PANTRY_OK;
-    if (how & NORMAL)
-        return t->pipeline ? encode_normal(t, s, text, len, how & FIRST, out, err)
-                           : pn_encode_cut(t, s, text, len, out, err);
     if (t->pipeline)
-        return encode_pipeline(t, s, text, len, how, out, err);
+        return how & NORMAL ? encode_normal(t, s, text, len, how & FIRST, out, err)
+                            : encode_pipeline(t, s, text, len, how, out, err);
     if (!t->model->encode)
         return pn_fail(err, PANTRY_INTERNAL, "the vocabulary encodes words, not texts");
-    if (t->model->normalize)
-        status = t->model->normalize(t, s, t->flags.add_space_prefix && how & AT_START, &text, &len, err);
-    if (status || !len)
-        return status;
-    return t->special.normal.n_nodes > 1 ? encode_found(t, s, text, len, how | NORMAL, out, err)
-                                         : t->model->encode(t, s, text, len, out, err);
+    if (!(how & NORMAL)) {
+        bool blank_first = t->flags.add_space_prefix && how & AT_START;
+        pantry_status status =
+            t->model->normalize ? t->model->normalize(t, s, blank_first, &text, &len, err) : PANTRY_OK;
+        if (status || !len)
+            return status;
+        if (t->special.normal.n_nodes > 1)
+            return encode_found(t, s, text, len, how | NORMAL, out, err);
+    }
+    return t->model->encode(t, s, text, len, out, err);
 }
 
 /* Encodes special tokens and what is between them. */
