@@ -25,7 +25,7 @@ static void bind_tokens(struct pn_bpe *bpe, const struct pn_tokenizer *t)
 
 static pantry_status init_splits(struct pn_tokenizer *t, const struct pn_bpe_vocab *v, struct pantry_error *err)
 {
-    struct pn_bpe_state *m = &t->bpe;
+    struct pn_bpe_model *m = &t->bpe;
     const struct pn_pretype *row = pn_pretype_find(v->pre, v->pre_len);
     if (!row)
         return pn_fail(err, PANTRY_UNSUPPORTED, "unknown pre-tokenizer \"%.*s\"",
@@ -61,7 +61,7 @@ static pantry_status rank_by_id(struct pn_bpe *bpe, size_t n, struct pantry_erro
 
 static pantry_status bpe_init(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
-    struct pn_bpe_state *m = &t->bpe;
+    struct pn_bpe_model *m = &t->bpe;
     pantry_status status = t->pipeline ? PANTRY_OK : init_splits(t, &v->bpe, err);
     if (!status)
         status = pn_copy_affix(&m->merge.prefix, v->bpe.prefix, err);
@@ -119,7 +119,7 @@ static pantry_status bpe_word(const struct pn_tokenizer *t, struct pn_encode_sta
     return pn_vec_push(out, id) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
 }
 
-const struct pn_model_ops pn_bpe_model = {
+const struct pn_model_ops pn_bpe_ops = {
     .init = bpe_init,
     .free = bpe_free,
     .normalize = bpe_normalize,
@@ -171,7 +171,7 @@ static pantry_status spm_word(const struct pn_tokenizer *t, struct pn_encode_sta
     return pn_bpe_encode(&t->spm.merge, &s->bpe, word, len, out, err);
 }
 
-const struct pn_model_ops pn_spm_model = {
+const struct pn_model_ops pn_spm_ops = {
     .init = spm_init,
     .ready = spm_ready,
     .free = spm_free,

@@ -46,18 +46,17 @@ static pantry_status encode_text(const struct pn_tokenizer *t, struct pn_encode_
     if (t->pipeline)
         return how & NORMAL ? encode_normal(t, s, text, len, how & FIRST, out, err)
                             : encode_pipeline(t, s, text, len, how, out, err);
-    if (!t->model->encode)
+    if (!t->ops->encode)
         return pn_fail(err, PANTRY_INTERNAL, "the vocabulary encodes words, not texts");
     if (!(how & NORMAL)) {
         bool blank_first = t->flags.add_space_prefix && how & AT_START;
-        pantry_status status =
-            t->model->normalize ? t->model->normalize(t, s, blank_first, &text, &len, err) : PANTRY_OK;
+        pantry_status status = t->ops->normalize ? t->ops->normalize(t, s, blank_first, &text, &len, err) : PANTRY_OK;
         if (status || !len)
             return status;
         if (t->special.normal.n_nodes > 1)
             return encode_found(t, s, text, len, how | NORMAL, out, err);
     }
-    return t->model->encode(t, s, text, len, out, err);
+    return t->ops->encode(t, s, text, len, out, err);
 }
 
 /* Encodes special tokens and what is between them. */
@@ -98,7 +97,7 @@ pantry_status pn_tokenizer_encode(const struct pn_tokenizer *t, const char *text
     pantry_status status = s ? PANTRY_OK : pn_no_memory(err, "tokenizing");
     if (status)
         return status;
-    if (!t->model->takes_bytes && pn_utf8_valid_prefix(text, len) < len) {
+    if (!t->ops->takes_bytes && pn_utf8_valid_prefix(text, len) < len) {
         pn_buf_clear(&s->clean);
         pn_utf8_clean(&s->clean, text, len);
         if (s->clean.failed)

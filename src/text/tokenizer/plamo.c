@@ -85,7 +85,7 @@ static void free_model(struct pn_tokenizer *t)
     free(t->plamo.cost);
 }
 
-const struct pn_model_ops pn_plamo_model = {
+const struct pn_model_ops pn_plamo_ops = {
     .init = init,
     .free = free_model,
     .encode = encode,

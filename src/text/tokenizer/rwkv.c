@@ -75,7 +75,7 @@ static void free_model(struct pn_tokenizer *t)
     pn_trie_free(&t->rwkv.trie);
 }
 
-const struct pn_model_ops pn_rwkv_model = {
+const struct pn_model_ops pn_rwkv_ops = {
     .init = init,
     .free = free_model,
     .encode = encode,

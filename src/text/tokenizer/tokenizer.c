@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 
-static const struct pn_model_ops *const models[] = {
-    [PN_VOCAB_BPE] = &pn_bpe_model,           [PN_VOCAB_SPM] = &pn_spm_model,
-    [PN_VOCAB_UNIGRAM] = &pn_unigram_model,   [PN_VOCAB_WORDPIECE] = &pn_wordpiece_model,
-    [PN_VOCAB_RWKV] = &pn_rwkv_model,         [PN_VOCAB_PLAMO] = &pn_plamo_model,
-    [PN_VOCAB_WORDS] = &pn_whole_words_model,
+static const struct pn_model_ops *const kinds[] = {
+    [PN_VOCAB_BPE] = &pn_bpe_ops,           [PN_VOCAB_SPM] = &pn_spm_ops,
+    [PN_VOCAB_UNIGRAM] = &pn_unigram_ops,   [PN_VOCAB_WORDPIECE] = &pn_wordpiece_ops,
+    [PN_VOCAB_RWKV] = &pn_rwkv_ops,         [PN_VOCAB_PLAMO] = &pn_plamo_ops,
+    [PN_VOCAB_WORDS] = &pn_whole_words_ops,
 };
 
 /* Ids outside the vocabulary count as not given. */
@@ -32,13 +32,13 @@ static void init_frame(struct pn_tokenizer *t)
         t->decode = t->pipeline->decode;
         return;
     }
-    int32_t before = t->model->framed && t->id.cls >= 0 ? t->id.cls : t->id.bos;
-    int32_t after = t->model->framed ? t->id.sep : t->id.eos;
+    int32_t before = t->ops->framed && t->id.cls >= 0 ? t->id.cls : t->id.bos;
+    int32_t after = t->ops->framed ? t->id.sep : t->id.eos;
     if (t->flags.add_bos && before >= 0)
         t->before[t->n_before++] = before;
     if (t->flags.add_eos && after >= 0)
         t->after[t->n_after++] = after;
-    t->decode = t->model->decode;
+    t->decode = t->ops->decode;
     t->decode.strip_first |= t->flags.add_space_prefix;
     if (t->flags.byte_level)
         t->decode.kind = PN_DECODE_BYTES;
@@ -53,7 +53,7 @@ pantry_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **o
         pn_pipeline_free(v->strings);
         return pn_no_memory(err, "the tokenizer");
     }
-    t->model = models[v->kind];
+    t->ops = kinds[v->kind];
     t->pipeline = v->pipeline;
     t->strings = v->strings;
     t->flags = v->flags;
@@ -64,16 +64,16 @@ pantry_status pn_tokenizer_new(const struct pn_vocab *v, struct pn_tokenizer **o
     }
     copy_ids(t, v);
     strcpy(t->mark, t->flags.escape_whitespaces ? PN_SPACE_MARK : " ");
-    status = pn_tokens_init(t, v, t->model->spells_bytes, err);
-    if (!status && t->model->init)
-        status = t->model->init(t, v, err);
+    status = pn_tokens_init(t, v, t->ops->spells_bytes, err);
+    if (!status && t->ops->init)
+        status = t->ops->init(t, v, err);
     if (status)
         goto fail;
     pn_vocab_find_special(t);
     if ((status = pn_specials_init(t, err)))
         goto fail;
-    if (t->model->ready)
-        t->model->ready(t);
+    if (t->ops->ready)
+        t->ops->ready(t);
     init_frame(t);
     *out = t;
     return PANTRY_OK;
@@ -87,8 +87,8 @@ void pn_tokenizer_free(struct pn_tokenizer *t)
     if (!t)
         return;
     pn_encode_state_free(atomic_load(&t->spare));
-    if (t->model->free)
-        t->model->free(t);
+    if (t->ops->free)
+        t->ops->free(t);
     pn_tokens_free(&t->tokens);
     pn_trie_free(&t->special.given);
     pn_trie_free(&t->special.normal);

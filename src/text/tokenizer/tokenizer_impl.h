@@ -122,10 +122,10 @@ struct pn_model_ops {
     bool framed;                   /* [CLS] and [SEP] go around a text, not BOS and EOS */
 };
 
-extern const struct pn_model_ops pn_bpe_model, pn_spm_model, pn_unigram_model, pn_wordpiece_model, pn_rwkv_model,
-    pn_plamo_model, pn_whole_words_model;
+extern const struct pn_model_ops pn_bpe_ops, pn_spm_ops, pn_unigram_ops, pn_wordpiece_ops, pn_rwkv_ops, pn_plamo_ops,
+    pn_whole_words_ops;
 
-struct pn_bpe_state {
+struct pn_bpe_model {
     struct pn_bpe merge;
     bool whole_words;    /* a word that is a token is not taken apart */
     bool whole_newlines; /* nor is a run of line breaks */
@@ -145,33 +145,33 @@ struct pn_spm_normalizer {
     bool plain[128]; /* ASCII characters that normalizing leaves alone */
 };
 
-struct pn_spm_state {
+struct pn_spm_model {
     struct pn_spm_normalizer normalizer;
     struct pn_bpe merge;
 };
 
-struct pn_unigram_state {
+struct pn_unigram_model {
     struct pn_spm_normalizer normalizer;
     struct pn_trie trie;
     double *score, unk_score;
 };
 
-struct pn_wordpiece_state {
+struct pn_wordpiece_model {
     char prefix[PN_MAX_AFFIX], first_prefix[PN_MAX_AFFIX];
     size_t max_chars; /* of a word; 0: no limit */
 };
 
-struct pn_rwkv_state {
+struct pn_rwkv_model {
     struct pn_trie trie;
 };
 
-struct pn_plamo_state {
+struct pn_plamo_model {
     struct pn_trie trie;
     int32_t *cost;
 };
 
 struct pn_tokenizer {
-    const struct pn_model_ops *model;
+    const struct pn_model_ops *ops;
     struct pn_tokens tokens;
     struct pn_special_ids id;
     struct pn_vocab_flags flags;
@@ -185,12 +185,12 @@ struct pn_tokenizer {
     size_t n_before, n_after;
     struct pn_decode_style decode;
     union { /* by model */
-        struct pn_bpe_state bpe;
-        struct pn_spm_state spm;
-        struct pn_unigram_state unigram;
-        struct pn_wordpiece_state wordpiece;
-        struct pn_rwkv_state rwkv;
-        struct pn_plamo_state plamo;
+        struct pn_bpe_model bpe;
+        struct pn_spm_model spm;
+        struct pn_unigram_model unigram;
+        struct pn_wordpiece_model wordpiece;
+        struct pn_rwkv_model rwkv;
+        struct pn_plamo_model plamo;
     };
     _Atomic(struct pn_encode_state *) spare;
 };

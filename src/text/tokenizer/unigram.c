@@ -15,7 +15,7 @@ struct step { /* the best way to reach a place in the word */
 static pantry_status init(struct pn_tokenizer *t, const struct pn_vocab *v, struct pantry_error *err)
 {
     const struct pn_tokens *k = &t->tokens;
-    struct pn_unigram_state *m = &t->unigram;
+    struct pn_unigram_model *m = &t->unigram;
     pantry_status status = pn_trie_init(&m->trie, err);
     double low = DBL_MAX;
     m->score = malloc((k->n + 1) * sizeof *m->score);
@@ -63,7 +63,7 @@ static pantry_status put_unknown(const struct pn_tokenizer *t, const char *text,
 /* Finds the best way to each place of a word. */
 static void find_best(const struct pn_tokenizer *t, const char *text, size_t len, struct step *best)
 {
-    const struct pn_unigram_state *m = &t->unigram;
+    const struct pn_unigram_model *m = &t->unigram;
     for (size_t i = 0; i <= len; i++)
         best[i].id = INT32_MIN;
     best[0] = (struct step){.id = -1};
@@ -137,7 +137,7 @@ static pantry_status normalize(const struct pn_tokenizer *t, struct pn_encode_st
     return pn_spm_normalize(&t->unigram.normalizer, t, s, blank_first, text, len, err);
 }
 
-const struct pn_model_ops pn_unigram_model = {
+const struct pn_model_ops pn_unigram_ops = {
     .init = init,
     .ready = ready,
     .free = free_model,

@@ -15,4 +15,4 @@ static pantry_status word(const struct pn_tokenizer *t, struct pn_encode_state *
     return pn_vec_push(out, id) ? PANTRY_OK : pn_no_memory(err, "tokenizing");
 }
 
-const struct pn_model_ops pn_whole_words_model = {.word = word, .decode = {.kind = PN_DECODE_SPM}};
+const struct pn_model_ops pn_whole_words_ops = {.word = word, .decode = {.kind = PN_DECODE_SPM}};

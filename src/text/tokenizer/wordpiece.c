@@ -105,7 +105,7 @@ static pantry_status encode(const struct pn_tokenizer *t, struct pn_encode_state
     return status;
 }
 
-const struct pn_model_ops pn_wordpiece_model = {
+const struct pn_model_ops pn_wordpiece_ops = {
     .init = init,
     .normalize = normalize,
     .encode = encode,

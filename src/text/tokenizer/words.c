@@ -114,7 +114,7 @@ static pantry_status encode_rare_word(const struct pn_tokenizer *t, struct pn_en
         }
     }
     size_t first = out->len;
-    pantry_status status = t->model->word(t, s, word, len, out, err);
+    pantry_status status = t->ops->word(t, s, word, len, out, err);
     size_t n = out->len - first;
     if (status)
         return status;
