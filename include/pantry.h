@@ -185,7 +185,8 @@ enum {
 };
 enum { PANTRY_DETOKENIZE_SPECIAL = 1 /* control tokens are printed too */ };
 
-/* A vocabulary without weights is enough for these: a file that pantry_model_load refuses may still have one. */
+/* A vocabulary without weights is enough for these: a GGUF file that pantry_model_load refuses may still have one. The
+ * path may also be a folder of Hugging Face with tokenizer.json or tokenizer.model in it. */
 typedef struct pantry_tokenizer pantry_tokenizer;
 PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
                                                struct pantry_error *error);

@@ -273,6 +273,20 @@ class Tokenize(Case):
         self.assertEqual(self.ids(""), [])
         self.assertEqual(self.json("tokenize", VOCABULARY, "", "--json"), [])
 
+    def test_folders_of_hugging_face(self):
+        folder = os.path.join(FOLDER, "words")
+        os.mkdir(folder)
+        self.assertIn("neither tokenizer.json nor tokenizer.model", self.bad(1, "tokenize", folder, "a cat"))
+        vocabulary = {"model": {"type": "WordLevel", "vocab": {"a": 0, "cat": 1, "?": 2}, "unk_token": "?"},
+                      "pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": []}
+        with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+            json.dump(vocabulary, file)
+        self.assertEqual(self.good("tokenize", folder, "a cat dog"), "0 1 2\n")
+        self.assertEqual(self.good("tokenize", folder, "--decode", "0 1"), "a cat")
+        with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+            file.write("{")
+        self.assertIn("tokenizer.json", self.bad(1, "tokenize", folder, "a cat"))
+
     def test_flags(self):
         self.assertNotIn(2, self.ids(self.text))
         self.assertEqual(self.ids(self.text, "--special").count(2), 1)

@@ -6,8 +6,8 @@
  * a line with the processor time of its encoding in seconds, its bytes and its tokens. `ends` reads nothing and prints
  * the ids that end a generation, one per line. */
 #include "base/clock.h"
-#include "engine/vocab.h"
-#include "text/tokenizer_files.h"
+#include "engine/gguf_tokenizer.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -18,9 +18,9 @@
 #include "own_heap.h"
 #include "pantry.h"
 #include "text/dialect/dialect.h"
-#include "text/jinja/jinja.h"
-#include "text/regex.h"
-#include "text/tokenizer_impl.h"
+#include "text/split/regex.h"
+#include "text/template/template.h"
+#include "text/tokenizer/tokenizer_impl.h"
 #include "tiny_model.h"
 
 #define COUNT(a)  (sizeof(a) / sizeof *(a))
@@ -264,7 +264,7 @@ static void tokenizers(void **state)
 }
 
 /* What a tokenizer takes over is freed even where there is none. */
-static void what_was_taken_over_is_freed(void **state)
+static void owned_memory_is_freed_on_failure(void **state)
 {
     (void)state;
 #ifdef OWN_HEAP
@@ -325,7 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regular_expressions),
         cmocka_unit_test(tokenizers),
-        cmocka_unit_test(what_was_taken_over_is_freed),
+        cmocka_unit_test(owned_memory_is_freed_on_failure),
         cmocka_unit_test(templates),
         cmocka_unit_test(answers),
         cmocka_unit_test(samplers),
