@@ -566,7 +566,7 @@ static void check_all(void)
     CHECK(!pn_cpu_kernels_select(&kernels, "abacus"), "an unknown instruction set was accepted");
     CHECK(pn_cpu_kernels_select(&kernels, NULL), "nothing selected");
     for (int i = 0; i < pn_cpu_n_isas; i++)
-        check_isa(pn_cpu_isas[i]);
+        check_isa(&pn_cpu_isas[i]);
 }
 
 #ifdef PN_TEST_STANDALONE

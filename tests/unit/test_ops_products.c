@@ -102,11 +102,11 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
     check_device(&o, y, &(struct op_device){"ref", NULL, 1}, type, want, 1e-11);
     for (int i = 0; i < pn_cpu_n_isas; i++) {
         struct pn_cpu_kernels kernels;
-        if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i]->name))
+        if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i].name))
             continue;
         double limit =
             kernels.matmul[type].form[PN_FEW].act == PN_ACT_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
-        check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i]->name, 1 + i % 2}, type, want, limit);
+        check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i].name, 1 + i % 2}, type, want, limit);
     }
     free(want);
     free(w);

@@ -1,15 +1,17 @@
-/* The inner loops of the CPU device: what an instruction set may offer, and the one table the executor calls through.
+/* The inner loops of the CPU device: the functions that an instruction set may offer, and the table through which the
+ * executor calls them.
  *
- * isa/generic has every entry in plain C. A better instruction set overrides some of them at run time
- * (pn_cpu_kernels_select), so deleting one of its files loses speed and nothing else. Nothing in isa/ knows threads,
- * plans or models: a kernel works on the slice it is handed.
+ * isa/generic has every entry in plain C. Better instruction sets override some of them at run time
+ * (pn_cpu_kernels_select), so deleting one loses speed and nothing else. Nothing in isa/ knows threads, plans or
+ * models: a kernel works on the slice that it gets.
  *
- * Activations meet quantized weights as `q8`: signed bytes with a float scale for each 32 values. They are quantized
- * once a step and shared by all products that read them. Weights of float types, and types without a kernel of their
- * own, are multiplied with the float32 activations. */
+ * Quantized weights are multiplied with `q8` activations: signed bytes with a float scale per 32 values. Activations
+ * are quantized once per step and shared by all products that read them. Weights of float types, and types without a
+ * kernel of their own, are multiplied with the float32 activations. */
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
+#include "device/cpu/isa/features.h"
 #include "tensor/act.h"
 #include "tensor/type.h"
 
@@ -130,16 +132,17 @@ struct pn_cpu_kernels {
     void (*attn_values)(const struct pn_attn_page_args *args);
 };
 
-/* What an instruction set contributes; NULL entries leave what is there. */
+typedef void pn_isa_install_fn(struct pn_cpu_kernels *kernels);
+
+/* An instruction set of isa/isas.def; `install` overrides the entries that it does better. */
 struct pn_cpu_isa {
     const char *name;
-    bool (*supported)(void); /* asks the processor (and the system: AVX-512 and AMX state) at run time */
-    const struct pn_matmul_kernel *const *matmul;    /* NULL-terminated */
-    void (*install)(struct pn_cpu_kernels *kernels); /* all else */
+    enum pn_cpu_feature needs; /* asked at run time */
+    pn_isa_install_fn *install;
 };
 
 /* In rising order of preference; "generic" first. */
-extern const struct pn_cpu_isa *const pn_cpu_isas[];
+extern const struct pn_cpu_isa pn_cpu_isas[];
 extern const int pn_cpu_n_isas;
 
 /* Fills the table with the best that this processor supports, up to and including the instruction set `highest` (NULL:

@@ -1,5 +1,5 @@
-/* The matrix product of one quantized type with q8 activations on arm64. Included after the type's header (unit.h says
- * what that defines) by one file per type and instruction set.
+/* The matrix product of one quantized type with q8 activations on arm64. A type's file includes it last, after the
+ * definitions that unit.h lists.
  *
  * Few columns, and all of them without SDOT: rows are read as they lie, and their bytes spread in registers. Many
  * columns: panel.h. */

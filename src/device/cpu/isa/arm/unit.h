@@ -1,10 +1,11 @@
-/* How the quantized types are read on arm64. A unit is 256 values of a row: a super-block, or eight blocks of 32 (fewer
- * at the end of a row). A type's header defines for the file that includes it
+/* How the quantized types are read on arm64. A unit is 256 values of a row: a super-block, or eight blocks
+ * of 32 (fewer at the end of a row). A type's file includes this header, defines what follows, and includes
+ * matmul_q8.h:
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
  *   UNIT_PARTS             scales for 32 values: 1 (or 2: one for 16)
  *   UNIT_HAS_MIN           whether w = s q + m, or only s q
- *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; nothing behind them is read
+ *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 signed bytes q, in order
  */
 #ifndef PN_ISA_ARM_UNIT_H

@@ -1,10 +1,10 @@
-/* Vectors of float32 whose width follows the compiler's instruction set flags, so that one source serves every folder
- * of isa/. Written with the vector extensions that gcc and clang share; intrinsics appear where those have no word for
- * it (half precision). Include only from files that belong to one instruction set. */
+/* Vectors of float32 whose width follows the compiler's flags, so that one source serves every instruction set. Written
+ * with the vector extensions that gcc and clang share; intrinsics appear where those lack an operation (half
+ * precision). Only for files that are compiled once per instruction set. */
 #ifndef PN_ISA_VEC_H
 #define PN_ISA_VEC_H
 
-#include "device/cpu/kernel.h"
+#include "device/cpu/isa/isa.h"
 
 #include <string.h>
 

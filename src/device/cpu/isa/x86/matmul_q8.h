@@ -1,5 +1,5 @@
-/* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
- * what that defines) by one file per type and instruction set.
+/* The matrix product of one quantized type with q8 activations on x86-64. A type's file includes it last, after the
+ * definitions that unit.h lists.
  *
  * One to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
  * bytes of each column, and the sums scaled in float32. More columns: panel.h. */
