@@ -20,7 +20,7 @@ const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
 
 static void mix_forms(struct pn_device *device)
 {
-    struct pn_cpu_kernels *kernels = &((struct cpu_device *)device)->kernels, plain;
+    struct pn_cpu_kernels *kernels = &((struct pn_cpu *)device)->kernels, plain;
     assert_true(pn_cpu_kernels_select(&plain, "generic"));
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         enum pn_columns exact = t % 2 ? PN_MANY : PN_FEW;

@@ -14,15 +14,15 @@ struct task_memory {
     float *q, *p, *acc, *max, *sum;
 };
 
-int cpu_attention_tile(const struct pn_node *a)
+int pn_cpu_attention_tile(const struct pn_node *a)
 {
     int group = a->n1 / a->attn.n_head_kv;
     return group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
 }
 
-size_t cpu_attention_floats(const struct pn_node *a)
+size_t pn_cpu_attention_floats(const struct pn_node *a)
 {
-    size_t n = (size_t)cpu_attention_tile(a) * (size_t)(a->n1 / a->attn.n_head_kv);
+    size_t n = (size_t)pn_cpu_attention_tile(a) * (size_t)(a->n1 / a->attn.n_head_kv);
     return n * ((size_t)a->attn.dim_k + PN_KV_PAGE + (size_t)a->attn.dim_v + 2) + 64;
 }
 
@@ -54,7 +54,7 @@ static unsigned char *value_row(const struct pn_cache *c, const struct pn_batch_
     return c->v + pn_batch_page(seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
-static void encode(const struct cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
+static void encode(const struct pn_cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
 {
     if (type == PN_TYPE_F16)
         run->program->device->kernels.f32_to_f16(x, (uint16_t *)(void *)to, n);
@@ -62,7 +62,7 @@ static void encode(const struct cpu_run *run, pn_type type, const float *x, unsi
         pn_type_info(type)->encode(x, to, (size_t)n);
 }
 
-static void write_head(const struct cpu_run *run, const struct pn_attention_params *a, struct pn_strided k,
+static void write_head(const struct pn_cpu_run *run, const struct pn_attention_params *a, struct pn_strided k,
                        struct pn_strided v, const struct pn_batch_seq *seq, int64_t row, int head)
 {
     const struct pn_cache *c = &run->batch->caches[a->cache];
@@ -72,11 +72,11 @@ static void write_head(const struct cpu_run *run, const struct pn_attention_para
         encode(run, c->type, v.data + row * v.stride0 + head * v.stride1, value_row(c, seq, head, position), a->dim_v);
 }
 
-void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
+void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
 {
     const struct pn_batch *b = run->batch;
     const struct pn_attention_params *a = &write->node->attn;
-    struct pn_strided k = cpu_view(run, worker, &write->src[0]), v = cpu_view(run, worker, &write->src[1]);
+    struct pn_strided k = pn_cpu_view(run, worker, &write->src[0]), v = pn_cpu_view(run, worker, &write->src[1]);
     for (int32_t s = pn_batch_seq_after(b, first); s < b->n_seqs && b->seqs[s].start < end; s++) {
         const struct pn_batch_seq *seq = &b->seqs[s];
         int64_t low = first > seq->start ? first : seq->start;
@@ -115,7 +115,7 @@ static void add_bias(float *p, struct pn_position_bias bias, int64_t offset, int
 }
 
 /* Folds the scores of one page into the running maxima, sums and accumulators. */
-static void fold(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+static void fold(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                  struct task_memory m, int64_t page, int n_tokens)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
@@ -161,7 +161,7 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
     }
 }
 
-static void attend(const struct cpu_run *run, int worker, const struct pn_attention_params *a, const struct task *t,
+static void attend(const struct pn_cpu_run *run, int worker, const struct pn_attention_params *a, const struct task *t,
                    int group, struct task_memory m)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
@@ -225,7 +225,7 @@ static void combine(const float *part, int n_splits, int group, int h, int dim_v
         out[i] /= sum;
 }
 
-static void store(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+static void store(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                   struct task_memory m, const float *sinks, struct pn_strided out)
 {
     struct pn_program *p = run->program;
@@ -244,7 +244,7 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
         return;
     }
     size_t at = (size_t)t->seq_index * (size_t)a->n_head_kv + (size_t)t->head;
-    float *part = p->partial + at * CPU_MAX_SPLITS * (size_t)group * part_row;
+    float *part = p->partial + at * PN_CPU_MAX_SPLITS * (size_t)group * part_row;
     for (int h = 0; h < group; h++) {
         float *to = part + ((size_t)t->split * (size_t)group + (size_t)h) * part_row;
         to[0] = m.max[h];
@@ -262,18 +262,18 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
 /* ---- dividing it ---- */
 
 /* Into how many parts a sequence's pages go: only single tokens of small batches are split. */
-static int n_splits(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
+static int n_splits(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
 {
     int64_t workers = run->program->device->base.properties.n_threads;
     int64_t tasks = (int64_t)run->batch->n_seqs * a->n_head_kv;
     int64_t last = seq->past, first = pn_attention_first(a, last);
     int64_t pages = last / PN_KV_PAGE - first / PN_KV_PAGE + 1;
-    if (seq->n != 1 || run->batch->n_tokens > CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > CPU_SPLIT_MAX_TOKENS)
+    if (seq->n != 1 || run->batch->n_tokens > PN_CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > PN_CPU_SPLIT_MAX_TOKENS)
         return 1;
     int64_t wanted = workers == 1 ? 1 : (2 * workers + tasks - 1) / tasks;
     int64_t most = pages / MIN_SPLIT_PAGES;
     int64_t n = wanted < most ? wanted : most;
-    return n < 1 ? 1 : n > CPU_MAX_SPLITS ? CPU_MAX_SPLITS : (int)n;
+    return n < 1 ? 1 : n > PN_CPU_MAX_SPLITS ? PN_CPU_MAX_SPLITS : (int)n;
 }
 
 /* Pages that the last tile of a sequence's new tokens reads, which is its longest task, in one of its parts. */
@@ -284,13 +284,13 @@ static int64_t longest_task(const struct pn_attention_params *a, const struct pn
     return (pages + splits - 1) / splits;
 }
 
-static bool before(const struct cpu_schedule *s, int32_t a, int32_t b)
+static bool before(const struct pn_cpu_schedule *s, int32_t a, int32_t b)
 {
     return s->length[a] > s->length[b] || (s->length[a] == s->length[b] && a < b);
 }
 
 /* Restores a heap whose element i may be out of place; on top is the sequence that comes last. */
-static void sift(const struct cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
+static void sift(const struct pn_cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
 {
     int32_t moved = heap[i];
     for (int32_t child; (child = 2 * i + 1) < n; i = child) {
@@ -303,7 +303,7 @@ static void sift(const struct cpu_schedule *s, int32_t *heap, int32_t i, int32_t
     heap[i] = moved;
 }
 
-static void sort_by_length(struct cpu_schedule *s, int32_t n)
+static void sort_by_length(struct pn_cpu_schedule *s, int32_t n)
 {
     for (int32_t i = n / 2; i-- > 0;)
         sift(s, s->order, i, n);
@@ -315,7 +315,7 @@ static void sort_by_length(struct cpu_schedule *s, int32_t n)
     }
 }
 
-static void fill_schedule(const struct cpu_run *run, struct cpu_schedule *s)
+static void fill_schedule(const struct pn_cpu_run *run, struct pn_cpu_schedule *s)
 {
     const struct pn_batch *b = run->batch;
     const struct pn_attention_params *a = &s->node->attn;
@@ -334,7 +334,7 @@ static void fill_schedule(const struct cpu_run *run, struct cpu_schedule *s)
     s->first[b->n_seqs] = s->n_tasks;
 }
 
-void cpu_attention_schedule(struct cpu_run *run)
+void pn_cpu_attention_schedule(struct pn_cpu_run *run)
 {
     for (int i = 0; i < run->program->n_schedules; i++)
         fill_schedule(run, &run->program->schedules[i]);
@@ -350,7 +350,7 @@ static bool divides_alike(const struct pn_node *x, const struct pn_node *y)
 static bool schedule_new(struct pn_program *p, const struct pn_node *n)
 {
     size_t seqs = (size_t)p->plan->max_rows[PN_ROWS_SEQS];
-    struct cpu_schedule s = {.node = n, .tile = cpu_attention_tile(n)};
+    struct pn_cpu_schedule s = {.node = n, .tile = pn_cpu_attention_tile(n)};
     s.first = pn_arena_array(&p->arena, seqs + 1, sizeof *s.first);
     s.length = pn_arena_array(&p->arena, seqs + 1, sizeof *s.length);
     s.order = pn_arena_array(&p->arena, seqs + 1, sizeof *s.order);
@@ -360,7 +360,7 @@ static bool schedule_new(struct pn_program *p, const struct pn_node *n)
 }
 
 /* Layers that attend alike share a schedule; a model has one or two kinds of them. */
-pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
+pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
 {
     const struct pn_plan *plan = p->plan;
     int n_attention = 0;
@@ -385,8 +385,8 @@ pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *e
 }
 
 /* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */
-static struct task task_at(const struct cpu_run *run, const struct pn_attention_params *a, const struct cpu_schedule *s,
-                           int64_t at)
+static struct task task_at(const struct pn_cpu_run *run, const struct pn_attention_params *a,
+                           const struct pn_cpu_schedule *s, int64_t at)
 {
     struct task t = {0};
     int32_t low = 0, high = run->batch->n_seqs; /* first[low] <= at < first[high] */
@@ -431,20 +431,20 @@ static void gather_queries(const struct pn_attention_params *a, const struct tas
         }
 }
 
-void cpu_attention_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_node *n = f->step->node;
     const struct pn_attention_params *a = &n->attn;
-    const struct cpu_schedule *schedule = &p->schedules[p->phases[phase].schedule];
+    const struct pn_cpu_schedule *schedule = &p->schedules[p->phases[phase].schedule];
     int group = n->n1 / a->n_head_kv;
-    struct pn_strided q = cpu_view(run, worker, &f->step->src[0]), out = cpu_view(run, worker, &f->step->out);
-    const float *sinks = cpu_vector(p, &f->step->src[2]);
+    struct pn_strided q = pn_cpu_view(run, worker, &f->step->src[0]), out = pn_cpu_view(run, worker, &f->step->out);
+    const float *sinks = pn_cpu_vector(p, &f->step->src[2]);
     struct pn_strided k = {0}, v = {0};
     if (f->write_step) {
-        k = cpu_view(run, worker, &f->write_step->src[0]);
-        v = cpu_view(run, worker, &f->write_step->src[1]);
+        k = pn_cpu_view(run, worker, &f->write_step->src[0]);
+        v = pn_cpu_view(run, worker, &f->write_step->src[1]);
     }
     int64_t at, end;
     while (pn_claim_next(&p->claims[phase], schedule->n_tasks, 1, &at, &end)) {

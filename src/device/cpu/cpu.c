@@ -15,7 +15,7 @@ static const size_t line = 64;
 
 static void cpu_close(struct pn_device *device)
 {
-    struct cpu_device *d = (struct cpu_device *)device;
+    struct pn_cpu *d = (struct pn_cpu *)device;
     if (!d)
         return;
     pn_pool_free(d->pool);
@@ -25,7 +25,7 @@ static void cpu_close(struct pn_device *device)
 static pantry_status cpu_open(const struct pn_device_options *o, struct pn_device **out, struct pantry_error *err)
 {
     *out = NULL;
-    struct cpu_device *d = calloc(1, sizeof *d);
+    struct pn_cpu *d = calloc(1, sizeof *d);
     if (!d)
         return pn_no_memory(err, "a device");
     d->base.class = &pn_cpu_device;
@@ -49,7 +49,7 @@ static pantry_status cpu_open(const struct pn_device_options *o, struct pn_devic
 
 static uint64_t cpu_elapsed(const struct pn_device *device)
 {
-    return ((const struct cpu_device *)device)->elapsed;
+    return ((const struct pn_cpu *)device)->elapsed;
 }
 
 /* ---- compiling ---- */
@@ -93,11 +93,11 @@ static pantry_status find_vectors(struct pn_program *p, struct pantry_error *err
 static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
 {
     int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
-    int64_t most = max_tokens == 1 ? 4 * CPU_MAX_CHUNK : CPU_MAX_CHUNK;
+    int64_t most = max_tokens == 1 ? 4 * PN_CPU_MAX_CHUNK : PN_CPU_MAX_CHUNK;
     return chunk < 16 ? 16 : chunk > most ? most : chunk;
 }
 
-static void compile_products(struct pn_program *p, const struct pn_phase *f, struct cpu_phase *c)
+static void compile_products(struct pn_program *p, const struct pn_phase *f, struct pn_cpu_phase *c)
 {
     const struct pn_node *x = pn_node(p->plan->graph, f->x);
     c->k = (int64_t)x->n1 * x->n2;
@@ -114,10 +114,10 @@ static void compile_products(struct pn_program *p, const struct pn_phase *f, str
     }
 }
 
-static void compile_phase(struct pn_program *p, int i, struct cpu_sizes *s)
+static void compile_phase(struct pn_program *p, int i, struct pn_cpu_sizes *s)
 {
     const struct pn_phase *f = &p->plan->phases[i];
-    struct cpu_phase *c = &p->phases[i];
+    struct pn_cpu_phase *c = &p->phases[i];
     if (f->kind == PN_PHASE_PRODUCT) {
         compile_products(p, f, c);
         bool wants_q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY];
@@ -126,13 +126,13 @@ static void compile_phase(struct pn_program *p, int i, struct cpu_sizes *s)
         s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
     } else if (f->kind == PN_PHASE_ATTENTION) {
         const struct pn_node *n = f->step->node;
-        size_t floats = round_up(cpu_attention_floats(n) * sizeof(float));
-        size_t partial = (size_t)n->n1 * CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
+        size_t floats = round_up(pn_cpu_attention_floats(n) * sizeof(float));
+        size_t partial = (size_t)n->n1 * PN_CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
         s->attn = floats > s->attn ? floats : s->attn;
         s->partial = partial > s->partial ? partial : s->partial;
         s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
     } else if (f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH) {
-        cpu_each_compile(p, i, &s->each);
+        pn_cpu_each_compile(p, i, &s->each);
         s->q8_row = s->each.q8 > s->q8_row ? s->each.q8 : s->q8_row;
     }
 }
@@ -148,17 +148,17 @@ static void *carve(unsigned char **at, size_t *used, size_t bytes)
 static size_t split_tokens(const struct pn_program *p)
 {
     size_t tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    return tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
+    return tokens < PN_CPU_SPLIT_MAX_TOKENS ? tokens : PN_CPU_SPLIT_MAX_TOKENS;
 }
 
 static size_t lay_out(struct pn_program *p, unsigned char *base)
 {
-    const struct cpu_sizes *s = p->sizes;
+    const struct pn_cpu_sizes *s = p->sizes;
     size_t used = 0, tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    size_t tile = (tokens == 1 ? 4 * CPU_MAX_CHUNK : tokens * CPU_MAX_CHUNK) * sizeof(float);
+    size_t tile = (tokens == 1 ? 4 * PN_CPU_MAX_CHUNK : tokens * PN_CPU_MAX_CHUNK) * sizeof(float);
     p->memory = carve(&base, &used, p->plan->memory);
     for (int i = 0; i < p->device->base.properties.n_threads; i++) {
-        struct cpu_worker *w = &p->workers[i];
+        struct pn_cpu_worker *w = &p->workers[i];
         w->own = carve(&base, &used, p->plan->own_memory);
         w->q8 = carve(&base, &used, s->q8_row);
         w->row = carve(&base, &used, s->gathered_row);
@@ -213,7 +213,7 @@ static pantry_status cpu_compile(struct pn_device *device, const struct pn_plan 
     if (!p)
         return pn_no_memory(err, "a program");
     p->plan = plan;
-    p->device = (struct cpu_device *)device;
+    p->device = (struct pn_cpu *)device;
     size_t n = plan->graph->len;
     pantry_status status = PANTRY_OK;
     p->workers = pn_arena_array(&p->arena, (size_t)device->properties.n_threads, sizeof *p->workers);
@@ -224,7 +224,7 @@ static pantry_status cpu_compile(struct pn_device *device, const struct pn_plan 
     if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->sizes)
         status = pn_no_memory(err, "a program");
     else if ((status = find_vectors(p, err)) == PANTRY_OK)
-        status = cpu_attention_compile(p, err);
+        status = pn_cpu_attention_compile(p, err);
     for (int i = 0; i < plan->n_phases && !status; i++)
         compile_phase(p, i, p->sizes);
     if (!status) {
@@ -242,7 +242,7 @@ static pantry_status cpu_compile(struct pn_device *device, const struct pn_plan 
 
 /* ---- running ---- */
 
-void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
+void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
 {
     int64_t threads = run->program->device->base.properties.n_threads;
     *first = n * worker / threads;
@@ -250,25 +250,25 @@ void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first,
 }
 
 /* With one token: everybody computes the row, the first worker stores what others read later. */
-static void run_rows_single(struct cpu_run *run, const struct pn_phase *f, int worker)
+static void run_rows_single(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
     for (int r = 0; r < f->n_row; r++) {
         const struct pn_step *step = &p->plan->steps[f->first_row + r];
-        if (cpu_n_rows(run, step->node) == 0)
+        if (pn_cpu_n_rows(run, step->node) == 0)
             continue;
-        cpu_row_op(run, worker, step, 0, 1);
+        pn_cpu_row_op(run, worker, step, 0, 1);
         if (worker == 0 && step->kept) {
             struct pn_place shared = step->out;
             shared.own = -1;
-            memcpy(cpu_view(run, worker, &shared).data, cpu_view(run, worker, &step->out).data,
+            memcpy(pn_cpu_view(run, worker, &shared).data, pn_cpu_view(run, worker, &step->out).data,
                    (size_t)step->node->n1 * (size_t)step->node->n2 * sizeof(float));
         }
     }
 }
 
 /* With several: each worker its share of the rows. Choosing and pooling rows crosses shares, so all meet first. */
-static void run_rows(struct cpu_run *run, const struct pn_phase *f, int worker)
+static void run_rows(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
     for (int r = 0; r < f->n_row; r++) {
@@ -276,17 +276,17 @@ static void run_rows(struct cpu_run *run, const struct pn_phase *f, int worker)
         if (pn_op_trait(step->node->op) == PN_TRAIT_REGROUPS && step->src[0].own >= 0)
             pn_pool_barrier(p->device->pool);
         int64_t first, end;
-        cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
+        pn_cpu_share(run, worker, pn_cpu_n_rows(run, step->node), &first, &end);
         if (end > first)
-            cpu_row_op(run, worker, step, first, end);
+            pn_cpu_row_op(run, worker, step, first, end);
     }
 }
 
-static void write_cache(struct cpu_run *run, const struct pn_step *step, int worker)
+static void write_cache(struct pn_cpu_run *run, const struct pn_step *step, int worker)
 {
     int64_t first, end;
-    cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
-    cpu_cache_write(run, worker, step, first, end);
+    pn_cpu_share(run, worker, pn_cpu_n_rows(run, step->node), &first, &end);
+    pn_cpu_cache_write(run, worker, step, first, end);
 }
 
 static bool is_each(const struct pn_phase *f)
@@ -294,26 +294,26 @@ static bool is_each(const struct pn_phase *f)
     return f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH;
 }
 
-static void run_wide(struct cpu_run *run, int phase, int worker)
+static void run_wide(struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_phase *f = &run->program->plan->phases[phase];
     if (f->kind == PN_PHASE_PRODUCT)
-        cpu_product_run(run, phase, worker);
+        pn_cpu_product_run(run, phase, worker);
     else if (f->kind == PN_PHASE_ATTENTION)
-        cpu_attention_run(run, phase, worker);
+        pn_cpu_attention_run(run, phase, worker);
     else if (f->kind == PN_PHASE_ROWS)
         return;
     else if (f->step->node->op == PN_OP_CACHE_WRITE)
         write_cache(run, f->step, worker);
     else if (is_each(f))
-        cpu_each_run(run, phase, worker);
+        pn_cpu_each_run(run, phase, worker);
     else
-        cpu_recurrent_run(run, phase, worker);
+        pn_cpu_recurrent_run(run, phase, worker);
 }
 
 static void run_worker(void *context, int worker)
 {
-    struct cpu_run *run = context;
+    struct pn_cpu_run *run = context;
     const struct pn_program *p = run->program;
     for (int i = 0; i < p->plan->n_phases; i++) {
         const struct pn_phase *f = &p->plan->phases[i];
@@ -327,9 +327,9 @@ static void run_worker(void *context, int worker)
                 write_cache(run, f->write_step, worker);
         }
         if (f->kind == PN_PHASE_PRODUCT)
-            must_meet |= cpu_product_prepare(run, i, worker);
+            must_meet |= pn_cpu_product_prepare(run, i, worker);
         else if (is_each(f))
-            must_meet |= cpu_each_prepare(run, i, worker);
+            must_meet |= pn_cpu_each_prepare(run, i, worker);
         if (must_meet && f->kind != PN_PHASE_ROWS)
             pn_pool_barrier(p->device->pool);
         run_wide(run, i, worker);
@@ -350,14 +350,14 @@ static void use_scratch(struct pn_program *p, const struct pn_buffer *scratch)
 static pantry_status cpu_submit(struct pn_device *device, struct pn_program *p, const struct pn_buffer *scratch,
                                 const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err)
 {
-    struct cpu_device *d = (struct cpu_device *)device;
-    struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
+    struct pn_cpu *d = (struct pn_cpu *)device;
+    struct pn_cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
     pantry_status status = pn_plan_check(p->plan, batch, err);
     if (status)
         return status;
     uint64_t start = pn_clock_ns();
     use_scratch(p, scratch);
-    cpu_attention_schedule(&run);
+    pn_cpu_attention_schedule(&run);
     memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
     pn_pool_run(d->pool, run_worker, &run);
     d->elapsed = pn_clock_ns() - start;

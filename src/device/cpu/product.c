@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* One operand row, contiguous. */
-static const float *operand_row(const struct cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
+static const float *operand_row(const struct pn_cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
                                 float *gathered)
 {
     const float *at = x.data + row * x.stride0;
@@ -17,19 +17,19 @@ static const float *operand_row(const struct cpu_phase *c, struct pn_strided x, 
 }
 
 /* Prepares this worker's share of the rows; true if the workers must meet before they multiply. */
-bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
+bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
-    struct pn_strided x = cpu_view(run, worker, &f->from);
-    struct cpu_worker *w = &p->workers[worker];
-    bool wants_q8 = c->wants_q8[pn_columns_of(cpu_n_rows(run, n))];
+    struct pn_strided x = pn_cpu_view(run, worker, &f->from);
+    struct pn_cpu_worker *w = &p->workers[worker];
+    bool wants_q8 = c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, n))];
     if (!wants_q8 && !c->gathers)
         return false;
     if (run->single) {
-        if (cpu_n_rows(run, n) == 0)
+        if (pn_cpu_n_rows(run, n) == 0)
             return false;
         const float *row = operand_row(c, x, n->n1, n->n2, 0, w->row);
         if (wants_q8)
@@ -38,7 +38,7 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     }
     int64_t first, end;
     size_t q8_row = pn_q8_row_bytes(c->k);
-    cpu_share(run, worker, cpu_n_rows(run, n), &first, &end);
+    pn_cpu_share(run, worker, pn_cpu_n_rows(run, n), &first, &end);
     for (int64_t r = first; r < end; r++) {
         const float *row = operand_row(c, x, n->n1, n->n2, r, p->gathered + r * c->k);
         if (wants_q8)
@@ -55,18 +55,18 @@ struct follower {
     int64_t stride;
 };
 
-static struct follower follower_of(const struct cpu_run *run, int worker, const struct pn_follower *f, int64_t first)
+static struct follower follower_of(const struct pn_cpu_run *run, int worker, const struct pn_follower *f, int64_t first)
 {
     struct follower out = {.node = f->node};
-    const float *vector = cpu_vector(run->program, &f->other);
-    struct pn_strided v = cpu_view(run, worker, &f->other);
+    const float *vector = pn_cpu_vector(run->program, &f->other);
+    struct pn_strided v = pn_cpu_view(run, worker, &f->other);
     out.stride = vector ? 0 : v.stride0;
     out.z = vector ? vector + first : v.data ? v.data + first : NULL;
     return out;
 }
 
 /* y[i] = f(y[i]) for one row of a chunk. */
-static void apply(const struct cpu_run *run, const struct follower *f, float *y, int64_t row, int64_t n)
+static void apply(const struct pn_cpu_run *run, const struct follower *f, float *y, int64_t row, int64_t n)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
     const struct pn_node *node = f->node;
@@ -103,14 +103,14 @@ struct operand {
     int64_t n_rows;
 };
 
-static struct operand operand_of(const struct cpu_run *run, int phase, int worker)
+static struct operand operand_of(const struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     const struct pn_phase *f = &p->plan->phases[phase];
-    const struct cpu_worker *w = &p->workers[worker];
-    struct pn_strided x = cpu_view(run, worker, &f->from);
-    struct operand o = {.n_rows = cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
+    const struct pn_cpu_worker *w = &p->workers[worker];
+    struct pn_strided x = pn_cpu_view(run, worker, &f->from);
+    struct operand o = {.n_rows = pn_cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
     o.q8 = run->single ? w->q8 : p->q8;
     o.q8_stride = pn_q8_row_bytes(c->k);
     o.f32 = !c->gathers ? x.data : run->single ? w->row : p->gathered;
@@ -118,7 +118,7 @@ static struct operand operand_of(const struct cpu_run *run, int phase, int worke
     return o;
 }
 
-static void multiply(const struct cpu_run *run, int worker, const struct operand *o, const struct pn_weight *w,
+static void multiply(const struct pn_cpu_run *run, int worker, const struct operand *o, const struct pn_weight *w,
                      int64_t first, int64_t n, float *y, size_t y_stride)
 {
     const struct pn_program *p = run->program;
@@ -138,14 +138,14 @@ static void multiply(const struct cpu_run *run, int worker, const struct operand
 }
 
 /* Columns [first, first + n) of product j for all rows, epilogue included. */
-static void run_chunk(const struct cpu_run *run, int phase, int worker, const struct operand *o, int j, int64_t first,
-                      int64_t n)
+static void run_chunk(const struct pn_cpu_run *run, int phase, int worker, const struct operand *o, int j,
+                      int64_t first, int64_t n)
 {
     const struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_product *item = &f->products[j];
     const struct pn_product *gate = item->gate >= 0 ? &f->products[item->gate] : NULL;
-    struct pn_strided out = cpu_view(run, worker, &item->to);
+    struct pn_strided out = pn_cpu_view(run, worker, &item->to);
     struct follower mine[PN_MAX_EPILOGUE], gates[PN_MAX_EPILOGUE];
     float *tile = p->workers[worker].tile;
     multiply(run, worker, o, item->weight, first, n, out.data + first, (size_t)out.stride0);
@@ -169,10 +169,10 @@ static void run_chunk(const struct cpu_run *run, int phase, int worker, const st
     }
 }
 
-void cpu_product_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     struct operand o = operand_of(run, phase, worker);
     int64_t at, end;
     if (o.n_rows == 0)

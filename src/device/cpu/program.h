@@ -8,17 +8,17 @@
 #include "device/cpu/kernel.h"
 #include "tensor/op.h"
 
-struct cpu_device {
+struct pn_cpu {
     struct pn_device base;
     struct pn_cpu_kernels kernels;
     struct pn_pool *pool;
     uint64_t elapsed;
 };
 
-enum { CPU_MAX_SPLITS = 16, CPU_SPLIT_MAX_TOKENS = 16, CPU_MAX_CHUNK = 64 };
+enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_MAX_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 };
 
 /* What one worker has for itself. */
-struct cpu_worker {
+struct pn_cpu_worker {
     float *own;    /* private copies of one row (plan->own_memory bytes) */
     void *q8;      /* one quantized activation row */
     float *row;    /* one gathered activation row */
@@ -27,7 +27,7 @@ struct cpu_worker {
     float *attn;   /* attention: scaled queries, scores, accumulators, maxima and sums */
 };
 
-struct cpu_phase {
+struct pn_cpu_phase {
     bool wants_q8[PN_COLUMNS_COUNT]; /* of the operand of products: some kernel reads q8 activations */
     bool gathers;                    /* the operand's rows are not contiguous */
     int64_t k;
@@ -39,7 +39,7 @@ struct cpu_phase {
 };
 
 /* Which slots of a step meet which matrix of a stack (experts.c). */
-struct cpu_groups {
+struct pn_cpu_groups {
     int32_t n;                  /* matrices in use */
     int32_t *mat;               /* (n): which */
     int32_t *first;             /* (n + 1): where their slots start in the indices */
@@ -49,7 +49,7 @@ struct cpu_groups {
 
 /* The tasks of attention in a step, which layers of equal heads and windows share: sequences in the order in which they
  * are begun, those with the longest tasks first, and how many tasks come before each. */
-struct cpu_schedule {
+struct pn_cpu_schedule {
     const struct pn_node *node; /* the first of them: heads, windows */
     int tile;
     int64_t n_tasks;
@@ -59,38 +59,38 @@ struct cpu_schedule {
 };
 
 /* The most of each that any phase needs. */
-struct cpu_each_sizes {
+struct pn_cpu_each_sizes {
     size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
 };
 
-struct cpu_sizes {
+struct pn_cpu_sizes {
     size_t q8_row, gathered_row, attn, partial, tasks;
-    struct cpu_each_sizes each;
+    struct pn_cpu_each_sizes each;
 };
 
 struct pn_program {
     const struct pn_plan *plan;
-    struct cpu_device *device;
+    struct pn_cpu *device;
     struct pn_arena arena;
     uint64_t scratch; /* the address of the scratch that pointers below are laid out in; 0: none yet */
     size_t scratch_bytes;
-    unsigned char *memory;   /* the arrays of a step */
-    struct cpu_sizes *sizes; /* what the rest of the scratch is divided by */
-    struct cpu_worker *workers;
-    struct cpu_phase *phases;
+    unsigned char *memory;      /* the arrays of a step */
+    struct pn_cpu_sizes *sizes; /* what the rest of the scratch is divided by */
+    struct pn_cpu_worker *workers;
+    struct pn_cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* the operand's rows, made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
     atomic_int *split_done;  /* (task): 0 between steps, so not in the scratch */
-    struct cpu_groups groups;
-    struct cpu_schedule *schedules; /* how attention is divided, for each kind of it */
+    struct pn_cpu_groups groups;
+    struct pn_cpu_schedule *schedules; /* how attention is divided, for each kind of it */
     int n_schedules;
 };
 
 /* One run of a program, as every worker sees it. */
-struct cpu_run {
+struct pn_cpu_run {
     struct pn_program *program;
     const struct pn_batch *batch;
     bool single; /* one token: every worker does the row operations for itself */
@@ -99,7 +99,7 @@ struct cpu_run {
 };
 
 /* Where an operand is for `worker`. */
-static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, const struct pn_place *at)
+static inline struct pn_strided pn_cpu_view(const struct pn_cpu_run *run, int worker, const struct pn_place *at)
 {
     const struct pn_program *p = run->program;
     uintptr_t base;
@@ -123,40 +123,40 @@ static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, 
 }
 
 /* A weight vector as float32; NULL for operands of other kinds. */
-static inline const float *cpu_vector(const struct pn_program *p, const struct pn_place *at)
+static inline const float *pn_cpu_vector(const struct pn_program *p, const struct pn_place *at)
 {
     return at->space == PN_SPACE_WEIGHT ? p->vectors[at->index] : NULL;
 }
 
-static inline int64_t cpu_n_rows(const struct cpu_run *run, const struct pn_node *node)
+static inline int64_t pn_cpu_n_rows(const struct pn_cpu_run *run, const struct pn_node *node)
 {
     return pn_batch_n_rows(run->batch, node->rows);
 }
 
 /* The operands of a step, for its plain reference or a faster form of it. */
-struct pn_op_args cpu_op_args(const struct cpu_run *run, int worker, const struct pn_step *step);
+struct pn_op_args pn_cpu_op_args(const struct pn_cpu_run *run, int worker, const struct pn_step *step);
 /* The rows of n that belong to this worker. */
-void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
+void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
 
 /* rows.c: one row operation on rows [first, end). */
-void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
+void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
 /* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
-bool cpu_product_prepare(struct cpu_run *run, int phase, int worker);
-void cpu_product_run(struct cpu_run *run, int phase, int worker);
+bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker);
+void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker);
 /* experts.c: the same for products with one matrix of a stack for each slot, and their row operations. */
-void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *sizes);
-bool cpu_each_prepare(struct cpu_run *run, int phase, int worker);
-void cpu_each_run(struct cpu_run *run, int phase, int worker);
-bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
+void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_sizes *sizes);
+bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker);
+void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker);
+bool pn_cpu_each_row_op(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
 /* attention.c: finds the schedules of a plan, fills them for a step, writes the cache and reads it. */
-pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
-void cpu_attention_schedule(struct cpu_run *run);
-void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
-void cpu_attention_run(struct cpu_run *run, int phase, int worker);
+pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
+void pn_cpu_attention_schedule(struct pn_cpu_run *run);
+void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
+void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker);
 /* recurrent.c: convolutions, state spaces, delta rules. */
-void cpu_recurrent_run(struct cpu_run *run, int phase, int worker);
-/* Floats of cpu_worker.attn that attention node `a` needs, and tokens of a task. */
-size_t cpu_attention_floats(const struct pn_node *a);
-int cpu_attention_tile(const struct pn_node *a);
+void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker);
+/* Floats of pn_cpu_worker.attn that attention node `a` needs, and tokens of a task. */
+size_t pn_cpu_attention_floats(const struct pn_node *a);
+int pn_cpu_attention_tile(const struct pn_node *a);
 
 #endif

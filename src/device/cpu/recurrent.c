@@ -9,7 +9,7 @@ enum { CONV_BLOCK = 256, ROW_BLOCK = 32, LANES = 8 };
 
 /* What all three have at hand. */
 struct recurrence {
-    struct cpu_run *run;
+    struct pn_cpu_run *run;
     const struct pn_graph *graph;
     const struct pn_step *step;
     const struct pn_node *node;
@@ -21,7 +21,7 @@ struct recurrence {
 
 static const float *vector(const struct recurrence *r, int i)
 {
-    return cpu_vector(r->run->program, &r->step->src[i]);
+    return pn_cpu_vector(r->run->program, &r->step->src[i]);
 }
 
 /* n floats of the state from `at` on: a task begins its rows where the step began. */
@@ -219,13 +219,13 @@ static void run_task(const struct recurrence *r, int64_t task)
         delta(r, (int)head, first, end);
 }
 
-void cpu_recurrent_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_step *step = run->program->plan->phases[phase].step;
     struct recurrence r = {.run = run, .graph = run->program->plan->graph, .step = step, .node = step->node};
-    r.out = cpu_view(run, worker, &step->out);
+    r.out = pn_cpu_view(run, worker, &step->out);
     for (int i = 0; i < r.node->n_src; i++)
-        r.src[i] = cpu_view(run, worker, &step->src[i]);
+        r.src[i] = pn_cpu_view(run, worker, &step->src[i]);
     int64_t each = n_tasks(r.node), task, end;
     while (pn_claim_next(&run->program->claims[phase], each * run->batch->n_seqs, 1, &task, &end)) {
         r.seq = &run->batch->seqs[task / each];

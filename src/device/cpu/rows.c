@@ -5,13 +5,13 @@
 #include <string.h>
 
 /* The part of a weight vector that belongs to `head`: one for all, or one each. */
-static const float *vector(const struct cpu_run *run, const struct pn_place *at, int head, int n2)
+static const float *vector(const struct pn_cpu_run *run, const struct pn_place *at, int head, int n2)
 {
-    const float *v = cpu_vector(run->program, at);
+    const float *v = pn_cpu_vector(run->program, at);
     return !v || pn_node(run->program->plan->graph, at->index)->n2 == n2 ? v : v + (int64_t)head * n2;
 }
 
-static void rms_norm(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+static void rms_norm(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
     int n2 = a->node->n2;
@@ -23,7 +23,7 @@ static void rms_norm(const struct cpu_run *run, const struct pn_step *step, cons
         }
 }
 
-static void layer_norm(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+static void layer_norm(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
 {
     int n2 = a->node->n2;
     for (int64_t r = a->row0; r < a->row1; r++)
@@ -42,7 +42,7 @@ static void layer_norm(const struct cpu_run *run, const struct pn_step *step, co
         }
 }
 
-static void binary(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a, bool multiply)
+static void binary(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a, bool multiply)
 {
     int n2 = a->node->n2;
     bool is_vector = step->src[1].space == PN_SPACE_WEIGHT;
@@ -60,7 +60,7 @@ static void binary(const struct cpu_run *run, const struct pn_step *step, const 
         }
 }
 
-static void act(const struct cpu_run *run, const struct pn_op_args *a)
+static void act(const struct pn_cpu_run *run, const struct pn_op_args *a)
 {
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++)
@@ -84,7 +84,7 @@ static void mix(const struct pn_op_args *a)
         }
 }
 
-static void softcap(const struct cpu_run *run, const struct pn_op_args *a)
+static void softcap(const struct pn_cpu_run *run, const struct pn_op_args *a)
 {
     float cap = a->node->scale.factor;
     for (int64_t r = a->row0; r < a->row1; r++)
@@ -99,26 +99,26 @@ static void softcap(const struct cpu_run *run, const struct pn_op_args *a)
         }
 }
 
-static void fail(struct cpu_run *run, pantry_status status, const struct pantry_error *err)
+static void fail(struct pn_cpu_run *run, pantry_status status, const struct pantry_error *err)
 {
     int expected = PANTRY_OK;
     if (atomic_compare_exchange_strong(&run->status, &expected, (int)status))
         run->error = *err;
 }
 
-struct pn_op_args cpu_op_args(const struct cpu_run *run, int worker, const struct pn_step *step)
+struct pn_op_args pn_cpu_op_args(const struct pn_cpu_run *run, int worker, const struct pn_step *step)
 {
     struct pn_op_args args = {.graph = run->program->plan->graph, .node = step->node, .batch = run->batch};
-    args.out = cpu_view(run, worker, &step->out);
+    args.out = pn_cpu_view(run, worker, &step->out);
     for (int i = 0; i < step->node->n_src; i++)
-        args.src[i] = cpu_view(run, worker, &step->src[i]);
+        args.src[i] = pn_cpu_view(run, worker, &step->src[i]);
     return args;
 }
 
-void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end)
+void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end)
 {
     const struct pn_node *n = step->node;
-    struct pn_op_args args = cpu_op_args(run, worker, step);
+    struct pn_op_args args = pn_cpu_op_args(run, worker, step);
     args.row0 = first;
     args.row1 = end;
     switch (n->op) {
@@ -142,7 +142,7 @@ void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int
         mix(&args);
         return;
     default: {
-        if (cpu_each_row_op(run, step, &args))
+        if (pn_cpu_each_row_op(run, step, &args))
             return;
         struct pantry_error err;
         pantry_status status = pn_op_reference(n->op)(&args, &err);
