@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 enum { MANY = 128, HEADS = 3, TILE = 4 };
 

@@ -1,7 +1,7 @@
 /* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages, each read once for all query heads of
  * its group and for a tile of tokens. When there are more workers than heads, the pages of a long context are split
  * among them, and the last to finish combines the parts. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,7 +14,7 @@ struct task_memory {
     float *q, *p, *acc, *max, *sum;
 };
 
-int pn_cpu_attention_tile(const struct pn_node *a)
+static int tile_tokens(const struct pn_node *a)
 {
     int group = a->n1 / a->attn.n_head_kv;
     return group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
@@ -22,7 +22,7 @@ int pn_cpu_attention_tile(const struct pn_node *a)
 
 size_t pn_cpu_attention_floats(const struct pn_node *a)
 {
-    size_t n = (size_t)pn_cpu_attention_tile(a) * (size_t)(a->n1 / a->attn.n_head_kv);
+    size_t n = (size_t)tile_tokens(a) * (size_t)(a->n1 / a->attn.n_head_kv);
     return n * ((size_t)a->attn.dim_k + PN_KV_PAGE + (size_t)a->attn.dim_v + 2) + 64;
 }
 
@@ -350,7 +350,7 @@ static bool divides_alike(const struct pn_node *x, const struct pn_node *y)
 static bool schedule_new(struct pn_program *p, const struct pn_node *n)
 {
     size_t seqs = (size_t)p->plan->max_rows[PN_ROWS_SEQS];
-    struct pn_cpu_schedule s = {.node = n, .tile = pn_cpu_attention_tile(n)};
+    struct pn_cpu_schedule s = {.node = n, .tile = tile_tokens(n)};
     s.first = pn_arena_array(&p->arena, seqs + 1, sizeof *s.first);
     s.length = pn_arena_array(&p->arena, seqs + 1, sizeof *s.length);
     s.order = pn_arena_array(&p->arena, seqs + 1, sizeof *s.order);

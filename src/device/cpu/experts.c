@@ -3,7 +3,7 @@
  * The slots of all tokens are grouped by matrix (a counting sort by the first worker), then workers claim chunks of a
  * matrix's rows and run one product for all slots of its group: a matrix is read once a step, and only those that
  * somebody needs. With one token, or without a route, there is nothing to group. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <string.h>
 
@@ -178,74 +178,5 @@ void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker)
         struct job job = job_at(run, phase, worker, claimed / c->n_chunks[0]);
         int64_t first = claimed % c->n_chunks[0] * c->chunk[0];
         run_job(run, phase, worker, &job, first, n_rows - first < c->chunk[0] ? n_rows - first : c->chunk[0]);
-    }
-}
-
-/* ---- row operations ---- */
-
-static void route(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *bias = pn_cpu_vector(run->program, &step->src[1]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
-                     pn_view_at(a->out, r, 1));
-}
-
-static void each_scale(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *by = pn_cpu_vector(run->program, &step->src[2]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        for (int j = 0; j < a->node->n1; j++) {
-            float factor = by ? by[(int)pn_view_at(a->src[1], r, 1)[j]] : pn_view_at(a->src[1], r, 0)[j];
-            run->program->device->kernels.scale_mul(pn_view_at(a->src[0], r, j), NULL, factor, pn_view_at(a->out, r, j),
-                                                    a->node->n2);
-        }
-}
-
-static void each_bias(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *stack = pn_cpu_vector(run->program, &step->src[2]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        for (int j = 0; j < a->node->n1; j++) {
-            const float *x = pn_view_at(a->src[0], r, j),
-                        *bias = stack + (int64_t)pn_view_at(a->src[1], r, 1)[j] * a->node->n2;
-            float *out = pn_view_at(a->out, r, j);
-            for (int i = 0; i < a->node->n2; i++)
-                out[i] = x[i] + bias[i];
-        }
-}
-
-static void each_sum(const struct pn_op_args *a)
-{
-    int n_slots = pn_node(a->graph, a->node->src[0])->n1, n2 = a->node->n2;
-    bool weighted = a->node->src[1] != PN_NONE;
-    for (int64_t r = a->row0; r < a->row1; r++) {
-        float *out = pn_view_at(a->out, r, 0);
-        for (int j = 0; j < n_slots; j++) {
-            const float *x = pn_view_at(a->src[0], r, j);
-            float weight = weighted ? pn_view_at(a->src[1], r, 0)[j] : 1;
-            for (int i = 0; i < n2; i++)
-                out[i] = (j ? out[i] : 0) + weight * x[i];
-        }
-    }
-}
-
-bool pn_cpu_each_row_op(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    switch (a->node->op) {
-    case PN_OP_ROUTE:
-        route(run, step, a);
-        return true;
-    case PN_OP_EACH_SCALE:
-        each_scale(run, step, a);
-        return true;
-    case PN_OP_EACH_BIAS:
-        each_bias(run, step, a);
-        return true;
-    case PN_OP_EACH_SUM:
-        each_sum(a);
-        return true;
-    default:
-        return false;
     }
 }

@@ -1,8 +1,39 @@
 /* Matrix products on the CPU: the operand is prepared once for all products of a phase, weight rows are claimed in
  * chunks, and the epilogue is applied while a chunk's results are in cache. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <string.h>
+
+/* ---- compiling ---- */
+
+/* Few chunks a worker for long streams, enough of them for unequal cores to end together; whole kernel tiles. */
+static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
+{
+    int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
+    int64_t most = max_tokens == 1 ? 4 * PN_CPU_MAX_CHUNK : PN_CPU_MAX_CHUNK;
+    return chunk < 16 ? 16 : chunk > most ? most : chunk;
+}
+
+void pn_cpu_product_compile(struct pn_program *p, int phase)
+{
+    const struct pn_phase *f = &p->plan->phases[phase];
+    struct pn_cpu_phase *c = &p->phases[phase];
+    const struct pn_node *x = pn_node(p->plan->graph, f->x);
+    c->k = (int64_t)x->n1 * x->n2;
+    c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
+    for (int j = 0; j < f->n_products; j++) {
+        const struct pn_weight *w = f->products[j].weight;
+        for (int i = 0; i < PN_COLUMNS_COUNT; i++)
+            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
+        if (f->products[j].out == PN_NONE)
+            continue;
+        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
+        c->n_chunks[j] = (w->n_rows + c->chunk[j] - 1) / c->chunk[j];
+        c->total_chunks += c->n_chunks[j];
+    }
+}
+
+/* ---- preparing ---- */
 
 /* One operand row, contiguous. */
 static const float *operand_row(const struct pn_cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
@@ -16,7 +47,6 @@ static const float *operand_row(const struct pn_cpu_phase *c, struct pn_strided 
     return gathered;
 }
 
-/* Prepares this worker's share of the rows; true if the workers must meet before they multiply. */
 bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
@@ -46,6 +76,8 @@ bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
     }
     return true;
 }
+
+/* ---- multiplying ---- */
 
 /* An element-wise operation of an epilogue, ready for a chunk: `z` is the second operand at the chunk's first column,
  * and goes on by `stride` floats a row (0: a weight vector, the same for all). */

@@ -1,5 +1,5 @@
-/* A plan compiled for the CPU: addresses resolved, buffers allocated, work divided. Shared by the files of this folder.
- */
+/* A plan compiled for the CPU, and one run of it: addresses resolved, buffers allocated, work divided. All files of
+ * this folder are built on these structs and on the functions that find operands and shares of work. */
 #ifndef PN_DEVICE_CPU_PROGRAM_H
 #define PN_DEVICE_CPU_PROGRAM_H
 
@@ -133,30 +133,12 @@ static inline int64_t pn_cpu_n_rows(const struct pn_cpu_run *run, const struct p
     return pn_batch_n_rows(run->batch, node->rows);
 }
 
-/* The operands of a step, for its plain reference or a faster form of it. */
-struct pn_op_args pn_cpu_op_args(const struct pn_cpu_run *run, int worker, const struct pn_step *step);
-/* The rows of n that belong to this worker. */
-void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
-
-/* rows.c: one row operation on rows [first, end). */
-void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
-/* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
-bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker);
-void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker);
-/* experts.c: the same for products with one matrix of a stack for each slot, and their row operations. */
-void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_sizes *sizes);
-bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker);
-void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker);
-bool pn_cpu_each_row_op(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
-/* attention.c: finds the schedules of a plan, fills them for a step, writes the cache and reads it. */
-pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
-void pn_cpu_attention_schedule(struct pn_cpu_run *run);
-void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
-void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker);
-/* recurrent.c: convolutions, state spaces, delta rules. */
-void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker);
-/* Floats of pn_cpu_worker.attn that attention node `a` needs, and tokens of a task. */
-size_t pn_cpu_attention_floats(const struct pn_node *a);
-int pn_cpu_attention_tile(const struct pn_node *a);
+/* Worker's share of n rows: [first, end). */
+static inline void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
+{
+    int64_t threads = run->program->device->base.properties.n_threads;
+    *first = n * worker / threads;
+    *end = n * (worker + 1) / threads;
+}
 
 #endif

@@ -1,6 +1,6 @@
 /* Recurrences on the CPU: convolutions, state spaces, delta rules. Channels (rows of the state) do not meet, so a task
  * is a block of them over all new tokens of one sequence; its state stays in cache. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <math.h>
 #include <string.h>

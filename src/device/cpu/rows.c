@@ -1,5 +1,5 @@
 /* Row operations on the CPU. Those without a faster form here run their plain reference. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <math.h>
 #include <string.h>
@@ -99,6 +99,98 @@ static void softcap(const struct pn_cpu_run *run, const struct pn_op_args *a)
         }
 }
 
+/* ---- experts ---- */
+
+static void route(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+{
+    const float *bias = pn_cpu_vector(run->program, &step->src[1]);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
+                     pn_view_at(a->out, r, 1));
+}
+
+static void each_scale(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+{
+    const float *by = pn_cpu_vector(run->program, &step->src[2]);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int j = 0; j < a->node->n1; j++) {
+            float factor = by ? by[(int)pn_view_at(a->src[1], r, 1)[j]] : pn_view_at(a->src[1], r, 0)[j];
+            run->program->device->kernels.scale_mul(pn_view_at(a->src[0], r, j), NULL, factor, pn_view_at(a->out, r, j),
+                                                    a->node->n2);
+        }
+}
+
+static void each_bias(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+{
+    const float *stack = pn_cpu_vector(run->program, &step->src[2]);
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int j = 0; j < a->node->n1; j++) {
+            const float *x = pn_view_at(a->src[0], r, j),
+                        *bias = stack + (int64_t)pn_view_at(a->src[1], r, 1)[j] * a->node->n2;
+            float *out = pn_view_at(a->out, r, j);
+            for (int i = 0; i < a->node->n2; i++)
+                out[i] = x[i] + bias[i];
+        }
+}
+
+static void each_sum(const struct pn_op_args *a)
+{
+    int n_slots = pn_node(a->graph, a->node->src[0])->n1, n2 = a->node->n2;
+    bool weighted = a->node->src[1] != PN_NONE;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        float *out = pn_view_at(a->out, r, 0);
+        for (int j = 0; j < n_slots; j++) {
+            const float *x = pn_view_at(a->src[0], r, j);
+            float weight = weighted ? pn_view_at(a->src[1], r, 0)[j] : 1;
+            for (int i = 0; i < n2; i++)
+                out[i] = (j ? out[i] : 0) + weight * x[i];
+        }
+    }
+}
+
+/* ---- dispatch ---- */
+
+/* Runs the operation if it has a faster form here. */
+static bool run_fast(const struct pn_cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
+{
+    enum pn_op op = step->node->op;
+    switch (op) {
+    case PN_OP_RMS_NORM:
+        rms_norm(run, step, a);
+        return true;
+    case PN_OP_LAYER_NORM:
+        layer_norm(run, step, a);
+        return true;
+    case PN_OP_ADD:
+    case PN_OP_MUL:
+        binary(run, step, a, op == PN_OP_MUL);
+        return true;
+    case PN_OP_ACT:
+        act(run, a);
+        return true;
+    case PN_OP_SOFTCAP:
+        softcap(run, a);
+        return true;
+    case PN_OP_MIX:
+        mix(a);
+        return true;
+    case PN_OP_ROUTE:
+        route(run, step, a);
+        return true;
+    case PN_OP_EACH_SCALE:
+        each_scale(run, step, a);
+        return true;
+    case PN_OP_EACH_BIAS:
+        each_bias(run, step, a);
+        return true;
+    case PN_OP_EACH_SUM:
+        each_sum(a);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void fail(struct pn_cpu_run *run, pantry_status status, const struct pantry_error *err)
 {
     int expected = PANTRY_OK;
@@ -106,48 +198,17 @@ static void fail(struct pn_cpu_run *run, pantry_status status, const struct pant
         run->error = *err;
 }
 
-struct pn_op_args pn_cpu_op_args(const struct pn_cpu_run *run, int worker, const struct pn_step *step)
+void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end)
 {
-    struct pn_op_args args = {.graph = run->program->plan->graph, .node = step->node, .batch = run->batch};
+    struct pn_op_args args = {
+        .graph = run->program->plan->graph, .node = step->node, .row0 = first, .row1 = end, .batch = run->batch};
     args.out = pn_cpu_view(run, worker, &step->out);
     for (int i = 0; i < step->node->n_src; i++)
         args.src[i] = pn_cpu_view(run, worker, &step->src[i]);
-    return args;
-}
-
-void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end)
-{
-    const struct pn_node *n = step->node;
-    struct pn_op_args args = pn_cpu_op_args(run, worker, step);
-    args.row0 = first;
-    args.row1 = end;
-    switch (n->op) {
-    case PN_OP_RMS_NORM:
-        rms_norm(run, step, &args);
+    if (run_fast(run, step, &args))
         return;
-    case PN_OP_LAYER_NORM:
-        layer_norm(run, step, &args);
-        return;
-    case PN_OP_ADD:
-    case PN_OP_MUL:
-        binary(run, step, &args, n->op == PN_OP_MUL);
-        return;
-    case PN_OP_ACT:
-        act(run, &args);
-        return;
-    case PN_OP_SOFTCAP:
-        softcap(run, &args);
-        return;
-    case PN_OP_MIX:
-        mix(&args);
-        return;
-    default: {
-        if (pn_cpu_each_row_op(run, step, &args))
-            return;
-        struct pantry_error err;
-        pantry_status status = pn_op_reference(n->op)(&args, &err);
-        if (status)
-            fail(run, status, &err);
-    }
-    }
+    struct pantry_error err;
+    pantry_status status = pn_op_reference(step->node->op)(&args, &err);
+    if (status)
+        fail(run, status, &err);
 }
