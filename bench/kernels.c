@@ -140,15 +140,15 @@ static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char 
     const struct pn_type_info *info = pn_type_info(type);
     size_t row = pn_type_row_bytes(type, K);
     int64_t rows = (int64_t)(size / row);
-    enum pn_act_format act = kernels->matmul[type].form[PN_FEW].act; /* and of the other form, today */
-    size_t x_stride = act == PN_ACT_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
+    enum pn_x_format x_format = kernels->matmul[type].form[PN_FEW].x_format; /* and of the other form, today */
+    size_t x_stride = x_format == PN_X_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
     char *x = memory(x_stride * 256);
     float *f = memory(K * sizeof *f);
     fill(type, w, (size_t)rows * row);
     for (int c = 0; c < 256; c++) {
         for (int i = 0; i < K; i++)
             f[i] = (float)((i * 7 + c * 13) % 101 - 50) / 50;
-        if (act == PN_ACT_Q8)
+        if (x_format == PN_X_Q8)
             kernels->quantize(f, x + (size_t)c * x_stride, K);
         else
             memcpy(x + (size_t)c * x_stride, f, x_stride);

@@ -22,7 +22,7 @@ pn_array pn_output_rows(struct pn_graph *g, pn_array x);
 pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
 /* (outputs or hidden states, ...) -> (sequences, ...): the mean of those that belong to each sequence, which has at
  * least one. */
-pn_array pn_pool(struct pn_graph *g, pn_array x);
+pn_array pn_mean_rows(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);

@@ -128,7 +128,7 @@ static void limits_instruction_sets(void **state)
             assert_int_equal(k.matmul[t].type, t);
             for (int form = 0; form < PN_COLUMNS_COUNT; form++) {
                 assert_non_null(k.matmul[t].form[form].run);
-                assert_int_equal(k.matmul[t].form[form].act, q8 ? PN_ACT_Q8 : PN_ACT_F32);
+                assert_int_equal(k.matmul[t].form[form].x_format, q8 ? PN_X_Q8 : PN_X_F32);
             }
         }
         if (i + 1 == pn_cpu_n_isas || !has(pn_cpu_isas[i + 1].name)) {

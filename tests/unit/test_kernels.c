@@ -140,7 +140,7 @@ static void check_product(const struct pn_cpu_kernels *kernels, const struct pro
     double *xq = malloc((size_t)(n_x * p->k) * sizeof *xq); /* what the kernel sees */
     for (int64_t i = 0; i < n_x * p->k; i++)
         xq[i] = x[i];
-    if (form->act == PN_ACT_Q8) {
+    if (form->x_format == PN_X_Q8) {
         x_stride = pn_q8_row_bytes(p->k);
         activations = guard_alloc(x_stride * (size_t)n_x, 64);
         for (int64_t r = 0; r < n_x; r++) {
@@ -215,7 +215,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
                 int64_t k = info->block == 1 ? odd[step % 7] : blocks[step % 4] * info->block;
                 if (info->block == 32)
                     k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
-                if (kernels->matmul[t].form[PN_MANY].act == PN_ACT_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
+                if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
                     continue; /* the shared fallback: fewer cases do */
                 check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
             }
@@ -223,7 +223,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
-        if (kernels->matmul[t].form[PN_MANY].act == PN_ACT_F32 && info->block > 1)
+        if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1)
             continue;
         /* more columns than are few, and than are taken at a time; few of them with too long a row */
         int64_t k = info->block > 32 ? info->block : 64;

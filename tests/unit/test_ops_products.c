@@ -105,7 +105,7 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
         if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i].name))
             continue;
         double limit =
-            kernels.matmul[type].form[PN_FEW].act == PN_ACT_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
+            kernels.matmul[type].form[PN_FEW].x_format == PN_X_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
         check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i].name, 1 + i % 2}, type, want, limit);
     }
     free(want);
@@ -151,7 +151,7 @@ static void forms_go_by_columns(void **state)
             op_run_on(&o, y, &mixed, at_once, got, NULL);
             int n = pn_columns_of(at_once) == PN_MANY ? at_once : N_ROWS; /* what is left may be few again */
             double e = op_distance(got, want, (size_t)(n * N));
-            bool q8 = pn_columns_of(at_once) != exact && best.matmul[types[t]].form[PN_FEW].act == PN_ACT_Q8;
+            bool q8 = pn_columns_of(at_once) != exact && best.matmul[types[t]].form[PN_FEW].x_format == PN_X_Q8;
             if (q8 ? e < 1e-9 || e > 5e-4 : e > 1e-11)
                 fail_msg("%s, %d columns: NMSE %g", pn_type_info(types[t])->name, at_once, e);
         }

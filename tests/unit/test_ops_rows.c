@@ -519,7 +519,7 @@ static void chooses_and_pools_rows(void **state)
         means[i] = (want[i] + want[N + i] + want[2 * N + i]) / 3;
         means[N + i] = want[3 * N + i];
     }
-    compare(&s, pn_pool(g, rows), N, means, 1e-6, "means");
+    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means");
     static const int32_t borders[] = {6, 7, 11};
     s.b.out_rows = borders;
     s.b.n_outputs = 3;
@@ -527,13 +527,13 @@ static void chooses_and_pools_rows(void **state)
         means[i] = 2 * (double)input(&s, 6)[i];
         means[N + i] = (double)input(&s, 7)[i] + (double)input(&s, 11)[i];
     }
-    compare(&s, pn_pool(g, rows), N, means, 1e-6, "means at the borders");
+    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means at the borders");
     float got[2 * N];
     s.b.results = (void *[]){got};
     s.b.n_outputs = 1; /* the second sequence has none */
     for (int d = 0; d < op_n_devices; d++) {
         struct pantry_error err = {0};
-        assert_int_equal(op_step(g, pn_pool(g, rows), &op_devices[d], &s.b, &err), PANTRY_INTERNAL);
+        assert_int_equal(op_step(g, pn_mean_rows(g, rows), &op_devices[d], &s.b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "sequence 1 has no outputs");
     }
     op_run_free(&s.o);
@@ -651,10 +651,10 @@ static pn_array make_of_weight(struct pn_graph *g, pn_array x, pn_array weight, 
                      : pn_matmul(g, x, x);
 }
 
-static pn_array make_pool(struct pn_graph *g, pn_array x, pn_array weight, int by)
+static pn_array make_mean_rows(struct pn_graph *g, pn_array x, pn_array weight, int by)
 {
     (void)weight;
-    return pn_pool(g, by ? pn_output_rows(g, x) : x);
+    return pn_mean_rows(g, by ? pn_output_rows(g, x) : x);
 }
 
 static void borders_of_what_is_refused(void **state)
@@ -684,7 +684,7 @@ static void borders_of_what_is_refused(void **state)
         {"add a matrix", make_weight_add, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
         {"norm by a matrix", make_weight_norm, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
         {"weights as activations", make_of_weight, {NO, NO}, {0, 1, 2, 3, 4}, PANTRY_INTERNAL},
-        {"pool", make_pool, {1, 1}, {0, NO, NO, NO, NO}, PANTRY_INTERNAL},
+        {"mean_rows", make_mean_rows, {1, 1}, {0, NO, NO, NO, NO}, PANTRY_INTERNAL},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
         for (int i = 0; i < 7; i++) {

@@ -31,7 +31,7 @@ void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_siz
     struct pn_cpu_phase *c = &p->phases[phase];
     c->k = w->n_cols;
     for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
+        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
     int64_t chunk = w->n_rows / ((int64_t)p->device->base.properties.n_threads * 4) / 16 * 16;
     c->chunk[0] = chunk < 16 ? 16 : chunk > PN_CPU_MAX_CHUNK ? PN_CPU_MAX_CHUNK : chunk;
     c->n_chunks[0] = (w->n_rows + c->chunk[0] - 1) / c->chunk[0];
@@ -141,7 +141,7 @@ static void run_job(const struct pn_cpu_run *run, int phase, int worker, const s
     size_t slot, step;
     const char *data;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(job->n_slots)];
-    if (kernel->act == PN_ACT_Q8) {
+    if (kernel->x_format == PN_X_Q8) {
         slot = pn_q8_row_bytes(c->k);
         step = slot * (size_t)(job->x_index ? 1 : job->x_step);
         data = run->single ? p->workers[worker].q8 : (const void *)p->q8;

@@ -44,7 +44,7 @@ static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
 
 /* ---- matrix product ---- */
 
-enum pn_act_format { PN_ACT_F32, PN_ACT_Q8 };
+enum pn_x_format { PN_X_F32, PN_X_Q8 };
 
 /* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens).
  * Each weight row lies contiguously, `w_stride` bytes apart, in its storage type; `x` are rows of the kernel's
@@ -74,7 +74,7 @@ enum pn_columns { PN_FEW, PN_MANY, PN_COLUMNS_COUNT };
 enum { PN_FEW_COLS = 16 };
 
 struct pn_matmul_form {
-    enum pn_act_format act;
+    enum pn_x_format x_format;
     pn_matmul_fn *run;
 };
 

@@ -24,7 +24,7 @@ void pn_cpu_product_compile(struct pn_program *p, int phase)
     for (int j = 0; j < f->n_products; j++) {
         const struct pn_weight *w = f->products[j].weight;
         for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
+            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
         if (f->products[j].out == PN_NONE)
             continue;
         c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
@@ -155,7 +155,7 @@ static void multiply(const struct pn_cpu_run *run, int worker, const struct oper
 {
     const struct pn_program *p = run->program;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
-    bool q8 = kernel->act == PN_ACT_Q8;
+    bool q8 = kernel->x_format == PN_X_Q8;
     kernel->run(&(struct pn_matmul_args){.type = w->type,
                                          .w = pn_weight_at(w, PN_PLANE_VALUES, 0, first),
                                          .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,

@@ -19,4 +19,4 @@ PN_INLINE int8x16x2_t unit_q(const uint8_t *p, int j)
 
 #include "device/cpu/isa/arm/matmul_q8.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q5_0) = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q5_0) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};

@@ -18,4 +18,4 @@ PN_INLINE __m256i unit_q(const uint8_t *p, int j)
 
 #include "device/cpu/isa/x86/matmul_q8.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q8_0) = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q8_0) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
