@@ -58,20 +58,22 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
 {
     float s[FEW_ROWS][16], m[16];
     float sums[FEW_COLS][16];
-    if (UNIT_HAS_MIN)
+    if (UNIT_HAS_MIN) {
         UNROLL
-    for (int c = 0; c < cols; c++)
-        part_sums(x[c].d + block, x[c].sum + 2 * block, n, sums[c]);
+        for (int c = 0; c < cols; c++)
+            part_sums(x[c].d + block, x[c].sum + 2 * block, n, sums[c]);
+    }
     UNROLL
     for (int r = 0; r < rows; r++) {
         if (UNIT_HAS_MIN && n < 8)
             memset(m, 0, sizeof m);
         unit_scales(p[r], n, s[r], m);
-        if (UNIT_HAS_MIN)
+        if (UNIT_HAS_MIN) {
             UNROLL
-        for (int c = 0; c < cols; c++)
-            for (int i = 0; i < 8 * UNIT_PARTS; i += 4)
-                acc[r][c] = vfmaq_f32(acc[r][c], vld1q_f32(m + i), vld1q_f32(sums[c] + i));
+            for (int c = 0; c < cols; c++)
+                for (int i = 0; i < 8 * UNIT_PARTS; i += 4)
+                    acc[r][c] = vfmaq_f32(acc[r][c], vld1q_f32(m + i), vld1q_f32(sums[c] + i));
+        }
     }
     for (int j = 0; j < n; j++) {
         int8x16_t xj[FEW_COLS][2];
@@ -127,10 +129,11 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
     if (b < n_blocks)
         few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
     UNROLL
-    for (int c = 0; c < cols; c++)
+    for (int c = 0; c < cols; c++) {
         UNROLL
-    for (int r = 0; r < rows; r++)
-        x[c].y[r] = vaddvq_f32(acc[r][c]);
+        for (int r = 0; r < rows; r++)
+            x[c].y[r] = vaddvq_f32(acc[r][c]);
+    }
 }
 
 PN_INLINE void few_rows(const struct pn_matmul_args *a, int64_t r0, int rows)

@@ -36,13 +36,14 @@ PN_INLINE void tile_16(const int8_t *w, const struct q8_column *x, int pairs, in
         v[1][j] = high_pair(a, b);
     }
     UNROLL
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2; h++) {
         UNROLL
-    for (int i = 0; i < 4; i++) {
-        int8x16_t rows = vld1q_s8(w + 64 * h + 16 * i);
-        UNROLL
-        for (int j = 0; j < pairs; j++)
-            acc[i][j] = vmmlaq_s32(acc[i][j], rows, v[h][j]);
+        for (int i = 0; i < 4; i++) {
+            int8x16_t rows = vld1q_s8(w + 64 * h + 16 * i);
+            UNROLL
+            for (int j = 0; j < pairs; j++)
+                acc[i][j] = vmmlaq_s32(acc[i][j], rows, v[h][j]);
+        }
     }
 }
 
@@ -86,11 +87,12 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
     float32x4_t f[4][TILE_COLS / 2];
     int32x4_t acc[4][TILE_COLS / 2];
     UNROLL
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         UNROLL
-    for (int j = 0; j < pairs; j++) {
-        f[i][j] = vdupq_n_f32(0);
-        acc[i][j] = vdupq_n_s32(0);
+        for (int j = 0; j < pairs; j++) {
+            f[i][j] = vdupq_n_f32(0);
+            acc[i][j] = vdupq_n_s32(0);
+        }
     }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         tile_16((const int8_t *)p, x, pairs, 32 * b, acc);

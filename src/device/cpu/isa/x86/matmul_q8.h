@@ -143,10 +143,11 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
     if (!UNIT_SUPER && b < n_blocks)
         few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
     UNROLL
-    for (int c = 0; c < cols; c++)
+    for (int c = 0; c < cols; c++) {
         UNROLL
-    for (int r = 0; r < rows; r++)
-        x[c].y[r] = hsum256(acc[r][c]);
+        for (int r = 0; r < rows; r++)
+            x[c].y[r] = hsum256(acc[r][c]);
+    }
 }
 
 static void few_columns(const struct pn_matmul_args *a)

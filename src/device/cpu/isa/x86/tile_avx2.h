@@ -86,12 +86,13 @@ PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols,
             }
         }
         UNROLL
-        for (int g = 0; g < 2; g++)
+        for (int g = 0; g < 2; g++) {
             UNROLL
-        for (int c = 0; c < cols; c++) {
-            __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
-            tot[g][c] = run == 0 ? t : _mm256_add_epi32(tot[g][c], t);
-            KEEP_ORDER(tot[g][c]);
+            for (int c = 0; c < cols; c++) {
+                __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
+                tot[g][c] = run == 0 ? t : _mm256_add_epi32(tot[g][c], t);
+                KEEP_ORDER(tot[g][c]);
+            }
         }
     }
 }
@@ -100,10 +101,11 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
                             const float *sums, __m256 f[2][TILE_COLS])
 {
     UNROLL
-    for (int g = 0; g < 2; g++)
+    for (int g = 0; g < 2; g++) {
         UNROLL
-    for (int c = 0; c < cols; c++)
-        f[g][c] = _mm256_setzero_ps();
+        for (int c = 0; c < cols; c++)
+            f[g][c] = _mm256_setzero_ps();
+    }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         __m256i tot[2][TILE_COLS];
         tile_block(p, x, cols, b, tot);

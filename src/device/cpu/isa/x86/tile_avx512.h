@@ -64,42 +64,43 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
 PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
                             const float *sums, __m512 f[2][TILE_COLS])
 {
-    for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES)
+    for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         UNROLL
-    for (int part = 0; part < PARTS; part++) {
-        __m512i acc[2][TILE_COLS];
-        UNROLL
-        for (int i = 0; i < 8 / PARTS; i++) {
-            int step = part * (8 / PARTS) + i;
-            __m512i w[2];
+        for (int part = 0; part < PARTS; part++) {
+            __m512i acc[2][TILE_COLS];
             UNROLL
-            for (int g = 0; g < 2; g++)
-                w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
-            UNROLL
-            for (int c = 0; c < cols; c++) {
-                __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+            for (int i = 0; i < 8 / PARTS; i++) {
+                int step = part * (8 / PARTS) + i;
+                __m512i w[2];
                 UNROLL
                 for (int g = 0; g < 2; g++)
-                    acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
+                    w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
+                UNROLL
+                for (int c = 0; c < cols; c++) {
+                    __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+                    UNROLL
+                    for (int g = 0; g < 2; g++)
+                        acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
+                }
             }
-        }
-        UNROLL
-        for (int g = 0; g < 2; g++) {
-            const uint8_t *extra = p + g * GROUP_STRIDE;
-            __m512 s = _mm512_loadu_ps(extra + (AT_SCALE + part) * GROUP_BYTES), m = s;
-            if (UNIT_KIND != UNIT_SIGNED)
-                m = _mm512_loadu_ps(extra + (AT_MIN + part) * GROUP_BYTES);
             UNROLL
-            for (int c = 0; c < cols; c++) {
-                __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
-                __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
-                if (UNIT_KIND == UNIT_SIGNED)
-                    t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
-                else
-                    t = _mm512_mul_ps(t, d);
-                f[g][c] = _mm512_fmadd_ps(t, s, f[g][c]);
+            for (int g = 0; g < 2; g++) {
+                const uint8_t *extra = p + g * GROUP_STRIDE;
+                __m512 s = _mm512_loadu_ps(extra + (AT_SCALE + part) * GROUP_BYTES), m = s;
                 if (UNIT_KIND != UNIT_SIGNED)
-                    f[g][c] = _mm512_fmadd_ps(sum, m, f[g][c]);
+                    m = _mm512_loadu_ps(extra + (AT_MIN + part) * GROUP_BYTES);
+                UNROLL
+                for (int c = 0; c < cols; c++) {
+                    __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
+                    __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
+                    if (UNIT_KIND == UNIT_SIGNED)
+                        t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
+                    else
+                        t = _mm512_mul_ps(t, d);
+                    f[g][c] = _mm512_fmadd_ps(t, s, f[g][c]);
+                    if (UNIT_KIND != UNIT_SIGNED)
+                        f[g][c] = _mm512_fmadd_ps(sum, m, f[g][c]);
+                }
             }
         }
     }
