@@ -117,85 +117,90 @@ struct product {
     bool indexed;
 };
 
-static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
+/* The n rows of x in the kernel's format; `seen` are the values that it then reads. */
+static void *activations_of(const struct pn_cpu_kernels *kernels, enum pn_x_format format, const float *x, int64_t n,
+                            int64_t k, double *seen, size_t *stride)
 {
-    const struct pn_matmul_form *form = &kernels->matmul[p->type].form[pn_columns_of(p->n_cols)];
-    const struct pn_type_info *info = pn_type_info(p->type);
-    int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
-    size_t row_bytes = pn_type_row_bytes(p->type, (size_t)p->k);
-    char *w = guard_alloc(row_bytes * (size_t)p->n_rows, 1);
-    random_weights(p->type, w, p->n_rows * p->k / info->block);
-    float *x = guard_floats(n_x * p->k);
-    size_t y_stride = (size_t)p->n_rows + 3;
-    float *y = guard_floats((n_y - 1) * (int64_t)y_stride + p->n_rows);
-    float *y_before = malloc(((size_t)n_y * y_stride) * sizeof *y);
-    memcpy(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y);
-    int32_t *x_index = guard_alloc((size_t)p->n_cols * 4, 4), *y_index = guard_alloc((size_t)p->n_cols * 4, 4);
-    for (int64_t c = 0; c < p->n_cols; c++) {
-        x_index[c] = (int32_t)(random_u32() % (uint32_t)n_x);
-        y_index[c] = (int32_t)(n_y - 1 - c);
+    for (int64_t i = 0; i < n * k; i++)
+        seen[i] = x[i];
+    *stride = format == PN_X_Q8 ? pn_q8_row_bytes(k) : (size_t)k * 4;
+    /* rows at multiples of 64 bytes, as the executor has them, if whole rows allow it */
+    char *rows = guard_alloc(*stride * (size_t)n, format == PN_X_Q8 || k % 16 == 0 ? 64 : 4);
+    if (format == PN_X_F32)
+        memcpy(rows, x, *stride * (size_t)n);
+    for (int64_t r = 0; format == PN_X_Q8 && r < n; r++) {
+        char *row = rows + (size_t)r * *stride;
+        kernels->quantize(x + r * k, row, k);
+        for (int64_t i = 0; i < k; i++)
+            seen[r * k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, k)[i / 32];
     }
-    size_t x_stride = (size_t)p->k * 4;
-    void *activations = x;
-    double *xq = malloc((size_t)(n_x * p->k) * sizeof *xq); /* what the kernel sees */
-    for (int64_t i = 0; i < n_x * p->k; i++)
-        xq[i] = x[i];
-    if (form->x_format == PN_X_Q8) {
-        x_stride = pn_q8_row_bytes(p->k);
-        activations = guard_alloc(x_stride * (size_t)n_x, 64);
-        for (int64_t r = 0; r < n_x; r++) {
-            char *row = (char *)activations + (size_t)r * x_stride;
-            kernels->quantize(x + r * p->k, row, p->k);
-            for (int64_t i = 0; i < p->k; i++)
-                xq[r * p->k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, p->k)[i / 32];
-        }
-    } else if (p->k % 16 == 0) { /* rows at multiples of 64 bytes, as the executor has them */
-        activations = guard_alloc(x_stride * (size_t)n_x, 64);
-        memcpy(activations, x, x_stride * (size_t)n_x);
-    }
-    void *scratch = guard_alloc(PN_CPU_SCRATCH, 64);
-    struct pn_matmul_args args = {.type = p->type,
-                                  .w = w,
-                                  .w_stride = row_bytes,
-                                  .n_rows = p->n_rows,
-                                  .k = p->k,
-                                  .x = activations,
-                                  .x_stride = x_stride,
-                                  .n_cols = p->n_cols,
-                                  .x_index = p->indexed ? x_index : NULL,
-                                  .y_index = p->indexed ? y_index : NULL,
-                                  .y = y,
-                                  .y_stride = y_stride,
-                                  .scratch = scratch};
-    form->run(&args);
+    return rows;
+}
 
+/* Compares the results with sums in double precision, of x and of what the kernel sees of it, and copies them to
+ * `expected`. */
+static void check_results(const struct product *p, const struct pn_matmul_args *a, const float *x, const double *seen,
+                          float *expected)
+{
+    const struct pn_type_info *info = pn_type_info(p->type);
     double power = 0, error = 0, error_exact = 0;
     float *row = malloc((size_t)p->k * sizeof *row);
     for (int64_t r = 0; r < p->n_rows; r++) {
-        info->decode(w + (size_t)r * row_bytes, row, (size_t)p->k);
+        info->decode((const char *)a->w + (size_t)r * a->w_stride, row, (size_t)p->k);
         for (int64_t c = 0; c < p->n_cols; c++) {
-            int64_t xr = p->indexed ? x_index[c] : c, yr = p->indexed ? y_index[c] : c;
-            double want = 0, exact = 0, got = (double)y[(size_t)yr * y_stride + (size_t)r];
+            int64_t xr = a->x_index ? a->x_index[c] : c, yr = a->y_index ? a->y_index[c] : c;
+            size_t at = (size_t)yr * a->y_stride + (size_t)r;
+            double want = 0, exact = 0, got = (double)a->y[at];
             for (int64_t i = 0; i < p->k; i++) {
                 double term = (double)row[i] * (double)x[xr * p->k + i];
                 want += term;
                 power += term * term; /* of a sum of terms with random signs; a lone result may cancel */
-                exact += (double)row[i] * xq[xr * p->k + i];
+                exact += (double)row[i] * seen[xr * p->k + i];
             }
             error += (got - want) * (got - want);
             error_exact += (got - exact) * (got - exact);
-            y_before[(size_t)yr * y_stride + (size_t)r] = (float)got;
+            expected[at] = (float)got;
         }
     }
     CHECK(error <= 5e-4 * power && error_exact <= 2e-11 * power,
           "%s rows %d k %d cols %d%s: NMSE %.3g, against quantized activations %.3g", info->name, (int)p->n_rows,
           (int)p->k, (int)p->n_cols, p->indexed ? " indexed" : "", error / power, error_exact / power);
-    CHECK(memcmp(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y) == 0,
+    free(row);
+}
+
+static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
+{
+    const struct pn_matmul_form *form = &kernels->matmul[p->type].form[pn_columns_of(p->n_cols)];
+    const struct pn_type_info *info = pn_type_info(p->type);
+    int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
+    struct pn_matmul_args args = {.type = p->type, .n_rows = p->n_rows, .k = p->k, .n_cols = p->n_cols};
+    args.w_stride = pn_type_row_bytes(p->type, (size_t)p->k);
+    char *w = guard_alloc(args.w_stride * (size_t)p->n_rows, 1);
+    random_weights(p->type, w, p->n_rows * p->k / info->block);
+    args.w = w;
+    float *x = guard_floats(n_x * p->k);
+    args.y_stride = (size_t)p->n_rows + 3;
+    size_t y_floats = ((size_t)n_y - 1) * args.y_stride + (size_t)p->n_rows;
+    args.y = guard_floats((int64_t)y_floats);
+    float *expected = malloc(y_floats * sizeof *expected);
+    memcpy(expected, args.y, y_floats * sizeof *expected);
+    int32_t *x_index = guard_alloc((size_t)p->n_cols * 4, 4), *y_index = guard_alloc((size_t)p->n_cols * 4, 4);
+    for (int64_t c = 0; c < p->n_cols; c++) {
+        x_index[c] = (int32_t)(random_u32() % (uint32_t)n_x);
+        y_index[c] = (int32_t)(n_y - 1 - c);
+    }
+    args.x_index = p->indexed ? x_index : NULL;
+    args.y_index = p->indexed ? y_index : NULL;
+    double *seen = malloc((size_t)(n_x * p->k) * sizeof *seen);
+    args.x = activations_of(kernels, form->x_format, x, n_x, p->k, seen, &args.x_stride);
+    args.scratch = guard_alloc(PN_CPU_SCRATCH, 64);
+    form->run(&args);
+    check_results(p, &args, x, seen, expected);
+    CHECK(memcmp(expected, args.y, y_floats * sizeof *expected) == 0,
           "%s rows %d k %d cols %d: writes outside of its slice", info->name, (int)p->n_rows, (int)p->k,
           (int)p->n_cols);
-    free(row);
-    free(xq);
-    free(y_before);
+    free(seen);
+    free(expected);
     guard_free_all();
 }
 

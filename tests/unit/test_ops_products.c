@@ -104,8 +104,9 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
         struct pn_cpu_kernels kernels;
         if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i].name))
             continue;
-        double limit =
-            kernels.matmul[type].form[PN_FEW].x_format == PN_X_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
+        double limit = kernels.matmul[type].form[PN_FEW].x_format == PN_X_Q8
+                           ? 5e-4
+                           : 1e-11; /* 8-bit activations, or float32 ones */
         check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i].name, 1 + i % 2}, type, want, limit);
     }
     free(want);
