@@ -218,7 +218,7 @@ static void errors_name_the_shapes(void **state)
         {build_mix, {2, 3, 4, 5}, "cannot mix rows of 4 x 5 values by 2 x 3"},
         {build_space,
          {2, 9, 1, 3, 4, 5, 6, 7, 1, 8, 1, 9},
-         "2 heads, 3 steps, B of 4 x 5 and C of 6 x 7 make no state space"},
+         "2 heads, 3 steps, B of 4 x 5 and C of 6 x 7 do not fit a state space"},
         {build_space, {6, 4, 1, 6, 3, 5, 3, 5, 1, 8, 1, 9}, "a state space of 6 heads x 5 has 8 decays and 9 skips"},
         {build_delta,
          {2, 3, 4, 5, 6, 7, 8, 9, 1, 6, 1, 6},

@@ -1,6 +1,6 @@
-/* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages, each read once for all query heads of
- * its group and for a tile of tokens. When there are more workers than heads, the pages of a long context are split
- * among them, and the last to finish combines the parts. */
+/* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages. Each page is read once for all query
+ * heads of its group and a tile of tokens. When there are more workers than heads, the pages of a long context are
+ * split among them, and the last to finish combines the parts. */
 #include "device/cpu/phases.h"
 
 #include <math.h>
@@ -87,13 +87,13 @@ void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step
     }
 }
 
-/* ---- reading it ---- */
+/* ---- attention ---- */
 
 struct task {
     const struct pn_batch_seq *seq;
     int seq_index, head, split, n_splits;
     int64_t first, n;     /* tokens of the sequence's new ones */
-    int64_t last;         /* position that they see */
+    int64_t last;         /* highest position that they see */
     int64_t page0, page1; /* of the sequence */
     const struct pn_weight *bias;
 };
@@ -107,7 +107,7 @@ static void add_alibi(float *p, float slope, int64_t offset, int n)
     }
 }
 
-/* p[j] += what the table has for a key that far away */
+/* p[j] += the table's bias for the distance of key j */
 static void add_bias(float *p, struct pn_position_bias bias, int64_t offset, int n)
 {
     for (int j = 0; j < n; j++)
@@ -144,7 +144,7 @@ static void fold(const struct pn_cpu_run *run, const struct pn_attention_params 
             for (int64_t j = high < 0 ? 0 : high; j < n_tokens; j++)
                 p[j] = -INFINITY;
             float highest = k->max(p, n_tokens);
-            if (highest == -INFINITY) { /* this row sees nothing of the page */
+            if (highest == -INFINITY) { /* this row sees no token of the page */
                 memset(p, 0, (size_t)n_tokens * sizeof *p);
                 continue;
             }
@@ -196,7 +196,7 @@ static void attend(const struct pn_cpu_run *run, int worker, const struct pn_att
     }
 }
 
-/* What values and their sum are divided by in the end, given the highest score: a sink joins the sum. */
+/* The divisor of the values. A sink joins the sum of exponentials; `highest` is the highest score. */
 static float whole(const float *sinks, int head, float highest, float sum)
 {
     return sinks ? sum + expf(sinks[head] - highest) : sum;
@@ -259,9 +259,9 @@ static void store(const struct pn_cpu_run *run, const struct pn_attention_params
                 out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
 }
 
-/* ---- dividing it ---- */
+/* ---- schedules ---- */
 
-/* Into how many parts a sequence's pages go: only single tokens of small batches are split. */
+/* The number of parts that a sequence's pages are split into. Only single tokens of small batches are split. */
 static int n_splits(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
 {
     int64_t workers = run->program->device->base.properties.n_threads;
@@ -276,7 +276,7 @@ static int n_splits(const struct pn_cpu_run *run, const struct pn_attention_para
     return n < 1 ? 1 : n > PN_CPU_MAX_SPLITS ? PN_CPU_MAX_SPLITS : (int)n;
 }
 
-/* Pages that the last tile of a sequence's new tokens reads, which is its longest task, in one of its parts. */
+/* Pages per part of a sequence's longest task, which is the last tile of its new tokens. */
 static int64_t longest_task(const struct pn_attention_params *a, const struct pn_batch_seq *seq, int tile, int splits)
 {
     int64_t end = (int64_t)seq->past + seq->n, low = end - (seq->n < tile ? seq->n : tile);
@@ -289,7 +289,7 @@ static bool before(const struct pn_cpu_schedule *s, int32_t a, int32_t b)
     return s->length[a] > s->length[b] || (s->length[a] == s->length[b] && a < b);
 }
 
-/* Restores a heap whose element i may be out of place; on top is the sequence that comes last. */
+/* Restores a heap whose element i may be out of place. The top is the sequence that comes last. */
 static void sift(const struct pn_cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
 {
     int32_t moved = heap[i];
@@ -359,7 +359,7 @@ static bool schedule_new(struct pn_program *p, const struct pn_node *n)
     return s.first && s.length && s.order && s.n_splits;
 }
 
-/* Layers that attend alike share a schedule; a model has one or two kinds of them. */
+/* Layers with equal heads and windows share a schedule; a model has one or two such kinds. */
 pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
 {
     const struct pn_plan *plan = p->plan;
@@ -384,7 +384,7 @@ pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error
     return PANTRY_OK;
 }
 
-/* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */
+/* The sequence, head, tokens and pages of task `at`. Later tokens come first, because they read more pages. */
 static struct task task_at(const struct pn_cpu_run *run, const struct pn_attention_params *a,
                            const struct pn_cpu_schedule *s, int64_t at)
 {
@@ -419,7 +419,7 @@ static struct task task_at(const struct pn_cpu_run *run, const struct pn_attenti
     return t;
 }
 
-/* The scaled queries of a task, one row a token and head of the group. */
+/* The scaled queries of a task, one row per token and head of the group. */
 static void gather_queries(const struct pn_attention_params *a, const struct task *t, int group, struct pn_strided q,
                            float *to)
 {
@@ -451,7 +451,7 @@ void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker)
         struct task t = task_at(run, a, schedule, at);
         t.bias = n->src[3] == PN_NONE ? NULL : pn_node(p->plan->graph, n->src[3])->weight;
         struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
-        /* With one token nobody wrote the cache before: the reader of a head's last page adds its new row. */
+        /* With one token, the worker that reads a head's last page writes the new row first. */
         if (run->single && f->write_step && t.split == t.n_splits - 1)
             write_head(run, a, k, v, t.seq, 0, t.head);
         gather_queries(a, &t, group, q, m.q);

@@ -55,9 +55,9 @@ static bool cpu_can(const void *device, const struct pn_graph *graph, const stru
 {
     (void)device;
     bool multiplies = node->op == PN_OP_MATMUL || node->op == PN_OP_MATMUL_EACH;
-    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads scales elsewhere yet */
+    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads separate scales yet */
         return false;
-    if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are counted through: no gaps */
+    if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are numbered without gaps */
         const struct pn_node *x = pn_node(graph, node->src[0]);
         struct pn_view_shape shape = pn_view_of(graph, node->src[0]);
         return x->n1 == 1 || shape.stride0 == x->n1 * shape.stride1;
@@ -72,7 +72,7 @@ static size_t cpu_scratch_bytes(const struct pn_program *p)
 
 /* ---- running ---- */
 
-/* With one token: everybody computes the row, the first worker stores what others read later. */
+/* One token: every worker computes the row, the first one stores the results that later phases read. */
 static void run_rows_single(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
@@ -90,7 +90,8 @@ static void run_rows_single(struct pn_cpu_run *run, const struct pn_phase *f, in
     }
 }
 
-/* With several: each worker its share of the rows. Choosing and pooling rows crosses shares, so all meet first. */
+/* Several tokens: each worker computes its share of the rows. Operations that regroup rows read those of other workers,
+ * so all workers meet first. */
 static void run_rows(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
@@ -156,7 +157,7 @@ static void run_worker(void *context, int worker)
         if (must_meet && f->kind != PN_PHASE_ROWS)
             pn_pool_barrier(p->device->pool);
         run_wide(run, i, worker);
-        if (i + 1 < p->plan->n_phases) /* the end of a run waits for all anyway */
+        if (i + 1 < p->plan->n_phases) /* the end of a run waits for all workers */
             pn_pool_barrier(p->device->pool);
     }
 }

@@ -1,8 +1,8 @@
-/* Mixtures of experts on the CPU: products with many matrices, each for the tokens that were sent to it.
+/* Mixtures of experts on the CPU: products with many matrices, each for the tokens routed to it.
  *
  * The slots of all tokens are grouped by matrix (a counting sort by the first worker), then workers claim chunks of a
- * matrix's rows and run one product for all slots of its group: a matrix is read once a step, and only those that
- * somebody needs. With one token, or without a route, there is nothing to group. */
+ * matrix's rows and run one product for all slots of its group: each needed matrix is read once per step. With one
+ * token, or without a route, nothing is grouped. */
 #include "device/cpu/phases.h"
 
 #include <string.h>
@@ -43,7 +43,7 @@ void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_siz
 
 /* ---- preparing ---- */
 
-/* first[i] .. first[i + 1]: where the slots of the i-th matrix in use are in x_index and y_index. */
+/* Groups the slots by matrix: those of the i-th matrix in use are first[i] .. first[i + 1] in x_index and y_index. */
 static void group(struct pn_cpu_run *run, int phase)
 {
     struct pn_program *p = run->program;
@@ -64,7 +64,7 @@ static void group(struct pn_cpu_run *run, int phase)
             continue;
         g->mat[g->n] = m;
         g->first[g->n + 1] = g->first[g->n] + g->count[m];
-        g->count[m] = g->first[g->n++]; /* from here on: where the next slot goes */
+        g->count[m] = g->first[g->n++]; /* from here on: the place of the next slot */
     }
     for (int64_t r = 0; r < rows; r++)
         for (int j = 0; j < n_slots; j++) {
@@ -86,7 +86,7 @@ bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker)
     unsigned char *q8 = run->single ? p->workers[worker].q8 : p->q8;
     if (!run->single)
         pn_cpu_share(run, worker, end, &first, &end);
-    /* Each matrix meets some of the rows, so many of them may still be few columns. */
+    /* A matrix is multiplied with some of the rows only, so its columns may be few although the rows are many. */
     if (c->wants_q8[PN_FEW] || c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, e.node) * e.node->n1)])
         for (int64_t r = first; r < end; r++)
             for (int h = 0; h < n1; h++)
@@ -94,7 +94,7 @@ bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker)
     if (run->single)
         return false;
     if (e.node->src[2] != PN_NONE) {
-        if (p->plan->phases[phase].n_row > 0) /* the route may have been made just now, by all */
+        if (p->plan->phases[phase].n_row > 0) /* other workers may have computed the route in this phase */
             pn_pool_barrier(p->device->pool);
         if (worker == 0)
             group(run, phase);
@@ -104,10 +104,10 @@ bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker)
 
 /* ---- multiplying ---- */
 
-/* One matrix and the slots that meet it. */
+/* One matrix and its slots. */
 struct job {
     int64_t mat, n_slots;
-    const int32_t *x_index, *y_index; /* or NULL: from x_first and y_first on, in steps */
+    const int32_t *x_index, *y_index; /* or NULL: every x_step-th row from x_first, every y_step-th from y_first */
     int64_t x_first, x_step, y_first, y_step;
 };
 

@@ -22,8 +22,8 @@
 /* ---- quantized activations ---- */
 
 /* A row of k values (k % 32 == 0), planar: int8_t q[k]; float d[k/32]; int16_t sum[k/16]. Value i is q[i] * d[i/32];
- * sum[j] adds up q over the j-th 16 values (for weights with a minimum). |q| <= 127: -128 never occurs. Rows start at
- * multiples of 64 bytes. */
+ * sum[j] is the sum of q over the j-th 16 values (for weights with a minimum). |q| <= 127: -128 does not occur. Rows
+ * start at multiples of 64 bytes. */
 static inline size_t pn_q8_row_bytes(int64_t k)
 {
     size_t bytes = (size_t)k + (size_t)k / 32 * 4 + (size_t)k / 16 * 2;
@@ -46,9 +46,8 @@ static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
 
 enum pn_x_format { PN_X_F32, PN_X_Q8 };
 
-/* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens).
- * Each weight row lies contiguously, `w_stride` bytes apart, in its storage type; `x` are rows of the kernel's
- * activation format. */
+/* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens). Weight rows are
+ * contiguous, `w_stride` bytes apart, in their storage type; rows of `x` have the kernel's x_format. */
 struct pn_matmul_args {
     pn_type type;
     const void *w;
@@ -68,8 +67,8 @@ struct pn_matmul_args {
 
 typedef void pn_matmul_fn(const struct pn_matmul_args *args);
 
-/* Few columns (the next token of some sequences, drafts that are verified) are bound by reading the weights, many (a
- * prompt) by arithmetic. So each has a function of its own, and its own format of activations. */
+/* With few columns (next tokens, drafts), reading the weights is the bottleneck; with many (a prompt), arithmetic is.
+ * Each case has its own function and its own format of activations. */
 enum pn_columns { PN_FEW, PN_MANY, PN_COLUMNS_COUNT };
 enum { PN_FEW_COLS = 16 };
 
@@ -111,7 +110,7 @@ struct pn_attn_page_args {
 /* ---- the table ---- */
 
 struct pn_cpu_kernels {
-    const char *isa; /* the best instruction set that contributed */
+    const char *isa; /* the best installed instruction set */
     struct pn_matmul_kernel matmul[PN_TYPE_COUNT];
 
     /* Quantizes k floats to a q8 row (layout above); round to nearest, d = max|x| / 127. */
@@ -134,7 +133,7 @@ struct pn_cpu_kernels {
 
 typedef void pn_isa_install_fn(struct pn_cpu_kernels *kernels);
 
-/* An instruction set of isa/isas.def; `install` overrides the entries that it does better. */
+/* An instruction set of isa/isas.def; `install` overrides the entries that it improves. */
 struct pn_cpu_isa {
     const char *name;
     enum pn_cpu_feature needs; /* asked at run time */
@@ -145,8 +144,8 @@ struct pn_cpu_isa {
 extern const struct pn_cpu_isa pn_cpu_isas[];
 extern const int pn_cpu_n_isas;
 
-/* Fills the table with the best that this processor supports, up to and including the instruction set `highest` (NULL:
- * no limit; tests pass each name). False when `highest` is unknown or not supported here. */
+/* Fills the table with the best kernels that this processor supports, up to the instruction set `highest` (NULL: no
+ * limit; tests pass each name). False when `highest` is unknown or not supported here. */
 bool pn_cpu_kernels_select(struct pn_cpu_kernels *kernels, const char *highest);
 
 #endif

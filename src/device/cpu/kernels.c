@@ -1,4 +1,4 @@
-/* Chooses the kernels: installs the instruction sets that this processor has, the better ones over the others. */
+/* Chooses the kernels: installs every instruction set that this processor has, in rising order of preference. */
 #include "device/cpu/kernel.h"
 
 #include <string.h>

@@ -20,7 +20,7 @@ void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker);
 /* ---- experts.c: products with one matrix of a stack per slot ---- */
 
 void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_sizes *sizes);
-/* The same, and groups the slots by matrix. */
+/* Like pn_cpu_product_prepare; also groups the slots by matrix. */
 bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker);
 void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker);
 

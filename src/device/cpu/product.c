@@ -6,7 +6,8 @@
 
 /* ---- compiling ---- */
 
-/* Few chunks a worker for long streams, enough of them for unequal cores to end together; whole kernel tiles. */
+/* Few chunks per worker, so that each reads long streams, but enough of them that unequal cores end together. Chunks
+ * are whole kernel tiles. */
 static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
 {
     int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
@@ -80,7 +81,7 @@ bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
 /* ---- multiplying ---- */
 
 /* An element-wise operation of an epilogue, ready for a chunk: `z` is the second operand at the chunk's first column,
- * and goes on by `stride` floats a row (0: a weight vector, the same for all). */
+ * with `stride` floats between rows (0: a weight vector, the same for all rows). */
 struct follower {
     const struct pn_node *node;
     const float *z;

@@ -17,7 +17,7 @@ struct pn_cpu {
 
 enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_MAX_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 };
 
-/* What one worker has for itself. */
+/* A worker's own memory. */
 struct pn_cpu_worker {
     float *own;    /* private copies of one row (plan->own_memory bytes) */
     void *q8;      /* one quantized activation row */
@@ -28,37 +28,37 @@ struct pn_cpu_worker {
 };
 
 struct pn_cpu_phase {
-    bool wants_q8[PN_COLUMNS_COUNT]; /* of the operand of products: some kernel reads q8 activations */
+    bool wants_q8[PN_COLUMNS_COUNT]; /* whether a product of the phase reads q8 activations */
     bool gathers;                    /* the operand's rows are not contiguous */
     int64_t k;
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
     int64_t total_chunks;
-    int query_tile; /* attention: tokens a task takes, and ... */
-    int schedule;   /* ... which of the program's schedules has its tasks */
+    int query_tile; /* attention: tokens per task, and ... */
+    int schedule;   /* ... the program's schedule with its tasks */
 };
 
-/* Which slots of a step meet which matrix of a stack (experts.c). */
+/* The slots of a step, grouped by matrix of a stack (experts.c). */
 struct pn_cpu_groups {
     int32_t n;                  /* matrices in use */
-    int32_t *mat;               /* (n): which */
-    int32_t *first;             /* (n + 1): where their slots start in the indices */
+    int32_t *mat;               /* (n): their numbers */
+    int32_t *first;             /* (n + 1): where their slots start in x_index and y_index */
     int32_t *count;             /* (n_mat) */
     int32_t *x_index, *y_index; /* (slots): rows of the operand and of the result */
 };
 
-/* The tasks of attention in a step, which layers of equal heads and windows share: sequences in the order in which they
- * are begun, those with the longest tasks first, and how many tasks come before each. */
+/* The tasks of attention in a step, for layers with equal heads and windows. Sequences with the longest tasks start
+ * first; `first` counts the tasks before each sequence. */
 struct pn_cpu_schedule {
-    const struct pn_node *node; /* the first of them: heads, windows */
+    const struct pn_node *node; /* the first of these layers */
     int tile;
     int64_t n_tasks;
-    int64_t *first;            /* (max_seqs + 1), in that order */
-    int64_t *length;           /* ... pages of a sequence's longest task */
-    int32_t *order, *n_splits; /* ... the sequence, and into how many parts its pages go */
+    int64_t *first;            /* (max_seqs + 1), by position in `order` */
+    int64_t *length;           /* (max_seqs + 1), by sequence: pages of its longest task */
+    int32_t *order, *n_splits; /* sequences by start; by sequence: parts that its pages are split into */
 };
 
-/* The most of each that any phase needs. */
+/* The most that any phase needs. */
 struct pn_cpu_each_sizes {
     size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
 };
@@ -72,20 +72,20 @@ struct pn_program {
     const struct pn_plan *plan;
     struct pn_cpu *device;
     struct pn_arena arena;
-    uint64_t scratch; /* the address of the scratch that pointers below are laid out in; 0: none yet */
+    uint64_t scratch; /* address of the scratch that the pointers below point into; 0: none yet */
     size_t scratch_bytes;
     unsigned char *memory;      /* the arrays of a step */
-    struct pn_cpu_sizes *sizes; /* what the rest of the scratch is divided by */
+    struct pn_cpu_sizes *sizes; /* of the other parts of the scratch */
     struct pn_cpu_worker *workers;
     struct pn_cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
-    float *gathered;         /* the operand's rows, made contiguous */
+    float *gathered;         /* ... and gathered: its rows made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
     atomic_int *split_done;  /* (task): 0 between steps, so not in the scratch */
     struct pn_cpu_groups groups;
-    struct pn_cpu_schedule *schedules; /* how attention is divided, for each kind of it */
+    struct pn_cpu_schedule *schedules; /* of attention, one per kind of layer */
     int n_schedules;
 };
 
@@ -98,7 +98,7 @@ struct pn_cpu_run {
     struct pantry_error error; /* of the worker that set status */
 };
 
-/* Where an operand is for `worker`. */
+/* The address and strides of an operand for `worker`. */
 static inline struct pn_strided pn_cpu_view(const struct pn_cpu_run *run, int worker, const struct pn_place *at)
 {
     const struct pn_program *p = run->program;
@@ -133,7 +133,7 @@ static inline int64_t pn_cpu_n_rows(const struct pn_cpu_run *run, const struct p
     return pn_batch_n_rows(run->batch, node->rows);
 }
 
-/* Worker's share of n rows: [first, end). */
+/* The share of n rows that belongs to `worker`: [first, end). */
 static inline void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
 {
     int64_t threads = run->program->device->base.properties.n_threads;

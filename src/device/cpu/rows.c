@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The part of a weight vector that belongs to `head`: one for all, or one each. */
+/* The part of a weight vector for `head`: the same for all heads, or one per head. */
 static const float *vector(const struct pn_cpu_run *run, const struct pn_place *at, int head, int n2)
 {
     const float *v = pn_cpu_vector(run->program, at);

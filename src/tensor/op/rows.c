@@ -1,5 +1,5 @@
-/* Looking rows up: token embeddings, learned positions, the rows whose results are wanted; joining rows, and their mean
- * over a sequence. */
+/* Looking up rows: token embeddings, learned positions, the requested rows; joining rows, and their mean over a
+ * sequence. */
 #include "tensor/op/reference.h"
 
 #include <string.h>
@@ -109,7 +109,7 @@ pn_array pn_mean_rows(struct pn_graph *g, pn_array x)
                .op = PN_OP_MEAN_ROWS, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
-/* How many of the rising numbers in `list` are below `limit`. */
+/* The count of numbers below `limit` in the sorted `list`. */
 static int32_t count_below(const int32_t *list, int64_t n, int64_t limit)
 {
     int64_t low = 0, high = n;

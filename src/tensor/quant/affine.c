@@ -1,6 +1,6 @@
-/* Affine groups, as MLX keeps them: value = q * scale + bias, with a scale and a bias for each group of values along a
- * row, in planes of their own. The q of a row are one stream of bits, low bits first, so that those of 3, 5 and 6 bits
- * cross the borders of bytes and words; 32 of them always end at one. */
+/* MLX's affine groups: value = q * scale + bias, with a scale and a bias per group of values along a row, in separate
+ * planes. The q of a row are one stream of bits, low bits first: q of 3, 5 and 6 bits cross the borders of bytes and
+ * words, but every 32 of them end at one. */
 #include "tensor/quant/quant.h"
 
 static void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)

@@ -6,7 +6,7 @@
 #include <cpuid.h>
 #include <stdint.h>
 
-/* XCR0: which registers the system saves. */
+/* XCR0: the registers that the operating system saves. */
 static uint64_t saved_state(void)
 {
     uint32_t low, high;

@@ -13,7 +13,7 @@ enum pn_cpu_feature {
     PN_CPU_FEATURE_COUNT
 };
 
-/* Of PN_CPU_ANY: true. */
+/* True for PN_CPU_ANY. */
 bool pn_cpu_has(enum pn_cpu_feature feature);
 
 #endif

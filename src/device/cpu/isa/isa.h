@@ -1,5 +1,5 @@
-/* For the files that the build compiles once per instruction set, with PN_ISA as its name: how their external names
- * differ, and what the kernel table takes from them. */
+/* For the files that the build compiles once per instruction set, with PN_ISA as its name: their external names, and
+ * the symbols that fill the kernel table. */
 #ifndef PN_ISA_ISA_H
 #define PN_ISA_ISA_H
 
@@ -10,7 +10,7 @@
 #define PN_ISA_EXPAND(isa, name) PN_ISA_JOIN(isa, name)
 #define PN_ISA_JOIN(isa, name)   pn_##isa##_##name
 
-/* In isa.c of each folder: installs what this instruction set does better than those before it. */
+/* In isa.c of each folder: installs the entries that this instruction set improves. */
 pn_isa_install_fn PN_ISA_NAME(install);
 
 #define PN_KERNEL(name) extern const struct pn_matmul_kernel PN_ISA_NAME(name);

@@ -79,7 +79,7 @@ PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column
     }
 }
 
-/* Eight rows times 2 * pairs columns; the last of them is left out of y if `odd`. */
+/* Eight rows times 2 * pairs columns; if `odd`, the last one is not written to y. */
 PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_column *x, int pairs, bool odd,
                           const float *sums, bool add)
 {
@@ -126,7 +126,7 @@ static void panel_tile(const struct panel *panel, const struct q8_column *x, int
         int c = 0;
         for (; c + 2 <= cols; c += 2)
             tile_group(panel, r, x + c, 1, false, sums + c * COLUMN_SUMS, add);
-        if (c < cols) { /* the last column stands in for its missing neighbour */
+        if (c < cols) { /* the last column also replaces its missing neighbour */
             struct q8_column twice[2] = {x[c], x[c]};
             tile_group(panel, r, twice, 1, true, sums + c * COLUMN_SUMS, add);
         }

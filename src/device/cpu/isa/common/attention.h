@@ -75,7 +75,7 @@ static void attn_scores(const struct pn_attn_page_args *a)
     }
 }
 
-/* acc rows i .. i + nq, values d .. d + nv * VN (or the last `rest` values when rest < VN and nv == 1). */
+/* Rows i .. i + nq of acc, values d .. d + nv * VN (or the last `rest` values when rest < VN and nv == 1). */
 PN_INLINE void values_tile(pn_type type, const struct pn_attn_page_args *a, int i, int nq, int d, int nv, int rest)
 {
     const char *page = a->page;

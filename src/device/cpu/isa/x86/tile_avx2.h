@@ -1,10 +1,10 @@
-/* The register tile of the panel product on AVX2: two groups of 8 rows times 4 columns. Products of bytes are added up
- * as int16 for as many steps as cannot overflow (|x| <= 127), then widened with the scales of the values, if they are
- * integers, and scaled in float32. */
+/* The register tile of the panel product on AVX2: two groups of 8 rows times 4 columns. Products of bytes are summed as
+ * int16 for as many steps as cannot overflow (|x| <= 127), then widened, with integer scales if the type has them, and
+ * scaled in float32. */
 #ifndef PN_ISA_X86_TILE_AVX2_H
 #define PN_ISA_X86_TILE_AVX2_H
 
-/* Within the panel of 32 values and one group, in vectors: q, then what the kind needs. */
+/* Offsets in a block (32 values of one group), in vectors: q, then the scales of the kind. */
 #define AT_SCALE      8  /* float s or d */
 #define AT_MIN        9  /* float m or dm */
 #define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */

@@ -1,12 +1,12 @@
 /* The register tile of the panel product on AVX-512 with VNNI: two groups of 16 rows times 12 columns, 24 accumulators.
- * vpdpbusd adds four products of an unsigned with a signed byte to an int32. Signed weights get 128 added, which is
- * taken away again through the sums of the activations. */
+ * vpdpbusd adds four products of an unsigned with a signed byte to an int32. Signed weights get 128 added; the sums of
+ * the activations subtract it again. */
 #ifndef PN_ISA_X86_TILE_AVX512_H
 #define PN_ISA_X86_TILE_AVX512_H
 
 #define TILE_COLS 12
 
-/* Scales differ by 16 values in UNIT_16: a block then is two parts. */
+/* UNIT_16 has a scale per 16 values, so a block is two parts. */
 #define PARTS         (UNIT_KIND == UNIT_16 ? 2 : 1)
 #define AT_SCALE      8                  /* float s of each part */
 #define AT_MIN        (AT_SCALE + PARTS) /* float m of each part */
@@ -106,7 +106,7 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
     }
 }
 
-/* Rows r .. of the panel: adds to y, or sets it. */
+/* Rows r and following of the panel: adds to y, or sets it. */
 PN_INLINE void tile_groups(const struct panel *panel, int r, const struct q8_column *x, int cols, const float *sums,
                            bool add)
 {

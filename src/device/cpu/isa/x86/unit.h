@@ -27,8 +27,8 @@ struct unit_scales {
     float d, dm;
 };
 
-/* Keeps a sum in its register: compilers like to turn a chain of integer additions into a tree, for which a register
- * tile has no room. */
+/* Keeps a sum in its register. Compilers would turn a chain of integer additions into a tree, for which a register tile
+ * has no room. */
 #define KEEP_ORDER(v) __asm__("" : "+x"(v))
 
 PN_INLINE __m256i load256(const void *p)
