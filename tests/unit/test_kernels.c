@@ -1,5 +1,5 @@
 /* Every entry of every instruction set that this processor has, against plain double precision references on seeded
- * random inputs. Inputs and outputs end at a page that cannot be touched, so a read or write behind them is a crash.
+ * random inputs. Inputs and outputs end at a page that cannot be touched, so a read or write past them is a crash.
  *
  * With -DPN_TEST_STANDALONE it needs no cmocka, so that one static binary can be carried to another machine. */
 #if defined(__APPLE__)
@@ -58,7 +58,7 @@ static struct {
 } guarded[N_GUARDED];
 static int n_guarded;
 
-/* Memory that ends (but for up to `align` - 1 bytes) where a page without access begins. */
+/* Memory that ends at a page without access (up to `align` - 1 bytes before it). */
 static void *guard_alloc(size_t size, size_t align)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (size + page - 1) / page * page;
@@ -117,14 +117,14 @@ struct product {
     bool indexed;
 };
 
-/* The n rows of x in the kernel's format; `seen` are the values that it then reads. */
+/* The n rows of x in the kernel's format; `seen` gets the values that it reads. */
 static void *activations_of(const struct pn_cpu_kernels *kernels, enum pn_x_format format, const float *x, int64_t n,
                             int64_t k, double *seen, size_t *stride)
 {
     for (int64_t i = 0; i < n * k; i++)
         seen[i] = x[i];
     *stride = format == PN_X_Q8 ? pn_q8_row_bytes(k) : (size_t)k * 4;
-    /* rows at multiples of 64 bytes, as the executor has them, if whole rows allow it */
+    /* rows at multiples of 64 bytes, like the executor's, if the row size allows it */
     char *rows = guard_alloc(*stride * (size_t)n, format == PN_X_Q8 || k % 16 == 0 ? 64 : 4);
     if (format == PN_X_F32)
         memcpy(rows, x, *stride * (size_t)n);
@@ -137,8 +137,7 @@ static void *activations_of(const struct pn_cpu_kernels *kernels, enum pn_x_form
     return rows;
 }
 
-/* Compares the results with sums in double precision, of x and of what the kernel sees of it, and copies them to
- * `expected`. */
+/* Compares the results with sums in double precision, over x and over `seen`, and copies them to `expected`. */
 static void check_results(const struct product *p, const struct pn_matmul_args *a, const float *x, const double *seen,
                           float *expected)
 {
@@ -154,7 +153,7 @@ static void check_results(const struct product *p, const struct pn_matmul_args *
             for (int64_t i = 0; i < p->k; i++) {
                 double term = (double)row[i] * (double)x[xr * p->k + i];
                 want += term;
-                power += term * term; /* of a sum of terms with random signs; a lone result may cancel */
+                power += term * term; /* of a sum of terms with random signs; a single result may cancel */
                 exact += (double)row[i] * seen[xr * p->k + i];
             }
             error += (got - want) * (got - want);
@@ -211,7 +210,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
     static const int64_t odd[] = {1, 7, 31, 64, 100, 521, 1030};
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         const struct pn_type_info *info = pn_type_info((pn_type)t);
-        if (info->planes > 1 || (info->gguf >= 24 && info->gguf <= 28)) /* integers and float64 are no weights */
+        if (info->planes > 1 || (info->gguf >= 24 && info->gguf <= 28)) /* integers and float64 are not weights */
             continue;
         random_state = 1000 + (uint64_t)t;
         int step = 0;
@@ -221,16 +220,16 @@ static void check_products(const struct pn_cpu_kernels *kernels)
                 if (info->block == 32)
                     k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
                 if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
-                    continue; /* the shared fallback: fewer cases do */
+                    continue; /* the shared fallback needs fewer cases */
                 check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
             }
-        /* longer than any internal piece of a row */
+        /* longer than every internal piece of a row */
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
         if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1)
             continue;
-        /* more columns than are few, and than are taken at a time; few of them with too long a row */
+        /* more columns than FEW_COLS and MANY_COLS of panel.h; few columns with a very long row */
         int64_t k = info->block > 32 ? info->block : 64;
         check_product(kernels, &(struct product){(pn_type)t, 35, 3 * k, 65, true});
         check_product(kernels, &(struct product){(pn_type)t, 33, 768, 70, false});
@@ -305,7 +304,7 @@ static void check_act(const struct pn_cpu_kernels *kernels)
         float extremes[] = {-3e38f, -1e10f, -200.0f, -0.0f, 0.0f, 200.0f, 1e10f}, out[7];
         kernels->act((enum pn_act_fn)fn, extremes, out, 7);
         for (int i = 0; i < 7; i++)
-            CHECK(!isnan(out[i]), "act %d(%g) is no number", fn, (double)extremes[i]);
+            CHECK(!isnan(out[i]), "act %d(%g) is not a number", fn, (double)extremes[i]);
         guard_free_all();
     }
 }
@@ -364,7 +363,7 @@ static void check_vectors(const struct pn_cpu_kernels *kernels)
     }
 }
 
-/* Halves at ties, at both ends, and what is no number, in every lane of a vector. */
+/* Halves at ties, at both ends of the range, and NaN, in every lane of a vector. */
 static void check_halves(const struct pn_cpu_kernels *kernels)
 {
     static const float hard[] = {
@@ -381,14 +380,14 @@ static void check_halves(const struct pn_cpu_kernels *kernels)
         kernels->f32_to_f16(x, h, n);
         for (int i = 0; i < n; i++)
             CHECK(h[i] == pn_f32_to_f16(x[i]), "f32_to_f16(%g) is %04x", (double)x[i], h[i]);
-        CHECK(h[n] == 0x1234, "f32_to_f16 of %d writes more", n);
+        CHECK(h[n] == 0x1234, "f32_to_f16 of %d writes past the end", n);
     }
     float none = __builtin_nanf("");
     kernels->f32_to_f16(&none, h, 1);
-    CHECK((h[0] & 0x7C00) == 0x7C00 && (h[0] & 0x3FF), "f32_to_f16 of what is no number");
+    CHECK((h[0] & 0x7C00) == 0x7C00 && (h[0] & 0x3FF), "f32_to_f16 of NaN");
 }
 
-/* Rows of nothing but what was masked, and values in steps of the levels: ties, the extremes alone, all but nothing. */
+/* Rows of masked values only, and values in steps of the levels: ties, extremes alone, tiny values. */
 static void check_hard_rows(const struct pn_cpu_kernels *kernels)
 {
     float x[64], e[40];
@@ -396,13 +395,13 @@ static void check_hard_rows(const struct pn_cpu_kernels *kernels)
     for (int n = 1; n < 40; n++) {
         for (int i = 0; i < n; i++)
             e[i] = -__builtin_inff();
-        CHECK(kernels->max(e, n) == -__builtin_inff(), "max of %d that are masked", n);
+        CHECK(kernels->max(e, n) == -__builtin_inff(), "max of %d masked values", n);
         e[n / 2] = -3;
-        CHECK(kernels->max(e, n) == -3, "max of one below 0");
+        CHECK(kernels->max(e, n) == -3, "max of one value below 0");
         e[n - 1] = -2;
-        CHECK(kernels->max(e, n) == -2, "max at the end");
+        CHECK(kernels->max(e, n) == -2, "max at the end of the row");
         e[0] = -1;
-        CHECK(kernels->max(e, n) == -1, "max at the beginning");
+        CHECK(kernels->max(e, n) == -1, "max at the start of the row");
     }
     for (int way = 0; way < 4; way++) {
         for (int i = 0; i < 64; i++)
@@ -459,7 +458,7 @@ static void check_attention_case(const struct pn_cpu_kernels *kernels, pn_type t
                                  int n_query)
 {
     const struct pn_type_info *info = pn_type_info(type);
-    size_t row = pn_type_row_bytes(type, (size_t)head_dim); /* values may be the beginnings of longer keys */
+    size_t row = pn_type_row_bytes(type, (size_t)head_dim); /* values may be the first part of longer keys */
     size_t row_bytes = row + (n_query % 2 ? 0 : 2 * info->bytes);
     char *page = guard_alloc(row_bytes * (size_t)(n_tokens - 1) + row, 2);
     float *k = malloc((size_t)(n_tokens * head_dim) * sizeof *k);
@@ -534,7 +533,7 @@ static void check_attention(const struct pn_cpu_kernels *kernels)
                                          queries[q]);
 }
 
-/* Heads as long as the memory for a decoded page, and longer. */
+/* Heads as long as the memory of a decoded page, and longer. */
 static void check_long_heads(const struct pn_cpu_kernels *kernels)
 {
     random_state = 23;

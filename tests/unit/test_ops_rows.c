@@ -1,5 +1,5 @@
-/* Row operations against their formulas in double precision, on every device: what is added, scaled, clamped, normed,
- * rotated, joined and looked up; and the shapes and numbers that are refused, at their borders. */
+/* Row operations against their formulas in double precision, on every device: adding, scaling, clamping, norms,
+ * rotations, joins and look-ups; and rejected shapes and numbers, at the limits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 #include "op_run.h"
 
-/* Two sequences, whose tokens are 0 .. 6 and 7 .. 11 of a batch; positions and kinds are whatever a case wants. */
+/* Two sequences, whose tokens are 0 .. 6 and 7 .. 11 of a batch; each case sets positions and kinds. */
 enum { N_TOKENS = 12, N_FIRST = 7, MAX_WIDTH = 700 };
 
 struct step {
@@ -50,8 +50,8 @@ static const float *input(const struct step *s, int token)
     return s->o.input + token * s->o.width;
 }
 
-/* Runs on every device, all tokens at once, and on those that treat a single token apart one by one; each value may be
- * off by `limit` of itself, or of 1. */
+/* Runs on every device, all tokens at once, and one by one on devices with a separate path for a single token. The
+ * error of a value may be `limit` times its magnitude, or `limit`. */
 static void compare(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
     struct pantry_error err = {0};
@@ -76,7 +76,7 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
     free(got);
 }
 
-/* The same, with some tokens as steps of their own too, of either sequence. */
+/* The same, and also with some tokens of either sequence in separate steps. */
 static void compare_each(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
     struct pn_batch whole = s->b;
@@ -121,7 +121,7 @@ static void adds_and_multiplies(void **state)
         struct step s;
         float *w = NULL;
         bool multiply = way % 2;
-        int form = way / 2 % 3; /* an array, a vector for each head, one for all of them */
+        int form = way / 2 % 3; /* an array, one vector per head, one for all heads */
         step_init(&s, 2 * N);
         struct pn_graph *g = &s.o.graph;
         pn_array x = pn_reshape(g, pn_slice(g, s.o.x, 0, N), N1, N2), y;
@@ -173,7 +173,7 @@ static void scales_caps_and_clamps(void **state)
         struct pn_graph *g = &s.o.graph;
         for (int i = 0; i < N_TOKENS * N; i++)
             s.o.input[i] *= 8;
-        s.o.input[5] = -3; /* exactly at a border */
+        s.o.input[5] = -3; /* exactly at a limit */
         s.o.input[6] = 2.5f;
         pn_array y = way == 0   ? pn_scale(g, s.o.x, -1.75f, 0.5f)
                      : way == 1 ? pn_softcap(g, s.o.x, 2.5f)
@@ -193,7 +193,7 @@ static void scales_caps_and_clamps(void **state)
     }
 }
 
-/* Each function as its definition, at numbers on both sides of every branch. */
+/* Each function against its definition, at numbers on both sides of every branch. */
 static double act_of(int fn, double x)
 {
     const double pi = 3.14159265358979323846;
@@ -310,7 +310,7 @@ static void norms(void **state)
 
 /* ---- positions ---- */
 
-/* The longer frequencies from one token more than n_short on, for each sequence as it wants. */
+/* The long frequencies from n_short + 1 tokens on, for each sequence separately. */
 static void rotates(void **state)
 {
     (void)state;
@@ -348,15 +348,15 @@ static void rotates(void **state)
                 }
             }
         compare_each(&s, y, N, want, 1e-6, "rope");
-        for (int i = 0; i < half; i++) /* copied: what becomes of the original does not matter */
+        for (int i = 0; i < half; i++) /* copied, so changing the original has no effect */
             freq[i] = freq_long[i] = NAN;
-        compare(&s, y, N, want, 1e-6, "rope with frequencies gone");
+        compare(&s, y, N, want, 1e-6, "rope after freeing the frequencies");
         op_run_free(&s.o);
     }
 }
 
-/* Pairs turn with the position of their section: one after another or interleaved, repeated, with four positions per
- * token, with three (the last section stands still), and with one. */
+/* Pairs rotate with the position of their section: one after another or interleaved, repeated, with four positions per
+ * token, with three (the last section does not rotate), and with one. */
 static void rotates_by_sections(void **state)
 {
     (void)state;
@@ -426,7 +426,7 @@ static void scales_by_position(void **state)
 
 /* ---- looking up ---- */
 
-/* The error of a device that is asked for a row that a table has not. */
+/* The error of a device for a row past the end of a table. */
 static void expect_error(struct step *s, pn_array y, const char *sentence)
 {
     static float got[N_TOKENS * MAX_WIDTH];
@@ -475,7 +475,7 @@ static void looks_rows_up(void **state)
     }
 }
 
-/* A table of one kind serves all tokens, and without kinds all tokens are of the first. */
+/* A table with one kind serves all tokens; without kinds, all tokens have the first one. */
 static void kinds_have_defaults(void **state)
 {
     (void)state;
@@ -499,7 +499,7 @@ static void kinds_have_defaults(void **state)
     }
 }
 
-/* Rows that are chosen, and their mean over each sequence: of one output and of several, beginning after its first. */
+/* Chosen rows, and their mean over each sequence: of one output and of several, not starting at the first token. */
 static void chooses_and_pools_rows(void **state)
 {
     (void)state;
@@ -527,7 +527,7 @@ static void chooses_and_pools_rows(void **state)
         means[i] = 2 * (double)input(&s, 6)[i];
         means[N + i] = (double)input(&s, 7)[i] + (double)input(&s, 11)[i];
     }
-    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means at the borders");
+    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means at the ends");
     float got[2 * N];
     s.b.results = (void *[]){got};
     s.b.n_outputs = 1; /* the second sequence has none */
@@ -628,7 +628,7 @@ static pn_array make_match(struct pn_graph *g, pn_array x, pn_array weight, int 
     return pn_match(g, pn_reshape(g, pn_slice(g, x, 0, 12), 3, 4), pn_reshape(g, pn_slice(g, x, 12, 4 * by), by, 4));
 }
 
-/* The weight of these is a matrix (8, 12); a norm wants a vector. */
+/* These get a matrix (8, 12) as weight; a norm needs a vector. */
 static pn_array make_weight_add(struct pn_graph *g, pn_array x, pn_array weight, int by)
 {
     (void)by;
@@ -699,7 +699,7 @@ static void borders_of_what_is_refused(void **state)
             pantry_status status = pn_graph_status(&s.o.graph, NULL);
             if ((i < 2) != (y != PN_NONE) || status != (i < 2 ? PANTRY_OK : cases[c].status))
                 fail_msg("%s by %d: array %d, status %d", cases[c].name, by, y, (int)status);
-            if (i >= 2) /* what follows an error adds nothing */
+            if (i >= 2) /* operations after an error add no nodes */
                 assert_int_equal(pn_scale(&s.o.graph, s.o.x, 1, 0), PN_NONE);
             free(w);
             op_run_free(&s.o);
