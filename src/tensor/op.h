@@ -128,7 +128,7 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
 pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_array gate, pn_array beta, pn_array a,
                   const struct pn_recurrent_params *params);
 
-/* ---- running them plainly ---- */
+/* ---- plain references ---- */
 
 /* The place of an array's values while a plan runs. */
 struct pn_strided {

@@ -440,7 +440,7 @@ static void expect_error(struct step *s, pn_array y, const char *sentence)
     }
 }
 
-static void looks_rows_up(void **state)
+static void looks_up_rows(void **state)
 {
     (void)state;
     enum { N = 33, ROWS = 15 };
@@ -500,7 +500,7 @@ static void kinds_have_defaults(void **state)
 }
 
 /* Chosen rows, and their mean over each sequence: of one output and of several, not starting at the first token. */
-static void chooses_and_pools_rows(void **state)
+static void chooses_and_averages_rows(void **state)
 {
     (void)state;
     enum { N1 = 2, N2 = 7, N = N1 * N2 };
@@ -539,7 +539,7 @@ static void chooses_and_pools_rows(void **state)
     op_run_free(&s.o);
 }
 
-/* ---- what is refused ---- */
+/* ---- rejected shapes and numbers ---- */
 
 typedef pn_array make_fn(struct pn_graph *g, pn_array x, pn_array weight, int by);
 
@@ -657,7 +657,7 @@ static pn_array make_mean_rows(struct pn_graph *g, pn_array x, pn_array weight, 
     return pn_mean_rows(g, by ? pn_output_rows(g, x) : x);
 }
 
-static void borders_of_what_is_refused(void **state)
+static void limits_of_rejected_numbers(void **state)
 {
     (void)state;
     enum { NO = -1000 };
@@ -718,10 +718,10 @@ int main(void)
         cmocka_unit_test(rotates),
         cmocka_unit_test(rotates_by_sections),
         cmocka_unit_test(scales_by_position),
-        cmocka_unit_test(looks_rows_up),
+        cmocka_unit_test(looks_up_rows),
         cmocka_unit_test(kinds_have_defaults),
-        cmocka_unit_test(chooses_and_pools_rows),
-        cmocka_unit_test(borders_of_what_is_refused),
+        cmocka_unit_test(chooses_and_averages_rows),
+        cmocka_unit_test(limits_of_rejected_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -241,7 +241,7 @@ static void errors_name_the_shapes(void **state)
 }
 
 /* A missing operand makes a missing result, without another error. */
-static void what_is_missing_stays_missing(void **state)
+static void missing_operands_make_missing_results(void **state)
 {
     (void)state;
     struct pn_graph g;
@@ -313,7 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_number_changed),
         cmocka_unit_test(errors_name_the_shapes),
-        cmocka_unit_test(what_is_missing_stays_missing),
+        cmocka_unit_test(missing_operands_make_missing_results),
         cmocka_unit_test(tokens_without_a_sequence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

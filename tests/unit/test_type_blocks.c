@@ -287,7 +287,7 @@ static void decoders_read_the_layouts(void **state)
     }
 }
 
-/* ---- encoding: what each block becomes ---- */
+/* ---- encoding ---- */
 
 /* A number in half precision as encoders store it: rounded to nearest even, kept finite. */
 static void put_half(uint8_t *b, float f)
@@ -560,7 +560,7 @@ static void encoders_follow_their_rules(void **state)
 }
 
 /* NaN becomes the lowest level and does not change the scale; infinity is kept finite. */
-static void what_is_no_number_becomes_the_lowest_level(void **state)
+static void nan_becomes_the_lowest_level(void **state)
 {
     (void)state;
     static const struct {
@@ -684,7 +684,7 @@ static void searched_values(const struct search *r, uint64_t seed, float *x)
     }
 }
 
-static void searches_find_what_is_there(void **state)
+static void searches_find_exact_values(void **state)
 {
     (void)state;
     static const struct search cases[] = {
@@ -751,10 +751,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoders_read_the_layouts),
         cmocka_unit_test(encoders_follow_their_rules),
-        cmocka_unit_test(what_is_no_number_becomes_the_lowest_level),
+        cmocka_unit_test(nan_becomes_the_lowest_level),
         cmocka_unit_test(four_bit_floats_at_ties),
         cmocka_unit_test(four_bit_floats_at_the_ends),
-        cmocka_unit_test(searches_find_what_is_there),
+        cmocka_unit_test(searches_find_exact_values),
         cmocka_unit_test(encoders_give_the_same_bytes_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -378,7 +378,6 @@ pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error
             s++;
         if (s == p->n_schedules && !schedule_new(p, n))
             return pn_no_memory(err, "a program");
-        p->phases[i].query_tile = p->schedules[s].tile;
         p->phases[i].schedule = s;
     }
     return PANTRY_OK;

@@ -34,8 +34,7 @@ struct pn_cpu_phase {
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
     int64_t total_chunks;
-    int query_tile; /* attention: tokens per task, and ... */
-    int schedule;   /* ... the program's schedule with its tasks */
+    int schedule; /* attention: the program's schedule with its tasks */
 };
 
 /* The slots of a step, grouped by matrix of a stack (experts.c). */
@@ -58,11 +57,12 @@ struct pn_cpu_schedule {
     int32_t *order, *n_splits; /* sequences by start; by sequence: parts that its pages are split into */
 };
 
-/* The most that any phase needs. */
+/* The most that any product with a stack of matrices needs. */
 struct pn_cpu_each_sizes {
-    size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
+    size_t q8, slots, mats; /* quantized bytes per token, slots per token, matrices */
 };
 
+/* The most that any phase needs, in bytes; `tasks` is a count. */
 struct pn_cpu_sizes {
     size_t q8_row, gathered_row, attn, partial, tasks;
     struct pn_cpu_each_sizes each;

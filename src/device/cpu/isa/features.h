@@ -10,7 +10,6 @@ enum pn_cpu_feature {
     PN_CPU_AVX512,  /* F, BW, VL, DQ, VNNI and the state of 512-bit registers */
     PN_CPU_DOTPROD, /* arm64: SDOT, UDOT */
     PN_CPU_I8MM,    /* arm64: SMMLA */
-    PN_CPU_FEATURE_COUNT
 };
 
 /* True for PN_CPU_ANY. */
