@@ -94,13 +94,14 @@ static void measure_step(struct pn_device *d, int n_seqs)
     for (int i = 0; i < n_seqs; i++) {
         for (int j = 0; j <= PAST / PN_PAGE_TOKENS; j++)
             pages[i][j] = i * (PAST / PN_PAGE_TOKENS + 1) + j;
-        seqs[i] = (struct pn_batch_seq){.start = i, .n = 1, .past = PAST, .pages = pages[i]};
+        seqs[i] = (struct pn_batch_seq){.start = i, .n = 1, .past = PAST, .pages = (int32_t)(pages[i] - pages[0])};
     }
     struct pn_batch b = {.n_tokens = n_seqs,
                          .ids = ids,
                          .pos = pos,
                          .n_seqs = n_seqs,
                          .seqs = seqs,
+                         .tables = pages[0],
                          .caches = &cache,
                          .results = (void *[]){out}};
     uint64_t best = UINT64_MAX;

@@ -101,6 +101,7 @@ struct pantry_model_options {
     const char *kv_type; /* how keys and values are kept: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
     int n_context;       /* of sessions that do not say; models with LongRoPE rotate as a context of that length needs.
                             0: any, by default what the model was trained for, at most 32,768 */
+    int reserved;        /* 0: room for a later option */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -237,6 +238,7 @@ struct pantry_session_options {
     int n_context;       /* 0: the model's; what it was trained for shrinks where memory is short */
     const char *kv_type; /* NULL: the model's */
     int n_batch;         /* most tokens of one prefill step; 0: 512 */
+    int reserved;        /* 0: room for a later option */
 };
 
 PANTRY_API void pantry_session_options_init(struct pantry_session_options *options, size_t size);

@@ -128,12 +128,8 @@ static int next_batch(const struct op_run *o, const struct memory *m, int slice,
     for (int s = 0; s < o->n_lengths; s++) {
         int left = o->lengths[s] - done[s], take = left < slice ? left : slice;
         if (take > 0)
-            seqs[b->n_seqs++] = (struct pn_batch_seq){.start = n,
-                                                      .n = take,
-                                                      .past = done[s],
-                                                      .pages = m->pages + s * m->a_sequence,
-                                                      .state_in = s,
-                                                      .state_out = s};
+            seqs[b->n_seqs++] = (struct pn_batch_seq){
+                .start = n, .n = take, .past = done[s], .pages = s * m->a_sequence, .state_in = s, .state_out = s};
         for (int i = 0; i < take; i++, n++) {
             ids[n] = first + done[s];
             last[n] = o->last ? o->last[ids[n]] : 0;
@@ -224,8 +220,13 @@ static void run_steps(const struct op_run *o, struct compiled *c, int slice, siz
         out_rows[i] = i;
     struct memory m = memory_new(o);
     struct slots slots = slots_new(o, states);
-    struct pn_batch b = {
-        .ids = ids, .pos = pos, .seqs = seqs, .out_rows = out_rows, .results = (void *[]){result}, .caches = &m.cache};
+    struct pn_batch b = {.ids = ids,
+                         .pos = pos,
+                         .seqs = seqs,
+                         .tables = m.pages,
+                         .out_rows = out_rows,
+                         .results = (void *[]){result},
+                         .caches = &m.cache};
     b.last = o->last ? last : NULL;
     while (next_batch(o, &m, slice, done, &b, seqs, ids, pos, last)) {
         slots_give(o, &slots, &b, seqs);

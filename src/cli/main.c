@@ -44,8 +44,7 @@ static int unknown_command(const char *name)
     return PN_EXIT_USAGE;
 }
 
-/* The disk may be full, or the reader gone. An earlier write may have failed: what errno says then is about something
- * else by now. */
+/* The disk may be full, or the pipe closed. If an earlier write failed, errno now describes something else. */
 static int finish(int status)
 {
     errno = 0;
@@ -53,7 +52,7 @@ static int finish(int status)
     int why = failed ? errno : 0;
     if ((!failed && !ferror(stdout)) || status != PN_EXIT_DONE)
         return status;
-    pn_cli_say_error("standard output: %s", why ? strerror(why) : "not everything could be written");
+    pn_cli_say_error("standard output: %s", why ? strerror(why) : "an earlier write failed");
     return PN_EXIT_FAILED;
 }
 

@@ -34,8 +34,10 @@ struct work {
     /* a step's */
     size_t first, end; /* its sequences */
     struct pn_step_builder step;
-    int32_t *pages, *states; /* of its sequences, together, a table a group; one each where layers are recurrent */
-    int table, n_pages, n_states;
+    int32_t pages;   /* where the page tables of its sequences begin: one per group, */
+    int table;       /* ... so many entries apart */
+    int32_t *states; /* one per sequence where layers are recurrent */
+    int n_pages, n_states;
 };
 
 /* The file's poolings, as callers name them. RANK is a head, not a pooling. */
@@ -263,7 +265,6 @@ static void work_release(struct work *w)
         free(w->sequences[i].owned);
     free(w->sequences);
     pn_step_release(&w->step);
-    free(w->pages);
     free(w->states);
 }
 
@@ -277,22 +278,26 @@ static pantry_status make_room(struct work *w, struct pantry_error *err)
     for (size_t i = 0; i < w->n; i++)
         room = w->sequences[i].n > room ? w->sequences[i].n : room;
     w->table = room;
-    w->pages = calloc((size_t)room * PN_KV_GROUPS, sizeof *w->pages);
     w->states = calloc((size_t)room, sizeof *w->states);
-    if (!w->pages || !w->states)
+    if (!w->states)
         return pn_no_memory(err, "embeddings");
     return pn_step_init(&w->step, room, room, err);
+}
+
+static int32_t *page_at(const struct work *w, struct pn_seq_memory *m, int group, int i)
+{
+    return pn_tables_at(&m->pool->tables, w->pages + group * w->table + i);
 }
 
 /* A page of every group, or of none: the step reads each text as a whole. */
 static pantry_status add_page(struct work *w, struct pn_seq_memory *m, struct pantry_error *err)
 {
     for (int g = 0; g < m->pool->n_groups; g++) {
-        pantry_status status = pn_seq_page_new(m, g, &w->pages[g * w->table + w->n_pages], err);
+        pantry_status status = pn_seq_page_new(m, g, page_at(w, m, g, w->n_pages), err);
         if (!status)
             continue;
         while (g-- > 0)
-            pn_kv_page_release(m->pool, g, w->pages[g * w->table + w->n_pages]);
+            pn_kv_page_release(m->pool, g, *page_at(w, m, g, w->n_pages));
         return status;
     }
     w->n_pages++;
@@ -317,7 +322,8 @@ static pantry_status add(struct work *w, struct pn_seq_memory *m, const struct s
     int first = pn_step_add(&w->step, &seq, s->ids);
     for (int i = 0; i < s->n; i++) {
         bool last = i == s->n - 1;
-        w->step.kinds[first + i] = i >= s->second;
+        if (i >= s->second)
+            pn_step_set_second(&w->step, first + i);
         if (w->pooling == PN_POOLING_LAST ? last : w->pooling == PN_POOLING_CLS ? i == 0 : true)
             pn_step_output(&w->step, first + i);
     }
@@ -330,16 +336,20 @@ static pantry_status run_step(void *user, struct pn_seq_memory *m, struct pantry
     struct work *w = user;
     struct pn_batch *b = &w->step.batch;
     uint64_t start = pn_clock_ns();
-    pantry_status status = PANTRY_OK;
+    pantry_status status = pn_tables_take(&m->pool->tables, w->table * m->pool->n_groups, &w->pages, err);
+    if (status)
+        return status;
     pn_step_begin(&w->step, m->runner, m->pool);
     w->step.results[0] = w->rows;
     for (size_t i = w->first; i < w->end && !status; i++)
         status = add(w, m, &w->sequences[i], err);
+    pn_tables_changed(&m->pool->tables, w->pages, w->table * m->pool->n_groups);
     if (!status)
         status = pn_runner_step(m->runner, w->result, b, err);
     for (; w->n_pages; w->n_pages--)
         for (int g = 0; g < m->pool->n_groups; g++)
-            pn_kv_page_release(m->pool, g, w->pages[g * w->table + w->n_pages - 1]);
+            pn_kv_page_release(m->pool, g, *page_at(w, m, g, w->n_pages - 1));
+    pn_tables_give(&m->pool->tables, w->pages, w->table * m->pool->n_groups);
     while (w->n_states)
         pn_state_release(m->runner->states, w->states[--w->n_states]);
     w->seconds += (double)(pn_clock_ns() - start) * 1e-9;

@@ -158,6 +158,7 @@ pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts
     if (!pool)
         return pn_no_memory(err, "a key/value cache");
     pthread_mutex_init(&pool->lock, NULL);
+    pn_tables_init(&pool->tables, devices, n_parts);
     pool->type = type;
     pool->n_caches = model->n_caches;
     pool->caches = calloc((size_t)pool->n_caches + 1, sizeof *pool->caches);
@@ -187,6 +188,7 @@ void pn_kv_pool_free(struct pn_kv_pool *pool)
         pn_slots_release(&pool->groups[g].slots);
         free(pool->groups[g].n_refs);
     }
+    pn_tables_release(&pool->tables);
     pthread_mutex_destroy(&pool->lock);
     free(pool->caches);
     free(pool);

@@ -6,7 +6,7 @@
 #ifndef PN_ENGINE_KV_H
 #define PN_ENGINE_KV_H
 
-#include "engine/slots.h"
+#include "engine/tables.h"
 #include "model/model.h"
 
 #include <pthread.h>
@@ -28,6 +28,7 @@ struct pn_kv_pool {
     struct pn_cache *caches; /* (n_caches): what a batch needs */
     int n_groups;
     struct pn_kv_group groups[PN_KV_GROUPS];
+    struct pn_tables tables; /* which of these pages each sequence has */
     pthread_mutex_t lock;
 };
 

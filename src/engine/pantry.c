@@ -85,6 +85,8 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     uint64_t start = pn_clock_ns();
     *model = NULL;
     pantry_status status = pn_take_options(&o, options, "options of a model", err);
+    if (!status && o.reserved)
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "the model has an option that this library lacks (reserved)");
     if (status)
         return status;
     struct pantry_model *m = calloc(1, sizeof *m);

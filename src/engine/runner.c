@@ -128,6 +128,7 @@ pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split 
     *r = (struct pn_runner){
         .model = model, .device = split->devices[0], .n_parts = split->n, .budget = pn_memory_of_process()};
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->settle_lock, NULL);
     for (int i = 0; i < split->n; i++)
         r->parts[i] = (struct pn_part){.device = split->devices[i], .turn = pn_devices_turn(split->devices[i])};
     name_devices(r);
@@ -167,6 +168,7 @@ void pn_runner_free(struct pn_runner *r)
     pn_model_free(r->model);
     free(r->device_of);
     free(r->device_of_cache);
+    pthread_mutex_destroy(&r->settle_lock);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -195,7 +197,7 @@ pantry_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv
     struct pn_device *devices[PN_MAX_PARTS];
     for (int i = 0; i < r->n_parts; i++)
         devices[i] = r->parts[i].device;
-    pthread_mutex_lock(&r->lock);
+    pthread_mutex_lock(&r->settle_lock);
     if (!r->pool)
         status = pn_kv_pool_new_parts(devices, r->n_parts, r->device_of_cache, r->model, type,
                                       pn_memory_addresses(r->budget), &r->pool, err);
@@ -204,7 +206,7 @@ pantry_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv
                          "this model's keys and values are kept as %s, so no session can have them as %s",
                          pn_type_info(r->pool->type)->name, name);
     *out = r->pool;
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->settle_lock);
     return status;
 }
 
@@ -224,7 +226,7 @@ pantry_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct p
     pantry_status status = PANTRY_OK;
     if (!n_short)
         return PANTRY_OK;
-    pthread_mutex_lock(&r->lock);
+    pthread_mutex_lock(&r->settle_lock);
     if (r->rope == PN_ROPE_ANY)
         r->rope = n_context > n_short ? PN_ROPE_LONG : PN_ROPE_SHORT;
     else if (r->rope == PN_ROPE_SHORT && n_context > n_short)
@@ -232,7 +234,7 @@ pantry_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct p
                          "this model rotates for contexts of up to %d tokens, so no session can have %d: load it for "
                          "that many",
                          n_short, n_context);
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->settle_lock);
     return status;
 }
 
@@ -243,11 +245,11 @@ int pn_runner_rope_context(const struct pn_runner *r)
 
 /* ---- steps ---- */
 
-pantry_status pn_runner_prepare(struct pn_runner *r, int n_tokens, struct pantry_error *err)
+pantry_status pn_runner_prepare(struct pn_runner *r, enum pn_result result, int n_tokens, struct pantry_error *err)
 {
     struct pn_bucket *bucket;
     pthread_mutex_lock(&r->lock);
-    pantry_status status = pn_stages_for(r, PN_RESULT_LOGITS, n_tokens, &bucket, err);
+    pantry_status status = pn_stages_for(r, result, n_tokens, &bucket, err);
     pthread_mutex_unlock(&r->lock);
     return status;
 }

@@ -11,6 +11,8 @@
 #include "engine/state.h"
 #include "tensor/cut.h"
 
+#include <stdatomic.h>
+
 /* Sessions feed at most PN_MAX_BATCH tokens at once; texts that must be read as a whole may be longer. */
 enum { PN_N_BUCKETS = 6, PN_DEFAULT_BATCH = 512, PN_MAX_BATCH = 4096, PN_MAX_STEP = 32768 };
 
@@ -71,8 +73,9 @@ struct pn_runner {
     struct pn_kv_pool *pool;      /* NULL: nobody has settled the type */
     struct pn_state_pool *states; /* NULL: no layer is recurrent */
     int n_context;                /* of sessions that do not say; 0: as trained */
-    enum pn_rope_choice rope;     /* of all sessions */
-    pthread_mutex_t lock;
+    atomic_int rope;              /* enum pn_rope_choice, of all sessions */
+    pthread_mutex_t settle_lock;  /* of pool and rope, which callers settle while steps run */
+    pthread_mutex_t lock;         /* of steps */
 };
 
 /* Takes model and device over (also on failure); a device of pn_devices_open or one of its own. */
@@ -90,8 +93,10 @@ pantry_status pn_runner_pool(struct pn_runner *runner, const char *type, struct 
 pantry_status pn_runner_settle_rope(struct pn_runner *runner, int n_context, struct pantry_error *err);
 /* A length of context that rotates as was settled. */
 int pn_runner_rope_context(const struct pn_runner *runner);
-/* Makes the plan that a step of `n_tokens` towards logits runs, so that the step allocates nothing. */
-pantry_status pn_runner_prepare(struct pn_runner *runner, int n_tokens, struct pantry_error *err);
+/* Makes the plan that a step of `n_tokens` towards a result runs and takes its scratch, so that the step allocates
+ * nothing. PANTRY_NO_MEMORY: the scratch of a shorter step may fit. */
+pantry_status pn_runner_prepare(struct pn_runner *runner, enum pn_result result, int n_tokens,
+                                struct pantry_error *err);
 /* Runs one step; steps of several threads take turns. The result goes to the host's memory at batch->results[0]. A
  * damaged file is an error here. */
 pantry_status pn_runner_step(struct pn_runner *runner, enum pn_result result, const struct pn_batch *batch,

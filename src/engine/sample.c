@@ -54,13 +54,22 @@ void pn_sampler_free(struct pn_sampler *s)
     *s = (struct pn_sampler){0};
 }
 
+static bool has_penalties(const struct pantry_sampling *o)
+{
+    return o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0;
+}
+
+bool pn_sampler_is_greedy(const struct pn_sampler *s)
+{
+    return s->options.temperature == 0 && !has_penalties(&s->options);
+}
+
 /* Keskar et al., CTRL, 2019 (repeat); OpenAI's definition of frequency and presence penalties. */
 static void penalize(struct pn_sampler *s, float *logits, const int32_t *recent, int n)
 {
     const struct pantry_sampling *o = &s->options;
-    bool off = o->repeat_penalty == 1 && o->frequency_penalty == 0 && o->presence_penalty == 0;
     int window = o->penalty_last_n < 0 || o->penalty_last_n > n ? n : o->penalty_last_n;
-    if (off)
+    if (!has_penalties(o))
         return;
     for (int i = n - window; i < n; i++)
         if (recent[i] >= 0 && recent[i] < s->n_vocab && s->n_seen[recent[i]] < UINT16_MAX)

@@ -130,7 +130,7 @@ void pn_sched_free(struct pn_sched *s)
     }
     pn_seq_memory_release(&s->memory);
     pn_step_release(&s->step);
-    free(s->logits);
+    free(s->rows);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->job_done);
     pthread_mutex_destroy(&s->lock);

@@ -25,8 +25,9 @@ struct pn_sched {
     struct pn_step_builder step;
     struct pn_request *in_step[PN_MAX_RUNNING]; /* whose sequences the step has, in its order */
     uint64_t capacity;                          /* bytes of pages that there could be in this step; 0: not asked yet */
-    int n_rows;
-    float *logits; /* (n_rows, n_vocab) */
+    enum pn_result result;                      /* what the step is for: logits, or ids */
+    float *rows;                                /* its result ... */
+    size_t n_values;                            /* ... and how many values there is room for */
     struct pn_pace pace;
     struct pn_sched_stats stats;
 };

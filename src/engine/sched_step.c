@@ -309,11 +309,19 @@ static void add_prompts(struct pn_sched *s)
 
 /* ---- what comes of it ---- */
 
-static void choose(struct pn_sched *s, struct pn_request *r, float *logits)
+/* Values of a row of the step's result. */
+static size_t row_size(const struct pn_sched *s)
+{
+    return s->result == PN_RESULT_IDS ? 1 : (size_t)s->runner->model->hp.n_vocab;
+}
+
+/* `result` has the logits of r's token, or the id that is the step's. */
+static void choose(struct pn_sched *s, struct pn_request *r, float *result)
 {
     struct pantry_error err;
     struct pn_seq *q = &r->seq;
-    int32_t id = pn_sampler_choose(&r->sampler, logits, q->ids, q->n_past);
+    int32_t id =
+        s->result == PN_RESULT_IDS ? (int32_t)*result : pn_sampler_choose(&r->sampler, result, q->ids, q->n_past);
     if (id < 0) {
         finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "the model's logits are not numbers"), &err);
         return;
@@ -348,12 +356,11 @@ static void keep_prompt(struct pn_sched *s, struct pn_request *r)
     r->kept = q->n_past;
 }
 
-/* `logits` rows are in the order of the step's outputs. */
+/* Rows of the result are in the order of the step's outputs. */
 static void deliver(struct pn_sched *s)
 {
     const struct pn_batch *b = &s->step.batch;
-    size_t n_vocab = (size_t)s->runner->model->hp.n_vocab;
-    float *row = s->logits;
+    float *row = s->rows;
     for (int i = 0; i < b->n_seqs; i++) {
         struct pn_request *r = s->in_step[i];
         bool has_output = b->seqs[i].n == pending(r);
@@ -366,7 +373,7 @@ static void deliver(struct pn_sched *s)
         }
         if (has_output) {
             choose(s, r, row);
-            row += n_vocab;
+            row += row_size(s);
         }
     }
 }
@@ -377,17 +384,58 @@ static void fail_all(struct pn_sched *s, pantry_status status, const struct pant
         finish(s, s->in_step[i], status, err);
 }
 
-/* Room for the logits of `rows` outputs: for twice as many as were ever wanted, so that steps seldom allocate. */
-static pantry_status reserve_logits(struct pn_sched *s, int rows, struct pantry_error *err)
+/* ---- running it ---- */
+
+/* Where all that is asked for is the likeliest token, the device chooses it. Only steps of few tokens: the logits are
+ * in scratch then, which a plan for many would need much of. */
+static enum pn_result result_of(const struct pn_sched *s)
 {
-    if (rows <= s->n_rows)
+    enum { MOST_TOKENS = 128 };
+    const struct pn_batch *b = &s->step.batch;
+    bool greedy = b->n_tokens <= MOST_TOKENS;
+    for (int i = 0; i < b->n_seqs && greedy; i++)
+        greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler);
+    return greedy ? PN_RESULT_IDS : PN_RESULT_LOGITS;
+}
+
+/* Room for the result of `n_rows` outputs: for twice as much as was ever wanted, so that steps seldom allocate. */
+static pantry_status reserve_rows(struct pn_sched *s, int n_rows, struct pantry_error *err)
+{
+    size_t wanted = (size_t)n_rows * row_size(s), most = (size_t)PN_MAX_RUNNING * row_size(s);
+    if (wanted <= s->n_values)
         return PANTRY_OK;
-    int n = rows > 1 ? 2 * rows : 1;
-    n = n > PN_MAX_RUNNING ? PN_MAX_RUNNING : n;
-    free(s->logits);
-    s->logits = malloc((size_t)n * (size_t)s->runner->model->hp.n_vocab * sizeof *s->logits);
-    s->n_rows = s->logits ? n : 0;
-    return s->logits ? PANTRY_OK : pn_no_memory(err, "logits");
+    size_t n = n_rows > 1 ? 2 * wanted : wanted;
+    n = n > most ? most : n;
+    free(s->rows);
+    s->rows = malloc(n * sizeof *s->rows);
+    s->n_values = s->rows ? n : 0;
+    return s->rows ? PANTRY_OK : pn_no_memory(err, "logits");
+}
+
+/* Less memory for what only saves time, or else a shorter step: what is cut off comes in the next ones. False: neither.
+ */
+static bool make_step_cheaper(struct pn_sched *s)
+{
+    int n = s->step.batch.n_tokens;
+    if (pn_seq_memory_shrink(&s->memory))
+        return true;
+    if (n > 1)
+        pn_step_cut(&s->step, n / 2);
+    return n > 1;
+}
+
+/* A plan that is made here must not count as time of the step. */
+static pantry_status prepare(struct pn_sched *s, struct pantry_error *err)
+{
+    pantry_status status;
+    do {
+        s->result = result_of(s);
+        status = reserve_rows(s, s->step.batch.n_outputs, err);
+        if (!status)
+            status = pn_runner_prepare(s->runner, s->result, s->step.batch.n_tokens, err);
+    } while (status == PANTRY_NO_MEMORY && make_step_cheaper(s));
+    s->step.results[0] = s->rows;
+    return status;
 }
 
 bool pn_sched_step(struct pn_sched *s)
@@ -399,23 +447,21 @@ bool pn_sched_step(struct pn_sched *s)
     add_decodes(s);
     int n_decode = s->step.batch.n_tokens;
     add_prompts(s);
-    struct pn_batch *b = &s->step.batch;
+    const struct pn_batch *b = &s->step.batch;
     if (!b->n_seqs) {
         if (!s->active)
             pn_seq_memory_settle(&s->memory);
         return false;
     }
-    pantry_status status = reserve_logits(s, b->n_outputs, &err);
-    s->step.results[0] = s->logits;
-    if (!status) /* a plan that is made now must not count as time of the step */
-        status = pn_runner_prepare(s->runner, b->n_tokens, &err);
+    pantry_status status = prepare(s, &err);
     uint64_t began = pn_clock_ns();
     if (!status)
-        status = pn_runner_step(s->runner, PN_RESULT_LOGITS, b, &err);
+        status = pn_runner_step(s->runner, s->result, b, &err);
     if (status) {
         fail_all(s, status, &err);
         return true;
     }
+    n_decode = n_decode < b->n_tokens ? n_decode : b->n_tokens;
     pn_pace_learn(&s->pace, n_decode, b->n_tokens - n_decode, pn_clock_ns() - began);
     s->stats.steps++;
     s->stats.tokens += (uint64_t)b->n_tokens;

@@ -139,6 +139,17 @@ void pn_seq_memory_settle(struct pn_seq_memory *m)
     }
 }
 
+bool pn_seq_memory_shrink(struct pn_seq_memory *m)
+{
+    bool some = false, more = true;
+    while (!some && more) {
+        for (int g = 0; g < m->pool->n_groups; g++)
+            some |= unpromise_spare(m, g, 0);
+        more = !some && evict(m);
+    }
+    return some;
+}
+
 pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err)
 {
     pantry_status status;
@@ -156,8 +167,10 @@ pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char 
     *s = (struct pn_seq){
         .memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .next = -1, .passing = -1};
     s->table = n_context / PN_PAGE_TOKENS + 1;
-    s->pages = calloc((size_t)m->pool->n_groups * (size_t)s->table, sizeof *s->pages);
-    return s->pages ? PANTRY_OK : pn_no_memory(err, "a sequence");
+    pantry_status status = pn_tables_take(&m->pool->tables, m->pool->n_groups * s->table, &s->pages, err);
+    if (status)
+        *s = (struct pn_seq){0};
+    return status;
 }
 
 void pn_seq_release(struct pn_seq *s)
@@ -165,14 +178,25 @@ void pn_seq_release(struct pn_seq *s)
     if (!s->memory)
         return;
     pn_seq_drop(s);
-    free(s->pages);
+    pn_tables_give(&s->memory->pool->tables, s->pages, s->memory->pool->n_groups * s->table);
     *s = (struct pn_seq){0};
 }
 
-/* The table of a group. */
 static int32_t *pages_of(const struct pn_seq *s, int group)
 {
-    return s->pages + (size_t)group * (size_t)s->table;
+    return pn_tables_at(&s->memory->pool->tables, s->pages + group * s->table);
+}
+
+const int32_t *pn_seq_pages(const struct pn_seq *s, int group)
+{
+    return pages_of(s, group);
+}
+
+/* The pages `first` .. `end` - 1 of all groups are others now. */
+static void changed(const struct pn_seq *s, int first, int end)
+{
+    for (int g = 0; g < s->memory->pool->n_groups; g++)
+        pn_tables_changed(&s->memory->pool->tables, s->pages + g * s->table + first, end - first);
 }
 
 static void release_pages(struct pn_seq *s, int group, int end)
@@ -283,6 +307,7 @@ static pantry_status add_pages(struct pn_seq *s, struct pantry_error *err)
             pn_kv_page_release(pool, g, pages_of(s, g)[s->n_pages]);
         return status;
     }
+    changed(s, s->n_pages, s->n_pages + 1);
     s->n_pages++;
     return PANTRY_OK;
 }
@@ -317,7 +342,7 @@ pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
 {
     struct pn_seq_memory *m = s->memory;
     struct pn_tree_match match;
-    pn_tree_match(m->tree, s->key, s->ids, n, s->pages, &match);
+    pn_tree_match(m->tree, s->key, s->ids, n, pages_of(s, 0), &match);
     struct copies copies;
     for (int g = 0; g < PN_KV_GROUPS; g++)
         copies.from[g] = g ? -1 : match.copy;
@@ -326,6 +351,7 @@ pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
     s->n_known = match.n_known;
     if (match.state >= 0)
         take_windows(s, match.state, &copies);
+    changed(s, 0, s->n_pages);
     pantry_status status = start_state(s, match.state >= 0 ? m->checkpoints.all[match.state].state : -1, err);
     if (!status)
         status = copy_pages(s, &copies, err);
@@ -380,7 +406,7 @@ static int32_t checkpoint(struct pn_seq *s, int n, int32_t state)
     if (!m->stateful)
         return -1;
     int32_t number =
-        has_windows_at(s, n) ? pn_checkpoint_new(&m->checkpoints, s->pages, s->table, s->first, n, state) : -1;
+        has_windows_at(s, n) ? pn_checkpoint_new(&m->checkpoints, pages_of(s, 0), s->table, s->first, n, state) : -1;
     if (number < 0 && state >= 0)
         pn_state_release(m->runner->states, state);
     return number;
@@ -405,7 +431,7 @@ static void remember(struct pn_seq *s, int n, int32_t number, bool stays)
 {
     struct pn_checkpoints *c = &s->memory->checkpoints;
     uint32_t serial = number >= 0 ? c->all[number].serial : 0;
-    pn_tree_insert(s->memory->tree, s->key, s->ids, n, s->pages, number, NULL);
+    pn_tree_insert(s->memory->tree, s->key, s->ids, n, pages_of(s, 0), number, NULL);
     if (number < 0)
         return;
     forget_passing(s);

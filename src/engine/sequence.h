@@ -26,8 +26,8 @@ struct pn_seq {
     const char *key; /* of the prefix tree, borrowed */
     int32_t *ids;    /* (n_context), borrowed: all tokens; those from n_past on are not in memory yet */
     int n_ids, n_past, n_context;
-    int32_t *pages; /* the page tables of all groups, each `table` entries: one per PN_PAGE_TOKENS positions */
-    int table;
+    int32_t pages;           /* where its page tables begin: those of all groups, each `table` entries, */
+    int table;               /* one per PN_PAGE_TOKENS positions */
     int n_pages;             /* of each group, those given back at the beginning included */
     int first[PN_KV_GROUPS]; /* the first page of each group that is not given back */
     int32_t state;           /* slot of recurrent state after n_past tokens; -1: none */
@@ -44,6 +44,9 @@ pantry_status pn_seq_memory_init(struct pn_seq_memory *m, struct pn_runner *runn
 void pn_seq_memory_release(struct pn_seq_memory *m);
 /* Gives the memory of pages that are not in use back to the budget: nothing runs. */
 void pn_seq_memory_settle(struct pn_seq_memory *m);
+/* Gives memory that only saves time back to the budget: pages that are not in use, then one that the tree gives up.
+ * False: there is none. */
+bool pn_seq_memory_shrink(struct pn_seq_memory *m);
 /* A page or a state, if need be one that the prefix tree gives up. */
 pantry_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pantry_error *err);
 pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err);
@@ -64,6 +67,8 @@ void pn_seq_drop(struct pn_seq *s);
 pantry_status pn_seq_grow(struct pn_seq *s, int n, struct pantry_error *err);
 /* `n` more tokens are in memory. Pages behind windows go back. */
 void pn_seq_advance(struct pn_seq *s, int n);
+/* The page table of a group, until another sequence begins. */
+const int32_t *pn_seq_pages(const struct pn_seq *s, int group);
 /* The sequence's next `n` tokens for a step, which starts where pn_step_add says. */
 struct pn_batch_seq pn_seq_batch(const struct pn_seq *s, int n);
 /* What the sequence holds, as pn_kv_page_weight counts it. */

@@ -45,6 +45,8 @@ pantry_status pn_fit_context(struct pantry_model *m, int wanted, int n_batch, in
 static pantry_status init(struct pantry_session *s, const struct pantry_session_options *o, struct pantry_error *err)
 {
     static atomic_uint_fast64_t n_sessions;
+    if (o->reserved)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "the session has an option that this library lacks (reserved)");
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
         return pn_fail(err, PANTRY_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
     pantry_status status = pn_context_length(s->model->runner, o->n_context, &s->n_context, err);

@@ -316,6 +316,7 @@ static pantry_status run_stage(struct pn_runner *r, const struct pn_bucket *b, s
     scratch.size -= b->crossing[s->part];
     own.inputs = s->inputs;
     own.results = s->outputs;
+    own.tables = pn_tables_base(&r->pool->tables, s->part);
     if (r->states)
         own.states = pn_state_base(r->states, s->part, &own.state_stride);
     if (p->turn)
@@ -334,6 +335,7 @@ pantry_status pn_stages_run(struct pn_runner *r, struct pn_bucket *b, const stru
     b->in_use = true;
     for (int part = 0; part < r->n_parts; part++)
         touch_scratch(r, part);
+    pn_tables_send(&r->pool->tables);
     for (int i = 0; i < b->n_stages && !status; i++) {
         status = run_stage(r, b, &b->stages[i], batch, err);
         if (!status)

@@ -4,61 +4,80 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int32_t *list(const struct pn_step_builder *step, size_t at)
+{
+    return (int32_t *)(void *)((char *)step->counts + at);
+}
+
 pantry_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pantry_error *err)
 {
-    size_t tokens = (size_t)max_tokens;
     *step = (struct pn_step_builder){.max_tokens = max_tokens, .max_seqs = max_seqs};
-    step->ids = calloc(tokens, sizeof *step->ids);
-    step->pos = calloc(tokens, sizeof *step->pos);
-    step->kinds = calloc(tokens, sizeof *step->kinds);
-    step->out_rows = calloc(tokens, sizeof *step->out_rows);
-    step->seqs = calloc((size_t)max_seqs, sizeof *step->seqs);
-    if (step->ids && step->pos && step->kinds && step->out_rows && step->seqs)
-        return PANTRY_OK;
-    pn_step_release(step);
-    return pn_no_memory(err, "a step");
+    pn_batch_lay_out(&step->layout, max_tokens, max_seqs);
+    if (!(step->counts = calloc(1, step->layout.size)))
+        return pn_no_memory(err, "a step");
+    step->seqs = (struct pn_batch_seq *)(void *)list(step, step->layout.seqs);
+    step->ids = list(step, step->layout.ids);
+    step->pos = list(step, step->layout.pos);
+    step->kinds = list(step, step->layout.kinds);
+    step->out_rows = list(step, step->layout.out_rows);
+    return PANTRY_OK;
 }
 
 void pn_step_release(struct pn_step_builder *step)
 {
-    free(step->ids);
-    free(step->pos);
-    free(step->kinds);
-    free(step->out_rows);
-    free(step->seqs);
+    free(step->counts);
     *step = (struct pn_step_builder){0};
 }
 
 void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner, const struct pn_kv_pool *pool)
 {
-    step->batch = (struct pn_batch){.ids = step->ids,
-                                    .pos = step->pos,
-                                    .kinds = step->kinds,
-                                    .seqs = step->seqs,
-                                    .out_rows = step->out_rows,
-                                    .caches = pool->caches,
-                                    .results = step->results};
+    *step->counts = (struct pn_batch_counts){0};
+    step->batch = (struct pn_batch){.caches = pool->caches, .results = step->results};
+    pn_batch_bind(&step->batch, &step->layout, step->counts);
     if (runner->states)
         step->batch.states = pn_state_base(runner->states, 0, &step->batch.state_stride);
 }
 
 int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids)
 {
-    struct pn_batch *b = &step->batch;
-    int first = b->n_tokens;
-    step->seqs[b->n_seqs] = *seq;
-    step->seqs[b->n_seqs++].start = first;
+    struct pn_batch_counts *n = step->counts;
+    int first = n->n_tokens;
+    step->seqs[n->n_seqs] = *seq;
+    step->seqs[n->n_seqs++].start = first;
     memcpy(step->ids + first, ids, (size_t)seq->n * sizeof *ids);
     memset(step->kinds + first, 0, (size_t)seq->n * sizeof *step->kinds);
     for (int i = 0; i < seq->n; i++)
         step->pos[first + i] = seq->past + i;
-    b->n_tokens += seq->n;
+    n->n_tokens += seq->n;
+    pn_batch_bind(&step->batch, &step->layout, n);
     return first;
+}
+
+void pn_step_set_second(struct pn_step_builder *step, int row)
+{
+    step->kinds[row] = 1;
+    step->counts->has_kinds = 1;
+    pn_batch_bind(&step->batch, &step->layout, step->counts);
 }
 
 void pn_step_output(struct pn_step_builder *step, int row)
 {
-    step->out_rows[step->batch.n_outputs++] = row;
+    step->out_rows[step->counts->n_outputs++] = row;
+    pn_batch_bind(&step->batch, &step->layout, step->counts);
+}
+
+void pn_step_cut(struct pn_step_builder *step, int n_tokens)
+{
+    struct pn_batch_counts *n = step->counts;
+    n->n_tokens = n_tokens;
+    while (n->n_seqs && step->seqs[n->n_seqs - 1].start >= n_tokens)
+        n->n_seqs--;
+    struct pn_batch_seq *last = &step->seqs[n->n_seqs - 1];
+    if (last->start + last->n > n_tokens)
+        last->n = n_tokens - last->start;
+    while (n->n_outputs && step->out_rows[n->n_outputs - 1] >= n_tokens)
+        n->n_outputs--;
+    pn_batch_bind(&step->batch, &step->layout, n);
 }
 
 pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,

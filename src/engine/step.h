@@ -1,5 +1,5 @@
-/* Building one step: tokens of one or more sequences, put together for the device. Everybody who runs a model builds
- * its batches here. */
+/* Building one step: tokens of one or more sequences, put together for the device in one block. Everybody who runs a
+ * model builds its batches here. */
 #ifndef PN_ENGINE_STEP_H
 #define PN_ENGINE_STEP_H
 
@@ -7,10 +7,12 @@
 
 struct pn_step_builder {
     struct pn_batch batch;
+    struct pn_batch_layout layout;
+    struct pn_batch_counts *counts; /* the block: its counts, */
+    int32_t *ids, *pos, *kinds, *out_rows;
+    struct pn_batch_seq *seqs; /* ... and its lists */
     int max_tokens, max_seqs;
-    int32_t *ids, *pos, *kinds, *out_rows; /* (max_tokens) */
-    struct pn_batch_seq *seqs;             /* (max_seqs) */
-    void *results[1];                      /* where the result goes: to be set before the step runs */
+    void *results[1]; /* where the result goes: to be set before the step runs */
 };
 
 /* `max_seqs` sequences of `max_tokens` tokens together. */
@@ -21,8 +23,12 @@ void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner,
 /* Appends a sequence: `seq` without its start, and its seq->n ids. The caller keeps to the bounds. Returns the row of
  * its first token. */
 int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids);
+/* Says that a token belongs to the second of two texts that are read together. */
+void pn_step_set_second(struct pn_step_builder *step, int row);
 /* Asks for the result of a token. Rows rise. */
 void pn_step_output(struct pn_step_builder *step, int row);
+/* Cuts the step to its first n tokens; the last sequence may lose some of its own. */
+void pn_step_cut(struct pn_step_builder *step, int n_tokens);
 /* A step of nothing but the next `n` of a sequence's ids. The logits of the last `n_outputs` of them go to `logits`. */
 pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
                               struct pantry_error *err);

@@ -82,6 +82,8 @@ pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish
     model->results[PN_RESULT_STATES] = states;
     model->results[PN_RESULT_LOGITS] = model->arch->encoder ? PN_NONE : pn_model_logits(&builder, states);
     model->step_bytes = builder.used_bytes;
+    model->results[PN_RESULT_IDS] =
+        model->arch->encoder ? PN_NONE : pn_argmax(&model->graph, model->results[PN_RESULT_LOGITS]);
     model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
     model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
     model->graph.context = NULL;

@@ -7,6 +7,7 @@
 /* What a step may be asked for. */
 enum pn_result {
     PN_RESULT_LOGITS,     /* (outputs, n_vocab); PN_NONE for encoders */
+    PN_RESULT_IDS,        /* (outputs, 1): the index of the largest logit, as a float; PN_NONE for encoders */
     PN_RESULT_STATES,     /* (outputs, n_embd): after the last norm */
     PN_RESULT_EMBEDDINGS, /* (sequences, n): the mean of each sequence's outputs, behind the model's dense layers */
     PN_RESULT_SCORES,     /* (sequences, labels) of a ranking head; PN_NONE without one */

@@ -24,12 +24,23 @@ struct pn_cache {
 struct pn_batch_seq {
     int32_t start, n; /* tokens start .. start + n - 1 of the batch */
     int32_t past;
-    const int32_t *pages; /* the tables of all groups, */
-    int32_t table;        /* so many entries apart */
-    int32_t n_context;    /* tokens that it may have: what its rotation is chosen by */
+    int32_t pages;     /* where its tables begin in pn_batch.tables: those of all groups, */
+    int32_t table;     /* so many entries apart */
+    int32_t n_context; /* tokens that it may have: what its rotation is chosen by */
     /* Slots of recurrent state: that before the new tokens (zero when past is 0), and that after them. One slot may be
      * both; where they differ, the first stays as it is. */
     int32_t state_in, state_out;
+};
+
+/* A step's counts and lists may be in one block of memory, each list at a place of its own, so that a device copies
+ * them with one transfer and finds them where they were in the last step. The block begins with the counts. */
+struct pn_batch_counts {
+    int32_t n_tokens, n_seqs, n_outputs, n_hidden, n_pos;
+    int32_t has_last, has_kinds; /* 0: the list is not there */
+};
+
+struct pn_batch_layout { /* bytes from the start of the block */
+    size_t seqs, ids, pos, last, kinds, out_rows, hidden_rows, size;
 };
 
 struct pn_batch {
@@ -43,6 +54,7 @@ struct pn_batch {
     const int32_t *kinds; /* (n_tokens): which of two texts read together a token belongs to; NULL: all 0 */
     int32_t n_seqs;
     const struct pn_batch_seq *seqs; /* in the order of their tokens */
+    const int32_t *tables;           /* the page tables of all sequences, as the device knows them */
     int32_t n_outputs;
     const int32_t *out_rows; /* (n_outputs): the tokens whose logits are wanted, rising */
     int32_t n_hidden;
@@ -52,12 +64,24 @@ struct pn_batch {
     size_t state_stride;
     const void *const *inputs; /* what the plan's inputs read, (rows, n1, n2) float32 each, and ... */
     void *const *results;      /* ... where its results go, likewise */
+    /* Where counts and lists are in one block, or NULL: what a device with memory of its own copies. */
+    const void *block;
+    const struct pn_batch_layout *layout;
 };
 
+enum { PN_MAX_POS = 4 }; /* sections of a rotation */
+
+/* A block with room for so many tokens and sequences. */
+void pn_batch_lay_out(struct pn_batch_layout *layout, int max_tokens, int max_seqs);
+/* Takes a batch's counts from a block, and points its lists into it. What is not in the block stays. */
+void pn_batch_bind(struct pn_batch *batch, const struct pn_batch_layout *layout, const void *block);
+
 /* The page that holds a position of a sequence, in a cache of `group`. */
-static inline size_t pn_batch_page(const struct pn_batch_seq *seq, int group, int64_t position)
+static inline size_t pn_batch_page(const struct pn_batch *b, const struct pn_batch_seq *seq, int group,
+                                   int64_t position)
 {
-    return (size_t)seq->pages[(size_t)group * (size_t)seq->table + (size_t)(position / PN_PAGE_TOKENS)];
+    const int32_t *table = b->tables + seq->pages + (size_t)group * (size_t)seq->table;
+    return (size_t)table[position / PN_PAGE_TOKENS];
 }
 
 /* The first sequence that ends after token `row`: n_seqs if none does. */

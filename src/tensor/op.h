@@ -23,6 +23,10 @@ pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
 /* (outputs or hidden states, ...) -> (sequences, ...): the mean over the rows of each sequence, which has at least
  * one. */
 pn_array pn_mean_rows(struct pn_graph *g, pn_array x);
+/* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. The lowest of equal ones; a
+ * NaN is never the largest; -1 where all are NaN. n2 is at most PN_MAX_ARGMAX: floats have those exactly. */
+enum { PN_MAX_ARGMAX = 1 << 24 };
+pn_array pn_argmax(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);

@@ -1,5 +1,5 @@
-/* Renders templates in bulk for differential tests: one JSON object {"template", "context"} a line on standard input,
- * one {"output"} or {"error", "status"} a line on standard output. */
+/* Renders templates in bulk for differential tests: one JSON object {"template", "context"} per line on standard input,
+ * one {"output"} or {"error", "status"} per line on standard output. */
 #include "text/jinja/jinja.h"
 
 #include <stdio.h>

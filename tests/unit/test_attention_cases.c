@@ -45,7 +45,7 @@ struct world {
     float *k[MAX_SEQS], *val[MAX_SEQS]; /* (past + n, n_head_kv, dim) */
     float *rows;                        /* (n_new, width): q, k, v */
     float *sinks, *bias, *unit;
-    int32_t *pages[MAX_SEQS];
+    int32_t *tables, *pages[MAX_SEQS];    /* where those of each sequence begin */
     struct pn_cache cache, before, after; /* `cache` is what runs see; as it begins; as it must end */
     size_t k_bytes, v_bytes;
     double *want;
@@ -152,11 +152,11 @@ static void make_cache(struct world *w)
     int step = n_pages % 7 ? 7 : 11; /* i * step mod n_pages visits every page once */
     while (n_pages % step == 0)
         step += 2;
+    w->tables = malloc((size_t)(n_pages - 2) * sizeof *w->tables);
+    assert_non_null(w->tables);
     for (int s = 0; s < w->n_seqs; s++) {
-        int n = (w->seqs[s].past + w->seqs[s].n - 1) / PAGE + 1;
-        w->pages[s] = malloc((size_t)n * sizeof *w->pages[s]);
-        assert_non_null(w->pages[s]);
-        for (int i = 0; i < n; i++)
+        w->pages[s] = w->tables + taken;
+        for (int i = 0; i <= (w->seqs[s].past + w->seqs[s].n - 1) / PAGE; i++)
             w->pages[s][i] = ++taken * step % n_pages;
     }
     struct pn_cache c = {.type = v->type, .n_head = v->n_head_kv, .dim_k = v->dim_k, .dim_v = v->dim_v};
@@ -188,8 +188,8 @@ static void world_free(struct world *w)
     for (int s = 0; s < w->n_seqs; s++) {
         free(w->k[s]);
         free(w->val[s]);
-        free(w->pages[s]);
     }
+    free(w->tables);
     free(w->rows);
     free(w->sinks);
     free(w->bias);
@@ -329,7 +329,8 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     int32_t *ids = malloc((size_t)w->n_new * 2 * sizeof *ids), *pos = ids + w->n_new;
     assert_true(got && ids && seqs);
     for (int s = 0, row = 0; s < w->n_seqs; s++) {
-        seqs[s] = (struct pn_batch_seq){.start = row, .n = w->seqs[s].n, .past = w->seqs[s].past, .pages = w->pages[s]};
+        seqs[s] = (struct pn_batch_seq){.start = row, .n = w->seqs[s].n, .past = w->seqs[s].past};
+        seqs[s].pages = (int32_t)(w->pages[s] - w->tables);
         for (int t = 0; t < w->seqs[s].n; t++, row++) {
             ids[row] = row;
             pos[row] = 0; /* attention counts for itself */
@@ -340,6 +341,7 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
         memcpy(w->cache.v, w->before.v, w->v_bytes);
     struct pn_cache caches[2] = {{.type = PN_TYPE_F32}, w->cache};
     struct pn_batch b = {.n_tokens = w->n_new, .ids = ids, .pos = pos, .n_seqs = w->n_seqs, .seqs = seqs};
+    b.tables = w->tables;
     b.caches = caches;
     b.results = (void *[]){got};
     pn_graph_init(&g);

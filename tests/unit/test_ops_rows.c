@@ -162,6 +162,37 @@ static void multiplies_heads(void **state)
     }
 }
 
+/* The lowest of equal ones; no NaN; -1 where there is nothing else. */
+static void finds_the_largest(void **state)
+{
+    (void)state;
+    enum { N = 300, HEADS = 3, EACH = N / HEADS };
+    struct step s;
+    double want[N_TOKENS * HEADS];
+    step_init(&s, N);
+    for (int t = 0; t < N_TOKENS; t++)
+        for (int h = 0; h < HEADS; h++) {
+            float *x = s.o.input + t * N + h * EACH;
+            int at = (t * 37 + h * 11) % EACH;
+            want[t * HEADS + h] = at;
+            x[at] = t % 2 ? 50 : INFINITY;
+            for (int i = at + 1; i < EACH && t % 3; i += 7)
+                x[i] = x[at];
+            for (int i = 0; i < EACH && t % 4 == 0; i++)
+                x[i] = i == at ? x[i] : i % 2 ? -INFINITY : NAN;
+            for (int i = 0; i < EACH && t == 5; i++)
+                x[i] = NAN;
+            if (t == 5)
+                want[t * HEADS + h] = -1;
+            for (int i = 0; i < EACH && t == 7; i++)
+                x[i] = -INFINITY;
+            if (t == 7)
+                want[t * HEADS + h] = 0;
+        }
+    compare_each(&s, pn_argmax(&s.o.graph, pn_reshape(&s.o.graph, s.o.x, HEADS, EACH)), HEADS, want, 0, "argmax");
+    op_run_free(&s.o);
+}
+
 static void scales_caps_and_clamps(void **state)
 {
     (void)state;
@@ -711,6 +742,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adds_and_multiplies),
         cmocka_unit_test(multiplies_heads),
+        cmocka_unit_test(finds_the_largest),
         cmocka_unit_test(scales_caps_and_clamps),
         cmocka_unit_test(activates),
         cmocka_unit_test(joins_rows),

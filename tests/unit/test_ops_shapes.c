@@ -298,8 +298,8 @@ static void tokens_without_a_sequence(void **state)
         cache.k = memory[0];
         cache.v = memory[1];
         int32_t ids[] = {0, 1, 2}, pos[] = {0, 1, 2}, page = 0;
-        struct pn_batch_seq seq = {.n = 2, .pages = &page};
-        struct pn_batch b = {.n_tokens = 3, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq};
+        struct pn_batch_seq seq = {.n = 2};
+        struct pn_batch b = {.n_tokens = 3, .ids = ids, .pos = pos, .n_seqs = 1, .seqs = &seq, .tables = &page};
         b.caches = &cache;
         b.results = (void *[]){out};
         assert_int_equal(op_step(&o.graph, y, &op_devices[0], &b, &err), PANTRY_INTERNAL);

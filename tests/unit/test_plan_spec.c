@@ -52,8 +52,8 @@ static void write_down(struct two_inputs *t)
 /* Two sequences of the tokens 0-3 and 4-5; logits of 3 and 5, hidden states of 0, 2 and 4. */
 static const int32_t ids[] = {1, 2, 3, 4, 5, 9}, positions[] = {0, 1, 2, 3, 0, 1}, outputs[] = {3, 5},
                      hidden[] = {0, 2, 4}, page[] = {0};
-static const struct pn_batch_seq seqs[] = {{.start = 0, .n = 4, .pages = page}, {.start = 4, .n = 2, .pages = page}};
-static const struct pn_batch_seq one[] = {{.start = 0, .n = 1, .pages = page}};
+static const struct pn_batch_seq seqs[] = {{.start = 0, .n = 4}, {.start = 4, .n = 2}};
+static const struct pn_batch_seq one[] = {{.start = 0, .n = 1}};
 
 static struct pn_batch batch_of(int n_tokens)
 {
@@ -62,6 +62,7 @@ static struct pn_batch batch_of(int n_tokens)
                              .pos = positions,
                              .n_seqs = n_tokens == 1 ? 1 : 2,
                              .seqs = n_tokens == 1 ? one : seqs,
+                             .tables = page,
                              .n_outputs = n_tokens == 1 ? 1 : 2,
                              .out_rows = n_tokens == 1 ? hidden : outputs,
                              .n_hidden = n_tokens == 1 ? 1 : 3,

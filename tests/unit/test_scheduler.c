@@ -538,6 +538,127 @@ static void full_trees_stop_nobody(void **state)
     pantry_model_free(model);
 }
 
+/* ---- greedy ---- */
+
+static bool has_run(const pantry_model *model, enum pn_result result)
+{
+    bool any = false;
+    for (int i = 0; i < PN_N_BUCKETS; i++)
+        any |= model->runner->buckets[result][i].in_use;
+    return any;
+}
+
+/* Where nobody needs logits the device chooses the tokens: the same as from logits, beside one that is sampled. */
+static void devices_choose_the_likeliest(void **state)
+{
+    (void)state;
+    enum { N = 40, N_ANSWER = 30 };
+    int32_t ids[N];
+    struct answer alone, beside, penalized, sampled;
+    random_ids(60, ids, N);
+    struct pantry_request_options o = options(ids, N, N_ANSWER, "a"), other = options(ids, N, N_ANSWER, "b");
+    o.sampling.temperature = 0;
+    pantry_model *model = load_tiny();
+    run(model, &o, &alone);
+    assert_true(has_run(model, PN_RESULT_IDS) && !has_run(model, PN_RESULT_LOGITS));
+    pantry_model_free(model);
+    model = load_tiny();
+    struct hold hold;
+    hold_engine(&hold, model);
+    pantry_request *a = submit(model, &o), *b = submit(model, &other);
+    release_engine(&hold);
+    read_all(a, &beside);
+    read_all(b, &sampled);
+    assert_true(has_run(model, PN_RESULT_LOGITS) && !has_run(model, PN_RESULT_IDS));
+    assert_memory_equal(beside.ids, alone.ids, N_ANSWER * sizeof *ids);
+    assert_memory_not_equal(sampled.ids, alone.ids, N_ANSWER * sizeof *ids);
+    o.sampling.presence_penalty = 100;
+    o.sampling.penalty_last_n = -1;
+    o.cache_key = "c";
+    run(model, &o, &penalized);
+    assert_false(has_run(model, PN_RESULT_IDS));
+    assert_memory_not_equal(penalized.ids, alone.ids, N_ANSWER * sizeof *ids);
+    pantry_model_free(model);
+}
+
+/* ---- scratch ---- */
+
+static void look_at_much(struct pn_os_memory *out)
+{
+    *out = (struct pn_os_memory){.total = (uint64_t)1 << 40,
+                                 .available = (uint64_t)1 << 40,
+                                 .group_limit = UINT64_MAX,
+                                 .group_left = UINT64_MAX,
+                                 .addresses = UINT64_MAX};
+}
+
+enum { N_SHORT = 3, N_PROMPT_SHORT = 150, N_ANSWER_SHORT = 8 };
+
+/* Answers three prompts with `limit` bytes of scratch (0: any number). Returns how many steps that took; -1: at least
+ * one had too little, and says so. */
+static int answer_with_scratch(uint64_t limit, struct answer *out)
+{
+    static int32_t ids[N_SHORT][N_PROMPT_SHORT];
+    struct pn_memory *all = pn_memory_of_process(), own = {.look = look_at_much};
+    pantry_model *model = load_tiny();
+    struct pn_runner *runner = model->runner;
+    pantry_request *r[N_SHORT];
+    struct hold hold;
+    bool short_of = false;
+    pthread_mutex_init(&own.lock, NULL);
+    pn_memory_add_weights(&own, runner->model->size_bytes, runner->model->step_bytes, "a model", NULL);
+    if (limit)
+        pn_memory_set_limit(&own, own.weight_bytes + limit);
+    runner->budget = &own;
+    hold_engine(&hold, model);
+    for (int i = 0; i < N_SHORT; i++) {
+        random_ids(400 + (uint64_t)i, ids[i], N_PROMPT_SHORT);
+        struct pantry_request_options o = options(ids[i], N_PROMPT_SHORT, N_ANSWER_SHORT, NULL);
+        r[i] = submit(model, &o);
+    }
+    release_engine(&hold);
+    for (int i = 0; i < N_SHORT; i++) {
+        const struct pantry_event *event;
+        out[i].n = 0;
+        while ((event = pantry_request_next(r[i], -1))->kind == PANTRY_EVENT_TOKEN)
+            out[i].ids[out[i].n++] = event->token.id;
+        if (event->status) {
+            assert_int_equal(event->status, PANTRY_NO_MEMORY);
+            assert_non_null(strstr(event->message, "a step of 1 tokens needs"));
+            short_of = true;
+        }
+        pantry_request_free(r[i]);
+    }
+    int steps = (int)stats_of(model).steps;
+    nothing_runs(model);
+    runner->budget = &own;
+    uint64_t weights = runner->model->size_bytes, step_bytes = runner->model->step_bytes;
+    pantry_model_free(model);
+    pn_memory_remove_weights(all, weights, step_bytes);
+    assert_true(own.taken == 0 && own.weight_bytes == 0);
+    pthread_mutex_destroy(&own.lock);
+    return short_of ? -1 : steps;
+}
+
+/* Where the scratch of a step does not fit, the step gets shorter, and every answer is the same. Only where that of one
+ * token does not fit is it an error. */
+static void steps_fit_the_scratch(void **state)
+{
+    (void)state;
+    struct answer ample[N_SHORT], a[N_SHORT];
+    int least = answer_with_scratch(0, ample), n_longer = 0, steps;
+    uint64_t limit = (uint64_t)1 << 22;
+    for (; (steps = answer_with_scratch(limit, a)) >= 0; limit /= 2) {
+        n_longer += steps > least;
+        for (int i = 0; i < N_SHORT; i++) {
+            assert_int_equal(a[i].n, N_ANSWER_SHORT);
+            assert_memory_equal(a[i].ids, ample[i].ids, N_ANSWER_SHORT * sizeof *a[i].ids);
+        }
+    }
+    assert_true(n_longer >= 2);
+    assert_in_range(limit, 1, 1 << 20);
+}
+
 /* ---- cancelling ---- */
 
 struct talk {
@@ -619,6 +740,8 @@ int main(void)
         cmocka_unit_test(requests_start_again),
         cmocka_unit_test(requests_start_where_they_fit),
         cmocka_unit_test(full_trees_stop_nobody),
+        cmocka_unit_test(devices_choose_the_likeliest),
+        cmocka_unit_test(steps_fit_the_scratch),
         cmocka_unit_test(sessions_are_cancelled_from_other_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

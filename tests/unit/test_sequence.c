@@ -126,7 +126,7 @@ static float *row(const struct pn_seq *s, int layer, int at, bool value)
 {
     const struct pn_cache *c = &s->memory->pool->caches[layer];
     assert_true(at / PAGE >= s->first[c->group] && at / PAGE < s->n_pages);
-    int32_t number = s->pages[c->group * s->table + at / PAGE];
+    int32_t number = pn_seq_pages(s, c->group)[at / PAGE];
     assert_true(pn_kv_page_refs(s->memory->pool, c->group, number) > 0);
     unsigned char *page = (value ? c->v : c->k) + (size_t)number * c->k_page;
     return (float *)(void *)(page + (size_t)(at % PAGE) * c->k_row);
@@ -196,7 +196,7 @@ static const int32_t *some_ids(uint64_t seed, int differ_at)
 
 static uint32_t refs(const struct world *w, const struct one *o, int i)
 {
-    return pn_kv_page_refs(w->pool, 0, o->seq.pages[i]);
+    return pn_kv_page_refs(w->pool, 0, pn_seq_pages(&o->seq, 0)[i]);
 }
 
 /* ---- starting ---- */
@@ -255,11 +255,11 @@ static void whole_pages_are_shared_and_parts_copied(void **state)
     assert_int_equal(start(&b, 75), 75);
     assert_int_equal(start(&c, 64), 64);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(b.seq.pages[i], a.seq.pages[i]);
-        assert_int_equal(c.seq.pages[i], a.seq.pages[i]);
+        assert_int_equal(pn_seq_pages(&b.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
+        assert_int_equal(pn_seq_pages(&c.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
         assert_int_equal(refs(&w, &a, i), 4); /* the tree's too */
     }
-    assert_int_not_equal(b.seq.pages[2], a.seq.pages[2]);
+    assert_int_not_equal(pn_seq_pages(&b.seq, 0)[2], pn_seq_pages(&a.seq, 0)[2]);
     assert_int_equal(refs(&w, &a, 2), 2);
     assert_int_equal(refs(&w, &b, 2), 1);
     assert_int_equal(pn_kv_pages_used(w.pool, 0), 4);
@@ -710,7 +710,6 @@ static void steps_hold_their_sequences_in_order(void **state)
     struct pn_step_builder step;
     struct pantry_error err;
     static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17};
-    const int32_t pages[] = {3, 4}, others[] = {8};
     open_world(&w, 4, 3);
     assert_int_equal(pn_step_init(&step, 10, 3, &err), PANTRY_OK);
     for (int again = 0; again < 2; again++) { /* a step that was used before is empty */
@@ -719,11 +718,11 @@ static void steps_hold_their_sequences_in_order(void **state)
         assert_ptr_equal(step.batch.caches, w.pool->caches);
         assert_ptr_equal(step.batch.states, w.runner.states->slots.part[0].memory.host);
         assert_int_equal(step.batch.state_stride, w.runner.states->stride);
-        const struct pn_batch_seq
-            a = {.n = 3, .past = 31, .pages = pages, .n_context = 100, .state_in = 2, .state_out = 3},
-            b = {.start = 77, .n = 4, .pages = others, .n_context = 50, .state_in = 1, .state_out = 1};
+        const struct pn_batch_seq a = {.n = 3, .past = 31, .pages = 5, .n_context = 100, .state_in = 2, .state_out = 3},
+                                  b = {.start = 77, .n = 4, .pages = 9, .n_context = 50, .state_in = 1, .state_out = 1};
         assert_int_equal(pn_step_add(&step, &a, ids), 0);
-        step.kinds[1] = 1; /* of two texts */
+        assert_null(step.batch.kinds); /* of two texts */
+        pn_step_set_second(&step, 1);
         assert_int_equal(pn_step_add(&step, &b, ids + 3), 3);
         pn_step_output(&step, 2);
         pn_step_output(&step, 6);
@@ -737,8 +736,38 @@ static void steps_hold_their_sequences_in_order(void **state)
         assert_true(batch->seqs[0].past == 31 && batch->seqs[0].n_context == 100 && batch->seqs[0].state_in == 2 &&
                     batch->seqs[0].state_out == 3);
         memset(step.kinds, 0x11, 10 * sizeof *step.kinds);
-        assert_true(batch->seqs[1].pages == others && batch->seqs[1].n == 4 && batch->seqs[1].state_in == 1 &&
+        assert_true(batch->seqs[1].pages == 9 && batch->seqs[1].n == 4 && batch->seqs[1].state_in == 1 &&
                     batch->seqs[1].state_out == 1);
+    }
+    pn_step_release(&step);
+    close_world(&w);
+}
+
+/* Cut between sequences, within one, and before the tokens whose results are wanted. */
+static void steps_can_be_cut(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17, 18, 19};
+    static const struct {
+        int n, n_seqs, n_last, n_outputs;
+    } cases[] = {{9, 3, 2, 3}, {8, 3, 1, 2}, {7, 2, 4, 2}, {6, 2, 3, 1}, {4, 2, 1, 1}, {3, 1, 3, 1}, {2, 1, 2, 0}};
+    struct world w;
+    struct pn_step_builder step;
+    struct pantry_error err;
+    open_world(&w, 4, 0);
+    assert_int_equal(pn_step_init(&step, 9, 3, &err), PANTRY_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pn_step_begin(&step, &w.runner, w.pool);
+        pn_step_add(&step, &(struct pn_batch_seq){.n = 3}, ids);
+        pn_step_output(&step, 2);
+        pn_step_add(&step, &(struct pn_batch_seq){.n = 4}, ids + 3);
+        pn_step_output(&step, 6);
+        pn_step_add(&step, &(struct pn_batch_seq){.n = 2}, ids + 7);
+        pn_step_output(&step, 8);
+        pn_step_cut(&step, cases[i].n);
+        const struct pn_batch *b = &step.batch;
+        assert_true(b->n_tokens == cases[i].n && b->n_seqs == cases[i].n_seqs && b->n_outputs == cases[i].n_outputs);
+        assert_int_equal(b->seqs[b->n_seqs - 1].n, cases[i].n_last);
     }
     pn_step_release(&step);
     close_world(&w);
@@ -775,6 +804,7 @@ int main(void)
         cmocka_unit_test(groups_share_the_budget),
         cmocka_unit_test(any_order_keeps_sequences_apart),
         cmocka_unit_test(steps_hold_their_sequences_in_order),
+        cmocka_unit_test(steps_can_be_cut),
         cmocka_unit_test(ids_are_of_the_vocabulary),
     };
     return cmocka_run_group_tests(tests, use_look, NULL);

@@ -594,8 +594,8 @@ static void only_writers_have_sessions(void **state)
     model->runner->model->hp.causal = false; /* it has logits, but not of what comes next */
     pantry_session *session;
     assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
-    assert_int_equal(pn_runner_prepare(model->runner, 1, &err), PANTRY_OK);
-    assert_int_equal(pn_runner_prepare(model->runner, PN_MAX_STEP + 1, &err), PANTRY_INVALID);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, 1, &err), PANTRY_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, PN_MAX_STEP + 1, &err), PANTRY_INVALID);
     assert_non_null(strstr(err.text, "a step of 32769 tokens is longer than the 32768 possible"));
     pantry_model_free(model);
 }

@@ -241,8 +241,8 @@ static void budgets_end_answers_in_words(void **state)
     uint64_t taken = budget->taken, touched = budget->touched;
     pantry_model *model = load("llama", threads(1));
     pantry_session *session = open_session(model, 200);
-    assert_int_equal(pn_runner_prepare(model->runner, 16, &(struct pantry_error){0}), PANTRY_OK);
-    assert_int_equal(pn_runner_prepare(model->runner, 1, &(struct pantry_error){0}), PANTRY_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, 16, &(struct pantry_error){0}), PANTRY_OK);
+    assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, 1, &(struct pantry_error){0}), PANTRY_OK);
     pantry_limit_memory(budget->weight_bytes + budget->taken + 3 * pn_sched_pool(model->sched)->groups[0].slots.stride);
     o.max_tokens = 0;
     o.ignore_eos = true;

@@ -44,14 +44,16 @@ static size_t row_in_page(int head, int64_t position)
     return (size_t)head * PN_KV_PAGE + (size_t)(position % PN_KV_PAGE);
 }
 
-static unsigned char *key_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+static unsigned char *key_row(const struct pn_batch *b, const struct pn_cache *c, const struct pn_batch_seq *seq,
+                              int head, int64_t position)
 {
-    return c->k + pn_batch_page(seq, c->group, position) * c->k_page + row_in_page(head, position) * c->k_row;
+    return c->k + pn_batch_page(b, seq, c->group, position) * c->k_page + row_in_page(head, position) * c->k_row;
 }
 
-static unsigned char *value_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+static unsigned char *value_row(const struct pn_batch *b, const struct pn_cache *c, const struct pn_batch_seq *seq,
+                                int head, int64_t position)
 {
-    return c->v + pn_batch_page(seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
+    return c->v + pn_batch_page(b, seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
 static void encode(const struct pn_cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
@@ -67,9 +69,11 @@ static void write_head(const struct pn_cpu_run *run, const struct pn_attention_p
 {
     const struct pn_cache *c = &run->batch->caches[a->cache];
     int64_t position = seq->past + (row - seq->start);
-    encode(run, c->type, k.data + row * k.stride0 + head * k.stride1, key_row(c, seq, head, position), a->dim_k);
+    encode(run, c->type, k.data + row * k.stride0 + head * k.stride1, key_row(run->batch, c, seq, head, position),
+           a->dim_k);
     if (!a->value_in_key)
-        encode(run, c->type, v.data + row * v.stride0 + head * v.stride1, value_row(c, seq, head, position), a->dim_v);
+        encode(run, c->type, v.data + row * v.stride0 + head * v.stride1, value_row(run->batch, c, seq, head, position),
+               a->dim_v);
 }
 
 void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
@@ -176,7 +180,7 @@ static void attend(const struct pn_cpu_run *run, int worker, const struct pn_att
     for (int64_t page = t->page0; page < t->page1; page++) {
         int64_t left = end - page * PN_KV_PAGE;
         struct pn_attn_page_args args = {.type = c->type,
-                                         .page = key_row(c, t->seq, t->head, page * PN_KV_PAGE),
+                                         .page = key_row(run->batch, c, t->seq, t->head, page * PN_KV_PAGE),
                                          .n_tokens = left < PN_KV_PAGE ? (int)left : PN_KV_PAGE,
                                          .head_dim = a->dim_k,
                                          .row_bytes = c->k_row,
@@ -187,7 +191,7 @@ static void attend(const struct pn_cpu_run *run, int worker, const struct pn_att
                                          .scratch = run->program->workers[worker].scratch};
         k->attn_scores(&args);
         fold(run, a, t, group, m, page, args.n_tokens);
-        args.page = value_row(c, t->seq, t->head, page * PN_KV_PAGE);
+        args.page = value_row(run->batch, c, t->seq, t->head, page * PN_KV_PAGE);
         args.head_dim = a->dim_v;
         args.row_bytes = c->v_row;
         args.acc = m.acc;

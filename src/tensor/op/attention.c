@@ -77,14 +77,16 @@ static size_t row_in_page(int head, int64_t position)
     return (size_t)head * PN_PAGE_TOKENS + (size_t)(position % PN_PAGE_TOKENS);
 }
 
-static unsigned char *key_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+static unsigned char *key_row(const struct pn_batch *b, const struct pn_cache *c, const struct pn_batch_seq *seq,
+                              int head, int64_t position)
 {
-    return c->k + pn_batch_page(seq, c->group, position) * c->k_page + row_in_page(head, position) * c->k_row;
+    return c->k + pn_batch_page(b, seq, c->group, position) * c->k_page + row_in_page(head, position) * c->k_row;
 }
 
-static unsigned char *value_row(const struct pn_cache *c, const struct pn_batch_seq *seq, int head, int64_t position)
+static unsigned char *value_row(const struct pn_batch *b, const struct pn_cache *c, const struct pn_batch_seq *seq,
+                                int head, int64_t position)
 {
-    return c->v + pn_batch_page(seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
+    return c->v + pn_batch_page(b, seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
 pantry_status pn_ref_cache_write(const struct pn_op_args *a, struct pantry_error *err)
@@ -98,9 +100,9 @@ pantry_status pn_ref_cache_write(const struct pn_op_args *a, struct pantry_error
             return pn_fail(err, PANTRY_INTERNAL, "token %lld belongs to no sequence", (long long)r);
         int64_t position = seq->past + (r - seq->start);
         for (int h = 0; h < p->n_head_kv; h++) {
-            encode(pn_view_at(a->src[0], r, h), key_row(c, seq, h, position), (size_t)p->dim_k);
+            encode(pn_view_at(a->src[0], r, h), key_row(a->batch, c, seq, h, position), (size_t)p->dim_k);
             if (!p->value_in_key)
-                encode(pn_view_at(a->src[1], r, h), value_row(c, seq, h, position), (size_t)p->dim_v);
+                encode(pn_view_at(a->src[1], r, h), value_row(a->batch, c, seq, h, position), (size_t)p->dim_v);
         }
     }
     return PANTRY_OK;
@@ -109,6 +111,7 @@ pantry_status pn_ref_cache_write(const struct pn_op_args *a, struct pantry_error
 /* The operands of `attend`: one query head of one token. */
 struct head {
     const struct pn_attention_params *params;
+    const struct pn_batch *batch;
     const struct pn_cache *cache;
     const struct pn_batch_seq *seq;
     int head_kv;
@@ -125,7 +128,7 @@ static void attend(const struct head *t, const float *q, float *out)
     const struct pn_cache *c = t->cache;
     double highest = (double)t->sink, sum = 0;
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, key_row(c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_k);
+        pn_type_decode_row(c->type, key_row(t->batch, c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_k);
         double s = 0;
         for (int j = 0; j < p->dim_k; j++)
             s += (double)q[j] * (double)t->row[j];
@@ -144,7 +147,7 @@ static void attend(const struct head *t, const float *q, float *out)
     for (int64_t i = t->first; i <= t->last; i++)
         sum += t->scores[i - t->first] = exp(t->scores[i - t->first] - highest);
     for (int64_t i = t->first; i <= t->last; i++) {
-        pn_type_decode_row(c->type, value_row(c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_v);
+        pn_type_decode_row(c->type, value_row(t->batch, c, t->seq, t->head_kv, i), t->row, (size_t)p->dim_v);
         for (int j = 0; j < p->dim_v; j++)
             out[j] += (float)(t->scores[i - t->first] / sum) * t->row[j];
     }
@@ -177,6 +180,7 @@ pantry_status pn_ref_attention(const struct pn_op_args *a, struct pantry_error *
         }
         int64_t position = seq->past + (r - seq->start);
         struct head t = {.params = p,
+                         .batch = a->batch,
                          .cache = c,
                          .seq = seq,
                          .position = position,
