@@ -81,7 +81,7 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
 
 /* ---- running ---- */
 
-/* Pages of all sequences, the last one first, so that their order is not that of the positions. */
+/* Pages of all sequences, the last one first, so that their order differs from that of the positions. */
 struct memory {
     struct pn_cache cache;
     int32_t *pages; /* (n_lengths, a_sequence) */
@@ -119,7 +119,7 @@ static void memory_free(struct memory *m)
     free(m->pages);
 }
 
-/* The next rows of every sequence as one batch. Returns how many; 0 at the end. */
+/* The next rows of every sequence as one batch. Returns their number; 0 at the end. */
 static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
                       struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last)
 {
@@ -148,14 +148,14 @@ struct compiled {
     struct pn_buffer scratch;
 };
 
-/* A step finds nothing in its scratch that it could rely on. */
+/* A step must not rely on the contents of its scratch. */
 static pantry_status run_step(struct compiled *c, const struct pn_batch *b, struct pantry_error *err)
 {
     c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
     return pn_device_run(c->device, c->program, &c->scratch, b, err);
 }
 
-/* The states of all sequences, once or, where steps alternate, twice: `now` is where a sequence's state is. */
+/* The states of all sequences, once or, if steps alternate, twice: `now` is the slot of a sequence's state. */
 struct slots {
     float *all, *before;
     size_t n; /* floats of all sequences' states */
@@ -186,7 +186,7 @@ static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch 
     memcpy(s->before, s->all, 2 * s->n * sizeof *s->all);
 }
 
-/* What a step only reads is as it was. */
+/* A step must not change what it only reads. */
 static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
 {
     size_t n = (size_t)o->n_state;

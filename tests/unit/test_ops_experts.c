@@ -275,7 +275,7 @@ static void equals_are_chosen_in_order(void **state)
     route_one(&p, zeros, bias, out);
     assert_memory_equal(out + 4, biased, sizeof biased);
     static const float high[] = {20, 30, 25, 40, 20, 20, 20, 35}, by_logits[] = {3, 7, 1, 2};
-    for (p.n_groups = 0; p.n_groups < 2; p.n_groups++) { /* no equals: one group is no group, and logits decide */
+    for (p.n_groups = 0; p.n_groups < 2; p.n_groups++) { /* no equals: one group means no groups, and logits decide */
         route_one(&p, high, NULL, out);
         assert_memory_equal(out + 4, by_logits, sizeof by_logits);
     }
@@ -380,7 +380,7 @@ static void wrong_routes_are_errors(void **state)
     assert_false(routes_with(8, 4, 4, 5, 8, 0));
     assert_false(routes_with(8, 2, 3, 2, 8, 0));
     assert_false(routes_with(130, 2, 65, 2, 130, 0));
-    assert_true(routes_with(8, 2, 1, 0, 8, 0)); /* one group is no group */
+    assert_true(routes_with(8, 2, 1, 0, 8, 0)); /* one group means no groups */
 }
 
 /* All operations on a route of 2 of 4 experts, with one parameter changed; rows are 12 wide. */

@@ -1,4 +1,4 @@
-/* Attention over one page of keys or values, for any number of query rows. With few rows a page is converted in the
+/* Attention over one page of keys or values, for any number of query rows. With few rows, the page is converted in the
  * registers of the product; with more it is decoded once to float32. */
 #ifndef PN_ISA_ATTENTION_H
 #define PN_ISA_ATTENTION_H
