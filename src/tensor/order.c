@@ -1,7 +1,7 @@
-/* Planning, first part: which nodes run in which phase, and which of them are fused. See plan.h.
+/* Planning, first part: assigns nodes to phases and fuses them. See plan.h.
  *
- * A node is done when it is part of a phase. Whatever is done counts down what its users miss; those that miss nothing
- * go to a work list, which hands them out lowest number first: the order in which the model was written down. */
+ * A node is done when it is part of a phase. Each done node decrements the count of missing operands of its users.
+ * Nodes that miss nothing go to a work list, which returns the lowest number first: the order of the model. */
 #include "tensor/planner.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ static pn_array pop(struct pn_planner *p, struct pn_worklist *list)
     return first;
 }
 
-/* The lowest that is not done (fused with another meanwhile), or PN_NONE. */
+/* The lowest listed node that is not done (fused since), or PN_NONE. */
 static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
 {
     while (list->len > 0) {
@@ -48,7 +48,7 @@ static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
     return PN_NONE;
 }
 
-/* A node that misses nothing: a view is there as soon as its operand is, others wait for their phase. */
+/* A node that misses nothing: a view is done with its operand, others wait for their phase. */
 static void release(struct pn_planner *p, pn_array a)
 {
     enum pn_op_kind kind = pn_op_kind(pn_node(p->g, a)->op);
@@ -62,7 +62,7 @@ static void release(struct pn_planner *p, pn_array a)
             release(p, p->users[i]);
 }
 
-/* Node `a` is done: its users miss it no more. What is fused may be listed too, and is passed over there. */
+/* Node `a` is done: its users no longer miss it. Fused nodes may still be listed; the list skips them. */
 static void finish(struct pn_planner *p, pn_array a)
 {
     p->done[a] = true;
@@ -73,14 +73,14 @@ static void finish(struct pn_planner *p, pn_array a)
 
 /* ---- fusion ---- */
 
-/* The only reader of `a`, if it has just one and the caller is not another. */
+/* The only reader of `a`; PN_NONE if it has several, or the caller reads it. */
 static pn_array only_user(const struct pn_planner *p, pn_array a)
 {
     return p->n_users[a] == 1 && p->plan->slots[a].result < 0 ? p->user[a] : PN_NONE;
 }
 
-/* The node that may be applied to `a` as it is made: a's only user, element-wise over the same values, whose other
- * operand (if any) is there already. */
+/* The node that can be fused into the computation of `a`: its only user, element-wise over the same values, with its
+ * other operand (if any) already computed. */
 static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
 {
     pn_array u = only_user(p, a);
@@ -111,7 +111,7 @@ static void extend_epilogue(struct pn_planner *p, struct pn_product *item)
         append(p, item, next);
 }
 
-/* act(gate) * up, where both are results of this phase that nobody else reads. */
+/* act(gate) * up, if both are results of this phase without other readers. */
 static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
 {
     struct pn_product *item = &phase->products[gate];
@@ -145,7 +145,7 @@ static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
     }
 }
 
-/* Biases and scales first, then gates (they take two products), then what follows: a gating product must stop at its
+/* Biases and scales first, then gates (they take two products), then the rest: a gating product must stop at its
  * activation, which the gate applies. */
 static void fuse_products(struct pn_planner *p, struct pn_phase *phase)
 {
@@ -208,7 +208,7 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     return true;
 }
 
-/* With a cache_write at hand: the attention that reads it, if its queries can be had without another wide operation. */
+/* For a cache_write: the attention that reads it, if its queries need no other wide operation first. */
 static pn_array attention_of(struct pn_planner *p, pn_array write)
 {
     for (int32_t i = p->first_user[write]; i < p->first_user[write + 1]; i++, p->plan->work++) {
@@ -256,9 +256,9 @@ static bool schedule_wide(struct pn_planner *p, struct pn_phase *phase)
     return true;
 }
 
-/* ---- who misses what ---- */
+/* ---- missing operands ---- */
 
-/* Operands come before their users, so that one walk from the last result down finds all that is needed. */
+/* Operands come before their users, so one walk down from the last result finds all needed nodes. */
 void pn_planner_find_needed(struct pn_planner *p)
 {
     const struct pn_plan *plan = p->plan;
@@ -269,14 +269,14 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        bool is_there = pn_is_there(p, a); /* what is given needs nothing */
+        bool is_there = pn_is_there(p, a); /* given arrays need no operands */
         for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
     }
 }
 
-/* Whether the plan computes `a`, or looks through it. */
+/* Whether the plan computes `a`, or `a` is a view. */
 static bool is_computed(const struct pn_planner *p, pn_array a)
 {
     return p->needed[a] && !pn_is_there(p, a);
@@ -325,7 +325,8 @@ static bool list_users(struct pn_planner *p)
     return true;
 }
 
-/* Nodes that miss nothing from the start. They are found before the first is released, which counts others down. */
+/* Nodes that miss nothing from the start. They are listed before the first one is released, because releasing changes
+ * the counts. */
 static void release_first(struct pn_planner *p)
 {
     int n = 0;
@@ -336,7 +337,7 @@ static void release_first(struct pn_planner *p)
         release(p, p->made[i]);
 }
 
-/* Room for what there can be at most: with fusion only wide nodes end a phase, and products need no steps. */
+/* Room for the maximum: with fusion only wide nodes end a phase, and products need no steps. */
 static bool make_room(struct pn_planner *p)
 {
     struct pn_plan *plan = p->plan;
@@ -364,7 +365,7 @@ pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err)
         schedule_rows(p, phase);
         if (!schedule_wide(p, phase))
             return pn_no_memory(err, "a plan");
-        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else all that was listed is fused */
+        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else all listed nodes are fused */
             plan->n_phases++;
     }
     for (int i = 0; i < plan->n_results; i++)

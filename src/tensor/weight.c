@@ -1,4 +1,4 @@
-/* Where a tensor's numbers lie: see weight.h. */
+/* The places of a tensor's numbers: see weight.h. */
 #include "tensor/weight.h"
 
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
-/* Affine groups, as in MLX: value = q * scale + bias, with a scale and a bias per group of values along a row, in
- * planes of their own. The q of a row are one stream of bits, low bits first, so q of 3, 5 and 6 bits cross byte and
- * word boundaries; 32 of them always end at one. */
+/* MLX's affine groups: value = q * scale + bias, with a scale and a bias per group of values along a row, in separate
+ * planes. The q of a row are one stream of bits, low bits first: q of 3, 5 and 6 bits cross the borders of bytes and
+ * words, but every 32 of them end at one. */
 #include "tensor/quant/quant.h"
 
 /* Value i of a plane of scales or biases, which are float32, float16 or bfloat16. */
