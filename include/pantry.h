@@ -228,6 +228,44 @@ PANTRY_API pantry_status pantry_parse(const char *template_source, size_t templa
                                       const char *raw, size_t raw_len, unsigned flags,
                                       enum pantry_tool_choice tool_choice, char **json, struct pantry_error *error);
 
+/* The same while the answer streams in: any split of it into pieces gives the same texts and calls. */
+typedef struct pantry_parser pantry_parser;
+
+enum pantry_parse_kind {
+    PANTRY_PARSE_REASONING, /* `text` is set */
+    PANTRY_PARSE_CONTENT,   /* `text` is set */
+    PANTRY_PARSE_TOOL_CALL  /* `name`, `arguments` and perhaps `id` are set */
+};
+
+/* The library makes it, and may append members. */
+struct pantry_parse_event {
+    enum pantry_parse_kind kind;
+    const char *text; /* the next `len` bytes: whole characters, and a NUL */
+    size_t len;
+    const char *name;      /* of the tool */
+    const char *arguments; /* one JSON value, complete */
+    const char *id;        /* as the model wrote it, or NULL */
+};
+
+/* Called for every part in order, on the thread that pushes; *event lives until it returns. The callback must
+ * not use the parser. */
+typedef void pantry_parse_callback(void *user, const struct pantry_parse_event *event);
+
+/* A parser for the answer to `prompt`, the text that `template_source` rendered from `context_json`; "" if it is not
+ * known. If the last message is the assistant's and add_generation_prompt is not true, the answer continues it: what
+ * the message already has is reported first, before this call returns. PANTRY_FORMAT: the JSON is malformed. */
+PANTRY_API pantry_status pantry_parser_new(const char *template_source, size_t template_len, const char *context_json,
+                                           const char *prompt, size_t prompt_len, unsigned flags,
+                                           enum pantry_tool_choice tool_choice, pantry_parse_callback *callback,
+                                           void *user, pantry_parser **parser, struct pantry_error *error);
+/* Takes the next `len` bytes of the answer. After a failure, or after pantry_parser_finish, the parser can only be
+ * freed: PANTRY_INVALID. */
+PANTRY_API pantry_status pantry_parser_push(pantry_parser *parser, const char *text, size_t len,
+                                            struct pantry_error *error);
+/* Ends the answer: what was held back is reported. */
+PANTRY_API pantry_status pantry_parser_finish(pantry_parser *parser, struct pantry_error *error);
+PANTRY_API void pantry_parser_free(pantry_parser *parser);
+
 /* ---- sessions ---- */
 
 /* One conversation: its tokens and their keys and values. A new prompt that starts like the old tokens reuses them. */

@@ -187,6 +187,23 @@ static pantry_status parse(struct pantry_error *err)
     return status;
 }
 
+static json_t *begun; /* the context of an answer that goes on with a message */
+
+static pantry_status stream(struct pantry_error *err)
+{
+    static const char *const pieces[] = {"<think>a\303", "\266\303", "</think>", "b\342\202"};
+    const struct pn_parse_options options = {0};
+    struct pn_answer *answer;
+    pantry_status status = pn_answer_new("", 0, begun, "", 0, &options, ignore, NULL, &answer, err);
+    assert_true(!status == !!answer);
+    for (size_t i = 0; i < COUNT(pieces) && !status; i++)
+        status = pn_answer_push(answer, pieces[i], strlen(pieces[i]), err);
+    if (!status)
+        status = pn_answer_finish(answer, err);
+    pn_answer_free(answer);
+    return status;
+}
+
 static pantry_status sample(struct pantry_error *err)
 {
     const struct pantry_sampling o = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
@@ -372,6 +389,9 @@ static void answers(void **state)
         each_allocation_fails(said->dialect, parse);
     }
     json_decref(tools);
+    begun = json_loads("{\"messages\":[{\"role\":\"assistant\",\"content\":\"It \"}]}", 0, NULL);
+    each_allocation_fails("an answer that streams", stream);
+    json_decref(begun);
 }
 
 static void samplers(void **state)
