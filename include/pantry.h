@@ -337,6 +337,7 @@ struct pantry_stats {
     enum pantry_stop stop;
 };
 
+/* The library makes it, and may append members. */
 struct pantry_token {
     int32_t id;       /* -1: no token, but text that was held back for a stop text and follows at the end */
     const char *text; /* whole UTF-8 characters that this token completed, and a NUL; may be empty */
@@ -426,7 +427,7 @@ enum pantry_event_kind {
 /* The library makes it, and may append members. */
 struct pantry_event {
     enum pantry_event_kind kind;
-    struct pantry_token token;
+    const struct pantry_token *token;
     pantry_status status;             /* PANTRY_OK, also after a cancel; or why the request failed, and */
     const char *message;              /* the sentence; "" for PANTRY_OK */
     const struct pantry_stats *stats; /* lives as long as the request */

@@ -151,7 +151,8 @@ static void pop(struct pn_request *r)
     memmove(r->waiting.data, r->waiting.data + e.len, r->waiting.len - e.len);
     r->waiting.len -= e.len;
     r->n_read += e.id >= 0;
-    r->event = (struct pantry_event){.kind = PANTRY_EVENT_TOKEN, .token = {e.id, r->out.data, e.len}, .message = ""};
+    r->token = (struct pantry_token){.id = e.id, .text = r->out.data, .len = e.len};
+    r->event = (struct pantry_event){.kind = PANTRY_EVENT_TOKEN, .token = &r->token, .message = ""};
 }
 
 const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room)

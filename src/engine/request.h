@@ -71,7 +71,8 @@ struct pn_request {
     struct pantry_error error; /* its sentence */
 
     /* the reader's */
-    struct pantry_event event; /* the last one, and */
+    struct pantry_event event; /* the last one, */
+    struct pantry_token token; /* its token, and */
     struct pn_buf out;         /* its text */
     int n_read;                /* tokens */
 };

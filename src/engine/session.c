@@ -128,8 +128,8 @@ static const struct pantry_event *relay(struct pantry_session *s, struct pn_requ
             pn_sched_wake(s->sched);
         if (!event || refused)
             continue;
-        n += event->token.id >= 0;
-        if (!o->callback || o->callback(o->user, &event->token))
+        n += event->token->id >= 0;
+        if (!o->callback || o->callback(o->user, event->token))
             continue;
         refused = true;
         atomic_store(&r->cancel, true);

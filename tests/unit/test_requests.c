@@ -77,10 +77,10 @@ static void read_all(pantry_request *r, struct answer *a)
         if (a->end.kind == PANTRY_EVENT_END)
             break;
         assert_int_equal(a->end.kind, PANTRY_EVENT_TOKEN);
-        if (a->end.token.id < 0)
+        if (a->end.token->id < 0)
             continue;
         assert_true(a->n < MAX_ANSWER);
-        a->ids[a->n++] = a->end.token.id;
+        a->ids[a->n++] = a->end.token->id;
     }
     if (a->end.status)
         fail_msg("%s", a->end.message);
@@ -198,8 +198,8 @@ static void *client(void *user)
             if (one->cancel_after >= 0 && a->n >= one->cancel_after)
                 pantry_request_cancel(requests[i]);
             next(requests[i], a, -1);
-            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token.id >= 0)
-                a->ids[a->n++] = a->end.token.id;
+            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token->id >= 0)
+                a->ids[a->n++] = a->end.token->id;
         } while (a->end.kind != PANTRY_EVENT_END);
         if (a->end.status || a->n != a->stats.n_generated)
             return "a request failed";
