@@ -337,11 +337,19 @@ struct pantry_stats {
     enum pantry_stop stop;
 };
 
+struct pantry_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm of the model's probability, before all sampling options; may be -INFINITY */
+};
+
 /* The library makes it, and may append members. */
 struct pantry_token {
     int32_t id;       /* -1: no token, but text that was held back for a stop text and follows at the end */
     const char *text; /* whole UTF-8 characters that this token completed, and a NUL; may be empty */
     size_t len;
+    float logprob;                    /* with the option `logprobs`, else 0 */
+    int n_top;                        /* with the option `top_logprobs`: as many, or all that are possible */
+    const struct pantry_logprob *top; /* (n_top), best first, equal ones by id */
 };
 
 /* Called for every token in order, on the thread that generates; *token lives until it returns. Returning false ends
@@ -358,6 +366,8 @@ struct pantry_generate_options {
     const pantry_cancel *cancel;     /* ends the generation with PANTRY_OK, also in the prompt; may be NULL */
     pantry_token_callback *callback; /* may be NULL */
     void *user;                      /* for the callback */
+    bool logprobs;                   /* these two: as for requests */
+    int top_logprobs;
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -403,6 +413,8 @@ struct pantry_request_options {
     const char *const *stop; /* texts that end the answer; not part of it */
     size_t n_stop;
     const char *cache_key; /* shares memory only with requests of the same key; NULL: with all that have none */
+    bool logprobs;         /* tokens come with their log probability, and with those of the likeliest ... */
+    int top_logprobs;      /* ... tokens in their place: 0 to 20 */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);

@@ -159,7 +159,9 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .ignore_eos = o->ignore_eos,
                                              .stop = o->stop,
                                              .n_stop = o->n_stop,
-                                             .cache_key = s->key};
+                                             .cache_key = s->key,
+                                             .logprobs = o->logprobs,
+                                             .top_logprobs = o->top_logprobs};
     pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;

@@ -12,6 +12,7 @@
 
 #include "device/device.h"
 #include "dialect_samples.h"
+#include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "gguf_writer.h"
 #include "op_run.h"
@@ -201,6 +202,14 @@ static pantry_status stream(struct pantry_error *err)
     if (!status)
         status = pn_answer_finish(answer, err);
     pn_answer_free(answer);
+    return status;
+}
+
+static pantry_status logprobs(struct pantry_error *err)
+{
+    struct pn_logprobs l;
+    pantry_status status = pn_logprobs_init(&l, true, 5, 100, err);
+    pn_logprobs_free(&l);
     return status;
 }
 
@@ -398,6 +407,7 @@ static void samplers(void **state)
 {
     (void)state;
     each_allocation_fails("samplers", sample);
+    each_allocation_fails("log probabilities", logprobs);
 }
 
 static void models(void **state)
