@@ -312,6 +312,12 @@ struct pantry_sampling {
 
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);
 
+/* Added to the logit of a token before the penalties: 100 practically forces a token, -100 practically bans it. */
+struct pantry_logit_bias {
+    int32_t id;
+    float bias; /* -100 to 100; those of one id add up */
+};
+
 /* Why an answer ended. */
 enum pantry_stop {
     PANTRY_STOP_NONE,      /* it has not, or it failed */
@@ -339,7 +345,7 @@ struct pantry_stats {
 
 struct pantry_logprob {
     int32_t id;
-    float logprob; /* natural logarithm of the model's probability, before all sampling options; may be -INFINITY */
+    float logprob; /* natural logarithm of the model's probability, before bias and sampling; may be -INFINITY */
 };
 
 /* The library makes it, and may append members. */
@@ -366,8 +372,10 @@ struct pantry_generate_options {
     const pantry_cancel *cancel;     /* ends the generation with PANTRY_OK, also in the prompt; may be NULL */
     pantry_token_callback *callback; /* may be NULL */
     void *user;                      /* for the callback */
-    bool logprobs;                   /* these two: as for requests */
+    bool logprobs;                   /* these and the following: as for requests */
     int top_logprobs;
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -415,6 +423,8 @@ struct pantry_request_options {
     const char *cache_key; /* shares memory only with requests of the same key; NULL: with all that have none */
     bool logprobs;         /* tokens come with their log probability, and with those of the likeliest ... */
     int top_logprobs;      /* ... tokens in their place: 0 to 20 */
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);

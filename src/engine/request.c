@@ -79,6 +79,8 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
         status = pn_no_memory(err, "a request");
     if (!status)
         status = pn_sampler_init(&r->sampler, &r->sampling, model->hp.n_vocab, err);
+    if (!status)
+        status = pn_sampler_set_bias(&r->sampler, o->logit_bias, o->n_logit_bias, err);
     if (!status && tokenizer)
         status = pn_detokenizer_new(tokenizer, PN_DETOKENIZE_CONTINUE, &r->detokenizer, err);
     if (status)

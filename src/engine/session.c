@@ -161,7 +161,9 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .n_stop = o->n_stop,
                                              .cache_key = s->key,
                                              .logprobs = o->logprobs,
-                                             .top_logprobs = o->top_logprobs};
+                                             .top_logprobs = o->top_logprobs,
+                                             .logit_bias = o->logit_bias,
+                                             .n_logit_bias = o->n_logit_bias};
     pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;

@@ -212,7 +212,7 @@ static struct told read_all(pantry_request *r, int n_most)
     return told;
 }
 
-/* No option of sampling changes what is told: penalties and a cut change the choice only. */
+/* No option changes what is told: a bias, penalties and a cut change the choice only. */
 static void the_model_is_told_of(void **state)
 {
     (void)state;
@@ -226,6 +226,8 @@ static void the_model_is_told_of(void **state)
         o.sampling.repeat_penalty = i >= 3 ? 2 : 1;
         o.sampling.presence_penalty = i == 4 ? 1.5f : 0;
         o.sampling.penalty_last_n = -1;
+        o.logit_bias = (const struct pantry_logit_bias[]){{4, 3}, {9, -8}};
+        o.n_logit_bias = i == 1 ? 2 : 0;
         struct told told = read_all(submit(&o), most[i]);
         assert_int_equal(told.n, 40);
     }

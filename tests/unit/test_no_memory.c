@@ -218,6 +218,8 @@ static pantry_status sample(struct pantry_error *err)
     const struct pantry_sampling o = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     struct pn_sampler s;
     pantry_status status = pn_sampler_init(&s, &o, 100, err);
+    if (!status)
+        status = pn_sampler_set_bias(&s, &(struct pantry_logit_bias){3, 1}, 1, err);
     pn_sampler_free(&s);
     assert_true(!s.candidates && !s.p && !s.n_seen);
     pn_sampler_free(&s); /* there is nothing left to free */
