@@ -51,7 +51,7 @@ static int poll(pantry_request **r, int n, bool *ended, uint64_t *last, double *
         const struct pantry_event *event;
         while (!ended[i] && (event = pantry_request_next(r[i], waits))) {
             uint64_t now = pn_clock_ns();
-            if (event->kind == PANTRY_EVENT_TOKEN && event->token.id >= 0) {
+            if (event->kind == PANTRY_EVENT_TOKEN && event->token->id >= 0) {
                 if (last[i] && *n_gaps < N_GAPS)
                     gaps[(*n_gaps)++] = (double)(now - last[i]) * 1e-6;
                 last[i] = now;

@@ -5,6 +5,7 @@
 #ifndef PN_ENGINE_REQUEST_H
 #define PN_ENGINE_REQUEST_H
 
+#include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "engine/sequence.h"
 #include "text/tokenizer/tokenizer.h"
@@ -48,6 +49,7 @@ struct pn_request {
     int boundary; /* 0, or where a younger prompt goes on from this one */
     bool in_step;
     struct pn_sampler sampler;
+    struct pn_logprobs logprobs;
     struct pn_detokenizer *detokenizer;
     struct pn_buf text; /* decoded, but not shown: it may be the beginning of a stop text */
     struct pantry_stats stats;
@@ -62,7 +64,10 @@ struct pn_request {
     struct pn_event {
         int32_t id;
         size_t len;
-    } events[PN_MAX_EVENTS]; /* a ring */
+        float logprob;
+        int n_top;
+    } events[PN_MAX_EVENTS];     /* a ring */
+    struct pantry_logprob *tops; /* (PN_MAX_EVENTS, n_most): of the events */
     int first_event, n_events;
     struct pn_buf waiting;     /* the events' text */
     bool starved;              /* the engine's thread found no room */
@@ -71,9 +76,11 @@ struct pn_request {
     struct pantry_error error; /* its sentence */
 
     /* the reader's */
-    struct pantry_event event; /* the last one, and */
+    struct pantry_event event; /* the last one, */
+    struct pantry_token token; /* its token, and */
     struct pn_buf out;         /* its text */
-    int n_read;                /* tokens */
+    struct pantry_logprob top[PN_MAX_TOP_LOGPROBS];
+    int n_read; /* tokens */
 };
 
 /* Copies the options. Checks what can be known before anything runs. */

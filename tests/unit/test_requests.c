@@ -148,8 +148,8 @@ static void *client(void *user)
             if (one->cancel_after >= 0 && a->n >= one->cancel_after)
                 pantry_request_cancel(requests[i]);
             next_event(requests[i], a, -1);
-            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token.id >= 0)
-                a->ids[a->n++] = a->end.token.id;
+            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token->id >= 0)
+                a->ids[a->n++] = a->end.token->id;
         } while (a->end.kind != PANTRY_EVENT_END);
         if (a->end.status || a->n != a->stats.n_generated)
             return "a request failed";
@@ -436,7 +436,8 @@ static void bad_requests_are_refused(void **state)
     static const int32_t ids[] = {1, 2, 3}, outside[] = {1, TINY_VOCAB}, negative[] = {-1};
     pantry_model *model = load(tiny_model("llama", GW_F32, "bad.gguf"), "cpu");
     const struct pantry_request_options good = options(ids, 3, 1);
-    struct pantry_request_options bad[9];
+    static const struct pantry_logit_bias bias[] = {{TINY_VOCAB, 1}};
+    struct pantry_request_options bad[10];
     for (size_t i = 0; i < COUNT(bad); i++)
         bad[i] = good;
     bad[0].size = 0;
@@ -450,9 +451,11 @@ static void bad_requests_are_refused(void **state)
     bad[6].n_context = -1;
     bad[7].sampling.top_p = 0;
     bad[8].n_context = 2;
-    static const char *const says[COUNT(bad)] = {"is 0: start from", "no tokens",       "id 64",           "id -1",
-                                                 "max_tokens is -1", "n_batch is 4097", "n_context is -1", "top_p is 0",
-                                                 "3 tokens"};
+    bad[9].logit_bias = bias;
+    bad[9].n_logit_bias = 1;
+    static const char *const says[COUNT(bad)] = {
+        "is 0: start from", "no tokens",       "id 64",      "id -1",    "max_tokens is -1",
+        "n_batch is 4097",  "n_context is -1", "top_p is 0", "3 tokens", "logit_bias[0]: id not in the vocabulary"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct pantry_error error = {0};
         pantry_request *r;

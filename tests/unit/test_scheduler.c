@@ -369,8 +369,8 @@ static void requests_start_again(void **state)
                 const struct pantry_event *e = ended[i] ? NULL : pantry_request_next(r[i], 1);
                 if (!e)
                     continue;
-                if (e->kind == PANTRY_EVENT_TOKEN && e->token.id >= 0)
-                    together[i].ids[together[i].n++] = e->token.id;
+                if (e->kind == PANTRY_EVENT_TOKEN && e->token->id >= 0)
+                    together[i].ids[together[i].n++] = e->token->id;
                 if ((ended[i] = e->kind == PANTRY_EVENT_END)) {
                     together[i].end = *e;
                     together[i].stats = *e->stats;
@@ -571,7 +571,7 @@ static int answer_with_scratch(uint64_t limit, struct answer *out)
         const struct pantry_event *event;
         out[i].n = 0;
         while ((event = pantry_request_next(r[i], -1))->kind == PANTRY_EVENT_TOKEN)
-            out[i].ids[out[i].n++] = event->token.id;
+            out[i].ids[out[i].n++] = event->token->id;
         if (event->status) {
             assert_int_equal(event->status, PANTRY_NO_MEMORY);
             assert_non_null(strstr(event->message, "a step of 1 tokens needs"));
