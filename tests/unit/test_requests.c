@@ -13,6 +13,7 @@
 
 #include "engine/handle.h"
 #include "pantry.h"
+#include "hold.h"
 #include "public.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
@@ -248,7 +249,9 @@ static void read_together(pantry_model *model, int shared)
     static int32_t ids[N_TOGETHER][2048];
     struct answer together[N_TOGETHER], alone;
     pantry_request *r[N_TOGETHER];
+    struct hold hold;
     uint64_t before = 0;
+    hold_engine(&hold, model);
     for (int i = 0; i < N_TOGETHER; i++) {
         random_ids(5, ids[i], shared);
         random_ids(50 + (uint64_t)i, ids[i] + shared, TAIL);
@@ -256,6 +259,7 @@ static void read_together(pantry_model *model, int shared)
         struct pantry_request_options o = options(ids[i], shared + TAIL, 6);
         r[i] = submit(model, &o);
     }
+    release_engine(&hold);
     for (int i = 0; i < N_TOGETHER; i++) {
         read_all(r[i], &together[i]);
         pantry_request_free(r[i]);
