@@ -26,8 +26,8 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 # ---- libraries ----
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive
-LIB_PKGS := $(filter-out libedit,$(PKGS)) # the chat's line editor is not in the library
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libmicrohttpd
+LIB_PKGS := $(filter-out libedit libmicrohttpd,$(PKGS)) # the chat's line editor and the service are not in the library
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
@@ -66,8 +66,8 @@ include $(ISA)/isas.mk
 
 rwildcard = $(foreach f,$(wildcard $(1)/*),$(call rwildcard,$(f),$(2)) $(filter $(subst *,%,$(2)),$(f)))
 SRC_ALL := $(sort $(call rwildcard,src,*.c))
-LIB_SRC := $(filter-out src/cli/% $(wildcard $(ISA)/*/*.c),$(SRC_ALL))
-CLI_SRC := $(filter src/cli/%,$(SRC_ALL))
+LIB_SRC := $(filter-out src/cli/% src/server/% $(wildcard $(ISA)/*/*.c),$(SRC_ALL))
+CLI_SRC := $(filter src/cli/% src/server/%,$(SRC_ALL)) # the program: its commands and the service
 isa_objects = $(patsubst $(ISA)/%.c,$(B)/$(ISA)/$(1)/%.o,$(sort $(wildcard $(ISA)/$(ISA_FOLDER_$(1))/*.c)))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i)))
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
