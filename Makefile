@@ -303,10 +303,12 @@ $(SHARED_SUPPORT): $(SUPPORT_OBJ)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
 
-# The only part of the program with a unit test.
+# Parts of the program with unit tests of their own.
 $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
+$(B)/tests/test_guard: $(B)/src/server/guard.o
+$(B)/tests/test_json: $(B)/src/server/json.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)

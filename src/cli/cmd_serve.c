@@ -14,9 +14,9 @@ enum { DEFAULT_PORT = 11434, DEFAULT_KEEP_ALIVE = 300, MAX_ORIGINS = 64 };
 
 struct chosen {
     const char *host;
-    int port, keep_alive, max_loaded, n_parallel;
+    int port, keep_alive, max_loaded, n_parallel, read_seconds;
     struct pn_text_list origins;
-    bool quiet;
+    bool quiet, public;
 };
 
 static const struct pn_option table[] = {
@@ -29,8 +29,12 @@ static const struct pn_option table[] = {
                "most models in memory at the same time; 0: as many as fit"),
     PN_OPT_INT("max-requests", "N", offsetof(struct chosen, n_parallel), 0, 4096,
                "most requests at the same time; more are answered with 503; 0: 512"),
+    PN_OPT_INT("read-timeout", "SECONDS", offsetof(struct chosen, read_seconds), 0, 86400,
+               "how long a request may take to arrive, and a connection stay idle; 0: 60"),
     PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
                 "let pages of that web origin call, besides those of this machine; may be repeated"),
+    PN_OPT_FLAG("public", offsetof(struct chosen, public),
+                "listen on an address that other machines reach; whoever reaches it may use the models"),
     PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
 };
 
@@ -93,7 +97,22 @@ static int listen_where(const struct pn_command *command, const struct chosen *c
         return pn_cli_misuse(command, "wrong address (found \"%s\", allowed ADDRESS or ADDRESS:PORT)", from);
     if (chosen->port >= 0)
         *port = chosen->port;
+    if (!chosen->public && !pn_server_is_local(host)) {
+        pn_cli_say_error("%s: other machines reach this address, and there are no keys: --public allows that", host);
+        return PN_EXIT_FAILED;
+    }
     return PN_CLI_GO_ON;
+}
+
+/* Those of PANTRY_ORIGINS or OLLAMA_ORIGINS, with commas between them. Caller frees what they point into. */
+static char *take_origins(const char **origins, size_t *n)
+{
+    const char *given = variable("PANTRY_ORIGINS", "OLLAMA_ORIGINS");
+    char *copy = given ? strdup(given) : NULL, *rest = NULL;
+    for (char *o = copy ? strtok_r(copy, ", ", &rest) : NULL; o && *n < MAX_ORIGINS; o = strtok_r(NULL, ", ", &rest))
+        origins[(*n)++] = o;
+    origins[*n] = NULL;
+    return copy;
 }
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -111,7 +130,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "serve takes no argument");
     if ((status = listen_where(command, &chosen, host, &port)) != PN_CLI_GO_ON)
         return status;
-    memcpy(origins, chosen.origins.item, chosen.origins.n * sizeof *origins);
+    size_t n_origins = chosen.origins.n;
+    memcpy(origins, chosen.origins.item, n_origins * sizeof *origins);
+    char *more = take_origins(origins, &n_origins);
     pantry_limit_memory(machine.memory);
     if (!(stop = pantry_cancel_new()))
         return pn_cli_no_memory();
@@ -125,6 +146,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
                    .keep_alive = {.forever = chosen.keep_alive < 0, .seconds = chosen.keep_alive},
                    .max_loaded = chosen.max_loaded},
         .n_parallel = chosen.n_parallel,
+        .read_seconds = chosen.read_seconds,
         .origins = origins,
         .quiet = chosen.quiet,
         .ready = say_ready,
@@ -132,6 +154,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct pantry_error error = {0};
     status = pn_server_run(&options, &error) ? pn_cli_fail(&error) : PN_EXIT_DONE;
     pantry_cancel_free(stop);
+    free(more);
     return status;
 }
 

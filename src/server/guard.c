@@ -54,10 +54,9 @@ bool pn_guard_host(const char *header, const char *own)
     return is_local_name(host) || is_address(host) || (own && strcasecmp(host, own) == 0);
 }
 
-static bool is_loopback(const char *host)
+bool pn_guard_is_local(const char *host)
 {
-    return is_local_name(host) || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcmp(host, "0.0.0.0") == 0;
+    return is_local_name(host) || (is_address(host) && (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0));
 }
 
 bool pn_guard_origin(const char *origin, const char *const *more)
@@ -75,7 +74,7 @@ bool pn_guard_origin(const char *origin, const char *const *more)
     const char *at = strstr(origin, "://");
     if (!at || (strncmp(origin, "http://", 7) != 0 && strncmp(origin, "https://", 8) != 0))
         return false;
-    return host_of(at + 3, host) && (is_address(host) || is_local_name(host)) && is_loopback(host);
+    return host_of(at + 3, host) && pn_guard_is_local(host);
 }
 
 bool pn_guard_content_type(const char *type, bool from_page)

@@ -39,7 +39,8 @@ struct pn_http {
     int fd;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int n_running;
+    int n_running; /* handlers */
+    int n_open;    /* exchanges whose reply has not been sent to its end */
     bool stopping;
     struct pn_exchange *running;
     struct arrival *arrivals;
@@ -56,6 +57,7 @@ struct pn_exchange {
     struct pn_buf body;
     uint64_t began;
     bool refused; /* a reply was given before the body */
+    bool started; /* a handler was */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -135,7 +137,10 @@ void pn_http_set_header(struct pn_exchange *x, const char *name, const char *val
     x->headers[x->n_headers++][1] = strdup(value);
 }
 
-static void set_response(struct pn_exchange *x, int status, const char *type, struct MHD_Response *response)
+/* A stream begins at once; a whole reply goes when the handler has ended, so that the next request finds its place
+ * free.
+ */
+static void set_response(struct pn_exchange *x, int status, const char *type, struct MHD_Response *response, bool now)
 {
     if (!response)
         return;
@@ -147,14 +152,16 @@ static void set_response(struct pn_exchange *x, int status, const char *type, st
     pthread_mutex_lock(&x->lock);
     x->status = status;
     x->response = response;
-    wake(x);
+    if (now)
+        wake(x);
     pthread_mutex_unlock(&x->lock);
 }
 
 void pn_http_send(struct pn_exchange *x, int status, const char *type, const char *body, size_t len)
 {
     x->total += len;
-    set_response(x, status, type, MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY));
+    set_response(x, status, type, MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY),
+                 false);
 }
 
 /* Hands the next bytes to the connection; suspends it where there are none. */
@@ -201,7 +208,7 @@ void pn_http_begin(struct pn_exchange *x, int status, const char *type)
     if (!response)
         exchange_drop(x);
     pn_http_set_header(x, "Cache-Control", "no-cache");
-    set_response(x, status, type, response);
+    set_response(x, status, type, response, true);
 }
 
 bool pn_http_write(struct pn_exchange *x, const char *data, size_t len)
@@ -296,8 +303,15 @@ static void remove_running(struct pn_exchange *x)
     *x->at = x->next;
     if (x->next)
         x->next->at = x->at;
-    http->n_running--;
     pthread_cond_broadcast(&http->changed);
+    pthread_mutex_unlock(&http->lock);
+}
+
+/* The place of the handler is free. */
+static void give_place(struct pn_http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    http->n_running--;
     pthread_mutex_unlock(&http->lock);
 }
 
@@ -309,12 +323,13 @@ static void *run(void *user)
     http->options.handle(http->options.user, x);
     if (!x->status)
         pn_http_send(x, 500, "application/json", nothing, sizeof nothing - 1);
+    if (http->options.done)
+        http->options.done(http->options.user, x);
+    give_place(http);
     pthread_mutex_lock(&x->lock);
     x->ended = true;
     wake(x);
     pthread_mutex_unlock(&x->lock);
-    if (http->options.done)
-        http->options.done(http->options.user, x);
     remove_running(x);
     exchange_drop(x);
     return NULL;
@@ -330,6 +345,8 @@ static bool start(struct pn_exchange *x)
     bool ok = !http->stopping && http->n_running < http->options.max_requests;
     if (ok) {
         http->n_running++;
+        http->n_open += !x->started;
+        x->started = true;
         x->at = &http->running;
         x->next = http->running;
         if (x->next)
@@ -347,6 +364,7 @@ static bool start(struct pn_exchange *x)
     ok = pthread_create(&thread, &attributes, run, x) == 0;
     pthread_attr_destroy(&attributes);
     if (!ok) {
+        give_place(http);
         remove_running(x);
         x->n_owners--;
         x->waits = false;
@@ -450,10 +468,15 @@ static enum MHD_Result on_access(void *user, struct MHD_Connection *c, const cha
 static void on_completed(void *user, struct MHD_Connection *c, void **context, enum MHD_RequestTerminationCode code)
 {
     struct pn_exchange *x = *context;
+    struct pn_http *http = user;
     (void)code;
-    set_arrival(user, c, true);
+    set_arrival(http, c, true);
     if (!x)
         return;
+    pthread_mutex_lock(&http->lock);
+    http->n_open -= x->started;
+    pthread_cond_broadcast(&http->changed);
+    pthread_mutex_unlock(&http->lock);
     pthread_mutex_lock(&x->lock);
     x->left = true;
     x->waits = false;
@@ -508,6 +531,18 @@ static void *reap(void *user)
 
 /* ---- the server ---- */
 
+/* A NUL would end the path for us, but not for others. */
+static size_t unescape(void *user, struct MHD_Connection *c, char *text)
+{
+    (void)user;
+    (void)c;
+    size_t n = MHD_http_unescape(text);
+    for (size_t i = 0; i < n; i++)
+        if (!text[i])
+            text[i] = '?';
+    return n;
+}
+
 /* A socket that listens, on the first address of the host that works. */
 static pantry_status listen_at(struct pn_http *http, struct pantry_error *err)
 {
@@ -557,6 +592,7 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
         http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, http->fd,
                                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
                                         on_connection, http, MHD_OPTION_CONNECTION_LIMIT, 8192u,
+                                        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
                                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
         if (!http->daemon)
             status = pn_fail(err, PANTRY_IO, "cannot start the server: %s", strerror(errno));
@@ -591,7 +627,7 @@ void pn_http_drain(struct pn_http *http, int seconds)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += seconds;
     pthread_mutex_lock(&http->lock);
-    while (http->n_running && pthread_cond_timedwait(&http->changed, &http->lock, &until) != ETIMEDOUT)
+    while (http->n_open && pthread_cond_timedwait(&http->changed, &http->lock, &until) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&http->lock);
 }
@@ -609,7 +645,7 @@ static void end_running(struct pn_http *http)
         pthread_cond_broadcast(&x->changed);
         pthread_mutex_unlock(&x->lock);
     }
-    while (http->n_running)
+    while (http->running)
         pthread_cond_wait(&http->changed, &http->lock);
     pthread_mutex_unlock(&http->lock);
 }

@@ -361,6 +361,11 @@ static void log_request(void *user, const struct pn_exchange *x)
 
 /* ---- the server ---- */
 
+bool pn_server_is_local(const char *host)
+{
+    return pn_guard_is_local(host);
+}
+
 static void wait_for_stop(const pantry_cancel *stop)
 {
     while (!pantry_cancel_is_set(stop))
@@ -374,7 +379,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
                                    .port = options->port,
                                    .max_body = MAX_BODY,
                                    .max_requests = options->n_parallel ? options->n_parallel : MAX_REQUESTS,
-                                   .max_seconds = ARRIVAL_SECONDS,
+                                   .max_seconds = options->read_seconds ? options->read_seconds : ARRIVAL_SECONDS,
                                    .admit = admit,
                                    .handle = handle,
                                    .done = log_request,

@@ -16,6 +16,7 @@ struct pn_server_options {
     uint16_t port;    /* 0: any that is free */
     struct pn_models_options models;
     int n_parallel;             /* most requests at the same time; more get 503. 0: 512 */
+    int read_seconds;           /* how long a request may take to arrive; 0: 60 */
     const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
     bool quiet;                 /* no line per request */
     /* Called once the server listens. */
@@ -24,6 +25,8 @@ struct pn_server_options {
     const pantry_cancel *stop; /* ends the server */
 };
 
+/* Whether an address to listen on is this machine's alone. */
+bool pn_server_is_local(const char *host);
 /* Runs until options->stop is set, and then for the requests that are left, a few seconds at most. */
 pantry_status pn_server_run(const struct pn_server_options *options, struct pantry_error *err);
 
