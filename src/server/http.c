@@ -586,6 +586,7 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     *http = (struct pn_http){.options = *options, .fd = -1};
     pthread_mutex_init(&http->lock, NULL);
     pthread_cond_init(&http->changed, NULL);
+    *out = http; /* handlers may run before this returns */
     pantry_status status = listen_at(http, err);
     if (!status) {
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_AUTO;
@@ -599,10 +600,10 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     }
     if (!status && !(http->has_reaper = pthread_create(&http->reaper, NULL, reap, http) == 0))
         status = pn_fail(err, PANTRY_IO, "cannot start a thread of the server");
-    if (status)
+    if (status) {
         pn_http_stop(http);
-    else
-        *out = http;
+        *out = NULL;
+    }
     return status;
 }
 
