@@ -37,7 +37,7 @@ struct pn_answer_options {
     bool whole; /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     const char *cache_key; /* NULL: shared by all that have none */
-    /* False: nobody wants more. */
+    /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
     void *user;
 };
