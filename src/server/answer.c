@@ -52,15 +52,34 @@ static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_an
     return pantry_tokenize(tokenizer, text, len, flags, ids, n, err);
 }
 
+static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    *n = o->n_ids;
+    *ids = malloc((o->n_ids + 1) * sizeof **ids);
+    if (!*ids)
+        return pn_no_memory(err, "a prompt");
+    memcpy(*ids, o->ids, o->n_ids * sizeof **ids);
+    return PANTRY_OK;
+}
+
+/* The prompt's text (NULL for `ids`) and its tokens. */
+static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
+                                 size_t *len, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    *text = NULL;
+    *len = 0;
+    if (!o->context && o->ids)
+        return copy_ids(o, ids, n, err);
+    pantry_status status = pn_answer_render(loaded, o, text, len, err);
+    return status ? status : tokenize(loaded, o, *text, *len, ids, n, err);
+}
+
 pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
                                size_t *n, struct pantry_error *err)
 {
     char *text;
     size_t len;
-    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
-    if (status)
-        return status;
-    status = tokenize(loaded, o, text, len, ids, n, err);
+    pantry_status status = read_prompt(loaded, o, &text, &len, ids, n, err);
     pantry_free(text);
     return status;
 }
@@ -72,6 +91,7 @@ struct making {
     struct pn_exchange *x;
     pantry_parser *parser; /* NULL: all is content */
     struct pn_answer *out;
+    int n_taken; /* tokens */
     bool unwanted;
 };
 
@@ -80,6 +100,8 @@ static void hand_out(struct making *m, const struct pn_delta *delta)
     if (m->unwanted)
         return;
     m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
+    if (delta->kind == PN_DELTA_REASONING)
+        m->out->n_reasoning = m->n_taken;
     m->unwanted = !m->options->delta(m->options->user, delta);
 }
 
@@ -110,6 +132,7 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
 
 static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
 {
+    m->n_taken += token->id >= 0;
     if (m->parser)
         return pantry_parser_push(m->parser, token->text, token->len, err);
     if (token->len)
@@ -166,9 +189,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     int32_t *ids = NULL;
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
-    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
-    if (!status)
-        status = tokenize(loaded, o, text, len, &ids, &n, err);
+    pantry_status status = read_prompt(loaded, o, &text, &len, &ids, &n, err);
     if (!status)
         status = make_parser(loaded, &m, text, len, err);
     if (!status)

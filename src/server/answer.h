@@ -25,8 +25,11 @@ struct pn_delta {
 };
 
 struct pn_answer_options {
-    /* What the template gets ({"messages", "tools", "add_generation_prompt", ...}), or NULL: `text` is the prompt. */
+    /* What the template gets ({"messages", "tools", "add_generation_prompt", ...}), or NULL: `ids` (n_ids) are the
+     * prompt, or, where they are NULL, `text` is. */
     json_t *context;
+    const int32_t *ids;
+    size_t n_ids;
     const char *text;
     size_t len;
     bool plain; /* `text` may not contain special tokens */
@@ -45,11 +48,13 @@ struct pn_answer_options {
 struct pn_answer {
     struct pantry_stats stats;
     int n_calls;
+    int n_reasoning; /* tokens up to the end of the reasoning */
 };
 
 /* The options of a model, before a request changes them. */
 struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded);
-/* The prompt as text; its special tokens count as such unless options->plain. Caller frees *text with pantry_free. */
+/* The prompt as text, unless it is `ids`; its special tokens count as such unless options->plain. Caller frees *text
+ * with pantry_free. */
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *options, char **text,
                                size_t *len, struct pantry_error *err);
 /* The prompt's tokens. Caller frees *ids with pantry_free. */
