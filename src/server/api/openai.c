@@ -135,6 +135,8 @@ static void get_model(struct pn_server *s, struct pn_exchange *x, json_t *body, 
 
 const struct pn_route pn_routes_openai[] = {
     {"POST", "/v1/chat/completions", pn_openai_chat, PN_ERRORS_OPENAI},
+    {"POST", "/v1/completions", pn_openai_completions, PN_ERRORS_OPENAI},
+    {"POST", "/v1/embeddings", pn_openai_embeddings, PN_ERRORS_OPENAI},
     {"GET", "/v1/models", get_models, PN_ERRORS_OPENAI},
     {"GET", "/v1/models/", get_model, PN_ERRORS_OPENAI},
     {0},
