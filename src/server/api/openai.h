@@ -58,7 +58,7 @@ struct pn_openai_call {
     const char *model;
     char id[PN_OPENAI_ID];
     json_int_t created;
-    bool stream, include_usage;
+    bool stream, include_usage, one_tool_call;
     int n;
     struct pn_answer_options answer; /* of every choice, before its seed */
     struct pn_openai_choice *choices;

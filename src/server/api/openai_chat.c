@@ -55,11 +55,6 @@ static const struct pn_openai_field chat_fields[] = {
 
 static const char chunk_object[] = "chat.completion.chunk";
 
-struct chat {
-    struct pn_openai_call call; /* first, so that one is the other */
-    bool one_tool_call;
-};
-
 /* ---- replies ---- */
 
 static const char *finish_reason(const struct pn_openai_choice *c)
@@ -113,7 +108,7 @@ static bool on_delta(void *user, const struct pn_delta *d)
     pthread_mutex_lock(&c->call->lock);
     bool wanted = c->call->stream ? stream_delta(c, d) : pn_openai_keep(c, d);
     pthread_mutex_unlock(&c->call->lock);
-    return wanted && !(d->kind == PN_DELTA_TOOL_CALL && ((struct chat *)c->call)->one_tool_call);
+    return wanted && !(d->kind == PN_DELTA_TOOL_CALL && c->call->one_tool_call);
 }
 
 static void on_done(struct pn_openai_choice *c)
@@ -210,9 +205,8 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
     return status;
 }
 
-static pantry_status read_chat(struct chat *chat, struct pantry_error *err)
+static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error *err)
 {
-    struct pn_openai_call *call = &chat->call;
     bool parallel = true;
     int most = 0;
     pantry_status status = pn_openai_open(call, chat_fields, "chatcmpl-", err);
@@ -228,21 +222,21 @@ static pantry_status read_chat(struct chat *chat, struct pantry_error *err)
         status = read_prompt(call, err);
     call->answer.max_tokens = most;
     call->answer.delta = on_delta;
-    chat->one_tool_call = !parallel;
+    call->one_tool_call = !parallel;
     return status ? status : pn_openai_choices(call, (size_t)call->n, err);
 }
 
 void pn_openai_chat(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct chat chat = {.call = {.server = s, .x = x, .body = body}};
+    struct pn_openai_call call = {.server = s, .x = x, .body = body};
     struct pantry_error err = {0};
     (void)tail;
-    pantry_status status = read_chat(&chat, &err);
+    pantry_status status = read_chat(&call, &err);
     if (!status)
-        status = pn_openai_make(&chat.call, on_done, &err);
+        status = pn_openai_make(&call, on_done, &err);
     if (status)
-        pn_openai_end_failed(&chat.call, &err);
+        pn_openai_end_failed(&call, &err);
     else
-        finish(&chat.call);
-    pn_openai_close(&chat.call);
+        finish(&call);
+    pn_openai_close(&call);
 }
