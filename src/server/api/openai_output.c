@@ -156,7 +156,6 @@ static bool add_call(struct pn_openai_response *r, const struct pn_delta *d)
     json_object_set_new(v, "delta", json_string(d->arguments));
     send_event(r, "response.function_call_arguments.delta", v);
     v = place(r);
-    json_object_set_new(v, "name", json_string(d->name));
     json_object_set_new(v, "arguments", json_string(d->arguments));
     send_event(r, "response.function_call_arguments.done", v);
     json_object_set_new(r->item, "arguments", json_string(d->arguments));

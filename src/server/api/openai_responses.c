@@ -210,10 +210,10 @@ static json_t *response_object(const struct pn_openai_response *r)
     const struct pn_openai_call *c = &r->call;
     const json_t *reasoning = json_object_get(c->body, "reasoning");
     json_t *v =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:b, s:n, s:n, s:[], s:n, s:b, s:s, s:f, s:f}", "id", c->id, "object",
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:b, s:n, s:n, s:[], s:n, s:s, s:f, s:f}", "id", c->id, "object",
                   "response", "created_at", c->created, "status", "in_progress", "model", c->model, "background", 0,
-                  "error", "incomplete_details", "output", "usage", "store", (int)r->store, "truncation", "disabled",
-                  "temperature", (double)c->answer.sampling.temperature, "top_p", (double)c->answer.sampling.top_p);
+                  "error", "incomplete_details", "output", "usage", "truncation", "disabled", "temperature",
+                  (double)c->answer.sampling.temperature, "top_p", (double)c->answer.sampling.top_p);
     json_object_set_new(v, "text", json_pack("{s:{s:s}}", "format", "type", "text"));
     json_object_set_new(v, "reasoning",
                         json_pack("{s:O?, s:n}", "effort", json_object_get(reasoning, "effort"), "summary"));
