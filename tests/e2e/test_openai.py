@@ -22,6 +22,7 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 TOOLS = [{"type": "function", "function": WEATHER}]
+VALUE, TYPE, UNKNOWN, MISSING = "invalid_value", "invalid_type", "unknown_parameter", "missing_required_parameter"
 
 
 def setUpModule():
@@ -470,10 +471,10 @@ class Refusals(Case):
         )
 
     def test_unknown_fields(self):
-        self.chat_refused("foo", "invalid_value", "unknown field", extra_body={"foo": 1})
-        self.chat_refused("stream_options.foo", "invalid_value", stream=True, stream_options={"foo": True})
+        self.chat_refused("foo", UNKNOWN, "unknown field", extra_body={"foo": 1})
+        self.chat_refused("stream_options.foo", UNKNOWN, stream=True, stream_options={"foo": True})
         messages = [{"role": "user", "content": "x", "foo": 1}]
-        self.chat_refused("messages[0].foo", "invalid_value", messages=messages)
+        self.chat_refused("messages[0].foo", UNKNOWN, messages=messages)
 
     def test_wrong_types(self):
         for param, value in {
@@ -491,7 +492,7 @@ class Refusals(Case):
             "chat_template_kwargs": [],
         }.items():
             with self.subTest(param):
-                self.chat_refused(param, "invalid_value", "wrong type", extra_body={param: value})
+                self.chat_refused(param, TYPE, "wrong type", extra_body={param: value})
 
     def test_ranges(self):
         for param, value in {
@@ -504,14 +505,14 @@ class Refusals(Case):
             "max_completion_tokens": -1,
         }.items():
             with self.subTest(param):
-                self.chat_refused(param, "invalid_value", "out of range", **{param: value})
+                self.chat_refused(param, VALUE, "out of range", **{param: value})
 
     def test_messages(self):
-        self.chat_refused("messages", "invalid_value", messages=[])
-        self.chat_refused("messages[0].role", "invalid_value", messages=[{"role": "robot", "content": "x"}])
-        self.chat_refused("messages[0].content", "invalid_value", messages=[{"role": "user"}])
-        self.chat_refused("messages[0].content", "invalid_value", messages=[{"role": "user", "content": 5}])
-        self.chat_refused("messages[0].tool_call_id", "invalid_value", messages=[{"role": "tool", "content": "x"}])
+        self.chat_refused("messages", MISSING, messages=[])
+        self.chat_refused("messages[0].role", VALUE, messages=[{"role": "robot", "content": "x"}])
+        self.chat_refused("messages[0].content", MISSING, messages=[{"role": "user"}])
+        self.chat_refused("messages[0].content", TYPE, messages=[{"role": "user", "content": 5}])
+        self.chat_refused("messages[0].tool_call_id", MISSING, messages=[{"role": "tool", "content": "x"}])
         image = [
             {"type": "text", "text": "x"},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
@@ -519,13 +520,13 @@ class Refusals(Case):
         self.chat_refused("messages[0].content[1]", words="image_url", messages=[{"role": "user", "content": image}])
         call = {"id": "x", "type": "function", "function": {"name": "f"}}
         messages = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]
-        self.chat_refused("messages[1].tool_calls[0]", "invalid_value", messages=messages)
+        self.chat_refused("messages[1].tool_calls[0]", VALUE, messages=messages)
 
     def test_stream_options_need_a_stream(self):
-        self.chat_refused("stream_options", "invalid_value", stream_options={"include_usage": True})
+        self.chat_refused("stream_options", VALUE, stream_options={"include_usage": True})
 
     def test_reasoning_effort(self):
-        self.chat_refused("reasoning_effort", "invalid_value", reasoning_effort="huge")
+        self.chat_refused("reasoning_effort", VALUE, reasoning_effort="huge")
         self.chat_refused("reasoning_effort", model=TINY, reasoning_effort="high")
         self.chat(model=TINY, reasoning_effort="none", max_tokens=1)
 
@@ -549,12 +550,12 @@ class Refusals(Case):
         self.assertIn("Do not say raise!", body["message"])
 
     def test_context(self):
-        body = self.refused(lambda: CLIENT.chat.completions.create(**said("x" * 9000)), code="context_length_exceeded")
+        body = self.chat_refused("messages", "context_length_exceeded", **said("x" * 9000))
         self.assertRegex(body["message"], r"\b90\d\d\b.*\b8192\b")
 
     def test_streams_fail_as_replies(self):
-        self.chat_refused("n", "invalid_value", stream=True, n=0)
-        self.refused(lambda: CLIENT.chat.completions.create(**said("x" * 9000), stream=True))
+        self.chat_refused("n", VALUE, stream=True, n=0)
+        self.chat_refused("messages", "context_length_exceeded", **said("x" * 9000), stream=True)
 
     def test_bodies(self):
         for body in (b"", b"{", b"[]", b'"x"', b'{"model": "a", "model": "b"}', b"[" * 1000):
@@ -648,14 +649,14 @@ class Completions(Case):
         self.refused_for("logprobs", logprobs=0)
         self.refused_for("logit_bias", logit_bias={"1": 1})
         self.refused_for("suffix", suffix="end")
-        self.refused_for("foo", "invalid_value", extra_body={"foo": 1})
-        self.refused_for("prompt", "invalid_value", prompt=None)
-        self.refused_for("prompt", "invalid_value", prompt=[])
-        self.refused_for("prompt", "invalid_value", prompt=[["x"]])
-        self.refused_for("prompt", "invalid_value", prompt=[1, 100000])
-        self.refused_for("prompt", "invalid_value", prompt=[-1])
-        self.refused_for(None, "invalid_value", prompt="")
-        self.refused_for("max_tokens", "invalid_value", max_tokens=-1)
+        self.refused_for("foo", UNKNOWN, extra_body={"foo": 1})
+        self.refused_for("prompt", MISSING, prompt=None)
+        self.refused_for("prompt", MISSING, prompt=[])
+        self.refused_for("prompt", TYPE, prompt=[["x"]])
+        self.refused_for("prompt", VALUE, prompt=[1, 100000])
+        self.refused_for("prompt", VALUE, prompt=[-1])
+        self.refused_for(None, VALUE, prompt="")
+        self.refused_for("max_tokens", VALUE, max_tokens=-1)
         self.assertEqual(self.complete(best_of=1, user="me", suffix="").usage.completion_tokens, 16)
 
 
@@ -663,7 +664,7 @@ class Embeddings(Case):
     def embed(self, text, **more):
         return self.fits(CLIENT.embeddings.create(model=TINY, input=text, **more))
 
-    def refused_for(self, param, code="invalid_value", **more):
+    def refused_for(self, param, code=VALUE, **more):
         options = {"model": TINY, "input": "x", **more}
         return self.refused(lambda: CLIENT.embeddings.create(**options), 400, param, code)
 
@@ -705,13 +706,13 @@ class Embeddings(Case):
 
     def test_refusals(self):
         self.refused_for("input", input="")
-        self.refused_for("input", input=[])
-        self.refused_for("input", input=[{}])
+        self.refused_for("input", MISSING, input=[])
+        self.refused_for("input", TYPE, input=[{}])
         self.refused_for("dimensions", dimensions=0)
         self.refused_for(None, dimensions=1000)
         self.refused_for("encoding_format", encoding_format="hex")
-        self.refused_for("foo", extra_body={"foo": 1})
-        self.refused_for(None, "context_length_exceeded", input="x" * 40000)
+        self.refused_for("foo", UNKNOWN, extra_body={"foo": 1})
+        self.refused_for("input", "context_length_exceeded", input="x" * 40000)
         self.refused(lambda: CLIENT.embeddings.create(model="nope", input="x"), 404, "model", "model_not_found")
 
 
@@ -921,15 +922,15 @@ class Responses(Case):
                 self.refused_for(param, **more)
 
     def test_errors(self):
-        self.refused_for("input", "invalid_value", input=[])
-        self.refused_for("input", "invalid_value", extra_body={"input": 5})
-        self.refused_for("input[0]", "invalid_value", input=[{}])
-        self.refused_for("input[0].role", "invalid_value", input=[{"role": "robot", "content": "x"}])
-        self.refused_for("input[0]", "invalid_value", input=[{"type": "function_call", "name": "f"}])
-        self.refused_for("foo", "invalid_value", extra_body={"foo": 1})
-        self.refused_for("max_output_tokens", "invalid_value", max_output_tokens=0)
-        self.refused_for("max_tokens", "invalid_value", extra_body={"max_tokens": 5})
-        self.refused_for(None, "context_length_exceeded", input="x" * 9000)
+        self.refused_for("input", MISSING, input=[])
+        self.refused_for("input", TYPE, extra_body={"input": 5})
+        self.refused_for("input[0]", VALUE, input=[{}])
+        self.refused_for("input[0].role", VALUE, input=[{"role": "robot", "content": "x"}])
+        self.refused_for("input[0]", VALUE, input=[{"type": "function_call", "name": "f"}])
+        self.refused_for("foo", UNKNOWN, extra_body={"foo": 1})
+        self.refused_for("max_output_tokens", VALUE, max_output_tokens=0)
+        self.refused_for("max_tokens", UNKNOWN, extra_body={"max_tokens": 5})
+        self.refused_for("input", "context_length_exceeded", input="x" * 9000)
         missing = lambda: CLIENT.responses.create(model="nope", input="x")
         self.refused(missing, 404, "model", "model_not_found")
 
@@ -984,6 +985,20 @@ class RealModel(Case):
         whole = self.client.chat.completions.create(**options)
         stream = list(self.client.chat.completions.create(**options, stream=True))
         self.assertEqual(joined(stream)[0], whole.choices[0].message.content)
+
+    def test_suffix(self):
+        """Tokens to fill in the middle of a text, as models of code have them."""
+        if not service.has_model("qwen2.5-coder:1.5b"):
+            self.skipTest("qwen2.5-coder:1.5b is not here")
+        reply = self.client.completions.create(
+            model="qwen2.5-coder:1.5b",
+            prompt="def add(a, b):\n    return ",
+            suffix="\n\nprint(add(1, 2))\n",
+            temperature=0,
+            echo=True,
+        )
+        self.assertEqual(reply.choices[0].text, "def add(a, b):\n    return a + b")
+        self.assertEqual(reply.choices[0].finish_reason, "stop")
 
     def test_pings_and_cancel_while_a_prompt_is_read(self):
         """Comments come before the first chunk; a client that leaves then frees the sequence."""

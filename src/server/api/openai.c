@@ -53,31 +53,46 @@ static size_t param_length(const char *text)
     return n && (strncmp(text + n, ": ", 2) == 0 || strncmp(text + n, " is required", 12) == 0) ? n : 0;
 }
 
-json_t *pn_openai_error(const struct pantry_error *err)
+/* `rest` is the sentence after the name of the field. */
+static const char *code_of(pantry_status status, const char *rest)
+{
+    static const struct {
+        const char *begin, *code;
+    } sentences[] = {{": unknown field", "unknown_parameter"},
+                     {": wrong type", "invalid_type"},
+                     {" is required", "missing_required_parameter"}};
+    for (size_t i = 0; status == PANTRY_INVALID && i < sizeof sentences / sizeof *sentences; i++)
+        if (strncmp(rest, sentences[i].begin, strlen(sentences[i].begin)) == 0)
+            return sentences[i].code;
+    return status == PANTRY_CONTEXT_FULL  ? "context_length_exceeded"
+           : status == PANTRY_NOT_FOUND   ? "model_not_found"
+           : status == PANTRY_UNSUPPORTED ? "unsupported_value"
+           : status == PANTRY_INVALID     ? "invalid_value"
+                                          : NULL;
+}
+
+json_t *pn_openai_error(const struct pantry_error *err, const char *prompt)
 {
     json_t *value = pn_error_json(PN_ERRORS_OPENAI, pn_http_status_of(err->status), err->text);
     json_t *error = json_object_get(value, "error");
     size_t n = err->status == PANTRY_INVALID || err->status == PANTRY_UNSUPPORTED ? param_length(err->text) : 0;
-    const char *code = err->status == PANTRY_CONTEXT_FULL  ? "context_length_exceeded"
-                       : err->status == PANTRY_NOT_FOUND   ? "model_not_found"
-                       : err->status == PANTRY_UNSUPPORTED ? "unsupported_value"
-                       : err->status == PANTRY_INVALID     ? "invalid_value"
-                                                           : NULL;
+    const char *code = code_of(err->status, err->text + n);
+    const char *param = err->status == PANTRY_NOT_FOUND ? "model" : err->status == PANTRY_CONTEXT_FULL ? prompt : NULL;
     if (code)
         json_object_set_new(error, "code", json_string(code));
     if (n)
         json_object_set_new(error, "param", json_stringn(err->text, n));
-    else if (err->status == PANTRY_NOT_FOUND)
-        json_object_set_new(error, "param", json_string("model"));
+    else if (param)
+        json_object_set_new(error, "param", json_string(param));
     return value;
 }
 
-void pn_openai_fail(struct pn_exchange *x, const struct pantry_error *err)
+void pn_openai_fail(struct pn_exchange *x, const struct pantry_error *err, const char *prompt)
 {
     int status = pn_http_status_of(err->status);
     if (status == 503)
         pn_http_set_header(x, "Retry-After", "5");
-    pn_reply_json(x, status, pn_openai_error(err));
+    pn_reply_json(x, status, pn_openai_error(err, prompt));
 }
 
 void pn_openai_id(char out[PN_OPENAI_ID], const char *prefix)
@@ -106,7 +121,7 @@ static void get_models(struct pn_server *s, struct pn_exchange *x, json_t *body,
     struct pantry_error err;
     size_t n;
     if (pn_store_list(&list, &n, &err)) {
-        pn_openai_fail(x, &err);
+        pn_openai_fail(x, &err, NULL);
         return;
     }
     json_t *models = json_array();
@@ -123,7 +138,7 @@ static void get_model(struct pn_server *s, struct pn_exchange *x, json_t *body, 
     char *name, *path;
     uint64_t bytes;
     if (pn_models_find(tail, &name, &path, &bytes, &err)) {
-        pn_openai_fail(x, &err);
+        pn_openai_fail(x, &err, NULL);
         return;
     }
     pn_reply_json(x, 200, model_json(name, path));

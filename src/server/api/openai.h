@@ -27,9 +27,10 @@ struct pn_openai_field {
  * the path of the object: "", or "messages[0]." */
 pantry_status pn_openai_check(json_t *object, const struct pn_openai_field *fields, const char *where,
                               struct pantry_error *err);
-/* {"error": {...}}: `param` is the field that begins the sentence. */
-json_t *pn_openai_error(const struct pantry_error *err);
-void pn_openai_fail(struct pn_exchange *x, const struct pantry_error *err);
+/* {"error": {...}}: the field that begins the sentence becomes `param`. `prompt` is the field with the prompt, for one
+ * that is too long. */
+json_t *pn_openai_error(const struct pantry_error *err, const char *prompt);
+void pn_openai_fail(struct pn_exchange *x, const struct pantry_error *err, const char *prompt);
 
 enum { PN_OPENAI_ID = 48 };
 /* "chatcmpl-..." for the prefix "chatcmpl-" */
@@ -54,6 +55,7 @@ struct pn_openai_call {
     struct pn_server *server;
     struct pn_exchange *x;
     json_t *body;
+    const char *prompt; /* the field with the prompt, for errors */
     struct pn_loaded *loaded;
     const char *model;
     char id[PN_OPENAI_ID];
@@ -68,7 +70,7 @@ struct pn_openai_call {
 };
 
 /* Checks the fields and reads those that all answers have: model, which it holds, stream, stream_options, n, seed and
- * sampling. `call` has server, x and body. */
+ * sampling. `call` has server, x, body and prompt. */
 pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai_field *fields, const char *id_prefix,
                              struct pantry_error *err);
 void pn_openai_close(struct pn_openai_call *call);

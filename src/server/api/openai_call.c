@@ -229,7 +229,7 @@ void pn_openai_end_stream(struct pn_openai_call *call, const char *object)
 void pn_openai_end_failed(struct pn_openai_call *call, const struct pantry_error *err)
 {
     if (call->streaming)
-        pn_write_event(call->x, NULL, pn_openai_error(err));
+        pn_write_event(call->x, NULL, pn_openai_error(err, call->prompt));
     else
-        pn_openai_fail(call->x, err);
+        pn_openai_fail(call->x, err, call->prompt);
 }

@@ -228,7 +228,7 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
 
 void pn_openai_chat(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct pn_openai_call call = {.server = s, .x = x, .body = body};
+    struct pn_openai_call call = {.server = s, .x = x, .body = body, .prompt = "messages"};
     struct pantry_error err = {0};
     (void)tail;
     pantry_status status = read_chat(&call, &err);

@@ -309,7 +309,7 @@ static pantry_status only_count(struct pn_openai_call *call, struct pantry_error
 
 void pn_openai_completions(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct completion c = {.call = {.server = s, .x = x, .body = body}};
+    struct completion c = {.call = {.server = s, .x = x, .body = body, .prompt = "prompt"}};
     struct pantry_error err = {0};
     (void)tail;
     pantry_status status = read_completion(&c, &err);

@@ -104,7 +104,7 @@ void pn_openai_embeddings(struct pn_server *s, struct pn_exchange *x, json_t *bo
     struct pantry_error err = {0};
     (void)tail;
     if (embed(s, x, body, &loaded, &err))
-        pn_openai_fail(x, &err);
+        pn_openai_fail(x, &err, "input");
     if (loaded)
         pn_models_release(s->models, loaded, NULL);
 }

@@ -274,7 +274,7 @@ static void fail(struct pn_openai_response *r, const struct pantry_error *err)
         pn_openai_output_event(r, "response.failed");
         return;
     }
-    json_t *v = pn_openai_error(err);
+    json_t *v = pn_openai_error(err, r->call.prompt);
     if (r->previous_is_missing)
         json_object_set_new(json_object_get(v, "error"), "code", json_string("previous_response_not_found"));
     pn_reply_json(r->call.x, pn_http_status_of(err->status), v);
@@ -307,7 +307,8 @@ static void close_response(struct pn_openai_response *r)
 
 void pn_openai_responses(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct pn_openai_response r = {.call = {.server = s, .x = x, .body = body}, .output = json_array()};
+    struct pn_openai_response r = {.call = {.server = s, .x = x, .body = body, .prompt = "input"},
+                                   .output = json_array()};
     struct pantry_error err = {0};
     (void)tail;
     pantry_status status = read_response(&r, response_fields, &err);
@@ -324,7 +325,7 @@ void pn_openai_responses(struct pn_server *s, struct pn_exchange *x, json_t *bod
 
 void pn_openai_count_input(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct pn_openai_response r = {.call = {.server = s, .x = x, .body = body}};
+    struct pn_openai_response r = {.call = {.server = s, .x = x, .body = body, .prompt = "input"}};
     struct pantry_error err = {0};
     int32_t *ids;
     size_t n;
