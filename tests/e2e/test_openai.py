@@ -1,6 +1,7 @@
 """OpenAI's API, asked by its own Python client: fields, streams, tools, errors. Every reply must fit the client's types."""
 
 import asyncio
+import concurrent.futures
 import json
 import math
 import os
@@ -299,6 +300,26 @@ class Chat(Case):
                 return [reply.choices[0].message.content for reply in await asyncio.gather(*replies)]
 
         self.assertEqual(asyncio.run(ask()), [spoken_model.SCRIPTS["hello"], spoken_model.SCRIPTS["names"]])
+
+
+class Together(Case):
+    def test_many_clients(self):
+        """Each gets the answer to its own question, whole or as a stream, while others leave."""
+
+        def ask(i):
+            name = ("hello", "names", "unicode", "result")[i % 4]
+            if i % 5 == 0:
+                stream = CLIENT.chat.completions.create(**said("say endless"), stream=True)
+                next(stream)
+                stream.close()
+            if i % 2:
+                return name, joined(CLIENT.chat.completions.create(**said(f"say {name}"), stream=True))[0]
+            return name, CLIENT.chat.completions.create(**said(f"say {name}")).choices[0].message.content
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            for name, text in pool.map(ask, range(64)):
+                self.assertEqual(text, spoken_model.SCRIPTS[name])
+        self.assertTrue(SERVICE.becomes_idle())
 
 
 class Stream(Case):
@@ -676,7 +697,7 @@ class Embeddings(Case):
         self.assertEqual((reply.usage.prompt_tokens, reply.usage.total_tokens), (5, 5))
 
     def test_base64_is_float(self):
-        """The client asks for base64 where nothing is said."""
+        """The client asks for base64 by default."""
         numbers = self.embed("hello", encoding_format="float").data[0].embedding
         self.assertEqual(self.embed("hello").data[0].embedding, numbers)
         body = {"model": TINY, "input": "hello"}
@@ -839,6 +860,8 @@ class Responses(Case):
         self.refused_for("previous_response_id", "previous_response_not_found", previous_response_id=r.id)
         r = self.respond(store=False)
         self.refused(lambda: CLIENT.responses.retrieve(r.id), 404)
+        r = self.respond()
+        self.refused(lambda: CLIENT.responses.retrieve(r.id, stream=True), 400, "stream")
 
     def test_deletion_says_what_is_gone(self):
         r = self.respond()

@@ -8,6 +8,7 @@
 #include "server/server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* ---- fields and errors ---- */
 
@@ -67,6 +68,7 @@ struct pn_openai_call {
     size_t n_choices;
     pthread_mutex_t lock; /* around what choices write */
     bool streaming;       /* the reply has begun */
+    atomic_bool failed;   /* one choice has, so the others are not wanted */
 };
 
 /* Checks the fields and reads those that all answers have: model, which it holds, stream, stream_options, n, seed and

@@ -4,7 +4,6 @@
 #include "base/status.h"
 #include "server/api/sampling.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -104,7 +103,6 @@ struct making {
     struct pn_openai_call *call;
     void (*done)(struct pn_openai_choice *choice);
     atomic_size_t next;
-    atomic_bool failed;
     pthread_mutex_t lock; /* around the error */
     struct pantry_error *err;
 };
@@ -114,7 +112,7 @@ static void *work(void *user)
     struct making *m = user;
     struct pantry_error err;
     size_t i;
-    while (!atomic_load(&m->failed) && (i = atomic_fetch_add(&m->next, 1)) < m->call->n_choices) {
+    while (!atomic_load(&m->call->failed) && (i = atomic_fetch_add(&m->next, 1)) < m->call->n_choices) {
         struct pn_openai_choice *c = &m->call->choices[i];
         err = (struct pantry_error){0};
         if (!pn_answer_make(m->call->loaded, &c->options, m->call->x, &c->made, &err)) {
@@ -122,7 +120,7 @@ static void *work(void *user)
             continue;
         }
         pthread_mutex_lock(&m->lock);
-        if (!atomic_exchange(&m->failed, true))
+        if (!atomic_exchange(&m->call->failed, true))
             *m->err = err;
         pthread_mutex_unlock(&m->lock);
     }
@@ -144,7 +142,7 @@ pantry_status pn_openai_make(struct pn_openai_call *call, void (*done)(struct pn
     pthread_mutex_destroy(&m.lock);
     for (size_t i = 0; i < call->n_choices; i++)
         pn_server_count(call->server, &call->choices[i].made.stats);
-    return atomic_load(&m.failed) ? err->status : PANTRY_OK;
+    return atomic_load(&call->failed) ? err->status : PANTRY_OK;
 }
 
 json_t *pn_openai_tool_call(const struct pn_delta *d)

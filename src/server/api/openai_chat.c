@@ -108,6 +108,7 @@ static bool on_delta(void *user, const struct pn_delta *d)
     pthread_mutex_lock(&c->call->lock);
     bool wanted = c->call->stream ? stream_delta(c, d) : pn_openai_keep(c, d);
     pthread_mutex_unlock(&c->call->lock);
+    wanted = wanted && !atomic_load(&c->call->failed);
     return wanted && !(d->kind == PN_DELTA_TOOL_CALL && c->call->one_tool_call);
 }
 

@@ -231,7 +231,7 @@ static bool on_delta(void *user, const struct pn_delta *d)
     else
         wanted = write_chunk(c, d->text, d->len, false);
     pthread_mutex_unlock(&c->call->lock);
-    return wanted;
+    return wanted && !atomic_load(&c->call->failed);
 }
 
 static void on_done(struct pn_openai_choice *c)

@@ -352,8 +352,16 @@ static void reply_missing(struct pn_exchange *x, const char *id)
 
 void pn_openai_get_response(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
+    const char *stream = pn_http_query(x, "stream");
     (void)s, (void)body;
     json_t *v = pn_openai_kept_response(tail);
+    if (v && stream && strcmp(stream, "true") == 0) {
+        struct pantry_error err;
+        pn_fail(&err, PANTRY_UNSUPPORTED, "stream: not supported for a response that is complete");
+        pn_openai_fail(x, &err, NULL);
+        json_decref(v);
+        return;
+    }
     if (v)
         pn_reply_json(x, 200, v);
     else

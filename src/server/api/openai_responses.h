@@ -18,7 +18,7 @@ struct pn_openai_response {
     bool store, encrypted, previous_is_missing;
 };
 
-/* Takes a part of the answer, and shows it if the response is a stream. False: nobody wants more. */
+/* Takes a part of the answer, and shows it if the response is a stream. False: the rest is not wanted. */
 bool pn_openai_output_take(struct pn_openai_response *r, const struct pn_delta *delta);
 /* Ends the item that grows and fills the response's fields. */
 void pn_openai_output_finish(struct pn_openai_response *r);
