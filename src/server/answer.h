@@ -22,6 +22,7 @@ struct pn_delta {
     const char *text;
     size_t len;
     const char *name, *arguments, *id;
+    json_t *logprobs; /* of content, if wanted: [{"token", "logprob", "bytes", "top_logprobs"}], else NULL */
 };
 
 struct pn_answer_options {
@@ -37,6 +38,10 @@ struct pn_answer_options {
     int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
     const char *stop[PN_MAX_STOPS];
     size_t n_stop;
+    bool logprobs;    /* content comes with the log probabilities of its tokens, ... */
+    int top_logprobs; /* ... and with those of the likeliest tokens in their place */
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
     bool whole; /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     const char *cache_key; /* NULL: shared by all that have none */
