@@ -405,6 +405,98 @@ class Stream(Case):
         self.assertEqual(asyncio.run(ask()), spoken_model.SCRIPTS["hello"])
 
 
+class Logprobs(Case):
+    def check(self, tokens, text, top):
+        self.assertEqual(b"".join(bytes(token.bytes) for token in tokens).decode(), text)
+        for token in tokens:
+            self.assertLessEqual(token.logprob, 0)
+            self.assertEqual(len(token.top_logprobs), top)
+            values = [other.logprob for other in token.top_logprobs]
+            self.assertEqual(values, sorted(values, reverse=True))
+            if top:  # temperature 0 takes the likeliest
+                self.assertEqual((token.top_logprobs[0].token, values[0]), (token.token, token.logprob))
+
+    def test_chat(self):
+        for top in (0, 3, 20):
+            choice = self.chat("x", model=TINY, max_tokens=6, logprobs=True, top_logprobs=top).choices[0]
+            self.check(choice.logprobs.content, choice.message.content, top)
+            self.assertEqual(len(choice.logprobs.content), 6)
+        self.assertIsNone(self.chat().choices[0].logprobs)
+
+    def test_probabilities_add_up(self):
+        token = self.chat("x", model=TINY, max_tokens=1, logprobs=True, top_logprobs=20).choices[0].logprobs.content[0]
+        total = sum(math.exp(other.logprob) for other in token.top_logprobs)
+        self.assertLessEqual(total, 1.0001)
+        self.assertGreater(total, 20 / 264)
+
+    def test_only_the_content(self):
+        """Tokens of reasoning and of calls have none."""
+        for text in ("say thought", "say call"):
+            choice = self.chat(text, tools=TOOLS, logprobs=True).choices[0]
+            said_text = b"".join(bytes(token.bytes) for token in choice.logprobs.content).decode()
+            self.assertIn(choice.message.content.strip()[-6:], said_text)
+            self.assertNotIn("They want", said_text)
+            self.assertNotIn("get_weather", said_text)
+
+    def test_characters_of_several_tokens(self):
+        choice = self.chat("say unicode", logprobs=True).choices[0]
+        self.check(choice.logprobs.content, spoken_model.SCRIPTS["unicode"], 0)
+
+    def test_stream(self):
+        options = {"model": TINY, "max_tokens": 6, "logprobs": True, "top_logprobs": 2}
+        self.chat("x", model=TINY, max_tokens=1)
+        whole = self.chat("x", **options).choices[0].logprobs.content
+        choices = [chunk.choices[0] for chunk in self.stream("x", **options)]
+        self.assertEqual([token for c in choices if c.logprobs for token in c.logprobs.content], whole)
+
+    def test_completions(self):
+        options = {"model": TINY, "prompt": "Hello", "temperature": 0, "max_tokens": 6}
+        CLIENT.completions.create(**options | {"max_tokens": 1})
+        choice = self.fits(CLIENT.completions.create(**options, logprobs=2)).choices[0]
+        self.assertEqual("".join(choice.logprobs.tokens), choice.text)
+        self.assertEqual(choice.logprobs.text_offset, [len("".join(choice.logprobs.tokens[:i])) for i in range(6)])
+        for token, value, top in zip(
+            *[getattr(choice.logprobs, n) for n in ("tokens", "token_logprobs", "top_logprobs")]
+        ):
+            self.assertEqual((top[token], len(top)), (value, 2))
+        streamed = [c.choices[0].logprobs for c in CLIENT.completions.create(**options, logprobs=2, stream=True)]
+        self.assertEqual([t for l in streamed if l for t in l.tokens], choice.logprobs.tokens)
+        self.assertEqual([o for l in streamed if l for o in l.text_offset], choice.logprobs.text_offset)
+        alone = CLIENT.completions.create(**options, logprobs=0).choices[0].logprobs
+        self.assertEqual((len(alone.tokens), alone.top_logprobs), (6, None))
+
+    def test_responses(self):
+        options = {
+            "model": SPOKEN,
+            "input": "say hello",
+            "include": ["message.output_text.logprobs"],
+            "top_logprobs": 2,
+        }
+        part = self.fits(CLIENT.responses.create(**options)).output[0].content[0]
+        self.check(part.logprobs, part.text, 2)
+        events = [self.fits(event) for event in CLIENT.responses.create(**options, stream=True)]
+        deltas = [token.token for e in events if e.type == "response.output_text.delta" for token in e.logprobs]
+        self.assertEqual(deltas, [token.token for token in part.logprobs])
+
+    def test_bias(self):
+        """A token that is forced, and one that is banned."""
+        ids = SERVICE.request("POST", "/tokenize", {"model": TINY, "content": "QZ"})[2]["tokens"]
+        self.assertEqual(self.message("x", model=TINY, max_tokens=4, logit_bias={str(ids[0]): 100}).content, "QQQQ")
+        plain = self.message("x", model=TINY, max_tokens=1).content
+        banned = SERVICE.request("POST", "/tokenize", {"model": TINY, "content": plain})[2]["tokens"][0]
+        self.assertNotEqual(self.message("x", model=TINY, max_tokens=1, logit_bias={str(banned): -100}).content, plain)
+        reply = CLIENT.completions.create(model=TINY, prompt="x", max_tokens=3, logit_bias={str(ids[1]): 100})
+        self.assertEqual(reply.choices[0].text, "ZZZ")
+
+    def test_refusals(self):
+        self.chat_refused("top_logprobs", VALUE, top_logprobs=3)
+        self.chat_refused("top_logprobs", VALUE, logprobs=True, top_logprobs=21)
+        self.chat_refused("logit_bias", VALUE, logit_bias={"x": 1})
+        self.chat_refused("logit_bias", VALUE, logit_bias={"100000": 1})
+        self.chat_refused("logit_bias", VALUE, logit_bias={"1": 101})
+        self.chat_refused("logit_bias", TYPE, extra_body={"logit_bias": []})
+
+
 class Tools(Case):
     def test_call(self):
         choice = self.chat("say call", tools=TOOLS).choices[0]
@@ -470,9 +562,6 @@ class Refusals(Case):
         schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
         strict = [{"type": "function", "function": {**WEATHER, "strict": True}}]
         for param, more in {
-            "logprobs": {"logprobs": True},
-            "top_logprobs": {"top_logprobs": 3},
-            "logit_bias": {"logit_bias": {"5": 1}},
             "tool_choice": {"tools": TOOLS, "tool_choice": "required"},
             "response_format.type": {"response_format": {"type": "json_object"}},
             "tools[0].function.strict": {"tools": strict},
@@ -667,8 +756,7 @@ class Completions(Case):
 
     def test_refusals(self):
         self.refused_for("best_of", best_of=2)
-        self.refused_for("logprobs", logprobs=0)
-        self.refused_for("logit_bias", logit_bias={"1": 1})
+        self.refused_for("logprobs", logprobs=0, echo=True)
         self.refused_for("suffix", suffix="end")
         self.refused_for("foo", UNKNOWN, extra_body={"foo": 1})
         self.refused_for("prompt", MISSING, prompt=None)
@@ -930,12 +1018,10 @@ class Responses(Case):
             "tool_choice": {"tools": self.TOOLS, "tool_choice": "required"},
             "background": {"background": True},
             "truncation": {"truncation": "auto"},
-            "top_logprobs": {"top_logprobs": 2},
             "text.format.type": {"text": {"format": {"type": "json_object"}}},
             "reasoning.summary": {"reasoning": {"summary": "detailed"}},
             "conversation": {"conversation": "conv_1"},
             "prompt": {"prompt": {"id": "x"}},
-            "include": {"include": ["message.output_text.logprobs"]},
             "input[0].type": {"input": [{"type": "item_reference", "id": "msg_1"}]},
             "input[0].content[0]": {
                 "input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]

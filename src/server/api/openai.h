@@ -39,7 +39,7 @@ void pn_openai_id(char out[PN_OPENAI_ID], const char *prefix);
 
 /* ---- calls ---- */
 
-enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_PROMPTS = 2048 };
+enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_TOP = 20, PN_OPENAI_MAX_PROMPTS = 2048 };
 
 /* One answer of a call. */
 struct pn_openai_choice {
@@ -48,8 +48,10 @@ struct pn_openai_choice {
     struct pn_answer_options options;
     struct pn_answer made;
     struct pn_buf content, reasoning;
-    json_t *calls; /* [{"id", "type", "function"}] */
-    bool begun;    /* the stream has shown it */
+    json_t *calls;    /* [{"id", "type", "function"}] */
+    json_t *logprobs; /* of the content, if wanted */
+    int n_shown;      /* characters of the text */
+    bool begun;       /* the stream has shown it */
 };
 
 struct pn_openai_call {
@@ -64,6 +66,7 @@ struct pn_openai_call {
     bool stream, include_usage, one_tool_call;
     int n;
     struct pn_answer_options answer; /* of every choice, before its seed */
+    struct pantry_logit_bias *bias;
     struct pn_openai_choice *choices;
     size_t n_choices;
     pthread_mutex_t lock; /* around what choices write */
@@ -71,8 +74,8 @@ struct pn_openai_call {
     atomic_bool failed;   /* one choice has, so the others are not wanted */
 };
 
-/* Checks the fields and reads those that all answers have: model, which it holds, stream, stream_options, n, seed and
- * sampling. `call` has server, x, body and prompt. */
+/* Checks the fields and reads those that all answers have: model, which it holds, stream, stream_options, n, seed,
+ * logit_bias and sampling. `call` has server, x, body and prompt. */
 pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai_field *fields, const char *id_prefix,
                              struct pantry_error *err);
 void pn_openai_close(struct pn_openai_call *call);

@@ -42,6 +42,35 @@ static pantry_status check_ranges(const json_t *body, struct pantry_error *err)
     return status;
 }
 
+/* {"50256": -100}: ids of tokens. */
+static pantry_status read_bias(struct pn_openai_call *call, struct pantry_error *err)
+{
+    json_t *given = NULL, *value;
+    const char *key;
+    size_t n = 0;
+    pantry_status status = pn_json_object(call->body, "logit_bias", &given, err);
+    if (status || !json_object_size(given))
+        return status;
+    call->bias = calloc(json_object_size(given), sizeof *call->bias);
+    if (!call->bias)
+        return pn_no_memory(err, "an answer");
+    json_object_foreach(given, key, value)
+    {
+        char *end;
+        long id = strtol(key, &end, 10);
+        double bias = json_number_value(value);
+        if (end == key || *end || id < 0 || id >= call->loaded->info.n_vocab)
+            return pn_fail(err, PANTRY_INVALID, "logit_bias: not a token (found \"%.20s\", allowed \"0\" to \"%d\")",
+                           key, call->loaded->info.n_vocab - 1);
+        if (!json_is_number(value) || bias < -100 || bias > 100)
+            return pn_fail(err, PANTRY_INVALID, "logit_bias: wrong value (allowed numbers from -100 to 100)");
+        call->bias[n++] = (struct pantry_logit_bias){.id = (int32_t)id, .bias = (float)bias};
+    }
+    call->answer.logit_bias = call->bias;
+    call->answer.n_logit_bias = n;
+    return PANTRY_OK;
+}
+
 pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai_field *fields, const char *id_prefix,
                              struct pantry_error *err)
 {
@@ -65,7 +94,8 @@ pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai
     if (status)
         return status;
     call->answer = pn_answer_defaults(call->loaded);
-    return pn_read_sampling(call->body, "max_tokens", &call->answer, err);
+    status = pn_read_sampling(call->body, "max_tokens", &call->answer, err);
+    return status ? status : read_bias(call, err);
 }
 
 void pn_openai_close(struct pn_openai_call *call)
@@ -74,8 +104,10 @@ void pn_openai_close(struct pn_openai_call *call)
         pn_buf_free(&call->choices[i].content);
         pn_buf_free(&call->choices[i].reasoning);
         json_decref(call->choices[i].calls);
+        json_decref(call->choices[i].logprobs);
     }
     free(call->choices);
+    free(call->bias);
     json_decref(call->answer.context);
     if (call->loaded)
         pn_models_release(call->server->models, call->loaded, NULL);
@@ -93,6 +125,7 @@ pantry_status pn_openai_choices(struct pn_openai_call *call, size_t n, struct pa
     for (size_t i = 0; i < n; i++) {
         struct pn_openai_choice *c = &call->choices[i];
         *c = (struct pn_openai_choice){.call = call, .index = (int)i, .options = call->answer, .calls = json_array()};
+        c->logprobs = c->options.logprobs ? json_array() : NULL;
         c->options.sampling.seed += i % (size_t)call->n;
         c->options.user = c;
     }
@@ -158,6 +191,7 @@ bool pn_openai_keep(struct pn_openai_choice *c, const struct pn_delta *d)
     switch (d->kind) {
     case PN_DELTA_CONTENT:
         pn_buf_append(&c->content, d->text, d->len);
+        json_array_extend(c->logprobs, d->logprobs);
         break;
     case PN_DELTA_REASONING:
         pn_buf_append(&c->reasoning, d->text, d->len);

@@ -20,6 +20,9 @@ static const struct pn_openai_field chat_fields[] = {
     {"presence_penalty", PN_FIELD_READ, NULL},
     {"seed", PN_FIELD_READ, NULL},
     {"stop", PN_FIELD_READ, NULL},
+    {"logit_bias", PN_FIELD_READ, NULL},
+    {"logprobs", PN_FIELD_READ, NULL},
+    {"top_logprobs", PN_FIELD_READ, NULL},
     {"tools", PN_FIELD_READ, NULL},
     {"tool_choice", PN_FIELD_READ, NULL},
     {"parallel_tool_calls", PN_FIELD_READ, NULL},
@@ -43,11 +46,8 @@ static const struct pn_openai_field chat_fields[] = {
     {"audio", PN_FIELD_REFUSED, NULL},
     {"function_call", PN_FIELD_REFUSED, NULL},
     {"functions", PN_FIELD_REFUSED, "[]"},
-    {"logit_bias", PN_FIELD_REFUSED, "{}"},
-    {"logprobs", PN_FIELD_REFUSED, "false"},
     {"modalities", PN_FIELD_REFUSED, "[\"text\"]"},
     {"moderation", PN_FIELD_REFUSED, NULL},
-    {"top_logprobs", PN_FIELD_REFUSED, "0"},
     {"verbosity", PN_FIELD_REFUSED, "\"medium\""},
     {"web_search_options", PN_FIELD_REFUSED, NULL},
     {0},
@@ -62,13 +62,19 @@ static const char *finish_reason(const struct pn_openai_choice *c)
     return c->made.stats.stop == PANTRY_STOP_LENGTH ? "length" : c->made.n_calls ? "tool_calls" : "stop";
 }
 
+/* `tokens` may be NULL. */
+static json_t *logprobs_json(json_t *tokens)
+{
+    return tokens ? json_pack("{s:O, s:n}", "content", tokens, "refusal") : json_null();
+}
+
 /* Takes `delta` over. */
-static bool write_chunk(struct pn_openai_choice *c, json_t *delta, const char *finish)
+static bool write_chunk(struct pn_openai_choice *c, json_t *delta, json_t *logprobs, const char *finish)
 {
     json_t *v = pn_openai_object(c->call, chunk_object);
-    json_object_set_new(
-        v, "choices",
-        json_pack("[{s:i, s:o, s:n, s:s?}]", "index", c->index, "delta", delta, "logprobs", "finish_reason", finish));
+    json_object_set_new(v, "choices",
+                        json_pack("[{s:i, s:o, s:o, s:s?}]", "index", c->index, "delta", delta, "logprobs",
+                                  logprobs_json(logprobs), "finish_reason", finish));
     if (c->call->include_usage)
         json_object_set_new(v, "usage", json_null());
     return pn_write_event(c->call->x, NULL, v);
@@ -78,7 +84,7 @@ static void begin(struct pn_openai_choice *c)
 {
     pn_openai_begin(c->call);
     if (!c->begun)
-        write_chunk(c, json_pack("{s:s, s:s, s:n}", "role", "assistant", "content", "", "refusal"), NULL);
+        write_chunk(c, json_pack("{s:s, s:s, s:n}", "role", "assistant", "content", "", "refusal"), NULL, NULL);
     c->begun = true;
 }
 
@@ -87,14 +93,14 @@ static bool stream_delta(struct pn_openai_choice *c, const struct pn_delta *d)
     begin(c);
     switch (d->kind) {
     case PN_DELTA_CONTENT:
-        return write_chunk(c, json_pack("{s:o}", "content", pn_json_text(d->text, d->len)), NULL);
+        return write_chunk(c, json_pack("{s:o}", "content", pn_json_text(d->text, d->len)), d->logprobs, NULL);
     case PN_DELTA_REASONING:
-        return write_chunk(c, json_pack("{s:o}", "reasoning_content", pn_json_text(d->text, d->len)), NULL);
+        return write_chunk(c, json_pack("{s:o}", "reasoning_content", pn_json_text(d->text, d->len)), NULL, NULL);
     case PN_DELTA_TOOL_CALL: {
         json_t *call = pn_openai_tool_call(d);
         json_object_set_new(call, "index", json_integer((json_int_t)json_array_size(c->calls)));
         json_array_append(c->calls, call);
-        return write_chunk(c, json_pack("{s:[o]}", "tool_calls", call), NULL);
+        return write_chunk(c, json_pack("{s:[o]}", "tool_calls", call), NULL, NULL);
     }
     case PN_DELTA_WAIT:
         break;
@@ -118,7 +124,7 @@ static void on_done(struct pn_openai_choice *c)
         return;
     pthread_mutex_lock(&c->call->lock);
     begin(c);
-    write_chunk(c, json_object(), finish_reason(c));
+    write_chunk(c, json_object(), NULL, finish_reason(c));
     pthread_mutex_unlock(&c->call->lock);
 }
 
@@ -132,8 +138,8 @@ static json_t *choice_json(struct pn_openai_choice *c)
         json_object_set_new(message, "reasoning_content", pn_json_text(c->reasoning.data, c->reasoning.len));
     if (has_calls)
         json_object_set(message, "tool_calls", c->calls);
-    return json_pack("{s:i, s:o, s:n, s:s}", "index", c->index, "message", message, "logprobs", "finish_reason",
-                     finish_reason(c));
+    return json_pack("{s:i, s:o, s:o, s:s}", "index", c->index, "message", message, "logprobs",
+                     logprobs_json(c->logprobs), "finish_reason", finish_reason(c));
 }
 
 static void finish(struct pn_openai_call *call)
@@ -206,6 +212,17 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
     return status;
 }
 
+static pantry_status read_logprobs(struct pn_openai_call *call, struct pantry_error *err)
+{
+    struct pn_answer_options *o = &call->answer;
+    pantry_status status = pn_json_bool(call->body, "logprobs", &o->logprobs, err);
+    if (!status)
+        status = pn_json_int(call->body, "top_logprobs", 0, PN_OPENAI_MAX_TOP, &o->top_logprobs, err);
+    if (!status && o->top_logprobs && !o->logprobs)
+        status = pn_fail(err, PANTRY_INVALID, "top_logprobs: only allowed with logprobs");
+    return status;
+}
+
 static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error *err)
 {
     bool parallel = true;
@@ -219,6 +236,8 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
         status = pn_json_bool(call->body, "parallel_tool_calls", &parallel, err);
     if (!status)
         status = pn_openai_format(json_object_get(call->body, "response_format"), "response_format.type", err);
+    if (!status)
+        status = read_logprobs(call, err);
     if (!status)
         status = read_prompt(call, err);
     call->answer.max_tokens = most;

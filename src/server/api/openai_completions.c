@@ -24,6 +24,8 @@ static const struct pn_openai_field completion_fields[] = {
     {"presence_penalty", PN_FIELD_READ, NULL},
     {"seed", PN_FIELD_READ, NULL},
     {"stop", PN_FIELD_READ, NULL},
+    {"logit_bias", PN_FIELD_READ, NULL},
+    {"logprobs", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
     {"top_k", PN_FIELD_READ, NULL},
     {"min_p", PN_FIELD_READ, NULL},
@@ -31,8 +33,6 @@ static const struct pn_openai_field completion_fields[] = {
     {"repeat_last_n", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_IGNORED, NULL},
     {"best_of", PN_FIELD_REFUSED, "1"},
-    {"logit_bias", PN_FIELD_REFUSED, "{}"},
-    {"logprobs", PN_FIELD_REFUSED, NULL},
     {0},
 };
 
@@ -188,17 +188,53 @@ static const struct prompt *prompt_of(const struct pn_openai_choice *c)
     return &((const struct completion *)c->call)->prompts[c->index / c->call->n];
 }
 
-static json_t *choice_json(const struct pn_openai_choice *c, const char *text, size_t len, bool ended)
+static int n_characters(const json_t *text)
 {
-    const char *finish = c->made.stats.stop == PANTRY_STOP_LENGTH ? "length" : "stop";
-    return json_pack("{s:o, s:i, s:n, s:s?}", "text", pn_json_text(text, len), "index", c->index, "logprobs",
-                     "finish_reason", ended ? finish : NULL);
+    int n = 0;
+    for (const char *at = json_string_value(text); at && *at; at++)
+        n += (*at & 0xC0) != 0x80;
+    return n;
 }
 
-static bool write_chunk(struct pn_openai_choice *c, const char *text, size_t len, bool ended)
+/* The older shape of log probabilities: a list of each kind. `tokens` may be NULL. */
+static json_t *logprobs_json(struct pn_openai_choice *c, json_t *tokens)
+{
+    json_t *texts = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array(), *token, *other;
+    size_t i, k;
+    if (!c->options.logprobs)
+        tokens = NULL;
+    json_array_foreach(tokens, i, token)
+    {
+        json_t *top = json_object();
+        json_array_append(texts, json_object_get(token, "token"));
+        json_array_append(values, json_object_get(token, "logprob"));
+        json_array_append_new(offsets, json_integer(c->n_shown));
+        c->n_shown += n_characters(json_object_get(token, "token"));
+        json_array_foreach(json_object_get(token, "top_logprobs"), k, other)
+            json_object_set(top, json_string_value(json_object_get(other, "token")), json_object_get(other, "logprob"));
+        json_array_append_new(tops, top);
+    }
+    json_t *v = json_pack("{s:o, s:o, s:o, s:o}", "tokens", texts, "token_logprobs", values, "top_logprobs", tops,
+                          "text_offset", offsets);
+    if (!c->options.top_logprobs)
+        json_object_set_new(v, "top_logprobs", json_null());
+    if (tokens)
+        return v;
+    json_decref(v);
+    return json_null();
+}
+
+static json_t *choice_json(struct pn_openai_choice *c, const char *text, size_t len, json_t *logprobs, bool ended)
+{
+    const char *finish = c->made.stats.stop == PANTRY_STOP_LENGTH ? "length" : "stop";
+    return json_pack("{s:o, s:i, s:o, s:s?}", "text", pn_json_text(text, len), "index", c->index, "logprobs",
+                     logprobs_json(c, logprobs), "finish_reason", ended ? finish : NULL);
+}
+
+static bool write_chunk(struct pn_openai_choice *c, const char *text, size_t len, json_t *logprobs, bool ended)
 {
     json_t *v = pn_openai_object(c->call, completion_object);
-    json_object_set_new(v, "choices", json_pack("[o]", choice_json(c, text, len, ended)));
+    json_object_set_new(v, "choices", json_pack("[o]", choice_json(c, text, len, logprobs, ended)));
     if (c->call->include_usage)
         json_object_set_new(v, "usage", json_null());
     return pn_write_event(c->call->x, NULL, v);
@@ -213,7 +249,7 @@ static void begin(struct pn_openai_choice *c)
         return;
     c->begun = true;
     if (c->call->stream)
-        write_chunk(c, p->text, p->len, false);
+        write_chunk(c, p->text, p->len, NULL, false);
     else
         pn_buf_append(&c->content, p->text, p->len);
 }
@@ -229,7 +265,7 @@ static bool on_delta(void *user, const struct pn_delta *d)
     else if (d->kind == PN_DELTA_WAIT)
         wanted = pn_openai_ping(c->call);
     else
-        wanted = write_chunk(c, d->text, d->len, false);
+        wanted = write_chunk(c, d->text, d->len, d->logprobs, false);
     pthread_mutex_unlock(&c->call->lock);
     return wanted && !atomic_load(&c->call->failed);
 }
@@ -239,7 +275,7 @@ static void on_done(struct pn_openai_choice *c)
     pthread_mutex_lock(&c->call->lock);
     begin(c);
     if (c->call->stream)
-        write_chunk(c, "", 0, true);
+        write_chunk(c, "", 0, NULL, true);
     pthread_mutex_unlock(&c->call->lock);
 }
 
@@ -251,8 +287,9 @@ static void finish(struct pn_openai_call *call)
     }
     json_t *v = pn_openai_object(call, completion_object), *choices = json_array();
     for (size_t i = 0; i < call->n_choices; i++) {
-        const struct pn_openai_choice *c = &call->choices[i];
-        json_array_append_new(choices, choice_json(c, c->content.data ? c->content.data : "", c->content.len, true));
+        struct pn_openai_choice *c = &call->choices[i];
+        const char *text = c->content.data ? c->content.data : "";
+        json_array_append_new(choices, choice_json(c, text, c->content.len, c->logprobs, true));
     }
     json_object_set_new(v, "choices", choices);
     json_object_set_new(v, "usage", pn_openai_usage(call));
@@ -260,6 +297,19 @@ static void finish(struct pn_openai_call *call)
 }
 
 /* ---- requests ---- */
+
+/* The number of likely tokens; 0: only those that were chosen. */
+static pantry_status read_logprobs(struct completion *c, struct pantry_error *err)
+{
+    struct pn_answer_options *o = &c->call.answer;
+    int top = -1;
+    pantry_status status = pn_json_int(c->call.body, "logprobs", 0, PN_OPENAI_MAX_TOP, &top, err);
+    if (!status && top >= 0 && c->echo)
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "logprobs: not supported with echo");
+    o->logprobs = top >= 0;
+    o->top_logprobs = top > 0 ? top : 0;
+    return status;
+}
 
 static pantry_status read_completion(struct completion *c, struct pantry_error *err)
 {
@@ -270,6 +320,8 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
         status = pn_json_int(call->body, "max_tokens", 0, 1 << 24, &c->max_tokens, err);
     if (!status)
         status = pn_json_bool(call->body, "echo", &c->echo, err);
+    if (!status)
+        status = read_logprobs(c, err);
     if (!status)
         status = read_prompts(c, err);
     if (!status)

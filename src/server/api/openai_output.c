@@ -72,12 +72,26 @@ static const struct text_item *kind_of(const json_t *item)
     return strcmp(type, message_item.type) == 0 ? &message_item : &reasoning_item;
 }
 
-static json_t *part(const struct text_item *kind, const char *text, size_t len)
+/* Events have log probabilities without bytes. `tokens` may be NULL. */
+static json_t *without_bytes(const json_t *tokens)
+{
+    json_t *list = tokens ? json_deep_copy(tokens) : json_array(), *token, *other;
+    size_t i, k;
+    json_array_foreach(list, i, token)
+    {
+        json_object_del(token, "bytes");
+        json_array_foreach(json_object_get(token, "top_logprobs"), k, other) json_object_del(other, "bytes");
+    }
+    return list;
+}
+
+/* `logprobs` may be NULL. */
+static json_t *part(const struct text_item *kind, const char *text, size_t len, json_t *logprobs)
 {
     json_t *v = json_pack("{s:s, s:o}", "type", kind->part, "text", pn_json_text(text, len));
     if (kind == &message_item) {
         json_object_set_new(v, "annotations", json_array());
-        json_object_set_new(v, "logprobs", json_array());
+        json_object_set_new(v, "logprobs", logprobs ? json_incref(logprobs) : json_array());
     }
     return v;
 }
@@ -95,7 +109,7 @@ static void open_item(struct pn_openai_response *r, const struct text_item *kind
     send_event(r, "response.output_item.added",
                json_pack("{s:i, s:O}", "output_index", item_index(r), "item", r->item));
     json_t *v = part_place(r);
-    json_object_set_new(v, "part", part(kind, "", 0));
+    json_object_set_new(v, "part", part(kind, "", 0, NULL));
     send_event(r, "response.content_part.added", v);
 }
 
@@ -108,9 +122,9 @@ static bool close_item(struct pn_openai_response *r, const char *status)
     json_t *v = part_place(r);
     json_object_set_new(v, "text", pn_json_text(text, r->text.len));
     if (kind == &message_item)
-        json_object_set_new(v, "logprobs", json_array());
+        json_object_set_new(v, "logprobs", without_bytes(r->logprobs));
     send_event(r, kind->done, v);
-    json_t *whole = part(kind, text, r->text.len);
+    json_t *whole = part(kind, text, r->text.len, r->logprobs);
     v = part_place(r);
     json_object_set(v, "part", whole);
     send_event(r, "response.content_part.done", v);
@@ -121,6 +135,8 @@ static bool close_item(struct pn_openai_response *r, const char *status)
     bool open = send_event(r, "response.output_item.done",
                            json_pack("{s:i, s:O}", "output_index", item_index(r), "item", r->item));
     r->item = NULL;
+    json_decref(r->logprobs);
+    r->logprobs = NULL;
     pn_buf_clear(&r->text);
     return open;
 }
@@ -132,10 +148,13 @@ static bool add_text(struct pn_openai_response *r, const struct text_item *kind,
     if (!r->item)
         open_item(r, kind);
     pn_buf_append(&r->text, d->text, d->len);
+    if (d->logprobs && !r->logprobs)
+        r->logprobs = json_array();
+    json_array_extend(r->logprobs, d->logprobs);
     json_t *v = part_place(r);
     json_object_set_new(v, "delta", pn_json_text(d->text, d->len));
     if (kind == &message_item)
-        json_object_set_new(v, "logprobs", json_array());
+        json_object_set_new(v, "logprobs", without_bytes(d->logprobs));
     return send_event(r, kind->delta, v) && !r->text.failed;
 }
 

@@ -22,6 +22,7 @@ static const struct pn_openai_field response_fields[] = {
     {"reasoning", PN_FIELD_READ, NULL},
     {"text", PN_FIELD_READ, NULL},
     {"include", PN_FIELD_READ, NULL},
+    {"top_logprobs", PN_FIELD_READ, NULL},
     {"metadata", PN_FIELD_READ, NULL},
     {"store", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_READ, NULL},
@@ -44,7 +45,6 @@ static const struct pn_openai_field response_fields[] = {
     {"image", PN_FIELD_REFUSED, NULL},
     {"moderation", PN_FIELD_REFUSED, NULL},
     {"prompt", PN_FIELD_REFUSED, NULL},
-    {"top_logprobs", PN_FIELD_REFUSED, "0"},
     {"truncation", PN_FIELD_REFUSED, "\"disabled\""},
     {0},
 };
@@ -98,14 +98,17 @@ static pantry_status read_text(json_t *body, struct pantry_error *err)
 /* What OpenAI's own tools would add is never there. */
 static pantry_status read_include(struct pn_openai_response *r, struct pantry_error *err)
 {
+    struct pn_answer_options *o = &r->call.answer;
     const char *names[32];
     size_t n = 0;
     pantry_status status = pn_json_strings(r->call.body, "include", sizeof names / sizeof *names, names, &n, err);
     for (size_t i = 0; i < n && !status; i++) {
-        if (strcmp(names[i], "message.output_text.logprobs") == 0)
-            status = pn_fail(err, PANTRY_UNSUPPORTED, "include: \"%s\" is not supported", names[i]);
+        o->logprobs = o->logprobs || strcmp(names[i], "message.output_text.logprobs") == 0;
         r->encrypted = r->encrypted || strcmp(names[i], "reasoning.encrypted_content") == 0;
     }
+    if (!status)
+        status = pn_json_int(r->call.body, "top_logprobs", 0, PN_OPENAI_MAX_TOP, &o->top_logprobs, err);
+    o->logprobs = o->logprobs || o->top_logprobs;
     return status;
 }
 
@@ -224,6 +227,7 @@ static json_t *response_object(const struct pn_openai_response *r)
     echo(v, c->body, "previous_response_id", json_null());
     echo(v, c->body, "tool_choice", json_string("auto"));
     echo(v, c->body, "tools", json_array());
+    echo(v, c->body, "top_logprobs", json_integer(0));
     echo(v, c->body, "user", json_null());
     return v;
 }
@@ -299,6 +303,7 @@ static void close_response(struct pn_openai_response *r)
     json_decref(r->object);
     json_decref(r->items);
     json_decref(r->output);
+    json_decref(r->logprobs);
     pn_buf_free(&r->text);
     pn_openai_close(&r->call);
 }

@@ -14,7 +14,8 @@ struct pn_openai_response {
     json_t *output;
     json_t *item; /* the one that grows, or NULL: borrowed from `output` */
     struct pn_buf text;
-    int sequence; /* number of the next event */
+    json_t *logprobs; /* of `text`, if wanted */
+    int sequence;     /* number of the next event */
     bool store, encrypted, previous_is_missing;
 };
 
