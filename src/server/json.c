@@ -194,3 +194,18 @@ pantry_status pn_json_refuse(const json_t *object, const char *const *names, str
             return pn_fail(err, PANTRY_UNSUPPORTED, "%s: not supported", *names);
     return PANTRY_OK;
 }
+
+pantry_status pn_json_known(const json_t *object, const char *where, const char *const *names, struct pantry_error *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)object, key, v)
+    {
+        const char *const *name = names;
+        while (*name && strcmp(*name, key) != 0)
+            name++;
+        if (!*name && !is_nothing(field(object, key)))
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s%.60s: not supported", where, key);
+    }
+    return PANTRY_OK;
+}

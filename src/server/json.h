@@ -27,5 +27,9 @@ pantry_status pn_json_array(const json_t *object, const char *name, json_t **out
 pantry_status pn_json_object(const json_t *object, const char *name, json_t **out, struct pantry_error *err);
 /* PANTRY_UNSUPPORTED where one of these fields (up to NULL) is there and neither null, false, 0 nor empty. */
 pantry_status pn_json_refuse(const json_t *object, const char *const *names, struct pantry_error *err);
+/* PANTRY_UNSUPPORTED where a field besides these (up to NULL) is, which is neither null, false, 0 nor empty; `where` is
+ * the object's name in the sentence ("tools.0."). */
+pantry_status pn_json_known(const json_t *object, const char *where, const char *const *names,
+                            struct pantry_error *err);
 
 #endif
