@@ -23,6 +23,32 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
 
 /* ---- prompts ---- */
 
+static bool is_white(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Cuts the prompt after the text of the last message: what the template puts there would end the answer. Templates may
+ * trim the text. */
+static pantry_status cut_after_last_message(const json_t *context, char *text, size_t *len, struct pantry_error *err)
+{
+    const json_t *messages = json_object_get(context, "messages");
+    const json_t *content = json_object_get(json_array_get(messages, json_array_size(messages) - 1), "content");
+    const char *said = json_string_value(content);
+    size_t n = json_string_length(content);
+    for (; n && is_white(*said); n--)
+        said++;
+    while (n && is_white(said[n - 1]))
+        n--;
+    for (size_t at = *len >= n ? *len - n + 1 : 0; n && at-- > 0;)
+        if (memcmp(text + at, said, n) == 0) {
+            *len = at + n;
+            text[*len] = '\0';
+            return PANTRY_OK;
+        }
+    return pn_fail(err, PANTRY_UNSUPPORTED, "the prompt does not show the last message, so no answer can continue it");
+}
+
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
                                size_t *len, struct pantry_error *err)
 {
@@ -40,6 +66,10 @@ pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_a
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
     free(json);
+    if (!status && o->continues && (status = cut_after_last_message(o->context, *text, len, err))) {
+        pantry_free(*text);
+        *text = NULL;
+    }
     return status;
 }
 
@@ -95,7 +125,7 @@ struct making {
     struct pn_answer *out;
     int n_taken;      /* tokens */
     json_t *logprobs; /* of the tokens since the last part, or NULL */
-    bool unwanted;
+    bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
 };
 
 /* JSON has no infinity; this is what OpenAI sends for a token that is impossible. */
@@ -144,11 +174,13 @@ static void hand_out(struct making *m, const struct pn_delta *delta)
 
 static void on_part(void *user, const struct pantry_parse_event *e)
 {
+    struct making *m = user;
     struct pn_delta delta = {.text = e->text, .len = e->len, .name = e->name, .arguments = e->arguments, .id = e->id};
     delta.kind = e->kind == PANTRY_PARSE_REASONING   ? PN_DELTA_REASONING
                  : e->kind == PANTRY_PARSE_TOOL_CALL ? PN_DELTA_TOOL_CALL
                                                      : PN_DELTA_CONTENT;
-    hand_out(user, &delta);
+    if (!m->repeats)
+        hand_out(m, &delta);
 }
 
 static pantry_status make_parser(const struct pn_loaded *loaded, struct making *m, const char *prompt, size_t len,
@@ -161,8 +193,10 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
     char *json = json_dumps(m->options->context, 0);
     if (!json)
         return pn_no_memory(err, "an answer");
+    m->repeats = m->options->continues;
     pantry_status status =
         pantry_parser_new(source, n, json, prompt, len, 0, m->options->tool_choice, on_part, m, &m->parser, err);
+    m->repeats = false;
     free(json);
     return status;
 }
@@ -233,6 +267,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
     pantry_status status = read_prompt(loaded, o, &text, &len, &ids, &n, err);
+    out->stats.n_prompt = (int)n;
     if (!status)
         status = make_parser(loaded, &m, text, len, err);
     if (!status)

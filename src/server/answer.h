@@ -34,6 +34,8 @@ struct pn_answer_options {
     const char *text;
     size_t len;
     bool plain; /* `text` may not contain special tokens */
+    /* The answer goes on with the context's last message, the assistant's, which is not handed out again. */
+    bool continues;
     struct pantry_sampling sampling;
     int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
     const char *stop[PN_MAX_STOPS];
@@ -51,7 +53,7 @@ struct pn_answer_options {
 };
 
 struct pn_answer {
-    struct pantry_stats stats;
+    struct pantry_stats stats; /* n_prompt is known before the first delta, the others after the last */
     int n_calls;
     int n_reasoning; /* tokens up to the end of the reasoning */
 };
