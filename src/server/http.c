@@ -397,9 +397,14 @@ static enum MHD_Result queue(struct pn_exchange *x)
 
 static void send_busy(struct pn_exchange *x)
 {
-    static const char busy[] = "{\"error\":\"server busy, please try again: maximum pending requests exceeded\"}";
     pn_http_set_header(x, "Retry-After", "1");
-    pn_http_send(x, 503, "application/json", busy, sizeof busy - 1);
+    x->http->options.refuse(x->http->options.user, x, 503,
+                            "server busy, please try again: maximum pending requests exceeded");
+}
+
+static void send_too_large(struct pn_exchange *x)
+{
+    x->http->options.refuse(x->http->options.user, x, 413, "the request is too large");
 }
 
 static enum MHD_Result reply_now(struct pn_exchange *x)
@@ -410,8 +415,6 @@ static enum MHD_Result reply_now(struct pn_exchange *x)
     return queue(x);
 }
 
-static const char too_large[] = "{\"error\":\"the request is too large\"}";
-
 static bool body_fits(const struct pn_exchange *x)
 {
     const char *length = pn_http_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -420,7 +423,7 @@ static bool body_fits(const struct pn_exchange *x)
 
 static enum MHD_Result refuse_body(struct pn_exchange *x)
 {
-    pn_http_send(x, 413, "application/json", too_large, sizeof too_large - 1);
+    send_too_large(x);
     return reply_now(x);
 }
 
@@ -441,7 +444,7 @@ static enum MHD_Result on_access(void *user, struct MHD_Connection *c, const cha
     }
     if (*upload_size) {
         if (!x->refused && x->body.len + *upload_size > http->options.max_body) {
-            pn_http_send(x, 413, "application/json", too_large, sizeof too_large - 1);
+            send_too_large(x);
             x->refused = true; /* the rest is read and dropped, as no reply may come before it */
             pn_buf_free(&x->body);
         } else if (!x->refused) {

@@ -25,6 +25,8 @@ struct pn_http_options {
     bool (*admit)(void *user, struct pn_exchange *x);
     /* Called when all of it is there, on a thread of its own. What it does not reply to becomes an error. */
     void (*handle)(void *user, struct pn_exchange *x);
+    /* Called to reply to a request that is too large (413) or one too many (503), on the waiting thread. */
+    void (*refuse)(void *user, struct pn_exchange *x, int status, const char *text);
     /* Called after a reply, on any thread: for the log. */
     void (*done)(void *user, const struct pn_exchange *x);
     void *user;

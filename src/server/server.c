@@ -71,14 +71,21 @@ int pn_http_status_of(pantry_status status)
     return 500;
 }
 
-static const char *openai_type(int status)
+/* OpenAI's and Anthropic's name of an HTTP status. */
+static const char *error_type(int status)
 {
-    return status == 401   ? "authentication_error"
-           : status == 403 ? "permission_error"
-           : status == 404 ? "not_found_error"
-           : status < 500  ? "invalid_request_error"
-           : status == 503 ? "overloaded_error"
-                           : "api_error";
+    return status == 401                    ? "authentication_error"
+           : status == 403                  ? "permission_error"
+           : status == 404                  ? "not_found_error"
+           : status < 500                   ? "invalid_request_error"
+           : status == 503 || status == 529 ? "overloaded_error"
+                                            : "api_error";
+}
+
+/* Anthropic has a status of its own for a server that is busy. */
+static int status_in(enum pn_error_style style, int status)
+{
+    return style == PN_ERRORS_ANTHROPIC && status == 503 ? 529 : status;
 }
 
 json_t *pn_error_json(enum pn_error_style style, int status, const char *text)
@@ -87,10 +94,10 @@ json_t *pn_error_json(enum pn_error_style style, int status, const char *text)
     switch (style) {
     case PN_ERRORS_OPENAI:
         return json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", message, "type",
-                         status == 404 ? "invalid_request_error" : openai_type(status), "param", "code");
+                         status == 404 ? "invalid_request_error" : error_type(status), "param", "code");
     case PN_ERRORS_ANTHROPIC:
-        return json_pack("{s:s, s:{s:s, s:o}}", "type", "error", "error", "type", openai_type(status), "message",
-                         message);
+        return json_pack("{s:s, s:{s:s, s:o}}", "type", "error", "error", "type",
+                         status == 413 ? "request_too_large" : error_type(status), "message", message);
     case PN_ERRORS_OLLAMA:
         break;
     }
@@ -102,7 +109,7 @@ void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const stru
     int status = pn_http_status_of(err->status);
     if (status == 503)
         pn_http_set_header(x, "Retry-After", "5");
-    pn_reply_json(x, status, pn_error_json(style, status, err->text));
+    pn_reply_json(x, status_in(style, status), pn_error_json(style, status, err->text));
 }
 
 bool pn_write_line(struct pn_exchange *x, json_t *value)
@@ -227,7 +234,14 @@ static enum pn_error_style style_of(const char *path)
 
 static void refuse(struct pn_exchange *x, int status, const char *text)
 {
-    pn_reply_json(x, status, pn_error_json(style_of(pn_http_path(x)), status, text));
+    enum pn_error_style style = style_of(pn_http_path(x));
+    pn_reply_json(x, status_in(style, status), pn_error_json(style, status, text));
+}
+
+static void refuse_arrival(void *user, struct pn_exchange *x, int status, const char *text)
+{
+    (void)user;
+    refuse(x, status, text);
 }
 
 /* ---- requests ---- */
@@ -384,6 +398,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
                                    .max_seconds = options->read_seconds ? options->read_seconds : ARRIVAL_SECONDS,
                                    .admit = admit,
                                    .handle = handle,
+                                   .refuse = refuse_arrival,
                                    .done = log_request,
                                    .user = &s};
     char url[300];
