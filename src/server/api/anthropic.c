@@ -5,14 +5,38 @@
 
 #include <string.h>
 
+struct call {
+    struct pn_server *server;
+    json_t *body;
+    struct pn_anthropic_prompt prompt;
+    struct pn_anthropic_reply reply;
+    struct pn_loaded *loaded;
+    struct pn_answer_options answer;
+};
+
 /* ---- fields ---- */
 
 /* metadata says who asks, and cache_control what to keep: pantry keeps all prompts, and sends nothing to anybody. */
-static const char *const message_fields[] = {"model",       "messages",           "max_tokens", "system",
-                                             "temperature", "stop_sequences",     "top_p",      "top_k",
-                                             "tools",       "tool_choice",        "thinking",   "output_config",
-                                             "metadata",    "cache_control",      "stream",     "service_tier",
-                                             "speed",       "context_management", NULL};
+static const char *const message_fields[] = {"model",
+                                             "messages",
+                                             "max_tokens",
+                                             "system",
+                                             "temperature",
+                                             "stop_sequences",
+                                             "top_p",
+                                             "top_k",
+                                             "tools",
+                                             "tool_choice",
+                                             "thinking",
+                                             "output_config",
+                                             "metadata",
+                                             "cache_control",
+                                             "stream",
+                                             "service_tier",
+                                             "thread",
+                                             "speed",
+                                             "context_management",
+                                             NULL};
 static const char *const count_fields[] = {"model",    "messages",      "system",        "tools", "tool_choice",
                                            "thinking", "output_config", "cache_control", "speed", "context_management",
                                            NULL};
@@ -44,6 +68,16 @@ static pantry_status check_edits(const json_t *body, struct pantry_error *err)
             return pn_fail(err, PANTRY_UNSUPPORTED, "context_management.edits.%zu: not supported", i);
     }
     return status;
+}
+
+/* The code tells Anthropic's clients to send whole conversations instead. */
+static pantry_status refuse_thread(struct call *c, struct pantry_error *err)
+{
+    const json_t *thread = json_object_get(c->body, "thread");
+    if (!thread || json_is_null(thread))
+        return PANTRY_OK;
+    c->reply.error_code = "thread_unsupported_request";
+    return pn_fail(err, PANTRY_UNSUPPORTED, "thread: not supported; send the whole conversation");
 }
 
 static pantry_status read_stops(const json_t *body, struct pn_answer_options *o, struct pantry_error *err)
@@ -81,21 +115,14 @@ static pantry_status read_options(const json_t *body, struct pn_answer_options *
 
 /* ---- calls ---- */
 
-struct call {
-    struct pn_server *server;
-    json_t *body;
-    struct pn_anthropic_prompt prompt;
-    struct pn_anthropic_reply reply;
-    struct pn_loaded *loaded;
-    struct pn_answer_options answer;
-};
-
 /* What needs no model, so that none is loaded for a request that is wrong. */
 static pantry_status check_fields(struct call *c, bool counts, struct pantry_error *err)
 {
     json_t *metadata = NULL;
     struct pn_answer_options scratch = {.sampling = pantry_sampling_default()};
     pantry_status status = pn_json_known(c->body, "", counts ? count_fields : message_fields, err);
+    if (!status && !counts)
+        status = refuse_thread(c, err);
     if (!status)
         status = pn_json_string(c->body, "model", &c->reply.model, err);
     if (!status && !c->reply.model)

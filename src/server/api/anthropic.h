@@ -35,6 +35,7 @@ struct pn_anthropic_reply {
     bool one_call, omits; /* as in the prompt */
     bool silent;          /* nothing is wanted but that the prompt is read */
     struct pn_answer answer;
+    const char *error_code; /* by which clients know an error; NULL: it has none */
     char id[40];
     bool begun;      /* the stream */
     json_t *content; /* the blocks so far, if there is no stream */

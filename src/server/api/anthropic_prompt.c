@@ -85,11 +85,6 @@ static pantry_status read_choice(const json_t *choice, bool *none, bool *one_cal
 {
     static const char *const fields[] = {"type", "disable_parallel_tool_use", NULL};
     const json_t *type = json_object_get(choice, "type");
-    pantry_status status = pn_json_known(choice, "tool_choice.", fields, err);
-    if (!status)
-        status = pn_json_bool(choice, "disable_parallel_tool_use", one_call, err);
-    if (status)
-        return status;
     *none = is(type, "none");
     if (is(type, "any") || is(type, "tool"))
         return pn_fail(err, PANTRY_UNSUPPORTED,
@@ -98,7 +93,8 @@ static pantry_status read_choice(const json_t *choice, bool *none, bool *one_cal
                        json_string_value(type));
     if (!*none && !is(type, "auto"))
         return pn_fail(err, PANTRY_INVALID, "tool_choice.type: \"auto\" or \"none\" is required");
-    return PANTRY_OK;
+    pantry_status status = pn_json_known(choice, "tool_choice.", fields, err);
+    return status ? status : pn_json_bool(choice, "disable_parallel_tool_use", one_call, err);
 }
 
 /* Without a choice of tools the model is not told of them. */

@@ -257,8 +257,16 @@ void pn_anthropic_fail(struct pn_anthropic_reply *r, const struct pantry_error *
     /* Agents look for these words to know that they must shorten their conversation. */
     if (err->status == PANTRY_CONTEXT_FULL)
         snprintf(told.text, sizeof told.text, "prompt is too long: %.900s", err->text);
-    if (r->begun)
-        pn_write_event(r->x, "error", pn_error_json(PN_ERRORS_ANTHROPIC, pn_http_status_of(err->status), told.text));
-    else
+    if (!r->begun && !r->error_code) {
         pn_reply_error(r->x, PN_ERRORS_ANTHROPIC, &told);
+        return;
+    }
+    int status = pn_http_status_of(err->status);
+    json_t *v = pn_error_json(PN_ERRORS_ANTHROPIC, status, told.text);
+    if (r->error_code)
+        json_object_set_new(json_object_get(v, "error"), "details", json_pack("{s:s}", "error_code", r->error_code));
+    if (r->begun)
+        pn_write_event(r->x, "error", v);
+    else
+        pn_reply_json(r->x, status, v);
 }
