@@ -47,7 +47,7 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
 }
 
 /* Hints about how to run a model, which pantry decides itself; they change no answer. */
-static pantry_status read_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
+pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
 {
     static const char *const known[] = {"temperature",
                                         "top_p",
@@ -196,6 +196,14 @@ static const char *reason(const struct pantry_stats *s)
     return s->stop == PANTRY_STOP_LENGTH ? "length" : "stop";
 }
 
+/* Before the end of the reply, so that a client that asks what is loaded next hears of this call. */
+static void release(struct call *c)
+{
+    if (c->loaded)
+        pn_models_release(c->server->models, c->loaded, c->has_keep ? &c->keep : NULL);
+    c->loaded = NULL;
+}
+
 static void finish(struct call *c, const struct pn_answer *a)
 {
     json_t *v = chunk(c, true);
@@ -205,6 +213,7 @@ static void finish(struct call *c, const struct pn_answer *a)
     json_object_set_new(v, "done", json_true());
     json_object_set_new(v, "done_reason", json_string(reason(&a->stats)));
     add_figures(v, c, &a->stats);
+    release(c);
     if (!c->stream) {
         pn_reply_json(c->x, 200, v);
         return;
@@ -223,17 +232,31 @@ static void fail(struct call *c, const struct pantry_error *err)
 
 /* ---- prompts ---- */
 
-/* think: true, false, or "low", "medium", "high", "max". */
+/* think: true, false, or "low", "medium", "high", "max", where the template has levels. */
 static pantry_status set_thinking(struct call *c, json_t *context, struct pantry_error *err)
 {
-    const char *level = json_string_value(c->think);
+    static const char *const levels[] = {"low", "medium", "high", "max"};
+    const char *level = json_string_value(c->think), *template;
+    size_t n, i = 0;
     if (!c->think)
         return PANTRY_OK;
     if (!level && !json_is_boolean(c->think))
+        return pn_fail(err, PANTRY_INVALID, "think: wrong type (allowed true, false or a level)");
+    while (level && i < sizeof levels / sizeof *levels && strcmp(levels[i], level) != 0)
+        i++;
+    if (i == sizeof levels / sizeof *levels)
         return pn_fail(err, PANTRY_INVALID,
-                       "think: wrong type (allowed true, false, \"low\", \"medium\", \"high\" or \"max\")");
-    json_object_set_new(context, "enable_thinking", json_boolean(level || json_is_true(c->think)));
-    json_object_set_new(context, "thinking", json_boolean(level || json_is_true(c->think)));
+                       "invalid think value: \"%.60s\" (must be \"high\", \"medium\", \"low\", \"max\", true, or "
+                       "false)",
+                       level);
+    bool on = level || json_is_true(c->think);
+    template = pantry_model_template(c->loaded->model, &n);
+    if (on && !pn_ollama_thinks(template))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "\"%.200s\" does not support thinking", c->model);
+    if (level && !strstr(template, "reasoning_effort"))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "think value \"%s\" is not supported for this model", level);
+    json_object_set_new(context, "enable_thinking", json_boolean(on));
+    json_object_set_new(context, "thinking", json_boolean(on));
     if (level)
         json_object_set_new(context, "reasoning_effort", json_string(level));
     return PANTRY_OK;
@@ -249,21 +272,34 @@ static json_t *message_of(json_t *given)
     }
     if ((v = json_object_get(m, "tool_name")) && !json_object_get(m, "name"))
         json_object_set(m, "name", v);
-    if (!json_object_get(m, "content"))
+    v = json_object_get(m, "content");
+    if (!v || json_is_null(v))
         json_object_set_new(m, "content", json_string(""));
     return m;
 }
 
+/* A text of the assistant at the end is one that the answer continues. */
+static bool is_begun(const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const char *text = json_string_value(json_object_get(message, "content"));
+    return role && strcmp(role, "assistant") == 0 && text && text[strspn(text, " \t\r\n")] &&
+           !json_array_size(json_object_get(message, "tool_calls"));
+}
+
 static pantry_status chat_context(struct call *c, struct pantry_error *err)
 {
-    json_t *messages = NULL, *tools = NULL, *given;
-    size_t i;
-    pantry_status status = pn_json_array(c->body, "messages", &messages, err);
-    if (!status)
-        status = pn_json_array(c->body, "tools", &tools, err);
+    json_t *messages = json_object_get(c->body, "messages"), *tools = NULL, *given;
+    size_t i, n;
+    const char *template = pantry_model_template(c->loaded->model, &n);
+    pantry_status status = pn_json_array(c->body, "tools", &tools, err);
+    if (!status && !template)
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "\"%.200s\" does not support chat", c->model);
+    if (!status && json_array_size(tools) && !strstr(template, "tools"))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "%.200s does not support tools", c->model);
     if (status)
         return status;
-    json_t *list = json_array(), *context = json_pack("{s:o, s:b}", "messages", list, "add_generation_prompt", 1);
+    json_t *list = json_array(), *context = json_pack("{s:o}", "messages", list);
     c->answer.context = context;
     if (tools)
         json_object_set(context, "tools", tools);
@@ -275,6 +311,8 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
             return pn_fail(err, PANTRY_UNSUPPORTED, "messages[%zu].images: this model does not see images", i);
         json_array_append_new(list, message_of(given));
     }
+    c->answer.continues = is_begun(json_array_get(list, json_array_size(list) - 1));
+    json_object_set_new(context, "add_generation_prompt", json_boolean(!c->answer.continues));
     return set_thinking(c, context, err);
 }
 
@@ -287,6 +325,10 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
         status = pn_json_string(c->body, "system", &system, err);
     if (!status)
         status = pn_json_bool(c->body, "raw", &c->raw, err);
+    if (!status && c->raw && system && *system)
+        status = pn_fail(err, PANTRY_INVALID, "raw mode does not support template, system, or context");
+    if (!status && system && *system && !pantry_model_template(c->loaded->model, &n))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "system: \"%.200s\" has no chat template to show it in", c->model);
     if (status)
         return status;
     if (c->raw || !pantry_model_template(c->loaded->model, &n)) {
@@ -306,15 +348,22 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const refused[] = {"suffix", "template", "images",   "format",       "truncate",
-                                          "shift",  "context",  "logprobs", "top_logprobs", NULL};
+    static const char *const of_chat[] = {"model",   "messages",           "tools", "stream", "think", "keep_alive",
+                                          "options", "_debug_render_only", NULL};
+    static const char *const of_generate[] = {
+        "model", "prompt", "system", "raw", "stream", "think", "keep_alive", "options", "_debug_render_only", NULL};
+    const char *prompt = NULL;
+    json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
     pantry_status status = pn_json_string(c->body, "model", &c->model, err);
     c->stream = true;
     if (!status && !c->model)
         return pn_fail(err, PANTRY_INVALID, "model is required");
     if (!status)
-        status = pn_json_refuse(c->body, refused, err);
+        status = pn_json_known(c->body, "", c->chat ? of_chat : of_generate, err);
+    if (!status)
+        status = c->chat ? pn_json_array(c->body, "messages", &messages, err)
+                         : pn_json_string(c->body, "prompt", &prompt, err);
     if (!status)
         status = pn_json_bool(c->body, "stream", &c->stream, err);
     if (!status && keep && !json_is_null(keep)) {
@@ -331,7 +380,7 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
     c->answer.delta = on_delta;
     c->answer.user = c;
     if (!(status = pn_json_object(c->body, "options", &options, err)) && options)
-        status = read_options(options, &c->answer, err);
+        status = pn_ollama_options(options, &c->answer, err);
     return status;
 }
 
@@ -349,6 +398,7 @@ static void reply_loaded(struct call *c)
     set_parts(c, v, "", 0, NULL, 0, NULL);
     json_object_set_new(v, "done", json_true());
     json_object_set_new(v, "done_reason", json_string(unload ? "unload" : "load"));
+    release(c);
     pn_reply_json(c->x, 200, v);
 }
 
@@ -395,8 +445,7 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
         status = answer(&c, &err);
     if (status)
         fail(&c, &err);
-    if (c.loaded)
-        pn_models_release(s->models, c.loaded, c.has_keep ? &c.keep : NULL);
+    release(&c);
     json_decref(c.answer.context);
     json_decref(c.calls);
     pn_buf_free(&c.content);

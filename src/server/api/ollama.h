@@ -2,10 +2,15 @@
 #ifndef PN_SERVER_API_OLLAMA_H
 #define PN_SERVER_API_OLLAMA_H
 
+#include "server/answer.h"
 #include "server/server.h"
 
 pn_route_fn pn_ollama_generate, pn_ollama_chat, pn_ollama_embed, pn_ollama_embeddings;
 /* A keep_alive: "5m", "1h30m", 300 (seconds), -1 (forever), 0 (unload at once). */
 pantry_status pn_ollama_duration(const json_t *value, struct pn_keep_alive *out, struct pantry_error *err);
+/* The object `options`. PANTRY_UNSUPPORTED: one of them is not known. */
+pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *out, struct pantry_error *err);
+/* Whether a chat template knows reasoning. NULL does not. */
+bool pn_ollama_thinks(const char *template);
 
 #endif

@@ -153,6 +153,11 @@ static bool has_key(const json_t *d, const char *part)
     return false;
 }
 
+bool pn_ollama_thinks(const char *template)
+{
+    return template && (strstr(template, "<think>") || strstr(template, "reasoning") || strstr(template, "thinking"));
+}
+
 static json_t *capabilities_of(const json_t *d)
 {
     const char *template = json_string_value(json_object_get(d, "template"));
@@ -166,7 +171,7 @@ static json_t *capabilities_of(const json_t *d)
         json_array_append_new(v, json_string("tools"));
     if (has_key(d, "fim_pre_token_id") || has_key(d, "prefix_token_id"))
         json_array_append_new(v, json_string("insert"));
-    if (template && (strstr(template, "<think>") || strstr(template, "reasoning") || strstr(template, "thinking")))
+    if (pn_ollama_thinks(template))
         json_array_append_new(v, json_string("thinking"));
     return v;
 }
@@ -192,6 +197,8 @@ static json_t *info_of(const json_t *d, bool verbose)
 static json_t *text_or_empty(const json_t *d, const char *key)
 {
     json_t *v = json_object_get(d, key);
+    if (!v && strcmp(key, "license_text") == 0)
+        v = json_object_get(d, "license");
     return v ? json_incref(v) : json_string("");
 }
 
