@@ -63,6 +63,7 @@ pantry_status pn_embed_inputs(const struct pn_loaded *loaded, const json_t *inpu
     struct inputs in = {0};
     struct pantry_embed_options options = pantry_embed_options_default();
     options.dimensions = call->dimensions;
+    options.max_tokens = call->max_tokens;
     options.truncate = call->truncate;
     options.normalize = !call->raw;
     *out = (struct pantry_embeddings){.size = sizeof *out};

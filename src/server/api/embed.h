@@ -7,6 +7,7 @@
 
 struct pn_embed_call {
     int dimensions; /* 0: all */
+    int max_tokens; /* of an input; 0: what the model was trained for */
     bool truncate;  /* inputs that are too long; false: they are an error */
     bool raw;       /* rows are not normalized */
 };

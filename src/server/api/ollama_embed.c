@@ -11,10 +11,21 @@ struct call {
     struct pantry_embeddings out;
 };
 
-static pantry_status embed(struct pn_server *s, const json_t *body, const json_t *input,
-                           const struct pn_embed_call *options, struct call *c, struct pantry_error *err)
+/* No text, or none at all: a reply without a row. */
+static bool is_empty(const json_t *input)
 {
+    return !input || json_is_null(input) || (json_is_string(input) && !json_string_length(input)) ||
+           (json_is_array(input) && !json_array_size(input));
+}
+
+/* `known` are the fields of the call; the first is the input. */
+static pantry_status embed(struct pn_server *s, const json_t *body, const char *const *known,
+                           struct pn_embed_call *options, struct call *c, struct pantry_error *err)
+{
+    const json_t *input = json_object_get(body, known[0]);
     const char *model = NULL;
+    json_t *fields = NULL;
+    struct pn_answer_options read = {0};
     const json_t *keep = json_object_get(body, "keep_alive");
     c->out.size = sizeof c->out;
     pantry_status status = pn_json_string(body, "model", &model, err);
@@ -25,8 +36,15 @@ static pantry_status embed(struct pn_server *s, const json_t *body, const json_t
         c->has_keep = true;
     }
     if (!status)
+        status = pn_json_known(body, "", known, err);
+    if (!status && !(status = pn_json_object(body, "options", &fields, err)) && fields)
+        status = pn_ollama_options(fields, &read, err);
+    options->max_tokens = read.n_context;
+    if (!status)
         status = pn_models_hold(s->models, model, &c->loaded, &c->loaded_now, err);
-    return status ? status : pn_embed_inputs(c->loaded, input, options, &c->out, err);
+    if (!status && !is_empty(input))
+        status = pn_embed_inputs(c->loaded, input, options, &c->out, err);
+    return status;
 }
 
 static void end(struct pn_server *s, struct call *c)
@@ -39,6 +57,7 @@ static void end(struct pn_server *s, struct call *c)
 void pn_ollama_embed(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
+    static const char *const known[] = {"input", "model", "truncate", "dimensions", "keep_alive", "options", NULL};
     struct pantry_error err;
     struct call c = {0};
     struct pn_embed_call options = {.truncate = true};
@@ -47,7 +66,7 @@ void pn_ollama_embed(struct pn_server *s, struct pn_exchange *x, json_t *body, c
     if (!status)
         status = pn_json_int(body, "dimensions", 0, 1 << 20, &options.dimensions, &err);
     if (!status)
-        status = embed(s, body, json_object_get(body, "input"), &options, &c, &err);
+        status = embed(s, body, known, &options, &c, &err);
     if (status) {
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
         end(s, &c);
@@ -68,12 +87,13 @@ void pn_ollama_embed(struct pn_server *s, struct pn_exchange *x, json_t *body, c
 void pn_ollama_embeddings(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
+    static const char *const known[] = {"prompt", "model", "keep_alive", "options", NULL};
     struct pantry_error err;
     struct call c = {0};
-    const struct pn_embed_call options = {.truncate = true, .raw = true};
-    if (embed(s, body, json_object_get(body, "prompt"), &options, &c, &err))
+    struct pn_embed_call options = {.truncate = true, .raw = true};
+    if (embed(s, body, known, &options, &c, &err))
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
     else
-        pn_reply_json(x, 200, json_pack("{s:o}", "embedding", pn_embed_row(&c.out, 0)));
+        pn_reply_json(x, 200, json_pack("{s:o}", "embedding", c.out.n_rows ? pn_embed_row(&c.out, 0) : json_array()));
     end(s, &c);
 }
