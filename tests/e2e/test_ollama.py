@@ -268,6 +268,8 @@ class Thinking(Case):
         self.refused('"plain" does not support thinking', model="plain", think=True)
         self.refused("think value", think="enormous")
         self.refused("think: wrong type", think=3)
+        self.refused("think", GENERATE, model="base:1b", think=True)
+        self.refused("think", GENERATE, raw=True, think="high")
         self.assertEqual(self.chat("x", "plain", think=False).message.content, SPOKEN["else"])
 
 

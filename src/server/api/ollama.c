@@ -332,6 +332,8 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
     if (status)
         return status;
     if (c->raw || !pantry_model_template(c->loaded->model, &n)) {
+        if (json_is_true(c->think) || json_is_string(c->think))
+            return pn_fail(err, PANTRY_UNSUPPORTED, "think: not supported without a chat template");
         c->answer.text = prompt;
         c->answer.len = strlen(prompt);
         return PANTRY_OK;
