@@ -1,6 +1,7 @@
 /* Answers: see answer.h. */
 #include "server/answer.h"
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
@@ -125,6 +126,7 @@ struct making {
     struct pn_answer *out;
     int n_taken;      /* tokens */
     json_t *logprobs; /* of the tokens since the last part, or NULL */
+    struct pn_buf ids;      /* of the answer, where there are several stop texts */
     bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
 };
 
@@ -201,10 +203,37 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
     return status;
 }
 
+/* The stop text that came. The engine does not show it, but the tokens that it was in. */
+static const char *find_stop(const struct pn_loaded *loaded, const struct making *m)
+{
+    const struct pn_answer_options *o = m->options;
+    const int32_t *ids = (const int32_t *)(const void *)m->ids.data;
+    const char *found = NULL;
+    char *text;
+    size_t len, first = SIZE_MAX;
+    if (o->n_stop == 1)
+        return o->stop[0];
+    if (m->ids.failed || !ids ||
+        pantry_detokenize(pantry_model_tokenizer(loaded->model), ids, m->ids.len / sizeof *ids, 0, &text, &len, NULL))
+        return NULL;
+    for (size_t i = 0; i < o->n_stop; i++) {
+        size_t n = strlen(o->stop[i]);
+        for (size_t at = 0; n && at + n <= len && at < first; at++)
+            if (memcmp(text + at, o->stop[i], n) == 0) {
+                first = at;
+                found = o->stop[i];
+            }
+    }
+    pantry_free(text);
+    return found;
+}
+
 static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
 {
     m->n_taken += token->id >= 0;
     note_logprobs(m, token);
+    if (m->options->n_stop > 1 && token->id >= 0)
+        pn_buf_append(&m->ids, &token->id, sizeof token->id);
     if (m->parser)
         return pantry_parser_push(m->parser, token->text, token->len, err);
     if (token->len)
@@ -212,7 +241,8 @@ static pantry_status take(struct making *m, const struct pantry_token *token, st
     return PANTRY_OK;
 }
 
-static pantry_status read_events(struct making *m, pantry_request *r, struct pantry_error *err)
+static pantry_status read_events(const struct pn_loaded *loaded, struct making *m, pantry_request *r,
+                                 struct pantry_error *err)
 {
     const struct pantry_event *event;
     pantry_status status = PANTRY_OK;
@@ -229,6 +259,7 @@ static pantry_status read_events(struct making *m, pantry_request *r, struct pan
             pantry_request_cancel(r);
     }
     m->out->stats = *event->stats;
+    m->out->stop = event->stats->stop == PANTRY_STOP_TEXT ? find_stop(loaded, m) : NULL;
     if (!status && event->status)
         status = pn_fail(err, event->status, "%s", event->message);
     if (!status && m->parser)
@@ -273,10 +304,11 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     if (!status)
         status = submit(loaded, o, ids, n, &r, err);
     if (!status)
-        status = read_events(&m, r, err);
+        status = read_events(loaded, &m, r, err);
     pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
+    pn_buf_free(&m.ids);
     pantry_free(ids);
     pantry_free(text);
     return status;

@@ -73,12 +73,6 @@ static const char *stop_reason(const struct pn_anthropic_reply *r, const struct 
     return s->stop == PANTRY_STOP_TEXT ? "stop_sequence" : "end_turn";
 }
 
-/* Which stop sequence came; NULL also where it is not known. */
-static const char *stop_sequence(const struct pn_anthropic_reply *r, const struct pn_answer_options *o)
-{
-    return r->answer.stats.stop == PANTRY_STOP_TEXT && !r->answer.n_calls && o->n_stop == 1 ? o->stop[0] : NULL;
-}
-
 /* ---- events ---- */
 
 static bool put_event(struct pn_anthropic_reply *r, const char *type, json_t *value)
@@ -238,7 +232,8 @@ bool pn_anthropic_delta(void *user, const struct pn_delta *d)
 
 void pn_anthropic_finish(struct pn_anthropic_reply *r, const struct pn_answer_options *o)
 {
-    const char *reason = r->silent ? "max_tokens" : stop_reason(r, o), *sequence = stop_sequence(r, o);
+    const char *reason = r->silent ? "max_tokens" : stop_reason(r, o);
+    const char *sequence = strcmp(reason, "stop_sequence") == 0 ? r->answer.stop : NULL;
     bool ok = begin(r) && close_text(r);
     if (!r->stream) {
         pn_reply_json(r->x, 200, message_of(r, json_string(reason), sequence));
