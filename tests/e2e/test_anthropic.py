@@ -46,6 +46,7 @@ def setUpModule():
 
 
 def tearDownModule():
+    CLIENT.close()
     status = SERVICE.stop()
     FOLDER.cleanup()
     if status:
@@ -828,6 +829,7 @@ class Waiting(Case):
     def test_overloaded(self):
         own = self.serve("--max-requests", "1")
         client = anthropic.Anthropic(base_url=own.url, api_key="none", max_retries=0)
+        self.addCleanup(client.close)
         with client.messages.stream(model="spoken", max_tokens=8000, messages=[user("say endless")]) as stream:
             next(iter(stream))
             with self.assertRaises(anthropic.InternalServerError) as caught:
@@ -840,6 +842,7 @@ class Waiting(Case):
         """Of three answers without end, some find no more memory after they began."""
         own = self.serve("--memory", "5M", n_context=8000000)
         client = anthropic.Anthropic(base_url=own.url, api_key="none", max_retries=0)
+        self.addCleanup(client.close)
         errors, texts = [], []
 
         def ask():
@@ -874,6 +877,7 @@ class RealModel(Case):
         cls.own = service.Service(None)
         cls.addClassCleanup(cls.own.stop)
         cls.client = anthropic.Anthropic(base_url=cls.own.url, api_key="none", max_retries=0)
+        cls.addClassCleanup(cls.client.close)
 
     def ask(self, **fields):
         body = {

@@ -51,6 +51,7 @@ def setUpModule():
 
 
 def tearDownModule():
+    CLIENT.close()
     status = SERVICE.stop()
     FOLDER.cleanup()
     if status:
@@ -176,9 +177,10 @@ class Chat(Case):
         import asyncio
 
         async def ask():
-            text = ""
-            async for part in await ollama.AsyncClient(SERVICE.url).chat("spoken", [user("say hello")], stream=True):
+            text, client = "", ollama.AsyncClient(SERVICE.url)
+            async for part in await client.chat("spoken", [user("say hello")], stream=True):
                 text += part.message.content
+            await client.close()
             return text
 
         self.assertEqual(asyncio.run(ask()), SPOKEN["hello"])
@@ -614,6 +616,7 @@ class Errors(Case):
         own = service.Service({"spoken": path}, "--memory", "5M")
         self.addCleanup(own.stop)
         client, errors = ollama.Client(own.url), []
+        self.addCleanup(client.close)
 
         def ask():
             try:
@@ -638,6 +641,7 @@ class RealModel(Case):
         cls.own = service.Service(None)
         cls.addClassCleanup(cls.own.stop)
         cls.client = ollama.Client(cls.own.url)
+        cls.addClassCleanup(cls.client.close)
 
     def test_chat(self):
         messages, options = [user("Name three fruits.")], {"temperature": 0, "num_predict": 24}
