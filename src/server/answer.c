@@ -29,22 +29,31 @@ static bool is_white(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Cuts the prompt after the text of the last message: what the template puts there would end the answer. Templates may
- * trim the text. */
-static pantry_status cut_after_last_message(const json_t *context, char *text, size_t *len, struct pantry_error *err)
+/* Stands where an answer goes on with the last message: what the template puts after it would end the answer. */
+static const char mark[] = "PN_THE_ANSWER_GOES_ON_HERE";
+
+static json_t *marked(const json_t *context)
 {
-    const json_t *messages = json_object_get(context, "messages");
-    const json_t *content = json_object_get(json_array_get(messages, json_array_size(messages) - 1), "content");
-    const char *said = json_string_value(content);
-    size_t n = json_string_length(content);
-    for (; n && is_white(*said); n--)
-        said++;
-    while (n && is_white(said[n - 1]))
+    json_t *copy = json_copy((json_t *)(uintptr_t)context), *messages = json_copy(json_object_get(context, "messages"));
+    size_t i = json_array_size(messages) - 1;
+    json_t *last = json_copy(json_array_get(messages, i));
+    const char *said = json_string_value(json_object_get(last, "content"));
+    int n = said ? (int)strlen(said) : 0;
+    while (n && is_white(said[n - 1])) /* templates may trim, and a model does not go on after white space */
         n--;
-    for (size_t at = *len >= n ? *len - n + 1 : 0; n && at-- > 0;)
-        if (memcmp(text + at, said, n) == 0) {
-            *len = at + n;
-            text[*len] = '\0';
+    json_object_set_new(last, "content", json_sprintf("%.*s%s", n, said ? said : "", mark));
+    json_array_set_new(messages, i, last);
+    json_object_set_new(copy, "messages", messages);
+    return copy;
+}
+
+static pantry_status cut_at_mark(char *text, size_t *len, struct pantry_error *err)
+{
+    size_t n = sizeof mark - 1;
+    for (size_t at = *len >= n ? *len - n + 1 : 0; at-- > 0;)
+        if (memcmp(text + at, mark, n) == 0) {
+            *len = at;
+            text[at] = '\0';
             return PANTRY_OK;
         }
     return pn_fail(err, PANTRY_UNSUPPORTED, "the prompt does not show the last message, so no answer can continue it");
@@ -62,12 +71,14 @@ pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_a
         (*text)[o->len] = '\0';
         return PANTRY_OK;
     }
-    char *json = json_dumps(o->context, 0);
+    json_t *context = o->continues ? marked(o->context) : json_incref(o->context);
+    char *json = context ? json_dumps(context, 0) : NULL;
+    json_decref(context);
     if (!json)
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
     free(json);
-    if (!status && o->continues && (status = cut_after_last_message(o->context, *text, len, err))) {
+    if (!status && o->continues && (status = cut_at_mark(*text, len, err))) {
         pantry_free(*text);
         *text = NULL;
     }
