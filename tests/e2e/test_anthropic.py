@@ -314,7 +314,7 @@ class Prompts(Case):
             self.n_tokens([user("x"), assistant("Well,")]),
         )
         self.assertEqual(whole - n, len("Well,"))
-        for text in ("  Well,", "<tool_call>"):
+        for text in ("  Well,", "<tool_call>", "<", "|im_end|>", "a\n\nb"):
             self.assertEqual(
                 self.text(self.create([user("say hello"), assistant(text)])),
                 SPOKEN["else"],

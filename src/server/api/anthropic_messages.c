@@ -107,7 +107,7 @@ static pantry_status read_call(struct reading *r, const json_t *block, const cha
     if (by && strcmp(by, "direct") != 0)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s.caller: \"%.60s\" is not supported (allowed \"direct\")", where,
                        by);
-    if (json_object_get(r->names, id))
+    if (json_object_get(r->pending, id))
         return pn_fail(err, PANTRY_INVALID, "%s.id: `tool_use` ids must be unique (found \"%.60s\" twice)", where, id);
     json_object_set_new(r->names, id, json_string(name));
     json_object_set_new(r->pending, id, json_true());
