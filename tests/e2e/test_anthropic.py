@@ -19,11 +19,7 @@ SPOKEN = spoken_model.SCRIPTS
 WEATHER = {
     "name": "get_weather",
     "description": "The weather of a city",
-    "input_schema": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-    },
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 TIME = {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
 PATHS = ("/v1/messages", "/v1/messages/count_tokens")
@@ -64,13 +60,7 @@ def assistant(content):
 class Case(unittest.TestCase):
     def body(self, content="say hello", **fields):
         messages = content if isinstance(content, list) and "role" in content[0] else [user(content)]
-        body = {
-            "model": "spoken",
-            "max_tokens": 100,
-            "messages": messages,
-            "temperature": 0,
-            **fields,
-        }
+        body = {"model": "spoken", "max_tokens": 100, "messages": messages, "temperature": 0, **fields}
         return {key: value for key, value in body.items() if value is not ...}
 
     def create(self, content="say hello", **fields):
@@ -82,14 +72,7 @@ class Case(unittest.TestCase):
     def events(self, content="say hello", **fields):
         return list(self.create(content, stream=True, **fields))
 
-    def refused(
-        self,
-        words,
-        content="say hello",
-        status=400,
-        kind="invalid_request_error",
-        **fields,
-    ):
+    def refused(self, words, content="say hello", status=400, kind="invalid_request_error", **fields):
         """Must be refused in Anthropic's shape, with a sentence that has these words."""
         got, headers, reply = SERVICE.request("POST", PATHS[0], self.body(content, **fields))
         self.assertEqual(got, status, reply)
@@ -136,10 +119,7 @@ class Messages(Case):
         self.assertNotEqual(self.create().id, self.create().id)
 
     def test_usage(self):
-        first, second = (
-            self.create("say hello and be new"),
-            self.create("say hello and be new"),
-        )
+        first, second = (self.create("say hello and be new"), self.create("say hello and be new"))
         n = self.n_tokens("say hello and be new")
         for m in (first, second):
             u = m.usage
@@ -205,10 +185,7 @@ class Messages(Case):
 
     def test_fields_that_change_nothing(self):
         m = self.create(
-            metadata={"user_id": "u"},
-            service_tier="auto",
-            speed="standard",
-            cache_control={"type": "ephemeral"},
+            metadata={"user_id": "u"}, service_tier="auto", speed="standard", cache_control={"type": "ephemeral"}
         )
         self.assertEqual(self.text(m), SPOKEN["hello"])
 
@@ -272,22 +249,11 @@ class Prompts(Case):
         self.assertEqual(self.n_tokens("x", system=""), self.n_tokens("x"))
 
     def test_tools_are_shown(self):
-        one, two = (
-            self.n_tokens("x", tools=[TIME]),
-            self.n_tokens("x", tools=[TIME, WEATHER]),
-        )
+        one, two = (self.n_tokens("x", tools=[TIME]), self.n_tokens("x", tools=[TIME, WEATHER]))
         self.assertLess(self.n_tokens("x"), one)
         self.assertGreater(two - one, len(json.dumps(WEATHER["input_schema"])))
-        self.assertEqual(
-            self.n_tokens("x", tools=[TIME], tool_choice={"type": "none"}),
-            self.n_tokens("x"),
-        )
-        custom = {
-            **TIME,
-            "type": "custom",
-            "cache_control": {"type": "ephemeral"},
-            "eager_input_streaming": True,
-        }
+        self.assertEqual(self.n_tokens("x", tools=[TIME], tool_choice={"type": "none"}), self.n_tokens("x"))
+        custom = {**TIME, "type": "custom", "cache_control": {"type": "ephemeral"}, "eager_input_streaming": True}
         self.assertEqual(self.n_tokens("x", tools=[custom]), one)
 
     def test_history_of_a_thinker(self):
@@ -295,53 +261,27 @@ class Prompts(Case):
         thought = [user("x"), assistant([{"type": "thinking", "thinking": "hm", "signature": "s"},
                                          {"type": "text", "text": "ab"}]), user("y")]  # fmt: skip
         self.assertEqual(self.longer(plain, thought), len("<think>\nhm\n</think>\n\n".encode()))
-        hidden = [
-            user("x"),
-            assistant(
-                [
-                    {"type": "redacted_thinking", "data": "e"},
-                    {"type": "text", "text": "ab"},
-                ]
-            ),
-        ]
+        hidden = [user("x"), assistant([{"type": "redacted_thinking", "data": "e"}, {"type": "text", "text": "ab"}])]
         self.assertEqual(self.n_tokens(hidden + [user("y")]), self.n_tokens(plain))
 
     def test_answer_continues_the_assistant(self):
         m = self.create([user("say hello"), assistant("Well,")])
         self.assertEqual(self.text(m), SPOKEN["else"])
-        n, whole = (
-            self.n_tokens([user("x")]),
-            self.n_tokens([user("x"), assistant("Well,")]),
-        )
+        n, whole = (self.n_tokens([user("x")]), self.n_tokens([user("x"), assistant("Well,")]))
         self.assertEqual(whole - n, len("Well,"))
         for text in ("  Well,", "<tool_call>", "<", "|im_end|>", "a\n\nb"):
-            self.assertEqual(
-                self.text(self.create([user("say hello"), assistant(text)])),
-                SPOKEN["else"],
-            )
+            self.assertEqual(self.text(self.create([user("say hello"), assistant(text)])), SPOKEN["else"])
         self.assertEqual(self.text(self.create([user("say hello"), assistant("")])), SPOKEN["hello"])
 
     def test_results(self):
         def history(**result):
-            call = {
-                "type": "tool_use",
-                "id": "toolu_1",
-                "name": "get_time",
-                "input": {},
-            }
-            return [
-                user("x"),
-                assistant([call]),
-                user([{"type": "tool_result", "tool_use_id": "toolu_1", **result}]),
-            ]
+            call = {"type": "tool_use", "id": "toolu_1", "name": "get_time", "input": {}}
+            return [user("x"), assistant([call]), user([{"type": "tool_result", "tool_use_id": "toolu_1", **result}])]
 
         whole = self.n_tokens(history(content="noon"))
         self.assertEqual(self.n_tokens(history(content=[{"type": "text", "text": "noon"}])), whole)
         self.assertEqual(self.n_tokens(history(content="noon", is_error=False)), whole)
-        self.assertEqual(
-            self.n_tokens(history(content="noon", is_error=True)) - whole,
-            len("Error: "),
-        )
+        self.assertEqual(self.n_tokens(history(content="noon", is_error=True)) - whole, len("Error: "))
         self.assertEqual(whole - self.n_tokens(history()), len("noon"))
 
 
@@ -369,14 +309,7 @@ class Stream(Case):
 
     def test_text(self):
         events = self.events()
-        self.assertEqual(
-            (
-                events[1].index,
-                events[1].content_block.type,
-                events[1].content_block.text,
-            ),
-            (0, "text", ""),
-        )
+        self.assertEqual((events[1].index, events[1].content_block.type, events[1].content_block.text), (0, "text", ""))
         deltas = [e.delta for e in events if e.type == "content_block_delta"]
         self.assertEqual({d.type for d in deltas}, {"text_delta"})
         self.assertEqual("".join(d.text for d in deltas), SPOKEN["hello"])
@@ -469,30 +402,17 @@ class Tools(Case):
     def test_events(self):
         events = self.events("say call", tools=[WEATHER])
         starts = [e for e in events if e.type == "content_block_start"]
-        self.assertEqual(
-            [(e.index, e.content_block.type) for e in starts],
-            [(0, "text"), (1, "tool_use")],
-        )
-        self.assertEqual(
-            (starts[1].content_block.name, starts[1].content_block.input),
-            ("get_weather", {}),
-        )
+        self.assertEqual([(e.index, e.content_block.type) for e in starts], [(0, "text"), (1, "tool_use")])
+        self.assertEqual((starts[1].content_block.name, starts[1].content_block.input), ("get_weather", {}))
         deltas = [e.delta for e in events if e.type == "content_block_delta" and e.index == 1]
         self.assertEqual({d.type for d in deltas}, {"input_json_delta"})
-        self.assertEqual(
-            json.loads("".join(d.partial_json for d in deltas)),
-            {"city": "Paris", "days": 2},
-        )
+        self.assertEqual(json.loads("".join(d.partial_json for d in deltas)), {"city": "Paris", "days": 2})
         self.assertEqual([e.index for e in events if e.type == "content_block_stop"], [0, 1])
         self.assertEqual(events[-2].delta.stop_reason, "tool_use")
 
     def test_round_trip(self):
         m = self.create("say call", tools=[WEATHER])
-        result = {
-            "type": "tool_result",
-            "tool_use_id": m.content[1].id,
-            "content": "Sunny",
-        }
+        result = {"type": "tool_result", "tool_use_id": m.content[1].id, "content": "Sunny"}
         messages = [user("say call"), m.to_param(), user([result])]
         m = self.create(messages, tools=[WEATHER])
         self.assertEqual((self.text(m), m.stop_reason), (SPOKEN["result"], "end_turn"))
@@ -526,10 +446,7 @@ class Tools(Case):
             return "Sunny"
 
         run = CLIENT.beta.messages.tool_runner(
-            model="spoken",
-            max_tokens=100,
-            tools=[get_weather],
-            messages=[user("say call")],
+            model="spoken", max_tokens=100, tools=[get_weather], messages=[user("say call")]
         )
         self.assertEqual(run.until_done().content[0].text, SPOKEN["result"])
         self.assertEqual(asked, [("Paris", 2)])
@@ -538,31 +455,17 @@ class Tools(Case):
         def tools(words, *given, **fields):
             self.refused(words, tools=list(given), **fields)
 
-        tools(
-            'tools.0.type: "web_search_20250305"',
-            {"type": "web_search_20250305", "name": "web_search"},
-        )
-        tools(
-            'tools.1.type: "bash_20250124"',
-            TIME,
-            {"type": "bash_20250124", "name": "bash"},
-        )
+        tools('tools.0.type: "web_search_20250305"', {"type": "web_search_20250305", "name": "web_search"})
+        tools('tools.1.type: "bash_20250124"', TIME, {"type": "bash_20250124", "name": "bash"})
         tools("tools.0.strict", {**TIME, "strict": True})
         tools("tools.0.defer_loading", {**TIME, "defer_loading": True})
         tools("tools.0.input_examples", {**TIME, "input_examples": [{}]})
-        tools(
-            "tools.0.allowed_callers",
-            {**TIME, "allowed_callers": ["code_execution_20250825"]},
-        )
+        tools("tools.0.allowed_callers", {**TIME, "allowed_callers": ["code_execution_20250825"]})
         tools("tools.0.name", {**TIME, "name": "no spaces"})
         tools("tools.0.input_schema", {"name": "x"})
         tools("unique", TIME, TIME)
         tools("cannot be made to call a tool", TIME, tool_choice={"type": "any"})
-        tools(
-            "cannot be made to call a tool",
-            TIME,
-            tool_choice={"type": "tool", "name": "get_time"},
-        )
+        tools("cannot be made to call a tool", TIME, tool_choice={"type": "tool", "name": "get_time"})
         tools("tool_choice.type", TIME, tool_choice={"type": "maybe"})
         tools("does not support tools", TIME, model="plain")
         self.refused("tool_choice", tool_choice={"type": "auto"})
@@ -575,15 +478,9 @@ class Thinking(Case):
         m = self.create("say thought", thinking=self.ON, max_tokens=2000)
         thought, text = m.content
         self.assertIsInstance(thought, types.ThinkingBlock)
-        self.assertEqual(
-            (thought.thinking.strip(), text.text),
-            ("They want a greeting.", "Good morning!"),
-        )
+        self.assertEqual((thought.thinking.strip(), text.text), ("They want a greeting.", "Good morning!"))
         self.assertIsInstance(thought.signature, str)
-        self.assertEqual(
-            self.create([user("say thought"), m.to_param(), user("say hello")]).stop_reason,
-            "end_turn",
-        )
+        self.assertEqual(self.create([user("say thought"), m.to_param(), user("say hello")]).stop_reason, "end_turn")
 
     def test_events(self):
         events = self.events("say thought", thinking=self.ON, max_tokens=2000)
@@ -622,21 +519,12 @@ class Thinking(Case):
 
     def test_refused(self):
         self.refused("budget_tokens", thinking={"type": "enabled"})
-        self.refused(
-            "budget_tokens",
-            thinking={"type": "enabled", "budget_tokens": 10},
-            max_tokens=100,
-        )
+        self.refused("budget_tokens", thinking={"type": "enabled", "budget_tokens": 10}, max_tokens=100)
         self.refused("must be greater than", thinking=self.ON, max_tokens=1024)
         self.refused("thinking.type", thinking={"type": "between_tools"})
         self.refused("thinking.display", thinking={"type": "adaptive", "display": "loud"})
         self.refused("thinking.depth", thinking={"type": "adaptive", "depth": 3})
-        self.refused(
-            "cannot continue",
-            [user("x"), assistant("y")],
-            thinking=self.ON,
-            max_tokens=2000,
-        )
+        self.refused("cannot continue", [user("x"), assistant("y")], thinking=self.ON, max_tokens=2000)
 
 
 class Errors(Case):
@@ -703,14 +591,8 @@ class Errors(Case):
         self.refused("messages.0.content.0.type", [{"text": "x"}])
         self.refused("messages.0.content.0.text", [{"type": "text"}])
         self.refused("citations", [{"type": "text", "text": "x", "citations": [{}]}])
-        self.refused(
-            "`tool_use` blocks are not allowed",
-            [{"type": "tool_use", "id": "a", "name": "b", "input": {}}],
-        )
-        self.refused(
-            "`thinking` blocks",
-            [{"type": "thinking", "thinking": "x", "signature": ""}],
-        )
+        self.refused("`tool_use` blocks are not allowed", [{"type": "tool_use", "id": "a", "name": "b", "input": {}}])
+        self.refused("`thinking` blocks", [{"type": "thinking", "thinking": "x", "signature": ""}])
         self.refused("system.0.type", system=[{"type": "image", "source": source}])
 
     def test_messages(self):
@@ -718,41 +600,20 @@ class Errors(Case):
         self.refused("messages.0.content", [{"role": "user"}])
         self.refused("messages.1.name", [user("x"), {**user("y"), "name": "z"}])
         self.refused("trailing whitespace", [user("x"), assistant("y ")])
-        self.refused(
-            "final block",
-            [
-                user("x"),
-                assistant([{"type": "thinking", "thinking": "x", "signature": ""}]),
-            ],
-        )
+        self.refused("final block", [user("x"), assistant([{"type": "thinking", "thinking": "x", "signature": ""}])])
 
     def test_calls_and_results(self):
         call = {"type": "tool_use", "id": "a", "name": "b", "input": {}}
         result = {"type": "tool_result", "tool_use_id": "a"}
         image = {"type": "image", "source": {}}
         self.refused("messages.0.content.0: unexpected `tool_use_id`", [user([result])])
-        self.refused(
-            "messages.2: `tool_use` ids were found",
-            [user("x"), assistant([call]), user("y")],
-        )
+        self.refused("messages.2: `tool_use` ids were found", [user("x"), assistant([call]), user("y")])
         self.refused("`tool_use` ids were found", [user("x"), assistant([call])])
         self.refused("unique", [user("x"), assistant([call, call]), user([result])])
         self.refused("input", [user("x"), assistant([{**call, "input": "{}"}])])
-        self.refused(
-            "content.0.content.0.type",
-            [user("x"), assistant([call]), user([{**result, "content": [image]}])],
-        )
-        self.refused(
-            "is_error",
-            [user("x"), assistant([call]), user([{**result, "is_error": "no"}])],
-        )
-        self.refused(
-            "caller",
-            [
-                user("x"),
-                assistant([{**call, "caller": {"type": "code_execution_20250825"}}]),
-            ],
-        )
+        self.refused("content.0.content.0.type", [user("x"), assistant([call]), user([{**result, "content": [image]}])])
+        self.refused("is_error", [user("x"), assistant([call]), user([{**result, "is_error": "no"}])])
+        self.refused("caller", [user("x"), assistant([{**call, "caller": {"type": "code_execution_20250825"}}])])
 
     def test_prompt_is_too_long(self):
         words = self.refused("prompt is too long: ", "x" * 9000)
@@ -764,12 +625,7 @@ class Errors(Case):
     def test_threads(self):
         """Clients send the whole conversation after this error; see Tools.test_tool_runner."""
         with self.assertRaises(anthropic.BadRequestError) as caught:
-            CLIENT.beta.messages.create(
-                model="spoken",
-                max_tokens=5,
-                messages=[user("x")],
-                thread={"type": "create"},
-            )
+            CLIENT.beta.messages.create(model="spoken", max_tokens=5, messages=[user("x")], thread={"type": "create"})
         self.assertEqual(caught.exception.error_code, "thread_unsupported_request")
 
     def test_model_without_template(self):
@@ -799,11 +655,7 @@ class Errors(Case):
         self.assertEqual(json.loads(reply.split("\r\n\r\n")[1])["error"]["type"], "request_too_large")
 
     def test_headers(self):
-        for headers in (
-            {"anthropic-version": "2023-06-01"},
-            {"anthropic-beta": "a,b"},
-            {"x-api-key": "secret"},
-        ):
+        for headers in ({"anthropic-version": "2023-06-01"}, {"anthropic-beta": "a,b"}, {"x-api-key": "secret"}):
             self.assertEqual(SERVICE.request("POST", PATHS[0], self.body(), headers)[0], 200)
 
 
@@ -880,12 +732,7 @@ class RealModel(Case):
         cls.addClassCleanup(cls.client.close)
 
     def ask(self, **fields):
-        body = {
-            "model": "smollm2:135m",
-            "max_tokens": 24,
-            "extra_body": {"temperature": 0},
-            **fields,
-        }
+        body = {"model": "smollm2:135m", "max_tokens": 24, "extra_body": {"temperature": 0}, **fields}
         body.setdefault("messages", [user("Name three fruits.")])
         return body
 
@@ -907,10 +754,7 @@ class RealModel(Case):
         whole = self.client.messages.create(**self.ask()).content[0].text
         start = whole[: whole.rindex(" ")]
         rest = self.client.messages.create(**self.ask(messages=[user("Name three fruits."), assistant(start)]))
-        self.assertTrue(
-            rest.content[0].text.startswith(whole[len(start) :][:10]),
-            (whole, rest.content),
-        )
+        self.assertTrue(rest.content[0].text.startswith(whole[len(start) :][:10]), (whole, rest.content))
 
     def test_tools_are_refused_without_a_template_for_them(self):
         with self.assertRaisesRegex(anthropic.BadRequestError, "does not support tools"):
