@@ -29,7 +29,7 @@ static bool is_white(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Stands where an answer goes on with the last message: what the template puts after it would end the answer. */
+/* Shows where the answer continues the last message: what the template puts after it would end the answer. */
 static const char mark[] = "PN_THE_ANSWER_GOES_ON_HERE";
 
 static json_t *marked(const json_t *context)

@@ -16,7 +16,7 @@ struct call {
 
 /* ---- fields ---- */
 
-/* metadata says who asks, and cache_control what to keep: pantry keeps all prompts, and sends nothing to anybody. */
+/* metadata names the caller, cache_control what to keep: pantry keeps all prompts, and sends nothing elsewhere. */
 static const char *const message_fields[] = {"model",
                                              "messages",
                                              "max_tokens",
