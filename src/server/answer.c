@@ -135,8 +135,8 @@ struct making {
     struct pn_exchange *x;
     pantry_parser *parser; /* NULL: all is content */
     struct pn_answer *out;
-    int n_taken;      /* tokens */
-    json_t *logprobs; /* of the tokens since the last part, or NULL */
+    int n_taken;            /* tokens */
+    json_t *logprobs;       /* of the tokens since the last part, or NULL */
     struct pn_buf ids;      /* of the answer, where there are several stop texts */
     bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
 };

@@ -55,7 +55,7 @@ struct pn_answer_options {
 struct pn_answer {
     struct pantry_stats stats; /* n_prompt is known before the first delta, the others after the last */
     int n_calls;
-    int n_reasoning; /* tokens up to the end of the reasoning */
+    int n_reasoning;  /* tokens up to the end of the reasoning */
     const char *stop; /* the one of the stop texts that came; NULL: none did */
 };
 

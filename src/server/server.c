@@ -22,179 +22,6 @@ enum {
     STOP_POLL_NS = 50000000
 };
 
-/* ---- replies ---- */
-
-void pn_time_text(char out[40], double unix_time)
-{
-    struct timespec now;
-    struct tm tm;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (unix_time > 0) {
-        now.tv_sec = (time_t)unix_time;
-        now.tv_nsec = (long)((unix_time - (double)now.tv_sec) * 1e9);
-    }
-    gmtime_r(&now.tv_sec, &tm);
-    size_t n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, 40 - n, ".%06ldZ", now.tv_nsec / 1000);
-}
-
-void pn_reply_json(struct pn_exchange *x, int status, json_t *value)
-{
-    char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    json_decref(value);
-    if (text)
-        pn_http_send(x, status, "application/json; charset=utf-8", text, strlen(text));
-    free(text);
-}
-
-int pn_http_status_of(pantry_status status)
-{
-    switch (status) {
-    case PANTRY_OK:
-        return 200;
-    case PANTRY_NOT_FOUND:
-        return 404;
-    case PANTRY_INVALID:
-    case PANTRY_UNSUPPORTED:
-    case PANTRY_CONTEXT_FULL:
-    case PANTRY_RAISED:
-        return 400;
-    case PANTRY_NO_MEMORY:
-        return 503;
-    case PANTRY_FORMAT:
-    case PANTRY_IO:
-    case PANTRY_LIMIT:
-    case PANTRY_CANCELLED:
-    case PANTRY_INTERNAL:
-        break;
-    }
-    return 500;
-}
-
-/* OpenAI's and Anthropic's name of an HTTP status. */
-static const char *error_type(int status)
-{
-    return status == 401                    ? "authentication_error"
-           : status == 403                  ? "permission_error"
-           : status == 404                  ? "not_found_error"
-           : status < 500                   ? "invalid_request_error"
-           : status == 503 || status == 529 ? "overloaded_error"
-                                            : "api_error";
-}
-
-/* Anthropic has a status of its own for a server that is busy. */
-static int status_in(enum pn_error_style style, int status)
-{
-    return style == PN_ERRORS_ANTHROPIC && status == 503 ? 529 : status;
-}
-
-json_t *pn_error_json(enum pn_error_style style, int status, const char *text)
-{
-    json_t *message = pn_json_text(text, strlen(text));
-    switch (style) {
-    case PN_ERRORS_OPENAI:
-        return json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", message, "type",
-                         status == 404 ? "invalid_request_error" : error_type(status), "param", "code");
-    case PN_ERRORS_ANTHROPIC:
-        return json_pack("{s:s, s:{s:s, s:o}}", "type", "error", "error", "type",
-                         status == 413 ? "request_too_large" : error_type(status), "message", message);
-    case PN_ERRORS_OLLAMA:
-        break;
-    }
-    return json_pack("{s:o}", "error", message);
-}
-
-void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const struct pantry_error *err)
-{
-    int status = pn_http_status_of(err->status);
-    if (status == 503)
-        pn_http_set_header(x, "Retry-After", "5");
-    pn_reply_json(x, status_in(style, status), pn_error_json(style, status, err->text));
-}
-
-bool pn_write_line(struct pn_exchange *x, json_t *value)
-{
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
-    bool open = text && pn_http_write(x, text, strlen(text)) && pn_http_write(x, "\n", 1);
-    json_decref(value);
-    free(text);
-    return open;
-}
-
-bool pn_write_event(struct pn_exchange *x, const char *name, json_t *value)
-{
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
-    struct pn_buf out = {0};
-    if (name)
-        pn_buf_printf(&out, "event: %s\n", name);
-    pn_buf_printf(&out, "data: %s\n\n", text ? text : "null");
-    bool open = text && !out.failed && pn_http_write(x, out.data, out.len);
-    pn_buf_free(&out);
-    json_decref(value);
-    free(text);
-    return open;
-}
-
-void pn_server_count(struct pn_server *s, const struct pantry_stats *stats)
-{
-    atomic_fetch_add(&s->n_prompt, (uint64_t)(stats->n_prompt - stats->n_cached));
-    atomic_fetch_add(&s->n_cached, (uint64_t)stats->n_cached);
-    atomic_fetch_add(&s->n_generated, (uint64_t)stats->n_generated);
-}
-
-/* ---- routes of the service itself ---- */
-
-static void get_root(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
-{
-    static const char text[] = "pantry is running";
-    (void)s, (void)body, (void)tail;
-    pn_http_send(x, 200, "text/plain; charset=utf-8", text, sizeof text - 1);
-}
-
-static void get_health(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
-{
-    (void)s, (void)body, (void)tail;
-    pn_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
-}
-
-static void get_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
-{
-    struct pn_buf out = {0};
-    (void)body, (void)tail;
-    const struct {
-        const char *name, *help;
-        uint64_t value;
-    } counters[] = {
-        {"requests", "Requests that were answered", atomic_load(&s->n_requests)},
-        {"requests_failed", "Requests that were answered with an error", atomic_load(&s->n_failed)},
-        {"prompt_tokens", "Tokens of prompts that were read", atomic_load(&s->n_prompt)},
-        {"prompt_tokens_cached", "Tokens of prompts that were in memory", atomic_load(&s->n_cached)},
-        {"generated_tokens", "Tokens of answers", atomic_load(&s->n_generated)},
-    };
-    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
-        pn_buf_printf(&out, "# HELP pantry_%s_total %s.\n# TYPE pantry_%s_total counter\npantry_%s_total %llu\n",
-                      counters[i].name, counters[i].help, counters[i].name, counters[i].name,
-                      (unsigned long long)counters[i].value);
-    pn_buf_printf(&out,
-                  "# HELP pantry_requests_running Requests that are being answered.\n"
-                  "# TYPE pantry_requests_running gauge\npantry_requests_running %d\n",
-                  pn_http_n_running(s->http) - 1);
-    if (!out.failed)
-        pn_http_send(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
-    pn_buf_free(&out);
-}
-
-static const struct pn_route own_routes[] = {
-    {"GET", "/", get_root, PN_ERRORS_OLLAMA},
-    {"GET", "/health", get_health, PN_ERRORS_OLLAMA},
-    {"GET", "/v1/health", get_health, PN_ERRORS_OLLAMA},
-    {"GET", "/metrics", get_metrics, PN_ERRORS_OLLAMA},
-    {0},
-};
-
-static const struct pn_route *const all_routes[] = {own_routes, pn_routes_ollama, pn_routes_openai, pn_routes_anthropic,
-                                                    pn_routes_text};
-
 /* ---- finding the route ---- */
 
 static bool is_path(const struct pn_route *r, const char *path, const char **tail)
@@ -214,14 +41,13 @@ static const struct pn_route *find_route(const char *method, const char *path, c
     *other = false;
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
-    for (size_t t = 0; t < sizeof all_routes / sizeof *all_routes; t++)
-        for (const struct pn_route *r = all_routes[t]; r->method; r++) {
-            if (!is_path(r, path, tail))
-                continue;
-            if (strcmp(r->method, method) == 0)
-                return r;
-            *other = true;
-        }
+    for (const struct pn_route *r = pn_routes; r->method; r++) {
+        if (!is_path(r, path, tail))
+            continue;
+        if (strcmp(r->method, method) == 0)
+            return r;
+        *other = true;
+    }
     return NULL;
 }
 
@@ -235,7 +61,7 @@ static enum pn_error_style style_of(const char *path)
 static void refuse(struct pn_exchange *x, int status, const char *text)
 {
     enum pn_error_style style = style_of(pn_http_path(x));
-    pn_reply_json(x, status_in(style, status), pn_error_json(style, status, text));
+    pn_reply_json(x, pn_error_status(style, status), pn_error_json(style, status, text));
 }
 
 static void refuse_arrival(void *user, struct pn_exchange *x, int status, const char *text)

@@ -8,6 +8,7 @@
 #include "server/http.h"
 #include "server/json.h"
 #include "server/models.h"
+#include "server/reply.h"
 
 #include <stdatomic.h>
 
@@ -40,9 +41,6 @@ struct pn_server {
     atomic_uint_fast64_t n_requests, n_failed, n_prompt, n_cached, n_generated;
 };
 
-/* How errors read. */
-enum pn_error_style { PN_ERRORS_OLLAMA, PN_ERRORS_OPENAI, PN_ERRORS_ANTHROPIC };
-
 /* `body` is the request's JSON object (NULL for GET, and for DELETE without one); `tail` what follows a route that ends
  * in "/". */
 typedef void pn_route_fn(struct pn_server *server, struct pn_exchange *x, json_t *body, const char *tail);
@@ -53,24 +51,10 @@ struct pn_route {
     enum pn_error_style errors;
 };
 
-/* Each API's routes; a NULL method ends a table. */
-extern const struct pn_route pn_routes_ollama[], pn_routes_openai[], pn_routes_anthropic[], pn_routes_text[];
+/* All routes; a NULL method ends the table. */
+extern const struct pn_route pn_routes[];
 
-/* A reply of one JSON value, which it takes over. */
-void pn_reply_json(struct pn_exchange *x, int status, json_t *value);
-/* An error in the style of an API; the HTTP status follows from the error. */
-void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const struct pantry_error *err);
-int pn_http_status_of(pantry_status status);
-/* The error's JSON object in that style. */
-json_t *pn_error_json(enum pn_error_style style, int http_status, const char *text);
-/* One JSON value and a line end; takes it over. False: the client has left. */
-bool pn_write_line(struct pn_exchange *x, json_t *value);
-/* A server-sent event; `name` may be NULL. Takes `value` over. */
-bool pn_write_event(struct pn_exchange *x, const char *name, json_t *value);
 /* Adds an answer to what /metrics shows. */
 void pn_server_count(struct pn_server *server, const struct pantry_stats *stats);
-
-/* "2026-11-29T18:01:02.123456Z"; the time now for 0 */
-void pn_time_text(char out[40], double unix_time);
 
 #endif

@@ -172,7 +172,11 @@ class Baseline:
     def path_of(self, test):
         """The file of a test's results; its name depends on the test's sources and golden files."""
         root = os.path.join(self.build.root, "tests")
-        parts = ["e2e/*.py"] if test == E2E else [f"unit/{test}.c", "unit/*.h", "support/*.[ch]", "golden/*.*", "golden/*/*.*"]
+        parts = (
+            ["e2e/*.py"]
+            if test == E2E
+            else [f"unit/{test}.c", "unit/*.h", "support/*.[ch]", "golden/*.*", "golden/*/*.*"]
+        )
         sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
         return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
 

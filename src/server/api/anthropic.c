@@ -216,20 +216,14 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
     pn_anthropic_reply_free(&c.reply);
 }
 
-static void post_messages(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_anthropic_messages(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
     run(s, x, body, false);
 }
 
-static void post_count(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_anthropic_count(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
     run(s, x, body, true);
 }
-
-const struct pn_route pn_routes_anthropic[] = {
-    {"POST", "/v1/messages", post_messages, PN_ERRORS_ANTHROPIC},
-    {"POST", "/v1/messages/count_tokens", post_count, PN_ERRORS_ANTHROPIC},
-    {0},
-};

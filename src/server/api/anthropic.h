@@ -54,4 +54,8 @@ void pn_anthropic_finish(struct pn_anthropic_reply *reply, const struct pn_answe
 /* An error, also in mid-stream. */
 void pn_anthropic_fail(struct pn_anthropic_reply *reply, const struct pantry_error *err);
 
+/* ---- endpoints ---- */
+
+pn_route_fn pn_anthropic_messages, pn_anthropic_count;
+
 #endif

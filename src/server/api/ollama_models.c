@@ -93,7 +93,7 @@ static json_t *summary(const char *name, const char *path, uint64_t bytes, const
                      digest, "details", details_of(description));
 }
 
-static void get_tags(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_ollama_tags(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)body, (void)tail;
     struct pn_stored *list;
@@ -129,7 +129,7 @@ static void add_running(void *user, const struct pn_loaded_state *state)
     json_decref(d);
 }
 
-static void get_ps(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_ollama_ps(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)body, (void)tail;
     json_t *models = json_array();
@@ -137,7 +137,7 @@ static void get_ps(struct pn_server *s, struct pn_exchange *x, json_t *body, con
     pn_reply_json(x, 200, json_pack("{s:o}", "models", models));
 }
 
-static void get_version(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_ollama_version(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)body, (void)tail;
     pn_reply_json(x, 200, json_pack("{s:s}", "version", pantry_version()));
@@ -202,7 +202,7 @@ static json_t *text_or_empty(const json_t *d, const char *key)
     return v ? json_incref(v) : json_string("");
 }
 
-static void show(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)tail;
     const char *model = NULL;
@@ -271,7 +271,7 @@ static void on_progress(void *user, const struct pn_fetch_progress *f)
         put_status(p, json_pack("{s:s}", "status", "verifying sha256 digest"));
 }
 
-static void pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_ollama_pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)tail;
     struct pull p = {.x = x, .stream = true, .cancel = pantry_cancel_new()};
@@ -304,16 +304,3 @@ static void pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const
     else
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
 }
-
-const struct pn_route pn_routes_ollama[] = {
-    {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA},
-    {"POST", "/api/chat", pn_ollama_chat, PN_ERRORS_OLLAMA},
-    {"POST", "/api/embed", pn_ollama_embed, PN_ERRORS_OLLAMA},
-    {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA},
-    {"POST", "/api/show", show, PN_ERRORS_OLLAMA},
-    {"POST", "/api/pull", pull, PN_ERRORS_OLLAMA},
-    {"GET", "/api/tags", get_tags, PN_ERRORS_OLLAMA},
-    {"GET", "/api/ps", get_ps, PN_ERRORS_OLLAMA},
-    {"GET", "/api/version", get_version, PN_ERRORS_OLLAMA},
-    {0},
-};

@@ -114,7 +114,7 @@ static json_t *model_json(const char *name, const char *path)
                      slash ? json_stringn(name, (size_t)(slash - name)) : json_string("library"));
 }
 
-static void get_models(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_openai_models(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)body, (void)tail;
     struct pn_stored *list;
@@ -131,7 +131,7 @@ static void get_models(struct pn_server *s, struct pn_exchange *x, json_t *body,
     pn_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", models));
 }
 
-static void get_model(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+void pn_openai_model(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)body;
     struct pantry_error err;
@@ -147,16 +147,3 @@ static void get_model(struct pn_server *s, struct pn_exchange *x, json_t *body, 
 }
 
 /* ---- routes ---- */
-
-const struct pn_route pn_routes_openai[] = {
-    {"POST", "/v1/chat/completions", pn_openai_chat, PN_ERRORS_OPENAI},
-    {"POST", "/v1/completions", pn_openai_completions, PN_ERRORS_OPENAI},
-    {"POST", "/v1/embeddings", pn_openai_embeddings, PN_ERRORS_OPENAI},
-    {"POST", "/v1/responses", pn_openai_responses, PN_ERRORS_OPENAI},
-    {"POST", "/v1/responses/input_tokens", pn_openai_count_input, PN_ERRORS_OPENAI},
-    {"GET", "/v1/responses/", pn_openai_get_response, PN_ERRORS_OPENAI},
-    {"DELETE", "/v1/responses/", pn_openai_delete_response, PN_ERRORS_OPENAI},
-    {"GET", "/v1/models", get_models, PN_ERRORS_OPENAI},
-    {"GET", "/v1/models/", get_model, PN_ERRORS_OPENAI},
-    {0},
-};

@@ -123,6 +123,7 @@ pantry_status pn_openai_format(json_t *format, const char *where, struct pantry_
 
 /* ---- endpoints ---- */
 
+pn_route_fn pn_openai_models, pn_openai_model;
 pn_route_fn pn_openai_chat, pn_openai_completions, pn_openai_embeddings;
 pn_route_fn pn_openai_responses, pn_openai_count_input, pn_openai_get_response, pn_openai_delete_response;
 

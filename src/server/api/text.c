@@ -1,9 +1,10 @@
 /* Tokens, templates and ranking: /tokenize, /detokenize, /apply-template as llama.cpp has them, /v1/rerank as Jina and
  * Cohere have it. */
+#include "server/api/text.h"
+
 #include "base/alloc.h"
 #include "base/status.h"
 #include "server/answer.h"
-#include "server/server.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -234,21 +235,12 @@ static void with_model(struct pn_server *s, struct pn_exchange *x, const json_t 
 }
 
 #define ROUTE(name, work)                                                                                              \
-    static void name(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)                       \
+    void name(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)                              \
     {                                                                                                                  \
         (void)tail;                                                                                                    \
         with_model(s, x, body, work);                                                                                  \
     }
-ROUTE(post_tokenize, tokenize)
-ROUTE(post_detokenize, detokenize)
-ROUTE(post_apply_template, apply_template)
-ROUTE(post_rerank, rerank)
-
-const struct pn_route pn_routes_text[] = {
-    {"POST", "/tokenize", post_tokenize, PN_ERRORS_OPENAI},
-    {"POST", "/detokenize", post_detokenize, PN_ERRORS_OPENAI},
-    {"POST", "/apply-template", post_apply_template, PN_ERRORS_OPENAI},
-    {"POST", "/rerank", post_rerank, PN_ERRORS_OPENAI},
-    {"POST", "/v1/rerank", post_rerank, PN_ERRORS_OPENAI},
-    {0},
-};
+ROUTE(pn_text_tokenize, tokenize)
+ROUTE(pn_text_detokenize, detokenize)
+ROUTE(pn_text_apply_template, apply_template)
+ROUTE(pn_text_rerank, rerank)

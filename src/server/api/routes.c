@@ -1,0 +1,44 @@
+/* Every route of the service. A path that ends in "/" hands what follows to its handler. */
+#include "server/api/anthropic.h"
+#include "server/api/ollama.h"
+#include "server/api/openai.h"
+#include "server/api/status.h"
+#include "server/api/text.h"
+
+const struct pn_route pn_routes[] = {
+    /* its own */
+    {"GET", "/", pn_status_root, PN_ERRORS_OLLAMA},
+    {"GET", "/health", pn_status_health, PN_ERRORS_OLLAMA},
+    {"GET", "/v1/health", pn_status_health, PN_ERRORS_OLLAMA},
+    {"GET", "/metrics", pn_status_metrics, PN_ERRORS_OLLAMA},
+    /* Ollama */
+    {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA},
+    {"POST", "/api/chat", pn_ollama_chat, PN_ERRORS_OLLAMA},
+    {"POST", "/api/embed", pn_ollama_embed, PN_ERRORS_OLLAMA},
+    {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA},
+    {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA},
+    {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA},
+    {"GET", "/api/tags", pn_ollama_tags, PN_ERRORS_OLLAMA},
+    {"GET", "/api/ps", pn_ollama_ps, PN_ERRORS_OLLAMA},
+    {"GET", "/api/version", pn_ollama_version, PN_ERRORS_OLLAMA},
+    /* OpenAI */
+    {"POST", "/v1/chat/completions", pn_openai_chat, PN_ERRORS_OPENAI},
+    {"POST", "/v1/completions", pn_openai_completions, PN_ERRORS_OPENAI},
+    {"POST", "/v1/embeddings", pn_openai_embeddings, PN_ERRORS_OPENAI},
+    {"POST", "/v1/responses", pn_openai_responses, PN_ERRORS_OPENAI},
+    {"POST", "/v1/responses/input_tokens", pn_openai_count_input, PN_ERRORS_OPENAI},
+    {"GET", "/v1/responses/", pn_openai_get_response, PN_ERRORS_OPENAI},
+    {"DELETE", "/v1/responses/", pn_openai_delete_response, PN_ERRORS_OPENAI},
+    {"GET", "/v1/models", pn_openai_models, PN_ERRORS_OPENAI},
+    {"GET", "/v1/models/", pn_openai_model, PN_ERRORS_OPENAI},
+    /* Anthropic */
+    {"POST", "/v1/messages", pn_anthropic_messages, PN_ERRORS_ANTHROPIC},
+    {"POST", "/v1/messages/count_tokens", pn_anthropic_count, PN_ERRORS_ANTHROPIC},
+    /* llama.cpp, Jina, Cohere */
+    {"POST", "/tokenize", pn_text_tokenize, PN_ERRORS_OPENAI},
+    {"POST", "/detokenize", pn_text_detokenize, PN_ERRORS_OPENAI},
+    {"POST", "/apply-template", pn_text_apply_template, PN_ERRORS_OPENAI},
+    {"POST", "/rerank", pn_text_rerank, PN_ERRORS_OPENAI},
+    {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI},
+    {0},
+};
