@@ -72,7 +72,9 @@ static inline pantry_status pn_tell(pantry_status status, const struct pantry_er
     return status;
 }
 
-/* embed.c */
+/* options.c: a model file's pooling as callers name it. */
 enum pantry_pooling pn_pooling_of(enum pn_pooling pooling);
+/* The pooling that a caller asked for; AUTO is the file's. */
+enum pn_pooling pn_pooling_for(enum pantry_pooling pooling, enum pn_pooling file);
 
 #endif

@@ -138,3 +138,23 @@ const char *pantry_pooling_name(enum pantry_pooling pooling)
     }
     return "";
 }
+
+/* RANK is a head, not a pooling: no name of a caller's means it. */
+static const enum pn_pooling poolings[] = {[PANTRY_POOLING_AUTO] = PN_POOLING_RANK,
+                                           [PANTRY_POOLING_MEAN] = PN_POOLING_MEAN,
+                                           [PANTRY_POOLING_CLS] = PN_POOLING_CLS,
+                                           [PANTRY_POOLING_LAST] = PN_POOLING_LAST,
+                                           [PANTRY_POOLING_NONE] = PN_POOLING_NONE};
+
+enum pantry_pooling pn_pooling_of(enum pn_pooling pooling)
+{
+    enum pantry_pooling p = PANTRY_POOLING_NONE;
+    while (p > PANTRY_POOLING_AUTO && poolings[p] != pooling)
+        p--;
+    return p;
+}
+
+enum pn_pooling pn_pooling_for(enum pantry_pooling pooling, enum pn_pooling file)
+{
+    return pooling == PANTRY_POOLING_AUTO ? file : poolings[pooling];
+}
