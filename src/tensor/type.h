@@ -24,12 +24,7 @@ typedef void pn_encode_fn(const float *src, void *dst, size_t n);
 /* The places that a row's numbers lie in: values, then scales and biases (or zero points), as the type has them. */
 enum { PN_PLANE_VALUES, PN_PLANE_SCALES, PN_PLANE_BIASES, PN_MAX_PLANES = 4 };
 
-/* A row of a type with several planes. */
-struct pn_planes_row {
-    const void *at[PN_MAX_PLANES]; /* where each plane's part of the row starts */
-    pn_type type[PN_MAX_PLANES];   /* of what it holds; of the values: the type itself */
-    int group;                     /* values that share a scale: a multiple of the block */
-};
+struct pn_planes_row;
 
 /* Decodes values first .. first + n - 1 (multiples of the block) of a row; exact, as pn_decode_fn is. */
 typedef void pn_decode_planes_fn(const struct pn_planes_row *row, size_t first, float *dst, size_t n);
@@ -43,6 +38,13 @@ struct pn_type_info {
     pn_decode_fn *decode; /* NULL with several planes */
     pn_encode_fn *encode;
     pn_decode_planes_fn *decode_planes; /* NULL with one */
+};
+
+/* A row of a type with several planes. */
+struct pn_planes_row {
+    const void *at[PN_MAX_PLANES];                  /* where each plane's part of the row starts */
+    const struct pn_type_info *type[PN_MAX_PLANES]; /* of each plane; of the values: the type itself */
+    int group;                                      /* values that share a scale: a multiple of the block */
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);

@@ -1,6 +1,6 @@
-/* Affine groups, as MLX keeps them: value = q * scale + bias, with a scale and a bias for each group of values along a
- * row, in planes of their own. The q of a row are one stream of bits, low bits first, so that those of 3, 5 and 6 bits
- * cross the borders of bytes and words; 32 of them always end at one. */
+/* Affine groups, as MLX stores them: value = q * scale + bias, with one scale and one bias per group of values along a
+ * row, in planes of their own. The q of a row are one stream of bits, low bits first: values of 3, 5 and 6 bits cross
+ * byte and word boundaries, but 32 of them always end at one. */
 #include "tensor/quant/quant.h"
 
 static void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)
@@ -8,14 +8,13 @@ static void decode(const struct pn_planes_row *row, int bits, size_t first, floa
     const uint8_t *q = row->at[PN_PLANE_VALUES];
     size_t block = 32, bytes = (size_t)bits * block / 8, group = (size_t)row->group;
     unsigned mask = (1u << bits) - 1;
-    pn_type scale_type = row->type[PN_PLANE_SCALES], bias_type = row->type[PN_PLANE_BIASES];
-    size_t scale_bytes = pn_type_row_bytes(scale_type, 1), bias_bytes = pn_type_row_bytes(bias_type, 1);
+    const struct pn_type_info *scales = row->type[PN_PLANE_SCALES], *biases = row->type[PN_PLANE_BIASES];
     for (size_t i = 0; i < n; i += block) {
         const uint8_t *p = q + (first + i) / block * bytes;
         size_t g = (first + i) / group;
         float scale, bias;
-        pn_type_decode_row(scale_type, (const char *)row->at[PN_PLANE_SCALES] + g * scale_bytes, &scale, 1);
-        pn_type_decode_row(bias_type, (const char *)row->at[PN_PLANE_BIASES] + g * bias_bytes, &bias, 1);
+        scales->decode((const char *)row->at[PN_PLANE_SCALES] + g * scales->bytes, &scale, 1);
+        biases->decode((const char *)row->at[PN_PLANE_BIASES] + g * biases->bytes, &bias, 1);
         uint32_t stream = 0;
         for (int j = 0, have = 0; j < (int)block; j++, have -= bits, stream >>= bits) {
             for (; have < bits; have += 8)
