@@ -147,7 +147,7 @@ static void pools_have_bounds(void **state)
     struct pantry_error err = {0};
     struct pn_pool *pool;
     assert_int_equal(pn_pool_new(-1, &pool, &err), PANTRY_INVALID);
-    assert_non_null(strstr(err.text, "cannot use -1 threads: 1 to 1024 are allowed"));
+    assert_non_null(strstr(err.text, "invalid number of threads (found -1, allowed 1 to 1024)"));
     pantry_status status = pn_pool_new(1024, &pool, &err); /* fine, unless the machine has no room for them */
     assert_true(status == PANTRY_OK || status == PANTRY_IO);
     if (!status)
