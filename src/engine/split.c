@@ -198,8 +198,9 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
         else
             device = choose(s, g, n, wished(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
         if (device < 0)
-            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s%s cannot do the operation %s", s->devices[0]->properties.name,
-                             s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
+            status =
+                pn_fail(err, PANTRY_UNSUPPORTED, "%s%s: operation %s is not supported", s->devices[0]->properties.name,
+                        s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
         if (n->op == PN_OP_CACHE_WRITE)
             device_of_cache[n->attn.cache] = (int8_t)device;
         device_of[a] = (int8_t)device;

@@ -1,4 +1,4 @@
-/* Activation functions: their names, what model files call them, and what they are. act.def has a line for each. */
+/* Activation functions. act.def has one line for each: its name, its name in model files, its definition. */
 #ifndef PN_TENSOR_ACT_H
 #define PN_TENSOR_ACT_H
 
@@ -11,9 +11,9 @@ enum pn_act_fn {
     PN_ACT_FN_COUNT
 };
 
-/* What model files call it. */
+/* Its name in model files. */
 const char *pn_act_label(enum pn_act_fn fn);
-/* PN_ACT_FN_COUNT for a label that none has. */
+/* PN_ACT_FN_COUNT if no function has the label. */
 enum pn_act_fn pn_act_find(const char *label, size_t n);
 /* act(x), as act.def defines it. */
 float pn_act_reference(enum pn_act_fn fn, float x);

@@ -1,8 +1,7 @@
 /* Segments of a graph: see cut.h.
  *
- * Nodes are taken in the order in which they were written down, operands first. Each goes to the earliest segment of
- * its device that is not before those of its operands; what crosses is then what one segment computes and another
- * reads. */
+ * Nodes are visited in order, operands first. Each goes to the earliest segment of its device that is not before those
+ * of its operands. An array crosses if one segment computes it and another reads it. */
 #include "tensor/cut.h"
 
 #include <stdlib.h>
@@ -16,7 +15,7 @@ struct cutter {
     const struct pn_graph *g;
     const int8_t *device_of;
     bool *needed;
-    int32_t *segment_of; /* (nodes): -1 for leaves, views and what any segment computes for itself */
+    int32_t *segment_of; /* (nodes): -1 for leaves, views and PN_ANY_DEVICE */
     int8_t *devices;     /* (segments) */
     int n_segments;
     struct crossing *given, *results;
@@ -46,7 +45,7 @@ static pantry_status find_needed(struct cutter *c, const pn_array *results, int 
     return PANTRY_OK;
 }
 
-/* The array that operand i of a node is, or is a view of. */
+/* Operand i of a node, or the array that it is a view of. */
 static pn_array operand(const struct cutter *c, const struct pn_node *n, int i)
 {
     return n->src[i] == PN_NONE ? PN_NONE : pn_view_of(c->g, n->src[i]).base;
@@ -88,7 +87,7 @@ static int by_segment(const void *a, const void *b)
     return by ? by : (x->array > y->array) - (x->array < y->array);
 }
 
-/* Sorts, drops what is there twice, and hands each segment its part. */
+/* Sorts the crossings, drops duplicates, and gives each segment its part. */
 static bool deal_out(struct pn_cut *cut, struct crossing *list, int n, bool given)
 {
     pn_array *arrays = pn_arena_array(&cut->arena, (size_t)n + 1, sizeof *arrays);

@@ -1,41 +1,41 @@
-/* The operations: how to write them down (shape rules), and their plain references.
+/* The operations: building them (shape rules), and their plain references.
  *
- * The references are the definition of each operation: scalar, float32 arrays, double accumulators. The `ref` device is
- * nothing but these in a loop; other devices use them where they have nothing faster. */
+ * The references are the definition of each operation: scalar, float32 arrays, double accumulators. The `ref` device
+ * only runs these; other devices fall back to them where they have nothing faster. */
 #ifndef PN_TENSOR_OP_H
 #define PN_TENSOR_OP_H
 
 #include "tensor/graph.h"
 
-/* ---- writing operations down ---- */
+/* ---- building operations ---- */
 
-/* A weight lives as long as the graph; `weight` is borrowed. */
+/* `weight` is borrowed and must outlive the graph. */
 pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
-/* Rows of n1 x n2 values that the caller of a step gives; `name` is for errors, and borrowed. */
+/* Rows of n1 x n2 values that the caller of a step provides; `name` is borrowed, for errors. */
 pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2);
 
 /* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
 pn_array pn_embed(struct pn_graph *g, pn_array table);
-/* (tokens, ...) -> (outputs, ...): the rows whose results are wanted. */
+/* (tokens, ...) -> (outputs, ...): selects the output rows. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
-/* (tokens, ...) -> (hidden states, ...): the rows whose hidden states are wanted. */
+/* (tokens, ...) -> (hidden states, ...): selects the rows of hidden states. */
 pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
-/* (outputs or hidden states, ...) -> (sequences, ...): the mean of those that belong to each sequence, which has at
- * least one. */
+/* (outputs or hidden states, ...) -> (sequences, ...): the mean over each sequence's rows; each sequence has at least
+ * one. */
 pn_array pn_pool(struct pn_graph *g, pn_array x);
-/* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. The lowest of equal ones; a
- * NaN is never the largest; -1 where all are NaN. n2 is at most PN_MAX_ARGMAX: floats have those exactly. */
+/* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. Of equal values the lowest
+ * index; NaN is never the largest; -1 if all are NaN. n2 is at most PN_MAX_ARGMAX, so that floats represent every index
+ * exactly. */
 enum { PN_MAX_ARGMAX = 1 << 24 };
 pn_array pn_argmax(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
 
-/* Element-wise; b may be of x's shape, or a weight vector of n2 values (repeated over rows and n1), or one of n1 * n2.
- */
+/* Element-wise; b has the shape of a, or is a weight vector of n2 values (repeated over rows and n1) or of n1 * n2. */
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
-/* Each head of x times a number of its own: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
+/* Multiplies each head of x by its own number: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
 pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by);
 pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset); /* x * factor + offset */
 pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap);                /* cap * tanh(x / cap) */
@@ -50,26 +50,26 @@ pn_array pn_rms_norm(struct pn_graph *g, pn_array x, pn_array weight, float eps)
 /* Over n2: (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016). */
 pn_array pn_layer_norm(struct pn_graph *g, pn_array x, pn_array weight, pn_array bias, float eps);
 
-/* Over n2: what of x exceeds mean + by * deviation (of all n2 values), 0 where it does not: keeps the largest values of
- * a row without sorting them (Gemma 3n's activation sparsity). */
+/* Over n2: max(x - (mean + by * deviation), 0), which keeps the largest values of a row without sorting (activation
+ * sparsity in Gemma 3n). */
 pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by);
 
 /* ---- several streams in one array (op/mix.c) ---- */
 
-/* Each head of x (rows, n1, n2) stretched to the length (2-norm) of that head of `like`, (rows, n1 or 1, n2). */
+/* Scales each head of x (rows, n1, n2) to the length (2-norm) of the same head of `like` (rows, n1 or 1, n2). */
 pn_array pn_match(struct pn_graph *g, pn_array x, pn_array like);
 /* A small matrix product in each row: by (rows, n, m), x (rows, m, n2) -> (rows, n, n2). */
 pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x);
 
 /* The same values as (rows, n1, n2); n1 * n2 must be x's. */
 pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
-/* Of each (n2)-row of x the `n2` values from `offset`: (rows, n1, n2). No copy. */
+/* The `n2` values from `offset` on of each innermost row of x: (rows, n1, n2). A view. */
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
-/* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines.
- * inv_freq (n_rot / 2) is copied and becomes a constant of the graph. One table serves all layers that rotate alike.
+/* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot), n_rot/2 cosines, then the sines. inv_freq
+ * (n_rot / 2) is copied and becomes a constant of the graph. Layers with the same rotation share a table.
  * inv_freq_long, or NULL, is for sequences whose context is longer than n_short. `split` says which of a token's
- * positions a pair turns with; NULL: all with the first. */
+ * positions each pair uses; NULL: all use the first. */
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
                        float magnitude, const struct pn_rope_split *split);
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
@@ -81,44 +81,44 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
 /* (tokens) positions -> (tokens, n_cols): rows of a matrix of learned positions. */
 pn_array pn_pos_embed(struct pn_graph *g, pn_array table);
 
-/* (tokens) kinds -> (tokens, n_cols): rows of a matrix; with a single row, that one for all. */
+/* (tokens) kinds -> (tokens, n_cols): rows of a matrix; a single row serves all. */
 pn_array pn_kind_embed(struct pn_graph *g, pn_array table);
 
 /* ---- experts (op/experts.c) ---- */
 
-/* Chooses experts by their logits (rows, 1, n_expert): (rows, 2, n_used), the weights of those chosen, then their
- * numbers. `bias` (n_expert) or PN_NONE is added for choosing only. */
+/* Chooses experts by logits (rows, 1, n_expert) -> (rows, 2, n_used): the weights of the chosen experts, then their
+ * numbers. `bias` (n_expert, or PN_NONE) affects only the choice. */
 pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const struct pn_route_params *params);
-/* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix that
- * slot j of the route names; without a route (PN_NONE) times matrix j. */
+/* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix of the
+ * expert in slot j of the route; without a route (PN_NONE), times matrix j. */
 pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array route);
-/* Slot j of x times a number, by(n_expert), of the expert in slot j; without `by` times the slot's routing weight. */
+/* Multiplies slot j of x by the number, by (n_expert), of the expert in slot j; without `by`, by the routing weight. */
 pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array by);
-/* Slot j of x plus row, bias (n_expert, n2), of the expert in slot j. */
+/* Adds the row, bias (n_expert, n2), of the expert in slot j to slot j of x. */
 pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array bias);
 /* (rows, n1, n) -> (rows, 1, n): the sum over slots, with the route's weights or (PN_NONE) without. */
 pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
 
 /* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache; without v
- * (PN_NONE) where params->value_in_key. The result has no values: it orders the attention that reads them. */
+ * (PN_NONE) where params->value_in_key. The result has no values; it only orders the attention after the write. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
-/* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
- * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
+/* softmax(q.k * scale) v over all positions of the sequence that a token sees, including its own: q (tokens, n_head,
+ * dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *params);
-/* The same with a sink: a score for each head, sinks (n_head), that takes its share of the softmax and has no value
- * (Xiao et al., 2023; as gpt-oss learns it). PN_NONE: none. */
+/* The same with attention sinks: one score per head, sinks (n_head), that takes part in the softmax and has no value
+ * (Xiao et al., 2023; learned in gpt-oss). PN_NONE: none. */
 pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
                             const struct pn_attention_params *params);
 
-/* Attention with a bias: scores grow by what a table, bias (n_head, 2 r + 1) in float32, has for the head and the
- * distance: column r + (key's position - query's), distances beyond r counting as r (Raffel et al., T5, 2020). */
+/* Attention with a position bias: adds an entry of a table, bias (n_head, 2 r + 1) in float32, to each score: column r
+ * + (key's position - query's), with the distance clamped to r (Raffel et al., T5, 2020). */
 pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_array bias,
                            const struct pn_attention_params *params);
 
-/* ---- recurrences: they read and write the state of each sequence, `offset` floats into its slot ---- */
+/* ---- recurrences: state of each sequence, `offset` floats into its slot ---- */
 
-/* Causal convolution of each channel with its own kernel: x (tokens, 1, channels), weight vector (channels * k) ->
- * same. y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c]. State: the last inputs, (k - 1, channels), oldest first. */
+/* Causal convolution, each channel with its own kernel: x (tokens, 1, channels), weight vector (channels * k) -> x's
+ * shape. y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c]. State: the last inputs, (k - 1, channels), oldest first. */
 pn_array pn_conv(struct pn_graph *g, pn_array x, pn_array weight, size_t offset);
 /* Selective state space (Gu & Dao, Mamba, 2023; Dao & Gu, Mamba 2, 2024): x (tokens, heads, dim), dt (tokens, 1,
  * heads), b and c (tokens, groups, n) -> (tokens, heads, dim). Head h reads group h / (heads / groups); s = exp(dt a) s
@@ -132,9 +132,9 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
 pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_array gate, pn_array beta, pn_array a,
                   const struct pn_recurrent_params *params);
 
-/* ---- running them plainly ---- */
+/* ---- references ---- */
 
-/* Where an array's values are while a plan runs. */
+/* The place of an array's values while a plan runs. */
 struct pn_strided {
     float *data;
     int64_t stride0, stride1; /* floats between rows, between heads */
@@ -150,7 +150,7 @@ struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
     struct pn_strided out;
-    struct pn_strided src[PN_MAX_SRC]; /* of operands that are no weights */
+    struct pn_strided src[PN_MAX_SRC]; /* of operands other than weights */
     int64_t row0, row1;                /* the rows to compute */
     const struct pn_batch *batch;
 };
@@ -173,7 +173,7 @@ static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, i
 void pn_route_row(const struct pn_route_params *params, const float *logits, const float *bias, float *weights,
                   float *numbers);
 
-/* The positions first .. last that a token at `position` sees in a sequence that ends before `end`. */
+/* The first and last position that a token at `position` sees in a sequence of `end` positions. */
 static inline int64_t pn_attention_first(const struct pn_attention_params *p, int64_t position)
 {
     if (p->window <= 0)
@@ -201,10 +201,10 @@ static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, 
                                 : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }
 
-/* How much head h's scores fall with each position of distance: Press et al., ALiBi, 2021. */
+/* How much head h's scores fall per position of distance (Press et al., ALiBi, 2021). */
 float pn_alibi_slope(float max_bias, int n_head, int h);
 
-/* A bias table's row of one head, to be indexed with a distance between -reach and reach; NULL for no table. */
+/* One head's row of a bias table, indexed by distances from -reach to reach; NULL: no table. */
 struct pn_position_bias {
     const float *row;
     int64_t reach;

@@ -1,7 +1,8 @@
 /* Planning, first part: which nodes run in which phase, and which of them are fused. See plan.h.
  *
- * A node is done when it is part of a phase. Whatever is done counts down what its users miss; those that miss nothing
- * go to a work list, which hands them out lowest number first: the order in which the model was written down. */
+ * A node is done when it is part of a phase. A done node decrements the number of missing operands of its users; nodes
+ * with none missing go to a work list, which returns the lowest number first: the order in which the model was written.
+ */
 #include "tensor/planner.h"
 
 #include <string.h>
@@ -37,7 +38,7 @@ static pn_array pop(struct pn_planner *p, struct pn_worklist *list)
     return first;
 }
 
-/* The lowest that is not done (fused with another meanwhile), or PN_NONE. */
+/* The lowest node that is not done (it may have been fused meanwhile), or PN_NONE. */
 static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
 {
     while (list->len > 0) {
@@ -48,7 +49,7 @@ static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
     return PN_NONE;
 }
 
-/* A node that misses nothing: a view is there as soon as its operand is, others wait for their phase. */
+/* A node has all its operands: a view is done at once, others wait for their phase. */
 static void release(struct pn_planner *p, pn_array a)
 {
     enum pn_op_kind kind = pn_op_kind(pn_node(p->g, a)->op);
@@ -62,7 +63,7 @@ static void release(struct pn_planner *p, pn_array a)
             release(p, p->users[i]);
 }
 
-/* Node `a` is done: its users miss it no more. What is fused may be listed too, and is passed over there. */
+/* Node `a` is done. If it was fused it may still be in a work list, which skips it. */
 static void finish(struct pn_planner *p, pn_array a)
 {
     p->done[a] = true;
@@ -73,14 +74,14 @@ static void finish(struct pn_planner *p, pn_array a)
 
 /* ---- fusion ---- */
 
-/* The only reader of `a`, if it has just one and the caller is not another. */
+/* The only reader of `a`, or PN_NONE if there are several or it is a result. */
 static pn_array only_user(const struct pn_planner *p, pn_array a)
 {
     return p->n_users[a] == 1 && p->plan->slots[a].result < 0 ? p->user[a] : PN_NONE;
 }
 
-/* The node that may be applied to `a` as it is made: a's only user, element-wise over the same values, whose other
- * operand (if any) is there already. */
+/* The node that can be fused after `a`: a's only user, element-wise over the same values, with its other operand (if
+ * any) done already. */
 static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
 {
     pn_array u = only_user(p, a);
@@ -94,7 +95,7 @@ static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
     pn_array other = p->base[n->src[0]] == a ? n->src[1] : n->src[0];
     if (n->n1 != 1)
         return PN_NONE;
-    /* A strided operand would need another loop: only whole arrays. */
+    /* Not for views: a strided operand would need another loop. */
     return p->done[other] && pn_node(p->g, other)->op != PN_OP_VIEW ? u : PN_NONE;
 }
 
@@ -111,7 +112,7 @@ static void extend_epilogue(struct pn_planner *p, struct pn_product *item)
         append(p, item, next);
 }
 
-/* act(gate) * up, where both are results of this phase that nobody else reads. */
+/* Fuses act(gate) * up, where both are results of this phase without other readers. */
 static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
 {
     struct pn_product *item = &phase->products[gate];
@@ -145,7 +146,7 @@ static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
     }
 }
 
-/* Biases and scales first, then gates (they take two products), then what follows: a gating product must stop at its
+/* Fuses biases and scales first, then gates (which take two products), then the rest: a gating product must stop at its
  * activation, which the gate applies. */
 static void fuse_products(struct pn_planner *p, struct pn_phase *phase)
 {
@@ -198,7 +199,7 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     }
     if (p->plan->fused)
         fuse_products(p, phase);
-    for (int k = 0; k < phase->n_products; k++) /* not before: no product of the phase may be an operand of another */
+    for (int k = 0; k < phase->n_products; k++) /* only now: no product of the phase may be an operand of another */
         finish_product(p, &products[k]);
     size_t n_products = (size_t)phase->n_products;
     phase->products = pn_arena_array(&p->plan->arena, n_products, sizeof *products);
@@ -208,7 +209,7 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     return true;
 }
 
-/* With a cache_write at hand: the attention that reads it, if its queries can be had without another wide operation. */
+/* The attention that reads a cache_write, if its queries need no other wide operation. */
 static pn_array attention_of(struct pn_planner *p, pn_array write)
 {
     for (int32_t i = p->first_user[write]; i < p->first_user[write + 1]; i++, p->plan->work++) {
@@ -256,9 +257,9 @@ static bool schedule_wide(struct pn_planner *p, struct pn_phase *phase)
     return true;
 }
 
-/* ---- who misses what ---- */
+/* ---- operands and users ---- */
 
-/* Operands come before their users, so that one walk from the last result down finds all that is needed. */
+/* Operands come before their users, so one pass from the last result down finds everything needed. */
 void pn_planner_find_needed(struct pn_planner *p)
 {
     const struct pn_plan *plan = p->plan;
@@ -269,14 +270,14 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        bool is_there = pn_is_there(p, a); /* what is given needs nothing */
+        bool is_there = pn_is_there(p, a); /* given arrays need no operands */
         for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
     }
 }
 
-/* Whether the plan computes `a`, or looks through it. */
+/* Whether the plan computes `a` or looks through it as a view. */
 static bool is_computed(const struct pn_planner *p, pn_array a)
 {
     return p->needed[a] && !pn_is_there(p, a);
@@ -325,7 +326,7 @@ static bool list_users(struct pn_planner *p)
     return true;
 }
 
-/* Nodes that miss nothing from the start. They are found before the first is released, which counts others down. */
+/* Releases the nodes with no missing operands. Finds all of them first, since a release changes the counts. */
 static void release_first(struct pn_planner *p)
 {
     int n = 0;
@@ -336,7 +337,7 @@ static void release_first(struct pn_planner *p)
         release(p, p->made[i]);
 }
 
-/* Room for what there can be at most: with fusion only wide nodes end a phase, and products need no steps. */
+/* Allocates for the worst case: with fusion only wide nodes end a phase, and products need no steps. */
 static bool make_room(struct pn_planner *p)
 {
     struct pn_plan *plan = p->plan;
@@ -364,7 +365,7 @@ pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err)
         schedule_rows(p, phase);
         if (!schedule_wide(p, phase))
             return pn_no_memory(err, "a plan");
-        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else all that was listed is fused */
+        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else everything listed was fused */
             plan->n_phases++;
     }
     for (int i = 0; i < plan->n_results; i++)

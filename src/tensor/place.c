@@ -1,5 +1,5 @@
-/* Planning, second part: how long arrays live, where in the arena they are, and where each operation finds its
- * operands. See plan.h. */
+/* Planning, second part: lifetimes of arrays, their places in the arena, and the places of each operation's operands.
+ * See plan.h. */
 #include "tensor/planner.h"
 
 /* ---- lifetimes ---- */
@@ -80,7 +80,7 @@ static void find_lifetimes(struct pn_planner *p)
 
 /* ---- memory ---- */
 
-/* Arrays that are alive, by their offset. */
+/* Live arrays by rising offset. */
 struct alive {
     pn_array *data;
     int len;
@@ -96,7 +96,7 @@ static bool slot_bytes(const struct pn_plan *plan, pn_array a, size_t *out)
     return true;
 }
 
-/* First fit: the array takes the lowest address free over its whole life. */
+/* First fit: the array gets the lowest offset that is free during its lifetime. */
 static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
 {
     struct pn_plan *plan = p->plan;
@@ -107,7 +107,7 @@ static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
     s->bytes = bytes;
     if (bytes == 0)
         return true;
-    int kept = 0, at = -1; /* what died before is in nobody's way any more */
+    int kept = 0, at = -1; /* drops dead arrays from the list */
     for (int i = 0; i < alive->len; i++) {
         const struct pn_slot *o = &plan->slots[alive->data[i]];
         if (o->last >= s->first)
@@ -132,7 +132,7 @@ static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
     return plan->memory <= SIZE_MAX / 4;
 }
 
-/* Arrays come in the order in which phases make them. */
+/* Places arrays in the order in which phases make them. */
 static pantry_status assign_memory(struct pn_planner *p, struct pantry_error *err)
 {
     struct alive alive = {.data = pn_arena_array(&p->arena, p->g->len + 1, sizeof *alive.data)};
@@ -140,14 +140,14 @@ static pantry_status assign_memory(struct pn_planner *p, struct pantry_error *er
         return pn_no_memory(err, "a plan");
     for (int i = 0; i < p->n_made; i++)
         if (p->plan->slots[p->made[i]].result < 0 && !place(p, &alive, p->made[i]))
-            return pn_fail(err, PANTRY_LIMIT, "the arrays of a step of %d tokens are larger than memory can be",
+            return pn_fail(err, PANTRY_LIMIT, "the arrays of a step of %d tokens exceed the address space",
                            p->plan->max_rows[PN_ROWS_TOKENS]);
     return PANTRY_OK;
 }
 
 /* ---- places ---- */
 
-/* Where `a` is for what runs in `phase`. */
+/* The place of `a` as an operation in `phase` sees it. */
 static struct pn_place place_of(struct pn_planner *p, pn_array a, int phase)
 {
     struct pn_place at = {.own = -1};

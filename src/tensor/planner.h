@@ -1,4 +1,4 @@
-/* What the steps of planning share: order.c puts nodes into phases, place.c gives them memory and resolves operands. */
+/* Shared by the parts of planning: order.c puts nodes into phases, place.c assigns memory and resolves operands. */
 #ifndef PN_TENSOR_PLANNER_H
 #define PN_TENSOR_PLANNER_H
 
@@ -14,26 +14,26 @@ struct pn_planner {
     const struct pn_graph *g;
     struct pn_plan *plan;
     struct pn_arena arena;
-    pn_array *base;                /* of each node, views looked through */
-    bool *needed, *done;           /* a result depends on it; scheduled */
+    pn_array *base;                /* of each node, through views */
+    bool *needed, *done;           /* needed by a result; part of a phase */
     int32_t *n_users;              /* of each base */
     pn_array *user;                /* the last one; the only one if n_users is 1 */
-    int32_t *n_missing;            /* operands that are not done */
+    int32_t *n_missing;            /* number of operands that are not done */
     int32_t *first_user;           /* (n + 1): where the direct users of each array (views too) start in `users` ... */
     pn_array *users;               /* ... in rising order */
-    int32_t *next_user;            /* where to look for further products of an array */
-    struct pn_worklist rows, wide; /* nodes that miss nothing */
-    pn_array *made;                /* arrays in the order in which phases make them */
+    int32_t *next_user;            /* where the search for further products of an array continues */
+    struct pn_worklist rows, wide; /* nodes with no missing operands */
+    pn_array *made;                /* arrays, in the order in which phases make them */
     int n_made;
 };
 
-/* order.c: marks what the results depend on, then puts it in order. */
+/* order.c: marks the nodes that results depend on, then orders them. */
 void pn_planner_find_needed(struct pn_planner *p);
 pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err);
 /* place.c */
 pantry_status pn_planner_place(struct pn_planner *p, struct pantry_error *err);
 
-/* Whether `a` is there before the plan runs: a leaf, or given. */
+/* Whether `a` exists before the plan runs: a leaf, or given. */
 static inline bool pn_is_there(const struct pn_planner *p, pn_array a)
 {
     return pn_op_kind(pn_node(p->g, a)->op) == PN_KIND_LEAF || p->plan->slots[a].input >= 0;

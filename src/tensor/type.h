@@ -1,4 +1,4 @@
-/* Storage types: how numbers lie in memory. The table is type.def; decoders are in quant/. */
+/* Storage types: how numbers are stored. The table is type.def; decoders are in quant/. */
 #ifndef PN_TENSOR_TYPE_H
 #define PN_TENSOR_TYPE_H
 
@@ -18,10 +18,10 @@ typedef enum pn_type {
 /* Decodes `n` values (a multiple of the block) from `src` to float32. Exact: equal to the definition of the format
  * evaluated in float32, bit for bit. `src` needs no alignment. */
 typedef void pn_decode_fn(const void *src, float *dst, size_t n);
-/* Encodes `n` float32 values (a multiple of the block). NULL for types nothing converts to. */
+/* Encodes `n` float32 values (a multiple of the block). NULL for types that are only read. */
 typedef void pn_encode_fn(const float *src, void *dst, size_t n);
 
-/* The places that a row's numbers lie in: values, then scales and biases (or zero points), as the type has them. */
+/* The planes of a row: values, then scales and biases (or zero points) if the type has them. */
 enum { PN_PLANE_VALUES, PN_PLANE_SCALES, PN_PLANE_BIASES, PN_MAX_PLANES = 4 };
 
 struct pn_planes_row;
@@ -43,24 +43,24 @@ struct pn_type_info {
 /* A row of a type with several planes. */
 struct pn_planes_row {
     const void *at[PN_MAX_PLANES];                  /* where each plane's part of the row starts */
-    const struct pn_type_info *type[PN_MAX_PLANES]; /* of each plane; of the values: the type itself */
+    const struct pn_type_info *type[PN_MAX_PLANES]; /* of each plane; for the values, the type itself */
     int group;                                      /* values that share a scale: a multiple of the block */
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);
-/* False when no type has that GGUF number or name. */
+/* False if no type has the GGUF number or name. */
 bool pn_type_from_gguf(uint32_t number, pn_type *out);
 bool pn_type_from_name(const char *name, pn_type *out);
 
-/* Bytes of a row of `n` values, of the first plane; `n` must be a multiple of the block. */
+/* Bytes of `n` values in the first plane; `n` must be a multiple of the block. */
 static inline size_t pn_type_row_bytes(pn_type type, size_t n)
 {
     const struct pn_type_info *t = pn_type_info(type);
     return n / t->block * t->bytes;
 }
 
-/* The same for an `n` that comes from outside: false, leaving *bytes alone, when `n` is not a multiple of the block or
- * the product does not fit. */
+/* The same for an untrusted `n`: false, with *bytes unchanged, if `n` is not a multiple of the block or the size
+ * overflows. */
 bool pn_type_row_bytes_checked(pn_type type, uint64_t n, size_t *bytes);
 
 /* For types with one plane. */
@@ -69,7 +69,7 @@ static inline void pn_type_decode_row(pn_type type, const void *src, float *dst,
     pn_type_info(type)->decode(src, dst, n);
 }
 
-/* The float with these bits, and back. */
+/* Converts between a float and its bits. */
 static inline float pn_float_of_bits(uint32_t bits)
 {
     float f;
@@ -84,11 +84,11 @@ static inline uint32_t pn_bits_of_float(float f)
     return bits;
 }
 
-/* IEEE half precision and bfloat16, both exact towards float32, round to nearest even back. */
+/* IEEE half precision and bfloat16: exact to float32, rounded to nearest even from it. */
 static inline float pn_f16_to_f32(uint16_t h)
 {
-    /* All three cases are computed and selected with masks, so that loops vectorize; subnormals go through an integer,
-     * so that a processor that flushes float32 subnormals to zero cannot lose them. */
+    /* Computes all three cases and selects with masks, so that loops vectorize. Subnormals go through an integer, so
+     * that a processor that flushes float32 subnormals to zero does not lose them. */
     uint32_t magnitude = h & 0x7FFFu, sign = (uint32_t)(h & 0x8000u) << 16;
     uint32_t special = -(uint32_t)(magnitude >= 0x7C00), tiny = -(uint32_t)(magnitude < 0x400);
     uint32_t normal = (magnitude << 13) + (112u << 23) + (special & 112u << 23);

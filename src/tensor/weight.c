@@ -1,4 +1,4 @@
-/* Where a tensor's numbers lie: see weight.h. */
+/* Weights: see weight.h. */
 #include "tensor/weight.h"
 
 #include <stdatomic.h>

@@ -243,24 +243,24 @@ static void plans_that_cannot_be_made(void **state)
     assert_int_equal(pn_plan_new(&t.graph, &good, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad.n_inputs = 1;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan needs the input \"offsets\", which it is not given");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan needs the input \"offsets\", which is not given");
     bad = good, bad.n_results = 1, bad.n_inputs = 1; /* but logits alone do without it */
     assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad = good, bad.n_inputs = 3;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 2 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 2 of a plan is not an input of the graph, or a duplicate");
     bad = good, bad.inputs = results;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 0 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 0 of a plan is not an input of the graph, or a duplicate");
     const pn_array wrong[] = {t.offsets, PN_NONE, results[0], t.given};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         bad = good, bad.given = &wrong[i], bad.n_given = 1;
         want_refusal(&t.graph, &bad, PANTRY_INTERNAL,
-                     "array 0 that a plan is given is a leaf, a view or a result, or twice there");
+                     "given array 0 of a plan is a leaf, a view, a result or a duplicate");
     }
     bad = good, bad.n_results = 3;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "results 0 and 2 of a plan are the same array");
     bad = good, bad.n_results = 0;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "a plan needs a result");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "a plan without results");
     bad = good, bad.results = inputs;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "result 0 of a plan must be computed");
     bad = good, bad.results = (pn_array[]){PN_NONE, t.means};
@@ -268,7 +268,7 @@ static void plans_that_cannot_be_made(void **state)
     bad = good, bad.max_rows[PN_ROWS_SEQS] = 0;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan has an array of sequences, but allows none");
     bad = good, bad.results = (pn_array[]){t.hidden}, bad.n_results = 1, bad.can = has_no_act, bad.who = "a device";
-    want_refusal(&t.graph, &bad, PANTRY_UNSUPPORTED, "a device cannot do the operation act");
+    want_refusal(&t.graph, &bad, PANTRY_UNSUPPORTED, "a device: operation act is not supported");
     bad.results = &t.logits; /* what is not needed is not asked for */
     assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
