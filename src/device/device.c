@@ -1,4 +1,4 @@
-/* The table of devices, and what they have in common. Memory for those that share the host's: host.c. */
+/* The table of devices and their common code. host.c has memory for devices that share the host's. */
 #include "device/device.h"
 
 #include "device/cpu/cpu.h"
@@ -16,7 +16,7 @@ pantry_status pn_device_open(const char *name, const struct pn_device_options *o
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (!name || strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
-    return pn_fail(err, PANTRY_NOT_FOUND, "no device is called \"%s\"; there are \"cpu\" and \"ref\"", name);
+    return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed \"cpu\" and \"ref\")", name);
 }
 
 void pn_device_close(struct pn_device *device)

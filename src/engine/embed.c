@@ -65,8 +65,8 @@ static pantry_status embed(struct pn_texts *texts, const struct pantry_input *in
     size_t size;
     if (o->dimensions > width || (states && o->dimensions))
         return pn_fail(err, PANTRY_INVALID,
-                       states ? "%d dimensions of states are not possible; they have all %d"
-                              : "%d dimensions are not possible; this model has %d",
+                       states ? "states cannot be cut to %d dimensions (they have %d)"
+                              : "too many dimensions (found %d, allowed %d)",
                        o->dimensions, width);
     pantry_status status = read_inputs(texts, inputs, states, out, err);
     if (status)

@@ -1,4 +1,4 @@
-/* pantry_parse: the public face of the dialects. */
+/* pantry_parse: the public API of the dialects. */
 #include "pantry.h"
 
 #include "base/status.h"
@@ -25,8 +25,8 @@ pantry_status pantry_parse(const char *template_source, size_t template_len, con
         status = pn_parse_all(template_source, template_len, context, raw, raw_len, &options, &out, err);
     else
         status =
-            pn_fail(err, PANTRY_FORMAT, "the context is not a JSON object: %s (line %d, column %d)",
-                    context ? "it is another value" : where.text, context ? 1 : where.line, context ? 1 : where.column);
+            pn_fail(err, PANTRY_FORMAT, "the context is not a JSON object: line %d, column %d: %s",
+                    context ? 1 : where.line, context ? 1 : where.column, context ? "it is another value" : where.text);
     char *text = status ? NULL : json_dumps(out, JSON_ENCODE_ANY);
     if (!status && !text)
         status = pn_no_memory(err, "the parts of the answer");

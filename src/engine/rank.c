@@ -43,7 +43,7 @@ static pantry_status rank_by_cosine(struct pantry_model *m, const struct pantry_
     struct pantry_embeddings e = {.size = sizeof e};
     o.normalize = true;
     if (o.pooling == PANTRY_POOLING_NONE)
-        return pn_fail(err, PANTRY_INVALID, "texts are compared by one embedding each");
+        return pn_fail(err, PANTRY_INVALID, "ranking needs one embedding per text: pooling cannot be NONE");
     struct pantry_input *all = malloc((n + 1) * sizeof *all);
     if (!all)
         return pn_no_memory(err, "inputs");

@@ -16,8 +16,10 @@ pantry_status pn_texts_init(struct pn_texts *t, struct pantry_model *m, const st
     *t = (struct pn_texts){.model = m, .options = o, .n = n};
     if (o->dimensions < 0 || o->max_tokens < 0 || o->n_batch < 0 || o->n_batch > PN_MAX_STEP ||
         (unsigned)o->pooling > PANTRY_POOLING_NONE)
-        return pn_fail(err, PANTRY_INVALID, "%d dimensions, %d tokens in steps of %d: below 0 or above %d",
-                       o->dimensions, o->max_tokens, o->n_batch, PN_MAX_STEP);
+        return pn_fail(
+            err, PANTRY_INVALID,
+            "dimensions, max_tokens and n_batch must be 0 or more, and n_batch at most %d (found %d, %d, %d)",
+            PN_MAX_STEP, o->dimensions, o->max_tokens, o->n_batch);
     t->max_tokens = trained < PN_MAX_STEP ? trained : PN_MAX_STEP;
     if (o->max_tokens && o->max_tokens < t->max_tokens)
         t->max_tokens = o->max_tokens;
@@ -34,26 +36,28 @@ void pn_texts_free(struct pn_texts *t)
 
 /* ---- one text ---- */
 
-static pantry_status encode(const struct pn_texts *t, const struct pantry_input *in, bool around, struct pn_ids *out,
+static pantry_status encode(const struct pn_texts *t, const struct pantry_input *in, bool specials, struct pn_ids *out,
                             struct pantry_error *err)
 {
     if (!t->model->tokenizer)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer: its inputs must be token ids", path_of(t->model));
-    unsigned flags = (t->options->plain_text ? 0u : PN_TOKENIZE_SPECIAL) | (around ? PN_TOKENIZE_BOS : 0u);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no tokenizer; its inputs must be token ids",
+                       path_of(t->model));
+    unsigned flags = (t->options->plain_text ? 0u : PN_TOKENIZE_SPECIAL) | (specials ? PN_TOKENIZE_BOS : 0u);
     return pn_tokenizer_encode(t->model->tokenizer, in->text, in->len, flags, out, err);
 }
 
-/* Cuts what is in front of the last special tokens, or refuses. `which` counts from 1. */
-static pantry_status fit(struct pn_texts *t, struct pn_text *s, size_t n_behind, size_t which, struct pantry_error *err)
+/* Cuts a text that is too long before its final special tokens, or fails. `which` counts from 1. */
+static pantry_status fit(struct pn_texts *t, struct pn_text *s, size_t n_after, size_t which, struct pantry_error *err)
 {
     size_t most = (size_t)t->max_tokens;
     if (s->n <= t->max_tokens)
         return PANTRY_OK;
     if (!t->options->truncate)
-        return pn_fail(err, PANTRY_CONTEXT_FULL, "text %zu has %d tokens, but at most %d fit; it can be truncated",
-                       which, s->n, t->max_tokens);
-    if (s->owned && n_behind < most)
-        memmove(s->owned + most - n_behind, s->owned + (size_t)s->n - n_behind, n_behind * sizeof *s->owned);
+        return pn_fail(err, PANTRY_CONTEXT_FULL,
+                       "text %zu is too long (found %d tokens, allowed %d); shorten it or allow truncation", which,
+                       s->n, t->max_tokens);
+    if (s->owned && n_after < most)
+        memmove(s->owned + most - n_after, s->owned + (size_t)s->n - n_after, n_after * sizeof *s->owned);
     s->n = t->max_tokens;
     s->second = s->second < s->n ? s->second : s->n;
     t->truncated = true;
@@ -76,8 +80,8 @@ static pantry_status take_over(struct pn_text *s, struct pn_ids *ids, struct pan
 {
     if (ids->len > INT32_MAX) {
         free(ids->data);
-        ids->data = NULL; /* the caller frees what it still has */
-        return pn_fail(err, PANTRY_LIMIT, "a text of %zu tokens is too long", ids->len);
+        ids->data = NULL; /* freed here, not by the caller too */
+        return pn_fail(err, PANTRY_LIMIT, "text too long (found %zu tokens, allowed %d)", ids->len, INT32_MAX);
     }
     *s = (struct pn_text){.ids = ids->data, .owned = ids->data, .n = (int)ids->len, .second = (int)ids->len};
     return PANTRY_OK;
@@ -87,7 +91,7 @@ pantry_status pn_texts_read(struct pn_texts *t, size_t i, const struct pantry_in
 {
     struct pn_text *s = &t->text[i];
     struct pn_ids ids = {0};
-    size_t n_behind = 0;
+    size_t n_after = 0;
     pantry_status status = PANTRY_OK;
     if (in->text) {
         if ((status = encode(t, in, true, &ids, err))) {
@@ -96,13 +100,13 @@ pantry_status pn_texts_read(struct pn_texts *t, size_t i, const struct pantry_in
         }
         if ((status = take_over(s, &ids, err)))
             return status;
-        pn_tokenizer_around(t->model->tokenizer, true, &n_behind);
+        pn_tokenizer_around(t->model->tokenizer, true, &n_after);
     } else if (in->n_ids > INT32_MAX) {
-        return pn_fail(err, PANTRY_LIMIT, "a text of %zu tokens is too long", in->n_ids);
+        return pn_fail(err, PANTRY_LIMIT, "text too long (found %zu tokens, allowed %d)", in->n_ids, INT32_MAX);
     } else {
         *s = (struct pn_text){.ids = in->ids, .n = (int)in->n_ids, .second = (int)in->n_ids};
     }
-    if ((status = fit(t, s, n_behind, i + 1, err)))
+    if ((status = fit(t, s, n_after, i + 1, err)))
         return status;
     return check_ids(t, s, i + 1, err);
 }
@@ -117,7 +121,7 @@ static bool append(struct pn_ids *out, const int32_t *ids, size_t n)
     return ok;
 }
 
-/* The text of a template with {query} and {document} replaced. */
+/* Expands {query} and {document} in a template. */
 static pantry_status fill_template(struct pn_str template, const struct pantry_input *query,
                                    const struct pantry_input *document, struct pn_buf *out)
 {
@@ -153,16 +157,17 @@ static pantry_status encode_template(struct pn_texts *t, struct pn_str template,
     return status;
 }
 
-/* [CLS] query [SEP] document [SEP], or <s> query </s></s> document </s> where the file asks for a second separator. */
+/* Makes [CLS] query [SEP] document [SEP], or <s> query </s></s> document </s> if the file asks for a second separator.
+ */
 static pantry_status encode_pair(struct pn_texts *t, const struct pantry_input *query,
                                  const struct pantry_input *document, struct pn_ids *ids, int *second,
                                  struct pantry_error *err)
 {
     const struct pn_weights *weights = t->model->runner->model->weights;
     const struct pn_tokenizer *tokenizer = t->model->tokenizer;
-    size_t n_before, n_behind;
+    size_t n_before, n_after;
     const int32_t *before = pn_tokenizer_around(tokenizer, false, &n_before),
-                  *behind = pn_tokenizer_around(tokenizer, true, &n_behind);
+                  *after = pn_tokenizer_around(tokenizer, true, &n_after);
     bool again = false;
     struct pn_str kind = {"", 0};
     int64_t id = -1;
@@ -173,13 +178,13 @@ static pantry_status encode_pair(struct pn_texts *t, const struct pantry_input *
     int32_t sep = (int32_t)id;
     bool ok = append(ids, before, n_before);
     pantry_status status = encode(t, query, false, ids, err);
-    ok = ok && append(ids, behind, n_behind);
+    ok = ok && append(ids, after, n_after);
     if (again && !wordpiece && id >= 0 && id < t->model->runner->model->hp.n_vocab)
         ok = ok && append(ids, &sep, 1);
     *second = ids->len < INT32_MAX ? (int)ids->len : 0;
     if (!status)
         status = encode(t, document, false, ids, err);
-    ok = ok && append(ids, behind, n_behind);
+    ok = ok && append(ids, after, n_after);
     return !status && !ok ? pn_no_memory(err, "token ids") : status;
 }
 
@@ -189,14 +194,14 @@ pantry_status pn_texts_read_pair(struct pn_texts *t, size_t i, const struct pant
     struct pn_text *s = &t->text[i];
     struct pn_ids ids = {0};
     struct pn_str template = {"", 0};
-    size_t n_behind = 0;
+    size_t n_after = 0;
     int second = -1;
     pantry_status status = PANTRY_OK;
     if (!query->text || !document->text)
-        return pn_fail(err, PANTRY_INVALID, "a model with a ranking head reads query and document as texts");
+        return pn_fail(err, PANTRY_INVALID, "a model with a ranking head needs query and document as texts, not ids");
     if (!t->model->tokenizer)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", path_of(t->model));
-    pn_tokenizer_around(t->model->tokenizer, true, &n_behind);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no tokenizer", path_of(t->model));
+    pn_tokenizer_around(t->model->tokenizer, true, &n_after);
     if (pn_meta_str(t->model->runner->model->weights, "tokenizer.chat_template.rerank", &template, NULL) == PANTRY_OK)
         status = encode_template(t, template, query, document, &ids, err);
     else
@@ -209,7 +214,7 @@ pantry_status pn_texts_read_pair(struct pn_texts *t, size_t i, const struct pant
         return status;
     if (second >= 0)
         s->second = second;
-    if ((status = fit(t, s, n_behind, i + 1, err)))
+    if ((status = fit(t, s, n_after, i + 1, err)))
         return status;
     return check_ids(t, s, i + 1, err);
 }

@@ -63,8 +63,8 @@ static void says_what_cannot_be_opened(void **state)
         pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PANTRY_NOT_FOUND, "no device is called \"abacus\"; there are \"cpu\" and \"ref\""},
-        {"", NULL, PANTRY_NOT_FOUND, "no device is called \"\"; there are \"cpu\" and \"ref\""},
+        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cpu\" and \"ref\")"},
+        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cpu\" and \"ref\")"},
         {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
         {NULL, "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };

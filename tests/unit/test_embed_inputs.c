@@ -263,7 +263,7 @@ static void pairs_are_cut_too(void **state)
     assert_int_equal(pantry_rank(model, &query, &shorter, 1, &o, &cut, &error), PANTRY_OK);
     o.max_tokens = 6;
     assert_int_equal(pantry_rank(model, &query, &shorter, 1, &o, &cut, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "text 1 has 7 tokens, but at most 6 fit"));
+    assert_non_null(strstr(error.text, "text 1 is too long (found 7 tokens, allowed 6)"));
     o.truncate = true;
     o.max_tokens = 4; /* [CLS] a b [SEP] of the first text: of the second nothing is left */
     struct pantry_input queries[] = {of_text("a b c"), of_text("a b d e f")},
@@ -326,7 +326,7 @@ static void cosines_follow_their_options(void **state)
     pantry_embeddings_free(&e);
     o.pooling = PANTRY_POOLING_NONE;
     assert_int_equal(pantry_rank(model, &in[0], in + 1, 2, &o, scores, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "one embedding each"));
+    assert_non_null(strstr(error.text, "ranking needs one embedding per text"));
     assert_int_equal(pantry_rank(model, &in[0], in + 1, 0, NULL, scores, &error), PANTRY_OK);
     pantry_model_free(model);
 }
@@ -479,8 +479,9 @@ static void inputs_are_checked(void **state)
         {of_ids(above, 2), PANTRY_INVALID, "token id 64 is not in the vocabulary of 64"},
         {of_ids(below, 2), PANTRY_INVALID, "token id -1 is not in the vocabulary of 64"},
         {of_ids(ids, 0), PANTRY_INVALID, "text 2 has no tokens"},
-        {of_ids(ids, INT32_MAX), PANTRY_CONTEXT_FULL, "text 2 has 2147483647 tokens, but at most 128 fit"},
-        {of_ids(ids, (size_t)INT32_MAX + 1), PANTRY_LIMIT, "a text of 2147483648 tokens is too long"},
+        {of_ids(ids, INT32_MAX), PANTRY_CONTEXT_FULL, "text 2 is too long (found 2147483647 tokens, allowed 128)"},
+        {of_ids(ids, (size_t)INT32_MAX + 1), PANTRY_LIMIT,
+         "text too long (found 2147483648 tokens, allowed 2147483647)"},
         {of_text(""), PANTRY_OK, NULL},
     };
     pantry_model *model = load(tiny_encoder("bert"));
@@ -501,12 +502,12 @@ static void inputs_are_checked(void **state)
     float score;
     model = load(tiny_model("llama", GW_F32, "mute.gguf"));
     assert_int_equal(pantry_embed(model, &text, 1, NULL, &e, &error), PANTRY_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "mute.gguf has no tokenizer: its inputs must be token ids"));
+    assert_non_null(strstr(error.text, "mute.gguf: the model has no tokenizer; its inputs must be token ids"));
     pantry_model_free(model);
     model = load(tiny_encoder("bert"));
     assert_int_equal(pantry_rank(model, &text, &numbers, 1, NULL, &score, &error), PANTRY_INVALID);
     assert_int_equal(pantry_rank(model, &numbers, &text, 1, NULL, &score, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "reads query and document as texts"));
+    assert_non_null(strstr(error.text, "needs query and document as texts"));
     assert_int_equal(pantry_rank(model, &text, &text, 0, NULL, &score, &error), PANTRY_OK);
     pantry_cancel *stop = pantry_cancel_new();
     pantry_cancel_set(stop);

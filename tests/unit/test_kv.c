@@ -325,7 +325,7 @@ static void pages_are_taken_from_the_budget(void **state)
     assert_int_equal(pn_kv_check(pool, &(int32_t){20}, "the test", &err), PANTRY_OK);
     assert_int_equal(pn_kv_check(pool, &(int32_t){21}, "the test", &err), PANTRY_NO_MEMORY);
     assert_int_equal(pn_kv_promise(pool, 0, 1, "the test", &err), PANTRY_NO_MEMORY);
-    assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but addresses are left for 0 KiB only"));
+    assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but only 0 KiB of addresses are left"));
     assert_true(budget->taken == taken + 20 * page);
     pn_kv_pool_free(pool);
     assert_true(budget->taken == taken);
@@ -342,12 +342,12 @@ static void refuses_types_that_do_not_fit(void **state)
         pn_type type;
         const char *says;
     } cases[] = {
-        {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_Q8_0, "heads of 48 values cannot be kept as q8_0"},
-        {{.caches = &odd_v, .n_caches = 1}, PN_TYPE_Q8_0, "cannot be kept as q8_0, which takes blocks of 32"},
-        {{.caches = second, .n_caches = 2}, PN_TYPE_Q8_0, "cannot be kept as q8_0"},
+        {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_Q8_0, "heads of 48 values do not fit type q8_0"},
+        {{.caches = &odd_v, .n_caches = 1}, PN_TYPE_Q8_0, "do not fit type q8_0, which has blocks of 32"},
+        {{.caches = second, .n_caches = 2}, PN_TYPE_Q8_0, "do not fit type q8_0"},
         {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_F16, NULL},
         {{.caches = shapes, .n_caches = 1}, PN_TYPE_Q8_0, NULL},
-        {{.caches = shapes, .n_caches = 1}, PN_TYPE_IQ2_XXS, "keys and values cannot be kept as iq2_xxs"},
+        {{.caches = shapes, .n_caches = 1}, PN_TYPE_IQ2_XXS, "type iq2_xxs cannot store keys and values"},
     };
     give_at_most(SIZE_MAX);
     for (size_t i = 0; i < COUNT(cases); i++) {

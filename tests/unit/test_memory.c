@@ -173,7 +173,7 @@ static void blocks_are_promised_and_come_back(void **state)
     assert_int_equal(pn_slots_promise(&s, 2, "two blocks", &err), PANTRY_OK);
     assert_true(m.taken == 2 * 12288);
     assert_int_equal(pn_slots_promise(&s, 2, "two more", &err), PANTRY_NO_MEMORY);
-    assert_string_equal(err.text, "two more needs 24 KiB of memory, but addresses are left for 12 KiB only");
+    assert_string_equal(err.text, "two more needs 24 KiB of memory, but only 12 KiB of addresses are left");
     assert_true(m.taken == 2 * 12288);
     for (int i = 0; i < 3; i++)
         assert_true(pn_slots_take(&s, &got[i]));

@@ -500,9 +500,9 @@ static void bad_requests_are_refused(void **state)
     bad[6].n_context = -1;
     bad[7].sampling.top_p = 0;
     bad[8].n_context = 2;
-    static const char *const says[COUNT(bad)] = {"is 0: start from", "no tokens",       "id 64",           "id -1",
-                                                 "max_tokens is -1", "n_batch is 4097", "n_context is -1", "top_p is 0",
-                                                 "3 tokens"};
+    static const char *const says[COUNT(bad)] = {
+        "(found 0): get it from", "no tokens",           "id 64",          "id -1",   "max_tokens (found -1",
+        "n_batch (found 4097",    "n_context (found -1", "top_p (found 0", "3 tokens"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct pantry_error error = {0};
         pantry_request *r;

@@ -327,9 +327,9 @@ static void a_model_has_one_cache_type(void **state)
         size_t row;         /* bytes of 32 values */
         double least, most; /* NMSE to float32 */
         const char *says;
-    } types[] = {{"f32", 128, 0, 1e-15, "kept as f32, so no session can have them as f16"},
-                 {"f16", 64, 1e-12, 1e-5, "kept as f16, so no session can have them as q8_0"},
-                 {"q8_0", 34, 1e-8, 1e-2, "kept as q8_0, so no session can have them as f32"}};
+    } types[] = {{"f32", 128, 0, 1e-15, "in one type (found f16, allowed f32)"},
+                 {"f16", 64, 1e-12, 1e-5, "in one type (found q8_0, allowed f16)"},
+                 {"q8_0", 34, 1e-8, 1e-2, "in one type (found f32, allowed q8_0)"}};
     enum { N = 70, N_TYPES = COUNT(types) };
     pantry_model *models[N_TYPES];
     pantry_session *sessions[N_TYPES], *other;
@@ -392,7 +392,7 @@ static void runners_have_one_pool(void **state)
     assert_int_equal(pn_runner_pool(model->runner, "q8_0", &again, &err), PANTRY_OK);
     assert_ptr_equal(again, first);
     assert_int_equal(pn_runner_pool(model->runner, "f16", &none, &err), PANTRY_INVALID);
-    assert_non_null(strstr(err.text, "kept as q8_0, so no session can have them as f16"));
+    assert_non_null(strstr(err.text, "in one type (found f16, allowed q8_0)"));
     pantry_model_free(model);
 }
 
@@ -431,15 +431,20 @@ static void options_are_bounded(void **state)
         {32769, {0}, PANTRY_OK, 32768, 0, NULL},
         {256, {.n_context = 1, .n_batch = 1}, PANTRY_OK, 1, 1, NULL},
         {256, {.n_context = 100000, .n_batch = 4096}, PANTRY_OK, 100000, 4096, NULL},
-        {256, {.n_context = -1}, PANTRY_INVALID, 0, 0, "n_context is -1, but must be 0 (as trained) or more"},
-        {256, {.n_batch = -1}, PANTRY_INVALID, 0, 0, "n_batch is -1, but must be 0 (512) to 4096"},
-        {256, {.n_batch = 4097}, PANTRY_INVALID, 0, 0, "n_batch is 4097, but must be 0 (512) to 4096"},
+        {256, {.n_context = -1}, PANTRY_INVALID, 0, 0, "invalid n_context (found -1, allowed 0 or more)"},
+        {256, {.n_batch = -1}, PANTRY_INVALID, 0, 0, "invalid n_batch (found -1, allowed 0 to 4096)"},
+        {256, {.n_batch = 4097}, PANTRY_INVALID, 0, 0, "invalid n_batch (found 4097, allowed 0 to 4096)"},
         {256, {.kv_type = "f32"}, PANTRY_OK, 256, 0, NULL},
         {256, {.kv_type = "f16"}, PANTRY_OK, 256, 0, NULL},
-        {256, {.kv_type = "q8_0"}, PANTRY_INVALID, 0, 0, "heads of 8 values cannot be kept as q8_0"},
-        {256, {.kv_type = "bf16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"bf16\"; f16, q8_0 and f32 are possible"},
-        {256, {.kv_type = "F16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"F16\""},
-        {256, {.kv_type = ""}, PANTRY_INVALID, 0, 0, "cannot be kept as \"\""},
+        {256, {.kv_type = "q8_0"}, PANTRY_INVALID, 0, 0, "heads of 8 values do not fit type q8_0"},
+        {256,
+         {.kv_type = "bf16"},
+         PANTRY_INVALID,
+         0,
+         0,
+         "unknown type of keys and values (found \"bf16\", allowed f16, q8_0 and f32)"},
+        {256, {.kv_type = "F16"}, PANTRY_INVALID, 0, 0, "(found \"F16\", allowed"},
+        {256, {.kv_type = ""}, PANTRY_INVALID, 0, 0, "(found \"\", allowed"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};
@@ -487,7 +492,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     pantry_session_free(session);
     o.n_context = 41;
     assert_int_equal(pantry_session_new(model, &o, &session, &error), PANTRY_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "above 40 tokens need its indexer, which is not built: 41 are too many"));
+    assert_non_null(strstr(error.text, "need its indexer, which is not supported (found 41 tokens, allowed 40)"));
     o.n_context = 0;
     session = open_session(model, &o);
     assert_int_equal(pantry_session_n_context(session), 40);
@@ -515,11 +520,11 @@ static void full_contexts_refuse_one_more(void **state)
     assert_int_equal(pantry_generate(session, ids, N, &o, NULL, &error), PANTRY_OK);
     assert_int_equal(pantry_session_n_past(session), N);
     assert_int_equal(pantry_generate(session, ids, N + 1, &o, NULL, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "the prompt has 41 tokens, but the context has room for 40"));
+    assert_non_null(strstr(error.text, "the prompt is too long for the context (found 41 tokens, allowed 40)"));
     int n_pages = pages_in_use(session);
     assert_int_equal(pantry_logits(session, ids, N, NULL, 0, logits, &error), PANTRY_OK);
     assert_int_equal(pantry_logits(session, ids, N + 1, NULL, 0, logits, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "41 tokens do not fit in a context of 40"));
+    assert_non_null(strstr(error.text, "too many tokens for the context (found 41, allowed 40)"));
     assert_int_equal(pages_in_use(session), n_pages); /* logits leave nothing */
     assert_int_equal(pantry_session_n_past(session), N);
     static const int32_t wrong[][2] = {{5, TINY_VOCAB}, {TINY_VOCAB, 5}, {5, -1}, {INT32_MIN, 5}};
@@ -565,9 +570,9 @@ static void slices_change_nothing(void **state)
     assert_memory_equal(got, whole, sizeof got);
     static const int wrong[] = {5, 0}, below[] = {-3};
     assert_int_equal(pantry_logits(small, ids, N, wrong, 2, got, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "slice 1 has 0 tokens, but must have at least 1"));
+    assert_non_null(strstr(error.text, "slice 1 is too short (found 0 tokens, allowed 1 or more)"));
     assert_int_equal(pantry_logits(small, ids, N, below, 1, got, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "slice 0 has -3 tokens"));
+    assert_non_null(strstr(error.text, "slice 0 is too short (found -3 tokens"));
     assert_int_equal(pantry_logits(small, ids, 0, NULL, 0, got, &error), PANTRY_OK);
     assert_int_equal(pages_in_use(small), 0);
     pantry_session_free(small);
@@ -596,7 +601,7 @@ static void only_writers_have_sessions(void **state)
     assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
     assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, 1, &err), PANTRY_OK);
     assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, PN_MAX_STEP + 1, &err), PANTRY_INVALID);
-    assert_non_null(strstr(err.text, "a step of 32769 tokens is longer than the 32768 possible"));
+    assert_non_null(strstr(err.text, "the step is too long (found 32769 tokens, allowed 32768)"));
     pantry_model_free(model);
 }
 
