@@ -33,7 +33,7 @@ pantry_status pn_device_plan(const struct pn_device *device, const struct pn_gra
     spec.fuse = device->properties.fuses;
     spec.can = device->class->can;
     spec.device = device;
-    spec.who = device->properties.name;
+    spec.device_name = device->properties.name;
     return pn_plan_new(graph, &spec, out, err);
 }
 

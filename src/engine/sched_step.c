@@ -67,7 +67,7 @@ static struct pn_request *victim_for(const struct pn_sched *s, const struct pn_r
 }
 
 /* Takes a request's memory. It starts again later, with all its tokens so far. */
-static void put_back(struct pn_request *r)
+static void preempt(struct pn_request *r)
 {
     pn_seq_drop(&r->seq);
     r->phase = PN_REQUEST_QUEUED;
@@ -84,7 +84,7 @@ static bool grow(struct pn_sched *s, struct pn_request *r, int n, bool may_take)
         bool alone = s->step.batch.n_seqs == 0;
         struct pn_request *victim = may_take || alone ? victim_for(s, r) : NULL;
         if (victim) {
-            put_back(victim);
+            preempt(victim);
         } else if (alone) {
             finish(s, r, status, &err);
             return false;
@@ -167,7 +167,7 @@ static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
 
 /* The youngest request that waits for its reader gives its memory back, and starts again when it has room. False: none.
  */
-static bool put_slow_reader_back(struct pn_sched *s)
+static bool preempt_slow_reader(struct pn_sched *s)
 {
     struct pn_request *victim = NULL;
     for (struct pn_request *v = s->active; v; v = v->next)
@@ -176,7 +176,7 @@ static bool put_slow_reader_back(struct pn_sched *s)
     if (!victim)
         return false;
     pn_seq_keep(&victim->seq, true);
-    put_back(victim);
+    preempt(victim);
     return true;
 }
 
@@ -184,7 +184,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
 {
     struct pantry_error err;
     pantry_status status = PANTRY_OK;
-    if (n_running(s) >= PN_MAX_RUNNING && !put_slow_reader_back(s))
+    if (n_running(s) >= PN_MAX_RUNNING && !preempt_slow_reader(s))
         return false;
     if (!r->seq.memory) {
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
@@ -193,7 +193,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     if (!status)
         do
             status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
-        while (status == PANTRY_NO_MEMORY && put_slow_reader_back(s));
+        while (status == PANTRY_NO_MEMORY && preempt_slow_reader(s));
     if (status == PANTRY_NO_MEMORY && n_running(s)) /* they will free some */
         return false;
     if (status) {

@@ -270,7 +270,7 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        bool is_there = pn_is_there(p, a); /* given arrays need no operands */
+        bool is_there = pn_is_ready(p, a); /* given arrays need no operands */
         for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
@@ -280,7 +280,7 @@ void pn_planner_find_needed(struct pn_planner *p)
 /* Whether the plan computes `a` or looks through it as a view. */
 static bool is_computed(const struct pn_planner *p, pn_array a)
 {
-    return p->needed[a] && !pn_is_there(p, a);
+    return p->needed[a] && !pn_is_ready(p, a);
 }
 
 static void count_users(struct pn_planner *p)
@@ -289,14 +289,14 @@ static void count_users(struct pn_planner *p)
     for (pn_array a = 0; a < n_nodes; a++) {
         const struct pn_node *n = pn_node(p->g, a);
         p->base[a] = n->op == PN_OP_VIEW ? p->base[n->src[0]] : a;
-        p->done[a] = pn_is_there(p, a);
+        p->done[a] = pn_is_ready(p, a);
         p->plan->work++;
         for (int i = 0; i < n->n_src && is_computed(p, a); i++, p->plan->work++) {
             pn_array s = n->src[i];
             if (s == PN_NONE)
                 continue;
             p->first_user[s + 1]++;
-            p->n_missing[a] += !pn_is_there(p, s);
+            p->n_missing[a] += !pn_is_ready(p, s);
             if (n->op != PN_OP_VIEW) {
                 p->n_users[p->base[s]]++;
                 p->user[p->base[s]] = a;

@@ -59,8 +59,9 @@ static pantry_status check_nodes(const struct pn_planner *p, const struct pn_pla
             return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which is not given", n->input.name);
         if (n->rows != PN_ROWS_NONE && spec->max_rows[n->rows] < 1)
             return pn_fail(err, PANTRY_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
-        if (spec->can && !pn_is_there(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%s: operation %s is not supported", spec->who, pn_op_name(n->op));
+        if (spec->can && !pn_is_ready(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s: operation %s is not supported", spec->device_name,
+                           pn_op_name(n->op));
     }
     return PANTRY_OK;
 }

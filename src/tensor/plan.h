@@ -31,10 +31,10 @@ struct pn_plan_spec {
     int max_rows[PN_ROWS_COUNT]; /* the most rows of each kind in a step */
     int max_pages;               /* the most pages of all sequences of a step together; 0: no limit */
     bool fuse;                   /* false: every operation runs alone (the reference device) */
-    /* Whether the device `who` supports an operation, checked for each before planning; NULL: it supports all. */
+    /* Whether the device supports an operation, checked for each before planning; NULL: it supports all. */
     bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
     const void *device;
-    const char *who;
+    const char *device_name;
 };
 
 /* ---- places ---- */

@@ -34,7 +34,7 @@ pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err);
 pantry_status pn_planner_place(struct pn_planner *p, struct pantry_error *err);
 
 /* Whether `a` exists before the plan runs: a leaf, or given. */
-static inline bool pn_is_there(const struct pn_planner *p, pn_array a)
+static inline bool pn_is_ready(const struct pn_planner *p, pn_array a)
 {
     return pn_op_kind(pn_node(p->g, a)->op) == PN_KIND_LEAF || p->plan->slots[a].input >= 0;
 }

@@ -1,5 +1,5 @@
-/* base/: status and error text, arenas, byte buffers, vectors, file maps (cut short while in use too), small files,
- * clock and random numbers. */
+/* base/: status and error text, arenas, byte buffers, vectors, file maps (including truncation while in use), small
+ * files, clock and random numbers. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include <setjmp.h>
@@ -34,7 +34,7 @@
 #include <wchar.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Sizes that cannot be had are asked for on purpose. */
+/* The tests ask for impossible sizes on purpose. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -42,9 +42,9 @@ const char *__asan_default_options(void)
 }
 #endif
 
-/* ---- calls that fail: a program's own definition goes before libc's ---- */
+/* ---- failing calls: the program's definitions override libc's ---- */
 
-static int mmap_errno; /* not 0: what a mapping leaves there */
+static int mmap_errno; /* not 0: mmap sets errno to this */
 static bool mmap_fails;
 
 void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
@@ -73,8 +73,8 @@ int munmap(void *at, size_t size)
     return real(at, size);
 }
 
-static int fstat_errno;  /* not 0: the next one fails so */
-static off_t fstat_size; /* not 0: what it says */
+static int fstat_errno;  /* not 0: the next fstat fails with it */
+static off_t fstat_size; /* not 0: the size that fstat returns */
 
 int fstat(int fd, struct stat *st)
 {
@@ -107,7 +107,7 @@ int madvise(void *start, size_t size, int how)
     return real(start, size, how);
 }
 
-static int fopen_errno; /* not 0: the next one fails so */
+static int fopen_errno; /* not 0: the next fopen fails with it */
 
 FILE *fopen(const char *path, const char *mode)
 {
@@ -140,7 +140,7 @@ static void test_fail(void **state)
     assert_string_equal(err.text, "out of memory for a plan");
 }
 
-/* Text that does not fit is never cut inside a character: n ASCII letters, then characters of 2, 3 and 4 bytes. */
+/* Long text is never cut inside a character: n ASCII letters, then characters of 2, 3 and 4 bytes. */
 static void test_long_text(void **state)
 {
     (void)state;
@@ -173,7 +173,7 @@ static void test_long_text(void **state)
     assert_non_null(strstr(err.text, "x: the sentence"));
 }
 
-/* Around the length that just fits: n bytes, the last ones a character. */
+/* Lengths around the largest that fits: n bytes, the last ones a character. */
 static void test_text_that_just_fits(void **state)
 {
     (void)state;
@@ -186,7 +186,7 @@ static void test_text_that_just_fits(void **state)
         memcpy(text + n - 3, euro, 4);
         pn_fail(&err, PANTRY_FORMAT, "%s", text);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
-        pn_fail(&err, PANTRY_FORMAT, "%s", text + 10); /* shorter by what the prefix takes */
+        pn_fail(&err, PANTRY_FORMAT, "%s", text + 10); /* shorter by the length of the prefix */
         pn_fail_prefix(&err, "12345678");
         assert_int_equal(strncmp(err.text, "12345678: a", 11), 0);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
@@ -206,13 +206,13 @@ static void test_text_that_just_fits(void **state)
     assert_string_equal(err.text, ": ");
 }
 
-/* What was not cut stays as it is, whatever bytes it has; what was cut loses only what is half a character. */
+/* Text that fits stays as it is, even if it is not UTF-8; text that is cut loses only a partial character. */
 static void test_bytes_at_the_end(void **state)
 {
     (void)state;
     static const struct {
         const char *end;
-        size_t stays; /* bytes of it, when it is all that there is room for */
+        size_t stays; /* bytes that remain if there is only room for it */
     } rows[] = {{"aaaa", 4},
                 {"aaa\xC3", 3},
                 {"aa\xC3\xA9", 4},
@@ -345,7 +345,7 @@ static void test_arena(void **state)
     struct pn_rng rng = {.state = 3};
     unsigned char *pieces[400];
     size_t sizes[400];
-    for (size_t i = 0; i < 400; i++) { /* of all sizes, also larger than a block: none overlaps another */
+    for (size_t i = 0; i < 400; i++) { /* of all sizes, some larger than a block: none overlaps another */
         sizes[i] = pn_rng_u64(&rng) % (i % 50 == 0 ? 3000000 : 3000);
         pieces[i] = pn_arena_alloc(&arena, sizes[i]);
         assert_non_null(pieces[i]);
@@ -373,7 +373,7 @@ static void test_arena(void **state)
     pn_arena_free(NULL);
 }
 
-/* Blocks double from 16 KiB to 1 MiB and are used to their last byte; what does not fit begins a new one. */
+/* Blocks double from 16 KiB to 1 MiB and are used to their last byte; a piece that does not fit begins a new one. */
 static void test_arena_blocks(void **state)
 {
     (void)state;
@@ -398,12 +398,12 @@ static void test_arena_blocks(void **state)
         assert_non_null(pn_arena_alloc(&arena, sizes[i].size));
         assert_int_equal(arena.used - before, sizes[i].used);
     }
-    /* After a large piece blocks are still bounded. */
+    /* After a large piece, blocks are still bounded. */
     char *first = pn_arena_alloc(&arena, 16);
     assert_ptr_equal(pn_arena_alloc(&arena, 1024 * 1024 - 16), first + 16);
     assert_ptr_not_equal(pn_arena_alloc(&arena, 16), first + 1024 * 1024);
     pn_arena_free(&arena);
-    for (int i = 0; i < 3; i++) /* all blocks are given back */
+    for (int i = 0; i < 3; i++) /* all blocks are freed */
         assert_non_null(pn_arena_alloc(&arena, 3000000));
     unmapped = 0;
     pn_arena_free(&arena);
@@ -419,7 +419,7 @@ static void test_arena_blocks(void **state)
     pn_arena_free(&arena);
 }
 
-/* Capacities double from 8; what is larger than twice the size is taken at once. */
+/* Capacities double from 8, in one allocation even for a larger size. */
 static void test_growth(void **state)
 {
     (void)state;
@@ -437,7 +437,7 @@ static void test_growth(void **state)
     }
     void *data = NULL;
     size_t cap = 0;
-    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 2 + 2, 1)); /* no power of two holds it */
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 2 + 2, 1)); /* larger than any power of two */
     assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX, 1));
     assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 4, 8));
     assert_true(!data && cap == 0);
@@ -448,7 +448,7 @@ static void test_buf_edges(void **state)
     (void)state;
     struct pn_buf buf = {0};
     char text[64];
-    /* Every length around every capacity, by each way of appending: the NUL always fits. */
+    /* Every length around every capacity, with each append function: the NUL always fits. */
     for (size_t n = 0; n < 70; n++)
         for (int how = 0; how < 3; how++) {
             for (size_t k = 0; k < n; k++)
@@ -477,7 +477,7 @@ static void test_buf_edges(void **state)
     buf.limit = 3;
     pn_buf_append(&buf, "abcd", 4);
     assert_true(buf.over_limit && !buf.failed && buf.len == 0);
-    pn_buf_puts(&buf, "a"); /* ignored until it is cleared */
+    pn_buf_puts(&buf, "a"); /* ignored until cleared */
     assert_int_equal(buf.len, 0);
     assert_false(pn_buf_reserve(&buf, 0));
     pn_buf_clear(&buf);
@@ -492,7 +492,7 @@ static void test_buf_edges(void **state)
     buf.limit = 0;
     pn_buf_clear(&buf);
     pn_buf_puts(&buf, "abcd");
-    assert_false(pn_buf_reserve(&buf, SIZE_MAX - 4)); /* with the NUL one too many */
+    assert_false(pn_buf_reserve(&buf, SIZE_MAX - 4)); /* one too many with the NUL */
     assert_true(buf.failed && buf.len == 4);
     pn_buf_clear(&buf);
     pn_buf_clear(&buf);
@@ -520,15 +520,15 @@ static void test_buf(void **state)
     char *taken = pn_buf_take(&buf);
     assert_memory_equal(taken, "a\0bc", 5);
     free(taken);
-    taken = pn_buf_take(&buf); /* of an empty one */
+    taken = pn_buf_take(&buf); /* of an empty buffer */
     assert_string_equal(taken, "");
     free(taken);
-    pn_buf_printf(&buf, "a%lc", (wint_t)0x7FFFFFF0); /* no character */
+    pn_buf_printf(&buf, "a%lc", (wint_t)0x7FFFFFF0); /* not a character */
     assert_true(buf.failed && buf.len == 0);
     assert_null(pn_buf_take(&buf));
     buf.limit = 3;
     pn_buf_puts(&buf, "abc");
-    taken = pn_buf_take(&buf); /* all that it may hold */
+    taken = pn_buf_take(&buf); /* up to the limit */
     assert_string_equal(taken, "abc");
     free(taken);
     buf.limit = 5;
@@ -615,7 +615,7 @@ static void test_map(void **state)
     assert_false(pn_map_damaged(&map));
     pn_map_close(&map);
     assert_null(map.data);
-    pn_map_close(&map); /* twice is fine */
+    pn_map_close(&map); /* twice is allowed */
     assert_int_equal(pn_map_open(&map, gw_put("empty", "", 0), &err), PANTRY_OK);
     assert_true(!map.data && map.size == 0 && !pn_map_damaged(&map));
     pn_map_will_need(&map);
@@ -640,7 +640,7 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EIO)));
     assert_true(!map.data && !map.size && map.slot == -1);
-    fstat_size = (off_t)INT64_MIN; /* as an unsigned number one more than half of all */
+    fstat_size = (off_t)INT64_MIN; /* as an unsigned number, just above the limit */
     assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_LIMIT);
     fstat_size = 0;
     mmap_fails = true;
@@ -651,7 +651,7 @@ static void test_map(void **state)
     assert_int_equal(status, PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(ENODEV)));
     assert_true(!map.data && !map.size && map.slot == -1);
-    int same = open("/dev/null", O_RDONLY); /* no descriptor stayed open */
+    int same = open("/dev/null", O_RDONLY); /* no descriptor was left open */
     assert_int_equal(same, next);
     close(same);
 }
@@ -666,7 +666,7 @@ static const char *put_pages(const char *name, size_t n)
     return path;
 }
 
-/* Two maps; one file is cut to nothing, one to a page. The lost pages read as zeros, what is left stays. */
+/* Two maps; one file is truncated to nothing, one to a page. Lost pages read as zeros, the others are unchanged. */
 static void test_cut_short(void **state)
 {
     (void)state;
@@ -680,11 +680,11 @@ static void test_cut_short(void **state)
     assert_int_equal(truncate(path_b, 0), 0);
     const volatile unsigned char *pa = a.data, *pb = b.data;
     assert_int_equal(pa[page - 1], 'x');
-    pn_map_close(&(struct pn_map){0}); /* takes no other map's place in the table */
-    mmap_errno = EBADF;                /* the reader's own errno survives */
+    pn_map_close(&(struct pn_map){0}); /* does not free another map's slot */
+    mmap_errno = EBADF;                /* the reader's errno is preserved */
     errno = ERANGE;
     assert_false(pn_map_damaged(&a));
-    assert_int_equal(pa[8 * page + 5], 0); /* the last page first, then one before it: a fault each */
+    assert_int_equal(pa[8 * page + 5], 0); /* the last page first, then one before it: two faults */
     int kept = errno;
     mmap_errno = 0;
     assert_int_equal(kept, ERANGE);
@@ -723,7 +723,7 @@ static void test_too_many_maps(void **state)
     pn_map_close(&maps[0]);
 }
 
-/* A bus error that is none of ours ends the process as ever, or goes to the handler that was there before. */
+/* A bus error outside our maps ends the process, or goes to the previous handler. */
 static void foreign_handler(int sig)
 {
     _exit(sig == SIGBUS ? 42 : 43);
@@ -744,7 +744,7 @@ static void test_foreign_fault(void **state)
             if (pn_map_open(&map, path, NULL))
                 _exit(1);
             raise(SIGBUS);
-            raise(SIGBUS); /* the first one took our handler away, as no instruction runs again after raise */
+            raise(SIGBUS); /* the first one removed our handler, since no instruction runs again after raise */
             _exit(2);
         }
         int status;
@@ -756,7 +756,7 @@ static void test_foreign_fault(void **state)
     }
 }
 
-static int handled; /* by which handler, and what it was told */
+static int handled; /* by which handler, and its arguments */
 static void *fault_at;
 
 static void plain_handler(int sig)
@@ -772,8 +772,8 @@ static void full_handler(int sig, siginfo_t *info, void *context)
     errno = EBADF;
 }
 
-/* The handler that was there before ours gets the faults that are not in a map, as often as they come, and errno is
- * as it was. One that was set aside in the meantime is found again at the next map. */
+/* The previous handler gets every fault outside our maps, and errno is preserved. A handler that replaced ours is kept
+ * as the previous one at the next map. */
 static void test_other_handlers(void **state)
 {
     (void)state;
@@ -789,7 +789,7 @@ static void test_other_handlers(void **state)
         else
             action.sa_handler = plain_handler;
         assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
-        for (int i = 0; i < 2; i++) { /* the second map must not take ours for the one before */
+        for (int i = 0; i < 2; i++) { /* the second map must not mistake our handler for the previous one */
             assert_int_equal(pn_map_open(&map, path, NULL), PANTRY_OK);
             handled = 0;
             errno = ERANGE;
@@ -804,7 +804,7 @@ static void test_other_handlers(void **state)
     sigaction(SIGBUS, &before, NULL);
 }
 
-/* A lost page that cannot be replaced ends the process as it would have. */
+/* A lost page that cannot be replaced ends the process. */
 static void test_no_pages_left(void **state)
 {
     (void)state;
@@ -857,7 +857,7 @@ static void test_read(void **state)
     assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PANTRY_NOT_FOUND);
     assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EISDIR)));
-    /* names around that of standard input are names */
+    /* only "-" is standard input, not similar names */
     static const char *const names[] = {"", "+", ",", ".-", "--", "-x", "-/", "!"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fopen_errno = ENOENT;
@@ -871,7 +871,7 @@ static void test_read(void **state)
         assert_int_equal(pn_file_read("some", 10, &text, &n, &err), PANTRY_IO);
         assert_non_null(strstr(err.text, strerror(other[i])));
     }
-    /* in pieces of 16 KiB: around them */
+    /* sizes around the pieces of 16 KiB */
     for (size_t size = 16383; size <= 16385; size++) {
         path = put_pages("text", size);
         assert_int_equal(pn_file_read(path, size, &text, &n, &err), PANTRY_OK);
@@ -901,7 +901,7 @@ static void test_read_standard_input(void **state)
 
 /* ---- hash ---- */
 
-/* FIPS 180-4's examples, in one piece and cut anywhere. */
+/* The examples of FIPS 180-4, in one piece and split anywhere. */
 static void test_hash(void **state)
 {
     (void)state;
@@ -963,7 +963,7 @@ static uint64_t system_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Nanoseconds of the system's own clocks. */
+/* Times agree with the system's clocks. */
 static void test_clock_units(void **state)
 {
     (void)state;

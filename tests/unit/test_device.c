@@ -359,7 +359,7 @@ static void plans_follow_their_device(void **state)
             struct pn_program *program = (struct pn_program *)&o;
             struct pn_plan_spec spec = op_plan_spec(&y, 2);
             spec.fuse = fuse;
-            spec.who = "nobody";
+            spec.device_name = "nobody";
             assert_int_equal(pn_device_plan(d, &o.graph, spec, &plan, &err), PANTRY_OK);
             assert_int_equal(plan->fused, d->properties.fuses);
             assert_int_equal(plan->fused, i == 1);
