@@ -22,8 +22,6 @@ struct pn_os_memory {
     uint64_t addresses;               /* may still be mapped where they are limited (ulimit, strict overcommit) */
 };
 void pn_os_memory(struct pn_os_memory *out);
-/* The processor's name, e.g. "Apple M3 Pro"; "" if unknown. */
-void pn_os_cpu_name(char *name, size_t size);
 /* Zeroed pages, large ones wherever whole ones fit; NULL when out of memory. Free them with the same number of bytes.
  */
 void *pn_os_large_pages(size_t bytes);

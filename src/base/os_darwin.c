@@ -46,13 +46,6 @@ void pn_os_memory(struct pn_os_memory *out)
         out->available = ((uint64_t)vm.free_count + vm.inactive_count + vm.purgeable_count) * (uint64_t)vm_page_size;
 }
 
-void pn_os_cpu_name(char *name, size_t size)
-{
-    name[0] = '\0';
-    if (sysctlbyname("machdep.cpu.brand_string", name, &size, NULL, 0) != 0)
-        name[0] = '\0';
-}
-
 /* All words share one condition; a thread woken for another word goes back to sleep. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;

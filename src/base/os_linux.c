@@ -127,24 +127,6 @@ void pn_os_memory(struct pn_os_memory *out)
                                  .addresses = addresses < machine.commit_left ? addresses : machine.commit_left};
 }
 
-void pn_os_cpu_name(char *name, size_t size)
-{
-    char line[256];
-    name[0] = '\0';
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    if (!f)
-        return;
-    while (fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, "model name", 10) != 0)
-            continue;
-        line[strcspn(line, "\n")] = '\0';
-        snprintf(name, size, "%s", colon[1] == ' ' ? colon + 2 : colon + 1);
-        break;
-    }
-    fclose(f);
-}
-
 _Static_assert(sizeof(atomic_uint) == 4, "a futex is 32 bits wide");
 
 void pn_os_wait(atomic_uint *word, unsigned value)

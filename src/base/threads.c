@@ -200,11 +200,6 @@ void pn_pool_free(struct pn_pool *pool)
     free(pool);
 }
 
-int pn_pool_size(const struct pn_pool *pool)
-{
-    return pool->size;
-}
-
 void pn_pool_run(struct pn_pool *pool, pn_pool_work *work, void *context)
 {
     unsigned seen = round_of(&pool->end);

@@ -23,7 +23,6 @@ struct pn_pool;
 pantry_status pn_pool_new(int n_threads, struct pn_pool **out, struct pantry_error *err);
 /* Must not be called during a run. */
 void pn_pool_free(struct pn_pool *pool);
-int pn_pool_size(const struct pn_pool *pool);
 
 /* Runs work(context, worker) once on each worker and returns when all have. Not reentrant: one run at a time. */
 typedef void pn_pool_work(void *context, int worker);

@@ -53,11 +53,3 @@ pantry_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device
     device->class->buffer_free(device, scratch);
     return device->class->buffer_new(device, bytes, scratch, err);
 }
-
-size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes)
-{
-    *bytes = 0;
-    for (size_t i = 0; i < device->n_placed; i++)
-        *bytes += device->placed[i].bytes;
-    return device->n_placed;
-}

@@ -128,9 +128,6 @@ pantry_status pn_device_run(struct pn_device *device, struct pn_program *program
 pantry_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device, size_t bytes,
                              struct pantry_error *err);
 
-/* The number of tensors that a device has placed, and their bytes. */
-size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes);
-
 /* ---- for devices whose memory is the host's ---- */
 
 void pn_host_memory(const struct pn_device *device, uint64_t *total, uint64_t *free);

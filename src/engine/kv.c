@@ -120,7 +120,7 @@ static pantry_status group_init(struct pn_kv_group *g, struct pn_device *const *
     max_bytes = max_bytes < left ? max_bytes : left;
     for (int i = 0; i < n_parts; i++)
         g->page_bytes += bytes[i];
-    pantry_status status = pn_slots_init_parts(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
+    pantry_status status = pn_slots_init(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
     if (!status && !(g->n_refs = calloc((size_t)g->slots.n, sizeof *g->n_refs)))
         status = pn_no_memory(err, what);
     return status;
@@ -140,15 +140,9 @@ static pantry_status check_dims(const struct pn_model *model, pn_type type, stru
     return PANTRY_OK;
 }
 
-pantry_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                             struct pn_kv_pool **out, struct pantry_error *err)
-{
-    return pn_kv_pool_new_parts(&device, 1, NULL, model, type, max_bytes, out, err);
-}
-
-pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
-                                   const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                                   struct pn_kv_pool **out, struct pantry_error *err)
+pantry_status pn_kv_pool_new(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                             const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
+                             struct pantry_error *err)
 {
     size_t bytes[PN_KV_GROUPS][PN_MAX_PARTS];
     *out = NULL;

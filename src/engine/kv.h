@@ -31,13 +31,11 @@ struct pn_kv_pool {
     pthread_mutex_t lock;
 };
 
-/* `max_bytes` bounds the addresses reserved for a group. */
-pantry_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                             struct pn_kv_pool **out, struct pantry_error *err);
-/* The same on several devices: `part_of` has the device of each cache of the model. */
-pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
-                                   const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                                   struct pn_kv_pool **out, struct pantry_error *err);
+/* `part_of` has the device of each cache of the model (NULL: the first). `max_bytes` bounds the addresses reserved for
+ * a group. */
+pantry_status pn_kv_pool_new(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                             const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
+                             struct pantry_error *err);
 void pn_kv_pool_free(struct pn_kv_pool *pool);
 
 /* The first page of a group that a sequence of n tokens keeps: everything the next token sees, and one page more, so

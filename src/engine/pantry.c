@@ -61,7 +61,7 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
         pn_model_free(model);
         return status;
     }
-    if ((status = pn_runner_new_split(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
+    if ((status = pn_runner_new(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
     status = pn_vocab_from_weights(weights, &m->tokenizer, err);
     if (status == PANTRY_UNSUPPORTED)

@@ -85,7 +85,7 @@ static pantry_status make_states(struct pn_runner *r, struct pn_device *const *d
     size_t first[PN_MAX_PARTS] = {0}, n[PN_MAX_PARTS] = {0};
     if (!find_states(r, first, n))
         return pn_no_memory(err, "a model");
-    return pn_state_pool_new_parts(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
+    return pn_state_pool_new(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
 }
 
 static pantry_status open_parts(struct pn_runner *r, const struct pn_split *split, struct pantry_error *err)
@@ -114,8 +114,8 @@ static void name_devices(struct pn_runner *r)
                                  r->parts[i].device->properties.name);
 }
 
-pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
-                                  struct pantry_error *err)
+pantry_status pn_runner_new(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                            struct pantry_error *err)
 {
     *out = NULL;
     struct pn_runner *r = calloc(1, sizeof *r);
@@ -142,12 +142,6 @@ pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split 
     else
         *out = r;
     return status;
-}
-
-pantry_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out,
-                            struct pantry_error *err)
-{
-    return pn_runner_new_split(model, &(struct pn_split){.devices = {device}, .n = 1}, out, err);
 }
 
 void pn_runner_free(struct pn_runner *r)
@@ -199,8 +193,8 @@ pantry_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv
         devices[i] = r->parts[i].device;
     pthread_mutex_lock(&r->settle_lock);
     if (!r->pool)
-        status = pn_kv_pool_new_parts(devices, r->n_parts, r->device_of_cache, r->model, type,
-                                      pn_memory_addresses(r->budget), &r->pool, err);
+        status = pn_kv_pool_new(devices, r->n_parts, r->device_of_cache, r->model, type, pn_memory_addresses(r->budget),
+                                &r->pool, err);
     else if (name && type != r->pool->type)
         status = pn_fail(err, PANTRY_INVALID,
                          "all sessions of a model store keys and values in one type (found %s, allowed %s)", name,

@@ -78,12 +78,9 @@ struct pn_runner {
     pthread_mutex_t lock;         /* of steps */
 };
 
-/* Takes over model and device, also on failure. The device may come from pn_devices_open or pn_device_open. */
-pantry_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out,
+/* Takes over the model and the devices in `split`, also on failure. Devices may come from pn_device_open too. */
+pantry_status pn_runner_new(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
                             struct pantry_error *err);
-/* The same with several devices, taken over from `split`. */
-pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
-                                  struct pantry_error *err);
 void pn_runner_free(struct pn_runner *runner);
 /* The pool of keys and values, of one type for all sequences: "f16", "q8_0" or "f32", or NULL for any. The first caller
  * decides. */

@@ -187,11 +187,6 @@ static int32_t *pages_of(const struct pn_seq *s, int group)
     return pn_tables_at(&s->memory->pool->tables, s->pages + group * s->table);
 }
 
-const int32_t *pn_seq_pages(const struct pn_seq *s, int group)
-{
-    return pages_of(s, group);
-}
-
 /* The entries `first` .. `end` - 1 of all page tables have changed. */
 static void changed(const struct pn_seq *s, int first, int end)
 {

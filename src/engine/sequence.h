@@ -65,8 +65,6 @@ void pn_seq_drop(struct pn_seq *s);
 pantry_status pn_seq_grow(struct pn_seq *s, int n, struct pantry_error *err);
 /* `n` more tokens are in memory. Gives back pages that windows no longer reach. */
 void pn_seq_advance(struct pn_seq *s, int n);
-/* The page table of a group, valid until another sequence begins. */
-const int32_t *pn_seq_pages(const struct pn_seq *s, int group);
 /* The sequence's next `n` tokens for a step; pn_step_add sets the start. */
 struct pn_batch_seq pn_seq_batch(const struct pn_seq *s, int n);
 /* Bytes of the sequence's pages, as pn_kv_page_weight counts them. */

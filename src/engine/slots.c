@@ -31,9 +31,8 @@ static pantry_status reserve(struct pn_slots *s, size_t n, struct pantry_error *
     return status;
 }
 
-pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes,
-                                  int n_parts, uint64_t most, uint64_t max_bytes, const char *what,
-                                  struct pantry_error *err)
+pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                            uint64_t most, uint64_t max_bytes, const char *what, struct pantry_error *err)
 {
     *s = (struct pn_slots){.budget = pn_memory_of_process(), .n_parts = n_parts};
     for (int i = 0; i < n_parts; i++) {
@@ -52,12 +51,6 @@ pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *d
     if (status)
         pn_slots_release(s);
     return status;
-}
-
-pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most,
-                            uint64_t max_bytes, const char *what, struct pantry_error *err)
-{
-    return pn_slots_init_parts(s, &device, &bytes, 1, most, max_bytes, what, err);
 }
 
 void pn_slots_release(struct pn_slots *s)

@@ -29,13 +29,10 @@ struct pn_slots {
     int32_t n_free, n_cold;
 };
 
-/* Creates blocks on one device, or on several, of which device i has `bytes[i]` of every block (0: no memory). Reserves
- * at most `most` blocks and `max_bytes` of addresses. `what` names them in errors. */
-pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most,
-                            uint64_t max_bytes, const char *what, struct pantry_error *err);
-pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes,
-                                  int n_parts, uint64_t most, uint64_t max_bytes, const char *what,
-                                  struct pantry_error *err);
+/* Creates blocks; device i has `bytes[i]` of every block (0: no memory). Reserves at most `most` blocks and `max_bytes`
+ * of addresses. `what` names them in errors. */
+pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                            uint64_t most, uint64_t max_bytes, const char *what, struct pantry_error *err);
 void pn_slots_release(struct pn_slots *s);
 /* Takes the memory of n blocks from the budget, or fails with the bytes needed and left: "WHAT needs ...". */
 pantry_status pn_slots_promise(struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err);

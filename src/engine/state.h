@@ -17,13 +17,10 @@ struct pn_state_pool {
     pthread_mutex_t lock;
 };
 
-/* `max_bytes` bounds the addresses reserved. */
-pantry_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes,
-                                struct pn_state_pool **out, struct pantry_error *err);
-/* The same on several devices: device i has floats first[i] .. first[i] + n_floats[i] - 1 of each state. */
-pantry_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
-                                      int n_parts, uint64_t max_bytes, struct pn_state_pool **out,
-                                      struct pantry_error *err);
+/* Device i has floats first[i] .. first[i] + n_floats[i] - 1 of each state. `max_bytes` bounds the addresses reserved.
+ */
+pantry_status pn_state_pool_new(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
+                                int n_parts, uint64_t max_bytes, struct pn_state_pool **out, struct pantry_error *err);
 void pn_state_pool_free(struct pn_state_pool *pool);
 /* For a step on device `part`: where float 0 of slot 0 is, or would be, and the floats between slots. */
 float *pn_state_base(const struct pn_state_pool *pool, int part, size_t *stride);

@@ -1,7 +1,6 @@
 /* The table of storage types: see type.h. */
 #include "tensor/type.h"
 
-#include "base/alloc.h"
 #include "tensor/quant/quant.h"
 
 #include <string.h>
@@ -38,12 +37,4 @@ bool pn_type_from_name(const char *name, pn_type *out)
             return true;
         }
     return false;
-}
-
-bool pn_type_row_bytes_checked(pn_type type, uint64_t n, size_t *bytes)
-{
-    const struct pn_type_info *t = pn_type_info(type);
-    if (n % t->block != 0 || n / t->block > SIZE_MAX)
-        return false;
-    return pn_size_mul((size_t)(n / t->block), t->bytes, bytes);
 }

@@ -59,10 +59,6 @@ static inline size_t pn_type_row_bytes(pn_type type, size_t n)
     return n / t->block * t->bytes;
 }
 
-/* The same for an untrusted `n`: false, with *bytes unchanged, if `n` is not a multiple of the block or the size
- * overflows. */
-bool pn_type_row_bytes_checked(pn_type type, uint64_t n, size_t *bytes);
-
 /* For types with one plane. */
 static inline void pn_type_decode_row(pn_type type, const void *src, float *dst, size_t n)
 {

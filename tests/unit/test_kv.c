@@ -80,7 +80,7 @@ static struct pn_kv_pool *new_pool(pn_type type, uint64_t bytes)
 {
     struct pn_kv_pool *pool;
     struct pantry_error err;
-    if (pn_kv_pool_new(&device, &model, type, bytes, &pool, &err))
+    if (pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &model, type, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
 }
@@ -269,10 +269,13 @@ static void pools_shrink_to_the_memory(void **state)
     assert_int_equal(memory.largest, 2 * page);
     pn_kv_pool_free(pool);
     struct pn_model small = {.caches = &tiny, .n_caches = 1}, none = {.n_caches = 0};
-    assert_int_equal(pn_kv_pool_new(&device, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err), PANTRY_OK);
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err),
+        PANTRY_OK);
     assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* and no more than the maximum */
     pn_kv_pool_free(pool);
-    assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PANTRY_OK);
+    assert_int_equal(pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &none, PN_TYPE_F32, 1 << 20, &pool, &err),
+                     PANTRY_OK);
     assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* without attention, pages need no memory */
     assert_int_equal(pn_kv_capacity(pool), 1 << 18);
     pn_kv_page_copy(pool, 0, 1, 0);
@@ -288,7 +291,9 @@ static void pools_shrink_to_the_memory(void **state)
     assert_int_equal(pool->groups[0].slots.n, 1);
     pn_kv_pool_free(pool);
     give_at_most(page - 1);
-    assert_int_equal(pn_kv_pool_new(&device, &model, PN_TYPE_F32, 64 * page, &pool, &err), PANTRY_NO_MEMORY);
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &model, PN_TYPE_F32, 64 * page, &pool, &err),
+        PANTRY_NO_MEMORY);
     assert_null(pool);
     assert_int_equal(memory.n_open, 0);
 }
@@ -352,7 +357,8 @@ static void refuses_types_that_do_not_fit(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_kv_pool *pool;
         struct pantry_error err;
-        pantry_status status = pn_kv_pool_new(&device, &cases[i].model, cases[i].type, 1 << 20, &pool, &err);
+        pantry_status status = pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &cases[i].model, cases[i].type,
+                                              1 << 20, &pool, &err);
         assert_int_equal(status, cases[i].says ? PANTRY_INVALID : PANTRY_OK);
         assert_true((pool == NULL) == (cases[i].says != NULL));
         if (cases[i].says && !strstr(err.text, cases[i].says))
@@ -367,7 +373,7 @@ static struct pn_state_pool *new_states(size_t n_floats, uint64_t bytes)
 {
     struct pn_state_pool *pool;
     struct pantry_error err;
-    if (pn_state_pool_new(&device, n_floats, bytes, &pool, &err))
+    if (pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){n_floats}, 1, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
 }
@@ -410,7 +416,9 @@ static void state_slots_do_not_overlap(void **state)
     assert_int_equal(pool->slots.n, 1);
     pn_state_pool_free(pool);
     give_at_most(4095);
-    assert_int_equal(pn_state_pool_new(&device, 16, 64 * 4096, &pool, &err), PANTRY_NO_MEMORY);
+    assert_int_equal(
+        pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){16}, 1, 64 * 4096, &pool, &err),
+        PANTRY_NO_MEMORY);
     assert_null(pool);
     pn_state_pool_free(NULL);
 }
@@ -540,7 +548,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
     struct pn_kv_pool *pool;
     struct pantry_error err;
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_OK);
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err),
+        PANTRY_OK);
     assert_int_equal(pool->n_groups, PN_KV_GROUPS);
     for (int i = 0; i < N_GROUPED; i++) {
         const struct pn_cache *c = &pool->caches[i];
@@ -565,7 +575,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
     for (int n = 1; n < PN_KV_GROUPS; n++) { /* one group gets memory, the next does not */
         give_at_most(SIZE_MAX);
         memory.most_buffers = n;
-        assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_NO_MEMORY);
+        assert_int_equal(
+            pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err),
+            PANTRY_NO_MEMORY);
         assert_int_equal(memory.n_open, 0);
     }
 }
@@ -591,9 +603,8 @@ static void groups_have_parts_on_their_devices(void **state)
     struct pn_kv_pool *pool;
     struct pantry_error err;
     give_at_most(SIZE_MAX);
-    assert_int_equal(
-        pn_kv_pool_new_parts(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
-        PANTRY_OK);
+    assert_int_equal(pn_kv_pool_new(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
+                     PANTRY_OK);
     assert_int_equal(pool->n_groups, 2);
     for (int g = 0; g < 2; g++) {
         const struct pn_kv_group *group = &pool->groups[g];
@@ -654,7 +665,7 @@ static void states_have_parts(void **state)
     struct pantry_error err;
     int32_t slots[2];
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_state_pool_new_parts(all, first, n_floats, 2, 1 << 20, &pool, &err), PANTRY_OK);
+    assert_int_equal(pn_state_pool_new(all, first, n_floats, 2, 1 << 20, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->n_floats, 3500);
     for (int i = 0; i < 2; i++)
         assert_int_equal(pn_state_new(pool, &slots[i], &err), PANTRY_OK);

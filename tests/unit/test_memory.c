@@ -166,7 +166,9 @@ static void blocks_are_promised_and_returned(void **state)
     struct pn_slots s;
     struct pantry_error err = {0};
     int32_t slot, got[4];
-    assert_int_equal(pn_slots_init(&s, &device, 5000, 100, 3 * 12288, "blocks", &err), PANTRY_OK);
+    assert_int_equal(
+        pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){5000}, 1, 100, 3 * 12288, "blocks", &err),
+        PANTRY_OK);
     s.budget = &m;
     assert_int_equal(s.stride, 12288); /* an odd number of granules */
     assert_int_equal(s.n, 3);
@@ -198,7 +200,9 @@ static void freed_blocks_return_to_the_system(void **state)
     struct pn_slots s;
     static int32_t got[N];
     const size_t bytes = 257 * 4096; /* 1 MiB and a granule */
-    assert_int_equal(pn_slots_init(&s, &device, bytes, N, UINT64_MAX, "blocks", NULL), PANTRY_OK);
+    assert_int_equal(
+        pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){bytes}, 1, N, UINT64_MAX, "blocks", NULL),
+        PANTRY_OK);
     s.budget = &m;
     discarded = 0, n_calls = 0;
     for (int i = 0; i < N; i++) {
@@ -287,7 +291,8 @@ static int fill_group(const char *folder)
     snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (!put(folder, "cgroup.procs", pid))
         return 2;
-    if (pn_slots_init(&s, &device, MIB, 1024, pn_memory_addresses(m), "blocks", &err))
+    if (pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){MIB}, 1, 1024, pn_memory_addresses(m), "blocks",
+                      &err))
         return 3;
     uint64_t left = pn_memory_left(m);
     if (left > 256 * MIB || left < 128 * MIB)

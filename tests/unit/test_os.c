@@ -273,23 +273,15 @@ static void read_line_of(const char *path, const char *key, char *value, size_t 
     value[strcspn(value, "\n")] = '\0';
 }
 
-static void memory_and_name_match_the_system(void **state)
+static void memory_matches_the_system(void **state)
 {
     (void)state;
-    char value[256], name[256];
+    char value[256];
     read_line_of("/proc/meminfo", "MemTotal", value, sizeof value);
     struct sysinfo info;
     assert_int_equal(sysinfo(&info), 0); /* may differ in containers */
     assert_true(pn_os_memory_bytes() == strtoull(value, NULL, 10) * 1024 ||
                 pn_os_memory_bytes() == (uint64_t)info.totalram * info.mem_unit);
-    read_line_of("/proc/cpuinfo", "model name", value, sizeof value);
-    pn_os_cpu_name(name, sizeof name);
-    assert_string_equal(name, value);
-    memset(name, 'x', sizeof name);
-    pn_os_cpu_name(name, 4);
-    value[3] = '\0';
-    assert_string_equal(name, value);
-    assert_int_equal(name[4], 'x');
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -560,35 +552,6 @@ static void memory_combines_all_sources(void **state)
     assert_true(pn_os_memory_bytes() == 0);
 }
 
-static void names_of_processors(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *cpuinfo, *name;
-    } rows[] = {
-        {"processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags: x\nmodel name\t: Another\n", "Some CPU @ 3 GHz"},
-        {"model name:Tight\n", "Tight"},
-        {"model name : Last", "Last"},
-        {"model name\t:  Two blanks\n", " Two blanks"},
-        {"model name without\nmodel name\t: Next\n", "Next"},
-        {"model\t: 7\nmodel names\n", ""},
-        {"Model name: no\n", ""},
-        {"", ""},
-        {"model name\t:\n", ""},
-    };
-    char name[64];
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        put("/proc/cpuinfo", rows[i].cpuinfo);
-        memset(name, 'x', sizeof name);
-        pn_os_cpu_name(name, sizeof name);
-        assert_string_equal(name, rows[i].name);
-    }
-    has_files = false;
-    memset(name, 'x', sizeof name);
-    pn_os_cpu_name(name, sizeof name);
-    assert_string_equal(name, "");
-}
-
 /* ---- calls to the system ---- */
 
 /* Only whole pages are given back. */
@@ -689,12 +652,9 @@ static void waits_have_a_deadline(void **state)
 static void basic_facts_are_known(void **state)
 {
     (void)state;
-    char name[64] = "x";
     assert_true(pn_os_physical_cores() >= 1);
     assert_true(pn_os_processors() >= pn_os_physical_cores());
     assert_true(pn_os_memory_bytes() > (uint64_t)1 << 24);
-    pn_os_cpu_name(name, sizeof name);
-    assert_true(strlen(name) < sizeof name);
     void *p = pn_os_large_pages(100000);
     assert_non_null(p);
     memset(p, 1, 100000);
@@ -707,13 +667,12 @@ int main(void)
         cmocka_unit_test(basic_facts_are_known),
 #ifdef __linux__
         cmocka_unit_test(processors_are_the_allowed_ones),
-        cmocka_unit_test(memory_and_name_match_the_system),
+        cmocka_unit_test(memory_matches_the_system),
         cmocka_unit_test(large_pages_are_exact),
         cmocka_unit_test_setup_teardown(threads_of_a_core_count_once, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(sets_grow, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(groups_bound_the_processors, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(memory_combines_all_sources, make_machine, remove_machine),
-        cmocka_unit_test_setup_teardown(names_of_processors, make_machine, remove_machine),
         cmocka_unit_test(whole_pages_are_discarded),
         cmocka_unit_test(large_pages_are_requested),
         cmocka_unit_test(waits_have_a_deadline),

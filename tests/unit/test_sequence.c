@@ -71,8 +71,10 @@ static void open_world_of(const struct pn_model *of, struct world *w, int n_page
     struct pantry_error err;
     *w = (struct world){.taken = pn_memory_of_process()->taken};
     w->runner.device = &device;
-    if (pn_kv_pool_new(&device, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
-        (n_states && pn_state_pool_new(&device, 3, (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
+    if (pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool,
+                       &err) ||
+        (n_states && pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){3}, 1,
+                                       (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
         pn_seq_memory_init(&w->memory, &w->runner, w->pool, &err))
         fail_msg("%s", err.text);
     assert_int_equal(w->pool->n_groups, of->n_caches);
@@ -122,11 +124,17 @@ static uint32_t mark(const int32_t *ids, int n)
     return h & 0xfffff; /* exact in a float */
 }
 
+/* The page table of a group. */
+static const int32_t *pages_of(const struct pn_seq *s, int group)
+{
+    return pn_tables_at(&s->memory->pool->tables, s->pages + group * s->table);
+}
+
 static float *row(const struct pn_seq *s, int layer, int at, bool value)
 {
     const struct pn_cache *c = &s->memory->pool->caches[layer];
     assert_true(at / PAGE >= s->first[c->group] && at / PAGE < s->n_pages);
-    int32_t number = pn_seq_pages(s, c->group)[at / PAGE];
+    int32_t number = pages_of(s, c->group)[at / PAGE];
     assert_true(pn_kv_page_refs(s->memory->pool, c->group, number) > 0);
     unsigned char *page = (value ? c->v : c->k) + (size_t)number * c->k_page;
     return (float *)(void *)(page + (size_t)(at % PAGE) * c->k_row);
@@ -196,7 +204,7 @@ static const int32_t *some_ids(uint64_t seed, int differ_at)
 
 static uint32_t refs(const struct world *w, const struct one *o, int i)
 {
-    return pn_kv_page_refs(w->pool, 0, pn_seq_pages(&o->seq, 0)[i]);
+    return pn_kv_page_refs(w->pool, 0, pages_of(&o->seq, 0)[i]);
 }
 
 /* ---- starting ---- */
@@ -255,11 +263,11 @@ static void whole_pages_are_shared_and_parts_copied(void **state)
     assert_int_equal(start(&b, 75), 75);
     assert_int_equal(start(&c, 64), 64);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(pn_seq_pages(&b.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
-        assert_int_equal(pn_seq_pages(&c.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
+        assert_int_equal(pages_of(&b.seq, 0)[i], pages_of(&a.seq, 0)[i]);
+        assert_int_equal(pages_of(&c.seq, 0)[i], pages_of(&a.seq, 0)[i]);
         assert_int_equal(refs(&w, &a, i), 4); /* including the tree's */
     }
-    assert_int_not_equal(pn_seq_pages(&b.seq, 0)[2], pn_seq_pages(&a.seq, 0)[2]);
+    assert_int_not_equal(pages_of(&b.seq, 0)[2], pages_of(&a.seq, 0)[2]);
     assert_int_equal(refs(&w, &a, 2), 2);
     assert_int_equal(refs(&w, &b, 2), 1);
     assert_int_equal(pn_kv_pages_used(w.pool, 0), 4);

@@ -55,7 +55,7 @@ static void open_slots(struct pn_slots *s, size_t bytes, uint64_t most)
 {
     struct pantry_error err;
     memset(&seen, 0, sizeof seen);
-    if (pn_slots_init(s, &device, bytes, most, UINT64_MAX, "the test", &err))
+    if (pn_slots_init(s, &(struct pn_device *){&device}, &bytes, 1, most, UINT64_MAX, "the test", &err))
         fail_msg("%s", err.text);
     seen.stride = s->stride;
     assert_int_equal(s->n, most);
@@ -238,7 +238,7 @@ static void all_parts_lose_their_memory(void **state)
         devices[i] = &part_devices[i];
         strides[i] = bytes[i] ? (bytes[i] / GRANULE | 1) * GRANULE : 0;
     }
-    assert_int_equal(pn_slots_init_parts(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PANTRY_OK);
+    assert_int_equal(pn_slots_init(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PANTRY_OK);
     assert_int_equal(s.stride, 256 * GRANULE);
     for (int i = 0; i < N_PARTS; i++)
         assert_int_equal(s.part[i].memory.size, N * strides[i]);

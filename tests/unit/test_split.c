@@ -191,7 +191,7 @@ static struct pn_runner *runner_on(const char *path, const struct pn_split *spli
     struct pn_model *model;
     struct pn_runner *runner = NULL;
     if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err) ||
-        pn_runner_new_split(model, split, &runner, &err))
+        pn_runner_new(model, split, &runner, &err))
         fail_msg("%s", err.text);
     return runner;
 }
@@ -403,7 +403,7 @@ static void products_unsupported_by_cpu_move(void **state)
             pn_model_new(weights, &(struct pn_rope_wish){0}, &m, &err))
             fail_msg("%s", err.text);
         assert_true(make_affine(m, &arena) > 10);
-        if (pn_runner_new_split(m, &split, &r, &err))
+        if (pn_runner_new(m, &split, &r, &err))
             fail_msg("%s", err.text);
         int n = steps_of(r, 7, way ? together : alone), n_moved = 0;
         for (size_t a = 0; way && a < m->graph.len; a++) {
@@ -438,12 +438,21 @@ static void operations_without_a_device_are_errors(void **state)
     split.devices[0]->class = split.devices[1]->class = &partial_class;
     assert_int_equal(pn_weights_open(model_at(0), &weights, &err), PANTRY_OK);
     assert_int_equal(pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err), PANTRY_OK);
-    assert_int_equal(pn_runner_new_split(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(pn_runner_new(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "ref (scalar float32) and the other devices: operation act is not supported");
     assert_null(runner);
 }
 
 /* ---- placement ---- */
+
+/* The number of tensors that a device has placed, and their bytes. */
+static size_t placed(const struct pn_device *device, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t i = 0; i < device->n_placed; i++)
+        *bytes += device->placed[i].bytes;
+    return device->n_placed;
+}
 
 /* A layer's tensors, keys, values and states are only on its device, a tied output matrix is on both, and all memory is
  * given back. */
@@ -459,7 +468,7 @@ static void devices_have_what_their_layers_need(void **state)
     uint64_t bytes[2], all = 0, table = 0;
     size_t n = 0;
     for (int i = 0; i < 2; i++)
-        n += pn_device_placed(r->parts[i].device, &bytes[i]);
+        n += placed(r->parts[i].device, &bytes[i]);
     for (size_t i = 0; i < m->weights->n_tensors; i++) {
         all += m->weights->tensors[i].bytes;
         if (strcmp(m->weights->tensors[i].name, "token_embd.weight") == 0)

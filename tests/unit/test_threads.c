@@ -32,6 +32,7 @@ struct work {
     struct pn_pool *pool;
     atomic_int seen[N_UNITS];
     struct pn_claim claim;
+    int n_threads;
     int stage[MAX_THREADS]; /* one per worker, read by the others between barriers */
     atomic_int wrong, calls;
     uint64_t late_ns; /* how long one worker, a different one each round, keeps the others waiting */
@@ -47,7 +48,7 @@ static void claim_and_meet(void *context, int worker)
 {
     struct work *w = context;
     int64_t first, end;
-    int n = pn_pool_size(w->pool);
+    int n = w->n_threads;
     atomic_fetch_add(&w->calls, 1);
     while (pn_claim_next(&w->claim, N_UNITS, 5, &first, &end))
         for (int64_t i = first; i < end; i++)
@@ -67,9 +68,8 @@ static void claim_and_meet(void *context, int worker)
 static void check_pool(int n_threads, int n_runs, uint64_t late_ns)
 {
     struct pantry_error err;
-    struct work w = {.late_ns = late_ns};
+    struct work w = {.n_threads = n_threads, .late_ns = late_ns};
     assert_int_equal(pn_pool_new(n_threads, &w.pool, &err), PANTRY_OK);
-    assert_int_equal(pn_pool_size(w.pool), n_threads);
     for (int run = 0; run < n_runs; run++) {
         atomic_store(&w.claim.next, 0);
         for (int i = 0; i < N_UNITS; i++)
@@ -150,8 +150,6 @@ static void pools_have_bounds(void **state)
     assert_non_null(strstr(err.text, "invalid number of threads (found -1, allowed 1 to 1024)"));
     pantry_status status = pn_pool_new(1024, &pool, &err); /* succeeds if the machine has room for them */
     assert_true(status == PANTRY_OK || status == PANTRY_IO);
-    if (!status)
-        assert_int_equal(pn_pool_size(pool), 1024);
     pn_pool_free(pool);
 }
 

@@ -87,23 +87,6 @@ static void test_unknown(void **state)
     assert_int_equal(found, PN_TYPE_F16);
 }
 
-static void test_row_bytes_checked(void **state)
-{
-    (void)state;
-    size_t bytes = 7;
-    assert_true(pn_type_row_bytes_checked(PN_TYPE_Q6_K, 512, &bytes));
-    assert_int_equal(bytes, 420);
-    assert_true(pn_type_row_bytes_checked(PN_TYPE_Q6_K, 0, &bytes));
-    assert_int_equal(bytes, 0);
-    bytes = 7;
-    assert_false(pn_type_row_bytes_checked(PN_TYPE_Q6_K, 511, &bytes));
-    assert_false(pn_type_row_bytes_checked(PN_TYPE_Q4_0, 16, &bytes));
-    assert_false(pn_type_row_bytes_checked(PN_TYPE_F64, UINT64_MAX, &bytes));
-    assert_false(pn_type_row_bytes_checked(PN_TYPE_F32, (uint64_t)1 << 62, &bytes));
-    assert_false(pn_type_row_bytes_checked(PN_TYPE_Q8_K, UINT64_MAX - 255, &bytes));
-    assert_int_equal(bytes, 7);
-}
-
 /* ---- golden values ---- */
 
 static void test_decode_golden(void **state)
@@ -229,13 +212,9 @@ static void test_bf16_rounding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_row_bytes_checked),
-        cmocka_unit_test(test_decode_golden),
-        cmocka_unit_test(test_encode_golden),
-        cmocka_unit_test(test_half_rounding),
-        cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_decode_golden), cmocka_unit_test(test_encode_golden),
+        cmocka_unit_test(test_half_rounding), cmocka_unit_test(test_bf16_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
