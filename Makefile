@@ -1,7 +1,7 @@
 # pantry. `make help` lists the targets.
 #
-# Everything is built under $(BUILD); MODE=asan and the other modes build in a folder of their own below it, so modes never
-# mix. A change of compiler or flags rebuilds. Works with GNU make 3.81 (macOS) and newer.
+# Everything is built under $(BUILD). MODE=asan and the other modes have their own folders in it, so modes never mix. A change
+# of compiler or flags rebuilds. Works with GNU make 3.81 (macOS) and newer.
 
 BUILD ?= build
 MODE ?= release
@@ -28,7 +28,7 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive
 LIB_PKGS := $(filter-out libedit,$(PKGS)) # the chat's line editor is not in the library
-# Homebrew keeps the libraries that macOS has an old version of out of the default path.
+# Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
 KEG_PATH := $(BREW)/opt/libarchive/lib/pkgconfig:$(BREW)/opt/libedit/lib/pkgconfig:$(BREW)/opt/openssl@3/lib/pkgconfig
@@ -58,8 +58,8 @@ endif
 CFLAGS_ALL = -std=c17 $(WARN) $(FLAGS_$(MODE)) -fPIC -fvisibility=hidden -pthread -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 DEPS = -MMD -MP
 
-# An instruction set is a folder. Its flags.mk says for which architecture it is (ISA_ARCH_<folder>) and with which flags its
-# files are compiled (ISA_FLAGS_<folder>); a folder without one is plain C for every architecture.
+# An instruction set is a folder. Its flags.mk gives the architecture (ISA_ARCH_<folder>) and the flags of its files
+# (ISA_FLAGS_<folder>); a folder without flags.mk is plain C for every architecture.
 -include $(wildcard src/device/cpu/isa/*/flags.mk)
 ISAS := $(notdir $(patsubst %/,%,$(wildcard src/device/cpu/isa/*/)))
 ISAS_ELSEWHERE := $(foreach i,$(ISAS),$(if $(ISA_ARCH_$(i)),$(if $(filter $(ARCH),$(ISA_ARCH_$(i))),,$(i))))
@@ -74,8 +74,8 @@ CLI_SRC := $(filter src/cli/%,$(SRC_HERE))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
-# What unit tests and fuzzers share: an archive, so that a fuzzer links no cmocka for what only tests use.
-SUPPORT_OBJ := $(patsubst tests/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/*.c)))
+# Shared by unit tests and fuzzers: an archive, so that a fuzzer does not link the parts that need cmocka.
+SUPPORT_OBJ := $(patsubst tests/support/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/support/*.c)))
 SHARED_SUPPORT := $(B)/tests/support/support.a
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
@@ -92,7 +92,7 @@ SO_FLAGS = -dynamiclib -install_name $(PREFIX)/lib/$(SO_ABI) -Wl,-exported_symbo
 else
 SO := libpantry.so
 SO_ABI := libpantry.so.$(ABI)
-NO_UNDEFINED := -Wl,--no-undefined # but a sanitizer's own functions come from the program
+NO_UNDEFINED := -Wl,--no-undefined # but the program provides a sanitizer's functions
 SO_FLAGS = -shared -Wl,-soname,$(SO_ABI) -Wl,--version-script=$(B)/exports $(if $(filter release,$(MODE)),$(NO_UNDEFINED))
 endif
 
@@ -116,7 +116,7 @@ test: ## set up, build, and run the unit tests
 	@tools/setup build
 	+@$(SUBMAKE) unit
 
-# ONLY="engine gguf" runs some of the tests; SLOW=1 also runs what takes long and rarely fails.
+# ONLY="engine gguf" runs some of the tests; SLOW=1 also runs slow tests that rarely fail.
 CHOSEN := $(if $(ONLY),$(addprefix $(B)/tests/test_,$(ONLY)),$(TESTS))
 unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry)
 	@$(if $(SLOW),PANTRY_TEST_SLOW=1) tools/run-tests $(B) $(CHOSEN)
@@ -155,7 +155,7 @@ mutate: ## see how many small bugs the tests notice: ROOM=engine N=50 SEED=1, or
 	@tools/setup build python
 	$(MUTATE) $(if $(AGAIN),--again $(AGAIN),$(if $(FILES),--files $(FILES),--room $(or $(ROOM),all)))
 
-mutate-change: ## the same for what the last change touches: N=10, BASE=commit
+mutate-change: ## the same for the lines of the last change: N=10, BASE=commit
 	@tools/setup build python
 	$(MUTATE) --change $(or $(BASE),auto) $(if $(GATE),--gate)
 
@@ -172,17 +172,23 @@ programs: $(TOOLS) $(BENCHES)
 
 examples: $(EXAMPLES) ## build the programs in docs/examples
 
-# Where the loader does not look, a program has to know where the library is.
+# Outside the loader's folders a program needs the path of the library.
 RPATH = $(if $(filter linux,$(OS)),$(if $(filter /usr /usr/local,$(PREFIX)),, -Wl$(COMMA)-rpath$(COMMA)$$(libdir)))
 COMMA := ,
-# Their own libraries are not asked for: the archive is linked with the shared ones, which know theirs.
+# Not their dependencies: the archive is linked with shared libraries, which name their own.
 PRIVATE_LIBS = $(strip $(shell $(PKG_CONFIG) --libs $(LIB_PKGS) 2>/dev/null) -lm -pthread $(DL_LIB))
-INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc share/man/man1/pantry.1
-# The loader finds a new library in a folder that it looks in after this; it is for root, and not while a package is made.
+# Where each shell looks for completions, and under which name.
+BASH_COMPLETION := share/bash-completion/completions/pantry
+ZSH_COMPLETION := share/zsh/site-functions/_pantry
+FISH_COMPLETION := share/fish/vendor_completions.d/pantry.fish
+MAN_PAGES := $(notdir $(wildcard docs/man/*.1))
+INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc \
+    $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGES:%=share/man/man1/%)
+# ldconfig makes the loader find the new library. Only as root, and not for a staged install (DESTDIR).
 LDCONFIG = $(if $(filter linux,$(OS)),if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
 	    PATH="$$PATH:/sbin:/usr/sbin"; if command -v ldconfig >/dev/null; then ldconfig; fi; fi)
 
-install: all ## install the program, the library and its header under PREFIX
+install: all ## install program, library, header, man pages and shell completions under PREFIX
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	$(if $(HAS_MAIN),install -m 755 $(B)/pantry $(DESTDIR)$(PREFIX)/bin/pantry)
 	install -m 644 $(B)/libpantry.a $(DESTDIR)$(PREFIX)/lib/libpantry.a
@@ -192,21 +198,28 @@ install: all ## install the program, the library and its header under PREFIX
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' \
 	    -e 's|@RPATH@|$(subst $$(libdir),$${libdir},$(RPATH))|' tools/pantry.pc.in \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pantry.pc
-	$(if $(wildcard docs/pantry.1),mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1)
-	$(if $(wildcard docs/pantry.1),install -m 644 docs/pantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/pantry.1)
+	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1 $(addprefix $(DESTDIR)$(PREFIX)/,$(dir $(BASH_COMPLETION) \
+	    $(ZSH_COMPLETION) $(FISH_COMPLETION)))
+	install -m 644 $(MAN_PAGES:%=docs/man/%) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docs/completions/pantry.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETION)
+	install -m 644 docs/completions/pantry.zsh $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION)
+	install -m 644 docs/completions/pantry.fish $(DESTDIR)$(PREFIX)/$(FISH_COMPLETION)
 	@$(LDCONFIG)
 
-uninstall: ## remove what `make install` with the same PREFIX put there; models stay
+uninstall: ## remove the files of `make install` with the same PREFIX; models stay
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(INSTALLED))
 	@$(LDCONFIG)
 
-format: ## lay out all C files as .clang-format says
+manual: $(B)/pantry ## write docs/commands.md, the man pages and the shell completions
+	@tools/manual $(B)/pantry
+
+format: ## lay out C files (.clang-format), Python files (ruff) and Markdown (100 columns)
 	@tools/format -i
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
-# Without its libraries nothing can be compiled; say so once and in words.
+# Without the libraries nothing compiles: one clear message instead of many errors.
 ifeq ($(shell $(PKG_CONFIG) --exists $(PKGS) 2>/dev/null && echo yes),)
 $(B)/flags: missing-libraries
 endif
@@ -215,7 +228,7 @@ missing-libraries:
 
 # ---- rules ----
 
-# One short line a step; V=1 shows the commands.
+# One short line per step; V=1 shows the commands.
 ifeq ($(V),1)
 Q :=
 say =
@@ -224,15 +237,15 @@ Q := @
 say = @echo '$(1) $(2)'
 endif
 
-# Rewritten only when something that decides about the objects changes; all objects depend on it.
+# Rewritten only when the compiler or its flags change; all objects depend on it.
 FLAGS_NOW := $(CC) $(TARGET) $(CFLAGS_ALL) $(LDFLAGS) $(LIBS) $(foreach i,$(ISAS),$(i): $(ISA_FLAGS_$(i)))
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
 
-# Floating point in tensor/ is the reference: no contraction, so that every machine computes the same bits. Nobody reads
-# the exception flags or errno, and keeping them would keep gcc from vectorizing.
+# Floating point in tensor/ is the reference: no contraction, so that every machine computes the same bits. The exception
+# flags and errno are unused, and preserving them would keep gcc from vectorizing.
 $(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-contract=off -fno-trapping-math -fno-math-errno
 ifneq ($(filter release,$(MODE)),)
 $(B)/src/device/%.o: CFLAGS_HERE := -O3
@@ -250,14 +263,14 @@ $(B)/src/%.o: src/%.c $(B)/flags
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
 
-$(B)/tests/support/%.o: tests/%.c $(B)/flags
+$(B)/tests/support/%.o: tests/support/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
 
-# The list of members makes the archive anew when a source file is deleted.
+# The list of members rebuilds the archive when a source file is deleted.
 $(B)/members: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' $(LIB_OBJ) > $@.new
@@ -290,13 +303,13 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
-# The only part of the program that has a test of its own.
+# The only part of the program with a unit test.
 $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
 define program
 $(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a
@@ -313,5 +326,5 @@ $(eval $(call program,bench,bench))
 
 FORCE:
 .SUFFIXES:
-.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install uninstall format clean missing-libraries FORCE
+.PHONY: all help tests objects programs run test unit check asan tsan fuzz fuzzers diff mutate mutate-change bench examples install uninstall manual format clean missing-libraries FORCE
 .SECONDARY:

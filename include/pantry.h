@@ -192,7 +192,8 @@ enum {
 };
 enum { PANTRY_DETOKENIZE_SPECIAL = 1 /* control tokens are printed too */ };
 
-/* A tokenizer needs only the vocabulary: a file that pantry_model_load refuses may still have one. */
+/* A tokenizer needs only the vocabulary: a GGUF file that pantry_model_load refuses may still have one. The path may
+ * also be a Hugging Face folder with tokenizer.json or tokenizer.model. */
 typedef struct pantry_tokenizer pantry_tokenizer;
 PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
                                                struct pantry_error *error);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONG_PROMPT = 256 }; /* tokens; more of them take long enough to say so */
+enum { LONG_PROMPT = 256 }; /* tokens; longer prompts take long enough to show a note */
 
 /* ---- life ---- */
 
@@ -109,7 +109,7 @@ static bool has_template(const struct pn_chat *chat)
 struct turn {
     struct pn_chat *chat;
     struct pn_screen screen;
-    bool noted; /* "reading ..." stands on the line */
+    bool noted; /* "reading ..." is on the line */
     bool guarded;
     struct pn_repeat repeat;
 };
@@ -142,7 +142,7 @@ static json_t *context_of(const struct pn_chat *chat)
     return context;
 }
 
-/* True if the prompt ends inside the reasoning, so that the answer begins there. */
+/* True if the prompt ends inside the reasoning: the answer then begins inside it. */
 static bool opens_thinking(const char *prompt, size_t len)
 {
     static const char tag[] = "<think>";
@@ -152,7 +152,7 @@ static bool opens_thinking(const char *prompt, size_t len)
     return len >= n && memcmp(prompt + len - n, tag, n) == 0;
 }
 
-/* The ids of the conversation, or of the last message itself where the model has no template. */
+/* The ids of the conversation, or only of the last message if the model has no template. */
 static int prompt_of(struct pn_chat *chat, const char *text, size_t len, int32_t **ids, size_t *n, bool *thinking)
 {
     struct pantry_error error = {0};
@@ -168,7 +168,7 @@ static int prompt_of(struct pn_chat *chat, const char *text, size_t len, int32_t
         else if (pantry_model_render(chat->model, json, &rendered, &len, &error) != PANTRY_OK)
             status = pn_cli_fail(&error);
         if (status != PN_EXIT_DONE && chat->system && error.status == PANTRY_RAISED)
-            pn_cli_say_error("this model may not take a system text; `/set system` without a text removes it");
+            pn_cli_say_error("this model may not accept a system message; `/set system` without a text removes it");
         free(json);
         json_decref(context);
         text = rendered;
@@ -182,7 +182,7 @@ static int prompt_of(struct pn_chat *chat, const char *text, size_t len, int32_t
     return status;
 }
 
-/* What was said, also when Ctrl-C cut it short, is part of the conversation. */
+/* The answer joins the conversation, even if Ctrl-C cut it short. */
 static void remember_answer(struct pn_chat *chat, const struct pn_screen *screen)
 {
     const char *text = screen->answer.data ? screen->answer.data : "";
@@ -201,7 +201,7 @@ static void explain_full(const struct pn_chat *chat, const struct pantry_error *
     struct pn_number a;
     pn_cli_fail(error);
     pn_cli_say_error(
-        "the context holds %s tokens: /clear starts over, --ctx N or /set parameter num_ctx N makes it larger",
+        "the context holds %s tokens: /clear starts over, `--ctx N` or `/set parameter num_ctx N` makes it larger",
         pn_cli_grouped(&a, (unsigned)pantry_session_n_context(chat->session)));
 }
 
@@ -214,7 +214,7 @@ static void put_stats(const struct pn_chat *chat, const struct pantry_stats *sta
     bool full = pantry_session_n_past(chat->session) + 1 >= pantry_session_n_context(chat->session);
     if (full && stats->stop == PANTRY_STOP_LENGTH)
         fprintf(stderr, "%s%s%s\n", pn_term_style(stderr, PN_STYLE_DIM),
-                "the context is full, so the answer ends here: /clear starts over, --ctx N makes it larger",
+                "the context is full, so the answer ends here: /clear starts over, `--ctx N` makes it larger",
                 pn_term_style(stderr, PN_STYLE_OFF));
     else
         pn_cli_put_cut(stderr, stats, &chat->sampler, has_template(chat));
@@ -248,7 +248,7 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
     pn_screen_end(&turn.screen);
     pn_term_echo(true);
     if (stats.stop == PANTRY_STOP_CALLBACK && ferror(stdout))
-        stats.stop = PANTRY_STOP_CANCELLED; /* nobody reads; it does not repeat itself */
+        stats.stop = PANTRY_STOP_CANCELLED; /* the output is closed; the text does not repeat itself */
     if (result == PANTRY_CONTEXT_FULL)
         explain_full(chat, &error);
     else if (result != PANTRY_OK)
@@ -258,7 +258,7 @@ static int answer(struct pn_chat *chat, const int32_t *ids, size_t n, bool think
     bool said = turn.screen.answer.len || turn.screen.reasoning.len;
     if (said)
         remember_answer(chat, &turn.screen);
-    else /* a question without an answer would come before the next one */
+    else /* otherwise a question without an answer would stay in the conversation */
         json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
     pn_screen_free(&turn.screen);
     return result == PANTRY_OK ? PN_EXIT_DONE : PN_EXIT_FAILED;

@@ -1,7 +1,7 @@
-/* pantry bench: how fast a model runs on this machine, and how much of the machine that uses.
+/* pantry bench: the speed of a model on this machine, and the share of the machine's memory bandwidth.
  *
- * One round is a prompt of random ids into an empty session and a greedy continuation that ignores the model's wish to
- * end. The first round warms up and is not counted. */
+ * One round reads a prompt of random ids into an empty session and continues it greedily, past end tokens. The first
+ * round warms up and is not counted. */
 #include "cli/commands.h"
 
 #include "base/clock.h"
@@ -23,13 +23,15 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'p', "prompt", "N", "tokens of the prompt", PN_OPTION_INT, offsetof(struct chosen, n_prompt), 1, 1 << 22, NULL},
-    {'n', "decode", "N", "tokens made after it", PN_OPTION_INT, offsetof(struct chosen, n_decode), 1, 1 << 22, NULL},
-    {'r', "repeats", "R", "rounds that are measured", PN_OPTION_INT, offsetof(struct chosen, rounds), 1, MAX_ROUNDS,
-     NULL},
-    {0, "synthetic", "SHAPE:TYPE", "make the weights up instead, as in llama3.2-1b:q4_k_m", PN_OPTION_TEXT,
-     offsetof(struct chosen, synthetic), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+    PN_OPT_INT("prompt", "N", offsetof(struct chosen, n_prompt), 1, 1 << 22, "tokens of the prompt (default: 512)",
+               .letter = 'p'),
+    PN_OPT_INT("decode", "N", offsetof(struct chosen, n_decode), 1, 1 << 22,
+               "tokens to generate after it (default: 128)", .letter = 'n'),
+    PN_OPT_INT("repeats", "R", offsetof(struct chosen, rounds), 1, MAX_ROUNDS,
+               "measured rounds, after one warm-up round (default: 5)", .letter = 'r'),
+    PN_OPT_TEXT("synthetic", "SHAPE:TYPE", offsetof(struct chosen, synthetic),
+                "use random weights of a known shape, as in llama3.2-1b:q4_k_m"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value"),
 };
 
 struct figure {
@@ -77,7 +79,7 @@ static int one_round(const struct chosen *chosen, pantry_session *session, const
     if (pantry_generate(session, ids, (size_t)chosen->n_prompt, &options, stats, &error) != PANTRY_OK)
         return pn_cli_fail(&error);
     if (pn_term_interrupted())
-        return PN_EXIT_FAILED; /* the process ends by it */
+        return PN_EXIT_FAILED; /* run() ends the process */
     return PN_EXIT_DONE;
 }
 
@@ -128,7 +130,7 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
     return status;
 }
 
-/* Loads twice and keeps the second: its file is in the system's cache. */
+/* Loads twice and keeps the second, whose file is in the page cache. */
 static int load(const struct chosen *chosen, const char *name, const struct pn_machine *machine, pantry_model **model,
                 double *seconds)
 {
@@ -203,15 +205,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.n_prompt = 512, .n_decode = 128, .rounds = 5};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 3, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (chosen.synthetic ? 0 : 1))
-        return pn_cli_misuse(command, "bench wants a MODEL or --synthetic SHAPE:TYPE, and not both");
+        return pn_cli_misuse(command, "bench needs either a MODEL or --synthetic SHAPE:TYPE");
 
     const char *name = chosen.synthetic ? chosen.synthetic : arguments.text[0];
     pantry_model *model = NULL;
@@ -237,10 +237,14 @@ const struct pn_command pn_cmd_bench = {
     .name = "bench",
     .usage = "(MODEL | --synthetic SHAPE:TYPE) [-p N] [-n N] [-t THREADS] [-r REPEATS] [--json]",
     .summary = "measure how fast a model runs on this machine",
-    .about = "Random prompt, greedy continuation, one warm-up round. Mean ± standard deviation over the rounds; the "
-             "share of\n"
-             "memory bandwidth says how close decoding is to what the machine can do at most.",
+    .about =
+        "Reads a random prompt and continues it greedily. Prints the mean and standard deviation of prefill and "
+        "decode\n"
+        "speed, the time to the first token, and the share of the measured memory bandwidth: 100 % is the most that\n"
+        "this machine can reach.",
     .example = "pantry bench smollm2:135m\n"
                "pantry bench --synthetic llama3.2-1b:q4_k_m -p 256 -n 64",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),
+                PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

@@ -1,4 +1,4 @@
-/* pantry check: is a model file whole and well-formed? */
+/* pantry check: is a model file complete and well-formed? */
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "pantry.h"
@@ -7,7 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Errors usually begin with the file's path, which stands at the start of the line already. */
+struct chosen {
+    bool json;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("json", offsetof(struct chosen, json),
+                "print a JSON list: [{\"file\": ..., \"ok\": ..., \"error\": ...}]"),
+};
+
+/* Errors usually begin with the file's path, which the line already shows. */
 static const char *without_path(const char *text, const char *path)
 {
     const char *name = strrchr(path, '/');
@@ -34,20 +43,14 @@ static void put_result(const char *path, const char *error)
 
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct {
-        bool json;
-    } chosen = {false};
-    static const struct pn_option table[] = {
-        {0, "json", NULL, "print a JSON list: [{\"file\": ..., \"ok\": ..., \"error\": ...}]", PN_OPTION_FLAG, 0, 0, 0,
-         NULL},
-    };
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "check wants a FILE or a MODEL");
+        return pn_cli_misuse(command, "check needs a FILE or a MODEL");
 
     json_t *list = chosen.json ? json_array() : NULL;
     int n_bad = 0;
@@ -83,11 +86,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_check = {
     .name = "check",
     .usage = "FILE|MODEL... [--json]",
-    .summary = "say whether model files are whole and well-formed",
+    .summary = "check that model files are complete and well-formed",
     .about =
-        "Reads all headers and checks every count, offset and name; loads nothing. The exit status is 1 if any file\n"
-        "is bad. A MODEL is a name in the store; nothing is fetched.",
+        "Reads all headers and checks every count, offset and name; loads nothing. Prints `FILE: ok` or\n"
+        "`FILE: error: ...` for each file. The exit status is 1 if any file is bad. A MODEL is a name in the store;\n"
+        "nothing is fetched.",
     .example = "pantry check ~/Downloads/*.gguf\n"
                "pantry check smollm2:135m",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

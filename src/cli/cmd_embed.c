@@ -18,25 +18,24 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'f', "file", "FILE", "embed the lines of FILE; -: standard input, which is also read when no TEXT is given",
-     PN_OPTION_TEXT, offsetof(struct chosen, file), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value: embeddings, tokens, dimensions, pooling", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
-    {'o', "out", "FILE", "write the float32 values, (rows, dimensions), in this machine's byte order", PN_OPTION_TEXT,
-     offsetof(struct chosen, out), 0, 0, NULL},
-    {0, "pooling", "NAME", "mean, cls, last, or none: a row for each token, as it is; default: as the model has it",
-     PN_OPTION_TEXT, offsetof(struct chosen, pooling), 0, 0, "auto mean cls last none"},
-    {0, "dimensions", "N", "keep the first N values (models trained for it: Matryoshka)", PN_OPTION_INT,
-     offsetof(struct chosen, dimensions), 1, 1 << 24, NULL},
-    {0, "no-normalize", NULL, "do not divide vectors by their length", PN_OPTION_OFF,
-     offsetof(struct chosen, normalize), 0, 0, NULL},
-    {0, "max-tokens", "N", "most tokens of a text; default: what the model was trained for", PN_OPTION_INT,
-     offsetof(struct chosen, max_tokens), 1, 1 << 24, NULL},
-    {0, "truncate", NULL, "cut longer texts instead of refusing them", PN_OPTION_FLAG,
-     offsetof(struct chosen, truncate), 0, 0, NULL},
-    {0, "plain-text", NULL, "text such as [SEP] stays text", PN_OPTION_FLAG, offsetof(struct chosen, plain_text), 0, 0,
-     NULL},
-    {0, "ids", NULL, "the texts are lists of token ids", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
+                "embed the lines of FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json),
+                "print one JSON value: embeddings, tokens, dimensions, pooling, truncated"),
+    PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
+                "write the float32 values, (rows, dimensions), in this machine's byte order", .letter = 'o'),
+    PN_OPT_TEXT("pooling", "NAME", offsetof(struct chosen, pooling),
+                "mean, cls, last, or none: the state of each token, neither cut nor normalized; default: the model's",
+                .choices = "auto mean cls last none"),
+    PN_OPT_INT("dimensions", "N", offsetof(struct chosen, dimensions), 1, 1 << 24,
+               "keep the first N values and normalize again, for models trained for it (Matryoshka)"),
+    PN_OPT_OFF("no-normalize", offsetof(struct chosen, normalize), "do not divide vectors by their length"),
+    PN_OPT_INT("max-tokens", "N", offsetof(struct chosen, max_tokens), 1, 1 << 24,
+               "most tokens of a text; default: what the model was trained for",
+               .more = "Longer texts are an error, or cut with `--truncate`."),
+    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts"),
+    PN_OPT_FLAG("plain-text", offsetof(struct chosen, plain_text), "text such as [SEP] stays text"),
+    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "the texts are lists of token ids, to which nothing is added"),
 };
 
 static enum pantry_pooling pooling_of(const char *name)
@@ -53,14 +52,14 @@ static json_t *json_row(const float *row, int n)
 {
     json_t *list = json_array();
     for (int i = 0; i < n && list; i++)
-        if (json_array_append_new(list, json_real((double)row[i])) != 0) { /* also: no number */
+        if (json_array_append_new(list, json_real((double)row[i])) != 0) { /* or the value is not finite */
             json_decref(list);
             list = NULL;
         }
     return list;
 }
 
-/* One row an input; with `states`, a list of rows. */
+/* One row per input; with `states`, a list of rows. */
 static json_t *json_rows(const struct pantry_embeddings *e, size_t n, bool states)
 {
     json_t *all = json_array();
@@ -92,7 +91,7 @@ static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_poo
                               e->n_dimensions, "pooling", pantry_pooling_name(pooling), "truncated", (int)e->truncated);
     if (!value || json_is_null(json_object_get(value, "embeddings"))) {
         json_decref(value);
-        pn_cli_say_error("the embeddings cannot be written as JSON: memory is out, or a value is not a number");
+        pn_cli_say_error("the embeddings cannot be written as JSON: out of memory, or a value is not finite");
         return PN_EXIT_FAILED;
     }
     int status = json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 ? PN_EXIT_DONE : PN_EXIT_FAILED;
@@ -101,7 +100,7 @@ static int put_json(const struct pantry_embeddings *e, size_t n, enum pantry_poo
     return status;
 }
 
-/* For people: what each text became, as far as it fits a line. */
+/* For people: each text and the beginning of its vector, on one line. */
 static void put_summary(const struct pantry_embeddings *e, const struct pn_lines *lines)
 {
     for (size_t i = 0; i < lines->n; i++) {
@@ -176,16 +175,15 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.normalize = true};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine)};
+    void *const targets[] = {&chosen, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "embed wants a MODEL");
+        return pn_cli_misuse(command, "embed needs a MODEL");
     if (arguments.n > 1 && chosen.file)
-        return pn_cli_misuse(command, "embed wants either TEXTs or --file FILE");
+        return pn_cli_misuse(command, "embed needs either TEXTs or --file FILE");
     struct pn_lines lines;
     pantry_model *model = NULL;
     status = pn_lines_read(arguments.text + 1, (size_t)arguments.n - 1, chosen.file, chosen.ids, &lines);
@@ -202,12 +200,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_embed = {
     .name = "embed",
     .usage = "MODEL [TEXT...] [--file FILE] [--json] [--pooling NAME] [--dimensions N]",
-    .summary = "turn texts into vectors that are near where meanings are",
-    .about =
-        "Each text (an argument, or a line of the input) becomes one vector of length 1. Piped, the output is one\n"
-        "vector a line; on a terminal, the beginning of each.",
+    .summary = "turn texts into vectors: texts with similar meanings get similar vectors",
+    .about = "Each text (an argument, or a line of the input) becomes one vector of length 1. A terminal shows the "
+             "beginning\n"
+             "of each vector; a pipe or file gets one vector per line, values separated by spaces.",
     .example = "pantry embed all-minilm.gguf \"a black cat\" \"un chat noir\" --json\n"
                "pantry embed all-minilm.gguf --file notes.txt -o notes.f32\n"
                "echo 101 7592 102 | pantry embed all-minilm.gguf --ids --pooling none --json",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options)},
     .run = run,
 };

@@ -1,10 +1,11 @@
-/* pantry generate: one completion, for scripts. Read this file first: it shows how the library is used. */
+/* pantry generate: one completion, for scripts. Read this file first: it shows the use of the library. */
 #include "cli/commands.h"
 
 #include "base/alloc.h"
 #include "cli/ids.h"
 #include "cli/model.h"
 #include "cli/repeat.h"
+#include "cli/sampler.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -19,20 +20,22 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'p', "prompt", "TEXT", "what to say to the model", PN_OPTION_TEXT, offsetof(struct chosen, prompt), 0, 0, NULL},
-    {'f', "file", "FILE", "read it from FILE instead; -: standard input", PN_OPTION_TEXT, offsetof(struct chosen, file),
-     0, 0, NULL},
-    {0, "system", "TEXT", "system text of the chat template", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
-     NULL},
-    {0, "raw", NULL, "continue the text itself, without the chat template", PN_OPTION_FLAG,
-     offsetof(struct chosen, raw), 0, 0, NULL},
-    {0, "ids", NULL, "print token ids instead of text", PN_OPTION_FLAG, offsetof(struct chosen, ids), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value: text, ids, counts, rates, stop reason", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
-    {0, "verbose", NULL, "print all figures afterwards", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0, NULL},
+    PN_OPT_TEXT("prompt", "TEXT", offsetof(struct chosen, prompt), "the prompt", .letter = 'p'),
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "read the prompt from FILE; -: standard input",
+                .letter = 'f'),
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system message for the chat template"),
+    PN_OPT_FLAG("raw", offsetof(struct chosen, raw), "continue the prompt as it is, without the chat template"),
+    PN_OPT_FLAG("ids", offsetof(struct chosen, ids), "print token ids instead of text"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: text, ids, counts, rates, stop reason",
+                .more =
+                    "Its members: `text`, `ids`, `prompt_ids`, `n_prompt`, `n_cached`, `n_generated`, `stop_reason` "
+                    "(`stop`, `length`, `stop_string`, `repetition`, `cancelled`), `seed`, `load_seconds`, "
+                    "`prefill_seconds`, `decode_seconds`, `first_token_seconds`, `prefill_tokens_per_second`, "
+                    "`decode_tokens_per_second`, `bytes_per_token`; with `--verbose` also `read_bandwidth_bytes`."),
+    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures on standard error"),
 };
 
-/* What the callback collects and prints. */
+/* State of the token callback. */
 struct output {
     const struct chosen *chosen;
     struct pn_buf text;
@@ -50,7 +53,7 @@ static bool on_token(void *user, const struct pantry_token *token)
         output->failed = output->text.failed || (token->id >= 0 && !pn_vec_push(output, token->id));
     } else if (!output->chosen->ids) {
         pn_cli_put_untrusted(stdout, token->text, token->len);
-    } else if (token->id >= 0) { /* none: the rest of the text */
+    } else if (token->id >= 0) { /* -1: the rest of the text */
         printf(output->len++ ? " %d" : "%d", token->id);
     }
     fflush(stdout);
@@ -59,7 +62,7 @@ static bool on_token(void *user, const struct pantry_token *token)
     return !output->failed && !repeats && !ferror(stdout);
 }
 
-/* The text that the model gets: the prompt itself, or a conversation of one message through the chat template. */
+/* A conversation of one message, rendered by the chat template. */
 static int render_prompt(const struct chosen *chosen, const pantry_model *model, const char *prompt, size_t len,
                          char **text, size_t *text_len)
 {
@@ -92,7 +95,7 @@ static int prompt_ids(const struct chosen *chosen, const pantry_model *model, in
     size_t len = text ? strlen(text) : 0, model_len;
     int status = PN_EXIT_DONE;
     if (!tokenizer) {
-        pn_cli_say_error("this model has no tokenizer; only `pantry logits` and `pantry bench` can use it");
+        pn_cli_say_error("this model has no tokenizer: use `pantry logits` or `pantry bench`");
         return PN_EXIT_FAILED;
     }
     if (chosen->file)
@@ -103,7 +106,7 @@ static int prompt_ids(const struct chosen *chosen, const pantry_model *model, in
     if (status == PN_EXIT_DONE && !chosen->raw && pantry_model_template(model, &model_len)) {
         status = render_prompt(chosen, model, text, len, &rendered, &len);
         text = rendered;
-        flags = PANTRY_TOKENIZE_SPECIAL; /* the template writes the beginning token itself */
+        flags = PANTRY_TOKENIZE_SPECIAL; /* the template writes the beginning token */
     }
     if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
@@ -124,7 +127,7 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
                              stats->decode_seconds, "first_token_seconds", stats->first_token_seconds,
                              "prefill_tokens_per_second", pn_cli_prefill_rate(stats), "decode_tokens_per_second",
                              pn_cli_decode_rate(stats), "bytes_per_token", stats->bytes_per_token);
-    if (root && output->chosen->verbose) /* takes a moment to measure */
+    if (root && output->chosen->verbose) /* the measurement takes a moment */
         json_object_set_new(root, "read_bandwidth_bytes", json_real(pantry_read_bandwidth(n_threads)));
     return pn_cli_put_json(root);
 }
@@ -151,12 +154,12 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
     if (status == PN_EXIT_DONE && output.failed)
         status = pn_cli_no_memory();
     if (stats.stop == PANTRY_STOP_CALLBACK && ferror(stdout))
-        stats.stop = PANTRY_STOP_CANCELLED; /* nobody reads; it does not repeat itself */
+        stats.stop = PANTRY_STOP_CANCELLED; /* the output is closed; the text does not repeat itself */
     if (status == PN_EXIT_DONE && chosen->json) {
         status = put_json(&output, &stats, ids, n, sampler->sampling.seed, machine->model.n_threads);
     } else if (status == PN_EXIT_DONE) {
         putchar('\n');
-        fflush(stdout); /* before what is said about the answer */
+        fflush(stdout); /* before the messages on standard error */
         if (chosen->verbose)
             pn_cli_put_figures(stderr, &stats, machine->model.n_threads);
         else if (pn_term_is(stderr))
@@ -176,26 +179,24 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
     struct pn_cli_sampler sampler = pn_cli_sampler_default();
-    const struct pn_option_set sets[] = {
-        PN_OPTIONS(NULL, table, &chosen), PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &sampler),
-        PN_OPTIONS("Machine", pn_device_options, &machine), PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &sampler, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, arguments.n ? "generate takes one MODEL; the text goes behind -p, in quotes"
-                                                  : "generate wants a MODEL");
+        return pn_cli_misuse(command, arguments.n ? "generate takes one MODEL; the text follows -p, in quotes"
+                                                  : "generate needs a MODEL");
     if (!chosen.prompt == !chosen.file)
-        return pn_cli_misuse(command, "generate wants -p TEXT or --file FILE");
+        return pn_cli_misuse(command, "generate needs either -p TEXT or --file FILE");
     if (chosen.raw && chosen.system)
-        return pn_cli_misuse(command, "--system needs the chat template that --raw leaves out");
+        return pn_cli_misuse(command, "--system needs the chat template, which --raw leaves out");
 
     pantry_model *model = NULL;
     pn_cli_sampler_settle(&sampler, arguments.text[0]);
     pn_cli_sampler_draw_seed(&sampler);
     status = pn_cli_load_model(arguments.text[0], &machine, &model);
-    pn_term_watch(); /* from here on Ctrl-C ends the text, not the program */
+    pn_term_watch(); /* now Ctrl-C ends the text, not the program */
     if (status == PN_EXIT_DONE)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
@@ -208,8 +209,10 @@ const struct pn_command pn_cmd_generate = {
     .name = "generate",
     .usage = "MODEL -p TEXT [-n N] [--temp T] [--raw] [--json] ...",
     .summary = "complete one prompt, for scripts",
-    .about = "The prompt is a message that goes through the model's chat template; --raw leaves that out.",
+    .about = "The prompt is a message that goes through the model's chat template, unless `--raw` is given.",
     .example = "pantry generate smollm2:135m -p \"Name three colours.\" -n 64 --temp 0\n"
                "pantry generate smollm2:135m --raw -p \"Once upon a time\" --seed 7 --json",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),
+                PN_OPTIONS("Machine", pn_device_options), PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

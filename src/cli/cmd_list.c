@@ -1,4 +1,4 @@
-/* pantry list: the models that have a name here. */
+/* pantry list: the models that can be run by name. */
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "pantry.h"
@@ -6,7 +6,16 @@
 
 #include <stdlib.h>
 
-/* Where the model is a file of this machine, the file says whether it can chat. Without a word from it: -1. */
+struct chosen {
+    bool json, names;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("names", offsetof(struct chosen, names), "print only the names, one per line"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list"),
+};
+
+/* 1: the file has no chat template, 0: it has one, -1: the file cannot be read. */
 static int is_base(const char *path)
 {
     char *text = NULL;
@@ -55,7 +64,7 @@ static void put_catalog(json_t *list)
     }
 }
 
-/* What is in the store besides: imported, or put there by another program. */
+/* Other models of the store: imported, or stored by another program. */
 static void put_stored(json_t *list, const struct pn_stored *stored)
 {
     int base = is_base(stored->path);
@@ -67,21 +76,37 @@ static void put_stored(json_t *list, const struct pn_stored *stored)
         put_row(stored->name, kind, stored->bytes, "", true, "in the store");
 }
 
+/* For shell completions: reads no model file, so it is fast. */
+static int put_names(void)
+{
+    struct pn_stored *stored = NULL;
+    size_t n_catalog, n = 0;
+    const struct pn_catalog_entry *catalog = pn_store_catalog(&n_catalog);
+    for (size_t i = 0; i < n_catalog; i++)
+        puts(catalog[i].name);
+    pn_store_list(&stored, &n, NULL);
+    for (size_t i = 0; i < n; i++)
+        if (!pn_store_can_fetch(stored[i].name))
+            puts(stored[i].name);
+    pn_store_list_free(stored, n);
+    return PN_EXIT_DONE;
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct {
-        bool json;
-    } chosen = {false};
-    static const struct pn_option table[] = {
-        {0, "json", NULL, "print a JSON list", PN_OPTION_FLAG, 0, 0, 0, NULL},
-    };
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n)
         return pn_cli_misuse(command, "list takes no argument");
+    if (chosen.names && chosen.json)
+        return pn_cli_misuse(command, "list takes --names or --json, not both");
+
+    if (chosen.names)
+        return put_names();
 
     json_t *list = chosen.json ? json_array() : NULL;
     struct pn_stored *stored = NULL;
@@ -89,7 +114,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (!chosen.json)
         printf("%-20s %-5s %7s  %-19s %-9s %s\n", "NAME", "KIND", "SIZE", "LICENSE", "STATE", "WHAT");
     put_catalog(list);
-    pn_store_list(&stored, &n, NULL); /* without a store there is nothing in it */
+    pn_store_list(&stored, &n, NULL); /* without a store the list is empty */
     for (size_t i = 0; i < n; i++)
         if (!pn_store_can_fetch(stored[i].name))
             put_stored(list, &stored[i]);
@@ -99,11 +124,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_list = {
     .name = "list",
-    .usage = "[--json]",
+    .usage = "[--names | --json]",
     .summary = "list the models that can be run by name",
-    .about = "A model that is to fetch is fetched when it is first used. The first one is what `pantry run` takes "
-             "without a\n"
-             "name. KIND is chat, or base for a model without a chat template, which only continues texts.",
+    .about =
+        "Lists the models of the catalog, then the others in the store. A model \"to fetch\" is fetched at first use.\n"
+        "The first is the default of `pantry run`. KIND is chat, or base for a model without a chat template,\n"
+        "which only continues texts.",
     .example = "pantry list",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -21,15 +21,15 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "ids", "FILE", "token ids, separated by spaces or commas; -: standard input", PN_OPTION_TEXT,
-     offsetof(struct chosen, ids), 0, 0, NULL},
-    {'o', "out", "FILE", "the float32 values, (n_ids, n_vocab), in this machine's byte order", PN_OPTION_TEXT,
-     offsetof(struct chosen, out), 0, 0, NULL},
-    {0, "slices", "N,N...", "feed the ids in slices of these lengths, over and over", PN_OPTION_TEXT,
-     offsetof(struct chosen, slices), 0, 0, NULL},
+    PN_OPT_TEXT("ids", "FILE", offsetof(struct chosen, ids),
+                "read token ids, separated by spaces or commas; -: standard input"),
+    PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
+                "write the float32 values, (n_ids, n_vocab), in this machine's byte order", .letter = 'o'),
+    PN_OPT_TEXT("slices", "N,N...", offsetof(struct chosen, slices),
+                "process the ids in slices of these lengths, repeated in order"),
 };
 
-/* ---- the output: a mapped file, so that a large vocabulary needs the disk and not the memory ---- */
+/* ---- the output: a mapped file, so that a large vocabulary needs disk instead of memory ---- */
 
 struct output {
     const char *path;
@@ -45,7 +45,7 @@ static int output_fail(const struct output *output)
     return PN_EXIT_FAILED;
 }
 
-/* Writing the zeros takes the space now: a full disk is an error here, and a SIGBUS in a map with holes. */
+/* Writing zeros allocates the space now: a full disk is an error here, but a SIGBUS in a map with holes. */
 static bool fill(int file, size_t size)
 {
     char *zeros = calloc(1, CHUNK);
@@ -70,7 +70,7 @@ static int output_open(struct output *output, const char *path, size_t n, size_t
     if (output->file < 0 || fstat(output->file, &st) != 0)
         return output_fail(output);
     if (!S_ISREG(st.st_mode)) {
-        pn_cli_say_error("%s is not a regular file, and -o needs one", path);
+        pn_cli_say_error("%s: not a regular file, which -o needs", path);
         return PN_EXIT_FAILED;
     }
     output->created = !existed;
@@ -96,7 +96,7 @@ static int output_close(struct output *output, int status)
 
 /* ---- slices ---- */
 
-/* "1,7,32" repeated until `n` ids are covered, the last one cut to fit. */
+/* Repeats "1,7,32" until `n` ids are covered; the last slice is cut to fit. */
 static int make_slices(const char *text, size_t n, int **slices, size_t *n_slices)
 {
     int32_t *lengths = NULL;
@@ -108,7 +108,7 @@ static int make_slices(const char *text, size_t n, int **slices, size_t *n_slice
         if (lengths[i] < 1)
             n_lengths = 0;
     if (!n_lengths) {
-        pn_cli_say_error("--slices wants lengths from 1, not \"%s\"", text);
+        pn_cli_say_error("--slices: wrong length (found \"%s\", allowed 1 or more)", text);
         status = PN_EXIT_USAGE;
     } else if (!(*slices = calloc(n, sizeof **slices))) {
         status = pn_cli_no_memory();
@@ -158,17 +158,15 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &machine)};
+    void *const targets[] = {&chosen, &machine, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 3, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, "logits wants one MODEL");
+        return pn_cli_misuse(command, "logits needs one MODEL");
     if (!chosen.ids || !chosen.out)
-        return pn_cli_misuse(command, "logits wants --ids FILE and -o OUT");
+        return pn_cli_misuse(command, "logits needs --ids FILE and -o OUT");
 
     char *text = NULL;
     size_t len, n = 0;
@@ -196,5 +194,7 @@ const struct pn_command pn_cmd_logits = {
     .usage = "MODEL --ids FILE -o OUT [--slices N,N...] [--device cpu|ref]",
     .summary = "write the logits of every position to a file",
     .example = "echo 504 260 1055 | pantry logits smollm2:135m --ids - -o logits.f32",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),
+                PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

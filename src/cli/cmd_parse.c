@@ -1,4 +1,4 @@
-/* pantry parse: split what a model printed into content, reasoning and tool calls. */
+/* pantry parse: split a model's output into content, reasoning and tool calls. */
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/say.h"
@@ -15,12 +15,11 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "reasoning-in-content", NULL, "leave the reasoning in the content, between its tags", PN_OPTION_FLAG,
-     offsetof(struct chosen, reasoning_in_content), 0, 0, NULL},
-    {0, "tool-choice", "HOW", "auto, required or none", PN_OPTION_TEXT, offsetof(struct chosen, tool_choice), 0, 0,
-     "auto required none"},
-    {0, "json", NULL, "print one JSON value (the only format there is)", PN_OPTION_FLAG, offsetof(struct chosen, json),
-     0, 0, NULL},
+    PN_OPT_FLAG("reasoning-in-content", offsetof(struct chosen, reasoning_in_content),
+                "leave the reasoning in the content, between its markers"),
+    PN_OPT_TEXT("tool-choice", "HOW", offsetof(struct chosen, tool_choice),
+                "what the model was told about tools: auto, required or none", .choices = "auto required none"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value (the only format)"),
 };
 
 static enum pantry_tool_choice tool_choice(const char *name)
@@ -34,18 +33,17 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.tool_choice = "auto"};
     struct pn_template_choice files = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS("What the model was given", pn_template_options, &files),
-                                         PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&files, &chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (files.template_file ? 0 : 1))
-        return pn_cli_misuse(command, "parse wants a MODEL or --template FILE, and not both");
+        return pn_cli_misuse(command, "parse needs either a MODEL or --template FILE");
     if (!files.context_file)
-        return pn_cli_misuse(command, "parse wants --context FILE");
+        return pn_cli_misuse(command, "parse needs --context FILE");
     if (strcmp(files.context_file, "-") == 0)
-        return pn_cli_misuse(command, "standard input is the model's answer: --context wants a file");
+        return pn_cli_misuse(command, "--context needs a file: standard input is the model's answer");
 
     char *source = NULL, *context = NULL, *raw = NULL, *json = NULL;
     size_t source_len, context_len, raw_len;
@@ -72,8 +70,12 @@ const struct pn_command pn_cmd_parse = {
     .name = "parse",
     .usage = "(MODEL | --template FILE) --context FILE.json [--reasoning-in-content] [--tool-choice HOW] [--json]",
     .summary = "split a model's raw answer into content, reasoning and tool calls",
-    .about = "Reads what the model printed from standard input. Template and context are what it was asked with; they\n"
-             "decide about the dialect. Prints {\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}.",
+    .about = "Reads the model's output from standard input. Template and context are those of the prompt; they decide "
+             "which\n"
+             "dialect applies. Prints `{\"content\": ..., \"reasoning_content\": ..., \"tool_calls\": [...]}`, where "
+             "each call\n"
+             "is `{\"name\": ..., \"arguments\": ..., \"id\": ...}`.",
     .example = "pantry parse --template qwen3.jinja --context question.json --json < answer.txt",
+    .options = {PN_OPTIONS("Prompt", pn_template_options), PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -14,17 +14,15 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'f', "file", "FILE", "rank the lines of FILE; -: standard input, which is also read when no TEXT is given",
-     PN_OPTION_TEXT, offsetof(struct chosen, file), 0, 0, NULL},
-    {0, "json", NULL, "print one JSON value: a list of {index, score, text}", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
-    {0, "top", "N", "print only the best N", PN_OPTION_INT, offsetof(struct chosen, top), 1, 1 << 30, NULL},
-    {0, "max-tokens", "N", "most tokens of query and text; default: what the model was trained for", PN_OPTION_INT,
-     offsetof(struct chosen, max_tokens), 1, 1 << 24, NULL},
-    {0, "truncate", NULL, "cut longer texts instead of refusing them", PN_OPTION_FLAG,
-     offsetof(struct chosen, truncate), 0, 0, NULL},
-    {0, "plain-text", NULL, "text such as [SEP] stays text", PN_OPTION_FLAG, offsetof(struct chosen, plain_text), 0, 0,
-     NULL},
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
+                "rank the lines of FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: a list of {index, score, text}"),
+    PN_OPT_INT("top", "N", offsetof(struct chosen, top), 1, 1 << 30, "print only the N best texts"),
+    PN_OPT_INT("max-tokens", "N", offsetof(struct chosen, max_tokens), 1, 1 << 24,
+               "most tokens of query and text; default: what the model was trained for",
+               .more = "Longer texts are an error, or cut with `--truncate`."),
+    PN_OPT_FLAG("truncate", offsetof(struct chosen, truncate), "cut longer texts"),
+    PN_OPT_FLAG("plain-text", offsetof(struct chosen, plain_text), "text such as [SEP] stays text"),
 };
 
 struct ranked {
@@ -32,7 +30,7 @@ struct ranked {
     float score;
 };
 
-/* Best first; equals in their order. */
+/* Best first; equal scores keep their order. */
 static int better(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
@@ -92,16 +90,15 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
     struct pn_machine machine = pn_machine_default();
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Machine", pn_device_options, &machine)};
+    void *const targets[] = {&chosen, &machine};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 2, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 2)
-        return pn_cli_misuse(command, "rank wants a MODEL and a QUERY");
+        return pn_cli_misuse(command, "rank needs a MODEL and a QUERY");
     if (arguments.n > 2 && chosen.file)
-        return pn_cli_misuse(command, "rank wants either TEXTs or --file FILE");
+        return pn_cli_misuse(command, "rank needs either TEXTs or --file FILE");
     struct pn_lines lines;
     pantry_model *model = NULL;
     status = pn_lines_read(arguments.text + 2, (size_t)arguments.n - 2, chosen.file, false, &lines);
@@ -119,8 +116,10 @@ const struct pn_command pn_cmd_rank = {
     .name = "rank",
     .usage = "MODEL QUERY [TEXT...] [--file FILE] [--top N] [--json]",
     .summary = "order texts by how well they answer a query",
-    .about = "With a reranker, query and text are read together and the score is what the model says; with any other\n"
-             "model it is the cosine of their embeddings. The best text comes first.",
+    .about = "A reranker reads query and text together and computes the score; with any other model the score is the "
+             "cosine\n"
+             "of their embeddings. The best text comes first.",
     .example = "pantry rank reranker.gguf \"who wrote Faust?\" --file passages.txt --top 3",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options)},
     .run = run,
 };

@@ -16,10 +16,10 @@
 
 enum { PROMPT_LIMIT = 1 << 30 };
 
-/* Asked where nobody can: `pantry run </dev/null`. */
+/* The question of `pantry run </dev/null`, as in a first `make run` without a terminal. */
 static const char default_question[] = "Why is the sky blue? Answer in two sentences.";
 
-/* Said of a model without a chat template. */
+/* The note for a model without a chat template. */
 static const char base_model[] =
     "This is a base model (it has no chat template): it continues your text instead of answering.";
 
@@ -29,14 +29,10 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "system", "TEXT", "system text of the conversation", PN_OPTION_TEXT, offsetof(struct chosen, system), 0, 0,
-     NULL},
-    {0, "nowordwrap", NULL, "do not break lines between words", PN_OPTION_OFF, offsetof(struct chosen, wrap), 0, 0,
-     NULL},
-    {0, "nothink", NULL, "ask the model not to reason first", PN_OPTION_FLAG, offsetof(struct chosen, no_think), 0, 0,
-     NULL},
-    {0, "verbose", NULL, "print all figures after an answer", PN_OPTION_FLAG, offsetof(struct chosen, verbose), 0, 0,
-     NULL},
+    PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system message of the conversation"),
+    PN_OPT_OFF("nowordwrap", offsetof(struct chosen, wrap), "do not break lines between words"),
+    PN_OPT_FLAG("nothink", offsetof(struct chosen, no_think), "ask the model not to reason first"),
+    PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures after an answer"),
 };
 
 static const char quotes[] = "\"\"\"";
@@ -50,7 +46,7 @@ static void put_welcome(const struct pn_chat *chat)
     size_t len;
     uint64_t bytes = pn_cli_model_bytes(chat->name);
     pantry_model_info(chat->model, &info, NULL);
-    pantry_read_bandwidth(chat->machine.model.n_threads); /* now, while nobody waits for an answer */
+    pantry_read_bandwidth(chat->machine.model.n_threads); /* measured now: it would delay the first answer */
     printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
            pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, bytes ? bytes : info.size_bytes), info.device);
     if (!pantry_model_template(chat->model, &len))
@@ -58,7 +54,7 @@ static void put_welcome(const struct pn_chat *chat)
     printf("/? lists the commands, Ctrl-D leaves%s\n\n", pn_term_style(stdout, PN_STYLE_OFF));
 }
 
-/* Where a text between triple quotes may begin: at the start, or behind "/set system ". */
+/* A text between triple quotes begins at the start of a line, or after "/set system ". */
 static const char *find_quotes(const char *line)
 {
     static const char set_system[] = "/set system ";
@@ -68,7 +64,7 @@ static const char *find_quotes(const char *line)
     return strncmp(at, quotes, strlen(quotes)) == 0 ? at : NULL;
 }
 
-/* Cuts the closing quotes off; false if they are not there yet. */
+/* Removes the closing quotes; false if they are still missing. */
 static bool close_quotes(struct pn_buf *message, size_t from)
 {
     size_t end = message->len, n = strlen(quotes);
@@ -102,7 +98,7 @@ static enum pn_editor_event read_quoted(struct pn_editor *editor, struct pn_buf 
     return PN_EDITOR_LINE;
 }
 
-/* One message or command, without the quotes; *quoted: certainly no command, unless it sets the system text. */
+/* One message or command, without the quotes. *quoted: it is a message, or sets the system message. */
 static enum pn_editor_event read_message(struct pn_editor *editor, struct pn_buf *message, bool *quoted)
 {
     const char *line;
@@ -123,7 +119,7 @@ static enum pn_editor_event read_message(struct pn_editor *editor, struct pn_buf
     *quoted = *line != '/';
     pn_buf_append(message, line, (size_t)(at - line));
     if (*quoted)
-        pn_buf_clear(message); /* spaces before the quotes */
+        pn_buf_clear(message); /* drop spaces before the quotes */
     size_t from = message->len;
     pn_buf_puts(message, at + strlen(quotes));
     event = read_quoted(editor, message, from);
@@ -150,7 +146,7 @@ static int converse(struct pn_chat *chat)
     pn_term_watch();
     pn_term_take_over();
     pn_term_echo(true);
-    pn_store_private_file("history", &history, NULL); /* without a home there is no history */
+    pn_store_private_file("history", &history, NULL); /* no home directory: no history */
     struct pn_editor *editor = pn_editor_new(history);
     free(history);
     if (!editor)
@@ -162,13 +158,13 @@ static int converse(struct pn_chat *chat)
             break;
         if (event == PN_EDITOR_INTERRUPT || !message.data || is_blank(message.data))
             continue;
-        bool system = strncmp(message.data, "/set system ", 12) == 0; /* its text may have several lines */
+        bool system = strncmp(message.data, "/set system ", 12) == 0; /* the text may have several lines */
         if (!quoted && pn_slash_is(message.data) && (system || !strchr(message.data, '\n'))) {
             if (!pn_slash_do(chat, editor, message.data))
                 break;
             continue;
         }
-        pn_chat_say(chat, message.data, message.len); /* what went wrong was said; the conversation goes on */
+        pn_chat_say(chat, message.data, message.len); /* it reports errors; the conversation goes on */
         putchar('\n');
     }
     pn_editor_free(editor);
@@ -178,7 +174,7 @@ static int converse(struct pn_chat *chat)
 
 /* ---- one answer ---- */
 
-/* What came through the pipe, then what the arguments say about it. Both may be missing. */
+/* The text from the pipe, then the arguments. Both may be missing. */
 static int one_prompt(const struct pn_arguments *arguments, bool piped, struct pn_buf *prompt)
 {
     char *text = NULL;
@@ -206,7 +202,7 @@ static int one_prompt(const struct pn_arguments *arguments, bool piped, struct p
     return status;
 }
 
-/* Is standard input something that a text was expected from? /dev/null is not. */
+/* Is standard input a pipe or file, which should contain a text? /dev/null is neither. */
 static bool is_source(void)
 {
     struct stat st;
@@ -220,7 +216,7 @@ static void put_next_steps(const struct pn_chat *chat)
            "  %s run %s \"Tell me about the ocean.\"\n",
            program, chat->name, program, chat->name);
     if (strchr(program, '/'))
-        puts("`make install` (as root) puts it on your PATH as `pantry`.");
+        puts("`make install` (as root) installs it on your PATH as `pantry`.");
 }
 
 static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
@@ -249,13 +245,10 @@ static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.wrap = true};
     struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_cli_sampler_default()};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen),
-                                         PN_OPTIONS("Sampling", pn_cli_sampler_options_table, &chat.sampler),
-                                         PN_OPTIONS("Machine", pn_device_options, &chat.machine),
-                                         PN_OPTIONS("Memory", pn_session_options, &chat.machine)};
+    void *const targets[] = {&chosen, &chat.sampler, &chat.machine, &chat.machine};
     struct pn_arguments arguments;
     struct pn_buf prompt = {0};
-    int status = pn_cli_parse(command, argc, argv, sets, 4, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
 
@@ -268,7 +261,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     status = PN_EXIT_DONE;
     if (chosen.system && !pn_chat_set_system(&chat, chosen.system))
         status = pn_cli_no_memory();
-    if (status == PN_EXIT_DONE && !talk) /* a text from the terminal is read only if there is no other */
+    if (status == PN_EXIT_DONE && !talk) /* read the terminal only if there is no other text */
         status = one_prompt(&arguments, !terminal || arguments.n < 2, &prompt);
     if (status == PN_EXIT_DONE)
         status = pn_chat_open(&chat, name);
@@ -285,11 +278,13 @@ const struct pn_command pn_cmd_run = {
     .name = "run",
     .usage = "[MODEL] [PROMPT]",
     .summary = "chat with a model",
-    .about = "Without a MODEL: " PN_DEFAULT_MODEL
-             ". With a PROMPT, or where the input is not a terminal: one answer. What comes\n"
-             "through a pipe is put before the PROMPT. In the chat /? lists the commands.",
+    .about =
+        "Without a MODEL: " PN_DEFAULT_MODEL ". With a PROMPT, or when standard input is not a terminal: one answer.\n"
+        "Text from a pipe is put before the PROMPT. In the chat, `/?` lists the commands.",
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"
                "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",
+    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),
+                PN_OPTIONS("Machine", pn_device_options), PN_OPTIONS("Memory", pn_session_options)},
     .run = run,
 };

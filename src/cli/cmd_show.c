@@ -1,4 +1,4 @@
-/* pantry show: what a model is. Sections from the library's description of the file. */
+/* pantry show: describe a model, in sections made from the library's description of the file. */
 #include "cli/commands.h"
 
 #include "cli/model.h"
@@ -13,11 +13,11 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {0, "template", NULL, "print the chat template", PN_OPTION_FLAG, offsetof(struct chosen, template), 0, 0, NULL},
-    {0, "license", NULL, "print the licence", PN_OPTION_FLAG, offsetof(struct chosen, license), 0, 0, NULL},
-    {0, "tensors", NULL, "list the tensors", PN_OPTION_FLAG, offsetof(struct chosen, tensors), 0, 0, NULL},
-    {0, "metadata", NULL, "list all metadata", PN_OPTION_FLAG, offsetof(struct chosen, metadata), 0, 0, NULL},
-    {0, "json", NULL, "print everything as one JSON value", PN_OPTION_FLAG, offsetof(struct chosen, json), 0, 0, NULL},
+    PN_OPT_FLAG("template", offsetof(struct chosen, template), "print the chat template"),
+    PN_OPT_FLAG("license", offsetof(struct chosen, license), "print the licence"),
+    PN_OPT_FLAG("tensors", offsetof(struct chosen, tensors), "list the tensors"),
+    PN_OPT_FLAG("metadata", offsetof(struct chosen, metadata), "list all metadata"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print everything as one JSON value"),
 };
 
 /* ---- printing ---- */
@@ -261,15 +261,15 @@ int pn_cli_show_model(const char *path)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, "show wants one MODEL");
+        return pn_cli_misuse(command, "show needs one MODEL");
     if (chosen.json + chosen.template + chosen.license + chosen.tensors + chosen.metadata > 1)
-        return pn_cli_misuse(command, "show prints one thing at a time");
+        return pn_cli_misuse(command, "show takes one of --template, --license, --tensors, --metadata and --json");
 
     char *path = NULL;
     json_t *root = NULL;
@@ -283,7 +283,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     else if (status == PN_EXIT_DONE && chosen.license && json_object_get(root, "license_text"))
         status = put_whole(root, "license_text", "");
     else if (status == PN_EXIT_DONE && chosen.license)
-        status = put_whole(root, "license", "the file does not say under which licence it is");
+        status = put_whole(root, "license", "this model does not name a licence");
     else if (status == PN_EXIT_DONE && chosen.tensors)
         put_tensors(root);
     else if (status == PN_EXIT_DONE && chosen.metadata)
@@ -298,7 +298,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
 const struct pn_command pn_cmd_show = {
     .name = "show",
     .usage = "MODEL [--template | --license | --tensors | --metadata | --json]",
-    .summary = "tell what a model is",
+    .summary = "describe a model",
+    .about = "Prints architecture, sizes, storage types, hyper-parameters, tokenizer, template and licence, and "
+             "whether the\n"
+             "model is a chat or a base model; or one of them in full.",
     .example = "pantry show smollm2:135m",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

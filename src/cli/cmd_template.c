@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* With the model, its bos_token and eos_token are known to the template. */
+/* The model gives the template its bos_token and eos_token. */
 static int render_with_model(const char *name, const char *context, char **text, size_t *len)
 {
     struct pn_machine machine = pn_machine_default();
@@ -17,7 +17,7 @@ static int render_with_model(const char *name, const char *context, char **text,
     if (status == PN_EXIT_DONE && pantry_model_load(path, &machine.model, &model, &error) == PANTRY_OK) {
         if (pantry_model_render(model, context, text, len, &error) != PANTRY_OK)
             status = pn_cli_template_fail(&error);
-    } else if (status == PN_EXIT_DONE) { /* cannot be run, but may have a template */
+    } else if (status == PN_EXIT_DONE) { /* the model cannot run, but may have a template */
         struct pn_template_choice none = {0};
         char *source = NULL;
         size_t source_len;
@@ -34,15 +34,15 @@ static int render_with_model(const char *name, const char *context, char **text,
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct pn_template_choice chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, pn_template_options, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != (chosen.template_file ? 0 : 1))
-        return pn_cli_misuse(command, "template wants a MODEL or --template FILE, and not both");
+        return pn_cli_misuse(command, "template needs either a MODEL or --template FILE");
     if (!chosen.context_file)
-        return pn_cli_misuse(command, "template wants --context FILE");
+        return pn_cli_misuse(command, "template needs --context FILE");
 
     char *context = NULL, *source = NULL, *text = NULL;
     size_t context_len, source_len, len;
@@ -68,10 +68,12 @@ const struct pn_command pn_cmd_template = {
     .usage = "(MODEL | --template FILE) --context FILE.json",
     .summary = "render a chat template",
     .about =
-        "The context is a JSON object: {\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, ...}.\n"
-        "Prints exactly what the template renders. If the template raises an error, its message goes to standard\n"
-        "error and the exit status is 1.",
+        "The context is a JSON object: `{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, "
+        "...}`.\n"
+        "Prints exactly what the template renders. An error that the template raises goes to standard error after\n"
+        "`template error: `, and the exit status is 1.",
     .example = "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' |\n"
                "    pantry template smollm2:135m --context -",
+    .options = {PN_OPTIONS(NULL, pn_template_options)},
     .run = run,
 };

@@ -1,4 +1,4 @@
-/* pantry tokenize: text to ids, or back. Works on a file that has only a vocabulary. */
+/* pantry tokenize: text to ids, or back. A file with only a vocabulary is enough. */
 #include "cli/commands.h"
 #include "cli/ids.h"
 #include "cli/model.h"
@@ -16,16 +16,14 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    {'f', "file", "FILE", "read the text from FILE, byte for byte; -: standard input", PN_OPTION_TEXT,
-     offsetof(struct chosen, file), 0, 0, NULL},
-    {0, "bos", NULL, "add the beginning and end tokens that the model asks for", PN_OPTION_FLAG,
-     offsetof(struct chosen, bos), 0, 0, NULL},
-    {0, "special", NULL, "text such as <|im_end|> becomes that token (and is shown by --decode)", PN_OPTION_FLAG,
-     offsetof(struct chosen, special), 0, 0, NULL},
-    {'d', "decode", NULL, "the input is ids: print their text", PN_OPTION_FLAG, offsetof(struct chosen, decode), 0, 0,
-     NULL},
-    {0, "json", NULL, "print a JSON list of ids (a string with --decode)", PN_OPTION_FLAG,
-     offsetof(struct chosen, json), 0, 0, NULL},
+    PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
+                "read the text from FILE, byte for byte; -: standard input", .letter = 'f'),
+    PN_OPT_FLAG("bos", offsetof(struct chosen, bos), "add the beginning and end tokens that the model requires"),
+    PN_OPT_FLAG("special", offsetof(struct chosen, special),
+                "text such as <|im_end|> becomes that token; with --decode such tokens are printed"),
+    PN_OPT_FLAG("decode", offsetof(struct chosen, decode), "the other way: the input is ids, print their text",
+                .letter = 'd'),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list of ids (a string with --decode)"),
 };
 
 static int encode(const pantry_tokenizer *tokenizer, const struct chosen *chosen, const char *text, size_t len)
@@ -74,19 +72,19 @@ static int decode(const pantry_tokenizer *tokenizer, const struct chosen *chosen
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n < 1)
-        return pn_cli_misuse(command, "tokenize wants a MODEL");
+        return pn_cli_misuse(command, "tokenize needs a MODEL");
     if (arguments.n == 2 && strcmp(arguments.text[1], "-") == 0) {
         chosen.file = "-";
         arguments.n = 1;
     }
     if (chosen.file ? arguments.n != 1 : arguments.n < 2 || (arguments.n > 2 && !chosen.decode))
-        return pn_cli_misuse(command, "tokenize wants one TEXT, or --file FILE (quote a text that has spaces)");
+        return pn_cli_misuse(command, "tokenize needs one TEXT or --file FILE (quote a text that has spaces)");
 
     char *path = NULL, *text = NULL;
     size_t len = 0;
@@ -112,7 +110,9 @@ const struct pn_command pn_cmd_tokenize = {
     .name = "tokenize",
     .usage = "MODEL (TEXT | --file FILE) [--bos] [--special] [--decode] [--json]",
     .summary = "turn text into the model's token ids, or ids into text",
+    .about = "Prints the ids on one line. A file with only a vocabulary is enough. TEXT may be `-` for standard input.",
     .example = "pantry tokenize smollm2:135m \"Hello world\"\n"
                "pantry tokenize smollm2:135m --decode 19556 905",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

@@ -2,17 +2,20 @@
 #include "cli/commands.h"
 #include "cli/say.h"
 
+struct chosen {
+    bool json;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value"),
+};
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct {
-        bool json;
-    } chosen = {false};
-    static const struct pn_option table[] = {
-        {0, "json", NULL, "print one JSON value", PN_OPTION_FLAG, 0, 0, 0, NULL},
-    };
-    const struct pn_option_set sets[] = {PN_OPTIONS(NULL, table, &chosen)};
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
     struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, sets, 1, &arguments);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n)
@@ -28,5 +31,6 @@ const struct pn_command pn_cmd_version = {
     .usage = "[--json]",
     .summary = "print the version",
     .example = "pantry version",
+    .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

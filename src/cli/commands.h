@@ -1,4 +1,4 @@
-/* The commands: one object each, in the file cmd_<name>.c; main.c lists them. */
+/* The commands: one object per file cmd_<name>.c; cmd_help.c lists them. */
 #ifndef PN_CLI_COMMANDS_H
 #define PN_CLI_COMMANDS_H
 
@@ -8,10 +8,10 @@ extern const struct pn_command pn_cmd_run, pn_cmd_generate, pn_cmd_list, pn_cmd_
     pn_cmd_tokenize, pn_cmd_embed, pn_cmd_rank, pn_cmd_template, pn_cmd_parse, pn_cmd_logits, pn_cmd_check, pn_cmd_help,
     pn_cmd_version;
 
-/* All of them in the order of `pantry help`, NULL at the end. */
+/* All commands in the order of `pantry help`; NULL ends the list. */
 extern const struct pn_command *const pn_commands[];
 
-/* For cmd_run and cmd_show: the sections of `pantry show` for a model file. Exit status. */
+/* Prints the sections of `pantry show` for a model file; for cmd_run and cmd_show. Exit status. */
 int pn_cli_show_model(const char *path);
 
 #endif

@@ -1,5 +1,5 @@
 /* Line editing with libedit: see editor.h. Characters are read here, not by libedit, so that Ctrl-C, Ctrl-Z and a
- * resized window are handled outside of signal handlers. */
+ * resized window are handled outside signal handlers. */
 #define _POSIX_C_SOURCE  200809L
 #define _DEFAULT_SOURCE  1
 #define _DARWIN_C_SOURCE 1
@@ -39,12 +39,12 @@ static struct pn_editor *of(EditLine *line)
 
 static char *prompt_text(EditLine *line)
 {
-    return (char *)(size_t)of(line)->prompt; /* libedit's prototype lacks the const */
+    return (char *)(size_t)of(line)->prompt; /* libedit's prototype has no const */
 }
 
 /* ---- characters ---- */
 
-/* Sets the modes, whatever they are by now, and shows the line anew. */
+/* Sets the terminal's modes again and redraws the line. */
 static void resume(EditLine *line)
 {
     el_set(line, EL_PREP_TERM, 0);
@@ -64,7 +64,7 @@ static void stop(EditLine *line)
     resume(line);
 }
 
-/* One byte: 1, or 0 at the end, or -1 when Ctrl-C was pressed or reading failed. */
+/* Reads one byte: 1, 0 at the end, -1 after Ctrl-C or an error. */
 static int read_byte(EditLine *line, char *byte)
 {
     for (;;) {
@@ -97,7 +97,7 @@ static int read_character(EditLine *line, wchar_t *out)
         size_t used = mbrtowc(out, &byte, 1, &editor->decode);
         if (used == (size_t)-2)
             continue;
-        if (used == (size_t)-1) { /* no UTF-8: drop it */
+        if (used == (size_t)-1) { /* not UTF-8: drop it */
             memset(&editor->decode, 0, sizeof editor->decode);
             continue;
         }
@@ -105,7 +105,7 @@ static int read_character(EditLine *line, wchar_t *out)
     }
 }
 
-/* After ESC[200~: everything up to ESC[201~ is text, also newlines. */
+/* After ESC[200~ everything up to ESC[201~ is text, newlines included. */
 static unsigned char paste(EditLine *line, int key)
 {
     static const wchar_t end[] = L"\033[201~";
@@ -147,7 +147,7 @@ static void save_history(struct pn_editor *editor)
     pn_buf_printf(&temporary, "%s.%ld", editor->history_path, (long)getpid());
     int file = temporary.failed ? -1 : open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (file >= 0) {
-        close(file); /* now the file is private, whatever libedit does */
+        close(file); /* now the file is private, whatever mode libedit uses */
         if (history(editor->history, &event, H_SAVE, temporary.data) < 0 ||
             rename(temporary.data, editor->history_path) != 0)
             unlink(temporary.data);
@@ -229,7 +229,8 @@ enum pn_editor_event pn_editor_read(struct pn_editor *editor, const char *prompt
     pn_term_bracketed_paste(true);
     if (pn_term_take_resize())
         el_resize(editor->line);
-    el_set(editor->line, EL_PREP_TERM, 1); /* before the prompt: what is typed right behind it is not echoed twice */
+    el_set(editor->line, EL_PREP_TERM,
+           1); /* before the prompt, so that keys typed right after it are not echoed twice */
     const char *line = el_gets(editor->line, &n);
     pn_term_bracketed_paste(false);
     pn_term_watch_stop(false);

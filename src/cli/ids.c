@@ -35,7 +35,8 @@ int pn_ids_parse(const char *name, const char *text, size_t len, int32_t **ids, 
         number[digits] = '\0';
         int value;
         if (!pn_cli_parse_int(number, 0, INT32_MAX, &value)) {
-            pn_cli_say_error("%s: id %zu is \"%s\"; ids are whole numbers from 0", name, list.len + 1, number);
+            pn_cli_say_error("%s: id %zu is wrong (found \"%s\", allowed whole numbers from 0)", name, list.len + 1,
+                             number);
             free(list.data);
             return PN_EXIT_FAILED;
         }

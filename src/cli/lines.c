@@ -36,7 +36,7 @@ static bool split(struct list *list, const char *bytes, size_t len)
     return ok;
 }
 
-/* Texts that are lists of ids become those. */
+/* Parses texts that are lists of ids. */
 static int read_ids(struct pn_lines *out)
 {
     struct {
@@ -84,7 +84,7 @@ int pn_lines_read(char *const *words, size_t n_words, const char *file, bool ids
     if (status == PN_EXIT_DONE && ids)
         status = read_ids(out);
     if (status == PN_EXIT_DONE && !out->n) {
-        pn_cli_say_error("no text was given");
+        pn_cli_say_error("no text (give TEXTs, --file FILE, or lines on standard input)");
         status = PN_EXIT_FAILED;
     }
     if (status != PN_EXIT_DONE)

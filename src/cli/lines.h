@@ -1,4 +1,4 @@
-/* The texts that a command works on: from its arguments, from a file's lines, or from lines of standard input. */
+/* The texts of a command: its arguments, the lines of a file, or the lines of standard input. */
 #ifndef PN_CLI_LINES_H
 #define PN_CLI_LINES_H
 
@@ -12,7 +12,7 @@ struct pn_lines {
 };
 
 /* `words` if there are any, else the lines of `file` (NULL and "-": standard input). Empty lines are skipped. With
- * `ids`, each text is a list of token ids. Reports what is wrong; exit status. */
+ * `ids`, each text is a list of token ids. Reports errors; returns an exit status. */
 int pn_lines_read(char *const *words, size_t n_words, const char *file, bool ids, struct pn_lines *out);
 void pn_lines_free(struct pn_lines *lines);
 

@@ -8,13 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct pn_command *const pn_commands[] = {
-    &pn_cmd_run,      &pn_cmd_generate, &pn_cmd_list,    &pn_cmd_import,
-    &pn_cmd_show,     &pn_cmd_bench,    &pn_cmd_embed,   &pn_cmd_rank,
-    &pn_cmd_tokenize, &pn_cmd_template, &pn_cmd_parse,   &pn_cmd_logits,
-    &pn_cmd_check,    &pn_cmd_help,     &pn_cmd_version, NULL,
-};
-
 static const char *command_name(const void *names, size_t i)
 {
     (void)names;
@@ -44,8 +37,7 @@ static int unknown_command(const char *name)
     return PN_EXIT_USAGE;
 }
 
-/* The disk may be full, or the reader gone. An earlier write may have failed: what errno says then is about something
- * else by now. */
+/* The disk may be full, or the pipe closed. If an earlier write failed, errno now describes something else. */
 static int finish(int status)
 {
     errno = 0;
@@ -53,7 +45,7 @@ static int finish(int status)
     int why = failed ? errno : 0;
     if ((!failed && !ferror(stdout)) || status != PN_EXIT_DONE)
         return status;
-    pn_cli_say_error("standard output: %s", why ? strerror(why) : "not everything could be written");
+    pn_cli_say_error("standard output: %s", why ? strerror(why) : "an earlier write failed");
     return PN_EXIT_FAILED;
 }
 

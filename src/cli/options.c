@@ -114,10 +114,10 @@ const char *pn_cli_nearest(const char *word, const char *(*next)(const void *nam
 {
     size_t len = strlen(word);
     const char *best = NULL, *name;
-    size_t best_distance = len < 3 ? 2 : len / 3 + 2; /* one mistake in a short word, more in a long one */
+    size_t best_distance = len < 3 ? 2 : len / 3 + 2; /* one mistake in a short word, more in a long word */
     for (size_t i = 0; (name = next(names, i)); i++) {
         size_t d = distance(word, name);
-        if (len >= 2 && strncmp(word, name, len) == 0) /* the start of a name: most likely that */
+        if (len >= 2 && strncmp(word, name, len) == 0) /* most likely the start of that name */
             d = 1;
         if (d < best_distance && d < strlen(name)) {
             best_distance = d;
@@ -129,14 +129,14 @@ const char *pn_cli_nearest(const char *word, const char *(*next)(const void *nam
 
 /* ---- help and mistakes ---- */
 
+const struct pn_option pn_option_help = PN_OPT_FLAG("help", 0, "print this text", .letter = 'h');
+
 static void print_option(const struct pn_option *option)
 {
     char left[64];
     const char *space = option->value ? " " : "", *value = option->value ? option->value : "";
-    if (option->letter && option->name)
+    if (option->letter)
         snprintf(left, sizeof left, "-%c, --%s%s%s", option->letter, option->name, space, value);
-    else if (option->letter)
-        snprintf(left, sizeof left, "-%c%s%s", option->letter, space, value);
     else
         snprintf(left, sizeof left, "    --%s%s%s", option->name, space, value);
     printf("  %-26s", left);
@@ -145,20 +145,19 @@ static void print_option(const struct pn_option *option)
     printf(" %s\n", option->help);
 }
 
-static void print_help(const struct pn_command *command, const struct pn_option_set *sets, size_t n_sets)
+static void print_help(const struct pn_command *command)
 {
     printf("%s\n\nUsage: pantry %s%s%s\n", command->summary, command->name, *command->usage ? " " : "", command->usage);
     if (command->about)
         printf("\n%s\n", command->about);
-    for (size_t s = 0; s < n_sets; s++) {
-        printf("\n%s:\n", sets[s].title ? sets[s].title : "Options");
-        for (size_t i = 0; i < sets[s].n; i++)
-            print_option(&sets[s].option[i]);
+    for (size_t s = 0; s < PN_SETS_MAX && (s == 0 || command->options[s].n); s++) {
+        const struct pn_option_set *set = &command->options[s];
+        printf("\n%s:\n", set->title ? set->title : "Options");
+        for (size_t i = 0; i < set->n; i++)
+            print_option(&set->option[i]);
         if (s == 0)
-            printf("  -h, --help                 print this text\n");
+            print_option(&pn_option_help);
     }
-    if (!n_sets)
-        printf("\nOptions:\n  -h, --help                 print this text\n");
     printf("\nExample:\n  ");
     for (const char *p = command->example; *p; p++) {
         putchar(*p);
@@ -183,38 +182,39 @@ int pn_cli_misuse(const struct pn_command *command, const char *format, ...)
 
 struct parser {
     const struct pn_command *command;
-    const struct pn_option_set *sets;
-    size_t n_sets;
+    void *const *targets;
 };
 
 static const char *option_name(const void *names, size_t i)
 {
-    const struct parser *parser = names;
-    for (size_t s = 0; s < parser->n_sets; s++) {
-        for (size_t o = 0; o < parser->sets[s].n; o++) {
-            const char *name = parser->sets[s].option[o].name;
-            if (name && i-- == 0)
-                return name;
-        }
+    const struct pn_command *command = names;
+    for (size_t s = 0; s < PN_SETS_MAX; s++) {
+        if (i < command->options[s].n)
+            return command->options[s].option[i].name;
+        i -= command->options[s].n;
     }
-    return i == 0 ? "help" : NULL;
+    return i == 0 ? pn_option_help.name : NULL;
 }
 
+/* By name, or by letter if `name` is NULL. *to is NULL for --help, which every command has. */
 static const struct pn_option *find_option(const struct parser *parser, const char *name, size_t len, char letter,
                                            void **to)
 {
-    for (size_t s = 0; s < parser->n_sets; s++) {
-        for (size_t o = 0; o < parser->sets[s].n; o++) {
-            const struct pn_option *option = &parser->sets[s].option[o];
-            bool same = name ? option->name && strlen(option->name) == len && memcmp(option->name, name, len) == 0
-                             : option->letter == letter;
+    for (size_t s = 0; s < PN_SETS_MAX; s++) {
+        const struct pn_option_set *set = &parser->command->options[s];
+        for (size_t o = 0; o < set->n; o++) {
+            const struct pn_option *option = &set->option[o];
+            bool same =
+                name ? strlen(option->name) == len && memcmp(option->name, name, len) == 0 : option->letter == letter;
             if (same) {
-                *to = (char *)parser->sets[s].to + option->offset;
+                *to = (char *)parser->targets[s] + option->offset;
                 return option;
             }
         }
     }
-    return NULL;
+    *to = NULL;
+    bool help = name ? len == 4 && memcmp("help", name, 4) == 0 : letter == pn_option_help.letter;
+    return help ? &pn_option_help : NULL;
 }
 
 static bool is_choice(const char *choices, const char *value)
@@ -230,14 +230,18 @@ static int bad_number(const struct parser *parser, const struct pn_option *optio
 {
     const char *kind = option->kind == PN_OPTION_FLOAT ? "a number" : "a whole number";
     if (option->min == 0 && option->max == 0)
-        return pn_cli_misuse(parser->command, "%s wants %s, not \"%s\"", shown, kind, value);
-    return pn_cli_misuse(parser->command, "%s wants %s from %g to %.10g, not \"%s\"", shown, kind, option->min,
-                         option->max, value);
+        return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s)", shown, value, kind);
+    return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s from %g to %.10g)", shown, value,
+                         kind, option->min, option->max);
 }
 
 static int store_value(const struct parser *parser, const struct pn_option *option, void *to, const char *shown,
                        const char *value)
 {
+    if (option == &pn_option_help) {
+        print_help(parser->command);
+        return PN_EXIT_DONE;
+    }
     switch (option->kind) {
     case PN_OPTION_FLAG:
     case PN_OPTION_OFF:
@@ -257,17 +261,19 @@ static int store_value(const struct parser *parser, const struct pn_option *opti
         break;
     case PN_OPTION_SIZE:
         if (!pn_cli_parse_size(value, to))
-            return pn_cli_misuse(parser->command, "%s wants a size such as 800M or 1.5G, not \"%s\"", shown, value);
+            return pn_cli_misuse(parser->command, "%s: not a size (found \"%s\", allowed sizes such as 800M or 1.5G)",
+                                 shown, value);
         break;
     case PN_OPTION_TEXT:
         if (option->choices && !is_choice(option->choices, value))
-            return pn_cli_misuse(parser->command, "%s takes one of: %s; not \"%s\"", shown, option->choices, value);
+            return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s)", shown, value,
+                                 option->choices);
         *(const char **)to = value;
         break;
     case PN_OPTION_LIST: {
         struct pn_text_list *list = to;
         if (list->n == PN_LIST_MAX)
-            return pn_cli_misuse(parser->command, "%s can be given %d times at most", shown, PN_LIST_MAX);
+            return pn_cli_misuse(parser->command, "%s: too many values (allowed %d)", shown, PN_LIST_MAX);
         list->item[list->n++] = value;
         break;
     }
@@ -277,14 +283,14 @@ static int store_value(const struct parser *parser, const struct pn_option *opti
 
 static int unknown_option(const struct parser *parser, const char *shown, const char *name)
 {
-    const char *near = name ? pn_cli_nearest(name, option_name, parser) : NULL;
+    const char *near = name ? pn_cli_nearest(name, option_name, parser->command) : NULL;
     if (near)
         return pn_cli_misuse(parser->command, "%s: no option %s; did you mean --%s?", parser->command->name, shown,
                              near);
     return pn_cli_misuse(parser->command, "%s: no option %s", parser->command->name, shown);
 }
 
-/* argv[*i] is "--name", "--name=value"; moves *i to the last argument used. */
+/* argv[*i] is "--name" or "--name=value"; moves *i to the last argument used. */
 static int parse_long(const struct parser *parser, int argc, char **argv, int *i)
 {
     const char *text = argv[*i] + 2, *equals = strchr(text, '=');
@@ -293,10 +299,6 @@ static int parse_long(const struct parser *parser, int argc, char **argv, int *i
     snprintf(shown, sizeof shown, "--%.*s", (int)(len > 60 ? 60 : len), text);
     void *to;
     const struct pn_option *option = find_option(parser, text, len, 0, &to);
-    if (!option && len == 4 && memcmp(text, "help", 4) == 0) {
-        print_help(parser->command, parser->sets, parser->n_sets);
-        return PN_EXIT_DONE;
-    }
     if (!option)
         return unknown_option(parser, shown, shown + 2);
     const char *value = equals ? equals + 1 : NULL;
@@ -304,7 +306,7 @@ static int parse_long(const struct parser *parser, int argc, char **argv, int *i
         return pn_cli_misuse(parser->command, "%s takes no value", shown);
     if (option->value && !value) {
         if (*i + 1 >= argc)
-            return pn_cli_misuse(parser->command, "%s wants a value: %s", shown, option->value);
+            return pn_cli_misuse(parser->command, "%s needs a value: %s", shown, option->value);
         value = argv[++*i];
     }
     return store_value(parser, option, to, shown, value);
@@ -320,17 +322,13 @@ static int parse_short(const struct parser *parser, int argc, char **argv, int *
         char shown[3] = {'-', *p, 0};
         void *to;
         const struct pn_option *option = find_option(parser, NULL, 0, *p, &to);
-        if (!option && *p == 'h') {
-            print_help(parser->command, parser->sets, parser->n_sets);
-            return PN_EXIT_DONE;
-        }
         if (!option)
             return unknown_option(parser, argv[*i], argv[*i][2] ? argv[*i] + 1 : NULL);
         const char *value = NULL;
         if (option->value) {
             value = p[1] ? p + 1 : *i + 1 < argc ? argv[++*i] : NULL;
             if (!value)
-                return pn_cli_misuse(parser->command, "%s wants a value: %s", shown, option->value);
+                return pn_cli_misuse(parser->command, "%s needs a value: %s", shown, option->value);
         }
         int status = store_value(parser, option, to, shown, value);
         if (status != PN_CLI_GO_ON || value)
@@ -339,13 +337,13 @@ static int parse_short(const struct parser *parser, int argc, char **argv, int *
     return PN_CLI_GO_ON;
 }
 
-int pn_cli_parse(const struct pn_command *command, int argc, char **argv, const struct pn_option_set *sets,
-                 size_t n_sets, struct pn_arguments *arguments)
+int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *const *targets,
+                 struct pn_arguments *arguments)
 {
-    const struct parser parser = {command, sets, n_sets};
+    const struct parser parser = {command, targets};
     bool options_ended = false;
     int n = 0;
-    /* Other arguments move to the front of argv; they never overtake the one being read. */
+    /* Other arguments move to the front of argv, never past the argument being read. */
     for (int i = 1; i < argc; i++) {
         const char *text = argv[i];
         int status = PN_CLI_GO_ON;

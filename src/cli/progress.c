@@ -27,7 +27,7 @@ static int columns(FILE *out)
     return size.ws_col;
 }
 
-/* Eighths of a cell, so that the bar moves with every percent. */
+/* In eighths of a cell, so that the bar moves with every percent. */
 static void draw_cells(FILE *out, double share, int cells)
 {
     static const char *const eighth[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
@@ -61,7 +61,7 @@ static void show_bar(struct pn_progress_bar *bar, const struct pn_fetch_progress
     bar->open = true;
 }
 
-/* Four lines a download are enough for a log. */
+/* Four lines per download are enough for a log. */
 static void show_line(struct pn_progress_bar *bar, const struct pn_fetch_progress *p)
 {
     int quarter = (int)(share_of(p) * 4);

@@ -9,15 +9,15 @@
 struct pn_progress_bar {
     FILE *out;
     bool terminal;
-    bool open;   /* a line without its end is on the terminal */
-    int phase;   /* last shown, -1 before the first */
-    int quarter; /* last shown without a terminal */
+    bool open;   /* the terminal shows a line without its newline */
+    int phase;   /* the last one shown, -1: none */
+    int quarter; /* the last one shown without a terminal */
 };
 
 void pn_progress_start(struct pn_progress_bar *bar, FILE *out);
 /* The callback of pn_fetch_options; `user` is the bar. */
 void pn_progress_show(void *user, const struct pn_fetch_progress *progress);
-/* Ends the line. Call it before anything else is printed, whether the fetch succeeded or not. */
+/* Ends the line. Call it before printing anything else, also after a failed fetch. */
 void pn_progress_end(struct pn_progress_bar *bar);
 
 #endif

@@ -22,7 +22,7 @@ bool pn_repeat_push(struct pn_repeat *repeat, int32_t id, const char *text, size
     for (long p = 1; p <= PN_REPEAT_SPAN && p <= n; p++) {
         long *run = &repeat->run[p - 1];
         *run = repeat->ids[(n - p) % PN_REPEAT_SPAN] == id ? *run + 1 : 0;
-        long region = *run + p; /* ends here and has the period p */
+        long region = *run + p; /* length of the repetition of period p that ends here */
         bool letters = repeat->letter > n + 1 - region;
         found |= region >= (p >= LONG_SPAN ? LONG_TIMES : TIMES) * p && region >= (letters ? TOKENS : NO_LETTER_TOKENS);
     }

@@ -57,7 +57,7 @@ void pn_cli_vsay_error(const char *format, va_list args)
 {
     char text[2048];
     vsnprintf(text, sizeof text, format, args);
-    fflush(stdout); /* what was said before comes first */
+    fflush(stdout); /* earlier output comes first */
     fputs("pantry: ", stderr);
     pn_cli_put_untrusted(stderr, text, strlen(text));
     fputc('\n', stderr);
@@ -89,7 +89,7 @@ int pn_cli_put_json(json_t *value)
 {
     if (!value)
         return pn_cli_no_memory();
-    size_t layout = pn_term_is(stdout) ? JSON_INDENT(2) : 0; /* a person reads it, or a program */
+    size_t layout = pn_term_is(stdout) ? JSON_INDENT(2) : 0; /* indented for a person, compact for a program */
     int failed = json_dumpf(value, stdout, layout | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     json_decref(value);
     if (failed)
@@ -179,7 +179,7 @@ const char *pn_cli_stop_name(const struct pantry_stats *stats)
 double pn_cli_decode_rate(const struct pantry_stats *stats)
 {
     bool ended = stats->stop == PANTRY_STOP_END;
-    int steps = stats->n_generated - !ended; /* the token that ended the text took a step too, and is not counted */
+    int steps = stats->n_generated - !ended; /* the end token took a step too, but is not counted */
     return steps > 0 && stats->decode_seconds > 0 ? steps / stats->decode_seconds : 0;
 }
 
@@ -218,7 +218,7 @@ void pn_cli_put_figures(FILE *out, const struct pantry_stats *stats, int n_threa
     fprintf(out, "answer tokens:        %d\n", stats->n_generated);
     fprintf(out, "answer time:          %s\n", pn_cli_seconds(&a, stats->decode_seconds));
     fprintf(out, "answer rate:          %.1f tok/s\n", pn_cli_decode_rate(stats));
-    fprintf(out, "read for each token:  %s\n", pn_cli_bytes(&a, (unsigned long long)stats->bytes_per_token));
+    fprintf(out, "read per token:       %s\n", pn_cli_bytes(&a, (unsigned long long)stats->bytes_per_token));
     put_share(out, stats, n_threads, "memory bandwidth:     ");
     fprintf(out, "\nstopped by:           %s%s\n", pn_cli_stop_name(stats), pn_term_style(out, PN_STYLE_OFF));
 }

@@ -12,7 +12,7 @@ void pn_screen_start(struct pn_screen *screen, FILE *out, bool wrap, bool thinki
 {
     *screen = (struct pn_screen){.out = out, .plain = !pn_term_is(out), .line_start = true, .thinking = thinking};
     screen->wrap = wrap && pn_term_moves(out);
-    screen->width = pn_term_width(out) - 1; /* the last column stays free: what happens there differs by terminal */
+    screen->width = pn_term_width(out) - 1; /* the last column stays free: terminals differ there */
     if (screen->width < 20)
         screen->wrap = false;
     if (thinking)
@@ -32,13 +32,13 @@ static void forget_word(struct pn_screen *screen)
     screen->word_fixed = false;
 }
 
-/* Where a letter's width is beyond doubt on every terminal. */
+/* Characters whose width is the same on every terminal. */
 static bool sure_width(utf8proc_int32_t c)
 {
     return c < 0x300 || (c >= 0x370 && c < 0x530 && (c < 0x483 || c > 0x489)) || (c >= 0x2010 && c <= 0x2027);
 }
 
-/* Moves the word at the end of the full line to the next one, or just goes there. */
+/* Moves the word at the end of the full line to the next line, or starts the next line. */
 static void carry_word(struct pn_screen *screen, int extra)
 {
     bool whole_line = screen->word_width >= screen->column;
@@ -58,7 +58,7 @@ static void put_character(struct pn_screen *screen, const char *bytes, size_t n,
     if (c == '\t')
         width = 8 - screen->column % 8;
     if (screen->wrap && !screen->code && screen->column + width > screen->width) {
-        if (c == ' ') { /* the line break stands for it */
+        if (c == ' ') { /* the line break replaces it */
             new_line(screen);
             forget_word(screen);
             return;
@@ -103,7 +103,7 @@ static void show(struct pn_screen *screen, const char *text, size_t len)
         utf8proc_int32_t c;
         utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(len - i), &c);
         if (n <= 0 || (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0)) {
-            put_character(screen, "?", 1, '?'); /* would steer the terminal */
+            put_character(screen, "?", 1, '?'); /* would control the terminal */
         } else if (c == '\n') {
             new_line(screen);
             forget_word(screen);
@@ -121,7 +121,7 @@ static void take(struct pn_screen *screen, const char *text, size_t len)
     show(screen, text, len);
 }
 
-/* A tag is shown dim with the reasoning, and belongs to neither text. */
+/* A tag is shown dim like the reasoning, and belongs to neither text. */
 static void show_tag(struct pn_screen *screen, bool opens)
 {
     if (opens)
@@ -148,8 +148,8 @@ static void take_tag(struct pn_screen *screen)
     pn_buf_clear(&screen->tag);
 }
 
-/* A tag may come in pieces: its beginning is held back until the rest tells; '<' occurs only at its start, so what
- * does not match is no tag as a whole. The opening tag counts only before any text, the closing one while thinking. */
+/* A tag may come in pieces: its beginning is held back until it matches or not. '<' occurs only at the start, so a
+ * mismatch means that no part is a tag. The opening tag counts only before any text, the closing one while thinking. */
 void pn_screen_put(struct pn_screen *screen, const char *text, size_t len)
 {
     for (size_t i = 0; i < len;) {

@@ -1,4 +1,4 @@
-/* The commands of the chat: see slash.h. One table of them, one of the things that /set and /show know. */
+/* The commands of the chat: see slash.h. One table each for the commands, /set and /show. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/slash.h"
 
@@ -16,9 +16,10 @@ struct slash {
 };
 
 struct entry {
-    const char *name, *arguments, *help;
+    const char *name, *also; /* another name, or NULL */
+    const char *arguments;   /* NULL: none */
+    const char *help;
     void (*run)(struct slash *slash, const char *rest);
-    const char *also; /* another name */
 };
 
 /* The next word, at most 31 characters of it; returns what follows it. */
@@ -32,44 +33,49 @@ static const char *take_word(const char *text, char word[32])
 
 /* ---- parameters ---- */
 
-#define CHAT(field) offsetof(struct pn_chat, field)
-
-static const struct pn_option parameters[] = {
-    {0, "temperature", "T", "0: always the likeliest token", PN_OPTION_FLOAT, CHAT(sampler.sampling.temperature), 0,
-     100, NULL},
-    {0, "top_k", "K", "only the K likeliest tokens; 0: off", PN_OPTION_INT, CHAT(sampler.sampling.top_k), 0, 1 << 24,
-     NULL},
-    {0, "top_p", "P", "only the likeliest with probability P together", PN_OPTION_FLOAT, CHAT(sampler.sampling.top_p),
-     0, 1, NULL},
-    {0, "min_p", "P", "only those with P times the best's probability", PN_OPTION_FLOAT, CHAT(sampler.sampling.min_p),
-     0, 1, NULL},
-    {0, "repeat_penalty", "X", "makes recent tokens less likely; 1: off", PN_OPTION_FLOAT,
-     CHAT(sampler.sampling.repeat_penalty), 0.01, 100, NULL},
-    {0, "frequency_penalty", "X", "the same for each occurrence; 0: off", PN_OPTION_FLOAT,
-     CHAT(sampler.sampling.frequency_penalty), -100, 100, NULL},
-    {0, "presence_penalty", "X", "the same once; 0: off", PN_OPTION_FLOAT, CHAT(sampler.sampling.presence_penalty),
-     -100, 100, NULL},
-    {0, "repeat_last_n", "N", "how many tokens are recent; -1: all", PN_OPTION_INT,
-     CHAT(sampler.sampling.penalty_last_n), -1, 1 << 24, NULL},
-    {0, "seed", "N", "same seed, same answer", PN_OPTION_SEED, CHAT(sampler.sampling.seed), 0, 0, NULL},
-    {0, "num_predict", "N", "most tokens of an answer; -1: no limit", PN_OPTION_INT, CHAT(sampler.max_tokens), -1,
-     1 << 24, NULL},
-    {0, "num_ctx", "N", "tokens of context; 0: the model's", PN_OPTION_INT, CHAT(machine.session.n_context), 0, 1 << 24,
-     NULL},
-    {0, "stop", "TEXT", "ends an answer; may be set several times", PN_OPTION_LIST, CHAT(sampler.stop), 0, 0, NULL},
+/* The option tables whose rows with a `.parameter` name are parameters, and where a chat keeps their values. */
+static const struct {
+    const struct pn_option *option;
+    size_t n, offset;
+} tables[] = {
+    {pn_sampling_options, PN_N_SAMPLING_OPTIONS, offsetof(struct pn_chat, sampler)},
+    {pn_session_options, PN_N_SESSION_OPTIONS, offsetof(struct pn_chat, machine)},
 };
 
-enum { N_PARAMETERS = sizeof parameters / sizeof *parameters };
+struct parameter {
+    const struct pn_option *option; /* NULL: none */
+    size_t offset;                  /* of the value in struct pn_chat */
+};
+
+static struct parameter parameter_at(size_t i)
+{
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (size_t o = 0; o < tables[t].n; o++)
+            if (tables[t].option[o].parameter && i-- == 0)
+                return (struct parameter){&tables[t].option[o], tables[t].offset + tables[t].option[o].offset};
+    return (struct parameter){0};
+}
+
+static struct parameter find_parameter(const char *name)
+{
+    struct parameter parameter;
+    for (size_t i = 0; (parameter = parameter_at(i)).option; i++)
+        if (strcmp(parameter.option->parameter, name) == 0)
+            break;
+    return parameter;
+}
 
 static const char *parameter_name(const void *names, size_t i)
 {
     (void)names;
-    return i < N_PARAMETERS ? parameters[i].name : NULL;
+    struct parameter parameter = parameter_at(i);
+    return parameter.option ? parameter.option->parameter : NULL;
 }
 
-static bool store_parameter(struct pn_chat *chat, const struct pn_option *option, const char *value)
+static bool store_parameter(struct pn_chat *chat, struct parameter parameter, const char *value)
 {
-    void *to = (char *)chat + option->offset;
+    const struct pn_option *option = parameter.option;
+    void *to = (char *)chat + parameter.offset;
     struct pn_text_list *list = to;
     switch (option->kind) {
     case PN_OPTION_FLOAT:
@@ -86,47 +92,52 @@ static bool store_parameter(struct pn_chat *chat, const struct pn_option *option
     }
 }
 
-static void put_parameter(const struct pn_chat *chat, const struct pn_option *option)
+static void put_parameter(const struct pn_chat *chat, struct parameter parameter)
 {
-    const void *at = (const char *)chat + option->offset;
+    const char *name = parameter.option->parameter;
+    const void *at = (const char *)chat + parameter.offset;
     const struct pn_text_list *list = at;
-    if (option->kind == PN_OPTION_LIST) {
+    if (parameter.option->kind == PN_OPTION_LIST) {
         for (size_t i = 0; i < list->n; i++)
-            printf("  %-18s %s\n", option->name, list->item[i]);
+            printf("  %-18s %s\n", name, list->item[i]);
         return;
     }
-    printf("  %-18s ", option->name);
-    if (option->kind == PN_OPTION_FLOAT)
+    printf("  %-18s ", name);
+    if (parameter.option->kind == PN_OPTION_FLOAT)
         printf("%g\n", (double)*(const float *)at);
-    else if (option->offset == CHAT(sampler.max_tokens) && chat->sampler.max_tokens == PN_TOKENS_UNSET)
+    else if (at == &chat->sampler.max_tokens && chat->sampler.max_tokens == PN_TOKENS_UNSET)
         printf("%d, or %d without a chat template\n", PN_TOKENS_CHAT, PN_TOKENS_BASE);
-    else if (option->kind == PN_OPTION_INT)
+    else if (parameter.option->kind == PN_OPTION_INT)
         printf("%d\n", *(const int *)at);
-    else if (*(const uint64_t *)at == UINT64_MAX)
-        puts("another one for each answer");
+    else if (*(const uint64_t *)at == PN_SEED_UNSET)
+        puts("a new seed per answer");
     else
         printf("%llu\n", (unsigned long long)*(const uint64_t *)at);
+}
+
+static void list_parameters(void)
+{
+    struct parameter parameter;
+    puts("/set parameter NAME VALUE, with these names:");
+    for (size_t i = 0; (parameter = parameter_at(i)).option; i++)
+        printf("  %-18s %-5s %s\n", parameter.option->parameter, parameter.option->value, parameter.option->help);
 }
 
 static void set_parameter(struct slash *slash, const char *rest)
 {
     char name[32];
     const char *value = take_word(rest, name);
-    const struct pn_option *option = NULL;
-    for (size_t i = 0; i < N_PARAMETERS; i++)
-        if (strcmp(parameters[i].name, name) == 0)
-            option = &parameters[i];
+    struct parameter parameter = find_parameter(name);
+    const struct pn_option *option = parameter.option;
     if (!*name || (option && !*value)) {
-        puts("/set parameter NAME VALUE, with these names:");
-        for (size_t i = 0; i < N_PARAMETERS; i++)
-            printf("  %-18s %-5s %s\n", parameters[i].name, parameters[i].value, parameters[i].help);
+        list_parameters();
     } else if (!option) {
         const char *near = pn_cli_nearest(name, parameter_name, NULL);
         printf("no parameter \"%s\"; %s%s%s\n", name, near ? "did you mean " : "`/set parameter` lists them",
                near ? near : "", near ? "?" : "");
-    } else if (!store_parameter(slash->chat, option, value)) {
-        printf("%s wants %s (%s), not \"%s\"\n", name, option->value, option->help, value);
-    } else if (option->offset == CHAT(machine.session.n_context)) {
+    } else if (!store_parameter(slash->chat, parameter, value)) {
+        printf("%s: wrong value (found \"%s\", allowed %s: %s)\n", name, value, option->value, option->help);
+    } else if (parameter.offset == offsetof(struct pn_chat, machine.session.n_context)) {
         pn_chat_new_session(slash->chat);
     }
 }
@@ -138,7 +149,7 @@ static void set_system(struct slash *slash, const char *rest)
     if (!pn_chat_set_system(slash->chat, rest))
         pn_cli_no_memory();
     else
-        puts(*rest ? "system text set" : "system text removed");
+        puts(*rest ? "system message set" : "system message removed");
 }
 
 static void set_history(struct slash *slash, const char *rest)
@@ -190,17 +201,20 @@ static void set_no_think(struct slash *slash, const char *rest)
 }
 
 static const struct entry settings[] = {
-    {"parameter", "NAME VALUE", "how answers are made; without a name: the list", set_parameter, NULL},
-    {"system", "TEXT", "the system text; without a text: none", set_system, NULL},
-    {"history", "", "keep what you type in the history", set_history, NULL},
-    {"nohistory", "", "do not", set_no_history, NULL},
-    {"wordwrap", "", "break lines between words", set_wrap, NULL},
-    {"nowordwrap", "", "do not", set_no_wrap, NULL},
-    {"think", "", "let the model reason first, if it can", set_think, NULL},
-    {"nothink", "", "do not", set_no_think, NULL},
-    {"verbose", "", "show all figures after an answer", set_verbose, NULL},
-    {"quiet", "", "show one line", set_quiet, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+    {.name = "parameter",
+     .arguments = "NAME VALUE",
+     .help = "a parameter of the answers; without a name: the list",
+     .run = set_parameter},
+    {.name = "system", .arguments = "TEXT", .help = "the system message; without a text: none", .run = set_system},
+    {.name = "history", .help = "keep your lines in the history", .run = set_history},
+    {.name = "nohistory", .help = "do not", .run = set_no_history},
+    {.name = "wordwrap", .help = "break lines between words", .run = set_wrap},
+    {.name = "nowordwrap", .help = "do not", .run = set_no_wrap},
+    {.name = "think", .help = "let the model reason first, if it can", .run = set_think},
+    {.name = "nothink", .help = "do not", .run = set_no_think},
+    {.name = "verbose", .help = "show all figures after an answer", .run = set_verbose},
+    {.name = "quiet", .help = "show one line", .run = set_quiet},
+    {0},
 };
 
 /* ---- /show ---- */
@@ -229,14 +243,15 @@ static void show_info(struct slash *slash, const char *rest)
 static void show_parameters(struct slash *slash, const char *rest)
 {
     (void)rest;
-    for (size_t i = 0; i < N_PARAMETERS; i++)
-        put_parameter(slash->chat, &parameters[i]);
+    struct parameter parameter;
+    for (size_t i = 0; (parameter = parameter_at(i)).option; i++)
+        put_parameter(slash->chat, parameter);
 }
 
 static void show_system(struct slash *slash, const char *rest)
 {
     (void)rest;
-    put_text(slash->chat->system, "no system text is set");
+    put_text(slash->chat->system, "no system message is set");
 }
 
 static void show_template(struct slash *slash, const char *rest)
@@ -251,19 +266,19 @@ static void show_license(struct slash *slash, const char *rest)
     struct pantry_model_info info = {.size = sizeof info};
     (void)rest;
     pantry_model_info(slash->chat->model, &info, NULL);
-    put_text(info.license, "the model does not say");
+    put_text(info.license, "this model does not name a licence");
 }
 
 static const struct entry views[] = {
-    {"info", "", "what the model is", show_info, NULL},
-    {"parameters", "", "how answers are made", show_parameters, NULL},
-    {"system", "", "the system text", show_system, NULL},
-    {"template", "", "the model's chat template", show_template, NULL},
-    {"license", "", "the model's licence", show_license, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+    {.name = "info", .help = "a description of the model", .run = show_info},
+    {.name = "parameters", .help = "the parameters of the answers", .run = show_parameters},
+    {.name = "system", .help = "the system message", .run = show_system},
+    {.name = "template", .help = "the model's chat template", .run = show_template},
+    {.name = "license", .help = "the model's licence", .run = show_license},
+    {0},
 };
 
-/* ---- the tables at work ---- */
+/* ---- commands from tables ---- */
 
 static const char *entry_name(const void *names, size_t i)
 {
@@ -282,7 +297,7 @@ static void put_entries(const char *before, const struct entry *table)
 {
     for (; table->name; table++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s %s", before, table->name, table->arguments);
+        snprintf(left, sizeof left, "%s%s %s", before, table->name, table->arguments ? table->arguments : "");
         printf("  %-28s %s\n", left, table->help);
     }
 }
@@ -340,13 +355,16 @@ static void do_bye(struct slash *slash, const char *rest)
 static void do_help(struct slash *slash, const char *rest);
 
 static const struct entry commands[] = {
-    {"help", "", "this list; also /?", do_help, "?"},
-    {"set", "WHAT ...", "change a setting; /set alone lists them", do_set, NULL},
-    {"show", "WHAT", "show something of the model", do_show, NULL},
-    {"load", "MODEL", "talk to another model", do_load, NULL},
-    {"clear", "", "forget the conversation", do_clear, NULL},
-    {"bye", "", "leave; also Ctrl-D", do_bye, "exit"},
-    {NULL, NULL, NULL, NULL, NULL},
+    {.name = "help", .help = "this list; also /?", .run = do_help, .also = "?"},
+    {.name = "set", .arguments = "WHAT ...", .help = "change a setting; /set alone lists them", .run = do_set},
+    {.name = "show",
+     .arguments = "WHAT",
+     .help = "show a property of the model; /show alone lists them",
+     .run = do_show},
+    {.name = "load", .arguments = "MODEL", .help = "talk to another model", .run = do_load},
+    {.name = "clear", .help = "forget the conversation", .run = do_clear},
+    {.name = "bye", .help = "leave; also Ctrl-D", .run = do_bye, .also = "exit"},
+    {0},
 };
 
 static void do_help(struct slash *slash, const char *rest)
@@ -365,7 +383,7 @@ static void do_help(struct slash *slash, const char *rest)
     put_entries("/", commands);
     puts("\n  \"\"\"                          begins and ends a message of several lines\n"
          "  Ctrl-C                       stops an answer\n"
-         "  Up, Down, Ctrl-R             what you typed before\n");
+         "  Up, Down, Ctrl-R             earlier lines\n");
 }
 
 bool pn_slash_is(const char *line)

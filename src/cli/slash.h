@@ -5,9 +5,9 @@
 #include "cli/chat.h"
 #include "cli/editor.h"
 
-/* True if the line is a command and not something to say: a slash and letters, as "/set" and unlike "/usr/bin". */
+/* True if the line is a command, not a message: a slash and letters, as in "/set" and unlike "/usr/bin". */
 bool pn_slash_is(const char *line);
-/* Does what the line says. False when the user wants to leave. */
+/* Runs the command. False when the user leaves. */
 bool pn_slash_do(struct pn_chat *chat, struct pn_editor *editor, const char *line);
 
 #endif

@@ -9,13 +9,13 @@
 #include <string.h>
 
 const struct pn_option pn_template_options[PN_N_TEMPLATE_OPTIONS] = {
-    {0, "template", "FILE", "use this Jinja template instead of a model's", PN_OPTION_TEXT,
-     offsetof(struct pn_template_choice, template_file), 0, 0, NULL},
-    {0, "context", "FILE", "JSON object of the template's variables; -: standard input", PN_OPTION_TEXT,
-     offsetof(struct pn_template_choice, context_file), 0, 0, NULL},
+    PN_OPT_TEXT("template", "FILE", offsetof(struct pn_template_choice, template_file),
+                "use this Jinja template instead of a model's"),
+    PN_OPT_TEXT("context", "FILE", offsetof(struct pn_template_choice, context_file),
+                "JSON object of the template's variables; -: standard input"),
 };
 
-/* A file with a vocabulary and no weights has a template too, so the description is asked, not a loaded model. */
+/* A file with only a vocabulary has a template too, so this reads the description instead of loading the model. */
 static int source_of_model(const char *name, char **source, size_t *len)
 {
     char *path = NULL, *text = NULL;

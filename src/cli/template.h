@@ -1,4 +1,4 @@
-/* What `pantry template` and `pantry parse` share: a template's source, a context, and how their errors read. */
+/* Shared by `pantry template` and `pantry parse`: a template's source, a context, and their errors. */
 #ifndef PN_CLI_TEMPLATE_H
 #define PN_CLI_TEMPLATE_H
 
@@ -17,7 +17,7 @@ extern const struct pn_option pn_template_options[PN_N_TEMPLATE_OPTIONS]; /* of 
 /* The source of --template FILE, or of the template in the model `name`. Caller frees with free. */
 int pn_cli_template_source(const struct pn_template_choice *choice, const char *name, char **source, size_t *len);
 
-/* A template's own error is its own sentence, so its message stands alone behind "template error: ". */
+/* Prints an error that the template raised, word for word after "template error: ". Exit status. */
 int pn_cli_template_fail(const struct pantry_error *error);
 
 #endif

@@ -55,13 +55,13 @@ void pn_term_use_utf8(void)
 
 /* ---- modes ---- */
 
-static pantry_cancel *interrupt; /* what Ctrl-C sets; the library looks at it in every step */
+static pantry_cancel *interrupt; /* set by Ctrl-C; the library reads it in every step */
 static volatile sig_atomic_t resized, stop_wanted, resumed;
 static volatile sig_atomic_t have_original, have_wanted, echoes, away, left_original, paste_is_on;
-static struct termios original; /* as the program found the terminal */
+static struct termios original; /* the modes at the start */
 static volatile sig_atomic_t ignores_stop;
 
-/* In the background a process that sets modes is stopped, and they are another program's by then. */
+/* A background process that sets modes is stopped, and the modes belong to another program then. */
 static bool in_front(void)
 {
     pid_t front = tcgetpgrp(STDIN_FILENO);
@@ -75,7 +75,7 @@ static void set_wanted(int when)
     struct termios wanted = original;
     if (!echoes)
         wanted.c_lflag &= ~(tcflag_t)ECHO;
-    wanted.c_lflag |= NOFLSH; /* otherwise Ctrl-C may throw away what is printed in answer to it */
+    wanted.c_lflag |= NOFLSH; /* otherwise Ctrl-C may discard output that follows it */
     tcsetattr(STDIN_FILENO, when, &wanted);
 }
 
@@ -92,9 +92,9 @@ static void set_original(void)
 
 /* ---- the terminal's foreground group ---- */
 
-static pid_t shared_group; /* that we were in, and that the terminal goes back to; 0: we took nothing */
+static pid_t shared_group; /* our first group, which gets the terminal back; 0: we did not take it */
 
-/* Without being stopped for it. */
+/* With SIGTTOU blocked, which would stop us. */
 static void give_terminal(pid_t group)
 {
     sigset_t block, before;
@@ -111,7 +111,7 @@ static bool is_pending(int sig)
     return sigpending(&pending) == 0 && sigismember(&pending, sig) == 1;
 }
 
-/* With stops blocked. If one came while we were with the others, they have stopped and the shell takes the terminal. */
+/* With stops blocked. After a stop in the shared group the others have stopped, and the shell takes the terminal. */
 static void take_terminal(void)
 {
     if (!shared_group || tcgetpgrp(STDIN_FILENO) != shared_group || setpgid(0, 0) != 0)
@@ -140,7 +140,7 @@ static void block_stops(sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &stops, before);
 }
 
-/* Does what `sig` does by default, in our group; returns when continued. */
+/* Raises `sig` with its default action in our group; returns when continued. */
 static void stop_by_default(int sig)
 {
     struct sigaction by_default, before;
@@ -157,20 +157,20 @@ static void stop_by_default(int sig)
     sigaction(sig, &before, NULL);
 }
 
-/* Takes the terminal and sets its modes again, unless `bg` left it to the shell. Stops are blocked. */
+/* Takes the terminal and sets its modes again, unless the shell keeps it after `bg`. Stops are blocked. */
 static void come_back(void)
 {
     take_terminal();
     if (!away || !in_front())
         return;
     if (left_original || !have_original)
-        find_original(); /* the shell's user may have changed them */
+        find_original(); /* the user may have changed them in the shell */
     away = left_original = 0;
     set_wanted(TCSANOW);
 }
 
-/* Stops as Ctrl-Z does, with the whole group that we came from; returns when it is continued. All the while stops are
- * blocked: one that arrives where we are alone in our group would stop us alone, and no shell would know. */
+/* Stops as Ctrl-Z does, with the whole group we came from; returns when continued. Stops stay blocked: one that arrives
+ * while we are alone in our group would stop only us, and no shell would notice. */
 static void stop_now(int sig)
 {
     sigset_t before;
@@ -184,7 +184,7 @@ static void stop_now(int sig)
         setpgid(0, shared_group);
     }
     if ((sig != SIGTSTP && in_front()) || is_pending(SIGCONT))
-        stop_wanted = 0; /* the others were stopped and continued meanwhile */
+        stop_wanted = 0; /* the others were stopped and continued in between */
     else
         stop_by_default(sig);
     if (shared_group)
@@ -233,12 +233,12 @@ static void on_stop_now(int sig)
     errno = error;
 }
 
-/* Also after a stop that we did not see coming, and when `fg` follows `bg`. */
+/* Also after SIGSTOP, and when `fg` follows `bg`. */
 static void on_continue(int sig)
 {
     int error = errno;
     (void)sig;
-    stop_wanted = 0; /* a stop that was continued before it was carried out, as the system does with its own */
+    stop_wanted = 0; /* SIGCONT cancels a pending stop, as the kernel does with its own */
     resumed = 1;
     come_back();
     errno = error;
@@ -253,7 +253,7 @@ static void on_end(int sig)
     errno = error;
 }
 
-/* Calls go on after it, so that no output is lost; what waits for input waits in pn_term_wait_input. */
+/* SA_RESTART: calls continue, so that no output is lost; only pn_term_wait_input waits for input. */
 static void handle(int sig, void (*handler)(int), int flags)
 {
     struct sigaction action;
@@ -298,12 +298,12 @@ void pn_term_take_over(void)
 {
     sigset_t before;
     pid_t group = getpgrp();
-    if (group == getpid() || tcgetpgrp(STDIN_FILENO) != group) /* a shell's job of its own, or not in the foreground */
+    if (group == getpid() || tcgetpgrp(STDIN_FILENO) != group) /* a job of a shell, or not in the foreground */
         return;
     block_stops(&before);
     shared_group = group;
     take_terminal();
-    handle(SIGTTIN, on_stop_now, 0); /* somebody may take the terminal from us, and give it back to the others */
+    handle(SIGTTIN, on_stop_now, 0); /* another program may take the terminal and return it to the others */
     handle(SIGTTOU, on_stop_now, 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -397,7 +397,7 @@ bool pn_term_wait_input(void)
     return ready;
 }
 
-/* ---- what the chat sets ---- */
+/* ---- modes of the chat ---- */
 
 void pn_term_echo(bool on)
 {

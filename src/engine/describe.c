@@ -155,7 +155,7 @@ static void add_runs(json_t *root, struct pn_weights *w)
     if (status)
         pn_weights_close(w);
     else
-        status = pn_model_new(w, &(struct pn_rope_wish){0}, &model, &err);
+        status = pn_model_new(w, &(struct pn_rope_override){0}, &model, &err);
     json_object_set_new(root, "runs",
                         status ? text_of((struct pn_str){err.text, strlen(err.text)}, sizeof err.text) : json_true());
     pn_model_free(model);

@@ -3,8 +3,8 @@
 #define PN_ENGINE_HANDLE_H
 
 #include "engine/sched.h"
-#include "text/jinja/jinja.h"
-#include "text/tokenizer.h"
+#include "text/template/template.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include "pantry.h"
 

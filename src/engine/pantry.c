@@ -3,11 +3,13 @@
 #include "engine/handle.h"
 
 #include "base/clock.h"
-#include "engine/vocab.h"
+#include "engine/gguf_tokenizer.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *pantry_version(void)
 {
@@ -53,7 +55,8 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     struct pn_model *model;
     struct pn_split split;
     pantry_status status = pn_weights_open(path, &weights, err);
-    struct pn_rope_wish rope = {.scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    struct pn_rope_override rope = {
+        .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
@@ -194,8 +197,11 @@ pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokeniz
     struct pantry_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return pn_no_memory(err, path);
-    pantry_status status = pn_weights_inspect(path, &t->weights, err);
-    if (!status)
+    struct stat st;
+    pantry_status status;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err);
+    else if (!(status = pn_weights_inspect(path, &t->weights, err)))
         status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
     if (status)
         pantry_tokenizer_free(t);

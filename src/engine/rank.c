@@ -30,7 +30,7 @@ static pantry_status rank_by_head(struct pn_texts *texts, const struct pantry_in
     if (!status)
         status = pn_pack_run(texts, PN_RESULT_SCORES, model->hp.pooling, rows, &seconds, err);
     for (size_t i = 0; i < n && !status; i++)
-        scores[i] = model->arch->rank_softmax ? softmax_first(rows + i * width, width) : rows[i * width];
+        scores[i] = model->arch.rank.softmax ? softmax_first(rows + i * width, width) : rows[i * width];
     free(rows);
     return status;
 }

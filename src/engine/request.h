@@ -7,7 +7,7 @@
 
 #include "engine/sample.h"
 #include "engine/sequence.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include "pantry.h"
 

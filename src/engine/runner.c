@@ -172,7 +172,7 @@ void pn_runner_free(struct pn_runner *r)
 static pantry_status type_of(const struct pn_runner *r, const char *name, pn_type *out, struct pantry_error *err)
 {
     if (!name) { /* encoders do not keep them, so float32 costs little */
-        *out = r->model->arch->encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
+        *out = r->model->arch.encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
         return PANTRY_OK;
     }
     bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;

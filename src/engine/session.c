@@ -17,7 +17,7 @@ pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int 
     int trained = model->hp.n_context_train, limit = model->hp.n_context_limit;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture %s cannot generate text; use `pantry embed`",
-                       model->weights->path, model->arch->name);
+                       model->weights->path, model->arch.name);
     if (wanted < 0)
         return pn_fail(err, PANTRY_INVALID, "invalid n_context (found %d, allowed 0 or more)", wanted);
     wanted = wanted ? wanted : runner->n_context;

@@ -1,5 +1,5 @@
-/* A bounded cursor over bytes that nobody vouches for. A read either fits into what is left and advances, or returns
- * false and changes nothing. Values are little-endian and unaligned, as GGUF stores them. */
+/* A bounded cursor over untrusted bytes. A read either fits into the remaining bytes and advances, or returns false and
+ * changes nothing. Values are little-endian and unaligned, as in GGUF files. */
 #ifndef PN_FORMAT_CURSOR_H
 #define PN_FORMAT_CURSOR_H
 
@@ -18,7 +18,7 @@ static inline size_t pn_cursor_left(const struct pn_cursor *c)
     return c->size - c->at;
 }
 
-/* The next `n` bytes where they lie; NULL when fewer are left. */
+/* The next `n` bytes, in place; NULL when fewer are left. */
 static inline const void *pn_cursor_take(struct pn_cursor *c, uint64_t n)
 {
     if (n > pn_cursor_left(c))

@@ -1,11 +1,11 @@
-/* GGUF v2 and v3, read where it is mapped: docs/formats.md has the layout.
+/* GGUF v2 and v3, read in place from the map; docs/formats.md has the layout.
  *
  * The file is hostile until proven otherwise. Invariants:
- *  - every byte is reached through the cursor, or through a tensor's range that was compared with the size of the file;
- *  - a count is compared with the bytes that are left (each counted thing has a smallest size) before it is believed,
- *    and memory grows with what was really read, never with what a count promises;
+ *  - every byte is read through the cursor, or through a tensor's range that was compared with the size of the file;
+ *  - a count is compared with the remaining bytes (each counted item has a minimum size) before it is used, and memory
+ *    grows with the items read, never with the claimed count;
  *  - after success, names and keys are unique and printable, shapes do not overflow, tensor data is aligned, inside the
- *    file and disjoint, and no byte of the data region is unaccounted for, alignment padding excepted. */
+ *    file and disjoint, and every byte of the data region belongs to a tensor or to alignment padding. */
 #include "format/gguf.h"
 
 #include "format/cursor.h"
@@ -20,9 +20,9 @@ enum {
     MAX_ALIGNMENT = 65536,
     MAX_KEYS = 65536,
     MAX_TENSORS = 262144,
-    MAX_STRINGS = 1 << 24, /* in one array; the largest vocabularies have some 2^18 tokens and 2^19 merges */
+    MAX_STRINGS = 1 << 24, /* per array; the largest vocabularies have about 2^18 tokens and 2^19 merges */
     MAX_KEY_BYTES = 65535, /* the specification's limit */
-    MAX_NAME_BYTES = 1023, /* the specification says 64, files in the field have more */
+    MAX_NAME_BYTES = 1023, /* the specification says 64, but real files have longer names */
     MIN_META_BYTES = 8 + 1 + 4 + 1,
     MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8,
 };
@@ -38,12 +38,12 @@ static const struct {
     {PN_META_UINT, 8}, {PN_META_INT, 8},   {PN_META_FLOAT, 8},
 };
 
-struct span { /* of a tensor's data, from the beginning of the data region */
+struct span { /* of a tensor's data, from the start of the data region */
     uint64_t start, end;
     size_t tensor;
 };
 
-/* One shard while it is read. `view` makes its metadata readable with pn_meta_*. */
+/* One shard while it is read. `view` gives pn_meta_* access to its metadata. */
 struct reader {
     struct pn_weights *w;
     struct pantry_error *err;
@@ -61,7 +61,7 @@ struct reader {
         struct span *data;
         size_t len, cap;
     } spans;
-    /* What is being read, for messages: item `at` (from 0) of `n_items` `items`; its name once it is known. */
+    /* Current position, for messages: item `at` (from 0) of `n_items` `items`; its name once it is known. */
     const char *items, *name;
     uint64_t at, n_items;
 };
@@ -72,7 +72,7 @@ struct tensors {
     size_t len, cap;
 };
 
-/* ---- sentences ---- */
+/* ---- errors ---- */
 
 /* "smollm2.gguf: metadata 3 of 20 (tokenizer.ggml.model)" */
 static pantry_status fail_item(struct reader *r, pantry_status status, const char *format, ...)
@@ -101,7 +101,7 @@ static pantry_status cut_off(struct reader *r)
 
 /* ---- metadata ---- */
 
-/* A string's bytes where they lie. */
+/* A string's bytes, in place. */
 static pantry_status read_string(struct reader *r, const char *what, struct pn_str *out)
 {
     uint64_t len;
@@ -132,7 +132,7 @@ static pantry_status read_array_of_strings(struct reader *r, struct pn_meta *m, 
     if (n > MAX_STRINGS)
         return fail_item(r, PANTRY_LIMIT, "has %s strings, but at most %s are allowed", pn_digits(n).text,
                          pn_digits(MAX_STRINGS).text);
-    /* Twice over the bytes: lengths are checked before the memory for the views is taken. */
+    /* Two passes: lengths are checked before memory for the views is allocated. */
     struct pn_cursor begin = r->in;
     for (uint64_t i = 0; i < n; i++) {
         struct pn_str s;
@@ -167,7 +167,7 @@ static pantry_status read_array(struct reader *r, struct pn_meta *m)
     if (!pn_cursor_u32(&r->in, &type) || !pn_cursor_u64(&r->in, &n))
         return cut_off(r);
     if (type == GGUF_ARRAY)
-        return fail_item(r, PANTRY_UNSUPPORTED, "is an array of arrays, which no model uses");
+        return fail_item(r, PANTRY_UNSUPPORTED, "is an array of arrays, which is not supported");
     if (type >= GGUF_VALUE_TYPES)
         return fail_item(r, PANTRY_FORMAT, "is an array of the unknown value type %u", type);
     m->type = PN_META_ARRAY;
@@ -286,7 +286,7 @@ static pantry_status read_shape(struct reader *r, struct pn_tensor_info *t, uint
     return PANTRY_OK;
 }
 
-/* Bytes of the tensor's data; PN_TYPE_COUNT and 0 for a type that this version does not know. */
+/* Type and bytes of the tensor's data; PN_TYPE_COUNT and 0 for an unknown type. */
 static pantry_status size_tensor(struct reader *r, struct pn_tensor_info *t, uint64_t n_values)
 {
     if (!pn_type_from_gguf(t->number, &t->type)) {
@@ -329,8 +329,8 @@ static pantry_status read_tensor(struct reader *r, struct tensors *tensors)
     return PANTRY_OK;
 }
 
-/* Where the data region begins, and that each tensor lies inside the file. In the order of the file, so that of a file
- * that was cut off, the first tensor that is missing is named. */
+/* Finds the start of the data region and checks that each tensor is inside the file, in file order: for a file that was
+ * cut off, the error names the first missing tensor. */
 static pantry_status place_tensors(struct reader *r, struct tensors *tensors)
 {
     size_t data_start;
@@ -368,8 +368,8 @@ static uint64_t align_up(const struct reader *r, uint64_t n)
     return (n + r->alignment - 1) / r->alignment * r->alignment; /* n is inside the file, so this cannot overflow */
 }
 
-/* Disjoint, and nothing but padding between the tensors and after the last. Where a tensor of unknown type ends is not
- * known, so what follows one is only required to begin later. */
+/* Checks that tensors are disjoint, with only padding between them and after the last. The end of a tensor of unknown
+ * type is not known: the next tensor only has to begin later. */
 static pantry_status check_layout(struct reader *r, const struct tensors *tensors)
 {
     if (r->spans.len)
@@ -384,7 +384,7 @@ static pantry_status check_layout(struct reader *r, const struct tensors *tensor
             return pn_fail(r->err, PANTRY_FORMAT, "%s: the data of tensors %s and %s overlap", r->view.path, before,
                            t->name);
         if (known && s->start != align_up(r, end))
-            return pn_fail(r->err, PANTRY_FORMAT, "%s: %s bytes before the data of tensor %s belong to nothing",
+            return pn_fail(r->err, PANTRY_FORMAT, "%s: %s bytes before the data of tensor %s belong to no tensor",
                            r->view.path, pn_digits(s->start - end).text, t->name);
         before = t->name;
         known = t->type != PN_TYPE_COUNT;
@@ -419,23 +419,19 @@ static pantry_status check_version(struct reader *r)
     uint32_t v = r->version;
     if (v == 2 || v == 3)
         return PANTRY_OK;
-    if (v == 1)
-        return pn_fail(r->err, PANTRY_UNSUPPORTED,
-                       "%s: is GGUF version 1, which was in use for some weeks of 2023; versions 2 and 3 are read, so "
-                       "it must be converted again",
-                       r->view.path);
     if (v && (v & 0xFFFF) == 0)
-        return pn_fail(r->err, PANTRY_UNSUPPORTED, "%s: is a big-endian GGUF file; only little-endian ones are read",
-                       r->view.path);
-    return pn_fail(r->err, PANTRY_UNSUPPORTED, "%s: is GGUF version %u, but only versions 2 and 3 are read",
+        return pn_fail(r->err, PANTRY_UNSUPPORTED,
+                       "%s: is a big-endian GGUF file; only little-endian files are supported", r->view.path);
+    return pn_fail(r->err, PANTRY_UNSUPPORTED,
+                   "%s: is GGUF version %u, but only versions 2 and 3 are supported; convert the model again",
                    r->view.path, v);
 }
 
 static pantry_status check_count(struct reader *r, uint64_t n, size_t smallest, uint64_t limit, const char *what)
 {
     if (n > pn_cursor_left(&r->in) / smallest)
-        return pn_fail(r->err, PANTRY_FORMAT, "%s: promises %s %s, but only %s bytes are left in the file",
-                       r->view.path, pn_digits(n).text, what, pn_digits(pn_cursor_left(&r->in)).text);
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: claims %s %s, but only %s bytes are left in the file", r->view.path,
+                       pn_digits(n).text, what, pn_digits(pn_cursor_left(&r->in)).text);
     if (n > limit)
         return pn_fail(r->err, PANTRY_LIMIT, "%s: has %s %s, but at most %s are allowed", r->view.path,
                        pn_digits(n).text, what, pn_digits(limit).text);
@@ -518,21 +514,21 @@ static char *shard_path(struct pn_arena *arena, const char *path, uint32_t numbe
     return copy;
 }
 
-/* A key of the split that must be there and must say `wanted`. */
+/* Checks that a key of the split exists and is `wanted`. */
 static pantry_status check_split(struct reader *r, const char *key, uint32_t wanted)
 {
     uint32_t found = 0;
     pantry_status status = pn_meta_u32(&r->view, key, &found, r->err);
     if (status == PANTRY_NOT_FOUND)
-        return pn_fail(r->err, PANTRY_FORMAT, "%s: is not the shard that its name says: %s is missing", r->view.path,
+        return pn_fail(r->err, PANTRY_FORMAT, "%s: does not match the number in its name: %s is missing", r->view.path,
                        key);
     if (!status && found != wanted)
-        status = pn_fail(r->err, PANTRY_FORMAT, "%s: is not the shard that its name says: %s is %u instead of %u",
+        status = pn_fail(r->err, PANTRY_FORMAT, "%s: does not match the number in its name: %s is %u instead of %u",
                          r->view.path, key, found, wanted);
     return status;
 }
 
-/* Looks at the first file's split.* keys; *count is 1 for a file that is not split. */
+/* Reads the first file's split.* keys; *count is 1 for a file that is not split. */
 static pantry_status find_shards(struct reader *r, uint32_t *count)
 {
     uint32_t no = 0, name_no = 0, name_count = 0;

@@ -1,7 +1,7 @@
-/* Names of tensors and keys: what is a name, and finding one among many.
+/* Names of tensors and keys: validity and lookup.
  *
- * The index is a sorted array: building it finds duplicates, and unlike a hash table it has no bad case that a hostile
- * file could aim for. */
+ * The index is a sorted array: sorting finds duplicates, and unlike a hash table it has no worst case that a hostile
+ * file could trigger. */
 #ifndef PN_FORMAT_NAMES_H
 #define PN_FORMAT_NAMES_H
 
@@ -9,13 +9,13 @@
 
 #include <stddef.h>
 
-/* NULL when `bytes` can be a name: at least one and at most `max` bytes of valid UTF-8 without control characters, so
- * that it can be printed in a terminal. Otherwise what is wrong, to be put after the words "the name". */
+/* NULL for a valid name: 1 to `max` bytes of valid UTF-8 without control characters, safe to print in a terminal.
+ * Otherwise the problem, to be printed after "the name". */
 const char *pn_name_problem(const char *bytes, size_t n, size_t max);
 
 struct pn_name_entry {
     const char *name;
-    size_t at; /* position of the named thing */
+    size_t at; /* position of the named item */
 };
 
 struct pn_name_index {
@@ -25,7 +25,7 @@ struct pn_name_index {
 
 /* An index with room for `n` entries, for the caller to fill; NULL when memory is out. */
 struct pn_name_index *pn_name_index_new(struct pn_arena *arena, size_t n);
-/* Sorts the filled index. Returns an entry whose name another one has too, or NULL when all are different. */
+/* Sorts the filled index. Returns an entry with a duplicate name, or NULL when all are different. */
 const struct pn_name_entry *pn_name_index_sort(struct pn_name_index *index);
 /* The position of `name`, or SIZE_MAX. */
 size_t pn_name_index_find(const struct pn_name_index *index, const char *name);

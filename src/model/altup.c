@@ -1,5 +1,5 @@
-/* Alternating updates (Baykal et al., AltUp, 2023) as Gemma 3n has them: the residual stream is several rows of n_embd
- * values, of which a layer computes one, the active; the others are predicted before it and corrected after it. A
+/* Alternating updates (Baykal et al., AltUp, 2023) as in Gemma 3n: the residual stream is several rows of n_embd
+ * values. A layer computes one of them, the active row; the others are predicted before it and corrected after it. A
  * low-rank bypass runs beside attention (Menghani et al., LAuReL, 2024). */
 #include "model/blocks.h"
 
@@ -43,7 +43,7 @@ pn_array pn_block_altup_narrow(struct pn_builder *b, int layer, pn_array x) /* -
     return pn_scale(g, pn_add(g, first, pn_each_sum(g, more, PN_NONE)), 1 / (float)(n_more + 1), 0);
 }
 
-/* How much each row of the stream has to do with `x`: (rows, n_embd) -> (rows, n_inputs). */
+/* The relation of each row of the stream to `x`: (rows, n_embd) -> (rows, n_inputs). */
 static pn_array modalities(struct pn_builder *b, int layer, pn_array x)
 {
     struct pn_graph *g = b->graph;
@@ -60,7 +60,7 @@ static pn_array predict(struct pn_builder *b, int layer, pn_array stream) /* (to
     return pn_add(g, pn_mix(g, by, stream), stream);
 }
 
-/* All rows follow what the layer has made of the active one. */
+/* Moves all rows by the layer's change of the active one. */
 static pn_array correct(struct pn_builder *b, int layer, pn_array predicted, pn_array made)
 {
     struct pn_graph *g = b->graph;
@@ -78,15 +78,15 @@ static pn_array laurel(struct pn_builder *b, int layer, pn_array x) /* (tokens, 
     return pn_add(b->graph, pn_builder_norm(b, layer, "laurel_post_norm", y), x);
 }
 
-/* What the token says to the layer goes to all rows but the first. */
+/* Adds the layer's input to all rows but the first. */
 static pn_array add_input(struct pn_builder *b, int layer, pn_array stream)
 {
     struct pn_graph *g = b->graph;
     int n = b->hp->altup.n_inputs, n_embd = b->hp->n_embd;
     pn_array active = part(b, stream, b->hp->altup.active, 1);
     active = pn_mul(g, active, pn_builder_vector(b, layer, "altup_correct_scale", "weight", 0, n_embd));
-    pn_array said = repeated(b, pn_builder_layer_input(b, layer, active), n - 1);
-    pn_array rest = pn_reshape(g, pn_add(g, part(b, stream, 1, n - 1), said), 1, (n - 1) * n_embd);
+    pn_array input = repeated(b, pn_builder_layer_input(b, layer, active), n - 1);
+    pn_array rest = pn_reshape(g, pn_add(g, part(b, stream, 1, n - 1), input), 1, (n - 1) * n_embd);
     return pn_reshape(g, pn_concat(g, part(b, stream, 0, 1), rest), n, n_embd);
 }
 
@@ -97,15 +97,15 @@ pn_array pn_block_altup(struct pn_builder *b, int layer, pn_array stream) /* (to
     pn_array active = part(b, predicted, b->hp->altup.active, 1); /* (tokens, n_embd) */
     pn_array x = pn_builder_norm(b, layer, "attn_norm", active);
     pn_array beside = laurel(b, layer, x);
-    x = pn_builder_norm(b, layer, "post_attention_norm", b->arch->attention(b, layer, x));
-    if (layer == b->hp->n_layer - 1) { /* nobody reads the other rows any more */
+    x = pn_builder_norm(b, layer, "post_attention_norm", b->arch->block.attention(b, layer, x));
+    if (layer == b->hp->n_layer - 1) { /* the other rows are not read any more */
         x = pn_output_rows(g, x);
         beside = pn_output_rows(g, beside);
         predicted = pn_output_rows(g, predicted);
         active = part(b, predicted, b->hp->altup.active, 1);
     }
     x = pn_scale(g, pn_add(g, pn_add(g, x, active), beside), sqrtf(0.5f), 0);
-    pn_array y = b->arch->mlp(b, layer, pn_builder_norm(b, layer, "ffn_norm", x));
+    pn_array y = b->arch->block.mlp(b, layer, pn_builder_norm(b, layer, "ffn_norm", x));
     x = pn_add(g, pn_builder_norm(b, layer, "post_ffw_norm", y), x);
     return add_input(b, layer, correct(b, layer, predicted, x));
 }

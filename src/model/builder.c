@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* True if the architecture leaves "<name>.<suffix>" alone. */
+/* True if the architecture ignores "<name>.<suffix>". */
 static bool is_unused(const struct pn_arch *arch, const char *name, const char *suffix)
 {
     size_t n = strlen(name), len;
@@ -27,7 +27,7 @@ static const struct pn_tensor_info *find(const struct pn_builder *b, int layer, 
     if (layer < 0)
         snprintf(full, size, "%s%s%s", name, dot, suffix ? suffix : "");
     else
-        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->layer_prefix ? b->arch->layer_prefix : "",
+        snprintf(full, size, "%sblk.%d.%s%s%s", b->arch->names.layer_prefix ? b->arch->names.layer_prefix : "",
                  layer % b->hp->n_stored, name, dot, suffix ? suffix : "");
     return pn_weights_tensor(b->weights, full);
 }
@@ -53,7 +53,7 @@ static struct pn_tensor_leaf *tensor_of(const struct pn_builder *b, const struct
     return &b->tensors[t - b->weights->tensors];
 }
 
-/* All of a tensor, where it lies: nothing is copied. NULL after an error. */
+/* The whole tensor, in place: nothing is copied. NULL after an error. */
 static const struct pn_weight *weight_of(struct pn_builder *b, const struct pn_tensor_info *t)
 {
     struct pn_tensor_leaf *tensor = tensor_of(b, t);
@@ -91,7 +91,7 @@ static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64
     if (!all)
         return PN_NONE;
     if (first < 0 || n < 1 || first > rows - n)
-        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows where %lld are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows, but %lld are needed", t->name,
                              (long long)rows, (long long)(first + n));
     if (n == rows)
         return whole(b, t);
@@ -142,8 +142,7 @@ static const struct pn_tensor_info *need(struct pn_builder *b, int layer, const 
     if (!t)
         t = find(b, layer, name, suffix, full, sizeof full);
     if (!t)
-        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is missing, which architecture %s needs", full,
-                      b->arch->name);
+        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is missing; architecture %s needs it", full, b->arch->name);
     return t;
 }
 
@@ -165,12 +164,12 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
     for (int i = 0; i < t->n_dims; i++)
         all *= t->shape[i];
     if (first < 0 || n < 1 || first > all - n)
-        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %lld are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values, but %lld are needed", t->name,
                              (long long)all, (long long)first + n);
     const struct pn_type_info *type = pn_type_info(t->type);
     if (type->block != 1)
         return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
-                             "tensor %s is a vector of %s; f32, f16 and bf16 are possible", t->name, type->name);
+                             "tensor %s is a vector of %s; f32, f16 and bf16 are supported", t->name, type->name);
     b->used_bytes += (size_t)n * type->bytes;
     const struct pn_weight *from = weight_of(b, t);
     if (!from)
@@ -232,7 +231,7 @@ pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int
         return PN_NONE;
     const struct pn_weight *w = pn_node(b->graph, stack)->weight;
     if (w->n_mat != n_mat)
-        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld matrices where %d are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld matrices, but %d are needed", t->name,
                              (long long)w->n_mat, n_mat);
     b->used_bytes += t->bytes / (uint64_t)rows_of(t) * (uint64_t)w->n_rows / (uint64_t)n_mat * (uint64_t)n_used;
     return stack;
@@ -251,7 +250,7 @@ pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, co
     return pn_scale(b->graph, y, factor, 0);
 }
 
-/* Weights whose own scales do not reach far enough have one more. */
+/* Some weights have one more scale beside those of their storage type. */
 static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_array y)
 {
     return pn_builder_scaled(b, layer, name, "scale", y);
@@ -261,7 +260,7 @@ pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, p
 {
     pn_array w = pn_builder_weight(b, layer, name);
     if (w != PN_NONE && n_out && pn_node(b->graph, w)->n1 != n_out)
-        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %d rows where %d are needed",
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %d rows, but %d are needed",
                              pn_node(b->graph, w)->weight->name, pn_node(b->graph, w)->n1, n_out);
     return pn_matmul(b->graph, x, w);
 }
@@ -280,7 +279,7 @@ pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *na
     if (!t)
         return PN_NONE;
     if (rows_of(t) != total)
-        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows where %d are needed", t->name,
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows, but %d are needed", t->name,
                              (long long)rows_of(t), total);
     b->used_bytes += t->bytes / (uint64_t)total * (uint64_t)n;
     pn_array y = pn_matmul(b->graph, x, leaf(b, t, first, n));
@@ -297,7 +296,7 @@ pn_array pn_builder_project_ffn(struct pn_builder *b, int layer, const char *nam
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     if (bias != PN_NONE)
         y = pn_add(b->graph, y, bias);
-    return b->arch->ffn_scales ? scaled(b, layer, name, y) : y;
+    return b->arch->ffn.scales ? scaled(b, layer, name, y) : y;
 }
 
 size_t pn_builder_state(struct pn_builder *b, size_t n)
@@ -309,7 +308,7 @@ size_t pn_builder_state(struct pn_builder *b, size_t n)
 
 pn_array pn_builder_norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
-    pn_array weight = b->arch->norm_plain ? PN_NONE : pn_builder_weight(b, layer, name);
+    pn_array weight = b->arch->norm.plain ? PN_NONE : pn_builder_weight(b, layer, name);
     pn_array bias = pn_builder_optional(b, layer, name, "bias");
     if (b->hp->norm == PN_NORM_LAYER)
         return pn_layer_norm(b->graph, x, weight, bias, b->hp->norm_eps);

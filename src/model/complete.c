@@ -1,12 +1,12 @@
-/* Finds a tensor that a file lacks though no block needs it: most biases are used where a file has them, so a file that
- * lost one would answer wrongly without a word. Layers that are alike in all else must be alike in that, too. */
+/* Finds a missing optional tensor. Most biases are used if a file has them, so without this check a file that lost one
+ * would give wrong results silently. Layers that are alike in everything else must also be alike in that. */
 #include "model/complete.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The name of a tensor of a layer behind "blk.N.", and N; NULL for other tensors. Scales do not count: layers of one
- * model may be stored in types of which only some have them. */
+/* The name of a layer's tensor after "blk.N.", and N; NULL for other tensors. Scales do not count: layers of one model
+ * may be stored in different types, and only some types have scales. */
 static const char *in_layer(const char *name, int n_layer, int *layer)
 {
     int n = 0;
@@ -48,10 +48,10 @@ pantry_status pn_model_complete(const struct pn_weights *weights, const struct p
     for (size_t i = 0; i < weights->n_tensors; i++) {
         const char *name = in_layer(weights->tensors[i].name, hp->n_stored, &layer);
         uint64_t without = name ? sets[layer] ^ hash(name) : 0;
-        bool may_start = name && arch->first_unnormed && strcmp(name, "attn_norm.weight") == 0;
+        bool may_start = name && arch->norm.skip_first && strcmp(name, "attn_norm.weight") == 0;
         for (int j = may_start; name && j < hp->n_stored; j++)
             if (sets[j] == without && same_kind(&hp->layers[j], &hp->layers[layer]))
-                return pn_fail(err, PANTRY_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, which layer %d has",
+                return pn_fail(err, PANTRY_FORMAT, "%s: layer %d: tensor blk.%d.%s is missing, but layer %d has it",
                                weights->path, j, j, name, layer);
     }
     return PANTRY_OK;

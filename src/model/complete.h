@@ -1,11 +1,12 @@
-/* Looks for tensors that were lost. */
+/* Looks for lost tensors. */
 #ifndef PN_MODEL_COMPLETE_H
 #define PN_MODEL_COMPLETE_H
 
 #include "model/arch.h"
 #include "model/hparams.h"
 
-/* Refuses a file where one layer lacks just one tensor that another of its kind has. Borrows memory of `arena`. */
+/* Refuses a file in which a layer lacks exactly one tensor that another layer of its kind has. Uses memory of `arena`.
+ */
 pantry_status pn_model_complete(const struct pn_weights *weights, const struct pn_arch *arch,
                                 const struct pn_hparams *hp, struct pn_arena *arena, struct pantry_error *err);
 

@@ -5,7 +5,7 @@
 
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
-    return b->arch->recurrent_scales ? pn_builder_project(b, layer, name, x, n_out)
+    return b->arch->recurrent.scales ? pn_builder_project(b, layer, name, x, n_out)
                                      : pn_builder_product(b, layer, name, x, n_out);
 }
 
@@ -18,8 +18,8 @@ static pn_array unit(struct pn_builder *b, pn_array x, float scale)
     return pn_scale(b->graph, pn_rms_norm(b->graph, x, PN_NONE, b->hp->rms_eps / n), scale / sqrtf(n), 0);
 }
 
-/* softplus(alpha + dt), sigmoid(beta): (tokens, n_embd) -> (tokens, heads). One product may make both, key head by key
- * head: the betas of its value heads, then their alphas. */
+/* softplus(alpha + dt), sigmoid(beta): (tokens, n_embd) -> (tokens, heads). One product may compute both, per key head:
+ * the betas of its value heads, then their alphas. */
 static void gates(struct pn_builder *b, int layer, pn_array x, pn_array *alpha, pn_array *beta)
 {
     struct pn_graph *g = b->graph;
@@ -37,14 +37,14 @@ static void gates(struct pn_builder *b, int layer, pn_array x, pn_array *alpha, 
     *alpha = pn_reshape(g, pn_act(g, *alpha, PN_ACT_FN_SOFTPLUS), 1, heads);
 }
 
-/* Queries, keys and values go through one convolution; values are normalized and gated on their way out. */
+/* One convolution for queries, keys and values; the output is normalized and gated. */
 pn_array pn_block_delta(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     const struct pn_recurrent_hparams *hp = &b->hp->recurrent;
     struct pn_graph *g = b->graph;
     int heads_k = hp->n_group, heads = hp->n_rank, dim_k = hp->n_state;
     if (heads_k < 1 || heads < 1 || dim_k < 1 || heads % heads_k || hp->n_inner < 1 || hp->n_inner % heads)
-        return pn_graph_fail(g, PANTRY_FORMAT, "%d values in %d heads with %d key heads of %d are not possible",
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d values in %d heads with %d key heads of %d are not supported",
                              hp->n_inner, heads, heads_k, dim_k);
     int keys = heads_k * dim_k, values = hp->n_inner, dim_v = values / heads;
     pn_array qkv = project(b, layer, "attn_qkv", x, 2 * keys + values); /* (tokens, 2 keys + values) */
@@ -58,7 +58,7 @@ pn_array pn_block_delta(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     struct pn_recurrent_params params = {
         .offset = pn_builder_state(b, (size_t)values * (size_t)dim_k),
         .scale = 1 / sqrtf((float)dim_k),
-        .interleaved = b->arch->delta_interleaved,
+        .interleaved = b->arch->recurrent.interleaved,
     };
     pn_array y = pn_delta(g, q, k, v, alpha, beta, pn_builder_vector(b, layer, "ssm_a", NULL, 0, heads), &params);
     y = pn_rms_norm(g, y, pn_builder_vector(b, layer, "ssm_norm", "weight", 0, dim_v), b->hp->rms_eps);
@@ -66,7 +66,7 @@ pn_array pn_block_delta(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     return project(b, layer, "ssm_out", y, b->hp->n_embd);
 }
 
-/* One convolution each for queries, keys and values; gates come through a bottleneck. */
+/* One convolution each for queries, keys and values; gates are low-rank. */
 pn_array pn_block_kda(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     struct pn_graph *g = b->graph;
@@ -75,7 +75,7 @@ pn_array pn_block_kda(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
                                                                                              "ssm_conv1d_v"};
     int heads = pn_builder_n_rows(b, layer, "ssm_beta"), dim = b->hp->recurrent.kda_dim, n = heads * dim;
     if (heads < 1 || dim < 1 || heads > INT32_MAX / dim)
-        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads of %d are not possible", heads, dim);
+        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads of %d are not supported", heads, dim);
     pn_array qkv[3];
     for (int i = 0; i < 3; i++) {
         qkv[i] = pn_builder_conv(b, layer, kernels[i], pn_builder_product(b, layer, weights[i], x, n),

@@ -1,5 +1,4 @@
-/* What embedding and ranking models have beside a stack of layers: position biases, and heads behind the pooled states.
- */
+/* Parts of embedding and ranking models besides the stack of layers: position biases, and heads after pooling. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -9,8 +8,8 @@
 
 enum { BIAS_REACH = 128 }; /* distances from here on share a bucket */
 
-/* Near distances have buckets of their own, farther ones share them, in steps that grow with the logarithm; half of the
- * buckets are for keys behind the query. */
+/* Short distances have their own buckets; longer ones share buckets of logarithmically growing size. Half of the
+ * buckets are for keys after the query. */
 static int bucket_of(int distance, int n_buckets)
 {
     int half = n_buckets / 2, exact = half / 2, n = abs(distance), first = distance > 0 ? half : 0;
@@ -45,7 +44,7 @@ static pn_array make_bias(struct pn_builder *b, int layer)
     return pn_weight_leaf(b->graph, w);
 }
 
-/* Layers without a table of their own share the first one's. */
+/* Layers without their own table share that of the first layer. */
 pn_array pn_builder_position_bias(struct pn_builder *b, int layer)
 {
     if (layer > 0 && pn_builder_has(b, layer, "attn_rel_b", "weight"))
@@ -57,7 +56,7 @@ pn_array pn_builder_position_bias(struct pn_builder *b, int layer)
 
 /* ---- heads ---- */
 
-/* x times "<name>.weight", plus its bias, where there is such a tensor. */
+/* x times "<name>.weight", plus its bias; x if there is no such tensor. */
 static pn_array maybe_project(struct pn_builder *b, const char *name, pn_array x)
 {
     return pn_builder_has(b, -1, name, "weight") ? pn_builder_project(b, -1, name, x, 0) : x;
@@ -76,7 +75,7 @@ pn_array pn_model_scores(struct pn_builder *b, pn_array states) /* (outputs, n_e
         return PN_NONE;
     pn_array x = pn_pool(b->graph, states);
     if (first)
-        x = pn_act(b->graph, pn_builder_project(b, -1, "cls", x, 0), b->arch->rank_act);
+        x = pn_act(b->graph, pn_builder_project(b, -1, "cls", x, 0), b->arch->rank.act);
     if (pn_builder_has(b, -1, "cls.norm", "weight"))
         x = pn_builder_norm(b, -1, "cls.norm", x);
     return maybe_project(b, "cls.output", x);

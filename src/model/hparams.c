@@ -1,4 +1,4 @@
-/* Reading hyper-parameters: see hparams.h. Every value that later code divides by, multiplies or counts to is bounded
+/* Reading hyper-parameters: see hparams.h. Every value that later code uses as a divisor, size or count is bounded
  * here. */
 #include "model/hparams.h"
 
@@ -45,7 +45,7 @@ static int integer(struct reader *r, const char *key, int64_t low, int64_t high,
     pantry_status status = pn_meta_i64(r->w, full_key(r, key), &v, r->err);
     if (status == PANTRY_NOT_FOUND) {
         if (fallback < 0)
-            fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+            fail(r, PANTRY_FORMAT, "%s is missing; the model cannot be built without it", r->key);
         return fallback;
     }
     if (status)
@@ -67,7 +67,7 @@ static float number(struct reader *r, const char *key, float fallback)
     return v;
 }
 
-/* A number that is 0 where a file means none. */
+/* A number; files write 0 for "none". */
 static float scale(struct reader *r, const char *key, float fallback)
 {
     float v = number(r, key, fallback);
@@ -86,7 +86,7 @@ static bool boolean(struct reader *r, const char *key, bool fallback)
     return v;
 }
 
-/* Item `layer` of a key that may be one number for all layers or an array with one for each. */
+/* Item `layer` of a key that is one number for all layers or an array with one per layer. */
 static int layered(struct reader *r, const char *key, int layer, int n_layer, int64_t low, int64_t high, int fallback)
 {
     if (r->status)
@@ -108,7 +108,7 @@ static int layered(struct reader *r, const char *key, int layer, int n_layer, in
     return (int)v;
 }
 
-/* The same for a number. A key with a dot of its own stands as it is, and must be there; others may be missing: 0. */
+/* The same for a number. A key that contains a dot has no prefix and is required; others may be missing: 0. */
 static float layered_number(struct reader *r, const char *key, int layer, int n_layer)
 {
     if (r->status)
@@ -126,7 +126,7 @@ static float layered_number(struct reader *r, const char *key, int layer, int n_
     return v;
 }
 
-/* Item `layer` of a list that says yes or no for each; the key is in r->key. */
+/* Item `layer` of a list of booleans; the key is in r->key. */
 static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int n_layer)
 {
     if (m->n < (size_t)n_layer || m->item == PN_META_STRING || m->item == PN_META_FLOAT) {
@@ -138,39 +138,39 @@ static bool layer_flag(struct reader *r, const struct pn_meta *m, int layer, int
 
 static void read_window(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
-    if (!arch->window_period)
+    if (!arch->window.period)
         return;
-    int fallback = arch->window_needed ? -1 : arch->window_fixed ? arch->window_fixed : arch->window_default;
+    int fallback = arch->window.required ? -1 : arch->window.fixed_size ? arch->window.fixed_size : arch->window.size;
     hp->window = integer(r, "attention.sliding_window", 0, INT32_MAX, fallback);
-    if (arch->layers_window && arch->layers_window != hp->n_layer)
+    if (arch->window.n_layers && arch->window.n_layers != hp->n_layer)
         hp->window = 0;
-    if (hp->window && arch->window_fixed)
-        hp->window = arch->window_fixed;
+    if (hp->window && arch->window.fixed_size)
+        hp->window = arch->window.fixed_size;
 }
 
-/* Which layers attend over a window: a list of booleans in the file, a period in the file, or the architecture's. */
+/* Layers with a window: from a list of booleans or a period in the file, or from the architecture's period. */
 static bool is_local(struct reader *r, const struct pn_arch *arch, int layer, int n_layer)
 {
-    if (!arch->window_period || r->status)
+    if (!arch->window.period || r->status)
         return false;
     const char *key = "attention.sliding_window_pattern";
     const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, key));
     if (m && m->type == PN_META_ARRAY)
         return layer_flag(r, m, layer, n_layer);
-    int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window_period);
+    int period = integer(r, key, 0, PN_MAX_LAYERS, arch->window.period);
     if (period == 0)
         return true;
-    return arch->window_dense_first ? layer % period != 0 : layer % period < period - 1;
+    return arch->window.global_first ? layer % period != 0 : layer % period < period - 1;
 }
 
 static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer, int n_layer,
                          const struct pn_layer_hparams *l)
 {
-    if (!arch->recurrent || arch->recurrent_layers == PN_RECURRENT_BESIDE || r->status)
+    if (!arch->recurrent.block || arch->recurrent.layers == PN_RECURRENT_BESIDE || r->status)
         return false;
-    if (arch->recurrent_layers == PN_RECURRENT_NO_KV_HEADS)
-        return l->n_head_kv == 0 && !(arch->single_block && l->n_ff);
-    if (arch->recurrent_layers == PN_RECURRENT_ALL)
+    if (arch->recurrent.layers == PN_RECURRENT_NO_KV_HEADS)
+        return l->n_head_kv == 0 && !(arch->recurrent.single_block && l->n_ff);
+    if (arch->recurrent.layers == PN_RECURRENT_ALL)
         return true;
     const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, "attention.recurrent_layers"));
     if (m && m->type == PN_META_ARRAY)
@@ -178,12 +178,12 @@ static bool is_recurrent(struct reader *r, const struct pn_arch *arch, int layer
     return (layer + 1) % integer(r, "full_attention_interval", 1, PN_MAX_LAYERS, 4) != 0;
 }
 
-/* The last layers may read the keys and values of the last before them that is of their kind. */
+/* The last layers may share keys and values: each reads those of the nearest earlier layer of its kind. */
 static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     int own = hp->n_layer;
-    if (arch->shares_kv) {
-        int fallback = arch->layers_kv_default && arch->layers_kv_default < own ? own - arch->layers_kv_default : 0;
+    if (arch->kv.shared) {
+        int fallback = arch->kv.n_own && arch->kv.n_own < own ? own - arch->kv.n_own : 0;
         own -= integer(r, "attention.shared_kv_layers", 0, hp->n_layer - 1, fallback);
     }
     for (int i = 0; i < hp->n_layer && !r->status; i++) {
@@ -192,8 +192,8 @@ static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hpa
             from--;
         hp->layers[i].kv_layer = from;
         if (from < 0)
-            fail(r, PANTRY_FORMAT, "layer %d has no keys and values, nor has a layer of its kind before layer %d", i,
-                 own);
+            fail(r, PANTRY_FORMAT,
+                 "layer %d has no keys and values of its own, and no layer of its kind is before layer %d", i, own);
     }
 }
 
@@ -201,24 +201,24 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
 {
     struct pn_layer_hparams *l = &hp->layers[i];
     int n = hp->n_stored;
-    bool may_lack = arch->recurrent || arch->may_lack_blocks;
+    bool may_lack = arch->recurrent.block || arch->block.optional;
     int least = may_lack ? 0 : 1, fallback = may_lack ? 0 : -1;
     l->n_head = layered(r, "attention.head_count", i, n, least, PN_MAX_HEADS, fallback);
     l->n_head_kv = layered(r, "attention.head_count_kv", i, n, least, PN_MAX_HEADS, l->n_head);
-    l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: as the weights have it */
-    l->n_ff = arch->ffn_as_stream ? hp->n_embd : l->n_ff / (arch->halved_ffn ? 2 : 1);
+    l->n_ff = layered(r, "feed_forward_length", i, n, 0, 1 << 24, 0); /* 0: from the weights */
+    l->n_ff = arch->ffn.as_stream ? hp->n_embd : l->n_ff / (arch->ffn.halved ? 2 : 1);
     l->n_used = layered(r, "expert_used_count", i, n, 0, PN_MAX_EXPERTS_USED, 0);
     l->recurrent = is_recurrent(r, arch, i, n, l);
-    bool attends = !l->recurrent && !(arch->single_block && l->n_ff) && !arch->may_lack_blocks;
+    bool attends = !l->recurrent && !(arch->recurrent.single_block && l->n_ff) && !arch->block.optional;
     if (!r->status && attends && (!l->n_head || !l->n_head_kv))
         fail(r, PANTRY_FORMAT, "layer %d has neither heads nor a recurrent block", i);
     if (!r->status && l->n_head && l->n_head_kv && l->n_head % l->n_head_kv)
-        fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which %d key/value heads cannot share evenly", i,
+        fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which is not a multiple of its %d key/value heads", i,
              l->n_head, l->n_head_kv);
     l->local = hp->window > 0 && is_local(r, arch, i, n);
     l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
     l->limit_experts = layered_number(r, "swiglu_clamp_exp", i, n);
-    if (arch->mlp == pn_block_xielu_mlp) {
+    if (arch->block.mlp == pn_block_xielu_mlp) {
         l->xielu_beta = layered_number(r, "xielu.beta", i, n);
         l->xielu_p = pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_p", i, n));
         l->xielu_n = l->xielu_beta + pn_act_reference(PN_ACT_FN_SOFTPLUS, layered_number(r, "xielu.alpha_n", i, n));
@@ -241,7 +241,7 @@ static void read_layers(struct reader *r, const struct pn_arch *arch, struct pn_
     share_kv(r, arch, hp);
 }
 
-/* How long heads are, in layers with and without a window. */
+/* Lengths of heads, in layers with and without a window. */
 static void read_heads(struct reader *r, struct pn_hparams *hp, int n_head)
 {
     int even = hp->n_embd / n_head;
@@ -285,14 +285,15 @@ static void read_rope_scaling(struct reader *r, struct pn_rope_hparams *rope)
         return;
     }
     rope->factor = number(r, "rope.scaling.factor", number(r, "rope.scale_linear", 0));
-    if (rope->factor == 0) /* how files say "none" */
+    if (rope->factor == 0) /* files write 0 for "none" */
         rope->factor = 1;
     if (rope->factor < 0)
         fail(r, PANTRY_FORMAT, "%s.rope.scaling.factor is %g, but must be above 0", r->arch, (double)rope->factor);
     rope->scaling = PN_ROPE_SCALING_LINEAR;
     if (type.len && !find_scaling(type.data, type.len, &rope->scaling))
-        fail(r, PANTRY_UNSUPPORTED, "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are known",
-             r->arch, (int)(type.len < 40 ? type.len : 40), type.data);
+        fail(r, PANTRY_UNSUPPORTED,
+             "%s.rope.scaling.type is \"%.*s\"; none, linear, ntk, yarn and longrope are supported", r->arch,
+             (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
 static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
@@ -303,22 +304,22 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
         local_k = hp->layers[i].local ? hp->layers[i].dim_k : local_k;
     rope->n_rot = integer(r, "rope.dimension_count", 0, hp->dim_k, hp->dim_k);
     rope->n_rot_local = integer(r, "rope.dimension_count_swa", 0, local_k, rope->n_rot);
-    rope->n_rot /= arch->half_rot_global ? 2 : 1;
+    rope->n_rot /= arch->rope.half_global ? 2 : 1;
     if (!r->status && rope->n_rot_local > local_k)
         fail(r, PANTRY_FORMAT, "%s.rope.dimension_count is %d, but heads with a window have %d values", r->arch,
              rope->n_rot_local, local_k);
     rope->freq_base = number(r, "rope.freq_base", 10000);
     rope->freq_base_local =
-        number(r, "rope.freq_base_swa", arch->freq_base_local > 0 ? arch->freq_base_local : rope->freq_base);
+        number(r, "rope.freq_base_swa", arch->rope.freq_base_local > 0 ? arch->rope.freq_base_local : rope->freq_base);
     rope->n_context_original = integer(r, "rope.scaling.original_context_length", 0, INT32_MAX, hp->n_context_train);
     rope->attn_factor = number(r, "rope.scaling.attn_factor", 1);
     rope->yarn_beta_fast = number(r, "rope.scaling.yarn_beta_fast", 32);
     rope->yarn_beta_slow = number(r, "rope.scaling.yarn_beta_slow", 1);
     rope->yarn_ext_factor = number(r, "rope.scaling.yarn_ext_factor", 1);
-    if (rope->yarn_ext_factor < 0) /* how files say "as the type has it" */
+    if (rope->yarn_ext_factor < 0) /* files write -1 for "default" */
         rope->yarn_ext_factor = 1;
     rope->yarn_log_multiplier =
-        number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn_log_unit > 0 ? arch->yarn_log_unit : 1);
+        number(r, "rope.scaling.yarn_log_multiplier", 0) / (arch->yarn.log_unit > 0 ? arch->yarn.log_unit : 1);
     read_rope_scaling(r, rope);
     if (!r->status &&
         (rope->n_rot % 2 || rope->n_rot_local % 2 || !(rope->freq_base > 1) || !(rope->freq_base_local > 1)))
@@ -326,7 +327,7 @@ static void read_rope(struct reader *r, const struct pn_arch *arch, struct pn_hp
              rope->n_rot, (double)rope->freq_base);
     rope->finetuned = boolean(r, "rope.scaling.finetuned", true);
     const struct pn_meta *sections = pn_weights_meta(r->w, full_key(r, "rope.dimension_sections"));
-    if (arch->sections && sections && sections->type == PN_META_ARRAY && sections->item != PN_META_STRING)
+    if (arch->rope.sections && sections && sections->type == PN_META_ARRAY && sections->item != PN_META_STRING)
         for (size_t i = 0; i < 4 && i < sections->n; i++) {
             int64_t n = pn_meta_item_i64(sections, i);
             rope->sections[i] = n < 0 ? 0 : n > PN_MAX_HEAD_DIM ? PN_MAX_HEAD_DIM : (int)n;
@@ -344,10 +345,10 @@ static void read_moe(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     moe->n_groups = integer(r, "expert_group_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->n_groups_used = integer(r, "expert_group_used_count", 0, PN_MAX_EXPERT_GROUPS, 0);
     moe->scale = number(r, "expert_weights_scale", 1);
-    if (moe->scale == 0) /* how files say "none" */
+    if (moe->scale == 0) /* files write 0 for "none" */
         moe->scale = 1;
-    moe->renormalize = arch->moe.renormalize == PN_AS_THE_FILE_SAYS ? boolean(r, "expert_weights_norm", false)
-                                                                    : arch->moe.renormalize == PN_YES;
+    moe->renormalize = arch->moe.renormalize == PN_FROM_FILE ? boolean(r, "expert_weights_norm", false)
+                                                             : arch->moe.renormalize == PN_YES;
     static const enum pn_gate gates[] = {PN_GATE_SOFTMAX, PN_GATE_SIGMOID, PN_GATE_SOFTMAX_CHOSEN}; /* 1, 2, 3 */
     int gate = arch->moe.gate_fixed ? 0 : integer(r, "expert_gating_func", 0, 3, 0);
     moe->gate = gate ? gates[gate - 1] : arch->moe.gate;
@@ -381,33 +382,33 @@ static void read_recurrent(struct reader *r, struct pn_recurrent_hparams *c)
     c->kda_dim = integer(r, "kda.head_dim", 0, PN_MAX_HEAD_DIM, 0);
     if (!r->status && c->n_conv < 1)
         fail(r, PANTRY_FORMAT,
-             "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing, without which the model cannot be built", r->arch,
+             "%s.ssm.conv_kernel or %s.shortconv.l_cache is missing; the model cannot be built without it", r->arch,
              r->arch);
 }
 
 static void read_attention(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
-    bool has_alibi = !arch->layers_alibi || arch->layers_alibi == hp->n_layer;
-    float fallback = arch->scores_over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->attn_scale_default;
-    hp->attn_scale = scale(r, arch->attn_scale_key ? arch->attn_scale_key : "attention.scale", fallback);
+    bool has_alibi = !arch->alibi.n_layers || arch->alibi.n_layers == hp->n_layer;
+    float fallback = arch->score.over_dim && hp->dim_k ? 1 / (float)hp->dim_k : arch->score.scale;
+    hp->attn_scale = scale(r, arch->names.attn_scale ? arch->names.attn_scale : "attention.scale", fallback);
     hp->value_scale = number(r, "attention.value_scale", 0);
-    hp->attn_softcap = number(r, "attn_logit_softcapping", arch->attn_softcap_default);
+    hp->attn_softcap = number(r, "attn_logit_softcapping", arch->score.softcap_default);
     hp->attn_clamp = number(r, "attention.clamp_kqv", 0);
-    hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi : 0);
+    hp->alibi = number(r, "attention.max_alibi_bias", has_alibi ? arch->alibi.bias : 0);
     if (!r->status && (hp->alibi < 0 || hp->alibi > 64))
         fail(r, PANTRY_FORMAT, "%s.attention.max_alibi_bias is %g, but must be between 0 and 64", r->arch,
              (double)hp->alibi);
-    if (arch->sparse_attention)
+    if (arch->attn.sparse)
         hp->n_context_limit = integer(r, "attention.indexer.top_k", 1, INT32_MAX, -1);
-    if (arch->attn_temperature) {
+    if (arch->temperature.from_file) {
         hp->temperature_scale = number(r, "attention.temperature_scale", 0);
         hp->temperature_length = (float)integer(r, "attention.temperature_length", 0, INT32_MAX, 0);
         if (hp->temperature_length == 0)
             hp->temperature_length = (float)hp->rope.n_context_original;
-    } else if (arch->attn_temperature_nope) {
-        hp->temperature_scale = arch->temperature_scale;
-        hp->temperature_length = arch->temperature_length;
-        hp->temperature_offset = arch->temperature_offset;
+    } else if (arch->temperature.unrotated_only) {
+        hp->temperature_scale = arch->temperature.scale;
+        hp->temperature_length = arch->temperature.length;
+        hp->temperature_offset = arch->temperature.offset;
     }
 }
 
@@ -415,13 +416,13 @@ static float epsilon(struct reader *r, const char *key, bool needed)
 {
     float v = number(r, key, needed ? -1 : 1e-5f);
     if (!r->status && v == -1)
-        fail(r, PANTRY_FORMAT, "%s is missing, without which the model cannot be built", r->key);
+        fail(r, PANTRY_FORMAT, "%s is missing; the model cannot be built without it", r->key);
     else if (!r->status && !(v >= 0 && v < 1))
         fail(r, PANTRY_FORMAT, "%s is %g, but must be between 0 and 1", r->key, (double)v);
     return v;
 }
 
-/* Missing, or -1 in either sign: NONE. */
+/* NONE if missing or -1, signed or unsigned. */
 static enum pn_pooling pooling(struct reader *r, const char *key)
 {
     int64_t v = PN_POOLING_NONE;
@@ -437,29 +438,29 @@ static enum pn_pooling pooling(struct reader *r, const char *key)
     return r->status ? PN_POOLING_NONE : (enum pn_pooling)v;
 }
 
-/* Encoders see both ways; a decoder that was made into an embedding model may. */
+/* Encoders attend in both directions; so may a decoder that was made into an embedding model. */
 static void read_embedding(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->causal = boolean(r, "attention.causal", true) && !arch->encoder;
-    hp->rel_buckets = arch->position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
+    hp->rel_buckets = arch->attn.position_bias ? integer(r, "attention.relative_buckets_count", 4, 1 << 16, -1) : 0;
     if (!r->status && hp->rel_buckets % 4)
         fail(r, PANTRY_FORMAT, "%s.attention.relative_buckets_count is %d, but must be a multiple of 4", r->arch,
              hp->rel_buckets);
-    enum pn_pooling said = pooling(r, "pooling_type");
-    if (said == PN_POOLING_RANK) {
-        said = pooling(r, "classifier.pooling_type");
-        if (said == PN_POOLING_NONE && !hp->causal)
-            said = arch->rank_mean ? PN_POOLING_MEAN : PN_POOLING_CLS;
+    enum pn_pooling kind = pooling(r, "pooling_type");
+    if (kind == PN_POOLING_RANK) {
+        kind = pooling(r, "classifier.pooling_type");
+        if (kind == PN_POOLING_NONE && !hp->causal)
+            kind = arch->rank.mean ? PN_POOLING_MEAN : PN_POOLING_CLS;
     }
-    if (said == PN_POOLING_NONE || said == PN_POOLING_RANK)
-        said = hp->causal ? PN_POOLING_LAST : PN_POOLING_MEAN;
-    hp->pooling = said;
+    if (kind == PN_POOLING_NONE || kind == PN_POOLING_RANK)
+        kind = hp->causal ? PN_POOLING_LAST : PN_POOLING_MEAN;
+    hp->pooling = kind;
 }
 
 static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     struct pn_str name = {"", 0};
-    hp->act = arch->act;
+    hp->act = arch->ffn.act;
     if (r->status || !arch->encoder)
         return;
     pantry_status status = pn_meta_str(r->w, full_key(r, "hidden_activation"), &name, r->err);
@@ -476,34 +477,32 @@ static void read_act(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     struct pn_buf known = {0};
     for (int i = 0; i < PN_ACT_FN_COUNT; i++)
         pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_act_label((enum pn_act_fn)i));
-    fail(r, PANTRY_UNSUPPORTED, "%s is \"%.*s\"; known are %s", r->key, (int)(name.len < 40 ? name.len : 40), name.data,
-         known.data ? known.data : "none");
+    fail(r, PANTRY_UNSUPPORTED, "%s is \"%.*s\"; supported are %s", r->key, (int)(name.len < 40 ? name.len : 40),
+         name.data, known.data ? known.data : "none");
     pn_buf_free(&known);
 }
 
 static void read_scales(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->logit_scale =
-        scale(r, "logit_scale",
-              arch->logit_scale_width > 0 ? (float)hp->n_embd / arch->logit_scale_width : arch->logit_scale_default);
-    hp->residual_scale =
-        scale(r, "residual_scale", r->status ? 0 : arch->residual_scale_depth / sqrtf((float)hp->n_layer));
-    hp->embedding_scale = scale(r, "embedding_scale", arch->embedding_scale);
-    hp->final_softcap = number(r, "final_logit_softcapping", arch->final_softcap_default);
-    hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm == PN_NORM_RMS);
-    hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm == PN_NORM_LAYER);
-    hp->norm = arch->norm;
-    if (arch->norm == PN_NORM_FROM_FILE)
+        scale(r, "logit_scale", arch->logits.width > 0 ? (float)hp->n_embd / arch->logits.width : arch->logits.scale);
+    hp->residual_scale = scale(r, "residual_scale", r->status ? 0 : arch->residual_depth / sqrtf((float)hp->n_layer));
+    hp->embedding_scale = scale(r, "embedding_scale", arch->embedding.scale);
+    hp->final_softcap = number(r, "final_logit_softcapping", arch->logits.softcap_default);
+    hp->rms_eps = epsilon(r, "attention.layer_norm_rms_epsilon", arch->norm.kind == PN_NORM_RMS);
+    hp->norm_eps = epsilon(r, "attention.layer_norm_epsilon", arch->norm.kind == PN_NORM_LAYER);
+    hp->norm = arch->norm.kind;
+    if (arch->norm.kind == PN_NORM_FROM_FILE)
         hp->norm = number(r, "attention.layer_norm_rms_epsilon", 0) > 0 ? PN_NORM_RMS : PN_NORM_LAYER;
 }
 
-/* Alternating updates, and how much of each layer's gates is kept. */
+/* Alternating updates, and the sparsity of each layer's gates. */
 static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp)
 {
     hp->n_embd_layer = integer(r, "embedding_length_per_layer_input", 0, 1 << 16, 0);
     for (int i = 0; i < hp->n_layer && !r->status; i++)
-        hp->layers[i].sparsity = i < arch->layers_sparse_default ? arch->sparsity_default : -INFINITY;
-    if (!arch->widen)
+        hp->layers[i].sparsity = i < arch->sparsity.n_layers ? arch->sparsity.deviations : -INFINITY;
+    if (!arch->block.widen)
         return;
     hp->altup.n_inputs = integer(r, "altup.num_inputs", 2, 64, 4);
     hp->altup.active = integer(r, "altup.active_idx", 0, hp->altup.n_inputs - 1, 0);
@@ -516,8 +515,8 @@ static void read_streams(struct reader *r, const struct pn_arch *arch, struct pn
         hp->layers[i].sparsity = (float)pn_meta_item_f64(m, (size_t)i);
 }
 
-/* Layers that predict further tokens stand behind those of the model, and are left out. The others may run several
- * times, each time with keys and values of their own. */
+/* The last layers may predict further tokens; they are left out. The others may run several times, each time with their
+ * own keys and values. */
 static void read_n_layer(struct reader *r, struct pn_hparams *hp)
 {
     int all = integer(r, "block_count", 1, PN_MAX_LAYERS, -1);
@@ -533,16 +532,16 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
-/* The rows of the embedding: vocab_size and the list of tokens may say something else, or nothing. */
+/* The rows of the embedding; vocab_size and the list of tokens may differ or be missing. */
 static int read_n_vocab(struct reader *r)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
     if (!r->status && (!t || t->n_dims != 2 || t->shape[0] > INT32_MAX))
-        fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or no matrix");
+        fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or not a matrix");
     return r->status ? 0 : (int)t->shape[0];
 }
 
-/* Heads of the first layer that has any: what embeddings are divided by where the file names no head's length. */
+/* Heads of the first layer that has any: the default length of a head is n_embd / that. */
 static int first_heads(const struct reader *r, const struct pn_hparams *hp)
 {
     for (int i = 0; i < hp->n_layer && !r->status; i++)
@@ -573,7 +572,7 @@ pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_
     read_mla(&r, &hp->mla);
     if (!r.status && n_head)
         read_rope(&r, arch, hp);
-    if (arch->recurrent)
+    if (arch->recurrent.block)
         read_recurrent(&r, &hp->recurrent);
     read_attention(&r, arch, hp);
     if (!r.status)
@@ -581,29 +580,30 @@ pantry_status pn_hparams_read(const struct pn_weights *weights, const struct pn_
     return r.status;
 }
 
-pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_wish *wish,
+pantry_status pn_hparams_extend(struct pn_hparams *hp, const struct pn_arch *arch, const struct pn_rope_override *user,
                                 struct pantry_error *err)
 {
     struct pn_rope_hparams *rope = &hp->rope;
-    if (!wish->scaling && wish->factor == 0 && wish->freq_base == 0)
+    if (!user->scaling && user->factor == 0 && user->freq_base == 0)
         return PANTRY_OK;
-    if (rope->n_rot == 0 || arch->rope_where == PN_ROPE_NEVER)
+    if (rope->n_rot == 0 || arch->rope.where == PN_ROPE_NEVER)
         return pn_fail(err, PANTRY_INVALID, "this model does not rotate: its context cannot be extended");
-    if (wish->freq_base != 0 && !(wish->freq_base > 1 && isfinite(wish->freq_base)))
-        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double)wish->freq_base);
-    if (wish->factor != 0 && !(wish->factor > 0 && wish->factor <= 4096))
-        return pn_fail(err, PANTRY_INVALID, "contexts cannot become %g times longer", (double)wish->factor);
-    bool known = !wish->scaling || find_scaling(wish->scaling, strlen(wish->scaling), &rope->scaling);
-    if (!known || (wish->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
-        return pn_fail(err, PANTRY_INVALID,
-                       "rotation cannot be scaled by \"%s\"; none, linear, ntk and yarn are possible", wish->scaling);
-    if (wish->freq_base != 0)
-        rope->freq_base = wish->freq_base;
-    if (wish->factor != 0) {
+    if (user->freq_base != 0 && !(user->freq_base > 1 && isfinite(user->freq_base)))
+        return pn_fail(err, PANTRY_INVALID, "the rotary base is %g, but must be above 1", (double)user->freq_base);
+    if (user->factor != 0 && !(user->factor > 0 && user->factor <= 4096))
+        return pn_fail(err, PANTRY_INVALID, "the context factor is %g, but must be above 0 and at most 4096",
+                       (double)user->factor);
+    bool known = !user->scaling || find_scaling(user->scaling, strlen(user->scaling), &rope->scaling);
+    if (!known || (user->scaling && rope->scaling == PN_ROPE_SCALING_LONGROPE))
+        return pn_fail(err, PANTRY_INVALID, "rope scaling \"%s\" is not supported; use none, linear, ntk or yarn",
+                       user->scaling);
+    if (user->freq_base != 0)
+        rope->freq_base = user->freq_base;
+    if (user->factor != 0) {
         if (rope->scaling == PN_ROPE_SCALING_NONE)
             rope->scaling = PN_ROPE_SCALING_LINEAR;
-        rope->factor = wish->factor;
-        double length = (double)rope->n_context_original * (double)wish->factor;
+        rope->factor = user->factor;
+        double length = (double)rope->n_context_original * (double)user->factor;
         hp->n_context_train = length > INT32_MAX ? INT32_MAX : length < 1 ? 1 : (int)length;
     }
     return PANTRY_OK;

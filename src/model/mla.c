@@ -1,9 +1,9 @@
 /* Multi-head latent attention: DeepSeek-V2, 2024.
  *
- * Keys and values of all heads are made from one short vector a token, of which the cache keeps the vector itself: the
- * matrix that would make keys of it is applied to queries instead, and the one for values to what attention returns
- * ("absorbed"). Each key begins with the vector, which is the value, so the cache has it once. Older files have both
- * matrices in one, and then keys and values are expanded. */
+ * Keys and values of all heads are projections of one short vector per token, and the cache keeps only that vector: the
+ * key matrix is applied to queries, and the value matrix to the result of attention ("absorbed"). Each key begins with
+ * the vector, which is also the value, so the cache holds it once. Older files store both matrices as one; for them
+ * keys and values are expanded. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -66,12 +66,12 @@ pn_array pn_block_mla(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
     d.nope = d.k - d.rope;
     if (d.rank < 1)
         return pn_graph_fail(g, PANTRY_FORMAT,
-                             "%s.attention.kv_lora_rank is missing, without which the model cannot be built",
+                             "%s.attention.kv_lora_rank is missing; the model cannot be built without it",
                              b->arch->name);
     if (d.nope < 1 || d.rope < 2)
         return pn_graph_fail(g, PANTRY_FORMAT,
-                             "heads of %d values, %d of them rotated, cannot be made of a latent vector of %d", d.k,
-                             d.rope, d.rank);
+                             "heads of %d values, %d of them rotated, do not fit a latent vector of %d", d.k, d.rope,
+                             d.rank);
     float scale = pn_builder_rope_score_scale(b) / sqrtf((float)d.k);
     pn_array q = queries(b, layer, x, &d);
     pn_array q_nope = pn_slice(g, q, 0, d.nope);                         /* (tokens, n_head, nope) */

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* gpt-oss: gates end at the limit, what they gate at both, and gains 1. */
+/* gpt-oss: act(min(gate, limit)) * (clamp(up, -limit, limit) + 1) */
 static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
 {
     struct pn_graph *g = b->graph;
@@ -15,12 +15,12 @@ static pn_array limited_gate(struct pn_builder *b, pn_array gate, pn_array up, f
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit)
 {
     struct pn_graph *g = b->graph;
-    if (b->arch->swiglu_limit > 0)
-        return limited_gate(b, gate, up, b->arch->swiglu_limit);
+    if (b->arch->ffn.swiglu_limit > 0)
+        return limited_gate(b, gate, up, b->arch->ffn.swiglu_limit);
     if (limit <= 0)
         return pn_mul(g, pn_act(g, gate, b->hp->act), up);
     up = pn_clamp(g, up, -limit, limit);
-    if (b->arch->limit_first)
+    if (b->arch->ffn.limit_first)
         return pn_mul(g, pn_act(g, pn_clamp(g, gate, -INFINITY, limit), b->hp->act), up);
     return pn_mul(g, pn_clamp(g, pn_act(g, gate, b->hp->act), -INFINITY, limit), up);
 }
@@ -29,7 +29,7 @@ pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float
 pn_array pn_block_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     pn_array h = pn_builder_project_ffn(b, layer, "ffn_up", x, b->hp->layers[layer].n_ff); /* (tokens, n_ff) */
-    h = pn_act(b->graph, h, b->arch->plain_act ? b->arch->plain_act : b->hp->act);
+    h = pn_act(b->graph, h, b->arch->ffn.plain_relu ? PN_ACT_FN_RELU : b->hp->act);
     pn_array inverse = pn_builder_inverse(b, layer, "ffn.act", "scales");
     if (inverse != PN_NONE)
         h = pn_mul(b->graph, h, inverse);
@@ -57,8 +57,8 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
     bool fused = n_ff > 0 && !pn_builder_has(b, layer, "ffn_gate", "weight") &&
                  pn_builder_n_rows(b, layer, "ffn_up") == 2 * n_ff;
     if (fused) {
-        gate = pn_builder_project_rows(b, layer, "ffn_up", x, 0, n_ff, 2 * n_ff, b->arch->ffn_scales);
-        up = pn_builder_project_rows(b, layer, "ffn_up", x, n_ff, n_ff, 2 * n_ff, b->arch->ffn_scales);
+        gate = pn_builder_project_rows(b, layer, "ffn_up", x, 0, n_ff, 2 * n_ff, b->arch->ffn.scales);
+        up = pn_builder_project_rows(b, layer, "ffn_up", x, n_ff, n_ff, 2 * n_ff, b->arch->ffn.scales);
     } else {
         gate = pn_builder_project_ffn(b, layer, "ffn_gate", x, n_ff);
         up = pn_builder_project_ffn(b, layer, "ffn_up", x, n_ff);
@@ -73,7 +73,7 @@ pn_array pn_block_gated_mlp(struct pn_builder *b, int layer, pn_array x) /* (tok
     return pn_builder_project_ffn(b, layer, "ffn_down", h, b->hp->n_embd);
 }
 
-/* Gated where the file has a gate. */
+/* Gated if the file has a gate. */
 pn_array pn_block_any_mlp(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     int n_ff = b->hp->layers[layer].n_ff;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pantry_status pn_model_arch(const struct pn_weights *w, const struct pn_arch **out, struct pantry_error *err)
+pantry_status pn_model_arch(const struct pn_weights *w, struct pn_arch *out, struct pantry_error *err)
 {
     struct pn_str name;
     pantry_status status = pn_meta_str(w, "general.architecture", &name, err);
@@ -14,13 +14,12 @@ pantry_status pn_model_arch(const struct pn_weights *w, const struct pn_arch **o
         return pn_fail(err, PANTRY_FORMAT, "%s: general.architecture is missing", w->path);
     if (status)
         return status;
-    *out = pn_arch_find(name.data, name.len);
-    if (*out)
+    if (pn_arch_find(name.data, name.len, out))
         return PANTRY_OK;
     struct pn_buf known = {0};
-    for (int i = 0; pn_arch_at(i); i++)
-        pn_buf_printf(&known, "%s%s", i ? ", " : "", pn_arch_at(i)->name);
-    status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture \"%.*s\" is not known here; known are %s", w->path,
+    for (int i = 0; pn_arch_at(i, out); i++)
+        pn_buf_printf(&known, "%s%s", i ? ", " : "", out->name);
+    status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture \"%.*s\" is not supported; supported are %s", w->path,
                      (int)(name.len < 64 ? name.len : 64), name.data, known.data ? known.data : "none");
     pn_buf_free(&known);
     return status;
@@ -38,11 +37,59 @@ static void count(struct pn_model *model)
     }
 }
 
-pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+/* A builder with room for the model's layers and tensors. */
+static pantry_status make_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err)
+{
+    size_t n_layer = (size_t)model->hp.n_layer, n_tensors = model->weights->n_tensors;
+    *b = (struct pn_builder){.graph = &model->graph,
+                             .weights = model->weights,
+                             .arch = &model->arch,
+                             .hp = &model->hp,
+                             .arena = &model->arena,
+                             .layer_input = PN_NONE,
+                             .stream = PN_NONE,
+                             .layer_inputs = PN_NONE,
+                             .first_id = pn_weight_ids(n_tensors),
+                             .rope_global = PN_NONE,
+                             .rope_local = PN_NONE,
+                             .position_bias = PN_NONE};
+    b->caches = model->caches = pn_arena_array(&model->arena, n_layer, sizeof *b->caches);
+    b->written = pn_arena_array(&model->arena, n_layer, sizeof *b->written);
+    b->tensors = pn_arena_array(&model->arena, n_tensors + 1, sizeof *b->tensors);
+    if (!b->caches || !b->written || !b->tensors)
+        return pn_no_memory(err, "a model");
+    for (size_t i = 0; i < n_layer; i++)
+        b->written[i] = PN_NONE;
+    return PANTRY_OK;
+}
+
+static pantry_status build_graph(struct pn_model *model, struct pantry_error *err)
+{
+    struct pn_builder builder;
+    pantry_status status = make_builder(model, &builder, err);
+    if (status)
+        return status;
+    pn_array states = pn_model_states(&builder);
+    model->results[PN_RESULT_STATES] = states;
+    bool logits = !model->arch.encoder;
+    model->results[PN_RESULT_LOGITS] = logits ? pn_model_logits(&builder, states) : PN_NONE;
+    model->step_bytes = builder.used_bytes;
+    model->results[PN_RESULT_IDS] = logits ? pn_argmax(&model->graph, model->results[PN_RESULT_LOGITS]) : PN_NONE;
+    model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
+    model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
+    model->graph.context = NULL;
+    model->n_caches = builder.n_caches;
+    model->n_state = builder.n_state;
+    if ((status = pn_graph_status(&model->graph, err)))
+        pn_fail_prefix(err, "%s", model->weights->path);
+    return status;
+}
+
+pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_override *rope, struct pn_model **out,
                            struct pantry_error *err)
 {
+    pantry_status status;
     *out = NULL;
-    pantry_status status = PANTRY_OK;
     struct pn_model *model = calloc(1, sizeof *model);
     if (!model) {
         pn_weights_close(weights);
@@ -51,56 +98,15 @@ pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish
     model->weights = weights;
     pn_graph_init(&model->graph);
     if ((status = pn_model_arch(weights, &model->arch, err)) ||
-        (status = pn_hparams_read(weights, model->arch, &model->arena, &model->hp, err)) ||
-        (status = pn_hparams_extend(&model->hp, model->arch, wish, err)))
-        goto fail;
-    model->caches = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *model->caches);
-    pn_array *written = pn_arena_array(&model->arena, (size_t)model->hp.n_layer, sizeof *written);
-    struct pn_tensor_leaf *tensors = pn_arena_array(&model->arena, weights->n_tensors + 1, sizeof *tensors);
-    if (!model->caches || !written || !tensors) {
-        status = pn_no_memory(err, "a model");
-        goto fail;
+        (status = pn_hparams_read(weights, &model->arch, &model->arena, &model->hp, err)) ||
+        (status = pn_hparams_extend(&model->hp, &model->arch, rope, err)) || (status = build_graph(model, err)) ||
+        (status = pn_model_complete(weights, &model->arch, &model->hp, &model->arena, err))) {
+        pn_model_free(model);
+        return status;
     }
-    for (int i = 0; i < model->hp.n_layer; i++)
-        written[i] = PN_NONE;
-    struct pn_builder builder = {.graph = &model->graph,
-                                 .weights = weights,
-                                 .arch = model->arch,
-                                 .hp = &model->hp,
-                                 .arena = &model->arena,
-                                 .caches = model->caches,
-                                 .written = written,
-                                 .layer_input = PN_NONE,
-                                 .stream = PN_NONE,
-                                 .layer_inputs = PN_NONE,
-                                 .first_id = pn_weight_ids(weights->n_tensors),
-                                 .tensors = tensors,
-                                 .rope_global = PN_NONE,
-                                 .rope_local = PN_NONE,
-                                 .position_bias = PN_NONE};
-    pn_array states = pn_model_states(&builder);
-    model->results[PN_RESULT_STATES] = states;
-    model->results[PN_RESULT_LOGITS] = model->arch->encoder ? PN_NONE : pn_model_logits(&builder, states);
-    model->step_bytes = builder.used_bytes;
-    model->results[PN_RESULT_IDS] =
-        model->arch->encoder ? PN_NONE : pn_argmax(&model->graph, model->results[PN_RESULT_LOGITS]);
-    model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
-    model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
-    model->graph.context = NULL;
-    if ((status = pn_graph_status(&model->graph, err))) {
-        pn_fail_prefix(err, "%s", weights->path);
-        goto fail;
-    }
-    if ((status = pn_model_complete(weights, model->arch, &model->hp, &model->arena, err)))
-        goto fail;
-    model->n_caches = builder.n_caches;
-    model->n_state = builder.n_state;
     count(model);
     *out = model;
     return PANTRY_OK;
-fail:
-    pn_model_free(model);
-    return status;
 }
 
 void pn_model_free(struct pn_model *model)

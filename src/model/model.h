@@ -4,12 +4,12 @@
 
 #include "model/blocks.h"
 
-/* What a step may be asked for. */
+/* What a step can compute. */
 enum pn_result {
     PN_RESULT_LOGITS,     /* (outputs, n_vocab); PN_NONE for encoders */
     PN_RESULT_IDS,        /* (outputs, 1): the index of the largest logit, as a float; PN_NONE for encoders */
     PN_RESULT_STATES,     /* (outputs, n_embd): after the last norm */
-    PN_RESULT_EMBEDDINGS, /* (sequences, n): the mean of each sequence's outputs, behind the model's dense layers */
+    PN_RESULT_EMBEDDINGS, /* (sequences, n): the mean of each sequence's outputs, after the model's dense layers */
     PN_RESULT_SCORES,     /* (sequences, labels) of a ranking head; PN_NONE without one */
     PN_N_RESULTS
 };
@@ -17,7 +17,7 @@ enum pn_result {
 struct pn_model {
     struct pn_weights *weights;
     struct pn_arena arena;
-    const struct pn_arch *arch;
+    struct pn_arch arch;
     struct pn_hparams hp;
     struct pn_graph graph;
     pn_array results[PN_N_RESULTS];
@@ -28,12 +28,12 @@ struct pn_model {
     uint64_t step_bytes;           /* weight bytes that a step of one token reads */
 };
 
-/* Takes the weights over (also on failure), changes the rotation as wished, and writes the model's graph down. */
-pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_wish *wish, struct pn_model **out,
+/* Takes ownership of the weights (also on failure), applies the user's rotation settings, and builds the graph. */
+pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_override *rope, struct pn_model **out,
                            struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
-/* The architecture that a file names, or an error that tells which ones there are. */
-pantry_status pn_model_arch(const struct pn_weights *weights, const struct pn_arch **out, struct pantry_error *err);
+/* The architecture that a file names, or an error that lists the known ones. */
+pantry_status pn_model_arch(const struct pn_weights *weights, struct pn_arch *out, struct pantry_error *err);
 
 #endif

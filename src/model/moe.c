@@ -3,13 +3,13 @@
 
 #include <math.h>
 
-/* Slots of tokens times the matrices of their experts, with scales and biases where there are such tensors. */
+/* Rows of tokens times the matrices of their experts, with scales and biases if the file has them. */
 static pn_array project(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first, int n)
 {
     const struct pn_moe_hparams *moe = &b->hp->moe;
     pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, b->hp->layers[layer].n_used);
     pn_array y = pn_matmul_each(b->graph, x, stack, route); /* (tokens, n_used, n_out) */
-    if (y != PN_NONE && b->arch->ffn_scales && pn_builder_has(b, layer, name, "scale"))
+    if (y != PN_NONE && b->arch->ffn.scales && pn_builder_has(b, layer, name, "scale"))
         y = pn_each_scale(b->graph, y, route, pn_builder_vector(b, layer, name, "scale", 0, moe->n_expert));
     if (y != PN_NONE && pn_builder_has(b, layer, name, "bias"))
         y = pn_each_bias(b->graph, y, route, pn_builder_optional(b, layer, name, "bias"));
@@ -62,8 +62,7 @@ static pn_array experts(struct pn_builder *b, int layer, pn_array x, pn_array ro
     return pn_each_sum(g, y, b->arch->moe.weigh_inputs ? PN_NONE : route);
 }
 
-/* The expert that all tokens share, weighted by a gate of its own where there is one. Gate and up may be stored as one.
- */
+/* The expert that all tokens share, weighted by its own gate if there is one. Gate and up may be stored as one. */
 static pn_array shared_expert(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     pn_array up = pn_builder_project_ffn(b, layer, "ffn_up_shexp", x, 0), h;
@@ -92,7 +91,7 @@ static bool counts_fit(struct pn_builder *b, int layer)
     return false;
 }
 
-/* Experts may work on a shorter vector than the stream's. */
+/* Experts may use a shorter vector than the stream. */
 static pn_array routed_experts(struct pn_builder *b, int layer, pn_array x)
 {
     pn_array route = route_of(b, layer, b->arch->moe.see_layer_input ? b->layer_input : x);
@@ -106,7 +105,7 @@ pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
 {
     struct pn_graph *g = b->graph;
     if (!pn_builder_has(b, layer, "ffn_gate_inp", "weight"))
-        return (b->arch->dense ? b->arch->dense : pn_block_gated_mlp)(b, layer, x);
+        return (b->arch->block.dense ? b->arch->block.dense : pn_block_gated_mlp)(b, layer, x);
     if (!counts_fit(b, layer))
         return PN_NONE;
     pn_array y = routed_experts(b, layer, x);
@@ -120,7 +119,7 @@ pn_array pn_block_moe(struct pn_builder *b, int layer, pn_array x) /* (tokens, n
     return y;
 }
 
-/* Experts that do not wait for attention, beside a feed-forward block that does: Snowflake Arctic. */
+/* Experts of the layer's input, beside a feed-forward block after attention: Snowflake Arctic. */
 pn_array pn_block_moe_early(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     if (!counts_fit(b, layer))
@@ -129,7 +128,7 @@ pn_array pn_block_moe_early(struct pn_builder *b, int layer, pn_array x) /* (tok
     return pn_add(b->graph, y, experts(b, layer, early, route_of(b, layer, early)));
 }
 
-/* Experts and a feed-forward block side by side; the router sees the stream, scaled in its own way. */
+/* Experts and a feed-forward block in parallel; the router sees the stream, with its own scale. */
 pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     struct pn_graph *g = b->graph;
@@ -139,9 +138,9 @@ pn_array pn_block_moe_beside(struct pn_builder *b, int layer, pn_array x) /* (to
         return y;
     if (!counts_fit(b, layer))
         return PN_NONE;
-    pn_array seen = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
-    seen = pn_mul(g, seen, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));
-    pn_array route = chosen(b, layer, pn_builder_product(b, layer, "ffn_gate_inp", seen, b->hp->moe.n_expert));
+    pn_array stream = pn_scale(g, pn_rms_norm(g, b->stream, PN_NONE, b->hp->rms_eps), 1 / sqrtf((float)n_embd), 0);
+    stream = pn_mul(g, stream, pn_builder_vector(b, layer, "ffn_gate_inp", "scale", 0, n_embd));
+    pn_array route = chosen(b, layer, pn_builder_product(b, layer, "ffn_gate_inp", stream, b->hp->moe.n_expert));
     pn_array z = experts(b, layer, pn_builder_norm(b, layer, "pre_ffw_norm_2", b->stream), route);
     return pn_add(g, pn_builder_norm(b, layer, "post_ffw_norm_1", y), pn_builder_norm(b, layer, "post_ffw_norm_2", z));
 }

@@ -1,4 +1,4 @@
-/* Rotary frequencies and the ways to stretch them over longer contexts. */
+/* Rotary frequencies and the ways to extend them to longer contexts. */
 #include "model/blocks.h"
 
 #include <math.h>
@@ -11,29 +11,22 @@ bool pn_builder_rotates(const struct pn_builder *b, int layer)
 {
     const struct pn_arch *arch = b->arch;
     const struct pn_hparams *hp = b->hp;
-    if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope_where == PN_ROPE_NEVER)
+    if ((hp->layers[layer].local ? hp->rope.n_rot_local : hp->rope.n_rot) == 0 || arch->rope.where == PN_ROPE_NEVER)
         return false;
-    if (arch->rope_where == PN_ROPE_LOCAL_OR_DENSE && layer < hp->n_dense)
+    if (arch->rope.where == PN_ROPE_LOCAL_OR_DENSE && layer < hp->n_dense)
         return true;
-    bool local_only = arch->rope_where == PN_ROPE_LOCAL_ONLY || arch->rope_where == PN_ROPE_LOCAL_OR_DENSE;
+    bool local_only = arch->rope.where == PN_ROPE_LOCAL_ONLY || arch->rope.where == PN_ROPE_LOCAL_OR_DENSE;
     if (local_only && hp->window > 0 && !hp->layers[layer].local)
         return false;
-    if (arch->rope_where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
+    if (arch->rope.where == PN_ROPE_IF_FINETUNED && !hp->rope.finetuned)
         return false;
-    if (arch->layers_rope && hp->n_layer != arch->layers_rope)
+    if (arch->rope.n_layers && hp->n_layer != arch->rope.n_layers)
         return false;
-    bool unwindowed = arch->window_period && hp->window == 0; /* such models rotate everywhere */
-    return !arch->nope_period || unwindowed || (arch->nope_first ? layer : layer + 1) % arch->nope_period != 0;
+    bool unwindowed = arch->window.period && hp->window == 0; /* such models rotate everywhere */
+    return !arch->nope.period || unwindowed || (arch->nope.first ? layer : layer + 1) % arch->nope.period != 0;
 }
 
-pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
-{
-    const int *sections = b->hp->rope.sections;
-    bool halves = b->arch->sections_halves && sections[0] > 0 && sections[1] > 0;
-    return pn_rope(b->graph, x, pn_builder_rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope);
-}
-
-/* The pair that turns `rotations` times over the original context: Peng et al., YaRN, 2023, section 3.2. */
+/* The pair with `rotations` full turns over the original context: Peng et al., YaRN, 2023, section 3.2. */
 static float yarn_dim(const struct pn_rope_hparams *r, int n_rot, float base, float rotations)
 {
     return (float)n_rot * logf((float)r->n_context_original / (rotations * 2 * pi)) / (2 * logf(base));
@@ -44,8 +37,8 @@ static void yarn(const struct pn_builder *b, int n_rot, float base, float *inv_f
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     float low = yarn_dim(r, n_rot, base, r->yarn_beta_fast), high = yarn_dim(r, n_rot, base, r->yarn_beta_slow);
-    low = b->arch->yarn_unrounded ? low : floorf(low);
-    high = b->arch->yarn_unrounded ? high : ceilf(high);
+    low = b->arch->yarn.unrounded ? low : floorf(low);
+    high = b->arch->yarn.unrounded ? high : ceilf(high);
     low = low < 0 ? 0 : low;
     high = high > (float)(n_rot - 1) ? (float)(n_rot - 1) : high;
     for (int i = 0; i < n_rot / 2; i++) {
@@ -60,18 +53,18 @@ static float yarn_temperature(float factor, float multiplier)
     return factor <= 1 ? 1 : 0.1f * multiplier * logf(factor) + 1;
 }
 
-/* YaRN, equation 22; models of the DeepSeek line divide by the same with a multiplier of their own. */
+/* YaRN, equation 22; DeepSeek models divide by the same with their own multiplier. */
 static float yarn_magnitude(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     if (r->yarn_log_multiplier == 0)
         return yarn_temperature(r->factor, 1);
-    bool both = b->arch->yarn_log_both && r->yarn_log_multiplier != 1;
+    bool both = b->arch->yarn.log_both && r->yarn_log_multiplier != 1;
     return yarn_temperature(r->factor, both ? r->yarn_log_multiplier : 1) /
            yarn_temperature(r->factor, r->yarn_log_multiplier);
 }
 
-float pn_builder_rope_magnitude(const struct pn_builder *b)
+static float magnitude(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
     return r->scaling == PN_ROPE_SCALING_YARN ? r->attn_factor * yarn_magnitude(b) : r->attn_factor;
@@ -80,19 +73,19 @@ float pn_builder_rope_magnitude(const struct pn_builder *b)
 float pn_builder_rope_score_scale(const struct pn_builder *b)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
-    if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is all in the rotation */
+    if (r->scaling == PN_ROPE_SCALING_LONGROPE) /* its magnitude is entirely in the rotation */
         return 1;
-    float m = pn_builder_rope_magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
+    float m = magnitude(b) * yarn_temperature(r->factor, r->yarn_log_multiplier);
     return m * m;
 }
 
 static bool divide_by_factors(struct pn_builder *b, const char *name, int half, float *inv_freq)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(b->weights, name);
-    if (!t || !b->arch->rope_factors)
+    if (!t || !b->arch->rope.factors)
         return true;
     if (t->n_dims != 1 || t->shape[0] < half) {
-        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values where %d are needed", t->name,
+        pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values, but %d are needed", t->name,
                       (long long)t->shape[0], half);
         return false;
     }
@@ -108,20 +101,20 @@ static bool divide_by_factors(struct pn_builder *b, const char *name, int half, 
         if (ok)
             inv_freq[i] /= factors[i];
         else
-            pn_graph_fail(b->graph, PANTRY_FORMAT, "value %d of tensor %s is %g, by which nothing can be divided", i,
+            pn_graph_fail(b->graph, PANTRY_FORMAT, "value %d of tensor %s is %g, but must be finite and not 0", i,
                           t->name, (double)factors[i]);
     }
     free(factors);
     return ok;
 }
 
-/* Local layers with a base of their own stay short. */
+/* Local layers with their own base are not extended. */
 static bool is_stretched(const struct pn_builder *b, bool local)
 {
-    return !(local && (b->arch->freq_base_local > 0 || b->arch->local_unscaled));
+    return !(local && (b->arch->rope.freq_base_local > 0 || b->arch->rope.local_unscaled));
 }
 
-/* Radians a position of each pair. `factors` names the tensor that divides them, if the file has it. */
+/* Radians per position of each pair. `factors` names the tensor of divisors, if the file has it. */
 static bool frequencies(struct pn_builder *b, bool local, const char *factors, float *inv_freq)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
@@ -141,10 +134,9 @@ static bool frequencies(struct pn_builder *b, bool local, const char *factors, f
     return true;
 }
 
-/* Llama 3 stretches each pair by its own factor, which the file carries as rope_freqs.weight; LongRoPE (Ding et al.,
- * 2024) has one set of factors for contexts up to the original length and one for longer ones. Which one a sequence
- * rotates with depends on the context it was given, not on how much of it is used: keys in the cache stay as they are.
- */
+/* Llama 3 stretches each pair by its own factor, from rope_freqs.weight; LongRoPE (Ding et al., 2024) has one set of
+ * factors for contexts up to the original length and one for longer ones. The set depends on the size of the context,
+ * not on how much of it is used, so keys in the cache stay valid. */
 static pn_array make_table(struct pn_builder *b, bool local)
 {
     const struct pn_rope_hparams *r = &b->hp->rope;
@@ -156,22 +148,29 @@ static pn_array make_table(struct pn_builder *b, bool local)
     if (!inv_freq)
         return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for rotary frequencies");
     pn_array table = PN_NONE;
-    struct pn_rope_split split = {.interleaved = b->arch->sections == PN_SECTIONS_INTERLEAVED};
-    if (b->arch->sections != PN_SECTIONS_NONE)
+    struct pn_rope_split split = {.interleaved = b->arch->rope.sections == PN_SECTIONS_INTERLEAVED};
+    if (b->arch->rope.sections != PN_SECTIONS_NONE)
         memcpy(split.n, r->sections, sizeof split.n);
     if (frequencies(b, local, one ? "rope_freqs.weight" : "rope_factors_short.weight", inv_freq) &&
         (one || frequencies(b, local, "rope_factors_long.weight", longer)))
         table = pn_rope_table(b->graph, inv_freq, one ? NULL : longer, r->n_context_original, n_rot,
-                              is_stretched(b, local) ? pn_builder_rope_magnitude(b) : 1, &split);
+                              is_stretched(b, local) ? magnitude(b) : 1, &split);
     free(inv_freq);
     return table;
 }
 
-pn_array pn_builder_rope_table(struct pn_builder *b, int layer)
+static pn_array rope_table(struct pn_builder *b, int layer)
 {
     bool local = b->hp->layers[layer].local;
     pn_array *table = local ? &b->rope_local : &b->rope_global;
     if (*table == PN_NONE)
         *table = make_table(b, local);
     return *table;
+}
+
+pn_array pn_builder_rotate(struct pn_builder *b, int layer, pn_array x)
+{
+    const int *sections = b->hp->rope.sections;
+    bool halves = b->arch->rope.sections_halves && sections[0] > 0 && sections[1] > 0;
+    return pn_rope(b->graph, x, rope_table(b, layer), halves ? PN_ROPE_HALVES : b->arch->rope.kind);
 }

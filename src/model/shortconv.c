@@ -1,4 +1,4 @@
-/* Short convolutions: alone (LFM2), and before the recurrences of other files. */
+/* Short convolutions: alone (LFM2), and before the recurrences in other files. */
 #include "model/blocks.h"
 
 pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_array x, int k)

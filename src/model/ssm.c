@@ -6,7 +6,7 @@ static pn_array silu_conv(struct pn_builder *b, int layer, pn_array x)
     return pn_act(b->graph, pn_builder_conv(b, layer, "ssm_conv1d", x, b->hp->recurrent.n_conv), PN_ACT_FN_SILU);
 }
 
-/* A norm with a weight of that name, or with none where all three of them are plain. */
+/* A norm with the weight of that name; without weights if the model says so. */
 static pn_array norm(struct pn_builder *b, int layer, const char *name, pn_array x)
 {
     pn_array weight = pn_builder_optional(b, layer, name, "weight");
@@ -15,7 +15,7 @@ static pn_array norm(struct pn_builder *b, int layer, const char *name, pn_array
     return pn_rms_norm(b->graph, x, weight, b->hp->rms_eps);
 }
 
-/* Every channel is a head of its own, with a decay for each value of its state. */
+/* Every channel is a head, with a decay per value of its state. */
 pn_array pn_block_mamba(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     const struct pn_recurrent_hparams *hp = &b->hp->recurrent;
@@ -38,7 +38,7 @@ pn_array pn_block_mamba(struct pn_builder *b, int layer, pn_array x) /* (tokens,
     return pn_builder_project(b, layer, "ssm_out", pn_mul(g, z, pn_reshape(g, y, 1, inner)), b->hp->n_embd);
 }
 
-/* Heads of many channels with one decay each; B and C are shared by the heads of a group. */
+/* Heads of many channels with one decay each; the heads of a group share B and C. */
 pn_array pn_block_mamba2(struct pn_builder *b, int layer, pn_array x) /* (tokens, n_embd) -> same */
 {
     const struct pn_recurrent_hparams *hp = &b->hp->recurrent;
@@ -62,7 +62,7 @@ pn_array pn_block_mamba2(struct pn_builder *b, int layer, pn_array x) /* (tokens
                              pn_builder_state(b, (size_t)inner * (size_t)n)); /* (tokens, heads, dim) */
     pn_array z = pn_act(g, pn_slice(g, all, 0, inner), PN_ACT_FN_SILU);
     y = pn_mul(g, z, pn_reshape(g, y, 1, inner));
-    if (b->arch->recurrent_layers != PN_RECURRENT_BESIDE || pn_builder_has(b, layer, "ssm_norm", "weight"))
+    if (b->arch->recurrent.layers != PN_RECURRENT_BESIDE || pn_builder_has(b, layer, "ssm_norm", "weight"))
         y = pn_rms_norm(g, pn_reshape(g, y, groups, inner / groups),
                         pn_builder_vector(b, layer, "ssm_norm", "weight", 0, inner), b->hp->rms_eps);
     return pn_builder_project(b, layer, "ssm_out", y, b->hp->n_embd);

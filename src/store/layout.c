@@ -19,7 +19,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { MAX_DEPTH = 16 }; /* of the folders that are counted or removed */
+enum { MAX_DEPTH = 16 }; /* of folders when counting or removing */
 
 char *pn_layout_path(const char *format, ...)
 {
@@ -44,7 +44,8 @@ pantry_status pn_layout_home(char **home, struct pantry_error *err)
     else if (user && *user)
         *home = pn_layout_path("%s/.pantry", user);
     else
-        return pn_fail(err, PANTRY_NOT_FOUND, "neither PANTRY_HOME nor HOME says where the models are");
+        return pn_fail(err, PANTRY_NOT_FOUND,
+                       "neither PANTRY_HOME nor HOME is set; one of them gives the folder of the models");
     return *home ? PANTRY_OK : pn_no_memory(err, "the path of the store");
 }
 
@@ -63,7 +64,7 @@ pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
-    /* Some file systems cannot sync a folder and say EINVAL; nothing more can be done there. */
+    /* Some file systems cannot sync a folder and return EINVAL; nothing more can be done. */
     pantry_status status = PANTRY_OK;
     if (sync_fd(fd) != 0 && errno != EINVAL)
         status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
@@ -75,7 +76,7 @@ pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err)
 {
     struct stat st;
     if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: is in the way of a folder", path);
+        return S_ISDIR(st.st_mode) ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: exists and is not a folder", path);
     char *parent = strdup(path);
     if (!parent)
         return pn_no_memory(err, path);
@@ -105,7 +106,7 @@ pantry_status pn_store_private_file(const char *name, char **path, struct pantry
     return status;
 }
 
-/* Calls itself for folders; the depth is bounded because the contents may be anybody's. */
+/* Calls itself for folders; the depth is bounded because the contents are not trusted. */
 static void remove_at(int at, const char *name, int depth)
 {
     struct stat st;
@@ -197,7 +198,7 @@ pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct 
     }
     if ((status = pn_sha256_start(&file->hash, err)))
         goto fail;
-    unlink(file->partial); /* whatever it was: a leftover, or a link that somebody planted */
+    unlink(file->partial); /* a leftover, or a planted link */
     file->fd = open(file->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file->fd < 0) {
         status = pn_fail(err, PANTRY_IO, "%s: %s", file->partial, strerror(errno));
@@ -218,7 +219,8 @@ pantry_status pn_durable_write(struct pn_durable *file, const void *bytes, size_
         if (k < 0 && errno == EINTR)
             continue;
         if (k <= 0)
-            return pn_fail(err, PANTRY_IO, "%s: %s", file->partial, k < 0 ? strerror(errno) : "the disk takes no more");
+            return pn_fail(err, PANTRY_IO, "%s: %s", file->partial,
+                           k < 0 ? strerror(errno) : "the disk accepts no more data");
         p += k;
         left -= (size_t)k;
     }
@@ -246,7 +248,7 @@ pantry_status pn_durable_commit(struct pn_durable *file, const char *sha256, str
     if (status)
         goto done;
     if (sha256 && strcmp(hex, sha256) != 0) {
-        status = pn_fail(err, PANTRY_FORMAT, "what arrived has the SHA-256 %s, expected %s", hex, sha256);
+        status = pn_fail(err, PANTRY_FORMAT, "the file has SHA-256 %s, expected %s", hex, sha256);
         goto done;
     }
     bool synced = sync_fd(file->fd) == 0;

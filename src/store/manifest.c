@@ -1,4 +1,4 @@
-/* Manifests and small blobs: what Ollama writes for a model, read with suspicion. */
+/* Manifests and small blobs in Ollama's format; their contents are not trusted. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
@@ -32,7 +32,7 @@ static const char *digest_hex(const char *digest)
     return strspn(digest + 7, "0123456789abcdef") == PN_SHA256_HEX ? digest + 7 : NULL;
 }
 
-/* The path of the blob that a layer names, checked to be a file of the size it says. */
+/* The path of a layer's blob; checks that it is a file of the layer's size. */
 static pantry_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
                                 struct pantry_error *err)
 {
@@ -51,7 +51,7 @@ static pantry_status layer_blob(const char *home, const char *manifest, const js
     if (stat(*path, &st) != 0)
         status = pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", *path, strerror(errno));
     else if (!S_ISREG(st.st_mode) || st.st_size != json_integer_value(size))
-        status = pn_fail(err, PANTRY_FORMAT, "%s: is not a file of %lld bytes, as its manifest says", *path,
+        status = pn_fail(err, PANTRY_FORMAT, "%s: is not a file of %lld bytes, the size in its manifest", *path,
                          (long long)json_integer_value(size));
     if (status) {
         free(*path);
@@ -126,7 +126,7 @@ pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char he
     return status;
 }
 
-/* What Ollama keeps of a model beside its layers. */
+/* Ollama's configuration blob of a model. */
 static pantry_status put_config(const char *home, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
                                 size_t *size, struct pantry_error *err)
 {
@@ -199,8 +199,7 @@ done:
 static pantry_status not_found(const char *model, const char *home, struct pantry_error *err)
 {
     if (pn_store_can_fetch(model))
-        return pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s/models); running it fetches it", model,
-                       home);
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s/models); run it to fetch it", model, home);
     return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)",
                    model, home);
 }
@@ -211,7 +210,7 @@ pantry_status pn_store_resolve(const char *model, char **path, struct pantry_err
     struct pn_model_name name;
     struct stat st;
     bool exists = stat(model, &st) == 0;
-    /* A name in the store goes before a folder that happens to be called the same; a file does not. */
+    /* A name in the store takes precedence over a folder of that name; a file takes precedence over both. */
     if (pn_store_is_name(model) && !(exists && S_ISREG(st.st_mode))) {
         char *home;
         pantry_status status = pn_layout_home(&home, err);

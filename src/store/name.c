@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* What Ollama fills in, so that one store serves both. */
+/* Ollama's defaults, so that both programs can share a store. */
 static const char default_host[] = "registry.ollama.ai";
 static const char default_space[] = "library";
 
@@ -12,7 +12,7 @@ static bool is_alnum(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* Copies one part; false if it may not be a file name. A host may have a port, whose ':' is kept as Ollama does. */
+/* Copies one part; false if it is not safe as a file name. A host may have a port; its ':' is kept, as in Ollama. */
 static bool copy_part(char *out, const char *part, size_t len, bool is_host)
 {
     if (len == 0 || len > PN_NAME_PART_MAX || !(is_alnum(part[0]) || part[0] == '_'))
@@ -83,7 +83,7 @@ bool pn_store_is_name(const char *text)
     return parse(text, &name) && !ends_with(text, ".gguf") && !ends_with(text, ".safetensors");
 }
 
-static const struct pn_catalog_entry *find_entry(const char *text)
+const struct pn_catalog_entry *pn_store_entry(const char *text)
 {
     struct pn_model_name name;
     if (!parse(text, &name) || strcmp(name.host, default_host) != 0 || strcmp(name.space, default_space) != 0)
@@ -91,22 +91,7 @@ static const struct pn_catalog_entry *find_entry(const char *text)
     return pn_catalog_find(name.model, name.tag);
 }
 
-const struct pn_catalog_entry *pn_store_entry(const char *name)
-{
-    return find_entry(name);
-}
-
 bool pn_store_can_fetch(const char *name)
 {
-    return find_entry(name) != NULL;
-}
-
-pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
-                             struct pantry_error *err)
-{
-    *path = NULL;
-    const struct pn_catalog_entry *entry = find_entry(name);
-    if (!entry)
-        return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: pantry does not know where to get this model", name);
-    return pn_store_fetch_entry(entry, options, path, err);
+    return pn_store_entry(name) != NULL;
 }

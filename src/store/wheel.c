@@ -41,7 +41,7 @@ static pantry_status read_member(struct archive *zip, const char *path, const ch
     }
 }
 
-/* Opens a zip; NULL with an error when it cannot. */
+/* Opens a zip; NULL with an error on failure. */
 static struct archive *open_zip(const char *path, pantry_status *status, struct pantry_error *err)
 {
     struct archive *zip = archive_read_new();
@@ -55,7 +55,7 @@ static struct archive *open_zip(const char *path, pantry_status *status, struct 
     return zip;
 }
 
-/* The next entry, or NULL at the end and when *status says what is wrong. */
+/* The next entry; NULL at the end, and after an error, with *status. */
 static struct archive_entry *next_entry(struct archive *zip, const char *path, int *i, pantry_status *status,
                                         struct pantry_error *err)
 {

@@ -103,12 +103,11 @@ pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
  * (PN_NONE) where params->value_in_key. The result has no values; it only orders the attention after the write. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
 /* softmax(q.k * scale) v over all positions of the sequence that a token sees, including its own: q (tokens, n_head,
- * dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). */
-pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *params);
-/* The same with attention sinks: one score per head, sinks (n_head), that takes part in the softmax and has no value
- * (Xiao et al., 2023; learned in gpt-oss). PN_NONE: none. */
-pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
-                            const struct pn_attention_params *params);
+ * dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). sinks (n_head), or
+ * PN_NONE: one score per head that takes part in the softmax and has no value (Xiao et al., 2023; learned in gpt-oss).
+ */
+pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                      const struct pn_attention_params *params);
 
 /* Attention with a position bias: adds an entry of a table, bias (n_head, 2 r + 1) in float32, to each score: column r
  * + (key's position - query's), with the distance clamped to r (Raffel et al., T5, 2020). */

@@ -1,4 +1,5 @@
 """Runs the tests of the program: python3 tests/e2e/run.py [PROGRAM]. Ends with "N passed, N failed"."""
+
 import os
 import sys
 import unittest

@@ -1,4 +1,5 @@
 """A program on a pseudo-terminal: type into it, wait for what it shows."""
+
 import os
 import pty
 import re
@@ -18,17 +19,18 @@ class Terminal:
     def __init__(self, command, env, columns=80):
         self.master, slave = pty.openpty()
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.slave = slave  # kept open: its modes are asked for after the program ended
+        self.slave = slave  # kept open, to read its modes after the program ended
         self.modes = termios.tcgetattr(slave)
         self.raw = ""  # everything shown
-        self.seen = 0  # how much of it was waited for
+        self.seen = 0  # how much of it was expected already
         self.partial = b""
-        self.process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave,
-                                        preexec_fn=self.become_leader, close_fds=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdin=slave, stdout=slave, stderr=slave, preexec_fn=self.become_leader, close_fds=True
+        )
 
     def become_leader(self):
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)  # scripts in the background are started with some of them ignored
+            signal.signal(number, signal.SIG_DFL)  # background scripts start with some of them ignored
         os.setsid()
         ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -43,7 +45,7 @@ class Terminal:
         text = data.decode("utf-8", "ignore")
         cut = data[-3:]
         self.partial = b""
-        for i in range(len(cut)):  # a character may be cut by the read
+        for i in range(len(cut)):  # the read may cut a character
             if cut[i] >= 0xC0 and len(cut) - i < (2 if cut[i] < 0xE0 else 3 if cut[i] < 0xF0 else 4):
                 self.partial = cut[i:]
         self.raw += text
@@ -53,19 +55,19 @@ class Terminal:
         return CONTROL.sub("", self.raw)
 
     def expect(self, wanted):
-        """Waits until `wanted` (a text or a compiled pattern) is shown behind what was waited for before; returns what
-        came before it."""
+        """Waits until `wanted` (a text or a compiled pattern) is shown after the last match; returns the text before
+        it."""
         deadline = time.monotonic() + PATIENCE
         pattern = re.compile(re.escape(wanted)) if isinstance(wanted, str) else wanted
         while True:
             text = self.text()
             found = pattern.search(text, self.seen)
             if found:
-                before = text[self.seen:found.start()]
+                before = text[self.seen : found.start()]
                 self.seen = found.end()
                 return before
             if not self.read(deadline):
-                raise AssertionError(f"waited for {wanted!r}, saw {text[self.seen:][-2000:]!r}")
+                raise AssertionError(f"waited for {wanted!r}, saw {text[self.seen :][-2000:]!r}")
 
     def type(self, text):
         os.write(self.master, text.encode())
@@ -74,7 +76,7 @@ class Terminal:
         self.type(text + "\r")
 
     def ended(self):
-        """Waits for the end; the exit status."""
+        """Waits for the end; returns the exit status."""
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None:
             if time.monotonic() > deadline:
@@ -90,11 +92,11 @@ class Terminal:
         return os.tcgetpgrp(self.master)
 
     def wait_for(self, condition):
-        """Until something holds that is not shown, reading what is."""
+        """Waits for a condition that the terminal does not show, and reads its output meanwhile."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain, saw {self.text()[self.seen:][-2000:]!r}")
+                raise AssertionError(f"waited in vain, saw {self.text()[self.seen :][-2000:]!r}")
             self.read(time.monotonic() + 0.001)
 
     def close(self):

@@ -1,7 +1,8 @@
 """The program as its users see it: commands, exit statuses, JSON, and the chat on a terminal.
 
-Everything runs on a tiny model that tiny_model.py writes; nothing is fetched. PANTRY names the program to test.
+All tests use a tiny model that tiny_model.py writes; nothing is fetched. PANTRY names the program to test.
 """
+
 import array
 import json
 import os
@@ -53,7 +54,7 @@ class Case(unittest.TestCase):
         return out.decode()
 
     def bad(self, status, *arguments, **options):
-        """Fails with that status, nothing on standard output, one message on standard error; returns the message."""
+        """Must fail with `status`, no output, and a message on standard error; returns the message."""
         got, out, err = pantry(*arguments, **options)
         self.assertEqual((got, out), (status, b""), err)
         self.assertNotEqual(err, "")
@@ -73,7 +74,7 @@ class Help(Case):
     def test_lists_all_commands(self):
         for arguments in ([], ["help"], ["--help"], ["-h"]):
             out = self.good(*arguments)
-            self.assertEqual(re.findall(r"^  ([a-z]+)  +\S", out, re.M)[:len(COMMANDS)], COMMANDS)
+            self.assertEqual(re.findall(r"^  ([a-z]+)  +\S", out, re.M)[: len(COMMANDS)], COMMANDS)
 
     def test_every_command_explains_itself_with_an_example(self):
         for name in COMMANDS:
@@ -83,15 +84,38 @@ class Help(Case):
             self.assertEqual(out, self.good("help", name))
 
     def test_documentation_names_every_command_and_option(self):
-        with open(os.path.join(ROOT, "docs", "commands.md")) as page, \
-                open(os.path.join(ROOT, "docs", "pantry.1")) as manual:
-            page, manual = page.read(), manual.read().replace("\\-", "-")
+        def read(*path):
+            with open(os.path.join(ROOT, "docs", *path)) as file:
+                return file.read().replace("\\-", "-")
+
+        page = read("commands.md")
         for name in COMMANDS:
+            manual = read("man", f"pantry-{name}.1")
             self.assertIn(f"## pantry {name}", page)
-            self.assertIn(f".SS {name}", manual)
+            self.assertIn(f"pantry-{name}", read("man", "pantry.1"))
             for option in re.findall(r"--[a-z-]+", self.good(name, "--help").split("Example:")[0]):
                 self.assertIn(option, page, name)
                 self.assertIn(option, manual, name)
+
+    def test_commands_as_json(self):
+        commands = {command["name"]: command for command in self.json("help", "--json")["commands"]}
+        self.assertEqual(list(commands), COMMANDS)
+        options = {option["name"]: option for group in commands["run"]["options"] for option in group["options"]}
+        self.assertEqual(
+            options["temp"],
+            {
+                "name": "temp",
+                "kind": "number",
+                "value": "T",
+                "parameter": "temperature",
+                "min": 0,
+                "max": 100,
+                "help": options["temp"]["help"],
+            },
+        )
+        self.assertEqual(options["kv-type"]["choices"].split(), ["f16", "q8_0", "f32"])
+        self.assertEqual(options["help"]["letter"], "h")
+        self.bad(2, "help", "--json", "run")
 
     def test_version(self):
         with open(os.path.join(ROOT, "include", "pantry.h")) as header:
@@ -114,22 +138,53 @@ class Misuse(Case):
         self.assertIn("did you mean --temp?", self.bad(2, "generate", MODEL, "-temp", "0"))
 
     def test_values(self):
-        for arguments in (["--temp"], ["--temp", "hot"], ["--temp=nan"], ["--temp", "-1"], ["-n", "1.5"],
-                          ["-n", "99999999999"], ["--top-p", "1.1"], ["--seed", "-1"], ["--raw=yes"],
-                          ["--device", "gpu7"], ["--device", ""], ["--kv-type", "f1"]):
+        for arguments in (
+            ["--temp"],
+            ["--temp", "hot"],
+            ["--temp=nan"],
+            ["--temp", "-1"],
+            ["-n", "1.5"],
+            ["-n", "99999999999"],
+            ["--top-p", "1.1"],
+            ["--seed", "-1"],
+            ["--raw=yes"],
+            ["--device", "gpu7"],
+            ["--device", ""],
+            ["--kv-type", "f1"],
+        ):
             self.bad(2, "generate", MODEL, "-p", "x", *arguments)
 
     def test_arguments(self):
-        for arguments in (["generate"], ["generate", MODEL], ["generate", MODEL, "x"],
-                          ["generate", MODEL, "-p", "x", "-f", "y"],
-                          ["generate", MODEL, "-p", "x", "--raw", "--system", "y"], ["tokenize", MODEL],
-                          ["tokenize", MODEL, "two", "texts"], ["tokenize", MODEL, "text", "--file", "f"],
-                          ["template", MODEL], ["template", "--context", "c"], ["parse", MODEL], ["logits", MODEL],
-                          ["logits", MODEL, "--ids", "-"], ["embed"], ["embed", MODEL, "x", "-f", "y"],
-                          ["embed", MODEL, "x", "--dimensions", "0"], ["embed", MODEL, "x", "--pooling", "max"],
-                          ["rank", MODEL], ["rank", MODEL, "q", "x", "-f", "y"], ["check"], ["show"], ["show", MODEL, MODEL],
-                          ["show", MODEL, "--json", "--license"], ["bench"], ["version", "x"], ["list", "x"],
-                          ["help", "nothing"]):
+        for arguments in (
+            ["generate"],
+            ["generate", MODEL],
+            ["generate", MODEL, "x"],
+            ["generate", MODEL, "-p", "x", "-f", "y"],
+            ["generate", MODEL, "-p", "x", "--raw", "--system", "y"],
+            ["tokenize", MODEL],
+            ["tokenize", MODEL, "two", "texts"],
+            ["tokenize", MODEL, "text", "--file", "f"],
+            ["template", MODEL],
+            ["template", "--context", "c"],
+            ["parse", MODEL],
+            ["logits", MODEL],
+            ["logits", MODEL, "--ids", "-"],
+            ["embed"],
+            ["embed", MODEL, "x", "-f", "y"],
+            ["embed", MODEL, "x", "--dimensions", "0"],
+            ["embed", MODEL, "x", "--pooling", "max"],
+            ["rank", MODEL],
+            ["rank", MODEL, "q", "x", "-f", "y"],
+            ["check"],
+            ["show"],
+            ["show", MODEL, MODEL],
+            ["show", MODEL, "--json", "--license"],
+            ["bench"],
+            ["version", "x"],
+            ["list", "x"],
+            ["list", "--json", "--names"],
+            ["help", "nothing"],
+        ):
             self.assertIn("usage: pantry", self.bad(2, *arguments))
 
     def test_missing_model(self):
@@ -164,7 +219,7 @@ class Check(Case):
     def test_json(self):
         self.assertEqual(self.json("check", "--json", MODEL), [{"file": MODEL, "ok": True}])
         status, out, _ = pantry("check", "--json", self.cut)
-        row, = json.loads(out)
+        (row,) = json.loads(out)
         self.assertEqual((status, row["file"], row["ok"]), (1, self.cut, False))
         self.assertTrue(row["error"])
 
@@ -218,6 +273,20 @@ class Tokenize(Case):
         self.assertEqual(self.ids(""), [])
         self.assertEqual(self.json("tokenize", VOCABULARY, "", "--json"), [])
 
+    def test_folders_of_hugging_face(self):
+        folder = os.path.join(FOLDER, "words")
+        os.mkdir(folder)
+        self.assertIn("neither tokenizer.json nor tokenizer.model", self.bad(1, "tokenize", folder, "a cat"))
+        vocabulary = {"model": {"type": "WordLevel", "vocab": {"a": 0, "cat": 1, "?": 2}, "unk_token": "?"},
+                      "pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": []}
+        with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+            json.dump(vocabulary, file)
+        self.assertEqual(self.good("tokenize", folder, "a cat dog"), "0 1 2\n")
+        self.assertEqual(self.good("tokenize", folder, "--decode", "0 1"), "a cat")
+        with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+            file.write("{")
+        self.assertIn("tokenizer.json", self.bad(1, "tokenize", folder, "a cat"))
+
     def test_flags(self):
         self.assertNotIn(2, self.ids(self.text))
         self.assertEqual(self.ids(self.text, "--special").count(2), 1)
@@ -242,15 +311,17 @@ class Template(Case):
         template = self.write("template.jinja", tiny_model.TEMPLATE)
         self.assertEqual(self.good("template", "--template", template, "--context", context), self.rendered)
         for model in (MODEL, VOCABULARY):
-            self.assertEqual(self.good("template", model, "--context", "-", stdin=json.dumps(self.context)),
-                             self.rendered)
+            self.assertEqual(
+                self.good("template", model, "--context", "-", stdin=json.dumps(self.context)), self.rendered
+            )
 
     def test_errors(self):
         raises = json.dumps({"messages": [{"role": "user", "content": "raise"}]})
         template = self.write("template.jinja", tiny_model.TEMPLATE)
         for where in ([MODEL], ["--template", template]):
-            self.assertEqual(self.bad(1, "template", *where, "--context", "-", stdin=raises),
-                             "template error: Do not say raise!\n")
+            self.assertEqual(
+                self.bad(1, "template", *where, "--context", "-", stdin=raises), "template error: Do not say raise!\n"
+            )
         self.bad(1, "template", MODEL, "--context", "-", stdin="{")
         self.bad(1, "template", MODEL, "--context", "-", stdin="[]")
         self.bad(1, "template", "--template", self.write("bad.jinja", "{% if %}"), "--context", "-", stdin="{}")
@@ -281,7 +352,9 @@ class Embed(Case):
     width = tiny_model.N_EMBD
 
     def test_plain(self):
-        rows = [[float(x) for x in line.split()] for line in self.good("embed", MODEL, "one text", "another").splitlines()]
+        rows = [
+            [float(x) for x in line.split()] for line in self.good("embed", MODEL, "one text", "another").splitlines()
+        ]
         self.assertEqual([len(row) for row in rows], [self.width] * 2)
         for row in rows:
             self.assertAlmostEqual(sum(x * x for x in row), 1, 5)
@@ -302,7 +375,9 @@ class Embed(Case):
         value = self.json("embed", MODEL, "40 41 42", "50,51", "--ids", "--pooling", "none", "--json")
         self.assertEqual([len(rows) for rows in value["embeddings"]], [3, 2])
         out = os.path.join(FOLDER, "states.f32")
-        self.assertEqual(self.good("embed", MODEL, "--ids", "--pooling", "none", "-o", out, stdin="40 41 42\n[50, 51]"), "")
+        self.assertEqual(
+            self.good("embed", MODEL, "--ids", "--pooling", "none", "-o", out, stdin="40 41 42\n[50, 51]"), ""
+        )
         values = array.array("f")
         with open(out, "rb") as file:
             values.frombytes(file.read())
@@ -382,8 +457,13 @@ class Generate(Case):
         self.assertEqual(self.good("generate", MODEL, *self.greedy, "--ids").split(), [str(i) for i in root["ids"]])
 
     def test_template_or_raw(self):
-        special = self.json("tokenize", MODEL, "--special", "--json",
-                            "<|im_start|>user\nSay something<|im_end|>\n<|im_start|>assistant\n")
+        special = self.json(
+            "tokenize",
+            MODEL,
+            "--special",
+            "--json",
+            "<|im_start|>user\nSay something<|im_end|>\n<|im_start|>assistant\n",
+        )
         self.assertEqual(self.json("generate", MODEL, *self.greedy, "--json")["prompt_ids"], special)
         raw = self.json("generate", MODEL, *self.greedy, "--json", "--raw")["prompt_ids"]
         self.assertEqual(raw[-13:], self.json("tokenize", MODEL, "--json", "Say something")[-13:])
@@ -394,6 +474,7 @@ class Generate(Case):
     def test_seed(self):
         def texts(*seed):
             return self.json("generate", MODEL, "-p", "x", "-n", "20", "--temp", "1.5", "--json", *seed)
+
         one = texts("--seed", "7")
         self.assertEqual(one["ids"], texts("--seed", "7")["ids"])
         self.assertEqual(one["seed"], 7)
@@ -405,7 +486,7 @@ class Generate(Case):
         text = self.json("generate", MODEL, *self.greedy, "--json")["text"]
         stop = text[4:6]
         root = self.json("generate", MODEL, *self.greedy, "--json", "--stop", stop)
-        self.assertEqual((root["text"], root["stop_reason"]), (text[:text.index(stop)], "stop_string"))
+        self.assertEqual((root["text"], root["stop_reason"]), (text[: text.index(stop)], "stop_string"))
 
     def test_input(self):
         prompt = self.write("prompt", "Say something")
@@ -425,8 +506,12 @@ class Generate(Case):
         self.assertEqual(pantry("generate", MODEL, *self.greedy)[2], "")
 
     def test_interrupt_ends_it(self):
-        process = subprocess.Popen([PANTRY, "generate", MODEL, "-p", "x", "--temp", "0", "-n", "-1"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, env=ENV)
+        process = subprocess.Popen(
+            [PANTRY, "generate", MODEL, "-p", "x", "--temp", "0", "-n", "-1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENV,
+        )
         self.assertTrue(process.stdout.read(5))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=300)
@@ -452,6 +537,7 @@ class Bench(Case):
 class List(Case):
     def test_lists_the_default_model(self):
         self.assertIn("smollm2:135m", self.good("list"))
+        self.assertEqual(self.good("list", "--names").split(), [row["name"] for row in self.json("list", "--json")])
         row = next(r for r in self.json("list", "--json") if r["name"] == "smollm2:135m")
         self.assertIsNone(row["path"])
         self.assertEqual(len(row["sha256"]), 64)
@@ -459,6 +545,7 @@ class List(Case):
 
 class RunOnce(Case):
     """`run` without a terminal."""
+
     options = ["--temp", "0", "-n", "10", "--repeat-penalty", "1.1"]
 
     def ids(self, prompt):
@@ -467,8 +554,9 @@ class RunOnce(Case):
     def test_prompt_from_arguments_pipe_and_both(self):
         self.assertEqual(self.good("run", MODEL, "Say", "it", *self.options), self.ids("Say it"))
         self.assertEqual(self.good("run", MODEL, *self.options, stdin="Say it\n"), self.ids("Say it"))
-        self.assertEqual(self.good("run", MODEL, "Say it", *self.options, stdin="a text\n"),
-                         self.ids("a text\n\nSay it"))
+        self.assertEqual(
+            self.good("run", MODEL, "Say it", *self.options, stdin="a text\n"), self.ids("a text\n\nSay it")
+        )
 
     def test_asks_a_question_when_nobody_does(self):
         out = self.good("run", MODEL, "-n", "10", stdin=None)
@@ -553,7 +641,7 @@ class Chat(Case):
         t.expect("... ")
         t.line("")
         t.expect("... ")
-        t.line('/bye')
+        t.line("/bye")
         t.expect("... ")
         t.line('y"""')
         two = int(re.search(r"prompt tokens: +(\d+)", t.expect("(0 reused)")).group(1))
@@ -583,7 +671,7 @@ class Chat(Case):
         t.line("/set parameter temperatur 1")
         t.expect("did you mean temperature?")
         t.line("/set parameter top_p 7")
-        t.expect("top_p wants")
+        t.expect("top_p: wrong value")
         t.line("/set system Be kind.")
         t.line("/show system")
         t.expect("/show system\nBe kind.\n")
@@ -594,7 +682,7 @@ class Chat(Case):
         t.expect("/show system\nBe\nbrief.\n")
         t.line("/set system")
         t.line("/show system")
-        t.expect("no system text")
+        t.expect("no system message")
         t.line("/show template")
         t.expect("raise_exception('Do not say raise!')")
         t.line("/show license")

@@ -1,4 +1,5 @@
-"""Ctrl-Z, `fg`, `bg`, Ctrl-C and Ctrl-\\ as shells mean them: the chat and single answers, alone, below `sh -c`, in a pipe."""
+"""Job control: Ctrl-Z, `fg`, `bg`, Ctrl-C and Ctrl-\\ in the chat and in single answers, alone, below `sh -c`, in a pipe."""
+
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import unittest
 import test_cli as cli
 from terminal import Terminal
 
-ANSWER = re.compile(r"[a-z]{3} ?[a-z]{2}")  # the tiny model makes such words; nothing else here looks like them
+ANSWER = re.compile(r"[a-z]{3} ?[a-z]{2}")  # the words of the tiny model; no other output here looks like them
 STOPPED = re.compile("Stopped|suspended")
 SHELLS = [["sh", "-i"]]
 if shutil.which("bash"):
@@ -28,7 +29,7 @@ def tearDownModule():
 
 class Shell(cli.Case):
     def each_shell(self):
-        """A terminal with each shell in turn, at its prompt."""
+        """Yields a terminal with each shell in turn, at its prompt."""
         for command in SHELLS:
             t = Terminal(command, {**cli.ENV, "PS1": "shell> "})
             self.addCleanup(t.close)
@@ -53,7 +54,7 @@ class Shell(cli.Case):
         t.expect("shell> ")
 
     def resume(self, t, wanted):
-        """`fg`: what it shows first is the command line."""
+        """`fg` first shows the command line."""
         t.line("fg")
         t.expect("\n")
         t.expect("\n")
@@ -114,7 +115,7 @@ class Chat(Shell):
             t.expect("\n")
             t.expect(ANSWER)
             self.assertEqual(t.front(), t.process.pid)
-            t.line("kill -INT %1")  # as Ctrl-C does: the answer ends, and the prompt wants the terminal
+            t.line("kill -INT %1")  # as Ctrl-C does: the answer ends, and the prompt needs the terminal
             t.expect("stopped")
             said = ""
             while not STOPPED.search(said):
@@ -144,7 +145,7 @@ class Chat(Shell):
             self.status(t, 128 + signal.SIGQUIT)
 
     def test_stop_and_interrupt_while_a_model_is_fetched(self):
-        """What fetches it stops, goes on and ends with the chat. A stand-in for pip waits until it is told to go on."""
+        """A download stops, continues and ends with the chat. A script in place of pip waits for the test."""
         folder = tempfile.mkdtemp(dir=cli.FOLDER)
         gate, started = os.path.join(folder, "gate"), os.path.join(folder, "started")
         os.mkfifo(gate)
@@ -152,11 +153,12 @@ class Chat(Shell):
         self.addCleanup(os.close, writer)
         python = os.path.join(folder, "python3")
         with open(python, "w") as file:
-            file.write(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n: >{started}\nread word <{gate}\n'
-                       "echo ERROR: $word\nexit 2\n")
+            file.write(
+                f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n: >{started}\nread word <{gate}\necho ERROR: $word\nexit 2\n'
+            )
         os.chmod(python, 0o755)
         for t in self.each_shell():
-            t.line(f"PATH={folder}:$PATH PANTRY_HOME={folder}/home sh -c \"$p run $m; :\"")
+            t.line(f'PATH={folder}:$PATH PANTRY_HOME={folder}/home sh -c "$p run $m; :"')
             t.expect(">>> ")
             t.line("/load smollm2:135m")
             t.wait_for(lambda: os.path.exists(started))
@@ -176,7 +178,7 @@ class Chat(Shell):
             t.expect("shell> ")
 
     def test_no_interrupt_is_lost(self):
-        """Ctrl-C as soon as the prompt is seen."""
+        """Ctrl-C right after the prompt."""
         t = Terminal([cli.PANTRY, "run", cli.MODEL], cli.ENV)
         self.addCleanup(t.close)
         for _ in range(60):
@@ -185,7 +187,7 @@ class Chat(Shell):
             t.expect("leaves")
 
     def test_without_a_shell_nothing_stops(self):
-        """As the first program of a terminal, or of tmux: nobody could continue it."""
+        """As the first program of a terminal, or of tmux, it does not stop: nothing could continue it."""
         for command in ([cli.PANTRY, "run", cli.MODEL], ["sh", "-c", f"{cli.PANTRY} run {cli.MODEL}; exit $?"]):
             t = Terminal(command, cli.ENV)
             self.addCleanup(t.close)
@@ -231,7 +233,7 @@ class OneAnswer(Shell):
                 self.status(t, 128 + number)
 
     def test_in_the_background(self):
-        """It needs no terminal, so it is not stopped for it."""
+        """It does not need the terminal, so it is not stopped."""
         for t in self.each_shell():
             for command in ("run $m Hello", "generate $m -p Hello", "bench $m -p 8 -r 1"):
                 t.line(f"$p {command} -n 8 > {cli.FOLDER}/out 2>&1 & wait $!; echo =$?=")
@@ -255,9 +257,11 @@ class OneAnswer(Shell):
             self.status(t, 128 + signal.SIGINT)
 
     def test_below_nohup(self):
-        """What ignores a hang-up goes on ignoring it."""
+        """An ignored hang-up stays ignored."""
         command = f'trap "" HUP; exec {cli.PANTRY} generate {cli.MODEL} -p Hello --temp 0 -n 300'
-        program = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=cli.ENV)
+        program = subprocess.Popen(
+            ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=cli.ENV
+        )
         first = program.stdout.read(1)
         program.send_signal(signal.SIGHUP)
         self.assertGreater(len(first + program.communicate()[0]), 300)

@@ -1,4 +1,5 @@
-"""Processes that are short of memory: refused in one sentence, never killed."""
+"""Little memory: a process reports it in one sentence and is never killed."""
+
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ import tiny_model  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 GIB = 1 << 30
-# 256 bytes of keys and values a token: this context needs 2 GiB.
+# 256 bytes of keys and values per token: this context needs 2 GiB.
 LARGE = ("--ctx", "8000000", "--kv-type", "f32")
 
 
@@ -60,8 +61,13 @@ class Group:
 
 
 def generate(*arguments, preexec_fn=None):
-    return subprocess.run([PANTRY, "generate", MODEL, "-p", "hi", "-n", "4", "--temp", "0", *arguments],
-                          capture_output=True, text=True, timeout=300, preexec_fn=preexec_fn)
+    return subprocess.run(
+        [PANTRY, "generate", MODEL, "-p", "hi", "-n", "4", "--temp", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=preexec_fn,
+    )
 
 
 class Memory(unittest.TestCase):
@@ -98,8 +104,10 @@ class Memory(unittest.TestCase):
     @unittest.skipUnless(sys.platform == "linux", "macOS does not count addresses")
     def test_limit_on_addresses(self):
         for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+
             def limit(which=which):
                 resource.setrlimit(which, (GIB, GIB))
+
             self.refused(generate(*LARGE, preexec_fn=limit), "addresses are left for ")
             done = generate(preexec_fn=limit)
             self.assertEqual((done.returncode, done.stderr), (0, ""))

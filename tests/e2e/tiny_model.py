@@ -3,6 +3,7 @@
 Only letters and spaces have an output row that is not zero, so that greedy text is readable ASCII and never ends by
 itself: a test can count on --max-tokens, and on an answer that is long enough to be interrupted.
 """
+
 import random
 import struct
 
@@ -32,7 +33,7 @@ def byte_letters():
 
 
 def vocabulary():
-    """(tokens, merges): three special tokens, the bytes, and a few merges to have some."""
+    """(tokens, merges): three special tokens, the bytes, and a few merges."""
     letters = byte_letters()
     merges = ["t h", "th e", "\u0120 a", "i n"]
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + [letters[b] for b in range(256)]
@@ -113,7 +114,7 @@ def tensors(rng, weights):
 
 
 def write(path, weights=True, seed=1, template=True):
-    """`weights` False: a file with a vocabulary and nothing to run. `template` False: a base model."""
+    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
     n_metadata, meta = metadata(template)
     rows = tensors(random.Random(seed), weights) if weights else []
     infos, data = b"", b""

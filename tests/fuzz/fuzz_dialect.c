@@ -1,6 +1,6 @@
-/* Fuzzes the parser of every dialect: the same bytes are given whole and in pieces, and both must end in the same text
- * and calls. Byte 0 chooses the dialect, byte 1 the options, byte 2 how it is cut. The seeds are the samples of the
- * unit tests: an input that is too short is replaced by one of them. */
+/* Fuzzes the parser of every dialect: the same bytes whole and in pieces must give the same text and calls. Byte 0
+ * chooses the dialect, byte 1 the options, byte 2 the cuts. The seeds are the samples of the unit tests: one of them
+ * replaces an input that is too short. */
 #include "base/alloc.h"
 #include "dialect_samples.h"
 #include "text/dialect/dialect.h"
@@ -113,7 +113,7 @@ static size_t dialect_index(const char *name)
     return i;
 }
 
-/* Mostly libFuzzer's own mutations; now and then a sample, or a piece of one put into the middle. */
+/* Mostly libFuzzer's own mutations; sometimes a sample, or a piece of one inserted. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
 {
     const struct sample *s = &samples[(seed >> 8) % N_SAMPLES];

@@ -1,6 +1,6 @@
 /* Fuzzes the GGUF reader: opens the bytes as one file, then reads all of the metadata and the first and last byte of
- * every tensor. The bytes lie in a block of exactly their size instead of a map, whose last page would hide a read
- * beyond the end. The seeds are made here: an input that has no GGUF header is replaced by one of some right files. */
+ * every tensor. The bytes are in a block of exactly their size, not a map, whose last page would hide a read beyond the
+ * end. The seeds are made here: a valid file replaces an input without a GGUF header. */
 #include "format/gguf.h"
 #include "format/weights.h"
 #include "gguf_writer.h"
@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_meta(w, &w->meta[i]);
     for (size_t i = 0; !status && i < w->n_tensors; i++)
         read_tensor(w, &w->tensors[i]);
-    /* Nothing that is allocated is out of proportion to the file. */
+    /* Allocations must be in proportion to the file. */
     if (w->arena.used > 16 * size + 4096)
         abort();
     w->n_maps = 0; /* not ours to unmap */

@@ -1,6 +1,7 @@
-/* Fuzzes the template engine: the input is a template, rendered with a small conversation under small limits. Rendering
- * twice must give the same text. */
-#include "text/jinja/jinja.h"
+/* Fuzzes the template engine: the input is a template, rendered with a small conversation and small limits. Rendering
+ * twice must give the same kind of result. */
+#define _GNU_SOURCE /* memmem */
+#include "text/template/template.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,8 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     pantry_status status[2];
     for (int i = 0; i < 2; i++)
         status[i] = pn_template_render(t, context, &limits, &out[i], &len[i], &err);
-    /* addresses and random() may differ, but not what kind of result it is */
-    if ((status[0] == PANTRY_OK) != (status[1] == PANTRY_OK) && !strstr(pn_template_source(t, NULL), "random"))
+    /* Addresses and random() may differ, but not the kind of result. */
+    if ((status[0] == PANTRY_OK) != (status[1] == PANTRY_OK) && !memmem(data, size, "random", 6))
         abort();
     free(out[0]);
     free(out[1]);

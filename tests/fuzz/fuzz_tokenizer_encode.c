@@ -1,8 +1,8 @@
 /* Fuzzes encoding and decoding with small vocabularies of every kind. The first byte chooses the tokenizer, the rest is
- * text. Checked: ids are in the vocabulary, decoded text is UTF-8, a stream prints what decoding at once does, and with
- * the byte alphabet valid text comes back. */
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+ * text. Checks that ids are in the vocabulary, decoded text is UTF-8, a stream prints the same as decoding at once, and
+ * with the byte alphabet valid text is restored. */
+#include "text/tokenizer/tokenizer.h"
+#include "text/unicode/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,11 +80,13 @@ static struct pn_tokenizer *make(unsigned kind)
     v.n_tokens = m->n;
     v.types = m->types;
     v.scores = m->scores;
-    v.merges = merges;
-    v.n_merges = sizeof merges / sizeof *merges;
-    v.unk = 0;
-    v.bos = 1;
-    v.eos = 2;
+    if (v.kind == PN_VOCAB_BPE) {
+        v.bpe.merges = merges;
+        v.bpe.n_merges = sizeof merges / sizeof *merges;
+    }
+    v.id.unk = 0;
+    v.id.bos = 1;
+    v.id.eos = 2;
     if (pn_tokenizer_new(&v, &t, NULL))
         abort();
     return t;

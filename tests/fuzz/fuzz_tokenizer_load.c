@@ -1,7 +1,8 @@
-/* Fuzzes the readers of tokenizers: tokenizer.json, SentencePiece models, and vocabularies as GGUF files have them.
- * What loads, encodes and decodes a short text. The first byte chooses; seeds that are text are in corpus/. */
-#include "text/tokenizer_files.h"
-#include "text/unicode.h"
+/* Fuzzes the readers of tokenizers: tokenizer.json, SentencePiece models, and vocabularies as in GGUF files. A
+ * tokenizer that loads encodes and decodes a short text. The first byte chooses the reader; text seeds are in corpus/.
+ */
+#include "text/tokenizer/tokenizer_files.h"
+#include "text/unicode/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static const char *const models[] = {"gpt2",   "llama",      "t5",     "bert",  
                                      "gemma4", "whitespace", "plamo2", "hybriddna"};
 static const char *const pres[] = {"gpt-2", "llama-bpe", "falcon", "deepseek-llm", "kimi-k2", "gemma4", "whitespace"};
 
-/* Two bytes choose kind and flags; then tokens, each with a type and its length in front; the last are merges. */
+/* Two bytes choose kind and flags; then tokens, each after its type and length; some are merges. */
 static void load_vocab(const char *p, size_t n)
 {
     struct pn_vocab v;
@@ -71,16 +72,19 @@ static void load_vocab(const char *p, size_t n)
     v.types = types;
     v.attributes = attributes;
     v.scores = scores;
-    v.merges = merges;
-    v.n_merges = n_merges;
-    v.unk = v.bos = 0;
-    v.add_space_prefix ^= flags & 1;
-    v.remove_extra_whitespaces ^= flags >> 1 & 1;
-    v.byte_fallback ^= flags >> 2 & 1;
-    v.space_suffix ^= flags >> 3 & 1;
-    v.ignore_merges ^= flags >> 4 & 1;
-    v.charsmap = p;
-    v.charsmap_len = flags & 32 ? n : 0;
+    v.id.unk = v.id.bos = 0;
+    v.flags.add_space_prefix ^= flags & 1;
+    v.flags.remove_extra_whitespaces ^= flags >> 1 & 1;
+    v.flags.byte_fallback ^= flags >> 2 & 1;
+    v.flags.space_suffix ^= flags >> 3 & 1;
+    if (v.kind == PN_VOCAB_BPE) {
+        v.bpe.merges = merges;
+        v.bpe.n_merges = n_merges;
+        v.bpe.ignore_merges ^= flags >> 4 & 1;
+    } else if (v.kind == PN_VOCAB_SPM || v.kind == PN_VOCAB_UNIGRAM) {
+        v.spm.charsmap = p;
+        v.spm.charsmap_len = flags & 32 ? n : 0;
+    }
     if (!pn_tokenizer_new(&v, &t, NULL))
         use(t);
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tiny_encoders.h: what the tiny encoders of tests/tiny_encoder.c must answer.
+"""Makes tiny_encoders.h: the expected results of the tiny encoders of tests/support/tiny_encoder.c.
 
     build/tests/test_embed --write FOLDER && python3 tests/golden/make_encoders.py FOLDER [--transformers]
 
-Reads the files and computes every architecture in float64 with NumPy, written down from the papers and the models'
-published code, with nothing shared with the C sources. With --transformers those that Hugging Face transformers has
-(bert, modern-bert, t5, Gemma 3 seeing both ways) are also compared with it; nothing is written if they differ."""
+Reads the files and computes every architecture in float64 with NumPy, following the papers and the models' published
+code; it shares nothing with the C sources. With --transformers, the architectures in Hugging Face transformers (bert,
+modern-bert, t5, bidirectional Gemma 3) are also compared with it; nothing is written if they differ."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ IDS = [2] + [5 + (i * 7919 + i * i * 31) % 52 for i in range(38)] + [3]  # as in
 QUERY, TEXT = "where do foxes sleep", "a fox digs a den under roots"
 
 
-def letters(text):  # the vocabulary of tests/tiny_encoder.c: a token a letter, those that begin words first
+def letters(text):  # the vocabulary of tests/support/tiny_encoder.c: one token per letter, word-initial ones first
     return [(5 if i == 0 else 31) + ord(c) - ord("a") for word in text.split() for i, c in enumerate(word)]
 
 
@@ -30,7 +30,10 @@ erf = np.vectorize(math.erf)
 
 
 def load(path):
-    return {t.name: np.array(t.data, dtype=np.float64).reshape([int(n) for n in t.shape[::-1]]) for t in gguf.GGUFReader(path).tensors}
+    return {
+        t.name: np.array(t.data, dtype=np.float64).reshape([int(n) for n in t.shape[::-1]])
+        for t in gguf.GGUFReader(path).tensors
+    }
 
 
 def gelu(x):
@@ -170,7 +173,11 @@ def t5_bucket(distance, n_buckets):  # key's position - query's
     half = n_buckets // 2
     exact = half // 2
     n = abs(distance)
-    b = n if n < exact else min(half - 1, exact + int(math.log(n / exact) / math.log(128 / exact) * (half - exact) + 1e-9))
+    b = (
+        n
+        if n < exact
+        else min(half - 1, exact + int(math.log(n / exact) / math.log(128 / exact) * (half - exact) + 1e-9))
+    )
     return b + (half if distance > 0 else 0)
 
 
@@ -226,14 +233,25 @@ def transformers_states(m, arch):
     import transformers as hf
 
     t = lambda a: torch.tensor(a, dtype=torch.float64)
-    common = dict(vocab_size=64, hidden_size=32, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=FF)
+    common = dict(
+        vocab_size=64, hidden_size=32, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=FF
+    )
     sd = {}
     g = m.get
     if arch == "bert":
-        model = hf.BertModel(hf.BertConfig(**common, max_position_embeddings=128, layer_norm_eps=1e-5), add_pooling_layer=False)
-        names = {"attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
-                 "attention.output.dense": "attn_output", "attention.output.LayerNorm": "attn_output_norm",
-                 "intermediate.dense": "ffn_up", "output.dense": "ffn_down", "output.LayerNorm": "layer_output_norm"}
+        model = hf.BertModel(
+            hf.BertConfig(**common, max_position_embeddings=128, layer_norm_eps=1e-5), add_pooling_layer=False
+        )
+        names = {
+            "attention.self.query": "attn_q",
+            "attention.self.key": "attn_k",
+            "attention.self.value": "attn_v",
+            "attention.output.dense": "attn_output",
+            "attention.output.LayerNorm": "attn_output_norm",
+            "intermediate.dense": "ffn_up",
+            "output.dense": "ffn_down",
+            "output.LayerNorm": "layer_output_norm",
+        }
         sd["embeddings.word_embeddings.weight"] = g(None, "token_embd")
         sd["embeddings.position_embeddings.weight"] = g(None, "position_embd")
         sd["embeddings.token_type_embeddings.weight"] = g(None, "token_types")
@@ -243,12 +261,31 @@ def transformers_states(m, arch):
                 for a, b in names.items():
                     sd[f"encoder.layer.{i}.{a}.{s}"] = g(i, b, s)
     elif arch == "modern-bert":
-        model = hf.ModernBertModel(hf.ModernBertConfig(
-            **common, max_position_embeddings=128, norm_eps=1e-5, local_attention=WINDOW, global_attn_every_n_layers=3,
-            pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3, attn_implementation="eager",
-            global_rope_theta=160000.0, local_rope_theta=10000.0))
-        names = {"attn_norm": "attn_norm", "attn.Wqkv": "attn_qkv", "attn.Wo": "attn_output", "mlp_norm": "ffn_norm",
-                 "mlp.Wi": "ffn_up", "mlp.Wo": "ffn_down"}
+        model = hf.ModernBertModel(
+            hf.ModernBertConfig(
+                **common,
+                max_position_embeddings=128,
+                norm_eps=1e-5,
+                local_attention=WINDOW,
+                global_attn_every_n_layers=3,
+                pad_token_id=0,
+                bos_token_id=2,
+                eos_token_id=3,
+                cls_token_id=2,
+                sep_token_id=3,
+                attn_implementation="eager",
+                global_rope_theta=160000.0,
+                local_rope_theta=10000.0,
+            )
+        )
+        names = {
+            "attn_norm": "attn_norm",
+            "attn.Wqkv": "attn_qkv",
+            "attn.Wo": "attn_output",
+            "mlp_norm": "ffn_norm",
+            "mlp.Wi": "ffn_up",
+            "mlp.Wo": "ffn_down",
+        }
         sd["embeddings.tok_embeddings.weight"] = g(None, "token_embd")
         sd["embeddings.norm.weight"] = g(None, "token_embd_norm")
         sd["final_norm.weight"] = g(None, "output_norm")
@@ -257,14 +294,31 @@ def transformers_states(m, arch):
                 if g(i, b) is not None:
                     sd[f"layers.{i}.{a}.weight"] = g(i, b)
     elif arch.startswith("t5"):
-        model = hf.T5EncoderModel(hf.T5Config(
-            vocab_size=64, d_model=32, d_kv=8, d_ff=FF, num_layers=LAYERS, num_heads=HEADS, relative_attention_num_buckets=8,
-            feed_forward_proj="relu" if arch == "t5encoder" else "gated-gelu"))
-        names = {"layer.0.layer_norm": "attn_norm", "layer.0.SelfAttention.q": "attn_q", "layer.0.SelfAttention.k": "attn_k",
-                 "layer.0.SelfAttention.v": "attn_v", "layer.0.SelfAttention.o": "attn_o", "layer.1.layer_norm": "ffn_norm",
-                 "layer.1.DenseReluDense.wi": "ffn_up", "layer.1.DenseReluDense.wi_0": "ffn_gate",
-                 "layer.1.DenseReluDense.wi_1": "ffn_up", "layer.1.DenseReluDense.wo": "ffn_down",
-                 "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b"}
+        model = hf.T5EncoderModel(
+            hf.T5Config(
+                vocab_size=64,
+                d_model=32,
+                d_kv=8,
+                d_ff=FF,
+                num_layers=LAYERS,
+                num_heads=HEADS,
+                relative_attention_num_buckets=8,
+                feed_forward_proj="relu" if arch == "t5encoder" else "gated-gelu",
+            )
+        )
+        names = {
+            "layer.0.layer_norm": "attn_norm",
+            "layer.0.SelfAttention.q": "attn_q",
+            "layer.0.SelfAttention.k": "attn_k",
+            "layer.0.SelfAttention.v": "attn_v",
+            "layer.0.SelfAttention.o": "attn_o",
+            "layer.1.layer_norm": "ffn_norm",
+            "layer.1.DenseReluDense.wi": "ffn_up",
+            "layer.1.DenseReluDense.wi_0": "ffn_gate",
+            "layer.1.DenseReluDense.wi_1": "ffn_up",
+            "layer.1.DenseReluDense.wo": "ffn_down",
+            "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b",
+        }
         sd["shared.weight"] = sd["encoder.embed_tokens.weight"] = g(None, "token_embd")
         sd["encoder.final_layer_norm.weight"] = g(None, "enc.output_norm")
         wanted = model.state_dict()
@@ -274,17 +328,40 @@ def transformers_states(m, arch):
                     sd[f"encoder.block.{i}.{a}.weight"] = g(i, b)
     elif arch == "gemma-embedding":
         config = hf.Gemma3TextConfig(
-            **common, num_key_value_heads=HEADS, head_dim=8, max_position_embeddings=128, rms_norm_eps=1e-6,
-            sliding_window=WINDOW, query_pre_attn_scalar=8, use_bidirectional_attention=True, attn_implementation="eager",
-            layer_types=["sliding_attention", "full_attention"] * 2, pad_token_id=0, bos_token_id=2, eos_token_id=3,
-            rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-                             "full_attention": {"rope_type": "default", "rope_theta": 1000000.0}})
+            **common,
+            num_key_value_heads=HEADS,
+            head_dim=8,
+            max_position_embeddings=128,
+            rms_norm_eps=1e-6,
+            sliding_window=WINDOW,
+            query_pre_attn_scalar=8,
+            use_bidirectional_attention=True,
+            attn_implementation="eager",
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+            rope_parameters={
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+                "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+            },
+        )
         model = hf.Gemma3TextModel(config)
-        names = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-                 "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
-                 "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "post_attention_norm",
-                 "pre_feedforward_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-                 "mlp.down_proj": "ffn_down", "post_feedforward_layernorm": "post_ffw_norm"}
+        names = {
+            "input_layernorm": "attn_norm",
+            "self_attn.q_proj": "attn_q",
+            "self_attn.k_proj": "attn_k",
+            "self_attn.v_proj": "attn_v",
+            "self_attn.o_proj": "attn_output",
+            "self_attn.q_norm": "attn_q_norm",
+            "self_attn.k_norm": "attn_k_norm",
+            "post_attention_layernorm": "post_attention_norm",
+            "pre_feedforward_layernorm": "ffn_norm",
+            "mlp.gate_proj": "ffn_gate",
+            "mlp.up_proj": "ffn_up",
+            "mlp.down_proj": "ffn_down",
+            "post_feedforward_layernorm": "post_ffw_norm",
+        }
         sd["embed_tokens.weight"] = g(None, "token_embd")
         sd["norm.weight"] = g(None, "output_norm") - 1  # this one counts from 1
         for i in range(LAYERS):
@@ -293,10 +370,17 @@ def transformers_states(m, arch):
     else:
         return None
     missing, unexpected = model.load_state_dict({k: t(v) for k, v in sd.items()}, strict=False)
-    assert not unexpected and all("rotary" in k or "position_ids" in k or "embed_scale" in k for k in missing), (missing, unexpected)
+    assert not unexpected and all("rotary" in k or "position_ids" in k or "embed_scale" in k for k in missing), (
+        missing,
+        unexpected,
+    )
     model = model.double().eval()
     with torch.no_grad():
-        return model(input_ids=torch.tensor([IDS]), attention_mask=torch.ones(1, len(IDS), dtype=torch.long)).last_hidden_state[0].numpy()
+        return (
+            model(input_ids=torch.tensor([IDS]), attention_mask=torch.ones(1, len(IDS), dtype=torch.long))
+            .last_hidden_state[0]
+            .numpy()
+        )
 
 
 def main():
@@ -305,9 +389,14 @@ def main():
     p.add_argument("--transformers", action="store_true")
     p.add_argument("--states", help="also save all states there, ARCH.npy")
     a = p.parse_args()
-    out = ["/* Made by tests/golden/make_encoders.py: what the tiny encoders answer, computed in float64. */",
-           "static const struct {", "    const char *arch;", "    float mean[32]; /* the embedding by mean pooling */",
-           "    float first[32], last[32]; /* states of the first and the last token */", "} golden_encoders[] = {"]
+    out = [
+        "/* Made by tests/golden/make_encoders.py: what the tiny encoders answer, computed in float64. */",
+        "static const struct {",
+        "    const char *arch;",
+        "    float mean[32]; /* the embedding by mean pooling */",
+        "    float first[32], last[32]; /* states of the first and the last token */",
+        "} golden_encoders[] = {",
+    ]
     scores = []
     for path in sorted(pathlib.Path(a.folder).glob("*.gguf")):
         arch = path.stem
@@ -322,12 +411,28 @@ def main():
                 print(f"{arch}: NMSE {e:.2g} beside transformers")
                 if e > 1e-9:  # it keeps some constants in float32
                     sys.exit("they differ")
-        row = lambda v: "{" + ", ".join(f"{float(f):.8g}f" if "." in f"{float(f):.8g}" or "e" in f"{float(f):.8g}" else f"{float(f):.8g}.0f" for f in v) + "}"
+        row = lambda v: (
+            "{"
+            + ", ".join(
+                f"{float(f):.8g}f" if "." in f"{float(f):.8g}" or "e" in f"{float(f):.8g}" else f"{float(f):.8g}.0f"
+                for f in v
+            )
+            + "}"
+        )
         out.append(f'    {{"{arch}",\n     {row(embedding(m, x))},\n     {row(x[0])},\n     {row(x[-1])}}},')
         if m.get(None, "cls.output") is not None:
             scores.append(f'    {{"{arch}", {score(m, arch, PAIR, KINDS):.8g}f}},')
-    out += ["};", "", "/* Scores of a query and a text: see make_encoders.py. */",
-            "static const struct {", "    const char *arch;", "    float score;", "} golden_scores[] = {", *scores, "};"]
+    out += [
+        "};",
+        "",
+        "/* Scores of a query and a text: see make_encoders.py. */",
+        "static const struct {",
+        "    const char *arch;",
+        "    float score;",
+        "} golden_scores[] = {",
+        *scores,
+        "};",
+    ]
     pathlib.Path(__file__).with_name("tiny_encoders.h").write_text("\n".join(out) + "\n")
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Records what jinja2 makes of each program in jinja.json.
+"""Records jinja2's output of each program in jinja.json.
 
 usage: make_jinja.py [FILE ...]
 
 Each FILE is a JSON list of programs to add. The context and the environment are those of tests/diff/jinja_programs.py. A row is [program,
-output], or [program, null, error] where jinja2 raises. Programs whose output is another each time are left out. Needs: jinja2 3.1.6.
+output], or [program, null, error] where jinja2 raises. Programs with varying output are left out. Needs: jinja2 3.1.6.
 """
+
 import json
 import os
 import sys

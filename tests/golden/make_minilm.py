@@ -171,7 +171,9 @@ def golden(source):
                 z.extractall(folder, [n for n in z.namelist() if n.startswith(FOLDER)])
             source = pathlib.Path(folder) / FOLDER
         model = sentence_transformers.SentenceTransformer(str(source), device="cpu")
-        rows = np.stack([model.encode(s, batch_size=1, normalize_embeddings=True) for s in SENTENCES]).astype(np.float64)
+        rows = np.stack([model.encode(s, batch_size=1, normalize_embeddings=True) for s in SENTENCES]).astype(
+            np.float64
+        )
         tokens = [len(model.tokenize([s])["input_ids"][0]) for s in SENTENCES]
     value = {
         "made_by": f"make_minilm.py: sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}",

@@ -8,8 +8,9 @@ of every position (all of them would be hundreds of megabytes): enough for an NM
 records the hash of the model, the version of the tool and this command.
 
 Logits are recorded twice: "logits" of the file as it is, where llama.cpp rounds its activations to 8 bits, and "exact" of
-the same weights written as float32, where it does not. How far the two are apart is the peer's own rounding noise.
+the same weights written as float32, where it does not. The distance between the two is llama.cpp's rounding noise.
 """
+
 import hashlib
 import json
 import os
@@ -39,7 +40,7 @@ def prompts(name):
     }[name]
     return {
         "english": "The capital of France is",
-        "code": "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n    if n",
+        "code": 'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n    if n',
         "unicode": "你好,世界!今天天气很好 🌞🌊 and the translation is",
         "long": LONG * 16,
         "chat": chat,
@@ -66,7 +67,7 @@ def write_f32(path, out):
 
 
 def greedy(llm, last):
-    """64 tokens after what `llm` holds, whose last logits are given: ids, and of each the runner-up and its distance."""
+    """64 tokens after the contents of `llm`, whose last logits are given: ids, and per token the runner-up and its distance."""
     generated, margins = [], []
     for _ in range(N_GENERATE):
         two = np.argpartition(last, -2)[-2:]
@@ -84,7 +85,15 @@ def exact_logits(path, prompts_ids):
         copy = os.path.join(folder, "f32.gguf")
         write_f32(path, copy)
         llm = llama_cpp.Llama(
-            copy, n_ctx=1024, n_batch=1024, n_ubatch=1024, logits_all=True, verbose=False, n_threads=2, type_k=0, type_v=0
+            copy,
+            n_ctx=1024,
+            n_batch=1024,
+            n_ubatch=1024,
+            logits_all=True,
+            verbose=False,
+            n_threads=2,
+            type_k=0,
+            type_v=0,
         )
         for ids in prompts_ids:
             llm.reset()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes the logits of the tiny random models of tests/tiny_model.c, independently of pantry: NumPy in float64, from the
+"""Computes the logits of the tiny random models of tests/support/tiny_model.c, independently of pantry: NumPy in float64, from the
 papers' formulas (RMSNorm, RoPE in both pairings, grouped-query attention, SwiGLU/GeGLU, Gemma 3's norms and windows).
 
     python3 tests/golden/make_tiny_model.py > tests/golden/tiny_model.h
@@ -7,6 +7,7 @@ papers' formulas (RMSNorm, RoPE in both pairings, grouped-query attention, SwiGL
 The weights come from the same SplitMix64 generator in the same order, so only logits are in the tree. Made with
 Python 3.11, NumPy 2.
 """
+
 import math
 
 import numpy as np
@@ -122,7 +123,11 @@ def main():
         for i in SHOWN:
             row = ["%.8gf" % v if "." in "%.8g" % v or "e" in "%.8g" % v else "%.8g.0f" % v for v in values[i]]
             for j in range(0, VOCAB, 8):
-                print("    %s%s," % ("{" if j == 0 else " ", ", ".join(row[j : j + 8])) if j < VOCAB - 8 else "     %s}," % ", ".join(row[j:]))
+                print(
+                    "    %s%s," % ("{" if j == 0 else " ", ", ".join(row[j : j + 8]))
+                    if j < VOCAB - 8
+                    else "     %s}," % ", ".join(row[j:])
+                )
         print("};")
 
 

@@ -6,7 +6,7 @@ programs. See README.md beside this file.
 writes tests/golden/transformers/NAME.json: a model's metadata and tensors as its GGUF file would have them, and the
 logits of some positions. Weights are not recorded: here and in tests/unit/test_transformers.c they come from one
 generator, seeded by the tensor's GGUF name. The way from a GGUF tensor back to the parameter of transformers is the
-inverse of what a conversion to GGUF does; it stands in transformers_*.py, one entry an architecture."""
+inverse of a conversion to GGUF; it is in transformers_*.py, one entry per architecture."""
 
 import argparse
 import json
@@ -28,7 +28,9 @@ import transformers_others
 import transformers_plain
 import transformers_recurrent
 
-CASES = transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES | transformers_others.CASES
+CASES = (
+    transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES | transformers_others.CASES
+)
 OUT = pathlib.Path(__file__).parent / "transformers"
 N_IDS = 48
 POSITIONS = [0, 1, 3, 7, 12, 20, 28, 33, 40, 47]
@@ -77,7 +79,7 @@ class Builder:
                 self.params[name] = tensor.detach().numpy()  # shares its memory with the model
         self.missing = {}
         for name, array in self.params.items():
-            self.missing.setdefault(array.__array_interface__["data"][0], name)  # tied ones count once
+            self.missing.setdefault(array.__array_interface__["data"][0], name)  # tied parameters count once
             array[...] = np.nan
         self.tensors = []
 
@@ -85,7 +87,7 @@ class Builder:
         return name in self.params
 
     def filled(self, name):
-        """True if nothing is missing in a parameter, which is noted."""
+        """True if a parameter is complete; missing parts are noted."""
         array = self.params[name]
         full = not np.isnan(array).any()
         if full:
@@ -144,7 +146,8 @@ def by_rule(tensors):
 
 
 def dump(golden):
-    """One line for each key, tensor and position."""
+    """One line per key, tensor and position."""
+
     def block(items):
         return ",\n".join("  " + i for i in items)
 
@@ -172,15 +175,24 @@ def run(case):
     ids = bits("ids", n_ids) % n_vocab
     with torch.no_grad():
         logits = case.run(model, torch.tensor(ids)[None]).to(torch.float32).numpy()
-    assert logits.shape == (n_ids, text.hidden_size if case.encodes else n_vocab) and np.isfinite(logits).all(), logits.shape
+    assert logits.shape == (n_ids, text.hidden_size if case.encodes else n_vocab) and np.isfinite(logits).all(), (
+        logits.shape
+    )
     spread = logits.std(axis=1).mean()
     assert 1e-2 < spread < 1e3 and logits.std(axis=0).mean() > spread / 10, "these logits would show nothing"
     metadata = {"general.architecture": case.arch}
     metadata |= {f"{case.arch}.{k}": as_metadata(v) for k, v in case.metadata(text).items() if v is not None}
-    return {"class": type(model).__name__, "transformers": transformers.__version__, "n_ids": n_ids,
-            "n_vocab": n_vocab, **({"n_context": case.n_context} if case.n_context else {}),
-            **({"encodes": True} if case.encodes else {}), "metadata": metadata, "tensors": builder.tensors,
-            "logits": {p: logits[p] for p in case.positions or POSITIONS}}
+    return {
+        "class": type(model).__name__,
+        "transformers": transformers.__version__,
+        "n_ids": n_ids,
+        "n_vocab": n_vocab,
+        **({"n_context": case.n_context} if case.n_context else {}),
+        **({"encodes": True} if case.encodes else {}),
+        "metadata": metadata,
+        "tensors": builder.tensors,
+        "logits": {p: logits[p] for p in case.positions or POSITIONS},
+    }
 
 
 def main():
@@ -195,7 +207,7 @@ def main():
         try:
             (OUT / f"{name}.json").write_text(dump(run(CASES[name])))
             print(name, flush=True)
-        except Exception:  # the others are wanted all the same
+        except Exception:  # continue with the others
             print(f"{name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             failed = 1
     return failed

@@ -1,13 +1,24 @@
-"""What make_transformers.py runs: an entry is a tiny configuration, the metadata that its GGUF file has beyond the usual,
-and how parameters are called there. The entries are in the other transformers_*.py."""
+"""The cases of make_transformers.py: an entry is a tiny configuration, the unusual metadata of its GGUF file, and the
+names of its parameters there. The entries are in the other transformers_*.py."""
 
 import re
 
 import transformers
 
-SIZES = dict(vocab_size=64, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-             head_dim=16, intermediate_size=80, max_position_embeddings=128, tie_word_embeddings=False,
-             pad_token_id=None, bos_token_id=None, eos_token_id=None)
+SIZES = dict(
+    vocab_size=64,
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    intermediate_size=80,
+    max_position_embeddings=128,
+    tie_word_embeddings=False,
+    pad_token_id=None,
+    bos_token_id=None,
+    eos_token_id=None,
+)
 
 # Names of parameters without the model's prefix, .weight and .bias; {} is the layer.
 USUAL = {
@@ -39,9 +50,11 @@ def second_half(axis):
 
 def pairs(n_head):
     """View: rows of heads whose halves rotate together, as rows whose neighbours do."""
+
     def view(a):
         per_head = a.shape[0] // n_head
         return a.reshape(n_head, 2, per_head // 2, *a.shape[1:]).swapaxes(1, 2), a.shape
+
     return view
 
 
@@ -55,24 +68,29 @@ def experts(layer_path="mlp", gate="gate"):
     path = "layers.{}." + layer_path
     return {
         f"{path}.{gate}": "blk.{}.ffn_gate_inp",
-        f"{path}.experts.gate_up_proj": [("blk.{}.ffn_gate_exps.weight", first_half(1)),
-                                         ("blk.{}.ffn_up_exps.weight", second_half(1))],
+        f"{path}.experts.gate_up_proj": [
+            ("blk.{}.ffn_gate_exps.weight", first_half(1)),
+            ("blk.{}.ffn_up_exps.weight", second_half(1)),
+        ],
         f"{path}.experts.down_proj": "blk.{}.ffn_down_exps.weight",
     }
 
 
 def rotated_pairs(c):
     """Queries and keys of files whose neighbouring values rotate together."""
-    return {"layers.{}.self_attn.q_proj": ("blk.{}.attn_q", pairs(c.num_attention_heads)),
-            "layers.{}.self_attn.k_proj": ("blk.{}.attn_k", pairs(c.num_key_value_heads))}
+    return {
+        "layers.{}.self_attn.q_proj": ("blk.{}.attn_q", pairs(c.num_attention_heads)),
+        "layers.{}.self_attn.k_proj": ("blk.{}.attn_k", pairs(c.num_key_value_heads)),
+    }
 
 
 def usual_metadata(c):
-    """Keys that all conversions write, as far as the configuration has them."""
+    """Keys that all conversions write, if the configuration has them."""
+
     def one(name):
         try:
             return getattr(c, name, None)
-        except Exception:  # layers differ in it: the entry says how
+        except Exception:  # layers differ in it: the entry has the values
             return None
 
     def get(*names):
@@ -106,9 +124,23 @@ class Case:
     configuration of a vision part, which is not used. extra(builder, config): tensors that are more
     than a view of one parameter. ranges: part of a GGUF name -> (scale, offset)."""
 
-    def __init__(self, arch, model, config=None, names=None, metadata=None, extra=None, ranges=None, ignore=(),
-                 n_ids=None, positions=None, prefix="model.", vision=None, n_context=0,
-                 encodes=False):
+    def __init__(
+        self,
+        arch,
+        model,
+        config=None,
+        names=None,
+        metadata=None,
+        extra=None,
+        ranges=None,
+        ignore=(),
+        n_ids=None,
+        positions=None,
+        prefix="model.",
+        vision=None,
+        n_context=0,
+        encodes=False,
+    ):
         self.arch, self.model, self.extra, self.ranges = arch, model, extra, ranges or {}
         self.options, self.names, self.keys = config or {}, names or {}, metadata or {}
         self.ignore, self.n_ids, self.positions, self.prefix, self.vision = ignore, n_ids, positions, prefix, vision
@@ -124,7 +156,11 @@ class Case:
         return getattr(transformers, self.model)(config)
 
     def run(self, model, ids):
-        return model(input_ids=ids).last_hidden_state[0] if self.encodes else model(input_ids=ids, use_cache=False).logits[0]
+        return (
+            model(input_ids=ids).last_hidden_state[0]
+            if self.encodes
+            else model(input_ids=ids, use_cache=False).logits[0]
+        )
 
     def metadata(self, c):
         return {**usual_metadata(c), **(self.keys(c) if callable(self.keys) else self.keys)}
@@ -143,8 +179,13 @@ class Case:
             layer = (re.findall(r"\.(\d+)\.", name) or [""])[0]
             stem, _, last = short.rpartition(".")
             rule, suffix = (rules[short], "") if short in rules else (rules.get(stem), "." + last)
-            for gguf, *rest in [] if rule is None else rule if isinstance(rule, list) else [
-                    rule if isinstance(rule, tuple) else (rule,)]:
+            for gguf, *rest in (
+                []
+                if rule is None
+                else rule
+                if isinstance(rule, list)
+                else [rule if isinstance(rule, tuple) else (rule,)]
+            ):
                 gguf = gguf.format(layer) + suffix
                 options = dict(zip(("scale", "offset"), self.range_of(gguf))) | (rest[1] if len(rest) > 1 else {})
                 builder.add(gguf, name, rest[0] if rest else None, **options)

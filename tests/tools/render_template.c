@@ -1,6 +1,6 @@
-/* Renders templates in bulk for differential tests: one JSON object {"template", "context"} a line on standard input,
- * one {"output"} or {"error", "status"} a line on standard output. */
-#include "text/jinja/jinja.h"
+/* Renders templates in bulk for differential tests: one JSON object {"template", "context"} per line on standard input,
+ * one {"output"} or {"error", "status"} per line on standard output. */
+#include "text/template/template.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,12 +2,12 @@
  *   tok_batch MODEL [special] [bos] [decode] [time] [ends]
  * MODEL is a GGUF file, a tokenizer.json, a SentencePiece tokenizer.model or a directory with one of the two.
  * Input: for each text a 32-bit little-endian length and its bytes. Output: for each a 32-bit count and 32-bit ids, or
- * with `decode` a 32-bit length and the bytes that the ids decode to. `time` prints instead, a line
- * a text, the processor time that encoding takes in seconds, its bytes and its tokens. `ends` reads nothing and prints
- * the ids that end a generation, a line each. */
+ * with `decode` a 32-bit length and the bytes that the ids decode to. `time` prints instead, per text,
+ * a line with the processor time of its encoding in seconds, its bytes and its tokens. `ends` reads nothing and prints
+ * the ids that end a generation, one per line. */
 #include "base/clock.h"
-#include "engine/vocab.h"
-#include "text/tokenizer_files.h"
+#include "engine/gguf_tokenizer.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

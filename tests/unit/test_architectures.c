@@ -1,5 +1,5 @@
 /* Architectures against logits recorded with llama.cpp: on both devices, in one batch, in odd slices and token by
- * token. The files lie beside the project (../shared/data/architectures, or PANTRY_TEST_DATA); without them the test is
+ * token. The files are beside the project (../shared/data/architectures, or PANTRY_TEST_DATA); without them the test is
  * skipped. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
@@ -113,7 +113,7 @@ static bool is_required(const char *name)
     return i < N_REQUIRED;
 }
 
-/* Whether the file of one more architecture loads; a file that does not is told, not failed. */
+/* True if the file of one more architecture loads; a file that does not is reported, not a failure. */
 static bool is_known(const char *name)
 {
     struct pantry_error error;

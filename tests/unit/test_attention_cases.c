@@ -308,13 +308,13 @@ static pn_array write_down(struct world *w, struct pn_graph *g, struct pn_weight
     if (v->late) { /* 2 y - y, by two attentions */
         q = pn_matmul(g, pn_slice(g, x, 0, n_q), pn_weight_leaf(g, &weights[3]));
         q = pn_reshape(g, q, v->n_head, v->dim_k);
-        pn_array twice = pn_scale(g, pn_attention(g, q, written, &p), 2, 0);
-        return pn_add(g, twice, pn_scale(g, pn_attention(g, q, written, &p), -1, 0));
+        pn_array twice = pn_scale(g, pn_attention(g, q, written, PN_NONE, &p), 2, 0);
+        return pn_add(g, twice, pn_scale(g, pn_attention(g, q, written, PN_NONE, &p), -1, 0));
     }
     if (v->reach > 0)
         return pn_attention_bias(g, q, written, pn_weight_leaf(g, &weights[2]), &p);
-    return v->sinks ? pn_attention_sinks(g, q, written, pn_weight_leaf(g, &weights[1]), &p)
-                    : pn_attention(g, q, written, &p);
+    return v->sinks ? pn_attention(g, q, written, pn_weight_leaf(g, &weights[1]), &p)
+                    : pn_attention(g, q, written, PN_NONE, &p);
 }
 
 static void run_on(struct world *w, const struct op_device *d, const char *what)

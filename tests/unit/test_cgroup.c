@@ -6,12 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +18,7 @@
 
 #include "base/cgroup.h"
 #include "base/os.h"
+#include "folder.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define V2_MOUNT                                                                                                       \
@@ -28,8 +26,6 @@
 #define V1_MOUNTS                                                                                                      \
     "29 23 0:25 / /sys/fs/cgroup/cpu,cpuacct rw shared:8 - cgroup cgroup rw,cpu,cpuacct\n"                             \
     "30 23 0:26 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
-
-static char root[] = "/tmp/pantry-cgroup-XXXXXX";
 
 /* Writes a file of the fixture and its folders. */
 static void put(const char *name, const char *text)
@@ -48,40 +44,16 @@ static void put(const char *name, const char *text)
     fclose(f);
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-
 static int make_root(void **state)
 {
     (void)state;
-    open_before = count_open();
-    strcpy(strrchr(root, '-'), "-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
+    return make_folder("cgroup");
 }
 
 static int remove_root(void **state)
 {
     (void)state;
-    assert_int_equal(count_open(), open_before); /* every file was closed */
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return remove_folder();
 }
 
 static struct pn_cgroup read_fixture(void)

@@ -1,9 +1,9 @@
-/* The dialects: what is said in each of them is split as it must be, however the stream is cut into chunks; nothing is
- * ever lost, and hostile input costs linear time. */
+/* The dialects: answers in each of them are split correctly, no matter how the stream is cut into chunks; nothing is
+ * lost, and hostile input costs linear time. */
 #include "base/alloc.h"
 #include "base/file.h"
-#include "text/dialect/internal.h"
 #include "dialect_samples.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,7 +57,7 @@ static struct result parse(const struct pn_dialect *dialect, const struct pn_par
     for (size_t i = 0; i < len;) {
         size_t n = chunk ? 1 + random_below(chunk) : len;
         n = n < len - i ? n : len - i;
-        /* a copy of exactly this size, so that a sanitizer sees every byte read beyond it */
+        /* a copy of exactly this size, so that a sanitizer sees reads beyond it */
         char *piece = malloc(n);
         memcpy(piece, text + i, n);
         assert_int_equal(pn_parser_push(p, piece, n, NULL), PANTRY_OK);
@@ -176,7 +176,7 @@ static bool has_other_script(const char *text)
 
 enum { SINGLE = 1, PARALLEL = 2, NESTED = 4, OTHER_SCRIPT = 8, CUT_OFF = 16, REASONING = 32, ALL_KINDS = 63 };
 
-/* What a sample is an example of. */
+/* The name of a sample. */
 static unsigned kinds_of(const struct sample *s)
 {
     json_t *calls = s->calls ? json_loads(s->calls, 0, NULL) : json_array();
@@ -308,7 +308,7 @@ static void every_cut_of_recorded_answers_gives_the_same(void **state)
     json_decref(rows);
 }
 
-/* Text that begins no marker is reported as it arrives, in every dialect: nobody waits for the end of the answer. */
+/* Text that begins no marker is reported as it arrives, in every dialect, not at the end of the answer. */
 static void text_is_not_held_back(void **state)
 {
     (void)state;
@@ -333,7 +333,7 @@ static void text_is_not_held_back(void **state)
     json_decref(t);
 }
 
-/* A sample with pieces of it, or of another one, copied over, taken out and put in. */
+/* A sample with pieces of it or of another one overwritten, removed and inserted. */
 static size_t mutate(char *text, size_t len, size_t cap)
 {
     for (uint32_t n = 1 + random_below(4); n && len > 1; n--) {
@@ -382,7 +382,7 @@ static void splits_of_damaged_answers_do_not_matter(void **state)
     json_decref(t);
 }
 
-/* The marker or frame at `at` that says nothing by itself, and may be missing from what is reported: its length. */
+/* The length of a marker or frame at `at`, which may be missing from the report. */
 static size_t markup_at(const struct pn_dialect *dialect, const char *text, size_t len, size_t at)
 {
     static const char *const common[] = {"<think>", "</think>", "<thinking>", "</thinking>", NULL};
@@ -411,7 +411,7 @@ static bool is_white(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Whether all of the input is in what was reported, one after the other, but for markup and white space. */
+/* Whether the report contains all of the input, in order, except markup and white space. */
 static bool is_all_there(const struct pn_dialect *dialect, const char *text, size_t len, const struct pn_buf *reported)
 {
     size_t k = 0;
@@ -442,8 +442,8 @@ static void collect_in_order(void *user, const struct pn_parse_event *event)
         pn_buf_append(&r->content, event->text, event->len);
 }
 
-/* Every sample cut off after every byte: no error, and as long as no call was complete, every byte is reported. The
- * dialects that are messages with headers are left out: a header is no text. */
+/* Every sample cut off after every byte: no error, and as long as no call was complete, every byte is reported.
+ * Dialects that are messages with headers are left out: a header is not text. */
 static void cut_answers_are_never_lost(void **state)
 {
     (void)state;
@@ -471,7 +471,7 @@ static void cut_answers_are_never_lost(void **state)
     assert_true(checked > 10000);
 }
 
-/* Without tools, and with the reasoning left in the content, plain text goes through every dialect byte for byte. */
+/* Without tools, and with the reasoning in the content, plain text passes through every dialect unchanged. */
 static void text_is_never_lost(void **state)
 {
     (void)state;
@@ -499,7 +499,7 @@ static void text_is_never_lost(void **state)
     }
 }
 
-/* A megabyte of anything is split in linear time: quadratic time would take minutes here, and the test with it. */
+/* A megabyte of anything is split in linear time; quadratic time would take minutes. */
 static void megabytes_take_linear_time(void **state)
 {
     (void)state;
@@ -615,7 +615,7 @@ static void begun_messages_go_on(void **state)
                 "New", 0, "{\"content\": \"New\", \"reasoning_content\": \"\", \"tool_calls\": []}");
 }
 
-/* Command R may call only what was offered; the rest is text. */
+/* Command R may call only offered tools; other calls are text. */
 static void unknown_tools_are_text(void **state)
 {
     (void)state;
@@ -632,7 +632,7 @@ static void unknown_tools_are_text(void **state)
         "\"reasoning_content\": \"\", \"tool_calls\": []}");
 }
 
-/* Reasoning that stays in the content is shown where the prompt shows it, and not where the template leaves it out. */
+/* Reasoning that stays in the content is shown if the prompt shows it, and not if the template omits it. */
 static void hidden_reasoning_stays_hidden(void **state)
 {
     (void)state;
@@ -681,8 +681,8 @@ static void values_have_the_schemas_type(void **state)
         {X("{\"const\": 1}"), CALL("1"), EXPECT("1")},
         {X("{\"items\": {}}"), CALL("['a', None]"), EXPECT("[\"a\", null]")},
         {X("{\"properties\": {}}"), CALL("{'a': None}"), EXPECT("{\"a\": null}")},
-        {X("{\"items\": {}}"), CALL("\"a\""), EXPECT("\"a\"")},      /* it is no text */
-        {X("{\"properties\": {}}"), CALL("\"a\""), EXPECT("\"a\"")}, /* it is no text */
+        {X("{\"items\": {}}"), CALL("\"a\""), EXPECT("\"a\"")},      /* it is not text */
+        {X("{\"properties\": {}}"), CALL("\"a\""), EXPECT("\"a\"")}, /* it is not text */
         {X("{\"items\": {}, \"nullable\": true}"), CALL("None"), EXPECT("null")},
         {X("{\"type\": \"array\"}"), CALL("['a', None]"), EXPECT("[\"a\", null]")},
         {X("{\"type\": \"object\"}"), CALL("{'a': (1, 2.5)}"), EXPECT("{\"a\": [1, 2.5]}")},
@@ -726,7 +726,7 @@ static void broken_calls_are_content(void **state)
                 "<tool_call>{\"name\" <tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}", 0,
                 "{\"content\": \"<tool_call>{\\\"name\\\" \", \"reasoning_content\": \"\", \"tool_calls\": "
                 "[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]}");
-    /* line ends inside a string are what the model meant */
+    /* line ends inside a string belong to it */
     all_at_once("<tool_call>", X("{}"), "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"a\nb\"}}</tool_call>", 0,
                 EXPECT("\"a\\nb\""));
     /* without tools nothing is a call */
@@ -735,7 +735,7 @@ static void broken_calls_are_content(void **state)
                 "\"tool_calls\": []}");
 }
 
-/* What looks like a call after the marker of code, and is none, where no tool takes code. */
+/* Text like a call after the marker of code, when no tool takes code. */
 static void broken_code_is_content(void **state)
 {
     (void)state;
@@ -759,7 +759,7 @@ static void broken_code_is_content(void **state)
     }
 }
 
-/* Values nest as deep as this and no deeper: then the call is content. */
+/* Values may nest this deep; with deeper ones the call is content. */
 static void values_nest_to_a_limit(void **state)
 {
     (void)state;

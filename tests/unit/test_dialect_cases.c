@@ -1,9 +1,9 @@
-/* The recorded answers in data/dialects/cases.json: content, reasoning and calls must be exact, the prompt rendered
- * from each row's template and context. Skipped where the data is not there.
+/* The recorded answers in data/dialects/cases.json: content, reasoning and calls must be exact; the prompt is rendered
+ * from each row's template and context. Skipped without the data.
  *
- * Some rows go on with an assistant message whose reasoning was not recorded with it: what they expect of the reasoning
- * is in no input. Of these the content, the calls and the reasoning's end are compared, and there must not be more of
- * them. Then the part that is missing is put back where the message would have had it, and the row must be exact. */
+ * Some rows continue an assistant message whose reasoning was not recorded, so the expected reasoning is in no input.
+ * For these the content, the calls and the reasoning's end are compared, and their number must not grow. Then the
+ * missing part is added to the message, and the row must be exact. */
 #include "text/dialect/dialect.h"
 
 #include <setjmp.h>
@@ -53,7 +53,7 @@ static enum pn_tool_choice choice(const char *name)
     return strcmp(name, "none") == 0 ? PN_TOOL_NONE : strcmp(name, "required") == 0 ? PN_TOOL_REQUIRED : PN_TOOL_AUTO;
 }
 
-/* The row goes on with a message, and no text of the row has the reasoning that it expects. */
+/* The row continues a message, and no text of the row contains the reasoning that it expects. */
 static bool unrecorded(const json_t *row)
 {
     const json_t *context = json_object_get(row, "context"), *messages = json_object_get(context, "messages");
@@ -68,13 +68,13 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* The row with the reasoning that it lacks: what it expects before what was found. */
+/* The row with its missing reasoning: the part of the expected text before the found one. */
 static json_t *with_reasoning(const json_t *row, const json_t *got)
 {
     json_t *whole = json_deep_copy(row), *messages = json_object_get(json_object_get(whole, "context"), "messages");
     const char *expected = member(json_object_get(row, "expect"), "reasoning_content");
     size_t missing = strlen(expected) - strlen(member(got, "reasoning_content"));
-    while (missing && expected[missing - 1] == ' ') /* white space in the middle is the output's */
+    while (missing && expected[missing - 1] == ' ') /* white space in the middle belongs to the output */
         missing--;
     json_object_set_new(json_array_get(messages, json_array_size(messages) - 1), "reasoning_content",
                         json_stringn(expected, missing));

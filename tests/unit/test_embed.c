@@ -19,6 +19,7 @@
 #include "compare.h"
 #include "golden/tiny_encoders.h"
 #include "pantry.h"
+#include "public.h"
 #include "tiny_encoder.h"
 #include "tiny_model.h"
 
@@ -52,21 +53,6 @@ static pantry_model *load(const char *path, const char *device)
 static struct pantry_input of_ids(const int32_t *from, size_t n)
 {
     return (struct pantry_input){.ids = from, .n_ids = n};
-}
-
-static struct pantry_input of_text(const char *text)
-{
-    return (struct pantry_input){.text = text, .len = strlen(text)};
-}
-
-static struct pantry_embeddings embed(pantry_model *model, const struct pantry_input *in, size_t n,
-                                      const struct pantry_embed_options *o)
-{
-    struct pantry_error error;
-    struct pantry_embeddings e = {.size = sizeof e};
-    if (pantry_embed(model, in, n, o, &e, &error))
-        fail_msg("%s", error.text);
-    return e;
 }
 
 static struct pantry_embed_options plain(enum pantry_pooling pooling)

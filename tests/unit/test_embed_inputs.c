@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "engine/handle.h"
 #include "pantry.h"
+#include "public.h"
 #include "script_model.h"
 #include "tiny_encoder.h"
 #include "tiny_hybrid.h"
@@ -32,35 +33,9 @@ static int make_ids(void **state)
     return 0;
 }
 
-static pantry_model *load(const char *path)
-{
-    struct pantry_error error;
-    pantry_model *model;
-    if (pantry_model_load(path,
-                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
-                          &model, &error))
-        fail_msg("%s", error.text);
-    return model;
-}
-
 static struct pantry_input of_ids(const int32_t *from, size_t n)
 {
     return (struct pantry_input){.ids = from, .n_ids = n};
-}
-
-static struct pantry_input of_text(const char *text)
-{
-    return (struct pantry_input){.text = text, .len = strlen(text)};
-}
-
-static struct pantry_embeddings embed(pantry_model *model, const struct pantry_input *in, size_t n,
-                                      const struct pantry_embed_options *o)
-{
-    struct pantry_error error;
-    struct pantry_embeddings e = {.size = sizeof e};
-    if (pantry_embed(model, in, n, o, &e, &error))
-        fail_msg("%s", error.text);
-    return e;
 }
 
 /* Checks that `in` was read as these ids: the rows must be equal bit for bit. */
@@ -113,7 +88,7 @@ static void inputs_share_steps(void **state)
         {{10, 10, 10}, 0, 1, 30},   {{1, 1, 1, 1, 1}, 2, 3, 2},
         {{5, 40, 5, 5}, 10, 3, 40}, {{60, 60, 60, 60, 60, 60, 60, 60}, 0, 1, 480},
     };
-    pantry_model *model = load(tiny_encoder("bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("bert"));
     count_steps(model);
     for (size_t c = 0; c < COUNT(cases); c++) {
         struct pantry_input in[8];
@@ -139,7 +114,7 @@ static void inputs_share_steps(void **state)
     }
     pantry_model_free(model);
     /* by default 512 tokens: nine inputs of 60 do not fit */
-    model = load(tiny_encoder("bert"));
+    model = load_on_ref(tiny_encoder("bert"));
     count_steps(model);
     struct pantry_input nine[9];
     for (int i = 0; i < 9; i++)
@@ -157,7 +132,7 @@ static void recurrent_inputs_have_a_step_each(void **state)
     struct pantry_error error;
     struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input in[] = {of_ids(ids, 40), of_ids(ids + 5, 3), of_ids(ids + 9, 33)};
-    pantry_model *model = load(tiny_hybrid("granitehybrid"));
+    pantry_model *model = load_on_ref(tiny_hybrid("granitehybrid"));
     count_steps(model);
     e = embed(model, in, 3, NULL);
     assert_int_equal(n_steps, 3);
@@ -211,7 +186,7 @@ static void inputs_are_cut_before_their_last_special_token(void **state)
         {2, 2, {2, 3}, true},
         {1, 1, {2}, true},
     };
-    pantry_model *model = load(tiny_encoder("bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("bert"));
     struct pantry_embed_options o = pantry_embed_options_default();
     struct pantry_input text = of_text("a b c d");
     o.truncate = true;
@@ -246,7 +221,7 @@ static void pairs_are_cut_too(void **state)
 {
     (void)state;
     struct pantry_error error;
-    pantry_model *model = load(tiny_encoder("bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("bert"));
     struct pantry_embed_options o = pantry_embed_options_default();
     struct pantry_input query = of_text("a b"), longer = of_text("c d e f g h"), shorter = of_text("c d");
     float cut, wanted;
@@ -284,7 +259,7 @@ static void rows_without_length_stay_zero(void **state)
     struct pantry_embed_options o = pantry_embed_options_default();
     static const int32_t zeros[8] = {0};
     script_model_init(&g, table, 4); /* position p has its two values at 2p and 2p + 1 */
-    pantry_model *model = load(gw_file(&g, "zero.gguf"));
+    pantry_model *model = load_on_ref(gw_file(&g, "zero.gguf"));
     gw_free(&g);
     for (int dimensions = 1; dimensions <= SCRIPT_EMBD; dimensions++) {
         struct pantry_input in = of_ids(zeros, 5);
@@ -307,7 +282,7 @@ static void cosines_follow_their_options(void **state)
     struct pantry_embed_options o = pantry_embed_options_default(), raw = o;
     struct pantry_input in[] = {of_ids(ids, 9), of_ids(ids + 3, 14), of_ids(ids + 20, 5)};
     float scores[2];
-    pantry_model *model = load(tiny_encoder("nomic-bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("nomic-bert"));
     o.dimensions = raw.dimensions = 8;
     o.pooling = raw.pooling = PANTRY_POOLING_CLS;
     o.normalize = raw.normalize = false; /* does not affect a cosine */
@@ -357,7 +332,7 @@ static pantry_model *pair_model(const char *kind, int sep, const char *template)
     assert_non_null(at);
     if (sep >= 0)
         memcpy(at + sizeof sep_key - 1 + 4, &sep, 4);
-    pantry_model *model = load(gw_put("pair.gguf", bytes.data, bytes.len));
+    pantry_model *model = load_on_ref(gw_put("pair.gguf", bytes.data, bytes.len));
     pn_buf_free(&bytes);
     return model;
 }
@@ -451,7 +426,7 @@ static void options_are_bounded(void **state)
         {{.pooling = (enum pantry_pooling)(PANTRY_POOLING_NONE + 1)}, PANTRY_INVALID},
         {{.pooling = (enum pantry_pooling) - 1}, PANTRY_INVALID},
     };
-    pantry_model *model = load(tiny_encoder("bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("bert"));
     struct pantry_input in = of_ids(ids, 3);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error;
@@ -484,7 +459,7 @@ static void inputs_are_checked(void **state)
          "text too long (found 2147483648 tokens, allowed 2147483647)"},
         {of_text(""), PANTRY_OK, NULL},
     };
-    pantry_model *model = load(tiny_encoder("bert"));
+    pantry_model *model = load_on_ref(tiny_encoder("bert"));
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};
         struct pantry_embeddings e = {.size = sizeof e};
@@ -500,11 +475,11 @@ static void inputs_are_checked(void **state)
     struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input text = of_text("a"), numbers = of_ids(ids, 2);
     float score;
-    model = load(tiny_model("llama", GW_F32, "mute.gguf"));
+    model = load_on_ref(tiny_model("llama", GW_F32, "mute.gguf"));
     assert_int_equal(pantry_embed(model, &text, 1, NULL, &e, &error), PANTRY_UNSUPPORTED);
     assert_non_null(strstr(error.text, "mute.gguf: the model has no tokenizer; its inputs must be token ids"));
     pantry_model_free(model);
-    model = load(tiny_encoder("bert"));
+    model = load_on_ref(tiny_encoder("bert"));
     assert_int_equal(pantry_rank(model, &text, &numbers, 1, NULL, &score, &error), PANTRY_INVALID);
     assert_int_equal(pantry_rank(model, &numbers, &text, 1, NULL, &score, &error), PANTRY_INVALID);
     assert_non_null(strstr(error.text, "needs query and document as texts"));

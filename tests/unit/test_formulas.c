@@ -1,7 +1,7 @@
-/* Every decoder of src/model/archs.c against its formula (tests/formula.h): tiny random files of each architecture, of
- * which one says and has only what it must, one all that could lead a reader astray (keys and tensors of other
- * architectures among them), and others about half of it, chosen by the key's name. Arguments choose architectures by
- * name and print how far each file is off. */
+/* Every decoder of src/model/archs.c against its formula (tests/support/formula.h): tiny random files of each
+ * architecture. One has only the required keys and tensors, one has every misleading one (also of other architectures),
+ * and others have about half of them, selected by the key's name. Arguments select architectures by name and print the
+ * error of each file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,7 +23,7 @@ enum { BARE, FULL, N_HALF = 4, N_VARIANTS = FULL + 1 + N_HALF };
 static char **chosen;
 static int n_chosen;
 
-/* A file while it is made, both ways: in GGUF and as the formula reads it. */
+/* A file under construction, in both forms: as GGUF and for the formula. */
 struct maker {
     struct gw g;
     struct f_file *f;
@@ -31,7 +31,7 @@ struct maker {
     int variant;
 };
 
-/* ---- what the file says and has ---- */
+/* ---- optional parts of the file ---- */
 
 static uint64_t hash(const char *text, uint64_t h)
 {
@@ -45,8 +45,7 @@ static uint64_t number_of(const struct maker *m, const char *what)
     return hash(what, hash(m->f->arch->name, 0xcbf29ce484222325u + (uint64_t)(m->variant / 2)));
 }
 
-/* Whether the file has something that it may lack: of two variants that share a number, one has what the other lacks.
- */
+/* True if the file has an optional part: of two variants with the same number, exactly one has it. */
 static bool has(const struct maker *m, const char *what)
 {
     if (m->variant <= FULL)
@@ -54,7 +53,7 @@ static bool has(const struct maker *m, const char *what)
     return ((number_of(m, what) >> 7) + (uint64_t)m->variant) % 2 == 0;
 }
 
-/* One of n ways, whatever the variant. */
+/* One of n ways, independent of the variant. */
 static int way(const struct maker *m, const char *what, int n)
 {
     return (int)((number_of(m, what) >> 9) % (uint64_t)n);
@@ -78,7 +77,7 @@ static void say(struct maker *m, const char *key, char kind, double value)
         gw_f32(&m->g, full, (float)value);
 }
 
-/* Random values in offset - scale .. offset + scale. n_mat 0: a matrix, or a vector where rows is 0. */
+/* Random values in offset - scale .. offset + scale. n_mat 0: a matrix, or a vector if rows is 0. */
 static void tensor(struct maker *m, int layer, const char *name, int n_mat, int rows, int cols, double scale,
                    double offset)
 {
@@ -202,7 +201,7 @@ static void latent_attention(struct maker *m, int layer)
     product(m, layer, "attn_output", F_EMBD, F_HEADS * v);
 }
 
-/* ---- what few have ---- */
+/* ---- rare parts ---- */
 
 static void state_space(struct maker *m, int layer)
 {
@@ -539,7 +538,7 @@ static void say_all(struct maker *m)
     s->groups_used = isnan(s->groups) ? (double)NAN : 2;
     s->gate = isnan(s->gate) ? s->gate : 1 + way(m, "gate", 3);
     s->renormalize = isnan(s->renormalize) ? s->renormalize : way(m, "renormalize", 2);
-    if (m->f->arch->renormalized != 2 && !isnan(s->renormalize)) /* in vain, so the other way */
+    if (m->f->arch->renormalized != 2 && !isnan(s->renormalize)) /* it has no effect, so use the opposite */
         s->renormalize = !m->f->arch->renormalized;
     if (m->f->arch->gate < 0 && !isnan(s->gate) && (int)s->gate == -m->f->arch->gate)
         s->gate = 1 + (int)s->gate % 3;
@@ -556,7 +555,7 @@ static void say_lists(struct maker *m)
     static const char *const types[] = {"", "none", "linear", "ntk", "yarn"};
     static const uint32_t sections[4] = {2, 1, 0, 1};
     struct f_file *f = m->f;
-    bool as_usual = m->variant == 2 || m->variant == 3; /* windows in the layers that the architecture has them in */
+    bool as_usual = m->variant == 2 || m->variant == 3; /* windows in the architecture's usual layers */
     f->period = -1;
     if (as_usual) {
         f->listed = NULL;
@@ -577,7 +576,7 @@ static void say_lists(struct maker *m)
     }
 }
 
-/* Heads and lengths: one number for all layers, or a list where layers differ. */
+/* Heads and lengths: one number for all layers, or a list if layers differ. */
 static void say_blocks(struct maker *m)
 {
     static const enum f_block one[] = {F_RECURS, F_FEEDS, F_ATTENDS, F_FEEDS, F_RECURS};
@@ -679,7 +678,7 @@ static void forget(struct maker *m)
 
 static const int ids[F_TOKENS] = {3, 17, 8, 8, 21, 0, 14, 5, 19, 11, 2, 23};
 
-/* 1e300 and a message where it cannot be run. */
+/* 1e300 and a message if it cannot be run. */
 static double distance(const struct f_file *f, const char *path)
 {
     static double wanted[F_TOKENS * F_VOCAB];
@@ -742,22 +741,22 @@ static int depth_of(const struct f_arch *a)
     return period && period < 100 ? period + 1 : 3;
 }
 
-/* A formula under each row's name, with the name of the maker's class. Encoders have references in test_embed. */
+/* Every row has a formula with its name and the authors' class name. Encoders have references in test_embed. */
 static void every_decoder_has_a_formula(void **state)
 {
     (void)state;
     int failures = 0;
-    for (int i = 0; pn_arch_at(i); i++) {
-        const struct pn_arch *row = pn_arch_at(i);
-        bool found = row->encoder;
+    struct pn_arch row;
+    for (int i = 0; pn_arch_at(i, &row); i++) {
+        bool found = row.encoder;
         for (int j = 0; j < f_n_archs; j++) {
-            if (strcmp(f_archs[j].name, row->name) != 0)
+            if (strcmp(f_archs[j].name, row.name) != 0)
                 continue;
             found = true;
-            assert_string_equal(f_archs[j].hf, row->hf);
+            assert_string_equal(f_archs[j].hf, row.hf);
         }
         if (!found)
-            print_error("%s has no formula\n", row->name);
+            print_error("%s has no formula\n", row.name);
         failures += !found;
     }
     assert_int_equal(failures, 0);

@@ -1,5 +1,5 @@
-/* Right GGUF files: everything that was written comes back; typed reads; shards; looking at unknown types; a file that
- * is cut short while it is mapped. The wrong ones are in test_gguf_hostile.c. */
+/* Valid GGUF files: everything written is read back; typed reads; shards; inspection of unknown types; a file that is
+ * truncated while it is mapped. Invalid files are in test_gguf_hostile.c. */
 #define _POSIX_C_SOURCE 200809L /* truncate */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -286,7 +286,7 @@ static void test_alignment(void **state)
     }
 }
 
-/* The data begin at the next aligned byte, wherever the header ends; if that is an aligned byte, there. */
+/* The data starts at the first aligned byte at or after the end of the header. */
 static void test_every_header_length(void **state)
 {
     (void)state;
@@ -306,7 +306,7 @@ static void test_every_header_length(void **state)
     }
 }
 
-/* The last tensor may lack its padding, and the tensors may stand in another order than their data. */
+/* The last tensor may lack its padding, and tensors may be in another order than their data. */
 static void test_loose_ends(void **state)
 {
     (void)state;
@@ -324,7 +324,7 @@ static void test_loose_ends(void **state)
     gw_init(&g); /* the file ends with a string */
     gw_str(&g, "last", "words");
     expect_gw_opens(&g);
-    gw_init(&g); /* as many keys and names as a big model has, in no order */
+    gw_init(&g); /* as many keys and names as in a big model, unsorted */
     for (unsigned i = 0; i < 3000; i++) {
         char name[32];
         snprintf(name, sizeof name, "blk.%u.weight", i * 7919 % 3000);
@@ -446,7 +446,7 @@ static void test_wrong_shards(void **state)
     expect_refused(first, PANTRY_INVALID, "m-00002-of-00003.gguf: not a regular file (found a directory)");
     assert_int_equal(rmdir(second), 0);
     write_shard((struct shard_options){2, 3, 2, 3, 2, "one"});
-    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not the shard that its name says: split.no is 2");
+    expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: does not match the number in its name: split.no is 2");
     write_shard((struct shard_options){1, 4, 2, 3, 2, "one"});
     expect_refused(first, PANTRY_FORMAT, "split.count is 4 instead of 3");
     struct gw g;
@@ -454,7 +454,7 @@ static void test_wrong_shards(void **state)
     gw_file(&g, "m-00002-of-00003.gguf");
     gw_free(&g);
     expect_refused(first, PANTRY_FORMAT,
-                   "m-00002-of-00003.gguf: is not the shard that its name says: split.no is missing");
+                   "m-00002-of-00003.gguf: does not match the number in its name: split.no is missing");
     write_shard((struct shard_options){1, 3, 2, 3, -1, "two"});
     expect_refused(first, PANTRY_FORMAT, "duplicate tensor two");
     write_shard((struct shard_options){1, 3, 2, 3, 2, NULL});
@@ -462,14 +462,14 @@ static void test_wrong_shards(void **state)
     write_shard((struct shard_options){1, 3, 2, 3, 2, "one"});
     pn_weights_close(expect_open(first));
     write_shard((struct shard_options){0, 3, 1, 3, -1, NULL});
-    pn_weights_close(expect_open(first)); /* a total is checked where there is one */
+    pn_weights_close(expect_open(first)); /* a total is checked if there is one */
     write_shard((struct shard_options){0, 4, 1, 3, 2, NULL});
     expect_refused(first, PANTRY_FORMAT, "is shard 1 of 4, so its name must end in -00001-of-00004.gguf");
     expect_refused(write_shard((struct shard_options){0, 65535, 1, 65535, 2, NULL}), PANTRY_NOT_FOUND,
                    "m-00002-of-65535.gguf: is missing");
 }
 
-/* What shards say together is a number, and not below 0. */
+/* The total of shards is a number, not below 0. */
 static void test_shard_totals(void **state)
 {
     (void)state;
@@ -494,14 +494,14 @@ static void test_shard_totals(void **state)
         snprintf(sentence, sizeof sentence, "split.tensors.count is %d, but its shards have 2 tensors", wrong[i]);
         expect_refused(first, PANTRY_FORMAT, sentence);
     }
-    for (int i = 0; i < 2; i++) { /* one shard is all there is, and so is none */
+    for (int i = 0; i < 2; i++) { /* a count of one or zero means a whole file */
         gw_init(&g);
         gw_u16(&g, "split.count", (uint16_t)i);
         expect_gw_opens(&g);
     }
 }
 
-/* Entries come back by whole names only, from any number of them. */
+/* Entries are found by whole names only, for any number of entries. */
 static void test_name_index(void **state)
 {
     (void)state;
@@ -517,7 +517,7 @@ static void test_name_index(void **state)
         for (size_t i = 0; i < 5; i++)
             assert_true(pn_name_index_find(index, names[i]) == (i < n ? i : SIZE_MAX));
         assert_true(pn_name_index_find(index, "abc") == SIZE_MAX);
-        for (size_t i = 0; n > 1 && i < n; i++) /* any two may be the same */
+        for (size_t i = 0; n > 1 && i < n; i++) /* any two may be equal */
             index->entries[i] = (struct pn_name_entry){i == 1 ? names[n - 1 == 1 ? 0 : n - 1] : names[i], i};
         if (n > 1)
             assert_non_null(pn_name_index_sort(index));
@@ -525,7 +525,7 @@ static void test_name_index(void **state)
     }
 }
 
-/* A split file whose name does not say which shard it is leads to no other file. */
+/* A split file without a shard number in its name opens no other file. */
 static void test_shard_names(void **state)
 {
     (void)state;
@@ -567,7 +567,7 @@ static void test_shard_names(void **state)
     expect_gw_refused(&g, PANTRY_FORMAT, "split.no is a string, but must be an integer");
 }
 
-/* ---- what goes away ---- */
+/* ---- truncated files ---- */
 
 static void test_cut_short_while_mapped(void **state)
 {
@@ -582,7 +582,7 @@ static void test_cut_short_while_mapped(void **state)
     assert_true(data[0] == 3);
     assert_int_equal(truncate(path, 4096), 0);
     assert_false(pn_weights_damaged(w));
-    assert_true(data[(1 << 18) - 1] == 0); /* no signal ends this process */
+    assert_true(data[(1 << 18) - 1] == 0); /* this process gets no fatal signal */
     assert_true(pn_weights_damaged(w));
     assert_true(data[1 << 17] == 0);
     pn_weights_close(w);

@@ -1,5 +1,5 @@
-/* Wrong GGUF files, one lie at a time: each is refused with a sentence that names what is wrong. Then files that are
- * cut off at every byte and files with every header byte changed. */
+/* Invalid GGUF files with one wrong claim each: the error names the problem. Then files that are truncated at every
+ * byte and files with every header byte changed. */
 #define _POSIX_C_SOURCE 200809L /* truncate */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,7 +38,7 @@ static void test_no_gguf(void **state)
         {"GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 23, "has only 23 bytes"},
         {"gguf\3\0\0\0", 8, "begin with the letters GGUF"},
         {"\0\0\0\0\0", 5, "begins with zeros"},
-        {"tjgg\1\0\0\0", 8, "from before GGUF"},
+        {"tjgg\1\0\0\0", 8, "the format before GGUF"},
         {"PK\3\4....", 8, "`pantry import` takes wheels"},
         {"<!DOCTYPE html>", 15, "is a web page"},
         {"version https://git-lfs.github.com/spec/v1\n", 43, "is a Git LFS pointer"},
@@ -58,7 +58,7 @@ static void test_versions(void **state)
         const char *part;
     } versions[] = {
         {0, "is GGUF version 0"},
-        {1, "is GGUF version 1, which"},
+        {1, "is GGUF version 1, but"},
         {4, "is GGUF version 4, but only"},
         {0xFFFFFFFF, "is GGUF version 4294967295"},
         {0x02000000, "is a big-endian GGUF file"},
@@ -72,7 +72,7 @@ static void test_versions(void **state)
     }
 }
 
-/* Counts that promise more than the file has, with products that wrap for any size of a tensor or key. */
+/* Counts beyond the contents of the file, with products that wrap for any size of a tensor or key. */
 static void test_counts(void **state)
 {
     (void)state;
@@ -91,16 +91,16 @@ static void test_counts(void **state)
         }
     }
     struct gw g;
-    small_gguf(&g); /* one more than there is: what follows is no key */
+    small_gguf(&g); /* one too many: the next bytes are not a key */
     g.n_meta++;
     expect_gw_refused(&g, PANTRY_FORMAT, "tensor 1 of 2 has a name of 844,424,930,131,968 bytes, but only ");
     small_gguf(&g);
     g.n_tensors++;
     expect_gw_refused(&g, PANTRY_FORMAT, "tensor 3 of 3 has a name of ");
-    small_gguf(&g); /* one less: the last key's bytes are no tensor */
+    small_gguf(&g); /* one too few: the last key's bytes are not a tensor */
     g.n_meta--;
     expect_gw_refused(&g, PANTRY_FORMAT, "tensor ");
-    small_gguf(&g); /* one tensor less: its description is taken for data */
+    small_gguf(&g); /* one tensor too few: its description is read as data */
     g.n_tensors--;
     expect_gw_refused(&g, PANTRY_FORMAT, "bytes after its last tensor");
     gw_init(&g);
@@ -114,7 +114,7 @@ static void test_counts(void **state)
     expect_gw_refused(&g, PANTRY_LIMIT, "has 65,537 metadata keys, but at most 65,536 are allowed");
 }
 
-/* Counts for which the file is large enough (with a hole at its end) and that are still out of bounds. */
+/* Counts that fit into the file (with a hole at its end) but are still out of bounds. */
 static void test_limits(void **state)
 {
     (void)state;
@@ -299,9 +299,9 @@ static void test_names(void **state)
     gw_value_raw(&g, name, 65536, GW_UINT8, "1", 1);
     expect_gw_refused(&g, PANTRY_FORMAT, "a key that is too long");
     gw_init(&g);
-    gw_value_raw(&g, name, 65535, 13, "1", 1); /* a long name does not hide the sentence's beginning */
+    gw_value_raw(&g, name, 65535, 13, "1", 1); /* a long name does not hide the start of the error */
     expect_gw_refused(&g, PANTRY_FORMAT, "refused.gguf: metadata nnnn");
-    gw_init(&g); /* what follows a name is not part of it */
+    gw_init(&g); /* bytes after a name are not part of it */
     gw_value_raw(&g, "\xC3", 1, 0x80808080, "1234567", 8);
     expect_gw_refused(&g, PANTRY_FORMAT, "that is not valid UTF-8");
     gw_init(&g); /* just inside the bounds */
@@ -337,7 +337,7 @@ static void test_alignments(void **state)
         gw_u32(&g, "general.alignment", wrong[i]);
         expect_gw_refused(&g, PANTRY_FORMAT, "but must be a power of two from 8 to 65,536");
     }
-    for (int kind = 0; kind < 8; kind++) { /* CVE-2025-0317 and its relatives: the right number as the wrong type */
+    for (int kind = 0; kind < 8; kind++) { /* CVE-2025-0317 and similar: the right number with the wrong type */
         const char *key = "general.alignment";
         small_gguf(&g);
         switch (kind) {
@@ -423,7 +423,7 @@ static void test_shapes(void **state)
         claim(&g, GW_F32, 2, cut[i], 0);
         expect_gw_refused(&g, PANTRY_FORMAT, "tensor t ends at byte ");
     }
-    /* rows that are no whole number of blocks, although the product is */
+    /* rows that are not a whole number of blocks, although the product is */
     claim(&g, GW_Q8_0, 2, U64(16, 2), 0);
     expect_gw_refused(&g, PANTRY_FORMAT,
                       "tensor t has rows of 16 values, which is not a multiple of the 32 in a block of q8_0");
@@ -454,7 +454,7 @@ static void test_data_ranges(void **state)
                       "tensor t has its data at offset 18,446,744,073,709,551,584, beyond the end of the file");
     claim(&g, GW_F32, 1, U64(8), 4);
     expect_gw_refused(&g, PANTRY_FORMAT, "tensor t has its data at offset 4, which is not aligned to 32 bytes");
-    claim(&g, 12345, 1, U64(8), 320); /* an unknown type does not lead outside either */
+    claim(&g, 12345, 1, U64(8), 320); /* nor does an unknown type lead outside */
     expect_gw_refused(&g, PANTRY_FORMAT, "tensor t ends at byte 384, but the file has 320");
 }
 
@@ -484,9 +484,9 @@ static void test_layout(void **state)
     two(&g, 9, 0, 8, 32, 96); /* by four bytes */
     expect_gw_refused(&g, PANTRY_FORMAT, "overlap");
     two(&g, 8, 0, 8, 64, 96);
-    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor two belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor two belong to no tensor");
     two(&g, 8, 32, 8, 64, 96);
-    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor one belong to nothing");
+    expect_gw_refused(&g, PANTRY_FORMAT, "32 bytes before the data of tensor one belong to no tensor");
     two(&g, 8, 0, 8, 32, 65);
     g.pad_end = false;
     expect_gw_refused(&g, PANTRY_FORMAT, "has 1 bytes after its last tensor");
@@ -508,7 +508,7 @@ static void test_layout(void **state)
     gw_free(&g);
 }
 
-/* Where known ends are missing, what can be checked still is. */
+/* Without a known end, the remaining checks still apply. */
 static void test_layout_of_unknown_types(void **state)
 {
     (void)state;
@@ -534,7 +534,7 @@ static void test_layout_of_unknown_types(void **state)
     }
 }
 
-/* ---- all of a file ---- */
+/* ---- whole files ---- */
 
 /* A model with a bit of everything. */
 static void put_model(struct gw *g)
@@ -579,7 +579,7 @@ static void test_cut_at_every_byte(void **state)
     }
 }
 
-/* Reads all that a pn_weights offers, so that a sanitizer sees where it leads. */
+/* Reads everything in a pn_weights, so a sanitizer can check every access. */
 static uint64_t read_everything(const struct pn_weights *w)
 {
     uint64_t sum = w->chat_template.len ? (uint64_t)(unsigned char)w->chat_template.data[w->chat_template.len - 1] : 0;
@@ -632,7 +632,7 @@ static void test_change_every_byte(void **state)
             bytes.data[at] = (char)(bytes.data[at] ^ change[c]);
         }
     }
-    assert_true(refused > opened / 2 && opened > 100 && sum > 0); /* both happen: the loop tests something */
+    assert_true(refused > opened / 2 && opened > 100 && sum > 0); /* both happen, so the loop tests something */
     pn_buf_free(&bytes);
     gw_free(&g);
 }

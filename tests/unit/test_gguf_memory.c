@@ -1,7 +1,7 @@
-/* Memory of the GGUF reader: every allocation fails once, and once and for good, during open: PANTRY_NO_MEMORY, and
- * nothing is left behind. And what a bad file promises is never allocated.
+/* Memory of the GGUF reader. Every allocation of open fails, alone and with all later ones: the result is
+ * PANTRY_NO_MEMORY without leaks. And memory is never allocated for a bad file's claims.
  *
- * The sources are compiled into this program once more, with counted malloc, calloc, realloc and free. */
+ * The sources are compiled into this program again, with counted malloc, calloc, realloc and free. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,17 +112,17 @@ static void test_failing_allocations(void **state)
         } while (status);
         assert_true(failures > 10);
     }
-    /* and each refusal frees what it had: the other shard is missing */
+    /* an error frees everything: the other shard is missing */
     remove(gw_temp("m-00002-of-00002.gguf"));
     memory.live = 0;
     expect_refused(path, PANTRY_NOT_FOUND, "is missing");
     assert_int_equal(memory.live, 0);
 }
 
-/* Small files that promise much. */
+/* Small files with large claims. */
 static void expect_modest(struct gw *g, const char *part)
 {
-    const char *path = gw_file(g, "promises.gguf");
+    const char *path = gw_file(g, "claims.gguf");
     gw_free(g);
     memory.largest = memory.total = memory.live = 0;
     expect_refused(path, PANTRY_FORMAT, part); /* opens twice */
@@ -130,7 +130,7 @@ static void expect_modest(struct gw *g, const char *part)
     assert_true(memory.largest <= 20000 && memory.total <= 60000);
 }
 
-static void test_promises(void **state)
+static void test_claims(void **state)
 {
     (void)state;
     for (int bits = 12; bits < 64; bits++) {
@@ -161,9 +161,9 @@ static void test_promises(void **state)
     }
 }
 
-/* A count that the file's size allows, followed by bytes that are no strings: the size of the file is all that a bad
- * file's promise ever has in its favour, and memory is taken after the strings were seen. */
-static void test_promises_of_a_large_file(void **state)
+/* A count that the file's size allows, followed by bytes that are not strings: memory is allocated only after the
+ * strings were checked. */
+static void test_claims_of_a_large_file(void **state)
 {
     (void)state;
     struct gw g;
@@ -175,7 +175,7 @@ static void test_promises_of_a_large_file(void **state)
     gw_init(&g);
     gw_array(&g, "key", GW_STRING, n, items, sizeof *items);
     expect_modest(&g, "has a string of 18,446,744,073,709,551,615 bytes, but only ");
-    gw_init(&g); /* keys: 20,000 fit by their number, the third is none */
+    gw_init(&g); /* keys: 20,000 would fit, but the third is not a key */
     gw_u8(&g, "one", 1);
     gw_u8(&g, "two", 1);
     gw_data(&g, items, n * sizeof *items);
@@ -186,7 +186,7 @@ static void test_promises_of_a_large_file(void **state)
     g.n_tensors = 200000;
     expect_modest(&g, "tensor 1 of 200,000 has a name that is empty");
     free(items);
-    /* a right one takes memory in proportion to its size */
+    /* a valid file needs memory in proportion to its size */
     items = calloc(n, sizeof *items);
     assert_non_null(items);
     gw_init(&g);
@@ -203,8 +203,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_promises),
-        cmocka_unit_test(test_promises_of_a_large_file),
+        cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_claims_of_a_large_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

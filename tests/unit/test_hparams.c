@@ -1,5 +1,5 @@
-/* Every bound of a model's metadata: the smallest and the largest value that is taken, and that one beyond is refused
- * with a sentence that names the key. */
+/* Every bound of a model's metadata: the smallest and largest values are accepted, and the next ones give an error that
+ * names the key. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,8 +56,8 @@ static void add(struct gw *g, const char *key, const char *value)
         gw_str(g, key, value);
 }
 
-/* The words "key=value" of `text`, but not those whose key comes again later. A key that begins with / stands as it is,
- * others after the architecture's name; "key=" says nothing. */
+/* The words "key=value" of `text`, without those whose key comes again later. A key that begins with / has no prefix,
+ * others get the architecture's name; "key=" adds nothing. */
 static void add_words(struct gw *g, const char *arch, const char *text)
 {
     char word[256], key[384];
@@ -89,7 +89,7 @@ struct result {
     char text[sizeof(struct pantry_error)];
 };
 
-/* What reading the hyper-parameters of such a file says. */
+/* Reads the hyper-parameters of such a file. */
 static struct result read(const char *arch, const char *words)
 {
     struct result r = {0};
@@ -107,9 +107,9 @@ static struct result read(const char *arch, const char *words)
     gw_free(&g);
     if (pn_weights_open(path, &w, &err))
         fail_msg("%s", err.text);
-    const struct pn_arch *row;
+    struct pn_arch row;
     assert_int_equal(pn_model_arch(w, &row, &err), PANTRY_OK);
-    r.status = pn_hparams_read(w, row, &arena, &r.hp, &err);
+    r.status = pn_hparams_read(w, &row, &arena, &r.hp, &err);
     snprintf(r.text, sizeof r.text, "%s", r.status ? err.text : "");
     if (!r.status) {
         r.first = r.hp.layers[0];
@@ -147,7 +147,7 @@ enum { TWO_24 = 1 << 24, TWO_20 = 1 << 20, TWO_16 = 1 << 16 };
 static const struct {
     const char *arch, *key;
     int64_t low, high;
-    size_t at; /* where it comes to in a result */
+    size_t at; /* its offset in a result */
     const char *also;
 } integers[] = {
     {"llama", "block_count", 1, 1024, AT(hp.n_layer), ""},
@@ -190,7 +190,7 @@ static const struct {
     {"gemma3n", "altup.active_idx", 0, 8, AT(hp.altup.active), "altup.num_inputs=9"},
 };
 
-static void integers_are_taken_up_to_their_bounds(void **state)
+static void integers_are_accepted_up_to_their_bounds(void **state)
 {
     (void)state;
     char words[256], sentence[256];
@@ -265,7 +265,7 @@ static void missing_keys_are_named(void **state)
     char words[128], sentence[128];
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         snprintf(words, sizeof words, "%s=", needed[i].key);
-        snprintf(sentence, sizeof sentence, "%s.%s is missing, without which the model cannot be built", needed[i].arch,
+        snprintf(sentence, sizeof sentence, "%s.%s is missing; the model cannot be built without it", needed[i].arch,
                  needed[i].key);
         refuses(needed[i].arch, words, PANTRY_FORMAT, sentence);
     }
@@ -279,7 +279,7 @@ static void missing_keys_are_named(void **state)
             "mamba2.ssm.conv_kernel or mamba2.shortconv.l_cache is missing");
 }
 
-/* ---- what numbers say about each other ---- */
+/* ---- relations between numbers ---- */
 
 static void heads_share_keys_evenly(void **state)
 {
@@ -288,9 +288,9 @@ static void heads_share_keys_evenly(void **state)
         takes("llama", "attention.head_count=6 attention.head_count_kv=3 rope.dimension_count=4").last.n_head_kv, 3);
     assert_int_equal(takes("llama", "").last.n_head_kv, 4); /* as many as there are heads */
     refuses("llama", "attention.head_count=6 attention.head_count_kv=4", PANTRY_FORMAT,
-            "layer 0 has 6 query heads, which 4 key/value heads cannot share evenly");
+            "layer 0 has 6 query heads, which is not a multiple of its 4 key/value heads");
     refuses("llama", "attention.head_count=[4,4] attention.head_count_kv=[4,8]", PANTRY_FORMAT,
-            "layer 1 has 4 query heads, which 8 key/value heads cannot share evenly");
+            "layer 1 has 4 query heads, which is not a multiple of its 8 key/value heads");
     refuses("granitehybrid", STATE_SPACES "attention.head_count=0 attention.head_count_kv=4", PANTRY_FORMAT,
             "layer 0 has neither heads nor a recurrent block");
     assert_true(takes("granitehybrid", STATE_SPACES "attention.head_count_kv=[0,4]").first.recurrent);
@@ -314,13 +314,13 @@ static void experts_used_are_experts(void **state)
     for (int i = 0; i < 4; i++) {
         char words[64];
         snprintf(words, sizeof words, "expert_gating_func=%d", i);
-        assert_int_equal(takes("dots1", words).hp.moe.gate, gates[i]); /* 0: as the row has it */
+        assert_int_equal(takes("dots1", words).hp.moe.gate, gates[i]); /* 0: from the row */
         assert_int_equal(takes("llama", words).hp.moe.gate, PN_GATE_SOFTMAX);
     }
     refuses("dots1", "expert_gating_func=4", PANTRY_FORMAT,
             "dots1.expert_gating_func is 4, but must be between 0 and 3");
     refuses("dots1", "expert_gating_func=-1", PANTRY_FORMAT, "dots1.expert_gating_func is -1");
-    assert_true(takes("dots1", "expert_weights_scale=0.0").hp.moe.scale == 1); /* how files say "none" */
+    assert_true(takes("dots1", "expert_weights_scale=0.0").hp.moe.scale == 1); /* files write 0 for "none" */
     assert_true(takes("dots1", "expert_weights_scale=2.5").hp.moe.scale == 2.5f);
     assert_true(takes("dots1", "").hp.moe.scale == 1);
 }
@@ -446,7 +446,7 @@ static void recurrent_layers_are_listed_or_counted(void **state)
     assert_false(takes("qwen35", STATE_SPACES "full_attention_interval=1").first.recurrent);
     struct result r = takes("qwen35", STATE_SPACES "full_attention_interval=2");
     assert_true(r.first.recurrent && !r.last.recurrent);
-    assert_false(takes("qwen35", STATE_SPACES "block_count=4").last.recurrent); /* every fourth, if nothing is said */
+    assert_false(takes("qwen35", STATE_SPACES "block_count=4").last.recurrent); /* default: every fourth is not */
     assert_true(takes("qwen35", STATE_SPACES "block_count=3").last.recurrent);
     r = takes("qwen35", STATE_SPACES "attention.recurrent_layers=[0,1]");
     assert_true(!r.first.recurrent && r.last.recurrent);
@@ -472,15 +472,15 @@ static void keys_are_shared_with_a_layer_of_the_kind(void **state)
     refuses("gemma4",
             "block_count=3 attention.sliding_window=8 attention.sliding_window_pattern=[0,0,1] "
             "attention.shared_kv_layers=1",
-            PANTRY_FORMAT, "layer 2 has no keys and values, nor has a layer of its kind before layer 2");
+            PANTRY_FORMAT, "layer 2 has no keys and values of its own, and no layer of its kind is before layer 2");
     assert_int_equal(takes("gemma3n", "block_count=25").last.kv_layer, 19); /* 20 have their own */
     assert_int_equal(takes("gemma3n", "block_count=20").last.kv_layer, 19);
     assert_int_equal(takes("gemma3n", "block_count=19").last.kv_layer, 18);
 }
 
-/* ---- lists, one item a layer ---- */
+/* ---- lists, one item per layer ---- */
 
-static void lists_have_an_item_a_layer(void **state)
+static void lists_have_an_item_per_layer(void **state)
 {
     (void)state;
     refuses("llama", "feed_forward_length=[5]", PANTRY_FORMAT,
@@ -491,7 +491,8 @@ static void lists_have_an_item_a_layer(void **state)
             "item 1 of llama.feed_forward_length is -1, but must be between 0 and 16777216");
     refuses("llama", "feed_forward_length=[5,16777217]", PANTRY_FORMAT,
             "item 1 of llama.feed_forward_length is 16777217");
-    struct result r = takes("llama", "feed_forward_length=[5,6,7]"); /* more than layers: those that predict further */
+    struct result r = takes(
+        "llama", "feed_forward_length=[5,6,7]"); /* longer than the layers: for layers that predict further tokens */
     assert_int_equal(r.first.n_ff, 5);
     assert_int_equal(r.last.n_ff, 6);
     r = takes("llama", "swiglu_clamp_exp=[0.5,0.25] swiglu_clamp_shexp=0.125");
@@ -514,7 +515,7 @@ static void lists_have_an_item_a_layer(void **state)
 
 /* ---- numbers ---- */
 
-static void numbers_are_taken_up_to_their_bounds(void **state)
+static void numbers_are_accepted_up_to_their_bounds(void **state)
 {
     (void)state;
     assert_true(takes("llama", "attention.max_alibi_bias=64.0").hp.alibi == 64);
@@ -541,7 +542,7 @@ static void numbers_are_taken_up_to_their_bounds(void **state)
             "llama.rope.scaling.finetuned is an integer, but must be a bool");
     refuses("llama", "block_count=2.0", PANTRY_FORMAT,
             "llama.block_count is a floating-point number, but must be an integer");
-    assert_true(takes("granite", "residual_scale=0.0").hp.residual_scale == 0); /* how files say "none" */
+    assert_true(takes("granite", "residual_scale=0.0").hp.residual_scale == 0); /* files write 0 for "none" */
     assert_true(takes("minicpm", "residual_scale=0.0").hp.residual_scale == 1.4f / sqrtf(2));
     assert_true(takes("minicpm", "logit_scale=0.0").hp.logit_scale == 32.0f / 256);
     assert_true(takes("mistral3", "").hp.temperature_length == 64); /* the context */
@@ -574,7 +575,7 @@ static void the_file_chooses_what_a_row_leaves_open(void **state)
         assert_int_equal(takes("llama", words).hp.act, PN_ACT_FN_SILU);
     }
     refuses("bert", "hidden_activation=gelus", PANTRY_UNSUPPORTED,
-            "bert.hidden_activation is \"gelus\"; known are silu, gelu,");
+            "bert.hidden_activation is \"gelus\"; supported are silu, gelu,");
     refuses("bert", "hidden_activation=gel", PANTRY_UNSUPPORTED, "bert.hidden_activation is \"gel\"");
     refuses("bert", "hidden_activation=1", PANTRY_FORMAT, "bert.hidden_activation is an integer, but must be a string");
     assert_int_equal(takes("bert", "").hp.act, PN_ACT_FN_GELU);
@@ -610,53 +611,58 @@ static void pooling_is_one_of_five(void **state)
     refuses("bert", "pooling_type=mean", PANTRY_FORMAT, "bert.pooling_type is a string, but must be an integer");
 }
 
-/* ---- wishes ---- */
+/* ---- rotation settings ---- */
 
-static pantry_status extend(const char *arch, const char *words, struct pn_rope_wish wish, struct result *out)
+static pantry_status extend(const char *arch, const char *words, struct pn_rope_override user, struct result *out)
 {
     struct pantry_error err = {0};
     *out = takes(arch, words);
-    pantry_status status = pn_hparams_extend(&out->hp, pn_arch_find(arch, strlen(arch)), &wish, &err);
+    struct pn_arch row;
+    assert_true(pn_arch_find(arch, strlen(arch), &row));
+    pantry_status status = pn_hparams_extend(&out->hp, &row, &user, &err);
     snprintf(out->text, sizeof out->text, "%s", status ? err.text : "");
     return status;
 }
 
-static void wishes_are_bounded(void **state)
+static void rope_overrides_are_bounded(void **state)
 {
     (void)state;
     struct result r;
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 4096}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = 4096}, &r), PANTRY_OK);
     assert_true(r.hp.n_context_train == 64 * 4096 && r.hp.rope.factor == 4096);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = nextafterf(4096, 5000)}, &r), PANTRY_INVALID);
-    assert_non_null(strstr(r.text, "contexts cannot become 4096 times longer"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = 1e-6f}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = nextafterf(4096, 5000)}, &r),
+                     PANTRY_INVALID);
+    assert_non_null(strstr(r.text, "the context factor is 4096, but must be above 0 and at most 4096"));
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = 1e-6f}, &r), PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, 1);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.factor = -1e-6f}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.factor = -1e-6f}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "context_length=2000000000", (struct pn_rope_override){.factor = 2}, &r),
+                     PANTRY_OK);
     assert_int_equal(r.hp.n_context_train, INT32_MAX);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = 1}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "the rotary base is 1, but must be above 1"));
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = INFINITY}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.freq_base = 1.001f}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = INFINITY}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.freq_base = 1.001f}, &r), PANTRY_OK);
     assert_true(r.hp.rope.freq_base == 1.001f && r.hp.n_context_train == 64);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "longrope"}, &r), PANTRY_INVALID);
-    assert_non_null(strstr(r.text, "rotation cannot be scaled by \"longrope\"; none, linear, ntk and yarn"));
-    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.scaling = "longrope"}, &r), PANTRY_INVALID);
+    assert_non_null(strstr(r.text, "rope scaling \"longrope\" is not supported; use none, linear, ntk"));
+    assert_int_equal(extend("llama", "rope.scaling.type=longrope", (struct pn_rope_override){.factor = 2}, &r),
+                     PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LONGROPE);
-    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "rope.scaling.type=none", (struct pn_rope_override){.factor = 2}, &r), PANTRY_OK);
     assert_int_equal(r.hp.rope.scaling, PN_ROPE_SCALING_LINEAR);
-    assert_int_equal(extend("llama", "", (struct pn_rope_wish){.scaling = "yarn"}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", "", (struct pn_rope_override){.scaling = "yarn"}, &r), PANTRY_OK);
     assert_true(r.hp.rope.scaling == PN_ROPE_SCALING_YARN && r.hp.rope.factor == 1 && r.hp.n_context_train == 64);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){.factor = 2}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_override){.factor = 2}, &r), PANTRY_INVALID);
     assert_non_null(strstr(r.text, "this model does not rotate"));
-    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_wish){.freq_base = 20}, &r), PANTRY_INVALID);
-    assert_int_equal(extend("gpt2", "", (struct pn_rope_wish){0}, &r), PANTRY_OK);
+    assert_int_equal(extend("llama", NO_ROTATION, (struct pn_rope_override){.freq_base = 20}, &r), PANTRY_INVALID);
+    assert_int_equal(extend("gpt2", "", (struct pn_rope_override){0}, &r), PANTRY_OK);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integers_are_taken_up_to_their_bounds),
+        cmocka_unit_test(integers_are_accepted_up_to_their_bounds),
         cmocka_unit_test(layers_are_counted_after_loops),
         cmocka_unit_test(layers_that_predict_further_are_left_out),
         cmocka_unit_test(missing_keys_are_named),
@@ -668,11 +674,11 @@ int main(void)
         cmocka_unit_test(windows_are_the_files_or_the_rows),
         cmocka_unit_test(recurrent_layers_are_listed_or_counted),
         cmocka_unit_test(keys_are_shared_with_a_layer_of_the_kind),
-        cmocka_unit_test(lists_have_an_item_a_layer),
-        cmocka_unit_test(numbers_are_taken_up_to_their_bounds),
+        cmocka_unit_test(lists_have_an_item_per_layer),
+        cmocka_unit_test(numbers_are_accepted_up_to_their_bounds),
         cmocka_unit_test(the_file_chooses_what_a_row_leaves_open),
         cmocka_unit_test(pooling_is_one_of_five),
-        cmocka_unit_test(wishes_are_bounded),
+        cmocka_unit_test(rope_overrides_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
-/* Renders programs and compares with what jinja2 made of them. tests/golden/jinja.json has small programs: operators,
- * filters, tests, methods, formats and statements with operands that decide. The templates of real models with recorded
- * conversations lie beside the project (../shared/data/chat-templates, or PANTRY_TEST_DATA); without them that test is
- * skipped. */
+/* Renders programs and compares the output with jinja2's. tests/golden/jinja.json has small programs: operators,
+ * filters, tests, methods, formats and statements with operands at the edges. The templates of real models with
+ * recorded conversations are next to the project (../shared/data/chat-templates, or PANTRY_TEST_DATA); without them
+ * that test is skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static const json_t *find_context(const json_t *cases, const char *name)
     return NULL;
 }
 
-/* "TemplateError: " is raise_exception: there the text is the message alone. */
+/* "TemplateError: " comes from raise_exception: its text is only the message. */
 static bool row_is_good(const json_t *row, pantry_status status, const char *out, size_t len,
                         const struct pantry_error *err)
 {

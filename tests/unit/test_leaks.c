@@ -8,112 +8,23 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/threads.h"
+#include "own_heap.h"
 #include "pantry.h"
+#include "public.h"
 #include "script_model.h"
 #include "tiny_encoder.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
-
-/* glibc lets a program put its own malloc in front; mallinfo would count what the thread's cache keeps. */
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define COUNTS 1
-#include <errno.h>
-#include <fcntl.h>
-#include <malloc.h>
-#include <stdatomic.h>
-#include <unistd.h>
-
-static atomic_long n_blocks;         /* taken and not given back */
-#pragma GCC visibility push(default) /* for the libraries too */
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *p);
-void *malloc(size_t size);
-void *calloc(size_t n, size_t size);
-void *realloc(void *p, size_t size);
-void *aligned_alloc(size_t alignment, size_t size);
-int posix_memalign(void **p, size_t alignment, size_t size);
-void free(void *p);
-#pragma GCC visibility pop
-
-/* A block's own size is kept at its very end, and what lies between is filled: it must still be so when it is freed. */
-enum { FILL = 0xA5 };
-
-static void *counted(void *p, size_t size)
-{
-    if (!p)
-        return NULL;
-    size_t usable = malloc_usable_size(p);
-    memset((char *)p + size, FILL, usable - size - sizeof size);
-    memcpy((char *)p + usable - sizeof size, &size, sizeof size);
-    atomic_fetch_add(&n_blocks, 1);
-    return p;
-}
-
-static void discount(void *p)
-{
-    size_t size, usable = malloc_usable_size(p);
-    memcpy(&size, (char *)p + usable - sizeof size, sizeof size);
-    bool whole = size <= usable - sizeof size;
-    for (size_t i = size; whole && i < usable - sizeof size; i++)
-        whole = ((unsigned char *)p)[i] == FILL;
-    if (!whole) {
-        static const char text[] = "something was written after the end of a block\n";
-        (void)!write(STDERR_FILENO, text, sizeof text - 1);
-        abort();
-    }
-    atomic_fetch_sub(&n_blocks, 1);
-}
-
-static size_t with_room(size_t size)
-{
-    return size > SIZE_MAX - sizeof size ? size : size + sizeof size;
-}
-
-void *malloc(size_t size)
-{
-    return counted(__libc_malloc(with_room(size)), size);
-}
-void *calloc(size_t n, size_t size)
-{
-    size_t bytes;
-    if (!pn_size_mul(n, size, &bytes))
-        return NULL;
-    return counted(__libc_calloc(1, with_room(bytes)), bytes);
-}
-void *realloc(void *p, size_t size)
-{
-    if (!p)
-        return malloc(size);
-    discount(p);
-    return counted(__libc_realloc(p, with_room(size)), size);
-}
-void *aligned_alloc(size_t alignment, size_t size)
-{
-    return counted(__libc_memalign(alignment, with_room(size)), size);
-}
-int posix_memalign(void **p, size_t alignment, size_t size)
-{
-    *p = aligned_alloc(alignment, size);
-    return *p ? 0 : ENOMEM;
-}
-void free(void *p)
-{
-    if (p)
-        discount(p);
-    __libc_free(p);
-}
-#endif
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -151,17 +62,6 @@ static const char *template_rank_file(void)
     return path;
 }
 
-static pantry_model *load(const char *path)
-{
-    struct pantry_error error;
-    pantry_model *model;
-    if (pantry_model_load(path,
-                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
-                          &model, &error))
-        fail_msg("%s", error.text);
-    return model;
-}
-
 static int make_models(void **state)
 {
     (void)state;
@@ -171,11 +71,11 @@ static int make_models(void **state)
     template_rank_path = template_rank_file();
     mute_path = tiny_model("llama", GW_F32, "mute.gguf");
     broken_path = gw_put("broken.gguf", "GGUF\3\0\0\0", 8);
-    text_model = load(text_path);
-    hybrid_model = load(hybrid_path);
-    rank_model = load(rank_path);
-    template_rank_model = load(template_rank_path);
-    cosine_model = load(tiny_encoder("nomic-bert"));
+    text_model = load_on_ref(text_path);
+    hybrid_model = load_on_ref(hybrid_path);
+    rank_model = load_on_ref(rank_path);
+    template_rank_model = load_on_ref(template_rank_path);
+    cosine_model = load_on_ref(tiny_encoder("nomic-bert"));
     return 0;
 }
 
@@ -209,7 +109,7 @@ static void load_and_free(void)
 {
     const char *const paths[] = {text_path, hybrid_path, rank_path, mute_path};
     for (size_t i = 0; i < COUNT(paths); i++) {
-        pantry_model *model = load(paths[i]);
+        pantry_model *model = load_on_ref(paths[i]);
         char *text;
         if (i == 0) {
             assert_int_equal(pantry_model_render(model, "{\"x\": 1}", &text, NULL, NULL), PANTRY_OK);
@@ -414,7 +314,7 @@ static void use_base(void)
 
 /* ---- counting ---- */
 
-#ifdef COUNTS
+#ifdef OWN_HEAP
 static size_t address_pages(void)
 {
     char text[128];
@@ -460,7 +360,7 @@ static void everything_is_freed(void **state)
     for (size_t i = 0; i < COUNT(operations); i++) {
         for (int warm = 0; warm < 2; warm++) /* creates things that are kept for the process */
             operations[i].run();
-#ifdef COUNTS
+#ifdef OWN_HEAP
         long blocks = n_blocks;
         size_t pages = address_pages(), files = open_files();
         for (int k = 0; k < 3; k++)

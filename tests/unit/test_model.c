@@ -1,5 +1,5 @@
-/* Models end to end on tiny random weights: logits against an independent implementation, on both devices, whole, in
- * slices and token by token, with every instruction set and cache type; and what loading refuses. */
+/* Models end to end on tiny random weights: logits against an independent implementation, on both devices, in one
+ * batch, in slices and token by token, with every instruction set and cache type; and files that loading refuses. */
 #define _GNU_SOURCE 1 /* memmem */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,7 +126,7 @@ static void stretched(const char *path, const struct pantry_model_options *optio
     pantry_model_free(model);
 }
 
-/* The base that makes the slowest pair of a head (index n/2 - 1) turn 4 times slower: 10000^(6/8) 4 = base^(6/8). */
+/* The base for which the slowest pair of a head (index n/2 - 1) is 4 times slower: 10000^(6/8) 4 = base^(6/8). */
 static void ntk_slows_the_slowest_pair_by_the_factor(void **state)
 {
     (void)state;
@@ -148,8 +148,8 @@ static void ntk_slows_the_slowest_pair_by_the_factor(void **state)
     assert_true(nmse(plain[0], b[0], N_IDS * TINY_VOCAB) > 1e-6);
 }
 
-/* What is wished equals what a file says. */
-static void a_wish_equals_a_file_that_says_so(void **state)
+/* A user's setting gives the same result as the same value in a file. */
+static void a_user_setting_equals_the_file_setting(void **state)
 {
     (void)state;
     static const char *const types[] = {"linear", "ntk", "yarn"};
@@ -210,7 +210,7 @@ static void a_factor_makes_the_context_longer(void **state)
                      PANTRY_INVALID);
 }
 
-/* ---- what loading refuses ---- */
+/* ---- files that loading refuses ---- */
 
 static void refuses(struct gw *g, const char *file, pantry_status status, const char *words)
 {
@@ -222,13 +222,13 @@ static void refuses(struct gw *g, const char *file, pantry_status status, const 
         fail_msg("status %d, \"%s\" where %d with \"%s\" was expected", got, error.text, status, words);
 }
 
-static void refuses_what_cannot_be_built(void **state)
+static void refuses_models_that_cannot_be_built(void **state)
 {
     (void)state;
     struct gw g;
     gw_init(&g);
     gw_str(&g, "general.architecture", "abacus");
-    refuses(&g, "unknown.gguf", PANTRY_UNSUPPORTED, "architecture \"abacus\" is not known");
+    refuses(&g, "unknown.gguf", PANTRY_UNSUPPORTED, "architecture \"abacus\" is not supported");
 
     gw_init(&g);
     gw_str(&g, "general.architecture", "llama");
@@ -242,18 +242,18 @@ static void refuses_what_cannot_be_built(void **state)
                {"llama.block_count", 0, "llama.block_count is 0"},
                {"llama.attention.head_count", 0, "llama.attention.head_count is 0"},
                {"llama.attention.head_count_kv", 0, "llama.attention.head_count_kv is 0"},
-               {"llama.attention.head_count_kv", 3, "cannot share evenly"},
+               {"llama.attention.head_count_kv", 3, "which is not a multiple of its"},
                {"llama.embedding_length", 0, "llama.embedding_length is 0"},
                {"llama.attention.key_length", 0, "llama.attention.key_length is 0"},
                {"llama.context_length", 0, "llama.context_length is 0"},
                {"llama.rope.dimension_count", 7, "must be even"},
                {"llama.block_count", 4, "tensor blk.3.attn_norm.weight is missing"},
                {"llama.embedding_length", 48, "embedding_length is 48"},
-               {"llama.feed_forward_length", 47, "blk.0.ffn_gate.weight has 48 rows where 47 are needed"}};
+               {"llama.feed_forward_length", 47, "blk.0.ffn_gate.weight has 48 rows, but 47 are needed"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct gw good;
         tiny_model_init(&good, "llama", GW_F32);
-        /* Overwrite the number behind the key: key, type (4 bytes), value. */
+        /* Overwrite the number after the key: key, type (4 bytes), value. */
         char *at = memmem(good.meta.data, good.meta.len, bad[i].key, strlen(bad[i].key));
         if (at)
             memcpy(at + strlen(bad[i].key) + 4, &bad[i].value, 4);
@@ -263,7 +263,7 @@ static void refuses_what_cannot_be_built(void **state)
     }
 }
 
-/* Loses a name: its first letter changes. */
+/* Hides a tensor: changes the first letter of its name. */
 static void lose(const struct pn_buf *in, const char *name)
 {
     char *at = memmem(in->data, in->len, name, strlen(name));
@@ -271,7 +271,7 @@ static void lose(const struct pn_buf *in, const char *name)
     *at = '_';
 }
 
-static void refuses_what_lacks_a_part(void **state)
+static void refuses_models_without_a_tensor(void **state)
 {
     (void)state;
     static const char *const keys[] = {"block_count", "embedding_length", "context_length", "attention.head_count",
@@ -297,7 +297,7 @@ static void refuses_what_lacks_a_part(void **state)
     }
 }
 
-/* No block needs a bias that a file does not have. But where two of three layers have one, the third lost it. */
+/* A bias is optional, but if two of three layers have one, the third lost it. */
 static void refuses_a_layer_that_lost_a_bias(void **state)
 {
     (void)state;
@@ -307,7 +307,7 @@ static void refuses_a_layer_that_lost_a_bias(void **state)
     tiny_model_init(&g, "llama", GW_F32);
     gw_floats(&g, "blk.0.attn_output.bias", GW_F32, 1, &n, zeros);
     gw_floats(&g, "blk.2.attn_output.bias", GW_F32, 1, &n, zeros);
-    refuses(&g, "bad.gguf", PANTRY_FORMAT, "layer 1: tensor blk.1.attn_output.bias is missing, which layer 0 has");
+    refuses(&g, "bad.gguf", PANTRY_FORMAT, "layer 1: tensor blk.1.attn_output.bias is missing, but layer 0 has it");
 }
 
 static void refuses_unknown_devices(void **state)
@@ -342,10 +342,10 @@ int main(void)
         cmocka_unit_test(cpu_equals_ref),
         cmocka_unit_test(slices_do_not_matter),
         cmocka_unit_test(ntk_slows_the_slowest_pair_by_the_factor),
-        cmocka_unit_test(a_wish_equals_a_file_that_says_so),
+        cmocka_unit_test(a_user_setting_equals_the_file_setting),
         cmocka_unit_test(a_factor_makes_the_context_longer),
-        cmocka_unit_test(refuses_what_cannot_be_built),
-        cmocka_unit_test(refuses_what_lacks_a_part),
+        cmocka_unit_test(refuses_models_that_cannot_be_built),
+        cmocka_unit_test(refuses_models_without_a_tensor),
         cmocka_unit_test(refuses_a_layer_that_lost_a_bias),
         cmocka_unit_test(refuses_unknown_devices),
     };

@@ -15,87 +15,13 @@
 #include "engine/sample.h"
 #include "gguf_writer.h"
 #include "op_run.h"
+#include "own_heap.h"
 #include "pantry.h"
 #include "text/dialect/dialect.h"
-#include "text/jinja/jinja.h"
-#include "text/regex.h"
-#include "text/tokenizer_impl.h"
+#include "text/split/regex.h"
+#include "text/template/template.h"
+#include "text/tokenizer/tokenizer_impl.h"
 #include "tiny_model.h"
-
-/* glibc lets a program put its own malloc in front. */
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define FAILS 1
-#include <errno.h>
-#include <stdatomic.h>
-
-static atomic_long n_blocks; /* taken and not given back */
-static _Thread_local struct {
-    size_t calls, fail_at; /* the call, from 1, that fails; 0: none */
-    bool for_good;         /* and all after it */
-} memory;
-
-#pragma GCC visibility push(default) /* for the libraries too */
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *p);
-void *malloc(size_t size);
-void *calloc(size_t n, size_t size);
-void *realloc(void *p, size_t size);
-void *aligned_alloc(size_t alignment, size_t size);
-int posix_memalign(void **p, size_t alignment, size_t size);
-void free(void *p);
-#pragma GCC visibility pop
-
-static bool allowed(void)
-{
-    memory.calls++;
-    return !memory.fail_at || memory.calls < memory.fail_at || (memory.calls > memory.fail_at && !memory.for_good);
-}
-
-static void *counted(void *p)
-{
-    if (p)
-        atomic_fetch_add(&n_blocks, 1);
-    return p;
-}
-
-void *malloc(size_t size)
-{
-    return allowed() ? counted(__libc_malloc(size)) : NULL;
-}
-void *calloc(size_t n, size_t size)
-{
-    return allowed() ? counted(__libc_calloc(n, size)) : NULL;
-}
-void *realloc(void *p, size_t size)
-{
-    if (!p)
-        return malloc(size);
-    return allowed() ? __libc_realloc(p, size) : NULL;
-}
-void *aligned_alloc(size_t alignment, size_t size)
-{
-    return allowed() ? counted(__libc_memalign(alignment, size)) : NULL;
-}
-int posix_memalign(void **p, size_t alignment, size_t size)
-{
-    *p = aligned_alloc(alignment, size);
-    return *p ? 0 : ENOMEM;
-}
-void free(void *p)
-{
-    if (p)
-        atomic_fetch_sub(&n_blocks, 1);
-    __libc_free(p);
-}
-#else
-static struct {
-    size_t calls, fail_at;
-    bool for_good;
-} memory;
-#endif
 
 #define COUNT(a)  (sizeof(a) / sizeof *(a))
 #define KEY(name) "tokenizer.ggml." name
@@ -279,7 +205,7 @@ static void each_allocation_fails(const char *name, pantry_status run(struct pan
     for (int warm = 0; warm < 2; warm++) /* what is made once and kept */
         if (run(&err))
             fail_msg("%s: %s", name, err.text);
-#ifdef FAILS
+#ifdef OWN_HEAP
     for (int for_good = 0; for_good < 2; for_good++) {
         size_t n_failed = 0;
         for (size_t at = 1;; at++) {
@@ -338,10 +264,10 @@ static void tokenizers(void **state)
 }
 
 /* Arguments that a tokenizer takes over are freed even if it cannot be created. */
-static void arguments_taken_over_are_freed(void **state)
+static void owned_memory_is_freed_on_failure(void **state)
 {
     (void)state;
-#ifdef FAILS
+#ifdef OWN_HEAP
     struct pn_vocab v = pn_vocab_empty();
     long before = atomic_load(&n_blocks);
     struct pn_tokenizer *t = NULL;
@@ -399,7 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regular_expressions),
         cmocka_unit_test(tokenizers),
-        cmocka_unit_test(arguments_taken_over_are_freed),
+        cmocka_unit_test(owned_memory_is_freed_on_failure),
         cmocka_unit_test(templates),
         cmocka_unit_test(answers),
         cmocka_unit_test(samplers),

@@ -100,7 +100,7 @@ static pn_array write_down(struct op_run *o, const struct attention *a)
     pn_array q = pn_reshape(g, pn_slice(g, o->x, 0, n_q), a->n_head, c->dim_k);
     pn_array k = pn_reshape(g, pn_slice(g, o->x, n_q, n_k), c->n_head, c->dim_k);
     pn_array v = c->value_in_key ? PN_NONE : pn_reshape(g, pn_slice(g, o->x, n_q + n_k, n_v), c->n_head, c->dim_v);
-    return pn_attention(g, q, pn_cache_write(g, k, v, &p), &p);
+    return pn_attention(g, q, pn_cache_write(g, k, v, &p), PN_NONE, &p);
 }
 
 static void check(const struct attention *a, uint64_t seed, const int *lengths, int n_lengths)

@@ -65,10 +65,10 @@ static pn_array build_attention(struct pn_graph *g, pn_array x, const int *n)
     p.n_head_kv = n[2];
     p.dim_k = n[3];
     if (n[4])
-        return pn_attention_sinks(g, q, written, weight_of(g, PN_TYPE_F32, 1, n[4]), &p);
+        return pn_attention(g, q, written, weight_of(g, PN_TYPE_F32, 1, n[4]), &p);
     if (n[6])
         return pn_attention_bias(g, q, written, weight_of(g, (pn_type)n[5], n[6], n[7]), &p);
-    return pn_attention(g, q, written, &p);
+    return pn_attention(g, q, written, PN_NONE, &p);
 }
 
 static pn_array build_mix(struct pn_graph *g, pn_array x, const int *n)
@@ -269,7 +269,7 @@ static void what_is_missing_stays_missing(void **state)
     assert_int_equal(pn_delta(&g, v, v, v, v, v, PN_NONE, &r), PN_NONE);
     assert_int_equal(pn_cache_write(&g, PN_NONE, v, &p), PN_NONE);
     assert_int_equal(pn_cache_write(&g, v, PN_NONE, &p), PN_NONE);
-    assert_int_equal(pn_attention(&g, v, PN_NONE, &p), PN_NONE);
+    assert_int_equal(pn_attention(&g, v, PN_NONE, PN_NONE, &p), PN_NONE);
     assert_int_equal(pn_attention_bias(&g, v, x, PN_NONE, &p), PN_NONE);
     assert_int_equal(pn_attention_bias(&g, PN_NONE, x, w, &p), PN_NONE);
     assert_int_equal(pn_graph_status(&g, NULL), PANTRY_OK);
@@ -290,7 +290,7 @@ static void tokens_without_a_sequence(void **state)
         unsigned char memory[2][PN_PAGE_TOKENS * 16];
         op_run_init(&o, 5, 8, lengths, 1, 0);
         pn_array k = pn_slice(&o.graph, o.x, 0, 4), v = pn_slice(&o.graph, o.x, 4, 4);
-        pn_array y = pn_attention(&o.graph, k, pn_cache_write(&o.graph, k, v, &p), &p);
+        pn_array y = pn_attention(&o.graph, k, pn_cache_write(&o.graph, k, v, &p), PN_NONE, &p);
         if (way)
             y = pn_cache_write(&o.graph, k, v, &p);
         struct pn_cache cache = {.type = PN_TYPE_F32, .n_head = 1, .dim_k = 4, .dim_v = 4, .k_row = 16, .v_row = 16};

@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "base/os.h"
+#include "folder.h"
+#include "interpose.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,8 +16,6 @@
 #include <string.h>
 
 #ifdef __linux__
-#include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -27,12 +27,6 @@
 #include <unistd.h>
 
 /* ---- a fake machine: wrapped calls (the program's definitions override libc's) ---- */
-
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
-}
 
 static const char *machine; /* folder that replaces / for files; NULL: the real files */
 static bool has_files;      /* false: there are none */
@@ -346,17 +340,6 @@ static void large_pages_are_exact(void **state)
 /* ---- the fake machine ---- */
 
 static char folder[] = "/tmp/pantry-test-os-XXXXXX";
-
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
 
 static int open_before;
 

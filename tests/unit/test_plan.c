@@ -20,7 +20,7 @@ static struct pn_model *load(const char *arch)
     struct pn_weights *weights;
     struct pn_model *model = NULL;
     if (pn_weights_open(tiny_model(arch, GW_F16, "plan.gguf"), &weights, &err) ||
-        pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err))
+        pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err))
         fail_msg("%s", err.text);
     return model;
 }
@@ -186,7 +186,7 @@ static void vectors_are_one_row(void **state)
         assert_int_equal(pn_graph_status(&g, NULL), PANTRY_OK);
         pn_array y = i == 0   ? pn_add(&g, x, many)
                      : i == 1 ? pn_rms_norm(&g, x, many, 0)
-                     : i == 2 ? pn_attention_sinks(&g, heads, written, tall, &p)
+                     : i == 2 ? pn_attention(&g, heads, written, tall, &p)
                      : i == 3 ? pn_route(&g, x, tall, &route)
                      : i == 4 ? pn_route(&g, x, many, &route)
                               : pn_each_scale(&g, slots, chosen, many);

@@ -381,7 +381,7 @@ static pn_array layers(struct pn_graph *g, int n, const struct pn_weight *w)
         pn_array h = pn_rms_norm(g, x, PN_NONE, 1e-5f), heads[3];
         for (int k = 0; k < 3; k++)
             heads[k] = pn_reshape(g, pn_matmul(g, h, weight), 2, N / 2);
-        pn_array y = pn_attention(g, heads[0], pn_cache_write(g, heads[1], heads[2], &p), &p);
+        pn_array y = pn_attention(g, heads[0], pn_cache_write(g, heads[1], heads[2], &p), PN_NONE, &p);
         x = pn_add(g, x, pn_matmul(g, y, weight));
         h = pn_rms_norm(g, x, PN_NONE, 1e-5f);
         pn_array gate = pn_act(g, pn_matmul(g, h, weight), PN_ACT_FN_SILU);

@@ -1,5 +1,5 @@
-/* The public functions that stand between callers and the rooms below: descriptions, facts of a model, its options,
- * tokens, templates, parsed answers, and the errors that pantry.h promises. */
+/* The public functions: descriptions, facts of a model, its options, tokens, templates, parsed answers, and the errors
+ * that pantry.h promises. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,52 +49,57 @@ static void equals(json_t *got, const char *wanted)
 }
 
 /* Every kind of metadata, and tensors of several types, one of them unknown. */
-static void files_are_described(void **state)
+static void write_odd_file(struct gw *g)
 {
-    (void)state;
-    struct gw g;
     static const int32_t nine[] = {1, -2, 3, 4, 5, 6, 7, 8, 9};
     static const float floats[] = {0.5f, -INFINITY, NAN, 2};
     static const unsigned char bools[] = {1, 0};
     static const char *const strings[] = {"a", "\xC3\xA9", "b\xFF"}, *const tokens[] = {"x", "y", "z"};
     static const char data[128];
-    gw_init(&g);
-    gw_str(&g, "general.architecture", "odd");
-    gw_str(&g, "general.name", "caf\xE9 \xC3\xA9");
-    gw_str(&g, "general.license", "mit");
-    gw_str(&g, "general.license.text", "Permission is granted");
-    gw_u32(&g, "odd.block_count", 3);
-    gw_f32(&g, "odd.scale", 0.25f);
-    gw_u32(&g, "odd.", 4);  /* nothing after the prefix */
-    gw_u32(&g, "oddly", 5); /* and no prefix at all */
-    gw_u32(&g, "odd.x", 6);
-    gw_f64(&g, "no.number", NAN);
-    gw_bool(&g, "yes", true);
-    gw_bool(&g, "no", false);
-    gw_i64(&g, "below", -5000000000);
-    gw_array(&g, "eight", GW_INT32, 8, nine, 4);
-    gw_array(&g, "nine", GW_INT32, 9, nine, 4);
-    gw_array(&g, "unsigned", GW_UINT8, 3, "\x01\xFF\x03", 1);
-    gw_array(&g, "floats", GW_FLOAT32, 4, floats, 4);
-    gw_array(&g, "bools", GW_BOOL, 2, bools, 1);
-    gw_strings(&g, "strings", 3, strings);
-    gw_array(&g, "none", GW_INT32, 0, NULL, 4);
-    gw_str(&g, "tokenizer.ggml.model", "gpt2");
-    gw_str(&g, "tokenizer.ggml.pre", "p");
-    gw_u32(&g, "tokenizer.ggml.bos_token_id", 1);
-    gw_u32(&g, "tokenizer.ggml.eos_token_id", 2);
-    gw_u32(&g, "tokenizer.ggml.eot_token_id", 3);
-    gw_u32(&g, "tokenizer.ggml.unknown_token_id", 4);
-    gw_u32(&g, "tokenizer.ggml.padding_token_id", 5);
-    gw_bool(&g, "tokenizer.ggml.add_bos_token", true);
-    gw_bool(&g, "tokenizer.ggml.add_eos_token", false);
-    gw_strings(&g, "tokenizer.ggml.tokens", 3, tokens);
-    gw_str(&g, "tokenizer.chat_template", "{{ x }}");
-    gw_tensor(&g, "a", GW_F32, 2, (const int64_t[]){2, 3}, data, 24);
-    gw_tensor(&g, "b", GW_F16, 1, (const int64_t[]){5}, data, 10);
-    gw_tensor(&g, "c", GW_F32, 3, (const int64_t[]){2, 3, 4}, data, 96);
-    gw_tensor_claim(&g, "d", 1, 250, 1, (const uint64_t[]){7}, 1, 160);
-    gw_data(&g, data, 32);
+    gw_init(g);
+    gw_str(g, "general.architecture", "odd");
+    gw_str(g, "general.name", "caf\xE9 \xC3\xA9");
+    gw_str(g, "general.license", "mit");
+    gw_str(g, "general.license.text", "Permission is granted");
+    gw_u32(g, "odd.block_count", 3);
+    gw_f32(g, "odd.scale", 0.25f);
+    gw_u32(g, "odd.", 4);  /* nothing after the prefix */
+    gw_u32(g, "oddly", 5); /* and no prefix at all */
+    gw_u32(g, "odd.x", 6);
+    gw_f64(g, "no.number", NAN);
+    gw_bool(g, "yes", true);
+    gw_bool(g, "no", false);
+    gw_i64(g, "below", -5000000000);
+    gw_array(g, "eight", GW_INT32, 8, nine, 4);
+    gw_array(g, "nine", GW_INT32, 9, nine, 4);
+    gw_array(g, "unsigned", GW_UINT8, 3, "\x01\xFF\x03", 1);
+    gw_array(g, "floats", GW_FLOAT32, 4, floats, 4);
+    gw_array(g, "bools", GW_BOOL, 2, bools, 1);
+    gw_strings(g, "strings", 3, strings);
+    gw_array(g, "none", GW_INT32, 0, NULL, 4);
+    gw_str(g, "tokenizer.ggml.model", "gpt2");
+    gw_str(g, "tokenizer.ggml.pre", "p");
+    gw_u32(g, "tokenizer.ggml.bos_token_id", 1);
+    gw_u32(g, "tokenizer.ggml.eos_token_id", 2);
+    gw_u32(g, "tokenizer.ggml.eot_token_id", 3);
+    gw_u32(g, "tokenizer.ggml.unknown_token_id", 4);
+    gw_u32(g, "tokenizer.ggml.padding_token_id", 5);
+    gw_bool(g, "tokenizer.ggml.add_bos_token", true);
+    gw_bool(g, "tokenizer.ggml.add_eos_token", false);
+    gw_strings(g, "tokenizer.ggml.tokens", 3, tokens);
+    gw_str(g, "tokenizer.chat_template", "{{ x }}");
+    gw_tensor(g, "a", GW_F32, 2, (const int64_t[]){2, 3}, data, 24);
+    gw_tensor(g, "b", GW_F16, 1, (const int64_t[]){5}, data, 10);
+    gw_tensor(g, "c", GW_F32, 3, (const int64_t[]){2, 3, 4}, data, 96);
+    gw_tensor_claim(g, "d", 1, 250, 1, (const uint64_t[]){7}, 1, 160);
+    gw_data(g, data, 32);
+}
+
+static void files_are_described(void **state)
+{
+    (void)state;
+    struct gw g;
+    write_odd_file(&g);
     json_t *root = describe(gw_file(&g, "odd.gguf"));
     gw_free(&g);
     static const struct {
@@ -102,7 +107,7 @@ static void files_are_described(void **state)
     } cases[] = {
         {"format", "\"gguf v3\""},
         {"architecture", "\"odd\""},
-        {"name", "\"caf? ??\""}, /* one byte that is no UTF-8, so only ASCII is kept */
+        {"name", "\"caf? ??\""}, /* one byte is not UTF-8, so only ASCII is kept */
         {"license", "\"mit\""},
         {"license_text", "\"Permission is granted\""},
         {"hyperparameters", "{\"block_count\":3,\"scale\":0.25,\"x\":6}"},
@@ -144,11 +149,11 @@ static void files_are_described(void **state)
     for (size_t i = 0; i < COUNT(metadata); i++)
         equals(json_object_get(all, metadata[i].key), metadata[i].value);
     assert_non_null(
-        strstr(json_string_value(json_object_get(root, "runs")), "tensor d")); /* the tensor it stumbles on */
+        strstr(json_string_value(json_object_get(root, "runs")), "tensor d")); /* the tensor it cannot run */
     json_decref(root);
 }
 
-/* What a file does not say is left out; long texts are cut, but for the license and the template. */
+/* Missing facts are left out; long texts are cut, except the license and the template. */
 static void little_is_described_with_little(void **state)
 {
     (void)state;
@@ -175,7 +180,7 @@ static void little_is_described_with_little(void **state)
     gw_str(&g, "general.license.text", longer);
     gw_str(&g, "tokenizer.chat_template", longer);
     gw_str(&g, "general.name", longer);
-    gw_str(&g, "accent", accent); /* cut in the character */
+    gw_str(&g, "accent", accent); /* cut inside the character */
     gw_strings(&g, "list", 1, (const char *const[]){longer});
     root = describe(gw_file(&g, "long.gguf"));
     gw_free(&g);
@@ -239,11 +244,11 @@ static void facts_are_counted(void **state)
     struct pantry_model_info info = {.size = sizeof info};
     tiny_model_init(&g, "llama", GW_F16);
     gw_str(&g, "general.name", "Tiny");
-    gw_u32(&g, "general.license", 7); /* no text */
+    gw_u32(&g, "general.license", 7); /* not a text */
     pantry_model *model = load(gw_file(&g, "facts.gguf"));
     gw_free(&g);
     pantry_model_info(model, &info, NULL);
-    /* a layer: q and output of 32 x 32, k and v of 16 x 32, three of 48 x 32, two norms */
+    /* per layer: q and output of 32 x 32, k and v of 16 x 32, three of 48 x 32, two norms */
     uint64_t layer = 2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32, norms = TINY_LAYERS * 2 * 32 + 32;
     uint64_t matrices = TINY_LAYERS * layer + 2 * TINY_VOCAB * 32;
     assert_string_equal(info.architecture, "llama");
@@ -308,7 +313,7 @@ static void logits_of(pantry_model *model, float *out)
     pantry_session_free(session);
 }
 
-/* Each option changes what it should, and only that. */
+/* Each option has its effect, and no other. */
 static void options_reach_what_they_name(void **state)
 {
     (void)state;
@@ -324,7 +329,7 @@ static void options_reach_what_they_name(void **state)
         {{.rope_factor = 2}, 512, false, "ref"},
         {{.rope_scaling = "linear", .rope_factor = 3}, 768, false, "ref"},
         {{.rope_scaling = "yarn", .rope_factor = 2}, 512, false, "ref"},
-        {{.rope_freq_base = 10000}, 256, true, "ref"}, /* what it is without being told */
+        {{.rope_freq_base = 10000}, 256, true, "ref"}, /* the default */
         {{.rope_freq_base = 500}, 256, false, "ref"},
         {{.device = "cpu", .n_threads = 1, .isa = "generic"}, 256, true, "cpu (generic, 1 thread)"},
         {{.device = "cpu", .n_threads = 3, .isa = "generic"}, 256, true, "cpu (generic, 3 threads)"},
@@ -379,11 +384,11 @@ static void loading_tells_what_is_wrong(void **state)
     }
     assert_int_equal(load_with(gw_temp("absent"), cases[0].o, &model, &error), PANTRY_NOT_FOUND);
     assert_null(model);
-    /* A tokenizer that is not known leaves the model its ids; one that is broken is an error. */
+    /* With an unknown tokenizer a model still takes ids; a broken tokenizer is an error. */
     struct gw g;
     tiny_model_init(&g, "llama", GW_F32);
     gw_str(&g, "tokenizer.ggml.model", "abacus");
-    struct pantry_error untouched = {PANTRY_OK, "as it was"}; /* a call that works writes no error */
+    struct pantry_error untouched = {PANTRY_OK, "as it was"}; /* a successful call writes no error */
     assert_int_equal(load_with(gw_file(&g, "unknown.gguf"), pantry_model_options_default(), &model, &untouched),
                      PANTRY_OK);
     assert_string_equal(untouched.text, "as it was");
@@ -403,7 +408,7 @@ static void loading_tells_what_is_wrong(void **state)
 enum { N_TOKENS = 6, BOS = 4, EOS = 5 };
 static const char *const pieces[N_TOKENS] = {"a", "b", "c", "ab", "<bos>", "<eos>"};
 
-/* A model that knows six tokens and has a chat template, if one is given. */
+/* A model with six tokens and, if given, a chat template. */
 static const char *small_model(const char *template)
 {
     static float table[SCRIPT_CONTEXT * N_TOKENS];
@@ -552,7 +557,7 @@ static void template_mistakes_are_told(void **state)
     char *text;
     size_t len;
     assert_int_equal(pantry_template_render("a{{ x }}b", 8, "{\"x\": \"\\u0000\"}", &text, &len, &error), PANTRY_OK);
-    assert_int_equal(len, 2); /* the source ends where its length says, and NUL is a character */
+    assert_int_equal(len, 2); /* the length ends the source, and NUL is a character */
     assert_memory_equal(text, "a\0", 3);
     pantry_free(text);
     pantry_model *model = load(small_model(NULL));
@@ -582,7 +587,7 @@ static void answers_are_split(void **state)
         {TOOLS, CALL, 0, PANTRY_TOOL_AUTO, "", "", "f"},
         {TOOLS, CALL, 0, PANTRY_TOOL_REQUIRED, "", "", "f"},
         {TOOLS, CALL, 0, PANTRY_TOOL_NONE, CALL, "", NULL},
-        {TOOLS, CALL, 0, 3, "", "", "f"}, /* what is no choice counts as AUTO */
+        {TOOLS, CALL, 0, 3, "", "", "f"}, /* other values count as AUTO */
         {TOOLS, CALL, 0, 1000, "", "", "f"},
         {"{}", CALL, 0, PANTRY_TOOL_AUTO, CALL, "", NULL}, /* there are no tools */
         {"{}", "", 0, PANTRY_TOOL_AUTO, "", "", NULL},
@@ -603,7 +608,7 @@ static void answers_are_split(void **state)
         json_decref(root);
         pantry_free(text);
     }
-    /* The template and the answer end where their lengths say. */
+    /* The lengths end the template and the answer. */
     char *text = NULL;
     assert_int_equal(pantry_parse(hermes, sizeof hermes - 1, "{}", "answer", 3, 0, PANTRY_TOOL_AUTO, &text, NULL),
                      PANTRY_OK);
@@ -670,7 +675,7 @@ static void bandwidth_is_measured_once(void **state)
 {
     (void)state;
     double one = pantry_read_bandwidth(1);
-    assert_true(one > 1e8 && one < 1e13); /* no machine is outside */
+    assert_true(one > 1e8 && one < 1e13); /* all machines are within */
     assert_true(pantry_read_bandwidth(1) == one);
     double most = pantry_read_bandwidth(0);
     assert_true(most > 1e8 && most < 1e13 && pantry_read_bandwidth(0) == most && pantry_read_bandwidth(-5) == most);
@@ -694,6 +699,6 @@ int main(void)
         cmocka_unit_test(versions_and_codes),
         cmocka_unit_test(bandwidth_is_measured_once),
     };
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static struct pn_runner *open_runner(const char *arch, const char *device, int n
     struct pn_runner *runner;
     struct pn_rng rng = {77};
     if (pn_weights_open(tiny_hybrid(arch), &weights, &err) ||
-        pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err) ||
+        pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err) ||
         pn_device_open(device, &(struct pn_device_options){.n_threads = n_threads}, &d, &err) ||
         pn_runner_new(model, &(struct pn_split){.devices = {d}, .n = 1}, &runner, &err))
         fail_msg("%s", err.text);

@@ -1,4 +1,4 @@
-/* The end of texts that repeat themselves: what is a loop, and what only looks like one. */
+/* The detector of texts that repeat themselves: loops, and texts that only look like loops. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Feeds one token for each word with the space before it, each sign and each line break, as tokenizers do; where it was
- * stopped (in tokens, from 1), or 0. */
+/* Feeds one token per word with the space before it, per sign and per line break, as tokenizers do. Returns where it
+ * was stopped (in tokens, from 1), or 0. */
 static long feed(struct pn_repeat *repeat, const char *text)
 {
     for (const char *p = text; *p;) {
@@ -91,7 +91,7 @@ static void lists_tables_and_code_go_on(void **state)
     static struct pn_repeat repeat;
     char line[200];
     memset(&repeat, 0, sizeof repeat);
-    for (int i = 1; i <= 300; i++) { /* a numbered list of one and the same */
+    for (int i = 1; i <= 300; i++) { /* a numbered list of equal items */
         snprintf(line, sizeof line, "%d. Item\n", i);
         assert_int_equal(feed(&repeat, line), 0);
     }
@@ -111,7 +111,7 @@ static void lists_tables_and_code_go_on(void **state)
     assert_true(feed_times("", "0, ", 1000) > 0); /* but not for ever */
 }
 
-/* What came before, and an end of the repetition, start the count anew. */
+/* Text before the repetition, and its end, reset the count. */
 static void a_break_starts_over(void **state)
 {
     (void)state;

@@ -13,11 +13,12 @@
 
 #include "engine/handle.h"
 #include "pantry.h"
+#include "public.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-enum { CONTEXT = 4096, MAX_ANSWER = 128, VOCAB = HYBRID_VOCAB };
+enum { CONTEXT = 4096, VOCAB = HYBRID_VOCAB };
 
 static pantry_model *load(const char *path, const char *device)
 {
@@ -41,57 +42,6 @@ static struct pantry_request_options options(const int32_t *ids, int n, int max_
     o.ignore_eos = true;
     o.sampling.temperature = 0;
     return o;
-}
-
-static pantry_request *submit(pantry_model *model, const struct pantry_request_options *o)
-{
-    struct pantry_error error;
-    pantry_request *r;
-    if (pantry_submit(model, o, &r, &error))
-        fail_msg("%s", error.text);
-    return r;
-}
-
-struct answer {
-    int32_t ids[MAX_ANSWER];
-    int n;
-    struct pantry_event end;
-    struct pantry_stats stats; /* of the end: that of the event goes with the request */
-};
-
-/* The next event, kept beyond the next call. */
-static void next(pantry_request *r, struct answer *a, int timeout_ms)
-{
-    const struct pantry_event *event = pantry_request_next(r, timeout_ms);
-    a->end = event ? *event : (struct pantry_event){.message = "nothing came"};
-    if (event && event->kind == PANTRY_EVENT_END)
-        a->stats = *event->stats;
-}
-
-/* Reads to the end. */
-static void read_all(pantry_request *r, struct answer *a)
-{
-    a->n = 0;
-    for (;;) {
-        next(r, a, -1);
-        if (a->end.kind == PANTRY_EVENT_END)
-            break;
-        assert_int_equal(a->end.kind, PANTRY_EVENT_TOKEN);
-        if (a->end.token.id < 0)
-            continue;
-        assert_true(a->n < MAX_ANSWER);
-        a->ids[a->n++] = a->end.token.id;
-    }
-    if (a->end.status)
-        fail_msg("%s", a->end.message);
-    assert_string_equal(a->end.message, "");
-}
-
-static void run(pantry_model *model, const struct pantry_request_options *o, struct answer *a)
-{
-    pantry_request *r = submit(model, o);
-    read_all(r, a);
-    pantry_request_free(r);
 }
 
 /* When nothing runs, only the prefix tree holds pages, and it gives all of them back. */
@@ -197,7 +147,7 @@ static void *client(void *user)
         do {
             if (one->cancel_after >= 0 && a->n >= one->cancel_after)
                 pantry_request_cancel(requests[i]);
-            next(requests[i], a, -1);
+            next_event(requests[i], a, -1);
             if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token.id >= 0)
                 a->ids[a->n++] = a->end.token.id;
         } while (a->end.kind != PANTRY_EVENT_END);
@@ -262,7 +212,7 @@ static void equal_themselves_alone(const char *arch)
                 assert_int_equal(one->answer.n, one->max_tokens);
             if (!one->greedy)
                 continue;
-            run(model, &o, &alone);
+            run_request(model, &o, &alone);
             assert_int_equal(alone.stats.n_cached, 0);
             int same = 0;
             while (same < one->answer.n && one->answer.ids[same] == alone.ids[same])
@@ -317,13 +267,13 @@ static void read_together(pantry_model *model, int shared)
     for (int i = 0; i < N_TOGETHER; i += 3) {
         struct pantry_request_options o = options(ids[i], shared + TAIL, 6);
         o.cache_key = "alone";
-        run(model, &o, &alone);
+        run_request(model, &o, &alone);
         assert_memory_equal(alone.ids, together[i].ids, 6 * sizeof *alone.ids);
     }
     /* Later, the same prefix with another end. */
     struct pantry_request_options o = options(ids[0], shared + TAIL, 6);
     ids[0][shared + TAIL - 1] = (ids[0][shared + TAIL - 1] + 1) % VOCAB;
-    run(model, &o, &alone);
+    run_request(model, &o, &alone);
     assert_true(alone.stats.n_cached >= shared);
     nothing_is_left(model);
 }
@@ -362,12 +312,12 @@ static void a_slow_reader_blocks_no_other(void **state)
         o.max_tokens = 100;
         o.ids = ids + i;
         o.n_ids = 30;
-        run(model, &o, &a);
+        run_request(model, &o, &a);
         assert_int_equal(a.n, 100);
     }
     o = options(ids, 64, 2 * PN_MAX_EVENTS - 1);
     read_all(slow, &slow_answer);
-    run(model, &o, &alone);
+    run_request(model, &o, &alone);
     assert_int_equal(slow_answer.n, alone.n);
     assert_memory_equal(slow_answer.ids, alone.ids, (size_t)alone.n * sizeof *alone.ids);
     pantry_request_free(slow);
@@ -387,14 +337,14 @@ static void requests_can_be_abandoned(void **state)
     for (int i = 0; i < 20; i++)
         pantry_request_free(submit(model, &o));
     pantry_request *r = submit(model, &o);
-    next(r, &a, -1);
+    next_event(r, &a, -1);
     assert_int_equal(a.end.kind, PANTRY_EVENT_TOKEN);
     pantry_request_cancel(r);
     pantry_request_cancel(r);
     read_all(r, &a);
     assert_int_equal(a.stats.stop, PANTRY_STOP_CANCELLED);
     pantry_request_cancel(r);
-    next(r, &a, 0); /* the end repeats */
+    next_event(r, &a, 0); /* the end repeats */
     assert_int_equal(a.end.kind, PANTRY_EVENT_END);
     pantry_request_free(r);
     nothing_is_left(model);
@@ -448,7 +398,7 @@ static void short_memory_is_shared(void **state)
         struct pantry_request_options o = options(ids[i], 40 + i, 120);
         o.n_context = 300;
         o.cache_key = "alone";
-        run(model, &o, &alone);
+        run_request(model, &o, &alone);
         assert_int_equal(a.n, 120);
         assert_memory_equal(a.ids, alone.ids, 120 * sizeof *a.ids);
     }
@@ -515,7 +465,7 @@ static void bad_requests_are_errors(void **state)
     struct answer a;
     least.n_context = 3; /* room for the prompt, and for an answer of one token */
     least.max_tokens = 0;
-    run(model, &least, &a);
+    run_request(model, &least, &a);
     assert_int_equal(a.n, 1);
     assert_int_equal(a.stats.stop, PANTRY_STOP_LENGTH);
     pantry_model_free(model);

@@ -14,26 +14,16 @@
 #include "engine/handle.h"
 #include "engine/sched_impl.h"
 #include "pantry.h"
+#include "public.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-enum { CONTEXT = 256, MAX_ANSWER = 200, VOCAB = HYBRID_VOCAB };
-
-static pantry_model *load(const char *path)
-{
-    struct pantry_error error;
-    pantry_model *model;
-    if (pantry_model_load(path,
-                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
-                          &model, &error))
-        fail_msg("%s", error.text);
-    return model;
-}
+enum { CONTEXT = 256, VOCAB = HYBRID_VOCAB };
 
 static pantry_model *load_tiny(void)
 {
-    return load(tiny_model("llama", GW_F32, "scheduler.gguf"));
+    return load_on_ref(tiny_model("llama", GW_F32, "scheduler.gguf"));
 }
 
 static void random_ids(uint64_t seed, int32_t *ids, int n)
@@ -57,50 +47,10 @@ static struct pantry_request_options options(const int32_t *ids, int n, int max_
     return o;
 }
 
-static pantry_request *submit(pantry_model *model, const struct pantry_request_options *o)
+static void finish(pantry_request *r, struct answer *a)
 {
-    struct pantry_error error;
-    pantry_request *r;
-    if (pantry_submit(model, o, &r, &error))
-        fail_msg("%s", error.text);
-    return r;
-}
-
-struct answer {
-    int32_t ids[MAX_ANSWER];
-    int n;
-    struct pantry_event end;
-    struct pantry_stats stats; /* of the end: that of the event goes with the request */
-};
-
-/* The next event, kept beyond the next call. */
-static void next(pantry_request *r, struct answer *a, int timeout_ms)
-{
-    const struct pantry_event *event = pantry_request_next(r, timeout_ms);
-    a->end = event ? *event : (struct pantry_event){.message = "nothing came"};
-    if (event && event->kind == PANTRY_EVENT_END)
-        a->stats = *event->stats;
-}
-
-static void read_all(pantry_request *r, struct answer *a)
-{
-    a->n = 0;
-    for (;;) {
-        next(r, a, -1);
-        if (a->end.kind == PANTRY_EVENT_END)
-            break;
-        assert_true(a->end.kind == PANTRY_EVENT_TOKEN && a->n < MAX_ANSWER);
-        if (a->end.token.id >= 0)
-            a->ids[a->n++] = a->end.token.id;
-    }
-    if (a->end.status)
-        fail_msg("%s", a->end.message);
+    read_all(r, a);
     pantry_request_free(r);
-}
-
-static void run(pantry_model *model, const struct pantry_request_options *o, struct answer *a)
-{
-    read_all(submit(model, o), a);
 }
 
 static struct pn_sched_stats stats_of(pantry_model *model)
@@ -131,7 +81,7 @@ static void keys_keep_requests_apart(void **state)
     int32_t ids[N];
     random_ids(1, ids, N);
     for (size_t f = 0; f < COUNT(files); f++) {
-        pantry_model *model = files[f] ? load(tiny_hybrid(files[f])) : load_tiny();
+        pantry_model *model = files[f] ? load_on_ref(tiny_hybrid(files[f])) : load_tiny();
         pantry_session *sessions[2];
         struct answer first, a;
         struct pantry_generate_options g = pantry_generate_options_default();
@@ -150,7 +100,7 @@ static void keys_keep_requests_apart(void **state)
                 continue;
             struct pantry_request_options o = options(ids, N, 5, key);
             uint64_t before = stats_of(model).tokens;
-            run(model, &o, i ? &a : &first);
+            run_request(model, &o, i ? &a : &first);
             assert_int_equal((i ? &a : &first)->stats.n_cached, 0);
             assert_int_equal(stats_of(model).tokens - before, N + 4); /* the last of 5 tokens is not run */
             if (i)
@@ -158,7 +108,7 @@ static void keys_keep_requests_apart(void **state)
         }
         for (size_t i = 0; i < COUNT(keys); i++) {
             struct pantry_request_options o = options(ids, N, 5, keys[i]);
-            run(model, &o, &a);
+            run_request(model, &o, &a);
             assert_int_equal(a.stats.n_cached, N - 1);
             assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
         }
@@ -246,8 +196,8 @@ static void keys_keep_prompts_apart_while_they_are_read(void **state)
         o.cache_key = same ? "a" : "b";
         second = submit(model, &o);
         release_engine(&hold);
-        read_all(first, &a);
-        read_all(second, &b);
+        finish(first, &a);
+        finish(second, &b);
         assert_memory_equal(a.ids, b.ids, 5 * sizeof *a.ids);
         assert_int_equal(b.stats.n_cached, same ? N - 1 : 0);
         assert_int_equal(stats_of(model).tokens, same ? N + 4 + 1 + 4 : 2 * (N + 4));
@@ -264,7 +214,7 @@ static void windows_are_kept_where_prompts_diverge(void **state)
     (void)state;
     enum { TOGETHER = 8, SHARED = 700, N = SHARED + 12 };
     static int32_t ids[TOGETHER][N];
-    pantry_model *model = load(tiny_model("gemma3", GW_F32, "part.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("gemma3", GW_F32, "part.gguf"));
     pantry_request *r[TOGETHER];
     struct answer together[TOGETHER], alone;
     struct hold hold;
@@ -280,12 +230,12 @@ static void windows_are_kept_where_prompts_diverge(void **state)
     }
     release_engine(&hold);
     for (int i = 0; i < TOGETHER; i++)
-        read_all(r[i], &together[i]);
+        finish(r[i], &together[i]);
     assert_int_equal(stats_of(model).prompt_tokens, SHARED + TOGETHER * (N - SHARED));
     for (int i = 0; i < TOGETHER; i += 3) {
         struct pantry_request_options o = options(ids[i], N, 6, "alone");
         o.n_context = N + 6;
-        run(model, &o, &alone);
+        run_request(model, &o, &alone);
         assert_memory_equal(together[i].ids, alone.ids, 6 * sizeof *alone.ids);
     }
     pantry_model_free(model);
@@ -309,10 +259,10 @@ static void many_requests_are_all_answered(void **state)
         r[i] = submit(model, &o);
     }
     for (int i = MANY - 1; i >= 0; i--)
-        read_all(r[i], &answers[i]);
+        finish(r[i], &answers[i]);
     for (int i = 0; i < MANY; i += 7) {
         struct pantry_request_options o = options(ids[i], 4, 6, "alone");
-        run(model, &o, &alone);
+        run_request(model, &o, &alone);
         assert_int_equal(answers[i].n, 6);
         assert_memory_equal(answers[i].ids, alone.ids, 6 * sizeof *alone.ids);
     }
@@ -351,18 +301,18 @@ static void slow_readers_are_preempted(void **state)
         slow[i] = submit(model, &o);
     }
     struct pantry_request_options o = options(ids[5], 4, N_ANSWER, "quick");
-    run(model, &o, &a);
+    run_request(model, &o, &a);
     assert_int_equal(a.n, N_ANSWER);
     struct running running = {.sched = model->sched};
     pn_sched_call(model->sched, count_running, &running, NULL);
     assert_in_range(running.n, 1, PN_MAX_RUNNING);
     for (int i = 0; i < MANY; i++) {
-        read_all(slow[i], &a);
+        finish(slow[i], &a);
         assert_int_equal(a.n, N_ANSWER);
         if (i % 50)
             continue;
         o = options(ids[i], 4, N_ANSWER, "alone");
-        run(model, &o, &alone);
+        run_request(model, &o, &alone);
         assert_memory_equal(a.ids, alone.ids, N_ANSWER * sizeof *a.ids);
     }
     nothing_runs(model);
@@ -376,16 +326,16 @@ static void slow_readers_give_up_states(void **state)
     enum { N_ANSWER = PN_MAX_EVENTS + 30 };
     int32_t ids[40];
     static struct answer a, slow_answer, alone;
-    pantry_model *model = load(tiny_hybrid("mamba2"));
+    pantry_model *model = load_on_ref(tiny_hybrid("mamba2"));
     model->runner->states->slots.n = 1;
     random_ids(60, ids, 40);
     struct pantry_request_options o = options(ids, 20, N_ANSWER, NULL);
     pantry_request *slow = submit(model, &o);
     struct pantry_request_options quick = options(ids + 20, 20, N_ANSWER, NULL);
-    run(model, &quick, &a);
+    run_request(model, &quick, &a);
     assert_int_equal(a.n, N_ANSWER);
-    read_all(slow, &slow_answer);
-    run(model, &o, &alone);
+    finish(slow, &slow_answer);
+    run_request(model, &o, &alone);
     assert_memory_equal(slow_answer.ids, alone.ids, N_ANSWER * sizeof *alone.ids);
     nothing_runs(model);
     pantry_model_free(model);
@@ -402,7 +352,7 @@ static void requests_start_again(void **state)
     int32_t ids[2][N];
     static struct answer together[2], alone;
     for (size_t f = 0; f < COUNT(files); f++) {
-        pantry_model *model = files[f] ? load(tiny_hybrid(files[f])) : load_tiny();
+        pantry_model *model = files[f] ? load_on_ref(tiny_hybrid(files[f])) : load_tiny();
         pantry_request *r[2];
         struct pn_sched *sched;
         assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
@@ -435,7 +385,7 @@ static void requests_start_again(void **state)
             pantry_request_free(r[i]);
             struct pantry_request_options o = options(ids[i], N, N_ANSWER, "alone");
             o.n_context = 240;
-            run(model, &o, &alone);
+            run_request(model, &o, &alone);
             assert_int_equal(together[i].n, N_ANSWER);
             assert_memory_equal(together[i].ids, alone.ids, N_ANSWER * sizeof *alone.ids);
         }
@@ -495,7 +445,7 @@ static bool starts_beside(int n_pages, int n)
     if (pn_sched_call(sched, run_some_then_another, &late, &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < 2; i++) {
-        read_all(late.requests[i], &answer);
+        finish(late.requests[i], &answer);
         assert_int_equal(answer.n, N_ANSWER);
     }
     nothing_runs(late.model);
@@ -529,10 +479,10 @@ static void full_trees_block_no_request(void **state)
     random_ids(30, ids, N);
     struct pantry_request_options o = options(ids, N, N_ANSWER, NULL);
     o.n_context = N + N_ANSWER;
-    run(model, &o, &first);
+    run_request(model, &o, &first);
     assert_int_equal(stats_of(model).pages_in_tree, PAGES);
     for (int i = 0; i < 3; i++) {
-        run(model, &o, &a);
+        run_request(model, &o, &a);
         assert_int_equal(a.stats.n_cached, 64); /* the third page could not be copied */
         assert_memory_equal(a.ids, first.ids, N_ANSWER * sizeof *a.ids);
     }
@@ -562,7 +512,7 @@ static void devices_choose_the_likeliest(void **state)
     struct pantry_request_options o = options(ids, N, N_ANSWER, "a"), other = options(ids, N, N_ANSWER, "b");
     o.sampling.temperature = 0;
     pantry_model *model = load_tiny();
-    run(model, &o, &alone);
+    run_request(model, &o, &alone);
     assert_true(has_run(model, PN_RESULT_IDS) && !has_run(model, PN_RESULT_LOGITS));
     pantry_model_free(model);
     model = load_tiny();
@@ -578,7 +528,7 @@ static void devices_choose_the_likeliest(void **state)
     o.sampling.presence_penalty = 100;
     o.sampling.penalty_last_n = -1;
     o.cache_key = "c";
-    run(model, &o, &penalized);
+    run_request(model, &o, &penalized);
     assert_false(has_run(model, PN_RESULT_IDS));
     assert_memory_not_equal(penalized.ids, alone.ids, N_ANSWER * sizeof *ids);
     pantry_model_free(model);

@@ -16,6 +16,7 @@
 #include "compare.h"
 #include "engine/handle.h"
 #include "pantry.h"
+#include "public.h"
 #include "tiny_encoder.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
@@ -34,17 +35,6 @@ static int make_ids(void **state)
         others[i] = (ids[i] + 1 + (int32_t)(pn_rng_u64(&rng) % (LEAST_VOCAB - 1))) % LEAST_VOCAB;
     }
     return 0;
-}
-
-static pantry_model *load(const char *path)
-{
-    struct pantry_error error;
-    pantry_model *model;
-    if (pantry_model_load(path,
-                          &(struct pantry_model_options){.size = sizeof(struct pantry_model_options), .device = "ref"},
-                          &model, &error))
-        fail_msg("%s", error.text);
-    return model;
 }
 
 static pantry_session *open_session(pantry_model *model, const struct pantry_session_options *options)
@@ -146,7 +136,7 @@ static void rewinding_anywhere_equals_a_fresh_session(void **state)
     (void)state;
     static const char *const archs[] = {"llama", "gemma3"};
     for (size_t k = 0; k < COUNT(archs); k++) {
-        pantry_model *model = load(tiny_model(archs[k], GW_F32, "tiny.gguf"));
+        pantry_model *model = load_on_ref(tiny_model(archs[k], GW_F32, "tiny.gguf"));
         pantry_session *session = open_session(model, &exact);
         struct said said;
         answer(session, ids, 100, &said);
@@ -176,7 +166,7 @@ static void rewinding_anywhere_equals_a_fresh_session(void **state)
 static void held_tokens_are_reused(void **state)
 {
     (void)state;
-    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
     pantry_session *session = open_session(model, &exact);
     struct said first, said;
     int32_t turn[120];
@@ -208,7 +198,7 @@ static void recurrent_models_resume_from_copies(void **state)
         int common, n_cached; /* after a prompt of 70 tokens in slices of 16: copies after 16, 32, 48, 64, 69 */
     } cases[] = {{69, 69}, {68, 64}, {65, 64}, {64, 64}, {63, 48}, {40, 32}, {17, 16}, {16, 16}, {15, 0}, {1, 0}};
     for (int i = 0; i < N_HYBRIDS; i++) {
-        pantry_model *model = load(tiny_hybrid(tiny_hybrids[i]));
+        pantry_model *model = load_on_ref(tiny_hybrid(tiny_hybrids[i]));
         struct pantry_session_options options = {.size = sizeof options, .kv_type = "f32", .n_batch = 16};
         pantry_session *session = open_session(model, &options);
         for (size_t c = 0; c < COUNT(cases); c++) {
@@ -248,7 +238,7 @@ static void sessions_do_not_take_each_others_pages(void **state)
                  {33, 100}, {32, 20}, {31, 100}, {1, 100}, {0, 90}};
     static const char *const files[] = {"llama", "granitehybrid", "qwen35"};
     for (size_t k = 0; k < COUNT(files); k++) {
-        pantry_model *model = load(k == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(files[k]));
+        pantry_model *model = load_on_ref(k == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(files[k]));
         pantry_session *a = open_session(model, &exact), *b = open_session(model, &exact);
         for (size_t c = 0; c < COUNT(cases); c += k == 0 ? 1 : 2) {
             struct said first, said;
@@ -339,7 +329,7 @@ static void a_model_has_one_cache_type(void **state)
     struct pantry_error error;
     const char *path = wide_model();
     for (int i = 0; i < N_TYPES; i++) {
-        models[i] = load(path);
+        models[i] = load_on_ref(path);
         sessions[i] =
             open_session(models[i], &(struct pantry_session_options){.size = sizeof(struct pantry_session_options),
                                                                      .kv_type = types[i].name});
@@ -383,7 +373,7 @@ static void a_model_has_one_cache_type(void **state)
 static void runners_have_one_pool(void **state)
 {
     (void)state;
-    pantry_model *model = load(wide_model());
+    pantry_model *model = load_on_ref(wide_model());
     struct pn_kv_pool *first, *again, *none;
     struct pantry_error err;
     assert_int_equal(pn_runner_pool(model->runner, "q8_0", &first, &err), PANTRY_OK);
@@ -450,7 +440,7 @@ static void options_are_bounded(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};
         pantry_session *session;
-        pantry_model *model = load(model_with_context(cases[i].trained));
+        pantry_model *model = load_on_ref(model_with_context(cases[i].trained));
         struct pantry_session_options o = cases[i].o;
         o.size = sizeof o;
         assert_int_equal(pantry_session_new(model, &o, &session, &error), cases[i].status);
@@ -474,7 +464,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     (void)state;
     struct pantry_error error;
     pantry_session *session;
-    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
     struct pantry_session_options o = {.size = sizeof o, .n_context = 1};
     struct pn_kv_pool *pool;
     assert_int_equal(pn_runner_pool(model->runner, "f16", &pool, NULL), PANTRY_OK);
@@ -513,7 +503,7 @@ static void full_contexts_refuse_one_more(void **state)
     struct pantry_error error;
     struct said said;
     static float logits[(N + 1) * TINY_VOCAB];
-    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
     pantry_session *session = open_session(
         model,
         &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_context = N, .n_batch = 7});
@@ -551,7 +541,7 @@ static void slices_change_nothing(void **state)
                                    {31, 1, 32, 33, 1, 2}, {2, 2, 2, 2}};
     static float whole[N * TINY_VOCAB], got[N * TINY_VOCAB];
     struct pantry_error error;
-    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
     pantry_session *session = open_session(model, &exact);
     assert_int_equal(pantry_logits(session, ids, N, NULL, 0, whole, &error), PANTRY_OK);
     for (size_t i = 0; i < COUNT(cuts); i++) {
@@ -588,7 +578,7 @@ static void only_generating_models_have_sessions(void **state)
         struct pantry_error error;
         struct pantry_model_info info = {.size = sizeof info};
         pantry_session *session;
-        pantry_model *model = load(tiny_encoder(tiny_encoders[i]));
+        pantry_model *model = load_on_ref(tiny_encoder(tiny_encoders[i]));
         pantry_model_info(model, &info, NULL);
         assert_false(info.generates);
         assert_int_equal(pantry_session_new(model, NULL, &session, &error), PANTRY_UNSUPPORTED);
@@ -596,7 +586,7 @@ static void only_generating_models_have_sessions(void **state)
         pantry_model_free(model);
     }
     struct pantry_error err;
-    pantry_model *model = load(tiny_model("llama", GW_F32, "tiny.gguf"));
+    pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
     model->runner->model->hp.causal = false; /* has logits, but not of the next token */
     pantry_session *session;
     assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
@@ -616,7 +606,7 @@ static void used_up_pools_are_errors(void **state)
     struct pantry_stats stats = {.size = sizeof stats};
     struct said first, said;
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
-    pantry_model *model = load(path), *roomy = load(path);
+    pantry_model *model = load_on_ref(path), *roomy = load_on_ref(path);
     pantry_session *a = open_session(model, &exact), *b = open_session(model, &exact);
     struct pn_kv_pool *pool = pn_sched_pool(a->sched);
     pool->groups[0].slots.n = 4;
@@ -671,7 +661,7 @@ static void failed_steps_leave_sessions_usable(void **state)
     for (size_t i = 0; i < COUNT(archs); i++) {
         struct pantry_error error;
         struct said said;
-        pantry_model *model = load(i == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(archs[i]));
+        pantry_model *model = load_on_ref(i == 0 ? tiny_model("llama", GW_F32, "tiny.gguf") : tiny_hybrid(archs[i]));
         pantry_session *session =
             open_session(model, &(struct pantry_session_options){
                                     .size = sizeof(struct pantry_session_options), .kv_type = "f32", .n_batch = 16});

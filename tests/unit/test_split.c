@@ -190,7 +190,7 @@ static struct pn_runner *runner_on(const char *path, const struct pn_split *spli
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_runner *runner = NULL;
-    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err) ||
+    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err) ||
         pn_runner_new(model, split, &runner, &err))
         fail_msg("%s", err.text);
     return runner;
@@ -400,7 +400,7 @@ static void products_unsupported_by_cpu_move(void **state)
         if (way)
             split.devices[split.n++] = open_device("ref", false);
         if (pn_weights_open(tiny_model("qwen3", GW_F32, "tiny.gguf"), &weights, &err) ||
-            pn_model_new(weights, &(struct pn_rope_wish){0}, &m, &err))
+            pn_model_new(weights, &(struct pn_rope_override){0}, &m, &err))
             fail_msg("%s", err.text);
         assert_true(make_affine(m, &arena) > 10);
         if (pn_runner_new(m, &split, &r, &err))
@@ -437,7 +437,7 @@ static void operations_without_a_device_are_errors(void **state)
     partial_class.can = can_no_silu;
     split.devices[0]->class = split.devices[1]->class = &partial_class;
     assert_int_equal(pn_weights_open(model_at(0), &weights, &err), PANTRY_OK);
-    assert_int_equal(pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err), PANTRY_OK);
+    assert_int_equal(pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err), PANTRY_OK);
     assert_int_equal(pn_runner_new(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "ref (scalar float32) and the other devices: operation act is not supported");
     assert_null(runner);

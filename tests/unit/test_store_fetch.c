@@ -10,11 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -46,14 +47,12 @@ static bool trip(void)
     result name params                                                                                                 \
     {                                                                                                                  \
         static result(*real) params;                                                                                   \
-        if (!real) {                                                                                                   \
-            void *found = dlsym(RTLD_NEXT, #name);                                                                     \
-            memcpy(&real, &found, sizeof real);                                                                        \
-        }                                                                                                              \
+        if (!real)                                                                                                     \
+            find_next(#name, &real);                                                                                   \
         return trip() ? -1 : real args;                                                                                \
     }
 
-/* Nothing here outlives the machine, so nothing has to reach its disk. */
+/* Files of this test need not reach the disk. */
 int fsync(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
@@ -63,22 +62,12 @@ WRAP(int, rename, (const char *from, const char *to), (from, to))
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 
-/* ---- a store of its own, and a python3 of its own ---- */
+/* ---- a separate store, and a fake python3 ---- */
 
-static char root[160];
 static char toy_bytes[100000];
 
-static char *in_root(const char *tail)
-{
-    static char buffers[4][512];
-    static int next;
-    char *b = buffers[next++ % 4];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
-/* -c: has pip. Otherwise as pip download: copies NAME-VERSION-py3-none-any.whl for every NAME==VERSION to the -d
- * folder. */
+/* -c: succeeds, as with pip. Otherwise acts as pip download: copies NAME-VERSION-py3-none-any.whl for every
+ * NAME==VERSION to the -d folder. */
 static const char fake_python[] =
     "#!/bin/sh\n"
     "[ \"$1\" = -c ] && exit 0\n"
@@ -95,15 +84,6 @@ static const char fake_python[] =
     "  cp \"$FAKE/wheels/$w\" \"$TMPDIR/$w\" && cp \"$TMPDIR/$w\" \"$folder/$w\"\n"
     "done\n";
 
-static void write_file(const char *path, const char *text, int mode)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    assert_int_equal(chmod(path, (mode_t)mode), 0);
-}
-
 static void set_path(const char *first)
 {
     char path[512];
@@ -114,28 +94,11 @@ static void set_path(const char *first)
 static struct pn_catalog_entry toy, duo;
 static char toy_sha[PN_SHA256_HEX + 1];
 
-/* Files that are open: a test leaves as many as it found. */
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-
 static int make_root(void **state)
 {
     (void)state;
     trip_at = 0;
-    open_before = count_open();
-    const char *base = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%s/pantry-test-fetch.XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(root))
+    if (make_folder("fetch"))
         return -1;
     mkdir(in_root("bin"), 0777);
     mkdir(in_root("wheels"), 0777);
@@ -179,9 +142,7 @@ static int remove_root(void **state)
 {
     (void)state;
     trip_at = 0;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static int count_downloads(void)
@@ -195,7 +156,7 @@ static int count_downloads(void)
     return n;
 }
 
-/* The model is there, byte for byte. */
+/* The model is in the store, byte for byte. */
 static void assert_model(const char *path)
 {
     assert_non_null(path);
@@ -240,7 +201,7 @@ static void fetches_once(void **state)
     assert_model(path);
     free(path);
     assert_int_equal(count_downloads(), 1);
-    /* Ollama's layout, with the licence as a layer of its own */
+    /* Ollama's layout, with the licence as a separate layer */
     char blob[128] = "home/models/blobs/sha256-";
     pn_sha256_bytes("be kind", 7, blob + strlen(blob), NULL);
     assert_int_equal(access(in_root(blob), R_OK), 0);
@@ -273,7 +234,7 @@ static void refuses_wrong_contents(void **state)
     assert_non_null(strstr(err.text, "SHA-256"));
     assert_tidy(&toy);
     toy.sha256 = toy_sha;
-    toy.parts[0].bytes = toy.bytes = sizeof toy_bytes - 1; /* more arrives than was announced */
+    toy.parts[0].bytes = toy.bytes = sizeof toy_bytes - 1; /* more bytes than listed */
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "more than"));
     toy.parts[0].bytes = toy.bytes = sizeof toy_bytes + 1; /* and less */
@@ -283,7 +244,7 @@ static void refuses_wrong_contents(void **state)
     assert_int_equal(pn_store_resolve("toy:one", &path, NULL), PANTRY_NOT_FOUND);
 }
 
-/* ---- what is in the store already ---- */
+/* ---- existing contents of the store ---- */
 
 static void put_blob(const char *bytes, size_t n)
 {
@@ -296,7 +257,7 @@ static void put_blob(const char *bytes, size_t n)
     fclose(f);
 }
 
-/* A blob without a manifest counts only if all of its bytes are right: its size alone says nothing. */
+/* A blob without a manifest is used only if all of its bytes are right: the size alone is not enough. */
 static void replaces_a_wrong_blob(void **state)
 {
     (void)state;
@@ -316,8 +277,8 @@ static void replaces_a_wrong_blob(void **state)
     }
 }
 
-/* What its manifest does not fit is fetched anew, and a leftover of an earlier try is no hindrance. */
-static void replaces_what_a_manifest_does_not_fit(void **state)
+/* A blob that does not match its manifest is fetched again, and leftovers of an earlier attempt do no harm. */
+static void replaces_blobs_that_do_not_match(void **state)
 {
     (void)state;
     char *path = NULL, partial[300];
@@ -331,12 +292,12 @@ static void replaces_what_a_manifest_does_not_fit(void **state)
     assert_tidy(&toy);
     assert_int_equal(count_downloads(), 2);
     free(path);
-    /* the folder of a fetch that died after its manifest is tidied up by the next one */
+    /* the next fetch removes the folder of one that died after its manifest */
     pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_tidy(&toy);
     free(path);
-    /* but not while somebody has the lock */
+    /* but not while another process has the lock */
     int lock;
     pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
     assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
@@ -354,7 +315,7 @@ static json_t *read_manifest(void)
     return root_value;
 }
 
-/* The digest of `bytes` stands in the field, its length beside it, and the blob is there. */
+/* The field has the digest of `bytes` and their length, and the blob exists. */
 static void assert_layer(const json_t *layer, const char *type, const char *bytes, size_t n)
 {
     char digest[80] = "sha256:", path[256];
@@ -396,7 +357,7 @@ static void writes_ollamas_manifest(void **state)
     }
 }
 
-/* A licence may be as long as the catalog says and no longer; an empty one is none. */
+/* A licence may have up to the catalog's size; an empty one does not count. */
 static void licences_are_bounded(void **state)
 {
     (void)state;
@@ -417,7 +378,7 @@ static void licences_are_bounded(void **state)
     json_t *manifest = read_manifest();
     assert_int_equal(json_array_size(json_object_get(manifest, "layers")), 1);
     json_decref(manifest);
-    /* a blob that outlived its manifest is not worth a download for its licence */
+    /* an existing blob without a manifest is not downloaded again for its licence */
     unlink(in_root("home/models/manifests/registry.ollama.ai/library/toy/one"));
     int before = count_downloads();
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, &err), PANTRY_OK);
@@ -439,7 +400,7 @@ static void needs_space(void **state)
     }
 }
 
-static void says_what_pip_said(void **state)
+static void reports_pips_last_error(void **state)
 {
     (void)state;
     char *path = NULL;
@@ -449,8 +410,8 @@ static void says_what_pip_said(void **state)
     assert_non_null(strstr(err.text, "no toy==1.0 here"));
 }
 
-/* What pip prints when the disk fills and when nothing answers: its last words name neither. */
-static void says_what_stopped_pip(void **state)
+/* pip's output for a full disk and for no connection: its last line names neither. */
+static void reports_the_cause_of_pips_failure(void **state)
 {
     (void)state;
     static const struct {
@@ -503,7 +464,7 @@ static void finds_a_python_with_pip(void **state)
     free(path);
 }
 
-/* A few packages at a time, so that what has arrived is kept when the rest does not come. */
+/* A few packages at a time, so that finished ones are kept when the rest fails. */
 static void downloads_a_few_at_a_time(void **state)
 {
     (void)state;
@@ -529,7 +490,7 @@ static void downloads_a_few_at_a_time(void **state)
     char sha[PN_SHA256_HEX + 1];
     pn_sha256_bytes(toy_bytes, SIZE * N, sha, NULL);
     many.sha256 = sha;
-    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PANTRY_IO); /* the last one does not come */
+    assert_int_equal(pn_store_fetch_entry(&many, NULL, &path, NULL), PANTRY_IO); /* the last one fails */
     assert_int_equal(count_downloads(), 2);
     for (size_t i = 0; i < 4; i++) {
         char whole[96];
@@ -562,12 +523,12 @@ static void imports_wheels_from_anywhere(void **state)
     assert_int_equal(pn_store_import_entry(&duo, both, 2, NULL, &path, &err), PANTRY_OK);
     assert_model(path);
     assert_tidy(&duo);
-    assert_int_equal(access(a, F_OK), 0); /* they stay where they are */
+    assert_int_equal(access(a, F_OK), 0); /* the files are not moved */
     assert_int_equal(count_downloads(), 0);
     free(path);
 }
 
-/* Bytes that do not hash to what the catalog says are refused, and the store stays empty. */
+/* Bytes with another hash than the catalog's are refused, and the store stays empty. */
 static void refuses_other_wheels(void **state)
 {
     (void)state;
@@ -599,7 +560,7 @@ static void replaces_a_damaged_wheel(void **state)
     assert_int_equal(count_downloads(), 2);
 }
 
-static void goes_on_with_whole_wheels(void **state)
+static void resumes_with_complete_wheels(void **state)
 {
     (void)state;
     char *path = NULL;
@@ -747,7 +708,7 @@ static void waits_for_the_lock(void **state)
     pn_layout_make_dirs(in_root("home/fetch"), NULL);
     assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
     assert_true(lock >= 0);
-    /* gives up at the first word that it has to wait */
+    /* gives up when it first has to wait */
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};
     struct pn_fetch_options options = {.progress = look, .user = &seen, .cancel = seen.cancel};
     assert_int_equal(pn_store_fetch_entry(&toy, &options, &path, NULL), PANTRY_CANCELLED);
@@ -761,7 +722,7 @@ static void waits_for_the_lock(void **state)
 
 /* ---- every call fails once, and the process dies at every call once ---- */
 
-/* After an interrupted fetch: the model is whole or not there at all. */
+/* After an interrupted fetch, the model is complete or missing. */
 static void assert_all_or_nothing(void)
 {
     char *path = NULL;
@@ -839,19 +800,19 @@ int main(void)
         cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_root),
         cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_root),
         cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_what_a_manifest_does_not_fit, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(replaces_blobs_that_do_not_match, make_root, remove_root),
         cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_root),
         cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_root),
         cmocka_unit_test_setup_teardown(needs_space, make_root, remove_root),
         cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(says_what_pip_said, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(says_what_stopped_pip, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(reports_pips_last_error, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(reports_the_cause_of_pips_failure, make_root, remove_root),
         cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_root),
         cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_root),
         cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_root),
         cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
         cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(goes_on_with_whole_wheels, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(resumes_with_complete_wheels, make_root, remove_root),
         cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_root),
         cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_root),
         cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_root),

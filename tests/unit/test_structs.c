@@ -1,5 +1,5 @@
-/* Options and results of programs that were compiled with an older or a newer pantry.h: their structs are shorter or
- * longer than the library's. What they know counts, what they do not know stays as it is. */
+/* Options and results of programs compiled with an older or newer pantry.h: their structs are shorter or longer than
+ * the library's. The library reads and writes only the members that both know. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* A struct of a later version: members that this library does not have follow. */
+/* A struct of a later version, with further members. */
 #define LATER(type)                                                                                                    \
     struct {                                                                                                           \
         struct type own;                                                                                               \
@@ -49,7 +49,7 @@ static int close_fixture(void **state)
     return 0;
 }
 
-/* Calls what takes options of every kind with those given; the status, and what it says. */
+/* Calls the function of a kind of options; returns the status and the error. */
 enum kind { MODEL, SESSION, GENERATE, REQUEST, EMBED, RANK, N_KINDS };
 
 static pantry_status call(struct fixture *f, enum kind kind, const void *options, struct pantry_error *error)
@@ -139,7 +139,7 @@ static void sizes_are_asked_for(void **state)
         }
 }
 
-/* Longer by what is zero is as good; by anything else it asks for what is not there. */
+/* Further members that are zero are accepted; others request an unknown option, which is an error. */
 static void newer_options(void **state)
 {
     for (enum kind kind = 0; kind < N_KINDS; kind++) {
@@ -170,7 +170,7 @@ static void newer_options(void **state)
     }
 }
 
-/* What a shorter struct lacks has its default, whatever lies after it in memory. */
+/* Members missing in a shorter struct have their defaults, whatever follows it in memory. */
 static void older_options(void **state)
 {
     struct fixture *f = *state;

@@ -1,4 +1,4 @@
-/* Tokenizers with small vocabularies that are made here. Golden ids come from Hugging Face tokenizers 0.23.3 (BPE,
+/* Tokenizers with small vocabularies that the test makes. Golden ids come from Hugging Face tokenizers 0.23.3 (BPE,
  * WordPiece) and sentencepiece 0.2.3 (SPM, unigram), given the same vocabularies. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/tokenizer/tokenizer.h"
+#include "text/unicode/unicode.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -43,7 +43,7 @@ static void begin(struct small *s, const char *model, const char *pre)
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), pre, strlen(pre), &err))
         fail_msg("%s", err.text);
-    s->v.bos = s->v.eos = s->v.unk = -1;
+    s->v.id.bos = s->v.id.eos = s->v.id.unk = -1;
 }
 
 static struct pn_tokenizer *finish(struct small *s)
@@ -86,8 +86,8 @@ static struct pn_tokenizer *make_bpe(struct small *s, const char *pre)
         add(s, joined[i], 0, PN_TOKEN_NORMAL);
         s->merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
     }
-    s->v.merges = s->merges;
-    s->v.n_merges = sizeof merges / sizeof *merges;
+    s->v.bpe.merges = s->merges;
+    s->v.bpe.n_merges = sizeof merges / sizeof *merges;
     add(s, "<|end|>", 0, PN_TOKEN_CONTROL);
     return finish(s);
 }
@@ -109,10 +109,10 @@ static struct pn_tokenizer *make_spm(struct small *s, const char *model)
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(s, pieces[i], unigram ? -3.0 - 0.25 * (double)(s->n % 7) : -(double)i, PN_TOKEN_NORMAL);
     add(s, "<x>", 0, PN_TOKEN_USER);
-    s->v.unk = 0;
-    s->v.bos = 1;
-    s->v.eos = 2;
-    s->v.add_space_prefix = s->v.byte_fallback = true;
+    s->v.id.unk = 0;
+    s->v.id.bos = 1;
+    s->v.id.eos = 2;
+    s->v.flags.add_space_prefix = s->v.flags.byte_fallback = true;
     return finish(s);
 }
 
@@ -154,6 +154,13 @@ static void byte_level_bpe(void **state)
     pn_tokenizer_free(t);
 }
 
+static bool adds_bos(const struct pn_tokenizer *t)
+{
+    size_t n;
+    const int32_t *before = pn_tokenizer_around(t, false, &n);
+    return n == 1 && before[0] == pn_tokenizer_bos(t);
+}
+
 static void sentencepiece_bpe(void **state)
 {
     (void)state;
@@ -165,7 +172,7 @@ static void sentencepiece_bpe(void **state)
     EXPECT(t, "", PN_TOKENIZE_BOS, 1);
     EXPECT(t, "<s>a", PN_TOKENIZE_SPECIAL, 1, 263);
     EXPECT(t, "<x>", 0, 272);
-    assert_true(pn_tokenizer_adds_bos(t));
+    assert_true(adds_bos(t));
     pn_tokenizer_free(t);
     t = make_spm(&s, "t5");
     EXPECT(t, "abc ab  a", 0, 259, 267, 265, 268, 260);
@@ -183,9 +190,9 @@ static void wordpiece(void **state)
     begin(&s, "bert", "");
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(&s, pieces[i], 0, i < 4 ? PN_TOKEN_CONTROL : PN_TOKEN_NORMAL);
-    s.v.unk = 1;
-    s.v.cls = 2;
-    s.v.sep = 3;
+    s.v.id.unk = 1;
+    s.v.id.cls = 2;
+    s.v.id.sep = 3;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "Unaffable, HELLOs", 0, 4, 5, 6, 9, 7, 8);
     EXPECT(t, "中中a café xyz abb", PN_TOKENIZE_BOS, 2, 10, 10, 11, 13, 1, 11, 12, 12, 3);
@@ -203,13 +210,16 @@ static void rwkv(void **state)
     begin(&s, "rwkv", "");
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         add(&s, tokens[i], 0, i ? PN_TOKEN_NORMAL : PN_TOKEN_CONTROL);
+    add(&s, "<u>", 0, PN_TOKEN_USER);
+    s.attributes[8] = PN_TOKEN_NORMALIZED; /* without a normalizer, text is searched as it is */
     struct pn_tokenizer *t = finish(&s);
+    EXPECT(t, "ab<u>a", 0, 2, 8, 1);
     EXPECT(t, "abaabc\n\xFF\\", 0, 2, 1, 5, 4, 6);
-    EXPECT(t, "az\n", 0, 1, 3); /* no unknown token: what has no token is dropped */
+    EXPECT(t, "az\n", 0, 1, 3); /* no unknown token: text without a token is dropped */
     pn_tokenizer_free(t);
 }
 
-/* SentencePiece gives user-defined pieces a tenth a byte beyond the first, whatever the file says. */
+/* SentencePiece scores user-defined pieces 0.1 per byte after the first, even if the file says otherwise. */
 static void user_pieces_weigh_more(void **state)
 {
     (void)state;
@@ -222,7 +232,7 @@ static void user_pieces_weigh_more(void **state)
         add(&s, longer ? "xyé" : "xyy", -4.85, PN_TOKEN_NORMAL);
         add(&s, longer ? "yé" : "yy", -9, PN_TOKEN_USER);
         s.attributes[4] = PN_TOKEN_SCORED;
-        s.v.unk = 0;
+        s.v.id.unk = 0;
         struct pn_tokenizer *t = finish(&s);
         if (longer)
             EXPECT(t, "xyé", 0, 1, 4); /* -5 + 0.2 */
@@ -232,7 +242,7 @@ static void user_pieces_weigh_more(void **state)
     }
 }
 
-/* All byte tokens but for `left_out`, then what PLaMo's test is about. */
+/* All byte tokens except `left_out`, then the tokens of PLaMo's test. */
 static void begin_plamo(struct small *s, int left_out)
 {
     begin(s, "plamo2", "");
@@ -247,7 +257,7 @@ static void begin_plamo(struct small *s, int left_out)
     }
 }
 
-/* The best sum of scores, the longer token first where sums are equal. */
+/* The best sum of scores; of equal sums, the longer token first. */
 static void plamo(void **state)
 {
     (void)state;
@@ -260,8 +270,8 @@ static void plamo(void **state)
     begin_plamo(&s, -1);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(&s, pieces[i].text, pieces[i].score, PN_TOKEN_NORMAL); /* from 259 on */
-    s.v.bos = 1;
-    s.v.eos = 2;
+    s.v.id.bos = 1;
+    s.v.id.eos = 2;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "aba", 0, 259, 262);  /* -7.00001 beats -8 and -9 */
     EXPECT(t, "abab", 0, 261, 261); /* -10 */
@@ -275,7 +285,7 @@ static void plamo(void **state)
     assert_string_equal(out.data, "aé漢");
     pn_buf_free(&out);
     assert_true(pn_tokenizer_is_eog(t, 2));
-    assert_false(pn_tokenizer_adds_bos(t));
+    assert_false(adds_bos(t));
     pn_tokenizer_free(t);
 
     struct pantry_error err = {0};
@@ -293,14 +303,14 @@ static void dna(void **state)
     static struct small s;
     struct pn_tokenizer *t = make_bpe(&s, "gpt-2");
     pn_tokenizer_free(t);
-    s.v.dna = true;
+    s.v.flags.dna = true;
     static const char *const tokens[] = {"<dna>", "</dna>", "<oov>", "AAAAAA\xEE\x80\x80", "ACGTAC\xEE\x80\x80",
                                          "ACGTAC"};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         add(&s, tokens[i], 0, PN_TOKEN_NORMAL); /* from 270 on */
     t = finish(&s);
     EXPECT(t, "he<dna>acgtacAA</dna>he", 0, 257, 270, 274, 273, 271, 257);
-    EXPECT(t, "<dna>ACGTAX<dna>", 0, 270, 272, 272); /* "<DNA>A" is no word either */
+    EXPECT(t, "<dna>ACGTAX<dna>", 0, 270, 272, 272); /* "<DNA>A" is not a word either */
     EXPECT(t, "<dna></dna>he<dna>", 0, 270, 271, 257, 270);
     EXPECT(t, "ACGTAC</dna>", 0, 65, 67, 71, 84, 65, 67, 60, 47, 100, 110, 97, 62);
     struct pn_buf out = {0};
@@ -310,7 +320,8 @@ static void dna(void **state)
     pn_tokenizer_free(t);
 }
 
-/* Padding between files ends a generation: what the file names, else what is called so and is no ordinary text. */
+/* Padding between files ends a generation: the token that the file names, else one with a known text that is not
+ * ordinary text. */
 static void fim_tokens_end(void **state)
 {
     (void)state;
@@ -320,7 +331,7 @@ static void fim_tokens_end(void **state)
         add(&s, "<|fim_pad|>", 0, PN_TOKEN_CONTROL);
         add(&s, "<|file_sep|>", 0, PN_TOKEN_NORMAL);
         add(&s, "a", 0, PN_TOKEN_NORMAL);
-        s.v.fim_pad = named ? 2 : -1;
+        s.v.id.fim_pad = named ? 2 : -1;
         struct pn_tokenizer *t = finish(&s);
         assert_int_equal(pn_tokenizer_is_eog(t, 0), !named);
         assert_false(pn_tokenizer_is_eog(t, 1));
@@ -329,7 +340,7 @@ static void fim_tokens_end(void **state)
     }
 }
 
-/* Gemma 4 starts with BOS whatever its file says, and a whitespace vocabulary may fold case. */
+/* Gemma 4 starts with BOS even if its file says otherwise, and a whitespace vocabulary may fold case. */
 static void flags_of_pretypes(void **state)
 {
     (void)state;
@@ -337,8 +348,8 @@ static void flags_of_pretypes(void **state)
     begin(&s, "gemma4", "");
     add(&s, "<bos>", 0, PN_TOKEN_CONTROL);
     add(&s, "a", 0, PN_TOKEN_NORMAL);
-    s.v.bos = 0;
-    s.v.add_bos = false;
+    s.v.id.bos = 0;
+    s.v.flags.add_bos = false;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "a", PN_TOKENIZE_BOS, 0, 1);
     pn_tokenizer_free(t);
@@ -348,7 +359,7 @@ static void flags_of_pretypes(void **state)
     t = finish(&s);
     EXPECT(t, "É \té", 0, 1, 0);
     pn_tokenizer_free(t);
-    s.v.lowercase = true;
+    s.v.flags.lowercase = true;
     t = finish(&s);
     EXPECT(t, "É \té", 0, 0, 0);
     pn_tokenizer_free(t);
@@ -370,7 +381,7 @@ static void push_all(const struct pn_tokenizer *t, const int32_t *ids, size_t n,
     pn_detokenizer_free(d);
 }
 
-/* Random ids, most of them bytes: the stream prints whole characters only, and all that decoding at once does. */
+/* Random ids, most of them bytes: the stream prints only whole characters, and the same text as decoding at once. */
 static void streams_equal_whole(void **state)
 {
     (void)state;
@@ -416,24 +427,24 @@ static void broken_characters(void **state)
     (void)state;
     static struct small s;
     struct pn_tokenizer *t = make_bpe(&s, "gpt-2");
-    /* One U+FFFD for the good part of a character, as Rust's from_utf8_lossy has it. */
+    /* One U+FFFD for the valid part of a character, as in Rust's from_utf8_lossy. */
     expect_text(t, "\uFFFD", 3, (const int32_t[]){0xF0, 0x9F, 0x99});
     expect_text(t, "\uFFFDa", 3, (const int32_t[]){0xE2, 0x82, 'a'});
     expect_text(t, "\uFFFD\uFFFDé", 4, (const int32_t[]){0xFF, 0xE2, 0xC3, 0xA9});
     expect_text(t, "\U0001F642", 4, (const int32_t[]){0xF0, 0x9F, 0x99, 0x82});
     pn_tokenizer_free(t);
     t = make_spm(&s, "llama");
-    /* One for each byte, as sentencepiece has it; a piece ends a run of bytes. */
+    /* One per byte, as in SentencePiece; a piece ends a run of bytes. */
     expect_text(t, "\uFFFD\uFFFDa", 3, (const int32_t[]){0xE2 + 3, 0x82 + 3, 260});
     expect_text(t, "€", 3, (const int32_t[]){0xE2 + 3, 0x82 + 3, 0xAC + 3});
     expect_text(t, "\uFFFD\uFFFD\uFFFD", 3, (const int32_t[]){0xF0 + 3, 0x9F + 3, 0x99 + 3});
-    expect_text(t, "a ab", 3, (const int32_t[]){263, 259, 264}); /* the first blank is none */
+    expect_text(t, "a ab", 3, (const int32_t[]){263, 259, 264}); /* the first blank is dropped */
     pn_tokenizer_free(t);
 }
 
 /* ---- hostile input ---- */
 
-/* untrusted-input item 15: byte tokens that are none stay text, and nothing of them is read as a byte. */
+/* untrusted-input item 15: malformed byte tokens stay text, and no part of them is read as a byte. */
 static void bad_byte_tokens(void **state)
 {
     (void)state;
@@ -444,8 +455,8 @@ static void bad_byte_tokens(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         add(&s, bad[i], 0, PN_TOKEN_BYTE);
     add(&s, "a", 0, PN_TOKEN_NORMAL);
-    s.v.unk = 0;
-    s.v.add_space_prefix = false;
+    s.v.id.unk = 0;
+    s.v.flags.add_space_prefix = false;
     struct pn_tokenizer *t = finish(&s);
     EXPECT(t, "aé<0xZZ>a", 0, 8, 0, 8);
     expect_text(t, "<0x-1><0xZZ>a", 3, (const int32_t[]){1, 2, 8});
@@ -474,18 +485,18 @@ static void odd_vocabularies(void **state)
     add(&s, "", 0, PN_TOKEN_CONTROL);
     for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
         s.merges[i] = (struct pn_str){merges[i], (uint32_t)strlen(merges[i])};
-    s.v.merges = s.merges;
-    s.v.n_merges = sizeof merges / sizeof *merges;
-    s.v.eos = 1000000;
-    s.v.bos = -7;
-    s.v.add_bos = s.v.add_eos = true;
+    s.v.bpe.merges = s.merges;
+    s.v.bpe.n_merges = sizeof merges / sizeof *merges;
+    s.v.id.eos = 1000000;
+    s.v.id.bos = -7;
+    s.v.flags.add_bos = s.v.flags.add_eos = true;
     t = finish(&s);
     EXPECT(t, "aaa", PN_TOKENIZE_BOS | PN_TOKENIZE_SPECIAL, 2, 0);
     expect(t, "bc", 0, NULL, 0);
     assert_int_equal(pn_tokenizer_eos(t), -1);
     pn_tokenizer_free(t);
 
-    /* A token that would make searching slow is refused. */
+    /* A token that would make searching slow is an error. */
     char *longest = malloc(5000);
     memset(longest, 'a', 5000);
     begin(&s, "gpt2", "gpt-2");
@@ -502,7 +513,7 @@ static void odd_vocabularies(void **state)
     assert_non_null(strstr(err.text, "no-such"));
 }
 
-/* A precompiled map with any bytes in it is never read beyond its ends. */
+/* A precompiled map with any contents is never read out of bounds. */
 static void bad_maps(void **state)
 {
     (void)state;
@@ -521,8 +532,8 @@ static void bad_maps(void **state)
         s.v.n_tokens = 1;
         char *copy = malloc(n ? n : 1);
         memcpy(copy, map, n);
-        s.v.charsmap = copy;
-        s.v.charsmap_len = n;
+        s.v.spm.charsmap = copy;
+        s.v.spm.charsmap_len = n;
         struct pn_tokenizer *t = NULL;
         if (!pn_tokenizer_new(&s.v, &t, NULL)) {
             struct pn_ids ids = {0};
@@ -580,11 +591,11 @@ static struct pn_tokenizer *make_other(struct small *s, const char *model)
     }
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
         add(s, pieces[i], -1.5, PN_TOKEN_NORMAL);
-    s->v.unk = 0;
+    s->v.id.unk = 0;
     return finish(s);
 }
 
-/* untrusted-input item 17 and more: long runs on a small stack. Anything quadratic would not come to an end here. */
+/* untrusted-input item 17 and more: long runs on a small stack. Quadratic time would not end here. */
 static void long_runs(void **state)
 {
     (void)state;
@@ -614,7 +625,7 @@ static void long_runs(void **state)
             pthread_attr_destroy(&small_stack);
             if (job.status)
                 fail_msg("%s, run of %s: status %d", name, runs[r], job.status);
-            /* BERT drops white space, RWKV here what has no token. */
+            /* BERT drops white space, and RWKV here drops text without a token. */
             assert_true(job.ids.len > 0 || !strcmp(name, "bert") || !strcmp(name, "rwkv"));
             free(job.ids.data);
             pn_buf_free(&text);
@@ -623,7 +634,7 @@ static void long_runs(void **state)
     }
 }
 
-/* Texts are joined from words that are in and not in the cache: the same ids as without it. */
+/* Texts joined from words in and not in the cache: the same ids as without a cache. */
 static void cache_changes_nothing(void **state)
 {
     (void)state;

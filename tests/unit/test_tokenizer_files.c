@@ -1,5 +1,5 @@
-/* tokenizer.json and SentencePiece models, made here. Golden ids: Hugging Face tokenizers 0.23.3 and sentencepiece
- * 0.2.3 given the same files. A file that is cut off or wrong is an error, never more. */
+/* tokenizer.json and SentencePiece models that the test makes. Golden ids: Hugging Face tokenizers 0.23.3 and
+ * sentencepiece 0.2.3 with the same files. A file that is cut off or wrong is an error. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,8 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "text/tokenizer_files.h"
+#include "pantry.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,13 +61,20 @@ static const char llama_json[] =
     "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"<unk>\":3,\"▁\":4,\"▁a\":5,\"<0x41>\":6,\"<s>\":7},"
     "\"merges\":[\"a b\",\"▁ a\"]}}";
 
+static bool adds_bos(const struct pn_tokenizer *t)
+{
+    size_t n;
+    const int32_t *before = pn_tokenizer_around(t, false, &n);
+    return n == 1 && before[0] == pn_tokenizer_bos(t);
+}
+
 static void json_like_llama(void **state)
 {
     (void)state;
     struct pn_tokenizer *t = from_json(llama_json);
     expect(t, "ab a", "7 4 2 5", "<s> ab a");
     expect(t, "zzA<s>b", "7 4 6 3 7 4 1", "<s> A<unk><s> b");
-    assert_true(pn_tokenizer_adds_bos(t));
+    assert_true(adds_bos(t));
     assert_int_equal(pn_tokenizer_bos(t), 7);
     pn_tokenizer_free(t);
 }
@@ -155,7 +163,7 @@ static void cut_off_models(void **state)
     make_model(&model, 2);
     for (size_t n = 0; n < model.len; n++) {
         struct pn_tokenizer *t = NULL;
-        char *copy = malloc(n ? n : 1); /* of exactly this size, so that a sanitizer sees reads beyond it */
+        char *copy = malloc(n ? n : 1); /* exactly this size, so that a sanitizer sees reads beyond it */
         memcpy(copy, model.data, n);
         pn_tokenizer_from_sentencepiece(copy, n, &t, NULL);
         pn_tokenizer_free(t);
@@ -210,7 +218,7 @@ static void refused(const char *json, pantry_status status, const char *word)
 
 #define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}"
 
-static void what_is_not_known_is_named(void **state)
+static void unknown_parts_are_named(void **state)
 {
     (void)state;
     refused("[]", PANTRY_FORMAT, "vocabulary");
@@ -260,7 +268,7 @@ static void expect_decoded(const struct pn_tokenizer *t, const char *want, size_
     pn_buf_free(&out);
 }
 
-/* Whole words or nothing; without a token for unknown words, text with one is an error, as in the reference. */
+/* Whole words only; without a token for unknown words, they are an error, as in the reference. */
 static void json_words(void **state)
 {
     (void)state;
@@ -281,7 +289,7 @@ static void json_words(void **state)
     pn_tokenizer_free(t);
 }
 
-/* A ByteLevel normalizer spells bytes in GPT-2's alphabet; what follows sees characters of it. */
+/* A ByteLevel normalizer spells bytes in GPT-2's alphabet; later steps see its characters. */
 static void json_bytes_spelled_out(void **state)
 {
     (void)state;
@@ -320,7 +328,8 @@ static void directories(void **state)
     struct pn_tokenizer *t = NULL;
     struct pn_buf template = {0};
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(pn_tokenizer_from_hf(dir, &t, NULL, &err), PANTRY_NOT_FOUND);
+    assert_int_equal(pantry_tokenizer_load(dir, &(pantry_tokenizer *){NULL}, &err), PANTRY_NOT_FOUND);
+    assert_non_null(strstr(err.text, dir));
     write_file(dir, "tokenizer.json", llama_json);
     write_file(dir, "tokenizer_config.json",
                "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\","
@@ -329,6 +338,16 @@ static void directories(void **state)
     if (pn_tokenizer_from_hf(dir, &t, &template, &err))
         fail_msg("%s", err.text);
     assert_string_equal(template.data, "{{x}}");
+    pantry_tokenizer *loaded = NULL;
+    int32_t *ids;
+    size_t n;
+    assert_int_equal(pantry_tokenizer_load(dir, &loaded, &err), PANTRY_OK);
+    assert_int_equal(pantry_tokenize(loaded, "ab a", 4, PANTRY_TOKENIZE_BOS, &ids, &n, &err), PANTRY_OK);
+    assert_int_equal(n, 4);
+    assert_memory_equal(ids, ((const int32_t[]){7, 4, 2, 5}), sizeof(int32_t[4]));
+    assert_true(pantry_token_ends_generation(loaded, 5));
+    pantry_free(ids);
+    pantry_tokenizer_free(loaded);
     assert_int_equal(pn_tokenizer_eos(t), 2);
     assert_true(pn_tokenizer_is_eog(t, 2));
     assert_true(pn_tokenizer_is_eog(t, 5));
@@ -348,7 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_like_llama),      cmocka_unit_test(json_byte_level),
         cmocka_unit_test(sentencepiece_models), cmocka_unit_test(cut_off_models),
-        cmocka_unit_test(cut_off_json),         cmocka_unit_test(what_is_not_known_is_named),
+        cmocka_unit_test(cut_off_json),         cmocka_unit_test(unknown_parts_are_named),
         cmocka_unit_test(json_words),           cmocka_unit_test(json_bytes_spelled_out),
         cmocka_unit_test(directories),
     };

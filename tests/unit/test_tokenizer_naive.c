@@ -1,6 +1,6 @@
-/* Every kind of vocabulary against its definition, written out here without heap, trie or index, on small random
- * vocabularies and texts with many ties; and the streams of ids against a decoder of UTF-8 that looks a character at
- * a time. */
+/* Compares every kind of vocabulary with a direct implementation of its definition, without heap, trie or index, on
+ * small random vocabularies and texts with many ties; and streams of ids with a UTF-8 decoder that works one character
+ * at a time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/tokenizer/tokenizer.h"
+#include "text/unicode/unicode.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -44,7 +44,7 @@ static void begin(struct vocabulary *s, const char *model)
     memset(s, 0, sizeof *s);
     if (pn_vocab_init(&s->v, model, strlen(model), "gpt-2", 5, &err))
         fail_msg("%s", err.text);
-    s->v.add_bos = s->v.add_space_prefix = false;
+    s->v.flags.add_bos = s->v.flags.add_space_prefix = false;
 }
 
 static int32_t find(const struct vocabulary *s, const char *text, size_t len)
@@ -79,8 +79,10 @@ static struct pn_tokenizer *finish(struct vocabulary *s)
     s->v.n_tokens = s->n;
     s->v.scores = s->scores;
     s->v.types = s->types;
-    s->v.merges = s->merges;
-    s->v.n_merges = s->n_merges;
+    if (s->v.kind == PN_VOCAB_BPE) {
+        s->v.bpe.merges = s->merges;
+        s->v.bpe.n_merges = s->n_merges;
+    }
     if (pn_tokenizer_new(&s->v, &t, &err))
         fail_msg("%s", err.text);
     return t;
@@ -151,7 +153,7 @@ static void merges_by_rank(void **state)
     rng.state = 1;
     for (int round = 0; round < 30; round++) {
         begin(&s, "gpt2");
-        if (round % 2) /* all bytes: pairs of bytes have a table */
+        if (round % 2) /* all bytes: there is a table of byte pairs */
             for (int b = 0; b < 256; b++) {
                 struct pn_buf c = {0};
                 pn_buf_append(&c, "", 0);
@@ -167,7 +169,7 @@ static void merges_by_rank(void **state)
             add(&s, (char[]){*c, '\0'}, 0, PN_TOKEN_NORMAL);
         size_t first = round % 2 ? (size_t)find(&s, "a", 1) : 0, wanted = 3 + below(40);
         for (int tries = 0; s.n_merges < wanted && tries < 1000; tries++) {
-            /* a, b, c and what was made of them */
+            /* a, b, c and their merges */
             size_t base = round % 2 ? 256 : 3, l = below(3 + s.n - base), r = below(3 + s.n - base), m = s.n_merges;
             l = l < 3 ? first + l : base + l - 3;
             r = r < 3 ? first + r : base + r - 3;
@@ -187,7 +189,8 @@ static void merges_by_rank(void **state)
         }
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
-            random_word(word, "abc", 1, k % 3 ? 45 : 300); /* up to 40 and beyond are merged in two ways */
+            random_word(word, "abc", 1, k % 3 ? 45 : 300); /* words of up to 40 symbols and longer ones are merged in
+                                                            * two ways */
             expect_same(t, "merges", word, want, naive_bpe(&s, word, want));
         }
         pn_tokenizer_free(t);
@@ -223,7 +226,7 @@ static size_t naive_pieces(const struct vocabulary *s, const char *text, int32_t
         snprintf(byte, sizeof byte, "<0x%02X>", (unsigned)(unsigned char)text[start[i]]);
         if (id < 0)
             id = find(s, byte, 6);
-        if (id >= 0 || !out || ids[out - 1] != 0) /* unknown ones in a row are one */
+        if (id >= 0 || !out || ids[out - 1] != 0) /* consecutive unknown characters are one token */
             ids[out++] = id < 0 ? 0 : id;
     }
     return out;
@@ -245,8 +248,8 @@ static void pieces_by_score(void **state)
             add(&s, (char[]){*c, '\0'}, -(double)below(9), PN_TOKEN_NORMAL);
         for (size_t i = 0, n = 4 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 2, 6), (double)below(round % 2 ? 5 : 1000) / 8 - 9, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
-        s.v.byte_fallback = true;
+        s.v.id.unk = 0;
+        s.v.flags.byte_fallback = true;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, k % 3 ? 45 : 200);
@@ -286,7 +289,7 @@ static size_t naive_unigram(const struct vocabulary *s, const char *text, int32_
         ids[i] = ids[k - 1 - i];
         ids[k - 1 - i] = swap;
     }
-    size_t kept = 0; /* unknown ones in a row are one */
+    size_t kept = 0; /* consecutive unknown characters are one token */
     for (size_t i = 0; i < k; i++)
         if (ids[i] != 0 || !kept || ids[kept - 1] != 0)
             ids[kept++] = ids[i];
@@ -304,12 +307,12 @@ static void best_sums(void **state)
         begin(&s, "t5");
         add(&s, "<unk>", 0, PN_TOKEN_UNKNOWN);
         for (const char *c = "abc"; *c; c++)
-            if (round % 3 || *c != 'b') /* some letters only inside of pieces */
+            if (round % 3 || *c != 'b') /* some letters only inside pieces */
                 add(&s, (char[]){*c, '\0'}, -1 - (double)below(1000000) / 99991, PN_TOKEN_NORMAL);
         for (size_t i = 0, n = 4 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 2, 6), -1 - (double)below(1000000) / 50021, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
-        s.v.byte_fallback = false;
+        s.v.id.unk = 0;
+        s.v.flags.byte_fallback = false;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, k % 3 ? 45 : 200);
@@ -360,7 +363,7 @@ static void lowest_costs(void **state)
         add_byte_tokens(&s);
         for (size_t i = 0, n = 4 + below(40); i < n; i++) /* quarters: sums are exact, and often equal */
             add(&s, random_word(word, "abc", 1, 5), -(double)below(40) / 4, PN_TOKEN_NORMAL);
-        s.v.unk = 0;
+        s.v.id.unk = 0;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             random_word(word, k % 4 ? "abc" : "abcz", 1, 60);
@@ -406,7 +409,7 @@ static void longest_pieces_first(void **state)
             snprintf(piece, sizeof piece, "%s%s", i % 2 ? "\u2581" : "", random_word(word, "abc", 1, 4));
             add(&s, piece, 0, PN_TOKEN_NORMAL);
         }
-        s.v.unk = 1;
+        s.v.id.unk = 1;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             size_t n = 0;
@@ -433,7 +436,7 @@ static void longest_tokens_first(void **state)
         add(&s, "<s>", 0, PN_TOKEN_CONTROL);
         for (size_t i = 0, n = 5 + below(40); i < n; i++)
             add(&s, random_word(word, "abc", 1, 6), 0, PN_TOKEN_NORMAL);
-        s.v.unk = round % 2 ? -1 : 0;
+        s.v.id.unk = round % 2 ? -1 : 0;
         struct pn_tokenizer *t = finish(&s);
         for (int k = 0; k < 30; k++) {
             int32_t want[MAX_TEXT];
@@ -444,7 +447,7 @@ static void longest_tokens_first(void **state)
                 for (len = strlen(p); len > 0; len--)
                     if ((id = find(&s, p, len)) > 0)
                         break;
-                if (id > 0 || s.v.unk >= 0)
+                if (id > 0 || s.v.id.unk >= 0)
                     want[n++] = id > 0 ? id : 0;
                 len = len ? len : 1;
             }
@@ -473,7 +476,7 @@ static int character(const unsigned char *p, size_t n)
     return need;
 }
 
-/* Each beginning of a character is one U+FFFD, or with `each_byte` as many as it has bytes. */
+/* Each incomplete character is one U+FFFD, or with `each_byte` one per byte. */
 static void naive_text(struct pn_buf *out, const unsigned char *p, size_t n, bool each_byte)
 {
     for (size_t i = 0; i < n;) {
@@ -487,7 +490,7 @@ static void naive_text(struct pn_buf *out, const unsigned char *p, size_t n, boo
     }
 }
 
-/* Bytes in runs, with pieces between them: whole, token by token, and cut after every token by a second stream. */
+/* Runs of bytes with pieces between them: at once, token by token, and cut after every token by a second stream. */
 static void broken_bytes(void **state)
 {
     (void)state;
@@ -512,7 +515,7 @@ static void broken_bytes(void **state)
             pn_buf_free(&c);
         }
         int32_t first = (int32_t)s.n - 256, piece = add(&s, kind ? "xy" : "ax", 0, PN_TOKEN_NORMAL);
-        s.v.unk = kind ? 0 : -1;
+        s.v.id.unk = kind ? 0 : -1;
         struct pn_tokenizer *t = finish(&s);
         for (int round = 0; round < 6000; round++) {
             unsigned char bytes[8], run[16];
@@ -540,7 +543,7 @@ static void broken_bytes(void **state)
             naive_text(&want, run, n_run, kind);
             pn_detokenizer_flush(d, &stream);
             assert_int_equal(pn_tokenizer_decode(t, ids, n, false, &got, NULL), PANTRY_OK);
-            /* a blank in front is SentencePiece's own; none of the bytes here is one */
+            /* a blank in front comes from SentencePiece; no byte here is a blank */
             assert_int_equal(got.len, want.len);
             assert_int_equal(stream.len, want.len);
             assert_memory_equal(got.data, want.data, want.len);

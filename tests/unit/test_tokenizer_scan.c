@@ -1,4 +1,4 @@
-/* Hand-written scanners and splitters against the regular expressions that they stand for, run by PCRE2. */
+/* Compares hand-written scanners and splitters with their regular expressions, run by PCRE2. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,16 +7,17 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "text/pretokenize.h"
-#include "text/pretype.h"
-#include "text/unicode.h"
+#include "text/split/pretokenize.h"
+#include "text/split/pretype.h"
+#include "text/unicode/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Characters in which the expressions differ: letters with and without case, marks, digits of all kinds, white space,
- * contractions, scripts, and what lies beside the ranges. Only what Unicode 14 knows: PCRE2 may know no more. */
+ * contractions, scripts, and characters next to the ranges. Only characters of Unicode 14, because PCRE2 may have no
+ * later tables. */
 static const uint32_t alphabet[] = {
     'a',     'b',     's',     't',     'r',     'e',     'v',    'm',     'l',    'd',    'S',    'T',
     'R',     'E',     'L',     'A',     'Z',     '\'',    '\'',   '\'',    ' ',    ' ',    ' ',    '\n',
@@ -35,7 +36,7 @@ static void random_text(struct pn_rng *rng, struct pn_buf *text)
     uint32_t last = 'a';
     for (size_t i = 0; i < n; i++) {
         unsigned r = (unsigned)(pn_rng_u64(rng) % 8);
-        if (r > 2) /* else once more: runs */
+        if (r > 2) /* else repeat the last one, for runs */
             last = alphabet[pn_rng_u64(rng) % (sizeof alphabet / sizeof *alphabet)];
         if (r == 7)
             last = 0x20 + (uint32_t)(pn_rng_u64(rng) % 0x550);
@@ -130,8 +131,8 @@ static void splitters_equal_their_expressions(void **state)
     }
 }
 
-/* Every pre-type is known by each of its names, and its expressions compile. The steps that models share most have a
- * scanner: a typing mistake in one of two tables would lose it silently. */
+/* Every pre-type is found by each of its names, and its expressions compile. The most common steps have a scanner: a
+ * typing mistake in one of two tables would lose it silently. */
 static void pretypes_compile(void **state)
 {
     (void)state;
@@ -178,13 +179,13 @@ static size_t count_matches(const char *regex, const char *text)
     return n;
 }
 
-/* What PCRE2 would read differently from Oniguruma. */
+/* Expressions that PCRE2 reads differently from Oniguruma. */
 static void expressions_are_translated(void **state)
 {
     (void)state;
     assert_int_equal(count_matches("\\s", "a\u180Eb\xC2\x85"
                                           "c\u2028"),
-                     2); /* the vowel separator is no white space */
+                     2); /* the vowel separator is not white space */
     assert_int_equal(count_matches("[^\\s]", " a\u180E"), 2);
     assert_int_equal(count_matches("[\\S]", " a\u180E"), 2);
     assert_int_equal(count_matches("\\w+", "a\u0301b c\u203Fd"), 2);
@@ -223,7 +224,7 @@ static void bad_expressions_are_errors(void **state)
     struct pn_regex *re = NULL;
     assert_int_not_equal(pn_regex_new(nested.data, nested.len, &re, NULL), PANTRY_OK);
     pn_buf_free(&nested);
-    struct pn_buf longest = {0}; /* 64 KiB, of which most is classes that become one */
+    struct pn_buf longest = {0}; /* 64 KiB, mostly classes that become one */
     pn_buf_putc(&longest, '[');
     while (longest.len < 64 * 1024 - 1)
         pn_buf_putc(&longest, 'a');
@@ -237,7 +238,7 @@ static void bad_expressions_are_errors(void **state)
     pn_buf_free(&longest);
 }
 
-/* An expression that backtracks exponentially ends with an error, and one without end in its match goes on. */
+/* An expression that backtracks exponentially is an error; one whose match is empty advances. */
 static void hostile_expressions_end(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* Every kind of step of a tokenizer.json, compared with what Hugging Face tokenizers made of the same texts:
+/* Every kind of step of a tokenizer.json, compared with Hugging Face tokenizers on the same texts:
  * tests/golden/tokenizers.json, recorded by make_tokenizers.py. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Tokenizers out of GGUF metadata: each key reaches its setting, at the ends of what it may be, and wrong types and
- * lengths are refused by name. The files hold metadata only, which is enough for a tokenizer. */
+/* Tokenizers from GGUF metadata: each key reaches its setting, at the ends of its range, and wrong types and lengths
+ * are errors that name the key. The files hold only metadata, which is enough for a tokenizer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/vocab.h"
+#include "engine/gguf_tokenizer.h"
 #include "gguf_writer.h"
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer/tokenizer_impl.h"
 
 #define COUNT(a)  (sizeof(a) / sizeof *(a))
 #define KEY(name) "tokenizer.ggml." name
@@ -22,7 +22,7 @@ static const char *const tokens[N_TOKENS] = {
     "<unk>",  "<s>",    "</s>",          "a", "b", "c", "ab", "bc", "x", "<g>", "<h>", "\xE2\x96\x81",
     "[MASK]", "<mask>", "<|endoftext|>", "y"};
 
-/* A file whose tokenizer is called `model` (NULL: no such key), with all tokens unless `n` says fewer. */
+/* A file whose tokenizer is called `model` (NULL: no such key), with all tokens, or the first `n`. */
 static void begin(struct gw *g, const char *model, size_t n)
 {
     gw_init(g);
@@ -33,7 +33,7 @@ static void begin(struct gw *g, const char *model, size_t n)
         gw_strings(g, KEY("tokens"), n, tokens);
 }
 
-/* A tokenizer and the file that its tokens lie in. */
+/* A tokenizer and the file that holds its tokens. */
 struct vocab {
     struct pn_weights *weights;
     struct pn_tokenizer *tokenizer;
@@ -93,7 +93,7 @@ static void check_ids(const struct vocab *v, const char *text, size_t n, const i
 
 #define ID(key, field)                                                                                                 \
     {                                                                                                                  \
-        KEY(key), offsetof(struct pn_vocab, field)                                                                     \
+        KEY(key), offsetof(struct pn_special_ids, field)                                                               \
     }
 static const struct {
     const char *key;
@@ -109,11 +109,11 @@ static const struct {
 static int32_t id_of(const struct vocab *t, size_t field)
 {
     int32_t id;
-    memcpy(&id, (const char *)&t->tokenizer->v + field, sizeof id);
+    memcpy(&id, (const char *)&t->tokenizer->id + field, sizeof id);
     return id;
 }
 
-/* Each id alone, in every type a writer may use; what is outside the vocabulary counts as not given. */
+/* Each id alone, in every type that a writer may use; ids outside the vocabulary count as not given. */
 static void ids_reach_their_settings(void **state)
 {
     (void)state;
@@ -140,7 +140,7 @@ static void ids_reach_their_settings(void **state)
             begin(&g, "llama", N_TOKENS);
             gw_value(&g, id_keys[i].key, values[k].type, &values[k].value, width);
             t = must_load(&g);
-            if (values[k].becomes != NONE || id_keys[i].field != offsetof(struct pn_vocab, eot))
+            if (values[k].becomes != NONE || id_keys[i].field != offsetof(struct pn_special_ids, eot))
                 assert_int_equal(id_of(&t, id_keys[i].field), wanted);
             unload(&t);
         }
@@ -150,7 +150,7 @@ static void ids_reach_their_settings(void **state)
     }
 }
 
-/* All at once, each another token: none is taken for another. */
+/* All ids at once, each a different token: none is confused with another. */
 static void ids_are_told_apart(void **state)
 {
     (void)state;
@@ -159,7 +159,7 @@ static void ids_are_told_apart(void **state)
     for (size_t i = 0; i < COUNT(id_keys); i++)
         gw_u32(&g, id_keys[i].key, (uint32_t)(N_TOKENS - 1 - i));
     struct vocab t = must_load(&g);
-    for (size_t i = 0; i < COUNT(id_keys); i++) /* of the two spellings of separator the right one counts */
+    for (size_t i = 0; i < COUNT(id_keys); i++) /* of the two spellings of separator the correct one counts */
         assert_int_equal(id_of(&t, id_keys[i].field), N_TOKENS - 1 - (i == 5 ? 6 : (int)i));
     static const int ends[N_TOKENS] = {[14] = 1, [13] = 1, [12] = 1, [5] = 1, [4] = 1, [3] = 1};
     for (int32_t id = 0; id < N_TOKENS; id++) /* eos, eot, eom and those of fill-in-the-middle */
@@ -169,7 +169,7 @@ static void ids_are_told_apart(void **state)
     unload(&t);
 }
 
-/* What a kind means where the file says nothing; ids that its vocabulary does not reach count as not given. */
+/* The defaults of each kind; ids outside the vocabulary count as not given. */
 static void kinds_have_their_ids(void **state)
 {
     (void)state;
@@ -196,7 +196,7 @@ static void kinds_have_their_ids(void **state)
     const char *many[MANY], *with_bytes[MANY];
     int32_t types[MANY];
     for (int i = 0; i < MANY; i++) {
-        snprintf(names[i], sizeof names[i], "'t%d'", i); /* RWKV's are spelled as in Python */
+        snprintf(names[i], sizeof names[i], "'t%d'", i); /* RWKV's tokens are spelled as in Python */
         many[i] = names[i];
         snprintf(bytes[i], sizeof bytes[i], i < 4 ? "t%d" : "<0x%02X>", i < 4 ? i : i - 4);
         with_bytes[i] = bytes[i];
@@ -217,27 +217,27 @@ static void kinds_have_their_ids(void **state)
             if (needs_bytes)
                 gw_array(&g, KEY("token_type"), GW_INT32, MANY, types, 4);
             struct vocab t = must_load(&g);
-            const struct pn_vocab *v = &t.tokenizer->v;
-            const int32_t got[] = {v->bos, v->eos, v->unk, v->sep, v->pad, v->mask};
+            const struct pn_tokenizer *v = t.tokenizer;
+            const int32_t got[] = {v->id.bos, v->id.eos, v->id.unk, v->id.sep, v->id.pad, v->id.mask};
             for (size_t w = 0; w < COUNT(wanted); w++)
                 if (got[w] != (wanted[w] < (int32_t)sizes[k] ? wanted[w] : -1))
                     fail_msg("%s of %zu tokens: id %zu is %d", kinds[i].model, sizes[k], w, got[w]);
-            assert_true(v->eot == -1 && v->eom == -1 && v->cls == -1 && v->fim_pad == -1);
-            assert_true(v->add_bos == kinds[i].add_bos && v->add_eos == kinds[i].add_eos);
-            assert_true(v->add_space_prefix == kinds[i].space && !v->remove_extra_whitespaces);
+            assert_true(v->id.eot == -1 && v->id.eom == -1 && v->id.cls == -1 && v->id.fim_pad == -1);
+            assert_true(v->flags.add_bos == kinds[i].add_bos && v->flags.add_eos == kinds[i].add_eos);
+            assert_true(v->flags.add_space_prefix == kinds[i].space && !v->flags.remove_extra_whitespaces);
             for (int32_t id = 0; id < (int32_t)sizes[k]; id++)
-                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, id), id == v->eos);
+                assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, id), id == v->id.eos);
             unload(&t);
         }
 }
 
-/* Which texts end a generation depends on the texts beside them; it does not on where in the vocabulary they are. */
+/* Which texts end a generation depends on the other texts of the vocabulary, but not on their order. */
 static void texts_end_generations(void **state)
 {
     (void)state;
     static const struct {
         const char *tokens[5];
-        const char *ends; /* a digit for each of them, in order */
+        const char *ends; /* a digit per token, in order */
     } rows[] = {
         {{"</s>", "a", "b", "c", "d"}, "10000"},
         {{"</s>", "<|tool_response>", "b", "c", "d"}, "01000"},
@@ -254,7 +254,7 @@ static void texts_end_generations(void **state)
         {{"<eos>", "[EOS]", "<turn|>", "[e~[", "_<EOT>"}, "11111"},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
-        for (int turn = 0; turn < 5; turn++) { /* each of them comes first once */
+        for (int turn = 0; turn < 5; turn++) { /* each of them is first once */
             const char *all[5];
             int32_t types[5];
             struct gw g;
@@ -274,7 +274,7 @@ static void texts_end_generations(void **state)
         }
 }
 
-/* Of several texts for one purpose the first of its list is taken, wherever it is in the vocabulary. */
+/* Of several texts for one purpose the first in the list is taken, independent of the order in the vocabulary. */
 static void first_texts_are_preferred(void **state)
 {
     (void)state;
@@ -299,7 +299,7 @@ static void first_texts_are_preferred(void **state)
                 gw_u32(&g, KEY("eos_token_id"), UINT32_MAX);
                 struct vocab t = must_load(&g);
                 if (l == 0)
-                    assert_int_equal(t.tokenizer->v.eot, swapped);
+                    assert_int_equal(t.tokenizer->id.eot, swapped);
                 assert_true(pn_tokenizer_is_eog(t.tokenizer, swapped));
                 assert_int_equal(pn_tokenizer_is_eog(t.tokenizer, !swapped), l == 0);
                 unload(&t);
@@ -310,7 +310,7 @@ static void first_texts_are_preferred(void **state)
 
 #define FLAG(key, field)                                                                                               \
     {                                                                                                                  \
-        KEY(key), offsetof(struct pn_vocab, field)                                                                     \
+        KEY(key), offsetof(struct pn_vocab_flags, field)                                                               \
     }
 static void flags_reach_their_settings(void **state)
 {
@@ -333,11 +333,11 @@ static void flags_reach_their_settings(void **state)
             begin(&g, "llama", N_TOKENS);
             gw_bool(&g, flags[i].key, value);
             struct vocab t = must_load(&g);
-            assert_int_equal(*((const bool *)&t.tokenizer->v + flags[i].field), value);
-            for (size_t k = 0; k < COUNT(flags); k++) { /* the others are as the kind has them */
+            assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[i].field), value);
+            for (size_t k = 0; k < COUNT(flags); k++) { /* the others have the defaults of the kind */
                 static const bool of_llama[] = {true, false, true, false, true, false, false};
                 if (k != i)
-                    assert_int_equal(*((const bool *)&t.tokenizer->v + flags[k].field), of_llama[k]);
+                    assert_int_equal(*((const bool *)&t.tokenizer->flags + flags[k].field), of_llama[k]);
             }
             unload(&t);
         }
@@ -347,7 +347,7 @@ static void flags_reach_their_settings(void **state)
     }
 }
 
-/* Accents go where letters become small, unless the file says otherwise. */
+/* Accents are stripped if letters are lowercased, unless the file says otherwise. */
 static void accents_follow_case(void **state)
 {
     (void)state;
@@ -364,15 +364,15 @@ static void accents_follow_case(void **state)
         if (cases[i].strip >= 0)
             gw_bool(&g, KEY("normalizer.strip_accents"), cases[i].strip);
         struct vocab t = must_load(&g);
-        assert_int_equal(t.tokenizer->v.lowercase, cases[i].wanted_lowercase);
-        assert_int_equal(t.tokenizer->v.strip_accents, cases[i].wanted_strip);
+        assert_int_equal(t.tokenizer->flags.lowercase, cases[i].wanted_lowercase);
+        assert_int_equal(t.tokenizer->flags.strip_accents, cases[i].wanted_strip);
         unload(&t);
     }
 }
 
 /* ---- arrays ---- */
 
-/* Higher scores are merged first: "abc" is ab c or a bc. */
+/* Higher scores merge first: "abc" is ab c or a bc. */
 static void scores_decide(void **state)
 {
     (void)state;
@@ -423,7 +423,7 @@ static void types_reach_their_tokens(void **state)
         gw_array(&g, KEY("token_type"), stored[s].type, N_TOKENS, stored[s].width == 8 ? (const void *)wide : given,
                  stored[s].width);
         struct vocab t = must_load(&g);
-        for (int32_t i = 0; i < N_TOKENS; i++) /* <|endoftext|> is special whatever the file says */
+        for (int32_t i = 0; i < N_TOKENS; i++) /* <|endoftext|> is special even if the file says otherwise */
             assert_int_equal(pn_tokenizer_token_type(t.tokenizer, i), wanted[i]);
         unload(&t);
     }
@@ -453,7 +453,7 @@ static void wrong_arrays_are_refused(void **state)
         {"t5", KEY("precompiled_charsmap"), GW_INT32, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
         {"t5", KEY("precompiled_charsmap"), GW_BOOL, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
         {"t5", KEY("precompiled_charsmap"), GW_ARRAY, "tokenizer.ggml.precompiled_charsmap: not an array of bytes"},
-        /* only those that need them look at them */
+        /* only kinds that use them read them */
         {"llama", KEY("merges"), GW_INT32, NULL},
         {"llama", KEY("precompiled_charsmap"), GW_STRING, NULL},
         {"gpt2", KEY("precompiled_charsmap"), GW_INT32, NULL},
@@ -475,7 +475,7 @@ static void wrong_arrays_are_refused(void **state)
     }
 }
 
-/* A map with one rule, A becomes b: SentencePiece's trie (units of darts-clone) and the text it points to. */
+/* A map with one rule, A becomes b: SentencePiece's trie (units of darts-clone) and the text that it points to. */
 static void charsmaps_are_used(void **state)
 {
     (void)state;
@@ -565,8 +565,8 @@ static void white_space_goes_with_some_tokens(void **state)
         gw_array(&g, KEY("token_type"), GW_INT32, N_TOKENS, types, 4);
         struct vocab t = must_load(&g);
         for (int k = 0; k < N_TOKENS; k++)
-            if ((t.tokenizer->attribute[k] & (L | R)) != cases[i].wanted[k])
-                fail_msg("case %zu: %s takes %d", i, tokens[k], t.tokenizer->attribute[k]);
+            if ((t.tokenizer->tokens.attribute[k] & (L | R)) != cases[i].wanted[k])
+                fail_msg("case %zu: %s takes %d", i, tokens[k], t.tokenizer->tokens.attribute[k]);
         unload(&t);
     }
 }

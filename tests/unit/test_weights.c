@@ -1,5 +1,5 @@
-/* Weights as places: types whose scales lie in planes of their own, stacks whose matrices lie apart, leaves that are
- * parts of one tensor. */
+/* Layouts of weights: types with scales in separate planes, stacks with matrices in separate allocations, leaves that
+ * are parts of one tensor. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,8 +36,8 @@ static void *allocate(size_t bytes)
 
 /* ---- affine groups ---- */
 
-/* A random stack in three planes, and its values by the definition: q as single bits of the row's stream, the lowest
- * first; value = q * scale + bias. */
+/* A random stack in three planes, and its values by definition: q from single bits of the row's stream, lowest first;
+ * value = q * scale + bias. */
 struct planes {
     struct pn_weight w;
     unsigned char *data[3];
@@ -165,7 +165,7 @@ static void affine_products_on_ref(void **state)
         }
 }
 
-/* A device without kernels for it says so before anything runs; looking rows up works, as that is decoding. */
+/* A device without kernels for the type fails before anything runs; looking up rows works, because that is decoding. */
 static void cpu_looks_up_but_does_not_multiply(void **state)
 {
     (void)state;
@@ -188,7 +188,7 @@ static void cpu_looks_up_but_does_not_multiply(void **state)
     planes_free(&p);
 }
 
-/* ---- what mlx wrote ---- */
+/* ---- files written by mlx ---- */
 
 struct tensor_file {
     struct pn_map map;
@@ -229,7 +229,7 @@ static const void *tensor(const struct tensor_file *f, const char *name, int sha
     return f->data + json_integer_value(json_array_get(json_object_get(t, "data_offsets"), 0));
 }
 
-/* A matrix as mlx quantized it, beside the one that it was made of: what rounding to `bits` bits leaves. */
+/* A matrix quantized by mlx against its original: the error is that of rounding to `bits` bits. */
 static void compare_with_original(const char *quantized, const char *original, const char *name, const struct affine *a,
                                   int group)
 {
@@ -280,7 +280,7 @@ static void compare_with_original(const char *quantized, const char *original, c
     close_tensors(&o);
 }
 
-static void what_mlx_quantized(void **state)
+static void mlx_files_decode(void **state)
 {
     (void)state;
     compare_with_original("mlx-llama-4bit-g64", "llama-bf16", "lm_head", &affines[2], 64);
@@ -289,9 +289,9 @@ static void what_mlx_quantized(void **state)
     compare_with_original("mlx-qwen3-8bit-g32", "qwen3-f32", "model.embed_tokens", &affines[5], 32);
 }
 
-/* ---- matrices apart ---- */
+/* ---- separate matrices ---- */
 
-/* Each matrix of a stack in an allocation of its own, in another order, with rows of another stride. */
+/* Each matrix of a stack in its own allocation, in another order, with another row stride. */
 static void scattered(const struct pn_weight *from, struct pn_weight *to, size_t gap)
 {
     const void **mats = allocate((size_t)(from->n_mat * from->n_planes) * sizeof *mats);
@@ -316,7 +316,7 @@ static void scattered_free(struct pn_weight *w)
     free((void *)(uintptr_t)w->mats);
 }
 
-/* Experts that are tensors of their own give what one stack of them gives, to the bit, on every device. */
+/* Experts in separate tensors give the same results as one stack, bit for bit, on every device. */
 static void experts_apart(void **state)
 {
     (void)state;
@@ -369,13 +369,13 @@ static struct pn_model *load(const char *path)
     struct pantry_error err = {0};
     struct pn_weights *weights;
     struct pn_model *model = NULL;
-    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_wish){0}, &model, &err))
+    if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err))
         fail_msg("%s", err.text);
     return model;
 }
 
-/* Every weight of a graph has an id; parts have that of their tensor and lie in it. Returns how many tensors the leaves
- * are of. */
+/* Every weight of a graph has an id; parts have the id of their tensor and are inside it. Returns the number of tensors
+ * with leaves. */
 static int check_places(const struct pn_graph *g, int *n_leaves, int *n_parts)
 {
     int n = 0;
@@ -401,7 +401,7 @@ static int check_places(const struct pn_graph *g, int *n_leaves, int *n_parts)
     return n;
 }
 
-static void tied_output_is_one_place(void **state)
+static void tied_output_shares_its_data(void **state)
 {
     (void)state;
     int n_leaves, n_parts;
@@ -424,7 +424,7 @@ static void tied_output_is_one_place(void **state)
     pn_model_free(m);
 }
 
-/* `parts` of each layer's leaves are parts, of `tensors` tensors. */
+/* Each layer has `parts` leaves that are parts of `tensors` tensors. */
 static void check_parts(const char *name, int parts, int tensors)
 {
     const char *root = getenv("PANTRY_TEST_DATA");
@@ -442,7 +442,7 @@ static void check_parts(const char *name, int parts, int tensors)
     pn_model_free(m);
 }
 
-static void slices_are_parts_of_a_place(void **state)
+static void slices_are_parts_of_a_tensor(void **state)
 {
     (void)state;
     check_parts("phi3-dense", 2, 1); /* gate and up of one */
@@ -475,11 +475,11 @@ int main(void)
         cmocka_unit_test(affine_rows_equal_the_definition),
         cmocka_unit_test(affine_products_on_ref),
         cmocka_unit_test(cpu_looks_up_but_does_not_multiply),
-        cmocka_unit_test(what_mlx_quantized),
+        cmocka_unit_test(mlx_files_decode),
         cmocka_unit_test(experts_apart),
         cmocka_unit_test(affine_experts_apart),
-        cmocka_unit_test(tied_output_is_one_place),
-        cmocka_unit_test(slices_are_parts_of_a_place),
+        cmocka_unit_test(tied_output_shares_its_data),
+        cmocka_unit_test(slices_are_parts_of_a_tensor),
         cmocka_unit_test(frequencies_are_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

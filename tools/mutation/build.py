@@ -1,5 +1,6 @@
-"""Compiles and links mutants. The baseline is the ordinary build; the commands are make's own, so a mutant is compiled as
-the product is. It needs its own objects, an archive that names them, and a link for each test program that runs."""
+"""Compiles and links mutants. The baseline is the ordinary build; the commands are make's own, so a mutant is compiled like
+the product. It needs its own objects, an archive that names them, and a link per test program that runs."""
+
 import glob
 import hashlib
 import os
@@ -8,7 +9,7 @@ import shutil
 import subprocess
 import threading
 
-MAX_OBJECTS = 32  # a header that more objects include is left out: one mutant of it would cost a minute
+MAX_OBJECTS = 32  # headers in more objects are left out: a mutant would cost a minute
 
 
 class ToolError(Exception):
@@ -39,7 +40,7 @@ def sum_of_all(paths):
 
 
 def processor_has(folder):
-    """Whether this processor runs the code of an instruction set's folder; what cannot run is not changed."""
+    """Whether this processor runs the code of an instruction set's folder; other code is not mutated."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = file.read().split()
@@ -49,7 +50,7 @@ def processor_has(folder):
 
 
 class Build:
-    """The baseline: make's commands, and copies of its archives and objects, so that make may go on meanwhile."""
+    """The baseline: make's commands, and copies of its archives and objects, so that make may run meanwhile."""
 
     def __init__(self, root, jobs):
         self.root, self.jobs = root, jobs
@@ -70,7 +71,7 @@ class Build:
         return done.stdout
 
     def read_commands(self):
-        """What make would run: object -> command, and program -> command that links it."""
+        """The commands of make: object -> command, and program -> command that links it."""
         self.compile, self.compile_test, self.link = {}, {}, {}
         for line in self.make("tests", f"{self.out}/pantry", extra=["-n", "-B", "V=1"]).split("\n"):
             if " -o " not in line or line.startswith("printf"):
@@ -88,7 +89,7 @@ class Build:
             raise ToolError("make does not show the commands that compile and link")
 
     def read_dependencies(self):
-        """File of src/ -> the objects that are made of it."""
+        """File of src/ -> its objects."""
         self.users = {}
         named = self.with_symbols()
         for object_file in self.compile:
@@ -98,22 +99,24 @@ class Build:
             for path in self.read_from(object_file):
                 self.users.setdefault(path, []).append(object_file)
         self.users = {path: objects for path, objects in self.users.items() if len(objects) <= MAX_OBJECTS}
-        # Some tests bring a source file in, and all bring headers: then their own objects change too.
+        # Some tests include a source file, and all include headers: then their own objects change too.
         self.test_reads = {object_file: self.read_from(object_file) for object_file in self.compile_test}
 
     def read_from(self, object_file):
-        """The files of src/ that an object is made of."""
+        """The files of src/ in an object."""
         with open(os.path.join(self.root, object_file[:-2] + ".d"), encoding="utf-8") as file:
             first = file.read().replace("\\\n", " ").split("\n")[0]
         paths = {os.path.normpath(path) for path in first.split(":", 1)[1].split()}
         return sorted(path for path in paths if path.startswith("src/"))
 
     def with_symbols(self):
-        done = subprocess.run(["nm", "-A", *self.compile], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            ["nm", "-A", *self.compile], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         return {line.partition(b":")[0].decode() for line in done.stdout.splitlines()}
 
     def take_copies(self):
-        """What programs are linked of, without the debug information that makes links slow."""
+        """The inputs of a link, without the debug information that makes links slow."""
         parts = {a for argv in self.link.values() for a in argv if a.startswith(self.out) and a[-2:] in (".o", ".a")}
         self.library = f"{self.out}/libpantry.a"
         self.members = [a for a in self.compile if not a.startswith(f"{self.out}/src/cli/")]
@@ -142,8 +145,10 @@ class Build:
         return sorted(self.users)
 
     def digest(self):
-        """Changes when the library does."""
-        sources = [p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)]
+        """A sum that changes with the library."""
+        sources = [
+            p for folder in ("src", "include") for p in glob.glob(f"{self.root}/{folder}/**/*.*", recursive=True)
+        ]
         return sum_of_all(sources + [os.path.join(self.root, self.out, "flags")])
 
     def link_program(self, name, folder, replaced, extra=()):
@@ -155,7 +160,7 @@ class Build:
 
 
 class Worker:
-    """A copy of the sources of its own, so that mutants are compiled side by side."""
+    """A private copy of the sources, so that mutants are compiled in parallel."""
 
     def __init__(self, build, index):
         self.build = build
@@ -176,7 +181,7 @@ class Worker:
         return run(argv + ["-Werror"], self.folder, check=False)
 
     def original(self, object_file):
-        """The sum of an object as it is without a mutant."""
+        """The sum of an object without a mutant."""
         with self.build.lock:
             if object_file not in self.build.originals:
                 if not self.compile(object_file, "original.o"):
@@ -210,7 +215,7 @@ class Worker:
         shutil.copy2(os.path.join(self.build.root, self.mutant.path), os.path.join(self.folder, self.mutant.path))
 
     def link(self, name, leaks=False):
-        extra = ["-D__SANITIZE_ADDRESS__"] if leaks else []  # a test must bring no malloc of its own: it asks for this macro
+        extra = ["-D__SANITIZE_ADDRESS__"] if leaks else []  # tests with their own malloc check this macro
         replaced = dict(self.replaced)
         for part in self.build.link[name]:
             if part in self.build.compile_test and (leaks or self.mutant.path in self.build.test_reads[part]):

@@ -1,4 +1,5 @@
 """Where mutants go: the rooms, the lines of code in their files, the rules, and an even sample over the lines."""
+
 import contextlib
 import io
 import os
@@ -19,7 +20,7 @@ ROOMS = {
     "cli": ["src/cli"],
 }
 RULES = ["universal.rules", "c_like.rules"]
-MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before it is given up
+MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before giving up
 
 
 def room_of(path):
@@ -28,7 +29,7 @@ def room_of(path):
 
 
 def files_of(room, known):
-    """The files of a room among the known ones: what the compiler reads here."""
+    """The files of a room that the compiler reads here."""
     return [path for path in known if room_of(path) == room]
 
 
@@ -69,10 +70,14 @@ def without_strings(line):
     return TOKEN.sub(lambda match: '""' if match.group()[0] == '"' else match.group(), line)
 
 
-DECLARATION = re.compile(r"\s*(?:(?:const|static|extern|unsigned|struct|enum|union|volatile)\s+)*\w+[\s*]+\w+(?:\[[^\]]*\])*"
-                         r"(?:,\s*\**\w+(?:\[[^\]]*\])*)*;")
-# What a person reads: nothing is lost when a test does not compare it word by word.
-MESSAGE = re.compile(r"\b(?:pn_fail|pn_vfail|pn_fail_prefix|pn_error_of|pn_no_memory|pn_cli_fail|pn_say\w*|fprintf|perror)\s*\(")
+DECLARATION = re.compile(
+    r"\s*(?:(?:const|static|extern|unsigned|struct|enum|union|volatile)\s+)*\w+[\s*]+\w+(?:\[[^\]]*\])*"
+    r"(?:,\s*\**\w+(?:\[[^\]]*\])*)*;"
+)
+# Messages for people: a test need not compare them word for word.
+MESSAGE = re.compile(
+    r"\b(?:pn_fail|pn_vfail|pn_fail_prefix|pn_error_of|pn_no_memory|pn_cli_fail|pn_say\w*|fprintf|perror)\s*\("
+)
 
 
 class Source:
@@ -113,7 +118,7 @@ class Source:
 
     def ends_loop(self, n):
         """Whether line n is the last one in the braces of a loop: to continue there changes nothing."""
-        following = next((line for line in self.code[n + 1:] if line.strip()), "")
+        following = next((line for line in self.code[n + 1 :] if line.strip()), "")
         indent = len(following) - len(following.lstrip())
         if following.strip() != "}" or len(self.code[n]) - len(self.code[n].lstrip()) != indent + 4:
             return False
@@ -139,7 +144,7 @@ class Source:
         return rules
 
 
-# ---- what changes nothing, whatever the line ----
+# ---- mutants that change nothing on any line ----
 
 CALL = re.compile(r"\b(calloc|strcmp|pn_arena_array|pn_jj_array)\s*\(((?:[^()]|\([^()]*\))*)\)")
 RACE = re.compile(r"/\*\s*pthread_(?:mutex_lock|mutex_destroy|cond_destroy)\(.*\);\*/$")
@@ -148,17 +153,20 @@ NAME = r"[\w.>\[\]-]+"
 BEGINS = r"(?:^|(?<=[^=!<>]= )|(?<=[(?:])|(?<=[(,?:] )|(?<=return )|(?<=&& )|(?<=\|\| ))"
 CHOICE = re.compile(rf"{BEGINS}({NAME}) ([<>])=? ({NAME}) \? ({NAME}(?: - {NAME})?) : ({NAME})(?=[;,)\]]|$)")
 # Calls that return 0, or -1 when they fail.
-FAILS = ("access|chdir|clock_gettime|close|closedir|flock|fstat|fstatat|fsync|getrlimit|kill|lstat|madvise|mkdir|munmap|rename|"
-         "rmdir|sched_getaffinity|setrlimit|sigaction|stat|statvfs|sync_fd|sysctlbyname|truncate|unlink|unlinkat")
+FAILS = (
+    "access|chdir|clock_gettime|close|closedir|flock|fstat|fstatat|fsync|getrlimit|kill|lstat|madvise|mkdir|munmap|rename|"
+    "rmdir|sched_getaffinity|setrlimit|sigaction|stat|statvfs|sync_fd|sysctlbyname|truncate|unlink|unlinkat"
+)
 SYSTEM = re.compile(rf"\b((?:{FAILS})\s*\((?:[^()]|\([^()]*\))*\)) (<|>=) 0(?![\w.])")
 LARGER = re.compile(r"([\[(])\((\d+)\+1\)")
 
 
 def sort_arguments(line):
-    """Arrays of n items of a size, and strcmp where only equality is asked for, do not care which argument comes first."""
+    """Arrays of n items of a size, and strcmp where only equality is asked for, do not depend on the order of their arguments."""
+
     def replace(match):
         name, arguments = match.groups()
-        asks_equality = re.match(r"\s*[!=]= 0", line[match.end():]) or re.search(r"!\s*$", line[:match.start()])
+        asks_equality = re.match(r"\s*[!=]= 0", line[match.end() :]) or re.search(r"!\s*$", line[: match.start()])
         parts, depth, begin = [], 0, 0
         for i, c in enumerate(arguments):
             depth += (c in "([") - (c in ")]")
@@ -175,6 +183,7 @@ def sort_arguments(line):
 
 def forget_ties(line):
     """Of equals either is the smaller, and their difference is 0."""
+
     def replace(match):
         a, sign, b, yes, no = match.groups()
         if sorted((yes, no)) == sorted((a, b)) or (no == "0" and yes in (f"{a} - {b}", f"{b} - {a}")):
@@ -205,18 +214,23 @@ def changes_nothing(before, after):
 
 
 def only_continues(root, mutant):
-    """A loop that would have begun its next round anyway."""
-    return (squeeze(mutant.after) == squeeze(mutant.before + " continue;")
-            and Source(root, mutant.path).ends_loop(mutant.number - 1))
+    """A loop that would start its next round anyway."""
+    return squeeze(mutant.after) == squeeze(mutant.before + " continue;") and Source(root, mutant.path).ends_loop(
+        mutant.number - 1
+    )
 
 
 def is_array_declaration(before, after):
     """The number that grew is the length of an array that the line declares."""
     at = LARGER.search(after)
-    name = re.search(r"(\w+)$", after[:at.start()]) if at else None
-    return bool(name and at.group(1) == "[" and re.match(r"\s*(?:static |const |unsigned |struct )*\w+[\s*]", before)
-                and re.search(r"(?:^|,|[\w*]\s)\s*\**" + re.escape(name.group(1)) + r"\[\d+\](?:\[|\s*[,;=])", before)
-                and not before.lstrip().startswith("return"))
+    name = re.search(r"(\w+)$", after[: at.start()]) if at else None
+    return bool(
+        name
+        and at.group(1) == "["
+        and re.match(r"\s*(?:static |const |unsigned |struct )*\w+[\s*]", before)
+        and re.search(r"(?:^|,|[\w*]\s)\s*\**" + re.escape(name.group(1)) + r"\[\d+\](?:\[|\s*[,;=])", before)
+        and not before.lstrip().startswith("return")
+    )
 
 
 def common_prefix(a, b):
@@ -224,7 +238,7 @@ def common_prefix(a, b):
 
 
 def apply_rules(line):
-    """(mutated line, rule) of the library's rules for C. It explains itself on standard output, which nobody needs."""
+    """(mutated line, rule) of the library's rules for C. It also writes explanations on standard output, which are dropped."""
     from universalmutator import mutator
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -242,7 +256,7 @@ class Slot:
         self.room, self.index, self.places, self.rng, self.part = room, index, places, rng, part
 
     def candidates(self):
-        """Draws a line, then a rule of that line, then a mutant: a line full of numbers weighs no more than another."""
+        """Draws a line, then a rule of that line, then a mutant, so that a line full of numbers has no more weight."""
         places = list(self.places)
         self.rng.shuffle(places)
         tried = 0
@@ -254,7 +268,7 @@ class Slot:
                 drawn.append(rules[rule].pop(self.rng.randrange(len(rules[rule]))))
                 if not rules[rule]:
                     del rules[rule]
-            for mutant in drawn[self.part[0]::self.part[1]]:
+            for mutant in drawn[self.part[0] :: self.part[1]]:
                 yield mutant
                 tried += 1
                 if tried >= MAX_TRIES:
@@ -263,14 +277,18 @@ class Slot:
 
 def sample(room, sources, n, seed, only_lines=None):
     """n slots, spread evenly over the lines of the files."""
-    places = [(source, line) for source in sources for line in source.places
-              if only_lines is None or line + 1 in only_lines.get(source.path, ())]
+    places = [
+        (source, line)
+        for source in sources
+        for line in source.places
+        if only_lines is None or line + 1 in only_lines.get(source.path, ())
+    ]
     slots = []
     for i in range(n if places else 0):
         rng = random.Random(f"{seed} {room} {i}")
         if len(places) >= n:
-            slots.append(Slot(room, i, places[i * len(places) // n:(i + 1) * len(places) // n], rng))
-        else:  # several mutants a line: all slots of a line draw in the same order and share what is drawn
+            slots.append(Slot(room, i, places[i * len(places) // n : (i + 1) * len(places) // n], rng))
+        else:  # several mutants per line: all slots of a line draw in the same order and share the drawn mutants
             place, turn = i % len(places), i // len(places)
             same = random.Random(f"{seed} {room} {place}")
             slots.append(Slot(room, i, [places[place]], same, (turn, -(-(n - place) // len(places)))))

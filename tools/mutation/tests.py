@@ -1,4 +1,5 @@
-"""Runs test programs against a library, with limits, and finds out which of them reach which functions."""
+"""Runs test programs against a library, with limits, and measures which of them reach which functions."""
+
 import glob
 import gzip
 import json
@@ -13,11 +14,11 @@ import time
 
 from mutation.build import ToolError, run, sum_of_all
 
-E2E = "e2e"  # the tests of the program, for the rooms that only it reaches
+E2E = "e2e"  # the tests of the program, for rooms that only they reach
 MIB = 1 << 20
 FAILED = re.compile(rb"^not ok (?!.*# SKIP)|\.\.\. (?:FAIL|ERROR)$", re.M)
-HANGS = 50  # looks, three a second, at which nothing moves
-POLLS = 0.1  # seconds of processor time that a thread may use in these looks and still only wait: it looks at a flag now and then
+HANGS = 50  # polls, three per second, without progress
+POLLS = 0.1  # seconds of processor time in these polls that still count as waiting: a thread may poll a flag
 
 
 class Result:
@@ -44,7 +45,7 @@ def environment(root, scratch, extra=None):
 
 
 class Usage:
-    """What a process uses, and its children, as far as /proc tells."""
+    """The resources of a process and its children, from /proc."""
 
     def __init__(self, pid):
         self.pid, self.ticks, self.page = pid, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
@@ -63,7 +64,7 @@ class Usage:
         return found and found[1:]
 
     def sleeps(self):
-        """Whether every thread of every process of the group waits for something: one that can run may only be starved."""
+        """Whether every thread of the group waits; a runnable thread may only lack processor time."""
         for pid in (pid for pid in os.listdir("/proc") if pid.isdigit()):
             found = self.of(pid)
             if found and found[0] == self.pid and not self.threads_sleep(pid):
@@ -84,13 +85,25 @@ class Usage:
 
 def run_test(argv, cwd, env, max_cpu, max_memory):
     """Runs until the end, the first failed test, or a limit. `why` is None when all went well."""
-    # No core files, no endless file (in blocks of 512 bytes), and the kernel's own limit of processor time.
-    shell = ["/bin/sh", "-c", f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"', "sh"]
+    # No core files, a limit of file sizes (in blocks of 512 bytes), and the kernel's limit of processor time.
+    shell = [
+        "/bin/sh",
+        "-c",
+        f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"',
+        "sh",
+    ]
     start = time.monotonic()
-    process = subprocess.Popen(shell + argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        shell + argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
-    used, moved, still = 0.0, 0.0, 0  # processor time, what it was when something moved, and how often in a row nothing did
+    used, moved, still = 0.0, 0.0, 0  # processor time, its value at the last progress, polls without progress
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while why is None:
@@ -119,7 +132,7 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
     if why:
         kill(process)
     status = process.wait()
-    kill(process)  # children that it left
+    kill(process)  # the children it left
     process.stdout.close()
     if why is None and status:
         why = f"crashed: signal {-status}" if status < 0 else f"exit status {status}"
@@ -157,9 +170,9 @@ class Baseline:
             self.measure(missing)
 
     def path_of(self, test):
-        """Where what is known about a test is kept: its sources and golden files decide."""
+        """The file of a test's results; its name depends on the test's sources and golden files."""
         root = os.path.join(self.build.root, "tests")
-        parts = ["e2e/*.py"] if test == E2E else [f"unit/{test}.c", "unit/*.h", "*.[ch]", "golden/*.*", "golden/*/*.*"]
+        parts = ["e2e/*.py"] if test == E2E else [f"unit/{test}.c", "unit/*.h", "support/*.[ch]", "golden/*.*", "golden/*/*.*"]
         sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
         return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
 
@@ -192,7 +205,7 @@ class Baseline:
             raise ToolError("tests fail before anything is changed:\n" + "\n".join(failed))
 
     def own_object(self, test):
-        """A test that brings a source file in counts the lines itself."""
+        """A test that includes a source file counts its lines itself."""
         for part in self.build.link[program_of(test)]:
             if any(path.endswith(".c") for path in self.build.test_reads.get(part, ())):
                 return {part: self.compile(part)}
@@ -221,21 +234,28 @@ class Baseline:
         result = run_test(argv, self.build.root, env, 600, 8192 * MIB)
         if result.why:
             return f"{test}: {result.why}\n{result.output.decode(errors='replace')[-1500:]}"
-        found = {"objects": self.objects, "seconds": result.seconds, "cpu": result.cpu, "peak": result.peak, "files": self.counted(counts)}
+        found = {
+            "objects": self.objects,
+            "seconds": result.seconds,
+            "cpu": result.cpu,
+            "peak": result.peak,
+            "files": self.counted(counts),
+        }
         with gzip.open(self.path_of(test), "wt") as file:
             json.dump(found, file)
         self.reach[test] = found
         return None
 
     def counted(self, counts):
-        """What gcov knows of one run: functions that ran, lines that ran."""
+        """gcov's result of one run: the functions and lines that ran."""
         data = glob.glob(f"{counts}/**/*.gcda", recursive=True)
         for path in data:
-            os.symlink(path[len(counts):-5] + ".gcno", path[:-5] + ".gcno")
+            os.symlink(path[len(counts) : -5] + ".gcno", path[:-5] + ".gcno")
         files = {}
-        for some in (data[i:i + 40] for i in range(0, len(data), 40)):
-            done = subprocess.run(["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE)
+        for some in (data[i : i + 40] for i in range(0, len(data), 40)):
+            done = subprocess.run(
+                ["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             if done.returncode:
                 raise ToolError("gcov: " + done.stderr.decode(errors="replace")[-500:])
             for line in done.stdout.splitlines():
@@ -267,8 +287,12 @@ class Baseline:
         return any(self.hits(test, mutant) for test in self.reach)
 
     def functions(self, mutant):
-        return {name for known in self.reach.values() for name, (first, last, _) in
-                known["files"].get(mutant.path, {"functions": {}})["functions"].items() if first <= mutant.number <= last}
+        return {
+            name
+            for known in self.reach.values()
+            for name, (first, last, _) in known["files"].get(mutant.path, {"functions": {}})["functions"].items()
+            if first <= mutant.number <= last
+        }
 
     def only_data(self, path):
         return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())

@@ -19,11 +19,6 @@ pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct
             .op = PN_OP_CACHE_WRITE, .rows = PN_ROWS_TOKENS, .n1 = 1, .n2 = 0, .n_src = 2, .src = {k, v}, .attn = *p});
 }
 
-pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, const struct pn_attention_params *p)
-{
-    return pn_attention_sinks(g, q, written, PN_NONE, p);
-}
-
 static pn_array attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks, pn_array bias,
                           const struct pn_attention_params *p)
 {
@@ -45,8 +40,8 @@ static pn_array attention(struct pn_graph *g, pn_array q, pn_array written, pn_a
                                             .attn = *p});
 }
 
-pn_array pn_attention_sinks(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
-                            const struct pn_attention_params *p)
+pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
+                      const struct pn_attention_params *p)
 {
     return attention(g, q, written, sinks, PN_NONE, p);
 }

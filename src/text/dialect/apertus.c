@@ -1,6 +1,6 @@
 /* Apertus: <|tools_prefix|>[{"NAME": {...}}]<|tools_suffix|>, thoughts between <|inner_prefix|> and <|inner_suffix|>.
  */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<|tools_prefix|>", .end = "<|tools_suffix|>", .name_is_key = true};
 

@@ -1,5 +1,5 @@
 /* Apriel: reasoning without an opening marker up to [BEGIN FINAL RESPONSE] (1.6), calls as a list in <tool_calls>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<tool_calls>", .end = "</tool_calls>"};
 

@@ -1,5 +1,5 @@
 /* Calls whose arguments are JSON: objects with a name and arguments, and names in markup followed by an object. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
@@ -41,7 +41,7 @@ static bool key_is(struct pn_slice key, const char *configured, const char *firs
     return pn_json_key_is(key, first) || (second && pn_json_key_is(key, second));
 }
 
-/* One object that was accepted as JSON. */
+/* One object that pn_cut_json accepted. */
 static enum pn_step take_object(struct pn_call *call, struct pn_slice object, const struct pn_json_form *form,
                                 bool inner)
 {
@@ -179,8 +179,8 @@ static enum pn_step cut_name(struct pn_cut *cut, const struct pn_named_form *for
 {
     const size_t longest = PN_MAX_NAME + 64; /* of a name and its separator */
     size_t left = cut->len - cut->pos, end = left > longest ? cut->pos + longest : cut->len, best = end, skip = 0;
-    for (size_t i = 0; i < 4 && form->name_end[i]; i++) {
-        size_t at = pn_find(cut->text, end, cut->pos, form->name_end[i]);
+    for (size_t i = 0; i < PN_MAX_NAME_ENDS && form->name_end[i]; i++) {
+        size_t at = pn_text_find(cut->text, end, cut->pos, form->name_end[i]);
         if (at < best) {
             best = at;
             skip = form->name_end[i][0] == '{' ? 0 : strlen(form->name_end[i]);
@@ -260,7 +260,7 @@ enum pn_step pn_parse_named_calls(struct pn_call *call, struct pn_cut *cut, cons
         split_id(call, &name);
     if (form->id_start) {
         /* NAME[CALL_ID]id[ARGS]: the separator that was found may be the id's. */
-        size_t at = pn_find(name.at, name.len, 0, form->id_start);
+        size_t at = pn_text_find(name.at, name.len, 0, form->id_start);
         if (at < name.len) {
             size_t skip = strlen(form->id_start);
             pn_utf8_put(&call->id, name.at + at + skip, name.len - at - skip);

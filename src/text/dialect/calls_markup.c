@@ -1,9 +1,9 @@
 /* Calls whose parameters are elements typed by the tool's schema, and calls in Python's syntax. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
-/* What may stand after a value's end marker, or else the marker was part of the value. */
+/* Checks what follows a value's end marker: anything else means that the marker is part of the value. */
 static enum pn_step value_ends(struct pn_cut *cut, const struct pn_xml_form *form)
 {
     struct pn_cut ahead = *cut;
@@ -12,7 +12,7 @@ static enum pn_step value_ends(struct pn_cut *cut, const struct pn_xml_form *for
     if (ahead.pos == ahead.len)
         return PN_DONE;
     bool maybe = false;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof followers / sizeof *followers; i++) {
         enum pn_step step = followers[i] ? pn_cut_literal(&ahead, followers[i]) : PN_FAIL;
         if (step == PN_DONE)
             return PN_DONE;
@@ -21,12 +21,12 @@ static enum pn_step value_ends(struct pn_cut *cut, const struct pn_xml_form *for
     return maybe ? PN_MORE : PN_FAIL;
 }
 
-/* The value up to the end marker that really ends it; the position is after that. */
+/* The value up to the end marker that really ends it; the position moves past that. */
 static enum pn_step cut_value(struct pn_cut *cut, const struct pn_xml_form *form, struct pn_slice *value)
 {
     size_t start = cut->pos, from = start, n = strlen(form->value_end);
     for (;;) {
-        size_t at = pn_find(cut->text, cut->len, from, form->value_end);
+        size_t at = pn_text_find(cut->text, cut->len, from, form->value_end);
         if (at == cut->len) {
             if (cut->final)
                 cut->pos = cut->len;
@@ -86,14 +86,15 @@ static enum pn_step cut_parameter(struct pn_call *call, struct pn_cut *cut, cons
     pn_utf8_put(&name, key.at, key.len);
     const json_t *root = pn_tool_parameters(call->tools, call->name.data);
     unsigned types = pn_schema_types(root, pn_schema_property(root, root, name.data ? name.data : ""));
-    if (form->union_is_string && types != PN_ANY && (types & PN_STRING))
-        types = PN_STRING;
+    if (form->union_is_string && types != PN_JSON_ANY && (types & PN_JSON_STRING))
+        types = PN_JSON_STRING;
     if (form->string_attribute)
-        types = pn_find(attribute.at, attribute.len, 0, "true") < attribute.len ? PN_STRING : PN_ANY & ~PN_STRING;
+        types = pn_text_find(attribute.at, attribute.len, 0, "true") < attribute.len ? PN_JSON_STRING
+                                                                                     : PN_JSON_ANY & ~PN_JSON_STRING;
     pn_buf_puts(&call->arguments, call->arguments.len > 1 ? "," : "");
     pn_json_put_string(&call->arguments, key.at, key.len);
     pn_buf_putc(&call->arguments, ':');
-    pn_value_put(&call->arguments, value, found ? PN_STRING : types);
+    pn_value_put(&call->arguments, value, found ? PN_JSON_STRING : types);
     call->arguments.failed |= name.failed;
     pn_buf_free(&name);
     return PN_DONE;

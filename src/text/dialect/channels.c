@@ -1,15 +1,14 @@
 /* Answers that are a sequence of messages, each a header and a body: gpt-oss's Harmony and Muse Glimmer. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
-/* Longer than any header; what is no header after that many bytes is text. */
+/* Longer than any header: if no header ends within that many bytes, they are text. */
 #define MAX_HEADER 512
 
 enum state { HEADER, REASONING, CONTENT, CALL, IGNORED };
 
-/* The first of `marks` in the stream, -1 if none is there yet. Then *at is the length that surely belongs to no mark.
- */
+/* The first of `marks` in the stream; -1: none so far, and *at is the length that certainly contains no mark. */
 static int find_mark(struct pn_stream *s, const char *const *marks, bool final, size_t *at)
 {
     const char *text = s->cut.text;
@@ -35,10 +34,10 @@ static int find_mark(struct pn_stream *s, const char *const *marks, bool final, 
 
 static bool has(struct pn_slice s, const char *needle)
 {
-    return pn_find(s.at, s.len, 0, needle) < s.len;
+    return pn_text_find(s.at, s.len, 0, needle) < s.len;
 }
 
-/* Whether the text may be the beginning of a header; -1 while that is not known. */
+/* Whether the text may be the beginning of a header; -1: not decided yet. */
 static int is_header(const struct pn_stream *s, const char *const *beginnings)
 {
     size_t i = 0;
@@ -68,7 +67,7 @@ static void report(struct pn_parser *p, struct pn_stream *s, size_t end)
     pn_parser_consume(p, end);
 }
 
-/* What looked like a header is text; a <|start|> that it begins with does not begin another one. */
+/* The candidate for a header is text; a <|start|> at its beginning does not begin another one. */
 static bool as_content(struct pn_stream *s)
 {
     struct pn_cut cut = s->cut;
@@ -77,7 +76,7 @@ static bool as_content(struct pn_stream *s)
     return true;
 }
 
-/* A header that never comes to its end is text. */
+/* A header without an end is text. */
 static bool no_header(struct pn_stream *s, const char *const *beginnings, bool final)
 {
     int header = is_header(s, beginnings);
@@ -91,7 +90,7 @@ static bool no_header(struct pn_stream *s, const char *const *beginnings, bool f
 /* The word after "to=" in a header. */
 static struct pn_slice recipient_of(struct pn_slice header)
 {
-    size_t at = pn_find(header.at, header.len, 0, "to="), n = 0;
+    size_t at = pn_text_find(header.at, header.len, 0, "to="), n = 0;
     if (at == header.len)
         return (struct pn_slice){0};
     at += 3;
@@ -153,11 +152,11 @@ static bool harmony_header(struct pn_parser *p, struct pn_stream *s, bool final)
     struct pn_slice header = {s->cut.text, at}, recipient = recipient_of(header);
     if (recipient.len && !is(recipient, "assistant") && !is(recipient, "user")) {
         if (s->tools && is_call(s, recipient)) {
-            s->state = CALL; /* header and body are read together when the body has ended */
+            s->state = CALL; /* header and body are read together once the body has ended */
             s->scanned = at + strlen(harmony_message[0]);
             return true;
         }
-        /* A tool that was not offered: the model talks to a sandbox that is not there. */
+        /* A tool that was not offered: the model addresses a sandbox that does not exist. */
         s->state = s->tools ? CONTENT : IGNORED;
     } else {
         s->state = has(header, "analysis") ? REASONING : CONTENT;
@@ -171,7 +170,7 @@ static bool harmony_header(struct pn_parser *p, struct pn_stream *s, bool final)
     return true;
 }
 
-/* The whole of header and body, of which `end` bytes are there. False: it is no call. */
+/* Header and body together, `end` bytes. False: not a call. */
 static bool harmony_call(struct pn_parser *p, struct pn_stream *s, size_t end)
 {
     struct pn_cut cut = {s->cut.text, end, 0, true};
@@ -288,7 +287,7 @@ static bool muse_header(struct pn_parser *p, struct pn_stream *s, bool final)
     return true;
 }
 
-/* All calls of a body of `end` bytes; what is left of it is content. */
+/* All calls in a body of `end` bytes; the rest is content. */
 static void muse_calls(struct pn_parser *p, struct pn_stream *s, size_t end)
 {
     struct pn_call call = {.tools = s->tool_list};

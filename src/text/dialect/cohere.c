@@ -1,6 +1,6 @@
 /* Cohere: Command-R writes "Action:" and a fenced list; R7B, Command A and Cohere2 MoE wrap every part of the answer in
  * its own pair of markers. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form action = {
     .start = "<|START_ACTION|>",

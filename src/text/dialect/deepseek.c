@@ -1,6 +1,6 @@
 /* DeepSeek: R1, V3 and V3.1 put a name and JSON between <｜tool▁call▁begin｜> and <｜tool▁call▁end｜>; V3.2 and V4
  * write parameters as DSML elements. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 /* R1: function<｜tool▁sep｜>NAME, newline, fenced JSON. V3.1: NAME<｜tool▁sep｜>JSON. */
 static const struct pn_named_form call = {

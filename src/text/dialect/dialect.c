@@ -1,6 +1,6 @@
-/* The dialects there are, and which of them a template speaks: the first in the list whose detector finds its needles
- * in the template's text. Special ones come first, so that what they share with general ones does not hide them. */
-#include "text/dialect/internal.h"
+/* The list of dialects, and detection: a template has the first dialect in the list whose detector finds its needles in
+ * the template's text. Specific ones come first, because general ones match some of the same needles. */
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
@@ -60,10 +60,10 @@ static bool detects(const struct pn_detector *detector, const char *source, size
     if (!detector->all[0])
         return false;
     for (int i = 0; i < PN_MAX_NEEDLES && detector->all[i]; i++)
-        if (pn_find(source, len, 0, detector->all[i]) == len)
+        if (pn_text_find(source, len, 0, detector->all[i]) == len)
             return false;
     for (int i = 0; i < PN_MAX_NEEDLES && detector->none[i]; i++)
-        if (pn_find(source, len, 0, detector->none[i]) < len)
+        if (pn_text_find(source, len, 0, detector->none[i]) < len)
             return false;
     return true;
 }

@@ -1,6 +1,6 @@
 /* Functionary: 3.1 writes <function=NAME>{...}</function>; 3.2 addresses every part, >>>all for text and >>>NAME for a
  * call, and its prompt ends with the first >>>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_named_form tag = {.start = "<function=", .name_end = {">"}, .end = "</function>", .known = true};
 

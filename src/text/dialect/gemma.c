@@ -1,6 +1,6 @@
 /* Gemma: 4 writes calls as call:NAME{key:value} with quotes that are tokens, and reasons in a channel that may come
- * again; FunctionGemma has other quotes and markers. Gemma 1 to 3 say nothing but text. */
-#include "text/dialect/internal.h"
+ * again; FunctionGemma has other quotes and markers. Gemma 1 to 3 write only text. */
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* GigaChat: a call is a message of its own in version 3, and follows <|function_call|> in 3.1. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form message = {.start = "<|message_sep|>\n\nfunction call<|role_sep|>\n"};
 static const struct pn_json_form token = {.start = "<|function_call|>"};

@@ -1,6 +1,6 @@
 /* GLM 4.5 to 4.7, Laguna, Spark: <tool_call>NAME, then <arg_key>KEY</arg_key><arg_value>VALUE</arg_value> pairs. Ling 3
  * writes the same, and lets a call end its reasoning; Hunyuan 3 has its own spelling of every marker. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_xml_form call = {
     .start = "<tool_call>",

@@ -1,6 +1,6 @@
 /* Granite: 3.x writes a list of calls after <|tool_call|>, 4.x the calls of Hermes; 3.3 may wrap its answer in
  * <response>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form list = {.start = "<|tool_call|>"};
 static const struct pn_json_form call = {.start = "<tool_call>", .end = "</tool_call>"};

@@ -1,6 +1,6 @@
 /* Hermes, Qwen 2.5 and 3, QwQ, MiMo, SmolLM3, Bielik, Reka: <tool_call>{"name": ..., "arguments": ...}</tool_call>,
- * with a <think> block before it in the models that reason. */
-#include "text/dialect/internal.h"
+ * with a <think> block before it in models that reason. */
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<tool_call>", .end = "</tool_call>"};
 

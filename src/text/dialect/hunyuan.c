@@ -1,5 +1,5 @@
 /* Hunyuan A13B and dense: <tool_call>NAME and fenced JSON inside <tool_calls>, text in <answer>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_named_form call = {
     .start = "<tool_call>", .name_end = {"```json", "\n"}, .end = "</tool_call>", .fenced = true};

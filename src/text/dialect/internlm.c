@@ -1,5 +1,5 @@
 /* InternLM 2 and 3: <|action_start|><|plugin|>{"name": ..., "parameters": ...}<|action_end|> */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<|action_start|>", .end = "<|action_end|>", .prelude = "<|plugin|>"};
 

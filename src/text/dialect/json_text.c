@@ -1,5 +1,5 @@
 /* JSON text that a cursor has accepted: its members, its strings, and a clean copy of it. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 #include <utf8proc.h>

@@ -1,6 +1,6 @@
 /* Kimi K2 names a call by its id, functions.NAME:0, and may leave out every end marker. Kimi K3 writes elements whose
  * brackets are tokens. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_named_form k2_call = {
     .start = "<|tool_call_begin|>",

@@ -1,6 +1,6 @@
-/* LFM2 and LFM2.5: <|tool_call_start|>[NAME(key=value), ...]<|tool_call_end|> in Python's syntax; asked for JSON, the
- * model writes a list of objects between the same markers. */
-#include "text/dialect/internal.h"
+/* LFM2 and LFM2.5: <|tool_call_start|>[NAME(key=value), ...]<|tool_call_end|> in Python's syntax; if asked for JSON,
+ * the model writes a list of objects between the same markers. */
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_python_form python = {.start = "<|tool_call_start|>", .end = "<|tool_call_end|>"};
 static const struct pn_json_form json = {.start = "<|tool_call_start|>", .end = "<|tool_call_end|>"};

@@ -1,7 +1,7 @@
-/* Llama 3.x: an answer that is one JSON object {"name": ..., "parameters": ...} of an offered tool, or what follows
+/* Llama 3.x: an answer that is one JSON object {"name": ..., "parameters": ...} of an offered tool, or, after
  * <|python_tag|>: such an object, NAME.call(key="value"), or Python code for the code interpreter. Llama 4 adds
  * [NAME(key=value)]. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
@@ -83,7 +83,7 @@ static enum pn_step parse_python_tag(struct pn_call *call, struct pn_cut *cut, c
         return PN_FAIL;
     }
     if (!cut->final)
-        return PN_MORE; /* the code goes on to the end */
+        return PN_MORE; /* the code continues to the end */
     pn_buf_clear(&call->name);
     pn_buf_puts(&call->name, name);
     pn_buf_clear(&call->arguments);
@@ -95,7 +95,7 @@ static enum pn_step parse_python_tag(struct pn_call *call, struct pn_cut *cut, c
     return PN_DONE;
 }
 
-/* An object is only tried when it can be a call; anything else that begins like one is text at once. */
+/* An object is tried only when it can be a call; other text that begins like one is reported at once. */
 static enum pn_step parse_bare(struct pn_call *call, struct pn_cut *cut, const void *config)
 {
     static const char *const keys[] = {"\"name\"",       "\"type\"",      "\"function\"",

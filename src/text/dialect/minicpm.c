@@ -1,5 +1,5 @@
 /* MiniCPM5: <function name="NAME"><param name="KEY">VALUE</param></function>, a value may be CDATA. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_xml_form call = {
     .open = "<function name=\"",

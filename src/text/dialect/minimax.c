@@ -1,6 +1,6 @@
 /* MiniMax: M1 lists JSON objects in <tool_calls>, M2 writes invoke and parameter elements, M3 puts a token before every
  * tag and spells nested values out as elements named after their keys. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
@@ -96,7 +96,7 @@ static enum pn_step m3_elements(const struct m3 *m, struct pn_cut *cut, const js
     return PN_DONE;
 }
 
-/* What is between a key's tags; the position is after the closing one. */
+/* The value between a key's tags; the position moves past the closing one. */
 static enum pn_step m3_value(const struct m3 *m, struct pn_cut *cut, const json_t *schema, struct pn_slice key,
                              int depth)
 {
@@ -105,17 +105,18 @@ static enum pn_step m3_value(const struct m3 *m, struct pn_cut *cut, const json_
     if (depth > MAX_DEPTH)
         return PN_FAIL;
     struct pn_cut ahead = *cut;
-    if (!(types & PN_STRING) || types == PN_ANY) {
+    if (!(types & PN_JSON_STRING) || types == PN_JSON_ANY) {
         PN_TRY(pn_cut_space(&ahead));
         struct pn_cut items = ahead;
         PN_TRY(pn_cut_optional(&items, NS "<item>", &item));
         items = ahead;
         PN_TRY(pn_cut_optional(&items, NS "</", &nested));
-        bool empty = nested && types != PN_ANY && (types & (PN_OBJECT | PN_ARRAY));
+        bool empty = nested && types != PN_JSON_ANY && (types & (PN_JSON_OBJECT | PN_JSON_ARRAY));
         items = ahead;
         PN_TRY(pn_cut_optional(&items, NS "<", &nested));
         if (empty || (nested && ahead.text[ahead.pos + sizeof NS] != '/')) {
-            PN_TRY(m3_elements(m, &ahead, schema, (item && (types & PN_ARRAY)) || !(types & PN_OBJECT), depth));
+            PN_TRY(
+                m3_elements(m, &ahead, schema, (item && (types & PN_JSON_ARRAY)) || !(types & PN_JSON_OBJECT), depth));
             *cut = ahead;
             return m3_close(cut, key);
         }
@@ -128,7 +129,7 @@ static enum pn_step m3_value(const struct m3 *m, struct pn_cut *cut, const json_
     enum pn_step step = end.failed ? PN_FAIL : pn_cut_until(cut, end.data, &text);
     pn_buf_free(&end);
     if (step == PN_DONE)
-        pn_value_put(m->out, text, types != PN_ANY && (types & PN_STRING) ? PN_STRING : types);
+        pn_value_put(m->out, text, types != PN_JSON_ANY && (types & PN_JSON_STRING) ? PN_JSON_STRING : types);
     return step;
 }
 

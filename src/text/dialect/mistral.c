@@ -1,6 +1,6 @@
 /* Mistral: [TOOL_CALLS][{"name": ..., "arguments": ..., "id": ...}] up to Nemo, [TOOL_CALLS]NAME[CALL_ID]ID[ARGS]{...}
- * after it, and [THINK] in the models that reason. */
-#include "text/dialect/internal.h"
+ * after it, and [THINK] in models that reason. */
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form list = {.start = "[TOOL_CALLS]"};
 static const struct pn_named_form named = {

@@ -1,5 +1,5 @@
 /* Nemotron Nano v2: <TOOLCALL>[{...}]</TOOLCALL>. Version 3 speaks like Qwen3-Coder. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<TOOLCALL>", .end = "</TOOLCALL>"};
 

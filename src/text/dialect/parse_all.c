@@ -1,6 +1,5 @@
-/* A whole answer at once, with what the context says about it: the tools, and whether it goes on with a message that
- * was begun before. */
-#include "text/dialect/internal.h"
+/* Parses a whole answer with the help of its context: the tools, and whether it continues a message. */
+#include "text/dialect/dialect_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +20,12 @@ static void collect(void *user, const struct pn_parse_event *event)
     json_t *arguments = pn_json_load(event->arguments, strlen(event->arguments));
     json_t *call = json_pack("{s:s, s:o}", "name", event->name, "arguments", arguments);
     if (call && event->id && json_object_set_new(call, "id", json_string(event->id)) != 0)
-        json_object_del(call, "id"); /* an id that is no text is none */
+        json_object_del(call, "id"); /* an id must be a string */
     if (!call || json_array_append_new(c->calls, call) != 0)
         c->failed = true;
 }
 
-/* A string of what was collected; invalid UTF-8 becomes U+FFFD. */
+/* The collected text as a string; invalid UTF-8 becomes U+FFFD. */
 static json_t *text_of(struct pn_buf *text)
 {
     struct pn_buf clean = {0};
@@ -86,13 +85,13 @@ static char *message_text(const json_t *content)
 static bool writes_reasoning(const struct pn_dialect *dialect, const char *source, size_t len)
 {
     const char *open = dialect->think[0].open ? dialect->think[0].open : "<think>";
-    return pn_find(source, len, 0, open) < len;
+    return pn_text_find(source, len, 0, open) < len;
 }
 
 static bool mentions_reasoning(const struct pn_dialect *dialect, const char *source, size_t len)
 {
-    return (dialect->think[0].close && pn_find(source, len, 0, dialect->think[0].close) < len) || dialect->step ||
-           pn_find(source, len, 0, "</think") < len || pn_find(source, len, 0, "reasoning") < len ||
+    return (dialect->think[0].close && pn_text_find(source, len, 0, dialect->think[0].close) < len) || dialect->step ||
+           pn_text_find(source, len, 0, "</think") < len || pn_text_find(source, len, 0, "reasoning") < len ||
            strncmp(dialect->name, "kimi", 4) == 0;
 }
 
@@ -106,7 +105,7 @@ pantry_status pn_parse_rendered(const char *template_source, size_t template_len
     o.prompt = prompt;
     o.prompt_len = prompt_len;
     o.tools = json_object_get(context, "tools");
-    /* Without a generation prompt the answer goes on with the assistant's last message. */
+    /* Without a generation prompt the answer continues the assistant's last message. */
     const json_t *messages = json_object_get(context, "messages");
     const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
     const char *role = json_string_value(json_object_get(last, "role"));
@@ -118,11 +117,11 @@ pantry_status pn_parse_rendered(const char *template_source, size_t template_len
         o.continues = true;
         if (reasoning && o.reasoning_in_content &&
             (!writes_reasoning(dialect, template_source, template_len) ||
-             (prompt_len && *reasoning && pn_find(prompt, prompt_len, 0, reasoning) == prompt_len)))
+             (prompt_len && *reasoning && pn_text_find(prompt, prompt_len, 0, reasoning) == prompt_len)))
             reasoning = NULL; /* the prompt does not show it either */
         o.continued_reasoning = reasoning;
         o.continued_content = content;
-        /* Nothing was said yet: a model that reasons is still at it. */
+        /* No content yet: a model that reasons is still reasoning. */
         if (!*content && ((reasoning && *reasoning) || mentions_reasoning(dialect, template_source, template_len)))
             o.continued_content = NULL;
     }

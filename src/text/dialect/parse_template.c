@@ -1,7 +1,7 @@
-/* A whole answer, given the template and the context that its prompt comes from: the prompt's end tells whether the
- * answer begins inside the reasoning. */
+/* Parses a whole answer, given the template and the context of its prompt: the prompt's end shows whether the answer
+ * begins inside the reasoning. */
 #include "text/dialect/dialect.h"
-#include "text/jinja/jinja.h"
+#include "text/template/template.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -35,8 +35,7 @@ pantry_status pn_parse_all(const char *template_source, size_t template_len, con
     size_t prompt_len = 0;
     if (!json_is_object(context))
         return pn_fail(err, PANTRY_INVALID, "the context of an answer must be a JSON object");
-    /* A template that does not render is no reason not to read the answer: what matters is the prompt's end, and a
-     * simpler prompt most likely ends in the same way. */
+    /* If the template does not render, a simpler prompt probably ends in the same way, and only the end matters. */
     if (pn_template_parse(template_source, template_len, &template, NULL) == PANTRY_OK)
         for (int simpler = 0; simpler < 4 && !prompt; simpler++)
             prompt = render(template, context, simpler & 1, simpler & 2, &prompt_len);

@@ -1,19 +1,19 @@
-/* The streaming parser: finds a dialect's markers, and tries the dialect's calls where one may begin.
+/* The streaming parser: finds a dialect's markers, and tries its calls where one may begin.
  *
- * What is not decided yet stays in `buf` from `head` on. Three things are held back: a possible beginning of a marker,
- * white space whose fate depends on what follows, and the text of a call that is not complete. Work is bounded: every
- * byte is searched once (`scan`), a call that needs more text is retried only when the work so far pays for it, and
- * text that is read again after a call turned out to be none is charged against a budget that grows with the position
- * in the stream, so that neither the result nor the time depends on how the stream was split. */
-#include "text/dialect/internal.h"
+ * Undecided text stays in `buf` from `head` on. Three things are held back: a possible beginning of a marker, white
+ * space that depends on what follows, and the text of an incomplete call. Work is bounded: every byte is searched once
+ * (`scan`); a call that needs more text is retried only when enough new text has arrived; text that is read again after
+ * a failed call is charged against a budget that grows with the position in the stream. So neither the result nor the
+ * time depends on how the stream is split. */
+#include "text/dialect/dialect_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_MARKERS 64
-#define MAX_SPACE   4096 /* white space that is held back */
-#define RETRY       32   /* bytes of repeated reading that each new byte pays for */
-#define RESCAN      8    /* the same for text that looked like a call */
+#define MAX_SPACE   4096 /* most white space that is held back */
+#define RETRY       32   /* bytes of repeated reading per new byte */
+#define RESCAN      8    /* the same for text of failed calls */
 #define RESCAN_FREE 65536
 
 enum mode { AT_START, IN_REASONING, AFTER_REASONING, IN_CONTENT, IN_CALL };
@@ -31,7 +31,7 @@ struct marker {
 struct pn_parser {
     const struct pn_dialect *dialect;
     const struct pn_think *think;
-    int n_think, pair; /* the pair that opened the reasoning, -1: not known, any may close it */
+    int n_think, pair; /* the pair that opened the reasoning; -1: unknown, any pair may close it */
     pn_parse_fn *fn;
     void *user;
     bool calls, in_content;
@@ -42,21 +42,21 @@ struct pn_parser {
     size_t max_eat;
 
     struct pn_buf buf;
-    size_t head, scan; /* into buf: what is not consumed, what was searched */
+    size_t head, scan; /* into buf: start of the unconsumed bytes, end of the searched ones */
     size_t base;       /* stream position of buf.data[0] */
     enum mode mode, before_call;
-    bool reasoning_lead; /* nothing of it yet: white space is markup */
+    bool reasoning_lead; /* no reasoning yet: white space is markup */
     char last_reasoning; /* the last byte reported */
-    bool after_call;     /* white space is held until it is known what follows */
+    bool after_call;     /* white space is held back until something follows */
     bool content_begun;
 
     const struct pn_call_form *form;
     struct pn_call call;
-    size_t lead; /* bytes before the call's marker that go with it */
+    size_t lead; /* bytes before the call's marker that belong to it */
     size_t marker_len;
     size_t tried;  /* length at the last attempt */
-    size_t looked; /* length that was searched for closing brackets */
-    bool closed;   /* one came since the last attempt */
+    size_t looked; /* length already searched for closing brackets */
+    bool closed;   /* one arrived since the last attempt */
     size_t credit, rescanned;
 
     struct pn_stream stream; /* for dialects that read the stream themselves */
@@ -112,7 +112,7 @@ bool pn_parser_call(struct pn_parser *p, struct pn_call *call)
     return true;
 }
 
-/* Reports buf[head, end) as what the mode says it is. */
+/* Reports buf[head, end) as reasoning or content. */
 static void report(struct pn_parser *p, size_t end, bool reasoning)
 {
     const char *text = p->buf.data + p->head;
@@ -151,14 +151,14 @@ static void add_markers(struct pn_parser *p)
         add_marker(p, p->think[i].open, dropped ? DROPPED : THINK_OPEN, i, anywhere || dropped, false);
         add_marker(p, p->think[i].close, dropped ? DROPPED : THINK_CLOSE, i, anywhere || dropped, true);
     }
-    for (int i = 0; p->calls && i < 8 && d->calls[i].parse; i++) {
+    for (int i = 0; p->calls && i < PN_MAX_CALL_FORMS && d->calls[i].parse; i++) {
         const struct pn_call_form *form = &d->calls[i];
         if (form->start)
             add_marker(p, form->start, CALL_START, i, true, d->flags & PN_CALLS_END_REASONING);
         if (form->eat && strlen(form->eat) > p->max_eat)
             p->max_eat = strlen(form->eat);
     }
-    for (int i = 0; i < 14 && d->drop[i].text; i++) {
+    for (int i = 0; i < PN_MAX_DROPS && d->drop[i].text; i++) {
         const struct pn_drop *drop = &d->drop[i];
         if ((p->in_content && drop->separate) || (!p->calls && drop->calls))
             continue;
@@ -173,7 +173,7 @@ static bool wanted(const struct pn_parser *p, const struct marker *m, bool reaso
     return m->in_reasoning && (m->kind != THINK_CLOSE || p->pair < 0 || m->index == p->pair);
 }
 
-/* The longest marker at buf[at]; *partial if the text ends before that can be known. */
+/* The longest marker at buf[at]; *partial: the text ends before that is decided. */
 static const struct marker *marker_at(const struct pn_parser *p, size_t at, bool reasoning, bool final, bool *partial)
 {
     const struct marker *best = NULL;
@@ -196,7 +196,7 @@ static const struct marker *marker_at(const struct pn_parser *p, size_t at, bool
     return *partial ? NULL : best;
 }
 
-/* The first marker from `scan` on; then scan is at it. Otherwise scan is where a marker may begin, or the end. */
+/* The first marker from `scan` on; moves scan to it, or else to where a marker may begin, or to the end. */
 static const struct marker *next_marker(struct pn_parser *p, bool reasoning, bool final)
 {
     for (; p->scan < p->buf.len; p->scan++) {
@@ -224,7 +224,7 @@ static void enter_reasoning(struct pn_parser *p, int pair)
     p->reasoning_lead = true;
 }
 
-/* One newline before the end marker is the marker's, a blank line is the model's. */
+/* One newline before the end marker belongs to the marker, a blank line to the reasoning. */
 static size_t reasoning_end(const struct pn_parser *p, size_t at)
 {
     if (p->dialect->flags & PN_KEEP_NEWLINE)
@@ -248,7 +248,7 @@ static void begin_call(struct pn_parser *p, const struct pn_call_form *form, siz
     p->call.stage = 0;
 }
 
-/* How many of the bytes before `at` are the white space that the form's marker brings along. */
+/* The number of bytes before `at` that are white space of the form's marker. */
 static size_t eaten(const struct pn_parser *p, const struct pn_call_form *form, size_t at)
 {
     size_t n = form->eat ? strlen(form->eat) : 0;
@@ -304,12 +304,11 @@ static bool step_after_reasoning(struct pn_parser *p)
 
 /* ---- content ---- */
 
-/* A call without a marker may only begin the content. True if it was decided (then *tried says that a call is tried).
- */
+/* A call without a marker may only begin the content. True if this is decided; *tried: a call is tried. */
 static bool try_at_start(struct pn_parser *p, size_t at)
 {
     p->content_begun = true;
-    for (int i = 0; p->calls && i < 8 && p->dialect->calls[i].parse; i++) {
+    for (int i = 0; p->calls && i < PN_MAX_CALL_FORMS && p->dialect->calls[i].parse; i++) {
         const struct pn_call_form *form = &p->dialect->calls[i];
         if (!form->at_start || (form->at_start[0] != '*' && !strchr(form->at_start, p->buf.data[at])))
             continue;
@@ -319,7 +318,7 @@ static bool try_at_start(struct pn_parser *p, size_t at)
     return false;
 }
 
-/* White space after a call: nothing if another call or the end follows, content otherwise. */
+/* White space after a call: dropped if another call or the end follows, content otherwise. */
 static bool step_after_call(struct pn_parser *p, bool final)
 {
     bool partial = false;
@@ -381,7 +380,7 @@ static bool step_content(struct pn_parser *p, bool final)
     return true;
 }
 
-/* Before anything else: white space, and the marker that opens (or, left alone, closes) the reasoning. */
+/* At the start: white space, and the marker that opens the reasoning, or closes it without an opening one. */
 static bool step_start(struct pn_parser *p, bool final)
 {
     const char *drop = p->dialect->drop_at_start;
@@ -409,7 +408,7 @@ static bool step_start(struct pn_parser *p, bool final)
             if (memcmp(p->buf.data + at, text, n < left ? n : left) != 0)
                 continue;
             if (left < n && !final) {
-                p->mode = AT_START; /* a later pair may match, but not before this one is decided */
+                p->mode = AT_START; /* a later pair may match, but this one must be decided first */
                 return false;
             }
             if (left < n)
@@ -427,13 +426,13 @@ static bool step_start(struct pn_parser *p, bool final)
 
 /* ---- calls ---- */
 
-/* What looked like a call is text. It is searched again after its first marker, unless that was done too often. */
+/* The candidate for a call is text. It is searched again after its first marker, unless that happened too often. */
 static bool give_up(struct pn_parser *p, size_t reached)
 {
     bool reasoning = p->before_call == IN_REASONING;
     size_t end = p->head + p->lead + p->marker_len, position = p->base + p->head + p->lead + reached;
     p->mode = p->before_call;
-    if (p->call.stage) { /* calls were taken from it already: what follows them is content */
+    if (p->call.stage) { /* calls were taken from it already: the rest is content */
         p->mode = IN_CONTENT;
         return true;
     }
@@ -471,7 +470,7 @@ static bool step_call(struct pn_parser *p, bool final)
         cut.final = true;
     }
     if (!cut.final && cut.len < 2 * p->tried) {
-        /* An attempt is worth more where something may just have been closed. */
+        /* An attempt is more likely to succeed if a bracket was closed since the last one. */
         for (; p->looked < cut.len; p->looked++)
             p->closed |= strchr("}])>", cut.text[p->looked]) != NULL;
         if (p->credit < (p->closed ? cut.len : 16 * cut.len))
@@ -575,7 +574,7 @@ static bool ends_with(const char *text, size_t len, const char *end)
     return len >= n && memcmp(text + len - n, end, n) == 0;
 }
 
-/* Whether the prompt leaves off inside the reasoning, or right after it. */
+/* Whether the prompt ends inside the reasoning, or right after it. */
 static void read_prompt(struct pn_parser *p, const char *prompt, size_t len)
 {
     size_t end = len;
@@ -634,7 +633,7 @@ struct pn_parser *pn_parser_new(const struct pn_dialect *dialect, const struct p
     p->in_content = options->reasoning_in_content;
     p->calls = options->tool_choice != PN_TOOL_NONE && json_array_size(options->tools);
     p->think = dialect->think[0].open ? dialect->think : common_think;
-    while (p->n_think < 6 && p->think[p->n_think].open)
+    while (p->n_think < PN_MAX_THINKS && p->think[p->n_think].open)
         p->n_think++;
     p->pair = -1;
     p->call.tools = options->tools;

@@ -1,6 +1,6 @@
 /* Phi-4: mini lists calls after <|tool_call|> or "functools", the reasoning models begin with <think>. FireFunction
  * writes functools as well. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<|tool_call|>", .end = "<|/tool_call|>"};
 static const struct pn_json_form functools = {.start = "functools", .known = true};

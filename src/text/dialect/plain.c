@@ -1,4 +1,4 @@
-/* A template of which nothing is known: a leading block of reasoning in any common spelling, and text. */
-#include "text/dialect/internal.h"
+/* An unknown template: a leading block of reasoning in any common spelling, and text. */
+#include "text/dialect/dialect_impl.h"
 
 const struct pn_dialect pn_dialect_plain = {.name = "plain"};

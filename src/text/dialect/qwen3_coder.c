@@ -1,6 +1,6 @@
 /* Qwen3-Coder, Qwen3.5, Nemotron 3 Nano, Step 3.5: parameters as elements inside <tool_call><function=NAME>. The models
  * that do not reason sometimes leave out <tool_call>; those that do sometimes leave out </think>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_xml_form call = {
     .start = "<tool_call>",

@@ -1,5 +1,5 @@
-/* What a tool's JSON schema says about the type of a parameter that the model wrote as plain text. */
-#include "text/dialect/internal.h"
+/* The types that a tool's JSON schema allows for a parameter that the model wrote as plain text. */
+#include "text/dialect/dialect_impl.h"
 
 #include <string.h>
 
@@ -100,35 +100,36 @@ static unsigned type_named(const char *name)
     static const struct {
         const char *name;
         unsigned type;
-    } types[] = {{"string", PN_STRING}, {"number", PN_NUMBER}, {"integer", PN_NUMBER}, {"boolean", PN_BOOLEAN},
-                 {"null", PN_NULL},     {"object", PN_OBJECT}, {"array", PN_ARRAY}};
+    } types[] = {{"string", PN_JSON_STRING},   {"number", PN_JSON_NUMBER}, {"integer", PN_JSON_NUMBER},
+                 {"boolean", PN_JSON_BOOLEAN}, {"null", PN_JSON_NULL},     {"object", PN_JSON_OBJECT},
+                 {"array", PN_JSON_ARRAY}};
     for (size_t i = 0; name && i < sizeof types / sizeof *types; i++)
         if (strcmp(types[i].name, name) == 0)
             return types[i].type;
-    return PN_ANY;
+    return PN_JSON_ANY;
 }
 
 static unsigned type_of(const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_STRING:
-        return PN_STRING;
+        return PN_JSON_STRING;
     case JSON_INTEGER:
     case JSON_REAL:
-        return PN_NUMBER;
+        return PN_JSON_NUMBER;
     case JSON_TRUE:
     case JSON_FALSE:
-        return PN_BOOLEAN;
+        return PN_JSON_BOOLEAN;
     case JSON_NULL:
-        return PN_NULL;
+        return PN_JSON_NULL;
     case JSON_OBJECT:
-        return PN_OBJECT;
+        return PN_JSON_OBJECT;
     default:
-        return PN_ARRAY;
+        return PN_JSON_ARRAY;
     }
 }
 
-/* `budget` bounds the schemas that are looked at, whatever their shape. */
+/* `budget` bounds the number of schemas visited. */
 static unsigned types_of(const json_t *root, const json_t *schema, int depth, int *budget)
 {
     size_t i;
@@ -136,7 +137,7 @@ static unsigned types_of(const json_t *root, const json_t *schema, int depth, in
     unsigned types = 0;
     schema = pn_schema_resolve(root, schema);
     if (!json_is_object(schema) || depth > MAX_DEPTH || --*budget < 0)
-        return PN_ANY;
+        return PN_JSON_ANY;
     const json_t *type = json_object_get(schema, "type");
     if (json_is_string(type))
         types = type_named(json_string_value(type));
@@ -152,37 +153,37 @@ static unsigned types_of(const json_t *root, const json_t *schema, int depth, in
                 types_of(root, item, depth + 1, budget);
     }
     if (!types)
-        types = json_object_get(schema, "properties") ? PN_OBJECT
-                : json_object_get(schema, "items")    ? PN_ARRAY
-                                                      : PN_ANY;
+        types = json_object_get(schema, "properties") ? PN_JSON_OBJECT
+                : json_object_get(schema, "items")    ? PN_JSON_ARRAY
+                                                      : PN_JSON_ANY;
     json_array_foreach(json_object_get(schema, "allOf"), i, item) types &= types_of(root, item, depth + 1, budget);
     if (json_is_true(json_object_get(schema, "nullable")))
-        types |= PN_NULL;
-    return types ? types : PN_ANY;
+        types |= PN_JSON_NULL;
+    return types ? types : PN_JSON_ANY;
 }
 
 unsigned pn_schema_types(const json_t *root, const json_t *schema)
 {
     int budget = 256;
-    return schema ? types_of(root, schema, 0, &budget) : PN_ANY;
+    return schema ? types_of(root, schema, 0, &budget) : PN_JSON_ANY;
 }
 
 static unsigned type_of_text(struct pn_slice json)
 {
     switch (json.at[0]) {
     case '"':
-        return PN_STRING;
+        return PN_JSON_STRING;
     case '{':
-        return PN_OBJECT;
+        return PN_JSON_OBJECT;
     case '[':
-        return PN_ARRAY;
+        return PN_JSON_ARRAY;
     case 't':
     case 'f':
-        return PN_BOOLEAN;
+        return PN_JSON_BOOLEAN;
     case 'n':
-        return PN_NULL;
+        return PN_JSON_NULL;
     default:
-        return PN_NUMBER;
+        return PN_JSON_NUMBER;
     }
 }
 
@@ -195,7 +196,7 @@ static struct pn_slice trimmed(struct pn_slice s)
     return s;
 }
 
-/* Models also write True, None and {'a': 1} where JSON was meant. */
+/* Models also write True, None and {'a': 1} instead of JSON. */
 static bool put_python(struct pn_buf *out, struct pn_slice text, unsigned types)
 {
     struct pn_buf json = {0};
@@ -212,14 +213,14 @@ void pn_value_put(struct pn_buf *out, struct pn_slice text, unsigned types)
 {
     struct pn_slice json, value = trimmed(text);
     struct pn_cut cut = {value.at, value.len, 0, true};
-    /* A quoted text is JSON only where a plain one could not be meant. */
-    unsigned accepted = types & PN_STRING ? types & ~(unsigned)PN_STRING : PN_ANY;
+    /* A quoted text is JSON only if a string is not allowed. */
+    unsigned accepted = types & PN_JSON_STRING ? types & ~(unsigned)PN_JSON_STRING : PN_JSON_ANY;
     if (accepted && value.len) {
         if (pn_cut_json(&cut, &json) == PN_DONE && cut.pos == value.len && (type_of_text(json) & accepted)) {
             pn_json_put(out, json);
             return;
         }
-        if (put_python(out, value, accepted & ~(unsigned)(PN_STRING | PN_NUMBER)))
+        if (put_python(out, value, accepted & ~(unsigned)(PN_JSON_STRING | PN_JSON_NUMBER)))
             return;
     }
     pn_json_put_string(out, text.at, text.len);

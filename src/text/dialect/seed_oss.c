@@ -1,6 +1,6 @@
 /* Seed-OSS: the elements of Qwen3-Coder inside <seed:tool_call>, values exactly as written, <seed:think> before them.
  */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_xml_form call = {
     .start = "<seed:tool_call>",

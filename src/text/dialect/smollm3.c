@@ -1,6 +1,6 @@
 /* SmolLM3: the calls of Hermes, or Python calls of offered tools in <code>. OLMo 3 lists Python calls in
  * <function_calls>. */
-#include "text/dialect/internal.h"
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_json_form call = {.start = "<tool_call>", .end = "</tool_call>"};
 static const struct pn_python_form code = {.start = "<code>", .end = "</code>", .known = true, .bare = true};

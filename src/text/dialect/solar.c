@@ -1,5 +1,5 @@
-/* Solar Open: every part is a message, <|think|> and <|content|> open them, calls carry an id before the name. */
-#include "text/dialect/internal.h"
+/* Solar Open: every part is a message, opened by <|think|> or <|content|>, calls carry an id before the name. */
+#include "text/dialect/dialect_impl.h"
 
 static const struct pn_named_form call = {
     .start = "<|tool_call:begin|>",

@@ -1,0 +1,38 @@
+/* Sampling: the table of its options, and their defaults.
+ *
+ * A row has the option's name (`--temp`), its name as a parameter (`/set parameter temperature`), type, range, help,
+ * and the offset of the value in struct pn_cli_sampler. */
+#ifndef PN_CLI_SAMPLER_H
+#define PN_CLI_SAMPLER_H
+
+#include "cli/options.h"
+#include "pantry.h"
+
+#include <stdio.h>
+
+/* Default limits of an answer: enough for any answer, and few tokens without a chat template, because nothing then
+ * tells the model where to end. */
+enum { PN_TOKENS_UNSET = -2, PN_TOKENS_CHAT = 4096, PN_TOKENS_BASE = 256 };
+#define PN_SEED_UNSET UINT64_MAX
+
+struct pn_cli_sampler {
+    struct pantry_sampling sampling;
+    int max_tokens; /* PN_TOKENS_UNSET: the default; -1 or 0: no limit */
+    struct pn_text_list stop;
+};
+/* The library's defaults. Unset options get their values when the model is known: pn_cli_sampler_settle takes the
+ * recommendations of the catalog, pn_cli_sampler_draw_seed draws a seed. */
+struct pn_cli_sampler pn_cli_sampler_default(void);
+void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model);
+void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
+/* `chat`: the model has a chat template, which tells it where to end. */
+struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat);
+/* True if the answer should end when it repeats itself: the user set no number of tokens. */
+bool pn_cli_stops_repeating(const struct pn_cli_sampler *sampler);
+/* Prints why the answer ended early, if it did. */
+void pn_cli_put_cut(FILE *out, const struct pantry_stats *stats, const struct pn_cli_sampler *sampler, bool chat);
+
+enum { PN_N_SAMPLING_OPTIONS = 11 };
+extern const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS]; /* of struct pn_cli_sampler */
+
+#endif

@@ -1,0 +1,314 @@
+/* Running a few operations on a device: see op_run.h. */
+#include "op_run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/cpu/program.h"
+#include "device/device.h"
+
+const struct op_device op_devices[] = {
+    {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", NULL, 3}, {"cpu", "generic", 2}, {"cpu", "mixed", 2},
+};
+const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
+
+static void mix_forms(struct pn_device *device)
+{
+    struct pn_cpu_kernels *kernels = &((struct cpu_device *)device)->kernels, plain;
+    assert_true(pn_cpu_kernels_select(&plain, "generic"));
+    for (int t = 0; t < PN_TYPE_COUNT; t++) {
+        enum pn_columns exact = t % 2 ? PN_MANY : PN_FEW;
+        kernels->matmul[t].form[exact] = plain.matmul[t].form[exact];
+    }
+}
+
+static float between(struct pn_rng *rng, float low, float high)
+{
+    return low + (high - low) * pn_rng_float(rng);
+}
+
+static float *random_floats(struct pn_rng *rng, size_t n, float low, float high)
+{
+    float *v = malloc((n + 1) * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = between(rng, low, high);
+    return v;
+}
+
+void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state)
+{
+    *o = (struct op_run){.rng = {seed}, .width = width, .lengths = lengths, .n_lengths = n_lengths, .n_state = n_state};
+    assert_true(n_lengths <= OP_MAX_SEQS);
+    for (int i = 0; i < n_lengths; i++)
+        o->n_rows += lengths[i];
+    o->input = random_floats(&o->rng, (size_t)o->n_rows * (size_t)width, -1, 1);
+    o->states = random_floats(&o->rng, (size_t)n_lengths * (size_t)n_state, -1, 1);
+    o->table = pn_weight_plain("input", PN_TYPE_F32, 1, o->n_rows, width, o->input);
+    pn_graph_init(&o->graph);
+    o->x = pn_embed(&o->graph, pn_weight_leaf(&o->graph, &o->table));
+}
+
+void op_run_free(struct op_run *o)
+{
+    pn_graph_free(&o->graph);
+    free(o->input);
+    free(o->states);
+}
+
+pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], float low, float high, float **decoded)
+{
+    size_t n_rows = (size_t)(shape[0] * shape[1]), n_cols = (size_t)shape[2], row = pn_type_row_bytes(type, n_cols);
+    float *values = random_floats(&o->rng, n_rows * n_cols, low, high);
+    struct pn_weight *w = pn_arena_alloc(&o->graph.arena, sizeof *w);
+    unsigned char *data = pn_arena_alloc(&o->graph.arena, n_rows * row);
+    assert_non_null(w);
+    assert_non_null(data);
+    for (size_t r = 0; r < n_rows; r++) {
+        pn_type_info(type)->encode(values + r * n_cols, data + r * row, n_cols);
+        pn_type_decode_row(type, data + r * row, values + r * n_cols, n_cols);
+    }
+    *w = pn_weight_plain("weight", type, shape[0], shape[1], shape[2], data);
+    *decoded = values;
+    return pn_weight_leaf(&o->graph, w);
+}
+
+/* ---- running ---- */
+
+/* Pages of all sequences, the last one first, so that their order is not that of the positions. */
+struct memory {
+    struct pn_cache cache;
+    int32_t *pages; /* (n_lengths, a_sequence) */
+    int a_sequence;
+};
+
+static struct memory memory_new(const struct op_run *o)
+{
+    struct memory m = {.a_sequence = o->n_rows / PN_PAGE_TOKENS + 1};
+    int n_pages = m.a_sequence * o->n_lengths;
+    const struct op_cache *c = o->cache;
+    m.pages = calloc((size_t)n_pages, sizeof *m.pages);
+    assert_non_null(m.pages);
+    for (int i = 0; i < n_pages; i++)
+        m.pages[i] = n_pages - 1 - i;
+    if (!c)
+        return m;
+    m.cache = (struct pn_cache){.type = c->type, .n_head = c->n_head, .dim_k = c->dim_k, .dim_v = c->dim_v};
+    m.cache.k_row = pn_cache_row_bytes(c->type, c->dim_k);
+    m.cache.v_row = c->value_in_key ? m.cache.k_row : pn_cache_row_bytes(c->type, c->dim_v);
+    m.cache.k_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.k_row;
+    m.cache.v_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.v_row;
+    m.cache.k = calloc((size_t)n_pages, m.cache.k_page);
+    m.cache.v = c->value_in_key ? m.cache.k : calloc((size_t)n_pages, m.cache.v_page);
+    assert_non_null(m.cache.k);
+    assert_non_null(m.cache.v);
+    return m;
+}
+
+static void memory_free(struct memory *m)
+{
+    if (m->cache.v != m->cache.k)
+        free(m->cache.v);
+    free(m->cache.k);
+    free(m->pages);
+}
+
+/* The next rows of every sequence as one batch. Returns their number; 0 at the end. */
+static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
+                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last)
+{
+    int n = 0, first = 0;
+    b->n_seqs = 0;
+    for (int s = 0; s < o->n_lengths; s++) {
+        int left = o->lengths[s] - done[s], take = left < slice ? left : slice;
+        if (take > 0)
+            seqs[b->n_seqs++] = (struct pn_batch_seq){
+                .start = n, .n = take, .past = done[s], .pages = s * m->a_sequence, .state_in = s, .state_out = s};
+        for (int i = 0; i < take; i++, n++) {
+            ids[n] = first + done[s];
+            last[n] = o->last ? o->last[ids[n]] : 0;
+            pos[n] = done[s]++;
+        }
+        first += o->lengths[s];
+    }
+    b->n_tokens = b->n_outputs = n;
+    return n;
+}
+
+struct compiled {
+    struct pn_device *device;
+    struct pn_plan *plan;
+    struct pn_program *program;
+    struct pn_buffer scratch;
+};
+
+/* Fills a step's scratch with NaN, so that stale values show. */
+static pantry_status run_step(struct compiled *c, const struct pn_batch *b, struct pantry_error *err)
+{
+    c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
+    return pn_device_run(c->device, c->program, &c->scratch, b, err);
+}
+
+/* The states of all sequences, once or, where steps alternate, twice: `now` is where a sequence's state is. */
+struct slots {
+    float *all, *before;
+    size_t n; /* floats of all sequences' states */
+    int now[OP_MAX_SEQS];
+};
+
+static struct slots slots_new(const struct op_run *o, const float *states)
+{
+    struct slots s = {.n = (size_t)o->n_lengths * (size_t)o->n_state};
+    s.all = malloc((2 * s.n + 1) * sizeof *s.all);
+    s.before = malloc((2 * s.n + 1) * sizeof *s.before);
+    assert_non_null(s.all);
+    assert_non_null(s.before);
+    memcpy(s.all, states, s.n * sizeof *states);
+    memcpy(s.all + s.n, states, s.n * sizeof *states);
+    return s;
+}
+
+static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch *b, struct pn_batch_seq *seqs)
+{
+    b->states = s->all;
+    b->state_stride = (size_t)o->n_state;
+    for (int i = 0; i < b->n_seqs; i++) {
+        int which = seqs[i].state_in, now = s->now[which];
+        seqs[i].state_in = now * o->n_lengths + which;
+        seqs[i].state_out = (o->alternates ? 1 - now : now) * o->n_lengths + which;
+    }
+    memcpy(s->before, s->all, 2 * s->n * sizeof *s->all);
+}
+
+/* Checks that a step did not change its inputs. */
+static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
+{
+    size_t n = (size_t)o->n_state;
+    for (int i = 0; i < b->n_seqs && o->alternates; i++) {
+        int in = b->seqs[i].state_in, which = in % o->n_lengths;
+        assert_memory_equal(s->all + (size_t)in * n, s->before + (size_t)in * n, n * sizeof *s->all);
+        s->now[which] = 1 - s->now[which];
+    }
+}
+
+static void slots_free(const struct op_run *o, struct slots *s, float *states)
+{
+    size_t n = (size_t)o->n_state;
+    for (int i = 0; i < o->n_lengths; i++)
+        memcpy(states + (size_t)i * n, s->all + (size_t)(s->now[i] * o->n_lengths + i) * n, n * sizeof *states);
+    free(s->all);
+    free(s->before);
+}
+
+static void run_steps(const struct op_run *o, struct compiled *c, int slice, size_t n, float *out, float *states)
+{
+    struct pantry_error err = {0};
+    int done[OP_MAX_SEQS] = {0};
+    struct pn_batch_seq seqs[OP_MAX_SEQS];
+    size_t rows = (size_t)o->n_rows;
+    int32_t *ids = calloc(rows, 4 * sizeof *ids), *pos = ids + rows, *out_rows = pos + rows, *last = out_rows + rows;
+    float *result = calloc(rows * n, sizeof *result);
+    assert_non_null(ids);
+    assert_non_null(result);
+    for (int i = 0; i < o->n_rows; i++)
+        out_rows[i] = i;
+    struct memory m = memory_new(o);
+    struct slots slots = slots_new(o, states);
+    struct pn_batch b = {.ids = ids,
+                         .pos = pos,
+                         .seqs = seqs,
+                         .tables = m.pages,
+                         .out_rows = out_rows,
+                         .results = (void *[]){result},
+                         .caches = &m.cache};
+    b.last = o->last ? last : NULL;
+    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos, last)) {
+        slots_give(o, &slots, &b, seqs);
+        if (run_step(c, &b, &err))
+            fail_msg("%s", err.text);
+        slots_take(o, &slots, &b);
+        for (int i = 0; i < b.n_tokens; i++)
+            memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
+    }
+    slots_free(o, &slots, states);
+    memory_free(&m);
+    free(ids);
+    free(result);
+}
+
+struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows)
+{
+    struct pn_plan_spec spec = {.results = result, .n_results = 1};
+    for (int rows = PN_ROWS_TOKENS; rows < PN_ROWS_COUNT; rows++)
+        spec.max_rows[rows] = n_rows;
+    return spec;
+}
+
+static struct compiled compile(const struct pn_graph *g, pn_array result, const struct op_device *device, int n_rows)
+{
+    struct pantry_error err = {0};
+    struct compiled c = {0};
+    bool mixed = device->isa && strcmp(device->isa, "mixed") == 0;
+    struct pn_device_options options = {device->n_threads, mixed ? NULL : device->isa};
+    if (pn_graph_status(g, &err) || pn_device_open(device->name, &options, &c.device, &err))
+        fail_msg("%s", err.text);
+    if (mixed)
+        mix_forms(c.device);
+    if (pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
+        c.device->class->compile(c.device, c.plan, &c.program, &err) ||
+        pn_scratch_fit(&c.scratch, c.device, c.device->class->scratch_bytes(c.program), &err))
+        fail_msg("%s", err.text);
+    return c;
+}
+
+static void compiled_free(struct compiled *c)
+{
+    c->device->class->program_free(c->device, c->program);
+    c->device->class->buffer_free(c->device, &c->scratch);
+    pn_plan_free(c->plan);
+    pn_device_close(c->device);
+}
+
+void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
+               float *states)
+{
+    struct compiled c = compile(&o->graph, result, device, o->n_rows);
+    size_t n = (size_t)pn_node(&o->graph, result)->n1 * (size_t)pn_node(&o->graph, result)->n2;
+    size_t bytes = (size_t)o->n_lengths * (size_t)o->n_state * sizeof(float);
+    float *s = malloc(bytes + sizeof *s);
+    assert_non_null(s);
+    memcpy(s, o->states, bytes);
+    run_steps(o, &c, slice, n, out, s);
+    if (states)
+        memcpy(states, s, bytes);
+    free(s);
+    compiled_free(&c);
+}
+
+pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device,
+                      const struct pn_batch *b, struct pantry_error *err)
+{
+    struct compiled c = compile(g, result, device, b->n_tokens);
+    pantry_status status = run_step(&c, b, err);
+    if (!status && !b->states)
+        status = run_step(&c, b, err);
+    compiled_free(&c);
+    return status;
+}
+
+double op_distance(const float *a, const double *b, size_t n)
+{
+    double error = 0, power = 1e-30;
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        power += b[i] * b[i];
+    }
+    double distance = error / power;
+    return distance == distance ? distance : 1e300;
+}
