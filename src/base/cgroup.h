@@ -13,7 +13,7 @@ struct pn_cgroup {
     double n_cpus;         /* processors' worth of time; 0: no limit */
 };
 
-/* `root` is prepended to every path: "" on a real system, a folder of fixtures in tests. An unreadable file is no
+/* `root` is prepended to every path: "" on a real system, a folder of fixtures in tests. An unreadable file sets no
  * limit. */
 void pn_cgroup_read(const char *root, struct pn_cgroup *out);
 /* How many of `n` threads may run all the time; at least 1. */

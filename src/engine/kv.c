@@ -31,7 +31,7 @@ static unsigned char *part_memory(const struct pn_kv_group *g, int part)
 }
 
 /* Lays out a page: each layer's keys, and its values if stored, have a piece of every page of its group on the layer's
- * device (the first if `part_of` is NULL). Computes how many bytes a page of each group needs on each part. */
+ * device (the first if `part_of` is NULL). Computes the bytes of a page of each group on each part. */
 static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model, const int8_t *part_of,
                     size_t used[PN_KV_GROUPS][PN_MAX_PARTS])
 {

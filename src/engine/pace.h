@@ -1,4 +1,4 @@
-/* How many prompt tokens a step may have, learned from the time that steps took.
+/* How many prompt tokens fit in a step, learned from the time that steps took.
  *
  * Together with decoding sequences, prompts may make a step almost twice as long as it would be without them. A step of
  * only prompts may take a second, so that cancelling one and starting another is quick. */

@@ -477,7 +477,7 @@ static void soft_caps_and_biases(void **state)
     }
 }
 
-/* A window of size 0 is no window, whatever its kind. */
+/* A window of size 0 means no window, whatever its kind. */
 static void kinds_without_a_window(void **state)
 {
     (void)state;

@@ -100,8 +100,8 @@ static void the_tightest_bound_counts(void **state)
     assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PANTRY_OK);
 }
 
-/* Mapped weights count in full against the user's limit. Against the system's they count with the bytes a token reads
- * and at most half, so that a model larger than memory still loads and leaves room. */
+/* Mapped weights count in full against the user's limit. Against the system's they count with the bytes that one token
+ * reads, at most half, so that a model larger than memory still loads and leaves room. */
 static void weights_count_differently_per_bound(void **state)
 {
     (void)state;

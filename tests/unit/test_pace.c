@@ -1,4 +1,4 @@
-/* How many prompt tokens a step may have: guessed at first, then learned from the times of steps. The expected numbers
+/* How many prompt tokens fit in a step: guessed at first, then learned from the times of steps. The expected numbers
  * are computed by hand from pace.h. */
 #include <setjmp.h>
 #include <stdarg.h>

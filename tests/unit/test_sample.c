@@ -330,10 +330,10 @@ static void nan_and_infinite_logits(void **state)
         pn_sampler_free(&s);
         o = plain(1);
         if (finite) {
-            compare("with what is no number", &in, &o, 512);
+            compare("with NaN", &in, &o, 512);
             o.top_k = 2;
             o.top_p = 0.9f;
-            compare("with what is no number, cut", &in, &o, 512);
+            compare("with NaN, cut", &in, &o, 512);
             continue;
         }
         assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PANTRY_OK); /* no distribution: the best token, or none */

@@ -230,7 +230,7 @@ static void contexts_shrink_or_are_refused(void **state)
     assert_true(budget->taken == taken);
 }
 
-/* Pages are taken when needed: an answer that exceeds the budget ends with an error and leaves nothing behind. */
+/* Pages are taken when needed: an answer that exceeds the budget ends with an error and leaves nothing. */
 static void exhausted_budgets_are_errors(void **state)
 {
     (void)state;

@@ -129,7 +129,7 @@ static void sizes_are_asked_for(void **state)
                 size_t size;
                 unsigned char bytes[512];
             } o;
-            struct pantry_error error = {.text = "nothing was said"};
+            struct pantry_error error = {.text = "unchanged"};
             memset(&o, 0, sizeof o);
             o.size = wrong[i];
             assert_int_equal(call(*state, kind, &o, &error), PANTRY_INVALID);
