@@ -26,8 +26,8 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 # ---- libraries ----
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive
-LIB_PKGS := $(filter-out libedit,$(PKGS)) # the chat's line editor is not in the library
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libmicrohttpd
+LIB_PKGS := $(filter-out libedit libmicrohttpd,$(PKGS)) # the chat's line editor and the service are not in the library
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
@@ -58,20 +58,18 @@ endif
 CFLAGS_ALL = -std=c17 $(WARN) $(FLAGS_$(MODE)) -fPIC -fvisibility=hidden -pthread -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 DEPS = -MMD -MP
 
-# An instruction set is a folder. Its flags.mk gives the architecture (ISA_ARCH_<folder>) and the flags of its files
-# (ISA_FLAGS_<folder>); a folder without flags.mk is plain C for every architecture.
--include $(wildcard src/device/cpu/isa/*/flags.mk)
-ISAS := $(notdir $(patsubst %/,%,$(wildcard src/device/cpu/isa/*/)))
-ISAS_ELSEWHERE := $(foreach i,$(ISAS),$(if $(ISA_ARCH_$(i)),$(if $(filter $(ARCH),$(ISA_ARCH_$(i))),,$(i))))
+# The instruction sets of this architecture, ISAS, and the folder and flags of each.
+ISA := src/device/cpu/isa
+include $(ISA)/isas.mk
 
 # ---- files ----
 
 rwildcard = $(foreach f,$(wildcard $(1)/*),$(call rwildcard,$(f),$(2)) $(filter $(subst *,%,$(2)),$(f)))
 SRC_ALL := $(sort $(call rwildcard,src,*.c))
-SRC_HERE := $(filter-out $(foreach i,$(ISAS_ELSEWHERE),src/device/cpu/isa/$(i)/%),$(SRC_ALL))
-LIB_SRC := $(filter-out src/cli/%,$(SRC_HERE))
-CLI_SRC := $(filter src/cli/%,$(SRC_HERE))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+LIB_SRC := $(filter-out src/cli/% src/server/% $(wildcard $(ISA)/*/*.c),$(SRC_ALL))
+CLI_SRC := $(filter src/cli/% src/server/%,$(SRC_ALL)) # the program: its commands and the service
+isa_objects = $(patsubst $(ISA)/%.c,$(B)/$(ISA)/$(1)/%.o,$(sort $(wildcard $(ISA)/$(ISA_FOLDER_$(1))/*.c)))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i)))
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 # Shared by unit tests and fuzzers: an archive, so that a fuzzer does not link the parts that need cmocka.
@@ -250,15 +248,19 @@ $(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-con
 ifneq ($(filter release,$(MODE)),)
 $(B)/src/device/%.o: CFLAGS_HERE := -O3
 endif
-define isa_flags
-$(B)/src/device/cpu/isa/$(1)/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) $(ISA_FLAGS_$(1))
-endef
-$(foreach i,$(ISAS),$(eval $(call isa_flags,$(i))))
 
 $(B)/src/%.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_HERE) $(DEPS) -c $< -o $@
+
+define isa_rule
+$(B)/$(ISA)/$(1)/%.o: $(ISA)/%.c $(B)/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$< for $(1))
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(CFLAGS_HERE) $$(ISA_FLAGS_$(1)) -DPN_ISA=$(1) $$(DEPS) -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
@@ -301,10 +303,12 @@ $(SHARED_SUPPORT): $(SUPPORT_OBJ)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
 
-# The only part of the program with a unit test.
+# Parts of the program with unit tests of their own.
 $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
+$(B)/tests/test_guard: $(B)/src/server/guard.o
+$(B)/tests/test_json: $(B)/src/server/json.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)

@@ -4,8 +4,8 @@
     python3 bench/compare.py MODEL.gguf... [-p 256] [-n 64] [-t THREADS] [-r 5]
 
 llama.cpp runs through the package llama-cpp-python (pip install llama-cpp-python builds it for this machine). Every round
-is a process of its own, so neither side profits from the other's caches; each process warms up once. Prints one Markdown
-row a model, and the raw rounds as JSON on standard error.
+is a separate process, so neither side profits from the other's caches; each process warms up once. Prints one Markdown
+row per model, and the raw rounds as JSON on standard error.
 """
 import argparse
 import json

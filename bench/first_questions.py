@@ -3,8 +3,8 @@
 
     python3 bench/first_questions.py build/pantry smollm2:135m qwen2.5-coder:1.5b
 
-Each question is asked with the likeliest token always (--temp 0) and as `pantry run` asks it, with a fixed seed. Cut after
-160 tokens. The reader of the page judges; nothing is scored here.
+Each question is asked greedily (--temp 0) and with the sampling of `pantry run` and a fixed seed. Answers are cut after
+160 tokens. Nothing is scored: the reader of the page judges.
 """
 import subprocess
 import sys

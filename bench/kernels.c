@@ -1,5 +1,5 @@
-/* How fast the kernels are, against what the machine could do: decode and batches (one to eight columns) in bytes read
- * a second and as a share of plain reading, prefill in multiply-accumulates a second. Weights are larger than the
+/* The speed of the kernels beside that of the machine: decode and batches (one to eight columns) in bytes read per
+ * second and as a share of plain reading, prefill in multiply-accumulates per second. Weights are larger than the
  * last-level cache.
  *
  * usage: kernels [-i ISA] [-t THREADS] [-m MIB] [TYPE...]   (types by name; default: the common ones) */
@@ -49,7 +49,7 @@ struct job {
     uint64_t sum;
 };
 
-/* Rows in chunks, as the executor hands them out. */
+/* Rows in chunks, like the executor's. */
 #define CHUNK_ROWS 64
 
 static void run_rows(struct job *job)
@@ -63,8 +63,8 @@ static void run_rows(struct job *job)
     }
 }
 
-/* Reads everything, four streams of a page each at a time and the next pages prefetched: the fastest of the simple
- * ways. */
+/* Reads everything, in four streams of a page each with the next pages prefetched: the fastest of the simple
+ * methods. */
 static void read_bytes(struct job *job)
 {
     typedef uint64_t v4 __attribute__((vector_size(32), aligned(32)));
@@ -93,7 +93,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Best of `tries`, in seconds a repeat. */
+/* The best of `tries`, in seconds per repeat. */
 static double time_jobs(struct job *jobs, int n, int tries)
 {
     double best = 1e30;
@@ -112,7 +112,7 @@ static double time_jobs(struct job *jobs, int n, int tries)
     return best;
 }
 
-/* Plausible weights: random bytes with half precision scales near 1/64 where blocks have them. */
+/* Plausible weights: random bytes, with half precision scales near 1/64 in types with such scales. */
 static void fill(pn_type type, char *w, size_t bytes)
 {
     const struct pn_type_info *info = pn_type_info(type);
@@ -140,15 +140,15 @@ static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char 
     const struct pn_type_info *info = pn_type_info(type);
     size_t row = pn_type_row_bytes(type, K);
     int64_t rows = (int64_t)(size / row);
-    enum pn_act_format act = kernels->matmul[type].form[PN_FEW].act; /* and of the other form, today */
-    size_t x_stride = act == PN_ACT_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
+    enum pn_x_format x_format = kernels->matmul[type].form[PN_FEW].x_format; /* both forms have the same format today */
+    size_t x_stride = x_format == PN_X_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
     char *x = memory(x_stride * 256);
     float *f = memory(K * sizeof *f);
     fill(type, w, (size_t)rows * row);
     for (int c = 0; c < 256; c++) {
         for (int i = 0; i < K; i++)
             f[i] = (float)((i * 7 + c * 13) % 101 - 50) / 50;
-        if (act == PN_ACT_Q8)
+        if (x_format == PN_X_Q8)
             kernels->quantize(f, x + (size_t)c * x_stride, K);
         else
             memcpy(x + (size_t)c * x_stride, f, x_stride);

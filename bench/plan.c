@@ -1,5 +1,5 @@
-/* What planning and bookkeeping cost: planning a decoder of 1,000 layers, and a step of 128 sequences, where the tasks
- * of attention have to be found.
+/* The cost of planning and bookkeeping: a plan for a decoder of 1,000 layers, and a step of 128 sequences, whose
+ * attention has to be divided into tasks.
  *
  *     cc -std=c17 -O2 -Iinclude -Isrc bench/plan.c build/libpantry.a -pthread -lm -o bench_plan && ./bench_plan */
 #include "base/clock.h"
@@ -14,7 +14,7 @@ enum { N = 512, HEADS = 8, HEAD_DIM = N / HEADS, MAX_SEQS = 128, PAST = 256, ROU
 static float weights[N * N];
 static struct pn_weight weight;
 
-/* Layers as a decoder has them: 16 operations each. */
+/* Layers of a decoder: 16 operations each. */
 static pn_array decoder(struct pn_graph *g, int n_layers)
 {
     pn_array w = pn_weight_leaf(g, &weight), x = pn_embed(g, w);
@@ -65,7 +65,7 @@ static void measure_planning(const struct pn_device *d, int n_layers)
         n_phases = p->n_phases;
         pn_plan_free(p);
     }
-    printf("planning %5d layers: %7zu nodes, %5d phases, %7llu looks, %8.3f ms\n", n_layers, g.len, n_phases,
+    printf("planning %5d layers: %7zu nodes, %5d phases, %7llu visits, %8.3f ms\n", n_layers, g.len, n_phases,
            (unsigned long long)work, (double)best / 1e6);
     pn_graph_free(&g);
 }
@@ -110,8 +110,8 @@ static void measure_step(struct pn_device *d, int n_seqs)
             fail(&err);
         best = d->class->elapsed(d) < best ? d->class->elapsed(d) : best;
     }
-    printf("a layer, %3d sequences of %d tokens: %8.1f us, %6.2f us a sequence\n", n_seqs, PAST + 1, (double)best / 1e3,
-           (double)best / 1e3 / n_seqs);
+    printf("one layer, %3d sequences of %d tokens: %8.1f us, %6.2f us per sequence\n", n_seqs, PAST + 1,
+           (double)best / 1e3, (double)best / 1e3 / n_seqs);
     d->class->program_free(d, program);
     d->class->buffer_free(d, &scratch);
     pn_plan_free(p);

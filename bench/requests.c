@@ -1,5 +1,5 @@
-/* Many requests at once: how many tokens a second they get together, and how long the others wait for their next token
- * while a long prompt is read.
+/* Many requests at once: their total tokens per second, and how long the others wait for their next token while a long
+ * prompt is read.
  *
  *   requests MODEL.gguf [TOKENS [THREADS]]
  *
@@ -42,15 +42,16 @@ static pantry_request *submit(pantry_model *model, uint64_t seed, int n, int max
     return r;
 }
 
-/* Takes what is there from all; returns how many have ended. Times of tokens go to `last`, gaps to `gaps`. */
+/* Takes the available tokens of all requests; returns how many have ended. Times of tokens go to `last`, gaps to
+ * `gaps`. */
 static int poll(pantry_request **r, int n, bool *ended, uint64_t *last, double *gaps, int *n_gaps)
 {
-    int done = 0, waits = 1; /* for the first that goes on */
+    int done = 0, waits = 1; /* for the first running request */
     for (int i = 0; i < n; i++) {
         const struct pantry_event *event;
         while (!ended[i] && (event = pantry_request_next(r[i], waits))) {
             uint64_t now = pn_clock_ns();
-            if (event->kind == PANTRY_EVENT_TOKEN && event->token.id >= 0) {
+            if (event->kind == PANTRY_EVENT_TOKEN && event->token->id >= 0) {
                 if (last[i] && *n_gaps < N_GAPS)
                     gaps[(*n_gaps)++] = (double)(now - last[i]) * 1e-6;
                 last[i] = now;
@@ -87,7 +88,7 @@ static int rising(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Seven requests write, a long prompt enters: their worst wait beside their usual one. */
+/* Seven requests generate when a long prompt arrives: their worst wait beside their usual one. */
 static void beside(pantry_model *model)
 {
     pantry_request *r[N_BESIDE + 1];
@@ -110,10 +111,11 @@ static void beside(pantry_model *model)
     qsort(before + N_BESIDE * 10, (size_t)(n_before - N_BESIDE * 10), sizeof *before, rising);
     qsort(during, (size_t)n_during, sizeof *during, rising);
     double usual = before[N_BESIDE * 10 + (n_before - N_BESIDE * 10) / 2];
-    printf("7 requests write, a prompt of %d tokens enters: usual gap %.1f ms, during it median %.1f, 99 of 100 below "
-           "%.1f, worst %.1f (%.1f times the usual one)\n",
-           LONG_PROMPT, usual, during[n_during / 2], during[n_during * 99 / 100], during[n_during - 1],
-           during[n_during - 1] / usual);
+    printf(
+        "7 requests generate, a prompt of %d tokens arrives: usual gap %.1f ms, during the prompt median %.1f, 99 %% "
+        "below %.1f, worst %.1f (%.1f times the usual one)\n",
+        LONG_PROMPT, usual, during[n_during / 2], during[n_during * 99 / 100], during[n_during - 1],
+        during[n_during - 1] / usual);
 }
 
 int main(int argc, char **argv)

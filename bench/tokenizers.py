@@ -2,17 +2,17 @@
 
     python bench/tokenizers.py --batch build/tools/tok_batch [--mb 10] [--rounds 3] [--only NAME,...] [--data ../shared/data]
 
-The text is made here from a seed: English-like prose, code, several scripts, numbers, emoji, white space. Each program
-gets it in pieces of 64 KiB, cut at lines, and counts its tokens; special tokens are not looked for and none are added.
-Figures are medians of processor time of encoding alone: nothing of loading, of reading the text or of making Python
-objects out of ids counts for anybody, and Hugging Face is called in the way that is fastest (whole batches, without offsets).
-llama.cpp is timed on a part of the text (--llama-mb), because it takes long; a larger part gives the same speed.
+The text is generated from a seed: English-like prose, code, several scripts, numbers, emoji, white space. Each program
+gets it in pieces of 64 KiB, cut at lines, and counts its tokens; special tokens are neither parsed nor added. Figures are
+medians of the processor time of encoding alone. Loading, reading the text and making Python objects of ids are not
+counted, and Hugging Face is called in its fastest way (whole batches, without offsets). llama.cpp is timed on a part of the
+text (--llama-mb), because it is slow; a larger part gives the same speed.
 
-With --long, pantry alone: seconds for 1 MB of one letter, blanks, digits and so on, which must not take longer than other
-text of that size by more than a small factor.
+With --long, pantry alone: seconds for 1 MB of one letter, blanks, digits and so on, which may take longer than other text
+of that size only by a small factor.
 
-Every kind of vocabulary has its turn. What no file holds is made here: GPT-4o's and DeepSeek V3's expressions get Llama
-3's vocabulary, the unigram one is trained on text of the same kind.
+Every kind of vocabulary is timed. Vocabularies without a file are made here: GPT-4o's and DeepSeek V3's expressions get
+Llama 3's vocabulary, and a unigram vocabulary is trained on similar text.
 """
 import argparse
 import os

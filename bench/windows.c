@@ -1,10 +1,9 @@
-/* How much memory keys and values of one context need, with layers that see only a window and as if all saw everything.
+/* The memory of one context's keys and values, with layers that see only a window, and as if all layers saw everything.
  *
  *   windows MODEL.gguf [TOKENS]
  *
- * A prompt of made-up ids, then an answer of 64 tokens. What is counted is the most pages that were ever in use at
- * once, while the prompt was read or the answer written, those that the prefix tree kept included.
- */
+ * A prompt of made-up ids, then an answer of 64 tokens. The count is the most pages in use at any time, for the prompt
+ * or the answer, including those of the prefix tree. */
 #include "engine/handle.h"
 
 #include "base/random.h"
@@ -51,13 +50,13 @@ int main(int argc, char **argv)
         fail(&error);
     const struct pn_kv_pool *pool = pn_sched_pool(model->sched);
     double used = 0, all = 0;
-    for (int g = 0; g < pool->n_groups; g++) { /* pages are handed out again before new ones are */
+    for (int g = 0; g < pool->n_groups; g++) { /* freed pages are reused before new ones */
         used += mib(pool, g) * pool->groups[g].slots.n_used;
         all += mib(pool, g) * pool->groups[0].slots.n_used;
     }
     printf("%d tokens: %.1f MiB of keys and values, %.1f MiB if all layers kept everything: %.3f\n", n, used, all,
            used / all);
-    printf("wanted for a context of that length: %.1f MiB\n",
+    printf("needed for a context of that length: %.1f MiB\n",
            (double)pn_kv_most_bytes(pool, n, PN_DEFAULT_BATCH) / (1 << 20));
     free(ids);
     pantry_session_free(session);

@@ -236,6 +236,44 @@ PANTRY_API pantry_status pantry_parse(const char *template_source, size_t templa
                                       const char *raw, size_t raw_len, unsigned flags,
                                       enum pantry_tool_choice tool_choice, char **json, struct pantry_error *error);
 
+/* Parses an answer while it streams in. Any split into pieces gives the same texts and calls. */
+typedef struct pantry_parser pantry_parser;
+
+enum pantry_parse_kind {
+    PANTRY_PARSE_REASONING, /* `text` is set */
+    PANTRY_PARSE_CONTENT,   /* `text` is set */
+    PANTRY_PARSE_TOOL_CALL  /* `name`, `arguments` and perhaps `id` are set */
+};
+
+/* The library makes it, and may append members. */
+struct pantry_parse_event {
+    enum pantry_parse_kind kind;
+    const char *text; /* the next `len` bytes: whole characters, and a NUL */
+    size_t len;
+    const char *name;      /* of the tool */
+    const char *arguments; /* one JSON value, complete */
+    const char *id;        /* as the model wrote it, or NULL */
+};
+
+/* Called for every part in order, on the thread that pushes; *event is valid until it returns. The callback must not
+ * use the parser. */
+typedef void pantry_parse_callback(void *user, const struct pantry_parse_event *event);
+
+/* A parser for the answer to `prompt`, the text that `template_source` rendered from `context_json`; "" if it is not
+ * known. If the last message is the assistant's and add_generation_prompt is not true, the answer continues it: what
+ * the message already has is reported first, before this call returns. PANTRY_FORMAT: the JSON is malformed. */
+PANTRY_API pantry_status pantry_parser_new(const char *template_source, size_t template_len, const char *context_json,
+                                           const char *prompt, size_t prompt_len, unsigned flags,
+                                           enum pantry_tool_choice tool_choice, pantry_parse_callback *callback,
+                                           void *user, pantry_parser **parser, struct pantry_error *error);
+/* Parses the next `len` bytes of the answer. PANTRY_INVALID: after a failure or pantry_parser_finish, when the parser
+ * can only be freed. */
+PANTRY_API pantry_status pantry_parser_push(pantry_parser *parser, const char *text, size_t len,
+                                            struct pantry_error *error);
+/* Ends the answer and reports text that was held back. */
+PANTRY_API pantry_status pantry_parser_finish(pantry_parser *parser, struct pantry_error *error);
+PANTRY_API void pantry_parser_free(pantry_parser *parser);
+
 /* ---- sessions ---- */
 
 /* One conversation: its tokens and their keys and values. A new prompt that begins like the old tokens reuses them. */
@@ -282,6 +320,12 @@ struct pantry_sampling {
 
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);
 
+/* Added to the logit of a token before the penalties: 100 practically forces a token, -100 practically bans it. */
+struct pantry_logit_bias {
+    int32_t id;
+    float bias; /* -100 to 100; those of one id add up */
+};
+
 /* Why an answer ended. */
 enum pantry_stop {
     PANTRY_STOP_NONE,      /* it has not ended, or it failed */
@@ -307,10 +351,19 @@ struct pantry_stats {
     enum pantry_stop stop;
 };
 
+struct pantry_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm of the model's probability, before bias and sampling; may be -INFINITY */
+};
+
+/* The library makes it, and may append members. */
 struct pantry_token {
     int32_t id;       /* -1: no token, but text that was held back because it could have begun a stop text */
     const char *text; /* the whole UTF-8 characters that this token completed, NUL-terminated; may be empty */
     size_t len;
+    float logprob;                    /* with the option `logprobs`, else 0 */
+    int n_top;                        /* number of entries: `top_logprobs`, or fewer if not as many are possible */
+    const struct pantry_logprob *top; /* (n_top), best first, equal ones by id */
 };
 
 /* Called for every token in order, on the thread that generates; *token is valid until it returns. Returning false ends
@@ -327,6 +380,10 @@ struct pantry_generate_options {
     const pantry_cancel *cancel; /* ends the generation with PANTRY_OK, even while reading the prompt; may be NULL */
     pantry_token_callback *callback; /* may be NULL */
     void *user;                      /* for the callback */
+    bool logprobs;                   /* this and the following as for requests */
+    int top_logprobs;
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -372,6 +429,10 @@ struct pantry_request_options {
     const char *const *stop; /* texts that end the answer; not part of it */
     size_t n_stop;
     const char *cache_key; /* shares memory only with requests of the same key; NULL: with all others without a key */
+    bool logprobs;         /* report each token's log probability ... */
+    int top_logprobs;      /* ... and those of the 0 to 20 likeliest tokens instead */
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);
@@ -396,7 +457,7 @@ enum pantry_event_kind {
 /* Only the library creates it, so later versions may append members. */
 struct pantry_event {
     enum pantry_event_kind kind;
-    struct pantry_token token;
+    const struct pantry_token *token;
     pantry_status status;             /* PANTRY_OK (also after a cancel), or why the request failed, and */
     const char *message;              /* ... its sentence; "" for PANTRY_OK */
     const struct pantry_stats *stats; /* valid as long as the request */

@@ -12,6 +12,7 @@ _pantry_commands()
 {
     local -a commands=(
         'run:chat with a model'
+        'serve:answer the APIs of Ollama, OpenAI and Anthropic'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
         'import:copy model files into the store, to run them by name'
@@ -69,6 +70,22 @@ _pantry()
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
+    serve)
+        _arguments -s -S : \
+            '--host=[address to listen on, with or without a port]:ADDRESS: ' \
+            '--port=[port to listen on; 0: any that is free]:N: ' \
+            '--keep-alive=[how long an idle model stays in memory; -1: forever]:SECONDS: ' \
+            '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
+            '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
+            '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
+            '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '--public[listen on an address that other machines reach; whoever reaches it may use the models]' \
+            '--quiet[print no line per request]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' ;;
     generate)
         _arguments -s -S : \
             '(-p --prompt)'{-p+,--prompt=}'[the prompt]:TEXT: ' \

@@ -40,7 +40,8 @@ static bool copy_options(struct pn_request *r, const struct pantry_request_optio
     r->ids = calloc((size_t)r->n_context, sizeof *r->ids);
     r->key = copy_text(o->cache_key ? o->cache_key : "");
     r->stop = calloc(o->n_stop + 1, sizeof *r->stop);
-    if (!r->ids || !r->key || !r->stop)
+    r->tops = calloc((size_t)r->logprobs.n_most * PN_MAX_EVENTS + 1, sizeof *r->tops);
+    if (!r->ids || !r->key || !r->stop || !r->tops)
         return false;
     memcpy(r->ids, o->ids, o->n_ids * sizeof *r->ids);
     for (; r->n_stop < o->n_stop; r->n_stop++)
@@ -73,10 +74,13 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
     pn_os_cond_init(&r->ready);
     r->stats.size = sizeof r->stats;
     r->stats.n_prompt = r->n_prompt;
-    if (!copy_options(r, o))
+    status = pn_logprobs_init(&r->logprobs, o->logprobs, o->top_logprobs, model->hp.n_vocab, err);
+    if (!status && !copy_options(r, o))
         status = pn_no_memory(err, "a request");
     if (!status)
         status = pn_sampler_init(&r->sampler, &r->sampling, model->hp.n_vocab, err);
+    if (!status)
+        status = pn_sampler_set_bias(&r->sampler, o->logit_bias, o->n_logit_bias, err);
     if (!status && tokenizer)
         status = pn_detokenizer_new(tokenizer, PN_DETOKENIZE_CONTINUE, &r->detokenizer, err);
     if (status)
@@ -91,12 +95,14 @@ void pn_request_destroy(struct pn_request *r)
     if (!r)
         return;
     pn_sampler_free(&r->sampler);
+    pn_logprobs_free(&r->logprobs);
     pn_detokenizer_free(r->detokenizer);
     for (size_t i = 0; r->stop && i < r->n_stop; i++)
         free(r->stop[i]);
     free(r->stop);
     free(r->key);
     free(r->ids);
+    free(r->tops);
     pn_buf_free(&r->text);
     pn_buf_free(&r->waiting);
     pn_buf_free(&r->out);
@@ -123,13 +129,26 @@ bool pn_request_has_room(struct pn_request *r)
     return room;
 }
 
+/* The lock is held. Text that was held back has no log probabilities. */
+static void add_event(struct pn_request *r, int32_t id, size_t n)
+{
+    const struct pn_logprobs *l = &r->logprobs;
+    int at = (r->first_event + r->n_events++) % PN_MAX_EVENTS;
+    r->events[at] = (struct pn_event){.id = id, .len = n};
+    if (id < 0 || !l->logits)
+        return;
+    r->events[at].logprob = l->logprob;
+    r->events[at].n_top = l->n_top;
+    memcpy(r->tops + at * l->n_most, l->top, (size_t)l->n_top * sizeof *l->top);
+}
+
 static pantry_status push(struct pn_request *r, int32_t id, size_t n, struct pantry_error *err)
 {
     pthread_mutex_lock(&r->lock);
     pn_buf_append(&r->waiting, r->text.data ? r->text.data : "", n);
     bool ok = !r->waiting.failed;
     if (ok)
-        r->events[(r->first_event + r->n_events++) % PN_MAX_EVENTS] = (struct pn_event){id, n};
+        add_event(r, id, n);
     pthread_cond_signal(&r->ready);
     pthread_mutex_unlock(&r->lock);
     if (n) {
@@ -144,6 +163,7 @@ static pantry_status push(struct pn_request *r, int32_t id, size_t n, struct pan
 static void pop(struct pn_request *r)
 {
     struct pn_event e = r->events[r->first_event];
+    memcpy(r->top, r->tops + r->first_event * r->logprobs.n_most, (size_t)e.n_top * sizeof *r->top);
     r->first_event = (r->first_event + 1) % PN_MAX_EVENTS;
     r->n_events--;
     pn_buf_clear(&r->out);
@@ -151,7 +171,9 @@ static void pop(struct pn_request *r)
     memmove(r->waiting.data, r->waiting.data + e.len, r->waiting.len - e.len);
     r->waiting.len -= e.len;
     r->n_read += e.id >= 0;
-    r->event = (struct pantry_event){.kind = PANTRY_EVENT_TOKEN, .token = {e.id, r->out.data, e.len}, .message = ""};
+    r->token = (struct pantry_token){
+        .id = e.id, .text = r->out.data, .len = e.len, .logprob = e.logprob, .n_top = e.n_top, .top = r->top};
+    r->event = (struct pantry_event){.kind = PANTRY_EVENT_TOKEN, .token = &r->token, .message = ""};
 }
 
 const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room)

@@ -5,6 +5,7 @@
 #ifndef PN_ENGINE_REQUEST_H
 #define PN_ENGINE_REQUEST_H
 
+#include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "engine/sequence.h"
 #include "text/tokenizer/tokenizer.h"
@@ -48,6 +49,7 @@ struct pn_request {
     int boundary; /* where a younger prompt branches off; 0: nowhere */
     bool in_step;
     struct pn_sampler sampler;
+    struct pn_logprobs logprobs;
     struct pn_detokenizer *detokenizer;
     struct pn_buf text; /* decoded but held back: it may begin a stop text */
     struct pantry_stats stats;
@@ -62,7 +64,10 @@ struct pn_request {
     struct pn_event {
         int32_t id;
         size_t len;
-    } events[PN_MAX_EVENTS]; /* a ring */
+        float logprob;
+        int n_top;
+    } events[PN_MAX_EVENTS];     /* a ring */
+    struct pantry_logprob *tops; /* (PN_MAX_EVENTS, n_most): of the events */
     int first_event, n_events;
     struct pn_buf waiting;     /* the events' text */
     bool starved;              /* the engine's thread waits for room */
@@ -71,9 +76,11 @@ struct pn_request {
     struct pantry_error error; /* ... the message */
 
     /* of the reader */
-    struct pantry_event event; /* the last one, and ... */
-    struct pn_buf out;         /* ... its text */
-    int n_read;                /* tokens */
+    struct pantry_event event; /* the last one ... */
+    struct pantry_token token; /* ... with its token ... */
+    struct pn_buf out;         /* ... and text */
+    struct pantry_logprob top[PN_MAX_TOP_LOGPROBS];
+    int n_read; /* tokens */
 };
 
 /* Checks and copies the options. */

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static pantry_status check(const struct pantry_sampling *o, struct pantry_error *err)
 {
@@ -45,6 +46,27 @@ pantry_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling
     return PANTRY_OK;
 }
 
+pantry_status pn_sampler_set_bias(struct pn_sampler *s, const struct pantry_logit_bias *bias, size_t n,
+                                  struct pantry_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bias[i].id < 0 || bias[i].id >= s->n_vocab)
+            return pn_fail(err, PANTRY_INVALID, "logit_bias[%zu]: id not in the vocabulary (found %d, allowed 0..%d)",
+                           i, bias[i].id, s->n_vocab - 1);
+        if (!(bias[i].bias >= -100 && bias[i].bias <= 100))
+            return pn_fail(err, PANTRY_INVALID, "logit_bias[%zu]: bias out of range (found %g, allowed -100..100)", i,
+                           (double)bias[i].bias);
+    }
+    if (!n)
+        return PANTRY_OK;
+    s->bias = calloc(n, sizeof *s->bias);
+    if (!s->bias)
+        return pn_no_memory(err, "a sampler");
+    memcpy(s->bias, bias, n * sizeof *bias);
+    s->n_bias = n;
+    return PANTRY_OK;
+}
+
 void pn_sampler_free(struct pn_sampler *s)
 {
     if (!s)
@@ -52,6 +74,7 @@ void pn_sampler_free(struct pn_sampler *s)
     free(s->candidates);
     free(s->p);
     free(s->n_seen);
+    free(s->bias);
     *s = (struct pn_sampler){0};
 }
 
@@ -62,7 +85,7 @@ static bool has_penalties(const struct pantry_sampling *o)
 
 bool pn_sampler_is_greedy(const struct pn_sampler *s)
 {
-    return s->options.temperature == 0 && !has_penalties(&s->options);
+    return s->options.temperature == 0 && !has_penalties(&s->options) && !s->n_bias;
 }
 
 /* Keskar et al., CTRL, 2019 (repeat); OpenAI's definition of frequency and presence penalties. */
@@ -197,6 +220,8 @@ static int keep_min_p(struct pn_sampler *s, int n, float highest)
 int32_t pn_sampler_choose(struct pn_sampler *s, float *logits, const int32_t *recent, int n_recent)
 {
     const struct pantry_sampling *o = &s->options;
+    for (size_t i = 0; i < s->n_bias; i++)
+        logits[s->bias[i].id] += s->bias[i].bias;
     penalize(s, logits, recent, n_recent);
     int32_t best = greedy(logits, s->n_vocab);
     if (o->temperature <= 0 || best < 0 || !isfinite(logits[best]))

@@ -316,13 +316,22 @@ static size_t row_size(const struct pn_sched *s)
     return s->result == PN_RESULT_IDS ? 1 : (size_t)s->runner->model->hp.n_vocab;
 }
 
-/* `result` holds the logits of r's token, or its id. */
+/* `result` holds the logits of r's token, or its id. -1: all logits are NaN. */
+static int32_t next_id(struct pn_sched *s, struct pn_request *r, float *result)
+{
+    if (s->result == PN_RESULT_IDS)
+        return (int32_t)*result;
+    pn_logprobs_keep(&r->logprobs, result);
+    int32_t id = pn_sampler_choose(&r->sampler, result, r->seq.ids, r->seq.n_past);
+    pn_logprobs_take(&r->logprobs, id);
+    return id;
+}
+
 static void choose(struct pn_sched *s, struct pn_request *r, float *result)
 {
     struct pantry_error err;
     struct pn_seq *q = &r->seq;
-    int32_t id =
-        s->result == PN_RESULT_IDS ? (int32_t)*result : pn_sampler_choose(&r->sampler, result, q->ids, q->n_past);
+    int32_t id = next_id(s, r, result);
     if (id < 0) {
         finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "all logits of the model are NaN"), &err);
         return;
@@ -395,7 +404,7 @@ static enum pn_result result_of(const struct pn_sched *s)
     const struct pn_batch *b = &s->step.batch;
     bool greedy = b->n_tokens <= MOST_TOKENS;
     for (int i = 0; i < b->n_seqs && greedy; i++)
-        greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler);
+        greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler) && !s->in_step[i]->logprobs.logits;
     return greedy ? PN_RESULT_IDS : PN_RESULT_LOGITS;
 }
 

@@ -130,8 +130,8 @@ static const struct pantry_event *relay(struct pantry_session *s, struct pn_requ
             pn_sched_wake(s->sched);
         if (!event || refused)
             continue;
-        n += event->token.id >= 0;
-        if (!o->callback || o->callback(o->user, &event->token))
+        n += event->token->id >= 0;
+        if (!o->callback || o->callback(o->user, event->token))
             continue;
         refused = true;
         atomic_store(&r->cancel, true);
@@ -161,7 +161,11 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .ignore_eos = o->ignore_eos,
                                              .stop = o->stop,
                                              .n_stop = o->n_stop,
-                                             .cache_key = s->key};
+                                             .cache_key = s->key,
+                                             .logprobs = o->logprobs,
+                                             .top_logprobs = o->top_logprobs,
+                                             .logit_bias = o->logit_bias,
+                                             .n_logit_bias = o->n_logit_bias};
     pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;

@@ -95,7 +95,7 @@ struct layout {
     struct pn_bucket *bucket;
     const struct pn_cut *cut; /* NULL: one part */
     pn_array result;
-    size_t *at; /* (parts, nodes) */
+    size_t *at; /* (parts, nodes) */ /* (parts, nodes) */
 };
 
 static size_t *place_in(const struct layout *l, int part, pn_array a)

@@ -64,7 +64,7 @@ static pn_array maybe_project(struct pn_builder *b, const char *name, pn_array x
 
 pn_array pn_model_embedding(struct pn_builder *b, pn_array states) /* (outputs, n_embd) -> (sequences, n) */
 {
-    pn_array x = pn_pool(b->graph, states);
+    pn_array x = pn_mean_rows(b->graph, states);
     return maybe_project(b, "dense_3", maybe_project(b, "dense_2", x));
 }
 
@@ -73,7 +73,7 @@ pn_array pn_model_scores(struct pn_builder *b, pn_array states) /* (outputs, n_e
     bool first = pn_builder_has(b, -1, "cls", "weight"), last = pn_builder_has(b, -1, "cls.output", "weight");
     if (!first && !last)
         return PN_NONE;
-    pn_array x = pn_pool(b->graph, states);
+    pn_array x = pn_mean_rows(b->graph, states);
     if (first)
         x = pn_act(b->graph, pn_builder_project(b, -1, "cls", x, 0), b->arch->rank.act);
     if (pn_builder_has(b, -1, "cls.norm", "weight"))

@@ -1,4 +1,4 @@
-/* Activation functions. act.def has one line for each: its name, its name in model files, its definition. */
+/* Activation functions: names, labels in model files, and definitions. act.def has a line for each. */
 #ifndef PN_TENSOR_ACT_H
 #define PN_TENSOR_ACT_H
 
@@ -11,9 +11,9 @@ enum pn_act_fn {
     PN_ACT_FN_COUNT
 };
 
-/* Its name in model files. */
+/* Its label in model files. */
 const char *pn_act_label(enum pn_act_fn fn);
-/* PN_ACT_FN_COUNT if no function has the label. */
+/* PN_ACT_FN_COUNT for an unknown label. */
 enum pn_act_fn pn_act_find(const char *label, size_t n);
 /* act(x), as act.def defines it. */
 float pn_act_reference(enum pn_act_fn fn, float x);

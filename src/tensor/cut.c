@@ -1,7 +1,8 @@
 /* Segments of a graph: see cut.h.
  *
- * Nodes are visited in order, operands first. Each goes to the earliest segment of its device that is not before those
- * of its operands. An array crosses if one segment computes it and another reads it. */
+ * Nodes are taken in the order of the graph, operands first. Each goes to the earliest segment of its device that is
+ * not before the segments of its operands. Arrays that one segment computes and another reads then cross between
+ * them. */
 #include "tensor/cut.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@ struct cutter {
     const struct pn_graph *g;
     const int8_t *device_of;
     bool *needed;
-    int32_t *segment_of; /* (nodes): -1 for leaves, views and PN_ANY_DEVICE */
+    int32_t *segment_of; /* (nodes): -1 for leaves, views and nodes that every segment computes for itself */
     int8_t *devices;     /* (segments) */
     int n_segments;
     struct crossing *given, *results;
@@ -45,7 +46,7 @@ static pantry_status find_needed(struct cutter *c, const pn_array *results, int 
     return PANTRY_OK;
 }
 
-/* Operand i of a node, or the array that it is a view of. */
+/* The array of operand i of a node, views resolved. */
 static pn_array operand(const struct cutter *c, const struct pn_node *n, int i)
 {
     return n->src[i] == PN_NONE ? PN_NONE : pn_view_of(c->g, n->src[i]).base;
@@ -87,7 +88,7 @@ static int by_segment(const void *a, const void *b)
     return by ? by : (x->array > y->array) - (x->array < y->array);
 }
 
-/* Sorts the crossings, drops duplicates, and gives each segment its part. */
+/* Sorts, drops duplicates, and gives each segment its part. */
 static bool distribute(struct pn_cut *cut, struct crossing *list, int n, bool given)
 {
     pn_array *arrays = pn_arena_array(&cut->arena, (size_t)n + 1, sizeof *arrays);

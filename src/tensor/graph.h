@@ -1,11 +1,11 @@
-/* Lazy arrays: a model is written once as operations on arrays; nothing is computed until a plan of the graph runs.
+/* Lazy arrays: a model is defined once as operations on arrays; nothing is computed until a plan of the graph runs.
  *
  * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous. Its number of rows is the number of
  * tokens (or outputs, or sequences) of the step, known only when it runs. A (tokens, n) array is (tokens, 1, n); heads
  * make it (tokens, heads, head_dim). Activations are float32.
  *
- * Errors are sticky: an operation on wrong shapes records its error in the graph and returns PN_NONE, and so do
- * operations on PN_NONE. Check pn_graph_status once, after building. */
+ * Errors are sticky: an operation on wrong shapes records its error in the graph and returns PN_NONE; operations on
+ * PN_NONE return PN_NONE. Check pn_graph_status once, after building. */
 #ifndef PN_TENSOR_GRAPH_H
 #define PN_TENSOR_GRAPH_H
 
@@ -29,12 +29,12 @@ enum pn_op {
 enum pn_op_kind { PN_KIND_LEAF, PN_KIND_VIEW, PN_KIND_ROW, PN_KIND_WIDE };
 enum pn_op_trait { PN_TRAIT_PLAIN, PN_TRAIT_ELEMENTWISE, PN_TRAIT_REGROUPS, PN_TRAIT_RECURRENT };
 
-/* What each row of an array belongs to. */
+/* The kind of an array's rows. */
 enum pn_rows {
-    PN_ROWS_NONE,    /* the array is a weight */
-    PN_ROWS_TOKENS,  /* one row per token of the step */
-    PN_ROWS_OUTPUTS, /* one per token whose logits are results */
-    PN_ROWS_HIDDEN,  /* one per token whose hidden states are results */
+    PN_ROWS_NONE,    /* none: a weight */
+    PN_ROWS_TOKENS,  /* one per token of the step */
+    PN_ROWS_OUTPUTS, /* tokens with requested logits */
+    PN_ROWS_HIDDEN,  /* tokens with requested hidden states */
     PN_ROWS_SEQS,    /* one per sequence */
     PN_ROWS_COUNT
 };
@@ -44,32 +44,32 @@ enum pn_rope_kind {
     PN_ROPE_HALVES /* rotates (x[i], x[i + n_rot/2]): GPT-NeoX's form */
 };
 
-/* How many pairs rotate by each of several positions (M-RoPE in Qwen2-VL, 2024): time, height, width, other. All 0: all
- * pairs use the first. Repeats if there are more pairs. */
+/* The number of pairs that rotate with each position (Qwen2-VL's M-RoPE, 2024): time, height, width, and the rest. All
+ * 0: all pairs rotate with the first position. The pattern repeats if there are more pairs. */
 struct pn_rope_split {
     int n[4];
-    bool interleaved; /* time, height, width alternate until each is used up; false: one after another */
+    bool interleaved; /* time, height, width in turn, until each is used up; false: one after another */
 };
 
 enum pn_window_kind {
     PN_WINDOW_SLIDING,  /* a token at position p sees positions > p - w */
     PN_WINDOW_CHUNKED,  /* ... from the last multiple of w on */
-    PN_WINDOW_SYMMETRIC /* ... up to w / 2 away on either side */
+    PN_WINDOW_SYMMETRIC /* ... those at most w / 2 away in both directions */
 };
 
 struct pn_attention_params {
     int cache; /* index of the layer's cache */
     int n_head_kv, dim_k, dim_v;
-    bool value_in_key; /* a value is the first dim_v numbers of its key, and not stored separately */
+    bool value_in_key; /* a value is the first dim_v numbers of its key and is not stored separately */
     float scale;       /* of q.k, before the soft cap */
     float softcap;     /* c > 0: scores become c tanh(s / c) */
-    float alibi;       /* b > 0: scores fall by up to 2^(-b / n_head) per position of distance */
+    float alibi;       /* b > 0: scores fall with the distance, by up to 2^(-b / n_head) per position */
     int window;        /* w > 0: see pn_window_kind; 0: none */
     enum pn_window_kind window_kind;
     bool causal;
 };
 
-/* How router logits become weights of experts. */
+/* How experts and their weights follow from a router's logits. */
 enum pn_gate {
     PN_GATE_SOFTMAX,       /* over all experts */
     PN_GATE_SIGMOID,       /* for each expert */
@@ -82,12 +82,12 @@ struct pn_route_params {
     enum pn_gate gate;
     int n_expert, n_used;
     int n_groups, n_groups_used; /* n_groups > 1: only experts of the best groups; see pn_route_row */
-    bool renormalize;            /* divide weights by their sum */
-    float scale;                 /* multiplies the weights last */
+    bool renormalize;            /* the weights are divided by their sum */
+    float scale;                 /* factor of the weights, applied last */
 };
 
 struct pn_recurrent_params {
-    size_t offset;    /* of this operation's state in a sequence's slot, in floats */
+    size_t offset;    /* offset of this operation's state in a sequence's, in floats */
     float scale;      /* DELTA: of the queries */
     bool interleaved; /* DELTA: key head h serves value heads h * group ..., not h, h + n_head_k ... */
 };
@@ -98,9 +98,9 @@ struct pn_node {
     enum pn_op op;
     enum pn_rows rows;
     int32_t n1, n2;
-    int32_t layer; /* of the model; negative: before the first layer; number of layers: after the last */
+    int32_t layer; /* of the model; below 0: before the first layer; the number of layers: after the last */
     int n_src;
-    pn_array src[PN_MAX_SRC]; /* PN_NONE for absent operands and from n_src on */
+    pn_array src[PN_MAX_SRC]; /* PN_NONE if an optional operand is absent, and from n_src on */
     union {
         const struct pn_weight *weight;
         struct {
@@ -114,7 +114,7 @@ struct pn_node {
         } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor) */
         enum pn_act_fn fn;
         struct {
-            int n_short;     /* the longest context that uses the first of two sets of frequencies */
+            int n_short;     /* the longest context that uses the first of two frequency sets */
             float magnitude; /* of cos and sin */
             int n_rot;
             enum pn_rope_kind kind;
@@ -142,7 +142,7 @@ struct pn_graph {
     size_t len, cap;
     struct pantry_error error; /* the first one */
     const char *context;       /* prefix of errors: the layer being built */
-    int32_t layer;             /* ... and its number, for new nodes */
+    int32_t layer;             /* ... and its number, for nodes */
 };
 
 void pn_graph_init(struct pn_graph *g);
@@ -151,10 +151,10 @@ pantry_status pn_graph_status(const struct pn_graph *g, struct pantry_error *err
 /* Records the first failure; returns PN_NONE. */
 pn_array pn_graph_fail(struct pn_graph *g, pantry_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Appends a node (for op/). Operands from n_src on become PN_NONE. */
+/* Appends a node (for op/); its operands after the first n_src become PN_NONE. */
 pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
 
-/* The number of rows of a kind in a step. */
+/* The number of rows of that kind in a step. */
 static inline int64_t pn_batch_n_rows(const struct pn_batch *b, enum pn_rows rows)
 {
     return rows == PN_ROWS_SEQS      ? b->n_seqs
@@ -174,7 +174,7 @@ static inline const struct pn_node *pn_node(const struct pn_graph *g, pn_array a
     return &g->data[a];
 }
 
-/* The array that `a` is a view of (`a` itself if it is not a view), and where the view is in it. */
+/* The array that `a` is a view of (or `a` itself), and the view's place in it. */
 struct pn_view_shape {
     pn_array base;
     int64_t offset, stride0, stride1; /* floats */

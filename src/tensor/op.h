@@ -1,7 +1,7 @@
-/* The operations: building them (shape rules), and their plain references.
+/* The operations: constructors with shape rules, and their plain references.
  *
  * The references are the definition of each operation: scalar, float32 arrays, double accumulators. The `ref` device
- * only runs these; other devices fall back to them where they have nothing faster. */
+ * runs them in a loop; other devices use them where they have nothing faster. */
 #ifndef PN_TENSOR_OP_H
 #define PN_TENSOR_OP_H
 
@@ -11,18 +11,18 @@
 
 /* `weight` is borrowed and must outlive the graph. */
 pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
-/* Rows of n1 x n2 values that the caller of a step provides; `name` is borrowed, for errors. */
+/* Rows of n1 x n2 values that the caller of a step passes; `name` is for errors, and borrowed. */
 pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2);
 
 /* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
 pn_array pn_embed(struct pn_graph *g, pn_array table);
-/* (tokens, ...) -> (outputs, ...): selects the output rows. */
+/* (tokens, ...) -> (outputs, ...): the requested rows. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
-/* (tokens, ...) -> (hidden states, ...): selects the rows of hidden states. */
+/* (tokens, ...) -> (hidden states, ...): the rows with requested hidden states. */
 pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
-/* (outputs or hidden states, ...) -> (sequences, ...): the mean over each sequence's rows; each sequence has at least
+/* (outputs or hidden states, ...) -> (sequences, ...): the mean over the rows of each sequence, which has at least
  * one. */
-pn_array pn_pool(struct pn_graph *g, pn_array x);
+pn_array pn_mean_rows(struct pn_graph *g, pn_array x);
 /* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. Of equal values the lowest
  * index; NaN is never the largest; -1 if all are NaN. n2 is at most PN_MAX_ARGMAX, so that floats represent every index
  * exactly. */
@@ -35,7 +35,7 @@ pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
 /* Element-wise; b has the shape of a, or is a weight vector of n2 values (repeated over rows and n1) or of n1 * n2. */
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
-/* Multiplies each head of x by its own number: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
+/* Each head of x times its own number: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
 pn_array pn_mul_heads(struct pn_graph *g, pn_array x, pn_array by);
 pn_array pn_scale(struct pn_graph *g, pn_array x, float factor, float offset); /* x * factor + offset */
 pn_array pn_softcap(struct pn_graph *g, pn_array x, float cap);                /* cap * tanh(x / cap) */
@@ -50,13 +50,13 @@ pn_array pn_rms_norm(struct pn_graph *g, pn_array x, pn_array weight, float eps)
 /* Over n2: (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016). */
 pn_array pn_layer_norm(struct pn_graph *g, pn_array x, pn_array weight, pn_array bias, float eps);
 
-/* Over n2: max(x - (mean + by * deviation), 0), which keeps the largest values of a row without sorting (activation
- * sparsity in Gemma 3n). */
+/* Over n2: max(x - (mean + by * deviation), 0), mean and deviation of all n2 values. Keeps the largest values of a row
+ * without sorting them (Gemma 3n's activation sparsity). */
 pn_array pn_cutoff(struct pn_graph *g, pn_array x, float by);
 
 /* ---- several streams in one array (op/mix.c) ---- */
 
-/* Scales each head of x (rows, n1, n2) to the length (2-norm) of the same head of `like` (rows, n1 or 1, n2). */
+/* Each head of x (rows, n1, n2) stretched to the length (2-norm) of the same head of `like`, (rows, n1 or 1, n2). */
 pn_array pn_match(struct pn_graph *g, pn_array x, pn_array like);
 /* A small matrix product in each row: by (rows, n, m), x (rows, m, n2) -> (rows, n, n2). */
 pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x);
@@ -67,9 +67,9 @@ pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
 /* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot), n_rot/2 cosines, then the sines. inv_freq
- * (n_rot / 2) is copied and becomes a constant of the graph. Layers with the same rotation share a table.
- * inv_freq_long, or NULL, is for sequences whose context is longer than n_short. `split` says which of a token's
- * positions each pair uses; NULL: all use the first. */
+ * (n_rot / 2) is copied and becomes a constant of the graph. One table serves all layers with equal rotations.
+ * inv_freq_long, or NULL, is for sequences with a context longer than n_short. `split` chooses which of a token's
+ * positions rotates a pair; NULL: always the first. */
 pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *inv_freq_long, int n_short, int n_rot,
                        float magnitude, const struct pn_rope_split *split);
 /* Rotates the first n_rot values of each head of x (tokens, heads, head_dim). */
@@ -81,13 +81,13 @@ pn_array pn_pos_scale(struct pn_graph *g, pn_array x, float scale, float floor, 
 /* (tokens) positions -> (tokens, n_cols): rows of a matrix of learned positions. */
 pn_array pn_pos_embed(struct pn_graph *g, pn_array table);
 
-/* (tokens) kinds -> (tokens, n_cols): rows of a matrix; a single row serves all. */
+/* (tokens) kinds -> (tokens, n_cols): rows of a matrix; a matrix with one row serves all tokens. */
 pn_array pn_kind_embed(struct pn_graph *g, pn_array table);
 
 /* ---- experts (op/experts.c) ---- */
 
-/* Chooses experts by logits (rows, 1, n_expert) -> (rows, 2, n_used): the weights of the chosen experts, then their
- * numbers. `bias` (n_expert, or PN_NONE) affects only the choice. */
+/* Chooses experts by their logits (rows, 1, n_expert): (rows, 2, n_used), the weights of the chosen experts, then their
+ * numbers. `bias` (n_expert) or PN_NONE is added for choosing only. */
 pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const struct pn_route_params *params);
 /* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix of the
  * expert in slot j of the route; without a route (PN_NONE), times matrix j. */
@@ -109,8 +109,8 @@ pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
                       const struct pn_attention_params *params);
 
-/* Attention with a position bias: adds an entry of a table, bias (n_head, 2 r + 1) in float32, to each score: column r
- * + (key's position - query's), with the distance clamped to r (Raffel et al., T5, 2020). */
+/* Attention with a bias that is added to the scores: a table (n_head, 2 r + 1) in float32, with column r + (key's
+ * position - query's); distances beyond r count as r (Raffel et al., T5, 2020). */
 pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_array bias,
                            const struct pn_attention_params *params);
 
@@ -131,7 +131,7 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
 pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_array gate, pn_array beta, pn_array a,
                   const struct pn_recurrent_params *params);
 
-/* ---- references ---- */
+/* ---- plain references ---- */
 
 /* The place of an array's values while a plan runs. */
 struct pn_strided {
@@ -149,7 +149,7 @@ struct pn_op_args {
     const struct pn_graph *graph;
     const struct pn_node *node;
     struct pn_strided out;
-    struct pn_strided src[PN_MAX_SRC]; /* of operands other than weights */
+    struct pn_strided src[PN_MAX_SRC]; /* of operands that are not weights */
     int64_t row0, row1;                /* the rows to compute */
     const struct pn_batch *batch;
 };
@@ -200,10 +200,10 @@ static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, 
                                 : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }
 
-/* How much head h's scores fall per position of distance (Press et al., ALiBi, 2021). */
+/* The decrease of head h's scores per position of distance: Press et al., ALiBi, 2021. */
 float pn_alibi_slope(float max_bias, int n_head, int h);
 
-/* One head's row of a bias table, indexed by distances from -reach to reach; NULL: no table. */
+/* A bias table's row of one head, indexed by a distance between -reach and reach; NULL for no table. */
 struct pn_position_bias {
     const float *row;
     int64_t reach;

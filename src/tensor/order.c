@@ -1,8 +1,7 @@
-/* Planning, first part: which nodes run in which phase, and which of them are fused. See plan.h.
+/* Planning, first part: assigns nodes to phases and fuses them. See plan.h.
  *
- * A node is done when it is part of a phase. A done node decrements the number of missing operands of its users; nodes
- * with none missing go to a work list, which returns the lowest number first: the order in which the model was written.
- */
+ * A node is done when it is part of a phase. Each done node decrements the count of missing operands of its users.
+ * Nodes that miss nothing go to a work list, which returns the lowest number first: the order of the model. */
 #include "tensor/planner.h"
 
 #include <string.h>
@@ -38,7 +37,7 @@ static pn_array pop(struct pn_planner *p, struct pn_worklist *list)
     return first;
 }
 
-/* The lowest node that is not done (it may have been fused meanwhile), or PN_NONE. */
+/* The lowest listed node that is not done (fused since), or PN_NONE. */
 static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
 {
     while (list->len > 0) {
@@ -49,7 +48,7 @@ static pn_array pop_waiting(struct pn_planner *p, struct pn_worklist *list)
     return PN_NONE;
 }
 
-/* A node has all its operands: a view is done at once, others wait for their phase. */
+/* A node that misses nothing: a view is done with its operand, others wait for their phase. */
 static void release(struct pn_planner *p, pn_array a)
 {
     enum pn_op_kind kind = pn_op_kind(pn_node(p->g, a)->op);
@@ -63,7 +62,7 @@ static void release(struct pn_planner *p, pn_array a)
             release(p, p->users[i]);
 }
 
-/* Node `a` is done. If it was fused it may still be in a work list, which skips it. */
+/* Node `a` is done: its users no longer miss it. Fused nodes may still be listed; the list skips them. */
 static void finish(struct pn_planner *p, pn_array a)
 {
     p->done[a] = true;
@@ -74,14 +73,14 @@ static void finish(struct pn_planner *p, pn_array a)
 
 /* ---- fusion ---- */
 
-/* The only reader of `a`, or PN_NONE if there are several or it is a result. */
+/* The only reader of `a`; PN_NONE if it has several, or the caller reads it. */
 static pn_array only_user(const struct pn_planner *p, pn_array a)
 {
     return p->n_users[a] == 1 && p->plan->slots[a].result < 0 ? p->user[a] : PN_NONE;
 }
 
-/* The node that can be fused after `a`: a's only user, element-wise over the same values, with its other operand (if
- * any) done already. */
+/* The node that can be fused into the computation of `a`: its only user, element-wise over the same values, with its
+ * other operand (if any) already computed. */
 static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
 {
     pn_array u = only_user(p, a);
@@ -112,7 +111,7 @@ static void extend_epilogue(struct pn_planner *p, struct pn_product *item)
         append(p, item, next);
 }
 
-/* Fuses act(gate) * up, where both are results of this phase without other readers. */
+/* act(gate) * up, if both are results of this phase without other readers. */
 static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
 {
     struct pn_product *item = &phase->products[gate];
@@ -146,7 +145,7 @@ static void fuse_gate(struct pn_planner *p, struct pn_phase *phase, int gate)
     }
 }
 
-/* Fuses biases and scales first, then gates (which take two products), then the rest: a gating product must stop at its
+/* Biases and scales first, then gates (they take two products), then the rest: a gating product must stop at its
  * activation, which the gate applies. */
 static void fuse_products(struct pn_planner *p, struct pn_phase *phase)
 {
@@ -209,7 +208,7 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     return true;
 }
 
-/* The attention that reads a cache_write, if its queries need no other wide operation. */
+/* For a cache_write: the attention that reads it, if its queries need no other wide operation first. */
 static pn_array attention_of(struct pn_planner *p, pn_array write)
 {
     for (int32_t i = p->first_user[write]; i < p->first_user[write + 1]; i++, p->plan->work++) {
@@ -257,9 +256,9 @@ static bool schedule_wide(struct pn_planner *p, struct pn_phase *phase)
     return true;
 }
 
-/* ---- operands and users ---- */
+/* ---- missing operands ---- */
 
-/* Operands come before their users, so one pass from the last result down finds everything needed. */
+/* Operands come before their users, so one walk down from the last result finds all needed nodes. */
 void pn_planner_find_needed(struct pn_planner *p)
 {
     const struct pn_plan *plan = p->plan;
@@ -270,14 +269,14 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        bool is_there = pn_is_ready(p, a); /* given arrays need no operands */
-        for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
+        bool is_ready = pn_is_ready(p, a); /* given arrays need no operands */
+        for (int i = 0; i < n->n_src && p->needed[a] && !is_ready; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
     }
 }
 
-/* Whether the plan computes `a` or looks through it as a view. */
+/* Whether the plan computes `a`, or `a` is a view. */
 static bool is_computed(const struct pn_planner *p, pn_array a)
 {
     return p->needed[a] && !pn_is_ready(p, a);
@@ -326,7 +325,8 @@ static bool list_users(struct pn_planner *p)
     return true;
 }
 
-/* Releases the nodes with no missing operands. Finds all of them first, since a release changes the counts. */
+/* Nodes that miss nothing from the start. They are listed before the first one is released, because releasing changes
+ * the counts. */
 static void release_first(struct pn_planner *p)
 {
     int n = 0;
@@ -337,7 +337,7 @@ static void release_first(struct pn_planner *p)
         release(p, p->made[i]);
 }
 
-/* Allocates for the worst case: with fusion only wide nodes end a phase, and products need no steps. */
+/* Room for the maximum: with fusion only wide nodes end a phase, and products need no steps. */
 static bool make_room(struct pn_planner *p)
 {
     struct pn_plan *plan = p->plan;
@@ -365,7 +365,7 @@ pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err)
         schedule_rows(p, phase);
         if (!schedule_wide(p, phase))
             return pn_no_memory(err, "a plan");
-        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else everything listed was fused */
+        if (phase->kind != PN_PHASE_ROWS || phase->n_row > 0) /* else all listed nodes are fused */
             plan->n_phases++;
     }
     for (int i = 0; i < plan->n_results; i++)

@@ -1,5 +1,5 @@
-/* Planning, second part: lifetimes of arrays, their places in the arena, and the places of each operation's operands.
- * See plan.h. */
+/* Planning, second part: lifetimes of arrays, their places in the arena, and the operands of each operation. See
+ * plan.h. */
 #include "tensor/planner.h"
 
 /* ---- lifetimes ---- */
@@ -80,7 +80,7 @@ static void find_lifetimes(struct pn_planner *p)
 
 /* ---- memory ---- */
 
-/* Live arrays by rising offset. */
+/* The live arrays, by offset. */
 struct alive {
     pn_array *data;
     int len;
@@ -96,7 +96,7 @@ static bool slot_bytes(const struct pn_plan *plan, pn_array a, size_t *out)
     return true;
 }
 
-/* First fit: the array gets the lowest offset that is free during its lifetime. */
+/* First fit: the array takes the lowest address that is free for its whole lifetime. */
 static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
 {
     struct pn_plan *plan = p->plan;
@@ -107,7 +107,7 @@ static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
     s->bytes = bytes;
     if (bytes == 0)
         return true;
-    int kept = 0, at = -1; /* drops dead arrays from the list */
+    int kept = 0, at = -1; /* drop arrays that died before */
     for (int i = 0; i < alive->len; i++) {
         const struct pn_slot *o = &plan->slots[alive->data[i]];
         if (o->last >= s->first)
@@ -147,7 +147,7 @@ static pantry_status assign_memory(struct pn_planner *p, struct pantry_error *er
 
 /* ---- places ---- */
 
-/* The place of `a` as an operation in `phase` sees it. */
+/* The place of `a` for operations in `phase`. */
 static struct pn_place place_of(struct pn_planner *p, pn_array a, int phase)
 {
     struct pn_place at = {.own = -1};

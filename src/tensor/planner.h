@@ -14,14 +14,14 @@ struct pn_planner {
     const struct pn_graph *g;
     struct pn_plan *plan;
     struct pn_arena arena;
-    pn_array *base;                /* of each node, through views */
+    pn_array *base;                /* per node, views resolved */
     bool *needed, *done;           /* needed by a result; part of a phase */
-    int32_t *n_users;              /* of each base */
+    int32_t *n_users;              /* per base */
     pn_array *user;                /* the last one; the only one if n_users is 1 */
-    int32_t *n_missing;            /* number of operands that are not done */
+    int32_t *n_missing;            /* operands that are not done yet */
     int32_t *first_user;           /* (n + 1): where the direct users of each array (views too) start in `users` ... */
     pn_array *users;               /* ... in rising order */
-    int32_t *next_user;            /* where the search for further products of an array continues */
+    int32_t *next_user;            /* where to continue the search for products of an array */
     struct pn_worklist rows, wide; /* nodes with no missing operands */
     pn_array *made;                /* arrays, in the order in which phases make them */
     int n_made;

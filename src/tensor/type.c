@@ -1,6 +1,7 @@
 /* The table of storage types: see type.h. */
 #include "tensor/type.h"
 
+#include "base/alloc.h"
 #include "tensor/quant/quant.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Storage types: how numbers are stored. The table is type.def; decoders are in quant/. */
+/* Storage types: how numbers are stored in memory. The table is type.def; decoders are in quant/. */
 #ifndef PN_TENSOR_TYPE_H
 #define PN_TENSOR_TYPE_H
 
@@ -18,15 +18,20 @@ typedef enum pn_type {
 /* Decodes `n` values (a multiple of the block) from `src` to float32. Exact: equal to the definition of the format
  * evaluated in float32, bit for bit. `src` needs no alignment. */
 typedef void pn_decode_fn(const void *src, float *dst, size_t n);
-/* Encodes `n` float32 values (a multiple of the block). NULL for types that are only read. */
+/* Encodes `n` float32 values (a multiple of the block). NULL for types without an encoder. */
 typedef void pn_encode_fn(const float *src, void *dst, size_t n);
 
-/* The planes of a row: values, then scales and biases (or zero points) if the type has them. */
+/* The planes of a row: values, then scales and biases (or zero points), if the type has them. */
 enum { PN_PLANE_VALUES, PN_PLANE_SCALES, PN_PLANE_BIASES, PN_MAX_PLANES = 4 };
 
-struct pn_planes_row;
+/* A row of a type with several planes. */
+struct pn_planes_row {
+    const void *at[PN_MAX_PLANES]; /* start of the row in each plane */
+    pn_type type[PN_MAX_PLANES];   /* type of each plane; of the values: the type itself */
+    int group;                     /* values that share a scale: a multiple of the block */
+};
 
-/* Decodes values first .. first + n - 1 (multiples of the block) of a row; exact, as pn_decode_fn is. */
+/* Decodes values first .. first + n - 1 (multiples of the block) of a row; exact, like pn_decode_fn. */
 typedef void pn_decode_planes_fn(const struct pn_planes_row *row, size_t first, float *dst, size_t n);
 
 struct pn_type_info {
@@ -38,13 +43,6 @@ struct pn_type_info {
     pn_decode_fn *decode; /* NULL with several planes */
     pn_encode_fn *encode;
     pn_decode_planes_fn *decode_planes; /* NULL with one */
-};
-
-/* A row of a type with several planes. */
-struct pn_planes_row {
-    const void *at[PN_MAX_PLANES];                  /* where each plane's part of the row starts */
-    const struct pn_type_info *type[PN_MAX_PLANES]; /* of each plane; for the values, the type itself */
-    int group;                                      /* values that share a scale: a multiple of the block */
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);

@@ -1,4 +1,4 @@
-/* Weights: see weight.h. */
+/* The places of a tensor's numbers: see weight.h. */
 #include "tensor/weight.h"
 
 #include <stdatomic.h>
@@ -47,7 +47,7 @@ void pn_weight_decode(const struct pn_weight *w, int64_t mat, int64_t row, int64
     struct pn_planes_row planes = {.group = w->group};
     for (int p = 0; p < w->n_planes; p++) {
         planes.at[p] = pn_weight_at(w, p, mat, row);
-        planes.type[p] = pn_type_info(w->plane[p].type);
+        planes.type[p] = w->plane[p].type;
     }
     type->decode_planes(&planes, (size_t)first, dst, (size_t)n);
 }

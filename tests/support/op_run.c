@@ -20,7 +20,7 @@ const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
 
 static void mix_forms(struct pn_device *device)
 {
-    struct pn_cpu_kernels *kernels = &((struct cpu_device *)device)->kernels, plain;
+    struct pn_cpu_kernels *kernels = &((struct pn_cpu *)device)->kernels, plain;
     assert_true(pn_cpu_kernels_select(&plain, "generic"));
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         enum pn_columns exact = t % 2 ? PN_MANY : PN_FEW;
@@ -81,7 +81,7 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
 
 /* ---- running ---- */
 
-/* Pages of all sequences, the last one first, so that their order is not that of the positions. */
+/* Pages of all sequences, the last one first, so that their order differs from that of the positions. */
 struct memory {
     struct pn_cache cache;
     int32_t *pages; /* (n_lengths, a_sequence) */
@@ -148,14 +148,14 @@ struct compiled {
     struct pn_buffer scratch;
 };
 
-/* Fills a step's scratch with NaN, so that stale values show. */
+/* A step must not rely on the contents of its scratch. */
 static pantry_status run_step(struct compiled *c, const struct pn_batch *b, struct pantry_error *err)
 {
     c->device->class->fill(c->device, &c->scratch, 0, 0xff, c->scratch.size);
     return pn_device_run(c->device, c->program, &c->scratch, b, err);
 }
 
-/* The states of all sequences, once or, where steps alternate, twice: `now` is where a sequence's state is. */
+/* The states of all sequences, once or, if steps alternate, twice: `now` is the slot of a sequence's state. */
 struct slots {
     float *all, *before;
     size_t n; /* floats of all sequences' states */
@@ -186,7 +186,7 @@ static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch 
     memcpy(s->before, s->all, 2 * s->n * sizeof *s->all);
 }
 
-/* Checks that a step did not change its inputs. */
+/* A step must not change what it only reads. */
 static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
 {
     size_t n = (size_t)o->n_state;

@@ -1,7 +1,8 @@
-/* Running a few operations on a device without a model, for tests that compare them with formulas.
+/* Runs a few operations on a device without a model, for tests that compare them with formulas.
  *
  * All operands are slices of one array of random rows, `input` (n_rows, width), which the graph reads as `x`. The rows
- * belong to one or more sequences, in order, and are fed in slices: one step takes the next slice of every sequence. */
+ * belong to one or more sequences, one after another, and are fed in slices; a step has the next slice of each
+ * sequence. */
 #ifndef PN_TESTS_OP_RUN_H
 #define PN_TESTS_OP_RUN_H
 
@@ -11,7 +12,7 @@
 
 enum { OP_MAX_SEQS = 4 };
 
-/* Keys and values of the tested attention: cache 0. */
+/* The keys and values of the tested attention, as cache 0. */
 struct op_cache {
     pn_type type;
     int n_head, dim_k, dim_v;
@@ -27,15 +28,15 @@ struct op_run {
     pn_array x;    /* (tokens, width) */
     int n_lengths; /* sequences; their lengths add up to n_rows */
     const int *lengths;
-    int n_state;                  /* floats of recurrent state that a sequence has */
+    int n_state;                  /* floats of recurrent state per sequence */
     float *states;                /* (n_lengths, n_state): at the start of the sequences */
     bool alternates;              /* each step writes its states to other slots than it reads */
     const struct op_cache *cache; /* NULL: the graph has no attention */
     const int32_t *last;          /* (n_rows): pn_batch.last; or NULL */
 };
 
-/* The instruction set "mixed" is the best one, but types multiply few columns with float32 activations (those of odd
- * number many columns), and the others as ever. */
+/* The instruction set "mixed" is the best one, except that types of even number multiply few columns with float32
+ * activations, and types of odd number many columns. */
 struct op_device {
     const char *name, *isa;
     int n_threads;
@@ -48,10 +49,11 @@ extern const int op_n_devices;
 void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state);
 void op_run_free(struct op_run *o);
 
-/* Random weights in low .. high, rounded to values of `type`; `decoded` gets them as float32, caller frees. */
+/* Random weights in low .. high, rounded to the precision of `type`; `decoded` gets them as float32, the caller frees
+ * it. */
 pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], float low, float high, float **decoded);
 
-/* Runs the graph on a device with at most `slice` rows per sequence and step: out (n_rows, n), states (n_lengths,
+/* Runs the graph on a device, feeding each sequence at most `slice` rows per step: out (n_rows, n); states (n_lengths,
  * n_state) at the end of the sequences, or NULL. A failure fails the test. */
 void op_run_on(const struct op_run *o, pn_array result, const struct op_device *device, int slice, float *out,
                float *states);
@@ -59,12 +61,12 @@ void op_run_on(const struct op_run *o, pn_array result, const struct op_device *
 /* A plan for one result and up to n_rows rows of each kind. */
 struct pn_plan_spec op_plan_spec(const pn_array *result, int n_rows);
 
-/* Runs `result` on a device with the caller's batch, which includes `results`; returns the status of the run. Without
- * states it runs twice, to see that nothing is left of the first run. Earlier failures fail the test. */
+/* Runs `result` on a device with the caller's batch, its `results` included, and returns the status of the run. Runs
+ * twice, unless there are states, to show that the first run leaves no traces. Earlier failures fail the test. */
 pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op_device *device,
                       const struct pn_batch *b, struct pantry_error *err);
 
-/* sum (a - b)^2 / sum b^2; 1e300 if that is not a number. */
+/* sum (a - b)^2 / sum b^2; 1e300 if that is NaN. */
 double op_distance(const float *a, const double *b, size_t n);
 
 #endif

@@ -44,8 +44,8 @@ void read_all(pantry_request *request, struct answer *a)
         if (a->end.kind == PANTRY_EVENT_END)
             break;
         assert_true(a->end.kind == PANTRY_EVENT_TOKEN && a->n < MAX_ANSWER);
-        if (a->end.token.id >= 0)
-            a->ids[a->n++] = a->end.token.id;
+        if (a->end.token->id >= 0)
+            a->ids[a->n++] = a->end.token->id;
     }
     if (a->end.status)
         fail_msg("%s", a->end.message);

@@ -8,14 +8,14 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 enum { MANY = 128, HEADS = 3, TILE = 4 };
 
 struct world {
-    struct cpu_device device;
+    struct pn_cpu device;
     struct pn_program program;
-    struct cpu_schedule schedule;
+    struct pn_cpu_schedule schedule;
     struct pn_node node;
     struct pn_batch_seq seqs[MANY];
     struct pn_batch batch;
@@ -32,7 +32,7 @@ static void init(struct world *w, uint64_t seed, int n_seqs, bool single, int n_
     w->program.device = &w->device;
     w->program.schedules = &w->schedule;
     w->program.n_schedules = 1;
-    w->schedule = (struct cpu_schedule){.node = &w->node, .tile = TILE, .first = w->first, .length = w->length};
+    w->schedule = (struct pn_cpu_schedule){.node = &w->node, .tile = TILE, .first = w->first, .length = w->length};
     w->schedule.order = w->order;
     w->schedule.n_splits = w->n_splits;
     w->node.attn = (struct pn_attention_params){.n_head_kv = HEADS, .causal = true};
@@ -48,8 +48,8 @@ static void init(struct world *w, uint64_t seed, int n_seqs, bool single, int n_
 
 static void schedule(struct world *w)
 {
-    struct cpu_run run = {.program = &w->program, .batch = &w->batch};
-    cpu_attention_schedule(&run);
+    struct pn_cpu_run run = {.program = &w->program, .batch = &w->batch};
+    pn_cpu_attention_schedule(&run);
 }
 
 /* Pages with a position that some token of the last tile sees, counted one by one. */
@@ -104,8 +104,8 @@ static void tasks_are_counted_and_the_longest_come_first(void **state)
     }
 }
 
-/* With more workers than heads, and in small batches of single tokens, a long context is split into parts of at least
- * four pages, but into at most CPU_MAX_SPLITS. */
+/* With more workers than heads a long context is split, in small batches of single tokens, into parts of four pages or
+ * more; never into more than PN_CPU_MAX_SPLITS. */
 static void long_contexts_are_split(void **state)
 {
     (void)state;

@@ -110,9 +110,9 @@ static void limits_instruction_sets(void **state)
                                    PN_TYPE_IQ4_NL, PN_TYPE_IQ4_XS, PN_TYPE_MXFP4};
     struct pn_cpu_kernels best, k;
     assert_true(pn_cpu_kernels_select(&best, NULL));
-    assert_string_equal(pn_cpu_isas[0]->name, "generic");
+    assert_string_equal(pn_cpu_isas[0].name, "generic");
     for (int i = 0; i < pn_cpu_n_isas; i++) {
-        const char *name = pn_cpu_isas[i]->name;
+        const char *name = pn_cpu_isas[i].name;
         bool is_here = pn_cpu_kernels_select(&k, name);
 #if defined(__x86_64__)
         assert_int_equal(is_here, has(name));
@@ -128,10 +128,10 @@ static void limits_instruction_sets(void **state)
             assert_int_equal(k.matmul[t].type, t);
             for (int form = 0; form < PN_COLUMNS_COUNT; form++) {
                 assert_non_null(k.matmul[t].form[form].run);
-                assert_int_equal(k.matmul[t].form[form].act, q8 ? PN_ACT_Q8 : PN_ACT_F32);
+                assert_int_equal(k.matmul[t].form[form].x_format, q8 ? PN_X_Q8 : PN_X_F32);
             }
         }
-        if (i + 1 == pn_cpu_n_isas || !has(pn_cpu_isas[i + 1]->name)) {
+        if (i + 1 == pn_cpu_n_isas || !has(pn_cpu_isas[i + 1].name)) {
 #if defined(__x86_64__)
             assert_string_equal(best.isa, name);
 #endif

@@ -1,5 +1,5 @@
 /* Every entry of every instruction set that this processor has, against plain double precision references on seeded
- * random inputs. Inputs and outputs end at a page that cannot be touched, so a read or write behind them is a crash.
+ * random inputs. Inputs and outputs end at a page that cannot be touched, so a read or write past them is a crash.
  *
  * With -DPN_TEST_STANDALONE it needs no cmocka, so that one static binary can be carried to another machine. */
 #if defined(__APPLE__)
@@ -58,7 +58,7 @@ static struct {
 } guarded[N_GUARDED];
 static int n_guarded;
 
-/* Memory that ends (but for up to `align` - 1 bytes) where a page without access begins. */
+/* Memory that ends at a page without access (up to `align` - 1 bytes before it). */
 static void *guard_alloc(size_t size, size_t align)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (size + page - 1) / page * page;
@@ -117,85 +117,89 @@ struct product {
     bool indexed;
 };
 
-static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
+/* The n rows of x in the kernel's format; `seen` gets the values that it reads. */
+static void *activations_of(const struct pn_cpu_kernels *kernels, enum pn_x_format format, const float *x, int64_t n,
+                            int64_t k, double *seen, size_t *stride)
 {
-    const struct pn_matmul_form *form = &kernels->matmul[p->type].form[pn_columns_of(p->n_cols)];
-    const struct pn_type_info *info = pn_type_info(p->type);
-    int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
-    size_t row_bytes = pn_type_row_bytes(p->type, (size_t)p->k);
-    char *w = guard_alloc(row_bytes * (size_t)p->n_rows, 1);
-    random_weights(p->type, w, p->n_rows * p->k / info->block);
-    float *x = guard_floats(n_x * p->k);
-    size_t y_stride = (size_t)p->n_rows + 3;
-    float *y = guard_floats((n_y - 1) * (int64_t)y_stride + p->n_rows);
-    float *y_before = malloc(((size_t)n_y * y_stride) * sizeof *y);
-    memcpy(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y);
-    int32_t *x_index = guard_alloc((size_t)p->n_cols * 4, 4), *y_index = guard_alloc((size_t)p->n_cols * 4, 4);
-    for (int64_t c = 0; c < p->n_cols; c++) {
-        x_index[c] = (int32_t)(random_u32() % (uint32_t)n_x);
-        y_index[c] = (int32_t)(n_y - 1 - c);
+    for (int64_t i = 0; i < n * k; i++)
+        seen[i] = x[i];
+    *stride = format == PN_X_Q8 ? pn_q8_row_bytes(k) : (size_t)k * 4;
+    /* rows at multiples of 64 bytes, like the executor's, if the row size allows it */
+    char *rows = guard_alloc(*stride * (size_t)n, format == PN_X_Q8 || k % 16 == 0 ? 64 : 4);
+    if (format == PN_X_F32)
+        memcpy(rows, x, *stride * (size_t)n);
+    for (int64_t r = 0; format == PN_X_Q8 && r < n; r++) {
+        char *row = rows + (size_t)r * *stride;
+        kernels->quantize(x + r * k, row, k);
+        for (int64_t i = 0; i < k; i++)
+            seen[r * k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, k)[i / 32];
     }
-    size_t x_stride = (size_t)p->k * 4;
-    void *activations = x;
-    double *xq = malloc((size_t)(n_x * p->k) * sizeof *xq); /* what the kernel sees */
-    for (int64_t i = 0; i < n_x * p->k; i++)
-        xq[i] = x[i];
-    if (form->act == PN_ACT_Q8) {
-        x_stride = pn_q8_row_bytes(p->k);
-        activations = guard_alloc(x_stride * (size_t)n_x, 64);
-        for (int64_t r = 0; r < n_x; r++) {
-            char *row = (char *)activations + (size_t)r * x_stride;
-            kernels->quantize(x + r * p->k, row, p->k);
-            for (int64_t i = 0; i < p->k; i++)
-                xq[r * p->k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, p->k)[i / 32];
-        }
-    } else if (p->k % 16 == 0) { /* rows at multiples of 64 bytes, as the executor has them */
-        activations = guard_alloc(x_stride * (size_t)n_x, 64);
-        memcpy(activations, x, x_stride * (size_t)n_x);
-    }
-    void *scratch = guard_alloc(PN_CPU_SCRATCH, 64);
-    struct pn_matmul_args args = {.type = p->type,
-                                  .w = w,
-                                  .w_stride = row_bytes,
-                                  .n_rows = p->n_rows,
-                                  .k = p->k,
-                                  .x = activations,
-                                  .x_stride = x_stride,
-                                  .n_cols = p->n_cols,
-                                  .x_index = p->indexed ? x_index : NULL,
-                                  .y_index = p->indexed ? y_index : NULL,
-                                  .y = y,
-                                  .y_stride = y_stride,
-                                  .scratch = scratch};
-    form->run(&args);
+    return rows;
+}
 
+/* Compares the results with sums in double precision, over x and over `seen`, and copies them to `expected`. */
+static void check_results(const struct product *p, const struct pn_matmul_args *a, const float *x, const double *seen,
+                          float *expected)
+{
+    const struct pn_type_info *info = pn_type_info(p->type);
     double power = 0, error = 0, error_exact = 0;
     float *row = malloc((size_t)p->k * sizeof *row);
     for (int64_t r = 0; r < p->n_rows; r++) {
-        info->decode(w + (size_t)r * row_bytes, row, (size_t)p->k);
+        info->decode((const char *)a->w + (size_t)r * a->w_stride, row, (size_t)p->k);
         for (int64_t c = 0; c < p->n_cols; c++) {
-            int64_t xr = p->indexed ? x_index[c] : c, yr = p->indexed ? y_index[c] : c;
-            double want = 0, exact = 0, got = (double)y[(size_t)yr * y_stride + (size_t)r];
+            int64_t xr = a->x_index ? a->x_index[c] : c, yr = a->y_index ? a->y_index[c] : c;
+            size_t at = (size_t)yr * a->y_stride + (size_t)r;
+            double want = 0, exact = 0, got = (double)a->y[at];
             for (int64_t i = 0; i < p->k; i++) {
                 double term = (double)row[i] * (double)x[xr * p->k + i];
                 want += term;
-                power += term * term; /* of a sum of terms with random signs; a lone result may cancel */
-                exact += (double)row[i] * xq[xr * p->k + i];
+                power += term * term; /* of a sum of terms with random signs; a single result may cancel */
+                exact += (double)row[i] * seen[xr * p->k + i];
             }
             error += (got - want) * (got - want);
             error_exact += (got - exact) * (got - exact);
-            y_before[(size_t)yr * y_stride + (size_t)r] = (float)got;
+            expected[at] = (float)got;
         }
     }
     CHECK(error <= 5e-4 * power && error_exact <= 2e-11 * power,
           "%s rows %d k %d cols %d%s: NMSE %.3g, against quantized activations %.3g", info->name, (int)p->n_rows,
           (int)p->k, (int)p->n_cols, p->indexed ? " indexed" : "", error / power, error_exact / power);
-    CHECK(memcmp(y_before, y, (((size_t)n_y - 1) * y_stride + (size_t)p->n_rows) * sizeof *y) == 0,
+    free(row);
+}
+
+static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
+{
+    const struct pn_matmul_form *form = &kernels->matmul[p->type].form[pn_columns_of(p->n_cols)];
+    const struct pn_type_info *info = pn_type_info(p->type);
+    int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
+    struct pn_matmul_args args = {.type = p->type, .n_rows = p->n_rows, .k = p->k, .n_cols = p->n_cols};
+    args.w_stride = pn_type_row_bytes(p->type, (size_t)p->k);
+    char *w = guard_alloc(args.w_stride * (size_t)p->n_rows, 1);
+    random_weights(p->type, w, p->n_rows * p->k / info->block);
+    args.w = w;
+    float *x = guard_floats(n_x * p->k);
+    args.y_stride = (size_t)p->n_rows + 3;
+    size_t y_floats = ((size_t)n_y - 1) * args.y_stride + (size_t)p->n_rows;
+    args.y = guard_floats((int64_t)y_floats);
+    float *expected = malloc(y_floats * sizeof *expected);
+    memcpy(expected, args.y, y_floats * sizeof *expected);
+    int32_t *x_index = guard_alloc((size_t)p->n_cols * 4, 4), *y_index = guard_alloc((size_t)p->n_cols * 4, 4);
+    for (int64_t c = 0; c < p->n_cols; c++) {
+        x_index[c] = (int32_t)(random_u32() % (uint32_t)n_x);
+        y_index[c] = (int32_t)(n_y - 1 - c);
+    }
+    args.x_index = p->indexed ? x_index : NULL;
+    args.y_index = p->indexed ? y_index : NULL;
+    double *seen = malloc((size_t)(n_x * p->k) * sizeof *seen);
+    args.x = activations_of(kernels, form->x_format, x, n_x, p->k, seen, &args.x_stride);
+    args.scratch = guard_alloc(PN_CPU_SCRATCH, 64);
+    form->run(&args);
+    check_results(p, &args, x, seen, expected);
+    CHECK(memcmp(expected, args.y, y_floats * sizeof *expected) == 0,
           "%s rows %d k %d cols %d: writes outside of its slice", info->name, (int)p->n_rows, (int)p->k,
           (int)p->n_cols);
-    free(row);
-    free(xq);
-    free(y_before);
+    free(seen);
+    free(expected);
     guard_free_all();
 }
 
@@ -206,7 +210,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
     static const int64_t odd[] = {1, 7, 31, 64, 100, 521, 1030};
     for (int t = 0; t < PN_TYPE_COUNT; t++) {
         const struct pn_type_info *info = pn_type_info((pn_type)t);
-        if (info->planes > 1 || (info->gguf >= 24 && info->gguf <= 28)) /* integers and float64 are no weights */
+        if (info->planes > 1 || (info->gguf >= 24 && info->gguf <= 28)) /* integers and float64 are not weights */
             continue;
         random_state = 1000 + (uint64_t)t;
         int step = 0;
@@ -215,17 +219,17 @@ static void check_products(const struct pn_cpu_kernels *kernels)
                 int64_t k = info->block == 1 ? odd[step % 7] : blocks[step % 4] * info->block;
                 if (info->block == 32)
                     k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
-                if (kernels->matmul[t].form[PN_MANY].act == PN_ACT_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
-                    continue; /* the shared fallback: fewer cases do */
+                if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
+                    continue; /* the shared fallback needs fewer cases */
                 check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
             }
-        /* longer than any internal piece of a row */
+        /* longer than every internal piece of a row */
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
-        if (kernels->matmul[t].form[PN_MANY].act == PN_ACT_F32 && info->block > 1)
+        if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1)
             continue;
-        /* more columns than are few, and than are taken at a time; few of them with too long a row */
+        /* more columns than FEW_COLS and MANY_COLS of panel.h; few columns with a very long row */
         int64_t k = info->block > 32 ? info->block : 64;
         check_product(kernels, &(struct product){(pn_type)t, 35, 3 * k, 65, true});
         check_product(kernels, &(struct product){(pn_type)t, 33, 768, 70, false});
@@ -300,7 +304,7 @@ static void check_act(const struct pn_cpu_kernels *kernels)
         float extremes[] = {-3e38f, -1e10f, -200.0f, -0.0f, 0.0f, 200.0f, 1e10f}, out[7];
         kernels->act((enum pn_act_fn)fn, extremes, out, 7);
         for (int i = 0; i < 7; i++)
-            CHECK(!isnan(out[i]), "act %d(%g) is no number", fn, (double)extremes[i]);
+            CHECK(!isnan(out[i]), "act %d(%g) is not a number", fn, (double)extremes[i]);
         guard_free_all();
     }
 }
@@ -359,7 +363,7 @@ static void check_vectors(const struct pn_cpu_kernels *kernels)
     }
 }
 
-/* Halves at ties, at both ends, and what is no number, in every lane of a vector. */
+/* Halves at ties, at both ends of the range, and NaN, in every lane of a vector. */
 static void check_halves(const struct pn_cpu_kernels *kernels)
 {
     static const float hard[] = {
@@ -376,14 +380,14 @@ static void check_halves(const struct pn_cpu_kernels *kernels)
         kernels->f32_to_f16(x, h, n);
         for (int i = 0; i < n; i++)
             CHECK(h[i] == pn_f32_to_f16(x[i]), "f32_to_f16(%g) is %04x", (double)x[i], h[i]);
-        CHECK(h[n] == 0x1234, "f32_to_f16 of %d writes more", n);
+        CHECK(h[n] == 0x1234, "f32_to_f16 of %d writes past the end", n);
     }
     float none = __builtin_nanf("");
     kernels->f32_to_f16(&none, h, 1);
-    CHECK((h[0] & 0x7C00) == 0x7C00 && (h[0] & 0x3FF), "f32_to_f16 of what is no number");
+    CHECK((h[0] & 0x7C00) == 0x7C00 && (h[0] & 0x3FF), "f32_to_f16 of NaN");
 }
 
-/* Rows of nothing but what was masked, and values in steps of the levels: ties, the extremes alone, all but nothing. */
+/* Rows of masked values only, and values in steps of the levels: ties, extremes alone, tiny values. */
 static void check_hard_rows(const struct pn_cpu_kernels *kernels)
 {
     float x[64], e[40];
@@ -391,13 +395,13 @@ static void check_hard_rows(const struct pn_cpu_kernels *kernels)
     for (int n = 1; n < 40; n++) {
         for (int i = 0; i < n; i++)
             e[i] = -__builtin_inff();
-        CHECK(kernels->max(e, n) == -__builtin_inff(), "max of %d that are masked", n);
+        CHECK(kernels->max(e, n) == -__builtin_inff(), "max of %d masked values", n);
         e[n / 2] = -3;
-        CHECK(kernels->max(e, n) == -3, "max of one below 0");
+        CHECK(kernels->max(e, n) == -3, "max of one value below 0");
         e[n - 1] = -2;
-        CHECK(kernels->max(e, n) == -2, "max at the end");
+        CHECK(kernels->max(e, n) == -2, "max at the end of the row");
         e[0] = -1;
-        CHECK(kernels->max(e, n) == -1, "max at the beginning");
+        CHECK(kernels->max(e, n) == -1, "max at the start of the row");
     }
     for (int way = 0; way < 4; way++) {
         for (int i = 0; i < 64; i++)
@@ -454,7 +458,7 @@ static void check_attention_case(const struct pn_cpu_kernels *kernels, pn_type t
                                  int n_query)
 {
     const struct pn_type_info *info = pn_type_info(type);
-    size_t row = pn_type_row_bytes(type, (size_t)head_dim); /* values may be the beginnings of longer keys */
+    size_t row = pn_type_row_bytes(type, (size_t)head_dim); /* values may be the first part of longer keys */
     size_t row_bytes = row + (n_query % 2 ? 0 : 2 * info->bytes);
     char *page = guard_alloc(row_bytes * (size_t)(n_tokens - 1) + row, 2);
     float *k = malloc((size_t)(n_tokens * head_dim) * sizeof *k);
@@ -529,7 +533,7 @@ static void check_attention(const struct pn_cpu_kernels *kernels)
                                          queries[q]);
 }
 
-/* Heads as long as the memory for a decoded page, and longer. */
+/* Heads as long as the memory of a decoded page, and longer. */
 static void check_long_heads(const struct pn_cpu_kernels *kernels)
 {
     random_state = 23;
@@ -566,7 +570,7 @@ static void check_all(void)
     CHECK(!pn_cpu_kernels_select(&kernels, "abacus"), "an unknown instruction set was accepted");
     CHECK(pn_cpu_kernels_select(&kernels, NULL), "nothing selected");
     for (int i = 0; i < pn_cpu_n_isas; i++)
-        check_isa(pn_cpu_isas[i]);
+        check_isa(&pn_cpu_isas[i]);
 }
 
 #ifdef PN_TEST_STANDALONE

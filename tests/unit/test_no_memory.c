@@ -12,6 +12,7 @@
 
 #include "device/device.h"
 #include "dialect_samples.h"
+#include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "gguf_writer.h"
 #include "op_run.h"
@@ -113,11 +114,38 @@ static pantry_status parse(struct pantry_error *err)
     return status;
 }
 
+static json_t *begun; /* the context of an answer that goes on with a message */
+
+static pantry_status stream(struct pantry_error *err)
+{
+    static const char *const pieces[] = {"<think>a\303", "\266\303", "</think>", "b\342\202"};
+    const struct pn_parse_options options = {0};
+    struct pn_answer *answer;
+    pantry_status status = pn_answer_new("", 0, begun, "", 0, &options, ignore, NULL, &answer, err);
+    assert_true(!status == !!answer);
+    for (size_t i = 0; i < COUNT(pieces) && !status; i++)
+        status = pn_answer_push(answer, pieces[i], strlen(pieces[i]), err);
+    if (!status)
+        status = pn_answer_finish(answer, err);
+    pn_answer_free(answer);
+    return status;
+}
+
+static pantry_status logprobs(struct pantry_error *err)
+{
+    struct pn_logprobs l;
+    pantry_status status = pn_logprobs_init(&l, true, 5, 100, err);
+    pn_logprobs_free(&l);
+    return status;
+}
+
 static pantry_status sample(struct pantry_error *err)
 {
     const struct pantry_sampling o = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     struct pn_sampler s;
     pantry_status status = pn_sampler_init(&s, &o, 100, err);
+    if (!status)
+        status = pn_sampler_set_bias(&s, &(struct pantry_logit_bias){3, 1}, 1, err);
     pn_sampler_free(&s);
     assert_true(!s.candidates && !s.p && !s.n_seen);
     pn_sampler_free(&s); /* freeing again is allowed */
@@ -298,12 +326,16 @@ static void answers(void **state)
         each_allocation_fails(said->dialect, parse);
     }
     json_decref(tools);
+    begun = json_loads("{\"messages\":[{\"role\":\"assistant\",\"content\":\"It \"}]}", 0, NULL);
+    each_allocation_fails("an answer that streams", stream);
+    json_decref(begun);
 }
 
 static void samplers(void **state)
 {
     (void)state;
     each_allocation_fails("samplers", sample);
+    each_allocation_fails("log probabilities", logprobs);
 }
 
 static void models(void **state)

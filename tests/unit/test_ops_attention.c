@@ -16,19 +16,19 @@ struct attention {
     struct op_cache cache;
     int window;
     float softcap;
-    int picture; /* tokens from here on, PICTURE of them, see one another; 0: none do */
+    int picture; /* the PICTURE tokens from here on see one another; 0: none */
 };
 
 enum { PICTURE = 35 };
 
-/* The last position that the one at `position` sees. */
+/* The last position that a token at `position` sees. */
 static int last_of(const struct attention *a, int position, int length)
 {
     int end = a->picture + PICTURE < length ? a->picture + PICTURE : length;
     return a->picture && position >= a->picture && position < end ? end - 1 : position;
 }
 
-/* What a cache of that type makes of n values. */
+/* Rounds n values like a cache of that type. */
 static void through_cache(pn_type type, const float *x, float *y, int n)
 {
     unsigned char bytes[4096];
@@ -36,8 +36,8 @@ static void through_cache(pn_type type, const float *x, float *y, int n)
     pn_type_decode_row(type, bytes, y, (size_t)n);
 }
 
-/* A row of the input is q (n_head, dim_k), k (n_head_kv, dim_k) and, unless the keys have them, v (n_head_kv, dim_v).
- */
+/* A row of the input is q (n_head, dim_k), k (n_head_kv, dim_k) and, unless keys contain values, v (n_head_kv,
+ * dim_v). */
 static float *kept(const struct op_run *o, const struct attention *a)
 {
     const struct op_cache *c = &a->cache;
@@ -55,7 +55,7 @@ static float *kept(const struct op_run *o, const struct attention *a)
     return kv;
 }
 
-/* Head h of the row that stands at `position` of the sequence whose first row is `first`. */
+/* Head h of the row at `position` of the sequence whose first row is `first`. */
 static void attend(const struct op_run *o, const struct attention *a, const float *kv, int first, int position,
                    int last, int h, double *out)
 {
@@ -128,7 +128,7 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
             for (int h = 0; h < a->n_head; h++)
                 attend(&o, a, kv, first, t, last_of(a, t, lengths[s]), h, want + (first + t) * n + h * c->dim_v);
     for (int d = 0; d < op_n_devices; d++)
-        for (int i = 0; i < (a->picture ? 1 : 3); i++) { /* a picture is in one step */
+        for (int i = 0; i < (a->picture ? 1 : 3); i++) { /* a picture must be in one step */
             op_run_on(&o, y, &op_devices[d], slices[i], got, NULL);
             double e = op_distance(got, want, (size_t)(o.n_rows * n));
             if (!(e < 1e-11))

@@ -1,7 +1,7 @@
-/* Products and what follows them element by element: biases, residuals, activations, gates, scales and soft caps, with
- * each kind of second operand and in each order, against their formulas in double precision. With one token and with
- * several, on the reference device and on one to five threads, for matrices that no tile, chunk or number of workers
- * divides. */
+/* Products and the element-wise operations after them: biases, residuals, activations, gates, scales and soft caps,
+ * with each kind of second operand and in each order, against their formulas in double precision. With one token and
+ * with several, on the reference device and on one to five threads, for matrices that no tile, chunk or number of
+ * workers divides. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +40,7 @@ static double product_of(const struct product *p, const float *w, int t, int i)
 
 /* ---- forms ---- */
 
-/* What a form computes, and value i of token t of it. */
+/* A form's computation, and the expected value i of token t. */
 struct form {
     const char *name;
     pn_array (*make)(struct product *p);
@@ -139,7 +139,7 @@ static double want_gate(const struct product *p, double u, double g, double r, i
     return silu(g) * u;
 }
 
-/* Everything at once, the gate as the second factor and its product written first. */
+/* Everything at once, with the gate as the second factor and its product first. */
 static pn_array make_gate_dressed(struct product *p)
 {
     struct pn_graph *g = &p->o.graph;
@@ -155,7 +155,7 @@ static double want_gate_dressed(const struct product *p, double u, double g, dou
     return (0.5 * u + (double)p->bias[i]) * (g / (1 + exp(-1.702 * g))) * (double)p->factors[i] + r;
 }
 
-/* The gate's product after the other one; relu, which is its own. */
+/* The gate's product comes second; its activation is relu. */
 static pn_array make_gate_after(struct product *p)
 {
     struct pn_graph *g = &p->o.graph;
@@ -169,7 +169,7 @@ static double want_gate_after(const struct product *p, double u, double g, doubl
     return fmax(g, 0) * u * -2 + 1;
 }
 
-/* A product that is read twice may not become its own epilogue. */
+/* A product with two readers must not become part of an epilogue. */
 static pn_array make_twice(struct product *p)
 {
     struct pn_graph *g = &p->o.graph;
@@ -183,7 +183,7 @@ static double want_twice(const struct product *p, double u, double g, double r, 
     return u * u + tanh(u);
 }
 
-/* More steps than an epilogue holds. */
+/* More operations than an epilogue holds. */
 static pn_array make_long(struct product *p)
 {
     struct pn_graph *g = &p->o.graph;
@@ -201,7 +201,7 @@ static double want_long(const struct product *p, double u, double g, double r, i
     return u;
 }
 
-/* Two products of one operand, neither of which gates the other, meet in a sum. */
+/* The sum of two products of one operand, neither of which gates the other. */
 static pn_array make_both(struct product *p)
 {
     struct pn_graph *g = &p->o.graph;
@@ -329,7 +329,7 @@ static void long_products(void **state)
     }
 }
 
-/* As two layers have it: what the first step made of a token is added and multiplied in long after. */
+/* Like two layers: the result of the first one is added and multiplied in much later. */
 static void residuals_of_earlier_phases(void **state)
 {
     (void)state;
@@ -375,7 +375,7 @@ static void residuals_of_earlier_phases(void **state)
     }
 }
 
-/* Each number of columns from 1 to 20 in each of a few ways of storing a matrix. */
+/* Each number of columns from 1 to 20 with several storage types. */
 static void every_number_of_columns(void **state)
 {
     (void)state;
@@ -390,7 +390,7 @@ static void every_number_of_columns(void **state)
     }
 }
 
-/* An operand whose heads lie apart, as they do after their last values were cut off, is read as one row. */
+/* An operand with gaps between heads, as after a slice, is read as one row. */
 static void gathered_operands(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Experts against their formulas in double precision: every way of choosing them, and products with stacks of matrices
- * in several storage types, one token or many, on every device. */
+/* Experts against their formulas in double precision: every method of choosing them, and products with stacks of
+ * matrices in several storage types, one token or many, on every device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +31,7 @@ static void gate_all(const struct pn_route_params *p, const float *logits, doubl
                                                 : (double)logits[e];
 }
 
-/* How many of `n` numbers are larger than number i, or equal and before it. */
+/* The count of the `n` numbers that are larger than number i, or equal and before it. */
 static int place(const double *v, int n, int i)
 {
     int ahead = 0;
@@ -40,8 +40,8 @@ static int place(const double *v, int n, int i)
     return ahead;
 }
 
-/* Ranks of experts outside of the groups whose best (DeepSeek-V2's softmax), or whose two best together (others), are
- * highest become -inf. */
+/* Ranks become -inf outside the chosen groups: those with the highest best rank (DeepSeek-V2's softmax) or the highest
+ * sum of the two best (others). */
 static void mask_groups(const struct pn_route_params *p, double *rank)
 {
     int size = p->n_expert / p->n_groups, n_best = p->gate == PN_GATE_SOFTMAX ? 1 : 2;
@@ -136,7 +136,7 @@ static void routes(void **state)
 struct mixture {
     pn_type type;
     int n_expert, n_used, n_embd, n_ff;
-    bool dressed; /* with biases and scales, and weights that meet the inputs */
+    bool dressed; /* with biases and scales; weights applied to the inputs */
 };
 
 struct stacks {
@@ -187,7 +187,7 @@ static pn_array write_down(struct op_run *o, const struct mixture *m, const stru
     return pn_each_sum(g, y, m->dressed ? PN_NONE : route);
 }
 
-/* The most that rounding activations to 8 bits, twice, may do; float types and plain kernels do not round. */
+/* The error allowed for rounding activations to 8 bits twice; float types and plain kernels do not round. */
 static double allowed(const struct op_device *d, pn_type type)
 {
     bool rounds = (!d->isa || strcmp(d->isa, "mixed") == 0) && d->name[0] == 'c' && type != PN_TYPE_F32 &&
@@ -245,7 +245,7 @@ static void mixtures(void **state)
 
 /* ---- at the borders ---- */
 
-/* A router's weights for one row of logits, as a device makes them, all of them the same. */
+/* A router's weights for one row of logits; all devices must agree. */
 static void route_one(const struct pn_route_params *p, const float *logits, const float *bias, float *out)
 {
     static const int one_row[] = {1};
@@ -263,7 +263,7 @@ static void route_one(const struct pn_route_params *p, const float *logits, cons
     op_run_free(&o);
 }
 
-/* Of equals the first; groups too. */
+/* Among equals the first wins; the same for groups. */
 static void equals_are_chosen_in_order(void **state)
 {
     (void)state;
@@ -275,7 +275,7 @@ static void equals_are_chosen_in_order(void **state)
     route_one(&p, zeros, bias, out);
     assert_memory_equal(out + 4, biased, sizeof biased);
     static const float high[] = {20, 30, 25, 40, 20, 20, 20, 35}, by_logits[] = {3, 7, 1, 2};
-    for (p.n_groups = 0; p.n_groups < 2; p.n_groups++) { /* no equals: one group is none, and logits decide */
+    for (p.n_groups = 0; p.n_groups < 2; p.n_groups++) { /* no equals: one group means no groups, and logits decide */
         route_one(&p, high, NULL, out);
         assert_memory_equal(out + 4, by_logits, sizeof by_logits);
     }
@@ -283,15 +283,15 @@ static void equals_are_chosen_in_order(void **state)
     p.n_groups_used = 2;
     route_one(&p, zeros, NULL, out);
     assert_memory_equal(out + 4, plain, sizeof plain);
-    route_one(&p, zeros, bias, out); /* 2 3, 4 5 and 6 7 together have as much: the first two of them */
+    route_one(&p, zeros, bias, out); /* the sums of 2 3, 4 5 and 6 7 are equal: the first two groups */
     assert_memory_equal(out + 4, grouped, sizeof grouped);
-    p.gate = PN_GATE_SOFTMAX; /* the best alone counts, and there are three of that too */
+    p.gate = PN_GATE_SOFTMAX; /* only the best counts, and three groups are equal */
     route_one(&p, zeros, bias, out);
     assert_memory_equal(out + 4, grouped, sizeof grouped);
 }
 
-/* Two middling experts together beat a good and a bad one, but not where only the best of a group counts. A second that
- * is equal to the first counts, and one that comes before it. */
+/* Two middling experts beat a good and a bad one, except if only the best of a group counts. The second best may equal
+ * the best, or come before it. */
 static void groups_are_ranked_by_their_best(void **state)
 {
     (void)state;
@@ -316,7 +316,7 @@ static void groups_are_ranked_by_their_best(void **state)
     assert_int_equal((int)out[1], 1);
 }
 
-/* Weights that are all but nothing are divided by the smallest normal half, not by their sum. */
+/* Tiny weights are divided by the smallest normal half, not by their sum. */
 static void sums_have_a_floor(void **state)
 {
     (void)state;
@@ -337,11 +337,11 @@ static void sums_have_a_floor(void **state)
 
 static struct pn_weight zeros_of(int64_t n_mat, int64_t n_rows, int64_t n_cols)
 {
-    static const float nothing[1] = {0}; /* nobody reads it */
+    static const float nothing[1] = {0}; /* nothing reads it */
     return pn_weight_plain("stack", PN_TYPE_F32, n_mat, n_rows, n_cols, nothing);
 }
 
-/* Whether a route with these numbers of 4,096 or fewer logits can be written down. */
+/* Whether a route with these parameters, of up to 4,096 logits, is accepted. */
 static bool routes_with(int n_expert, int n_used, int n_groups, int n_groups_used, int n_logits, int n_bias)
 {
     struct pn_graph g;
@@ -380,10 +380,10 @@ static void wrong_routes_are_errors(void **state)
     assert_false(routes_with(8, 4, 4, 5, 8, 0));
     assert_false(routes_with(8, 2, 3, 2, 8, 0));
     assert_false(routes_with(130, 2, 65, 2, 130, 0));
-    assert_true(routes_with(8, 2, 1, 0, 8, 0)); /* one group is none */
+    assert_true(routes_with(8, 2, 1, 0, 8, 0)); /* one group means no groups */
 }
 
-/* Everything that follows a route of 2 of 4 experts, with one thing changed; rows are 12 wide. */
+/* All operations on a route of 2 of 4 experts, with one parameter changed; rows are 12 wide. */
 enum change {
     NOTHING,
     WRONG_COLUMNS,
@@ -438,8 +438,8 @@ static void wrong_experts_are_errors(void **state)
         assert_int_equal(builds((enum change)c, false), PANTRY_FORMAT);
 }
 
-/* How many tokens an expert has is what the case says, from none to all; matrices lie apart, as in a file that has more
- * between them; and there are more threads than some experts have rows of work. */
+/* The case gives the number of tokens per expert, from none to all. Matrices have gaps between them, as in a file with
+ * other tensors in between, and some experts have fewer rows than there are threads. */
 static void shares_of_experts(void **state)
 {
     (void)state;
@@ -451,7 +451,7 @@ static void shares_of_experts(void **state)
         float *decoded, got[TOKENS * 2 * OUT];
         double want[TOKENS * 2 * OUT];
         op_run_init(&o, 600 + (uint64_t)way, EXPERTS + IN, many, 1, 0);
-        for (int r = 0; r < TOKENS; r++) /* the first of two: always 4, one token 0, half 1; the other: 3 or 2 */
+        for (int r = 0; r < TOKENS; r++) /* first of two: 4 always, 0 for one token, 1 for half; second: 3 or 2 */
             for (int e = 0; e < EXPERTS; e++) {
                 int first = way % 3 == 0 ? 4 : way % 3 == 1 ? (r == 9 ? 0 : 4) : r % 2 ? 1 : 4, second = r < 4 ? 3 : 2;
                 o.input[r * o.width + e] = e == first ? 2 : e == second ? 1 : -1;
@@ -498,7 +498,7 @@ static void shares_of_experts(void **state)
     }
 }
 
-/* Without a route slot j meets matrix j. The slots of one token touch each other, those of two do not. */
+/* Without a route, slot j uses matrix j. The slots of one token are adjacent, those of two tokens are not. */
 static void a_matrix_for_each_slot(void **state)
 {
     (void)state;
@@ -529,7 +529,7 @@ static void a_matrix_for_each_slot(void **state)
     }
 }
 
-/* The cpu device finds the slots of all tokens by one number, so with a route they must lie one after another. */
+/* The cpu device numbers the slots of all tokens, so with a route they must be contiguous. */
 static void operands_in_pieces(void **state)
 {
     (void)state;

@@ -19,8 +19,8 @@ static const int lengths[] = {N_ROWS};
 
 /* ---- weights ---- */
 
-/* A block of random bytes whose values are finite and of moderate size; few random bytes are that as integers and
- * doubles, so those are made from numbers. */
+/* A block of random bytes with finite values of moderate size. Integers and doubles are made from numbers, because
+ * random bytes of these types rarely qualify. */
 static void random_block(struct pn_rng *rng, pn_type type, unsigned char *at)
 {
     const struct pn_type_info *info = pn_type_info(type);
@@ -102,11 +102,12 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
     check_device(&o, y, &(struct op_device){"ref", NULL, 1}, type, want, 1e-11);
     for (int i = 0; i < pn_cpu_n_isas; i++) {
         struct pn_cpu_kernels kernels;
-        if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i]->name))
+        if (!pn_cpu_kernels_select(&kernels, pn_cpu_isas[i].name))
             continue;
-        double limit =
-            kernels.matmul[type].form[PN_FEW].act == PN_ACT_Q8 ? 5e-4 : 1e-11; /* 8-bit activations, or float32 ones */
-        check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i]->name, 1 + i % 2}, type, want, limit);
+        double limit = kernels.matmul[type].form[PN_FEW].x_format == PN_X_Q8
+                           ? 5e-4
+                           : 1e-11; /* 8-bit activations, or float32 ones */
+        check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i].name, 1 + i % 2}, type, want, limit);
     }
     free(want);
     free(w);
@@ -126,7 +127,7 @@ static void products_of_every_type(void **state)
     }
 }
 
-/* Few columns and many have kernels of their own, which may want the activations in other formats. */
+/* Few and many columns have separate kernels, which may read activations in different formats. */
 static void forms_go_by_columns(void **state)
 {
     (void)state;
@@ -149,9 +150,9 @@ static void forms_go_by_columns(void **state)
         enum pn_columns exact = types[t] % 2 ? PN_MANY : PN_FEW;
         for (int at_once = 1; at_once <= N_ROWS; at_once += 8) {
             op_run_on(&o, y, &mixed, at_once, got, NULL);
-            int n = pn_columns_of(at_once) == PN_MANY ? at_once : N_ROWS; /* what is left may be few again */
+            int n = pn_columns_of(at_once) == PN_MANY ? at_once : N_ROWS; /* the rest may be few columns */
             double e = op_distance(got, want, (size_t)(n * N));
-            bool q8 = pn_columns_of(at_once) != exact && best.matmul[types[t]].form[PN_FEW].act == PN_ACT_Q8;
+            bool q8 = pn_columns_of(at_once) != exact && best.matmul[types[t]].form[PN_FEW].x_format == PN_X_Q8;
             if (q8 ? e < 1e-9 || e > 5e-4 : e > 1e-11)
                 fail_msg("%s, %d columns: NMSE %g", pn_type_info(types[t])->name, at_once, e);
         }

@@ -1,6 +1,5 @@
 /* Convolutions, state spaces and delta rules against their formulas in double precision: results and states, for
- * several sequences in one batch that begin with a state, in one batch, in slices and token by token, on every device.
- */
+ * several sequences with initial states, in one batch, in slices and token by token, on every device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +51,7 @@ static void check(struct op_run *o, pn_array result, struct expected *e, const c
             if (!(y < 1e-11) || !(s < 1e-11))
                 fail_msg("%s on %s (%d threads), slices of %d: NMSE %g, of the state %g", what, op_devices[d].name,
                          op_devices[d].n_threads, slices[i % 3], y, s);
-            for (int q = 0; q < o->n_lengths; q++) { /* what belongs to other operations stays */
+            for (int q = 0; q < o->n_lengths; q++) { /* the states of other operations are unchanged */
                 size_t end = (size_t)(q + 1) * (size_t)o->n_state, first = end - (size_t)o->n_state;
                 assert_memory_equal(states + first, o->states + first, MARGIN * sizeof *states);
                 assert_memory_equal(states + end - MARGIN, o->states + end - MARGIN, MARGIN * sizeof *states);
@@ -115,7 +114,7 @@ static void convolutions(void **state)
 
 struct space {
     int heads, dim, groups, n;
-    bool each; /* a decay for each value of the state (Mamba), not for each head (Mamba 2) */
+    bool each; /* a decay per value of the state (Mamba), not per head (Mamba 2) */
 };
 
 /* A row of the input is x (heads, dim), dt (heads), b and c (groups, n); dt goes through softplus. */
@@ -155,7 +154,7 @@ static void check_space(const struct space *s, uint64_t seed, const int *lengths
     for (int q = 0, row = 0; q < o.n_lengths; q++)
         for (int t = 0; t < o.lengths[q]; t++, row++)
             step_space(s, o.input + row * o.width, wa, wd, e.state + q * o.n_state + MARGIN, e.out + row * inner);
-    check(&o, y, &e, s->each ? "state space with decays" : "state space");
+    check(&o, y, &e, s->each ? "state space with decays per value" : "state space");
     free(wa);
     free(wd);
     op_run_free(&o);
@@ -178,7 +177,7 @@ static void state_spaces(void **state)
 
 struct rule {
     int heads_k, heads, dim_k, dim_v;
-    bool gates; /* for each key channel */
+    bool gates; /* per key channel */
     bool interleaved;
 };
 

@@ -1,5 +1,5 @@
-/* Row operations against their formulas in double precision, on every device: what is added, scaled, clamped, normed,
- * rotated, joined and looked up; and the shapes and numbers that are refused, at their borders. */
+/* Row operations against their formulas in double precision, on every device: adding, scaling, clamping, norms,
+ * rotations, joins and look-ups; and rejected shapes and numbers, at the limits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 #include "op_run.h"
 
-/* Two sequences, whose tokens are 0 .. 6 and 7 .. 11 of a batch; positions and kinds are whatever a case wants. */
+/* Two sequences, whose tokens are 0 .. 6 and 7 .. 11 of a batch; each case sets positions and kinds. */
 enum { N_TOKENS = 12, N_FIRST = 7, MAX_WIDTH = 700 };
 
 struct step {
@@ -50,8 +50,8 @@ static const float *input(const struct step *s, int token)
     return s->o.input + token * s->o.width;
 }
 
-/* Runs on every device, all tokens at once, and on those that treat a single token apart one by one; each value may be
- * off by `limit` of itself, or of 1. */
+/* Runs on every device, all tokens at once, and one by one on devices with a separate path for a single token. The
+ * error of a value may be `limit` times its magnitude, or `limit`. */
 static void compare(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
     struct pantry_error err = {0};
@@ -76,7 +76,7 @@ static void compare(struct step *s, pn_array y, int n, const double *want, doubl
     free(got);
 }
 
-/* The same, with some tokens as steps of their own too, of either sequence. */
+/* The same, and also with some tokens of either sequence in separate steps. */
 static void compare_each(struct step *s, pn_array y, int n, const double *want, double limit, const char *what)
 {
     struct pn_batch whole = s->b;
@@ -121,7 +121,7 @@ static void adds_and_multiplies(void **state)
         struct step s;
         float *w = NULL;
         bool multiply = way % 2;
-        int form = way / 2 % 3; /* an array, a vector for each head, one for all of them */
+        int form = way / 2 % 3; /* an array, one vector per head, one for all heads */
         step_init(&s, 2 * N);
         struct pn_graph *g = &s.o.graph;
         pn_array x = pn_reshape(g, pn_slice(g, s.o.x, 0, N), N1, N2), y;
@@ -204,7 +204,7 @@ static void scales_caps_and_clamps(void **state)
         struct pn_graph *g = &s.o.graph;
         for (int i = 0; i < N_TOKENS * N; i++)
             s.o.input[i] *= 8;
-        s.o.input[5] = -3; /* exactly at a border */
+        s.o.input[5] = -3; /* exactly at a limit */
         s.o.input[6] = 2.5f;
         pn_array y = way == 0   ? pn_scale(g, s.o.x, -1.75f, 0.5f)
                      : way == 1 ? pn_softcap(g, s.o.x, 2.5f)
@@ -224,7 +224,7 @@ static void scales_caps_and_clamps(void **state)
     }
 }
 
-/* Each function as its definition, at numbers on both sides of every branch. */
+/* Each function against its definition, at numbers on both sides of every branch. */
 static double act_of(int fn, double x)
 {
     const double pi = 3.14159265358979323846;
@@ -341,7 +341,7 @@ static void norms(void **state)
 
 /* ---- positions ---- */
 
-/* The longer frequencies from one token more than n_short on, for each sequence as it wants. */
+/* The long frequencies from n_short + 1 tokens on, for each sequence separately. */
 static void rotates(void **state)
 {
     (void)state;
@@ -379,15 +379,15 @@ static void rotates(void **state)
                 }
             }
         compare_each(&s, y, N, want, 1e-6, "rope");
-        for (int i = 0; i < half; i++) /* copied: what becomes of the original does not matter */
+        for (int i = 0; i < half; i++) /* copied, so changing the original has no effect */
             freq[i] = freq_long[i] = NAN;
-        compare(&s, y, N, want, 1e-6, "rope with frequencies gone");
+        compare(&s, y, N, want, 1e-6, "rope after freeing the frequencies");
         op_run_free(&s.o);
     }
 }
 
-/* Pairs turn with the position of their section: one after another or interleaved, repeated, with four positions per
- * token, with three (the last section stands still), and with one. */
+/* Pairs rotate with the position of their section: one after another or interleaved, repeated, with four positions per
+ * token, with three (the last section does not rotate), and with one. */
 static void rotates_by_sections(void **state)
 {
     (void)state;
@@ -457,7 +457,7 @@ static void scales_by_position(void **state)
 
 /* ---- looking up ---- */
 
-/* The error of a device that is asked for a row that a table has not. */
+/* The error of a device for a row past the end of a table. */
 static void expect_error(struct step *s, pn_array y, const char *sentence)
 {
     static float got[N_TOKENS * MAX_WIDTH];
@@ -471,7 +471,7 @@ static void expect_error(struct step *s, pn_array y, const char *sentence)
     }
 }
 
-static void looks_rows_up(void **state)
+static void looks_up_rows(void **state)
 {
     (void)state;
     enum { N = 33, ROWS = 15 };
@@ -506,7 +506,7 @@ static void looks_rows_up(void **state)
     }
 }
 
-/* A table of one kind serves all tokens, and without kinds all tokens are of the first. */
+/* A table with one kind serves all tokens; without kinds, all tokens have the first one. */
 static void kinds_have_defaults(void **state)
 {
     (void)state;
@@ -530,8 +530,8 @@ static void kinds_have_defaults(void **state)
     }
 }
 
-/* Rows that are chosen, and their mean over each sequence: of one output and of several, beginning after its first. */
-static void chooses_and_pools_rows(void **state)
+/* Chosen rows, and their mean over each sequence: of one output and of several, not starting at the first token. */
+static void chooses_and_averages_rows(void **state)
 {
     (void)state;
     enum { N1 = 2, N2 = 7, N = N1 * N2 };
@@ -550,7 +550,7 @@ static void chooses_and_pools_rows(void **state)
         means[i] = (want[i] + want[N + i] + want[2 * N + i]) / 3;
         means[N + i] = want[3 * N + i];
     }
-    compare(&s, pn_pool(g, rows), N, means, 1e-6, "means");
+    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means");
     static const int32_t borders[] = {6, 7, 11};
     s.b.out_rows = borders;
     s.b.n_outputs = 3;
@@ -558,19 +558,19 @@ static void chooses_and_pools_rows(void **state)
         means[i] = 2 * (double)input(&s, 6)[i];
         means[N + i] = (double)input(&s, 7)[i] + (double)input(&s, 11)[i];
     }
-    compare(&s, pn_pool(g, rows), N, means, 1e-6, "means at the borders");
+    compare(&s, pn_mean_rows(g, rows), N, means, 1e-6, "means at the ends");
     float got[2 * N];
     s.b.results = (void *[]){got};
     s.b.n_outputs = 1; /* the second sequence has none */
     for (int d = 0; d < op_n_devices; d++) {
         struct pantry_error err = {0};
-        assert_int_equal(op_step(g, pn_pool(g, rows), &op_devices[d], &s.b, &err), PANTRY_INTERNAL);
+        assert_int_equal(op_step(g, pn_mean_rows(g, rows), &op_devices[d], &s.b, &err), PANTRY_INTERNAL);
         assert_string_equal(err.text, "sequence 1 has no outputs");
     }
     op_run_free(&s.o);
 }
 
-/* ---- what is refused ---- */
+/* ---- rejected shapes and numbers ---- */
 
 typedef pn_array make_fn(struct pn_graph *g, pn_array x, pn_array weight, int by);
 
@@ -659,7 +659,7 @@ static pn_array make_match(struct pn_graph *g, pn_array x, pn_array weight, int 
     return pn_match(g, pn_reshape(g, pn_slice(g, x, 0, 12), 3, 4), pn_reshape(g, pn_slice(g, x, 12, 4 * by), by, 4));
 }
 
-/* The weight of these is a matrix (8, 12); a norm wants a vector. */
+/* These get a matrix (8, 12) as weight; a norm needs a vector. */
 static pn_array make_weight_add(struct pn_graph *g, pn_array x, pn_array weight, int by)
 {
     (void)by;
@@ -682,13 +682,13 @@ static pn_array make_of_weight(struct pn_graph *g, pn_array x, pn_array weight, 
                      : pn_matmul(g, x, x);
 }
 
-static pn_array make_pool(struct pn_graph *g, pn_array x, pn_array weight, int by)
+static pn_array make_mean_rows(struct pn_graph *g, pn_array x, pn_array weight, int by)
 {
     (void)weight;
-    return pn_pool(g, by ? pn_output_rows(g, x) : x);
+    return pn_mean_rows(g, by ? pn_output_rows(g, x) : x);
 }
 
-static void borders_of_what_is_refused(void **state)
+static void limits_of_rejected_numbers(void **state)
 {
     (void)state;
     enum { NO = -1000 };
@@ -715,7 +715,7 @@ static void borders_of_what_is_refused(void **state)
         {"add a matrix", make_weight_add, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
         {"norm by a matrix", make_weight_norm, {NO, NO}, {0, NO, NO, NO, NO}, PANTRY_FORMAT},
         {"weights as activations", make_of_weight, {NO, NO}, {0, 1, 2, 3, 4}, PANTRY_INTERNAL},
-        {"pool", make_pool, {1, 1}, {0, NO, NO, NO, NO}, PANTRY_INTERNAL},
+        {"mean_rows", make_mean_rows, {1, 1}, {0, NO, NO, NO, NO}, PANTRY_INTERNAL},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
         for (int i = 0; i < 7; i++) {
@@ -730,7 +730,7 @@ static void borders_of_what_is_refused(void **state)
             pantry_status status = pn_graph_status(&s.o.graph, NULL);
             if ((i < 2) != (y != PN_NONE) || status != (i < 2 ? PANTRY_OK : cases[c].status))
                 fail_msg("%s by %d: array %d, status %d", cases[c].name, by, y, (int)status);
-            if (i >= 2) /* what follows an error adds nothing */
+            if (i >= 2) /* operations after an error add no nodes */
                 assert_int_equal(pn_scale(&s.o.graph, s.o.x, 1, 0), PN_NONE);
             free(w);
             op_run_free(&s.o);
@@ -750,10 +750,10 @@ int main(void)
         cmocka_unit_test(rotates),
         cmocka_unit_test(rotates_by_sections),
         cmocka_unit_test(scales_by_position),
-        cmocka_unit_test(looks_rows_up),
+        cmocka_unit_test(looks_up_rows),
         cmocka_unit_test(kinds_have_defaults),
-        cmocka_unit_test(chooses_and_pools_rows),
-        cmocka_unit_test(borders_of_what_is_refused),
+        cmocka_unit_test(chooses_and_averages_rows),
+        cmocka_unit_test(limits_of_rejected_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

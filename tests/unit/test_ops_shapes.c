@@ -1,5 +1,5 @@
-/* What the operations with many operands refuse: each is written down with shapes that fit, and then with one of its
- * numbers changed. Shapes that fit are accepted, all others are errors of the model file. */
+/* Shapes that operations with many operands reject: each is built with shapes that fit, and then with one number
+ * changed. Shapes that fit are accepted, all others are errors of the model file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 enum { MAX_SHAPES = 12, WIDE = 4096 };
 
-/* An activation (n1, n2), cut out of rows that are wide enough for any. */
+/* An activation (n1, n2), sliced from rows that are wide enough for every case. */
 static pn_array rows_of(struct pn_graph *g, pn_array x, int n1, int n2)
 {
     return pn_reshape(g, pn_slice(g, x, 0, n1 * n2), n1, n2);
@@ -27,7 +27,7 @@ static pn_array weight_of(struct pn_graph *g, pn_type type, int n_rows, int n_co
     return pn_weight_leaf(g, w);
 }
 
-/* What is made of the numbers at n. */
+/* The operation built from the numbers at n. */
 typedef pn_array build_fn(struct pn_graph *g, pn_array x, const int *n);
 
 static pn_array build_conv(struct pn_graph *g, pn_array x, const int *n)
@@ -76,7 +76,7 @@ static pn_array build_mix(struct pn_graph *g, pn_array x, const int *n)
     return pn_mix(g, rows_of(g, x, n[0], n[1]), rows_of(g, x, n[2], n[3]));
 }
 
-/* Rows of another kind do not meet. */
+/* Rows of different kinds do not fit. */
 static pn_array build_outputs(struct pn_graph *g, pn_array x, const int *n)
 {
     pn_array y = n[1] ? pn_output_rows(g, x) : x;
@@ -91,7 +91,7 @@ static const struct {
     const char *name;
     build_fn *build;
     int good[MAX_SHAPES];
-    int bad[13][2]; /* which number, and what instead; { -1 }: no more */
+    int bad[13][2]; /* index of the number, and its replacement; { -1 }: end */
 } cases[] = {
     {"conv", build_conv, {1, 6, 1, 24}, {{0, 2}, {1, 7}, {2, 2}, {3, 23}, {3, 25}, {-1, 0}}},
     {"a space with a decay for each head",
@@ -148,13 +148,13 @@ static void one_number_changed(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         bool made;
         if (status_of(cases[c].build, cases[c].good, &made) != PANTRY_OK || !made)
-            fail_msg("%s: what fits is refused", cases[c].name);
+            fail_msg("%s: a shape that fits is rejected", cases[c].name);
         for (int i = 0; cases[c].bad[i][0] >= 0; i++) {
             int n[MAX_SHAPES];
             memcpy(n, cases[c].good, sizeof n);
             n[cases[c].bad[i][0]] = cases[c].bad[i][1];
             if (status_of(cases[c].build, n, &made) != PANTRY_FORMAT || made)
-                fail_msg("%s: number %d as %d is not refused", cases[c].name, cases[c].bad[i][0], cases[c].bad[i][1]);
+                fail_msg("%s: number %d as %d is not rejected", cases[c].name, cases[c].bad[i][0], cases[c].bad[i][1]);
         }
     }
 }
@@ -193,7 +193,7 @@ static pn_array build_text(struct pn_graph *g, pn_array x, const int *n)
     }
 }
 
-/* The numbers of a sentence are those that do not fit, each in its place. */
+/* An error names the numbers that do not fit, each in its place. */
 static void errors_name_the_shapes(void **state)
 {
     (void)state;
@@ -218,7 +218,7 @@ static void errors_name_the_shapes(void **state)
         {build_mix, {2, 3, 4, 5}, "cannot mix rows of 4 x 5 values by 2 x 3"},
         {build_space,
          {2, 9, 1, 3, 4, 5, 6, 7, 1, 8, 1, 9},
-         "2 heads, 3 steps, B of 4 x 5 and C of 6 x 7 make no state space"},
+         "2 heads, 3 steps, B of 4 x 5 and C of 6 x 7 do not fit a state space"},
         {build_space, {6, 4, 1, 6, 3, 5, 3, 5, 1, 8, 1, 9}, "a state space of 6 heads x 5 has 8 decays and 9 skips"},
         {build_delta,
          {2, 3, 4, 5, 6, 7, 8, 9, 1, 6, 1, 6},
@@ -240,8 +240,8 @@ static void errors_name_the_shapes(void **state)
     }
 }
 
-/* An operand that is not there makes the result one that is not there, without an error of its own. */
-static void what_is_missing_stays_missing(void **state)
+/* A missing operand makes a missing result, without another error. */
+static void missing_operands_make_missing_results(void **state)
 {
     (void)state;
     struct pn_graph g;
@@ -277,7 +277,7 @@ static void what_is_missing_stays_missing(void **state)
     pn_graph_free(&g);
 }
 
-/* The reference says so where a token belongs to no sequence: there is no cache for it. */
+/* The reference reports a token without a sequence: there is no cache for it. */
 static void tokens_without_a_sequence(void **state)
 {
     (void)state;
@@ -313,7 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_number_changed),
         cmocka_unit_test(errors_name_the_shapes),
-        cmocka_unit_test(what_is_missing_stays_missing),
+        cmocka_unit_test(missing_operands_make_missing_results),
         cmocka_unit_test(tokens_without_a_sequence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Operations on arrays that hold several streams of a row (mix, match) and cutting a row off by its deviation, against
- * their formulas in double precision on every device. */
+/* Operations on arrays with several streams per row (mix, match), and the cutoff by deviation, against their formulas
+ * in double precision on every device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@ enum { N = 3, M = 4, WIDE = 37 };
 
 static const int lengths[] = {9, 14};
 
-/* Runs `result` of `n` values a row on all devices and compares it with `wanted`. */
+/* Runs `result` of `n` values per row on all devices and compares it with `wanted`. */
 static void check(const struct op_run *o, pn_array result, int n, const double *wanted, double limit)
 {
     float *out = malloc((size_t)o->n_rows * (size_t)n * sizeof *out);
@@ -54,7 +54,7 @@ static void mixes_streams(void **state)
     op_run_free(&o);
 }
 
-/* Three streams of the length of a fourth. One of them is nothing, and stays so. */
+/* Three streams of the length of a fourth. One of them is zero, and stays zero. */
 static void matches_lengths(void **state)
 {
     (void)state;

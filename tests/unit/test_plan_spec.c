@@ -45,8 +45,8 @@ static void write_down(struct two_inputs *t)
     pn_array x = pn_embed(g, pn_weight_leaf(g, &t->table_w));
     t->mixed = pn_add(g, x, pn_reshape(g, t->given, 1, N)); /* (tokens, N) */
     t->logits = pn_scale(g, pn_matmul(g, pn_output_rows(g, t->mixed), pn_weight_leaf(g, &t->weight_w)), 2, 1);
-    t->hidden = pn_act(g, pn_hidden_rows(g, t->mixed), PN_ACT_FN_RELU);        /* (hidden, N) */
-    t->means = pn_mul(g, pn_pool(g, pn_hidden_rows(g, t->mixed)), t->offsets); /* (sequences, N) */
+    t->hidden = pn_act(g, pn_hidden_rows(g, t->mixed), PN_ACT_FN_RELU);             /* (hidden, N) */
+    t->means = pn_mul(g, pn_mean_rows(g, pn_hidden_rows(g, t->mixed)), t->offsets); /* (sequences, N) */
     assert_int_equal(pn_graph_status(g, NULL), PANTRY_OK);
 }
 

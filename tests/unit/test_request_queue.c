@@ -69,9 +69,9 @@ static bool next_is(struct pn_request *r, int32_t id, const char *text)
     const struct pantry_event *event = pn_request_next(r, 0, &has_room);
     assert_non_null(event);
     assert_int_equal(event->kind, PANTRY_EVENT_TOKEN);
-    assert_int_equal(event->token.id, id);
-    assert_int_equal(event->token.len, strlen(text));
-    assert_string_equal(event->token.text, text);
+    assert_int_equal(event->token->id, id);
+    assert_int_equal(event->token->len, strlen(text));
+    assert_string_equal(event->token->text, text);
     return has_room;
 }
 
@@ -176,7 +176,7 @@ static void timeouts_are_kept(void **state)
     assert_int_equal(pthread_create(&thread, NULL, emit_later, r), 0);
     event = pn_request_next(r, -1, &has_room); /* returns with the event, even if it arrived before */
     assert_non_null(event);
-    assert_int_equal(event->token.id, pieces[AB]);
+    assert_int_equal(event->token->id, pieces[AB]);
     pthread_join(thread, NULL);
     nothing_is_there(r, 1);
     assert_int_equal(pthread_create(&thread, NULL, end_later, r), 0);

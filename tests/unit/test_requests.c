@@ -13,6 +13,7 @@
 
 #include "engine/handle.h"
 #include "pantry.h"
+#include "hold.h"
 #include "public.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
@@ -148,8 +149,8 @@ static void *client(void *user)
             if (one->cancel_after >= 0 && a->n >= one->cancel_after)
                 pantry_request_cancel(requests[i]);
             next_event(requests[i], a, -1);
-            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token.id >= 0)
-                a->ids[a->n++] = a->end.token.id;
+            if (a->end.kind == PANTRY_EVENT_TOKEN && a->end.token->id >= 0)
+                a->ids[a->n++] = a->end.token->id;
         } while (a->end.kind != PANTRY_EVENT_END);
         if (a->end.status || a->n != a->stats.n_generated)
             return "a request failed";
@@ -248,7 +249,9 @@ static void read_together(pantry_model *model, int shared)
     static int32_t ids[N_TOGETHER][2048];
     struct answer together[N_TOGETHER], alone;
     pantry_request *r[N_TOGETHER];
+    struct hold hold;
     uint64_t before = 0;
+    hold_engine(&hold, model);
     for (int i = 0; i < N_TOGETHER; i++) {
         random_ids(5, ids[i], shared);
         random_ids(50 + (uint64_t)i, ids[i] + shared, TAIL);
@@ -256,6 +259,7 @@ static void read_together(pantry_model *model, int shared)
         struct pantry_request_options o = options(ids[i], shared + TAIL, 6);
         r[i] = submit(model, &o);
     }
+    release_engine(&hold);
     for (int i = 0; i < N_TOGETHER; i++) {
         read_all(r[i], &together[i]);
         pantry_request_free(r[i]);
@@ -436,7 +440,8 @@ static void bad_requests_are_errors(void **state)
     static const int32_t ids[] = {1, 2, 3}, outside[] = {1, TINY_VOCAB}, negative[] = {-1};
     pantry_model *model = load(tiny_model("llama", GW_F32, "bad.gguf"), "cpu");
     const struct pantry_request_options good = options(ids, 3, 1);
-    struct pantry_request_options bad[9];
+    static const struct pantry_logit_bias bias[] = {{TINY_VOCAB, 1}};
+    struct pantry_request_options bad[10];
     for (size_t i = 0; i < COUNT(bad); i++)
         bad[i] = good;
     bad[0].size = 0;
@@ -450,9 +455,18 @@ static void bad_requests_are_errors(void **state)
     bad[6].n_context = -1;
     bad[7].sampling.top_p = 0;
     bad[8].n_context = 2;
-    static const char *const says[COUNT(bad)] = {
-        "(found 0): get it from", "no tokens",           "id 64",          "id -1",   "max_tokens (found -1",
-        "n_batch (found 4097",    "n_context (found -1", "top_p (found 0", "3 tokens"};
+    bad[9].logit_bias = bias;
+    bad[9].n_logit_bias = 1;
+    static const char *const says[COUNT(bad)] = {"(found 0): get it from",
+                                                 "no tokens",
+                                                 "id 64",
+                                                 "id -1",
+                                                 "max_tokens (found -1",
+                                                 "n_batch (found 4097",
+                                                 "n_context (found -1",
+                                                 "top_p (found 0",
+                                                 "3 tokens",
+                                                 "logit_bias[0]: id not in the vocabulary"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct pantry_error error = {0};
         pantry_request *r;

@@ -474,6 +474,66 @@ static void options_out_of_range_are_errors(void **state)
     pn_sampler_free(NULL);
 }
 
+/* The bias comes before the penalties; those of one token add up. */
+static void a_bias_comes_first(void **state)
+{
+    (void)state;
+    struct pn_sampler s;
+    struct pantry_sampling o = plain(0);
+    float logits[4] = {-1, 1, 4, NAN};
+    const int32_t recent[] = {0, 2};
+    struct pantry_logit_bias bias[] = {{0, 2.5f}, {2, -5}, {3, 100}, {0, 0.5f}};
+    o.repeat_penalty = 2;
+    assert_int_equal(pn_sampler_init(&s, &o, 4, NULL), PANTRY_OK);
+    assert_int_equal(pn_sampler_set_bias(&s, bias, COUNT(bias), NULL), PANTRY_OK);
+    memset(bias, 0, sizeof bias); /* it was copied */
+    assert_int_equal(pn_sampler_choose(&s, logits, recent, 2), 0);
+    assert_true(logits[0] == (-1 + 3) / 2.0f && logits[1] == 1 && logits[2] == (4 - 5) * 2.0f && isnan(logits[3]));
+    pn_sampler_free(&s);
+}
+
+static void only_plain_greed_is_greedy(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct pn_sampler s;
+        struct pantry_sampling o = plain(i == 1 ? 1.0f : 0);
+        o.presence_penalty = i == 2 ? 1 : 0;
+        assert_int_equal(pn_sampler_init(&s, &o, 4, NULL), PANTRY_OK);
+        assert_int_equal(pn_sampler_set_bias(&s, &(struct pantry_logit_bias){1, 1}, i == 3, NULL), PANTRY_OK);
+        assert_int_equal(pn_sampler_is_greedy(&s), i == 0);
+        pn_sampler_free(&s);
+    }
+}
+
+static void biases_out_of_range_are_errors(void **state)
+{
+    (void)state;
+    static const struct {
+        struct pantry_logit_bias bias;
+        const char *says; /* NULL: fine */
+    } cases[] = {
+        {{0, -100}, NULL},
+        {{3, 100}, NULL},
+        {{-1, 1}, "logit_bias[1]: id not in the vocabulary (found -1, allowed 0..3)"},
+        {{4, 1}, "logit_bias[1]: id not in the vocabulary (found 4, allowed 0..3)"},
+        {{3, 100.5f}, "logit_bias[1]: bias out of range (found 100.5, allowed -100..100)"},
+        {{3, -101}, "logit_bias[1]: bias out of range (found -101, allowed -100..100)"},
+        {{3, NAN}, "logit_bias[1]: bias out of range (found "},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct pn_sampler s;
+        struct pantry_error err = {0};
+        struct pantry_sampling o = plain(0);
+        const struct pantry_logit_bias bias[] = {{2, 1}, cases[i].bias};
+        assert_int_equal(pn_sampler_init(&s, &o, 4, NULL), PANTRY_OK);
+        assert_int_equal(pn_sampler_set_bias(&s, bias, 2, &err), cases[i].says ? PANTRY_INVALID : PANTRY_OK);
+        if (cases[i].says && !strstr(err.text, cases[i].says))
+            fail_msg("%s", err.text);
+        pn_sampler_free(&s);
+    }
+}
+
 /* ---- through the public API ---- */
 
 struct said {
@@ -590,6 +650,50 @@ static void generation_follows_the_distribution(void **state)
     pantry_model_free(model);
 }
 
+/* Of requests and of generations: 100 forces a token, -100 bans one, and the caller's array may go. */
+static void a_bias_decides(void **state)
+{
+    (void)state;
+    static const float row[VOCAB] = {3, 2.6f, 2.2f, 1.9f, 1.1f, -0.5f};
+    static const int32_t prompt[] = {1};
+    static const struct {
+        struct pantry_logit_bias bias[2];
+        int32_t id;
+    } cases[] = {{{{5, 100}, {0, 0}}, 5}, {{{0, -100}, {1, -100}}, 2}, {{{1, 0.25f}, {1, 0.25f}}, 1}};
+    pantry_model *model;
+    pantry_session *session;
+    open_table(row, &model, &session);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct pantry_logit_bias bias[2];
+        struct said said = {.n = 0};
+        struct pantry_generate_options g = pantry_generate_options_default();
+        struct pantry_request_options o = pantry_request_options_default();
+        const struct pantry_event *event;
+        pantry_request *r;
+        memcpy(bias, cases[i].bias, sizeof bias);
+        g.sampling.temperature = i == 0 ? 0.5f : 0;
+        o.sampling = g.sampling;
+        o.max_tokens = g.max_tokens = 3;
+        o.logit_bias = g.logit_bias = bias;
+        o.n_logit_bias = g.n_logit_bias = 2;
+        g.callback = collect;
+        g.user = &said;
+        assert_int_equal(pantry_generate(session, prompt, 1, &g, NULL, NULL), PANTRY_OK);
+        o.ids = prompt;
+        o.n_ids = 1;
+        assert_int_equal(pantry_submit(model, &o, &r, NULL), PANTRY_OK);
+        memset(bias, 0, sizeof bias);
+        while ((event = pantry_request_next(r, -1))->kind == PANTRY_EVENT_TOKEN)
+            said.ids[said.n++] = event->token->id;
+        pantry_request_free(r);
+        assert_int_equal(said.n, 6);
+        for (int k = 0; k < said.n; k++)
+            assert_int_equal(said.ids[k], cases[i].id);
+    }
+    pantry_session_free(session);
+    pantry_model_free(model);
+}
+
 static void nan_logits_end_generation(void **state)
 {
     (void)state;
@@ -629,7 +733,11 @@ int main(void)
         cmocka_unit_test(penalties_reset_and_ignore_unknown_ids),
         cmocka_unit_test(penalties_change_the_logits_given),
         cmocka_unit_test(options_out_of_range_are_errors),
+        cmocka_unit_test(a_bias_comes_first),
+        cmocka_unit_test(only_plain_greed_is_greedy),
+        cmocka_unit_test(biases_out_of_range_are_errors),
         cmocka_unit_test(generation_penalizes_earlier_tokens),
+        cmocka_unit_test(a_bias_decides),
         cmocka_unit_test(generation_follows_the_distribution),
         cmocka_unit_test(nan_logits_end_generation),
         cmocka_unit_test(defaults_are_as_documented),

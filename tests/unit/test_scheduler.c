@@ -14,6 +14,7 @@
 #include "engine/handle.h"
 #include "engine/sched_impl.h"
 #include "pantry.h"
+#include "hold.h"
 #include "public.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
@@ -120,61 +121,6 @@ static void keys_keep_requests_apart(void **state)
         nothing_runs(model);
         pantry_model_free(model);
     }
-}
-
-/* The engine's thread, held between two steps, so that requests come together. */
-struct hold {
-    pantry_model *model;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool holds, may_go;
-};
-
-static pantry_status wait_in_engine(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
-{
-    struct hold *h = user;
-    (void)memory;
-    (void)err;
-    pthread_mutex_lock(&h->lock);
-    h->holds = true;
-    pthread_cond_broadcast(&h->changed);
-    while (!h->may_go)
-        pthread_cond_wait(&h->changed, &h->lock);
-    pthread_mutex_unlock(&h->lock);
-    return PANTRY_OK;
-}
-
-static void *call_engine(void *user)
-{
-    struct hold *h = user;
-    pn_sched_call(h->model->sched, wait_in_engine, h, NULL);
-    return NULL;
-}
-
-static void hold_engine(struct hold *h, pantry_model *model)
-{
-    struct pn_sched *sched;
-    *h = (struct hold){.model = model};
-    assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
-    pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->changed, NULL);
-    assert_int_equal(pthread_create(&h->thread, NULL, call_engine, h), 0);
-    pthread_mutex_lock(&h->lock);
-    while (!h->holds)
-        pthread_cond_wait(&h->changed, &h->lock);
-    pthread_mutex_unlock(&h->lock);
-}
-
-static void release_engine(struct hold *h)
-{
-    pthread_mutex_lock(&h->lock);
-    h->may_go = true;
-    pthread_cond_broadcast(&h->changed);
-    pthread_mutex_unlock(&h->lock);
-    pthread_join(h->thread, NULL);
-    pthread_mutex_destroy(&h->lock);
-    pthread_cond_destroy(&h->changed);
 }
 
 /* Simultaneous requests: one waits for an older one with the same prefix only if their keys are equal. Otherwise both
@@ -371,8 +317,8 @@ static void requests_start_again(void **state)
                 const struct pantry_event *e = ended[i] ? NULL : pantry_request_next(r[i], 1);
                 if (!e)
                     continue;
-                if (e->kind == PANTRY_EVENT_TOKEN && e->token.id >= 0)
-                    together[i].ids[together[i].n++] = e->token.id;
+                if (e->kind == PANTRY_EVENT_TOKEN && e->token->id >= 0)
+                    together[i].ids[together[i].n++] = e->token->id;
                 if ((ended[i] = e->kind == PANTRY_EVENT_END)) {
                     together[i].end = *e;
                     together[i].stats = *e->stats;
@@ -574,7 +520,7 @@ static int answer_with_scratch(uint64_t limit, struct answer *out)
         const struct pantry_event *event;
         out[i].n = 0;
         while ((event = pantry_request_next(r[i], -1))->kind == PANTRY_EVENT_TOKEN)
-            out[i].ids[out[i].n++] = event->token.id;
+            out[i].ids[out[i].n++] = event->token->id;
         if (event->status) {
             assert_int_equal(event->status, PANTRY_NO_MEMORY);
             assert_non_null(strstr(event->message, "a step of 1 tokens needs"));

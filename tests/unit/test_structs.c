@@ -189,6 +189,19 @@ static void older_options(void **state)
     assert_int_equal(stats.stop, PANTRY_STOP_LENGTH); /* the whole context: no max_tokens, stop text, or callback */
     assert_int_equal(stats.n_prompt + stats.n_generated, pantry_session_n_context(f->session) + 1);
 
+    struct pantry_request_options r;
+    pantry_request *request;
+    const struct pantry_event *event;
+    memset(&r, 0xAA, sizeof r);
+    pantry_request_options_init(&r, offsetof(struct pantry_request_options, logprobs));
+    r.ids = prompt;
+    r.n_ids = 3;
+    r.max_tokens = 1;
+    assert_int_equal(pantry_submit(f->model, &r, &request, NULL), PANTRY_OK);
+    event = pantry_request_next(request, -1);
+    assert_true(event->kind == PANTRY_EVENT_TOKEN && event->token->logprob == 0 && event->token->n_top == 0);
+    pantry_request_free(request);
+
     memset(&e, 0xAA, sizeof e);
     pantry_embed_options_init(&e, sizeof e.size); /* normalized, as by default */
     assert_int_equal(pantry_embed(f->model, &input, 1, &e, &rows, NULL), PANTRY_OK);

@@ -92,12 +92,12 @@ static void test_unknown(void **state)
 static void test_decode_golden(void **state)
 {
     (void)state;
-    assert_int_equal(GOLDEN_COUNT, PN_TYPE_AFFINE2); /* the types with one plane */
+    assert_int_equal(GOLDEN_COUNT, PN_TYPE_AFFINE2); /* types with one plane */
     for (int i = 0; i < GOLDEN_COUNT; i++) {
         pn_type type = type_of(golden[i].type);
         const struct pn_type_info *t = pn_type_info(type);
         size_t blocks = t->block > 1 ? 512 : 4096, n = blocks * t->block;
-        /* At an odd address, and in two calls, to see that neither matters. */
+        /* At an odd address and in two calls, which must make no difference. */
         uint8_t *src = allocate(blocks * t->bytes + 1);
         float *dst = allocate(n * sizeof *dst);
         sample_bytes((uint64_t)t->gguf, src + 1, blocks * t->bytes);
@@ -151,7 +151,7 @@ static void test_encode_golden(void **state)
         if (golden[i].error > 0) {
             double error = relative_error(type, values, GOLDEN_VALUES);
             if (error > 1.01 * golden[i].error)
-                fail_msg("%s: error %g, but %g elsewhere", t->name, error, golden[i].error);
+                fail_msg("%s: error %g, but %g in the other implementation", t->name, error, golden[i].error);
             compared++;
         }
     }
@@ -161,8 +161,8 @@ static void test_encode_golden(void **state)
 
 /* ---- half precision and bfloat16 ---- */
 
-/* Every finite half: exact both ways; the midpoint to the next one goes to the even one, its neighbours to the nearer.
- */
+/* Every finite half is exact both ways. The midpoint to the next half rounds to even, the midpoint's neighbours to the
+ * nearest. */
 static void test_half_rounding(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* Storage types bit by bit: decoders against the layout of each format read one value at a time, and encoders at ties
  * and at the ends of their range. Nothing here shares code with src/tensor: half precision, packed scales and levels
- * are read as their definitions say.
+ * are read by their definitions.
  *
- * The layouts are those of GGUF files; MXFP4 is of the Open Compute Project's Microscaling Formats 1.0. */
+ * The layouts are those of GGUF files; MXFP4 is defined in the Open Compute Project's Microscaling Formats 1.0. */
 #include "tensor/type.h"
 
 #include <stdarg.h>
@@ -160,7 +160,7 @@ static long double iq4_xs(const uint8_t *b, int i)
            levels_iq4[nibble32(b + 8 + 16 * s, i % 32)];
 }
 
-/* E2M1; minus zero is plain zero. */
+/* E2M1; minus zero reads as zero. */
 static long double e2m1(int q)
 {
     static const long double magnitude[] = {0, 0.5L, 1, 1.5L, 2, 3, 4, 6};
@@ -172,7 +172,7 @@ static long double mxfp4(const uint8_t *b, int i)
     return ldexpl(e2m1(nibble32(b + 1, i)), b[0] - 127);
 }
 
-/* E4M3 without its sign, of 16 values; 0x7F is zero here, where E4M3 has its not-a-number. */
+/* E4M3 without sign, of 16 values; 0x7F, which is NaN in E4M3, is zero here. */
 static long double nvfp4(const uint8_t *b, int i)
 {
     int s = i / 16, e = b[s] >> 3 & 15, m = b[s] & 7;
@@ -185,7 +185,7 @@ static long double tq2_0(const uint8_t *b, int i)
     return half_at(b + 64) * (two_bits(b, i) - 1);
 }
 
-/* Digit k is the whole part of 3 * fraction(3^k * byte / 256). */
+/* Digit k is the integer part of 3 * fraction(3^k * byte / 256). */
 static long double tq1_0(const uint8_t *b, int i)
 {
     int at = i < 160 ? i % 32 : i < 240 ? 32 + (i - 160) % 16 : 48 + (i - 240) % 4;
@@ -222,7 +222,7 @@ static long double bf16(const uint8_t *b, int i)
 
 typedef long double value_fn(const uint8_t *block, int i);
 
-/* `halves`: where the block has numbers in half precision; -1: no more. */
+/* `halves`: offsets of numbers in half precision in the block; -1: end. */
 static const struct layout {
     pn_type type;
     value_fn *value;
@@ -260,7 +260,7 @@ static void check_block(const struct layout *l, const uint8_t *block, const char
 static void decoders_read_the_layouts(void **state)
 {
     (void)state;
-    /* 0, the least subnormal, the largest one, the least normal, the largest, those below 0, infinity, no number */
+    /* 0, least and largest subnormal, least and largest normal, their negatives, infinity, NaN */
     static const uint16_t halves[] = {0, 1, 0x3FF, 0x400, 0x7BFF, 0x8000, 0x8001, 0xFBFF, 0x7C00, 0xFC00, 0x7E00};
     for (int l = 0; l < N_LAYOUTS; l++) {
         const struct pn_type_info *t = pn_type_info(layouts[l].type);
@@ -269,7 +269,7 @@ static void decoders_read_the_layouts(void **state)
             sample_bytes(seed + 1000 * (uint64_t)l, block, t->bytes);
             if (seed < 2)
                 memset(block, seed ? 0xFF : 0, t->bytes);
-            else if (seed < 258 && t->block > 1) /* every value of the bytes that may be a scale */
+            else if (seed < 258 && t->block > 1) /* every value of the bytes that may be scales */
                 block[seed % 4] = (uint8_t)(seed - 2);
             check_block(&layouts[l], block, "random bytes");
         }
@@ -277,7 +277,7 @@ static void decoders_read_the_layouts(void **state)
             for (int i = 0; i < 11; i++) {
                 sample_bytes((uint64_t)i, block, t->bytes);
                 memcpy(block + layouts[l].halves[h], &halves[i], 2);
-                check_block(&layouts[l], block, "a scale at an end of its range");
+                check_block(&layouts[l], block, "a scale at an end of the range");
             }
     }
     for (int half = 0; half < 65536; half++) {
@@ -287,16 +287,16 @@ static void decoders_read_the_layouts(void **state)
     }
 }
 
-/* ---- encoding: what each block becomes ---- */
+/* ---- encoding ---- */
 
-/* A number in half precision, for what the encoders store: rounded to nearest even, kept finite. */
+/* A number in half precision as encoders store it: rounded to nearest even, kept finite. */
 static void put_half(uint8_t *b, float f)
 {
     long double a = fabsl((long double)f), step;
     int exponent, code;
     a = a > 65504 ? 65504 : a;
     frexpl(a, &exponent);
-    exponent = exponent < -13 ? -13 : exponent; /* a subnormal's step is that of the least normal */
+    exponent = exponent < -13 ? -13 : exponent; /* subnormals have the step of the least normal */
     step = ldexpl(1, exponent - 11);
     long double n = floorl(a / step), rest = a / step - n;
     n += rest > 0.5L || (rest == 0.5L && fmodl(n, 2) == 1);
@@ -307,7 +307,7 @@ static void put_half(uint8_t *b, float f)
     b[1] = (uint8_t)(code >> 8 | (signbit(f) ? 0x80 : 0));
 }
 
-/* A product that is rounded before anything is added: the formats' rules know no fused additions. */
+/* A product that is rounded before an addition: the formats' rules do not fuse additions. */
 static float times(float a, float b)
 {
     volatile float product = a * b;
@@ -322,7 +322,7 @@ static float largest_of(const float *x, int n)
     return best;
 }
 
-/* A whole part in 0 .. top. */
+/* The integer part, limited to 0 .. top. */
 static int limited(float x, int top)
 {
     return !(x > 0) ? 0 : x >= (float)top ? top : (int)floorf(x);
@@ -341,7 +341,7 @@ static void put_fifths(uint8_t *high, const int *q)
         high[i / 8] |= (uint8_t)(q[i] >> 4 << i % 8);
 }
 
-/* The first value of the largest magnitude becomes the lowest level; halves go up. */
+/* The first value of the largest magnitude becomes the lowest level; ties round up. */
 static void symmetric(const float *x, int bits, uint8_t *b)
 {
     int q[32], half = 1 << (bits - 1);
@@ -392,7 +392,7 @@ static void to_q5_1(const float *x, uint8_t *b)
     affine(x, 5, b);
 }
 
-/* To the nearest level, halves away from zero. */
+/* To the nearest level, ties away from zero. */
 static int nearest_away(float x, int limit)
 {
     float a = floorf(fabsf(x) + 0.5f);
@@ -426,7 +426,7 @@ static void to_q8_1(const float *x, uint8_t *b)
     to_q8(x, b, 4);
 }
 
-/* The extreme value becomes -127; halves go to the even level. */
+/* The extreme value becomes -127; ties round to the even level. */
 static void to_q8_k(const float *x, uint8_t *b)
 {
     float extreme = largest_of(x, 256), inverse = extreme == 0 ? 0 : -127 / extreme, d = inverse == 0 ? 0 : 1 / inverse;
@@ -470,7 +470,7 @@ static void to_tq2_0(const float *x, uint8_t *b)
         b[i / 128 * 32 + i % 32] |= (uint8_t)(q[i] << i / 32 % 4 * 2);
 }
 
-/* Five digits are a number up to 242, scaled to 255 and rounded up. */
+/* Five digits make a number up to 242, scaled to 255 and rounded up. */
 static void to_tq1_0(const float *x, uint8_t *b)
 {
     int q[256], number[52] = {0}, digits[52] = {0};
@@ -507,19 +507,19 @@ static const struct {
 };
 enum { N_RULES = sizeof rules / sizeof *rules, WAYS = 9 };
 
-/* Values at ties and ends: `way` chooses which. */
+/* Values at ties and ends of the range, chosen by `way`. */
 static void hard_values(int way, uint64_t seed, float *x)
 {
     sample_values(seed, x, MOST);
     for (int i = 0; i < MOST; i++) {
         int n = (int)(sample_next(&seed) % 31);
-        if (way == 0) /* halfway between levels of 4, 5 and 8 bits and of three, under the extremes -16 and 16 */
+        if (way == 0) /* halfway between levels of 4, 5 and 8 bits and ternary ones, with extremes -16 and 16 */
             x[i] = i % 37 == 0 ? -16 : i % 41 == 0 ? 16 : (float)n - 15 + 0.5f * (float)(i % 3);
         else if (way == 1)
             x[i] = i % 29 == 3 ? 127 : i % 31 == 4 ? -127 : (float)(n - 15) + 0.5f;
         else if (way == 2)
             x[i] = 0;
-        else if (way == 3) /* one alone, very large */
+        else if (way == 3) /* a single very large value */
             x[i] = i % 32 == (int)(sample_next(&seed) % 32) ? 3e38f : x[i];
         else if (way == 4) /* scales that are subnormal as halves */
             x[i] *= 0x1p-20f;
@@ -527,7 +527,7 @@ static void hard_values(int way, uint64_t seed, float *x)
             x[i] *= 0x1p-130f;
         else if (way == 6)
             x[i] = i % 2 ? -3 : 3;
-        else if (way == 7) /* above all that halves can scale */
+        else if (way == 7) /* above the range of scales in half precision */
             x[i] *= 0x1p24f;
         else
             x[i] = -fabsf(x[i]) - 1;
@@ -543,7 +543,7 @@ static void encoders_follow_their_rules(void **state)
                 const struct pn_type_info *t = pn_type_info(rules[r].type);
                 float x[MOST];
                 uint8_t got[MOST_BYTES], want[MOST_BYTES];
-                if (way == 5 && rules[r].type == PN_TYPE_Q8_K) /* under a scale of 0 levels mean nothing */
+                if (way == 5 && rules[r].type == PN_TYPE_Q8_K) /* levels are arbitrary if the scale is 0 */
                     continue;
                 sample_values(seed + 500, x, MOST);
                 if (way < WAYS)
@@ -559,8 +559,8 @@ static void encoders_follow_their_rules(void **state)
             }
 }
 
-/* Not-a-number becomes the lowest level and leaves the scale alone; infinity is kept finite. */
-static void what_is_no_number_becomes_the_lowest_level(void **state)
+/* NaN becomes the lowest level and does not change the scale; infinity is kept finite. */
+static void nan_becomes_the_lowest_level(void **state)
 {
     (void)state;
     static const struct {
@@ -585,7 +585,7 @@ static void what_is_no_number_becomes_the_lowest_level(void **state)
     }
 }
 
-/* Floats of four bits: of two levels equally near the smaller. One such value and levels that fix the scale. */
+/* Four-bit floats: of two levels equally near, the smaller. One such value, and levels that fix the scale. */
 static void check_tie(const struct pn_type_info *t, int n, float scale)
 {
     static const float level[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6}, filler[] = {6, 4, 3, 2, 1.5f, 1, 0.5f, 0};
@@ -613,17 +613,17 @@ static void four_bit_floats_at_ties(void **state)
     for (int n = 0; n < 7; n++) {
         for (int exponent = -55; exponent < 56; exponent += 11) /* the square of an error is a float */
             check_tie(pn_type_info(PN_TYPE_MXFP4), n, ldexpf(1, exponent));
-        for (int exponent = -6; exponent < 8 && n < 6; exponent++) /* 5 is nearer to a level of another scale */
+        for (int exponent = -6; exponent < 8 && n < 6; exponent++) /* 5 is nearer to a level with another scale */
             check_tie(pn_type_info(PN_TYPE_NVFP4), n, ldexpf(1, exponent));
     }
 }
 
-/* The ends: the largest level under the largest scale, and what is above it; the least, and what is below. */
+/* The ends: the largest level times the largest scale, and values above; the least, and values below. */
 static void four_bit_floats_at_the_ends(void **state)
 {
     (void)state;
     static const struct {
-        float value, nvfp4; /* all values of the block; what they become */
+        float value, nvfp4; /* all values of the block; the decoded value */
     } cases[] = {{6 * 448, 6 * 448},   {1e6f, 6 * 448}, {6 * 0x1p-9f, 6 * 0x1p-9f},
                  {0x1p-10f, 0x1p-10f}, {0x1p-12f, 0},   {0, 0}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
@@ -644,13 +644,13 @@ static void four_bit_floats_at_the_ends(void **state)
 
 /* ---- types whose encoders search ---- */
 
-/* Values that a block can hold, with every sub-block using its whole range and one of them the largest scale, come back
- * as they are: the search finds what is there. */
+/* Values that a block can hold, with every sub-block using its whole range and one of them the largest scale, are
+ * encoded exactly: the search finds them. */
 struct search {
     pn_type type;
-    int size, count; /* of sub-blocks; and how many */
+    int size, count; /* size and number of sub-blocks */
     int low, high;   /* levels */
-    int top;         /* the largest scale (and minimum); below 0 where scales are signed */
+    int top;         /* the largest scale (and minimum); below 0 if scales are signed */
     bool minima;
 };
 
@@ -671,7 +671,7 @@ static void searched_values(const struct search *r, uint64_t seed, float *x)
     long double dmin = r->minima ? ldexpl(1024 + (int)(seed * 37 % 1000), -15 - (int)(seed % 3)) : 0;
     for (int s = 0; s < r->count; s++) {
         int scale = r->top < 0 ? between(&state, r->top, -r->top - 1) : between(&state, 1, r->top);
-        int min = between(&state, 1, abs(r->top)); /* a block without minima has none */
+        int min = between(&state, 1, abs(r->top)); /* unused in types without minima */
         if (s == (int)(seed % (uint64_t)r->count))
             scale = r->top;
         if (s == (int)(seed / 3 % (uint64_t)r->count))
@@ -684,7 +684,7 @@ static void searched_values(const struct search *r, uint64_t seed, float *x)
     }
 }
 
-static void searches_find_what_is_there(void **state)
+static void searches_find_exact_values(void **state)
 {
     (void)state;
     static const struct search cases[] = {
@@ -709,15 +709,15 @@ static void searches_find_what_is_there(void **state)
     }
 }
 
-/* An encoder gives the same bytes on every machine and with every compiler: what becomes of ordinary values and of
- * those at ties and ends (but for overflow, whose not-a-number has the processor's own sign) has a checksum. A better
- * search has another one, and test_type.c says whether it is better. */
+/* An encoder gives the same bytes on every machine and with every compiler: the encodings of ordinary values and of
+ * those at ties and ends have a checksum (except overflow, where the sign of NaN depends on the processor). A better
+ * search changes it, and test_type.c shows whether it is better. */
 static void encoders_give_the_same_bytes_everywhere(void **state)
 {
     (void)state;
     static const struct {
         pn_type type;
-        uint64_t sum; /* FNV-1a, Fowler, Noll and Vo */
+        uint64_t sum; /* FNV-1a (Fowler, Noll, Vo) */
     } cases[] = {
         {PN_TYPE_Q2_K, 0x9F4E18EB5BE736C0u},   {PN_TYPE_Q3_K, 0xC1B62233DC472253u},
         {PN_TYPE_Q4_K, 0x4BA66608036652C3u},   {PN_TYPE_Q5_K, 0x9E2658E355841383u},
@@ -751,10 +751,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoders_read_the_layouts),
         cmocka_unit_test(encoders_follow_their_rules),
-        cmocka_unit_test(what_is_no_number_becomes_the_lowest_level),
+        cmocka_unit_test(nan_becomes_the_lowest_level),
         cmocka_unit_test(four_bit_floats_at_ties),
         cmocka_unit_test(four_bit_floats_at_the_ends),
-        cmocka_unit_test(searches_find_what_is_there),
+        cmocka_unit_test(searches_find_exact_values),
         cmocka_unit_test(encoders_give_the_same_bytes_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Storage types: properties that hold for every type, and random input. Worth running under the sanitizers: what is
- * looked for is mostly undefined behaviour and writes outside the row. */
+/* Storage types: properties of every type, and random input. Run it under the sanitizers: it looks mostly for undefined
+ * behaviour and writes outside the row. */
 #include "tensor/type.h"
 
 #include <stdarg.h>
@@ -20,7 +20,8 @@ static bool same_bits(const float *a, const float *b, size_t n)
     return true;
 }
 
-/* Encodes and decodes a row at odd addresses in allocations of the exact size, where a sanitizer sees an overrun. */
+/* Encodes and decodes a row at odd addresses in allocations of the exact size, so that a sanitizer detects an
+ * overrun. */
 static void through(pn_type type, const float *values, size_t n, float *back)
 {
     const struct pn_type_info *t = pn_type_info(type);
@@ -41,7 +42,7 @@ static pn_type number_of(const struct pn_type_info *t)
 
 /* ---- decoding ---- */
 
-/* Any bytes decode, a block depends on its own bytes only, and exactly n values are written. */
+/* Every bit pattern decodes, a block depends on its own bytes only, and exactly n values are written. */
 static void test_random_bytes(void **state)
 {
     (void)state;
@@ -53,7 +54,7 @@ static void test_random_bytes(void **state)
         assert_true(src && whole && one);
         for (uint64_t seed = 0; seed < 20; seed++) {
             sample_bytes(seed + 100 * (uint64_t)t->gguf, src, bytes);
-            if (seed < 2) /* and extreme ones */
+            if (seed < 2) /* and extreme values */
                 for (size_t i = 0; i < bytes; i++)
                     src[i] = seed ? 0xFF : (uint8_t)(src[i] & 1 ? 0x7F : 0x80);
             t->decode(src, whole, n);
@@ -75,7 +76,7 @@ static void test_random_bytes(void **state)
 
 /* ---- encoding ---- */
 
-/* What an encoder makes of ordinary values stays within a share of the block's largest, and finite. */
+/* The error of encoded ordinary values stays within a share of the block's largest value, and finite. */
 static void test_error_bound(void **state)
 {
     (void)state;
@@ -84,7 +85,7 @@ static void test_error_bound(void **state)
     {
         if (!t->encode)
             continue;
-        /* One- and two-bit types may miss by a whole magnitude; all others by a quarter of it at most. */
+        /* One- and two-bit types may be off by a whole magnitude, all others by a quarter of it at most. */
         float share = t->bytes * 8 < 3 * t->block ? 1.0f : t->block == 1 ? 0x1p-8f : 0.25f;
         for (uint64_t seed = 0; seed < 8; seed++) {
             sample_values(seed, values, ROW);
@@ -95,14 +96,14 @@ static void test_error_bound(void **state)
                     largest = fmaxf(largest, fabsf(values[j]));
                 for (size_t j = at; j < at + t->block; j++)
                     if (!(fabsf(values[j] - back[j]) <= share * largest))
-                        fail_msg("%s: %g became %g under %g", t->name, (double)values[j], (double)back[j],
+                        fail_msg("%s: %g became %g, largest %g", t->name, (double)values[j], (double)back[j],
                                  (double)largest);
             }
         }
     }
 }
 
-/* A row of decoded values encodes to itself: always where levels are evenly spaced from the extreme value. */
+/* A row of decoded values encodes to itself if levels are evenly spaced from the extreme value. */
 static void test_idempotent(void **state)
 {
     (void)state;
@@ -122,7 +123,7 @@ static void test_idempotent(void **state)
     }
 }
 
-/* Zero, and any constant the type can hold, come back; a row of zeros is all zeros. */
+/* Zero, and every constant that the type can hold, are exact; a row of zeros decodes to zeros. */
 static void test_constants(void **state)
 {
     (void)state;
@@ -145,7 +146,7 @@ static void test_constants(void **state)
     }
 }
 
-/* Multiplying a row by a power of two does the same to what comes back. */
+/* Multiplying a row by a power of two does the same to the decoded row. */
 static void test_power_of_two(void **state)
 {
     (void)state;
@@ -166,7 +167,7 @@ static void test_power_of_two(void **state)
     }
 }
 
-/* Values no model has: enormous, tiny, infinite, not a number. Finite rows come back finite; nothing is undefined. */
+/* Values that no model has: enormous, tiny, infinite, NaN. Finite rows stay finite; nothing is undefined. */
 static void test_odd_values(void **state)
 {
     (void)state;
@@ -184,7 +185,7 @@ static void test_odd_values(void **state)
             sample_values(seed, values, ROW);
             for (size_t i = 0; i < ROW; i++) {
                 uint64_t r = sample_next(&random);
-                if (seed < n_odd) /* a row of one value, then rows with some of everything */
+                if (seed < n_odd) /* a row of one value, then rows with a mixture */
                     values[i] = odd[seed];
                 else if (r % 4 == 0)
                     values[i] = odd[r / 4 % n_odd];
@@ -199,7 +200,7 @@ static void test_odd_values(void **state)
     }
 }
 
-/* The encoders do what they may with any bits at all. */
+/* Encoders accept arbitrary bits. */
 static void test_random_floats(void **state)
 {
     (void)state;

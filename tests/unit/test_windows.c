@@ -333,8 +333,8 @@ static int read_all(pantry_request *r, struct said *said)
     const struct pantry_event *e;
     said->n = 0;
     while ((e = pantry_request_next(r, -1))->kind != PANTRY_EVENT_END)
-        if (e->token.id >= 0)
-            said->ids[said->n++] = e->token.id;
+        if (e->token->id >= 0)
+            said->ids[said->n++] = e->token->id;
     if (e->status)
         fail_msg("%s", e->message);
     int n_cached = e->stats->n_cached;

@@ -1,7 +1,7 @@
-/* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages, each read once for all query heads of
- * its group and for a tile of tokens. When there are more workers than heads, the pages of a long context are split
- * among them, and the last to finish combines the parts. */
-#include "device/cpu/program.h"
+/* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages. Each page is read once for all query
+ * heads of its group and a tile of tokens. When there are more workers than heads, the pages of a long context are
+ * split among them, and the last to finish combines the parts. */
+#include "device/cpu/phases.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,15 +14,15 @@ struct task_memory {
     float *q, *p, *acc, *max, *sum;
 };
 
-int cpu_attention_tile(const struct pn_node *a)
+static int tile_tokens(const struct pn_node *a)
 {
     int group = a->n1 / a->attn.n_head_kv;
     return group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
 }
 
-size_t cpu_attention_floats(const struct pn_node *a)
+size_t pn_cpu_attention_floats(const struct pn_node *a)
 {
-    size_t n = (size_t)cpu_attention_tile(a) * (size_t)(a->n1 / a->attn.n_head_kv);
+    size_t n = (size_t)tile_tokens(a) * (size_t)(a->n1 / a->attn.n_head_kv);
     return n * ((size_t)a->attn.dim_k + PN_KV_PAGE + (size_t)a->attn.dim_v + 2) + 64;
 }
 
@@ -56,7 +56,7 @@ static unsigned char *value_row(const struct pn_batch *b, const struct pn_cache 
     return c->v + pn_batch_page(b, seq, c->group, position) * c->v_page + row_in_page(head, position) * c->v_row;
 }
 
-static void encode(const struct cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
+static void encode(const struct pn_cpu_run *run, pn_type type, const float *x, unsigned char *to, int n)
 {
     if (type == PN_TYPE_F16)
         run->program->device->kernels.f32_to_f16(x, (uint16_t *)(void *)to, n);
@@ -64,7 +64,7 @@ static void encode(const struct cpu_run *run, pn_type type, const float *x, unsi
         pn_type_info(type)->encode(x, to, (size_t)n);
 }
 
-static void write_head(const struct cpu_run *run, const struct pn_attention_params *a, struct pn_strided k,
+static void write_head(const struct pn_cpu_run *run, const struct pn_attention_params *a, struct pn_strided k,
                        struct pn_strided v, const struct pn_batch_seq *seq, int64_t row, int head)
 {
     const struct pn_cache *c = &run->batch->caches[a->cache];
@@ -76,11 +76,11 @@ static void write_head(const struct cpu_run *run, const struct pn_attention_para
                a->dim_v);
 }
 
-void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
+void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end)
 {
     const struct pn_batch *b = run->batch;
     const struct pn_attention_params *a = &write->node->attn;
-    struct pn_strided k = cpu_view(run, worker, &write->src[0]), v = cpu_view(run, worker, &write->src[1]);
+    struct pn_strided k = pn_cpu_view(run, worker, &write->src[0]), v = pn_cpu_view(run, worker, &write->src[1]);
     for (int32_t s = pn_batch_seq_after(b, first); s < b->n_seqs && b->seqs[s].start < end; s++) {
         const struct pn_batch_seq *seq = &b->seqs[s];
         int64_t low = first > seq->start ? first : seq->start;
@@ -91,13 +91,13 @@ void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *writ
     }
 }
 
-/* ---- reading it ---- */
+/* ---- attention ---- */
 
 struct task {
     const struct pn_batch_seq *seq;
     int seq_index, head, split, n_splits;
     int64_t first, n;     /* tokens of the sequence's new ones */
-    int64_t last;         /* position that they see */
+    int64_t last;         /* highest position that they see */
     int64_t page0, page1; /* of the sequence */
     const struct pn_weight *bias;
 };
@@ -111,7 +111,7 @@ static void add_alibi(float *p, float slope, int64_t offset, int n)
     }
 }
 
-/* p[j] += what the table has for a key that far away */
+/* p[j] += the table's bias for the distance of key j */
 static void add_bias(float *p, struct pn_position_bias bias, int64_t offset, int n)
 {
     for (int j = 0; j < n; j++)
@@ -119,7 +119,7 @@ static void add_bias(float *p, struct pn_position_bias bias, int64_t offset, int
 }
 
 /* Folds the scores of one page into the running maxima, sums and accumulators. */
-static void fold(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+static void fold(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                  struct task_memory m, int64_t page, int n_tokens)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
@@ -148,7 +148,7 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
             for (int64_t j = high < 0 ? 0 : high; j < n_tokens; j++)
                 p[j] = -INFINITY;
             float highest = k->max(p, n_tokens);
-            if (highest == -INFINITY) { /* this row sees nothing of the page */
+            if (highest == -INFINITY) { /* this row sees no token of the page */
                 memset(p, 0, (size_t)n_tokens * sizeof *p);
                 continue;
             }
@@ -165,7 +165,7 @@ static void fold(const struct cpu_run *run, const struct pn_attention_params *a,
     }
 }
 
-static void attend(const struct cpu_run *run, int worker, const struct pn_attention_params *a, const struct task *t,
+static void attend(const struct pn_cpu_run *run, int worker, const struct pn_attention_params *a, const struct task *t,
                    int group, struct task_memory m)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
@@ -200,7 +200,7 @@ static void attend(const struct cpu_run *run, int worker, const struct pn_attent
     }
 }
 
-/* What values and their sum are divided by in the end, given the highest score: a sink joins the sum. */
+/* The divisor of the values. A sink joins the sum of exponentials; `highest` is the highest score. */
 static float whole(const float *sinks, int head, float highest, float sum)
 {
     return sinks ? sum + expf(sinks[head] - highest) : sum;
@@ -229,7 +229,7 @@ static void combine(const float *part, int n_splits, int group, int h, int dim_v
         out[i] /= sum;
 }
 
-static void store(const struct cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
+static void store(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                   struct task_memory m, const float *sinks, struct pn_strided out)
 {
     struct pn_program *p = run->program;
@@ -248,7 +248,7 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
         return;
     }
     size_t at = (size_t)t->seq_index * (size_t)a->n_head_kv + (size_t)t->head;
-    float *part = p->partial + at * CPU_MAX_SPLITS * (size_t)group * part_row;
+    float *part = p->partial + at * PN_CPU_MAX_SPLITS * (size_t)group * part_row;
     for (int h = 0; h < group; h++) {
         float *to = part + ((size_t)t->split * (size_t)group + (size_t)h) * part_row;
         to[0] = m.max[h];
@@ -263,24 +263,24 @@ static void store(const struct cpu_run *run, const struct pn_attention_params *a
                 out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
 }
 
-/* ---- dividing it ---- */
+/* ---- schedules ---- */
 
-/* Into how many parts a sequence's pages go: only single tokens of small batches are split. */
-static int n_splits(const struct cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
+/* The number of parts that a sequence's pages are split into. Only single tokens of small batches are split. */
+static int n_splits(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
 {
     int64_t workers = run->program->device->base.properties.n_threads;
     int64_t tasks = (int64_t)run->batch->n_seqs * a->n_head_kv;
     int64_t last = seq->past, first = pn_attention_first(a, last);
     int64_t pages = last / PN_KV_PAGE - first / PN_KV_PAGE + 1;
-    if (seq->n != 1 || run->batch->n_tokens > CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > CPU_SPLIT_MAX_TOKENS)
+    if (seq->n != 1 || run->batch->n_tokens > PN_CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > PN_CPU_SPLIT_MAX_TOKENS)
         return 1;
     int64_t wanted = workers == 1 ? 1 : (2 * workers + tasks - 1) / tasks;
     int64_t most = pages / MIN_SPLIT_PAGES;
     int64_t n = wanted < most ? wanted : most;
-    return n < 1 ? 1 : n > CPU_MAX_SPLITS ? CPU_MAX_SPLITS : (int)n;
+    return n < 1 ? 1 : n > PN_CPU_MAX_SPLITS ? PN_CPU_MAX_SPLITS : (int)n;
 }
 
-/* Pages that the last tile of a sequence's new tokens reads, which is its longest task, in one of its parts. */
+/* Pages per part of a sequence's longest task, which is the last tile of its new tokens. */
 static int64_t longest_task(const struct pn_attention_params *a, const struct pn_batch_seq *seq, int tile, int splits)
 {
     int64_t end = (int64_t)seq->past + seq->n, low = end - (seq->n < tile ? seq->n : tile);
@@ -288,13 +288,13 @@ static int64_t longest_task(const struct pn_attention_params *a, const struct pn
     return (pages + splits - 1) / splits;
 }
 
-static bool before(const struct cpu_schedule *s, int32_t a, int32_t b)
+static bool before(const struct pn_cpu_schedule *s, int32_t a, int32_t b)
 {
     return s->length[a] > s->length[b] || (s->length[a] == s->length[b] && a < b);
 }
 
-/* Restores a heap whose element i may be out of place; on top is the sequence that comes last. */
-static void sift(const struct cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
+/* Restores a heap whose element i may be out of place. The top is the sequence that comes last. */
+static void sift(const struct pn_cpu_schedule *s, int32_t *heap, int32_t i, int32_t n)
 {
     int32_t moved = heap[i];
     for (int32_t child; (child = 2 * i + 1) < n; i = child) {
@@ -307,7 +307,7 @@ static void sift(const struct cpu_schedule *s, int32_t *heap, int32_t i, int32_t
     heap[i] = moved;
 }
 
-static void sort_by_length(struct cpu_schedule *s, int32_t n)
+static void sort_by_length(struct pn_cpu_schedule *s, int32_t n)
 {
     for (int32_t i = n / 2; i-- > 0;)
         sift(s, s->order, i, n);
@@ -319,7 +319,7 @@ static void sort_by_length(struct cpu_schedule *s, int32_t n)
     }
 }
 
-static void fill_schedule(const struct cpu_run *run, struct cpu_schedule *s)
+static void fill_schedule(const struct pn_cpu_run *run, struct pn_cpu_schedule *s)
 {
     const struct pn_batch *b = run->batch;
     const struct pn_attention_params *a = &s->node->attn;
@@ -338,7 +338,7 @@ static void fill_schedule(const struct cpu_run *run, struct cpu_schedule *s)
     s->first[b->n_seqs] = s->n_tasks;
 }
 
-void cpu_attention_schedule(struct cpu_run *run)
+void pn_cpu_attention_schedule(struct pn_cpu_run *run)
 {
     for (int i = 0; i < run->program->n_schedules; i++)
         fill_schedule(run, &run->program->schedules[i]);
@@ -354,7 +354,7 @@ static bool divides_alike(const struct pn_node *x, const struct pn_node *y)
 static bool schedule_new(struct pn_program *p, const struct pn_node *n)
 {
     size_t seqs = (size_t)p->plan->max_rows[PN_ROWS_SEQS];
-    struct cpu_schedule s = {.node = n, .tile = cpu_attention_tile(n)};
+    struct pn_cpu_schedule s = {.node = n, .tile = tile_tokens(n)};
     s.first = pn_arena_array(&p->arena, seqs + 1, sizeof *s.first);
     s.length = pn_arena_array(&p->arena, seqs + 1, sizeof *s.length);
     s.order = pn_arena_array(&p->arena, seqs + 1, sizeof *s.order);
@@ -363,8 +363,8 @@ static bool schedule_new(struct pn_program *p, const struct pn_node *n)
     return s.first && s.length && s.order && s.n_splits;
 }
 
-/* Layers that attend alike share a schedule; a model has one or two kinds of them. */
-pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
+/* Layers with equal heads and windows share a schedule; a model has one or two such kinds. */
+pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err)
 {
     const struct pn_plan *plan = p->plan;
     int n_attention = 0;
@@ -382,15 +382,14 @@ pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *e
             s++;
         if (s == p->n_schedules && !schedule_new(p, n))
             return pn_no_memory(err, "a program");
-        p->phases[i].query_tile = p->schedules[s].tile;
         p->phases[i].schedule = s;
     }
     return PANTRY_OK;
 }
 
-/* The sequence, head, tokens and pages of task `at`; later tokens come first, since they have more to read. */
-static struct task task_at(const struct cpu_run *run, const struct pn_attention_params *a, const struct cpu_schedule *s,
-                           int64_t at)
+/* The sequence, head, tokens and pages of task `at`. Later tokens come first, because they read more pages. */
+static struct task task_at(const struct pn_cpu_run *run, const struct pn_attention_params *a,
+                           const struct pn_cpu_schedule *s, int64_t at)
 {
     struct task t = {0};
     int32_t low = 0, high = run->batch->n_seqs; /* first[low] <= at < first[high] */
@@ -423,7 +422,7 @@ static struct task task_at(const struct cpu_run *run, const struct pn_attention_
     return t;
 }
 
-/* The scaled queries of a task, one row a token and head of the group. */
+/* The scaled queries of a task, one row per token and head of the group. */
 static void gather_queries(const struct pn_attention_params *a, const struct task *t, int group, struct pn_strided q,
                            float *to)
 {
@@ -435,27 +434,27 @@ static void gather_queries(const struct pn_attention_params *a, const struct tas
         }
 }
 
-void cpu_attention_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_node *n = f->step->node;
     const struct pn_attention_params *a = &n->attn;
-    const struct cpu_schedule *schedule = &p->schedules[p->phases[phase].schedule];
+    const struct pn_cpu_schedule *schedule = &p->schedules[p->phases[phase].schedule];
     int group = n->n1 / a->n_head_kv;
-    struct pn_strided q = cpu_view(run, worker, &f->step->src[0]), out = cpu_view(run, worker, &f->step->out);
-    const float *sinks = cpu_vector(p, &f->step->src[2]);
+    struct pn_strided q = pn_cpu_view(run, worker, &f->step->src[0]), out = pn_cpu_view(run, worker, &f->step->out);
+    const float *sinks = pn_cpu_vector(p, &f->step->src[2]);
     struct pn_strided k = {0}, v = {0};
     if (f->write_step) {
-        k = cpu_view(run, worker, &f->write_step->src[0]);
-        v = cpu_view(run, worker, &f->write_step->src[1]);
+        k = pn_cpu_view(run, worker, &f->write_step->src[0]);
+        v = pn_cpu_view(run, worker, &f->write_step->src[1]);
     }
     int64_t at, end;
     while (pn_claim_next(&p->claims[phase], schedule->n_tasks, 1, &at, &end)) {
         struct task t = task_at(run, a, schedule, at);
         t.bias = n->src[3] == PN_NONE ? NULL : pn_node(p->plan->graph, n->src[3])->weight;
         struct task_memory m = task_memory(p->workers[worker].attn, a, (int)t.n * group);
-        /* With one token nobody wrote the cache before: the reader of a head's last page adds its new row. */
+        /* With one token, the worker that reads a head's last page writes the new row first. */
         if (run->single && f->write_step && t.split == t.n_splits - 1)
             write_head(run, a, k, v, t.seq, 0, t.head);
         gather_queries(a, &t, group, q, m.q);

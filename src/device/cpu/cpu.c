@@ -1,21 +1,20 @@
-/* The CPU device: opening it, compiling plans, walking through phases. */
+/* The CPU device: opens it and schedules the phases of a program. */
 #include "device/cpu/cpu.h"
 
 #include "base/clock.h"
 #include "base/os.h"
-#include "device/cpu/program.h"
+#include "device/cpu/compile.h"
+#include "device/cpu/phases.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t line = 64;
-
 /* ---- the device ---- */
 
 static void cpu_close(struct pn_device *device)
 {
-    struct cpu_device *d = (struct cpu_device *)device;
+    struct pn_cpu *d = (struct pn_cpu *)device;
     if (!d)
         return;
     pn_pool_free(d->pool);
@@ -25,7 +24,7 @@ static void cpu_close(struct pn_device *device)
 static pantry_status cpu_open(const struct pn_device_options *o, struct pn_device **out, struct pantry_error *err)
 {
     *out = NULL;
-    struct cpu_device *d = calloc(1, sizeof *d);
+    struct pn_cpu *d = calloc(1, sizeof *d);
     if (!d)
         return pn_no_memory(err, "a device");
     d->base.class = &pn_cpu_device;
@@ -49,155 +48,16 @@ static pantry_status cpu_open(const struct pn_device_options *o, struct pn_devic
 
 static uint64_t cpu_elapsed(const struct pn_device *device)
 {
-    return ((const struct cpu_device *)device)->elapsed;
-}
-
-/* ---- compiling ---- */
-
-static size_t round_up(size_t n)
-{
-    return (n + line - 1) & ~(line - 1);
-}
-
-static pantry_status find_vector(struct pn_program *p, pn_array a, struct pantry_error *err)
-{
-    const struct pn_weight *w = pn_node(p->plan->graph, a)->weight;
-    bool dense = w->n_rows == 1 || w->plane[PN_PLANE_VALUES].row_bytes == (size_t)w->n_cols * sizeof(float);
-    if (dense && (p->vectors[a] = pn_weight_floats(w, 0, 0)))
-        return PANTRY_OK;
-    float *v = pn_arena_array(&p->arena, (size_t)w->n_rows * (size_t)w->n_cols, sizeof *v);
-    if (!v)
-        return pn_no_memory(err, w->name);
-    for (int64_t r = 0; r < w->n_rows; r++)
-        pn_weight_decode(w, 0, r, 0, w->n_cols, v + r * w->n_cols);
-    p->vectors[a] = v;
-    return PANTRY_OK;
-}
-
-/* Weight vectors and the biases of experts are read as float32; those of other types are decoded once. */
-static pantry_status find_vectors(struct pn_program *p, struct pantry_error *err)
-{
-    const struct pn_graph *g = p->plan->graph;
-    pantry_status status = PANTRY_OK;
-    for (size_t i = 0; i < g->len && !status; i++) {
-        const struct pn_node *n = &g->data[i];
-        if (n->op == PN_OP_WEIGHT && n->weight->n_rows * n->weight->n_mat == 1)
-            status = find_vector(p, (pn_array)i, err);
-        else if (n->op == PN_OP_EACH_BIAS)
-            status = find_vector(p, n->src[2], err);
-    }
-    return status;
-}
-
-/* Few chunks a worker for long streams, enough of them for unequal cores to end together; whole kernel tiles. */
-static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
-{
-    int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
-    int64_t most = max_tokens == 1 ? 4 * CPU_MAX_CHUNK : CPU_MAX_CHUNK;
-    return chunk < 16 ? 16 : chunk > most ? most : chunk;
-}
-
-static void compile_products(struct pn_program *p, const struct pn_phase *f, struct cpu_phase *c)
-{
-    const struct pn_node *x = pn_node(p->plan->graph, f->x);
-    c->k = (int64_t)x->n1 * x->n2;
-    c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
-    for (int j = 0; j < f->n_products; j++) {
-        const struct pn_weight *w = f->products[j].weight;
-        for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
-        if (f->products[j].out == PN_NONE)
-            continue;
-        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
-        c->n_chunks[j] = (w->n_rows + c->chunk[j] - 1) / c->chunk[j];
-        c->total_chunks += c->n_chunks[j];
-    }
-}
-
-static void compile_phase(struct pn_program *p, int i, struct cpu_sizes *s)
-{
-    const struct pn_phase *f = &p->plan->phases[i];
-    struct cpu_phase *c = &p->phases[i];
-    if (f->kind == PN_PHASE_PRODUCT) {
-        compile_products(p, f, c);
-        bool wants_q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY];
-        size_t q8 = wants_q8 ? pn_q8_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
-        s->q8_row = q8 > s->q8_row ? q8 : s->q8_row;
-        s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
-    } else if (f->kind == PN_PHASE_ATTENTION) {
-        const struct pn_node *n = f->step->node;
-        size_t floats = round_up(cpu_attention_floats(n) * sizeof(float));
-        size_t partial = (size_t)n->n1 * CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
-        s->attn = floats > s->attn ? floats : s->attn;
-        s->partial = partial > s->partial ? partial : s->partial;
-        s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
-    } else if (f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH) {
-        cpu_each_compile(p, i, &s->each);
-        s->q8_row = s->each.q8 > s->q8_row ? s->each.q8 : s->q8_row;
-    }
-}
-
-/* Hands out pieces of one allocation; with `at` NULL only counts. */
-static void *carve(unsigned char **at, size_t *used, size_t bytes)
-{
-    void *p = *at ? *at + *used : NULL;
-    *used += round_up(bytes);
-    return p;
-}
-
-static size_t split_tokens(const struct pn_program *p)
-{
-    size_t tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    return tokens < CPU_SPLIT_MAX_TOKENS ? tokens : CPU_SPLIT_MAX_TOKENS;
-}
-
-static size_t lay_out(struct pn_program *p, unsigned char *base)
-{
-    const struct cpu_sizes *s = p->sizes;
-    size_t used = 0, tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    size_t tile = (tokens == 1 ? 4 * CPU_MAX_CHUNK : tokens * CPU_MAX_CHUNK) * sizeof(float);
-    p->memory = carve(&base, &used, p->plan->memory);
-    for (int i = 0; i < p->device->base.properties.n_threads; i++) {
-        struct cpu_worker *w = &p->workers[i];
-        w->own = carve(&base, &used, p->plan->own_memory);
-        w->q8 = carve(&base, &used, s->q8_row);
-        w->row = carve(&base, &used, s->gathered_row);
-        w->scratch = carve(&base, &used, PN_CPU_SCRATCH);
-        w->tile = carve(&base, &used, tile);
-        w->attn = carve(&base, &used, s->attn);
-    }
-    p->q8 = carve(&base, &used, s->q8_row * tokens);
-    p->gathered = carve(&base, &used, s->gathered_row * tokens);
-    p->partial = carve(&base, &used, s->partial * split_tokens(p));
-    p->groups.mat = carve(&base, &used, s->each.mats * sizeof(int32_t));
-    p->groups.first = carve(&base, &used, (s->each.mats + 1) * sizeof(int32_t));
-    p->groups.count = carve(&base, &used, s->each.mats * sizeof(int32_t));
-    p->groups.x_index = carve(&base, &used, s->each.slots * tokens * sizeof(int32_t));
-    p->groups.y_index = carve(&base, &used, s->each.slots * tokens * sizeof(int32_t));
-    return used;
-}
-
-static void cpu_program_free(struct pn_device *device, struct pn_program *p)
-{
-    (void)device;
-    if (!p)
-        return;
-    pn_arena_free(&p->arena);
-    free(p);
-}
-
-static size_t cpu_scratch_bytes(const struct pn_program *p)
-{
-    return p->scratch_bytes;
+    return ((const struct pn_cpu *)device)->elapsed;
 }
 
 static bool cpu_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
 {
     (void)device;
     bool multiplies = node->op == PN_OP_MATMUL || node->op == PN_OP_MATMUL_EACH;
-    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads scales elsewhere yet */
+    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads separate scales yet */
         return false;
-    if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are counted through: no gaps */
+    if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are numbered without gaps */
         const struct pn_node *x = pn_node(graph, node->src[0]);
         struct pn_view_shape shape = pn_view_of(graph, node->src[0]);
         return x->n1 == 1 || shape.stride0 == x->n1 * shape.stride1;
@@ -205,70 +65,34 @@ static bool cpu_can(const void *device, const struct pn_graph *graph, const stru
     return pn_op_reference(node->op) != NULL;
 }
 
-static pantry_status cpu_compile(struct pn_device *device, const struct pn_plan *plan, struct pn_program **out,
-                                 struct pantry_error *err)
+static size_t cpu_scratch_bytes(const struct pn_program *p)
 {
-    *out = NULL;
-    struct pn_program *p = calloc(1, sizeof *p);
-    if (!p)
-        return pn_no_memory(err, "a program");
-    p->plan = plan;
-    p->device = (struct cpu_device *)device;
-    size_t n = plan->graph->len;
-    pantry_status status = PANTRY_OK;
-    p->workers = pn_arena_array(&p->arena, (size_t)device->properties.n_threads, sizeof *p->workers);
-    p->phases = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->phases);
-    p->claims = pn_arena_array(&p->arena, (size_t)plan->n_phases, sizeof *p->claims);
-    p->vectors = pn_arena_array(&p->arena, n, sizeof *p->vectors);
-    p->sizes = pn_arena_alloc(&p->arena, sizeof *p->sizes);
-    if (!p->workers || !p->phases || !p->claims || !p->vectors || !p->sizes)
-        status = pn_no_memory(err, "a program");
-    else if ((status = find_vectors(p, err)) == PANTRY_OK)
-        status = cpu_attention_compile(p, err);
-    for (int i = 0; i < plan->n_phases && !status; i++)
-        compile_phase(p, i, p->sizes);
-    if (!status) {
-        p->split_done = pn_arena_array(&p->arena, p->sizes->tasks * split_tokens(p) + 1, sizeof *p->split_done);
-        p->scratch_bytes = lay_out(p, NULL);
-        if (!p->split_done)
-            status = pn_no_memory(err, "a program");
-    }
-    if (status)
-        cpu_program_free(device, p);
-    else
-        *out = p;
-    return status;
+    return p->scratch_bytes;
 }
 
 /* ---- running ---- */
 
-void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
-{
-    int64_t threads = run->program->device->base.properties.n_threads;
-    *first = n * worker / threads;
-    *end = n * (worker + 1) / threads;
-}
-
-/* With one token: everybody computes the row, the first worker stores what others read later. */
-static void run_rows_single(struct cpu_run *run, const struct pn_phase *f, int worker)
+/* One token: every worker computes the row, the first one stores the results that later phases read. */
+static void run_rows_single(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
     for (int r = 0; r < f->n_row; r++) {
         const struct pn_step *step = &p->plan->steps[f->first_row + r];
-        if (cpu_n_rows(run, step->node) == 0)
+        if (pn_cpu_n_rows(run, step->node) == 0)
             continue;
-        cpu_row_op(run, worker, step, 0, 1);
+        pn_cpu_row_op(run, worker, step, 0, 1);
         if (worker == 0 && step->kept) {
             struct pn_place shared = step->out;
             shared.own = -1;
-            memcpy(cpu_view(run, worker, &shared).data, cpu_view(run, worker, &step->out).data,
+            memcpy(pn_cpu_view(run, worker, &shared).data, pn_cpu_view(run, worker, &step->out).data,
                    (size_t)step->node->n1 * (size_t)step->node->n2 * sizeof(float));
         }
     }
 }
 
-/* With several: each worker its share of the rows. Choosing and pooling rows crosses shares, so all meet first. */
-static void run_rows(struct cpu_run *run, const struct pn_phase *f, int worker)
+/* Several tokens: each worker computes its share of the rows. Operations that regroup rows read those of other workers,
+ * so all workers meet first. */
+static void run_rows(struct pn_cpu_run *run, const struct pn_phase *f, int worker)
 {
     const struct pn_program *p = run->program;
     for (int r = 0; r < f->n_row; r++) {
@@ -276,17 +100,17 @@ static void run_rows(struct cpu_run *run, const struct pn_phase *f, int worker)
         if (pn_op_trait(step->node->op) == PN_TRAIT_REGROUPS && step->src[0].own >= 0)
             pn_pool_barrier(p->device->pool);
         int64_t first, end;
-        cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
+        pn_cpu_share(run, worker, pn_cpu_n_rows(run, step->node), &first, &end);
         if (end > first)
-            cpu_row_op(run, worker, step, first, end);
+            pn_cpu_row_op(run, worker, step, first, end);
     }
 }
 
-static void write_cache(struct cpu_run *run, const struct pn_step *step, int worker)
+static void write_cache(struct pn_cpu_run *run, const struct pn_step *step, int worker)
 {
     int64_t first, end;
-    cpu_share(run, worker, cpu_n_rows(run, step->node), &first, &end);
-    cpu_cache_write(run, worker, step, first, end);
+    pn_cpu_share(run, worker, pn_cpu_n_rows(run, step->node), &first, &end);
+    pn_cpu_cache_write(run, worker, step, first, end);
 }
 
 static bool is_each(const struct pn_phase *f)
@@ -294,26 +118,26 @@ static bool is_each(const struct pn_phase *f)
     return f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH;
 }
 
-static void run_wide(struct cpu_run *run, int phase, int worker)
+static void run_wide(struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_phase *f = &run->program->plan->phases[phase];
     if (f->kind == PN_PHASE_PRODUCT)
-        cpu_product_run(run, phase, worker);
+        pn_cpu_product_run(run, phase, worker);
     else if (f->kind == PN_PHASE_ATTENTION)
-        cpu_attention_run(run, phase, worker);
+        pn_cpu_attention_run(run, phase, worker);
     else if (f->kind == PN_PHASE_ROWS)
         return;
     else if (f->step->node->op == PN_OP_CACHE_WRITE)
         write_cache(run, f->step, worker);
     else if (is_each(f))
-        cpu_each_run(run, phase, worker);
+        pn_cpu_each_run(run, phase, worker);
     else
-        cpu_recurrent_run(run, phase, worker);
+        pn_cpu_recurrent_run(run, phase, worker);
 }
 
 static void run_worker(void *context, int worker)
 {
-    struct cpu_run *run = context;
+    struct pn_cpu_run *run = context;
     const struct pn_program *p = run->program;
     for (int i = 0; i < p->plan->n_phases; i++) {
         const struct pn_phase *f = &p->plan->phases[i];
@@ -327,37 +151,28 @@ static void run_worker(void *context, int worker)
                 write_cache(run, f->write_step, worker);
         }
         if (f->kind == PN_PHASE_PRODUCT)
-            must_meet |= cpu_product_prepare(run, i, worker);
+            must_meet |= pn_cpu_product_prepare(run, i, worker);
         else if (is_each(f))
-            must_meet |= cpu_each_prepare(run, i, worker);
+            must_meet |= pn_cpu_each_prepare(run, i, worker);
         if (must_meet && f->kind != PN_PHASE_ROWS)
             pn_pool_barrier(p->device->pool);
         run_wide(run, i, worker);
-        if (i + 1 < p->plan->n_phases) /* the end of a run waits for all anyway */
+        if (i + 1 < p->plan->n_phases) /* the end of a run waits for all workers */
             pn_pool_barrier(p->device->pool);
     }
-}
-
-/* The scratch may be another one than the last time: the runner's has grown. */
-static void use_scratch(struct pn_program *p, const struct pn_buffer *scratch)
-{
-    if (p->scratch == scratch->address)
-        return;
-    lay_out(p, (unsigned char *)(uintptr_t)scratch->address);
-    p->scratch = scratch->address;
 }
 
 static pantry_status cpu_submit(struct pn_device *device, struct pn_program *p, const struct pn_buffer *scratch,
                                 const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err)
 {
-    struct cpu_device *d = (struct cpu_device *)device;
-    struct cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
+    struct pn_cpu *d = (struct pn_cpu *)device;
+    struct pn_cpu_run run = {.program = p, .batch = batch, .single = batch->n_tokens == 1};
     pantry_status status = pn_plan_check(p->plan, batch, err);
     if (status)
         return status;
     uint64_t start = pn_clock_ns();
-    use_scratch(p, scratch);
-    cpu_attention_schedule(&run);
+    pn_cpu_use_scratch(p, scratch);
+    pn_cpu_attention_schedule(&run);
     memset(p->claims, 0, (size_t)p->plan->n_phases * sizeof *p->claims);
     pn_pool_run(d->pool, run_worker, &run);
     d->elapsed = pn_clock_ns() - start;
@@ -382,8 +197,8 @@ const struct pn_device_class pn_cpu_device = {
     .place = pn_host_place,
     .release = pn_host_release,
     .can = cpu_can,
-    .compile = cpu_compile,
-    .program_free = cpu_program_free,
+    .compile = pn_cpu_compile,
+    .program_free = pn_cpu_program_free,
     .scratch_bytes = cpu_scratch_bytes,
     .submit = cpu_submit,
     .wait = pn_host_wait,

@@ -1,9 +1,9 @@
-/* Mixtures of experts on the CPU: products with many matrices, each for the tokens that were sent to it.
+/* Mixtures of experts on the CPU: products with many matrices, each for the tokens routed to it.
  *
  * The slots of all tokens are grouped by matrix (a counting sort by the first worker), then workers claim chunks of a
- * matrix's rows and run one product for all slots of its group: a matrix is read once a step, and only those that
- * somebody needs. With one token, or without a route, there is nothing to group. */
-#include "device/cpu/program.h"
+ * matrix's rows and run one product for all slots of its group: each needed matrix is read once per step. With one
+ * token, or without a route, nothing is grouped. */
+#include "device/cpu/phases.h"
 
 #include <string.h>
 
@@ -23,17 +23,17 @@ static struct each each_of(const struct pn_program *p, int phase)
 
 /* ---- compiling ---- */
 
-void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *s)
+void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_sizes *s)
 {
     struct each e = each_of(p, phase);
     const struct pn_node *n = e.node, *x = e.x;
     const struct pn_weight *w = e.stack;
-    struct cpu_phase *c = &p->phases[phase];
+    struct pn_cpu_phase *c = &p->phases[phase];
     c->k = w->n_cols;
     for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].act == PN_ACT_Q8;
+        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
     int64_t chunk = w->n_rows / ((int64_t)p->device->base.properties.n_threads * 4) / 16 * 16;
-    c->chunk[0] = chunk < 16 ? 16 : chunk > CPU_MAX_CHUNK ? CPU_MAX_CHUNK : chunk;
+    c->chunk[0] = chunk < 16 ? 16 : chunk > PN_CPU_MAX_CHUNK ? PN_CPU_MAX_CHUNK : chunk;
     c->n_chunks[0] = (w->n_rows + c->chunk[0] - 1) / c->chunk[0];
     size_t q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY] ? pn_q8_row_bytes(c->k) * (size_t)x->n1 : 0;
     s->q8 = q8 > s->q8 ? q8 : s->q8;
@@ -43,16 +43,16 @@ void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *s)
 
 /* ---- preparing ---- */
 
-/* first[i] .. first[i + 1]: where the slots of the i-th matrix in use are in x_index and y_index. */
-static void group(struct cpu_run *run, int phase)
+/* Groups the slots by matrix: those of the i-th matrix in use are first[i] .. first[i + 1] in x_index and y_index. */
+static void group(struct pn_cpu_run *run, int phase)
 {
     struct pn_program *p = run->program;
-    struct cpu_groups *g = &p->groups;
+    struct pn_cpu_groups *g = &p->groups;
     struct each e = each_of(p, phase);
     bool one = e.x->n1 == 1;
     int n_slots = e.node->n1, n_mat = (int)e.stack->n_mat;
-    int64_t rows = cpu_n_rows(run, e.node);
-    struct pn_strided route = cpu_view(run, 0, &e.step->src[2]);
+    int64_t rows = pn_cpu_n_rows(run, e.node);
+    struct pn_strided route = pn_cpu_view(run, 0, &e.step->src[2]);
     memset(g->count, 0, (size_t)n_mat * sizeof *g->count);
     for (int64_t r = 0; r < rows; r++)
         for (int j = 0; j < n_slots; j++)
@@ -64,7 +64,7 @@ static void group(struct cpu_run *run, int phase)
             continue;
         g->mat[g->n] = m;
         g->first[g->n + 1] = g->first[g->n] + g->count[m];
-        g->count[m] = g->first[g->n++]; /* from here on: where the next slot goes */
+        g->count[m] = g->first[g->n++]; /* from here on: the place of the next slot */
     }
     for (int64_t r = 0; r < rows; r++)
         for (int j = 0; j < n_slots; j++) {
@@ -74,27 +74,27 @@ static void group(struct cpu_run *run, int phase)
         }
 }
 
-bool cpu_each_prepare(struct cpu_run *run, int phase, int worker)
+bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     struct each e = each_of(p, phase);
     int n1 = e.x->n1;
-    struct pn_strided x = cpu_view(run, worker, &e.step->src[0]);
+    struct pn_strided x = pn_cpu_view(run, worker, &e.step->src[0]);
     size_t q8_row = pn_q8_row_bytes(c->k);
-    int64_t first = 0, end = cpu_n_rows(run, e.node);
+    int64_t first = 0, end = pn_cpu_n_rows(run, e.node);
     unsigned char *q8 = run->single ? p->workers[worker].q8 : p->q8;
     if (!run->single)
-        cpu_share(run, worker, end, &first, &end);
-    /* Each matrix meets some of the rows, so many of them may still be few columns. */
-    if (c->wants_q8[PN_FEW] || c->wants_q8[pn_columns_of(cpu_n_rows(run, e.node) * e.node->n1)])
+        pn_cpu_share(run, worker, end, &first, &end);
+    /* A matrix is multiplied with some of the rows only, so its columns may be few although the rows are many. */
+    if (c->wants_q8[PN_FEW] || c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, e.node) * e.node->n1)])
         for (int64_t r = first; r < end; r++)
             for (int h = 0; h < n1; h++)
                 p->device->kernels.quantize(pn_view_at(x, r, h), q8 + (size_t)(r * n1 + h) * q8_row, c->k);
     if (run->single)
         return false;
     if (e.node->src[2] != PN_NONE) {
-        if (p->plan->phases[phase].n_row > 0) /* the route may have been made just now, by all */
+        if (p->plan->phases[phase].n_row > 0) /* other workers may have computed the route in this phase */
             pn_pool_barrier(p->device->pool);
         if (worker == 0)
             group(run, phase);
@@ -104,43 +104,44 @@ bool cpu_each_prepare(struct cpu_run *run, int phase, int worker)
 
 /* ---- multiplying ---- */
 
-/* One matrix and the slots that meet it. */
+/* One matrix and its slots. */
 struct job {
     int64_t mat, n_slots;
-    const int32_t *x_index, *y_index; /* or NULL: from x_first and y_first on, in steps */
+    const int32_t *x_index, *y_index; /* or NULL: every x_step-th row from x_first, every y_step-th from y_first */
     int64_t x_first, x_step, y_first, y_step;
 };
 
-static struct job job_at(const struct cpu_run *run, int phase, int worker, int64_t i)
+static struct job job_at(const struct pn_cpu_run *run, int phase, int worker, int64_t i)
 {
     const struct pn_program *p = run->program;
     struct each e = each_of(p, phase);
     int n1 = e.x->n1;
     if (e.node->src[2] == PN_NONE)
         return (struct job){
-            .mat = i, .n_slots = cpu_n_rows(run, e.node), .x_first = i, .x_step = n1, .y_first = i, .y_step = n1};
+            .mat = i, .n_slots = pn_cpu_n_rows(run, e.node), .x_first = i, .x_step = n1, .y_first = i, .y_step = n1};
     if (run->single) {
-        int64_t mat = (int64_t)pn_view_at(cpu_view(run, worker, &e.step->src[2]), 0, 1)[i];
+        int64_t mat = (int64_t)pn_view_at(pn_cpu_view(run, worker, &e.step->src[2]), 0, 1)[i];
         return (struct job){.mat = mat, .n_slots = 1, .x_first = n1 == 1 ? 0 : i, .y_first = i};
     }
-    const struct cpu_groups *g = &p->groups;
+    const struct pn_cpu_groups *g = &p->groups;
     return (struct job){.mat = g->mat[i],
                         .n_slots = g->first[i + 1] - g->first[i],
                         .x_index = g->x_index + g->first[i],
                         .y_index = g->y_index + g->first[i]};
 }
 
-static void run_job(const struct cpu_run *run, int phase, int worker, const struct job *job, int64_t first, int64_t n)
+static void run_job(const struct pn_cpu_run *run, int phase, int worker, const struct job *job, int64_t first,
+                    int64_t n)
 {
     const struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     struct each e = each_of(p, phase);
     const struct pn_weight *w = e.stack;
-    struct pn_strided x = cpu_view(run, worker, &e.step->src[0]), out = cpu_view(run, worker, &e.step->out);
+    struct pn_strided x = pn_cpu_view(run, worker, &e.step->src[0]), out = pn_cpu_view(run, worker, &e.step->out);
     size_t slot, step;
     const char *data;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(job->n_slots)];
-    if (kernel->act == PN_ACT_Q8) {
+    if (kernel->x_format == PN_X_Q8) {
         slot = pn_q8_row_bytes(c->k);
         step = slot * (size_t)(job->x_index ? 1 : job->x_step);
         data = run->single ? p->workers[worker].q8 : (const void *)p->q8;
@@ -164,87 +165,18 @@ static void run_job(const struct cpu_run *run, int phase, int worker, const stru
                                          .scratch = p->workers[worker].scratch});
 }
 
-void cpu_each_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     struct each e = each_of(p, phase);
     int64_t n_rows = e.stack->n_rows, claimed, end;
-    if (cpu_n_rows(run, e.node) == 0)
+    if (pn_cpu_n_rows(run, e.node) == 0)
         return;
     int64_t jobs = e.node->src[2] == PN_NONE || run->single ? e.node->n1 : p->groups.n;
     while (pn_claim_next(&p->claims[phase], jobs * c->n_chunks[0], 1, &claimed, &end)) {
         struct job job = job_at(run, phase, worker, claimed / c->n_chunks[0]);
         int64_t first = claimed % c->n_chunks[0] * c->chunk[0];
         run_job(run, phase, worker, &job, first, n_rows - first < c->chunk[0] ? n_rows - first : c->chunk[0]);
-    }
-}
-
-/* ---- row operations ---- */
-
-static void route(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *bias = cpu_vector(run->program, &step->src[1]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        pn_route_row(&a->node->route, pn_view_at(a->src[0], r, 0), bias, pn_view_at(a->out, r, 0),
-                     pn_view_at(a->out, r, 1));
-}
-
-static void each_scale(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *by = cpu_vector(run->program, &step->src[2]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        for (int j = 0; j < a->node->n1; j++) {
-            float factor = by ? by[(int)pn_view_at(a->src[1], r, 1)[j]] : pn_view_at(a->src[1], r, 0)[j];
-            run->program->device->kernels.scale_mul(pn_view_at(a->src[0], r, j), NULL, factor, pn_view_at(a->out, r, j),
-                                                    a->node->n2);
-        }
-}
-
-static void each_bias(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    const float *stack = cpu_vector(run->program, &step->src[2]);
-    for (int64_t r = a->row0; r < a->row1; r++)
-        for (int j = 0; j < a->node->n1; j++) {
-            const float *x = pn_view_at(a->src[0], r, j),
-                        *bias = stack + (int64_t)pn_view_at(a->src[1], r, 1)[j] * a->node->n2;
-            float *out = pn_view_at(a->out, r, j);
-            for (int i = 0; i < a->node->n2; i++)
-                out[i] = x[i] + bias[i];
-        }
-}
-
-static void each_sum(const struct pn_op_args *a)
-{
-    int n_slots = pn_node(a->graph, a->node->src[0])->n1, n2 = a->node->n2;
-    bool weighted = a->node->src[1] != PN_NONE;
-    for (int64_t r = a->row0; r < a->row1; r++) {
-        float *out = pn_view_at(a->out, r, 0);
-        for (int j = 0; j < n_slots; j++) {
-            const float *x = pn_view_at(a->src[0], r, j);
-            float weight = weighted ? pn_view_at(a->src[1], r, 0)[j] : 1;
-            for (int i = 0; i < n2; i++)
-                out[i] = (j ? out[i] : 0) + weight * x[i];
-        }
-    }
-}
-
-bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *a)
-{
-    switch (a->node->op) {
-    case PN_OP_ROUTE:
-        route(run, step, a);
-        return true;
-    case PN_OP_EACH_SCALE:
-        each_scale(run, step, a);
-        return true;
-    case PN_OP_EACH_BIAS:
-        each_bias(run, step, a);
-        return true;
-    case PN_OP_EACH_SUM:
-        each_sum(a);
-        return true;
-    default:
-        return false;
     }
 }

@@ -1,15 +1,17 @@
-/* The inner loops of the CPU device: what an instruction set may offer, and the one table the executor calls through.
+/* The inner loops of the CPU device: the functions that an instruction set may offer, and the table through which the
+ * executor calls them.
  *
- * isa/generic has every entry in plain C. A better instruction set overrides some of them at run time
- * (pn_cpu_kernels_select), so deleting one of its files loses speed and nothing else. Nothing in isa/ knows threads,
- * plans or models: a kernel works on the slice it is handed.
+ * isa/generic has every entry in plain C. Better instruction sets override some of them at run time
+ * (pn_cpu_kernels_select), so deleting one loses speed and nothing else. Nothing in isa/ knows threads, plans or
+ * models: a kernel works on the slice that it gets.
  *
- * Activations meet quantized weights as `q8`: signed bytes with a float scale for each 32 values. They are quantized
- * once a step and shared by all products that read them. Weights of float types, and types without a kernel of their
- * own, are multiplied with the float32 activations. */
+ * Quantized weights are multiplied with `q8` activations: signed bytes with a float scale per 32 values. Activations
+ * are quantized once per step and shared by all products that read them. Weights of float types, and types without a
+ * kernel of their own, are multiplied with the float32 activations. */
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
+#include "device/cpu/isa/features.h"
 #include "tensor/act.h"
 #include "tensor/type.h"
 
@@ -20,8 +22,8 @@
 /* ---- quantized activations ---- */
 
 /* A row of k values (k % 32 == 0), planar: int8_t q[k]; float d[k/32]; int16_t sum[k/16]. Value i is q[i] * d[i/32];
- * sum[j] adds up q over the j-th 16 values (for weights with a minimum). |q| <= 127: -128 never occurs. Rows start at
- * multiples of 64 bytes. */
+ * sum[j] is the sum of q over the j-th 16 values (for weights with a minimum). |q| <= 127: -128 does not occur. Rows
+ * start at multiples of 64 bytes. */
 static inline size_t pn_q8_row_bytes(int64_t k)
 {
     size_t bytes = (size_t)k + (size_t)k / 32 * 4 + (size_t)k / 16 * 2;
@@ -42,11 +44,10 @@ static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
 
 /* ---- matrix product ---- */
 
-enum pn_act_format { PN_ACT_F32, PN_ACT_Q8 };
+enum pn_x_format { PN_X_F32, PN_X_Q8 };
 
-/* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens).
- * Each weight row lies contiguously, `w_stride` bytes apart, in its storage type; `x` are rows of the kernel's
- * activation format. */
+/* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens). Weight rows are
+ * contiguous, `w_stride` bytes apart, in their storage type; rows of `x` have the kernel's x_format. */
 struct pn_matmul_args {
     pn_type type;
     const void *w;
@@ -66,13 +67,13 @@ struct pn_matmul_args {
 
 typedef void pn_matmul_fn(const struct pn_matmul_args *args);
 
-/* Few columns (the next token of some sequences, drafts that are verified) are bound by reading the weights, many (a
- * prompt) by arithmetic. So each has a function of its own, and its own format of activations. */
+/* With few columns (next tokens, drafts), reading the weights is the bottleneck; with many (a prompt), arithmetic is.
+ * Each case has its own function and its own format of activations. */
 enum pn_columns { PN_FEW, PN_MANY, PN_COLUMNS_COUNT };
 enum { PN_FEW_COLS = 16 };
 
 struct pn_matmul_form {
-    enum pn_act_format act;
+    enum pn_x_format x_format;
     pn_matmul_fn *run;
 };
 
@@ -109,7 +110,7 @@ struct pn_attn_page_args {
 /* ---- the table ---- */
 
 struct pn_cpu_kernels {
-    const char *isa; /* the best instruction set that contributed */
+    const char *isa; /* the best installed instruction set */
     struct pn_matmul_kernel matmul[PN_TYPE_COUNT];
 
     /* Quantizes k floats to a q8 row (layout above); round to nearest, d = max|x| / 127. */
@@ -130,20 +131,21 @@ struct pn_cpu_kernels {
     void (*attn_values)(const struct pn_attn_page_args *args);
 };
 
-/* What an instruction set contributes; NULL entries leave what is there. */
+typedef void pn_isa_install_fn(struct pn_cpu_kernels *kernels);
+
+/* An instruction set of isa/isas.def; `install` overrides the entries that it improves. */
 struct pn_cpu_isa {
     const char *name;
-    bool (*supported)(void); /* asks the processor (and the system: AVX-512 and AMX state) at run time */
-    const struct pn_matmul_kernel *const *matmul;    /* NULL-terminated */
-    void (*install)(struct pn_cpu_kernels *kernels); /* all else */
+    enum pn_cpu_feature needs; /* asked at run time */
+    pn_isa_install_fn *install;
 };
 
 /* In rising order of preference; "generic" first. */
-extern const struct pn_cpu_isa *const pn_cpu_isas[];
+extern const struct pn_cpu_isa pn_cpu_isas[];
 extern const int pn_cpu_n_isas;
 
-/* Fills the table with the best that this processor supports, up to and including the instruction set `highest` (NULL:
- * no limit; tests pass each name). False when `highest` is unknown or not supported here. */
+/* Fills the table with the best kernels that this processor supports, up to the instruction set `highest` (NULL: no
+ * limit; tests pass each name). False when `highest` is unknown or not supported here. */
 bool pn_cpu_kernels_select(struct pn_cpu_kernels *kernels, const char *highest);
 
 #endif

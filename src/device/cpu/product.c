@@ -1,11 +1,43 @@
 /* Matrix products on the CPU: the operand is prepared once for all products of a phase, weight rows are claimed in
  * chunks, and the epilogue is applied while a chunk's results are in cache. */
-#include "device/cpu/program.h"
+#include "device/cpu/phases.h"
 
 #include <string.h>
 
+/* ---- compiling ---- */
+
+/* Few chunks per worker, so that each reads long streams, but enough of them that unequal cores end together. Chunks
+ * are whole kernel tiles. */
+static int64_t chunk_rows(int64_t n_rows, int n_threads, int max_tokens)
+{
+    int64_t chunk = n_rows / ((int64_t)n_threads * 8) / 16 * 16;
+    int64_t most = max_tokens == 1 ? 4 * PN_CPU_MAX_CHUNK : PN_CPU_MAX_CHUNK;
+    return chunk < 16 ? 16 : chunk > most ? most : chunk;
+}
+
+void pn_cpu_product_compile(struct pn_program *p, int phase)
+{
+    const struct pn_phase *f = &p->plan->phases[phase];
+    struct pn_cpu_phase *c = &p->phases[phase];
+    const struct pn_node *x = pn_node(p->plan->graph, f->x);
+    c->k = (int64_t)x->n1 * x->n2;
+    c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
+    for (int j = 0; j < f->n_products; j++) {
+        const struct pn_weight *w = f->products[j].weight;
+        for (int i = 0; i < PN_COLUMNS_COUNT; i++)
+            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
+        if (f->products[j].out == PN_NONE)
+            continue;
+        c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
+        c->n_chunks[j] = (w->n_rows + c->chunk[j] - 1) / c->chunk[j];
+        c->total_chunks += c->n_chunks[j];
+    }
+}
+
+/* ---- preparing ---- */
+
 /* One operand row, contiguous. */
-static const float *operand_row(const struct cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
+static const float *operand_row(const struct pn_cpu_phase *c, struct pn_strided x, int n1, int n2, int64_t row,
                                 float *gathered)
 {
     const float *at = x.data + row * x.stride0;
@@ -16,20 +48,19 @@ static const float *operand_row(const struct cpu_phase *c, struct pn_strided x, 
     return gathered;
 }
 
-/* Prepares this worker's share of the rows; true if the workers must meet before they multiply. */
-bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
+bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
-    struct pn_strided x = cpu_view(run, worker, &f->from);
-    struct cpu_worker *w = &p->workers[worker];
-    bool wants_q8 = c->wants_q8[pn_columns_of(cpu_n_rows(run, n))];
+    struct pn_strided x = pn_cpu_view(run, worker, &f->from);
+    struct pn_cpu_worker *w = &p->workers[worker];
+    bool wants_q8 = c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, n))];
     if (!wants_q8 && !c->gathers)
         return false;
     if (run->single) {
-        if (cpu_n_rows(run, n) == 0)
+        if (pn_cpu_n_rows(run, n) == 0)
             return false;
         const float *row = operand_row(c, x, n->n1, n->n2, 0, w->row);
         if (wants_q8)
@@ -38,7 +69,7 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     }
     int64_t first, end;
     size_t q8_row = pn_q8_row_bytes(c->k);
-    cpu_share(run, worker, cpu_n_rows(run, n), &first, &end);
+    pn_cpu_share(run, worker, pn_cpu_n_rows(run, n), &first, &end);
     for (int64_t r = first; r < end; r++) {
         const float *row = operand_row(c, x, n->n1, n->n2, r, p->gathered + r * c->k);
         if (wants_q8)
@@ -47,26 +78,28 @@ bool cpu_product_prepare(struct cpu_run *run, int phase, int worker)
     return true;
 }
 
+/* ---- multiplying ---- */
+
 /* An element-wise operation of an epilogue, ready for a chunk: `z` is the second operand at the chunk's first column,
- * and goes on by `stride` floats a row (0: a weight vector, the same for all). */
+ * with `stride` floats between rows (0: a weight vector, the same for all rows). */
 struct follower {
     const struct pn_node *node;
     const float *z;
     int64_t stride;
 };
 
-static struct follower follower_of(const struct cpu_run *run, int worker, const struct pn_follower *f, int64_t first)
+static struct follower follower_of(const struct pn_cpu_run *run, int worker, const struct pn_follower *f, int64_t first)
 {
     struct follower out = {.node = f->node};
-    const float *vector = cpu_vector(run->program, &f->other);
-    struct pn_strided v = cpu_view(run, worker, &f->other);
+    const float *vector = pn_cpu_vector(run->program, &f->other);
+    struct pn_strided v = pn_cpu_view(run, worker, &f->other);
     out.stride = vector ? 0 : v.stride0;
     out.z = vector ? vector + first : v.data ? v.data + first : NULL;
     return out;
 }
 
 /* y[i] = f(y[i]) for one row of a chunk. */
-static void apply(const struct cpu_run *run, const struct follower *f, float *y, int64_t row, int64_t n)
+static void apply(const struct pn_cpu_run *run, const struct follower *f, float *y, int64_t row, int64_t n)
 {
     const struct pn_cpu_kernels *k = &run->program->device->kernels;
     const struct pn_node *node = f->node;
@@ -103,14 +136,14 @@ struct operand {
     int64_t n_rows;
 };
 
-static struct operand operand_of(const struct cpu_run *run, int phase, int worker)
+static struct operand operand_of(const struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     const struct pn_phase *f = &p->plan->phases[phase];
-    const struct cpu_worker *w = &p->workers[worker];
-    struct pn_strided x = cpu_view(run, worker, &f->from);
-    struct operand o = {.n_rows = cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
+    const struct pn_cpu_worker *w = &p->workers[worker];
+    struct pn_strided x = pn_cpu_view(run, worker, &f->from);
+    struct operand o = {.n_rows = pn_cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
     o.q8 = run->single ? w->q8 : p->q8;
     o.q8_stride = pn_q8_row_bytes(c->k);
     o.f32 = !c->gathers ? x.data : run->single ? w->row : p->gathered;
@@ -118,12 +151,12 @@ static struct operand operand_of(const struct cpu_run *run, int phase, int worke
     return o;
 }
 
-static void multiply(const struct cpu_run *run, int worker, const struct operand *o, const struct pn_weight *w,
+static void multiply(const struct pn_cpu_run *run, int worker, const struct operand *o, const struct pn_weight *w,
                      int64_t first, int64_t n, float *y, size_t y_stride)
 {
     const struct pn_program *p = run->program;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
-    bool q8 = kernel->act == PN_ACT_Q8;
+    bool q8 = kernel->x_format == PN_X_Q8;
     kernel->run(&(struct pn_matmul_args){.type = w->type,
                                          .w = pn_weight_at(w, PN_PLANE_VALUES, 0, first),
                                          .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
@@ -138,14 +171,14 @@ static void multiply(const struct cpu_run *run, int worker, const struct operand
 }
 
 /* Columns [first, first + n) of product j for all rows, epilogue included. */
-static void run_chunk(const struct cpu_run *run, int phase, int worker, const struct operand *o, int j, int64_t first,
-                      int64_t n)
+static void run_chunk(const struct pn_cpu_run *run, int phase, int worker, const struct operand *o, int j,
+                      int64_t first, int64_t n)
 {
     const struct pn_program *p = run->program;
     const struct pn_phase *f = &p->plan->phases[phase];
     const struct pn_product *item = &f->products[j];
     const struct pn_product *gate = item->gate >= 0 ? &f->products[item->gate] : NULL;
-    struct pn_strided out = cpu_view(run, worker, &item->to);
+    struct pn_strided out = pn_cpu_view(run, worker, &item->to);
     struct follower mine[PN_MAX_EPILOGUE], gates[PN_MAX_EPILOGUE];
     float *tile = p->workers[worker].tile;
     multiply(run, worker, o, item->weight, first, n, out.data + first, (size_t)out.stride0);
@@ -169,10 +202,10 @@ static void run_chunk(const struct cpu_run *run, int phase, int worker, const st
     }
 }
 
-void cpu_product_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;
-    const struct cpu_phase *c = &p->phases[phase];
+    const struct pn_cpu_phase *c = &p->phases[phase];
     struct operand o = operand_of(run, phase, worker);
     int64_t at, end;
     if (o.n_rows == 0)

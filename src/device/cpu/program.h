@@ -1,5 +1,5 @@
-/* A plan compiled for the CPU: addresses resolved, buffers allocated, work divided. Shared by the files of this folder.
- */
+/* A plan compiled for the CPU, and one run of it: addresses resolved, buffers allocated, work divided. All files of
+ * this folder are built on these structs and on the functions that find operands and shares of work. */
 #ifndef PN_DEVICE_CPU_PROGRAM_H
 #define PN_DEVICE_CPU_PROGRAM_H
 
@@ -8,17 +8,17 @@
 #include "device/cpu/kernel.h"
 #include "tensor/op.h"
 
-struct cpu_device {
+struct pn_cpu {
     struct pn_device base;
     struct pn_cpu_kernels kernels;
     struct pn_pool *pool;
     uint64_t elapsed;
 };
 
-enum { CPU_MAX_SPLITS = 16, CPU_SPLIT_MAX_TOKENS = 16, CPU_MAX_CHUNK = 64 };
+enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_MAX_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 };
 
-/* What one worker has for itself. */
-struct cpu_worker {
+/* A worker's own memory. */
+struct pn_cpu_worker {
     float *own;    /* private copies of one row (plan->own_memory bytes) */
     void *q8;      /* one quantized activation row */
     float *row;    /* one gathered activation row */
@@ -27,70 +27,70 @@ struct cpu_worker {
     float *attn;   /* attention: scaled queries, scores, accumulators, maxima and sums */
 };
 
-struct cpu_phase {
-    bool wants_q8[PN_COLUMNS_COUNT]; /* of the operand of products: some kernel reads q8 activations */
+struct pn_cpu_phase {
+    bool wants_q8[PN_COLUMNS_COUNT]; /* whether a product of the phase reads q8 activations */
     bool gathers;                    /* the operand's rows are not contiguous */
     int64_t k;
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
     int64_t total_chunks;
-    int query_tile; /* attention: tokens a task takes, and ... */
-    int schedule;   /* ... which of the program's schedules has its tasks */
+    int schedule; /* attention: the program's schedule with its tasks */
 };
 
-/* Which slots of a step meet which matrix of a stack (experts.c). */
-struct cpu_groups {
+/* The slots of a step, grouped by matrix of a stack (experts.c). */
+struct pn_cpu_groups {
     int32_t n;                  /* matrices in use */
-    int32_t *mat;               /* (n): which */
-    int32_t *first;             /* (n + 1): where their slots start in the indices */
+    int32_t *mat;               /* (n): their numbers */
+    int32_t *first;             /* (n + 1): where their slots start in x_index and y_index */
     int32_t *count;             /* (n_mat) */
     int32_t *x_index, *y_index; /* (slots): rows of the operand and of the result */
 };
 
-/* The tasks of attention in a step, which layers of equal heads and windows share: sequences in the order in which they
- * are begun, those with the longest tasks first, and how many tasks come before each. */
-struct cpu_schedule {
-    const struct pn_node *node; /* the first of them: heads, windows */
+/* The tasks of attention in a step, for layers with equal heads and windows. Sequences with the longest tasks start
+ * first; `first` counts the tasks before each sequence. */
+struct pn_cpu_schedule {
+    const struct pn_node *node; /* the first of these layers */
     int tile;
     int64_t n_tasks;
-    int64_t *first;            /* (max_seqs + 1), in that order */
-    int64_t *length;           /* ... pages of a sequence's longest task */
-    int32_t *order, *n_splits; /* ... the sequence, and into how many parts its pages go */
+    int64_t *first;            /* (max_seqs + 1), by position in `order` */
+    int64_t *length;           /* (max_seqs + 1), by sequence: pages of its longest task */
+    int32_t *order, *n_splits; /* sequences by start; by sequence: parts that its pages are split into */
 };
 
-/* The most of each that any phase needs. */
-struct cpu_each_sizes {
-    size_t q8, slots, mats; /* quantized bytes and slots of a token; matrices of a stack */
+/* The most that any product with a stack of matrices needs. */
+struct pn_cpu_each_sizes {
+    size_t q8, slots, mats; /* quantized bytes per token, slots per token, matrices */
 };
 
-struct cpu_sizes {
+/* The most that any phase needs, in bytes; `tasks` is a count. */
+struct pn_cpu_sizes {
     size_t q8_row, gathered_row, attn, partial, tasks;
-    struct cpu_each_sizes each;
+    struct pn_cpu_each_sizes each;
 };
 
 struct pn_program {
     const struct pn_plan *plan;
-    struct cpu_device *device;
+    struct pn_cpu *device;
     struct pn_arena arena;
-    uint64_t scratch; /* the address of the scratch that pointers below are laid out in; 0: none yet */
+    uint64_t scratch; /* address of the scratch that the pointers below point into; 0: none yet */
     size_t scratch_bytes;
-    unsigned char *memory;   /* the arrays of a step */
-    struct cpu_sizes *sizes; /* what the rest of the scratch is divided by */
-    struct cpu_worker *workers;
-    struct cpu_phase *phases;
+    unsigned char *memory;      /* the arrays of a step */
+    struct pn_cpu_sizes *sizes; /* of the other parts of the scratch */
+    struct pn_cpu_worker *workers;
+    struct pn_cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
-    float *gathered;         /* the operand's rows, made contiguous */
+    float *gathered;         /* ... and gathered: its rows made contiguous */
     float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
     atomic_int *split_done;  /* (task): 0 between steps, so not in the scratch */
-    struct cpu_groups groups;
-    struct cpu_schedule *schedules; /* how attention is divided, for each kind of it */
+    struct pn_cpu_groups groups;
+    struct pn_cpu_schedule *schedules; /* of attention, one per kind of layer */
     int n_schedules;
 };
 
 /* One run of a program, as every worker sees it. */
-struct cpu_run {
+struct pn_cpu_run {
     struct pn_program *program;
     const struct pn_batch *batch;
     bool single; /* one token: every worker does the row operations for itself */
@@ -98,8 +98,8 @@ struct cpu_run {
     struct pantry_error error; /* of the worker that set status */
 };
 
-/* Where an operand is for `worker`. */
-static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, const struct pn_place *at)
+/* The address and strides of an operand for `worker`. */
+static inline struct pn_strided pn_cpu_view(const struct pn_cpu_run *run, int worker, const struct pn_place *at)
 {
     const struct pn_program *p = run->program;
     uintptr_t base;
@@ -123,40 +123,22 @@ static inline struct pn_strided cpu_view(const struct cpu_run *run, int worker, 
 }
 
 /* A weight vector as float32; NULL for operands of other kinds. */
-static inline const float *cpu_vector(const struct pn_program *p, const struct pn_place *at)
+static inline const float *pn_cpu_vector(const struct pn_program *p, const struct pn_place *at)
 {
     return at->space == PN_SPACE_WEIGHT ? p->vectors[at->index] : NULL;
 }
 
-static inline int64_t cpu_n_rows(const struct cpu_run *run, const struct pn_node *node)
+static inline int64_t pn_cpu_n_rows(const struct pn_cpu_run *run, const struct pn_node *node)
 {
     return pn_batch_n_rows(run->batch, node->rows);
 }
 
-/* The operands of a step, for its plain reference or a faster form of it. */
-struct pn_op_args cpu_op_args(const struct cpu_run *run, int worker, const struct pn_step *step);
-/* The rows of n that belong to this worker. */
-void cpu_share(const struct cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end);
-
-/* rows.c: one row operation on rows [first, end). */
-void cpu_row_op(struct cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
-/* product.c: makes the operand ready (before the barrier, unless there is one token), then multiplies. */
-bool cpu_product_prepare(struct cpu_run *run, int phase, int worker);
-void cpu_product_run(struct cpu_run *run, int phase, int worker);
-/* experts.c: the same for products with one matrix of a stack for each slot, and their row operations. */
-void cpu_each_compile(struct pn_program *p, int phase, struct cpu_each_sizes *sizes);
-bool cpu_each_prepare(struct cpu_run *run, int phase, int worker);
-void cpu_each_run(struct cpu_run *run, int phase, int worker);
-bool cpu_each_row_op(const struct cpu_run *run, const struct pn_step *step, const struct pn_op_args *args);
-/* attention.c: finds the schedules of a plan, fills them for a step, writes the cache and reads it. */
-pantry_status cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
-void cpu_attention_schedule(struct cpu_run *run);
-void cpu_cache_write(struct cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
-void cpu_attention_run(struct cpu_run *run, int phase, int worker);
-/* recurrent.c: convolutions, state spaces, delta rules. */
-void cpu_recurrent_run(struct cpu_run *run, int phase, int worker);
-/* Floats of cpu_worker.attn that attention node `a` needs, and tokens of a task. */
-size_t cpu_attention_floats(const struct pn_node *a);
-int cpu_attention_tile(const struct pn_node *a);
+/* The share of n rows that belongs to `worker`: [first, end). */
+static inline void pn_cpu_share(const struct pn_cpu_run *run, int worker, int64_t n, int64_t *first, int64_t *end)
+{
+    int64_t threads = run->program->device->base.properties.n_threads;
+    *first = n * worker / threads;
+    *end = n * (worker + 1) / threads;
+}
 
 #endif

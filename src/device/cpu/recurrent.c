@@ -1,30 +1,30 @@
-/* Recurrences on the CPU: convolutions, state spaces, delta rules. Channels (rows of the state) do not meet, so a task
- * is a block of them over all new tokens of one sequence; its state stays in cache. */
-#include "device/cpu/program.h"
+/* Recurrences on the CPU: convolutions, state spaces, delta rules. Channels (rows of the state) are independent, so a
+ * task is a block of channels over all new tokens of one sequence; its state stays in cache. */
+#include "device/cpu/phases.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { CONV_BLOCK = 256, ROW_BLOCK = 32, LANES = 8 };
 
-/* What all three have at hand. */
+/* The operands of a recurrence for one sequence. */
 struct recurrence {
-    struct cpu_run *run;
+    struct pn_cpu_run *run;
     const struct pn_graph *graph;
     const struct pn_step *step;
     const struct pn_node *node;
     struct pn_strided src[PN_MAX_SRC], out;
     const struct pn_batch_seq *seq;
-    const float *state_in; /* of the sequence's operation, before the step, and after it */
+    const float *state_in; /* the operation's state of the sequence, before and after the step */
     float *state;
 };
 
 static const float *vector(const struct recurrence *r, int i)
 {
-    return cpu_vector(r->run->program, &r->step->src[i]);
+    return pn_cpu_vector(r->run->program, &r->step->src[i]);
 }
 
-/* n floats of the state from `at` on: a task begins its rows where the step began. */
+/* Copies n floats of the old state from `at` on, which the task then updates. */
 static void begin(const struct recurrence *r, int64_t at, int64_t n)
 {
     if (r->state != r->state_in)
@@ -49,7 +49,7 @@ static void convolve(const struct recurrence *r, int64_t first, int64_t end)
                 y[c] += x[c] * weight[c * k + i];
         }
     }
-    for (int64_t i = 0; i < k - 1; i++) { /* oldest first: rows move towards the front */
+    for (int64_t i = 0; i < k - 1; i++) { /* oldest first, so rows move towards the front */
         int64_t from = r->seq->n - (k - 1) + i;
         const float *x =
             (from < 0 ? r->state_in + (from + k - 1) * channels : pn_view_at(r->src[0], r->seq->start + from, 0)) +
@@ -219,13 +219,13 @@ static void run_task(const struct recurrence *r, int64_t task)
         delta(r, (int)head, first, end);
 }
 
-void cpu_recurrent_run(struct cpu_run *run, int phase, int worker)
+void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_step *step = run->program->plan->phases[phase].step;
     struct recurrence r = {.run = run, .graph = run->program->plan->graph, .step = step, .node = step->node};
-    r.out = cpu_view(run, worker, &step->out);
+    r.out = pn_cpu_view(run, worker, &step->out);
     for (int i = 0; i < r.node->n_src; i++)
-        r.src[i] = cpu_view(run, worker, &step->src[i]);
+        r.src[i] = pn_cpu_view(run, worker, &step->src[i]);
     int64_t each = n_tasks(r.node), task, end;
     while (pn_claim_next(&run->program->claims[phase], each * run->batch->n_seqs, 1, &task, &end)) {
         r.seq = &run->batch->seqs[task / each];

@@ -13,7 +13,7 @@ struct ref_device {
 
 struct pn_program {
     const struct pn_plan *plan;
-    uintptr_t scratch; /* of the step that runs: the plan's arena */
+    uintptr_t scratch; /* the arena of the running step */
 };
 
 static pantry_status ref_open(const struct pn_device_options *options, struct pn_device **out, struct pantry_error *err)
@@ -94,7 +94,7 @@ static pantry_status run_step(const struct pn_program *program, const struct pn_
     return pn_op_reference(n->op)(&args, err);
 }
 
-/* Plans of this device fuse nothing: a phase is one operation. */
+/* Plans of this device are not fused: a phase is one operation. */
 static pantry_status run_phase(const struct pn_program *program, const struct pn_batch *batch,
                                const struct pn_phase *phase, struct pantry_error *err)
 {

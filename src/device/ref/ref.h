@@ -1,5 +1,5 @@
-/* The reference device: every operation's plain definition, one after the other, on one thread. Slow, and right: the
- * oracle of all tests. */
+/* The reference device: runs the plain definition of each operation, one after the other, on one thread. It is slow and
+ * right: the oracle of all tests. */
 #ifndef PN_DEVICE_REF_H
 #define PN_DEVICE_REF_H
 

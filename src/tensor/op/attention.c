@@ -103,14 +103,14 @@ pantry_status pn_ref_cache_write(const struct pn_op_args *a, struct pantry_error
     return PANTRY_OK;
 }
 
-/* One query head of one token: what `attend` needs. */
+/* The operands of `attend`: one query head of one token. */
 struct head {
     const struct pn_attention_params *params;
     const struct pn_batch *batch;
     const struct pn_cache *cache;
     const struct pn_batch_seq *seq;
     int head_kv;
-    int64_t position, first, last; /* the token's own; those it sees */
+    int64_t position, first, last; /* the token's own position; the positions that it sees */
     float slope, sink;             /* sink: -INFINITY for none */
     struct pn_position_bias bias;
     double *scores; /* room for all positions */

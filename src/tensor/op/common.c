@@ -1,4 +1,4 @@
-/* Leaves, views and what all operations share. */
+/* Leaves, views and shared helpers of operations. */
 #include "tensor/op/reference.h"
 
 #include <stdlib.h>

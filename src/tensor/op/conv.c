@@ -38,7 +38,7 @@ static void convolve(const struct pn_op_args *a, const struct pn_batch_seq *seq,
             }
             pn_view_at(a->out, seq->start + t, 0)[c] = (float)sum;
         }
-    for (int i = 0; i < k - 1; i++) { /* from the oldest on: rows move towards the front */
+    for (int i = 0; i < k - 1; i++) { /* oldest first, so rows move towards the front */
         int from = seq->n - (k - 1) + i;
         float *to = past_out + (size_t)i * (size_t)channels;
         const float *x =

@@ -33,7 +33,7 @@ pn_array pn_delta(struct pn_graph *g, pn_array q, pn_array k, pn_array v, pn_arr
 
 struct head {
     int dim_k, dim_v;
-    bool gates; /* one for each key channel */
+    bool gates; /* one per key channel */
     float decay, beta, scale;
     const float *q, *k, *v, *gate;
 };

@@ -1,4 +1,4 @@
-/* Element by element: sums, products, scales, activation functions. */
+/* Element-wise operations: sums, products, scales, activation functions. */
 #include "tensor/op/reference.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* Mixtures of experts (Shazeer et al., 2017): choosing experts for each token, multiplying each token's slots with the
  * matrices of its experts, and putting the results together.
  *
- * A route is an array (rows, 2, n_used): in each row the weights of the experts chosen, then their numbers as floats,
- * which are exact and checked where they are made. */
+ * A route is an array (rows, 2, n_used): each row has the weights of the chosen experts, then their numbers as floats,
+ * which are exact and checked when they are computed. */
 #include "tensor/op/reference.h"
 
 #include <math.h>
@@ -37,8 +37,7 @@ pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const stru
                                             .route = *p});
 }
 
-/* Each expert's gate, and what experts are chosen by. Without a bias the logits themselves do: every gate rises with
- * them. */
+/* Each expert's gate, and its rank for choosing. Without a bias the rank is the logit: every gate rises with it. */
 struct ranking {
     const struct pn_route_params *params;
     float gates[PN_MAX_EXPERTS];
@@ -73,8 +72,8 @@ static void find_ranks(struct ranking *r, const float *logits, const float *bias
         r->ranks[e] = (by_gate ? r->gates[e] : logits[e]) + (bias ? bias[e] : 0);
 }
 
-/* The groups that may be chosen from, as bits: those whose best expert ranks highest (DeepSeek-V2, whose gates are a
- * softmax), or whose two best do together (DeepSeek-V3). */
+/* The groups to choose from, as bits: those whose best expert ranks highest (DeepSeek-V2, whose gates are a softmax),
+ * or with the highest sum of the two best (DeepSeek-V3). */
 static uint64_t choose_groups(const struct ranking *r)
 {
     const struct pn_route_params *p = r->params;
@@ -100,7 +99,7 @@ static uint64_t choose_groups(const struct ranking *r)
     return chosen;
 }
 
-/* Fills `numbers` with the n_used experts that rank highest, the best first; of equals the first. */
+/* Fills `numbers` with the n_used experts that rank highest, best first; among equals, the lowest number first. */
 static void choose(const struct ranking *r, float *numbers)
 {
     const struct pn_route_params *p = r->params;
@@ -126,7 +125,7 @@ static void choose(const struct ranking *r, float *numbers)
 void pn_route_row(const struct pn_route_params *p, const float *logits, const float *bias, float *weights,
                   float *numbers)
 {
-    struct ranking r; /* 32 KiB, of which only the experts there are get written */
+    struct ranking r; /* 32 KiB, of which only n_expert values are written */
     r.params = p;
     find_gates(p, logits, r.gates);
     find_ranks(&r, logits, bias);
@@ -142,7 +141,7 @@ void pn_route_row(const struct pn_route_params *p, const float *logits, const fl
         sum += (double)weights[i];
     }
     if (p->renormalize || p->gate == PN_GATE_SOFTMAX_CHOSEN) {
-        double least = 6.103515625e-5; /* the smallest normal number of float16: never a division by 0 */
+        double least = 6.103515625e-5; /* the smallest normal number of float16 prevents a division by 0 */
         sum = sum > least ? sum : least;
         for (int i = 0; i < p->n_used; i++)
             weights[i] = (float)((double)weights[i] / sum);

@@ -1,4 +1,4 @@
-/* Arrays that hold several streams of a row: stretching one to the length of another, and mixing them. */
+/* Arrays with several streams per row: stretching one to the length of another, and mixing them. */
 #include "tensor/op/reference.h"
 
 #include <math.h>

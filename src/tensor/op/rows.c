@@ -1,5 +1,5 @@
-/* Looking rows up: token embeddings, learned positions, the rows whose results are wanted; joining rows, and their mean
- * over a sequence. */
+/* Looking up rows: token embeddings, learned positions, the requested rows; joining rows, and their mean over a
+ * sequence. */
 #include "tensor/op/reference.h"
 
 #include <string.h>
@@ -97,18 +97,19 @@ pantry_status pn_ref_rows(const struct pn_op_args *a, struct pantry_error *err)
     return PANTRY_OK;
 }
 
-pn_array pn_pool(struct pn_graph *g, pn_array x)
+pn_array pn_mean_rows(struct pn_graph *g, pn_array x)
 {
-    if (!pn_op_want_rows(g, x, "the operand of pool"))
+    if (!pn_op_want_rows(g, x, "the operand of mean_rows"))
         return PN_NONE;
     const struct pn_node *n = pn_node(g, x);
     if (n->rows != PN_ROWS_OUTPUTS && n->rows != PN_ROWS_HIDDEN)
-        return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of pool must be outputs");
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of mean_rows must be outputs");
     return pn_graph_add(
-        g, (struct pn_node){.op = PN_OP_POOL, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
+        g, (struct pn_node){
+               .op = PN_OP_MEAN_ROWS, .rows = PN_ROWS_SEQS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
-/* How many of the rising numbers in `list` are below `limit`. */
+/* The count of numbers below `limit` in the sorted `list`. */
 static int32_t count_below(const int32_t *list, int64_t n, int64_t limit)
 {
     int64_t low = 0, high = n;
@@ -122,7 +123,7 @@ static int32_t count_below(const int32_t *list, int64_t n, int64_t limit)
     return (int32_t)low;
 }
 
-pantry_status pn_ref_pool(const struct pn_op_args *a, struct pantry_error *err)
+pantry_status pn_ref_mean_rows(const struct pn_op_args *a, struct pantry_error *err)
 {
     int n2 = a->node->n2;
     enum pn_rows rows = pn_node(a->graph, a->node->src[0])->rows;

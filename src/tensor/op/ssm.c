@@ -13,8 +13,9 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
     const struct pn_node *n = pn_node(g, x), *nb = pn_node(g, b), *nc = pn_node(g, c), *ndt = pn_node(g, dt);
     bool fits = nb->n1 == nc->n1 && nb->n2 == nc->n2 && n->n1 % nb->n1 == 0 && ndt->n1 == 1 && ndt->n2 == n->n1;
     if (!fits)
-        return pn_graph_fail(g, PANTRY_FORMAT, "%d heads, %d steps, B of %d x %d and C of %d x %d make no state space",
-                             n->n1, ndt->n2, nb->n1, nb->n2, nc->n1, nc->n2);
+        return pn_graph_fail(g, PANTRY_FORMAT,
+                             "%d heads, %d steps, B of %d x %d and C of %d x %d do not fit a state space", n->n1,
+                             ndt->n2, nb->n1, nb->n2, nc->n1, nc->n2);
     if ((!pn_op_is_vector(g, a, n->n1) && !pn_op_is_vector(g, a, (int64_t)n->n1 * nb->n2)) ||
         !pn_op_is_vector(g, d, n->n1))
         return pn_graph_fail(g, PANTRY_FORMAT, "a state space of %d heads x %d has %d decays and %d skips", n->n1,
@@ -28,7 +29,7 @@ pn_array pn_ssm_scan(struct pn_graph *g, pn_array x, pn_array dt, pn_array b, pn
                                             .recurrent = {.offset = offset}});
 }
 
-/* One token of one head; `decay` has one number or one for each of the n values of a state row. */
+/* One token of one head; `decay` has one number, or one per value of a state row. */
 static void step(const float *x, int dim, float dt, const float *b, const float *c, int n, const float *decay,
                  bool decays, float skip, float *state, float *y)
 {

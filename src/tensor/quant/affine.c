@@ -1,20 +1,31 @@
-/* Affine groups, as MLX stores them: value = q * scale + bias, with one scale and one bias per group of values along a
- * row, in planes of their own. The q of a row are one stream of bits, low bits first: values of 3, 5 and 6 bits cross
- * byte and word boundaries, but 32 of them always end at one. */
+/* MLX's affine groups: value = q * scale + bias, with a scale and a bias per group of values along a row, in separate
+ * planes. The q of a row are one stream of bits, low bits first: q of 3, 5 and 6 bits cross the borders of bytes and
+ * words, but every 32 of them end at one. */
 #include "tensor/quant/quant.h"
+
+/* Value i of a plane of scales or biases, which are float32, float16 or bfloat16. */
+static float value_of(const struct pn_planes_row *row, int plane, size_t i)
+{
+    const char *at = row->at[plane];
+    float value;
+    if (row->type[plane] == PN_TYPE_F32)
+        pn_decode_f32(at + i * sizeof(float), &value, 1);
+    else if (row->type[plane] == PN_TYPE_F16)
+        pn_decode_f16(at + i * sizeof(uint16_t), &value, 1);
+    else
+        pn_decode_bf16(at + i * sizeof(uint16_t), &value, 1);
+    return value;
+}
 
 static void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)
 {
     const uint8_t *q = row->at[PN_PLANE_VALUES];
     size_t block = 32, bytes = (size_t)bits * block / 8, group = (size_t)row->group;
     unsigned mask = (1u << bits) - 1;
-    const struct pn_type_info *scales = row->type[PN_PLANE_SCALES], *biases = row->type[PN_PLANE_BIASES];
     for (size_t i = 0; i < n; i += block) {
         const uint8_t *p = q + (first + i) / block * bytes;
         size_t g = (first + i) / group;
-        float scale, bias;
-        scales->decode((const char *)row->at[PN_PLANE_SCALES] + g * scales->bytes, &scale, 1);
-        biases->decode((const char *)row->at[PN_PLANE_BIASES] + g * biases->bytes, &bias, 1);
+        float scale = value_of(row, PN_PLANE_SCALES, g), bias = value_of(row, PN_PLANE_BIASES, g);
         uint32_t stream = 0;
         for (int j = 0, have = 0; j < (int)block; j++, have -= bits, stream >>= bits) {
             for (; have < bits; have += 8)

@@ -2,7 +2,7 @@
  *
  * Layout, offsets in bytes:
  *   MXFP4  scale:1 q:16, blocks of 32            scale E8M0: 2^(scale - 127), no sign, no zero
- *   NVFP4  scale:4 q:32, blocks of 64            a scale for 16 values, E4M3 without sign; 0x7F reads as zero
+ *   NVFP4  scale:4 q:32, blocks of 64            a scale per 16 values, E4M3 without sign; 0x7F reads as zero
  * Byte j of a group of 2m values holds value j and, in its upper half, value j + m. Levels are kept doubled (integers
  * 0..12), and scales halved to match. Index 8, minus zero, reads as plus zero.
  *
@@ -55,7 +55,7 @@ void pn_decode_nvfp4(const void *restrict src, float *restrict dst, size_t n)
 
 /* ---- encoding ---- */
 
-/* The nearest of the sixteen levels, the smaller magnitude when two are equally near; returns the squared error. */
+/* The nearest of the sixteen levels; of two equally near, the smaller magnitude. Returns the squared error. */
 static float encode(const float *restrict x, int n, float scale, uint8_t *restrict q)
 {
     float inverse = scale > 0 ? 1 / scale : 0, error = 0;
@@ -85,7 +85,7 @@ static float magnitude_of(const float *restrict x, int n)
     return magnitude;
 }
 
-/* Encodes n values with each of the scale codes first..last and keeps the best. */
+/* Encodes n values with each of the scale codes first..last and keeps the best encoding. */
 static uint8_t encode_best(const float *x, int n, int first, int last, float scale_of(uint8_t), uint8_t *packed)
 {
     float best = INFINITY;
@@ -105,7 +105,7 @@ static uint8_t encode_best(const float *x, int n, int first, int last, float sca
 void pn_encode_mxfp4(const float *restrict src, void *restrict dst, size_t n)
 {
     for (uint8_t *b = dst; n > 0; n -= 32, b += 17, src += 32) {
-        /* The power of two under the magnitude is level 4; one octave around it. */
+        /* The power of two below the magnitude is level 4; tries one octave around it. */
         int exponent = (int)(pn_bits_of_float(magnitude_of(src, 32)) >> 23) - 2;
         int first = exponent < 1 ? 0 : exponent - 1, last = exponent < -1 ? 0 : exponent + 1;
         b[0] = encode_best(src, 32, first, last < 254 ? last : 254, half_e8m0, b + 1);

@@ -1,14 +1,14 @@
-/* IQ types: blocks of 256 values whose groups of eight (or four) are entries of a codebook, with signs and small scales
- * beside them; and IQ4, whose single values are indices into a table of 16 unevenly spaced levels.
+/* IQ types: blocks of 256 values whose groups of eight (or four) are entries of a codebook, with separate signs and
+ * small scales; and IQ4, whose values are indices into a table of 16 unevenly spaced levels.
  *
  * Layout, offsets in bytes; g is a codebook level, s the number of a sub-block, d the scale in half precision:
  *   IQ2_XXS  d:2, 8 x { index:4, signs and scale:4 }          x = d * (0.5 + scale) / 4 * g
- *   IQ2_XS   d:2, 32 x { index 9 bits, signs 7 bits }, scale:8 the same, a scale for 16 values
+ *   IQ2_XS   d:2, 32 x { index 9 bits, signs 7 bits }, scale:8 the same, a scale per 16 values
  *   IQ2_S    d:2 index:32 sign:32 high:8 scale:8              the same, two upper index bits in `high`
  *   IQ3_XXS  d:2 index:64, 8 x { signs and scale:4 }          x = d * (0.5 + scale) / 2 * g
  *   IQ3_S    d:2 index:64 high:8 sign:32 scale:4              x = d * (1 + 2 * scale) * g
  *   IQ1_S    d:2 index:32, 8 x { high, scale, shift:2 }       x = d * (1 + 2 * scale) * (g +- 1/8)
- *   IQ1_M    index:32 high:16 scale:8, d spread over `scale`  the same, a scale for 16 values, a shift for 8
+ *   IQ1_M    index:32 high:16 scale:8, d spread over `scale`  the same, a scale per 16 values, a shift per 8
  *   IQ4_NL   d:2 q:16, blocks of 32                           x = d * level[q]
  *   IQ4_XS   d:2 high:2 low:4 q:128                           x = d * (scale - 32) * level[q]
  * "Signs and scale": four times seven sign bits, the lowest first, and a scale in the upper four bits.
@@ -23,7 +23,7 @@ enum { SUPER = 256, GROUP = 8 };
 
 /* ---- codebook types, decoding ---- */
 
-/* Eight levels (bytes of `levels`, first lowest) under one scale; bit k of `signs` negates the k-th. */
+/* Eight levels (bytes of `levels`, lowest first) times one scale; bit k of `signs` negates the k-th. */
 static inline void put8(float *restrict dst, float scale, uint64_t levels, uint8_t signs)
 {
     uint64_t negative = pn_quant_spread1(signs);
@@ -99,7 +99,7 @@ void pn_decode_iq3_s(const void *restrict src, float *restrict dst, size_t n)
     }
 }
 
-/* Eight levels -1, 0, 1, all moved by `shift`, under one scale. */
+/* Eight levels -1, 0, 1, each plus `shift`, times one scale. */
 static inline void put8_shifted(float *restrict dst, float scale, uint16_t packed, float shift)
 {
     uint64_t levels = pn_quant_spread2(packed);
@@ -172,7 +172,7 @@ void pn_decode_iq4_xs(const void *restrict src, float *restrict dst, size_t n)
 
 /* ---- IQ4, encoding ---- */
 
-/* The index of the level nearest to v: how many midpoints between neighbours lie below it. */
+/* The index of the level nearest to v: the number of midpoints between neighbours that are below it. */
 static inline int nearest_level4(float v)
 {
     static const float middle[15] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
@@ -183,8 +183,8 @@ static inline int nearest_level4(float v)
     return index;
 }
 
-/* Nearest levels of 32 values for x = scale * level; returns the sum of squared errors, and, where wanted, the sums for
- * a regression of x on the levels. */
+/* Nearest levels of 32 values for x = scale * level; returns the sum of squared errors and, optionally, the sums for a
+ * regression of x on the levels. */
 static float quantize4(const float *restrict x, float scale, uint8_t q[32], float *xl, float *ll)
 {
     float inverse = scale != 0 ? 1 / scale : 0, error = 0;
@@ -200,7 +200,8 @@ static float quantize4(const float *restrict x, float scale, uint8_t q[32], floa
     return error;
 }
 
-/* The scale with the least squared error: the extreme value is put near either end of the levels, then regression. */
+/* The scale with the least squared error: tries the extreme value near either end of the levels, each followed by a
+ * regression. */
 static float fit_scale4(const float *restrict x)
 {
     float extreme = 0, best = 0, best_gain = 0, xl, ll;

@@ -26,8 +26,8 @@ static inline int scale3(const uint8_t *packed, int s)
     return (packed[s % 8] >> 4 * (s / 8) & 15) | (packed[8 + s % 4] >> 2 * (s / 4) & 3) << 4;
 }
 
-/* Q4_K and Q5_K: eight six-bit scales and eight six-bit minima in twelve bytes. The first four of each lie whole in
- * bytes 0..3 and 4..7, whose two upper bits belong to the last four; their low halves share bytes 8..11. */
+/* Q4_K and Q5_K: eight six-bit scales and eight six-bit minima in twelve bytes. The first four of each are in bytes
+ * 0..3 and 4..7, whose two upper bits belong to the last four. The low halves of the last four share bytes 8..11. */
 static inline void scale45(const uint8_t *packed, int s, int *scale, int *min)
 {
     if (s < 4) {
@@ -105,7 +105,7 @@ void pn_decode_q6_k(const void *restrict src, float *restrict dst, size_t n)
     for (const uint8_t *b = src; n > 0; n -= SUPER, b += 210) {
         float d = pn_quant_load_f16(b + 208);
         for (int s = 0; s < 16; s++, dst += 16) {
-            int half = s / 8, k = s / 2 % 4; /* k: which 32 of the half's 128 values */
+            int half = s / 8, k = s / 2 % 4; /* k: the k-th 32 of the half's 128 values */
             const uint8_t *low = b + 64 * half + 32 * (k % 2) + 16 * (s % 2);
             const uint8_t *high = b + 128 + 32 * half + 16 * (s % 2);
             int low_shift = k / 2 * 4, high_shift = k * 2;

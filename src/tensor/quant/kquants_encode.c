@@ -4,10 +4,10 @@
  * grid of candidate scales, each followed by the linear regression of the values on the levels it gives. Then the
  * super-block's own scale (and minimum) is taken from the largest, and integer scales near the fitted ones are tried
  * for each sub-block; a regression over the whole super-block improves its scale, and the step is repeated. All values
- * weigh the same.
+ * have the same weight.
  *
- * Layouts are described in kquants.c. Levels are kept as floats, so that loops vectorize; no input, however odd, makes
- * a level leave its range. */
+ * Layouts are described in kquants.c. Levels are kept as floats, so that loops vectorize; no input makes a level leave
+ * its range. */
 #include "tensor/quant/quant.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ struct shape {
     float lo, hi, scale_lo, scale_hi;
 };
 
-/* What a super-block becomes: x = d * scale[s] * level - dmin * min[s]. */
+/* An encoded super-block: x = d * scale[s] * level - dmin * min[s]. */
 struct super {
     float d, dmin, error;
     float scale[16], min[16];
@@ -45,7 +45,7 @@ static float quantize(const struct shape *shape, const float *restrict x, float 
             float q = (x[j + k] + min) * inverse;
             q = q > lo ? q : lo;
             q = q < hi ? q : hi;
-            q = q + 0x1.8p23f - 0x1.8p23f; /* to the nearest integer, as no fraction bits are left */
+            q = q + 0x1.8p23f - 0x1.8p23f; /* rounds to the nearest integer, as no fraction bits are left */
             float e = x[j + k] + min - scale * q;
             level[j + k] = q;
             lane[k] += e * e;
@@ -70,7 +70,7 @@ static struct sums regression_sums(const float *restrict x, const float *restric
     return (struct sums){total(q), total(qq), total(xq), total(sx)};
 }
 
-/* The scale that explains x best as scale * level, level in lo..hi with lo < 0. */
+/* The scale with the least squared error of x - scale * level, level in lo..hi with lo < 0. */
 static float fit_scale(const struct shape *shape, const float *restrict x)
 {
     float extreme = 0, best = 0, best_gain = 0, level[32];
@@ -78,15 +78,15 @@ static float fit_scale(const struct shape *shape, const float *restrict x)
         extreme = fabsf(x[j]) > fabsf(extreme) ? x[j] : extreme;
     if (extreme == 0)
         return 0;
-    /* The extreme value lands between three quarters of the range and one level outside it, on either end. Larger
-     * scales would sometimes fit a little better alone, but the super-block's scale has to reach them. */
+    /* The candidates put the extreme value between three quarters of the range and one level outside it, on either end.
+     * Larger scales would sometimes fit a little better alone, but the super-block's scale has to reach them. */
     float step = (1 - 0.25f * shape->lo) / 18;
     for (int i = 0; i <= 18; i++)
         for (int sign = -1; sign <= 1; sign += 2) {
             float at = -0.75f * shape->lo + step * (float)i;
             quantize(shape, x, extreme / (at * (float)sign), 0, level);
             struct sums s = regression_sums(x, level, shape->size);
-            float gain = s.qq > 0 ? s.xq * s.xq / s.qq : 0; /* by how much the squared error falls */
+            float gain = s.qq > 0 ? s.xq * s.xq / s.qq : 0; /* the reduction of the squared error */
             if (gain > best_gain) {
                 best_gain = gain;
                 best = s.xq / s.qq;
@@ -95,7 +95,7 @@ static float fit_scale(const struct shape *shape, const float *restrict x)
     return best;
 }
 
-/* Scale and minimum (both >= 0) that explain x best as scale * level - min, level in 0..hi. */
+/* Scale and minimum (both >= 0) with the least squared error of x - (scale * level - min), level in 0..hi. */
 static float fit_affine(const struct shape *shape, const float *restrict x, float *min)
 {
     float least = x[0], most = x[0], n = (float)shape->size, level[32];
@@ -140,7 +140,7 @@ static void choose(const struct shape *shape, const float *x, const float *scale
         float best = INFINITY, level[32];
         int around = out->d != 0 ? pn_quant_nearest(scale[s] / out->d, shape->scale_lo, shape->scale_hi) : 0;
         int below = out->dmin != 0 ? pn_quant_nearest(min[s] / out->dmin, 0, shape->scale_hi) : 0;
-        int reach = out->dmin != 0; /* 0: this type or this super-block has no minima */
+        int reach = out->dmin != 0; /* 0: no minima in this type or super-block */
         out->scale[s] = out->min[s] = 0;
         memset(out->level + s * shape->size, 0, sizeof(float) * (size_t)shape->size);
         for (int a = around - 1; a <= around + 1; a++)
@@ -159,7 +159,7 @@ static void choose(const struct shape *shape, const float *x, const float *scale
     }
 }
 
-/* Regression of all values on scale * level and min: a better d and dmin for the integers chosen. */
+/* Regression of all values on scale * level and min: a better d and dmin for the chosen integers. */
 static void improve(const struct shape *shape, const float *x, struct super *block)
 {
     float a = 0, b = 0, c = 0, p = 0, r = 0;
@@ -199,7 +199,7 @@ static void encode_super(const struct shape *shape, const float *x, struct super
         largest = fabsf(scale[s]) > fabsf(largest) ? scale[s] : largest;
         deepest = min[s] > deepest ? min[s] : deepest;
     }
-    /* Signed scales reach one further below zero than above: the largest goes there. */
+    /* Signed scales reach one further below zero than above, so the largest becomes negative. */
     struct super next = {.d = largest / (shape->scale_lo < 0 ? shape->scale_lo : shape->scale_hi),
                          .dmin = deepest / shape->scale_hi};
     *out = next;
@@ -341,7 +341,7 @@ void pn_encode_q6_k(const float *restrict src, void *restrict dst, size_t n)
     }
 }
 
-/* The type of activations, not of weights: one scale from the extreme value, which becomes level -127. */
+/* A type of activations, not of weights: one scale from the extreme value, which becomes level -127. */
 void pn_encode_q8_k(const float *restrict src, void *restrict dst, size_t n)
 {
     for (uint8_t *b = dst; n > 0; n -= SUPER, b += 292, src += SUPER) {

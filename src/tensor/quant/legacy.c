@@ -9,7 +9,7 @@
  *   Q8_1  d:2 s:2 q:32               x = d * q            s = d * sum(q), an aid for dot products
  *
  * The products are exact in float32; only adding a minimum rounds. The encoders follow the usual rule of each format,
- * so that the same weights give the same file as with other programs. */
+ * so that other programs encode the same weights to the same bytes. */
 #include "tensor/quant/quant.h"
 
 #include <math.h>
@@ -40,7 +40,7 @@ void pn_decode_q4_1(const void *restrict src, float *restrict dst, size_t n)
     }
 }
 
-/* Eight five-bit values a byte each: value 8i.. of the block, i = 0..3. */
+/* Values 8i .. 8i + 7 of the block, i = 0..3, as five bits in a byte each. */
 static inline uint64_t unpack5(const uint8_t *high, const uint8_t *low, int i)
 {
     uint64_t nibbles;
@@ -97,7 +97,7 @@ static inline float inverse(float d)
     return d == 0 ? 0 : 1 / d;
 }
 
-/* Symmetric: the value of greatest magnitude becomes the lowest level, -2^(bits-1), with its own sign in the scale, so
+/* Symmetric: the value of greatest magnitude becomes the lowest level, -2^(bits-1), and the scale gets its sign, so
  * that all levels are used. Returns q in 0 .. 2^bits - 1. */
 static float encode_symmetric(const float *restrict x, int bits, uint8_t q[BLOCK])
 {

@@ -1,4 +1,4 @@
-/* Types that hold one value an element: floats and integers. */
+/* Types with one value per block: floats and integers. */
 #include "tensor/quant/quant.h"
 
 uint16_t pn_f32_to_f16(float f)

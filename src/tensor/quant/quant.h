@@ -16,7 +16,7 @@ pn_encode_fn pn_encode_q4_0, pn_encode_q4_1, pn_encode_q5_0, pn_encode_q5_1, pn_
 pn_encode_fn pn_encode_tq1_0, pn_encode_tq2_0, pn_encode_q1_0, pn_encode_q2_0;
 pn_encode_fn pn_encode_q2_k, pn_encode_q3_k, pn_encode_q4_k, pn_encode_q5_k, pn_encode_q6_k, pn_encode_q8_k;
 pn_encode_fn pn_encode_iq4_nl, pn_encode_iq4_xs, pn_encode_mxfp4, pn_encode_nvfp4;
-/* Types nothing converts to. */
+/* Types without an encoder. */
 #define pn_encode_iq2_xxs NULL
 #define pn_encode_iq2_xs  NULL
 #define pn_encode_iq2_s   NULL
@@ -49,8 +49,8 @@ static inline float pn_quant_load_f16(const uint8_t *p)
     return pn_f16_to_f32(pn_quant_load16(p));
 }
 
-/* Stores `f` in half precision and returns what was stored; too large becomes the largest, so that a finite row stays
- * finite. */
+/* Stores `f` in half precision and returns the stored value. Values that are too large become the largest, so that a
+ * finite row stays finite. */
 static inline float pn_quant_store_f16(uint8_t *p, float f)
 {
     f = f > 65504 ? 65504 : f;
@@ -60,14 +60,14 @@ static inline float pn_quant_store_f16(uint8_t *p, float f)
     return pn_f16_to_f32(h);
 }
 
-/* The bits of `packed`, the lowest first, a byte each: 0 or 1. */
+/* The bits of `packed`, lowest first, one per byte: 0 or 1. */
 static inline uint64_t pn_quant_spread1(uint8_t packed)
 {
     uint64_t v = packed * 0x0101010101010101u & 0x8040201008040201u; /* bit k alone in byte k */
     return (v + 0x7F7F7F7F7F7F7F7Fu) >> 7 & 0x0101010101010101u;
 }
 
-/* The eight two-bit fields of `packed`, the lowest first, a byte each. */
+/* The eight two-bit fields of `packed`, lowest first, one per byte. */
 static inline uint64_t pn_quant_spread2(uint16_t packed)
 {
     uint64_t v = packed;
@@ -85,7 +85,7 @@ static inline int pn_quant_nearest(float f, float lo, float hi)
     return (int)(f + 0x1.8p23f - 0x1.8p23f);
 }
 
-/* `f` limited to [lo, hi] and cut to an integer; `lo` for NaN. */
+/* `f` limited to [lo, hi] and truncated to an integer; `lo` for NaN. */
 static inline int pn_quant_floor(float f, float lo, float hi)
 {
     f = f > lo ? f : lo;

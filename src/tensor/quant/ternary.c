@@ -1,12 +1,12 @@
-/* One and two bits a value, with one scale d in half precision for the block.
+/* One and two bits per value, with one scale d in half precision per block.
  *
  * Layout, offsets in bytes:
  *   Q1_0   d:2 q:16, blocks of 128    x = q ? d : -d      bit j % 8 of byte j / 8
  *   Q2_0   d:2 q:16, blocks of 64     x = d * (q - 1)     bits 2 (j % 4) of byte j / 4
  *   TQ2_0  q:64 d:2, blocks of 256    x = d * (q - 1)     bits 2k of byte 32h + l: value 128h + 32k + l
- *   TQ1_0  q:52 d:2, blocks of 256    x = d * (t - 1)     t a base-3 digit, five (in the last four bytes four) a byte
+ *   TQ1_0  q:52 d:2, blocks of 256    x = d * (t - 1)     t a base-3 digit, five per byte (four in the last four bytes)
  *
- * TQ1_0 keeps the digits t0 t1 .. as the fraction 0.t0t1.. in base 3, scaled to 256 and rounded up, so that digit k is
+ * TQ1_0 stores the digits t0 t1 .. as the fraction 0.t0t1.. in base 3, scaled to 256 and rounded up, so that digit k is
  * the integer part of 3 * fraction(3^k * byte / 256): two multiplications in eight bits. The first 32 bytes hold values
  * 32k + l, the next 16 values 160 + 16k + l, the last four 240 + 4k + l. */
 #include "tensor/quant/quant.h"
@@ -55,7 +55,7 @@ void pn_decode_tq2_0(const void *restrict src, float *restrict dst, size_t n)
     }
 }
 
-/* Digits `count` bytes wide: `digits` rows of `count` values each. */
+/* `digits` rows of `count` values, from `count` bytes. */
 static inline float *decode_digits(const uint8_t *q, int count, int digits, float d, float *restrict dst)
 {
     int power = 1;
@@ -85,7 +85,7 @@ static float magnitude_of(const float *restrict x, int n)
     return magnitude;
 }
 
-/* Signs under the mean magnitude, which minimizes the squared error of one bit. */
+/* Signs times the mean magnitude, which minimizes the squared error of one bit. */
 void pn_encode_q1_0(const float *restrict src, void *restrict dst, size_t n)
 {
     for (uint8_t *b = dst; n > 0; n -= 128, b += 18, src += 128) {
@@ -99,8 +99,8 @@ void pn_encode_q1_0(const float *restrict src, void *restrict dst, size_t n)
     }
 }
 
-/* The three ternary encoders keep the greatest magnitude as the scale: weights trained to be ternary come back exactly,
- * and nothing else is stored in these types. */
+/* The three ternary encoders use the greatest magnitude as the scale: weights trained to be ternary, the only ones
+ * stored in these types, are encoded exactly. */
 void pn_encode_q2_0(const float *restrict src, void *restrict dst, size_t n)
 {
     for (uint8_t *b = dst; n > 0; n -= 64, b += 18, src += 64) {

@@ -65,9 +65,19 @@ void pn_parser_free(struct pn_parser *parser);
 /* The longest text of one call, or candidate for one, that is held back before it becomes content. */
 #define PN_CALL_LIMIT ((size_t)16 << 20)
 
-/* Splits a whole answer: {"content", "reasoning_content", "tool_calls": [{"name", "arguments"[, "id"]}]}. `prompt` was
- * rendered from `context` (messages, tools, add_generation_prompt, flags), which replaces `prompt`, `tools` and the
- * continuation in `options`. */
+/* A parser for the answer to `prompt`, which was rendered from `context` (messages, tools, add_generation_prompt,
+ * flags); `prompt`, `tools` and the continuation in `options` are replaced by what it says. `context` must outlive it.
+ * Texts are reported in whole characters; a byte that is not UTF-8 becomes U+FFFD. */
+struct pn_answer;
+pantry_status pn_answer_new(const char *template_source, size_t template_len, const json_t *context, const char *prompt,
+                            size_t prompt_len, const struct pn_parse_options *options, pn_parse_fn *fn, void *user,
+                            struct pn_answer **out, struct pantry_error *err);
+pantry_status pn_answer_push(struct pn_answer *answer, const char *text, size_t len, struct pantry_error *err);
+pantry_status pn_answer_finish(struct pn_answer *answer, struct pantry_error *err);
+void pn_answer_free(struct pn_answer *answer);
+
+/* Splits a whole answer: {"content", "reasoning_content", "tool_calls": [{"name", "arguments"[, "id"]}]}. The
+ * arguments are those of pn_answer_new. */
 pantry_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context,
                                 const char *prompt, size_t prompt_len, const char *raw, size_t raw_len,
                                 const struct pn_parse_options *options, json_t **out, struct pantry_error *err);

@@ -1,70 +1,88 @@
-/* Parses a whole answer with the help of its context: the tools, and whether it continues a message. */
+/* Parses an answer, whole or as it streams in, with the help of its context: the tools, and whether it continues a
+ * message. */
 #include "text/dialect/dialect_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct collector {
-    struct pn_buf content, reasoning;
-    json_t *calls;
+/* ---- whole characters ---- */
+
+struct pn_answer {
+    struct pn_parser *parser;
+    pn_parse_fn *fn;
+    void *user;
+    struct pn_buf text[PN_EVENT_TOOL_CALL]; /* not reported: the beginning of a character, per kind of text */
+    struct pn_buf clean;
     bool failed;
 };
 
-static void collect(void *user, const struct pn_parse_event *event)
+/* The length without a last character that more bytes may complete. */
+static size_t whole_characters(const struct pn_buf *text)
 {
-    struct collector *c = user;
-    if (event->type != PN_EVENT_TOOL_CALL) {
-        pn_buf_append(event->type == PN_EVENT_CONTENT ? &c->content : &c->reasoning, event->text, event->len);
+    size_t n = text->len;
+    for (size_t back = 1; back <= 3 && back <= n; back++) {
+        unsigned char c = (unsigned char)text->data[n - back];
+        if (c >= 0xC0)
+            return back < (c < 0xE0 ? 2u : c < 0xF0 ? 3u : 4u) ? n - back : n;
+        if (c < 0x80)
+            break;
+    }
+    return n;
+}
+
+/* Reports the first n bytes of a text. */
+static void report(struct pn_answer *a, enum pn_parse_event_type type, size_t n)
+{
+    struct pn_buf *text = &a->text[type];
+    a->failed |= text->failed;
+    if (a->failed || !n)
+        return;
+    pn_buf_clear(&a->clean);
+    pn_utf8_put(&a->clean, text->data, n);
+    if ((a->failed = a->clean.failed))
+        return;
+    memmove(text->data, text->data + n, text->len - n);
+    text->len -= n;
+    a->fn(a->user, &(struct pn_parse_event){.type = type, .text = a->clean.data, .len = a->clean.len});
+}
+
+static void relay(void *user, const struct pn_parse_event *event)
+{
+    struct pn_answer *a = user;
+    if (event->type == PN_EVENT_TOOL_CALL) {
+        a->fn(a->user, event);
         return;
     }
-    json_t *arguments = pn_json_load(event->arguments, strlen(event->arguments));
-    json_t *call = json_pack("{s:s, s:o}", "name", event->name, "arguments", arguments);
-    if (call && event->id && json_object_set_new(call, "id", json_string(event->id)) != 0)
-        json_object_del(call, "id"); /* an id must be a string */
-    if (!call || json_array_append_new(c->calls, call) != 0)
-        c->failed = true;
+    pn_buf_append(&a->text[event->type], event->text, event->len);
+    report(a, event->type, whole_characters(&a->text[event->type]));
 }
 
-/* The collected text as a string; invalid UTF-8 becomes U+FFFD. */
-static json_t *text_of(struct pn_buf *text)
+pantry_status pn_answer_push(struct pn_answer *a, const char *text, size_t len, struct pantry_error *err)
 {
-    struct pn_buf clean = {0};
-    pn_utf8_put(&clean, text->data ? text->data : "", text->len);
-    json_t *string = clean.failed || text->failed ? NULL : json_stringn(clean.data ? clean.data : "", clean.len);
-    pn_buf_free(&clean);
-    return string;
+    pantry_status status = pn_parser_push(a->parser, text, len, err);
+    return !status && a->failed ? pn_no_memory(err, "an answer's text") : status;
 }
 
-static pantry_status parse_with(const struct pn_dialect *dialect, const struct pn_parse_options *options,
-                                const char *raw, size_t raw_len, json_t **out, struct pantry_error *err)
+pantry_status pn_answer_finish(struct pn_answer *a, struct pantry_error *err)
 {
-    struct collector c = {.calls = json_array()};
-    pantry_status status = PANTRY_OK;
-    *out = NULL;
-    struct pn_parser *parser = pn_parser_new(dialect, options, collect, &c);
-    if (!parser || !c.calls) {
-        status = pn_no_memory(err, "an answer's parser");
-        goto fail;
-    }
-    status = pn_parser_push(parser, raw, raw_len, err);
-    if (!status)
-        status = pn_parser_finish(parser, err);
-    if (status)
-        goto fail;
-    json_t *content = text_of(&c.content), *reasoning = text_of(&c.reasoning);
-    *out = json_pack("{s:o, s:o, s:O}", "content", content, "reasoning_content", reasoning, "tool_calls", c.calls);
-    if (!*out || c.failed) {
-        json_decref(*out);
-        *out = NULL;
-        status = pn_no_memory(err, "a parsed answer");
-    }
-fail:
-    pn_parser_free(parser);
-    json_decref(c.calls);
-    pn_buf_free(&c.content);
-    pn_buf_free(&c.reasoning);
-    return status;
+    pantry_status status = pn_parser_finish(a->parser, err);
+    for (int type = 0; type < PN_EVENT_TOOL_CALL; type++)
+        report(a, (enum pn_parse_event_type)type, a->text[type].len);
+    return !status && a->failed ? pn_no_memory(err, "an answer's text") : status;
 }
+
+void pn_answer_free(struct pn_answer *a)
+{
+    if (!a)
+        return;
+    pn_parser_free(a->parser);
+    for (int type = 0; type < PN_EVENT_TOOL_CALL; type++)
+        pn_buf_free(&a->text[type]);
+    pn_buf_free(&a->clean);
+    free(a);
+}
+
+/* ---- the beginning ---- */
 
 /* A message's text: a string, or the text parts of a list. Caller frees. */
 static char *message_text(const json_t *content)
@@ -95,13 +113,14 @@ static bool mentions_reasoning(const struct pn_dialect *dialect, const char *sou
            strncmp(dialect->name, "kimi", 4) == 0;
 }
 
-pantry_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context,
-                                const char *prompt, size_t prompt_len, const char *raw, size_t raw_len,
-                                const struct pn_parse_options *options, json_t **out, struct pantry_error *err)
+pantry_status pn_answer_new(const char *template_source, size_t template_len, const json_t *context, const char *prompt,
+                            size_t prompt_len, const struct pn_parse_options *options, pn_parse_fn *fn, void *user,
+                            struct pn_answer **out, struct pantry_error *err)
 {
     const struct pn_dialect *dialect = pn_dialect_detect(template_source, template_len);
     struct pn_parse_options o = *options;
     char *content = NULL;
+    *out = NULL;
     o.prompt = prompt;
     o.prompt_len = prompt_len;
     o.tools = json_object_get(context, "tools");
@@ -125,7 +144,77 @@ pantry_status pn_parse_rendered(const char *template_source, size_t template_len
         if (!*content && ((reasoning && *reasoning) || mentions_reasoning(dialect, template_source, template_len)))
             o.continued_content = NULL;
     }
-    pantry_status status = parse_with(dialect, &o, raw, raw_len, out, err);
+    struct pn_answer *a = calloc(1, sizeof *a);
+    if (a) {
+        a->fn = fn;
+        a->user = user;
+        a->parser = pn_parser_new(dialect, &o, relay, a);
+    }
     free(content);
+    if (!a || !a->parser) {
+        pn_answer_free(a);
+        return pn_no_memory(err, "an answer's parser");
+    }
+    *out = a;
+    return PANTRY_OK;
+}
+
+/* ---- at once ---- */
+
+struct collector {
+    struct pn_buf content, reasoning;
+    json_t *calls;
+    bool failed;
+};
+
+static void collect(void *user, const struct pn_parse_event *event)
+{
+    struct collector *c = user;
+    if (event->type != PN_EVENT_TOOL_CALL) {
+        pn_buf_append(event->type == PN_EVENT_CONTENT ? &c->content : &c->reasoning, event->text, event->len);
+        return;
+    }
+    json_t *arguments = pn_json_load(event->arguments, strlen(event->arguments));
+    json_t *call = json_pack("{s:s, s:o}", "name", event->name, "arguments", arguments);
+    if (call && event->id && json_object_set_new(call, "id", json_string(event->id)) != 0)
+        json_object_del(call, "id"); /* an id must be a string */
+    if (!call || json_array_append_new(c->calls, call) != 0)
+        c->failed = true;
+}
+
+static json_t *string_of(const struct pn_buf *text)
+{
+    return text->failed ? NULL : json_stringn(text->data ? text->data : "", text->len);
+}
+
+pantry_status pn_parse_rendered(const char *template_source, size_t template_len, const json_t *context,
+                                const char *prompt, size_t prompt_len, const char *raw, size_t raw_len,
+                                const struct pn_parse_options *options, json_t **out, struct pantry_error *err)
+{
+    struct collector c = {.calls = json_array()};
+    struct pn_answer *answer = NULL;
+    pantry_status status = c.calls ? PANTRY_OK : pn_no_memory(err, "a parsed answer");
+    *out = NULL;
+    if (!status)
+        status = pn_answer_new(template_source, template_len, context, prompt, prompt_len, options, collect, &c,
+                               &answer, err);
+    if (!status)
+        status = pn_answer_push(answer, raw, raw_len, err);
+    if (!status)
+        status = pn_answer_finish(answer, err);
+    if (status)
+        goto fail;
+    json_t *content = string_of(&c.content), *reasoning = string_of(&c.reasoning);
+    *out = json_pack("{s:o, s:o, s:O}", "content", content, "reasoning_content", reasoning, "tool_calls", c.calls);
+    if (!*out || c.failed) {
+        json_decref(*out);
+        *out = NULL;
+        status = pn_no_memory(err, "a parsed answer");
+    }
+fail:
+    pn_answer_free(answer);
+    json_decref(c.calls);
+    pn_buf_free(&c.content);
+    pn_buf_free(&c.reasoning);
     return status;
 }

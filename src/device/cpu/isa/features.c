@@ -1,4 +1,4 @@
-/* Asks the processor: cpuid and xgetbv on x86-64, the system's word on arm64 (where plain NEON is always there). */
+/* Asks the processor: cpuid and xgetbv on x86-64, the operating system on arm64. */
 #include "device/cpu/isa/features.h"
 
 #if defined(__x86_64__)
@@ -6,7 +6,7 @@
 #include <cpuid.h>
 #include <stdint.h>
 
-/* XCR0: which registers the system saves. */
+/* XCR0: the registers that the operating system saves. */
 static uint64_t saved_state(void)
 {
     uint32_t low, high;
@@ -14,7 +14,7 @@ static uint64_t saved_state(void)
     return (uint64_t)high << 32 | low;
 }
 
-bool pn_cpu_has(enum pn_cpu_feature feature)
+static bool processor_has(enum pn_cpu_feature feature)
 {
     uint32_t a, b, c, d, leaf1_c;
     if (!__get_cpuid(1, &a, &b, &leaf1_c, &d))
@@ -42,7 +42,7 @@ bool pn_cpu_has(enum pn_cpu_feature feature)
 
 #include <sys/auxv.h>
 
-bool pn_cpu_has(enum pn_cpu_feature feature)
+static bool processor_has(enum pn_cpu_feature feature)
 {
     const unsigned long dotprod = 1ul << 20, i8mm = 1ul << 13; /* HWCAP_ASIMDDP, HWCAP2_I8MM */
     const unsigned long half = 1ul << 10;                      /* HWCAP_ASIMDHP */
@@ -69,7 +69,7 @@ static bool says_yes(const char *name)
     return sysctlbyname(name, &value, &size, NULL, 0) == 0 && value != 0;
 }
 
-bool pn_cpu_has(enum pn_cpu_feature feature)
+static bool processor_has(enum pn_cpu_feature feature)
 {
     switch (feature) {
     case PN_CPU_DOTPROD:
@@ -83,10 +83,15 @@ bool pn_cpu_has(enum pn_cpu_feature feature)
 
 #else
 
-bool pn_cpu_has(enum pn_cpu_feature feature)
+static bool processor_has(enum pn_cpu_feature feature)
 {
     (void)feature;
     return false;
 }
 
 #endif
+
+bool pn_cpu_has(enum pn_cpu_feature feature)
+{
+    return feature == PN_CPU_ANY || processor_has(feature);
+}

@@ -1,8 +1,8 @@
-/* The matrix product of one quantized type with q8 activations on arm64. Included after the type's header (unit.h says
- * what that defines) by one file per type and instruction set.
+/* The matrix product of one quantized type with q8 activations on arm64. A type's file includes it last, after the
+ * definitions that unit.h lists.
  *
- * Few columns, and all of them without SDOT: rows are read as they lie, and their bytes spread in registers. Many
- * columns: panel.h. */
+ * Few columns, and all columns without SDOT: rows are read directly and their bytes spread in registers. Many columns:
+ * panel.h. */
 #ifndef PN_ISA_ARM_MATMUL_Q8_H
 #define PN_ISA_ARM_MATMUL_Q8_H
 
@@ -18,7 +18,7 @@ struct q8_column {
     float *y;
 };
 
-/* Column c from value k0 on, and where the results of rows r0 and following go. */
+/* Column c from value k0 on, and the place of its results for rows r0 and following. */
 PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
 {
     int64_t from = a->x_index ? a->x_index[c] : c, to = a->y_index ? a->y_index[c] : c;
@@ -27,7 +27,7 @@ PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, 
                               a->y + (size_t)to * a->y_stride + r0};
 }
 
-/* acc + sums of four neighbouring products of signed bytes each (any four: they are added up in the end). */
+/* acc + sums of four products of signed bytes each (any four: all are summed in the end). */
 PN_INLINE int32x4_t dot_bytes(int32x4_t acc, int8x16_t q, int8x16_t x)
 {
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -38,7 +38,7 @@ PN_INLINE int32x4_t dot_bytes(int32x4_t acc, int8x16_t q, int8x16_t x)
 #endif
 }
 
-/* sums[i] = d times the sum of q over the i-th part, for n blocks (zeros up to eight blocks). */
+/* sums[i] = d times the sum of q over the i-th part, for n blocks; zeros up to eight blocks. */
 PN_INLINE void part_sums(const float *d, const int16_t *sum, int n, float sums[16])
 {
     if (n < 8)
@@ -58,20 +58,22 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
 {
     float s[FEW_ROWS][16], m[16];
     float sums[FEW_COLS][16];
-    if (UNIT_HAS_MIN)
+    if (UNIT_HAS_MIN) {
         UNROLL
-    for (int c = 0; c < cols; c++)
-        part_sums(x[c].d + block, x[c].sum + 2 * block, n, sums[c]);
+        for (int c = 0; c < cols; c++)
+            part_sums(x[c].d + block, x[c].sum + 2 * block, n, sums[c]);
+    }
     UNROLL
     for (int r = 0; r < rows; r++) {
         if (UNIT_HAS_MIN && n < 8)
             memset(m, 0, sizeof m);
         unit_scales(p[r], n, s[r], m);
-        if (UNIT_HAS_MIN)
+        if (UNIT_HAS_MIN) {
             UNROLL
-        for (int c = 0; c < cols; c++)
-            for (int i = 0; i < 8 * UNIT_PARTS; i += 4)
-                acc[r][c] = vfmaq_f32(acc[r][c], vld1q_f32(m + i), vld1q_f32(sums[c] + i));
+            for (int c = 0; c < cols; c++)
+                for (int i = 0; i < 8 * UNIT_PARTS; i += 4)
+                    acc[r][c] = vfmaq_f32(acc[r][c], vld1q_f32(m + i), vld1q_f32(sums[c] + i));
+        }
     }
     for (int j = 0; j < n; j++) {
         int8x16_t xj[FEW_COLS][2];
@@ -127,10 +129,11 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
     if (b < n_blocks)
         few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
     UNROLL
-    for (int c = 0; c < cols; c++)
+    for (int c = 0; c < cols; c++) {
         UNROLL
-    for (int r = 0; r < rows; r++)
-        x[c].y[r] = vaddvq_f32(acc[r][c]);
+        for (int r = 0; r < rows; r++)
+            x[c].y[r] = vaddvq_f32(acc[r][c]);
+    }
 }
 
 PN_INLINE void few_rows(const struct pn_matmul_args *a, int64_t r0, int rows)

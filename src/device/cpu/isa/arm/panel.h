@@ -1,7 +1,7 @@
-/* Many columns: a tile of rows is unpacked once into a panel, eight rows together, in the order in which the integer
- * product reads it; then come the scales of the rows. Every type has the same panel, so the product is written once for
- * SDOT (tile_dot.h) and once for SMMLA (tile_mmla.h): these say how the bytes of a block lie (panel_pack_block) and
- * multiply (panel_tile). */
+/* Many columns: a tile of rows is unpacked once into a panel, eight rows together, in the order of the integer product,
+ * followed by the scales of the rows. The format is the same for every type, so the product is written once for SDOT
+ * (tile_dot.h) and once for SMMLA (tile_mmla.h). These order the bytes of a block (panel_pack_block) and multiply
+ * (panel_tile). */
 #ifndef PN_ISA_ARM_PANEL_H
 #define PN_ISA_ARM_PANEL_H
 
@@ -22,7 +22,7 @@
 struct panel {
     uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
     float *sums;   /* UNIT_HAS_MIN: d times the sum of q of each part, for each column */
-    int n_blocks;  /* blocks that are filled */
+    int n_blocks;  /* filled blocks */
     int rows;
 };
 _Static_assert(PANEL_ROWS / GROUP * (256 + 128) * PANEL_BLOCKS + PANEL_COLS * PANEL_BLOCKS * 2 * 4 <= PN_CPU_SCRATCH,
@@ -55,7 +55,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
     }
 }
 
-/* Rows r0 and following, from block b0 (a multiple of 8) on. Rows that a group lacks repeat the last. */
+/* Rows r0 and following, from block b0 (a multiple of 8) on. Missing rows of a group repeat the last one. */
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
     for (int r = 0; r < panel->rows; r += GROUP) {

@@ -36,13 +36,14 @@ PN_INLINE void tile_16(const int8_t *w, const struct q8_column *x, int pairs, in
         v[1][j] = high_pair(a, b);
     }
     UNROLL
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2; h++) {
         UNROLL
-    for (int i = 0; i < 4; i++) {
-        int8x16_t rows = vld1q_s8(w + 64 * h + 16 * i);
-        UNROLL
-        for (int j = 0; j < pairs; j++)
-            acc[i][j] = vmmlaq_s32(acc[i][j], rows, v[h][j]);
+        for (int i = 0; i < 4; i++) {
+            int8x16_t rows = vld1q_s8(w + 64 * h + 16 * i);
+            UNROLL
+            for (int j = 0; j < pairs; j++)
+                acc[i][j] = vmmlaq_s32(acc[i][j], rows, v[h][j]);
+        }
     }
 }
 
@@ -78,7 +79,7 @@ PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column
     }
 }
 
-/* Eight rows times 2 * pairs columns; the last of them is left out of y if `odd`. */
+/* Eight rows times 2 * pairs columns; if `odd`, the last one is not written to y. */
 PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_column *x, int pairs, bool odd,
                           const float *sums, bool add)
 {
@@ -86,11 +87,12 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
     float32x4_t f[4][TILE_COLS / 2];
     int32x4_t acc[4][TILE_COLS / 2];
     UNROLL
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         UNROLL
-    for (int j = 0; j < pairs; j++) {
-        f[i][j] = vdupq_n_f32(0);
-        acc[i][j] = vdupq_n_s32(0);
+        for (int j = 0; j < pairs; j++) {
+            f[i][j] = vdupq_n_f32(0);
+            acc[i][j] = vdupq_n_s32(0);
+        }
     }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         tile_16((const int8_t *)p, x, pairs, 32 * b, acc);
@@ -124,7 +126,7 @@ static void panel_tile(const struct panel *panel, const struct q8_column *x, int
         int c = 0;
         for (; c + 2 <= cols; c += 2)
             tile_group(panel, r, x + c, 1, false, sums + c * COLUMN_SUMS, add);
-        if (c < cols) { /* the last column stands in for its missing neighbour */
+        if (c < cols) { /* the last column also replaces its missing neighbour */
             struct q8_column twice[2] = {x[c], x[c]};
             tile_group(panel, r, twice, 1, true, sums + c * COLUMN_SUMS, add);
         }

@@ -1,12 +1,11 @@
 /* How the quantized types are read on arm64. A unit is 256 values of a row: a super-block, or eight blocks of 32 (fewer
- * at the end of a row). A type's header defines for the file that includes it
+ * at the end of a row). A type's file includes this header, defines what follows, and includes matmul_q8.h:
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
- *   UNIT_PARTS             scales for 32 values: 1 (or 2: one for 16)
+ *   UNIT_PARTS             scales per 32 values: 1, or 2 (one per 16)
  *   UNIT_HAS_MIN           whether w = s q + m, or only s q
- *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; nothing behind them is read
- *   unit_q(p, j)           the j-th 32 signed bytes q, in order
- */
+ *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; never reads past them
+ *   unit_q(p, j)           the j-th 32 signed bytes q, in order */
 #ifndef PN_ISA_ARM_UNIT_H
 #define PN_ISA_ARM_UNIT_H
 
@@ -42,7 +41,7 @@ PN_INLINE int8x16x2_t nibbles(const void *p, int8_t offset)
     return q;
 }
 
-/* Adds 16 to byte i where bit i is set, takes away `offset`. */
+/* Adds 16 to byte i where bit i is set, then subtracts `offset`. */
 PN_INLINE int8x16x2_t add_fifth_bit(int8x16x2_t q, uint32_t bits, int8_t offset)
 {
     static const uint8_t bit[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
@@ -99,7 +98,7 @@ PN_INLINE int8x16x2_t levels_iq4(const void *p)
     return levels(level, p);
 }
 
-/* v shifted right by n (left by -n), for an n that is known only after inlining. */
+/* v shifted right by n (left by -n), for an n that the compiler knows only after inlining. */
 PN_INLINE uint8x16_t shift_right(uint8x16_t v, int n)
 {
     return vshlq_u8(v, vdupq_n_s8((int8_t)-n));

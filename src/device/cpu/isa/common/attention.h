@@ -1,4 +1,4 @@
-/* Attention over one page of keys or values, for any number of query rows. With few rows a page is converted in the
+/* Attention over one page of keys or values, for any number of query rows. With few rows, the page is converted in the
  * registers of the product; with more it is decoded once to float32. */
 #ifndef PN_ISA_ATTENTION_H
 #define PN_ISA_ATTENTION_H
@@ -75,7 +75,7 @@ static void attn_scores(const struct pn_attn_page_args *a)
     }
 }
 
-/* acc rows i .. i + nq, values d .. d + nv * VN (or the last `rest` values when rest < VN and nv == 1). */
+/* Rows i .. i + nq of acc, values d .. d + nv * VN (or the last `rest` values when rest < VN and nv == 1). */
 PN_INLINE void values_tile(pn_type type, const struct pn_attn_page_args *a, int i, int nq, int d, int nv, int rest)
 {
     const char *page = a->page;

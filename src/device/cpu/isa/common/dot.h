@@ -1,5 +1,5 @@
-/* Tiles of float32 dot products: `rows` rows of one storage type times `cols` rows of float32, with the vectors of both
- * shared in registers. The loops of float matrix products and of attention scores. */
+/* Tiles of float32 dot products: `rows` rows of one storage type times `cols` rows of float32, with vectors of both
+ * kept in registers. These are the loops of float matrix products and of attention scores. */
 #ifndef PN_ISA_DOT_H
 #define PN_ISA_DOT_H
 
@@ -15,8 +15,7 @@
 #endif
 #define DOT_ROWS 4
 
-/* Values i .. i + n of a row stored as f32, f16, bf16 or q8_0 (n == VN, or less at the end of a row of a float type).
- */
+/* Values i .. i + n of a row stored as f32, f16, bf16 or q8_0. n is VN, or less at the end of a row of a float type. */
 PN_INLINE vf row_load(pn_type type, const char *row, int64_t i, int n)
 {
     if (type == PN_TYPE_F32)
@@ -35,7 +34,7 @@ PN_INLINE vf row_load(pn_type type, const char *row, int64_t i, int n)
     return type == PN_TYPE_F16 ? vload_f16(p) : vload_bf16(p);
 }
 
-/* out[i] = the sum of v[i], or adds it. */
+/* out[i] = the sum of v[i], or += if `add`. */
 PN_INLINE void store_sums(const vf v[DOT_ROWS], float *out, bool add)
 {
 #if defined(__AVX2__)
@@ -62,7 +61,7 @@ PN_INLINE void store_sums(const vf v[DOT_ROWS], float *out, bool add)
 #endif
 }
 
-/* out[c][r] = w_r . x_c over k values (added to what is there if `add`). */
+/* out[c][r] = w_r . x_c over k values, or += if `add`. */
 PN_INLINE void dot_tile(pn_type type, const char *w, size_t w_stride, int rows, const float *const *x, int cols,
                         int64_t k, float *const *out, bool add)
 {
@@ -118,7 +117,7 @@ PN_INLINE void dot_rows_cols(pn_type type, const char *w, size_t w_stride, int64
     }
 }
 
-/* Any number of columns up to DOT_COLS, from tiles of DOT_COLS, 3, 2 and 1. */
+/* Up to DOT_COLS columns, in tiles of DOT_COLS, 3, 2 and 1. */
 PN_INLINE void dot_rows_type(pn_type type, const char *w, size_t w_stride, int64_t n_rows, const float *const *x,
                              int cols, int64_t k, float *const *out, bool add)
 {

@@ -1,9 +1,8 @@
-/* Everything of the kernel table that is no product: quantizing activations, sums, exp, activation functions, half
- * precision. One source for all instruction sets: the width and the instructions follow the flags of the file that
- * includes it.
+/* All entries of the kernel table that are not products: quantizing activations, sums, exp, activation functions, half
+ * precision. One source for all instruction sets: width and instructions follow the compiler's flags.
  *
  * Polynomials: each is the interpolant of its function at the Chebyshev nodes of its interval, computed in float64 and
- * rounded to float32; intervals and functions are named at the coefficients. */
+ * rounded to float32; the comment at the coefficients names interval and function. */
 #ifndef PN_ISA_ELEMENTWISE_H
 #define PN_ISA_ELEMENTWISE_H
 
@@ -12,11 +11,11 @@
 /* exp(x) for x clamped to [-87.3, 88]. x = n ln 2 + r, |r| <= ln 2 / 2; exp(r) = 1 + r + r^2 p(r). */
 PN_INLINE vf vexp(vf x)
 {
-    const float magic = 0x1.8p23f; /* adding it rounds to an integer, which then is in the low bits */
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
     x = vmin(vmax(x, vset(-87.3f)), vset(88.0f));
     vf t = vfma(x, vset(1.44269504f), vset(magic));
     vf n = t - magic;
-    vf r = vfma(n, vset(-0x1.62e4p-1f), x); /* ln 2 in two parts, the first exact times n */
+    vf r = vfma(n, vset(-0x1.62e4p-1f), x); /* ln 2 in two parts; the first times n is exact */
     r = vfma(n, vset(-0x1.7f7d1cp-20f), r);
     /* p: (exp(r) - 1 - r) / r^2 on [-0.35, 0.35], degree 4, relative error 1.4e-7 */
     vf p = vfma(r, vset(0x1.6d1606p-10f), vset(0x1.12106cp-7f));
@@ -49,7 +48,7 @@ PN_INLINE vf vtanh(vf x)
 }
 
 /* x Phi(x). With z = |x| / sqrt 2: Phi(-|x|) = erfc(z) / 2 = exp(-z^2) f(t) / (2 (1 + 2 z)), t = (z - 2.5) / (z + 2.5),
- * which keeps the relative error small where Phi is; exp's argument x^2 / 2 has one rounding. */
+ * which keeps the relative error small where Phi is; exp's argument x^2 / 2 is rounded once. */
 PN_INLINE vf vgelu(vf x)
 {
     vf a = vmin(vabs(x), vset(13.5f)), z = a * 0.70710678f;
@@ -148,7 +147,7 @@ PN_INLINE vf vact(enum pn_act_fn fn, vf x)
     return x;
 }
 
-/* up == NULL: y = act(x), else act(x) * up. Inlined per function, so that the switch is outside of the loop. */
+/* up == NULL: y = act(x), else act(x) * up. Inlined per function, so that the switch is outside the loop. */
 PN_INLINE void act_loop(enum pn_act_fn fn, const float *x, const float *up, float *y, int64_t n)
 {
     int64_t i = 0;

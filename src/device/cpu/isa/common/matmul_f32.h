@@ -1,5 +1,5 @@
-/* The matrix product with float32 activations, for every storage type. Float types are read where they lie while the
- * columns are few; everything else is decoded a tile of rows at a time, and the tile serves all columns. */
+/* The matrix product with float32 activations, for every storage type. Float types are read in place while the columns
+ * are few. Otherwise a tile of rows at a time is decoded for all columns. */
 #ifndef PN_ISA_MATMUL_F32_H
 #define PN_ISA_MATMUL_F32_H
 
@@ -20,7 +20,7 @@ static float *f32_output(const struct pn_matmul_args *a, int64_t c)
     return a->y + (size_t)row * a->y_stride;
 }
 
-/* Rows r0 .. r0 + rows, values k0 .. k0 + k (of weights that lie at w as `type`) times all columns. */
+/* Rows r0 .. r0 + rows, values k0 .. k0 + k, of weights of `type` at w, times all columns. */
 static void f32_tile(const struct pn_matmul_args *a, pn_type type, const char *w, size_t w_stride, int64_t r0,
                      int64_t rows, int64_t k0, int64_t k)
 {
@@ -58,7 +58,7 @@ static void matmul_f32(const struct pn_matmul_args *a)
 {
     const char *w = a->w;
     bool is_float = a->type == PN_TYPE_F32 || a->type == PN_TYPE_F16 || a->type == PN_TYPE_BF16;
-    if (is_float && a->n_cols <= 4 * DOT_COLS) { /* in order; what serves a second tile of columns is in the cache */
+    if (is_float && a->n_cols <= 4 * DOT_COLS) { /* rows in order; a second tile of columns finds them in the cache */
         int64_t step = a->n_cols <= DOT_COLS ? a->n_rows : DOT_ROWS;
         for (int64_t r = 0; r < a->n_rows; r += step)
             f32_tile(a, a->type, w + (size_t)r * a->w_stride, a->w_stride, r,
@@ -84,6 +84,12 @@ static void matmul_f32(const struct pn_matmul_args *a)
             f32_tile(a, PN_TYPE_F32, (const char *)panel, (size_t)k * sizeof(float), r, rows, k0, k);
         }
     }
+}
+
+static void install_matmul_f32(struct pn_cpu_kernels *kernels)
+{
+    for (int t = 0; t < PN_TYPE_COUNT; t++)
+        kernels->matmul[t] = (struct pn_matmul_kernel){(pn_type)t, {{PN_X_F32, matmul_f32}, {PN_X_F32, matmul_f32}}};
 }
 
 #endif

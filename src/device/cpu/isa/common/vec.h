@@ -1,10 +1,10 @@
-/* Vectors of float32 whose width follows the compiler's instruction set flags, so that one source serves every folder
- * of isa/. Written with the vector extensions that gcc and clang share; intrinsics appear where those have no word for
- * it (half precision). Include only from files that belong to one instruction set. */
+/* Vectors of float32 whose width follows the compiler's flags, so that one source serves every instruction set. Written
+ * with the vector extensions that gcc and clang share; intrinsics appear where those lack an operation (half
+ * precision). Only for files that are compiled once per instruction set. */
 #ifndef PN_ISA_VEC_H
 #define PN_ISA_VEC_H
 
-#include "device/cpu/kernel.h"
+#include "device/cpu/isa/isa.h"
 
 #include <string.h>
 
@@ -22,7 +22,7 @@
 #define VN 4
 #endif
 
-/* Before a loop of a register tile: its arrays live in registers only if nothing is left of the loop. */
+/* Before a loop of a register tile: its arrays are in registers only if the loop is fully unrolled. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -52,7 +52,7 @@ PN_INLINE void vstore(float *p, vf v)
 {
     memcpy(p, &v, sizeof v);
 }
-/* The first n < VN values, zeros after them; nothing behind them is read. */
+/* The first n < VN values, then zeros; never reads past them. */
 PN_INLINE vf vload_part(const float *p, int n)
 {
     float t[VN] = {0};
@@ -120,7 +120,7 @@ PN_INLINE float vhmax(vf v)
             t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
     return t[0];
 }
-/* a * b + c, fused where the instruction set has it (isa/ is compiled with -ffp-contract=fast). */
+/* a * b + c, fused if the instruction set can (isa/ is compiled with -ffp-contract=fast). */
 PN_INLINE vf vfma(vf a, vf b, vf c)
 {
 #if defined(__AVX512F__)
@@ -147,8 +147,8 @@ PN_INLINE vf vload_f16(const uint16_t *p)
     memcpy(&h, p, sizeof h);
     return (vf)vcvt_f32_f16(h);
 #else
-    /* Shifted into place a half is the float scaled by 2^-112, subnormals included; infinities and NaN keep their
-     * exponent of ones. */
+    /* A half shifted into place is the float times 2^-112, subnormals included. Infinities and NaN keep an exponent of
+     * ones. */
     int32_t t[VN];
     for (int i = 0; i < VN; i++) {
         uint16_t h;

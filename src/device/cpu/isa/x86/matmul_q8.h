@@ -1,8 +1,8 @@
-/* The matrix product of one quantized type with q8 activations on x86-64. Included after the type's header (unit.h says
- * what that defines) by one file per type and instruction set.
+/* The matrix product of one quantized type with q8 activations on x86-64. A type's file includes it last, after the
+ * definitions that unit.h lists.
  *
- * One to four columns: rows are read as they lie; the bytes of a block are spread in registers, multiplied with the
- * bytes of each column, and the sums scaled in float32. More columns: panel.h. */
+ * One to four columns: rows are read directly. The bytes of a block are spread in registers and multiplied with the
+ * bytes of each column, and the sums are scaled in float32. More columns: panel.h. */
 #ifndef PN_ISA_X86_MATMUL_Q8_H
 #define PN_ISA_X86_MATMUL_Q8_H
 
@@ -19,7 +19,7 @@ struct q8_column {
     float *y;
 };
 
-/* Column c from value k0 on, and where the results of rows r0 and following go. */
+/* Column c from value k0 on, and the place of its results for rows r0 and following. */
 PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
 {
     int64_t from = a->x_index ? a->x_index[c] : c, to = a->y_index ? a->y_index[c] : c;
@@ -28,7 +28,7 @@ PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, 
                               a->y + (size_t)to * a->y_stride + r0};
 }
 
-/* Sums of four neighbouring products q x each; multiplied with `scale` (int16, by pairs of products) for UNIT_16. */
+/* Sums of four neighbouring products q x; for UNIT_16, multiplied with `scale` (int16, by pairs of products). */
 PN_INLINE __m256i dot_bytes(__m256i q, __m256i x, __m256i scale)
 {
     if (UNIT_KIND == UNIT_SIGNED) { /* |q| with the sign moved to x */
@@ -49,7 +49,7 @@ PN_INLINE float hsum256(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-/* The first n dwords at p; nothing behind them is touched. */
+/* The first n dwords at p; never touches memory past them. */
 PN_INLINE __m256i load_dwords(const void *p, int n)
 {
     if (n == 8)
@@ -114,7 +114,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
     }
 }
 
-/* Rows r0 .. r0 + rows times columns c0 .. c0 + cols; columns behind the last repeat it. */
+/* Rows r0 .. r0 + rows times columns c0 .. c0 + cols; columns past the last repeat it. */
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
     const uint8_t *p[DIRECT_ROWS];
@@ -134,7 +134,7 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
         few_unit(p, rows, 8, x, cols, b, acc);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            /* the rows after these, which are read next */
+            /* prefetches the rows that are read next */
             for (int line = 0; line < UNIT_BYTES; line += 64)
                 _mm_prefetch((const char *)p[r] + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
             p[r] += UNIT_BYTES;
@@ -143,10 +143,11 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
     if (!UNIT_SUPER && b < n_blocks)
         few_unit(p, rows, (int)(n_blocks - b), x, cols, b, acc);
     UNROLL
-    for (int c = 0; c < cols; c++)
+    for (int c = 0; c < cols; c++) {
         UNROLL
-    for (int r = 0; r < rows; r++)
-        x[c].y[r] = hsum256(acc[r][c]);
+        for (int r = 0; r < rows; r++)
+            x[c].y[r] = hsum256(acc[r][c]);
+    }
 }
 
 static void few_columns(const struct pn_matmul_args *a)
@@ -168,7 +169,8 @@ static void few_columns(const struct pn_matmul_args *a)
 
 #include "device/cpu/isa/x86/panel.h"
 
-/* Up to how many columns rows are read as they lie; above, unpacking them into a panel pays (bench/kernels). */
+/* The most columns for which rows are read directly. With more, unpacking them into a panel is faster
+ * (bench/kernels). */
 #if defined(__AVX512F__)
 #define DIRECT_MOST (UNIT_KIND == UNIT_32 ? 1 : UNIT_KIND == UNIT_16 ? 3 : DIRECT_COLS)
 #else

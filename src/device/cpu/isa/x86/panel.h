@@ -1,7 +1,7 @@
-/* More than a few columns: a tile of rows is unpacked once into a panel, in an order in which the integer product needs
- * no shuffle: for each 32 values and each group of rows, eight vectors that hold four neighbouring values of every row
- * of the group, then the scales of the rows. A column's four bytes are broadcast against them. Every type has the same
- * panel, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
+/* More than a few columns: a tile of rows is unpacked once into a panel, in an order that needs no shuffle in the
+ * integer product. For each 32 values and each group of rows, the panel has eight vectors with four neighbouring values
+ * of every row, then the scales of the rows. A column's four bytes are broadcast against them. The format is the same
+ * for every type, so the product is written once per instruction set (tile_avx2.h, tile_avx512.h). */
 #ifndef PN_ISA_X86_PANEL_H
 #define PN_ISA_X86_PANEL_H
 
@@ -17,15 +17,15 @@
 #define PANEL_K      512 /* values of a row */
 #define PANEL_BLOCKS (PANEL_K / 32)
 #define PANEL_SUMS   32768 /* floats */
-#define FEW_COLS     64    /* up to here the weights are read in the order in which they lie */
+#define FEW_COLS     64    /* up to here the weights are read in memory order */
 #define MANY_COLS    1024  /* columns whose sums are kept at a time otherwise */
 
 struct panel {
     uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
     float *sums;   /* BLOCK_SUMS for each column and block */
     int64_t sums_stride;
-    size_t ahead; /* bytes from a row to that of the next panel */
-    int n_blocks; /* blocks that are filled */
+    size_t ahead; /* bytes from a row to its counterpart in the next panel */
+    int n_blocks; /* filled blocks */
     int rows;
 };
 #define BLOCK_BYTES  ((size_t)BLOCK_VECTORS * GROUP_BYTES)
@@ -74,7 +74,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
         __m256i v[8];
         for (int r = 0; r < 8; r++) {
             v[r] = unit_q(p[r], j);
-#if defined(__AVX512F__) /* VNNI takes the weights as unsigned bytes; 128 is taken away again with the minima */
+#if defined(__AVX512F__) /* VNNI takes unsigned weights; the minima subtract the 128 again */
             if (UNIT_KIND == UNIT_SIGNED)
                 v[r] = _mm256_xor_si256(v[r], _mm256_set1_epi8(-128));
 #endif
@@ -85,8 +85,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
     }
 }
 
-/* Rows r0 and following, `blocks` blocks from block b0 (a multiple of 8) on. Rows that a group lacks repeat the last.
- */
+/* Rows r0 and following, from block b0 (a multiple of 8) on. Missing rows of a group repeat the last one. */
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
     for (int r = 0; r < (panel->rows + 2 * GROUP - 1) / (2 * GROUP) * (2 * GROUP); r += 8) {
@@ -110,8 +109,8 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     }
 }
 
-/* What the minima of the weights are multiplied with: d times the sum of q over 32 (or 16) values, for n blocks from b0
- * on of columns c0 .. c0 + cols. */
+/* The factors of the weights' minima: d times the sum of q over 32 (or 16) values, for n blocks from b0 on of columns
+ * c0 .. c0 + cols. */
 static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, int64_t n,
                        const struct panel *panel)
 {
@@ -142,7 +141,7 @@ static void panel_step(const struct pn_matmul_args *a, int64_t r, int64_t b, int
     }
 }
 
-/* Few columns: rows outside, so that the weights are read in order. */
+/* Few columns: the outer loop is over rows, so that the weights are read in order. */
 static void panel_few(const struct pn_matmul_args *a, struct panel *panel)
 {
     int64_t n_blocks = a->k / 32;
@@ -159,7 +158,8 @@ static void panel_few(const struct pn_matmul_args *a, struct panel *panel)
     }
 }
 
-/* Many columns: pieces of k outside, so that the activations of a piece stay in the cache for all rows. */
+/* Many columns: the outer loop is over pieces of k, so that the activations of a piece stay in the cache for all
+ * rows. */
 static void panel_many(const struct pn_matmul_args *a, struct panel *panel)
 {
     int64_t n_blocks = a->k / 32;

@@ -1,10 +1,10 @@
-/* The register tile of the panel product on AVX2: two groups of 8 rows times 4 columns. Products of bytes are added up
- * as int16 for as many steps as cannot overflow (|x| <= 127), then widened with the scales of the values, if they are
- * integers, and scaled in float32. */
+/* The register tile of the panel product on AVX2: two groups of 8 rows times 4 columns. Products of bytes are summed as
+ * int16 for as many steps as cannot overflow (|x| <= 127), then widened, with integer scales if the type has them, and
+ * scaled in float32. */
 #ifndef PN_ISA_X86_TILE_AVX2_H
 #define PN_ISA_X86_TILE_AVX2_H
 
-/* Within the panel of 32 values and one group, in vectors: q, then what the kind needs. */
+/* Offsets in a block (32 values of one group), in vectors: q, then the scales of the kind. */
 #define AT_SCALE      8  /* float s or d */
 #define AT_MIN        9  /* float m or dm */
 #define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */
@@ -86,12 +86,13 @@ PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols,
             }
         }
         UNROLL
-        for (int g = 0; g < 2; g++)
+        for (int g = 0; g < 2; g++) {
             UNROLL
-        for (int c = 0; c < cols; c++) {
-            __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
-            tot[g][c] = run == 0 ? t : _mm256_add_epi32(tot[g][c], t);
-            KEEP_ORDER(tot[g][c]);
+            for (int c = 0; c < cols; c++) {
+                __m256i t = _mm256_madd_epi16(acc[g][c], mul[g]);
+                tot[g][c] = run == 0 ? t : _mm256_add_epi32(tot[g][c], t);
+                KEEP_ORDER(tot[g][c]);
+            }
         }
     }
 }
@@ -100,10 +101,11 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
                             const float *sums, __m256 f[2][TILE_COLS])
 {
     UNROLL
-    for (int g = 0; g < 2; g++)
+    for (int g = 0; g < 2; g++) {
         UNROLL
-    for (int c = 0; c < cols; c++)
-        f[g][c] = _mm256_setzero_ps();
+        for (int c = 0; c < cols; c++)
+            f[g][c] = _mm256_setzero_ps();
+    }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         __m256i tot[2][TILE_COLS];
         tile_block(p, x, cols, b, tot);

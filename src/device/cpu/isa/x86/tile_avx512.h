@@ -1,12 +1,12 @@
 /* The register tile of the panel product on AVX-512 with VNNI: two groups of 16 rows times 12 columns, 24 accumulators.
- * vpdpbusd adds four products of an unsigned with a signed byte to an int32. Signed weights get 128 added, which is
- * taken away again through the sums of the activations. */
+ * vpdpbusd adds four products of an unsigned with a signed byte to an int32. Signed weights get 128 added; the sums of
+ * the activations subtract it again. */
 #ifndef PN_ISA_X86_TILE_AVX512_H
 #define PN_ISA_X86_TILE_AVX512_H
 
 #define TILE_COLS 12
 
-/* Scales differ by 16 values in UNIT_16: a block then is two parts. */
+/* UNIT_16 has a scale per 16 values, so a block is two parts. */
 #define PARTS         (UNIT_KIND == UNIT_16 ? 2 : 1)
 #define AT_SCALE      8                  /* float s of each part */
 #define AT_MIN        (AT_SCALE + PARTS) /* float m of each part */
@@ -64,48 +64,49 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
 PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
                             const float *sums, __m512 f[2][TILE_COLS])
 {
-    for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES)
+    for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         UNROLL
-    for (int part = 0; part < PARTS; part++) {
-        __m512i acc[2][TILE_COLS];
-        UNROLL
-        for (int i = 0; i < 8 / PARTS; i++) {
-            int step = part * (8 / PARTS) + i;
-            __m512i w[2];
+        for (int part = 0; part < PARTS; part++) {
+            __m512i acc[2][TILE_COLS];
             UNROLL
-            for (int g = 0; g < 2; g++)
-                w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
-            UNROLL
-            for (int c = 0; c < cols; c++) {
-                __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+            for (int i = 0; i < 8 / PARTS; i++) {
+                int step = part * (8 / PARTS) + i;
+                __m512i w[2];
                 UNROLL
                 for (int g = 0; g < 2; g++)
-                    acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
+                    w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
+                UNROLL
+                for (int c = 0; c < cols; c++) {
+                    __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+                    UNROLL
+                    for (int g = 0; g < 2; g++)
+                        acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
+                }
             }
-        }
-        UNROLL
-        for (int g = 0; g < 2; g++) {
-            const uint8_t *extra = p + g * GROUP_STRIDE;
-            __m512 s = _mm512_loadu_ps(extra + (AT_SCALE + part) * GROUP_BYTES), m = s;
-            if (UNIT_KIND != UNIT_SIGNED)
-                m = _mm512_loadu_ps(extra + (AT_MIN + part) * GROUP_BYTES);
             UNROLL
-            for (int c = 0; c < cols; c++) {
-                __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
-                __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
-                if (UNIT_KIND == UNIT_SIGNED)
-                    t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
-                else
-                    t = _mm512_mul_ps(t, d);
-                f[g][c] = _mm512_fmadd_ps(t, s, f[g][c]);
+            for (int g = 0; g < 2; g++) {
+                const uint8_t *extra = p + g * GROUP_STRIDE;
+                __m512 s = _mm512_loadu_ps(extra + (AT_SCALE + part) * GROUP_BYTES), m = s;
                 if (UNIT_KIND != UNIT_SIGNED)
-                    f[g][c] = _mm512_fmadd_ps(sum, m, f[g][c]);
+                    m = _mm512_loadu_ps(extra + (AT_MIN + part) * GROUP_BYTES);
+                UNROLL
+                for (int c = 0; c < cols; c++) {
+                    __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
+                    __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
+                    if (UNIT_KIND == UNIT_SIGNED)
+                        t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
+                    else
+                        t = _mm512_mul_ps(t, d);
+                    f[g][c] = _mm512_fmadd_ps(t, s, f[g][c]);
+                    if (UNIT_KIND != UNIT_SIGNED)
+                        f[g][c] = _mm512_fmadd_ps(sum, m, f[g][c]);
+                }
             }
         }
     }
 }
 
-/* Rows r .. of the panel: adds to y, or sets it. */
+/* Rows r and following of the panel: adds to y, or sets it. */
 PN_INLINE void tile_groups(const struct panel *panel, int r, const struct q8_column *x, int cols, const float *sums,
                            bool add)
 {

@@ -1,5 +1,6 @@
 /* How the quantized types are read on x86-64 (AVX2 and above). A unit is 256 values of a row: a super-block, or eight
- * blocks of 32 (fewer at the end of a row). A type's header defines for the file that includes it
+ * blocks of 32 (fewer at the end of a row). A type's file includes this header, defines what follows, and includes
+ * matmul_q8.h:
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
  *   UNIT_SUPER             whether a unit is one super-block, so that rows have whole units
@@ -8,7 +9,7 @@
  *     UNIT_16      w = d scale[i] q + dm min[i]       i: which 16 values; scale and min are 16-bit integers
  *     UNIT_SIGNED  w = s[j] q                         q signed
  *   UNIT_SAME_SCALE        (UNIT_16) dm is d
- *   unit_scales(p, n)      the scales of the first n <= 8 blocks of the unit at p; nothing behind them is read
+ *   unit_scales(p, n)      the scales of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 bytes q, in order
  */
 #ifndef PN_ISA_X86_UNIT_H
@@ -26,8 +27,8 @@ struct unit_scales {
     float d, dm;
 };
 
-/* Keeps a sum in its register: compilers like to turn a chain of integer additions into a tree, for which a register
- * tile has no room. */
+/* Keeps a sum in its register. Compilers would turn a chain of integer additions into a tree, for which a register tile
+ * has no room. */
 #define KEEP_ORDER(v) __asm__("" : "+x"(v))
 
 PN_INLINE __m256i load256(const void *p)

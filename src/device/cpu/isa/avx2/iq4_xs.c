@@ -1,6 +1,0 @@
-/* IQ4_XS times q8 activations on AVX2. */
-#include "device/cpu/isa/avx2/kernels.h"
-#include "device/cpu/isa/x86/iq4_xs.h"
-#include "device/cpu/isa/x86/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_avx2_iq4_xs = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

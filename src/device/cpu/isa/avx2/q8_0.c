@@ -1,6 +1,0 @@
-/* Q8_0 times q8 activations on AVX2. */
-#include "device/cpu/isa/avx2/kernels.h"
-#include "device/cpu/isa/x86/q8_0.h"
-#include "device/cpu/isa/x86/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_avx2_q8_0 = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

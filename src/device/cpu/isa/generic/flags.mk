@@ -1,2 +1,0 @@
-# Plain C for every architecture.
-ISA_FLAGS_generic := -ffp-contract=fast

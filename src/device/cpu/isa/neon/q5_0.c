@@ -1,6 +1,0 @@
-/* Q5_0 times q8 activations on plain NEON. */
-#include "device/cpu/isa/neon/kernels.h"
-#include "device/cpu/isa/arm/q5_0.h"
-#include "device/cpu/isa/arm/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_neon_q5_0 = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

@@ -1,6 +1,0 @@
-/* Q6_K times q8 activations on plain NEON. */
-#include "device/cpu/isa/neon/kernels.h"
-#include "device/cpu/isa/arm/q6_k.h"
-#include "device/cpu/isa/arm/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_neon_q6_k = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

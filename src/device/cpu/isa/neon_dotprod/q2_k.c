@@ -1,6 +1,0 @@
-/* Q2_K times q8 activations on NEON with SDOT. */
-#include "device/cpu/isa/neon_dotprod/kernels.h"
-#include "device/cpu/isa/arm/q2_k.h"
-#include "device/cpu/isa/arm/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_neon_dotprod_q2_k = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

@@ -1,6 +1,0 @@
-/* Q8_0 times q8 activations on NEON with SDOT. */
-#include "device/cpu/isa/neon_dotprod/kernels.h"
-#include "device/cpu/isa/arm/q8_0.h"
-#include "device/cpu/isa/arm/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_neon_dotprod_q8_0 = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

@@ -1,6 +1,0 @@
-/* MXFP4 times q8 activations on NEON with SMMLA. */
-#include "device/cpu/isa/neon_i8mm/kernels.h"
-#include "device/cpu/isa/arm/mxfp4.h"
-#include "device/cpu/isa/arm/matmul_q8.h"
-
-const struct pn_matmul_kernel pn_neon_i8mm_mxfp4 = {UNIT_TYPE, {{PN_ACT_Q8, matmul_few}, {PN_ACT_Q8, matmul_many}}};

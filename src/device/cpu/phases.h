@@ -1,0 +1,42 @@
+/* What the phases of a program do, one file for each kind. These files do not call each other; compile.c and cpu.c call
+ * them. */
+#ifndef PN_DEVICE_CPU_PHASES_H
+#define PN_DEVICE_CPU_PHASES_H
+
+#include "device/cpu/program.h"
+
+/* ---- rows.c: row operations ---- */
+
+/* One operation on rows [first, end). */
+void pn_cpu_row_op(struct pn_cpu_run *run, int worker, const struct pn_step *step, int64_t first, int64_t end);
+
+/* ---- product.c: matrix products of one operand ---- */
+
+void pn_cpu_product_compile(struct pn_program *p, int phase);
+/* Prepares this worker's share of the operand; true if the workers must meet before they multiply. */
+bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker);
+void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker);
+
+/* ---- experts.c: products with one matrix of a stack per slot ---- */
+
+void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_sizes *sizes);
+/* Like pn_cpu_product_prepare; also groups the slots by matrix. */
+bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker);
+void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker);
+
+/* ---- attention.c: the cache and attention ---- */
+
+/* Finds the schedules of a plan. */
+pantry_status pn_cpu_attention_compile(struct pn_program *p, struct pantry_error *err);
+/* Floats of pn_cpu_worker.attn that attention node `a` needs. */
+size_t pn_cpu_attention_floats(const struct pn_node *a);
+/* Fills the schedules for a step. */
+void pn_cpu_attention_schedule(struct pn_cpu_run *run);
+void pn_cpu_cache_write(struct pn_cpu_run *run, int worker, const struct pn_step *write, int64_t first, int64_t end);
+void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker);
+
+/* ---- recurrent.c: convolutions, state spaces, delta rules ---- */
+
+void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker);
+
+#endif

@@ -1,0 +1,183 @@
+/* Answers: see answer.h. */
+#include "server/answer.h"
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/status.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POLL_MS = 100, WAITS = 10 /* polls without an event, after which a stream shows that it lives */ };
+
+struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
+{
+    static atomic_uint_fast64_t n;
+    struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&n, 1) << 48};
+    struct pn_answer_options o = {.sampling = loaded->sampling};
+    o.sampling.seed = pn_rng_u64(&rng) >> 32;
+    return o;
+}
+
+/* ---- prompts ---- */
+
+pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
+                               size_t *len, struct pantry_error *err)
+{
+    if (!o->context) {
+        *len = o->len;
+        *text = malloc(o->len + 1);
+        if (!*text)
+            return pn_no_memory(err, "a prompt");
+        memcpy(*text, o->text, o->len);
+        (*text)[o->len] = '\0';
+        return PANTRY_OK;
+    }
+    char *json = json_dumps(o->context, 0);
+    if (!json)
+        return pn_no_memory(err, "a prompt");
+    pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
+    free(json);
+    return status;
+}
+
+static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_answer_options *o, const char *text,
+                              size_t len, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(loaded->model);
+    unsigned flags = (o->plain ? 0u : PANTRY_TOKENIZE_SPECIAL) | (o->context ? 0u : PANTRY_TOKENIZE_BOS);
+    if (!tokenizer)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", loaded->name);
+    return pantry_tokenize(tokenizer, text, len, flags, ids, n, err);
+}
+
+pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
+                               size_t *n, struct pantry_error *err)
+{
+    char *text;
+    size_t len;
+    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
+    if (status)
+        return status;
+    status = tokenize(loaded, o, text, len, ids, n, err);
+    pantry_free(text);
+    return status;
+}
+
+/* ---- answers ---- */
+
+struct making {
+    const struct pn_answer_options *options;
+    struct pn_exchange *x;
+    pantry_parser *parser; /* NULL: all is content */
+    struct pn_answer *out;
+    bool unwanted;
+};
+
+static void hand_out(struct making *m, const struct pn_delta *delta)
+{
+    if (m->unwanted)
+        return;
+    m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
+    m->unwanted = !m->options->delta(m->options->user, delta);
+}
+
+static void on_part(void *user, const struct pantry_parse_event *e)
+{
+    struct pn_delta delta = {.text = e->text, .len = e->len, .name = e->name, .arguments = e->arguments, .id = e->id};
+    delta.kind = e->kind == PANTRY_PARSE_REASONING   ? PN_DELTA_REASONING
+                 : e->kind == PANTRY_PARSE_TOOL_CALL ? PN_DELTA_TOOL_CALL
+                                                     : PN_DELTA_CONTENT;
+    hand_out(user, &delta);
+}
+
+static pantry_status make_parser(const struct pn_loaded *loaded, struct making *m, const char *prompt, size_t len,
+                                 struct pantry_error *err)
+{
+    size_t n;
+    const char *source = pantry_model_template(loaded->model, &n);
+    if (!source || !m->options->context || m->options->whole)
+        return PANTRY_OK;
+    char *json = json_dumps(m->options->context, 0);
+    if (!json)
+        return pn_no_memory(err, "an answer");
+    pantry_status status =
+        pantry_parser_new(source, n, json, prompt, len, 0, m->options->tool_choice, on_part, m, &m->parser, err);
+    free(json);
+    return status;
+}
+
+static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
+{
+    if (m->parser)
+        return pantry_parser_push(m->parser, token->text, token->len, err);
+    if (token->len)
+        hand_out(m, &(struct pn_delta){.kind = PN_DELTA_CONTENT, .text = token->text, .len = token->len});
+    return PANTRY_OK;
+}
+
+static pantry_status read_events(struct making *m, pantry_request *r, struct pantry_error *err)
+{
+    const struct pantry_event *event;
+    pantry_status status = PANTRY_OK;
+    int n_waits = 0;
+    while (!(event = pantry_request_next(r, POLL_MS)) || event->kind != PANTRY_EVENT_END) {
+        if (event && !status && !m->unwanted)
+            status = take(m, event->token, err);
+        n_waits = event ? 0 : n_waits + 1;
+        if (n_waits && n_waits % WAITS == 0)
+            hand_out(m, &(struct pn_delta){.kind = PN_DELTA_WAIT});
+        if (m->x && !m->unwanted)
+            m->unwanted = !pn_http_is_open(m->x);
+        if (m->unwanted || status)
+            pantry_request_cancel(r);
+    }
+    m->out->stats = *event->stats;
+    if (!status && event->status)
+        status = pn_fail(err, event->status, "%s", event->message);
+    if (!status && m->parser)
+        status = pantry_parser_finish(m->parser, err);
+    return status;
+}
+
+static pantry_status submit(const struct pn_loaded *loaded, const struct pn_answer_options *o, const int32_t *ids,
+                            size_t n, pantry_request **r, struct pantry_error *err)
+{
+    struct pantry_request_options request = pantry_request_options_default();
+    request.ids = ids;
+    request.n_ids = n;
+    request.sampling = o->sampling;
+    request.max_tokens = o->max_tokens;
+    request.n_context = o->n_context;
+    request.n_batch = o->n_batch;
+    request.stop = o->stop;
+    request.n_stop = o->n_stop;
+    request.cache_key = o->cache_key;
+    return pantry_submit(loaded->model, &request, r, err);
+}
+
+pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
+                             struct pn_answer *out, struct pantry_error *err)
+{
+    struct making m = {.options = o, .x = x, .out = out};
+    char *text = NULL;
+    size_t len = 0, n = 0;
+    int32_t *ids = NULL;
+    pantry_request *r = NULL;
+    *out = (struct pn_answer){0};
+    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
+    if (!status)
+        status = tokenize(loaded, o, text, len, &ids, &n, err);
+    if (!status)
+        status = make_parser(loaded, &m, text, len, err);
+    if (!status)
+        status = submit(loaded, o, ids, n, &r, err);
+    if (!status)
+        status = read_events(&m, r, err);
+    pantry_request_free(r);
+    pantry_parser_free(m.parser);
+    pantry_free(ids);
+    pantry_free(text);
+    return status;
+}

@@ -1,0 +1,63 @@
+/* One way to make an answer, whichever API asks: render the prompt, submit it, split what the model says into
+ * reasoning, content and tool calls, and hand these out as they come. */
+#ifndef PN_SERVER_ANSWER_H
+#define PN_SERVER_ANSWER_H
+
+#include "server/http.h"
+#include "server/models.h"
+
+#include <jansson.h>
+
+enum { PN_MAX_STOPS = 64 };
+
+enum pn_delta_kind {
+    PN_DELTA_CONTENT,   /* `text` */
+    PN_DELTA_REASONING, /* `text` */
+    PN_DELTA_TOOL_CALL, /* `name`, `arguments` (JSON) and `id`, which may be NULL: one whole call */
+    PN_DELTA_WAIT       /* nothing has come for a second: a stream may send a sign of life */
+};
+
+struct pn_delta {
+    enum pn_delta_kind kind;
+    const char *text;
+    size_t len;
+    const char *name, *arguments, *id;
+};
+
+struct pn_answer_options {
+    /* What the template gets ({"messages", "tools", "add_generation_prompt", ...}), or NULL: `text` is the prompt. */
+    json_t *context;
+    const char *text;
+    size_t len;
+    bool plain; /* `text` may not contain special tokens */
+    struct pantry_sampling sampling;
+    int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
+    const char *stop[PN_MAX_STOPS];
+    size_t n_stop;
+    bool whole; /* reasoning and calls stay in the content */
+    enum pantry_tool_choice tool_choice;
+    const char *cache_key; /* NULL: shared by all that have none */
+    /* False: nobody wants more. */
+    bool (*delta)(void *user, const struct pn_delta *delta);
+    void *user;
+};
+
+struct pn_answer {
+    struct pantry_stats stats;
+    int n_calls;
+};
+
+/* The options of a model, before a request changes them. */
+struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded);
+/* The prompt as text; its special tokens count as such unless options->plain. Caller frees *text with pantry_free. */
+pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *options, char **text,
+                               size_t *len, struct pantry_error *err);
+/* The prompt's tokens. Caller frees *ids with pantry_free. */
+pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *options, int32_t **ids,
+                               size_t *n, struct pantry_error *err);
+/* Makes the answer. It ends early, with PANTRY_OK, when the client of `x` (NULL: there is none) leaves.
+ * PANTRY_CONTEXT_FULL: the prompt is longer than the context. */
+pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *options,
+                             struct pn_exchange *x, struct pn_answer *out, struct pantry_error *err);
+
+#endif

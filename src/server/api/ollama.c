@@ -1,0 +1,416 @@
+/* Ollama's API: answers. Models are in ollama_models.c. Fields and replies are those of its documentation. */
+#include "server/api/sampling.h"
+#include "server/api/ollama.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- fields ---- */
+
+pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, struct pantry_error *err)
+{
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = {{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"h", 3600}, {"m", 60}, {"s", 1}};
+    double seconds = json_number_value(v);
+    const char *text = json_string_value(v);
+    if (text) {
+        bool negative = *text == '-';
+        const char *at = text + negative;
+        seconds = 0;
+        do {
+            char *end;
+            double n = strtod(at, &end);
+            size_t u = 0;
+            while (u < sizeof units / sizeof *units && strncmp(end, units[u].unit, strlen(units[u].unit)) != 0)
+                u++;
+            if (end == at || (u == sizeof units / sizeof *units && !(*end == '\0' && n == 0 && seconds == 0)))
+                return pn_fail(err, PANTRY_INVALID,
+                               "keep_alive: not a duration (found \"%.60s\", allowed \"5m\", \"1h30m\", "
+                               "seconds, or -1)",
+                               text);
+            seconds += u < sizeof units / sizeof *units ? n * units[u].seconds : 0;
+            at = end + (u < sizeof units / sizeof *units ? strlen(units[u].unit) : 0);
+        } while (*at);
+        seconds = negative ? -seconds : seconds;
+    } else if (!json_is_number(v)) {
+        return pn_fail(err, PANTRY_INVALID, "keep_alive: wrong type (allowed a number of seconds or a duration)");
+    }
+    *out = (struct pn_keep_alive){.forever = seconds < 0, .seconds = seconds};
+    return PANTRY_OK;
+}
+
+/* Hints about how to run a model, which pantry decides itself; they change no answer. */
+static pantry_status read_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
+{
+    static const char *const known[] = {"temperature",
+                                        "top_p",
+                                        "min_p",
+                                        "repeat_penalty",
+                                        "frequency_penalty",
+                                        "presence_penalty",
+                                        "top_k",
+                                        "repeat_last_n",
+                                        "seed",
+                                        "stop",
+                                        "num_predict",
+                                        "num_ctx",
+                                        "num_batch",
+                                        /* hints: */ "num_keep",
+                                        "num_gpu",
+                                        "main_gpu",
+                                        "use_mmap",
+                                        "num_thread",
+                                        "numa",
+                                        "low_vram",
+                                        "use_mlock"};
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)fields, name, value)
+    {
+        size_t i = 0;
+        while (i < sizeof known / sizeof *known && strcmp(known[i], name) != 0)
+            i++;
+        bool neutral = strcmp(name, "typical_p") == 0 && json_number_value(value) == 1;
+        if (i == sizeof known / sizeof *known && !neutral)
+            return pn_fail(err, PANTRY_UNSUPPORTED, "options.%.60s: not supported", name);
+    }
+    pantry_status status = pn_read_sampling(fields, "num_predict", o, err);
+    if (!status)
+        status = pn_json_int(fields, "num_ctx", 0, 1 << 24, &o->n_context, err);
+    if (!status)
+        status = pn_json_int(fields, "num_batch", 0, 4096, &o->n_batch, err);
+    return status;
+}
+
+/* ---- one call ---- */
+
+struct call {
+    struct pn_server *server;
+    struct pn_exchange *x;
+    json_t *body;
+    bool chat, stream, raw;
+    struct pn_loaded *loaded;
+    bool loaded_now;
+    const char *model;
+    struct pn_keep_alive keep;
+    bool has_keep;
+    json_t *think; /* borrowed; NULL: nothing was said */
+    struct pn_answer_options answer;
+    struct pn_buf content, reasoning;
+    json_t *calls;
+    uint64_t began;
+    bool streaming; /* the reply has begun */
+};
+
+static json_t *chunk(const struct call *c, bool done)
+{
+    char now[40];
+    pn_time_text(now, 0);
+    json_t *v = json_pack("{s:s, s:s}", "model", c->model, "created_at", now);
+    (void)done;
+    return v;
+}
+
+/* What the parts of an answer look like: {"message": {...}} or {"response": ...}. Takes `calls` over. */
+static void set_parts(const struct call *c, json_t *v, const char *content, size_t len, const char *thinking,
+                      size_t n_thinking, json_t *calls)
+{
+    json_t *to = v;
+    if (c->chat) {
+        to = json_pack("{s:s}", "role", "assistant");
+        json_object_set_new(v, "message", to);
+    }
+    json_object_set_new(to, c->chat ? "content" : "response", pn_json_text(content, len));
+    if (n_thinking)
+        json_object_set_new(to, "thinking", pn_json_text(thinking, n_thinking));
+    if (calls)
+        json_object_set_new(to, "tool_calls", calls);
+}
+
+static json_t *call_json(const struct pn_delta *d, int index)
+{
+    json_t *arguments = json_loads(d->arguments, JSON_DECODE_ANY, NULL);
+    json_t *v = json_pack("{s:{s:i, s:s, s:o}}", "function", "index", index, "name", d->name, "arguments",
+                          arguments ? arguments : json_object());
+    char id[32];
+    snprintf(id, sizeof id, "call_%08llx", (unsigned long long)(pn_clock_ns() & 0xffffffff));
+    if (v)
+        json_object_set_new(v, "id", json_string(d->id ? d->id : id));
+    return v;
+}
+
+static void begin_stream(struct call *c)
+{
+    if (!c->streaming)
+        pn_http_begin(c->x, 200, "application/x-ndjson");
+    c->streaming = true;
+}
+
+static bool on_delta(void *user, const struct pn_delta *d)
+{
+    struct call *c = user;
+    json_t *call = d->kind == PN_DELTA_TOOL_CALL ? call_json(d, (int)json_array_size(c->calls)) : NULL;
+    if (call)
+        json_array_append(c->calls, call);
+    if (!c->stream || d->kind == PN_DELTA_WAIT) {
+        if (d->kind == PN_DELTA_CONTENT)
+            pn_buf_append(&c->content, d->text, d->len);
+        if (d->kind == PN_DELTA_REASONING)
+            pn_buf_append(&c->reasoning, d->text, d->len);
+        json_decref(call);
+        return !c->content.failed && !c->reasoning.failed;
+    }
+    begin_stream(c);
+    json_t *v = chunk(c, false);
+    bool content = d->kind == PN_DELTA_CONTENT, reasoning = d->kind == PN_DELTA_REASONING;
+    set_parts(c, v, content ? d->text : "", content ? d->len : 0, d->text, reasoning ? d->len : 0,
+              call ? json_pack("[o]", call) : NULL);
+    json_object_set_new(v, "done", json_false());
+    return pn_write_line(c->x, v);
+}
+
+static json_int_t ns(double seconds)
+{
+    return (json_int_t)(seconds * 1e9);
+}
+
+static void add_figures(json_t *v, const struct call *c, const struct pantry_stats *s)
+{
+    json_object_set_new(v, "total_duration", json_integer((json_int_t)(pn_clock_ns() - c->began)));
+    json_object_set_new(v, "load_duration", json_integer(ns(c->loaded_now ? c->loaded->load_seconds : 0)));
+    json_object_set_new(v, "prompt_eval_count", json_integer(s->n_prompt));
+    json_object_set_new(v, "prompt_eval_duration", json_integer(ns(s->prefill_seconds)));
+    json_object_set_new(v, "eval_count", json_integer(s->n_generated));
+    json_object_set_new(v, "eval_duration", json_integer(ns(s->decode_seconds)));
+}
+
+static const char *reason(const struct pantry_stats *s)
+{
+    return s->stop == PANTRY_STOP_LENGTH ? "length" : "stop";
+}
+
+static void finish(struct call *c, const struct pn_answer *a)
+{
+    json_t *v = chunk(c, true);
+    bool has_calls = !c->stream && json_array_size(c->calls);
+    set_parts(c, v, c->content.data ? c->content.data : "", c->content.len, c->reasoning.data, c->reasoning.len,
+              has_calls ? json_incref(c->calls) : NULL);
+    json_object_set_new(v, "done", json_true());
+    json_object_set_new(v, "done_reason", json_string(reason(&a->stats)));
+    add_figures(v, c, &a->stats);
+    if (!c->stream) {
+        pn_reply_json(c->x, 200, v);
+        return;
+    }
+    begin_stream(c);
+    pn_write_line(c->x, v);
+}
+
+static void fail(struct call *c, const struct pantry_error *err)
+{
+    if (c->streaming)
+        pn_write_line(c->x, pn_error_json(PN_ERRORS_OLLAMA, 500, err->text));
+    else
+        pn_reply_error(c->x, PN_ERRORS_OLLAMA, err);
+}
+
+/* ---- prompts ---- */
+
+/* think: true, false, or "low", "medium", "high", "max". */
+static pantry_status set_thinking(struct call *c, json_t *context, struct pantry_error *err)
+{
+    const char *level = json_string_value(c->think);
+    if (!c->think)
+        return PANTRY_OK;
+    if (!level && !json_is_boolean(c->think))
+        return pn_fail(err, PANTRY_INVALID,
+                       "think: wrong type (allowed true, false, \"low\", \"medium\", \"high\" or \"max\")");
+    json_object_set_new(context, "enable_thinking", json_boolean(level || json_is_true(c->think)));
+    json_object_set_new(context, "thinking", json_boolean(level || json_is_true(c->think)));
+    if (level)
+        json_object_set_new(context, "reasoning_effort", json_string(level));
+    return PANTRY_OK;
+}
+
+/* Ollama's tool calls have arguments as objects and results a tool_name; templates know these names too. */
+static json_t *message_of(json_t *given)
+{
+    json_t *m = json_copy(given), *v;
+    if ((v = json_object_get(m, "thinking")) && json_is_string(v)) {
+        json_object_set(m, "reasoning_content", v);
+        json_object_del(m, "thinking");
+    }
+    if ((v = json_object_get(m, "tool_name")) && !json_object_get(m, "name"))
+        json_object_set(m, "name", v);
+    if (!json_object_get(m, "content"))
+        json_object_set_new(m, "content", json_string(""));
+    return m;
+}
+
+static pantry_status chat_context(struct call *c, struct pantry_error *err)
+{
+    json_t *messages = NULL, *tools = NULL, *given;
+    size_t i;
+    pantry_status status = pn_json_array(c->body, "messages", &messages, err);
+    if (!status)
+        status = pn_json_array(c->body, "tools", &tools, err);
+    if (status)
+        return status;
+    json_t *list = json_array(), *context = json_pack("{s:o, s:b}", "messages", list, "add_generation_prompt", 1);
+    c->answer.context = context;
+    if (tools)
+        json_object_set(context, "tools", tools);
+    json_array_foreach(messages, i, given)
+    {
+        if (!json_is_object(given) || !json_is_string(json_object_get(given, "role")))
+            return pn_fail(err, PANTRY_INVALID, "messages[%zu]: an object with a role is needed", i);
+        if (json_array_size(json_object_get(given, "images")))
+            return pn_fail(err, PANTRY_UNSUPPORTED, "messages[%zu].images: this model does not see images", i);
+        json_array_append_new(list, message_of(given));
+    }
+    return set_thinking(c, context, err);
+}
+
+static pantry_status generate_context(struct call *c, struct pantry_error *err)
+{
+    const char *prompt = "", *system = NULL;
+    size_t n;
+    pantry_status status = pn_json_string(c->body, "prompt", &prompt, err);
+    if (!status)
+        status = pn_json_string(c->body, "system", &system, err);
+    if (!status)
+        status = pn_json_bool(c->body, "raw", &c->raw, err);
+    if (status)
+        return status;
+    if (c->raw || !pantry_model_template(c->loaded->model, &n)) {
+        c->answer.text = prompt;
+        c->answer.len = strlen(prompt);
+        return PANTRY_OK;
+    }
+    json_t *messages = json_array();
+    c->answer.context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
+    if (system)
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", prompt));
+    return set_thinking(c, c->answer.context, err);
+}
+
+/* ---- the calls ---- */
+
+static pantry_status read_call(struct call *c, struct pantry_error *err)
+{
+    static const char *const refused[] = {"suffix", "template", "images",   "format",       "truncate",
+                                          "shift",  "context",  "logprobs", "top_logprobs", NULL};
+    json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
+    pantry_status status = pn_json_string(c->body, "model", &c->model, err);
+    c->stream = true;
+    if (!status && !c->model)
+        return pn_fail(err, PANTRY_INVALID, "model is required");
+    if (!status)
+        status = pn_json_refuse(c->body, refused, err);
+    if (!status)
+        status = pn_json_bool(c->body, "stream", &c->stream, err);
+    if (!status && keep && !json_is_null(keep)) {
+        status = pn_ollama_duration(keep, &c->keep, err);
+        c->has_keep = true;
+    }
+    c->think = json_object_get(c->body, "think");
+    c->think = json_is_null(c->think) ? NULL : c->think;
+    if (!status)
+        status = pn_models_hold(c->server->models, c->model, &c->loaded, &c->loaded_now, err);
+    if (status)
+        return status;
+    c->answer = pn_answer_defaults(c->loaded);
+    c->answer.delta = on_delta;
+    c->answer.user = c;
+    if (!(status = pn_json_object(c->body, "options", &options, err)) && options)
+        status = read_options(options, &c->answer, err);
+    return status;
+}
+
+/* Without a prompt a call only loads the model, or unloads it. */
+static bool only_loads(const struct call *c)
+{
+    const json_t *v = json_object_get(c->body, c->chat ? "messages" : "prompt");
+    return !v || json_is_null(v) || (c->chat ? json_array_size(v) == 0 : json_string_length(v) == 0);
+}
+
+static void reply_loaded(struct call *c)
+{
+    bool unload = c->has_keep && !c->keep.forever && c->keep.seconds == 0;
+    json_t *v = chunk(c, true);
+    set_parts(c, v, "", 0, NULL, 0, NULL);
+    json_object_set_new(v, "done", json_true());
+    json_object_set_new(v, "done_reason", json_string(unload ? "unload" : "load"));
+    pn_reply_json(c->x, 200, v);
+}
+
+static pantry_status reply_rendered(struct call *c, struct pantry_error *err)
+{
+    char *text;
+    size_t len;
+    pantry_status status = pn_answer_render(c->loaded, &c->answer, &text, &len, err);
+    if (status)
+        return status;
+    json_t *v = chunk(c, true);
+    json_object_set_new(v, "_debug_info", json_pack("{s:o}", "rendered_template", pn_json_text(text, len)));
+    pn_reply_json(c->x, 200, v);
+    pantry_free(text);
+    return PANTRY_OK;
+}
+
+static pantry_status answer(struct call *c, struct pantry_error *err)
+{
+    bool render_only = false;
+    struct pn_answer a;
+    pantry_status status = c->chat ? chat_context(c, err) : generate_context(c, err);
+    if (!status)
+        status = pn_json_bool(c->body, "_debug_render_only", &render_only, err);
+    if (!status && render_only)
+        return reply_rendered(c, err);
+    if (!status)
+        status = pn_answer_make(c->loaded, &c->answer, c->x, &a, err);
+    if (status)
+        return status;
+    pn_server_count(c->server, &a.stats);
+    finish(c, &a);
+    return PANTRY_OK;
+}
+
+static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool chat)
+{
+    struct call c = {.server = s, .x = x, .body = body, .chat = chat, .calls = json_array(), .began = pn_clock_ns()};
+    struct pantry_error err;
+    pantry_status status = read_call(&c, &err);
+    if (!status && only_loads(&c))
+        reply_loaded(&c);
+    else if (!status)
+        status = answer(&c, &err);
+    if (status)
+        fail(&c, &err);
+    if (c.loaded)
+        pn_models_release(s->models, c.loaded, c.has_keep ? &c.keep : NULL);
+    json_decref(c.answer.context);
+    json_decref(c.calls);
+    pn_buf_free(&c.content);
+    pn_buf_free(&c.reasoning);
+}
+
+void pn_ollama_generate(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)tail;
+    run(s, x, body, false);
+}
+
+void pn_ollama_chat(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)tail;
+    run(s, x, body, true);
+}

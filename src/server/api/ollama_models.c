@@ -1,0 +1,312 @@
+/* Ollama's API: models, embeddings, and the table of its routes. */
+#define _POSIX_C_SOURCE 200809L
+#include "server/api/ollama.h"
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* ---- descriptions ---- */
+
+static json_t *describe(const char *path)
+{
+    char *text;
+    if (pantry_describe(path, &text, NULL))
+        return NULL;
+    json_t *v = json_loads(text, JSON_ALLOW_NUL, NULL);
+    pantry_free(text);
+    return v;
+}
+
+/* "134.5M", "7.6B" */
+static void count_text(char out[16], double n)
+{
+    if (n >= 1e9)
+        snprintf(out, 16, "%.1fB", n / 1e9);
+    else
+        snprintf(out, 16, "%.2fM", n / 1e6);
+}
+
+/* The type that most bytes are in, in capitals: what a file is called after. */
+static void level_of(const json_t *types, char out[24])
+{
+    const char *name, *best = "unknown";
+    json_t *v;
+    json_int_t most = -1;
+    json_object_foreach((json_t *)(uintptr_t)types, name, v)
+    {
+        json_int_t bytes = json_integer_value(json_object_get(v, "bytes"));
+        if (bytes > most) {
+            most = bytes;
+            best = name;
+        }
+    }
+    size_t n = 0;
+    for (; best[n] && n < 23; n++)
+        out[n] = best[n] >= 'a' && best[n] <= 'z' ? (char)(best[n] - 'a' + 'A') : best[n];
+    out[n] = '\0';
+}
+
+static json_t *details_of(const json_t *d)
+{
+    char size[16], level[24];
+    const char *family = json_string_value(json_object_get(d, "architecture"));
+    family = family ? family : "";
+    count_text(size, json_number_value(json_object_get(d, "n_params")));
+    level_of(json_object_get(d, "types"), level);
+    return json_pack("{s:s, s:s, s:s, s:[s], s:s, s:s}", "parent_model", "", "format", "gguf", "family", family,
+                     "families", family, "parameter_size", size, "quantization_level", level);
+}
+
+static void digest_of(const char *path, char out[65])
+{
+    const char *at = strstr(path, "sha256-");
+    out[0] = '\0';
+    if (at)
+        snprintf(out, 65, "%.64s", at + 7);
+}
+
+static void modified_at(const char *path, char out[40])
+{
+    struct stat st;
+    pn_time_text(out, stat(path, &st) == 0 ? (double)st.st_mtime : 0);
+}
+
+static void full_name(const char *name, char out[300])
+{
+    const char *slash = strrchr(name, '/');
+    snprintf(out, 300, "%.280s%s", name, strchr(slash ? slash : name, ':') ? "" : ":latest");
+}
+
+static json_t *summary(const char *name, const char *path, uint64_t bytes, const json_t *description)
+{
+    char full[300], digest[65];
+    full_name(name, full);
+    digest_of(path, digest);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "name", full, "model", full, "size", (json_int_t)bytes, "digest",
+                     digest, "details", details_of(description));
+}
+
+static void get_tags(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)s, (void)body, (void)tail;
+    struct pn_stored *list;
+    struct pantry_error err;
+    size_t n;
+    if (pn_store_list(&list, &n, &err)) {
+        pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
+        return;
+    }
+    json_t *models = json_array();
+    for (size_t i = 0; i < n; i++) {
+        char when[40];
+        json_t *d = describe(list[i].path), *v = summary(list[i].name, list[i].path, list[i].bytes, d);
+        modified_at(list[i].path, when);
+        json_object_set_new(v, "modified_at", json_string(when));
+        json_array_append_new(models, v);
+        json_decref(d);
+    }
+    pn_store_list_free(list, n);
+    pn_reply_json(x, 200, json_pack("{s:o}", "models", models));
+}
+
+static void add_running(void *user, const struct pn_loaded_state *state)
+{
+    const struct pn_loaded *l = state->loaded;
+    char until[40];
+    json_t *d = describe(l->path), *v = summary(l->name, l->path, l->bytes, d);
+    pn_time_text(until, (double)time(NULL) + (state->forever ? 100.0 * 365 * 86400 : state->seconds_left));
+    json_object_set_new(v, "expires_at", json_string(until));
+    json_object_set_new(v, "size_vram", json_integer(0));
+    json_object_set_new(v, "context_length", json_integer(l->info.n_context_train));
+    json_array_append_new(user, v);
+    json_decref(d);
+}
+
+static void get_ps(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)body, (void)tail;
+    json_t *models = json_array();
+    pn_models_each(s->models, add_running, models);
+    pn_reply_json(x, 200, json_pack("{s:o}", "models", models));
+}
+
+static void get_version(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)s, (void)body, (void)tail;
+    pn_reply_json(x, 200, json_pack("{s:s}", "version", pantry_version()));
+}
+
+/* ---- show ---- */
+
+static bool has_key(const json_t *d, const char *part)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(json_object_get(d, "metadata"), key, v) if (strstr(key, part)) return true;
+    return false;
+}
+
+static json_t *capabilities_of(const json_t *d)
+{
+    const char *template = json_string_value(json_object_get(d, "template"));
+    const json_t *pooling = json_object_get(json_object_get(d, "hyperparameters"), "pooling_type");
+    json_t *v = json_array();
+    if (pooling)
+        json_array_append_new(v, json_string("embedding"));
+    else
+        json_array_append_new(v, json_string("completion"));
+    if (template && strstr(template, "tools"))
+        json_array_append_new(v, json_string("tools"));
+    if (has_key(d, "fim_pre_token_id") || has_key(d, "prefix_token_id"))
+        json_array_append_new(v, json_string("insert"));
+    if (template && (strstr(template, "<think>") || strstr(template, "reasoning") || strstr(template, "thinking")))
+        json_array_append_new(v, json_string("thinking"));
+    return v;
+}
+
+/* The file's metadata; long lists are null, as with Ollama, unless all is asked for. */
+static json_t *info_of(const json_t *d, bool verbose)
+{
+    json_t *out = json_object(), *v;
+    const char *key;
+    json_object_foreach(json_object_get(d, "metadata"), key, v)
+    {
+        if (strcmp(key, "tokenizer.chat_template") == 0)
+            continue;
+        if (json_is_array(v) && !verbose)
+            json_object_set_new(out, key, json_null());
+        else
+            json_object_set(out, key, v);
+    }
+    json_object_set(out, "general.parameter_count", json_object_get(d, "n_params"));
+    return out;
+}
+
+static json_t *text_or_empty(const json_t *d, const char *key)
+{
+    json_t *v = json_object_get(d, key);
+    return v ? json_incref(v) : json_string("");
+}
+
+static void show(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)s, (void)tail;
+    const char *model = NULL;
+    bool verbose = false;
+    char *name, *path, when[40];
+    uint64_t bytes;
+    struct pantry_error err;
+    pantry_status status = pn_json_string(body, "name", &model, &err);
+    if (!status)
+        status = pn_json_string(body, "model", &model, &err);
+    if (!status)
+        status = pn_json_bool(body, "verbose", &verbose, &err);
+    if (!status && !model)
+        status = pn_fail(&err, PANTRY_INVALID, "model is required");
+    if (!status)
+        status = pn_models_find(model, &name, &path, &bytes, &err);
+    if (status) {
+        pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
+        return;
+    }
+    json_t *d = describe(path);
+    modified_at(path, when);
+    json_t *v =
+        json_pack("{s:o, s:s+, s:s, s:o, s:o, s:o, s:o, s:s}", "license", text_or_empty(d, "license_text"), "modelfile",
+                  "FROM ", name, "parameters", "", "template", text_or_empty(d, "template"), "details", details_of(d),
+                  "model_info", info_of(d, verbose), "capabilities", capabilities_of(d), "modified_at", when);
+    if (verbose && v)
+        json_object_set(v, "tensors", json_object_get(d, "tensors"));
+    pn_reply_json(x, 200, v);
+    json_decref(d);
+    free(name);
+    free(path);
+}
+
+/* ---- pull ---- */
+
+struct pull {
+    struct pn_exchange *x;
+    const struct pn_catalog_entry *entry;
+    bool stream, begun;
+    pantry_cancel *cancel;
+};
+
+static void put_status(struct pull *p, json_t *v)
+{
+    if (!p->stream) {
+        json_decref(v);
+        return;
+    }
+    if (!p->begun)
+        pn_http_begin(p->x, 200, "application/x-ndjson");
+    p->begun = true;
+    if ((!pn_write_line(p->x, v) || !pn_http_is_open(p->x)) && p->cancel)
+        pantry_cancel_set(p->cancel);
+}
+
+static void on_progress(void *user, const struct pn_fetch_progress *f)
+{
+    struct pull *p = user;
+    char status[64];
+    snprintf(status, sizeof status, "pulling %.12s", p->entry->sha256);
+    if (f->phase == PN_FETCH_DOWNLOAD)
+        put_status(p, json_pack("{s:s, s:s+, s:I, s:I}", "status", status, "digest", "sha256:", p->entry->sha256,
+                                "total", (json_int_t)f->total, "completed", (json_int_t)f->done));
+    else if (f->phase == PN_FETCH_VERIFY && f->done == 0)
+        put_status(p, json_pack("{s:s}", "status", "verifying sha256 digest"));
+}
+
+static void pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)s, (void)tail;
+    struct pull p = {.x = x, .stream = true, .cancel = pantry_cancel_new()};
+    struct pn_fetch_options options = {.progress = on_progress, .user = &p, .cancel = p.cancel};
+    const char *model = NULL;
+    char *path = NULL;
+    struct pantry_error err;
+    pantry_status status = pn_json_string(body, "name", &model, &err);
+    if (!status)
+        status = pn_json_string(body, "model", &model, &err);
+    if (!status)
+        status = pn_json_bool(body, "stream", &p.stream, &err);
+    if (!status && !model)
+        status = pn_fail(&err, PANTRY_INVALID, "model is required");
+    if (!status && !(p.entry = pn_store_entry(model)))
+        status = pn_fail(&err, PANTRY_NOT_FOUND, "pull model manifest: %.200s is not in the catalog", model);
+    if (!status) {
+        put_status(&p, json_pack("{s:s}", "status", "pulling manifest"));
+        status = pn_store_fetch(model, &options, &path, &err);
+    }
+    pantry_cancel_free(p.cancel);
+    p.cancel = NULL;
+    free(path);
+    if (!status && p.stream)
+        put_status(&p, json_pack("{s:s}", "status", "success"));
+    else if (!status)
+        pn_reply_json(x, 200, json_pack("{s:s}", "status", "success"));
+    else if (p.begun)
+        pn_write_line(x, pn_error_json(PN_ERRORS_OLLAMA, 500, err.text));
+    else
+        pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
+}
+
+const struct pn_route pn_routes_ollama[] = {
+    {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA},
+    {"POST", "/api/chat", pn_ollama_chat, PN_ERRORS_OLLAMA},
+    {"POST", "/api/embed", pn_ollama_embed, PN_ERRORS_OLLAMA},
+    {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA},
+    {"POST", "/api/show", show, PN_ERRORS_OLLAMA},
+    {"POST", "/api/pull", pull, PN_ERRORS_OLLAMA},
+    {"GET", "/api/tags", get_tags, PN_ERRORS_OLLAMA},
+    {"GET", "/api/ps", get_ps, PN_ERRORS_OLLAMA},
+    {"GET", "/api/version", get_version, PN_ERRORS_OLLAMA},
+    {0},
+};

@@ -1,0 +1,68 @@
+/* HTTP: connections, requests that have been read whole, and replies that handlers write from threads of their own.
+ *
+ * One thread of libmicrohttpd waits for all connections, so an idle or slow one costs no thread. A request whose body
+ * is complete gets a thread, which may block: it writes the reply into a buffer that the waiting thread sends. A
+ * handler whose client has left finds out at its next write or at pn_http_is_open. */
+#ifndef PN_SERVER_HTTP_H
+#define PN_SERVER_HTTP_H
+
+#include "pantry.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pn_http;     /* a server */
+struct pn_exchange; /* a request and its reply */
+
+struct pn_http_options {
+    const char *host; /* an address or "localhost" */
+    uint16_t port;    /* 0: any */
+    size_t max_body;  /* bytes */
+    int max_requests; /* with a thread at the same time; more get 503 */
+    int max_seconds;  /* that a request may take to arrive */
+    /* Called when the headers are there, on the waiting thread. False: it has replied. */
+    bool (*admit)(void *user, struct pn_exchange *x);
+    /* Called when all of it is there, on a thread of its own. What it does not reply to becomes an error. */
+    void (*handle)(void *user, struct pn_exchange *x);
+    /* Called after a reply, on any thread: for the log. */
+    void (*done)(void *user, const struct pn_exchange *x);
+    void *user;
+};
+
+pantry_status pn_http_start(const struct pn_http_options *options, struct pn_http **out, struct pantry_error *err);
+uint16_t pn_http_port(const struct pn_http *http);
+/* Takes no more connections, and waits up to `seconds` for the requests that run. */
+void pn_http_drain(struct pn_http *http, int seconds);
+/* Ends the requests that are left, and the server. */
+void pn_http_stop(struct pn_http *http);
+/* Requests with a thread. */
+int pn_http_n_running(struct pn_http *http);
+
+/* ---- the request ---- */
+
+const char *pn_http_method(const struct pn_exchange *x);
+const char *pn_http_path(const struct pn_exchange *x);                     /* decoded, without the query */
+const char *pn_http_header(const struct pn_exchange *x, const char *name); /* NULL: it is not there */
+const char *pn_http_query(const struct pn_exchange *x, const char *name);
+const char *pn_http_body(const struct pn_exchange *x, size_t *len); /* a NUL after its length */
+const char *pn_http_client(const struct pn_exchange *x);            /* the address */
+
+/* ---- the reply ---- */
+
+/* A header of the reply, before it begins. */
+void pn_http_set_header(struct pn_exchange *x, const char *name, const char *value);
+/* A whole reply. */
+void pn_http_send(struct pn_exchange *x, int status, const char *type, const char *body, size_t len);
+/* A reply in parts: begin, then write until the handler returns. */
+void pn_http_begin(struct pn_exchange *x, int status, const char *type);
+/* Waits while the client has much to read yet. False: it has left. */
+bool pn_http_write(struct pn_exchange *x, const char *data, size_t len);
+/* Whether the client is still there. */
+bool pn_http_is_open(struct pn_exchange *x);
+/* What was replied; 0: nothing yet. */
+int pn_http_status(const struct pn_exchange *x);
+uint64_t pn_http_bytes(const struct pn_exchange *x);
+double pn_http_seconds(const struct pn_exchange *x);
+
+#endif

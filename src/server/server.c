@@ -1,0 +1,404 @@
+/* The service: see server.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "server/server.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "server/guard.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    MAX_BODY = 256 << 20,
+    MAX_REQUESTS = 512,
+    ARRIVAL_SECONDS = 60,
+    DRAIN_SECONDS = 10,
+    MAX_JSON_DEPTH = 256,
+    STOP_POLL_NS = 50000000
+};
+
+/* ---- replies ---- */
+
+void pn_time_text(char out[40], double unix_time)
+{
+    struct timespec now;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (unix_time > 0) {
+        now.tv_sec = (time_t)unix_time;
+        now.tv_nsec = (long)((unix_time - (double)now.tv_sec) * 1e9);
+    }
+    gmtime_r(&now.tv_sec, &tm);
+    size_t n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, 40 - n, ".%06ldZ", now.tv_nsec / 1000);
+}
+
+void pn_reply_json(struct pn_exchange *x, int status, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    json_decref(value);
+    if (text)
+        pn_http_send(x, status, "application/json; charset=utf-8", text, strlen(text));
+    free(text);
+}
+
+int pn_http_status_of(pantry_status status)
+{
+    switch (status) {
+    case PANTRY_OK:
+        return 200;
+    case PANTRY_NOT_FOUND:
+        return 404;
+    case PANTRY_INVALID:
+    case PANTRY_UNSUPPORTED:
+    case PANTRY_CONTEXT_FULL:
+    case PANTRY_RAISED:
+        return 400;
+    case PANTRY_NO_MEMORY:
+        return 503;
+    case PANTRY_FORMAT:
+    case PANTRY_IO:
+    case PANTRY_LIMIT:
+    case PANTRY_CANCELLED:
+    case PANTRY_INTERNAL:
+        break;
+    }
+    return 500;
+}
+
+static const char *openai_type(int status)
+{
+    return status == 401   ? "authentication_error"
+           : status == 403 ? "permission_error"
+           : status == 404 ? "not_found_error"
+           : status < 500  ? "invalid_request_error"
+           : status == 503 ? "overloaded_error"
+                           : "api_error";
+}
+
+json_t *pn_error_json(enum pn_error_style style, int status, const char *text)
+{
+    json_t *message = pn_json_text(text, strlen(text));
+    switch (style) {
+    case PN_ERRORS_OPENAI:
+        return json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", message, "type",
+                         status == 404 ? "invalid_request_error" : openai_type(status), "param", "code");
+    case PN_ERRORS_ANTHROPIC:
+        return json_pack("{s:s, s:{s:s, s:o}}", "type", "error", "error", "type", openai_type(status), "message",
+                         message);
+    case PN_ERRORS_OLLAMA:
+        break;
+    }
+    return json_pack("{s:o}", "error", message);
+}
+
+void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const struct pantry_error *err)
+{
+    int status = pn_http_status_of(err->status);
+    if (status == 503)
+        pn_http_set_header(x, "Retry-After", "5");
+    pn_reply_json(x, status, pn_error_json(style, status, err->text));
+}
+
+bool pn_write_line(struct pn_exchange *x, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    bool open = text && pn_http_write(x, text, strlen(text)) && pn_http_write(x, "\n", 1);
+    json_decref(value);
+    free(text);
+    return open;
+}
+
+bool pn_write_event(struct pn_exchange *x, const char *name, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    struct pn_buf out = {0};
+    if (name)
+        pn_buf_printf(&out, "event: %s\n", name);
+    pn_buf_printf(&out, "data: %s\n\n", text ? text : "null");
+    bool open = text && !out.failed && pn_http_write(x, out.data, out.len);
+    pn_buf_free(&out);
+    json_decref(value);
+    free(text);
+    return open;
+}
+
+void pn_server_count(struct pn_server *s, const struct pantry_stats *stats)
+{
+    atomic_fetch_add(&s->n_prompt, (uint64_t)(stats->n_prompt - stats->n_cached));
+    atomic_fetch_add(&s->n_cached, (uint64_t)stats->n_cached);
+    atomic_fetch_add(&s->n_generated, (uint64_t)stats->n_generated);
+}
+
+/* ---- routes of the service itself ---- */
+
+static void get_root(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    static const char text[] = "pantry is running";
+    (void)s, (void)body, (void)tail;
+    pn_http_send(x, 200, "text/plain; charset=utf-8", text, sizeof text - 1);
+}
+
+static void get_health(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    (void)s, (void)body, (void)tail;
+    pn_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void get_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
+{
+    struct pn_buf out = {0};
+    (void)body, (void)tail;
+    const struct {
+        const char *name, *help;
+        uint64_t value;
+    } counters[] = {
+        {"requests", "Requests that were answered", atomic_load(&s->n_requests)},
+        {"requests_failed", "Requests that were answered with an error", atomic_load(&s->n_failed)},
+        {"prompt_tokens", "Tokens of prompts that were read", atomic_load(&s->n_prompt)},
+        {"prompt_tokens_cached", "Tokens of prompts that were in memory", atomic_load(&s->n_cached)},
+        {"generated_tokens", "Tokens of answers", atomic_load(&s->n_generated)},
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        pn_buf_printf(&out, "# HELP pantry_%s_total %s.\n# TYPE pantry_%s_total counter\npantry_%s_total %llu\n",
+                      counters[i].name, counters[i].help, counters[i].name, counters[i].name,
+                      (unsigned long long)counters[i].value);
+    pn_buf_printf(&out,
+                  "# HELP pantry_requests_running Requests that are being answered.\n"
+                  "# TYPE pantry_requests_running gauge\npantry_requests_running %d\n",
+                  pn_http_n_running(s->http) - 1);
+    if (!out.failed)
+        pn_http_send(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
+    pn_buf_free(&out);
+}
+
+static const struct pn_route own_routes[] = {
+    {"GET", "/", get_root, PN_ERRORS_OLLAMA},
+    {"GET", "/health", get_health, PN_ERRORS_OLLAMA},
+    {"GET", "/v1/health", get_health, PN_ERRORS_OLLAMA},
+    {"GET", "/metrics", get_metrics, PN_ERRORS_OLLAMA},
+    {0},
+};
+
+static const struct pn_route *const all_routes[] = {own_routes, pn_routes_ollama, pn_routes_openai, pn_routes_anthropic,
+                                                    pn_routes_text};
+
+/* ---- finding the route ---- */
+
+static bool is_path(const struct pn_route *r, const char *path, const char **tail)
+{
+    size_t n = strlen(r->path);
+    *tail = "";
+    if (n > 1 && r->path[n - 1] == '/') {
+        *tail = path + n;
+        return strncmp(path, r->path, n) == 0 && path[n];
+    }
+    return strcmp(path, r->path) == 0;
+}
+
+/* NULL: no route has that path, or (*other) none with that method. HEAD is GET without a body. */
+static const struct pn_route *find_route(const char *method, const char *path, const char **tail, bool *other)
+{
+    *other = false;
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    for (size_t t = 0; t < sizeof all_routes / sizeof *all_routes; t++)
+        for (const struct pn_route *r = all_routes[t]; r->method; r++) {
+            if (!is_path(r, path, tail))
+                continue;
+            if (strcmp(r->method, method) == 0)
+                return r;
+            *other = true;
+        }
+    return NULL;
+}
+
+static enum pn_error_style style_of(const char *path)
+{
+    return strncmp(path, "/v1/messages", 12) == 0 ? PN_ERRORS_ANTHROPIC
+           : strncmp(path, "/v1/", 4) == 0        ? PN_ERRORS_OPENAI
+                                                  : PN_ERRORS_OLLAMA;
+}
+
+static void refuse(struct pn_exchange *x, int status, const char *text)
+{
+    pn_reply_json(x, status, pn_error_json(style_of(pn_http_path(x)), status, text));
+}
+
+/* ---- requests ---- */
+
+/* What a browser asks before a page of another origin may call. */
+static void answer_preflight(struct pn_exchange *x)
+{
+    pn_http_set_header(x, "Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
+    pn_http_set_header(x, "Access-Control-Allow-Headers",
+                       "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, X-Api-Key, "
+                       "Anthropic-Version, Anthropic-Beta, OpenAI-Beta");
+    pn_http_set_header(x, "Access-Control-Max-Age", "600");
+    pn_http_send(x, 204, "text/plain", "", 0);
+}
+
+static bool admit(void *user, struct pn_exchange *x)
+{
+    struct pn_server *s = user;
+    const char *origin = pn_http_header(x, "Origin"), *method = pn_http_method(x), *tail;
+    bool other, has_body = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
+    if (!pn_guard_host(pn_http_header(x, "Host"), s->options.host)) {
+        refuse(x, 403, "this Host header names another machine");
+        return false;
+    }
+    if (!pn_guard_origin(origin, s->options.origins)) {
+        refuse(x, 403, "pages of this origin may not call (allow it with PANTRY_ORIGINS)");
+        return false;
+    }
+    if (origin) {
+        pn_http_set_header(x, "Access-Control-Allow-Origin", origin);
+        pn_http_set_header(x, "Vary", "Origin");
+    }
+    if (strcmp(method, "OPTIONS") == 0) {
+        answer_preflight(x);
+        return false;
+    }
+    if (has_body &&
+        !pn_guard_content_type(pn_http_header(x, "Content-Type"), origin || pn_http_header(x, "Sec-Fetch-Site"))) {
+        refuse(x, 415, "the Content-Type must be application/json");
+        return false;
+    }
+    if (!find_route(method, pn_http_path(x), &tail, &other)) {
+        refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
+        return false;
+    }
+    return true;
+}
+
+/* jansson reads to any depth that it was built for; what nests deeper than anybody needs is refused before. */
+static bool is_deep(const char *text, size_t len)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        if (in_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            in_string = !in_string;
+        else if (!in_string && (text[i] == '{' || text[i] == '['))
+            depth++;
+        else if (!in_string && (text[i] == '}' || text[i] == ']'))
+            depth--;
+        if (depth > MAX_JSON_DEPTH)
+            return true;
+    }
+    return false;
+}
+
+static json_t *read_body(struct pn_exchange *x, enum pn_error_style style)
+{
+    size_t len;
+    const char *text = pn_http_body(x, &len);
+    struct pantry_error err = {.status = PANTRY_INVALID};
+    json_error_t where;
+    json_t *body = NULL;
+    if (is_deep(text, len))
+        snprintf(err.text, sizeof err.text, "the body nests deeper than %d", MAX_JSON_DEPTH);
+    else if (!(body = json_loadb(text, len, JSON_REJECT_DUPLICATES, &where)))
+        snprintf(err.text, sizeof err.text,
+                 len ? "the body is not JSON: %s (line %d, column %d)" : "missing request body", where.text, where.line,
+                 where.column);
+    else if (!json_is_object(body))
+        snprintf(err.text, sizeof err.text, "the body is not a JSON object");
+    else
+        return body;
+    json_decref(body);
+    pn_reply_error(x, style, &err);
+    return NULL;
+}
+
+static void handle(void *user, struct pn_exchange *x)
+{
+    struct pn_server *s = user;
+    const char *tail, *method = pn_http_method(x);
+    bool other;
+    const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
+    if (!r)
+        return;
+    if (strcmp(r->method, "GET") == 0) {
+        r->handle(s, x, NULL, tail);
+        return;
+    }
+    json_t *body = read_body(x, r->errors);
+    if (body)
+        r->handle(s, x, body, tail);
+    json_decref(body);
+}
+
+/* One line per request: a JSON object, so that programs can read the log too. */
+static void log_request(void *user, const struct pn_exchange *x)
+{
+    struct pn_server *s = user;
+    char now[40];
+    int status = pn_http_status(x);
+    atomic_fetch_add(&s->n_requests, 1);
+    if (status >= 400)
+        atomic_fetch_add(&s->n_failed, 1);
+    if (s->options.quiet)
+        return;
+    pn_time_text(now, 0);
+    json_t *path = pn_json_text(pn_http_path(x), strlen(pn_http_path(x)));
+    json_t *line = json_pack("{s:s, s:s, s:o, s:i, s:I, s:f, s:s}", "time", now, "method", pn_http_method(x), "path",
+                             path, "status", status, "bytes", (json_int_t)pn_http_bytes(x), "seconds",
+                             pn_http_seconds(x), "client", pn_http_client(x));
+    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    if (text)
+        fprintf(stderr, "%s\n", text);
+    free(text);
+    json_decref(line);
+}
+
+/* ---- the server ---- */
+
+bool pn_server_is_local(const char *host)
+{
+    return pn_guard_is_local(host);
+}
+
+static void wait_for_stop(const pantry_cancel *stop)
+{
+    while (!pantry_cancel_is_set(stop))
+        nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
+}
+
+pantry_status pn_server_run(const struct pn_server_options *options, struct pantry_error *err)
+{
+    struct pn_server s = {.options = *options, .started = pn_clock_ns()};
+    struct pn_http_options http = {.host = options->host,
+                                   .port = options->port,
+                                   .max_body = MAX_BODY,
+                                   .max_requests = options->n_parallel ? options->n_parallel : MAX_REQUESTS,
+                                   .max_seconds = options->read_seconds ? options->read_seconds : ARRIVAL_SECONDS,
+                                   .admit = admit,
+                                   .handle = handle,
+                                   .done = log_request,
+                                   .user = &s};
+    char url[300];
+    signal(SIGPIPE, SIG_IGN);
+    pantry_status status = pn_models_new(&options->models, &s.models, err);
+    if (!status)
+        status = pn_http_start(&http, &s.http, err);
+    if (!status) {
+        bool v6 = strchr(options->host, ':') != NULL;
+        snprintf(url, sizeof url, "http://%s%.250s%s:%u", v6 ? "[" : "", options->host, v6 ? "]" : "",
+                 pn_http_port(s.http));
+        if (options->ready)
+            options->ready(options->user, url);
+        wait_for_stop(options->stop);
+        pn_http_drain(s.http, DRAIN_SECONDS);
+    }
+    pn_http_stop(s.http);
+    pn_models_free(s.models);
+    return status;
+}

@@ -1,0 +1,75 @@
+/* The service: one process that answers Ollama's, OpenAI's and Anthropic's APIs.
+ *
+ * http.c reads requests, guard.c says which may come in, server.c finds the route, and each API has a file below api/
+ * that reads its own fields, calls answer.c, and writes its own replies. */
+#ifndef PN_SERVER_SERVER_H
+#define PN_SERVER_SERVER_H
+
+#include "server/http.h"
+#include "server/json.h"
+#include "server/models.h"
+
+#include <stdatomic.h>
+
+struct pn_server_options {
+    const char *host; /* an address or a name */
+    uint16_t port;    /* 0: any that is free */
+    struct pn_models_options models;
+    int n_parallel;             /* most requests at the same time; more get 503. 0: 512 */
+    int read_seconds;           /* how long a request may take to arrive; 0: 60 */
+    const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
+    bool quiet;                 /* no line per request */
+    /* Called once the server listens. */
+    void (*ready)(void *user, const char *url);
+    void *user;
+    const pantry_cancel *stop; /* ends the server */
+};
+
+/* Whether an address to listen on is this machine's alone. */
+bool pn_server_is_local(const char *host);
+/* Runs until options->stop is set, and then for the requests that are left, a few seconds at most. */
+pantry_status pn_server_run(const struct pn_server_options *options, struct pantry_error *err);
+
+/* ---- for the APIs ---- */
+
+struct pn_server {
+    struct pn_server_options options;
+    struct pn_http *http;
+    struct pn_models *models;
+    uint64_t started;
+    atomic_uint_fast64_t n_requests, n_failed, n_prompt, n_cached, n_generated;
+};
+
+/* How errors read. */
+enum pn_error_style { PN_ERRORS_OLLAMA, PN_ERRORS_OPENAI, PN_ERRORS_ANTHROPIC };
+
+/* `body` is the request's JSON object (NULL for methods without one); `tail` what follows a route that ends in "/". */
+typedef void pn_route_fn(struct pn_server *server, struct pn_exchange *x, json_t *body, const char *tail);
+
+struct pn_route {
+    const char *method, *path;
+    pn_route_fn *handle;
+    enum pn_error_style errors;
+};
+
+/* Each API's routes; a NULL method ends a table. */
+extern const struct pn_route pn_routes_ollama[], pn_routes_openai[], pn_routes_anthropic[], pn_routes_text[];
+
+/* A reply of one JSON value, which it takes over. */
+void pn_reply_json(struct pn_exchange *x, int status, json_t *value);
+/* An error in the style of an API; the HTTP status follows from the error. */
+void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const struct pantry_error *err);
+int pn_http_status_of(pantry_status status);
+/* The error's JSON object in that style. */
+json_t *pn_error_json(enum pn_error_style style, int http_status, const char *text);
+/* One JSON value and a line end; takes it over. False: the client has left. */
+bool pn_write_line(struct pn_exchange *x, json_t *value);
+/* A server-sent event; `name` may be NULL. Takes `value` over. */
+bool pn_write_event(struct pn_exchange *x, const char *name, json_t *value);
+/* Adds an answer to what /metrics shows. */
+void pn_server_count(struct pn_server *server, const struct pantry_stats *stats);
+
+/* "2026-11-29T18:01:02.123456Z"; the time now for 0 */
+void pn_time_text(char out[40], double unix_time);
+
+#endif
