@@ -265,7 +265,7 @@ static int store_value(const struct parser *parser, const struct pn_option *opti
                                  shown, value);
         break;
     case PN_OPTION_TEXT:
-        if (option->choices && !is_choice(option->choices, value))
+        if (option->choices && !option->any && !is_choice(option->choices, value))
             return pn_cli_misuse(parser->command, "%s: wrong value (found \"%s\", allowed %s)", shown, value,
                                  option->choices);
         *(const char **)to = value;

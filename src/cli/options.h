@@ -43,6 +43,7 @@ struct pn_option {
     const char *value;     /* name of the value in the help, NULL for flags. Shells complete files for "FILE" */
     const char *parameter; /* its name in the chat's `/set parameter`; NULL: not a parameter */
     const char *choices;   /* of texts: the allowed values, separated by spaces; NULL: any */
+    bool any;              /* of texts: the choices are only the usual values */
     double min, max;       /* of numbers; both 0: any */
     size_t offset;         /* of the value in the struct that the option set fills */
     const char *help;      /* one line */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "server/json.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -52,15 +53,34 @@ static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_an
     return pantry_tokenize(tokenizer, text, len, flags, ids, n, err);
 }
 
+static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    *n = o->n_ids;
+    *ids = malloc((o->n_ids + 1) * sizeof **ids);
+    if (!*ids)
+        return pn_no_memory(err, "a prompt");
+    memcpy(*ids, o->ids, o->n_ids * sizeof **ids);
+    return PANTRY_OK;
+}
+
+/* The prompt's text (NULL for `ids`) and its tokens. */
+static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
+                                 size_t *len, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    *text = NULL;
+    *len = 0;
+    if (!o->context && o->ids)
+        return copy_ids(o, ids, n, err);
+    pantry_status status = pn_answer_render(loaded, o, text, len, err);
+    return status ? status : tokenize(loaded, o, *text, *len, ids, n, err);
+}
+
 pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
                                size_t *n, struct pantry_error *err)
 {
     char *text;
     size_t len;
-    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
-    if (status)
-        return status;
-    status = tokenize(loaded, o, text, len, ids, n, err);
+    pantry_status status = read_prompt(loaded, o, &text, &len, ids, n, err);
     pantry_free(text);
     return status;
 }
@@ -68,19 +88,58 @@ pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_a
 /* ---- answers ---- */
 
 struct making {
+    const struct pn_loaded *loaded;
     const struct pn_answer_options *options;
     struct pn_exchange *x;
     pantry_parser *parser; /* NULL: all is content */
     struct pn_answer *out;
+    int n_taken;      /* tokens */
+    json_t *logprobs; /* of the tokens since the last part, or NULL */
     bool unwanted;
 };
+
+/* JSON has no infinity; this is what OpenAI sends for a token that is impossible. */
+static const double impossible = -9999;
+
+static json_t *logprob_json(const struct pn_loaded *loaded, int32_t id, float logprob)
+{
+    char *text = NULL;
+    size_t len = 0;
+    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(loaded->model);
+    json_t *bytes = json_array();
+    pantry_detokenize(tokenizer, &id, 1, PANTRY_DETOKENIZE_SPECIAL, &text, &len, NULL);
+    for (size_t i = 0; i < len; i++)
+        json_array_append_new(bytes, json_integer((unsigned char)text[i]));
+    json_t *v = json_pack("{s:o, s:f, s:o}", "token", pn_json_text(text ? text : "", len), "logprob",
+                          logprob >= (float)impossible ? (double)logprob : impossible, "bytes", bytes);
+    pantry_free(text);
+    return v;
+}
+
+static void note_logprobs(struct making *m, const struct pantry_token *token)
+{
+    if (!m->logprobs || token->id < 0)
+        return;
+    json_t *v = logprob_json(m->loaded, token->id, token->logprob), *top = json_array();
+    for (int i = 0; i < token->n_top; i++)
+        json_array_append_new(top, logprob_json(m->loaded, token->top[i].id, token->top[i].logprob));
+    json_object_set_new(v, "top_logprobs", top);
+    json_array_append_new(m->logprobs, v);
+}
 
 static void hand_out(struct making *m, const struct pn_delta *delta)
 {
     if (m->unwanted)
         return;
     m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
-    m->unwanted = !m->options->delta(m->options->user, delta);
+    if (delta->kind == PN_DELTA_REASONING)
+        m->out->n_reasoning = m->n_taken;
+    struct pn_delta whole = *delta;
+    if (delta->kind == PN_DELTA_CONTENT)
+        whole.logprobs = m->logprobs;
+    m->unwanted = !m->options->delta(m->options->user, &whole);
+    if (delta->kind != PN_DELTA_WAIT)
+        json_array_clear(m->logprobs);
 }
 
 static void on_part(void *user, const struct pantry_parse_event *e)
@@ -110,6 +169,8 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
 
 static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
 {
+    m->n_taken += token->id >= 0;
+    note_logprobs(m, token);
     if (m->parser)
         return pantry_parser_push(m->parser, token->text, token->len, err);
     if (token->len)
@@ -153,6 +214,10 @@ static pantry_status submit(const struct pn_loaded *loaded, const struct pn_answ
     request.n_batch = o->n_batch;
     request.stop = o->stop;
     request.n_stop = o->n_stop;
+    request.logprobs = o->logprobs;
+    request.top_logprobs = o->top_logprobs;
+    request.logit_bias = o->logit_bias;
+    request.n_logit_bias = o->n_logit_bias;
     request.cache_key = o->cache_key;
     return pantry_submit(loaded->model, &request, r, err);
 }
@@ -160,15 +225,14 @@ static pantry_status submit(const struct pn_loaded *loaded, const struct pn_answ
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
-    struct making m = {.options = o, .x = x, .out = out};
+    struct making m = {.loaded = loaded, .options = o, .x = x, .out = out};
     char *text = NULL;
     size_t len = 0, n = 0;
     int32_t *ids = NULL;
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
-    pantry_status status = pn_answer_render(loaded, o, &text, &len, err);
-    if (!status)
-        status = tokenize(loaded, o, text, len, &ids, &n, err);
+    m.logprobs = o->logprobs ? json_array() : NULL;
+    pantry_status status = read_prompt(loaded, o, &text, &len, &ids, &n, err);
     if (!status)
         status = make_parser(loaded, &m, text, len, err);
     if (!status)
@@ -177,6 +241,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
         status = read_events(&m, r, err);
     pantry_request_free(r);
     pantry_parser_free(m.parser);
+    json_decref(m.logprobs);
     pantry_free(ids);
     pantry_free(text);
     return status;

@@ -22,11 +22,15 @@ struct pn_delta {
     const char *text;
     size_t len;
     const char *name, *arguments, *id;
+    json_t *logprobs; /* of content, if wanted: [{"token", "logprob", "bytes", "top_logprobs"}], else NULL */
 };
 
 struct pn_answer_options {
-    /* What the template gets ({"messages", "tools", "add_generation_prompt", ...}), or NULL: `text` is the prompt. */
+    /* What the template gets ({"messages", "tools", "add_generation_prompt", ...}), or NULL: `ids` (n_ids) are the
+     * prompt, or, where they are NULL, `text` is. */
     json_t *context;
+    const int32_t *ids;
+    size_t n_ids;
     const char *text;
     size_t len;
     bool plain; /* `text` may not contain special tokens */
@@ -34,10 +38,14 @@ struct pn_answer_options {
     int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
     const char *stop[PN_MAX_STOPS];
     size_t n_stop;
+    bool logprobs;    /* content comes with the log probabilities of its tokens, ... */
+    int top_logprobs; /* ... and with those of the likeliest tokens in their place */
+    const struct pantry_logit_bias *logit_bias;
+    size_t n_logit_bias;
     bool whole; /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     const char *cache_key; /* NULL: shared by all that have none */
-    /* False: nobody wants more. */
+    /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
     void *user;
 };
@@ -45,11 +53,13 @@ struct pn_answer_options {
 struct pn_answer {
     struct pantry_stats stats;
     int n_calls;
+    int n_reasoning; /* tokens up to the end of the reasoning */
 };
 
 /* The options of a model, before a request changes them. */
 struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded);
-/* The prompt as text; its special tokens count as such unless options->plain. Caller frees *text with pantry_free. */
+/* The prompt as text, unless it is `ids`; its special tokens count as such unless options->plain. Caller frees *text
+ * with pantry_free. */
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *options, char **text,
                                size_t *len, struct pantry_error *err);
 /* The prompt's tokens. Caller frees *ids with pantry_free. */

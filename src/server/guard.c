@@ -37,7 +37,7 @@ static bool is_local_name(const char *host)
     return strcasecmp(host, "localhost") == 0 || ends_with(host, ".localhost");
 }
 
-/* A number is no name that somebody else's server could answer for. */
+/* A number is not a name that somebody else's server could answer for. */
 static bool is_address(const char *host)
 {
     unsigned char address[16];

@@ -326,7 +326,9 @@ static void handle(void *user, struct pn_exchange *x)
     const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
     if (!r)
         return;
-    if (strcmp(r->method, "GET") == 0) {
+    size_t len;
+    pn_http_body(x, &len);
+    if (strcmp(r->method, "GET") == 0 || (strcmp(r->method, "DELETE") == 0 && len == 0)) {
         r->handle(s, x, NULL, tail);
         return;
     }

@@ -43,7 +43,8 @@ struct pn_server {
 /* How errors read. */
 enum pn_error_style { PN_ERRORS_OLLAMA, PN_ERRORS_OPENAI, PN_ERRORS_ANTHROPIC };
 
-/* `body` is the request's JSON object (NULL for methods without one); `tail` what follows a route that ends in "/". */
+/* `body` is the request's JSON object (NULL for GET, and for DELETE without one); `tail` what follows a route that ends
+ * in "/". */
 typedef void pn_route_fn(struct pn_server *server, struct pn_exchange *x, json_t *body, const char *tail);
 
 struct pn_route {

@@ -148,11 +148,13 @@ class Misuse(Case):
             ["--top-p", "1.1"],
             ["--seed", "-1"],
             ["--raw=yes"],
-            ["--device", "gpu7"],
-            ["--device", ""],
             ["--kv-type", "f1"],
         ):
             self.bad(2, "generate", MODEL, "-p", "x", *arguments)
+
+    def test_devices(self):
+        for device, words in (("gpu7", '"gpu7"'), ("cpu:0", "layer 1"), ("cpu:0-9,ref:1-", "layers 0 to 9"), ("", '""')):
+            self.assertIn(words, self.bad(1, "generate", MODEL, "-p", "x", "--device", device))
 
     def test_arguments(self):
         for arguments in (
@@ -425,6 +427,7 @@ class Logits(Case):
     def test_devices_and_slices_agree(self):
         whole = self.logits()
         self.assertNear(whole, self.logits("--device", "ref"), 1e-4)
+        self.assertNear(whole, self.logits("--device", "cpu:0,ref:1"), 1e-4)
         self.assertNear(whole, self.logits("--slices", "1,7"), 1e-4)
         self.assertNear(whole, self.logits("--slices", "1"), 1e-4)
 

@@ -19,28 +19,36 @@ NAME = "tiny"
 
 
 def setUpModule():
-    global HOME
-    HOME = tempfile.mkdtemp(prefix="pantry-service-")
-    path = os.path.join(HOME, "tiny.gguf")
+    global FOLDER, MODELS
+    FOLDER = tempfile.mkdtemp(prefix="pantry-service-")
+    path = os.path.join(FOLDER, "tiny.gguf")
     tiny_model.write(path)
-    subprocess.run(
-        [service.PANTRY, "import", path, "--name", NAME],
-        env={**os.environ, "PANTRY_HOME": HOME},
-        check=True,
-        capture_output=True,
-    )
+    MODELS = {NAME: path}
 
 
 def tearDownModule():
-    shutil.rmtree(HOME)
+    shutil.rmtree(FOLDER)
+
+
+class Service(service.Service):
+    def call(self, method, path, body=None, headers=None):
+        """(status, body, headers)"""
+        status, got, text = self.request(method, path, body, headers)
+        return status, text, got
+
+    def get(self, path):
+        return self.call("GET", path)
+
+    def post(self, path, body):
+        return self.call("POST", path, body)
 
 
 class Case(unittest.TestCase):
-    options = ("--quiet",)
+    options = ()
 
     @classmethod
     def setUpClass(cls):
-        cls.service = service.Service(HOME, *cls.options)
+        cls.service = Service(MODELS, *cls.options)
 
     @classmethod
     def tearDownClass(cls):
@@ -195,11 +203,11 @@ class Bodies(Case):
         for name in ("nothing", "../../etc/passwd", "/etc/passwd", "tiny.gguf", "a/b/c/d/e", "x" * 5000):
             status, reply, _ = self.service.post("/api/chat", {"model": name, "messages": []})
             self.assertEqual(status, 404, name)
-            self.assertNotIn(HOME, reply["error"])
+            self.assertNotIn(self.service.folder, reply["error"])
 
 
 class Clients(Case):
-    options = ("--quiet", "--max-requests", "2", "--read-timeout", "2")
+    options = ("--max-requests", "2", "--read-timeout", "2")
 
     def begin(self, n=100000):
         """A stream of which the first line has arrived."""
@@ -303,7 +311,7 @@ class Together(Case):
 
 class Life(unittest.TestCase):
     def test_stopping_finishes_streams(self):
-        s = service.Service(HOME, "--quiet")
+        s = Service(MODELS)
         replies = []
 
         def ask():
@@ -320,7 +328,7 @@ class Life(unittest.TestCase):
         self.assertEqual(replies[0][1]["eval_count"], 200)
 
     def test_keep_alive(self):
-        s = service.Service(HOME, "--quiet", "--keep-alive", "-1")
+        s = Service(MODELS, "--keep-alive", "-1")
         self.addCleanup(s.stop)
         body = {"model": NAME, "prompt": "Hello", "options": {"num_predict": 2}, "stream": False}
         s.post("/api/generate", body)
@@ -342,23 +350,25 @@ class Life(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("--public", text)
         self.assertEqual(self.refused("--host", "127.0.0.1:x")[0], 2)
-        s = service.Service(HOME, "--quiet", "--host", "localhost")
+        s = Service(MODELS, "--host", "localhost")
         self.addCleanup(s.stop)
         status, text = self.refused("--host", f"127.0.0.1:{s.port}")
         self.assertEqual(status, 1)
         self.assertIn(f"127.0.0.1:{s.port}", text)
 
     def test_log(self):
-        home = tempfile.mkdtemp(prefix="pantry-log-")
-        self.addCleanup(shutil.rmtree, home)
-        s = service.Service(home)
+        s = Service(MODELS, quiet=False)
         s.get("/api/tags")
         s.get("/nothing")
+        s.process.send_signal(signal.SIGTERM)
+        s.process.wait(60)
+        s.errors.seek(0)
+        lines = [json.loads(line) for line in s.errors]
         s.stop()
-        with open(os.path.join(home, "serve.log")) as f:
-            lines = [json.loads(line) for line in f]
-        self.assertEqual([(e["method"], e["path"], e["status"]) for e in lines][:1], [("GET", "/api/tags", 200)])
-        self.assertEqual(lines[1]["status"], 404)
+        self.assertEqual(
+            [(e["method"], e["path"], e["status"]) for e in lines],
+            [("GET", "/api/tags", 200), ("GET", "/nothing", 404)],
+        )
 
 
 if __name__ == "__main__":

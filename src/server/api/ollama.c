@@ -101,7 +101,7 @@ struct call {
     const char *model;
     struct pn_keep_alive keep;
     bool has_keep;
-    json_t *think; /* borrowed; NULL: nothing was said */
+    json_t *think; /* borrowed; NULL: not given */
     struct pn_answer_options answer;
     struct pn_buf content, reasoning;
     json_t *calls;
