@@ -1,21 +1,28 @@
 /* pantry: run open-weight language models on this machine.
  *
- * What holds for every call, unless its comment says otherwise:
+ * These rules hold for every call unless its comment says otherwise.
  *
- * Errors     A call that can fail returns a pantry_status (0 is success) and takes a `struct pantry_error *` last,
- * which may be NULL. It is only written after a failure. Any call may return PANTRY_NO_MEMORY, those that read a file
- * also PANTRY_NOT_FOUND, PANTRY_IO, PANTRY_FORMAT and PANTRY_UNSUPPORTED; comments name the others. Pointers   Handles,
- * texts and outputs must not be NULL. Options and lengths (`size_t *len`) may be: NULL options are the defaults. A
- * `_free` function accepts NULL. Outputs    After a failure a handle that the call was to make is NULL, and other
- * outputs are as they were. Ownership  A call copies what it is given before it returns. `const` pointers that it
- * returns belong to the library and live as long as the handle they came from; what is returned as `char *` or `int32_t
- * *` is yours, and freed with pantry_free. Texts      UTF-8. A text with a length may contain NUL bytes; a text that is
- * returned has a NUL after its length. Threads    Models and tokenizers may be used by any number of threads at once; a
- * session and a request by one thread at a time, except for the calls that cancel. Versions   Options and results are
- * structs that begin with their `size`: a program that was compiled with an older or newer pantry.h works with this
- * library. Options come from their `_default` function; results, as `struct pantry_stats stats = {.size = sizeof
- * stats}`. PANTRY_INVALID: the size is missing. PANTRY_UNSUPPORTED: the program sets an option that this library does
- * not have. */
+ * Errors. A call that can fail returns a pantry_status (0 is success) and takes a `struct pantry_error *` last, which
+ * may be NULL and is written only on failure. Any call may return PANTRY_NO_MEMORY; calls that read a file may also
+ * return PANTRY_NOT_FOUND, PANTRY_IO, PANTRY_FORMAT and PANTRY_UNSUPPORTED. Comments name the others.
+ *
+ * Pointers. Handles, texts and outputs must not be NULL. Options and lengths (`size_t *len`) may be: NULL options mean
+ * the defaults. Every `_free` function accepts NULL.
+ *
+ * Outputs. After a failure, a handle that the call was to create is NULL and other outputs are unchanged.
+ *
+ * Ownership. A call copies its arguments before it returns. `const` pointers that it returns belong to the library and
+ * live as long as the handle they came from. A returned `char *` or `int32_t *` is yours; free it with pantry_free.
+ *
+ * Texts. UTF-8. A text with a length may contain NUL bytes; a returned text has a NUL after its length.
+ *
+ * Threads. Any number of threads may use a model or a tokenizer at once. Only one thread at a time may use a session or
+ * a request, except for the calls that cancel.
+ *
+ * Versions. Options and results are structs that begin with their `size`, so a program compiled with an older or newer
+ * pantry.h works with this library. Get options from their `_default` function, and start results with
+ * `struct pantry_stats stats = {.size = sizeof stats}`. PANTRY_INVALID: the size is missing. PANTRY_UNSUPPORTED: the
+ * program sets an option that this library does not have. */
 #ifndef PANTRY_H
 #define PANTRY_H
 
@@ -41,12 +48,12 @@ typedef enum pantry_status {
     PANTRY_OK = 0,
     PANTRY_INVALID = -1,     /* an argument is wrong */
     PANTRY_FORMAT = -2,      /* a file or text is malformed */
-    PANTRY_UNSUPPORTED = -3, /* well-formed, but nothing here can do it */
+    PANTRY_UNSUPPORTED = -3, /* well-formed, but not supported here */
     PANTRY_NOT_FOUND = -4,
     PANTRY_IO = -5,
     PANTRY_NO_MEMORY = -6,
     PANTRY_LIMIT = -7,        /* a bound on work or size was reached */
-    PANTRY_CANCELLED = -8,    /* a pantry_cancel was set; generations end with PANTRY_OK and what they have instead */
+    PANTRY_CANCELLED = -8,    /* a pantry_cancel was set; a generation returns PANTRY_OK and what it has instead */
     PANTRY_CONTEXT_FULL = -9, /* the prompt does not fit the context */
     PANTRY_RAISED = -10,      /* the chat template called raise_exception; the text is its message */
     PANTRY_INTERNAL = -11,
@@ -54,23 +61,23 @@ typedef enum pantry_status {
 
 struct pantry_error {
     pantry_status status;
-    char text[1024]; /* one sentence that names what is wrong and where */
+    char text[1024]; /* one sentence: what is wrong, and where */
 };
 
 PANTRY_API const char *pantry_version(void);
 PANTRY_API const char *pantry_status_text(pantry_status status);
-/* Frees what a function of this library returned as `char *` or `int32_t *`. NULL is fine. */
+/* Frees a `char *` or `int32_t *` that this library returned. NULL is allowed. */
 PANTRY_API void pantry_free(void *p);
 
 /* ---- cancelling ---- */
 
-/* A switch that ends long calls from elsewhere: give it to a call in its options, set it, and the call ends after the
- * step that it is in. One may serve any number of calls and must outlive them. */
+/* Ends long calls from another thread: pass it in the options of a call, set it, and the call ends after its current
+ * step. One cancel may serve any number of calls and must outlive them. */
 typedef struct pantry_cancel pantry_cancel;
 
 /* NULL: out of memory. */
 PANTRY_API pantry_cancel *pantry_cancel_new(void);
-/* From any thread, and from a signal handler. It stays set. */
+/* Safe in any thread and in a signal handler. It stays set until cleared. */
 PANTRY_API void pantry_cancel_set(pantry_cancel *cancel);
 PANTRY_API void pantry_cancel_clear(pantry_cancel *cancel);
 PANTRY_API bool pantry_cancel_is_set(const pantry_cancel *cancel);
@@ -80,28 +87,27 @@ PANTRY_API void pantry_cancel_free(pantry_cancel *cancel);
 
 typedef struct pantry_model pantry_model;
 
-/* Models that are loaded with equal device, n_threads and isa share one device and its threads; their steps take turns.
- */
+/* Models loaded with the same device, n_threads and isa share one device and its threads; their steps take turns. */
 struct pantry_model_options {
     size_t size;
-    /* "cpu", or "ref": plain scalar float32, the oracle of the tests; NULL: the best there is. Up to four with the
-     * layers of each share a model ("cpu:0-15,ref:16-"); without layers the first does what it can, the others the
-     * rest. */
+    /* "cpu", or "ref" (plain scalar float32, the reference of the tests); NULL: the best available. Up to four devices
+     * can share a model, each with its layers ("cpu:0-15,ref:16-"); without layers the first runs all it can and the
+     * others the rest. */
     const char *device;
-    int n_threads;   /* 0: one for each physical core that this process may use */
-    const char *isa; /* highest instruction set the CPU device may use ("generic", "avx2", ...); NULL: the best */
+    int n_threads;   /* 0: one per physical core that this process may use */
+    const char *isa; /* highest instruction set of the CPU device ("generic", "avx2", ...); NULL: the best */
 
-    /* Longer contexts than the model was trained for, by stretching its rotary embedding: */
+    /* Stretching the rotary embedding allows contexts longer than the model was trained for: */
     const char *rope_scaling; /* "linear", "ntk", "yarn" or "none"; NULL: as the file says, or linear with a factor */
     float rope_factor;        /* how many times longer than the original context; 0: as the file says */
     float rope_freq_base;     /* 0: as the file says */
 
-    /* What all sessions have in common, so that they can share steps and keys: the first that asks settles what is not
-     * settled here, and one that asks for something else is refused with PANTRY_INVALID. */
-    const char *kv_type; /* how keys and values are kept: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
-    int n_context;       /* of sessions that do not say; models with LongRoPE rotate as a context of that length needs.
-                            0: any, by default what the model was trained for, at most 32,768 */
-    int reserved;        /* 0: room for a later option */
+    /* All sessions have these in common, so that they can share steps and keys. The first session decides what is not
+     * set here; a later one that asks for something else fails with PANTRY_INVALID. */
+    const char *kv_type; /* type of stored keys and values: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
+    int n_context; /* default of sessions; models with LongRoPE rotate as this length needs. 0: any length, by default
+                      as trained, at most 32,768 */
+    int reserved;  /* 0: room for a later option */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -112,27 +118,27 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model (GGUF file, also the first of a sharded one) and plans nothing yet: a warm load takes milliseconds.
+/* Maps a model (a GGUF file, or the first of a sharded one). Nothing is planned yet: a warm load takes milliseconds.
  * PANTRY_INVALID: an option is out of range; PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
-/* A model with the shape of a known one and made-up weights, "llama3.2-1b:q4_k_m": to measure a machine before anything
- * is downloaded. It has no tokenizer. PANTRY_NOT_FOUND: the shape or the mix of types. */
+/* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
+ * downloading anything. It has no tokenizer. PANTRY_NOT_FOUND: unknown shape or mix of types. */
 PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options,
                                                 pantry_model **model, struct pantry_error *error);
-/* Sessions and requests that are left keep the model until they are freed too, in any order. */
+/* Remaining sessions and requests keep the model alive until they are freed, in any order. */
 PANTRY_API void pantry_model_free(pantry_model *model);
 
-/* Reads every header of a model file and checks it without loading it: what `pantry check` does. */
+/* Checks a model file without loading it, as `pantry check` does: reads every page, so damage anywhere is found. */
 PANTRY_API pantry_status pantry_check(const char *path, struct pantry_error *error);
 
 /* How the states of a text's tokens become one row. */
 enum pantry_pooling {
-    PANTRY_POOLING_AUTO, /* as the model file says; else mean for encoders, last for decoders */
+    PANTRY_POOLING_AUTO, /* as the model file says, else mean for encoders and last for decoders */
     PANTRY_POOLING_MEAN, /* the mean over all tokens, special ones included */
     PANTRY_POOLING_CLS,  /* the first token's */
     PANTRY_POOLING_LAST, /* the last token's */
-    PANTRY_POOLING_NONE, /* a row for each token: the states after the last norm, neither cut nor normalized */
+    PANTRY_POOLING_NONE, /* one row per token: the states after the last norm, neither cut nor normalized */
 };
 /* "auto", "mean", ...; "" for other numbers. */
 PANTRY_API const char *pantry_pooling_name(enum pantry_pooling pooling);
@@ -151,17 +157,18 @@ struct pantry_model_info {
     int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_ff;
     int n_context_train;
     bool has_tokenizer;
-    bool generates;              /* false: an encoder, which only makes embeddings */
-    bool ranks;                  /* it has a ranking head */
+    bool generates;              /* false: an encoder, for embeddings only */
+    bool ranks;                  /* has a ranking head */
     int n_embedding;             /* values of an embedding */
-    enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made of states */
+    enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made */
 };
 
 /* Fills *info. */
 PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pantry_model_info *info,
                                            struct pantry_error *error);
 
-/* One JSON object that describes a model file, also one that cannot be run. What the file does not say is left out:
+/* Describes a model file as one JSON object, even if the model cannot run. Members that the file does not set are left
+ * out:
  *   "format": "gguf v3", "architecture", "name", "license", "size_bytes" (of all tensors), "n_params", "n_tensors",
  *   "hyperparameters": {"context_length": 8192, "embedding_length": 576, ...} (without the architecture's prefix),
  *   "types": {"q4_1": {"tensors": 210, "bytes": 75497472}, ...},
@@ -172,21 +179,21 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "runs": true, or a sentence that says why not. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
 
-/* The most bytes that all models of this process may take together: weights, keys and values, states, scratch. 0 (at
- * first): what the system leaves, which is main memory less what other processes use, and what control groups allow.
- * What does not fit is refused with PANTRY_NO_MEMORY and a sentence; what is loaded already stays. */
+/* Sets the most bytes that all models of this process may use together: weights, keys and values, states, scratch. 0
+ * (the initial value): only the system's limits, which are main memory less what other processes use, and control
+ * groups. A call that would need more fails with PANTRY_NO_MEMORY; what is already loaded stays. */
 PANTRY_API void pantry_limit_memory(uint64_t bytes);
 
 /* ---- text ---- */
 
 enum {
     PANTRY_TOKENIZE_SPECIAL = 1, /* "<|im_end|>" in the text becomes that token */
-    PANTRY_TOKENIZE_BOS = 2,     /* add the beginning (and end) tokens that the model asks for */
+    PANTRY_TOKENIZE_BOS = 2,     /* add the beginning and end tokens that the model asks for */
 };
 enum { PANTRY_DETOKENIZE_SPECIAL = 1 /* control tokens are printed too */ };
 
-/* A vocabulary without weights is enough for these: a GGUF file that pantry_model_load refuses may still have one. The
- * path may also be a folder of Hugging Face with tokenizer.json or tokenizer.model in it. */
+/* A tokenizer needs only the vocabulary: a GGUF file that pantry_model_load refuses may still have one. The path may
+ * also be a Hugging Face folder with tokenizer.json or tokenizer.model. */
 typedef struct pantry_tokenizer pantry_tokenizer;
 PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
                                                struct pantry_error *error);
@@ -194,42 +201,42 @@ PANTRY_API void pantry_tokenizer_free(pantry_tokenizer *tokenizer);
 /* Borrowed from the model; NULL if it has none. */
 PANTRY_API const pantry_tokenizer *pantry_model_tokenizer(const pantry_model *model);
 
-/* The text's token ids, *n of them. */
+/* Returns the token ids of a text, *n of them. */
 PANTRY_API pantry_status pantry_tokenize(const pantry_tokenizer *tokenizer, const char *text, size_t len,
                                          unsigned flags, int32_t **ids, size_t *n, struct pantry_error *error);
-/* The text of the ids. PANTRY_INVALID: an id is not in the vocabulary. */
+/* Returns the text of the ids. PANTRY_INVALID: an id is not in the vocabulary. */
 PANTRY_API pantry_status pantry_detokenize(const pantry_tokenizer *tokenizer, const int32_t *ids, size_t n,
                                            unsigned flags, char **text, size_t *len, struct pantry_error *error);
-/* False for ids that are not in the vocabulary. */
+/* False for ids outside the vocabulary. */
 PANTRY_API bool pantry_token_ends_generation(const pantry_tokenizer *tokenizer, int32_t id);
 
 /* Renders a chat template (Jinja source) with a JSON object as its variables, as Hugging Face's apply_chat_template
  * does. PANTRY_FORMAT: the template or the JSON is malformed; PANTRY_RAISED: the template refuses the messages;
- * PANTRY_LIMIT: it works for too long or writes too much; PANTRY_UNSUPPORTED: it uses what is not built. */
+ * PANTRY_LIMIT: it runs too long or writes too much; PANTRY_UNSUPPORTED: it uses an unsupported feature. */
 PANTRY_API pantry_status pantry_template_render(const char *source, size_t source_len, const char *context_json,
                                                 char **text, size_t *len, struct pantry_error *error);
 /* The model's own template, or NULL if it has none. */
 PANTRY_API const char *pantry_model_template(const pantry_model *model, size_t *len);
 /* Renders the model's template with `context_json` ({"messages": [...], "tools": [...], "add_generation_prompt": true,
- * ...}); bos_token, eos_token and add_generation_prompt are filled in where they are missing. PANTRY_NOT_FOUND: the
- * model has no template; else as pantry_template_render. */
+ * ...}); bos_token, eos_token and add_generation_prompt are added if missing. PANTRY_NOT_FOUND: the model has no
+ * template. Otherwise fails as pantry_template_render does. */
 PANTRY_API pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text,
                                              size_t *len, struct pantry_error *error);
 
-/* ---- what a model says ---- */
+/* ---- model output ---- */
 
-enum { PANTRY_PARSE_REASONING_IN_CONTENT = 1 /* the reasoning stays in the content, between its markers */ };
+enum { PANTRY_PARSE_REASONING_IN_CONTENT = 1 /* keep the reasoning in the content, between its markers */ };
 
 enum pantry_tool_choice { PANTRY_TOOL_AUTO, PANTRY_TOOL_REQUIRED, PANTRY_TOOL_NONE };
 
-/* Splits what a model printed (`raw`) after the prompt that `template_source` rendered from `context_json`, in the
- * dialect of that template. *json is one object, {"content", "reasoning_content", "tool_calls": [{"name", "arguments",
- * "id"}]}. What cannot be understood stays in the content. Fails as pantry_template_render does. */
+/* Splits model output (`raw`) into its parts, in the dialect of the chat template. `context_json` is what the template
+ * rendered the prompt from. *json is one object, {"content", "reasoning_content", "tool_calls": [{"name", "arguments",
+ * "id"}]}. Text that cannot be parsed stays in the content. Fails as pantry_template_render does. */
 PANTRY_API pantry_status pantry_parse(const char *template_source, size_t template_len, const char *context_json,
                                       const char *raw, size_t raw_len, unsigned flags,
                                       enum pantry_tool_choice tool_choice, char **json, struct pantry_error *error);
 
-/* The same while the answer streams in: any split of it into pieces gives the same texts and calls. */
+/* Parses an answer while it streams in. Any split into pieces gives the same texts and calls. */
 typedef struct pantry_parser pantry_parser;
 
 enum pantry_parse_kind {
@@ -248,8 +255,8 @@ struct pantry_parse_event {
     const char *id;        /* as the model wrote it, or NULL */
 };
 
-/* Called for every part in order, on the thread that pushes; *event lives until it returns. The callback must
- * not use the parser. */
+/* Called for every part in order, on the thread that pushes; *event is valid until it returns. The callback must not
+ * use the parser. */
 typedef void pantry_parse_callback(void *user, const struct pantry_parse_event *event);
 
 /* A parser for the answer to `prompt`, the text that `template_source` rendered from `context_json`; "" if it is not
@@ -259,22 +266,22 @@ PANTRY_API pantry_status pantry_parser_new(const char *template_source, size_t t
                                            const char *prompt, size_t prompt_len, unsigned flags,
                                            enum pantry_tool_choice tool_choice, pantry_parse_callback *callback,
                                            void *user, pantry_parser **parser, struct pantry_error *error);
-/* Takes the next `len` bytes of the answer. After a failure, or after pantry_parser_finish, the parser can only be
- * freed: PANTRY_INVALID. */
+/* Parses the next `len` bytes of the answer. PANTRY_INVALID: after a failure or pantry_parser_finish, when the parser
+ * can only be freed. */
 PANTRY_API pantry_status pantry_parser_push(pantry_parser *parser, const char *text, size_t len,
                                             struct pantry_error *error);
-/* Ends the answer: what was held back is reported. */
+/* Ends the answer and reports text that was held back. */
 PANTRY_API pantry_status pantry_parser_finish(pantry_parser *parser, struct pantry_error *error);
 PANTRY_API void pantry_parser_free(pantry_parser *parser);
 
 /* ---- sessions ---- */
 
-/* One conversation: its tokens and their keys and values. A new prompt that starts like the old tokens reuses them. */
+/* One conversation: its tokens and their keys and values. A new prompt that begins like the old tokens reuses them. */
 typedef struct pantry_session pantry_session;
 
 struct pantry_session_options {
     size_t size;
-    int n_context;       /* 0: the model's; what it was trained for shrinks where memory is short */
+    int n_context;       /* 0: the model's; the trained length shrinks if memory is short */
     const char *kv_type; /* NULL: the model's */
     int n_batch;         /* most tokens of one prefill step; 0: 512 */
     int reserved;        /* 0: room for a later option */
@@ -287,8 +294,8 @@ static inline struct pantry_session_options pantry_session_options_default(void)
     pantry_session_options_init(&o, sizeof o);
     return o;
 }
-/* PANTRY_INVALID: an option is out of range, or contradicts what the model's sessions have in common;
- * PANTRY_UNSUPPORTED: the model makes embeddings only. */
+/* PANTRY_INVALID: an option is out of range or contradicts the model's other sessions; PANTRY_UNSUPPORTED: the model
+ * only makes embeddings. */
 PANTRY_API pantry_status pantry_session_new(pantry_model *model, const struct pantry_session_options *options,
                                             pantry_session **session, struct pantry_error *error);
 PANTRY_API void pantry_session_free(pantry_session *session);
@@ -304,11 +311,11 @@ struct pantry_sampling {
     float top_p;             /* 1: off */
     float min_p;             /* 0: off */
     float repeat_penalty;    /* 1: off; divides positive and multiplies negative logits of recent tokens */
-    float frequency_penalty; /* 0: off; subtracted once for each recent occurrence */
-    float presence_penalty;  /* 0: off; subtracted if it occurred */
+    float frequency_penalty; /* 0: off; subtracted once per recent occurrence */
+    float presence_penalty;  /* 0: off; subtracted if the token occurred */
     int penalty_last_n;      /* how many recent tokens count; -1: all of the context */
-    uint64_t seed;           /* same seed, same text so far, same options: same next token */
-    uint64_t reserved[6];    /* zeros: room for later options, as this struct is part of others */
+    uint64_t seed;           /* same seed, text so far and options: same next token */
+    uint64_t reserved[6];    /* zeros: room for later options, since other structs contain this one */
 };
 
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);
@@ -321,11 +328,11 @@ struct pantry_logit_bias {
 
 /* Why an answer ended. */
 enum pantry_stop {
-    PANTRY_STOP_NONE,      /* it has not, or it failed */
-    PANTRY_STOP_END,       /* the model said so */
-    PANTRY_STOP_TEXT,      /* one of the stop texts came */
+    PANTRY_STOP_NONE,      /* it has not ended, or it failed */
+    PANTRY_STOP_END,       /* the model ended it */
+    PANTRY_STOP_TEXT,      /* a stop text appeared */
     PANTRY_STOP_LENGTH,    /* max_tokens, or the context is full */
-    PANTRY_STOP_CANCELLED, /* a cancel was set, or the request cancelled */
+    PANTRY_STOP_CANCELLED, /* a cancel was set, or the request was cancelled */
     PANTRY_STOP_CALLBACK,  /* the callback returned false */
 };
 /* "stop", "stop_string", "length", "cancelled", "callback"; "" for NONE and other numbers. */
@@ -334,10 +341,10 @@ PANTRY_API const char *pantry_stop_name(enum pantry_stop stop);
 struct pantry_stats {
     size_t size;
     int n_prompt; /* tokens of the prompt */
-    int n_cached; /* of them, reused from the session */
+    int n_cached; /* of these, reused from memory */
     int n_generated;
     double load_seconds;        /* of the model */
-    double prefill_seconds;     /* from when the engine began with the prompt to the first token */
+    double prefill_seconds;     /* from the start of the prompt in the engine to the first token */
     double decode_seconds;      /* from the first token to the last */
     double first_token_seconds; /* from the call to the first token */
     double bytes_per_token;     /* weights and cache read by the average decode step */
@@ -351,15 +358,15 @@ struct pantry_logprob {
 
 /* The library makes it, and may append members. */
 struct pantry_token {
-    int32_t id;       /* -1: no token, but text that was held back for a stop text and follows at the end */
-    const char *text; /* whole UTF-8 characters that this token completed, and a NUL; may be empty */
+    int32_t id;       /* -1: no token, but text that was held back because it could have begun a stop text */
+    const char *text; /* the whole UTF-8 characters that this token completed, NUL-terminated; may be empty */
     size_t len;
     float logprob;                    /* with the option `logprobs`, else 0 */
-    int n_top;                        /* with the option `top_logprobs`: as many, or all that are possible */
+    int n_top;                        /* number of entries: `top_logprobs`, or fewer if not as many are possible */
     const struct pantry_logprob *top; /* (n_top), best first, equal ones by id */
 };
 
-/* Called for every token in order, on the thread that generates; *token lives until it returns. Returning false ends
+/* Called for every token in order, on the thread that generates; *token is valid until it returns. Returning false ends
  * the generation with PANTRY_OK and PANTRY_STOP_CALLBACK. */
 typedef bool pantry_token_callback(void *user, const struct pantry_token *token);
 
@@ -370,10 +377,10 @@ struct pantry_generate_options {
     bool ignore_eos;
     const char *const *stop; /* texts that end the generation; not part of the output */
     size_t n_stop;
-    const pantry_cancel *cancel;     /* ends the generation with PANTRY_OK, also in the prompt; may be NULL */
+    const pantry_cancel *cancel; /* ends the generation with PANTRY_OK, even while reading the prompt; may be NULL */
     pantry_token_callback *callback; /* may be NULL */
     void *user;                      /* for the callback */
-    bool logprobs;                   /* these and the following: as for requests */
+    bool logprobs;                   /* this and the following as for requests */
     int top_logprobs;
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
@@ -387,27 +394,27 @@ static inline struct pantry_generate_options pantry_generate_options_default(voi
     return o;
 }
 
-/* Feeds the prompt `ids` (all of it: what the session already holds is found and reused) and generates. *stats, which
- * may be NULL, is filled also after a failure. After one, the session holds a part of the prompt or of the answer, and
- * may be used again. PANTRY_INVALID: an option is out of range, there is no id, or one is not in the vocabulary;
+/* Reads the prompt `ids` and generates. Pass the whole prompt: tokens that the session already holds are reused. *stats
+ * may be NULL and is filled even after a failure. The session then holds part of the prompt or the answer and may be
+ * used again. PANTRY_INVALID: an option is out of range, the prompt is empty, or an id is not in the vocabulary;
  * PANTRY_CONTEXT_FULL: the prompt is longer than the context. */
 PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t *ids, size_t n,
                                          const struct pantry_generate_options *options, struct pantry_stats *stats,
                                          struct pantry_error *error);
 
-/* The logits of every position: `out` has room for n * n_vocab floats. Starts from an empty session and processes the
- * ids in slices of the given lengths (NULL: as the session likes). After a failure `out` is partly filled.
- * PANTRY_CONTEXT_FULL: there are more ids than the context has room for; PANTRY_INVALID: an id or a slice is wrong. */
+/* Computes the logits of every position into `out` (n * n_vocab floats). Starts from an empty session and processes the
+ * ids in slices of the given lengths (NULL: steps of n_batch). After a failure `out` is partly filled.
+ * PANTRY_CONTEXT_FULL: more ids than the context has room for; PANTRY_INVALID: an id or a slice is out of range. */
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
 
 /* ---- requests ---- */
 
-/* An answer in the making, for programs that work on many at once. All requests of a model are run together by one
- * thread of the library. Their tokens wait in a bounded queue of their own: a slow reader delays nobody else.
+/* A generation for programs that run many at once. One thread of the library runs all requests of a model together.
+ * Each request has a bounded queue of tokens, so a slow reader delays no other request.
  *
- * Prompts of one cache key that begin alike share the memory of what they share, also with answers that have ended.
- * Sessions have keys of their own. */
+ * Prompts with the same cache key share the memory of their common prefix, also with requests that have ended. Each
+ * session has its own key. */
 typedef struct pantry_request pantry_request;
 
 struct pantry_request_options {
@@ -416,14 +423,14 @@ struct pantry_request_options {
     size_t n_ids;
     struct pantry_sampling sampling;
     int max_tokens; /* 0: until the model ends or the context is full */
-    int n_context;  /* most tokens, prompt included; 0: as for sessions */
+    int n_context;  /* most tokens, including the prompt; 0: as for sessions */
     int n_batch;    /* most tokens of one prefill step; 0: 512 */
     bool ignore_eos;
     const char *const *stop; /* texts that end the answer; not part of it */
     size_t n_stop;
-    const char *cache_key; /* shares memory only with requests of the same key; NULL: with all that have none */
-    bool logprobs;         /* tokens come with their log probability, and with those of the likeliest ... */
-    int top_logprobs;      /* ... tokens in their place: 0 to 20 */
+    const char *cache_key; /* shares memory only with requests of the same key; NULL: with all others without a key */
+    bool logprobs;         /* report each token's log probability ... */
+    int top_logprobs;      /* ... and those of the 0 to 20 likeliest tokens instead */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
 };
@@ -436,39 +443,38 @@ static inline struct pantry_request_options pantry_request_options_default(void)
     return o;
 }
 
-/* Submits a prompt. Waits for no answer, but perhaps for the step that runs. PANTRY_INVALID: an option is out of range,
- * there is no id, or one is not in the vocabulary; PANTRY_CONTEXT_FULL: the prompt is longer than n_context;
- * PANTRY_UNSUPPORTED: the model makes embeddings only; PANTRY_NO_MEMORY also: memory for the context is not there. */
+/* Submits a prompt. Does not wait for the answer, but may wait for the current step. PANTRY_INVALID: an option is out
+ * of range, the prompt is empty, or an id is not in the vocabulary; PANTRY_CONTEXT_FULL: the prompt is longer than
+ * n_context; PANTRY_UNSUPPORTED: the model only makes embeddings; PANTRY_NO_MEMORY also if the context does not fit. */
 PANTRY_API pantry_status pantry_submit(pantry_model *model, const struct pantry_request_options *options,
                                        pantry_request **request, struct pantry_error *error);
 
 enum pantry_event_kind {
     PANTRY_EVENT_TOKEN, /* `token` is set */
-    PANTRY_EVENT_END    /* `status`, `message` and `stats` are set; after this event only this one comes */
+    PANTRY_EVENT_END    /* `status`, `message` and `stats` are set; later calls return this event again */
 };
 
-/* The library makes it, and may append members. */
+/* Only the library creates it, so later versions may append members. */
 struct pantry_event {
     enum pantry_event_kind kind;
     const struct pantry_token *token;
-    pantry_status status;             /* PANTRY_OK, also after a cancel; or why the request failed, and */
-    const char *message;              /* the sentence; "" for PANTRY_OK */
-    const struct pantry_stats *stats; /* lives as long as the request */
+    pantry_status status;             /* PANTRY_OK (also after a cancel), or why the request failed, and */
+    const char *message;              /* ... its sentence; "" for PANTRY_OK */
+    const struct pantry_stats *stats; /* valid as long as the request */
 };
 
-/* Waits for the next event, for `timeout_ms` milliseconds at most (negative: as long as it takes, 0: not at all). NULL:
- * nothing came in time. The event and its texts live until the next call for this request. */
+/* Waits at most `timeout_ms` milliseconds for the next event (negative: forever, 0: not at all). NULL: timed out. The
+ * event and its texts are valid until the next call for this request. */
 PANTRY_API const struct pantry_event *pantry_request_next(pantry_request *request, int timeout_ms);
-/* Ends the request within a step: what is in its queue still comes, then PANTRY_EVENT_END with PANTRY_STOP_CANCELLED.
- * May be called from any thread, more than once, and after the end; not from a signal handler. */
+/* Ends the request within a step: queued tokens still arrive, then PANTRY_EVENT_END with PANTRY_STOP_CANCELLED. May be
+ * called from any thread, more than once, and after the end; not from a signal handler. */
 PANTRY_API void pantry_request_cancel(pantry_request *request);
-/* Cancels it if it has not ended. */
+/* Cancels the request if it has not ended. */
 PANTRY_API void pantry_request_free(pantry_request *request);
 
 /* ---- embeddings and ranking ---- */
 
-/* A text, or ids that stand for themselves (nothing is added to them; `text` is then NULL). This struct stays as it is.
- */
+/* A text, or, if `text` is NULL, ids to which nothing is added. This struct will not change. */
 struct pantry_input {
     const char *text;
     size_t len;
@@ -479,13 +485,13 @@ struct pantry_input {
 struct pantry_embed_options {
     size_t size;
     enum pantry_pooling pooling;
-    bool normalize;  /* rows are divided by their length, sqrt(sum x^2) */
+    bool normalize;  /* divide rows by their length, sqrt(sum x^2) */
     int dimensions;  /* n > 0: only the first n values, normalized after the cut (Kusupati et al., Matryoshka
                         Representation Learning, 2022); 0: all */
-    int max_tokens;  /* of an input; 0: what the model was trained for, at most 32,768 */
-    bool truncate;   /* longer inputs lose what is in front of their last special tokens; false: they are an error */
-    bool plain_text; /* "[SEP]" in a text is text; false: it is that token, as with Hugging Face's tokenizers */
-    int n_batch;     /* most tokens of one step, which several inputs share; 0: 512. A longer input is one step */
+    int max_tokens;  /* per input; 0: as trained, at most 32,768 */
+    bool truncate;   /* cut longer inputs before their final special tokens; false: they are an error */
+    bool plain_text; /* "[SEP]" in a text is text; false: it is the token, as in Hugging Face's tokenizers */
+    int n_batch;     /* most tokens of a step, which inputs share; 0: 512. A longer input is a step of its own */
     const pantry_cancel *cancel; /* ends the call with PANTRY_CANCELLED; may be NULL */
 };
 
@@ -503,24 +509,24 @@ struct pantry_embeddings {
     float *rows; /* (n_rows, n_dimensions) */
     size_t n_rows;
     int n_dimensions;
-    int *n_tokens;  /* of each input, after truncation: with PANTRY_POOLING_NONE also how many rows it has */
-    bool truncated; /* some input was cut */
+    int *n_tokens;  /* per input, after truncation; with PANTRY_POOLING_NONE also its number of rows */
+    bool truncated; /* an input was cut */
     double seconds; /* of all steps */
 };
 
-/* One row for each of the `n` inputs, in their order. What else is in the call changes a row by rounding at most. The
+/* Makes one row for each of the `n` inputs, in order. Other inputs of the call affect a row only by rounding. The
  * caller frees *out with pantry_embeddings_free; after a failure it is empty. PANTRY_CONTEXT_FULL: an input is too
- * long; PANTRY_INVALID: an input has no tokens, an id is outside the vocabulary, or there are fewer dimensions than
- * wanted; PANTRY_UNSUPPORTED: a text for a model without a tokenizer. May be called from several threads. */
+ * long; PANTRY_INVALID: an input has no tokens, an id is not in the vocabulary, or the model has fewer dimensions than
+ * asked for; PANTRY_UNSUPPORTED: a text for a model without a tokenizer. Any thread may call it. */
 PANTRY_API pantry_status pantry_embed(pantry_model *model, const struct pantry_input *inputs, size_t n,
                                       const struct pantry_embed_options *options, struct pantry_embeddings *out,
                                       struct pantry_error *error);
 PANTRY_API void pantry_embeddings_free(struct pantry_embeddings *embeddings);
 
-/* How well each of the `n` documents answers the query: `scores` (n), higher is better. With a ranking head the score
- * is the first value that the head makes of query and document read together (a logit; where the model tells yes from
- * no, the probability of yes); without one, the cosine of their embeddings. Inputs must be texts if there is a head. Of
- * the options, pooling and dimensions count only without a head, normalize never. Errors as above. */
+/* Scores how well each of the `n` documents answers the query: `scores` (n), higher is better. With a ranking head the
+ * score is the first value of the head for query and document read together: a logit, or the probability of yes in
+ * models that answer yes or no. Without one it is the cosine of their embeddings. With a head, inputs must be texts.
+ * The options pooling and dimensions apply only without a head, normalize never. Errors as for pantry_embed. */
 PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_input *query,
                                      const struct pantry_input *documents, size_t n,
                                      const struct pantry_embed_options *options, float *scores,
@@ -528,8 +534,8 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
 
 /* ---- the machine ---- */
 
-/* Sequential read bandwidth of all threads together in bytes per second, measured once (about 0.3 s) and kept for the
- * process. n_threads 0: one for each physical core that this process may use. 0: it could not be measured. */
+/* Returns the sequential read bandwidth of all threads together in bytes per second, or 0 if it cannot be measured.
+ * Measured once per process, in about 0.3 s. n_threads 0: one per physical core that this process may use. */
 PANTRY_API double pantry_read_bandwidth(int n_threads);
 
 #ifdef __cplusplus

@@ -9,7 +9,7 @@
 
 enum { ARENA_ALIGN = 16, ARENA_MIN_BLOCK = 16 * 1024, ARENA_MAX_BLOCK = 1024 * 1024, LARGE = 2 * 1024 * 1024 };
 
-/* Smaller tables gain nothing and come from the heap, where mistakes are found. */
+/* Smaller tables gain nothing and come from the heap, where sanitizers check accesses. */
 static bool is_large(size_t bytes)
 {
     return bytes >= LARGE;
@@ -140,7 +140,7 @@ void pn_buf_printf(struct pn_buf *buf, const char *format, ...)
     va_start(args, format);
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
-    if (pn_buf_reserve(buf, (size_t)n)) { /* what cannot be printed has -1 bytes, more than there is room for */
+    if (pn_buf_reserve(buf, (size_t)n)) { /* a failure to format is -1, which is too large to reserve */
         vsnprintf(buf->data + buf->len, (size_t)n + 1, format, again);
         buf->len += (size_t)n;
     }
@@ -178,7 +178,7 @@ void pn_buf_put_utf8(struct pn_buf *buf, uint32_t c)
 
 char *pn_buf_take(struct pn_buf *buf)
 {
-    pn_buf_append(buf, "", 0); /* there is a text, if only an empty one */
+    pn_buf_append(buf, "", 0); /* data is not NULL even for an empty text */
     char *data = buf->data;
     if (buf->failed || buf->over_limit) {
         free(data);

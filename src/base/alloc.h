@@ -29,8 +29,8 @@ static inline bool pn_size_add(size_t a, size_t b, size_t *out)
     return true;
 }
 
-/* Zeroed memory for tables that are read at random: large ones lie on large pages where the system has them, which
- * saves page faults and walks. NULL when memory is out. Freed with the same numbers. */
+/* Zeroed memory for tables with random access. Large ones get large pages where the system has them, which saves page
+ * faults and page walks. NULL when out of memory. Free it with the same numbers. */
 void *pn_table_new(size_t count, size_t size);
 void pn_table_free(void *table, size_t count, size_t size);
 
@@ -42,7 +42,7 @@ struct pn_arena {
     size_t used; /* bytes handed out, for statistics */
 };
 
-/* Zeroed memory aligned to 16 bytes that lives until pn_arena_free; NULL when memory is out. A zeroed struct is an
+/* Zeroed memory aligned to 16 bytes that lives until pn_arena_free; NULL when out of memory. A zeroed struct is an
  * empty arena. */
 void *pn_arena_alloc(struct pn_arena *arena, size_t size);
 /* The same for `count` elements, NULL also when the product overflows. */
@@ -53,8 +53,8 @@ void pn_arena_free(struct pn_arena *arena);
 
 /* ---- byte buffer ---- */
 
-/* Growable bytes, always followed by a NUL once anything was appended. A failed allocation sets `failed` and every
- * later append is ignored, so a writer checks once at the end. A zeroed struct is an empty buffer. */
+/* Growable bytes, followed by a NUL once anything was appended. A failed allocation sets `failed`, and all later
+ * appends are ignored, so check once at the end. A zeroed struct is an empty buffer. */
 struct pn_buf {
     char *data;
     size_t len, cap;
@@ -66,22 +66,22 @@ void pn_buf_append(struct pn_buf *buf, const void *bytes, size_t n);
 void pn_buf_puts(struct pn_buf *buf, const char *text);
 void pn_buf_putc(struct pn_buf *buf, char c);
 void pn_buf_printf(struct pn_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Appends one code point as UTF-8; what is no scalar value becomes U+FFFD. */
+/* Appends one code point as UTF-8; anything but a scalar value becomes U+FFFD. */
 void pn_buf_put_utf8(struct pn_buf *buf, uint32_t code_point);
-/* Room for at least `extra` more bytes; false when memory is out. */
+/* Makes room for at least `extra` more bytes; false when out of memory. */
 bool pn_buf_reserve(struct pn_buf *buf, size_t extra);
-/* The NUL-terminated contents, never NULL unless memory is out; the buffer is empty afterwards. Caller frees. */
+/* Returns the NUL-terminated contents, or NULL when out of memory, and empties the buffer. The caller frees them. */
 char *pn_buf_take(struct pn_buf *buf);
 void pn_buf_clear(struct pn_buf *buf); /* keeps the memory */
 void pn_buf_free(struct pn_buf *buf);
 
 /* ---- vector ---- */
 
-/* Grows *data (elements of `size` bytes, *cap of them) so that `need` fit; false when memory is out or the size
- * overflows. Doubles, so that pushing is amortized constant time. */
+/* Grows *data (elements of `size` bytes, *cap of them) to hold `need`; false when out of memory or if the size
+ * overflows. Capacity doubles, so pushing takes amortized constant time. */
 bool pn_vec_reserve(void **data, size_t *cap, size_t need, size_t size);
 
-/* Pushes `value` on the vector {data, len, cap}; false when memory is out. `data` may have any element type. */
+/* Pushes `value` onto the vector {data, len, cap}; false when out of memory. `data` may have any element type. */
 #define pn_vec_push(v, value)                                                                                          \
     (pn_vec_reserve((void **)(void *)&(v)->data, &(v)->cap, (v)->len + 1, sizeof *(v)->data) &&                        \
      ((v)->data[(v)->len++] = (value), true))

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* Signal handlers set it, so the flag must not need a lock. */
+/* Signal handlers may set it, so the flag must be lock-free. */
 struct pantry_cancel {
     atomic_bool set;
 };

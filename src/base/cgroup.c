@@ -1,6 +1,6 @@
 /* Control groups: see cgroup.h. /proc/self/cgroup says which groups the process is in, /proc/self/mountinfo where their
- * files are (man 7 cgroups, man 5 proc). Version 1 has a tree for each kind of resource, version 2 one for all; both
- * may be mounted at once. */
+ * files are (man 7 cgroups, man 5 proc). Version 1 has one tree per resource, version 2 one tree for all; both may be
+ * mounted at once. */
 #include "base/cgroup.h"
 
 #include <stdbool.h>
@@ -24,7 +24,7 @@ static FILE *open_file(const char *folder, const char *name)
     return n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
 }
 
-/* The first word and the number after it, if there is one. */
+/* Reads the first word and the number after it, if any. */
 static bool read_words(const char *folder, const char *name, char first[32], double *second)
 {
     FILE *f = open_file(folder, name);
@@ -52,8 +52,8 @@ static bool read_bytes(const char *folder, const char *name, uint64_t *out)
     return read_words(folder, name, text, &unused) && parse_bytes(text, out);
 }
 
-/* Bytes of cached files, which the system takes back when memory gets short. Version 1 has sums over a group and all
- * below it under names of their own. */
+/* Bytes of cached files, which the system reclaims when memory is short. In version 1 the sums over a group and its
+ * descendants have their own names. */
 static uint64_t reclaimable(const char *folder, bool v2)
 {
     static const char *const names[2][2] = {{"total_inactive_file", "total_active_file"},
@@ -99,7 +99,7 @@ static void limit_cpus(const char *folder, bool v2, struct pn_cgroup *out)
         out->n_cpus = n;
 }
 
-/* ---- the way up ---- */
+/* ---- from the own group to the root ---- */
 
 static bool has_word(const char *list, const char *word)
 {
@@ -110,7 +110,7 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-/* The process's own group in the tree of a resource; version 2's tree is named by no resource. */
+/* Finds the process's own group in the tree of a resource (NULL: the tree of version 2, which names none). */
 static bool own_group(const char *root, const char *resource, char path[PATH_SIZE])
 {
     char line[LINE_SIZE];
@@ -123,14 +123,14 @@ static bool own_group(const char *root, const char *resource, char path[PATH_SIZ
         *group++ = '\0';
         group[strcspn(group, "\n")] = '\0';
         found = resource ? has_word(resources + 1, resource) : !resources[1];
-        snprintf(path, PATH_SIZE, "%s", group); /* of the last line that was looked at */
+        snprintf(path, PATH_SIZE, "%s", group); /* of the last line read */
     }
     if (f)
         fclose(f);
     return found;
 }
 
-/* Calls for each group from the process's own up to the one that is mounted. */
+/* Applies the limits of each group from the process's own up to the mounted one. */
 static void climb(const char *root, const struct mount *m, const char *resource, bool v2, struct pn_cgroup *out)
 {
     char own[PATH_SIZE], folder[2 * PATH_SIZE];
@@ -195,7 +195,7 @@ void pn_cgroup_read(const char *root, struct pn_cgroup *out)
 
 int pn_cgroup_threads(const struct pn_cgroup *group, int n)
 {
-    if (group->n_cpus > 0 && group->n_cpus < n) /* part of a processor would make all threads wait for one of them */
+    if (group->n_cpus > 0 && group->n_cpus < n) /* all threads would wait for the one with part of a processor */
         n = (int)group->n_cpus;
     return n < 1 ? 1 : n;
 }

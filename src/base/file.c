@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A signal handler can neither lock nor allocate, so the maps stand in a fixed table of atomics. */
+/* A signal handler can neither lock nor allocate, so the maps are in a fixed table of atomics. */
 enum { MAX_MAPS = 1024 };
 
 static struct {
@@ -31,7 +31,7 @@ static size_t page_size;
 
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
-    /* A handler that was installed after ours may pass on to ours again: the second time round nobody wants it. */
+    /* A handler installed after ours may call ours again. The second time, no handler wants the signal. */
     static atomic_bool passing;
     struct sigaction *previous = sig == SIGBUS ? &previous_bus : &previous_segv;
     bool again = atomic_exchange(&passing, true);
@@ -40,7 +40,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
     } else if (!again && previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
         previous->sa_handler(sig);
     } else {
-        signal(sig, SIG_DFL); /* the faulting instruction runs again and ends the process as it would have */
+        signal(sig, SIG_DFL); /* the faulting instruction runs again and ends the process */
     }
     atomic_store(&passing, false);
 }
@@ -54,7 +54,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
         if (!start || at < start || at >= end)
             continue;
         uintptr_t page = at & ~(uintptr_t)(page_size - 1);
-        /* Everything from here to the end is gone too: one mapping instead of a fault a page. */
+        /* Everything from here to the end is gone too: one mapping instead of one fault per page. */
         void *p = mmap((void *)page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         if (p == MAP_FAILED)
             break;
@@ -77,7 +77,7 @@ static void take_signal(int sig, struct sigaction *previous)
     sigaction(sig, &action, previous);
 }
 
-/* Called under guarded_lock, at every map: whatever the program is part of may have put its own handler there since. */
+/* Called under guarded_lock for every map: the rest of the program may have replaced the handler since the last one. */
 static void install_handler(void)
 {
     if (!page_size)
@@ -109,7 +109,7 @@ static int guard(uintptr_t start, size_t size)
 pantry_status pn_map_open(struct pn_map *map, const char *path, struct pantry_error *err)
 {
     *map = (struct pn_map){.slot = -1};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block us */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a FIFO must not block */
     if (fd < 0)
         return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", path, strerror(errno));
     struct stat st;
@@ -117,7 +117,7 @@ pantry_status pn_map_open(struct pn_map *map, const char *path, struct pantry_er
     if (fstat(fd, &st) != 0) {
         status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
-        status = pn_fail(err, PANTRY_INVALID, "%s: is %s, not a regular file", path,
+        status = pn_fail(err, PANTRY_INVALID, "%s: not a regular file (found %s)", path,
                          S_ISDIR(st.st_mode) ? "a directory" : "a special file");
     } else if ((uintmax_t)st.st_size > SIZE_MAX / 2) {
         status = pn_fail(err, PANTRY_LIMIT, "%s: too large to map", path);
@@ -132,7 +132,7 @@ pantry_status pn_map_open(struct pn_map *map, const char *path, struct pantry_er
             map->size = size;
             if (map->slot < 0) {
                 pn_map_close(map);
-                status = pn_fail(err, PANTRY_LIMIT, "%s: more than %d files are mapped", path, MAX_MAPS);
+                status = pn_fail(err, PANTRY_LIMIT, "%s: too many mapped files (allowed %d)", path, MAX_MAPS);
             }
         }
     }
@@ -177,7 +177,7 @@ pantry_status pn_file_read(const char *path, size_t limit, char **out, size_t *s
     size_t n;
     while ((n = fread(chunk, 1, sizeof chunk, f)) > 0) {
         if (buf.len + n > limit) {
-            status = pn_fail(err, PANTRY_LIMIT, "%s: larger than the %zu bytes allowed here", name, limit);
+            status = pn_fail(err, PANTRY_LIMIT, "%s: too large (allowed %zu bytes)", name, limit);
             goto done;
         }
         pn_buf_append(&buf, chunk, n);

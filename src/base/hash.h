@@ -9,7 +9,7 @@
 
 enum { PN_SHA256_HEX = 64 };
 
-/* A zeroed struct is not started; pn_sha256_free takes it. */
+/* A zeroed struct is not started; pn_sha256_free accepts it. */
 struct pn_sha256 {
     void *context;
     bool failed; /* checked once, by pn_sha256_finish */
@@ -17,7 +17,7 @@ struct pn_sha256 {
 
 pantry_status pn_sha256_start(struct pn_sha256 *hash, struct pantry_error *err);
 void pn_sha256_update(struct pn_sha256 *hash, const void *bytes, size_t n);
-/* Lower-case digits and a NUL; frees the state. */
+/* Writes lower-case hex digits and a NUL; frees the state. */
 pantry_status pn_sha256_finish(struct pn_sha256 *hash, char hex[PN_SHA256_HEX + 1], struct pantry_error *err);
 void pn_sha256_free(struct pn_sha256 *hash);
 

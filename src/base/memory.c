@@ -32,18 +32,18 @@ struct pn_digits pn_memory_text(uint64_t bytes)
     return d;
 }
 
-/* What one of the bounds leaves. */
+/* The room that one bound leaves. */
 struct room {
     uint64_t limit, left;
     const char *whose; /* ends the sentence */
 };
 
-/* A bound that the system keeps: `left` is what it would still give now. */
+/* A bound of the system, which would still give `left` bytes now. */
 static struct room system_room(const struct pn_memory *m, uint64_t limit, uint64_t left, const char *whose)
 {
     uint64_t promised = less(m->taken, atomic_load(&m->touched));
     uint64_t weights = least(m->step_bytes, limit / 2);
-    uint64_t margin = least(limit / 32, (uint64_t)64 << 20); /* for what is not counted: heap, stacks, page tables */
+    uint64_t margin = least(limit / 32, (uint64_t)64 << 20); /* for uncounted memory: heap, stacks, page tables */
     return (struct room){limit, less(less(less(left, promised), weights), margin), whose};
 }
 

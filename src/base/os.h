@@ -1,4 +1,4 @@
-/* What only the operating system knows. One file a system: os_linux.c, os_darwin.c. */
+/* What only the operating system knows. One file per system: os_linux.c, os_darwin.c. */
 #ifndef PN_BASE_OS_H
 #define PN_BASE_OS_H
 
@@ -7,37 +7,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Physical cores that this process may run on (hardware threads of one core count once), at least 1. Both counts are
- * bounded by the affinity of the calling thread and by the processor time that control groups give. */
+/* Physical cores that this process may run on (hardware threads of one core count once), at least 1. This and the next
+ * count respect the calling thread's affinity and the control groups' processor time. */
 int pn_os_physical_cores(void);
 /* Hardware threads that this process may run on, at least 1. */
 int pn_os_processors(void);
 /* Main memory in bytes, 0 if unknown. */
 uint64_t pn_os_memory_bytes(void);
-/* What memory there is now, in bytes; UINT64_MAX: not known, or no limit. */
+/* The current state of memory, in bytes; UINT64_MAX: unknown, or no limit. */
 struct pn_os_memory {
     uint64_t total;                   /* main memory */
-    uint64_t available;               /* of it, what processes leave; cached files count as left */
+    uint64_t available;               /* not used by processes; cached files count as available */
     uint64_t group_limit, group_left; /* control groups: see cgroup.h */
-    uint64_t addresses;               /* that may still be mapped where they are counted (ulimit, strict overcommit) */
+    uint64_t addresses;               /* may still be mapped where they are limited (ulimit, strict overcommit) */
 };
 void pn_os_memory(struct pn_os_memory *out);
-/* Zeroed pages, large ones where the system has them and they fit in whole; NULL when memory is out. Freed with the
- * same number of bytes. */
+/* Zeroed pages, large ones wherever whole ones fit; NULL when out of memory. Free them with the same number of bytes.
+ */
 void *pn_os_large_pages(size_t bytes);
 void pn_os_free_pages(void *pages, size_t bytes);
-/* Gives the memory below whole pages of a mapping back to the system; what they held is lost, the addresses stay. */
+/* Returns the memory of whole pages of a mapping to the system. Their contents are lost, the addresses stay mapped. */
 void pn_os_discard(void *start, size_t bytes);
 
-/* Sleeps while *word is `value`: returns when somebody wakes it, at once if *word is something else already, and
- * sometimes for no reason. */
+/* Sleeps while *word is `value`. Returns when woken, at once if *word already differs, and sometimes spuriously. */
 void pn_os_wait(atomic_uint *word, unsigned value);
-/* Ends the sleep of all who wait for `word`; it must have been changed before. */
+/* Wakes all threads that wait for `word`. Change it first. */
 void pn_os_wake_all(atomic_uint *word);
 
-/* A condition whose waits are measured by a clock that nobody sets. */
+/* A condition whose timeouts use a monotonic clock. */
 void pn_os_cond_init(pthread_cond_t *cond);
-/* Waits for a signal, for `ns` nanoseconds at most; sometimes returns for no reason. */
+/* Waits at most `ns` nanoseconds for a signal; may return spuriously. */
 void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns);
 
 #endif

@@ -1,4 +1,4 @@
-/* macOS: sysctl, and sleeping with POSIX threads, as the system's own way is public only since macOS 14.4. See os.h. */
+/* macOS: sysctl, and POSIX threads for sleeping, since macOS has public futexes only since 14.4. See os.h. */
 #ifdef __APPLE__
 #include "base/os.h"
 
@@ -46,7 +46,7 @@ void pn_os_memory(struct pn_os_memory *out)
         out->available = ((uint64_t)vm.free_count + vm.inactive_count + vm.purgeable_count) * (uint64_t)vm_page_size;
 }
 
-/* All words share one place to sleep; who is woken for another's sake goes back to sleep. */
+/* All words share one condition; a thread woken for another word goes back to sleep. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
@@ -58,7 +58,7 @@ void pn_os_wait(atomic_uint *word, unsigned value)
     pthread_mutex_unlock(&lock);
 }
 
-/* With the lock held, so not between a sleeper's look at the word and its sleep. */
+/* Under the lock, so not between a sleeper's check of the word and its sleep. */
 void pn_os_wake_all(atomic_uint *word)
 {
     (void)word;
@@ -67,7 +67,7 @@ void pn_os_wake_all(atomic_uint *word)
     pthread_mutex_unlock(&lock);
 }
 
-/* Pages have 16 KiB, and larger ones cannot be asked for. */
+/* Pages have 16 KiB; the system offers no larger ones. */
 void *pn_os_large_pages(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -96,7 +96,7 @@ void pn_os_cond_init(pthread_cond_t *cond)
 void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t ns)
 {
     uint64_t second = 1000000000u;
-    if (ns > 1000000 * second) { /* days: as long as it takes */
+    if (ns > 1000000 * second) { /* days: wait forever */
         pthread_cond_wait(cond, mutex);
         return;
     }

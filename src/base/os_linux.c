@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The first hardware thread of the core that `cpu` belongs to; `cpu` itself where /sys does not tell. */
+/* The first hardware thread of the core of `cpu`; `cpu` itself if /sys does not say. */
 static unsigned first_sibling(unsigned cpu)
 {
     char path[96];
@@ -30,8 +30,8 @@ static unsigned first_sibling(unsigned cpu)
     return told ? first : cpu;
 }
 
-/* The hardware threads that this process may run on, NULL if unknown; freed with CPU_FREE. Sets of the usual size are
- * too small for the largest machines, and the system then refuses. */
+/* The hardware threads that this process may run on, NULL if unknown; free with CPU_FREE. The usual set is too small
+ * for the largest machines, where the call then fails. */
 static cpu_set_t *allowed_cpus(int *n_cpus)
 {
     for (*n_cpus = CPU_SETSIZE; *n_cpus <= 64 * CPU_SETSIZE; *n_cpus *= 2) {
@@ -48,7 +48,7 @@ static int online(void)
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* Of n threads, those that the control groups give a whole processor to; at least 1. */
+/* How many of n threads the control groups give a whole processor; at least 1. */
 static int within_quota(int n)
 {
     struct pn_cgroup group;
@@ -66,7 +66,7 @@ int pn_os_physical_cores(void)
     for (unsigned cpu = 0; cpu < (unsigned)n_cpus; cpu++) {
         if (!CPU_ISSET_S(cpu, size, allowed))
             continue;
-        /* A core counts with the first of its hardware threads, or, where that one is not allowed, in its place. */
+        /* Count each core once, at its first allowed hardware thread. */
         unsigned first = first_sibling(cpu);
         n += first >= cpu || !CPU_ISSET_S(first, size, allowed);
         if (first < cpu)
@@ -85,7 +85,7 @@ int pn_os_processors(void)
     return within_quota(n);
 }
 
-/* What a limit on a process leaves when `used` pages are counted already. */
+/* The bytes that a process limit leaves when `used` pages count already. */
 static uint64_t rlimit_left(int which, unsigned long used)
 {
     struct rlimit r;
@@ -141,7 +141,7 @@ void pn_os_wake_all(atomic_uint *word)
 
 static size_t whole_pages(size_t bytes)
 {
-    const size_t page = (size_t)64 << 10; /* of any architecture */
+    const size_t page = (size_t)64 << 10; /* a multiple of every architecture's page size */
     return (bytes + page - 1) / page * page;
 }
 
@@ -188,7 +188,7 @@ void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
 {
     struct timespec t;
     uint64_t second = 1000000000u;
-    if (ns > 1000000 * second) { /* days: as long as it takes */
+    if (ns > 1000000 * second) { /* days: wait forever */
         pthread_cond_wait(cond, lock);
         return;
     }

@@ -1,10 +1,10 @@
-/* Seeded random numbers, the same on every machine: SplitMix64 (Steele, Lea, Flood, 2014), as a stream and by place. */
+/* Seeded random numbers, the same on every machine: SplitMix64 (Steele, Lea, Flood, 2014), as a stream or by index. */
 #ifndef PN_BASE_RANDOM_H
 #define PN_BASE_RANDOM_H
 
 #include <stdint.h>
 
-/* Number `index` of the stream that starts at `seed`, without the numbers before it. */
+/* Number `index` of the stream that starts at `seed`, without computing the ones before. */
 static inline uint64_t pn_random_at(uint64_t seed, uint64_t index)
 {
     uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15u;

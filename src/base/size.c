@@ -1,4 +1,4 @@
-/* How sizes read: see size.h. */
+/* Sizes as text: see size.h. */
 #include "base/size.h"
 
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Steps back to the start of a UTF-8 sequence that was cut in half, in a text that was longer than its buffer. */
+/* Removes a UTF-8 sequence that was cut in half at the end of a full buffer. */
 static void trim_partial_utf8(char *text)
 {
     size_t n = strlen(text), back = 0;
@@ -47,7 +47,7 @@ pantry_status pn_fail_prefix(struct pantry_error *err, const char *format, ...)
     if (vsnprintf(prefix, sizeof prefix, format, args) >= (int)sizeof prefix)
         trim_partial_utf8(prefix);
     va_end(args);
-    /* A sentence that is too long loses its end, never its beginning. */
+    /* A message that is too long loses its end. */
     size_t n = strlen(prefix), room = sizeof joined - 1;
     memcpy(joined, prefix, n);
     if (n + 2 <= room) {

@@ -1,10 +1,10 @@
-/* Bytes that belong to somebody else. */
+/* Borrowed bytes. */
 #ifndef PN_BASE_STR_H
 #define PN_BASE_STR_H
 
 #include <stddef.h>
 
-struct pn_str { /* borrowed bytes, not NUL-terminated */
+struct pn_str { /* not NUL-terminated */
     const char *data;
     size_t len;
 };

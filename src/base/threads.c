@@ -1,4 +1,4 @@
-/* The pool: see threads.h. A run is announced by the gate `start`; the last worker that has ended opens `end`. */
+/* The thread pool: see threads.h. Opening the gate `start` begins a run; the last worker to finish opens `end`. */
 #include "base/threads.h"
 
 #include "base/clock.h"
@@ -14,11 +14,11 @@
 enum { CACHE_LINE = 128, SPINS_PER_LOOK = 32, BLOCKS_PER_TRY = 16 };
 enum { MIN_SPIN_NS = 2000, MAX_SPIN_NS = 2000000 };
 
-/* Where threads wait for one another: opened by counting up. How long to spin there before sleeping is learned, up to
- * what equal shares of a large step may differ by: who sleeps may wake on a processor that shares a core with the
- * other. A spin in vain halves it, as the thread that is waited for is probably not running; now and then somebody
- * tries the longest time, and success brings spinning back. A sleep that ends soon proves nothing: giving way may have
- * been what ended it. */
+/* Threads wait for each other at gates, which open by counting up. The gate learns how long to spin before sleeping, up
+ * to the difference between equal shares of a large step: a sleeper may wake on a processor that shares a core with
+ * another worker. A spin in vain halves the time, since the awaited thread is probably not running. Now and then a
+ * thread tries the longest time, and success brings spinning back. A short sleep proves nothing, since yielding may be
+ * what ended it. */
 struct gate {
     alignas(CACHE_LINE) atomic_uint round;
     alignas(CACHE_LINE) atomic_int sleepers;
@@ -36,7 +36,7 @@ struct pn_pool {
     struct gate start, end, barrier;
     alignas(CACHE_LINE) atomic_int running;
     alignas(CACHE_LINE) atomic_int arrived;
-    alignas(CACHE_LINE) bool crowded; /* more threads than processors: spinning keeps the others from their work */
+    alignas(CACHE_LINE) bool crowded; /* more threads than processors: spinning would block the others */
     atomic_bool stop;
     int size;
     pn_pool_work *work;
@@ -65,7 +65,7 @@ static inline bool is_open(struct gate *g, unsigned seen)
     return round_of(g) != seen;
 }
 
-/* Either the opener sees the sleeper, or the sleeper the new round: each writes its own before it reads the other's. */
+/* Either the opener sees the sleeper or the sleeper sees the new round: each writes before it reads. */
 static void open_gate(struct gate *g)
 {
     atomic_fetch_add(&g->round, 1);
@@ -81,7 +81,7 @@ static void sleep_at(struct gate *g, unsigned seen)
     atomic_fetch_sub(&g->sleepers, 1);
 }
 
-/* Spins for at most `spin_ns`; tells after how many the gate opened, or that it did not. */
+/* Spins for at most `spin_ns`. Returns whether the gate opened; *spun_ns: the time until then. */
 static bool spin_at(struct gate *g, unsigned seen, unsigned spin_ns, uint64_t *spun_ns)
 {
     uint64_t start = pn_clock_ns();
@@ -98,7 +98,7 @@ static bool spin_at(struct gate *g, unsigned seen, unsigned spin_ns, uint64_t *s
 
 static void wait_at(const struct pn_pool *pool, struct gate *g, unsigned seen)
 {
-    for (int i = 0; i < SPINS_PER_LOOK; i++) { /* often enough, and needs no clock */
+    for (int i = 0; i < SPINS_PER_LOOK; i++) { /* usually enough, and needs no clock */
         if (is_open(g, seen))
             return;
         relax();
@@ -127,7 +127,7 @@ static void wait_at(const struct pn_pool *pool, struct gate *g, unsigned seen)
 
 int pn_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
-    /* What a thread's own instructions raise stays, and what profilers send to each thread. */
+    /* Keep signals that the thread's own instructions raise, and those that profilers send to each thread. */
     static const int kept[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPROF, SIGSEGV, SIGSYS, SIGTRAP};
     sigset_t block, before;
     sigfillset(&block);
@@ -145,7 +145,7 @@ static void *worker_main(void *argument)
 {
     struct worker *self = argument;
     struct pn_pool *pool = self->pool;
-    for (unsigned seen = 0;; seen++) { /* no run begins before the last one's workers have all ended */
+    for (unsigned seen = 0;; seen++) { /* no run begins before all workers have finished the last */
         wait_at(pool, &pool->start, seen);
         if (atomic_load_explicit(&pool->stop, memory_order_relaxed))
             return NULL;
@@ -159,7 +159,7 @@ pantry_status pn_pool_new(int n_threads, struct pn_pool **out, struct pantry_err
 {
     *out = NULL;
     if (n_threads < 1 || n_threads > 1024)
-        return pn_fail(err, PANTRY_INVALID, "cannot use %d threads: 1 to 1024 are allowed", n_threads);
+        return pn_fail(err, PANTRY_INVALID, "invalid number of threads (found %d, allowed 1 to 1024)", n_threads);
     struct pn_pool *pool = aligned_alloc(CACHE_LINE, (sizeof *pool + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (!pool)
         return pn_no_memory(err, "a thread pool");
@@ -200,11 +200,6 @@ void pn_pool_free(struct pn_pool *pool)
     free(pool);
 }
 
-int pn_pool_size(const struct pn_pool *pool)
-{
-    return pool->size;
-}
-
 void pn_pool_run(struct pn_pool *pool, pn_pool_work *work, void *context)
 {
     unsigned seen = round_of(&pool->end);
@@ -228,5 +223,5 @@ void pn_pool_barrier(struct pn_pool *pool)
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         open_gate(&pool->barrier);
     }
-    wait_at(pool, &pool->barrier, seen); /* the last one finds it open */
+    wait_at(pool, &pool->barrier, seen); /* open already for the last worker */
 }

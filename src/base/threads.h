@@ -1,9 +1,9 @@
 /* A pool of threads for short parallel work.
  *
- * The caller is worker 0. Inside a run, workers meet at barriers and claim work in chunks, so that unequal cores end
- * together. Whoever waits, for a run or at a barrier, spins for two milliseconds at most, so that the token loop does
- * not wait for the scheduler, then sleeps, so that an idle program uses no processor and a busy machine gets it for the
- * thread that is waited for. */
+ * The caller is worker 0. Within a run, workers meet at barriers and claim work in chunks, so that unequal cores finish
+ * together. A thread that waits for a run or at a barrier first spins, for two milliseconds at most, so that the token
+ * loop does not depend on the scheduler. Then it sleeps, so that an idle program uses no processor time and a busy
+ * machine can run the awaited thread. */
 #ifndef PN_BASE_THREADS_H
 #define PN_BASE_THREADS_H
 
@@ -13,27 +13,26 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Starts a thread that takes no signal meant for the process: handlers run in a thread of the program that uses the
- * library, and interrupt what that thread waits in. 0, or why it failed. */
+/* Starts a thread that blocks signals meant for the process: handlers run in the program's own threads and interrupt
+ * their waits. Returns 0 or an error number. */
 int pn_thread_start(pthread_t *thread, void *(*run)(void *), void *argument);
 
 struct pn_pool;
 
 /* `n_threads` counts the caller: 1 makes a pool without threads. */
 pantry_status pn_pool_new(int n_threads, struct pn_pool **out, struct pantry_error *err);
-/* Waits for nobody: must not be called during a run. */
+/* Must not be called during a run. */
 void pn_pool_free(struct pn_pool *pool);
-int pn_pool_size(const struct pn_pool *pool);
 
 /* Runs work(context, worker) once on each worker and returns when all have. Not reentrant: one run at a time. */
 typedef void pn_pool_work(void *context, int worker);
 void pn_pool_run(struct pn_pool *pool, pn_pool_work *work, void *context);
 
-/* Inside a run: returns when all workers are here. What they wrote before, all see after. */
+/* Within a run: returns when all workers have arrived. All of them then see what each wrote before. */
 void pn_pool_barrier(struct pn_pool *pool);
 
-/* The next of n units of work to be claimed: a half-open range of at most `chunk`. A zeroed counter starts at the
- * front. */
+/* Claims the next of n units of work: a half-open range of at most `chunk`. A zeroed counter starts at 0. Returns 0
+ * when none are left. */
 struct pn_claim {
     atomic_int_fast64_t next;
 };

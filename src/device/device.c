@@ -1,4 +1,4 @@
-/* The table of devices, and what they have in common. Memory for those that share the host's: host.c. */
+/* The table of devices and their common code. host.c has memory for devices that share the host's. */
 #include "device/device.h"
 
 #include "device/cpu/cpu.h"
@@ -16,7 +16,7 @@ pantry_status pn_device_open(const char *name, const struct pn_device_options *o
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (!name || strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
-    return pn_fail(err, PANTRY_NOT_FOUND, "no device is called \"%s\"; there are \"cpu\" and \"ref\"", name);
+    return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed \"cpu\" and \"ref\")", name);
 }
 
 void pn_device_close(struct pn_device *device)
@@ -33,7 +33,7 @@ pantry_status pn_device_plan(const struct pn_device *device, const struct pn_gra
     spec.fuse = device->properties.fuses;
     spec.can = device->class->can;
     spec.device = device;
-    spec.who = device->properties.name;
+    spec.device_name = device->properties.name;
     return pn_plan_new(graph, &spec, out, err);
 }
 
@@ -52,12 +52,4 @@ pantry_status pn_scratch_fit(struct pn_buffer *scratch, struct pn_device *device
         return PANTRY_OK;
     device->class->buffer_free(device, scratch);
     return device->class->buffer_new(device, bytes, scratch, err);
-}
-
-size_t pn_device_placed(const struct pn_device *device, uint64_t *bytes)
-{
-    *bytes = 0;
-    for (size_t i = 0; i < device->n_placed; i++)
-        *bytes += device->placed[i].bytes;
-    return device->n_placed;
 }

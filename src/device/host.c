@@ -1,4 +1,4 @@
-/* Memory and weights of devices that share the host's memory: see device.h. A weight stays where it lies, and is only
+/* Memory and weights of devices that share the host's memory: see device.h. Weights stay where they are and are only
  * counted. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
@@ -30,7 +30,7 @@ pantry_status pn_host_buffer_new(struct pn_device *device, size_t size, struct p
         return PANTRY_OK;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifdef MAP_NORESERVE
-    flags |= MAP_NORESERVE; /* a cache for a long context costs memory only as the context grows */
+    flags |= MAP_NORESERVE; /* a cache for a long context takes memory only as the context grows */
 #endif
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (p == MAP_FAILED)
@@ -39,7 +39,7 @@ pantry_status pn_host_buffer_new(struct pn_device *device, size_t size, struct p
     return PANTRY_OK;
 }
 
-/* The memory below a buffer, whether or not its user may see it. */
+/* The host's address of a buffer, even if buffer->host hides it. */
 static char *at(const struct pn_buffer *buffer, size_t offset)
 {
     return (char *)(uintptr_t)buffer->address + offset;
@@ -91,9 +91,9 @@ void pn_host_fill(struct pn_device *device, struct pn_buffer *to, size_t offset,
 
 /* ---- weights ---- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the lists of all devices */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the lists of all devices */
 
-/* Adds `n` tensors, by rising id, to the list: both are merged into `merged`. Returns its length. */
+/* Merges the device's list and `n` more tensors, both by rising id, into `merged`. Returns its length. */
 static size_t merge(const struct pn_device *d, const struct pn_weight *const *w, size_t n, struct pn_placed *merged)
 {
     size_t i = 0, j = 0, len = 0;

@@ -19,7 +19,7 @@ void pn_checkpoints_release(struct pn_checkpoints *c)
     *c = (struct pn_checkpoints){.unused = -1};
 }
 
-/* Twice as many as there were, so that a tree that no longer grows allocates nothing. */
+/* Doubles the room, so that a tree that no longer grows allocates nothing. */
 static bool make_room(struct pn_checkpoints *c)
 {
     size_t n = c->n_room ? 2 * (size_t)c->n_room : 16;

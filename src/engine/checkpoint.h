@@ -1,8 +1,8 @@
-/* Checkpoints: what a sequence needs to go on from an earlier point, besides the pages of layers that see everything:
- * the recurrent state there, and the pages that windows reach back to. They are kept at nodes of the prefix tree, which
- * knows them by number. Pages are shared, not copied.
+/* Checkpoints: what a sequence needs to resume from an earlier point besides the pages of layers that see everything:
+ * the recurrent state, and the pages that windows reach back to. They belong to nodes of the prefix tree, which refers
+ * to them by number. Pages are shared, not copied.
  *
- * The engine's thread alone touches them. */
+ * Only the engine's thread uses them. */
 #ifndef PN_ENGINE_CHECKPOINT_H
 #define PN_ENGINE_CHECKPOINT_H
 
@@ -12,8 +12,8 @@
 struct pn_checkpoint {
     int n;                   /* tokens before it */
     int32_t state;           /* slot of recurrent state; -1: none */
-    int first[PN_KV_GROUPS]; /* the first page of each group that it holds; of group 0 it holds none */
-    uint32_t serial;         /* another one each time the number is given out */
+    int first[PN_KV_GROUPS]; /* the first page it holds of each group; none of group 0 */
+    uint32_t serial;         /* differs each time the number is reused */
     int32_t next_unused;
     bool used;
 };
@@ -24,24 +24,24 @@ struct pn_checkpoints {
     struct pn_checkpoint *all;    /* (n_room) */
     int32_t *pages;               /* (n_room, width): of all groups together */
     int n_room;
-    int width, start[PN_KV_GROUPS]; /* pages that one may hold; where those of a group begin */
+    int width, start[PN_KV_GROUPS]; /* pages per checkpoint; where those of a group begin */
     int32_t unused;                 /* a list; -1: none */
     uint32_t n_given;
-    uint64_t page_bytes; /* of the pages that they hold, those that several hold counted for each */
+    uint64_t page_bytes; /* of all held pages; shared ones count once per checkpoint */
 };
 
 void pn_checkpoints_init(struct pn_checkpoints *c, struct pn_kv_pool *pool, struct pn_state_pool *states);
 /* None may be in use. */
 void pn_checkpoints_release(struct pn_checkpoints *c);
 
-/* A checkpoint after n tokens of a sequence whose page tables are `tables`, one each `table` entries, and which has the
- * pages from first[g] on. It shares these pages and takes `state` over. -1: memory is out, and nothing has happened. */
+/* Makes a checkpoint after n tokens of a sequence. `tables` are its page tables, one per group, `table` entries each;
+ * it has the pages from first[g] on. Shares these pages and takes over `state`. -1: out of memory, nothing changed. */
 int32_t pn_checkpoint_new(struct pn_checkpoints *c, const int32_t *tables, int table, const int *first, int n,
                           int32_t state);
 void pn_checkpoint_release(struct pn_checkpoints *c, int32_t number);
-/* Page i of a sequence, in a group with a window; it must be one that the checkpoint holds. */
+/* Page i of a sequence in a group with a window. The checkpoint must hold it. */
 int32_t pn_checkpoint_page(const struct pn_checkpoints *c, int32_t number, int group, int i);
-/* How many tokens before the checkpoint a sequence can go on from it too. */
+/* How many tokens before the checkpoint a sequence can still resume. */
 int pn_checkpoint_back(const struct pn_checkpoints *c, int32_t number);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a model file is, as JSON: pantry_describe. Works on files that cannot be run, and says why they cannot. */
+/* pantry_describe: a model file as JSON. Also works for models that cannot run, and says why. */
 #include "engine/handle.h"
 
 #include <jansson.h>
@@ -7,13 +7,13 @@
 
 enum { SHOWN_ITEMS = 8, SHOWN_TEXT = 4096 };
 
-/* A JSON string of bytes that may be no UTF-8. */
+/* A JSON string of bytes that may not be UTF-8. */
 static json_t *text_of(struct pn_str s, size_t most)
 {
     json_t *j = json_stringn(s.data, s.len < most ? s.len : most);
     if (j)
         return j;
-    struct pn_buf clean = {0}; /* cut in a character, or hostile: keep what is ASCII */
+    struct pn_buf clean = {0}; /* cut within a character, or invalid: keep ASCII only */
     for (size_t i = 0; i < s.len && i < most; i++)
         pn_buf_putc(&clean, (unsigned char)s.data[i] < 0x80 ? s.data[i] : '?');
     j = json_stringn(clean.data ? clean.data : "", clean.len);
@@ -21,7 +21,7 @@ static json_t *text_of(struct pn_str s, size_t most)
     return j;
 }
 
-/* JSON has no infinities and no NaN: they are null. */
+/* JSON has no infinity and no NaN: they become null. */
 static json_t *real_of(double x)
 {
     json_t *real = json_real(x);
@@ -75,7 +75,7 @@ static const char *type_name(const struct pn_tensor_info *t)
     return t->type < PN_TYPE_COUNT ? pn_type_info(t->type)->name : "unknown";
 }
 
-/* {"q4_1": {"tensors": 211, "bytes": 1234}, ...} and the list of all tensors. */
+/* Adds {"q4_1": {"tensors": 211, "bytes": 1234}, ...} and the list of all tensors. */
 static void add_tensors(json_t *root, const struct pn_weights *w)
 {
     json_t *types = json_object(), *list = json_array();
@@ -104,7 +104,7 @@ static void add_tensors(json_t *root, const struct pn_weights *w)
     json_object_set_new(root, "tensors", list);
 }
 
-/* All keys of the architecture, without its prefix. */
+/* Adds all keys of the architecture, without its prefix. */
 static void add_hyperparameters(json_t *root, const struct pn_weights *w)
 {
     struct pn_str arch;
@@ -146,7 +146,7 @@ static void add_tokenizer(json_t *root, const struct pn_weights *w)
     json_decref(all);
 }
 
-/* Whether the weights can be run, by writing the graph down; takes the weights over. */
+/* Builds the graph to find out whether the model can run. Takes over the weights. */
 static void add_runs(json_t *root, struct pn_weights *w)
 {
     struct pantry_error err;

@@ -8,7 +8,7 @@
 
 struct entry {
     struct pn_device *device;
-    bool is_default; /* what is opened without a name */
+    bool is_default; /* opened without a name */
     int n_threads;
     char *isa; /* NULL: the best */
     int n_users;
@@ -67,7 +67,7 @@ static pantry_status open_new(const char *name, const struct pn_device_options *
     return status;
 }
 
-/* Opens a device that nobody has yet, unless it is known by its name. */
+/* Opens a new device. A default device may turn out to be open already under its name. */
 static pantry_status add(const char *name, const struct pn_device_options *o, struct entry **out,
                          struct pantry_error *err)
 {

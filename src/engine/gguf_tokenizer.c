@@ -1,5 +1,4 @@
-/* Tokenizers out of model files: see gguf_tokenizer.h. Everything is checked here: types and lengths of the arrays,
- * ids. */
+/* Tokenizers from model files: see gguf_tokenizer.h. Checks types and lengths of arrays, and ids. */
 #include "engine/gguf_tokenizer.h"
 
 #include "model/arch.h"
@@ -10,7 +9,7 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-/* The arrays that a tokenizer is made from; freed when it is. */
+/* The arrays that a tokenizer is made from; freed once it exists. */
 struct arrays {
     double *scores;
     uint8_t *types, *attributes;
@@ -36,7 +35,7 @@ static bool is_array_of_numbers(const struct pn_meta *meta)
            (meta->item == PN_META_INT || meta->item == PN_META_UINT || meta->item == PN_META_FLOAT);
 }
 
-/* The strings stay where they lie: in the map. */
+/* The strings stay in the mapped file. */
 static pantry_status read_strings(const struct pn_meta *meta, const struct pn_str **out, size_t *n,
                                   struct pantry_error *err)
 {
@@ -132,7 +131,7 @@ static pantry_status read_arrays(const struct pn_weights *w, struct pn_vocab *v,
     return status;
 }
 
-/* An id outside the vocabulary counts as not given, as with llama.cpp; -1 in the file means none. */
+/* An id outside the vocabulary is ignored, as in llama.cpp; -1 in the file means none. */
 static pantry_status read_id(const struct pn_weights *w, const char *key, size_t n, int32_t *out,
                              struct pantry_error *err)
 {
@@ -140,7 +139,7 @@ static pantry_status read_id(const struct pn_weights *w, const char *key, size_t
     pantry_status status = pn_meta_i64(w, key, &id, err);
     if (status == PANTRY_NOT_FOUND)
         return PANTRY_OK;
-    if (!status && (uint64_t)id < n) /* negative ones are beyond any */
+    if (!status && (uint64_t)id < n) /* negative ids become large */
         *out = (int32_t)id;
     else if (!status && (id == -1 || id == UINT32_MAX))
         *out = -1;
@@ -216,7 +215,7 @@ static void set_attribute(const struct pn_vocab *v, struct arrays *a, const char
             a->attributes[i] = attribute;
 }
 
-/* GGUF does not say which special tokens take the white space beside them. Their tokenizer.json does: */
+/* Some special tokens absorb adjacent white space. tokenizer.json says which, GGUF does not: */
 static pantry_status set_attributes(const struct pn_weights *w, struct pn_vocab *v, struct arrays *a,
                                     struct pantry_error *err)
 {

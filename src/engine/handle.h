@@ -1,4 +1,4 @@
-/* What the opaque types of pantry.h are. */
+/* The opaque types of pantry.h. */
 #ifndef PN_ENGINE_HANDLE_H
 #define PN_ENGINE_HANDLE_H
 
@@ -9,17 +9,17 @@
 #include "pantry.h"
 
 struct pantry_tokenizer {
-    struct pn_weights *weights; /* whose bytes the tokens are; NULL if a model owns them */
+    struct pn_weights *weights; /* hold the bytes of the tokens; NULL if a model owns them */
     struct pn_tokenizer *tokenizer;
 };
 
 struct pantry_model {
     atomic_int refs; /* the caller's, and one per session and request */
     struct pn_runner *runner;
-    struct pn_sched *sched; /* made when first needed, under the lock */
+    struct pn_sched *sched; /* created when first needed, under the lock */
     pthread_mutex_t sched_lock;
     struct pn_tokenizer *tokenizer;    /* NULL if the file has none */
-    struct pantry_tokenizer view;      /* what pantry_model_tokenizer lends */
+    struct pantry_tokenizer view;      /* returned by pantry_model_tokenizer */
     struct pn_template *chat_template; /* parsed on first use */
     pthread_mutex_t template_lock;
     char *architecture, *name, *license, *tokenizer_name;
@@ -40,31 +40,30 @@ struct pantry_request {
     struct pn_request *request;
 };
 
-/* pantry.c: one more user of the model, and one fewer. */
+/* pantry.c: adds a user of the model. pantry_model_free removes one. */
 struct pantry_model *pn_model_retain(struct pantry_model *model);
-/* The scheduler that runs the model, which keeps keys and values as `kv_type` (NULL: as it does already, or as the
- * device likes best). */
+/* The scheduler that runs the model, with keys and values stored as `kv_type` (NULL: as already decided, or the
+ * device's default). */
 pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out,
                              struct pantry_error *err);
 
-/* session.c: the context of `wanted` tokens (0: as loaded or trained, at most 32,768) for a model that writes. */
+/* session.c: the context length for a model that generates; `wanted` 0: as loaded or trained, at most 32,768. */
 pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pantry_error *err);
 
-/* session.c: cuts a context that nobody chose to what fits into memory; refuses one that does not, or that the model's
- * rotation is not for. */
+/* session.c: shrinks a context that nobody chose until it fits in memory. Fails if a chosen one does not fit, or if the
+ * model's rotation is not for it. */
 pantry_status pn_fit_context(struct pantry_model *model, int wanted, int n_batch, int *n_context,
                              struct pantry_error *err);
 
-/* options.c: puts what a caller gave (NULL: nothing) over the defaults in `own`. Both begin with their size; `what` are
- * they, for the error. */
+/* options.c: copies a caller's options (NULL: none) over the defaults in `own`. Both begin with their size; `what`
+ * names them in errors. */
 pantry_status pn_take_options(void *own, const void *given, const char *what, struct pantry_error *err);
-/* Whether a result that a caller gave says its size; `what` is it. */
+/* Checks that a caller's result has a valid size; `what` names it in errors. */
 pantry_status pn_check_result(const void *result, const char *what, struct pantry_error *err);
-/* Fills a result of the caller's size. */
+/* Fills a caller's result, as much as its size allows. */
 void pn_give_result(void *result, const void *own);
 
-/* What failed on the way of a call that worked in the end is not the caller's: only an error that is returned is told.
- */
+/* Copies the error only if the call failed: a call that succeeds must not report errors it recovered from. */
 static inline pantry_status pn_tell(pantry_status status, const struct pantry_error *why, struct pantry_error *err)
 {
     if (status && err)
@@ -72,7 +71,9 @@ static inline pantry_status pn_tell(pantry_status status, const struct pantry_er
     return status;
 }
 
-/* embed.c */
+/* options.c: a model file's pooling as callers name it. */
 enum pantry_pooling pn_pooling_of(enum pn_pooling pooling);
+/* The pooling that a caller asked for; AUTO is the file's. */
+enum pn_pooling pn_pooling_for(enum pantry_pooling pooling, enum pn_pooling file);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 8 million tokens: more than all sessions of a small model will hold, and its pages need not fill the memory. */
+/* 8 million tokens: more than all sessions of a small model will need. */
 enum { MAX_PAGES = 1 << 18 };
 static const size_t alignment = 64;
 static const char what[] = "a key/value cache";
@@ -24,14 +24,14 @@ static size_t carve(size_t *used, size_t bytes)
     return at;
 }
 
-/* Where page 0 of a group starts in a part, as its device knows it; NULL: only the sizes are wanted yet. */
+/* The device address of page 0 of a group on a part; NULL: not allocated yet. */
 static unsigned char *part_memory(const struct pn_kv_group *g, int part)
 {
     return (unsigned char *)(uintptr_t)g->slots.part[part].memory.address;
 }
 
-/* Each layer's keys, and its values where they are kept, are a piece of every page of its group, on the layer's device
- * (all on the first for `part_of` NULL). Says how many bytes a page of each group needs of each part. */
+/* Lays out a page: each layer's keys, and its values if stored, have a piece of every page of its group on the layer's
+ * device (the first if `part_of` is NULL). Computes the bytes of a page of each group on each part. */
 static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model, const int8_t *part_of,
                     size_t used[PN_KV_GROUPS][PN_MAX_PARTS])
 {
@@ -55,13 +55,13 @@ static void lay_out(struct pn_kv_pool *pool, const struct pn_model *model, const
 
 /* ---- groups ---- */
 
-/* How far back a layer looks. */
+/* How far back a layer sees. */
 struct sight {
     int window; /* 0: to the beginning */
     enum pn_window_kind kind;
 };
 
-/* A window as long as the longest context would never give a page back. */
+/* A window as long as the longest context does not count: it would never give a page back. */
 static struct sight sight_of(const struct pn_model *model, const struct pn_attention_params *a)
 {
     int longest = model->hp.n_context_train;
@@ -71,7 +71,8 @@ static struct sight sight_of(const struct pn_model *model, const struct pn_atten
     return (struct sight){a->window, a->window_kind};
 }
 
-/* What all layers that read a cache see of it. No chunk reaches back further than a sliding window of its length. */
+/* How far back the layers that read a cache see. A chunk reaches no further back than a sliding window of its length.
+ */
 static struct sight sight_of_cache(const struct pn_model *model, int cache)
 {
     struct sight all = {0, PN_WINDOW_SLIDING};
@@ -92,7 +93,7 @@ static struct sight sight_of_cache(const struct pn_model *model, int cache)
     return all;
 }
 
-/* The group of layers that see as much; group 0, which keeps everything, where there is no room for another. */
+/* The group of layers that see equally far; group 0, which keeps everything, if there are too many groups. */
 static int group_for(struct pn_kv_pool *pool, struct sight s)
 {
     for (int g = 0; g < pool->n_groups; g++)
@@ -111,7 +112,7 @@ static void divide(struct pn_kv_pool *pool, const struct pn_model *model)
         pool->caches[i].group = group_for(pool, sight_of_cache(model, i));
 }
 
-/* Where addresses are rationed, what is left of them is asked for each group anew. */
+/* Checks the addresses left for each group, since the groups before it have taken some. */
 static pantry_status group_init(struct pn_kv_group *g, struct pn_device *const *devices, const size_t *bytes,
                                 int n_parts, uint64_t max_bytes, struct pantry_error *err)
 {
@@ -119,7 +120,7 @@ static pantry_status group_init(struct pn_kv_group *g, struct pn_device *const *
     max_bytes = max_bytes < left ? max_bytes : left;
     for (int i = 0; i < n_parts; i++)
         g->page_bytes += bytes[i];
-    pantry_status status = pn_slots_init_parts(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
+    pantry_status status = pn_slots_init(&g->slots, devices, bytes, n_parts, MAX_PAGES, max_bytes, what, err);
     if (!status && !(g->n_refs = calloc((size_t)g->slots.n, sizeof *g->n_refs)))
         status = pn_no_memory(err, what);
     return status;
@@ -131,23 +132,17 @@ static pantry_status check_dims(const struct pn_model *model, pn_type type, stru
 {
     int block = (int)pn_type_info(type)->block;
     if (!pn_type_info(type)->encode)
-        return pn_fail(err, PANTRY_INVALID, "keys and values cannot be kept as %s", pn_type_info(type)->name);
+        return pn_fail(err, PANTRY_INVALID, "type %s cannot store keys and values", pn_type_info(type)->name);
     for (int i = 0; i < model->n_caches; i++)
         if (model->caches[i].dim_k % block || model->caches[i].dim_v % block)
-            return pn_fail(err, PANTRY_INVALID, "heads of %d values cannot be kept as %s, which takes blocks of %d",
+            return pn_fail(err, PANTRY_INVALID, "heads of %d values do not fit type %s, which has blocks of %d",
                            model->caches[i].dim_k, pn_type_info(type)->name, block);
     return PANTRY_OK;
 }
 
-pantry_status pn_kv_pool_new(struct pn_device *device, const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                             struct pn_kv_pool **out, struct pantry_error *err)
-{
-    return pn_kv_pool_new_parts(&device, 1, NULL, model, type, max_bytes, out, err);
-}
-
-pantry_status pn_kv_pool_new_parts(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
-                                   const struct pn_model *model, pn_type type, uint64_t max_bytes,
-                                   struct pn_kv_pool **out, struct pantry_error *err)
+pantry_status pn_kv_pool_new(struct pn_device *const *devices, int n_parts, const int8_t *part_of,
+                             const struct pn_model *model, pn_type type, uint64_t max_bytes, struct pn_kv_pool **out,
+                             struct pantry_error *err)
 {
     size_t bytes[PN_KV_GROUPS][PN_MAX_PARTS];
     *out = NULL;
@@ -196,7 +191,7 @@ void pn_kv_pool_free(struct pn_kv_pool *pool)
 
 /* ---- windows ---- */
 
-enum { SPARE_PAGES = 1 }; /* behind a window, so that a sequence can go back a little */
+enum { SPARE_PAGES = 1 }; /* before a window, so that a sequence can rewind a little */
 
 int pn_kv_first_page(const struct pn_kv_pool *pool, int group, int n)
 {
@@ -261,7 +256,7 @@ void pn_kv_unpromise(struct pn_kv_pool *pool, int group, int32_t n)
 
 pantry_status pn_kv_check(struct pn_kv_pool *pool, const int32_t *n, const char *wanted_by, struct pantry_error *err)
 {
-    uint64_t wanted = 0, promised = 0; /* what one group has too much of another can have */
+    uint64_t wanted = 0, promised = 0; /* groups can share what they have promised */
     pantry_status status = PANTRY_OK;
     pthread_mutex_lock(&pool->lock);
     for (int g = 0; g < pool->n_groups; g++) {

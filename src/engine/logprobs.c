@@ -32,7 +32,7 @@ void pn_logprobs_keep(struct pn_logprobs *l, const float *logits)
         memcpy(l->logits, logits, (size_t)l->n_vocab * sizeof *logits);
 }
 
-/* Infinite logits too: all of the largest one have a distance of 0. */
+/* Also for infinite logits: the distance of equal logits is 0. */
 static double distance(float logit, float highest)
 {
     return logit == highest ? 0 : isnan(logit) ? -INFINITY : (double)logit - (double)highest;
@@ -47,7 +47,7 @@ static void insert(struct pn_logprobs *l, int32_t id, float logit)
     l->top[at] = (struct pantry_logprob){id, logit};
 }
 
-/* For now with logits instead of log probabilities. */
+/* Stores logits, which pn_logprobs_take turns into log probabilities. */
 static void find_top(struct pn_logprobs *l)
 {
     l->n_top = 0;

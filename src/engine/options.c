@@ -1,10 +1,10 @@
-/* The structs that cross the border of the library, and the names of its enumerations. A caller's struct may be older
- * or newer, and so shorter or longer, than the one this library was compiled with. */
+/* The public structs and the names of public enumerations. A caller's struct may be shorter or longer than ours if it
+ * was compiled with another version of pantry.h. */
 #include "engine/handle.h"
 
 #include <string.h>
 
-enum { MAX_SIZE = 4096 }; /* of a struct: more was not set, but found */
+enum { MAX_SIZE = 4096 }; /* a larger one is garbage */
 
 static size_t size_of(const void *s)
 {
@@ -18,7 +18,7 @@ static pantry_status check_size(const void *s, const char *what, const char *how
     size_t size = size_of(s);
     if (size >= sizeof size && size <= MAX_SIZE)
         return PANTRY_OK;
-    return pn_fail(err, PANTRY_INVALID, "the size of the struct of %s is %zu: %s", what, size, how);
+    return pn_fail(err, PANTRY_INVALID, "invalid size of the struct of %s (found %zu): %s", what, size, how);
 }
 
 pantry_status pn_take_options(void *own, const void *given, const char *what, struct pantry_error *err)
@@ -26,14 +26,14 @@ pantry_status pn_take_options(void *own, const void *given, const char *what, st
     size_t known = size_of(own);
     if (!given)
         return PANTRY_OK;
-    pantry_status status = check_size(given, what, "start from what the _default function returns", err);
+    pantry_status status = check_size(given, what, "get it from the _default function", err);
     if (status)
         return status;
     size_t size = size_of(given);
     for (size_t i = known; i < size; i++)
         if (((const char *)given)[i])
             return pn_fail(err, PANTRY_UNSUPPORTED,
-                           "the %s have a member at byte %zu that version " PANTRY_VERSION
+                           "the %s set a member at byte %zu that version " PANTRY_VERSION
                            " of the library does not have",
                            what, i);
     memcpy((char *)own + sizeof size, (const char *)given + sizeof size, (size < known ? size : known) - sizeof size);
@@ -48,7 +48,7 @@ pantry_status pn_check_result(const void *result, const char *what, struct pantr
 void pn_give_result(void *result, const void *own)
 {
     size_t size = size_of(result), known = size_of(own);
-    if (size < sizeof size) /* it was refused, and is freed all the same */
+    if (size < sizeof size) /* it was rejected, but is freed all the same */
         return;
     memset((char *)result + sizeof size, 0, size - sizeof size);
     memcpy((char *)result + sizeof size, (const char *)own + sizeof size, (size < known ? size : known) - sizeof size);
@@ -137,4 +137,24 @@ const char *pantry_pooling_name(enum pantry_pooling pooling)
         return "none";
     }
     return "";
+}
+
+/* RANK is a head, not a pooling, so callers cannot ask for it. */
+static const enum pn_pooling poolings[] = {[PANTRY_POOLING_AUTO] = PN_POOLING_RANK,
+                                           [PANTRY_POOLING_MEAN] = PN_POOLING_MEAN,
+                                           [PANTRY_POOLING_CLS] = PN_POOLING_CLS,
+                                           [PANTRY_POOLING_LAST] = PN_POOLING_LAST,
+                                           [PANTRY_POOLING_NONE] = PN_POOLING_NONE};
+
+enum pantry_pooling pn_pooling_of(enum pn_pooling pooling)
+{
+    enum pantry_pooling p = PANTRY_POOLING_NONE;
+    while (p > PANTRY_POOLING_AUTO && poolings[p] != pooling)
+        p--;
+    return p;
+}
+
+enum pn_pooling pn_pooling_for(enum pantry_pooling pooling, enum pn_pooling file)
+{
+    return pooling == PANTRY_POOLING_AUTO ? file : poolings[pooling];
 }

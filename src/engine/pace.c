@@ -1,9 +1,9 @@
 /* The pace of steps: see pace.h. */
 #include "engine/pace.h"
 
-static const double alone_ns = 1e9;           /* of a step of prompts alone */
-static const double least_beside_ns = 5e6;    /* pauses that nobody notices are always allowed */
-static const double stretch = 0.8;            /* of the step's time without prompts, allowed on top of it */
+static const double alone_ns = 1e9;           /* budget of a step of prompts only */
+static const double least_beside_ns = 5e6;    /* always allowed: too short to notice */
+static const double stretch = 0.8;            /* extra time allowed for prompts, relative to the step without them */
 static const double macs_per_ns = 100;        /* a guess */
 enum { LEAST_ALONE = 32, FIRST_BESIDE = 16 }; /* tokens */
 
@@ -12,13 +12,13 @@ void pn_pace_init(struct pn_pace *p, uint64_t n_params)
     *p = (struct pn_pace){.alone = (double)n_params / macs_per_ns};
 }
 
-/* Steps vary: the newest counts a quarter. */
+/* Steps vary, so the newest one has a weight of a quarter. */
 static void blend(double *average, double value)
 {
     *average = *average > 0 ? *average + (value - *average) / 4 : value;
 }
 
-/* A step of `n` sequences; of the nearest smaller number known where that one was not seen. */
+/* The time of a step of `n` sequences, or of the nearest smaller number seen so far. */
 static double decode_ns(const struct pn_pace *p, int n)
 {
     while (n > 0 && !(p->decode[n] > 0))

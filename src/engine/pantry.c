@@ -1,5 +1,5 @@
-/* include/pantry.h: models, sessions, text. What a call does is in the files it calls; here are the borders: options,
- * ownership, errors. */
+/* The public API for models, tokenizers and templates: options, ownership and errors. The work is done in the files
+ * below. */
 #include "engine/handle.h"
 
 #include "base/clock.h"
@@ -23,7 +23,7 @@ void pantry_free(void *p)
 
 /* ---- models ---- */
 
-/* A string of the metadata, "" if it is missing or no string; NULL when memory is out. */
+/* A string of the metadata, "" if it is missing or not a string; NULL when out of memory. */
 static char *meta_text(const struct pn_weights *w, const char *key)
 {
     struct pn_str s = {"", 0};
@@ -37,12 +37,12 @@ static char *meta_text(const struct pn_weights *w, const char *key)
     return text;
 }
 
-/* Settles what all sessions have in common, as far as the options say. */
+/* Sets what all sessions have in common, as far as the options say. */
 static pantry_status settle(struct pn_runner *r, const struct pantry_model_options *o, struct pantry_error *err)
 {
     struct pn_kv_pool *pool;
     if (o->n_context < 0)
-        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be 0 or more", o->n_context);
+        return pn_fail(err, PANTRY_INVALID, "invalid n_context (found %d, allowed 0 or more)", o->n_context);
     r->n_context = o->n_context;
     pantry_status status = o->kv_type ? pn_runner_pool(r, o->kv_type, &pool, err) : PANTRY_OK;
     return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
@@ -64,7 +64,7 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
         pn_model_free(model);
         return status;
     }
-    if ((status = pn_runner_new_split(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
+    if ((status = pn_runner_new(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
     status = pn_vocab_from_weights(weights, &m->tokenizer, err);
     if (status == PANTRY_UNSUPPORTED)
@@ -89,7 +89,8 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     *model = NULL;
     pantry_status status = pn_take_options(&o, options, "options of a model", err);
     if (!status && o.reserved)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "the model has an option that this library lacks (reserved)");
+        status = pn_fail(err, PANTRY_UNSUPPORTED,
+                         "the options of a model set a member that this library does not have (reserved)");
     if (status)
         return status;
     struct pantry_model *m = calloc(1, sizeof *m);
@@ -299,7 +300,7 @@ const char *pantry_model_template(const pantry_model *m, size_t *len)
     return s.len ? s.data : NULL;
 }
 
-/* Adds the text of a special token under `key`, unless the caller gave one. */
+/* Adds the text of a special token under `key` unless the caller set it. */
 static bool add_token(json_t *context, const char *key, const struct pn_tokenizer *t, int32_t id)
 {
     size_t n = 0;
@@ -327,7 +328,7 @@ static pantry_status model_template(struct pantry_model *m, const struct pn_temp
 pantry_status pantry_model_render(const pantry_model *model, const char *context_json, char **text, size_t *len,
                                   struct pantry_error *err)
 {
-    /* Parsing the template on first use changes nothing that a caller can see. */
+    /* Not really const: the template is parsed on first use, which callers cannot see. */
     struct pantry_model *m = (struct pantry_model *)(uintptr_t)model;
     const struct pn_template *t = NULL;
     json_t *context = NULL;

@@ -1,4 +1,4 @@
-/* pantry_parse and pantry_parser: the public face of the dialects. */
+/* pantry_parse and pantry_parser: the public API of the dialects. */
 #include "pantry.h"
 
 #include "base/status.h"
@@ -15,8 +15,8 @@ static pantry_status load_context(const char *context_json, json_t **out, struct
         json_decref(context);
     *out = other ? NULL : context;
     return *out ? PANTRY_OK
-                : pn_fail(err, PANTRY_FORMAT, "the context is not a JSON object: %s (line %d, column %d)",
-                          other ? "it is another value" : where.text, other ? 1 : where.line, other ? 1 : where.column);
+                : pn_fail(err, PANTRY_FORMAT, "the context is not a JSON object: line %d, column %d: %s",
+                          other ? 1 : where.line, other ? 1 : where.column, other ? "it is another value" : where.text);
 }
 
 static struct pn_parse_options options_of(unsigned flags, enum pantry_tool_choice tool_choice)

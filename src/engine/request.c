@@ -17,14 +17,14 @@ static pantry_status check(const struct pn_model *model, const struct pantry_req
     if (!o->ids || o->n_ids == 0)
         return pn_fail(err, PANTRY_INVALID, "the prompt has no tokens");
     if (o->n_context < 1)
-        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be at least 1", o->n_context);
+        return pn_fail(err, PANTRY_INVALID, "invalid n_context (found %d, allowed 1 or more)", o->n_context);
     if (o->n_ids > (size_t)o->n_context)
-        return pn_fail(err, PANTRY_CONTEXT_FULL, "the prompt has %zu tokens, but the context has room for %d", o->n_ids,
-                       o->n_context);
+        return pn_fail(err, PANTRY_CONTEXT_FULL,
+                       "the prompt is too long for the context (found %zu tokens, allowed %d)", o->n_ids, o->n_context);
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
-        return pn_fail(err, PANTRY_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+        return pn_fail(err, PANTRY_INVALID, "invalid n_batch (found %d, allowed 0 to %d)", o->n_batch, PN_MAX_BATCH);
     if (o->max_tokens < 0)
-        return pn_fail(err, PANTRY_INVALID, "max_tokens is %d, but must be 0 (no limit) or more", o->max_tokens);
+        return pn_fail(err, PANTRY_INVALID, "invalid max_tokens (found %d, allowed 0 or more)", o->max_tokens);
     return pn_seq_check_ids(model, o->ids, o->n_ids, err);
 }
 
@@ -122,7 +122,7 @@ bool pn_request_cancelled(const struct pn_request *r)
 bool pn_request_has_room(struct pn_request *r)
 {
     pthread_mutex_lock(&r->lock);
-    /* A token's own event, and one for what is held back at the end. */
+    /* One event for the token, and one for text that is held back until the end. */
     bool room = r->n_events + 2 <= PN_MAX_EVENTS && r->waiting.len < PN_MAX_EVENT_BYTES;
     r->starved = !room;
     pthread_mutex_unlock(&r->lock);
@@ -197,7 +197,7 @@ const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms,
 
 /* ---- text ---- */
 
-/* Where the first stop text begins in the pending text, or SIZE_MAX. */
+/* Where the first stop text begins in the pending text; SIZE_MAX: none. */
 static size_t find_stop(const struct pn_request *r)
 {
     size_t found = SIZE_MAX;
@@ -210,7 +210,7 @@ static size_t find_stop(const struct pn_request *r)
     return found;
 }
 
-/* How much of the pending text may be shown: all but the longest end that could become a stop text. */
+/* How much of the pending text can be shown: all but the longest suffix that could begin a stop text. */
 static size_t safe_length(const struct pn_request *r)
 {
     size_t held = 0;

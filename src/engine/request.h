@@ -1,7 +1,7 @@
-/* A request: a prompt, how to go on from it, and a bounded queue of what came of it.
+/* A request: a prompt, how to continue it, and a bounded queue of its tokens.
  *
- * The engine's thread fills the queue, any one thread empties it. When the reader is slow and the queue is full, the
- * request waits, and nobody else does. */
+ * The engine's thread fills the queue and one other thread empties it. If the reader is slow and the queue is full,
+ * only this request waits. */
 #ifndef PN_ENGINE_REQUEST_H
 #define PN_ENGINE_REQUEST_H
 
@@ -26,7 +26,7 @@ enum pn_request_phase {
 };
 
 struct pn_request {
-    /* what was asked, fixed */
+    /* the options; they do not change */
     struct pn_sched *sched;
     const struct pn_tokenizer *tokenizer; /* NULL: tokens have no text */
     struct pantry_sampling sampling;
@@ -42,25 +42,25 @@ struct pn_request {
     /* the engine thread's */
     enum pn_request_phase phase;
     struct pn_request *next;      /* in the scheduler's list */
-    struct pn_request *forgotten; /* in the list of those that nobody reads, under the scheduler's lock */
+    struct pn_request *forgotten; /* in the list of abandoned requests, under the scheduler's lock */
     struct pn_seq seq;
     int32_t *ids; /* (n_context) */
-    int kept;     /* tokens that the prefix tree has been told of */
-    int boundary; /* 0, or where a younger prompt goes on from this one */
+    int kept;     /* tokens that are in the prefix tree */
+    int boundary; /* where a younger prompt branches off; 0: nowhere */
     bool in_step;
     struct pn_sampler sampler;
     struct pn_logprobs logprobs;
     struct pn_detokenizer *detokenizer;
-    struct pn_buf text; /* decoded, but not shown: it may be the beginning of a stop text */
+    struct pn_buf text; /* decoded but held back: it may begin a stop text */
     struct pantry_stats stats;
     uint64_t submitted, started, first_token; /* ns */
     int n_steps;                              /* of one token, after the prompt's */
     double cache_bytes;                       /* read by those steps */
     int n_past;                               /* tokens in memory when it ended */
 
-    /* both threads', under the lock */
+    /* of both threads, under the lock */
     pthread_mutex_t lock;
-    pthread_cond_t ready; /* there is an event */
+    pthread_cond_t ready; /* an event arrived */
     struct pn_event {
         int32_t id;
         size_t len;
@@ -70,34 +70,34 @@ struct pn_request {
     struct pantry_logprob *tops; /* (PN_MAX_EVENTS, n_most): of the events */
     int first_event, n_events;
     struct pn_buf waiting;     /* the events' text */
-    bool starved;              /* the engine's thread found no room */
-    bool ended;                /* nothing more comes */
-    pantry_status status;      /* with which it ended, and */
-    struct pantry_error error; /* its sentence */
+    bool starved;              /* the engine's thread waits for room */
+    bool ended;                /* no more events */
+    pantry_status status;      /* how it ended, and ... */
+    struct pantry_error error; /* ... the message */
 
-    /* the reader's */
-    struct pantry_event event; /* the last one, */
-    struct pantry_token token; /* its token, and */
-    struct pn_buf out;         /* its text */
+    /* of the reader */
+    struct pantry_event event; /* the last one ... */
+    struct pantry_token token; /* ... with its token ... */
+    struct pn_buf out;         /* ... and text */
     struct pantry_logprob top[PN_MAX_TOP_LOGPROBS];
     int n_read; /* tokens */
 };
 
-/* Copies the options. Checks what can be known before anything runs. */
+/* Checks and copies the options. */
 pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
                              const struct pantry_request_options *options, struct pn_request **out,
                              struct pantry_error *err);
 void pn_request_destroy(struct pn_request *r);
 
 bool pn_request_cancelled(const struct pn_request *r);
-/* The queue has room for what one token may bring. */
+/* Whether the queue has room for another token. */
 bool pn_request_has_room(struct pn_request *r);
-/* A token was chosen: its text goes to the queue. Sets stats.stop where a stop text ends the request. */
+/* Adds a token's text to the queue. Sets stats.stop if a stop text ends the request. */
 pantry_status pn_request_emit(struct pn_request *r, int32_t id, struct pantry_error *err);
-/* The last event. With PANTRY_OK what was held back for a stop text comes first. */
+/* Adds the last event. With PANTRY_OK, text that was held back comes first. */
 void pn_request_end(struct pn_request *r, pantry_status status, const struct pantry_error *err);
-/* Waits for an event for `timeout_ms` (negative: as long as it takes); NULL: there is none yet. Sets *has_room where
- * the engine's thread waits for the room that there is now. */
+/* Waits at most `timeout_ms` for an event (negative: forever); NULL: timed out. Sets *has_room if the engine's thread
+ * was waiting for room and there is some now. */
 const struct pantry_event *pn_request_next(struct pn_request *r, int timeout_ms, bool *has_room);
 
 #endif

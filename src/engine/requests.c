@@ -1,10 +1,10 @@
-/* The public side of requests: see pantry.h. */
+/* The public API of requests: see pantry.h. */
 #include "engine/handle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A caller's key in the prefix tree: not that of requests without one, and no session's. NULL: memory is out. */
+/* A caller's key in the prefix tree, which differs from the keys of sessions and from no key. NULL: out of memory. */
 static char *tree_key(const char *cache_key)
 {
     size_t n = strlen(cache_key);

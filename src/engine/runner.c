@@ -1,4 +1,4 @@
-/* Models on devices: see runner.h; their steps are in stages.c. */
+/* Models on devices: see runner.h. Their steps are in stages.c. */
 #include "engine/runner.h"
 
 #include "engine/stages.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Counts the weights; they are mapped already. */
+/* Counts the weights, which are already mapped. */
 static pantry_status add_weights(struct pn_runner *r, struct pantry_error *err)
 {
     const struct pn_model *m = r->model;
@@ -18,7 +18,7 @@ static pantry_status add_weights(struct pn_runner *r, struct pantry_error *err)
     return status;
 }
 
-/* The tensors that a part's nodes read, each once: its device makes them reachable. */
+/* Places the tensors that a part's nodes read on its device, each once. */
 static pantry_status place_weights(struct pn_runner *r, int part, struct pantry_error *err)
 {
     const struct pn_graph *g = &r->model->graph;
@@ -45,7 +45,7 @@ static pantry_status place_weights(struct pn_runner *r, int part, struct pantry_
     return status;
 }
 
-/* Where the state of an operation begins, and whose it is. */
+/* Where the state of an operation begins, and on which part. */
 struct state_part {
     size_t offset;
     int part;
@@ -57,8 +57,8 @@ static int by_offset(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* The floats of a state that each part's operations use, from the first of them to the last: an operation's state ends
- * where the next one's begins. */
+/* Finds the range of floats in a state that each part's operations use. An operation's state ends where the next one's
+ * begins. */
 static bool find_states(const struct pn_runner *r, size_t *first, size_t *n)
 {
     const struct pn_graph *g = &r->model->graph;
@@ -85,7 +85,7 @@ static pantry_status make_states(struct pn_runner *r, struct pn_device *const *d
     size_t first[PN_MAX_PARTS] = {0}, n[PN_MAX_PARTS] = {0};
     if (!find_states(r, first, n))
         return pn_no_memory(err, "a model");
-    return pn_state_pool_new_parts(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
+    return pn_state_pool_new(devices, first, n, r->n_parts, pn_memory_addresses(r->budget), &r->states, err);
 }
 
 static pantry_status open_parts(struct pn_runner *r, const struct pn_split *split, struct pantry_error *err)
@@ -114,8 +114,8 @@ static void name_devices(struct pn_runner *r)
                                  r->parts[i].device->properties.name);
 }
 
-pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
-                                  struct pantry_error *err)
+pantry_status pn_runner_new(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
+                            struct pantry_error *err)
 {
     *out = NULL;
     struct pn_runner *r = calloc(1, sizeof *r);
@@ -144,12 +144,6 @@ pantry_status pn_runner_new_split(struct pn_model *model, const struct pn_split 
     return status;
 }
 
-pantry_status pn_runner_new(struct pn_model *model, struct pn_device *device, struct pn_runner **out,
-                            struct pantry_error *err)
-{
-    return pn_runner_new_split(model, &(struct pn_split){.devices = {device}, .n = 1}, out, err);
-}
-
 void pn_runner_free(struct pn_runner *r)
 {
     if (!r)
@@ -173,17 +167,17 @@ void pn_runner_free(struct pn_runner *r)
     free(r);
 }
 
-/* ---- what all sequences have in common ---- */
+/* ---- shared by all sequences ---- */
 
 static pantry_status type_of(const struct pn_runner *r, const char *name, pn_type *out, struct pantry_error *err)
 {
-    if (!name) { /* encoders keep nothing for later: float32 costs little */
+    if (!name) { /* encoders do not keep them, so float32 costs little */
         *out = r->model->arch.encoder ? PN_TYPE_F32 : r->device->properties.cache_type;
         return PANTRY_OK;
     }
     bool known = strcmp(name, "f16") == 0 || strcmp(name, "f32") == 0 || strcmp(name, "q8_0") == 0;
     if (!known || !pn_type_from_name(name, out))
-        return pn_fail(err, PANTRY_INVALID, "keys and values cannot be kept as \"%s\"; f16, q8_0 and f32 are possible",
+        return pn_fail(err, PANTRY_INVALID, "unknown type of keys and values (found \"%s\", allowed f16, q8_0 and f32)",
                        name);
     return PANTRY_OK;
 }
@@ -199,18 +193,18 @@ pantry_status pn_runner_pool(struct pn_runner *r, const char *name, struct pn_kv
         devices[i] = r->parts[i].device;
     pthread_mutex_lock(&r->settle_lock);
     if (!r->pool)
-        status = pn_kv_pool_new_parts(devices, r->n_parts, r->device_of_cache, r->model, type,
-                                      pn_memory_addresses(r->budget), &r->pool, err);
+        status = pn_kv_pool_new(devices, r->n_parts, r->device_of_cache, r->model, type, pn_memory_addresses(r->budget),
+                                &r->pool, err);
     else if (name && type != r->pool->type)
         status = pn_fail(err, PANTRY_INVALID,
-                         "this model's keys and values are kept as %s, so no session can have them as %s",
-                         pn_type_info(r->pool->type)->name, name);
+                         "all sessions of a model store keys and values in one type (found %s, allowed %s)", name,
+                         pn_type_info(r->pool->type)->name);
     *out = r->pool;
     pthread_mutex_unlock(&r->settle_lock);
     return status;
 }
 
-/* The longest context that rotates with the short frequencies; 0: there are no others. */
+/* The longest context that uses the short frequencies; 0: there are no long ones. */
 static int longest_short(const struct pn_graph *g)
 {
     int n = 0;
@@ -230,10 +224,10 @@ pantry_status pn_runner_settle_rope(struct pn_runner *r, int n_context, struct p
     if (r->rope == PN_ROPE_ANY)
         r->rope = n_context > n_short ? PN_ROPE_LONG : PN_ROPE_SHORT;
     else if (r->rope == PN_ROPE_SHORT && n_context > n_short)
-        status = pn_fail(err, PANTRY_INVALID,
-                         "this model rotates for contexts of up to %d tokens, so no session can have %d: load it for "
-                         "that many",
-                         n_short, n_context);
+        status = pn_fail(
+            err, PANTRY_INVALID,
+            "this model was loaded for shorter contexts (found %d tokens, allowed %d); load it with a larger n_context",
+            n_context, n_short);
     pthread_mutex_unlock(&r->settle_lock);
     return status;
 }
@@ -263,7 +257,7 @@ pantry_status pn_runner_step(struct pn_runner *r, enum pn_result result, const s
     if (!status)
         status = pn_stages_run(r, bucket, batch, err);
     if (pn_weights_damaged(r->model->weights))
-        status = pn_fail(err, PANTRY_IO, "%s: the file was cut short while it was in use", r->model->weights->path);
+        status = pn_fail(err, PANTRY_IO, "%s: the file was truncated while in use", r->model->weights->path);
     pthread_mutex_unlock(&r->lock);
     return status;
 }

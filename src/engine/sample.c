@@ -12,17 +12,18 @@ static pantry_status check(const struct pantry_sampling *o, struct pantry_error 
     for (size_t i = 0; i < sizeof o->reserved / sizeof *o->reserved; i++)
         if (o->reserved[i])
             return pn_fail(err, PANTRY_UNSUPPORTED,
-                           "the sampling has an option that this library lacks (reserved[%zu])", i);
+                           "the sampling options set a member that this library does not have (reserved[%zu])", i);
     if (!(o->temperature >= 0) || o->temperature > 100)
-        return pn_fail(err, PANTRY_INVALID, "temperature is %g, but must be between 0 and 100", (double)o->temperature);
+        return pn_fail(err, PANTRY_INVALID, "invalid temperature (found %g, allowed 0 to 100)", (double)o->temperature);
     if (!(o->top_p > 0 && o->top_p <= 1))
-        return pn_fail(err, PANTRY_INVALID, "top_p is %g, but must be above 0 and at most 1", (double)o->top_p);
+        return pn_fail(err, PANTRY_INVALID, "invalid top_p (found %g, allowed above 0 to 1)", (double)o->top_p);
     if (!(o->min_p >= 0 && o->min_p <= 1))
-        return pn_fail(err, PANTRY_INVALID, "min_p is %g, but must be between 0 and 1", (double)o->min_p);
+        return pn_fail(err, PANTRY_INVALID, "invalid min_p (found %g, allowed 0 to 1)", (double)o->min_p);
     if (!(o->repeat_penalty > 0))
-        return pn_fail(err, PANTRY_INVALID, "repeat_penalty is %g, but must be above 0", (double)o->repeat_penalty);
+        return pn_fail(err, PANTRY_INVALID, "invalid repeat_penalty (found %g, allowed above 0)",
+                       (double)o->repeat_penalty);
     if (o->top_k < 0)
-        return pn_fail(err, PANTRY_INVALID, "top_k is %d, but must be 0 (off) or more", o->top_k);
+        return pn_fail(err, PANTRY_INVALID, "invalid top_k (found %d, allowed 0 or more)", o->top_k);
     if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
         return pn_fail(err, PANTRY_INVALID, "frequency_penalty and presence_penalty must be finite numbers");
     return PANTRY_OK;
@@ -117,13 +118,13 @@ static int32_t greedy(const float *logits, int n)
     return best;
 }
 
-/* Higher logits first; equal ones by id, so that the order does not depend on the sort. */
+/* Higher logits first, equal ones by id, so that the order does not depend on the sort. */
 static bool before(const struct pn_candidate *a, const struct pn_candidate *b)
 {
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
 }
 
-/* Keeps the k best of n in front, in no order (Hoare's selection). */
+/* Moves the k best of n to the front, in no order (Hoare's selection). */
 static void select_best(struct pn_candidate *c, int n, int k)
 {
     int low = 0, high = n - 1;
@@ -159,7 +160,7 @@ static int collect(struct pn_sampler *s, const float *logits)
     return n;
 }
 
-/* Sorts c[0..n) best first. In place: qsort may allocate (Williams' heapsort, 1964). */
+/* Sorts c[0..n) best first, in place (Williams' heapsort, 1964), since qsort may allocate. */
 static void sort_best(struct pn_candidate *c, int n)
 {
     for (int start = n / 2 - 1, end = n; end > 1;) {
@@ -184,8 +185,8 @@ static void sort_best(struct pn_candidate *c, int n)
     }
 }
 
-/* Of candidates[0..n) keeps the fewest best ones whose probabilities reach top_p (Holtzman et al., 2020). Sorts only as
- * far as it must. */
+/* Keeps the fewest best of candidates[0..n) whose probabilities sum to top_p (Holtzman et al., 2020). Sorts only as far
+ * as needed. */
 static int keep_top_p(struct pn_sampler *s, int n, float highest)
 {
     double sum = 0, reached = 0;
@@ -205,7 +206,7 @@ static int keep_top_p(struct pn_sampler *s, int n, float highest)
     return n;
 }
 
-/* Drops what is less likely than min_p times the likeliest (Nguyen et al., 2024). */
+/* Drops candidates less likely than min_p times the likeliest (Nguyen et al., 2024). */
 static int keep_min_p(struct pn_sampler *s, int n, float highest)
 {
     float lowest = highest + logf(s->options.min_p);

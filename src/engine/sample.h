@@ -1,5 +1,5 @@
-/* Choosing the next token from its logits. The random number comes from the seed and the token's position alone, so
- * that rewinding, batching and guessing ahead change nothing. Allocates only when made. */
+/* Choosing the next token from its logits. The random number depends only on the seed and the token's position, so that
+ * rewinding, batching and speculation change nothing. Allocates only in pn_sampler_init. */
 #ifndef PN_ENGINE_SAMPLE_H
 #define PN_ENGINE_SAMPLE_H
 
@@ -28,10 +28,10 @@ pantry_status pn_sampler_init(struct pn_sampler *sampler, const struct pantry_sa
 pantry_status pn_sampler_set_bias(struct pn_sampler *sampler, const struct pantry_logit_bias *bias, size_t n,
                                   struct pantry_error *err);
 void pn_sampler_free(struct pn_sampler *sampler);
-/* Whether it takes the likeliest token whatever came before. */
+/* Whether it always takes the likeliest token, independent of earlier ones. */
 bool pn_sampler_is_greedy(const struct pn_sampler *sampler);
-/* Changes `logits` (n_vocab). `recent` are the tokens so far, the last one last: their number is the position. The
- * order is: bias, penalties, top-k, top-p, min-p, temperature. -1 if no logit is a number. */
+/* Chooses a token; changes `logits` (n_vocab). `recent` are all tokens so far, in order: their number is the position.
+ * Applies bias, penalties, top-k, top-p, min-p, then temperature. -1 if all logits are NaN. */
 int32_t pn_sampler_choose(struct pn_sampler *sampler, float *logits, const int32_t *recent, int n_recent);
 
 #endif

@@ -1,4 +1,4 @@
-/* The scheduler's thread: see sched.h. What goes into a step is decided in sched_step.c. */
+/* The scheduler's thread: see sched.h. sched_step.c decides what goes into a step. */
 #include "engine/sched_impl.h"
 
 #include "base/threads.h"
@@ -17,7 +17,7 @@ struct pn_job {
 
 /* ---- the thread ---- */
 
-/* Requests that have arrived join the others, in order. The lock is held. */
+/* Appends new requests to the active ones, in order. The lock is held. */
 static void accept_arrivals(struct pn_sched *s)
 {
     struct pn_request **end = &s->active;
@@ -42,8 +42,8 @@ static void run_jobs(struct pn_sched *s)
     }
 }
 
-/* Destroys requests that have ended and that nobody reads. The lock is held. */
-static void bury(struct pn_sched *s)
+/* Destroys abandoned requests that have ended. The lock is held. */
+static void destroy_ended(struct pn_sched *s)
 {
     for (struct pn_request **at = &s->forgotten, *r; (r = *at);) {
         if (r->phase == PN_REQUEST_ENDED) {
@@ -66,7 +66,7 @@ static void *engine_thread(void *user)
         pthread_mutex_unlock(&s->lock);
         bool ran = pn_sched_step(s);
         pthread_mutex_lock(&s->lock);
-        bury(s);
+        destroy_ended(s);
         if (s->stop)
             break;
         while (!ran && seen == s->n_wakes && !s->arrivals && !s->jobs && !s->stop)
@@ -77,18 +77,18 @@ static void *engine_thread(void *user)
     pthread_mutex_unlock(&s->lock);
     pn_sched_end_all(s);
     pthread_mutex_lock(&s->lock);
-    bury(s);
+    destroy_ended(s);
     pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
-/* The lock is held. The thread starts with the first work, so that who only looks at a model has none. */
+/* The lock is held. The thread starts with the first work, so that merely inspecting a model needs no thread. */
 static pantry_status start_thread(struct pn_sched *s, struct pantry_error *err)
 {
     if (s->running)
         return PANTRY_OK;
     if (pn_thread_start(&s->thread, engine_thread, s) != 0)
-        return pn_fail(err, PANTRY_NO_MEMORY, "the engine's thread cannot be started");
+        return pn_fail(err, PANTRY_NO_MEMORY, "cannot start the engine's thread");
     s->running = true;
     return PANTRY_OK;
 }

@@ -1,11 +1,11 @@
 /* The scheduler: one thread per loaded model runs the steps of all its requests.
  *
- * A step carries one token of every sequence that is being written, and then slices of prompts, oldest first, until its
- * predicted time reaches a budget. So a long prompt delays the others' next token by little. What a prompt shares with
- * an older one that is still being read, it waits for instead of reading it again.
+ * A step has the next token of every decoding sequence, then slices of prompts, oldest first, until its predicted time
+ * reaches a budget. So a long prompt delays the others' next token only a little. If a prompt shares a prefix with an
+ * older one that is still being read, it waits for that one instead of reading the prefix again.
  *
- * Where memory for pages is short, first the prefix tree gives up what was used least recently, then the youngest
- * request gives its pages back and starts again later. */
+ * If memory for pages is short, the prefix tree first gives up its least recently used pages; then the youngest request
+ * gives its pages back and starts again later. */
 #ifndef PN_ENGINE_SCHED_H
 #define PN_ENGINE_SCHED_H
 
@@ -15,42 +15,41 @@
 enum { PN_MAX_RUNNING = 256 }; /* sequences that hold memory at once */
 
 struct pn_sched_stats {
-    uint64_t steps, tokens;        /* run */
-    uint64_t prompt_tokens;        /* of them read as part of a prompt */
-    int n_requests;                /* that have not ended */
-    int pages_used, pages_in_tree; /* of keys and values, of the layers that see everything */
-    int window_pages_used;         /* ... of all others */
+    uint64_t steps, tokens;        /* so far */
+    uint64_t prompt_tokens;        /* of these, tokens of prompts */
+    int n_requests;                /* not ended */
+    int pages_used, pages_in_tree; /* pages of layers that see everything */
+    int window_pages_used;         /* pages of all others */
     int states_used, states_in_tree;
 };
 
 /* The runner must outlive the scheduler. */
 pantry_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out,
                            struct pantry_error *err);
-/* Ends all requests as cancelled and the thread. */
+/* Cancels all requests and ends the thread. */
 void pn_sched_free(struct pn_sched *s);
 
 /* Hands a request over to the engine's thread. */
 pantry_status pn_sched_submit(struct pn_sched *s, struct pn_request *r, struct pantry_error *err);
 /* Waits for the request's next event: see pantry_request_next. */
 const struct pantry_event *pn_sched_next(struct pn_sched *s, struct pn_request *r, int timeout_ms);
-/* A request was cancelled: the thread may be waiting. */
+/* Wakes the thread after a request was cancelled. */
 void pn_sched_wake(struct pn_sched *s);
-/* The reader is done with the request: it is cancelled, and destroyed as soon as the engine's thread is done too. */
+/* The reader is done with the request. Cancels it, and destroys it as soon as the engine's thread is done too. */
 void pn_sched_forget(struct pn_sched *s, struct pn_request *r);
 
-/* Runs `work(user, ...)` on the engine's thread between two steps and returns what it returns. */
+/* Runs `work(user, ...)` on the engine's thread between two steps and returns its result. */
 typedef pantry_status pn_sched_work(void *user, struct pn_seq_memory *memory, struct pantry_error *err);
 pantry_status pn_sched_call(struct pn_sched *s, pn_sched_work *work, void *user, struct pantry_error *err);
 
-/* The thread starts with the first work. */
+/* False before the first work, which starts the thread. */
 bool pn_sched_is_running(struct pn_sched *s);
 struct pn_kv_pool *pn_sched_pool(const struct pn_sched *s);
-/* PANTRY_NO_MEMORY: a sequence of n_context tokens, read in slices of up to `slice`, cannot fit, even if nothing else
- * runs.
- */
+/* PANTRY_NO_MEMORY: a sequence of n_context tokens, read in slices of up to `slice`, cannot fit even if nothing else
+ * runs. */
 pantry_status pn_sched_check_context(struct pn_sched *s, int n_context, int slice, struct pantry_error *err);
 
-/* As of now, between two steps. */
+/* The statistics between two steps. */
 pantry_status pn_sched_stats(struct pn_sched *s, struct pn_sched_stats *out, struct pantry_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* One step of the scheduler: what goes into it, and what comes of it. See sched.h. */
+/* One step of the scheduler: choosing its tokens, running it, delivering its results. See sched.h. */
 #include "engine/sched_impl.h"
 
 #include "base/clock.h"
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_INTERVAL = 256 }; /* tokens of a prompt after which the prefix tree is told */
+enum { KEEP_INTERVAL = 256 }; /* tokens of a prompt between updates of the prefix tree */
 
 static int pending(const struct pn_request *r)
 {
@@ -22,7 +22,7 @@ static void finish(struct pn_sched *s, struct pn_request *r, pantry_status statu
         at = &(*at)->next;
     *at = r->next;
     r->next = NULL;
-    /* Where a page was missing, what was read is good; a step that failed may have spoiled a recurrent state. */
+    /* If a page was missing, the tokens so far are valid; a failed step may have damaged a recurrent state. */
     bool good = !status || (status == PANTRY_NO_MEMORY && !s->runner->states);
     r->n_past = good || !r->seq.memory ? r->seq.n_past : pn_tree_find(s->memory.tree, r->key, r->ids, r->seq.n_past);
     if (r->phase == PN_REQUEST_RUNNING && good)
@@ -56,7 +56,7 @@ void pn_sched_end_all(struct pn_sched *s)
 
 /* ---- memory ---- */
 
-/* The youngest request whose pages can be taken: not `r`, and not part of the step. */
+/* The youngest request whose pages can be taken: not `r`, and not in the step. */
 static struct pn_request *victim_for(const struct pn_sched *s, const struct pn_request *r)
 {
     struct pn_request *victim = NULL;
@@ -66,16 +66,16 @@ static struct pn_request *victim_for(const struct pn_sched *s, const struct pn_r
     return victim;
 }
 
-/* It starts again later, from all tokens it has by now. */
-static void put_back(struct pn_request *r)
+/* Takes a request's memory. It starts again later, with all its tokens so far. */
+static void preempt(struct pn_request *r)
 {
     pn_seq_drop(&r->seq);
     r->phase = PN_REQUEST_QUEUED;
     r->kept = r->boundary = 0;
 }
 
-/* Makes room for `n` more tokens of r. Where pages are short, younger requests give theirs back, or r waits for those
- * that run. False: not in this step, or the request has ended. */
+/* Makes room for `n` more tokens of r. If pages are short, younger requests give theirs back, or r waits for those that
+ * run. False: not in this step, or the request has ended. */
 static bool grow(struct pn_sched *s, struct pn_request *r, int n, bool may_take)
 {
     struct pantry_error err;
@@ -84,7 +84,7 @@ static bool grow(struct pn_sched *s, struct pn_request *r, int n, bool may_take)
         bool alone = s->step.batch.n_seqs == 0;
         struct pn_request *victim = may_take || alone ? victim_for(s, r) : NULL;
         if (victim) {
-            put_back(victim);
+            preempt(victim);
         } else if (alone) {
             finish(s, r, status, &err);
             return false;
@@ -103,7 +103,7 @@ static int n_running(const struct pn_sched *s)
     return n;
 }
 
-/* Asked once a step, as the answer costs a look at the system. */
+/* Computed once per step, since it asks the system. */
 static uint64_t capacity(struct pn_sched *s)
 {
     if (!s->capacity)
@@ -111,12 +111,12 @@ static uint64_t capacity(struct pn_sched *s)
     return s->capacity;
 }
 
-/* A request starts where its tokens fit beside what the others hold, so that it need not give its pages back soon.
- * Those that wait for their reader do not count: their pages can be taken. */
+/* Whether r's tokens fit next to the pages of other requests, so that it need not give its pages back soon. Requests
+ * that wait for their reader do not count: their pages can be taken. */
 static bool fits(struct pn_sched *s, const struct pn_request *r)
 {
     const struct pn_kv_pool *pool = s->memory.pool;
-    uint64_t held = 0, next = (uint64_t)n_running(s) * pn_kv_most_bytes(pool, 0, 0); /* a page for each that runs */
+    uint64_t held = 0, next = (uint64_t)n_running(s) * pn_kv_most_bytes(pool, 0, 0); /* a page per running request */
     for (struct pn_request *a = s->active; a; a = a->next)
         held += a->seq.n_pages && pn_request_has_room(a) ? pn_seq_bytes(&a->seq) : 0;
     int tokens = r->seq.memory ? r->seq.n_ids : r->n_prompt;
@@ -125,10 +125,10 @@ static bool fits(struct pn_sched *s, const struct pn_request *r)
 
 /* ---- prefixes ---- */
 
-/* What running requests have in memory, the tree should know before a new prompt asks it. */
+/* Puts the tokens of running requests into the tree before a new prompt looks there. */
 static void tell_tree(struct pn_sched *s)
 {
-    if (s->runner->states) /* each state that is kept costs a slot: at boundaries only */
+    if (s->runner->states) /* each kept state costs a slot: only at boundaries */
         return;
     for (struct pn_request *r = s->active; r; r = r->next)
         if (r->phase == PN_REQUEST_RUNNING && r->seq.n_past - r->kept >= PN_PAGE_TOKENS) {
@@ -137,7 +137,7 @@ static void tell_tree(struct pn_sched *s)
         }
 }
 
-/* Tokens that both begin with, of those that a prompt can reuse. */
+/* Length of the common prefix, as far as prompt b can reuse it. */
 static int shared_tokens(const struct pn_request *a, const struct pn_request *b, int n_a, int n_b)
 {
     int n = 0, most = n_a < n_b - 1 ? n_a : n_b - 1;
@@ -146,7 +146,7 @@ static int shared_tokens(const struct pn_request *a, const struct pn_request *b,
     return n;
 }
 
-/* Whether an older prompt is about to read what `r` begins with; it then ends a slice where they part. */
+/* Whether an older prompt is about to read a prefix of `r`. If so, it will end a slice where the two diverge. */
 static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
 {
     int n_ids = r->seq.memory ? r->seq.n_ids : r->n_prompt;
@@ -165,8 +165,9 @@ static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
     return false;
 }
 
-/* The youngest that waits for its reader gives back what it holds, and starts again when it has room. False: none. */
-static bool put_slow_reader_back(struct pn_sched *s)
+/* The youngest request that waits for its reader gives its memory back, and starts again when it has room. False: none.
+ */
+static bool preempt_slow_reader(struct pn_sched *s)
 {
     struct pn_request *victim = NULL;
     for (struct pn_request *v = s->active; v; v = v->next)
@@ -175,7 +176,7 @@ static bool put_slow_reader_back(struct pn_sched *s)
     if (!victim)
         return false;
     pn_seq_keep(&victim->seq, true);
-    put_back(victim);
+    preempt(victim);
     return true;
 }
 
@@ -183,7 +184,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
 {
     struct pantry_error err;
     pantry_status status = PANTRY_OK;
-    if (n_running(s) >= PN_MAX_RUNNING && !put_slow_reader_back(s))
+    if (n_running(s) >= PN_MAX_RUNNING && !preempt_slow_reader(s))
         return false;
     if (!r->seq.memory) {
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
@@ -192,8 +193,8 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     if (!status)
         do
             status = pn_seq_start(&r->seq, r->seq.n_ids - 1, &err);
-        while (status == PANTRY_NO_MEMORY && put_slow_reader_back(s));
-    if (status == PANTRY_NO_MEMORY && n_running(s)) /* they will give something back */
+        while (status == PANTRY_NO_MEMORY && preempt_slow_reader(s));
+    if (status == PANTRY_NO_MEMORY && n_running(s)) /* they will free some */
         return false;
     if (status) {
         finish(s, r, status, &err);
@@ -201,7 +202,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     }
     r->phase = PN_REQUEST_RUNNING;
     r->kept = r->seq.n_past;
-    /* Others began like this one up to there, but what windows need is not kept: now it will be. */
+    /* The tree knows a longer prefix, but without the pages that windows need: keep them this time. */
     int known = r->seq.n_known;
     if (s->memory.pool->n_groups > 1 && known - r->seq.n_past >= PN_PAGE_TOKENS &&
         r->seq.n_ids - known > PN_PAGE_TOKENS)
@@ -214,7 +215,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     return true;
 }
 
-/* ---- putting a step together ---- */
+/* ---- building a step ---- */
 
 static void add(struct pn_sched *s, struct pn_request *r, int n)
 {
@@ -227,7 +228,7 @@ static void add(struct pn_sched *s, struct pn_request *r, int n)
     r->in_step = true;
 }
 
-/* The next token of every sequence that has one to run. */
+/* Adds the next token of every decoding sequence. */
 static void add_decodes(struct pn_sched *s)
 {
     for (struct pn_request *r = s->active, *next; r && s->step.batch.n_seqs < PN_MAX_RUNNING; r = next) {
@@ -237,19 +238,19 @@ static void add_decodes(struct pn_sched *s)
     }
 }
 
-/* How many tokens of r's prompt to read, of `most`. */
+/* How many tokens of r's prompt to read, at most `most`. */
 static int slice(const struct pn_sched *s, const struct pn_request *r, int most)
 {
     int n = pending(r) < most ? pending(r) : most;
     n = n < r->n_batch ? n : r->n_batch;
-    if (s->runner->states && n == pending(r) && n > 1) /* so that this prompt with another end finds its state */
+    if (s->runner->states && n == pending(r) && n > 1) /* so that a prompt with another last token finds the state */
         n--;
     if (r->boundary > r->seq.n_past && n > r->boundary - r->seq.n_past)
         n = r->boundary - r->seq.n_past;
     return n;
 }
 
-/* Prompts that can be read now, oldest first; starts those that have not started. */
+/* Collects the prompts that can be read now, oldest first, and starts new ones. */
 static int readable(struct pn_sched *s, struct pn_request **out, int most)
 {
     int n = 0;
@@ -257,7 +258,7 @@ static int readable(struct pn_sched *s, struct pn_request **out, int most)
     for (struct pn_request *r = s->active, *next; r && n < most; r = next) {
         next = r->next;
         if (r->phase == PN_REQUEST_QUEUED) {
-            if (!pn_request_has_room(r)) /* it was put back, and its reader is slow */
+            if (!pn_request_has_room(r)) /* its memory was taken, and its reader is slow */
                 continue;
             if (!told)
                 tell_tree(s);
@@ -271,10 +272,10 @@ static int readable(struct pn_sched *s, struct pn_request **out, int most)
     return n;
 }
 
-/* Adds up to `most` tokens of r's prompt; returns how many. */
+/* Adds up to `most` tokens of r's prompt. Returns how many. */
 static int add_slice(struct pn_sched *s, struct pn_request *r, int most)
 {
-    if (r->phase != PN_REQUEST_RUNNING) /* it gave its pages to another */
+    if (r->phase != PN_REQUEST_RUNNING) /* its pages were taken */
         return 0;
     int n = slice(s, r, most);
     if (!grow(s, r, n, false))
@@ -283,7 +284,7 @@ static int add_slice(struct pn_sched *s, struct pn_request *r, int most)
     return n;
 }
 
-/* The oldest prompt has a quarter for certain; then those with the least to read come first. */
+/* The oldest prompt gets at least a quarter; for the rest, prompts with the fewest tokens left come first. */
 static void add_prompts(struct pn_sched *s)
 {
     struct pn_request *prompts[PN_MAX_RUNNING];
@@ -307,15 +308,15 @@ static void add_prompts(struct pn_sched *s)
     add_slice(s, prompts[0], oldest + left);
 }
 
-/* ---- what comes of it ---- */
+/* ---- results ---- */
 
-/* Values of a row of the step's result. */
+/* Number of values in a row of the step's result. */
 static size_t row_size(const struct pn_sched *s)
 {
     return s->result == PN_RESULT_IDS ? 1 : (size_t)s->runner->model->hp.n_vocab;
 }
 
-/* `result` has the logits of r's token, or its id. -1: no logit is a number. */
+/* `result` holds the logits of r's token, or its id. -1: all logits are NaN. */
 static int32_t next_id(struct pn_sched *s, struct pn_request *r, float *result)
 {
     if (s->result == PN_RESULT_IDS)
@@ -332,7 +333,7 @@ static void choose(struct pn_sched *s, struct pn_request *r, float *result)
     struct pn_seq *q = &r->seq;
     int32_t id = next_id(s, r, result);
     if (id < 0) {
-        finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "the model's logits are not numbers"), &err);
+        finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "all logits of the model are NaN"), &err);
         return;
     }
     if (!r->first_token)
@@ -352,8 +353,8 @@ static void choose(struct pn_sched *s, struct pn_request *r, float *result)
         q->ids[q->n_ids++] = id;
 }
 
-/* The tree hears of a prompt now and then while it is read, where a younger one waits, and at its end. What windows
- * need it keeps at these two only. */
+/* Adds a prompt to the tree now and then while it is read, where a younger one waits, and at its end. Pages that
+ * windows need are kept at the last two only. */
 static void keep_prompt(struct pn_sched *s, struct pn_request *r)
 {
     struct pn_seq *q = &r->seq;
@@ -365,7 +366,7 @@ static void keep_prompt(struct pn_sched *s, struct pn_request *r)
     r->kept = q->n_past;
 }
 
-/* Rows of the result are in the order of the step's outputs. */
+/* Delivers the rows of the result, which are in the order of the step's outputs. */
 static void deliver(struct pn_sched *s)
 {
     const struct pn_batch *b = &s->step.batch;
@@ -393,10 +394,10 @@ static void fail_all(struct pn_sched *s, pantry_status status, const struct pant
         finish(s, s->in_step[i], status, err);
 }
 
-/* ---- running it ---- */
+/* ---- running a step ---- */
 
-/* Where all that is asked for is the likeliest token, the device chooses it. Only steps of few tokens: the logits are
- * in scratch then, which a plan for many would need much of. */
+/* If all requests want the likeliest token, the device chooses it. Only in steps of few tokens: the logits are then in
+ * scratch, and a plan for many tokens would need a lot of it. */
 static enum pn_result result_of(const struct pn_sched *s)
 {
     enum { MOST_TOKENS = 128 };
@@ -407,7 +408,7 @@ static enum pn_result result_of(const struct pn_sched *s)
     return greedy ? PN_RESULT_IDS : PN_RESULT_LOGITS;
 }
 
-/* Room for the result of `n_rows` outputs: for twice as much as was ever wanted, so that steps seldom allocate. */
+/* Makes room for the results of `n_rows` outputs. Doubles it, so that steps seldom allocate. */
 static pantry_status reserve_rows(struct pn_sched *s, int n_rows, struct pantry_error *err)
 {
     size_t wanted = (size_t)n_rows * row_size(s), most = (size_t)PN_MAX_RUNNING * row_size(s);
@@ -421,7 +422,7 @@ static pantry_status reserve_rows(struct pn_sched *s, int n_rows, struct pantry_
     return s->rows ? PANTRY_OK : pn_no_memory(err, "logits");
 }
 
-/* Less memory for what only saves time, or else a shorter step: what is cut off comes in the next ones. False: neither.
+/* Frees memory that only saves time, or else shortens the step; later steps run the rest. False: neither is possible.
  */
 static bool make_step_cheaper(struct pn_sched *s)
 {
@@ -433,7 +434,7 @@ static bool make_step_cheaper(struct pn_sched *s)
     return n > 1;
 }
 
-/* A plan that is made here must not count as time of the step. */
+/* Prepares the step, so that planning does not count as time of the step. */
 static pantry_status prepare(struct pn_sched *s, struct pantry_error *err)
 {
     pantry_status status;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const size_t portion_bytes = (size_t)16 << 20;
-enum { MAX_STATES = 4096 };                              /* that the tree keeps, and */
-static const size_t max_state_bytes = (size_t)512 << 20; /* ... what they may need where layers are recurrent */
+enum { MAX_STATES = 4096 };                              /* kept by the tree ... */
+static const size_t max_state_bytes = (size_t)512 << 20; /* ... and their memory if layers are recurrent */
 
 /* ---- the memory of a model's sequences ---- */
 
@@ -66,7 +66,7 @@ void pn_seq_memory_release(struct pn_seq_memory *m)
     *m = (struct pn_seq_memory){0};
 }
 
-/* Pages are taken from the budget some at a time, as asking it costs a look at the system. */
+/* Pages are taken from the budget several at a time, since each call asks the system. */
 static int32_t portion(const struct pn_kv_pool *pool, int group)
 {
     size_t stride = pool->groups[group].slots.stride;
@@ -74,7 +74,7 @@ static int32_t portion(const struct pn_kv_pool *pool, int group)
     return n < 1 ? 1 : n > 64 ? 64 : (int32_t)n;
 }
 
-/* The prefix tree only saves time: it may fill a quarter of the memory that there is. */
+/* The prefix tree only saves time, so it may fill at most a quarter of the memory. */
 static bool tree_is_full(const struct pn_seq_memory *m)
 {
     uint64_t bytes = (uint64_t)pn_tree_n_pages(m->tree) * pn_kv_page_weight(m->pool, 0) + m->checkpoints.page_bytes;
@@ -98,7 +98,7 @@ static pantry_status promise_more(struct pn_seq_memory *m, int group, struct pan
     return PANTRY_OK;
 }
 
-/* Gives the memory of a group's pages that are not in use back to the budget, but for `but` of them. False: none. */
+/* Returns a group's unused pages to the budget, all except `but` of them. False: none. */
 static bool unpromise_spare(struct pn_seq_memory *m, int group, int32_t but)
 {
     int32_t spare = m->n_promised[group] - pn_kv_pages_used(m->pool, group) - but;
@@ -109,7 +109,7 @@ static bool unpromise_spare(struct pn_seq_memory *m, int group, int32_t but)
     return true;
 }
 
-/* Makes memory for another page of a group out of what other groups or the tree have. False: there is none. */
+/* Frees memory for a page of a group, from other groups or the tree. False: there is none. */
 static bool make_room_for_page(struct pn_seq_memory *m, int group)
 {
     bool some = false;
@@ -187,12 +187,7 @@ static int32_t *pages_of(const struct pn_seq *s, int group)
     return pn_tables_at(&s->memory->pool->tables, s->pages + group * s->table);
 }
 
-const int32_t *pn_seq_pages(const struct pn_seq *s, int group)
-{
-    return pages_of(s, group);
-}
-
-/* The pages `first` .. `end` - 1 of all groups are others now. */
+/* The entries `first` .. `end` - 1 of all page tables have changed. */
 static void changed(const struct pn_seq *s, int first, int end)
 {
     for (int g = 0; g < s->memory->pool->n_groups; g++)
@@ -253,7 +248,7 @@ uint64_t pn_seq_bytes(const struct pn_seq *s)
 
 /* ---- starting ---- */
 
-/* The state that the sequence goes on from: the tree's, or one of no tokens. */
+/* Sets the state that the sequence resumes from: the tree's, or an empty one. */
 static pantry_status start_state(struct pn_seq *s, int32_t from, struct pantry_error *err)
 {
     struct pn_state_pool *states = s->memory->runner->states;
@@ -270,13 +265,12 @@ static pantry_status start_state(struct pn_seq *s, int32_t from, struct pantry_e
     return status;
 }
 
-/* Pages that the sequence starts with a copy of, as others have written into the rest of them; -1: none. They are held
- * until they are copied. */
+/* Pages to copy at the start, since the rest of them belongs to other sequences; -1: none. Retained until copied. */
 struct copies {
     int32_t from[PN_KV_GROUPS];
 };
 
-/* Shares the pages behind n_past that windows reach, of a checkpoint there or a little later. */
+/* Shares the pages before n_past that windows reach, from a checkpoint at n_past or a little later. */
 static void take_windows(struct pn_seq *s, int32_t checkpoint, struct copies *copies)
 {
     const struct pn_checkpoints *all = &s->memory->checkpoints;
@@ -295,7 +289,7 @@ static void take_windows(struct pn_seq *s, int32_t checkpoint, struct copies *co
     }
 }
 
-/* The next page of every group, or of none. */
+/* Adds a page in every group; on failure in none. */
 static pantry_status add_pages(struct pn_seq *s, struct pantry_error *err)
 {
     struct pn_kv_pool *pool = s->memory->pool;
@@ -329,7 +323,7 @@ static void release_copied(struct pn_seq *s, const struct copies *copies)
             pn_kv_page_release(s->memory->pool, g, copies->from[g]);
 }
 
-/* Whether a sequence of n tokens could go on with the pages that are there. */
+/* Whether the sequence could resume after n tokens with the pages it has. */
 static bool has_windows_at(const struct pn_seq *s, int n)
 {
     bool all = true;
@@ -358,7 +352,7 @@ pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
     release_copied(s, &copies);
     if (!status)
         return PANTRY_OK;
-    /* No page for the copy: what was found may hold the last of them. */
+    /* There is no page for the copy; the prefix just found may hold the last ones. */
     if (!m->runner->states && has_windows_at(s, s->n_pages * PN_PAGE_TOKENS)) {
         s->n_past = s->n_pages * PN_PAGE_TOKENS;
         return PANTRY_OK;
@@ -367,8 +361,7 @@ pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
     return match.n_tokens ? start_state(s, -1, err) : status;
 }
 
-/* A slot of its own for the next state where others hold the present one; the tree may be the only one, and give it up.
- */
+/* Takes a slot for the next state if others hold the current one. If only the tree does, it may give it up. */
 static pantry_status grow_state(struct pn_seq *s, struct pantry_error *err)
 {
     struct pn_state_pool *states = s->memory->runner->states;
@@ -399,7 +392,7 @@ static void make_room_for_state(struct pn_seq_memory *m)
         ;
 }
 
-/* A checkpoint after n tokens, with `state`, which it takes over; -1: none is needed, or there is no memory. */
+/* Makes a checkpoint after n tokens; takes over `state`. -1: not needed, or out of memory. */
 static int32_t checkpoint(struct pn_seq *s, int n, int32_t state)
 {
     struct pn_seq_memory *m = s->memory;
@@ -418,7 +411,7 @@ static bool is_kept(const struct pn_seq *s, int32_t number, uint32_t serial)
     return number >= 0 && all[number].used && all[number].serial == serial;
 }
 
-/* The tree gives the sequence's last checkpoint up, if it was kept for the time being only. */
+/* Removes the sequence's last checkpoint from the tree, if it was temporary. */
 static void forget_passing(struct pn_seq *s)
 {
     if (is_kept(s, s->passing, s->passing_serial))
@@ -426,7 +419,7 @@ static void forget_passing(struct pn_seq *s)
     s->passing = -1;
 }
 
-/* Puts the first n tokens into the tree; the checkpoint stays there, or only until the next one. */
+/* Puts the first n tokens into the tree with a checkpoint, which stays, or only until the next one. */
 static void remember(struct pn_seq *s, int n, int32_t number, bool stays)
 {
     struct pn_checkpoints *c = &s->memory->checkpoints;
@@ -435,7 +428,7 @@ static void remember(struct pn_seq *s, int n, int32_t number, bool stays)
     if (number < 0)
         return;
     forget_passing(s);
-    if (stays || !is_kept(s, number, serial)) /* or the tree had one there already */
+    if (stays || !is_kept(s, number, serial)) /* the tree may have had one there already */
         return;
     s->passing = number;
     s->n_passing = n;
@@ -450,12 +443,12 @@ void pn_seq_keep(struct pn_seq *s, bool partly)
     if (m->stateful)
         make_room_for_state(m);
     if (m->runner->states) {
-        state = s->state; /* the next step leaves it alone */
+        state = s->state; /* the next step does not change it */
         pn_state_retain(m->runner->states, state);
     } else if (!partly) {
         n -= n % PN_PAGE_TOKENS;
     }
-    if (s->n_passing == n && is_kept(s, s->passing, s->passing_serial)) { /* that one will do */
+    if (s->n_passing == n && is_kept(s, s->passing, s->passing_serial)) { /* there is one already */
         s->passing = partly ? -1 : s->passing;
         return;
     }
@@ -468,7 +461,7 @@ void pn_seq_keep_last(struct pn_seq *s)
     if (m->stateful)
         make_room_for_state(m);
     int32_t number = checkpoint(s, s->n_past, s->state);
-    s->state = -1; /* it is the checkpoint's now */
+    s->state = -1; /* the checkpoint owns it now */
     remember(s, s->n_past, number, true);
 }
 

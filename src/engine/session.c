@@ -16,15 +16,16 @@ pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int 
     const struct pn_model *model = runner->model;
     int trained = model->hp.n_context_train, limit = model->hp.n_context_limit;
     if (model->results[PN_RESULT_LOGITS] == PN_NONE || !model->hp.causal)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture %s reads texts and writes none; use `pantry embed`",
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: architecture %s cannot generate text; use `pantry embed`",
                        model->weights->path, model->arch.name);
     if (wanted < 0)
-        return pn_fail(err, PANTRY_INVALID, "n_context is %d, but must be 0 (as trained) or more", wanted);
+        return pn_fail(err, PANTRY_INVALID, "invalid n_context (found %d, allowed 0 or more)", wanted);
     wanted = wanted ? wanted : runner->n_context;
     if (limit && wanted > limit)
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "contexts of this model above %d tokens need its indexer, which is not built: %d are too many",
-                       limit, wanted);
+        return pn_fail(
+            err, PANTRY_UNSUPPORTED,
+            "longer contexts of this model need its indexer, which is not supported (found %d tokens, allowed %d)",
+            wanted, limit);
     trained = limit && limit < trained ? limit : trained;
     *out = wanted ? wanted : trained < DEFAULT_MAX_CONTEXT ? trained : DEFAULT_MAX_CONTEXT;
     return PANTRY_OK;
@@ -46,9 +47,10 @@ static pantry_status init(struct pantry_session *s, const struct pantry_session_
 {
     static atomic_uint_fast64_t n_sessions;
     if (o->reserved)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "the session has an option that this library lacks (reserved)");
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "the options of a session set a member that this library does not have (reserved)");
     if (o->n_batch < 0 || o->n_batch > PN_MAX_BATCH)
-        return pn_fail(err, PANTRY_INVALID, "n_batch is %d, but must be 0 (512) to %d", o->n_batch, PN_MAX_BATCH);
+        return pn_fail(err, PANTRY_INVALID, "invalid n_batch (found %d, allowed 0 to %d)", o->n_batch, PN_MAX_BATCH);
     pantry_status status = pn_context_length(s->model->runner, o->n_context, &s->n_context, err);
     if (status || (status = pn_model_sched(s->model, o->kv_type, &s->sched, err)))
         return status;
@@ -113,10 +115,10 @@ int pantry_session_n_past(const pantry_session *s)
 
 /* ---- generating ---- */
 
-enum { CANCEL_POLL_MS = 20 }; /* the engine's thread may sleep when a cancel is set */
+enum { CANCEL_POLL_MS = 20 }; /* setting a cancel does not wake the engine's thread */
 
-/* Hands tokens to the callback until the end, or until it wants no more; tokens that the engine had made by then do not
- * count. The engine's thread looks at o->cancel itself, in every step. */
+/* Passes tokens to the callback until the end or until it returns false; tokens already made by then do not count. The
+ * engine's thread checks o->cancel itself in every step. */
 static const struct pantry_event *relay(struct pantry_session *s, struct pn_request *r,
                                         const struct pantry_generate_options *o, struct pantry_stats *stats)
 {
@@ -198,7 +200,7 @@ pantry_status pantry_generate(pantry_session *s, const int32_t *ids, size_t n,
 
 /* ---- logits ---- */
 
-/* One slice at a time, so that requests get their turn between two. */
+/* Runs one slice at a time, so that requests get their turn in between. */
 struct logits_job {
     struct pn_seq seq;
     struct pn_step_builder step;
@@ -240,7 +242,8 @@ static pantry_status logits(struct pantry_session *s, struct logits_job *job, si
     for (size_t at = 0, i = 0; at < n && !status; at += (size_t)job->n, i++) {
         job->n = i < n_slices ? slices[i] : job->step.max_tokens;
         if (job->n < 1)
-            return pn_fail(err, PANTRY_INVALID, "slice %zu has %d tokens, but must have at least 1", i, job->n);
+            return pn_fail(err, PANTRY_INVALID, "slice %zu is too short (found %d tokens, allowed 1 or more)", i,
+                           job->n);
         if (job->n > job->step.max_tokens)
             job->n = job->step.max_tokens;
         if ((size_t)job->n > n - at)
@@ -256,7 +259,8 @@ pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, con
 {
     struct logits_job job = {.session = s, .out = out};
     if (n > (size_t)s->n_context)
-        return pn_fail(err, PANTRY_CONTEXT_FULL, "%zu tokens do not fit in a context of %d", n, s->n_context);
+        return pn_fail(err, PANTRY_CONTEXT_FULL, "too many tokens for the context (found %zu, allowed %d)", n,
+                       s->n_context);
     pantry_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
     if (status || (status = pn_step_init(&job.step, s->n_batch ? s->n_batch : PN_DEFAULT_BATCH, 1, err)))
         return status;

@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
-static const size_t granule = 4096; /* blocks end where pages of memory do, so that each can be given back */
+static const size_t granule = 4096; /* blocks end at page boundaries, so that each can be given back */
 static const size_t warm_bytes = (size_t)64 << 20;
 
-/* A whole number of granules, an odd one: equal places of many blocks then share no sets of a cache. */
+/* An odd number of granules, so that the same offset in many blocks does not map to the same cache sets. */
 static size_t stride_of(size_t bytes)
 {
     size_t n = (bytes + granule - 1) / granule;
@@ -31,9 +31,8 @@ static pantry_status reserve(struct pn_slots *s, size_t n, struct pantry_error *
     return status;
 }
 
-pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes,
-                                  int n_parts, uint64_t most, uint64_t max_bytes, const char *what,
-                                  struct pantry_error *err)
+pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
+                            uint64_t most, uint64_t max_bytes, const char *what, struct pantry_error *err)
 {
     *s = (struct pn_slots){.budget = pn_memory_of_process(), .n_parts = n_parts};
     for (int i = 0; i < n_parts; i++) {
@@ -43,7 +42,7 @@ pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *d
     uint64_t n = s->stride ? max_bytes / s->stride : most;
     n = n < 2 ? 2 : n > most ? most : n;
     pantry_status status = PANTRY_NO_MEMORY;
-    for (; status && n >= 1; n /= 2) { /* where addresses are rationed fewer must do */
+    for (; status && n >= 1; n /= 2) { /* fewer if addresses are limited */
         status = reserve(s, (size_t)n, err);
         s->n = (int32_t)n;
     }
@@ -52,12 +51,6 @@ pantry_status pn_slots_init_parts(struct pn_slots *s, struct pn_device *const *d
     if (status)
         pn_slots_release(s);
     return status;
-}
-
-pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *device, size_t bytes, uint64_t most,
-                            uint64_t max_bytes, const char *what, struct pantry_error *err)
-{
-    return pn_slots_init_parts(s, &device, &bytes, 1, most, max_bytes, what, err);
 }
 
 void pn_slots_release(struct pn_slots *s)
@@ -75,14 +68,14 @@ static pantry_status have_addresses(const struct pn_slots *s, int32_t n, const c
 {
     if (n <= s->n - s->n_promised)
         return PANTRY_OK;
-    return pn_fail(err, PANTRY_NO_MEMORY, "%s needs %s of memory, but addresses are left for %s only", what,
+    return pn_fail(err, PANTRY_NO_MEMORY, "%s needs %s of memory, but only %s of addresses are left", what,
                    pn_memory_text((uint64_t)n * s->stride).text,
                    pn_memory_text((uint64_t)(s->n - s->n_promised) * s->stride).text);
 }
 
 pantry_status pn_slots_check(const struct pn_slots *s, int32_t n, const char *what, struct pantry_error *err)
 {
-    /* The budget first: it has the better reason. */
+    /* The budget first: its error says more. */
     pantry_status status = pn_memory_check(s->budget, (uint64_t)n * s->stride, what, err);
     return status ? status : have_addresses(s, n, what, err);
 }
@@ -105,7 +98,7 @@ void pn_slots_unpromise(struct pn_slots *s, int32_t n)
 
 bool pn_slots_take(struct pn_slots *s, int32_t *slot)
 {
-    bool cold = s->n_free == s->n_cold; /* also when none is free */
+    bool cold = s->n_free == s->n_cold; /* also if none is free */
     if (s->n_free)
         *slot = s->free[--s->n_free];
     else if (s->n_used < s->n)
@@ -125,7 +118,7 @@ static int rising(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The memory of the n warm blocks that were freed first returns to the system, neighbours in one call. */
+/* Returns the memory of the n warm blocks that were freed first to the system, neighbours in one call. */
 static void cool(struct pn_slots *s, int32_t n)
 {
     int32_t *first = s->free + s->n_cold;
@@ -151,7 +144,7 @@ void pn_slots_give(struct pn_slots *s, int32_t slot)
     int32_t in_use = s->n_used - s->n_free, warm = s->n_free - s->n_cold;
     int32_t enough = (int32_t)(warm_bytes / s->stride);
     enough = enough > in_use / 4 ? enough : in_use / 4;
-    if (warm > enough) /* down to half, so that blocks that come and go do not cost a call each */
+    if (warm > enough) /* down to half, so that not every block costs a call */
         cool(s, warm - enough / 2);
 }
 

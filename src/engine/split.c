@@ -1,4 +1,4 @@
-/* Dealing a model out to devices: see split.h. */
+/* Assigning a model to devices: see split.h. */
 #include "engine/split.h"
 
 #include "tensor/cut.h"
@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- reading what is wished ---- */
+/* ---- parsing ---- */
 
 static pantry_status malformed(const char *text, struct pantry_error *err)
 {
     return pn_fail(err, PANTRY_INVALID,
-                   "\"%.60s\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to %d", text,
+                   "invalid devices (found \"%.60s\", allowed up to %d such as \"cpu\" or \"cpu:0-15,ref:16-\")", text,
                    PN_MAX_PARTS);
 }
 
-/* A number below 2^20, or false. */
+/* Parses a number below 2^20. */
 static bool take_number(const char **at, int *out)
 {
     int n = 0;
@@ -59,12 +59,12 @@ static pantry_status open_one(struct pn_split *s, const char *name, size_t len, 
     return status;
 }
 
-/* Every layer has one device, and every device layers that exist. */
+/* Checks that every layer has exactly one device, and that the layers exist. */
 static pantry_status check_layers(const struct pn_split *s, int n_layer, struct pantry_error *err)
 {
     for (int i = 0; i < s->n; i++)
         if (s->first[i] >= 0 && (s->first[i] > s->last[i] || s->last[i] >= n_layer))
-            return pn_fail(err, PANTRY_INVALID, "a device cannot have layers %d to %d of a model with layers 0 to %d",
+            return pn_fail(err, PANTRY_INVALID, "invalid layers of a device (found %d to %d, allowed 0 to %d)",
                            s->first[i], s->last[i], n_layer - 1);
     for (int layer = 0; layer < n_layer; layer++) {
         int n = 0;
@@ -74,7 +74,7 @@ static pantry_status check_layers(const struct pn_split *s, int n_layer, struct 
             rest |= s->first[i] < 0;
         }
         if (n > 1 || (n == 0 && !rest))
-            return pn_fail(err, PANTRY_INVALID, "layer %d is given to %s", layer, n ? "two devices" : "no device");
+            return pn_fail(err, PANTRY_INVALID, "layer %d is assigned to %s", layer, n ? "two devices" : "no device");
     }
     return PANTRY_OK;
 }
@@ -119,7 +119,7 @@ void pn_split_close(struct pn_split *split)
     split->n = 0;
 }
 
-/* ---- dealing out ---- */
+/* ---- assigning ---- */
 
 static bool can(const struct pn_split *s, int device, const struct pn_graph *g, const struct pn_node *n)
 {
@@ -127,8 +127,8 @@ static bool can(const struct pn_split *s, int device, const struct pn_graph *g, 
     return d->class->can(d, g, n);
 }
 
-/* The device that a layer is given to. */
-static int wished(const struct pn_split *s, int layer, int n_layer)
+/* The device that the user chose for a layer. */
+static int chosen(const struct pn_split *s, int layer, int n_layer)
 {
     int rest = 0;
     layer = layer < 0 ? 0 : layer >= n_layer ? n_layer - 1 : layer;
@@ -145,7 +145,7 @@ static bool has_cache(const struct pn_node *n)
     return n->op == PN_OP_CACHE_WRITE || n->op == PN_OP_ATTENTION;
 }
 
-/* Bit i: device i can do all that is done with the cache. */
+/* For each cache, bit i: device i supports all its operations. */
 static unsigned *caches_possible(const struct pn_split *s, const struct pn_model *m)
 {
     const struct pn_graph *g = &m->graph;
@@ -159,19 +159,19 @@ static unsigned *caches_possible(const struct pn_split *s, const struct pn_model
     return possible;
 }
 
-/* The wished device, or the first that can; -1: none. */
-static int choose(const struct pn_split *s, const struct pn_graph *g, const struct pn_node *n, int wish,
+/* The chosen device, or the first that supports the operation; -1: none. */
+static int choose(const struct pn_split *s, const struct pn_graph *g, const struct pn_node *n, int first,
                   unsigned possible)
 {
-    if (possible >> wish & 1 && can(s, wish, g, n))
-        return wish;
+    if (possible >> first & 1 && can(s, first, g, n))
+        return first;
     for (int i = 0; i < s->n; i++)
         if (possible >> i & 1 && can(s, i, g, n))
             return i;
     return -1;
 }
 
-/* Tables of rotations are made wherever they are read. */
+/* Tables of rotations are computed wherever they are read. */
 static bool is_anywhere(const struct pn_split *s, const struct pn_graph *g, const struct pn_node *n)
 {
     bool all = n->op == PN_OP_ROPE_TABLE;
@@ -196,10 +196,11 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
         if (n->op == PN_OP_ATTENTION) /* written before */
             device = device_of_cache[n->attn.cache];
         else
-            device = choose(s, g, n, wished(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
+            device = choose(s, g, n, chosen(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
         if (device < 0)
-            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s%s cannot do the operation %s", s->devices[0]->properties.name,
-                             s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
+            status =
+                pn_fail(err, PANTRY_UNSUPPORTED, "%s%s: operation %s is not supported", s->devices[0]->properties.name,
+                        s->n > 1 ? " and the other devices" : "", pn_op_name(n->op));
         if (n->op == PN_OP_CACHE_WRITE)
             device_of_cache[n->attn.cache] = (int8_t)device;
         device_of[a] = (int8_t)device;

@@ -1,4 +1,4 @@
-/* Which device does what: a model on one device, or its layers dealt out to several. */
+/* Which device runs what: a model on one device, or its layers on several. */
 #ifndef PN_ENGINE_SPLIT_H
 #define PN_ENGINE_SPLIT_H
 
@@ -8,20 +8,20 @@
 
 struct pn_split {
     struct pn_device *devices[PN_MAX_PARTS];
-    int first[PN_MAX_PARTS], last[PN_MAX_PARTS]; /* layers; first -1: those that no other has */
+    int first[PN_MAX_PARTS], last[PN_MAX_PARTS]; /* layers; first -1: all that no other device has */
     int n;
 };
 
-/* Opens the devices that `text` names: "cpu"; "cpu:0-15,ref:16-" with the layers of each; "cpu,ref": what the first
- * cannot do, the second does. NULL: the best there is. What comes before the first layer goes with it, what comes after
- * the last goes with that. */
+/* Opens the devices in `text`: "cpu"; "cpu:0-15,ref:16-" with the layers of each; "cpu,ref": the second runs what the
+ * first does not support. NULL: the best available. Nodes before the first layer go with the first, those after the
+ * last with the last. */
 pantry_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer,
                             struct pn_split *out, struct pantry_error *err);
 void pn_split_close(struct pn_split *split);
 
-/* For each node of the model's graph the number of its device (PN_ANY_DEVICE: see cut.h), and for each of its caches.
- * An operation that its layer's device cannot do goes to the first that can; all that read or write one cache stay
- * together. An operation that no device can do is an error. */
+/* Assigns each node of the model's graph (PN_ANY_DEVICE: see cut.h) and each cache to a device. An operation that its
+ * layer's device does not support goes to the first that does; all operations of one cache stay together. An operation
+ * that no device supports is an error. */
 pantry_status pn_split_assign(const struct pn_split *split, const struct pn_model *model, int8_t *device_of,
                               int8_t *device_of_cache, struct pantry_error *err);
 

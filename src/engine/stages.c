@@ -1,4 +1,4 @@
-/* Steps, stage by stage: see stages.h. */
+/* Running steps in stages: see stages.h. */
 #include "engine/stages.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const int bucket_tokens[PN_N_BUCKETS] = {1, 16, 128, 512, PN_MAX_BATCH, PN_MAX_STEP};
-static const size_t nowhere = SIZE_MAX; /* the result goes to the caller's memory at once */
+static const size_t nowhere = SIZE_MAX; /* the result goes directly to the caller's memory */
 enum { STAGING = 1 << 16 };
 
 pantry_status pn_stages_init(struct pn_runner *r, struct pantry_error *err)
@@ -20,7 +20,7 @@ pantry_status pn_stages_init(struct pn_runner *r, struct pantry_error *err)
 
 /* ---- scratch ---- */
 
-/* Of a part's scratch, which all programs share, what steps touch: each bucket its part, but all of it at most. */
+/* How much of a part's scratch, which all programs share, steps touch: the sum over buckets, but at most all of it. */
 static uint64_t scratch_bytes(const struct pn_runner *r, int part, bool in_use_only)
 {
     uint64_t sum = 0;
@@ -38,7 +38,7 @@ static void touch_scratch(struct pn_runner *r, int part)
     p->touched = now;
 }
 
-/* Nothing of it is touched any more. */
+/* The scratch is no longer touched. */
 static void forget_scratch(struct pn_runner *r, int part)
 {
     for (int k = 0; k < PN_N_RESULTS; k++)
@@ -49,7 +49,7 @@ static void forget_scratch(struct pn_runner *r, int part)
     r->parts[part].taken = 0;
 }
 
-/* What the bucket's longest step needs of a part's scratch. */
+/* The scratch that the bucket's longest step needs on a part. */
 static size_t needed(const struct pn_runner *r, const struct pn_bucket *b, int part)
 {
     size_t most = 0;
@@ -62,7 +62,7 @@ static size_t needed(const struct pn_runner *r, const struct pn_bucket *b, int p
     return b->crossing[part] + most;
 }
 
-/* Reserves scratch for the bucket's longest step, and takes from the budget what one of `n_tokens` touches of it. */
+/* Reserves scratch for the bucket's longest step, and takes from the budget what a step of `n_tokens` touches. */
 static pantry_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int part, int n_tokens,
                                   struct pantry_error *err)
 {
@@ -89,13 +89,13 @@ static pantry_status take_scratch(struct pn_runner *r, struct pn_bucket *b, int 
 
 /* ---- plans ---- */
 
-/* Where arrays that cross are in each part's scratch, while a bucket is planned: (parts, nodes). */
+/* The places of crossing arrays in each part's scratch while a bucket is planned. */
 struct layout {
     const struct pn_runner *runner;
     struct pn_bucket *bucket;
     const struct pn_cut *cut; /* NULL: one part */
     pn_array result;
-    size_t *at;
+    size_t *at; /* (parts, nodes) */ /* (parts, nodes) */
 };
 
 static size_t *place_in(const struct layout *l, int part, pn_array a)
@@ -109,7 +109,7 @@ static size_t array_bytes(const struct pn_graph *g, pn_array a, int64_t n_rows)
     return (size_t)n_rows * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
 }
 
-/* Room for an array in a part; none for what has no values and only stands for an order. */
+/* Reserves room for an array on a part; 0 bytes for an array that only orders operations. */
 static size_t make_room(const struct layout *l, int part, pn_array a)
 {
     size_t *at = place_in(l, part, a), bytes = array_bytes(&l->runner->model->graph, a, l->bucket->max_tokens);
@@ -233,7 +233,7 @@ pantry_status pn_stages_for(struct pn_runner *r, enum pn_result result, int n_to
     while (i < PN_N_BUCKETS && bucket_tokens[i] < n_tokens)
         i++;
     if (i == PN_N_BUCKETS)
-        return pn_fail(err, PANTRY_INVALID, "a step of %d tokens is longer than the %d possible", n_tokens,
+        return pn_fail(err, PANTRY_INVALID, "the step is too long (found %d tokens, allowed %d)", n_tokens,
                        PN_MAX_STEP);
     struct pn_bucket *b = &r->buckets[result][i];
     pantry_status status = b->n_stages ? PANTRY_OK : plan(r, result, b, err);
@@ -259,7 +259,7 @@ void pn_stages_free(struct pn_runner *r)
 
 /* ---- running ---- */
 
-/* From one device's memory to another's, through the host where neither is the host's. */
+/* Copies from one device's memory to another's, through the host if it can reach neither. */
 static void move(struct pn_runner *r, int from, size_t from_at, int to, size_t at, size_t bytes)
 {
     struct pn_part *a = &r->parts[from], *b = &r->parts[to];
@@ -278,7 +278,7 @@ static void move(struct pn_runner *r, int from, size_t from_at, int to, size_t a
     }
 }
 
-/* Brings what the stage reads, and says where that is and where results go. */
+/* Fetches the arrays that the stage reads, and sets its inputs and outputs. */
 static void prepare(struct pn_runner *r, struct pn_stage *s, const struct pn_batch *batch)
 {
     const struct pn_graph *g = &r->model->graph;
@@ -294,7 +294,7 @@ static void prepare(struct pn_runner *r, struct pn_stage *s, const struct pn_bat
         s->outputs[i] = s->results[i].at == nowhere ? batch->results[0] : (void *)(base + s->results[i].at);
 }
 
-/* What the whole step is for, where it could not go to the caller's memory at once. */
+/* Copies the step's result to the caller, if it did not go there directly. */
 static void fetch(struct pn_runner *r, const struct pn_stage *s, pn_array result, const struct pn_batch *batch)
 {
     const struct pn_graph *g = &r->model->graph;

@@ -1,5 +1,5 @@
-/* The steps of a runner: the plans of each bucket, the scratch that they share, and running them stage by stage. Under
- * the runner's lock. */
+/* The steps of a runner: the plans of each bucket, their shared scratch, and running them in stages. Called under the
+ * runner's lock. */
 #ifndef PN_ENGINE_STAGES_H
 #define PN_ENGINE_STAGES_H
 
@@ -7,8 +7,8 @@
 
 pantry_status pn_stages_init(struct pn_runner *runner, struct pantry_error *err);
 void pn_stages_free(struct pn_runner *runner);
-/* The bucket for a step of so many tokens towards a result, ready to run: planned, its scratch reserved and taken from
- * the budget. */
+/* The bucket for a step of `n_tokens` for a result, ready to run: planned, with its scratch reserved and taken from the
+ * budget. */
 pantry_status pn_stages_for(struct pn_runner *runner, enum pn_result result, int n_tokens, struct pn_bucket **out,
                             struct pantry_error *err);
 /* Allocates nothing. */

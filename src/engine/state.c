@@ -5,15 +5,8 @@
 
 enum { MAX_SLOTS = 1 << 16 };
 
-pantry_status pn_state_pool_new(struct pn_device *device, size_t n_floats, uint64_t max_bytes,
-                                struct pn_state_pool **out, struct pantry_error *err)
-{
-    return pn_state_pool_new_parts(&device, &(size_t){0}, &n_floats, 1, max_bytes, out, err);
-}
-
-pantry_status pn_state_pool_new_parts(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
-                                      int n_parts, uint64_t max_bytes, struct pn_state_pool **out,
-                                      struct pantry_error *err)
+pantry_status pn_state_pool_new(struct pn_device *const *devices, const size_t *first, const size_t *n_floats,
+                                int n_parts, uint64_t max_bytes, struct pn_state_pool **out, struct pantry_error *err)
 {
     size_t bytes[PN_MAX_PARTS];
     *out = NULL;
@@ -27,7 +20,7 @@ pantry_status pn_state_pool_new_parts(struct pn_device *const *devices, const si
         bytes[i] = n_floats[i] * sizeof(float);
     }
     pantry_status status =
-        pn_slots_init_parts(&pool->slots, devices, bytes, n_parts, MAX_SLOTS, max_bytes, "recurrent state", err);
+        pn_slots_init(&pool->slots, devices, bytes, n_parts, MAX_SLOTS, max_bytes, "recurrent state", err);
     pool->stride = pool->slots.stride / sizeof(float);
     if (!status && !(pool->n_refs = calloc((size_t)pool->slots.n, sizeof *pool->n_refs)))
         status = pn_no_memory(err, "recurrent state");

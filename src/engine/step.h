@@ -1,5 +1,5 @@
-/* Building one step: tokens of one or more sequences, put together for the device in one block. Everybody who runs a
- * model builds its batches here. */
+/* Building one step: tokens of one or more sequences in one block for the device. All batches of models are built here.
+ */
 #ifndef PN_ENGINE_STEP_H
 #define PN_ENGINE_STEP_H
 
@@ -8,28 +8,28 @@
 struct pn_step_builder {
     struct pn_batch batch;
     struct pn_batch_layout layout;
-    struct pn_batch_counts *counts; /* the block: its counts, */
+    struct pn_batch_counts *counts; /* the block: its counts ... */
     int32_t *ids, *pos, *kinds, *out_rows;
     struct pn_batch_seq *seqs; /* ... and its lists */
     int max_tokens, max_seqs;
-    void *results[1]; /* where the result goes: to be set before the step runs */
+    void *results[1]; /* where the result goes; set it before the step runs */
 };
 
-/* `max_seqs` sequences of `max_tokens` tokens together. */
+/* Room for `max_seqs` sequences with `max_tokens` tokens in total. */
 pantry_status pn_step_init(struct pn_step_builder *step, int max_tokens, int max_seqs, struct pantry_error *err);
 void pn_step_release(struct pn_step_builder *step);
 /* Empties the step. Its sequences' keys and values are in `pool`. */
 void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner, const struct pn_kv_pool *pool);
-/* Appends a sequence: `seq` without its start, and its seq->n ids. The caller keeps to the bounds. Returns the row of
- * its first token. */
+/* Appends a sequence: `seq` without its start, and its seq->n ids. The caller checks the bounds. Returns the row of its
+ * first token. */
 int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids);
-/* Says that a token belongs to the second of two texts that are read together. */
+/* Marks a token as part of the second of two texts that are read together. */
 void pn_step_set_second(struct pn_step_builder *step, int row);
-/* Asks for the result of a token. Rows rise. */
+/* Asks for the result of a token. Call it in order of rows. */
 void pn_step_output(struct pn_step_builder *step, int row);
-/* Cuts the step to its first n tokens; the last sequence may lose some of its own. */
+/* Cuts the step to its first n tokens, which may cut its last sequence. */
 void pn_step_cut(struct pn_step_builder *step, int n_tokens);
-/* A step of nothing but the next `n` of a sequence's ids. The logits of the last `n_outputs` of them go to `logits`. */
+/* Runs a step of only the next `n` ids of a sequence. The logits of the last `n_outputs` of them go to `logits`. */
 pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
                               struct pantry_error *err);
 

@@ -1,8 +1,8 @@
-/* Models with the shape of a known one and made-up weights: pantry_model_synthetic.
+/* Models with the shape of a known one and random weights: pantry_model_synthetic.
  *
- * The weights are written as a GGUF file without a name (unlinked as soon as it is mapped) and loaded like any other,
- * so what is measured is what a real file would do. Values are drawn once for a few rows and repeated: the arithmetic
- * does not depend on them, and every byte still has an address of its own. */
+ * The weights are written to a temporary GGUF file (unlinked as soon as it is mapped) and loaded like any other, so a
+ * measurement applies to real files. Random values for a few rows are repeated: speed does not depend on values, and
+ * every byte still has its own address. */
 #define _POSIX_C_SOURCE 200809L
 #include "engine/handle.h"
 
@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Facts of the published models' config.json. */
+/* From config.json of the published models. */
 struct shape {
     const char *name;
     uint32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context;
@@ -34,8 +34,7 @@ static const struct shape shapes[] = {
     {"llama3.1-8b", 32, 4096, 32, 8, 14336, 128256, 131072, 500000, false},
 };
 
-/* What a file type stores its matrices in. `more`: half of the value and down matrices, and the output, as llama.cpp's
- * *_M files have them. */
+/* The types of a file's matrices. `more` is for half of the value and down matrices, as in llama.cpp's *_M files. */
 struct mix {
     const char *name;
     pn_type base, more, output;
@@ -116,7 +115,7 @@ static void meta_f32(struct writer *w, const char *arch, const char *key, float 
 
 /* ---- the tensors ---- */
 
-/* A row that no super-block divides is stored in the nearest type of small blocks. */
+/* Rows that are not whole super-blocks get the nearest type with small blocks. */
 static pn_type fit(pn_type type, uint32_t row)
 {
     if (row % pn_type_info(type)->block == 0)
@@ -201,7 +200,7 @@ static void write_padding(FILE *file, uint64_t written)
     fwrite(zeros, 1, (size_t)((ALIGNMENT - written % ALIGNMENT) % ALIGNMENT), file);
 }
 
-/* Values around 0 that keep activations in range: variance 1 / n_in; norms are 1. */
+/* Values with mean 0 and variance 1 / n_in, which keeps activations in range; norms are 1. */
 static bool write_tensor(FILE *file, const struct tensor *t, struct pn_rng *rng)
 {
     size_t row_bytes = pn_type_row_bytes(t->type, t->row);
@@ -241,8 +240,8 @@ static pantry_status write_file(FILE *file, const char *path, const struct write
         ok = write_tensor(file, &w->tensor[i], &rng);
     if (!ok || fflush(file) != 0 || ferror(file))
         return pn_fail(err, PANTRY_IO,
-                       "cannot write the made-up weights (%llu MB) to %s: %s; TMPDIR names another place",
-                       (unsigned long long)(w->end >> 20), path, errno ? strerror(errno) : "out of memory");
+                       "%s: cannot write %llu MB of random weights: %s; set TMPDIR to use another folder", path,
+                       (unsigned long long)(w->end >> 20), errno ? strerror(errno) : "out of memory");
     return PANTRY_OK;
 }
 
@@ -257,7 +256,8 @@ static pantry_status unknown(const char *spec, struct pantry_error *err)
     for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
         pn_buf_printf(&list, "%s%s", i ? ", " : "", mixes[i].name);
     pantry_status status =
-        pn_fail(err, PANTRY_NOT_FOUND, "\"%.60s\" is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: %s", spec,
+        pn_fail(err, PANTRY_NOT_FOUND,
+                "unknown synthetic model \"%.60s\"; use SHAPE:TYPE, such as llama3.2-1b:q4_k_m; shapes: %s", spec,
                 list.data ? list.data : "");
     pn_buf_free(&list);
     return status;

@@ -37,7 +37,7 @@ void pn_tables_release(struct pn_tables *t)
 
 /* ---- room ---- */
 
-/* Buffers for n entries on all devices, with what the old ones held. */
+/* Moves to buffers of n entries on all devices. */
 static pantry_status grow(struct pn_tables *t, int32_t n, struct pantry_error *err)
 {
     struct pn_tables new = {.n_parts = t->n_parts, .n = n};
@@ -67,7 +67,7 @@ static pantry_status grow(struct pn_tables *t, int32_t n, struct pantry_error *e
     return PANTRY_OK;
 }
 
-/* Puts a span among the free ones, and joins it with its neighbours. There is room for it. */
+/* Adds a free span and joins it with its neighbours. There is room for it. */
 static void add_free(struct pn_tables *t, int32_t at, int32_t n)
 {
     int32_t i = t->n_free;
@@ -92,7 +92,7 @@ static void add_free(struct pn_tables *t, int32_t at, int32_t n)
     }
 }
 
-/* Between two spans that are taken there is at most one that is free, so giving one back never needs memory. */
+/* There is at most one free span between two taken ones, so with this room pn_tables_give needs no memory. */
 static pantry_status reserve_spans(struct pn_tables *t, struct pantry_error *err)
 {
     if (t->n_taken + 2 < t->n_free_room)
@@ -106,7 +106,7 @@ static pantry_status reserve_spans(struct pn_tables *t, struct pantry_error *err
     return PANTRY_OK;
 }
 
-/* A free span of at least n entries; n_free: there is none. */
+/* The index of a free span of at least n entries; n_free: none. */
 static int32_t find(const struct pn_tables *t, int32_t n)
 {
     int32_t i = 0;
@@ -124,8 +124,8 @@ pantry_status pn_tables_take(struct pn_tables *t, int32_t n, int32_t *at, struct
         while (room < old + n)
             room *= 2;
         if (room > MAX_ENTRIES)
-            return pn_fail(err, PANTRY_LIMIT, "page tables of %lld entries (allowed: %d)", (long long)old + n,
-                           MAX_ENTRIES);
+            return pn_fail(err, PANTRY_LIMIT, "page tables are too large (found %lld entries, allowed %d)",
+                           (long long)old + n, MAX_ENTRIES);
         if (!(status = grow(t, (int32_t)room, err)))
             add_free(t, (int32_t)old, (int32_t)(room - old));
         i = find(t, n);

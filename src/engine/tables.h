@@ -1,8 +1,8 @@
-/* The page tables of all sequences of a model, in memory of the devices that read them: a batch names a sequence's
- * tables by where they begin. The host changes its own copy, which is the first device's where both can reach it; other
- * devices get what has changed before a step.
+/* The page tables of all sequences of a model, in memory of the devices that read them. A batch refers to a sequence's
+ * tables by their index. The host changes its own copy, which is the first device's if the host can reach that; other
+ * devices get the changed entries before a step.
  *
- * The engine's thread alone touches them. */
+ * Only the engine's thread uses them. */
 #ifndef PN_ENGINE_TABLES_H
 #define PN_ENGINE_TABLES_H
 
@@ -18,8 +18,8 @@ struct pn_tables {
     struct pn_buffer part[PN_MAX_PARTS]; /* each device's copy */
     int32_t *entries;                    /* (n): the host's copy */
     int32_t n;
-    unsigned char *changed;     /* one per PN_TABLE_LINE entries, for devices that have a copy of their own */
-    struct pn_table_span *free; /* by rising place; neighbours are joined */
+    unsigned char *changed;     /* one per PN_TABLE_LINE entries, for devices with their own copy */
+    struct pn_table_span *free; /* by rising index; neighbours are joined */
     int32_t n_free, n_free_room, n_taken;
 };
 
@@ -27,15 +27,15 @@ enum { PN_TABLE_LINE = 256 };
 
 void pn_tables_init(struct pn_tables *t, struct pn_device *const *devices, int n_parts);
 void pn_tables_release(struct pn_tables *t);
-/* Takes n entries; their values are undefined. May move the host's copy. On failure nothing is taken. */
+/* Takes n entries with undefined values. May move the host's copy. On failure nothing is taken. */
 pantry_status pn_tables_take(struct pn_tables *t, int32_t n, int32_t *at, struct pantry_error *err);
 void pn_tables_give(struct pn_tables *t, int32_t at, int32_t n);
-/* Where the host changes entries, until the next pn_tables_take. Tell pn_tables_changed after a change. */
+/* The host's entries, valid until the next pn_tables_take. Call pn_tables_changed after changing them. */
 int32_t *pn_tables_at(const struct pn_tables *t, int32_t at);
 void pn_tables_changed(struct pn_tables *t, int32_t at, int32_t n);
-/* Sends what has changed to the devices. Call it before a step. */
+/* Sends changed entries to the devices. Call it before a step. */
 void pn_tables_send(struct pn_tables *t);
-/* The table's first entry, as the device of a part knows it. */
+/* The address of the first entry on the device of a part. */
 const int32_t *pn_tables_base(const struct pn_tables *t, int part);
 
 #endif

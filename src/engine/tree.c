@@ -1,6 +1,6 @@
 /* The prefix tree: see tree.h.
  *
- * All nodes are in one list, the most recently used first. Using a node moves it and then each of its parents to the
+ * All nodes are in one list, the most recently used first. Using a node moves it and then each of its ancestors to the
  * front, so a parent is always before its children and the last node is always a leaf. */
 #include "engine/tree.h"
 
@@ -12,19 +12,19 @@ struct node {
     struct node *parent, *child, *sibling; /* its first child; the next child of its parent */
     struct node *newer, *older;            /* in the list of all nodes */
     int32_t page, state;                   /* -1: none; a root has no page */
-    int least;                             /* tokens at which a sequence can go on from the node's own state, and */
-    int reach;                             /* ... from any state at or below the node: no fewer; INT_MAX: none */
-    int n, end;                            /* its tokens, and with those of its parents */
+    int least;  /* fewest tokens at which a sequence can resume from the node's own state ... */
+    int reach;  /* ... and from any state at or below the node; INT_MAX: none */
+    int n, end; /* its tokens, and with those of its ancestors */
     int32_t ids[PN_PAGE_TOKENS];
 };
 
 struct root {
-    char *key; /* "": the common one */
+    char *key; /* "": the shared one */
     struct node node;
     struct root *next;
 };
 
-/* Nodes are allocated many at a time and used again, so that a tree that no longer grows allocates nothing. */
+/* Nodes are allocated many at a time and reused, so that a tree that no longer grows allocates nothing. */
 enum { SLAB_NODES = 64 };
 enum { PATH_STATES = 2 }; /* besides the newest: the ends of the last prompt and of the answer before it */
 struct slab {
@@ -57,7 +57,7 @@ static void link_first(struct pn_tree *t, struct node *n)
     t->newest = n;
 }
 
-/* Marks a node and its parents as used now. */
+/* Marks a node and its ancestors as used now. */
 static void use(struct pn_tree *t, struct node *n)
 {
     for (; n->parent; n = n->parent) {
@@ -68,7 +68,7 @@ static void use(struct pn_tree *t, struct node *n)
 
 /* ---- nodes ---- */
 
-/* Puts `reach` right at a node that lost a state or a child, and at its parents. */
+/* Updates `reach` of a node that lost a state or a child, and of its ancestors. */
 static void update_reach(struct node *n)
 {
     for (; n; n = n->parent) {
@@ -179,7 +179,7 @@ static struct root *root_new(struct pn_tree *t, const char *key)
     return r;
 }
 
-/* A key without nodes is forgotten, so that keys that come and go leave nothing. */
+/* Drops keys without nodes, so that unused keys take no memory. */
 static void drop_empty_roots(struct pn_tree *t)
 {
     for (struct root **at = &t->roots; *at;) {
@@ -249,12 +249,12 @@ int pn_tree_n_states(const struct pn_tree *t)
 /* ---- looking up ---- */
 
 struct found {
-    struct node *path; /* the last node whose page is wholly part of the prefix; the root: none */
+    struct node *path; /* the last node that is entirely part of the prefix; the root: none */
     struct node *cut;  /* a child of it whose first tokens end the prefix; NULL: none */
     int n_tokens;
 };
 
-/* The longest prefix of which every token's keys and values are here. */
+/* The longest prefix whose keys and values are all here. */
 static struct found longest(struct node *root, const int32_t *ids, int n)
 {
     struct found f = {.path = root};
@@ -277,7 +277,8 @@ static struct found longest(struct node *root, const int32_t *ids, int n)
     return f;
 }
 
-/* The longest at which a sequence can go on from a state: one at its end, or one behind it that reaches back to it. */
+/* The longest prefix at which a sequence can resume from a state: one at its end, or a later one that reaches back to
+ * it. */
 static struct found longest_with_state(struct node *root, const int32_t *ids, int n)
 {
     struct found best = {.path = root};
@@ -299,7 +300,7 @@ static struct found longest_with_state(struct node *root, const int32_t *ids, in
     return best;
 }
 
-/* The node at or below `at` whose state reaches back furthest: a sequence that goes on from it can go back most. */
+/* The node at or below `at` whose state reaches back furthest: a sequence that resumes from it can rewind most. */
 static struct node *with_state(struct node *at)
 {
     while (at->least > at->reach) {
@@ -351,10 +352,9 @@ void pn_tree_match(struct pn_tree *t, const char *key, const int32_t *ids, int n
     use(t, last);
 }
 
-/* ---- remembering ---- */
+/* ---- inserting ---- */
 
-/* Leaves that hold fewer tokens than a new child of the same beginning serve no purpose any more, unless sequences go
- * on from their state. */
+/* Drops leaves that are a prefix of a new child, unless sequences resume from their state. */
 static void drop_shorter(struct pn_tree *t, struct node *parent, const int32_t *ids, int n)
 {
     for (struct node *c = parent->child, *next; c; c = next) {
@@ -364,7 +364,7 @@ static void drop_shorter(struct pn_tree *t, struct node *parent, const int32_t *
     }
 }
 
-/* The child with exactly these tokens; without states also one that begins with them. */
+/* The child with exactly these tokens; in a tree without states, also one that begins with them. */
 static struct node *child_for(const struct pn_tree *t, struct node *parent, const int32_t *ids, int n)
 {
     for (struct node *c = parent->child; c; c = c->sibling)
@@ -373,7 +373,7 @@ static struct node *child_for(const struct pn_tree *t, struct node *parent, cons
     return NULL;
 }
 
-/* Without a state at or below it a node leads nowhere. */
+/* Drops a state and then ancestors with no state at or below them, which are useless. */
 static void drop_state_and_path(struct pn_tree *t, struct node *n)
 {
     drop_state(t, n);
@@ -384,13 +384,13 @@ static void drop_state_and_path(struct pn_tree *t, struct node *n)
     }
 }
 
-/* Whether a node's tokens are no more than the beginning of another's, beside it. */
+/* Whether a leaf's tokens are a proper prefix of a sibling's. */
 static bool begins(const struct node *n, const struct node *other)
 {
     return n != other && n->n < other->n && !n->child && common(n, other->ids, other->n) == n->n;
 }
 
-/* Whether a child is no more than the beginning of a sibling. */
+/* Whether a child is a prefix of one of its siblings. */
 static bool ends_early(const struct node *parent, const struct node *c)
 {
     for (const struct node *o = parent->child; o; o = o->sibling)
@@ -399,7 +399,7 @@ static bool ends_early(const struct node *parent, const struct node *c)
     return false;
 }
 
-/* Whether several ways lead on from a parent, or from `n`: a child of it that is the beginning of others. */
+/* Whether several paths continue from a parent, or from its child `n` that is a prefix of others. */
 static bool is_fork(const struct node *parent, const struct node *n)
 {
     int ways = 0;
@@ -408,8 +408,8 @@ static bool is_fork(const struct node *parent, const struct node *n)
     return ways > 1;
 }
 
-/* Where only one way leads on, a state serves little once there are later ones: those that were at the end of a prompt
- * or an answer pile up as a conversation grows. */
+/* Drops old states on a path without forks: as a conversation grows, states at the end of each prompt and answer would
+ * pile up, though later ones serve as well. */
 static void thin(struct pn_tree *t, struct node *n)
 {
     int kept = 0;
@@ -476,7 +476,7 @@ fail:
     return pn_no_memory(err, "the prefix tree");
 }
 
-/* ---- forgetting ---- */
+/* ---- evicting ---- */
 
 bool pn_tree_evict(struct pn_tree *t)
 {

@@ -1,12 +1,12 @@
 /* The prefix tree: which token sequences have keys and values in memory, so that a prompt that begins like an earlier
- * or a running one reuses them.
+ * or running one reuses them.
  *
- * A node is one page: up to PN_PAGE_TOKENS ids that follow those of its parent. Only a leaf may hold fewer. Callers of
- * different keys never see each other's nodes. The tree holds one reference to the page of each node, and owns the
- * state kept at a node: what else a sequence needs to go on from there (see checkpoint.h).
+ * A node is one page: PN_PAGE_TOKENS ids that follow those of its parent; only a leaf may have fewer. Callers with
+ * different keys never see each other's nodes. The tree holds one reference to each node's page and owns the node's
+ * state: whatever else a sequence needs to resume there (see checkpoint.h).
  *
- * Where layers are recurrent or have windows, a sequence can go on only where there is a state; `pn_tree_match` then
- * returns prefixes that end at one, or as little before one as that state allows.
+ * If layers are recurrent or have windows, a sequence can resume only from a state. `pn_tree_match` then returns
+ * prefixes that end at a state, or as far before it as the state allows.
  *
  * One thread uses a tree at a time. */
 #ifndef PN_ENGINE_TREE_H
@@ -15,60 +15,59 @@
 #include "base/status.h"
 #include "tensor/batch.h"
 
-/* What the tree does with pages and states; both belong to pools that it does not know. */
+/* Operations on pages and states, which belong to pools that the tree does not know. */
 struct pn_tree_memory {
     void *user;
     void (*retain)(void *user, int32_t page);
     void (*release)(void *user, int32_t page);
-    /* Whether the tree's reference to the page is the only one. */
+    /* Whether the tree has the only reference to the page. */
     bool (*unshared)(void *user, int32_t page);
     void (*release_state)(void *user, int32_t state);
-    /* How many tokens before its node a sequence can go on from a state too. NULL: none. */
+    /* How many tokens before its node a sequence can still resume from a state. NULL: none. */
     int (*back)(void *user, int32_t state);
-    bool stateful; /* sequences go on from states only */
-    bool thin;     /* of the states on the way to a new one the tree keeps the last few, and those where paths part */
+    bool stateful; /* sequences resume only from states */
+    bool thin;     /* of the states before a new one, keep only the last few and those where paths fork */
 };
 
 struct pn_tree_match {
-    int n_tokens;  /* tokens of the prefix that is in memory */
-    int n_pages;   /* full pages of it, retained for the caller */
+    int n_tokens;  /* length of the prefix in memory */
+    int n_pages;   /* its full pages, retained for the caller */
     int32_t copy;  /* page whose first n_tokens % PN_PAGE_TOKENS tokens end the prefix, retained; -1: none. Its other
-                      tokens belong to others: the caller copies it and releases it */
-    int32_t state; /* to go on from after n_tokens tokens, borrowed until the tree is next changed; -1: none */
-    int n_known;   /* tokens of the longest prefix whose pages are in memory, with or without a state */
+                      tokens belong to others, so the caller copies it, then releases it */
+    int32_t state; /* to resume from after n_tokens tokens, borrowed until the tree changes; -1: none */
+    int n_known;   /* length of the longest prefix whose pages are in memory, with or without a state */
 };
 
 struct pn_tree;
 
 pantry_status pn_tree_new(const struct pn_tree_memory *memory, struct pn_tree **out, struct pantry_error *err);
-/* Releases all pages and states. NULL is fine. */
+/* Releases all pages and states. NULL is allowed. */
 void pn_tree_free(struct pn_tree *tree);
 
-/* Finds the longest prefix of `ids` (n) that is in memory for `key` (NULL: the common one) and marks it as used.
- * `pages` has room for n / PN_PAGE_TOKENS numbers. */
+/* Finds the longest prefix of `ids` (n) in memory for `key` (NULL: the shared one) and marks it as used. `pages` has
+ * room for n / PN_PAGE_TOKENS numbers. */
 void pn_tree_match(struct pn_tree *tree, const char *key, const int32_t *ids, int n, int32_t *pages,
                    struct pn_tree_match *out);
-/* How many tokens pn_tree_match would find; changes nothing. */
+/* The number of tokens that pn_tree_match would find; changes nothing. */
 int pn_tree_find(const struct pn_tree *tree, const char *key, const int32_t *ids, int n);
 
-/* Remembers that `pages` hold the keys and values of `ids` (n). Pages that the tree has already are left as they are.
- * `state` (-1: none) becomes the tree's, also on failure; it is released where the tree has one already. */
+/* Inserts `ids` (n), whose keys and values are in `pages`. Nodes that exist keep their pages. Takes over `state` (-1:
+ * none), also on failure; releases it if the node has one already. */
 pantry_status pn_tree_insert(struct pn_tree *tree, const char *key, const int32_t *ids, int n, const int32_t *pages,
                              int32_t state, struct pantry_error *err);
 
-/* Forgets the leaf that was used least recently and whose page nobody else holds. False: there is none. */
+/* Drops the least recently used leaf whose page has no other references. False: there is none. */
 bool pn_tree_evict(struct pn_tree *tree);
-/* Gives the least recently used state back, with the pages that led to nothing else. False: there is none. */
+/* Drops the least recently used state, with the pages that led only to it. False: there is none. */
 bool pn_tree_evict_state(struct pn_tree *tree);
-/* Gives a state back that was inserted after `ids` (n), if it is still there, with the pages that led to nothing else.
- */
+/* Drops a state that was inserted after `ids` (n), if it is still there, with the pages that led only to it. */
 void pn_tree_drop_state(struct pn_tree *tree, const char *key, const int32_t *ids, int n, int32_t state);
-/* Forgets what one key has. */
+/* Drops all nodes of one key. */
 void pn_tree_drop_key(struct pn_tree *tree, const char *key);
-/* Forgets everything. */
+/* Drops everything. */
 void pn_tree_clear(struct pn_tree *tree);
 
-/* Pages and states the tree holds. */
+/* The number of pages and states in the tree. */
 int pn_tree_n_pages(const struct pn_tree *tree);
 int pn_tree_n_states(const struct pn_tree *tree);
 

@@ -89,7 +89,7 @@ static int by_segment(const void *a, const void *b)
 }
 
 /* Sorts, drops duplicates, and gives each segment its part. */
-static bool deal_out(struct pn_cut *cut, struct crossing *list, int n, bool given)
+static bool distribute(struct pn_cut *cut, struct crossing *list, int n, bool given)
 {
     pn_array *arrays = pn_arena_array(&cut->arena, (size_t)n + 1, sizeof *arrays);
     if (!arrays)
@@ -142,7 +142,8 @@ static pantry_status cut_up(struct cutter *c, struct pn_cut *cut, const pn_array
         c->results[c->n_results++] = (struct crossing){c->segment_of[results[i]], results[i]};
     cut->n_segments = c->n_segments;
     cut->segments = pn_arena_array(&cut->arena, (size_t)c->n_segments + 1, sizeof *cut->segments);
-    if (!cut->segments || !deal_out(cut, c->given, c->n_given, true) || !deal_out(cut, c->results, c->n_results, false))
+    if (!cut->segments || !distribute(cut, c->given, c->n_given, true) ||
+        !distribute(cut, c->results, c->n_results, false))
         return pn_no_memory(err, "a plan");
     for (int i = 0; i < c->n_segments; i++)
         cut->segments[i].device = c->devices[i];

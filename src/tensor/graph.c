@@ -73,7 +73,7 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node)
     if (g->error.status)
         return PN_NONE;
     if (g->len >= PN_MAX_NODES)
-        return pn_graph_fail(g, PANTRY_LIMIT, "the model has more than %d operations", PN_MAX_NODES);
+        return pn_graph_fail(g, PANTRY_LIMIT, "the model has too many operations (allowed %d)", PN_MAX_NODES);
     if (!pn_vec_push(g, node))
         return pn_graph_fail(g, PANTRY_NO_MEMORY, "out of memory for the graph");
     struct pn_node *n = &g->data[g->len - 1];

@@ -1,8 +1,8 @@
 /* Lazy arrays: a model is defined once as operations on arrays; nothing is computed until a plan of the graph runs.
  *
- * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous; the number of rows is the number of
- * tokens (or of outputs, or of sequences) of the step and known only when it runs. A (tokens, n) array is (tokens, 1,
- * n); heads make it (tokens, heads, head_dim). Activations are float32.
+ * An array has three dimensions (rows, n1, n2), outermost first, n2 contiguous. Its number of rows is the number of
+ * tokens (or outputs, or sequences) of the step, known only when it runs. A (tokens, n) array is (tokens, 1, n); heads
+ * make it (tokens, heads, head_dim). Activations are float32.
  *
  * Errors are sticky: an operation on wrong shapes records its error in the graph and returns PN_NONE; operations on
  * PN_NONE return PN_NONE. Check pn_graph_status once, after building. */
@@ -52,8 +52,8 @@ struct pn_rope_split {
 };
 
 enum pn_window_kind {
-    PN_WINDOW_SLIDING,  /* a token at p sees positions > p - w */
-    PN_WINDOW_CHUNKED,  /* ... those from the last multiple of w on */
+    PN_WINDOW_SLIDING,  /* a token at position p sees positions > p - w */
+    PN_WINDOW_CHUNKED,  /* ... from the last multiple of w on */
     PN_WINDOW_SYMMETRIC /* ... those at most w / 2 away in both directions */
 };
 
@@ -72,7 +72,7 @@ struct pn_attention_params {
 /* How experts and their weights follow from a router's logits. */
 enum pn_gate {
     PN_GATE_SOFTMAX,       /* over all experts */
-    PN_GATE_SIGMOID,       /* of each */
+    PN_GATE_SIGMOID,       /* for each expert */
     PN_GATE_SOFTMAX_CHOSEN /* over the chosen experts */
 };
 
@@ -81,7 +81,7 @@ enum { PN_MAX_EXPERTS = 4096, PN_MAX_EXPERTS_USED = 256, PN_MAX_EXPERT_GROUPS = 
 struct pn_route_params {
     enum pn_gate gate;
     int n_expert, n_used;
-    int n_groups, n_groups_used; /* n_groups > 1: only experts of the best groups: see pn_route_row */
+    int n_groups, n_groups_used; /* n_groups > 1: only experts of the best groups; see pn_route_row */
     bool renormalize;            /* the weights are divided by their sum */
     float scale;                 /* factor of the weights, applied last */
 };

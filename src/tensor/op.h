@@ -7,9 +7,9 @@
 
 #include "tensor/graph.h"
 
-/* ---- writing operations down ---- */
+/* ---- building operations ---- */
 
-/* A weight lives as long as the graph; `weight` is borrowed. */
+/* `weight` is borrowed and must outlive the graph. */
 pn_array pn_weight_leaf(struct pn_graph *g, const struct pn_weight *weight);
 /* Rows of n1 x n2 values that the caller of a step passes; `name` is for errors, and borrowed. */
 pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n1, int n2);
@@ -23,16 +23,16 @@ pn_array pn_hidden_rows(struct pn_graph *g, pn_array x);
 /* (outputs or hidden states, ...) -> (sequences, ...): the mean over the rows of each sequence, which has at least
  * one. */
 pn_array pn_mean_rows(struct pn_graph *g, pn_array x);
-/* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. The lowest of equal ones; a
- * NaN is never the largest; -1 where all are NaN. n2 is at most PN_MAX_ARGMAX: floats have those exactly. */
+/* (rows, n1, n2) -> (rows, n1, 1): the index of the largest value of each head, as a float. Of equal values the lowest
+ * index; NaN is never the largest; -1 if all are NaN. n2 is at most PN_MAX_ARGMAX, so that floats represent every index
+ * exactly. */
 enum { PN_MAX_ARGMAX = 1 << 24 };
 pn_array pn_argmax(struct pn_graph *g, pn_array x);
 
 /* x (rows, n1, n_cols), weight (n_rows, n_cols) -> (rows, 1, n_rows); x's heads are read as one row. */
 pn_array pn_matmul(struct pn_graph *g, pn_array x, pn_array weight);
 
-/* Element-wise; b may be of x's shape, or a weight vector of n2 values (repeated over rows and n1), or one of n1 * n2.
- */
+/* Element-wise; b has the shape of a, or is a weight vector of n2 values (repeated over rows and n1) or of n1 * n2. */
 pn_array pn_add(struct pn_graph *g, pn_array a, pn_array b);
 pn_array pn_mul(struct pn_graph *g, pn_array a, pn_array b);
 /* Each head of x times its own number: x (rows, n1, n2), by (rows, n1, 1) or (rows, 1, n1). */
@@ -63,10 +63,10 @@ pn_array pn_mix(struct pn_graph *g, pn_array by, pn_array x);
 
 /* The same values as (rows, n1, n2); n1 * n2 must be x's. */
 pn_array pn_reshape(struct pn_graph *g, pn_array x, int n1, int n2);
-/* Of each (n2)-row of x the `n2` values from `offset`: (rows, n1, n2). No copy. */
+/* The `n2` values from `offset` on of each innermost row of x: (rows, n1, n2). A view. */
 pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2);
 
-/* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot): n_rot/2 cosines, then the sines. inv_freq
+/* cos and sin of position * inv_freq[i], times magnitude: (tokens, 1, n_rot), n_rot/2 cosines, then the sines. inv_freq
  * (n_rot / 2) is copied and becomes a constant of the graph. One table serves all layers with equal rotations.
  * inv_freq_long, or NULL, is for sequences with a context longer than n_short. `split` chooses which of a token's
  * positions rotates a pair; NULL: always the first. */
@@ -89,23 +89,23 @@ pn_array pn_kind_embed(struct pn_graph *g, pn_array table);
 /* Chooses experts by their logits (rows, 1, n_expert): (rows, 2, n_used), the weights of the chosen experts, then their
  * numbers. `bias` (n_expert) or PN_NONE is added for choosing only. */
 pn_array pn_route(struct pn_graph *g, pn_array logits, pn_array bias, const struct pn_route_params *params);
-/* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix that
- * slot j of the route names; without a route (PN_NONE) times matrix j. */
+/* x (rows, n1 or 1, n), a stack of matrices (n_mat, n_out, n) -> (rows, n1, n_out): slot j of x times the matrix of the
+ * expert in slot j of the route; without a route (PN_NONE), times matrix j. */
 pn_array pn_matmul_each(struct pn_graph *g, pn_array x, pn_array stack, pn_array route);
-/* Slot j of x times a number, by(n_expert), of the expert in slot j; without `by` times the slot's routing weight. */
+/* Multiplies slot j of x by the number, by (n_expert), of the expert in slot j; without `by`, by the routing weight. */
 pn_array pn_each_scale(struct pn_graph *g, pn_array x, pn_array route, pn_array by);
-/* Slot j of x plus row, bias (n_expert, n2), of the expert in slot j. */
+/* Adds the row, bias (n_expert, n2), of the expert in slot j to slot j of x. */
 pn_array pn_each_bias(struct pn_graph *g, pn_array x, pn_array route, pn_array bias);
 /* (rows, n1, n) -> (rows, 1, n): the sum over slots, with the route's weights or (PN_NONE) without. */
 pn_array pn_each_sum(struct pn_graph *g, pn_array x, pn_array route);
 
 /* Writes k (tokens, n_head_kv, dim_k) and v (tokens, n_head_kv, dim_v) into the cache of params->cache; without v
- * (PN_NONE) where params->value_in_key. The result has no values: it orders the attention that reads them. */
+ * (PN_NONE) where params->value_in_key. The result has no values; it only orders the attention after the write. */
 pn_array pn_cache_write(struct pn_graph *g, pn_array k, pn_array v, const struct pn_attention_params *params);
-/* softmax(q.k * scale) v over all positions of the sequence that the parameters let a token see, its own included:
- * q (tokens, n_head, dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv).
- * sinks (n_head), or PN_NONE: a score per head that takes part in the softmax and has no value (Xiao et al., 2023; as
- * gpt-oss learns it). */
+/* softmax(q.k * scale) v over all positions of the sequence that a token sees, including its own: q (tokens, n_head,
+ * dim_k) -> (tokens, n_head, dim_v). Query head h reads key/value head h / (n_head / n_head_kv). sinks (n_head), or
+ * PN_NONE: one score per head that takes part in the softmax and has no value (Xiao et al., 2023; learned in gpt-oss).
+ */
 pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array sinks,
                       const struct pn_attention_params *params);
 
@@ -114,10 +114,10 @@ pn_array pn_attention(struct pn_graph *g, pn_array q, pn_array written, pn_array
 pn_array pn_attention_bias(struct pn_graph *g, pn_array q, pn_array written, pn_array bias,
                            const struct pn_attention_params *params);
 
-/* ---- recurrences: they read and write the state of each sequence, `offset` floats into its slot ---- */
+/* ---- recurrences: state of each sequence, `offset` floats into its slot ---- */
 
-/* Causal convolution of each channel with its own kernel: x (tokens, 1, channels), weight vector (channels * k) ->
- * same. y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c]. State: the last inputs, (k - 1, channels), oldest first. */
+/* Causal convolution, each channel with its own kernel: x (tokens, 1, channels), weight vector (channels * k) -> x's
+ * shape. y[t][c] = sum_i w[c][i] x[t - (k - 1) + i][c]. State: the last inputs, (k - 1, channels), oldest first. */
 pn_array pn_conv(struct pn_graph *g, pn_array x, pn_array weight, size_t offset);
 /* Selective state space (Gu & Dao, Mamba, 2023; Dao & Gu, Mamba 2, 2024): x (tokens, heads, dim), dt (tokens, 1,
  * heads), b and c (tokens, groups, n) -> (tokens, heads, dim). Head h reads group h / (heads / groups); s = exp(dt a) s
@@ -172,7 +172,7 @@ static inline const struct pn_weight *pn_op_weight(const struct pn_op_args *a, i
 void pn_route_row(const struct pn_route_params *params, const float *logits, const float *bias, float *weights,
                   float *numbers);
 
-/* The positions first .. last that a token at `position` sees in a sequence that ends before `end`. */
+/* The first and last position that a token at `position` sees in a sequence of `end` positions. */
 static inline int64_t pn_attention_first(const struct pn_attention_params *p, int64_t position)
 {
     if (p->window <= 0)

@@ -94,7 +94,7 @@ static pn_array epilogue_after(const struct pn_planner *p, pn_array a)
     pn_array other = p->base[n->src[0]] == a ? n->src[1] : n->src[0];
     if (n->n1 != 1)
         return PN_NONE;
-    /* A strided operand would need another loop: only whole arrays. */
+    /* Not for views: a strided operand would need another loop. */
     return p->done[other] && pn_node(p->g, other)->op != PN_OP_VIEW ? u : PN_NONE;
 }
 
@@ -198,7 +198,7 @@ static bool schedule_products(struct pn_planner *p, struct pn_phase *phase, pn_a
     }
     if (p->plan->fused)
         fuse_products(p, phase);
-    for (int k = 0; k < phase->n_products; k++) /* not before: no product of the phase may be an operand of another */
+    for (int k = 0; k < phase->n_products; k++) /* only now: no product of the phase may be an operand of another */
         finish_product(p, &products[k]);
     size_t n_products = (size_t)phase->n_products;
     phase->products = pn_arena_array(&p->plan->arena, n_products, sizeof *products);
@@ -269,8 +269,8 @@ void pn_planner_find_needed(struct pn_planner *p)
     }
     for (pn_array a = last; a >= 0; a--) {
         const struct pn_node *n = pn_node(p->g, a);
-        bool is_there = pn_is_there(p, a); /* given arrays need no operands */
-        for (int i = 0; i < n->n_src && p->needed[a] && !is_there; i++)
+        bool is_ready = pn_is_ready(p, a); /* given arrays need no operands */
+        for (int i = 0; i < n->n_src && p->needed[a] && !is_ready; i++)
             if (n->src[i] != PN_NONE)
                 p->needed[n->src[i]] = true;
     }
@@ -279,7 +279,7 @@ void pn_planner_find_needed(struct pn_planner *p)
 /* Whether the plan computes `a`, or `a` is a view. */
 static bool is_computed(const struct pn_planner *p, pn_array a)
 {
-    return p->needed[a] && !pn_is_there(p, a);
+    return p->needed[a] && !pn_is_ready(p, a);
 }
 
 static void count_users(struct pn_planner *p)
@@ -288,14 +288,14 @@ static void count_users(struct pn_planner *p)
     for (pn_array a = 0; a < n_nodes; a++) {
         const struct pn_node *n = pn_node(p->g, a);
         p->base[a] = n->op == PN_OP_VIEW ? p->base[n->src[0]] : a;
-        p->done[a] = pn_is_there(p, a);
+        p->done[a] = pn_is_ready(p, a);
         p->plan->work++;
         for (int i = 0; i < n->n_src && is_computed(p, a); i++, p->plan->work++) {
             pn_array s = n->src[i];
             if (s == PN_NONE)
                 continue;
             p->first_user[s + 1]++;
-            p->n_missing[a] += !pn_is_there(p, s);
+            p->n_missing[a] += !pn_is_ready(p, s);
             if (n->op != PN_OP_VIEW) {
                 p->n_users[p->base[s]]++;
                 p->user[p->base[s]] = a;

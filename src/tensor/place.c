@@ -132,7 +132,7 @@ static bool place(struct pn_planner *p, struct alive *alive, pn_array a)
     return plan->memory <= SIZE_MAX / 4;
 }
 
-/* Arrays come in the order in which phases make them. */
+/* Places arrays in the order in which phases make them. */
 static pantry_status assign_memory(struct pn_planner *p, struct pantry_error *err)
 {
     struct alive alive = {.data = pn_arena_array(&p->arena, p->g->len + 1, sizeof *alive.data)};

@@ -1,4 +1,4 @@
-/* Plans: making, checking and printing them. See plan.h; order.c and place.c do the work. */
+/* Creating, checking and printing plans: see plan.h. order.c and place.c do the work. */
 #include "tensor/plan.h"
 
 #include "tensor/planner.h"
@@ -24,7 +24,7 @@ static pantry_status note_results(struct pn_planner *p, const struct pn_plan_spe
     }
     plan->n_results = spec->n_results;
     if (spec->n_results == 0)
-        return pn_fail(err, PANTRY_INTERNAL, "a plan needs a result");
+        return pn_fail(err, PANTRY_INTERNAL, "a plan without results");
     return PANTRY_OK;
 }
 
@@ -34,21 +34,21 @@ static pantry_status note_inputs(struct pn_planner *p, const struct pn_plan_spec
     for (int i = 0; i < spec->n_inputs; i++) {
         pn_array a = spec->inputs[i];
         if (a < 0 || (size_t)a >= g->len || pn_node(g, a)->op != PN_OP_INPUT || p->plan->slots[a].input >= 0)
-            return pn_fail(err, PANTRY_INTERNAL, "input %d of a plan is not an input of the graph, or given twice", i);
+            return pn_fail(err, PANTRY_INTERNAL, "input %d of a plan is not an input of the graph, or a duplicate", i);
         p->plan->slots[a].input = i;
     }
     for (int i = 0; i < spec->n_given; i++) {
         pn_array a = spec->given[i];
         bool computed = a >= 0 && (size_t)a < g->len && !pn_is_leaf(g, a) && pn_node(g, a)->op != PN_OP_VIEW;
         if (!computed || p->plan->slots[a].input >= 0 || p->plan->slots[a].result >= 0)
-            return pn_fail(err, PANTRY_INTERNAL,
-                           "array %d that a plan is given is a leaf, a view or a result, or twice there", i);
+            return pn_fail(err, PANTRY_INTERNAL, "given array %d of a plan is a leaf, a view, a result or a duplicate",
+                           i);
         p->plan->slots[a].input = spec->n_inputs + i;
     }
     return PANTRY_OK;
 }
 
-/* Everything needed is there: inputs are given, rows have a limit, the device has the operations. */
+/* Checks that needed inputs are given, rows have a limit, and the device supports the operations. */
 static pantry_status check_nodes(const struct pn_planner *p, const struct pn_plan_spec *spec, struct pantry_error *err)
 {
     for (pn_array a = 0; a < (pn_array)p->g->len; a++) {
@@ -56,12 +56,12 @@ static pantry_status check_nodes(const struct pn_planner *p, const struct pn_pla
         if (!p->needed[a])
             continue;
         if (n->op == PN_OP_INPUT && p->plan->slots[a].input < 0)
-            return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which it is not given",
-                           n->input.name);
+            return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which is not given", n->input.name);
         if (n->rows != PN_ROWS_NONE && spec->max_rows[n->rows] < 1)
             return pn_fail(err, PANTRY_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
-        if (spec->can && !pn_is_there(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%s cannot do the operation %s", spec->who, pn_op_name(n->op));
+        if (spec->can && !pn_is_ready(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s: operation %s is not supported", spec->device_name,
+                           pn_op_name(n->op));
     }
     return PANTRY_OK;
 }
@@ -153,7 +153,7 @@ static pantry_status check_list(const struct pn_batch *b, enum pn_rows rows, str
     return PANTRY_OK;
 }
 
-/* Sequences come one after another: what searches them by bisection relies on it. */
+/* Sequences must follow each other: pn_batch_seq_after searches them by bisection. */
 static pantry_status check_seqs(const struct pn_plan *plan, const struct pn_batch *b, struct pantry_error *err)
 {
     int64_t pages = 0, end = 0;

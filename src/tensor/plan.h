@@ -1,20 +1,19 @@
-/* Plans: a graph put in order for a device, with operations fused, memory assigned and every operand's place resolved.
+/* Plans: a graph ordered for a device, with operations fused, memory assigned and the place of every operand resolved.
  *
- * A plan is a list of phases. A phase first runs row operations (norms, rotations, sums: each row alone), then one wide
- * operation that all workers share; between phases everybody waits. So a decoder layer takes five phases:
+ * A plan is a list of phases. A phase first runs row operations (norms, rotations, sums: each row on its own), then one
+ * wide operation that all workers share. Workers meet between phases. A decoder layer takes five phases:
  *
  *   norm | Q, K, V      rotate | write cache, attend      O + residual      norm | act(gate) * up      down + residual
  *
- * Products of one operand run as one phase, so the operand is prepared once. What follows a product element by element
- * (bias, activation, gate, residual, scale, soft cap) is applied while its result is in cache: its epilogue.
+ * Products of one operand run in one phase, so the operand is prepared once. Element-wise operations after a product
+ * (bias, activation, gate, residual, scale, soft cap) are its epilogue, applied while its result is in cache.
  *
- * A plan takes inputs and makes results, both in memory of the caller; every other array lives in the step's arena from
- * the phase that makes it to the last that reads it, and arrays that are never alive together share an address. Sizes
- * are for the most rows of each kind; a plan runs any step up to those.
+ * Inputs and results are in memory of the caller. Every other array lives in the step's arena from the phase that makes
+ * it to the last one that reads it, and arrays that are never alive together may share memory. Sizes are for the most
+ * rows of each kind; a plan runs any step up to those.
  *
- * Planning takes time linear in nodes and operands: it counts what is missing of each node and keeps lists of those
- * that miss nothing. Nothing is looked up while a plan runs: steps name the space, offset and strides of each operand.
- */
+ * Planning takes time linear in nodes and operands: it counts the missing operands of each node and lists the nodes
+ * that miss none. Nothing is looked up while a plan runs: steps give the space, offset and strides of each operand. */
 #ifndef PN_TENSOR_PLAN_H
 #define PN_TENSOR_PLAN_H
 
@@ -25,27 +24,27 @@ enum { PN_MAX_PRODUCTS = 8, PN_MAX_EPILOGUE = 6 };
 struct pn_plan_spec {
     const pn_array *inputs; /* INPUT leaves, in the order of pn_batch.inputs */
     int n_inputs;
-    const pn_array *given; /* arrays that another plan has computed, in the order of pn_batch.inputs after the leaves */
+    const pn_array *given; /* arrays that another plan computed; in pn_batch.inputs they follow the leaves */
     int n_given;
-    const pn_array *results; /* arrays that are computed, in the order of pn_batch.results */
+    const pn_array *results; /* arrays to compute, in the order of pn_batch.results */
     int n_results;
     int max_rows[PN_ROWS_COUNT]; /* the most rows of each kind in a step */
-    int max_pages;               /* the most pages of all sequences of a step together; 0: any number */
-    bool fuse;                   /* false: every operation stands alone (the reference device) */
-    /* Whether the device `who` has an operation, asked for each before planning; NULL: it has all. */
+    int max_pages;               /* the most pages of all sequences of a step together; 0: no limit */
+    bool fuse;                   /* false: every operation runs alone (the reference device) */
+    /* Whether the device supports an operation, checked for each before planning; NULL: it supports all. */
     bool (*can)(const void *device, const struct pn_graph *graph, const struct pn_node *node);
     const void *device;
-    const char *who;
+    const char *device_name;
 };
 
-/* ---- where things are ---- */
+/* ---- places ---- */
 
 enum pn_space {
     PN_SPACE_NONE,   /* absent, or without values */
     PN_SPACE_WEIGHT, /* the weight of array `index` */
     PN_SPACE_ARENA,  /* of the step */
-    PN_SPACE_INPUT,  /* number `index` of the batch's inputs: of INPUT leaves, then of what is given */
-    PN_SPACE_RESULT  /* ... of its results */
+    PN_SPACE_INPUT,  /* number `index` of the batch's inputs: INPUT leaves, then given arrays */
+    PN_SPACE_RESULT  /* number `index` of its results */
 };
 
 struct pn_place {
@@ -53,8 +52,7 @@ struct pn_place {
     int32_t index;
     size_t offset;            /* bytes from the start of the space */
     int64_t stride0, stride1; /* floats between rows, between heads */
-    int64_t
-        own; /* bytes into a worker's private copy of a row, where the phase that reads the array made it; else -1 */
+    int64_t own;              /* bytes into a worker's private rows, if the reading phase made the array; else -1 */
 };
 
 /* An operation with its operands resolved. */
@@ -62,7 +60,7 @@ struct pn_step {
     pn_array array;
     const struct pn_node *node;
     struct pn_place out, src[PN_MAX_SRC];
-    bool kept; /* a row operation whose result other phases, or the caller, read */
+    bool kept; /* a row operation whose result other phases or the caller read */
 };
 
 /* ---- phases ---- */
@@ -71,7 +69,7 @@ enum pn_phase_kind {
     PN_PHASE_ROWS,      /* row operations only */
     PN_PHASE_PRODUCT,   /* matrix products of one operand */
     PN_PHASE_ATTENTION, /* attention, after writing its cache if `write` is set */
-    PN_PHASE_OTHER      /* one wide operation of another kind */
+    PN_PHASE_OTHER      /* any other wide operation */
 };
 
 /* An element-wise operation of an epilogue; `other` is its second operand, if it has one. */
@@ -89,16 +87,16 @@ struct pn_product {
     int gate;                                     /* >= 0: multiplied with act(product `gate` of this phase) ... */
     int gate_at;                                  /* ... after that many nodes of the epilogue */
     enum pn_act_fn gate_fn;
-    pn_array act, after_gate; /* the nodes that gate_fn is from and that are the product of both */
-    pn_array out;             /* what is made in the end; PN_NONE for a product that only gates another */
-    struct pn_place to;       /* where it goes */
+    pn_array act, after_gate; /* the node of gate_fn and the one that multiplies both */
+    pn_array out;             /* the final array; PN_NONE for a product that only gates another */
+    struct pn_place to;       /* its place */
 };
 
 struct pn_phase {
     enum pn_phase_kind kind;
     int first_row, n_row; /* in plan->steps: the row operations, in order */
     pn_array x;           /* PRODUCT: the operand */
-    struct pn_place from; /* where it is */
+    struct pn_place from; /* its place */
     int n_products;
     struct pn_product *products;
     pn_array write, wide;                    /* ATTENTION: cache_write (or PN_NONE) and attention; OTHER: wide */
@@ -106,13 +104,13 @@ struct pn_phase {
 };
 
 struct pn_slot {
-    size_t offset;     /* bytes in the arena; SIZE_MAX: no memory there (leaf, view, fused away, result) */
-    size_t bytes;      /* how many, for the most rows */
-    size_t own;        /* where it is in a worker's private copies of one row, for row operations */
+    size_t offset;     /* bytes in the arena; SIZE_MAX: not in the arena (leaf, view, fused, result) */
+    size_t bytes;      /* its size, for the most rows */
+    size_t own;        /* its place in a worker's private rows, for row operations */
     int first, last;   /* phases */
     int row_phase;     /* the phase whose row operations make it, or -1 */
-    int input, result; /* which one it is, or -1 */
-    bool kept;         /* a row result that other phases, or the caller, read */
+    int input, result; /* its number as one, or -1 */
+    bool kept;         /* a row result that other phases or the caller read */
 };
 
 struct pn_plan {
@@ -124,24 +122,24 @@ struct pn_plan {
     int n_phases;
     struct pn_step *steps;
     int n_steps;
-    struct pn_slot *slots; /* one a node */
+    struct pn_slot *slots; /* one per node */
     pn_array *results;
     int n_results;
     size_t memory;     /* bytes of the step's arena */
     size_t own_memory; /* bytes of a worker's private rows */
-    uint64_t work;     /* nodes, operands and moves that planning looked at */
+    uint64_t work;     /* nodes, operands and moves that planning visited */
 };
 
-/* Plans the computation of the results. The graph must outlive the plan; the spec need not. */
+/* Plans how to compute the results. The graph must outlive the plan; the spec need not. */
 pantry_status pn_plan_new(const struct pn_graph *graph, const struct pn_plan_spec *spec, struct pn_plan **out,
                           struct pantry_error *err);
 void pn_plan_free(struct pn_plan *plan);
 
-/* Whether a step keeps to the limits of the plan, and its sequences and rows are in order. For devices, before they
- * run it. */
+/* Checks a step against the limits of the plan, and the order of its sequences and rows. Devices call it before a run.
+ */
 pantry_status pn_plan_check(const struct pn_plan *plan, const struct pn_batch *batch, struct pantry_error *err);
 
-/* Prints the phases, one a line: for tests, for people. */
+/* Prints the phases, one per line, for tests and debugging. */
 void pn_plan_print(const struct pn_plan *plan, struct pn_buf *out);
 
 #endif

@@ -15,15 +15,15 @@ struct pn_planner {
     struct pn_plan *plan;
     struct pn_arena arena;
     pn_array *base;                /* per node, views resolved */
-    bool *needed, *done;           /* a result depends on it; scheduled */
+    bool *needed, *done;           /* needed by a result; part of a phase */
     int32_t *n_users;              /* per base */
     pn_array *user;                /* the last one; the only one if n_users is 1 */
     int32_t *n_missing;            /* operands that are not done yet */
     int32_t *first_user;           /* (n + 1): where the direct users of each array (views too) start in `users` ... */
     pn_array *users;               /* ... in rising order */
     int32_t *next_user;            /* where to continue the search for products of an array */
-    struct pn_worklist rows, wide; /* nodes that miss nothing */
-    pn_array *made;                /* arrays in the order in which phases make them */
+    struct pn_worklist rows, wide; /* nodes with no missing operands */
+    pn_array *made;                /* arrays, in the order in which phases make them */
     int n_made;
 };
 
@@ -34,7 +34,7 @@ pantry_status pn_planner_order(struct pn_planner *p, struct pantry_error *err);
 pantry_status pn_planner_place(struct pn_planner *p, struct pantry_error *err);
 
 /* Whether `a` exists before the plan runs: a leaf, or given. */
-static inline bool pn_is_there(const struct pn_planner *p, pn_array a)
+static inline bool pn_is_ready(const struct pn_planner *p, pn_array a)
 {
     return pn_op_kind(pn_node(p->g, a)->op) == PN_KIND_LEAF || p->plan->slots[a].input >= 0;
 }

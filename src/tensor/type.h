@@ -46,11 +46,11 @@ struct pn_type_info {
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);
-/* False when no type has that GGUF number or name. */
+/* False if no type has the GGUF number or name. */
 bool pn_type_from_gguf(uint32_t number, pn_type *out);
 bool pn_type_from_name(const char *name, pn_type *out);
 
-/* Bytes of a row of `n` values, of the first plane; `n` must be a multiple of the block. */
+/* Bytes of `n` values in the first plane; `n` must be a multiple of the block. */
 static inline size_t pn_type_row_bytes(pn_type type, size_t n)
 {
     const struct pn_type_info *t = pn_type_info(type);
@@ -63,7 +63,7 @@ static inline void pn_type_decode_row(pn_type type, const void *src, float *dst,
     pn_type_info(type)->decode(src, dst, n);
 }
 
-/* The float with these bits, and back. */
+/* Converts between a float and its bits. */
 static inline float pn_float_of_bits(uint32_t bits)
 {
     float f;
@@ -78,11 +78,11 @@ static inline uint32_t pn_bits_of_float(float f)
     return bits;
 }
 
-/* IEEE half precision and bfloat16, both exact towards float32, round to nearest even back. */
+/* IEEE half precision and bfloat16: exact to float32, rounded to nearest even from it. */
 static inline float pn_f16_to_f32(uint16_t h)
 {
-    /* All three cases are computed and selected with masks, so that loops vectorize; subnormals go through an integer,
-     * so that a processor that flushes float32 subnormals to zero cannot lose them. */
+    /* Computes all three cases and selects with masks, so that loops vectorize. Subnormals go through an integer, so
+     * that a processor that flushes float32 subnormals to zero does not lose them. */
     uint32_t magnitude = h & 0x7FFFu, sign = (uint32_t)(h & 0x8000u) << 16;
     uint32_t special = -(uint32_t)(magnitude >= 0x7C00), tiny = -(uint32_t)(magnitude < 0x400);
     uint32_t normal = (magnitude << 13) + (112u << 23) + (special & 112u << 23);

@@ -50,8 +50,8 @@ static inline const void *pn_weight_at(const struct pn_weight *w, int plane, int
     return (const char *)base + (w->mats ? 0 : (size_t)mat * p->mat_bytes) + (size_t)row * p->row_bytes;
 }
 
-/* Values first .. first + n - 1 of a row as float32; both are multiples of the type's block. Exact: the reference of
- * every kernel. */
+/* Decodes values first .. first + n - 1 of a row to float32; `first` and `n` are multiples of the type's block. Exact:
+ * the reference of every kernel. */
 void pn_weight_decode(const struct pn_weight *w, int64_t mat, int64_t row, int64_t first, int64_t n, float *dst);
 /* The values of a row in place if they are aligned float32, else NULL. */
 const float *pn_weight_floats(const struct pn_weight *w, int64_t mat, int64_t row);

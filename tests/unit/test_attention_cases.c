@@ -1,8 +1,8 @@
-/* Attention, every variant over long contexts: one step on a cache that the test has filled, against the formula in
- * double precision. Sequences of different lengths share a batch; contexts are split among workers or not; windows
- * begin within a page. Memory that no sequence owns is not-a-number, and what a step writes is compared byte by byte.
+/* Attention, every variant over long contexts: one step on a cache filled by the test, against the formula in double
+ * precision. Sequences of different lengths share a batch; contexts are split among workers or not; windows begin
+ * within a page. Unowned memory is NaN, and everything a step writes is compared byte by byte.
  *
- * Keys and values are multiples of 1/128 with a 127/128 in each block of 32, so every type of cache holds them exactly
+ * Keys and values are multiples of 1/128 with a 127/128 in each block of 32, so every cache type stores them exactly
  * and the test needs no encoder. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,22 +21,22 @@ enum { MAX_SEQS = 20, PAGE = 32 };
 struct variant {
     int n_head, n_head_kv, dim_k, dim_v;
     pn_type type;
-    bool latent; /* a value is the beginning of its key */
+    bool latent; /* a value is the first part of its key */
     float softcap, alibi;
     int window;
     enum pn_window_kind kind;
     bool both_ways; /* not causal */
     bool sinks;
-    int reach;  /* of a table of biases; 0: none */
-    bool late;  /* the queries are made after the cache is written, and a second attention reads what one has written */
-    bool early; /* the queries are made by a product, before the keys are asked for */
+    int reach;  /* of a bias table; 0: none */
+    bool late;  /* the queries are computed after the cache is written, and a second attention reads the same cache */
+    bool early; /* the queries come from a product before the keys */
 };
 
 struct sequence {
     int past, n;
 };
 
-/* Everything that one case has in memory. */
+/* The memory of one case. */
 struct world {
     const struct variant *v;
     const struct sequence *seqs;
@@ -46,7 +46,7 @@ struct world {
     float *rows;                        /* (n_new, width): q, k, v */
     float *sinks, *bias, *unit;
     int32_t *tables, *pages[MAX_SEQS];    /* where those of each sequence begin */
-    struct pn_cache cache, before, after; /* `cache` is what runs see; as it begins; as it must end */
+    struct pn_cache cache, before, after; /* as used by a run; its initial contents; its expected contents */
     size_t k_bytes, v_bytes;
     double *want;
 };
@@ -142,7 +142,7 @@ static void fill(struct world *w, struct pn_cache *c, bool with_new)
             }
 }
 
-/* Rows of keys and of values are longer than they must be, each by something else; pages are in no order. */
+/* Rows of keys and values have different padding, and pages are in random order. */
 static void make_cache(struct world *w)
 {
     const struct variant *v = w->v;
@@ -213,7 +213,7 @@ static bool sees(const struct variant *v, int at, int other)
     return other > at - w;
 }
 
-/* Press et al., 2021: the slopes of the largest power of two heads, then every second one of twice as many. */
+/* Press et al., 2021: slopes for the largest power of two heads, then every second one for twice as many. */
 static double slope_of(const struct variant *v, int h)
 {
     int n = 1;
@@ -277,7 +277,7 @@ static void make_wanted(struct world *w)
 
 /* ---- running ---- */
 
-/* The layer's cache is the second of two; the first has no memory at all. */
+/* The layer's cache is the second of two; the first has no memory. */
 static pn_array write_down(struct world *w, struct pn_graph *g, struct pn_weight weights[4])
 {
     const struct variant *v = w->v;
@@ -323,7 +323,8 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
     struct pn_weight weights[4];
     struct pn_graph g;
     struct pantry_error err = {0};
-    struct pn_batch_seq *seqs = malloc((size_t)w->n_seqs * sizeof *seqs); /* no more: a sanitizer sees who reads on */
+    struct pn_batch_seq *seqs =
+        malloc((size_t)w->n_seqs * sizeof *seqs); /* exact size, so that a sanitizer notices reads beyond it */
     size_t n = (size_t)(w->n_new * v->n_head * v->dim_v);
     float *got = malloc(n * sizeof *got);
     int32_t *ids = malloc((size_t)w->n_new * 2 * sizeof *ids), *pos = ids + w->n_new;
@@ -333,7 +334,7 @@ static void run_on(struct world *w, const struct op_device *d, const char *what)
         seqs[s].pages = (int32_t)(w->pages[s] - w->tables);
         for (int t = 0; t < w->seqs[s].n; t++, row++) {
             ids[row] = row;
-            pos[row] = 0; /* attention counts for itself */
+            pos[row] = 0; /* attention computes positions itself */
         }
     }
     memcpy(w->cache.k, w->before.k, w->k_bytes);
@@ -371,7 +372,7 @@ static void check_on(const struct variant *v, const struct sequence *seqs, int n
     make_sequences(&w);
     if (v->sinks) {
         w.sinks = numbers(&w.rng, 1, v->n_head);
-        for (int h = 0; h < v->n_head; h++) /* some as heavy as a context, some next to nothing */
+        for (int h = 0; h < v->n_head; h++) /* some with as much weight as a context, some with almost none */
             w.sinks[h] = 4 * w.sinks[h] + (h % 2 ? 3 : 0);
     }
     if (v->reach > 0)
@@ -395,7 +396,7 @@ static void check(const struct variant *v, const struct sequence *seqs, int n_se
     check_on(v, seqs, n_seqs, what, devices, (int)(sizeof devices / sizeof *devices));
 }
 
-/* One token, four of different contexts, and a mixture of long and short ones with several. */
+/* One token; four tokens with different contexts; and a mix of long and short contexts with several tokens each. */
 static void check_shapes(const struct variant *v, const char *what)
 {
     static const struct sequence one[] = {{300, 1}}, four[] = {{131, 1}, {287, 1}, {33, 1}, {0, 1}},
@@ -434,7 +435,7 @@ static void latent_keys(void **state)
     }
 }
 
-/* A sink has its share also when parts of a context are put together. */
+/* A sink counts once when parts of a context are combined. */
 static void sinks(void **state)
 {
     (void)state;
@@ -476,7 +477,7 @@ static void soft_caps_and_biases(void **state)
     }
 }
 
-/* Without a size there is no window, whatever its kind. */
+/* A window of size 0 means no window, whatever its kind. */
 static void kinds_without_a_window(void **state)
 {
     (void)state;
@@ -488,7 +489,7 @@ static void kinds_without_a_window(void **state)
     }
 }
 
-/* Windows around every border: a token more or less of past, of the window and of a page. */
+/* Windows around every boundary: one token more or less of past, of the window and of a page. */
 static void windows(void **state)
 {
     (void)state;
@@ -525,8 +526,8 @@ static void late_and_early_queries(void **state)
     check_shapes(&v, "queries before the cache");
 }
 
-/* From four pages a part on, with more parts than workers, up to as many as there may be; and the largest batches that
- * are split, and the smallest that are not. */
+/* Parts of at least four pages, more parts than workers, and the maximum of parts; the largest batches that are split,
+ * and the smallest that are not. */
 static void splits(void **state)
 {
     (void)state;

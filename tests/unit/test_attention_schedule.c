@@ -1,4 +1,4 @@
-/* How the cpu device divides attention over many sequences: prefix sums of tasks, the longest first. */
+/* How the cpu device divides attention over many sequences: tasks counted with prefix sums, the longest first. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,7 +82,7 @@ static void check(struct world *w, const char *what)
         assert_int_equal(w->length[s], length);
         if (length > last)
             fail_msg("%s: sequence %d with tasks of %d pages comes after one with %d", what, s, (int)length, (int)last);
-        if (length == last) /* equals keep their order */
+        if (length == last) /* equal ones keep their order */
             assert_true(s > w->order[i - 1]);
         last = length;
         assert_int_equal(w->first[i], before);
@@ -124,7 +124,7 @@ static void long_contexts_are_split(void **state)
             if (w.n_splits[s] != cases[i].splits)
                 fail_msg("case %d: %d parts, not %d", (int)i, w.n_splits[s], cases[i].splits);
     }
-    struct world w; /* several tokens of a sequence are tiles, not parts */
+    struct world w; /* several tokens of a sequence are divided into tiles, not parts */
     init(&w, 3, 2, false, 8);
     check(&w, "tiles");
     for (int s = 0; s < 2; s++)

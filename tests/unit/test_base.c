@@ -24,7 +24,7 @@
 #include <wchar.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Sizes that cannot be had are asked for on purpose. */
+/* The tests ask for impossible sizes on purpose. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -54,7 +54,7 @@ static void test_fail(void **state)
     assert_int_equal(pn_fail(&err, PANTRY_LIMIT, "%s: %d", "field", 7), PANTRY_LIMIT);
     assert_int_equal(err.status, PANTRY_LIMIT);
     assert_string_equal(err.text, "field: 7");
-    assert_int_equal(pn_fail(NULL, PANTRY_IO, "nobody wants it"), PANTRY_IO);
+    assert_int_equal(pn_fail(NULL, PANTRY_IO, "ignored"), PANTRY_IO);
     assert_int_equal(pn_fail_prefix(&err, "file %d", 3), PANTRY_LIMIT);
     assert_string_equal(err.text, "file 3: field: 7");
     assert_int_equal(pn_fail_prefix(NULL, "x"), PANTRY_INTERNAL);
@@ -62,7 +62,7 @@ static void test_fail(void **state)
     assert_string_equal(err.text, "out of memory for a plan");
 }
 
-/* Text that does not fit is never cut inside a character: n ASCII letters, then characters of 2, 3 and 4 bytes. */
+/* Long text is never cut inside a character: n ASCII letters, then characters of 2, 3 and 4 bytes. */
 static void test_long_text(void **state)
 {
     (void)state;
@@ -95,7 +95,7 @@ static void test_long_text(void **state)
     assert_non_null(strstr(err.text, "x: the sentence"));
 }
 
-/* Around the length that just fits: n bytes, the last ones a character. */
+/* Lengths around the largest that fits: n bytes, the last ones a character. */
 static void test_text_that_just_fits(void **state)
 {
     (void)state;
@@ -108,7 +108,7 @@ static void test_text_that_just_fits(void **state)
         memcpy(text + n - 3, euro, 4);
         pn_fail(&err, PANTRY_FORMAT, "%s", text);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
-        pn_fail(&err, PANTRY_FORMAT, "%s", text + 10); /* shorter by what the prefix takes */
+        pn_fail(&err, PANTRY_FORMAT, "%s", text + 10); /* shorter by the length of the prefix */
         pn_fail_prefix(&err, "12345678");
         assert_int_equal(strncmp(err.text, "12345678: a", 11), 0);
         assert_int_equal(strlen(err.text), n <= ROOM ? n : n - 3 < ROOM ? n - 3 : ROOM);
@@ -128,13 +128,13 @@ static void test_text_that_just_fits(void **state)
     assert_string_equal(err.text, ": ");
 }
 
-/* What was not cut stays as it is, whatever bytes it has; what was cut loses only what is half a character. */
+/* Text that fits stays as it is, even if it is not UTF-8; text that is cut loses only a partial character. */
 static void test_bytes_at_the_end(void **state)
 {
     (void)state;
     static const struct {
         const char *end;
-        size_t stays; /* bytes of it, when it is all that there is room for */
+        size_t stays; /* bytes that remain if there is only room for it */
     } rows[] = {{"aaaa", 4},
                 {"aaa\xC3", 3},
                 {"aa\xC3\xA9", 4},
@@ -267,7 +267,7 @@ static void test_arena(void **state)
     struct pn_rng rng = {.state = 3};
     unsigned char *pieces[400];
     size_t sizes[400];
-    for (size_t i = 0; i < 400; i++) { /* of all sizes, also larger than a block: none overlaps another */
+    for (size_t i = 0; i < 400; i++) { /* of all sizes, some larger than a block: none overlaps another */
         sizes[i] = pn_rng_u64(&rng) % (i % 50 == 0 ? 3000000 : 3000);
         pieces[i] = pn_arena_alloc(&arena, sizes[i]);
         assert_non_null(pieces[i]);
@@ -295,7 +295,7 @@ static void test_arena(void **state)
     pn_arena_free(NULL);
 }
 
-/* Blocks double from 16 KiB to 1 MiB and are used to their last byte; what does not fit begins a new one. */
+/* Blocks double from 16 KiB to 1 MiB and are used to their last byte; a piece that does not fit begins a new one. */
 static void test_arena_blocks(void **state)
 {
     (void)state;
@@ -320,12 +320,12 @@ static void test_arena_blocks(void **state)
         assert_non_null(pn_arena_alloc(&arena, sizes[i].size));
         assert_int_equal(arena.used - before, sizes[i].used);
     }
-    /* After a large piece blocks are still bounded. */
+    /* After a large piece, blocks are still bounded. */
     char *first = pn_arena_alloc(&arena, 16);
     assert_ptr_equal(pn_arena_alloc(&arena, 1024 * 1024 - 16), first + 16);
     assert_ptr_not_equal(pn_arena_alloc(&arena, 16), first + 1024 * 1024);
     pn_arena_free(&arena);
-    for (int i = 0; i < 3; i++) /* all blocks are given back */
+    for (int i = 0; i < 3; i++) /* all blocks are freed */
         assert_non_null(pn_arena_alloc(&arena, 3000000));
     unmapped = 0;
     pn_arena_free(&arena);
@@ -341,7 +341,7 @@ static void test_arena_blocks(void **state)
     pn_arena_free(&arena);
 }
 
-/* Capacities double from 8; what is larger than twice the size is taken at once. */
+/* Capacities double from 8, in one allocation even for a larger size. */
 static void test_growth(void **state)
 {
     (void)state;
@@ -359,7 +359,7 @@ static void test_growth(void **state)
     }
     void *data = NULL;
     size_t cap = 0;
-    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 2 + 2, 1)); /* no power of two holds it */
+    assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 2 + 2, 1)); /* larger than any power of two */
     assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX, 1));
     assert_false(pn_vec_reserve(&data, &cap, SIZE_MAX / 4, 8));
     assert_true(!data && cap == 0);
@@ -370,7 +370,7 @@ static void test_buf_edges(void **state)
     (void)state;
     struct pn_buf buf = {0};
     char text[64];
-    /* Every length around every capacity, by each way of appending: the NUL always fits. */
+    /* Every length around every capacity, with each append function: the NUL always fits. */
     for (size_t n = 0; n < 70; n++)
         for (int how = 0; how < 3; how++) {
             for (size_t k = 0; k < n; k++)
@@ -399,7 +399,7 @@ static void test_buf_edges(void **state)
     buf.limit = 3;
     pn_buf_append(&buf, "abcd", 4);
     assert_true(buf.over_limit && !buf.failed && buf.len == 0);
-    pn_buf_puts(&buf, "a"); /* ignored until it is cleared */
+    pn_buf_puts(&buf, "a"); /* ignored until cleared */
     assert_int_equal(buf.len, 0);
     assert_false(pn_buf_reserve(&buf, 0));
     pn_buf_clear(&buf);
@@ -414,7 +414,7 @@ static void test_buf_edges(void **state)
     buf.limit = 0;
     pn_buf_clear(&buf);
     pn_buf_puts(&buf, "abcd");
-    assert_false(pn_buf_reserve(&buf, SIZE_MAX - 4)); /* with the NUL one too many */
+    assert_false(pn_buf_reserve(&buf, SIZE_MAX - 4)); /* one too many with the NUL */
     assert_true(buf.failed && buf.len == 4);
     pn_buf_clear(&buf);
     pn_buf_clear(&buf);
@@ -442,15 +442,15 @@ static void test_buf(void **state)
     char *taken = pn_buf_take(&buf);
     assert_memory_equal(taken, "a\0bc", 5);
     free(taken);
-    taken = pn_buf_take(&buf); /* of an empty one */
+    taken = pn_buf_take(&buf); /* of an empty buffer */
     assert_string_equal(taken, "");
     free(taken);
-    pn_buf_printf(&buf, "a%lc", (wint_t)0x7FFFFFF0); /* no character */
+    pn_buf_printf(&buf, "a%lc", (wint_t)0x7FFFFFF0); /* not a character */
     assert_true(buf.failed && buf.len == 0);
     assert_null(pn_buf_take(&buf));
     buf.limit = 3;
     pn_buf_puts(&buf, "abc");
-    taken = pn_buf_take(&buf); /* all that it may hold */
+    taken = pn_buf_take(&buf); /* up to the limit */
     assert_string_equal(taken, "abc");
     free(taken);
     buf.limit = 5;
@@ -523,7 +523,7 @@ static void test_vec(void **state)
 
 /* ---- hash ---- */
 
-/* FIPS 180-4's examples, in one piece and cut anywhere. */
+/* The examples of FIPS 180-4, in one piece and split anywhere. */
 static void test_hash(void **state)
 {
     (void)state;
@@ -585,7 +585,7 @@ static uint64_t system_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Nanoseconds of the system's own clocks. */
+/* Times agree with the system's clocks. */
 static void test_clock_units(void **state)
 {
     (void)state;

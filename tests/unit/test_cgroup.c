@@ -1,5 +1,4 @@
-/* What control groups leave to a process: trees of fixtures as version 1, version 2 and containers show them, and the
- * affinity of this thread. */
+/* Limits of control groups, in fixtures of version 1, version 2 and containers, and the affinity of this thread. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +27,7 @@
     "29 23 0:25 / /sys/fs/cgroup/cpu,cpuacct rw shared:8 - cgroup cgroup rw,cpu,cpuacct\n"                             \
     "30 23 0:26 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
 
-/* Writes a file of the fixture and the folders on the way to it. */
+/* Writes a file of the fixture and its folders. */
 static void put(const char *name, const char *text)
 {
     char path[512];
@@ -69,7 +68,7 @@ static void nothing_to_read_is_no_limit(void **state)
     (void)state;
     struct pn_cgroup g = read_fixture();
     assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
-    put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS); /* and no groups */
+    put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS); /* but no groups */
     g = read_fixture();
     assert_true(g.memory_limit == UINT64_MAX && g.memory_left == UINT64_MAX && g.n_cpus == 0);
     put("proc/self/mountinfo", V2_MOUNT V1_MOUNTS "broken\n\n1 2 3 - cgroup2\n");
@@ -106,8 +105,8 @@ static void version_2(void **state)
     assert_true(read_fixture().memory_left == 0);
 }
 
-/* A limit higher up holds too: here the parent's memory and the grandparent's processors are the smallest. */
-static void the_smallest_on_the_way_counts(void **state)
+/* Limits of ancestors apply too: here the parent's memory and the grandparent's processors are the smallest. */
+static void the_smallest_limit_of_all_ancestors_counts(void **state)
 {
     (void)state;
     put("proc/self/mountinfo", V2_MOUNT);
@@ -121,11 +120,11 @@ static void the_smallest_on_the_way_counts(void **state)
     put("sys/fs/cgroup/a/b/c/cpu.max", "400000 100000\n");
     struct pn_cgroup g = read_fixture();
     assert_true(g.memory_limit == 1024 * MIB && g.memory_left == 1023 * MIB && g.n_cpus == 1.5);
-    /* Much is used by others below the grandparent: it has the least left although it allows the most. */
+    /* Others use much below the grandparent: it has the least left although it allows the most. */
     put("sys/fs/cgroup/a/memory.current", "4294967296\n");
     g = read_fixture();
     assert_true(g.memory_limit == 1024 * MIB && g.memory_left == 0);
-    put("sys/fs/cgroup/memory.max", "1048576\n"); /* of the root, had it one */
+    put("sys/fs/cgroup/memory.max", "1048576\n"); /* a limit of the root, if it had one */
     assert_true(read_fixture().memory_limit == MIB);
 }
 
@@ -149,8 +148,8 @@ static void version_1(void **state)
     assert_true(g.n_cpus == 4);
 }
 
-/* Version 1 in a container: the process sees its own group as the root of what is mounted, but is told its place in
- * the host's tree. With a name space for groups it may be told a place outside of the tree. */
+/* Version 1 in a container: the process sees its group as the root of the mount, but with its path in the host's tree.
+ * With a cgroup namespace the path may be outside the tree. */
 static void containers(void **state)
 {
     (void)state;
@@ -161,7 +160,7 @@ static void containers(void **state)
     assert_true(read_fixture().memory_limit == 128 * MIB);
     put("proc/self/cgroup", "4:memory:/docker/1f2e\n");
     assert_true(read_fixture().memory_limit == 256 * MIB);
-    put("proc/self/cgroup", "4:memory:/docker/1f2e3d\n"); /* another group whose name starts alike */
+    put("proc/self/cgroup", "4:memory:/docker/1f2e3d\n"); /* another group whose name begins the same way */
     assert_true(read_fixture().memory_limit == 256 * MIB);
     put("proc/self/mountinfo", V2_MOUNT);
     put("proc/self/cgroup", "0::/../other\n");
@@ -170,7 +169,7 @@ static void containers(void **state)
     assert_true(read_fixture().memory_limit == 64 * MIB);
 }
 
-/* Files that say less than they should, or something else. */
+/* Incomplete and malformed files. */
 static void odd_files(void **state)
 {
     (void)state;
@@ -225,8 +224,8 @@ static void odd_files(void **state)
     }
 }
 
-/* A resource is a whole word of a list, in the mounts and in the groups. */
-static void resources_are_words(void **state)
+/* A resource matches a whole word of a list, in mounts and in groups. */
+static void resources_match_whole_words(void **state)
 {
     (void)state;
     static const struct {
@@ -259,7 +258,7 @@ static void resources_are_words(void **state)
         if (read_fixture().memory_limit != (rows[i].memory ? 1000 : UINT64_MAX))
             fail_msg("%zu: %s", i, rows[i].options);
     }
-    /* another kind of mount is none */
+    /* other kinds of mounts do not count */
     put("proc/self/cgroup", "4:memory:/g\n0::/g\n");
     put("sys/fs/cgroup/g/memory.max", "2000\n");
     static const char *const kinds[] = {"ext4 x rw,memory", "cgroup3 x rw,memory", "cgrou x rw,memory", "cgroup"};
@@ -269,7 +268,7 @@ static void resources_are_words(void **state)
         put("proc/self/mountinfo", mounts);
         assert_true(read_fixture().memory_limit == UINT64_MAX);
     }
-    /* version 2 names none, version 1's processors have a file for the period */
+    /* version 2 names no resources; version 1 has the period of processors in a file */
     put("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 x rw\n");
     assert_true(read_fixture().memory_limit == 2000);
     put("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup x rw,cpu\n");
@@ -282,8 +281,8 @@ static void resources_are_words(void **state)
     assert_true(read_fixture().n_cpus == 0);
 }
 
-/* Groups above the one that is mounted are not looked at, and none is left out below it. */
-static void the_way_ends_at_the_mount(void **state)
+/* Groups above the mounted one are not read; all those below it are. */
+static void groups_above_the_mount_are_ignored(void **state)
 {
     (void)state;
     put("proc/self/mountinfo", "30 23 0:26 /top /sys/fs/cgroup rw - cgroup2 x rw\n");
@@ -340,7 +339,7 @@ static void meminfo(void **state)
          "1 kB\n",
          4096, 7168},
         {"MemAvailable: 18014398509481983 kB\n", UINT64_MAX - 1023, UINT64_MAX},
-        {"MemAvailable: 18014398509481984 kB\nCommitLimit: 1 kB\n", UINT64_MAX, 1024}, /* too large is not said */
+        {"MemAvailable: 18014398509481984 kB\nCommitLimit: 1 kB\n", UINT64_MAX, 1024}, /* too large: ignored */
         {"xMemAvailable: 5 kB\nMemAvailable 5 kB\nMemAvailable: x\nMemAvailable: 3 kB\n", 3072, UINT64_MAX},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -383,7 +382,7 @@ static void affinity_bounds_threads(void **state)
     while (!CPU_ISSET(last, &all))
         last--;
     CPU_ZERO(&one);
-    CPU_SET(last, &one); /* often the second hardware thread of a core whose first one is then missing */
+    CPU_SET(last, &one); /* often the second hardware thread of a core without its first */
     assert_true(pn_os_physical_cores() <= pn_os_processors());
     assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
     int cores = pn_os_physical_cores(), processors = pn_os_processors();
@@ -402,12 +401,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_A_TREE(nothing_to_read_is_no_limit),
         IN_A_TREE(version_2),
-        IN_A_TREE(the_smallest_on_the_way_counts),
+        IN_A_TREE(the_smallest_limit_of_all_ancestors_counts),
         IN_A_TREE(version_1),
         IN_A_TREE(containers),
         IN_A_TREE(odd_files),
-        IN_A_TREE(resources_are_words),
-        IN_A_TREE(the_way_ends_at_the_mount),
+        IN_A_TREE(resources_match_whole_words),
+        IN_A_TREE(groups_above_the_mount_are_ignored),
         IN_A_TREE(meminfo),
         cmocka_unit_test(whole_processors_count),
         cmocka_unit_test(affinity_bounds_threads),

@@ -1,5 +1,5 @@
-/* Devices: opening them by name and by instruction set, what they say about themselves and about what is wrong, their
- * memory, and steps that give some workers, or all, nothing to do. */
+/* Devices: opening them by name and instruction set, their properties and errors, their memory, and steps that leave
+ * some or all workers idle. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,7 +55,7 @@ static void opens_by_name(void **state)
     pn_device_close(NULL);
 }
 
-static void says_what_cannot_be_opened(void **state)
+static void devices_that_cannot_be_opened(void **state)
 {
     (void)state;
     static const struct {
@@ -63,8 +63,8 @@ static void says_what_cannot_be_opened(void **state)
         pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PANTRY_NOT_FOUND, "no device is called \"abacus\"; there are \"cpu\" and \"ref\""},
-        {"", NULL, PANTRY_NOT_FOUND, "no device is called \"\"; there are \"cpu\" and \"ref\""},
+        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cpu\" and \"ref\")"},
+        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cpu\" and \"ref\")"},
         {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
         {NULL, "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };
@@ -81,7 +81,7 @@ static void says_what_cannot_be_opened(void **state)
 
 /* ---- instruction sets ---- */
 
-/* Whether this processor has it, asked in another way. */
+/* Whether this processor has an instruction set, from another source. */
 static bool has(const char *isa)
 {
 #if defined(__x86_64__)
@@ -100,7 +100,7 @@ static bool has(const char *isa)
     return strcmp(isa, "generic") == 0;
 }
 
-/* Each limit is kept; every type has a product under each, in the format it says; better sets read quantized
+/* Each limit is respected. Under each, every type has a product in its declared format; better sets read quantized
  * activations where the plain one reads floats. */
 static void limits_instruction_sets(void **state)
 {
@@ -177,7 +177,7 @@ static void buffers(void **state)
     pn_device_close(d);
 }
 
-/* What is written, copied and filled is what is read, at odd places, too; nothing beside it changes. */
+/* Reads return what was written, copied or filled, also at odd offsets; bytes next to it do not change. */
 static void contents_of_buffers(void **state)
 {
     (void)state;
@@ -206,7 +206,7 @@ static void contents_of_buffers(void **state)
         c->read(d, &b, 0, got, 64);
         assert_true(got[0] == 0 && got[31] == 0);
         c->write(d, &b, 64, text, 0);
-        c->discard(d, &a, 0, 0); /* less than a page: nothing can be given back */
+        c->discard(d, &a, 0, 0); /* less than a page: nothing to discard */
         c->discard(d, &a, 1, 62);
         c->read(d, &a, 0, got, 64);
         assert_memory_equal(got, want, 64);
@@ -234,7 +234,16 @@ static void report(void *context, uint64_t done, uint64_t total)
     reported.total = total;
 }
 
-/* A tensor counts once, whoever reads which part of it, until its last user has gone. */
+/* The number of tensors that a device has placed, and their bytes. */
+static size_t placed(const struct pn_device *device, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t i = 0; i < device->n_placed; i++)
+        *bytes += device->placed[i].bytes;
+    return device->n_placed;
+}
+
+/* A tensor counts once, whichever parts of it are used, until its last user is gone. */
 static void tensors_are_placed_once(void **state)
 {
     (void)state;
@@ -258,23 +267,23 @@ static void tensors_are_placed_once(void **state)
     struct pn_progress progress = {report, &reported};
     assert_int_equal(d->class->place(d, wholes + 1, 2, &progress, &err), PANTRY_OK);
     assert_true(reported.n == 2 && reported.done == 200 && reported.total == 200);
-    assert_int_equal(pn_device_placed(d, &bytes), 2);
+    assert_int_equal(placed(d, &bytes), 2);
     assert_int_equal(bytes, 200);
     assert_int_equal(d->class->place(d, wholes, 2, NULL, &err), PANTRY_OK);
-    assert_int_equal(pn_device_placed(d, &bytes), 3);
+    assert_int_equal(placed(d, &bytes), 3);
     assert_int_equal(bytes, 240);
     d->class->release(d, wholes + 1, 2);
-    assert_int_equal(pn_device_placed(d, &bytes), 2);
+    assert_int_equal(placed(d, &bytes), 2);
     assert_int_equal(bytes, 120);
-    d->class->release(d, wholes, 3); /* the third is not there any more */
-    assert_int_equal(pn_device_placed(d, &bytes), 0);
+    d->class->release(d, wholes, 3); /* the third is gone already */
+    assert_int_equal(placed(d, &bytes), 0);
     assert_int_equal(bytes, 0);
     pn_device_close(d);
 }
 
 /* ---- steps with little to do ---- */
 
-/* Fewer rows, columns and heads than threads, on more threads than there is work for anywhere. */
+/* Fewer rows, columns and heads than threads: more threads than any operation has work for. */
 static void more_threads_than_work(void **state)
 {
     (void)state;
@@ -308,8 +317,8 @@ static void more_threads_than_work(void **state)
     op_run_free(&o);
 }
 
-/* A step whose results nobody wants (as all but the last of a prompt): nothing is written, by one token or by more,
- * with floats and with quantized activations. */
+/* A step without outputs (as all but the last of a prompt) writes nothing, with one token or more, with float and with
+ * quantized activations. */
 static void steps_without_outputs(void **state)
 {
     (void)state;
@@ -342,7 +351,7 @@ static void steps_without_outputs(void **state)
     }
 }
 
-/* A plan is made for the device, whatever its spec says; a device refuses what was planned for another. */
+/* A plan is made for the device, whatever its spec says; a device rejects a plan for another. */
 static void plans_follow_their_device(void **state)
 {
     (void)state;
@@ -359,7 +368,7 @@ static void plans_follow_their_device(void **state)
             struct pn_program *program = (struct pn_program *)&o;
             struct pn_plan_spec spec = op_plan_spec(&y, 2);
             spec.fuse = fuse;
-            spec.who = "nobody";
+            spec.device_name = "nobody";
             assert_int_equal(pn_device_plan(d, &o.graph, spec, &plan, &err), PANTRY_OK);
             assert_int_equal(plan->fused, d->properties.fuses);
             assert_int_equal(plan->fused, i == 1);
@@ -397,7 +406,7 @@ static void plans_name_their_device(void **state)
     op_run_free(&o);
 }
 
-/* A program that needs no more than there is leaves its scratch memory alone; one that needs more gets it. */
+/* Scratch grows only for a program that needs more. */
 static void scratch_memory_grows(void **state)
 {
     (void)state;
@@ -436,7 +445,7 @@ static void scratch_memory_grows(void **state)
     }
 }
 
-/* Time passes; a run that fails says so each time, and the next one may succeed. */
+/* Runs report their time; a failing run reports its error each time, and the next one may succeed. */
 static void runs_are_timed_and_fail_alone(void **state)
 {
     (void)state;
@@ -478,7 +487,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_by_name),
-        cmocka_unit_test(says_what_cannot_be_opened),
+        cmocka_unit_test(devices_that_cannot_be_opened),
         cmocka_unit_test(limits_instruction_sets),
         cmocka_unit_test(buffers),
         cmocka_unit_test(contents_of_buffers),

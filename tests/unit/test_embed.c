@@ -1,5 +1,5 @@
 /* Embeddings and ranking: every encoder against references in float64, batches, pooling, truncation, errors; and a real
- * model against sentence-transformers, where it is on this machine.
+ * model, if this machine has it, against sentence-transformers.
  *
  *     test_embed --write FOLDER    writes the tiny models for tests/golden/make_encoders.py */
 #define _GNU_SOURCE 1
@@ -128,7 +128,7 @@ static void ranks_by_its_head(void **state)
     }
 }
 
-/* A decoder that reads a template and tells yes from no. */
+/* A decoder that reads a template and answers yes or no. */
 static void ranks_by_a_template(void **state)
 {
     (void)state;
@@ -184,7 +184,7 @@ static void ranks_by_cosine_without_a_head(void **state)
 
 /* ---- batches ---- */
 
-/* Many lengths in one call, in steps of several sizes, equal each text alone. */
+/* Texts of many lengths in one call, in steps of several sizes, equal each text alone. */
 static void batches_change_nothing(void **state)
 {
     (void)state;
@@ -218,7 +218,7 @@ static void batches_change_nothing(void **state)
         }
 }
 
-/* Rows of all tokens stand one after the other. */
+/* With a row per token, the rows of texts follow each other. */
 static void states_of_several(void **state)
 {
     (void)state;
@@ -243,7 +243,7 @@ static double length(const float *x, size_t n)
     return sqrt(sum);
 }
 
-static void pools_as_asked(void **state)
+static void pooling_follows_the_option(void **state)
 {
     (void)state;
     pantry_model *model = load(tiny_encoder("bert"), "cpu");
@@ -271,7 +271,7 @@ static void pools_as_asked(void **state)
     pantry_model_free(model);
 }
 
-/* Of a decoder the last token's state, which is also what its logits are made of. */
+/* Decoders give the last token's state, from which logits are also computed. */
 static void decoders_give_their_last_state(void **state)
 {
     (void)state;
@@ -284,7 +284,7 @@ static void decoders_give_their_last_state(void **state)
     assert_int_equal(info.pooling, PANTRY_POOLING_LAST);
     struct pantry_embeddings states = embed(model, &in, 1, &none), e = embed(model, &in, 1, &automatic);
     check("gemma3", "ref", "last state", e.rows, states.rows + (N_IDS - 1) * D, D, 1e-14);
-    /* Nothing is seen that comes later: */
+    /* Later tokens have no influence: */
     struct pantry_input shorter = of_ids(ids, 11);
     struct pantry_embeddings first = embed(model, &shorter, 1, &none);
     check("gemma3", "ref", "states of a prefix", first.rows, states.rows, 11 * D, 1e-14);
@@ -318,7 +318,7 @@ static void dimensions_and_length(void **state)
     pantry_embeddings_free(&cut);
     o.dimensions = D + 1;
     assert_int_equal(pantry_embed(model, in, 2, &o, &cut, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "this model has 32"));
+    assert_non_null(strstr(error.text, "(found 33, allowed 32)"));
     o.dimensions = 4;
     o.pooling = PANTRY_POOLING_NONE;
     assert_int_equal(pantry_embed(model, in, 2, &o, &cut, &error), PANTRY_INVALID);
@@ -363,7 +363,7 @@ static void long_texts(void **state)
     struct pantry_input in[] = {of_text("ab"), {.text = text, .len = sizeof text}};
     assert_int_equal(pantry_embed(model, in, 2, NULL, &e, &error), PANTRY_CONTEXT_FULL);
     assert_null(e.rows);
-    assert_non_null(strstr(error.text, "text 2 has 258 tokens, but at most 128 fit"));
+    assert_non_null(strstr(error.text, "text 2 is too long (found 258 tokens, allowed 128)"));
     struct pantry_embed_options o = pantry_embed_options_default();
     o.truncate = true;
     o.max_tokens = 5;
@@ -417,7 +417,7 @@ static void mistakes_are_errors(void **state)
     pantry_model_free(model);
 }
 
-static void encoders_write_nothing(void **state)
+static void encoders_cannot_generate(void **state)
 {
     (void)state;
     struct pantry_error error;
@@ -450,7 +450,7 @@ static void refuses_wrong_files(void **state)
         tiny_encoder_init(&g, cases[i].arch);
         gw_bytes(&g, &bytes);
         gw_free(&g);
-        /* The value stands behind the key and its type. */
+        /* The value follows the key and its type. */
         char *at = memmem(bytes.data, bytes.len, cases[i].key, strlen(cases[i].key));
         assert_non_null(at);
         memcpy(at + strlen(cases[i].key) + 4, &cases[i].value, 4);
@@ -595,17 +595,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(ranks_by_cosine_without_a_head),
         cmocka_unit_test(batches_change_nothing),
         cmocka_unit_test(states_of_several),
-        cmocka_unit_test(pools_as_asked),
+        cmocka_unit_test(pooling_follows_the_option),
         cmocka_unit_test(decoders_give_their_last_state),
         cmocka_unit_test(dimensions_and_length),
         cmocka_unit_test(texts_are_framed),
         cmocka_unit_test(long_texts),
         cmocka_unit_test(mistakes_are_errors),
-        cmocka_unit_test(encoders_write_nothing),
+        cmocka_unit_test(encoders_cannot_generate),
         cmocka_unit_test(refuses_wrong_files),
         cmocka_unit_test(threads_share_a_model),
         cmocka_unit_test(equals_sentence_transformers),
     };
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, make_ids, NULL);
 }

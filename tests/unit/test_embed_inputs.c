@@ -1,5 +1,5 @@
-/* How inputs of embeddings and rankings are read, cut, packed into steps and refused, and that pages and slots come
- * back. What the numbers must be is test_embed.c's. */
+/* How inputs of embeddings and rankings are read, cut, packed into steps and rejected, and that pages and slots are
+ * given back. test_embed.c checks the values. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,7 +38,7 @@ static struct pantry_input of_ids(const int32_t *from, size_t n)
     return (struct pantry_input){.ids = from, .n_ids = n};
 }
 
-/* The row of `in` equals that of ids alone, bit for bit: so it was read as these ids. */
+/* Checks that `in` was read as these ids: the rows must be equal bit for bit. */
 static void read_as(pantry_model *model, const struct pantry_input *in, const struct pantry_embed_options *o,
                     const int32_t *wanted, size_t n)
 {
@@ -84,7 +84,7 @@ static void inputs_share_steps(void **state)
     } cases[] = {
         {{10, 10, 10}, 30, 1, 30},  {{10, 10, 10}, 29, 2, 20},
         {{10, 10, 10}, 20, 2, 20},  {{10, 10, 10}, 19, 3, 10},
-        {{10, 10, 10}, 1, 3, 10}, /* a longer input is one step */
+        {{10, 10, 10}, 1, 3, 10}, /* a longer input is a step of its own */
         {{10, 10, 10}, 0, 1, 30},   {{1, 1, 1, 1, 1}, 2, 3, 2},
         {{5, 40, 5, 5}, 10, 3, 40}, {{60, 60, 60, 60, 60, 60, 60, 60}, 0, 1, 480},
     };
@@ -109,11 +109,11 @@ static void inputs_share_steps(void **state)
             assert_memory_equal(e.rows + i * D, one.rows, D * sizeof *one.rows);
             pantry_embeddings_free(&one);
         }
-        assert_int_equal(pn_kv_pages_used(pn_sched_pool(model->sched), 0), 0); /* all pages came back */
+        assert_int_equal(pn_kv_pages_used(pn_sched_pool(model->sched), 0), 0); /* all pages were given back */
         pantry_embeddings_free(&e);
     }
     pantry_model_free(model);
-    /* 512 tokens, unless the caller says otherwise: nine inputs of 60 do not fit */
+    /* by default 512 tokens: nine inputs of 60 do not fit */
     model = load_on_ref(tiny_encoder("bert"));
     count_steps(model);
     struct pantry_input nine[9];
@@ -125,7 +125,7 @@ static void inputs_share_steps(void **state)
     pantry_model_free(model);
 }
 
-/* Slots of recurrent state are few: a step for each input; slots and pages come back, also after a failure. */
+/* Slots of recurrent state are few, so each input is a step; slots and pages are given back, also after a failure. */
 static void recurrent_inputs_have_a_step_each(void **state)
 {
     (void)state;
@@ -147,14 +147,14 @@ static void recurrent_inputs_have_a_step_each(void **state)
     int32_t page, state_slot;
     assert_int_equal(pn_states_used(states), 0);
     assert_int_equal(pn_kv_pages_used(pool, 0), 0);
-    pool->groups[0].slots.n = pool->groups[0].slots.n_used; /* one page less than an input of 40 tokens needs */
+    pool->groups[0].slots.n = pool->groups[0].slots.n_used; /* one page too few for an input of 40 tokens */
     assert_int_equal(pool->groups[0].slots.n, 2);
     assert_int_equal(pn_kv_page_new(pool, 0, &page, NULL), PANTRY_OK);
     assert_int_equal(pantry_embed(model, in, 3, NULL, &e, &error), PANTRY_NO_MEMORY);
     assert_true(!e.rows && !e.n_tokens && e.n_rows == 0);
     assert_int_equal(pn_states_used(states), 0);
     assert_int_equal(pn_kv_pages_used(pool, 0), 1);
-    states->slots.n = states->slots.n_used; /* and the only state is somebody else's */
+    states->slots.n = states->slots.n_used; /* and the only state is in use */
     assert_int_equal(states->slots.n, 1);
     assert_int_equal(pn_state_new(states, &state_slot, NULL), PANTRY_OK);
     assert_int_equal(pantry_embed(model, &in[1], 1, NULL, &e, &error), PANTRY_NO_MEMORY);
@@ -197,7 +197,7 @@ static void inputs_are_cut_before_their_last_special_token(void **state)
         assert_int_equal(e.truncated, texts[i].truncated);
         pantry_embeddings_free(&e);
     }
-    /* Ids stand for themselves: what is too much at their end goes. */
+    /* Ids are used as they are, and cut at their end. */
     struct pantry_input in[] = {of_ids(ids, 10), of_ids(ids, 3)};
     o.max_tokens = 4;
     read_as(model, in, &o, ids, 4);
@@ -207,7 +207,7 @@ static void inputs_are_cut_before_their_last_special_token(void **state)
     e = embed(model, in + 1, 1, &o);
     assert_false(e.truncated);
     pantry_embeddings_free(&e);
-    /* No more than the model was trained for, whatever is asked for. */
+    /* At most the trained context, whatever max_tokens is. */
     static int32_t many[ENCODER_CONTEXT + 1];
     memset(many, 0, sizeof many);
     struct pantry_input long_input = of_ids(many, ENCODER_CONTEXT + 1);
@@ -216,7 +216,7 @@ static void inputs_are_cut_before_their_last_special_token(void **state)
     pantry_model_free(model);
 }
 
-/* A document that is cut equals a shorter one; a query that is cut leaves nothing of the document. */
+/* A cut document equals a shorter one; if the query is cut, nothing of the document is left. */
 static void pairs_are_cut_too(void **state)
 {
     (void)state;
@@ -238,9 +238,9 @@ static void pairs_are_cut_too(void **state)
     assert_int_equal(pantry_rank(model, &query, &shorter, 1, &o, &cut, &error), PANTRY_OK);
     o.max_tokens = 6;
     assert_int_equal(pantry_rank(model, &query, &shorter, 1, &o, &cut, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "text 1 has 7 tokens, but at most 6 fit"));
+    assert_non_null(strstr(error.text, "text 1 is too long (found 7 tokens, allowed 6)"));
     o.truncate = true;
-    o.max_tokens = 4; /* [CLS] a b [SEP] of the first text: of the second nothing is left */
+    o.max_tokens = 4; /* [CLS] a b [SEP] of the first text, nothing of the second */
     struct pantry_input queries[] = {of_text("a b c"), of_text("a b d e f")},
                         documents[] = {of_text("x y"), of_text("z")};
     assert_int_equal(pantry_rank(model, &queries[0], documents, 1, &o, &cut, &error), PANTRY_OK);
@@ -285,7 +285,7 @@ static void cosines_follow_their_options(void **state)
     pantry_model *model = load_on_ref(tiny_encoder("nomic-bert"));
     o.dimensions = raw.dimensions = 8;
     o.pooling = raw.pooling = PANTRY_POOLING_CLS;
-    o.normalize = raw.normalize = false; /* a cosine does not care */
+    o.normalize = raw.normalize = false; /* does not affect a cosine */
     assert_int_equal(pantry_rank(model, &in[0], in + 1, 2, &o, scores, &error), PANTRY_OK);
     struct pantry_embeddings e = embed(model, in, 3, &raw);
     for (int d = 0; d < 2; d++) {
@@ -301,15 +301,15 @@ static void cosines_follow_their_options(void **state)
     pantry_embeddings_free(&e);
     o.pooling = PANTRY_POOLING_NONE;
     assert_int_equal(pantry_rank(model, &in[0], in + 1, 2, &o, scores, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "one embedding each"));
+    assert_non_null(strstr(error.text, "ranking needs one embedding per text"));
     assert_int_equal(pantry_rank(model, &in[0], in + 1, 0, NULL, scores, &error), PANTRY_OK);
     pantry_model_free(model);
 }
 
 /* ---- query and document ---- */
 
-/* modern-bert (which knows no kinds of tokens) with a tokenizer of letters, [CLS] before and [SEP] after a text.
- * `sep` < 0: the file does not ask for a second separator. */
+/* modern-bert (which has no token kinds) with a tokenizer of letters, [CLS] before and [SEP] after a text. `sep` < 0:
+ * the file does not ask for a second separator. */
 static pantry_model *pair_model(const char *kind, int sep, const char *template)
 {
     struct gw g;
@@ -348,7 +348,7 @@ static float score_of(pantry_model *model, const char *query, const char *docume
     return score;
 }
 
-/* What pairs are framed with, told by templates that spell the frame out. */
+/* The special tokens around pairs, compared with templates that spell them out. */
 static void pairs_are_framed(void **state)
 {
     (void)state;
@@ -361,8 +361,8 @@ static void pairs_are_framed(void **state)
         {"gpt2", 3, "{query}[SEP][SEP]{document}"},
         {"gpt2", 4, "{query}[SEP][MASK]{document}"},
         {"gpt2", 0, "{query}[SEP][PAD]{document}"},
-        {"gpt2", ENCODER_VOCAB, "{query}[SEP]{document}"}, /* no token */
-        {"bert", 3, "{query}[SEP]{document}"},             /* WordPiece never has two */
+        {"gpt2", ENCODER_VOCAB, "{query}[SEP]{document}"}, /* not a token */
+        {"bert", 3, "{query}[SEP]{document}"},             /* WordPiece never adds a second one */
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         float pair = score_of(pair_model(cases[i].kind, cases[i].sep, NULL), "ab", "cd");
@@ -373,7 +373,7 @@ static void pairs_are_framed(void **state)
     }
 }
 
-/* A template's places are filled wherever they are; what looks alike, or comes with the texts, stays as it is. */
+/* Placeholders are replaced anywhere in a template; similar text, and placeholders in the inputs, are not. */
 static void templates_are_filled(void **state)
 {
     (void)state;
@@ -400,7 +400,7 @@ static void templates_are_filled(void **state)
     }
 }
 
-/* ---- what is refused ---- */
+/* ---- errors ---- */
 
 static void options_are_bounded(void **state)
 {
@@ -454,8 +454,9 @@ static void inputs_are_checked(void **state)
         {of_ids(above, 2), PANTRY_INVALID, "token id 64 is not in the vocabulary of 64"},
         {of_ids(below, 2), PANTRY_INVALID, "token id -1 is not in the vocabulary of 64"},
         {of_ids(ids, 0), PANTRY_INVALID, "text 2 has no tokens"},
-        {of_ids(ids, INT32_MAX), PANTRY_CONTEXT_FULL, "text 2 has 2147483647 tokens, but at most 128 fit"},
-        {of_ids(ids, (size_t)INT32_MAX + 1), PANTRY_LIMIT, "a text of 2147483648 tokens is too long"},
+        {of_ids(ids, INT32_MAX), PANTRY_CONTEXT_FULL, "text 2 is too long (found 2147483647 tokens, allowed 128)"},
+        {of_ids(ids, (size_t)INT32_MAX + 1), PANTRY_LIMIT,
+         "text too long (found 2147483648 tokens, allowed 2147483647)"},
         {of_text(""), PANTRY_OK, NULL},
     };
     pantry_model *model = load_on_ref(tiny_encoder("bert"));
@@ -469,19 +470,19 @@ static void inputs_are_checked(void **state)
         pantry_embeddings_free(&e);
     }
     pantry_model_free(model);
-    /* Without a tokenizer; and a head reads texts only. */
+    /* Texts for a model without a tokenizer, and ids for a ranking head. */
     struct pantry_error error;
     struct pantry_embeddings e = {.size = sizeof e};
     struct pantry_input text = of_text("a"), numbers = of_ids(ids, 2);
     float score;
     model = load_on_ref(tiny_model("llama", GW_F32, "mute.gguf"));
     assert_int_equal(pantry_embed(model, &text, 1, NULL, &e, &error), PANTRY_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "mute.gguf has no tokenizer: its inputs must be token ids"));
+    assert_non_null(strstr(error.text, "mute.gguf: the model has no tokenizer; its inputs must be token ids"));
     pantry_model_free(model);
     model = load_on_ref(tiny_encoder("bert"));
     assert_int_equal(pantry_rank(model, &text, &numbers, 1, NULL, &score, &error), PANTRY_INVALID);
     assert_int_equal(pantry_rank(model, &numbers, &text, 1, NULL, &score, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "reads query and document as texts"));
+    assert_non_null(strstr(error.text, "needs query and document as texts"));
     assert_int_equal(pantry_rank(model, &text, &text, 0, NULL, &score, &error), PANTRY_OK);
     pantry_cancel *stop = pantry_cancel_new();
     pantry_cancel_set(stop);
@@ -507,6 +508,6 @@ int main(void)
         cmocka_unit_test(options_are_bounded),
         cmocka_unit_test(inputs_are_checked),
     };
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, make_ids, NULL);
 }

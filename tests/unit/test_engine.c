@@ -1,4 +1,4 @@
-/* The engine: generation, reuse of what a session holds, sampling, threads, and what happens when things go wrong. */
+/* The engine: generation, reuse of a session's tokens, sampling, threads and failures. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include "pantry.h"
 #include "tiny_model.h"
 
-/* ---- counting allocations: glibc lets a program put its own malloc in front ---- */
+/* ---- counting allocations: glibc lets a program replace malloc ---- */
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define COUNTS_ALLOCATIONS 1
@@ -47,7 +47,7 @@ void *realloc(void *p, size_t size)
 }
 #endif
 
-/* ---- a tiny model with a tokenizer: one character a token ---- */
+/* ---- a tiny model with a tokenizer: one character per token ---- */
 
 static const char *const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.!";
 
@@ -117,7 +117,7 @@ static bool collect(void *user, const struct pantry_token *token)
     a->len += token->len;
     a->text[a->len] = '\0';
 #ifdef COUNTS_ALLOCATIONS
-    atomic_store(&counting, true); /* from the first token on */
+    atomic_store(&counting, true); /* after the first token */
 #endif
     return !a->stop_after || a->n < a->stop_after;
 }
@@ -173,7 +173,7 @@ static void devices_generate_the_same(void **state)
         close_model(&f);
     }
     same_answer(&a[0], &a[1]);
-    for (int i = 0; i < a[0].n; i++) /* one character a token */
+    for (int i = 0; i < a[0].n; i++) /* one character per token */
         assert_int_equal(a[0].text[i], alphabet[a[0].ids[i]]);
 }
 
@@ -222,7 +222,7 @@ static void prefixes_are_reused(void **state)
     open_model(&fresh, model_with_text(), "cpu", 0);
     struct pantry_generate_options o = greedy(&first, 40);
     assert_int_equal(generate(f.session, prompt, N_PROMPT, &o).n_cached, 0);
-    /* The next turn: prompt, answer, more. All but the last answered token has keys and values already. */
+    /* The next turn: prompt, answer, more. All tokens but the last of the answer already have keys and values. */
     int32_t turn[N_PROMPT + 43];
     memcpy(turn, prompt, sizeof prompt);
     memcpy(turn + N_PROMPT, first.ids, 40 * sizeof *turn);
@@ -234,7 +234,7 @@ static void prefixes_are_reused(void **state)
     o = greedy(&wanted, 20);
     generate(fresh.session, turn, N_PROMPT + 43, &o);
     same_answer(&second, &wanted);
-    /* Another branch from the middle: what does not match is forgotten. */
+    /* Another branch from the middle: tokens after it are dropped. */
     turn[20] = (turn[20] + 1) % TINY_VOCAB;
     second = wanted = (struct answer){0};
     o = greedy(&second, 20);
@@ -265,7 +265,7 @@ static void seeds_repeat(void **state)
     close_model(&f);
 }
 
-static void ends_where_told(void **state)
+static void stops_follow_the_options(void **state)
 {
     (void)state;
     struct fixture f;
@@ -285,7 +285,7 @@ static void ends_where_told(void **state)
     assert_int_equal(b.len, at);
     assert_memory_equal(b.text, a.text, at);
 
-    /* The start of a stop text that does not come is shown in the end. */
+    /* The beginning of a stop text that never completes is shown at the end. */
     char never[3] = {a.text[39], '\x01', 0};
     const char *unseen[] = {never};
     b = (struct answer){0};
@@ -314,8 +314,8 @@ static void ends_where_told(void **state)
     close_model(&f);
 }
 
-/* eos is token 63; a prompt after which the greedy answer contains it is searched for, so the test holds whatever the
- * weights are. */
+/* eos is token 63. The test searches for a prompt whose greedy answer contains it, so it does not depend on the
+ * weights. */
 static void ends_at_eos(void **state)
 {
     (void)state;
@@ -355,7 +355,7 @@ static void contexts_end(void **state)
     struct pantry_generate_options o = greedy(&a, 0);
     stats = generate(f.session, prompt, N_PROMPT, &o);
     assert_int_equal(stats.stop, PANTRY_STOP_LENGTH);
-    assert_int_equal(stats.n_generated, 40 - N_PROMPT + 1); /* the last one needs no room */
+    assert_int_equal(stats.n_generated, 40 - N_PROMPT + 1); /* the last token needs no room */
     assert_int_equal(pantry_generate(f.session, many, 80, &o, &stats, &error), PANTRY_CONTEXT_FULL);
     assert_non_null(strstr(error.text, "80 tokens"));
     assert_int_equal(pantry_generate(f.session, many, 0, &o, &stats, &error), PANTRY_INVALID);
@@ -436,7 +436,7 @@ static void truncated_while_in_use(void **state)
     generate(f.session, prompt, N_PROMPT, &o);
     assert_int_equal(truncate(copy, 4096), 0);
     assert_int_equal(pantry_generate(f.session, prompt, N_PROMPT, &o, &stats, &error), PANTRY_IO);
-    assert_non_null(strstr(error.text, "cut short"));
+    assert_non_null(strstr(error.text, "truncated"));
     a = (struct answer){0};
     assert_int_equal(generate(other.session, prompt, N_PROMPT, &o).n_generated, 10); /* the process lives */
     close_model(&f);
@@ -504,7 +504,7 @@ static void sampling_follows_its_options(void **state)
     assert_true(counts[1] > 60 && counts[3] > 60);
 }
 
-/* Frequencies of many draws against the softmax: a chi-square test with 4 degrees of freedom. */
+/* Compares the frequencies of many draws with the softmax: a chi-square test with 4 degrees of freedom. */
 static void sampling_follows_the_distribution(void **state)
 {
     (void)state;
@@ -518,7 +518,7 @@ static void sampling_follows_the_distribution(void **state)
     for (int i = 0; i < DRAWS; i++) {
         float copy[N];
         memcpy(copy, logits, sizeof copy);
-        counts[pn_sampler_choose(&s, copy, NULL, i)]++; /* another position each time */
+        counts[pn_sampler_choose(&s, copy, NULL, i)]++; /* a different position each time */
     }
     pn_sampler_free(&s);
     for (int i = 0; i < N; i++)
@@ -537,7 +537,7 @@ int main(void)
         cmocka_unit_test(token_loop_allocates_nothing),
         cmocka_unit_test(prefixes_are_reused),
         cmocka_unit_test(seeds_repeat),
-        cmocka_unit_test(ends_where_told),
+        cmocka_unit_test(stops_follow_the_options),
         cmocka_unit_test(ends_at_eos),
         cmocka_unit_test(contexts_end),
         cmocka_unit_test(sessions_in_threads_are_right),

@@ -25,9 +25,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- calls that fail: a program's own definition goes before libc's ---- */
+/* ---- failing calls: the program's definitions override libc's ---- */
 
-static int mmap_errno; /* not 0: what a mapping leaves there */
+static int mmap_errno; /* not 0: mmap sets errno to this */
 static bool mmap_fails;
 
 void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
@@ -41,8 +41,8 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
     return p;
 }
 
-static int fstat_errno;  /* not 0: the next one fails so */
-static off_t fstat_size; /* not 0: what it says */
+static int fstat_errno;  /* not 0: the next fstat fails with it */
+static off_t fstat_size; /* not 0: the size that fstat returns */
 
 int fstat(int fd, struct stat *st)
 {
@@ -71,7 +71,7 @@ int madvise(void *start, size_t size, int how)
     return real(start, size, how);
 }
 
-static int fopen_errno; /* not 0: the next one fails so */
+static int fopen_errno; /* not 0: the next fopen fails with it */
 
 FILE *fopen(const char *path, const char *mode)
 {
@@ -101,7 +101,7 @@ static void test_map(void **state)
     assert_false(pn_map_damaged(&map));
     pn_map_close(&map);
     assert_null(map.data);
-    pn_map_close(&map); /* twice is fine */
+    pn_map_close(&map); /* twice is allowed */
     assert_int_equal(pn_map_open(&map, gw_put("empty", "", 0), &err), PANTRY_OK);
     assert_true(!map.data && map.size == 0 && !pn_map_damaged(&map));
     pn_map_will_need(&map);
@@ -111,11 +111,11 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, gw_temp("absent"), &err), PANTRY_NOT_FOUND);
     assert_non_null(strstr(err.text, "absent: "));
     assert_int_equal(pn_map_open(&map, "/", &err), PANTRY_INVALID);
-    assert_string_equal(err.text, "/: is a directory, not a regular file");
+    assert_string_equal(err.text, "/: not a regular file (found a directory)");
     const char *fifo = gw_temp("fifo");
     assert_int_equal(mkfifo(fifo, 0600), 0);
     assert_int_equal(pn_map_open(&map, fifo, &err), PANTRY_INVALID); /* and does not wait for a writer */
-    assert_non_null(strstr(err.text, "is a special file"));
+    assert_non_null(strstr(err.text, "(found a special file)"));
     assert_int_equal(pn_map_open(&map, "/dev/null", NULL), PANTRY_INVALID);
     const char *loop = gw_temp("loop");
     assert_int_equal(symlink(loop, loop), 0);
@@ -126,7 +126,7 @@ static void test_map(void **state)
     assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EIO)));
     assert_true(!map.data && !map.size && map.slot == -1);
-    fstat_size = (off_t)INT64_MIN; /* as an unsigned number one more than half of all */
+    fstat_size = (off_t)INT64_MIN; /* as an unsigned number, just above the limit */
     assert_int_equal(pn_map_open(&map, gw_put("some", "bread", 5), &err), PANTRY_LIMIT);
     fstat_size = 0;
     mmap_fails = true;
@@ -137,7 +137,7 @@ static void test_map(void **state)
     assert_int_equal(status, PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(ENODEV)));
     assert_true(!map.data && !map.size && map.slot == -1);
-    int same = open("/dev/null", O_RDONLY); /* no descriptor stayed open */
+    int same = open("/dev/null", O_RDONLY); /* no descriptor was left open */
     assert_int_equal(same, next);
     close(same);
 }
@@ -152,7 +152,7 @@ static const char *put_pages(const char *name, size_t n)
     return path;
 }
 
-/* Two maps; one file is cut to nothing, one to a page. The lost pages read as zeros, what is left stays. */
+/* Two maps; one file is truncated to nothing, one to a page. Lost pages read as zeros, the others are unchanged. */
 static void test_cut_short(void **state)
 {
     (void)state;
@@ -166,11 +166,11 @@ static void test_cut_short(void **state)
     assert_int_equal(truncate(path_b, 0), 0);
     const volatile unsigned char *pa = a.data, *pb = b.data;
     assert_int_equal(pa[page - 1], 'x');
-    pn_map_close(&(struct pn_map){0}); /* takes no other map's place in the table */
-    mmap_errno = EBADF;                /* the reader's own errno survives */
+    pn_map_close(&(struct pn_map){0}); /* does not free another map's slot */
+    mmap_errno = EBADF;                /* the reader's errno is preserved */
     errno = ERANGE;
     assert_false(pn_map_damaged(&a));
-    assert_int_equal(pa[8 * page + 5], 0); /* the last page first, then one before it: a fault each */
+    assert_int_equal(pa[8 * page + 5], 0); /* the last page first, then one before it: two faults */
     int kept = errno;
     mmap_errno = 0;
     assert_int_equal(kept, ERANGE);
@@ -202,14 +202,14 @@ static void test_too_many_maps(void **state)
         n++;
     assert_int_equal(n, 1024);
     assert_int_equal(err.status, PANTRY_LIMIT);
-    assert_non_null(strstr(err.text, "more than 1024 files are mapped"));
+    assert_non_null(strstr(err.text, "too many mapped files (allowed 1024)"));
     for (size_t i = 0; i < n; i++)
         pn_map_close(&maps[i]);
     assert_int_equal(pn_map_open(&maps[0], path, &err), PANTRY_OK);
     pn_map_close(&maps[0]);
 }
 
-/* A bus error that is none of ours ends the process as ever, or goes to the handler that was there before. */
+/* A bus error outside our maps ends the process, or goes to the previous handler. */
 static void foreign_handler(int sig)
 {
     _exit(sig == SIGBUS ? 42 : 43);
@@ -230,7 +230,7 @@ static void test_foreign_fault(void **state)
             if (pn_map_open(&map, path, NULL))
                 _exit(1);
             raise(SIGBUS);
-            raise(SIGBUS); /* the first one took our handler away, as no instruction runs again after raise */
+            raise(SIGBUS); /* the first one removed our handler, since no instruction runs again after raise */
             _exit(2);
         }
         int status;
@@ -242,7 +242,7 @@ static void test_foreign_fault(void **state)
     }
 }
 
-static int handled; /* by which handler, and what it was told */
+static int handled; /* by which handler, and its arguments */
 static void *fault_at;
 
 static void plain_handler(int sig)
@@ -258,8 +258,8 @@ static void full_handler(int sig, siginfo_t *info, void *context)
     errno = EBADF;
 }
 
-/* The handler that was there before ours gets the faults that are not in a map, as often as they come, and errno is
- * as it was. One that was set aside in the meantime is found again at the next map. */
+/* The previous handler gets every fault outside our maps, and errno is preserved. A handler that replaced ours is kept
+ * as the previous one at the next map. */
 static void test_other_handlers(void **state)
 {
     (void)state;
@@ -275,7 +275,7 @@ static void test_other_handlers(void **state)
         else
             action.sa_handler = plain_handler;
         assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
-        for (int i = 0; i < 2; i++) { /* the second map must not take ours for the one before */
+        for (int i = 0; i < 2; i++) { /* the second map must not mistake our handler for the previous one */
             assert_int_equal(pn_map_open(&map, path, NULL), PANTRY_OK);
             handled = 0;
             errno = ERANGE;
@@ -290,7 +290,7 @@ static void test_other_handlers(void **state)
     sigaction(SIGBUS, &before, NULL);
 }
 
-/* A lost page that cannot be replaced ends the process as it would have. */
+/* A lost page that cannot be replaced ends the process. */
 static void test_no_pages_left(void **state)
 {
     (void)state;
@@ -325,14 +325,14 @@ static void test_read(void **state)
     assert_true(n == 40000 && text[0] == 'x' && text[39999] == 'x' && text[40000] == '\0');
     free(text);
     assert_int_equal(pn_file_read(path, 39999, &text, &n, &err), PANTRY_LIMIT);
-    assert_non_null(strstr(err.text, "larger than the 39999 bytes allowed here"));
+    assert_non_null(strstr(err.text, "too large (allowed 39999 bytes)"));
     assert_int_equal(pn_file_read(gw_put("empty", "", 0), 0, &text, &n, &err), PANTRY_OK);
     assert_true(n == 0 && text[0] == '\0');
     free(text);
     assert_int_equal(pn_file_read(gw_temp("absent"), 10, &text, &n, &err), PANTRY_NOT_FOUND);
     assert_int_equal(pn_file_read("/", 10, &text, &n, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, strerror(EISDIR)));
-    /* names around that of standard input are names */
+    /* only "-" is standard input, not similar names */
     static const char *const names[] = {"", "+", ",", ".-", "--", "-x", "-/", "!"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fopen_errno = ENOENT;
@@ -346,7 +346,7 @@ static void test_read(void **state)
         assert_int_equal(pn_file_read("some", 10, &text, &n, &err), PANTRY_IO);
         assert_non_null(strstr(err.text, strerror(other[i])));
     }
-    /* in pieces of 16 KiB: around them */
+    /* sizes around the pieces of 16 KiB */
     for (size_t size = 16383; size <= 16385; size++) {
         path = put_pages("text", size);
         assert_int_equal(pn_file_read(path, size, &text, &n, &err), PANTRY_OK);
@@ -365,7 +365,7 @@ static void test_read_standard_input(void **state)
     size_t n = 0;
     assert_non_null(freopen(gw_put("input", "some\0bytes", 10), "rb", stdin));
     assert_int_equal(pn_file_read("-", 9, &text, &n, &err), PANTRY_LIMIT);
-    assert_non_null(strstr(err.text, "standard input: larger than the 9 bytes"));
+    assert_non_null(strstr(err.text, "standard input: too large (allowed 9 bytes)"));
     rewind(stdin);
     assert_int_equal(pn_file_read("-", 10, &text, &n, &err), PANTRY_OK);
     assert_int_equal(n, 10);

@@ -443,7 +443,7 @@ static void test_wrong_shards(void **state)
     expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: is not a GGUF file, but should be shard 2 of 3");
     unlink(second);
     assert_int_equal(mkdir(second, 0700), 0);
-    expect_refused(first, PANTRY_INVALID, "m-00002-of-00003.gguf: is a directory");
+    expect_refused(first, PANTRY_INVALID, "m-00002-of-00003.gguf: not a regular file (found a directory)");
     assert_int_equal(rmdir(second), 0);
     write_shard((struct shard_options){2, 3, 2, 3, 2, "one"});
     expect_refused(first, PANTRY_FORMAT, "m-00002-of-00003.gguf: does not match the number in its name: split.no is 2");

@@ -1,5 +1,5 @@
-/* Pages of keys and values, and slots of recurrent state: sizes, their places, what happens when they are used up, and
- * which come back. A device of the test's own bounds how much memory there is. */
+/* Pages of keys and values, and slots of recurrent state: sizes, addresses, running out, and reuse. A test device
+ * limits the memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,11 +17,11 @@
 /* ---- a device with little memory ---- */
 
 static struct {
-    size_t most;    /* the largest buffer it gives */
-    int n_asked;    /* buffers asked for */
+    size_t most;    /* the largest buffer allowed */
+    int n_asked;    /* buffers requested */
     size_t largest; /* ... and the size of the first */
     int n_open;
-    int most_buffers; /* that it gives; 0: any number */
+    int most_buffers; /* allowed; 0: any number */
 } memory;
 
 static pantry_status give_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
@@ -64,7 +64,7 @@ static struct pn_cache_shape shapes[N_CACHES] = {
 };
 static const struct pn_model model = {.caches = shapes, .n_caches = N_CACHES};
 
-/* Values of a token in all layers: 2 * (32 + 64), 96 (its values are in there), 3 * (32 + 32). */
+/* Values of a token in all layers: 2 * (32 + 64), 96 (values are part of the keys), 3 * (32 + 32). */
 enum { TOKEN_VALUES = 192 + 96 + 192, PAGE_VALUES = TOKEN_VALUES * PN_PAGE_TOKENS };
 
 /* Bytes from one page or state to the next: an odd number of 4 KiB. */
@@ -80,7 +80,7 @@ static struct pn_kv_pool *new_pool(pn_type type, uint64_t bytes)
 {
     struct pn_kv_pool *pool;
     struct pantry_error err;
-    if (pn_kv_pool_new(&device, &model, type, bytes, &pool, &err))
+    if (pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &model, type, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
 }
@@ -108,7 +108,7 @@ static void pages_have_the_size_of_their_rows(void **state)
     pn_kv_pool_free(NULL);
 }
 
-/* Fills what a layer has of page p with `mark`, or looks whether it is still full of it. */
+/* Fills a layer's part of page p with `mark`, or checks that it still holds it. */
 static void mark_rows(const struct pn_kv_pool *pool, unsigned char *at, size_t bytes, int mark, bool look)
 {
     const struct pn_buffer *pages = &pool->groups[0].slots.part[0].memory;
@@ -122,8 +122,8 @@ static void mark_rows(const struct pn_kv_pool *pool, unsigned char *at, size_t b
             fail_msg("byte %zu is %d where %d should be", i, at[i], mark);
 }
 
-/* Fills the keys and values of every page of every layer with a number of its own, then looks whether all are there:
- * nothing overlaps, nothing ends outside the buffer, a layer's part begins at a cache line. */
+/* Fills the keys and values of every page of every layer with a unique number, then checks them all: nothing overlaps
+ * or ends outside the buffer, and a layer's part begins at a cache line. */
 static void pages_do_not_overlap(void **state)
 {
     (void)state;
@@ -195,7 +195,7 @@ static void used_up_pages_are_out_of_memory(void **state)
         assert_non_null(strstr(err.text, "all 5 pages"));
         assert_int_equal(page, -7);
     }
-    /* What comes back is handed out again, the last one first, and each only once. */
+    /* Released pages are reused, the last one first, each only once. */
     pn_kv_page_release(pool, 0, pages[1]);
     pn_kv_page_release(pool, 0, pages[3]);
     assert_int_equal(pn_kv_page_new(pool, 0, &page, &err), PANTRY_OK);
@@ -212,7 +212,7 @@ static void used_up_pages_are_out_of_memory(void **state)
     pn_kv_pool_free(pool);
 }
 
-/* A page that several sequences share comes back with the last of them. */
+/* A shared page is freed with its last reference. */
 static void shared_pages_stay(void **state)
 {
     (void)state;
@@ -232,12 +232,12 @@ static void shared_pages_stay(void **state)
     pn_kv_page_release(pool, 0, a);
     assert_int_equal(pn_kv_page_new(pool, 0, &c, &err), PANTRY_OK);
     assert_int_equal(c, a);
-    pn_kv_page_release(pool, 0, c); /* its references start anew */
+    pn_kv_page_release(pool, 0, c); /* it starts with one reference again */
     assert_int_equal(pn_kv_pages_used(pool, 0), 1);
     pn_kv_pool_free(pool);
 }
 
-/* A copy has the keys and values of all layers, and leaves the other pages alone. */
+/* A copy has the keys and values of all layers and does not change other pages. */
 static void copies_have_all_layers(void **state)
 {
     (void)state;
@@ -256,7 +256,7 @@ static void copies_have_all_layers(void **state)
     pn_kv_pool_free(pool);
 }
 
-static void pools_take_what_memory_there_is(void **state)
+static void pools_shrink_to_the_memory(void **state)
 {
     (void)state;
     static struct pn_cache_shape tiny = {.n_head = 1, .dim_k = 1, .dim_v = 1};
@@ -264,20 +264,23 @@ static void pools_take_what_memory_there_is(void **state)
     struct pn_kv_pool *pool;
     struct pantry_error err;
     give_at_most(SIZE_MAX);
-    pool = new_pool(PN_TYPE_F32, 0); /* it asks for two at least */
+    pool = new_pool(PN_TYPE_F32, 0); /* it reserves at least two */
     assert_int_equal(pool->groups[0].slots.n, 2);
     assert_int_equal(memory.largest, 2 * page);
     pn_kv_pool_free(pool);
     struct pn_model small = {.caches = &tiny, .n_caches = 1}, none = {.n_caches = 0};
-    assert_int_equal(pn_kv_pool_new(&device, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err), PANTRY_OK);
-    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* nor more than there are ever wanted */
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &small, PN_TYPE_F32, UINT64_MAX, &pool, &err),
+        PANTRY_OK);
+    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* and no more than the maximum */
     pn_kv_pool_free(pool);
-    assert_int_equal(pn_kv_pool_new(&device, &none, PN_TYPE_F32, 1 << 20, &pool, &err), PANTRY_OK);
-    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* without attention pages cost nothing */
+    assert_int_equal(pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &none, PN_TYPE_F32, 1 << 20, &pool, &err),
+                     PANTRY_OK);
+    assert_int_equal(pool->groups[0].slots.n, 1 << 18); /* without attention, pages need no memory */
     assert_int_equal(pn_kv_capacity(pool), 1 << 18);
     pn_kv_page_copy(pool, 0, 1, 0);
     pn_kv_pool_free(pool);
-    /* Half as many until they can be had. */
+    /* Halves the number until the allocation succeeds. */
     give_at_most(10 * page);
     pool = new_pool(PN_TYPE_F32, 64 * page);
     assert_int_equal(pool->groups[0].slots.n, 8);
@@ -288,12 +291,14 @@ static void pools_take_what_memory_there_is(void **state)
     assert_int_equal(pool->groups[0].slots.n, 1);
     pn_kv_pool_free(pool);
     give_at_most(page - 1);
-    assert_int_equal(pn_kv_pool_new(&device, &model, PN_TYPE_F32, 64 * page, &pool, &err), PANTRY_NO_MEMORY);
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &model, PN_TYPE_F32, 64 * page, &pool, &err),
+        PANTRY_NO_MEMORY);
     assert_null(pool);
     assert_int_equal(memory.n_open, 0);
 }
 
-/* Pages are taken from the budget before they are handed out, and the pool gives back what is left of them. */
+/* Pages are taken from the budget before they are used, and the pool gives back the rest. */
 static void pages_are_taken_from_the_budget(void **state)
 {
     (void)state;
@@ -307,15 +312,14 @@ static void pages_are_taken_from_the_budget(void **state)
     assert_int_equal(pn_kv_capacity(pool) / page, 7);
     assert_int_equal(pn_kv_promise(pool, 0, 5, "the test", &err), PANTRY_OK);
     assert_true(budget->taken == taken + 5 * page);
-    assert_int_equal(pn_kv_capacity(pool) / page, 7); /* those promised count too */
+    assert_int_equal(pn_kv_capacity(pool) / page, 7); /* promised pages count too */
     assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_true(budget->taken == taken + 5 * page);
     assert_int_equal(pn_kv_check(pool, &(int32_t){8}, "the test", &err), PANTRY_NO_MEMORY); /* three more */
     assert_non_null(strstr(err.text, "the test needs 180 KiB of memory, but 150 KiB are left"));
     assert_int_equal(pn_kv_check(pool, &(int32_t){7}, "the test", &err), PANTRY_OK);
-    assert_true(budget->taken == taken + 5 * page &&
-                pool->groups[0].slots.n_promised == 5); /* others see nothing of a check */
+    assert_true(budget->taken == taken + 5 * page && pool->groups[0].slots.n_promised == 5); /* a check takes nothing */
     pn_kv_unpromise(pool, 0, 1);
     assert_true(budget->taken == taken + 4 * page);
     assert_int_equal(pn_kv_promise(pool, 0, 3, "the test", &err), PANTRY_OK);
@@ -325,7 +329,7 @@ static void pages_are_taken_from_the_budget(void **state)
     assert_int_equal(pn_kv_check(pool, &(int32_t){20}, "the test", &err), PANTRY_OK);
     assert_int_equal(pn_kv_check(pool, &(int32_t){21}, "the test", &err), PANTRY_NO_MEMORY);
     assert_int_equal(pn_kv_promise(pool, 0, 1, "the test", &err), PANTRY_NO_MEMORY);
-    assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but addresses are left for 0 KiB only"));
+    assert_non_null(strstr(err.text, "the test needs 60 KiB of memory, but only 0 KiB of addresses are left"));
     assert_true(budget->taken == taken + 20 * page);
     pn_kv_pool_free(pool);
     assert_true(budget->taken == taken);
@@ -342,18 +346,19 @@ static void refuses_types_that_do_not_fit(void **state)
         pn_type type;
         const char *says;
     } cases[] = {
-        {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_Q8_0, "heads of 48 values cannot be kept as q8_0"},
-        {{.caches = &odd_v, .n_caches = 1}, PN_TYPE_Q8_0, "cannot be kept as q8_0, which takes blocks of 32"},
-        {{.caches = second, .n_caches = 2}, PN_TYPE_Q8_0, "cannot be kept as q8_0"},
+        {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_Q8_0, "heads of 48 values do not fit type q8_0"},
+        {{.caches = &odd_v, .n_caches = 1}, PN_TYPE_Q8_0, "do not fit type q8_0, which has blocks of 32"},
+        {{.caches = second, .n_caches = 2}, PN_TYPE_Q8_0, "do not fit type q8_0"},
         {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_F16, NULL},
         {{.caches = shapes, .n_caches = 1}, PN_TYPE_Q8_0, NULL},
-        {{.caches = shapes, .n_caches = 1}, PN_TYPE_IQ2_XXS, "keys and values cannot be kept as iq2_xxs"},
+        {{.caches = shapes, .n_caches = 1}, PN_TYPE_IQ2_XXS, "type iq2_xxs cannot store keys and values"},
     };
     give_at_most(SIZE_MAX);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_kv_pool *pool;
         struct pantry_error err;
-        pantry_status status = pn_kv_pool_new(&device, &cases[i].model, cases[i].type, 1 << 20, &pool, &err);
+        pantry_status status = pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &cases[i].model, cases[i].type,
+                                              1 << 20, &pool, &err);
         assert_int_equal(status, cases[i].says ? PANTRY_INVALID : PANTRY_OK);
         assert_true((pool == NULL) == (cases[i].says != NULL));
         if (cases[i].says && !strstr(err.text, cases[i].says))
@@ -368,12 +373,12 @@ static struct pn_state_pool *new_states(size_t n_floats, uint64_t bytes)
 {
     struct pn_state_pool *pool;
     struct pantry_error err;
-    if (pn_state_pool_new(&device, n_floats, bytes, &pool, &err))
+    if (pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){n_floats}, 1, bytes, &pool, &err))
         fail_msg("%s", err.text);
     return pool;
 }
 
-static void state_pools_have_slots_apart(void **state)
+static void state_slots_do_not_overlap(void **state)
 {
     (void)state;
     static const struct {
@@ -399,7 +404,7 @@ static void state_pools_have_slots_apart(void **state)
         pn_state_pool_free(pool);
         assert_int_equal(memory.n_open, 0);
     }
-    /* Half as many where there is less, down to one. */
+    /* Halves the number if memory is short, down to one. */
     struct pn_state_pool *pool;
     struct pantry_error err;
     give_at_most(10 * 4096);
@@ -411,7 +416,9 @@ static void state_pools_have_slots_apart(void **state)
     assert_int_equal(pool->slots.n, 1);
     pn_state_pool_free(pool);
     give_at_most(4095);
-    assert_int_equal(pn_state_pool_new(&device, 16, 64 * 4096, &pool, &err), PANTRY_NO_MEMORY);
+    assert_int_equal(
+        pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){16}, 1, 64 * 4096, &pool, &err),
+        PANTRY_NO_MEMORY);
     assert_null(pool);
     pn_state_pool_free(NULL);
 }
@@ -434,7 +441,7 @@ static void check_state(const struct pn_state_pool *pool, int32_t slot, int valu
             fail_msg("value %zu of slot %d is %g", i, (int)slot, (double)state_of(pool, slot)[i]);
 }
 
-static void states_run_out_and_come_back(void **state)
+static void states_run_out_and_return(void **state)
 {
     (void)state;
     enum { N = 5, FLOATS = 1030, STRIDE = 3 * 4096 };
@@ -445,7 +452,7 @@ static void states_run_out_and_come_back(void **state)
     give_at_most(SIZE_MAX);
     struct pn_state_pool *pool = new_states(FLOATS, N * STRIDE);
     assert_int_equal(pool->slots.n, N);
-    for (int round = 0; round < 2; round++) { /* the second time in slots that were used */
+    for (int round = 0; round < 2; round++) { /* the second time in used slots */
         for (int i = 0; i < N; i++) {
             assert_int_equal(pn_state_new(pool, &s[i], &err), PANTRY_OK);
             assert_in_range(s[i], 0, N - 1);
@@ -456,7 +463,7 @@ static void states_run_out_and_come_back(void **state)
             fill(pool, s[i], i + 1);
         }
         for (int i = 0; i < N; i++)
-            check_state(pool, s[i], i + 1); /* each has a place of its own */
+            check_state(pool, s[i], i + 1); /* slots do not overlap */
         assert_int_equal(pn_state_new(pool, &late, &err), PANTRY_NO_MEMORY);
         assert_non_null(strstr(err.text, "the recurrent state of a sequence needs 12 KiB"));
         assert_int_equal(late, -7);
@@ -470,13 +477,13 @@ static void states_run_out_and_come_back(void **state)
         assert_int_equal(pn_state_refs(pool, s[2]), 2);
         for (int i = 0; i < N; i++)
             pn_state_release(pool, s[i]);
-        assert_int_equal(pn_states_used(pool), 1); /* somebody holds it still */
+        assert_int_equal(pn_states_used(pool), 1); /* still referenced */
         assert_true(budget->taken == taken + STRIDE);
         pn_state_release(pool, s[2]);
         assert_int_equal(pn_states_used(pool), 0);
         assert_true(budget->taken == taken);
     }
-    /* The budget ends before the slots do. */
+    /* The budget runs out before the slots. */
     pn_memory_set_limit(budget, budget->weight_bytes + taken + 2 * STRIDE);
     assert_int_equal(pn_state_new(pool, &s[0], &err), PANTRY_OK);
     assert_int_equal(pn_state_new(pool, &s[1], &err), PANTRY_OK);
@@ -499,8 +506,8 @@ static struct pn_node sees(int cache, int window, enum pn_window_kind kind, bool
         .attn = {.cache = cache, .window = window, .window_kind = kind, .causal = causal, .n_head_kv = 1}};
 }
 
-/* Layers that look equally far back have pages in common. A cache that several layers read keeps what all of them need,
- * and where it is not known how far a layer looks, or there are too many groups, everything is kept. */
+/* Layers that see equally far back share pages. A cache that several layers read keeps what all of them need. If a
+ * layer's window is unknown, or there are too many groups, everything is kept. */
 static void layers_are_grouped_by_what_they_see(void **state)
 {
     (void)state;
@@ -541,7 +548,9 @@ static void layers_are_grouped_by_what_they_see(void **state)
     struct pn_kv_pool *pool;
     struct pantry_error err;
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_OK);
+    assert_int_equal(
+        pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err),
+        PANTRY_OK);
     assert_int_equal(pool->n_groups, PN_KV_GROUPS);
     for (int i = 0; i < N_GROUPED; i++) {
         const struct pn_cache *c = &pool->caches[i];
@@ -563,15 +572,17 @@ static void layers_are_grouped_by_what_they_see(void **state)
     assert_int_equal(memory.n_open, PN_KV_GROUPS);
     pn_kv_pool_free(pool);
     assert_int_equal(memory.n_open, 0);
-    for (int n = 1; n < PN_KV_GROUPS; n++) { /* one group has its memory, the next has none */
+    for (int n = 1; n < PN_KV_GROUPS; n++) { /* one group gets memory, the next does not */
         give_at_most(SIZE_MAX);
         memory.most_buffers = n;
-        assert_int_equal(pn_kv_pool_new(&device, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err), PANTRY_NO_MEMORY);
+        assert_int_equal(
+            pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, &grouped, PN_TYPE_F16, 1 << 22, &pool, &err),
+            PANTRY_NO_MEMORY);
         assert_int_equal(memory.n_open, 0);
     }
 }
 
-/* Each device has the keys and values of its own layers, of every group; a page number holds on all of them. */
+/* Each device has the keys and values of its own layers, of every group; a page has the same number on all devices. */
 static void groups_have_parts_on_their_devices(void **state)
 {
     (void)state;
@@ -580,7 +591,7 @@ static void groups_have_parts_on_their_devices(void **state)
     struct pn_device *all[N_DEVICES] = {&devices[0], &devices[1], &devices[2]};
     struct pn_node nodes[] = {sees(0, 40, PN_WINDOW_SLIDING, true), sees(1, 0, PN_WINDOW_SLIDING, true),
                               sees(2, 40, PN_WINDOW_SLIDING, true), sees(3, 40, PN_WINDOW_SLIDING, true)};
-    static const int8_t part_of[N_LAYERS] = {0, 2, 2, 0}; /* the second has none */
+    static const int8_t part_of[N_LAYERS] = {0, 2, 2, 0}; /* the second device has no layers */
     static const size_t bytes[2][N_DEVICES] = {{0, 0, 2 * 8192}, {4 * 8192, 0, 2 * 8192}};
     struct pn_cache_shape layers[N_LAYERS];
     for (int i = 0; i < N_LAYERS; i++)
@@ -592,9 +603,8 @@ static void groups_have_parts_on_their_devices(void **state)
     struct pn_kv_pool *pool;
     struct pantry_error err;
     give_at_most(SIZE_MAX);
-    assert_int_equal(
-        pn_kv_pool_new_parts(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
-        PANTRY_OK);
+    assert_int_equal(pn_kv_pool_new(all, N_DEVICES, part_of, &parted, PN_TYPE_F16, N_PAGES * 4 * 8192 * 2, &pool, &err),
+                     PANTRY_OK);
     assert_int_equal(pool->n_groups, 2);
     for (int g = 0; g < 2; g++) {
         const struct pn_kv_group *group = &pool->groups[g];
@@ -617,7 +627,7 @@ static void groups_have_parts_on_their_devices(void **state)
         pn_kv_unpromise(pool, g, 2);
         assert_int_equal(budget->taken, taken);
     }
-    for (int i = 0; i < N_LAYERS; i++) { /* layer i's page p is full of 10 i + p */
+    for (int i = 0; i < N_LAYERS; i++) { /* page p of layer i is filled with 10 i + p */
         const struct pn_cache *c = &pool->caches[i];
         const struct pn_slots_part *part = &pool->groups[c->group].slots.part[part_of[i]];
         const unsigned char *begin = part->memory.host;
@@ -630,7 +640,7 @@ static void groups_have_parts_on_their_devices(void **state)
             memset(c->v + (size_t)p * c->v_page, 10 * i + p, 8192);
         }
     }
-    pn_kv_page_copy(pool, 1, 1, 3); /* of the layers with windows only, on both of their devices */
+    pn_kv_page_copy(pool, 1, 1, 3); /* only layers with windows, on both of their devices */
     for (int i = 0; i < N_LAYERS; i++)
         for (int p = 0; p < N_PAGES; p++) {
             const struct pn_cache *c = &pool->caches[i];
@@ -642,7 +652,7 @@ static void groups_have_parts_on_their_devices(void **state)
     assert_int_equal(memory.n_open, 0);
 }
 
-/* A state has a part on each device, in which a step finds its floats where the state has them. */
+/* A state has a part on each device, where a step finds its floats at their offsets in the state. */
 static void states_have_parts(void **state)
 {
     (void)state;
@@ -655,7 +665,7 @@ static void states_have_parts(void **state)
     struct pantry_error err;
     int32_t slots[2];
     give_at_most(SIZE_MAX);
-    assert_int_equal(pn_state_pool_new_parts(all, first, n_floats, 2, 1 << 20, &pool, &err), PANTRY_OK);
+    assert_int_equal(pn_state_pool_new(all, first, n_floats, 2, 1 << 20, &pool, &err), PANTRY_OK);
     assert_int_equal(pool->n_floats, 3500);
     for (int i = 0; i < 2; i++)
         assert_int_equal(pn_state_new(pool, &slots[i], &err), PANTRY_OK);
@@ -680,8 +690,8 @@ static void states_have_parts(void **state)
     assert_int_equal(memory.n_open, 0);
 }
 
-/* The formulas of windows, by trying every length. */
-static void windows_need_what_trying_finds(void **state)
+/* The formulas for windows, checked at every length. */
+static void window_formulas_match_brute_force(void **state)
 {
     (void)state;
     static const int windows[] = {1, 2, 31, 32, 33, 64, 100, 129}, slices[] = {0, 1, 5, 32, 33, 100};
@@ -697,7 +707,7 @@ static void windows_need_what_trying_finds(void **state)
             first_page[n] = pn_kv_first_page(&pool, 1, n);
             assert_int_equal(first_page[n], page ? page - 1 : 0);
             assert_int_equal(pn_kv_first_page(&pool, 0, n), 0);
-            int least = 0; /* with the pages from this one on */
+            int least = 0; /* with pages from this one on */
             while ((chunked ? least / w * w : least - w + 1) < page * PN_PAGE_TOKENS && page)
                 least++;
             assert_int_equal(pn_kv_least_length(&pool, 1, page), least);
@@ -715,7 +725,7 @@ static void windows_need_what_trying_finds(void **state)
         assert_int_equal(pn_kv_most_pages(&pool, 0, 1000, 32), 1000 / PN_PAGE_TOKENS + 1);
         assert_int_equal(pn_kv_most_pages(&pool, 1, 0, 32), 1);
         assert_true(pn_kv_most_pages(&pool, 1, INT32_MAX, INT32_MAX) > 0);
-        assert_true(pn_kv_most_bytes(&pool, 0, 0) == 2); /* a page of each that needs no memory counts as one */
+        assert_true(pn_kv_most_bytes(&pool, 0, 0) == 2); /* a page without memory counts as 1 */
     }
 }
 
@@ -728,15 +738,15 @@ int main(void)
         cmocka_unit_test(used_up_pages_are_out_of_memory),
         cmocka_unit_test(shared_pages_stay),
         cmocka_unit_test(copies_have_all_layers),
-        cmocka_unit_test(pools_take_what_memory_there_is),
+        cmocka_unit_test(pools_shrink_to_the_memory),
         cmocka_unit_test(pages_are_taken_from_the_budget),
         cmocka_unit_test(refuses_types_that_do_not_fit),
-        cmocka_unit_test(state_pools_have_slots_apart),
+        cmocka_unit_test(state_slots_do_not_overlap),
         cmocka_unit_test(layers_are_grouped_by_what_they_see),
         cmocka_unit_test(groups_have_parts_on_their_devices),
         cmocka_unit_test(states_have_parts),
-        cmocka_unit_test(windows_need_what_trying_finds),
-        cmocka_unit_test(states_run_out_and_come_back),
+        cmocka_unit_test(window_formulas_match_brute_force),
+        cmocka_unit_test(states_run_out_and_return),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* Whatever succeeds or fails gives back what it took: memory of the heap, addresses and open files are the same before
- * and after each operation, and nothing is written after the end of a block. (The address sanitizer finds all this too,
- * but is not always there.) */
+/* Operations release everything, whether they succeed or fail: heap memory, address space and open files are the same
+ * before and after each, and nothing is written beyond the end of a block. (The address sanitizer finds this too, but
+ * is not always available.) */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,7 +90,7 @@ static int free_models(void **state)
 
 /* ---- operations ---- */
 
-/* So that there are plans, pages and slots to be freed with the model. */
+/* Creates plans, pages and slots that must be freed with the model. */
 static void use(pantry_model *model)
 {
     pantry_session *session;
@@ -231,7 +231,7 @@ static void describe(void)
         pantry_free(json);
     }
     assert_int_not_equal(pantry_describe(broken_path, &json, NULL), PANTRY_OK);
-    const char *odd = gw_temp("odd.gguf"); /* names that are no UTF-8, weights that do not run */
+    const char *odd = gw_temp("odd.gguf"); /* names that are not UTF-8, weights that cannot run */
     assert_int_equal(pantry_describe(odd, &json, NULL), PANTRY_OK);
     pantry_free(json);
 }
@@ -334,7 +334,7 @@ static size_t open_files(void)
 }
 #endif
 
-static void everything_comes_back(void **state)
+static void everything_is_freed(void **state)
 {
     (void)state;
     static const struct {
@@ -358,7 +358,7 @@ static void everything_comes_back(void **state)
     gw_file(&g, "odd.gguf");
     gw_free(&g);
     for (size_t i = 0; i < COUNT(operations); i++) {
-        for (int warm = 0; warm < 2; warm++) /* what is made once and kept */
+        for (int warm = 0; warm < 2; warm++) /* creates things that are kept for the process */
             operations[i].run();
 #ifdef OWN_HEAP
         long blocks = n_blocks;
@@ -374,7 +374,7 @@ static void everything_comes_back(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_comes_back)};
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_is_freed)};
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, make_models, free_models);
 }

@@ -1,5 +1,5 @@
-/* Log probabilities against the definition, written out below in long doubles; and what reaches a caller: the model's
- * own distribution, whatever the sampling options are, with the right token, also when the queue is full. */
+/* Log probabilities against the definition in long doubles; and through the public API: the model's own distribution
+ * whatever the sampling options are, with the right token even if the queue is full. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,7 +87,7 @@ static void rows_equal_the_definition(void **state)
             if (kinds == 4 && pn_rng_u64(&rng) % 3)
                 logits[i] = pn_rng_u64(&rng) % 2 ? NAN : -INFINITY;
         }
-        logits[n / 2] = 1; /* there is a number */
+        logits[n / 2] = 1; /* at least one number */
         struct pn_logprobs l;
         assert_int_equal(pn_logprobs_init(&l, true, round % 21, n, NULL), PANTRY_OK);
         check_row(&l, logits);
@@ -107,7 +107,7 @@ static void infinite_logits_share(void **state)
     assert_int_equal(l.n_top, 3);
     assert_true(l.top[0].id == 0 && l.top[1].id == 3 && near(l.top[1].logprob, log(0.5), 1e-7));
     assert_true(l.top[2].id == 1 && (double)l.top[2].logprob == -INFINITY);
-    pn_logprobs_take(&l, -1); /* none was taken: nothing changes */
+    pn_logprobs_take(&l, -1); /* no token: no change */
     assert_int_equal(l.n_top, 3);
     pn_logprobs_free(&l);
 }
@@ -166,7 +166,7 @@ static void check_token(struct told *told, const struct pantry_token *token)
     assert_int_equal(token->n_top, told->n_most);
     for (int i = 0; i < token->n_top; i++) {
         assert_true(near(token->top[i].logprob, logp[token->top[i].id], 3e-4));
-        assert_true(near(token->top[i].logprob, logp[order[i]], 3e-4)); /* equal ones may change places */
+        assert_true(near(token->top[i].logprob, logp[order[i]], 3e-4)); /* equal ones may swap */
     }
     told->ids[told->n++] = token->id;
 }
@@ -212,8 +212,8 @@ static struct told read_all(pantry_request *r, int n_most)
     return told;
 }
 
-/* No option changes what is told: a bias, penalties and a cut change the choice only. */
-static void the_model_is_told_of(void **state)
+/* Options do not change the values: a bias, penalties and cuts affect only the choice. */
+static void options_do_not_change_the_values(void **state)
 {
     (void)state;
     for (int i = 0; i < 5; i++) {
@@ -233,7 +233,7 @@ static void the_model_is_told_of(void **state)
     }
 }
 
-static void generations_tell_too(void **state)
+static void generations_report_them_too(void **state)
 {
     (void)state;
     pantry_session *session;
@@ -250,7 +250,7 @@ static void generations_tell_too(void **state)
     pantry_session_free(session);
 }
 
-/* Greedy requests are chosen by the device, unless one beside them wants more; the tokens are the same. */
+/* The device chooses for greedy requests unless another request of the step needs logits; the tokens are the same. */
 static void greedy_requests_share_steps(void **state)
 {
     (void)state;
@@ -278,8 +278,8 @@ static void greedy_requests_share_steps(void **state)
     }
 }
 
-/* The engine fills the queue, waits, and goes on when the reader comes: each token keeps its own. The last token's text
- * is held back, as it may begin a stop text, and comes in an event without any. */
+/* The engine fills the queue, waits, and continues when the reader reads: each token keeps its own values. The last
+ * token's text is held back, since it may begin a stop text, and comes in an event without values. */
 static void a_full_queue_keeps_them_apart(void **state)
 {
     (void)state;
@@ -293,14 +293,14 @@ static void a_full_queue_keeps_them_apart(void **state)
     o.n_stop = 1;
     pantry_request *r = submit(&o), *beside = submit(&other);
     while (pantry_request_next(beside, -1)->kind == PANTRY_EVENT_TOKEN)
-        ; /* it is longer: when it has ended, the queue of the other is full */
+        ; /* it is longer: when it ends, the other queue is full */
     pantry_request_free(beside);
     told = read_all(r, 3);
     assert_int_equal(told.n, 100);
     assert_int_equal(told.n_texts, 1);
 }
 
-static void bad_options_are_refused(void **state)
+static void bad_options_are_errors(void **state)
 {
     (void)state;
     static const struct {
@@ -324,10 +324,10 @@ static void bad_options_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_equal_the_definition),   cmocka_unit_test(infinite_logits_share),
-        cmocka_unit_test(the_model_is_told_of),        cmocka_unit_test(generations_tell_too),
-        cmocka_unit_test(greedy_requests_share_steps), cmocka_unit_test(a_full_queue_keeps_them_apart),
-        cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(rows_equal_the_definition),        cmocka_unit_test(infinite_logits_share),
+        cmocka_unit_test(options_do_not_change_the_values), cmocka_unit_test(generations_report_them_too),
+        cmocka_unit_test(greedy_requests_share_steps),      cmocka_unit_test(a_full_queue_keeps_them_apart),
+        cmocka_unit_test(bad_options_are_errors),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }

@@ -1,4 +1,4 @@
-/* The memory budget: what bounds it, what counts, and that what it promised is there. */
+/* The memory budget: its bounds, what counts, and that promised memory exists. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
-static struct pn_os_memory machine; /* what the budgets below see */
+static struct pn_os_memory machine; /* as seen by the budgets below */
 
 static void look(struct pn_os_memory *out)
 {
@@ -43,11 +43,11 @@ static void assert_refused(struct pn_memory *m, uint64_t bytes, const char *sent
 
 /* ---- the rule ---- */
 
-static void what_is_taken_is_gone(void **state)
+static void taken_memory_is_not_left(void **state)
 {
     (void)state;
     struct pn_memory m = budget_of(16 * GIB, 4 * GIB);
-    uint64_t all = 4 * GIB - 64 * MIB; /* a margin stays for what is not counted */
+    uint64_t all = 4 * GIB - 64 * MIB; /* less a margin for uncounted memory */
     assert_true(pn_memory_left(&m) == all);
     assert_int_equal(pn_memory_take(&m, 1 * GIB, "a test", NULL), PANTRY_OK);
     assert_true(pn_memory_left(&m) == all - GIB);
@@ -58,7 +58,7 @@ static void what_is_taken_is_gone(void **state)
     assert_refused(&m, 1, "a test needs 0 KiB of memory, but 0 KiB are left of the 16.0 GiB that this machine has");
 }
 
-/* What was touched is missing from what the system has left: it must not be subtracted twice. */
+/* Touched memory is already missing from the system's free memory, so it must not be subtracted twice. */
 static void touched_memory_counts_once(void **state)
 {
     (void)state;
@@ -73,7 +73,7 @@ static void touched_memory_counts_once(void **state)
     pn_memory_touch(&m, -(int64_t)GIB);
     machine.available += GIB;
     assert_true(pn_memory_left(&m) == left);
-    machine.available = GIB; /* another program has come */
+    machine.available = GIB; /* another program started */
     assert_true(pn_memory_left(&m) < left);
 }
 
@@ -88,7 +88,7 @@ static void the_tightest_bound_counts(void **state)
                    "a test needs 3.0 GiB of memory, but 868 MiB are left of the 1.0 GiB that the control group allows");
     machine.group_left = 0;
     assert_true(pn_memory_left(&m) == 0);
-    machine.group_limit = 64 * GIB; /* more than there is: no bound */
+    machine.group_limit = 64 * GIB; /* more than main memory: no bound */
     assert_true(pn_memory_left(&m) == 4 * GIB - 64 * MIB);
     pn_memory_set_limit(&m, 100 * MIB);
     assert_refused(&m, 101 * MIB,
@@ -96,13 +96,13 @@ static void the_tightest_bound_counts(void **state)
     pn_memory_set_limit(&m, 0);
     assert_true(pn_memory_left(&m) == 4 * GIB - 64 * MIB);
     machine = (struct pn_os_memory){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    assert_true(pn_memory_left(&m) == UINT64_MAX); /* nothing is known */
+    assert_true(pn_memory_left(&m) == UINT64_MAX); /* unknown */
     assert_int_equal(pn_memory_take(&m, 1ull << 50, "a test", NULL), PANTRY_OK);
 }
 
-/* Mapped weights: in full against the user's limit; of the system's with what a token reads and at most half, so that
- * a model larger than memory still loads and leaves room. */
-static void weights_count_by_whose_bound_it_is(void **state)
+/* Mapped weights count in full against the user's limit. Against the system's they count with the bytes that one token
+ * reads, at most half, so that a model larger than memory still loads and leaves room. */
+static void weights_count_differently_per_bound(void **state)
 {
     (void)state;
     struct pn_memory m = budget_of(8 * GIB, 8 * GIB);
@@ -138,7 +138,7 @@ static void addresses_follow_the_bounds(void **state)
     assert_true(pn_memory_addresses(&m) == 2 * GIB);
     pn_memory_set_limit(&m, 1 * GIB);
     assert_true(pn_memory_addresses(&m) == 1 * GIB);
-    machine.addresses = 1 * GIB; /* ulimit -v: others need some too */
+    machine.addresses = 1 * GIB; /* ulimit -v: other code needs addresses too */
     assert_true(pn_memory_addresses(&m) == GIB / 4);
 }
 
@@ -159,21 +159,23 @@ static const struct pn_device_class counting = {
     .buffer_new = pn_host_buffer_new, .buffer_free = pn_host_buffer_free, .discard = count_discard};
 static struct pn_device device = {.class = &counting};
 
-static void blocks_are_promised_and_come_back(void **state)
+static void blocks_are_promised_and_returned(void **state)
 {
     (void)state;
     struct pn_memory m = budget_of(GIB, GIB);
     struct pn_slots s;
     struct pantry_error err = {0};
     int32_t slot, got[4];
-    assert_int_equal(pn_slots_init(&s, &device, 5000, 100, 3 * 12288, "blocks", &err), PANTRY_OK);
+    assert_int_equal(
+        pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){5000}, 1, 100, 3 * 12288, "blocks", &err),
+        PANTRY_OK);
     s.budget = &m;
-    assert_int_equal(s.stride, 12288); /* whole granules, and an odd number of them */
+    assert_int_equal(s.stride, 12288); /* an odd number of granules */
     assert_int_equal(s.n, 3);
     assert_int_equal(pn_slots_promise(&s, 2, "two blocks", &err), PANTRY_OK);
     assert_true(m.taken == 2 * 12288);
     assert_int_equal(pn_slots_promise(&s, 2, "two more", &err), PANTRY_NO_MEMORY);
-    assert_string_equal(err.text, "two more needs 24 KiB of memory, but addresses are left for 12 KiB only");
+    assert_string_equal(err.text, "two more needs 24 KiB of memory, but only 12 KiB of addresses are left");
     assert_true(m.taken == 2 * 12288);
     for (int i = 0; i < 3; i++)
         assert_true(pn_slots_take(&s, &got[i]));
@@ -189,7 +191,7 @@ static void blocks_are_promised_and_come_back(void **state)
     assert_true(m.touched == 0);
 }
 
-/* Few freed blocks keep their memory, many give most of it back, and every block is good for use again. */
+/* A few freed blocks keep their memory, many give most of it back, and every block can be used again. */
 static void freed_blocks_return_to_the_system(void **state)
 {
     (void)state;
@@ -198,7 +200,9 @@ static void freed_blocks_return_to_the_system(void **state)
     struct pn_slots s;
     static int32_t got[N];
     const size_t bytes = 257 * 4096; /* 1 MiB and a granule */
-    assert_int_equal(pn_slots_init(&s, &device, bytes, N, UINT64_MAX, "blocks", NULL), PANTRY_OK);
+    assert_int_equal(
+        pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){bytes}, 1, N, UINT64_MAX, "blocks", NULL),
+        PANTRY_OK);
     s.budget = &m;
     discarded = 0, n_calls = 0;
     for (int i = 0; i < N; i++) {
@@ -208,15 +212,15 @@ static void freed_blocks_return_to_the_system(void **state)
     assert_true(m.touched == N * bytes);
     for (int i = 0; i < 30; i++)
         pn_slots_give(&s, got[i]);
-    assert_int_equal(discarded, 0); /* within the warm ones */
+    assert_int_equal(discarded, 0); /* all of them stay warm */
     for (int i = 30; i < N; i++)
         pn_slots_give(&s, got[i]);
     size_t warm = N * bytes - discarded;
     assert_true(warm <= 64 * MIB && warm >= 16 * MIB);
     assert_true(m.touched == warm);
-    assert_true(n_calls < 60); /* neighbours go together, and not one by one */
+    assert_true(n_calls < 60); /* neighbours in one call */
     int n_kept = 0;
-    for (int i = 0; i < N; i++) { /* memory of discarded ones is zero again */
+    for (int i = 0; i < N; i++) { /* discarded memory is zero */
         int value = *((int *)(void *)((char *)s.part[0].memory.host + (size_t)got[i] * s.stride));
         assert_true(value == i || value == 0);
         n_kept += value != 0;
@@ -246,7 +250,7 @@ static bool put(const char *folder, const char *name, const char *text)
     return f && fclose(f) == 0 && ok;
 }
 
-/* Sanitizers keep notes about every byte, for which the margin is too small. */
+/* Shadow memory of sanitizers is larger than the margin. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static const bool sanitized = true;
 #elif defined(__has_feature)
@@ -277,7 +281,7 @@ static bool make_group(char folder[512])
     return false;
 }
 
-/* In the group: takes all there is and writes to it. More is refused, and what was promised is there. */
+/* In the group: takes all memory and writes to it. More is refused, and the promised memory exists. */
 static int fill_group(const char *folder)
 {
     char pid[32];
@@ -287,7 +291,8 @@ static int fill_group(const char *folder)
     snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (!put(folder, "cgroup.procs", pid))
         return 2;
-    if (pn_slots_init(&s, &device, MIB, 1024, pn_memory_addresses(m), "blocks", &err))
+    if (pn_slots_init(&s, &(struct pn_device *){&device}, &(size_t){MIB}, 1, 1024, pn_memory_addresses(m), "blocks",
+                      &err))
         return 3;
     uint64_t left = pn_memory_left(m);
     if (left > 256 * MIB || left < 128 * MIB)
@@ -316,7 +321,7 @@ static void a_full_group_is_not_killed(void **state)
     assert_true(child > 0 && waitpid(child, &status, 0) == child);
     assert_int_equal(rmdir(folder), 0);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-        skip(); /* the group takes no processes */
+        skip(); /* cannot join the group */
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -324,14 +329,10 @@ static void a_full_group_is_not_killed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_taken_is_gone),
-        cmocka_unit_test(touched_memory_counts_once),
-        cmocka_unit_test(the_tightest_bound_counts),
-        cmocka_unit_test(weights_count_by_whose_bound_it_is),
-        cmocka_unit_test(addresses_follow_the_bounds),
-        cmocka_unit_test(blocks_are_promised_and_come_back),
-        cmocka_unit_test(freed_blocks_return_to_the_system),
-        cmocka_unit_test(a_full_group_is_not_killed),
+        cmocka_unit_test(taken_memory_is_not_left),          cmocka_unit_test(touched_memory_counts_once),
+        cmocka_unit_test(the_tightest_bound_counts),         cmocka_unit_test(weights_count_differently_per_bound),
+        cmocka_unit_test(addresses_follow_the_bounds),       cmocka_unit_test(blocks_are_promised_and_returned),
+        cmocka_unit_test(freed_blocks_return_to_the_system), cmocka_unit_test(a_full_group_is_not_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Every allocation of an operation fails once, and once with all that follow: the operation says so, hands nothing out
- * and gives back what it had. */
+/* Every allocation of an operation fails once alone, and once with all later ones: the operation reports it, returns
+ * nothing and frees what it had. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +27,7 @@
 #define COUNT(a)  (sizeof(a) / sizeof *(a))
 #define KEY(name) "tokenizer.ggml." name
 
-/* ---- operations: each gives back all that it took, whatever it returns ---- */
+/* ---- operations: each frees all its memory, whatever it returns ---- */
 
 static pantry_status match(struct pantry_error *err)
 {
@@ -148,7 +148,7 @@ static pantry_status sample(struct pantry_error *err)
         status = pn_sampler_set_bias(&s, &(struct pantry_logit_bias){3, 1}, 1, err);
     pn_sampler_free(&s);
     assert_true(!s.candidates && !s.p && !s.n_seen);
-    pn_sampler_free(&s); /* there is nothing left to free */
+    pn_sampler_free(&s); /* freeing again is allowed */
     return status;
 }
 
@@ -162,7 +162,7 @@ static pantry_status compile_on(const char *name, struct pantry_error *err)
     struct pn_buffer scratch = {0};
     float *w;
     size_t fail_at = memory.fail_at, calls = memory.calls;
-    memory.fail_at = 0; /* what the test makes itself */
+    memory.fail_at = 0; /* allocations of the test itself */
     op_run_init(&o, 3, 64, lengths, 1, 0);
     pn_array y = pn_act(&o.graph, o.x, PN_ACT_FN_GELU);
     y = pn_matmul(&o.graph, y, op_run_weight(&o, PN_TYPE_Q8_0, (const int64_t[]){1, 32, 64}, -1, 1, &w));
@@ -251,7 +251,7 @@ static void each_allocation_fails(const char *name, pantry_status run(struct pan
                 assert_int_equal(status, PANTRY_OK);
                 break;
             }
-            n_failed += status != PANTRY_OK; /* some are tried in another way, such as compiled expressions */
+            n_failed += status != PANTRY_OK; /* some operations have a fallback, such as compiled expressions */
             if (status && (status != PANTRY_NO_MEMORY || err.status != PANTRY_NO_MEMORY || !strstr(err.text, "memory")))
                 fail_msg("%s, allocation %zu: status %d, %s", name, at, (int)status, err.text);
         }
@@ -291,7 +291,7 @@ static void tokenizers(void **state)
     }
 }
 
-/* What a tokenizer takes over is freed even where there is none. */
+/* Arguments that a tokenizer takes over are freed even if it cannot be created. */
 static void owned_memory_is_freed_on_failure(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* What the operating system says of the machine, compared with the same facts read another way, and its large pages. */
+/* Facts about the machine, compared with the same facts from other sources, and large pages. */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,10 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- another machine: calls that are wrapped (a program's own definition goes before libc's) ---- */
+/* ---- a fake machine: wrapped calls (the program's definitions override libc's) ---- */
 
-static const char *machine; /* folder whose files stand for those of / ; NULL: the true ones */
-static bool has_files;      /* else it has none */
+static const char *machine; /* folder that replaces / for files; NULL: the real files */
+static bool has_files;      /* false: there are none */
 
 FILE *fopen(const char *path, const char *mode)
 {
@@ -43,8 +43,8 @@ FILE *fopen(const char *path, const char *mode)
     return has_files ? real(there, mode) : NULL;
 }
 
-static const int *allowed_list; /* -1 ends it; NULL: the true ones */
-static int least_set;           /* smaller sets are refused */
+static const int *allowed_list; /* ends with -1; NULL: the real ones */
+static int least_set;           /* smaller sets are rejected */
 
 int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
 {
@@ -62,7 +62,7 @@ int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
     return 0;
 }
 
-static int n_sets; /* that are not freed */
+static int n_sets; /* not yet freed */
 
 cpu_set_t *__sched_cpualloc(size_t n)
 {
@@ -82,7 +82,7 @@ void __sched_cpufree(cpu_set_t *set)
     real(set);
 }
 
-static long n_online, n_pages, page_bytes; /* 0: the true ones */
+static long n_online, n_pages, page_bytes; /* 0: the real ones */
 
 long sysconf(int name)
 {
@@ -96,7 +96,7 @@ long sysconf(int name)
     return value ? value : real(name);
 }
 
-static rlim_t limit_as, limit_data; /* 0: the true ones */
+static rlim_t limit_as, limit_data; /* 0: the real ones */
 static bool no_limits;
 
 int getrlimit(__rlimit_resource_t which, struct rlimit *r)
@@ -148,7 +148,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
     return 0;
 }
 
-static pthread_condattr_t *attributes; /* that are in use */
+static pthread_condattr_t *attributes; /* in use */
 static int n_conds;
 
 int pthread_condattr_init(pthread_condattr_t *attr)
@@ -207,7 +207,7 @@ int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const st
 
 enum { MAX_CPUS = 1024 };
 
-/* Cores are told apart by the lists of their hardware threads. */
+/* Counts cores by their lists of hardware threads. */
 static int count_cores(const cpu_set_t *allowed)
 {
     static char lists[MAX_CPUS][64];
@@ -231,7 +231,7 @@ static int count_cores(const cpu_set_t *allowed)
     return n;
 }
 
-static void processors_are_those_allowed(void **state)
+static void processors_are_the_allowed_ones(void **state)
 {
     (void)state;
     cpu_set_t allowed;
@@ -251,7 +251,7 @@ static void processors_are_those_allowed(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof allowed, &allowed), 0);
 }
 
-/* The value of a line "key : value" of a file below /proc, or "". */
+/* The value of a line "key : value" in a file below /proc, or "". */
 static void read_line_of(const char *path, const char *key, char *value, size_t size)
 {
     char line[512];
@@ -267,13 +267,13 @@ static void read_line_of(const char *path, const char *key, char *value, size_t 
     value[strcspn(value, "\n")] = '\0';
 }
 
-static void memory_is_the_systems(void **state)
+static void memory_matches_the_system(void **state)
 {
     (void)state;
     char value[256];
     read_line_of("/proc/meminfo", "MemTotal", value, sizeof value);
     struct sysinfo info;
-    assert_int_equal(sysinfo(&info), 0); /* in containers the two may differ */
+    assert_int_equal(sysinfo(&info), 0); /* may differ in containers */
     assert_true(pn_os_memory_bytes() == strtoull(value, NULL, 10) * 1024 ||
                 pn_os_memory_bytes() == (uint64_t)info.totalram * info.mem_unit);
 }
@@ -291,7 +291,7 @@ static size_t addresses(void)
     return (size_t)strtoull(text, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Whether these bytes are the program's own: an emulator has others in between. */
+/* False in an emulator, which adds mappings of its own. */
 static bool counts_addresses(void)
 {
     size_t before = addresses(), n = (size_t)4 << 20;
@@ -312,7 +312,7 @@ static bool counts_addresses(void)
 }
 #endif
 
-/* Aligned to 2 MiB, zeroed, writable to the last byte; nothing of the alignment's slack stays, nothing leaks. */
+/* Aligned to 2 MiB, zeroed, writable to the last byte; the slack of the alignment is unmapped, nothing leaks. */
 static void large_pages_are_exact(void **state)
 {
     (void)state;
@@ -337,7 +337,7 @@ static void large_pages_are_exact(void **state)
 #endif
 
 #ifdef __linux__
-/* ---- another machine ---- */
+/* ---- the fake machine ---- */
 
 static char folder[] = "/tmp/pantry-test-os-XXXXXX";
 
@@ -403,7 +403,7 @@ static void threads_of_a_core_count_once(void **state)
     } rows[] = {
         {{0, 1, 2, 3, 4, 5, 6, 7, -1}, 4, 8},
         {{0, 1, 2, 3, -1}, 4, 4},
-        {{4, 5, 6, 7, -1}, 4, 4}, /* the second ones only */
+        {{4, 5, 6, 7, -1}, 4, 4}, /* only the second ones */
         {{0, 4, -1}, 1, 2},
         {{4, -1}, 1, 1},
         {{0, 5, -1}, 2, 2},
@@ -418,7 +418,7 @@ static void threads_of_a_core_count_once(void **state)
         if (pn_os_physical_cores() != rows[i].cores || pn_os_processors() != rows[i].processors)
             fail_msg("%zu: %d cores, %d processors", i, pn_os_physical_cores(), pn_os_processors());
     }
-    /* three to a core, of which the first is not allowed; neighbours; and far away */
+    /* three per core, the first not allowed; neighbours; and far apart */
     for (int cpu = 1; cpu <= 3; cpu++)
         put_siblings(cpu, "1-3\n");
     put_siblings(6, "6\n");
@@ -426,7 +426,7 @@ static void threads_of_a_core_count_once(void **state)
     assert_int_equal(pn_os_physical_cores(), 2);
     allowed_list = (const int[]){0, 1, 2, 3, -1};
     assert_int_equal(pn_os_physical_cores(), 2);
-    /* nothing is said, or nonsense: each is a core */
+    /* no or malformed lists: each is a core */
     put_siblings(0, "");
     put_siblings(1, "x\n");
     put_siblings(2, "-1\n");
@@ -439,7 +439,7 @@ static void threads_of_a_core_count_once(void **state)
     assert_int_equal(pn_os_physical_cores(), 3);
 }
 
-/* Machines with more hardware threads than a set of the usual size has room for. */
+/* Machines with more hardware threads than the usual set has room for. */
 static void sets_grow(void **state)
 {
     (void)state;
@@ -449,7 +449,7 @@ static void sets_grow(void **state)
         assert_int_equal(pn_os_processors(), 3);
         assert_int_equal(pn_os_physical_cores(), 3);
     }
-    /* larger ones are not believed: what is online counts */
+    /* larger sets are not tried: the online count applies */
     assert_int_equal(pn_os_processors(), 7);
     assert_int_equal(pn_os_physical_cores(), 7);
     n_online = -1;
@@ -477,14 +477,14 @@ static void groups_bound_the_processors(void **state)
     assert_int_equal(pn_os_physical_cores(), 2);
 }
 
-static void memory_is_put_together(void **state)
+static void memory_combines_all_sources(void **state)
 {
     (void)state;
     struct pn_os_memory m;
     n_pages = 1000;
     page_bytes = 4096;
     no_limits = true;
-    pn_os_memory(&m); /* nothing is said */
+    pn_os_memory(&m); /* no files */
     assert_true(m.total == 4096000 && m.available == UINT64_MAX && m.group_limit == UINT64_MAX);
     assert_true(m.group_left == UINT64_MAX && m.addresses == UINT64_MAX);
     put("/proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
@@ -496,7 +496,7 @@ static void memory_is_put_together(void **state)
     pn_os_memory(&m);
     assert_true(m.total == 4096000 && m.available == 2048 && m.group_limit == 1000 && m.group_left == 700);
     assert_true(m.addresses == 80 * 1024);
-    /* limits of the process, less the pages that it has */
+    /* limits of the process, less its current pages */
     no_limits = false;
     put("/proc/self/statm", "10 9 8 7 6 5 0\n");
     static const struct {
@@ -521,7 +521,7 @@ static void memory_is_put_together(void **state)
         if (m.addresses != rows[i].left)
             fail_msg("%zu: %llu", i, (unsigned long long)m.addresses);
     }
-    /* where these are not said either, all of it is left */
+    /* without a count of pages, the whole limit is left */
     limit_as = 50000;
     limit_data = 60000;
     put("/proc/self/statm", "10 9 8 7 6\n");
@@ -535,7 +535,7 @@ static void memory_is_put_together(void **state)
     assert_true(pn_os_memory_bytes() == 0);
 }
 
-/* ---- what the system is asked for ---- */
+/* ---- calls to the system ---- */
 
 /* Only whole pages are given back. */
 static void whole_pages_are_discarded(void **state)
@@ -574,8 +574,8 @@ static void whole_pages_are_discarded(void **state)
     munmap(p, 4 * page);
 }
 
-/* Large ones are asked for where they fit in whole. */
-static void large_pages_are_asked_for(void **state)
+/* Large pages are requested wherever whole ones fit. */
+static void large_pages_are_requested(void **state)
 {
     (void)state;
     const size_t large = (size_t)2 << 20;
@@ -589,7 +589,7 @@ static void large_pages_are_asked_for(void **state)
     }
 }
 
-/* Waits end at a time of the clock that nobody sets; very long ones have no end. */
+/* Deadlines use the monotonic clock; very long waits have none. */
 static void waits_have_a_deadline(void **state)
 {
     (void)state;
@@ -632,7 +632,7 @@ static void waits_have_a_deadline(void **state)
 }
 #endif
 
-static void something_is_known(void **state)
+static void basic_facts_are_known(void **state)
 {
     (void)state;
     assert_true(pn_os_physical_cores() >= 1);
@@ -647,17 +647,17 @@ static void something_is_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(something_is_known),
+        cmocka_unit_test(basic_facts_are_known),
 #ifdef __linux__
-        cmocka_unit_test(processors_are_those_allowed),
-        cmocka_unit_test(memory_is_the_systems),
+        cmocka_unit_test(processors_are_the_allowed_ones),
+        cmocka_unit_test(memory_matches_the_system),
         cmocka_unit_test(large_pages_are_exact),
         cmocka_unit_test_setup_teardown(threads_of_a_core_count_once, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(sets_grow, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(groups_bound_the_processors, make_machine, remove_machine),
-        cmocka_unit_test_setup_teardown(memory_is_put_together, make_machine, remove_machine),
+        cmocka_unit_test_setup_teardown(memory_combines_all_sources, make_machine, remove_machine),
         cmocka_unit_test(whole_pages_are_discarded),
-        cmocka_unit_test(large_pages_are_asked_for),
+        cmocka_unit_test(large_pages_are_requested),
         cmocka_unit_test(waits_have_a_deadline),
 #endif
     };

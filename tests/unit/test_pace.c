@@ -1,5 +1,5 @@
-/* How many tokens of prompts a step may carry, value by value: guessed at first, then learned from the times of steps.
- * The wanted numbers are worked out by hand from what pace.h promises. */
+/* How many prompt tokens fit in a step: guessed at first, then learned from the times of steps. The expected numbers
+ * are computed by hand from pace.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static struct pn_pace fresh(uint64_t n_params)
     return p;
 }
 
-/* A second of prompts, at 100 parameters a nanosecond. */
+/* A second of prompts, at 100 parameters per nanosecond. */
 static void large_models_begin_with_short_steps(void **state)
 {
     (void)state;
@@ -46,28 +46,28 @@ static void large_models_begin_with_short_steps(void **state)
     }
 }
 
-/* Beside sequences that are written 16 tokens are tried first. */
-static void nothing_is_known_beside_sequences(void **state)
+/* Next to decoding sequences, the first try is 16 tokens. */
+static void first_steps_with_sequences_are_short(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS);
     assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
     assert_int_equal(pn_pace_allowance(&p, 256, 512), 16);
     assert_int_equal(pn_pace_allowance(&p, 1, 9), 9);
-    pn_pace_learn(&p, 1, 0, 50 * MS); /* what a token of a prompt adds is still unknown */
+    pn_pace_learn(&p, 1, 0, 50 * MS); /* the cost of a prompt token is still unknown */
     assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
 }
 
-/* The newest step counts a quarter. */
+/* The newest step has a weight of a quarter. */
 static void prompts_alone_are_learned(void **state)
 {
     (void)state;
-    struct pn_pace p = fresh(1000 * MS); /* 10 ms a token */
+    struct pn_pace p = fresh(1000 * MS); /* 10 ms per token */
     pn_pace_learn(&p, 0, 100, 600 * MS); /* 6 ms: now 9 */
     assert_int_equal(pn_pace_allowance(&p, 0, 512), 111);
     pn_pace_learn(&p, 0, 10, 50 * MS); /* 5 ms: now 8 */
     assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
-    pn_pace_learn(&p, 3, 10, 5000ull * MS); /* that says nothing about prompts alone */
+    pn_pace_learn(&p, 3, 10, 5000ull * MS); /* says nothing about steps of only prompts */
     pn_pace_learn(&p, 3, 0, 5000ull * MS);
     assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
     for (int i = 0; i < 100; i++)
@@ -75,8 +75,8 @@ static void prompts_alone_are_learned(void **state)
     assert_int_equal(pn_pace_allowance(&p, 0, 512), 32); /* never fewer */
 }
 
-/* A step may become 0.8 times longer than without prompts, and 5 ms longer always. */
-static void prompts_beside_sequences_are_learned(void **state)
+/* A step may take 0.8 times longer than without prompts, and always 5 ms longer. */
+static void prompts_with_sequences_are_learned(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS);
@@ -86,23 +86,23 @@ static void prompts_beside_sequences_are_learned(void **state)
     assert_int_equal(pn_pace_allowance(&p, 4, 30), 30);
     pn_pace_learn(&p, 4, 0, 30 * MS); /* 10 + 20 / 4 = 15 ms; 12 for prompts */
     assert_int_equal(pn_pace_allowance(&p, 4, 512), 60);
-    pn_pace_learn(&p, 4, 10, 25 * MS); /* 1 ms a token: 0.2 + 0.8 / 4 = 0.4 */
+    pn_pace_learn(&p, 4, 10, 25 * MS); /* 1 ms per token: 0.2 + 0.8 / 4 = 0.4 */
     assert_int_equal(pn_pace_allowance(&p, 4, 512), 30);
-    /* Of numbers that never ran, the nearest smaller one is taken; below it nothing is known, and 5 ms are allowed. */
+    /* For unseen numbers of sequences the nearest smaller one is used; if there is none, 5 ms are allowed. */
     assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
     assert_int_equal(pn_pace_allowance(&p, 256, 512), 30);
     assert_int_equal(pn_pace_allowance(&p, 3, 512), 12);
     pn_pace_learn(&p, 2, 0, 1 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 0.8 ms are less than 5 */
+    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 0.8 ms is less than 5 */
     pn_pace_learn(&p, 6, 0, 20 * MS);
     assert_int_equal(pn_pace_allowance(&p, 6, 512), 40);
     assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
     for (int i = 0; i < 100; i++)
         pn_pace_learn(&p, 6, 1, 1000 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 6, 512), 1); /* never none */
+    assert_int_equal(pn_pace_allowance(&p, 6, 512), 1); /* at least one */
 }
 
-/* A step that was faster with a prompt than others without: a sixteenth of it is the prompt's. */
+/* If a step was faster with a prompt than others without, a sixteenth of it counts for the prompt. */
 static void lucky_steps_cost_something(void **state)
 {
     (void)state;
@@ -125,15 +125,15 @@ static void numbers_of_sequences_are_bounded(void **state)
     } p = {fresh(1000 * MS), {7, 7, 7, 7}};
     const int last = PN_PACE_ROWS - 1;
     pn_pace_learn(&p.pace, last, 0, 10 * MS);
-    pn_pace_learn(&p.pace, last + 1000, 0, 30 * MS); /* counts as the last: 15 ms */
-    pn_pace_learn(&p.pace, last + 1, 10, 18 * MS);   /* 0.3 ms a token */
+    pn_pace_learn(&p.pace, last + 1000, 0, 30 * MS); /* counts as the largest number: 15 ms */
+    pn_pace_learn(&p.pace, last + 1, 10, 18 * MS);   /* 0.3 ms per token */
     assert_int_equal(pn_pace_allowance(&p.pace, last, 512), 40);
     assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 512), 40);
     for (int i = 0; i < 4; i++)
         assert_true(p.guard[i] == 7);
 }
 
-/* Whatever the times were, a step carries at least a token and no more than it may. */
+/* Whatever the times were, the allowance is at least one token and at most the maximum. */
 static void allowances_stay_in_bounds(void **state)
 {
     (void)state;
@@ -153,8 +153,8 @@ static void allowances_stay_in_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(large_models_begin_with_short_steps), cmocka_unit_test(nothing_is_known_beside_sequences),
-        cmocka_unit_test(prompts_alone_are_learned),           cmocka_unit_test(prompts_beside_sequences_are_learned),
+        cmocka_unit_test(large_models_begin_with_short_steps), cmocka_unit_test(first_steps_with_sequences_are_short),
+        cmocka_unit_test(prompts_alone_are_learned),           cmocka_unit_test(prompts_with_sequences_are_learned),
         cmocka_unit_test(lucky_steps_cost_something),          cmocka_unit_test(numbers_of_sequences_are_bounded),
         cmocka_unit_test(allowances_stay_in_bounds),
     };

@@ -294,7 +294,7 @@ static void mistakes_are_told(void **state)
     pantry_parser *parser = (pantry_parser *)&parts;
     assert_int_equal(pantry_parser_new("", 0, "[]", "", 0, 0, PANTRY_TOOL_AUTO, collect, &parts, &parser, &error),
                      PANTRY_FORMAT);
-    assert_string_equal(error.text, "the context is not a JSON object: it is another value (line 1, column 1)");
+    assert_string_equal(error.text, "the context is not a JSON object: line 1, column 1: it is another value");
     assert_null(parser);
     assert_int_equal(pantry_parser_new("", 0, "{", "", 0, 0, PANTRY_TOOL_AUTO, collect, &parts, &parser, NULL),
                      PANTRY_FORMAT);

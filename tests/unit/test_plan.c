@@ -1,4 +1,4 @@
-/* Plans: five phases a layer, fusion, lifetimes. */
+/* Plans: five phases per layer, fusion, lifetimes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,7 +72,7 @@ static size_t bytes_of(const struct pn_plan *plan, pn_array a)
     return (size_t)plan->max_rows[n->rows] * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
 }
 
-/* Arrays that are alive together never share memory; all lie inside the arena; and memory is reused at all. */
+/* Arrays that are alive together never share memory, all are inside the arena, and memory is reused. */
 static void lifetimes_do_not_overlap(void **state)
 {
     (void)state;
@@ -116,7 +116,7 @@ static void wrong_shapes_are_errors(void **state)
     pn_array x = pn_embed(&g, pn_weight_leaf(&g, &table));
     pn_array y = pn_matmul(&g, x, pn_weight_leaf(&g, &narrow));
     assert_int_equal(y, PN_NONE);
-    assert_int_equal(pn_add(&g, y, x), PN_NONE); /* what follows an error is an error */
+    assert_int_equal(pn_add(&g, y, x), PN_NONE); /* errors propagate */
     assert_int_equal(pn_graph_status(&g, &err), PANTRY_FORMAT);
     assert_string_equal(err.text, "layer 7: narrow takes rows of 3 values, but gets 4");
     struct pn_plan_spec spec = {.results = &x, .n_results = 1, .max_rows = {0, 1, 1, 1, 1}, .fuse = true};
@@ -124,7 +124,7 @@ static void wrong_shapes_are_errors(void **state)
     pn_graph_free(&g);
 }
 
-/* A slice of several heads has gaps between them: reading it under another shape would read what is in the gaps. */
+/* A slice of several heads has gaps between them, so a reshape would read the gaps. */
 static void slices_of_heads_are_not_read_as_one_row(void **state)
 {
     (void)state;
@@ -145,7 +145,7 @@ static void slices_of_heads_are_not_read_as_one_row(void **state)
     pn_graph_free(&g);
 }
 
-/* Operands that a node does not have are PN_NONE, not the array 0. */
+/* Absent operands are PN_NONE, not array 0. */
 static void absent_operands_are_none(void **state)
 {
     (void)state;
@@ -166,7 +166,7 @@ static void absent_operands_are_none(void **state)
     pn_graph_free(&g);
 }
 
-/* The executor reads a vector where a vector is asked for: a matrix or a stack of them is refused. */
+/* Where the executor reads a vector, a matrix or a stack is an error. */
 static void vectors_are_one_row(void **state)
 {
     (void)state;

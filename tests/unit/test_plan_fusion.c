@@ -1,5 +1,5 @@
-/* What the planner fuses: every operation after a product with every kind of operand, gates, and random graphs, on all
- * devices against formulas. */
+/* Fusion: every operation after a product with every kind of operand, gates, and random graphs, on all devices against
+ * formulas. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,23 +44,23 @@ static void want_plan(const struct eager *e, int result, const char *wanted)
     pn_buf_free(&text);
 }
 
-/* ---- the second operand of what follows a product ---- */
+/* ---- the second operand after a product ---- */
 
 enum other {
-    OTHER_INPUT,      /* made by a row operation of the same phase */
+    OTHER_INPUT,      /* from a row operation of the same phase */
     OTHER_BEFORE,     /* a product of an earlier phase */
     OTHER_SAME,       /* a product of the same phase */
     OTHER_SAME_ACT,   /* act(product of the same phase) */
     OTHER_SAME_GATED, /* act(product) * product of the same phase */
     OTHER_AFTER,      /* a product of a later phase */
-    OTHER_VIEW,       /* all of a product of an earlier phase under another shape */
-    OTHER_SLICE,      /* a part of one: its rows lie apart */
-    OTHER_SHARED,     /* of an earlier phase, and read again at the end */
+    OTHER_VIEW,       /* a reshaped product of an earlier phase */
+    OTHER_SLICE,      /* a part of one: its rows are strided */
+    OTHER_SHARED,     /* from an earlier phase, and read again at the end */
     OTHER_ITSELF,     /* the product itself */
     N_OTHERS
 };
 
-/* Made before the product of x if it is of an earlier phase. */
+/* Operands from an earlier phase, made before the product of x. */
 static int early_other(struct eager *e, enum other kind, int x)
 {
     int before = eager_matmul(e, x, N_OUT);
@@ -105,7 +105,7 @@ static void sums_and_products_of_two_arrays(void **state)
             struct eager e;
             init(&e, (uint64_t)(kind * 8 + form));
             int early = early_other(&e, (enum other)kind, 0);
-            /* x is made of an earlier product, so that what was made before x was made in an earlier phase */
+            /* x comes from an earlier product, so that arrays made before x are from an earlier phase */
             int x = kind == OTHER_INPUT ? 0 : eager_act(&e, eager_matmul(&e, 0, WIDTH), PN_ACT_FN_TANH);
             int y = eager_matmul(&e, x, N_OUT), other = late_other(&e, (enum other)kind, x, y, early);
             int sum = second ? eager_binary(&e, other, y, multiply) : eager_binary(&e, y, other, multiply);
@@ -119,7 +119,7 @@ static void sums_and_products_of_two_arrays(void **state)
         }
 }
 
-/* What was wrong: W2 x, of the same phase, was read by the epilogue of W1 x before it was there. */
+/* A past bug: the epilogue of W1 x read W2 x, of the same phase, before it existed. */
 static void products_of_one_phase_are_not_operands_of_each_other(void **state)
 {
     (void)state;
@@ -129,7 +129,7 @@ static void products_of_one_phase_are_not_operands_of_each_other(void **state)
     int sum = eager_binary(&e, first, second, false);
     want_plan(&e, sum, "0: embed | weight weight\n1: add\n");
     eager_check(&e, sum, "W1 x + W2 x");
-    int third = eager_matmul(&e, sum, N_OUT); /* but a product of an earlier phase may be */
+    int third = eager_matmul(&e, sum, N_OUT); /* but a product of an earlier phase may be one */
     int more = eager_binary(&e, first, third, true);
     want_plan(&e, more, "0: embed | weight weight\n1: add | weight+mul\n");
     eager_check(&e, more, "W1 x * W3 (W1 x + W2 x)");
@@ -144,7 +144,7 @@ static void products_of_one_phase_are_not_operands_of_each_other(void **state)
     eager_free(&e);
 }
 
-/* ---- what needs no second array ---- */
+/* ---- operations without a second array ---- */
 
 static int unary(struct eager *e, int kind, int x)
 {
@@ -183,7 +183,7 @@ static void vectors_scales_caps_and_activations_after_a_product(void **state)
         }
 }
 
-static void epilogues_are_limited_and_go_on_in_the_next_phase(void **state)
+static void long_epilogues_continue_in_the_next_phase(void **state)
 {
     (void)state;
     struct eager e;
@@ -196,7 +196,7 @@ static void epilogues_are_limited_and_go_on_in_the_next_phase(void **state)
     eager_free(&e);
 }
 
-/* Views between a product and what follows it: the same values under another shape are fused, parts are not. */
+/* Views between a product and the next operation: reshapes are fused, slices are not. */
 static void views_after_a_product(void **state)
 {
     (void)state;
@@ -223,7 +223,7 @@ static void views_after_a_product(void **state)
     eager_free(&e);
 }
 
-/* The operand of a product may be a slice of heads, whose rows do not lie in one piece. */
+/* The operand of a product may be a slice of heads, with strided rows. */
 static void products_of_strided_operands(void **state)
 {
     (void)state;
@@ -239,7 +239,7 @@ static void products_of_strided_operands(void **state)
 
 /* ---- gates ---- */
 
-static void gates_with_all_that_may_be_around_them(void **state)
+static void gates_in_all_surroundings(void **state)
 {
     (void)state;
     for (int form = 0; form < 128; form++) {
@@ -254,7 +254,7 @@ static void gates_with_all_that_may_be_around_them(void **state)
         int act = eager_act(&e, gate, (enum pn_act_fn)(form % PN_ACT_FN_COUNT));
         int y = act_second ? eager_binary(&e, up, act, true) : eager_binary(&e, act, up, true);
         y = form & 32 ? eager_vector(&e, y, false, true) : y;
-        if (form & 64) { /* a third product takes the gated one for its gate: not in the same phase */
+        if (form & 64) { /* a third product uses the gated one as its gate: not in the same phase */
             int again = eager_act(&e, y, PN_ACT_FN_TANH);
             y = eager_binary(&e, again, eager_matmul(&e, 0, N_OUT), true);
         }
@@ -269,7 +269,7 @@ static void gates_with_all_that_may_be_around_them(void **state)
     }
 }
 
-/* act(gate) * up where one of them has another reader, or where up is no product of the phase. */
+/* act(gate) * up where one of them has another reader, or where up is not a product of the phase. */
 static void gates_that_cannot_be_fused(void **state)
 {
     (void)state;
@@ -292,7 +292,7 @@ static void gates_that_cannot_be_fused(void **state)
     }
 }
 
-/* A phase has room for PN_MAX_PRODUCTS products of its operand; the next ones have a phase of their own. */
+/* A phase has room for PN_MAX_PRODUCTS products of its operand; more go to another phase. */
 static void many_products_of_one_operand(void **state)
 {
     (void)state;
@@ -336,7 +336,7 @@ static int pick_like(struct eager *e, int x)
     return -1;
 }
 
-/* Large values would drown the small ones in any comparison. */
+/* Keeps values small, since large ones would dominate the comparison. */
 static int tamed(struct eager *e, int y)
 {
     const struct eager_value *v = &e->values[y];
@@ -418,7 +418,7 @@ static void random_graphs_equal_their_formulas(void **state)
         int size = 6 + pick(&e, 30), result = 0;
         while (e.n < size)
             grow(&e);
-        for (int i = 0; i < 6; i++) { /* bring together what would not be needed otherwise */
+        for (int i = 0; i < 6; i++) { /* use values that would otherwise not be needed */
             int last = e.n - 1, other = pick_like(&e, last);
             result = other < 0 || other == last ? eager_scale(&e, last, 2, 1) : eager_binary(&e, last, other, false);
         }
@@ -434,7 +434,7 @@ static void random_graphs_equal_their_formulas(void **state)
         pn_buf_free(&text);
         eager_free(&e);
     }
-    if (n_epilogues < 400 || n_gates < 80 || n_shared < 100) /* or this would show little */
+    if (n_epilogues < 400 || n_gates < 80 || n_shared < 100) /* otherwise the test covers too little */
         fail_msg("only %d epilogues, %d gates and %d shared operands", n_epilogues, n_gates, n_shared);
 }
 
@@ -444,10 +444,10 @@ int main(void)
         cmocka_unit_test(products_of_one_phase_are_not_operands_of_each_other),
         cmocka_unit_test(sums_and_products_of_two_arrays),
         cmocka_unit_test(vectors_scales_caps_and_activations_after_a_product),
-        cmocka_unit_test(epilogues_are_limited_and_go_on_in_the_next_phase),
+        cmocka_unit_test(long_epilogues_continue_in_the_next_phase),
         cmocka_unit_test(views_after_a_product),
         cmocka_unit_test(products_of_strided_operands),
-        cmocka_unit_test(gates_with_all_that_may_be_around_them),
+        cmocka_unit_test(gates_in_all_surroundings),
         cmocka_unit_test(gates_that_cannot_be_fused),
         cmocka_unit_test(many_products_of_one_operand),
         cmocka_unit_test(random_graphs_equal_their_formulas),

@@ -1,4 +1,4 @@
-/* Plans with several inputs and results, their limits, and that planning is linear. */
+/* Plans with several inputs and results, their limits, and linear planning time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,8 +15,9 @@
 
 enum { N = 12, N_TOKENS = 6, N_OUT = 20 };
 
-/* A graph of two inputs: an embedding is mixed with rows that the caller gives; a second input, one row a sequence, is
- * added to the mean of some of them. Three results of three kinds of rows, and one of all tokens that others read. */
+/* A graph with two inputs: an embedding is mixed with rows from the caller; a second input, one row per sequence, is
+ * added to the mean of some of them. Three results have different kinds of rows; a fourth, with a row per token, is
+ * also an operand. */
 struct two_inputs {
     struct pn_graph graph;
     float table[10 * N], weight[N_OUT * N];
@@ -69,7 +70,7 @@ static struct pn_batch batch_of(int n_tokens)
                              .hidden_rows = hidden};
 }
 
-/* What the results must be, written out. */
+/* Computes the expected results directly. */
 static void expect(const struct two_inputs *t, const struct pn_batch *b, const float *given, const float *offsets,
                    double *mixed, double *logits, double *states, double *means)
 {
@@ -134,7 +135,7 @@ static void run_two_inputs(const char *device, int n_threads, int n_tokens)
     struct pn_batch b = batch_of(n_tokens);
     b.inputs = (const void *[]){offsets, given};
     b.results = (void *[]){logits, means, mixed, states};
-    for (int round = 0; round < 2; round++) { /* the second run finds what the first left */
+    for (int round = 0; round < 2; round++) { /* the second run uses memory left by the first */
         memset(logits, 0xff, sizeof logits);
         memset(states, 0xff, sizeof states);
         memset(means, 0xff, sizeof means);
@@ -165,8 +166,8 @@ static void two_inputs_and_results_of_all_kinds_of_rows(void **state)
     }
 }
 
-/* A product, its activation and what the activation gates are results themselves: none is fused away. */
-static void results_are_kept_where_they_could_be_fused(void **state)
+/* A product, its activation and the gated product are results themselves: none is fused away. */
+static void results_are_not_fused_away(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
@@ -177,7 +178,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
         struct pn_program *program = NULL;
         struct pn_buffer scratch = {0};
         float out[3][N_OUT];
-        memset(out, 0xff, sizeof out); /* not what the device before has left there */
+        memset(out, 0xff, sizeof out); /* clear the results of the previous device */
         write_down(&t);
         struct pn_graph *g = &t.graph;
         pn_array x = pn_embed(g, pn_weight_leaf(g, &t.table_w)), w = pn_weight_leaf(g, &t.weight_w);
@@ -208,7 +209,7 @@ static void results_are_kept_where_they_could_be_fused(void **state)
     }
 }
 
-/* ---- what a plan refuses ---- */
+/* ---- errors ---- */
 
 static bool has_no_act(const void *device, const struct pn_graph *graph, const struct pn_node *node)
 {
@@ -227,7 +228,7 @@ static void want_refusal(const struct pn_graph *g, const struct pn_plan_spec *sp
     assert_null(plan);
 }
 
-static void plans_that_cannot_be_made(void **state)
+static void invalid_specs_are_errors(void **state)
 {
     (void)state;
     struct two_inputs t;
@@ -243,37 +244,38 @@ static void plans_that_cannot_be_made(void **state)
     assert_int_equal(pn_plan_new(&t.graph, &good, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad.n_inputs = 1;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan needs the input \"offsets\", which it is not given");
-    bad = good, bad.n_results = 1, bad.n_inputs = 1; /* but logits alone do without it */
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan needs the input \"offsets\", which is not given");
+    bad = good, bad.n_results = 1, bad.n_inputs = 1; /* but logits alone do not need it */
     assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad = good, bad.n_inputs = 3;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 2 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 2 of a plan is not an input of the graph, or a duplicate");
     bad = good, bad.inputs = results;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 0 of a plan is not an input of the graph, or given twice");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "input 0 of a plan is not an input of the graph, or a duplicate");
     const pn_array wrong[] = {t.offsets, PN_NONE, results[0], t.given};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         bad = good, bad.given = &wrong[i], bad.n_given = 1;
         want_refusal(&t.graph, &bad, PANTRY_INTERNAL,
-                     "array 0 that a plan is given is a leaf, a view or a result, or twice there");
+                     "given array 0 of a plan is a leaf, a view, a result or a duplicate");
     }
     bad = good, bad.n_results = 3;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "results 0 and 2 of a plan are the same array");
     bad = good, bad.n_results = 0;
-    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "a plan needs a result");
+    want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "a plan without results");
     bad = good, bad.results = inputs;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "result 0 of a plan must be computed");
     bad = good, bad.results = (pn_array[]){PN_NONE, t.means};
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "result 0 of a plan must be computed");
     bad = good, bad.max_rows[PN_ROWS_SEQS] = 0;
     want_refusal(&t.graph, &bad, PANTRY_INTERNAL, "the plan has an array of sequences, but allows none");
-    bad = good, bad.results = (pn_array[]){t.hidden}, bad.n_results = 1, bad.can = has_no_act, bad.who = "a device";
-    want_refusal(&t.graph, &bad, PANTRY_UNSUPPORTED, "a device cannot do the operation act");
-    bad.results = &t.logits; /* what is not needed is not asked for */
+    bad = good, bad.results = (pn_array[]){t.hidden}, bad.n_results = 1, bad.can = has_no_act,
+    bad.device_name = "a device";
+    want_refusal(&t.graph, &bad, PANTRY_UNSUPPORTED, "a device: operation act is not supported");
+    bad.results = &t.logits; /* unneeded operations are not checked */
     assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK);
     pn_plan_free(plan);
     bad = good, bad.max_rows[PN_ROWS_TOKENS] = INT32_MAX;
-    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK); /* large, but it can be counted */
+    assert_int_equal(pn_plan_new(&t.graph, &bad, &plan, NULL), PANTRY_OK); /* large, but within the address space */
     assert_true(plan->memory >= (size_t)INT32_MAX * N * sizeof(float));
     pn_plan_free(plan);
     pn_graph_free(&t.graph);
@@ -336,7 +338,7 @@ static void steps_beyond_the_limits_of_a_plan(void **state)
     pn_graph_free(&t.graph);
 }
 
-/* A device refuses such a step too, instead of writing beyond its memory. */
+/* A device rejects such a step too, instead of writing out of bounds. */
 static void devices_check_steps(void **state)
 {
     (void)state;
@@ -370,7 +372,7 @@ static void devices_check_steps(void **state)
 
 /* ---- how long planning takes ---- */
 
-/* A decoder's layers: what is needed of each of them stays the same however many there are. */
+/* A decoder's layers: the work per layer does not depend on their number. */
 static pn_array layers(struct pn_graph *g, int n, const struct pn_weight *w)
 {
     pn_array x = pn_embed(g, pn_weight_leaf(g, w)), weight = pn_weight_leaf(g, w);
@@ -388,7 +390,7 @@ static pn_array layers(struct pn_graph *g, int n, const struct pn_weight *w)
     return pn_matmul(g, x, weight);
 }
 
-/* One array with n readers, each with a product of its own: what stays ready grows with n. */
+/* One array with n readers, each with its own product: the work lists grow with n. */
 static pn_array fan(struct pn_graph *g, int n, const struct pn_weight *w)
 {
     pn_array x = pn_embed(g, pn_weight_leaf(g, w)), weight = pn_weight_leaf(g, w), sum = x;
@@ -427,14 +429,14 @@ static void planning_is_linear(void **state)
             fail_msg("%llu steps for 500 layers, %llu for 1000", (unsigned long long)once, (unsigned long long)twice);
         if (fuse)
             assert_int_equal(n_phases, 5 * 1000 + 1);
-        assert_true(twice < 1000 * 16 * 20); /* 16 nodes a layer, each looked at a few times */
+        assert_true(twice < 1000 * 16 * 20); /* 16 nodes per layer, each visited a few times */
         once = work_of(fan, 1000, fuse, &n_phases), twice = work_of(fan, 2000, fuse, &n_phases);
         if (twice > once * 5 / 2) /* a heap's logarithm on top */
             fail_msg("%llu steps for 1000 readers, %llu for 2000", (unsigned long long)once, (unsigned long long)twice);
     }
 }
 
-static void graphs_have_an_end(void **state)
+static void graphs_are_bounded(void **state)
 {
     (void)state;
     struct pn_graph g;
@@ -454,12 +456,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_inputs_and_results_of_all_kinds_of_rows),
-        cmocka_unit_test(results_are_kept_where_they_could_be_fused),
-        cmocka_unit_test(plans_that_cannot_be_made),
+        cmocka_unit_test(results_are_not_fused_away),
+        cmocka_unit_test(invalid_specs_are_errors),
         cmocka_unit_test(steps_beyond_the_limits_of_a_plan),
         cmocka_unit_test(devices_check_steps),
         cmocka_unit_test(planning_is_linear),
-        cmocka_unit_test(graphs_have_an_end),
+        cmocka_unit_test(graphs_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

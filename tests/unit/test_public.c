@@ -365,7 +365,7 @@ static void loading_tells_what_is_wrong(void **state)
         pantry_status status;
         const char *says;
     } cases[] = {
-        {{.device = "abacus"}, PANTRY_NOT_FOUND, "no device is called \"abacus\""},
+        {{.device = "abacus"}, PANTRY_NOT_FOUND, "unknown device (found \"abacus\""},
         {{.device = "cpu", .isa = "abacus"}, PANTRY_INVALID, "no instruction set \"abacus\""},
         {{.device = "cpu", .n_threads = -1}, PANTRY_INVALID, ""},
         {{.rope_scaling = "abacus"}, PANTRY_INVALID, "abacus"},
@@ -622,8 +622,8 @@ static void parse_mistakes_are_told(void **state)
     static const struct {
         const char *context, *says;
     } cases[] = {{"{", "the context is not a JSON object: "},
-                 {"{\"a\":1,\n\"a\":2}", "(line 2, column"},
-                 {"[]", "the context is not a JSON object: it is another value (line 1, column 1)"},
+                 {"{\"a\":1,\n\"a\":2}", ": line 2, column"},
+                 {"[]", "the context is not a JSON object: line 1, column 1: it is another value"},
                  {"", "the context is not a JSON object: "}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};

@@ -1,5 +1,5 @@
-/* Recurrent layers: how a prompt is cut does not matter, rewinding and reuse equal a fresh session, and sessions do not
- * disturb one another. The models are tiny hybrids of all recurrent blocks with attention. */
+/* Recurrent layers: slices of a prompt do not matter, rewinding and reuse equal a fresh session, and sessions do not
+ * affect each other. The models are tiny hybrids of attention and all recurrent blocks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,14 +29,14 @@ static struct pn_runner *open_runner(const char *arch, const char *device, int n
     if (pn_weights_open(tiny_hybrid(arch), &weights, &err) ||
         pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err) ||
         pn_device_open(device, &(struct pn_device_options){.n_threads = n_threads}, &d, &err) ||
-        pn_runner_new(model, d, &runner, &err))
+        pn_runner_new(model, &(struct pn_split){.devices = {d}, .n = 1}, &runner, &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < N_IDS; i++)
         ids[i] = (int32_t)(pn_rng_u64(&rng) % VOCAB);
     return runner;
 }
 
-/* A sequence with a memory of its own or, like the others of one, a shared one. */
+/* A sequence with its own or a shared memory. */
 struct session {
     struct pn_seq_memory own;
     struct pn_seq seq;
@@ -72,7 +72,7 @@ static void close_session(struct session *s)
         pn_seq_memory_release(&s->own);
 }
 
-/* Goes back to what the prefix tree has of the first `n` tokens. */
+/* Rewinds to what the prefix tree has of the first `n` tokens. */
 static void rewind_to(struct session *s, int n)
 {
     struct pantry_error err = {0};
@@ -81,8 +81,8 @@ static void rewind_to(struct session *s, int n)
         fail_msg("%s", err.text);
 }
 
-/* Feeds tokens n_past .. end - 1, `slice` at a time; out is where position 0's logits would go. With `keep` every
- * slice ends in a state that is kept. */
+/* Runs tokens n_past .. end - 1, `slice` at a time; `out` is where position 0's logits would go. With `keep`, the state
+ * after every slice is kept. */
 static void feed_kept(struct session *s, int end, int slice, float (*out)[VOCAB], bool keep)
 {
     struct pantry_error err = {0};
@@ -160,7 +160,7 @@ static void rewinding_equals_a_fresh_session(void **state)
     }
 }
 
-/* A prompt that shares a prefix with what a session holds. */
+/* A prompt that shares a prefix with the tokens of a session. */
 static void another_end_equals_a_fresh_session(void **state)
 {
     (void)state;
@@ -185,8 +185,8 @@ static void another_end_equals_a_fresh_session(void **state)
     }
 }
 
-/* Sequences that go on from one another's states in a shared memory. */
-static void sessions_do_not_disturb_one_another(void **state)
+/* Sequences that resume from each other's states in a shared memory. */
+static void sessions_do_not_affect_each_other(void **state)
 {
     (void)state;
     for (int i = 0; i < N_HYBRIDS; i++) {
@@ -210,7 +210,7 @@ static void sessions_do_not_disturb_one_another(void **state)
     }
 }
 
-/* States beyond the bound go, the least recently used first, and slots are used again. */
+/* States beyond the bound are evicted, the least recently used first, and slots are reused. */
 static void states_are_bounded(void **state)
 {
     (void)state;
@@ -221,7 +221,7 @@ static void states_are_bounded(void **state)
     feed_kept(&s, 80, 10, got, true);
     assert_int_equal(pn_tree_n_states(s.own.tree), 4);
     rewind_to(&s, 49);
-    assert_int_equal(s.seq.n_past, 0); /* those of the beginning are gone */
+    assert_int_equal(s.seq.n_past, 0); /* the first states were evicted */
     rewind_to(&s, N_IDS - 1);
     assert_int_equal(s.seq.n_past, 80);
     int used = runner->states->slots.n_used;
@@ -231,7 +231,7 @@ static void states_are_bounded(void **state)
     }
     assert_int_equal(runner->states->slots.n_used, used);
     close_session(&s);
-    assert_int_equal(pn_states_used(runner->states), 0); /* every slot came back */
+    assert_int_equal(pn_states_used(runner->states), 0); /* all slots were given back */
     pn_runner_free(runner);
 }
 
@@ -241,7 +241,7 @@ int main(void)
         cmocka_unit_test(slices_do_not_matter),
         cmocka_unit_test(rewinding_equals_a_fresh_session),
         cmocka_unit_test(another_end_equals_a_fresh_session),
-        cmocka_unit_test(sessions_do_not_disturb_one_another),
+        cmocka_unit_test(sessions_do_not_affect_each_other),
         cmocka_unit_test(states_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* What "reproducible" promises: the next token follows from the model, the options, the seed and the text so far, and
- * not from how the text came about. All sessions of a model agree about how keys are kept and rotated. The `ref` device
- * computes each token alone, so that rounding plays no part. */
+/* Reproducibility: the next token depends on the model, the options, the seed and the text so far, and not on how the
+ * text was made. All sessions of a model store and rotate keys the same way. The `ref` device computes each token
+ * alone, so rounding does not matter. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,9 +21,9 @@
 enum { N_PROMPT = 7, N_MADE = 48, N_ALL = N_PROMPT + N_MADE };
 static const int32_t prompt[N_PROMPT] = {3, 17, 42, 8, 25, 60, 1};
 
-/* ---- random numbers by place ---- */
+/* ---- random numbers by index ---- */
 
-static void numbers_are_those_of_the_stream(void **state)
+static void indexed_numbers_equal_the_stream(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 5; seed++) {
@@ -37,8 +37,8 @@ static void numbers_are_those_of_the_stream(void **state)
     assert_true(pn_random_unit(UINT64_MAX) < 1 && pn_random_unit(0) == 0);
 }
 
-/* How far counts of equally likely cases are from equal, in the unit of its own mean (Pearson's chi-squared over its
- * degrees of freedom): about 1, and above 1.6 less than once in 10,000 times. */
+/* Pearson's chi-squared over its degrees of freedom, for equally likely cases: about 1, and above 1.6 less than once in
+ * 10,000 times. */
 static double unevenness(const int *counts, int n_cases, int n)
 {
     double expected = (double)n / n_cases, sum = 0;
@@ -57,7 +57,7 @@ static int draw(struct pn_sampler *s, uint64_t seed, int position, int n_vocab)
     return id;
 }
 
-/* Even over positions, over seeds, and over pairs of neighbours of either. */
+/* Uniform over positions, over seeds, and over pairs of neighbours of either. */
 static void draws_are_even(void **state)
 {
     (void)state;
@@ -116,7 +116,7 @@ static pantry_session *open_session(pantry_model *model, int n_batch)
     return session;
 }
 
-/* Goes on after the first n tokens of `text` until there are N_ALL; `out` gets the new ones. */
+/* Continues after the first n tokens of `text` up to N_ALL; `out` gets the new ones. */
 static void go_on(pantry_session *session, const int32_t *text, int n, uint64_t seed, struct made *out)
 {
     struct pantry_generate_options o = pantry_generate_options_default();
@@ -152,12 +152,12 @@ static void the_text_decides_not_its_history(void **state)
         memcpy(text, prompt, sizeof prompt);
         go_on(session, prompt, N_PROMPT, 11, &made);
         memcpy(text + N_PROMPT, made.ids, N_MADE * sizeof *text);
-        for (int cut = N_ALL - 1; cut >= N_PROMPT; cut -= 3) { /* back in the same session, then forward again */
+        for (int cut = N_ALL - 1; cut >= N_PROMPT; cut -= 3) { /* rewinds in the same session, then continues */
             go_on(session, text, cut, 11, &again);
             check_tail("rewound", cut, &again, text);
             go_on(beside, text + N_ALL - cut, cut, 99, &again); /* another conversation in between */
         }
-        for (int n_batch = 1; n_batch <= 16; n_batch += 5) { /* fed in pieces, from the start */
+        for (int n_batch = 1; n_batch <= 16; n_batch += 5) { /* in slices, from the start */
             pantry_session *fresh = open_session(model, n_batch);
             go_on(fresh, text, N_PROMPT + 20, 11, &again);
             check_tail("in pieces", N_PROMPT + 20, &again, text);
@@ -174,9 +174,9 @@ static void the_text_decides_not_its_history(void **state)
     }
 }
 
-/* ---- what sessions of a model agree about ---- */
+/* ---- settings shared by all sessions of a model ---- */
 
-static void sessions_keep_keys_alike(void **state)
+static void sessions_share_the_type_of_keys(void **state)
 {
     (void)state;
     static const char *const types[] = {"f16", "f32", "q8_0"};
@@ -205,7 +205,7 @@ static void sessions_keep_keys_alike(void **state)
             pantry_model_free(model);
         }
     pantry_model *model;
-    o.kv_type = "q8_0"; /* heads of 8 values are no whole block of it: known when the model is loaded */
+    o.kv_type = "q8_0"; /* heads of 8 values are not whole blocks: an error when the model is loaded */
     assert_int_equal(pantry_model_load(tiny_model("llama", GW_F32, "llama.gguf"), &o, &model, &error), PANTRY_INVALID);
     o.kv_type = "q4_0";
     assert_int_equal(pantry_model_load(tiny_model("llama", GW_F32, "llama.gguf"), &o, &model, &error), PANTRY_INVALID);
@@ -220,7 +220,7 @@ static void sessions_keep_keys_alike(void **state)
     assert_int_equal(pantry_model_load(tiny_model("llama", GW_F32, "llama.gguf"), &o, &model, &error), PANTRY_INVALID);
 }
 
-/* LongRoPE: factors for contexts of up to 64 tokens, and others for longer ones. */
+/* LongRoPE: one set of factors for contexts of up to 64 tokens, another for longer ones. */
 static const char *long_rope_model(void)
 {
     struct gw g;
@@ -235,8 +235,8 @@ static const char *long_rope_model(void)
     return path;
 }
 
-/* The logits after the prompt in a session of `n_context` tokens, of a model that was loaded for `loaded_for` (0: any)
- * and already has a session of `first` (0: none). */
+/* The logits after the prompt in a session of `n_context` tokens. The model was loaded for `loaded_for` tokens (0: any)
+ * and already has a session of `first` tokens (0: none). */
 static pantry_status rotated(int loaded_for, int first, int n_context, float *logits)
 {
     struct pantry_model_options o = pantry_model_options_default();
@@ -267,7 +267,7 @@ static pantry_status rotated(int loaded_for, int first, int n_context, float *lo
     return status;
 }
 
-static void sessions_rotate_alike(void **state)
+static void sessions_share_the_rotation(void **state)
 {
     (void)state;
     static float shorter[TINY_VOCAB], longer[TINY_VOCAB], got[TINY_VOCAB];
@@ -288,11 +288,9 @@ static void sessions_rotate_alike(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_those_of_the_stream),
-        cmocka_unit_test(draws_are_even),
-        cmocka_unit_test(the_text_decides_not_its_history),
-        cmocka_unit_test(sessions_keep_keys_alike),
-        cmocka_unit_test(sessions_rotate_alike),
+        cmocka_unit_test(indexed_numbers_equal_the_stream), cmocka_unit_test(draws_are_even),
+        cmocka_unit_test(the_text_decides_not_its_history), cmocka_unit_test(sessions_share_the_type_of_keys),
+        cmocka_unit_test(sessions_share_the_rotation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* A request's queue, without an engine: the test's thread fills it and empties it. How much it holds, when its writer
- * may go on, how long its reader waits, and what comes at the end. */
+/* A request's queue without an engine: the test's thread fills and empties it. Its capacity, when its writer may
+ * continue, how long its reader waits, and the last events. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,7 +62,7 @@ static void emit(struct pn_request *r, int piece)
         fail_msg("%s", err.text);
 }
 
-/* The next event is there and is this text; returns whether the writer is to go on. */
+/* Expects an event with this text; returns whether the writer may continue. */
 static bool next_is(struct pn_request *r, int32_t id, const char *text)
 {
     bool has_room;
@@ -94,19 +94,20 @@ static struct pantry_event end_of(struct pn_request *r)
 
 /* ---- room ---- */
 
-/* One of 64 places is kept for what is held back at the end. A writer that found no room may go on at half. */
+/* One of 64 places is reserved for text that is held back until the end. A writer that found no room may continue when
+ * the queue is half empty. */
 static void queues_hold_64_events(void **state)
 {
     (void)state;
     struct pn_request *r = new_request(NULL, NULL);
-    for (int round = 0; round < 3; round++) { /* the ring starts elsewhere each time */
+    for (int round = 0; round < 3; round++) { /* the ring starts at a different place each time */
         int n = 0;
         for (; pn_request_has_room(r); n++)
             emit(r, n % 2 ? AB : C);
         assert_int_equal(n, PN_MAX_EVENTS - 1);
         for (int i = 0; i < n; i++) {
             bool has_room = next_is(r, pieces[i % 2 ? AB : C], i % 2 ? "ab" : "c");
-            assert_int_equal(has_room, n - i - 1 == PN_MAX_EVENTS / 2); /* then, and only once */
+            assert_int_equal(has_room, n - i - 1 == PN_MAX_EVENTS / 2); /* at half, and only once */
         }
         nothing_is_there(r, 0);
     }
@@ -139,7 +140,7 @@ static void writers_that_had_room_are_not_woken(void **state)
     assert_true(pn_request_has_room(r));
     for (int i = 0; i < PN_MAX_EVENTS - 2; i++)
         assert_false(next_is(r, pieces[X], "x"));
-    /* It had none, and found some before the reader was at half. */
+    /* The writer had no room, then found some before the queue was half empty. */
     while (pn_request_has_room(r))
         emit(r, X);
     next_is(r, pieces[X], "x");
@@ -163,7 +164,7 @@ static void *end_later(void *user)
     return NULL;
 }
 
-static void readers_wait_as_long_as_they_say(void **state)
+static void timeouts_are_kept(void **state)
 {
     (void)state;
     pthread_t thread;
@@ -173,7 +174,7 @@ static void readers_wait_as_long_as_they_say(void **state)
     nothing_is_there(r, 0);
     nothing_is_there(r, 1);
     assert_int_equal(pthread_create(&thread, NULL, emit_later, r), 0);
-    event = pn_request_next(r, -1, &has_room); /* comes back with the event, also if it came before */
+    event = pn_request_next(r, -1, &has_room); /* returns with the event, even if it arrived before */
     assert_non_null(event);
     assert_int_equal(event->token->id, pieces[AB]);
     pthread_join(thread, NULL);
@@ -210,7 +211,7 @@ static void ends_come_last_and_stay(void **state)
     pn_request_destroy(r);
     struct pantry_error err;
     r = new_request("abc", NULL);
-    emit(r, AB); /* held back, and not shown after a failure */
+    emit(r, AB); /* held back, and dropped after a failure */
     next_is(r, pieces[AB], "");
     pn_request_end(r, pn_fail(&err, PANTRY_IO, "the file is gone"), &err);
     for (int i = 0; i < 3; i++) {
@@ -222,7 +223,7 @@ static void ends_come_last_and_stay(void **state)
     pn_request_destroy(r);
 }
 
-/* What was held back comes before the end, also where the queue is full. */
+/* Text that was held back comes before the end, even if the queue is full. */
 static void held_text_has_a_place(void **state)
 {
     (void)state;
@@ -245,11 +246,11 @@ static void stop_texts_end_the_text(void **state)
     (void)state;
     struct pn_request *r = new_request("bcx", "hc");
     emit(r, AB);
-    next_is(r, pieces[AB], "a"); /* "b" could be the beginning of the first */
+    next_is(r, pieces[AB], "a"); /* "b" could begin the first stop text */
     emit(r, C);
     next_is(r, pieces[C], "");
     assert_int_equal(r->stats.stop, PANTRY_STOP_NONE);
-    emit(r, LONG); /* it was not; the last "h" may be of the second */
+    emit(r, LONG); /* it does not; the last "h" could begin the second */
     char shown[110];
     snprintf(shown, sizeof shown, "bc%.99s", hundred);
     next_is(r, pieces[LONG], shown);
@@ -323,7 +324,7 @@ int main(void)
         cmocka_unit_test(queues_hold_64_events),
         cmocka_unit_test(queues_hold_4096_bytes),
         cmocka_unit_test(writers_that_had_room_are_not_woken),
-        cmocka_unit_test(readers_wait_as_long_as_they_say),
+        cmocka_unit_test(timeouts_are_kept),
         cmocka_unit_test(ends_come_last_and_stay),
         cmocka_unit_test(held_text_has_a_place),
         cmocka_unit_test(stop_texts_end_the_text),

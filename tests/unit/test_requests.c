@@ -1,4 +1,4 @@
-/* Requests: what many of them get together equals what each gets alone, whoever leaves, and memory comes back. */
+/* Requests: many together get what each gets alone, even if some are cancelled, and memory is given back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +45,7 @@ static struct pantry_request_options options(const int32_t *ids, int n, int max_
     return o;
 }
 
-/* Nothing runs; what is held, the prefix tree holds; and it gives all of it back. */
+/* When nothing runs, only the prefix tree holds pages, and it gives all of them back. */
 static pantry_status clear_tree(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     (void)user;
@@ -103,7 +103,7 @@ struct client {
     } all[N_EACH];
 };
 
-/* Prompts of four families share beginnings of random length. */
+/* Prompts of four families share prefixes of random length. */
 static void make(struct one *one, struct pn_rng *rng)
 {
     int shared = (int)below(rng, MAX_PROMPT);
@@ -232,18 +232,18 @@ static void equal_themselves_alone(const char *arch)
     pantry_model_free(model);
 }
 
-static void requests_equal_themselves_alone(void **state)
+static void requests_together_equal_requests_alone(void **state)
 {
     (void)state;
     equal_themselves_alone("llama");
     equal_themselves_alone("gemma3");
 }
 
-/* ---- shared beginnings ---- */
+/* ---- shared prefixes ---- */
 
 enum { N_TOGETHER = 8, TAIL = 10 };
 
-/* Requests submitted at once read what they share once, and say what they say alone. */
+/* Simultaneous requests read their common prefix once, and generate what they generate alone. */
 static void read_together(pantry_model *model, int shared)
 {
     static int32_t ids[N_TOGETHER][2048];
@@ -255,7 +255,7 @@ static void read_together(pantry_model *model, int shared)
     for (int i = 0; i < N_TOGETHER; i++) {
         random_ids(5, ids[i], shared);
         random_ids(50 + (uint64_t)i, ids[i] + shared, TAIL);
-        ids[i][shared] = i; /* they part exactly here */
+        ids[i][shared] = i; /* they diverge exactly here */
         struct pantry_request_options o = options(ids[i], shared + TAIL, 6);
         r[i] = submit(model, &o);
     }
@@ -274,7 +274,7 @@ static void read_together(pantry_model *model, int shared)
         run_request(model, &o, &alone);
         assert_memory_equal(alone.ids, together[i].ids, 6 * sizeof *alone.ids);
     }
-    /* Later, another end of the same beginning. */
+    /* Later, the same prefix with another end. */
     struct pantry_request_options o = options(ids[0], shared + TAIL, 6);
     ids[0][shared + TAIL - 1] = (ids[0][shared + TAIL - 1] + 1) % VOCAB;
     run_request(model, &o, &alone);
@@ -302,8 +302,8 @@ static void hybrid_models_reuse_prefixes(void **state)
 
 /* ---- readers ---- */
 
-/* A reader that does not read keeps its own request waiting, and no other. */
-static void a_slow_reader_stalls_nobody(void **state)
+/* A reader that does not read blocks only its own request. */
+static void a_slow_reader_blocks_no_other(void **state)
 {
     (void)state;
     static int32_t ids[64];
@@ -329,8 +329,8 @@ static void a_slow_reader_stalls_nobody(void **state)
     pantry_model_free(model);
 }
 
-/* Freed without a look, cancelled while it waits for its reader, and cancelled twice. */
-static void requests_can_be_left(void **state)
+/* Freed without reading, cancelled while waiting for the reader, and cancelled twice. */
+static void requests_can_be_abandoned(void **state)
 {
     (void)state;
     static int32_t ids[200];
@@ -348,14 +348,14 @@ static void requests_can_be_left(void **state)
     read_all(r, &a);
     assert_int_equal(a.stats.stop, PANTRY_STOP_CANCELLED);
     pantry_request_cancel(r);
-    next_event(r, &a, 0); /* the end stays the end */
+    next_event(r, &a, 0); /* the end repeats */
     assert_int_equal(a.end.kind, PANTRY_EVENT_END);
     pantry_request_free(r);
     nothing_is_left(model);
     pantry_model_free(model);
 }
 
-/* The model goes last, whoever frees it first. */
+/* The model is freed last, whatever the order of the calls. */
 static void models_outlive_their_requests(void **state)
 {
     (void)state;
@@ -376,7 +376,7 @@ static void models_outlive_their_requests(void **state)
 
 /* ---- memory ---- */
 
-/* Where pages are short, requests wait for one another or start again, and all come to their end. */
+/* If pages are short, requests wait for each other or start again, and all of them finish. */
 static void short_memory_is_shared(void **state)
 {
     (void)state;
@@ -389,7 +389,7 @@ static void short_memory_is_shared(void **state)
     assert_int_equal(pn_model_sched(model, NULL, &sched, NULL), PANTRY_OK);
     struct pn_kv_pool *pool = pn_sched_pool(sched);
     int32_t all = pool->groups[0].slots.n;
-    pool->groups[0].slots.n = 14; /* two of them as long as they get, or all while they begin */
+    pool->groups[0].slots.n = 14; /* enough for two at full length, or for all at their beginning */
     for (int i = 0; i < N; i++) {
         random_ids(200 + (uint64_t)i, ids[i], 100);
         struct pantry_request_options o = options(ids[i], 40 + i, 120);
@@ -406,7 +406,7 @@ static void short_memory_is_shared(void **state)
         assert_int_equal(a.n, 120);
         assert_memory_equal(a.ids, alone.ids, 120 * sizeof *a.ids);
     }
-    struct pantry_request_options o = options(ids[0], 100, 0); /* longer than all pages together */
+    struct pantry_request_options o = options(ids[0], 100, 0); /* longer than all pages */
     struct pantry_error error;
     pantry_request *late;
     assert_int_equal(pantry_submit(model, &o, &late, &error), PANTRY_NO_MEMORY);
@@ -434,7 +434,7 @@ static void bytes_of_a_step_follow_the_windows(void **state)
 
 /* ---- errors ---- */
 
-static void bad_requests_are_refused(void **state)
+static void bad_requests_are_errors(void **state)
 {
     (void)state;
     static const int32_t ids[] = {1, 2, 3}, outside[] = {1, TINY_VOCAB}, negative[] = {-1};
@@ -457,9 +457,16 @@ static void bad_requests_are_refused(void **state)
     bad[8].n_context = 2;
     bad[9].logit_bias = bias;
     bad[9].n_logit_bias = 1;
-    static const char *const says[COUNT(bad)] = {
-        "is 0: start from", "no tokens",       "id 64",      "id -1",    "max_tokens is -1",
-        "n_batch is 4097",  "n_context is -1", "top_p is 0", "3 tokens", "logit_bias[0]: id not in the vocabulary"};
+    static const char *const says[COUNT(bad)] = {"(found 0): get it from",
+                                                 "no tokens",
+                                                 "id 64",
+                                                 "id -1",
+                                                 "max_tokens (found -1",
+                                                 "n_batch (found 4097",
+                                                 "n_context (found -1",
+                                                 "top_p (found 0",
+                                                 "3 tokens",
+                                                 "logit_bias[0]: id not in the vocabulary"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct pantry_error error = {0};
         pantry_request *r;
@@ -482,15 +489,15 @@ static void bad_requests_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests_equal_themselves_alone),
+        cmocka_unit_test(requests_together_equal_requests_alone),
         cmocka_unit_test(a_common_prefix_is_read_once),
         cmocka_unit_test(hybrid_models_reuse_prefixes),
-        cmocka_unit_test(a_slow_reader_stalls_nobody),
-        cmocka_unit_test(requests_can_be_left),
+        cmocka_unit_test(a_slow_reader_blocks_no_other),
+        cmocka_unit_test(requests_can_be_abandoned),
         cmocka_unit_test(models_outlive_their_requests),
         cmocka_unit_test(short_memory_is_shared),
         cmocka_unit_test(bytes_of_a_step_follow_the_windows),
-        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(bad_requests_are_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

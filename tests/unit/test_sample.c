@@ -1,6 +1,6 @@
-/* Sampling against a plain reference, written out below in doubles from the definitions in pantry.h. A generator whose
- * next number is known lets a test sweep over all draws evenly, so probabilities are compared value by value, in
- * whatever order the sampler keeps its candidates. */
+/* Sampling against a reference in doubles, written from the definitions in pantry.h. Seeds with a known next number let
+ * a test sweep evenly over all draws, so probabilities are compared value by value, independent of the order of
+ * candidates. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 enum { MAX_VOCAB = 5000 };
 
-/* ---- draws that are known ---- */
+/* ---- known draws ---- */
 
 /* x with x ^ x >> shift == y */
 static uint64_t undo_xor(uint64_t y, int shift)
@@ -31,7 +31,7 @@ static uint64_t undo_xor(uint64_t y, int shift)
     return x;
 }
 
-/* SplitMix64 backwards: the state after which the next number is z. The multipliers' inverses modulo 2^64. */
+/* SplitMix64 backwards, with the multipliers' inverses modulo 2^64: the state whose next number is z. */
 static uint64_t state_before(uint64_t z)
 {
     z = undo_xor(z, 31) * 0x319642B2D24D8EC3u;
@@ -78,7 +78,7 @@ static int by_logit(const void *a, const void *b)
     return x != y ? (x < y ? 1 : -1) : *(const int *)a - *(const int *)b;
 }
 
-/* The probability of each token; 0 for what the options drop. */
+/* The probability of each token; 0 for dropped ones. */
 static void reference(const struct logits *in, const struct pantry_sampling *o, double *p)
 {
     static double l[MAX_VOCAB];
@@ -119,11 +119,11 @@ static int32_t draw(struct pn_sampler *s, const struct logits *in, uint32_t u)
 {
     static float copy[MAX_VOCAB];
     memcpy(copy, in->of, (size_t)in->n * sizeof *copy);
-    s->options.seed = draws(u) - (uint64_t)in->n_recent * 0x9E3779B97F4A7C15u; /* the position counts */
+    s->options.seed = draws(u) - (uint64_t)in->n_recent * 0x9E3779B97F4A7C15u; /* the draw depends on the position */
     return pn_sampler_choose(s, copy, in->recent, in->n_recent);
 }
 
-/* Draws evenly: how often a token comes is its probability, to a draw at each end of its share. */
+/* Sweeps evenly over draws: the frequency of a token is its probability, up to one draw at each end of its share. */
 static void compare(const char *what, const struct logits *in, const struct pantry_sampling *o, int n_draws)
 {
     static double p[MAX_VOCAB];
@@ -222,7 +222,7 @@ static void each_option_follows_its_definition(void **state)
     }
 }
 
-/* Random logits on a grid (so that many are equal), random options. */
+/* Random options and random logits on a grid, so that many are equal. */
 static void random_options_equal_the_reference(void **state)
 {
     (void)state;
@@ -259,8 +259,8 @@ static void random_options_equal_the_reference(void **state)
     }
 }
 
-/* Shares that end exactly where an option cuts. */
-static void exact_ends(void **state)
+/* Shares that end exactly at the limit of an option. */
+static void cuts_at_exact_limits(void **state)
 {
     (void)state;
     static struct logits in;
@@ -287,7 +287,7 @@ static void exact_ends(void **state)
     compare("one token", &in, &o, 8);
 }
 
-/* The draw decides by whole shares: 0 takes the first candidate, a draw at the end of a share the next one. */
+/* Draw 0 takes the first candidate, and a draw at the end of a share takes the next one. */
 static void draws_choose_by_share(void **state)
 {
     (void)state;
@@ -302,12 +302,12 @@ static void draws_choose_by_share(void **state)
     pn_sampler_free(&s);
 }
 
-static void logits_that_are_no_numbers(void **state)
+static void nan_and_infinite_logits(void **state)
 {
     (void)state;
     static const struct {
         float logits[5];
-        int32_t greedy; /* -1: nothing can be chosen */
+        int32_t greedy; /* -1: no token */
     } cases[] = {
         {{1, NAN, 3, -INFINITY, 2}, 2},
         {{NAN, NAN, -INFINITY, -5, NAN}, 3},
@@ -330,21 +330,21 @@ static void logits_that_are_no_numbers(void **state)
         pn_sampler_free(&s);
         o = plain(1);
         if (finite) {
-            compare("with what is no number", &in, &o, 512);
+            compare("with NaN", &in, &o, 512);
             o.top_k = 2;
             o.top_p = 0.9f;
-            compare("with what is no number, cut", &in, &o, 512);
+            compare("with NaN, cut", &in, &o, 512);
             continue;
         }
-        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PANTRY_OK); /* no distribution: the best, or none */
+        assert_int_equal(pn_sampler_init(&s, &o, 5, NULL), PANTRY_OK); /* no distribution: the best token, or none */
         assert_int_equal(draw(&s, &in, last_draw), cases[i].greedy);
         pn_sampler_free(&s);
     }
 }
 
-/* The highest draw takes the last candidate that is kept, the lowest the best: cuts in large vocabularies, around the
+/* The highest draw takes the last candidate kept, the lowest takes the best: cuts in large vocabularies, around the
  * sizes in which the sampler sorts. */
-static void large_vocabularies_are_cut_where_they_should(void **state)
+static void large_vocabularies_are_cut_exactly(void **state)
 {
     (void)state;
     static const int cuts[] = {1, 2, 3, 7, 63, 64, 65, 66, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 4999, 5000};
@@ -382,14 +382,14 @@ static void large_vocabularies_are_cut_where_they_should(void **state)
                 if (by_p || cuts[c] < in.n)
                     assert_int_equal(last, order[cuts[c] - 1]);
                 else
-                    assert_int_equal(last, in.n - 1); /* nothing is cut, so nothing is sorted */
+                    assert_int_equal(last, in.n - 1); /* no cut, so no sorting */
                 pn_sampler_free(&s);
             }
     }
 }
 
-/* Counts of what was seen start anew at every token, and ids outside the vocabulary count for nothing. */
-static void penalties_forget_and_bound(void **state)
+/* Token counts are reset for every token, and ids outside the vocabulary are ignored. */
+static void penalties_reset_and_ignore_unknown_ids(void **state)
 {
     (void)state;
     enum { MANY = 70000 };
@@ -431,7 +431,7 @@ static void penalties_change_the_logits_given(void **state)
     pn_sampler_free(&s);
 }
 
-static void refuses_what_is_out_of_range(void **state)
+static void options_out_of_range_are_errors(void **state)
 {
     (void)state;
     static const struct {
@@ -440,21 +440,21 @@ static void refuses_what_is_out_of_range(void **state)
     } cases[] = {
         {{.temperature = 0, .top_p = 1, .repeat_penalty = 1}, NULL},
         {{.temperature = 100, .top_p = 1, .repeat_penalty = 1}, NULL},
-        {{.temperature = 100.001f, .top_p = 1, .repeat_penalty = 1}, "temperature is 100.001"},
-        {{.temperature = -0.001f, .top_p = 1, .repeat_penalty = 1}, "temperature is -0.001"},
-        {{.temperature = NAN, .top_p = 1, .repeat_penalty = 1}, "temperature is"},
-        {{.top_p = 0, .repeat_penalty = 1}, "top_p is 0"},
+        {{.temperature = 100.001f, .top_p = 1, .repeat_penalty = 1}, "temperature (found 100.001"},
+        {{.temperature = -0.001f, .top_p = 1, .repeat_penalty = 1}, "temperature (found -0.001"},
+        {{.temperature = NAN, .top_p = 1, .repeat_penalty = 1}, "temperature (found"},
+        {{.top_p = 0, .repeat_penalty = 1}, "top_p (found 0"},
         {{.top_p = 1e-9f, .repeat_penalty = 1}, NULL},
-        {{.top_p = 1.001f, .repeat_penalty = 1}, "top_p is 1.001"},
-        {{.top_p = NAN, .repeat_penalty = 1}, "top_p is"},
+        {{.top_p = 1.001f, .repeat_penalty = 1}, "top_p (found 1.001"},
+        {{.top_p = NAN, .repeat_penalty = 1}, "top_p (found"},
         {{.top_p = 1, .min_p = 1, .repeat_penalty = 1}, NULL},
-        {{.top_p = 1, .min_p = 1.001f, .repeat_penalty = 1}, "min_p is 1.001"},
-        {{.top_p = 1, .min_p = -0.001f, .repeat_penalty = 1}, "min_p is -0.001"},
-        {{.top_p = 1, .min_p = NAN, .repeat_penalty = 1}, "min_p is"},
-        {{.top_p = 1, .repeat_penalty = 0}, "repeat_penalty is 0"},
+        {{.top_p = 1, .min_p = 1.001f, .repeat_penalty = 1}, "min_p (found 1.001"},
+        {{.top_p = 1, .min_p = -0.001f, .repeat_penalty = 1}, "min_p (found -0.001"},
+        {{.top_p = 1, .min_p = NAN, .repeat_penalty = 1}, "min_p (found"},
+        {{.top_p = 1, .repeat_penalty = 0}, "repeat_penalty (found 0"},
         {{.top_p = 1, .repeat_penalty = 0.001f}, NULL},
-        {{.top_p = 1, .repeat_penalty = NAN}, "repeat_penalty is"},
-        {{.top_p = 1, .repeat_penalty = 1, .top_k = -1}, "top_k is -1"},
+        {{.top_p = 1, .repeat_penalty = NAN}, "repeat_penalty (found"},
+        {{.top_p = 1, .repeat_penalty = 1, .top_k = -1}, "top_k (found -1"},
         {{.top_p = 1, .repeat_penalty = 1, .top_k = INT_MAX}, NULL},
         {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = NAN}, "must be finite numbers"},
         {{.top_p = 1, .repeat_penalty = 1, .frequency_penalty = INFINITY}, "must be finite numbers"},
@@ -506,7 +506,7 @@ static void only_plain_greed_is_greedy(void **state)
     }
 }
 
-static void refuses_a_bias_that_is_out_of_range(void **state)
+static void biases_out_of_range_are_errors(void **state)
 {
     (void)state;
     static const struct {
@@ -568,8 +568,8 @@ static void open_table(const float *row, pantry_model **model, pantry_session **
         fail_msg("%s", error.text);
 }
 
-/* Greedy with penalties, token by token: prompt and answer both count, within the window. */
-static void generation_penalizes_what_was_said(void **state)
+/* Greedy with penalties, token by token: tokens of prompt and answer count, within the window. */
+static void generation_penalizes_earlier_tokens(void **state)
 {
     (void)state;
     static const float row[VOCAB] = {3, 2.6f, 2.2f, 1.9f, 1.1f, -0.5f};
@@ -609,7 +609,7 @@ static void generation_penalizes_what_was_said(void **state)
     pantry_model_free(model);
 }
 
-/* Chi-square with 5 degrees of freedom over many answers with fixed seeds; and the same seed says the same. */
+/* Chi-square with 5 degrees of freedom over many answers with fixed seeds; the same seed gives the same answer. */
 static void generation_follows_the_distribution(void **state)
 {
     (void)state;
@@ -694,7 +694,7 @@ static void a_bias_decides(void **state)
     pantry_model_free(model);
 }
 
-static void logits_that_are_no_numbers_end_generation(void **state)
+static void nan_logits_end_generation(void **state)
 {
     (void)state;
     static const float row[VOCAB] = {NAN, NAN, NAN, NAN, NAN, NAN};
@@ -703,7 +703,7 @@ static void logits_that_are_no_numbers_end_generation(void **state)
     pantry_session *session;
     open_table(row, &model, &session);
     assert_int_equal(pantry_generate(session, (const int32_t[]){2}, 1, NULL, NULL, &error), PANTRY_INTERNAL);
-    assert_non_null(strstr(error.text, "the model's logits are not numbers"));
+    assert_non_null(strstr(error.text, "all logits of the model are NaN"));
     pantry_session_free(session);
     pantry_model_free(model);
 }
@@ -726,20 +726,20 @@ int main(void)
         cmocka_unit_test(known_draws_are_drawn),
         cmocka_unit_test(each_option_follows_its_definition),
         cmocka_unit_test(random_options_equal_the_reference),
-        cmocka_unit_test(exact_ends),
+        cmocka_unit_test(cuts_at_exact_limits),
         cmocka_unit_test(draws_choose_by_share),
-        cmocka_unit_test(logits_that_are_no_numbers),
-        cmocka_unit_test(large_vocabularies_are_cut_where_they_should),
-        cmocka_unit_test(penalties_forget_and_bound),
+        cmocka_unit_test(nan_and_infinite_logits),
+        cmocka_unit_test(large_vocabularies_are_cut_exactly),
+        cmocka_unit_test(penalties_reset_and_ignore_unknown_ids),
         cmocka_unit_test(penalties_change_the_logits_given),
-        cmocka_unit_test(refuses_what_is_out_of_range),
+        cmocka_unit_test(options_out_of_range_are_errors),
         cmocka_unit_test(a_bias_comes_first),
         cmocka_unit_test(only_plain_greed_is_greedy),
-        cmocka_unit_test(refuses_a_bias_that_is_out_of_range),
-        cmocka_unit_test(generation_penalizes_what_was_said),
+        cmocka_unit_test(biases_out_of_range_are_errors),
+        cmocka_unit_test(generation_penalizes_earlier_tokens),
         cmocka_unit_test(a_bias_decides),
         cmocka_unit_test(generation_follows_the_distribution),
-        cmocka_unit_test(logits_that_are_no_numbers_end_generation),
+        cmocka_unit_test(nan_logits_end_generation),
         cmocka_unit_test(defaults_are_as_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

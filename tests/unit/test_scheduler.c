@@ -1,6 +1,6 @@
-/* What the scheduler does with many requests at once: keys keep them apart, more than may run wait for their turn, slow
- * readers make place, requests that gave their pages to others go on as if nothing had been, and sessions can be
- * cancelled from elsewhere. Facts are counted, no time is taken. */
+/* The scheduler with many requests at once: keys separate them, requests over the maximum wait, slow readers are
+ * preempted, preempted requests continue unchanged, and other threads can cancel sessions. The tests count steps and
+ * never measure time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,7 +72,7 @@ static void nothing_runs(pantry_model *model)
 
 /* ---- keys ---- */
 
-/* The same prompt under other keys is read again, whole; under its own it is not. */
+/* The same prompt with another key is read again in full; with the same key it is not. */
 static void keys_keep_requests_apart(void **state)
 {
     (void)state;
@@ -95,7 +95,7 @@ static void keys_keep_requests_apart(void **state)
             assert_int_equal(stats.n_cached, 0);
         }
         for (size_t i = 0; i < COUNT(keys) + 2; i++) {
-            /* the sessions' own keys too, whatever they are */
+            /* also with the sessions' own keys */
             const char *key = i < COUNT(keys) ? keys[i] : sessions[i - COUNT(keys)]->key;
             if (i >= COUNT(keys) && (strcmp(key, keys[4]) == 0 || strcmp(key, keys[5]) == 0))
                 continue;
@@ -103,7 +103,7 @@ static void keys_keep_requests_apart(void **state)
             uint64_t before = stats_of(model).tokens;
             run_request(model, &o, i ? &a : &first);
             assert_int_equal((i ? &a : &first)->stats.n_cached, 0);
-            assert_int_equal(stats_of(model).tokens - before, N + 4); /* the last of 5 is not run */
+            assert_int_equal(stats_of(model).tokens - before, N + 4); /* the last of 5 tokens is not run */
             if (i)
                 assert_memory_equal(a.ids, first.ids, 5 * sizeof *a.ids);
         }
@@ -123,8 +123,8 @@ static void keys_keep_requests_apart(void **state)
     }
 }
 
-/* Requests at once: one waits for what an older one reads only if their keys are equal. Else both are read in the first
- * step, as if they had nothing in common. */
+/* Simultaneous requests: one waits for an older one with the same prefix only if their keys are equal. Otherwise both
+ * are read in the first step. */
 static void keys_keep_prompts_apart_while_they_are_read(void **state)
 {
     (void)state;
@@ -153,8 +153,9 @@ static void keys_keep_prompts_apart_while_they_are_read(void **state)
     }
 }
 
-/* Layers with windows of 8 tokens keep little of a prompt, but what others wait for is kept where they part. */
-static void windows_are_kept_where_prompts_part(void **state)
+/* Layers with windows of 8 tokens keep little of a prompt, but pages that others wait for are kept where they diverge.
+ */
+static void windows_are_kept_where_prompts_diverge(void **state)
 {
     (void)state;
     enum { TOGETHER = 8, SHARED = 700, N = SHARED + 12 };
@@ -186,11 +187,11 @@ static void windows_are_kept_where_prompts_part(void **state)
     pantry_model_free(model);
 }
 
-/* ---- more than may run ---- */
+/* ---- more requests than can run ---- */
 
 enum { MANY = PN_MAX_RUNNING + 40 };
 
-static void all_of_many_are_answered(void **state)
+static void many_requests_are_all_answered(void **state)
 {
     (void)state;
     static int32_t ids[MANY][4];
@@ -230,8 +231,9 @@ static pantry_status count_running(void *user, struct pn_seq_memory *memory, str
     return PANTRY_OK;
 }
 
-/* As many as may run wait for readers that do not read: others are answered, and they too once they are read. */
-static void slow_readers_make_place(void **state)
+/* The maximum number of requests waits for readers that do not read. Others are still answered, and these too once they
+ * are read. */
+static void slow_readers_are_preempted(void **state)
 {
     (void)state;
     enum { N_ANSWER = PN_MAX_EVENTS + 30 };
@@ -263,8 +265,8 @@ static void slow_readers_make_place(void **state)
     pantry_model_free(model);
 }
 
-/* The only state is that of a request whose reader does not read. */
-static void slow_readers_give_states(void **state)
+/* The only state belongs to a request whose reader does not read. */
+static void slow_readers_give_up_states(void **state)
 {
     (void)state;
     enum { N_ANSWER = PN_MAX_EVENTS + 30 };
@@ -287,7 +289,7 @@ static void slow_readers_give_states(void **state)
 
 /* ---- memory is short ---- */
 
-/* Two start while they are short; the younger gives its pages back, starts again, and says what it says alone. */
+/* Two requests start; the younger gives its pages back, starts again, and generates what it generates alone. */
 static void requests_start_again(void **state)
 {
     (void)state;
@@ -307,7 +309,7 @@ static void requests_start_again(void **state)
             o.n_context = 240;
             r[i] = submit(model, &o);
         }
-        /* Both readers must read, or their requests would wait. */
+        /* Both readers must read, since otherwise their requests would wait. */
         bool ended[2] = {false, false};
         together[0].n = together[1].n = 0;
         while (!ended[0] || !ended[1])
@@ -338,15 +340,15 @@ static void requests_start_again(void **state)
     }
 }
 
-/* Two requests, of which the second comes when the first has run for some steps. */
+/* Two requests, the second of which arrives after some steps of the first. */
 struct late {
     pantry_model *model;
     struct pantry_request_options options[2];
     pantry_request *requests[2];
-    bool runs; /* the second, one step after it came */
+    bool runs; /* the second, one step after it arrived */
 };
 
-/* On the engine's thread, so that it is known which step comes when. */
+/* Runs on the engine's thread, so that the order of steps is known. */
 static pantry_status run_some_then_another(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct late *late = user;
@@ -366,10 +368,10 @@ static pantry_status run_some_then_another(void *user, struct pn_seq_memory *mem
     return status;
 }
 
-/* Whether a prompt of `n` tokens starts beside a request of two pages, where there are n_pages. */
+/* Whether a prompt of `n` tokens starts next to a request of two pages if there are n_pages. */
 static bool starts_beside(int n_pages, int n)
 {
-    enum { N = 40, N_ANSWER = 20 }; /* so few that nobody has to read them */
+    enum { N = 40, N_ANSWER = 20 }; /* so few that they need not be read */
     int32_t ids[2][MAX_ANSWER];
     static struct answer answer;
     struct late late = {.model = load_tiny()};
@@ -402,15 +404,15 @@ static void requests_start_where_they_fit(void **state)
     (void)state;
     static const int lengths[] = {20, PN_PAGE_TOKENS - 1, PN_PAGE_TOKENS, 2 * PN_PAGE_TOKENS - 1, 2 * PN_PAGE_TOKENS};
     for (size_t i = 0; i < COUNT(lengths); i++) {
-        /* what the first has, what the second will have with its next token, and one more for the first to go on */
+        /* the pages of the first, those of the second with its next token, and one more for the first to continue */
         int needed = 2 + lengths[i] / PN_PAGE_TOKENS + 1 + 1;
         assert_false(starts_beside(needed - 1, lengths[i]));
         assert_true(starts_beside(needed, lengths[i]));
     }
 }
 
-/* A prompt that is in memory, with all pages that there are, is answered all the same. */
-static void full_trees_stop_nobody(void **state)
+/* A prompt is answered even if the tree holds all pages, including its own. */
+static void full_trees_block_no_request(void **state)
 {
     (void)state;
     enum { N = 70, N_ANSWER = 6, PAGES = 3 };
@@ -444,7 +446,8 @@ static bool has_run(const pantry_model *model, enum pn_result result)
     return any;
 }
 
-/* Where nobody needs logits the device chooses the tokens: the same as from logits, beside one that is sampled. */
+/* If no request needs logits, the device chooses the tokens: the same as chosen from logits, next to a sampled request.
+ */
 static void devices_choose_the_likeliest(void **state)
 {
     (void)state;
@@ -490,8 +493,8 @@ static void look_at_much(struct pn_os_memory *out)
 
 enum { N_SHORT = 3, N_PROMPT_SHORT = 150, N_ANSWER_SHORT = 8 };
 
-/* Answers three prompts with `limit` bytes of scratch (0: any number). Returns how many steps that took; -1: at least
- * one had too little, and says so. */
+/* Answers three prompts with `limit` bytes of scratch (0: any number). Returns the number of steps; -1: at least one
+ * failed for lack of memory, with an error that says so. */
 static int answer_with_scratch(uint64_t limit, struct answer *out)
 {
     static int32_t ids[N_SHORT][N_PROMPT_SHORT];
@@ -536,8 +539,8 @@ static int answer_with_scratch(uint64_t limit, struct answer *out)
     return short_of ? -1 : steps;
 }
 
-/* Where the scratch of a step does not fit, the step gets shorter, and every answer is the same. Only where that of one
- * token does not fit is it an error. */
+/* If the scratch of a step does not fit, the step gets shorter, and the answers stay the same. It is an error only if a
+ * single token does not fit. */
 static void steps_fit_the_scratch(void **state)
 {
     (void)state;
@@ -569,7 +572,7 @@ static void *set_cancel(void *user)
     return NULL;
 }
 
-/* At the token wanted another thread cancels. */
+/* Lets another thread cancel at a given token. */
 static bool count(void *user, const struct pantry_token *token)
 {
     struct talk *t = user;
@@ -587,7 +590,7 @@ static void sessions_are_cancelled_from_other_threads(void **state)
     int32_t ids[40];
     pantry_model *model = load_tiny();
     struct pantry_session_options wanted = {.size = sizeof wanted,
-                                            .n_context = 40000}; /* longer than the test has time for */
+                                            .n_context = 40000}; /* too long for the test to wait for */
     struct talk t = {.cancel = pantry_cancel_new(), .cancel_at = 3};
     pantry_session *session;
     struct pantry_stats stats = {.size = sizeof stats};
@@ -604,12 +607,12 @@ static void sessions_are_cancelled_from_other_threads(void **state)
         assert_int_equal(pantry_generate(session, ids, 40, &g, &stats, NULL), PANTRY_OK);
         assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
         assert_int_equal(t.n, stats.n_generated);
-        assert_in_range(t.n, 3, 3 + PN_MAX_EVENTS + 2); /* what was in the queue by then, and a step */
+        assert_in_range(t.n, 3, 3 + PN_MAX_EVENTS + 2); /* the queue at that time, and a step */
         assert_int_equal(pantry_session_n_past(session), 40 + t.n - 1);
         assert_int_equal(stats.n_cached, i ? 39 : 0);
     }
     t.n = t.cancel_at = 0;
-    assert_true(pantry_cancel_is_set(t.cancel)); /* it stays */
+    assert_true(pantry_cancel_is_set(t.cancel)); /* it stays set */
     assert_int_equal(pantry_generate(session, ids, 40, &g, &stats, NULL), PANTRY_OK);
     assert_int_equal(stats.stop, PANTRY_STOP_CANCELLED);
     assert_int_equal(t.n, 0);
@@ -627,15 +630,15 @@ static void sessions_are_cancelled_from_other_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(windows_are_kept_where_prompts_part),
+        cmocka_unit_test(windows_are_kept_where_prompts_diverge),
         cmocka_unit_test(keys_keep_requests_apart),
         cmocka_unit_test(keys_keep_prompts_apart_while_they_are_read),
-        cmocka_unit_test(all_of_many_are_answered),
-        cmocka_unit_test(slow_readers_make_place),
-        cmocka_unit_test(slow_readers_give_states),
+        cmocka_unit_test(many_requests_are_all_answered),
+        cmocka_unit_test(slow_readers_are_preempted),
+        cmocka_unit_test(slow_readers_give_up_states),
         cmocka_unit_test(requests_start_again),
         cmocka_unit_test(requests_start_where_they_fit),
-        cmocka_unit_test(full_trees_stop_nobody),
+        cmocka_unit_test(full_trees_block_no_request),
         cmocka_unit_test(devices_choose_the_likeliest),
         cmocka_unit_test(steps_fit_the_scratch),
         cmocka_unit_test(sessions_are_cancelled_from_other_threads),

@@ -1,5 +1,5 @@
-/* Sequences without a model: every token's keys and values are a number that says which tokens led to it, and so is the
- * state, so that a page or a state of another sequence shows. */
+/* Sequences without a model: every token's keys and values, and every state, are a hash of the tokens before it, so
+ * that a page or state of another sequence is noticed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +41,7 @@ static int first_seen(int layer, int n)
     return layer == 2 ? n / CHUNK * CHUNK : layer == 1 && n >= WINDOW ? n - WINDOW + 1 : 0;
 }
 
-/* A machine with room for everything: only the pools' own bounds matter, and looking costs nothing. */
+/* A machine with unlimited memory: only the pools' bounds matter. */
 static void look(struct pn_os_memory *out)
 {
     *out = (struct pn_os_memory){.total = (uint64_t)1 << 40,
@@ -58,12 +58,12 @@ static int use_look(void **state)
     return 0;
 }
 
-/* What the sequences of a test share: so many pages, and so many states where layers are recurrent. */
+/* Shared by the sequences of a test: a number of pages, and of states if layers are recurrent. */
 struct world {
     struct pn_runner runner;
     struct pn_kv_pool *pool;
     struct pn_seq_memory memory;
-    uint64_t taken; /* from the budget before */
+    uint64_t taken; /* from the budget, before the test */
 };
 
 static void open_world_of(const struct pn_model *of, struct world *w, int n_pages, int n_states)
@@ -71,8 +71,10 @@ static void open_world_of(const struct pn_model *of, struct world *w, int n_page
     struct pantry_error err;
     *w = (struct world){.taken = pn_memory_of_process()->taken};
     w->runner.device = &device;
-    if (pn_kv_pool_new(&device, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool, &err) ||
-        (n_states && pn_state_pool_new(&device, 3, (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
+    if (pn_kv_pool_new(&(struct pn_device *){&device}, 1, NULL, of, PN_TYPE_F32, (uint64_t)n_pages * STRIDE, &w->pool,
+                       &err) ||
+        (n_states && pn_state_pool_new(&(struct pn_device *){&device}, &(size_t){0}, &(size_t){3}, 1,
+                                       (uint64_t)n_states * STRIDE, &w->runner.states, &err)) ||
         pn_seq_memory_init(&w->memory, &w->runner, w->pool, &err))
         fail_msg("%s", err.text);
     assert_int_equal(w->pool->n_groups, of->n_caches);
@@ -85,7 +87,7 @@ static void open_world(struct world *w, int n_pages, int n_states)
     open_world_of(&model, w, n_pages, n_states);
 }
 
-/* Nothing is held any more. */
+/* Checks that nothing is in use any more. */
 static void close_world(struct world *w)
 {
     pn_tree_clear(w->memory.tree);
@@ -119,14 +121,20 @@ static uint32_t mark(const int32_t *ids, int n)
     uint32_t h = 1;
     for (int i = 0; i < n; i++)
         h = h * 31 + (uint32_t)ids[i] + 7;
-    return h & 0xfffff; /* a float holds it exactly */
+    return h & 0xfffff; /* exact in a float */
+}
+
+/* The page table of a group. */
+static const int32_t *pages_of(const struct pn_seq *s, int group)
+{
+    return pn_tables_at(&s->memory->pool->tables, s->pages + group * s->table);
 }
 
 static float *row(const struct pn_seq *s, int layer, int at, bool value)
 {
     const struct pn_cache *c = &s->memory->pool->caches[layer];
     assert_true(at / PAGE >= s->first[c->group] && at / PAGE < s->n_pages);
-    int32_t number = pn_seq_pages(s, c->group)[at / PAGE];
+    int32_t number = pages_of(s, c->group)[at / PAGE];
     assert_true(pn_kv_page_refs(s->memory->pool, c->group, number) > 0);
     unsigned char *page = (value ? c->v : c->k) + (size_t)number * c->k_page;
     return (float *)(void *)(page + (size_t)(at % PAGE) * c->k_row);
@@ -138,7 +146,7 @@ static float *state_of(const struct pn_seq *s)
     return (float *)states->slots.part[0].memory.host + (size_t)s->state * states->stride;
 }
 
-/* What a step does. */
+/* Simulates a step. */
 static void run(struct one *o, int n)
 {
     struct pn_seq *s = &o->seq;
@@ -152,7 +160,7 @@ static void run(struct one *o, int n)
         state_of(s)[i] = s->n_past ? (float)mark(o->ids, s->n_past) + (float)i : 0;
 }
 
-/* Everything that the sequence holds comes from its own tokens. */
+/* Checks that everything the sequence holds comes from its own tokens. */
 static void check_one(const struct one *o)
 {
     const struct pn_seq *s = &o->seq;
@@ -196,13 +204,13 @@ static const int32_t *some_ids(uint64_t seed, int differ_at)
 
 static uint32_t refs(const struct world *w, const struct one *o, int i)
 {
-    return pn_kv_page_refs(w->pool, 0, pn_seq_pages(&o->seq, 0)[i]);
+    return pn_kv_page_refs(w->pool, 0, pages_of(&o->seq, 0)[i]);
 }
 
 /* ---- starting ---- */
 
-/* Prompts that part from what is kept at every position, cut at every length. */
-static void starts_find_all_that_is_kept(void **state)
+/* Prompts that diverge from a kept one at every position, cut at every length. */
+static void starts_find_the_longest_kept_prefix(void **state)
 {
     (void)state;
     enum { N = 75 };
@@ -225,7 +233,7 @@ static void starts_find_all_that_is_kept(void **state)
             pn_seq_release(&b.seq);
             open_one(&b, &w, "k", a.ids);
             assert_int_equal(start(&b, at), n);
-            grow_and_run(&b, 3); /* what it adds is its own */
+            grow_and_run(&b, 3); /* does not change what is shared */
             check_one(&a);
             pn_seq_release(&b.seq);
         }
@@ -249,17 +257,17 @@ static void whole_pages_are_shared_and_parts_copied(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(refs(&w, &a, i), 1);
     pn_seq_keep(&a.seq, true);
-    pn_seq_keep(&a.seq, true); /* again: nothing more */
+    pn_seq_keep(&a.seq, true); /* again: no change */
     open_one(&b, &w, "", a.ids);
     open_one(&c, &w, "", a.ids);
     assert_int_equal(start(&b, 75), 75);
     assert_int_equal(start(&c, 64), 64);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(pn_seq_pages(&b.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
-        assert_int_equal(pn_seq_pages(&c.seq, 0)[i], pn_seq_pages(&a.seq, 0)[i]);
-        assert_int_equal(refs(&w, &a, i), 4); /* the tree's too */
+        assert_int_equal(pages_of(&b.seq, 0)[i], pages_of(&a.seq, 0)[i]);
+        assert_int_equal(pages_of(&c.seq, 0)[i], pages_of(&a.seq, 0)[i]);
+        assert_int_equal(refs(&w, &a, i), 4); /* including the tree's */
     }
-    assert_int_not_equal(pn_seq_pages(&b.seq, 0)[2], pn_seq_pages(&a.seq, 0)[2]);
+    assert_int_not_equal(pages_of(&b.seq, 0)[2], pages_of(&a.seq, 0)[2]);
     assert_int_equal(refs(&w, &a, 2), 2);
     assert_int_equal(refs(&w, &b, 2), 1);
     assert_int_equal(pn_kv_pages_used(w.pool, 0), 4);
@@ -275,7 +283,7 @@ static void whole_pages_are_shared_and_parts_copied(void **state)
     assert_int_equal(start(&c, 100), 95); /* as far as B came */
     pn_seq_release(&c.seq);
     pn_seq_release(&a.seq);
-    pn_seq_release(&a.seq); /* of nothing: nothing */
+    pn_seq_release(&a.seq); /* twice is allowed */
     close_world(&w);
 }
 
@@ -299,7 +307,7 @@ static void growing_takes_pages_as_they_are_needed(void **state)
         assert_int_equal(a.seq.n_pages, (i + PAGE - 1) / PAGE);
         assert_int_equal(pn_kv_pages_used(w.pool, 0), a.seq.n_pages);
     }
-    /* Two are left: three cannot be had, and what was taken stays with the sequence. */
+    /* Two pages are left, so three fail, and the pages taken stay with the sequence. */
     assert_int_equal(pn_seq_grow(&b.seq, 2 * PAGE + 1, &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "a page of keys and values needs "));
     assert_int_equal(b.seq.n_pages, 2);
@@ -307,14 +315,14 @@ static void growing_takes_pages_as_they_are_needed(void **state)
     run(&b, 2 * PAGE);
     assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY);
     check_one(&a);
-    /* What only the tree holds makes room, what a sequence goes on with does not. */
+    /* Pages that only the tree holds are evicted, pages that a sequence uses are not. */
     pn_seq_keep(&a.seq, true);
     assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY);
     pn_seq_drop(&a.seq);
     assert_int_equal(pn_kv_pages_used(w.pool, 0), 5);
     grow_and_run(&b, PAGE);
     assert_int_equal(pn_tree_n_pages(w.memory.tree), 2);
-    assert_int_equal(start(&a, 3 * PAGE), 2 * PAGE); /* its end went first */
+    assert_int_equal(start(&a, 3 * PAGE), 2 * PAGE); /* its end was evicted first */
     grow_and_run(&b, 0);
     check_one(&b);
     pn_seq_release(&a.seq);
@@ -322,7 +330,7 @@ static void growing_takes_pages_as_they_are_needed(void **state)
     close_world(&w);
 }
 
-/* Also where the tree has little, it gives it up before an answer fails. */
+/* Even a small tree gives up its pages before an answer fails. */
 static void small_trees_make_room_too(void **state)
 {
     (void)state;
@@ -345,7 +353,7 @@ static void small_trees_make_room_too(void **state)
     close_world(&w);
 }
 
-/* Pages come back to the budget when nothing runs, all but a portion of 64. */
+/* When nothing runs, unused pages return to the budget, except 64. */
 static void idle_memory_goes_back_to_the_budget(void **state)
 {
     (void)state;
@@ -365,7 +373,7 @@ static void idle_memory_goes_back_to_the_budget(void **state)
     assert_true(budget->taken == w.taken + 256 * STRIDE);
     for (size_t i = 10; i < COUNT(many); i++)
         pn_seq_release(&many[i].seq);
-    pn_seq_memory_settle(&w.memory); /* of 216 not in use 64 stay */
+    pn_seq_memory_settle(&w.memory); /* 64 of 216 unused ones stay */
     assert_true(budget->taken == w.taken + (40 + 64) * STRIDE);
     assert_int_equal(w.memory.n_promised[0], 104);
     for (int i = 0; i < 10; i++) {
@@ -393,16 +401,16 @@ static void starts_without_a_page_take_whole_pages(void **state)
     assert_int_equal(refs(&w, &a, 2), 2);
     pn_seq_drop(&b.seq);
     pn_seq_release(&a.seq);
-    assert_int_equal(start(&b, 75), 64); /* the tree has all: the third page cannot be found and given up at once */
-    grow_and_run(&b, 11);                /* but it can be given up now */
+    assert_int_equal(start(&b, 75), 64); /* the tree has all pages: the third cannot be both matched and evicted */
+    grow_and_run(&b, 11);                /* but it can be evicted now */
     assert_int_equal(pn_tree_n_pages(w.memory.tree), 2);
     check_one(&b);
     pn_seq_release(&b.seq);
     close_world(&w);
 }
 
-/* Who goes on from a state that others hold leaves the next one in another slot; where there is none, the tree gives
- * its states up, and then the slot is the sequence's own. */
+/* A step from a shared state writes the next one to another slot. If no slot is free, the tree gives up its states, and
+ * the slot then belongs to the sequence alone. */
 static void states_are_shared_until_a_step(void **state)
 {
     (void)state;
@@ -424,14 +432,15 @@ static void states_are_shared_until_a_step(void **state)
     grow_and_run(&b, 5);
     assert_int_equal(pn_states_used(w.runner.states), 2);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
-    grow_and_run(&a, 10); /* no slot is free, so the tree forgets, and the state is A's alone */
+    grow_and_run(&a, 10); /* no slot is free, so the tree drops its state, and A has the only reference */
     assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
     assert_int_equal(pn_states_used(w.runner.states), 2);
     check_one(&a);
     check_one(&b);
 
     pn_seq_keep(&a.seq, false);
-    assert_int_equal(pn_seq_start(&c.seq, 80, &err), PANTRY_NO_MEMORY); /* what the tree gives up A holds still */
+    assert_int_equal(pn_seq_start(&c.seq, 80, &err),
+                     PANTRY_NO_MEMORY); /* A still holds the state that the tree gave up */
     assert_non_null(strstr(err.text, "the recurrent state of a sequence needs "));
     assert_true(c.seq.state == -1 && c.seq.n_pages == 0 && c.seq.n_past == 0);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 0);
@@ -440,7 +449,7 @@ static void states_are_shared_until_a_step(void **state)
     pn_seq_keep(&a.seq, false);
     assert_int_equal(start(&b, 80), 80);
     assert_int_equal(pn_state_new(w.runner.states, &last, &err), PANTRY_OK);
-    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY); /* A and B hold the same one */
+    assert_int_equal(pn_seq_grow(&b.seq, 1, &err), PANTRY_NO_MEMORY); /* A and B share it */
     assert_true(b.seq.state == a.seq.state && b.seq.next == -1);
     check_one(&b);
     pn_state_release(w.runner.states, last);
@@ -455,8 +464,8 @@ static void states_are_shared_until_a_step(void **state)
 
 /* ---- states ---- */
 
-/* Back to every position: to the last kept state at or before it. */
-static void states_go_back_to_what_was_kept(void **state)
+/* Rewinding to any position resumes from the last kept state at or before it. */
+static void rewinding_finds_the_last_kept_state(void **state)
 {
     (void)state;
     static const int kept[] = {1, 16, 31, 32, 33, 64, 70, 96, 130};
@@ -484,7 +493,7 @@ static void states_go_back_to_what_was_kept(void **state)
         grow_and_run(&b, 5);
         pn_seq_drop(&b.seq);
         memcpy(b.ids, some_ids(7, CONTEXT), sizeof b.ids);
-        assert_int_equal(start(&b, at), wanted); /* B changed no state but its own */
+        assert_int_equal(start(&b, at), wanted); /* B changed only its own state */
         pn_seq_release(&b.seq);
     }
     close_world(&w);
@@ -492,14 +501,14 @@ static void states_go_back_to_what_was_kept(void **state)
 
 /* ---- windows ---- */
 
-/* A page more than the next token sees. */
+/* One page more than the next token sees. */
 static int first_kept(int layer, int n)
 {
     int page = first_seen(layer, n) / PAGE - 1;
     return layer == 0 || page < 0 ? 0 : page;
 }
 
-static void windows_give_back_what_is_behind_them(void **state)
+static void windows_give_back_old_pages(void **state)
 {
     (void)state;
     static const int slices[] = {1, 7, 32, 50, 97};
@@ -526,7 +535,7 @@ static void windows_give_back_what_is_behind_them(void **state)
     }
 }
 
-/* How far a sequence can go on that begins with `at` tokens of one that was kept after n. */
+/* Where a sequence can resume that shares `at` tokens with one that was kept after n. */
 static int goes_on(int n, int at)
 {
     int m = n < at ? n : at;
@@ -538,7 +547,7 @@ static int goes_on(int n, int at)
     return m;
 }
 
-static void sequences_go_on_where_windows_are_kept(void **state)
+static void sequences_resume_where_windows_are_kept(void **state)
 {
     (void)state;
     static const int kept[] = {20, 64, 70, 97, 140};
@@ -551,7 +560,7 @@ static void sequences_go_on_where_windows_are_kept(void **state)
         grow_and_run(&a, kept[i] - a.seq.n_past);
         pn_seq_keep(&a.seq, true);
     }
-    assert_int_equal(pn_tree_n_states(w.memory.tree), 3); /* of those on one way the last ones stay */
+    assert_int_equal(pn_tree_n_states(w.memory.tree), 3); /* of those on one path, the last ones stay */
     grow_and_run(&a, 30);
     int used = pn_kv_pages_used(w.pool, 1);
     for (int at = 0; at <= 160; at++) {
@@ -561,7 +570,7 @@ static void sequences_go_on_where_windows_are_kept(void **state)
         open_one(&b, &w, "", some_ids(21, at));
         assert_int_equal(start(&b, CONTEXT - 1), wanted);
         assert_int_equal(b.seq.n_known, at < 140 ? at : 140);
-        assert_true(pn_kv_pages_used(w.pool, 1) <= used + 1); /* a copy of the last page: the others are shared */
+        assert_true(pn_kv_pages_used(w.pool, 1) <= used + 1); /* the last page is copied, the others are shared */
         grow_and_run(&b, 9);
         check_one(&b);
         check_one(&a);
@@ -572,7 +581,7 @@ static void sequences_go_on_where_windows_are_kept(void **state)
     close_world(&w);
 }
 
-/* What is kept on the way goes when the next is: not what is kept for others, nor what others keep. */
+/* A temporary checkpoint is replaced by the next one; permanent ones and those of other sequences stay. */
 static void passing_checkpoints_are_replaced(void **state)
 {
     (void)state;
@@ -586,24 +595,24 @@ static void passing_checkpoints_are_replaced(void **state)
         pn_seq_keep(&a.seq, false);
         assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
         assert_int_equal(pn_tree_find(w.memory.tree, "", a.ids, CONTEXT), 35 * i / PAGE * PAGE);
-        pn_seq_keep(&a.seq, false); /* the same again */
+        pn_seq_keep(&a.seq, false); /* again: no change */
         assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
     }
-    while (pn_tree_evict_state(w.memory.tree)) /* the tree gave it up: the sequence does not know */
+    while (pn_tree_evict_state(w.memory.tree)) /* evicted by the tree without the sequence's knowledge */
         ;
     pn_seq_keep(&a.seq, false);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
     pn_seq_keep(&a.seq, true);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 1);
     grow_and_run(&a, 5);
-    pn_seq_keep(&a.seq, false); /* at 160 there is none yet */
+    pn_seq_keep(&a.seq, false); /* there is none at 160 yet */
     pn_seq_keep_last(&a.seq);
     assert_int_equal(pn_tree_n_states(w.memory.tree), 2);
     pn_seq_release(&a.seq);
     close_world(&w);
 }
 
-/* Memory that one group does not use is there for another. */
+/* Groups can use each other's unused memory. */
 static void groups_share_the_budget(void **state)
 {
     (void)state;
@@ -619,16 +628,16 @@ static void groups_share_the_budget(void **state)
     start(&a, 0);
     start(&b, 0);
     for (int i = 0; i < 192; i += 16)
-        grow_and_run(&a, 16); /* 6 pages in full, and 4 and 3 of the windows at most */
+        grow_and_run(&a, 16); /* 6 full pages, and at most 4 and 3 for the windows */
     check_one(&a);
     assert_int_equal(pn_seq_grow(&b.seq, PAGE + 1, &err), PANTRY_NO_MEMORY);
     assert_non_null(strstr(err.text, "a page of keys and values needs "));
-    for (int g = 0; g < 3; g++) /* none is left of a page that is not there in all groups */
+    for (int g = 0; g < 3; g++) /* a page missing in one group is released in all */
         assert_int_equal(pn_kv_pages_used(w.pool, g), 6 - first_kept(g, 192) + b.seq.n_pages);
     pn_seq_keep_last(&a.seq);
     pn_seq_release(&a.seq);
     for (int i = 0; i < 128; i += 16)
-        grow_and_run(&b, 16); /* out of what only the tree had */
+        grow_and_run(&b, 16); /* with pages evicted from the tree */
     check_one(&b);
     pn_seq_release(&b.seq);
     pn_memory_set_limit(budget, 0);
@@ -639,7 +648,7 @@ static void groups_share_the_budget(void **state)
 
 enum { N_OPEN = 4 };
 
-/* Every sequence that is open still has what is its own. */
+/* Checks that every open sequence still holds its own tokens. */
 static void check_all(struct one *all, const struct world *w)
 {
     int pages[PN_KV_GROUPS] = {pn_tree_n_pages(w->memory.tree)};
@@ -657,7 +666,7 @@ static void check_all(struct one *all, const struct world *w)
     }
 }
 
-/* Sequences of few families start, grow, are kept, dropped and released in any order, while memory is short. */
+/* Sequences with common prefixes start, grow, are kept, dropped and released in random order, while memory is short. */
 static void any_order_keeps_sequences_apart(void **state)
 {
     (void)state;
@@ -712,7 +721,7 @@ static void steps_hold_their_sequences_in_order(void **state)
     static const int32_t ids[] = {11, 12, 13, 14, 15, 16, 17};
     open_world(&w, 4, 3);
     assert_int_equal(pn_step_init(&step, 10, 3, &err), PANTRY_OK);
-    for (int again = 0; again < 2; again++) { /* a step that was used before is empty */
+    for (int again = 0; again < 2; again++) { /* a reused step is empty */
         pn_step_begin(&step, &w.runner, w.pool);
         assert_true(step.batch.n_tokens == 0 && step.batch.n_seqs == 0 && step.batch.n_outputs == 0);
         assert_ptr_equal(step.batch.caches, w.pool->caches);
@@ -721,7 +730,7 @@ static void steps_hold_their_sequences_in_order(void **state)
         const struct pn_batch_seq a = {.n = 3, .past = 31, .pages = 5, .n_context = 100, .state_in = 2, .state_out = 3},
                                   b = {.start = 77, .n = 4, .pages = 9, .n_context = 50, .state_in = 1, .state_out = 1};
         assert_int_equal(pn_step_add(&step, &a, ids), 0);
-        assert_null(step.batch.kinds); /* of two texts */
+        assert_null(step.batch.kinds); /* no second text */
         pn_step_set_second(&step, 1);
         assert_int_equal(pn_step_add(&step, &b, ids + 3), 3);
         pn_step_output(&step, 2);
@@ -743,7 +752,7 @@ static void steps_hold_their_sequences_in_order(void **state)
     close_world(&w);
 }
 
-/* Cut between sequences, within one, and before the tokens whose results are wanted. */
+/* Cut between sequences, within one, and before the outputs. */
 static void steps_can_be_cut(void **state)
 {
     (void)state;
@@ -773,7 +782,7 @@ static void steps_can_be_cut(void **state)
     close_world(&w);
 }
 
-static void ids_are_of_the_vocabulary(void **state)
+static void ids_are_checked(void **state)
 {
     (void)state;
     struct pantry_error err;
@@ -790,22 +799,22 @@ static void ids_are_of_the_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(starts_find_all_that_is_kept),
+        cmocka_unit_test(starts_find_the_longest_kept_prefix),
         cmocka_unit_test(whole_pages_are_shared_and_parts_copied),
         cmocka_unit_test(growing_takes_pages_as_they_are_needed),
         cmocka_unit_test(small_trees_make_room_too),
         cmocka_unit_test(idle_memory_goes_back_to_the_budget),
         cmocka_unit_test(starts_without_a_page_take_whole_pages),
         cmocka_unit_test(states_are_shared_until_a_step),
-        cmocka_unit_test(states_go_back_to_what_was_kept),
-        cmocka_unit_test(windows_give_back_what_is_behind_them),
-        cmocka_unit_test(sequences_go_on_where_windows_are_kept),
+        cmocka_unit_test(rewinding_finds_the_last_kept_state),
+        cmocka_unit_test(windows_give_back_old_pages),
+        cmocka_unit_test(sequences_resume_where_windows_are_kept),
         cmocka_unit_test(passing_checkpoints_are_replaced),
         cmocka_unit_test(groups_share_the_budget),
         cmocka_unit_test(any_order_keeps_sequences_apart),
         cmocka_unit_test(steps_hold_their_sequences_in_order),
         cmocka_unit_test(steps_can_be_cut),
-        cmocka_unit_test(ids_are_of_the_vocabulary),
+        cmocka_unit_test(ids_are_checked),
     };
     return cmocka_run_group_tests(tests, use_look, NULL);
 }

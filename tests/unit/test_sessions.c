@@ -1,7 +1,8 @@
-/* Sessions: whatever they held before and whoever shares their pages, what they say equals a fresh session. Contexts
- * and batches end exactly where they should, pages come back, failures leave a session usable.
+/* Sessions: whatever they held before and whichever sessions share their pages, they generate what a fresh session
+ * does. Contexts and batches end exactly at their limits, pages are given back, failures leave a session usable.
  *
- * Answers are sampled at a high temperature with a fixed seed on the scalar device, so that a wrong logit shows. */
+ * Answers are sampled at a high temperature with a fixed seed on the scalar device, so that a wrong logit changes them.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,7 +74,7 @@ static struct pantry_generate_options sampled(struct said *said, int n)
     return o;
 }
 
-/* Returns how many tokens were there already. */
+/* Returns the number of cached tokens. */
 static int answer(pantry_session *session, const int32_t *prompt, int n, struct said *said)
 {
     struct pantry_error error;
@@ -85,7 +86,7 @@ static int answer(pantry_session *session, const int32_t *prompt, int n, struct 
     return stats.n_cached;
 }
 
-/* The prompt that begins with `common` of ids[] and goes on differently, n in all. */
+/* A prompt of n tokens that begins with `common` of ids[] and then differs. */
 static const int32_t *branch(int common, int n)
 {
     static int32_t prompt[N_IDS];
@@ -110,12 +111,12 @@ static struct pn_sched_stats stats_of(const pantry_session *session)
     return s;
 }
 
-/* Nothing runs: what is in use, the prefix tree holds. */
+/* When nothing runs, the prefix tree holds all pages in use. */
 static int pages_in_use(const pantry_session *session)
 {
     struct pn_sched_stats s = stats_of(session);
     assert_int_equal(s.n_requests, 0);
-    if (session->model->runner->states || s.window_pages_used) /* one page for all states that are kept in it */
+    if (session->model->runner->states || s.window_pages_used) /* all states kept in a page share it */
         assert_true(s.pages_used <= s.pages_in_tree);
     else
         assert_int_equal(s.pages_used, s.pages_in_tree);
@@ -128,9 +129,9 @@ static int pages_of(int n_tokens)
     return (n_tokens + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS;
 }
 
-/* ---- going back ---- */
+/* ---- rewinding ---- */
 
-static void going_back_to_every_position_equals_a_fresh_session(void **state)
+static void rewinding_anywhere_equals_a_fresh_session(void **state)
 {
     (void)state;
     static const char *const archs[] = {"llama", "gemma3"};
@@ -145,14 +146,14 @@ static void going_back_to_every_position_equals_a_fresh_session(void **state)
             const int32_t *prompt = branch(at, at + 3);
             int end = at + 3 + N_ANSWER - 1;
             int cached = answer(session, prompt, at + 3, &said);
-            if (cached != at) { /* windows of 8 need a page that was given back: once it is read again, it is there */
+            if (cached != at) { /* windows of 8 need a page that was given back; reading it again restores it */
                 assert_true(k == 1 && cached == 0 && n_read_again++ == 0);
             }
             assert_int_equal(pantry_session_n_past(session), end);
-            n_pages += pages_of(end) - at / PN_PAGE_TOKENS; /* all but the full pages that both begin with */
+            n_pages += pages_of(end) - at / PN_PAGE_TOKENS; /* except the full pages of the common prefix */
             assert_int_equal(pages_in_use(session), n_pages);
             equals_fresh(model, prompt, at + 3, &said);
-            assert_int_equal(pages_in_use(session), n_pages); /* the fresh one's are gone */
+            assert_int_equal(pages_in_use(session), n_pages); /* the fresh session's pages are gone */
         }
         pantry_session_clear(session);
         assert_int_equal(pages_in_use(session), 0);
@@ -162,7 +163,7 @@ static void going_back_to_every_position_equals_a_fresh_session(void **state)
 }
 
 /* The same prompt again, a shorter one, and the conversation's next turn. */
-static void what_is_held_is_found(void **state)
+static void held_tokens_are_reused(void **state)
 {
     (void)state;
     pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
@@ -170,7 +171,7 @@ static void what_is_held_is_found(void **state)
     struct said first, said;
     int32_t turn[120];
     assert_int_equal(answer(session, ids, 70, &first), 0);
-    assert_int_equal(answer(session, ids, 70, &said), 69); /* the last one's logits are wanted */
+    assert_int_equal(answer(session, ids, 70, &said), 69); /* the last token must run for its logits */
     assert_memory_equal(said.ids, first.ids, sizeof said.ids);
     memcpy(turn, ids, 70 * sizeof *ids);
     memcpy(turn + 70, said.ids, N_ANSWER * sizeof *ids);
@@ -189,8 +190,8 @@ static void what_is_held_is_found(void **state)
     pantry_model_free(model);
 }
 
-/* Models with recurrent layers go back to a copy: after each slice of a prompt but the one with its last token. */
-static void recurrent_models_go_back_to_copies(void **state)
+/* Models with recurrent layers resume from a copy, which exists after each slice of a prompt except its last token. */
+static void recurrent_models_resume_from_copies(void **state)
 {
     (void)state;
     static const struct {
@@ -210,7 +211,7 @@ static void recurrent_models_go_back_to_copies(void **state)
             assert_int_equal(answer(session, prompt, 72, &said), cases[c].n_cached);
             equals_fresh(model, prompt, 72, &said);
         }
-        /* A turn that only goes on finds the state that the answer ended with. */
+        /* A turn that only continues finds the state at the end of the answer. */
         struct said said;
         int32_t turn[70 + N_ANSWER + 5];
         answer(session, ids, 70, &said);
@@ -226,8 +227,8 @@ static void recurrent_models_go_back_to_copies(void **state)
 
 /* ---- several sessions on the same pages ---- */
 
-/* A goes back into the middle of a page (or to its end), B takes pages and fills them, A goes on. What A and B have
- * comes back with them. */
+/* A rewinds into the middle of a page (or to its end), B takes and fills pages, A continues. Freeing A and B gives back
+ * their pages. */
 static void sessions_do_not_take_each_others_pages(void **state)
 {
     (void)state;
@@ -246,7 +247,7 @@ static void sessions_do_not_take_each_others_pages(void **state)
             answer(a, branch(cases[c].back_to, cases[c].back_to + 1), cases[c].back_to + 1, &said);
             pantry_session_clear(b);
             int of_a = pages_in_use(a);
-            assert_int_equal(answer(b, others, cases[c].n_other, &said), 0); /* nothing that A has */
+            assert_int_equal(answer(b, others, cases[c].n_other, &said), 0); /* shares nothing with A */
             equals_fresh(model, others, cases[c].n_other, &said);
             if (k == 0)
                 assert_int_equal(pages_in_use(b), of_a + pages_of(cases[c].n_other + N_ANSWER - 1));
@@ -264,7 +265,7 @@ static void sessions_do_not_take_each_others_pages(void **state)
         assert_true(of_a > 0 && of_a < both);
         b = open_session(model, &exact);
         assert_int_equal(pages_in_use(b), of_a);
-        pantry_session_free(a); /* its key is gone from the tree */
+        pantry_session_free(a); /* removes its key from the tree */
         assert_int_equal(pages_in_use(b), 0);
         assert_int_equal(stats_of(b).states_used, 0);
         pantry_session_free(b);
@@ -307,8 +308,8 @@ static const char *wide_model(void)
     return path;
 }
 
-/* Models that keep keys and values in different types, by turns: each equals itself alone. A model keeps them in one
- * type: a session that asks for another is refused. */
+/* Models with different types of keys and values take turns, and each equals itself alone. A model has one type: a
+ * session that asks for another is an error. */
 static void a_model_has_one_cache_type(void **state)
 {
     (void)state;
@@ -317,9 +318,9 @@ static void a_model_has_one_cache_type(void **state)
         size_t row;         /* bytes of 32 values */
         double least, most; /* NMSE to float32 */
         const char *says;
-    } types[] = {{"f32", 128, 0, 1e-15, "kept as f32, so no session can have them as f16"},
-                 {"f16", 64, 1e-12, 1e-5, "kept as f16, so no session can have them as q8_0"},
-                 {"q8_0", 34, 1e-8, 1e-2, "kept as q8_0, so no session can have them as f32"}};
+    } types[] = {{"f32", 128, 0, 1e-15, "in one type (found f16, allowed f32)"},
+                 {"f16", 64, 1e-12, 1e-5, "in one type (found q8_0, allowed f16)"},
+                 {"q8_0", 34, 1e-8, 1e-2, "in one type (found f32, allowed q8_0)"}};
     enum { N = 70, N_TYPES = COUNT(types) };
     pantry_model *models[N_TYPES];
     pantry_session *sessions[N_TYPES], *other;
@@ -382,7 +383,7 @@ static void runners_have_one_pool(void **state)
     assert_int_equal(pn_runner_pool(model->runner, "q8_0", &again, &err), PANTRY_OK);
     assert_ptr_equal(again, first);
     assert_int_equal(pn_runner_pool(model->runner, "f16", &none, &err), PANTRY_INVALID);
-    assert_non_null(strstr(err.text, "kept as q8_0, so no session can have them as f16"));
+    assert_non_null(strstr(err.text, "in one type (found f16, allowed q8_0)"));
     pantry_model_free(model);
 }
 
@@ -421,15 +422,20 @@ static void options_are_bounded(void **state)
         {32769, {0}, PANTRY_OK, 32768, 0, NULL},
         {256, {.n_context = 1, .n_batch = 1}, PANTRY_OK, 1, 1, NULL},
         {256, {.n_context = 100000, .n_batch = 4096}, PANTRY_OK, 100000, 4096, NULL},
-        {256, {.n_context = -1}, PANTRY_INVALID, 0, 0, "n_context is -1, but must be 0 (as trained) or more"},
-        {256, {.n_batch = -1}, PANTRY_INVALID, 0, 0, "n_batch is -1, but must be 0 (512) to 4096"},
-        {256, {.n_batch = 4097}, PANTRY_INVALID, 0, 0, "n_batch is 4097, but must be 0 (512) to 4096"},
+        {256, {.n_context = -1}, PANTRY_INVALID, 0, 0, "invalid n_context (found -1, allowed 0 or more)"},
+        {256, {.n_batch = -1}, PANTRY_INVALID, 0, 0, "invalid n_batch (found -1, allowed 0 to 4096)"},
+        {256, {.n_batch = 4097}, PANTRY_INVALID, 0, 0, "invalid n_batch (found 4097, allowed 0 to 4096)"},
         {256, {.kv_type = "f32"}, PANTRY_OK, 256, 0, NULL},
         {256, {.kv_type = "f16"}, PANTRY_OK, 256, 0, NULL},
-        {256, {.kv_type = "q8_0"}, PANTRY_INVALID, 0, 0, "heads of 8 values cannot be kept as q8_0"},
-        {256, {.kv_type = "bf16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"bf16\"; f16, q8_0 and f32 are possible"},
-        {256, {.kv_type = "F16"}, PANTRY_INVALID, 0, 0, "cannot be kept as \"F16\""},
-        {256, {.kv_type = ""}, PANTRY_INVALID, 0, 0, "cannot be kept as \"\""},
+        {256, {.kv_type = "q8_0"}, PANTRY_INVALID, 0, 0, "heads of 8 values do not fit type q8_0"},
+        {256,
+         {.kv_type = "bf16"},
+         PANTRY_INVALID,
+         0,
+         0,
+         "unknown type of keys and values (found \"bf16\", allowed f16, q8_0 and f32)"},
+        {256, {.kv_type = "F16"}, PANTRY_INVALID, 0, 0, "(found \"F16\", allowed"},
+        {256, {.kv_type = ""}, PANTRY_INVALID, 0, 0, "(found \"\", allowed"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pantry_error error = {0};
@@ -452,7 +458,7 @@ static void options_are_bounded(void **state)
     pantry_session_free(NULL);
 }
 
-/* The last position that the pool has pages for, and one more; and a model that an indexer bounds. */
+/* The last position that the pool has pages for, and one more; and a model that is bounded by an indexer. */
 static void contexts_fit_the_pool_and_the_model(void **state)
 {
     (void)state;
@@ -477,7 +483,7 @@ static void contexts_fit_the_pool_and_the_model(void **state)
     pantry_session_free(session);
     o.n_context = 41;
     assert_int_equal(pantry_session_new(model, &o, &session, &error), PANTRY_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "above 40 tokens need its indexer, which is not built: 41 are too many"));
+    assert_non_null(strstr(error.text, "need its indexer, which is not supported (found 41 tokens, allowed 40)"));
     o.n_context = 0;
     session = open_session(model, &o);
     assert_int_equal(pantry_session_n_context(session), 40);
@@ -505,12 +511,12 @@ static void full_contexts_refuse_one_more(void **state)
     assert_int_equal(pantry_generate(session, ids, N, &o, NULL, &error), PANTRY_OK);
     assert_int_equal(pantry_session_n_past(session), N);
     assert_int_equal(pantry_generate(session, ids, N + 1, &o, NULL, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "the prompt has 41 tokens, but the context has room for 40"));
+    assert_non_null(strstr(error.text, "the prompt is too long for the context (found 41 tokens, allowed 40)"));
     int n_pages = pages_in_use(session);
     assert_int_equal(pantry_logits(session, ids, N, NULL, 0, logits, &error), PANTRY_OK);
     assert_int_equal(pantry_logits(session, ids, N + 1, NULL, 0, logits, &error), PANTRY_CONTEXT_FULL);
-    assert_non_null(strstr(error.text, "41 tokens do not fit in a context of 40"));
-    assert_int_equal(pages_in_use(session), n_pages); /* logits leave nothing */
+    assert_non_null(strstr(error.text, "too many tokens for the context (found 41, allowed 40)"));
+    assert_int_equal(pages_in_use(session), n_pages); /* logits keep no pages */
     assert_int_equal(pantry_session_n_past(session), N);
     static const int32_t wrong[][2] = {{5, TINY_VOCAB}, {TINY_VOCAB, 5}, {5, -1}, {INT32_MIN, 5}};
     for (size_t i = 0; i < COUNT(wrong); i++) {
@@ -518,7 +524,7 @@ static void full_contexts_refuse_one_more(void **state)
         assert_non_null(strstr(error.text, "is not in the vocabulary of 64"));
         assert_int_equal(pantry_generate(session, wrong[i], 2, &o, NULL, &error), PANTRY_INVALID);
         assert_non_null(strstr(error.text, "is not in the vocabulary of 64"));
-        assert_int_equal(pantry_session_n_past(session), N); /* what it had, it has */
+        assert_int_equal(pantry_session_n_past(session), N); /* the session is unchanged */
         assert_int_equal(pages_in_use(session), n_pages);
     }
     assert_int_equal(pantry_logits(session, (const int32_t[]){TINY_VOCAB - 1, 0}, 2, NULL, 0, logits, NULL), PANTRY_OK);
@@ -526,7 +532,7 @@ static void full_contexts_refuse_one_more(void **state)
     pantry_model_free(model);
 }
 
-/* However a text is cut, and at every size of step that a plan ends with, the logits are the same. */
+/* The logits do not depend on the slices, including those around the sizes of plans. */
 static void slices_change_nothing(void **state)
 {
     (void)state;
@@ -547,7 +553,7 @@ static void slices_change_nothing(void **state)
         assert_memory_equal(got, whole, sizeof got);
         assert_int_equal(pages_in_use(session), 0);
     }
-    /* A session's own batch bounds every slice. */
+    /* A session's n_batch bounds every slice. */
     pantry_session *small = open_session(
         model, &(struct pantry_session_options){.size = sizeof(struct pantry_session_options), .n_batch = 16});
     static const int wide[] = {16, 17, 40};
@@ -555,9 +561,9 @@ static void slices_change_nothing(void **state)
     assert_memory_equal(got, whole, sizeof got);
     static const int wrong[] = {5, 0}, below[] = {-3};
     assert_int_equal(pantry_logits(small, ids, N, wrong, 2, got, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "slice 1 has 0 tokens, but must have at least 1"));
+    assert_non_null(strstr(error.text, "slice 1 is too short (found 0 tokens, allowed 1 or more)"));
     assert_int_equal(pantry_logits(small, ids, N, below, 1, got, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "slice 0 has -3 tokens"));
+    assert_non_null(strstr(error.text, "slice 0 is too short (found -3 tokens"));
     assert_int_equal(pantry_logits(small, ids, 0, NULL, 0, got, &error), PANTRY_OK);
     assert_int_equal(pages_in_use(small), 0);
     pantry_session_free(small);
@@ -565,7 +571,7 @@ static void slices_change_nothing(void **state)
     pantry_model_free(model);
 }
 
-static void only_writers_have_sessions(void **state)
+static void only_generating_models_have_sessions(void **state)
 {
     (void)state;
     for (int i = 0; tiny_encoders[i]; i++) {
@@ -581,19 +587,18 @@ static void only_writers_have_sessions(void **state)
     }
     struct pantry_error err;
     pantry_model *model = load_on_ref(tiny_model("llama", GW_F32, "tiny.gguf"));
-    model->runner->model->hp.causal = false; /* it has logits, but not of what comes next */
+    model->runner->model->hp.causal = false; /* has logits, but not of the next token */
     pantry_session *session;
     assert_int_equal(pantry_session_new(model, NULL, &session, NULL), PANTRY_UNSUPPORTED);
     assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, 1, &err), PANTRY_OK);
     assert_int_equal(pn_runner_prepare(model->runner, PN_RESULT_LOGITS, PN_MAX_STEP + 1, &err), PANTRY_INVALID);
-    assert_non_null(strstr(err.text, "a step of 32769 tokens is longer than the 32768 possible"));
+    assert_non_null(strstr(err.text, "the step is too long (found 32769 tokens, allowed 32768)"));
     pantry_model_free(model);
 }
 
 /* ---- failures ---- */
 
-/* What idle sessions hold makes room; an answer longer than all pages is an error, after which its session and the
- * other one stay usable. */
+/* Pages of idle sessions are evicted. An answer longer than all pages is an error that leaves both sessions usable. */
 static void used_up_pools_are_errors(void **state)
 {
     (void)state;
@@ -608,7 +613,7 @@ static void used_up_pools_are_errors(void **state)
     answer(a, ids, 70, &first); /* three pages */
     assert_int_equal(pages_in_use(a), 3);
     assert_int_equal(answer(b, others, 40, &said), 0);
-    assert_in_range(pages_in_use(a), 2, 4); /* A lost some */
+    assert_in_range(pages_in_use(a), 2, 4); /* some of A's were evicted */
     equals_fresh(roomy, others, 40, &said);
     assert_true(answer(a, ids, 70, &said) < 69);
     assert_memory_equal(said.ids, first.ids, sizeof said.ids);
@@ -647,9 +652,9 @@ static pantry_status wait_and_fail(struct pn_device *device, const struct pn_tic
     return status ? status : pn_fail(err, PANTRY_IO, "the test's device fails");
 }
 
-/* A step that fails may have changed some layers: the session goes on from what it had before, of which the prefix tree
- * has copies. */
-static void failed_steps_leave_sessions_right(void **state)
+/* A failed step may have changed some layers: the session resumes from its earlier tokens, of which the prefix tree has
+ * copies. */
+static void failed_steps_leave_sessions_usable(void **state)
 {
     (void)state;
     static const char *const archs[] = {"llama", "mamba2", "qwen35"};
@@ -686,20 +691,20 @@ static void failed_steps_leave_sessions_right(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(going_back_to_every_position_equals_a_fresh_session),
-        cmocka_unit_test(what_is_held_is_found),
-        cmocka_unit_test(recurrent_models_go_back_to_copies),
+        cmocka_unit_test(rewinding_anywhere_equals_a_fresh_session),
+        cmocka_unit_test(held_tokens_are_reused),
+        cmocka_unit_test(recurrent_models_resume_from_copies),
         cmocka_unit_test(sessions_do_not_take_each_others_pages),
         cmocka_unit_test(a_model_has_one_cache_type),
         cmocka_unit_test(runners_have_one_pool),
         cmocka_unit_test(options_are_bounded),
         cmocka_unit_test(contexts_fit_the_pool_and_the_model),
         cmocka_unit_test(full_contexts_refuse_one_more),
-        cmocka_unit_test(only_writers_have_sessions),
+        cmocka_unit_test(only_generating_models_have_sessions),
         cmocka_unit_test(slices_change_nothing),
         cmocka_unit_test(used_up_pools_are_errors),
-        cmocka_unit_test(failed_steps_leave_sessions_right),
+        cmocka_unit_test(failed_steps_leave_sessions_usable),
     };
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, make_ids, NULL);
 }

@@ -1,5 +1,5 @@
-/* Several models in one process: one device and one pool of threads for all, steps that take turns, and a budget that
- * is whole again when they are gone. */
+/* Several models in one process share a device, a thread pool and a memory budget; their steps take turns, and the
+ * budget is restored when they are freed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +32,7 @@ static int count_threads(void)
     return d ? n : -1;
 }
 
-/* A thread that was joined may be listed a moment longer. */
+/* A joined thread may still be listed for a moment. */
 static void assert_threads(int expected)
 {
     int n = count_threads();
@@ -62,7 +62,7 @@ static struct pantry_model_options threads(int n)
 static void models_share_threads(void **state)
 {
     (void)state;
-    pantry_model_free(load("llama", threads(3))); /* a sanitizer starts a thread of its own beside the first one */
+    pantry_model_free(load("llama", threads(3))); /* a sanitizer starts its own thread with the first one */
     int before = count_threads();
     pantry_model *a = load("llama", threads(3)), *b = load("gemma3", threads(3));
     assert_ptr_equal(a->runner->device, b->runner->device);
@@ -70,7 +70,7 @@ static void models_share_threads(void **state)
         assert_threads(before + 2); /* the caller is one of the three */
     pantry_model_free(a);
     if (before >= 0)
-        assert_threads(before + 2); /* somebody still uses them */
+        assert_threads(before + 2); /* still in use */
     pantry_model *c = load("llama", threads(3));
     assert_ptr_equal(b->runner->device, c->runner->device);
     pantry_model_free(b);
@@ -79,23 +79,23 @@ static void models_share_threads(void **state)
         assert_threads(before);
 }
 
-static void unlike_wishes_get_unlike_devices(void **state)
+static void different_options_open_different_devices(void **state)
 {
     (void)state;
-    struct pantry_model_options wishes[7];
+    struct pantry_model_options given[7];
     pantry_model *models[7];
     for (int i = 0; i < 7; i++)
-        wishes[i] = threads(2);
-    wishes[1].device = "cpu"; /* the same as by default */
-    wishes[2].n_threads = 3;
-    wishes[3].device = "ref";
-    wishes[4].isa = "generic";
-    wishes[5].isa = "generic", wishes[5].device = "cpu";
+        given[i] = threads(2);
+    given[1].device = "cpu"; /* the same as the default */
+    given[2].n_threads = 3;
+    given[3].device = "ref";
+    given[4].isa = "generic";
+    given[5].isa = "generic", given[5].device = "cpu";
     static const int same_as[7] = {0, 0, 2, 3, 4, 4, 0};
-    for (int pass = 0; pass < 2; pass++) { /* by default first, and by name first */
+    for (int pass = 0; pass < 2; pass++) { /* first the default, or first the name */
         for (int k = 0; k < 7; k++) {
             int i = pass ? (k + 1) % 7 : k;
-            models[i] = load("llama", wishes[i]);
+            models[i] = load("llama", given[i]);
         }
         for (int i = 0; i < 7; i++)
             for (int j = 0; j < 7; j++)
@@ -160,7 +160,7 @@ static void steps_take_turns(void **state)
         assert_int_equal(alone[i].n, N_TOKENS);
     }
     assert_true(budget->taken > taken && budget->weight_bytes > weights);
-    pthread_t speakers[4]; /* two for each model: they also meet at the model's own lock */
+    pthread_t speakers[4]; /* two per model, which also contend for the model's lock */
     for (int i = 0; i < 4; i++) {
         both[i] = (struct talk){.model = alone[i % 2].model};
         assert_int_equal(pthread_create(&speakers[i], NULL, speak, &both[i]), 0);
@@ -188,7 +188,7 @@ static pantry_session *open_session(pantry_model *model, int n_context)
     return session;
 }
 
-/* A session takes nothing from the budget before it runs, but one that could never fit is refused. */
+/* A session takes nothing from the budget before it runs, but one that can never fit is an error. */
 static void contexts_shrink_or_are_refused(void **state)
 {
     (void)state;
@@ -230,8 +230,8 @@ static void contexts_shrink_or_are_refused(void **state)
     assert_true(budget->taken == taken);
 }
 
-/* Pages are taken as they are needed: an answer that the budget ends says so, and nothing of it is left. */
-static void budgets_end_answers_in_words(void **state)
+/* Pages are taken when needed: an answer that exceeds the budget ends with an error and leaves nothing. */
+static void exhausted_budgets_are_errors(void **state)
 {
     (void)state;
     struct pantry_error error;
@@ -263,10 +263,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_share_threads),
-        cmocka_unit_test(unlike_wishes_get_unlike_devices),
+        cmocka_unit_test(different_options_open_different_devices),
         cmocka_unit_test(steps_take_turns),
         cmocka_unit_test(contexts_shrink_or_are_refused),
-        cmocka_unit_test(budgets_end_answers_in_words),
+        cmocka_unit_test(exhausted_budgets_are_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

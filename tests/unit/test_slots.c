@@ -1,5 +1,5 @@
-/* Blocks of memory: which is handed out next, which lose their memory, and what the budget is told of it. The device
- * gives no memory at all and writes down what it was told. */
+/* Blocks of memory: which is used next, which lose their memory, and how the budget counts them. The device has no
+ * memory and records its calls. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,9 +15,9 @@
 enum { MAX_BLOCKS = 1000, GRANULE = 4096 };
 
 static struct {
-    bool has_memory[MAX_BLOCKS]; /* as the test sees it */
+    bool has_memory[MAX_BLOCKS]; /* according to the test */
     size_t stride;
-    int n_calls, n_blocks; /* of discard */
+    int n_calls, n_blocks; /* discarded */
 } seen;
 
 static pantry_status new_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
@@ -41,7 +41,7 @@ static void discard(struct pn_device *device, struct pn_buffer *buffer, size_t o
     assert_true(size > 0 && offset % seen.stride == 0 && size % seen.stride == 0 && offset + size <= buffer->size);
     seen.n_calls++;
     for (size_t i = offset / seen.stride; i < (offset + size) / seen.stride; i++) {
-        assert_true(seen.has_memory[i]); /* each once, and only what was in use */
+        assert_true(seen.has_memory[i]); /* each once, and only blocks that were in use */
         seen.has_memory[i] = false;
         seen.n_blocks++;
     }
@@ -55,7 +55,7 @@ static void open_slots(struct pn_slots *s, size_t bytes, uint64_t most)
 {
     struct pantry_error err;
     memset(&seen, 0, sizeof seen);
-    if (pn_slots_init(s, &device, bytes, most, UINT64_MAX, "the test", &err))
+    if (pn_slots_init(s, &(struct pn_device *){&device}, &bytes, 1, most, UINT64_MAX, "the test", &err))
         fail_msg("%s", err.text);
     seen.stride = s->stride;
     assert_int_equal(s->n, most);
@@ -70,7 +70,7 @@ static int32_t take(struct pn_slots *s)
     return slot;
 }
 
-/* Blocks end where pages of memory do, an odd number of them apart. */
+/* Blocks are an odd number of memory pages apart. */
 static void blocks_are_whole_pages_apart(void **state)
 {
     (void)state;
@@ -84,15 +84,15 @@ static void blocks_are_whole_pages_apart(void **state)
         assert_int_equal(s.stride, cases[i].pages * GRANULE);
         assert_int_equal(s.part[0].memory.size, 10 * s.stride);
         pn_slots_release(&s);
-        pn_slots_release(&s); /* of nothing: nothing */
+        pn_slots_release(&s); /* twice is allowed */
     }
 }
 
-/* A few blocks keep their memory, 64 MiB of them; beyond that it goes back, down to half. */
+/* A few free blocks keep their memory, up to 64 MiB; beyond that it is discarded, down to half. */
 static void few_free_blocks_stay_warm(void **state)
 {
     (void)state;
-    enum { N = 100, WARM = 64 }; /* blocks of 255 pages: 64 MiB have room for 64 of them */
+    enum { N = 100, WARM = 64 }; /* blocks of 255 pages: 64 of them fit in 64 MiB */
     struct pn_slots s;
     const struct pn_memory *budget = pn_memory_of_process();
     uint64_t touched = budget->touched;
@@ -105,16 +105,16 @@ static void few_free_blocks_stay_warm(void **state)
     for (int i = 0; i < WARM; i++)
         pn_slots_give(&s, slots[i]);
     assert_int_equal(seen.n_calls, 0);
-    pn_slots_give(&s, slots[WARM]); /* one too many: 65, and 32 stay */
+    pn_slots_give(&s, slots[WARM]); /* one too many: of 65, 32 stay */
     assert_int_equal(seen.n_blocks, 33);
-    assert_int_equal(seen.n_calls, 1); /* neighbours together */
+    assert_int_equal(seen.n_calls, 1); /* neighbours in one call */
     for (int i = 0; i <= WARM; i++)
-        assert_int_equal(seen.has_memory[i], i >= 33); /* those freed first went */
+        assert_int_equal(seen.has_memory[i], i >= 33); /* the ones freed first were discarded */
     assert_true(budget->touched == touched + (N - 33) * seen.stride);
     for (int i = WARM; i >= 33; i--)
-        assert_int_equal(take(&s), i); /* the warm ones first, the last one freed before the others */
+        assert_int_equal(take(&s), i); /* warm ones first, the last one freed before the others */
     assert_true(budget->touched == touched + (N - 33) * seen.stride);
-    for (int i = 32; i >= 0; i--) { /* then the cold ones */
+    for (int i = 32; i >= 0; i--) { /* then cold ones */
         int32_t slot = take(&s);
         assert_in_range(slot, 0, 32);
         assert_true(budget->touched == touched + (size_t)(N - i) * seen.stride);
@@ -124,8 +124,8 @@ static void few_free_blocks_stay_warm(void **state)
     assert_true(budget->touched == touched);
 }
 
-/* Where much is in use, a quarter as much stays warm. */
-static void more_stays_warm_where_more_is_used(void **state)
+/* If many blocks are in use, a quarter as many may stay warm. */
+static void more_stays_warm_if_more_is_used(void **state)
 {
     (void)state;
     enum { N = 1000 };
@@ -161,7 +161,7 @@ static void blocks_without_memory_cost_nothing(void **state)
     pn_slots_release(&s);
 }
 
-/* In any order: no block is handed out twice, and what the budget counts is what has memory. */
+/* In any order: no block is taken twice, and the budget counts exactly the blocks with memory. */
 static void any_order_counts_right(void **state)
 {
     (void)state;
@@ -177,7 +177,7 @@ static void any_order_counts_right(void **state)
         memset(used, 0, sizeof used);
         open_slots(&s, (1 + pn_rng_u64(&rng) % 2000) * GRANULE, (uint64_t)n);
         for (int i = 0; i < 3000; i++) {
-            bool fill = i / 500 % 2 == 0; /* by turns more is taken than given, and less */
+            bool fill = i / 500 % 2 == 0; /* alternately take more, then give more */
             if (n_held < n && pn_rng_u64(&rng) % 4 < (fill ? 3 : 1)) {
                 int32_t slot = take(&s);
                 assert_false(used[slot]);
@@ -219,7 +219,7 @@ static void count_discarded(struct pn_device *of, struct pn_buffer *buffer, size
     n_discarded[of - part_devices] += (int)(size / stride);
 }
 
-/* Every part loses its memory, and the budget counts all of them; one without bytes is not asked. */
+/* Every part loses its memory, and the budget counts all of them; a part without bytes is skipped. */
 static void all_parts_lose_their_memory(void **state)
 {
     (void)state;
@@ -238,7 +238,7 @@ static void all_parts_lose_their_memory(void **state)
         devices[i] = &part_devices[i];
         strides[i] = bytes[i] ? (bytes[i] / GRANULE | 1) * GRANULE : 0;
     }
-    assert_int_equal(pn_slots_init_parts(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PANTRY_OK);
+    assert_int_equal(pn_slots_init(&s, devices, bytes, N_PARTS, N, UINT64_MAX, "the test", &err), PANTRY_OK);
     assert_int_equal(s.stride, 256 * GRANULE);
     for (int i = 0; i < N_PARTS; i++)
         assert_int_equal(s.part[i].memory.size, N * strides[i]);
@@ -247,7 +247,7 @@ static void all_parts_lose_their_memory(void **state)
     for (int i = 0; i < N; i++)
         assert_true(pn_slots_take(&s, &slots[i]));
     assert_true(budget->touched == touched + N * s.stride);
-    for (int i = 0; i < 65; i++) /* 64 MiB may stay warm, which are 64 blocks */
+    for (int i = 0; i < 65; i++) /* 64 MiB may stay warm: 64 blocks */
         pn_slots_give(&s, slots[i]);
     assert_true(n_discarded[0] == 33 && n_discarded[1] == 0 && n_discarded[2] == 33);
     assert_true(budget->touched == touched + (N - 33) * s.stride);
@@ -258,12 +258,9 @@ static void all_parts_lose_their_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_are_whole_pages_apart),
-        cmocka_unit_test(few_free_blocks_stay_warm),
-        cmocka_unit_test(more_stays_warm_where_more_is_used),
-        cmocka_unit_test(blocks_without_memory_cost_nothing),
-        cmocka_unit_test(any_order_counts_right),
-        cmocka_unit_test(all_parts_lose_their_memory),
+        cmocka_unit_test(blocks_are_whole_pages_apart),    cmocka_unit_test(few_free_blocks_stay_warm),
+        cmocka_unit_test(more_stays_warm_if_more_is_used), cmocka_unit_test(blocks_without_memory_cost_nothing),
+        cmocka_unit_test(any_order_counts_right),          cmocka_unit_test(all_parts_lose_their_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

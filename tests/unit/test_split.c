@@ -1,5 +1,5 @@
-/* One model on several devices: its layers dealt out, what crosses between them, caches and states on their own device.
- * Whatever the cut, logits equal those of one device. */
+/* One model on several devices: assigning layers, arrays that cross between devices, caches and states on their
+ * devices. Whatever the split, logits equal those of one device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,7 @@ static const char *model_at(int i)
 
 /* ---- by layers ---- */
 
-/* Cut before each layer, one row a step and many: `first` has the layers before it, `second` the others. */
+/* Splits before each layer, with one row per step and many: `first` has the layers before it, `second` the others. */
 static void check_cuts(const char *path, const char *first, const char *second, const char *one, const char *isa,
                        double limit)
 {
@@ -126,7 +126,7 @@ static void recorded_models_equal_ref(void **state)
     assert_true(n > 10);
 }
 
-/* Cpu and ref round differently, so results are as far from ref's as those of cpu alone may be. */
+/* cpu and ref round differently, so results may differ from ref's as much as those of cpu alone. */
 static void cpu_and_ref_are_near_ref(void **state)
 {
     (void)state;
@@ -138,9 +138,9 @@ static void cpu_and_ref_are_near_ref(void **state)
 
 /* ---- devices whose memory the host cannot reach ---- */
 
-static struct pn_device_class far_class /* as it is */, far_device_class, partial_class;
+static struct pn_device_class far_class /* the wrapped device */, far_device_class, partial_class;
 
-/* Buffers without an address for the host: whoever follows it crashes. */
+/* Buffers without a valid host address, so that accessing one crashes. */
 static pantry_status far_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
     pantry_status status = pn_host_buffer_new(device, size, out, err);
@@ -148,7 +148,7 @@ static pantry_status far_buffer(struct pn_device *device, size_t size, struct pn
     return status;
 }
 
-/* Takes only the block of a step into memory of its own: the lists that the host has are of no use to it. */
+/* Copies only the block of a step to its own memory and does not read the host's lists. */
 static pantry_status far_submit(struct pn_device *device, struct pn_program *program, const struct pn_buffer *scratch,
                                 const struct pn_batch *batch, struct pn_ticket *ticket, struct pantry_error *err)
 {
@@ -191,14 +191,14 @@ static struct pn_runner *runner_on(const char *path, const struct pn_split *spli
     struct pn_model *model;
     struct pn_runner *runner = NULL;
     if (pn_weights_open(path, &weights, &err) || pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err) ||
-        pn_runner_new_split(model, split, &runner, &err))
+        pn_runner_new(model, split, &runner, &err))
         fail_msg("%s", err.text);
     return runner;
 }
 
-/* Logits of n ids, `slice` at a time, through the step builder; half-way the sequence goes back to its middle and on
- * from what the tree has: `middle` is how it is then. Slices up to `kept` tokens are remembered, pages that are not
- * full too if those are not all. */
+/* Logits of n ids, `slice` at a time, through the step builder. Half-way the sequence rewinds to its middle and resumes
+ * from the tree; `middle` is where. Slices up to `kept` tokens go into the tree, including partial pages if there are
+ * more. */
 static int steps_of_some(struct pn_runner *runner, int n_ids, int slice, int kept, float *out, struct pn_seq *middle)
 {
     struct pantry_error err;
@@ -225,7 +225,7 @@ static int steps_of_some(struct pn_runner *runner, int n_ids, int slice, int kep
             if (pn_seq_start(&seq, n_ids / 2, &err))
                 fail_msg("%s", err.text);
             assert_true(seq.n_past > 0 || slice == n_ids);
-            if (runner->states) /* the tree's: the next step leaves it alone */
+            if (runner->states) /* the tree's: the next step must not change it */
                 assert_true(pn_state_refs(runner->states, seq.state) == 2);
             memset(out + seq.n_past * n_vocab, 0xff, (size_t)((n_ids - seq.n_past) * n_vocab) * sizeof *out);
             *middle = seq;
@@ -247,7 +247,7 @@ static int steps_of(struct pn_runner *runner, int slice, float *out)
     return steps_of_some(runner, N_IDS, slice, N_IDS, out, &middle);
 }
 
-static void nothing_is_reached_but_through_the_device(void **state)
+static void memory_is_only_accessed_through_devices(void **state)
 {
     (void)state;
     for (int i = 0; model_at(i); i++)
@@ -269,8 +269,8 @@ static void nothing_is_reached_but_through_the_device(void **state)
         }
 }
 
-/* Past many windows, and back to a checkpoint in the middle: pages that windows no longer reach are given back on all
- * devices, and a state that the tree holds stays as it was on all of them. */
+/* Reads past many windows, then returns to a checkpoint in the middle. Pages that windows no longer reach are given
+ * back on all devices, and a state held by the tree does not change on any. */
 static void checkpoints_are_on_all_devices(void **state)
 {
     (void)state;
@@ -302,7 +302,7 @@ static void checkpoints_are_on_all_devices(void **state)
     }
 }
 
-/* ---- what one device cannot do ---- */
+/* ---- unsupported operations ---- */
 
 static enum pn_op refused;
 static const struct pn_device_class *complete;
@@ -312,8 +312,8 @@ static bool can_most(const void *device, const struct pn_graph *graph, const str
     return node->op != refused && complete->can(device, graph, node);
 }
 
-/* What the first device cannot do, whatever it is, becomes a stage of the other. */
-static void an_operation_that_is_missing_moves(void **state)
+/* Any operation that the first device does not support becomes a stage of the other. */
+static void unsupported_operations_move(void **state)
 {
     (void)state;
     for (int i = 0; model_at(i); i++) {
@@ -350,7 +350,7 @@ static void an_operation_that_is_missing_moves(void **state)
     }
 }
 
-/* Matrices of 32 columns become random 4-bit ones with scales in planes of their own; all of them live in `arena`. */
+/* Replaces matrices of 32 columns with random 4-bit ones that have scales in separate planes, all in `arena`. */
 static int make_affine(struct pn_model *m, struct pn_arena *arena)
 {
     struct pn_rng rng = {8};
@@ -386,8 +386,8 @@ static int make_affine(struct pn_model *m, struct pn_arena *arena)
     return n;
 }
 
-/* The CPU has no kernel for weights in planes: with a device beside it that has, such a model runs. */
-static void products_that_cpu_lacks_move(void **state)
+/* The CPU has no kernel for weights in planes; together with a device that has one, such a model runs. */
+static void products_unsupported_by_cpu_move(void **state)
 {
     (void)state;
     for (int way = 0; way < 2; way++) {
@@ -403,7 +403,7 @@ static void products_that_cpu_lacks_move(void **state)
             pn_model_new(weights, &(struct pn_rope_override){0}, &m, &err))
             fail_msg("%s", err.text);
         assert_true(make_affine(m, &arena) > 10);
-        if (pn_runner_new_split(m, &split, &r, &err))
+        if (pn_runner_new(m, &split, &r, &err))
             fail_msg("%s", err.text);
         int n = steps_of(r, 7, way ? together : alone), n_moved = 0;
         for (size_t a = 0; way && a < m->graph.len; a++) {
@@ -423,7 +423,7 @@ static bool can_no_silu(const void *device, const struct pn_graph *graph, const 
     return node->op != PN_OP_ACT && complete->can(device, graph, node);
 }
 
-static void what_no_device_can_do_is_an_error(void **state)
+static void operations_without_a_device_are_errors(void **state)
 {
     (void)state;
     struct pantry_error err;
@@ -438,15 +438,24 @@ static void what_no_device_can_do_is_an_error(void **state)
     split.devices[0]->class = split.devices[1]->class = &partial_class;
     assert_int_equal(pn_weights_open(model_at(0), &weights, &err), PANTRY_OK);
     assert_int_equal(pn_model_new(weights, &(struct pn_rope_override){0}, &model, &err), PANTRY_OK);
-    assert_int_equal(pn_runner_new_split(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
-    assert_string_equal(err.text, "ref (scalar float32) and the other devices cannot do the operation act");
+    assert_int_equal(pn_runner_new(model, &split, &runner, &err), PANTRY_UNSUPPORTED);
+    assert_string_equal(err.text, "ref (scalar float32) and the other devices: operation act is not supported");
     assert_null(runner);
 }
 
-/* ---- what is where ---- */
+/* ---- placement ---- */
 
-/* Layers' tensors are on their device only, a tied output matrix on both; each layer's keys and values, and the states,
- * are too; everything comes back. */
+/* The number of tensors that a device has placed, and their bytes. */
+static size_t placed(const struct pn_device *device, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t i = 0; i < device->n_placed; i++)
+        *bytes += device->placed[i].bytes;
+    return device->n_placed;
+}
+
+/* A layer's tensors, keys, values and states are only on its device, a tied output matrix is on both, and all memory is
+ * given back. */
 static void devices_have_what_their_layers_need(void **state)
 {
     (void)state;
@@ -459,7 +468,7 @@ static void devices_have_what_their_layers_need(void **state)
     uint64_t bytes[2], all = 0, table = 0;
     size_t n = 0;
     for (int i = 0; i < 2; i++)
-        n += pn_device_placed(r->parts[i].device, &bytes[i]);
+        n += placed(r->parts[i].device, &bytes[i]);
     for (size_t i = 0; i < m->weights->n_tensors; i++) {
         all += m->weights->tensors[i].bytes;
         if (strcmp(m->weights->tensors[i].name, "token_embd.weight") == 0)
@@ -468,7 +477,7 @@ static void devices_have_what_their_layers_need(void **state)
     assert_int_equal(n, m->weights->n_tensors + 1 + 4); /* both rotations, on both */
     assert_int_equal(bytes[0] + bytes[1], all + table + 4 * TINY_HEAD_DIM / 2 * sizeof(float));
     steps_of(r, 5, alone);
-    size_t page[2][2] = {{0}};              /* of a group, on a device */
+    size_t page[2][2] = {{0}};              /* (group, device) */
     assert_int_equal(r->pool->n_groups, 2); /* the first two layers have windows, and only the last sees everything */
     for (int i = 0; i < m->n_caches; i++) {
         const struct pn_cache *c = &r->pool->caches[i];
@@ -520,7 +529,7 @@ static void states_are_on_their_device(void **state)
     }
 }
 
-/* Programs share their scratch: it is as large as the largest needs. */
+/* Programs share their scratch, which is as large as the largest one needs. */
 static void scratch_is_the_largest_and_not_the_sum(void **state)
 {
     (void)state;
@@ -590,7 +599,7 @@ static void encoders_are_split_too(void **state)
     }
 }
 
-/* A session on a split model writes what one on a single device does. */
+/* A session on a split model generates what one on a single device does. */
 static void answers_are_the_same(void **state)
 {
     (void)state;
@@ -605,7 +614,7 @@ static void answers_are_the_same(void **state)
                                 way ? "ref (scalar float32) + ref (scalar float32)" : "ref (scalar float32)");
             pantry_session *session;
             assert_int_equal(pantry_session_new(model, NULL, &session, &error), PANTRY_OK);
-            for (int turn = 0; turn < 2; turn++) { /* the second goes back to the middle of the first */
+            for (int turn = 0; turn < 2; turn++) { /* the second rewinds to the middle of the first */
                 struct said to = {.ids = said[way][turn]};
                 struct pantry_generate_options o = pantry_generate_options_default();
                 o.sampling = (struct pantry_sampling){.temperature = 2, .top_p = 1, .repeat_penalty = 1, .seed = 3};
@@ -624,9 +633,9 @@ static void answers_are_the_same(void **state)
     }
 }
 
-/* ---- wishes ---- */
+/* ---- options ---- */
 
-static void wishes(void **state)
+static void device_options_are_parsed(void **state)
 {
     (void)state;
     static const struct {
@@ -638,27 +647,43 @@ static void wishes(void **state)
         {"ref:0-2,cpu:3-", NULL, 2, {0, 3}, {2, 9}},
         {"ref:4,cpu", NULL, 2, {4, -1}, {4, -1}},
         {"cpu:5-9,ref:0-3,ref:4", NULL, 3, {5, 0, 4}, {9, 3, 4}},
-        {"", "no device is called \"\"; there are \"cpu\" and \"ref\"", 0, {0}, {0}},
-        {"ref:", "\"ref:\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4", 0, {0}, {0}},
-        {"ref:x", "\"ref:x\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4", 0, {0}, {0}},
-        {"ref:1-x", "\"ref:1-x\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4", 0, {0}, {0}},
-        {"ref:0-9 ", "\"ref:0-9 \" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4", 0, {0}, {0}},
+        {"", "unknown device (found \"\", allowed \"cpu\" and \"ref\")", 0, {0}, {0}},
+        {"ref:",
+         "invalid devices (found \"ref:\", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
+         0,
+         {0},
+         {0}},
+        {"ref:x",
+         "invalid devices (found \"ref:x\", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
+         0,
+         {0},
+         {0}},
+        {"ref:1-x",
+         "invalid devices (found \"ref:1-x\", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
+         0,
+         {0},
+         {0}},
+        {"ref:0-9 ",
+         "invalid devices (found \"ref:0-9 \", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
+         0,
+         {0},
+         {0}},
         {"ref,ref,ref,ref,ref",
-         "\"ref,ref,ref,ref,ref\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4",
+         "invalid devices (found \"ref,ref,ref,ref,ref\", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
          0,
          {0},
          {0}},
         {"ref:99999999",
-         "\"ref:99999999\" does not name devices: \"cpu\" and \"cpu:0-15,ref:16-\" do, up to 4",
+         "invalid devices (found \"ref:99999999\", allowed up to 4 such as \"cpu\" or \"cpu:0-15,ref:16-\")",
          0,
          {0},
          {0}},
-        {"ref,", "no device is called \"\"; there are \"cpu\" and \"ref\"", 0, {0}, {0}},
-        {"ref:0-2,gpu:3-", "no device is called \"gpu\"; there are \"cpu\" and \"ref\"", 0, {0}, {0}},
-        {"ref:0-10", "a device cannot have layers 0 to 10 of a model with layers 0 to 9", 0, {0}, {0}},
-        {"ref:4-3,cpu", "a device cannot have layers 4 to 3 of a model with layers 0 to 9", 0, {0}, {0}},
-        {"ref:0-4,cpu:4-", "layer 4 is given to two devices", 0, {0}, {0}},
-        {"ref:0-4,cpu:6-", "layer 5 is given to no device", 0, {0}, {0}},
+        {"ref,", "unknown device (found \"\", allowed \"cpu\" and \"ref\")", 0, {0}, {0}},
+        {"ref:0-2,gpu:3-", "unknown device (found \"gpu\", allowed \"cpu\" and \"ref\")", 0, {0}, {0}},
+        {"ref:0-10", "invalid layers of a device (found 0 to 10, allowed 0 to 9)", 0, {0}, {0}},
+        {"ref:4-3,cpu", "invalid layers of a device (found 4 to 3, allowed 0 to 9)", 0, {0}, {0}},
+        {"ref:0-4,cpu:4-", "layer 4 is assigned to two devices", 0, {0}, {0}},
+        {"ref:0-4,cpu:6-", "layer 5 is assigned to no device", 0, {0}, {0}},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_split s;
@@ -684,17 +709,17 @@ int main(void)
         cmocka_unit_test(ref_and_ref_equal_ref),
         cmocka_unit_test(recorded_models_equal_ref),
         cmocka_unit_test(cpu_and_ref_are_near_ref),
-        cmocka_unit_test(nothing_is_reached_but_through_the_device),
+        cmocka_unit_test(memory_is_only_accessed_through_devices),
         cmocka_unit_test(checkpoints_are_on_all_devices),
-        cmocka_unit_test(an_operation_that_is_missing_moves),
-        cmocka_unit_test(products_that_cpu_lacks_move),
-        cmocka_unit_test(what_no_device_can_do_is_an_error),
+        cmocka_unit_test(unsupported_operations_move),
+        cmocka_unit_test(products_unsupported_by_cpu_move),
+        cmocka_unit_test(operations_without_a_device_are_errors),
         cmocka_unit_test(devices_have_what_their_layers_need),
         cmocka_unit_test(states_are_on_their_device),
         cmocka_unit_test(scratch_is_the_largest_and_not_the_sum),
         cmocka_unit_test(encoders_are_split_too),
         cmocka_unit_test(answers_are_the_same),
-        cmocka_unit_test(wishes),
+        cmocka_unit_test(device_options_are_parsed),
     };
     return cmocka_run_group_tests(tests, fill_ids, NULL);
 }

@@ -1,6 +1,6 @@
-/* Where an answer ends and what of it is shown: stop texts of every overlap, characters cut over tokens, limits,
- * cancelling, the text that was held back, and the statistics. The model says what the test tells it
- * (script_model.h), and what must be shown is worked out here by brute force. */
+/* Where an answer ends and what is shown of it: overlapping stop texts, characters split over tokens, limits,
+ * cancelling, held-back text, and statistics. The model follows a script (script_model.h), and the expected output is
+ * computed by brute force. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 enum { MAX_CALLS = 80 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* What a callback was given: one entry a call. */
+/* The arguments of a callback: one entry per call. */
 struct answer {
     int n;
     struct {
@@ -27,9 +27,9 @@ struct answer {
     } calls[MAX_CALLS];
     char text[1024];
     size_t len;
-    int refuse_at; /* this call returns false; 0: none */
+    int refuse_at; /* the call that returns false; 0: none */
     pantry_cancel *cancel;
-    int cancel_at; /* this call sets it */
+    int cancel_at; /* the call that sets it */
 };
 
 static bool collect(void *user, const struct pantry_token *token)
@@ -67,7 +67,7 @@ static void close_model(struct fixture *f)
     pantry_model_free(f->model);
 }
 
-static const int32_t prompt[SCRIPT_CONTEXT] = {0}; /* what the tokens are does not matter */
+static const int32_t prompt[SCRIPT_CONTEXT] = {0}; /* any tokens */
 
 static struct pantry_generate_options options_for(struct answer *a, const char *const *stop, size_t n_stop)
 {
@@ -81,7 +81,7 @@ static struct pantry_generate_options options_for(struct answer *a, const char *
     return o;
 }
 
-/* The answer to a prompt of `n` tokens. */
+/* Answers a prompt of `n` tokens. */
 static struct pantry_stats generate(struct fixture *f, size_t n, const struct pantry_generate_options *o)
 {
     struct pantry_stats stats = {.size = sizeof stats};
@@ -92,9 +92,9 @@ static struct pantry_stats generate(struct fixture *f, size_t n, const struct pa
     return stats;
 }
 
-/* ---- what must be shown, by brute force ---- */
+/* ---- the expected output, by brute force ---- */
 
-/* How many bytes at the end of `text` are the beginning, but not the whole, of a stop text: the most of them. */
+/* The length of the longest suffix of `text` that is a proper prefix of a stop text. */
 static size_t held_back(const char *text, const char *const *stop, size_t n_stop)
 {
     for (size_t begin = 0; text[begin]; begin++)
@@ -115,7 +115,7 @@ static const char *first_stop(const char *text, const char *const *stop, size_t 
     return first;
 }
 
-/* Pieces of whole characters were said one by one, then the model ended: every call of the callback, text and id. */
+/* Checks every call of the callback, text and id, after the model generated pieces of whole characters and ended. */
 static void check_calls(const struct answer *a, const struct pantry_stats *stats, const char *const *pieces,
                         const int32_t *ids, int n, const char *const *stop, size_t n_stop)
 {
@@ -136,7 +136,7 @@ static void check_calls(const struct answer *a, const struct pantry_stats *stats
     }
     assert_int_equal(stats->stop, stopped ? PANTRY_STOP_TEXT : PANTRY_STOP_END);
     assert_int_equal(stats->n_generated, i);
-    if (!stopped && all[shown]) { /* what was held back comes in the end, for no token */
+    if (!stopped && all[shown]) { /* held-back text comes at the end, without a token */
         assert_true(i < a->n);
         assert_int_equal(a->calls[i].id, -1);
         assert_string_equal(a->calls[i].text, all + shown);
@@ -171,7 +171,7 @@ static void stop_texts_of_every_overlap(void **state)
         {{"x", "ENDy"}, {"END"}, "x", PANTRY_STOP_TEXT, 2},
         {{"x", "EN", "E", "N", "D"}, {"END"}, "xEN", PANTRY_STOP_TEXT, 5},
         {{"E", "N", "E"}, {"END"}, "ENE", PANTRY_STOP_END, 3},
-        /* several: the one that ends first ends the answer, and of those that end together the one that begins first */
+        /* several: the first one to end ends the answer; of those that end together, the one that begins first */
         {{"a", "b", "c", "d"}, {"abc", "ab"}, "", PANTRY_STOP_TEXT, 2},
         {{"a", "b", "c", "d"}, {"ab", "abc"}, "", PANTRY_STOP_TEXT, 2},
         {{"a", "bcd"}, {"bc", "abcd"}, "", PANTRY_STOP_TEXT, 2},
@@ -205,7 +205,7 @@ static void stop_texts_of_every_overlap(void **state)
     }
 }
 
-/* Stop texts of two letters' words in an answer of such words: all overlaps there are. */
+/* Random words of two letters as answer and as stop texts: all possible overlaps. */
 static void random_stop_texts_equal_brute_force(void **state)
 {
     (void)state;
@@ -236,13 +236,13 @@ static void random_stop_texts_equal_brute_force(void **state)
         check_calls(&a, &stats, pieces + from, ids + from, N - from, stop, n_stop);
         n_stopped += stats.stop == PANTRY_STOP_TEXT;
     }
-    assert_in_range(n_stopped, N_CASES / 4, N_CASES - 10); /* both ends occur */
+    assert_in_range(n_stopped, N_CASES / 4, N_CASES - 10); /* both outcomes occur */
     close_model(&f);
 }
 
 /* ---- characters ---- */
 
-static void characters_cut_over_tokens_come_whole(void **state)
+static void split_characters_arrive_whole(void **state)
 {
     (void)state;
     static const struct {
@@ -252,12 +252,12 @@ static void characters_cut_over_tokens_come_whole(void **state)
         {{"\xE2", "\x82", "\xAC"}, {"", "", "\xE2\x82\xAC"}, NULL},
         {{"x\xF0\x9F", "\x8D\x9Ey"}, {"x", "\xF0\x9F\x8D\x9Ey"}, NULL},
         {{"\xF0", "\x9F", "\x8D", "\x9E"}, {"", "", "", "\xF0\x9F\x8D\x9E"}, NULL},
-        {{"a", "\xC3"}, {"a", "", "\xEF\xBF\xBD"}, NULL}, /* broken at the end: flushed */
+        {{"a", "\xC3"}, {"a", "", "\xEF\xBF\xBD"}, NULL}, /* incomplete at the end: flushed */
         {{"\xE2\x82", "b"},
          {"", "\xEF\xBF\xBD"
               "b"},
-         NULL},                                                  /* and in the middle */
-        {{"a", "\xC3", "\xA9", "b"}, {"a", "", ""}, "\xC3\xA9"}, /* a stop text cut in a character */
+         NULL},                                                  /* incomplete in the middle */
+        {{"a", "\xC3", "\xA9", "b"}, {"a", "", ""}, "\xC3\xA9"}, /* a stop text that splits a character */
         {{"\xC3", "\xA9", "\xC3", "\xA8"}, {"", "", "", "\xC3\xA9\xC3\xA8"}, "\xC3\xA9\xC3\xAA"},
         {{"x", "\xC3\xA9", "\xC3"}, {"x", "", "", "\xC3\xA9\xEF\xBF\xBD"}, "\xC3\xA9\xC3\xAA"},
     };
@@ -345,7 +345,7 @@ static void answers_end_for_the_right_reason(void **state)
     }
 }
 
-/* The flag ends an answer that would be longer; tokens that are ready by then still come. */
+/* The flag ends an answer early; tokens that are ready by then still arrive. */
 static void a_flag_cancels(void **state)
 {
     (void)state;
@@ -368,8 +368,7 @@ static void a_flag_cancels(void **state)
     }
 }
 
-/* What was held back for a stop text is shown when the answer ends otherwise, but not to a callback that has had
- * enough. */
+/* Held-back text is shown when the answer ends otherwise, but not after a callback returned false. */
 static void held_back_text_is_flushed(void **state)
 {
     (void)state;
@@ -397,8 +396,8 @@ static void held_back_text_is_flushed(void **state)
     close_model(&f);
 }
 
-/* The flag is looked at before each slice of the prompt, so what was read stays and the rest is read later. */
-static void cancelled_prompts_go_on_later(void **state)
+/* The flag is checked before each slice of the prompt: tokens read so far stay, the rest is read later. */
+static void cancelled_prompts_continue_later(void **state)
 {
     (void)state;
     struct fixture f;
@@ -422,8 +421,8 @@ static void cancelled_prompts_go_on_later(void **state)
     close_model(&f);
 }
 
-/* No callback, no statistics, no error: all three may be NULL. */
-static void nothing_has_to_be_wanted(void **state)
+/* Callback, statistics and error may all be NULL. */
+static void outputs_may_be_null(void **state)
 {
     (void)state;
     struct fixture f;
@@ -440,21 +439,21 @@ static void nothing_has_to_be_wanted(void **state)
     assert_int_equal(pantry_generate(f.session, prompt, SCRIPT_CONTEXT + 1, &o, NULL, NULL), PANTRY_CONTEXT_FULL);
     pantry_session_clear(f.session);
     assert_int_equal(pantry_generate(f.session, prompt, 9, NULL, NULL, NULL), PANTRY_OK);
-    assert_int_equal(pantry_session_n_past(f.session), 9); /* <eos> at once, by far the likeliest */
+    assert_int_equal(pantry_session_n_past(f.session), 9); /* <eos> at once: by far the likeliest */
     close_model(&f);
 }
 
 /* ---- statistics ---- */
 
-/* Weights are read once a step, and the keys and values of all tokens so far: one layer of 4 heads of 32 values twice,
- * in two bytes each (f16) or four (f32). */
-static void statistics_count_what_was_done(void **state)
+/* A step reads the weights once, and the keys and values of all tokens so far: one layer of 4 heads of 32 values,
+ * twice, with two bytes each (f16) or four (f32). */
+static void statistics_are_exact(void **state)
 {
     (void)state;
     static const struct {
         const char *kv_type;
         int n_prompt, max_tokens;
-        int n_steps; /* of one token: after the prompt */
+        int n_steps; /* of one token, after the prompt */
         size_t row_bytes;
     } cases[] = {
         {"f32", 1, 5, 4, SCRIPT_EMBD * 2 * 4}, {"f16", 3, 4, 3, SCRIPT_EMBD * 2 * 2},
@@ -482,7 +481,7 @@ static void statistics_count_what_was_done(void **state)
         assert_true(stats.load_seconds > 0 && stats.prefill_seconds > 0 && stats.decode_seconds > 0);
         assert_true(stats.first_token_seconds >= stats.prefill_seconds); /* which begins a moment later */
         assert_true(stats.first_token_seconds + stats.decode_seconds <= seconds);
-        /* Again: all but the last token of the prompt is there already. */
+        /* Again: all tokens of the prompt except the last are cached. */
         assert_int_equal(pantry_generate(f.session, prompt, (size_t)cases[i].n_prompt, &o, &stats, NULL), PANTRY_OK);
         assert_int_equal(stats.n_cached, cases[i].n_prompt - 1);
         assert_int_equal(stats.n_prompt, cases[i].n_prompt);
@@ -495,14 +494,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stop_texts_of_every_overlap),
         cmocka_unit_test(random_stop_texts_equal_brute_force),
-        cmocka_unit_test(characters_cut_over_tokens_come_whole),
+        cmocka_unit_test(split_characters_arrive_whole),
         cmocka_unit_test(answers_end_for_the_right_reason),
         cmocka_unit_test(a_flag_cancels),
         cmocka_unit_test(held_back_text_is_flushed),
-        cmocka_unit_test(cancelled_prompts_go_on_later),
-        cmocka_unit_test(nothing_has_to_be_wanted),
-        cmocka_unit_test(statistics_count_what_was_done),
+        cmocka_unit_test(cancelled_prompts_continue_later),
+        cmocka_unit_test(outputs_may_be_null),
+        cmocka_unit_test(statistics_are_exact),
     };
-    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines do not run all */
+    cmocka_set_test_filter(getenv("PANTRY_TEST_FILTER")); /* emulated machines run only some */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,12 +129,12 @@ static void sizes_are_asked_for(void **state)
                 size_t size;
                 unsigned char bytes[512];
             } o;
-            struct pantry_error error = {.text = "nothing was said"};
+            struct pantry_error error = {.text = "unchanged"};
             memset(&o, 0, sizeof o);
             o.size = wrong[i];
             assert_int_equal(call(*state, kind, &o, &error), PANTRY_INVALID);
             assert_int_equal(error.status, PANTRY_INVALID);
-            if (!strstr(error.text, "start from what the _default function returns"))
+            if (!strstr(error.text, "get it from the _default function"))
                 fail_msg("%s", error.text);
         }
 }
@@ -234,7 +234,7 @@ static void results_of_other_sizes(void **state)
     assert_int_equal(stats.own.n_generated, (int)0xAAAAAAAA);
     stats.own.size = 0;
     assert_int_equal(pantry_generate(f->session, prompt, 3, &o, &stats.own, &error), PANTRY_INVALID);
-    assert_non_null(strstr(error.text, "statistics is 0: set it to its sizeof before the call"));
+    assert_non_null(strstr(error.text, "statistics (found 0): set it to its sizeof before the call"));
 
     LATER(pantry_model_info) info;
     memset(&info, 0xAA, sizeof info);

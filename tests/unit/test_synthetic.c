@@ -1,4 +1,4 @@
-/* Models with a known shape and made-up weights: the file that is written is one that loads, of the size it claims. */
+/* Models with a known shape and random weights: the written file can be loaded and has the right size. */
 #define _POSIX_C_SOURCE 200809L /* as synthetic.c */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-/* Its tables and the writer below pantry_model_synthetic: whole models are too large to write in a test. */
+/* Included for its tables and its writer: whole models are too large to write in a test. */
 #include "engine/synthetic.c"
 
 #include "gguf_writer.h"
@@ -29,7 +29,7 @@ static void forget(struct writer *w)
     free(w->tensor);
 }
 
-/* The bytes of the head after a key and its type, which must be there once. */
+/* The bytes of the header after a key and its type, which must occur once. */
 static const char *value_of(const struct writer *w, const char *key)
 {
     const char *found = NULL;
@@ -47,7 +47,7 @@ static const char *value_of(const struct writer *w, const char *key)
     return found;
 }
 
-/* What the models' own config.json and model cards say. */
+/* Compares with config.json and the cards of the models. */
 static void shapes_are_the_published_ones(void **state)
 {
     (void)state;
@@ -88,7 +88,7 @@ static void shapes_are_the_published_ones(void **state)
     }
 }
 
-/* Bits of a value; super-blocks of 256 give way to these where a row has no whole ones. */
+/* Bits per value. Rows that are not whole super-blocks of 256 have another type. */
 static double bits_of(const char *name, uint32_t row)
 {
     static const struct {
@@ -104,7 +104,7 @@ static double bits_of(const char *name, uint32_t row)
     return 0;
 }
 
-/* As llama.cpp quantizes: *_M files have half of the value and down matrices, and the output, in a larger type. */
+/* As in llama.cpp, *_M files have half of the value and down matrices, and the output, in a larger type. */
 static void files_have_the_size_of_their_types(void **state)
 {
     (void)state;
@@ -143,8 +143,8 @@ static void files_have_the_size_of_their_types(void **state)
         }
 }
 
-/* A small shape, written and read: right sizes, values that keep activations in range, rows that repeat. */
-static void files_hold_what_they_say(void **state)
+/* A small shape, written and read: sizes, values that keep activations in range, repeated rows. */
+static void files_have_the_right_contents(void **state)
 {
     (void)state;
     for (int tied = 0; tied < 2; tied++)
@@ -187,7 +187,7 @@ static void files_hold_what_they_say(void **state)
         }
 }
 
-/* Loads in a temporary folder of the test's own, where the file must have lost its name already. */
+/* Loads with its own temporary folder, from which the file must be unlinked already. */
 static pantry_model *load_synthetic(const char *spec, const struct pantry_model_options *options)
 {
     struct pantry_error error;
@@ -212,7 +212,7 @@ static pantry_model *load_synthetic(const char *spec, const struct pantry_model_
     return model;
 }
 
-static void has_the_size_of_the_model_it_stands_for(void **state)
+static void has_the_size_of_the_real_model(void **state)
 {
     (void)state;
     struct pantry_model_info info = {.size = sizeof info};
@@ -227,7 +227,7 @@ static void has_the_size_of_the_model_it_stands_for(void **state)
     assert_int_equal(info.n_vocab, 49152);
     assert_false(info.has_tokenizer);
     uint64_t embedding = (uint64_t)49152 * 576;
-    /* 576 values are no whole blocks of q6_k: the embedding is q8_0; vectors are float32 */
+    /* 576 values are not whole blocks of q6_k, so the embedding is q8_0; vectors are float32 */
     uint64_t least = embedding * 34 / 32 + (info.n_params - embedding) * 18 / 32;
     assert_true(info.size_bytes > least && info.size_bytes < least + 1000000);
     pantry_model_free(model);
@@ -254,7 +254,7 @@ static void makes_finite_logits_that_depend_on_the_token(void **state)
     pantry_model_free(model);
 }
 
-static void refuses_what_it_does_not_know(void **state)
+static void unknown_specs_are_errors(void **state)
 {
     (void)state;
     static const char *const bad[] = {"",
@@ -272,8 +272,8 @@ static void refuses_what_it_does_not_know(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(pantry_model_synthetic(bad[i], NULL, &model, &error), PANTRY_NOT_FOUND);
         assert_null(model);
-        assert_non_null(strstr(error.text, "is not a SHAPE:TYPE such as llama3.2-1b:q4_k_m; shapes: smollm2-135m, "));
-        assert_non_null(strstr(error.text, ", llama3.1-8b; types: f32, f16, ")); /* tells what there is */
+        assert_non_null(strstr(error.text, "use SHAPE:TYPE, such as llama3.2-1b:q4_k_m; shapes: smollm2-135m, "));
+        assert_non_null(strstr(error.text, ", llama3.1-8b; types: f32, f16, ")); /* lists all shapes and types */
     }
 }
 
@@ -287,13 +287,14 @@ static void full_disks_are_errors(void **state)
     struct writer w = written(&shapes[0], &mixes[4]);
     w.n = 3; /* the embedding is enough */
     assert_int_equal(write_file(full, "the file", &w, &err), PANTRY_IO);
-    assert_non_null(strstr(err.text, "cannot write the made-up weights ("));
-    assert_non_null(strstr(err.text, " MB) to the file: No space left on device; TMPDIR names another place"));
+    assert_non_null(strstr(err.text, "the file: cannot write "));
+    assert_non_null(
+        strstr(err.text, " MB of random weights: No space left on device; set TMPDIR to use another folder"));
     fclose(full);
     forget(&w);
 }
 
-static void says_where_it_cannot_write(void **state)
+static void errors_name_the_folder(void **state)
 {
     (void)state;
     struct pantry_error error;
@@ -315,12 +316,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_are_the_published_ones),
         cmocka_unit_test(files_have_the_size_of_their_types),
-        cmocka_unit_test(files_hold_what_they_say),
-        cmocka_unit_test(has_the_size_of_the_model_it_stands_for),
+        cmocka_unit_test(files_have_the_right_contents),
+        cmocka_unit_test(has_the_size_of_the_real_model),
         cmocka_unit_test(makes_finite_logits_that_depend_on_the_token),
-        cmocka_unit_test(refuses_what_it_does_not_know),
+        cmocka_unit_test(unknown_specs_are_errors),
         cmocka_unit_test(full_disks_are_errors),
-        cmocka_unit_test(says_where_it_cannot_write),
+        cmocka_unit_test(errors_name_the_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,7 @@ static pantry_status near_buffer(struct pn_device *device, size_t size, struct p
     return pn_host_buffer_new(device, size, out, err);
 }
 
-/* The host does not know where it is. */
+/* A buffer without a host address. */
 static pantry_status far_buffer(struct pn_device *device, size_t size, struct pn_buffer *out, struct pantry_error *err)
 {
     pantry_status status = near_buffer(device, size, out, err);
@@ -69,7 +69,7 @@ static void take(struct pn_tables *t, struct span *s, int32_t n, int32_t mark)
     pn_tables_changed(t, s->at, n);
 }
 
-/* As the devices see them, or NULL, as the host does. */
+/* Checks the copies of the devices, or the host's (NULL). */
 static void check(const struct pn_tables *t, const struct span *spans, int n, const int32_t *base)
 {
     for (int k = 0; k < n; k++)
@@ -107,7 +107,7 @@ static void run(struct pn_device *const *devices, int n_parts, uint64_t seed)
         for (int p = 0; p < n_parts; p++)
             check(&t, spans, n, pn_tables_base(&t, p));
     }
-    assert_in_range(t.n, 4096, 1 << 17); /* 40 spans of up to 3,000 entries: what was given back is used again */
+    assert_in_range(t.n, 4096, 1 << 17); /* 40 spans of up to 3,000 entries: freed ones are reused */
     while (n)
         pn_tables_give(&t, spans[n - 1].at, spans[n - 1].n), n--;
     assert_true(t.n_free == 1 && t.free[0].at == 0 && t.free[0].n == t.n && t.n_taken == 0);
@@ -115,7 +115,7 @@ static void run(struct pn_device *const *devices, int n_parts, uint64_t seed)
     assert_int_equal(n_buffers, 0);
 }
 
-static void spans_are_used_again(void **state)
+static void spans_are_reused(void **state)
 {
     (void)state;
     struct pn_device *const near_one[] = {&near_device}, *const far_one[] = {&far_device},
@@ -153,8 +153,8 @@ static void only_changes_are_sent(void **state)
     pn_tables_release(&t);
 }
 
-/* Without memory nothing is taken, and what was taken stays. */
-static void refusals_change_nothing(void **state)
+/* Without memory nothing is taken, and existing spans stay valid. */
+static void failures_change_nothing(void **state)
 {
     (void)state;
     struct pn_device *const devices[] = {&near_device, &far_device};
@@ -171,11 +171,11 @@ static void refusals_change_nothing(void **state)
     }
     buffers_left = -1;
     assert_int_equal(pn_tables_take(&t, 1 << 28, &at, &err), PANTRY_LIMIT);
-    assert_non_null(strstr(err.text, "allowed: 268435456"));
+    assert_non_null(strstr(err.text, ", allowed 268435456)"));
     pn_tables_send(&t);
     check(&t, &a, 1, NULL);
     check(&t, &a, 1, pn_tables_base(&t, 1));
-    assert_int_equal(pn_tables_take(&t, 1096, &at, &err), PANTRY_OK); /* what is left of the first 4,096 */
+    assert_int_equal(pn_tables_take(&t, 1096, &at, &err), PANTRY_OK); /* the rest of the first 4,096 */
     assert_int_equal(at, 3000);
     assert_int_equal(t.n, 4096);
     pn_tables_release(&t);
@@ -185,9 +185,9 @@ static void refusals_change_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spans_are_used_again),
+        cmocka_unit_test(spans_are_reused),
         cmocka_unit_test(only_changes_are_sent),
-        cmocka_unit_test(refusals_change_nothing),
+        cmocka_unit_test(failures_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

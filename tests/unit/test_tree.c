@@ -1,5 +1,5 @@
-/* The prefix tree against a plain simulation: what a page holds is written down whenever one is filled, so that a wrong
- * page, one that was freed early or one that leaked shows. */
+/* The prefix tree against a simple simulation that records the contents of every page, so that a wrong page, one freed
+ * early or one that leaked is noticed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,14 +16,14 @@ enum { MAX_PAGES = 96, MAX_TOKENS = 160, MAX_STATES = 24, MAX_RUNNING = 6, MAX_I
 enum { WINDOW = 40, MAX_WINDOW_PAGES = 96 };
 enum { PAGES_OF = (MAX_TOKENS + PN_PAGE_TOKENS - 1) / PN_PAGE_TOKENS };
 
-/* What keys and values depend on: the caller's key and all tokens up to here. */
+/* Contents of keys and values: the caller's key and all tokens up to here. */
 struct content {
     char key;
     int n;
     int32_t ids[MAX_TOKENS];
 };
 
-/* What sequences go on from: any page; recurrent states; the pages of a window, which states hold references to. */
+/* What sequences resume from: any page; recurrent states; window pages, which states reference. */
 enum mode { PLAIN, RECURRENT, WINDOWS, N_MODES };
 
 static struct {
@@ -36,7 +36,7 @@ static struct {
     int state_first[MAX_STATES], state_pages[MAX_STATES][PAGES_OF]; /* of windows */
 } pool;
 
-/* The first page that a sequence of n tokens keeps: what the next one sees, and a page more. */
+/* The first page that a sequence of n tokens keeps: everything the next one sees, and one page more. */
 static int window_first(int n)
 {
     int first = (n - WINDOW + 1) / PN_PAGE_TOKENS - 1;
@@ -146,13 +146,13 @@ static int window_page_new(struct pn_tree *tree)
 struct sequence {
     bool running;
     char key[2];
-    int n, want; /* tokens with keys and values; tokens in all */
+    int n, want; /* tokens with keys and values; all tokens */
     int n_pages;
     int32_t ids[MAX_TOKENS], pages[PAGES_OF];
-    int first, window[PAGES_OF]; /* pages of the window from the first on that is kept */
+    int first, window[PAGES_OF]; /* pages of the window, from the first kept one on */
 };
 
-/* A page that others read too only gains tokens. */
+/* A shared page may only gain tokens. */
 static void write_content(struct content *c, const struct sequence *s, int n)
 {
     c->key = s->key[0];
@@ -193,7 +193,7 @@ static void end(struct sequence *s, enum mode mode)
     s->n_pages = 0;
 }
 
-/* Shares the pages of the window that a state has, and copies the one that is not full. */
+/* Shares the window pages of a state, and copies the one that is not full. */
 static void take_window(struct pn_tree *tree, struct sequence *s, int32_t state)
 {
     const struct content *at = &pool.states[state];
@@ -214,7 +214,7 @@ static void take_window(struct pn_tree *tree, struct sequence *s, int32_t state)
     }
 }
 
-/* No page is left for a copy: only whole pages are taken, or nothing. */
+/* No page is left for a copy: takes only whole pages, or nothing. */
 static void start_short(struct sequence *s, enum mode mode)
 {
     int n = s->n_pages * PN_PAGE_TOKENS;
@@ -228,7 +228,7 @@ static void start_short(struct sequence *s, enum mode mode)
     s->n = n;
 }
 
-/* Takes what the tree has of the sequence; what it has is checked against what was written down. */
+/* Takes the sequence's prefix from the tree and checks it against the records. */
 static void start(struct pn_tree *tree, struct sequence *s, enum mode mode)
 {
     struct pn_tree_match m;
@@ -264,7 +264,7 @@ static void start(struct pn_tree *tree, struct sequence *s, enum mode mode)
     check_pages(s, mode);
 }
 
-/* Runs up to `n` more tokens; false where no page is left. */
+/* Runs up to `n` more tokens; false if no page is left. */
 static bool step(struct pn_tree *tree, struct sequence *s, int n, enum mode mode)
 {
     for (; n > 0 && s->n < s->want; n--) {
@@ -311,7 +311,7 @@ static uint32_t next(uint32_t *seed, uint32_t below)
     return (*seed >> 8) % below;
 }
 
-/* Sequences that share beginnings of every length. */
+/* Sequences with common prefixes of every length. */
 static void make_ids(uint32_t *seed, struct sequence *s)
 {
     int shared = (int)next(seed, MAX_TOKENS);
@@ -323,7 +323,7 @@ static void make_ids(uint32_t *seed, struct sequence *s)
         s->ids[i] = (int32_t)(i < shared ? family : 10 + own);
 }
 
-/* No page or state leaks, none is freed early, nobody sees what another key or another beginning made. */
+/* No page or state leaks or is freed early, and no sequence sees pages of another key or prefix. */
 static void random_schedule(uint32_t seed)
 {
     enum mode mode = (enum mode)(seed % N_MODES);
@@ -339,7 +339,7 @@ static void random_schedule(uint32_t seed)
         }
         check_pages(s, mode);
         bool out = !step(tree, s, 1 + (int)next(&seed, 60), mode);
-        if (s->n && !out && next(&seed, 3) == 0) { /* while it goes on writing the rest of its last page */
+        if (s->n && !out && next(&seed, 3) == 0) { /* while the sequence fills the rest of its last page */
             int32_t state = keep(tree, s, mode);
             if (state >= 0 && next(&seed, 4) == 0) {
                 pn_tree_drop_state(tree, s->key, s->ids, s->n, state);
@@ -361,7 +361,7 @@ static void random_schedule(uint32_t seed)
         states += pool.state_used[i];
     assert_int_equal(held, pn_tree_n_pages(tree)); /* the tree holds each page once */
     assert_int_equal(states, pn_tree_n_states(tree));
-    while (pn_tree_evict(tree) || pn_tree_evict_state(tree)) /* and gives all of them back */
+    while (pn_tree_evict(tree) || pn_tree_evict_state(tree)) /* and evicts all of them */
         ;
     assert_int_equal(pn_tree_n_pages(tree), 0);
     assert_int_equal(pn_tree_n_states(tree), 0);
@@ -379,7 +379,7 @@ static void random_schedules_leak_nothing(void **state)
         random_schedule(seed);
 }
 
-/* While nothing is forgotten, the longest common beginning with anything inserted is found. */
+/* Without evictions, the longest common prefix with any inserted sequence is found. */
 static void longest_prefixes_are_found(void **state)
 {
     (void)state;
@@ -388,7 +388,7 @@ static void longest_prefixes_are_found(void **state)
         uint32_t seed = 77 + round;
         struct pn_tree *tree = tree_new(mode, MAX_PAGES);
         static struct content inserted[MAX_INSERTED];
-        static int least[MAX_INSERTED]; /* tokens at which a sequence can go on */
+        static int least[MAX_INSERTED]; /* tokens at which a sequence can resume */
         int n_inserted = 0;
         for (int i = 0; i < 12; i++) {
             struct sequence s = {0};
@@ -436,7 +436,7 @@ static int known(struct pn_tree *tree, int first, int n)
     return pn_tree_find(tree, "a", ids, n);
 }
 
-/* The leaf used least recently goes first, and one that somebody else holds does not go at all. */
+/* The least recently used leaf is evicted first, and one with other references never. */
 static void least_recent_leaves_go_first(void **state)
 {
     (void)state;
@@ -466,7 +466,7 @@ static void least_recent_leaves_go_first(void **state)
     pn_tree_free(tree);
 }
 
-/* Finding a sequence, and remembering it again, count as use. */
+/* Matching a sequence and inserting it again count as use. */
 static void use_keeps_a_sequence(void **state)
 {
     (void)state;
@@ -488,7 +488,7 @@ static void use_keeps_a_sequence(void **state)
     pn_tree_free(tree);
 }
 
-/* A state that goes takes the pages along that lead to no other state. */
+/* Evicting a state also drops pages that lead to no other state. */
 static void pages_without_states_go_too(void **state)
 {
     (void)state;
@@ -498,7 +498,7 @@ static void pages_without_states_go_too(void **state)
     assert_int_equal(pn_tree_n_pages(tree), 4);
     assert_int_equal(known(tree, 1, 160), 100);
     assert_int_equal(known(tree, 1, 99), 64);
-    assert_true(pn_tree_evict_state(tree)); /* of the longer one: parents count as used after their children */
+    assert_true(pn_tree_evict_state(tree)); /* of the longer sequence: parents count as used after their children */
     assert_int_equal(pn_tree_n_pages(tree), 2);
     assert_int_equal(known(tree, 1, 160), 64);
     assert_true(pn_tree_evict_state(tree));
@@ -507,8 +507,8 @@ static void pages_without_states_go_too(void **state)
     pn_tree_free(tree);
 }
 
-/* What windows need at the ends of a conversation's prompts and answers does not pile up: beside the newest the last
- * two stay, and those where conversations part. */
+/* Window states at the ends of a conversation's prompts and answers do not pile up: besides the newest, only the last
+ * two stay, and those where conversations fork. */
 static void conversations_keep_few_states(void **state)
 {
     (void)state;
@@ -535,14 +535,14 @@ static void conversations_keep_few_states(void **state)
             bool fork = ends[i] == parts_at;
             assert_true(step(tree, &a, ends[i] - a.n, WINDOWS));
             keep(tree, &a, WINDOWS);
-            if (fork) { /* another one goes on from here */
+            if (fork) { /* another conversation continues from here */
                 start(tree, &b, WINDOWS);
                 assert_int_equal(b.n, parts_at);
                 assert_true(step(tree, &b, 40, WINDOWS));
                 keep(tree, &b, WINDOWS);
             }
             kept_fork |= fork;
-            /* The other one has one, and both the fork and the start of its page may have one. */
+            /* The other conversation has one, and both the fork and the start of its page may have one. */
             assert_true(pn_tree_n_states(tree) <= 3 + 3 * kept_fork);
             assert_int_equal(pn_tree_find(tree, "a", a.ids, MAX_TOKENS), ends[i]);
         }

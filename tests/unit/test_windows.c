@@ -1,6 +1,6 @@
-/* Layers with a window give pages back, and nobody notices: what a model says equals, bit by bit, what it says when it
- * keeps all pages; and as much memory is in use as the windows need. The model is the tiny gemma3, whose windows are
- * changed after it is loaded. */
+/* Layers with a window give pages back without changing results: logits equal, bit for bit, those of a model that keeps
+ * all pages, and memory use is bounded by the windows. The model is the tiny gemma3, whose windows are changed after
+ * loading. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,10 +21,10 @@ struct windows {
     const char *device;
     int window;
     enum pn_window_kind kind;
-    bool alike;        /* all layers have it, so that no layer sees everything */
+    bool alike;        /* all layers have the window, so no layer sees everything */
     bool shared;       /* the last layer reads the first one's keys and values, without a window */
-    bool all_kept;     /* as if no context could be longer than the window: no page is given back */
-    const char *whole; /* the device of the model that keeps all pages; NULL: the same */
+    bool all_kept;     /* pretends that no context is longer than the window, so no page is given back */
+    const char *whole; /* device of the model that keeps all pages; NULL: the same */
 };
 
 static struct windows keeping_all(const struct windows *w)
@@ -99,7 +99,7 @@ static int pages_used(const pantry_model *m)
     return n;
 }
 
-/* All pages come back. */
+/* Checks that all pages were given back. */
 static void close_model(pantry_model *m)
 {
     pn_sched_call(m->sched, clear_tree, NULL, NULL);
@@ -125,7 +125,7 @@ static const struct windows cases[] = {
     {"ref:1,cpu", 48, PN_WINDOW_CHUNKED, .alike = false},
 };
 
-/* Logits of many windows, in slices of odd sizes, beside a sequence that fills the pages that were given back. */
+/* Logits over many windows, in slices of odd sizes, next to a sequence that overwrites the pages given back. */
 static void logits_equal_those_with_all_pages(void **state)
 {
     (void)state;
@@ -187,7 +187,7 @@ static void generate(pantry_session *s, const int32_t *ids, int n, int n_answer,
         fail_msg("%s", error.text);
 }
 
-/* A long prompt and a long answer: of the layers with windows only a few pages are in use, the tree's included. */
+/* A long prompt and a long answer: layers with windows use only a few pages, including the tree's. */
 static void pages_in_use_are_bounded(void **state)
 {
     (void)state;
@@ -201,10 +201,10 @@ static void pages_in_use_are_bounded(void **state)
         struct watch w = {.model = m};
         generate(s, ids, N, MAX_ANSWER, look, &w, &stats);
         assert_int_equal(w.n, MAX_ANSWER);
-        /* The sequence's own, those at the end of the prompt, and those kept on the way through it. */
+        /* Pages of the sequence, those at the end of the prompt, and temporary ones within it. */
         int window = (cases[c].window + PAGE - 1) / PAGE + 2;
         assert_in_range(w.most[1], 1, 3 * window + 1);
-        if (cases[c].alike) /* no layer needs the pages that all tokens have */
+        if (cases[c].alike) /* no layer needs pages for all tokens */
             assert_int_equal(pool_of(m)->groups[0].slots.stride, 0);
         assert_true(w.most[0] >= (N + MAX_ANSWER - 64) / PAGE);
         pantry_session_free(s);
@@ -212,7 +212,7 @@ static void pages_in_use_are_bounded(void **state)
     }
 }
 
-/* A context that fits with windows does not without. */
+/* A context that fits with windows does not fit without them. */
 static void contexts_need_less(void **state)
 {
     (void)state;
@@ -260,8 +260,8 @@ static bool hear(void *user, const struct pantry_token *token)
     return true;
 }
 
-/* Goes back to anywhere, on, and back again: what is said equals what a session says that had never read anything. */
-static void going_back_is_right(void **state)
+/* Rewinds to random positions and continues: the answers equal those of a fresh session. */
+static void rewinding_is_exact(void **state)
 {
     (void)state;
     enum { N = 400, N_ANSWER = 20 };
@@ -281,7 +281,7 @@ static void going_back_is_right(void **state)
         random_ids(3, ids, N);
         for (int round = 0; round < 60; round++) {
             struct said said = {.n = 0}, wanted = {.n = 0};
-            /* a few tokens back, anywhere, or on from where the last answer ended */
+            /* a few tokens back, to anywhere, or on from the end of the last answer */
             int how = (int)(pn_rng_u64(&rng) % 3), back = (int)(pn_rng_u64(&rng) % 20);
             int at = how == 0 ? (n > back ? n - back : 0) : how == 1 ? (int)(pn_rng_u64(&rng) % (uint64_t)(n + 1)) : n;
             at = at > N - 30 ? N / 2 : at;
@@ -327,7 +327,7 @@ static pantry_request *submit(pantry_model *m, const int32_t *ids, int n, int n_
     return r;
 }
 
-/* Returns how many tokens were there already. */
+/* Returns the number of cached tokens. */
 static int read_all(pantry_request *r, struct said *said)
 {
     const struct pantry_event *e;
@@ -342,8 +342,8 @@ static int read_all(pantry_request *r, struct said *said)
     return n_cached;
 }
 
-/* Many requests that share beginnings of every length, while pages are short, so that some start again. */
-static void many_requests_say_what_they_say_alone(void **state)
+/* Many requests with common prefixes of every length, while pages are short, so that some start again. */
+static void many_requests_equal_requests_alone(void **state)
 {
     (void)state;
     enum { N_REQUESTS = 24, N_ANSWER = 40, MAX_PROMPT = 300 };
@@ -368,7 +368,7 @@ static void many_requests_say_what_they_say_alone(void **state)
             random_ids(i % 3, ids[i], shared);
         }
         for (int few = 0; few < 2; few++) {
-            if (few) { /* the longest needs 11 in full */
+            if (few) { /* the longest needs 11 full pages */
                 pn_sched_call(m->sched, clear_tree, NULL, NULL);
                 pool->groups[0].slots.n = 30;
                 pool->groups[1].slots.n = 16;
@@ -391,9 +391,9 @@ static void many_requests_say_what_they_say_alone(void **state)
     }
 }
 
-/* What windows need in the middle of a prompt is given back as it is read. Once another prompt has parted there, it is
- * kept. */
-static void shared_beginnings_are_learned(void **state)
+/* Pages that windows need in the middle of a prompt are given back while it is read. Once another prompt diverges
+ * there, they are kept. */
+static void shared_prefixes_are_learned(void **state)
 {
     (void)state;
     enum { N = 300, SHARED = 211 };
@@ -417,9 +417,9 @@ int main(void)
         cmocka_unit_test(logits_equal_those_with_all_pages),
         cmocka_unit_test(pages_in_use_are_bounded),
         cmocka_unit_test(contexts_need_less),
-        cmocka_unit_test(going_back_is_right),
-        cmocka_unit_test(many_requests_say_what_they_say_alone),
-        cmocka_unit_test(shared_beginnings_are_learned),
+        cmocka_unit_test(rewinding_is_exact),
+        cmocka_unit_test(many_requests_equal_requests_alone),
+        cmocka_unit_test(shared_prefixes_are_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
