@@ -55,7 +55,7 @@ complete -c pantry -n '__fish_seen_subcommand_from serve' -l max-loaded -x -d 'm
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l max-requests -x -d 'most requests at the same time; more are answered with 503; 0: 512'
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l read-timeout -x -d 'how long a request may take to arrive, and a connection stay idle; 0: 60'
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l origin -x -d 'let pages of that web origin call, besides those of this machine; may be repeated'
-complete -c pantry -n '__fish_seen_subcommand_from serve' -l public -d 'listen on an address that other machines reach; whoever reaches it may use the models'
+complete -c pantry -n '__fish_seen_subcommand_from serve' -l public -d 'listen on an address that other machines reach, and let them use the models'
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l quiet -d 'print no line per request'
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l help -s h -d 'print this text'
 complete -c pantry -n '__fish_seen_subcommand_from serve' -l device -x -a 'cpu ref' -d 'where to compute: cpu, or ref, the slow and plain reference of all tests'

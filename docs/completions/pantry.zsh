@@ -79,7 +79,7 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
-            '--public[listen on an address that other machines reach; whoever reaches it may use the models]' \
+            '--public[listen on an address that other machines reach, and let them use the models]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \

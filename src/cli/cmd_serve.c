@@ -34,7 +34,7 @@ static const struct pn_option table[] = {
     PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
                 "let pages of that web origin call, besides those of this machine; may be repeated"),
     PN_OPT_FLAG("public", offsetof(struct chosen, public),
-                "listen on an address that other machines reach; whoever reaches it may use the models"),
+                "listen on an address that other machines reach, and let them use the models"),
     PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
 };
 

@@ -104,7 +104,7 @@ def special_blocks(info, rng):
     """Random blocks whose scales run through every pair of special values."""
     name = info.name.decode()
     places = [] if info.block == 1 else SCALES.get(name, [(0, 2)])
-    if name == "iq1_m":  # the scale's bits lie in the upper halves of bytes 49, 51, 53, 55
+    if name == "iq1_m":  # the scale's bits are the upper halves of bytes 49, 51, 53, 55
         blocks = rng.integers(0, 256, (len(HALVES), info.bytes), np.uint8)
         for k in range(4):
             digit = np.array(HALVES) >> 4 * k & 15

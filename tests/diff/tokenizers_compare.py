@@ -114,7 +114,7 @@ class Strings:
         return [self.one() for _ in range(n)]
 
     def broken(self, n):
-        """Bytes that are no UTF-8, and what they stand for: one U+FFFD for each byte."""
+        """Bytes that are not UTF-8, and what replaces them: one U+FFFD per byte."""
         out = []
         for _ in range(n):
             data = bytearray(self.one().encode())

@@ -91,7 +91,7 @@ static pantry_parser *open_parser(const struct question *q, struct parts *parts)
     return parser;
 }
 
-/* In pieces of 1 to `most` bytes, the first one of `first` bytes (0: it is no exception). */
+/* In pieces of 1 to `most` bytes, the first one of `first` bytes (0: it is like the others). */
 static json_t *streamed(const struct question *q, size_t first, size_t most, struct pn_rng *rng)
 {
     struct parts parts;

@@ -229,7 +229,7 @@ static void check_greedy(pantry_session *session, const char *what, json_t *prom
         print_message("           %s: token %d is %d, there %d, its runner-up %d by %.4f (a tie below %.3f)\n", what, i,
                       got.ids[i], wanted[i], (int)json_integer_value(json_array_get(second, 0)), margin, tie);
         if (got.ids[i] != json_integer_value(json_array_get(second, 0)) || margin >= tie)
-            fail_msg("%s: token %d differs and is no tie", what, i);
+            fail_msg("%s: token %d differs and is not a tie", what, i);
     }
     free(ids);
     free(wanted);

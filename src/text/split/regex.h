@@ -24,7 +24,7 @@ void pn_regex_scratch_free(struct pn_regex_scratch *scratch);
 /* Starts the budget for a text of `len` bytes. */
 void pn_regex_scratch_start(struct pn_regex_scratch *scratch, size_t len);
 
-/* First match in text[start, len), valid UTF-8; the text before `start` is visible to look-behind. PANTRY_NOT_FOUND: no
+/* First match in text[start, len), valid UTF-8; the text before `start` is visible to lookbehind. PANTRY_NOT_FOUND: no
  * match; PANTRY_LIMIT: the expression takes too long. */
 pantry_status pn_regex_find(const struct pn_regex *re, struct pn_regex_scratch *scratch, const char *text, size_t len,
                             size_t start, size_t *match_start, size_t *match_end, struct pantry_error *err);
