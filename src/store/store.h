@@ -104,6 +104,25 @@ struct pn_stored {
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
 
+/* ---- remove, copy, prune ---- */
+
+/* Removes a name, then the blobs that no other name uses; *bytes (may be NULL) gets their size. While a manifest of
+ * the store cannot be read, blobs stay and the call fails after removing the name. */
+pantry_status pn_store_remove(const char *name, uint64_t *bytes, struct pantry_error *err);
+
+/* Gives the model `from` the name `to` as well, which loses the model that it had. Nothing but the manifest is
+ * copied. */
+pantry_status pn_store_copy(const char *from, const char *to, struct pantry_error *err);
+
+struct pn_pruned {
+    size_t files;
+    uint64_t bytes;
+};
+
+/* Removes blobs that no manifest names, and unfinished downloads that nobody touched for a day. While a manifest
+ * cannot be read, blobs stay and the call fails after removing the rest; *pruned counts what was removed. */
+pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err);
+
 /* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Creates the folder. Caller
  * frees *path. */
 pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err);
