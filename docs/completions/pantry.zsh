@@ -15,6 +15,9 @@ _pantry_commands()
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
         'import:copy model files into the store, to run them by name'
+        'cp:give a model of the store another name'
+        'rm:remove models from the store'
+        'prune:remove files of the store that no model uses'
         'show:describe a model'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
@@ -111,6 +114,15 @@ _pantry()
             '--name=[name of the model; default: the name of the file]:NAME: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '*:file:_files' ;;
+    cp)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    rm)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    prune)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
             '--template[print the chat template]' \
