@@ -140,6 +140,24 @@ struct pn_pip {
 /* Runs `python3 -m pip download` and waits for it. Cancelling ends the child. */
 pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err);
 
+/* ---- job.c: what long calls share ---- */
+
+struct pn_job {
+    const char *name;                       /* for the reports */
+    const struct pn_fetch_options *options; /* never NULL */
+    struct pn_fetch_progress progress;
+    uint64_t tick_ns, tick_done; /* of the last call of the callback */
+};
+struct pn_job pn_job_new(const char *name, const struct pn_fetch_options *options);
+bool pn_job_cancelled(const struct pn_job *job);
+pantry_status pn_job_stopped(struct pantry_error *err); /* the error after cancelling */
+/* Calls the progress callback, at most ten times per second within a phase. */
+void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done, uint64_t total);
+/* Waits for the lock of the store, as long as it takes. */
+pantry_status pn_job_lock(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);
+/* True for a file of that size and digest; reads it all. False also after cancelling. */
+bool pn_job_has_blob(struct pn_job *job, const char *path, uint64_t bytes, const char *sha256);
+
 /* ---- fetch.c ---- */
 
 /* pn_store_fetch for any entry, in the catalog or not (for tests). */
