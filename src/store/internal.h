@@ -37,6 +37,7 @@ pantry_status pn_layout_home(char **home, struct pantry_error *err);
 char *pn_layout_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Creates a folder and its parents, each made durable. */
 pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err);
+pantry_status pn_layout_sync_file(int fd, const char *path, struct pantry_error *err);
 pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err);
 /* Removes a file, or a folder with its contents; does not follow links. A missing one is fine. */
 void pn_layout_remove(const char *path);
@@ -82,6 +83,9 @@ char *pn_manifest_path(const char *home, const struct pn_model_name *name);
 /* Writes the text of a manifest, atomically. */
 pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
                               struct pantry_error *err);
+
+/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
+const char *pn_digest_hex(const char *digest);
 
 struct pn_digest {
     char hex[PN_SHA256_HEX + 1];

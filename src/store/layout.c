@@ -60,6 +60,11 @@ static int sync_fd(int fd)
     return fsync(fd);
 }
 
+pantry_status pn_layout_sync_file(int fd, const char *path, struct pantry_error *err)
+{
+    return sync_fd(fd) == 0 ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
+}
+
 pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -25,8 +25,7 @@ char *pn_manifest_path(const char *home, const struct pn_model_name *name)
     return pn_layout_path("%s/models/manifests/%s/%s/%s/%s", home, name->host, name->space, name->model, name->tag);
 }
 
-/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
-static const char *digest_hex(const char *digest)
+const char *pn_digest_hex(const char *digest)
 {
     if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest) != 7 + PN_SHA256_HEX)
         return NULL;
@@ -37,7 +36,7 @@ static const char *digest_hex(const char *digest)
 static pantry_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
                                 struct pantry_error *err)
 {
-    const char *hex = digest_hex(json_string_value(json_object_get(layer, "digest")));
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the model layer is not sha256: and 64 hexadecimal digits",
                        manifest);
@@ -110,7 +109,7 @@ done:
 static pantry_status add_digest(const char *path, const json_t *layer, struct pn_digests *digests,
                                 struct pantry_error *err)
 {
-    const char *hex = digest_hex(json_string_value(json_object_get(layer, "digest")));
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: a digest is not sha256: and 64 hexadecimal digits", path);
     struct pn_digest digest;

