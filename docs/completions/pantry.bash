@@ -22,6 +22,7 @@ _pantry_options() # COMMAND
     run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
+    pull) echo "--insecure --help" ;;
     import) echo "--name --help" ;;
     cp | rm | prune) echo "--help" ;;
     show) echo "--template --license --tensors --metadata --json --help" ;;
@@ -68,7 +69,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run generate list import cp rm prune show bench embed rank tokenize template parse logits check help version"
+        choices="run generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -83,7 +84,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run generate list import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
+        command) choices="run generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

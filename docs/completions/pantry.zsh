@@ -14,6 +14,7 @@ _pantry_commands()
         'run:chat with a model'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
+        'pull:download a model into the store, or bring it up to date'
         'import:copy model files into the store, to run them by name'
         'cp:give a model of the store another name'
         'rm:remove models from the store'
@@ -108,6 +109,10 @@ _pantry()
         _arguments -s -S : \
             '--names[print only the names, one per line]' \
             '--json[print a JSON list]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    pull)
+        _arguments -s -S : \
+            '--insecure[use http, without encryption]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     import)
         _arguments -s -S : \
