@@ -60,10 +60,12 @@ const struct pn_command pn_cmd_pull = {
     .summary = "download a model into the store, or bring it up to date",
     .about =
         "A NAME of the catalog comes from there. Others are [HOST/][NAMESPACE/]MODEL[:TAG] in a registry with models\n"
-        "in Ollama's format: registry.ollama.ai unless HOST is given. A download that was interrupted goes on where\n"
-        "it was. Every file is compared with its SHA-256.",
+        "in Ollama's format, registry.ollama.ai unless HOST is given, or hf.co/USER/REPO[:QUANT], a GGUF file of\n"
+        "Hugging Face. A download that was interrupted goes on where it was. Every file is compared with its\n"
+        "SHA-256.",
     .example = "pantry pull smollm2:135m\n"
-               "pantry pull registry.example.org/team/model:q4",
+               "pantry pull registry.example.org/team/model:q4\n"
+               "pantry pull hf.co/user/some-model-GGUF:Q4_K_M",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

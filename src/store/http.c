@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -207,6 +208,19 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *user)
 }
 
 /* ---- requests ---- */
+
+static bool ready;
+
+static void init_once(void)
+{
+    ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+bool pn_http_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    return pthread_once(&once, init_once) == 0 && ready;
+}
 
 static int watch_cancel(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {

@@ -48,6 +48,9 @@ struct pn_request {
     char why[CURL_ERROR_SIZE];
 };
 
+/* Prepares libcurl, once per process. */
+bool pn_http_init(void);
+
 /* A new request for `url`, ready for curl_easy_perform or a multi handle. `lines`: additional header lines, NULL ends
  * them. Whatever it returns, pn_request_free must follow. */
 pantry_status pn_request_open(struct pn_request *r, const struct pn_http *http, const char *url,

@@ -43,7 +43,7 @@ struct lane {
 struct parts {
     struct pn_registry *registry;
     struct pn_partfile file;
-    char *url;
+    const char *url;
     CURLM *multi;
     struct lane lane[N_LANES];
     int lanes;   /* that may run */
@@ -322,23 +322,22 @@ static void run(struct parts *p, pn_parts_tick *tick, void *user)
             pn_partfile_mark(&p->file, (size_t)(p->lane[i].at / p->file.part_bytes), NULL);
 }
 
-pantry_status pn_parts_download(struct pn_registry *registry, const char *home, const struct pn_layer *layer,
-                                pn_parts_tick *tick, void *user, bool *resumed, struct pantry_error *err)
+pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *home,
+                                const struct pn_layer *layer, pn_parts_tick *tick, void *user, bool *resumed,
+                                struct pantry_error *err)
 {
-    struct parts p = {.registry = registry, .lanes = N_LANES, .err = err};
+    struct parts p = {.registry = registry, .url = url, .lanes = N_LANES, .err = err};
     for (int i = 0; i < N_LANES; i++)
         p.lane[i].parts = &p;
     p.status = pn_partfile_open(&p.file, home, layer->hex, layer->bytes, err);
     *resumed = !p.status && pn_partfile_present(&p.file) > 0;
-    p.url = pn_registry_blob(registry, layer->hex);
     p.multi = curl_multi_init();
-    if (!p.status && (!p.url || !p.multi))
+    if (!p.status && !p.multi)
         p.status = pn_no_memory(err, layer->hex);
     if (!p.status)
         run(&p, tick, user);
     stop_all(&p);
     curl_multi_cleanup(p.multi);
-    free(p.url);
     pn_partfile_close(&p.file);
     return p.status;
 }

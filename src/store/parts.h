@@ -8,10 +8,11 @@
 /* Gives the bytes in place, about ten times a second. */
 typedef void pn_parts_tick(void *user, uint64_t bytes);
 
-/* Downloads until the file is complete; its digest is not checked here. *resumed: some of it was there before. Needs
- * the lock of the store. */
-pantry_status pn_parts_download(struct pn_registry *registry, const char *home, const struct pn_layer *layer,
-                                pn_parts_tick *tick, void *user, bool *resumed, struct pantry_error *err);
+/* Downloads `url` until the file is complete; its digest is not checked here. *resumed: some of it was there before.
+ * Needs the lock of the store. */
+pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *home,
+                                const struct pn_layer *layer, pn_parts_tick *tick, void *user, bool *resumed,
+                                struct pantry_error *err);
 /* The path of the file; NULL: out of memory. Caller frees. */
 char *pn_parts_data(const char *home, const struct pn_layer *layer);
 /* Bytes of the disk that the blob still needs, where an earlier call has reserved some. */

@@ -1,12 +1,15 @@
 /* Pulling models from registries: lock, manifest, blobs, hashes, and the manifest into the store last. See store.h. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
+#include "store/hub.h"
 #include "store/parts.h"
 
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +23,7 @@ struct pull {
     char *home;
     struct pn_buf manifest;
     struct pn_layers layers;
+    char *file_url;       /* of the only blob, from Hugging Face; NULL: blobs of a registry */
     uint64_t done, total; /* bytes of the blobs that are downloaded */
 };
 
@@ -106,8 +110,11 @@ static pantry_status put_empty(struct pull *p, const struct pn_layer *layer, str
 
 static pantry_status download(struct pull *p, const struct pn_layer *layer, bool *resumed, struct pantry_error *err)
 {
-    pantry_status status = pn_parts_download(&p->registry, p->home, layer, tick, p, resumed, err);
+    char *url = p->file_url ? strdup(p->file_url) : pn_registry_blob(&p->registry, layer->hex);
+    pantry_status status = url ? pn_parts_download(&p->registry, url, p->home, layer, tick, p, resumed, err)
+                               : pn_no_memory(err, layer->hex);
     p->done += layer->bytes;
+    free(url);
     return status;
 }
 
@@ -160,8 +167,40 @@ static pantry_status get_blobs(struct pull *p, struct pantry_error *err)
 
 /* ---- all steps ---- */
 
-/* The manifest comes last; then the blobs of the one that it replaces may go. */
-static pantry_status put_manifest(struct pull *p, struct pantry_error *err)
+/* The manifest of a model from Hugging Face is pantry's own. */
+static pantry_status pull_file(struct pull *p, struct pantry_error *err)
+{
+    char *have = NULL;
+    p->layers.n = 1;
+    pantry_status status = pn_hub_find(&p->registry, &p->layers.layer[0], &p->file_url, err);
+    if (status)
+        return status;
+    const struct pn_layer *layer = &p->layers.layer[0];
+    bool same = pn_manifest_model(p->home, &p->name, &have, NULL) == PANTRY_OK && strstr(have, layer->hex);
+    free(have);
+    if (same)
+        return PANTRY_OK;
+    status = get_blobs(p, err);
+    const struct pn_catalog_entry entry = {
+        .name = p->job.name, .family = "unknown", .sha256 = layer->hex, .bytes = layer->bytes};
+    return status ? status : pn_manifest_write(p->home, &p->name, &entry, NULL, 0, err);
+}
+
+static pantry_status pull_locked(struct pull *p, struct pantry_error *err)
+{
+    if (pn_hub_has(&p->name))
+        return pull_file(p, err);
+    pantry_status status = pn_registry_manifest(&p->registry, &p->manifest, err);
+    if (!status)
+        status = pn_layers_parse(p->manifest.data, p->manifest.len, &p->layers, err);
+    if (status || is_up_to_date(p))
+        return status;
+    status = get_blobs(p, err);
+    return status ? status : pn_manifest_put(p->home, &p->name, p->manifest.data, p->manifest.len, err);
+}
+
+/* Afterwards, blobs of a replaced manifest that no other names may go. */
+static pantry_status pull_and_replace(struct pull *p, struct pantry_error *err)
 {
     char *path = pn_manifest_path(p->home, &p->name);
     if (!path)
@@ -169,23 +208,12 @@ static pantry_status put_manifest(struct pull *p, struct pantry_error *err)
     struct pn_digests replaced = {0};
     uint64_t bytes;
     pn_manifest_digests(path, &replaced, NULL);
-    pantry_status status = pn_manifest_put(p->home, &p->name, p->manifest.data, p->manifest.len, err);
+    pantry_status status = pull_locked(p, err);
     if (!status && replaced.len)
         pn_references_drop(p->home, &replaced, &bytes, NULL); /* pruning removes what stays here */
     free(replaced.data);
     free(path);
     return status;
-}
-
-static pantry_status pull_locked(struct pull *p, struct pantry_error *err)
-{
-    pantry_status status = pn_registry_manifest(&p->registry, &p->manifest, err);
-    if (!status)
-        status = pn_layers_parse(p->manifest.data, p->manifest.len, &p->layers, err);
-    if (status || is_up_to_date(p))
-        return status;
-    status = get_blobs(p, err);
-    return status ? status : put_manifest(p, err);
 }
 
 static pantry_status make_store(const char *home, struct pantry_error *err)
@@ -206,13 +234,19 @@ static pantry_status pull(struct pull *p, const char *text, const struct pn_pull
     pantry_status status = pn_name_parse(text, &p->name, err);
     if (status || (status = pn_layout_home(&p->home, err)))
         return status;
-    status = pn_registry_open(&p->registry, &p->name, o->insecure, o->public_only, o->fetch.cancel, err);
+    const pantry_cancel *cancel = o->fetch.cancel;
+    if (!pn_hub_has(&p->name))
+        status = pn_registry_open(&p->registry, &p->name, o->insecure, o->public_only, cancel, err);
+    else if (pn_registry_is_safe(pn_hub_origin()))
+        status = pn_registry_open_at(&p->registry, &p->name, pn_hub_origin(), o->public_only, cancel, err);
+    else
+        status = pn_fail(err, PANTRY_INVALID, "HF_ENDPOINT: is not an https address (found %.200s)", pn_hub_origin());
     if (!status)
         status = make_store(p->home, err);
     if (!status)
         status = pn_job_lock(&p->job, p->home, &lock, err);
     if (!status)
-        status = pull_locked(p, err);
+        status = pull_and_replace(p, err);
     if (!status)
         status = pn_manifest_model(p->home, &p->name, path, err);
     if (!status)
@@ -224,6 +258,27 @@ static pantry_status pull(struct pull *p, const char *text, const struct pn_pull
     return status;
 }
 
+/* A TLS connection that breaks while libcurl writes would end the process by SIGPIPE. This thread holds the signal and
+ * drops it afterwards. */
+static void hold_pipe_signal(sigset_t *before)
+{
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, before);
+}
+
+static void release_pipe_signal(const sigset_t *before)
+{
+    sigset_t pipe, pending;
+    int taken;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (!sigismember(before, SIGPIPE) && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE))
+        sigwait(&pipe, &taken);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
                             struct pantry_error *err)
 {
@@ -233,9 +288,13 @@ pantry_status pn_store_pull(const char *name, const struct pn_pull_options *opti
     if (pn_store_can_fetch(name))
         return pn_store_fetch(name, &o->fetch, path, err);
     struct pull p = {.job = pn_job_new(name, &o->fetch)};
+    sigset_t before;
+    hold_pipe_signal(&before);
     pantry_status status = pull(&p, name, o, path, err);
+    release_pipe_signal(&before);
     pn_registry_close(&p.registry);
     pn_buf_free(&p.manifest);
+    free(p.file_url);
     free(p.home);
     return status;
 }

@@ -84,25 +84,43 @@ pantry_status pn_layers_parse(const char *text, size_t n, struct pn_layers *laye
 
 static bool is_this_machine(const char *host)
 {
-    size_t n = strcspn(host, ":");
+    size_t n = strcspn(host, ":/");
     return (n == 9 && strncmp(host, "localhost", 9) == 0) ||
            (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n);
+}
+
+bool pn_registry_is_safe(const char *origin)
+{
+    return strncmp(origin, "https://", 8) == 0 || (strncmp(origin, "http://", 7) == 0 && is_this_machine(origin + 7));
+}
+
+pantry_status pn_registry_open_at(struct pn_registry *r, const struct pn_model_name *name, const char *origin,
+                                  bool public_only, const pantry_cancel *cancel, struct pantry_error *err)
+{
+    enum { STALL_SECONDS = 30 };
+    *r = (struct pn_registry){.name = name, .origin = strdup(origin)};
+    size_t n = strlen(origin);
+    if (r->origin && n && origin[n - 1] == '/')
+        r->origin[n - 1] = '\0';
+    r->http = (struct pn_http){.origin = r->origin,
+                               .plain = strncmp(origin, "http:", 5) == 0,
+                               .public_only = public_only,
+                               .stall_seconds = STALL_SECONDS,
+                               .cancel = cancel};
+    if (!r->origin || !pn_http_init())
+        return pn_no_memory(err, name->host);
+    return PANTRY_OK;
 }
 
 pantry_status pn_registry_open(struct pn_registry *r, const struct pn_model_name *name, bool insecure, bool public_only,
                                const pantry_cancel *cancel, struct pantry_error *err)
 {
-    enum { STALL_SECONDS = 30 };
-    bool plain = insecure || is_this_machine(name->host);
-    *r = (struct pn_registry){.name = name, .origin = pn_layout_path("%s://%s", plain ? "http" : "https", name->host)};
-    r->http = (struct pn_http){.origin = r->origin,
-                               .plain = plain,
-                               .public_only = public_only,
-                               .stall_seconds = STALL_SECONDS,
-                               .cancel = cancel};
-    if (!r->origin || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return pn_no_memory(err, name->host);
-    return PANTRY_OK;
+    *r = (struct pn_registry){0};
+    char *origin = pn_layout_path("%s://%s", insecure || is_this_machine(name->host) ? "http" : "https", name->host);
+    pantry_status status =
+        origin ? pn_registry_open_at(r, name, origin, public_only, cancel, err) : pn_no_memory(err, name->host);
+    free(origin);
+    return status;
 }
 
 void pn_registry_close(struct pn_registry *r)

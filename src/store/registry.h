@@ -32,6 +32,12 @@ struct pn_registry {
 pantry_status pn_registry_open(struct pn_registry *r, const struct pn_model_name *name, bool insecure, bool public_only,
                                const pantry_cancel *cancel, struct pantry_error *err);
 void pn_registry_close(struct pn_registry *r);
+/* The same for another server, which speaks no registry protocol: "https://host". */
+pantry_status pn_registry_open_at(struct pn_registry *r, const struct pn_model_name *name, const char *origin,
+                                  bool public_only, const pantry_cancel *cancel, struct pantry_error *err);
+
+/* True for https, and for http to this machine. */
+bool pn_registry_is_safe(const char *origin);
 
 /* Gets the manifest. PANTRY_NOT_FOUND if the registry does not have the model. */
 pantry_status pn_registry_manifest(struct pn_registry *r, struct pn_buf *text, struct pantry_error *err);

@@ -81,7 +81,8 @@ struct pn_pull_options {
     bool public_only; /* connect to no private address (for names that a client of a service gave) */
 };
 
-/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or brings it up to date; a
+/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or, for
+ * hf.co/<user>/<repo>[:<quant>], one GGUF file from Hugging Face; or brings it up to date. A
  * model of the catalog comes from there, as with pn_store_fetch. An interrupted download goes on where it was; the
  * manifest is written last. Concurrent callers share one download. `options` may be NULL. Caller frees *path. */
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 
 PREFIX = "application/vnd.ollama.image."
 
@@ -24,6 +25,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.port = self.server_address[1]
         self.blobs, self.manifests, self.log = {}, {}, []
+        self.files = {}  # "user/repo": {path: bytes}, in Hugging Face's shape
         self.ranges, self.etags, self.token, self.realm, self.redirect = True, True, None, None, None
         self.etag = "one"
         self.rate = 0  # bytes per second and connection, 0: as fast as it goes
@@ -90,6 +92,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             realm = server.realm or f"http://{self.headers['Host']}/token"
             challenge = f'Bearer realm="{realm}",service="stub",scope="repository:x/y:pull"'
             return self.answer(401, b"{}", WWW_Authenticate=challenge)
+        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/main\?recursive=true", self.path)
+        if found and found.group(1) in server.files:
+            return self.answer(200, self.tree(server.files[found.group(1)]))
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/main/(.+)", self.path)
+        if found and found.group(1) in server.files:
+            data = server.files[found.group(1)][urllib.parse.unquote(found.group(2))]
+            server.blobs[digest(data)] = data
+            return self.answer(302, Location=f"/elsewhere/{digest(data)}")
         found = re.fullmatch(r"/v2/([^/]+/[^/]+)/(manifests|blobs)/([^/]+)", self.path)
         if found and found.group(2) == "manifests" and f"{found.group(1)}:{found.group(3)}" in server.manifests:
             return self.answer(200, server.manifests[f"{found.group(1)}:{found.group(3)}"])
@@ -98,6 +108,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(307, Location=server.redirect + found.group(3))
             return self.send_blob(server.blobs[found.group(3)])
         return self.answer(404, b"{}")
+
+    def tree(self, files):
+        rows = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
+        for path, data in files.items():
+            lfs = {"oid": digest(data)[7:], "size": len(data), "pointerSize": 134}
+            rows.append({"type": "file", "oid": "1" * 40, "size": len(data), "path": path, "lfs": lfs})
+        return json.dumps(rows).encode()
 
     def send_blob(self, data):
         server = self.server

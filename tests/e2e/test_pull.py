@@ -332,6 +332,23 @@ class Interrupted(Pull):
         self.assert_whole("you/large:1")
         self.assertEqual([name for name in self.blobs() if "partial" in name], [])
 
+    def test_killed_while_checking_and_publishing(self):
+        seed = random.Random(8)
+        start = time.time()
+        self.pull("you/large:1")
+        whole = time.time() - start
+        for _ in range(20):
+            self.good("rm", self.name("you/large:1"), env=self.env)
+            child = self.start()
+            time.sleep(seed.uniform(0.3, 1.1) * whole)
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+            for name in self.blobs():
+                self.assertTrue("partial" in name or not self.is_wrong(name), name)
+            self.pull("you/large:1")
+            self.assert_whole("you/large:1")
+            self.assertEqual([name for name in self.blobs() if "partial" in name], [])
+
     def test_goes_on_where_it_was(self):
         self.registry.rate = 3 * MIB
         child = self.start()
@@ -409,6 +426,56 @@ class Interrupted(Pull):
             self.good("rm", self.name("you/large:1"), env=self.env)
         os.symlink("/dev/null", stem + "data")
         self.bad(1, "pull", self.name("you/large:1"), env=self.env)
+
+
+class HuggingFace(Pull):
+    def setUp(self):
+        super().setUp()
+        self.env.update(HF_ENDPOINT=f"http://localhost:{self.registry.port}/")
+        self.registry.files["you/Toy-GGUF"] = {
+            "README.md": b"# Toy",
+            "Toy-Q4_K_M.gguf": TINY,
+            "the large one/Toy Q8_0.gguf": LARGE,
+            "mmproj-Toy-Q8_0.gguf": b"a projector",
+        }
+
+    def test_one_file_of_a_repository(self):
+        name = "hf.co/you/Toy-GGUF:Q4_K_M"
+        self.assertIn(f"{name} is in the store", self.good("pull", name, env=self.env))
+        self.assertEqual(self.good("check", name, env=self.env), f"{name}: ok\n")
+        self.assertIn(name, [row["name"] for row in self.json("list", "--json", env=self.env)])
+        self.registry.log.clear()
+        self.good("pull", name, env=self.env)
+        self.assertEqual(self.registry.paths(), ["/api/models/you/Toy-GGUF/tree/main?recursive=true"])
+        self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)  # the usual one
+        self.assertEqual(self.registry.paths("resolve"), [])
+
+    def test_a_large_file_with_an_odd_name(self):
+        self.registry.cut = [5 * MIB]
+        self.good("pull", "huggingface.co/you/Toy-GGUF:q8_0", env=self.env)
+        self.assertIn(digest(LARGE).replace(":", "-"), self.blobs())
+        self.assertEqual([name for name in self.blobs() if self.is_wrong(name)], [])
+        self.assertIn("/you/Toy-GGUF/resolve/main/the%20large%20one/Toy%20Q8_0.gguf", self.registry.paths())
+
+    def test_a_new_version_replaces_the_old_one(self):
+        self.registry.files["you/Toy-GGUF"]["Toy-Q4_K_M.gguf"] = b"GGUF, but not for long"
+        self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)
+        self.registry.files["you/Toy-GGUF"]["Toy-Q4_K_M.gguf"] = TINY
+        self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)
+        self.assertEqual(len(self.blobs()), 2)
+        self.assertIn(digest(TINY).replace(":", "-"), self.blobs())
+
+    def test_errors(self):
+        def bad(name):
+            return self.bad(1, "pull", name, env=self.env)
+
+        self.assertIn("no GGUF file for Q2_K", bad("hf.co/you/Toy-GGUF:Q2_K"))
+        self.assertIn("no such repository", bad("hf.co/you/nosuch"))
+        self.registry.files["you/Toy-GGUF"]["b/Toy-Q4_K_M.gguf"] = TINY
+        self.assertIn("2 files fit", bad("hf.co/you/Toy-GGUF:Q4_K_M"))
+        self.env["HF_ENDPOINT"] = "http://example.org"
+        self.assertIn("HF_ENDPOINT: is not an https address", bad("hf.co/you/Toy-GGUF"))
+        self.assertEqual(self.blobs(), [])
 
 
 class DockerRegistry(Pull):

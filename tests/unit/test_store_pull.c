@@ -11,6 +11,7 @@
 #include "folder.h"
 #include "interpose.h"
 #include "store/challenge.h"
+#include "store/hub.h"
 #include "store/partfile.h"
 #include "store/registry.h"
 
@@ -234,6 +235,80 @@ static void reads_the_layers_of_a_manifest(void **state)
     assert_int_equal(parse(many, &layers, &err), PANTRY_FORMAT);
 }
 
+/* ---- repositories ---- */
+
+#define ENTRY(path) "{\"path\": \"" path "\", \"lfs\": {\"oid\": \"" HEX_A "\", \"size\": 7}}"
+
+static pantry_status choose(const char *files, const char *quant, char **path, struct pantry_error *err)
+{
+    struct pn_layer layer = {.bytes = 9};
+    pantry_status status = pn_hub_choose(files, strlen(files), quant, &layer, path, err);
+    if (!status) {
+        assert_string_equal(layer.hex, HEX_A);
+        assert_int_equal(layer.bytes, 7);
+    }
+    return status;
+}
+
+static void chooses_the_file_of_a_quant(void **state)
+{
+    (void)state;
+    static const char files[] = "[" ENTRY("README.md") ", " ENTRY("m-Q4_K.gguf") ", " ENTRY("m-Q4_K_M.gguf") ", " ENTRY(
+        "sub/m.q8_0.GGUF") ", " ENTRY("m-IQ4_K_M.gguf") ", " ENTRY("mmproj-Q8_0.gguf") ", " ENTRY("m.imatrix.gguf") "]";
+    static const struct {
+        const char *quant, *path;
+    } cases[] = {
+        {"Q4_K_M", "m-Q4_K_M.gguf"}, {"q4_k", "m-Q4_K.gguf"},       {"Q8_0", "sub/m.q8_0.GGUF"},
+        {"latest", "m-Q4_K_M.gguf"}, {"iq4_k_m", "m-IQ4_K_M.gguf"},
+    };
+    char *path;
+    struct pantry_error err = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(choose(files, cases[i].quant, &path, &err), PANTRY_OK);
+        assert_string_equal(path, cases[i].path);
+        free(path);
+    }
+    assert_int_equal(choose(files, "K_M", &path, &err), PANTRY_NOT_FOUND);
+    assert_string_equal(err.text, "the repository has no GGUF file for K_M");
+    assert_int_equal(choose(files, "m", &path, &err), PANTRY_INVALID);
+    assert_non_null(
+        strstr(err.text, "4 files fit; add a quant to the name, as in :Q4_K_M (m-Q4_K.gguf, m-Q4_K_M.gguf"));
+    assert_int_equal(choose("[" ENTRY("a-F16.gguf") "]", "latest", &path, &err), PANTRY_OK);
+    free(path);
+    assert_int_equal(choose("[" ENTRY("a-F16.gguf") ", " ENTRY("a-F32.gguf") "]", "latest", &path, &err),
+                     PANTRY_INVALID);
+    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00002.gguf") "]", "F16", &path, &err), PANTRY_UNSUPPORTED);
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "[{\"path\": \"a.gguf\"}]",
+        "[{\"path\": \"a.gguf\", \"lfs\": {\"oid\": \"../../x\", \"size\": 7}}]",
+        "[{\"path\": \"a.gguf\", \"lfs\": {\"oid\": \"" HEX_A "\", \"size\": -1}}]",
+        "[{\"path\": \"a.gguf\", \"lfs\": {\"oid\": \"" HEX_A "\", \"size\": 0}}]",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(choose(bad[i], "latest", &path, &err), PANTRY_FORMAT);
+        assert_null(path);
+    }
+    static const char *const none[] = {"[1, null, []]", "[" ENTRY("a\\n.gguf") "]", "[" ENTRY(".gguf") "]",
+                                       "[" ENTRY("a.gguf.txt") "]"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_int_equal(choose(none[i], "latest", &path, &err), PANTRY_NOT_FOUND);
+}
+
+static void only_safe_servers(void **state)
+{
+    (void)state;
+    assert_true(pn_registry_is_safe("https://huggingface.co"));
+    assert_true(pn_registry_is_safe("http://localhost:8000"));
+    assert_true(pn_registry_is_safe("http://127.0.0.1/x"));
+    assert_false(pn_registry_is_safe("http://huggingface.co"));
+    assert_false(pn_registry_is_safe("http://localhost.example"));
+    assert_false(pn_registry_is_safe("http://127.0.0.1.example"));
+    assert_false(pn_registry_is_safe("file:///etc"));
+    assert_false(pn_registry_is_safe("localhost"));
+}
+
 /* ---- unfinished blobs ---- */
 
 enum { SIZE = (9 << 20) + 5, N_PARTS = 3 };
@@ -420,7 +495,14 @@ static void private_addresses_are_left_alone(void **state)
     struct pantry_error err = {0};
     pthread_t server = start_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_int_equal(get(true, 5, &err), PANTRY_IO);
+    char name[64], *path = NULL;
+    snprintf(name, sizeof name, "127.0.0.1:%d/x/y:z", port);
+    struct pn_pull_options options = {.public_only = true};
+    assert_int_equal(pn_store_pull(name, &options, &path, &err), PANTRY_IO);
+    assert_null(path);
     assert_int_equal(connections, 0);
+    assert_int_equal(pn_store_pull(name, NULL, &path, &err), PANTRY_FORMAT); /* "ok" is not a manifest */
+    assert_int_equal(connections--, 1);
     assert_int_equal(get(false, 5, &err), PANTRY_OK);
     assert_int_equal(connections, 1);
     stop_server(server);
@@ -486,6 +568,8 @@ int main(void)
         cmocka_unit_test(refuses_other_challenges),
         cmocka_unit_test(trusts_few_hosts),
         cmocka_unit_test(reads_the_layers_of_a_manifest),
+        cmocka_unit_test(chooses_the_file_of_a_quant),
+        cmocka_unit_test(only_safe_servers),
         TEST(a_state_survives),
         TEST(a_damaged_state_is_bounded),
         TEST(a_full_disk_shows_before_the_download),
@@ -494,6 +578,6 @@ int main(void)
         TEST(private_addresses_are_left_alone),
         TEST(heads_are_bounded),
     };
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    pn_http_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
