@@ -19,8 +19,8 @@
 
 enum {
     N_LANES = 4,
-    MAX_FAILURES = 6, /* in a row */
-    MAX_RESTARTS = 3,
+    MAX_FAILURES = 6,       /* in a row */
+    MAX_RESTARTS = 3,       /* before ranges are given up */
     MARK_EVERY = 256 << 10, /* bytes between notes in the state */
 };
 
@@ -38,6 +38,7 @@ struct lane {
     uint64_t marked;
     bool gained; /* a byte since the start of this transfer */
     enum verdict verdict;
+    unsigned generation; /* of the token that it used */
 };
 
 struct parts {
@@ -87,7 +88,7 @@ static enum verdict check_head(struct lane *lane, const struct pn_http_head *hea
                         (unsigned long long)lane->at, (unsigned long long)p->file.bytes);
             return FAILED;
         }
-        if (known && !same)
+        if (known && !same && !p->whole)
             return CHANGED;
         p->ranges = true;
     } else if (!p->whole && (known || p->ranges || lane->at > 0)) {
@@ -167,6 +168,7 @@ static void start(struct lane *lane, size_t part)
     lane->marked = lane->at;
     lane->gained = false;
     lane->verdict = GO_ON;
+    lane->generation = p->registry->generation;
     if (!p->whole) {
         snprintf(range, sizeof range, "Range: bytes=%llu-%llu", (unsigned long long)lane->at,
                  (unsigned long long)lane->end - 1);
@@ -215,18 +217,16 @@ static void start_idle_lanes(struct parts *p)
     }
 }
 
-/* The remote file is another one, or comes only as a whole: all starts from its first byte. */
+/* The remote file is another one, or comes only as a whole: all starts from its first byte. Servers whose machines
+ * disagree about the ETag are asked for the whole in the end. */
 static void restart(struct lane *lane)
 {
     struct parts *p = lane->parts;
     char etag[PN_ETAG_MAX + 1];
     snprintf(etag, sizeof etag, "%s", lane->request.head.etag);
-    p->whole |= lane->verdict == NO_RANGES;
+    p->whole |= lane->verdict == NO_RANGES || ++p->restarts > MAX_RESTARTS;
     stop_all(p);
-    if (++p->restarts > MAX_RESTARTS)
-        p->status = pn_fail(p->err, PANTRY_IO, "%s: the file changes again and again", p->registry->name->host);
-    else
-        p->status = pn_partfile_restart(&p->file, etag, p->err);
+    p->status = pn_partfile_restart(&p->file, etag, p->err);
 }
 
 /* A transfer that ended before its time: try again later, or give up. */
@@ -261,7 +261,7 @@ static void finish(struct lane *lane, CURLcode code)
     long http = lane->request.head.status;
     if (p->status)
         return;
-    if (lane->verdict == CHANGED || lane->verdict == NO_RANGES || (code == CURLE_OK && http == 416)) {
+    if (lane->verdict == CHANGED || lane->verdict == NO_RANGES || (code == CURLE_OK && http == 416 && !p->whole)) {
         restart(lane);
     } else if (code == CURLE_OK && http / 100 == 3) {
         curl_multi_remove_handle(p->multi, lane->request.easy);
@@ -270,10 +270,12 @@ static void finish(struct lane *lane, CURLcode code)
         if (!p->status && curl_multi_add_handle(p->multi, lane->request.easy) != CURLM_OK)
             p->status = pn_no_memory(p->err, "a connection");
     } else if (code == CURLE_OK && http == 401) {
-        p->status = pn_registry_authorize(p->registry, &lane->request.head, p->err);
+        if (lane->generation == p->registry->generation) /* else another lane has a new one already */
+            p->status = pn_registry_authorize(p->registry, &lane->request.head, p->err);
         stop(lane);
     } else if (code == CURLE_OK && lane->at == lane->end && (http == 200 || http == 206)) {
         p->failures = 0;
+        p->registry->tokens = 0; /* they expire during long downloads */
         stop(lane);
     } else {
         fail_lane(lane, code);

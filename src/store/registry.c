@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOKEN = 16 << 10, MAX_TOKEN_ANSWER = 64 << 10, MAX_TOKENS = 16 };
+enum { MAX_TOKEN = 16 << 10, MAX_TOKEN_ANSWER = 64 << 10, MAX_TOKENS = 8 };
 
 static const char ollama_types[] = "application/vnd.ollama.image.";
 
@@ -166,6 +166,7 @@ static pantry_status take_token(struct pn_registry *r, const struct pn_buf *body
         if ((unsigned char)token[i] <= 0x20 || (unsigned char)token[i] >= 0x7F)
             n = 0;
     pantry_status status = PANTRY_OK;
+    r->generation++;
     if (n == 0 || n > MAX_TOKEN) {
         status = pn_fail(err, PANTRY_FORMAT, "%s: its token server answered without a valid token", r->name->host);
     } else {

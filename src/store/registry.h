@@ -25,7 +25,8 @@ struct pn_registry {
     struct pn_http http;
     const struct pn_model_name *name;
     char *origin;
-    int tokens; /* asked for so far */
+    unsigned generation; /* of the token */
+    int tokens;          /* asked for without getting a part in between */
 };
 
 /* http for names of this machine (localhost, 127.*) or if `insecure`, else https. pn_registry_close must follow. */

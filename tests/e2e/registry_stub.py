@@ -130,7 +130,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status == 206:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         if server.etags:
-            self.send_header("ETag", f'"{server.etag}"')
+            self.send_header("ETag", server.etag() if callable(server.etag) else f'"{server.etag}"')
         self.end_headers()
         cut = server.cut.pop(0) if server.cut else None
         step = 1 << 16 if server.rate else 1 << 20

@@ -141,6 +141,11 @@ class Good(Pull):
         self.pull("you/large:1")
         self.assert_whole("you/large:1")
 
+    def test_machines_that_disagree_about_the_etag(self):
+        self.registry.etag = lambda: f'"{random.random()}"'
+        self.pull("you/large:1")
+        self.assert_whole("you/large:1")
+
     def test_empty_and_repeated_layers(self):
         self.registry.add("library/toy:2", TINY, [("license", b""), ("template", b"same"), ("system", b"same")])
         self.pull("library/toy:2")
@@ -171,15 +176,21 @@ class Tokens(Pull):
         self.assertEqual(query, {"service": ["stub"], "scope": ["repository:x/y:pull"]})
 
     def test_a_token_that_expires_is_renewed(self):
+        """More often than a pull without progress may ask for one."""
         self.registry.token = "first"
+        self.registry.add("you/large:1", LARGE * 5)
+        count, blob = [], digest(LARGE * 5)
 
         def expire(path):
-            if digest(LARGE) in path and len(self.registry.paths(digest(LARGE))) == 2:
-                self.registry.token = "second"
+            if blob in path:
+                count.append(path)
+                if len(count) % 3 == 0:
+                    self.registry.token = f"token{len(count)}"
 
         self.registry.hook = expire
         self.pull("you/large:1")
         self.assert_whole("you/large:1")
+        self.assertGreater(len(self.registry.paths("/token")), 8)
 
     def test_a_foreign_realm_gets_nothing(self):
         """CVE-2025-51471."""
@@ -262,6 +273,13 @@ class Bad(Pull):
         self.registry.ranges = True
         del self.registry.blobs[digest(TINY)]
         self.assertIn("status 404", self.refused())
+
+    def test_statuses(self):
+        for status in (403, 404, 410, 416, 206):
+            self.registry.fail = [status] * 50
+            self.assertRegex(self.refused(), f"status {status}|another range")
+        self.registry.fail = []
+        self.pull()
 
     def test_redirects(self):
         port = self.registry.port
