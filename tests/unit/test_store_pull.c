@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +33,15 @@
 
 static const char *trip_name; /* of the call that fails; NULL: none */
 static int trip_errno;
+static int calls, trip_at; /* the call of any name that fails, in the thread of the tests; 0: none */
+static pthread_t tests_thread;
 
 static bool trip(const char *name)
 {
+    if (trip_at && pthread_equal(pthread_self(), tests_thread) && ++calls == trip_at) {
+        errno = EIO;
+        return true;
+    }
     if (!trip_name || strcmp(name, trip_name) != 0)
         return false;
     errno = trip_errno;
@@ -51,6 +58,14 @@ static bool trip(const char *name)
         return trip(#name) ? -1 : real args;                                                                           \
     }
 
+/* Files of this test need not reach the disk. */
+int fsync(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0 && !trip("fsync") ? 0 : -1;
+}
+
+WRAP(int, rename, (const char *from, const char *to), (from, to))
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(ssize_t, pwrite, (int fd, const void *bytes, size_t n, off_t at), (fd, bytes, n, at))
 #ifdef __linux__
@@ -67,6 +82,8 @@ static int make_root(void **state)
 {
     (void)state;
     trip_name = NULL;
+    trip_at = 0;
+    tests_thread = pthread_self();
     if (make_folder("pull"))
         return -1;
     setenv("PANTRY_HOME", in_root("home"), 1);
@@ -383,13 +400,13 @@ static void a_full_disk_shows_before_the_download(void **state)
     struct pn_partfile f;
     struct pantry_error err = {0};
     trip_errno = ENOSPC;
-    static const char *const calls[] = {
+    static const char *const names[] = {
 #ifdef __linux__
         "fallocate",
 #endif
         "ftruncate", "pwrite"};
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        trip_name = calls[i];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        trip_name = names[i];
         assert_int_equal(open_blob(&f, &err), PANTRY_LIMIT);
         assert_non_null(strstr(err.text, "No space left"));
         pn_partfile_close(&f);
@@ -442,7 +459,7 @@ static void *serve(void *text)
     }
 }
 
-static pthread_t start_server(const char *text)
+static pthread_t start_server(void *(*run)(void *), const char *text)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof address;
@@ -453,7 +470,7 @@ static pthread_t start_server(const char *text)
     assert_int_equal(listen(listener, 8), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &n), 0);
     port = ntohs(address.sin_port);
-    assert_int_equal(pthread_create(&thread, NULL, serve, (void *)(uintptr_t)text), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run, (void *)(uintptr_t)text), 0);
     return thread;
 }
 
@@ -481,7 +498,7 @@ static void a_silent_server_is_left(void **state)
 {
     (void)state;
     struct pantry_error err = {0};
-    pthread_t server = start_server(NULL);
+    pthread_t server = start_server(serve, NULL);
     assert_int_equal(get(false, 1, &err), PANTRY_IO);
     stop_server(server);
     assert_int_equal(connections, 4);
@@ -493,7 +510,7 @@ static void private_addresses_are_left_alone(void **state)
 {
     (void)state;
     struct pantry_error err = {0};
-    pthread_t server = start_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    pthread_t server = start_server(serve, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_int_equal(get(true, 5, &err), PANTRY_IO);
     char name[64], *path = NULL;
     snprintf(name, sizeof name, "127.0.0.1:%d/x/y:z", port);
@@ -554,8 +571,103 @@ static void heads_are_bounded(void **state)
     while (n < 90000)
         n += sprintf(text + n, "X-Header: %080d\r\n", n);
     strcpy(text + n, "Content-Length: 2\r\n\r\nok");
-    pthread_t server = start_server(text);
+    pthread_t server = start_server(serve, text);
     assert_int_equal(get(false, 5, &err), PANTRY_IO);
+    stop_server(server);
+}
+
+/* ---- a pull whose calls fail ---- */
+
+static char model_bytes[300000], manifest_text[1024];
+
+/* A registry with one model; it sends no ranges and closes each connection. */
+static void *serve_model(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        char request[4096], head[128];
+        if (fd < 0)
+            return NULL;
+        ssize_t n = recv(fd, request, sizeof request - 1, 0);
+        request[n > 0 ? n : 0] = '\0';
+        bool manifest = strstr(request, "/manifests/");
+        const char *body = manifest ? manifest_text : model_bytes;
+        size_t size = manifest ? strlen(manifest_text) : sizeof model_bytes;
+        int k =
+            snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", size);
+        send(fd, head, (size_t)k, 0);
+        for (size_t at = 0; at < size && (n = send(fd, body + at, size - at, 0)) > 0;)
+            at += (size_t)n;
+        close(fd);
+    }
+}
+
+static pthread_t start_registry(void)
+{
+    char hex[PN_SHA256_HEX + 1];
+    for (size_t i = 0; i < sizeof model_bytes; i++)
+        model_bytes[i] = (char)(i * i % 251);
+    pn_sha256_bytes(model_bytes, sizeof model_bytes, hex, NULL);
+    snprintf(manifest_text, sizeof manifest_text,
+             "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.model\", \"digest\": \"sha256:%s\", "
+             "\"size\": %zu}]}",
+             hex, sizeof model_bytes);
+    return start_server(serve_model, NULL);
+}
+
+static pantry_status pull_model(struct pantry_error *err)
+{
+    char name[64], *path = NULL;
+    snprintf(name, sizeof name, "127.0.0.1:%d/x/y:z", port);
+    pantry_status status = pn_store_pull(name, NULL, &path, err);
+    assert_int_equal(path != NULL, status == PANTRY_OK);
+    free(path);
+    return status;
+}
+
+/* A name in the store has all of its bytes. */
+static bool has_model(void)
+{
+    struct pn_stored *list;
+    size_t n;
+    assert_int_equal(pn_store_list(&list, &n, NULL), PANTRY_OK);
+    bool found = n == 1;
+    if (found) {
+        FILE *f = fopen(list[0].path, "rb");
+        static char got[sizeof model_bytes + 1];
+        assert_non_null(f);
+        assert_int_equal(fread(got, 1, sizeof got, f), sizeof model_bytes);
+        assert_memory_equal(got, model_bytes, sizeof model_bytes);
+        fclose(f);
+    }
+    pn_store_list_free(list, n);
+    return found;
+}
+
+static void every_call_may_fail(void **state)
+{
+    (void)state;
+    pthread_t server = start_registry();
+    bool done = false;
+    int n = 0;
+    while (!done) {
+        struct pantry_error err = {0};
+        pn_layout_remove(in_root("home"));
+        calls = 0;
+        trip_at = ++n;
+        pantry_status status = pull_model(&err);
+        done = calls < n;
+        trip_at = 0;
+        assert_true(!done || status == PANTRY_OK);
+        if (status)
+            assert_non_null(strstr(err.text, "x/y:z: "));
+        has_model();
+        if (pull_model(&err))
+            fail_msg("after call %d: %s", n, err.text);
+        assert_true(has_model());
+    }
+    assert_true(n > 15);
     stop_server(server);
 }
 
@@ -577,7 +689,9 @@ int main(void)
         TEST(a_silent_server_is_left),
         TEST(private_addresses_are_left_alone),
         TEST(heads_are_bounded),
+        TEST(every_call_may_fail),
     };
+    signal(SIGPIPE, SIG_IGN); /* a client that has left */
     pn_http_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
