@@ -26,12 +26,13 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 # ---- libraries ----
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libmicrohttpd
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd
 LIB_PKGS := $(filter-out libedit libmicrohttpd,$(PKGS)) # the chat's line editor and the service are not in the library
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
-KEG_PATH := $(BREW)/opt/libarchive/lib/pkgconfig:$(BREW)/opt/libedit/lib/pkgconfig:$(BREW)/opt/openssl@3/lib/pkgconfig
+KEGS := curl libarchive libedit openssl@3
+KEG_PATH := $(subst $() $(),:,$(KEGS:%=$(BREW)/opt/%/lib/pkgconfig))
 PKG_CONFIG ?= PKG_CONFIG_PATH=$(KEG_PATH):$(PKG_CONFIG_PATH) pkg-config
 EXTRA_CFLAGS := -I$(BREW)/include
 EXTRA_LIBS := -L$(BREW)/lib

@@ -15,7 +15,11 @@ _pantry_commands()
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
+        'pull:download a model into the store, or bring it up to date'
         'import:copy model files into the store, to run them by name'
+        'cp:give a model of the store another name'
+        'rm:remove models from the store'
+        'prune:remove files of the store that no model uses'
         'show:describe a model'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
@@ -123,11 +127,24 @@ _pantry()
             '--names[print only the names, one per line]' \
             '--json[print a JSON list]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    pull)
+        _arguments -s -S : \
+            '--insecure[use http, without encryption]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     import)
         _arguments -s -S : \
             '--name=[name of the model; default: the name of the file]:NAME: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '*:file:_files' ;;
+    cp)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    rm)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    prune)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
             '--template[print the chat template]' \

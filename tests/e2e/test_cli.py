@@ -21,7 +21,7 @@ import tiny_model  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
-COMMANDS = "run generate list import show bench embed rank tokenize template parse logits check help version".split()
+COMMANDS = "run generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version".split()
 
 
 def setUpModule():
@@ -185,6 +185,12 @@ class Misuse(Case):
             ["version", "x"],
             ["list", "x"],
             ["list", "--json", "--names"],
+            ["pull"],
+            ["pull", "a", "b"],
+            ["rm"],
+            ["cp", "a"],
+            ["cp", "a", "b", "c"],
+            ["prune", "x"],
             ["help", "nothing"],
         ):
             self.assertIn("usage: pantry", self.bad(2, *arguments))

@@ -1,0 +1,111 @@
+/* Pruning: blobs that no manifest names, and what unfinished downloads left more than a day ago. See store.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { OLD_SECONDS = 24 * 60 * 60 };
+
+struct prune {
+    const char *home;
+    struct pn_digests used;
+    bool blobs; /* remove blobs: all manifests could be read */
+    struct pn_pruned *pruned;
+};
+
+static bool is_old(const struct stat *st)
+{
+    return time(NULL) - st->st_mtime > OLD_SECONDS;
+}
+
+/* "sha256-" and 64 digits, alone or with "-partial" and anything after it. */
+static bool is_unused(const struct prune *p, const char *name, const struct stat *st)
+{
+    const char *hex = name + 7, *rest = hex + PN_SHA256_HEX;
+    if (strncmp(name, "sha256-", 7) != 0 || strspn(hex, "0123456789abcdef") != PN_SHA256_HEX)
+        return false;
+    if (*rest == '\0')
+        return p->blobs && !pn_references_have(&p->used, hex);
+    return strncmp(rest, "-partial", 8) == 0 && is_old(st);
+}
+
+static bool is_unfinished(const struct prune *p, const char *name, const struct stat *st)
+{
+    (void)p;
+    return strcmp(name, "lock") != 0 && is_old(st);
+}
+
+/* Removes the files and folders of one folder that `is_garbage` chooses. */
+static pantry_status sweep(struct prune *p, const char *folder,
+                           bool (*is_garbage)(const struct prune *, const char *, const struct stat *),
+                           struct pantry_error *err)
+{
+    char *path = pn_layout_path("%s/%s", p->home, folder);
+    if (!path)
+        return pn_no_memory(err, folder);
+    DIR *dir = opendir(path);
+    pantry_status status = PANTRY_OK;
+    if (!dir && errno != ENOENT)
+        status = pn_fail(err, PANTRY_IO, "%s: %s", path, strerror(errno));
+    for (struct dirent *e; dir && !status && (e = readdir(dir));) {
+        struct stat st;
+        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !is_garbage(p, e->d_name, &st))
+            continue;
+        char *file = pn_layout_path("%s/%s", path, e->d_name);
+        uint64_t bytes = file ? pn_layout_bytes_below(file) : 0;
+        if (!file) {
+            status = pn_no_memory(err, path);
+            break;
+        }
+        pn_layout_remove(file);
+        if (faccessat(dirfd(dir), e->d_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+            status = pn_fail(err, PANTRY_IO, "%s: cannot be removed", file);
+        } else {
+            p->pruned->files++;
+            p->pruned->bytes += bytes;
+        }
+        free(file);
+    }
+    if (dir)
+        closedir(dir);
+    free(path);
+    return status;
+}
+
+pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
+{
+    *pruned = (struct pn_pruned){0};
+    char *home = NULL;
+    int lock = -1;
+    pantry_status status = pn_layout_home(&home, err), unread = PANTRY_OK;
+    if (status || access(home, F_OK) != 0) {
+        free(home);
+        return status;
+    }
+    struct prune p = {.home = home, .pruned = pruned};
+    if ((status = pn_layout_lock(home, &lock, err)))
+        goto done;
+    unread = pn_references_read(home, &p.used, err);
+    p.blobs = !unread;
+    if (unread)
+        pn_fail_prefix(err, "no blob was removed, as a manifest cannot be read");
+    struct pantry_error *why = unread ? NULL : err;
+    if (!(status = sweep(&p, "models/blobs", is_unused, why)))
+        status = sweep(&p, "fetch", is_unfinished, why);
+    status = unread ? unread : status;
+done:
+    if (lock >= 0)
+        close(lock);
+    free(p.used.data);
+    free(home);
+    return status;
+}

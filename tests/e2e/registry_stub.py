@@ -1,0 +1,147 @@
+"""A registry in this process that misbehaves on request."""
+
+import hashlib
+import http.server
+import json
+import re
+import threading
+import time
+import urllib.parse
+
+PREFIX = "application/vnd.ollama.image."
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Registry(http.server.ThreadingHTTPServer):
+    """`blobs` and `manifests` are what it serves; the other attributes change how. `log` has (path, headers) of each
+    request, in order."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+        self.blobs, self.manifests, self.log = {}, {}, []
+        self.files = {}  # "user/repo": {path: bytes}, in Hugging Face's shape
+        self.ranges, self.etags, self.token, self.realm, self.redirect = True, True, None, None, None
+        self.etag = "one"
+        self.rate = 0  # bytes per second and connection, 0: as fast as it goes
+        self.cut = []  # bytes after which the next responses for blobs end
+        self.fail = []  # statuses of the next responses for blobs
+        self.sent = 0  # bytes of blobs
+        self.hook = lambda path: None
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request, client_address):
+        pass  # a client that was killed
+
+    def add(self, name, model, others=(), config=b"{}"):
+        """A model with more layers, given as (type, bytes)."""
+        layers = []
+        for kind, data in [("model", model), *others]:
+            self.blobs[digest(data)] = data
+            layers.append({"mediaType": PREFIX + kind, "digest": digest(data), "size": len(data)})
+        self.blobs[digest(config)] = config
+        self.manifests[name] = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": {
+                    "mediaType": "application/vnd.docker.container.image.v1+json",
+                    "digest": digest(config),
+                    "size": len(config),
+                },
+                "layers": layers,
+            }
+        ).encode()
+
+    def paths(self, part=""):
+        return [path for path, _ in self.log if part in path]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", len(body))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        server = self.server
+        server.log.append((self.path, dict(self.headers)))
+        server.hook(self.path)
+        if self.path.startswith("/token"):
+            return self.answer(200, json.dumps({"token": server.token or "none"}).encode())
+        if self.path.startswith("/elsewhere/"):
+            return self.send_blob(server.blobs[self.path.rsplit("/", 1)[1]])
+        if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
+            realm = server.realm or f"http://{self.headers['Host']}/token"
+            challenge = f'Bearer realm="{realm}",service="stub",scope="repository:x/y:pull"'
+            return self.answer(401, b"{}", WWW_Authenticate=challenge)
+        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/main\?recursive=true", self.path)
+        if found and found.group(1) in server.files:
+            return self.answer(200, self.tree(server.files[found.group(1)]))
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/main/(.+)", self.path)
+        if found and found.group(1) in server.files:
+            data = server.files[found.group(1)][urllib.parse.unquote(found.group(2))]
+            server.blobs[digest(data)] = data
+            return self.answer(302, Location=f"/elsewhere/{digest(data)}")
+        found = re.fullmatch(r"/v2/([^/]+/[^/]+)/(manifests|blobs)/([^/]+)", self.path)
+        if found and found.group(2) == "manifests" and f"{found.group(1)}:{found.group(3)}" in server.manifests:
+            return self.answer(200, server.manifests[f"{found.group(1)}:{found.group(3)}"])
+        if found and found.group(2) == "blobs" and found.group(3) in server.blobs:
+            if server.redirect:
+                return self.answer(307, Location=server.redirect + found.group(3))
+            return self.send_blob(server.blobs[found.group(3)])
+        return self.answer(404, b"{}")
+
+    def tree(self, files):
+        rows = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
+        for path, data in files.items():
+            lfs = {"oid": digest(data)[7:], "size": len(data), "pointerSize": 134}
+            rows.append({"type": "file", "oid": "1" * 40, "size": len(data), "path": path, "lfs": lfs})
+        return json.dumps(rows).encode()
+
+    def send_blob(self, data):
+        server = self.server
+        if server.fail:
+            return self.answer(server.fail.pop(0), b"no")
+        first, last, status = 0, len(data) - 1, 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if asked and server.ranges and self.headers.get("If-Range") in (None, f'"{server.etag}"'):
+            first, last, status = int(asked.group(1)), min(int(asked.group(2)), last), 206
+        body = data[first : last + 1]
+        self.send_response(status)
+        self.send_header("Content-Length", len(body))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        if server.etags:
+            self.send_header("ETag", server.etag() if callable(server.etag) else f'"{server.etag}"')
+        self.end_headers()
+        cut = server.cut.pop(0) if server.cut else None
+        step = 1 << 16 if server.rate else 1 << 20
+        for at in range(0, len(body), step):
+            piece = body[at : at + step]
+            if cut is not None and at + len(piece) > cut:
+                self.wfile.write(piece[: cut - at])
+                self.wfile.flush()
+                self.close_connection = True
+                return
+            self.wfile.write(piece)
+            server.sent += len(piece)
+            if server.rate:
+                time.sleep(len(piece) / server.rate)
