@@ -21,7 +21,9 @@ import tiny_model  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
-COMMANDS = "run generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version".split()
+COMMANDS = (
+    "run serve generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
+).split()
 
 
 def setUpModule():
@@ -153,7 +155,7 @@ class Misuse(Case):
             self.bad(2, "generate", MODEL, "-p", "x", *arguments)
 
     def test_devices(self):
-        for device, words in (("gpu7", '"gpu7"'), ("cpu:0", "layer 1"), ("cpu:0-9,ref:1-", "layers 0 to 9"), ("", '""')):
+        for device, words in (("gpu7", '"gpu7"'), ("cpu:0", "layer 1"), ("cpu:0-9,ref:1-", "found 0 to 9"), ("", '""')):
             self.assertIn(words, self.bad(1, "generate", MODEL, "-p", "x", "--device", device))
 
     def test_arguments(self):

@@ -108,7 +108,7 @@ class Memory(unittest.TestCase):
             def limit(which=which):
                 resource.setrlimit(which, (GIB, GIB))
 
-            self.refused(generate(*LARGE, preexec_fn=limit), "addresses are left for ")
+            self.refused(generate(*LARGE, preexec_fn=limit), "of addresses are left")
             done = generate(preexec_fn=limit)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
 

@@ -510,12 +510,31 @@ class Models(Case):
         self.assertIn("is running", SERVICE.request("GET", "/")[2])
         self.assertEqual(SERVICE.request("HEAD", "/")[0], 200)
 
-    def test_pull_of_what_is_unknown(self):
+    def test_pull_from_other_hosts(self):
         for stream in (False, True):
-            with self.assertRaises(ollama.ResponseError) as caught:
-                for _ in CLIENT.pull("no-such-model", stream=stream):
-                    pass
-            self.assertIn("pull model manifest", caught.exception.error)
+            for name in ("localhost/a/b", "127.0.0.1:5000/a/b", "example.com/a/b", "evil.registry.ollama.ai/a/b"):
+                with self.assertRaises(ollama.ResponseError) as caught:
+                    for _ in CLIENT.pull(name, stream=stream):
+                        pass
+                self.assertIn("no other registry", caught.exception.error)
+
+    def test_copy_and_delete(self):
+        before = sorted(m.model for m in CLIENT.list().models)
+        self.assertEqual(CLIENT.copy("tiny", "another/copy:of").status, "success")
+        self.assertIn("another/copy:of", [m.model for m in CLIENT.list().models])
+        said = CLIENT.generate("another/copy:of", "Hi", options={"num_predict": 4, "temperature": 0}).response
+        self.assertEqual(said, CLIENT.generate("tiny", "Hi", options={"num_predict": 4, "temperature": 0}).response)
+        self.assertEqual(CLIENT.delete("another/copy:of").status, "success")
+        self.assertEqual(sorted(m.model for m in CLIENT.list().models), before)
+        with self.assertRaises(ollama.ResponseError) as caught:
+            CLIENT.generate("another/copy:of", "Hi")
+        self.assertEqual(caught.exception.status_code, 404)
+        for wrong in ("another/copy:of", "../../x", "/etc/passwd", "a b"):
+            for call in (lambda: CLIENT.delete(wrong), lambda: CLIENT.copy(wrong, "x"), lambda: CLIENT.copy("tiny", "../x")):
+                with self.assertRaises(ollama.ResponseError) as caught:
+                    call()
+                self.assertIn(caught.exception.status_code, (400, 404))
+        self.assertEqual(sorted(m.model for m in CLIENT.list().models), before)
 
 
 class Embeddings(Case):
@@ -548,7 +567,7 @@ class Embeddings(Case):
         self.refused("dimensions", EMBED, input="x", model="tiny", dimensions=100000)
 
     def test_truncate(self):
-        self.refused("fit", EMBED, model="spoken", input="x" * 9000, truncate=False)
+        self.refused("too long", EMBED, model="spoken", input="x" * 9000, truncate=False)
         r = CLIENT.embed("spoken", "x" * 9000)
         self.assertLessEqual(r.prompt_eval_count, 8192)
         r = CLIENT.embed("spoken", "x" * 900, options={"num_ctx": 100})

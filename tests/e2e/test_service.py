@@ -315,7 +315,8 @@ class Life(unittest.TestCase):
         replies = []
 
         def ask():
-            body = {"model": NAME, "prompt": "Hello", "options": {"num_predict": 200}, "stream": False}
+            options = {"num_predict": 200, "temperature": 0}  # sampled, it could end before
+            body = {"model": NAME, "prompt": "Hello", "options": options, "stream": False}
             replies.append(s.post("/api/generate", body))
 
         thread = threading.Thread(target=ask)

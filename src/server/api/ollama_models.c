@@ -1,4 +1,4 @@
-/* Ollama's API: models, embeddings, and the table of its routes. */
+/* Ollama's API: what models there are. */
 #define _POSIX_C_SOURCE 200809L
 #include "server/api/ollama.h"
 
@@ -235,72 +235,4 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     json_decref(d);
     free(name);
     free(path);
-}
-
-/* ---- pull ---- */
-
-struct pull {
-    struct pn_exchange *x;
-    const struct pn_catalog_entry *entry;
-    bool stream, begun;
-    pantry_cancel *cancel;
-};
-
-static void put_status(struct pull *p, json_t *v)
-{
-    if (!p->stream) {
-        json_decref(v);
-        return;
-    }
-    if (!p->begun)
-        pn_http_begin(p->x, 200, "application/x-ndjson");
-    p->begun = true;
-    if ((!pn_write_line(p->x, v) || !pn_http_is_open(p->x)) && p->cancel)
-        pantry_cancel_set(p->cancel);
-}
-
-static void on_progress(void *user, const struct pn_fetch_progress *f)
-{
-    struct pull *p = user;
-    char status[64];
-    snprintf(status, sizeof status, "pulling %.12s", p->entry->sha256);
-    if (f->phase == PN_FETCH_DOWNLOAD)
-        put_status(p, json_pack("{s:s, s:s+, s:I, s:I}", "status", status, "digest", "sha256:", p->entry->sha256,
-                                "total", (json_int_t)f->total, "completed", (json_int_t)f->done));
-    else if (f->phase == PN_FETCH_VERIFY && f->done == 0)
-        put_status(p, json_pack("{s:s}", "status", "verifying sha256 digest"));
-}
-
-void pn_ollama_pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
-{
-    (void)s, (void)tail;
-    struct pull p = {.x = x, .stream = true, .cancel = pantry_cancel_new()};
-    struct pn_fetch_options options = {.progress = on_progress, .user = &p, .cancel = p.cancel};
-    const char *model = NULL;
-    char *path = NULL;
-    struct pantry_error err;
-    pantry_status status = pn_json_string(body, "name", &model, &err);
-    if (!status)
-        status = pn_json_string(body, "model", &model, &err);
-    if (!status)
-        status = pn_json_bool(body, "stream", &p.stream, &err);
-    if (!status && !model)
-        status = pn_fail(&err, PANTRY_INVALID, "model is required");
-    if (!status && !(p.entry = pn_store_entry(model)))
-        status = pn_fail(&err, PANTRY_NOT_FOUND, "pull model manifest: %.200s is not in the catalog", model);
-    if (!status) {
-        put_status(&p, json_pack("{s:s}", "status", "pulling manifest"));
-        status = pn_store_fetch(model, &options, &path, &err);
-    }
-    pantry_cancel_free(p.cancel);
-    p.cancel = NULL;
-    free(path);
-    if (!status && p.stream)
-        put_status(&p, json_pack("{s:s}", "status", "success"));
-    else if (!status)
-        pn_reply_json(x, 200, json_pack("{s:s}", "status", "success"));
-    else if (p.begun)
-        pn_write_line(x, pn_error_json(PN_ERRORS_OLLAMA, 500, err.text));
-    else
-        pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
 }

@@ -18,6 +18,8 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA},
+    {"DELETE", "/api/delete", pn_ollama_delete, PN_ERRORS_OLLAMA},
+    {"POST", "/api/copy", pn_ollama_copy, PN_ERRORS_OLLAMA},
     {"GET", "/api/tags", pn_ollama_tags, PN_ERRORS_OLLAMA},
     {"GET", "/api/ps", pn_ollama_ps, PN_ERRORS_OLLAMA},
     {"GET", "/api/version", pn_ollama_version, PN_ERRORS_OLLAMA},
