@@ -46,7 +46,6 @@ struct pn_answer_options {
     size_t n_logit_bias;
     bool whole; /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
-    const char *cache_key; /* NULL: shared by all that have none */
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
     void *user;
@@ -55,7 +54,7 @@ struct pn_answer_options {
 struct pn_answer {
     struct pantry_stats stats; /* n_prompt is known before the first delta, the others after the last */
     int n_calls;
-    int n_reasoning; /* tokens up to the end of the reasoning */
+    int n_reasoning;  /* tokens up to the end of the reasoning */
     const char *stop; /* the one of the stop texts that came; NULL: none did */
 };
 
