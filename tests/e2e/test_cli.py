@@ -21,7 +21,9 @@ import tiny_model  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
-COMMANDS = "run generate list import show bench embed rank tokenize template parse logits check help version".split()
+COMMANDS = (
+    "run serve key generate list import show bench embed rank tokenize template parse logits check help version".split()
+)
 
 
 def setUpModule():

@@ -229,7 +229,7 @@ static void post_count(struct pn_server *s, struct pn_exchange *x, json_t *body,
 }
 
 const struct pn_route pn_routes_anthropic[] = {
-    {"POST", "/v1/messages", post_messages, PN_ERRORS_ANTHROPIC},
-    {"POST", "/v1/messages/count_tokens", post_count, PN_ERRORS_ANTHROPIC},
+    {"POST", "/v1/messages", post_messages, PN_ERRORS_ANTHROPIC, PN_SCOPE_INFER},
+    {"POST", "/v1/messages/count_tokens", post_count, PN_ERRORS_ANTHROPIC, PN_SCOPE_INFER},
     {0},
 };

@@ -306,14 +306,14 @@ static void pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const
 }
 
 const struct pn_route pn_routes_ollama[] = {
-    {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA},
-    {"POST", "/api/chat", pn_ollama_chat, PN_ERRORS_OLLAMA},
-    {"POST", "/api/embed", pn_ollama_embed, PN_ERRORS_OLLAMA},
-    {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA},
-    {"POST", "/api/show", show, PN_ERRORS_OLLAMA},
-    {"POST", "/api/pull", pull, PN_ERRORS_OLLAMA},
-    {"GET", "/api/tags", get_tags, PN_ERRORS_OLLAMA},
-    {"GET", "/api/ps", get_ps, PN_ERRORS_OLLAMA},
-    {"GET", "/api/version", get_version, PN_ERRORS_OLLAMA},
+    {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/api/chat", pn_ollama_chat, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/api/embed", pn_ollama_embed, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/api/show", show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/api/pull", pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"GET", "/api/tags", get_tags, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"GET", "/api/ps", get_ps, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"GET", "/api/version", get_version, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {0},
 };

@@ -149,14 +149,14 @@ static void get_model(struct pn_server *s, struct pn_exchange *x, json_t *body, 
 /* ---- routes ---- */
 
 const struct pn_route pn_routes_openai[] = {
-    {"POST", "/v1/chat/completions", pn_openai_chat, PN_ERRORS_OPENAI},
-    {"POST", "/v1/completions", pn_openai_completions, PN_ERRORS_OPENAI},
-    {"POST", "/v1/embeddings", pn_openai_embeddings, PN_ERRORS_OPENAI},
-    {"POST", "/v1/responses", pn_openai_responses, PN_ERRORS_OPENAI},
-    {"POST", "/v1/responses/input_tokens", pn_openai_count_input, PN_ERRORS_OPENAI},
-    {"GET", "/v1/responses/", pn_openai_get_response, PN_ERRORS_OPENAI},
-    {"DELETE", "/v1/responses/", pn_openai_delete_response, PN_ERRORS_OPENAI},
-    {"GET", "/v1/models", get_models, PN_ERRORS_OPENAI},
-    {"GET", "/v1/models/", get_model, PN_ERRORS_OPENAI},
+    {"POST", "/v1/chat/completions", pn_openai_chat, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/completions", pn_openai_completions, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/embeddings", pn_openai_embeddings, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/responses", pn_openai_responses, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/responses/input_tokens", pn_openai_count_input, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"GET", "/v1/responses/", pn_openai_get_response, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"DELETE", "/v1/responses/", pn_openai_delete_response, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"GET", "/v1/models", get_models, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"GET", "/v1/models/", get_model, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {0},
 };

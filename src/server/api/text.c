@@ -245,10 +245,10 @@ ROUTE(post_apply_template, apply_template)
 ROUTE(post_rerank, rerank)
 
 const struct pn_route pn_routes_text[] = {
-    {"POST", "/tokenize", post_tokenize, PN_ERRORS_OPENAI},
-    {"POST", "/detokenize", post_detokenize, PN_ERRORS_OPENAI},
-    {"POST", "/apply-template", post_apply_template, PN_ERRORS_OPENAI},
-    {"POST", "/rerank", post_rerank, PN_ERRORS_OPENAI},
-    {"POST", "/v1/rerank", post_rerank, PN_ERRORS_OPENAI},
+    {"POST", "/tokenize", post_tokenize, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/detokenize", post_detokenize, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/apply-template", post_apply_template, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/rerank", post_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/rerank", post_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {0},
 };
