@@ -13,6 +13,7 @@ _pantry_commands()
     local -a commands=(
         'run:chat with a model'
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
+        'key:add, list and remove the API keys of the service'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
         'pull:download a model into the store, or bring it up to date'
@@ -83,13 +84,18 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
-            '--public[listen on an address that other machines reach, and let them use the models]' \
+            '--public[listen on an address that other machines reach, also without keys]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' ;;
+    key)
+        _arguments -s -S : \
+            '--scope=[what a new key allows: infer or manage]:SCOPE: ' \
+            '--json[print the list as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     generate)
         _arguments -s -S : \
             '(-p --prompt)'{-p+,--prompt=}'[the prompt]:TEXT: ' \

@@ -4,6 +4,7 @@
 #include "cli/model.h"
 #include "cli/say.h"
 #include "server/server.h"
+#include "store/store.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static const struct pn_option table[] = {
     PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
                 "let pages of that web origin call, besides those of this machine; may be repeated"),
     PN_OPT_FLAG("public", offsetof(struct chosen, public),
-                "listen on an address that other machines reach, and let them use the models"),
+                "listen on an address that other machines reach, also without keys"),
     PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
 };
 
@@ -97,11 +98,24 @@ static int listen_where(const struct pn_command *command, const struct chosen *c
         return pn_cli_misuse(command, "wrong address (found \"%s\", allowed ADDRESS or ADDRESS:PORT)", from);
     if (chosen->port >= 0)
         *port = chosen->port;
-    if (!chosen->public && !pn_server_is_local(host)) {
-        pn_cli_say_error("%s: other machines reach this address, and there are no keys: --public allows that", host);
-        return PN_EXIT_FAILED;
-    }
     return PN_CLI_GO_ON;
+}
+
+/* The file of the keys; it must be readable, and where others reach the service, have a key. Caller frees *path. */
+static int find_keys(const char *host, bool needed, char **path)
+{
+    struct pantry_error error = {0};
+    struct pn_keys keys;
+    if (pn_store_private_file("keys.json", path, &error) || pn_keys_open(&keys, *path, &error))
+        return pn_cli_fail(&error);
+    bool missing = needed && !keys.n;
+    pn_keys_close(&keys);
+    if (!missing)
+        return PN_CLI_GO_ON;
+    pn_cli_say_error("%s: other machines reach this address, and there are no keys: make one with `%s key add`, or let "
+                     "everyone in with --public",
+                     host, pn_cli_program());
+    return PN_EXIT_FAILED;
 }
 
 /* Those of PANTRY_ORIGINS or OLLAMA_ORIGINS, with commas between them. Caller frees what they point into. */
@@ -130,6 +144,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "serve takes no argument");
     if ((status = listen_where(command, &chosen, host, &port)) != PN_CLI_GO_ON)
         return status;
+    bool needs_key = !chosen.public && !pn_server_is_local(host);
+    char *keys = NULL;
+    if ((status = find_keys(host, needs_key, &keys)) != PN_CLI_GO_ON) {
+        free(keys);
+        return status;
+    }
     size_t n_origins = chosen.origins.n;
     memcpy(origins, chosen.origins.item, n_origins * sizeof *origins);
     char *more = take_origins(origins, &n_origins);
@@ -148,6 +168,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         .n_parallel = chosen.n_parallel,
         .read_seconds = chosen.read_seconds,
         .origins = origins,
+        .keys = keys,
+        .needs_key = needs_key,
         .quiet = chosen.quiet,
         .ready = say_ready,
         .stop = stop};
@@ -155,6 +177,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     status = pn_server_run(&options, &error) ? pn_cli_fail(&error) : PN_EXIT_DONE;
     pantry_cancel_free(stop);
     free(more);
+    free(keys);
     return status;
 }
 

@@ -278,9 +278,10 @@ static pantry_status read_events(const struct pn_loaded *loaded, struct making *
     return status;
 }
 
-static pantry_status submit(const struct pn_loaded *loaded, const struct pn_answer_options *o, const int32_t *ids,
-                            size_t n, pantry_request **r, struct pantry_error *err)
+static pantry_status submit(const struct making *m, const int32_t *ids, size_t n, pantry_request **r,
+                            struct pantry_error *err)
 {
+    const struct pn_answer_options *o = m->options;
     struct pantry_request_options request = pantry_request_options_default();
     request.ids = ids;
     request.n_ids = n;
@@ -294,8 +295,8 @@ static pantry_status submit(const struct pn_loaded *loaded, const struct pn_answ
     request.top_logprobs = o->top_logprobs;
     request.logit_bias = o->logit_bias;
     request.n_logit_bias = o->n_logit_bias;
-    request.cache_key = o->cache_key;
-    return pantry_submit(loaded->model, &request, r, err);
+    request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
+    return pantry_submit(m->loaded->model, &request, r, err);
 }
 
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
@@ -313,7 +314,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     if (!status)
         status = make_parser(loaded, &m, text, len, err);
     if (!status)
-        status = submit(loaded, o, ids, n, &r, err);
+        status = submit(&m, ids, n, &r, err);
     if (!status)
         status = read_events(loaded, &m, r, err);
     pantry_request_free(r);

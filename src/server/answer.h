@@ -46,7 +46,6 @@ struct pn_answer_options {
     size_t n_logit_bias;
     bool whole; /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
-    const char *cache_key; /* NULL: shared by all that have none */
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
     void *user;

@@ -87,3 +87,18 @@ bool pn_guard_content_type(const char *type, bool from_page)
     size_t n = strcspn(type, "; \t");
     return n == sizeof json - 1 && strncasecmp(type, json, n) == 0;
 }
+
+void pn_guard_key(const char *authorization, const char *api_key, char *out, size_t most)
+{
+    static const char scheme[] = "Bearer ";
+    const char *key = api_key ? api_key : "";
+    if (authorization && strncasecmp(authorization, scheme, sizeof scheme - 1) == 0)
+        key = authorization + sizeof scheme - 1;
+    key += strspn(key, " \t");
+    size_t n = strlen(key);
+    while (n && (key[n - 1] == ' ' || key[n - 1] == '\t'))
+        n--;
+    n = n < most ? n : 0;
+    memcpy(out, key, n);
+    out[n] = '\0';
+}

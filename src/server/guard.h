@@ -17,5 +17,8 @@ bool pn_guard_origin(const char *origin, const char *const *more);
 /* Whether a body of that type may be read as JSON. A page may send forms to other sites without asking, so what comes
  * from a page must say that it is JSON; `curl -d` says that it sends a form. */
 bool pn_guard_content_type(const char *type, bool from_page);
+/* The key in an Authorization header ("Bearer KEY"), or else in x-api-key; either may be NULL. Of `most` characters
+ * with its end; "": there is none, or it is longer. */
+void pn_guard_key(const char *authorization, const char *api_key, char *out, size_t most);
 
 #endif

@@ -55,6 +55,7 @@ struct pn_exchange {
     struct pn_exchange *next, **at; /* among those that run */
     char *path, *method;
     char client[64];
+    char owner[PN_HTTP_OWNER + 1]; /* "": nobody in particular */
     struct pn_buf body;
     uint64_t began;
     bool refused; /* a reply was given before the body */
@@ -293,6 +294,16 @@ const char *pn_http_body(const struct pn_exchange *x, size_t *len)
 const char *pn_http_client(const struct pn_exchange *x)
 {
     return x->client;
+}
+
+void pn_http_set_owner(struct pn_exchange *x, const char *owner)
+{
+    snprintf(x->owner, sizeof x->owner, "%s", owner);
+}
+
+const char *pn_http_owner(const struct pn_exchange *x)
+{
+    return x->owner[0] ? x->owner : NULL;
 }
 
 /* ---- the handler's thread ---- */

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { PN_HTTP_OWNER = 64 }; /* characters, at most */
+
 struct pn_http;     /* a server */
 struct pn_exchange; /* a request and its reply */
 
@@ -49,6 +51,9 @@ const char *pn_http_header(const struct pn_exchange *x, const char *name); /* NU
 const char *pn_http_query(const struct pn_exchange *x, const char *name);
 const char *pn_http_body(const struct pn_exchange *x, size_t *len); /* a NUL after its length */
 const char *pn_http_client(const struct pn_exchange *x);            /* the address */
+/* Who asks, as admit has found out: requests of different owners share nothing. NULL: there are no keys. */
+void pn_http_set_owner(struct pn_exchange *x, const char *owner);
+const char *pn_http_owner(const struct pn_exchange *x);
 
 /* ---- the reply ---- */
 

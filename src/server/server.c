@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "server/guard.h"
 
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,48 @@ static void answer_preflight(struct pn_exchange *x)
     pn_http_send(x, 204, "text/plain", "", 0);
 }
 
+static void log_error(const char *text)
+{
+    char now[40];
+    pn_time_text(now, 0);
+    json_t *line = json_pack("{s:s, s:o}", "time", now, "error", pn_json_text(text, strlen(text)));
+    char *json = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    if (json)
+        fprintf(stderr, "%s\n", json);
+    free(json);
+    json_decref(line);
+}
+
+/* Whether the request's key, or the lack of one, allows a route; else it has replied. Sets the owner. */
+static bool authorize(struct pn_server *s, struct pn_exchange *x, const struct pn_route *r)
+{
+    struct pantry_error err = {0};
+    char text[PN_KEY_TEXT + 2];
+    if (r->scope == PN_SCOPE_OPEN)
+        return true;
+    if (pn_keys_refresh(&s->keys, &err)) {
+        log_error(err.text);
+        refuse(x, 500, "the keys of this service cannot be read; its log says why");
+        return false;
+    }
+    if (!s->keys.n && !s->options.needs_key)
+        return true;
+    pn_guard_key(pn_http_header(x, "Authorization"), pn_http_header(x, "x-api-key"), text, sizeof text);
+    const struct pn_key *key = pn_keys_find(&s->keys, text);
+    OPENSSL_cleanse(text, sizeof text);
+    if (!key) {
+        pn_http_set_header(x, "WWW-Authenticate", "Bearer");
+        refuse(x, 401, "missing or wrong API key (allowed as Authorization: Bearer KEY, or x-api-key: KEY)");
+        return false;
+    }
+    if (key->scope > r->scope) {
+        refuse(x, 403, "this API key has the scope \"infer\", and this route needs \"manage\"");
+        return false;
+    }
+    pn_http_set_owner(x, key->hash);
+    return true;
+}
+
 static bool admit(void *user, struct pn_exchange *x)
 {
     struct pn_server *s = user;
@@ -109,11 +152,12 @@ static bool admit(void *user, struct pn_exchange *x)
         refuse(x, 415, "the Content-Type must be application/json");
         return false;
     }
-    if (!find_route(method, pn_http_path(x), &tail, &other)) {
+    const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
+    if (!r) {
         refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
         return false;
     }
-    return true;
+    return authorize(s, x, r);
 }
 
 /* jansson reads to any depth that it was built for; what nests deeper than anybody needs is refused before. */
@@ -229,7 +273,10 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
                                    .user = &s};
     char url[300];
     signal(SIGPIPE, SIG_IGN);
-    pantry_status status = pn_models_new(&options->models, &s.models, err);
+    pantry_status status = pn_keys_open(&s.keys, options->keys, err);
+    if (status)
+        return status;
+    status = pn_models_new(&options->models, &s.models, err);
     if (!status)
         status = pn_http_start(&http, &s.http, err);
     if (!status) {
@@ -243,5 +290,6 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     }
     pn_http_stop(s.http);
     pn_models_free(s.models);
+    pn_keys_close(&s.keys);
     return status;
 }

@@ -7,6 +7,7 @@
 
 #include "server/http.h"
 #include "server/json.h"
+#include "server/keys.h"
 #include "server/models.h"
 #include "server/reply.h"
 
@@ -19,6 +20,8 @@ struct pn_server_options {
     int n_parallel;             /* most requests at the same time; more get 503. 0: 512 */
     int read_seconds;           /* how long a request may take to arrive; 0: 60 */
     const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
+    const char *keys;           /* the file of the keys, which may change while the server runs */
+    bool needs_key;             /* also where the file has no key; otherwise every caller may do everything then */
     bool quiet;                 /* no line per request */
     /* Called once the server listens. */
     void (*ready)(void *user, const char *url);
@@ -37,6 +40,7 @@ struct pn_server {
     struct pn_server_options options;
     struct pn_http *http;
     struct pn_models *models;
+    struct pn_keys keys; /* of the thread that admits requests */
     uint64_t started;
     atomic_uint_fast64_t n_requests, n_failed, n_prompt, n_cached, n_generated;
 };
@@ -49,6 +53,7 @@ struct pn_route {
     const char *method, *path;
     pn_route_fn *handle;
     enum pn_error_style errors;
+    enum pn_scope scope; /* what a key must allow */
 };
 
 /* All routes; a NULL method ends the table. */

@@ -213,7 +213,7 @@ pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err
     return status;
 }
 
-pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct pantry_error *err)
+static pantry_status open_durable(struct pn_durable *file, const char *path, mode_t mode, struct pantry_error *err)
 {
     *file = (struct pn_durable){.fd = -1};
     pantry_status status;
@@ -226,7 +226,7 @@ pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct 
     if ((status = pn_sha256_start(&file->hash, err)))
         goto fail;
     unlink(file->partial); /* a leftover, or a planted link */
-    file->fd = open(file->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    file->fd = open(file->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (file->fd < 0) {
         status = pn_fail(err, PANTRY_IO, "%s: %s", file->partial, strerror(errno));
         goto fail;
@@ -235,6 +235,11 @@ pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct 
 fail:
     pn_durable_abort(file);
     return status;
+}
+
+pantry_status pn_durable_open(struct pn_durable *file, const char *path, struct pantry_error *err)
+{
+    return open_durable(file, path, 0666, err);
 }
 
 pantry_status pn_durable_write(struct pn_durable *file, const void *bytes, size_t n, struct pantry_error *err)
@@ -312,4 +317,39 @@ void pn_durable_abort(struct pn_durable *file)
     free(file->path);
     free(file->partial);
     *file = (struct pn_durable){.fd = -1};
+}
+
+/* ---- private files ---- */
+
+pantry_status pn_store_replace_private_file(const char *path, const void *bytes, size_t n, struct pantry_error *err)
+{
+    struct pn_durable file;
+    pantry_status status = open_durable(&file, path, 0600, err);
+    if (!status)
+        status = pn_durable_write(&file, bytes, n, err);
+    if (!status)
+        status = pn_durable_commit(&file, NULL, err);
+    pn_durable_abort(&file);
+    return status;
+}
+
+pantry_status pn_store_lock_private_file(const char *path, int *fd, struct pantry_error *err)
+{
+    /* A file of its own, which stays: the other one is replaced, and a lock belongs to a file, not to its name. */
+    char *name = pn_layout_path("%s-lock", path);
+    if (!name)
+        return pn_no_memory(err, path);
+    pantry_status status = PANTRY_OK;
+    *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int locked = *fd < 0 ? -1 : flock(*fd, LOCK_EX);
+    while (locked != 0 && *fd >= 0 && errno == EINTR)
+        locked = flock(*fd, LOCK_EX);
+    if (locked != 0) {
+        status = pn_fail(err, PANTRY_IO, "%s: cannot lock: %s", name, strerror(errno));
+        if (*fd >= 0)
+            close(*fd);
+        *fd = -1;
+    }
+    free(name);
+    return status;
 }

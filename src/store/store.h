@@ -139,5 +139,10 @@ pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
 /* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Creates the folder. Caller
  * frees *path. */
 pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err);
+/* Replaces such a file, which only its owner may read, as a whole: readers find the old bytes or the new ones, also
+ * after a crash. Hold its lock. */
+pantry_status pn_store_replace_private_file(const char *path, const void *bytes, size_t n, struct pantry_error *err);
+/* Waits for the lock of such a file, which other processes respect; closing *fd releases it. */
+pantry_status pn_store_lock_private_file(const char *path, int *fd, struct pantry_error *err);
 
 #endif

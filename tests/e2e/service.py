@@ -50,7 +50,7 @@ class Service:
 
     def __init__(self, models, *arguments, quiet=True):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
-        env = dict(os.environ)
+        self.env = env = dict(os.environ)
         if models is not None:
             env["PANTRY_HOME"] = os.path.join(self.folder, "home")
             for name, path in models.items():

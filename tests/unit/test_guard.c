@@ -94,13 +94,44 @@ static void addresses_to_listen_on(void **state)
                  pn_guard_is_local("box.lan") || pn_guard_is_local("127.evil.example"));
 }
 
+static void keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *authorization, *api_key, *key;
+    } rows[] = {
+        {"Bearer abc", NULL, "abc"},
+        {"bearer abc", NULL, "abc"},
+        {"Bearer   abc \t", NULL, "abc"},
+        {"Bearer a b", NULL, "a b"},
+        {"Bearer ", NULL, ""},
+        {"Bearer", NULL, ""},
+        {"Bearerabc", NULL, ""},
+        {"Basic abc", NULL, ""},
+        {"", NULL, ""},
+        {NULL, NULL, ""},
+        {NULL, " abc ", "abc"},
+        {"Basic abc", "def", "def"},
+        {"Bearer abc", "def", "abc"},
+        {"Bearer ", "def", ""},
+        {"Bearer 1234567", NULL, "1234567"},
+        {"Bearer 12345678", NULL, ""},
+        {NULL, "123456789", ""},
+        {NULL, "Bearer abc", ""},
+    };
+    char key[8];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pn_guard_key(rows[i].authorization, rows[i].api_key, key, sizeof key);
+        assert_string_equal(key, rows[i].key);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hosts),
-        cmocka_unit_test(origins),
-        cmocka_unit_test(content_types),
-        cmocka_unit_test(addresses_to_listen_on),
+        cmocka_unit_test(hosts),         cmocka_unit_test(origins),
+        cmocka_unit_test(content_types), cmocka_unit_test(addresses_to_listen_on),
+        cmocka_unit_test(keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -523,6 +523,45 @@ static void files_that_cannot_be_written(void **state)
     free(old);
 }
 
+static void private_files(void **state)
+{
+    (void)state;
+    struct pantry_error err = {0};
+    struct stat st;
+    char path[512];
+    int lock;
+    snprintf(path, sizeof path, "%s", in_root("secret"));
+    mode_t old = umask(0);
+    assert_int_equal(pn_store_replace_private_file(path, "one", 3, &err), PANTRY_OK);
+    umask(old);
+    assert_holds(path, "one");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    static const char *const calls[] = {"write", "fsync", "rename"};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        fail_next(calls[i], ENOSPC);
+        assert_int_equal(pn_store_replace_private_file(path, "two", 3, &err), PANTRY_IO);
+        assert_holds(path, "one");
+        assert_false(file_exists(in_root("secret-partial")));
+    }
+    assert_int_equal(pn_store_replace_private_file(in_root("none/secret"), "two", 3, &err), PANTRY_IO);
+    /* an interrupted wait goes on, a failed one leaves nothing open */
+    fail_next("flock", EINTR);
+    assert_int_equal(pn_store_lock_private_file(path, &lock, &err), PANTRY_OK);
+    int other = open(in_root("secret-lock"), O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
+    close(lock);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+    close(other);
+    fail_next("flock", ENOLCK);
+    assert_int_equal(pn_store_lock_private_file(path, &lock, &err), PANTRY_IO);
+    assert_int_equal(lock, -1);
+    assert_non_null(strstr(err.text, "secret-lock: cannot lock"));
+    assert_int_equal(pn_store_lock_private_file(in_root("none/secret"), &lock, &err), PANTRY_IO);
+    fail_next("vasprintf", ENOMEM);
+    assert_int_equal(pn_store_lock_private_file(path, &lock, &err), PANTRY_NO_MEMORY);
+}
+
 /* In a program without standard input, descriptor 0 is an ordinary one. */
 static void the_first_descriptor_is_good(void **state)
 {
@@ -960,6 +999,7 @@ int main(void)
         TEST(one_has_the_lock),
         TEST(files_appear_when_they_are_complete),
         TEST(files_that_cannot_be_written),
+        TEST(private_files),
         TEST(the_first_descriptor_is_good),
         TEST(every_character_of_a_name),
         TEST(parts_of_names),

@@ -153,7 +153,7 @@ static pantry_status gather_items(struct pn_openai_response *r, struct pantry_er
     pantry_status status = pn_json_string(r->call.body, "previous_response_id", &previous, err);
     if (status)
         return status;
-    r->items = previous ? pn_openai_kept_items(previous) : json_array();
+    r->items = previous ? pn_openai_kept_items(r->call.x, previous) : json_array();
     if (!r->items) {
         r->previous_is_missing = true;
         return pn_fail(err, PANTRY_INVALID, "previous_response_id: response '%.60s' not found", previous);
@@ -289,7 +289,7 @@ static void finish(struct pn_openai_response *r)
     pn_openai_output_finish(r);
     if (r->store) {
         json_array_extend(r->items, r->output);
-        pn_openai_keep_response(r->call.id, r->object, r->items);
+        pn_openai_keep_response(r->call.x, r->call.id, r->object, r->items);
     }
     const char *status = json_string_value(json_object_get(r->object, "status"));
     if (!r->call.stream)
@@ -359,7 +359,7 @@ void pn_openai_get_response(struct pn_server *s, struct pn_exchange *x, json_t *
 {
     const char *stream = pn_http_query(x, "stream");
     (void)s, (void)body;
-    json_t *v = pn_openai_kept_response(tail);
+    json_t *v = pn_openai_kept_response(x, tail);
     if (v && stream && strcmp(stream, "true") == 0) {
         struct pantry_error err;
         pn_fail(&err, PANTRY_UNSUPPORTED, "stream: not supported for a response that is complete");
@@ -376,7 +376,7 @@ void pn_openai_get_response(struct pn_server *s, struct pn_exchange *x, json_t *
 void pn_openai_delete_response(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)s, (void)body;
-    if (pn_openai_forget_response(tail))
+    if (pn_openai_forget_response(x, tail))
         pn_reply_json(x, 200, json_pack("{s:s, s:s, s:b}", "id", tail, "object", "response", "deleted", 1));
     else
         reply_missing(x, tail);

@@ -35,11 +35,12 @@ pantry_status pn_openai_items(json_t *items, json_t *messages, struct pantry_err
 
 /* ---- kept responses ---- */
 
-/* Keeps a response and all items up to its end. The oldest go when there are too many. */
-void pn_openai_keep_response(const char *id, const json_t *response, const json_t *items);
-/* NULL: it is not kept. The caller owns the values. */
-json_t *pn_openai_kept_response(const char *id);
-json_t *pn_openai_kept_items(const char *id);
-bool pn_openai_forget_response(const char *id);
+/* Keeps a response and all items up to its end, for requests of the same owner as `x`. The oldest go when there are too
+ * many. */
+void pn_openai_keep_response(const struct pn_exchange *x, const char *id, const json_t *response, const json_t *items);
+/* NULL: it is not kept, or another owner's. The caller owns the values. */
+json_t *pn_openai_kept_response(const struct pn_exchange *x, const char *id);
+json_t *pn_openai_kept_items(const struct pn_exchange *x, const char *id);
+bool pn_openai_forget_response(const struct pn_exchange *x, const char *id);
 
 #endif
