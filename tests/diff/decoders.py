@@ -4,6 +4,7 @@ layers' keys, several streams, embeddings for each layer, thinned-out layers, li
 
 usage: decoders.py PANTRY [MODEL...]     exit status 0: they agree; 77: llama_cpp cannot be imported
 """
+
 import numpy as np
 
 import recurrent
@@ -12,8 +13,11 @@ from recurrent import DIM, EMBD, FF, HEADS, HEADS_KV, VOCAB, Model
 
 def start(arch, path, layers, heads=HEADS, heads_kv=HEADS_KV, ff=FF, **numbers):
     m = Model(arch, path, layers)
-    for key, value in {"attention.head_count": heads, "attention.head_count_kv": heads_kv,
-                       "feed_forward_length": ff}.items():
+    for key, value in {
+        "attention.head_count": heads,
+        "attention.head_count_kv": heads_kv,
+        "feed_forward_length": ff,
+    }.items():
         m.list(key, value) if isinstance(value, list) else m.u(key, value)
     for key, value in {"attention.key_length": DIM, "attention.value_length": DIM, **numbers}.items():
         m.f(key, value) if isinstance(value, float) else m.u(key, value)
@@ -28,7 +32,7 @@ def attention(m, i, heads=HEADS, heads_kv=HEADS_KV, dim=DIM, keys=True, values=T
     if values:
         m.matrix(b + "attn_v.weight", heads_kv * dim, EMBD)
     m.matrix(b + "attn_output.weight", EMBD, heads * dim)
-    if norms: # small, so that scores without a scale stay small
+    if norms:  # small, so that scores without a scale stay small
         m.tensor(b + "attn_q_norm.weight", 0.2 + 0.1 * m.rng.random(dim))
         m.norm(b + "attn_k_norm", dim)
 
@@ -53,15 +57,30 @@ def layer_input(m, i, n):
 def gemma4(path, shared, experts):
     layers, dims, kv, n = 7, {True: DIM, False: 2 * DIM}, {True: 2, False: 1}, 8
     local = [i % 5 != 4 for i in range(layers)]
-    m = start("gemma4", path, layers, heads_kv=[kv[x] for x in local],
-              ff=[FF * 2 if i >= layers - shared else FF for i in range(layers)],
-              **{"attention.key_length": 2 * DIM, "attention.value_length": 2 * DIM, "attention.key_length_swa": DIM,
-                 "attention.value_length_swa": DIM, "rope.dimension_count": 2 * DIM, "rope.dimension_count_swa": DIM,
-                 "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4, "attention.sliding_window": 20,
-                 "attention.shared_kv_layers": shared, "final_logit_softcapping": 30.0,
-                 "embedding_length_per_layer_input": 0 if experts else n,
-                 "expert_count": 8 if experts else 0, "expert_used_count": 2 if experts else 0,
-                 "expert_feed_forward_length": 32})
+    m = start(
+        "gemma4",
+        path,
+        layers,
+        heads_kv=[kv[x] for x in local],
+        ff=[FF * 2 if i >= layers - shared else FF for i in range(layers)],
+        **{
+            "attention.key_length": 2 * DIM,
+            "attention.value_length": 2 * DIM,
+            "attention.key_length_swa": DIM,
+            "attention.value_length_swa": DIM,
+            "rope.dimension_count": 2 * DIM,
+            "rope.dimension_count_swa": DIM,
+            "rope.freq_base": 1e6,
+            "rope.freq_base_swa": 1e4,
+            "attention.sliding_window": 20,
+            "attention.shared_kv_layers": shared,
+            "final_logit_softcapping": 30.0,
+            "embedding_length_per_layer_input": 0 if experts else n,
+            "expert_count": 8 if experts else 0,
+            "expert_used_count": 2 if experts else 0,
+            "expert_feed_forward_length": 32,
+        },
+    )
     m.list("attention.sliding_window_pattern", local)
     m.tensor("rope_freqs.weight", [1.0] * 4 + [1e30] * (DIM - 4))
     if not experts:
@@ -87,9 +106,19 @@ def gemma4(path, shared, experts):
 
 def gemma3n(path):
     layers, n = 23, 256
-    m = start("gemma3n", path, layers, **{"attention.sliding_window": 20, "attention.shared_kv_layers": 3,
-                                          "embedding_length_per_layer_input": n, "rope.freq_base": 1e6,
-                                          "altup.num_inputs": 4, "altup.active_idx": 0})
+    m = start(
+        "gemma3n",
+        path,
+        layers,
+        **{
+            "attention.sliding_window": 20,
+            "attention.shared_kv_layers": 3,
+            "embedding_length_per_layer_input": n,
+            "rope.freq_base": 1e6,
+            "altup.num_inputs": 4,
+            "altup.active_idx": 0,
+        },
+    )
     m.list("attention.sliding_window_pattern", [i % 5 != 4 for i in range(layers)])
     # The published model's deviation is of all n values; the peer divides by n - 1.
     more = 1.6448533535003662 * np.sqrt(FF / (FF - 1))
@@ -114,11 +143,26 @@ def gemma3n(path):
 
 def step35(path):
     heads, local = [4, 6, 6, 4, 6], [False, True, True, False, True]
-    m = start("step35", path, 5, heads, [2] * 5,
-              **{"attention.sliding_window": 20, "rope.dimension_count": DIM, "rope.freq_base": 5e6,
-                 "rope.freq_base_swa": 1e4, "expert_count": 8, "expert_used_count": 2, "expert_gating_func": 2,
-                 "expert_feed_forward_length": 32, "expert_shared_feed_forward_length": 32,
-                 "expert_weights_scale": 2.5, "leading_dense_block_count": 1})
+    m = start(
+        "step35",
+        path,
+        5,
+        heads,
+        [2] * 5,
+        **{
+            "attention.sliding_window": 20,
+            "rope.dimension_count": DIM,
+            "rope.freq_base": 5e6,
+            "rope.freq_base_swa": 1e4,
+            "expert_count": 8,
+            "expert_used_count": 2,
+            "expert_gating_func": 2,
+            "expert_feed_forward_length": 32,
+            "expert_shared_feed_forward_length": 32,
+            "expert_weights_scale": 2.5,
+            "leading_dense_block_count": 1,
+        },
+    )
     m.w.add_bool("step35.expert_weights_norm", True)
     m.list("attention.sliding_window_pattern", local)
     m.list("swiglu_clamp_exp", [0.0, 0.0, 0.5, 0.7, 0.3])
@@ -135,9 +179,20 @@ def step35(path):
 
 def spark2_5(path):
     heads, local = [4, 6, 4], [False, True, True]
-    m = start("spark2_5", path, 3, heads, [2, 3, 1],
-              **{"attention.sliding_window": 20, "rope.dimension_count": DIM, "rope.dimension_count_swa": DIM // 2,
-                 "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4})
+    m = start(
+        "spark2_5",
+        path,
+        3,
+        heads,
+        [2, 3, 1],
+        **{
+            "attention.sliding_window": 20,
+            "rope.dimension_count": DIM,
+            "rope.dimension_count_swa": DIM // 2,
+            "rope.freq_base": 1e6,
+            "rope.freq_base_swa": 1e4,
+        },
+    )
     m.list("attention.sliding_window_pattern", local)
     for i, kv in enumerate([2, 3, 1]):
         norms(m, i, "attn_norm", "ffn_norm")
@@ -150,8 +205,12 @@ def spark2_5(path):
 
 def apertus(path):
     m = start("apertus", path, 3, **{"rope.dimension_count": DIM})
-    for name, values in {"alpha_n": [0.9, 1.1, 1.3], "alpha_p": [0.7, 0.8, 0.6], "beta": [0.5] * 3,
-                         "eps": [-1e-6] * 3}.items():
+    for name, values in {
+        "alpha_n": [0.9, 1.1, 1.3],
+        "alpha_p": [0.7, 0.8, 0.6],
+        "beta": [0.5] * 3,
+        "eps": [-1e-6] * 3,
+    }.items():
         m.w.add_array("xielu." + name, values)
     for i in range(3):
         norms(m, i, "attn_norm", "ffn_norm")
@@ -183,8 +242,16 @@ def nanbeige(path):
 
 
 def phi3(path, original):
-    m = start("phi3", path, 2, **{"rope.scaling.original_context_length": original, "rope.dimension_count": DIM,
-                                  "rope.scaling.attn_factor": 1.2})
+    m = start(
+        "phi3",
+        path,
+        2,
+        **{
+            "rope.scaling.original_context_length": original,
+            "rope.dimension_count": DIM,
+            "rope.scaling.attn_factor": 1.2,
+        },
+    )
     m.w.add_string("phi3.rope.scaling.type", "longrope")
     m.near("rope_factors_long.weight", 4, DIM // 2)
     m.near("rope_factors_short.weight", 1.5, DIM // 2)
@@ -212,4 +279,4 @@ MODELS = {
 }
 
 if __name__ == "__main__":
-    recurrent.compare(MODELS, limit=1e-6) # the peer looks GELU up in a table of float16
+    recurrent.compare(MODELS, limit=1e-6)  # the peer looks GELU up in a table of float16

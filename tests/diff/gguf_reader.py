@@ -7,6 +7,7 @@ and always some that the package writes with random content.
 
 Run from the repository root:  python tests/diff/gguf_reader.py [FILE...]
 """
+
 import glob
 import os
 import random
@@ -17,19 +18,52 @@ import tempfile
 import gguf
 import numpy as np
 
-KIND = {"UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16", "UINT32": "uint32", "INT32": "int32",
-        "UINT64": "uint64", "INT64": "int64", "FLOAT32": "float32", "FLOAT64": "float64", "BOOL": "bool8",
-        "STRING": "string0", "ARRAY": "array"}
+KIND = {
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "UINT16": "uint16",
+    "INT16": "int16",
+    "UINT32": "uint32",
+    "INT32": "int32",
+    "UINT64": "uint64",
+    "INT64": "int64",
+    "FLOAT32": "float32",
+    "FLOAT64": "float64",
+    "BOOL": "bool8",
+    "STRING": "string0",
+    "ARRAY": "array",
+}
 
 
 def build(folder):
     out = os.path.join(folder, "gguf_dump")
     cc = os.environ.get("CC", "cc").split()
     base = [f"src/base/{name}.c" for name in ("alloc", "cgroup", "file", "os_darwin", "os_linux", "status")]
-    sources = ["src/tensor/type.c", *sorted(glob.glob("src/tensor/quant/*.c")), *base, "src/format/gguf.c",
-               "src/format/names.c", "src/format/weights.c"]
-    subprocess.run([*cc, "-std=c17", "-O2", "-D_DEFAULT_SOURCE", "-Isrc", "-Iinclude", "-o", out, "tests/diff/gguf_dump.c", *sources,
-                    "-lm", "-pthread"], check=True)
+    sources = [
+        "src/tensor/type.c",
+        *sorted(glob.glob("src/tensor/quant/*.c")),
+        *base,
+        "src/format/gguf.c",
+        "src/format/names.c",
+        "src/format/weights.c",
+    ]
+    subprocess.run(
+        [
+            *cc,
+            "-std=c17",
+            "-O2",
+            "-D_DEFAULT_SOURCE",
+            "-Isrc",
+            "-Iinclude",
+            "-o",
+            out,
+            "tests/diff/gguf_dump.c",
+            *sources,
+            "-lm",
+            "-pthread",
+        ],
+        check=True,
+    )
     return out
 
 
@@ -90,19 +124,21 @@ def write_random(path, seed):
     if seed % 3 == 0:
         w.add_custom_alignment(rng.choice([8, 64, 4096]))
     value = {
-        gguf.GGUFValueType.UINT8: lambda: rng.randrange(2**8), gguf.GGUFValueType.INT8: lambda: rng.randrange(-2**7, 2**7),
+        gguf.GGUFValueType.UINT8: lambda: rng.randrange(2**8),
+        gguf.GGUFValueType.INT8: lambda: rng.randrange(-(2**7), 2**7),
         gguf.GGUFValueType.UINT16: lambda: rng.randrange(2**16),
-        gguf.GGUFValueType.INT16: lambda: rng.randrange(-2**15, 2**15),
+        gguf.GGUFValueType.INT16: lambda: rng.randrange(-(2**15), 2**15),
         gguf.GGUFValueType.UINT32: lambda: rng.randrange(2**32),
-        gguf.GGUFValueType.INT32: lambda: rng.randrange(-2**31, 2**31),
+        gguf.GGUFValueType.INT32: lambda: rng.randrange(-(2**31), 2**31),
         gguf.GGUFValueType.UINT64: lambda: rng.randrange(2**64),
-        gguf.GGUFValueType.INT64: lambda: rng.randrange(-2**63, 2**63),
+        gguf.GGUFValueType.INT64: lambda: rng.randrange(-(2**63), 2**63),
         gguf.GGUFValueType.FLOAT32: lambda: rng.gauss(0, 1e10) * rng.choice([1, 1e-48, 0, -0.0, float("inf")]),
         gguf.GGUFValueType.FLOAT64: lambda: rng.gauss(0, 1e100) * rng.choice([1, 1e-400, 1e-300]),
         gguf.GGUFValueType.BOOL: lambda: rng.random() < 0.5,
-        gguf.GGUFValueType.STRING: lambda: "".join(chr(rng.choice([rng.randrange(1, 0x250), rng.randrange(0x4E00, 0x9FFF),
-                                                                  rng.randrange(0x1F300, 0x1F600)]))
-                                                  for _ in range(rng.randrange(1, 30))),
+        gguf.GGUFValueType.STRING: lambda: "".join(
+            chr(rng.choice([rng.randrange(1, 0x250), rng.randrange(0x4E00, 0x9FFF), rng.randrange(0x1F300, 0x1F600)]))
+            for _ in range(rng.randrange(1, 30))
+        ),
     }
     for i in range(60):
         t = rng.choice(list(value))
@@ -111,8 +147,13 @@ def write_random(path, seed):
             w.add_key_value(f"array.{i}", items, gguf.GGUFValueType.ARRAY, sub_type=t)
         else:
             w.add_key_value(f"value.{i}", value[t](), t)
-    types = [gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.Q8_0,
-             gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q6_K]
+    types = [
+        gguf.GGMLQuantizationType.F32,
+        gguf.GGMLQuantizationType.F16,
+        gguf.GGMLQuantizationType.Q8_0,
+        gguf.GGMLQuantizationType.Q4_0,
+        gguf.GGMLQuantizationType.Q6_K,
+    ]
     for i in range(40):
         t = rng.choice(types)
         block, size = gguf.GGML_QUANT_SIZES[t]

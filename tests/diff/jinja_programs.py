@@ -7,6 +7,7 @@ The driver is built from tests/tools/render_template.c (`make programs`). The co
 method on a table of values, plus N random programs that nest loops, macros, scopes and expressions. Outputs must be
 equal; where jinja2 raises, the engine must raise with the same text. Needs: jinja2.
 """
+
 import argparse
 import copy
 import datetime
@@ -26,14 +27,35 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 CLOCK = datetime.datetime(2026, 1, 15, 12, 34, 56)
 
 CONTEXT = {
-    "s": "Hello World", "e": "", "u": "naïve café ß 日本 😀", "ws": "  two\twords \n", "n": 7, "z": 0, "neg": -3,
-    "f": 2.5, "big": 9007199254740993, "t": True, "nil": None, "l": [3, 1, 2], "ls": ["b", "A", "c"], "el": [],
-    "d": {"b": 1, "a": 2, "items": 3}, "ed": {}, "html": "<a href=\"x\">&'</a>",
-    "users": [{"name": "Zoe", "age": 30, "tags": ["x", "y"]}, {"name": "adam", "age": 25, "tags": []},
-              {"name": "Bob", "age": 30}],
-    "nested": {"a": {"b": {"c": [1, {"k": "v"}]}}}, "mixed": [1, "a", None, 2.0, True, [1], {"x": 1}],
-    "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi\nthere"},
-                 {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}],
+    "s": "Hello World",
+    "e": "",
+    "u": "naïve café ß 日本 😀",
+    "ws": "  two\twords \n",
+    "n": 7,
+    "z": 0,
+    "neg": -3,
+    "f": 2.5,
+    "big": 9007199254740993,
+    "t": True,
+    "nil": None,
+    "l": [3, 1, 2],
+    "ls": ["b", "A", "c"],
+    "el": [],
+    "d": {"b": 1, "a": 2, "items": 3},
+    "ed": {},
+    "html": '<a href="x">&\'</a>',
+    "users": [
+        {"name": "Zoe", "age": 30, "tags": ["x", "y"]},
+        {"name": "adam", "age": 25, "tags": []},
+        {"name": "Bob", "age": 30},
+    ],
+    "nested": {"a": {"b": {"c": [1, {"k": "v"}]}}},
+    "mixed": [1, "a", None, 2.0, True, [1], {"x": 1}],
+    "messages": [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi\nthere"},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+    ],
 }
 
 
@@ -58,8 +80,9 @@ def raise_exception(message):
 
 
 def environment():
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                        extensions=[Generation, jinja2.ext.loopcontrols])
+    env = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = CLOCK.strftime
@@ -94,55 +117,398 @@ def reference(source):
 
 # ---- the systematic part ----
 
-VALUES = ["0", "1", "-7", "3", "2.5", "-0.0", "1e100", "0.1", "true", "false", "none", "''", "'abc'", "'Ünï'", "'12'",
-          "[]", "[1, 2]", "['a', 1]", "(1,)", "()", "{}", "{'a': 1}", "undef", "range(3)", "d", "l", "s", "u",
-          "10000000000000000000000", "9223372036854775807", "-9223372036854775808"]
+VALUES = [
+    "0",
+    "1",
+    "-7",
+    "3",
+    "2.5",
+    "-0.0",
+    "1e100",
+    "0.1",
+    "true",
+    "false",
+    "none",
+    "''",
+    "'abc'",
+    "'Ünï'",
+    "'12'",
+    "[]",
+    "[1, 2]",
+    "['a', 1]",
+    "(1,)",
+    "()",
+    "{}",
+    "{'a': 1}",
+    "undef",
+    "range(3)",
+    "d",
+    "l",
+    "s",
+    "u",
+    "10000000000000000000000",
+    "9223372036854775807",
+    "-9223372036854775808",
+]
 BINARY = ["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "and", "or"]
-TESTS = ["boolean", "callable", "defined", "escaped", "even", "false", "filter", "float", "integer", "iterable", "lower",
-         "mapping", "none", "number", "odd", "sequence", "string", "test", "true", "undefined", "upper"]
+TESTS = [
+    "boolean",
+    "callable",
+    "defined",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "integer",
+    "iterable",
+    "lower",
+    "mapping",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
+]
 TESTS2 = ["divisibleby", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan", "lt", "ne", "sameas", "=="]
-FILTERS = ["abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "filesizeformat", "first", "float",
-           "forceescape", "int", "items|list", "join", "last", "length", "list", "lower", "map('string')|list", "max",
-           "min", "pprint", "reject|list", "reverse|list", "round", "safe", "select|list", "sort", "string", "striptags",
-           "sum", "title", "tojson", "trim", "unique|list", "upper", "urlencode", "wordcount", "xmlattr", "items",
-           "batch(2)|list", "slice(2)|list", "indent", "truncate(8)", "center(9)", "replace('a', 'b')", "join(', ')",
-           "default('x', true)", "int(5)", "float(1.5)", "round(1)", "round(-1)", "round(1, 'floor')", "round(0, 'ceil')",
-           "tojson(indent=2)", "tojson(ensure_ascii=true)", "tojson(separators=(',', ':'))", "tojson(sort_keys=true)",
-           "format(1)", "attr('upper')", "attr('x')", "groupby('a')", "map(attribute='a')|list", "selectattr('a')|list",
-           "first|upper", "wordwrap(5)", "sort(reverse=true)", "sort(case_sensitive=true)", "dictsort(by='value')",
-           "dictsort(reverse=true)", "batch(2, 'x')|list", "slice(3, 'x')|list", "max(case_sensitive=true)",
-           "int(0, 16)", "trim('a')", "string|length", "list|length"]
-STRINGS = ["''", "'abc'", "'Hello World'", "'  x y '", "'ABC'", "'Title Case'", "'a,b,,c'", "'ß Straße İI ŉ'", "'1²٣½'", "u",
-           "'x\\ty\\nz\\r\\nw'", "'ΑΣ ΣΑΣ'", "'_id1'", "'-42'", "'aXbXc'", "ws", "'ǆ ﬁ'"]
-METHODS0 = ["capitalize", "casefold", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower",
-            "isnumeric", "isprintable", "isspace", "istitle", "isupper", "lower", "lstrip", "rstrip", "rsplit", "split",
-            "splitlines", "strip", "swapcase", "title", "upper", "expandtabs", "format", "join", "zfill", "center"]
-METHODS_ARGS = ["center(11)", "center(12, '*')", "count('a')", "count('')", "endswith('c')", "endswith(('c', 'd'))",
-                "expandtabs(4)", "find('b')", "find('z')", "find('')", "index('b')", "join(['x', 'y'])", "join([1])",
-                "ljust(9, '.')", "rjust(9)", "lstrip('aH')", "partition(' ')", "rpartition(' ')", "partition('')",
-                "removeprefix('a')", "removesuffix('c')", "replace('a', '<>')", "replace('', '-')", "replace('a', '', 1)",
-                "rfind('l')", "rindex('q')", "rsplit(' ', 1)", "rsplit(none, 1)", "rstrip('d c')", "split('X')",
-                "split(',')", "split('')", "split(none, 1)", "split(' ', maxsplit=1)", "splitlines(true)",
-                "startswith('a')", "startswith(1)", "startswith('b', 1)", "strip('x ')", "zfill(6)", "zfill(2)",
-                "find('b', 1)", "find('b', -1)", "count('b', 1, 2)", "encode", "upper(1)", "replace('a')", "strip(1)",
-                "split(1)", "foo()", "nope", "__class__", "__len__", "_x", "format_map({'a': 1})", "translate({97: 'z'})"]
-SLICES = [":", "1:", ":2", "-2:", ":-1", "::2", "::-1", "1:3", "5:1:-1", "-1:-4:-1", ":100", "100:", "::0", "0", "-1", "9",
-          "'a'", "1.5", "none", "1:'a'", "true", "-100:2", "2:-100:-1"]
-PERCENT = ["'%s'", "'%r'", "'%d'", "'%5d|'", "'%-5d|'", "'%05d'", "'%+d'", "'% d'", "'%x'", "'%X'", "'%#x'", "'%o'", "'%c'",
-           "'%f'", "'%.2f'", "'%8.3f|'", "'%e'", "'%g'", "'%G'", "'%10s|'", "'%-10s|'", "'%.2s'", "'%%'", "'%a'", "'%i %s'",
-           "'%(a)s'", "'%*d'", "'%5%|'", "'%z'", "'%'", "'plain'", "'%.3d'", "'%#o'", "'%010.3f'", "'%s and %s'", "'%5.1e|'"]
-FORMATS = ["", ":d", ":5", ":<5", ":>5", ":^5", ":*^7", ":05", ":+", ": ", ":x", ":X", ":#x", ":b", ":#b", ":o", ":c", ":e",
-           ":.2f", ":10.3f", ":g", ":G", ":%", ":.1%", ":,", ":_", ":,.2f", ":n", ":s", ":.2", ":010", ":=8", ":.0f", "!r",
-           "!s", "!a", "!r:>8", ":.3g", ":E", ":10,", ":012,", ":_x", ":z", ":5.", ":.3", ":#.3g", ":+.1e", ":z.1f", ":+z.2f"]
-NUMBERS = ["0", "42", "-42", "1234567", "3.14159", "-0.5", "1e20", "1e-7", "100.0", "true", "'str'", "none", "[1]",
-           "123456789012345678901234567890", "12345.678", "0.000123456", "999999.5", "-0.0", "-0.04"]
+FILTERS = [
+    "abs",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "int",
+    "items|list",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map('string')|list",
+    "max",
+    "min",
+    "pprint",
+    "reject|list",
+    "reverse|list",
+    "round",
+    "safe",
+    "select|list",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique|list",
+    "upper",
+    "urlencode",
+    "wordcount",
+    "xmlattr",
+    "items",
+    "batch(2)|list",
+    "slice(2)|list",
+    "indent",
+    "truncate(8)",
+    "center(9)",
+    "replace('a', 'b')",
+    "join(', ')",
+    "default('x', true)",
+    "int(5)",
+    "float(1.5)",
+    "round(1)",
+    "round(-1)",
+    "round(1, 'floor')",
+    "round(0, 'ceil')",
+    "tojson(indent=2)",
+    "tojson(ensure_ascii=true)",
+    "tojson(separators=(',', ':'))",
+    "tojson(sort_keys=true)",
+    "format(1)",
+    "attr('upper')",
+    "attr('x')",
+    "groupby('a')",
+    "map(attribute='a')|list",
+    "selectattr('a')|list",
+    "first|upper",
+    "wordwrap(5)",
+    "sort(reverse=true)",
+    "sort(case_sensitive=true)",
+    "dictsort(by='value')",
+    "dictsort(reverse=true)",
+    "batch(2, 'x')|list",
+    "slice(3, 'x')|list",
+    "max(case_sensitive=true)",
+    "int(0, 16)",
+    "trim('a')",
+    "string|length",
+    "list|length",
+]
+STRINGS = [
+    "''",
+    "'abc'",
+    "'Hello World'",
+    "'  x y '",
+    "'ABC'",
+    "'Title Case'",
+    "'a,b,,c'",
+    "'ß Straße İI ŉ'",
+    "'1²٣½'",
+    "u",
+    "'x\\ty\\nz\\r\\nw'",
+    "'ΑΣ ΣΑΣ'",
+    "'_id1'",
+    "'-42'",
+    "'aXbXc'",
+    "ws",
+    "'ǆ ﬁ'",
+]
+METHODS0 = [
+    "capitalize",
+    "casefold",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "lower",
+    "lstrip",
+    "rstrip",
+    "rsplit",
+    "split",
+    "splitlines",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "expandtabs",
+    "format",
+    "join",
+    "zfill",
+    "center",
+]
+METHODS_ARGS = [
+    "center(11)",
+    "center(12, '*')",
+    "count('a')",
+    "count('')",
+    "endswith('c')",
+    "endswith(('c', 'd'))",
+    "expandtabs(4)",
+    "find('b')",
+    "find('z')",
+    "find('')",
+    "index('b')",
+    "join(['x', 'y'])",
+    "join([1])",
+    "ljust(9, '.')",
+    "rjust(9)",
+    "lstrip('aH')",
+    "partition(' ')",
+    "rpartition(' ')",
+    "partition('')",
+    "removeprefix('a')",
+    "removesuffix('c')",
+    "replace('a', '<>')",
+    "replace('', '-')",
+    "replace('a', '', 1)",
+    "rfind('l')",
+    "rindex('q')",
+    "rsplit(' ', 1)",
+    "rsplit(none, 1)",
+    "rstrip('d c')",
+    "split('X')",
+    "split(',')",
+    "split('')",
+    "split(none, 1)",
+    "split(' ', maxsplit=1)",
+    "splitlines(true)",
+    "startswith('a')",
+    "startswith(1)",
+    "startswith('b', 1)",
+    "strip('x ')",
+    "zfill(6)",
+    "zfill(2)",
+    "find('b', 1)",
+    "find('b', -1)",
+    "count('b', 1, 2)",
+    "encode",
+    "upper(1)",
+    "replace('a')",
+    "strip(1)",
+    "split(1)",
+    "foo()",
+    "nope",
+    "__class__",
+    "__len__",
+    "_x",
+    "format_map({'a': 1})",
+    "translate({97: 'z'})",
+]
+SLICES = [
+    ":",
+    "1:",
+    ":2",
+    "-2:",
+    ":-1",
+    "::2",
+    "::-1",
+    "1:3",
+    "5:1:-1",
+    "-1:-4:-1",
+    ":100",
+    "100:",
+    "::0",
+    "0",
+    "-1",
+    "9",
+    "'a'",
+    "1.5",
+    "none",
+    "1:'a'",
+    "true",
+    "-100:2",
+    "2:-100:-1",
+]
+PERCENT = [
+    "'%s'",
+    "'%r'",
+    "'%d'",
+    "'%5d|'",
+    "'%-5d|'",
+    "'%05d'",
+    "'%+d'",
+    "'% d'",
+    "'%x'",
+    "'%X'",
+    "'%#x'",
+    "'%o'",
+    "'%c'",
+    "'%f'",
+    "'%.2f'",
+    "'%8.3f|'",
+    "'%e'",
+    "'%g'",
+    "'%G'",
+    "'%10s|'",
+    "'%-10s|'",
+    "'%.2s'",
+    "'%%'",
+    "'%a'",
+    "'%i %s'",
+    "'%(a)s'",
+    "'%*d'",
+    "'%5%|'",
+    "'%z'",
+    "'%'",
+    "'plain'",
+    "'%.3d'",
+    "'%#o'",
+    "'%010.3f'",
+    "'%s and %s'",
+    "'%5.1e|'",
+]
+FORMATS = [
+    "",
+    ":d",
+    ":5",
+    ":<5",
+    ":>5",
+    ":^5",
+    ":*^7",
+    ":05",
+    ":+",
+    ": ",
+    ":x",
+    ":X",
+    ":#x",
+    ":b",
+    ":#b",
+    ":o",
+    ":c",
+    ":e",
+    ":.2f",
+    ":10.3f",
+    ":g",
+    ":G",
+    ":%",
+    ":.1%",
+    ":,",
+    ":_",
+    ":,.2f",
+    ":n",
+    ":s",
+    ":.2",
+    ":010",
+    ":=8",
+    ":.0f",
+    "!r",
+    "!s",
+    "!a",
+    "!r:>8",
+    ":.3g",
+    ":E",
+    ":10,",
+    ":012,",
+    ":_x",
+    ":z",
+    ":5.",
+    ":.3",
+    ":#.3g",
+    ":+.1e",
+    ":z.1f",
+    ":+z.2f",
+]
+NUMBERS = [
+    "0",
+    "42",
+    "-42",
+    "1234567",
+    "3.14159",
+    "-0.5",
+    "1e20",
+    "1e-7",
+    "100.0",
+    "true",
+    "'str'",
+    "none",
+    "[1]",
+    "123456789012345678901234567890",
+    "12345.678",
+    "0.000123456",
+    "999999.5",
+    "-0.0",
+    "-0.04",
+]
 
 
 def systematic():
     for op, a, b in itertools.product(BINARY, VALUES, VALUES):
         if op == "**" and a.startswith("-") and "." in b:
             continue  # a complex number
-        if op == "**" and (a.startswith("1000") or a.startswith("-9") or a.startswith("9")) and b.startswith(("1000", "922")):
+        if (
+            op == "**"
+            and (a.startswith("1000") or a.startswith("-9") or a.startswith("9"))
+            and b.startswith(("1000", "922"))
+        ):
             continue
         if op in ("*", "**") and (len(a) > 15 or len(b) > 15) and not (len(a) > 15 and len(b) > 15 and op == "*"):
             if op == "**" or "'" in a + b or "[" in a + b or a in "sul" or b in "sul":
@@ -158,9 +524,30 @@ def systematic():
         yield "{{ %s.x.y }}" % v
         yield "{{ %s() }}" % v
         yield "{{ %s|tojson }}" % v
-        for m in ("append(1)", "pop()", "get('a')", "get('q', 5)", "keys()", "values()", "items()", "index(1)", "count(1)",
-                  "copy()", "update({})", "upper()", "real", "bit_length()", "is_integer()", "keys()|list", "items()|list",
-                  "__class__", "_private", "__init__", "numerator", "start"):
+        for m in (
+            "append(1)",
+            "pop()",
+            "get('a')",
+            "get('q', 5)",
+            "keys()",
+            "values()",
+            "items()",
+            "index(1)",
+            "count(1)",
+            "copy()",
+            "update({})",
+            "upper()",
+            "real",
+            "bit_length()",
+            "is_integer()",
+            "keys()|list",
+            "items()|list",
+            "__class__",
+            "_private",
+            "__init__",
+            "numerator",
+            "start",
+        ):
             yield "{{ %s.%s }}" % (v if v[0] not in "-0123456789" else "(%s)" % v, m)
         # jinja2 folds a slice of a constant that has none to nothing, where a variable's would raise: no slices of those
         for sl in SLICES if v in ("d", "l", "s", "u", "undef", "range(3)") else [x for x in SLICES if ":" not in x]:
@@ -183,7 +570,9 @@ def systematic():
     yield from SNIPPETS
 
 
-SNIPPETS = [line for line in r"""
+SNIPPETS = [
+    line
+    for line in r"""
 {{ '{} {}'.format(1, 'a') }}{{ '{1} {0}'.format(1, 2) }}{{ '{a}'.format(a=3) }}
 {{ '{0.x}'.format(d) }}
 {{ '{0[a]}'.format(d) }}{{ '{0[1]}'.format(l) }}{{ '{a[b][0]}'.format(a={'b': [9]}) }}
@@ -586,20 +975,68 @@ a {#- comment -#} b{# x #}c {#+ y +#} d
 {% macro w(t) %}<{{ t }}>{{ caller(t) }}</{{ t }}>{% endmacro %}{% call(x) w('b') %}in {{ x }}{% call(y) w('i') %}{{ x }}{{ y }}{% endcall %}{% endcall %}
 {% macro m() %}a{% endmacro %}{{ m() ~ m() }}{{ m() | upper }}{{ m()|length }}{% set r = m() %}{{ r }}{{ [m()] }}
 {{ caller }}{{ varargs }}{{ kwargs }}
-""".split("\n") if line] + [
-    "a\n{% if true %}\nb\n{% endif %}\nc\n", "  {% if true %}\n  x\n  {% endif %}\ny", "\n\n{{ s }}\n\n", "x\r\ny\rz\n",
-    "{% for i in l %}\n  {{ i }}\n{% endfor %}\n", "{#- a -#}\n  b\n{# c #}\nd", "  {# c #}\nd\n   {# e #} f", "{{ s }}  \n{%- if 1 %} a{% endif %}",
-    "{{ '\n' }}{{ 'a\r\nb' }}", "{{ 1\n+\n2 }}", "{% set x =\n [1,\n 2] %}{{ x }}", "line\n{{ undef.x }}", "a\n\n{% if %}", "a\n{{ 'b\n' }}\n{% nope %}",
-    "{%- if true -%}\n\n  a  \n\n{%- else -%} b {%- endif %}  \n c", "{% raw %}\n a\n{% endraw %}\nb", "x {%- raw %} y {% endraw -%} z", "  {%+ if true %}a{% endif %}",
-    "a{% if true %}\n\nb{% endif %}", "\t{% if true %}\tq{% endif %}\t\n", "{{ s }}\n{% if true %}{% endif %}\n{{ s }}", "\u00a0{% if 1 %}x{% endif %}", "",
-    "\n", " ", "{", "{{", "{%", "{#", "}}", "%}", "#}", "{ {", "{{{}}}", "{{{'a':1}}}", "{{ {'a':{'b':1}}.a }}", "{% if true %}{{ '%}' }}{% endif %}", "{{ '}}' }}",
-    "{% macro m(a,\n b) %}\n{{ a }}\n{% endmacro %}\n{{ m(1, 2) }}", "{{ x if true\nelse y }}", "{% for x in l %}{{ x }}\n{% endfor %}", "{% set x %}\n a\n{% endset %}[{{ x }}]",
-    "{% filter indent(2) %}\na\nb\n{% endfilter %}", "{{ 'é' }}{{ undef_é }}{% set é = 1 %}{{ é }}", "{{ a\u00b7b }}", "{{ 1·2 }}", "{{ \u0663 }}", "{{ 'x' if", "{%",
-    "{% if true %}a{% else %}b{% elif x %}c{% endif %}", "{% endfor %}", "{% else %}", "{% for x in l %}{% else %}{% else %}{% endfor %}", "{% if 1 %}{% if 2 %}",
+""".split("\n")
+    if line
+] + [
+    "a\n{% if true %}\nb\n{% endif %}\nc\n",
+    "  {% if true %}\n  x\n  {% endif %}\ny",
+    "\n\n{{ s }}\n\n",
+    "x\r\ny\rz\n",
+    "{% for i in l %}\n  {{ i }}\n{% endfor %}\n",
+    "{#- a -#}\n  b\n{# c #}\nd",
+    "  {# c #}\nd\n   {# e #} f",
+    "{{ s }}  \n{%- if 1 %} a{% endif %}",
+    "{{ '\n' }}{{ 'a\r\nb' }}",
+    "{{ 1\n+\n2 }}",
+    "{% set x =\n [1,\n 2] %}{{ x }}",
+    "line\n{{ undef.x }}",
+    "a\n\n{% if %}",
+    "a\n{{ 'b\n' }}\n{% nope %}",
+    "{%- if true -%}\n\n  a  \n\n{%- else -%} b {%- endif %}  \n c",
+    "{% raw %}\n a\n{% endraw %}\nb",
+    "x {%- raw %} y {% endraw -%} z",
+    "  {%+ if true %}a{% endif %}",
+    "a{% if true %}\n\nb{% endif %}",
+    "\t{% if true %}\tq{% endif %}\t\n",
+    "{{ s }}\n{% if true %}{% endif %}\n{{ s }}",
+    "\u00a0{% if 1 %}x{% endif %}",
+    "",
+    "\n",
+    " ",
+    "{",
+    "{{",
+    "{%",
+    "{#",
+    "}}",
+    "%}",
+    "#}",
+    "{ {",
+    "{{{}}}",
+    "{{{'a':1}}}",
+    "{{ {'a':{'b':1}}.a }}",
+    "{% if true %}{{ '%}' }}{% endif %}",
+    "{{ '}}' }}",
+    "{% macro m(a,\n b) %}\n{{ a }}\n{% endmacro %}\n{{ m(1, 2) }}",
+    "{{ x if true\nelse y }}",
+    "{% for x in l %}{{ x }}\n{% endfor %}",
+    "{% set x %}\n a\n{% endset %}[{{ x }}]",
+    "{% filter indent(2) %}\na\nb\n{% endfilter %}",
+    "{{ 'é' }}{{ undef_é }}{% set é = 1 %}{{ é }}",
+    "{{ a\u00b7b }}",
+    "{{ 1·2 }}",
+    "{{ \u0663 }}",
+    "{{ 'x' if",
+    "{%",
+    "{% if true %}a{% else %}b{% elif x %}c{% endif %}",
+    "{% endfor %}",
+    "{% else %}",
+    "{% for x in l %}{% else %}{% else %}{% endfor %}",
+    "{% if 1 %}{% if 2 %}",
 ]
 
 
 # ---- the random part ----
+
 
 class Program:
     """One random program; every choice comes from its own generator."""
@@ -618,7 +1055,9 @@ class Program:
         if depth == 0 or r < 0.2:
             return self.atom()
         if r < 0.42:
-            return f"{self.expr(depth - 1)} {self.pick(*BINARY[:7], *BINARY[7:], '~', '+')} {self.expr(depth - 1)}".replace(" ** ", " + ")
+            return f"{self.expr(depth - 1)} {self.pick(*BINARY[:7], *BINARY[7:], '~', '+')} {self.expr(depth - 1)}".replace(
+                " ** ", " + "
+            )
         if r < 0.5:
             return f"({self.expr(depth - 1)})"
         if r < 0.58:
@@ -642,7 +1081,21 @@ class Program:
     def atom(self):
         if self.loops and self.rng.random() < 0.25:
             return f"loop.{self.pick('index', 'index0', 'first', 'last', 'length', 'revindex', 'previtem', 'nextitem', 'depth')}"
-        return self.pick(*self.names, *self.names, "1", "0", "2.5", "'x'", "'a b'", "true", "none", "[]", "[1, 2]", "{}", "users[0].name")
+        return self.pick(
+            *self.names,
+            *self.names,
+            "1",
+            "0",
+            "2.5",
+            "'x'",
+            "'a b'",
+            "true",
+            "none",
+            "[]",
+            "[1, 2]",
+            "{}",
+            "users[0].name",
+        )
 
     def body(self, depth):
         return "".join(self.statement(depth) for _ in range(self.rng.randint(1, 3)))
@@ -666,7 +1119,17 @@ class Program:
             more = f"{{% elif {self.expr(2)} %}}{self.body(depth - 1)}" if self.rng.random() < 0.3 else ""
             return f"{pad}{{%{dash} if {self.expr(2)} {end}%}}{self.body(depth - 1)}{more}{tail}{{%{end} endif %}}"
         if r < 0.78:
-            target, source = self.pick(("x", "l"), ("x", "ls"), ("c", "users"), ("k, v", "d.items()"), ("x", "s"), ("a", "[1, [2], 'z']"), ("x", "range(3)"), ("b", "l|reverse"), ("x", self.atom()))
+            target, source = self.pick(
+                ("x", "l"),
+                ("x", "ls"),
+                ("c", "users"),
+                ("k, v", "d.items()"),
+                ("x", "s"),
+                ("a", "[1, [2], 'z']"),
+                ("x", "range(3)"),
+                ("b", "l|reverse"),
+                ("x", self.atom()),
+            )
             test = f" if {self.expr(1)}" if self.rng.random() < 0.2 else ""
             self.loops += 1
             self.names += target.split(", ")
@@ -729,13 +1192,19 @@ def compare(source, got):
         return None if normal(got["output"]) == normal(expected) else ("output", expected, got["output"])
     if "output" in got:
         return "did not raise", expected, got["output"]
-    return None if normal(got["error"]) == normal(expected) or got["error"].startswith(expected + ": '") else ("error text", expected, got["error"])
+    return (
+        None
+        if normal(got["error"]) == normal(expected) or got["error"].startswith(expected + ": '")
+        else ("error text", expected, got["error"])
+    )
 
 
 def main():
     warnings.simplefilter("ignore")
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--driver", default=os.path.join(os.environ.get("BUILD", "build"), "tools", "render_template"))
+    arguments.add_argument(
+        "--driver", default=os.path.join(os.environ.get("BUILD", "build"), "tools", "render_template")
+    )
     arguments.add_argument("--count", type=int, default=4000)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--show", type=int, default=30)
@@ -756,7 +1225,7 @@ def main():
         if difference:
             bad.setdefault(difference[0], []).append((source, *difference[1:]))
     for kind, rows in bad.items():
-        for source, expected, got in rows[:options.show]:
+        for source, expected, got in rows[: options.show]:
             print(f"[{kind}] {source!r}\n  jinja2: {expected!r}\n  engine: {got!r}")
     total = sum(map(len, bad.values()))
     print(f"{len(sources)} programs, {total} differences", {kind: len(rows) for kind, rows in bad.items()} or "")

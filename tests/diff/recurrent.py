@@ -4,6 +4,7 @@ values as float32: rounded to float16 they tip routers whose logits are nearly e
 
 usage: recurrent.py PANTRY [ARCH...]     exit status 0: they agree; 77: llama_cpp cannot be imported
 """
+
 import os
 import subprocess
 import sys
@@ -325,8 +326,18 @@ MODELS = {
 
 
 def peer_logits(path):
-    model = llama_cpp.Llama(path, n_ctx=256, n_batch=256, n_ubatch=256, n_gpu_layers=0, logits_all=True, verbose=False,
-                            flash_attn=False, type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32)
+    model = llama_cpp.Llama(
+        path,
+        n_ctx=256,
+        n_batch=256,
+        n_ubatch=256,
+        n_gpu_layers=0,
+        logits_all=True,
+        verbose=False,
+        flash_attn=False,
+        type_k=llama_cpp.GGML_TYPE_F32,
+        type_v=llama_cpp.GGML_TYPE_F32,
+    )
     model.eval(IDS)
     return np.array(model.scores[: len(IDS)], dtype=np.float64)
 

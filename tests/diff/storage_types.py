@@ -12,6 +12,7 @@ Run from the repository root:  python tests/diff/storage_types.py [--gguf DIR] [
   --gguf DIR   a checkout's gguf-py, where the installed package is too old to know Q2_0
   --golden     prints the table of tests/unit/test_type_golden.h instead: CRC-32 of decoded, seeded random blocks
 """
+
 import argparse
 import ctypes
 import glob
@@ -26,18 +27,38 @@ import numpy as np
 
 
 class Info(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("gguf", ctypes.c_int), ("block", ctypes.c_uint32),
-                ("bytes", ctypes.c_uint32), ("planes", ctypes.c_uint32),
-                ("decode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)),
-                ("encode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t))]
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("gguf", ctypes.c_int),
+        ("block", ctypes.c_uint32),
+        ("bytes", ctypes.c_uint32),
+        ("planes", ctypes.c_uint32),
+        ("decode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)),
+        ("encode", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)),
+    ]
 
 
 def build(folder):
     """The types as a shared object, and one Info for each."""
     out = os.path.join(folder, "types.so")
     cc = os.environ.get("CC", "cc").split()
-    subprocess.run([*cc, "-std=c17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-Isrc", "-o", out,
-                    "src/tensor/type.c", *sorted(glob.glob("src/tensor/quant/*.c")), "-lm"], check=True)
+    subprocess.run(
+        [
+            *cc,
+            "-std=c17",
+            "-O3",
+            "-ffp-contract=off",
+            "-fPIC",
+            "-shared",
+            "-Isrc",
+            "-o",
+            out,
+            "src/tensor/type.c",
+            *sorted(glob.glob("src/tensor/quant/*.c")),
+            "-lm",
+        ],
+        check=True,
+    )
     lib = ctypes.CDLL(out)
     lib.pn_type_info.restype = ctypes.POINTER(Info)
     with open("src/tensor/type.def") as table:
@@ -91,13 +112,50 @@ def reference(gguf, name, blocks):
 OLD_Q8_1 = {"q8_1": (32, 40)}
 
 # Where a block keeps floats that scale it: (offset, bytes of the float).
-SCALES = {"q2_k": [(80, 2), (82, 2)], "q3_k": [(108, 2)], "q6_k": [(208, 2)], "q4_k": [(0, 2), (2, 2)],
-          "q5_k": [(0, 2), (2, 2)], "q4_1": [(0, 2), (2, 2)], "q5_1": [(0, 2), (2, 2)], "q8_k": [(0, 4)],
-          "tq1_0": [(52, 2)], "tq2_0": [(64, 2)], "iq1_m": [], "mxfp4": [], "nvfp4": []}
-HALVES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x0400, 0x3C00, 0xBC00, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01,
-          0x2E66]
-SINGLES = [0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000,
-           0x7FC00000]
+SCALES = {
+    "q2_k": [(80, 2), (82, 2)],
+    "q3_k": [(108, 2)],
+    "q6_k": [(208, 2)],
+    "q4_k": [(0, 2), (2, 2)],
+    "q5_k": [(0, 2), (2, 2)],
+    "q4_1": [(0, 2), (2, 2)],
+    "q5_1": [(0, 2), (2, 2)],
+    "q8_k": [(0, 4)],
+    "tq1_0": [(52, 2)],
+    "tq2_0": [(64, 2)],
+    "iq1_m": [],
+    "mxfp4": [],
+    "nvfp4": [],
+}
+HALVES = [
+    0x0000,
+    0x8000,
+    0x0001,
+    0x8001,
+    0x03FF,
+    0x0400,
+    0x3C00,
+    0xBC00,
+    0x7BFF,
+    0xFBFF,
+    0x7C00,
+    0xFC00,
+    0x7E00,
+    0xFE01,
+    0x2E66,
+]
+SINGLES = [
+    0x00000000,
+    0x80000000,
+    0x00000001,
+    0x807FFFFF,
+    0x00800000,
+    0x3F800000,
+    0x7F7FFFFF,
+    0x7F800000,
+    0xFF800000,
+    0x7FC00000,
+]
 
 
 def special_blocks(info, rng):
@@ -116,14 +174,14 @@ def special_blocks(info, rng):
     grid = np.stack(np.meshgrid(*lists, indexing="ij"), -1).reshape(-1, len(places))
     blocks = rng.integers(0, 256, (len(grid), info.bytes), np.uint8)
     for k, (at, size) in enumerate(places):
-        blocks[:, at:at + size] = grid[:, k].astype("<u2" if size == 2 else "<u4").view(np.uint8).reshape(-1, size)
+        blocks[:, at : at + size] = grid[:, k].astype("<u2" if size == 2 else "<u4").view(np.uint8).reshape(-1, size)
     return blocks
 
 
 def all_inputs(info, rng):
     """Every 8- and 16-bit value for plain types; random, uniform and special blocks for the rest."""
     if info.block == 1 and info.bytes <= 2:
-        return np.arange(256 ** info.bytes, dtype="u%d" % info.bytes).view(np.uint8).reshape(-1, info.bytes)
+        return np.arange(256**info.bytes, dtype="u%d" % info.bytes).view(np.uint8).reshape(-1, info.bytes)
     count = 2000 if info.block > 1 else 200000
     same = np.repeat(np.arange(256, dtype=np.uint8)[:, None], info.bytes, axis=1)
     return np.concatenate([rng.integers(0, 256, (count, info.bytes), np.uint8), same, special_blocks(info, rng)])
@@ -147,29 +205,43 @@ def check_decode(gguf, ggml, info, rng):
 
 # ---- encoders ----
 
+
 class Ggml:
     """ggml's own quantizers and dequantizers."""
+
     def __init__(self, path):
         self.lib = ctypes.CDLL(path)
         self.lib.ggml_quantize_chunk.restype = ctypes.c_size_t
-        self.lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
-                                                 ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        self.lib.ggml_quantize_chunk.argtypes = [
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
         self.direct = {b"q8_1": self.lib.quantize_row_q8_1_ref, b"q8_k": self.lib.quantize_row_q8_K_ref}
-        self.decoders = {"q8_k": self.lib.dequantize_row_q8_K, "q1_0": self.lib.dequantize_row_q1_0,
-                         "q2_0": self.lib.dequantize_row_q2_0}  # what the gguf package lacks
+        self.decoders = {
+            "q8_k": self.lib.dequantize_row_q8_K,
+            "q1_0": self.lib.dequantize_row_q1_0,
+            "q2_0": self.lib.dequantize_row_q2_0,
+        }  # what the gguf package lacks
 
     def decode(self, info, blocks):
         out = np.empty(blocks.shape[0] * info.block, np.float32)
-        self.decoders[info.name.decode()](blocks.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
-                                          ctypes.c_int64(out.size))
+        self.decoders[info.name.decode()](
+            blocks.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(out.size)
+        )
         return out
 
     def encode(self, info, values):
         values = np.ascontiguousarray(values, np.float32)
         out = np.empty(values.size // info.block * info.bytes, np.uint8)
         if info.name in self.direct:  # types that ggml_quantize_chunk does not know
-            self.direct[info.name](values.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
-                                   ctypes.c_int64(values.size))
+            self.direct[info.name](
+                values.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(values.size)
+            )
         else:
             self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
         return out
@@ -187,10 +259,15 @@ def samples():
     rng = np.random.default_rng(7)
     n = 256 * 512
     normal = rng.standard_normal(n)
-    return {"normal": normal * 0.02, "heavy": rng.standard_t(3, n) * 0.02,
-            "outliers": normal * np.where(rng.random(n) < 0.01, 20, 1), "positive": np.abs(normal) + 0.5,
-            "sparse": normal * (rng.random(n) < 0.1), "uniform": rng.random(n) - 0.5,
-            "drift": normal * np.exp(np.repeat(rng.standard_normal(n // 16), 16))}
+    return {
+        "normal": normal * 0.02,
+        "heavy": rng.standard_t(3, n) * 0.02,
+        "outliers": normal * np.where(rng.random(n) < 0.01, 20, 1),
+        "positive": np.abs(normal) + 0.5,
+        "sparse": normal * (rng.random(n) < 0.1),
+        "uniform": rng.random(n) - 0.5,
+        "drift": normal * np.exp(np.repeat(rng.standard_normal(n // 16), 16)),
+    }
 
 
 UNENCODED = {"i8", "i16", "i32", "i64", "f64"}  # ggml has no encoder
@@ -233,6 +310,7 @@ def check_encode(gguf, ggml, info):
 
 # ---- golden values for the C tests ----
 
+
 def seeded_bytes(seed, count):
     """The splitmix64 stream that tests/unit/test_type.c makes too, as little-endian bytes; `count` a multiple of 8."""
     mask = np.uint64
@@ -248,7 +326,7 @@ def seeded_values(seed, count):
     words = seeded_bytes(seed, count * 8).view(np.uint64)
     parts = (words[:, None] >> np.array([0, 16, 32, 48], np.uint64)) & np.uint64(0xFFFF)
     bell = parts.astype(np.int64).sum(1) - 2 * 0xFFFF
-    scale = np.where(words % np.uint64(64) == 0, np.float32(2.0 ** -13), np.float32(2.0 ** -17))
+    scale = np.where(words % np.uint64(64) == 0, np.float32(2.0**-13), np.float32(2.0**-17))
     return (bell.astype(np.float32) * scale).astype(np.float32)
 
 
@@ -261,9 +339,15 @@ def crc(values):
 def print_golden(gguf, ggml, infos, versions):
     print("/* Golden values of the storage types, printed by `python tests/diff/storage_types.py --golden` with")
     print(f" * {versions}.")
-    print(" * decode: CRC-32 of 512 seeded random blocks (4096 values of plain types) decoded by gguf.quants.dequantize,")
-    print(" *   or by the format's definition in numpy for Q8_1, Q8_K, Q1_0, Q2_0 and plain types; every NaN as 0x7FC00000.")
-    print(" * encode: CRC-32 of the bytes that gguf.quants.quantize makes of 8192 seeded values; 0 where it has no encoder or")
+    print(
+        " * decode: CRC-32 of 512 seeded random blocks (4096 values of plain types) decoded by gguf.quants.dequantize,"
+    )
+    print(
+        " *   or by the format's definition in numpy for Q8_1, Q8_K, Q1_0, Q2_0 and plain types; every NaN as 0x7FC00000."
+    )
+    print(
+        " * encode: CRC-32 of the bytes that gguf.quants.quantize makes of 8192 seeded values; 0 where it has no encoder or"
+    )
     print(" *   encodes differently.")
     print(" * error: relative RMS error of ggml_quantize_chunk on the same values; 0 where there is none. */")
     print("static const struct golden golden[] = {")
@@ -273,7 +357,7 @@ def print_golden(gguf, ggml, infos, versions):
         name = info.name.decode()
         count = 512 if info.block > 1 else 4096
         size = (count * info.bytes + 7) // 8 * 8
-        blocks = seeded_bytes(info.gguf, size)[:count * info.bytes].reshape(count, info.bytes)
+        blocks = seeded_bytes(info.gguf, size)[: count * info.bytes].reshape(count, info.bytes)
         decoded = crc(reference(gguf, name, blocks))
         encoded, error = 0, 0.0
         if name in SAME_AS_GGUF:
@@ -297,6 +381,7 @@ def main():
         sys.path.insert(0, args.gguf)
     import gguf
     import gguf.quants
+
     ggml = args.ggml or find_ggml()
     ggml = Ggml(ggml) if ggml else None
     ok = True

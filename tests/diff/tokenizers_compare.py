@@ -6,6 +6,7 @@
 References: Hugging Face tokenizers, sentencepiece, tiktoken, each built from the vocabulary of the same model file, or
 trained here on a generated text. Every line of the output is one comparison; the exit status is 1 if any differs.
 """
+
 # run-diff: --batch {build}/tools/tok_batch --n 2000
 import argparse
 import itertools
@@ -32,41 +33,177 @@ except ImportError:
     llama_cpp = None
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-          r"\s+(?!\S)|\s+")
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
 QWEN2 = LLAMA3.replace("{1,3}", "")
 
 # ---- nasty strings ----
+
 
 def assigned():
     return [c for c in range(0x20, 0x323B0) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
 
 
 # Blocks and scripts that came with Unicode 14 and 15: the libraries disagree about these for some years.
-YOUNG = [(0x0870, 0x088E), (0x0890, 0x0891), (0x0898, 0x089F), (0x08B5, 0x08B5), (0x08C8, 0x08D2), (0x0C3C, 0x0C3C),
-         (0x0C5D, 0x0C5D), (0x0CDD, 0x0CDD), (0x0CF3, 0x0CF3), (0x0ECE, 0x0ECE), (0x170D, 0x171F), (0x180F, 0x180F),
-         (0x1AC1, 0x1ACE), (0x1B4C, 0x1B4C), (0x1B7D, 0x1B7E), (0x1DFA, 0x1DFA), (0x20C0, 0x20C0), (0x2C2F, 0x2C2F),
-         (0x2C5F, 0x2C5F), (0x2E53, 0x2E5D), (0x9FFD, 0x9FFF), (0xA7C0, 0xA7C1), (0xA7D0, 0xA7D9), (0xA7F2, 0xA7F4),
-         (0xFBC2, 0xFBC2), (0xFD40, 0xFD4F), (0xFDCF, 0xFDCF), (0xFDFE, 0xFDFF), (0x10570, 0x107BA), (0x10EFD, 0x10EFF),
-         (0x10F70, 0x10F89), (0x11070, 0x11075), (0x110C2, 0x110C2), (0x11240, 0x11241), (0x116B9, 0x116B9),
-         (0x11740, 0x11746), (0x11AB0, 0x11ABF), (0x11B00, 0x11B09), (0x11F00, 0x11F59), (0x12F90, 0x12FF2),
-         (0x13430, 0x13455), (0x16A70, 0x16AC9), (0x1AFF0, 0x1B122), (0x1B132, 0x1B132), (0x1B155, 0x1B155),
-         (0x1CF00, 0x1CFC3), (0x1D1E9, 0x1D1EA), (0x1D2C0, 0x1D2D3), (0x1DF00, 0x1DF2A), (0x1E030, 0x1E08F),
-         (0x1E290, 0x1E2AE), (0x1E4D0, 0x1E4F9), (0x1E7E0, 0x1E7FE), (0x1F6DC, 0x1F6DD), (0x1F774, 0x1F77F),
-         (0x1F7D9, 0x1F7D9), (0x1F7F0, 0x1F7F0), (0x1F6DE, 0x1F6DF), (0x1F979, 0x1F979), (0x1F9CC, 0x1F9CC),
-         (0x1FA75, 0x1FAFF), (0x2A6DE, 0x2A6DF), (0x2B735, 0x2B739), (0x31350, 0x323AF)]
+YOUNG = [
+    (0x0870, 0x088E),
+    (0x0890, 0x0891),
+    (0x0898, 0x089F),
+    (0x08B5, 0x08B5),
+    (0x08C8, 0x08D2),
+    (0x0C3C, 0x0C3C),
+    (0x0C5D, 0x0C5D),
+    (0x0CDD, 0x0CDD),
+    (0x0CF3, 0x0CF3),
+    (0x0ECE, 0x0ECE),
+    (0x170D, 0x171F),
+    (0x180F, 0x180F),
+    (0x1AC1, 0x1ACE),
+    (0x1B4C, 0x1B4C),
+    (0x1B7D, 0x1B7E),
+    (0x1DFA, 0x1DFA),
+    (0x20C0, 0x20C0),
+    (0x2C2F, 0x2C2F),
+    (0x2C5F, 0x2C5F),
+    (0x2E53, 0x2E5D),
+    (0x9FFD, 0x9FFF),
+    (0xA7C0, 0xA7C1),
+    (0xA7D0, 0xA7D9),
+    (0xA7F2, 0xA7F4),
+    (0xFBC2, 0xFBC2),
+    (0xFD40, 0xFD4F),
+    (0xFDCF, 0xFDCF),
+    (0xFDFE, 0xFDFF),
+    (0x10570, 0x107BA),
+    (0x10EFD, 0x10EFF),
+    (0x10F70, 0x10F89),
+    (0x11070, 0x11075),
+    (0x110C2, 0x110C2),
+    (0x11240, 0x11241),
+    (0x116B9, 0x116B9),
+    (0x11740, 0x11746),
+    (0x11AB0, 0x11ABF),
+    (0x11B00, 0x11B09),
+    (0x11F00, 0x11F59),
+    (0x12F90, 0x12FF2),
+    (0x13430, 0x13455),
+    (0x16A70, 0x16AC9),
+    (0x1AFF0, 0x1B122),
+    (0x1B132, 0x1B132),
+    (0x1B155, 0x1B155),
+    (0x1CF00, 0x1CFC3),
+    (0x1D1E9, 0x1D1EA),
+    (0x1D2C0, 0x1D2D3),
+    (0x1DF00, 0x1DF2A),
+    (0x1E030, 0x1E08F),
+    (0x1E290, 0x1E2AE),
+    (0x1E4D0, 0x1E4F9),
+    (0x1E7E0, 0x1E7FE),
+    (0x1F6DC, 0x1F6DD),
+    (0x1F774, 0x1F77F),
+    (0x1F7D9, 0x1F7D9),
+    (0x1F7F0, 0x1F7F0),
+    (0x1F6DE, 0x1F6DF),
+    (0x1F979, 0x1F979),
+    (0x1F9CC, 0x1F9CC),
+    (0x1FA75, 0x1FAFF),
+    (0x2A6DE, 0x2A6DF),
+    (0x2B735, 0x2B739),
+    (0x31350, 0x323AF),
+]
 
 
 class Strings:
     SPACES = " \t\n\r\v\f\x1c\x1f\x85\xa0\u1680\u180e\u2000\u2003\u2009\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
-    LOOKALIKES = ["<s>", "</s>", "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "[CLS]", "[MASK]",
-                  "<0x0A>", "<0x41>", "<|", "|>", "<", "▁", "▁▁", "##", "Ġ", "Ċ", "</w>", "<0x-1>", "<0xZZ>", "\\x41"]
-    CODE = ["def f(x):\n    return x[1:-1]", "for (int i = 0; i < n; ++i) {\n\t\ta[i] += 0x1F;\n}", "\\n\\t\\u00e9",
-            "SELECT * FROM t WHERE a='b''c';", "<div class=\"a\">&amp;</div>", "{\"k\": [1, 2.5e-3, null]}", "x->y::z<T>",
-            "https://example.org/a?b=c&d=%20#e", "#!/bin/sh\n", "    \n\t\n", "a_b__c", "'''", "I'm you're he'll WE'VE'd"]
-    WORDS = ["the", " of", "Hello", " World", "don't", "naïve", "Äpfel", "straße", "日本語", "中文字", "한국어", "Привет",
-             "עברית", "العربية", "हिन्दी", "ไทย", "ភាសា", "🚀", "👩‍👩‍👧‍👦", "🇩🇪", "e\u0301", "ﬁ", "①", "½", "Ⅷ", "１２", "ſ", "İ", "ẞ",
-             "café", "2024", "3.14", "1,000,000", "00", "...", "!!", "(){}[]", "--", "—", "“”", "'s", "'LL", "$", "€", "%"]
+    LOOKALIKES = [
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|eot_id|>",
+        "[CLS]",
+        "[MASK]",
+        "<0x0A>",
+        "<0x41>",
+        "<|",
+        "|>",
+        "<",
+        "▁",
+        "▁▁",
+        "##",
+        "Ġ",
+        "Ċ",
+        "</w>",
+        "<0x-1>",
+        "<0xZZ>",
+        "\\x41",
+    ]
+    CODE = [
+        "def f(x):\n    return x[1:-1]",
+        "for (int i = 0; i < n; ++i) {\n\t\ta[i] += 0x1F;\n}",
+        "\\n\\t\\u00e9",
+        "SELECT * FROM t WHERE a='b''c';",
+        '<div class="a">&amp;</div>',
+        '{"k": [1, 2.5e-3, null]}',
+        "x->y::z<T>",
+        "https://example.org/a?b=c&d=%20#e",
+        "#!/bin/sh\n",
+        "    \n\t\n",
+        "a_b__c",
+        "'''",
+        "I'm you're he'll WE'VE'd",
+    ]
+    WORDS = [
+        "the",
+        " of",
+        "Hello",
+        " World",
+        "don't",
+        "naïve",
+        "Äpfel",
+        "straße",
+        "日本語",
+        "中文字",
+        "한국어",
+        "Привет",
+        "עברית",
+        "العربية",
+        "हिन्दी",
+        "ไทย",
+        "ភាសា",
+        "🚀",
+        "👩‍👩‍👧‍👦",
+        "🇩🇪",
+        "e\u0301",
+        "ﬁ",
+        "①",
+        "½",
+        "Ⅷ",
+        "１２",
+        "ſ",
+        "İ",
+        "ẞ",
+        "café",
+        "2024",
+        "3.14",
+        "1,000,000",
+        "00",
+        "...",
+        "!!",
+        "(){}[]",
+        "--",
+        "—",
+        "“”",
+        "'s",
+        "'LL",
+        "$",
+        "€",
+        "%",
+    ]
 
     def __init__(self, seed):
         self.r = random.Random(seed)
@@ -121,9 +258,9 @@ class Strings:
             for _ in range(self.r.randint(1, 4)):
                 i = self.r.randrange(len(data) + 1)
                 if self.r.random() < 0.5:
-                    data[i:i + 1] = bytes([self.r.randrange(256)])
+                    data[i : i + 1] = bytes([self.r.randrange(256)])
                 else:
-                    del data[i:i + 1]
+                    del data[i : i + 1]
             out.append(bytes(data))
         return out
 
@@ -134,7 +271,7 @@ def clean(data):
     while i < len(data):
         for n in (1, 2, 3, 4):
             try:
-                out.append(data[i:i + n].decode("utf-8"))
+                out.append(data[i : i + n].decode("utf-8"))
                 i += n
                 break
             except UnicodeDecodeError:
@@ -146,6 +283,7 @@ def clean(data):
 
 
 # ---- the program ----
+
 
 class Program:
     def __init__(self, batch):
@@ -162,10 +300,10 @@ class Program:
             raise SystemExit(f"{model}: {done.stderr.decode()}")
         out, at, rows = done.stdout, 0, []
         for _ in texts:
-            n, = struct.unpack_from("<I", out, at)
+            (n,) = struct.unpack_from("<I", out, at)
             at += 4
             if "decode" in flags:
-                rows.append(out[at:at + n])
+                rows.append(out[at : at + n])
                 at += n
             else:
                 rows.append(list(struct.unpack_from(f"<{n}i", out, at)))
@@ -185,8 +323,19 @@ def bert_expects(c):
     if c in "\t\n\r" or c.isspace():
         return " "
     n = ord(c)
-    if any(a <= n <= b for a, b in [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
-                                    (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)]):
+    if any(
+        a <= n <= b
+        for a, b in [
+            (0x4E00, 0x9FFF),
+            (0x3400, 0x4DBF),
+            (0x20000, 0x2A6DF),
+            (0x2A700, 0x2B73F),
+            (0x2B740, 0x2B81F),
+            (0x2B920, 0x2CEAF),
+            (0xF900, 0xFAFF),
+            (0x2F800, 0x2FA1F),
+        ]
+    ):
         c = " " + c + " "
     c = unicodedata.normalize("NFD", c)
     return "".join("".join(d) for d in c if unicodedata.category(d) != "Mn").lower()
@@ -195,15 +344,25 @@ def bert_expects(c):
 def old_punctuation():
     split = pre_tokenizers.BertPreTokenizer()
     symbols = "$+<=>^`|~"
-    return {chr(c) for c in assigned() if not chr(c).isspace() and
-            (len(split.pre_tokenize_str("a" + chr(c))) == 2) != (unicodedata.category(chr(c))[0] == "P" or chr(c) in symbols)}
+    return {
+        chr(c)
+        for c in assigned()
+        if not chr(c).isspace()
+        and (len(split.pre_tokenize_str("a" + chr(c))) == 2)
+        != (unicodedata.category(chr(c))[0] == "P" or chr(c) in symbols)
+    }
 
 
 def old_marks():
     """Characters whose order among marks or whose decomposition the reference does not know: it leaves them as they are."""
     nfkd = normalizers.NFKD()
-    return {chr(c) for c in assigned() if any(nfkd.normalize_str(t) != unicodedata.normalize("NFKD", t)
-                                              for t in (chr(c) + "\u0334", "\u0345" + chr(c)))}
+    return {
+        chr(c)
+        for c in assigned()
+        if any(
+            nfkd.normalize_str(t) != unicodedata.normalize("NFKD", t) for t in (chr(c) + "\u0334", "\u0345" + chr(c))
+        )
+    }
 
 
 def no_accents(c):
@@ -239,13 +398,17 @@ class Comparer:
         wrong = [i for i in range(len(chosen)) if got[i] != want[i]]
         tied = [i for i in wrong if ties and sorted(got[i]) == sorted(want[i])]
         wrong = [i for i in wrong if i not in tied]
-        print(f"{name}: {len(chosen)} strings, {len(wrong)} differences" + (f", {len(tied)} ties" if tied else ""), flush=True)
+        print(
+            f"{name}: {len(chosen)} strings, {len(wrong)} differences" + (f", {len(tied)} ties" if tied else ""),
+            flush=True,
+        )
         for i in wrong[:3]:
             print(f"    {chosen[i]!r}\n      got  {got[i]}\n      want {want[i]}")
         self.failed |= bool(wrong)
 
 
 # ---- references out of GGUF files ----
+
 
 class Gguf:
     def __init__(self, path):
@@ -266,8 +429,9 @@ def hf_bpe(g, pre, special):
     tok = hf.Tokenizer(models.BPE(vocab=vocab, merges=g.merges, **pre.get("model", {})))
     tok.pre_tokenizer = pre_tokenizers.Sequence(pre["steps"])
     tok.decoder = decoders.ByteLevel()
-    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
-                            for t, k in zip(g.tokens, g.types) if k in special])
+    tok.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t, k in zip(g.tokens, g.types) if k in special]
+    )
     return tok
 
 
@@ -280,17 +444,31 @@ PRE = {
     "gpt-2": {"steps": [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)], "regex": GPT2},
     "llama-bpe": {"steps": [split(LLAMA3), BYTES], "model": {"ignore_merges": True}, "regex": LLAMA3},
     "qwen2": {"steps": [split(QWEN2), BYTES], "regex": QWEN2},
-    "falcon": {"steps": [pre_tokenizers.Punctuation("contiguous"),
-                         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-                         pre_tokenizers.Digits(individual_digits=False), split("[0-9][0-9][0-9]")]},
-    "deepseek-coder": {"steps": [split("[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"),
-                                 split("[一-龥ࠀ-一가-퟿]+"), pre_tokenizers.Digits(individual_digits=True), BYTES]},
+    "falcon": {
+        "steps": [
+            pre_tokenizers.Punctuation("contiguous"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            pre_tokenizers.Digits(individual_digits=False),
+            split("[0-9][0-9][0-9]"),
+        ]
+    },
+    "deepseek-coder": {
+        "steps": [
+            split("[\r\n]"),
+            split(r"\s?\p{L}+"),
+            split(r"\s?\p{P}+"),
+            split("[一-龥ࠀ-一가-퟿]+"),
+            pre_tokenizers.Digits(individual_digits=True),
+            BYTES,
+        ]
+    },
 }
 
 
 def encode_hf(tok, special=False):
     def run(texts):
         return [e.ids for e in tok.encode_batch(texts, add_special_tokens=special)]
+
     return run
 
 
@@ -334,9 +512,17 @@ def compare_bpe(c, data, work):
         saved = os.path.join(work, name + ".tokenizer.json")
         special.save(saved)
         c.compare(f"json {name}", saved, encode_hf(special), "special", without=old)
-        c.compare(f"json {name}, decoded", saved,
-                  lambda ts: [special.decode(e.ids, skip_special_tokens=False).encode()
-                              for e in special.encode_batch(ts, add_special_tokens=False)], "special", "decode", without=old)
+        c.compare(
+            f"json {name}, decoded",
+            saved,
+            lambda ts: [
+                special.decode(e.ids, skip_special_tokens=False).encode()
+                for e in special.encode_batch(ts, add_special_tokens=False)
+            ],
+            "special",
+            "decode",
+            without=old,
+        )
 
 
 def sp_model(g, **flags):
@@ -360,13 +546,17 @@ def hf_of_spm(g):
     ids = {t: i for i, t in enumerate(g.tokens)}
     for t, s, k in zip(g.tokens, g.scores, g.types):
         if k == 1 and len(t) > 1:
-            merges += [(s, ids[t[:i]], ids[t[i:]], t[:i], t[i:]) for i in range(1, len(t)) if t[:i] in ids and t[i:] in ids]
+            merges += [
+                (s, ids[t[:i]], ids[t[i:]], t[:i], t[i:]) for i in range(1, len(t)) if t[:i] in ids and t[i:] in ids
+            ]
     merges.sort(key=lambda m: (-m[0], m[1], m[2]))
-    tok = hf.Tokenizer(models.BPE(vocab=ids, merges=[m[3:] for m in merges], unk_token="<unk>", fuse_unk=True,
-                                  byte_fallback=True))
+    tok = hf.Tokenizer(
+        models.BPE(vocab=ids, merges=[m[3:] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
     tok.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                     decoders.Strip(" ", 1, 0)])
+    tok.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>")])
     return tok
 
@@ -382,8 +572,12 @@ def compare_spm(c, data, work):
     sp = spm.SentencePieceProcessor(model_file=model)
     c.compare("gguf llama-spm, sentencepiece", path, sp.encode)
     c.compare("model llama-spm, sentencepiece", model, sp.encode)
-    c.compare("model llama-spm, sentencepiece, decoded", model, lambda ts: [sp.decode(sp.encode(t)).encode() for t in ts],
-              "decode")
+    c.compare(
+        "model llama-spm, sentencepiece, decoded",
+        model,
+        lambda ts: [sp.decode(sp.encode(t)).encode() for t in ts],
+        "decode",
+    )
     tok = hf_of_spm(g)
     bos = g.tokens.index("<s>")
     tok.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
@@ -413,26 +607,39 @@ def compare_bert(c, data, work):
     old = disagreeing(tok.normalizer, bert_expects) | old_punctuation()
     c.compare("gguf bert-bge, tokenizers", path, encode_hf(tok), without=old)
     tok.add_special_tokens([AddedToken(t, special=True) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
-    tok.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]",
-                                                       special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])])
+    tok.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+    )
     saved = os.path.join(work, "bert.tokenizer.json")
     tok.save(saved)
     c.compare("json bert-bge", saved, encode_hf(tok), "special", without=old)
-    c.compare("json bert-bge with [CLS]", saved, encode_hf(tok, True), "special", "bos", texts=c.texts[:2000],
-              without=old)
-    c.compare("json bert-bge, decoded", saved,
-              lambda ts: [tok.decode(e.ids, skip_special_tokens=False).encode()
-                          for e in tok.encode_batch(ts, add_special_tokens=False)], "special", "decode", without=old)
+    c.compare(
+        "json bert-bge with [CLS]", saved, encode_hf(tok, True), "special", "bos", texts=c.texts[:2000], without=old
+    )
+    c.compare(
+        "json bert-bge, decoded",
+        saved,
+        lambda ts: [
+            tok.decode(e.ids, skip_special_tokens=False).encode()
+            for e in tok.encode_batch(ts, add_special_tokens=False)
+        ],
+        "special",
+        "decode",
+        without=old,
+    )
 
 
 # ---- references that are trained here ----
+
 
 def corpus(strings, path):
     r = random.Random(7)
     stems = ["".join(r.choice("etaoinshrdlucmfw") for _ in range(r.randint(2, 8))) for _ in range(800)]
     with open(path, "w", encoding="utf-8") as f:
         for i in range(6000):
-            line = " ".join(r.choice(stems) + r.choice(["", "s", "ing", "ed", ".", ","]) for _ in range(r.randint(3, 14)))
+            line = " ".join(
+                r.choice(stems) + r.choice(["", "s", "ing", "ed", ".", ","]) for _ in range(r.randint(3, 14))
+            )
             if i % 7 == 0:
                 line += " " + " ".join(r.choice(Strings.WORDS).strip() for _ in range(4))
             f.write(line + "\n")
@@ -443,18 +650,31 @@ def compare_trained(c, work):
     corpus(c, text)
     for kind in ("unigram", "bpe"):
         for name, extra in {
-                "nmt_nfkc": {"normalization_rule_name": "nmt_nfkc"},
-                "identity": {"normalization_rule_name": "identity", "remove_extra_whitespaces": False},
-                "fallback": {"normalization_rule_name": "nfkc_cf", "byte_fallback": True, "add_dummy_prefix": False},
-                "user": {"user_defined_symbols": ["<sep>", "the", "▁▁", "\n"], "byte_fallback": True,
-                         "normalization_rule_name": "identity", "remove_extra_whitespaces": False},
-                "suffix": {"treat_whitespace_as_suffix": True}}.items():
+            "nmt_nfkc": {"normalization_rule_name": "nmt_nfkc"},
+            "identity": {"normalization_rule_name": "identity", "remove_extra_whitespaces": False},
+            "fallback": {"normalization_rule_name": "nfkc_cf", "byte_fallback": True, "add_dummy_prefix": False},
+            "user": {
+                "user_defined_symbols": ["<sep>", "the", "▁▁", "\n"],
+                "byte_fallback": True,
+                "normalization_rule_name": "identity",
+                "remove_extra_whitespaces": False,
+            },
+            "suffix": {"treat_whitespace_as_suffix": True},
+        }.items():
             label = f"model {kind} {name}"
             if not c.wants(label) and not c.wants("t5"):
                 continue
             prefix = os.path.join(work, f"{kind}_{name}")
-            spm.SentencePieceTrainer.train(input=text, model_prefix=prefix, model_type=kind, vocab_size=1500,
-                                           character_coverage=0.999, minloglevel=2, num_threads=1, **extra)
+            spm.SentencePieceTrainer.train(
+                input=text,
+                model_prefix=prefix,
+                model_type=kind,
+                vocab_size=1500,
+                character_coverage=0.999,
+                minloglevel=2,
+                num_threads=1,
+                **extra,
+            )
             sp = spm.SentencePieceProcessor(model_file=prefix + ".model")
             c.compare(label + ", sentencepiece", prefix + ".model", sp.encode, ties=kind == "unigram")
             if kind == "unigram" and name == "nmt_nfkc":
@@ -506,41 +726,63 @@ def compare_json_variety(c, work):
     special = ["<s>", "</s>", "<unk>"]
     steps = {
         "metaspace first": dict(pre=pre_tokenizers.Metaspace(prepend_scheme="first"), dec=decoders.Metaspace()),
-        "metaspace whole": dict(pre=pre_tokenizers.Metaspace(prepend_scheme="always", split=False),
-                                dec=decoders.Metaspace()),
-        "metaspace never": dict(pre=pre_tokenizers.Metaspace(prepend_scheme="never"),
-                                dec=decoders.Metaspace(prepend_scheme="never")),
-        "nfkc lower strip": dict(norm=normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(),
-                                                            normalizers.Strip()]), pre=pre_tokenizers.Whitespace()),
-        "nfd accents": dict(norm=normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
-                            pre=pre_tokenizers.WhitespaceSplit()),
-        "nfc digits punctuation": dict(norm=normalizers.NFC(), pre=pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Punctuation()])),
-        "nfkd contiguous": dict(norm=normalizers.NFKD(), pre=pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Punctuation("contiguous")])),
+        "metaspace whole": dict(
+            pre=pre_tokenizers.Metaspace(prepend_scheme="always", split=False), dec=decoders.Metaspace()
+        ),
+        "metaspace never": dict(
+            pre=pre_tokenizers.Metaspace(prepend_scheme="never"), dec=decoders.Metaspace(prepend_scheme="never")
+        ),
+        "nfkc lower strip": dict(
+            norm=normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()]),
+            pre=pre_tokenizers.Whitespace(),
+        ),
+        "nfd accents": dict(
+            norm=normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
+            pre=pre_tokenizers.WhitespaceSplit(),
+        ),
+        "nfc digits punctuation": dict(
+            norm=normalizers.NFC(),
+            pre=pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Punctuation()]),
+        ),
+        "nfkd contiguous": dict(
+            norm=normalizers.NFKD(),
+            pre=pre_tokenizers.Sequence(
+                [pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Punctuation("contiguous")]
+            ),
+        ),
         "merged previous": dict(pre=pre_tokenizers.Split(" ", "merged_with_previous")),
         "merged next": dict(pre=pre_tokenizers.Split(Regex(r"\s"), "merged_with_next")),
         "contiguous": dict(pre=pre_tokenizers.Split(Regex(r"[aeiou]"), "contiguous")),
         "removed inverted": dict(pre=pre_tokenizers.Split(Regex(r"\w+|[^\w\s]+"), "removed", invert=True)),
         "replace regex": dict(norm=normalizers.Replace(Regex(r"\s+"), " "), pre=pre_tokenizers.Split(" ", "isolated")),
         "byte level prefix": dict(pre=pre_tokenizers.ByteLevel(add_prefix_space=True), dec=decoders.ByteLevel()),
-        "suffix": dict(model=dict(end_of_word_suffix="</w>"), pre=pre_tokenizers.BertPreTokenizer(),
-                       dec=decoders.BPEDecoder()),
-        "subword prefix": dict(model=dict(continuing_subword_prefix="##"), pre=pre_tokenizers.BertPreTokenizer(),
-                               dec=decoders.WordPiece()),
+        "suffix": dict(
+            model=dict(end_of_word_suffix="</w>"), pre=pre_tokenizers.BertPreTokenizer(), dec=decoders.BPEDecoder()
+        ),
+        "subword prefix": dict(
+            model=dict(continuing_subword_prefix="##"), pre=pre_tokenizers.BertPreTokenizer(), dec=decoders.WordPiece()
+        ),
         "fuse unk": dict(model=dict(fuse_unk=True), pre=pre_tokenizers.WhitespaceSplit()),
-        "byte normalizer": dict(norm=normalizers.Sequence([normalizers.NFC(), normalizers.ByteLevel()]),
-                                pre=pre_tokenizers.Split(Regex("\u0120?[^\u0120]+"), "isolated"), dec=decoders.ByteLevel()),
-        "byte normalizer alone": dict(norm=normalizers.ByteLevel(), pre=pre_tokenizers.Whitespace(), dec=decoders.ByteLevel()),
+        "byte normalizer": dict(
+            norm=normalizers.Sequence([normalizers.NFC(), normalizers.ByteLevel()]),
+            pre=pre_tokenizers.Split(Regex("\u0120?[^\u0120]+"), "isolated"),
+            dec=decoders.ByteLevel(),
+        ),
+        "byte normalizer alone": dict(
+            norm=normalizers.ByteLevel(), pre=pre_tokenizers.Whitespace(), dec=decoders.ByteLevel()
+        ),
         "words": dict(words=True, norm=normalizers.Lowercase(), pre=pre_tokenizers.Whitespace()),
-        "words of bytes": dict(words=True, pre=pre_tokenizers.ByteLevel(add_prefix_space=False), dec=decoders.ByteLevel()),
+        "words of bytes": dict(
+            words=True, pre=pre_tokenizers.ByteLevel(add_prefix_space=False), dec=decoders.ByteLevel()
+        ),
     }
     for name, s in steps.items():
         if not c.wants("json " + name):
             continue
         words = s.get("words", False)
-        tok = hf.Tokenizer(models.WordLevel(unk_token="<unk>") if words else
-                           models.BPE(unk_token="<unk>", **s.get("model", {})))
+        tok = hf.Tokenizer(
+            models.WordLevel(unk_token="<unk>") if words else models.BPE(unk_token="<unk>", **s.get("model", {}))
+        )
         if "norm" in s:
             tok.normalizer = s["norm"]
         tok.pre_tokenizer = s["pre"]
@@ -548,12 +790,22 @@ def compare_json_variety(c, work):
             tok.decoder = s["dec"]
         alphabet = pre_tokenizers.ByteLevel.alphabet() if name.startswith("byte") else []
         extra = {k: v for k, v in s.get("model", {}).items() if k != "fuse_unk"}
-        tok.train_from_iterator(text, trainers.WordLevelTrainer(vocab_size=700, special_tokens=special, show_progress=False)
-                                if words else
-                                trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False,
-                                                    initial_alphabet=alphabet, **extra))
-        tok.add_tokens([AddedToken("World", normalized=True), AddedToken("of", normalized=True, single_word=True),
-                        AddedToken("[MASK]", lstrip=True, normalized=False), AddedToken("<|im_end|>", rstrip=True)])
+        tok.train_from_iterator(
+            text,
+            trainers.WordLevelTrainer(vocab_size=700, special_tokens=special, show_progress=False)
+            if words
+            else trainers.BpeTrainer(
+                vocab_size=700, special_tokens=special, show_progress=False, initial_alphabet=alphabet, **extra
+            ),
+        )
+        tok.add_tokens(
+            [
+                AddedToken("World", normalized=True),
+                AddedToken("of", normalized=True, single_word=True),
+                AddedToken("[MASK]", lstrip=True, normalized=False),
+                AddedToken("<|im_end|>", rstrip=True),
+            ]
+        )
         tok.add_special_tokens([AddedToken("<|eot_id|>", lstrip=True, rstrip=True, special=True)])
         saved = os.path.join(work, re.sub(r"\W", "_", name) + ".json")
         tok.save(saved)
@@ -565,22 +817,33 @@ def compare_json_variety(c, work):
         if name in ("nfc digits punctuation", "nfkd contiguous", "suffix", "subword prefix"):
             old |= old_punctuation()
         c.compare("json " + name, saved, encode_hf(tok), "special", without=old)
-        c.compare("json " + name + ", decoded", saved,
-                  lambda ts: [tok.decode(e.ids, skip_special_tokens=False).encode()
-                              for e in tok.encode_batch(ts, add_special_tokens=False)], "special", "decode", without=old)
+        c.compare(
+            "json " + name + ", decoded",
+            saved,
+            lambda ts: [
+                tok.decode(e.ids, skip_special_tokens=False).encode()
+                for e in tok.encode_batch(ts, add_special_tokens=False)
+            ],
+            "special",
+            "decode",
+            without=old,
+        )
     if c.wants("json unigram"):
         tok = hf.Tokenizer(models.Unigram())
         tok.pre_tokenizer = pre_tokenizers.Metaspace()
         tok.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
         tok.decoder = decoders.Metaspace()
-        tok.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=500, special_tokens=special, unk_token="<unk>",
-                                                              show_progress=False))
+        tok.train_from_iterator(
+            text,
+            trainers.UnigramTrainer(vocab_size=500, special_tokens=special, unk_token="<unk>", show_progress=False),
+        )
         saved = os.path.join(work, "unigram.json")
         tok.save(saved)
         c.compare("json unigram", saved, encode_hf(tok), "special")
 
 
 # ---- RWKV: the longest token that fits, which is all there is to it ----
+
 
 def compare_rwkv(c, work):
     if not c.wants("gguf rwkv"):
@@ -592,14 +855,25 @@ def compare_rwkv(c, work):
         b = w.encode()
         for _ in range(6):
             i = r.randrange(len(b))
-            t = b[i:i + r.randint(2, 9)]
+            t = b[i : i + r.randint(2, 9)]
             if len(t) > 1 and t not in seen:
                 seen.add(t)
                 tokens.append(t)
 
     def escape(t):
-        return "".join(chr(b) if 0x20 <= b < 0x7F and b not in b"\\" else "\\n" if b == 10 else "\\t" if b == 9
-                       else f"\\x{b:02x}" if b != 0x5C else "\\\\" for b in t)
+        return "".join(
+            chr(b)
+            if 0x20 <= b < 0x7F and b not in b"\\"
+            else "\\n"
+            if b == 10
+            else "\\t"
+            if b == 9
+            else f"\\x{b:02x}"
+            if b != 0x5C
+            else "\\\\"
+            for b in t
+        )
+
     path = os.path.join(work, "rwkv.gguf")
     w = gguf.GGUFWriter(path, "rwkv6")
     w.add_tokenizer_model("rwkv")
@@ -617,15 +891,17 @@ def compare_rwkv(c, work):
         for data in c.texts_bytes:
             row, i = [], 0
             while i < len(data):
-                n = next(k for k in range(min(longest, len(data) - i), 0, -1) if data[i:i + k] in ids)
-                row.append(ids[data[i:i + n]])
+                n = next(k for k in range(min(longest, len(data) - i), 0, -1) if data[i : i + k] in ids)
+                row.append(ids[data[i : i + n]])
                 i += n
             rows.append(row)
         return rows
+
     c.compare("gguf rwkv, longest match", path, reference)
 
 
 # ---- llama.cpp, where it is installed: kinds that nothing else knows, and which tokens end a generation ----
+
 
 def write_gguf(path, model, tokens, types, scores=None, merges=None, pre=None):
     w = gguf.GGUFWriter(path, "llama")
@@ -678,7 +954,7 @@ def compare_llama(c, data, work):
         for text in Strings(77).many(3000):
             for _ in range(3):
                 i = r.randrange(len(text))
-                piece = text[i:i + r.choice([1, 1, 2, 2, 3, 4, 6, 9])]
+                piece = text[i : i + r.choice([1, 1, 2, 2, 3, 4, 6, 9])]
                 if piece not in seen and "\ufeff" not in piece:
                     seen.add(piece)
                     tokens.append(piece)
@@ -704,8 +980,11 @@ def compare_llama(c, data, work):
         ours, theirs = c.program.ends(path), LlamaCpp(path).ends()
         # </s> that is ordinary text to a vocabulary does not end an answer that strikes something out in HTML.
         want = [i for i in theirs if not (g.tokens[i] == "</s>" and g.types[i] == 1)]
-        print(f"end of generation, {name}: {[g.tokens[i] for i in ours]}, {len(set(ours) ^ set(want))} differences"
-              + (f", </s> is left out: {set(theirs) - set(want)}" if want != theirs else ""), flush=True)
+        print(
+            f"end of generation, {name}: {[g.tokens[i] for i in ours]}, {len(set(ours) ^ set(want))} differences"
+            + (f", </s> is left out: {set(theirs) - set(want)}" if want != theirs else ""),
+            flush=True,
+        )
         if ours != want:
             print(f"      got  {ours}\n      want {want}")
             c.failed = True

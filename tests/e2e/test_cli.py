@@ -288,8 +288,11 @@ class Tokenize(Case):
         folder = os.path.join(FOLDER, "words")
         os.mkdir(folder)
         self.assertIn("neither tokenizer.json nor tokenizer.model", self.bad(1, "tokenize", folder, "a cat"))
-        vocabulary = {"model": {"type": "WordLevel", "vocab": {"a": 0, "cat": 1, "?": 2}, "unk_token": "?"},
-                      "pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": []}
+        vocabulary = {
+            "model": {"type": "WordLevel", "vocab": {"a": 0, "cat": 1, "?": 2}, "unk_token": "?"},
+            "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "added_tokens": [],
+        }
         with open(os.path.join(folder, "tokenizer.json"), "w") as file:
             json.dump(vocabulary, file)
         self.assertEqual(self.good("tokenize", folder, "a cat dog"), "0 1 2\n")

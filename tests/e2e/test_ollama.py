@@ -530,7 +530,11 @@ class Models(Case):
             CLIENT.generate("another/copy:of", "Hi")
         self.assertEqual(caught.exception.status_code, 404)
         for wrong in ("another/copy:of", "../../x", "/etc/passwd", "a b"):
-            for call in (lambda: CLIENT.delete(wrong), lambda: CLIENT.copy(wrong, "x"), lambda: CLIENT.copy("tiny", "../x")):
+            for call in (
+                lambda: CLIENT.delete(wrong),
+                lambda: CLIENT.copy(wrong, "x"),
+                lambda: CLIENT.copy("tiny", "../x"),
+            ):
                 with self.assertRaises(ollama.ResponseError) as caught:
                     call()
                 self.assertIn(caught.exception.status_code, (400, 404))
