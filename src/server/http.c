@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 enum {
     MAX_UNREAD = 1 << 18,     /* bytes of a reply that wait for the client */
     MAX_HEADERS = 64,         /* of a reply */
+    MAX_CONNECTIONS = 8192,
     CONNECTION_MEMORY = 65536 /* bytes of headers */
 };
 
@@ -593,6 +595,16 @@ static pantry_status listen_at(struct pn_http *http, struct pantry_error *err)
     return PANTRY_OK;
 }
 
+/* A connection is a descriptor, and the usual limit of 1,024 is less than the connections that may wait. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= MAX_CONNECTIONS + 256)
+        return;
+    limit.rlim_cur = limit.rlim_max < MAX_CONNECTIONS + 256 ? limit.rlim_max : MAX_CONNECTIONS + 256;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 pantry_status pn_http_start(const struct pn_http_options *options, struct pn_http **out, struct pantry_error *err)
 {
     struct pn_http *http = calloc(1, sizeof *http);
@@ -602,13 +614,14 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     *http = (struct pn_http){.options = *options, .fd = -1};
     pthread_mutex_init(&http->lock, NULL);
     pthread_cond_init(&http->changed, NULL);
+    raise_descriptors();
     *out = http; /* handlers may run before this returns */
     pantry_status status = listen_at(http, err);
     if (!status) {
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_AUTO;
         http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, http->fd,
                                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-                                        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, 8192u,
+                                        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
                                         MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
                                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
         if (!http->daemon)
