@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 enum {
-    MAX_UNREAD = 1 << 18,     /* bytes of a reply that wait for the client */
-    MAX_HEADERS = 64,         /* of a reply */
+    MAX_UNREAD = 1 << 18, /* bytes of a reply that wait for the client */
+    MAX_HEADERS = 64,     /* of a reply */
     MAX_CONNECTIONS = 8192,
     CONNECTION_MEMORY = 65536 /* bytes of headers */
 };
