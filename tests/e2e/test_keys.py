@@ -18,6 +18,7 @@ import tiny_model
 NAME = "tiny"
 OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health")}
 MANAGE = {("GET", "/metrics"), ("POST", "/api/pull"), ("POST", "/api/copy"), ("DELETE", "/api/delete")}
+OTHERS = {"/api/pull": "localhost/no/pull", "/api/delete": "nothing"}  # the model stays, and no registry is asked
 BODY = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello"}
 
 
@@ -88,7 +89,7 @@ class Admission(Case):
             for method, path in table:
                 needs = 0 if (method, path) in OPEN else 2 if (method, path) in MANAGE else 1
                 tail = path + "nothing" if path.endswith("/") and path != "/" else path
-                body = None if method == "GET" else BODY
+                body = None if method == "GET" else {**BODY, "model": OTHERS.get(path, NAME)}
                 for headers in (bearer(key), {"x-api-key": key or ""}):
                     status, got, reply = s.request(method, tail, body, headers)
                     with self.subTest(method=method, path=path, level=level, key=(key or "")[:5]):

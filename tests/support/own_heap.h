@@ -10,7 +10,7 @@
 static _Thread_local struct {
     size_t calls, fail_at; /* the call, from 1, that fails; 0: none */
     bool for_good;         /* and all after it */
-} memory;
+} memory __attribute__((unused));
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define OWN_HEAP 1
