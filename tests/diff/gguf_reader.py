@@ -44,6 +44,7 @@ def build(folder):
         *sorted(glob.glob("src/tensor/quant/*.c")),
         *base,
         "src/format/gguf.c",
+        "src/format/meta.c",
         "src/format/names.c",
         "src/format/weights.c",
     ]
