@@ -466,8 +466,8 @@ static void devices_choose_the_likeliest(void **state)
     hold_engine(&hold, model);
     pantry_request *a = submit(model, &o), *b = submit(model, &other);
     release_engine(&hold);
-    read_all(a, &beside);
-    read_all(b, &sampled);
+    finish(a, &beside);
+    finish(b, &sampled);
     assert_true(has_run(model, PN_RESULT_LOGITS) && !has_run(model, PN_RESULT_IDS));
     assert_memory_equal(beside.ids, alone.ids, N_ANSWER * sizeof *ids);
     assert_memory_not_equal(sampled.ids, alone.ids, N_ANSWER * sizeof *ids);
