@@ -18,6 +18,7 @@ ROOMS = {
     "store": ["src/store"],
     "monitor": ["src/monitor"],
     "cli": ["src/cli"],
+    "server": ["src/server"],
 }
 RULES = ["universal.rules", "c_like.rules"]
 MAX_TRIES = 80  # mutants of one place that do not compile or change nothing, before giving up

@@ -15,6 +15,7 @@ import time
 from mutation.build import ToolError, run, sum_of_all
 
 E2E = "e2e"  # the tests of the program, for rooms that only they reach
+E2E_SKIP = "test_anthropic test_first_minute test_job_control test_manual test_ollama test_openai test_pull"  # slow
 MIB = 1 << 20
 FAILED = re.compile(rb"^not ok (?!.*# SKIP)|\.\.\. (?:FAIL|ERROR)$", re.M)
 HANGS = 50  # polls, three per second, without progress
@@ -39,7 +40,7 @@ def environment(root, scratch, extra=None):
     for path in (home, tmp):
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(path)
-    env = dict(os.environ, PANTRY_HOME=home, TMPDIR=tmp, VERBOSE="2", CMOCKA_MESSAGE_OUTPUT="TAP")
+    env = dict(os.environ, PANTRY_HOME=home, TMPDIR=tmp, VERBOSE="2", CMOCKA_MESSAGE_OUTPUT="TAP", E2E_SKIP=E2E_SKIP)
     env.setdefault("PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data"))
     return dict(env, **(extra or {}))
 
