@@ -97,7 +97,7 @@ pantry_status pn_json_int(const json_t *object, const char *name, int least, int
     double x = json_number_value(v);
     if (!json_is_number(v))
         return wrong(v, name, "an integer", err);
-    if (x != (double)(json_int_t)x || x < least || x > most)
+    if (!(x >= least && x <= most) || x != (double)(int)x)
         return pn_fail(err, PANTRY_INVALID, "%s: out of range (found %g, allowed integers from %d to %d)", name, x,
                        least, most);
     *out = (int)x;
