@@ -340,7 +340,10 @@ class Life(unittest.TestCase):
         end = time.monotonic() + 20
         while s.get("/api/ps")[1]["models"]:
             self.assertLess(time.monotonic(), end)
-        for wrong in ("soon", "5x", {}, [1]):
+        for forever in (-1, "-1m", 1e300, "1e300h"):
+            self.assertEqual(s.post("/api/generate", {**body, "keep_alive": forever})[0], 200)
+            self.assertGreater(s.get("/api/ps")[1]["models"][0]["expires_at"], "2099")
+        for wrong in ("soon", "5x", {}, [1], "nans", "infm", "", "5m-"):
             self.assertEqual(s.post("/api/generate", {**body, "keep_alive": wrong})[0], 400, wrong)
 
     def refused(self, *options):

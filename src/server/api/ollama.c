@@ -30,7 +30,9 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
             size_t u = 0;
             while (u < sizeof units / sizeof *units && strncmp(end, units[u].unit, strlen(units[u].unit)) != 0)
                 u++;
-            if (end == at || (u == sizeof units / sizeof *units && !(*end == '\0' && n == 0 && seconds == 0)))
+            bool number = (*at >= '0' && *at <= '9') || *at == '.'; /* not "nan" or "inf" */
+            if (!number || end == at ||
+                (u == sizeof units / sizeof *units && !(*end == '\0' && n == 0 && seconds == 0)))
                 return pn_fail(err, PANTRY_INVALID,
                                "keep_alive: not a duration (found \"%.60s\", allowed \"5m\", \"1h30m\", "
                                "seconds, or -1)",
@@ -42,7 +44,8 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
     } else if (!json_is_number(v)) {
         return pn_fail(err, PANTRY_INVALID, "keep_alive: wrong type (allowed a number of seconds or a duration)");
     }
-    *out = (struct pn_keep_alive){.forever = seconds < 0, .seconds = seconds};
+    static const double longest = 1e9; /* 30 years: nanoseconds of more may not fit a number */
+    *out = (struct pn_keep_alive){.forever = !(seconds >= 0 && seconds <= longest), .seconds = seconds};
     return PANTRY_OK;
 }
 
@@ -109,12 +112,11 @@ struct call {
     bool streaming; /* the reply has begun */
 };
 
-static json_t *chunk(const struct call *c, bool done)
+static json_t *chunk(const struct call *c)
 {
     char now[40];
     pn_time_text(now, 0);
     json_t *v = json_pack("{s:s, s:s}", "model", c->model, "created_at", now);
-    (void)done;
     return v;
 }
 
@@ -168,7 +170,7 @@ static bool on_delta(void *user, const struct pn_delta *d)
         return !c->content.failed && !c->reasoning.failed;
     }
     begin_stream(c);
-    json_t *v = chunk(c, false);
+    json_t *v = chunk(c);
     bool content = d->kind == PN_DELTA_CONTENT, reasoning = d->kind == PN_DELTA_REASONING;
     set_parts(c, v, content ? d->text : "", content ? d->len : 0, d->text, reasoning ? d->len : 0,
               call ? json_pack("[o]", call) : NULL);
@@ -206,7 +208,7 @@ static void release(struct call *c)
 
 static void finish(struct call *c, const struct pn_answer *a)
 {
-    json_t *v = chunk(c, true);
+    json_t *v = chunk(c);
     bool has_calls = !c->stream && json_array_size(c->calls);
     set_parts(c, v, c->content.data ? c->content.data : "", c->content.len, c->reasoning.data, c->reasoning.len,
               has_calls ? json_incref(c->calls) : NULL);
@@ -396,7 +398,7 @@ static bool only_loads(const struct call *c)
 static void reply_loaded(struct call *c)
 {
     bool unload = c->has_keep && !c->keep.forever && c->keep.seconds == 0;
-    json_t *v = chunk(c, true);
+    json_t *v = chunk(c);
     set_parts(c, v, "", 0, NULL, 0, NULL);
     json_object_set_new(v, "done", json_true());
     json_object_set_new(v, "done_reason", json_string(unload ? "unload" : "load"));
@@ -411,7 +413,7 @@ static pantry_status reply_rendered(struct call *c, struct pantry_error *err)
     pantry_status status = pn_answer_render(c->loaded, &c->answer, &text, &len, err);
     if (status)
         return status;
-    json_t *v = chunk(c, true);
+    json_t *v = chunk(c);
     json_object_set_new(v, "_debug_info", json_pack("{s:o}", "rendered_template", pn_json_text(text, len)));
     pn_reply_json(c->x, 200, v);
     pantry_free(text);
