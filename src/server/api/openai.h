@@ -111,8 +111,9 @@ json_t *pn_openai_call_for_template(const char *id, const char *name, const char
 void pn_openai_name_result(json_t *result, const json_t *messages);
 /* Messages of chat completions, as templates want them. */
 pantry_status pn_openai_messages(json_t *given, json_t *out, struct pantry_error *err);
-/* {"type": "function", "function": {...}} for templates. Takes `function` over. */
-pantry_status pn_openai_tool(json_t *function, const char *where, json_t *out, struct pantry_error *err);
+/* The tools of a request, as templates want them; NULL where there are none, or tool_choice is "none". `nested`: a tool
+ * has its function in a member of its own. */
+pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pantry_error *err);
 /* "none", "auto" or null; *none as it says. */
 pantry_status pn_openai_tool_choice(json_t *choice, bool *none, struct pantry_error *err);
 /* What the template gets. Takes `messages` and `tools` (NULL: none) over; `effort` and `more` may be NULL. */

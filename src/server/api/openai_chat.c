@@ -158,40 +158,6 @@ static void finish(struct pn_openai_call *call)
 
 /* ---- requests ---- */
 
-static pantry_status read_tools(json_t *body, json_t **out, struct pantry_error *err)
-{
-    static const struct pn_openai_field fields[] = {
-        {"type", PN_FIELD_READ, NULL}, {"function", PN_FIELD_READ, NULL}, {0}};
-    json_t *given = NULL, *tool;
-    size_t i;
-    bool none;
-    pantry_status status = pn_json_array(body, "tools", &given, err);
-    if (!status)
-        status = pn_openai_tool_choice(json_object_get(body, "tool_choice"), &none, err);
-    if (status || !json_array_size(given))
-        return status;
-    *out = json_array();
-    json_array_foreach(given, i, tool)
-    {
-        char where[64];
-        const char *type = json_string_value(json_object_get(tool, "type"));
-        snprintf(where, sizeof where, "tools[%zu].", i);
-        if (!type || strcmp(type, "function") != 0)
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%stype: not supported (found \"%.40s\", allowed \"function\")",
-                           where, type ? type : "nothing");
-        if ((status = pn_openai_check(tool, fields, where, err)))
-            return status;
-        snprintf(where, sizeof where, "tools[%zu].function.", i);
-        if ((status = pn_openai_tool(json_copy(json_object_get(tool, "function")), where, *out, err)))
-            return status;
-    }
-    if (none) { /* a model that knows no tool calls none */
-        json_decref(*out);
-        *out = NULL;
-    }
-    return PANTRY_OK;
-}
-
 static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_error *err)
 {
     json_t *given = NULL, *messages = json_array(), *tools = NULL, *more = NULL;
@@ -200,7 +166,7 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
     if (!status)
         status = pn_openai_messages(given, messages, err);
     if (!status)
-        status = read_tools(call->body, &tools, err);
+        status = pn_openai_tools(call->body, true, &tools, err);
     if (!status)
         status = pn_json_string(call->body, "reasoning_effort", &effort, err);
     if (!status)

@@ -210,7 +210,8 @@ pantry_status pn_openai_messages(json_t *given, json_t *out, struct pantry_error
 
 /* ---- tools ---- */
 
-pantry_status pn_openai_tool(json_t *function, const char *where, json_t *out, struct pantry_error *err)
+/* {"type": "function", "function": {...}} for templates. Takes `function` over. */
+static pantry_status add_tool(json_t *function, const char *where, json_t *out, struct pantry_error *err)
 {
     static const struct pn_openai_field fields[] = {{"name", PN_FIELD_READ, NULL},
                                                     {"description", PN_FIELD_READ, NULL},
@@ -239,6 +240,52 @@ pantry_status pn_openai_tool_choice(json_t *choice, bool *none, struct pantry_er
         return pn_fail(err, PANTRY_UNSUPPORTED,
                        "tool_choice: this engine cannot force a call yet (allowed \"none\" or \"auto\")");
     return pn_fail(err, PANTRY_INVALID, "tool_choice: unknown (allowed \"none\" or \"auto\")");
+}
+
+/* The function of a tool: a member of its own, or all members but the type. Caller owns it. */
+static pantry_status function_of(json_t *tool, bool nested, const char *where, json_t **out, struct pantry_error *err)
+{
+    static const struct pn_openai_field fields[] = {
+        {"type", PN_FIELD_READ, NULL}, {"function", PN_FIELD_READ, NULL}, {0}};
+    const char *type = json_string_value(json_object_get(tool, "type"));
+    if (!type || strcmp(type, "function") != 0)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%stype: not supported (found \"%.40s\", allowed \"function\")", where,
+                       type ? type : "nothing");
+    pantry_status status = nested ? pn_openai_check(tool, fields, where, err) : PANTRY_OK;
+    if (status)
+        return status;
+    *out = json_copy(nested ? json_object_get(tool, "function") : tool);
+    if (!nested)
+        json_object_del(*out, "type");
+    return PANTRY_OK;
+}
+
+pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pantry_error *err)
+{
+    json_t *given = NULL, *tool, *function;
+    size_t i;
+    bool none;
+    pantry_status status = pn_json_array(body, "tools", &given, err);
+    if (!status)
+        status = pn_openai_tool_choice(json_object_get(body, "tool_choice"), &none, err);
+    if (status || !json_array_size(given))
+        return status;
+    *out = json_array();
+    json_array_foreach(given, i, tool)
+    {
+        char where[64];
+        snprintf(where, sizeof where, "tools[%zu].", i);
+        if ((status = function_of(tool, nested, where, &function, err)))
+            return status;
+        snprintf(where, sizeof where, "tools[%zu].%s", i, nested ? "function." : "");
+        if ((status = add_tool(function, where, *out, err)))
+            return status;
+    }
+    if (none) { /* a model that is shown no tools calls none */
+        json_decref(*out);
+        *out = NULL;
+    }
+    return PANTRY_OK;
 }
 
 pantry_status pn_openai_format(json_t *format, const char *where, struct pantry_error *err)

@@ -112,37 +112,6 @@ static pantry_status read_include(struct pn_openai_response *r, struct pantry_er
     return status;
 }
 
-static pantry_status read_tools(json_t *body, json_t **out, struct pantry_error *err)
-{
-    json_t *given = NULL, *tool;
-    size_t i;
-    bool none;
-    pantry_status status = pn_json_array(body, "tools", &given, err);
-    if (!status)
-        status = pn_openai_tool_choice(json_object_get(body, "tool_choice"), &none, err);
-    if (status || !json_array_size(given))
-        return status;
-    *out = json_array();
-    json_array_foreach(given, i, tool)
-    {
-        char where[32];
-        const char *type = json_string_value(json_object_get(tool, "type"));
-        snprintf(where, sizeof where, "tools[%zu].", i);
-        if (!type || strcmp(type, "function") != 0)
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%stype: not supported (found \"%.40s\", allowed \"function\")",
-                           where, type ? type : "nothing");
-        json_t *function = json_copy(tool);
-        json_object_del(function, "type");
-        if ((status = pn_openai_tool(function, where, *out, err)))
-            return status;
-    }
-    if (none) { /* a model that knows no tool calls none */
-        json_decref(*out);
-        *out = NULL;
-    }
-    return PANTRY_OK;
-}
-
 /* ---- the prompt ---- */
 
 /* All input items: those of the response before this one, then those of the request. */
@@ -183,7 +152,7 @@ static pantry_status read_prompt(struct pn_openai_response *r, struct pantry_err
     if (!status)
         status = pn_openai_items(r->items, messages, err);
     if (!status)
-        status = read_tools(call->body, &tools, err);
+        status = pn_openai_tools(call->body, false, &tools, err);
     if (!status)
         status = read_reasoning(call->body, &effort, err);
     if (!status)
