@@ -25,7 +25,7 @@ struct pn_http_options {
     int max_seconds;  /* that a request may take to arrive */
     /* Called when the headers are there, on the waiting thread. False: it has replied. */
     bool (*admit)(void *user, struct pn_exchange *x);
-    /* Called when all of it is there, on a thread of its own. What it does not reply to becomes an error. */
+    /* Called when the request is complete, on a thread of its own. Must reply; otherwise the client gets an error. */
     void (*handle)(void *user, struct pn_exchange *x);
     /* Called to reply to a request that is too large (413) or one too many (503), on the waiting thread. */
     void (*refuse)(void *user, struct pn_exchange *x, int status, const char *text);

@@ -343,8 +343,8 @@ pantry_status pn_keys_add(const char *path, const char *name, enum pn_scope scop
     int lock;
     if (name && !is_name(name))
         return pn_fail(err, PANTRY_INVALID,
-                       "\"%.80s\": not a name of a key (allowed up to %d letters, digits, '.', '_' and '-', the first "
-                       "one a letter, digit or '_')",
+                       "\"%.80s\": not a name of a key (allowed up to %d letters, digits, '.', '_' and '-'; not '.' or "
+                       "'-' first)",
                        name, PN_KEY_NAME);
     pantry_status status = open_locked(&keys, path, &lock, err);
     if (status)
