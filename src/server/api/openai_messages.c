@@ -262,7 +262,7 @@ static pantry_status function_of(json_t *tool, bool nested, const char *where, j
 
 pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pantry_error *err)
 {
-    json_t *given = NULL, *tool, *function;
+    json_t *given = NULL, *tool, *function = NULL;
     size_t i;
     bool none;
     pantry_status status = pn_json_array(body, "tools", &given, err);
