@@ -73,6 +73,20 @@ static void refuse_arrival(void *user, struct pn_exchange *x, int status, const 
 
 /* ---- requests ---- */
 
+/* Names the methods of a path in the reply. */
+static void set_allow(struct pn_exchange *x, const char *path)
+{
+    char allow[80];
+    size_t n = 0;
+    const char *tail;
+    allow[0] = '\0';
+    for (const struct pn_route *r = pn_routes; r->method; r++)
+        if (is_path(r, path, &tail) && n + strlen(r->method) + 12 < sizeof allow)
+            n += (size_t)snprintf(allow + n, sizeof allow - n, "%s%s%s", n ? ", " : "", r->method,
+                                  strcmp(r->method, "GET") == 0 ? ", HEAD" : "");
+    pn_http_set_header(x, "Allow", allow);
+}
+
 /* What a browser asks before a page of another origin may call. */
 static void answer_preflight(struct pn_exchange *x)
 {
@@ -154,6 +168,8 @@ static bool admit(void *user, struct pn_exchange *x)
     }
     const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
     if (!r) {
+        if (other)
+            set_allow(x, pn_http_path(x));
         refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
         return false;
     }

@@ -16,7 +16,7 @@ import service
 import tiny_model
 
 NAME = "tiny"
-OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health")}
+OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health"), ("GET", "/openapi.json")}
 MANAGE = {("GET", "/metrics"), ("POST", "/api/pull"), ("POST", "/api/copy"), ("DELETE", "/api/delete")}
 OTHERS = {"/api/pull": "localhost/no/pull", "/api/delete": "nothing"}  # the model stays, and no registry is asked
 BODY = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello"}
