@@ -5,8 +5,9 @@
  *
  * load: N clients. A line of FILE is a request: PATH, KEY ("-": none), milliseconds from the start at which it may
  * begin, and the JSON body, separated by tabs. A client takes the next line (after the last one the first) until
- * SECONDS have passed or it has sent EACH. -l lets that many of 1,000 requests leave within MS. Prints a JSON object per
- * request: the times of its start, its first event and its end in seconds, -b: the reply, -g: the times of its events.
+ * SECONDS have passed or it has sent EACH. -l lets that many of 1,000 requests leave within MS. Prints a JSON object
+ * per request: the times of its start, its first event and its end in seconds, -b: the reply, -g: the times of its
+ * events.
  *
  * slow: N connections that send a byte per second. Prints when the server closed them. */
 #define _GNU_SOURCE 1
@@ -154,9 +155,10 @@ static void end(struct client *c, bool left)
     int status = c->in.len > 12 ? atoi(c->in.data + 9) : 0;
     const char *body = c->in.len ? strstr(c->in.data, "\r\n\r\n") : NULL;
     double time = now();
-    printf("{\"line\":%d,\"client\":%d,\"start\":%.6f,\"first\":%.6f,\"end\":%.6f,\"status\":%d,\"left\":%s,\"events\":%d",
-           c->line, c->index, c->start, c->first > 0 ? c->first : time, time, status, left ? "true" : "false",
-           c->n_events);
+    printf(
+        "{\"line\":%d,\"client\":%d,\"start\":%.6f,\"first\":%.6f,\"end\":%.6f,\"status\":%d,\"left\":%s,\"events\":%d",
+        c->line, c->index, c->start, c->first > 0 ? c->first : time, time, status, left ? "true" : "false",
+        c->n_events);
     if (options.times) {
         printf(",\"times\":[");
         for (int i = 0; i < c->n_events; i++)
@@ -292,14 +294,15 @@ static void slow(void)
             usleep((useconds_t)((next - now()) * 1e6));
     }
     qsort(closed, (size_t)n_closed, sizeof *closed, rising);
-    printf("{\"opened\":%d,\"closed\":%d,\"first\":%.1f,\"last\":%.1f}\n", options.n, n_closed, n_closed ? closed[0] : 0,
-           n_closed ? closed[n_closed - 1] : 0);
+    printf("{\"opened\":%d,\"closed\":%d,\"first\":%.1f,\"last\":%.1f}\n", options.n, n_closed,
+           n_closed ? closed[0] : 0, n_closed ? closed[n_closed - 1] : 0);
 }
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: clients load PORT FILE N [-t SECONDS] [-e EACH] [-l PER_MILLE] [-m MS] [-s SEED] [-b] [-g]\n"
-                    "       clients slow PORT N SECONDS\n");
+    fprintf(stderr,
+            "usage: clients load PORT FILE N [-t SECONDS] [-e EACH] [-l PER_MILLE] [-m MS] [-s SEED] [-b] [-g]\n"
+            "       clients slow PORT N SECONDS\n");
     exit(2);
 }
 
