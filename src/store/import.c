@@ -178,6 +178,25 @@ static pantry_status choose_name(const struct source *source, const char *sha256
     return *name ? PANTRY_OK : pn_no_memory(err, source->path);
 }
 
+/* Gives the blob its name, and drops what only the model that had the name before used. */
+static pantry_status name_it(const char *home, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
+                             struct pantry_error *err)
+{
+    struct pn_digests replaced = {0};
+    uint64_t bytes;
+    char *manifest = pn_manifest_path(home, name);
+    pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, entry->name);
+    if (!status) {
+        pn_manifest_digests(manifest, &replaced, NULL);
+        status = pn_manifest_write(home, name, entry, NULL, 0, err);
+    }
+    if (!status)
+        pn_references_drop(home, &replaced, &bytes, NULL); /* pruning removes what stays here */
+    free(replaced.data);
+    free(manifest);
+    return status;
+}
+
 static pantry_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
                                    char **stored, struct pantry_error *err)
 {
@@ -195,7 +214,7 @@ static pantry_status import_source(struct source *source, const char *home, cons
     if ((status = choose_name(source, sha256, given, &text, err)) || (status = pn_name_parse(text, &name, err)))
         goto done;
     const struct pn_catalog_entry entry = {.name = text, .family = "unknown", .sha256 = sha256, .bytes = source->bytes};
-    status = pn_manifest_write(home, &name, &entry, NULL, 0, err);
+    status = name_it(home, &name, &entry, err);
     if (!status && !(*stored = pn_name_text(&name)))
         status = pn_no_memory(err, text);
 done:
