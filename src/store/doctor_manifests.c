@@ -66,6 +66,10 @@ static pantry_status parse(struct pn_examination *x, const char *path, const cha
 /* Errors begin with the path, which the finding has, too. */
 static void add_error(struct pn_examination *x, const char *path, const char *mend, const struct pantry_error *err)
 {
+    if (err->status == PANTRY_NO_MEMORY) {
+        x->no_memory = true;
+        return;
+    }
     size_t n = strlen(path);
     bool same = strncmp(err->text, path, n) == 0 && strncmp(err->text + n, ": ", 2) == 0;
     pn_examine_add(x, PN_FINDING_WRONG, path, mend, "%s", same ? err->text + n + 2 : err->text);
@@ -81,12 +85,16 @@ static pantry_status examine_manifest(void *user, const char *path, const char *
     char *text = NULL, *shown = NULL, *mend = NULL,
          *full = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
     (void)ignored;
-    if (!full) {
-        x->no_memory = true;
-    } else if (pn_name_parse(full, &name, NULL) != PANTRY_OK || !(shown = pn_name_text(&name))) {
+    bool is_name = full && pn_name_parse(full, &name, NULL) == PANTRY_OK;
+    x->no_memory |= !full || (is_name && !(shown = pn_name_text(&name)));
+    if (x->no_memory) {
+        x->manifests_unclear = true;
+    } else if (!is_name) {
         x->manifests_unclear = true;
         pn_examine_add(x, PN_FINDING_WRONG, path, "move it away", "its path is not the name of a model");
-    } else if ((mend = pn_layout_path("pantry rm %s; then pull or import it again", shown))) {
+    } else if (!(mend = pn_layout_path("pantry rm %s; then pull or import it again", shown))) {
+        x->no_memory = true;
+    } else {
         x->out->n_models++;
         pantry_status status = pn_file_read(path, PN_MANIFEST_MAX, &text, &n, &err);
         if (!status)
@@ -133,7 +141,7 @@ void pn_examine_manifests(struct pn_examination *x)
     struct pantry_error err = {0};
     if (pn_manifest_walk(x->home, examine_manifest, x, &err) != PANTRY_OK) {
         x->manifests_unclear = true;
-        pn_examine_add(x, PN_FINDING_WRONG, x->home, "give this user access to it", "%s", err.text);
+        add_error(x, x->home, "give this user access to it", &err);
     }
     if (!x->out->busy)
         find_temporary(x, "models/manifests", 0);

@@ -123,7 +123,7 @@ class Campaign:
         with open(counts) as file:
             kinds = {kind: int(n) for kind, n in (line.split() for line in file)}
         if self.examine()["leftover"]:
-            raise Failed(f"{command} leaves something behind")
+            raise Failed(f"{command} leaves something that a doctor finds")
         return {kind: n for kind, n in kinds.items() if n}, self.snapshot(self.home)
 
     def draw(self, kinds):
