@@ -190,7 +190,7 @@ static pantry_status name_it(const char *home, const struct pn_model_name *name,
         pn_manifest_digests(manifest, &replaced, NULL);
         status = pn_manifest_write(home, name, entry, NULL, 0, err);
     }
-    if (!status)
+    if (!status && replaced.len)
         pn_references_drop(home, &replaced, &bytes, NULL); /* pruning removes what stays here */
     free(replaced.data);
     free(manifest);
