@@ -118,8 +118,9 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model (a GGUF file, or the first of a sharded one). Nothing is planned yet: a warm load takes milliseconds.
- * PANTRY_INVALID: an option is out of range; PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
+ * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
+ * PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
@@ -193,7 +194,7 @@ enum {
 enum { PANTRY_DETOKENIZE_SPECIAL = 1 /* control tokens are printed too */ };
 
 /* A tokenizer needs only the vocabulary: a GGUF file that pantry_model_load refuses may still have one. The path may
- * also be a Hugging Face folder with tokenizer.json or tokenizer.model. */
+ * also be a Hugging Face folder with tokenizer.json or tokenizer.model, or a folder with one model. */
 typedef struct pantry_tokenizer pantry_tokenizer;
 PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
                                                struct pantry_error *error);

@@ -21,6 +21,7 @@ _pantry_commands()
         'cp:give a model of the store another name'
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
+        'doctor:examine the model store and say what mends it'
         'show:describe a model'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
@@ -150,6 +151,13 @@ _pantry()
             '(-h --help)'{-h,--help}'[print this text]' ;;
     prune)
         _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    doctor)
+        _arguments -s -S : \
+            '--store[examine the model store]' \
+            '--quick[compare sizes of files, do not read them]' \
+            '--fix[do what is safe: nothing of a model is removed]' \
+            '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \

@@ -2,6 +2,7 @@
  * below. */
 #include "engine/handle.h"
 
+#include "base/model_files.h"
 #include "base/clock.h"
 #include "engine/gguf_tokenizer.h"
 #include "text/tokenizer/tokenizer_files.h"
@@ -191,18 +192,31 @@ void pantry_limit_memory(uint64_t bytes)
 
 /* ---- tokens ---- */
 
+/* In a folder, files of the tokenizer alone go before that of a model. */
+static pantry_status read_tokenizer(struct pantry_tokenizer *t, const char *path, struct pantry_error *err)
+{
+    struct stat st;
+    char *model;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        pantry_status status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err), inside;
+        if (status != PANTRY_NOT_FOUND)
+            return status;
+        inside = pn_folder_model(path, &model, NULL);
+        free(model);
+        if (inside == PANTRY_NOT_FOUND || inside == PANTRY_UNSUPPORTED)
+            return status;
+    }
+    pantry_status status = pn_weights_inspect(path, &t->weights, err);
+    return status ? status : pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+}
+
 pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *err)
 {
     *tokenizer = NULL;
     struct pantry_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return pn_no_memory(err, path);
-    struct stat st;
-    pantry_status status;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err);
-    else if (!(status = pn_weights_inspect(path, &t->weights, err)))
-        status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+    pantry_status status = read_tokenizer(t, path, err);
     if (status)
         pantry_tokenizer_free(t);
     else

@@ -47,21 +47,21 @@ static bool same_name(const char *a, const char *b)
 
 pantry_status pn_models_find(const char *wanted, char **name, char **path, uint64_t *bytes, struct pantry_error *err)
 {
-    struct pn_stored *list;
-    size_t n;
+    struct pn_stored found;
     *name = *path = NULL;
-    pantry_status status = pn_store_list(&list, &n, err);
-    if (status)
+    pantry_status status = pn_store_find(wanted, &found, err);
+    if (status == PANTRY_NO_MEMORY || status == PANTRY_INVALID)
         return status;
-    for (size_t i = 0; i < n && !*path; i++)
-        if (same_name(list[i].name, wanted)) {
-            *name = list[i].name;
-            *path = list[i].path;
-            *bytes = list[i].bytes;
-            list[i].name = list[i].path = NULL;
-        }
-    pn_store_list_free(list, n);
-    return *path ? PANTRY_OK : pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
+    if (status) /* an error that clients see names no file */
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' is damaged; `pantry doctor --store` tells more", wanted);
+    *name = found.name;
+    *path = found.path;
+    *bytes = found.bytes;
+    found.name = found.path = NULL;
+    pn_stored_free(&found);
+    return PANTRY_OK;
 }
 
 /* ---- one model ---- */
@@ -225,18 +225,26 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
     return PANTRY_OK;
 }
 
-/* Puts a new entry on the list. */
-static pantry_status add(struct pn_models *m, const char *name, struct entry **out, struct pantry_error *err)
+/* The entry of a name, or of the model that it means; *fresh: a new one, not loaded yet. */
+static pantry_status find_or_add(struct pn_models *m, const char *name, struct entry **out, bool *fresh,
+                                 struct pantry_error *err)
 {
+    *fresh = false;
+    while ((*out = find(m, name)) && (*out)->loading)
+        pthread_cond_wait(&m->changed, &m->lock);
+    if (*out)
+        return PANTRY_OK;
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
         return pn_no_memory(err, "a model");
     pantry_status status = pn_models_find(name, &e->loaded.name, &e->loaded.path, &e->loaded.bytes, err);
-    if (status) {
+    while (!status && (*out = find(m, e->loaded.name)) && (*out)->loading)
+        pthread_cond_wait(&m->changed, &m->lock);
+    if (status || *out) {
         entry_free(e);
         return status;
     }
-    e->loading = true;
+    e->loading = *fresh = true;
     e->next = m->entries;
     m->entries = *out = e;
     return PANTRY_OK;
@@ -246,15 +254,12 @@ pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_lo
                              struct pantry_error *err)
 {
     struct entry *e;
-    pantry_status status = PANTRY_OK;
-    bool fresh = false;
+    bool fresh;
     pthread_mutex_lock(&m->lock);
-    while ((e = find(m, name)) && e->loading)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (!e && !(status = add(m, name, &e, err))) {
+    pantry_status status = find_or_add(m, name, &e, &fresh, err);
+    if (fresh) {
         status = load(m, e, err);
         e->loading = false;
-        fresh = true;
         pthread_cond_broadcast(&m->changed);
         if (status) {
             take_off(m, e);

@@ -50,7 +50,7 @@ struct pn_loaded_state {
 /* Calls fn for each loaded model. */
 void pn_models_each(struct pn_models *models, void (*fn)(void *user, const struct pn_loaded_state *state), void *user);
 
-/* A model of the store by name, with or without ":latest". Caller frees *name and *path. */
+/* A model by one of its names; *name is the one that lists show. Caller frees *name and *path. */
 pantry_status pn_models_find(const char *wanted, char **name, char **path, uint64_t *bytes, struct pantry_error *err);
 
 #endif

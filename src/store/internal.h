@@ -31,6 +31,8 @@ const struct pn_catalog_entry *pn_catalog_find(const char *model, const char *ta
 
 /* ---- layout.c: folders, locks, durable files ---- */
 
+/* The user's home folder; NULL: there is none. */
+const char *pn_layout_user(void);
 /* PANTRY_HOME or ~/.pantry. Caller frees. */
 pantry_status pn_layout_home(char **home, struct pantry_error *err);
 /* printf to a fresh string; NULL when memory is out. */
@@ -74,6 +76,8 @@ enum { PN_MANIFEST_MAX = 1 << 20 }; /* bytes */
 /* The path of the model blob in the manifest of `name`; checks that it exists and has the manifest's size. */
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err);
+/* The same for any folder in Ollama's layout and a manifest in it, which the caller checked to be one of its files. */
+pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err);
 /* Writes the configuration blob and then the manifest; `license` is the digest of a licence blob or NULL. */
 pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
@@ -116,6 +120,10 @@ bool pn_references_have(const struct pn_digests *used, const char *hex);
 /* Removes those of `blobs` that no manifest names; *bytes gets their size. Needs the lock. */
 pantry_status pn_references_drop(const char *home, const struct pn_digests *blobs, uint64_t *bytes,
                                  struct pantry_error *err);
+
+/* ---- stored.c ---- */
+
+extern const char pn_source_own[]; /* pn_stored.source of the own models */
 
 /* ---- wheel.c ---- */
 

@@ -33,7 +33,7 @@ const char *pn_digest_hex(const char *digest)
 }
 
 /* The path of a layer's blob; checks that it is a file of the layer's size. */
-static pantry_status layer_blob(const char *home, const char *manifest, const json_t *layer, char **path,
+static pantry_status layer_blob(const char *models, const char *manifest, const json_t *layer, char **path,
                                 struct pantry_error *err)
 {
     const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
@@ -43,7 +43,7 @@ static pantry_status layer_blob(const char *home, const char *manifest, const js
     const json_t *size = json_object_get(layer, "size");
     if (!json_is_integer(size) || json_integer_value(size) <= 0)
         return pn_fail(err, PANTRY_FORMAT, "%s: the size of the model layer is not a positive integer", manifest);
-    *path = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
+    *path = pn_layout_path("%s/blobs/sha256-%s", models, hex);
     if (!*path)
         return pn_no_memory(err, manifest);
     struct stat st;
@@ -60,7 +60,7 @@ static pantry_status layer_blob(const char *home, const char *manifest, const js
     return status;
 }
 
-static pantry_status find_model(const char *home, const char *manifest, const json_t *root, char **path,
+static pantry_status find_model(const char *models, const char *manifest, const json_t *root, char **path,
                                 struct pantry_error *err)
 {
     const json_t *layers = json_object_get(root, "layers");
@@ -80,29 +80,35 @@ static pantry_status find_model(const char *home, const char *manifest, const js
     }
     if (!model)
         return pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
-    return layer_blob(home, manifest, model, path, err);
+    return layer_blob(models, manifest, model, path, err);
+}
+
+pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
+{
+    *path = NULL;
+    char *text = NULL;
+    size_t size;
+    pantry_status status = pn_file_read(manifest, PN_MANIFEST_MAX, &text, &size, err);
+    if (status)
+        return status;
+    json_error_t why;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    status = json_is_object(root) ? find_model(models, manifest, root, path, err)
+                                  : pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", manifest, why.text);
+    json_decref(root);
+    free(text);
+    return status;
 }
 
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err)
 {
     *path = NULL;
-    char *manifest = pn_manifest_path(home, name), *text = NULL;
-    if (!manifest)
-        return pn_no_memory(err, name->model);
-    size_t size;
-    json_t *root = NULL;
-    pantry_status status = pn_file_read(manifest, PN_MANIFEST_MAX, &text, &size, err);
-    if (status)
-        goto done;
-    json_error_t why;
-    root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
-    status = json_is_object(root) ? find_model(home, manifest, root, path, err)
-                                  : pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", manifest, why.text);
-done:
-    json_decref(root);
-    free(text);
+    char *manifest = pn_manifest_path(home, name), *models = pn_layout_path("%s/models", home);
+    pantry_status status =
+        manifest && models ? pn_manifest_model_in(models, manifest, path, err) : pn_no_memory(err, name->model);
     free(manifest);
+    free(models);
     return status;
 }
 
@@ -227,40 +233,4 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
     free(text);
     json_decref(root);
     return status;
-}
-
-static pantry_status not_found(const char *model, const char *home, struct pantry_error *err)
-{
-    if (pn_store_can_fetch(model))
-        return pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s/models); run it to fetch it", model, home);
-    return pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)",
-                   model, home);
-}
-
-pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err)
-{
-    *path = NULL;
-    struct pn_model_name name;
-    struct stat st;
-    bool exists = stat(model, &st) == 0;
-    /* A name in the store takes precedence over a folder of that name; a file takes precedence over both. */
-    if (pn_store_is_name(model) && !(exists && S_ISREG(st.st_mode))) {
-        char *home;
-        pantry_status status = pn_layout_home(&home, err);
-        if (!status)
-            status = pn_name_parse(model, &name, err);
-        else
-            return status;
-        if (!status)
-            status = pn_manifest_model(home, &name, path, err);
-        if (status == PANTRY_NOT_FOUND && !exists)
-            status = not_found(model, home, err);
-        free(home);
-        if (status != PANTRY_NOT_FOUND || !exists)
-            return status;
-    }
-    if (!exists)
-        return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%.400s: %s", model, strerror(errno));
-    *path = strdup(model);
-    return *path ? PANTRY_OK : pn_no_memory(err, "the path of the model");
 }

@@ -48,9 +48,9 @@ def has_model(name):
 class Service:
     """A server; `models` are {name: file} for a store of its own, or None for this machine's store."""
 
-    def __init__(self, models, *arguments, quiet=True):
+    def __init__(self, models, *arguments, quiet=True, env=None):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
-        self.env = env = dict(os.environ)
+        self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", **(env or {})}
         if models is not None:
             env["PANTRY_HOME"] = os.path.join(self.folder, "home")
             for name, path in models.items():
