@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/guard.h"
+#include "server/said.h"
 
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -292,6 +293,8 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;
+    if (options->said && pn_said_open(options->said, err))
+        log_error(err->text); /* without the file the service only reads more again after a restart */
     status = pn_models_new(&options->models, &s.models, err);
     if (!status)
         status = pn_http_start(&http, &s.http, err);
@@ -306,6 +309,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     }
     pn_http_stop(s.http);
     pn_models_free(s.models);
+    pn_said_close();
     pn_keys_close(&s.keys);
     return status;
 }

@@ -141,10 +141,8 @@ static json_t *call_json(const struct pn_delta *d, int index)
     json_t *arguments = json_loads(d->arguments, JSON_DECODE_ANY, NULL);
     json_t *v = json_pack("{s:{s:i, s:s, s:o}}", "function", "index", index, "name", d->name, "arguments",
                           arguments ? arguments : json_object());
-    char id[32];
-    snprintf(id, sizeof id, "call_%08llx", (unsigned long long)(pn_clock_ns() & 0xffffffff));
     if (v)
-        json_object_set_new(v, "id", json_string(d->id ? d->id : id));
+        json_object_set_new(v, "id", json_sprintf("%s%s", d->id_is_made ? "call_" : "", d->id));
     return v;
 }
 

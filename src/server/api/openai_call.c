@@ -182,11 +182,14 @@ pantry_status pn_openai_make(struct pn_openai_call *call, void (*done)(struct pn
     return atomic_load(&call->failed) ? err->status : PANTRY_OK;
 }
 
+json_t *pn_openai_call_id(const struct pn_delta *d)
+{
+    return json_sprintf("%s%s", d->id_is_made ? "call_" : "", d->id);
+}
+
 json_t *pn_openai_tool_call(const struct pn_delta *d)
 {
-    char id[PN_OPENAI_ID];
-    pn_openai_id(id, "call_");
-    return json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", d->id ? d->id : id, "type", "function", "function", "name",
+    return json_pack("{s:o, s:s, s:{s:s, s:s}}", "id", pn_openai_call_id(d), "type", "function", "function", "name",
                      d->name, "arguments", d->arguments);
 }
 

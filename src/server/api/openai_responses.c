@@ -306,7 +306,7 @@ void pn_openai_count_input(struct pn_server *s, struct pn_exchange *x, json_t *b
     (void)tail;
     pantry_status status = read_response(&r, count_fields, &err);
     if (!status)
-        status = pn_answer_tokens(r.call.loaded, &r.call.answer, &ids, &n, &err);
+        status = pn_answer_tokens(r.call.loaded, &r.call.answer, x, &ids, &n, &err);
     if (status) {
         fail(&r, &err);
     } else {
