@@ -340,7 +340,7 @@ static pantry_status check_template(const struct making *m, const char *text, st
     m->options->library.free(rendered);
     if (!status || status == PANTRY_RAISED)
         return PANTRY_OK;
-    return pn_fail(err, status, "the template: %s", why.text);
+    return pn_fail(err, status == PANTRY_FORMAT ? PANTRY_INVALID : status, "the template: %s", why.text);
 }
 
 /* A system message or a conversation is shown by a template. */

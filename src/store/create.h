@@ -70,7 +70,7 @@ pantry_status pn_store_has_blob(const char *digest, bool *has, struct pantry_err
 /* `bytes`: its size, 0 if it is unknown. PANTRY_LIMIT: the disk has no room for it. */
 pantry_status pn_upload_open(const char *digest, uint64_t bytes, struct pn_upload **out, struct pantry_error *err);
 pantry_status pn_upload_write(struct pn_upload *upload, const void *bytes, size_t n, struct pantry_error *err);
-/* Frees the upload. PANTRY_FORMAT: the bytes have another digest. */
+/* Frees the upload. PANTRY_INVALID: the bytes have another digest. */
 pantry_status pn_upload_commit(struct pn_upload *upload, struct pantry_error *err);
 void pn_upload_abort(struct pn_upload *upload);
 
