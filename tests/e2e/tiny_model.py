@@ -49,7 +49,7 @@ def array(kind, pack, values):
     return struct.pack("<IQ", kind, len(values)) + b"".join(pack(v) for v in values)
 
 
-def metadata(template=True):
+def metadata(template=True, more=()):
     tokens, merges = vocabulary()
     i32 = lambda v: struct.pack("<i", v)
     u32 = lambda v: struct.pack("<I", v)
@@ -76,6 +76,7 @@ def metadata(template=True):
     ]
     if not template:
         rows.pop()
+    rows += more
     return len(rows), b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in rows)
 
 
@@ -115,8 +116,22 @@ def tensors(rng, weights):
 
 def write(path, weights=True, seed=1, template=True):
     """`weights` False: a file with only a vocabulary. `template` False: a base model."""
-    n_metadata, meta = metadata(template)
-    rows = tensors(random.Random(seed), weights) if weights else []
+    write_file(path, tensors(random.Random(seed), weights) if weights else [], metadata(template))
+
+
+def write_shards(stem, count):
+    """The same model in several files; returns their paths."""
+    rows = tensors(random.Random(1), True)
+    paths = [f"{stem}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
+    for i, path in enumerate(paths):
+        split = [("split.no", U32, struct.pack("<I", i)), ("split.count", U32, struct.pack("<I", count))]
+        split.append(("split.tensors.count", I32, struct.pack("<i", len(rows))))
+        write_file(path, rows[i::count], metadata(more=split))
+    return paths
+
+
+def write_file(path, rows, metadata):
+    n_metadata, meta = metadata
     infos, data = b"", b""
     for name, kind, shape, values in rows:
         infos += string(name) + struct.pack("<I", len(shape))
