@@ -172,6 +172,8 @@ static json_t *value_of(const struct parameter *p, const char *text)
         return strcmp(text, "true") == 0    ? json_true()
                : strcmp(text, "false") == 0 ? json_false()
                                             : json_null();
+    if (text[strspn(text, "+-.0123456789eE")]) /* no "nan", no hexadecimal */
+        return json_null();
     errno = 0;
     long long whole = strtoll(text, &end, 10);
     if (*text && !*end && !errno)
