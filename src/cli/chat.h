@@ -31,7 +31,8 @@ struct pn_chat {
     struct pn_arena arena; /* texts of options */
 };
 
-/* The caller sets the options in *chat first (`sampler` as parsed: what is not set there comes from the model). Reports errors; returns an exit status. */
+/* The caller sets the options in *chat first (`sampler` as parsed: what is not set there comes from the model). Reports
+ * errors; returns an exit status. */
 int pn_chat_open(struct pn_chat *chat, const char *name);
 /* Loads another model and starts over; keeps the old one on failure. */
 int pn_chat_switch(struct pn_chat *chat, const char *name);

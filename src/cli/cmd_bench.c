@@ -145,8 +145,8 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
         return status;
     }
     status = pn_cli_find_model(name, &path);
-    if (status == PN_EXIT_DONE && (pn_carried_find(name, &carried, &error) != PANTRY_OK ||
-                                   pn_carried_check(&carried, name, &error) != PANTRY_OK))
+    if (status == PN_EXIT_DONE &&
+        (pn_carried_find(name, &carried, &error) != PANTRY_OK || pn_carried_check(&carried, name, &error) != PANTRY_OK))
         status = pn_cli_fail(&error);
     pn_carried_free(&carried);
     for (int i = 0; status == PN_EXIT_DONE && i < 2; i++) {

@@ -22,7 +22,8 @@ struct pn_cli_sampler {
     struct pn_text_list stop;
 };
 /* Nothing is set. Unset options get their values when the model is known: pn_cli_sampler_settle takes what the model
- * carries, then the recommendations of the catalog, then the library's defaults; pn_cli_sampler_draw_seed draws a seed. */
+ * carries, then the recommendations of the catalog, then the library's defaults; pn_cli_sampler_draw_seed draws a seed.
+ */
 struct pn_cli_sampler pn_cli_sampler_default(void);
 /* `params`: of the model, or NULL; their texts are borrowed. *n_context is settled where it is 0. Reports errors; exit
  * status. */

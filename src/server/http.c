@@ -61,12 +61,12 @@ struct pn_exchange {
     char owner[PN_HTTP_OWNER + 1]; /* "": nobody in particular */
     struct pn_buf body;
     uint64_t began;
-    bool refused; /* a reply was given before the body */
-    bool streams; /* the body goes to the handler as it arrives; the next four under the lock */
-    bool arrived; /* all of it */
-    size_t taken; /* bytes of `body` that the handler has read */
-    uint64_t since_progress; /* bytes since the connection's time began anew */
-    bool started; /* a handler was */
+    bool refused;            /* a reply was given before the body */
+    bool streams;            /* the body goes to the handler as it arrives; the next four under the lock */
+    bool arrived;            /* all of it */
+    size_t taken;            /* bytes of `body` that the handler has read */
+    uint64_t since_progress; /* bytes since the connection got new time */
+    bool started;            /* a handler was */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -473,12 +473,12 @@ static enum MHD_Result refuse_body(struct pn_exchange *x)
     return reply_now(x);
 }
 
-/* A part of a body that streams. Where the handler is behind, the connection waits, and the part comes again. */
+/* A part of a body that streams. Where the handler is slower, the connection waits, and the part comes again. */
 static void take_part(struct pn_exchange *x, const char *upload, size_t *upload_size)
 {
     pthread_mutex_lock(&x->lock);
     if (x->ended || x->refused) {
-        *upload_size = 0; /* nobody reads the rest, but no reply may come before it */
+        *upload_size = 0; /* the rest is dropped, as no reply may come before it */
     } else if (x->body.len - x->taken < MAX_UNREAD) {
         pn_buf_append(&x->body, upload, *upload_size);
         x->since_progress += *upload_size;

@@ -223,7 +223,8 @@ static void handle(void *user, struct pn_exchange *x)
         return;
     size_t len;
     pn_http_body(x, &len);
-    if (streams(r) || strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0 || (strcmp(r->method, "DELETE") == 0 && len == 0)) {
+    if (streams(r) || strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0 ||
+        (strcmp(r->method, "DELETE") == 0 && len == 0)) {
         r->handle(s, x, NULL, tail);
         return;
     }

@@ -199,8 +199,8 @@ pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct 
 pantry_status pn_carried_check(const struct pn_carried *c, const char *name, struct pantry_error *err)
 {
     if (json_array_size(c->adapters))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%.200s: has an adapter (LoRA), and models with adapters do not run yet",
-                       name);
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "%.200s: has an adapter (LoRA), and models with adapters do not run yet", name);
     return PANTRY_OK;
 }
 

@@ -7,8 +7,8 @@
 #include <jansson.h>
 
 struct pn_carried {
-    char *system;   /* the default of conversations; NULL: none, like the others */
-    char *template; /* Jinja, in place of the file's */
+    char *system;     /* the default of conversations; NULL: none, like the others */
+    char *template;   /* Jinja, in place of the file's */
     bool go_template; /* it has one of Ollama's Go templates, which is not used: the file's own says the same */
     json_t *licenses; /* array of texts */
     json_t *params;   /* object, as pn_parameters_read takes it; not checked */

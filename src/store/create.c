@@ -24,11 +24,11 @@ struct making {
     const struct pn_create_options *options;
     struct pn_model_name name;
     char *home;
-    json_t *layers, *config;   /* of the new manifest */
-    struct pn_digests made;    /* blobs that may be new */
-    uint64_t read, total;      /* bytes of files */
-    char *weights;             /* the path of the model's file, or of its first shard, once it is known */
-    json_t *description;       /* of the weights */
+    json_t *layers, *config; /* of the new manifest */
+    struct pn_digests made;  /* blobs that may be new */
+    uint64_t read, total;    /* bytes of files */
+    char *weights;           /* the path of the model's file, or of its first shard, once it is known */
+    json_t *description;     /* of the weights */
 };
 
 static void say(const struct making *m, const char *what, const char *hex)
@@ -69,9 +69,8 @@ static pantry_status add_layer(struct making *m, const char *type, const char *h
     snprintf(media, sizeof media, PN_TYPE_LAYER "%s", type);
     if (json_array_size(m->layers) == PN_MANIFEST_LAYERS)
         return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_MANIFEST_LAYERS);
-    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes)) == 0
-               ? PANTRY_OK
-               : pn_no_memory(err, m->job.name);
+    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes)) == 0 ? PANTRY_OK
+                                                                                       : pn_no_memory(err, m->job.name);
 }
 
 static pantry_status add_text(struct making *m, const char *type, const char *text, struct pantry_error *err)
@@ -170,11 +169,11 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
         struct stat st;
         char *path = blob_of(m, f->digest);
         memcpy(hex, f->digest + 7, sizeof hex);
-        status = !path ? pn_no_memory(err, f->path)
-                 : stat(path, &st) != 0 || !S_ISREG(st.st_mode)
-                     ? pn_fail(err, PANTRY_NOT_FOUND, "%.200s: the store has no blob %s; send it first", f->path,
-                               f->digest)
-                     : PANTRY_OK;
+        status =
+            !path ? pn_no_memory(err, f->path)
+            : stat(path, &st) != 0 || !S_ISREG(st.st_mode)
+                ? pn_fail(err, PANTRY_NOT_FOUND, "%.200s: the store has no blob %s; send it first", f->path, f->digest)
+                : PANTRY_OK;
         bytes = status ? 0 : (uint64_t)st.st_size;
         free(path);
     } else {
@@ -413,10 +412,9 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     const char *family = json_string_value(json_object_get(m->description, "architecture"));
     json_t *diffs = json_array(), *layer, *root = NULL;
     json_array_foreach(m->layers, i, layer) json_array_append(diffs, json_object_get(layer, "digest"));
-    json_t *config =
-        json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", "gguf", "model_family",
-                  family ? family : "unknown", "model_families", family ? family : "unknown", "architecture", "amd64",
-                  "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
+    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", "gguf", "model_family",
+                               family ? family : "unknown", "model_families", family ? family : "unknown",
+                               "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
     if (config && m->create->requires && *m->create->requires)
         json_object_set_new(config, "requires", json_string(m->create->requires));
     pantry_status status = PANTRY_OK;
@@ -481,17 +479,18 @@ static pantry_status check_first(const struct making *m, struct pantry_error *er
     if (!status)
         status = pn_parameters_read(c->params, &scratch, err);
     for (size_t i = 0; i < c->files.len + c->adapters.len && !status; i++) {
-        const struct pn_create_file *f =
-            i < c->files.len ? &c->files.data[i] : &c->adapters.data[i - c->files.len];
+        const struct pn_create_file *f = i < c->files.len ? &c->files.data[i] : &c->adapters.data[i - c->files.len];
         if (*f->digest && !pn_digest_hex(f->digest))
-            status = pn_fail(err, PANTRY_INVALID, "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 "
-                             "hexadecimal digits)", f->path, f->digest);
+            status = pn_fail(err, PANTRY_INVALID,
+                             "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 "
+                             "hexadecimal digits)",
+                             f->path, f->digest);
     }
     return status;
 }
 
-pantry_status pn_store_create(const char *name, const struct pn_create *create,
-                              const struct pn_create_options *options, struct pantry_error *err)
+pantry_status pn_store_create(const char *name, const struct pn_create *create, const struct pn_create_options *options,
+                              struct pantry_error *err)
 {
     struct making m = {.create = create, .options = options, .job = pn_job_new(name, &options->fetch)};
     struct pantry_error scratch;

@@ -9,8 +9,8 @@
 
 /* A file that a new model consists of: one on disk, or a blob that is in the store. */
 struct pn_create_file {
-    char *path;       /* the file, or its name where `digest` is set; owned */
-    char digest[72];  /* "sha256:..." of a blob; "": a file */
+    char *path;      /* the file, or its name where `digest` is set; owned */
+    char digest[72]; /* "sha256:..." of a blob; "": a file */
 };
 
 struct pn_create_files {
@@ -19,13 +19,13 @@ struct pn_create_files {
 };
 
 struct pn_create {
-    char *from;                    /* a model of the store to begin with; NULL: none */
-    struct pn_create_files files;  /* GGUF files: a model or all its shards, and projectors */
+    char *from;                   /* a model of the store to begin with; NULL: none */
+    struct pn_create_files files; /* GGUF files: a model or all its shards, and projectors */
     struct pn_create_files adapters;
     char *template, *system, *requires; /* NULL or "": none, or the base's */
-    json_t *licenses;              /* array of texts, may be NULL like the next two */
-    json_t *params;                /* object; those of the base that are not in it stay */
-    json_t *messages;              /* array; replaces the base's */
+    json_t *licenses;                   /* array of texts, may be NULL like the next two */
+    json_t *params;                     /* object; those of the base that are not in it stay */
+    json_t *messages;                   /* array; replaces the base's */
 };
 void pn_create_free(struct pn_create *create);
 
@@ -43,7 +43,7 @@ struct pn_create_library {
     }
 
 struct pn_create_options {
-    struct pn_fetch_options fetch; /* progress of reading files, and cancelling */
+    struct pn_fetch_options fetch;                /* progress of reading files, and cancelling */
     void (*status)(void *user, const char *line); /* "writing manifest"; may be NULL; `user` is fetch.user */
     struct pn_create_library library;
 };
@@ -58,8 +58,8 @@ pantry_status pn_create_read(const char *file, const struct pn_modelfile *modelf
 pantry_status pn_create_add_files(struct pn_create_files *files, const char *path, struct pantry_error *err);
 
 /* Makes the model, or fails and leaves the store as it was. A model that had the name loses it. */
-pantry_status pn_store_create(const char *name, const struct pn_create *create,
-                              const struct pn_create_options *options, struct pantry_error *err);
+pantry_status pn_store_create(const char *name, const struct pn_create *create, const struct pn_create_options *options,
+                              struct pantry_error *err);
 
 /* ---- blobs that clients send ---- */
 

@@ -81,8 +81,8 @@ pantry_status pn_manifest_read(const char *path, json_t **root, struct pantry_er
 /* The JSON of a layer. */
 json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size);
 
-/* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks that
- * all exist and have the manifest's sizes. */
+/* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks
+ * that all exist and have the manifest's sizes. */
 pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err);
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,

@@ -244,9 +244,9 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
     pantry_status status = put_config(home, entry, config, &config_bytes, err);
     if (status)
         return status;
-    root =
-        json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
-                  pn_manifest_layer(PN_TYPE_CONFIG, config, config_bytes), "layers", pn_manifest_layer(type_model, entry->sha256, entry->bytes));
+    root = json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
+                     pn_manifest_layer(PN_TYPE_CONFIG, config, config_bytes), "layers",
+                     pn_manifest_layer(type_model, entry->sha256, entry->bytes));
     if (root && license)
         json_array_append_new(json_object_get(root, "layers"), pn_manifest_layer(type_license, license, license_bytes));
     text = root ? json_dumps(root, JSON_COMPACT) : NULL;

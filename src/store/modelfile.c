@@ -9,10 +9,12 @@
 #include <strings.h>
 
 static const char *const instructions[] = {
-    [PN_MODELFILE_FROM] = "FROM",         [PN_MODELFILE_PARAMETER] = "PARAMETER", [PN_MODELFILE_TEMPLATE] = "TEMPLATE",
-    [PN_MODELFILE_SYSTEM] = "SYSTEM",     [PN_MODELFILE_ADAPTER] = "ADAPTER",     [PN_MODELFILE_LICENSE] = "LICENSE",
-    [PN_MODELFILE_MESSAGE] = "MESSAGE",   [PN_MODELFILE_DRAFT] = "DRAFT",         [PN_MODELFILE_REQUIRES] = "REQUIRES",
-    [PN_MODELFILE_RENDERER] = "RENDERER", [PN_MODELFILE_PARSER] = "PARSER",       [PN_MODELFILE_CAPABILITY] = "CAPABILITY",
+    [PN_MODELFILE_FROM] = "FROM",         [PN_MODELFILE_PARAMETER] = "PARAMETER",
+    [PN_MODELFILE_TEMPLATE] = "TEMPLATE", [PN_MODELFILE_SYSTEM] = "SYSTEM",
+    [PN_MODELFILE_ADAPTER] = "ADAPTER",   [PN_MODELFILE_LICENSE] = "LICENSE",
+    [PN_MODELFILE_MESSAGE] = "MESSAGE",   [PN_MODELFILE_DRAFT] = "DRAFT",
+    [PN_MODELFILE_REQUIRES] = "REQUIRES", [PN_MODELFILE_RENDERER] = "RENDERER",
+    [PN_MODELFILE_PARSER] = "PARSER",     [PN_MODELFILE_CAPABILITY] = "CAPABILITY",
 };
 enum { N_INSTRUCTIONS = sizeof instructions / sizeof *instructions };
 
@@ -116,8 +118,8 @@ static pantry_status find_instruction(struct reader *r, enum pn_instruction *kin
     int n;
     const char *word = take_word(r, &n);
     size_t i = 0;
-    while (i < N_INSTRUCTIONS && !(strlen(instructions[i]) == (size_t)(r->at - word) &&
-                                   strncasecmp(instructions[i], word, (size_t)n) == 0))
+    while (i < N_INSTRUCTIONS &&
+           !(strlen(instructions[i]) == (size_t)(r->at - word) && strncasecmp(instructions[i], word, (size_t)n) == 0))
         i++;
     if (i == N_INSTRUCTIONS || (r->at < r->end && !is_space(*r->at) && *r->at != '\n'))
         return unknown_instruction(r, word, n ? n : 1);

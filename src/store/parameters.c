@@ -169,9 +169,7 @@ static json_t *value_of(const struct parameter *p, const char *text)
     if (p->kind == STOPS)
         return json_string(text);
     if (p->kind == HINT_BOOL)
-        return strcmp(text, "true") == 0    ? json_true()
-               : strcmp(text, "false") == 0 ? json_false()
-                                            : json_null();
+        return strcmp(text, "true") == 0 ? json_true() : strcmp(text, "false") == 0 ? json_false() : json_null();
     if (text[strspn(text, "+-.0123456789eE")]) /* no "nan", no hexadecimal */
         return json_null();
     errno = 0;
@@ -198,7 +196,7 @@ pantry_status pn_parameters_add(json_t *params, const char *name, const char *te
         json_decref(value);
         return status;
     }
-    bool ok = stops                ? json_array_append_new(stops, value) == 0
+    bool ok = stops              ? json_array_append_new(stops, value) == 0
               : p->kind == STOPS ? json_object_set_new(params, name, json_pack("[o]", value)) == 0
                                  : json_object_set_new(params, name, value) == 0;
     return ok ? PANTRY_OK : pn_no_memory(err, name);

@@ -28,8 +28,8 @@ static pantry_status take_digest(const char *digest, char hex[PN_SHA256_HEX + 1]
 {
     const char *digits = pn_digest_hex(digest);
     if (!digits)
-        return pn_fail(err, PANTRY_INVALID,
-                       "not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)", digest);
+        return pn_fail(err, PANTRY_INVALID, "not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)",
+                       digest);
     memcpy(hex, digits, PN_SHA256_HEX + 1);
     return PANTRY_OK;
 }
@@ -133,7 +133,8 @@ pantry_status pn_upload_commit(struct pn_upload *u, struct pantry_error *err)
     const char *wanted = strrchr(u->blob, '-') + 1;
     pantry_status status = pn_sha256_finish(&u->hash, hex, err);
     if (!status && strcmp(hex, wanted) != 0)
-        status = pn_fail(err, PANTRY_INVALID, "digest mismatch, expected \"sha256:%s\", got \"sha256:%s\"", wanted, hex);
+        status =
+            pn_fail(err, PANTRY_INVALID, "digest mismatch, expected \"sha256:%s\", got \"sha256:%s\"", wanted, hex);
     if (!status)
         status = pn_layout_sync_file(u->fd, u->partial, err);
     if (!status && rename(u->partial, u->blob) != 0)

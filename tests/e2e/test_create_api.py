@@ -24,7 +24,10 @@ def setUpModule():
     ollama = service.client_library("ollama")
     FOLDER = tempfile.TemporaryDirectory(prefix="pantry-create-")
     TINY = os.path.join(FOLDER.name, "tiny.gguf")
-    spoken, base = os.path.join(FOLDER.name, "spoken"), os.path.join(FOLDER.name, "base")
+    spoken, base = (
+        os.path.join(FOLDER.name, "spoken"),
+        os.path.join(FOLDER.name, "base"),
+    )
     tiny_model.write(TINY)
     tiny_model.write(base, template=False)
     spoken_model.write(spoken)
@@ -56,26 +59,42 @@ class Case(unittest.TestCase):
         return reply
 
     def refused(self, words, status=400, **body):
-        reply = self.post("/api/create", status, stream=False, **{"model": "mine", "from": "spoken", **body})
+        reply = self.post(
+            "/api/create",
+            status,
+            stream=False,
+            **{"model": "mine", "from": "spoken", **body},
+        )
         self.assertRegex(reply["error"], words)
 
     def prompt(self, model, messages, path="/api/chat", **body):
         body = {"messages": messages} if path == "/api/chat" else {"prompt": messages}
-        return self.post(path, model=model, _debug_render_only=True, **body)["_debug_info"]["rendered_template"]
+        return self.post(path, model=model, _debug_render_only=True, **body)[
+            "_debug_info"
+        ]["rendered_template"]
 
     def blobs(self):
-        return sorted(os.listdir(os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs")))
+        return sorted(
+            os.listdir(os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs"))
+        )
 
 
 class Creating(Case):
     def test_the_client_makes_a_model_from_another(self):
-        lines = list(CLIENT.create("mine", from_="spoken", system="Be brief.", stream=True))
+        lines = list(
+            CLIENT.create("mine", from_="spoken", system="Be brief.", stream=True)
+        )
         statuses = [line.status for line in lines]
         self.assertRegex(statuses[0], "^using existing layer sha256:[0-9a-f]{64}$")
         self.assertRegex(statuses[-3], "^creating new layer sha256:[0-9a-f]{64}$")
         self.assertEqual(statuses[-2:], ["writing manifest", "success"])
-        self.assertEqual(CLIENT.create("mine", from_="spoken", system="Be brief.").status, "success")
-        self.assertEqual(CLIENT.chat("mine", [user("say hello")]).message.content, spoken_model.SCRIPTS["hello"])
+        self.assertEqual(
+            CLIENT.create("mine", from_="spoken", system="Be brief.").status, "success"
+        )
+        self.assertEqual(
+            CLIENT.chat("mine", [user("say hello")]).message.content,
+            spoken_model.SCRIPTS["hello"],
+        )
         self.assertIn("mine:latest", [model.model for model in CLIENT.list().models])
         CLIENT.delete("mine")
 
@@ -97,11 +116,19 @@ class Creating(Case):
         self.assertEqual((shown.template, shown.license), (JINJA, "First.\nSecond."))
         words = [line.split() for line in shown.parameters.splitlines()]
         self.assertEqual(
-            words, [["temperature", "0"], ["num_predict", "3"], ["stop", '"never"'], ["stop", '"ever"']]
+            words,
+            [
+                ["temperature", "0"],
+                ["num_predict", "3"],
+                ["stop", '"never"'],
+                ["stop", '"ever"'],
+            ],
         )
         whole = self.post("/api/show", model="sent")
-        self.assertEqual((whole["system"], whole["messages"][1]["content"]), ("One.", "Ho"))
-        self.assertIn('\nSYSTEM One.\n', shown.modelfile)
+        self.assertEqual(
+            (whole["system"], whole["messages"][1]["content"]), ("One.", "Ho")
+        )
+        self.assertIn("\nSYSTEM One.\n", shown.modelfile)
         self.assertIn("\nMESSAGE assistant Ho\n", shown.modelfile)
         self.assertEqual(CLIENT.generate("sent", "x").eval_count, 3)
         CLIENT.copy("sent", "copy")
@@ -116,14 +143,18 @@ class Creating(Case):
 
         digest = asyncio.run(send())
         self.assertEqual(digest, digest_of(TINY))
-        self.assertEqual(CLIENT.create("chunks", files={"a.gguf": digest}).status, "success")
+        self.assertEqual(
+            CLIENT.create("chunks", files={"a.gguf": digest}).status, "success"
+        )
         CLIENT.delete("chunks")
 
     def test_sends_shards(self):
         paths = tiny_model.write_shards(os.path.join(FOLDER.name, "s"), 2)
         files = {os.path.basename(path): CLIENT.create_blob(path) for path in paths}
         CLIENT.create("shards", files=files)
-        self.assertEqual(CLIENT.generate("shards", "x", options={"num_predict": 2}).eval_count, 2)
+        self.assertEqual(
+            CLIENT.generate("shards", "x", options={"num_predict": 2}).eval_count, 2
+        )
         some = dict(list(files.items())[:1])
         self.refused("not all shards", **{"from": None, "files": some})
         CLIENT.delete("shards")
@@ -143,8 +174,13 @@ class Creating(Case):
         self.refused("not found", 404, **{"from": "nothing"})
         self.refused("both 'from' and 'files'", files={"a.gguf": missing})
         self.refused("has no blob", 404, **{"from": None, "files": {"a.gguf": missing}})
-        self.refused("not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}})
-        self.refused("safetensors files are not supported", **{"from": None, "files": {"model.safetensors": missing}})
+        self.refused(
+            "not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}}
+        )
+        self.refused(
+            "safetensors files are not supported",
+            **{"from": None, "files": {"model.safetensors": missing}},
+        )
         self.refused("quantize: not supported", quantize="q4_K_M")
         self.refused("Go's language", template="{{ .Prompt }}")
         self.refused("the template: ", template="{% if %}")
@@ -154,7 +190,9 @@ class Creating(Case):
         self.refused(r"messages\[0\].role", messages=[{"role": "tool", "content": "x"}])
         self.refused(r"messages\[0\].content", messages=[{"role": "user"}])
         self.refused("renderer", renderer="qwen3")
-        self.refused("SYSTEM: the model has no chat template", **{"from": "base", "system": "x"})
+        self.refused(
+            "SYSTEM: the model has no chat template", **{"from": "base", "system": "x"}
+        )
         self.assertEqual(self.blobs(), before)
 
     def test_an_adapter_does_not_run(self):
@@ -194,25 +232,45 @@ class Carried(Case):
         self.assertEqual(self.prompt("mario", [user("say names")]), mario + self.ASKS)
         own = [{"role": "system", "content": "You are Luigi."}, user("say names")]
         self.assertEqual(self.prompt("mario", own), luigi + self.ASKS)
-        self.assertEqual(self.prompt("mario", "say names", "/api/generate"), mario + self.ASKS)
-        applied = self.post("/apply-template", model="mario", messages=[user("say names")])["prompt"]
+        self.assertEqual(
+            self.prompt("mario", "say names", "/api/generate"), mario + self.ASKS
+        )
+        applied = self.post(
+            "/apply-template", model="mario", messages=[user("say names")]
+        )["prompt"]
         self.assertEqual(applied, mario + self.ASKS)
-        raw = self.post("/api/generate", model="mario", prompt="say names", raw=True, _debug_render_only=True)
+        raw = self.post(
+            "/api/generate",
+            model="mario",
+            prompt="say names",
+            raw=True,
+            _debug_render_only=True,
+        )
         self.assertEqual(raw["_debug_info"]["rendered_template"], "say names")
 
     def test_every_api_reads_the_same_prompt(self):
         asked = [user("say names")]
-        n = self.post("/api/chat", model="mario", messages=asked, stream=False)["prompt_eval_count"]
-        plain = self.post("/api/chat", model="spoken", messages=asked, stream=False)["prompt_eval_count"]
+        n = self.post("/api/chat", model="mario", messages=asked, stream=False)[
+            "prompt_eval_count"
+        ]
+        plain = self.post("/api/chat", model="spoken", messages=asked, stream=False)[
+            "prompt_eval_count"
+        ]
         self.assertGreater(n, plain + 20)
         counts = {
             "/v1/chat/completions": lambda r: r["usage"]["prompt_tokens"],
             "/v1/responses": lambda r: r["usage"]["input_tokens"],
-            "/v1/messages": lambda r: r["usage"]["input_tokens"] + r["usage"].get("cache_read_input_tokens", 0),
+            "/v1/messages": lambda r: (
+                r["usage"]["input_tokens"]
+                + r["usage"].get("cache_read_input_tokens", 0)
+            ),
             "/v1/messages/count_tokens": lambda r: r["input_tokens"],
         }
         for path, count in counts.items():
-            body = {"model": "mario", "input" if "responses" in path else "messages": asked}
+            body = {
+                "model": "mario",
+                "input" if "responses" in path else "messages": asked,
+            }
             if path == "/v1/messages":
                 body["max_tokens"] = 1
             with self.subTest(path):
@@ -222,15 +280,27 @@ class Carried(Case):
         asked = {"model": "mario", "messages": [user("say names")]}
         ollamas = self.post("/api/chat", stream=False, **asked)
         self.assertEqual((ollamas["eval_count"], ollamas["done_reason"]), (2, "length"))
-        more = self.post("/api/chat", stream=False, options={"num_predict": 50}, **asked)
+        more = self.post(
+            "/api/chat", stream=False, options={"num_predict": 50}, **asked
+        )
         self.assertEqual(more["message"]["content"], "Ada, Grace, ")
-        other = self.post("/api/chat", stream=False, options={"num_predict": 50, "stop": ["Grace"]}, **asked)
+        other = self.post(
+            "/api/chat",
+            stream=False,
+            options={"num_predict": 50, "stop": ["Grace"]},
+            **asked,
+        )
         self.assertEqual(other["message"]["content"], "Ada, ")
         openai = self.post("/v1/chat/completions", **asked)
         self.assertEqual(openai["usage"]["completion_tokens"], 2)
         openai = self.post("/v1/chat/completions", max_tokens=50, **asked)
         self.assertEqual(openai["choices"][0]["message"]["content"], "Ada, Grace, ")
-        self.assertEqual(self.post("/v1/completions", model="mario", prompt="x")["usage"]["completion_tokens"], 2)
+        self.assertEqual(
+            self.post("/v1/completions", model="mario", prompt="x")["usage"][
+                "completion_tokens"
+            ],
+            2,
+        )
         reply = self.post("/v1/responses", model="mario", input="say names")
         self.assertEqual(reply["usage"]["output_tokens"], 2)
         reply = self.post("/v1/messages", max_tokens=50, **asked)
@@ -259,15 +329,25 @@ class Blobs(Case):
         before = self.blobs()
         wrong = "sha256:" + "1" * 64
         self.assertIn("digest mismatch", self.put(wrong, b"x" * 100000, 400)["error"])
-        for name in ("sha256:abc", "sha256-" + "1" * 64, "sha256:" + "G" * 64, "..%2F..%2Fx", "sha256:" + "1" * 65):
+        for name in (
+            "sha256:abc",
+            "sha256-" + "1" * 64,
+            "sha256:" + "G" * 64,
+            "..%2F..%2Fx",
+            "sha256:" + "1" * 65,
+        ):
             with self.subTest(name):
-                self.assertIn("not a digest", self.put(name, b"x" * 100000, 400)["error"])
+                self.assertIn(
+                    "not a digest", self.put(name, b"x" * 100000, 400)["error"]
+                )
                 self.assertEqual(SERVICE.request("HEAD", f"/api/blobs/{name}")[0], 400)
         self.assertEqual(SERVICE.request("GET", f"/api/blobs/{wrong}")[0], 405)
         self.assertEqual(self.blobs(), before)
 
     def begin(self, digest, length):
-        connection = socket.create_connection(("127.0.0.1", SERVICE.port), timeout=service.PATIENCE)
+        connection = socket.create_connection(
+            ("127.0.0.1", SERVICE.port), timeout=service.PATIENCE
+        )
         head = f"POST /api/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
         return connection
@@ -295,14 +375,19 @@ class Blobs(Case):
         def send(body):
             status.append(SERVICE.request("POST", f"/api/blobs/{digest}", body)[0])
 
-        threads = [threading.Thread(target=send, args=(body if i % 2 else body[:-1],)) for i in range(8)]
+        threads = [
+            threading.Thread(target=send, args=(body if i % 2 else body[:-1],))
+            for i in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self.assertLessEqual(set(status), {200, 201, 400})
         self.assertIn(201, status)
-        path = os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs", digest.replace(":", "-"))
+        path = os.path.join(
+            SERVICE.env["PANTRY_HOME"], "models", "blobs", digest.replace(":", "-")
+        )
         self.assertEqual(digest_of(path), digest)
         self.assertEqual([name for name in self.blobs() if "partial" in name], [])
 

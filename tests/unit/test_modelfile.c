@@ -45,7 +45,8 @@ static void reads_instructions(void **state)
         {"FROM a", "1:FROM[]=a|"},
         {"\xef\xbb\xbf  from\ta:b  \r\n", "1:FROM[]=a:b|"},
         {"# one\n\n  # two\nFrom a # not a comment\n", "4:FROM[]=a # not a comment|"},
-        {"FROM \"a b\"\nSYSTEM \"\"\"\n one\n\"\" two\"\"\"\nLICENSE x", "1:FROM[]=a b|2:SYSTEM[]=\n one\n\"\" two|5:LICENSE[]=x|"},
+        {"FROM \"a b\"\nSYSTEM \"\"\"\n one\n\"\" two\"\"\"\nLICENSE x",
+         "1:FROM[]=a b|2:SYSTEM[]=\n one\n\"\" two|5:LICENSE[]=x|"},
         {"SYSTEM \"one\ntwo\"\nFROM a", "1:SYSTEM[]=one\ntwo|3:FROM[]=a|"},
         {"SYSTEM \"\"\"say \"hi\"\"\"\"\nFROM a", "1:SYSTEM[]=say \"hi\"|2:FROM[]=a|"},
         {"SYSTEM \"\"\"  a  \"\"\"  \nFROM a", "1:SYSTEM[]=  a  |2:FROM[]=a|"},
@@ -122,9 +123,9 @@ static void is_bounded(void **state)
 static void writes_what_it_reads(void **state)
 {
     (void)state;
-    static const char *const values[] = {"a",        "a b",   " a",         "a ",  "two\nlines", "\"quoted\"", "a \"b\" c",
-                                         "\"a\nb\"", "a\n\"", "a#b # c",    "\n",  "{{ x }}",    "\t",         "a\r",
-                                         "",         "'a'",   "back\\slash", "\"a", "a\""};
+    static const char *const values[] = {
+        "a",  "a b",     " a", "a ",  "two\nlines", "\"quoted\"", "a \"b\" c",   "\"a\nb\"", "a\n\"", "a#b # c",
+        "\n", "{{ x }}", "\t", "a\r", "",           "'a'",        "back\\slash", "\"a",      "a\""};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         struct pn_buf text = {0};
         struct pn_modelfile m;
@@ -213,10 +214,18 @@ static void parameters_as_text(void **state)
         const char *name, *text;
         pantry_status status;
     } rows[] = {
-        {"temperature", "0.7", PANTRY_OK}, {"top_k", "40", PANTRY_OK},          {"stop", "a", PANTRY_OK},
-        {"stop", "7", PANTRY_OK},          {"use_mmap", "false", PANTRY_OK},    {"seed", "18446744073709551615", PANTRY_INVALID},
-        {"top_p", "", PANTRY_INVALID},     {"top_p", "nan", PANTRY_INVALID},    {"top_k", "4x", PANTRY_INVALID},
-        {"top_k", "0x10", PANTRY_INVALID}, {"use_mmap", "yes", PANTRY_INVALID}, {"stop", "", PANTRY_INVALID},
+        {"temperature", "0.7", PANTRY_OK},
+        {"top_k", "40", PANTRY_OK},
+        {"stop", "a", PANTRY_OK},
+        {"stop", "7", PANTRY_OK},
+        {"use_mmap", "false", PANTRY_OK},
+        {"seed", "18446744073709551615", PANTRY_INVALID},
+        {"top_p", "", PANTRY_INVALID},
+        {"top_p", "nan", PANTRY_INVALID},
+        {"top_k", "4x", PANTRY_INVALID},
+        {"top_k", "0x10", PANTRY_INVALID},
+        {"use_mmap", "yes", PANTRY_INVALID},
+        {"stop", "", PANTRY_INVALID},
     };
     json_t *params = json_object();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -237,12 +246,23 @@ static void parameters_as_text(void **state)
 static void languages_are_told_apart(void **state)
 {
     (void)state;
-    static const char *const go[] = {
-        "{{ .Prompt }}", "{{- if .System }}x{{ end }}", "{{range $i, $m := .Messages}}{{ end }}", "{{ $x }}",
-        "{{ json .Tools }}", "{{-\n.System }}", "a {b} {{ if or .System .Tools }}", "{{/* note */}}"};
-    static const char *const jinja[] = {
-        "{{ messages[0].content }}", "{% for m in messages %}{{ m }}{% endfor %}", "{{ bos_token }}", "plain",
-        "{{ '.x' }}", "{% if x %}{{ .5 }}{% endif %}", "{{ ends }}", "{{ notes }}", ""};
+    static const char *const go[] = {"{{ .Prompt }}",
+                                     "{{- if .System }}x{{ end }}",
+                                     "{{range $i, $m := .Messages}}{{ end }}",
+                                     "{{ $x }}",
+                                     "{{ json .Tools }}",
+                                     "{{-\n.System }}",
+                                     "a {b} {{ if or .System .Tools }}",
+                                     "{{/* note */}}"};
+    static const char *const jinja[] = {"{{ messages[0].content }}",
+                                        "{% for m in messages %}{{ m }}{% endfor %}",
+                                        "{{ bos_token }}",
+                                        "plain",
+                                        "{{ '.x' }}",
+                                        "{% if x %}{{ .5 }}{% endif %}",
+                                        "{{ ends }}",
+                                        "{{ notes }}",
+                                        ""};
     for (size_t i = 0; i < sizeof go / sizeof *go; i++)
         if (!pn_template_is_go(go[i]))
             fail_msg("%s", go[i]);
@@ -292,10 +312,14 @@ static void conversations_begin_with_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_instructions),      cmocka_unit_test(says_where_it_is_wrong),
-        cmocka_unit_test(is_bounded),              cmocka_unit_test(writes_what_it_reads),
-        cmocka_unit_test(parameters_are_read),     cmocka_unit_test(parameters_are_refused),
-        cmocka_unit_test(parameters_as_text),      cmocka_unit_test(languages_are_told_apart),
+        cmocka_unit_test(reads_instructions),
+        cmocka_unit_test(says_where_it_is_wrong),
+        cmocka_unit_test(is_bounded),
+        cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(parameters_are_read),
+        cmocka_unit_test(parameters_are_refused),
+        cmocka_unit_test(parameters_as_text),
+        cmocka_unit_test(languages_are_told_apart),
         cmocka_unit_test(conversations_begin_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,8 +104,9 @@ static pantry_status check_quantize(const json_t *body, struct pantry_error *err
 static pantry_status read_create(const json_t *body, struct pn_create *out, const char **name, bool *stream,
                                  struct pantry_error *err)
 {
-    static const char *const known[] = {"model",    "name",   "stream",     "from",     "files",    "adapters", "template",
-                                        "license",  "system", "parameters", "messages", "quantize", "requires", NULL};
+    static const char *const known[] = {"model",    "name",     "stream",   "from",   "files",
+                                        "adapters", "template", "license",  "system", "parameters",
+                                        "messages", "quantize", "requires", NULL};
     json_t *parameters = NULL;
     pantry_status status = pn_json_known(body, "", known, err);
     if (!status)

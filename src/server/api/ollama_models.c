@@ -258,10 +258,10 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     modified_at(path, when);
     overlay(d, &carried);
     char *modelfile = pn_carried_modelfile(&carried, name, path, json_string_value(json_object_get(d, "template")));
-    json_t *v =
-        json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "license", text_or_empty(d, "license_text"), "modelfile",
-                  modelfile ? modelfile : "", "parameters", "", "template", text_or_empty(d, "template"), "details", details_of(d),
-                  "model_info", info_of(d, verbose), "capabilities", capabilities_of(d), "modified_at", when);
+    json_t *v = json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "license", text_or_empty(d, "license_text"),
+                          "modelfile", modelfile ? modelfile : "", "parameters", "", "template",
+                          text_or_empty(d, "template"), "details", details_of(d), "model_info", info_of(d, verbose),
+                          "capabilities", capabilities_of(d), "modified_at", when);
     if (verbose && v)
         json_object_set(v, "tensors", json_object_get(d, "tensors"));
     add_carried(v, &carried);
