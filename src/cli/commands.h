@@ -11,7 +11,7 @@
 /* All commands in the order of `pantry help`; NULL ends the list. */
 extern const struct pn_command *const pn_commands[];
 
-/* Prints the sections of `pantry show` for a model file; for cmd_run and cmd_show. Exit status. */
-int pn_cli_show_model(const char *path);
+/* Prints the sections of `pantry show` for a MODEL; for the chat and cmd_show. Exit status. */
+int pn_cli_show_model(const char *name);
 
 #endif

@@ -19,9 +19,27 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
 {
     static atomic_uint_fast64_t n;
     struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&n, 1) << 48};
-    struct pn_answer_options o = {.sampling = loaded->sampling};
-    o.sampling.seed = pn_rng_u64(&rng) >> 32;
+    const struct pn_parameters *p = &loaded->parameters;
+    struct pn_answer_options o = {.sampling = p->sampling,
+                                  .max_tokens = p->max_tokens,
+                                  .n_context = p->n_context,
+                                  .n_batch = p->n_batch,
+                                  .n_stop = p->n_stop};
+    memcpy(o.stop, p->stop, sizeof *o.stop * p->n_stop);
+    if (!p->has_seed)
+        o.sampling.seed = pn_rng_u64(&rng) >> 32;
     return o;
+}
+
+/* A conversation begins with what the model carries. Caller decrefs. */
+static json_t *whole_context(const struct pn_loaded *loaded, json_t *context)
+{
+    const struct pn_carried *c = &loaded->carried;
+    if (!context || (!c->system && !c->messages))
+        return json_incref(context);
+    json_t *copy = json_copy(context);
+    json_object_set_new(copy, "messages", pn_carried_conversation(c, json_object_get(context, "messages")));
+    return copy;
 }
 
 /* ---- prompts ---- */
@@ -82,8 +100,12 @@ static pantry_status render(const struct pn_loaded *loaded, const json_t *given,
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
                                size_t *len, struct pantry_error *err)
 {
-    if (o->context)
-        return render(loaded, o->context, o->continues, text, len, err);
+    if (o->context) {
+        json_t *context = whole_context(loaded, o->context);
+        pantry_status status = render(loaded, context, o->continues, text, len, err);
+        json_decref(context);
+        return status;
+    }
     *len = o->len;
     *text = malloc(o->len + 1);
     if (!*text)
@@ -144,14 +166,17 @@ static void prompt_free(struct prompt *p)
 pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o,
                                const struct pn_exchange *x, int32_t **ids, size_t *n, struct pantry_error *err)
 {
+    struct pn_answer_options own = *o;
     struct prompt p;
-    pantry_status status = read_prompt(loaded, o, x, &p, err);
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, x, &p, err);
     if (!status) {
         *ids = p.ids;
         *n = p.n;
         p.ids = NULL;
     }
     prompt_free(&p);
+    json_decref(own.context);
     return status;
 }
 
@@ -355,12 +380,14 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
+    struct pn_answer_options own = *o;
     struct prompt prompt;
-    struct making m = {.loaded = loaded, .options = o, .x = x, .out = out, .replay = &prompt.replay};
+    struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out, .replay = &prompt.replay};
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
-    pantry_status status = read_prompt(loaded, o, x, &prompt, err);
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, x, &prompt, err);
     out->stats.n_prompt = (int)prompt.n;
     if (!status)
         status = make_parser(loaded, &m, prompt.text, prompt.len, err);
@@ -373,6 +400,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
+    json_decref(own.context);
     pn_buf_free(&m.ids);
     prompt_free(&prompt);
     return status;

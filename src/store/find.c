@@ -11,19 +11,16 @@
 static pantry_status find_own(const char *text, struct pn_stored *out, struct pantry_error *err)
 {
     struct pn_model_name name;
-    struct stat st;
     char *home;
     *out = (struct pn_stored){.source = pn_source_own};
     pantry_status status = pn_layout_home(&home, err);
     if (status)
         return status;
     if (!(status = pn_name_parse(text, &name, err)))
-        status = pn_manifest_model(home, &name, &out->path, err);
+        status = pn_manifest_weights(home, &name, &out->path, &out->bytes, err);
     if (!status && (!(out->name = pn_name_text(&name)) || !(out->manifest = pn_manifest_path(home, &name))))
         status = pn_no_memory(err, text);
-    if (!status)
-        out->bytes = stat(out->path, &st) == 0 ? (uint64_t)st.st_size : 0;
-    else
+    if (status)
         pn_stored_free(out);
     free(home);
     return status;

@@ -49,7 +49,7 @@ def array(kind, pack, values):
     return struct.pack("<IQ", kind, len(values)) + b"".join(pack(v) for v in values)
 
 
-def metadata(template=True):
+def metadata(template=True, more=()):
     tokens, merges = vocabulary()
     i32 = lambda v: struct.pack("<i", v)
     u32 = lambda v: struct.pack("<I", v)
@@ -76,6 +76,7 @@ def metadata(template=True):
     ]
     if not template:
         rows.pop()
+    rows += more
     return len(rows), b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in rows)
 
 
