@@ -22,7 +22,7 @@ from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
-    "run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check"
+    "run serve key generate list pull import cp rm prune show bench embed rank decide tokenize template parse logits check"
     " help version"
 ).split()
 
@@ -179,6 +179,10 @@ class Misuse(Case):
             ["embed", MODEL, "x", "--dimensions", "0"],
             ["embed", MODEL, "x", "--pooling", "max"],
             ["rank", MODEL],
+            ["decide", MODEL],
+            ["decide", MODEL, "q", "x", "-f", "y"],
+            ["decide", MODEL, "q", "x", "y"],
+            ["decide", MODEL, "q", "x", "-c", "a", "-l", "b"],
             ["rank", MODEL, "q", "x", "-f", "y"],
             ["check"],
             ["show"],
