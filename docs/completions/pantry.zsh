@@ -27,6 +27,7 @@ _pantry_commands()
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
         'rank:order texts by how well they answer a query'
+        'decide:answer a question about a text with probabilities'
         'tokenize:turn text into the model'\''s token ids, or ids into text'
         'template:render a chat template'
         'parse:split a model'\''s raw answer into content, reasoning and tool calls'
@@ -224,6 +225,20 @@ _pantry()
             '--max-tokens=[most tokens of query and text; default: what the model was trained for]:N: ' \
             '--truncate[cut longer texts]' \
             '--plain-text[text such as \[SEP\] stays text]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    decide)
+        _arguments -s -S : \
+            '(-c --choice)'{-c+,--choice=}'[one of the answers, or LABEL=DESCRIPTION; may be repeated]:LABEL: ' \
+            '(-l --level)'{-l+,--level=}'[a level of a score, the lowest first; may be repeated]:TEXT: ' \
+            '--questions=[the JSON object `questions` of /v1/systemone, in place of QUESTION]:FILE:_files' \
+            '(-f --file)'{-f+,--file=}'[decide about the text in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
+            '--json[print one JSON value: {answers, usage}]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
