@@ -1,7 +1,7 @@
 /* Manifests and small blobs in Ollama's format; their contents are not trusted. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/internal.h"
+#include "store/media.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -13,9 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char type_manifest[] = "application/vnd.docker.distribution.manifest.v2+json";
 static const char type_config[] = "application/vnd.docker.container.image.v1+json";
-static const char type_model[] = "application/vnd.ollama.image.model";
 static const char type_license[] = "application/vnd.ollama.image.license";
 
 enum { MAX_LAYERS = 64 };
@@ -23,13 +21,6 @@ enum { MAX_LAYERS = 64 };
 char *pn_manifest_path(const char *home, const struct pn_model_name *name)
 {
     return pn_layout_path("%s/models/manifests/%s/%s/%s/%s", home, name->host, name->space, name->model, name->tag);
-}
-
-const char *pn_digest_hex(const char *digest)
-{
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest) != 7 + PN_SHA256_HEX)
-        return NULL;
-    return strspn(digest + 7, "0123456789abcdef") == PN_SHA256_HEX ? digest + 7 : NULL;
 }
 
 /* The path of a layer's blob; checks that it is a file of the layer's size. */
@@ -60,27 +51,42 @@ static pantry_status layer_blob(const char *home, const char *manifest, const js
     return status;
 }
 
+/* The path of the only model layer's blob, or of the first part's link; all parts must be there. */
 static pantry_status find_model(const char *home, const char *manifest, const json_t *root, char **path,
                                 struct pantry_error *err)
 {
-    const json_t *layers = json_object_get(root, "layers");
+    const json_t *layers = json_object_get(root, "layers"), *models[PN_LAYERS_MAX];
+    struct pn_digest parts[PN_LAYERS_MAX];
+    size_t n = 0;
     if (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS)
         return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, MAX_LAYERS);
-    const json_t *model = NULL;
-    for (size_t i = 0; i < json_array_size(layers); i++) {
-        const json_t *layer = json_array_get(layers, i);
-        const char *type = json_string_value(json_object_get(layer, "mediaType"));
-        if (!type)
+    for (size_t i = 0; i < json_array_size(layers); i++)
+        if (!json_is_string(json_object_get(json_array_get(layers, i), "mediaType")))
             return pn_fail(err, PANTRY_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
-        if (strcmp(type, type_model) != 0)
-            continue;
-        if (model)
-            return pn_fail(err, PANTRY_FORMAT, "%s: has more than one model layer", manifest);
-        model = layer;
+    pantry_status status = pn_media_models(layers, models, &n, err);
+    if (status)
+        return pn_fail_prefix(err, "%s", manifest), status;
+    for (size_t i = 0; i < n; i++) {
+        free(*path);
+        *path = NULL;
+        if ((status = layer_blob(home, manifest, models[i], path, err)))
+            return status;
+        memcpy(parts[i].hex, pn_digest_hex(json_string_value(json_object_get(models[i], "digest"))),
+               sizeof parts[i].hex);
     }
-    if (!model)
-        return pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
-    return layer_blob(home, manifest, model, path, err);
+    if (n == 1)
+        return PANTRY_OK;
+    free(*path);
+    *path = pn_shards_path(home, parts, n);
+    if (!*path)
+        return pn_no_memory(err, manifest);
+    struct stat st;
+    if (stat(*path, &st) == 0)
+        return PANTRY_OK;
+    status = pn_fail(err, PANTRY_NOT_FOUND, "%s: %s; pull the model again", *path, strerror(errno));
+    free(*path);
+    *path = NULL;
+    return status;
 }
 
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
@@ -179,9 +185,12 @@ static pantry_status put_config(const char *home, const struct pn_catalog_entry 
     return status;
 }
 
-static json_t *layer(const char *type, const char *hex, uint64_t size)
+static json_t *layer(const char *type, const char *hex, uint64_t size, const char *title)
 {
-    return json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
+    json_t *v = json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
+    if (v && title)
+        json_object_set_new(v, "annotations", json_pack("{s:s}", PN_KEY_TITLE, title));
+    return v;
 }
 
 pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
@@ -206,26 +215,41 @@ pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name
     return status;
 }
 
+pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entry *entry,
+                                  const struct pn_manifest_layer *layers, size_t n, char **text,
+                                  struct pantry_error *err)
+{
+    char config[PN_SHA256_HEX + 1];
+    size_t config_bytes = 0;
+    *text = NULL;
+    pantry_status status = put_config(home, entry, config, &config_bytes, err);
+    if (status)
+        return status;
+    json_t *root = json_pack("{s:i, s:s, s:o, s:[]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
+                             layer(type_config, config, config_bytes, NULL), "layers");
+    json_t *array = json_object_get(root, "layers");
+    bool failed = !root;
+    for (size_t i = 0; i < n && !failed; i++)
+        failed = json_array_append_new(array, layer(layers[i].type, layers[i].hex, layers[i].bytes, layers[i].title));
+    if (!failed)
+        *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    return *text ? PANTRY_OK : pn_no_memory(err, entry->name);
+}
+
 pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err)
 {
-    char config[PN_SHA256_HEX + 1];
-    size_t config_bytes = 0;
+    const struct pn_manifest_layer layers[] = {
+        {.type = PN_TYPE_MODEL, .hex = entry->sha256, .bytes = entry->bytes},
+        {.type = type_license, .hex = license, .bytes = license_bytes},
+    };
     char *text = NULL;
-    json_t *root = NULL;
-    pantry_status status = put_config(home, entry, config, &config_bytes, err);
-    if (status)
-        return status;
-    root =
-        json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", type_manifest, "config",
-                  layer(type_config, config, config_bytes), "layers", layer(type_model, entry->sha256, entry->bytes));
-    if (root && license)
-        json_array_append_new(json_object_get(root, "layers"), layer(type_license, license, license_bytes));
-    text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    status = text ? pn_manifest_put(home, name, text, strlen(text), err) : pn_no_memory(err, entry->name);
+    pantry_status status = pn_manifest_compose(home, entry, layers, license ? 2 : 1, &text, err);
+    if (!status)
+        status = pn_manifest_put(home, name, text, strlen(text), err);
     free(text);
-    json_decref(root);
     return status;
 }
 

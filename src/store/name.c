@@ -82,6 +82,24 @@ char *pn_name_text(const struct pn_model_name *name)
                           space ? "/" : "", name->model, tag ? ":" : "", tag ? name->tag : "");
 }
 
+char *pn_name_of_file(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    size_t len = dot ? (size_t)(dot - base) : strlen(base);
+    if (len > PN_NAME_PART_MAX)
+        len = PN_NAME_PART_MAX;
+    char *name = pn_layout_path("%.*s", (int)len, base);
+    for (char *c = name; c && *c; c++) {
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+        else if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && !strchr("._-", *c))
+            *c = c == name ? '_' : '-';
+    }
+    if (name && (*name == '.' || *name == '-'))
+        *name = '_';
+    return name;
+}
+
 bool pn_store_is_name(const char *text)
 {
     struct pn_model_name name;

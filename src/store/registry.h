@@ -3,9 +3,7 @@
 #define PN_STORE_REGISTRY_H
 
 #include "store/http.h"
-#include "store/internal.h"
-
-enum { PN_LAYERS_MAX = 64 };
+#include "store/media.h"
 
 struct pn_layer {
     char hex[PN_SHA256_HEX + 1];
@@ -18,16 +16,23 @@ struct pn_layers {
     size_t n;
 };
 
-/* Checks the text of a manifest from a registry: an object with one model layer, and only layers of Ollama's types. */
+/* Adds a blob unless it is there; false if it is there with another size. */
+bool pn_layers_add(struct pn_layers *layers, const char *hex, uint64_t bytes);
+/* Checks the text of a manifest from a registry: an object with the layers of one model, and only layers of known
+ * types. */
 pantry_status pn_layers_parse(const char *text, size_t n, struct pn_layers *layers, struct pantry_error *err);
 
 struct pn_registry {
     struct pn_http http;
     const struct pn_model_name *name;
     char *origin;
-    unsigned generation; /* of the token */
-    int tokens;          /* asked for without getting a part in between */
+    const char *scopes[3]; /* what tokens are asked for; none: what the challenge says */
+    unsigned generation;   /* of the token */
+    int tokens;            /* asked for without getting a part in between */
 };
+
+/* The server of a name's host: docker.io is a name, not a server. */
+const char *pn_registry_server(const char *host);
 
 /* http for names of this machine (localhost, 127.*) or if `insecure`, else https. pn_registry_close must follow. */
 pantry_status pn_registry_open(struct pn_registry *r, const struct pn_model_name *name, bool insecure, bool public_only,

@@ -54,13 +54,16 @@ enum pn_fetch_phase {
     PN_FETCH_DOWNLOAD, /* done, total: bytes over the network */
     PN_FETCH_VERIFY,   /* done, total: bytes of the file, unpacked and hashed */
     PN_FETCH_DONE,
+    PN_FETCH_UPLOAD, /* done, total: bytes of the blobs that the registry lacks */
 };
 
 struct pn_fetch_progress {
     enum pn_fetch_phase phase;
     const char *name;
     uint64_t done, total;
-    double rate; /* bytes per second, smoothed; 0 while unknown */
+    double rate;        /* bytes per second, smoothed; 0 while unknown */
+    const char *digest; /* of the blob at hand, 64 digits; NULL: not known */
+    uint64_t blob_done, blob_total;
 };
 
 struct pn_fetch_options {
@@ -79,12 +82,20 @@ struct pn_pull_options {
     struct pn_fetch_options fetch;
     bool insecure;    /* http to a registry on another machine */
     bool public_only; /* connect to no private address (for names that a client of a service gave) */
+    const char *name; /* of the model from a URL; NULL: that of the file */
+    /* Chooses one of several files that fit the name; n or more: none. May be NULL. */
+    size_t (*choose)(void *user, const char *const *files, size_t n);
+    void *user;
 };
 
-/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or, for
- * hf.co/<user>/<repo>[:<quant>], one GGUF file from Hugging Face; or brings it up to date. A
- * model of the catalog comes from there, as with pn_store_fetch. An interrupted download goes on where it was; the
- * manifest is written last. Concurrent callers share one download. `options` may be NULL. Caller frees *path. */
+/* True for an address of a GGUF file, which pn_store_pull takes in place of a name. */
+bool pn_store_is_url(const char *text);
+
+/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one; or, for
+ * hf.co/<user>/<repo>[:<quant>], the GGUF file from Hugging Face, with its other parts and its projector; or a file
+ * from a URL; or brings it up to date. A model of the catalog comes from there, as with pn_store_fetch. An interrupted
+ * download goes on where it was; the manifest is written last. Concurrent callers share one download. `options` may be
+ * NULL. Caller frees *path. */
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
                             struct pantry_error *err);
 

@@ -480,7 +480,7 @@ class HuggingFace(Pull):
         self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)
         self.registry.files["you/Toy-GGUF"]["Toy-Q4_K_M.gguf"] = TINY
         self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)
-        self.assertEqual(len(self.blobs()), 2)
+        self.assertEqual(len(self.blobs()), 3)  # with the projector and the configuration
         self.assertIn(digest(TINY).replace(":", "-"), self.blobs())
 
     def test_errors(self):
