@@ -4,7 +4,7 @@
  * names their blob, once to copy them. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/media.h"
+#include "store/internal.h"
 
 #include "base/alloc.h"
 
@@ -274,7 +274,7 @@ static pantry_status add_model(void *user, const char *path, const char *const p
     char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
     if (!listing->failed && text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
         pn_manifest_model(listing->home, &name, &stored.path, NULL) == PANTRY_OK && stat(stored.path, &st) == 0) {
-        stored.bytes = pn_shards_bytes(stored.path);
+        stored.bytes = pn_store_model_bytes(stored.path);
         stored.name = pn_name_text(&name);
         listing->failed |= !stored.name || !pn_vec_push(listing, stored);
     }

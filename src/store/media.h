@@ -37,7 +37,5 @@ char *pn_shards_path(const char *home, const struct pn_digest *parts, size_t n);
 pantry_status pn_shards_link(const char *home, const char *text, size_t len, struct pantry_error *err);
 /* Removes the folders whose blobs are gone. Needs the lock of the store. */
 void pn_shards_tidy(const char *home);
-/* Bytes of all parts, from the path of the first; of the file itself, if it has no parts. */
-uint64_t pn_shards_bytes(const char *path);
 
 #endif

@@ -1,6 +1,9 @@
 /* Names of models: [host/][namespace/]model[:tag]. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Ollama's defaults, so that both programs can share a store. */
@@ -117,4 +120,10 @@ const struct pn_catalog_entry *pn_store_entry(const char *text)
 bool pn_store_can_fetch(const char *name)
 {
     return pn_store_entry(name) != NULL;
+}
+
+char *pn_store_place(const char *text)
+{
+    struct pn_model_name name;
+    return pn_store_is_name(text) && strchr(text, '/') && parse(text, &name) ? strdup(name.host) : NULL;
 }

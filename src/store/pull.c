@@ -85,6 +85,7 @@ static pantry_status commit_locked(struct pull *p, struct pantry_error *err)
 static pantry_status commit(struct pull *p, struct pantry_error *err)
 {
     int store = -1;
+    pn_job_report(&p->job, PN_FETCH_MANIFEST, 0, 0);
     pantry_status status = pn_job_lock_store(&p->job, p->home, &store, err);
     if (!status)
         status = commit_locked(p, err);

@@ -7,6 +7,7 @@
 #include "store/challenge.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,11 +232,73 @@ pantry_status pn_registry_authorize(struct pn_registry *r, const struct pn_http_
     return status;
 }
 
+/* ---- requests ---- */
+
+pantry_status pn_registry_call(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                               const char *const *lines, struct pn_http_head *head, struct pn_buf *answer,
+                               CURLcode *code, struct pantry_error *err)
+{
+    pantry_status status = pn_http_call(&r->http, url, body, lines, head, answer, code, err);
+    if (!status && head->status == 401 && !(status = pn_registry_authorize(r, head, err)))
+        status = pn_http_call(&r->http, url, body, lines, head, answer, code, err);
+    if (!status && head->status / 100 == 2)
+        r->tokens = 0; /* they expire during long uploads */
+    return status;
+}
+
+pantry_status pn_registry_ask(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                              const char *const *lines, struct pn_http_head *head, struct pantry_error *err)
+{
+    enum { MAX_TRIES = 4 };
+    for (int n = 1;; n++) {
+        struct pn_buf answer = {.limit = MAX_TOKEN_ANSWER};
+        CURLcode code;
+        pantry_status status = pn_registry_call(r, url, body, lines, head, &answer, &code, err);
+        pn_buf_free(&answer);
+        if ((status && status != PANTRY_IO) || n == MAX_TRIES || !pn_http_may_retry(code, head->status))
+            return status;
+        if ((status = pn_http_pause(&r->http, n, head->retry_after, err)))
+            return status;
+    }
+}
+
+/* {"errors": [{"code": "DENIED", "message": "..."}]}, or nothing. */
+static void put_words(const char *said, char *words, size_t size)
+{
+    json_t *root = json_loads(said, 0, NULL);
+    const json_t *first = json_array_get(json_object_get(root, "errors"), 0);
+    const char *code = json_string_value(json_object_get(first, "code"));
+    const char *message = json_string_value(json_object_get(first, "message"));
+    words[0] = '\0';
+    if (code || message)
+        snprintf(words, size, ": %.60s%s%.200s", code ? code : "", code && message ? ", " : "", message ? message : "");
+    for (char *c = words; *c; c++)
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F)
+            *c = '?';
+    json_decref(root);
+}
+
+pantry_status pn_registry_refused(const struct pn_registry *r, const char *what, const struct pn_http_head *head,
+                                  struct pantry_error *err)
+{
+    char words[300];
+    put_words(head->said, words, sizeof words);
+    if (head->status == 401 || head->status == 403)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: needs an account that may do this, and pantry has none%s",
+                       r->name->host, words);
+    return pn_fail(err, PANTRY_IO, "%s: refuses %s (status %ld%s)", r->name->host, what, head->status, words);
+}
+
+char *pn_registry_manifest_url(const struct pn_registry *r)
+{
+    return pn_layout_path("%s/v2/%s/%s/manifests/%s", r->origin, r->name->space, r->name->model, r->name->tag);
+}
+
 pantry_status pn_registry_manifest(struct pn_registry *r, struct pn_buf *text, struct pantry_error *err)
 {
     static const char accept[] = "Accept: " PN_TYPE_MANIFEST ", " PN_TYPE_OCI_MANIFEST;
     const struct pn_model_name *name = r->name;
-    char *url = pn_layout_path("%s/v2/%s/%s/manifests/%s", r->origin, name->space, name->model, name->tag);
+    char *url = pn_registry_manifest_url(r);
     if (!url)
         return pn_no_memory(err, name->model);
     struct pn_http_head head;

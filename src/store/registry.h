@@ -49,6 +49,18 @@ bool pn_registry_is_safe(const char *origin);
 pantry_status pn_registry_manifest(struct pn_registry *r, struct pn_buf *text, struct pantry_error *err);
 /* The URL of a blob; NULL: out of memory. Caller frees. */
 char *pn_registry_blob(const struct pn_registry *r, const char *hex);
+/* The URL of the manifest. */
+char *pn_registry_manifest_url(const struct pn_registry *r);
+/* A request as pn_http_call's, which gets a token if it needs one. */
+pantry_status pn_registry_call(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                               const char *const *lines, struct pn_http_head *head, struct pn_buf *answer,
+                               CURLcode *code, struct pantry_error *err);
+/* The same with more tries; the answer's body is dropped. */
+pantry_status pn_registry_ask(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                              const char *const *lines, struct pn_http_head *head, struct pantry_error *err);
+/* The error for an answer: "refuses WHAT", with the registry's own words. */
+pantry_status pn_registry_refused(const struct pn_registry *r, const char *what, const struct pn_http_head *head,
+                                  struct pantry_error *err);
 /* After status 401: gets a token from the place that the challenge names, if it may. */
 pantry_status pn_registry_authorize(struct pn_registry *r, const struct pn_http_head *head, struct pantry_error *err);
 

@@ -105,14 +105,16 @@ void pn_shards_tidy(const char *home)
     free(all);
 }
 
-uint64_t pn_shards_bytes(const char *path)
+uint64_t pn_store_model_bytes(const char *path)
 {
-    unsigned number, count = 1;
+    unsigned number, count;
     struct stat st;
     uint64_t sum = 0;
     const char *slash = strrchr(path, '/');
-    if (!slash || !strstr(path, "/models/shards/") || !pn_media_part(path, &number, &count))
-        return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    if (!pn_media_part(path, &number, &count))
+        return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    if (!slash || !strstr(path, "/models/shards/"))
+        return 0;
     char *folder = pn_layout_path("%.*s", (int)(slash - path), path);
     for (unsigned i = 1; folder && i <= count; i++) {
         char *part = part_path(folder, i, count);

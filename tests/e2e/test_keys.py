@@ -17,8 +17,14 @@ import tiny_model
 
 NAME = "tiny"
 OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health")}
-MANAGE = {("GET", "/metrics"), ("POST", "/api/pull"), ("POST", "/api/copy"), ("DELETE", "/api/delete")}
-OTHERS = {"/api/pull": "localhost/no/pull", "/api/delete": "nothing"}  # the model stays, and no registry is asked
+MANAGE = {
+    ("GET", "/metrics"),
+    ("POST", "/api/pull"),
+    ("POST", "/api/push"),
+    ("POST", "/api/copy"),
+    ("DELETE", "/api/delete"),
+}
+OTHERS = {"/api/pull": "localhost/no/pull", "/api/push": "localhost/no/push", "/api/delete": "nothing"}  # the model stays, and no registry is asked
 BODY = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello"}
 
 

@@ -231,7 +231,7 @@ static void parts_have_the_names_of_parts(void **state)
     assert_int_equal(pn_shards_link(home(), text, strlen(text), &err), PANTRY_OK); /* again */
     assert_int_equal(pn_store_resolve("h/s/m:t", &path, &err), PANTRY_OK);
     assert_non_null(strstr(path, "/model-00001-of-00003.gguf"));
-    assert_int_equal(pn_shards_bytes(path), 3 + 6 + 5);
+    assert_int_equal(pn_store_model_bytes(path), 3 + 6 + 5);
     char third[400], read[10] = "";
     snprintf(third, sizeof third, "%.*smodel-00003-of-00003.gguf", (int)(strrchr(path, '/') + 1 - path), path);
     FILE *file = fopen(third, "r");

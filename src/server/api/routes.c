@@ -18,6 +18,7 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/push", pn_ollama_push, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"DELETE", "/api/delete", pn_ollama_delete, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/copy", pn_ollama_copy, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"GET", "/api/tags", pn_ollama_tags, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
