@@ -1,5 +1,5 @@
-/* The blobs of a model: see blobs.h. Locks are taken in the order of the digests, so that two models which share blobs
- * never wait for each other. */
+/* The blobs of a model: see blobs.h. A blob is locked while it is downloaded and checked, one at a time: two models
+ * that share some wait for these only. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/blobs.h"
@@ -38,14 +38,6 @@ bool pn_blobs_are_here(const struct pn_blobs *b)
 
 /* ---- which are missing ---- */
 
-static void add_missing(struct pn_blobs *b, size_t i)
-{
-    size_t at = b->n_missing++;
-    for (; at > 0 && strcmp(b->layers.layer[b->missing[at - 1]].hex, b->layers.layer[i].hex) > 0; at--)
-        b->missing[at] = b->missing[at - 1];
-    b->missing[at] = i;
-}
-
 static pantry_status find_missing(struct pn_blobs *b, struct pantry_error *err)
 {
     b->n_missing = 0;
@@ -53,33 +45,13 @@ static pantry_status find_missing(struct pn_blobs *b, struct pantry_error *err)
         const struct pn_layer *layer = &b->layers.layer[i];
         char *blob = blob_path(b->home, layer->hex);
         bool here = blob && pn_job_has_blob(b->job, blob, layer->bytes, layer->hex);
+        b->damaged[i] = !here && has_size(b->home, layer);
         free(blob);
         if (pn_job_cancelled(b->job))
             return pn_job_stopped(err);
         if (!here)
-            add_missing(b, i);
+            b->missing[b->n_missing++] = i;
     }
-    return PANTRY_OK;
-}
-
-/* Locks what is missing. What another process had locked may be there now: it had checked the digest. */
-static pantry_status lock_missing(struct pn_blobs *b, struct pantry_error *err)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < b->n_missing; i++) {
-        const struct pn_layer *layer = &b->layers.layer[b->missing[i]];
-        char key[sizeof "blob-" + PN_SHA256_HEX];
-        bool waited = false;
-        snprintf(key, sizeof key, "blob-%s", layer->hex);
-        pantry_status status = pn_job_lock(b->job, b->home, key, &b->locks[kept], &waited, err);
-        if (status)
-            return status;
-        if (waited && has_size(b->home, layer))
-            pn_lock_release(&b->locks[kept]);
-        else
-            b->missing[kept++] = b->missing[i];
-    }
-    b->n_missing = kept;
     return PANTRY_OK;
 }
 
@@ -143,6 +115,15 @@ pantry_status pn_blobs_publish(const char *home, const char *part, const char *h
     return status;
 }
 
+/* Hashing a small file is not worth a phase of its own in the progress. */
+static bool has_digest(struct pn_blobs *b, const char *data, const struct pn_layer *layer)
+{
+    enum { SMALL = 8 << 20 };
+    const struct pn_fetch_options silent = {.cancel = b->job->options->cancel};
+    struct pn_job quiet = pn_job_new(b->job->name, &silent);
+    return pn_job_has_blob(layer->bytes < SMALL ? &quiet : b->job, data, layer->bytes, layer->hex);
+}
+
 /* Compares a complete download with its digest: the only way to a blob. PANTRY_FORMAT if it is another file. */
 static pantry_status check(struct pn_blobs *b, const struct pn_layer *layer, struct pantry_error *err)
 {
@@ -151,7 +132,7 @@ static pantry_status check(struct pn_blobs *b, const struct pn_layer *layer, str
         return pn_no_memory(err, layer->hex);
     pantry_status status;
     pn_job_blob(b->job, layer->hex, layer->bytes, layer->bytes);
-    if (pn_job_has_blob(b->job, data, layer->bytes, layer->hex)) {
+    if (has_digest(b, data, layer)) {
         status = pn_blobs_publish(b->home, layer->hex, layer->hex, err);
     } else if (pn_job_cancelled(b->job)) {
         status = pn_job_stopped(err);
@@ -179,43 +160,52 @@ static pantry_status put_empty(struct pn_blobs *b, const struct pn_layer *layer,
     return status;
 }
 
+static pantry_status get_locked(struct pn_blobs *b, size_t i, struct pantry_error *err)
+{
+    const struct pn_layer *layer = &b->layers.layer[i];
+    bool resumed = false, again;
+    if (!b->damaged[i] && has_size(b->home, layer)) { /* from another process, which has checked it */
+        b->done += layer->bytes;
+        return PANTRY_OK;
+    }
+    if (!layer->bytes)
+        return put_empty(b, layer, err);
+    pantry_status status = download(b, i, &resumed, err);
+    if (!status)
+        status = check(b, layer, err);
+    if (status == PANTRY_FORMAT && resumed) { /* what was there before may be damaged */
+        b->done -= layer->bytes;
+        if (!(status = download(b, i, &again, err)))
+            status = check(b, layer, err);
+    }
+    return status;
+}
+
+static pantry_status get_one(struct pn_blobs *b, size_t i, struct pantry_error *err)
+{
+    struct pn_lock lock = PN_NO_LOCK;
+    char key[sizeof "blob-" + PN_SHA256_HEX];
+    snprintf(key, sizeof key, "blob-%s", b->layers.layer[i].hex);
+    pantry_status status = pn_job_lock(b->job, b->home, key, &lock, err);
+    if (!status)
+        status = get_locked(b, i, err);
+    pn_lock_release(&lock);
+    return status;
+}
+
 /* ---- all of them ---- */
 
-/* All downloads first, then all checks, so that the progress has one phase of each. */
-static pantry_status get_missing(struct pn_blobs *b, struct pantry_error *err)
+pantry_status pn_blobs_get(struct pn_blobs *b, struct pantry_error *err)
 {
-    bool again;
-    pantry_status status = need_space(b, err);
+    pantry_status status = find_missing(b, err);
+    if (!status)
+        status = need_space(b, err);
     for (size_t i = 0; i < b->n_missing && !status; i++)
-        if (b->layers.layer[b->missing[i]].bytes)
-            status = download(b, b->missing[i], &b->resumed[i], err);
-    for (size_t i = 0; i < b->n_missing && !status; i++) {
-        const struct pn_layer *layer = &b->layers.layer[b->missing[i]];
-        status = layer->bytes ? check(b, layer, err) : put_empty(b, layer, err);
-        if (status == PANTRY_FORMAT && b->resumed[i]) { /* what was there before may be damaged */
-            b->done -= layer->bytes;
-            if (!(status = download(b, b->missing[i], &again, err)))
-                status = check(b, layer, err);
-        }
-    }
+        status = get_one(b, b->missing[i], err);
     if (status || !b->n_missing)
         return status;
     char *blobs = pn_layout_path("%s/models/blobs", b->home);
     status = blobs ? pn_layout_sync_dir(blobs, err) : pn_no_memory(err, "the blobs");
     free(blobs);
-    return status;
-}
-
-pantry_status pn_blobs_get(struct pn_blobs *b, struct pantry_error *err)
-{
-    for (size_t i = 0; i < PN_BLOBS_MAX; i++)
-        b->locks[i] = (struct pn_lock)PN_NO_LOCK;
-    pantry_status status = find_missing(b, err);
-    if (!status)
-        status = lock_missing(b, err);
-    if (!status)
-        status = get_missing(b, err);
-    for (size_t i = 0; i < PN_BLOBS_MAX; i++)
-        pn_lock_release(&b->locks[i]);
     return status;
 }

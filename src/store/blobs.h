@@ -14,9 +14,8 @@ struct pn_blobs {
     const char *urls[PN_BLOBS_MAX]; /* per layer; NULL: the registry's blob of that digest */
     /* its own: */
     size_t missing[PN_BLOBS_MAX], n_missing;
-    struct pn_lock locks[PN_BLOBS_MAX]; /* of the missing ones */
-    bool resumed[PN_BLOBS_MAX];         /* some of it was there before */
-    uint64_t done, total;               /* bytes of the missing ones */
+    bool damaged[PN_BLOBS_MAX]; /* per layer: it is there with other bytes */
+    uint64_t done, total;       /* bytes of the missing ones */
 };
 
 /* Are all blobs there, with their sizes? */

@@ -304,12 +304,12 @@ static pantry_status bring_locked(struct fetch *f, char **path, struct pantry_er
     struct pn_lock folder = PN_NO_LOCK, blob = PN_NO_LOCK;
     struct pn_digest digest;
     memcpy(digest.hex, f->entry->sha256, sizeof digest.hex);
-    pantry_status status = pn_job_lock(&f->job, f->home, f->folder_key, &folder, NULL, err);
+    pantry_status status = pn_job_lock(&f->job, f->home, f->folder_key, &folder, err);
     /* The previous holder of the lock may have fetched it. */
     if (!status && pn_manifest_model(f->home, &f->name, path, NULL) != PANTRY_OK) {
         status = pn_job_keep(&f->job, f->home, &folder, &digest, 1, err);
         if (!status)
-            status = pn_job_lock(&f->job, f->home, f->blob_key, &blob, NULL, err);
+            status = pn_job_lock(&f->job, f->home, f->blob_key, &blob, err);
         if (!status && !(status = fetch_locked(f, err)))
             status = pn_manifest_model(f->home, &f->name, path, err);
     }

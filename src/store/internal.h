@@ -198,8 +198,8 @@ pantry_status pn_job_stopped(struct pantry_error *err); /* the error after cance
 void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done, uint64_t total);
 /* Says which blob the next reports are about; a blob's end is always reported. */
 void pn_job_blob(struct pn_job *job, const char *digest, uint64_t done, uint64_t total);
-/* Waits for a lock (locks.c), as long as it takes; *waited (may be NULL) is set if somebody else had it. */
-pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock, bool *waited,
+/* Waits for a lock (locks.c), as long as it takes. */
+pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock,
                           struct pantry_error *err);
 /* Waits for the lock of the store, which others hold for moments only. */
 pantry_status pn_job_lock_store(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);

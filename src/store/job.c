@@ -67,15 +67,13 @@ static void nap(void)
     nanosleep(&(struct timespec){0, 100000000}, NULL);
 }
 
-pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock, bool *waited,
+pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock,
                           struct pantry_error *err)
 {
     pantry_status status;
     while (!(status = pn_lock_try(home, key, lock, err)) && lock->fd < 0) {
         if (pn_job_cancelled(job))
             return pn_job_stopped(err);
-        if (waited)
-            *waited = true;
         pn_job_report(job, PN_FETCH_WAIT, 0, 0);
         nap();
     }

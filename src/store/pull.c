@@ -199,7 +199,7 @@ static pantry_status lock_name(struct pull *p, struct pantry_error *err)
     char key[sizeof "name-" + PN_SHA256_HEX] = "name-";
     pantry_status status = full ? pn_sha256_bytes(full, strlen(full), key + 5, err) : pn_no_memory(err, p->name.model);
     free(full);
-    return status ? status : pn_job_lock(&p->job, p->home, key, &p->lock, NULL, err);
+    return status ? status : pn_job_lock(&p->job, p->home, key, &p->lock, err);
 }
 
 static pantry_status pull(struct pull *p, const char *text, char **path, struct pantry_error *err)

@@ -55,7 +55,7 @@ static pantry_status keep_blobs(struct push *p, struct pantry_error *err)
     for (size_t i = 0; i < p->blobs.layers.n; i++)
         memcpy(digests[i].hex, p->blobs.layers.layer[i].hex, sizeof digests[i].hex);
     if (!status)
-        status = pn_job_lock(&p->job, p->home, key, &p->lock, NULL, err);
+        status = pn_job_lock(&p->job, p->home, key, &p->lock, err);
     return status ? status : pn_job_keep(&p->job, p->home, &p->lock, digests, p->blobs.layers.n, err);
 }
 
@@ -124,11 +124,11 @@ static pantry_status send_blob(struct push *p, struct pantry_error *err)
                                      .user = p};
     char key[sizeof "upload-" + PN_SHA256_HEX];
     struct pn_lock lock = PN_NO_LOCK;
-    bool waited = false, has = false;
+    bool has = false;
     pantry_status status = pn_upload_key(&p->registry, p->layer->hex, key, err);
     if (!status)
-        status = pn_job_lock(&p->job, p->home, key, &lock, &waited, err);
-    if (!status && waited)
+        status = pn_job_lock(&p->job, p->home, key, &lock, err);
+    if (!status) /* another process may have sent it meanwhile */
         status = pn_upload_has(&p->registry, p->layer, &has, err);
     if (!status && !has)
         status = pn_upload_blob(&upload, err);

@@ -93,7 +93,7 @@ pantry_status pn_url_download(struct pn_url_file *file, struct pantry_error *err
     part.bytes = file->layer.bytes;
     memcpy(part.hex, file->part, sizeof part.hex);
     snprintf(key, sizeof key, "blob-%s", file->part);
-    status = pn_job_lock(file->job, file->home, key, &file->lock, NULL, err);
+    status = pn_job_lock(file->job, file->home, key, &file->lock, err);
     if (!status)
         status = pn_layout_need_space(file->home, pn_parts_space(file->home, &part), err);
     if (!status)

@@ -25,6 +25,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.port = self.server_address[1]
         self.blobs, self.manifests, self.log = {}, {}, []
+        self.storage = None  # the address of another server for the files of repositories
         self.plain = {}  # name below /files/: bytes
         self.found = lambda query: []  # what a search gives
         self.files = {}  # "user/repo": {path: bytes}, in Hugging Face's shape
@@ -220,7 +221,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(404)
             return self.answer(204, Location=self.path, Range=f"0-{max(len(data) - 1, 0)}")
         if self.path.startswith("/files/"):
-            return self.send_blob(server.plain[self.path[len("/files/") :]])
+            return self.send_blob(server.plain[urllib.parse.urlsplit(self.path).path[len("/files/") :]])
         if self.path.startswith("/api/models?"):
             query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
             return self.answer(200, json.dumps(server.found(query)).encode())
@@ -231,7 +232,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if found and found.group(1) in server.files:
             data = server.files[found.group(1)][urllib.parse.unquote(found.group(2))]
             server.blobs[digest(data)] = data
-            return self.answer(302, Location=f"/elsewhere/{digest(data)}")
+            return self.answer(302, Location=f"{server.storage or ''}/elsewhere/{digest(data)}")
         found = re.fullmatch(r"/v2/([^/]+/[^/]+)/(manifests|blobs)/([^/]+)", self.path)
         if found and found.group(2) == "manifests" and f"{found.group(1)}:{found.group(3)}" in server.manifests:
             return self.answer(200, server.manifests[f"{found.group(1)}:{found.group(3)}"])

@@ -229,8 +229,9 @@ class DockerRegistry(Push, test_pull.DockerRegistry):
             env = {**self.env, "PANTRY_HOME": os.path.join(self.home, "other")}
             self.good("pull", there, env=env)
             self.assertEqual(self.good("check", there, env=env), f"{there}: ok\n")
-            self.assertEqual(self.request("GET", f"/v2/{name.replace(':', '/manifests/')}").read(),
-                             self.registry.manifests[name])
+            accept = "application/vnd.docker.distribution.manifest.v2+json"
+            got = self.request("GET", f"/v2/{name.replace(':', '/manifests/')}", Accept=accept).read()
+            self.assertEqual(got, self.registry.manifests[name])
         self.good("cp", self.name(), f"localhost:{self.port}/library/toy:1", env=self.env)
         self.good("push", self.name(), f"localhost:{self.port}/mounted/toy:2", env=self.env)
 

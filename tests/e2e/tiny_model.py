@@ -113,10 +113,7 @@ def tensors(rng, weights):
     return rows
 
 
-def write(path, weights=True, seed=1, template=True):
-    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
-    n_metadata, meta = metadata(template)
-    rows = tensors(random.Random(seed), weights) if weights else []
+def pack(path, n_metadata, meta, rows):
     infos, data = b"", b""
     for name, kind, shape, values in rows:
         infos += string(name) + struct.pack("<I", len(shape))
@@ -126,6 +123,25 @@ def write(path, weights=True, seed=1, template=True):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(rows), n_metadata) + meta + infos
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32) + data)
+
+
+def write(path, weights=True, seed=1, template=True):
+    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
+    pack(path, *metadata(template), tensors(random.Random(seed), weights) if weights else [])
+
+
+def write_parts(stem, n, seed=1):
+    """The same model in n files, whose paths are returned."""
+    n_metadata, meta = metadata(True)
+    u32 = lambda v: struct.pack("<I", v)
+    rows, paths = tensors(random.Random(seed), True), []
+    for i in range(n):
+        keys = [("split.no", U32, u32(i)), ("split.count", U32, u32(n)), ("split.tensors.count", U32, u32(len(rows)))]
+        split = b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in keys)
+        part = rows[i * len(rows) // n : (i + 1) * len(rows) // n]
+        paths.append(f"{stem}-{i + 1:05d}-of-{n:05d}.gguf")
+        pack(paths[-1], len(keys) + (0 if i else n_metadata), (b"" if i else meta) + split, part)
+    return paths
 
 
 if __name__ == "__main__":
