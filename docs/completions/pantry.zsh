@@ -16,7 +16,9 @@ _pantry_commands()
         'key:add, list and remove the API keys of the service'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
+        'search:find models by words, in the catalog and on Hugging Face'
         'pull:download a model into the store, or bring it up to date'
+        'push:upload a model of the store to a registry'
         'import:copy model files into the store, to run them by name'
         'cp:give a model of the store another name'
         'rm:remove models from the store'
@@ -84,6 +86,7 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '*--registry=[let clients pull from and push to that registry, too; may be repeated]:HOST: ' \
             '--public[listen on an address that other machines reach, also without keys]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -133,9 +136,22 @@ _pantry()
             '--names[print only the names, one per line]' \
             '--json[print a JSON list]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    search)
+        _arguments -s -S : \
+            '--hub[search Hugging Face, too]' \
+            '(-n --limit)'{-n+,--limit=}'[most results of Hugging Face]:N: ' \
+            '--json[print the results as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     pull)
         _arguments -s -S : \
             '--insecure[use http, without encryption]' \
+            '--name=[the model'\''s name in the store, if a URL is pulled]:NAME: ' \
+            '--json[print the progress as JSON, one object per line]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    push)
+        _arguments -s -S : \
+            '--insecure[use http, without encryption]' \
+            '--json[print the progress as JSON, one object per line]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     import)
         _arguments -s -S : \

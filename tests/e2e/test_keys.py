@@ -24,7 +24,11 @@ MANAGE = {
     ("POST", "/api/copy"),
     ("DELETE", "/api/delete"),
 }
-OTHERS = {"/api/pull": "localhost/no/pull", "/api/push": "localhost/no/push", "/api/delete": "nothing"}  # the model stays, and no registry is asked
+OTHERS = {
+    "/api/pull": "localhost/no/pull",
+    "/api/push": "localhost/no/push",
+    "/api/delete": "nothing",
+}  # the model stays, and no registry is asked
 BODY = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello"}
 
 

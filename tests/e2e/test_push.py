@@ -71,7 +71,9 @@ class Good(Push):
 
     def test_one_name_is_enough(self):
         self.good("push", self.name(), env=self.env)  # its own registry has all of it
-        self.assertEqual([path for path, _ in self.registry.log if path.startswith("P")], ["PUT /v2/library/toy/manifests/1"])
+        self.assertEqual(
+            [path for path, _ in self.registry.log if path.startswith("P")], ["PUT /v2/library/toy/manifests/1"]
+        )
 
     def test_what_is_there_is_not_sent_again(self):
         self.push()
@@ -79,8 +81,9 @@ class Good(Push):
         self.push()
         self.assertEqual(len(self.calls("HEAD")), 4)
         self.assertEqual(self.calls("P"), [])
-        self.assertEqual([path for path, _ in self.target.log if path[:2] in ("PO", "PA", "PU")],
-                         ["PUT /v2/library/toy/manifests/1"])
+        self.assertEqual(
+            [path for path, _ in self.target.log if path[:2] in ("PO", "PA", "PU")], ["PUT /v2/library/toy/manifests/1"]
+        )
 
     def test_large_blobs_go_in_chunks(self):
         self.pull("you/large:1")
@@ -160,8 +163,12 @@ class Interrupted(Push):
         child = []
         self.target.hook = kill
         child.append(
-            subprocess.Popen([cli.PANTRY, "push", self.name("you/large:1"), self.dest("you/large:1")], env=self.env,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                [cli.PANTRY, "push", self.name("you/large:1"), self.dest("you/large:1")],
+                env=self.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         )
         self.assertEqual(child[0].wait(60), -signal.SIGKILL)
         child.clear()
@@ -201,8 +208,7 @@ class Bad(Push):
 
     def test_names(self):
         self.assertIn("not in the store", self.bad(1, "push", "you/nosuch", self.dest(), env=self.env))
-        self.assertIn("Hugging Face is not a registry",
-                      self.bad(1, "push", self.name(), "hf.co/you/toy", env=self.env))
+        self.assertIn("Hugging Face is not a registry", self.bad(1, "push", self.name(), "hf.co/you/toy", env=self.env))
         self.assertIn("not a model name", self.bad(1, "push", self.name(), "../x", env=self.env))
         self.bad(2, "push", env=self.env)
         self.bad(2, "push", "a", "b", "c", env=self.env)
@@ -239,8 +245,12 @@ class DockerRegistry(Push, test_pull.DockerRegistry):
         seed = random.Random(9)
         there = f"localhost:{self.port}/you/large:1"
         for _ in range(12):
-            child = subprocess.Popen([cli.PANTRY, "push", self.name("you/large:1"), there], env=self.env,
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            child = subprocess.Popen(
+                [cli.PANTRY, "push", self.name("you/large:1"), there],
+                env=self.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             try:
                 child.wait(seed.uniform(0.0, 0.3))
             except subprocess.TimeoutExpired:
@@ -286,8 +296,10 @@ class Service(Push):
         self.client.push(self.dest())
         self.good("rm", self.name(), self.dest(), env=self.env)
         states = list(self.client.pull(self.dest(), stream=True))
-        self.assertEqual((states[0].status, states[-2].status, states[-1].status),
-                         ("pulling manifest", "writing manifest", "success"))
+        self.assertEqual(
+            (states[0].status, states[-2].status, states[-1].status),
+            ("pulling manifest", "writing manifest", "success"),
+        )
         digests = {s.digest for s in states if s.digest and s.completed == s.total}
         self.assertEqual(digests, set(self.target.blobs))
         self.assertIn(self.dest(), [m.model for m in self.client.list().models])

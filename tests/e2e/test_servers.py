@@ -47,14 +47,35 @@ class Tls(test_pull.Pull):
         if not shutil.which("openssl"):
             self.skipTest("openssl is not installed")
         self.ca = self.path("ca.pem")
-        self.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=CA",
-                     "-keyout", self.path("ca.key"), "-out", self.ca)
-        self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server",
-                     "-keyout", self.path("server.key"), "-out", self.path("server.csr"))
+        self.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=CA",
+            "-keyout",
+            self.path("ca.key"),
+            "-out",
+            self.ca,
+        )
+        self.openssl(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server",
+            "-keyout",
+            self.path("server.key"),
+            "-out",
+            self.path("server.csr"),
+        )
         with open(self.path("names"), "w") as file:
             file.write("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0\n")
-        self.openssl("x509 -req -days 2 -set_serial 1", "-in", self.path("server.csr"), "-CA", self.ca, "-CAkey",
-                     self.path("ca.key"), "-extfile", self.path("names"), "-out", self.path("server.pem"))
+        self.openssl(
+            "x509 -req -days 2 -set_serial 1",
+            "-in",
+            self.path("server.csr"),
+            "-CA",
+            self.ca,
+            "-CAkey",
+            self.path("ca.key"),
+            "-extfile",
+            self.path("names"),
+            "-out",
+            self.path("server.pem"),
+        )
         self.port = free_port()
 
     def path(self, name):
@@ -127,8 +148,9 @@ class Nginx(Tls):
         self.assertIn("certificate", err)
         for wrong in (self.path("server.key"), "/nonexistent"):
             self.bad(1, "pull", self.at("library/toy:1"), env={**self.env, "PANTRY_CA_FILE": wrong})
-        self.bad(1, "pull", self.at("library/toy:1"), env=self.trusting(PANTRY_CA_FILE="/nonexistent",
-                                                                        SSL_CERT_FILE=self.ca))
+        self.bad(
+            1, "pull", self.at("library/toy:1"), env=self.trusting(PANTRY_CA_FILE="/nonexistent", SSL_CERT_FILE=self.ca)
+        )
         self.assertEqual(self.blobs(), [])
         self.good("pull", self.at("library/toy:1"), env=self.trusting())
         self.good("rm", self.at("library/toy:1"), env=self.env)
@@ -136,8 +158,12 @@ class Nginx(Tls):
         self.assertEqual(self.good("check", self.at("library/toy:1"), env=self.env), self.at("library/toy:1: ok\n"))
 
     def test_ranges_and_resuming(self):
-        child = subprocess.Popen([cli.PANTRY, "pull", self.at("you/large:1")], env=self.trusting(),
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [cli.PANTRY, "pull", self.at("you/large:1")],
+            env=self.trusting(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         stem = os.path.join(self.home, "models", "blobs", digest(test_pull.LARGE).replace(":", "-") + "-partial-state")
         end = time.monotonic() + 120
         noted = 0
@@ -172,9 +198,11 @@ class DockerRegistry(Tls):
         if not program:
             self.skipTest("docker-registry is not installed")
         with open(self.path("registry.yml"), "w") as file:
-            file.write("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "
-                       f"{self.path('data')}}}}}\nhttp: {{addr: '0.0.0.0:{self.port}', "
-                       f"tls: {{certificate: {self.path('server.pem')}, key: {self.path('server.key')}}}}}\n")
+            file.write(
+                "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "
+                f"{self.path('data')}}}}}\nhttp: {{addr: '0.0.0.0:{self.port}', "
+                f"tls: {{certificate: {self.path('server.pem')}, key: {self.path('server.key')}}}}}\n"
+            )
         self.serve(program, "serve", self.path("registry.yml"))
         self.good("pull", self.name("you/large:1"), env=self.env)
         there = self.at("you/large:1")
@@ -260,8 +288,10 @@ class OwnMounts(unittest.TestCase):
             self.skipTest("mounts of one's own are not allowed")
         done = subprocess.run(
             [*enter, sys.executable, "-m", "unittest", "test_servers.FullDisk"],
-            env={**os.environ, "PANTRY_TEST_OWN_MOUNTS": "1", "PANTRY": cli.PANTRY}, cwd=cli.HERE,
-            capture_output=True, text=True,
+            env={**os.environ, "PANTRY_TEST_OWN_MOUNTS": "1", "PANTRY": cli.PANTRY},
+            cwd=cli.HERE,
+            capture_output=True,
+            text=True,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("skipped", done.stderr)

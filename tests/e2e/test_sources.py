@@ -73,10 +73,15 @@ class HuggingFace(Source):
     def test_the_projector_comes_along(self):
         near, far = b"GGUF, eight bits", b"GGUF, many bits"
         self.registry.files["you/Toy-GGUF"] = {
-            "mmproj-F32.gguf": far, "Toy-Q4_K_M.gguf": self.tiny, "mmproj-Q8_0.gguf": near, "x/mmproj-Q4_0.gguf": b"G"}
+            "mmproj-F32.gguf": far,
+            "Toy-Q4_K_M.gguf": self.tiny,
+            "mmproj-Q8_0.gguf": near,
+            "x/mmproj-Q4_0.gguf": b"G",
+        }
         self.good("pull", "hf.co/you/Toy-GGUF", env=self.env)
-        self.assertEqual(self.layers("hf.co", "you/Toy-GGUF", "latest"),
-                         [("model", digest(self.tiny)), ("projector", digest(near))])
+        self.assertEqual(
+            self.layers("hf.co", "you/Toy-GGUF", "latest"), [("model", digest(self.tiny)), ("projector", digest(near))]
+        )
         self.assert_runs("hf.co/you/Toy-GGUF")
 
     def test_several_that_fit(self):
@@ -123,8 +128,13 @@ class Artifacts(Source):
             rows.append({**row, "annotations": {"org.cncf.model.filepath": title}} if title else row)
         self.registry.blobs[digest(b"{}")] = b"{}"
         self.registry.manifests[name] = json.dumps(
-            {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": rows,
-             "config": {"mediaType": config, "digest": digest(b"{}"), "size": 2}}).encode()
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "layers": rows,
+                "config": {"mediaType": config, "digest": digest(b"{}"), "size": 2},
+            }
+        ).encode()
 
     def test_those_of_docker(self):
         gguf = "application/vnd.docker.ai.gguf.v3"
@@ -206,7 +216,9 @@ class FirstUse(Source):
 
 class Progress(Source):
     def test_json(self):
-        lines = [json.loads(x) for x in self.good("pull", self.name("you/large:1"), "--json", env=self.env).splitlines()]
+        lines = [
+            json.loads(x) for x in self.good("pull", self.name("you/large:1"), "--json", env=self.env).splitlines()
+        ]
         self.assertEqual(lines[0], {"status": "pulling manifest"})
         self.assertEqual([x["status"] for x in lines[-2:]], ["writing manifest", "success"])
         self.assertIn({"status": "verifying sha256 digest"}, lines)
@@ -305,18 +317,40 @@ class Search(Source):
         rows = [
             {"id": "you/Toy-GGUF", "downloads": 1234567, "likes": 8, "lastModified": "2025-01-31T01:02:03.000Z"},
             {"id": "you/Shut-GGUF", "downloads": 5, "gated": "manual"},
-            {"id": "../evil"}, {"id": 7}, {"id": "a/b:c"}, {"id": "a/b/c"}, 5, {},
-            {"id": "a/\u001b[2J"}, {"id": "last/one", "downloads": -1, "likes": "x", "lastModified": "soon"},
+            {"id": "../evil"},
+            {"id": 7},
+            {"id": "a/b:c"},
+            {"id": "a/b/c"},
+            5,
+            {},
+            {"id": "a/\u001b[2J"},
+            {"id": "last/one", "downloads": -1, "likes": "x", "lastModified": "soon"},
         ]
         self.registry.found = lambda query: (asked.append(query), rows)[1]
         found = self.json("search", "--hub", "toy", "& 8b", "--json", "--limit", "7", env=self.env)
         self.assertEqual([(asked[0][key]) for key in ("search", "filter", "limit")], ["toy & 8b", "gguf", "7"])
-        self.assertEqual(found, [
-            {"name": "hf.co/you/Toy-GGUF", "source": "hub", "downloads": 1234567, "likes": 8, "updated": "2025-01-31",
-             "gated": False},
-            {"name": "hf.co/you/Shut-GGUF", "source": "hub", "downloads": 5, "likes": 0, "updated": "", "gated": True},
-            {"name": "hf.co/last/one", "source": "hub", "downloads": 0, "likes": 0, "updated": "", "gated": False},
-        ])
+        self.assertEqual(
+            found,
+            [
+                {
+                    "name": "hf.co/you/Toy-GGUF",
+                    "source": "hub",
+                    "downloads": 1234567,
+                    "likes": 8,
+                    "updated": "2025-01-31",
+                    "gated": False,
+                },
+                {
+                    "name": "hf.co/you/Shut-GGUF",
+                    "source": "hub",
+                    "downloads": 5,
+                    "likes": 0,
+                    "updated": "",
+                    "gated": True,
+                },
+                {"name": "hf.co/last/one", "source": "hub", "downloads": 0, "likes": 0, "updated": "", "gated": False},
+            ],
+        )
         self.assertRegex(self.good("search", "--hub", "toy", env=self.env), r"hf.co/you/Toy-GGUF +1.2 M +8  2025-01-31")
 
     def test_answers_that_are_none(self):
