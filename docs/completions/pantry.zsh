@@ -17,6 +17,8 @@ _pantry_commands()
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
         'pull:download a model into the store, or bring it up to date'
+        'push:upload a model of the store to a registry'
+        'search:find models by words, in the catalog and on Hugging Face'
         'import:copy model files into the store, to run them by name'
         'create:make a model from a Modelfile'
         'cp:give a model of the store another name'
@@ -87,6 +89,7 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '*--registry=[let clients pull from and push to that registry, too; may be repeated]:HOST: ' \
             '--public[listen on an address that other machines reach, also without keys]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -139,6 +142,19 @@ _pantry()
     pull)
         _arguments -s -S : \
             '--insecure[use http, without encryption]' \
+            '--name=[the model'\''s name in the store, if a URL is pulled]:NAME: ' \
+            '--json[print the progress as JSON, one object per line]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    push)
+        _arguments -s -S : \
+            '--insecure[use http, without encryption]' \
+            '--json[print the progress as JSON, one object per line]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    search)
+        _arguments -s -S : \
+            '--hub[search Hugging Face, too]' \
+            '(-n --limit)'{-n+,--limit=}'[most results of Hugging Face]:N: ' \
+            '--json[print the results as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     import)
         _arguments -s -S : \

@@ -20,6 +20,7 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/push", pn_ollama_push, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/create", pn_ollama_create, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"HEAD", "/api/blobs/", pn_ollama_has_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/blobs/", pn_ollama_put_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
