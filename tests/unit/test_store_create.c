@@ -408,25 +408,34 @@ static void carried_texts_are_checked(void **state)
     struct pn_model_name name;
     assert_int_equal(pn_name_parse("a", &name, NULL), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
+    char weights[PN_SHA256_HEX + 1];
+    assert_int_equal(pn_blob_put(in_root("home"), "weights", 7, weights, NULL), PANTRY_OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char hex[PN_SHA256_HEX + 1], text[400];
+        char hex[PN_SHA256_HEX + 1], text[600];
         struct pn_carried c;
         struct pantry_error err = {0};
         assert_int_equal(pn_blob_put(in_root("home"), rows[i].text, strlen(rows[i].text), hex, NULL), PANTRY_OK);
         int n = snprintf(text, sizeof text,
-                         "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.%s\", \"digest\": "
-                         "\"sha256:%s\", \"size\": 1}]}",
-                         rows[i].type, hex);
+                         "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.model\", \"digest\": "
+                         "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.%s\", "
+                         "\"digest\": \"sha256:%s\", \"size\": 1}]}",
+                         weights, rows[i].type, hex);
         assert_int_equal(pn_manifest_put(in_root("home"), &name, text, (size_t)n, NULL), PANTRY_OK);
         assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
         if (!strstr(err.text, rows[i].why))
             fail_msg("'%s' lacks '%s'", err.text, rows[i].why);
     }
-    static const char escape[] = "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.system\", \"digest\": "
-                                 "\"sha256:../../../../etc/passwd\"}]}";
+    char escape[600];
     struct pn_carried c;
-    assert_int_equal(pn_manifest_put(in_root("home"), &name, escape, strlen(escape), NULL), PANTRY_OK);
-    assert_int_equal(pn_carried_read("a", &c, NULL), PANTRY_FORMAT);
+    struct pantry_error err = {0};
+    int n = snprintf(escape, sizeof escape,
+                     "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.model\", \"digest\": "
+                     "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.system\", "
+                     "\"digest\": \"sha256:../../../../etc/passwd\"}]}",
+                     weights);
+    assert_int_equal(pn_manifest_put(in_root("home"), &name, escape, (size_t)n, NULL), PANTRY_OK);
+    assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
+    assert_non_null(strstr(err.text, "the digest of the system is not sha256:"));
 }
 
 /* ---- every call fails, or kills ---- */

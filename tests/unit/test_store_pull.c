@@ -230,8 +230,8 @@ static void reads_the_layers_of_a_manifest(void **state)
     assert_int_equal(layers.layer[1].bytes, 5);
     assert_int_equal(
         parse("{\"layers\": [" LAYER("model", HEX_A, "5") ", " LAYER("model", HEX_B, "5") "]}", &layers, &err),
-        PANTRY_FORMAT);
-    assert_string_equal(err.text, "the manifest: has 2 model layers (allowed 1, or the numbered parts of one)");
+        PANTRY_OK); /* shards without titles are in their order */
+    assert_int_equal(layers.n, 2);
     assert_int_equal(
         parse("{\"layers\": [" LAYER("model", HEX_A, "5") ", " LAYER("adapter", HEX_A, "6") "]}", &layers, &err),
         PANTRY_FORMAT);
@@ -241,7 +241,7 @@ static void reads_the_layers_of_a_manifest(void **state)
     static char text[PN_MANIFEST_MAX + 2];
     memset(text, ' ', PN_MANIFEST_MAX + 1);
     assert_int_equal(pn_layers_parse(text, PN_MANIFEST_MAX + 1, &layers, &err), PANTRY_FORMAT);
-    char many[20000] = "{\"layers\": [" LAYER("model", HEX_A, "5");
+    char many[80000] = "{\"layers\": [" LAYER("model", HEX_A, "5");
     for (int i = 1; i < PN_LAYERS_MAX; i++)
         sprintf(many + strlen(many), ", " LAYER("messages", "%064d", "%d"), i, i);
     size_t n = strlen(many);
@@ -301,7 +301,7 @@ static void chooses_the_file_of_a_quant(void **state)
     assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00002.gguf") "]", "F16", &path, &err), PANTRY_FORMAT);
     assert_string_equal(err.text, "a-F16-00002-of-00002.gguf: is not in the repository, though "
                                   "a-F16-00001-of-00002.gguf is");
-    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00065.gguf") "]", "F16", &path, &err), PANTRY_LIMIT);
+    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00257.gguf") "]", "F16", &path, &err), PANTRY_LIMIT);
     static const char *const bad[] = {
         "",
         "{}",
@@ -424,8 +424,8 @@ static void reads_artifacts_of_others(void **state)
          "has 2 model layers"},
         {TITLED(DOCKER_GGUF, HEX_A, "m-00001-of-00003.gguf") ", " TITLED(DOCKER_GGUF, HEX_B, "m-00002-of-00003.gguf"),
          "has 2 model layers"},
-        {TITLED(CNCF_RAW, HEX_A, "model.safetensors"), "has 0 model layers"},
-        {TITLED("application/vnd.cncf.model.weight.v1.tar", HEX_A, "m.gguf"), "has 0 model layers"},
+        {TITLED(CNCF_RAW, HEX_A, "model.safetensors"), "has no model layer"},
+        {TITLED("application/vnd.cncf.model.weight.v1.tar", HEX_A, "m.gguf"), "has no model layer"},
         {TITLED("application/vnd.oci.image.layer.v1.tar+gzip", HEX_A, "m.gguf"), "is not a model: layer 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
