@@ -28,6 +28,8 @@ void *pn_os_large_pages(size_t bytes);
 void pn_os_free_pages(void *pages, size_t bytes);
 /* Returns the memory of whole pages of a mapping to the system. Their contents are lost, the addresses stay mapped. */
 void pn_os_discard(void *start, size_t bytes);
+/* Gives freed memory that the allocator keeps back to the system. Takes milliseconds. */
+void pn_os_trim(void);
 
 /* Sleeps while *word is `value`. Returns when woken, at once if *word already differs, and sometimes spuriously. */
 void pn_os_wait(atomic_uint *word, unsigned value);
