@@ -266,9 +266,10 @@ def beside(a):
         entered, read = records[7]["start"], records[7]["end"]
         others = [r for r in records[:7] if r["times"][-1] > entered]
         usual = statistics.median(g for r in others for g in gaps(r, 0.5, entered))
+        before = max(g for r in others for g in gaps(r, 0.5, entered))
         during = [g for r in others for g in gaps(r, entered, read)]
         worst.append(max(during) / usual)
-        print(f"{len(others)} write, usual gap {usual * 1e3:.1f} ms; a prompt of 4,000 tokens takes {read - entered:.2f}"
+        print(f"{len(others)} write, usual gap {usual * 1e3:.1f} ms, worst {before * 1e3:.1f}; a prompt of 4,000 tokens takes {read - entered:.2f}"
               f" s: median {statistics.median(during) * 1e3:.1f}, worst {max(during) * 1e3:.1f} ({worst[-1]:.1f} times)")  # fmt: skip
     return s.stop() == 0 and statistics.median(worst) <= 3
 
