@@ -29,6 +29,8 @@ void *pn_os_large_pages(size_t bytes);
 void pn_os_free_pages(void *pages, size_t bytes);
 /* Returns the memory of whole pages of a mapping to the system. Their contents are lost, the addresses stay mapped. */
 void pn_os_discard(void *start, size_t bytes);
+/* Gives freed memory that the allocator keeps back to the system. Takes milliseconds. */
+void pn_os_trim(void);
 
 /* Makes `to`, which must not exist, a copy of an open file that shares its blocks until one of them changes. False,
  * with nothing made, where the file system cannot. */

@@ -4,6 +4,7 @@
 
 #include <mach/mach.h>
 #include <fcntl.h>
+#include <malloc/malloc.h>
 #include <pthread.h>
 #include <sys/clonefile.h>
 #include <sys/mman.h>
@@ -109,6 +110,11 @@ void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t ns)
     }
     struct timespec t = {.tv_sec = (time_t)(ns / second), .tv_nsec = (long)(ns % second)};
     pthread_cond_timedwait_relative_np(cond, mutex, &t);
+}
+
+void pn_os_trim(void)
+{
+    malloc_zone_pressure_relief(NULL, 0);
 }
 
 #else

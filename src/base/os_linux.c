@@ -9,6 +9,9 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -211,6 +214,13 @@ void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
     t.tv_sec += (time_t)(ns / second);
     t.tv_nsec = (long)(ns % second);
     pthread_cond_timedwait(cond, lock, &t);
+}
+
+void pn_os_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 #else

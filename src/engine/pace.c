@@ -5,7 +5,7 @@ static const double alone_ns = 1e9;           /* budget of a step of prompts onl
 static const double least_beside_ns = 5e6;    /* always allowed: too short to notice */
 static const double stretch = 0.8;            /* extra time allowed for prompts, relative to the step without them */
 static const double most_stretch = 4;         /* ... if more prompts wait than sequences decode */
-static const double least_share = 0.5;        /* of the budget, for tokens, however large the fixed cost is */
+static const double least_share = 0.25;       /* of the budget, for tokens, however large the fixed cost is */
 static const double macs_per_ns = 100;        /* a guess */
 enum { LEAST_ALONE = 32, FIRST_BESIDE = 16 }; /* tokens */
 

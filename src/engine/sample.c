@@ -29,6 +29,11 @@ static pantry_status check(const struct pantry_sampling *o, struct pantry_error 
     return PANTRY_OK;
 }
 
+static bool has_penalties(const struct pantry_sampling *o)
+{
+    return o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0;
+}
+
 pantry_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling *options, int n_vocab,
                               struct pantry_error *err)
 {
@@ -36,10 +41,14 @@ pantry_status pn_sampler_init(struct pn_sampler *s, const struct pantry_sampling
     pantry_status status = check(options, err);
     if (status)
         return status;
-    s->candidates = malloc((size_t)n_vocab * sizeof *s->candidates);
-    s->p = malloc((size_t)n_vocab * sizeof *s->p);
-    s->n_seen = calloc((size_t)n_vocab, sizeof *s->n_seen);
-    if (!s->candidates || !s->p || !s->n_seen) {
+    bool draws = options->temperature > 0, counts = has_penalties(options); /* greedy requests need no memory */
+    if (draws)
+        s->candidates = malloc((size_t)n_vocab * sizeof *s->candidates);
+    if (draws)
+        s->p = malloc((size_t)n_vocab * sizeof *s->p);
+    if (counts)
+        s->n_seen = calloc((size_t)n_vocab, sizeof *s->n_seen);
+    if ((draws && (!s->candidates || !s->p)) || (counts && !s->n_seen)) {
         pn_sampler_free(s);
         return pn_no_memory(err, "a sampler");
     }
@@ -76,11 +85,6 @@ void pn_sampler_free(struct pn_sampler *s)
     free(s->n_seen);
     free(s->bias);
     *s = (struct pn_sampler){0};
-}
-
-static bool has_penalties(const struct pantry_sampling *o)
-{
-    return o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0;
 }
 
 bool pn_sampler_is_greedy(const struct pn_sampler *s)

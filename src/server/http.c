@@ -82,6 +82,7 @@ struct pn_exchange {
     bool asked; /* the response is wanted as soon as it is there */
     bool ended; /* the handler writes no more */
     bool left;  /* the client is gone, or the server stops */
+    bool gone;  /* the connection has ended: nobody would queue a response */
 };
 
 /* ---- life of an exchange ---- */
@@ -159,11 +160,14 @@ static void set_response(struct pn_exchange *x, int status, const char *type, st
         if (x->headers[i][0] && x->headers[i][1])
             MHD_add_response_header(response, x->headers[i][0], x->headers[i][1]);
     pthread_mutex_lock(&x->lock);
+    bool gone = x->gone;
     x->status = status;
-    x->response = response;
+    x->response = gone ? NULL : response;
     if (now)
         wake(x);
     pthread_mutex_unlock(&x->lock);
+    if (gone)
+        MHD_destroy_response(response);
 }
 
 void pn_http_send(struct pn_exchange *x, int status, const char *type, const char *body, size_t len)
@@ -581,10 +585,14 @@ static void on_completed(void *user, struct MHD_Connection *c, void **context, e
     pthread_cond_broadcast(&http->changed);
     pthread_mutex_unlock(&http->lock);
     pthread_mutex_lock(&x->lock);
-    x->left = true;
+    struct MHD_Response *unsent = x->response; /* owns the exchange too, if it is a stream */
+    x->response = NULL;
+    x->left = x->gone = true;
     x->waits = false;
     pthread_cond_broadcast(&x->changed);
     pthread_mutex_unlock(&x->lock);
+    if (unsent)
+        MHD_destroy_response(unsent);
     *context = NULL;
     exchange_drop(x);
 }

@@ -3,6 +3,7 @@
 #include "server/models.h"
 
 #include "base/clock.h"
+#include "base/os.h"
 #include "base/status.h"
 #include "store/store.h"
 
@@ -73,6 +74,7 @@ static void entry_free(struct entry *e)
     free(e->loaded.name);
     free(e->loaded.path);
     free(e);
+    pn_os_trim(); /* threads of requests had their own heaps */
 }
 
 /* What the model carries, and from that the defaults of requests. */

@@ -1,8 +1,10 @@
 """The service itself: who may come in, what is refused, and that nothing is left behind."""
 
+import http.client
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -301,6 +303,77 @@ class Together(Case):
         self.assertGreater(n_done[0], 100)
         self.wait_until(lambda: self.service.metric("requests_running") == 0)
         self.wait_until(lambda: self.resources() <= (before[0] + 2, before[1] + 2))
+
+    def test_clients_that_leave_at_once(self):
+        """Some before their stream begins; the sanitizers find what is not freed."""
+        body = json.dumps({"model": NAME, "prompt": "Hello", "stream": True, "max_tokens": 16}).encode()
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self.chat(n=1)
+        for i in range(60):
+            with socket.create_connection(("127.0.0.1", self.service.port)) as s:
+                s.sendall(head + body)
+                if i % 3 == 0:
+                    s.recv(10)
+        self.assertTrue(self.service.becomes_idle())
+        self.assertEqual(self.chat(n=1)[0], 200)
+
+    @unittest.skipUnless(os.path.exists("/proc/self/fd"), "needs /proc")
+    def test_clients_that_leave_at_random(self):
+        """40 clients, of which a fifth leaves after some lines: the others' answers are those that they get alone."""
+        prompts = [f"Write about {i}" for i in range(10)]
+        alone = [self.chat(p, n=20)[1]["message"]["content"] for p in prompts]
+        before = self.resources()
+        wrong, n_left = [], [0]
+
+        def client(seed):
+            rng = random.Random(seed)
+            for _ in range(5):
+                k, lines = rng.randrange(len(prompts)), rng.randrange(20) if rng.random() < 0.2 else None
+                messages = [{"role": "user", "content": prompts[k]}]
+                options = {"num_predict": 20 if lines is None else 4000, "temperature": 0}
+                c = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=service.PATIENCE)
+                c.request("POST", "/api/chat", json.dumps({"model": NAME, "messages": messages, "options": options}))
+                reply, text = c.getresponse(), ""
+                for i, line in enumerate(reply):
+                    if i == lines:
+                        n_left[0] += 1
+                        break
+                    text += json.loads(line)["message"]["content"]
+                if lines is None and text != alone[k]:
+                    wrong.append((k, text))
+                c.close()
+
+        threads = [threading.Thread(target=client, args=(i,)) for i in range(40)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+        self.assertGreater(n_left[0], 10)
+        self.assertTrue(self.service.becomes_idle())
+        self.wait_until(lambda: self.resources() <= (before[0] + 2, before[1] + 2))
+
+    def test_a_system_text_is_read_once(self):
+        """8 conversations with one long system text, started together, read little more than one does."""
+        read = lambda: self.service.metric("prompt_tokens_total")
+
+        def together(name, n):
+            before, system = read(), f"You are {name}. " + "Be kind and brief. " * 100
+
+            def ask(i):
+                messages = [{"role": "system", "content": system}, {"role": "user", "content": f"{i}?"}]
+                self.assertEqual(self.chat(messages=messages, n=2)[0], 200)
+
+            threads = [threading.Thread(target=ask, args=(i,)) for i in range(n)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            return read() - before
+
+        one, eight = together("Ann", 1), together("Bob", 8)
+        self.assertGreater(one, 1000)
+        self.assertLessEqual(eight, 1.15 * one + 8 * 32)
 
     def test_prefixes_are_shared(self):
         long = "the same beginning " * 60

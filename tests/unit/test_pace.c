@@ -107,14 +107,14 @@ static void prompts_with_sequences_are_learned(void **state)
     assert_int_equal(pn_pace_allowance(&p, 5, 1, 512), 50);
 }
 
-/* However large the fixed cost is, half of the time is for tokens: fewer would not make the step much shorter. */
+/* However large the fixed cost is, a quarter of the time is for tokens: fewer would not make the step much shorter. */
 static void slow_slices_do_not_shrink_to_nothing(void **state)
 {
     (void)state;
     struct pn_pace p = beside();
     for (int i = 0; i < 100; i++)
         pn_pace_learn(&p, 4, 1, 1000 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 20);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 10);
     for (int i = 0; i < 100; i++)
         pn_pace_learn(&p, 4, 20, 14 * MS);
     assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 39); /* not quite 40 */
