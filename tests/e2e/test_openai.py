@@ -388,6 +388,22 @@ class Stream(Case):
         self.assertEqual(final.choices[0].message.tool_calls[0].function.name, "get_weather")
         self.assertEqual(final.choices[0].finish_reason, "tool_calls")
 
+    def test_progress(self):
+        body = {**said("say hello " + "x" * 2000), "stream": True, "return_progress": True}
+        lines = SERVICE.request("POST", "/v1/chat/completions", body)[2].split("\n\n")
+        chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        progress = [chunk["prompt_progress"] for chunk in chunks if "prompt_progress" in chunk]
+        self.assertTrue(progress)
+        for before, after in zip(progress, progress[1:]):
+            self.assertLess(before["processed"], after["processed"])
+            self.assertLessEqual(before["time_ms"], after["time_ms"])
+        last = progress[-1]
+        self.assertEqual(set(last), {"total", "cache", "processed", "time_ms"})
+        self.assertEqual(last["processed"], last["total"])
+        self.assertGreater(last["total"], 2000)
+        self.assertEqual({len(chunk["choices"]) for chunk in chunks if "prompt_progress" in chunk}, {0})
+        self.chat_refused("return_progress", VALUE, extra_body={"return_progress": True})
+
     def test_on_the_wire(self):
         status, headers, text = SERVICE.request("POST", "/v1/chat/completions", said("say hello", stream=True))
         self.assertEqual((status, headers["Content-Type"]), (200, "text/event-stream"))

@@ -1,6 +1,7 @@
 /* Filling in the middle: see fill.h. Fields and replies of /infill are those of llama.cpp's server. */
 #include "server/api/fill.h"
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "server/answer.h"
 #include "server/api/sampling.h"
@@ -73,6 +74,8 @@ struct call {
     struct pn_answer_options answer;
     struct pn_buf prompt, content;
     bool stream, streaming;
+    struct pn_answer made;
+    uint64_t began;
 };
 
 /* Other files, before the text: each after its name, where the model has tokens for that. */
@@ -135,6 +138,15 @@ static pantry_status read_prompt(struct call *c, struct pantry_error *err)
 
 /* ---- /infill: the reply ---- */
 
+static bool write_progress(struct call *c, const struct pn_delta *d)
+{
+    json_t *progress = json_pack("{s:i, s:i, s:i, s:f}", "total", c->made.stats.n_prompt, "cache", d->n_cached,
+                                 "processed", d->n_read, "time_ms", (double)(pn_clock_ns() - c->began) / 1e6);
+    return pn_write_event(
+        c->x, NULL,
+        json_pack("{s:i, s:s, s:b, s:o}", "index", 0, "content", "", "stop", 0, "prompt_progress", progress));
+}
+
 static bool on_delta(void *user, const struct pn_delta *d)
 {
     static const char ping[] = ": ping\n\n";
@@ -147,6 +159,8 @@ static bool on_delta(void *user, const struct pn_delta *d)
     if (!c->streaming)
         pn_http_begin(c->x, 200, "text/event-stream");
     c->streaming = true;
+    if (d->kind == PN_DELTA_PROGRESS)
+        return write_progress(c, d);
     if (d->kind == PN_DELTA_WAIT)
         return pn_http_write(c->x, ping, sizeof ping - 1);
     return pn_write_event(
@@ -211,12 +225,12 @@ static pantry_status infill(struct call *c, struct pantry_error *err)
                                         "repeat_last_n",
                                         "presence_penalty",
                                         "frequency_penalty",
+                                        "return_progress",
                                         "cache_prompt",
                                         "id_slot",
                                         "n_keep",
                                         NULL};
     const char *model = NULL;
-    struct pn_answer a;
     pantry_status status = pn_json_known(c->body, "", known, err);
     if (!status)
         status = pn_json_string(c->body, "model", &model, err);
@@ -236,16 +250,20 @@ static pantry_status infill(struct call *c, struct pantry_error *err)
         return status;
     if (json_integer_value(json_object_get(c->body, "seed")) == -1)
         c->answer.sampling.seed = random;
-    if ((status = pn_answer_make(c->loaded, &c->answer, c->x, &a, err)))
+    if ((status = pn_json_bool(c->body, "return_progress", &c->answer.progress, err)))
         return status;
-    pn_server_count(c->server, &a.stats);
-    finish(c, &a);
+    if (c->answer.progress && !c->stream)
+        return pn_fail(err, PANTRY_INVALID, "return_progress: only allowed with stream");
+    if ((status = pn_answer_make(c->loaded, &c->answer, c->x, &c->made, err)))
+        return status;
+    pn_server_count(c->server, &c->made.stats);
+    finish(c, &c->made);
     return PANTRY_OK;
 }
 
 void pn_fill_infill(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    struct call c = {.server = s, .x = x, .body = body};
+    struct call c = {.server = s, .x = x, .body = body, .began = pn_clock_ns()};
     struct pantry_error err = {0};
     (void)tail;
     pantry_status status = infill(&c, &err);

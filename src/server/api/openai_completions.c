@@ -32,6 +32,7 @@ static const struct pn_openai_field completion_fields[] = {
     {"min_p", PN_FIELD_READ, NULL},
     {"repeat_penalty", PN_FIELD_READ, NULL},
     {"repeat_last_n", PN_FIELD_READ, NULL},
+    {"return_progress", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_IGNORED, NULL},
     {"best_of", PN_FIELD_REFUSED, "1"},
     {0},
@@ -217,6 +218,8 @@ static bool on_delta(void *user, const struct pn_delta *d)
         wanted = pn_openai_keep(c, d);
     else if (d->kind == PN_DELTA_WAIT)
         wanted = pn_openai_ping(c->call);
+    else if (d->kind == PN_DELTA_PROGRESS)
+        wanted = pn_openai_progress(c, completion_object, d);
     else
         wanted = write_chunk(c, d->text, d->len, d->logprobs, false);
     pthread_mutex_unlock(&c->call->lock);
@@ -275,6 +278,8 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
         status = pn_json_bool(call->body, "echo", &c->echo, err);
     if (!status)
         status = read_logprobs(c, err);
+    if (!status)
+        status = pn_openai_read_progress(call, err);
     if (!status)
         status = read_prompts(c, err);
     if (!status)
