@@ -471,6 +471,9 @@ struct pantry_event {
 /* Waits at most `timeout_ms` milliseconds for the next event (negative: forever, 0: not at all). NULL: timed out. The
  * event and its texts are valid until the next call for this request. */
 PANTRY_API const struct pantry_event *pantry_request_next(pantry_request *request, int timeout_ms);
+/* How far the prompt has been read: *n_read tokens of it, *n_cached of these from memory; both 0 before it begins. Any
+ * thread may call it. */
+PANTRY_API void pantry_request_progress(const pantry_request *request, int *n_read, int *n_cached);
 /* Ends the request within a step: queued tokens still arrive, then PANTRY_EVENT_END with PANTRY_STOP_CANCELLED. May be
  * called from any thread, more than once, and after the end; not from a signal handler. */
 PANTRY_API void pantry_request_cancel(pantry_request *request);

@@ -191,7 +191,7 @@ complete -c pantry -n '__fish_seen_subcommand_from decide' -F -a '(__pantry_mode
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l choice -s c -x -d 'one of the answers, or LABEL=DESCRIPTION; may be repeated'
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l level -s l -x -d 'a level of a score, the lowest first; may be repeated'
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l questions -r -F -d 'the JSON object `questions` of /v1/systemone, in place of QUESTION'
-complete -c pantry -n '__fish_seen_subcommand_from decide' -l file -s f -r -F -d 'decide about the text in FILE; -: standard input, which is the default without a TEXT'
+complete -c pantry -n '__fish_seen_subcommand_from decide' -l file -s f -r -F -d 'the text is in FILE; -: standard input, which is the default without a TEXT'
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l json -d 'print one JSON value: {answers, usage}'
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l help -s h -d 'print this text'
 complete -c pantry -n '__fish_seen_subcommand_from decide' -l device -x -a 'cpu ref' -d 'where to compute: cpu, or ref, the slow and plain reference of all tests'

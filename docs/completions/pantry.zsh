@@ -253,7 +253,7 @@ _pantry()
             '(-c --choice)'{-c+,--choice=}'[one of the answers, or LABEL=DESCRIPTION; may be repeated]:LABEL: ' \
             '(-l --level)'{-l+,--level=}'[a level of a score, the lowest first; may be repeated]:TEXT: ' \
             '--questions=[the JSON object `questions` of /v1/systemone, in place of QUESTION]:FILE:_files' \
-            '(-f --file)'{-f+,--file=}'[decide about the text in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
+            '(-f --file)'{-f+,--file=}'[the text is in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
             '--json[print one JSON value: {answers, usage}]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \

@@ -24,7 +24,7 @@ static const struct pn_option table[] = {
     PN_OPT_TEXT("questions", "FILE", offsetof(struct chosen, questions),
                 "the JSON object `questions` of /v1/systemone, in place of QUESTION"),
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
-                "decide about the text in FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
+                "the text is in FILE; -: standard input, which is the default without a TEXT", .letter = 'f'),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value: {answers, usage}"),
 };
 

@@ -38,6 +38,7 @@ struct pn_request {
     char *key;                        /* of the prefix tree */
     const pantry_cancel *also_cancel; /* the caller's; may be NULL */
     atomic_bool cancel;
+    atomic_int prompt_read, prompt_cached; /* tokens, for the caller */
 
     /* the engine thread's */
     enum pn_request_phase phase;

@@ -69,6 +69,12 @@ const struct pantry_event *pantry_request_next(pantry_request *r, int timeout_ms
     return pn_sched_next(r->request->sched, r->request, timeout_ms);
 }
 
+void pantry_request_progress(const pantry_request *r, int *n_read, int *n_cached)
+{
+    *n_cached = atomic_load(&r->request->prompt_cached);
+    *n_read = atomic_load(&r->request->prompt_read);
+}
+
 void pantry_request_cancel(pantry_request *r)
 {
     atomic_store(&r->request->cancel, true);

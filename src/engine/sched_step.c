@@ -210,6 +210,8 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     if (!r->started) {
         r->started = pn_clock_ns();
         r->stats.n_cached = r->seq.n_past;
+        atomic_store(&r->prompt_cached, r->seq.n_past);
+        atomic_store(&r->prompt_read, r->seq.n_past);
         r->stats.bytes_per_token = (double)s->runner->model->step_bytes;
     }
     return true;
@@ -380,6 +382,7 @@ static void deliver(struct pn_sched *s)
             r->cache_bytes += pn_kv_step_bytes(s->memory.pool, &s->runner->model->graph, r->seq.n_past);
         } else {
             keep_prompt(s, r);
+            atomic_store(&r->prompt_read, r->seq.n_past);
         }
         if (has_output) {
             choose(s, r, row);

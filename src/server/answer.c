@@ -200,6 +200,7 @@ struct making {
     struct pn_answer *out;
     struct pn_replay *replay;
     int n_taken;            /* tokens */
+    int n_read;             /* of the prompt, as told */
     json_t *logprobs;       /* of the tokens since the last part, or NULL */
     struct pn_buf ids;      /* of the answer, where there are several stop texts */
     bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
@@ -267,7 +268,7 @@ static void hand_out(struct making *m, const struct pn_delta *delta)
         pn_replay_note_call(m->replay, whole.id, delta->name, delta->arguments);
     }
     m->unwanted = !m->options->delta(m->options->user, &whole);
-    if (delta->kind != PN_DELTA_WAIT)
+    if (delta->kind != PN_DELTA_WAIT && delta->kind != PN_DELTA_PROGRESS)
         json_array_clear(m->logprobs);
 }
 
@@ -340,6 +341,18 @@ static pantry_status take(struct making *m, const struct pantry_token *token, st
     return PANTRY_OK;
 }
 
+/* Tells how far the prompt is read, if that has changed. */
+static void tell_progress(struct making *m, const pantry_request *r)
+{
+    struct pn_delta delta = {.kind = PN_DELTA_PROGRESS};
+    if (!m->options->progress)
+        return;
+    pantry_request_progress(r, &delta.n_read, &delta.n_cached);
+    if (delta.n_read > m->n_read)
+        hand_out(m, &delta);
+    m->n_read = delta.n_read;
+}
+
 static pantry_status read_events(const struct pn_loaded *loaded, struct making *m, pantry_request *r,
                                  struct pantry_error *err)
 {
@@ -347,6 +360,8 @@ static pantry_status read_events(const struct pn_loaded *loaded, struct making *
     pantry_status status = PANTRY_OK;
     int n_waits = 0;
     while (!(event = pantry_request_next(r, POLL_MS)) || event->kind != PANTRY_EVENT_END) {
+        if (!m->n_taken)
+            tell_progress(m, r);
         if (event && !status && !m->unwanted)
             status = take(m, event->token, err);
         n_waits = event ? 0 : n_waits + 1;

@@ -14,6 +14,7 @@ enum pn_delta_kind {
     PN_DELTA_CONTENT,   /* `text` */
     PN_DELTA_REASONING, /* `text` */
     PN_DELTA_TOOL_CALL, /* `name`, `arguments` (JSON) and `id`: one whole call */
+    PN_DELTA_PROGRESS,  /* `n_read` tokens of the prompt are read, of these `n_cached` from memory; if it is wanted */
     PN_DELTA_WAIT       /* nothing has come for a second: a stream may send a sign of life */
 };
 
@@ -22,7 +23,8 @@ struct pn_delta {
     const char *text;
     size_t len;
     const char *name, *arguments, *id;
-    bool id_is_made;  /* the model wrote none; an API may put a prefix before it */
+    bool id_is_made; /* the model wrote none; an API may put a prefix before it */
+    int n_read, n_cached;
     json_t *logprobs; /* of content, if wanted: [{"token", "logprob", "bytes", "top_logprobs"}], else NULL */
 };
 
@@ -45,7 +47,8 @@ struct pn_answer_options {
     int top_logprobs; /* ... and with those of the likeliest tokens in their place */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
-    bool whole; /* reasoning and calls stay in the content */
+    bool progress; /* tell how far the prompt is read */
+    bool whole;    /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);

@@ -285,6 +285,46 @@ class Prompts(Case):
         self.assertEqual(whole - self.n_tokens(history()), len("noon"))
 
 
+class Models(Case):
+    def test_list(self):
+        names = sorted(("spoken", "plain", "short", "tiny", "base"))
+        models = list(CLIENT.models.list())
+        self.assertEqual(sorted(m.id for m in models), names)
+        for m in models:
+            type(m).model_validate(json.loads(m.model_dump_json(warnings="error")))
+            self.assertEqual((m.type, m.display_name, m.lifecycle), ("model", m.id, "active"))
+
+    def test_pages(self):
+        names = [m.id for m in CLIENT.models.list()]
+        page = CLIENT.models.list(limit=2)
+        self.assertEqual([m.id for m in page.data], names[:2])
+        self.assertEqual((page.has_more, page.first_id, page.last_id), (True, names[0], names[1]))
+        self.assertEqual([m.id for m in CLIENT.models.list(limit=2)], names, "the client asks for the next page")
+        last = CLIENT.models.list(limit=2, after_id=names[3])
+        self.assertEqual(([m.id for m in last.data], last.has_more), (names[4:], False))
+        back = CLIENT.models.list(limit=2, before_id=names[3])
+        self.assertEqual(([m.id for m in back.data], back.has_more), (names[1:3], True))
+        end = CLIENT.models.list(after_id=names[4])
+        self.assertEqual((end.data, end.has_more, end.first_id, end.last_id), ([], False, None, None))
+        self.assertEqual(CLIENT.models.list(before_id=names[0]).data, [])
+
+    def test_one(self):
+        self.assertEqual(CLIENT.models.retrieve("tiny").id, "tiny")
+        with self.assertRaises(anthropic.NotFoundError) as caught:
+            CLIENT.models.retrieve("nope")
+        self.assertEqual(caught.exception.body["error"]["type"], "not_found_error")
+
+    def test_refused(self):
+        for query in ("limit=0", "limit=1001", "limit=x", "limit=", "after_id=nope", "before_id=nope"):
+            status, _, reply = SERVICE.request(
+                "GET", f"/v1/models?{query}", headers={"anthropic-version": "2023-06-01"}
+            )
+            self.assertEqual((status, reply["error"]["type"]), (400, "invalid_request_error"), query)
+
+    def test_others_get_openais_shape(self):
+        self.assertEqual(SERVICE.request("GET", "/v1/models")[2]["object"], "list")
+
+
 class Stream(Case):
     def test_order_of_events(self):
         events = [e for e in self.events() if e.type != "ping"]

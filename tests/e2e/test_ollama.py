@@ -374,12 +374,10 @@ class Options(Case):
 
     def test_fields_are_refused_by_name(self):
         for name, value in {
-            "suffix": "x",
             "template": "{{ .Prompt }}",
             "images": ["aaaa"],
             "format": "json",
             "context": [1, 2],
-            "logprobs": True,
             "truncate": True,
             "shift": True,
             "width": 512,
@@ -387,12 +385,87 @@ class Options(Case):
         }.items():
             with self.subTest(name):
                 self.refused(name, GENERATE, **{name: value})
-        for name, value in {"format": {"type": "object"}, "top_logprobs": 3, "tool_choice": "auto"}.items():
+        for name, value in {"format": {"type": "object"}, "shift": True, "tool_choice": "auto"}.items():
             with self.subTest(name):
                 self.refused(name, **{name: value})
         self.refused("images", messages=[{"role": "user", "content": "x", "images": ["aaaa"]}])
         reply = self.post(GENERATE, prompt="say hello", stream=False, format="", suffix="", truncate=False, images=[])
         self.assertEqual(reply["response"], SPOKEN["hello"])
+
+
+class LogProbs(Case):
+    def test_whole_replies(self):
+        reply = CLIENT.chat("spoken", [user("say hello")], logprobs=True, top_logprobs=2)
+        self.assertEqual("".join(t.token for t in reply.logprobs), SPOKEN["hello"])
+        for token in reply.logprobs:
+            self.assertAlmostEqual(token.logprob, 0, 3)
+            self.assertEqual((len(token.top_logprobs), token.top_logprobs[0].token), (2, token.token))
+        self.assertIsNone(CLIENT.chat("spoken", [user("say hello")]).logprobs)
+
+    def test_streams(self):
+        parts = list(CLIENT.generate("spoken", "say hello", stream=True, logprobs=True))
+        tokens = [t.token for part in parts for t in part.logprobs or []]
+        self.assertEqual("".join(tokens), SPOKEN["hello"])
+        for part in parts[:-1]:
+            self.assertEqual("".join(t.token for t in part.logprobs), part.response)
+
+    def test_bytes(self):
+        reply = self.post(CHAT, messages=[user("say unicode")], stream=False, logprobs=True)
+        text = bytes(b for token in reply["logprobs"] for b in token["bytes"]).decode()
+        self.assertEqual(text, SPOKEN["unicode"])
+
+    def test_refused(self):
+        self.refused("top_logprobs: only allowed with logprobs", top_logprobs=3)
+        self.refused("top_logprobs: out of range", logprobs=True, top_logprobs=21)
+
+
+class Truncate(Case):
+    """The oldest messages are left out only when that is asked for, and the reply says how many."""
+
+    LONG = [{"role": "system", "content": "Be good."}] + [
+        user("x" * 400),
+        {"role": "assistant", "content": "y" * 400},
+    ] * 5
+
+    def test_messages(self):
+        body = {"messages": self.LONG + [user("say hello")], "stream": False, "options": {"num_ctx": 1200}}
+        self.refused("allowed 1200", **body)
+        reply = self.post(CHAT, **body, truncate=True)
+        self.assertEqual(reply["message"]["content"], SPOKEN["hello"])
+        self.assertGreater(reply["truncated_messages"], 4)
+        self.assertGreater(reply["prompt_eval_count"], 400, "what fits stays")
+        self.assertLess(reply["prompt_eval_count"], 1200)
+
+    def test_nothing_is_left_out_of_what_fits(self):
+        reply = self.post(CHAT, messages=[user("say hello")], stream=False, truncate=True)
+        self.assertNotIn("truncated_messages", reply)
+
+    def test_the_last_message_stays(self):
+        self.refused("allowed 300", messages=[user("x" * 600)], truncate=True, options={"num_ctx": 300})
+
+    def test_results_go_with_their_calls(self):
+        call = {"function": {"name": "f", "arguments": {"a": "z" * 700}}}
+        messages = [user("a"), {"role": "assistant", "content": "", "tool_calls": [call]}]
+        messages += [{"role": "tool", "content": "r", "tool_name": "f"}, user("say hello")]
+        reply = self.post(CHAT, messages=messages, stream=False, truncate=True, options={"num_ctx": 600})
+        self.assertEqual(reply["truncated_messages"], 3)
+
+
+class Suffix(Case):
+    def test_needs_tokens(self):
+        self.refused("suffix: spoken has no tokens", GENERATE, prompt="a", suffix="b")
+
+    def test_alone(self):
+        self.refused("suffix: not allowed with raw", GENERATE, prompt="a", suffix="b", raw=True)
+
+    def test_code(self):
+        if not service.has_model("qwen2.5-coder:1.5b"):
+            self.skipTest("qwen2.5-coder:1.5b is not here")
+        server = service.Service(None)
+        self.addCleanup(server.stop)
+        body = {"model": "qwen2.5-coder:1.5b", "prompt": "def add(a, b):\n    return ", "stream": False}
+        body |= {"suffix": "\n\nprint(add(1, 2))\n", "options": {"temperature": 0, "num_predict": 16}}
+        self.assertEqual(server.request("POST", GENERATE, body)[2]["response"], "a + b")
 
 
 class Loading(Case):

@@ -388,6 +388,22 @@ class Stream(Case):
         self.assertEqual(final.choices[0].message.tool_calls[0].function.name, "get_weather")
         self.assertEqual(final.choices[0].finish_reason, "tool_calls")
 
+    def test_progress(self):
+        body = {**said("say hello " + "x" * 2000), "stream": True, "return_progress": True}
+        lines = SERVICE.request("POST", "/v1/chat/completions", body)[2].split("\n\n")
+        chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        progress = [chunk["prompt_progress"] for chunk in chunks if "prompt_progress" in chunk]
+        self.assertTrue(progress)
+        for before, after in zip(progress, progress[1:]):
+            self.assertLess(before["processed"], after["processed"])
+            self.assertLessEqual(before["time_ms"], after["time_ms"])
+        last = progress[-1]
+        self.assertEqual(set(last), {"total", "cache", "processed", "time_ms"})
+        self.assertEqual(last["processed"], last["total"])
+        self.assertGreater(last["total"], 2000)
+        self.assertEqual({len(chunk["choices"]) for chunk in chunks if "prompt_progress" in chunk}, {0})
+        self.chat_refused("return_progress", VALUE, extra_body={"return_progress": True})
+
     def test_on_the_wire(self):
         status, headers, text = SERVICE.request("POST", "/v1/chat/completions", said("say hello", stream=True))
         self.assertEqual((status, headers["Content-Type"]), (200, "text/event-stream"))
@@ -1108,6 +1124,48 @@ class RealModel(Case):
         )
         self.assertEqual(reply.choices[0].text, "def add(a, b):\n    return a + b")
         self.assertEqual(reply.choices[0].finish_reason, "stop")
+
+    def test_infill(self):
+        if not service.has_model("qwen2.5-coder:1.5b"):
+            self.skipTest("qwen2.5-coder:1.5b is not here")
+        body = {
+            "model": "qwen2.5-coder:1.5b",
+            "input_prefix": "def add(a, b):\n    return ",
+            "input_suffix": "\n\nprint(add(1, 2))\n",
+            "input_extra": [{"filename": "other.py", "text": "x = 1\n"}],
+            "n_predict": 16,
+            "temperature": 0,
+        }
+        status, _, reply = self.server.request("POST", "/infill", body)
+        self.assertEqual(status, 200, reply)
+        self.assertIn("a + b", reply["content"])
+        self.assertIn("<|file_sep|>other.py\nx = 1\n", reply["prompt"])
+        self.assertTrue(reply["prompt"].endswith("<|fim_middle|>"))
+        del body["input_extra"]
+        reply = self.server.request("POST", "/infill", body)[2]
+        self.assertEqual(reply["content"], "a + b")
+        self.assertEqual((reply["stop"], reply["stop_type"], reply["truncated"]), (True, "eos", False))
+        self.assertEqual(reply["tokens_evaluated"], reply["timings"]["cache_n"] + reply["timings"]["prompt_n"])
+        body["prompt"] = "a"
+        self.assertTrue(self.server.request("POST", "/infill", body)[2]["content"].startswith(" + b"))
+        lines = self.server.request("POST", "/infill", {**body, "stream": True})[2].split("\n\n")
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        self.assertEqual([e["stop"] for e in events], [False] * (len(events) - 1) + [True])
+        self.assertTrue("".join(e["content"] for e in events).startswith(" + b"))
+
+    def test_infill_refusals(self):
+        for fields, words in [
+            ({}, "input_suffix: tiny has no tokens"),
+            ({"input_prefix": ...}, "input_prefix is required"),
+            ({"input_suffix": ...}, "input_suffix is required"),
+            ({"input_extra": [{"filename": "x"}]}, "input_extra[0].text is required"),
+            ({"grammar": "x"}, "grammar: not supported"),
+            ({"model": ...}, "model is required"),
+        ]:
+            body = {"model": TINY, "input_prefix": "a", "input_suffix": "b", **fields}
+            body = {k: v for k, v in body.items() if v is not ...}
+            status, _, reply = SERVICE.request("POST", "/infill", body)
+            self.assertEqual((status, words in reply["error"]["message"]), (400, True), reply)
 
     def test_pings_and_cancel_while_a_prompt_is_read(self):
         """Comments come before the first chunk; a client that leaves then frees the sequence."""

@@ -219,6 +219,7 @@ bool pn_anthropic_delta(void *user, const struct pn_delta *d)
         return add_text(r, PN_BLOCK_THINKING, d->text, d->len);
     case PN_DELTA_TOOL_CALL:
         return add_call(r, d) && !r->one_call;
+    case PN_DELTA_PROGRESS:
     case PN_DELTA_WAIT:
         break;
     }

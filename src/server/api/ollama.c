@@ -1,5 +1,6 @@
 /* Ollama's API: answers. Models are in ollama_models.c. Fields and replies are those of its documentation. */
 #include "server/api/sampling.h"
+#include "server/api/fill.h"
 #include "server/api/ollama.h"
 
 #include "base/alloc.h"
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_TOP_LOGPROBS = 20 };
 
 /* ---- fields ---- */
 
@@ -99,6 +102,8 @@ struct call {
     struct pn_exchange *x;
     json_t *body;
     bool chat, stream, raw;
+    bool truncate; /* leave out the oldest messages where they do not fit */
+    int n_left_out;
     struct pn_loaded *loaded;
     bool loaded_now;
     const char *model;
@@ -106,8 +111,8 @@ struct call {
     bool has_keep;
     json_t *think; /* borrowed; NULL: not given */
     struct pn_answer_options answer;
-    struct pn_buf content, reasoning;
-    json_t *calls;
+    struct pn_buf content, reasoning, filled; /* filled: a prompt with a suffix */
+    json_t *calls, *logprobs;                 /* logprobs: of the content, if they are wanted */
     uint64_t began;
     bool streaming; /* the reply has begun */
 };
@@ -160,8 +165,10 @@ static bool on_delta(void *user, const struct pn_delta *d)
     if (call)
         json_array_append(c->calls, call);
     if (!c->stream || d->kind == PN_DELTA_WAIT) {
-        if (d->kind == PN_DELTA_CONTENT)
+        if (d->kind == PN_DELTA_CONTENT) {
             pn_buf_append(&c->content, d->text, d->len);
+            json_array_extend(c->logprobs, d->logprobs);
+        }
         if (d->kind == PN_DELTA_REASONING)
             pn_buf_append(&c->reasoning, d->text, d->len);
         json_decref(call);
@@ -172,6 +179,8 @@ static bool on_delta(void *user, const struct pn_delta *d)
     bool content = d->kind == PN_DELTA_CONTENT, reasoning = d->kind == PN_DELTA_REASONING;
     set_parts(c, v, content ? d->text : "", content ? d->len : 0, d->text, reasoning ? d->len : 0,
               call ? json_pack("[o]", call) : NULL);
+    if (content && json_array_size(d->logprobs))
+        json_object_set_new(v, "logprobs", json_copy(d->logprobs));
     json_object_set_new(v, "done", json_false());
     return pn_write_line(c->x, v);
 }
@@ -212,6 +221,10 @@ static void finish(struct call *c, const struct pn_answer *a)
               has_calls ? json_incref(c->calls) : NULL);
     json_object_set_new(v, "done", json_true());
     json_object_set_new(v, "done_reason", json_string(reason(&a->stats)));
+    if (json_array_size(c->logprobs))
+        json_object_set(v, "logprobs", c->logprobs);
+    if (c->n_left_out)
+        json_object_set_new(v, "truncated_messages", json_integer(c->n_left_out));
     add_figures(v, c, &a->stats);
     release(c);
     if (!c->stream) {
@@ -360,15 +373,31 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
     return set_thinking(c, context, err);
 }
 
+/* What goes between the prompt and the suffix. */
+static pantry_status fill_context(struct call *c, const char *prompt, const char *suffix, const char *system,
+                                  struct pantry_error *err)
+{
+    if (c->raw || (system && *system) || json_is_true(c->think) || json_is_string(c->think))
+        return pn_fail(err, PANTRY_INVALID, "suffix: not allowed with raw, system or think");
+    pantry_status status = pn_fill_prompt(c->loaded, "suffix", prompt, strlen(prompt), suffix, &c->filled, err);
+    c->answer.text = c->filled.data;
+    c->answer.len = c->filled.len;
+    return status;
+}
+
 static pantry_status generate_context(struct call *c, struct pantry_error *err)
 {
-    const char *prompt = "", *system = NULL;
+    const char *prompt = "", *system = NULL, *suffix = NULL;
     size_t n;
     pantry_status status = pn_json_string(c->body, "prompt", &prompt, err);
     if (!status)
         status = pn_json_string(c->body, "system", &system, err);
     if (!status)
+        status = pn_json_string(c->body, "suffix", &suffix, err);
+    if (!status)
         status = pn_json_bool(c->body, "raw", &c->raw, err);
+    if (!status && suffix && *suffix)
+        return fill_context(c, prompt, suffix, system, err);
     if (!status && c->raw && system && *system)
         status = pn_fail(err, PANTRY_INVALID, "raw mode does not support template, system, or context");
     if (!status && system && *system && !pantry_model_template(c->loaded->model, &n))
@@ -416,12 +445,36 @@ static pantry_status check_types(const struct call *c, struct pantry_error *err)
     return status;
 }
 
+static pantry_status read_logprobs(struct call *c, struct pantry_error *err)
+{
+    struct pn_answer_options *o = &c->answer;
+    pantry_status status = pn_json_bool(c->body, "logprobs", &o->logprobs, err);
+    if (!status)
+        status = pn_json_int(c->body, "top_logprobs", 0, MAX_TOP_LOGPROBS, &o->top_logprobs, err);
+    if (!status && o->top_logprobs && !o->logprobs)
+        status = pn_fail(err, PANTRY_INVALID, "top_logprobs: only allowed with logprobs");
+    c->logprobs = o->logprobs ? json_array() : NULL;
+    return status;
+}
+
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {"model",   "messages",           "tools", "stream", "think", "keep_alive",
-                                          "options", "_debug_render_only", NULL};
-    static const char *const of_generate[] = {
-        "model", "prompt", "system", "raw", "stream", "think", "keep_alive", "options", "_debug_render_only", NULL};
+    static const char *const of_chat[] = {"model",
+                                          "messages",
+                                          "tools",
+                                          "stream",
+                                          "think",
+                                          "keep_alive",
+                                          "options",
+                                          "logprobs",
+                                          "top_logprobs",
+                                          "truncate",
+                                          "_debug_render_only",
+                                          NULL};
+    static const char *const of_generate[] = {"model",   "prompt",   "suffix",       "system",
+                                              "raw",     "stream",   "think",        "keep_alive",
+                                              "options", "logprobs", "top_logprobs", "_debug_render_only",
+                                              NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
@@ -453,7 +506,9 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
     c->answer.user = c;
     if (!(status = pn_json_object(c->body, "options", &options, err)) && options)
         status = pn_ollama_options(options, &c->answer, err);
-    return status;
+    if (!status)
+        status = read_logprobs(c, err);
+    return !status && c->chat ? pn_json_bool(c->body, "truncate", &c->truncate, err) : status;
 }
 
 /* Without a prompt a call only loads the model, or unloads it. */
@@ -488,6 +543,25 @@ static pantry_status reply_rendered(struct call *c, struct pantry_error *err)
     return PANTRY_OK;
 }
 
+/* Leaves the oldest message out that is not the system's, and results of its calls. False: only the last is left. */
+static bool leave_out(struct call *c)
+{
+    json_t *list = json_object_get(c->answer.context, "messages");
+    size_t at = 0;
+    const char *role;
+    while (at < json_array_size(list) &&
+           (role = json_string_value(json_object_get(json_array_get(list, at), "role"))) && strcmp(role, "system") == 0)
+        at++;
+    if (at + 1 >= json_array_size(list))
+        return false;
+    do {
+        json_array_remove(list, at);
+        c->n_left_out++;
+        role = json_string_value(json_object_get(json_array_get(list, at), "role"));
+    } while (at + 1 < json_array_size(list) && role && strcmp(role, "tool") == 0);
+    return true;
+}
+
 static pantry_status answer(struct call *c, struct pantry_error *err)
 {
     bool render_only = false;
@@ -498,7 +572,9 @@ static pantry_status answer(struct call *c, struct pantry_error *err)
     if (!status && render_only)
         return reply_rendered(c, err);
     if (!status)
-        status = pn_answer_make(c->loaded, &c->answer, c->x, &a, err);
+        do
+            status = pn_answer_make(c->loaded, &c->answer, c->x, &a, err);
+        while (status == PANTRY_CONTEXT_FULL && c->truncate && leave_out(c));
     if (status)
         return status;
     pn_server_count(c->server, &a.stats);
@@ -522,6 +598,8 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
     json_decref(c.calls);
     pn_buf_free(&c.content);
     pn_buf_free(&c.reasoning);
+    pn_buf_free(&c.filled);
+    json_decref(c.logprobs);
 }
 
 void pn_ollama_generate(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)

@@ -91,7 +91,8 @@ void pn_ollama_embeddings(struct pn_server *s, struct pn_exchange *x, json_t *bo
     struct pantry_error err;
     struct call c = {0};
     struct pn_embed_call options = {.truncate = true, .raw = true};
-    if (embed(s, body, known, &options, &c, &err))
+    const char *prompt;
+    if (pn_json_string(body, "prompt", &prompt, &err) || embed(s, body, known, &options, &c, &err))
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
     else
         pn_reply_json(x, 200, json_pack("{s:o}", "embedding", c.out.n_rows ? pn_embed_row(&c.out, 0) : json_array()));

@@ -236,7 +236,10 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     char *name, *path, when[40];
     uint64_t bytes;
     struct pantry_error err;
-    pantry_status status = pn_json_string(body, "name", &model, &err);
+    static const char *const known[] = {"model", "name", "verbose", NULL};
+    pantry_status status = pn_json_known(body, "", known, &err);
+    if (!status)
+        status = pn_json_string(body, "name", &model, &err);
     if (!status)
         status = pn_json_string(body, "model", &model, &err);
     if (!status)

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "server/api/anthropic.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
@@ -120,6 +121,10 @@ void pn_openai_models(struct pn_server *s, struct pn_exchange *x, json_t *body, 
     struct pn_stored *list;
     struct pantry_error err;
     size_t n;
+    if (pn_http_header(x, "anthropic-version")) {
+        pn_anthropic_models(x);
+        return;
+    }
     if (pn_store_list(&list, &n, &err)) {
         pn_openai_fail(x, &err, NULL);
         return;
@@ -137,6 +142,10 @@ void pn_openai_model(struct pn_server *s, struct pn_exchange *x, json_t *body, c
     struct pantry_error err;
     char *name, *path;
     uint64_t bytes;
+    if (pn_http_header(x, "anthropic-version")) {
+        pn_anthropic_model(x, tail);
+        return;
+    }
     if (pn_models_find(tail, &name, &path, &bytes, &err)) {
         pn_openai_fail(x, &err, NULL);
         return;

@@ -64,6 +64,7 @@ struct pn_openai_call {
     char id[PN_OPENAI_ID];
     json_int_t created;
     bool stream, include_usage, one_tool_call;
+    uint64_t began;
     int n;
     struct pn_answer_options answer; /* of every choice, before its seed */
     struct pantry_logit_bias *bias;
@@ -97,6 +98,10 @@ json_t *pn_openai_usage(const struct pn_openai_call *call);
 /* Begins the stream if it has not begun. */
 void pn_openai_begin(struct pn_openai_call *call);
 bool pn_openai_ping(struct pn_openai_call *call);
+/* A chunk without choices that says how far the prompt is read, as llama.cpp has it. */
+bool pn_openai_progress(const struct pn_openai_choice *choice, const char *object, const struct pn_delta *delta);
+/* return_progress: only for streams. */
+pantry_status pn_openai_read_progress(struct pn_openai_call *call, struct pantry_error *err);
 /* The usage, if it is wanted, and the end. */
 void pn_openai_end_stream(struct pn_openai_call *call, const char *object);
 /* An error: a reply, or an event of the stream. */

@@ -1,6 +1,7 @@
 /* Calls of OpenAI's API that make answers: see openai.h. */
 #include "server/api/openai.h"
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "server/api/sampling.h"
 
@@ -77,6 +78,7 @@ pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai
     pthread_mutex_init(&call->lock, NULL);
     pn_openai_id(call->id, id_prefix);
     call->created = (json_int_t)time(NULL);
+    call->began = pn_clock_ns();
     call->n = 1;
     pantry_status status = pn_openai_check(call->body, fields, "", err);
     if (!status)
@@ -206,6 +208,7 @@ bool pn_openai_keep(struct pn_openai_choice *c, const struct pn_delta *d)
     case PN_DELTA_TOOL_CALL:
         json_array_append_new(c->calls, pn_openai_tool_call(d));
         break;
+    case PN_DELTA_PROGRESS:
     case PN_DELTA_WAIT:
         break;
     }
@@ -251,6 +254,25 @@ bool pn_openai_ping(struct pn_openai_call *call)
 {
     static const char ping[] = ": ping\n\n";
     return pn_http_write(call->x, ping, sizeof ping - 1);
+}
+
+bool pn_openai_progress(const struct pn_openai_choice *c, const char *object, const struct pn_delta *d)
+{
+    double ms = (double)(pn_clock_ns() - c->call->began) / 1e6;
+    json_t *v = pn_openai_object(c->call, object);
+    json_object_set_new(v, "choices", json_array());
+    json_object_set_new(v, "prompt_progress",
+                        json_pack("{s:i, s:i, s:i, s:f}", "total", c->made.stats.n_prompt, "cache", d->n_cached,
+                                  "processed", d->n_read, "time_ms", ms));
+    return pn_write_event(c->call->x, NULL, v);
+}
+
+pantry_status pn_openai_read_progress(struct pn_openai_call *call, struct pantry_error *err)
+{
+    pantry_status status = pn_json_bool(call->body, "return_progress", &call->answer.progress, err);
+    return !status && call->answer.progress && !call->stream
+               ? pn_fail(err, PANTRY_INVALID, "return_progress: only allowed with stream")
+               : status;
 }
 
 void pn_openai_end_stream(struct pn_openai_call *call, const char *object)

@@ -34,6 +34,7 @@ static const struct pn_openai_field chat_fields[] = {
     {"repeat_penalty", PN_FIELD_READ, NULL},
     {"repeat_last_n", PN_FIELD_READ, NULL},
     {"chat_template_kwargs", PN_FIELD_READ, NULL},
+    {"return_progress", PN_FIELD_READ, NULL},
     {"metadata", PN_FIELD_IGNORED, NULL},
     {"prediction", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_key", PN_FIELD_IGNORED, NULL},
@@ -102,6 +103,8 @@ static bool stream_delta(struct pn_openai_choice *c, const struct pn_delta *d)
         json_array_append(c->calls, call);
         return write_chunk(c, json_pack("{s:[o]}", "tool_calls", call), NULL, NULL);
     }
+    case PN_DELTA_PROGRESS:
+        return pn_openai_progress(c, chunk_object, d);
     case PN_DELTA_WAIT:
         break;
     }
@@ -204,6 +207,8 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
         status = pn_openai_format(json_object_get(call->body, "response_format"), "response_format.type", err);
     if (!status)
         status = read_logprobs(call, err);
+    if (!status)
+        status = pn_openai_read_progress(call, err);
     if (!status)
         status = read_prompt(call, err);
     if (most)

@@ -2,6 +2,7 @@
 #include "server/api/openai.h"
 
 #include "base/status.h"
+#include "server/api/fill.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ static const struct pn_openai_field completion_fields[] = {
     {"min_p", PN_FIELD_READ, NULL},
     {"repeat_penalty", PN_FIELD_READ, NULL},
     {"repeat_last_n", PN_FIELD_READ, NULL},
+    {"return_progress", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_IGNORED, NULL},
     {"best_of", PN_FIELD_REFUSED, "1"},
     {0},
@@ -118,67 +120,19 @@ static pantry_status read_prompts(struct completion *c, struct pantry_error *err
 
 /* ---- fill in the middle ---- */
 
-struct middle {
-    const char *prefix, *suffix, *middle;
-};
-
-static bool is_one_token(const pantry_tokenizer *tokenizer, const char *text)
-{
-    int32_t *ids = NULL;
-    size_t n = 0;
-    bool one = !pantry_tokenize(tokenizer, text, strlen(text), PANTRY_TOKENIZE_SPECIAL, &ids, &n, NULL) && n == 1;
-    pantry_free(ids);
-    return one;
-}
-
-/* The tokens that a model knows the parts of a text by; NULL: it has none. */
-static const struct middle *find_middle(const pantry_tokenizer *tokenizer)
-{
-    static const struct middle known[] = {
-        {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},    /* Qwen2.5-Coder, CodeGemma */
-        {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},          /* StarCoder, Granite */
-        {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},          /* SantaCoder */
-        {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"}, /* GLM-4 */
-        {"<\xEF\xBD\x9C"
-         "fim\xE2\x96\x81"
-         "begin\xEF\xBD\x9C>",
-         "<\xEF\xBD\x9C"
-         "fim\xE2\x96\x81"
-         "hole\xEF\xBD\x9C>",
-         "<\xEF\xBD\x9C"
-         "fim\xE2\x96\x81"
-         "end\xEF\xBD\x9C>"}, /* DeepSeek-Coder */
-    };
-    for (size_t i = 0; tokenizer && i < sizeof known / sizeof *known; i++)
-        if (is_one_token(tokenizer, known[i].prefix) && is_one_token(tokenizer, known[i].suffix) &&
-            is_one_token(tokenizer, known[i].middle))
-            return &known[i];
-    return NULL;
-}
-
 static pantry_status add_suffix(struct completion *c, struct pantry_error *err)
 {
     const char *suffix = NULL;
     pantry_status status = pn_json_string(c->call.body, "suffix", &suffix, err);
     if (status || !suffix || !*suffix)
         return status;
-    const struct middle *m = find_middle(pantry_model_tokenizer(c->call.loaded->model));
-    if (!m)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "suffix: %s has no tokens to fill in the middle of a text",
-                       c->call.loaded->name);
-    for (size_t i = 0; i < c->n_prompts; i++) {
+    for (size_t i = 0; i < c->n_prompts && !status; i++) {
         struct prompt *p = &c->prompts[i];
         if (p->ids)
             return pn_fail(err, PANTRY_UNSUPPORTED, "suffix: not supported after token ids (allowed after texts)");
-        pn_buf_puts(&p->filled, m->prefix);
-        pn_buf_append(&p->filled, p->text, p->len);
-        pn_buf_puts(&p->filled, m->suffix);
-        pn_buf_puts(&p->filled, suffix);
-        pn_buf_puts(&p->filled, m->middle);
-        if (p->filled.failed)
-            return pn_no_memory(err, "a prompt");
+        status = pn_fill_prompt(c->call.loaded, "suffix", p->text, p->len, suffix, &p->filled, err);
     }
-    return PANTRY_OK;
+    return status;
 }
 
 /* ---- replies ---- */
@@ -264,6 +218,8 @@ static bool on_delta(void *user, const struct pn_delta *d)
         wanted = pn_openai_keep(c, d);
     else if (d->kind == PN_DELTA_WAIT)
         wanted = pn_openai_ping(c->call);
+    else if (d->kind == PN_DELTA_PROGRESS)
+        wanted = pn_openai_progress(c, completion_object, d);
     else
         wanted = write_chunk(c, d->text, d->len, d->logprobs, false);
     pthread_mutex_unlock(&c->call->lock);
@@ -324,6 +280,8 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
         status = pn_json_bool(call->body, "echo", &c->echo, err);
     if (!status)
         status = read_logprobs(c, err);
+    if (!status)
+        status = pn_openai_read_progress(call, err);
     if (!status)
         status = read_prompts(c, err);
     if (!status)

@@ -196,6 +196,7 @@ bool pn_openai_output_take(struct pn_openai_response *r, const struct pn_delta *
         return add_text(r, &reasoning_item, d);
     case PN_DELTA_TOOL_CALL:
         return add_call(r, d);
+    case PN_DELTA_PROGRESS:
     case PN_DELTA_WAIT:
         break;
     }

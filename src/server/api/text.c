@@ -44,7 +44,10 @@ static pantry_status tokenize(struct pn_exchange *x, const struct pn_loaded *l, 
     const pantry_tokenizer *tokenizer;
     int32_t *ids;
     size_t n;
-    pantry_status status = tokenizer_of(l, &tokenizer, err);
+    static const char *const known[] = {"model", "content", "add_special", "parse_special", "with_pieces", NULL};
+    pantry_status status = pn_json_known(body, "", known, err);
+    if (!status)
+        status = tokenizer_of(l, &tokenizer, err);
     if (!status)
         status = pn_json_string(body, "content", &text, err);
     if (!status)
@@ -82,7 +85,10 @@ static pantry_status detokenize(struct pn_exchange *x, const struct pn_loaded *l
     const pantry_tokenizer *tokenizer;
     char *text;
     size_t i, len;
-    pantry_status status = tokenizer_of(l, &tokenizer, err);
+    static const char *const known[] = {"model", "tokens", NULL};
+    pantry_status status = pn_json_known(body, "", known, err);
+    if (!status)
+        status = tokenizer_of(l, &tokenizer, err);
     if (!status)
         status = pn_json_array(body, "tokens", &list, err);
     if (!status && !list)
@@ -193,7 +199,10 @@ static pantry_status rerank(struct pn_exchange *x, const struct pn_loaded *l, co
     json_t *documents = NULL;
     int top_n = 0;
     bool with_texts = false;
-    pantry_status status = pn_json_string(body, "query", &query, err);
+    static const char *const known[] = {"model", "query", "documents", "top_n", "return_documents", NULL};
+    pantry_status status = pn_json_known(body, "", known, err);
+    if (!status)
+        status = pn_json_string(body, "query", &query, err);
     if (!status)
         status = pn_json_array(body, "documents", &documents, err);
     if (!status)
