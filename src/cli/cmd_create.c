@@ -128,7 +128,7 @@ const struct pn_command pn_cmd_create = {
     .summary = "make a model from a Modelfile",
     .about =
         "A Modelfile is a text file with Ollama's instructions: FROM (a model, a GGUF file or a folder with one),\n"
-        "SYSTEM, PARAMETER, TEMPLATE (Jinja), MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
+        "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
         "the\n"
         "store where the file system can, else copied.",
     .example = "printf 'FROM smollm2:135m\\nSYSTEM You are Mario.\\nPARAMETER temperature 1\\n' > Modelfile\n"
