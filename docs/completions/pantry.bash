@@ -7,8 +7,8 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
         *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | \
         *:--port | *:--keep-alive | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | \
-        *:--prompt | *:-p | *:--name | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top \
-        | *:--slices) echo "text" ;;
+        *:--prompt | *:-p | *:--name | *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--dimensions | *:--top | *:--slices) echo "text" ;;
     *:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
@@ -28,7 +28,7 @@ _pantry_options() # COMMAND
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --help" ;;
     import) echo "--name --help" ;;
-    create) echo "--file --quiet --help" ;;
+    create) echo "--file --quantize --quiet --help" ;;
     cp | rm | prune) echo "--help" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;

@@ -165,7 +165,7 @@ class Creating(Case):
             "safetensors files are not supported",
             **{"from": None, "files": {"model.safetensors": missing}},
         )
-        self.refused("quantize: not supported", quantize="q4_K_M")
+        self.refused("quantize: models are not converted yet", quantize="q4_K_M")
         self.refused("the template: template:1: ", template="{{ .Prompt")
         self.refused("the template: ", template="{% if %}")
         self.refused("parameter heat: not supported", parameters={"heat": 1})
