@@ -321,7 +321,11 @@ long pn_http_read(struct pn_exchange *x, char *to, size_t most)
         if (x->taken == x->body.len) {
             pn_buf_clear(&x->body);
             x->taken = 0;
-            wake(x); /* there is room again */
+            wake(x);                         /* there is room again */
+        } else if (x->taken >= MAX_UNREAD) { /* a client that is always ahead must not make the buffer grow */
+            memmove(x->body.data, x->body.data + x->taken, x->body.len - x->taken);
+            x->body.len -= x->taken;
+            x->taken = 0;
         }
     }
     pthread_mutex_unlock(&x->lock);
