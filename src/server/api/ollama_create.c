@@ -214,11 +214,10 @@ void pn_ollama_put_blob(struct pn_server *s, struct pn_exchange *x, json_t *body
     (void)s, (void)body;
     struct pantry_error err = {0};
     struct pn_upload *upload = NULL;
-    const char *length = pn_http_header(x, "Content-Length");
     bool has = false;
     pantry_status status = pn_store_has_blob(tail, &has, &err);
     if (!status && !has)
-        status = pn_upload_open(tail, length ? strtoull(length, NULL, 10) : 0, &upload, &err);
+        status = pn_upload_open(tail, pn_http_length(x), &upload, &err);
     if (!status && !has && !(status = receive(x, upload, &err))) {
         status = pn_upload_commit(upload, &err);
         upload = NULL;
