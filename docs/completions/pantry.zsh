@@ -164,7 +164,8 @@ _pantry()
     create)
         _arguments -s -S : \
             '(-f --file)'{-f+,--file=}'[the Modelfile; -: standard input. Default: Modelfile]:FILE:_files' \
-            '(-q --quiet)'{-q,--quiet}'[print nothing but errors]' \
+            '(-q --quantize)'{-q+,--quantize=}'[the storage type that the model must have]:TYPE: ' \
+            '--quiet[print nothing but errors]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     cp)
         _arguments -s -S : \

@@ -12,14 +12,16 @@
 #include <string.h>
 
 struct chosen {
-    const char *file;
+    const char *file, *quantize;
     bool quiet;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "the Modelfile; -: standard input. Default: Modelfile",
                 .more = "Paths in it are relative to its folder.", .letter = 'f'),
-    PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print nothing but errors", .letter = 'q'),
+    PN_OPT_TEXT("quantize", "TYPE", offsetof(struct chosen, quantize), "the storage type that the model must have",
+                .more = "Nothing is converted yet: a model in another type is refused.", .letter = 'q'),
+    PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print nothing but errors"),
 };
 
 /* The target of the library's callbacks. */
@@ -114,6 +116,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "%s: not a model name; names look like mario or namespace/mario:tag",
                              arguments.text[0]);
     status = read_modelfile(chosen.file, &create);
+    if (status == PN_EXIT_DONE && chosen.quantize && !(create.quantize = strdup(chosen.quantize)))
+        status = pn_cli_no_memory();
     if (status == PN_EXIT_DONE)
         status = find_base(&create);
     if (status == PN_EXIT_DONE)
@@ -128,7 +132,7 @@ const struct pn_command pn_cmd_create = {
     .summary = "make a model from a Modelfile",
     .about =
         "A Modelfile is a text file with Ollama's instructions: FROM (a model, a GGUF file or a folder with one),\n"
-        "SYSTEM, PARAMETER, TEMPLATE (Jinja), MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
+        "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
         "the\n"
         "store where the file system can, else copied.",
     .example = "printf 'FROM smollm2:135m\\nSYSTEM You are Mario.\\nPARAMETER temperature 1\\n' > Modelfile\n"

@@ -62,7 +62,8 @@ struct pn_exchange {
     struct pn_buf body;
     uint64_t began;
     bool refused;            /* a reply was given before the body */
-    bool streams;            /* the body goes to the handler as it arrives; the next four under the lock */
+    uint64_t length;         /* of a body that streams */
+    bool streams;            /* the body goes to the handler as it arrives; the next three are under the lock */
     bool arrived;            /* all of it */
     size_t taken;            /* bytes of `body` that the handler has read */
     uint64_t since_progress; /* bytes since the connection got new time */
@@ -298,8 +299,9 @@ const char *pn_http_query(const struct pn_exchange *x, const char *name)
 
 const char *pn_http_body(const struct pn_exchange *x, size_t *len)
 {
-    *len = x->body.len;
-    return x->body.data ? x->body.data : "";
+    bool whole = !x->streams && x->body.data;
+    *len = whole ? x->body.len : 0;
+    return whole ? x->body.data : "";
 }
 
 const char *pn_http_client(const struct pn_exchange *x)
@@ -309,7 +311,14 @@ const char *pn_http_client(const struct pn_exchange *x)
 
 void pn_http_stream_body(struct pn_exchange *x)
 {
+    const char *length = pn_http_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     x->streams = true;
+    x->length = length ? strtoull(length, NULL, 10) : 0;
+}
+
+uint64_t pn_http_length(const struct pn_exchange *x)
+{
+    return x->length;
 }
 
 long pn_http_read(struct pn_exchange *x, char *to, size_t most)
@@ -325,7 +334,11 @@ long pn_http_read(struct pn_exchange *x, char *to, size_t most)
         if (x->taken == x->body.len) {
             pn_buf_clear(&x->body);
             x->taken = 0;
-            wake(x); /* there is room again */
+            wake(x);                         /* there is room again */
+        } else if (x->taken >= MAX_UNREAD) { /* a client that is always ahead must not make the buffer grow */
+            memmove(x->body.data, x->body.data + x->taken, x->body.len - x->taken);
+            x->body.len -= x->taken;
+            x->taken = 0;
         }
     }
     pthread_mutex_unlock(&x->lock);

@@ -54,6 +54,8 @@ const char *pn_http_client(const struct pn_exchange *x);            /* the addre
 /* The body goes to the handler as it arrives: called by admit. The handler starts with the headers and reads with
  * pn_http_read; pn_http_body is empty. */
 void pn_http_stream_body(struct pn_exchange *x);
+/* The size of such a body as its header gives it; 0: it does not. */
+uint64_t pn_http_length(const struct pn_exchange *x);
 /* The next bytes of a body that streams, at most `most`; waits for some. 0: its end; -1: the client has left. */
 long pn_http_read(struct pn_exchange *x, char *to, size_t most);
 /* Who asks, as admit has found out: requests of different owners share nothing. NULL: there are no keys. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -440,6 +441,35 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     return status;
 }
 
+/* The storage type of most bytes. */
+static const char *main_type(const json_t *description)
+{
+    const char *name, *best = "unknown";
+    json_t *type;
+    json_int_t most = -1;
+    json_object_foreach(json_object_get(description, "types"), name, type)
+    {
+        json_int_t bytes = json_integer_value(json_object_get(type, "bytes"));
+        if (bytes > most) {
+            most = bytes;
+            best = name;
+        }
+    }
+    return best;
+}
+
+/* Nothing is converted, so only the type that is there already may be asked for: "q4_K_M" is a mix of mostly q4_k. */
+static pantry_status check_type(const struct making *m, struct pantry_error *err)
+{
+    const char *wanted = m->create->quantize, *type = main_type(m->description);
+    size_t n = strlen(type);
+    if (!wanted || !*wanted ||
+        (strncasecmp(wanted, type, n) == 0 && (!wanted[n] || (wanted[n] == '_' && strchr("SML", wanted[n + 1])))))
+        return PANTRY_OK;
+    return pn_fail(err, PANTRY_UNSUPPORTED, "quantize: models are not converted yet (found \"%.40s\", allowed %s)",
+                   wanted, type);
+}
+
 static pantry_status make_locked(struct making *m, struct pantry_error *err)
 {
     struct pn_digests replaced = {0};
@@ -452,6 +482,8 @@ static pantry_status make_locked(struct making *m, struct pantry_error *err)
         status = m->create->from ? take_base(m, err) : take_files(m, err);
     if (!status && !(m->description = describe(m, m->weights, err)))
         status = err && err->status ? err->status : PANTRY_FORMAT;
+    if (!status)
+        status = check_type(m, err);
     if (!status)
         status = take_adapters(m, err);
     if (!status)

@@ -23,6 +23,7 @@ struct pn_create {
     struct pn_create_files files; /* GGUF files: a model or all its shards, and projectors */
     struct pn_create_files adapters;
     char *template, *system, *requires; /* NULL or "": none, or the base's */
+    char *quantize;                     /* "q4_K_M": refused unless most of the model is in that type; NULL: any */
     json_t *licenses;                   /* array of texts, may be NULL like the next two */
     json_t *params;                     /* object; those of the base that are not in it stay */
     json_t *messages;                   /* array; replaces the base's */

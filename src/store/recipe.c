@@ -26,6 +26,7 @@ void pn_create_free(struct pn_create *c)
     free(c->template);
     free(c->system);
     free(c->requires);
+    free(c->quantize);
     free_files(&c->files);
     free_files(&c->adapters);
     json_decref(c->licenses);

@@ -385,9 +385,15 @@ class Files(Create):
             self.assertIn("mine: has an adapter", self.bad(1, *command, env=self.env))
 
     def test_reads_standard_input_and_is_quiet(self):
-        out = cli.pantry("create", "mine", "-q", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env)
+        out = cli.pantry("create", "mine", "--quiet", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env)
         self.assertEqual(out, (0, b"", ""))
         self.assertEqual(self.verify(), ["mine"])
+
+    def test_quantize_names_the_type_that_is_there(self):
+        made = lambda kind: cli.pantry("create", "mine", "-q", kind, "-f", "-", stdin=f"FROM {cli.MODEL}", env=self.env)
+        self.assertEqual(made("F16")[0], 0)
+        self.assertIn('(found "q4_K_M", allowed f16)', made("q4_K_M")[2])
+        self.assertEqual(made("f16x")[0], 1)
 
     def test_a_new_version_drops_the_old_one(self):
         self.from_tiny(more="SYSTEM One.\n")

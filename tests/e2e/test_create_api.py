@@ -4,6 +4,7 @@ carries in every API."""
 import asyncio
 import hashlib
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -165,7 +166,7 @@ class Creating(Case):
             "safetensors files are not supported",
             **{"from": None, "files": {"model.safetensors": missing}},
         )
-        self.refused("quantize: not supported", quantize="q4_K_M")
+        self.refused("quantize: models are not converted yet", quantize="q4_K_M")
         self.refused("the template: template:1: ", template="{{ .Prompt")
         self.refused("the template: ", template="{% if %}")
         self.refused("parameter heat: not supported", parameters={"heat": 1})
@@ -355,9 +356,7 @@ class Blobs(Case):
     def test_a_disk_that_is_too_small_is_noticed_at_once(self):
         with self.begin("sha256:" + "2" * 64, 1 << 55) as connection:
             connection.sendall(b"x" * 1000)
-            connection.shutdown(socket.SHUT_WR)
-            connection.recv(1000)  # nothing, or the error: the body did not come
-        self.assertTrue(SERVICE.becomes_idle())
+            self.assertTrue(SERVICE.becomes_idle())  # although the body goes on
         self.assertNotIn("2" * 64, "".join(self.blobs()))
 
     def test_a_client_that_leaves_leaves_nothing(self):
@@ -366,6 +365,25 @@ class Blobs(Case):
             connection.sendall(b"x" * (1 << 20))
         self.assertTrue(SERVICE.becomes_idle())
         self.assertEqual(self.blobs(), before)
+
+    def peak(self):
+        """The most memory that the server has used, in bytes."""
+        with open(f"/proc/{SERVICE.process.pid}/status") as file:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+    @unittest.skipUnless(os.path.isdir("/proc/self"), "needs /proc")
+    def test_a_large_blob_needs_little_memory(self):
+        before, size = self.peak(), 96 << 20
+        part = bytes(range(256)) * 4096
+        digest = hashlib.sha256()
+        for _ in range(size // len(part)):
+            digest.update(part)
+        with self.begin("sha256:" + digest.hexdigest(), size) as connection:
+            for _ in range(size // len(part)):
+                connection.sendall(part)
+            self.assertIn(b" 201 ", connection.recv(1000))
+        self.assertLess(self.peak() - before, 32 << 20)
+        self.assertEqual(SERVICE.request("HEAD", f"/api/blobs/sha256:{digest.hexdigest()}")[0], 200)
 
     def test_several_of_one_blob(self):
         body = os.urandom(1 << 20)

@@ -1,5 +1,5 @@
-/* Fuzzes Go templates: a template and, after a NUL, a context; a template that parses is rendered within its bounds, and
- * what it writes is UTF-8. */
+/* Fuzzes Go templates: a template and, after a NUL, a context; a template that parses is rendered within its bounds,
+ * and what it writes is UTF-8. */
 #include "text/template/go/go.h"
 
 #include <stdint.h>

@@ -90,17 +90,6 @@ static pantry_status read_messages(const json_t *body, json_t **out, struct pant
     return PANTRY_OK;
 }
 
-/* The type that is there already may be asked for; another one would need a conversion. */
-static pantry_status check_quantize(const json_t *body, struct pantry_error *err)
-{
-    const char *type = NULL;
-    pantry_status status = pn_json_string(body, "quantize", &type, err);
-    if (!status && type && *type)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "quantize: not supported (found \"%.40s\"); send a file of that type",
-                         type);
-    return status;
-}
-
 static pantry_status read_create(const json_t *body, struct pn_create *out, const char **name, bool *stream,
                                  struct pantry_error *err)
 {
@@ -118,7 +107,7 @@ static pantry_status read_create(const json_t *body, struct pn_create *out, cons
     if (!status)
         status = pn_json_bool(body, "stream", stream, err);
     if (!status)
-        status = check_quantize(body, err);
+        status = read_text(body, "quantize", &out->quantize, err);
     if (!status)
         status = read_text(body, "from", &out->from, err);
     if (!status && out->from && !*out->from) {
@@ -225,11 +214,10 @@ void pn_ollama_put_blob(struct pn_server *s, struct pn_exchange *x, json_t *body
     (void)s, (void)body;
     struct pantry_error err = {0};
     struct pn_upload *upload = NULL;
-    const char *length = pn_http_header(x, "Content-Length");
     bool has = false;
     pantry_status status = pn_store_has_blob(tail, &has, &err);
     if (!status && !has)
-        status = pn_upload_open(tail, length ? strtoull(length, NULL, 10) : 0, &upload, &err);
+        status = pn_upload_open(tail, pn_http_length(x), &upload, &err);
     if (!status && !has && !(status = receive(x, upload, &err))) {
         status = pn_upload_commit(upload, &err);
         upload = NULL;
