@@ -88,6 +88,12 @@ struct pn_pull_options {
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
                             struct pantry_error *err);
 
+/* Starts a process that runs pip for this one from now on, which may then give up its right to start programs. Call it
+ * before there are other threads, with SIGPIPE ignored. */
+pantry_status pn_store_start_helper(struct pantry_error *err);
+/* Ends it. */
+void pn_store_stop_helper(void);
+
 /* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
 
