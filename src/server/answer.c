@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "server/api/sampling.h"
 #include "server/json.h"
 
 #include <stdatomic.h>
@@ -19,6 +20,8 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
     struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&n, 1) << 48};
     struct pn_answer_options o = {.sampling = loaded->sampling};
     o.sampling.seed = pn_rng_u64(&rng) >> 32;
+    if (loaded->settings && loaded->settings->parameters)
+        pn_read_parameters(loaded->settings->parameters, &o, NULL); /* checked when the configuration was read */
     return o;
 }
 
@@ -32,9 +35,9 @@ static bool is_white(char c)
 /* Shows where the answer continues the last message: what the template puts after it would end the answer. */
 static const char mark[] = "PN_THE_ANSWER_GOES_ON_HERE";
 
-static json_t *marked(const json_t *context)
+static json_t *marked(json_t *context)
 {
-    json_t *copy = json_copy((json_t *)(uintptr_t)context), *messages = json_copy(json_object_get(context, "messages"));
+    json_t *copy = json_copy(context), *messages = json_copy(json_object_get(context, "messages"));
     size_t i = json_array_size(messages) - 1;
     json_t *last = json_copy(json_array_get(messages, i));
     const char *said = json_string_value(json_object_get(last, "content"));
@@ -44,6 +47,20 @@ static json_t *marked(const json_t *context)
     json_object_set_new(last, "content", json_sprintf("%.*s%s", n, said ? said : "", mark));
     json_array_set_new(messages, i, last);
     json_object_set_new(copy, "messages", messages);
+    return copy;
+}
+
+/* The context, with the system message of the model's settings where it has none of its own. A new reference. */
+static json_t *with_system(const struct pn_loaded *loaded, json_t *context)
+{
+    const char *system = loaded->settings ? loaded->settings->system : NULL;
+    json_t *messages = json_object_get(context, "messages");
+    const char *role = json_string_value(json_object_get(json_array_get(messages, 0), "role"));
+    if (!system || (role && (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0)))
+        return json_incref(context);
+    json_t *copy = json_copy(context), *list = json_copy(messages);
+    json_array_insert_new(list, 0, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    json_object_set_new(copy, "messages", list);
     return copy;
 }
 
@@ -71,9 +88,11 @@ pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_a
         (*text)[o->len] = '\0';
         return PANTRY_OK;
     }
-    json_t *context = o->continues ? marked(o->context) : json_incref(o->context);
+    json_t *whole = with_system(loaded, o->context);
+    json_t *context = o->continues ? marked(whole) : json_incref(whole);
     char *json = context ? json_dumps(context, 0) : NULL;
     json_decref(context);
+    json_decref(whole);
     if (!json)
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
@@ -203,7 +222,9 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
     const char *source = pantry_model_template(loaded->model, &n);
     if (!source || !m->options->context || m->options->whole)
         return PANTRY_OK;
-    char *json = json_dumps(m->options->context, 0);
+    json_t *context = with_system(loaded, m->options->context);
+    char *json = json_dumps(context, 0);
+    json_decref(context);
     if (!json)
         return pn_no_memory(err, "an answer");
     m->repeats = m->options->continues;
