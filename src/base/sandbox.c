@@ -32,6 +32,7 @@ enum {
 #define WRITE_FILE  (UINT64_C(1) << 1)
 #define READ_FILE   (UINT64_C(1) << 2)
 #define READ_DIR    (UINT64_C(1) << 3)
+#define REMOVE_FILE (UINT64_C(1) << 5)
 #define MAKE_REMOVE (((UINT64_C(1) << 13) - 1) & ~(EXECUTE | WRITE_FILE | READ_FILE | READ_DIR)) /* bits 4 to 12 */
 #define REFER       (UINT64_C(1) << 13)                                                          /* since version 2 */
 #define TRUNCATE    (UINT64_C(1) << 14)                                                          /* since version 3 */
@@ -75,6 +76,8 @@ static bool restrict_files(const struct pn_sandbox *s)
         allow(rules, s->read[i], READ_FILE | READ_DIR);
     for (size_t i = 0; s->write && s->write[i]; i++)
         allow(rules, s->write[i], write);
+    if (s->remove_in)
+        allow(rules, s->remove_in, REMOVE_FILE);
     bool done = syscall(SYS_RESTRICT_SELF, rules, 0) == 0;
     close(rules);
     return done;

@@ -10,6 +10,7 @@
 struct pn_sandbox {
     const char *const *read;  /* files and folders with all below them; up to NULL. Missing ones are left out */
     const char *const *write; /* the same, also for writing, making, renaming and removing */
+    const char *remove_in;    /* a folder of which files may be removed, or NULL */
 };
 
 struct pn_sandbox_held {

@@ -118,8 +118,9 @@ static void put_text(const struct pn_settings *s)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
+    struct pn_settings_given given = {0};
     struct pn_settings settings;
-    void *const targets[] = {&chosen};
+    void *const targets[] = {&chosen, &given};
     struct pn_arguments arguments;
     struct pantry_error error = {0};
     int status = pn_cli_parse(command, argc, argv, targets, &arguments);
@@ -131,7 +132,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (check && chosen.json)
         return pn_cli_misuse(command, "`config check` takes no --json");
     status = PN_EXIT_DONE;
-    if (pn_settings_read(&settings, NULL, &error))
+    if (pn_settings_read(&settings, &given, &error))
         status = pn_cli_fail(&error);
     else if (check)
         puts("ok");
@@ -151,6 +152,6 @@ const struct pn_command pn_cmd_config = {
         "Reads ~/.pantry/config.toml (PANTRY_CONFIG names another file) and the environment, as `pantry serve` does.\n"
         "`check` prints ok, or the first mistake with its file, line and key.",
     .example = "pantry config\npantry config check",
-    .options = {PN_OPTIONS(NULL, table)},
+    .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
 };

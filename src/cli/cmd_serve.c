@@ -4,6 +4,7 @@
 #include "cli/say.h"
 #include "cli/setting_value.h"
 #include "cli/settings.h"
+#include "cli/unit.h"
 #include "server/server.h"
 #include "store/store.h"
 
@@ -13,6 +14,23 @@
 #include <string.h>
 
 enum { DEFAULT_PORT = 11434 };
+
+struct chosen {
+    bool install, uninstall, system, print;
+    const char *manager;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("install", offsetof(struct chosen, install),
+                "write a systemd unit, or a launchd property list on macOS, with the other options",
+                .more = "It says which file it wrote and the command that starts the service."),
+    PN_OPT_FLAG("uninstall", offsetof(struct chosen, uninstall), "remove that file"),
+    PN_OPT_FLAG("system", offsetof(struct chosen, system), "of these: for the whole machine, and not for this user"),
+    PN_OPT_FLAG("print", offsetof(struct chosen, print), "of these: only show the file"),
+    PN_OPT_TEXT("manager", "NAME", offsetof(struct chosen, manager),
+                "with --print: the file for systemd or launchd, whatever this system has",
+                .choices = "systemd launchd"),
+};
 
 static pantry_cancel *stop, *reload;
 
@@ -191,23 +209,68 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
     return status;
 }
 
+/* The arguments without those of --install itself. Those that are kept move to the front of `argv`. */
+static int keep_arguments(int argc, char **argv)
+{
+    int n = 0;
+    for (int i = 0; i < argc; i++) {
+        const struct pn_option *own = NULL;
+        for (size_t o = 0; o < sizeof table / sizeof *table; o++) {
+            size_t len = strlen(table[o].name);
+            bool same = strncmp(argv[i], "--", 2) == 0 && strncmp(argv[i] + 2, table[o].name, len) == 0;
+            if (same && (argv[i][2 + len] == '\0' || argv[i][2 + len] == '='))
+                own = &table[o];
+        }
+        if (!own)
+            argv[n++] = argv[i];
+        else
+            i += own->value && !strchr(argv[i], '=');
+    }
+    return n;
+}
+
+static int install(const struct pn_command *command, const struct chosen *chosen, char **arguments, int n)
+{
+    struct pn_unit unit = {.system = chosen->system, .print = chosen->print, .arguments = arguments, .n = n};
+    unit.launchd = chosen->manager ? strcmp(chosen->manager, "launchd") == 0 : pn_unit_is_launchd();
+    if (chosen->install && chosen->uninstall)
+        return pn_cli_misuse(command, "--install and --uninstall exclude each other");
+    if (chosen->manager && !chosen->print)
+        return pn_cli_misuse(command, "--manager needs --print");
+    if (!chosen->install && !chosen->uninstall)
+        return pn_cli_misuse(command, "--system and --print belong to --install and --uninstall");
+    if (chosen->uninstall && n)
+        return pn_cli_misuse(command, "--uninstall takes no options of the service");
+    return chosen->install ? pn_unit_install(&unit) : pn_unit_remove(&unit);
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
+    struct chosen chosen = {0};
     struct pn_settings_given given = {0};
     struct pn_settings settings;
-    void *const targets[] = {&given};
+    void *const targets[] = {&chosen, &given};
     struct pn_arguments arguments;
     struct pantry_error error = {0};
+    char **copy = calloc((size_t)argc + 1, sizeof *copy); /* parsing reorders argv */
+    if (!copy)
+        return pn_cli_no_memory();
+    memcpy(copy, argv + 1, (size_t)(argc - 1) * sizeof *copy);
     int status = pn_cli_parse(command, argc, argv, targets, &arguments);
-    if (status != PN_CLI_GO_ON)
+    if (status == PN_CLI_GO_ON && arguments.n)
+        status = pn_cli_misuse(command, "serve takes no argument");
+    bool manages = chosen.install || chosen.uninstall || chosen.system || chosen.print || chosen.manager;
+    int n_kept = keep_arguments(argc - 1, copy);
+    if (status != PN_CLI_GO_ON) {
+        free(copy);
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "serve takes no argument");
+    }
     if (pn_settings_read(&settings, &given, &error))
         status = strncmp(error.text, "--", 2) == 0 ? pn_cli_misuse(command, "%s", error.text) : pn_cli_fail(&error);
     else
-        status = run_with(command, &settings);
+        status = manages ? install(command, &chosen, copy, n_kept) : run_with(command, &settings);
     pn_settings_free(&settings);
+    free(copy);
     return status;
 }
 
@@ -221,6 +284,6 @@ const struct pn_command pn_cmd_serve = {
     .example =
         "pantry serve\ncurl http://127.0.0.1:11434/api/chat -d '{\"model\": \"qwen2.5-coder:1.5b\", \"messages\": "
         "[{\"role\": \"user\", \"content\": \"Hello\"}]}'",
-    .options = {{.option = pn_settings_options, .n = PN_N_SETTINGS}},
+    .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
 };

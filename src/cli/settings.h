@@ -55,6 +55,10 @@ struct pn_settings_given {
     } of[PN_N_SETTINGS];
 };
 extern const struct pn_option pn_settings_options[PN_N_SETTINGS]; /* of struct pn_settings_given */
+#define PN_SETTINGS_OPTIONS                                                                                            \
+    {                                                                                                                  \
+        .title = "Service", .option = pn_settings_options, .n = PN_N_SETTINGS                                          \
+    }
 
 struct pn_settings {
     struct pn_setting_value of[PN_N_SETTINGS];

@@ -9,6 +9,7 @@
 #include "base/status.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <openssl/crypto.h>
@@ -44,12 +45,14 @@ struct arrival {
 /* A daemon whose certificate was replaced: it ends with its last connection. */
 struct retired {
     struct MHD_Daemon *daemon;
+    int fd;
     struct retired *next;
 };
 
 struct pn_http {
     struct pn_http_options options;
     struct MHD_Daemon *daemon;
+    int fd; /* of a daemon that takes no more connections, else -1: then the daemon closes its own */
     struct retired *retired;
     char *cert, *key; /* of the daemon, as text */
     pthread_mutex_t lock;
@@ -539,6 +542,14 @@ static void on_connection(void *user, struct MHD_Connection *c, void **context,
     pthread_mutex_unlock(&http->lock);
 }
 
+/* `fd`: what quiescing it gave, or -1. The daemon's thread may watch it until then. */
+static void stop_daemon(struct MHD_Daemon *daemon, int fd)
+{
+    MHD_stop_daemon(daemon);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* A daemon without connections, off the list; NULL: there is none. Under the lock. */
 static struct retired *take_retired(struct pn_http *http)
 {
@@ -570,7 +581,7 @@ static void *reap(void *user)
                 shutdown(a->fd, SHUT_RDWR);
         for (struct retired *r; (r = take_retired(http)); free(r)) {
             pthread_mutex_unlock(&http->lock); /* its thread may want it before it ends */
-            MHD_stop_daemon(r->daemon);
+            stop_daemon(r->daemon, r->fd);
             pthread_mutex_lock(&http->lock);
         }
     }
@@ -608,7 +619,20 @@ static pantry_status read_pem(const char *path, char **out, struct pantry_error 
     return pn_file_read(path, MAX_PEM, out, &n, err);
 }
 
-/* Starts a daemon on the socket, with the certificate as it is now. */
+/* Whether a certificate and its key are right. A daemon that does not start for them leaves its socket dead, so one
+ * without a socket finds out. */
+static bool try_tls(const struct MHD_OptionItem *tls)
+{
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_TLS | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
+    struct MHD_Daemon *probe =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_access, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (probe)
+        MHD_stop_daemon(probe);
+    return probe != NULL;
+}
+
+/* Starts a daemon on the socket, with the certificate as it is now. It gets a descriptor of its own, which it closes at
+ * its end and also where it does not start. */
 static pantry_status start_daemon(struct pn_http *http, struct MHD_Daemon **out, char **cert, char **key,
                                   struct pantry_error *err)
 {
@@ -627,6 +651,9 @@ static pantry_status start_daemon(struct pn_http *http, struct MHD_Daemon **out,
         tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, *cert};
         tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, *key};
         tls[2] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+        if (!try_tls(tls))
+            return pn_fail(err, PANTRY_INVALID, "%s, %s: not a certificate and its private key (PEM)", o->tls_cert,
+                           o->tls_key);
     }
     *out = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, o->fd, MHD_OPTION_NOTIFY_COMPLETED,
@@ -634,12 +661,7 @@ static pantry_status start_daemon(struct pn_http *http, struct MHD_Daemon **out,
         (unsigned)MAX_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->max_per_address,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->max_seconds, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (*out)
-        return PANTRY_OK;
-    if (o->tls_cert)
-        return pn_fail(err, PANTRY_INVALID, "%s, %s: not a certificate and its private key (PEM)", o->tls_cert,
-                       o->tls_key);
-    return pn_fail(err, PANTRY_IO, "cannot start the server: %s", strerror(errno));
+    return *out ? PANTRY_OK : pn_fail(err, PANTRY_IO, "cannot start the server: %s", strerror(errno));
 }
 
 static void drop_pem(char *cert, char *key)
@@ -656,7 +678,7 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     *out = NULL;
     if (!http)
         return pn_no_memory(err, "a server");
-    *http = (struct pn_http){.options = *options};
+    *http = (struct pn_http){.options = *options, .fd = -1};
     pthread_mutex_init(&http->lock, NULL);
     pthread_cond_init(&http->changed, NULL);
     raise_descriptors();
@@ -684,9 +706,9 @@ pantry_status pn_http_reload(struct pn_http *http, struct pantry_error *err)
         free(r);
         return status;
     }
-    MHD_quiesce_daemon(http->daemon);
+    int fd = MHD_quiesce_daemon(http->daemon);
     pthread_mutex_lock(&http->lock);
-    *r = (struct retired){http->daemon, http->retired};
+    *r = (struct retired){http->daemon, fd, http->retired};
     http->retired = r;
     http->daemon = daemon;
     pthread_mutex_unlock(&http->lock);
@@ -708,7 +730,7 @@ void pn_http_drain(struct pn_http *http, int seconds)
 {
     struct timespec until;
     if (http->daemon)
-        MHD_quiesce_daemon(http->daemon);
+        http->fd = MHD_quiesce_daemon(http->daemon);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += seconds;
     pthread_mutex_lock(&http->lock);
@@ -742,13 +764,11 @@ void pn_http_stop(struct pn_http *http)
     end_running(http);
     if (http->has_reaper)
         pthread_join(http->reaper, NULL);
-    if (http->daemon) {
-        MHD_quiesce_daemon(http->daemon); /* which would close the caller's socket otherwise */
-        MHD_stop_daemon(http->daemon);
-    }
+    if (http->daemon)
+        stop_daemon(http->daemon, http->fd);
     for (struct retired *r = http->retired, *next; r; r = next) {
         next = r->next;
-        MHD_stop_daemon(r->daemon);
+        stop_daemon(r->daemon, r->fd);
         free(r);
     }
     drop_pem(http->cert, http->key);

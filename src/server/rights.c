@@ -120,7 +120,12 @@ pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_h
     for (size_t i = 0; rights->folders && rights->folders[i]; i++)
         add(&read, rights->folders[i], "");
     pantry_status status = add_own(&read, &write, err);
-    struct pn_sandbox sandbox = {read.item, write.item};
+    struct pn_sandbox sandbox = {.read = read.item, .write = write.item};
+    if (rights->socket) {
+        const char *slash = strrchr(rights->socket, '/');
+        size_t n = slash ? (size_t)(slash - rights->socket) + 1 : 1;
+        sandbox.remove_in = pn_arena_copy(&write.arena, slash ? rights->socket : ".", n);
+    }
     if (!status)
         status = pn_sandbox_enter(&sandbox, held, err);
     pn_arena_free(&read.arena);

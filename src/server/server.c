@@ -293,9 +293,9 @@ static void wait_for_stop(struct pn_server *s)
 }
 
 /* Gives up rights, before there are other threads, and says which. */
-static pantry_status restrict_rights(const struct pn_server_options *o, struct pantry_error *err)
+static pantry_status restrict_rights(const struct pn_server_options *o, const char *path, struct pantry_error *err)
 {
-    struct pn_rights rights = {.folders = o->folders, .tls_cert = o->tls_cert, .tls_key = o->tls_key};
+    struct pn_rights rights = {.folders = o->folders, .tls_cert = o->tls_cert, .tls_key = o->tls_key, .socket = path};
     struct pn_sandbox_held held;
     if (!o->sandbox)
         return PANTRY_OK;
@@ -365,7 +365,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     if (!status && options->fd < 0)
         status = pn_listen_open(options->host, options->port, options->socket_mode, &listener, err);
     if (!status)
-        status = restrict_rights(options, err);
+        status = restrict_rights(options, listener.path, err);
     if (!status)
         status = serve(&s, &listener, err);
     pn_http_stop(s.http);

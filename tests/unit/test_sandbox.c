@@ -26,7 +26,7 @@
 #include <sys/prctl.h>
 #endif
 
-static char own[300], shared[300], other[300];
+static char own[300], shared[300], other[300], gone[300];
 
 static int set_up(void **state)
 {
@@ -36,9 +36,11 @@ static int set_up(void **state)
     snprintf(own, sizeof own, "%s", in_root("own"));
     snprintf(shared, sizeof shared, "%s", in_root("shared"));
     snprintf(other, sizeof other, "%s", in_root("other"));
-    if (mkdir(own, 0777) || mkdir(shared, 0777) || mkdir(other, 0777))
+    snprintf(gone, sizeof gone, "%s", in_root("gone"));
+    if (mkdir(gone, 0777) || mkdir(own, 0777) || mkdir(shared, 0777) || mkdir(other, 0777))
         return 1;
     write_file(in_root("own/file"), "text", 0644);
+    write_file(in_root("gone/file"), "text", 0644);
     write_file(in_root("shared/file"), "text", 0644);
     write_file(in_root("other/file"), "text", 0644);
     return 0;
@@ -65,7 +67,7 @@ static int try_open(const char *in, const char *name, int flags)
 static bool enter(struct pn_sandbox_held *held)
 {
     const char *const read[] = {shared, "/usr", "/proc", "/missing", NULL}, *const write[] = {own, NULL};
-    struct pn_sandbox s = {read, write};
+    struct pn_sandbox s = {read, write, gone};
     return pn_sandbox_enter(&s, held, NULL) == PANTRY_OK;
 }
 
@@ -113,6 +115,9 @@ static int files(void)
     EXPECT(12, try_open("/proc/self", "status", O_RDONLY) == 0);
     snprintf(to, sizeof to, "%s/file", shared);
     EXPECT(13, unlink(to) != 0 && errno == EACCES);
+    snprintf(to, sizeof to, "%s/file", gone);
+    EXPECT(14, try_open(gone, "file", O_RDONLY) == EACCES && try_open(gone, "new", O_WRONLY | O_CREAT) == EACCES);
+    EXPECT(15, unlink(to) == 0);
     return 0;
 }
 

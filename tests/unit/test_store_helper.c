@@ -86,7 +86,7 @@ static void it_downloads_for_a_process_that_cannot(void **state)
     if (pid == 0) { /* the rights do not come back */
         struct pn_sandbox_held held;
         const char *const read[] = {"/usr", NULL};
-        struct pn_sandbox s = {read, NULL};
+        struct pn_sandbox s = {.read = read};
         pn_sandbox_enter(&s, &held, NULL);
         _exit(download(package, in_root("home/fetch/x"), NULL) == PANTRY_OK ? 0 : 1);
     }
