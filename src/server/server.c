@@ -360,6 +360,11 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;
+    char *home = strdup(options->keys), *slash = home ? strrchr(home, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    pn_reply_hide(slash ? home : "");
+    free(home);
     if (options->sandbox)
         status = pn_store_start_helper(err);
     if (!status && options->fd < 0)
