@@ -23,10 +23,7 @@ LIMIT = 1 << 63
 
 
 def basic(rng, text):
-    out = "".join(
-        f"\\u{ord(c):04x}" if rng.random() < 0.1 and ord(c) < 0x10000 else c
-        for c in text
-    )
+    out = "".join(f"\\u{ord(c):04x}" if rng.random() < 0.1 and ord(c) < 0x10000 else c for c in text)
     return '"' + out.replace("\t", rng.choice(["\t", "\\t"])) + '"'
 
 
@@ -80,9 +77,8 @@ def scalar(rng):
     if kind == 6:
         return rng.choice(["true", "false"])
     day = f"{rng.randrange(1, 9999):04d}-{rng.randrange(1, 14):02d}-{rng.randrange(1, 32):02d}"
-    clock = (
-        f"{rng.randrange(25):02d}:{rng.randrange(60):02d}:{rng.randrange(61):02d}"
-        + rng.choice(["", ".5", ".123456"])
+    clock = f"{rng.randrange(25):02d}:{rng.randrange(60):02d}:{rng.randrange(61):02d}" + rng.choice(
+        ["", ".5", ".123456"]
     )
     zone = rng.choice(["", "Z", "z", "+01:30", "-08:00"])
     return rng.choice([day, clock, day + rng.choice("T t") + clock + zone])
@@ -93,28 +89,15 @@ def value(rng, depth=0):
         items = [value(rng, depth + 1) for _ in range(rng.randrange(4))]
         space = rng.choice(["", " ", "\n", " # c\n"])
         return (
-            "["
-            + space
-            + f",{space}".join(items)
-            + (space + "," if items and rng.random() < 0.3 else "")
-            + space
-            + "]"
+            "[" + space + f",{space}".join(items) + (space + "," if items and rng.random() < 0.3 else "") + space + "]"
         )
     if depth < 3 and rng.random() < 0.15:
-        return (
-            "{"
-            + ", ".join(
-                f"{key(rng)} = {value(rng, depth + 1)}" for _ in range(rng.randrange(3))
-            )
-            + "}"
-        )
+        return "{" + ", ".join(f"{key(rng)} = {value(rng, depth + 1)}" for _ in range(rng.randrange(3))) + "}"
     return scalar(rng)
 
 
 def key(rng):
-    return rng.choice([".", " . "]).join(
-        rng.choice(KEYS) for _ in range(rng.choice([1, 1, 1, 2, 3]))
-    )
+    return rng.choice([".", " . "]).join(rng.choice(KEYS) for _ in range(rng.choice([1, 1, 1, 2, 3])))
 
 
 def document(rng):
@@ -128,9 +111,7 @@ def document(rng):
         elif kind < 0.4:
             lines.append(rng.choice(["", "# comment", "  ", "\t# é"]))
         else:
-            lines.append(
-                f"{key(rng)}{rng.choice(['=', ' = '])}{value(rng)}{rng.choice(['', ' ', ' # end'])}"
-            )
+            lines.append(f"{key(rng)}{rng.choice(['=', ' = '])}{value(rng)}{rng.choice(['', ' ', ' # end'])}")
     return rng.choice(["\n", "\r\n"]).join(lines) + rng.choice(["", "\n"])
 
 
@@ -171,27 +152,11 @@ def moment(text):
 
 
 def same(ours, theirs):
-    if (
-        isinstance(theirs, dict)
-        and theirs.keys() != {"type", "value"}
-        or isinstance(ours, list)
-    ):
+    if isinstance(theirs, dict) and theirs.keys() != {"type", "value"} or isinstance(ours, list):
         if isinstance(theirs, list):
-            return (
-                isinstance(ours, list)
-                and len(ours) == len(theirs)
-                and all(map(same, ours, theirs))
-            )
-        return (
-            isinstance(ours, dict)
-            and ours.keys() == theirs.keys()
-            and all(same(ours[k], theirs[k]) for k in ours)
-        )
-    if (
-        isinstance(theirs, list)
-        or not isinstance(ours, dict)
-        or ours.get("type") != theirs["type"]
-    ):
+            return isinstance(ours, list) and len(ours) == len(theirs) and all(map(same, ours, theirs))
+        return isinstance(ours, dict) and ours.keys() == theirs.keys() and all(same(ours[k], theirs[k]) for k in ours)
+    if isinstance(theirs, list) or not isinstance(ours, dict) or ours.get("type") != theirs["type"]:
         return False
     mine, other = ours["value"], theirs["value"]
     if theirs["type"] == "float":
@@ -202,11 +167,7 @@ def same(ours, theirs):
 def has_large(v):
     if isinstance(v, dict):
         return any(map(has_large, v.values()))
-    return (
-        any(map(has_large, v))
-        if isinstance(v, list)
-        else isinstance(v, int) and not -LIMIT <= v < LIMIT
-    )
+    return any(map(has_large, v)) if isinstance(v, list) else isinstance(v, int) and not -LIMIT <= v < LIMIT
 
 
 def read(text):
@@ -215,11 +176,7 @@ def read(text):
         v = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as e:
         return None, str(e)
-    return (
-        (None, "a number is too large for 64 bits")
-        if has_large(v)
-        else (plain(v), None)
-    )
+    return (None, "a number is too large for 64 bits") if has_large(v) else (plain(v), None)
 
 
 def main():
@@ -234,21 +191,15 @@ def main():
         text = document(rng)
         documents += [text, mutant(rng, text), mutant(rng, mutant(rng, text))]
     feed = "\n".join(json.dumps(text, ensure_ascii=False) for text in documents)
-    done = subprocess.run(
-        [options.batch], input=feed.encode(), stdout=subprocess.PIPE, check=True
-    )
+    done = subprocess.run([options.batch], input=feed.encode(), stdout=subprocess.PIPE, check=True)
     rows = [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
     assert len(rows) == len(documents), (len(rows), len(documents))
     n_right = 0
     for text, row in zip(documents, rows):
         expected, error = read(text)
         n_right += error is None
-        if (error is None) != ("value" in row) or (
-            error is None and not same(row["value"], expected)
-        ):
-            print(
-                f"--- document\n{text!r}\n--- tomllib: {error or expected}\n--- ours: {row}"
-            )
+        if (error is None) != ("value" in row) or (error is None and not same(row["value"], expected)):
+            print(f"--- document\n{text!r}\n--- tomllib: {error or expected}\n--- ours: {row}")
             return 1
     print(f"{len(documents)} documents, {n_right} of them right")
     return 0

@@ -16,12 +16,8 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-PANTRY = os.path.abspath(
-    os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry"))
-)
-PATIENCE = float(
-    os.environ.get("PATIENCE", "120")
-)  # seconds; only a broken program waits that long
+PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
+PATIENCE = float(os.environ.get("PATIENCE", "120"))  # seconds; only a broken program waits that long
 
 
 def client_library(name):
@@ -33,28 +29,18 @@ def client_library(name):
     venv = [os.path.join(ROOT, "tools", "venv"), os.path.join(ROOT, "build"), "clients"]
     done = subprocess.run(venv, capture_output=True, text=True)
     if done.returncode:
-        raise unittest.SkipTest(
-            f"the client libraries cannot be installed: {done.stderr.strip()[-300:]}"
-        )
+        raise unittest.SkipTest(f"the client libraries cannot be installed: {done.stderr.strip()[-300:]}")
     ask = "import sys, sysconfig; print(*sys.version_info[:2]); print(sysconfig.get_path('platlib'))"
-    version, folder = subprocess.check_output(
-        [done.stdout.strip(), "-c", ask], text=True
-    ).splitlines()
+    version, folder = subprocess.check_output([done.stdout.strip(), "-c", ask], text=True).splitlines()
     if version != "%d %d" % sys.version_info[:2]:
-        raise unittest.SkipTest(
-            f"the client libraries are for another Python: run this with {done.stdout.strip()}"
-        )
-    sys.path.insert(
-        0, folder
-    )  # its packages fit together; others of this Python may be older
+        raise unittest.SkipTest(f"the client libraries are for another Python: run this with {done.stdout.strip()}")
+    sys.path.insert(0, folder)  # its packages fit together; others of this Python may be older
     return importlib.import_module(name)
 
 
 def has_model(name):
     """Whether the store of this machine (PANTRY_HOME) has a model of the catalog."""
-    done = subprocess.run(
-        [PANTRY, "list", "--json"], capture_output=True, text=True, timeout=PATIENCE
-    )
+    done = subprocess.run([PANTRY, "list", "--json"], capture_output=True, text=True, timeout=PATIENCE)
     rows = json.loads(done.stdout) if done.returncode == 0 else []
     return any(row["name"] == name and row.get("path") for row in rows)
 
@@ -114,19 +100,11 @@ class Service:
 
     def request(self, method, path, body=None, headers=None):
         """(status, headers, body as JSON if it is)"""
-        data = (
-            body
-            if isinstance(body, bytes)
-            else None
-            if body is None
-            else json.dumps(body).encode()
-        )
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(
-                request, timeout=PATIENCE, context=self.context
-            ) as reply:
+            with urllib.request.urlopen(request, timeout=PATIENCE, context=self.context) as reply:
                 status, got, text = reply.status, reply.headers, reply.read().decode()
         except urllib.error.HTTPError as e:
             with e:
@@ -137,11 +115,7 @@ class Service:
             return status, got, text
 
     def metric(self, name):
-        return float(
-            re.search(
-                rf"^pantry_{name} (\S+)$", self.request("GET", "/metrics")[2], re.M
-            ).group(1)
-        )
+        return float(re.search(rf"^pantry_{name} (\S+)$", self.request("GET", "/metrics")[2], re.M).group(1))
 
     def becomes_idle(self):
         """Waits until no request runs. False: some goes on."""

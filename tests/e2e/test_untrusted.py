@@ -47,9 +47,7 @@ class Requests(Case):
                 {"model": NAME, "messages": MESSAGES, "n": n},
                 "n",
             )
-            self.refused(
-                "/v1/completions", {"model": NAME, "prompt": "Hello", "n": n}, "n"
-            )
+            self.refused("/v1/completions", {"model": NAME, "prompt": "Hello", "n": n}, "n")
 
     def test_counts(self):
         """27: negative and huge ones, in every API"""
@@ -78,9 +76,7 @@ class Requests(Case):
                 self.refused("/api/chat", {**chat, "options": {field: wrong}}, field)
             if wrong != -1:  # -1 means: no limit, off, all
                 for field in ("num_predict", "top_k", "repeat_last_n"):
-                    self.refused(
-                        "/api/chat", {**chat, "options": {field: wrong}}, field
-                    )
+                    self.refused("/api/chat", {**chat, "options": {field: wrong}}, field)
             self.refused(
                 "/v1/rerank",
                 {"model": NAME, "query": "a", "documents": ["b"], "top_n": wrong},
@@ -95,19 +91,13 @@ class Requests(Case):
             "/api/generate",
             {"model": NAME, "prompt": "Hello", "stream": False, "options": options},
         )
-        self.assertEqual(
-            (status, reply["done"], reply["done_reason"]), (200, True, "length")
-        )
+        self.assertEqual((status, reply["done"], reply["done_reason"]), (200, True, "length"))
         self.assertLessEqual(reply["prompt_eval_count"] + reply["eval_count"], 201)
 
     def test_constant_time(self):
         """30: there is nothing to measure in a test, so the source is read: hashes are compared by one function only"""
-        with open(
-            os.path.join(service.ROOT, "src/server/keys.c"), encoding="utf-8"
-        ) as file:
-            find = re.search(
-                r"\nconst struct pn_key \*pn_keys_find\(.*?\n}\n", file.read(), re.S
-            ).group()
+        with open(os.path.join(service.ROOT, "src/server/keys.c"), encoding="utf-8") as file:
+            find = re.search(r"\nconst struct pn_key \*pn_keys_find\(.*?\n}\n", file.read(), re.S).group()
         self.assertIn("CRYPTO_memcmp(hash", find)
         self.assertNotRegex(find, r"\b(strcmp|memcmp|strncmp)\(|break|return .*\[i\]")
 
@@ -145,9 +135,7 @@ class Media(Case):
                     "role": "user",
                     "content": [{"type": "input_image", "image_url": url}],
                 }
-                self.refused(
-                    "/v1/responses", {"model": NAME, "input": [item]}, "input_image"
-                )
+                self.refused("/v1/responses", {"model": NAME, "input": [item]}, "input_image")
                 body = {
                     "model": NAME,
                     "messages": [{"role": "user", "content": "x", "images": [url]}],
@@ -159,18 +147,12 @@ class Media(Case):
     def test_slots(self):
         """35: no route writes a file that a client names"""
         for path in ("/slots/0?action=save", "/slots/0?action=restore", "/slots"):
-            self.assertIn(
-                SERVICE.request("POST", path, {"filename": "../../x"})[0], (404, 405)
-            )
+            self.assertIn(SERVICE.request("POST", path, {"filename": "../../x"})[0], (404, 405))
 
     def test_compressed_bodies(self):
         """38: nothing is unpacked"""
-        body = gzip.compress(
-            json.dumps({"model": NAME, "messages": MESSAGES}).encode() + b" " * 1000000
-        )
-        status, _, reply = SERVICE.request(
-            "POST", "/api/chat", body, {"Content-Encoding": "gzip"}
-        )
+        body = gzip.compress(json.dumps({"model": NAME, "messages": MESSAGES}).encode() + b" " * 1000000)
+        status, _, reply = SERVICE.request("POST", "/api/chat", body, {"Content-Encoding": "gzip"})
         self.assertEqual(status, 400)
         self.assertIn("not JSON", reply["error"])
 
@@ -206,15 +188,9 @@ class Media(Case):
             ("/v1/messages", "text/event-stream"),
             ("/api/chat", "application/x-ndjson"),
         ):
-            sent = (
-                body
-                if path != "/api/chat"
-                else {k: v for k, v in body.items() if k != "max_tokens"}
-            )
+            sent = body if path != "/api/chat" else {k: v for k, v in body.items() if k != "max_tokens"}
             _, headers, _ = SERVICE.request("POST", path, sent)
-            self.assertTrue(
-                headers["Content-Type"].startswith(kind), headers["Content-Type"]
-            )
+            self.assertTrue(headers["Content-Type"].startswith(kind), headers["Content-Type"])
             self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
 
 

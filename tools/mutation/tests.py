@@ -55,9 +55,7 @@ def environment(root, scratch, extra=None):
         E2E_SKIP=E2E_SKIP,
         PANTRY_SANDBOX="0",
     )  # coverage is written outside of the service's folders
-    env.setdefault(
-        "PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data")
-    )
+    env.setdefault("PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data"))
     return dict(env, **(extra or {}))
 
 
@@ -212,9 +210,7 @@ class Baseline:
                 "golden/*/*.*",
             ]
         )
-        sums = sum_of_all(
-            path for part in parts for path in glob.glob(os.path.join(root, part))
-        )
+        sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
         return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
 
     def load(self, test):
@@ -230,28 +226,20 @@ class Baseline:
     def measure(self, tests):
         from concurrent.futures import ThreadPoolExecutor
 
-        self.say(
-            f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run"
-        )
-        for old in glob.glob(
-            os.path.join(self.build.root, self.build.mine, "cover", "*")
-        ):
+        self.say(f"baseline: {len(self.objects)} objects count their lines, {len(tests)} test programs run")
+        for old in glob.glob(os.path.join(self.build.root, self.build.mine, "cover", "*")):
             if old != self.folder:
                 shutil.rmtree(old, ignore_errors=True)
         for name in ("counts", "scratch"):
             shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
         os.makedirs(self.folder, exist_ok=True)
         with ThreadPoolExecutor(self.build.jobs) as pool:
-            self.replaced = dict(
-                zip(self.objects, pool.map(self.compile, self.objects))
-            )
+            self.replaced = dict(zip(self.objects, pool.map(self.compile, self.objects)))
             self.replaced[self.build.library] = os.path.join(self.folder, "library.a")
             self.build.make_archive(self.replaced[self.build.library], self.replaced)
             failed = [line for line in pool.map(self.measure_one, tests) if line]
         if failed:
-            raise ToolError(
-                "tests fail before anything is changed:\n" + "\n".join(failed)
-            )
+            raise ToolError("tests fail before anything is changed:\n" + "\n".join(failed))
 
     def own_object(self, test):
         """A test that includes a source file counts its lines itself."""
@@ -264,11 +252,7 @@ class Baseline:
         out = os.path.join(self.folder, os.path.relpath(object_file, self.build.out))
         if os.path.exists(out) and object_file in self.build.compile:
             return out
-        known = (
-            self.build.compile
-            if object_file in self.build.compile
-            else self.build.compile_test
-        )
+        known = self.build.compile if object_file in self.build.compile else self.build.compile_test
         argv = [a for a in known[object_file] if a != "-O3"]
         argv[argv.index("-o") + 1] = out
         os.makedirs(os.path.dirname(out), exist_ok=True)
@@ -325,9 +309,7 @@ class Baseline:
                 for file in json.loads(line)["files"]:
                     if file["file"].startswith("src/"):
                         merge(
-                            files.setdefault(
-                                file["file"], {"functions": {}, "lines": {}}
-                            ),
+                            files.setdefault(file["file"], {"functions": {}, "lines": {}}),
                             file,
                         )
         return files
@@ -344,15 +326,11 @@ class Baseline:
             if known_line:
                 reached = self.hits(test, mutant)
             elif file and functions:
-                reached = any(
-                    file["functions"].get(name, [0, 0, 0])[2] for name in functions
-                )
+                reached = any(file["functions"].get(name, [0, 0, 0])[2] for name in functions)
             else:
                 reached = bool(file) or self.only_data(mutant.path)
             if reached:
-                chosen.append(
-                    (known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test)
-                )
+                chosen.append((known["seconds"] / (1 + noticed.get((mutant.path, test), 0)), test))
         return [test for _, test in sorted(chosen)]
 
     def reaches_line(self, mutant):
@@ -362,28 +340,19 @@ class Baseline:
         return {
             name
             for known in self.reach.values()
-            for name, (first, last, _) in known["files"]
-            .get(mutant.path, {"functions": {}})["functions"]
-            .items()
+            for name, (first, last, _) in known["files"].get(mutant.path, {"functions": {}})["functions"].items()
             if first <= mutant.number <= last
         }
 
     def only_data(self, path):
-        return not any(
-            known["files"].get(path, {"functions": {}})["functions"]
-            for known in self.reach.values()
-        )
+        return not any(known["files"].get(path, {"functions": {}})["functions"] for known in self.reach.values())
 
     def order_for_leaks(self, mutant):
         """The tests that run the line."""
         return [test for test in self.order(mutant, {}) if self.hits(test, mutant)]
 
     def hits(self, test, mutant):
-        return (
-            self.reach[test]["files"]
-            .get(mutant.path, {"lines": {}})["lines"]
-            .get(str(mutant.number), 0)
-        )
+        return self.reach[test]["files"].get(mutant.path, {"lines": {}})["lines"].get(str(mutant.number), 0)
 
     def limits(self, test):
         known = self.reach[test]
@@ -401,6 +370,4 @@ def merge(known, file):
         ]
     for line in file["lines"]:
         if line["count"]:
-            known["lines"][str(line["line_number"])] = (
-                known["lines"].get(str(line["line_number"]), 0) + line["count"]
-            )
+            known["lines"][str(line["line_number"])] = known["lines"].get(str(line["line_number"]), 0) + line["count"]
