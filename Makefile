@@ -311,6 +311,7 @@ $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
+$(B)/tests/test_models: $(B)/src/server/models.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
