@@ -121,7 +121,7 @@ static pantry_status open_unix(const char *path, unsigned mode, struct pn_listen
     umask(old);
     if (ok && stat(path, &out->made) == 0)
         out->path = strdup(path);
-    if (!ok || !out->path || chmod(path, mode) || listen(fd, WAITING)) {
+    if (!ok || !out->path || chmod(path, (mode_t)mode) || listen(fd, WAITING)) {
         status = pn_fail(err, PANTRY_IO, "cannot listen on unix:%s: %s", path, strerror(errno));
         if (fd >= 0)
             close(fd);
