@@ -108,6 +108,10 @@ struct pantry_model_options {
     int n_context; /* default of sessions; models with LongRoPE rotate as this length needs. 0: any length, by default
                       as trained, at most 32,768 */
     int reserved;  /* 0: room for a later option */
+
+    /* Sources of chat templates, in Jinja or, as in Ollama, in Go's template language; NULL: none. */
+    const char *chat_template;         /* used in place of the file's */
+    const char *default_chat_template; /* used where the file has none */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -118,8 +122,9 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model (a GGUF file, or the first of a sharded one). Nothing is planned yet: a warm load takes milliseconds.
- * PANTRY_INVALID: an option is out of range; PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
+ * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
+ * PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
@@ -193,7 +198,7 @@ enum {
 enum { PANTRY_DETOKENIZE_SPECIAL = 1 /* control tokens are printed too */ };
 
 /* A tokenizer needs only the vocabulary: a GGUF file that pantry_model_load refuses may still have one. The path may
- * also be a Hugging Face folder with tokenizer.json or tokenizer.model. */
+ * also be a Hugging Face folder with tokenizer.json or tokenizer.model, or a folder with one model. */
 typedef struct pantry_tokenizer pantry_tokenizer;
 PANTRY_API pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer,
                                                struct pantry_error *error);

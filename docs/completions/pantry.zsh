@@ -19,9 +19,11 @@ _pantry_commands()
         'list:list the models that can be run by name'
         'pull:download a model into the store, or bring it up to date'
         'import:copy model files into the store, to run them by name'
+        'create:make a model from a Modelfile'
         'cp:give a model of the store another name'
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
+        'doctor:examine the model store and say what mends it'
         'show:describe a model'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
@@ -187,6 +189,11 @@ _pantry()
             '--name=[name of the model; default: the name of the file]:NAME: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '*:file:_files' ;;
+    create)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the Modelfile; -: standard input. Default: Modelfile]:FILE:_files' \
+            '(-q --quiet)'{-q,--quiet}'[print nothing but errors]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     cp)
         _arguments -s -S : \
             '(-h --help)'{-h,--help}'[print this text]' ;;
@@ -196,9 +203,19 @@ _pantry()
     prune)
         _arguments -s -S : \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    doctor)
+        _arguments -s -S : \
+            '--store[examine the model store]' \
+            '--quick[compare sizes of files, do not read them]' \
+            '--fix[do what is safe: nothing of a model is removed]' \
+            '--json[print one JSON value]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
+            '--modelfile[print a Modelfile that makes this model]' \
+            '--parameters[print the parameters that the model sets]' \
             '--template[print the chat template]' \
+            '--system[print the system message that the model sets]' \
             '--license[print the licence]' \
             '--tensors[list the tensors]' \
             '--metadata[list all metadata]' \

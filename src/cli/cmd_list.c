@@ -5,6 +5,7 @@
 #include "store/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct chosen {
     bool json, names;
@@ -33,47 +34,55 @@ static const char *kind_of(bool base)
     return base ? "base" : "chat";
 }
 
-static json_t *row_of(const struct pn_catalog_entry *entry, const char *path)
+static json_t *row_of(const struct pn_catalog_entry *entry, const struct pn_stored *model)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s?}", "name", entry->name, "summary", entry->summary,
+    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?}", "name", entry->name, "summary", entry->summary,
                      "size", (json_int_t)entry->bytes, "download", (json_int_t)entry->download, "kind",
-                     kind_of(entry->base), "license", entry->license, "sha256", entry->sha256, "path", path);
+                     kind_of(entry->base), "license", entry->license, "sha256", entry->sha256, "source",
+                     model ? model->source : NULL, "path", model ? model->path : NULL);
 }
 
-static void put_row(const char *name, const char *kind, unsigned long long bytes, const char *license, bool here,
-                    const char *summary)
+static void put_row(const char *name, const char *kind, unsigned long long bytes, const char *license,
+                    const char *source, const char *what)
 {
     struct pn_number size;
-    printf("%-20s %-5s %7s  %-19s %-9s %s\n", name, kind, pn_cli_bytes(&size, bytes), license,
-           here ? "here" : "to fetch", summary);
+    printf("%-20s %-5s %7s  %-19s %-11s %s\n", name, kind, pn_cli_bytes(&size, bytes), license, source, what);
 }
 
-static void put_catalog(json_t *list)
+static const struct pn_stored *find(const struct pn_stored *stored, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(stored[i].name, name) == 0)
+            return &stored[i];
+    return NULL;
+}
+
+static void put_catalog(json_t *list, const struct pn_stored *stored, size_t n_stored)
 {
     size_t n;
     const struct pn_catalog_entry *entry = pn_store_catalog(&n);
     for (size_t i = 0; i < n; i++) {
-        char *path = NULL;
-        pn_store_resolve(entry[i].name, &path, NULL);
+        const struct pn_stored *model = find(stored, n_stored, entry[i].name);
         if (list)
-            json_array_append_new(list, row_of(&entry[i], path));
+            json_array_append_new(list, row_of(&entry[i], model));
         else
-            put_row(entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license, path != NULL,
-                    entry[i].summary);
-        free(path);
+            put_row(entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license,
+                    model ? model->source : "to fetch", entry[i].summary);
     }
 }
 
-/* Other models of the store: imported, or stored by another program. */
-static void put_stored(json_t *list, const struct pn_stored *stored)
+/* Other models of the store, and those of other programs. */
+static void put_stored(json_t *list, const struct pn_stored *model)
 {
-    int base = is_base(stored->path);
+    int base = is_base(model->path);
     const char *kind = base < 0 ? "?" : kind_of(base);
     if (list)
-        json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s}", "name", stored->name, "size",
-                                              (json_int_t)stored->bytes, "kind", kind, "path", stored->path));
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "name", model->name, "size",
+                                              (json_int_t)model->bytes, "kind", kind, "source", model->source, "path",
+                                              model->path));
     else
-        put_row(stored->name, kind, stored->bytes, "", true, "in the store");
+        put_row(model->name, kind, model->bytes, "", model->source,
+                strcmp(model->source, "pantry") == 0 ? "in the store" : model->path);
 }
 
 /* For shell completions: reads no model file, so it is fast. */
@@ -112,9 +121,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct pn_stored *stored = NULL;
     size_t n = 0;
     if (!chosen.json)
-        printf("%-20s %-5s %7s  %-19s %-9s %s\n", "NAME", "KIND", "SIZE", "LICENSE", "STATE", "WHAT");
-    put_catalog(list);
+        printf("%-20s %-5s %7s  %-19s %-11s %s\n", "NAME", "KIND", "SIZE", "LICENSE", "SOURCE", "WHAT");
     pn_store_list(&stored, &n, NULL); /* without a store the list is empty */
+    put_catalog(list, stored, n);
     for (size_t i = 0; i < n; i++)
         if (!pn_store_can_fetch(stored[i].name))
             put_stored(list, &stored[i]);
@@ -127,9 +136,12 @@ const struct pn_command pn_cmd_list = {
     .usage = "[--names | --json]",
     .summary = "list the models that can be run by name",
     .about =
-        "Lists the models of the catalog, then the others in the store. A model \"to fetch\" is fetched at first use.\n"
-        "The first is the default of `pantry run`. KIND is chat, or base for a model without a chat template,\n"
-        "which only continues texts.",
+        "Lists the models of the catalog, then the others in the store, then those of Ollama, LM Studio, Hugging Face\n"
+        "and llama.cpp on this machine, which run where they are (PANTRY_FOREIGN=0 leaves them out). SOURCE says "
+        "which;\n"
+        "a model \"to fetch\" is fetched at first use. The first is the default of `pantry run`. KIND is chat, or "
+        "base\n"
+        "for a model without a chat template, which only continues texts.",
     .example = "pantry list",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

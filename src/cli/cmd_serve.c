@@ -190,7 +190,7 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
 {
     struct pn_server_options options = options_of(s);
     struct pantry_error error = {0};
-    char host[256], *keys = NULL;
+    char host[256], *keys = NULL, *said = NULL;
     int port = DEFAULT_PORT, status = check_tls(command, s);
     if (status == PN_CLI_GO_ON)
         status = listen_where(command, s, host, &port);
@@ -202,10 +202,13 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
     options.host = host;
     options.needs_key = !pn_settings_bool(s, PN_SET_public) && !pn_server_is_local(host);
     status = find_keys(host, options.needs_key, &keys);
+    pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
     options.keys = keys;
+    options.said = said;
     if (status == PN_CLI_GO_ON)
         status = serve(s, &options);
     free(keys);
+    free(said);
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/setting_value.h"
+#include "store/parameters.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -116,6 +117,15 @@ static pantry_status read_parameters(const struct reading *r, const struct pn_to
     return PANTRY_OK;
 }
 
+static pantry_status check_parameters(const struct reading *r, const struct pn_model_settings *m)
+{
+    struct pn_parameters scratch = {.max_tokens = 0};
+    pantry_status status = pn_parameters_read(m->parameters, &scratch, r->err);
+    if (status)
+        pn_fail_prefix(r->err, "%s", m->where);
+    return status;
+}
+
 static void take_model_value(struct pn_model_settings *out, size_t key, const struct pn_setting_value *v)
 {
     switch (key) {
@@ -178,7 +188,7 @@ static pantry_status read_model(const struct reading *r, const struct pn_toml *v
     pantry_status status = PANTRY_OK;
     for (const struct pn_toml *m = v->first; m && !status; m = m->next)
         status = read_model_key(r, m, out);
-    return status ? status : pn_model_settings_check(out, r->err);
+    return status ? status : check_parameters(r, out);
 }
 
 static pantry_status read_models(const struct reading *r, const struct pn_toml *table)

@@ -2,6 +2,7 @@
  * below. */
 #include "engine/handle.h"
 
+#include "base/model_files.h"
 #include "base/clock.h"
 #include "engine/gguf_tokenizer.h"
 #include "text/tokenizer/tokenizer_files.h"
@@ -48,6 +49,19 @@ static pantry_status settle(struct pn_runner *r, const struct pantry_model_optio
     return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
 }
 
+/* Frees the weights on failure. */
+static pantry_status take_template(struct pn_weights *w, const char *source, struct pantry_error *err)
+{
+    size_t n = strlen(source);
+    char *copy = pn_arena_copy(&w->arena, source, n);
+    if (copy) {
+        w->chat_template = (struct pn_str){copy, n};
+        return PANTRY_OK;
+    }
+    pn_weights_close(w);
+    return pn_no_memory(err, "a chat template");
+}
+
 static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                           struct pantry_error *err)
 {
@@ -57,6 +71,11 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     pantry_status status = pn_weights_open(path, &weights, err);
     struct pn_rope_override rope = {
         .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    const char *source = o->chat_template;
+    if (!status && !source && !weights->chat_template.len)
+        source = o->default_chat_template;
+    if (!status && source)
+        status = take_template(weights, source, err);
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
@@ -191,18 +210,31 @@ void pantry_limit_memory(uint64_t bytes)
 
 /* ---- tokens ---- */
 
+/* In a folder, files of the tokenizer alone go before that of a model. */
+static pantry_status read_tokenizer(struct pantry_tokenizer *t, const char *path, struct pantry_error *err)
+{
+    struct stat st;
+    char *model;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        pantry_status status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err), inside;
+        if (status != PANTRY_NOT_FOUND)
+            return status;
+        inside = pn_folder_model(path, &model, NULL);
+        free(model);
+        if (inside == PANTRY_NOT_FOUND || inside == PANTRY_UNSUPPORTED)
+            return status;
+    }
+    pantry_status status = pn_weights_inspect(path, &t->weights, err);
+    return status ? status : pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+}
+
 pantry_status pantry_tokenizer_load(const char *path, pantry_tokenizer **tokenizer, struct pantry_error *err)
 {
     *tokenizer = NULL;
     struct pantry_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return pn_no_memory(err, path);
-    struct stat st;
-    pantry_status status;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err);
-    else if (!(status = pn_weights_inspect(path, &t->weights, err)))
-        status = pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+    pantry_status status = read_tokenizer(t, path, err);
     if (status)
         pantry_tokenizer_free(t);
     else

@@ -8,6 +8,7 @@
  *    file and disjoint, and every byte of the data region belongs to a tensor or to alignment padding. */
 #include "format/gguf.h"
 
+#include "base/model_files.h"
 #include "format/cursor.h"
 #include "format/names.h"
 
@@ -480,37 +481,12 @@ static pantry_status read_file(struct reader *r, struct tensors *tensors)
 
 /* ---- shards ---- */
 
-enum { SHARD_SUFFIX = 20, SHARD_NUMBER = 1 };
-
-/* Reads N and M of a name that ends in "-NNNNN-of-MMMMM.gguf". */
-static bool shard_name(const char *path, uint32_t *number, uint32_t *count)
-{
-    static const char pattern[] = "-#####-of-#####.gguf";
-    size_t len = strlen(path);
-    if (len < SHARD_SUFFIX)
-        return false;
-    const char *p = path + len - SHARD_SUFFIX;
-    uint32_t value[2] = {0, 0};
-    for (size_t i = 0; i < SHARD_SUFFIX; i++) {
-        if (pattern[i] != '#' ? p[i] != pattern[i] : p[i] < '0' || p[i] > '9')
-            return false;
-        if (pattern[i] == '#')
-            value[i > 6] = value[i > 6] * 10 + (uint32_t)(p[i] - '0');
-    }
-    *number = value[0];
-    *count = value[1];
-    return true;
-}
-
 /* The path of shard `number` (from 1) beside `path`, which is one of the shards. */
 static char *shard_path(struct pn_arena *arena, const char *path, uint32_t number)
 {
-    size_t len = strlen(path);
-    char *copy = pn_arena_copy(arena, path, len), digits[16];
-    if (!copy)
-        return NULL;
-    snprintf(digits, sizeof digits, "%05u", number);
-    memcpy(copy + len - SHARD_SUFFIX + SHARD_NUMBER, digits, 5);
+    char *copy = pn_arena_copy(arena, path, strlen(path));
+    if (copy)
+        pn_shard_renumber(copy, number);
     return copy;
 }
 
@@ -528,28 +504,25 @@ static pantry_status check_split(struct reader *r, const char *key, uint32_t wan
     return status;
 }
 
-/* Reads the first file's split.* keys; *count is 1 for a file that is not split. */
-static pantry_status find_shards(struct reader *r, uint32_t *count)
+/* Reads the split.* keys of the given file: which of *count shards it is, from 0. A file that is not split is the only
+ * one. */
+static pantry_status find_shards(struct reader *r, uint32_t *no_out, uint32_t *count)
 {
     uint32_t no = 0, name_no = 0, name_count = 0;
     const char *path = r->view.path;
+    *no_out = 0;
     *count = 1;
     pantry_status status = pn_meta_u32(&r->view, "split.count", count, r->err);
     if (status == PANTRY_NOT_FOUND || (!status && *count <= 1))
         return *count = 1, PANTRY_OK;
     if (status || ((status = pn_meta_u32(&r->view, "split.no", &no, r->err)) && status != PANTRY_NOT_FOUND))
         return status;
-    bool named = shard_name(path, &name_no, &name_count) && name_count == *count && name_no == no + 1;
+    bool named = pn_shard_name(path, &name_no, &name_count) && name_count == *count && name_no == no + 1;
     if (!named)
         return pn_fail(r->err, PANTRY_FORMAT, "%s: is shard %u of %u, so its name must end in -%05u-of-%05u.gguf", path,
                        no + 1, *count, no + 1, *count);
-    if (no == 0)
-        return PANTRY_OK;
-    char *first = shard_path(&r->w->arena, path, 1);
-    if (!first)
-        return pn_no_memory(r->err, path);
-    return pn_fail(r->err, PANTRY_INVALID, "%s: is shard %u of %u; open the first one, %s", path, no + 1, *count,
-                   first);
+    *no_out = no;
+    return PANTRY_OK;
 }
 
 static pantry_status open_shard(struct pn_weights *w, const char *path, uint32_t number, uint32_t count,
@@ -590,6 +563,27 @@ static pantry_status read_shard(struct pn_weights *w, struct tensors *tensors, u
     return status;
 }
 
+/* Reads the first shard in place of the given one: only it has the metadata. */
+static pantry_status turn_to_first(struct reader *r, struct tensors *tensors, uint32_t count)
+{
+    struct pn_weights *w = r->w;
+    if (!(w->path = shard_path(&w->arena, w->path, 1)))
+        return pn_no_memory(r->err, r->view.path);
+    pn_map_close(&w->maps[0]);
+    w->n_maps = tensors->len = 0;
+    free(r->meta.data);
+    free(r->spans.data);
+    *r = (struct reader){.w = w, .err = r->err, .view = {.path = w->path}};
+    pantry_status status = open_shard(w, w->path, 1, count, r->err);
+    if (!status)
+        status = read_file(r, tensors);
+    if (!status)
+        status = check_split(r, "split.no", 0);
+    if (!status)
+        status = check_split(r, "split.count", count);
+    return status;
+}
+
 static pantry_status check_split_total(struct pn_weights *w, size_t n_tensors, struct pantry_error *err)
 {
     int64_t total;
@@ -622,13 +616,15 @@ pantry_status pn_gguf_read(struct pn_weights *w, struct pantry_error *err)
 {
     struct reader first = {.w = w, .err = err, .view = {.path = w->path}};
     struct tensors tensors = {0};
-    uint32_t count = 1;
+    uint32_t no = 0, count = 1;
     pantry_status status = read_file(&first, &tensors);
+    if (!status && !(status = find_shards(&first, &no, &count)) && no > 0)
+        status = turn_to_first(&first, &tensors, count);
     w->format = first.version == 2 ? "gguf v2" : "gguf v3";
     w->meta = first.meta.data;
     w->n_meta = first.meta.len;
     w->meta_index = first.view.meta_index;
-    if (status || (status = find_shards(&first, &count)))
+    if (status)
         goto done;
     for (uint32_t number = 2; number <= count; number++)
         if ((status = read_shard(w, &tensors, number, count, err)))

@@ -1,10 +1,13 @@
 /* Opening, closing and checking weights of any format: see weights.h. */
+#define _POSIX_C_SOURCE 200809L
 #include "format/weights.h"
 
+#include "base/model_files.h"
 #include "format/gguf.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- opening ---- */
 
@@ -58,6 +61,22 @@ static pantry_status read_content(struct pn_weights *w, struct pantry_error *err
     return refuse_content(w->path, &w->maps[0], err);
 }
 
+/* The file to open: the given one, or the only model of a folder. */
+static pantry_status find_file(struct pn_weights *w, const char *path, struct pantry_error *err)
+{
+    struct stat st;
+    char *inside = NULL;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        pantry_status status = pn_folder_model(path, &inside, err);
+        if (status)
+            return status;
+    }
+    const char *file = inside ? inside : path;
+    w->path = pn_arena_copy(&w->arena, file, strlen(file));
+    free(inside);
+    return w->path ? PANTRY_OK : pn_no_memory(err, path);
+}
+
 pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err)
 {
     *out = NULL;
@@ -65,19 +84,19 @@ pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, stru
     struct pn_weights *w = calloc(1, sizeof *w);
     if (!w)
         return pn_no_memory(err, path);
-    w->path = pn_arena_copy(&w->arena, path, strlen(path));
-    w->maps = calloc(1, sizeof *w->maps);
-    if (!w->path || !w->maps) {
+    if ((status = find_file(w, path, err)))
+        goto fail;
+    if (!(w->maps = calloc(1, sizeof *w->maps))) {
         status = pn_no_memory(err, path);
         goto fail;
     }
-    if ((status = pn_map_open(&w->maps[0], path, err)))
+    if ((status = pn_map_open(&w->maps[0], w->path, err)))
         goto fail;
     w->n_maps = 1;
     status = read_content(w, err);
     /* Pages that went away read as zeros, which may have caused any other error. */
     if (pn_weights_damaged(w))
-        status = pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", path);
+        status = pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", w->path);
     if (status)
         goto fail;
     *out = w;

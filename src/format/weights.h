@@ -49,7 +49,7 @@ struct pn_meta {
 
 struct pn_weights {
     struct pn_arena arena;
-    char *path;          /* as given, for messages */
+    char *path;          /* of the file, of several shards the first, for messages */
     const char *format;  /* "gguf v3" */
     struct pn_map *maps; /* one per shard */
     size_t n_maps;
@@ -61,8 +61,9 @@ struct pn_weights {
     struct pn_str chat_template;                     /* empty when there is none */
 };
 
-/* Opens a GGUF file (v2, v3; for `x-00001-of-00003.gguf` all its shards). The content decides the format, not the name.
- * A tensor of a storage type that is not in type.def gives PANTRY_UNSUPPORTED, so callers can use every tensor. */
+/* Opens a GGUF file (v2, v3; with any of `x-00001-of-00003.gguf` all its shards), or the only one of a folder. The
+ * content decides the format, not the name. A tensor of a storage type that is not in type.def gives
+ * PANTRY_UNSUPPORTED, so callers can use every tensor. */
 pantry_status pn_weights_open(const char *path, struct pn_weights **out, struct pantry_error *err);
 /* The same for inspecting a file (show, tokenize): tensors of unknown storage types are kept and marked. */
 pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err);

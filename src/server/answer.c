@@ -5,24 +5,51 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
-#include "server/api/sampling.h"
 #include "server/json.h"
+#include "server/replay.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { POLL_MS = 100, WAITS = 10 /* polls without an event, after which a stream shows that it lives */ };
+enum { CALL_ID = 9, POLL_MS = 100, WAITS = 10 /* polls without an event, after which a stream shows that it lives */ };
 
 struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
 {
     static atomic_uint_fast64_t n;
     struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&n, 1) << 48};
-    struct pn_answer_options o = {.sampling = loaded->sampling};
-    o.sampling.seed = pn_rng_u64(&rng) >> 32;
-    if (loaded->settings && loaded->settings->parameters)
-        pn_read_parameters(loaded->settings->parameters, &o, NULL); /* checked when the configuration was read */
+    const struct pn_parameters *p = &loaded->parameters;
+    struct pn_answer_options o = {.sampling = p->sampling,
+                                  .max_tokens = p->max_tokens,
+                                  .n_context = p->n_context,
+                                  .n_batch = p->n_batch,
+                                  .n_stop = p->n_stop};
+    memcpy(o.stop, p->stop, sizeof *o.stop * p->n_stop);
+    if (!p->has_seed)
+        o.sampling.seed = pn_rng_u64(&rng) >> 32;
     return o;
+}
+
+bool pn_answer_takes_tools(const char *template)
+{
+    return strstr(template, "tools") || strstr(template, ".Tools");
+}
+
+bool pn_answer_takes_levels(const char *template)
+{
+    return strstr(template, "reasoning_effort") || strstr(template, ".ThinkLevel");
+}
+
+/* A conversation begins with what the model carries. Caller decrefs. */
+static json_t *whole_context(const struct pn_loaded *loaded, json_t *context)
+{
+    const struct pn_carried *c = &loaded->carried;
+    if (!context || (!c->system && !c->messages))
+        return json_incref(context);
+    json_t *copy = json_copy(context);
+    json_object_set_new(copy, "messages", pn_carried_conversation(c, json_object_get(context, "messages")));
+    return copy;
 }
 
 /* ---- prompts ---- */
@@ -35,9 +62,9 @@ static bool is_white(char c)
 /* Shows where the answer continues the last message: what the template puts after it would end the answer. */
 static const char mark[] = "PN_THE_ANSWER_GOES_ON_HERE";
 
-static json_t *marked(json_t *context)
+static json_t *marked(const json_t *context)
 {
-    json_t *copy = json_copy(context), *messages = json_copy(json_object_get(context, "messages"));
+    json_t *copy = json_copy((json_t *)(uintptr_t)context), *messages = json_copy(json_object_get(context, "messages"));
     size_t i = json_array_size(messages) - 1;
     json_t *last = json_copy(json_array_get(messages, i));
     const char *said = json_string_value(json_object_get(last, "content"));
@@ -47,20 +74,6 @@ static json_t *marked(json_t *context)
     json_object_set_new(last, "content", json_sprintf("%.*s%s", n, said ? said : "", mark));
     json_array_set_new(messages, i, last);
     json_object_set_new(copy, "messages", messages);
-    return copy;
-}
-
-/* The context, with the system message of the model's settings where it has none of its own. A new reference. */
-static json_t *with_system(const struct pn_loaded *loaded, json_t *context)
-{
-    const char *system = loaded->settings ? loaded->settings->system : NULL;
-    json_t *messages = json_object_get(context, "messages");
-    const char *role = json_string_value(json_object_get(json_array_get(messages, 0), "role"));
-    if (!system || (role && (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0)))
-        return json_incref(context);
-    json_t *copy = json_copy(context), *list = json_copy(messages);
-    json_array_insert_new(list, 0, json_pack("{s:s, s:s}", "role", "system", "content", system));
-    json_object_set_new(copy, "messages", list);
     return copy;
 }
 
@@ -76,42 +89,47 @@ static pantry_status cut_at_mark(char *text, size_t *len, struct pantry_error *e
     return pn_fail(err, PANTRY_UNSUPPORTED, "the prompt does not show the last message, so no answer can continue it");
 }
 
-pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
-                               size_t *len, struct pantry_error *err)
+/* The text of a context. */
+static pantry_status render(const struct pn_loaded *loaded, const json_t *given, bool continues, char **text,
+                            size_t *len, struct pantry_error *err)
 {
-    if (!o->context) {
-        *len = o->len;
-        *text = malloc(o->len + 1);
-        if (!*text)
-            return pn_no_memory(err, "a prompt");
-        memcpy(*text, o->text, o->len);
-        (*text)[o->len] = '\0';
-        return PANTRY_OK;
-    }
-    json_t *whole = with_system(loaded, o->context);
-    json_t *context = o->continues ? marked(whole) : json_incref(whole);
+    json_t *context = continues ? marked(given) : json_incref((json_t *)(uintptr_t)given);
     char *json = context ? json_dumps(context, 0) : NULL;
     json_decref(context);
-    json_decref(whole);
     if (!json)
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
     free(json);
-    if (!status && o->continues && (status = cut_at_mark(*text, len, err))) {
+    if (!status && continues && (status = cut_at_mark(*text, len, err))) {
         pantry_free(*text);
         *text = NULL;
     }
     return status;
 }
 
-static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_answer_options *o, const char *text,
-                              size_t len, int32_t **ids, size_t *n, struct pantry_error *err)
+pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
+                               size_t *len, struct pantry_error *err)
 {
-    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(loaded->model);
-    unsigned flags = (o->plain ? 0u : PANTRY_TOKENIZE_SPECIAL) | (o->context ? 0u : PANTRY_TOKENIZE_BOS);
-    if (!tokenizer)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", loaded->name);
-    return pantry_tokenize(tokenizer, text, len, flags, ids, n, err);
+    if (o->context) {
+        json_t *context = whole_context(loaded, o->context);
+        pantry_status status = render(loaded, context, o->continues, text, len, err);
+        json_decref(context);
+        return status;
+    }
+    *len = o->len;
+    *text = malloc(o->len + 1);
+    if (!*text)
+        return pn_no_memory(err, "a prompt");
+    memcpy(*text, o->text, o->len);
+    (*text)[o->len] = '\0';
+    return PANTRY_OK;
+}
+
+static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
+                              size_t *n, struct pantry_error *err)
+{
+    unsigned flags = (o->plain ? 0u : PANTRY_TOKENIZE_SPECIAL) | PANTRY_TOKENIZE_BOS;
+    return pantry_tokenize(pantry_model_tokenizer(loaded->model), o->text, o->len, flags, ids, n, err);
 }
 
 static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, size_t *n, struct pantry_error *err)
@@ -124,25 +142,51 @@ static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, 
     return PANTRY_OK;
 }
 
-/* The prompt's text (NULL for `ids`) and its tokens. */
-static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
-                                 size_t *len, int32_t **ids, size_t *n, struct pantry_error *err)
+struct prompt {
+    char *text; /* of a context, else NULL */
+    size_t len;
+    int32_t *ids;
+    size_t n;
+    struct pn_replay replay; /* of a context */
+};
+
+static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o,
+                                 const struct pn_exchange *x, struct prompt *p, struct pantry_error *err)
 {
-    *text = NULL;
-    *len = 0;
+    *p = (struct prompt){0};
     if (!o->context && o->ids)
-        return copy_ids(o, ids, n, err);
-    pantry_status status = pn_answer_render(loaded, o, text, len, err);
-    return status ? status : tokenize(loaded, o, *text, *len, ids, n, err);
+        return copy_ids(o, &p->ids, &p->n, err);
+    if (!pantry_model_tokenizer(loaded->model))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", loaded->name);
+    if (!o->context)
+        return tokenize(loaded, o, &p->ids, &p->n, err);
+    pantry_status status = pn_replay_start(&p->replay, loaded, x ? pn_http_owner(x) : NULL, o->context, err);
+    if (!status)
+        status = render(loaded, p->replay.context, o->continues, &p->text, &p->len, err);
+    return status ? status : pn_replay_tokens(&p->replay, p->text, p->len, &p->ids, &p->n, err);
 }
 
-pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
-                               size_t *n, struct pantry_error *err)
+static void prompt_free(struct prompt *p)
 {
-    char *text;
-    size_t len;
-    pantry_status status = read_prompt(loaded, o, &text, &len, ids, n, err);
-    pantry_free(text);
+    pn_replay_free(&p->replay);
+    pantry_free(p->text);
+    pantry_free(p->ids);
+}
+
+pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o,
+                               const struct pn_exchange *x, int32_t **ids, size_t *n, struct pantry_error *err)
+{
+    struct pn_answer_options own = *o;
+    struct prompt p;
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, x, &p, err);
+    if (!status) {
+        *ids = p.ids;
+        *n = p.n;
+        p.ids = NULL;
+    }
+    prompt_free(&p);
+    json_decref(own.context);
     return status;
 }
 
@@ -154,6 +198,7 @@ struct making {
     struct pn_exchange *x;
     pantry_parser *parser; /* NULL: all is content */
     struct pn_answer *out;
+    struct pn_replay *replay;
     int n_taken;            /* tokens */
     json_t *logprobs;       /* of the tokens since the last part, or NULL */
     struct pn_buf ids;      /* of the answer, where there are several stop texts */
@@ -189,16 +234,38 @@ static void note_logprobs(struct making *m, const struct pantry_token *token)
     json_array_append_new(m->logprobs, v);
 }
 
+/* Nine letters and digits, as some templates require. */
+static void make_id(char out[CALL_ID + 1])
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static atomic_uint_fast64_t counter;
+    struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&counter, 1) << 48};
+    for (int i = 0; i < CALL_ID; i++)
+        out[i] = letters[pn_rng_u64(&rng) % (sizeof letters - 1)];
+    out[CALL_ID] = '\0';
+}
+
 static void hand_out(struct making *m, const struct pn_delta *delta)
 {
     if (m->unwanted)
         return;
-    m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
-    if (delta->kind == PN_DELTA_REASONING)
-        m->out->n_reasoning = m->n_taken;
     struct pn_delta whole = *delta;
-    if (delta->kind == PN_DELTA_CONTENT)
+    char id[CALL_ID + 1];
+    m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
+    if (delta->kind == PN_DELTA_REASONING) {
+        m->out->n_reasoning = m->n_taken;
+        pn_replay_note_reasoning(m->replay, delta->text, delta->len);
+    } else if (delta->kind == PN_DELTA_CONTENT) {
         whole.logprobs = m->logprobs;
+        pn_replay_note_content(m->replay, delta->text, delta->len);
+    } else if (delta->kind == PN_DELTA_TOOL_CALL) {
+        if (!delta->id) {
+            make_id(id);
+            whole.id = id;
+            whole.id_is_made = true;
+        }
+        pn_replay_note_call(m->replay, whole.id, delta->name, delta->arguments);
+    }
     m->unwanted = !m->options->delta(m->options->user, &whole);
     if (delta->kind != PN_DELTA_WAIT)
         json_array_clear(m->logprobs);
@@ -222,9 +289,7 @@ static pantry_status make_parser(const struct pn_loaded *loaded, struct making *
     const char *source = pantry_model_template(loaded->model, &n);
     if (!source || !m->options->context || m->options->whole)
         return PANTRY_OK;
-    json_t *context = with_system(loaded, m->options->context);
-    char *json = json_dumps(context, 0);
-    json_decref(context);
+    char *json = json_dumps(m->options->context, 0);
     if (!json)
         return pn_no_memory(err, "an answer");
     m->repeats = m->options->continues;
@@ -263,6 +328,8 @@ static const char *find_stop(const struct pn_loaded *loaded, const struct making
 static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
 {
     m->n_taken += token->id >= 0;
+    if (token->id >= 0)
+        pn_replay_note_token(m->replay, token->id);
     note_logprobs(m, token);
     if (m->options->n_stop > 1 && token->id >= 0)
         pn_buf_append(&m->ids, &token->id, sizeof token->id);
@@ -323,26 +390,28 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
-    struct making m = {.loaded = loaded, .options = o, .x = x, .out = out};
-    char *text = NULL;
-    size_t len = 0, n = 0;
-    int32_t *ids = NULL;
+    struct pn_answer_options own = *o;
+    struct prompt prompt;
+    struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out, .replay = &prompt.replay};
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
-    pantry_status status = read_prompt(loaded, o, &text, &len, &ids, &n, err);
-    out->stats.n_prompt = (int)n;
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, x, &prompt, err);
+    out->stats.n_prompt = (int)prompt.n;
     if (!status)
-        status = make_parser(loaded, &m, text, len, err);
+        status = make_parser(loaded, &m, prompt.text, prompt.len, err);
     if (!status)
-        status = submit(&m, ids, n, &r, err);
+        status = submit(&m, prompt.ids, prompt.n, &r, err);
     if (!status)
         status = read_events(loaded, &m, r, err);
+    if (!status && m.parser)
+        pn_replay_keep(&prompt.replay, prompt.text, prompt.len, out->stats.stop == PANTRY_STOP_END && !m.unwanted);
     pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
+    json_decref(own.context);
     pn_buf_free(&m.ids);
-    pantry_free(ids);
-    pantry_free(text);
+    prompt_free(&prompt);
     return status;
 }

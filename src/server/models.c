@@ -66,22 +66,21 @@ const struct pn_model_alias *pn_models_aliases(const struct pn_models *m, size_t
 pantry_status pn_models_find(const struct pn_models *m, const char *wanted, char **name, char **path, uint64_t *bytes,
                              struct pantry_error *err)
 {
-    struct pn_stored *list;
-    size_t n;
-    const char *real = without_alias(m, wanted);
+    struct pn_stored found;
     *name = *path = NULL;
-    pantry_status status = pn_store_list(&list, &n, err);
-    if (status)
+    pantry_status status = pn_store_find(without_alias(m, wanted), &found, err);
+    if (status == PANTRY_NO_MEMORY || status == PANTRY_INVALID)
         return status;
-    for (size_t i = 0; i < n && !*path; i++)
-        if (same_name(list[i].name, real)) {
-            *name = list[i].name;
-            *path = list[i].path;
-            *bytes = list[i].bytes;
-            list[i].name = list[i].path = NULL;
-        }
-    pn_store_list_free(list, n);
-    return *path ? PANTRY_OK : pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
+    if (status) /* an error that clients see names no file */
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' is damaged; `pantry doctor --store` tells more", wanted);
+    *name = found.name;
+    *path = found.path;
+    *bytes = found.bytes;
+    found.name = found.path = NULL;
+    pn_stored_free(&found);
+    return PANTRY_OK;
 }
 
 /* ---- one model ---- */
@@ -89,6 +88,7 @@ pantry_status pn_models_find(const struct pn_models *m, const char *wanted, char
 static void entry_free(struct entry *e)
 {
     pantry_model_free(e->loaded.model);
+    pn_carried_free(&e->loaded.carried);
     free(e->loaded.name);
     free(e->loaded.path);
     free(e);
@@ -106,14 +106,29 @@ static bool is_pinned(const struct entry *e)
     return e->loaded.settings && e->loaded.settings->pin;
 }
 
-static void recommend(struct pn_loaded *loaded)
+/* What the model carries, and from that the defaults of requests. */
+static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error *err)
 {
     const struct pn_catalog_entry *entry = pn_store_entry(loaded->name);
-    loaded->sampling = pantry_sampling_default();
+    loaded->parameters.sampling = pantry_sampling_default();
     if (entry && entry->temperature > 0) {
-        loaded->sampling.temperature = entry->temperature;
-        loaded->sampling.top_p = entry->top_p;
+        loaded->parameters.sampling.temperature = entry->temperature;
+        loaded->parameters.sampling.top_p = entry->top_p;
     }
+    const struct pn_model_settings *s = loaded->settings;
+    pantry_status status = pn_carried_read(loaded->name, &loaded->carried, err);
+    if (!status)
+        status = pn_carried_check(&loaded->carried, loaded->name, err);
+    if (!status && (status = pn_parameters_read(loaded->carried.params, &loaded->parameters, err)))
+        pn_fail_prefix(err, "%.200s", loaded->name);
+    if (!status && s && (status = pn_parameters_read(s->parameters, &loaded->parameters, err)))
+        pn_fail_prefix(err, "%s", s->where);
+    if (!status && s && s->system) {
+        free(loaded->carried.system);
+        if (!(loaded->carried.system = strdup(s->system)))
+            status = pn_no_memory(err, "a system message");
+    }
+    return status;
 }
 
 /* ---- the list ---- under the lock ---- */
@@ -273,9 +288,13 @@ static uint64_t expiry(const struct pn_models *m, const struct entry *e, const s
 /* Loads the model of an entry that others wait for. Called and returns with the lock. */
 static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_error *err)
 {
-    pantry_status status;
+    pantry_status status = read_carried(&e->loaded, err);
     uint64_t began = pn_clock_ns();
     struct pantry_model_options options = options_of(m, e);
+    if (status)
+        return status;
+    options.chat_template = e->loaded.carried.template;
+    options.default_chat_template = e->loaded.carried.default_template;
     while (m->options.max_loaded && n_loaded(m) > m->options.max_loaded && unload_one(m))
         ;
     do {
@@ -288,7 +307,6 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     e->loaded.info.size = sizeof e->loaded.info;
     pantry_model_info(e->loaded.model, &e->loaded.info, NULL);
-    recommend(&e->loaded);
     e->used = pn_clock_ns();
     e->expires = expiry(m, e, NULL);
     if (m->options.changed)
@@ -348,20 +366,25 @@ static void start_loading(struct pn_models *m, struct entry *e)
     pthread_attr_destroy(&attributes);
 }
 
-/* Puts a new entry on the list. */
-static pantry_status add(struct pn_models *m, const char *name, struct entry **out, struct pantry_error *err)
+/* The entry of a name, or of the model that it means; *fresh: a new one, which is being loaded. */
+static pantry_status find_or_add(struct pn_models *m, const char *name, struct entry **out, bool *fresh,
+                                 struct pantry_error *err)
 {
+    *fresh = false;
+    if ((*out = find(m, name)))
+        return PANTRY_OK;
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
         return pn_no_memory(err, "a model");
     pantry_status status = pn_models_find(m, name, &e->loaded.name, &e->loaded.path, &e->loaded.bytes, err);
-    if (status) {
+    if (status || (*out = find(m, e->loaded.name))) {
         entry_free(e);
         return status;
     }
     for (size_t i = 0; i < m->options.n_settings; i++)
         if (same_name(m->options.settings[i].name, e->loaded.name))
             e->loaded.settings = &m->options.settings[i];
+    *fresh = true;
     e->next = m->entries;
     m->entries = *out = e;
     start_loading(m, e);
@@ -399,12 +422,10 @@ static pantry_status take_place(struct pn_models *m, struct entry *e, struct pan
 pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_loaded **out, bool *loaded_now,
                              struct pantry_error *err)
 {
-    pantry_status status = PANTRY_OK;
+    bool fresh;
+    struct entry *e;
     pthread_mutex_lock(&m->lock);
-    struct entry *e = find(m, without_alias(m, name));
-    bool fresh = !e;
-    if (!e)
-        status = add(m, name, &e, err);
+    pantry_status status = find_or_add(m, without_alias(m, name), &e, &fresh, err);
     if (!status)
         status = take_place(m, e, err);
     if (!status) {

@@ -5,6 +5,8 @@
 
 #include "pantry.h"
 #include "server/settings.h"
+#include "store/carried.h"
+#include "store/parameters.h"
 
 struct pn_models;
 
@@ -13,9 +15,11 @@ struct pn_loaded {
     char *name, *path;
     pantry_model *model;
     struct pantry_model_info info;
-    uint64_t bytes;                           /* of the file */
-    struct pantry_sampling sampling;          /* what its makers recommend, or the defaults */
-    double load_seconds;                      /* how long loading took */
+    uint64_t bytes;            /* of the file */
+    struct pn_carried carried; /* by the model of the store */
+    struct pn_parameters
+        parameters;      /* as configured, else its own, else what its makers recommend, else the defaults */
+    double load_seconds; /* how long loading took */
     const struct pn_model_settings *settings; /* from the configuration; NULL: none */
 };
 
@@ -58,7 +62,7 @@ struct pn_loaded_state {
 /* Calls fn for each loaded model. */
 void pn_models_each(struct pn_models *models, void (*fn)(void *user, const struct pn_loaded_state *state), void *user);
 
-/* A model of the store by name, with or without ":latest", or by alias. Caller frees *name and *path. */
+/* A model by one of its names, or by alias; *name is the one that lists show. Caller frees *name and *path. */
 pantry_status pn_models_find(const struct pn_models *models, const char *wanted, char **name, char **path,
                              uint64_t *bytes, struct pantry_error *err);
 /* The aliases, for listings. */

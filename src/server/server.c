@@ -8,6 +8,7 @@
 #include "server/guard.h"
 #include "server/listen.h"
 #include "server/rights.h"
+#include "server/said.h"
 #include "store/store.h"
 
 #include <openssl/crypto.h>
@@ -43,17 +44,24 @@ static bool is_path(const struct pn_route *r, const char *path, const char **tai
 /* NULL: no route has that path, or (*other) none with that method. HEAD is GET without a body. */
 static const struct pn_route *find_route(const char *method, const char *path, const char **tail, bool *other)
 {
+    bool head = strcmp(method, "HEAD") == 0;
     *other = false;
-    if (strcmp(method, "HEAD") == 0)
-        method = "GET";
     for (const struct pn_route *r = pn_routes; r->method; r++) {
         if (!is_path(r, path, tail))
             continue;
-        if (strcmp(r->method, method) == 0)
+        if (strcmp(r->method, method) == 0 || (head && strcmp(r->method, "GET") == 0))
             return r;
         *other = true;
     }
     return NULL;
+}
+
+static bool streams(const struct pn_route *r)
+{
+    size_t i = 0;
+    while (pn_streaming_handlers[i] && pn_streaming_handlers[i] != r->handle)
+        i++;
+    return pn_streaming_handlers[i] != NULL;
 }
 
 static enum pn_error_style style_of(const char *path)
@@ -76,6 +84,20 @@ static void refuse_arrival(void *user, struct pn_exchange *x, int status, const 
 }
 
 /* ---- requests ---- */
+
+/* Names the methods of a path in the reply. */
+static void set_allow(struct pn_exchange *x, const char *path)
+{
+    char allow[80];
+    size_t n = 0;
+    const char *tail;
+    allow[0] = '\0';
+    for (const struct pn_route *r = pn_routes; r->method; r++)
+        if (is_path(r, path, &tail) && n + strlen(r->method) + 12 < sizeof allow)
+            n += (size_t)snprintf(allow + n, sizeof allow - n, "%s%s%s", n ? ", " : "", r->method,
+                                  strcmp(r->method, "GET") == 0 ? ", HEAD" : "");
+    pn_http_set_header(x, "Allow", allow);
+}
 
 /* What a browser asks before a page of another origin may call. */
 static void answer_preflight(struct pn_exchange *x)
@@ -175,10 +197,16 @@ static bool admit(void *user, struct pn_exchange *x)
     }
     const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
     if (!r) {
+        if (other)
+            set_allow(x, pn_http_path(x));
         refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
         return false;
     }
-    return authorize(s, x, r);
+    if (!authorize(s, x, r))
+        return false;
+    if (streams(r))
+        pn_http_stream_body(x);
+    return true;
 }
 
 /* jansson reads to any depth that it was built for; what nests deeper than anybody needs is refused before. */
@@ -233,7 +261,8 @@ static void handle(void *user, struct pn_exchange *x)
         return;
     size_t len;
     pn_http_body(x, &len);
-    if (strcmp(r->method, "GET") == 0 || (strcmp(r->method, "DELETE") == 0 && len == 0)) {
+    if (streams(r) || strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0 ||
+        (strcmp(r->method, "DELETE") == 0 && len == 0)) {
         r->handle(s, x, NULL, tail);
         return;
     }
@@ -371,11 +400,14 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
         status = pn_listen_open(options->host, options->port, options->socket_mode, &listener, err);
     if (!status)
         status = restrict_rights(options, listener.path, err);
+    if (!status && options->said && pn_said_open(options->said, err))
+        log_error(err->text); /* without the file the service only reads more again after a restart */
     if (!status)
         status = serve(&s, &listener, err);
     pn_http_stop(s.http);
     pn_models_free(s.models);
     pn_listen_close(&listener);
+    pn_said_close();
     pn_keys_close(&s.keys);
     pn_store_stop_helper();
     return status;

@@ -26,6 +26,7 @@ struct pn_server_options {
     const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
     const char *keys;           /* the file of the keys, which may change while the server runs */
     bool needs_key;             /* also where the file has no key; otherwise every caller may do everything then */
+    const char *said;           /* the file of turns with tool calls (said.h); NULL: in memory only */
     bool quiet;                 /* no line per request */
     bool debug;                 /* a line where a model is loaded or unloaded */
     bool sandbox;               /* give up rights that are not needed */
@@ -68,6 +69,8 @@ struct pn_route {
 
 /* All routes; a NULL method ends the table. */
 extern const struct pn_route pn_routes[];
+/* The handlers that read the body, whatever it is, as it arrives (pn_http_read), up to NULL. */
+extern pn_route_fn *const pn_streaming_handlers[];
 
 /* Adds an answer to what /metrics shows. */
 void pn_server_count(struct pn_server *server, const struct pantry_stats *stats);

@@ -31,7 +31,4 @@ struct pn_model_alias {
     const char *name, *model;
 };
 
-/* Whether names and values of the parameters are right. */
-pantry_status pn_model_settings_check(const struct pn_model_settings *settings, struct pantry_error *err);
-
 #endif

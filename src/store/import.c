@@ -178,6 +178,25 @@ static pantry_status choose_name(const struct source *source, const char *sha256
     return *name ? PANTRY_OK : pn_no_memory(err, source->path);
 }
 
+/* Gives the blob its name, and drops what only the model that had the name before used. */
+static pantry_status name_it(const char *home, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
+                             struct pantry_error *err)
+{
+    struct pn_digests replaced = {0};
+    uint64_t bytes;
+    char *manifest = pn_manifest_path(home, name);
+    pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, entry->name);
+    if (!status) {
+        pn_manifest_digests(manifest, &replaced, NULL);
+        status = pn_manifest_write(home, name, entry, NULL, 0, err);
+    }
+    if (!status && replaced.len)
+        pn_references_drop(home, &replaced, &bytes, NULL); /* pruning removes what stays here */
+    free(replaced.data);
+    free(manifest);
+    return status;
+}
+
 static pantry_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
                                    char **stored, struct pantry_error *err)
 {
@@ -195,7 +214,7 @@ static pantry_status import_source(struct source *source, const char *home, cons
     if ((status = choose_name(source, sha256, given, &text, err)) || (status = pn_name_parse(text, &name, err)))
         goto done;
     const struct pn_catalog_entry entry = {.name = text, .family = "unknown", .sha256 = sha256, .bytes = source->bytes};
-    status = pn_manifest_write(home, &name, &entry, NULL, 0, err);
+    status = name_it(home, &name, &entry, err);
     if (!status && !(*stored = pn_name_text(&name)))
         status = pn_no_memory(err, text);
 done:
@@ -264,74 +283,4 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
         *stored = *path = NULL;
     }
     return status;
-}
-
-/* ---- listing ---- */
-
-struct listing {
-    struct pn_stored *data;
-    size_t len, cap;
-    const char *home;
-    bool failed;
-};
-
-static pantry_status add_model(void *user, const char *path, const char *const parts[4], struct pantry_error *err)
-{
-    (void)path;
-    struct listing *listing = user;
-    struct pn_model_name name;
-    struct stat st;
-    struct pn_stored stored = {0};
-    char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
-    if (!listing->failed && text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
-        pn_manifest_model(listing->home, &name, &stored.path, NULL) == PANTRY_OK && stat(stored.path, &st) == 0) {
-        stored.bytes = (uint64_t)st.st_size;
-        stored.name = pn_name_text(&name);
-        listing->failed |= !stored.name || !pn_vec_push(listing, stored);
-    }
-    if (!stored.name || listing->failed) {
-        free(stored.name);
-        free(stored.path);
-    }
-    free(text);
-    return listing->failed ? pn_no_memory(err, "the list of models") : PANTRY_OK;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct pn_stored *)a)->name, ((const struct pn_stored *)b)->name);
-}
-
-pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err)
-{
-    struct listing listing = {0};
-    char *home = NULL;
-    *list = NULL;
-    *n = 0;
-    pantry_status status = pn_layout_home(&home, err);
-    if (status)
-        return status;
-    listing.home = home;
-    status = pn_manifest_walk(home, add_model, &listing, err);
-    if (status == PANTRY_IO)
-        status = PANTRY_OK; /* a folder that cannot be read has no models */
-    if (status) {
-        pn_store_list_free(listing.data, listing.len);
-    } else {
-        if (listing.len)
-            qsort(listing.data, listing.len, sizeof *listing.data, by_name);
-        *list = listing.data;
-        *n = listing.len;
-    }
-    free(home);
-    return status;
-}
-
-void pn_store_list_free(struct pn_stored *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        free(list[i].name);
-        free(list[i].path);
-    }
-    free(list);
 }

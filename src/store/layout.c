@@ -33,16 +33,21 @@ char *pn_layout_path(const char *format, ...)
     return path;
 }
 
+const char *pn_layout_user(void)
+{
+    const char *user = getenv("HOME");
+    if (user && *user)
+        return user;
+    const struct passwd *entry = getpwuid(getuid());
+    return entry && entry->pw_dir && *entry->pw_dir ? entry->pw_dir : NULL;
+}
+
 pantry_status pn_layout_home(char **home, struct pantry_error *err)
 {
-    const char *set = getenv("PANTRY_HOME"), *user = getenv("HOME");
-    if (!user || !*user) {
-        const struct passwd *entry = getpwuid(getuid());
-        user = entry ? entry->pw_dir : NULL;
-    }
+    const char *set = getenv("PANTRY_HOME"), *user = pn_layout_user();
     if (set && *set)
         *home = strdup(set);
-    else if (user && *user)
+    else if (user)
         *home = pn_layout_path("%s/.pantry", user);
     else
         return pn_fail(err, PANTRY_NOT_FOUND,

@@ -4,7 +4,7 @@
  * blobs without a name, which pruning finds. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/internal.h"
+#include "store/foreign.h"
 
 #include "base/file.h"
 
@@ -12,6 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static const char copy_advice[] = "`pantry import` makes a copy of the file";
+
+/* Parses the name of a model to change. That of another program's model need not be a name of the own store. */
+static pantry_status parse_own(const char *text, const char *advice, struct pn_model_name *name,
+                               struct pantry_error *err)
+{
+    pantry_status status = pn_name_parse(text, name, err);
+    if (status && pn_foreign_refuse(text, advice, NULL) == PANTRY_UNSUPPORTED)
+        status = pn_foreign_refuse(text, advice, err);
+    return status;
+}
 
 /* Removes the empty folders above a manifest: model, namespace, host. Not durable: an empty folder does no harm. */
 static void remove_empty_folders(char *manifest)
@@ -58,13 +70,13 @@ pantry_status pn_store_remove(const char *text, uint64_t *bytes, struct pantry_e
     struct pn_model_name name;
     char *home = NULL, *path = NULL;
     int lock = -1;
-    pantry_status status = pn_name_parse(text, &name, err);
+    pantry_status status = parse_own(text, NULL, &name, err);
     if (!status)
         status = pn_layout_home(&home, err);
     if (!status && !(path = pn_manifest_path(home, &name)))
         status = pn_no_memory(err, text);
     if (!status && access(path, F_OK) != 0 && errno == ENOENT) /* without making a store for the lock */
-        status = pn_fail(err, PANTRY_NOT_FOUND, "%.200s: not in the store", text);
+        status = pn_foreign_refuse(text, NULL, err);
     if (!status)
         status = pn_layout_lock(home, &lock, err);
     if (!status)
@@ -109,7 +121,7 @@ pantry_status pn_store_copy(const char *from, const char *to, struct pantry_erro
     struct pn_model_name source, target;
     char *home = NULL, *model = NULL;
     int lock = -1;
-    pantry_status status = pn_name_parse(from, &source, err);
+    pantry_status status = parse_own(from, copy_advice, &source, err);
     if (!status)
         status = pn_name_parse(to, &target, err);
     if (!status)
@@ -121,7 +133,7 @@ pantry_status pn_store_copy(const char *from, const char *to, struct pantry_erro
     if (!status)
         status = copy_locked(home, &source, &target, err);
     if (status == PANTRY_NOT_FOUND)
-        status = pn_fail(err, status, "%.200s: not in the store", from);
+        status = pn_foreign_refuse(from, copy_advice, err);
     if (lock >= 0)
         close(lock);
     free(model);

@@ -45,8 +45,23 @@ bool pn_store_is_name(const char *text);
 /* True for a name that pn_store_fetch can fetch. */
 bool pn_store_can_fetch(const char *name);
 
-/* Finds the model file for a name in the store; the path of a file or directory is returned as it is. Fetches nothing:
- * PANTRY_NOT_FOUND if the model is not in the store. Caller frees *path. */
+/* A model that can be run by name. */
+struct pn_stored {
+    char *name;         /* the shortest form */
+    char *path;         /* of its file; of a sharded model the first that is there */
+    char *manifest;     /* NULL: it has none */
+    const char *source; /* "pantry" (the own store), "ollama", "lmstudio", "huggingface", "llama.cpp" */
+    uint64_t bytes;     /* of all its files */
+};
+void pn_stored_free(struct pn_stored *model); /* its members */
+
+/* Finds a model by name: in the own store, else in the caches of Ollama, LM Studio, Hugging Face and llama.cpp, where
+ * nothing is ever changed (PANTRY_FOREIGN=0 leaves them out). Opens no other files, so the name need not be trusted.
+ * PANTRY_NOT_FOUND; PANTRY_INVALID with their names if several fit. Caller frees *out with pn_stored_free. */
+pantry_status pn_store_find(const char *name, struct pn_stored *out, struct pantry_error *err);
+
+/* The same for a name, and the path of a file or directory is returned as it is. Fetches nothing. Caller frees *path.
+ */
 pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err);
 
 enum pn_fetch_phase {
@@ -112,14 +127,8 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
                               const struct pn_fetch_options *options, char **stored, char **path,
                               struct pantry_error *err);
 
-/* A model in the store. */
-struct pn_stored {
-    char *name; /* the shortest form */
-    char *path;
-    uint64_t bytes;
-};
-
-/* All models in the store, sorted by name, without damaged ones. Caller frees with pn_store_list_free. */
+/* All models that pn_store_find finds, without damaged ones: those of the own store first, sorted by name. Caller frees
+ * with pn_store_list_free. */
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
 

@@ -51,7 +51,7 @@ class Service:
     def __init__(self, models, *arguments, quiet=True, env=None, context=None, fds=()):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
         self.context = context  # of TLS
-        self.env = env = {**os.environ, **(env or {})}
+        self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", **(env or {})}
         if models is not None:
             env["PANTRY_HOME"] = os.path.join(self.folder, "home")
             for name, path in models.items():

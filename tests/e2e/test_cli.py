@@ -22,7 +22,8 @@ from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
-    "run serve config key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check"
+    "run serve config key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits"
+    " check"
     " help version"
 ).split()
 
@@ -35,6 +36,7 @@ def setUpModule():
     tiny_model.write(VOCABULARY, weights=False)
     ENV = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LS_COLORS", "EDITRC")}
     ENV.update(PANTRY_HOME=os.path.join(FOLDER, "home"), HOME=FOLDER, TERM="xterm", LC_ALL="C.UTF-8")
+    ENV["PANTRY_FOREIGN"] = "0"  # this machine's models are not the tests'
 
 
 def tearDownModule():

@@ -198,11 +198,11 @@ class Mistakes(Case):
         ("[models.a]\nparameters = 1", "2: parameters: wrong value"),
         (
             "[models.a]\nparameters.top_q = 1",
-            '1: models."a".parameters: top_q: unknown parameter',
+            '1: models."a": parameter top_q: not supported',
         ),
         (
             "[models.a]\nparameters.top_p = 2",
-            "top_p: out of range (found 2, allowed 0 to 1)",
+            "parameter top_p: out of range (found 2, allowed 0..1)",
         ),
         ("[models.a]\nparameters.stop = [1]", "stop: "),
         (

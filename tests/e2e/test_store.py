@@ -5,6 +5,7 @@ import tempfile
 import time
 
 import test_cli as cli
+import tiny_model
 
 
 def setUpModule():
@@ -46,6 +47,18 @@ class Store(cli.Case):
         self.assertIn("nosuch: not in the store", err)
         self.assertIn("../b: not a model name", err)
         self.assertIn("nosuch: not in the store", self.bad(1, "cp", "nosuch", "c", env=self.env))
+
+    def test_importing_over_a_name_leaves_nothing_of_the_old_model(self):
+        other = os.path.join(self.home, "other.gguf")
+        tiny_model.write(other, seed=2)
+        self.good("cp", "a", "b", env=self.env)
+        before = self.blobs()
+        self.good("import", other, "--name", "a", env=self.env)  # b still has the old one
+        self.assertLess(set(before), set(self.blobs()))
+        self.good("import", other, "--name", "b", env=self.env)
+        self.assertEqual(len(self.blobs()), len(before))
+        self.assertEqual(set(before) & set(self.blobs()), set())
+        self.assertEqual(self.good("check", "b", env=self.env), "b: ok\n")
 
     def test_prunes(self):
         blobs = os.path.join(self.home, "models", "blobs")

@@ -8,7 +8,7 @@ import random
 import struct
 
 N_EMBD, N_HEAD, N_HEAD_KV, N_FF, N_LAYER, N_CONTEXT = 32, 4, 2, 64, 2, 16384
-U32, F32, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
+U16, U32, F32, STRING, ARRAY, I32 = 2, 4, 6, 8, 9, 5
 TYPE_F32, TYPE_F16 = 0, 1
 TEMPLATE = (
     "{% for m in messages %}"
@@ -49,7 +49,7 @@ def array(kind, pack, values):
     return struct.pack("<IQ", kind, len(values)) + b"".join(pack(v) for v in values)
 
 
-def metadata(template=True):
+def metadata(template=True, more=()):
     tokens, merges = vocabulary()
     i32 = lambda v: struct.pack("<i", v)
     u32 = lambda v: struct.pack("<I", v)
@@ -76,6 +76,7 @@ def metadata(template=True):
     ]
     if not template:
         rows.pop()
+    rows += more
     return len(rows), b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in rows)
 
 
@@ -113,10 +114,7 @@ def tensors(rng, weights):
     return rows
 
 
-def write(path, weights=True, seed=1, template=True):
-    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
-    n_metadata, meta = metadata(template)
-    rows = tensors(random.Random(seed), weights) if weights else []
+def save(path, n_metadata, meta, rows):
     infos, data = b"", b""
     for name, kind, shape, values in rows:
         infos += string(name) + struct.pack("<I", len(shape))
@@ -126,6 +124,29 @@ def write(path, weights=True, seed=1, template=True):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(rows), n_metadata) + meta + infos
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32) + data)
+
+
+def write(path, weights=True, seed=1, template=True):
+    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
+    save(path, *metadata(template), tensors(random.Random(seed), weights) if weights else [])
+
+
+def write_shards(stem, count, seed=1):
+    """The same model in `count` files, as llama.cpp's gguf-split writes them; returns their paths."""
+    n_metadata, meta = metadata()
+    rows, paths = tensors(random.Random(seed), True), []
+    for i in range(count):
+        split = b""
+        for key, kind, value in (
+            ("split.no", U16, struct.pack("<H", i)),
+            ("split.count", U16, struct.pack("<H", count)),
+            ("split.tensors.count", I32, struct.pack("<i", len(rows))),
+        ):
+            split += string(key) + struct.pack("<I", kind) + value
+        paths.append(f"{stem}-{i + 1:05}-of-{count:05}.gguf")
+        mine = rows[len(rows) * i // count : len(rows) * (i + 1) // count]
+        save(paths[-1], 3 + (n_metadata if i == 0 else 0), split + (meta if i == 0 else b""), mine)
+    return paths
 
 
 if __name__ == "__main__":

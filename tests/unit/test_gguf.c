@@ -8,8 +8,10 @@
 #include <cmocka.h>
 
 #include "expect_gguf.h"
+#include "base/model_files.h"
 #include "format/names.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,6 +406,87 @@ static const char *write_three(void)
     return first;
 }
 
+/* Any shard opens the whole model, as the first one does. */
+static void test_later_shards(void **state)
+{
+    (void)state;
+    const char *first = write_three();
+    static const char *const names[] = {"m-00002-of-00003.gguf", "m-00003-of-00003.gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        struct pn_weights *w = expect_open(gw_temp(names[i]));
+        assert_string_equal(w->path, first);
+        assert_int_equal(w->n_maps, 3);
+        assert_int_equal(w->n_tensors, 2);
+        assert_non_null(pn_weights_meta(w, "general.architecture"));
+        assert_true(*(const float *)pn_weights_tensor(w, "one")->data == 1);
+        assert_true(*(const float *)pn_weights_tensor(w, "two")->data == 2);
+        pn_weights_close(w);
+    }
+}
+
+static char *folder_path(const char *folder, const char *name)
+{
+    static char path[2][1024];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+static void move_into(const char *folder, const char *name)
+{
+    assert_int_equal(rename(gw_temp(name), folder_path(folder, name)), 0);
+}
+
+/* A folder is its only model: shards count as one, projectors and importance matrices are none. */
+static void test_folders(void **state)
+{
+    (void)state;
+    struct gw g;
+    struct pantry_error err;
+    char *folder = strdup(gw_temp("a.folder")), sentence[256];
+    assert_non_null(folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    expect_refused(folder, PANTRY_NOT_FOUND, "a.folder: is a folder without a GGUF model");
+    gw_put("model.safetensors", "x", 1);
+    move_into(folder, "model.safetensors");
+    expect_refused(folder, PANTRY_UNSUPPORTED, "safetensors files are not supported yet");
+    static const char *const others[] = {"mmproj-F16.gguf", "a-MMPROJ.gguf", "x.imatrix.gguf", ".hidden.gguf",
+                                         "readme"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        gw_put(others[i], "GGUF", 4);
+        move_into(folder, others[i]);
+    }
+    expect_refused(folder, PANTRY_UNSUPPORTED, "a.folder: is a folder without a GGUF model");
+    write_three();
+    for (unsigned i = 3; i >= 1; i--) {
+        char name[32];
+        snprintf(name, sizeof name, "m-%05u-of-00003.gguf", i);
+        move_into(folder, name);
+        if (i > 1)
+            expect_refused(folder, PANTRY_NOT_FOUND, "m-00001-of-00003.gguf: is missing; it is shard 1 of 3");
+    }
+    struct pn_weights *w = expect_open(folder);
+    assert_int_equal(w->n_tensors, 2);
+    assert_string_equal(w->path, folder_path(folder, "m-00001-of-00003.gguf"));
+    pn_weights_close(w);
+    small_gguf(&g);
+    gw_file(&g, "Z.GGUF");
+    gw_free(&g);
+    move_into(folder, "Z.GGUF");
+    snprintf(sentence, sizeof sentence, "%s: has 2 models; name one of its files (Z.GGUF, m-00001-of-00003.gguf)",
+             folder);
+    expect_refused(folder, PANTRY_INVALID, sentence);
+    struct pn_names left;
+    assert_int_equal(pn_names_read(AT_FDCWD, folder, true, &left, &err), PANTRY_OK);
+    for (size_t i = 0; i < left.len; i++)
+        unlink(folder_path(folder, left.data[i]));
+    unlink(folder_path(folder, ".hidden.gguf"));
+    pn_names_free(&left);
+    assert_int_equal(rmdir(folder), 0);
+    free(folder);
+}
+
 static void test_shards(void **state)
 {
     (void)state;
@@ -433,8 +516,15 @@ static void test_wrong_shards(void **state)
     (void)state;
     const char *first = write_three(), *second = gw_temp("m-00002-of-00003.gguf");
     char sentence[512];
-    snprintf(sentence, sizeof sentence, "m-00002-of-00003.gguf: is shard 2 of 3; open the first one, %s", first);
-    expect_refused(second, PANTRY_INVALID, sentence);
+    unlink(first);
+    snprintf(sentence, sizeof sentence, "%s: is missing; it is shard 1 of 3", first);
+    expect_refused(second, PANTRY_NOT_FOUND, sentence);
+    write_shard((struct shard_options){2, 3, 1, 3, 2, NULL});
+    expect_refused(second, PANTRY_FORMAT,
+                   "m-00001-of-00003.gguf: does not match the number in its name: split.no is 2");
+    write_shard((struct shard_options){0, 4, 1, 3, 2, NULL});
+    expect_refused(second, PANTRY_FORMAT, "m-00001-of-00003.gguf: does not match the number in its name: split.count");
+    write_three();
     unlink(second);
     expect_refused(first, PANTRY_NOT_FOUND, "m-00002-of-00003.gguf: is missing; it is shard 2 of 3");
     gw_put("m-00002-of-00003.gguf", "GGU", 3);
@@ -636,6 +726,8 @@ int main(void)
         cmocka_unit_test(test_loose_ends),
         cmocka_unit_test(test_unknown_types),
         cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_later_shards),
+        cmocka_unit_test(test_folders),
         cmocka_unit_test(test_wrong_shards),
         cmocka_unit_test(test_shard_totals),
         cmocka_unit_test(test_name_index),

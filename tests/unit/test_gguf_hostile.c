@@ -46,7 +46,7 @@ static void test_no_gguf(void **state)
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         expect_bytes_refused(files[i].bytes, files[i].n, PANTRY_FORMAT, files[i].part);
-    expect_refused("/", PANTRY_INVALID, "(found a directory)");
+    expect_refused("/", PANTRY_NOT_FOUND, "is a folder without a GGUF model");
     expect_refused(gw_temp("absent.gguf"), PANTRY_NOT_FOUND, "absent.gguf: ");
 }
 

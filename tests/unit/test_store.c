@@ -35,6 +35,7 @@ static int make_home(void **state)
     if (!mkdtemp(home))
         return -1;
     setenv("PANTRY_HOME", home, 1);
+    setenv("PANTRY_FOREIGN", "0", 1);
     return 0;
 }
 
@@ -199,7 +200,7 @@ static void refuses_bad_manifests(void **state)
         {"{\"layers\":[]}", "no model layer"},
         {"{\"layers\":[7]}", "has no mediaType"},
         {"{\"layers\":[{\"mediaType\":[]}]}", "has no mediaType"},
-        {"{\"layers\":[" MODEL("sha256:" HEX, "3") "," MODEL("sha256:" HEX, "3") "]}", "more than one"},
+        {"{\"layers\":[" MODEL("sha256:" HEX, "3") "," MODEL("sha256:" HEX, "3") "]}", "more than once"},
         {"{\"layers\":[" MODEL("sha256:../../../../etc/passwd", "3") "]}", "digest"},
         {"{\"layers\":[" MODEL("../" HEX, "3") "]}", "digest"},
         {"{\"layers\":[" MODEL("sha256:" HEX "0", "3") "]}", "digest"},

@@ -9,8 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The model's name, in one of two fields. */
-static pantry_status name_of(const json_t *body, const char **out, struct pantry_error *err)
+/* Models of other programs are only read. */
+static pantry_status check_own(const char *name, struct pantry_error *err)
+{
+    struct pn_stored model;
+    if (pn_store_find(name, &model, NULL))
+        return PANTRY_OK;
+    bool own = strcmp(model.source, "pantry") == 0;
+    pantry_status status =
+        own ? PANTRY_OK
+            : pn_fail(err, PANTRY_INVALID, "model '%.200s' is in the cache of %s, where pantry only reads", name,
+                      model.source);
+    pn_stored_free(&model);
+    return status;
+}
+
+/* The model's name, in one of two fields. `change`: it must not be another program's. */
+static pantry_status name_of(const json_t *body, bool change, const char **out, struct pantry_error *err)
 {
     *out = NULL;
     pantry_status status = pn_json_string(body, "name", out, err);
@@ -18,6 +33,8 @@ static pantry_status name_of(const json_t *body, const char **out, struct pantry
         status = pn_json_string(body, "model", out, err);
     if (!status && (!*out || !**out))
         status = pn_fail(err, PANTRY_INVALID, "model is required");
+    if (!status && change)
+        status = check_own(*out, err);
     if (!status && !pn_store_is_name(*out))
         status = pn_fail(err, PANTRY_INVALID, "%.200s: not a model name", *out);
     return status;
@@ -107,7 +124,7 @@ void pn_ollama_pull(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     (void)s, (void)tail;
     struct pull p = {.x = x, .stream = true};
     struct pantry_error err;
-    pantry_status status = name_of(body, &p.name, &err);
+    pantry_status status = name_of(body, false, &p.name, &err);
     if (!status)
         status = pn_json_refuse(body, refused, &err);
     if (!status)
@@ -137,7 +154,7 @@ void pn_ollama_delete(struct pn_server *s, struct pn_exchange *x, json_t *body, 
     (void)tail;
     const char *name;
     struct pantry_error err;
-    pantry_status status = name_of(body, &name, &err);
+    pantry_status status = name_of(body, true, &name, &err);
     if (!status && !(status = pn_store_remove(name, NULL, &err)))
         pn_models_unload(s->models, name);
     reply_done(x, status, &err);
@@ -153,6 +170,8 @@ void pn_ollama_copy(struct pn_server *s, struct pn_exchange *x, json_t *body, co
         status = pn_json_string(body, "destination", &to, &err);
     if (!status && (!from || !to))
         status = pn_fail(&err, PANTRY_INVALID, "source and destination are required");
+    if (!status)
+        status = check_own(from, &err);
     if (!status && !pn_store_is_name(from))
         status = pn_fail(&err, PANTRY_INVALID, "%.200s: not a model name", from);
     if (!status && !pn_store_is_name(to))

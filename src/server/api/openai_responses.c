@@ -233,7 +233,8 @@ static pantry_status read_response(struct pn_openai_response *r, const struct pn
         status = read_include(r, err);
     if (!status)
         status = read_prompt(r, err);
-    call->answer.max_tokens = most ? most : call->answer.max_tokens;
+    if (most)
+        call->answer.max_tokens = most;
     call->answer.delta = on_delta;
     call->one_tool_call = !parallel;
     return status ? status : pn_openai_choices(call, 1, err);
@@ -243,8 +244,8 @@ static void fail(struct pn_openai_response *r, const struct pantry_error *err)
 {
     if (r->call.streaming) {
         json_object_set_new(r->object, "status", json_string("failed"));
-        json_object_set_new(r->object, "error",
-                            json_pack("{s:s, s:o}", "code", "server_error", "message", pn_error_message(err->text)));
+        json_object_set_new(r->object, "error", json_pack("{s:s, s:o}", "code", "server_error", "message",
+                                                              pn_error_message(err->text)));
         pn_openai_output_event(r, "response.failed");
         return;
     }
@@ -307,7 +308,7 @@ void pn_openai_count_input(struct pn_server *s, struct pn_exchange *x, json_t *b
     (void)tail;
     pantry_status status = read_response(&r, count_fields, &err);
     if (!status)
-        status = pn_answer_tokens(r.call.loaded, &r.call.answer, &ids, &n, &err);
+        status = pn_answer_tokens(r.call.loaded, &r.call.answer, x, &ids, &n, &err);
     if (status) {
         fail(&r, &err);
     } else {
@@ -330,7 +331,7 @@ void pn_openai_get_response(struct pn_server *s, struct pn_exchange *x, json_t *
     const char *stream = pn_http_query(x, "stream");
     (void)s, (void)body;
     json_t *v = pn_openai_kept_response(x, tail);
-    if (v && stream && strcmp(stream, "true") == 0) {
+    if (v && stream && strcmp(stream, "false") != 0) {
         struct pantry_error err;
         pn_fail(&err, PANTRY_UNSUPPORTED, "stream: not supported for a response that is complete");
         pn_openai_fail(x, &err, NULL);

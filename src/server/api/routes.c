@@ -10,6 +10,7 @@ const struct pn_route pn_routes[] = {
     {"GET", "/", pn_status_root, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/health", pn_status_health, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/v1/health", pn_status_health, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
+    {"GET", "/openapi.json", pn_status_openapi, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/metrics", pn_status_metrics, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     /* Ollama */
     {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
@@ -18,6 +19,9 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/create", pn_ollama_create, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"HEAD", "/api/blobs/", pn_ollama_has_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/blobs/", pn_ollama_put_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"DELETE", "/api/delete", pn_ollama_delete, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/copy", pn_ollama_copy, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"GET", "/api/tags", pn_ollama_tags, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
@@ -44,3 +48,5 @@ const struct pn_route pn_routes[] = {
     {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {0},
 };
+
+pn_route_fn *const pn_streaming_handlers[] = {pn_ollama_put_blob, NULL};

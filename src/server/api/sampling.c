@@ -1,10 +1,7 @@
 /* Sampling fields: see sampling.h. */
 #include "server/api/sampling.h"
 
-#include "base/status.h"
 #include "server/json.h"
-
-#include <string.h>
 
 struct number {
     const char *name;
@@ -27,7 +24,8 @@ pantry_status pn_read_sampling(const json_t *fields, const char *max_tokens, str
                                struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
-    int most = o->max_tokens;
+    const json_t *limit = json_object_get(fields, max_tokens);
+    int most = 0;
     for (size_t i = 0; i < sizeof floats / sizeof *floats && !status; i++)
         status = pn_json_float(fields, floats[i].name, floats[i].least, floats[i].most,
                                (float *)(void *)((char *)&o->sampling + floats[i].offset), err);
@@ -44,33 +42,7 @@ pantry_status pn_read_sampling(const json_t *fields, const char *max_tokens, str
     o->sampling.top_k = o->sampling.top_k < 0 ? 0 : o->sampling.top_k;
     if (o->sampling.top_p == 0) /* the likeliest token alone */
         o->sampling.top_p = 1e-6f;
-    o->max_tokens = most > 0 ? most : 0;
-    return status;
-}
-
-pantry_status pn_read_parameters(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
-{
-    static const char *const others[] = {"top_k", "repeat_last_n", "seed", "stop", "num_predict"};
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)fields, name, value)
-    {
-        bool known = false;
-        for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-            known = known || strcmp(floats[i].name, name) == 0;
-        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-            known = known || strcmp(others[i], name) == 0;
-        if (!known)
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%.60s: unknown parameter", name);
-    }
-    return pn_read_sampling(fields, "num_predict", o, err);
-}
-
-pantry_status pn_model_settings_check(const struct pn_model_settings *settings, struct pantry_error *err)
-{
-    struct pn_answer_options scratch = {.sampling = pantry_sampling_default()};
-    pantry_status status = settings->parameters ? pn_read_parameters(settings->parameters, &scratch, err) : PANTRY_OK;
-    if (status)
-        pn_fail_prefix(err, "%s.parameters", settings->where);
+    if (limit && !json_is_null(limit))
+        o->max_tokens = most > 0 ? most : 0;
     return status;
 }

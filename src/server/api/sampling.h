@@ -8,8 +8,5 @@
  * presence_penalty, seed, stop, and the most tokens under the name `max_tokens` (-1, -2 and 0: no limit). */
 pantry_status pn_read_sampling(const json_t *fields, const char *max_tokens, struct pn_answer_options *out,
                                struct pantry_error *err);
-/* The parameters of a model's settings: those of pn_read_sampling, the most tokens as num_predict. PANTRY_UNSUPPORTED:
- * one of them is not known. */
-pantry_status pn_read_parameters(const json_t *fields, struct pn_answer_options *out, struct pantry_error *err);
 
 #endif

@@ -1,0 +1,142 @@
+/* What the caches of other programs have in common: folders, files, names. See foreign.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/foreign.h"
+
+#include "base/alloc.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_MODELS = 4096 };
+
+char *pn_look_text(struct pn_look *look, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, args) < 0) {
+        text = NULL;
+        look->no_memory = true;
+    }
+    va_end(args);
+    return text;
+}
+
+void pn_look_root(struct pn_names *roots, const char *folder, const char *tail)
+{
+    char *path = folder && *folder ? pn_layout_path("%s%s", folder, tail) : NULL;
+    if (path && !pn_vec_push(roots, path))
+        free(path);
+}
+
+void pn_look_names(struct pn_look *look, const char *path, struct pn_names *names)
+{
+    *names = (struct pn_names){0};
+    if (look->folders == 0)
+        return;
+    look->folders--;
+    look->no_memory |= pn_names_read(AT_FDCWD, path, true, names, NULL) == PANTRY_NO_MEMORY;
+}
+
+bool pn_look_inside(const char *root, const char *path, uint64_t *bytes)
+{
+    struct stat st;
+    char *real = realpath(path, NULL);
+    size_t n = strlen(root);
+    bool inside = real && strncmp(real, root, n) == 0 && (real[n] == '/' || (n && root[n - 1] == '/')) &&
+                  lstat(real, &st) == 0 && S_ISREG(st.st_mode);
+    free(real);
+    if (inside)
+        *bytes = (uint64_t)st.st_size;
+    return inside;
+}
+
+bool pn_look_is_own(const char *text)
+{
+    struct pn_model_name name;
+    char *home = NULL, *path = NULL;
+    bool own = pn_name_parse(text, &name, NULL) == PANTRY_OK && pn_layout_home(&home, NULL) == PANTRY_OK &&
+               pn_manifest_model(home, &name, &path, NULL) == PANTRY_OK;
+    free(home);
+    free(path);
+    return own;
+}
+
+bool pn_look_is_part(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (text[i] < 0x20 || text[i] > 0x7e || text[i] == '/' || text[i] == ':')
+            return false;
+    return n > 0 && text[0] != '.';
+}
+
+/* The size of all files of a model; false if one of them is missing or elsewhere. */
+static bool size_of(const char *root, const char *path, uint64_t *bytes)
+{
+    uint32_t number, count;
+    if (!pn_shard_name(path, &number, &count) || count < 2)
+        return pn_look_inside(root, path, bytes);
+    char *shard = strdup(path);
+    uint64_t one, sum = 0;
+    bool all = shard != NULL;
+    for (number = 1; all && number <= count; number++) {
+        pn_shard_renumber(shard, number);
+        all = pn_look_inside(root, shard, &one) && !__builtin_add_overflow(sum, one, &sum);
+    }
+    free(shard);
+    *bytes = sum;
+    return all;
+}
+
+void pn_look_add(struct pn_look *look, const char *root, const char *source, char *name, const char *path,
+                 char *manifest)
+{
+    struct pn_stored model = {.name = name, .path = strdup(path), .manifest = manifest, .source = source};
+    look->no_memory |= !name || !model.path;
+    bool added = name && strlen(name) <= PN_LOOK_NAME_MAX && model.path && look->found.len < MAX_MODELS &&
+                 size_of(root, path, &model.bytes);
+    if (added && !pn_vec_push(&look->found, model)) {
+        look->no_memory = true;
+        added = false;
+    }
+    if (!added) {
+        free(model.name);
+        free(model.path);
+        free(model.manifest);
+    }
+}
+
+void pn_look_files(struct pn_look *look, const char *folder, const char *inside, int depth,
+                   void (*fn)(struct pn_look *look, const char *inside, void *user), void *user)
+{
+    struct pn_names names;
+    char *path = pn_look_text(look, "%s%s%s", folder, *inside ? "/" : "", inside);
+    if (!path)
+        return;
+    pn_look_names(look, path, &names);
+    for (size_t i = 0; i < names.len && depth > 0; i++) {
+        const char *name = names.data[i];
+        char *below = pn_look_is_part(name, strlen(name)) && !pn_is_model_file(name)
+                          ? pn_look_text(look, "%s%s%s", inside, *inside ? "/" : "", name)
+                          : NULL;
+        if (below)
+            pn_look_files(look, folder, below, depth - 1, fn, user);
+        free(below);
+    }
+    pn_names_keep_models(&names);
+    for (size_t i = 0; i < names.len; i++) {
+        const char *name = names.data[i];
+        char *file =
+            pn_look_is_part(name, strlen(name)) ? pn_look_text(look, "%s%s%s", inside, *inside ? "/" : "", name) : NULL;
+        if (file)
+            fn(look, file, user);
+        free(file);
+    }
+    pn_names_free(&names);
+    free(path);
+}
