@@ -98,6 +98,7 @@ _pantry()
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
+            '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
@@ -126,6 +127,7 @@ _pantry()
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
+            '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \

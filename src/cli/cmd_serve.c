@@ -170,6 +170,7 @@ static int serve(const struct pn_settings *s, struct pn_server_options *options)
 {
     struct pantry_error error = {0};
     pantry_limit_memory((uint64_t)s->of[PN_SET_memory].number);
+    setenv("PANTRY_FOREIGN", pn_settings_bool(s, PN_SET_foreign) ? "1" : "0", 1); /* which the store reads */
     stop = pantry_cancel_new();
     reload = pantry_cancel_new();
     if (!stop || !reload)

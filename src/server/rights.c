@@ -73,21 +73,17 @@ static void add_system(struct paths *p)
     add_folder_of(p, "/etc/resolv.conf");
 }
 
-/* The models of other programs. */
+/* The models of other programs, those that are there now; LM Studio's settings say where its models are. */
 static void add_caches(struct paths *p)
 {
-    static const char *const below_home[] = {"/.ollama", "/.lmstudio", "/.cache/lm-studio", "/.cache/huggingface",
-                                             "/.cache/llama.cpp"};
-    static const char *const variables[] = {"OLLAMA_MODELS", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
-                                            "LLAMA_CACHE"};
+    static const char *const below_home[] = {"/.lmstudio-home-pointer", "/.lmstudio", "/.cache/lm-studio"};
+    struct pn_names folders;
     for (size_t i = 0; i < sizeof below_home / sizeof *below_home; i++)
         add(p, getenv("HOME"), below_home[i]);
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        add(p, getenv(variables[i]), "");
-    add(p, getenv("XDG_CACHE_HOME"), "/huggingface");
-    add(p, getenv("XDG_CACHE_HOME"), "/llama.cpp");
-    add(p, "/usr/share/ollama", "/.ollama");
-    add(p, "/var/lib/ollama", "");
+    pn_store_foreign_folders(&folders);
+    for (size_t i = 0; i < folders.len; i++)
+        add(p, folders.data[i], "");
+    pn_names_free(&folders);
 }
 
 static pantry_status add_own(struct paths *read, struct paths *write, struct pantry_error *err)

@@ -7,6 +7,7 @@
 #ifndef PN_STORE_STORE_H
 #define PN_STORE_STORE_H
 
+#include "base/model_files.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -131,6 +132,8 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
  * with pn_store_list_free. */
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
+/* The folders of other programs' caches that are there. Free with pn_names_free. */
+void pn_store_foreign_folders(struct pn_names *folders);
 
 /* ---- remove, copy, prune ---- */
 

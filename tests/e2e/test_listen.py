@@ -645,6 +645,18 @@ class Sandbox(Case):
             status, _, reply = s.request("POST", "/api/chat", CHAT)
             self.assertEqual(status == 200, allowed, reply)
 
+    def test_models_of_other_programs(self):
+        home, model = tempfile.mkdtemp(dir=FOLDER), "hub/models--a--b/snapshots/1/tiny.gguf"
+        os.makedirs(os.path.dirname(os.path.join(home, model)))
+        shutil.copy(MODELS[NAME], os.path.join(home, model))
+        for foreign in (True, False):
+            env = {"HF_HOME": home, "PANTRY_FOREIGN": "", "HOME": home}
+            s = self.start(*([] if foreign else ["--no-foreign"]), env=env)
+            names = [m["name"] for m in s.request("GET", "/api/tags")[2]["models"]]
+            self.assertEqual(len(names), 1 + foreign, names)
+            for name in names:
+                self.assertEqual(s.request("POST", "/api/chat", {**CHAT, "model": name})[0], 200, name)
+
     def test_changes_of_the_store(self):
         s = self.start()
         body = {"source": NAME, "destination": "copy"}
