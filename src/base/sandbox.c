@@ -187,6 +187,11 @@ static bool restrict_calls(void)
 
 #endif
 
+bool pn_sandbox_exists(void)
+{
+    return true;
+}
+
 pantry_status pn_sandbox_enter(const struct pn_sandbox *sandbox, struct pn_sandbox_held *held, struct pantry_error *err)
 {
     *held = (struct pn_sandbox_held){false, false};
@@ -198,6 +203,11 @@ pantry_status pn_sandbox_enter(const struct pn_sandbox *sandbox, struct pn_sandb
 }
 
 #else
+
+bool pn_sandbox_exists(void)
+{
+    return false;
+}
 
 pantry_status pn_sandbox_enter(const struct pn_sandbox *sandbox, struct pn_sandbox_held *held, struct pantry_error *err)
 {

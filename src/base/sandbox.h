@@ -18,6 +18,8 @@ struct pn_sandbox_held {
     bool calls; /* no program can be started, no process be traced, nothing be mounted, ... */
 };
 
+/* Whether this system has any of it. */
+bool pn_sandbox_exists(void);
 /* Restricts the calling thread and those that it starts later, so call it before there are others. What cannot be
  * restricted is left as it is and reported. */
 pantry_status pn_sandbox_enter(const struct pn_sandbox *sandbox, struct pn_sandbox_held *held,

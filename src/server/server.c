@@ -326,7 +326,7 @@ static pantry_status restrict_rights(const struct pn_server_options *o, const ch
 {
     struct pn_rights rights = {.folders = o->folders, .tls_cert = o->tls_cert, .tls_key = o->tls_key, .socket = path};
     struct pn_sandbox_held held;
-    if (!o->sandbox)
+    if (!o->sandbox || !pn_sandbox_exists())
         return PANTRY_OK;
     pantry_status status = pn_rights_drop(&rights, &held, err);
     if (!status && !o->quiet)
@@ -394,7 +394,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
         *slash = '\0';
     pn_reply_hide(slash ? home : "");
     free(home);
-    if (options->sandbox)
+    if (options->sandbox && pn_sandbox_exists())
         status = pn_store_start_helper(err);
     if (!status && options->fd < 0)
         status = pn_listen_open(options->host, options->port, options->socket_mode, &listener, err);
