@@ -577,7 +577,7 @@ class Limits(Case):
             try:
                 c.settimeout(service.PATIENCE)
                 c.sendall(head + body)
-            except OSError:
+            except ConnectionError:
                 break
         else:
             self.fail("the connection stays open")
