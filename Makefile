@@ -324,6 +324,7 @@ $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
+$(B)/tests/test_models: $(B)/src/server/models.o
 $(B)/tests/test_said: $(B)/src/server/said.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a

@@ -13,6 +13,7 @@ _pantry_commands()
     local -a commands=(
         'run:chat with a model'
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
+        'config:show the settings of the service and where each comes from'
         'key:add, list and remove the API keys of the service'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
@@ -82,21 +83,68 @@ _pantry()
             '*:text:_files' ;;
     serve)
         _arguments -s -S : \
-            '--host=[address to listen on, with or without a port]:ADDRESS: ' \
+            '--install[write a systemd unit, or a launchd property list on macOS, with the other options]' \
+            '--uninstall[remove that file]' \
+            '--system[of these: for the whole machine, and not for this user]' \
+            '--print[of these: only show the file]' \
+            '--manager=[with --print: the file for systemd or launchd, whatever this system has]:NAME:(systemd launchd)' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--host=[address to listen on, with or without a port, or unix:PATH]:ADDRESS: ' \
             '--port=[port to listen on; 0: any that is free]:N: ' \
-            '--keep-alive=[how long an idle model stays in memory; -1: forever]:SECONDS: ' \
-            '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
-            '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
-            '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
+            '--socket-mode=[who may use a unix socket: 0600 (the owner), 0660 (the group too) or 0666]:MODE:(0600 0660 0666)' \
+            '--public[listen on an address that other machines reach, also without keys]' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
             '*--registry=[let clients pull from and push to that registry, too; may be repeated]:HOST: ' \
-            '--public[listen on an address that other machines reach, also without keys]' \
-            '--quiet[print no line per request]' \
-            '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
-            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--tls-cert=[certificate chain (PEM): answer over https only]:FILE:_files' \
+            '--tls-key=[private key (PEM) of the certificate]:FILE:_files' \
+            '--max-requests=[most requests at the same time, waiting ones included; more are answered with 503; 0: 512]:N: ' \
+            '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
+            '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
+            '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
+            '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
+            '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
+            '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
+            '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
+            '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--threads=[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
-            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' ;;
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--no-sandbox[give up rights that the service does not need; --no-sandbox keeps them]' \
+            '*--read-folder=[let the service read below that folder too; may be repeated]:FOLDER: ' \
+            '--quiet[print no line per request]' \
+            '--debug[also log when models are loaded and unloaded]' ;;
+    config)
+        _arguments -s -S : \
+            '--json[print the settings as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--host=[address to listen on, with or without a port, or unix:PATH]:ADDRESS: ' \
+            '--port=[port to listen on; 0: any that is free]:N: ' \
+            '--socket-mode=[who may use a unix socket: 0600 (the owner), 0660 (the group too) or 0666]:MODE:(0600 0660 0666)' \
+            '--public[listen on an address that other machines reach, also without keys]' \
+            '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '*--registry=[let clients pull from and push to that registry, too; may be repeated]:HOST: ' \
+            '--tls-cert=[certificate chain (PEM): answer over https only]:FILE:_files' \
+            '--tls-key=[private key (PEM) of the certificate]:FILE:_files' \
+            '--max-requests=[most requests at the same time, waiting ones included; more are answered with 503; 0: 512]:N: ' \
+            '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
+            '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
+            '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
+            '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
+            '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
+            '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
+            '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
+            '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--threads=[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--no-sandbox[give up rights that the service does not need; --no-sandbox keeps them]' \
+            '*--read-folder=[let the service read below that folder too; may be repeated]:FOLDER: ' \
+            '--quiet[print no line per request]' \
+            '--debug[also log when models are loaded and unloaded]' ;;
     key)
         _arguments -s -S : \
             '--scope=[what a new key allows: infer or manage]:SCOPE: ' \

@@ -1,8 +1,10 @@
 /* pantry serve: the service. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
-#include "cli/model.h"
 #include "cli/say.h"
+#include "cli/setting_value.h"
+#include "cli/settings.h"
+#include "cli/unit.h"
 #include "server/server.h"
 #include "store/store.h"
 
@@ -11,44 +13,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_PORT = 11434, DEFAULT_KEEP_ALIVE = 300, MAX_ORIGINS = 64 };
+enum { DEFAULT_PORT = 11434 };
 
 struct chosen {
-    const char *host;
-    int port, keep_alive, max_loaded, n_parallel, read_seconds;
-    struct pn_text_list origins, registries;
-    bool quiet, public;
+    bool install, uninstall, system, print;
+    const char *manager;
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_TEXT("host", "ADDRESS", offsetof(struct chosen, host), "address to listen on, with or without a port",
-                .more = "Without it, what PANTRY_HOST or OLLAMA_HOST says, or 127.0.0.1:11434."),
-    PN_OPT_INT("port", "N", offsetof(struct chosen, port), 0, 65535, "port to listen on; 0: any that is free"),
-    PN_OPT_INT("keep-alive", "SECONDS", offsetof(struct chosen, keep_alive), -1, 1 << 30,
-               "how long an idle model stays in memory; -1: forever"),
-    PN_OPT_INT("max-loaded", "N", offsetof(struct chosen, max_loaded), 0, 1000,
-               "most models in memory at the same time; 0: as many as fit"),
-    PN_OPT_INT("max-requests", "N", offsetof(struct chosen, n_parallel), 0, 4096,
-               "most requests at the same time; more are answered with 503; 0: 512"),
-    PN_OPT_INT("read-timeout", "SECONDS", offsetof(struct chosen, read_seconds), 0, 86400,
-               "how long a request may take to arrive, and a connection stay idle; 0: 60"),
-    PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
-                "let pages of that web origin call, besides those of this machine; may be repeated"),
-    PN_OPT_LIST("registry", "HOST", offsetof(struct chosen, registries),
-                "let clients pull from and push to that registry, too; may be repeated",
-                .more = "A HOST is as in a model's name, with its port: localhost:5000. It may have a private address. "
-                        "Without it, clients may name registry.ollama.ai, docker.io and hf.co only."),
-    PN_OPT_FLAG("public", offsetof(struct chosen, public),
-                "listen on an address that other machines reach, also without keys"),
-    PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
+    PN_OPT_FLAG("install", offsetof(struct chosen, install),
+                "write a systemd unit, or a launchd property list on macOS, with the other options",
+                .more = "It says which file it wrote and the command that starts the service."),
+    PN_OPT_FLAG("uninstall", offsetof(struct chosen, uninstall), "remove that file"),
+    PN_OPT_FLAG("system", offsetof(struct chosen, system), "of these: for the whole machine, and not for this user"),
+    PN_OPT_FLAG("print", offsetof(struct chosen, print), "of these: only show the file"),
+    PN_OPT_TEXT("manager", "NAME", offsetof(struct chosen, manager),
+                "with --print: the file for systemd or launchd, whatever this system has",
+                .choices = "systemd launchd"),
 };
 
-static pantry_cancel *stop;
+static pantry_cancel *stop, *reload;
 
 static void on_signal(int number)
 {
-    (void)number;
-    pantry_cancel_set(stop);
+    pantry_cancel_set(number == SIGHUP ? reload : stop);
 }
 
 static void say_ready(void *user, const char *url)
@@ -58,20 +46,16 @@ static void say_ready(void *user, const char *url)
     fflush(stdout);
 }
 
-/* The first that is set, of two names of a variable. */
-static const char *variable(const char *ours, const char *theirs)
-{
-    const char *v = getenv(ours);
-    v = v && *v ? v : getenv(theirs);
-    return v && *v ? v : NULL;
-}
+/* ---- where to listen ---- */
 
 /* "127.0.0.1:11434", "0.0.0.0", ":8080", "http://[::1]:11434": the address goes to `host`, the port to *port. */
 static bool take_host(const char *text, char host[256], int *port)
 {
     const char *end, *colon;
-    if (strncmp(text, "http://", 7) == 0)
-        text += 7;
+    if (strncmp(text, "unix:", 5) == 0)
+        return snprintf(host, 256, "%s", text) < 256;
+    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0)
+        text = strchr(text, '/') + 2;
     size_t n = strcspn(text, "/");
     if (*text == '[') {
         if (!(end = memchr(text, ']', n)))
@@ -90,20 +74,35 @@ static bool take_host(const char *text, char host[256], int *port)
         return false;
     if (end > text)
         snprintf(host, 256, "%.*s", (int)(end - text), text);
-    return !colon || pn_cli_parse_int(colon + 1, 0, 65535, port);
+    char number[8];
+    size_t n_digits = colon ? (size_t)(text + strcspn(text, "/") - colon - 1) : 0;
+    if (!colon)
+        return true;
+    if (n_digits >= sizeof number)
+        return false;
+    snprintf(number, sizeof number, "%.*s", (int)n_digits, colon + 1);
+    return pn_cli_parse_int(number, 0, 65535, port);
 }
 
-static int listen_where(const struct pn_command *command, const struct chosen *chosen, char host[256], int *port)
+/* A port goes before the host's where it comes from the same place or one that goes before the host's. */
+static int listen_where(const struct pn_command *command, const struct pn_settings *s, char host[256], int *port)
 {
-    const char *from = chosen->host ? chosen->host : variable("PANTRY_HOST", "OLLAMA_HOST");
+    const struct pn_setting_value *given = &s->of[PN_SET_host], *number = &s->of[PN_SET_port];
+    char origin[300];
+    int own = -1;
     snprintf(host, 256, "127.0.0.1");
-    *port = DEFAULT_PORT;
-    if (from && !take_host(from, host, port))
-        return pn_cli_misuse(command, "wrong address (found \"%s\", allowed ADDRESS or ADDRESS:PORT)", from);
-    if (chosen->port >= 0)
-        *port = chosen->port;
+    if (!take_host(given->text, host, &own)) {
+        pn_settings_origin(s, PN_SET_host, origin, sizeof origin);
+        return pn_cli_misuse(command, "%s: wrong address (found \"%s\", allowed ADDRESS, ADDRESS:PORT or unix:PATH)",
+                             origin, given->text);
+    }
+    *port = own < 0 ? DEFAULT_PORT : own;
+    if (*number->text && (own < 0 || number->source >= given->source))
+        *port = (int)number->number;
     return PN_CLI_GO_ON;
 }
+
+/* ---- the rest ---- */
 
 /* The file of the keys; it must be readable, and where others reach the service, have a key. Caller frees *path. */
 static int find_keys(const char *host, bool needed, char **path)
@@ -122,71 +121,161 @@ static int find_keys(const char *host, bool needed, char **path)
     return PN_EXIT_FAILED;
 }
 
-/* Those of PANTRY_ORIGINS or OLLAMA_ORIGINS, with commas between them. Caller frees what they point into. */
-static char *take_origins(const char **origins, size_t *n)
+static struct pn_models_options models_of(const struct pn_settings *s)
 {
-    const char *given = variable("PANTRY_ORIGINS", "OLLAMA_ORIGINS");
-    char *copy = given ? strdup(given) : NULL, *rest = NULL;
-    for (char *o = copy ? strtok_r(copy, ", ", &rest) : NULL; o && *n < MAX_ORIGINS; o = strtok_r(NULL, ", ", &rest))
-        origins[(*n)++] = o;
-    origins[*n] = NULL;
-    return copy;
+    struct pn_models_options o = {.model = pantry_model_options_default(),
+                                  .keep_alive = pn_setting_keep_alive(&s->of[PN_SET_keep_alive]),
+                                  .max_loaded = pn_settings_int(s, PN_SET_max_loaded_models),
+                                  .n_parallel = pn_settings_int(s, PN_SET_num_parallel),
+                                  .load_seconds = s->of[PN_SET_load_timeout].number,
+                                  .settings = s->models,
+                                  .n_settings = s->n_models,
+                                  .aliases = s->aliases,
+                                  .n_aliases = s->n_aliases};
+    o.model.device = pn_settings_text(s, PN_SET_device);
+    o.model.isa = pn_settings_text(s, PN_SET_isa);
+    o.model.n_threads = pn_settings_int(s, PN_SET_threads);
+    o.model.n_context = pn_settings_int(s, PN_SET_context_length);
+    /* a default stays one, as other devices than the CPU may have another */
+    o.model.kv_type = s->of[PN_SET_kv_cache_type].source ? pn_settings_text(s, PN_SET_kv_cache_type) : NULL;
+    return o;
 }
 
-static int run(const struct pn_command *command, int argc, char **argv)
+static struct pn_server_options options_of(const struct pn_settings *s)
 {
-    struct chosen chosen = {.port = -1, .keep_alive = DEFAULT_KEEP_ALIVE};
-    struct pn_machine machine = pn_machine_default();
-    void *const targets[] = {&chosen, &machine};
-    struct pn_arguments arguments;
-    const char *origins[MAX_ORIGINS + 1] = {NULL};
-    char host[256];
-    int port, status = pn_cli_parse(command, argc, argv, targets, &arguments);
-    if (status != PN_CLI_GO_ON)
-        return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "serve takes no argument");
-    if ((status = listen_where(command, &chosen, host, &port)) != PN_CLI_GO_ON)
-        return status;
-    bool needs_key = !chosen.public && !pn_server_is_local(host);
-    char *keys = NULL, *said = NULL;
-    if ((status = find_keys(host, needs_key, &keys)) != PN_CLI_GO_ON) {
-        free(keys);
-        return status;
-    }
-    pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
-    size_t n_origins = chosen.origins.n;
-    memcpy(origins, chosen.origins.item, n_origins * sizeof *origins);
-    char *more = take_origins(origins, &n_origins);
-    pantry_limit_memory(machine.memory);
-    if (!(stop = pantry_cancel_new()))
+    return (struct pn_server_options){
+        .socket_mode = (unsigned)strtoul(s->of[PN_SET_socket_mode].text, NULL, 8),
+        .tls_cert = pn_settings_text(s, PN_SET_tls_cert),
+        .tls_key = pn_settings_text(s, PN_SET_tls_key),
+        .models = models_of(s),
+        .n_parallel = pn_settings_int(s, PN_SET_max_requests),
+        .read_seconds = pn_settings_int(s, PN_SET_read_timeout),
+        .per_address = pn_settings_int(s, PN_SET_connections_per_address),
+        .origins = s->of[PN_SET_origins].list,
+        .registries = s->of[PN_SET_registries].list,
+        .quiet = pn_settings_bool(s, PN_SET_quiet),
+        .debug = pn_settings_bool(s, PN_SET_debug),
+        .sandbox = pn_settings_bool(s, PN_SET_sandbox),
+        .folders = s->of[PN_SET_read_folders].list,
+        .ready = say_ready,
+    };
+}
+
+static int check_tls(const struct pn_command *command, const struct pn_settings *s)
+{
+    bool cert = pn_settings_text(s, PN_SET_tls_cert), key = pn_settings_text(s, PN_SET_tls_key);
+    return cert == key ? PN_CLI_GO_ON : pn_cli_misuse(command, "--tls-cert and --tls-key belong together");
+}
+
+static int serve(const struct pn_settings *s, struct pn_server_options *options)
+{
+    struct pantry_error error = {0};
+    pantry_limit_memory((uint64_t)s->of[PN_SET_memory].number);
+    setenv("PANTRY_FOREIGN", pn_settings_bool(s, PN_SET_foreign) ? "1" : "0", 1); /* which the store reads */
+    stop = pantry_cancel_new();
+    reload = pantry_cancel_new();
+    if (!stop || !reload)
         return pn_cli_no_memory();
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    struct pn_server_options options = {
-        .host = host,
-        .port = (uint16_t)port,
-        .models = {.model = machine.model,
-                   .keep_alive = {.forever = chosen.keep_alive < 0, .seconds = chosen.keep_alive},
-                   .max_loaded = chosen.max_loaded},
-        .n_parallel = chosen.n_parallel,
-        .read_seconds = chosen.read_seconds,
-        .origins = origins,
-        .registries = chosen.registries.item,
-        .n_registries = chosen.registries.n,
-        .keys = keys,
-        .needs_key = needs_key,
-        .said = said,
-        .quiet = chosen.quiet,
-        .ready = say_ready,
-        .stop = stop};
-    struct pantry_error error = {0};
-    status = pn_server_run(&options, &error) ? pn_cli_fail(&error) : PN_EXIT_DONE;
+    sigaction(SIGHUP, &action, NULL);
+    options->stop = stop;
+    options->reload = reload;
+    int status = pn_server_run(options, &error) ? pn_cli_fail(&error) : PN_EXIT_DONE;
     pantry_cancel_free(stop);
-    free(more);
+    pantry_cancel_free(reload);
+    return status;
+}
+
+static int run_with(const struct pn_command *command, const struct pn_settings *s)
+{
+    struct pn_server_options options = options_of(s);
+    struct pantry_error error = {0};
+    char host[256], *keys = NULL, *said = NULL;
+    int port = DEFAULT_PORT, status = check_tls(command, s);
+    if (status == PN_CLI_GO_ON)
+        status = listen_where(command, s, host, &port);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    options.port = (uint16_t)port;
+    if (pn_server_inherited(&options.fd, host, &options.port, &error))
+        return pn_cli_fail(&error);
+    options.host = host;
+    options.needs_key = !pn_settings_bool(s, PN_SET_public) && !pn_server_is_local(host);
+    status = find_keys(host, options.needs_key, &keys);
+    pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
+    options.keys = keys;
+    options.said = said;
+    if (status == PN_CLI_GO_ON)
+        status = serve(s, &options);
     free(keys);
     free(said);
+    return status;
+}
+
+/* The arguments without those of --install itself. Those that are kept move to the front of `argv`. */
+static int keep_arguments(int argc, char **argv)
+{
+    int n = 0;
+    for (int i = 0; i < argc; i++) {
+        const struct pn_option *own = NULL;
+        for (size_t o = 0; o < sizeof table / sizeof *table; o++) {
+            size_t len = strlen(table[o].name);
+            bool same = strncmp(argv[i], "--", 2) == 0 && strncmp(argv[i] + 2, table[o].name, len) == 0;
+            if (same && (argv[i][2 + len] == '\0' || argv[i][2 + len] == '='))
+                own = &table[o];
+        }
+        if (!own)
+            argv[n++] = argv[i];
+        else
+            i += own->value && !strchr(argv[i], '=');
+    }
+    return n;
+}
+
+static int install(const struct pn_command *command, const struct chosen *chosen, char **arguments, int n)
+{
+    struct pn_unit unit = {.system = chosen->system, .print = chosen->print, .arguments = arguments, .n = n};
+    unit.launchd = chosen->manager ? strcmp(chosen->manager, "launchd") == 0 : pn_unit_is_launchd();
+    if (chosen->install && chosen->uninstall)
+        return pn_cli_misuse(command, "--install and --uninstall exclude each other");
+    if (chosen->manager && !chosen->print)
+        return pn_cli_misuse(command, "--manager needs --print");
+    if (!chosen->install && !chosen->uninstall)
+        return pn_cli_misuse(command, "--system and --print belong to --install and --uninstall");
+    if (chosen->uninstall && n)
+        return pn_cli_misuse(command, "--uninstall takes no options of the service");
+    return chosen->install ? pn_unit_install(&unit) : pn_unit_remove(&unit);
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    struct pn_settings_given given = {0};
+    struct pn_settings settings;
+    void *const targets[] = {&chosen, &given};
+    struct pn_arguments arguments;
+    struct pantry_error error = {0};
+    char **copy = calloc((size_t)argc + 1, sizeof *copy); /* parsing reorders argv */
+    if (!copy)
+        return pn_cli_no_memory();
+    memcpy(copy, argv + 1, (size_t)(argc - 1) * sizeof *copy);
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    if (status == PN_CLI_GO_ON && arguments.n)
+        status = pn_cli_misuse(command, "serve takes no argument");
+    bool manages = chosen.install || chosen.uninstall || chosen.system || chosen.print || chosen.manager;
+    int n_kept = keep_arguments(argc - 1, copy);
+    if (status != PN_CLI_GO_ON) {
+        free(copy);
+        return status;
+    }
+    if (pn_settings_read(&settings, &given, &error))
+        status = strncmp(error.text, "--", 2) == 0 ? pn_cli_misuse(command, "%s", error.text) : pn_cli_fail(&error);
+    else
+        status = manages ? install(command, &chosen, copy, n_kept) : run_with(command, &settings);
+    pn_settings_free(&settings);
+    free(copy);
     return status;
 }
 
@@ -195,10 +284,11 @@ const struct pn_command pn_cmd_serve = {
     .usage = "[--host ADDRESS] [--port N]",
     .summary = "answer the APIs of Ollama, OpenAI and Anthropic",
     .about = "Listens on 127.0.0.1:11434 and loads the models of the store when a request asks for them. SIGINT and\n"
-             "SIGTERM end it after the requests that run, ten seconds at most.",
+             "SIGTERM end it after the requests that run, ten seconds at most. Every option is also a key of\n"
+             "~/.pantry/config.toml and a variable: see `pantry config`.",
     .example =
         "pantry serve\ncurl http://127.0.0.1:11434/api/chat -d '{\"model\": \"qwen2.5-coder:1.5b\", \"messages\": "
         "[{\"role\": \"user\", \"content\": \"Hello\"}]}'",
-    .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options)},
+    .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
 };

@@ -5,13 +5,15 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/status.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <openssl/crypto.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef POLLRDHUP /* elsewhere POLLHUP says so */
+#define POLLRDHUP 0
+#endif
+
 enum {
+    MAX_PEM = 1 << 20,    /* bytes of a certificate or key */
     MAX_UNREAD = 1 << 18, /* bytes of a reply that wait for the client, or of a body that streams for its handler */
     PROGRESS = 1 << 20,   /* bytes of such a body that give it new time to arrive */
     MAX_HEADERS = 64,     /* of a reply */
@@ -36,11 +43,19 @@ struct arrival {
     uint64_t since; /* 0: a request has arrived, and its reply is in the making */
 };
 
+/* A daemon whose certificate was replaced: it ends with its last connection. */
+struct retired {
+    struct MHD_Daemon *daemon;
+    int fd;
+    struct retired *next;
+};
+
 struct pn_http {
     struct pn_http_options options;
     struct MHD_Daemon *daemon;
-    uint16_t port;
-    int fd;
+    int fd; /* of a daemon that takes no more connections, else -1: then the daemon closes its own */
+    struct retired *retired;
+    char *cert, *key; /* of the daemon, as text */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int n_running; /* handlers */
@@ -100,7 +115,8 @@ static struct pn_exchange *exchange_new(struct pn_http *http, struct MHD_Connect
     x->path = strdup(path);
     x->method = strdup(method);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info && info->client_addr)
+    snprintf(x->client, sizeof x->client, "unix");
+    if (info && info->client_addr && info->client_addr->sa_family != AF_UNIX)
         getnameinfo(info->client_addr,
                     info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in),
                     x->client, sizeof x->client, NULL, 0, NI_NUMERICHOST);
@@ -241,16 +257,16 @@ bool pn_http_write(struct pn_exchange *x, const char *data, size_t len)
     return open;
 }
 
-/* A suspended connection is not watched, so the socket itself is asked whether it was closed. */
+/* A suspended connection is not watched, so the socket itself is asked whether it was closed. With TLS there are bytes
+ * before its end. */
 bool pn_http_is_open(struct pn_exchange *x)
 {
-    char byte;
     pthread_mutex_lock(&x->lock);
     if (!x->left) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        ssize_t n = info ? recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : 0;
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+        struct pollfd p = {.fd = info ? info->connect_fd : -1, .events = POLLIN | POLLRDHUP};
+        if (!info || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))))
             x->left = true;
         if (x->left)
             wake(x); /* so that the connection is closed */
@@ -633,6 +649,28 @@ static void on_connection(void *user, struct MHD_Connection *c, void **context,
     pthread_mutex_unlock(&http->lock);
 }
 
+/* `fd`: what quiescing it gave, or -1. The daemon's thread may watch it until then. */
+static void stop_daemon(struct MHD_Daemon *daemon, int fd)
+{
+    MHD_stop_daemon(daemon);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* A daemon without connections, off the list; NULL: there is none. Under the lock. */
+static struct retired *take_retired(struct pn_http *http)
+{
+    for (struct retired **at = &http->retired; *at; at = &(*at)->next) {
+        const union MHD_DaemonInfo *info = MHD_get_daemon_info((*at)->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        if (!info || info->num_connections == 0) {
+            struct retired *r = *at;
+            *at = r->next;
+            return r;
+        }
+    }
+    return NULL;
+}
+
 /* Closes connections whose request takes too long to arrive, whether or not something comes now and then. */
 static void *reap(void *user)
 {
@@ -648,6 +686,11 @@ static void *reap(void *user)
         for (struct arrival *a = http->arrivals; a; a = a->next)
             if (a->since && now - a->since > most)
                 shutdown(a->fd, SHUT_RDWR);
+        for (struct retired *r; (r = take_retired(http)); free(r)) {
+            pthread_mutex_unlock(&http->lock); /* its thread may want it before it ends */
+            stop_daemon(r->daemon, r->fd);
+            pthread_mutex_lock(&http->lock);
+        }
     }
     pthread_mutex_unlock(&http->lock);
     return NULL;
@@ -667,41 +710,6 @@ static size_t unescape(void *user, struct MHD_Connection *c, char *text)
     return n;
 }
 
-/* A socket that listens, on the first address of the host that works. */
-static pantry_status listen_at(struct pn_http *http, struct pantry_error *err)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *all = NULL;
-    char port[16];
-    const char *host = http->options.host;
-    int why = 0, on = 1;
-    snprintf(port, sizeof port, "%u", http->options.port);
-    int failed = getaddrinfo(host, port, &hints, &all);
-    if (failed)
-        return pn_fail(err, PANTRY_INVALID, "cannot listen on %s: %s", host, gai_strerror(failed));
-    for (struct addrinfo *a = all; a && http->fd < 0; a = a->ai_next) {
-        int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
-        if (fd < 0)
-            continue;
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 1024) == 0) {
-            http->fd = fd;
-            break;
-        }
-        why = errno;
-        close(fd);
-    }
-    freeaddrinfo(all);
-    if (http->fd < 0)
-        return pn_fail(err, PANTRY_IO, "cannot listen on %s:%s: %s", host, port, strerror(why));
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof bound;
-    getsockname(http->fd, (struct sockaddr *)&bound, &size);
-    http->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                   : ((struct sockaddr_in *)&bound)->sin_port);
-    return PANTRY_OK;
-}
-
 /* A connection is a descriptor, and the usual limit of 1,024 is less than the connections that may wait. */
 static void raise_descriptors(void)
 {
@@ -710,6 +718,65 @@ static void raise_descriptors(void)
         return;
     limit.rlim_cur = limit.rlim_max < MAX_CONNECTIONS + 256 ? limit.rlim_max : MAX_CONNECTIONS + 256;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static pantry_status read_pem(const char *path, char **out, struct pantry_error *err)
+{
+    size_t n;
+    return pn_file_read(path, MAX_PEM, out, &n, err);
+}
+
+/* Whether a certificate and its key are right. A daemon that does not start for them leaves its socket dead, so one
+ * without a socket finds out. */
+static bool try_tls(const struct MHD_OptionItem *tls)
+{
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_TLS | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
+    struct MHD_Daemon *probe =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_access, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (probe)
+        MHD_stop_daemon(probe);
+    return probe != NULL;
+}
+
+/* Starts a daemon on the socket, with the certificate as it is now. It gets a descriptor of its own, which it closes at
+ * its end and also where it does not start. */
+static pantry_status start_daemon(struct pn_http *http, struct MHD_Daemon **out, char **cert, char **key,
+                                  struct pantry_error *err)
+{
+    const struct pn_http_options *o = &http->options;
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_AUTO;
+    struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}};
+    pantry_status status = PANTRY_OK;
+    *cert = *key = NULL;
+    if (o->tls_cert) {
+        if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+            return pn_fail(err, PANTRY_UNSUPPORTED,
+                           "--tls-cert: the libmicrohttpd of this machine was built without TLS");
+        if ((status = read_pem(o->tls_cert, cert, err)) || (status = read_pem(o->tls_key, key, err)))
+            return status;
+        flags |= MHD_USE_TLS;
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, *cert};
+        tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, *key};
+        tls[2] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+        if (!try_tls(tls))
+            return pn_fail(err, PANTRY_INVALID, "%s, %s: not a certificate and its private key (PEM)", o->tls_cert,
+                           o->tls_key);
+    }
+    *out = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, o->fd, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)MAX_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->max_per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->max_seconds, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    return *out ? PANTRY_OK : pn_fail(err, PANTRY_IO, "cannot start the server: %s", strerror(errno));
+}
+
+static void drop_pem(char *cert, char *key)
+{
+    if (key)
+        OPENSSL_cleanse(key, strlen(key));
+    free(key);
+    free(cert);
 }
 
 pantry_status pn_http_start(const struct pn_http_options *options, struct pn_http **out, struct pantry_error *err)
@@ -723,17 +790,7 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     pthread_cond_init(&http->changed, NULL);
     raise_descriptors();
     *out = http; /* handlers may run before this returns */
-    pantry_status status = listen_at(http, err);
-    if (!status) {
-        unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_AUTO;
-        http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, http->fd,
-                                        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-                                        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
-                                        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-                                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-        if (!http->daemon)
-            status = pn_fail(err, PANTRY_IO, "cannot start the server: %s", strerror(errno));
-    }
+    pantry_status status = start_daemon(http, &http->daemon, &http->cert, &http->key, err);
     if (!status && !(http->has_reaper = pthread_create(&http->reaper, NULL, reap, http) == 0))
         status = pn_fail(err, PANTRY_IO, "cannot start a thread of the server");
     if (status) {
@@ -743,9 +800,29 @@ pantry_status pn_http_start(const struct pn_http_options *options, struct pn_htt
     return status;
 }
 
-uint16_t pn_http_port(const struct pn_http *http)
+/* Certificates belong to daemons, so a new one takes the socket over, and the old one serves what it has. */
+pantry_status pn_http_reload(struct pn_http *http, struct pantry_error *err)
 {
-    return http->port;
+    struct MHD_Daemon *daemon = NULL;
+    char *cert, *key;
+    struct retired *r = calloc(1, sizeof *r);
+    pantry_status status = r ? start_daemon(http, &daemon, &cert, &key, err) : pn_no_memory(err, "a server");
+    if (!r || status) {
+        if (r)
+            drop_pem(cert, key);
+        free(r);
+        return status;
+    }
+    int fd = MHD_quiesce_daemon(http->daemon);
+    pthread_mutex_lock(&http->lock);
+    *r = (struct retired){http->daemon, fd, http->retired};
+    http->retired = r;
+    http->daemon = daemon;
+    pthread_mutex_unlock(&http->lock);
+    drop_pem(http->cert, http->key);
+    http->cert = cert;
+    http->key = key;
+    return PANTRY_OK;
 }
 
 int pn_http_n_running(struct pn_http *http)
@@ -760,7 +837,7 @@ void pn_http_drain(struct pn_http *http, int seconds)
 {
     struct timespec until;
     if (http->daemon)
-        MHD_quiesce_daemon(http->daemon);
+        http->fd = MHD_quiesce_daemon(http->daemon);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += seconds;
     pthread_mutex_lock(&http->lock);
@@ -795,9 +872,13 @@ void pn_http_stop(struct pn_http *http)
     if (http->has_reaper)
         pthread_join(http->reaper, NULL);
     if (http->daemon)
-        MHD_stop_daemon(http->daemon);
-    if (http->fd >= 0)
-        close(http->fd);
+        stop_daemon(http->daemon, http->fd);
+    for (struct retired *r = http->retired, *next; r; r = next) {
+        next = r->next;
+        stop_daemon(r->daemon, r->fd);
+        free(r);
+    }
+    drop_pem(http->cert, http->key);
     pthread_cond_destroy(&http->changed);
     pthread_mutex_destroy(&http->lock);
     free(http);

@@ -18,11 +18,12 @@ struct pn_http;     /* a server */
 struct pn_exchange; /* a request and its reply */
 
 struct pn_http_options {
-    const char *host; /* an address or "localhost" */
-    uint16_t port;    /* 0: any */
-    size_t max_body;  /* bytes */
-    int max_requests; /* with a thread at the same time; more get 503 */
-    int max_seconds;  /* that a request may take to arrive */
+    int fd;                         /* a socket that listens; the caller closes it after pn_http_stop */
+    size_t max_body;                /* bytes */
+    int max_requests;               /* with a thread at the same time; more get 503 */
+    int max_seconds;                /* that a request may take to arrive, and a client not read */
+    unsigned max_per_address;       /* connections */
+    const char *tls_cert, *tls_key; /* files (PEM); NULL: no TLS */
     /* Called when the headers are there, on the waiting thread. False: it has replied. */
     bool (*admit)(void *user, struct pn_exchange *x);
     /* Called when the request is complete, on a thread of its own. Must reply; otherwise the client gets an error. */
@@ -35,7 +36,8 @@ struct pn_http_options {
 };
 
 pantry_status pn_http_start(const struct pn_http_options *options, struct pn_http **out, struct pantry_error *err);
-uint16_t pn_http_port(const struct pn_http *http);
+/* Reads certificate and key again, for new connections. After a failure the old ones stay. */
+pantry_status pn_http_reload(struct pn_http *http, struct pantry_error *err);
 /* Takes no more connections, and waits up to `seconds` for the requests that run. */
 void pn_http_drain(struct pn_http *http, int seconds);
 /* Ends the requests that are left, and the server. */

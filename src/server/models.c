@@ -15,8 +15,11 @@
 struct entry {
     struct pn_loaded loaded; /* first, so that one is the other */
     struct entry *next;
-    int n_holders;
-    bool loading, gone; /* gone: off the list, freed by the last holder */
+    int n_holders, n_waiting;
+    uint64_t arrived, served; /* of those that hold it: first come, first served */
+    bool loading, gone;       /* gone: off the list, freed by the last one that holds it or waits */
+    pantry_status status;     /* of loading */
+    struct pantry_error error;
     uint64_t used, expires;
 };
 
@@ -28,6 +31,7 @@ struct pn_models {
     pthread_cond_t changed;
     struct entry *entries;
     pthread_t reaper;
+    int n_loading;
     bool stop;
 };
 
@@ -46,11 +50,26 @@ static bool same_name(const char *a, const char *b)
     return n == base_length(b) && strncmp(a, b, n) == 0;
 }
 
-pantry_status pn_models_find(const char *wanted, char **name, char **path, uint64_t *bytes, struct pantry_error *err)
+static const char *without_alias(const struct pn_models *m, const char *name)
+{
+    for (size_t i = 0; i < m->options.n_aliases; i++)
+        if (same_name(m->options.aliases[i].name, name))
+            return m->options.aliases[i].model;
+    return name;
+}
+
+const struct pn_model_alias *pn_models_aliases(const struct pn_models *m, size_t *n)
+{
+    *n = m->options.n_aliases;
+    return m->options.aliases;
+}
+
+pantry_status pn_models_find(const struct pn_models *m, const char *wanted, char **name, char **path, uint64_t *bytes,
+                             struct pantry_error *err)
 {
     struct pn_stored found;
     *name = *path = NULL;
-    pantry_status status = pn_store_find(wanted, &found, err);
+    pantry_status status = pn_store_find(without_alias(m, wanted), &found, err);
     if (status == PANTRY_NO_MEMORY || status == PANTRY_INVALID)
         return status;
     if (status == PANTRY_NOT_FOUND)
@@ -77,6 +96,18 @@ static void entry_free(struct entry *e)
     pn_os_trim(); /* threads of requests had their own heaps */
 }
 
+static void unload(const struct pn_models *m, struct entry *e)
+{
+    if (m->options.changed && e->loaded.model)
+        m->options.changed(m->options.user, &e->loaded, true);
+    entry_free(e);
+}
+
+static bool is_pinned(const struct entry *e)
+{
+    return e->loaded.settings && e->loaded.settings->pin;
+}
+
 /* What the model carries, and from that the defaults of requests. */
 static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error *err)
 {
@@ -86,11 +117,19 @@ static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error 
         loaded->parameters.sampling.temperature = entry->temperature;
         loaded->parameters.sampling.top_p = entry->top_p;
     }
+    const struct pn_model_settings *s = loaded->settings;
     pantry_status status = pn_carried_read(loaded->name, &loaded->carried, err);
     if (!status)
         status = pn_carried_check(&loaded->carried, loaded->name, err);
     if (!status && (status = pn_parameters_read(loaded->carried.params, &loaded->parameters, err)))
         pn_fail_prefix(err, "%.200s", loaded->name);
+    if (!status && s && (status = pn_parameters_read(s->parameters, &loaded->parameters, err)))
+        pn_fail_prefix(err, "%s", s->where);
+    if (!status && s && s->system) {
+        free(loaded->carried.system);
+        if (!(loaded->carried.system = strdup(s->system)))
+            status = pn_no_memory(err, "a system message");
+    }
     return status;
 }
 
@@ -112,17 +151,22 @@ static void take_off(struct pn_models *m, struct entry *e)
     *at = e->next;
 }
 
+static bool is_free(const struct entry *e)
+{
+    return !e->n_holders && !e->n_waiting && !e->loading;
+}
+
 /* Frees the model that was used least recently of those that nobody holds. False: there is none. */
 static bool unload_one(struct pn_models *m)
 {
     struct entry *oldest = NULL;
     for (struct entry *e = m->entries; e; e = e->next)
-        if (!e->n_holders && !e->loading && (!oldest || e->used < oldest->used))
+        if (is_free(e) && (!is_pinned(e) || m->stop) && (!oldest || e->used < oldest->used))
             oldest = e;
     if (!oldest)
         return false;
     take_off(m, oldest);
-    entry_free(oldest);
+    unload(m, oldest);
     return true;
 }
 
@@ -136,6 +180,7 @@ static int n_loaded(const struct pn_models *m)
 
 /* ---- expiry ---- */
 
+/* Waits for a change, or until a time on our clock. */
 static void wait_until(struct pn_models *m, uint64_t when)
 {
     struct timespec until;
@@ -162,11 +207,11 @@ static void *expire(void *user)
         uint64_t next = never, now = pn_clock_ns();
         for (struct entry *e = m->entries, *after; e; e = after) {
             after = e->next;
-            if (e->n_holders || e->loading)
+            if (!is_free(e))
                 continue;
             if (e->expires <= now) {
                 take_off(m, e);
-                entry_free(e);
+                unload(m, e);
             } else if (e->expires < next) {
                 next = e->expires;
             }
@@ -207,11 +252,39 @@ void pn_models_free(struct pn_models *m)
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
     pthread_join(m->reaper, NULL);
+    pthread_mutex_lock(&m->lock);
+    while (m->n_loading) /* for requests that have given up */
+        pthread_cond_wait(&m->changed, &m->lock);
     while (unload_one(m))
         ;
+    pthread_mutex_unlock(&m->lock);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     free(m);
+}
+
+/* ---- loading ---- */
+
+static struct pantry_model_options options_of(const struct pn_models *m, const struct entry *e)
+{
+    struct pantry_model_options o = m->options.model;
+    const struct pn_model_settings *s = e->loaded.settings;
+    if (s && s->n_context)
+        o.n_context = s->n_context;
+    if (s && s->kv_type)
+        o.kv_type = s->kv_type;
+    if (s && s->device)
+        o.device = s->device;
+    if (s && s->n_threads)
+        o.n_threads = s->n_threads;
+    return o;
+}
+
+static uint64_t expiry(const struct pn_models *m, const struct entry *e, const struct pn_keep_alive *keep)
+{
+    const struct pn_model_settings *s = e->loaded.settings;
+    keep = keep ? keep : s && s->has_keep_alive ? &s->keep_alive : &m->options.keep_alive;
+    return keep->forever || is_pinned(e) ? never : e->used + (uint64_t)(keep->seconds * 1e9);
 }
 
 /* Loads the model of an entry that others wait for. Called and returns with the lock. */
@@ -219,11 +292,11 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
 {
     pantry_status status = read_carried(&e->loaded, err);
     uint64_t began = pn_clock_ns();
-    struct pantry_model_options options = m->options.model;
-    options.chat_template = e->loaded.carried.template;
-    options.default_chat_template = e->loaded.carried.default_template;
+    struct pantry_model_options options = options_of(m, e);
     if (status)
         return status;
+    options.chat_template = e->loaded.carried.template;
+    options.default_chat_template = e->loaded.carried.default_template;
     while (m->options.max_loaded && n_loaded(m) > m->options.max_loaded && unload_one(m))
         ;
     do {
@@ -236,52 +309,128 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     e->loaded.info.size = sizeof e->loaded.info;
     pantry_model_info(e->loaded.model, &e->loaded.info, NULL);
+    e->used = pn_clock_ns();
+    e->expires = expiry(m, e, NULL);
+    if (m->options.changed)
+        m->options.changed(m->options.user, &e->loaded, false);
     return PANTRY_OK;
 }
 
-/* The entry of a name, or of the model that it means; *fresh: a new one, not loaded yet. */
+struct loading {
+    struct pn_models *models;
+    struct entry *entry;
+};
+
+/* A failed entry is off the list, and freed by the last one that waits for it. */
+static void end_loading(struct pn_models *m, struct entry *e)
+{
+    e->loading = false;
+    m->n_loading--;
+    if (e->status) {
+        take_off(m, e);
+        e->gone = true;
+        if (!e->n_waiting)
+            entry_free(e);
+    }
+    pthread_cond_broadcast(&m->changed);
+}
+
+static void *run_loading(void *user)
+{
+    struct loading l = *(struct loading *)user;
+    free(user);
+    pthread_mutex_lock(&l.models->lock);
+    l.entry->status = load(l.models, l.entry, &l.entry->error);
+    end_loading(l.models, l.entry);
+    pthread_mutex_unlock(&l.models->lock);
+    return NULL;
+}
+
+/* Loads on a thread of its own, as a request may give up waiting. */
+static void start_loading(struct pn_models *m, struct entry *e)
+{
+    struct loading *l = malloc(sizeof *l);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    e->loading = true;
+    m->n_loading++;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (l)
+        *l = (struct loading){m, e};
+    if (!l || pthread_create(&thread, &attributes, run_loading, l)) {
+        free(l);
+        e->status = pn_fail(&e->error, PANTRY_IO, "cannot start a thread to load %s", e->loaded.name);
+        e->n_waiting++; /* the caller's */
+        end_loading(m, e);
+        e->n_waiting--;
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+/* The entry of a name, or of the model that it means; *fresh: a new one, which is being loaded. */
 static pantry_status find_or_add(struct pn_models *m, const char *name, struct entry **out, bool *fresh,
                                  struct pantry_error *err)
 {
     *fresh = false;
-    while ((*out = find(m, name)) && (*out)->loading)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (*out)
+    if ((*out = find(m, name)))
         return PANTRY_OK;
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
         return pn_no_memory(err, "a model");
-    pantry_status status = pn_models_find(name, &e->loaded.name, &e->loaded.path, &e->loaded.bytes, err);
-    while (!status && (*out = find(m, e->loaded.name)) && (*out)->loading)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (status || *out) {
+    pantry_status status = pn_models_find(m, name, &e->loaded.name, &e->loaded.path, &e->loaded.bytes, err);
+    if (status || (*out = find(m, e->loaded.name))) {
         entry_free(e);
         return status;
     }
-    e->loading = *fresh = true;
+    for (size_t i = 0; i < m->options.n_settings; i++)
+        if (same_name(m->options.settings[i].name, e->loaded.name))
+            e->loaded.settings = &m->options.settings[i];
+    *fresh = true;
     e->next = m->entries;
     m->entries = *out = e;
+    start_loading(m, e);
     return PANTRY_OK;
+}
+
+/* ---- holding ---- */
+
+/* Waits for the entry to be loaded and for a place at it. */
+static pantry_status take_place(struct pn_models *m, struct entry *e, struct pantry_error *err)
+{
+    double most = m->options.load_seconds;
+    uint64_t deadline = most > 0 ? pn_clock_ns() + (uint64_t)(most * 1e9) : never;
+    e->n_waiting++;
+    while (e->loading && pn_clock_ns() < deadline)
+        wait_until(m, deadline);
+    pantry_status status = PANTRY_OK;
+    if (e->loading)
+        status = pn_fail(err, PANTRY_LIMIT, "%.200s: not loaded after %g seconds (load_timeout)", e->loaded.name, most);
+    else if (e->status)
+        status = pn_fail(err, e->status, "%s", e->error.text);
+    if (!status) {
+        uint64_t ticket = e->arrived++;
+        while (ticket != e->served || (m->options.n_parallel && e->n_holders >= m->options.n_parallel))
+            pthread_cond_wait(&m->changed, &m->lock);
+        e->served++;
+        e->n_holders++;
+        pthread_cond_broadcast(&m->changed);
+    }
+    if (--e->n_waiting == 0 && e->gone && !e->n_holders)
+        entry_free(e);
+    return status;
 }
 
 pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_loaded **out, bool *loaded_now,
                              struct pantry_error *err)
 {
-    struct entry *e;
     bool fresh;
+    struct entry *e;
     pthread_mutex_lock(&m->lock);
-    pantry_status status = find_or_add(m, name, &e, &fresh, err);
-    if (fresh) {
-        status = load(m, e, err);
-        e->loading = false;
-        pthread_cond_broadcast(&m->changed);
-        if (status) {
-            take_off(m, e);
-            entry_free(e);
-        }
-    }
+    pantry_status status = find_or_add(m, without_alias(m, name), &e, &fresh, err);
+    if (!status)
+        status = take_place(m, e, err);
     if (!status) {
-        e->n_holders++;
         e->used = pn_clock_ns();
         *out = &e->loaded;
     }
@@ -295,13 +444,29 @@ void pn_models_release(struct pn_models *m, struct pn_loaded *loaded, const stru
 {
     struct entry *e = (struct entry *)loaded;
     pthread_mutex_lock(&m->lock);
-    keep = keep ? keep : &m->options.keep_alive;
     e->used = pn_clock_ns();
-    e->expires = keep->forever ? never : e->used + (uint64_t)(keep->seconds * 1e9);
-    if (--e->n_holders == 0 && e->gone)
-        entry_free(e);
+    e->expires = expiry(m, e, keep);
+    if (--e->n_holders == 0 && !e->n_waiting && e->gone)
+        unload(m, e);
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
+}
+
+pantry_status pn_models_load_pinned(struct pn_models *m, struct pantry_error *err)
+{
+    for (size_t i = 0; i < m->options.n_settings; i++) {
+        const struct pn_model_settings *s = &m->options.settings[i];
+        struct pn_loaded *loaded;
+        if (!s->pin)
+            continue;
+        pantry_status status = pn_models_hold(m, s->name, &loaded, NULL, err);
+        if (status) {
+            pn_fail_prefix(err, "%s", s->where);
+            return status;
+        }
+        pn_models_release(m, loaded, NULL);
+    }
+    return PANTRY_OK;
 }
 
 bool pn_models_unload(struct pn_models *m, const char *name)
@@ -313,8 +478,8 @@ bool pn_models_unload(struct pn_models *m, const char *name)
     if (e) {
         take_off(m, e);
         e->gone = true;
-        if (!e->n_holders)
-            entry_free(e);
+        if (!e->n_holders && !e->n_waiting)
+            unload(m, e);
     }
     pthread_mutex_unlock(&m->lock);
     return e != NULL;

@@ -4,6 +4,7 @@
 #define PN_SERVER_MODELS_H
 
 #include "pantry.h"
+#include "server/settings.h"
 #include "store/carried.h"
 #include "store/parameters.h"
 
@@ -14,30 +15,38 @@ struct pn_loaded {
     char *name, *path;
     pantry_model *model;
     struct pantry_model_info info;
-    uint64_t bytes;                  /* of the file */
-    struct pn_carried carried;       /* by the model of the store */
-    struct pn_parameters parameters; /* its own, else what its makers recommend, else the defaults */
-    double load_seconds;             /* how long loading took */
-};
-
-/* How long a model stays after a request. */
-struct pn_keep_alive {
-    bool forever;
-    double seconds;
+    uint64_t bytes;            /* of the file */
+    struct pn_carried carried; /* by the model of the store */
+    struct pn_parameters
+        parameters;      /* as configured, else its own, else what its makers recommend, else the defaults */
+    double load_seconds; /* how long loading took */
+    const struct pn_model_settings *settings; /* from the configuration; NULL: none */
 };
 
 struct pn_models_options {
     struct pantry_model_options model;
-    struct pn_keep_alive keep_alive; /* where a request says nothing */
-    int max_loaded;                  /* 0: as many as fit */
+    struct pn_keep_alive keep_alive;          /* where a request says nothing */
+    int max_loaded;                           /* 0: as many as fit */
+    int n_parallel;                           /* most holders of a model; the others wait. 0: no bound */
+    double load_seconds;                      /* how long to wait for a model to load; 0: as long as it takes */
+    const struct pn_model_settings *settings; /* (n_settings) */
+    size_t n_settings;
+    const struct pn_model_alias *aliases; /* (n_aliases): they come before the names of the store */
+    size_t n_aliases;
+    /* Called when a model was loaded or unloaded, under a lock: for the log. May be NULL. */
+    void (*changed)(void *user, const struct pn_loaded *loaded, bool unloaded);
+    void *user;
 };
 
 pantry_status pn_models_new(const struct pn_models_options *options, struct pn_models **out, struct pantry_error *err);
+/* Loads the models that the settings pin. */
+pantry_status pn_models_load_pinned(struct pn_models *models, struct pantry_error *err);
 /* No model may be held. */
 void pn_models_free(struct pn_models *models);
 
 /* Holds a model of the store; loads it if need be, and unloads others that nobody holds where memory is short.
- * PANTRY_NOT_FOUND: the store has no model of that name. *loaded_now may be NULL. */
+ * PANTRY_NOT_FOUND: the store has no model of that name; PANTRY_LIMIT: loading takes too long, and goes on. *loaded_now
+ * may be NULL. */
 pantry_status pn_models_hold(struct pn_models *models, const char *name, struct pn_loaded **out, bool *loaded_now,
                              struct pantry_error *err);
 /* The model may go after `keep` (NULL: as the options say). */
@@ -53,7 +62,10 @@ struct pn_loaded_state {
 /* Calls fn for each loaded model. */
 void pn_models_each(struct pn_models *models, void (*fn)(void *user, const struct pn_loaded_state *state), void *user);
 
-/* A model by one of its names; *name is the one that lists show. Caller frees *name and *path. */
-pantry_status pn_models_find(const char *wanted, char **name, char **path, uint64_t *bytes, struct pantry_error *err);
+/* A model by one of its names, or by alias; *name is the one that lists show. Caller frees *name and *path. */
+pantry_status pn_models_find(const struct pn_models *models, const char *wanted, char **name, char **path,
+                             uint64_t *bytes, struct pantry_error *err);
+/* The aliases, for listings. */
+const struct pn_model_alias *pn_models_aliases(const struct pn_models *models, size_t *n);
 
 #endif

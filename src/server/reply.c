@@ -73,9 +73,34 @@ int pn_error_status(enum pn_error_style style, int status)
     return style == PN_ERRORS_ANTHROPIC && status == 503 ? 529 : status;
 }
 
+static char hidden[1024];
+
+void pn_reply_hide(const char *folder)
+{
+    snprintf(hidden, sizeof hidden, "%s", strlen(folder) < sizeof hidden ? folder : "");
+}
+
+/* Where the files are is nobody's business but the log's. */
+json_t *pn_error_message(const char *text)
+{
+    struct pn_buf out = {0};
+    size_t n = strlen(hidden);
+    for (const char *at; n && (at = strstr(text, hidden));) {
+        const char *name = at + n, *end = name + strcspn(name, " :,;()\"'\n");
+        for (const char *c = name; c < end; c++)
+            name = *c == '/' ? c + 1 : name;
+        pn_buf_append(&out, text, (size_t)(at - text));
+        text = name;
+    }
+    pn_buf_puts(&out, text);
+    json_t *message = pn_json_text(out.data ? out.data : "", out.len);
+    pn_buf_free(&out);
+    return message;
+}
+
 json_t *pn_error_json(enum pn_error_style style, int status, const char *text)
 {
-    json_t *message = pn_json_text(text, strlen(text));
+    json_t *message = pn_error_message(text);
     switch (style) {
     case PN_ERRORS_OPENAI:
         return json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", message, "type",

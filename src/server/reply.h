@@ -16,6 +16,10 @@ void pn_reply_error(struct pn_exchange *x, enum pn_error_style style, const stru
 int pn_http_status_of(pantry_status status);
 /* The status that an API uses where another one is usual: Anthropic's is 529 for a busy server. */
 int pn_error_status(enum pn_error_style style, int http_status);
+/* Errors that clients get name no path below that folder, only the file's name. Call it before there are requests. */
+void pn_reply_hide(const char *folder);
+/* The sentence of an error for clients. */
+json_t *pn_error_message(const char *text);
 /* The error's JSON object in that style. */
 json_t *pn_error_json(enum pn_error_style style, int http_status, const char *text);
 /* One JSON value and a line end; takes it over. False: the client has left. */

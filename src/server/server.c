@@ -6,7 +6,10 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/guard.h"
+#include "server/listen.h"
+#include "server/rights.h"
 #include "server/said.h"
+#include "store/store.h"
 
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -19,6 +22,7 @@ enum {
     MAX_BODY = 256 << 20,
     MAX_REQUESTS = 512,
     ARRIVAL_SECONDS = 60,
+    CONNECTIONS_PER_ADDRESS = 2048,
     DRAIN_SECONDS = 10,
     MAX_JSON_DEPTH = 256,
     STOP_POLL_NS = 50000000
@@ -107,16 +111,32 @@ static void answer_preflight(struct pn_exchange *x)
     pn_http_send(x, 204, "text/plain", "", 0);
 }
 
-static void log_error(const char *text)
+/* One line of the log: the time, and what `more` has, which is taken over. */
+static void log_line(json_t *more)
 {
     char now[40];
     pn_time_text(now, 0);
-    json_t *line = json_pack("{s:s, s:o}", "time", now, "error", pn_json_text(text, strlen(text)));
-    char *json = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    json_t *line = json_pack("{s:s}", "time", now);
+    if (line && more)
+        json_object_update(line, more);
+    char *json = line && more ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     if (json)
         fprintf(stderr, "%s\n", json);
     free(json);
     json_decref(line);
+    json_decref(more);
+}
+
+static void log_error(const char *text)
+{
+    log_line(json_pack("{s:o}", "error", pn_json_text(text, strlen(text))));
+}
+
+static void log_model(void *user, const struct pn_loaded *loaded, bool unloaded)
+{
+    (void)user;
+    log_line(json_pack("{s:s, s:o, s:f}", "event", unloaded ? "unload" : "load", "model",
+                       pn_json_text(loaded->name, strlen(loaded->name)), "load_seconds", loaded->load_seconds));
 }
 
 /* Whether the request's key, or the lack of one, allows a route; else it has replied. Sets the owner. */
@@ -154,7 +174,8 @@ static bool admit(void *user, struct pn_exchange *x)
     struct pn_server *s = user;
     const char *origin = pn_http_header(x, "Origin"), *method = pn_http_method(x), *tail;
     bool other, has_body = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
-    if (!pn_guard_host(pn_http_header(x, "Host"), s->options.host)) {
+    bool is_unix = pn_listen_is_unix(s->options.host, NULL); /* no page reaches it, and its clients name any host */
+    if (!is_unix && !pn_guard_host(pn_http_header(x, "Host"), s->options.host)) {
         refuse(x, 403, "this Host header names another machine");
         return false;
     }
@@ -256,73 +277,139 @@ static void handle(void *user, struct pn_exchange *x)
 static void log_request(void *user, const struct pn_exchange *x)
 {
     struct pn_server *s = user;
-    char now[40];
     int status = pn_http_status(x);
     atomic_fetch_add(&s->n_requests, 1);
     if (status >= 400)
         atomic_fetch_add(&s->n_failed, 1);
     if (s->options.quiet)
         return;
-    pn_time_text(now, 0);
     json_t *path = pn_json_text(pn_http_path(x), strlen(pn_http_path(x)));
-    json_t *line = json_pack("{s:s, s:s, s:o, s:i, s:I, s:f, s:s}", "time", now, "method", pn_http_method(x), "path",
-                             path, "status", status, "bytes", (json_int_t)pn_http_bytes(x), "seconds",
-                             pn_http_seconds(x), "client", pn_http_client(x));
-    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    if (text)
-        fprintf(stderr, "%s\n", text);
-    free(text);
-    json_decref(line);
+    log_line(json_pack("{s:s, s:o, s:i, s:I, s:f, s:s}", "method", pn_http_method(x), "path", path, "status", status,
+                       "bytes", (json_int_t)pn_http_bytes(x), "seconds", pn_http_seconds(x), "client",
+                       pn_http_client(x)));
 }
 
 /* ---- the server ---- */
 
 bool pn_server_is_local(const char *host)
 {
-    return pn_guard_is_local(host);
+    return pn_listen_is_unix(host, NULL) || pn_guard_is_local(host);
 }
 
-static void wait_for_stop(const pantry_cancel *stop)
+pantry_status pn_server_inherited(int *fd, char host[256], uint16_t *port, struct pantry_error *err)
 {
-    while (!pantry_cancel_is_set(stop))
+    return pn_listen_inherited(fd, host, port, err);
+}
+
+static void reload(struct pn_server *s)
+{
+    struct pantry_error err;
+    pantry_cancel_clear(s->options.reload);
+    if (!s->options.tls_cert)
+        return;
+    if (pn_http_reload(s->http, &err))
+        log_error(err.text);
+    else
+        log_line(json_pack("{s:s}", "event", "certificate"));
+}
+
+static void wait_for_stop(struct pn_server *s)
+{
+    while (!pantry_cancel_is_set(s->options.stop)) {
+        if (s->options.reload && pantry_cancel_is_set(s->options.reload))
+            reload(s);
         nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
+    }
+}
+
+/* Gives up rights, before there are other threads, and says which. */
+static pantry_status restrict_rights(const struct pn_server_options *o, const char *path, struct pantry_error *err)
+{
+    struct pn_rights rights = {.folders = o->folders, .tls_cert = o->tls_cert, .tls_key = o->tls_key, .socket = path};
+    struct pn_sandbox_held held;
+    if (!o->sandbox || !pn_sandbox_exists())
+        return PANTRY_OK;
+    pantry_status status = pn_rights_drop(&rights, &held, err);
+    if (!status && !o->quiet)
+        log_line(json_pack("{s:s, s:b, s:b}", "event", "sandbox", "files", held.files, "calls", held.calls));
+    return status;
+}
+
+static void say_ready(const struct pn_server *s, uint16_t port)
+{
+    char url[300];
+    const char *host = s->options.host, *scheme = s->options.tls_cert ? "https" : "http";
+    bool v6 = strchr(host, ':') != NULL;
+    if (pn_listen_is_unix(host, NULL))
+        snprintf(url, sizeof url, "%.290s", host);
+    else
+        snprintf(url, sizeof url, "%s://%s%.250s%s:%u", scheme, v6 ? "[" : "", host, v6 ? "]" : "", port);
+    if (s->options.ready)
+        s->options.ready(s->options.user, url);
+    pn_listen_notify("READY=1");
+}
+
+/* Listens and answers; the keys are open. */
+static pantry_status serve(struct pn_server *s, struct pn_listener *listener, struct pantry_error *err)
+{
+    const struct pn_server_options *o = &s->options;
+    struct pn_http_options http = {.fd = listener->fd,
+                                   .max_body = MAX_BODY,
+                                   .max_requests = o->n_parallel ? o->n_parallel : MAX_REQUESTS,
+                                   .max_seconds = o->read_seconds ? o->read_seconds : ARRIVAL_SECONDS,
+                                   .max_per_address =
+                                       (unsigned)(o->per_address ? o->per_address : CONNECTIONS_PER_ADDRESS),
+                                   .tls_cert = o->tls_cert,
+                                   .tls_key = o->tls_key,
+                                   .admit = admit,
+                                   .handle = handle,
+                                   .refuse = refuse_arrival,
+                                   .done = log_request,
+                                   .user = s};
+    struct pn_models_options models = o->models;
+    models.changed = o->debug ? log_model : NULL;
+    pantry_status status = pn_models_new(&models, &s->models, err);
+    if (!status)
+        status = pn_models_load_pinned(s->models, err);
+    if (!status)
+        status = pn_http_start(&http, &s->http, err);
+    if (status)
+        return status;
+    say_ready(s, listener->port);
+    wait_for_stop(s);
+    pn_listen_notify("STOPPING=1");
+    pn_http_drain(s->http, DRAIN_SECONDS);
+    return PANTRY_OK;
 }
 
 pantry_status pn_server_run(const struct pn_server_options *options, struct pantry_error *err)
 {
     struct pn_server s = {.options = *options, .started = pn_clock_ns()};
-    struct pn_http_options http = {.host = options->host,
-                                   .port = options->port,
-                                   .max_body = MAX_BODY,
-                                   .max_requests = options->n_parallel ? options->n_parallel : MAX_REQUESTS,
-                                   .max_seconds = options->read_seconds ? options->read_seconds : ARRIVAL_SECONDS,
-                                   .admit = admit,
-                                   .handle = handle,
-                                   .refuse = refuse_arrival,
-                                   .done = log_request,
-                                   .user = &s};
-    char url[300];
+    struct pn_listener listener = {.fd = options->fd, .port = options->port, .lock = -1};
     signal(SIGPIPE, SIG_IGN);
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;
-    if (options->said && pn_said_open(options->said, err))
-        log_error(err->text); /* without the file the service only reads more again after a restart */
-    status = pn_models_new(&options->models, &s.models, err);
+    char *home = strdup(options->keys), *slash = home ? strrchr(home, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    pn_reply_hide(slash ? home : "");
+    free(home);
+    if (options->sandbox && pn_sandbox_exists())
+        status = pn_store_start_helper(err);
+    if (!status && options->fd < 0)
+        status = pn_listen_open(options->host, options->port, options->socket_mode, &listener, err);
     if (!status)
-        status = pn_http_start(&http, &s.http, err);
-    if (!status) {
-        bool v6 = strchr(options->host, ':') != NULL;
-        snprintf(url, sizeof url, "http://%s%.250s%s:%u", v6 ? "[" : "", options->host, v6 ? "]" : "",
-                 pn_http_port(s.http));
-        if (options->ready)
-            options->ready(options->user, url);
-        wait_for_stop(options->stop);
-        pn_http_drain(s.http, DRAIN_SECONDS);
-    }
+        status = restrict_rights(options, listener.path, err);
+    if (!status && options->said && pn_said_open(options->said, err))
+        log_error(err->text); /* without the file the service only reads more again after a restart */
+    if (!status)
+        status = serve(&s, &listener, err);
     pn_http_stop(s.http);
     pn_models_free(s.models);
+    pn_listen_close(&listener);
     pn_said_close();
     pn_keys_close(&s.keys);
+    pn_store_stop_helper();
     return status;
 }

@@ -14,26 +14,35 @@
 #include <stdatomic.h>
 
 struct pn_server_options {
-    const char *host; /* an address or a name */
-    uint16_t port;    /* 0: any that is free */
+    const char *host;               /* an address, a name, or unix:PATH */
+    uint16_t port;                  /* 0: any that is free */
+    int fd;                         /* a socket that listens there already, or -1 */
+    unsigned socket_mode;           /* of a unix socket, such as 0600 */
+    const char *tls_cert, *tls_key; /* files; NULL: no TLS */
     struct pn_models_options models;
     int n_parallel;                /* most requests at the same time; more get 503. 0: 512 */
-    int read_seconds;              /* how long a request may take to arrive; 0: 60 */
+    int read_seconds;              /* how long a request may take to arrive, and a client not read; 0: 60 */
+    int per_address;               /* most connections of one address */
     const char *const *origins;    /* web origins that may call besides this machine's, "*" for any; up to NULL */
-    const char *const *registries; /* hosts that clients may pull from and push to besides the well-known ones */
-    size_t n_registries;
-    const char *keys; /* the file of the keys, which may change while the server runs */
-    bool needs_key;   /* also where the file has no key; otherwise every caller may do everything then */
-    const char *said; /* the file of turns with tool calls (said.h); NULL: in memory only */
-    bool quiet;       /* no line per request */
+    const char *const *registries; /* hosts that clients may pull from and push to besides known ones; up to NULL */
+    const char *keys;              /* the file of the keys, which may change while the server runs */
+    bool needs_key;                /* also where the file has no key; otherwise every caller may do everything then */
+    const char *said;              /* the file of turns with tool calls (said.h); NULL: in memory only */
+    bool quiet;                    /* no line per request */
+    bool debug;                    /* a line where a model is loaded or unloaded */
+    bool sandbox;                  /* give up rights that are not needed */
+    const char *const *folders;    /* that may be read nevertheless, up to NULL */
     /* Called once the server listens. */
     void (*ready)(void *user, const char *url);
     void *user;
     const pantry_cancel *stop; /* ends the server */
+    pantry_cancel *reload;     /* reads the certificate again, and is cleared; may be NULL */
 };
 
 /* Whether an address to listen on is this machine's alone. */
 bool pn_server_is_local(const char *host);
+/* A socket that systemd has passed: *fd, or -1, and the address it listens on. */
+pantry_status pn_server_inherited(int *fd, char host[256], uint16_t *port, struct pantry_error *err);
 /* Runs until options->stop is set, and then for the requests that are left, a few seconds at most. */
 pantry_status pn_server_run(const struct pn_server_options *options, struct pantry_error *err);
 

@@ -154,3 +154,16 @@ pantry_status pn_foreign_refuse(const char *name, const char *advice, struct pan
     pn_stored_free(&model);
     return status;
 }
+
+void pn_store_foreign_folders(struct pn_names *folders)
+{
+    *folders = (struct pn_names){0};
+    for (size_t i = 0; i < N_CACHES && !is_off(); i++) {
+        struct pn_names real;
+        real_roots(caches[i], &real);
+        for (size_t k = 0; k < real.len; k++)
+            if (!pn_vec_push(folders, real.data[k]))
+                free(real.data[k]);
+        free(real.data);
+    }
+}

@@ -215,6 +215,11 @@ struct pn_pip {
 };
 
 /* Runs `python3 -m pip download` and waits for it. Cancelling ends the child. */
+pantry_status pn_pip_run(const struct pn_pip *pip, struct pantry_error *err);
+
+/* ---- pip_helper.c ---- */
+
+/* The same, in the helper process if there is one. */
 pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err);
 
 /* ---- job.c: what long calls share ---- */

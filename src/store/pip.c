@@ -238,7 +238,7 @@ static pantry_status run_pip(const char *python, char **env, const char *log, co
     return explain(log, pip->folder, err);
 }
 
-pantry_status pn_pip_download(const struct pn_pip *pip, struct pantry_error *err)
+pantry_status pn_pip_run(const struct pn_pip *pip, struct pantry_error *err)
 {
     pantry_status status;
     pn_layout_remove(pip->scratch);

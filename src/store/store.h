@@ -7,6 +7,7 @@
 #ifndef PN_STORE_STORE_H
 #define PN_STORE_STORE_H
 
+#include "base/model_files.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -152,6 +153,12 @@ void pn_store_found_free(struct pn_found *found, size_t n);
  * NULL: a name without a place, which is not pulled unasked, or no name. Caller frees. */
 char *pn_store_place(const char *name);
 
+/* Starts a process that runs pip for this one from now on, which may then give up its right to start programs. Call it
+ * before there are other threads, with SIGPIPE ignored. */
+pantry_status pn_store_start_helper(struct pantry_error *err);
+/* Ends it. */
+void pn_store_stop_helper(void);
+
 /* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);
 
@@ -174,6 +181,8 @@ pantry_status pn_store_import(const char *const *files, size_t n, const char *na
  * with pn_store_list_free. */
 pantry_status pn_store_list(struct pn_stored **list, size_t *n, struct pantry_error *err);
 void pn_store_list_free(struct pn_stored *list, size_t n);
+/* The folders of other programs' caches that are there. Free with pn_names_free. */
+void pn_store_foreign_folders(struct pn_names *folders);
 
 /* ---- remove, copy, prune ---- */
 

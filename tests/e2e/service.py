@@ -48,23 +48,45 @@ def has_model(name):
 class Service:
     """A server; `models` are {name: file} for a store of its own, or None for this machine's store."""
 
-    def __init__(self, models, *arguments, quiet=True, env=None):
+    def __init__(self, models, *arguments, quiet=True, env=None, context=None, fds=()):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
+        self.context = context  # of TLS
         self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", **(env or {})}
         if models is not None:
             env["PANTRY_HOME"] = os.path.join(self.folder, "home")
             for name, path in models.items():
-                subprocess.run([PANTRY, "import", path, "--name", name], env=env, check=True, capture_output=True)
+                subprocess.run(
+                    [PANTRY, "import", path, "--name", name],
+                    env=env,
+                    check=True,
+                    capture_output=True,
+                )
         self.errors = open(os.path.join(self.folder, "errors"), "w+")
-        command = [PANTRY, "serve", "--port", "0", *(["--quiet"] if quiet else []), *arguments]
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        command = [
+            PANTRY,
+            "serve",
+            "--port",
+            "0",
+            *(["--quiet"] if quiet else []),
+            *arguments,
+        ]
+        self.process = subprocess.Popen(
+            command,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            pass_fds=fds,
+        )
         line = self.process.stdout.readline()
-        found = re.search(r"listens on (http://\S+)", line)
+        found = re.search(r"listens on (\S+)", line)
         if not found:
+            self.errors.seek(0)
+            why = self.errors.read()
             self.stop()
-            raise AssertionError(f"the server does not start: {line!r}")
+            raise AssertionError(f"the server does not start: {line!r} {why!r}")
         self.url = found.group(1)
-        self.port = int(self.url.rsplit(":", 1)[1])
+        self.port = int(self.url.rsplit(":", 1)[1]) if "://" in self.url else None
 
     def stop(self, number=signal.SIGTERM):
         """The exit status."""
@@ -82,7 +104,7 @@ class Service:
         headers = {"Content-Type": "application/json", **(headers or {})}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+            with urllib.request.urlopen(request, timeout=PATIENCE, context=self.context) as reply:
                 status, got, text = reply.status, reply.headers, reply.read().decode()
         except urllib.error.HTTPError as e:
             with e:

@@ -1,6 +1,7 @@
 """API keys: `pantry key`, which key a route takes, and that keys share nothing."""
 
 import glob
+import itertools
 import json
 import os
 import re
@@ -110,6 +111,42 @@ class Admission(Case):
                 self.assertEqual(s.request("GET", "/api/ps", None, bearer(infer))[2]["models"], [])
                 self.assertIn("pantry_prompt_tokens_total 0\n", s.request("GET", "/metrics", None, bearer(manage))[2])
 
+    def test_every_host_origin_method_route_and_key(self):
+        """What must not come in does not, whatever else is right about it; no page of others may read a reply."""
+        s = self.service
+        keys = {None: 0, "pk-" + "0" * 64: 0, s.add("infer"): 1, s.add("manage", "manage"): 2}
+        hosts = {"localhost:11434": True, "evil.example": False}
+        origins = {None: True, "http://localhost:3000": True, "http://evil.example": False}
+        table = routes()
+
+        def is_tail(route, path):
+            return route.endswith("/") and route != "/" and path.startswith(route) and path != route
+
+        paths = {path + "nothing" if path.endswith("/") and path != "/" else path for _, path in table}
+        n = 0
+        for path, method, host, origin, key in itertools.product(
+            sorted(paths), ("GET", "POST", "PUT", "DELETE", "PATCH"), hosts, origins, keys
+        ):
+            route = next(((m, p) for m, p in table if m == method and (p == path or is_tail(p, path))), None)
+            needs = 0 if route in OPEN else 2 if route in MANAGE else 1
+            body = None if method == "GET" else {"model": "nothing"}  # what comes in fails at once
+            headers = {**bearer(key), "Host": host, **({"Origin": origin} if origin else {})}
+            status, got, _ = s.request(method, path, body, headers)
+            n += 1
+            with self.subTest(method=method, path=path, host=host, origin=origin, level=keys[key]):
+                self.assertEqual(
+                    got["Access-Control-Allow-Origin"], origin if hosts[host] and origins[origin] else None
+                )
+                if not hosts[host] or not origins[origin]:
+                    self.assertEqual(status, 403)
+                elif not route:
+                    self.assertEqual(status, 405)
+                elif keys[key] < needs:
+                    self.assertEqual(status, 403 if keys[key] else 401)
+                else:
+                    self.assertNotIn(status, (401, 403, 405, 415))
+        self.assertGreater(n, 2500)
+
     def test_head_preflight_and_unknown_paths(self):
         self.service.add("a")
         self.assertEqual(self.status("HEAD", "/api/tags"), 401)
@@ -184,7 +221,7 @@ class Admission(Case):
         self.assertEqual(s.process.wait(60), 0)
         s.errors.seek(0)
         log = s.errors.read()
-        self.assertEqual(len(log.splitlines()), 6)
+        self.assertEqual(log.count('"method"'), 6)
         for secret in (key[3:20], "1" * 16, "pk-", "Bearer"):
             self.assertNotIn(secret, log)
 

@@ -24,7 +24,13 @@ POLLS = 0.1  # seconds of processor time in these polls that still count as wait
 
 class Result:
     def __init__(self, why, seconds, cpu, peak, output):
-        self.why, self.seconds, self.cpu, self.peak, self.output = why, seconds, cpu, peak, output
+        self.why, self.seconds, self.cpu, self.peak, self.output = (
+            why,
+            seconds,
+            cpu,
+            peak,
+            output,
+        )
 
 
 def program_of(test):
@@ -40,7 +46,15 @@ def environment(root, scratch, extra=None):
     for path in (home, tmp):
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(path)
-    env = dict(os.environ, PANTRY_HOME=home, TMPDIR=tmp, VERBOSE="2", CMOCKA_MESSAGE_OUTPUT="TAP", E2E_SKIP=E2E_SKIP)
+    env = dict(
+        os.environ,
+        PANTRY_HOME=home,
+        TMPDIR=tmp,
+        VERBOSE="2",
+        CMOCKA_MESSAGE_OUTPUT="TAP",
+        E2E_SKIP=E2E_SKIP,
+        PANTRY_SANDBOX="0",
+    )  # coverage is written outside of the service's folders
     env.setdefault("PANTRY_TEST_DATA", os.path.join(os.path.dirname(root), "shared", "data"))
     return dict(env, **(extra or {}))
 
@@ -49,7 +63,11 @@ class Usage:
     """The resources of a process and its children, from /proc."""
 
     def __init__(self, pid):
-        self.pid, self.ticks, self.page = pid, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+        self.pid, self.ticks, self.page = (
+            pid,
+            os.sysconf("SC_CLK_TCK"),
+            os.sysconf("SC_PAGE_SIZE"),
+        )
 
     def of(self, pid):
         """(process group, seconds of processor time with ended children, bytes in memory), or None."""
@@ -58,7 +76,11 @@ class Usage:
                 fields = file.read().rsplit(b")", 1)[1].split()
         except OSError:
             return None
-        return int(fields[2]), sum(int(x) for x in fields[11:15]) / self.ticks, int(fields[21]) * self.page
+        return (
+            int(fields[2]),
+            sum(int(x) for x in fields[11:15]) / self.ticks,
+            int(fields[21]) * self.page,
+        )
 
     def alone(self):
         found = self.of(self.pid)
@@ -104,7 +126,11 @@ def run_test(argv, cwd, env, max_cpu, max_memory):
         start_new_session=True,
     )
     usage, output, why, looked, peak = Usage(process.pid), b"", None, start, 0
-    used, moved, still = 0.0, 0.0, 0  # processor time, its value at the last progress, polls without progress
+    used, moved, still = (
+        0.0,
+        0.0,
+        0,
+    )  # processor time, its value at the last progress, polls without progress
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while why is None:
@@ -176,7 +202,13 @@ class Baseline:
         parts = (
             ["e2e/*.py"]
             if test == E2E
-            else [f"unit/{test}.c", "unit/*.h", "support/*.[ch]", "golden/*.*", "golden/*/*.*"]
+            else [
+                f"unit/{test}.c",
+                "unit/*.h",
+                "support/*.[ch]",
+                "golden/*.*",
+                "golden/*/*.*",
+            ]
         )
         sums = sum_of_all(path for part in parts for path in glob.glob(os.path.join(root, part)))
         return os.path.join(self.cache, f"{test}-{sums[:12]}.json.gz")
@@ -224,7 +256,14 @@ class Baseline:
         argv = [a for a in known[object_file] if a != "-O3"]
         argv[argv.index("-o") + 1] = out
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        run(argv + ["--coverage", "-O2" if re.search("src/(tensor|device)/", object_file) else "-O1"], self.build.root)
+        run(
+            argv
+            + [
+                "--coverage",
+                "-O2" if re.search("src/(tensor|device)/", object_file) else "-O1",
+            ],
+            self.build.root,
+        )
         return out
 
     def measure_one(self, test):
@@ -259,14 +298,20 @@ class Baseline:
         files = {}
         for some in (data[i : i + 40] for i in range(0, len(data), 40)):
             done = subprocess.run(
-                ["gcov", "-j", "-t"] + some, cwd=self.build.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                ["gcov", "-j", "-t"] + some,
+                cwd=self.build.root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
             if done.returncode:
                 raise ToolError("gcov: " + done.stderr.decode(errors="replace")[-500:])
             for line in done.stdout.splitlines():
                 for file in json.loads(line)["files"]:
                     if file["file"].startswith("src/"):
-                        merge(files.setdefault(file["file"], {"functions": {}, "lines": {}}), file)
+                        merge(
+                            files.setdefault(file["file"], {"functions": {}, "lines": {}}),
+                            file,
+                        )
         return files
 
     def order(self, mutant, noticed):
@@ -318,7 +363,11 @@ def merge(known, file):
     for function in file["functions"]:
         name, count = function["name"], function["execution_count"]
         old = known["functions"].get(name, [0, 0, 0])
-        known["functions"][name] = [function["start_line"], function["end_line"], max(old[2], count)]
+        known["functions"][name] = [
+            function["start_line"],
+            function["end_line"],
+            max(old[2], count),
+        ]
     for line in file["lines"]:
         if line["count"]:
             known["lines"][str(line["line_number"])] = known["lines"].get(str(line["line_number"]), 0) + line["count"]

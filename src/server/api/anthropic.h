@@ -59,6 +59,6 @@ void pn_anthropic_fail(struct pn_anthropic_reply *reply, const struct pantry_err
 pn_route_fn pn_anthropic_messages, pn_anthropic_count;
 /* /v1/models and /v1/models/{id} in Anthropic's shape. */
 void pn_anthropic_models(struct pn_exchange *x);
-void pn_anthropic_model(struct pn_exchange *x, const char *wanted);
+void pn_anthropic_model(const struct pn_server *s, struct pn_exchange *x, const char *wanted);
 
 #endif

@@ -95,12 +95,12 @@ void pn_anthropic_models(struct pn_exchange *x)
     pn_store_list_free(list, n);
 }
 
-void pn_anthropic_model(struct pn_exchange *x, const char *wanted)
+void pn_anthropic_model(const struct pn_server *s, struct pn_exchange *x, const char *wanted)
 {
     struct pantry_error err;
     char *name, *path;
     uint64_t bytes;
-    if (pn_models_find(wanted, &name, &path, &bytes, &err)) {
+    if (pn_models_find(s->models, wanted, &name, &path, &bytes, &err)) {
         pn_reply_error(x, PN_ERRORS_ANTHROPIC, &err);
         return;
     }

@@ -93,9 +93,33 @@ static json_t *summary(const char *name, const char *path, uint64_t bytes, const
                      digest, "details", details_of(description));
 }
 
+static void add_model(json_t *models, const char *name, const char *path, uint64_t bytes)
+{
+    char when[40];
+    json_t *d = describe(path), *v = summary(name, path, bytes, d);
+    modified_at(path, when);
+    json_object_set_new(v, "modified_at", json_string(when));
+    json_array_append_new(models, v);
+    json_decref(d);
+}
+
+static void add_aliases(const struct pn_server *s, json_t *models)
+{
+    size_t n;
+    const struct pn_model_alias *aliases = pn_models_aliases(s->models, &n);
+    for (size_t i = 0; i < n; i++) {
+        char *name, *path;
+        uint64_t bytes;
+        if (!pn_models_find(s->models, aliases[i].name, &name, &path, &bytes, NULL))
+            add_model(models, aliases[i].name, path, bytes);
+        free(name);
+        free(path);
+    }
+}
+
 void pn_ollama_tags(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    (void)s, (void)body, (void)tail;
+    (void)body, (void)tail;
     struct pn_stored *list;
     struct pantry_error err;
     size_t n;
@@ -104,15 +128,10 @@ void pn_ollama_tags(struct pn_server *s, struct pn_exchange *x, json_t *body, co
         return;
     }
     json_t *models = json_array();
-    for (size_t i = 0; i < n; i++) {
-        char when[40];
-        json_t *d = describe(list[i].path), *v = summary(list[i].name, list[i].path, list[i].bytes, d);
-        modified_at(list[i].path, when);
-        json_object_set_new(v, "modified_at", json_string(when));
-        json_array_append_new(models, v);
-        json_decref(d);
-    }
+    for (size_t i = 0; i < n; i++)
+        add_model(models, list[i].name, list[i].path, list[i].bytes);
     pn_store_list_free(list, n);
+    add_aliases(s, models);
     pn_reply_json(x, 200, json_pack("{s:o}", "models", models));
 }
 
@@ -230,7 +249,7 @@ static json_t *text_or_empty(const json_t *d, const char *key)
 
 void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    (void)s, (void)tail;
+    (void)tail;
     const char *model = NULL;
     bool verbose = false;
     char *name, *path, when[40];
@@ -247,7 +266,7 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     if (!status && !model)
         status = pn_fail(&err, PANTRY_INVALID, "model is required");
     if (!status)
-        status = pn_models_find(model, &name, &path, &bytes, &err);
+        status = pn_models_find(s->models, model, &name, &path, &bytes, &err);
     if (status) {
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
         return;

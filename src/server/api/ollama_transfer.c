@@ -110,8 +110,8 @@ static pantry_status check_host(const struct pn_server *s, struct transfer *t, c
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
         if (strlen(hosts[i]) == n && strncmp(t->name, hosts[i], n) == 0)
             return PANTRY_OK;
-    for (size_t i = 0; i < s->options.n_registries; i++)
-        if (strlen(s->options.registries[i]) == n && strncmp(t->name, s->options.registries[i], n) == 0) {
+    for (const char *const *r = s->options.registries; r && *r; r++)
+        if (strlen(*r) == n && strncmp(t->name, *r, n) == 0) {
             t->public_only = false;
             return PANTRY_OK;
         }

@@ -117,7 +117,7 @@ static json_t *model_json(const char *name, const char *path)
 
 void pn_openai_models(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    (void)s, (void)body, (void)tail;
+    (void)body, (void)tail;
     struct pn_stored *list;
     struct pantry_error err;
     size_t n;
@@ -133,20 +133,29 @@ void pn_openai_models(struct pn_server *s, struct pn_exchange *x, json_t *body, 
     for (size_t i = 0; i < n; i++)
         json_array_append_new(models, model_json(list[i].name, list[i].path));
     pn_store_list_free(list, n);
+    const struct pn_model_alias *aliases = pn_models_aliases(s->models, &n);
+    for (size_t i = 0; i < n; i++) {
+        char *name, *path;
+        uint64_t bytes;
+        if (!pn_models_find(s->models, aliases[i].name, &name, &path, &bytes, NULL))
+            json_array_append_new(models, model_json(aliases[i].name, path));
+        free(name);
+        free(path);
+    }
     pn_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", models));
 }
 
 void pn_openai_model(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
-    (void)s, (void)body;
+    (void)body;
     struct pantry_error err;
     char *name, *path;
     uint64_t bytes;
     if (pn_http_header(x, "anthropic-version")) {
-        pn_anthropic_model(x, tail);
+        pn_anthropic_model(s, x, tail);
         return;
     }
-    if (pn_models_find(tail, &name, &path, &bytes, &err)) {
+    if (pn_models_find(s->models, tail, &name, &path, &bytes, &err)) {
         pn_openai_fail(x, &err, NULL);
         return;
     }

@@ -244,7 +244,8 @@ static void fail(struct pn_openai_response *r, const struct pantry_error *err)
 {
     if (r->call.streaming) {
         json_object_set_new(r->object, "status", json_string("failed"));
-        json_object_set_new(r->object, "error", json_pack("{s:s, s:s}", "code", "server_error", "message", err->text));
+        json_object_set_new(r->object, "error",
+                            json_pack("{s:s, s:o}", "code", "server_error", "message", pn_error_message(err->text)));
         pn_openai_output_event(r, "response.failed");
         return;
     }

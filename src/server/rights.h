@@ -1,0 +1,17 @@
+/* What the service keeps of its user's rights. */
+#ifndef PN_SERVER_RIGHTS_H
+#define PN_SERVER_RIGHTS_H
+
+#include "base/sandbox.h"
+
+struct pn_rights {
+    const char *const *folders;     /* that may be read besides, up to NULL; may be NULL */
+    const char *tls_cert, *tls_key; /* may be NULL */
+    const char *socket;             /* a unix socket, which is removed at the end; NULL: none */
+};
+
+/* Keeps reading of the system's folders, of its own, and of the model caches of other programs; writing of models/,
+ * fetch/ and cache/ in its own folder, which it makes; and no starting of programs. */
+pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_held *held, struct pantry_error *err);
+
+#endif
