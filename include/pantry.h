@@ -108,6 +108,8 @@ struct pantry_model_options {
     int n_context; /* default of sessions; models with LongRoPE rotate as this length needs. 0: any length, by default
                       as trained, at most 32,768 */
     int reserved;  /* 0: room for a later option */
+
+    const char *chat_template; /* Jinja source to use in place of the file's; NULL: the file's */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);

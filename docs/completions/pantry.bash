@@ -3,11 +3,12 @@
 _pantry_value() # COMMAND:OPTION: what the option takes
 {
     case $1 in
-    *:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | *:--repeat-penalty | \
-        *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | *:--threads | *:-t | \
-        *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--keep-alive \
-        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | *:--prompt | *:-p | *:--name \
-        | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
+    run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
+        *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
+        *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | \
+        *:--port | *:--keep-alive | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | \
+        *:--prompt | *:-p | *:--name | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top \
+        | *:--slices) echo "text" ;;
     *:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
@@ -27,9 +28,10 @@ _pantry_options() # COMMAND
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --help" ;;
     import) echo "--name --help" ;;
+    create) echo "--file --quiet --help" ;;
     cp | rm | prune) echo "--help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
-    show) echo "--template --license --tensors --metadata --json --help" ;;
+    show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;
     rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory" ;;
@@ -73,7 +75,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve key generate list pull import cp rm prune doctor show bench embed rank tokenize template parse logits check help version"
+        choices="run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -88,7 +90,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve key generate list pull import cp rm prune doctor show bench embed rank tokenize template parse logits check help version" ;;
+        command) choices="run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -18,6 +18,7 @@ _pantry_commands()
         'list:list the models that can be run by name'
         'pull:download a model into the store, or bring it up to date'
         'import:copy model files into the store, to run them by name'
+        'create:make a model from a Modelfile'
         'cp:give a model of the store another name'
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
@@ -143,6 +144,11 @@ _pantry()
             '--name=[name of the model; default: the name of the file]:NAME: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '*:file:_files' ;;
+    create)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the Modelfile; -: standard input. Default: Modelfile]:FILE:_files' \
+            '(-q --quiet)'{-q,--quiet}'[print nothing but errors]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     cp)
         _arguments -s -S : \
             '(-h --help)'{-h,--help}'[print this text]' ;;
@@ -161,7 +167,10 @@ _pantry()
             '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
+            '--modelfile[print a Modelfile that makes this model]' \
+            '--parameters[print the parameters that the model sets]' \
             '--template[print the chat template]' \
+            '--system[print the system message that the model sets]' \
             '--license[print the licence]' \
             '--tensors[list the tensors]' \
             '--metadata[list all metadata]' \

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,10 @@ void *pn_os_large_pages(size_t bytes);
 void pn_os_free_pages(void *pages, size_t bytes);
 /* Returns the memory of whole pages of a mapping to the system. Their contents are lost, the addresses stay mapped. */
 void pn_os_discard(void *start, size_t bytes);
+
+/* Makes `to`, which must not exist, a copy of an open file that shares its blocks until one of them changes. False,
+ * with nothing made, where the file system cannot. */
+bool pn_os_clone_file(int from, const char *to);
 
 /* Sleeps while *word is `value`. Returns when woken, at once if *word already differs, and sometimes spuriously. */
 void pn_os_wait(atomic_uint *word, unsigned value);

@@ -3,7 +3,9 @@
 #include "base/os.h"
 
 #include <mach/mach.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/clonefile.h>
 #include <sys/mman.h>
 #include <sys/sysctl.h>
 #include <sys/types.h>
@@ -49,6 +51,11 @@ void pn_os_memory(struct pn_os_memory *out)
 /* All words share one condition; a thread woken for another word goes back to sleep. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+bool pn_os_clone_file(int from, const char *to)
+{
+    return fclonefileat(from, AT_FDCWD, to, 0) == 0;
+}
 
 void pn_os_wait(atomic_uint *word, unsigned value)
 {

@@ -5,12 +5,14 @@
 
 #include "base/cgroup.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -128,6 +130,18 @@ void pn_os_memory(struct pn_os_memory *out)
 }
 
 _Static_assert(sizeof(atomic_uint) == 4, "a futex is 32 bits wide");
+
+bool pn_os_clone_file(int from, const char *to)
+{
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return false;
+    bool cloned = ioctl(fd, FICLONE, from) == 0;
+    close(fd);
+    if (!cloned)
+        unlink(to);
+    return cloned;
+}
 
 void pn_os_wait(atomic_uint *word, unsigned value)
 {

@@ -14,49 +14,84 @@ enum { LONG_PROMPT = 256 }; /* tokens; longer prompts take long enough to show a
 
 /* ---- life ---- */
 
-static int open_model(const char *name, const struct pn_machine *machine, pantry_model **model,
-                      pantry_session **session)
+/* A model with a session, and what it carries. */
+struct opened {
+    pantry_model *model;
+    pantry_session *session;
+    struct pn_carried carried;
+    struct pn_cli_sampler sampler;
+    struct pantry_session_options options;
+    char *name, *system;
+};
+
+static void close_opened(struct opened *o)
+{
+    pantry_session_free(o->session);
+    pantry_model_free(o->model);
+    pn_carried_free(&o->carried);
+    free(o->name);
+    free(o->system);
+}
+
+static int open_model(const struct pn_chat *chat, const char *name, struct opened *o)
 {
     struct pantry_error error = {0};
-    int status = pn_cli_load_model(name, machine, model);
-    if (status == PN_EXIT_DONE && !pantry_model_tokenizer(*model)) {
+    *o = (struct opened){.sampler = chat->given, .options = chat->machine.session, .name = strdup(name)};
+    o->options.n_context = chat->given_context;
+    int status = o->name ? pn_cli_load_carried(name, &chat->machine, &o->model, &o->carried) : pn_cli_no_memory();
+    if (status == PN_EXIT_DONE && !pantry_model_tokenizer(o->model)) {
         pn_cli_say_error("%s has no tokenizer, so it cannot chat", name);
         status = PN_EXIT_FAILED;
     }
-    if (status == PN_EXIT_DONE && pantry_session_new(*model, &machine->session, session, &error) != PANTRY_OK)
+    const char *system = chat->own_system ? chat->system : o->carried.system;
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_sampler_settle(&o->sampler, &o->options.n_context, name, o->carried.params);
+    if (status == PN_EXIT_DONE && pantry_session_new(o->model, &o->options, &o->session, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
-    if (status != PN_EXIT_DONE) {
-        pantry_model_free(*model);
-        *model = NULL;
-    }
+    if (status == PN_EXIT_DONE && system && !(o->system = strdup(system)))
+        status = pn_cli_no_memory();
+    if (status != PN_EXIT_DONE)
+        close_opened(o);
     return status;
+}
+
+static void take_opened(struct pn_chat *chat, const struct opened *o)
+{
+    chat->model = o->model;
+    chat->session = o->session;
+    chat->carried = o->carried;
+    chat->sampler = o->sampler;
+    chat->machine.session = o->options;
+    chat->name = o->name;
+    free(chat->system);
+    chat->system = o->system;
 }
 
 int pn_chat_open(struct pn_chat *chat, const char *name)
 {
+    struct opened o;
+    chat->given = chat->sampler;
+    chat->given_context = chat->machine.session.n_context;
     chat->messages = json_array();
-    chat->name = strdup(name);
-    if (!chat->messages || !chat->name)
+    if (!chat->messages)
         return pn_cli_no_memory();
-    return open_model(name, &chat->machine, &chat->model, &chat->session);
+    int status = open_model(chat, name, &o);
+    if (status == PN_EXIT_DONE)
+        take_opened(chat, &o);
+    return status;
 }
 
 int pn_chat_switch(struct pn_chat *chat, const char *name)
 {
-    pantry_model *model = NULL;
-    pantry_session *session = NULL;
-    char *copy = strdup(name);
-    int status = copy ? open_model(name, &chat->machine, &model, &session) : pn_cli_no_memory();
-    if (status != PN_EXIT_DONE) {
-        free(copy);
+    struct opened o;
+    int status = open_model(chat, name, &o);
+    if (status != PN_EXIT_DONE)
         return status;
-    }
     pantry_session_free(chat->session);
     pantry_model_free(chat->model);
+    pn_carried_free(&chat->carried);
     free(chat->name);
-    chat->session = session;
-    chat->model = model;
-    chat->name = copy;
+    take_opened(chat, &o);
     json_array_clear(chat->messages);
     return status;
 }
@@ -65,6 +100,7 @@ void pn_chat_close(struct pn_chat *chat)
 {
     pantry_session_free(chat->session);
     pantry_model_free(chat->model);
+    pn_carried_free(&chat->carried);
     json_decref(chat->messages);
     free(chat->system);
     free(chat->name);
@@ -95,6 +131,7 @@ bool pn_chat_set_system(struct pn_chat *chat, const char *text)
         return false;
     free(chat->system);
     chat->system = copy;
+    chat->own_system = true;
     return true;
 }
 
@@ -132,10 +169,8 @@ static bool on_token(void *user, const struct pantry_token *token)
 
 static json_t *context_of(const struct pn_chat *chat)
 {
-    json_t *messages = json_array();
-    if (chat->system)
-        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", chat->system));
-    json_array_extend(messages, chat->messages);
+    struct pn_carried carried = {.system = chat->system, .messages = chat->carried.messages};
+    json_t *messages = pn_carried_conversation(&carried, chat->messages);
     json_t *context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
     if (context && chat->think != PN_THINK_UNSET)
         json_object_set_new(context, "enable_thinking", json_boolean(chat->think == PN_THINK_ON));

@@ -20,14 +20,19 @@ struct pn_chat {
     pantry_session *session;
     struct pn_machine machine;
     struct pn_cli_sampler sampler;
-    json_t *messages; /* without the system message */
+    struct pn_cli_sampler given; /* the sampler as the user has set it, and nothing else */
+    int given_context;           /* the same for machine.session.n_context */
+    struct pn_carried carried;
+    json_t *messages; /* without the system message, and without what the model carries */
     char *system;     /* NULL: none */
+    bool own_system;  /* the user has set it, or removed it */
     bool verbose, wrap;
     enum pn_think think;
     struct pn_arena arena; /* texts of options */
 };
 
-/* The caller sets the options in *chat first. Reports errors; returns an exit status. */
+/* The caller sets the options in *chat first (`sampler` as parsed: what is not set there comes from the model). Reports
+ * errors; returns an exit status. */
 int pn_chat_open(struct pn_chat *chat, const char *name);
 /* Loads another model and starts over; keeps the old one on failure. */
 int pn_chat_switch(struct pn_chat *chat, const char *name);

@@ -135,6 +135,7 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
                 double *seconds)
 {
     struct pantry_error error = {0};
+    struct pn_carried carried = {0};
     char *path = NULL;
     int status = PN_EXIT_DONE;
     pantry_limit_memory(machine->memory);
@@ -144,6 +145,10 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
         return status;
     }
     status = pn_cli_find_model(name, &path);
+    if (status == PN_EXIT_DONE &&
+        (pn_carried_find(name, &carried, &error) != PANTRY_OK || pn_carried_check(&carried, name, &error) != PANTRY_OK))
+        status = pn_cli_fail(&error);
+    pn_carried_free(&carried);
     for (int i = 0; status == PN_EXIT_DONE && i < 2; i++) {
         pantry_model_free(*model);
         *model = NULL;

@@ -17,6 +17,7 @@ enum { PROMPT_LIMIT = 1 << 30 };
 struct chosen {
     const char *prompt, *file, *system;
     bool raw, json, ids, verbose;
+    struct pn_carried carried; /* by the model, once it is loaded */
 };
 
 static const struct pn_option table[] = {
@@ -76,7 +77,9 @@ static int render_prompt(const struct chosen *chosen, const pantry_model *model,
     if (chosen->system)
         json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", chosen->system));
     json_array_append_new(messages, json_pack("{s:s, s:o}", "role", "user", "content", content));
-    json_t *context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
+    json_t *all = pn_carried_conversation(&chosen->carried, messages);
+    json_decref(messages);
+    json_t *context = json_pack("{s:o, s:b}", "messages", all, "add_generation_prompt", 1);
     char *json = context ? json_dumps(context, 0) : NULL;
     int status = json ? PN_EXIT_DONE : pn_cli_no_memory();
     if (json && pantry_model_render(model, json, text, text_len, &error) != PANTRY_OK)
@@ -193,13 +196,15 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "--system needs the chat template, which --raw leaves out");
 
     pantry_model *model = NULL;
-    pn_cli_sampler_settle(&sampler, arguments.text[0]);
+    status = pn_cli_load_carried(arguments.text[0], &machine, &model, &chosen.carried);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_sampler_settle(&sampler, &machine.session.n_context, arguments.text[0], chosen.carried.params);
     pn_cli_sampler_draw_seed(&sampler);
-    status = pn_cli_load_model(arguments.text[0], &machine, &model);
     pn_term_watch(); /* now Ctrl-C ends the text, not the program */
     if (status == PN_EXIT_DONE)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
+    pn_carried_free(&chosen.carried);
     if (pn_term_take_interrupt())
         pn_term_end_interrupted();
     return status;

@@ -254,7 +254,6 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
     const char *name = arguments.n ? arguments.text[0] : PN_DEFAULT_MODEL;
     bool terminal = isatty(STDIN_FILENO), talk = terminal && isatty(STDOUT_FILENO) && arguments.n < 2;
-    pn_cli_sampler_settle(&chat.sampler, name);
     chat.verbose = chosen.verbose;
     chat.wrap = chosen.wrap;
     chat.think = chosen.no_think ? PN_THINK_OFF : PN_THINK_UNSET;

@@ -9,11 +9,14 @@
 #include <string.h>
 
 struct chosen {
-    bool json, template, license, tensors, metadata;
+    bool json, modelfile, parameters, template, system, license, tensors, metadata;
 };
 
 static const struct pn_option table[] = {
+    PN_OPT_FLAG("modelfile", offsetof(struct chosen, modelfile), "print a Modelfile that makes this model"),
+    PN_OPT_FLAG("parameters", offsetof(struct chosen, parameters), "print the parameters that the model sets"),
     PN_OPT_FLAG("template", offsetof(struct chosen, template), "print the chat template"),
+    PN_OPT_FLAG("system", offsetof(struct chosen, system), "print the system message that the model sets"),
     PN_OPT_FLAG("license", offsetof(struct chosen, license), "print the licence"),
     PN_OPT_FLAG("tensors", offsetof(struct chosen, tensors), "list the tensors"),
     PN_OPT_FLAG("metadata", offsetof(struct chosen, metadata), "list all metadata"),
@@ -232,30 +235,78 @@ static void put_sections(const json_t *root, uint64_t bytes)
 {
     put_model(root, bytes);
     put_tokenizer(root);
+    put_text_section(root, "System", "system", "--system");
+    put_text_section(root, "Parameters", "parameters", "--parameters");
     put_text_section(root, "Template", "template", "--template");
     bool whole = json_is_string(json_object_get(root, "license_text"));
     put_text_section(root, "License", whole ? "license_text" : "license", "--license");
 }
 
-static int describe(const char *path, json_t **root)
+static void set_text(json_t *root, const char *key, char *text)
 {
-    struct pantry_error error = {0};
-    char *text = NULL;
-    if (pantry_describe(path, &text, &error) != PANTRY_OK)
-        return pn_cli_fail(&error);
-    *root = json_loads(text, JSON_ALLOW_NUL, NULL);
-    pantry_free(text);
-    return *root ? PN_EXIT_DONE : pn_cli_no_memory();
+    if (text && *text)
+        json_object_set_new(root, key, json_string(text));
+    free(text);
 }
 
-int pn_cli_show_model(const char *path)
+/* What the store's manifest adds to the description of the file, or replaces in it. */
+static void overlay(json_t *root, const char *name, const char *path, const struct pn_carried *carried)
+{
+    if (carried->template)
+        json_object_set_new(root, "template", json_string(carried->template));
+    if (carried->system)
+        json_object_set_new(root, "system", json_string(carried->system));
+    if (carried->messages)
+        json_object_set(root, "messages", carried->messages);
+    set_text(root, "license_text", pn_carried_license(carried));
+    set_text(root, "parameters", pn_carried_parameters(carried));
+    set_text(root, "modelfile",
+             pn_carried_modelfile(carried, name, path, json_string_value(json_object_get(root, "template"))));
+}
+
+/* The description of a MODEL, with what it carries. */
+static int describe(const char *name, json_t **root)
+{
+    struct pantry_error error = {0};
+    struct pn_carried carried = {0};
+    char *text = NULL, *path = NULL;
+    int status = pn_cli_find_model(name, &path);
+    if (status == PN_EXIT_DONE &&
+        (pantry_describe(path, &text, &error) != PANTRY_OK || pn_carried_find(name, &carried, &error) != PANTRY_OK))
+        status = pn_cli_fail(&error);
+    if (status == PN_EXIT_DONE && !(*root = json_loads(text, JSON_ALLOW_NUL, NULL)))
+        status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE)
+        overlay(*root, name, path, &carried);
+    pantry_free(text);
+    pn_carried_free(&carried);
+    free(path);
+    return status;
+}
+
+int pn_cli_show_model(const char *name)
 {
     json_t *root = NULL;
-    int status = describe(path, &root);
+    int status = describe(name, &root);
     if (root)
-        put_sections(root, pn_cli_model_bytes(path));
+        put_sections(root, pn_cli_model_bytes(name));
     json_decref(root);
     return status;
+}
+
+static int put_chosen(const struct chosen *chosen, const json_t *root)
+{
+    if (chosen->modelfile)
+        return put_whole(root, "modelfile", "");
+    if (chosen->parameters)
+        return put_whole(root, "parameters", "this model sets no parameters");
+    if (chosen->template)
+        return put_whole(root, "template", "this model has no chat template");
+    if (chosen->system)
+        return put_whole(root, "system", "this model sets no system message");
+    if (json_object_get(root, "license_text"))
+        return put_whole(root, "license_text", "");
+    return put_whole(root, "license", "this model does not name a licence");
 }
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -268,40 +319,35 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return status;
     if (arguments.n != 1)
         return pn_cli_misuse(command, "show needs one MODEL");
-    if (chosen.json + chosen.template + chosen.license + chosen.tensors + chosen.metadata > 1)
-        return pn_cli_misuse(command, "show takes one of --template, --license, --tensors, --metadata and --json");
+    bool text = chosen.modelfile || chosen.parameters || chosen.template || chosen.system || chosen.license;
+    if (chosen.json + chosen.tensors + chosen.metadata + chosen.modelfile + chosen.parameters + chosen.template +
+            chosen.system + chosen.license >
+        1)
+        return pn_cli_misuse(command, "show takes one of --modelfile, --parameters, --template, --system, --license, "
+                                      "--tensors, --metadata and --json");
 
-    char *path = NULL;
     json_t *root = NULL;
-    status = pn_cli_find_model(arguments.text[0], &path);
-    if (status == PN_EXIT_DONE)
-        status = describe(path, &root);
+    status = describe(arguments.text[0], &root);
     if (status == PN_EXIT_DONE && chosen.json)
         status = pn_cli_put_json(json_incref(root));
-    else if (status == PN_EXIT_DONE && chosen.template)
-        status = put_whole(root, "template", "this model has no chat template");
-    else if (status == PN_EXIT_DONE && chosen.license && json_object_get(root, "license_text"))
-        status = put_whole(root, "license_text", "");
-    else if (status == PN_EXIT_DONE && chosen.license)
-        status = put_whole(root, "license", "this model does not name a licence");
+    else if (status == PN_EXIT_DONE && text)
+        status = put_chosen(&chosen, root);
     else if (status == PN_EXIT_DONE && chosen.tensors)
         put_tensors(root);
     else if (status == PN_EXIT_DONE && chosen.metadata)
         put_metadata(root);
     else if (status == PN_EXIT_DONE)
-        put_sections(root, pn_cli_model_bytes(path));
+        put_sections(root, pn_cli_model_bytes(arguments.text[0]));
     json_decref(root);
-    free(path);
     return status;
 }
 
 const struct pn_command pn_cmd_show = {
     .name = "show",
-    .usage = "MODEL [--template | --license | --tensors | --metadata | --json]",
+    .usage = "MODEL [--modelfile | --parameters | --template | --system | --license | --tensors | --metadata | --json]",
     .summary = "describe a model",
-    .about = "Prints architecture, sizes, storage types, hyper-parameters, tokenizer, template and licence, and "
-             "whether the\n"
-             "model is a chat or a base model; or one of them in full.",
+    .about = "Prints architecture, sizes, storage types, hyper-parameters, tokenizer, template and licence, what a\n"
+             "Modelfile has set, and whether the model is a chat or a base model; or one of them in full.",
     .example = "pantry show smollm2:135m",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

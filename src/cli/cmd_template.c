@@ -12,8 +12,12 @@ static int render_with_model(const char *name, const char *context, char **text,
     struct pn_machine machine = pn_machine_default();
     pantry_model *model = NULL;
     struct pantry_error error = {0};
+    struct pn_carried carried = {0};
     char *path = NULL;
     int status = pn_cli_find_model(name, &path);
+    if (status == PN_EXIT_DONE && pn_carried_find(name, &carried, &error) != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    machine.model.chat_template = carried.template;
     if (status == PN_EXIT_DONE && pantry_model_load(path, &machine.model, &model, &error) == PANTRY_OK) {
         if (pantry_model_render(model, context, text, len, &error) != PANTRY_OK)
             status = pn_cli_template_fail(&error);
@@ -27,6 +31,7 @@ static int render_with_model(const char *name, const char *context, char **text,
         free(source);
     }
     pantry_model_free(model);
+    pn_carried_free(&carried);
     free(path);
     return status;
 }

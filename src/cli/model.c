@@ -138,15 +138,30 @@ uint64_t pn_cli_model_bytes(const char *name)
     return bytes;
 }
 
-int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model)
+int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pantry_model **model,
+                        struct pn_carried *carried)
 {
     char *path = NULL;
     struct pantry_error error = {0};
+    *carried = (struct pn_carried){0};
     int exit_status = pn_cli_find_model(name, &path);
     pantry_limit_memory(machine->memory);
-    if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &machine->model, model, &error) != PANTRY_OK)
+    if (exit_status == PN_EXIT_DONE &&
+        (pn_carried_find(name, carried, &error) != PANTRY_OK || pn_carried_check(carried, name, &error) != PANTRY_OK))
+        exit_status = pn_cli_fail(&error);
+    struct pantry_model_options options = machine->model;
+    options.chat_template = carried->template;
+    if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(path);
+    return exit_status;
+}
+
+int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model)
+{
+    struct pn_carried carried;
+    int exit_status = pn_cli_load_carried(name, machine, model, &carried);
+    pn_carried_free(&carried);
     return exit_status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/options.h"
 #include "pantry.h"
+#include "store/carried.h"
 
 #define PN_DEFAULT_MODEL "qwen2.5-coder:1.5b"
 
@@ -26,6 +27,9 @@ int pn_cli_find_model(const char *name, char **path);
 /* Size of the file of a name or path, as in `pantry list`; 0 if it is not a single file. */
 uint64_t pn_cli_model_bytes(const char *name);
 int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model);
+/* The same, and what the model of the store carries. Call pn_carried_free also after a failure. */
+int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pantry_model **model,
+                        struct pn_carried *carried);
 /* Reads a whole file; "-": standard input. Caller frees *text. */
 int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len);
 

@@ -4,7 +4,10 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "base/status.h"
+#include "cli/say.h"
 #include "cli/terminal.h"
+#include "store/parameters.h"
 #include "store/store.h"
 
 #include <string.h>
@@ -39,30 +42,63 @@ const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS] = {
                 .parameter = "stop"),
 };
 
-static const float unset = -1; /* outside the range of the options */
+/* Outside the ranges of the options. */
+static const struct pantry_sampling unset = {.temperature = -1,
+                                             .top_k = -1,
+                                             .top_p = -1,
+                                             .min_p = -1,
+                                             .repeat_penalty = -1,
+                                             .frequency_penalty = -1000,
+                                             .presence_penalty = -1000,
+                                             .penalty_last_n = -2,
+                                             .seed = PN_SEED_UNSET};
 
 struct pn_cli_sampler pn_cli_sampler_default(void)
 {
-    struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default(), .max_tokens = PN_TOKENS_UNSET};
-    sampler.sampling.seed = PN_SEED_UNSET;
-    sampler.sampling.temperature = sampler.sampling.top_p = unset;
-    return sampler;
+    return (struct pn_cli_sampler){.sampling = unset, .max_tokens = PN_TOKENS_UNSET};
 }
 
-void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model)
+static void recommend(struct pantry_sampling *sampling, const char *model)
 {
-    struct pantry_sampling settled = pantry_sampling_default();
     size_t n;
     const struct pn_catalog_entry *catalog = pn_store_catalog(&n);
     for (size_t i = 0; i < n; i++)
         if (strcmp(catalog[i].name, model) == 0 && catalog[i].temperature > 0) {
-            settled.temperature = catalog[i].temperature;
-            settled.top_p = catalog[i].top_p;
+            sampling->temperature = catalog[i].temperature;
+            sampling->top_p = catalog[i].top_p;
         }
-    if (sampler->sampling.temperature < 0)
-        sampler->sampling.temperature = settled.temperature;
-    if (sampler->sampling.top_p < 0)
-        sampler->sampling.top_p = settled.top_p;
+}
+
+#define SETTLE(field)                                                                                                  \
+    if (s->sampling.field == unset.field)                                                                              \
+    s->sampling.field = p.sampling.field
+
+int pn_cli_sampler_settle(struct pn_cli_sampler *s, int *n_context, const char *model, const json_t *params)
+{
+    struct pn_parameters p = {.sampling = pantry_sampling_default()};
+    struct pantry_error err = {0};
+    recommend(&p.sampling, model);
+    if (pn_parameters_read(params, &p, &err) != PANTRY_OK) {
+        pn_fail_prefix(&err, "%.200s", model);
+        return pn_cli_fail(&err);
+    }
+    SETTLE(temperature);
+    SETTLE(top_k);
+    SETTLE(top_p);
+    SETTLE(min_p);
+    SETTLE(repeat_penalty);
+    SETTLE(frequency_penalty);
+    SETTLE(presence_penalty);
+    SETTLE(penalty_last_n);
+    if (p.has_seed)
+        SETTLE(seed);
+    if (p.has_limit && s->max_tokens == PN_TOKENS_UNSET)
+        s->max_tokens = p.max_tokens;
+    for (size_t i = 0, own = s->stop.n; !own && i < p.n_stop; i++)
+        s->stop.item[s->stop.n++] = p.stop[i];
+    if (!*n_context)
+        *n_context = p.n_context;
+    return PN_EXIT_DONE;
 }
 
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)

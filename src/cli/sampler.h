@@ -8,6 +8,7 @@
 #include "cli/options.h"
 #include "pantry.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 /* Default limits of an answer: enough for any answer, and few tokens without a chat template, because nothing then
@@ -20,10 +21,13 @@ struct pn_cli_sampler {
     int max_tokens; /* PN_TOKENS_UNSET: the default; -1 or 0: no limit */
     struct pn_text_list stop;
 };
-/* The library's defaults. Unset options get their values when the model is known: pn_cli_sampler_settle takes the
- * recommendations of the catalog, pn_cli_sampler_draw_seed draws a seed. */
+/* Nothing is set. Unset options get their values when the model is known: pn_cli_sampler_settle takes what the model
+ * carries, then the recommendations of the catalog, then the library's defaults; pn_cli_sampler_draw_seed draws a seed.
+ */
 struct pn_cli_sampler pn_cli_sampler_default(void);
-void pn_cli_sampler_settle(struct pn_cli_sampler *sampler, const char *model);
+/* `params`: of the model, or NULL; their texts are borrowed. *n_context is settled where it is 0. Reports errors; exit
+ * status. */
+int pn_cli_sampler_settle(struct pn_cli_sampler *sampler, int *n_context, const char *model, const json_t *params);
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
 /* `chat`: the model has a chat template, which tells it where to end. */
 struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat);

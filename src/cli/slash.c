@@ -138,7 +138,11 @@ static void set_parameter(struct slash *slash, const char *rest)
     } else if (!store_parameter(slash->chat, parameter, value)) {
         printf("%s: wrong value (found \"%s\", allowed %s: %s)\n", name, value, option->value, option->help);
     } else if (parameter.offset == offsetof(struct pn_chat, machine.session.n_context)) {
+        slash->chat->given_context = slash->chat->machine.session.n_context;
         pn_chat_new_session(slash->chat);
+    } else { /* also for the next model */
+        parameter.offset += offsetof(struct pn_chat, given) - offsetof(struct pn_chat, sampler);
+        store_parameter(slash->chat, parameter, value);
     }
 }
 
@@ -233,11 +237,8 @@ static void put_text(const char *text, const char *none)
 
 static void show_info(struct slash *slash, const char *rest)
 {
-    char *path = NULL;
     (void)rest;
-    if (pn_cli_find_model(slash->chat->name, &path) == PN_EXIT_DONE)
-        pn_cli_show_model(path);
-    free(path);
+    pn_cli_show_model(slash->chat->name);
 }
 
 static void show_parameters(struct slash *slash, const char *rest)
@@ -264,9 +265,11 @@ static void show_template(struct slash *slash, const char *rest)
 static void show_license(struct slash *slash, const char *rest)
 {
     struct pantry_model_info info = {.size = sizeof info};
+    char *carried = pn_carried_license(&slash->chat->carried);
     (void)rest;
     pantry_model_info(slash->chat->model, &info, NULL);
-    put_text(info.license, "this model does not name a licence");
+    put_text(carried ? carried : info.license, "this model does not name a licence");
+    free(carried);
 }
 
 static const struct entry views[] = {

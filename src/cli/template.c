@@ -20,12 +20,16 @@ static int source_of_model(const char *name, char **source, size_t *len)
 {
     char *path = NULL, *text = NULL;
     struct pantry_error error = {0};
+    struct pn_carried carried = {0};
     json_t *root = NULL;
     int status = pn_cli_find_model(name, &path);
-    if (status == PN_EXIT_DONE && pantry_describe(path, &text, &error) != PANTRY_OK)
+    if (status == PN_EXIT_DONE &&
+        (pn_carried_find(name, &carried, &error) != PANTRY_OK || pantry_describe(path, &text, &error) != PANTRY_OK))
         status = pn_cli_fail(&error);
     if (status == PN_EXIT_DONE) {
         root = json_loads(text, JSON_ALLOW_NUL, NULL);
+        if (carried.template)
+            json_object_set_new(root, "template", json_string(carried.template));
         json_t *value = json_object_get(root, "template");
         if (!json_is_string(value)) {
             pn_cli_say_error("%s has no chat template", name);
@@ -37,6 +41,7 @@ static int source_of_model(const char *name, char **source, size_t *len)
         }
     }
     json_decref(root);
+    pn_carried_free(&carried);
     pantry_free(text);
     free(path);
     return status;

@@ -49,6 +49,19 @@ static pantry_status settle(struct pn_runner *r, const struct pantry_model_optio
     return !status && o->n_context ? pn_runner_settle_rope(r, o->n_context, err) : status;
 }
 
+/* Frees the weights on failure. */
+static pantry_status take_template(struct pn_weights *w, const char *source, struct pantry_error *err)
+{
+    size_t n = strlen(source);
+    char *copy = pn_arena_copy(&w->arena, source, n);
+    if (copy) {
+        w->chat_template = (struct pn_str){copy, n};
+        return PANTRY_OK;
+    }
+    pn_weights_close(w);
+    return pn_no_memory(err, "a chat template");
+}
+
 static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                           struct pantry_error *err)
 {
@@ -58,6 +71,8 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     pantry_status status = pn_weights_open(path, &weights, err);
     struct pn_rope_override rope = {
         .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    if (!status && o->chat_template)
+        status = take_template(weights, o->chat_template, err);
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};

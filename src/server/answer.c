@@ -17,9 +17,27 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
 {
     static atomic_uint_fast64_t n;
     struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&n, 1) << 48};
-    struct pn_answer_options o = {.sampling = loaded->sampling};
-    o.sampling.seed = pn_rng_u64(&rng) >> 32;
+    const struct pn_parameters *p = &loaded->parameters;
+    struct pn_answer_options o = {.sampling = p->sampling,
+                                  .max_tokens = p->max_tokens,
+                                  .n_context = p->n_context,
+                                  .n_batch = p->n_batch,
+                                  .n_stop = p->n_stop};
+    memcpy(o.stop, p->stop, sizeof *o.stop * p->n_stop);
+    if (!p->has_seed)
+        o.sampling.seed = pn_rng_u64(&rng) >> 32;
     return o;
+}
+
+/* A conversation begins with what the model carries. Caller decrefs. */
+static json_t *whole_context(const struct pn_loaded *loaded, json_t *context)
+{
+    const struct pn_carried *c = &loaded->carried;
+    if (!context || (!c->system && !c->messages))
+        return json_incref(context);
+    json_t *copy = json_copy(context);
+    json_object_set_new(copy, "messages", pn_carried_conversation(c, json_object_get(context, "messages")));
+    return copy;
 }
 
 /* ---- prompts ---- */
@@ -59,8 +77,8 @@ static pantry_status cut_at_mark(char *text, size_t *len, struct pantry_error *e
     return pn_fail(err, PANTRY_UNSUPPORTED, "the prompt does not show the last message, so no answer can continue it");
 }
 
-pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
-                               size_t *len, struct pantry_error *err)
+static pantry_status render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text, size_t *len,
+                            struct pantry_error *err)
 {
     if (!o->context) {
         *len = o->len;
@@ -82,6 +100,16 @@ pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_a
         pantry_free(*text);
         *text = NULL;
     }
+    return status;
+}
+
+pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
+                               size_t *len, struct pantry_error *err)
+{
+    struct pn_answer_options own = *o;
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = render(loaded, &own, text, len, err);
+    json_decref(own.context);
     return status;
 }
 
@@ -113,16 +141,19 @@ static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn
     *len = 0;
     if (!o->context && o->ids)
         return copy_ids(o, ids, n, err);
-    pantry_status status = pn_answer_render(loaded, o, text, len, err);
+    pantry_status status = render(loaded, o, text, len, err);
     return status ? status : tokenize(loaded, o, *text, *len, ids, n, err);
 }
 
 pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
                                size_t *n, struct pantry_error *err)
 {
+    struct pn_answer_options own = *o;
     char *text;
     size_t len;
-    pantry_status status = read_prompt(loaded, o, &text, &len, ids, n, err);
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, &text, &len, ids, n, err);
+    json_decref(own.context);
     pantry_free(text);
     return status;
 }
@@ -302,14 +333,16 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
-    struct making m = {.loaded = loaded, .options = o, .x = x, .out = out};
+    struct pn_answer_options own = *o;
+    struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out};
     char *text = NULL;
     size_t len = 0, n = 0;
     int32_t *ids = NULL;
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
-    pantry_status status = read_prompt(loaded, o, &text, &len, &ids, &n, err);
+    own.context = whole_context(loaded, o->context);
+    pantry_status status = read_prompt(loaded, &own, &text, &len, &ids, &n, err);
     out->stats.n_prompt = (int)n;
     if (!status)
         status = make_parser(loaded, &m, text, len, err);
@@ -320,6 +353,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
+    json_decref(own.context);
     pn_buf_free(&m.ids);
     pantry_free(ids);
     pantry_free(text);

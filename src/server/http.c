@@ -22,7 +22,8 @@
 #include <unistd.h>
 
 enum {
-    MAX_UNREAD = 1 << 18, /* bytes of a reply that wait for the client */
+    MAX_UNREAD = 1 << 18, /* bytes of a reply that wait for the client, or of a body that streams for its handler */
+    PROGRESS = 1 << 20,   /* bytes of such a body that give it new time to arrive */
     MAX_HEADERS = 64,     /* of a reply */
     MAX_CONNECTIONS = 8192,
     CONNECTION_MEMORY = 65536 /* bytes of headers */
@@ -60,8 +61,12 @@ struct pn_exchange {
     char owner[PN_HTTP_OWNER + 1]; /* "": nobody in particular */
     struct pn_buf body;
     uint64_t began;
-    bool refused; /* a reply was given before the body */
-    bool started; /* a handler was */
+    bool refused;            /* a reply was given before the body */
+    bool streams;            /* the body goes to the handler as it arrives; the next four under the lock */
+    bool arrived;            /* all of it */
+    size_t taken;            /* bytes of `body` that the handler has read */
+    uint64_t since_progress; /* bytes since the connection got new time */
+    bool started;            /* a handler was */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -298,6 +303,31 @@ const char *pn_http_client(const struct pn_exchange *x)
     return x->client;
 }
 
+void pn_http_stream_body(struct pn_exchange *x)
+{
+    x->streams = true;
+}
+
+long pn_http_read(struct pn_exchange *x, char *to, size_t most)
+{
+    pthread_mutex_lock(&x->lock);
+    while (!x->left && !x->arrived && x->taken == x->body.len && !x->body.failed)
+        pthread_cond_wait(&x->changed, &x->lock);
+    size_t n = x->body.len - x->taken;
+    long given = x->left || x->body.failed ? -1 : (long)(n < most ? n : most);
+    if (given > 0) {
+        memcpy(to, x->body.data + x->taken, (size_t)given);
+        x->taken += (size_t)given;
+        if (x->taken == x->body.len) {
+            pn_buf_clear(&x->body);
+            x->taken = 0;
+            wake(x); /* there is room again */
+        }
+    }
+    pthread_mutex_unlock(&x->lock);
+    return given;
+}
+
 void pn_http_set_owner(struct pn_exchange *x, const char *owner)
 {
     snprintf(x->owner, sizeof x->owner, "%s", owner);
@@ -349,7 +379,8 @@ static void *run(void *user)
     return NULL;
 }
 
-/* Starts the handler. False: there are too many. */
+/* Starts the handler, and suspends the connection until it has a reply unless the body streams. False: there are too
+ * many. */
 static bool start(struct pn_exchange *x)
 {
     struct pn_http *http = x->http;
@@ -371,8 +402,10 @@ static bool start(struct pn_exchange *x)
     if (!ok)
         return false;
     x->n_owners++;
-    x->waits = true;
-    MHD_suspend_connection(x->connection);
+    if (!x->streams) {
+        x->waits = true;
+        MHD_suspend_connection(x->connection);
+    }
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     ok = pthread_create(&thread, &attributes, run, x) == 0;
@@ -381,8 +414,7 @@ static bool start(struct pn_exchange *x)
         give_place(http);
         remove_running(x);
         x->n_owners--;
-        x->waits = false;
-        MHD_resume_connection(x->connection);
+        wake(x);
     }
     return ok;
 }
@@ -441,6 +473,52 @@ static enum MHD_Result refuse_body(struct pn_exchange *x)
     return reply_now(x);
 }
 
+/* A part of a body that streams. Where the handler is slower, the connection waits, and the part comes again. */
+static void take_part(struct pn_exchange *x, const char *upload, size_t *upload_size)
+{
+    pthread_mutex_lock(&x->lock);
+    if (x->ended || x->refused) {
+        *upload_size = 0; /* the rest is dropped, as no reply may come before it */
+    } else if (x->body.len - x->taken < MAX_UNREAD) {
+        pn_buf_append(&x->body, upload, *upload_size);
+        x->since_progress += *upload_size;
+        *upload_size = 0;
+        pthread_cond_broadcast(&x->changed);
+    } else {
+        x->waits = true;
+        MHD_suspend_connection(x->connection);
+    }
+    bool progress = x->since_progress >= PROGRESS;
+    x->since_progress = progress ? 0 : x->since_progress;
+    pthread_mutex_unlock(&x->lock);
+    if (progress)
+        set_arrival(x->http, x->connection, true);
+}
+
+/* The end of a body that streams: the connection waits for the reply. False: it is there. */
+static bool end_stream(struct pn_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    bool waits = !x->ended && !x->left;
+    x->arrived = true;
+    if (waits && !x->response) {
+        x->waits = true;
+        MHD_suspend_connection(x->connection);
+    }
+    waits = waits && !x->response;
+    pthread_cond_broadcast(&x->changed);
+    pthread_mutex_unlock(&x->lock);
+    return waits;
+}
+
+static enum MHD_Result start_stream(struct pn_exchange *x)
+{
+    if (start(x))
+        return MHD_YES;
+    send_busy(x);
+    return reply_now(x);
+}
+
 /* Called for the headers, for each part of the body, at its end, and when a suspended connection goes on. */
 static enum MHD_Result on_access(void *user, struct MHD_Connection *c, const char *url, const char *method,
                                  const char *version, const char *upload, size_t *upload_size, void **context)
@@ -454,7 +532,13 @@ static enum MHD_Result on_access(void *user, struct MHD_Connection *c, const cha
         set_arrival(http, c, true);
         if (!http->options.admit(http->options.user, x))
             return reply_now(x);
+        if (x->streams)
+            return start_stream(x);
         return body_fits(x) ? MHD_YES : refuse_body(x);
+    }
+    if (*upload_size && x->streams) {
+        take_part(x, upload, upload_size);
+        return MHD_YES;
     }
     if (*upload_size) {
         if (!x->refused && x->body.len + *upload_size > http->options.max_body) {
@@ -468,6 +552,8 @@ static enum MHD_Result on_access(void *user, struct MHD_Connection *c, const cha
         return x->body.failed ? MHD_NO : MHD_YES;
     }
     set_arrival(http, c, false);
+    if (x->streams && !x->refused && end_stream(x))
+        return MHD_YES;
     pthread_mutex_lock(&x->lock);
     bool ready = x->response != NULL;
     pthread_mutex_unlock(&x->lock);

@@ -51,6 +51,11 @@ const char *pn_http_header(const struct pn_exchange *x, const char *name); /* NU
 const char *pn_http_query(const struct pn_exchange *x, const char *name);
 const char *pn_http_body(const struct pn_exchange *x, size_t *len); /* a NUL after its length */
 const char *pn_http_client(const struct pn_exchange *x);            /* the address */
+/* The body goes to the handler as it arrives: called by admit. The handler starts with the headers and reads with
+ * pn_http_read; pn_http_body is empty. */
+void pn_http_stream_body(struct pn_exchange *x);
+/* The next bytes of a body that streams, at most `most`; waits for some. 0: its end; -1: the client has left. */
+long pn_http_read(struct pn_exchange *x, char *to, size_t most);
 /* Who asks, as admit has found out: requests of different owners share nothing. NULL: there are no keys. */
 void pn_http_set_owner(struct pn_exchange *x, const char *owner);
 const char *pn_http_owner(const struct pn_exchange *x);

@@ -69,19 +69,27 @@ pantry_status pn_models_find(const char *wanted, char **name, char **path, uint6
 static void entry_free(struct entry *e)
 {
     pantry_model_free(e->loaded.model);
+    pn_carried_free(&e->loaded.carried);
     free(e->loaded.name);
     free(e->loaded.path);
     free(e);
 }
 
-static void recommend(struct pn_loaded *loaded)
+/* What the model carries, and from that the defaults of requests. */
+static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error *err)
 {
     const struct pn_catalog_entry *entry = pn_store_entry(loaded->name);
-    loaded->sampling = pantry_sampling_default();
+    loaded->parameters.sampling = pantry_sampling_default();
     if (entry && entry->temperature > 0) {
-        loaded->sampling.temperature = entry->temperature;
-        loaded->sampling.top_p = entry->top_p;
+        loaded->parameters.sampling.temperature = entry->temperature;
+        loaded->parameters.sampling.top_p = entry->top_p;
     }
+    pantry_status status = pn_carried_read(loaded->name, &loaded->carried, err);
+    if (!status)
+        status = pn_carried_check(&loaded->carried, loaded->name, err);
+    if (!status && (status = pn_parameters_read(loaded->carried.params, &loaded->parameters, err)))
+        pn_fail_prefix(err, "%.200s", loaded->name);
+    return status;
 }
 
 /* ---- the list ---- under the lock ---- */
@@ -207,13 +215,17 @@ void pn_models_free(struct pn_models *m)
 /* Loads the model of an entry that others wait for. Called and returns with the lock. */
 static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_error *err)
 {
-    pantry_status status;
+    pantry_status status = read_carried(&e->loaded, err);
     uint64_t began = pn_clock_ns();
+    struct pantry_model_options options = m->options.model;
+    options.chat_template = e->loaded.carried.template;
+    if (status)
+        return status;
     while (m->options.max_loaded && n_loaded(m) > m->options.max_loaded && unload_one(m))
         ;
     do {
         pthread_mutex_unlock(&m->lock);
-        status = pantry_model_load(e->loaded.path, &m->options.model, &e->loaded.model, err);
+        status = pantry_model_load(e->loaded.path, &options, &e->loaded.model, err);
         pthread_mutex_lock(&m->lock);
     } while (status == PANTRY_NO_MEMORY && unload_one(m));
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
@@ -221,7 +233,6 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     e->loaded.info.size = sizeof e->loaded.info;
     pantry_model_info(e->loaded.model, &e->loaded.info, NULL);
-    recommend(&e->loaded);
     return PANTRY_OK;
 }
 

@@ -4,6 +4,8 @@
 #define PN_SERVER_MODELS_H
 
 #include "pantry.h"
+#include "store/carried.h"
+#include "store/parameters.h"
 
 struct pn_models;
 
@@ -13,7 +15,8 @@ struct pn_loaded {
     pantry_model *model;
     struct pantry_model_info info;
     uint64_t bytes;                  /* of the file */
-    struct pantry_sampling sampling; /* what its makers recommend, or the defaults */
+    struct pn_carried carried;       /* by the model of the store */
+    struct pn_parameters parameters; /* its own, else what its makers recommend, else the defaults */
     double load_seconds;             /* how long loading took */
 };
 

@@ -39,17 +39,24 @@ static bool is_path(const struct pn_route *r, const char *path, const char **tai
 /* NULL: no route has that path, or (*other) none with that method. HEAD is GET without a body. */
 static const struct pn_route *find_route(const char *method, const char *path, const char **tail, bool *other)
 {
+    bool head = strcmp(method, "HEAD") == 0;
     *other = false;
-    if (strcmp(method, "HEAD") == 0)
-        method = "GET";
     for (const struct pn_route *r = pn_routes; r->method; r++) {
         if (!is_path(r, path, tail))
             continue;
-        if (strcmp(r->method, method) == 0)
+        if (strcmp(r->method, method) == 0 || (head && strcmp(r->method, "GET") == 0))
             return r;
         *other = true;
     }
     return NULL;
+}
+
+static bool streams(const struct pn_route *r)
+{
+    size_t i = 0;
+    while (pn_streaming_handlers[i] && pn_streaming_handlers[i] != r->handle)
+        i++;
+    return pn_streaming_handlers[i] != NULL;
 }
 
 static enum pn_error_style style_of(const char *path)
@@ -157,7 +164,11 @@ static bool admit(void *user, struct pn_exchange *x)
         refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
         return false;
     }
-    return authorize(s, x, r);
+    if (!authorize(s, x, r))
+        return false;
+    if (streams(r))
+        pn_http_stream_body(x);
+    return true;
 }
 
 /* jansson reads to any depth that it was built for; what nests deeper than anybody needs is refused before. */
@@ -212,7 +223,8 @@ static void handle(void *user, struct pn_exchange *x)
         return;
     size_t len;
     pn_http_body(x, &len);
-    if (strcmp(r->method, "GET") == 0 || (strcmp(r->method, "DELETE") == 0 && len == 0)) {
+    if (streams(r) || strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0 ||
+        (strcmp(r->method, "DELETE") == 0 && len == 0)) {
         r->handle(s, x, NULL, tail);
         return;
     }

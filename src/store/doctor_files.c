@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -159,6 +160,14 @@ static bool has_other(struct pn_examination *x, const char *name)
     return has;
 }
 
+/* Uploads write "-partial-<process>-<number>" without the lock of the store. */
+static bool has_owner(const char *rest)
+{
+    char *end;
+    long process = strncmp(rest, "-partial-", 9) == 0 ? strtol(rest + 9, &end, 10) : 0;
+    return process > 0 && *end == '-' && (kill((pid_t)process, 0) == 0 || errno == EPERM);
+}
+
 static void leftover(struct pn_examination *x, const char *path, bool resumes)
 {
     uint64_t bytes = pn_layout_bytes_below(path);
@@ -174,7 +183,7 @@ static void leftover(struct pn_examination *x, const char *path, bool resumes)
     }
 }
 
-/* Under the lock nobody is at work, so the processes that wrote these files have ended. */
+/* Under the lock nobody else is at work, so the processes that wrote these files have ended. */
 void pn_examine_downloads(struct pn_examination *x)
 {
     struct pn_names names;
@@ -188,7 +197,7 @@ void pn_examine_downloads(struct pn_examination *x)
         x->no_memory |= !path;
         if (path && part && strcmp(rest, "-partial-state") == 0 && has_other(x, names.data[i]))
             ; /* with its data */
-        else if (path && rest && strncmp(rest, "-partial", 8) == 0)
+        else if (path && rest && strncmp(rest, "-partial", 8) == 0 && !has_owner(rest))
             leftover(x, path, part && has_other(x, names.data[i]));
         free(path);
     }

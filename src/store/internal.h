@@ -5,6 +5,8 @@
 #include "base/hash.h"
 #include "store/store.h"
 
+#include <jansson.h>
+
 /* ---- name.c ---- */
 
 enum { PN_NAME_PART_MAX = 80 };
@@ -71,9 +73,20 @@ void pn_durable_abort(struct pn_durable *file);
 
 /* ---- manifest.c ---- */
 
-enum { PN_MANIFEST_MAX = 1 << 20 }; /* bytes */
+enum { PN_MANIFEST_MAX = 1 << 20 /* bytes */, PN_MANIFEST_LAYERS = 256 };
+#define PN_TYPE_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+#define PN_TYPE_CONFIG   "application/vnd.docker.container.image.v1+json"
+#define PN_TYPE_LAYER    "application/vnd.ollama.image." /* and model, template, system, ... */
 
-/* The path of the model blob in the manifest of `name`; checks that it exists and has the manifest's size. */
+/* Reads a manifest as JSON; its contents are checked no further than being an object. */
+pantry_status pn_manifest_read(const char *path, json_t **root, struct pantry_error *err);
+/* The JSON of a layer. */
+json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size);
+
+/* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks
+ * that all exist and have the manifest's sizes. */
+pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
+                                  struct pantry_error *err);
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err);
 /* The same for any folder in Ollama's layout and a manifest in it, which the caller checked to be one of its files. */
@@ -104,6 +117,17 @@ pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, 
 /* Stores a small blob; `hex` gets its digest. */
 pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
                           struct pantry_error *err);
+
+/* ---- shards.c: models of several files ---- */
+
+/* The loader finds the shards of a model by their names, and blobs have other ones: so models/shards/<digest of all>/
+ * has links with such names. Returns the first one's path; makes the folder if it is not there yet. */
+pantry_status pn_shards_path(const char *home, const struct pn_digest *blobs, size_t n, char **path,
+                             struct pantry_error *err);
+/* Removes the folders with links to blobs that are gone, and unfinished ones. Needs the lock. */
+void pn_shards_sweep(const char *home);
+/* Reads N and M of a name that ends in "-0000N-of-0000M.gguf". */
+bool pn_shards_name(const char *path, unsigned *number, unsigned *count);
 
 /* ---- references.c: which blobs are in use ---- */
 

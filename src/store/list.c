@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct listing {
     struct pn_stored_list list;
@@ -19,12 +18,10 @@ static pantry_status add_model(void *user, const char *path, const char *const p
 {
     struct listing *listing = user;
     struct pn_model_name name;
-    struct stat st;
     struct pn_stored stored = {.source = pn_source_own};
     char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
     if (!listing->failed && text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
-        pn_manifest_model(listing->home, &name, &stored.path, NULL) == PANTRY_OK && stat(stored.path, &st) == 0) {
-        stored.bytes = (uint64_t)st.st_size;
+        pn_manifest_weights(listing->home, &name, &stored.path, &stored.bytes, NULL) == PANTRY_OK) {
         stored.name = pn_name_text(&name);
         stored.manifest = strdup(path);
         listing->failed |= !stored.name || !stored.manifest || !pn_vec_push(&listing->list, stored);

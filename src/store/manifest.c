@@ -13,12 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char type_manifest[] = "application/vnd.docker.distribution.manifest.v2+json";
-static const char type_config[] = "application/vnd.docker.container.image.v1+json";
 static const char type_model[] = "application/vnd.ollama.image.model";
 static const char type_license[] = "application/vnd.ollama.image.license";
-
-enum { MAX_LAYERS = 64 };
 
 char *pn_manifest_path(const char *home, const struct pn_model_name *name)
 {
@@ -60,13 +56,14 @@ static pantry_status layer_blob(const char *models, const char *manifest, const 
     return status;
 }
 
-static pantry_status find_model(const char *models, const char *manifest, const json_t *root, char **path,
-                                struct pantry_error *err)
+/* Adds the blobs of all layers with the model's weights: one, or all shards in their order. */
+static pantry_status find_weights(const char *models, const char *manifest, const json_t *root,
+                                  struct pn_digests *blobs, char **path, uint64_t *bytes, struct pantry_error *err)
 {
     const json_t *layers = json_object_get(root, "layers");
-    if (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS)
-        return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, MAX_LAYERS);
-    const json_t *model = NULL;
+    *bytes = 0;
+    if (!json_is_array(layers) || json_array_size(layers) > PN_MANIFEST_LAYERS)
+        return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, PN_MANIFEST_LAYERS);
     for (size_t i = 0; i < json_array_size(layers); i++) {
         const json_t *layer = json_array_get(layers, i);
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
@@ -74,42 +71,92 @@ static pantry_status find_model(const char *models, const char *manifest, const 
             return pn_fail(err, PANTRY_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
         if (strcmp(type, type_model) != 0)
             continue;
-        if (model)
-            return pn_fail(err, PANTRY_FORMAT, "%s: has more than one model layer", manifest);
-        model = layer;
+        free(*path);
+        pantry_status status = layer_blob(models, manifest, layer, path, err);
+        if (status)
+            return status;
+        struct pn_digest digest;
+        memcpy(digest.hex, json_string_value(json_object_get(layer, "digest")) + 7, sizeof digest.hex);
+        for (size_t k = 0; k < blobs->len; k++)
+            if (strcmp(blobs->data[k].hex, digest.hex) == 0)
+                return pn_fail(err, PANTRY_FORMAT, "%s: has a model layer more than once", manifest);
+        if (!pn_vec_push(blobs, digest))
+            return pn_no_memory(err, manifest);
+        *bytes += (uint64_t)json_integer_value(json_object_get(layer, "size"));
     }
-    if (!model)
-        return pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
-    return layer_blob(models, manifest, model, path, err);
+    return blobs->len ? PANTRY_OK : pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
+}
+
+pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_error *err)
+{
+    char *text = NULL;
+    size_t size;
+    *out = NULL;
+    pantry_status status = pn_file_read(path, PN_MANIFEST_MAX, &text, &size, err);
+    if (status)
+        return status;
+    json_error_t why;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    free(text);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", path, why.text);
+    }
+    *out = root;
+    return PANTRY_OK;
 }
 
 pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
 {
     *path = NULL;
-    char *text = NULL;
-    size_t size;
-    pantry_status status = pn_file_read(manifest, PN_MANIFEST_MAX, &text, &size, err);
-    if (status)
-        return status;
-    json_error_t why;
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
-    status = json_is_object(root) ? find_model(models, manifest, root, path, err)
-                                  : pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", manifest, why.text);
+    struct pn_digests blobs = {0};
+    uint64_t bytes;
+    json_t *root = NULL;
+    pantry_status status = pn_manifest_read(manifest, &root, err);
+    if (!status)
+        status = find_weights(models, manifest, root, &blobs, path, &bytes, err);
+    if (!status && blobs.len > 1)
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: has several model layers", manifest);
+    if (status) {
+        free(*path);
+        *path = NULL;
+    }
     json_decref(root);
-    free(text);
+    free(blobs.data);
+    return status;
+}
+
+pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
+                                  struct pantry_error *err)
+{
+    *path = NULL;
+    char *manifest = pn_manifest_path(home, name), *models = pn_layout_path("%s/models", home);
+    struct pn_digests blobs = {0};
+    json_t *root = NULL;
+    pantry_status status = manifest && models ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, name->model);
+    if (!status)
+        status = find_weights(models, manifest, root, &blobs, path, bytes, err);
+    if (!status && blobs.len > 1) {
+        free(*path);
+        *path = NULL;
+        status = pn_shards_path(home, blobs.data, blobs.len, path, err);
+    }
+    if (status) {
+        free(*path);
+        *path = NULL;
+    }
+    json_decref(root);
+    free(blobs.data);
+    free(manifest);
+    free(models);
     return status;
 }
 
 pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err)
 {
-    *path = NULL;
-    char *manifest = pn_manifest_path(home, name), *models = pn_layout_path("%s/models", home);
-    pantry_status status =
-        manifest && models ? pn_manifest_model_in(models, manifest, path, err) : pn_no_memory(err, name->model);
-    free(manifest);
-    free(models);
-    return status;
+    uint64_t bytes;
+    return pn_manifest_weights(home, name, path, &bytes, err);
 }
 
 static pantry_status add_digest(const char *path, const json_t *layer, struct pn_digests *digests,
@@ -125,18 +172,14 @@ static pantry_status add_digest(const char *path, const json_t *layer, struct pn
 
 pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, struct pantry_error *err)
 {
-    char *text = NULL;
-    size_t size, before = digests->len;
-    pantry_status status = pn_file_read(path, PN_MANIFEST_MAX, &text, &size, err);
+    size_t before = digests->len;
+    json_t *root;
+    pantry_status status = pn_manifest_read(path, &root, err);
     if (status)
         return status;
-    json_error_t why;
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why), *layers = json_object_get(root, "layers");
-    const json_t *config = json_object_get(root, "config");
-    if (!json_is_object(root))
-        status = pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", path, why.text);
-    else if (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS)
-        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", path, MAX_LAYERS);
+    json_t *layers = json_object_get(root, "layers"), *config = json_object_get(root, "config");
+    if (!json_is_array(layers) || json_array_size(layers) > PN_MANIFEST_LAYERS)
+        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", path, PN_MANIFEST_LAYERS);
     else if (config)
         status = add_digest(path, config, digests, err);
     for (size_t i = 0; i < json_array_size(layers) && !status; i++)
@@ -144,7 +187,6 @@ pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, 
     if (status)
         digests->len = before;
     json_decref(root);
-    free(text);
     return status;
 }
 
@@ -185,7 +227,7 @@ static pantry_status put_config(const char *home, const struct pn_catalog_entry 
     return status;
 }
 
-static json_t *layer(const char *type, const char *hex, uint64_t size)
+json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size)
 {
     return json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
 }
@@ -223,11 +265,11 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
     pantry_status status = put_config(home, entry, config, &config_bytes, err);
     if (status)
         return status;
-    root =
-        json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", type_manifest, "config",
-                  layer(type_config, config, config_bytes), "layers", layer(type_model, entry->sha256, entry->bytes));
+    root = json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
+                     pn_manifest_layer(PN_TYPE_CONFIG, config, config_bytes), "layers",
+                     pn_manifest_layer(type_model, entry->sha256, entry->bytes));
     if (root && license)
-        json_array_append_new(json_object_get(root, "layers"), layer(type_license, license, license_bytes));
+        json_array_append_new(json_object_get(root, "layers"), pn_manifest_layer(type_license, license, license_bytes));
     text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     status = text ? pn_manifest_put(home, name, text, strlen(text), err) : pn_no_memory(err, entry->name);
     free(text);

@@ -101,6 +101,7 @@ pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
     struct pantry_error *why = unread ? NULL : err;
     if (!(status = sweep(&p, "models/blobs", is_unused, why)))
         status = sweep(&p, "fetch", is_unfinished, why);
+    pn_shards_sweep(home);
     status = unread ? unread : status;
 done:
     if (lock >= 0)

@@ -135,6 +135,8 @@ pantry_status pn_references_drop(const char *home, const struct pn_digests *blob
     for (size_t i = 0; i < blobs->len && !status; i++)
         if (!pn_references_have(&used, blobs->data[i].hex))
             status = drop_blob(home, blobs->data[i].hex, bytes, err);
+    if (*bytes)
+        pn_shards_sweep(home);
     free(used.data);
     return status;
 }

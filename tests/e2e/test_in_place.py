@@ -160,6 +160,49 @@ class Caches(Case):
         self.good("rm", "theirs", env=self.env)
         self.assertEqual(self.logits("theirs", self.env), self.logits(cli.MODEL))
 
+    def carry(self, **texts):
+        """Puts layers with these texts into the manifest of Ollama's model."""
+        manifest = os.path.join(self.ollama, "manifests", "registry.ollama.ai", "library", "theirs", "latest")
+        with open(manifest) as file:
+            root = json.load(file)
+        for kind, text in texts.items():
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            with open(os.path.join(self.ollama, "blobs", "sha256-" + digest), "w") as file:
+                file.write(text)
+            layer = {"mediaType": "application/vnd.ollama.image." + kind, "digest": "sha256:" + digest}
+            root["layers"].append({**layer, "size": len(text)})
+        with open(manifest, "w") as file:
+            json.dump(root, file)
+        return os.path.join(self.ollama, "blobs", "sha256-" + digest)
+
+    def test_what_ollamas_models_carry(self):
+        template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        self.carry(system="Be brief.", template=template, params='{"num_predict": 3, "temperature": 0}')
+        for name in ("theirs", "ollama/theirs"):
+            self.assertEqual(self.good("show", name, "--system", env=self.env).strip(), "Be brief.")
+            self.assertEqual(self.good("show", name, "--template", env=self.env).strip(), template)
+            self.assertIn("num_predict", self.good("show", name, "--parameters", env=self.env))
+        server = service.Service({}, env=self.env)
+        self.addCleanup(server.stop)
+        body = {"model": "theirs", "messages": [{"role": "user", "content": "the"}], "stream": False}
+        answer = server.request("POST", "/api/chat", body)[2]
+        self.assertEqual(answer["eval_count"], 3)
+        plain = server.request("POST", "/api/chat", {**body, "model": "llama.cpp/me_tiny.gguf"})[2]
+        self.assertNotEqual(answer["prompt_eval_count"], plain["prompt_eval_count"])
+
+    def test_what_they_carry_leads_nowhere_else(self):
+        secret = os.path.join(self.folder, "secret")
+        with open(secret, "w") as file:
+            file.write("a secret")
+        blob = self.carry(system="Be brief.")
+        os.unlink(blob)
+        os.symlink(secret, blob)
+        for command in ("show", "run"):
+            status, out, err = cli.pantry(command, "theirs", env=self.env)
+            self.assertEqual(status, 1)
+            self.assertIn("the blob of the system is missing or elsewhere", err)
+            self.assertNotIn("a secret", out.decode() + err)
+
     def test_the_service(self):
         before = tree(self.home)
         server = service.Service({}, env=self.env)

@@ -200,7 +200,7 @@ static void refuses_bad_manifests(void **state)
         {"{\"layers\":[]}", "no model layer"},
         {"{\"layers\":[7]}", "has no mediaType"},
         {"{\"layers\":[{\"mediaType\":[]}]}", "has no mediaType"},
-        {"{\"layers\":[" MODEL("sha256:" HEX, "3") "," MODEL("sha256:" HEX, "3") "]}", "more than one"},
+        {"{\"layers\":[" MODEL("sha256:" HEX, "3") "," MODEL("sha256:" HEX, "3") "]}", "more than once"},
         {"{\"layers\":[" MODEL("sha256:../../../../etc/passwd", "3") "]}", "digest"},
         {"{\"layers\":[" MODEL("../" HEX, "3") "]}", "digest"},
         {"{\"layers\":[" MODEL("sha256:" HEX "0", "3") "]}", "digest"},

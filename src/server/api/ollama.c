@@ -342,7 +342,7 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
     }
     json_t *messages = json_array();
     c->answer.context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
-    if (system)
+    if (system && (*system || !c->loaded->carried.system))
         json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
     json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", prompt));
     return set_thinking(c, c->answer.context, err);

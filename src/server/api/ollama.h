@@ -8,6 +8,7 @@
 pn_route_fn pn_ollama_generate, pn_ollama_chat, pn_ollama_embed, pn_ollama_embeddings;
 pn_route_fn pn_ollama_tags, pn_ollama_ps, pn_ollama_version, pn_ollama_show;
 pn_route_fn pn_ollama_pull, pn_ollama_delete, pn_ollama_copy;
+pn_route_fn pn_ollama_create, pn_ollama_has_blob, pn_ollama_put_blob;
 /* A keep_alive: "5m", "1h30m", 300 (seconds), -1 (forever), 0 (unload at once). */
 pantry_status pn_ollama_duration(const json_t *value, struct pn_keep_alive *out, struct pantry_error *err);
 /* The object `options`. PANTRY_UNSUPPORTED: one of them is not known. */

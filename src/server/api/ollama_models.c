@@ -194,6 +194,30 @@ static json_t *info_of(const json_t *d, bool verbose)
     return out;
 }
 
+/* What the store's manifest adds to the description of the file, or replaces in it. */
+static void overlay(json_t *d, const struct pn_carried *c)
+{
+    char *license = pn_carried_license(c);
+    if (c->template)
+        json_object_set_new(d, "template", json_string(c->template));
+    if (license)
+        json_object_set_new(d, "license_text", json_string(license));
+    free(license);
+}
+
+/* Of a model made from a Modelfile. */
+static void add_carried(json_t *v, const struct pn_carried *c)
+{
+    char *parameters = pn_carried_parameters(c);
+    if (parameters)
+        json_object_set_new(v, "parameters", json_string(parameters));
+    if (c->system)
+        json_object_set_new(v, "system", json_string(c->system));
+    if (c->messages)
+        json_object_set(v, "messages", c->messages);
+    free(parameters);
+}
+
 static json_t *text_or_empty(const json_t *d, const char *key)
 {
     json_t *v = json_object_get(d, key);
@@ -223,16 +247,28 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
         pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
         return;
     }
+    struct pn_carried carried;
+    if (pn_carried_read(name, &carried, &err)) {
+        pn_reply_error(x, PN_ERRORS_OLLAMA, &err);
+        free(name);
+        free(path);
+        return;
+    }
     json_t *d = describe(path);
     modified_at(path, when);
-    json_t *v =
-        json_pack("{s:o, s:s+, s:s, s:o, s:o, s:o, s:o, s:s}", "license", text_or_empty(d, "license_text"), "modelfile",
-                  "FROM ", name, "parameters", "", "template", text_or_empty(d, "template"), "details", details_of(d),
-                  "model_info", info_of(d, verbose), "capabilities", capabilities_of(d), "modified_at", when);
+    overlay(d, &carried);
+    char *modelfile = pn_carried_modelfile(&carried, name, path, json_string_value(json_object_get(d, "template")));
+    json_t *v = json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "license", text_or_empty(d, "license_text"),
+                          "modelfile", modelfile ? modelfile : "", "parameters", "", "template",
+                          text_or_empty(d, "template"), "details", details_of(d), "model_info", info_of(d, verbose),
+                          "capabilities", capabilities_of(d), "modified_at", when);
     if (verbose && v)
         json_object_set(v, "tensors", json_object_get(d, "tensors"));
+    add_carried(v, &carried);
     pn_reply_json(x, 200, v);
+    pn_carried_free(&carried);
     json_decref(d);
+    free(modelfile);
     free(name);
     free(path);
 }

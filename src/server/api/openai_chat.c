@@ -206,7 +206,8 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
         status = read_logprobs(call, err);
     if (!status)
         status = read_prompt(call, err);
-    call->answer.max_tokens = most;
+    if (most)
+        call->answer.max_tokens = most;
     call->answer.delta = on_delta;
     call->one_tool_call = !parallel;
     return status ? status : pn_openai_choices(call, (size_t)call->n, err);

@@ -316,6 +316,8 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
     struct pn_openai_call *call = &c->call;
     c->max_tokens = DEFAULT_MAX_TOKENS;
     pantry_status status = pn_openai_open(call, completion_fields, "cmpl-", err);
+    if (!status && call->loaded->parameters.has_limit)
+        c->max_tokens = call->answer.max_tokens ? call->answer.max_tokens : 1 << 24;
     if (!status)
         status = pn_json_int(call->body, "max_tokens", 0, 1 << 24, &c->max_tokens, err);
     if (!status)

@@ -233,7 +233,8 @@ static pantry_status read_response(struct pn_openai_response *r, const struct pn
         status = read_include(r, err);
     if (!status)
         status = read_prompt(r, err);
-    call->answer.max_tokens = most;
+    if (most)
+        call->answer.max_tokens = most;
     call->answer.delta = on_delta;
     call->one_tool_call = !parallel;
     return status ? status : pn_openai_choices(call, 1, err);

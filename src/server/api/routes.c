@@ -18,6 +18,9 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/create", pn_ollama_create, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"HEAD", "/api/blobs/", pn_ollama_has_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/blobs/", pn_ollama_put_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"DELETE", "/api/delete", pn_ollama_delete, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/copy", pn_ollama_copy, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"GET", "/api/tags", pn_ollama_tags, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
@@ -44,3 +47,5 @@ const struct pn_route pn_routes[] = {
     {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {0},
 };
+
+pn_route_fn *const pn_streaming_handlers[] = {pn_ollama_put_blob, NULL};

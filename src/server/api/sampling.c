@@ -24,6 +24,7 @@ pantry_status pn_read_sampling(const json_t *fields, const char *max_tokens, str
                                struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
+    const json_t *limit = json_object_get(fields, max_tokens);
     int most = 0;
     for (size_t i = 0; i < sizeof floats / sizeof *floats && !status; i++)
         status = pn_json_float(fields, floats[i].name, floats[i].least, floats[i].most,
@@ -41,6 +42,7 @@ pantry_status pn_read_sampling(const json_t *fields, const char *max_tokens, str
     o->sampling.top_k = o->sampling.top_k < 0 ? 0 : o->sampling.top_k;
     if (o->sampling.top_p == 0) /* the likeliest token alone */
         o->sampling.top_p = 1e-6f;
-    o->max_tokens = most > 0 ? most : 0;
+    if (limit && !json_is_null(limit))
+        o->max_tokens = most > 0 ? most : 0;
     return status;
 }

@@ -1,0 +1,165 @@
+/* Files that become blobs: see adopt.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/adopt.h"
+
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct adoption {
+    struct pn_job *job;
+    const char *path;
+    int fd;
+    struct stat st; /* before the file was hashed */
+    uint64_t done, total;
+    char *blob, *partial;
+};
+
+/* Passes the whole file to `take`. */
+static pantry_status read_all(struct adoption *a,
+                              pantry_status (*take)(void *user, const void *bytes, size_t n, struct pantry_error *err),
+                              void *user, struct pantry_error *err)
+{
+    static const size_t chunk_bytes = 1 << 18;
+    char *chunk = malloc(chunk_bytes);
+    pantry_status status = chunk ? PANTRY_OK : pn_no_memory(err, a->path);
+    off_t at = 0;
+    while (!status) {
+        ssize_t n = pread(a->fd, chunk, chunk_bytes, at);
+        if (n == 0)
+            break;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            status = pn_fail(err, PANTRY_IO, "%s: %s", a->path, strerror(errno));
+        else if (pn_job_cancelled(a->job))
+            status = pn_fail(err, PANTRY_CANCELLED, "stopped; nothing was created");
+        else
+            status = take(user, chunk, (size_t)n, err);
+        at += n > 0 ? n : 0;
+        pn_job_report(a->job, PN_FETCH_VERIFY, a->done + (uint64_t)at, a->total);
+    }
+    free(chunk);
+    return status;
+}
+
+static pantry_status hash_bytes(void *user, const void *bytes, size_t n, struct pantry_error *err)
+{
+    (void)err;
+    pn_sha256_update(user, bytes, n);
+    return PANTRY_OK;
+}
+
+static pantry_status write_bytes(void *user, const void *bytes, size_t n, struct pantry_error *err)
+{
+    return pn_durable_write(user, bytes, n, err);
+}
+
+static pantry_status hash_file(struct adoption *a, char hex[PN_SHA256_HEX + 1], struct pantry_error *err)
+{
+    struct pn_sha256 hash;
+    pantry_status status = pn_sha256_start(&hash, err);
+    if (status)
+        return status;
+    if (!(status = read_all(a, hash_bytes, &hash, err)))
+        return pn_sha256_finish(&hash, hex, err);
+    pn_sha256_free(&hash);
+    return status;
+}
+
+/* Whether the file under that name is the one that was hashed, and as it was then. */
+static bool is_unchanged(const struct adoption *a, const struct stat *now)
+{
+#ifdef __APPLE__
+    bool same_time = now->st_mtimespec.tv_sec == a->st.st_mtimespec.tv_sec &&
+                     now->st_mtimespec.tv_nsec == a->st.st_mtimespec.tv_nsec;
+#else
+    bool same_time = now->st_mtim.tv_sec == a->st.st_mtim.tv_sec && now->st_mtim.tv_nsec == a->st.st_mtim.tv_nsec;
+#endif
+    return now->st_dev == a->st.st_dev && now->st_ino == a->st.st_ino && now->st_size == a->st.st_size && same_time;
+}
+
+/* The partial file shares the blocks, or is the file. False: neither can be had. */
+static bool share(struct adoption *a)
+{
+    struct stat now;
+    unlink(a->partial);
+    bool cloned = pn_os_clone_file(a->fd, a->partial);
+    bool shared = cloned || linkat(AT_FDCWD, a->path, AT_FDCWD, a->partial, AT_SYMLINK_FOLLOW) == 0;
+    if (shared && (fstat(a->fd, &now) != 0 || !is_unchanged(a, &now) ||
+                   (!cloned && (stat(a->partial, &now) != 0 || !is_unchanged(a, &now)))))
+        shared = false;
+    if (!shared)
+        unlink(a->partial);
+    return shared;
+}
+
+/* On the disk, then visible. */
+static pantry_status publish(struct adoption *a, const char *home, struct pantry_error *err)
+{
+    int fd = open(a->partial, O_RDONLY | O_CLOEXEC);
+    pantry_status status = fd < 0 ? pn_fail(err, PANTRY_IO, "%s: %s", a->partial, strerror(errno))
+                                  : pn_layout_sync_file(fd, a->partial, err);
+    if (fd >= 0)
+        close(fd);
+    if (!status && rename(a->partial, a->blob) != 0)
+        status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", a->partial, strerror(errno));
+    unlink(a->partial); /* renaming a link to the same file leaves it */
+    char *blobs = pn_layout_path("%s/models/blobs", home);
+    if (!status)
+        status = blobs ? pn_layout_sync_dir(blobs, err) : pn_no_memory(err, a->path);
+    free(blobs);
+    return status;
+}
+
+static pantry_status copy(struct adoption *a, const char *home, const char *hex, struct pantry_error *err)
+{
+    struct pn_durable file;
+    pantry_status status = pn_layout_need_space(home, (uint64_t)a->st.st_size, err);
+    if (status || (status = pn_durable_open(&file, a->blob, err)))
+        return status;
+    if (!(status = read_all(a, write_bytes, &file, err)) && (status = pn_durable_commit(&file, hex, err)))
+        pn_fail_prefix(err, "%s changed while it was read", a->path);
+    pn_durable_abort(&file);
+    return status;
+}
+
+static pantry_status put_blob(struct adoption *a, const char *home, const char *hex, struct pantry_error *err)
+{
+    struct stat there;
+    a->blob = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
+    a->partial = pn_layout_path("%s/models/blobs/sha256-%s-partial", home, hex);
+    if (!a->blob || !a->partial)
+        return pn_no_memory(err, a->path);
+    if (stat(a->blob, &there) == 0 && S_ISREG(there.st_mode) && there.st_size == a->st.st_size)
+        return PANTRY_OK;
+    return share(a) ? publish(a, home, err) : copy(a, home, hex, err);
+}
+
+pantry_status pn_adopt_file(struct pn_job *job, const char *home, const char *path, uint64_t done, uint64_t total,
+                            char hex[PN_SHA256_HEX + 1], uint64_t *bytes, struct pantry_error *err)
+{
+    struct adoption a = {.job = job, .path = path, .done = done, .total = total};
+    pantry_status status = PANTRY_OK;
+    a.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (a.fd < 0 || fstat(a.fd, &a.st) != 0)
+        status = pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(a.st.st_mode))
+        status = pn_fail(err, PANTRY_INVALID, "%s: is not a file", path);
+    if (!status)
+        status = hash_file(&a, hex, err);
+    if (!status)
+        status = put_blob(&a, home, hex, err);
+    *bytes = status ? 0 : (uint64_t)a.st.st_size;
+    if (a.fd >= 0)
+        close(a.fd);
+    free(a.blob);
+    free(a.partial);
+    return status;
+}

@@ -1,0 +1,326 @@
+/* What a model carries: see carried.h. The blobs are not trusted. */
+#define _POSIX_C_SOURCE 200809L
+#include "store/carried.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "store/foreign.h"
+#include "store/modelfile.h"
+#include "store/parameters.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_TEXT = 16 << 20 };
+
+void pn_carried_free(struct pn_carried *c)
+{
+    free(c->system);
+    free(c->template);
+    json_decref(c->licenses);
+    json_decref(c->params);
+    json_decref(c->messages);
+    json_decref(c->adapters);
+    json_decref(c->projectors);
+    *c = (struct pn_carried){0};
+}
+
+/* ---- templates ---- */
+
+/* A Jinja tag in "{{ }}" is an expression; Go's begin with a dot, a variable or one of its words. "{%" is Jinja's. */
+bool pn_template_is_go(const char *text)
+{
+    static const char *const words[] = {"if", "else", "end", "range", "with", "define", "template", "block", "and",
+                                        "or", "not",  "eq",  "ne",    "len",  "slice",  "json",     "index"};
+    bool go = false;
+    for (const char *at = text; (at = strchr(at, '{')); at++) {
+        if (at[1] == '%')
+            return false;
+        if (at[1] != '{')
+            continue;
+        const char *c = at + 2 + (at[2] == '-');
+        c += strspn(c, " \t\r\n");
+        size_t n = strspn(c, "abcdefghijklmnopqrstuvwxyz");
+        if (*c == '.' || *c == '$' || (c[0] == '/' && c[1] == '*'))
+            go = true;
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            go |= n == strlen(words[i]) && strncmp(c, words[i], n) == 0 && (c[n] == ' ' || c[n] == '}' || c[n] == '\n');
+    }
+    return go;
+}
+
+/* ---- reading ---- */
+
+struct carry {
+    const char *models, *manifest; /* the folder in Ollama's layout, and a file in it */
+    bool foreign;                  /* of another program: links must not lead out of it */
+    struct pn_carried *out;
+};
+
+static pantry_status read_text(const struct carry *c, const char *type, const char *path, char **out, size_t *n,
+                               struct pantry_error *err)
+{
+    pantry_status status = pn_file_read(path, MAX_TEXT, out, n, err);
+    if (status) {
+        pn_fail_prefix(err, "%s: the %s", c->manifest, type);
+        return status;
+    }
+    json_t *checked = memchr(*out, '\0', *n) ? NULL : json_stringn(*out, *n);
+    json_decref(checked);
+    if (checked)
+        return PANTRY_OK;
+    free(*out);
+    *out = NULL;
+    return pn_fail(err, PANTRY_FORMAT, "%s: the %s is not UTF-8 text", c->manifest, type);
+}
+
+static pantry_status add_text(json_t **list, const char *text, struct pantry_error *err)
+{
+    if (!*list)
+        *list = json_array();
+    return json_array_append_new(*list, json_string(text)) == 0 ? PANTRY_OK : pn_no_memory(err, "a model");
+}
+
+static bool is_conversation(const json_t *v)
+{
+    size_t i;
+    json_t *m;
+    json_array_foreach(v, i, m)
+    {
+        if (!json_is_string(json_object_get(m, "role")) || !json_is_string(json_object_get(m, "content")))
+            return false;
+    }
+    return json_is_array(v);
+}
+
+static pantry_status take_json(const struct carry *c, const char *type, const char *text, size_t n,
+                               struct pantry_error *err)
+{
+    bool params = strcmp(type, "params") == 0;
+    json_t *v = json_loadb(text, n, 0, NULL);
+    if (params ? !json_is_object(v) : !is_conversation(v)) {
+        json_decref(v);
+        return pn_fail(err, PANTRY_FORMAT, "%s: the %s are not %s", c->manifest, type,
+                       params ? "a JSON object" : "a JSON array of objects with role and content");
+    }
+    json_t **to = params ? &c->out->params : &c->out->messages;
+    json_decref(*to);
+    *to = v;
+    return PANTRY_OK;
+}
+
+/* A text, which replaces an earlier one of its type. */
+static pantry_status take_text(const struct carry *c, const char *type, char *text, size_t n, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    if (strcmp(type, "license") == 0) {
+        status = add_text(&c->out->licenses, text, err);
+    } else if (strcmp(type, "system") == 0 || (strcmp(type, "template") == 0 && !pn_template_is_go(text))) {
+        char **to = *type == 's' ? &c->out->system : &c->out->template;
+        free(*to);
+        *to = text;
+        return PANTRY_OK;
+    } else if (strcmp(type, "template") == 0) {
+        c->out->go_template = true;
+    } else {
+        status = take_json(c, type, text, n, err);
+    }
+    free(text);
+    return status;
+}
+
+static pantry_status take_layer(const struct carry *c, const json_t *layer, struct pantry_error *err)
+{
+    static const char *const texts[] = {"system", "template", "license", "params", "messages"};
+    const char *type = json_string_value(json_object_get(layer, "mediaType"));
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+    size_t prefix = sizeof PN_TYPE_LAYER - 1, n, i = 0;
+    if (!type || strncmp(type, PN_TYPE_LAYER, prefix) != 0)
+        return PANTRY_OK;
+    type += prefix;
+    while (i < 5 && strcmp(texts[i], type) != 0)
+        i++;
+    bool adapter = strcmp(type, "adapter") == 0, projector = strcmp(type, "projector") == 0;
+    if (i == 5 && !adapter && !projector)
+        return PANTRY_OK;
+    if (!hex)
+        return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
+                       c->manifest, type);
+    char *path = pn_layout_path("%s/blobs/sha256-%s", c->models, hex), *text;
+    uint64_t bytes;
+    pantry_status status;
+    if (!path)
+        status = pn_no_memory(err, c->manifest);
+    else if (c->foreign && !pn_look_inside(c->models, path, &bytes))
+        status = pn_fail(err, PANTRY_FORMAT, "%s: the blob of the %s is missing or elsewhere", c->manifest, type);
+    else if (i == 5)
+        status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
+    else if (!(status = read_text(c, type, path, &text, &n, err)))
+        status = take_text(c, type, text, n, err);
+    free(path);
+    return status;
+}
+
+/* The folder above manifests/host/namespace/model/tag. Caller frees. */
+static char *models_of(const char *manifest)
+{
+    char *models = strdup(manifest);
+    for (int i = 0; i < 5 && models; i++)
+        *strrchr(models, '/') = '\0';
+    return models;
+}
+
+/* Models without a manifest carry nothing. */
+static pantry_status read_carried(const struct pn_stored *model, struct pn_carried *out, struct pantry_error *err)
+{
+    if (!model->manifest)
+        return PANTRY_OK;
+    char *models = models_of(model->manifest);
+    json_t *root = NULL, *layers;
+    pantry_status status = models ? PANTRY_OK : pn_no_memory(err, model->manifest);
+    if (!status)
+        status = pn_manifest_read(model->manifest, &root, err);
+    layers = json_object_get(root, "layers");
+    struct carry c = {models, model->manifest, model->source != pn_source_own, out};
+    for (size_t i = 0; i < json_array_size(layers) && i < PN_MANIFEST_LAYERS && !status; i++)
+        status = take_layer(&c, json_array_get(layers, i), err);
+    json_decref(root);
+    free(models);
+    return status;
+}
+
+/* The model of a name, as pn_store_find, but of the own store also without its weights. */
+static pantry_status find_model(const char *text, struct pn_stored *model, struct pantry_error *err)
+{
+    struct pn_model_name name;
+    char *home = NULL;
+    *model = (struct pn_stored){.source = pn_source_own};
+    if (pn_name_parse(text, &name, NULL) == PANTRY_OK) {
+        pantry_status status = pn_layout_home(&home, err);
+        if (!status && !(model->manifest = pn_manifest_path(home, &name)))
+            status = pn_no_memory(err, text);
+        free(home);
+        if (status || access(model->manifest, F_OK) == 0)
+            return status;
+        pn_stored_free(model);
+    }
+    return pn_foreign_find(text, model, err);
+}
+
+pantry_status pn_carried_read(const char *text, struct pn_carried *out, struct pantry_error *err)
+{
+    struct pn_stored model;
+    *out = (struct pn_carried){0};
+    pantry_status status = find_model(text, &model, err);
+    if (!status)
+        status = read_carried(&model, out, err);
+    pn_stored_free(&model);
+    if (status)
+        pn_carried_free(out);
+    return status;
+}
+
+pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct pantry_error *err)
+{
+    struct stat st;
+    bool exists = stat(model, &st) == 0;
+    *out = (struct pn_carried){0};
+    if (exists && S_ISREG(st.st_mode))
+        return PANTRY_OK;
+    pantry_status status = pn_carried_read(model, out, err);
+    return status == PANTRY_NOT_FOUND && exists ? PANTRY_OK : status;
+}
+
+/* ---- using ---- */
+
+pantry_status pn_carried_check(const struct pn_carried *c, const char *name, struct pantry_error *err)
+{
+    if (json_array_size(c->adapters))
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "%.200s: has an adapter (LoRA), and models with adapters do not run yet", name);
+    return PANTRY_OK;
+}
+
+static bool is_system(const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role && (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0);
+}
+
+json_t *pn_carried_conversation(const struct pn_carried *c, const json_t *messages)
+{
+    json_t *all = json_array();
+    bool own = is_system(json_array_get(messages, 0));
+    /* A system message stays the first: many templates take it nowhere else. */
+    if (own)
+        json_array_append(all, json_array_get(messages, 0));
+    else if (c->system)
+        json_array_append_new(all, json_pack("{s:s, s:s}", "role", "system", "content", c->system));
+    for (size_t i = own && is_system(json_array_get(c->messages, 0)); i < json_array_size(c->messages); i++)
+        json_array_append(all, json_array_get(c->messages, i));
+    for (size_t i = own; i < json_array_size(messages); i++)
+        json_array_append(all, json_array_get(messages, i));
+    return all;
+}
+
+static void put_parameter(void *user, const char *name, const char *text)
+{
+    pn_modelfile_put(user, PN_MODELFILE_PARAMETER, name, text);
+}
+
+char *pn_carried_modelfile(const struct pn_carried *c, const char *name, const char *from, const char *template)
+{
+    struct pn_buf out = {0};
+    size_t i;
+    json_t *v;
+    pn_buf_printf(&out,
+                  "# Modelfile generated by \"pantry show\"\n"
+                  "# To build a new Modelfile based on this, replace FROM with:\n# FROM %s\n\n",
+                  name);
+    pn_modelfile_put(&out, PN_MODELFILE_FROM, NULL, from);
+    json_array_foreach(c->projectors, i, v) pn_modelfile_put(&out, PN_MODELFILE_FROM, NULL, json_string_value(v));
+    if (template)
+        pn_modelfile_put(&out, PN_MODELFILE_TEMPLATE, NULL, template);
+    if (c->system)
+        pn_modelfile_put(&out, PN_MODELFILE_SYSTEM, NULL, c->system);
+    pn_parameters_each(c->params, put_parameter, &out);
+    json_array_foreach(c->adapters, i, v) pn_modelfile_put(&out, PN_MODELFILE_ADAPTER, NULL, json_string_value(v));
+    json_array_foreach(c->licenses, i, v) pn_modelfile_put(&out, PN_MODELFILE_LICENSE, NULL, json_string_value(v));
+    json_array_foreach(c->messages, i, v)
+        pn_modelfile_put(&out, PN_MODELFILE_MESSAGE, json_string_value(json_object_get(v, "role")),
+                         json_string_value(json_object_get(v, "content")));
+    return pn_buf_take(&out);
+}
+
+static void put_line(void *user, const char *name, const char *text)
+{
+    bool bare = text[strspn(text, "+-.0123456789e")] == '\0' || strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+    pn_buf_printf(user, bare ? "%-30s %s\n" : "%-30s \"%s\"\n", name, text);
+}
+
+char *pn_carried_parameters(const struct pn_carried *c)
+{
+    struct pn_buf out = {0};
+    pn_parameters_each(c->params, put_line, &out);
+    if (out.len)
+        out.data[--out.len] = '\0';
+    pn_buf_puts(&out, "");
+    return pn_buf_take(&out);
+}
+
+char *pn_carried_license(const struct pn_carried *c)
+{
+    struct pn_buf out = {0};
+    size_t i;
+    json_t *v;
+    if (!json_array_size(c->licenses))
+        return NULL;
+    json_array_foreach(c->licenses, i, v)
+    {
+        pn_buf_puts(&out, i ? "\n" : "");
+        pn_buf_puts(&out, json_string_value(v));
+    }
+    return pn_buf_take(&out);
+}

@@ -1,0 +1,532 @@
+/* Making models: see create.h.
+ *
+ * Everything happens under the lock of the store. Blobs come first, the manifest last; blobs that a failed call has
+ * made are removed again, and those that a killed one has made are found by pruning. */
+#define _POSIX_C_SOURCE 200809L
+#include "store/create.h"
+
+#include "base/alloc.h"
+#include "store/adopt.h"
+#include "store/carried.h"
+#include "store/internal.h"
+#include "store/parameters.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct making {
+    struct pn_job job;
+    const struct pn_create *create;
+    const struct pn_create_options *options;
+    struct pn_model_name name;
+    char *home;
+    json_t *layers, *config; /* of the new manifest */
+    struct pn_digests made;  /* blobs that may be new */
+    uint64_t read, total;    /* bytes of files */
+    char *weights;           /* the path of the model's file, or of its first shard, once it is known */
+    json_t *description;     /* of the weights */
+};
+
+static void say(const struct making *m, const char *what, const char *hex)
+{
+    char line[120];
+    snprintf(line, sizeof line, "%s%s%s", what, hex ? " sha256:" : "", hex ? hex : "");
+    if (m->options->status)
+        m->options->status(m->options->fetch.user, line);
+}
+
+/* ---- layers ---- */
+
+static pantry_status note_made(struct making *m, const char *hex, struct pantry_error *err)
+{
+    struct pn_digest digest;
+    memcpy(digest.hex, hex, sizeof digest.hex);
+    return pn_vec_push(&m->made, digest) ? PANTRY_OK : pn_no_memory(err, m->job.name);
+}
+
+static bool is_type(const json_t *layer, const char *type)
+{
+    const char *text = json_string_value(json_object_get(layer, "mediaType"));
+    size_t n = sizeof PN_TYPE_LAYER - 1;
+    return text && strncmp(text, PN_TYPE_LAYER, n) == 0 && strcmp(text + n, type) == 0;
+}
+
+static void remove_layers(struct making *m, const char *type)
+{
+    for (size_t i = json_array_size(m->layers); i-- > 0;)
+        if (is_type(json_array_get(m->layers, i), type))
+            json_array_remove(m->layers, i);
+}
+
+static pantry_status add_layer(struct making *m, const char *type, const char *hex, uint64_t bytes,
+                               struct pantry_error *err)
+{
+    char media[80];
+    snprintf(media, sizeof media, PN_TYPE_LAYER "%s", type);
+    if (json_array_size(m->layers) == PN_MANIFEST_LAYERS)
+        return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_MANIFEST_LAYERS);
+    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes)) == 0 ? PANTRY_OK
+                                                                                       : pn_no_memory(err, m->job.name);
+}
+
+static pantry_status add_text(struct making *m, const char *type, const char *text, struct pantry_error *err)
+{
+    char hex[PN_SHA256_HEX + 1];
+    size_t n = strlen(text);
+    pantry_status status = pn_sha256_bytes(text, n, hex, err);
+    if (!status)
+        status = note_made(m, hex, err);
+    if (!status)
+        status = pn_blob_put(m->home, text, n, hex, err);
+    if (!status)
+        status = add_layer(m, type, hex, n, err);
+    if (!status)
+        say(m, "creating new layer", hex);
+    return status;
+}
+
+static pantry_status add_json(struct making *m, const char *type, const json_t *v, struct pantry_error *err)
+{
+    char *text = json_dumps(v, JSON_COMPACT);
+    if (!text)
+        return pn_no_memory(err, m->job.name);
+    remove_layers(m, type);
+    pantry_status status = add_text(m, type, text, err);
+    free(text);
+    return status;
+}
+
+/* ---- the base ---- */
+
+/* The layers of a model of the store, and its configuration. */
+static pantry_status take_base(struct making *m, struct pantry_error *err)
+{
+    struct pn_model_name base;
+    json_t *root = NULL;
+    uint64_t bytes;
+    pantry_status status = pn_name_parse(m->create->from, &base, err);
+    if (status)
+        return status;
+    char *manifest = pn_manifest_path(m->home, &base);
+    if (!manifest)
+        return pn_no_memory(err, m->create->from);
+    status = pn_manifest_weights(m->home, &base, &m->weights, &bytes, err);
+    if (status == PANTRY_NOT_FOUND && access(manifest, F_OK) != 0)
+        status = pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found; pull it first", m->create->from);
+    if (!status)
+        status = pn_manifest_read(manifest, &root, err);
+    json_t *layer;
+    size_t i;
+    json_array_foreach(json_object_get(root, "layers"), i, layer)
+    {
+        json_array_append(m->layers, layer);
+        const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+        if (hex)
+            say(m, "using existing layer", hex);
+    }
+    json_decref(root);
+    free(manifest);
+    return status;
+}
+
+/* ---- files ---- */
+
+static char *blob_of(const struct making *m, const char *digest)
+{
+    return pn_layout_path("%s/models/blobs/%.6s-%s", m->home, digest, digest + 7);
+}
+
+/* The path where a file can be read before it is a blob. Caller frees. */
+static char *readable(const struct making *m, const struct pn_create_file *f)
+{
+    return *f->digest ? blob_of(m, f->digest) : strdup(f->path);
+}
+
+static json_t *describe(const struct making *m, const char *path, struct pantry_error *err)
+{
+    char *text = NULL;
+    if (m->options->library.describe(path, &text, err))
+        return NULL;
+    json_t *v = json_loads(text, JSON_ALLOW_NUL, NULL);
+    m->options->library.free(text);
+    if (!v)
+        pn_no_memory(err, path);
+    return v;
+}
+
+/* Makes the file a blob and a layer. */
+static pantry_status add_file(struct making *m, const struct pn_create_file *f, const char *type,
+                              struct pantry_error *err)
+{
+    char hex[PN_SHA256_HEX + 1];
+    uint64_t bytes = 0;
+    pantry_status status;
+    if (*f->digest) {
+        struct stat st;
+        char *path = blob_of(m, f->digest);
+        memcpy(hex, f->digest + 7, sizeof hex);
+        status =
+            !path ? pn_no_memory(err, f->path)
+            : stat(path, &st) != 0 || !S_ISREG(st.st_mode)
+                ? pn_fail(err, PANTRY_NOT_FOUND, "%.200s: the store has no blob %s; send it first", f->path, f->digest)
+                : PANTRY_OK;
+        bytes = status ? 0 : (uint64_t)st.st_size;
+        free(path);
+    } else {
+        status = pn_adopt_file(&m->job, m->home, f->path, m->read, m->total, hex, &bytes, err);
+        m->read += bytes;
+        if (!status)
+            status = note_made(m, hex, err);
+    }
+    if (!status)
+        status = add_layer(m, type, hex, bytes, err);
+    if (!status)
+        say(m, *f->digest ? "using existing layer" : "creating new layer", hex);
+    return status;
+}
+
+static void count_bytes(struct making *m, const struct pn_create_files *files)
+{
+    for (size_t i = 0; i < files->len; i++) {
+        struct stat st;
+        if (!*files->data[i].digest && stat(files->data[i].path, &st) == 0)
+            m->total += (uint64_t)st.st_size;
+    }
+}
+
+/* Files of the model, sorted by kind: a projector has an architecture of its own. */
+static pantry_status is_projector(const struct making *m, const struct pn_create_file *f, bool *out,
+                                  struct pantry_error *err)
+{
+    unsigned number, count;
+    *out = false;
+    if (pn_shards_name(f->path, &number, &count) && count > 1)
+        return PANTRY_OK;
+    char *path = readable(m, f);
+    struct stat st;
+    pantry_status status = path ? PANTRY_OK : pn_no_memory(err, f->path);
+    if (!status && *f->digest && stat(path, &st) != 0)
+        status = pn_fail(err, PANTRY_NOT_FOUND, "%.200s: the store has no blob %s; send it first", f->path, f->digest);
+    json_t *d = status ? NULL : describe(m, path, err);
+    if (!status && !d)
+        status = err && err->status ? err->status : PANTRY_FORMAT;
+    const char *architecture = json_string_value(json_object_get(d, "architecture"));
+    *out = architecture && strcmp(architecture, "clip") == 0;
+    json_decref(d);
+    free(path);
+    return status;
+}
+
+/* One file, or all shards of one model in their order. */
+static pantry_status check_set(const struct pn_create_file *const *files, size_t n, struct pantry_error *err)
+{
+    unsigned number, count;
+    for (size_t i = 0; i < n; i++) {
+        bool shard = pn_shards_name(files[i]->path, &number, &count) && count > 1;
+        if (n == 1 && !shard)
+            return PANTRY_OK;
+        if (!shard)
+            return pn_fail(err, PANTRY_INVALID, "several models (%.150s and %.150s); name one file", files[0]->path,
+                           files[i ? i : 1]->path);
+        if (count != n || number != i + 1)
+            return pn_fail(err, PANTRY_INVALID,
+                           "%.200s: not all shards of one model are there (found %zu files, expected %u)",
+                           files[i]->path, n, count);
+    }
+    return PANTRY_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct pn_create_file *const *)a)->path, (*(const struct pn_create_file *const *)b)->path);
+}
+
+/* The weights' path in the store, from the layers. */
+static pantry_status find_weights(struct making *m, struct pantry_error *err)
+{
+    struct pn_digests blobs = {0};
+    pantry_status status = PANTRY_OK;
+    size_t i;
+    json_t *layer;
+    json_array_foreach(m->layers, i, layer)
+    {
+        const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+        struct pn_digest digest;
+        if (!hex || !is_type(layer, "model"))
+            continue;
+        memcpy(digest.hex, hex, sizeof digest.hex);
+        if (!pn_vec_push(&blobs, digest))
+            status = pn_no_memory(err, m->job.name);
+    }
+    if (!status && blobs.len > 1)
+        status = pn_shards_path(m->home, blobs.data, blobs.len, &m->weights, err);
+    else if (!status && !(m->weights = pn_layout_path("%s/models/blobs/sha256-%s", m->home, blobs.data[0].hex)))
+        status = pn_no_memory(err, m->job.name);
+    free(blobs.data);
+    return status;
+}
+
+static pantry_status take_files(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create_files *files = &m->create->files;
+    const struct pn_create_file **models = calloc(files->len + 1, sizeof *models);
+    size_t n = 0;
+    pantry_status status = models ? PANTRY_OK : pn_no_memory(err, m->job.name);
+    for (size_t i = 0; i < files->len && !status; i++) {
+        bool projector;
+        status = is_projector(m, &files->data[i], &projector, err);
+        if (!status && projector)
+            status = add_file(m, &files->data[i], "projector", err);
+        else if (!status)
+            models[n++] = &files->data[i];
+    }
+    if (!status && !n)
+        status = pn_fail(err, PANTRY_INVALID, "%s: no model among the files", m->job.name);
+    if (!status) {
+        qsort(models, n, sizeof *models, by_name);
+        status = check_set(models, n, err);
+    }
+    for (size_t i = 0; i < n && !status; i++)
+        status = add_file(m, models[i], "model", err);
+    if (!status)
+        status = find_weights(m, err);
+    if (!status) {
+        say(m, "parsing GGUF", NULL);
+        if ((status = m->options->library.check(m->weights, err)))
+            pn_fail_prefix(err, "%.200s", models[0]->path);
+    }
+    free(models);
+    return status;
+}
+
+static pantry_status take_adapters(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create_files *files = &m->create->adapters;
+    pantry_status status = PANTRY_OK;
+    if (files->len)
+        remove_layers(m, "adapter");
+    for (size_t i = 0; i < files->len && !status; i++) {
+        char *path = readable(m, &files->data[i]);
+        status = path ? m->options->library.check(path, err) : pn_no_memory(err, m->job.name);
+        if (!status)
+            status = add_file(m, &files->data[i], "adapter", err);
+        free(path);
+    }
+    return status;
+}
+
+/* ---- texts ---- */
+
+/* Renders one message; a template may refuse it, but must be one. */
+static pantry_status check_template(const struct making *m, const char *text, struct pantry_error *err)
+{
+    static const char context[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], "
+                                  "\"add_generation_prompt\": true, \"bos_token\": \"\", \"eos_token\": \"\"}";
+    if (pn_template_is_go(text))
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "the template is in Go's language, as Ollama has them; only Jinja templates are supported (most "
+                       "GGUF files have one: leave TEMPLATE out to use it)");
+    if (!strstr(text, "{{") && !strstr(text, "{%"))
+        return pn_fail(err, PANTRY_INVALID, "the template shows no message; it needs Jinja tags such as {{ }}");
+    char *rendered = NULL;
+    size_t len;
+    struct pantry_error why = {0};
+    pantry_status status = m->options->library.render(text, strlen(text), context, &rendered, &len, &why);
+    m->options->library.free(rendered);
+    if (!status || status == PANTRY_RAISED)
+        return PANTRY_OK;
+    return pn_fail(err, status == PANTRY_FORMAT ? PANTRY_INVALID : status, "the template: %s", why.text);
+}
+
+/* A system message or a conversation is shown by a template. */
+static pantry_status need_template(const struct making *m, const char *what, struct pantry_error *err)
+{
+    if (json_is_string(json_object_get(m->description, "template")))
+        return PANTRY_OK;
+    size_t i;
+    json_t *layer;
+    json_array_foreach(m->layers, i, layer) if (is_type(layer, "template")) return PANTRY_OK;
+    return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no chat template to show it in; add a TEMPLATE", what);
+}
+
+/* What the catalog recommends for the base, and what the base set, unless the new model sets it. */
+static pantry_status take_parameters(struct making *m, struct pantry_error *err)
+{
+    json_t *params = json_object();
+    const struct pn_catalog_entry *entry = m->create->from ? pn_store_entry(m->create->from) : NULL;
+    struct pn_carried base = {0};
+    pantry_status status = m->create->from ? pn_carried_read(m->create->from, &base, err) : PANTRY_OK;
+    if (entry && entry->temperature > 0) {
+        char number[20]; /* 0.7, and not the nearest float of it */
+        snprintf(number, sizeof number, "%g", (double)entry->temperature);
+        json_object_set_new(params, "temperature", json_real(strtod(number, NULL)));
+        snprintf(number, sizeof number, "%g", (double)entry->top_p);
+        json_object_set_new(params, "top_p", json_real(strtod(number, NULL)));
+    }
+    json_object_update(params, base.params);
+    json_object_update(params, m->create->params);
+    struct pn_parameters scratch = {0};
+    if (!status)
+        status = pn_parameters_read(params, &scratch, err);
+    if (!status && json_object_size(params) && !json_equal(params, base.params))
+        status = add_json(m, "params", params, err);
+    pn_carried_free(&base);
+    json_decref(params);
+    return status;
+}
+
+static pantry_status take_texts(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create *c = m->create;
+    pantry_status status = PANTRY_OK;
+    size_t i;
+    json_t *text;
+    if (c->template && *c->template) {
+        remove_layers(m, "template");
+        status = add_text(m, "template", c->template, err);
+    }
+    if (!status && c->system && *c->system && !(status = need_template(m, "SYSTEM", err))) {
+        remove_layers(m, "system");
+        status = add_text(m, "system", c->system, err);
+    }
+    if (!status && json_array_size(c->messages) && !(status = need_template(m, "MESSAGE", err)))
+        status = add_json(m, "messages", c->messages, err);
+    json_array_foreach(c->licenses, i, text)
+    {
+        if (!status)
+            status = add_text(m, "license", json_string_value(text), err);
+    }
+    return status ? status : take_parameters(m, err);
+}
+
+/* ---- the model ---- */
+
+static pantry_status write_manifest(struct making *m, struct pantry_error *err)
+{
+    char hex[PN_SHA256_HEX + 1], *text = NULL;
+    size_t n = 0, i;
+    const char *family = json_string_value(json_object_get(m->description, "architecture"));
+    json_t *diffs = json_array(), *layer, *root = NULL;
+    json_array_foreach(m->layers, i, layer) json_array_append(diffs, json_object_get(layer, "digest"));
+    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", "gguf", "model_family",
+                               family ? family : "unknown", "model_families", family ? family : "unknown",
+                               "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
+    if (config && m->create->requires && *m->create->requires)
+        json_object_set_new(config, "requires", json_string(m->create->requires));
+    pantry_status status = PANTRY_OK;
+    if (!config || !(text = json_dumps(config, JSON_COMPACT)))
+        status = pn_no_memory(err, m->job.name);
+    if (!status)
+        status = pn_sha256_bytes(text, n = strlen(text), hex, err);
+    if (!status)
+        status = note_made(m, hex, err);
+    if (!status)
+        status = pn_blob_put(m->home, text, n, hex, err);
+    free(text);
+    text = NULL;
+    say(m, "writing manifest", NULL);
+    if (!status) {
+        root = json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
+                         pn_manifest_layer(PN_TYPE_CONFIG, hex, n), "layers", m->layers);
+        text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+        status = text ? pn_manifest_put(m->home, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
+    }
+    free(text);
+    json_decref(config);
+    json_decref(root);
+    return status;
+}
+
+static pantry_status make_locked(struct making *m, struct pantry_error *err)
+{
+    struct pn_digests replaced = {0};
+    uint64_t bytes;
+    char *manifest = pn_manifest_path(m->home, &m->name);
+    pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, m->job.name);
+    if (!status)
+        pn_manifest_digests(manifest, &replaced, NULL);
+    if (!status)
+        status = m->create->from ? take_base(m, err) : take_files(m, err);
+    if (!status && !(m->description = describe(m, m->weights, err)))
+        status = err && err->status ? err->status : PANTRY_FORMAT;
+    if (!status)
+        status = take_adapters(m, err);
+    if (!status)
+        status = take_texts(m, err);
+    if (!status)
+        status = write_manifest(m, err);
+    /* Pruning removes what stays here. */
+    pn_references_drop(m->home, status ? &m->made : &replaced, &bytes, NULL);
+    free(replaced.data);
+    free(manifest);
+    return status;
+}
+
+/* What can be refused before anything is read or written. */
+static pantry_status check_first(const struct making *m, struct pantry_error *err)
+{
+    const struct pn_create *c = m->create;
+    struct pn_parameters scratch = {0};
+    if (!c->from && !c->files.len)
+        return pn_fail(err, PANTRY_INVALID, "neither 'from' or 'files' was specified");
+    if (c->from && c->files.len)
+        return pn_fail(err, PANTRY_INVALID, "both 'from' and 'files' were specified");
+    pantry_status status = c->template && *c->template ? check_template(m, c->template, err) : PANTRY_OK;
+    if (!status)
+        status = pn_parameters_read(c->params, &scratch, err);
+    for (size_t i = 0; i < c->files.len + c->adapters.len && !status; i++) {
+        const struct pn_create_file *f = i < c->files.len ? &c->files.data[i] : &c->adapters.data[i - c->files.len];
+        if (*f->digest && !pn_digest_hex(f->digest))
+            status = pn_fail(err, PANTRY_INVALID,
+                             "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 "
+                             "hexadecimal digits)",
+                             f->path, f->digest);
+    }
+    return status;
+}
+
+pantry_status pn_store_create(const char *name, const struct pn_create *create, const struct pn_create_options *options,
+                              struct pantry_error *err)
+{
+    struct making m = {.create = create, .options = options, .job = pn_job_new(name, &options->fetch)};
+    struct pantry_error scratch;
+    char *folder = NULL;
+    int lock = -1;
+    err = err ? err : &scratch;
+    *err = (struct pantry_error){0};
+    pantry_status status = pn_name_parse(name, &m.name, err);
+    if (!status)
+        status = check_first(&m, err);
+    if (!status)
+        status = pn_layout_home(&m.home, err);
+    if (!status && (!(m.layers = json_array()) || !(folder = pn_layout_path("%s/models/blobs", m.home))))
+        status = pn_no_memory(err, name);
+    if (!status)
+        status = pn_layout_make_dirs(folder, err);
+    free(folder);
+    if (!status && !(folder = pn_layout_path("%s/fetch", m.home)))
+        status = pn_no_memory(err, name);
+    else if (!status) {
+        status = pn_layout_make_dirs(folder, err);
+        free(folder);
+    }
+    if (!status)
+        status = pn_job_lock(&m.job, m.home, &lock, err);
+    if (!status) {
+        count_bytes(&m, &create->files);
+        count_bytes(&m, &create->adapters);
+        status = make_locked(&m, err);
+    }
+    if (lock >= 0)
+        close(lock);
+    json_decref(m.layers);
+    json_decref(m.description);
+    free(m.made.data);
+    free(m.weights);
+    free(m.home);
+    return status;
+}

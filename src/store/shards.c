@@ -1,0 +1,139 @@
+/* Models of several files: see internal.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool pn_shards_name(const char *path, unsigned *number, unsigned *count)
+{
+    static const char pattern[] = "-#####-of-#####.gguf";
+    size_t n = strlen(path), m = sizeof pattern - 1;
+    if (n < m)
+        return false;
+    const char *end = path + n - m;
+    for (size_t i = 0; i < m; i++)
+        if (pattern[i] == '#' ? end[i] < '0' || end[i] > '9' : end[i] != pattern[i])
+            return false;
+    *number = (unsigned)strtoul(end + 1, NULL, 10);
+    *count = (unsigned)strtoul(end + 10, NULL, 10);
+    return *number >= 1 && *number <= *count;
+}
+
+/* The digest of the digests names the folder. */
+static pantry_status folder_of(const char *home, const struct pn_digest *blobs, size_t n, char **folder,
+                               struct pantry_error *err)
+{
+    struct pn_sha256 hash;
+    char hex[PN_SHA256_HEX + 1];
+    pantry_status status = pn_sha256_start(&hash, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < n; i++)
+        pn_sha256_update(&hash, blobs[i].hex, PN_SHA256_HEX);
+    if ((status = pn_sha256_finish(&hash, hex, err)))
+        return status;
+    *folder = pn_layout_path("%s/models/shards/%s", home, hex);
+    return *folder ? PANTRY_OK : pn_no_memory(err, "the shards of a model");
+}
+
+static pantry_status put_links(const char *folder, const struct pn_digest *blobs, size_t n, struct pantry_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        char name[64], target[100];
+        snprintf(name, sizeof name, "/model-%05zu-of-%05zu.gguf", i + 1, n);
+        snprintf(target, sizeof target, "../../blobs/sha256-%s", blobs[i].hex);
+        char *link = pn_layout_path("%s%s", folder, name);
+        int failed = link ? symlink(target, link) : 0;
+        pantry_status status = !link    ? pn_no_memory(err, folder)
+                               : failed ? pn_fail(err, PANTRY_IO, "%s: %s", link, strerror(errno))
+                                        : PANTRY_OK;
+        free(link);
+        if (status)
+            return status;
+    }
+    return PANTRY_OK;
+}
+
+/* The folder appears with all its links. Somebody else may make it at the same time. */
+static pantry_status make_folder(const char *folder, const struct pn_digest *blobs, size_t n, struct pantry_error *err)
+{
+    char *partial = pn_layout_path("%s-partial-%ld-XXXXXX", folder, (long)getpid());
+    char *parent = strdup(folder);
+    if (!partial || !parent) {
+        free(partial);
+        free(parent);
+        return pn_no_memory(err, folder);
+    }
+    *strrchr(parent, '/') = '\0';
+    pantry_status status = pn_layout_make_dirs(parent, err);
+    if (!status && !mkdtemp(partial))
+        status = pn_fail(err, PANTRY_IO, "%s: %s", partial, strerror(errno));
+    else if (!status) {
+        if (!(status = put_links(partial, blobs, n, err)) && chmod(partial, 0777 & ~022) == 0 &&
+            rename(partial, folder) != 0 && access(folder, F_OK) != 0)
+            status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", partial, strerror(errno));
+        pn_layout_remove(partial);
+    }
+    if (!status)
+        status = pn_layout_sync_dir(parent, err);
+    free(partial);
+    free(parent);
+    return status;
+}
+
+pantry_status pn_shards_path(const char *home, const struct pn_digest *blobs, size_t n, char **path,
+                             struct pantry_error *err)
+{
+    char *folder = NULL;
+    *path = NULL;
+    pantry_status status = folder_of(home, blobs, n, &folder, err);
+    if (!status && access(folder, F_OK) != 0)
+        status = make_folder(folder, blobs, n, err);
+    if (!status && !(*path = pn_layout_path("%s/model-00001-of-%05zu.gguf", folder, n)))
+        status = pn_no_memory(err, folder);
+    free(folder);
+    return status;
+}
+
+/* Whether all links of a folder lead somewhere. */
+static bool is_whole(int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fdopendir(fd); /* of -1: NULL */
+    bool whole = true;
+    struct stat st;
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    for (struct dirent *e; whole && (e = readdir(dir));)
+        whole = e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, 0) == 0 || errno != ENOENT;
+    closedir(dir);
+    return whole;
+}
+
+void pn_shards_sweep(const char *home)
+{
+    char *path = pn_layout_path("%s/models/shards", home);
+    DIR *dir = path ? opendir(path) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (e->d_name[0] == '.' || (strlen(e->d_name) == PN_SHA256_HEX && is_whole(dirfd(dir), e->d_name)))
+            continue;
+        char *folder = pn_layout_path("%s/%s", path, e->d_name);
+        if (folder)
+            pn_layout_remove(folder);
+        free(folder);
+    }
+    if (dir)
+        closedir(dir);
+    free(path);
+}
