@@ -71,7 +71,9 @@ LIB_SRC := $(filter-out src/cli/% src/server/% $(wildcard $(ISA)/*/*.c),$(SRC_AL
 CLI_SRC := $(filter src/cli/% src/server/%,$(SRC_ALL)) # the program: its commands and the service
 isa_objects = $(patsubst $(ISA)/%.c,$(B)/$(ISA)/$(1)/%.o,$(sort $(wildcard $(ISA)/$(ISA_FOLDER_$(1))/*.c)))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i)))
-CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+# Files that the program carries: docs/NAME.json as the bytes pn_embedded_NAME.
+EMBEDDED := $(B)/embedded/openapi.o
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o) $(EMBEDDED)
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 # Shared by unit tests and fuzzers: an archive, so that a fuzzer does not link the parts that need cmocka.
 SUPPORT_OBJ := $(patsubst tests/support/%.c,$(B)/tests/support/%.o,$(sort $(wildcard tests/support/*.c)))
@@ -255,6 +257,17 @@ $(B)/src/%.o: src/%.c $(B)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_HERE) $(DEPS) -c $< -o $@
 
+$(B)/embedded/%.c: docs/%.json
+	@mkdir -p $(@D)
+	$(call say,EMBED,$<)
+	$(Q){ echo '#include "server/embedded.h"'; echo 'const unsigned char pn_embedded_$*[] = {'; \
+	    od -An -v -tu1 $< | sed 's/\([0-9][0-9]*\)/\1,/g'; echo '};'; \
+	    echo 'const size_t pn_embedded_$*_len = sizeof pn_embedded_$*;'; } > $@.new && mv $@.new $@
+
+$(B)/embedded/%.o: $(B)/embedded/%.c $(B)/flags
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) -c $< -o $@
+
 define isa_rule
 $(B)/$(ISA)/$(1)/%.o: $(ISA)/%.c $(B)/flags
 	@mkdir -p $$(@D)
@@ -311,6 +324,7 @@ $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
+$(B)/tests/test_said: $(B)/src/server/said.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)

@@ -145,11 +145,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if ((status = listen_where(command, &chosen, host, &port)) != PN_CLI_GO_ON)
         return status;
     bool needs_key = !chosen.public && !pn_server_is_local(host);
-    char *keys = NULL;
+    char *keys = NULL, *said = NULL;
     if ((status = find_keys(host, needs_key, &keys)) != PN_CLI_GO_ON) {
         free(keys);
         return status;
     }
+    pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
     size_t n_origins = chosen.origins.n;
     memcpy(origins, chosen.origins.item, n_origins * sizeof *origins);
     char *more = take_origins(origins, &n_origins);
@@ -170,6 +171,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         .origins = origins,
         .keys = keys,
         .needs_key = needs_key,
+        .said = said,
         .quiet = chosen.quiet,
         .ready = say_ready,
         .stop = stop};
@@ -178,6 +180,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     pantry_cancel_free(stop);
     free(more);
     free(keys);
+    free(said);
     return status;
 }
 

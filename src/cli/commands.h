@@ -1,13 +1,12 @@
-/* The commands: one object per file cmd_<name>.c; cmd_help.c lists them. */
+/* The commands: one object per file cmd_<name>.c; commands.def lists them. */
 #ifndef PN_CLI_COMMANDS_H
 #define PN_CLI_COMMANDS_H
 
 #include "cli/options.h"
 
-extern const struct pn_command pn_cmd_run, pn_cmd_serve, pn_cmd_key, pn_cmd_generate, pn_cmd_list, pn_cmd_pull,
-    pn_cmd_import, pn_cmd_create, pn_cmd_cp, pn_cmd_rm, pn_cmd_prune, pn_cmd_doctor, pn_cmd_show, pn_cmd_bench,
-    pn_cmd_tokenize, pn_cmd_embed, pn_cmd_rank, pn_cmd_template, pn_cmd_parse, pn_cmd_logits, pn_cmd_check, pn_cmd_help,
-    pn_cmd_version;
+#define PN_COMMAND(name) extern const struct pn_command pn_cmd_##name;
+#include "cli/commands.def"
+#undef PN_COMMAND
 
 /* All commands in the order of `pantry help`; NULL ends the list. */
 extern const struct pn_command *const pn_commands[];

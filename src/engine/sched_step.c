@@ -293,7 +293,7 @@ static void add_prompts(struct pn_sched *s)
     if (!n)
         return;
     int most = prompts[0]->n_batch > n_decode ? prompts[0]->n_batch - n_decode : 1;
-    int left = pn_pace_allowance(&s->pace, n_decode, most);
+    int left = pn_pace_allowance(&s->pace, n_decode, n, most);
     int oldest = n > 1 ? (left + 3) / 4 : left;
     left -= oldest;
     for (int done = 1; done < n && left > 0; done++) {

@@ -6,12 +6,14 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "server/json.h"
+#include "server/replay.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { POLL_MS = 100, WAITS = 10 /* polls without an event, after which a stream shows that it lives */ };
+enum { CALL_ID = 9, POLL_MS = 100, WAITS = 10 /* polls without an event, after which a stream shows that it lives */ };
 
 struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
 {
@@ -77,26 +79,18 @@ static pantry_status cut_at_mark(char *text, size_t *len, struct pantry_error *e
     return pn_fail(err, PANTRY_UNSUPPORTED, "the prompt does not show the last message, so no answer can continue it");
 }
 
-static pantry_status render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text, size_t *len,
-                            struct pantry_error *err)
+/* The text of a context. */
+static pantry_status render(const struct pn_loaded *loaded, const json_t *given, bool continues, char **text,
+                            size_t *len, struct pantry_error *err)
 {
-    if (!o->context) {
-        *len = o->len;
-        *text = malloc(o->len + 1);
-        if (!*text)
-            return pn_no_memory(err, "a prompt");
-        memcpy(*text, o->text, o->len);
-        (*text)[o->len] = '\0';
-        return PANTRY_OK;
-    }
-    json_t *context = o->continues ? marked(o->context) : json_incref(o->context);
+    json_t *context = continues ? marked(given) : json_incref((json_t *)(uintptr_t)given);
     char *json = context ? json_dumps(context, 0) : NULL;
     json_decref(context);
     if (!json)
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_model_render(loaded->model, json, text, len, err);
     free(json);
-    if (!status && o->continues && (status = cut_at_mark(*text, len, err))) {
+    if (!status && continues && (status = cut_at_mark(*text, len, err))) {
         pantry_free(*text);
         *text = NULL;
     }
@@ -106,21 +100,26 @@ static pantry_status render(const struct pn_loaded *loaded, const struct pn_answ
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
                                size_t *len, struct pantry_error *err)
 {
-    struct pn_answer_options own = *o;
-    own.context = whole_context(loaded, o->context);
-    pantry_status status = render(loaded, &own, text, len, err);
-    json_decref(own.context);
-    return status;
+    if (o->context) {
+        json_t *context = whole_context(loaded, o->context);
+        pantry_status status = render(loaded, context, o->continues, text, len, err);
+        json_decref(context);
+        return status;
+    }
+    *len = o->len;
+    *text = malloc(o->len + 1);
+    if (!*text)
+        return pn_no_memory(err, "a prompt");
+    memcpy(*text, o->text, o->len);
+    (*text)[o->len] = '\0';
+    return PANTRY_OK;
 }
 
-static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_answer_options *o, const char *text,
-                              size_t len, int32_t **ids, size_t *n, struct pantry_error *err)
+static pantry_status tokenize(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
+                              size_t *n, struct pantry_error *err)
 {
-    const pantry_tokenizer *tokenizer = pantry_model_tokenizer(loaded->model);
-    unsigned flags = (o->plain ? 0u : PANTRY_TOKENIZE_SPECIAL) | (o->context ? 0u : PANTRY_TOKENIZE_BOS);
-    if (!tokenizer)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", loaded->name);
-    return pantry_tokenize(tokenizer, text, len, flags, ids, n, err);
+    unsigned flags = (o->plain ? 0u : PANTRY_TOKENIZE_SPECIAL) | PANTRY_TOKENIZE_BOS;
+    return pantry_tokenize(pantry_model_tokenizer(loaded->model), o->text, o->len, flags, ids, n, err);
 }
 
 static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, size_t *n, struct pantry_error *err)
@@ -133,28 +132,51 @@ static pantry_status copy_ids(const struct pn_answer_options *o, int32_t **ids, 
     return PANTRY_OK;
 }
 
-/* The prompt's text (NULL for `ids`) and its tokens. */
-static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o, char **text,
-                                 size_t *len, int32_t **ids, size_t *n, struct pantry_error *err)
+struct prompt {
+    char *text; /* of a context, else NULL */
+    size_t len;
+    int32_t *ids;
+    size_t n;
+    struct pn_replay replay; /* of a context */
+};
+
+static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o,
+                                 const struct pn_exchange *x, struct prompt *p, struct pantry_error *err)
 {
-    *text = NULL;
-    *len = 0;
+    *p = (struct prompt){0};
     if (!o->context && o->ids)
-        return copy_ids(o, ids, n, err);
-    pantry_status status = render(loaded, o, text, len, err);
-    return status ? status : tokenize(loaded, o, *text, *len, ids, n, err);
+        return copy_ids(o, &p->ids, &p->n, err);
+    if (!pantry_model_tokenizer(loaded->model))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s has no tokenizer", loaded->name);
+    if (!o->context)
+        return tokenize(loaded, o, &p->ids, &p->n, err);
+    pantry_status status = pn_replay_start(&p->replay, loaded, x ? pn_http_owner(x) : NULL, o->context, err);
+    if (!status)
+        status = render(loaded, p->replay.context, o->continues, &p->text, &p->len, err);
+    return status ? status : pn_replay_tokens(&p->replay, p->text, p->len, &p->ids, &p->n, err);
 }
 
-pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o, int32_t **ids,
-                               size_t *n, struct pantry_error *err)
+static void prompt_free(struct prompt *p)
+{
+    pn_replay_free(&p->replay);
+    pantry_free(p->text);
+    pantry_free(p->ids);
+}
+
+pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o,
+                               const struct pn_exchange *x, int32_t **ids, size_t *n, struct pantry_error *err)
 {
     struct pn_answer_options own = *o;
-    char *text;
-    size_t len;
+    struct prompt p;
     own.context = whole_context(loaded, o->context);
-    pantry_status status = read_prompt(loaded, &own, &text, &len, ids, n, err);
+    pantry_status status = read_prompt(loaded, &own, x, &p, err);
+    if (!status) {
+        *ids = p.ids;
+        *n = p.n;
+        p.ids = NULL;
+    }
+    prompt_free(&p);
     json_decref(own.context);
-    pantry_free(text);
     return status;
 }
 
@@ -166,6 +188,7 @@ struct making {
     struct pn_exchange *x;
     pantry_parser *parser; /* NULL: all is content */
     struct pn_answer *out;
+    struct pn_replay *replay;
     int n_taken;            /* tokens */
     json_t *logprobs;       /* of the tokens since the last part, or NULL */
     struct pn_buf ids;      /* of the answer, where there are several stop texts */
@@ -201,16 +224,38 @@ static void note_logprobs(struct making *m, const struct pantry_token *token)
     json_array_append_new(m->logprobs, v);
 }
 
+/* Nine letters and digits, as some templates require. */
+static void make_id(char out[CALL_ID + 1])
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static atomic_uint_fast64_t counter;
+    struct pn_rng rng = {pn_clock_ns() ^ atomic_fetch_add(&counter, 1) << 48};
+    for (int i = 0; i < CALL_ID; i++)
+        out[i] = letters[pn_rng_u64(&rng) % (sizeof letters - 1)];
+    out[CALL_ID] = '\0';
+}
+
 static void hand_out(struct making *m, const struct pn_delta *delta)
 {
     if (m->unwanted)
         return;
-    m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
-    if (delta->kind == PN_DELTA_REASONING)
-        m->out->n_reasoning = m->n_taken;
     struct pn_delta whole = *delta;
-    if (delta->kind == PN_DELTA_CONTENT)
+    char id[CALL_ID + 1];
+    m->out->n_calls += delta->kind == PN_DELTA_TOOL_CALL;
+    if (delta->kind == PN_DELTA_REASONING) {
+        m->out->n_reasoning = m->n_taken;
+        pn_replay_note_reasoning(m->replay, delta->text, delta->len);
+    } else if (delta->kind == PN_DELTA_CONTENT) {
         whole.logprobs = m->logprobs;
+        pn_replay_note_content(m->replay, delta->text, delta->len);
+    } else if (delta->kind == PN_DELTA_TOOL_CALL) {
+        if (!delta->id) {
+            make_id(id);
+            whole.id = id;
+            whole.id_is_made = true;
+        }
+        pn_replay_note_call(m->replay, whole.id, delta->name, delta->arguments);
+    }
     m->unwanted = !m->options->delta(m->options->user, &whole);
     if (delta->kind != PN_DELTA_WAIT)
         json_array_clear(m->logprobs);
@@ -273,6 +318,8 @@ static const char *find_stop(const struct pn_loaded *loaded, const struct making
 static pantry_status take(struct making *m, const struct pantry_token *token, struct pantry_error *err)
 {
     m->n_taken += token->id >= 0;
+    if (token->id >= 0)
+        pn_replay_note_token(m->replay, token->id);
     note_logprobs(m, token);
     if (m->options->n_stop > 1 && token->id >= 0)
         pn_buf_append(&m->ids, &token->id, sizeof token->id);
@@ -334,28 +381,27 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
                              struct pn_answer *out, struct pantry_error *err)
 {
     struct pn_answer_options own = *o;
-    struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out};
-    char *text = NULL;
-    size_t len = 0, n = 0;
-    int32_t *ids = NULL;
+    struct prompt prompt;
+    struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out, .replay = &prompt.replay};
     pantry_request *r = NULL;
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
     own.context = whole_context(loaded, o->context);
-    pantry_status status = read_prompt(loaded, &own, &text, &len, &ids, &n, err);
-    out->stats.n_prompt = (int)n;
+    pantry_status status = read_prompt(loaded, &own, x, &prompt, err);
+    out->stats.n_prompt = (int)prompt.n;
     if (!status)
-        status = make_parser(loaded, &m, text, len, err);
+        status = make_parser(loaded, &m, prompt.text, prompt.len, err);
     if (!status)
-        status = submit(&m, ids, n, &r, err);
+        status = submit(&m, prompt.ids, prompt.n, &r, err);
     if (!status)
         status = read_events(loaded, &m, r, err);
+    if (!status && m.parser)
+        pn_replay_keep(&prompt.replay, prompt.text, prompt.len, out->stats.stop == PANTRY_STOP_END && !m.unwanted);
     pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
     json_decref(own.context);
     pn_buf_free(&m.ids);
-    pantry_free(ids);
-    pantry_free(text);
+    prompt_free(&prompt);
     return status;
 }

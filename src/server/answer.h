@@ -13,7 +13,7 @@ enum { PN_MAX_STOPS = 64 };
 enum pn_delta_kind {
     PN_DELTA_CONTENT,   /* `text` */
     PN_DELTA_REASONING, /* `text` */
-    PN_DELTA_TOOL_CALL, /* `name`, `arguments` (JSON) and `id`, which may be NULL: one whole call */
+    PN_DELTA_TOOL_CALL, /* `name`, `arguments` (JSON) and `id`: one whole call */
     PN_DELTA_WAIT       /* nothing has come for a second: a stream may send a sign of life */
 };
 
@@ -22,6 +22,7 @@ struct pn_delta {
     const char *text;
     size_t len;
     const char *name, *arguments, *id;
+    bool id_is_made;  /* the model wrote none; an API may put a prefix before it */
     json_t *logprobs; /* of content, if wanted: [{"token", "logprob", "bytes", "top_logprobs"}], else NULL */
 };
 
@@ -64,9 +65,9 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded);
  * with pantry_free. */
 pantry_status pn_answer_render(const struct pn_loaded *loaded, const struct pn_answer_options *options, char **text,
                                size_t *len, struct pantry_error *err);
-/* The prompt's tokens. Caller frees *ids with pantry_free. */
-pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *options, int32_t **ids,
-                               size_t *n, struct pantry_error *err);
+/* The prompt's tokens, as for an answer to `x` (NULL: without an owner). Caller frees *ids with pantry_free. */
+pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *options,
+                               const struct pn_exchange *x, int32_t **ids, size_t *n, struct pantry_error *err);
 /* Makes the answer. It ends early, with PANTRY_OK, when the client of `x` (NULL: there is none) leaves.
  * PANTRY_CONTEXT_FULL: the prompt is longer than the context. */
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *options,

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- texts ---- */
@@ -109,9 +110,11 @@ pantry_status pn_json_seed(const json_t *object, const char *name, uint64_t *out
     const json_t *v = field(object, name);
     if (!v)
         return PANTRY_OK;
-    if (!json_is_integer(v))
+    double x = json_number_value(v);
+    bool whole = json_is_integer(v) || (json_is_real(v) && fabs(x) <= 0x1p53 && x == floor(x));
+    if (!whole)
         return wrong(v, name, "an integer", err);
-    *out = (uint64_t)json_integer_value(v);
+    *out = json_is_integer(v) ? (uint64_t)json_integer_value(v) : (uint64_t)(int64_t)x;
     return PANTRY_OK;
 }
 

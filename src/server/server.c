@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/guard.h"
+#include "server/said.h"
 
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -79,6 +80,20 @@ static void refuse_arrival(void *user, struct pn_exchange *x, int status, const 
 }
 
 /* ---- requests ---- */
+
+/* Names the methods of a path in the reply. */
+static void set_allow(struct pn_exchange *x, const char *path)
+{
+    char allow[80];
+    size_t n = 0;
+    const char *tail;
+    allow[0] = '\0';
+    for (const struct pn_route *r = pn_routes; r->method; r++)
+        if (is_path(r, path, &tail) && n + strlen(r->method) + 12 < sizeof allow)
+            n += (size_t)snprintf(allow + n, sizeof allow - n, "%s%s%s", n ? ", " : "", r->method,
+                                  strcmp(r->method, "GET") == 0 ? ", HEAD" : "");
+    pn_http_set_header(x, "Allow", allow);
+}
 
 /* What a browser asks before a page of another origin may call. */
 static void answer_preflight(struct pn_exchange *x)
@@ -161,6 +176,8 @@ static bool admit(void *user, struct pn_exchange *x)
     }
     const struct pn_route *r = find_route(method, pn_http_path(x), &tail, &other);
     if (!r) {
+        if (other)
+            set_allow(x, pn_http_path(x));
         refuse(x, other ? 405 : 404, other ? "this path does not take that method" : "404 page not found");
         return false;
     }
@@ -288,6 +305,8 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;
+    if (options->said && pn_said_open(options->said, err))
+        log_error(err->text); /* without the file the service only reads more again after a restart */
     status = pn_models_new(&options->models, &s.models, err);
     if (!status)
         status = pn_http_start(&http, &s.http, err);
@@ -302,6 +321,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     }
     pn_http_stop(s.http);
     pn_models_free(s.models);
+    pn_said_close();
     pn_keys_close(&s.keys);
     return status;
 }

@@ -22,6 +22,7 @@ struct pn_server_options {
     const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
     const char *keys;           /* the file of the keys, which may change while the server runs */
     bool needs_key;             /* also where the file has no key; otherwise every caller may do everything then */
+    const char *said;           /* the file of turns with tool calls (said.h); NULL: in memory only */
     bool quiet;                 /* no line per request */
     /* Called once the server listens. */
     void (*ready)(void *user, const char *url);

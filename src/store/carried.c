@@ -54,8 +54,8 @@ bool pn_template_is_go(const char *text)
 /* ---- reading ---- */
 
 struct carry {
-    const char *models, *manifest; /* the folder in Ollama's layout, and a file in it */
-    bool foreign;                  /* of another program: links must not lead out of it */
+    const char *root, *manifest;
+    bool foreign; /* of another program: links must not lead out of `root` */
     struct pn_carried *out;
 };
 
@@ -148,12 +148,12 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
                        c->manifest, type);
-    char *path = pn_layout_path("%s/blobs/sha256-%s", c->models, hex), *text;
+    char *path = pn_layout_path("%s/blobs/sha256-%s", c->root, hex), *text;
     uint64_t bytes;
     pantry_status status;
     if (!path)
         status = pn_no_memory(err, c->manifest);
-    else if (c->foreign && !pn_look_inside(c->models, path, &bytes))
+    else if (c->foreign && !pn_look_inside(c->root, path, &bytes))
         status = pn_fail(err, PANTRY_FORMAT, "%s: the blob of the %s is missing or elsewhere", c->manifest, type);
     else if (i == 5)
         status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
@@ -163,35 +163,31 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     return status;
 }
 
-/* The folder above manifests/host/namespace/model/tag. Caller frees. */
-static char *models_of(const char *manifest)
+/* The folder with manifests/HOST/NAMESPACE/MODEL/TAG and blobs/. Caller frees; NULL: out of memory. */
+static char *root_of(const char *manifest)
 {
-    char *models = strdup(manifest);
-    for (int i = 0; i < 5 && models; i++)
-        *strrchr(models, '/') = '\0';
-    return models;
+    char *root = strdup(manifest), *slash;
+    for (int i = 0; i < 5 && root && (slash = strrchr(root, '/')); i++)
+        *slash = '\0';
+    return root;
 }
 
-/* Models without a manifest carry nothing. */
-static pantry_status read_carried(const struct pn_stored *model, struct pn_carried *out, struct pantry_error *err)
+static pantry_status read_layers(const struct pn_stored *model, struct pn_carried *out, struct pantry_error *err)
 {
-    if (!model->manifest)
-        return PANTRY_OK;
-    char *models = models_of(model->manifest);
-    json_t *root = NULL, *layers;
-    pantry_status status = models ? PANTRY_OK : pn_no_memory(err, model->manifest);
-    if (!status)
-        status = pn_manifest_read(model->manifest, &root, err);
-    layers = json_object_get(root, "layers");
-    struct carry c = {models, model->manifest, model->source != pn_source_own, out};
+    const char *manifest = model->manifest;
+    json_t *root = NULL;
+    char *folder = root_of(manifest);
+    pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
+    const json_t *layers = json_object_get(root, "layers");
+    struct carry c = {folder, manifest, model->source != pn_source_own, out};
     for (size_t i = 0; i < json_array_size(layers) && i < PN_MANIFEST_LAYERS && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
     json_decref(root);
-    free(models);
+    free(folder);
     return status;
 }
 
-/* The model of a name, as pn_store_find, but of the own store also without its weights. */
+/* The model of a name, as pn_store_find, but of the own store also where its weights are missing. */
 static pantry_status find_model(const char *text, struct pn_stored *model, struct pantry_error *err)
 {
     struct pn_model_name name;
@@ -209,16 +205,16 @@ static pantry_status find_model(const char *text, struct pn_stored *model, struc
     return pn_foreign_find(text, model, err);
 }
 
-pantry_status pn_carried_read(const char *text, struct pn_carried *out, struct pantry_error *err)
+pantry_status pn_carried_read(const char *name, struct pn_carried *out, struct pantry_error *err)
 {
-    struct pn_stored model;
+    struct pn_stored found;
     *out = (struct pn_carried){0};
-    pantry_status status = find_model(text, &model, err);
-    if (!status)
-        status = read_carried(&model, out, err);
-    pn_stored_free(&model);
+    pantry_status status = find_model(name, &found, err);
     if (status)
+        return status;
+    if (found.manifest && (status = read_layers(&found, out, err)))
         pn_carried_free(out);
+    pn_stored_free(&found);
     return status;
 }
 
@@ -227,7 +223,7 @@ pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct 
     struct stat st;
     bool exists = stat(model, &st) == 0;
     *out = (struct pn_carried){0};
-    if (exists && S_ISREG(st.st_mode))
+    if (!pn_store_is_name(model) || (exists && S_ISREG(st.st_mode)))
         return PANTRY_OK;
     pantry_status status = pn_carried_read(model, out, err);
     return status == PANTRY_NOT_FOUND && exists ? PANTRY_OK : status;

@@ -17,7 +17,7 @@ struct pn_carried {
     json_t *projectors;
 };
 
-/* Reads it for a name of the store. Everything is NULL where the manifest has nothing. */
+/* Reads it for a name, as pn_store_find takes it. Everything is NULL where the manifest has nothing. */
 pantry_status pn_carried_read(const char *name, struct pn_carried *out, struct pantry_error *err);
 /* The same for a name or a path, as pn_store_resolve takes it; a path carries nothing. */
 pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct pantry_error *err);

@@ -72,6 +72,7 @@ static pantry_status find_weights(const char *models, const char *manifest, cons
         if (strcmp(type, type_model) != 0)
             continue;
         free(*path);
+        *path = NULL;
         pantry_status status = layer_blob(models, manifest, layer, path, err);
         if (status)
             return status;
@@ -106,17 +107,22 @@ pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_err
     return PANTRY_OK;
 }
 
-pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
+/* `home` (NULL: only models of one file) has the folders of shards. */
+static pantry_status weights_of(const char *home, const char *models, const char *manifest, char **path,
+                                uint64_t *bytes, struct pantry_error *err)
 {
-    *path = NULL;
     struct pn_digests blobs = {0};
-    uint64_t bytes;
     json_t *root = NULL;
+    *path = NULL;
     pantry_status status = pn_manifest_read(manifest, &root, err);
     if (!status)
-        status = find_weights(models, manifest, root, &blobs, path, &bytes, err);
-    if (!status && blobs.len > 1)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: has several model layers", manifest);
+        status = find_weights(models, manifest, root, &blobs, path, bytes, err);
+    if (!status && blobs.len > 1) {
+        free(*path);
+        *path = NULL;
+        status = home ? pn_shards_path(home, blobs.data, blobs.len, path, err)
+                      : pn_fail(err, PANTRY_UNSUPPORTED, "%s: has more than one model layer", manifest);
+    }
     if (status) {
         free(*path);
         *path = NULL;
@@ -126,27 +132,19 @@ pantry_status pn_manifest_model_in(const char *models, const char *manifest, cha
     return status;
 }
 
+pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
+{
+    uint64_t bytes;
+    return weights_of(NULL, models, manifest, path, &bytes, err);
+}
+
 pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err)
 {
     *path = NULL;
     char *manifest = pn_manifest_path(home, name), *models = pn_layout_path("%s/models", home);
-    struct pn_digests blobs = {0};
-    json_t *root = NULL;
-    pantry_status status = manifest && models ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, name->model);
-    if (!status)
-        status = find_weights(models, manifest, root, &blobs, path, bytes, err);
-    if (!status && blobs.len > 1) {
-        free(*path);
-        *path = NULL;
-        status = pn_shards_path(home, blobs.data, blobs.len, path, err);
-    }
-    if (status) {
-        free(*path);
-        *path = NULL;
-    }
-    json_decref(root);
-    free(blobs.data);
+    pantry_status status =
+        manifest && models ? weights_of(home, models, manifest, path, bytes, err) : pn_no_memory(err, name->model);
     free(manifest);
     free(models);
     return status;

@@ -17,6 +17,10 @@ SCRIPTS = {
     "two calls": CALL % ("get_weather", '{"city": "Rome"}') + "\n" + CALL % ("get_time", "{}"),
     "thought": "<think>\nThey want a greeting.\n</think>\n\nGood morning!",
     "thoughtful call": "<think>\nI need it.\n</think>\n\n" + CALL % ("get_time", '{"zone": "UTC"}'),
+    "edit": "I change it.\n"
+    + CALL % ("edit_file", '{"path":"src/main.c","edits":[{"old":"a\\tb","new":"caf\u00e9"}],"scale":1.0,"dry":false}'),
+    "thoughtful edit": "<think>\nThe file is wrong.\n</think>\n\n"
+    + CALL % ("edit_file", '{"path":  "b.c", "edits": [], "n": 3}'),
     "names": "Ada, Grace, STOP, Barbara",
     "unicode": "caf\u00e9 \u2014 \u65e5\u672c \U0001f600",
     "result": "It is sunny in Paris.",

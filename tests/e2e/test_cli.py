@@ -22,8 +22,8 @@ from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
-    "run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse"
-    " logits check"
+    "run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits"
+    " check"
     " help version"
 ).split()
 

@@ -50,9 +50,7 @@ class Create(cli.Case):
 
     def prompt_of(self, name, text="Hello", *options):
         """The prompt's tokens as text."""
-        made = self.json(
-            "generate", name, "-p", text, "-n", "1", "--json", *options, env=self.env
-        )
+        made = self.json("generate", name, "-p", text, "-n", "1", "--json", *options, env=self.env)
         letters = tiny_model.byte_letters()
         bytes_of = {i + 3: bytes([b]) for i, b in enumerate(range(256))}
         tokens, _ = tiny_model.vocabulary()
@@ -62,9 +60,7 @@ class Create(cli.Case):
             if token < 3:
                 pieces.append(tokens[token].encode())
             else:
-                pieces.append(
-                    bytes_of.get(token) or b"".join(back[c] for c in tokens[token])
-                )
+                pieces.append(bytes_of.get(token) or b"".join(back[c] for c in tokens[token]))
         return b"".join(pieces).decode()
 
     def blobs(self):
@@ -85,33 +81,25 @@ class Create(cli.Case):
                 with open(os.path.join(root, file)) as manifest:
                     parts = json.load(manifest)
                 for layer in [parts["config"], *parts["layers"]]:
-                    path = os.path.join(
-                        self.home, "models", "blobs", layer["digest"].replace(":", "-")
-                    )
+                    path = os.path.join(self.home, "models", "blobs", layer["digest"].replace(":", "-"))
                     with open(path, "rb") as blob:
                         content = blob.read()
                     self.assertEqual(len(content), layer["size"])
-                    self.assertEqual(
-                        "sha256:" + hashlib.sha256(content).hexdigest(), layer["digest"]
-                    )
+                    self.assertEqual("sha256:" + hashlib.sha256(content).hexdigest(), layer["digest"])
                 names.append(os.path.relpath(root, os.path.join(self.home, *LIBRARY)))
         for name in self.blobs():
             if "partial" not in name:
-                with open(
-                    os.path.join(self.home, "models", "blobs", name), "rb"
-                ) as blob:
-                    self.assertEqual(
-                        "sha256-" + hashlib.sha256(blob.read()).hexdigest(), name
-                    )
+                with open(os.path.join(self.home, "models", "blobs", name), "rb") as blob:
+                    self.assertEqual("sha256-" + hashlib.sha256(blob.read()).hexdigest(), name)
         return sorted(names)
 
 
 class Carried(Create):
     def test_system_and_messages_begin_the_conversation(self):
-        self.from_tiny(
-            more='SYSTEM """Be\nbrief."""\nMESSAGE user Hi\nMESSAGE assistant Ho\n'
+        self.from_tiny(more='SYSTEM """Be\nbrief."""\nMESSAGE user Hi\nMESSAGE assistant Ho\n')
+        begins = (
+            "<|im_start|>system\n%s<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
         )
-        begins = "<|im_start|>system\n%s<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
         asks = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
         self.assertEqual(self.prompt_of("mine"), begins % "Be\nbrief." + asks)
         self.assertEqual(
@@ -125,27 +113,21 @@ class Carried(Create):
         self.from_tiny(
             more="PARAMETER num_predict 3\nPARAMETER temperature 0\nPARAMETER seed 7\nPARAMETER num_ctx 64\n"
         )
-        made = lambda *options: self.json(
-            "generate", "mine", "-p", "x", "--json", *options, env=self.env
-        )
+        made = lambda *options: self.json("generate", "mine", "-p", "x", "--json", *options, env=self.env)
         self.assertEqual(
             (made()["n_generated"], made()["seed"], made()["text"]),
             (3, 7, made()["text"]),
         )
         self.assertEqual(made("-n", "5", "--seed", "8")["n_generated"], 5)
         self.assertEqual(made("-n", "5", "--seed", "8")["seed"], 8)
-        self.assertEqual(
-            made("-n", "-1")["stop_reason"], "length"
-        )  # at the end of the 64 tokens
+        self.assertEqual(made("-n", "-1")["stop_reason"], "length")  # at the end of the 64 tokens
         stop = made("-n", "8")["text"].strip()[1]
         self.from_tiny(
             "stops",
             f"PARAMETER temperature 0\nPARAMETER stop {stop}\nPARAMETER stop never\n",
         )
         self.assertEqual(
-            self.json("generate", "stops", "-p", "x", "--json", env=self.env)[
-                "stop_reason"
-            ],
+            self.json("generate", "stops", "-p", "x", "--json", env=self.env)["stop_reason"],
             "stop_string",
         )
         words = [line.split() for line in self.show("parameters").splitlines()]
@@ -161,22 +143,16 @@ class Carried(Create):
 
     def test_template_replaces_the_file_s(self):
         self.from_tiny(more=f'SYSTEM Short.\nTEMPLATE """{JINJA}"""\n')
-        self.assertEqual(
-            self.prompt_of("mine"), "[system] Short.\n[user] Hello\n[answer] "
-        )
+        self.assertEqual(self.prompt_of("mine"), "[system] Short.\n[user] Hello\n[answer] ")
         self.assertEqual(self.show("template"), JINJA)
-        context = self.write(
-            "context.json", json.dumps({"messages": [{"role": "user", "content": "a"}]})
-        )
+        context = self.write("context.json", json.dumps({"messages": [{"role": "user", "content": "a"}]}))
         self.assertEqual(
             self.good("template", "mine", "--context", context, env=self.env),
             "[user] a\n[answer] ",
         )
 
     def test_a_chat_carries_it_too(self):
-        self.from_tiny(
-            more="SYSTEM Short.\nPARAMETER num_predict 2\nPARAMETER temperature 0\n"
-        )
+        self.from_tiny(more="SYSTEM Short.\nPARAMETER num_predict 2\nPARAMETER temperature 0\n")
         plain = self.good("run", "mine", "Hello", env=self.env)
         asked = (
             "run",
@@ -197,19 +173,11 @@ class Carried(Create):
             "SYSTEM One.\nPARAMETER temperature 0\nPARAMETER top_k 5\nLICENSE First.\n",
         )
         before = self.blobs()
-        self.create(
-            "mine", "FROM base\nSYSTEM Two.\nPARAMETER top_k 6\nLICENSE Second.\n"
-        )
+        self.create("mine", "FROM base\nSYSTEM Two.\nPARAMETER top_k 6\nLICENSE Second.\n")
         self.assertEqual(self.show("system"), "Two.")
         self.assertEqual(self.show("license"), "First.\nSecond.")
-        self.assertEqual(
-            self.show("parameters").split(), ["temperature", "0", "top_k", "6"]
-        )
-        weights = [
-            layer
-            for layer in self.manifest("mine")["layers"]
-            if layer["mediaType"].endswith("image.model")
-        ]
+        self.assertEqual(self.show("parameters").split(), ["temperature", "0", "top_k", "6"])
+        weights = [layer for layer in self.manifest("mine")["layers"] if layer["mediaType"].endswith("image.model")]
         self.assertEqual(weights[0]["digest"].replace(":", "-") in before, True)
         self.good("rm", "base", env=self.env)
         self.assertEqual(self.good("check", "mine", env=self.env), "mine: ok\n")
@@ -226,21 +194,14 @@ class Carried(Create):
         )
         text = self.show("modelfile")
         self.create("again", text)
-        layers = lambda name: [
-            (layer["mediaType"], layer["digest"])
-            for layer in self.manifest(name)["layers"]
-        ]
+        layers = lambda name: [(layer["mediaType"], layer["digest"]) for layer in self.manifest(name)["layers"]]
         self.assertEqual(sorted(layers("again")), sorted(layers("mine")))
         self.assertIn("# FROM mine\n", text)
 
     def test_show_has_it_all(self):
-        self.from_tiny(
-            more="SYSTEM Short.\nPARAMETER temperature 0.5\nMESSAGE user Hi\n"
-        )
+        self.from_tiny(more="SYSTEM Short.\nPARAMETER temperature 0.5\nMESSAGE user Hi\n")
         out = self.good("show", "mine", env=self.env)
-        self.assertRegex(
-            out, r"(?s)System\n  Short\.\n\nParameters\n  temperature +0\.5\n"
-        )
+        self.assertRegex(out, r"(?s)System\n  Short\.\n\nParameters\n  temperature +0\.5\n")
         shown = self.json("show", "mine", "--json", env=self.env)
         self.assertEqual(shown["messages"], [{"role": "user", "content": "Hi"}])
         for what in ("system", "parameters"):
@@ -317,25 +278,17 @@ class Files(Create):
                     env=self.env,
                 )
                 self.assertEqual(mine["ids"], whole["ids"])
-                row = [
-                    row
-                    for row in self.json("list", "--json", env=self.env)
-                    if row["name"] == "mine"
-                ][0]
+                row = [row for row in self.json("list", "--json", env=self.env) if row["name"] == "mine"][0]
                 self.assertEqual(
                     row["size"],
                     sum(layer["size"] for layer in self.manifest("mine")["layers"][:3]),
                 )
                 self.create("again", self.show("modelfile"))
                 self.good("rm", "mine", env=self.env)
-                self.assertEqual(
-                    self.good("check", "again", env=self.env), "again: ok\n"
-                )
+                self.assertEqual(self.good("check", "again", env=self.env), "again: ok\n")
                 self.good("rm", "again", env=self.env)
                 self.assertEqual(self.blobs(), [])
-                self.assertEqual(
-                    os.listdir(os.path.join(self.home, "models", "shards")), []
-                )
+                self.assertEqual(os.listdir(os.path.join(self.home, "models", "shards")), [])
 
     def test_refuses_what_it_cannot_make(self):
         tiny_model.write_shards(os.path.join(self.folder, "m"), 2)
@@ -403,9 +356,7 @@ class Files(Create):
             self.assertIn("mine: has an adapter", self.bad(1, *command, env=self.env))
 
     def test_reads_standard_input_and_is_quiet(self):
-        out = cli.pantry(
-            "create", "mine", "-q", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env
-        )
+        out = cli.pantry("create", "mine", "-q", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env)
         self.assertEqual(out, (0, b"", ""))
         self.assertEqual(self.verify(), ["mine"])
 
@@ -415,9 +366,7 @@ class Files(Create):
         self.from_tiny(more="SYSTEM Two.\n")
         self.assertEqual(len(self.blobs()), len(before))
         self.assertEqual(self.show("system"), "Two.")
-        self.assertEqual(
-            self.good("prune", env=self.env), "removed 0 files (0 bytes)\n"
-        )
+        self.assertEqual(self.good("prune", env=self.env), "removed 0 files (0 bytes)\n")
 
 
 class Killed(Create):
@@ -442,10 +391,7 @@ class Killed(Create):
         for name, text in modelfiles.items():
             with open(os.path.join(self.folder, name), "w") as file:
                 file.write(text)
-        commands = [
-            ("create", name, "-f", os.path.join(self.folder, name))
-            for name in modelfiles
-        ]
+        commands = [("create", name, "-f", os.path.join(self.folder, name)) for name in modelfiles]
         commands += [
             ("cp", "base", "copy"),
             ("cp", "small", "copy"),
@@ -469,16 +415,11 @@ class Killed(Create):
                 self.assertIn("base", self.verify())
                 self.assertEqual(self.show("system", "base"), "One.")
         for name in modelfiles:
-            self.good(
-                "create", name, "-f", os.path.join(self.folder, name), env=self.env
-            )
+            self.good("create", name, "-f", os.path.join(self.folder, name), env=self.env)
         self.good("prune", env=self.env)
         self.assertLessEqual({"base", "big", "small"}, set(self.verify()))
         used = set()
         for name in self.verify():
             parts = self.manifest(name)
-            used |= {
-                layer["digest"].replace(":", "-")
-                for layer in [parts["config"], *parts["layers"]]
-            }
+            used |= {layer["digest"].replace(":", "-") for layer in [parts["config"], *parts["layers"]]}
         self.assertEqual({name for name in self.blobs() if "partial" not in name}, used)

@@ -69,28 +69,20 @@ class Case(unittest.TestCase):
 
     def prompt(self, model, messages, path="/api/chat", **body):
         body = {"messages": messages} if path == "/api/chat" else {"prompt": messages}
-        return self.post(path, model=model, _debug_render_only=True, **body)[
-            "_debug_info"
-        ]["rendered_template"]
+        return self.post(path, model=model, _debug_render_only=True, **body)["_debug_info"]["rendered_template"]
 
     def blobs(self):
-        return sorted(
-            os.listdir(os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs"))
-        )
+        return sorted(os.listdir(os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs")))
 
 
 class Creating(Case):
     def test_the_client_makes_a_model_from_another(self):
-        lines = list(
-            CLIENT.create("mine", from_="spoken", system="Be brief.", stream=True)
-        )
+        lines = list(CLIENT.create("mine", from_="spoken", system="Be brief.", stream=True))
         statuses = [line.status for line in lines]
         self.assertRegex(statuses[0], "^using existing layer sha256:[0-9a-f]{64}$")
         self.assertRegex(statuses[-3], "^creating new layer sha256:[0-9a-f]{64}$")
         self.assertEqual(statuses[-2:], ["writing manifest", "success"])
-        self.assertEqual(
-            CLIENT.create("mine", from_="spoken", system="Be brief.").status, "success"
-        )
+        self.assertEqual(CLIENT.create("mine", from_="spoken", system="Be brief.").status, "success")
         self.assertEqual(
             CLIENT.chat("mine", [user("say hello")]).message.content,
             spoken_model.SCRIPTS["hello"],
@@ -125,9 +117,7 @@ class Creating(Case):
             ],
         )
         whole = self.post("/api/show", model="sent")
-        self.assertEqual(
-            (whole["system"], whole["messages"][1]["content"]), ("One.", "Ho")
-        )
+        self.assertEqual((whole["system"], whole["messages"][1]["content"]), ("One.", "Ho"))
         self.assertIn("\nSYSTEM One.\n", shown.modelfile)
         self.assertIn("\nMESSAGE assistant Ho\n", shown.modelfile)
         self.assertEqual(CLIENT.generate("sent", "x").eval_count, 3)
@@ -143,18 +133,14 @@ class Creating(Case):
 
         digest = asyncio.run(send())
         self.assertEqual(digest, digest_of(TINY))
-        self.assertEqual(
-            CLIENT.create("chunks", files={"a.gguf": digest}).status, "success"
-        )
+        self.assertEqual(CLIENT.create("chunks", files={"a.gguf": digest}).status, "success")
         CLIENT.delete("chunks")
 
     def test_sends_shards(self):
         paths = tiny_model.write_shards(os.path.join(FOLDER.name, "s"), 2)
         files = {os.path.basename(path): CLIENT.create_blob(path) for path in paths}
         CLIENT.create("shards", files=files)
-        self.assertEqual(
-            CLIENT.generate("shards", "x", options={"num_predict": 2}).eval_count, 2
-        )
+        self.assertEqual(CLIENT.generate("shards", "x", options={"num_predict": 2}).eval_count, 2)
         some = dict(list(files.items())[:1])
         self.refused("not all shards", **{"from": None, "files": some})
         CLIENT.delete("shards")
@@ -174,9 +160,7 @@ class Creating(Case):
         self.refused("not found", 404, **{"from": "nothing"})
         self.refused("both 'from' and 'files'", files={"a.gguf": missing})
         self.refused("has no blob", 404, **{"from": None, "files": {"a.gguf": missing}})
-        self.refused(
-            "not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}}
-        )
+        self.refused("not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}})
         self.refused(
             "safetensors files are not supported",
             **{"from": None, "files": {"model.safetensors": missing}},
@@ -190,9 +174,7 @@ class Creating(Case):
         self.refused(r"messages\[0\].role", messages=[{"role": "tool", "content": "x"}])
         self.refused(r"messages\[0\].content", messages=[{"role": "user"}])
         self.refused("renderer", renderer="qwen3")
-        self.refused(
-            "SYSTEM: the model has no chat template", **{"from": "base", "system": "x"}
-        )
+        self.refused("SYSTEM: the model has no chat template", **{"from": "base", "system": "x"})
         self.assertEqual(self.blobs(), before)
 
     def test_an_adapter_does_not_run(self):
@@ -232,12 +214,8 @@ class Carried(Case):
         self.assertEqual(self.prompt("mario", [user("say names")]), mario + self.ASKS)
         own = [{"role": "system", "content": "You are Luigi."}, user("say names")]
         self.assertEqual(self.prompt("mario", own), luigi + self.ASKS)
-        self.assertEqual(
-            self.prompt("mario", "say names", "/api/generate"), mario + self.ASKS
-        )
-        applied = self.post(
-            "/apply-template", model="mario", messages=[user("say names")]
-        )["prompt"]
+        self.assertEqual(self.prompt("mario", "say names", "/api/generate"), mario + self.ASKS)
+        applied = self.post("/apply-template", model="mario", messages=[user("say names")])["prompt"]
         self.assertEqual(applied, mario + self.ASKS)
         raw = self.post(
             "/api/generate",
@@ -250,20 +228,13 @@ class Carried(Case):
 
     def test_every_api_reads_the_same_prompt(self):
         asked = [user("say names")]
-        n = self.post("/api/chat", model="mario", messages=asked, stream=False)[
-            "prompt_eval_count"
-        ]
-        plain = self.post("/api/chat", model="spoken", messages=asked, stream=False)[
-            "prompt_eval_count"
-        ]
+        n = self.post("/api/chat", model="mario", messages=asked, stream=False)["prompt_eval_count"]
+        plain = self.post("/api/chat", model="spoken", messages=asked, stream=False)["prompt_eval_count"]
         self.assertGreater(n, plain + 20)
         counts = {
             "/v1/chat/completions": lambda r: r["usage"]["prompt_tokens"],
             "/v1/responses": lambda r: r["usage"]["input_tokens"],
-            "/v1/messages": lambda r: (
-                r["usage"]["input_tokens"]
-                + r["usage"].get("cache_read_input_tokens", 0)
-            ),
+            "/v1/messages": lambda r: r["usage"]["input_tokens"] + r["usage"].get("cache_read_input_tokens", 0),
             "/v1/messages/count_tokens": lambda r: r["input_tokens"],
         }
         for path, count in counts.items():
@@ -280,9 +251,7 @@ class Carried(Case):
         asked = {"model": "mario", "messages": [user("say names")]}
         ollamas = self.post("/api/chat", stream=False, **asked)
         self.assertEqual((ollamas["eval_count"], ollamas["done_reason"]), (2, "length"))
-        more = self.post(
-            "/api/chat", stream=False, options={"num_predict": 50}, **asked
-        )
+        more = self.post("/api/chat", stream=False, options={"num_predict": 50}, **asked)
         self.assertEqual(more["message"]["content"], "Ada, Grace, ")
         other = self.post(
             "/api/chat",
@@ -296,9 +265,7 @@ class Carried(Case):
         openai = self.post("/v1/chat/completions", max_tokens=50, **asked)
         self.assertEqual(openai["choices"][0]["message"]["content"], "Ada, Grace, ")
         self.assertEqual(
-            self.post("/v1/completions", model="mario", prompt="x")["usage"][
-                "completion_tokens"
-            ],
+            self.post("/v1/completions", model="mario", prompt="x")["usage"]["completion_tokens"],
             2,
         )
         reply = self.post("/v1/responses", model="mario", input="say names")
@@ -337,17 +304,13 @@ class Blobs(Case):
             "sha256:" + "1" * 65,
         ):
             with self.subTest(name):
-                self.assertIn(
-                    "not a digest", self.put(name, b"x" * 100000, 400)["error"]
-                )
+                self.assertIn("not a digest", self.put(name, b"x" * 100000, 400)["error"])
                 self.assertEqual(SERVICE.request("HEAD", f"/api/blobs/{name}")[0], 400)
         self.assertEqual(SERVICE.request("GET", f"/api/blobs/{wrong}")[0], 405)
         self.assertEqual(self.blobs(), before)
 
     def begin(self, digest, length):
-        connection = socket.create_connection(
-            ("127.0.0.1", SERVICE.port), timeout=service.PATIENCE
-        )
+        connection = socket.create_connection(("127.0.0.1", SERVICE.port), timeout=service.PATIENCE)
         head = f"POST /api/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
         return connection
@@ -375,19 +338,14 @@ class Blobs(Case):
         def send(body):
             status.append(SERVICE.request("POST", f"/api/blobs/{digest}", body)[0])
 
-        threads = [
-            threading.Thread(target=send, args=(body if i % 2 else body[:-1],))
-            for i in range(8)
-        ]
+        threads = [threading.Thread(target=send, args=(body if i % 2 else body[:-1],)) for i in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self.assertLessEqual(set(status), {200, 201, 400})
         self.assertIn(201, status)
-        path = os.path.join(
-            SERVICE.env["PANTRY_HOME"], "models", "blobs", digest.replace(":", "-")
-        )
+        path = os.path.join(SERVICE.env["PANTRY_HOME"], "models", "blobs", digest.replace(":", "-"))
         self.assertEqual(digest_of(path), digest)
         self.assertEqual([name for name in self.blobs() if "partial" in name], [])
 

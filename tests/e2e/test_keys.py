@@ -16,7 +16,7 @@ import service
 import tiny_model
 
 NAME = "tiny"
-OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health")}
+OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health"), ("GET", "/openapi.json")}
 MANAGE = {
     *(("POST", f"/api/{name}") for name in ("pull", "copy", "create", "blobs/")),
     ("GET", "/metrics"),

@@ -505,7 +505,7 @@ class Tools(Case):
             (choice.finish_reason, call.type, call.function.name), ("tool_calls", "function", "get_weather")
         )
         self.assertEqual(json.loads(call.function.arguments), {"city": "Paris", "days": 2})
-        self.assertRegex(call.id, r"^call_[0-9a-f]{24}$")
+        self.assertRegex(call.id, r"^call_[0-9A-Za-z]{9}$")
         self.assertEqual(choice.message.content.strip(), "Let me look.")
 
     def test_content_is_null_where_there_are_only_calls(self):

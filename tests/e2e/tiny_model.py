@@ -114,24 +114,6 @@ def tensors(rng, weights):
     return rows
 
 
-def write(path, weights=True, seed=1, template=True):
-    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
-    write_file(path, tensors(random.Random(seed), weights) if weights else [], metadata(template))
-
-
-def write_shards(stem, count):
-    """The same model in several files, of which the first has the metadata, as llama.cpp writes them; returns their
-    paths."""
-    rows = tensors(random.Random(1), True)
-    paths = [f"{stem}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
-    for i, path in enumerate(paths):
-        split = [("split.no", U16, struct.pack("<H", i)), ("split.count", U16, struct.pack("<H", count))]
-        split.append(("split.tensors.count", I32, struct.pack("<i", len(rows))))
-        later = len(split), b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in split)
-        write_file(path, rows[i::count], later if i else metadata(more=split))
-    return paths
-
-
 def write_file(path, rows, metadata):
     n_metadata, meta = metadata
     infos, data = b"", b""
@@ -143,6 +125,29 @@ def write_file(path, rows, metadata):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(rows), n_metadata) + meta + infos
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32) + data)
+
+
+def write(path, weights=True, seed=1, template=True):
+    """`weights` False: a file with only a vocabulary. `template` False: a base model."""
+    write_file(path, tensors(random.Random(seed), weights) if weights else [], metadata(template))
+
+
+def write_shards(stem, count, seed=1):
+    """The same model in `count` files, as llama.cpp's gguf-split writes them; returns their paths."""
+    n_metadata, meta = metadata()
+    rows, paths = tensors(random.Random(seed), True), []
+    for i in range(count):
+        split = b""
+        for key, kind, value in (
+            ("split.no", U16, struct.pack("<H", i)),
+            ("split.count", U16, struct.pack("<H", count)),
+            ("split.tensors.count", I32, struct.pack("<i", len(rows))),
+        ):
+            split += string(key) + struct.pack("<I", kind) + value
+        paths.append(f"{stem}-{i + 1:05}-of-{count:05}.gguf")
+        mine = rows[len(rows) * i // count : len(rows) * (i + 1) // count]
+        write_file(paths[-1], mine, (3 + (n_metadata if i == 0 else 0), split + (meta if i == 0 else b"")))
+    return paths
 
 
 if __name__ == "__main__":

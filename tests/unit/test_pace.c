@@ -42,7 +42,7 @@ static void large_models_begin_with_short_steps(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct pn_pace p = fresh(cases[i].n_params);
-        assert_int_equal(pn_pace_allowance(&p, 0, cases[i].most), cases[i].allowed);
+        assert_int_equal(pn_pace_allowance(&p, 0, 1, cases[i].most), cases[i].allowed);
     }
 }
 
@@ -51,69 +51,101 @@ static void first_steps_with_sequences_are_short(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
-    assert_int_equal(pn_pace_allowance(&p, 256, 512), 16);
-    assert_int_equal(pn_pace_allowance(&p, 1, 9), 9);
-    pn_pace_learn(&p, 1, 0, 50 * MS); /* the cost of a prompt token is still unknown */
-    assert_int_equal(pn_pace_allowance(&p, 1, 512), 16);
+    assert_int_equal(pn_pace_allowance(&p, 1, 1, 512), 16);
+    assert_int_equal(pn_pace_allowance(&p, 256, 1, 512), 16);
+    assert_int_equal(pn_pace_allowance(&p, 1, 1, 9), 9);
+    pn_pace_learn(&p, 1, 0, 50 * MS); /* the cost of a prompt beside it is still unknown */
+    assert_int_equal(pn_pace_allowance(&p, 1, 1, 512), 16);
 }
 
-/* The newest step has a weight of a quarter. */
+/* The first step replaces the guess; after that the newest one has a weight of a quarter. */
 static void prompts_alone_are_learned(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS); /* 10 ms per token */
-    pn_pace_learn(&p, 0, 100, 600 * MS); /* 6 ms: now 9 */
-    assert_int_equal(pn_pace_allowance(&p, 0, 512), 111);
-    pn_pace_learn(&p, 0, 10, 50 * MS); /* 5 ms: now 8 */
-    assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
-    pn_pace_learn(&p, 3, 10, 5000ull * MS); /* says nothing about steps of only prompts */
+    pn_pace_learn(&p, 0, 100, 800 * MS); /* 8 ms */
+    assert_int_equal(pn_pace_allowance(&p, 0, 1, 512), 125);
+    pn_pace_learn(&p, 0, 10, 40 * MS); /* 4 ms: now 7 */
+    assert_int_equal(pn_pace_allowance(&p, 0, 1, 512), 142);
+    pn_pace_learn(&p, 3, 10, 5000ull * MS); /* says nothing about the cost of a token */
     pn_pace_learn(&p, 3, 0, 5000ull * MS);
-    assert_int_equal(pn_pace_allowance(&p, 0, 512), 125);
+    assert_int_equal(pn_pace_allowance(&p, 0, 1, 512), 142);
     for (int i = 0; i < 100; i++)
         pn_pace_learn(&p, 0, 1, 1000 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 0, 512), 32); /* never fewer */
+    assert_int_equal(pn_pace_allowance(&p, 0, 1, 512), 32); /* never fewer */
+}
+
+/* Sequences whose step takes 10 ms alone, prompts of 0.2 ms per token. */
+static struct pn_pace beside(void)
+{
+    struct pn_pace p = fresh(1000 * MS);
+    pn_pace_learn(&p, 0, 100, 20 * MS);
+    pn_pace_learn(&p, 4, 0, 10 * MS);
+    pn_pace_learn(&p, 4, 20, 14 * MS);
+    return p;
 }
 
 /* A step may take 0.8 times longer than without prompts, and always 5 ms longer. */
 static void prompts_with_sequences_are_learned(void **state)
 {
     (void)state;
-    struct pn_pace p = fresh(1000 * MS);
-    pn_pace_learn(&p, 4, 0, 10 * MS);
-    pn_pace_learn(&p, 4, 20, 14 * MS); /* 0.2 ms a token */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 40);
-    assert_int_equal(pn_pace_allowance(&p, 4, 30), 30);
+    struct pn_pace p = beside();
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 30), 30);
     pn_pace_learn(&p, 4, 0, 30 * MS); /* 10 + 20 / 4 = 15 ms; 12 for prompts */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 60);
-    pn_pace_learn(&p, 4, 10, 25 * MS); /* 1 ms per token: 0.2 + 0.8 / 4 = 0.4 */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 30);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 60);
+    pn_pace_learn(&p, 4, 10, 25 * MS); /* 8 ms more than the tokens cost: 2 ms fixed */
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 50);
     /* For unseen numbers of sequences the nearest smaller one is used; if there is none, 5 ms are allowed. */
-    assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
-    assert_int_equal(pn_pace_allowance(&p, 256, 512), 30);
-    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12);
+    assert_int_equal(pn_pace_allowance(&p, 5, 1, 512), 50);
+    assert_int_equal(pn_pace_allowance(&p, 256, 1, 512), 50);
+    assert_int_equal(pn_pace_allowance(&p, 3, 1, 512), 15);
     pn_pace_learn(&p, 2, 0, 1 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 3, 512), 12); /* 0.8 ms is less than 5 */
+    assert_int_equal(pn_pace_allowance(&p, 3, 1, 512), 15); /* 0.8 ms is less than 5 */
     pn_pace_learn(&p, 6, 0, 20 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 6, 512), 40);
-    assert_int_equal(pn_pace_allowance(&p, 5, 512), 30);
-    for (int i = 0; i < 100; i++)
-        pn_pace_learn(&p, 6, 1, 1000 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 6, 512), 1); /* at least one */
+    assert_int_equal(pn_pace_allowance(&p, 6, 1, 512), 70);
+    assert_int_equal(pn_pace_allowance(&p, 5, 1, 512), 50);
 }
 
-/* If a step was faster with a prompt than others without, a sixteenth of it counts for the prompt. */
+/* However large the fixed cost is, half of the time is for tokens: fewer would not make the step much shorter. */
+static void slow_slices_do_not_shrink_to_nothing(void **state)
+{
+    (void)state;
+    struct pn_pace p = beside();
+    for (int i = 0; i < 100; i++)
+        pn_pace_learn(&p, 4, 1, 1000 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 20);
+    for (int i = 0; i < 100; i++)
+        pn_pace_learn(&p, 4, 20, 14 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 39); /* not quite 40 */
+    for (int i = 0; i < 100; i++)
+        pn_pace_learn(&p, 0, 1, 1000 * MS);
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 1); /* at least one */
+}
+
+/* More prompts than sequences are half of the clients or more: they get up to four times the step's time. */
+static void many_prompts_get_more_time(void **state)
+{
+    (void)state;
+    struct pn_pace p = beside();
+    assert_int_equal(pn_pace_allowance(&p, 4, 2, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p, 4, 3, 512), 60);
+    assert_int_equal(pn_pace_allowance(&p, 4, 4, 512), 80);
+    assert_int_equal(pn_pace_allowance(&p, 4, 100, 512), 200);
+}
+
+/* If tokens beside sequences were cheaper than expected, the next ones are too; a sixteenth of a step that was faster
+ * than others without prompts counts for them. */
 static void lucky_steps_cost_something(void **state)
 {
     (void)state;
     struct pn_pace p = fresh(1000 * MS);
     pn_pace_learn(&p, 4, 0, 40 * MS);
-    pn_pace_learn(&p, 4, 10, 32 * MS); /* 0.2 ms a token */
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 160);
-    p = fresh(1000 * MS);
-    pn_pace_learn(&p, 4, 0, 40 * MS);
-    pn_pace_learn(&p, 4, 10, 40 * MS);
-    assert_int_equal(pn_pace_allowance(&p, 4, 512), 128); /* 0.25 ms */
+    pn_pace_learn(&p, 4, 10, 32 * MS); /* 0.2 ms per token, and nothing fixed is known to be */
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 160);
+    p = beside();
+    pn_pace_learn(&p, 4, 20, 12 * MS); /* 0.1 ms: 0.2 - 0.1 / 4 */
+    assert_int_equal(pn_pace_allowance(&p, 4, 1, 512), 45);
 }
 
 static void numbers_of_sequences_are_bounded(void **state)
@@ -127,8 +159,8 @@ static void numbers_of_sequences_are_bounded(void **state)
     pn_pace_learn(&p.pace, last, 0, 10 * MS);
     pn_pace_learn(&p.pace, last + 1000, 0, 30 * MS); /* counts as the largest number: 15 ms */
     pn_pace_learn(&p.pace, last + 1, 10, 18 * MS);   /* 0.3 ms per token */
-    assert_int_equal(pn_pace_allowance(&p.pace, last, 512), 40);
-    assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p.pace, last, 1, 512), 40);
+    assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 1, 512), 40);
     for (int i = 0; i < 4; i++)
         assert_true(p.guard[i] == 7);
 }
@@ -143,7 +175,7 @@ static void allowances_stay_in_bounds(void **state)
         for (int k = 0; k < 50; k++) {
             int n_decode = (int)(pn_rng_u64(&rng) % 300), n_prompt = (int)(pn_rng_u64(&rng) % 5000);
             int most = 1 + (int)(pn_rng_u64(&rng) % 4096);
-            int n = pn_pace_allowance(&p, n_decode, most);
+            int n = pn_pace_allowance(&p, n_decode, (int)(pn_rng_u64(&rng) % 300), most);
             assert_in_range(n, !n_decode && most >= 32 ? 32 : 1, most);
             pn_pace_learn(&p, n_decode, n_prompt, pn_rng_u64(&rng) >> (pn_rng_u64(&rng) % 64));
         }
@@ -153,9 +185,14 @@ static void allowances_stay_in_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(large_models_begin_with_short_steps), cmocka_unit_test(first_steps_with_sequences_are_short),
-        cmocka_unit_test(prompts_alone_are_learned),           cmocka_unit_test(prompts_with_sequences_are_learned),
-        cmocka_unit_test(lucky_steps_cost_something),          cmocka_unit_test(numbers_of_sequences_are_bounded),
+        cmocka_unit_test(large_models_begin_with_short_steps),
+        cmocka_unit_test(first_steps_with_sequences_are_short),
+        cmocka_unit_test(prompts_alone_are_learned),
+        cmocka_unit_test(prompts_with_sequences_are_learned),
+        cmocka_unit_test(slow_slices_do_not_shrink_to_nothing),
+        cmocka_unit_test(many_prompts_get_more_time),
+        cmocka_unit_test(lucky_steps_cost_something),
+        cmocka_unit_test(numbers_of_sequences_are_bounded),
         cmocka_unit_test(allowances_stay_in_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

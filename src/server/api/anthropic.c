@@ -192,7 +192,7 @@ static pantry_status count(struct call *c, struct pantry_error *err)
 {
     int32_t *ids;
     size_t n;
-    pantry_status status = pn_answer_tokens(c->loaded, &c->answer, &ids, &n, err);
+    pantry_status status = pn_answer_tokens(c->loaded, &c->answer, c->reply.x, &ids, &n, err);
     if (status)
         return status;
     pantry_free(ids);

@@ -184,14 +184,11 @@ static bool add_text(struct pn_anthropic_reply *r, enum pn_anthropic_block block
 /* An id that the model wrote stays readable: "toolu_" is taken off again before the template sees it. */
 static bool add_call(struct pn_anthropic_reply *r, const struct pn_delta *d)
 {
-    char id[40];
-    make_id(id, "toolu_", 9);
     json_t *input = json_loads(d->arguments, JSON_DECODE_ANY, NULL);
     bool is_object = json_is_object(input), ok = close_text(r);
     json_t *name = pn_json_text(d->name, strlen(d->name));
-    json_t *v = json_pack("{s:s, s:s, s:o, s:{}}", "type", "tool_use", "id", id, "name", name, "input");
-    if (v && d->id)
-        json_object_set_new(v, "id", json_sprintf("toolu_%s", d->id));
+    json_t *v = json_pack("{s:s, s:o, s:o, s:{}}", "type", "tool_use", "id", json_sprintf("toolu_%s", d->id), "name",
+                          name, "input");
     if (!is_object)
         input = json_pack("{s:o}", "arguments", input ? input : json_string(d->arguments));
     if (r->stream) {

@@ -141,10 +141,8 @@ static json_t *call_json(const struct pn_delta *d, int index)
     json_t *arguments = json_loads(d->arguments, JSON_DECODE_ANY, NULL);
     json_t *v = json_pack("{s:{s:i, s:s, s:o}}", "function", "index", index, "name", d->name, "arguments",
                           arguments ? arguments : json_object());
-    char id[32];
-    snprintf(id, sizeof id, "call_%08llx", (unsigned long long)(pn_clock_ns() & 0xffffffff));
     if (v)
-        json_object_set_new(v, "id", json_string(d->id ? d->id : id));
+        json_object_set_new(v, "id", json_sprintf("%s%s", d->id_is_made ? "call_" : "", d->id));
     return v;
 }
 
@@ -234,23 +232,33 @@ static void fail(struct call *c, const struct pantry_error *err)
 
 /* ---- prompts ---- */
 
-/* think: true, false, or "low", "medium", "high", "max", where the template has levels. */
-static pantry_status set_thinking(struct call *c, json_t *context, struct pantry_error *err)
+/* think: true, false, or a level. */
+static pantry_status check_think(const json_t *think, struct pantry_error *err)
 {
     static const char *const levels[] = {"low", "medium", "high", "max"};
+    const char *level = json_string_value(think);
+    size_t i = 0;
+    if (!think || json_is_boolean(think))
+        return PANTRY_OK;
+    if (!level)
+        return pn_fail(err, PANTRY_INVALID, "think: wrong type (allowed true, false or a level)");
+    while (i < sizeof levels / sizeof *levels && strcmp(levels[i], level) != 0)
+        i++;
+    return i < sizeof levels / sizeof *levels
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_INVALID,
+                         "invalid think value: \"%.60s\" (must be \"high\", \"medium\", \"low\", \"max\", true, or "
+                         "false)",
+                         level);
+}
+
+/* Levels are those of the template. */
+static pantry_status set_thinking(struct call *c, json_t *context, struct pantry_error *err)
+{
     const char *level = json_string_value(c->think), *template;
-    size_t n, i = 0;
+    size_t n;
     if (!c->think)
         return PANTRY_OK;
-    if (!level && !json_is_boolean(c->think))
-        return pn_fail(err, PANTRY_INVALID, "think: wrong type (allowed true, false or a level)");
-    while (level && i < sizeof levels / sizeof *levels && strcmp(levels[i], level) != 0)
-        i++;
-    if (i == sizeof levels / sizeof *levels)
-        return pn_fail(err, PANTRY_INVALID,
-                       "invalid think value: \"%.60s\" (must be \"high\", \"medium\", \"low\", \"max\", true, or "
-                       "false)",
-                       level);
     bool on = level || json_is_true(c->think);
     template = pantry_model_template(c->loaded->model, &n);
     if (on && !pn_ollama_thinks(template))
@@ -261,6 +269,42 @@ static pantry_status set_thinking(struct call *c, json_t *context, struct pantry
     json_object_set_new(context, "thinking", json_boolean(on));
     if (level)
         json_object_set_new(context, "reasoning_effort", json_string(level));
+    return PANTRY_OK;
+}
+
+static pantry_status check_message(const json_t *m, size_t i, struct pantry_error *err)
+{
+    static const char *const texts[] = {"role", "content", "thinking", "tool_name", "tool_call_id"};
+    json_t *images = NULL, *calls = NULL, *call;
+    const char *text;
+    size_t k;
+    pantry_status status = PANTRY_OK;
+    if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
+        return pn_fail(err, PANTRY_INVALID, "messages[%zu]: an object with a role is needed", i);
+    for (k = 0; k < sizeof texts / sizeof *texts && !status; k++)
+        status = pn_json_string(m, texts[k], &text, err);
+    if (!status)
+        status = pn_json_array(m, "images", &images, err);
+    if (!status)
+        status = pn_json_array(m, "tool_calls", &calls, err);
+    json_array_foreach(calls, k, call)
+    {
+        const json_t *function = json_object_get(call, "function");
+        if (!status)
+            status = pn_json_string(call, "id", &text, err);
+        if (!status && (!json_is_string(json_object_get(function, "name")) ||
+                        !json_is_object(json_object_get(function, "arguments"))))
+            status = pn_fail(err, PANTRY_INVALID,
+                             "tool_calls[%zu]: a function with a name and an object of arguments is needed", k);
+    }
+    if (status) {
+        char where[40];
+        snprintf(where, sizeof where, "messages[%zu]", i);
+        pn_fail_prefix(err, where);
+        return status;
+    }
+    if (json_array_size(images))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "messages[%zu].images: this model does not see images", i);
     return PANTRY_OK;
 }
 
@@ -307,10 +351,8 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
         json_object_set(context, "tools", tools);
     json_array_foreach(messages, i, given)
     {
-        if (!json_is_object(given) || !json_is_string(json_object_get(given, "role")))
-            return pn_fail(err, PANTRY_INVALID, "messages[%zu]: an object with a role is needed", i);
-        if (json_array_size(json_object_get(given, "images")))
-            return pn_fail(err, PANTRY_UNSUPPORTED, "messages[%zu].images: this model does not see images", i);
+        if ((status = check_message(given, i, err)))
+            return status;
         json_array_append_new(list, message_of(given));
     }
     c->answer.continues = is_begun(json_array_get(list, json_array_size(list) - 1));
@@ -350,6 +392,30 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
 
 /* ---- the calls ---- */
 
+/* Also of a call that only loads the model, where they have no effect. */
+static pantry_status check_types(const struct call *c, struct pantry_error *err)
+{
+    const char *text = NULL;
+    bool flag = false;
+    json_t *tools = NULL, *tool;
+    size_t i;
+    pantry_status status = pn_json_string(c->body, "system", &text, err);
+    if (!status)
+        status = check_think(c->think, err);
+    if (!status)
+        status = pn_json_bool(c->body, "raw", &flag, err);
+    if (!status)
+        status = pn_json_bool(c->body, "_debug_render_only", &flag, err);
+    if (!status)
+        status = pn_json_array(c->body, "tools", &tools, err);
+    json_array_foreach(tools, i, tool)
+    {
+        if (!status && !json_is_string(json_object_get(json_object_get(tool, "function"), "name")))
+            status = pn_fail(err, PANTRY_INVALID, "tools[%zu]: an object with a function that has a name is needed", i);
+    }
+    return status;
+}
+
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
     static const char *const of_chat[] = {"model",   "messages",           "tools", "stream", "think", "keep_alive",
@@ -361,6 +427,8 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
     pantry_status status = pn_json_string(c->body, "model", &c->model, err);
     c->stream = true;
+    c->think = json_object_get(c->body, "think");
+    c->think = json_is_null(c->think) ? NULL : c->think;
     if (!status && !c->model)
         return pn_fail(err, PANTRY_INVALID, "model is required");
     if (!status)
@@ -370,12 +438,12 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
                          : pn_json_string(c->body, "prompt", &prompt, err);
     if (!status)
         status = pn_json_bool(c->body, "stream", &c->stream, err);
+    if (!status)
+        status = check_types(c, err);
     if (!status && keep && !json_is_null(keep)) {
         status = pn_ollama_duration(keep, &c->keep, err);
         c->has_keep = true;
     }
-    c->think = json_object_get(c->body, "think");
-    c->think = json_is_null(c->think) ? NULL : c->think;
     if (!status)
         status = pn_models_hold(c->server->models, c->model, &c->loaded, &c->loaded_now, err);
     if (status)

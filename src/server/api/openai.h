@@ -86,6 +86,8 @@ pantry_status pn_openai_make(struct pn_openai_call *call, void (*done)(struct pn
                              struct pantry_error *err);
 /* Keeps what a choice says in its buffers. */
 bool pn_openai_keep(struct pn_openai_choice *choice, const struct pn_delta *delta);
+/* The id of a call: the model's own, or "call_..." */
+json_t *pn_openai_call_id(const struct pn_delta *delta);
 /* {"id", "type", "function"} */
 json_t *pn_openai_tool_call(const struct pn_delta *delta);
 

@@ -105,6 +105,7 @@ void pn_openai_close(struct pn_openai_call *call)
         pn_buf_free(&call->choices[i].reasoning);
         json_decref(call->choices[i].calls);
         json_decref(call->choices[i].logprobs);
+        json_decref(call->choices[i].options.context);
     }
     free(call->choices);
     free(call->bias);
@@ -128,6 +129,9 @@ pantry_status pn_openai_choices(struct pn_openai_call *call, size_t n, struct pa
         c->logprobs = c->options.logprobs ? json_array() : NULL;
         c->options.sampling.seed += i % (size_t)call->n;
         c->options.user = c;
+        /* A copy of its own: jansson's reference counts are not for several threads. */
+        if (call->answer.context && !(c->options.context = json_deep_copy(call->answer.context)))
+            return pn_no_memory(err, "answers");
     }
     return PANTRY_OK;
 }
@@ -178,11 +182,14 @@ pantry_status pn_openai_make(struct pn_openai_call *call, void (*done)(struct pn
     return atomic_load(&call->failed) ? err->status : PANTRY_OK;
 }
 
+json_t *pn_openai_call_id(const struct pn_delta *d)
+{
+    return json_sprintf("%s%s", d->id_is_made ? "call_" : "", d->id);
+}
+
 json_t *pn_openai_tool_call(const struct pn_delta *d)
 {
-    char id[PN_OPENAI_ID];
-    pn_openai_id(id, "call_");
-    return json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", d->id ? d->id : id, "type", "function", "function", "name",
+    return json_pack("{s:o, s:s, s:{s:s, s:s}}", "id", pn_openai_call_id(d), "type", "function", "function", "name",
                      d->name, "arguments", d->arguments);
 }
 

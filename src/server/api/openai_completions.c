@@ -350,7 +350,7 @@ static pantry_status only_count(struct pn_openai_call *call, struct pantry_error
         struct pn_openai_choice *c = &call->choices[i];
         int32_t *ids;
         size_t n;
-        pantry_status status = pn_answer_tokens(call->loaded, &c->options, &ids, &n, err);
+        pantry_status status = pn_answer_tokens(call->loaded, &c->options, call->x, &ids, &n, err);
         if (status)
             return status;
         pantry_free(ids);

@@ -124,9 +124,13 @@ static pantry_status add_reasoning(struct reading *r, json_t *item, const char *
     snprintf(at, sizeof at, "%s.content", where);
     json_decref(r->reasoning);
     r->reasoning = NULL;
+    if (content && !json_is_null(content) && !json_is_array(content))
+        return pn_fail(err, PANTRY_INVALID, "%s: wrong type (allowed a list of parts)", at);
     if (json_array_size(content))
         return pn_openai_text(content, at, text_types, &r->reasoning, err);
-    if (json_is_string(encrypted))
+    if (encrypted && !json_is_null(encrypted) && !json_is_string(encrypted))
+        return pn_fail(err, PANTRY_INVALID, "%s.encrypted_content: wrong type (allowed a string)", where);
+    if (encrypted && !json_is_null(encrypted))
         r->reasoning = json_incref(encrypted);
     return PANTRY_OK;
 }
@@ -142,8 +146,9 @@ static pantry_status add_item(struct reading *r, json_t *item, const char *where
                  {"function_call", add_call},
                  {"function_call_output", add_result},
                  {"reasoning", add_reasoning}};
-    const char *type = json_string_value(json_object_get(item, "type"));
-    if (!type && json_object_get(item, "role"))
+    const json_t *given = json_object_get(item, "type");
+    const char *type = json_string_value(given);
+    if ((!given || json_is_null(given)) && json_object_get(item, "role"))
         type = "message";
     if (!type)
         return pn_fail(err, PANTRY_INVALID, "%s: an object with a type or a role is needed", where);

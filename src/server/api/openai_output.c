@@ -162,12 +162,11 @@ static bool add_text(struct pn_openai_response *r, const struct text_item *kind,
 
 static bool add_call(struct pn_openai_response *r, const struct pn_delta *d)
 {
-    char id[PN_OPENAI_ID], call_id[PN_OPENAI_ID];
+    char id[PN_OPENAI_ID];
     close_item(r, "completed");
     pn_openai_id(id, "fc_");
-    pn_openai_id(call_id, "call_");
-    r->item = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", id, "type", "function_call", "status", "in_progress",
-                        "call_id", d->id ? d->id : call_id, "name", d->name, "arguments", "");
+    r->item = json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "id", id, "type", "function_call", "status", "in_progress",
+                        "call_id", pn_openai_call_id(d), "name", d->name, "arguments", "");
     json_array_append_new(r->output, r->item);
     send_event(r, "response.output_item.added",
                json_pack("{s:i, s:O}", "output_index", item_index(r), "item", r->item));

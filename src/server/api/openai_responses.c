@@ -307,7 +307,7 @@ void pn_openai_count_input(struct pn_server *s, struct pn_exchange *x, json_t *b
     (void)tail;
     pantry_status status = read_response(&r, count_fields, &err);
     if (!status)
-        status = pn_answer_tokens(r.call.loaded, &r.call.answer, &ids, &n, &err);
+        status = pn_answer_tokens(r.call.loaded, &r.call.answer, x, &ids, &n, &err);
     if (status) {
         fail(&r, &err);
     } else {
@@ -330,7 +330,7 @@ void pn_openai_get_response(struct pn_server *s, struct pn_exchange *x, json_t *
     const char *stream = pn_http_query(x, "stream");
     (void)s, (void)body;
     json_t *v = pn_openai_kept_response(x, tail);
-    if (v && stream && strcmp(stream, "true") == 0) {
+    if (v && stream && strcmp(stream, "false") != 0) {
         struct pantry_error err;
         pn_fail(&err, PANTRY_UNSUPPORTED, "stream: not supported for a response that is complete");
         pn_openai_fail(x, &err, NULL);

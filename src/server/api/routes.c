@@ -10,6 +10,7 @@ const struct pn_route pn_routes[] = {
     {"GET", "/", pn_status_root, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/health", pn_status_health, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/v1/health", pn_status_health, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
+    {"GET", "/openapi.json", pn_status_openapi, PN_ERRORS_OLLAMA, PN_SCOPE_OPEN},
     {"GET", "/metrics", pn_status_metrics, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     /* Ollama */
     {"POST", "/api/generate", pn_ollama_generate, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},

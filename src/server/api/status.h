@@ -4,6 +4,6 @@
 
 #include "server/server.h"
 
-pn_route_fn pn_status_root, pn_status_health, pn_status_metrics;
+pn_route_fn pn_status_root, pn_status_health, pn_status_openapi, pn_status_metrics;
 
 #endif

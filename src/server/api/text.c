@@ -117,6 +117,13 @@ static pantry_status apply_template(struct pn_exchange *x, const struct pn_loade
         status = pn_fail(err, PANTRY_INVALID, "messages is required");
     if (status)
         return status;
+    size_t i;
+    json_t *message;
+    json_array_foreach(messages, i, message)
+    {
+        if (!json_is_object(message))
+            return pn_fail(err, PANTRY_INVALID, "messages[%zu]: wrong type (allowed an object)", i);
+    }
     struct pn_answer_options options = pn_answer_defaults(l);
     options.context = json_copy((json_t *)(uintptr_t)body);
     json_object_del(options.context, "model");
