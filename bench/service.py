@@ -111,15 +111,16 @@ class Peer:
 
 
 def start(a, *options):
-    return service.Service({"m": a.model}, "--keep-alive", "-1", "--threads", str(a.threads), *options)
+    isa = ["--isa", a.isa] if a.isa else []
+    return service.Service({"m": a.model}, "--keep-alive", "-1", "--threads", str(a.threads), *isa, *options)
 
 
 def proc(pid):
-    """Resident kilobytes, descriptors, threads."""
+    """Kilobytes that are not of files, descriptors, threads."""
     with open(f"/proc/{pid}/status") as f:
         fields = dict(line.split(":", 1) for line in f)
     return {
-        "KiB": int(fields["VmRSS"].split()[0]),
+        "KiB": int(fields["RssAnon"].split()[0]),
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "threads": int(fields["Threads"]),
     }
@@ -128,16 +129,16 @@ def proc(pid):
 # ---- answers while others leave ----
 
 
-def is_near_tie(s, prompt, expected, found, n):
-    """Whether the first token that differs is one of two almost equal candidates. None: it cannot be told."""
+def lead(s, prompt, expected, found, n):
+    """By how much the likeliest token led where two answers part, in log probability, alone; infinity: nothing is known."""
     body = completion(prompt, n, stream=False, logprobs=2)
     v = s.request("POST", "/v1/completions", body)[2]["choices"][0]["logprobs"]
     at = len(os.path.commonprefix([expected, found]))
     for i, (token, offset) in enumerate(zip(v["tokens"], v["text_offset"])):
         if offset - v["text_offset"][0] + len(token) > at:
             both = sorted(v["top_logprobs"][i].values(), reverse=True)
-            return len(both) > 1 and both[0] - both[1] < NEAR
-    return None
+            return both[0] - both[1] if len(both) > 1 else math.inf
+    return math.inf
 
 
 def leave(a):
@@ -157,17 +158,16 @@ def leave(a):
     done = [r for r in records if not r["left"]]
     failed = [r for r in done if r["status"] != 200 or not text_of(r)]
     wrong = [(r["line"], text_of(r)[0]) for r in done if r not in failed and text_of(r) != alone[r["line"]]]
-    kinds = collections.Counter()
     seen = {}
-    for line, text in wrong:
-        key = (line, text)
-        if key not in seen:
-            seen[key] = is_near_tie(s, prompts[line], alone[line][0], text, a.tokens)
-        kinds[seen[key]] += 1
+    for line, text in set(wrong):
+        seen[line, text] = lead(s, prompts[line], alone[line][0], text, a.tokens)
+    leads = sorted(seen[key] for key in wrong)
+    n_ties = sum(x < NEAR for x in leads)
     print(f"{a.clients} clients, {a.seconds:g} s: {len(records)} requests, {len(records) - len(done)} left, "
           f"{len(done)} answers, {len(failed)} failed ({collections.Counter(r['status'] for r in failed)})")  # fmt: skip
-    print(f"different from the answer alone: {len(wrong)}, near-ties {kinds[True]}, others {kinds[False] + kinds[None]}")
-    ok = idle and not failed and not kinds[False] + kinds[None]
+    print(f"different from the answer alone: {len(wrong)}, near-ties {n_ties}, others {len(wrong) - n_ties}; lead of the "
+          f"likeliest token there: median {leads[len(leads) // 2] if leads else 0:.3f}, most {max(leads, default=0):.3f}")  # fmt: skip
+    ok = idle and not failed and n_ties == len(wrong)
     for name in before:
         growth = after[name] / before[name] - 1
         ok = ok and growth < 0.02
@@ -359,6 +359,7 @@ def main():
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--rounds", type=int, default=1)
     p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--isa", help="generic: without rounding, so that no answer differs")
     p.add_argument("--prompts", type=int, default=40)
     p.add_argument("--tokens", type=int, default=64, help="of an answer")
     p.add_argument("--words", type=int, default=100, help="of a prompt (compare)")

@@ -109,7 +109,9 @@ struct pantry_model_options {
                       as trained, at most 32,768 */
     int reserved;  /* 0: room for a later option */
 
-    const char *chat_template; /* Jinja source to use in place of the file's; NULL: the file's */
+    /* Sources of chat templates, in Jinja or, as in Ollama, in Go's template language; NULL: none. */
+    const char *chat_template;         /* used in place of the file's */
+    const char *default_chat_template; /* used where the file has none */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);

@@ -252,8 +252,9 @@ static void set_text(json_t *root, const char *key, char *text)
 /* What the store's manifest adds to the description of the file, or replaces in it. */
 static void overlay(json_t *root, const char *name, const char *path, const struct pn_carried *carried)
 {
-    if (carried->template)
-        json_object_set_new(root, "template", json_string(carried->template));
+    const char *template = pn_carried_template(carried, json_string_value(json_object_get(root, "template")));
+    if (template)
+        json_object_set_new(root, "template", json_string(template));
     if (carried->system)
         json_object_set_new(root, "system", json_string(carried->system));
     if (carried->messages)

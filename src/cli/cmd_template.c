@@ -18,6 +18,7 @@ static int render_with_model(const char *name, const char *context, char **text,
     if (status == PN_EXIT_DONE && pn_carried_find(name, &carried, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     machine.model.chat_template = carried.template;
+    machine.model.default_chat_template = carried.default_template;
     if (status == PN_EXIT_DONE && pantry_model_load(path, &machine.model, &model, &error) == PANTRY_OK) {
         if (pantry_model_render(model, context, text, len, &error) != PANTRY_OK)
             status = pn_cli_template_fail(&error);

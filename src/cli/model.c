@@ -151,6 +151,7 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
         exit_status = pn_cli_fail(&error);
     struct pantry_model_options options = machine->model;
     options.chat_template = carried->template;
+    options.default_chat_template = carried->default_template;
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(path);

@@ -28,8 +28,9 @@ static int source_of_model(const char *name, char **source, size_t *len)
         status = pn_cli_fail(&error);
     if (status == PN_EXIT_DONE) {
         root = json_loads(text, JSON_ALLOW_NUL, NULL);
-        if (carried.template)
-            json_object_set_new(root, "template", json_string(carried.template));
+        const char *used = pn_carried_template(&carried, json_string_value(json_object_get(root, "template")));
+        if (used)
+            json_object_set_new(root, "template", json_string(used));
         json_t *value = json_object_get(root, "template");
         if (!json_is_string(value)) {
             pn_cli_say_error("%s has no chat template", name);

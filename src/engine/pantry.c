@@ -71,8 +71,11 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     pantry_status status = pn_weights_open(path, &weights, err);
     struct pn_rope_override rope = {
         .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
-    if (!status && o->chat_template)
-        status = take_template(weights, o->chat_template, err);
+    const char *source = o->chat_template;
+    if (!status && !source && !weights->chat_template.len)
+        source = o->default_chat_template;
+    if (!status && source)
+        status = take_template(weights, source, err);
     if (status || (status = pn_model_new(weights, &rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};

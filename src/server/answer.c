@@ -31,6 +31,16 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
     return o;
 }
 
+bool pn_answer_takes_tools(const char *template)
+{
+    return strstr(template, "tools") || strstr(template, ".Tools");
+}
+
+bool pn_answer_takes_levels(const char *template)
+{
+    return strstr(template, "reasoning_effort") || strstr(template, ".ThinkLevel");
+}
+
 /* A conversation begins with what the model carries. Caller decrefs. */
 static json_t *whole_context(const struct pn_loaded *loaded, json_t *context)
 {

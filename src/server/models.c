@@ -219,6 +219,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
     uint64_t began = pn_clock_ns();
     struct pantry_model_options options = m->options.model;
     options.chat_template = e->loaded.carried.template;
+    options.default_chat_template = e->loaded.carried.default_template;
     if (status)
         return status;
     while (m->options.max_loaded && n_loaded(m) > m->options.max_loaded && unload_one(m))

@@ -19,36 +19,13 @@ void pn_carried_free(struct pn_carried *c)
 {
     free(c->system);
     free(c->template);
+    free(c->default_template);
     json_decref(c->licenses);
     json_decref(c->params);
     json_decref(c->messages);
     json_decref(c->adapters);
     json_decref(c->projectors);
     *c = (struct pn_carried){0};
-}
-
-/* ---- templates ---- */
-
-/* A Jinja tag in "{{ }}" is an expression; Go's begin with a dot, a variable or one of its words. "{%" is Jinja's. */
-bool pn_template_is_go(const char *text)
-{
-    static const char *const words[] = {"if", "else", "end", "range", "with", "define", "template", "block", "and",
-                                        "or", "not",  "eq",  "ne",    "len",  "slice",  "json",     "index"};
-    bool go = false;
-    for (const char *at = text; (at = strchr(at, '{')); at++) {
-        if (at[1] == '%')
-            return false;
-        if (at[1] != '{')
-            continue;
-        const char *c = at + 2 + (at[2] == '-');
-        c += strspn(c, " \t\r\n");
-        size_t n = strspn(c, "abcdefghijklmnopqrstuvwxyz");
-        if (*c == '.' || *c == '$' || (c[0] == '/' && c[1] == '*'))
-            go = true;
-        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            go |= n == strlen(words[i]) && strncmp(c, words[i], n) == 0 && (c[n] == ' ' || c[n] == '}' || c[n] == '\n');
-    }
-    return go;
 }
 
 /* ---- reading ---- */
@@ -111,22 +88,29 @@ static pantry_status take_json(const struct carry *c, const char *type, const ch
     return PANTRY_OK;
 }
 
-/* A text, which replaces an earlier one of its type. */
-static pantry_status take_text(const struct carry *c, const char *type, char *text, size_t n, struct pantry_error *err)
+/* Where a text of that type goes; NULL: it is none of these. A template that create has taken is marked as such. */
+static char **place_of(struct pn_carried *c, const char *type, const char *text, const json_t *layer)
 {
-    pantry_status status = PANTRY_OK;
-    if (strcmp(type, "license") == 0) {
-        status = add_text(&c->out->licenses, text, err);
-    } else if (strcmp(type, "system") == 0 || (strcmp(type, "template") == 0 && !pn_template_is_go(text))) {
-        char **to = *type == 's' ? &c->out->system : &c->out->template;
+    const json_t *mark = json_object_get(json_object_get(layer, "annotations"), PN_TEMPLATE_MARK);
+    if (strcmp(type, "system") == 0)
+        return &c->system;
+    if (strcmp(type, "template") != 0)
+        return NULL;
+    return mark || strstr(text, "{%") ? &c->template : &c->default_template;
+}
+
+/* A text, which replaces an earlier one of its type. */
+static pantry_status take_text(const struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
+                               struct pantry_error *err)
+{
+    char **to = place_of(c->out, type, text, layer);
+    if (to) {
         free(*to);
         *to = text;
         return PANTRY_OK;
-    } else if (strcmp(type, "template") == 0) {
-        c->out->go_template = true;
-    } else {
-        status = take_json(c, type, text, n, err);
     }
+    pantry_status status =
+        strcmp(type, "license") == 0 ? add_text(&c->out->licenses, text, err) : take_json(c, type, text, n, err);
     free(text);
     return status;
 }
@@ -158,7 +142,7 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     else if (i == 5)
         status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
     else if (!(status = read_text(c, type, path, &text, &n, err)))
-        status = take_text(c, type, text, n, err);
+        status = take_text(c, type, layer, text, n, err);
     free(path);
     return status;
 }
@@ -230,6 +214,11 @@ pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct 
 }
 
 /* ---- using ---- */
+
+const char *pn_carried_template(const struct pn_carried *c, const char *own)
+{
+    return c->template ? c->template : own ? own : c->default_template;
+}
 
 pantry_status pn_carried_check(const struct pn_carried *c, const char *name, struct pantry_error *err)
 {

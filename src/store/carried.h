@@ -7,13 +7,13 @@
 #include <jansson.h>
 
 struct pn_carried {
-    char *system;     /* the default of conversations; NULL: none, like the others */
-    char *template;   /* Jinja, in place of the file's */
-    bool go_template; /* it has one of Ollama's Go templates, which is not used: the file's own says the same */
-    json_t *licenses; /* array of texts */
-    json_t *params;   /* object, as pn_parameters_read takes it; not checked */
-    json_t *messages; /* array of objects with role and content: how every conversation begins */
-    json_t *adapters; /* array of paths */
+    char *system;           /* the default of conversations; NULL: none, like the others */
+    char *template;         /* in place of the file's */
+    char *default_template; /* where the file has none: a pulled model's Go template, which nobody has checked */
+    json_t *licenses;       /* array of texts */
+    json_t *params;         /* object, as pn_parameters_read takes it; not checked */
+    json_t *messages;       /* array of objects with role and content: how every conversation begins */
+    json_t *adapters;       /* array of paths */
     json_t *projectors;
 };
 
@@ -22,6 +22,8 @@ pantry_status pn_carried_read(const char *name, struct pn_carried *out, struct p
 /* The same for a name or a path, as pn_store_resolve takes it; a path carries nothing. */
 pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct pantry_error *err);
 void pn_carried_free(struct pn_carried *carried);
+/* The template that is used where the file has `own` (NULL: none). */
+const char *pn_carried_template(const struct pn_carried *carried, const char *own);
 /* PANTRY_UNSUPPORTED if the model cannot run as it was made. */
 pantry_status pn_carried_check(const struct pn_carried *carried, const char *name, struct pantry_error *err);
 /* A copy of a list of messages as a conversation with this model: what it carries comes first. The system message is
@@ -34,8 +36,5 @@ char *pn_carried_modelfile(const struct pn_carried *carried, const char *name, c
 char *pn_carried_parameters(const struct pn_carried *carried);
 /* All licences. NULL: none; caller frees. */
 char *pn_carried_license(const struct pn_carried *carried);
-
-/* Whether a template is in Go's language, not in Jinja. */
-bool pn_template_is_go(const char *text);
 
 #endif

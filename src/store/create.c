@@ -339,12 +339,8 @@ static pantry_status check_template(const struct making *m, const char *text, st
 {
     static const char context[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], "
                                   "\"add_generation_prompt\": true, \"bos_token\": \"\", \"eos_token\": \"\"}";
-    if (pn_template_is_go(text))
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "the template is in Go's language, as Ollama has them; only Jinja templates are supported (most "
-                       "GGUF files have one: leave TEMPLATE out to use it)");
     if (!strstr(text, "{{") && !strstr(text, "{%"))
-        return pn_fail(err, PANTRY_INVALID, "the template shows no message; it needs Jinja tags such as {{ }}");
+        return pn_fail(err, PANTRY_INVALID, "the template shows no message; it needs tags such as {{ }}");
     char *rendered = NULL;
     size_t len;
     struct pantry_error why = {0};
@@ -401,6 +397,8 @@ static pantry_status take_texts(struct making *m, struct pantry_error *err)
     if (c->template && *c->template) {
         remove_layers(m, "template");
         status = add_text(m, "template", c->template, err);
+        json_object_set_new(json_array_get(m->layers, json_array_size(m->layers) - 1), "annotations",
+                            json_pack("{s:s}", PN_TEMPLATE_MARK, "checked"));
     }
     if (!status && c->system && *c->system && !(status = need_template(m, "SYSTEM", err))) {
         remove_layers(m, "system");

@@ -76,6 +76,7 @@ void pn_durable_abort(struct pn_durable *file);
 enum { PN_MANIFEST_MAX = 1 << 20 /* bytes */, PN_MANIFEST_LAYERS = 256 };
 #define PN_TYPE_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define PN_TYPE_CONFIG   "application/vnd.docker.container.image.v1+json"
+#define PN_TEMPLATE_MARK "pantry.template"               /* annotation of a template that create has checked */
 #define PN_TYPE_LAYER    "application/vnd.ollama.image." /* and model, template, system, ... */
 
 /* Reads a manifest as JSON; its contents are checked no further than being an object. */

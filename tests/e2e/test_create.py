@@ -151,6 +151,34 @@ class Carried(Create):
             "[user] a\n[answer] ",
         )
 
+    def test_template_may_be_in_go_s_language(self):
+        turns = "{{ if .System }}<s>{{ .System }}</s>{{ end }}<u>{{ .Prompt }}</u><a>{{ .Response }}</a>"
+        self.from_tiny(more=f'SYSTEM Short.\nMESSAGE user Hi\nMESSAGE assistant Ho\nTEMPLATE """{turns}"""\n')
+        prompt = "<s>Short.</s><u>Hi</u><a>Ho</a><u>Hello</u><a>"
+        self.assertEqual(self.prompt_of("mine"), prompt)
+        self.from_tiny("all", 'TEMPLATE """{{ range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[answer]"""\n')
+        self.assertEqual(self.prompt_of("all"), "[user] Hello\n[answer]")
+        self.create("next", "FROM all\nSYSTEM Short.\n")
+        self.assertEqual(self.prompt_of("next"), "[system] Short.\n[user] Hello\n[answer]")
+
+    def test_a_pulled_go_template_is_used_where_the_file_has_none(self):
+        base = os.path.join(self.folder, "base.gguf")
+        tiny_model.write(base, template=False)
+        for name, path, prompt in (("a", base, "<u>Hello</u><a>"), ("b", cli.MODEL, None)):
+            self.create(name, f"FROM {path}\nTEMPLATE <u>{{{{ .Prompt }}}}</u><a>{{{{ .Response }}}}\n")
+            place = os.path.join(self.home, *LIBRARY, name, "latest")
+            parts = self.manifest(name)
+            for layer in parts["layers"]:
+                layer.pop("annotations", None)  # as a registry sends it
+            with open(place, "w") as file:
+                json.dump(parts, file)
+            own = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+            self.assertEqual(self.prompt_of(name), prompt or own)
+            self.assertEqual(
+                self.show("template", name),
+                tiny_model.TEMPLATE if name == "b" else "<u>{{ .Prompt }}</u><a>{{ .Response }}",
+            )
+
     def test_a_chat_carries_it_too(self):
         self.from_tiny(more="SYSTEM Short.\nPARAMETER num_predict 2\nPARAMETER temperature 0\n")
         plain = self.good("run", "mine", "Hello", env=self.env)
@@ -316,7 +344,8 @@ class Files(Create):
             ("FROM ./none.gguf", "none.gguf: No such file"),
             ("FROM nobody/nothing", "nobody/nothing"),
             (f"FROM {junk}", "junk.gguf"),
-            (good + "TEMPLATE {{ .Prompt }}", "in Go's language"),
+            (good + "TEMPLATE {{ .Prompt", "the template: template:1: "),
+            (good + "TEMPLATE {{ .System }}{{ html .Prompt }}", 'the function "html" is not supported'),
             (good + "TEMPLATE {% for %}", "the template: "),
             (good + "TEMPLATE Hello", "shows no message"),
             (
@@ -378,11 +407,7 @@ class Killed(Create):
             (1 << 20,),
             bytes(4 << 20),
         )  # reading it takes a while
-        tiny_model.write_file(
-            path,
-            [*tiny_model.tensors(random.Random(1), True), pad],
-            tiny_model.metadata(),
-        )
+        tiny_model.save(path, *tiny_model.metadata(), [*tiny_model.tensors(random.Random(1), True), pad])
         self.from_tiny("base", "SYSTEM One.\n")
         modelfiles = {
             "small": "FROM base\nSYSTEM Two.\nPARAMETER top_k 4\n",

@@ -166,7 +166,7 @@ class Creating(Case):
             **{"from": None, "files": {"model.safetensors": missing}},
         )
         self.refused("quantize: not supported", quantize="q4_K_M")
-        self.refused("Go's language", template="{{ .Prompt }}")
+        self.refused("the template: template:1: ", template="{{ .Prompt")
         self.refused("the template: ", template="{% if %}")
         self.refused("parameter heat: not supported", parameters={"heat": 1})
         self.refused("parameter top_p: out of range", parameters={"top_p": 3})
@@ -272,6 +272,43 @@ class Carried(Case):
         self.assertEqual(reply["usage"]["output_tokens"], 2)
         reply = self.post("/v1/messages", max_tokens=50, **asked)
         self.assertEqual(reply["content"][0]["text"], "Ada, Grace, ")
+
+
+class GoTemplates(Case):
+    TEMPLATE = (
+        "{{ if .Tools }}<tools>{{ range .Tools }}{{ .Function.Name }};{{ end }}</tools>\n"
+        'Call them with <tool_call>{"name": ..., "arguments": ...}</tool_call>.\n{{ end }}'
+        "{{ range $i, $m := .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}"
+        "{{ range .ToolCalls }}<tool_call>{{ .Function.Name }}{{ .Function.Arguments }}</tool_call>{{ end }}"
+        '{{ $last := eq (len (slice $.Messages $i)) 1 }}{{ if or (ne .Role "assistant") (not $last) }}<|im_end|>\n{{ end }}'
+        '{{ if and $last (ne .Role "assistant") }}<|im_start|>assistant\n'
+        '{{ if eq .Content "call" }}<|say call|>{{ else }}<|say names|>{{ end }}{{ end }}{{ end }}'
+    )
+
+    @classmethod
+    def setUpClass(cls):
+        CLIENT.create("go", from_="spoken", template=cls.TEMPLATE, parameters={"num_predict": 50})
+
+    @classmethod
+    def tearDownClass(cls):
+        CLIENT.delete("go")
+
+    def test_tools(self):
+        tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+        self.assertIn("tools", CLIENT.show("go").capabilities)
+        reply = CLIENT.chat("go", [user("call")], tools=[tool])
+        self.assertEqual(reply.message.tool_calls[0].function.name, "get_weather")
+        self.assertEqual(dict(reply.message.tool_calls[0].function.arguments), {"city": "Paris", "days": 2})
+        openai = self.post("/v1/chat/completions", model="go", messages=[user("call")], tools=[tool])
+        self.assertEqual(openai["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "get_weather")
+
+    def test_goes_on_with_a_message_of_the_assistant(self):
+        messages = [user("x"), {"role": "assistant", "content": "I say"}]
+        self.assertEqual(self.prompt("go", messages), "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\nI say")
+
+    def test_streams(self):
+        parts = list(CLIENT.chat("go", [user("x")], stream=True))
+        self.assertEqual("".join(part.message.content for part in parts), spoken_model.SCRIPTS["names"])
 
 
 class Blobs(Case):

@@ -526,8 +526,8 @@ static void late_and_early_queries(void **state)
     check_shapes(&v, "queries before the cache");
 }
 
-/* Parts of at least four pages, more parts than workers, and the maximum of parts; the largest batches that are split,
- * and the smallest that are not. */
+/* Parts of at least four pages, more parts than workers, and the maximum of parts; batches of single tokens; slices of
+ * a tile and of several, whose tokens begin to see at different pages. */
 static void splits(void **state)
 {
     (void)state;
@@ -546,6 +546,11 @@ static void splits(void **state)
         check_on(&v, batch, n, "a batch of single tokens", many + 1, 2);
     batch[3].n = 2;
     check_on(&v, batch, 4, "single tokens and two of one", many, 2);
+    static const struct sequence slices[] = {{40, 1}, {1500, 20}, {7, 1}, {900, 3}, {2000, 1}};
+    check_on(&v, slices, 5, "slices in a window", many, 3);
+    v.window = 0;
+    check_on(&v, slices, 5, "slices", many, 3);
+    check_on(&v, &(struct sequence){1500, 63}, 1, "a slice of tiles in two parts", many, 3);
 }
 
 int main(void)

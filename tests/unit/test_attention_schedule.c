@@ -32,6 +32,7 @@ static void init(struct world *w, uint64_t seed, int n_seqs, bool single, int n_
     w->program.device = &w->device;
     w->program.schedules = &w->schedule;
     w->program.n_schedules = 1;
+    w->program.n_parts = PN_CPU_MAX_SPLITS * PN_CPU_SPLIT_TOKENS;
     w->schedule = (struct pn_cpu_schedule){.node = &w->node, .tile = TILE, .first = w->first, .length = w->length};
     w->schedule.order = w->order;
     w->schedule.n_splits = w->n_splits;
@@ -104,16 +105,16 @@ static void tasks_are_counted_and_the_longest_come_first(void **state)
     }
 }
 
-/* With more workers than heads a long context is split, in small batches of single tokens, into parts of four pages or
- * more; never into more than PN_CPU_MAX_SPLITS. */
+/* With more workers than heads a long context is split into parts of four pages or more; never into more than
+ * PN_CPU_MAX_SPLITS, nor more than there is room for. */
 static void long_contexts_are_split(void **state)
 {
     (void)state;
     static const struct {
         int n_threads, n_seqs, past, splits;
-    } cases[] = {{1, 1, 3000, 1},        {2, 1, 3000, 2},   {8, 1, 3000, 6},  {64, 1, 9000, 16},
-                 {8, 1, 32 * 16 - 1, 4}, {8, 1, 32 * 7, 2}, {8, 1, 0, 1},     {8, 2, 3000, 3},
-                 {8, 16, 3000, 1},       {64, 16, 3000, 3}, {64, 17, 3000, 1}};
+    } cases[] = {{1, 1, 3000, 1},   {2, 1, 3000, 2},     {8, 1, 3000, 6},    {64, 1, 9000, 16}, {8, 1, 32 * 16 - 1, 4},
+                 {8, 1, 32 * 7, 2}, {8, 1, 0, 1},        {8, 2, 3000, 3},    {8, 16, 3000, 1},  {64, 16, 3000, 3},
+                 {64, 17, 3000, 3}, {256, 17, 9000, 11}, {256, 100, 9000, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct world w;
         init(&w, 3, cases[i].n_seqs, true, cases[i].n_threads);
@@ -124,11 +125,28 @@ static void long_contexts_are_split(void **state)
             if (w.n_splits[s] != cases[i].splits)
                 fail_msg("case %d: %d parts, not %d", (int)i, w.n_splits[s], cases[i].splits);
     }
-    struct world w; /* several tokens of a sequence are divided into tiles, not parts */
-    init(&w, 3, 2, false, 8);
-    check(&w, "tiles");
-    for (int s = 0; s < 2; s++)
-        assert_int_equal(w.n_splits[s], w.seqs[s].n == 1 ? w.n_splits[s] : 1);
+}
+
+/* A slice of a long prompt beside short sequences: each of its tiles is about the work of all others together, so
+ * workers share it. Steps of many tokens have tasks for all workers. */
+static void long_slices_are_split(void **state)
+{
+    (void)state;
+    static const struct {
+        int n, splits;
+    } cases[] = {{1, 6}, {4, 6}, {8, 3}, {16, 2}, {30, 1}, {300, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct world w;
+        init(&w, 3, 8, true, 8);
+        for (int s = 0; s < 8; s++)
+            w.seqs[s].past = s == 7 ? 3999 : 31;
+        w.seqs[7].n = cases[i].n;
+        w.batch.n_tokens = 7 + cases[i].n;
+        check(&w, "slices");
+        for (int s = 0; s < 8; s++)
+            if (w.n_splits[s] != (s == 7 ? cases[i].splits : 1))
+                fail_msg("slice of %d: sequence %d in %d parts", cases[i].n, s, w.n_splits[s]);
+    }
 }
 
 int main(void)
@@ -136,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tasks_are_counted_and_the_longest_come_first),
         cmocka_unit_test(long_contexts_are_split),
+        cmocka_unit_test(long_slices_are_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

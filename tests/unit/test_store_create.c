@@ -291,7 +291,7 @@ static void failures_leave_nothing(void **state)
     bad("FROM nothing", PANTRY_NOT_FOUND, "model 'nothing' not found");
     bad("FROM a\nADAPTER ./bad.gguf", PANTRY_FORMAT, "is bad");
     bad("FROM a\nTEMPLATE {{ wrong }}", PANTRY_INVALID, "the template: wrong");
-    bad("FROM a\nTEMPLATE {{ .Prompt }}", PANTRY_UNSUPPORTED, "Go's language");
+    bad("FROM a\nTEMPLATE Hello", PANTRY_INVALID, "shows no message");
     bad("FROM ./plain.gguf\nSYSTEM s", PANTRY_UNSUPPORTED, "SYSTEM: the model has no chat template");
     bad("FROM ./plain.gguf\nMESSAGE user s", PANTRY_UNSUPPORTED, "MESSAGE: the model has no chat template");
     good("plain", "FROM ./plain.gguf\nTEMPLATE {{ x }}\nSYSTEM s\n");

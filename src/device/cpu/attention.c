@@ -1,6 +1,6 @@
 /* Attention on the CPU: online softmax (Milakov & Gimelshein, 2018) over pages. Each page is read once for all query
- * heads of its group and a tile of tokens. When there are more workers than heads, the pages of a long context are
- * split among them, and the last to finish combines the parts. */
+ * heads of its group and a tile of tokens. A task that would take much longer than the others is split: its pages are
+ * divided among workers, and the last to finish combines the parts. */
 #include "device/cpu/phases.h"
 
 #include <math.h>
@@ -206,19 +206,19 @@ static float whole(const float *sinks, int head, float highest, float sum)
     return sinks ? sum + expf(sinks[head] - highest) : sum;
 }
 
-/* Combines the parts of a token whose context was split; `part` is (split, group, 2 + dim_v): maximum, sum, values. */
-static void combine(const float *part, int n_splits, int group, int h, int dim_v, const float *sinks, int head,
+/* Combines the parts of a query row whose context was split; `part` is (split, rows, 2 + dim_v): maximum, sum, values.
+ */
+static void combine(const float *part, int n_splits, int rows, int row, int dim_v, const float *sinks, int head,
                     float *out)
 {
-    size_t row = (size_t)dim_v + 2;
+    size_t size = (size_t)dim_v + 2, step = (size_t)rows * size;
     float highest = -INFINITY, sum = 0;
-    for (int s = 0; s < n_splits; s++) {
-        const float *p = part + ((size_t)s * (size_t)group + (size_t)h) * row;
-        highest = p[0] > highest ? p[0] : highest;
-    }
+    part += (size_t)row * size;
+    for (int s = 0; s < n_splits; s++)
+        highest = part[(size_t)s * step] > highest ? part[(size_t)s * step] : highest;
     memset(out, 0, (size_t)dim_v * sizeof *out);
     for (int s = 0; s < n_splits; s++) {
-        const float *p = part + ((size_t)s * (size_t)group + (size_t)h) * row;
+        const float *p = part + (size_t)s * step;
         float factor = expf(p[0] - highest);
         sum += p[1] * factor;
         for (int i = 0; i < dim_v; i++)
@@ -229,63 +229,81 @@ static void combine(const float *part, int n_splits, int group, int h, int dim_v
         out[i] /= sum;
 }
 
+/* Where the result of a row of a task belongs. */
+static float *out_row(const struct task *t, int group, int row, struct pn_strided out)
+{
+    int64_t token = t->seq->start + t->first + row / group, head = (int64_t)t->head * group + row % group;
+    return out.data + token * out.stride0 + head * out.stride1;
+}
+
+/* The most parts of a task: the room for parts is divided among the tokens of the step. */
+static int64_t most_splits(const struct pn_cpu_run *run)
+{
+    int64_t tokens = run->batch->n_tokens, n = tokens ? run->program->n_parts / tokens : 1;
+    return n < 1 ? 1 : n > PN_CPU_MAX_SPLITS ? PN_CPU_MAX_SPLITS : n;
+}
+
 static void store(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct task *t, int group,
                   struct task_memory m, const float *sinks, struct pn_strided out)
 {
     struct pn_program *p = run->program;
-    size_t part_row = (size_t)a->dim_v + 2;
+    int rows = (int)t->n * group;
     if (t->n_splits == 1) {
-        for (int64_t i = 0; i < t->n; i++)
-            for (int h = 0; h < group; h++) {
-                int row = (int)i * group + h;
-                float *y =
-                    out.data + (t->seq->start + t->first + i) * out.stride0 + (t->head * group + h) * out.stride1;
-                const float *acc = m.acc + (size_t)row * (size_t)a->dim_v;
-                float sum = whole(sinks, t->head * group + h, m.max[row], m.sum[row]);
-                for (int j = 0; j < a->dim_v; j++)
-                    y[j] = acc[j] / sum;
-            }
+        for (int row = 0; row < rows; row++) {
+            float *y = out_row(t, group, row, out);
+            const float *acc = m.acc + (size_t)row * (size_t)a->dim_v;
+            float sum = whole(sinks, t->head * group + row % group, m.max[row], m.sum[row]);
+            for (int j = 0; j < a->dim_v; j++)
+                y[j] = acc[j] / sum;
+        }
         return;
     }
-    size_t at = (size_t)t->seq_index * (size_t)a->n_head_kv + (size_t)t->head;
-    float *part = p->partial + at * PN_CPU_MAX_SPLITS * (size_t)group * part_row;
-    for (int h = 0; h < group; h++) {
-        float *to = part + ((size_t)t->split * (size_t)group + (size_t)h) * part_row;
-        to[0] = m.max[h];
-        to[1] = m.sum[h];
-        memcpy(to + 2, m.acc + (size_t)h * (size_t)a->dim_v, (size_t)a->dim_v * sizeof *to);
+    size_t part_row = (size_t)a->dim_v + 2;
+    size_t at = (size_t)t->head * (size_t)run->batch->n_tokens + (size_t)(t->seq->start + t->first);
+    float *part = p->partial + at * (size_t)most_splits(run) * (size_t)group * part_row;
+    for (int row = 0; row < rows; row++) {
+        float *to = part + (size_t)(t->split * rows + row) * part_row;
+        to[0] = m.max[row];
+        to[1] = m.sum[row];
+        memcpy(to + 2, m.acc + (size_t)row * (size_t)a->dim_v, (size_t)a->dim_v * sizeof *to);
     }
     if (atomic_fetch_add_explicit(&p->split_done[at], 1, memory_order_acq_rel) != t->n_splits - 1)
         return;
     atomic_store_explicit(&p->split_done[at], 0, memory_order_relaxed);
-    for (int h = 0; h < group; h++)
-        combine(part, t->n_splits, group, h, a->dim_v, sinks, t->head * group + h,
-                out.data + t->seq->start * out.stride0 + (t->head * group + h) * out.stride1);
+    for (int row = 0; row < rows; row++)
+        combine(part, t->n_splits, rows, row, a->dim_v, sinks, t->head * group + row % group,
+                out_row(t, group, row, out));
 }
 
 /* ---- schedules ---- */
 
-/* The number of parts that a sequence's pages are split into. Only single tokens of small batches are split. */
-static int n_splits(const struct pn_cpu_run *run, const struct pn_attention_params *a, const struct pn_batch_seq *seq)
-{
-    int64_t workers = run->program->device->base.properties.n_threads;
-    int64_t tasks = (int64_t)run->batch->n_seqs * a->n_head_kv;
-    int64_t last = seq->past, first = pn_attention_first(a, last);
-    int64_t pages = last / PN_KV_PAGE - first / PN_KV_PAGE + 1;
-    if (seq->n != 1 || run->batch->n_tokens > PN_CPU_SPLIT_MAX_TOKENS || run->batch->n_seqs > PN_CPU_SPLIT_MAX_TOKENS)
-        return 1;
-    int64_t wanted = workers == 1 ? 1 : (2 * workers + tasks - 1) / tasks;
-    int64_t most = pages / MIN_SPLIT_PAGES;
-    int64_t n = wanted < most ? wanted : most;
-    return n < 1 ? 1 : n > PN_CPU_MAX_SPLITS ? PN_CPU_MAX_SPLITS : (int)n;
-}
-
-/* Pages per part of a sequence's longest task, which is the last tile of its new tokens. */
-static int64_t longest_task(const struct pn_attention_params *a, const struct pn_batch_seq *seq, int tile, int splits)
+/* Pages of a sequence's longest task, which is the last tile of its new tokens. */
+static int64_t longest_task(const struct pn_attention_params *a, const struct pn_batch_seq *seq, int tile)
 {
     int64_t end = (int64_t)seq->past + seq->n, low = end - (seq->n < tile ? seq->n : tile);
-    int64_t pages = pn_attention_last(a, end - 1, end) / PN_KV_PAGE - pn_attention_first(a, low) / PN_KV_PAGE + 1;
-    return (pages + splits - 1) / splits;
+    return pn_attention_last(a, end - 1, end) / PN_KV_PAGE - pn_attention_first(a, low) / PN_KV_PAGE + 1;
+}
+
+static int64_t n_tiles(const struct pn_batch_seq *seq, int tile)
+{
+    return (seq->n + tile - 1) / tile;
+}
+
+/* The time of a sequence's longest task, in no unit: reading a page costs about as much as three tokens that use it. */
+static int64_t work(const struct pn_batch_seq *seq, int64_t pages, int tile)
+{
+    return pages * ((seq->n < tile ? seq->n : tile) + 3);
+}
+
+/* The number of parts that each task of a sequence is split into, so that none takes much more than half of a worker's
+ * share of the total. */
+static int n_splits(const struct pn_cpu_run *run, int64_t pages, int64_t work, int64_t total)
+{
+    int64_t workers = run->program->device->base.properties.n_threads;
+    int64_t n = workers == 1 ? 1 : (2 * workers * work + total - 1) / total, most = pages / MIN_SPLIT_PAGES;
+    n = n < most ? n : most;
+    most = most_splits(run);
+    return n < 1 ? 1 : n > most ? (int)most : (int)n;
 }
 
 static bool before(const struct pn_cpu_schedule *s, int32_t a, int32_t b)
@@ -323,17 +341,22 @@ static void fill_schedule(const struct pn_cpu_run *run, struct pn_cpu_schedule *
 {
     const struct pn_batch *b = run->batch;
     const struct pn_attention_params *a = &s->node->attn;
+    int64_t total = 0;
     for (int32_t i = 0; i < b->n_seqs; i++) {
         s->order[i] = i;
-        s->n_splits[i] = n_splits(run, a, &b->seqs[i]);
-        s->length[i] = longest_task(a, &b->seqs[i], s->tile, s->n_splits[i]);
+        s->length[i] = longest_task(a, &b->seqs[i], s->tile);
+        total += a->n_head_kv * n_tiles(&b->seqs[i], s->tile) * work(&b->seqs[i], s->length[i], s->tile);
+    }
+    for (int32_t i = 0; i < b->n_seqs; i++) {
+        s->n_splits[i] = n_splits(run, s->length[i], work(&b->seqs[i], s->length[i], s->tile), total);
+        s->length[i] = (s->length[i] + s->n_splits[i] - 1) / s->n_splits[i];
     }
     sort_by_length(s, b->n_seqs);
     s->n_tasks = 0;
     for (int32_t i = 0; i < b->n_seqs; i++) {
         const struct pn_batch_seq *seq = &b->seqs[s->order[i]];
         s->first[i] = s->n_tasks;
-        s->n_tasks += (int64_t)a->n_head_kv * s->n_splits[s->order[i]] * ((seq->n + s->tile - 1) / s->tile);
+        s->n_tasks += (int64_t)a->n_head_kv * s->n_splits[s->order[i]] * n_tiles(seq, s->tile);
     }
     s->first[b->n_seqs] = s->n_tasks;
 }
@@ -408,8 +431,7 @@ static struct task task_at(const struct pn_cpu_run *run, const struct pn_attenti
     at /= a->n_head_kv;
     t.split = (int)(at % t.n_splits);
     at /= t.n_splits;
-    int64_t n_tiles = (t.seq->n + s->tile - 1) / s->tile;
-    t.first = (n_tiles - 1 - at) * s->tile;
+    t.first = (n_tiles(t.seq, s->tile) - 1 - at) * s->tile;
     t.n = t.seq->n - t.first < s->tile ? t.seq->n - t.first : s->tile;
     for (int64_t i = 0; i < t.n; i++) {
         int64_t last = pn_attention_last_of(a, run->batch, t.seq, t.first + i);

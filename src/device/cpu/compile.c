@@ -55,7 +55,7 @@ static void compile_phase(struct pn_program *p, int i, struct pn_cpu_sizes *s)
     } else if (f->kind == PN_PHASE_ATTENTION) {
         const struct pn_node *n = f->step->node;
         size_t floats = round_up(pn_cpu_attention_floats(n) * sizeof(float));
-        size_t partial = (size_t)n->n1 * PN_CPU_MAX_SPLITS * ((size_t)n->attn.dim_v + 2) * sizeof(float);
+        size_t partial = (size_t)n->n1 * ((size_t)n->attn.dim_v + 2) * sizeof(float);
         s->attn = floats > s->attn ? floats : s->attn;
         s->partial = partial > s->partial ? partial : s->partial;
         s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
@@ -71,12 +71,6 @@ static void *carve(unsigned char **at, size_t *used, size_t bytes)
     void *p = *at ? *at + *used : NULL;
     *used += round_up(bytes);
     return p;
-}
-
-static size_t split_tokens(const struct pn_program *p)
-{
-    size_t tokens = (size_t)p->plan->max_rows[PN_ROWS_TOKENS];
-    return tokens < PN_CPU_SPLIT_MAX_TOKENS ? tokens : PN_CPU_SPLIT_MAX_TOKENS;
 }
 
 static size_t lay_out(struct pn_program *p, unsigned char *base)
@@ -96,7 +90,7 @@ static size_t lay_out(struct pn_program *p, unsigned char *base)
     }
     p->q8 = carve(&base, &used, s->q8_row * tokens);
     p->gathered = carve(&base, &used, s->gathered_row * tokens);
-    p->partial = carve(&base, &used, s->partial * split_tokens(p));
+    p->partial = carve(&base, &used, s->partial * (size_t)p->n_parts);
     p->groups.mat = carve(&base, &used, s->each.mats * sizeof(int32_t));
     p->groups.first = carve(&base, &used, (s->each.mats + 1) * sizeof(int32_t));
     p->groups.count = carve(&base, &used, s->each.mats * sizeof(int32_t));
@@ -123,6 +117,8 @@ pantry_status pn_cpu_compile(struct pn_device *device, const struct pn_plan *pla
         return pn_no_memory(err, "a program");
     p->plan = plan;
     p->device = (struct pn_cpu *)device;
+    int64_t tokens = plan->max_rows[PN_ROWS_TOKENS];
+    p->n_parts = PN_CPU_MAX_SPLITS * (tokens < PN_CPU_SPLIT_TOKENS ? tokens : PN_CPU_SPLIT_TOKENS);
     size_t n = plan->graph->len;
     pantry_status status = PANTRY_OK;
     p->workers = pn_arena_array(&p->arena, (size_t)device->properties.n_threads, sizeof *p->workers);
@@ -137,7 +133,7 @@ pantry_status pn_cpu_compile(struct pn_device *device, const struct pn_plan *pla
     for (int i = 0; i < plan->n_phases && !status; i++)
         compile_phase(p, i, p->sizes);
     if (!status) {
-        p->split_done = pn_arena_array(&p->arena, p->sizes->tasks * split_tokens(p) + 1, sizeof *p->split_done);
+        p->split_done = pn_arena_array(&p->arena, p->sizes->tasks * (size_t)p->n_parts + 1, sizeof *p->split_done);
         p->scratch_bytes = lay_out(p, NULL);
         if (!p->split_done)
             status = pn_no_memory(err, "a program");

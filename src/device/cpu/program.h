@@ -15,7 +15,7 @@ struct pn_cpu {
     uint64_t elapsed;
 };
 
-enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_MAX_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 };
+enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 };
 
 /* A worker's own memory. */
 struct pn_cpu_worker {
@@ -82,7 +82,8 @@ struct pn_program {
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
     unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* ... and gathered: its rows made contiguous */
-    float *partial;          /* attention over splits: (task, split, heads of a group, 2 + dim_v) */
+    int64_t n_parts;         /* of attention: all tokens of a step times the most splits of a task */
+    float *partial;          /* ... (task, split, its query rows, 2 + dim_v) */
     atomic_int *split_done;  /* (task): 0 between steps, so not in the scratch */
     struct pn_cpu_groups groups;
     struct pn_cpu_schedule *schedules; /* of attention, one per kind of layer */

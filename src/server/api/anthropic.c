@@ -150,9 +150,9 @@ static pantry_status check_template(const struct call *c, struct pantry_error *e
     if (!template)
         return pn_fail(err, PANTRY_UNSUPPORTED, "model: %.200s has no chat template, so it takes no messages",
                        c->loaded->name);
-    if (json_object_get(c->prompt.context, "tools") && !strstr(template, "tools"))
+    if (json_object_get(c->prompt.context, "tools") && !pn_answer_takes_tools(template))
         return pn_fail(err, PANTRY_UNSUPPORTED, "tools: %.200s does not support tools", c->loaded->name);
-    if (json_object_get(c->prompt.context, "reasoning_effort") && !strstr(template, "reasoning_effort"))
+    if (json_object_get(c->prompt.context, "reasoning_effort") && !pn_answer_takes_levels(template))
         return pn_fail(err, PANTRY_UNSUPPORTED, "output_config.effort: %.200s does not support the effort parameter",
                        c->loaded->name);
     return PANTRY_OK;

@@ -263,7 +263,7 @@ static pantry_status set_thinking(struct call *c, json_t *context, struct pantry
     template = pantry_model_template(c->loaded->model, &n);
     if (on && !pn_ollama_thinks(template))
         return pn_fail(err, PANTRY_UNSUPPORTED, "\"%.200s\" does not support thinking", c->model);
-    if (level && !strstr(template, "reasoning_effort"))
+    if (level && !pn_answer_takes_levels(template))
         return pn_fail(err, PANTRY_UNSUPPORTED, "think value \"%s\" is not supported for this model", level);
     json_object_set_new(context, "enable_thinking", json_boolean(on));
     json_object_set_new(context, "thinking", json_boolean(on));
@@ -341,7 +341,7 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
     pantry_status status = pn_json_array(c->body, "tools", &tools, err);
     if (!status && !template)
         status = pn_fail(err, PANTRY_UNSUPPORTED, "\"%.200s\" does not support chat", c->model);
-    if (!status && json_array_size(tools) && !strstr(template, "tools"))
+    if (!status && json_array_size(tools) && !pn_answer_takes_tools(template))
         status = pn_fail(err, PANTRY_UNSUPPORTED, "%.200s does not support tools", c->model);
     if (status)
         return status;

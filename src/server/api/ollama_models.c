@@ -155,7 +155,8 @@ static bool has_key(const json_t *d, const char *part)
 
 bool pn_ollama_thinks(const char *template)
 {
-    return template && (strstr(template, "<think>") || strstr(template, "reasoning") || strstr(template, "thinking"));
+    return template && (strstr(template, "<think>") || strstr(template, "reasoning") || strstr(template, "thinking") ||
+                        strstr(template, ".Think"));
 }
 
 static json_t *capabilities_of(const json_t *d)
@@ -167,7 +168,7 @@ static json_t *capabilities_of(const json_t *d)
         json_array_append_new(v, json_string("embedding"));
     else
         json_array_append_new(v, json_string("completion"));
-    if (template && strstr(template, "tools"))
+    if (template && pn_answer_takes_tools(template))
         json_array_append_new(v, json_string("tools"));
     if (has_key(d, "fim_pre_token_id") || has_key(d, "prefix_token_id"))
         json_array_append_new(v, json_string("insert"));
@@ -198,8 +199,9 @@ static json_t *info_of(const json_t *d, bool verbose)
 static void overlay(json_t *d, const struct pn_carried *c)
 {
     char *license = pn_carried_license(c);
-    if (c->template)
-        json_object_set_new(d, "template", json_string(c->template));
+    const char *template = pn_carried_template(c, json_string_value(json_object_get(d, "template")));
+    if (template)
+        json_object_set_new(d, "template", json_string(template));
     if (license)
         json_object_set_new(d, "license_text", json_string(license));
     free(license);

@@ -310,7 +310,7 @@ static pantry_status set_effort(const char *source, const char *effort, json_t *
         return pn_fail(err, PANTRY_INVALID,
                        "reasoning_effort: unknown (allowed none, minimal, low, medium, high, xhigh, max)");
     bool thinks = i > 0;
-    if (thinks && !strstr(source, "think") && !strstr(source, "reasoning"))
+    if (thinks && !strstr(source, "think") && !strstr(source, "reasoning") && !strstr(source, ".Think"))
         return pn_fail(err, PANTRY_UNSUPPORTED, "reasoning_effort: this model does not reason (allowed none)");
     json_object_set_new(context, "enable_thinking", json_boolean(thinks));
     json_object_set_new(context, "thinking", json_boolean(thinks));
@@ -333,7 +333,7 @@ pantry_status pn_openai_context(const struct pn_loaded *loaded, json_t *messages
     *out = context;
     if (!source)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s is a base model: it has no chat template", loaded->name);
-    if (tools && !strstr(source, "tools"))
+    if (tools && !pn_answer_takes_tools(source))
         return pn_fail(err, PANTRY_UNSUPPORTED, "tools: %s does not support tools", loaded->name);
     return effort ? set_effort(source, effort, context, err) : PANTRY_OK;
 }

@@ -273,7 +273,10 @@ struct jj_blocks {
     size_t n, cap;
 };
 
+struct go_template;
+
 struct pn_template {
+    struct go_template *go; /* a template in Go's language, and then nothing else; NULL: Jinja */
     struct pn_arena arena;
     char *source;
     size_t len;

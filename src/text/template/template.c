@@ -1,5 +1,6 @@
 /* The public calls: parsing, rendering, and conversion of the JSON context. */
 #include "text/template/ast.h"
+#include "text/template/go/go.h"
 #include "text/template/template.h"
 
 #include <stdlib.h>
@@ -30,13 +31,34 @@ static pantry_status report(struct jj_run *r, struct pantry_error *err)
     return pn_fail(err, r->status, "%s", r->message);
 }
 
-pantry_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pantry_error *err)
+static pantry_status parse_go(const char *source, size_t len, struct pn_template **out, struct pantry_error *err)
 {
-    *out = NULL;
-    if (len > MAX_SOURCE)
-        return pn_fail(err, PANTRY_LIMIT, "template: %zu bytes, but at most %d are allowed", len, (int)MAX_SOURCE);
-    if (!pn_jj_utf8_valid(source, len))
-        return pn_fail(err, PANTRY_FORMAT, "template: the source is not valid UTF-8");
+    struct pn_template *t = calloc(1, sizeof *t);
+    if (!t)
+        return pn_no_memory(err, "a template");
+    pantry_status status = pn_go_parse(source, len, &t->go, err);
+    if (status)
+        free(t);
+    else
+        *out = t;
+    return status;
+}
+
+static pantry_status render_go(const struct pn_template *t, const json_t *context,
+                               const struct pn_template_limits *limits, char **out, size_t *out_len,
+                               struct pantry_error *err)
+{
+    size_t n;
+    size_t steps = limits && limits->max_steps ? limits->max_steps : DEFAULT_STEPS;
+    size_t output = limits && limits->max_output ? limits->max_output : DEFAULT_OUTPUT;
+    pantry_status status = pn_go_render(t->go, context, steps, output, limits ? limits->now : 0, out, &n, err);
+    if (!status && out_len)
+        *out_len = n;
+    return status;
+}
+
+static pantry_status parse_jinja(const char *source, size_t len, struct pn_template **out, struct pantry_error *err)
+{
     struct pn_template *t = calloc(1, sizeof *t);
     struct jj_run *r = calloc(1, sizeof *r);
     if (!t || !r) {
@@ -69,10 +91,21 @@ pantry_status pn_template_parse(const char *source, size_t len, struct pn_templa
     return status;
 }
 
+pantry_status pn_template_parse(const char *source, size_t len, struct pn_template **out, struct pantry_error *err)
+{
+    *out = NULL;
+    if (len > MAX_SOURCE)
+        return pn_fail(err, PANTRY_LIMIT, "template: %zu bytes, but at most %d are allowed", len, (int)MAX_SOURCE);
+    if (!pn_jj_utf8_valid(source, len))
+        return pn_fail(err, PANTRY_FORMAT, "template: the source is not valid UTF-8");
+    return pn_go_is_template(source, len) ? parse_go(source, len, out, err) : parse_jinja(source, len, out, err);
+}
+
 void pn_template_free(struct pn_template *t)
 {
     if (!t)
         return;
+    pn_go_free(t->go);
     struct pn_arena arena = t->arena;
     pn_arena_free(&arena);
     free(t);
@@ -165,15 +198,10 @@ static struct jj_run *new_run(const struct pn_template *t, const struct pn_templ
     return r;
 }
 
-pantry_status pn_template_render(const struct pn_template *t, const json_t *context,
-                                 const struct pn_template_limits *limits, char **out, size_t *out_len,
-                                 struct pantry_error *err)
+static pantry_status render_jinja(const struct pn_template *t, const json_t *context,
+                                  const struct pn_template_limits *limits, char **out, size_t *out_len,
+                                  struct pantry_error *err)
 {
-    *out = NULL;
-    if (out_len)
-        *out_len = 0;
-    if (!json_is_object(context))
-        return pn_fail(err, PANTRY_INVALID, "template context: not a JSON object");
     struct jj_run *r = new_run(t, limits);
     if (!r)
         return pn_no_memory(err, "rendering a template");
@@ -206,4 +234,17 @@ pantry_status pn_template_render(const struct pn_template *t, const json_t *cont
     pn_arena_free(&r->arena);
     free(r);
     return status;
+}
+
+pantry_status pn_template_render(const struct pn_template *t, const json_t *context,
+                                 const struct pn_template_limits *limits, char **out, size_t *out_len,
+                                 struct pantry_error *err)
+{
+    *out = NULL;
+    if (out_len)
+        *out_len = 0;
+    if (!json_is_object(context))
+        return pn_fail(err, PANTRY_INVALID, "template context: not a JSON object");
+    return t->go ? render_go(t, context, limits, out, out_len, err)
+                 : render_jinja(t, context, limits, out, out_len, err);
 }

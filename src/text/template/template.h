@@ -1,4 +1,5 @@
-/* Chat templates: the Jinja of Hugging Face models.
+/* Chat templates: the Jinja of Hugging Face models, and the Go templates of Ollama's (go/go.h), told apart by their
+ * tags.
  *
  * A template is parsed once and may then be rendered by any number of threads at the same time. Results equal Python's
  * jinja2 in an ImmutableSandboxedEnvironment with trim_blocks, lstrip_blocks, loop controls, `generation` tags and
