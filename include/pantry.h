@@ -537,6 +537,40 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
                                      const struct pantry_embed_options *options, float *scores,
                                      struct pantry_error *error);
 
+/* ---- decisions ---- */
+
+struct pantry_decide_options {
+    size_t size;
+    const char *cache_key;       /* as for requests */
+    const pantry_cancel *cancel; /* ends the call with PANTRY_CANCELLED; may be NULL */
+};
+
+PANTRY_API void pantry_decide_options_init(struct pantry_decide_options *options, size_t size);
+static inline struct pantry_decide_options pantry_decide_options_default(void)
+{
+    struct pantry_decide_options o;
+    pantry_decide_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Answers typed questions about a state with probabilities, without generating text; any chat model does.
+ * `request_json` is {"state": a text, object or array, "questions": {name: question}}, or has the chat's "messages"
+ * ([{"role", "content"}]) for "state". A question is one of
+ *   {"type": "noul", "instructions", "criteria": {"true": text, "false": text} (optional)}: is it so?
+ *   {"type": "choice", "instructions", "criteria": {label: text or null, ...}}: which of 2 to 255 labels?
+ *   {"type": "score", "instructions", "criteria": [text, ...]}: which of 2 to 10 levels, the lowest first?
+ * *json is {"answers": {name: answer}, "usage": {"input_tokens", "cached_tokens"}}; an answer is one of
+ *   {"type": "noul", "noul": probability of yes}
+ *   {"type": "choice", "choice": label, "probabilities": {label: p}, "confidence"}
+ *   {"type": "score", "score": expected level, "legend": {"0": text}, "probabilities": {"0": p}, "confidence"}
+ * The probability of a label is that of all its tokens at the place of the answer, divided by the sum over the labels
+ * of the question; where one label begins another, also of the end after it. The confidence of n labels whose likeliest
+ * has p is (p - 1/n) / (1 - 1/n). PANTRY_INVALID: the request is wrong, PANTRY_UNSUPPORTED: the model has no chat
+ * template; PANTRY_CONTEXT_FULL: a question and the state are longer than the context. */
+PANTRY_API pantry_status pantry_decide(pantry_model *model, const char *request_json,
+                                       const struct pantry_decide_options *options, char **json,
+                                       struct pantry_error *error);
+
 /* ---- the machine ---- */
 
 /* Returns the sequential read bandwidth of all threads together in bytes per second, or 0 if it cannot be measured.

@@ -6,13 +6,14 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
         *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
         *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | \
-        *:--port | *:--keep-alive | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | \
-        *:--prompt | *:-p | *:--name | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top \
-        | *:--slices) echo "text" ;;
+        *:--port | *:--keep-alive | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--registry | \
+        *:--scope | *:--prompt | *:-p | *:--name | *:--limit | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     *:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
-    *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out | *:-o | *:--context) echo "file" ;;
+    *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out | *:-o | *:--questions | \
+        *:--context) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
     esac
@@ -22,11 +23,13 @@ _pantry_options() # COMMAND
 {
     case $1 in
     run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --public --quiet --help --device --threads --isa --memory" ;;
+    serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --registry --public --quiet --help --device --threads --isa --memory" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
-    pull) echo "--insecure --help" ;;
+    pull) echo "--insecure --name --json --help" ;;
+    push) echo "--insecure --json --help" ;;
+    search) echo "--hub --limit --json --help" ;;
     import) echo "--name --help" ;;
     create) echo "--file --quiet --help" ;;
     cp | rm | prune) echo "--help" ;;
@@ -35,6 +38,7 @@ _pantry_options() # COMMAND
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;
     rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory" ;;
+    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory" ;;
     tokenize) echo "--file --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
@@ -46,7 +50,7 @@ _pantry_options() # COMMAND
 _pantry_argument() # COMMAND: its first argument, with "..." if the others are of the same kind
 {
     case $1 in
-    run | generate | show | bench | embed | rank | tokenize | template | parse | logits) echo "model" ;;
+    run | generate | show | bench | embed | rank | decide | tokenize | template | parse | logits) echo "model" ;;
     import) echo "file..." ;;
     check) echo "model..." ;;
     help) echo "command" ;;
@@ -75,7 +79,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits check help version"
+        choices="run serve key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -90,7 +94,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits check help version" ;;
+        command) choices="run serve key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

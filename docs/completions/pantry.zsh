@@ -17,6 +17,8 @@ _pantry_commands()
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
         'pull:download a model into the store, or bring it up to date'
+        'push:upload a model of the store to a registry'
+        'search:find models by words, in the catalog and on Hugging Face'
         'import:copy model files into the store, to run them by name'
         'create:make a model from a Modelfile'
         'cp:give a model of the store another name'
@@ -27,6 +29,7 @@ _pantry_commands()
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
         'rank:order texts by how well they answer a query'
+        'decide:answer a question about a text with probabilities'
         'tokenize:turn text into the model'\''s token ids, or ids into text'
         'template:render a chat template'
         'parse:split a model'\''s raw answer into content, reasoning and tool calls'
@@ -86,6 +89,7 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '*--registry=[let clients pull from and push to that registry, too; may be repeated]:HOST: ' \
             '--public[listen on an address that other machines reach, also without keys]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -138,6 +142,19 @@ _pantry()
     pull)
         _arguments -s -S : \
             '--insecure[use http, without encryption]' \
+            '--name=[the model'\''s name in the store, if a URL is pulled]:NAME: ' \
+            '--json[print the progress as JSON, one object per line]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    push)
+        _arguments -s -S : \
+            '--insecure[use http, without encryption]' \
+            '--json[print the progress as JSON, one object per line]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    search)
+        _arguments -s -S : \
+            '--hub[search Hugging Face, too]' \
+            '(-n --limit)'{-n+,--limit=}'[most results of Hugging Face]:N: ' \
+            '--json[print the results as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     import)
         _arguments -s -S : \
@@ -224,6 +241,20 @@ _pantry()
             '--max-tokens=[most tokens of query and text; default: what the model was trained for]:N: ' \
             '--truncate[cut longer texts]' \
             '--plain-text[text such as \[SEP\] stays text]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    decide)
+        _arguments -s -S : \
+            '(-c --choice)'{-c+,--choice=}'[one of the answers, or LABEL=DESCRIPTION; may be repeated]:LABEL: ' \
+            '(-l --level)'{-l+,--level=}'[a level of a score, the lowest first; may be repeated]:TEXT: ' \
+            '--questions=[the JSON object `questions` of /v1/systemone, in place of QUESTION]:FILE:_files' \
+            '(-f --file)'{-f+,--file=}'[decide about the text in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
+            '--json[print one JSON value: {answers, usage}]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \

@@ -42,7 +42,7 @@ static void show_status(void *user, const char *line)
         return;
     pn_progress_end(&show->bar);
     fprintf(stderr, "%s\n", line);
-    pn_progress_start(&show->bar, stderr);
+    pn_progress_start(&show->bar, stderr, false);
 }
 
 static int read_modelfile(const char *file, struct pn_create *create)
@@ -83,7 +83,7 @@ static int create_model(const char *name, const struct pn_create *create, bool q
 {
     struct show show = {.quiet = quiet};
     struct pantry_error err = {0};
-    pn_progress_start(&show.bar, stderr);
+    pn_progress_start(&show.bar, stderr, false);
     pn_term_watch();
     struct pn_create_options options = {
         .fetch = {.progress = show_progress, .user = &show, .cancel = pn_term_interrupt()},

@@ -89,7 +89,7 @@ static int check_store(struct report *r)
     struct pn_diagnosis d;
     struct pantry_error err = {0};
     struct pn_number size;
-    pn_progress_start(&bar, stderr);
+    pn_progress_start(&bar, stderr, false);
     pn_term_take_interrupt();
     bool bars = bar.terminal && !r->chosen->json;
     struct pn_examine_options options = {

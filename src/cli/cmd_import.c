@@ -41,7 +41,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct pn_progress_bar bar;
     struct pn_number size;
     char *name = NULL, *path = NULL;
-    pn_progress_start(&bar, stderr);
+    pn_progress_start(&bar, stderr, false);
     struct pn_fetch_options options = {.progress = bar.terminal ? pn_progress_show : NULL, .user = &bar};
     pantry_status result = pn_store_import((const char *const *)(void *)arguments.text, (size_t)arguments.n,
                                            chosen.name, check, &options, &name, &path, &err);

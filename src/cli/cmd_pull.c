@@ -1,21 +1,28 @@
 /* pantry pull: download a model. */
+#define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
 
 #include "cli/model.h"
-#include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
+#include "cli/transfer.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 
 struct chosen {
-    bool insecure;
+    struct pn_cli_pull pull;
 };
 
+#define PULL(field) offsetof(struct chosen, pull.field)
+
 static const struct pn_option table[] = {
-    PN_OPT_FLAG("insecure", offsetof(struct chosen, insecure), "use http, without encryption",
+    PN_OPT_FLAG("insecure", PULL(insecure), "use http, without encryption",
                 .more = "Names that begin with localhost or an address 127.* always use http, others https."),
+    PN_OPT_TEXT("name", "NAME", PULL(name), "the model's name in the store, if a URL is pulled",
+                .more = "Without it, that of the file."),
+    PN_OPT_FLAG("json", PULL(json), "print the progress as JSON, one object per line",
+                .more = "The lines have the fields of Ollama's `/api/pull`."),
 };
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -27,27 +34,24 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (status != PN_CLI_GO_ON)
         return status;
     if (arguments.n != 1)
-        return pn_cli_misuse(command, "pull needs one NAME");
+        return pn_cli_misuse(command, "pull needs one NAME or URL");
     const char *name = arguments.text[0];
-    struct pantry_error err = {0};
-    struct pn_progress_bar bar;
+    if (chosen.pull.name && !pn_store_is_url(name))
+        return pn_cli_misuse(command, "--name is for a URL");
     struct pn_number size;
     char *path = NULL;
     pn_term_watch();
-    if (pn_store_can_fetch(name)) {
+    if (pn_store_can_fetch(name) && !chosen.pull.json)
         status = pn_cli_find_model(name, &path);
-    } else {
-        pn_progress_start(&bar, stderr);
-        struct pn_pull_options options = {
-            .fetch = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()},
-            .insecure = chosen.insecure};
-        pantry_status result = pn_store_pull(name, &options, &path, &err);
-        pn_progress_end(&bar);
-        status = result == PANTRY_OK ? PN_EXIT_DONE : pn_cli_fail(&err);
+    else
+        status = pn_cli_pull_model(name, &chosen.pull, &path);
+    if (status == PN_EXIT_DONE && !chosen.pull.json) {
+        printf("%s is in the store (%s)", name, pn_cli_bytes(&size, pn_store_model_bytes(path)));
+        if (pn_store_is_url(name))
+            putchar('\n');
+        else
+            printf(": `%s run %s`\n", pn_cli_program(), name);
     }
-    if (status == PN_EXIT_DONE)
-        printf("%s is in the store (%s): `%s run %s`\n", name, pn_cli_bytes(&size, pn_cli_model_bytes(path)),
-               pn_cli_program(), name);
     free(path);
     if (pn_term_take_interrupt())
         pn_term_end_interrupted();
@@ -60,12 +64,14 @@ const struct pn_command pn_cmd_pull = {
     .summary = "download a model into the store, or bring it up to date",
     .about =
         "A NAME of the catalog comes from there. Others are [HOST/][NAMESPACE/]MODEL[:TAG] in a registry with models\n"
-        "in Ollama's format, registry.ollama.ai unless HOST is given, or hf.co/USER/REPO[:QUANT], a GGUF file of\n"
-        "Hugging Face. A download that was interrupted goes on where it was. Every file is compared with its\n"
-        "SHA-256.",
+        "in Ollama's format or OCI artifacts with GGUF files, registry.ollama.ai unless HOST is given; or\n"
+        "hf.co/USER/REPO[:QUANT], the GGUF file of Hugging Face with all its parts and its projector; or the URL of a\n"
+        "GGUF file. A download that was interrupted goes on where it was. Every file is compared with its SHA-256.",
     .example = "pantry pull smollm2:135m\n"
                "pantry pull registry.example.org/team/model:q4\n"
-               "pantry pull hf.co/user/some-model-GGUF:Q4_K_M",
+               "pantry pull docker.io/ai/smollm2\n"
+               "pantry pull hf.co/user/some-model-GGUF:Q4_K_M\n"
+               "pantry pull https://example.org/some-model.gguf --name some-model",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,
 };

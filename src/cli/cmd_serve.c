@@ -16,7 +16,7 @@ enum { DEFAULT_PORT = 11434, DEFAULT_KEEP_ALIVE = 300, MAX_ORIGINS = 64 };
 struct chosen {
     const char *host;
     int port, keep_alive, max_loaded, n_parallel, read_seconds;
-    struct pn_text_list origins;
+    struct pn_text_list origins, registries;
     bool quiet, public;
 };
 
@@ -34,6 +34,10 @@ static const struct pn_option table[] = {
                "how long a request may take to arrive, and a connection stay idle; 0: 60"),
     PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
                 "let pages of that web origin call, besides those of this machine; may be repeated"),
+    PN_OPT_LIST("registry", "HOST", offsetof(struct chosen, registries),
+                "let clients pull from and push to that registry, too; may be repeated",
+                .more = "A HOST is as in a model's name, with its port: localhost:5000. It may have a private address. "
+                        "Without it, clients may name registry.ollama.ai, docker.io and hf.co only."),
     PN_OPT_FLAG("public", offsetof(struct chosen, public),
                 "listen on an address that other machines reach, also without keys"),
     PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
@@ -169,6 +173,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
         .n_parallel = chosen.n_parallel,
         .read_seconds = chosen.read_seconds,
         .origins = origins,
+        .registries = chosen.registries.item,
+        .n_registries = chosen.registries.n,
         .keys = keys,
         .needs_key = needs_key,
         .said = said,

@@ -8,11 +8,11 @@
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
+#include "cli/transfer.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define MACHINE(field) offsetof(struct pn_machine, field)
 
@@ -68,8 +68,11 @@ static void put_where_models_are(const char *name)
     const char *near = pn_cli_nearest(name, catalog_name, NULL);
     if (near)
         fprintf(stderr, "Did you mean %s? ", near);
-    fprintf(stderr, "`%s list` shows the models that can be run by name; any GGUF file can be run by its path.\n",
-            pn_cli_program());
+    fprintf(
+        stderr,
+        "`%s list` shows the models that can be run by name, and `%s pull %s` asks registry.ollama.ai for this one; "
+        "any GGUF file can be run by its path.\n",
+        pn_cli_program(), pn_cli_program(), name);
 }
 
 /* One package per line of the command. */
@@ -97,27 +100,49 @@ static void announce(const struct pn_catalog_entry *entry)
             pn_size(entry->download).text, pn_size(entry->bytes).text, pn_size(pn_store_fetch_space(entry)).text);
 }
 
+/* A model of the catalog. */
+static int fetch(const struct pn_catalog_entry *entry, char **path)
+{
+    struct pantry_error err = {0};
+    struct pn_progress_bar bar;
+    announce(entry);
+    pn_progress_start(&bar, stderr, false);
+    pn_term_take_interrupt();
+    struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()};
+    pantry_status status = pn_store_fetch(entry->name, &options, path, &err);
+    pn_progress_end(&bar);
+    if (status == PANTRY_OK)
+        return PN_EXIT_DONE;
+    pn_cli_fail(&err);
+    if (status != PANTRY_CANCELLED)
+        put_by_hand(entry);
+    return PN_EXIT_FAILED;
+}
+
+/* A model whose name says where it is. */
+static int pull(const char *name, const char *place, char **path)
+{
+    static const struct pn_cli_pull plain;
+    fprintf(stderr, "%s is not in the store; pulling it from %s\n", name, place);
+    pn_term_take_interrupt();
+    return pn_cli_pull_model(name, &plain, path);
+}
+
 int pn_cli_find_model(const char *name, char **path)
 {
     struct pantry_error err = {0};
     pantry_status status = pn_store_resolve(name, path, &err);
     const struct pn_catalog_entry *entry = pn_store_entry(name);
-    if (status == PANTRY_NOT_FOUND && entry) {
-        struct pn_progress_bar bar;
-        announce(entry);
-        pn_progress_start(&bar, stderr);
-        pn_term_take_interrupt();
-        struct pn_fetch_options options = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()};
-        status = pn_store_fetch(name, &options, path, &err);
-        pn_progress_end(&bar);
-        if (status != PANTRY_OK && status != PANTRY_CANCELLED) {
-            pn_cli_fail(&err);
-            put_by_hand(entry);
-            return PN_EXIT_FAILED;
-        }
-    }
     if (status == PANTRY_OK)
         return PN_EXIT_DONE;
+    if (status == PANTRY_NOT_FOUND && entry)
+        return fetch(entry, path);
+    char *place = status == PANTRY_NOT_FOUND ? pn_store_place(name) : NULL;
+    if (place) {
+        int exit_status = pull(name, place, path);
+        free(place);
+        return exit_status;
+    }
     pn_cli_fail(&err);
     if (status == PANTRY_NOT_FOUND && pn_store_is_name(name))
         put_where_models_are(name);
@@ -129,11 +154,7 @@ int pn_cli_find_model(const char *name, char **path)
 uint64_t pn_cli_model_bytes(const char *name)
 {
     char *path = NULL;
-    struct stat st;
-    uint64_t bytes = 0;
-    if (pn_store_resolve(name, &path, NULL) == PANTRY_OK && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-        !strstr(path, "-of-0")) /* one of several */
-        bytes = (uint64_t)st.st_size;
+    uint64_t bytes = pn_store_resolve(name, &path, NULL) == PANTRY_OK ? pn_store_model_bytes(path) : 0;
     free(path);
     return bytes;
 }

@@ -22,9 +22,10 @@ extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of st
 
 /* These report errors and return an exit status. */
 
-/* Resolves a name or path; fetches a model of the catalog at first use. Caller frees *path. */
+/* Resolves a name or path; at first use, fetches a model of the catalog, and pulls one whose name says where it is (a
+ * registry's host or namespace, or Hugging Face). Caller frees *path. */
 int pn_cli_find_model(const char *name, char **path);
-/* Size of the file of a name or path, as in `pantry list`; 0 if it is not a single file. */
+/* Size of the model of a name or path, as in `pantry list`; 0 if it is a folder, or in parts outside of the store. */
 uint64_t pn_cli_model_bytes(const char *name);
 int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model);
 /* The same, and what the model of the store carries. Call pn_carried_free also after a failure. */

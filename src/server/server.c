@@ -63,6 +63,7 @@ static bool streams(const struct pn_route *r)
 static enum pn_error_style style_of(const char *path)
 {
     return strncmp(path, "/v1/messages", 12) == 0 ? PN_ERRORS_ANTHROPIC
+           : strcmp(path, "/v1/systemone") == 0   ? PN_ERRORS_OLLAMA
            : strncmp(path, "/v1/", 4) == 0        ? PN_ERRORS_OPENAI
                                                   : PN_ERRORS_OLLAMA;
 }

@@ -17,13 +17,15 @@ struct pn_server_options {
     const char *host; /* an address or a name */
     uint16_t port;    /* 0: any that is free */
     struct pn_models_options models;
-    int n_parallel;             /* most requests at the same time; more get 503. 0: 512 */
-    int read_seconds;           /* how long a request may take to arrive; 0: 60 */
-    const char *const *origins; /* web origins that may call besides this machine's, "*" for any; up to NULL */
-    const char *keys;           /* the file of the keys, which may change while the server runs */
-    bool needs_key;             /* also where the file has no key; otherwise every caller may do everything then */
-    const char *said;           /* the file of turns with tool calls (said.h); NULL: in memory only */
-    bool quiet;                 /* no line per request */
+    int n_parallel;                /* most requests at the same time; more get 503. 0: 512 */
+    int read_seconds;              /* how long a request may take to arrive; 0: 60 */
+    const char *const *origins;    /* web origins that may call besides this machine's, "*" for any; up to NULL */
+    const char *const *registries; /* hosts that clients may pull from and push to besides the well-known ones */
+    size_t n_registries;
+    const char *keys; /* the file of the keys, which may change while the server runs */
+    bool needs_key;   /* also where the file has no key; otherwise every caller may do everything then */
+    const char *said; /* the file of turns with tool calls (said.h); NULL: in memory only */
+    bool quiet;       /* no line per request */
     /* Called once the server listens. */
     void (*ready)(void *user, const char *url);
     void *user;

@@ -164,7 +164,7 @@ static pantry_status read_layers(const struct pn_stored *model, struct pn_carrie
     pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
     const json_t *layers = json_object_get(root, "layers");
     struct carry c = {folder, manifest, model->source != pn_source_own, out};
-    for (size_t i = 0; i < json_array_size(layers) && i < PN_MANIFEST_LAYERS && !status; i++)
+    for (size_t i = 0; i < json_array_size(layers) && i < PN_LAYERS_MAX && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
     json_decref(root);
     free(folder);

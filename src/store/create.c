@@ -67,10 +67,11 @@ static pantry_status add_layer(struct making *m, const char *type, const char *h
 {
     char media[80];
     snprintf(media, sizeof media, PN_TYPE_LAYER "%s", type);
-    if (json_array_size(m->layers) == PN_MANIFEST_LAYERS)
-        return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_MANIFEST_LAYERS);
-    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes)) == 0 ? PANTRY_OK
-                                                                                       : pn_no_memory(err, m->job.name);
+    if (json_array_size(m->layers) == PN_LAYERS_MAX)
+        return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_LAYERS_MAX);
+    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes, NULL)) == 0
+               ? PANTRY_OK
+               : pn_no_memory(err, m->job.name);
 }
 
 static pantry_status add_text(struct making *m, const char *type, const char *text, struct pantry_error *err)
@@ -442,7 +443,7 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     say(m, "writing manifest", NULL);
     if (!status) {
         root = json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
-                         pn_manifest_layer(PN_TYPE_CONFIG, hex, n), "layers", m->layers);
+                         pn_manifest_layer(PN_TYPE_CONFIG, hex, n, NULL), "layers", m->layers);
         text = root ? json_dumps(root, JSON_COMPACT) : NULL;
         status = text ? pn_manifest_put(m->home, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
     }
@@ -526,7 +527,7 @@ pantry_status pn_store_create(const char *name, const struct pn_create *create, 
         free(folder);
     }
     if (!status)
-        status = pn_job_lock(&m.job, m.home, &lock, err);
+        status = pn_job_lock_store(&m.job, m.home, &lock, err);
     if (!status) {
         count_bytes(&m, &create->files);
         count_bytes(&m, &create->adapters);

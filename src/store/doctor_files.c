@@ -204,7 +204,8 @@ static bool has_owner(const char *rest)
     return process > 0 && *end == '-' && (kill((pid_t)process, 0) == 0 || errno == EPERM);
 }
 
-static void leftover(struct pn_examination *x, const char *path, bool resumes)
+/* `blob`: its name in models/blobs, or NULL. */
+static void leftover(struct pn_examination *x, const char *path, const char *blob, bool resumes)
 {
     uint64_t bytes = pn_layout_bytes_below(path);
     struct pn_finding *f = resumes ? pn_examine_add(x, PN_FINDING_LEFTOVER, path,
@@ -213,10 +214,8 @@ static void leftover(struct pn_examination *x, const char *path, bool resumes)
                                                     "is an unfinished download (%s)", pn_size(bytes).text)
                                    : pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry doctor --store --fix",
                                                     "was left by a process that ended (%s)", pn_size(bytes).text);
-    if (f && !resumes && pn_examine_may_fix(x)) {
-        pn_layout_remove(path);
-        f->fixed = access(path, F_OK) != 0;
-    }
+    if (f && !resumes && blob && pn_examine_may_fix(x))
+        f->fixed = pn_examine_remove_blob(x, blob);
 }
 
 /* Under the lock of the store, files of nobody who holds a lock of a part are of processes that ended. */
@@ -235,7 +234,7 @@ void pn_examine_downloads(struct pn_examination *x)
             ; /* with its data */
         else if (path && rest && strncmp(rest, "-partial", 8) == 0 && !has_owner(rest) &&
                  !is_held(x, "blob", names.data[i] + 7, PN_SHA256_HEX))
-            leftover(x, path, part && has_other(x, names.data[i]));
+            leftover(x, path, names.data[i], part && has_other(x, names.data[i]));
         free(path);
     }
     pn_names_free(&names);
@@ -245,7 +244,7 @@ void pn_examine_downloads(struct pn_examination *x)
         x->no_memory |= !path;
         bool lock = strcmp(names.data[i], "lock") == 0 || strcmp(names.data[i], "locks") == 0;
         if (path && !lock && !is_held(x, "fetch", names.data[i], strlen(names.data[i])))
-            leftover(x, path, true);
+            leftover(x, path, NULL, true);
         free(path);
     }
     pn_names_free(&names);

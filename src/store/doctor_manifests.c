@@ -15,8 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_LAYERS = 256 };
-
 /* ---- manifests ---- */
 
 static pantry_status need(struct pn_examination *x, const char *path, const char *what, const json_t *layer,
@@ -50,8 +48,8 @@ static pantry_status parse(struct pn_examination *x, const char *path, const cha
         status = pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", path, why.text);
     else if (json_integer_value(json_object_get(root, "schemaVersion")) != 2)
         status = pn_fail(err, PANTRY_FORMAT, "%s: schemaVersion is not 2", path);
-    else if (!json_is_array(layers) || json_array_size(layers) == 0 || json_array_size(layers) > MAX_LAYERS)
-        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of 1 to %d", path, MAX_LAYERS);
+    else if (!json_is_array(layers) || json_array_size(layers) == 0 || json_array_size(layers) > PN_LAYERS_MAX)
+        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of 1 to %d", path, PN_LAYERS_MAX);
     else if (config)
         status = need(x, path, "the configuration", config, name, err);
     for (size_t i = 0; i < json_array_size(layers) && !status; i++) {
@@ -216,7 +214,7 @@ static void examine_unneeded(struct pn_examination *x, const struct pn_digests *
         struct pn_finding *f = pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry prune",
                                               "is not a part of any model (%s)", pn_size((uint64_t)st.st_size).text);
         if (f && pn_examine_may_fix(x))
-            f->fixed = unlink(path) == 0;
+            f->fixed = pn_examine_remove_blob(x, name);
     }
     free(path);
 }

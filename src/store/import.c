@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,25 +36,6 @@ static const struct pn_catalog_entry *entry_of(const char *const *files, size_t 
             if (pn_import_find(files, n, catalog[i].parts[k].wheel))
                 return &catalog[i];
     return NULL;
-}
-
-/* A model's name from a file's name: "/x/Tiny Model-Q4.gguf" gives "tiny-model-q4". Caller frees. */
-static char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-    size_t len = dot ? (size_t)(dot - base) : strlen(base);
-    if (len > PN_NAME_PART_MAX)
-        len = PN_NAME_PART_MAX;
-    char *name = pn_layout_path("%.*s", (int)len, base);
-    for (char *c = name; c && *c; c++) {
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
-        else if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && !strchr("._-", *c))
-            *c = c == name ? '_' : '-';
-    }
-    if (name && (*name == '.' || *name == '-'))
-        *name = '_';
-    return name;
 }
 
 /* ---- one file ---- */
@@ -160,12 +142,19 @@ static pantry_status put_source(struct source *source, const char *home, char sh
         return pn_no_memory(err, source->path);
     if (stat(*blob, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == source->bytes)
         return PANTRY_OK;
-    if ((status = pn_layout_need_space(home, source->bytes, err)) ||
-        (status = pn_durable_open(&source->file, *blob, err)))
+    char key[sizeof "blob-" + PN_SHA256_HEX];
+    struct pn_lock lock;
+    snprintf(key, sizeof key, "blob-%s", sha256);
+    if ((status = pn_layout_need_space(home, source->bytes, err)) || (status = pn_lock_try(home, key, &lock, err)))
         return status;
-    if (!(status = read_source(source, write_bytes, err)))
+    if (lock.fd < 0)
+        return pn_fail(err, PANTRY_IO, "another pantry is downloading this file; try again when it is done");
+    if (!(status = pn_durable_open(&source->file, *blob, err)))
+        status = read_source(source, write_bytes, err);
+    if (!status)
         status = pn_durable_commit(&source->file, sha256, err);
     pn_durable_abort(&source->file);
+    pn_lock_release(&lock);
     return status;
 }
 
@@ -182,7 +171,7 @@ static pantry_status choose_name(const struct source *source, const char *sha256
     if (given || known)
         *name = strdup(given ? given : known);
     else
-        *name = name_of(source->member ? source->member : source->path);
+        *name = pn_name_of_file(source->member ? source->member : source->path);
     return *name ? PANTRY_OK : pn_no_memory(err, source->path);
 }
 

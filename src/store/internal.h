@@ -24,6 +24,10 @@ char *pn_name_text(const struct pn_model_name *name);
 /* "-partial" ends the file name of an unfinished manifest, so it is not a valid end of a tag. */
 bool pn_name_is_partial(const char *tag);
 
+/* A model's name from a file's name: "/x/Tiny Model-Q4.gguf" gives "tiny-model-q4". Caller frees; NULL: out of
+ * memory. */
+char *pn_name_of_file(const char *path);
+
 /* Fills in missing parts: the catalog's tag for a model of the catalog, else "latest". */
 pantry_status pn_name_parse(const char *text, struct pn_model_name *name, struct pantry_error *err);
 
@@ -56,6 +60,39 @@ pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error 
  * process still has it after two seconds. */
 pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err);
 
+/* ---- locks.c: locks of parts of the store ---- */
+
+/* A file of fetch/locks that one process or thread at a time has locked. A download holds its lock as long as it takes,
+ * and the lock of the store only while it changes manifests and looks which blobs are in use. A caller that has the
+ * lock of the store does not wait for another one. */
+struct pn_lock {
+    int fd; /* -1: not held */
+    char *path;
+};
+/* clang-format off */
+#define PN_NO_LOCK {.fd = -1}
+/* clang-format on */
+
+/* Takes a lock if it is free: PANTRY_OK with lock->fd, which is -1 if somebody else has it. `key` is a file name:
+ * "name-" and the hash of a model's name, "blob-" and the digest of a blob that is written, "fetch-" and a folder of
+ * fetch/. */
+pantry_status pn_lock_try(const char *home, const char *key, struct pn_lock *lock, struct pantry_error *err);
+void pn_lock_release(struct pn_lock *lock); /* of one that is not held: nothing */
+/* Removes the files of locks whose holders died. */
+void pn_locks_tidy(const char *home);
+
+struct pn_digest {
+    char hex[PN_SHA256_HEX + 1];
+};
+struct pn_digests {
+    struct pn_digest *data;
+    size_t len, cap;
+};
+/* Notes blobs that nobody may remove while the lock is held. Needs the lock of the store. */
+pantry_status pn_lock_keep(struct pn_lock *lock, const struct pn_digest *blobs, size_t n, struct pantry_error *err);
+/* Appends what the holders of all locks have noted. Needs the lock of the store. */
+pantry_status pn_locks_kept(const char *home, struct pn_digests *blobs, struct pantry_error *err);
+
 /* A file that becomes visible as `path` only when it is complete and on the disk: it is written as `path`-partial. */
 struct pn_durable {
     int fd;
@@ -71,9 +108,12 @@ pantry_status pn_durable_commit(struct pn_durable *file, const char *sha256, str
 /* Closes and removes a file that was not committed; does nothing for a zeroed or committed one. */
 void pn_durable_abort(struct pn_durable *file);
 
+/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
+const char *pn_digest_hex(const char *digest);
+
 /* ---- manifest.c ---- */
 
-enum { PN_MANIFEST_MAX = 1 << 20 /* bytes */, PN_MANIFEST_LAYERS = 256 };
+enum { PN_MANIFEST_MAX = 1 << 20 /* bytes */, PN_LAYERS_MAX = 256 };
 #define PN_TYPE_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define PN_TYPE_CONFIG   "application/vnd.docker.container.image.v1+json"
 #define PN_TEMPLATE_MARK "pantry.template"               /* annotation of a template that create has checked */
@@ -82,7 +122,7 @@ enum { PN_MANIFEST_MAX = 1 << 20 /* bytes */, PN_MANIFEST_LAYERS = 256 };
 /* Reads a manifest as JSON; its contents are checked no further than being an object. */
 pantry_status pn_manifest_read(const char *path, json_t **root, struct pantry_error *err);
 /* The JSON of a layer. */
-json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size);
+json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size, const char *title);
 
 /* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks
  * that all exist and have the manifest's sizes. */
@@ -96,22 +136,21 @@ pantry_status pn_manifest_model_in(const char *models, const char *manifest, cha
 pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err);
+struct pn_manifest_layer {
+    const char *type, *hex;
+    uint64_t bytes;
+    const char *title; /* the file's name, NULL: none */
+};
+/* Writes the configuration blob; *text gets the manifest, which is not written. Caller frees *text. */
+pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entry *entry,
+                                  const struct pn_manifest_layer *layers, size_t n, char **text,
+                                  struct pantry_error *err);
 /* The manifest's file; NULL: out of memory. Caller frees. */
 char *pn_manifest_path(const char *home, const struct pn_model_name *name);
 /* Writes the text of a manifest, atomically. */
 pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
                               struct pantry_error *err);
 
-/* "sha256:" and 64 lower-case digits: the digits, or NULL. The only way from a manifest to a file name. */
-const char *pn_digest_hex(const char *digest);
-
-struct pn_digest {
-    char hex[PN_SHA256_HEX + 1];
-};
-struct pn_digests {
-    struct pn_digest *data;
-    size_t len, cap;
-};
 /* Appends the digests of all blobs that a manifest names. Fails, with *digests as it was, if one of them is unclear. */
 pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, struct pantry_error *err);
 
@@ -139,7 +178,8 @@ typedef pantry_status pn_manifest_visit(void *user, const char *path, const char
                                         struct pantry_error *err);
 pantry_status pn_manifest_walk(const char *home, pn_manifest_visit *visit, void *user, struct pantry_error *err);
 
-/* The blobs that the manifests name, sorted. Fails if a manifest cannot be read: it may name any blob. */
+/* The blobs that the manifests name or running downloads need, sorted. Fails if a manifest cannot be read: it may name
+ * any blob. Needs the lock of the store if blobs are removed by it. */
 pantry_status pn_references_read(const char *home, struct pn_digests *used, struct pantry_error *err);
 bool pn_references_have(const struct pn_digests *used, const char *hex);
 /* Removes those of `blobs` that no manifest names; *bytes gets their size. Needs the lock. */
@@ -184,14 +224,27 @@ struct pn_job {
     const struct pn_fetch_options *options; /* never NULL */
     struct pn_fetch_progress progress;
     uint64_t tick_ns, tick_done; /* of the last call of the callback */
+    const char *digest;          /* of the blob at hand, for the next report */
+    uint64_t blob_done, blob_total;
 };
 struct pn_job pn_job_new(const char *name, const struct pn_fetch_options *options);
 bool pn_job_cancelled(const struct pn_job *job);
 pantry_status pn_job_stopped(struct pantry_error *err); /* the error after cancelling */
 /* Calls the progress callback, at most ten times per second within a phase. */
 void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done, uint64_t total);
-/* Waits for the lock of the store, as long as it takes. */
-pantry_status pn_job_lock(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);
+/* Says which blob the next reports are about; a blob's end is always reported. */
+void pn_job_blob(struct pn_job *job, const char *digest, uint64_t done, uint64_t total);
+/* Waits for a lock (locks.c), as long as it takes. */
+pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock,
+                          struct pantry_error *err);
+/* Waits for the lock of the store, which others hold for moments only. */
+pantry_status pn_job_lock_store(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);
+/* Notes, under the lock of the store, which blobs must stay while `lock` is held. */
+pantry_status pn_job_keep(struct pn_job *job, const char *home, struct pn_lock *lock, const struct pn_digest *blobs,
+                          size_t n, struct pantry_error *err);
+/* The digest of a file; reads it all and reports that. */
+pantry_status pn_job_hash(struct pn_job *job, const char *path, uint64_t bytes, char hex[PN_SHA256_HEX + 1],
+                          struct pantry_error *err);
 /* True for a file of that size and digest; reads it all. False also after cancelling. */
 bool pn_job_has_blob(struct pn_job *job, const char *path, uint64_t bytes, const char *sha256);
 

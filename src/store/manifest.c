@@ -1,7 +1,7 @@
 /* Manifests and small blobs in Ollama's format; their contents are not trusted. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/internal.h"
+#include "store/media.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -13,19 +13,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char type_model[] = "application/vnd.ollama.image.model";
 static const char type_license[] = "application/vnd.ollama.image.license";
 
 char *pn_manifest_path(const char *home, const struct pn_model_name *name)
 {
     return pn_layout_path("%s/models/manifests/%s/%s/%s/%s", home, name->host, name->space, name->model, name->tag);
-}
-
-const char *pn_digest_hex(const char *digest)
-{
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest) != 7 + PN_SHA256_HEX)
-        return NULL;
-    return strspn(digest + 7, "0123456789abcdef") == PN_SHA256_HEX ? digest + 7 : NULL;
 }
 
 /* The path of a layer's blob; checks that it is a file of the layer's size. */
@@ -56,36 +48,36 @@ static pantry_status layer_blob(const char *models, const char *manifest, const 
     return status;
 }
 
-/* Adds the blobs of all layers with the model's weights: one, or all shards in their order. */
+/* The blobs of the layers with the model's weights: one, or all shards in their order. */
 static pantry_status find_weights(const char *models, const char *manifest, const json_t *root,
                                   struct pn_digests *blobs, char **path, uint64_t *bytes, struct pantry_error *err)
 {
-    const json_t *layers = json_object_get(root, "layers");
+    const json_t *layers = json_object_get(root, "layers"), *layer[PN_LAYERS_MAX];
+    size_t n = 0;
     *bytes = 0;
-    if (!json_is_array(layers) || json_array_size(layers) > PN_MANIFEST_LAYERS)
-        return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, PN_MANIFEST_LAYERS);
-    for (size_t i = 0; i < json_array_size(layers); i++) {
-        const json_t *layer = json_array_get(layers, i);
-        const char *type = json_string_value(json_object_get(layer, "mediaType"));
-        if (!type)
+    if (!json_is_array(layers) || json_array_size(layers) > PN_LAYERS_MAX)
+        return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, PN_LAYERS_MAX);
+    for (size_t i = 0; i < json_array_size(layers); i++)
+        if (!json_is_string(json_object_get(json_array_get(layers, i), "mediaType")))
             return pn_fail(err, PANTRY_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
-        if (strcmp(type, type_model) != 0)
-            continue;
+    pantry_status status = pn_media_models(layers, layer, &n, err);
+    if (status)
+        return pn_fail_prefix(err, "%s", manifest), status;
+    for (size_t i = 0; i < n; i++) {
         free(*path);
         *path = NULL;
-        pantry_status status = layer_blob(models, manifest, layer, path, err);
-        if (status)
+        if ((status = layer_blob(models, manifest, layer[i], path, err)))
             return status;
         struct pn_digest digest;
-        memcpy(digest.hex, json_string_value(json_object_get(layer, "digest")) + 7, sizeof digest.hex);
+        memcpy(digest.hex, json_string_value(json_object_get(layer[i], "digest")) + 7, sizeof digest.hex);
         for (size_t k = 0; k < blobs->len; k++)
             if (strcmp(blobs->data[k].hex, digest.hex) == 0)
                 return pn_fail(err, PANTRY_FORMAT, "%s: has a model layer more than once", manifest);
         if (!pn_vec_push(blobs, digest))
             return pn_no_memory(err, manifest);
-        *bytes += (uint64_t)json_integer_value(json_object_get(layer, "size"));
+        *bytes += (uint64_t)json_integer_value(json_object_get(layer[i], "size"));
     }
-    return blobs->len ? PANTRY_OK : pn_fail(err, PANTRY_FORMAT, "%s: has no model layer", manifest);
+    return PANTRY_OK;
 }
 
 pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_error *err)
@@ -176,8 +168,8 @@ pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, 
     if (status)
         return status;
     json_t *layers = json_object_get(root, "layers"), *config = json_object_get(root, "config");
-    if (!json_is_array(layers) || json_array_size(layers) > PN_MANIFEST_LAYERS)
-        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", path, PN_MANIFEST_LAYERS);
+    if (!json_is_array(layers) || json_array_size(layers) > PN_LAYERS_MAX)
+        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", path, PN_LAYERS_MAX);
     else if (config)
         status = add_digest(path, config, digests, err);
     for (size_t i = 0; i < json_array_size(layers) && !status; i++)
@@ -225,9 +217,12 @@ static pantry_status put_config(const char *home, const struct pn_catalog_entry 
     return status;
 }
 
-json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size)
+json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size, const char *title)
 {
-    return json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
+    json_t *v = json_pack("{s:s, s:s+, s:I}", "mediaType", type, "digest", "sha256:", hex, "size", (json_int_t)size);
+    if (v && title)
+        json_object_set_new(v, "annotations", json_pack("{s:s}", PN_KEY_TITLE, title));
+    return v;
 }
 
 pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
@@ -252,25 +247,41 @@ pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name
     return status;
 }
 
+pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entry *entry,
+                                  const struct pn_manifest_layer *layers, size_t n, char **text,
+                                  struct pantry_error *err)
+{
+    char config[PN_SHA256_HEX + 1];
+    size_t config_bytes = 0;
+    *text = NULL;
+    pantry_status status = put_config(home, entry, config, &config_bytes, err);
+    if (status)
+        return status;
+    json_t *root = json_pack("{s:i, s:s, s:o, s:[]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
+                             pn_manifest_layer(PN_TYPE_CONFIG, config, config_bytes, NULL), "layers");
+    json_t *array = json_object_get(root, "layers");
+    bool failed = !root;
+    for (size_t i = 0; i < n && !failed; i++)
+        failed = json_array_append_new(
+            array, pn_manifest_layer(layers[i].type, layers[i].hex, layers[i].bytes, layers[i].title));
+    if (!failed)
+        *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    return *text ? PANTRY_OK : pn_no_memory(err, entry->name);
+}
+
 pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err)
 {
-    char config[PN_SHA256_HEX + 1];
-    size_t config_bytes = 0;
+    const struct pn_manifest_layer layers[] = {
+        {.type = PN_TYPE_MODEL, .hex = entry->sha256, .bytes = entry->bytes},
+        {.type = type_license, .hex = license, .bytes = license_bytes},
+    };
     char *text = NULL;
-    json_t *root = NULL;
-    pantry_status status = put_config(home, entry, config, &config_bytes, err);
-    if (status)
-        return status;
-    root = json_pack("{s:i, s:s, s:o, s:[o]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
-                     pn_manifest_layer(PN_TYPE_CONFIG, config, config_bytes), "layers",
-                     pn_manifest_layer(type_model, entry->sha256, entry->bytes));
-    if (root && license)
-        json_array_append_new(json_object_get(root, "layers"), pn_manifest_layer(type_license, license, license_bytes));
-    text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    status = text ? pn_manifest_put(home, name, text, strlen(text), err) : pn_no_memory(err, entry->name);
+    pantry_status status = pn_manifest_compose(home, entry, layers, license ? 2 : 1, &text, err);
+    if (!status)
+        status = pn_manifest_put(home, name, text, strlen(text), err);
     free(text);
-    json_decref(root);
     return status;
 }

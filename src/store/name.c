@@ -1,6 +1,9 @@
 /* Names of models: [host/][namespace/]model[:tag]. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Ollama's defaults, so that both programs can share a store. */
@@ -82,6 +85,24 @@ char *pn_name_text(const struct pn_model_name *name)
                           space ? "/" : "", name->model, tag ? ":" : "", tag ? name->tag : "");
 }
 
+char *pn_name_of_file(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    size_t len = dot ? (size_t)(dot - base) : strlen(base);
+    if (len > PN_NAME_PART_MAX)
+        len = PN_NAME_PART_MAX;
+    char *name = pn_layout_path("%.*s", (int)len, base);
+    for (char *c = name; c && *c; c++) {
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+        else if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && !strchr("._-", *c))
+            *c = c == name ? '_' : '-';
+    }
+    if (name && (*name == '.' || *name == '-'))
+        *name = '_';
+    return name;
+}
+
 bool pn_store_is_name(const char *text)
 {
     struct pn_model_name name;
@@ -99,4 +120,10 @@ const struct pn_catalog_entry *pn_store_entry(const char *text)
 bool pn_store_can_fetch(const char *name)
 {
     return pn_store_entry(name) != NULL;
+}
+
+char *pn_store_place(const char *text)
+{
+    struct pn_model_name name;
+    return pn_store_is_name(text) && strchr(text, '/') && parse(text, &name) ? strdup(name.host) : NULL;
 }

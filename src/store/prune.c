@@ -1,7 +1,7 @@
 /* Pruning: blobs that no manifest names, and what unfinished downloads left more than a day ago. See store.h. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/internal.h"
+#include "store/media.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,17 +40,50 @@ static bool is_unused(const struct prune *p, const char *name, const struct stat
 static bool is_unfinished(const struct prune *p, const char *name, const struct stat *st)
 {
     (void)p;
-    return strcmp(name, "lock") != 0 && is_old(st);
+    return strcmp(name, "lock") != 0 && strcmp(name, "locks") != 0 && is_old(st);
 }
 
-/* Removes the files and folders of one folder that `is_garbage` chooses. */
-static pantry_status sweep(struct prune *p, const char *folder,
-                           bool (*is_garbage)(const struct prune *, const char *, const struct stat *),
-                           struct pantry_error *err)
+static char *blob_key(const char *name)
 {
-    char *path = pn_layout_path("%s/%s", p->home, folder);
+    return pn_layout_path("blob-%.*s", PN_SHA256_HEX, name + 7);
+}
+
+static char *fetch_key(const char *name)
+{
+    return pn_layout_path("fetch-%.200s", name); /* those of downloads are shorter */
+}
+
+/* What a folder may have that goes, and the lock of those who work on it. */
+struct kind {
+    const char *folder;
+    bool (*is_garbage)(const struct prune *, const char *name, const struct stat *);
+    char *(*key)(const char *name);
+};
+
+/* Removes one file or folder, unless somebody is at work on it. */
+static pantry_status remove_one(struct prune *p, const char *path, const char *key, struct pantry_error *err)
+{
+    struct pn_lock lock;
+    pantry_status status = pn_lock_try(p->home, key, &lock, err);
+    if (status || lock.fd < 0)
+        return status;
+    uint64_t bytes = pn_layout_bytes_below(path);
+    pn_layout_remove(path);
+    if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        status = pn_fail(err, PANTRY_IO, "%s: cannot be removed", path);
+    } else {
+        p->pruned->files++;
+        p->pruned->bytes += bytes;
+    }
+    pn_lock_release(&lock);
+    return status;
+}
+
+static pantry_status sweep(struct prune *p, const struct kind *kind, struct pantry_error *err)
+{
+    char *path = pn_layout_path("%s/%s", p->home, kind->folder);
     if (!path)
-        return pn_no_memory(err, folder);
+        return pn_no_memory(err, kind->folder);
     DIR *dir = opendir(path);
     pantry_status status = PANTRY_OK;
     if (!dir && errno != ENOENT)
@@ -58,22 +91,12 @@ static pantry_status sweep(struct prune *p, const char *folder,
     for (struct dirent *e; dir && !status && (e = readdir(dir));) {
         struct stat st;
         if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !is_garbage(p, e->d_name, &st))
+            !kind->is_garbage(p, e->d_name, &st))
             continue;
-        char *file = pn_layout_path("%s/%s", path, e->d_name);
-        uint64_t bytes = file ? pn_layout_bytes_below(file) : 0;
-        if (!file) {
-            status = pn_no_memory(err, path);
-            break;
-        }
-        pn_layout_remove(file);
-        if (faccessat(dirfd(dir), e->d_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-            status = pn_fail(err, PANTRY_IO, "%s: cannot be removed", file);
-        } else {
-            p->pruned->files++;
-            p->pruned->bytes += bytes;
-        }
+        char *file = pn_layout_path("%s/%s", path, e->d_name), *key = kind->key(e->d_name);
+        status = file && key ? remove_one(p, file, key, err) : pn_no_memory(err, path);
         free(file);
+        free(key);
     }
     if (dir)
         closedir(dir);
@@ -83,6 +106,7 @@ static pantry_status sweep(struct prune *p, const char *folder,
 
 pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
 {
+    static const struct kind kinds[] = {{"models/blobs", is_unused, blob_key}, {"fetch", is_unfinished, fetch_key}};
     *pruned = (struct pn_pruned){0};
     char *home = NULL;
     int lock = -1;
@@ -99,8 +123,10 @@ pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
     if (unread)
         pn_fail_prefix(err, "no blob was removed, as a manifest cannot be read");
     struct pantry_error *why = unread ? NULL : err;
-    if (!(status = sweep(&p, "models/blobs", is_unused, why)))
-        status = sweep(&p, "fetch", is_unfinished, why);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !status; i++)
+        status = sweep(&p, &kinds[i], why);
+    if (!status)
+        pn_locks_tidy(home);
     pn_shards_sweep(home);
     status = unread ? unread : status;
 done:

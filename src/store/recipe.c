@@ -50,9 +50,9 @@ static pantry_status add_file(struct pn_create_files *files, char *path, struct 
             free(path);
             return PANTRY_OK;
         }
-    if (files->len == PN_MANIFEST_LAYERS / 2) {
+    if (files->len == PN_LAYERS_MAX / 2) {
         free(path);
-        return pn_fail(err, PANTRY_LIMIT, "too many files (allowed %d)", PN_MANIFEST_LAYERS / 2);
+        return pn_fail(err, PANTRY_LIMIT, "too many files (allowed %d)", PN_LAYERS_MAX / 2);
     }
     if (!path || !pn_vec_push(files, ((struct pn_create_file){.path = path}))) {
         free(path);
@@ -68,8 +68,8 @@ static pantry_status add_path(struct pn_create_files *files, const char *path, s
     if (!pn_shards_name(path, &number, &count))
         return add_file(files, strdup(path), err);
     int stem = (int)(strlen(path) - strlen("-00001-of-00001.gguf"));
-    if (count > PN_MANIFEST_LAYERS / 2)
-        return pn_fail(err, PANTRY_LIMIT, "%s: too many shards (allowed %d)", path, PN_MANIFEST_LAYERS / 2);
+    if (count > PN_LAYERS_MAX / 2)
+        return pn_fail(err, PANTRY_LIMIT, "%s: too many shards (allowed %d)", path, PN_LAYERS_MAX / 2);
     pantry_status status = PANTRY_OK;
     for (unsigned i = 1; i <= count && !status; i++) {
         struct stat st;

@@ -1,8 +1,8 @@
-/* Which blobs the manifests of the store name. Manifests are not trusted: one that is damaged may name any blob, so
- * while it is there nothing is removed. */
+/* Which blobs the manifests of the store name and running downloads need. Manifests are not trusted: one that is
+ * damaged may name any blob, so while it is there nothing is removed. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
-#include "store/internal.h"
+#include "store/media.h"
 
 #include "base/alloc.h"
 
@@ -93,6 +93,8 @@ pantry_status pn_references_read(const char *home, struct pn_digests *used, stru
 {
     *used = (struct pn_digests){0};
     pantry_status status = pn_manifest_walk(home, add_references, used, err);
+    if (!status)
+        status = pn_locks_kept(home, used, err);
     if (status) {
         free(used->data);
         *used = (struct pn_digests){0};

@@ -7,17 +7,15 @@
 #include "store/challenge.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_TOKEN = 16 << 10, MAX_TOKEN_ANSWER = 64 << 10, MAX_TOKENS = 8 };
 
-static const char ollama_types[] = "application/vnd.ollama.image.";
-
 /* ---- manifests ---- */
 
-/* Adds a blob unless it is there; false if it is there with another size. */
-static bool add_layer(struct pn_layers *layers, const char *hex, uint64_t bytes)
+bool pn_layers_add(struct pn_layers *layers, const char *hex, uint64_t bytes)
 {
     for (size_t i = 0; i < layers->n; i++)
         if (strcmp(layers->layer[i].hex, hex) == 0)
@@ -39,7 +37,7 @@ static pantry_status take_layer(const json_t *value, const char *what, struct pn
     if (!json_is_integer(size) || bytes < 0 || bytes > (json_int_t)1 << 50)
         return pn_fail(err, PANTRY_FORMAT, "the size of a %s is out of range (found %lld, allowed 0..2^50)", what,
                        (long long)bytes);
-    if (!add_layer(layers, hex, (uint64_t)bytes))
+    if (!pn_layers_add(layers, hex, (uint64_t)bytes))
         return pn_fail(err, PANTRY_FORMAT, "blob %.12s has two sizes", hex);
     return PANTRY_OK;
 }
@@ -52,19 +50,17 @@ static pantry_status take_layers(const json_t *root, struct pn_layers *layers, s
     if (!json_is_array(array) || json_array_size(array) > PN_LAYERS_MAX)
         return pn_fail(err, PANTRY_FORMAT, "layers is not an array of at most %d", PN_LAYERS_MAX);
     pantry_status status = config ? take_layer(config, "configuration", layers, err) : PANTRY_OK;
-    size_t models = 0;
+    size_t models;
+    const json_t *model[PN_LAYERS_MAX];
     for (size_t i = 0; i < json_array_size(array) && !status; i++) {
         const json_t *layer = json_array_get(array, i);
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
-        if (!type || strncmp(type, ollama_types, sizeof ollama_types - 1) != 0)
+        if (!pn_media_is_known(layer))
             return pn_fail(err, PANTRY_UNSUPPORTED, "is not a model: layer %zu has the type %.100s", i,
                            type ? type : "(none)");
-        models += strcmp(type + sizeof ollama_types - 1, "model") == 0;
         status = take_layer(layer, "layer", layers, err);
     }
-    if (!status && models != 1)
-        status = pn_fail(err, PANTRY_FORMAT, "has %zu model layers (allowed 1)", models);
-    return status;
+    return status ? status : pn_media_models(array, model, &models, err);
 }
 
 pantry_status pn_layers_parse(const char *text, size_t n, struct pn_layers *layers, struct pantry_error *err)
@@ -112,11 +108,18 @@ pantry_status pn_registry_open_at(struct pn_registry *r, const struct pn_model_n
     return PANTRY_OK;
 }
 
+const char *pn_registry_server(const char *host)
+{
+    bool docker = strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0;
+    return docker ? "registry-1.docker.io" : host;
+}
+
 pantry_status pn_registry_open(struct pn_registry *r, const struct pn_model_name *name, bool insecure, bool public_only,
                                const pantry_cancel *cancel, struct pantry_error *err)
 {
     *r = (struct pn_registry){0};
-    char *origin = pn_layout_path("%s://%s", insecure || is_this_machine(name->host) ? "http" : "https", name->host);
+    const char *server = pn_registry_server(name->host);
+    char *origin = pn_layout_path("%s://%s", insecure || is_this_machine(server) ? "http" : "https", server);
     pantry_status status =
         origin ? pn_registry_open_at(r, name, origin, public_only, cancel, err) : pn_no_memory(err, name->host);
     free(origin);
@@ -137,18 +140,24 @@ char *pn_registry_blob(const struct pn_registry *r, const char *hex)
 
 /* ---- tokens ---- */
 
-/* The address to ask: the realm with service and scope. NULL: out of memory. */
-static char *token_url(const struct pn_challenge *c)
+static void add_query(struct pn_buf *url, const char *key, const char *value)
+{
+    char *escaped = value[0] ? curl_easy_escape(NULL, value, 0) : NULL;
+    if (escaped && !url->failed)
+        pn_buf_printf(url, "%c%s=%s", strchr(url->data, '?') ? '&' : '?', key, escaped);
+    curl_free(escaped);
+}
+
+/* The address to ask: the realm with service and scopes. NULL: out of memory. */
+static char *token_url(const struct pn_registry *r, const struct pn_challenge *c)
 {
     struct pn_buf url = {0};
-    const char *const keys[] = {"service", "scope"}, *const values[] = {c->service, c->scope};
     pn_buf_puts(&url, c->realm);
-    for (size_t i = 0; i < 2; i++) {
-        char *escaped = values[i][0] ? curl_easy_escape(NULL, values[i], 0) : NULL;
-        if (escaped && !url.failed)
-            pn_buf_printf(&url, "%c%s=%s", strchr(url.data, '?') ? '&' : '?', keys[i], escaped);
-        curl_free(escaped);
-    }
+    add_query(&url, "service", c->service);
+    if (!r->scopes[0])
+        add_query(&url, "scope", c->scope);
+    for (size_t i = 0; i < sizeof r->scopes / sizeof *r->scopes && r->scopes[i]; i++)
+        add_query(&url, "scope", r->scopes[i]);
     char *text = url.failed ? NULL : pn_buf_take(&url);
     pn_buf_free(&url);
     return text;
@@ -208,7 +217,7 @@ pantry_status pn_registry_authorize(struct pn_registry *r, const struct pn_http_
     pantry_status status = check_realm(r, challenge.realm, err);
     if (status)
         return status;
-    char *url = token_url(&challenge);
+    char *url = token_url(r, &challenge);
     struct pn_http anonymous = r->http;
     anonymous.token = NULL;
     status = url ? pn_http_get(&anonymous, url, "Accept: application/json", MAX_TOKEN_ANSWER, &answer, &body, err)
@@ -223,12 +232,73 @@ pantry_status pn_registry_authorize(struct pn_registry *r, const struct pn_http_
     return status;
 }
 
+/* ---- requests ---- */
+
+pantry_status pn_registry_call(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                               const char *const *lines, struct pn_http_head *head, struct pn_buf *answer,
+                               CURLcode *code, struct pantry_error *err)
+{
+    pantry_status status = pn_http_call(&r->http, url, body, lines, head, answer, code, err);
+    if (!status && head->status == 401 && !(status = pn_registry_authorize(r, head, err)))
+        status = pn_http_call(&r->http, url, body, lines, head, answer, code, err);
+    if (!status && head->status / 100 == 2)
+        r->tokens = 0; /* they expire during long uploads */
+    return status;
+}
+
+pantry_status pn_registry_ask(struct pn_registry *r, const char *url, const struct pn_http_body *body,
+                              const char *const *lines, struct pn_http_head *head, struct pantry_error *err)
+{
+    enum { MAX_TRIES = 4 };
+    for (int n = 1;; n++) {
+        struct pn_buf answer = {.limit = MAX_TOKEN_ANSWER};
+        CURLcode code;
+        pantry_status status = pn_registry_call(r, url, body, lines, head, &answer, &code, err);
+        pn_buf_free(&answer);
+        if ((status && status != PANTRY_IO) || n == MAX_TRIES || !pn_http_may_retry(code, head->status))
+            return status;
+        if ((status = pn_http_pause(&r->http, n, head->retry_after, err)))
+            return status;
+    }
+}
+
+/* {"errors": [{"code": "DENIED", "message": "..."}]}, or nothing. */
+static void put_words(const char *said, char *words, size_t size)
+{
+    json_t *root = json_loads(said, 0, NULL);
+    const json_t *first = json_array_get(json_object_get(root, "errors"), 0);
+    const char *code = json_string_value(json_object_get(first, "code"));
+    const char *message = json_string_value(json_object_get(first, "message"));
+    words[0] = '\0';
+    if (code || message)
+        snprintf(words, size, ": %.60s%s%.200s", code ? code : "", code && message ? ", " : "", message ? message : "");
+    for (char *c = words; *c; c++)
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F)
+            *c = '?';
+    json_decref(root);
+}
+
+pantry_status pn_registry_refused(const struct pn_registry *r, const char *what, const struct pn_http_head *head,
+                                  struct pantry_error *err)
+{
+    char words[300];
+    put_words(head->said, words, sizeof words);
+    if (head->status == 401 || head->status == 403)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: needs an account that may do this, and pantry has none%s",
+                       r->name->host, words);
+    return pn_fail(err, PANTRY_IO, "%s: refuses %s (status %ld%s)", r->name->host, what, head->status, words);
+}
+
+char *pn_registry_manifest_url(const struct pn_registry *r)
+{
+    return pn_layout_path("%s/v2/%s/%s/manifests/%s", r->origin, r->name->space, r->name->model, r->name->tag);
+}
+
 pantry_status pn_registry_manifest(struct pn_registry *r, struct pn_buf *text, struct pantry_error *err)
 {
-    static const char accept[] = "Accept: application/vnd.docker.distribution.manifest.v2+json, "
-                                 "application/vnd.oci.image.manifest.v1+json";
+    static const char accept[] = "Accept: " PN_TYPE_MANIFEST ", " PN_TYPE_OCI_MANIFEST;
     const struct pn_model_name *name = r->name;
-    char *url = pn_layout_path("%s/v2/%s/%s/manifests/%s", r->origin, name->space, name->model, name->tag);
+    char *url = pn_registry_manifest_url(r);
     if (!url)
         return pn_no_memory(err, name->model);
     struct pn_http_head head;

@@ -103,6 +103,25 @@ pantry_status pn_shards_path(const char *home, const struct pn_digest *blobs, si
     return status;
 }
 
+uint64_t pn_store_model_bytes(const char *path)
+{
+    unsigned number, count;
+    struct stat st;
+    uint64_t sum = 0;
+    const char *slash = strrchr(path, '/');
+    if (!pn_shards_name(path, &number, &count))
+        return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    if (!slash || !strstr(path, "/models/shards/"))
+        return 0;
+    for (unsigned i = 1; i <= count; i++) {
+        char *part = pn_layout_path("%.*s/model-%05u-of-%05u.gguf", (int)(slash - path), path, i, count);
+        if (part && stat(part, &st) == 0)
+            sum += (uint64_t)st.st_size;
+        free(part);
+    }
+    return sum;
+}
+
 /* Whether all links of a folder lead somewhere. */
 static bool is_whole(int at, const char *name)
 {

@@ -64,18 +64,26 @@ pantry_status pn_store_find(const char *name, struct pn_stored *out, struct pant
  */
 pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err);
 
+/* Bytes of the model at a path that pn_store_resolve gave, with all its parts in the store. 0: not known, as for a
+ * folder or parts elsewhere. */
+uint64_t pn_store_model_bytes(const char *path);
+
 enum pn_fetch_phase {
     PN_FETCH_WAIT,     /* another process is fetching */
     PN_FETCH_DOWNLOAD, /* done, total: bytes over the network */
     PN_FETCH_VERIFY,   /* done, total: bytes of the file, unpacked and hashed */
     PN_FETCH_DONE,
+    PN_FETCH_UPLOAD,   /* done, total: bytes of the blobs that the registry lacks */
+    PN_FETCH_MANIFEST, /* the manifest is written or sent: the last step of a pull or push */
 };
 
 struct pn_fetch_progress {
     enum pn_fetch_phase phase;
     const char *name;
     uint64_t done, total;
-    double rate; /* bytes per second, smoothed; 0 while unknown */
+    double rate;        /* bytes per second, smoothed; 0 while unknown */
+    const char *digest; /* of the blob at hand, 64 digits; NULL: not known */
+    uint64_t blob_done, blob_total;
 };
 
 struct pn_fetch_options {
@@ -94,14 +102,55 @@ struct pn_pull_options {
     struct pn_fetch_options fetch;
     bool insecure;    /* http to a registry on another machine */
     bool public_only; /* connect to no private address (for names that a client of a service gave) */
+    const char *name; /* of the model from a URL; NULL: that of the file */
+    /* Chooses one of several files that fit the name; n or more: none. May be NULL. */
+    size_t (*choose)(void *user, const char *const *files, size_t n);
+    void *user;
 };
 
-/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one, or, for
- * hf.co/<user>/<repo>[:<quant>], one GGUF file from Hugging Face; or brings it up to date. A
- * model of the catalog comes from there, as with pn_store_fetch. An interrupted download goes on where it was; the
- * manifest is written last. Concurrent callers share one download. `options` may be NULL. Caller frees *path. */
+/* True for an address of a GGUF file, which pn_store_pull takes in place of a name. */
+bool pn_store_is_url(const char *text);
+
+/* Downloads a model from the registry in its name, registry.ollama.ai unless it gives one; or, for
+ * hf.co/<user>/<repo>[:<quant>], the GGUF file from Hugging Face, with its other parts and its projector; or a file
+ * from a URL; or brings it up to date. A model of the catalog comes from there, as with pn_store_fetch. An interrupted
+ * download goes on where it was; the manifest is written last. Concurrent callers share one download. `options` may be
+ * NULL. Caller frees *path. */
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
                             struct pantry_error *err);
+
+struct pn_push_options {
+    struct pn_fetch_options fetch;
+    const char *to;   /* the name in the registry; NULL: the model's own */
+    bool insecure;    /* http to a registry on another machine */
+    bool public_only; /* connect to no private address */
+};
+
+/* Uploads a model of the store to the registry in its name: the blobs that are not there yet, then the manifest. A blob
+ * of another repository of that registry is linked there. An interrupted upload goes on where it was, if the registry
+ * still knows it. `options` may be NULL. */
+pantry_status pn_store_push(const char *name, const struct pn_push_options *options, struct pantry_error *err);
+
+/* ---- search ---- */
+
+/* Do all words of the text appear in the entry's name, summary, family or licence? */
+bool pn_store_matches(const struct pn_catalog_entry *entry, const char *words);
+
+/* A repository of Hugging Face with GGUF files. */
+struct pn_found {
+    char *name; /* "hf.co/user/repository" */
+    uint64_t downloads, likes;
+    char updated[11]; /* "2025-01-31", or "" */
+    bool gated;       /* it needs an account that has accepted its terms */
+};
+/* Searches there, the most downloaded first. `cancel` may be NULL. Caller frees with pn_store_found_free. */
+pantry_status pn_store_search_hub(const char *words, size_t limit, const pantry_cancel *cancel, struct pn_found **found,
+                                  size_t *n, struct pantry_error *err);
+void pn_store_found_free(struct pn_found *found, size_t n);
+
+/* The host that pn_store_pull asks for a name that says so, HOST/NAMESPACE/MODEL or NAMESPACE/MODEL, for a message.
+ * NULL: a name without a place, which is not pulled unasked, or no name. Caller frees. */
+char *pn_store_place(const char *name);
 
 /* Bytes that must be free while a model is fetched: the wheels, pip's temporary files, and the model file. */
 uint64_t pn_store_fetch_space(const struct pn_catalog_entry *entry);

@@ -22,9 +22,8 @@ from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
-    "run serve key generate list pull import create cp rm prune doctor show bench embed rank tokenize template parse logits"
-    " check"
-    " help version"
+    "run serve key generate list pull push search import create cp rm prune doctor show bench embed rank decide"
+    " tokenize template parse logits check help version"
 ).split()
 
 
@@ -181,6 +180,10 @@ class Misuse(Case):
             ["embed", MODEL, "x", "--dimensions", "0"],
             ["embed", MODEL, "x", "--pooling", "max"],
             ["rank", MODEL],
+            ["decide", MODEL],
+            ["decide", MODEL, "q", "x", "-f", "y"],
+            ["decide", MODEL, "q", "x", "y"],
+            ["decide", MODEL, "q", "x", "-c", "a", "-l", "b"],
             ["rank", MODEL, "q", "x", "-f", "y"],
             ["check"],
             ["show"],

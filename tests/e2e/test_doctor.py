@@ -191,7 +191,7 @@ class Doctor(cli.Case):
         """What a lock in fetch/locks is held for is at work; a lock that nobody holds is left over."""
         part, folder, locks = "e" * 64, "smollm2-135m", os.path.join(self.home, "fetch", "locks")
         os.makedirs(os.path.join(self.home, "fetch", folder))
-        os.mkdir(locks)
+        os.makedirs(locks, exist_ok=True)
         with open(os.path.join(self.blobs, f"sha256-{part}-partial"), "w") as file:
             file.write("x")
         held = [open(os.path.join(locks, name), "w") for name in (f"blob-{part}", f"fetch-{folder}")]

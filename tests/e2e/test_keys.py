@@ -18,12 +18,13 @@ import tiny_model
 NAME = "tiny"
 OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health"), ("GET", "/openapi.json")}
 MANAGE = {
-    *(("POST", f"/api/{name}") for name in ("pull", "copy", "create", "blobs/")),
+    *(("POST", f"/api/{name}") for name in ("pull", "push", "copy", "create", "blobs/")),
     ("GET", "/metrics"),
     ("DELETE", "/api/delete"),
     ("HEAD", "/api/blobs/"),
 }
-OTHERS = {"/api/pull": "localhost/no/pull", "/api/delete": "nothing"}  # the model stays, and no registry is asked
+# The model stays, and no registry is asked.
+OTHERS = {"/api/pull": "localhost/no/pull", "/api/push": "localhost/no/push", "/api/delete": "nothing"}
 BODY = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello"}
 
 

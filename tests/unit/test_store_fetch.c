@@ -300,7 +300,8 @@ static void replaces_blobs_that_do_not_match(void **state)
     /* but not while another process has the lock */
     int lock;
     pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_int_equal(access(in_root("home/fetch/toy-one"), F_OK), 0);
     close(lock);
@@ -705,8 +706,8 @@ static void waits_for_the_lock(void **state)
     (void)state;
     char *path = NULL;
     int lock;
-    pn_layout_make_dirs(in_root("home/fetch"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_true(lock >= 0);
     /* gives up when it first has to wait */
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};

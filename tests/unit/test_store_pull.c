@@ -231,7 +231,7 @@ static void reads_the_layers_of_a_manifest(void **state)
     assert_int_equal(
         parse("{\"layers\": [" LAYER("model", HEX_A, "5") ", " LAYER("model", HEX_B, "5") "]}", &layers, &err),
         PANTRY_FORMAT);
-    assert_string_equal(err.text, "the manifest: has 2 model layers (allowed 1)");
+    assert_string_equal(err.text, "the manifest: has 2 model layers (allowed 1, or the numbered parts of one)");
     assert_int_equal(
         parse("{\"layers\": [" LAYER("model", HEX_A, "5") ", " LAYER("adapter", HEX_A, "6") "]}", &layers, &err),
         PANTRY_FORMAT);
@@ -258,12 +258,16 @@ static void reads_the_layers_of_a_manifest(void **state)
 
 static pantry_status choose(const char *files, const char *quant, char **path, struct pantry_error *err)
 {
-    struct pn_layer layer = {.bytes = 9};
-    pantry_status status = pn_hub_choose(files, strlen(files), quant, &layer, path, err);
+    static const struct pn_pull_options options;
+    struct pn_hub_model model;
+    pantry_status status = pn_hub_choose(files, strlen(files), quant, &options, &model, err);
+    *path = NULL;
     if (!status) {
-        assert_string_equal(layer.hex, HEX_A);
-        assert_int_equal(layer.bytes, 7);
+        assert_string_equal(model.file[0].layer.hex, HEX_A);
+        assert_int_equal(model.file[0].layer.bytes, 7);
+        *path = strdup(model.file[0].path);
     }
+    pn_hub_free(&model);
     return status;
 }
 
@@ -294,7 +298,10 @@ static void chooses_the_file_of_a_quant(void **state)
     free(path);
     assert_int_equal(choose("[" ENTRY("a-F16.gguf") ", " ENTRY("a-F32.gguf") "]", "latest", &path, &err),
                      PANTRY_INVALID);
-    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00002.gguf") "]", "F16", &path, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00002.gguf") "]", "F16", &path, &err), PANTRY_FORMAT);
+    assert_string_equal(err.text, "a-F16-00002-of-00002.gguf: is not in the repository, though "
+                                  "a-F16-00001-of-00002.gguf is");
+    assert_int_equal(choose("[" ENTRY("a-F16-00001-of-00065.gguf") "]", "F16", &path, &err), PANTRY_LIMIT);
     static const char *const bad[] = {
         "",
         "{}",
@@ -311,6 +318,125 @@ static void chooses_the_file_of_a_quant(void **state)
                                        "[" ENTRY("a.gguf.txt") "]"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_int_equal(choose(none[i], "latest", &path, &err), PANTRY_NOT_FOUND);
+}
+
+/* The files that are chosen, separated by spaces; a projector's begins with '+'. */
+static void assert_files(const char *files, const char *quant, const struct pn_pull_options *options,
+                         const char *wanted)
+{
+    static const struct pn_pull_options nothing;
+    struct pn_hub_model model;
+    struct pantry_error err = {0};
+    char text[1200] = "";
+    if (pn_hub_choose(files, strlen(files), quant, options ? options : &nothing, &model, &err))
+        snprintf(text, sizeof text, "error: %s", err.text);
+    for (size_t i = 0; i < model.n; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s%s", i ? " " : "",
+                 model.file[i].projector ? "+" : "", model.file[i].path);
+    pn_hub_free(&model);
+    assert_string_equal(text, wanted);
+}
+
+static void takes_all_parts_in_order(void **state)
+{
+    (void)state;
+    static const char files[] = "[" ENTRY("q8/m-Q8_0-00003-of-00003.gguf") ", " ENTRY(
+        "q8/m-Q8_0-00001-of-00003.gguf") ", " ENTRY("m-F16-00002-of-00002.gguf") ", " ENTRY("q8/"
+                                                                                            "m-Q8_0-00002-of-00003."
+                                                                                            "gguf") "]";
+    assert_files(files, "Q8_0", NULL,
+                 "q8/m-Q8_0-00001-of-00003.gguf q8/m-Q8_0-00002-of-00003.gguf q8/m-Q8_0-00003-of-00003.gguf");
+    assert_files(files, "latest", NULL,
+                 "q8/m-Q8_0-00001-of-00003.gguf q8/m-Q8_0-00002-of-00003.gguf q8/m-Q8_0-00003-of-00003.gguf");
+    assert_files(files, "F16", NULL, "error: the repository has no GGUF file for F16");
+}
+
+/* As llama.cpp: the deepest folder above the model's, then the nearest number of bits, then the first. */
+static void takes_the_nearest_projector(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *files, *wanted;
+    } cases[] = {
+        {ENTRY("m-Q4_K_M.gguf"), "m-Q4_K_M.gguf"},
+        {ENTRY("mmproj-F32.gguf") ", " ENTRY("mmproj-BF16.gguf") ", " ENTRY("mmproj-F16.gguf") ", " ENTRY(
+             "m-Q4_K_M.gguf"),
+         "m-Q4_K_M.gguf +mmproj-BF16.gguf"},
+        {ENTRY("mmproj-F16.gguf") ", " ENTRY("m-Q4_K_M.gguf") ", " ENTRY("mmproj-m-Q8_0.gguf"),
+         "m-Q4_K_M.gguf +mmproj-m-Q8_0.gguf"},
+        {ENTRY("sub/mmproj-Q4_0.gguf") ", " ENTRY("m-Q4_K_M.gguf"), "m-Q4_K_M.gguf"},
+        {ENTRY("mmproj-Q4_0.gguf") ", " ENTRY("a/mmproj-F32.gguf") ", " ENTRY("a/b/m-Q4_K_M.gguf") ", " ENTRY(
+             "a/c/mmproj-Q4_0.gguf"),
+         "a/b/m-Q4_K_M.gguf +a/mmproj-F32.gguf"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char files[2000];
+        snprintf(files, sizeof files, "[%s]", cases[i].files);
+        assert_files(files, "Q4_K_M", NULL, cases[i].wanted);
+    }
+}
+
+static size_t take_second(void *user, const char *const *files, size_t n)
+{
+    assert_string_equal(files[1], "m-Q8_0.gguf");
+    *(size_t *)user = n;
+    return 1;
+}
+
+static size_t take_none(void *user, const char *const *files, size_t n)
+{
+    (void)user, (void)files;
+    return n;
+}
+
+static void asks_which_of_several(void **state)
+{
+    (void)state;
+    size_t asked = 0;
+    const struct pn_pull_options second = {.choose = take_second, .user = &asked}, none = {.choose = take_none};
+    static const char files[] = "[" ENTRY("m-Q6_K.gguf") ", " ENTRY("m-Q8_0.gguf") "]";
+    assert_files(files, "latest", &second, "m-Q8_0.gguf");
+    assert_int_equal(asked, 2);
+    assert_files(files, "latest", &none, "error: no file was chosen");
+    assert_files(files, "Q6_K", &none, "m-Q6_K.gguf");
+}
+
+#define TITLED(type, hex, title)                                                                                       \
+    "{\"mediaType\": \"" type "\", \"digest\": \"sha256:" hex                                                          \
+    "\", \"size\": 5, \"annotations\": {\"org.opencontainers.image.title\": \"" title "\"}}"
+#define DOCKER_GGUF "application/vnd.docker.ai.gguf.v3"
+#define CNCF_RAW    "application/vnd.cncf.model.weight.v1.raw"
+
+static void reads_artifacts_of_others(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *layers, *why;
+    } cases[] = {
+        {TITLED(DOCKER_GGUF, HEX_A, ""), NULL},
+        {TITLED(CNCF_RAW, HEX_A, "m.gguf"), NULL},
+        {TITLED("application/octet-stream", HEX_A, "m.gguf"), NULL},
+        {TITLED(CNCF_RAW, HEX_A, "m.gguf") ", " TITLED(CNCF_RAW, HEX_B, "mmproj-m.gguf"), NULL},
+        {TITLED(DOCKER_GGUF, HEX_A, "") ", " TITLED("application/vnd.docker.ai.license", HEX_B, "LICENSE"), NULL},
+        {TITLED(DOCKER_GGUF, HEX_A, "m-00002-of-00002.gguf") ", " TITLED(DOCKER_GGUF, HEX_B, "m-00001-of-00002.gguf"),
+         NULL},
+        {TITLED(DOCKER_GGUF, HEX_A, "m-00001-of-00002.gguf") ", " TITLED(DOCKER_GGUF, HEX_B, "m-00001-of-00002.gguf"),
+         "has 2 model layers"},
+        {TITLED(DOCKER_GGUF, HEX_A, "m-00001-of-00003.gguf") ", " TITLED(DOCKER_GGUF, HEX_B, "m-00002-of-00003.gguf"),
+         "has 2 model layers"},
+        {TITLED(CNCF_RAW, HEX_A, "model.safetensors"), "has 0 model layers"},
+        {TITLED("application/vnd.cncf.model.weight.v1.tar", HEX_A, "m.gguf"), "has 0 model layers"},
+        {TITLED("application/vnd.oci.image.layer.v1.tar+gzip", HEX_A, "m.gguf"), "is not a model: layer 0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[2000];
+        struct pn_layers layers;
+        struct pantry_error err = {0};
+        snprintf(text, sizeof text, "{\"layers\": [%s]}", cases[i].layers);
+        pantry_status status = parse(text, &layers, &err);
+        if (cases[i].why ? !status || !strstr(err.text, cases[i].why) : status != PANTRY_OK)
+            fail_msg("case %zu: %s", i, err.text);
+    }
 }
 
 static void only_safe_servers(void **state)
@@ -681,6 +807,10 @@ int main(void)
         cmocka_unit_test(trusts_few_hosts),
         cmocka_unit_test(reads_the_layers_of_a_manifest),
         cmocka_unit_test(chooses_the_file_of_a_quant),
+        cmocka_unit_test(takes_all_parts_in_order),
+        cmocka_unit_test(takes_the_nearest_projector),
+        cmocka_unit_test(asks_which_of_several),
+        cmocka_unit_test(reads_artifacts_of_others),
         cmocka_unit_test(only_safe_servers),
         TEST(a_state_survives),
         TEST(a_damaged_state_is_bounded),

@@ -1,5 +1,6 @@
 /* Every route of the service. A path that ends in "/" hands what follows to its handler. */
 #include "server/api/anthropic.h"
+#include "server/api/decisions.h"
 #include "server/api/ollama.h"
 #include "server/api/openai.h"
 #include "server/api/status.h"
@@ -19,6 +20,7 @@ const struct pn_route pn_routes[] = {
     {"POST", "/api/embeddings", pn_ollama_embeddings, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/show", pn_ollama_show, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
     {"POST", "/api/pull", pn_ollama_pull, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
+    {"POST", "/api/push", pn_ollama_push, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/create", pn_ollama_create, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"HEAD", "/api/blobs/", pn_ollama_has_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
     {"POST", "/api/blobs/", pn_ollama_put_blob, PN_ERRORS_OLLAMA, PN_SCOPE_MANAGE},
@@ -46,6 +48,9 @@ const struct pn_route pn_routes[] = {
     {"POST", "/apply-template", pn_text_apply_template, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    /* decisions */
+    {"POST", "/v1/systemone", pn_decide_systemone, PN_ERRORS_OLLAMA, PN_SCOPE_INFER},
+    {"POST", "/v1/decisions", pn_decide_openai, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {0},
 };
 

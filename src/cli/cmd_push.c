@@ -1,0 +1,61 @@
+/* pantry push: upload a model. */
+#include "cli/commands.h"
+
+#include "cli/progress.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+#include "store/store.h"
+
+struct chosen {
+    bool insecure, json;
+};
+
+static const struct pn_option table[] = {
+    PN_OPT_FLAG("insecure", offsetof(struct chosen, insecure), "use http, without encryption",
+                .more = "Names that begin with localhost or an address 127.* always use http, others https."),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print the progress as JSON, one object per line",
+                .more = "The lines have the fields of Ollama's `/api/push`."),
+};
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {0};
+    void *const targets[] = {&chosen};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n < 1 || arguments.n > 2)
+        return pn_cli_misuse(command, "push needs a NAME, and at most one DEST");
+    const char *name = arguments.text[0], *to = arguments.n == 2 ? arguments.text[1] : name;
+    struct pantry_error err = {0};
+    struct pn_progress_bar bar;
+    pn_term_watch();
+    pn_progress_start(&bar, chosen.json ? stdout : stderr, chosen.json);
+    pn_progress_say(&bar, "retrieving manifest");
+    const struct pn_push_options options = {
+        .fetch = {.progress = pn_progress_show, .user = &bar, .cancel = pn_term_interrupt()},
+        .to = to,
+        .insecure = chosen.insecure};
+    pantry_status result = pn_store_push(name, &options, &err);
+    status = pn_progress_finish(&bar, result, &err);
+    if (status == PN_EXIT_DONE && !chosen.json)
+        printf("%s is in the registry: `%s pull %s`\n", to, pn_cli_program(), to);
+    if (pn_term_take_interrupt())
+        pn_term_end_interrupted();
+    return status;
+}
+
+const struct pn_command pn_cmd_push = {
+    .name = "push",
+    .usage = "NAME [DEST] [--insecure]",
+    .summary = "upload a model of the store to a registry",
+    .about =
+        "DEST is the name in the registry, [HOST/][NAMESPACE/]MODEL[:TAG]; without it, NAME says which registry.\n"
+        "Files that the registry has are not sent again, and an upload that was interrupted goes on where it was,\n"
+        "if the registry still knows it.",
+    .example = "pantry push localhost:5000/team/model:q4\n"
+               "pantry push smollm2:135m registry.example.org/team/smollm2:135m",
+    .options = {PN_OPTIONS(NULL, table)},
+    .run = run,
+};

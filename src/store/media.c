@@ -1,0 +1,104 @@
+/* What the layers of a manifest are: see media.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "store/media.h"
+
+#include <string.h>
+#include <strings.h>
+
+const char *pn_digest_hex(const char *digest)
+{
+    if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest) != 7 + PN_SHA256_HEX)
+        return NULL;
+    return strspn(digest + 7, "0123456789abcdef") == PN_SHA256_HEX ? digest + 7 : NULL;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcasecmp(text + n - m, end) == 0;
+}
+
+static const char *type_of(const json_t *layer)
+{
+    const char *type = json_string_value(json_object_get(layer, "mediaType"));
+    return type ? type : "";
+}
+
+/* The file's name as the artifact gives it, or "". */
+static const char *title_of(const json_t *layer)
+{
+    static const char *const keys[] = {PN_KEY_TITLE, "org.cncf.model.filepath"};
+    const json_t *annotations = json_object_get(layer, "annotations");
+    const char *title = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !title; i++)
+        title = json_string_value(json_object_get(annotations, keys[i]));
+    return title ? title : "";
+}
+
+static bool is_packed(const char *type)
+{
+    return strstr(type, "tar") || strstr(type, "gzip") || strstr(type, "zstd");
+}
+
+/* A file by itself whose name says that it is GGUF. */
+static bool is_gguf_file(const json_t *layer)
+{
+    return ends_with(title_of(layer), ".gguf") && !is_packed(type_of(layer));
+}
+
+static bool is_model(const json_t *layer)
+{
+    const char *type = type_of(layer);
+    if (strcmp(type, PN_TYPE_MODEL) == 0 || strcmp(type, "application/vnd.docker.ai.gguf.v3") == 0)
+        return true;
+    bool own = strncmp(type, "application/vnd.ollama.", 23) == 0 || strncmp(type, "application/vnd.docker.", 23) == 0;
+    return !own && is_gguf_file(layer) && !strcasestr(title_of(layer), "mmproj");
+}
+
+bool pn_media_is_known(const json_t *layer)
+{
+    static const char *const families[] = {"application/vnd.ollama.image.", "application/vnd.docker.ai.",
+                                           "application/vnd.cncf.model."};
+    const char *type = type_of(layer);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (strncmp(type, families[i], strlen(families[i])) == 0)
+            return true;
+    return is_gguf_file(layer);
+}
+
+/* Puts the numbered parts into their places. False: they are not the parts of one model. */
+static bool order_parts(const json_t **models, size_t n)
+{
+    const json_t *ordered[PN_LAYERS_MAX] = {0};
+    unsigned number, count;
+    for (size_t i = 0; i < n; i++) {
+        if (!pn_shards_name(title_of(models[i]), &number, &count) || count != n || ordered[number - 1])
+            return false;
+        ordered[number - 1] = models[i];
+    }
+    memcpy(models, ordered, n * sizeof *models);
+    return true;
+}
+
+pantry_status pn_media_models(const json_t *layers, const json_t **models, size_t *n, struct pantry_error *err)
+{
+    size_t size = json_array_size(layers);
+    unsigned number, count;
+    bool numbered = false;
+    *n = 0;
+    for (size_t i = 0; i < size; i++) {
+        const json_t *layer = json_array_get(layers, i);
+        if (!is_model(layer))
+            continue;
+        if (*n == PN_LAYERS_MAX)
+            return pn_fail(err, PANTRY_LIMIT, "has more than %d model layers", PN_LAYERS_MAX);
+        numbered = numbered || pn_shards_name(title_of(layer), &number, &count);
+        models[(*n)++] = layer;
+    }
+    if (*n == 0)
+        return pn_fail(err, PANTRY_FORMAT, "has no model layer");
+    if (*n > 1 && numbered && !order_parts(models, *n))
+        return pn_fail(err, PANTRY_FORMAT, "has %zu model layers (allowed 1, or all parts of one)", *n);
+    return PANTRY_OK;
+}
