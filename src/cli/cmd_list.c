@@ -42,11 +42,22 @@ static json_t *row_of(const struct pn_catalog_entry *entry, const struct pn_stor
                      model ? model->source : NULL, "path", model ? model->path : NULL);
 }
 
-static void put_row(const char *name, const char *kind, unsigned long long bytes, const char *license,
+/* The longest name sets the width, within bounds. */
+static int width_of(const struct pn_stored *stored, size_t n)
+{
+    enum { MIN = 20, MAX = 48 };
+    size_t width = MIN;
+    for (size_t i = 0; i < n; i++)
+        if (strlen(stored[i].name) > width)
+            width = strlen(stored[i].name);
+    return width > MAX ? MAX : (int)width;
+}
+
+static void put_row(int width, const char *name, const char *kind, unsigned long long bytes, const char *license,
                     const char *source, const char *what)
 {
     struct pn_number size;
-    printf("%-20s %-5s %7s  %-19s %-11s %s\n", name, kind, pn_cli_bytes(&size, bytes), license, source, what);
+    printf("%-*s %-5s %7s  %-19s %-11s %s\n", width, name, kind, pn_cli_bytes(&size, bytes), license, source, what);
 }
 
 static const struct pn_stored *find(const struct pn_stored *stored, size_t n, const char *name)
@@ -66,13 +77,13 @@ static void put_catalog(json_t *list, const struct pn_stored *stored, size_t n_s
         if (list)
             json_array_append_new(list, row_of(&entry[i], model));
         else
-            put_row(entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license,
+            put_row(width_of(stored, n_stored), entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license,
                     model ? model->source : "to fetch", entry[i].summary);
     }
 }
 
 /* Other models of the store, and those of other programs. */
-static void put_stored(json_t *list, const struct pn_stored *model)
+static void put_stored(json_t *list, int width, const struct pn_stored *model)
 {
     int base = is_base(model->path);
     const char *kind = base < 0 ? "?" : kind_of(base);
@@ -81,7 +92,7 @@ static void put_stored(json_t *list, const struct pn_stored *model)
                                               (json_int_t)model->bytes, "kind", kind, "source", model->source, "path",
                                               model->path));
     else
-        put_row(model->name, kind, model->bytes, "", model->source,
+        put_row(width, model->name, kind, model->bytes, "", model->source,
                 strcmp(model->source, "pantry") == 0 ? "in the store" : model->path);
 }
 
@@ -120,13 +131,14 @@ static int run(const struct pn_command *command, int argc, char **argv)
     json_t *list = chosen.json ? json_array() : NULL;
     struct pn_stored *stored = NULL;
     size_t n = 0;
-    if (!chosen.json)
-        printf("%-20s %-5s %7s  %-19s %-11s %s\n", "NAME", "KIND", "SIZE", "LICENSE", "SOURCE", "WHAT");
     pn_store_list(&stored, &n, NULL); /* without a store the list is empty */
+    if (!chosen.json)
+        printf("%-*s %-5s %7s  %-19s %-11s %s\n", width_of(stored, n), "NAME", "KIND", "SIZE", "LICENSE", "SOURCE",
+               "WHAT");
     put_catalog(list, stored, n);
     for (size_t i = 0; i < n; i++)
         if (!pn_store_can_fetch(stored[i].name))
-            put_stored(list, &stored[i]);
+            put_stored(list, width_of(stored, n), &stored[i]);
     pn_store_list_free(stored, n);
     return chosen.json ? pn_cli_put_json(list) : PN_EXIT_DONE;
 }

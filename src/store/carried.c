@@ -4,13 +4,14 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "store/internal.h"
+#include "store/foreign.h"
 #include "store/modelfile.h"
 #include "store/parameters.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_TEXT = 16 << 20 };
 
@@ -31,6 +32,7 @@ void pn_carried_free(struct pn_carried *c)
 
 struct carry {
     const char *root, *manifest;
+    bool foreign; /* of another program: links must not lead out of `root` */
     struct pn_carried *out;
 };
 
@@ -131,9 +133,12 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
                        c->manifest, type);
     char *path = pn_layout_path("%s/blobs/sha256-%s", c->root, hex), *text;
+    uint64_t bytes;
     pantry_status status;
     if (!path)
         status = pn_no_memory(err, c->manifest);
+    else if (c->foreign && !pn_look_inside(c->root, path, &bytes))
+        status = pn_fail(err, PANTRY_FORMAT, "%s: the blob of the %s is missing or elsewhere", c->manifest, type);
     else if (i == 5)
         status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
     else if (!(status = read_text(c, type, path, &text, &n, err)))
@@ -151,13 +156,14 @@ static char *root_of(const char *manifest)
     return root;
 }
 
-static pantry_status read_layers(const char *manifest, struct pn_carried *out, struct pantry_error *err)
+static pantry_status read_layers(const struct pn_stored *model, struct pn_carried *out, struct pantry_error *err)
 {
+    const char *manifest = model->manifest;
     json_t *root = NULL;
     char *folder = root_of(manifest);
     pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
     const json_t *layers = json_object_get(root, "layers");
-    struct carry c = {folder, manifest, out};
+    struct carry c = {folder, manifest, model->source != pn_source_own, out};
     for (size_t i = 0; i < json_array_size(layers) && i < PN_LAYERS_MAX && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
     json_decref(root);
@@ -165,14 +171,32 @@ static pantry_status read_layers(const char *manifest, struct pn_carried *out, s
     return status;
 }
 
+/* The model of a name, as pn_store_find, but of the own store also where its weights are missing. */
+static pantry_status find_model(const char *text, struct pn_stored *model, struct pantry_error *err)
+{
+    struct pn_model_name name;
+    char *home = NULL;
+    *model = (struct pn_stored){.source = pn_source_own};
+    if (pn_name_parse(text, &name, NULL) == PANTRY_OK) {
+        pantry_status status = pn_layout_home(&home, err);
+        if (!status && !(model->manifest = pn_manifest_path(home, &name)))
+            status = pn_no_memory(err, text);
+        free(home);
+        if (status || access(model->manifest, F_OK) == 0)
+            return status;
+        pn_stored_free(model);
+    }
+    return pn_foreign_find(text, model, err);
+}
+
 pantry_status pn_carried_read(const char *name, struct pn_carried *out, struct pantry_error *err)
 {
     struct pn_stored found;
     *out = (struct pn_carried){0};
-    pantry_status status = pn_store_find(name, &found, err);
+    pantry_status status = find_model(name, &found, err);
     if (status)
         return status;
-    if (found.manifest && (status = read_layers(found.manifest, out, err)))
+    if (found.manifest && (status = read_layers(&found, out, err)))
         pn_carried_free(out);
     pn_stored_free(&found);
     return status;

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "store/adopt.h"
 #include "store/carried.h"
-#include "store/internal.h"
+#include "store/foreign.h"
 #include "store/parameters.h"
 
 #include <errno.h>
@@ -104,6 +104,19 @@ static pantry_status add_json(struct making *m, const char *type, const json_t *
 
 /* ---- the base ---- */
 
+static pantry_status no_base(const char *from, struct pantry_error *err)
+{
+    struct pn_stored other;
+    if (pn_foreign_find(from, &other, NULL) != PANTRY_OK)
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found; pull it first", from);
+    pantry_status status = pn_fail(err, PANTRY_UNSUPPORTED,
+                                   "model '%.200s' is in the cache of %s, where pantry only reads; FROM and the path "
+                                   "that `pantry list` shows makes a model of its file",
+                                   from, other.source);
+    pn_stored_free(&other);
+    return status;
+}
+
 /* The layers of a model of the store, and its configuration. */
 static pantry_status take_base(struct making *m, struct pantry_error *err)
 {
@@ -118,7 +131,7 @@ static pantry_status take_base(struct making *m, struct pantry_error *err)
         return pn_no_memory(err, m->create->from);
     status = pn_manifest_weights(m->home, &base, &m->weights, &bytes, err);
     if (status == PANTRY_NOT_FOUND && access(manifest, F_OK) != 0)
-        status = pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found; pull it first", m->create->from);
+        status = no_base(m->create->from, err);
     if (!status)
         status = pn_manifest_read(manifest, &root, err);
     json_t *layer;

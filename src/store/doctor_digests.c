@@ -154,6 +154,8 @@ void pn_examine_digests(struct pn_examination *x)
     }
     x->no_memory |= atomic_load(&h.no_memory);
     x->cancelled |= pn_job_cancelled(&job);
+    if (h.n && !x->cancelled)
+        pn_job_report(&job, PN_FETCH_VERIFY, h.total, h.total); /* the first thread may have had nothing to do */
     for (size_t i = 0; i < h.n && !x->cancelled && !x->no_memory; i++)
         judge(x, &h.files[i]);
     free(h.files);

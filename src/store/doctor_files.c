@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -120,6 +121,41 @@ void pn_examine_permissions(struct pn_examination *x)
 
 /* ---- locks ---- */
 
+/* Locks of parts of the store are files of fetch/locks, which go when they are released. */
+static void examine_part_locks(struct pn_examination *x)
+{
+    struct pn_names names;
+    pn_examine_names(x, "fetch/locks", &names);
+    for (size_t i = 0; i < names.len; i++) {
+        char *path = pn_layout_path("%s/fetch/locks/%s", x->home, names.data[i]);
+        int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK) : -1;
+        x->no_memory |= !path;
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            struct pn_finding *f = pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry doctor --store --fix",
+                                                  "is the lock of a process that ended");
+            if (f && pn_examine_may_fix(x))
+                f->fixed = unlink(path) == 0;
+        }
+        if (fd >= 0)
+            close(fd);
+        free(path);
+    }
+    pn_names_free(&names);
+}
+
+/* Is somebody at work on a blob ("blob", its digest) or on a folder of fetch/ ("fetch", its name)? */
+static bool is_held(struct pn_examination *x, const char *kind, const char *name, size_t n)
+{
+    char *path = pn_layout_path("%s/fetch/locks/%s-%.*s", x->home, kind, (int)n, name);
+    int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK) : -1;
+    bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+    x->no_memory |= !path;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return held;
+}
+
 /* A lock file stays when its holder ends; that it can be locked is what counts. */
 void pn_examine_locks(struct pn_examination *x)
 {
@@ -143,6 +179,7 @@ void pn_examine_locks(struct pn_examination *x)
         }
         free(path);
     }
+    examine_part_locks(x);
 }
 
 /* ---- unfinished work ---- */
@@ -159,7 +196,16 @@ static bool has_other(struct pn_examination *x, const char *name)
     return has;
 }
 
-static void leftover(struct pn_examination *x, const char *path, bool resumes)
+/* Uploads write "-partial-<process>-<number>" without the lock of the store. */
+static bool has_owner(const char *rest)
+{
+    char *end;
+    long process = strncmp(rest, "-partial-", 9) == 0 ? strtol(rest + 9, &end, 10) : 0;
+    return process > 0 && *end == '-' && (kill((pid_t)process, 0) == 0 || errno == EPERM);
+}
+
+/* `blob`: its name in models/blobs, or NULL. */
+static void leftover(struct pn_examination *x, const char *path, const char *blob, bool resumes)
 {
     uint64_t bytes = pn_layout_bytes_below(path);
     struct pn_finding *f = resumes ? pn_examine_add(x, PN_FINDING_LEFTOVER, path,
@@ -168,13 +214,11 @@ static void leftover(struct pn_examination *x, const char *path, bool resumes)
                                                     "is an unfinished download (%s)", pn_size(bytes).text)
                                    : pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry doctor --store --fix",
                                                     "was left by a process that ended (%s)", pn_size(bytes).text);
-    if (f && !resumes && pn_examine_may_fix(x)) {
-        pn_layout_remove(path);
-        f->fixed = access(path, F_OK) != 0;
-    }
+    if (f && !resumes && blob && pn_examine_may_fix(x))
+        f->fixed = pn_examine_remove_blob(x, blob);
 }
 
-/* Under the lock nobody is at work, so the processes that wrote these files have ended. */
+/* Under the lock of the store, files of nobody who holds a lock of a part are of processes that ended. */
 void pn_examine_downloads(struct pn_examination *x)
 {
     struct pn_names names;
@@ -188,8 +232,9 @@ void pn_examine_downloads(struct pn_examination *x)
         x->no_memory |= !path;
         if (path && part && strcmp(rest, "-partial-state") == 0 && has_other(x, names.data[i]))
             ; /* with its data */
-        else if (path && rest && strncmp(rest, "-partial", 8) == 0)
-            leftover(x, path, part && has_other(x, names.data[i]));
+        else if (path && rest && strncmp(rest, "-partial", 8) == 0 && !has_owner(rest) &&
+                 !is_held(x, "blob", names.data[i] + 7, PN_SHA256_HEX))
+            leftover(x, path, names.data[i], part && has_other(x, names.data[i]));
         free(path);
     }
     pn_names_free(&names);
@@ -197,8 +242,9 @@ void pn_examine_downloads(struct pn_examination *x)
     for (size_t i = 0; i < names.len; i++) {
         char *path = pn_layout_path("%s/fetch/%s", x->home, names.data[i]);
         x->no_memory |= !path;
-        if (path && strcmp(names.data[i], "lock") != 0)
-            leftover(x, path, true);
+        bool lock = strcmp(names.data[i], "lock") == 0 || strcmp(names.data[i], "locks") == 0;
+        if (path && !lock && !is_held(x, "fetch", names.data[i], strlen(names.data[i])))
+            leftover(x, path, NULL, true);
         free(path);
     }
     pn_names_free(&names);

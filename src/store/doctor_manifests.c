@@ -15,8 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_LAYERS = 256 };
-
 /* ---- manifests ---- */
 
 static pantry_status need(struct pn_examination *x, const char *path, const char *what, const json_t *layer,
@@ -50,8 +48,8 @@ static pantry_status parse(struct pn_examination *x, const char *path, const cha
         status = pn_fail(err, PANTRY_FORMAT, "%s: not a JSON object: %s", path, why.text);
     else if (json_integer_value(json_object_get(root, "schemaVersion")) != 2)
         status = pn_fail(err, PANTRY_FORMAT, "%s: schemaVersion is not 2", path);
-    else if (!json_is_array(layers) || json_array_size(layers) == 0 || json_array_size(layers) > MAX_LAYERS)
-        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of 1 to %d", path, MAX_LAYERS);
+    else if (!json_is_array(layers) || json_array_size(layers) == 0 || json_array_size(layers) > PN_LAYERS_MAX)
+        status = pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of 1 to %d", path, PN_LAYERS_MAX);
     else if (config)
         status = need(x, path, "the configuration", config, name, err);
     for (size_t i = 0; i < json_array_size(layers) && !status; i++) {
@@ -205,14 +203,10 @@ static pantry_status examine_model(void *user, const char *path, const char *con
     return PANTRY_OK;
 }
 
-static void examine_unneeded(struct pn_examination *x, const char *name)
+static void examine_unneeded(struct pn_examination *x, const struct pn_digests *used, const char *name)
 {
     struct stat st;
-    struct pn_needed key;
-    if (strlen(name) != 7 + PN_SHA256_HEX || strncmp(name, "sha256-", 7) != 0)
-        return;
-    memcpy(key.digest.hex, name + 7, sizeof key.digest.hex);
-    if (x->needed.len && bsearch(&key, x->needed.data, x->needed.len, sizeof key, by_digest))
+    if (strlen(name) != 7 + PN_SHA256_HEX || strncmp(name, "sha256-", 7) != 0 || pn_references_have(used, name + 7))
         return;
     char *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
     x->no_memory |= !path;
@@ -220,14 +214,64 @@ static void examine_unneeded(struct pn_examination *x, const char *name)
         struct pn_finding *f = pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry prune",
                                               "is not a part of any model (%s)", pn_size((uint64_t)st.st_size).text);
         if (f && pn_examine_may_fix(x))
-            f->fixed = unlink(path) == 0;
+            f->fixed = pn_examine_remove_blob(x, name);
     }
     free(path);
 }
 
-void pn_examine_references(struct pn_examination *x)
+/* Blobs of no model. While a manifest cannot be read, any blob may be in use. */
+static void examine_blobs(struct pn_examination *x)
 {
     struct pn_names names;
+    struct pn_digests used;
+    pantry_status status = pn_references_read(x->home, &used, NULL);
+    x->no_memory |= status == PANTRY_NO_MEMORY;
+    if (status)
+        return;
+    pn_examine_names(x, "models/blobs", &names);
+    for (size_t i = 0; i < names.len; i++)
+        examine_unneeded(x, &used, names.data[i]);
+    pn_names_free(&names);
+    free(used.data);
+}
+
+/* Folders of links, which give the blobs of a sharded model the names of shards. */
+static void examine_shards(struct pn_examination *x)
+{
+    struct pn_names names, links;
+    size_t before = x->out->len;
+    pn_examine_names(x, "models/shards", &names);
+    for (size_t i = 0; i < names.len; i++) {
+        char *inside = pn_layout_path("models/shards/%s", names.data[i]),
+             *path = pn_layout_path("%s/models/shards/%s", x->home, names.data[i]);
+        bool whole = strlen(names.data[i]) == PN_SHA256_HEX;
+        x->no_memory |= !inside || !path;
+        if (inside && path)
+            pn_examine_names(x, inside, &links);
+        else
+            links = (struct pn_names){0};
+        for (size_t k = 0; k < links.len && whole; k++) {
+            char *link = pn_layout_path("%s/%s", path, links.data[k]);
+            whole = !link || access(link, F_OK) == 0;
+            x->no_memory |= !link;
+            free(link);
+        }
+        if (!whole && path)
+            pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry prune", "has links to blobs that are gone");
+        pn_names_free(&links);
+        free(inside);
+        free(path);
+    }
+    pn_names_free(&names);
+    if (x->out->len == before || !pn_examine_may_fix(x))
+        return;
+    pn_shards_sweep(x->home);
+    for (size_t i = before; i < x->out->len; i++)
+        x->out->data[i].fixed = access(x->out->data[i].where, F_OK) != 0;
+}
+
+void pn_examine_references(struct pn_examination *x)
+{
     if (x->needed.len)
         qsort(x->needed.data, x->needed.len, sizeof *x->needed.data, by_digest);
     for (size_t i = 0; i < x->needed.len; i++)
@@ -237,10 +281,9 @@ void pn_examine_references(struct pn_examination *x)
         else
             x->needed.data[i].bad = x->needed.data[i - 1].bad;
     pn_manifest_walk(x->home, examine_model, x, NULL);
-    if (x->manifests_unclear || x->out->busy)
-        return; /* any of them may be in use */
-    pn_examine_names(x, "models/blobs", &names);
-    for (size_t i = 0; i < names.len; i++)
-        examine_unneeded(x, names.data[i]);
-    pn_names_free(&names);
+    if (x->out->busy)
+        return;
+    if (!x->manifests_unclear)
+        examine_blobs(x);
+    examine_shards(x);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pn_finding *pn_examine_add(struct pn_examination *x, enum pn_finding_level level, const char *where,
                                   const char *mend, const char *format, ...)
@@ -32,6 +33,19 @@ struct pn_finding *pn_examine_add(struct pn_examination *x, enum pn_finding_leve
 bool pn_examine_may_fix(const struct pn_examination *x)
 {
     return x->options->fix && x->lock >= 0;
+}
+
+bool pn_examine_remove_blob(const struct pn_examination *x, const char *name)
+{
+    struct pn_lock lock = PN_NO_LOCK;
+    char *key = pn_layout_path("blob-%.*s", PN_SHA256_HEX, name + 7),
+         *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
+    bool removed =
+        key && path && pn_lock_try(x->home, key, &lock, NULL) == PANTRY_OK && lock.fd >= 0 && unlink(path) == 0;
+    pn_lock_release(&lock);
+    free(key);
+    free(path);
+    return removed;
 }
 
 void pn_examine_names(struct pn_examination *x, const char *folder, struct pn_names *names)

@@ -34,6 +34,9 @@ struct pn_finding *pn_examine_add(struct pn_examination *x, enum pn_finding_leve
                                   const char *mend, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* May the store be changed: asked for, and nobody else is at work? */
 bool pn_examine_may_fix(const struct pn_examination *x);
+/* Removes a file of models/blobs, under the lock of its blob. False: somebody is at work on it, or it cannot be
+ * removed. */
+bool pn_examine_remove_blob(const struct pn_examination *x, const char *name);
 /* The entries of a folder of the store; none if it does not exist or cannot be read. Free the names. */
 void pn_examine_names(struct pn_examination *x, const char *folder, struct pn_names *names);
 

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-static pantry_status find_own(const char *text, struct pn_stored *out, struct pantry_error *err)
+/* *exists: there is a manifest of that name, so the name means nothing else, whatever is wrong with it. */
+static pantry_status find_own(const char *text, struct pn_stored *out, bool *exists, struct pantry_error *err)
 {
     struct pn_model_name name;
     char *home;
@@ -16,10 +18,12 @@ static pantry_status find_own(const char *text, struct pn_stored *out, struct pa
     pantry_status status = pn_layout_home(&home, err);
     if (status)
         return status;
-    if (!(status = pn_name_parse(text, &name, err)))
-        status = pn_manifest_weights(home, &name, &out->path, &out->bytes, err);
-    if (!status && (!(out->name = pn_name_text(&name)) || !(out->manifest = pn_manifest_path(home, &name))))
+    if (!(status = pn_name_parse(text, &name, err)) &&
+        (!(out->name = pn_name_text(&name)) || !(out->manifest = pn_manifest_path(home, &name))))
         status = pn_no_memory(err, text);
+    *exists = !status && access(out->manifest, F_OK) == 0;
+    if (!status)
+        status = pn_manifest_weights(home, &name, &out->path, &out->bytes, err);
     if (status)
         pn_stored_free(out);
     free(home);
@@ -46,12 +50,12 @@ pantry_status pn_store_find(const char *name, struct pn_stored *out, struct pant
 {
     *out = (struct pn_stored){0};
     pantry_status status = PANTRY_NOT_FOUND;
-    bool is_name = pn_store_is_name(name);
+    bool is_name = pn_store_is_name(name), exists = false;
     if (is_name)
-        status = find_own(name, out, err);
-    if (status == PANTRY_NOT_FOUND && (status = pn_foreign_find(name, out, err)) == PANTRY_NOT_FOUND && is_name)
-        status = not_found(name, err);
-    return status;
+        status = find_own(name, out, &exists, err);
+    if (status == PANTRY_NOT_FOUND && !exists)
+        status = pn_foreign_find(name, out, err);
+    return status == PANTRY_NOT_FOUND && is_name ? not_found(name, err) : status;
 }
 
 pantry_status pn_store_resolve(const char *model, char **path, struct pantry_error *err)

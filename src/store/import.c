@@ -6,6 +6,8 @@
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
 
+#include "base/model_files.h"
+
 #include "base/alloc.h"
 
 #include <errno.h>
@@ -106,6 +108,12 @@ static pantry_status open_source(struct source *source, pn_store_check *check, s
         return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", source->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s: is not a file; run a folder by its path", source->path);
+    uint32_t number, count;
+    if (pn_shard_name(source->path, &number, &count) && count > 1)
+        return pn_fail(
+            err, PANTRY_UNSUPPORTED,
+            "%s: is one of %u files of a model; run it where it is, or `pantry create` with FROM and this path",
+            source->path, count);
     source->bytes = (uint64_t)st.st_size;
     if (!ends_with(source->path, ".whl"))
         return check ? check(source->path, err) : PANTRY_OK;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_MODELS = 4096 };
 
@@ -61,7 +62,7 @@ bool pn_look_is_own(const char *text)
     struct pn_model_name name;
     char *home = NULL, *path = NULL;
     bool own = pn_name_parse(text, &name, NULL) == PANTRY_OK && pn_layout_home(&home, NULL) == PANTRY_OK &&
-               pn_manifest_model(home, &name, &path, NULL) == PANTRY_OK;
+               (path = pn_manifest_path(home, &name)) && access(path, F_OK) == 0;
     free(home);
     free(path);
     return own;

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import tempfile
 
 import test_cli as cli
@@ -175,6 +176,49 @@ class Doctor(cli.Case):
         self.edit("bad", layers={})
         self.expect([("manifests", "wrong", "latest", "layers")], "--quick", "--fix")
         self.assertTrue(os.path.exists(unused))
+
+    def test_temporary_files_of_living_processes_stay(self):
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        name = "sha256-" + "e" * 64 + "-partial-"
+        for process in (os.getpid(), ended.pid):
+            with open(os.path.join(self.blobs, f"{name}{process}-1"), "w") as file:
+                file.write("x")
+        self.expect([("downloads", "fixed", f"{name}{ended.pid}-1", "left by a process that ended")], "--fix")
+        self.assertTrue(os.path.exists(os.path.join(self.blobs, f"{name}{os.getpid()}-1")))
+
+    def test_locks_of_parts(self):
+        """What a lock in fetch/locks is held for is at work; a lock that nobody holds is left over."""
+        part, folder, locks = "e" * 64, "smollm2-135m", os.path.join(self.home, "fetch", "locks")
+        os.makedirs(os.path.join(self.home, "fetch", folder))
+        os.makedirs(locks, exist_ok=True)
+        with open(os.path.join(self.blobs, f"sha256-{part}-partial"), "w") as file:
+            file.write("x")
+        held = [open(os.path.join(locks, name), "w") for name in (f"blob-{part}", f"fetch-{folder}")]
+        for file in held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        self.expect([], "--fix")
+        for file in held:
+            file.close()
+        rows = [
+            ("locks", "leftover", f"blob-{part}", "is the lock of a process that ended"),
+            ("locks", "leftover", f"fetch-{folder}", "is the lock of a process that ended"),
+            ("downloads", "leftover", f"sha256-{part}-partial", "left by a process that ended"),
+            ("downloads", "leftover", folder, "is an unfinished download"),
+        ]
+        self.expect(rows)
+        self.expect([(row[0], "fixed", *row[2:]) for row in rows[:3]] + rows[3:], "--fix")
+        self.expect(rows[3:])
+
+    def test_links_of_shards(self):
+        shards = os.path.join(self.home, "models", "shards")
+        gone, whole = os.path.join(shards, "a" * 64), os.path.join(shards, "b" * 64)
+        for folder, target in ((gone, "sha256-" + "e" * 64), (whole, self.names[1])):
+            os.makedirs(folder)
+            os.symlink(f"../../blobs/{target}", os.path.join(folder, "model-00001-of-00001.gguf"))
+        self.expect([("references", "leftover", "a" * 64, "has links to blobs that are gone")])
+        self.expect([("references", "fixed", "a" * 64, "has links to blobs that are gone")], "--fix")
+        self.assertEqual(os.listdir(shards), ["b" * 64])
 
     def test_while_another_process_is_at_work(self):
         with open(os.path.join(self.blobs, "sha256-" + "e" * 64 + "-partial"), "w") as part:

@@ -48,6 +48,11 @@ class Files(Case):
         shards = tiny_model.write_shards(os.path.join(cli.FOLDER, "bare"), 2)
         self.assertEqual(self.logits(os.path.basename(shards[1])), self.logits(cli.MODEL))
 
+    def test_a_shard_alone_is_not_imported(self):
+        shards = tiny_model.write_shards(os.path.join(self.folder, "m"), 2)
+        for path in shards:
+            self.assertIn(f"{path}: is one of 2 files of a model", self.bad(1, "import", path))
+
     def test_missing_and_wrong_shards(self):
         shards = tiny_model.write_shards(os.path.join(self.folder, "m"), 3)
         os.rename(shards[0], shards[0] + ".away")
@@ -133,6 +138,7 @@ class Caches(Case):
         self.assertEqual(rows["theirs"]["size"], os.path.getsize(cli.MODEL))
         out = self.good("list", env=self.env)
         self.assertRegex(out, r"(?m)^NAME +KIND +SIZE +LICENSE +SOURCE +WHAT$")
+        self.assertEqual(len({line.index(" chat ") for line in out.splitlines() if " chat " in line}), 1)  # one column
         self.assertRegex(out, rf"(?m)^theirs +chat +\d+ kB +ollama +\S*/sha256-{self.digest}$")
         self.assertIn("llama.cpp/me_tiny.gguf\n", self.good("list", "--names", env=self.env))
         off = {**self.env, "PANTRY_FOREIGN": "0"}
@@ -151,6 +157,19 @@ class Caches(Case):
         self.good("prune", env=self.env)
         self.assertEqual(tree(self.home), before)
 
+    def test_models_are_not_made_from_them_by_name(self):
+        recipe = os.path.join(self.folder, "Modelfile")
+        for name, source in self.NAMES.items():
+            if not name.endswith(".gguf"):
+                with open(recipe, "w") as file:
+                    file.write(f"FROM {name}\n")
+                message = self.bad(1, "create", "mine", "-f", recipe, env=self.env)
+                self.assertIn(f"'{name}' is in the cache of {source}, where pantry only reads; FROM and", message)
+        with open(recipe, "w") as file:
+            file.write(f"FROM {self.studio}\n")
+        self.good("create", "mine", "-f", recipe, env=self.env)
+        self.assertEqual(self.logits("mine", self.env), self.logits(cli.MODEL))
+
     def test_the_own_store_goes_first(self):
         other = os.path.join(self.folder, "other.gguf")
         tiny_model.write(other, seed=2)
@@ -159,6 +178,50 @@ class Caches(Case):
         self.assertEqual(self.logits("ollama/theirs", self.env), self.logits(cli.MODEL))
         self.good("rm", "theirs", env=self.env)
         self.assertEqual(self.logits("theirs", self.env), self.logits(cli.MODEL))
+
+    def carry(self, **texts):
+        """Puts layers with these texts into the manifest of Ollama's model."""
+        manifest = os.path.join(self.ollama, "manifests", "registry.ollama.ai", "library", "theirs", "latest")
+        with open(manifest) as file:
+            root = json.load(file)
+        for kind, text in texts.items():
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            with open(os.path.join(self.ollama, "blobs", "sha256-" + digest), "w") as file:
+                file.write(text)
+            layer = {"mediaType": "application/vnd.ollama.image." + kind, "digest": "sha256:" + digest}
+            root["layers"].append({**layer, "size": len(text)})
+        with open(manifest, "w") as file:
+            json.dump(root, file)
+        return os.path.join(self.ollama, "blobs", "sha256-" + digest)
+
+    def test_what_ollamas_models_carry(self):
+        template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        self.carry(system="Be brief.", template=template, params='{"num_predict": 3, "temperature": 0}')
+        for name in ("theirs", "ollama/theirs"):
+            self.assertEqual(self.good("show", name, "--system", env=self.env).strip(), "Be brief.")
+            self.assertEqual(self.good("show", name, "--template", env=self.env).strip(), template)
+            self.assertIn("num_predict", self.good("show", name, "--parameters", env=self.env))
+        server = service.Service({}, env=self.env)
+        self.addCleanup(server.stop)
+        body = {"model": "theirs", "messages": [{"role": "user", "content": "the"}], "stream": False}
+        answer = server.request("POST", "/api/chat", body)[2]
+        self.assertEqual(answer["eval_count"], 3)
+        plain = {**body, "model": "llama.cpp/me_tiny.gguf", "options": {"num_predict": 1}}
+        plain = server.request("POST", "/api/chat", plain)[2]
+        self.assertNotEqual(answer["prompt_eval_count"], plain["prompt_eval_count"])
+
+    def test_what_they_carry_leads_nowhere_else(self):
+        secret = os.path.join(self.folder, "secret")
+        with open(secret, "w") as file:
+            file.write("a secret")
+        blob = self.carry(system="Be brief.")
+        os.unlink(blob)
+        os.symlink(secret, blob)
+        for command in ("show", "run"):
+            status, out, err = cli.pantry(command, "theirs", env=self.env)
+            self.assertEqual(status, 1)
+            self.assertIn("the blob of the system is missing or elsewhere", err)
+            self.assertNotIn("a secret", out.decode() + err)
 
     def test_the_service(self):
         before = tree(self.home)

@@ -114,7 +114,8 @@ def tensors(rng, weights):
     return rows
 
 
-def save(path, n_metadata, meta, rows):
+def write_file(path, rows, metadata):
+    n_metadata, meta = metadata
     infos, data = b"", b""
     for name, kind, shape, values in rows:
         infos += string(name) + struct.pack("<I", len(shape))
@@ -128,7 +129,7 @@ def save(path, n_metadata, meta, rows):
 
 def write(path, weights=True, seed=1, template=True):
     """`weights` False: a file with only a vocabulary. `template` False: a base model."""
-    save(path, *metadata(template), tensors(random.Random(seed), weights) if weights else [])
+    write_file(path, tensors(random.Random(seed), weights) if weights else [], metadata(template))
 
 
 def write_shards(stem, count, seed=1):
@@ -145,7 +146,7 @@ def write_shards(stem, count, seed=1):
             split += string(key) + struct.pack("<I", kind) + value
         paths.append(f"{stem}-{i + 1:05}-of-{count:05}.gguf")
         mine = rows[len(rows) * i // count : len(rows) * (i + 1) // count]
-        save(paths[-1], 3 + (n_metadata if i == 0 else 0), split + (meta if i == 0 else b""), mine)
+        write_file(paths[-1], mine, (3 + (n_metadata if i == 0 else 0), split + (meta if i == 0 else b"")))
     return paths
 
 

@@ -13,6 +13,7 @@
 #include "store/doctor.h"
 #include "store/internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,12 @@ enum { N_BLOBS = 40, N_DAMAGED = 3 };
 
 /* ---- memory that runs out ---- */
 
-static int calls, fail_at; /* 0: never */
+static atomic_int calls; /* of several threads */
+static int fail_at;      /* 0: never */
 
 static bool trip(void)
 {
-    return fail_at && ++calls == fail_at;
+    return fail_at && atomic_fetch_add(&calls, 1) + 1 == fail_at;
 }
 
 char *strdup(const char *text)

@@ -180,6 +180,13 @@ static void test_own_first(void **state)
     expect_found("a", "pantry", "a", "");
     expect_found("ollama/a", "ollama", "ollama/a", blob);
     expect_list("a ollama/a");
+    /* a damaged own model does not become another one */
+    char damaged[120];
+    snprintf(damaged, sizeof damaged, "pantry/models/blobs/sha256-%s", digest_of("ours"));
+    assert_int_equal(unlink(in_root(damaged)), 0);
+    expect_missing("a");
+    expect_found("ollama/a", "ollama", "ollama/a", blob);
+    put_model("pantry/models", LIBRARY "/a/latest", "ours");
     /* "smollm2" is smollm2:135m in the own store, smollm2:latest with Ollama */
     put_model("home/.ollama/models", LIBRARY "/smollm2/latest", "small");
     expect_list("a ollama/a smollm2");
