@@ -140,7 +140,7 @@ def at_rest(s):
 
 
 def lead(s, prompt, expected, found, n):
-    """By how much the likeliest token led where two answers part, in log probability, alone; infinity: nothing is known."""
+    """The log probability by which the likeliest token led, alone, where two answers part; infinity: unknown."""
     body = completion(prompt, n, stream=False, logprobs=2)
     v = s.request("POST", "/v1/completions", body)[2]["choices"][0]["logprobs"]
     at = len(os.path.commonprefix([expected, found]))
@@ -336,7 +336,8 @@ def compare(a):
             warm = [(completion(f"Warm {i}", 16), None, 0) for i in range(32)]
             run_clients(s.port, warm, 32, "-e", 1)
             for n in a.clients:
-                load = [(completion(f"{serial + i} {prose(serial + i, a.words)}", a.tokens), None, 0) for i in range(4096)]
+                texts = [f"{i} {prose(i, a.words)}" for i in range(serial, serial + 4096)]
+                load = [(completion(text, a.tokens), None, 0) for text in texts]
                 serial += 5000
                 records = run_clients(s.port, load, n, "-t", a.seconds, "-b")
                 good = [r for r in records if r["status"] == 200]
@@ -352,9 +353,12 @@ def compare(a):
     print(f"read bandwidth {before / 1e9:.1f} GB/s before, {bandwidth(a) / 1e9:.1f} after")
     ok = True
     for n in a.clients:
-        ours, theirs = ([statistics.median(x[k] for x in totals[who, n]) for k in (0, 1)] for who in ("pantry", "llama.cpp"))
-        print(f"{n} clients: {ours[0] / theirs[0]:.2f} times the tok/s, {ours[1] / theirs[1]:.2f} times the time to first token")
-        ok = ok and ours[0] >= 1.5 * theirs[0] and ours[1] <= 0.7 * theirs[1]
+        ours, theirs = (
+            [statistics.median(x[k] for x in totals[who, n]) for k in (0, 1)] for who in ("pantry", "llama.cpp")
+        )
+        speed, first = ours[0] / theirs[0], ours[1] / theirs[1]
+        print(f"{n} clients: {speed:.2f} times the tok/s, {first:.2f} times the time to first token")
+        ok = ok and speed >= 1.5 and first <= 0.7
     return ok
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a GGUF file with random weights in the shape of Llama 3.2 1B: python3 bench/shape.py VOCABULARY.gguf OUT.gguf
 
-Types are those of Q4_K_M's smaller half: Q4_K, and Q6_K for the embeddings. The tokenizer is that of VOCABULARY.gguf, so that
-servers take texts. For speed only: what it says means nothing."""
+Types are those of Q4_K_M's smaller half: Q4_K, and Q6_K for the embeddings. The tokenizer is that of VOCABULARY.gguf, so
+that servers take texts. For speed only: what it says means nothing."""
 
 import random
 import struct
