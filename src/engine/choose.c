@@ -213,7 +213,10 @@ static pantry_status ask(struct tree *t, bool top, size_t *n, struct pantry_erro
                 continue;
             struct asking *a = &ring[last % MAX_TOGETHER];
             *a = (struct asking){.node = node, .edge = edge};
-            status = submit(t, a, top, err);
+            if (t->options->cancel && pantry_cancel_is_set(t->options->cancel))
+                status = pn_fail(err, PANTRY_CANCELLED, "the decision was cancelled");
+            else
+                status = submit(t, a, top, err);
             last += !status;
             ++*n;
         }
