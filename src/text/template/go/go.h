@@ -15,8 +15,8 @@
 
 struct go_template;
 
-/* Whether a template is in Go's language: it has a tag in "{{ }}" that begins with a dot, a variable or one of Go's
- * words, and no "{%". */
+/* Whether a template is in Go's language: it has a tag in "{{ }}" that only Go takes ("{{ .Name }}", "{{ if", "{{ range
+ * .List }}"), and no "{%". */
 bool pn_go_is_template(const char *source, size_t len);
 /* PANTRY_FORMAT: "template:LINE: ..."; PANTRY_UNSUPPORTED: it uses a function that does not exist here. */
 pantry_status pn_go_parse(const char *source, size_t len, struct go_template **out, struct pantry_error *err);

@@ -26,10 +26,26 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* ".", ".Name", "$.Name", "$x.Name", "$x :=" or "$x =", none of which is Jinja. */
+static bool is_go_operand(const char *at, const char *end)
+{
+    bool variable = at < end && *at == '$';
+    if (variable)
+        for (at++; at < end && (is_alpha(*at) || is_digit(*at));)
+            at++;
+    if (at < end && *at == '.')
+        return end - at == 1 || !is_digit(at[1]);
+    while (at < end && is_space(*at))
+        at++;
+    return variable && at < end && (*at == ':' || *at == '=' || *at == ',');
+}
+
+/* A tag that Jinja would not take: it begins with "if", which begins no expression there, with a comment, or with an
+ * operand of Go, perhaps after a function or a word of a block. */
 static bool is_go_tag(const char *at, const char *end)
 {
-    static const char *const words[] = {"if", "else", "end", "range", "with", "and",   "or",    "not",
-                                        "eq", "ne",   "len", "slice", "json", "index", "break", "continue"};
+    static const char *const words[] = {"range", "with", "and", "or",  "not",   "eq",    "ne",   "lt",
+                                        "le",    "gt",   "ge",  "len", "index", "slice", "json", "print"};
     if (at < end && *at == '-')
         at++;
     while (at < end && is_space(*at))
@@ -39,11 +55,15 @@ static bool is_go_tag(const char *at, const char *end)
         at++;
     size_t n = (size_t)(at - word);
     if (n == 0)
-        return at < end && (*at == '$' || (*at == '/' && end - at > 1 && at[1] == '*') ||
-                            (*at == '.' && (end - at == 1 || !is_digit(at[1]))));
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        return is_go_operand(at, end) || (end - at > 1 && at[0] == '/' && at[1] == '*');
+    bool spaced = at < end && is_space(*at);
+    while (at < end && (is_space(*at) || *at == '('))
+        at++;
+    if (n == 2 && memcmp(word, "if", 2) == 0)
+        return spaced;
+    for (size_t i = 0; i < sizeof words / sizeof *words && spaced; i++)
         if (n == strlen(words[i]) && memcmp(word, words[i], n) == 0)
-            return at == end || is_space(*at) || *at == '}';
+            return at < end && (*at == '$' || is_go_operand(at, end));
     return false;
 }
 
