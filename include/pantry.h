@@ -198,9 +198,14 @@ struct pantry_cache_stats {
 };
 /* Fills *stats. */
 PANTRY_API pantry_status pantry_cache_stats(struct pantry_cache_stats *stats, struct pantry_error *error);
-/* Removes all files that models keep in such a folder; *bytes (may be NULL) gets their size. Models may use it
- * meanwhile. PANTRY_NOT_FOUND: there is no such folder. */
-PANTRY_API pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *bytes, struct pantry_error *error);
+/* Makes such a folder if it is missing, and removes from it what exceeds `cache_bytes` (0: as for models) and what
+ * killed programs left. *removed (may be NULL) gets the bytes. Models may use the folder meanwhile. PANTRY_INVALID: an
+ * empty name. */
+PANTRY_API pantry_status pantry_cache_trim(const char *cache_dir, uint64_t cache_bytes, uint64_t *removed,
+                                           struct pantry_error *error);
+/* Removes all files of models from such a folder; *removed (may be NULL) gets their bytes. PANTRY_NOT_FOUND: there is
+ * no such folder. */
+PANTRY_API pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *removed, struct pantry_error *error);
 
 /* Sets the most bytes that all models of this process may use together: weights, keys and values, states, scratch. 0
  * (the initial value): only the system's limits, which are main memory less what other processes use, and control

@@ -6,8 +6,9 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | *:--repeat-penalty | \
         *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | *:--threads | *:-t | \
         *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--keep-alive \
-        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | *:--prompt | *:-p | *:--name \
-        | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
+        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--cache-dir | *:--cache-size | \
+        *:--scope | *:--prompt | *:-p | *:--name | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--dimensions | *:--top | *:--slices) echo "text" ;;
     *:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
@@ -21,13 +22,14 @@ _pantry_options() # COMMAND
 {
     case $1 in
     run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --public --quiet --help --device --threads --isa --memory" ;;
+    serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --cache-dir --cache-size --public --quiet --help --device --threads --isa --memory" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --help" ;;
     import) echo "--name --help" ;;
-    cp | rm | prune) echo "--help" ;;
+    cp | rm) echo "--help" ;;
+    prune) echo "--cache --help" ;;
     show) echo "--template --license --tensors --metadata --json --help" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;

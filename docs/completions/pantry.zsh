@@ -84,6 +84,8 @@ _pantry()
             '--max-requests=[most requests at the same time; more are answered with 503; 0: 512]:N: ' \
             '--read-timeout=[how long a request may take to arrive, and a connection stay idle; 0: 60]:SECONDS: ' \
             '*--origin=[let pages of that web origin call, besides those of this machine; may be repeated]:ORIGIN: ' \
+            '--cache-dir=[keep the beginnings of prompts in that folder when memory does not, also for the next start]:DIR: ' \
+            '--cache-size=[most bytes in that folder; 0: keep nothing there]:SIZE: ' \
             '--public[listen on an address that other machines reach, also without keys]' \
             '--quiet[print no line per request]' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -150,6 +152,7 @@ _pantry()
             '(-h --help)'{-h,--help}'[print this text]' ;;
     prune)
         _arguments -s -S : \
+            '--cache[also empty the cache of prompts]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \

@@ -17,8 +17,11 @@ struct chosen {
     const char *host;
     int port, keep_alive, max_loaded, n_parallel, read_seconds;
     struct pn_text_list origins;
+    const char *cache_dir;
+    uint64_t cache_bytes;
     bool quiet, public;
 };
+static const uint64_t not_given = UINT64_MAX;
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("host", "ADDRESS", offsetof(struct chosen, host), "address to listen on, with or without a port",
@@ -34,6 +37,12 @@ static const struct pn_option table[] = {
                "how long a request may take to arrive, and a connection stay idle; 0: 60"),
     PN_OPT_LIST("origin", "ORIGIN", offsetof(struct chosen, origins),
                 "let pages of that web origin call, besides those of this machine; may be repeated"),
+    PN_OPT_TEXT("cache-dir", "DIR", offsetof(struct chosen, cache_dir),
+                "keep the beginnings of prompts in that folder when memory does not, also for the next start",
+                .more = "Without it, in PANTRY_CACHE, or cache in the folder of the store."),
+    PN_OPT_SIZE("cache-size", "SIZE", offsetof(struct chosen, cache_bytes),
+                "most bytes in that folder; 0: keep nothing there",
+                .more = "Without it, 8 GiB, but at most a tenth of what is free."),
     PN_OPT_FLAG("public", offsetof(struct chosen, public),
                 "listen on an address that other machines reach, also without keys"),
     PN_OPT_FLAG("quiet", offsetof(struct chosen, quiet), "print no line per request"),
@@ -129,9 +138,30 @@ static char *take_origins(const char **origins, size_t *n)
     return copy;
 }
 
+/* Sets the folder of the prefix cache and cleans it. One that nobody asked for may fail. Caller frees *path. */
+static int find_cache(const struct chosen *chosen, struct pantry_model_options *model, char **path)
+{
+    struct pantry_error error = {0};
+    const char *given = chosen->cache_dir ? chosen->cache_dir : variable("PANTRY_CACHE", "PANTRY_CACHE");
+    if (!chosen->cache_bytes)
+        return PN_CLI_GO_ON;
+    if (given && !(*path = strdup(given)))
+        return pn_cli_no_memory();
+    model->cache_bytes = chosen->cache_bytes == not_given ? 0 : chosen->cache_bytes;
+    pantry_status status = given ? PANTRY_OK : pn_store_private_file("cache", path, &error);
+    if (!status)
+        status = pantry_cache_trim(*path, model->cache_bytes, NULL, &error);
+    if (status && given)
+        return pn_cli_fail(&error);
+    if (status)
+        pn_cli_say_error("%s; beginnings of prompts are kept in memory only", error.text);
+    model->cache_dir = status ? NULL : *path;
+    return PN_CLI_GO_ON;
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
-    struct chosen chosen = {.port = -1, .keep_alive = DEFAULT_KEEP_ALIVE};
+    struct chosen chosen = {.port = -1, .keep_alive = DEFAULT_KEEP_ALIVE, .cache_bytes = not_given};
     struct pn_machine machine = pn_machine_default();
     void *const targets[] = {&chosen, &machine};
     struct pn_arguments arguments;
@@ -145,9 +175,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if ((status = listen_where(command, &chosen, host, &port)) != PN_CLI_GO_ON)
         return status;
     bool needs_key = !chosen.public && !pn_server_is_local(host);
-    char *keys = NULL;
-    if ((status = find_keys(host, needs_key, &keys)) != PN_CLI_GO_ON) {
+    char *keys = NULL, *cache = NULL;
+    if ((status = find_keys(host, needs_key, &keys)) != PN_CLI_GO_ON ||
+        (status = find_cache(&chosen, &machine.model, &cache)) != PN_CLI_GO_ON) {
         free(keys);
+        free(cache);
         return status;
     }
     size_t n_origins = chosen.origins.n;
@@ -178,6 +210,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     pantry_cancel_free(stop);
     free(more);
     free(keys);
+    free(cache);
     return status;
 }
 

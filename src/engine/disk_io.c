@@ -183,7 +183,7 @@ static void load_free(struct pn_disk_load *l)
     free(l);
 }
 
-/* A free buffer for a load; NULL: nobody wants it any more. */
+/* A free buffer for a load; NULL: it was abandoned. */
 static struct pn_disk_buffer *take_for(struct pn_disk_io *io, struct pn_disk_load *l)
 {
     struct pn_disk_buffer *b = NULL;
@@ -370,10 +370,13 @@ static size_t largest_block(const struct pn_disk_shape *shape)
 static bool make_buffers(struct pn_disk_io *io, struct side *s)
 {
     size_t size = pn_disk_file_size(largest_block(&io->shape)), n = buffer_bytes / size;
-    n = n < 2 ? 2 : n > MAX_BUFFERS ? MAX_BUFFERS : n;
+    uint64_t left = pn_memory_left(io->budget) / 16; /* they only save time */
+    n = n > MAX_BUFFERS ? MAX_BUFFERS : n;
+    n = n * size > left ? (size_t)(left / size) : n;
+    n = n < 2 ? 2 : n;
     if (s->taken)
         return true;
-    if (pn_memory_take(io->budget, n * size, "the buffers of the prefix cache", NULL))
+    if (n * size > 2 * left || pn_memory_take(io->budget, n * size, "the buffers of the prefix cache", NULL))
         return false;
     s->taken = n * size;
     pn_memory_touch(io->budget, (int64_t)s->taken);

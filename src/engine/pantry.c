@@ -220,7 +220,21 @@ pantry_status pantry_cache_stats(struct pantry_cache_stats *stats, struct pantry
     return status;
 }
 
-pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *bytes, struct pantry_error *err)
+pantry_status pantry_cache_trim(const char *cache_dir, uint64_t cache_bytes, uint64_t *removed,
+                                struct pantry_error *err)
+{
+    struct pn_disk_folder *folder;
+    struct pn_disk_usage usage;
+    pantry_status status = pn_disk_folder_open(cache_dir, cache_bytes, &folder, err);
+    if (!status)
+        status = pn_disk_folder_trim(folder, &usage, err);
+    if (!status && removed)
+        *removed = usage.removed_bytes;
+    pn_disk_folder_close(folder);
+    return status;
+}
+
+pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *removed, struct pantry_error *err)
 {
     struct pn_disk_folder *folder;
     struct pn_disk_usage usage;
@@ -230,8 +244,8 @@ pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *bytes, struct 
     pantry_status status = pn_disk_folder_open(cache_dir, 0, &folder, err);
     if (!status)
         status = pn_disk_folder_clear(folder, &usage, err);
-    if (!status && bytes)
-        *bytes = usage.removed_bytes;
+    if (!status && removed)
+        *removed = usage.removed_bytes;
     pn_disk_folder_close(folder);
     return status;
 }

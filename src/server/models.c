@@ -26,6 +26,7 @@ struct pn_models {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct entry *entries;
+    int n_unloading; /* off the list, but their memory is not free yet */
     pthread_t reaper;
     bool stop;
 };
@@ -102,6 +103,26 @@ static void take_off(struct pn_models *m, struct entry *e)
     *at = e->next;
 }
 
+/* Frees a model that is off the list. Its prefixes may still have to be written, so other callers go on. */
+static void unload(struct pn_models *m, struct entry *e)
+{
+    m->n_unloading++;
+    pthread_mutex_unlock(&m->lock);
+    entry_free(e);
+    pthread_mutex_lock(&m->lock);
+    m->n_unloading--;
+    pthread_cond_broadcast(&m->changed);
+}
+
+/* Waits for the memory of models that other threads free. False: there are none. */
+static bool wait_for_unload(struct pn_models *m)
+{
+    bool some = m->n_unloading > 0;
+    if (some)
+        pthread_cond_wait(&m->changed, &m->lock);
+    return some;
+}
+
 /* Frees the model that was used least recently of those that nobody holds. False: there is none. */
 static bool unload_one(struct pn_models *m)
 {
@@ -112,7 +133,7 @@ static bool unload_one(struct pn_models *m)
     if (!oldest)
         return false;
     take_off(m, oldest);
-    entry_free(oldest);
+    unload(m, oldest);
     return true;
 }
 
@@ -144,24 +165,28 @@ static void wait_until(struct pn_models *m, uint64_t when)
     pthread_cond_timedwait(&m->changed, &m->lock, &until);
 }
 
+/* The idle model that expires first; NULL: none. */
+static struct entry *next_to_expire(const struct pn_models *m)
+{
+    struct entry *first = NULL;
+    for (struct entry *e = m->entries; e; e = e->next)
+        if (!e->n_holders && !e->loading && (!first || e->expires < first->expires))
+            first = e;
+    return first;
+}
+
 static void *expire(void *user)
 {
     struct pn_models *m = user;
     pthread_mutex_lock(&m->lock);
     while (!m->stop) {
-        uint64_t next = never, now = pn_clock_ns();
-        for (struct entry *e = m->entries, *after; e; e = after) {
-            after = e->next;
-            if (e->n_holders || e->loading)
-                continue;
-            if (e->expires <= now) {
-                take_off(m, e);
-                entry_free(e);
-            } else if (e->expires < next) {
-                next = e->expires;
-            }
+        struct entry *e = next_to_expire(m);
+        if (e && e->expires <= pn_clock_ns()) {
+            take_off(m, e);
+            unload(m, e);
+        } else {
+            wait_until(m, e ? e->expires : never);
         }
-        wait_until(m, next);
     }
     pthread_mutex_unlock(&m->lock);
     return NULL;
@@ -197,8 +222,10 @@ void pn_models_free(struct pn_models *m)
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
     pthread_join(m->reaper, NULL);
+    pthread_mutex_lock(&m->lock);
     while (unload_one(m))
         ;
+    pthread_mutex_unlock(&m->lock);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     free(m);
@@ -215,7 +242,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         pthread_mutex_unlock(&m->lock);
         status = pantry_model_load(e->loaded.path, &m->options.model, &e->loaded.model, err);
         pthread_mutex_lock(&m->lock);
-    } while (status == PANTRY_NO_MEMORY && unload_one(m));
+    } while (status == PANTRY_NO_MEMORY && (unload_one(m) || wait_for_unload(m)));
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
     if (status)
         return status;
@@ -280,7 +307,7 @@ void pn_models_release(struct pn_models *m, struct pn_loaded *loaded, const stru
     e->used = pn_clock_ns();
     e->expires = keep->forever ? never : e->used + (uint64_t)(keep->seconds * 1e9);
     if (--e->n_holders == 0 && e->gone)
-        entry_free(e);
+        unload(m, e);
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
 }
@@ -295,7 +322,7 @@ bool pn_models_unload(struct pn_models *m, const char *name)
         take_off(m, e);
         e->gone = true;
         if (!e->n_holders)
-            entry_free(e);
+            unload(m, e);
     }
     pthread_mutex_unlock(&m->lock);
     return e != NULL;

@@ -46,13 +46,15 @@ def has_model(name):
 
 
 class Service:
-    """A server; `models` are {name: file} for a store of its own, or None for this machine's store."""
+    """A server; `models` are {name: file} for a store of its own, or None for this machine's store. `home` is the folder
+    of that store, which stays; without it, it goes with the server."""
 
-    def __init__(self, models, *arguments, quiet=True):
+    def __init__(self, models, *arguments, quiet=True, home=None):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
         self.env = env = dict(os.environ)
+        env["PANTRY_CACHE"] = os.path.join(home or self.folder, "cache")
         if models is not None:
-            env["PANTRY_HOME"] = os.path.join(self.folder, "home")
+            env["PANTRY_HOME"] = home or os.path.join(self.folder, "home")
             for name, path in models.items():
                 subprocess.run([PANTRY, "import", path, "--name", name], env=env, check=True, capture_output=True)
         self.errors = open(os.path.join(self.folder, "errors"), "w+")
