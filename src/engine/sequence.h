@@ -55,9 +55,9 @@ bool pn_seq_memory_shrink(struct pn_seq_memory *m);
 pantry_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pantry_error *err);
 pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err);
 
-/* Puts a prefix of n tokens that came from elsewhere into the tree: `tables` are its pages of each group, `table` entries
- * each, from first[g] on (group 0: the tree has the others). Shares the pages and takes over `state` (-1: none). With a
- * checkpoint if sequences resume only from one. */
+/* Puts a prefix of n tokens that came from elsewhere into the tree: `tables` are its pages of each group, `table`
+ * entries each, from first[g] on (group 0: the tree has the others). Shares the pages and takes over `state` (-1:
+ * none). With a checkpoint if sequences resume only from one. */
 pantry_status pn_seq_adopt(struct pn_seq_memory *m, const char *key, const int32_t *ids, int n, const int32_t *tables,
                            int table, const int *first, int32_t state, struct pantry_error *err);
 

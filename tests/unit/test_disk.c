@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,9 +31,43 @@
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 enum { N = 150, N_ANSWER = 10, N_TOP = 20, PAGES = N / PN_PAGE_TOKENS };
 
-/* ---- a full disk: the library's writes into the folder fail on demand ---- */
+/* ---- disks that are full, or so slow that they never end: the library's calls fail or wait on demand ---- */
 
 static atomic_bool disk_is_full;
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool held;
+    int n_waiting;
+} disk = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+static void hold_disk(bool held)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.held = held;
+    pthread_cond_broadcast(&disk.changed);
+    pthread_mutex_unlock(&disk.lock);
+}
+
+/* Waits until a thread of the cache is stopped. */
+static void wait_for_disk(void)
+{
+    pthread_mutex_lock(&disk.lock);
+    while (!disk.n_waiting)
+        pthread_cond_wait(&disk.changed, &disk.lock);
+    pthread_mutex_unlock(&disk.lock);
+}
+
+static void pass_disk(void)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.n_waiting++;
+    pthread_cond_broadcast(&disk.changed);
+    while (disk.held)
+        pthread_cond_wait(&disk.changed, &disk.lock);
+    disk.n_waiting--;
+    pthread_mutex_unlock(&disk.lock);
+}
 
 ssize_t write(int fd, const void *bytes, size_t n);
 ssize_t write(int fd, const void *bytes, size_t n)
@@ -40,10 +75,23 @@ ssize_t write(int fd, const void *bytes, size_t n)
     static ssize_t (*real)(int, const void *, size_t);
     if (!real)
         find_next("write", &real);
+    if (fd > 2)
+        pass_disk();
     if (fd > 2 && atomic_load(&disk_is_full)) {
         errno = ENOSPC;
         return -1;
     }
+    return real(fd, bytes, n);
+}
+
+ssize_t read(int fd, void *bytes, size_t n);
+ssize_t read(int fd, void *bytes, size_t n)
+{
+    static ssize_t (*real)(int, void *, size_t);
+    if (!real)
+        find_next("read", &real);
+    if (fd > 2)
+        pass_disk();
     return real(fd, bytes, n);
 }
 
@@ -612,6 +660,37 @@ static void a_full_disk_only_stops_saving(void **state)
     assert_int_equal(n_files(), PAGES);
 }
 
+/* While the disk does not answer, only the request that needs it waits; the others are answered. */
+static void a_slow_disk_delays_nobody_else(void **state)
+{
+    (void)state;
+    struct setup s = {.path = tiny_model("llama", GW_F32, "disk.gguf")};
+    int32_t ids[6][N];
+    struct answer a;
+    for (int i = 0; i < 6; i++)
+        random_ids((uint64_t)(400 + i), ids[i], N);
+    save(&s, ids[0], NULL);
+    pantry_model *model = load(&s);
+    struct pantry_request_options o = asks(ids[0], N, NULL);
+    hold_disk(true);
+    pantry_request *first = submit(model, &o);
+    wait_for_disk();              /* the reader */
+    for (int i = 1; i < 6; i++) { /* shorter than what is looked up, and then saved */
+        o = asks(ids[i], 60, NULL);
+        run_request(model, &o, &a);
+    }
+    next_event(first, &a, 0);
+    uint64_t n_pending = counted().n_pending;
+    hold_disk(false);
+    assert_string_equal(a.end.message, "nothing came");
+    assert_true(n_pending > 0);
+    read_all(first, &a);
+    assert_int_equal(a.stats.n_loaded, PAGES * PN_PAGE_TOKENS);
+    pantry_request_free(first);
+    pantry_model_free(model);
+    assert_int_equal(counted().n_pending, 0);
+}
+
 /* Two models in one process share the folder at the same time; so do two with the same name for a prompt. */
 static void two_models_share_a_folder(void **state)
 {
@@ -781,6 +860,7 @@ int main(void)
         TEST(incomplete_checkpoints_go),
         TEST(the_limit_holds),
         TEST(a_full_disk_only_stops_saving),
+        TEST(a_slow_disk_delays_nobody_else),
         TEST(two_models_share_a_folder),
         TEST(one_reads_for_all),
         TEST(loads_can_be_abandoned),
