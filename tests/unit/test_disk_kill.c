@@ -155,6 +155,9 @@ static void kills(const char *path, int count)
     for (int i = 0; i < PROMPTS; i++)
         ask(model, i, &kept[i]);
     pantry_model_free(model);
+    model = load(path, in_root("cache"), 0); /* so that there is one in any case */
+    ask(model, 0, &a);
+    pantry_model_free(model);
     for (int i = 0; i < PROMPTS; i++) { /* each with a new model, which knows nothing else */
         model = load(path, in_root("cache"), 0);
         ask(model, i, &a);
