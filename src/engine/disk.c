@@ -152,6 +152,8 @@ static struct pn_disk_save *list_blocks(struct pn_disk *d, const int32_t *ids, i
 
 static void queue_save(struct pn_disk *d, struct pn_disk_save *s)
 {
+    if (!d->saves)
+        pn_disk_io_has_failed(d->io); /* an earlier failure says nothing about this one */
     for (int i = 0; i < s->n_items; i++)
         retain(d, &s->items[i]);
     *(d->last_save ? &d->last_save->next : &d->saves) = s;
