@@ -112,6 +112,11 @@ struct pantry_model_options {
     /* Sources of chat templates, in Jinja or, as in Ollama, in Go's template language; NULL: none. */
     const char *chat_template;         /* used in place of the file's */
     const char *default_chat_template; /* used where the file has none */
+    /* A folder that keeps the beginnings of prompts and answers when memory does not, also after the program has ended;
+     * NULL: none. It has their tokens, so it is made for this user only; several programs and models may share it.
+     * Sessions do not use it. A full disk or damaged files make requests slower, never wrong. */
+    const char *cache_dir;
+    uint64_t cache_bytes; /* most bytes in it, of all models together; 0: 8 GiB, at most a tenth of what is free */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -183,6 +188,28 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
+
+/* What the folders of prompts (cache_dir) did for all models of this process so far. */
+struct pantry_cache_stats {
+    size_t size;
+    uint64_t n_lookups, n_hits; /* prompts that were looked up there, and those found */
+    uint64_t tokens_loaded, bytes_loaded;
+    uint64_t files_written, bytes_written;
+    uint64_t files_removed;  /* the least useful ones, to stay within cache_bytes */
+    uint64_t files_rejected; /* torn or damaged ones, removed too */
+    uint64_t n_failures;     /* writes that failed: the disk is full */
+    uint64_t n_pending;      /* prompts, answers and files that still have to be written */
+};
+/* Fills *stats. */
+PANTRY_API pantry_status pantry_cache_stats(struct pantry_cache_stats *stats, struct pantry_error *error);
+/* Makes such a folder if it is missing, and removes from it what exceeds `cache_bytes` (0: as for models) and what
+ * killed programs left. *removed (may be NULL) gets the bytes. Models may use the folder meanwhile. PANTRY_INVALID: an
+ * empty name. */
+PANTRY_API pantry_status pantry_cache_trim(const char *cache_dir, uint64_t cache_bytes, uint64_t *removed,
+                                           struct pantry_error *error);
+/* Removes all files of models from such a folder; *removed (may be NULL) gets their bytes. PANTRY_NOT_FOUND: there is
+ * no such folder. */
+PANTRY_API pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *removed, struct pantry_error *error);
 
 /* Sets the most bytes that all models of this process may use together: weights, keys and values, states, scratch. 0
  * (the initial value): only the system's limits, which are main memory less what other processes use, and control
@@ -346,7 +373,7 @@ PANTRY_API const char *pantry_stop_name(enum pantry_stop stop);
 struct pantry_stats {
     size_t size;
     int n_prompt; /* tokens of the prompt */
-    int n_cached; /* of these, reused from memory */
+    int n_cached; /* of these, reused from memory or from the folder `cache_dir` */
     int n_generated;
     double load_seconds;        /* of the model */
     double prefill_seconds;     /* from the start of the prompt in the engine to the first token */
@@ -354,6 +381,7 @@ struct pantry_stats {
     double first_token_seconds; /* from the call to the first token */
     double bytes_per_token;     /* weights and cache read by the average decode step */
     enum pantry_stop stop;
+    int n_loaded; /* of the cached tokens, those that came from the folder `cache_dir` */
 };
 
 struct pantry_logprob {

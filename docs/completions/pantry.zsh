@@ -104,6 +104,8 @@ _pantry()
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
+            '--cache-dir=[keep the beginnings of prompts in that folder when memory does not, also for the next start]:FOLDER: ' \
+            '--cache-size=[most bytes in that folder; 0: keep nothing there]:SIZE: ' \
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
@@ -134,6 +136,8 @@ _pantry()
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
+            '--cache-dir=[keep the beginnings of prompts in that folder when memory does not, also for the next start]:FOLDER: ' \
+            '--cache-size=[most bytes in that folder; 0: keep nothing there]:SIZE: ' \
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
@@ -223,6 +227,7 @@ _pantry()
             '(-h --help)'{-h,--help}'[print this text]' ;;
     prune)
         _arguments -s -S : \
+            '--cache[also empty the cache of prompts]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     doctor)
         _arguments -s -S : \

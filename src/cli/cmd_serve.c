@@ -141,6 +141,29 @@ static struct pn_models_options models_of(const struct pn_settings *s)
     return o;
 }
 
+/* Sets the folder of the prefix cache and cleans it. One that nobody asked for may fail. Caller frees *path. */
+static int find_cache(const struct pn_settings *s, struct pantry_model_options *model, char **path)
+{
+    struct pantry_error error = {0};
+    const char *given = pn_settings_text(s, PN_SET_cache);
+    const struct pn_setting_value *size = &s->of[PN_SET_cache_size];
+    *path = NULL;
+    if (size->source && size->number == 0)
+        return PN_CLI_GO_ON;
+    if (given && !(*path = strdup(given)))
+        return pn_cli_no_memory();
+    model->cache_bytes = (uint64_t)size->number;
+    pantry_status status = given ? PANTRY_OK : pn_store_private_file("cache", path, &error);
+    if (!status)
+        status = pantry_cache_trim(*path, model->cache_bytes, NULL, &error);
+    if (status && given)
+        return pn_cli_fail(&error);
+    if (status)
+        pn_cli_say_error("%s; beginnings of prompts are kept in memory only", error.text);
+    model->cache_dir = status ? NULL : *path;
+    return PN_CLI_GO_ON;
+}
+
 static struct pn_server_options options_of(const struct pn_settings *s)
 {
     return (struct pn_server_options){
@@ -192,7 +215,7 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
 {
     struct pn_server_options options = options_of(s);
     struct pantry_error error = {0};
-    char host[256], *keys = NULL, *said = NULL;
+    char host[256], *keys = NULL, *said = NULL, *cache = NULL;
     int port = DEFAULT_PORT, status = check_tls(command, s);
     if (status == PN_CLI_GO_ON)
         status = listen_where(command, s, host, &port);
@@ -204,6 +227,8 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
     options.host = host;
     options.needs_key = !pn_settings_bool(s, PN_SET_public) && !pn_server_is_local(host);
     status = find_keys(host, options.needs_key, &keys);
+    if (status == PN_CLI_GO_ON)
+        status = find_cache(s, &options.models.model, &cache);
     pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
     options.keys = keys;
     options.said = said;
@@ -211,6 +236,7 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
         status = serve(s, &options);
     free(keys);
     free(said);
+    free(cache);
     return status;
 }
 

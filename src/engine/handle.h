@@ -22,6 +22,8 @@ struct pantry_model {
     struct pantry_tokenizer view;      /* returned by pantry_model_tokenizer */
     struct pn_template *chat_template; /* parsed on first use */
     pthread_mutex_t template_lock;
+    struct pn_disk_folder *folder; /* of the prefix cache; NULL: none */
+    struct pn_rope_override rope;  /* as asked for; owns its text */
     char *architecture, *name, *license, *tokenizer_name;
     double load_seconds;
 };

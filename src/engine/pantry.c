@@ -1,12 +1,16 @@
 /* The public API for models, tokenizers and templates: options, ownership and errors. The work is done in the files
  * below. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include "engine/handle.h"
 
 #include "base/model_files.h"
 #include "base/clock.h"
+#include "engine/disk_io.h"
 #include "engine/gguf_tokenizer.h"
 #include "text/tokenizer/tokenizer_files.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,21 +66,30 @@ static pantry_status take_template(struct pn_weights *w, const char *source, str
     return pn_no_memory(err, "a chat template");
 }
 
+/* Opens the folder of the prefix cache, and keeps what its keys need. */
+static pantry_status take_cache(const struct pantry_model_options *o, struct pantry_model *m, struct pantry_error *err)
+{
+    m->rope = (struct pn_rope_override){.factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    if (o->rope_scaling && !(m->rope.scaling = strdup(o->rope_scaling)))
+        return pn_no_memory(err, "a model");
+    return o->cache_dir ? pn_disk_folder_open(o->cache_dir, o->cache_bytes, &m->folder, err) : PANTRY_OK;
+}
+
 static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                           struct pantry_error *err)
 {
     struct pn_weights *weights;
     struct pn_model *model;
     struct pn_split split;
-    pantry_status status = pn_weights_open(path, &weights, err);
-    struct pn_rope_override rope = {
-        .scaling = o->rope_scaling, .factor = o->rope_factor, .freq_base = o->rope_freq_base};
+    pantry_status status = take_cache(o, m, err);
+    if (status || (status = pn_weights_open(path, &weights, err)))
+        return status;
     const char *source = o->chat_template;
-    if (!status && !source && !weights->chat_template.len)
+    if (!source && !weights->chat_template.len)
         source = o->default_chat_template;
-    if (!status && source)
+    if (source)
         status = take_template(weights, source, err);
-    if (status || (status = pn_model_new(weights, &rope, &model, err)))
+    if (status || (status = pn_model_new(weights, &m->rope, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {
@@ -137,7 +150,9 @@ void pantry_model_free(pantry_model *m)
     pn_template_free(m->chat_template);
     pn_tokenizer_free(m->tokenizer);
     pn_runner_free(m->runner);
+    pn_disk_folder_close(m->folder);
     pthread_mutex_destroy(&m->template_lock);
+    free((char *)(uintptr_t)m->rope.scaling);
     free(m->architecture);
     free(m->name);
     free(m->license);
@@ -159,8 +174,8 @@ pantry_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct
     if (status)
         return status;
     pthread_mutex_lock(&m->sched_lock);
-    if (!m->sched)
-        status = pn_sched_new(m->runner, pool, &m->sched, err);
+    if (!m->sched && !(status = pn_sched_new(m->runner, pool, &m->sched, err)) && m->folder)
+        pn_sched_use_disk(m->sched, m->folder, &m->rope, NULL); /* without it the model runs as well */
     *out = m->sched;
     pthread_mutex_unlock(&m->sched_lock);
     return status;
@@ -202,6 +217,60 @@ pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info 
         pn_give_result(info, &own);
     return status;
 }
+
+/* ---- the prefix cache ---- */
+
+pantry_status pantry_cache_stats(struct pantry_cache_stats *stats, struct pantry_error *err)
+{
+    struct pn_disk_counters *c = &pn_disk_counters;
+    struct pantry_cache_stats own = {.size = sizeof own,
+                                     .n_lookups = atomic_load(&c->lookups),
+                                     .n_hits = atomic_load(&c->hits),
+                                     .tokens_loaded = atomic_load(&c->tokens_loaded),
+                                     .bytes_loaded = atomic_load(&c->bytes_loaded),
+                                     .files_written = atomic_load(&c->files_written),
+                                     .bytes_written = atomic_load(&c->bytes_written),
+                                     .files_removed = atomic_load(&c->files_removed),
+                                     .files_rejected = atomic_load(&c->files_rejected),
+                                     .n_failures = atomic_load(&c->failures),
+                                     .n_pending = atomic_load(&c->pending)};
+    pantry_status status = pn_check_result(stats, "statistics of the cache", err);
+    if (!status)
+        pn_give_result(stats, &own);
+    return status;
+}
+
+pantry_status pantry_cache_trim(const char *cache_dir, uint64_t cache_bytes, uint64_t *removed,
+                                struct pantry_error *err)
+{
+    struct pn_disk_folder *folder;
+    struct pn_disk_usage usage;
+    pantry_status status = pn_disk_folder_open(cache_dir, cache_bytes, &folder, err);
+    if (!status)
+        status = pn_disk_folder_trim(folder, &usage, err);
+    if (!status && removed)
+        *removed = usage.removed_bytes;
+    pn_disk_folder_close(folder);
+    return status;
+}
+
+pantry_status pantry_cache_clear(const char *cache_dir, uint64_t *removed, struct pantry_error *err)
+{
+    struct pn_disk_folder *folder;
+    struct pn_disk_usage usage;
+    struct stat st;
+    if (stat(cache_dir, &st) != 0)
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: %s", cache_dir, strerror(errno));
+    pantry_status status = pn_disk_folder_open(cache_dir, 0, &folder, err);
+    if (!status)
+        status = pn_disk_folder_clear(folder, &usage, err);
+    if (!status && removed)
+        *removed = usage.removed_bytes;
+    pn_disk_folder_close(folder);
+    return status;
+}
+
+/* ---- memory ---- */
 
 void pantry_limit_memory(uint64_t bytes)
 {

@@ -76,6 +76,8 @@ static void *engine_thread(void *user)
     run_jobs(s);
     pthread_mutex_unlock(&s->lock);
     pn_sched_end_all(s);
+    if (s->disk)
+        pn_disk_flush(s->disk);
     pthread_mutex_lock(&s->lock);
     destroy_ended(s);
     pthread_mutex_unlock(&s->lock);
@@ -117,6 +119,17 @@ pantry_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, st
     return status;
 }
 
+static void wake(void *user)
+{
+    pn_sched_wake(user);
+}
+
+pantry_status pn_sched_use_disk(struct pn_sched *s, struct pn_disk_folder *folder, const struct pn_rope_override *rope,
+                                struct pantry_error *err)
+{
+    return pn_disk_new(folder, rope, &s->memory, wake, s, &s->disk, err);
+}
+
 void pn_sched_free(struct pn_sched *s)
 {
     if (!s)
@@ -128,6 +141,7 @@ void pn_sched_free(struct pn_sched *s)
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->thread, NULL);
     }
+    pn_disk_free(s->disk);
     pn_seq_memory_release(&s->memory);
     pn_step_release(&s->step);
     free(s->rows);

@@ -9,6 +9,7 @@
 #ifndef PN_ENGINE_SCHED_H
 #define PN_ENGINE_SCHED_H
 
+#include "engine/disk.h"
 #include "engine/request.h"
 #include "engine/step.h"
 
@@ -26,7 +27,10 @@ struct pn_sched_stats {
 /* The runner must outlive the scheduler. */
 pantry_status pn_sched_new(struct pn_runner *runner, struct pn_kv_pool *pool, struct pn_sched **out,
                            struct pantry_error *err);
-/* Cancels all requests and ends the thread. */
+/* Keeps prefixes in a folder too, which must outlive the scheduler. Before the first work. */
+pantry_status pn_sched_use_disk(struct pn_sched *s, struct pn_disk_folder *folder, const struct pn_rope_override *rope,
+                                struct pantry_error *err);
+/* Cancels all requests, writes what the folder is to keep, and ends the thread. */
 void pn_sched_free(struct pn_sched *s);
 
 /* Hands a request over to the engine's thread. */

@@ -22,6 +22,7 @@ struct pn_sched {
     /* of the engine's thread */
     struct pn_request *active; /* not ended, oldest first */
     struct pn_seq_memory memory;
+    struct pn_disk *disk; /* NULL: prefixes are in memory only */
     struct pn_step_builder step;
     struct pn_request *in_step[PN_MAX_RUNNING]; /* the requests of the step, in its order */
     uint64_t capacity;                          /* bytes of pages possible in this step; 0: not computed yet */

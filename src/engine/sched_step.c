@@ -25,8 +25,13 @@ static void finish(struct pn_sched *s, struct pn_request *r, pantry_status statu
     /* If a page was missing, the tokens so far are valid; a failed step may have damaged a recurrent state. */
     bool good = !status || (status == PANTRY_NO_MEMORY && !s->runner->states);
     r->n_past = good || !r->seq.memory ? r->seq.n_past : pn_tree_find(s->memory.tree, r->key, r->ids, r->seq.n_past);
-    if (r->phase == PN_REQUEST_RUNNING && good)
+    if (r->load)
+        pn_disk_forget(s->disk, r->load);
+    if (r->phase == PN_REQUEST_RUNNING && good) {
         pn_seq_keep_last(&r->seq);
+        if (s->disk)
+            pn_disk_save(s->disk, r->key, r->ids, r->seq.n_past);
+    }
     pn_seq_release(&r->seq);
     r->phase = PN_REQUEST_ENDED;
     pn_request_end(r, status, err);
@@ -165,6 +170,19 @@ static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
     return false;
 }
 
+/* Whether a request waits for the beginning of its prompt to come from the disk. */
+static bool waits_for_disk(struct pn_sched *s, struct pn_request *r)
+{
+    if (!s->disk || (r->looked && !r->load))
+        return false;
+    int n = (r->seq.memory ? r->seq.n_ids : r->n_prompt) - 1;
+    if (!r->looked)
+        r->n_memory = pn_tree_find(s->memory.tree, r->key, r->ids, n);
+    r->looked = true;
+    double token_ns = s->stats.prompt_tokens ? s->pace.alone : 0;
+    return pn_disk_wait(s->disk, &r->load, r->key, r->ids, n, r->n_memory, token_ns, &r->n_loaded);
+}
+
 /* The youngest request that waits for its reader gives its memory back, and starts again when it has room. False: none.
  */
 static bool preempt_slow_reader(struct pn_sched *s)
@@ -212,6 +230,8 @@ static bool start(struct pn_sched *s, struct pn_request *r)
         r->stats.n_cached = r->seq.n_past;
         atomic_store(&r->prompt_cached, r->seq.n_past);
         atomic_store(&r->prompt_read, r->seq.n_past);
+        r->stats.n_loaded = r->n_loaded < r->seq.n_past ? r->n_loaded : r->seq.n_past;
+        r->stats.n_loaded -= r->n_memory < r->stats.n_loaded ? r->n_memory : r->stats.n_loaded;
         r->stats.bytes_per_token = (double)s->runner->model->step_bytes;
     }
     return true;
@@ -265,7 +285,7 @@ static int readable(struct pn_sched *s, struct pn_request **out, int most)
             if (!told)
                 tell_tree(s);
             told = true;
-            if (waits_for_older(s, r) || !fits(s, r) || !start(s, r))
+            if (waits_for_older(s, r) || !fits(s, r) || waits_for_disk(s, r) || !start(s, r))
                 continue;
         }
         if (!r->in_step && pn_request_has_room(r))
@@ -456,6 +476,7 @@ bool pn_sched_step(struct pn_sched *s)
     struct pantry_error err;
     s->capacity = 0;
     end_cancelled(s);
+    bool more = s->disk && pn_disk_step(s->disk, s->active != NULL);
     pn_step_begin(&s->step, s->runner, s->memory.pool);
     add_decodes(s);
     int n_decode = s->step.batch.n_tokens;
@@ -464,7 +485,7 @@ bool pn_sched_step(struct pn_sched *s)
     if (!b->n_seqs) {
         if (!s->active)
             pn_seq_memory_settle(&s->memory);
-        return false;
+        return more;
     }
     pantry_status status = prepare(s, &err);
     uint64_t began = pn_clock_ns();

@@ -81,9 +81,14 @@ static bool tree_is_full(const struct pn_seq_memory *m)
     return 4 * bytes > pn_kv_capacity(m->pool);
 }
 
+static bool spare(struct pn_seq_memory *m)
+{
+    return m->spare && m->spare(m->spare_user);
+}
+
 static bool evict(struct pn_seq_memory *m)
 {
-    return pn_tree_evict(m->tree) || pn_tree_evict_state(m->tree);
+    return pn_tree_evict(m->tree) || spare(m) || pn_tree_evict_state(m->tree);
 }
 
 static pantry_status promise_more(struct pn_seq_memory *m, int group, struct pantry_error *err)
@@ -154,7 +159,7 @@ pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct p
 {
     pantry_status status;
     while ((status = pn_state_new(m->runner->states, state, err)) == PANTRY_NO_MEMORY)
-        if (!pn_tree_evict_state(m->tree))
+        if (!spare(m) && !pn_tree_evict_state(m->tree))
             break;
     return status;
 }
@@ -367,7 +372,7 @@ static pantry_status grow_state(struct pn_seq *s, struct pantry_error *err)
     struct pn_state_pool *states = s->memory->runner->states;
     while (s->state >= 0 && s->next < 0 && pn_state_refs(states, s->state) > 1) {
         pantry_status status = pn_state_new(states, &s->next, err);
-        if (status && !pn_tree_evict_state(s->memory->tree))
+        if (status && !spare(s->memory) && !pn_tree_evict_state(s->memory->tree))
             return status;
     }
     return PANTRY_OK;
@@ -463,6 +468,21 @@ void pn_seq_keep_last(struct pn_seq *s)
     int32_t number = checkpoint(s, s->n_past, s->state);
     s->state = -1; /* the checkpoint owns it now */
     remember(s, s->n_past, number, true);
+}
+
+pantry_status pn_seq_adopt(struct pn_seq_memory *m, const char *key, const int32_t *ids, int n, const int32_t *tables,
+                           int table, const int *first, int32_t state, struct pantry_error *err)
+{
+    int32_t number = -1;
+    if (m->stateful) {
+        make_room_for_state(m);
+        number = pn_checkpoint_new(&m->checkpoints, tables, table, first, n, state);
+        if (number < 0 && state >= 0)
+            pn_state_release(m->runner->states, state);
+        if (number < 0)
+            return pn_no_memory(err, "a checkpoint");
+    }
+    return pn_tree_insert(m->tree, key, ids, n, tables, number, err);
 }
 
 pantry_status pn_seq_check_ids(const struct pn_model *model, const int32_t *ids, size_t n, struct pantry_error *err)

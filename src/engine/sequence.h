@@ -19,6 +19,10 @@ struct pn_seq_memory {
     struct pn_checkpoints checkpoints; /* of the tree's nodes */
     int max_states;                    /* kept by the tree */
     int32_t n_promised[PN_KV_GROUPS];  /* pages taken from the budget so far */
+    /* Gives back pages and states that the cache on disk holds besides the tree; false: none. NULL: there is no such
+     * cache. */
+    bool (*spare)(void *user);
+    void *spare_user;
 };
 
 struct pn_seq {
@@ -50,6 +54,12 @@ bool pn_seq_memory_shrink(struct pn_seq_memory *m);
 /* Takes a page or a state, if necessary one that the prefix tree gives up. */
 pantry_status pn_seq_page_new(struct pn_seq_memory *m, int group, int32_t *page, struct pantry_error *err);
 pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct pantry_error *err);
+
+/* Puts a prefix of n tokens that came from elsewhere into the tree: `tables` are its pages of each group, `table`
+ * entries each, from first[g] on (group 0: the tree has the others). Shares the pages and takes over `state` (-1:
+ * none). With a checkpoint if sequences resume only from one. */
+pantry_status pn_seq_adopt(struct pn_seq_memory *m, const char *key, const int32_t *ids, int n, const int32_t *tables,
+                           int table, const int *first, int32_t state, struct pantry_error *err);
 
 /* Makes an empty sequence over `ids`, which has room for n_context tokens. */
 pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,

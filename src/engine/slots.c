@@ -166,3 +166,31 @@ void pn_slots_clear(struct pn_slots *s, int32_t slot)
             p->device->class->fill(p->device, &p->memory, (size_t)slot * p->stride, 0, p->bytes);
     }
 }
+
+size_t pn_slots_bytes(const struct pn_slots *s)
+{
+    size_t sum = 0;
+    for (int i = 0; i < s->n_parts; i++)
+        sum += s->part[i].bytes;
+    return sum;
+}
+
+void pn_slots_read(const struct pn_slots *s, int32_t slot, unsigned char *to)
+{
+    for (int i = 0; i < s->n_parts; i++) {
+        const struct pn_slots_part *p = &s->part[i];
+        if (p->bytes)
+            p->device->class->read(p->device, &p->memory, (size_t)slot * p->stride, to, p->bytes);
+        to += p->bytes;
+    }
+}
+
+void pn_slots_write(struct pn_slots *s, int32_t slot, const unsigned char *from)
+{
+    for (int i = 0; i < s->n_parts; i++) {
+        struct pn_slots_part *p = &s->part[i];
+        if (p->bytes)
+            p->device->class->write(p->device, &p->memory, (size_t)slot * p->stride, from, p->bytes);
+        from += p->bytes;
+    }
+}

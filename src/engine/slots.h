@@ -45,5 +45,10 @@ void pn_slots_give(struct pn_slots *s, int32_t slot);
 /* Fills a block with a copy of another, or with zeros. In order with the device's steps. */
 void pn_slots_copy(struct pn_slots *s, int32_t to, int32_t from);
 void pn_slots_clear(struct pn_slots *s, int32_t slot);
+/* Bytes of a block's contents, of all parts one after another; reads and writes them. In order with the device's
+ * steps. */
+size_t pn_slots_bytes(const struct pn_slots *s);
+void pn_slots_read(const struct pn_slots *s, int32_t slot, unsigned char *to);
+void pn_slots_write(struct pn_slots *s, int32_t slot, const unsigned char *from);
 
 #endif

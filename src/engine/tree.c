@@ -352,6 +352,38 @@ void pn_tree_match(struct pn_tree *t, const char *key, const int32_t *ids, int n
     use(t, last);
 }
 
+static void add_point(struct pn_tree_path *path, const struct node *n)
+{
+    if (path->room <= 0)
+        return;
+    if (path->n_points == path->room)
+        memmove(path->points, path->points + 1, (size_t)--path->n_points * sizeof *path->points);
+    path->points[path->n_points++] =
+        (struct pn_tree_point){.n = n->end, .page = n->page, .state = n->state, .forks = n->child && n->child->sibling};
+}
+
+void pn_tree_trace(const struct pn_tree *t, const char *key, const int32_t *ids, int n, int32_t *pages,
+                   struct pn_tree_path *path)
+{
+    const struct root *root = root_of(t, key);
+    path->n_pages = path->n_points = 0;
+    for (const struct node *at = root ? &root->node : NULL, *next; at; at = next) {
+        next = NULL;
+        for (const struct node *c = at->child; c; c = c->sibling) {
+            int k = common(c, ids + at->end, n - at->end);
+            if (k == PN_PAGE_TOKENS)
+                next = c;
+            else if (k == c->n && c->state >= 0)
+                add_point(path, c);
+        }
+        if (!next)
+            break;
+        pages[path->n_pages++] = next->page;
+        if (next->state >= 0)
+            add_point(path, next);
+    }
+}
+
 /* ---- inserting ---- */
 
 /* Drops leaves that are a prefix of a new child, unless sequences resume from their state. */

@@ -51,6 +51,22 @@ void pn_tree_match(struct pn_tree *tree, const char *key, const int32_t *ids, in
 /* The number of tokens that pn_tree_match would find; changes nothing. */
 int pn_tree_find(const struct pn_tree *tree, const char *key, const int32_t *ids, int n);
 
+/* A state on a path, after n tokens. */
+struct pn_tree_point {
+    int n;
+    int32_t page, state; /* of its node; borrowed until the tree changes */
+    bool forks;          /* several paths continue from there */
+};
+struct pn_tree_path {
+    int n_pages;                  /* full pages in memory */
+    struct pn_tree_point *points; /* the last `room` states, in order */
+    int n_points, room;
+};
+/* Finds the pages of `ids` (n) in memory: `pages` has room for n / PN_PAGE_TOKENS numbers, borrowed until the tree
+ * changes. Changes nothing. */
+void pn_tree_trace(const struct pn_tree *tree, const char *key, const int32_t *ids, int n, int32_t *pages,
+                   struct pn_tree_path *path);
+
 /* Inserts `ids` (n), whose keys and values are in `pages`. Nodes that exist keep their pages. Takes over `state` (-1:
  * none), also on failure; releases it if the node has one already. */
 pantry_status pn_tree_insert(struct pn_tree *tree, const char *key, const int32_t *ids, int n, const int32_t *pages,

@@ -30,6 +30,7 @@ struct pn_models {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct entry *entries;
+    int n_unloading; /* off the list, but their memory is not free yet */
     pthread_t reaper;
     int n_loading;
     bool stop;
@@ -96,13 +97,6 @@ static void entry_free(struct entry *e)
     pn_os_trim(); /* threads of requests had their own heaps */
 }
 
-static void unload(const struct pn_models *m, struct entry *e)
-{
-    if (m->options.changed && e->loaded.model)
-        m->options.changed(m->options.user, &e->loaded, true);
-    entry_free(e);
-}
-
 static bool is_pinned(const struct entry *e)
 {
     return e->loaded.settings && e->loaded.settings->pin;
@@ -156,6 +150,28 @@ static bool is_free(const struct entry *e)
     return !e->n_holders && !e->n_waiting && !e->loading;
 }
 
+/* Frees a model that is off the list. Its prefixes may still have to be written, so other callers go on. */
+static void unload(struct pn_models *m, struct entry *e)
+{
+    if (m->options.changed && e->loaded.model)
+        m->options.changed(m->options.user, &e->loaded, true);
+    m->n_unloading++;
+    pthread_mutex_unlock(&m->lock);
+    entry_free(e);
+    pthread_mutex_lock(&m->lock);
+    m->n_unloading--;
+    pthread_cond_broadcast(&m->changed);
+}
+
+/* Waits for the memory of models that other threads free. False: there are none. */
+static bool wait_for_unload(struct pn_models *m)
+{
+    bool some = m->n_unloading > 0;
+    if (some)
+        pthread_cond_wait(&m->changed, &m->lock);
+    return some;
+}
+
 /* Frees the model that was used least recently of those that nobody holds. False: there is none. */
 static bool unload_one(struct pn_models *m)
 {
@@ -199,24 +215,28 @@ static void wait_until(struct pn_models *m, uint64_t when)
     pthread_cond_timedwait(&m->changed, &m->lock, &until);
 }
 
+/* The idle model that expires first; NULL: none. */
+static struct entry *next_to_expire(const struct pn_models *m)
+{
+    struct entry *first = NULL;
+    for (struct entry *e = m->entries; e; e = e->next)
+        if (is_free(e) && (!first || e->expires < first->expires))
+            first = e;
+    return first;
+}
+
 static void *expire(void *user)
 {
     struct pn_models *m = user;
     pthread_mutex_lock(&m->lock);
     while (!m->stop) {
-        uint64_t next = never, now = pn_clock_ns();
-        for (struct entry *e = m->entries, *after; e; e = after) {
-            after = e->next;
-            if (!is_free(e))
-                continue;
-            if (e->expires <= now) {
-                take_off(m, e);
-                unload(m, e);
-            } else if (e->expires < next) {
-                next = e->expires;
-            }
+        struct entry *e = next_to_expire(m);
+        if (e && e->expires <= pn_clock_ns()) {
+            take_off(m, e);
+            unload(m, e);
+        } else {
+            wait_until(m, e ? e->expires : never);
         }
-        wait_until(m, next);
     }
     pthread_mutex_unlock(&m->lock);
     return NULL;
@@ -253,7 +273,7 @@ void pn_models_free(struct pn_models *m)
     pthread_mutex_unlock(&m->lock);
     pthread_join(m->reaper, NULL);
     pthread_mutex_lock(&m->lock);
-    while (m->n_loading) /* for requests that have given up */
+    while (m->n_loading || m->n_unloading) /* for requests that have given up */
         pthread_cond_wait(&m->changed, &m->lock);
     while (unload_one(m))
         ;
@@ -303,7 +323,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         pthread_mutex_unlock(&m->lock);
         status = pantry_model_load(e->loaded.path, &options, &e->loaded.model, err);
         pthread_mutex_lock(&m->lock);
-    } while (status == PANTRY_NO_MEMORY && unload_one(m));
+    } while (status == PANTRY_NO_MEMORY && (unload_one(m) || wait_for_unload(m)));
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
     if (status)
         return status;

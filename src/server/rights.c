@@ -116,6 +116,7 @@ pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_h
     for (size_t i = 0; rights->folders && rights->folders[i]; i++)
         add(&read, rights->folders[i], "");
     pantry_status status = add_own(&read, &write, err);
+    add(&write, rights->cache, "");
     struct pn_sandbox sandbox = {.read = read.item, .write = write.item};
     if (rights->socket) {
         const char *slash = strrchr(rights->socket, '/');

@@ -325,7 +325,11 @@ static void wait_for_stop(struct pn_server *s)
 /* Gives up rights, before there are other threads, and says which. */
 static pantry_status restrict_rights(const struct pn_server_options *o, const char *path, struct pantry_error *err)
 {
-    struct pn_rights rights = {.folders = o->folders, .tls_cert = o->tls_cert, .tls_key = o->tls_key, .socket = path};
+    struct pn_rights rights = {.folders = o->folders,
+                               .tls_cert = o->tls_cert,
+                               .tls_key = o->tls_key,
+                               .socket = path,
+                               .cache = o->models.model.cache_dir};
     struct pn_sandbox_held held;
     if (!o->sandbox || !pn_sandbox_exists())
         return PANTRY_OK;

@@ -46,14 +46,16 @@ def has_model(name):
 
 
 class Service:
-    """A server; `models` are {name: file} for a store of its own, or None for this machine's store."""
+    """A server; `models` are {name: file} for a store of its own, or None for this machine's store. `home` is the folder
+    of that store, which stays; without it, it goes with the server."""
 
-    def __init__(self, models, *arguments, quiet=True, env=None, context=None, fds=()):
+    def __init__(self, models, *arguments, quiet=True, env=None, context=None, fds=(), home=None):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
         self.context = context  # of TLS
-        self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", **(env or {})}
+        cache = os.path.join(home or self.folder, "cache")
+        self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", "PANTRY_CACHE": cache, **(env or {})}
         if models is not None:
-            env["PANTRY_HOME"] = os.path.join(self.folder, "home")
+            env["PANTRY_HOME"] = home or os.path.join(self.folder, "home")
             for name, path in models.items():
                 subprocess.run(
                     [PANTRY, "import", path, "--name", name],

@@ -92,3 +92,37 @@ const char *tiny_model(const char *arch, uint32_t type, const char *file)
     gw_free(&g);
     return path;
 }
+
+const char *tiny_wide_model(void)
+{
+    enum { EMBD = 64, FF = 32, KV = 32, VOCAB = TINY_VOCAB };
+    static const struct {
+        const char *name;
+        int64_t rows, cols; /* rows 0: a norm */
+    } tensors[] = {{"blk.0.attn_norm", 0, EMBD}, {"blk.0.attn_q", EMBD, EMBD},      {"blk.0.attn_k", KV, EMBD},
+                   {"blk.0.attn_v", KV, EMBD},   {"blk.0.attn_output", EMBD, EMBD}, {"blk.0.ffn_norm", 0, EMBD},
+                   {"blk.0.ffn_gate", FF, EMBD}, {"blk.0.ffn_up", FF, EMBD},        {"blk.0.ffn_down", EMBD, FF},
+                   {"token_embd", VOCAB, EMBD},  {"output_norm", 0, EMBD},          {"output", VOCAB, EMBD}};
+    struct gw g;
+    char name[64];
+    rng.state = 8;
+    gw_init(&g);
+    gw_str(&g, "general.architecture", "llama");
+    gw_u32(&g, "llama.context_length", 256);
+    gw_u32(&g, "llama.embedding_length", EMBD);
+    gw_u32(&g, "llama.block_count", 1);
+    gw_u32(&g, "llama.feed_forward_length", FF);
+    gw_u32(&g, "llama.attention.head_count", 2);
+    gw_u32(&g, "llama.attention.head_count_kv", 1);
+    gw_f32(&g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        snprintf(name, sizeof name, "%s.weight", tensors[i].name);
+        if (tensors[i].rows)
+            gw_random(&g, name, GW_F32, 2, (const int64_t[]){tensors[i].rows, tensors[i].cols}, 0.3f, &rng);
+        else
+            gw_constant(&g, name, GW_F32, 1, &tensors[i].cols, 1);
+    }
+    const char *path = gw_file(&g, "wide.gguf");
+    gw_free(&g);
+    return path;
+}

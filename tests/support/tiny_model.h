@@ -22,5 +22,7 @@ enum {
 const char *tiny_model(const char *arch, uint32_t type, const char *file);
 /* The same in memory, for tests that change it before it is written: caller frees with gw_free. */
 void tiny_model_init(struct gw *g, const char *arch, uint32_t type);
+/* A "llama" of one layer with heads of 32 values, as q8_0 needs for keys and values. */
+const char *tiny_wide_model(void);
 
 #endif

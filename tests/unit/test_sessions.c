@@ -273,41 +273,6 @@ static void sessions_do_not_take_each_others_pages(void **state)
     }
 }
 
-/* Heads of 32 values, as q8_0 needs. */
-static const char *wide_model(void)
-{
-    enum { EMBD = 64, FF = 32, KV = 32, VOCAB = TINY_VOCAB };
-    static const struct {
-        const char *name;
-        int64_t rows, cols; /* rows 0: a norm */
-    } tensors[] = {{"blk.0.attn_norm", 0, EMBD}, {"blk.0.attn_q", EMBD, EMBD},      {"blk.0.attn_k", KV, EMBD},
-                   {"blk.0.attn_v", KV, EMBD},   {"blk.0.attn_output", EMBD, EMBD}, {"blk.0.ffn_norm", 0, EMBD},
-                   {"blk.0.ffn_gate", FF, EMBD}, {"blk.0.ffn_up", FF, EMBD},        {"blk.0.ffn_down", EMBD, FF},
-                   {"token_embd", VOCAB, EMBD},  {"output_norm", 0, EMBD},          {"output", VOCAB, EMBD}};
-    struct gw g;
-    struct pn_rng rng = {8};
-    char name[64];
-    gw_init(&g);
-    gw_str(&g, "general.architecture", "llama");
-    gw_u32(&g, "llama.context_length", 256);
-    gw_u32(&g, "llama.embedding_length", EMBD);
-    gw_u32(&g, "llama.block_count", 1);
-    gw_u32(&g, "llama.feed_forward_length", FF);
-    gw_u32(&g, "llama.attention.head_count", 2);
-    gw_u32(&g, "llama.attention.head_count_kv", 1);
-    gw_f32(&g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    for (size_t i = 0; i < COUNT(tensors); i++) {
-        snprintf(name, sizeof name, "%s.weight", tensors[i].name);
-        if (tensors[i].rows)
-            gw_random(&g, name, GW_F32, 2, (const int64_t[]){tensors[i].rows, tensors[i].cols}, 0.3f, &rng);
-        else
-            gw_constant(&g, name, GW_F32, 1, &tensors[i].cols, 1);
-    }
-    const char *path = gw_file(&g, "wide.gguf");
-    gw_free(&g);
-    return path;
-}
-
 /* Models with different types of keys and values take turns, and each equals itself alone. A model has one type: a
  * session that asks for another is an error. */
 static void a_model_has_one_cache_type(void **state)
@@ -327,7 +292,7 @@ static void a_model_has_one_cache_type(void **state)
     struct said alone[N_TYPES], said;
     static float logits[N_TYPES][N * TINY_VOCAB];
     struct pantry_error error;
-    const char *path = wide_model();
+    const char *path = tiny_wide_model();
     for (int i = 0; i < N_TYPES; i++) {
         models[i] = load_on_ref(path);
         sessions[i] =
@@ -373,7 +338,7 @@ static void a_model_has_one_cache_type(void **state)
 static void runners_have_one_pool(void **state)
 {
     (void)state;
-    pantry_model *model = load_on_ref(wide_model());
+    pantry_model *model = load_on_ref(tiny_wide_model());
     struct pn_kv_pool *first, *again, *none;
     struct pantry_error err;
     assert_int_equal(pn_runner_pool(model->runner, "q8_0", &first, &err), PANTRY_OK);

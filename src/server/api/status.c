@@ -34,7 +34,9 @@ void pn_status_openapi(struct pn_server *s, struct pn_exchange *x, json_t *body,
 void pn_status_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     struct pn_buf out = {0};
+    struct pantry_cache_stats cache = {.size = sizeof cache};
     (void)body, (void)tail;
+    pantry_cache_stats(&cache, NULL);
     const struct {
         const char *name, *help;
         uint64_t value;
@@ -42,8 +44,17 @@ void pn_status_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body,
         {"requests", "Requests that were answered", atomic_load(&s->n_requests)},
         {"requests_failed", "Requests that were answered with an error", atomic_load(&s->n_failed)},
         {"prompt_tokens", "Tokens of prompts that were read", atomic_load(&s->n_prompt)},
-        {"prompt_tokens_cached", "Tokens of prompts that were in memory", atomic_load(&s->n_cached)},
+        {"prompt_tokens_cached", "Tokens of prompts that were in memory or on disk", atomic_load(&s->n_cached)},
         {"generated_tokens", "Tokens of answers", atomic_load(&s->n_generated)},
+        {"prefix_cache_lookups", "Prompts that were looked up on disk", cache.n_lookups},
+        {"prefix_cache_hits", "Prompts whose beginning was on disk", cache.n_hits},
+        {"prefix_cache_loaded_tokens", "Tokens of prompts that came from disk", cache.tokens_loaded},
+        {"prefix_cache_loaded_bytes", "Bytes that were read for them", cache.bytes_loaded},
+        {"prefix_cache_written_files", "Files that were written", cache.files_written},
+        {"prefix_cache_written_bytes", "Bytes that were written", cache.bytes_written},
+        {"prefix_cache_removed_files", "Files that were removed to stay within the limit", cache.files_removed},
+        {"prefix_cache_rejected_files", "Files that were damaged, and removed", cache.files_rejected},
+        {"prefix_cache_failures", "Files that could not be written", cache.n_failures},
     };
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
         pn_buf_printf(&out, "# HELP pantry_%s_total %s.\n# TYPE pantry_%s_total counter\npantry_%s_total %llu\n",
@@ -51,8 +62,10 @@ void pn_status_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body,
                       (unsigned long long)counters[i].value);
     pn_buf_printf(&out,
                   "# HELP pantry_requests_running Requests that are being answered.\n"
-                  "# TYPE pantry_requests_running gauge\npantry_requests_running %d\n",
-                  pn_http_n_running(s->http) - 1);
+                  "# TYPE pantry_requests_running gauge\npantry_requests_running %d\n"
+                  "# HELP pantry_prefix_cache_pending Prompts and files that have to be written.\n"
+                  "# TYPE pantry_prefix_cache_pending gauge\npantry_prefix_cache_pending %llu\n",
+                  pn_http_n_running(s->http) - 1, (unsigned long long)cache.n_pending);
     if (!out.failed)
         pn_http_send(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
     pn_buf_free(&out);
