@@ -265,7 +265,7 @@ class Service(Case):
     def start(self, text, *arguments, **env):
         self.write(text)
         s = service.Service(MODELS, *arguments, env={"PANTRY_CONFIG": self.file, **env}, quiet=False)
-        self.addCleanup(s.stop)
+        self.addCleanup(lambda: self.assertEqual(s.stop(), 0))
         return s
 
     def ask(self, s, model, **more):
