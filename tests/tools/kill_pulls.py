@@ -129,6 +129,7 @@ class Campaign:
                 child.communicate()
                 noted = self.look()
             self.end(noted)
+            print(f"{self.kills} kills", file=sys.stderr, flush=True)
 
 
 def main(count=40, seed=1):
