@@ -20,7 +20,7 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --public --quiet --help --device --threads --isa --memory" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;

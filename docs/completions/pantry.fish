@@ -32,6 +32,7 @@ complete -c pantry -n '__fish_seen_subcommand_from run' -l system -x -d 'system 
 complete -c pantry -n '__fish_seen_subcommand_from run' -l nowordwrap -d 'do not break lines between words'
 complete -c pantry -n '__fish_seen_subcommand_from run' -l nothink -d 'ask the model not to reason first'
 complete -c pantry -n '__fish_seen_subcommand_from run' -l verbose -d 'print all figures after an answer'
+complete -c pantry -n '__fish_seen_subcommand_from run' -l local -d 'load the model in this process, also if a service runs'
 complete -c pantry -n '__fish_seen_subcommand_from run' -l help -s h -d 'print this text'
 complete -c pantry -n '__fish_seen_subcommand_from run' -l max-tokens -s n -x -d 'most tokens to make; -1 or 0: no limit. Default: 4096, or 256 without a chat template'
 complete -c pantry -n '__fish_seen_subcommand_from run' -l temp -x -d 'temperature; 0: always the likeliest token'

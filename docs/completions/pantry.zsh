@@ -52,6 +52,7 @@ _pantry()
             '--nowordwrap[do not break lines between words]' \
             '--nothink[ask the model not to reason first]' \
             '--verbose[print all figures after an answer]' \
+            '--local[load the model in this process, also if a service runs]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '(-n --max-tokens)'{-n+,--max-tokens=}'[most tokens to make; -1 or 0: no limit. Default: 4096, or 256 without a chat template]:N: ' \
             '--temp=[temperature; 0: always the likeliest token]:T: ' \

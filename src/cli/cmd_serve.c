@@ -1,5 +1,6 @@
 /* pantry serve: the service. */
 #define _POSIX_C_SOURCE 200809L
+#include "cli/address.h"
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/say.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_PORT = 11434, DEFAULT_KEEP_ALIVE = 300, MAX_ORIGINS = 64 };
+enum { DEFAULT_KEEP_ALIVE = 300, MAX_ORIGINS = 64 };
 
 struct chosen {
     const char *host;
@@ -54,47 +55,13 @@ static void say_ready(void *user, const char *url)
     fflush(stdout);
 }
 
-/* The first that is set, of two names of a variable. */
-static const char *variable(const char *ours, const char *theirs)
+static int listen_where(const struct pn_command *command, const struct chosen *chosen, char host[PN_HOST_MAX],
+                        int *port)
 {
-    const char *v = getenv(ours);
-    v = v && *v ? v : getenv(theirs);
-    return v && *v ? v : NULL;
-}
-
-/* "127.0.0.1:11434", "0.0.0.0", ":8080", "http://[::1]:11434": the address goes to `host`, the port to *port. */
-static bool take_host(const char *text, char host[256], int *port)
-{
-    const char *end, *colon;
-    if (strncmp(text, "http://", 7) == 0)
-        text += 7;
-    size_t n = strcspn(text, "/");
-    if (*text == '[') {
-        if (!(end = memchr(text, ']', n)))
-            return false;
-        text++;
-        colon = end[1] == ':' ? end + 1 : NULL;
-    } else {
-        colon = memchr(text, ':', n);
-        end = colon ? colon : text + n;
-        if (colon && strchr(colon + 1, ':')) { /* an IPv6 address without brackets */
-            end = text + n;
-            colon = NULL;
-        }
-    }
-    if (end - text >= 256)
-        return false;
-    if (end > text)
-        snprintf(host, 256, "%.*s", (int)(end - text), text);
-    return !colon || pn_cli_parse_int(colon + 1, 0, 65535, port);
-}
-
-static int listen_where(const struct pn_command *command, const struct chosen *chosen, char host[256], int *port)
-{
-    const char *from = chosen->host ? chosen->host : variable("PANTRY_HOST", "OLLAMA_HOST");
-    snprintf(host, 256, "127.0.0.1");
-    *port = DEFAULT_PORT;
-    if (from && !take_host(from, host, port))
+    const char *from = chosen->host ? chosen->host : pn_cli_variable("PANTRY_HOST", "OLLAMA_HOST");
+    snprintf(host, PN_HOST_MAX, "127.0.0.1");
+    *port = PN_DEFAULT_PORT;
+    if (from && !pn_cli_take_host(from, host, port))
         return pn_cli_misuse(command, "wrong address (found \"%s\", allowed ADDRESS or ADDRESS:PORT)", from);
     if (chosen->port >= 0)
         *port = chosen->port;
@@ -121,7 +88,7 @@ static int find_keys(const char *host, bool needed, char **path)
 /* Those of PANTRY_ORIGINS or OLLAMA_ORIGINS, with commas between them. Caller frees what they point into. */
 static char *take_origins(const char **origins, size_t *n)
 {
-    const char *given = variable("PANTRY_ORIGINS", "OLLAMA_ORIGINS");
+    const char *given = pn_cli_variable("PANTRY_ORIGINS", "OLLAMA_ORIGINS");
     char *copy = given ? strdup(given) : NULL, *rest = NULL;
     for (char *o = copy ? strtok_r(copy, ", ", &rest) : NULL; o && *n < MAX_ORIGINS; o = strtok_r(NULL, ", ", &rest))
         origins[(*n)++] = o;
@@ -136,7 +103,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     void *const targets[] = {&chosen, &machine};
     struct pn_arguments arguments;
     const char *origins[MAX_ORIGINS + 1] = {NULL};
-    char host[256];
+    char host[PN_HOST_MAX];
     int port, status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;

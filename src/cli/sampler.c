@@ -39,13 +39,11 @@ const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS] = {
                 .parameter = "stop"),
 };
 
-static const float unset = -1; /* outside the range of the options */
-
 struct pn_cli_sampler pn_cli_sampler_default(void)
 {
     struct pn_cli_sampler sampler = {.sampling = pantry_sampling_default(), .max_tokens = PN_TOKENS_UNSET};
     sampler.sampling.seed = PN_SEED_UNSET;
-    sampler.sampling.temperature = sampler.sampling.top_p = unset;
+    sampler.sampling.temperature = sampler.sampling.top_p = PN_FLOAT_UNSET;
     return sampler;
 }
 

@@ -13,7 +13,8 @@
 /* Default limits of an answer: enough for any answer, and few tokens without a chat template, because nothing then
  * tells the model where to end. */
 enum { PN_TOKENS_UNSET = -2, PN_TOKENS_CHAT = 4096, PN_TOKENS_BASE = 256 };
-#define PN_SEED_UNSET UINT64_MAX
+#define PN_SEED_UNSET  UINT64_MAX
+#define PN_FLOAT_UNSET (-1.0f) /* outside the range of the options */
 
 struct pn_cli_sampler {
     struct pantry_sampling sampling;

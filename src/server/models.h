@@ -12,6 +12,7 @@ struct pn_loaded {
     char *name, *path;
     pantry_model *model;
     struct pantry_model_info info;
+    int n_context;                   /* most tokens of a request that asks for no number */
     uint64_t bytes;                  /* of the file */
     struct pantry_sampling sampling; /* what its makers recommend, or the defaults */
     double load_seconds;             /* how long loading took */

@@ -51,6 +51,8 @@ class Service:
     def __init__(self, models, *arguments, quiet=True):
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
         self.env = env = dict(os.environ)
+        env.pop("PANTRY_HOST", None)
+        env.pop("OLLAMA_HOST", None)
         if models is not None:
             env["PANTRY_HOME"] = os.path.join(self.folder, "home")
             for name, path in models.items():

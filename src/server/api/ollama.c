@@ -99,6 +99,7 @@ struct call {
     struct pn_exchange *x;
     json_t *body;
     bool chat, stream, raw;
+    bool figures; /* all of them are wanted, also those that Ollama does not have */
     struct pn_loaded *loaded;
     bool loaded_now;
     const char *model;
@@ -191,6 +192,11 @@ static void add_figures(json_t *v, const struct call *c, const struct pantry_sta
     json_object_set_new(v, "prompt_eval_duration", json_integer(ns(s->prefill_seconds)));
     json_object_set_new(v, "eval_count", json_integer(s->n_generated));
     json_object_set_new(v, "eval_duration", json_integer(ns(s->decode_seconds)));
+    if (c->figures)
+        json_object_set_new(v, "figures",
+                            json_pack("{s:i, s:f, s:i, s:s}", "cached", s->n_cached, "bytes_per_token",
+                                      s->bytes_per_token, "context", c->loaded->n_context, "stopped_by",
+                                      pantry_stop_name(s->stop)));
 }
 
 static const char *reason(const struct pantry_stats *s)
@@ -352,10 +358,12 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {"model",   "messages",           "tools", "stream", "think", "keep_alive",
-                                          "options", "_debug_render_only", NULL};
-    static const char *const of_generate[] = {
-        "model", "prompt", "system", "raw", "stream", "think", "keep_alive", "options", "_debug_render_only", NULL};
+    static const char *const of_chat[] = {
+        "model",   "messages",           "tools", "stream", "think", "keep_alive", "options",
+        "figures", "_debug_render_only", NULL};
+    static const char *const of_generate[] = {"model", "prompt",     "system",  "raw",     "stream",
+                                              "think", "keep_alive", "options", "figures", "_debug_render_only",
+                                              NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
@@ -370,6 +378,8 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
                          : pn_json_string(c->body, "prompt", &prompt, err);
     if (!status)
         status = pn_json_bool(c->body, "stream", &c->stream, err);
+    if (!status)
+        status = pn_json_bool(c->body, "figures", &c->figures, err);
     if (!status && keep && !json_is_null(keep)) {
         status = pn_ollama_duration(keep, &c->keep, err);
         c->has_keep = true;
