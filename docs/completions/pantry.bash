@@ -6,8 +6,8 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | *:--repeat-penalty | \
         *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | *:--threads | *:-t | \
         *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--keep-alive \
-        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--scope | *:--prompt | *:-p | *:--name \
-        | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
+        | *:--max-loaded | *:--max-requests | *:--read-timeout | *:--origin | *:--model | *:--scope | *:--prompt | \
+        *:-p | *:--name | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--slices) echo "text" ;;
     *:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
@@ -22,12 +22,14 @@ _pantry_options() # COMMAND
     case $1 in
     run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--host --port --keep-alive --max-loaded --max-requests --read-timeout --origin --public --quiet --help --device --threads --isa --memory" ;;
+    ps | check | help | version) echo "--json --help" ;;
+    stop | cp | rm | prune) echo "--help" ;;
+    launch) echo "--model --print --help" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --help" ;;
     import) echo "--name --help" ;;
-    cp | rm | prune) echo "--help" ;;
     show) echo "--template --license --tensors --metadata --json --help" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;
@@ -36,7 +38,6 @@ _pantry_options() # COMMAND
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
     logits) echo "--ids --out --slices --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    check | help | version) echo "--json --help" ;;
     esac
 }
 
@@ -72,7 +73,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
+        choices="run serve ps stop launch key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -87,7 +88,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -13,6 +13,9 @@ _pantry_commands()
     local -a commands=(
         'run:chat with a model'
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
+        'ps:list the models that a service has loaded'
+        'stop:let a service unload models'
+        'launch:start a coding agent that uses a service'
         'key:add, list and remove the API keys of the service'
         'generate:complete one prompt, for scripts'
         'list:list the models that can be run by name'
@@ -92,6 +95,18 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' ;;
+    ps)
+        _arguments -s -S : \
+            '--json[print a JSON list]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    stop)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    launch)
+        _arguments -s -S : \
+            '--model=[model of the agent; without it, the largest that calls tools and fits the memory]:NAME: ' \
+            '--print[only show the environment, the command and the file]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     key)
         _arguments -s -S : \
             '--scope=[what a new key allows: infer or manage]:SCOPE: ' \

@@ -83,42 +83,19 @@ static void service_close(struct pn_partner *partner)
     free(partner);
 }
 
-static bool keep_object(void *user, json_t *object)
-{
-    json_t **reply = user;
-    *reply = json_incref(object);
-    return false;
-}
-
-/* A call whose reply is one object, that Ctrl-C ends. Takes `body` over. */
-static pantry_status ask(const struct pn_partner *partner, const char *path, json_t *body, json_t **reply,
-                         long *http_status, struct pantry_error *err)
-{
-    struct pn_call call = {.method = body ? "POST" : "GET",
-                           .path = path,
-                           .body = body,
-                           .sink = keep_object,
-                           .user = reply,
-                           .cancel = pn_term_interrupt()};
-    *reply = NULL;
-    pantry_status status = pn_client_call(partner->client, &call, err);
-    json_decref(body);
-    *http_status = call.status;
-    return status;
-}
-
 static int look_at(struct pn_partner *partner)
 {
     struct pantry_error err = {0};
     long http_status;
     pantry_status status =
-        ask(partner, "/api/show", json_pack("{s:s}", "model", partner->name), &partner->shown, &http_status, &err);
+        pn_client_ask(partner->client, "POST", "/api/show", json_pack("{s:s}", "model", partner->name), &partner->shown,
+                      &http_status, &err);
     if (status == PANTRY_NOT_FOUND && pn_store_can_fetch(partner->name)) {
         int exit_status = pull(partner->client, partner->name);
         if (exit_status != PN_EXIT_DONE)
             return exit_status;
-        status =
-            ask(partner, "/api/show", json_pack("{s:s}", "model", partner->name), &partner->shown, &http_status, &err);
+        status = pn_client_ask(partner->client, "POST", "/api/show", json_pack("{s:s}", "model", partner->name),
+                               &partner->shown, &http_status, &err);
     }
     if (status == PANTRY_NOT_FOUND) {
         pn_cli_say_error("%s: not a model of the service at %s", partner->name, partner->client->url);
@@ -147,11 +124,11 @@ static int load_ahead(struct pn_partner *partner)
     long http_status;
     json_t *reply, *row;
     size_t i;
-    pantry_status status =
-        ask(partner, "/api/generate", json_pack("{s:s}", "model", partner->name), &reply, &http_status, &err);
+    pantry_status status = pn_client_ask(partner->client, "POST", "/api/generate",
+                                         json_pack("{s:s}", "model", partner->name), &reply, &http_status, &err);
     json_decref(reply);
     if (!status)
-        status = ask(partner, "/api/ps", NULL, &reply, &http_status, &err);
+        status = pn_client_ask(partner->client, "GET", "/api/ps", NULL, &reply, &http_status, &err);
     if (status)
         return pn_client_fail(partner->client, http_status, &err);
     size_t n = strlen(partner->name);
@@ -268,7 +245,7 @@ static bool opens_thinking(struct pn_partner *partner, const struct pn_question 
     if (!body)
         return partner->opens[q->think];
     json_object_set_new(body, "_debug_render_only", json_true());
-    pantry_status status = ask(partner, "/api/chat", body, &reply, &http_status, &err);
+    pantry_status status = pn_client_ask(partner->client, "POST", "/api/chat", body, &reply, &http_status, &err);
     const char *text = json_string_value(json_object_get(json_object_get(reply, "_debug_info"), "rendered_template"));
     size_t n = text ? strlen(text) : 0;
     while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "cli/options.h"
 #include "cli/say.h"
+#include "cli/terminal.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -263,12 +264,18 @@ static bool keep_object(void *user, json_t *object)
 }
 
 pantry_status pn_client_ask(const struct pn_client *client, const char *method, const char *path, json_t *body,
-                            json_t **reply, struct pantry_error *err)
+                            json_t **reply, long *http_status, struct pantry_error *err)
 {
-    struct pn_call call = {.method = method, .path = path, .body = body, .sink = keep_object, .user = reply};
+    struct pn_call call = {.method = method,
+                           .path = path,
+                           .body = body,
+                           .sink = keep_object,
+                           .user = reply,
+                           .cancel = pn_term_interrupt()};
     *reply = NULL;
     pantry_status status = pn_client_call(client, &call, err);
     json_decref(body);
+    *http_status = call.status;
     if (!status && !*reply)
         status = pn_fail(err, PANTRY_FORMAT, "%s%s: the reply is empty", client->url, path);
     return status;

@@ -41,9 +41,10 @@ struct pn_call {
  * where it sent one, also in the middle of a stream. */
 pantry_status pn_client_call(const struct pn_client *client, struct pn_call *call, struct pantry_error *err);
 
-/* One call with one object as reply; takes `body` over. Caller frees *reply. */
+/* One call with one object as reply, which Ctrl-C ends where pn_term_watch was called; takes `body` over. Caller frees
+ * *reply. */
 pantry_status pn_client_ask(const struct pn_client *client, const char *method, const char *path, json_t *body,
-                            json_t **reply, struct pantry_error *err);
+                            json_t **reply, long *http_status, struct pantry_error *err);
 /* Reports an error of a call, and what to do about a refused key; returns PN_EXIT_FAILED. */
 int pn_client_fail(const struct pn_client *client, long http_status, const struct pantry_error *err);
 

@@ -22,7 +22,7 @@ from terminal import Terminal  # noqa: E402
 
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
-    "run serve key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check"
+    "run serve ps stop launch key generate list pull import cp rm prune show bench embed rank tokenize template parse logits check"
     " help version"
 ).split()
 

@@ -22,7 +22,10 @@ from terminal import Terminal
 def setUpModule():
     global SPOKEN, BASE
     cli.setUpModule()
-    SPOKEN, BASE = os.path.join(cli.FOLDER, "spoken.gguf"), os.path.join(cli.FOLDER, "base.gguf")
+    SPOKEN, BASE = (
+        os.path.join(cli.FOLDER, "spoken.gguf"),
+        os.path.join(cli.FOLDER, "base.gguf"),
+    )
     spoken_model.write(SPOKEN)
     tiny_model.write(BASE, template=False)
 
@@ -42,7 +45,11 @@ class Served:
 
     @property
     def env(self):
-        return {**cli.ENV, "PANTRY_HOST": self.service.url, "PANTRY_HOME": self.service.env["PANTRY_HOME"]}
+        return {
+            **cli.ENV,
+            "PANTRY_HOST": self.service.url,
+            "PANTRY_HOME": self.service.env["PANTRY_HOME"],
+        }
 
     @property
     def model(self):
@@ -61,7 +68,10 @@ class Chat(Served, cli.Chat):
         t = self.chat()
         self.assertIn(f"service at {self.service.url}", t.text())
         self.leave(t)
-        self.assertEqual([m["name"] for m in self.service.request("GET", "/api/ps")[2]["models"]], ["tiny:latest"])
+        self.assertEqual(
+            [m["name"] for m in self.service.request("GET", "/api/ps")[2]["models"]],
+            ["tiny:latest"],
+        )
 
 
 class Same(Served, cli.Case):
@@ -129,7 +139,11 @@ class Same(Served, cli.Case):
 
     def test_figures(self):
         names = [
-            re.findall(r"^([a-z ]+): ", self.run_pantry("run", *where, "tiny", "Hello", *self.greedy, "-n9", "--verbose")[2], re.M)
+            re.findall(
+                r"^([a-z ]+): ",
+                self.run_pantry("run", *where, "tiny", "Hello", *self.greedy, "-n9", "--verbose")[2],
+                re.M,
+            )
             for where in ([], ["--local"])
         ]
         self.assertEqual(names[0], names[1])
@@ -153,10 +167,18 @@ class Choosing(Served, cli.Case):
         return [m["name"] for m in self.service.request("GET", "/api/ps")[2]["models"]]
 
     def test_files_and_local_options_stay_in_this_process(self):
-        for arguments in ([cli.MODEL], ["tiny", "--local"], ["tiny", "--threads", "1"], ["tiny", "--kv-type", "f32"]):
+        for arguments in (
+            [cli.MODEL],
+            ["tiny", "--local"],
+            ["tiny", "--threads", "1"],
+            ["tiny", "--kv-type", "f32"],
+        ):
             status, _, err = self.run_pantry("run", *arguments, "x", "-n", "1")
             self.assertEqual(status, 0, err)
-            self.assertEqual("is not used" in err, "--local" not in arguments and cli.MODEL not in arguments)
+            self.assertEqual(
+                "is not used" in err,
+                "--local" not in arguments and cli.MODEL not in arguments,
+            )
         self.assertEqual(self.served(), [])
         self.good("run", "tiny", "x", "-n", "1", "--ctx", "512")
         self.assertEqual(self.served(), ["tiny:latest"])
@@ -164,11 +186,18 @@ class Choosing(Served, cli.Case):
     def test_variables(self):
         host = self.service.url.removeprefix("http://")
         without = {k: v for k, v in self.env.items() if k != "PANTRY_HOST"}
-        for env in ({"OLLAMA_HOST": host}, {"PANTRY_HOST": host, "OLLAMA_HOST": "127.0.0.1:1"}, {"PANTRY_HOST": f"0.0.0.0:{self.service.port}"}):
+        for env in (
+            {"OLLAMA_HOST": host},
+            {"PANTRY_HOST": host, "OLLAMA_HOST": "127.0.0.1:1"},
+            {"PANTRY_HOST": f"0.0.0.0:{self.service.port}"},
+        ):
             before = self.service.metric("requests_total")
             self.good("run", "tiny", "x", "-n", "1", env={**without, **env})
             self.assertGreater(self.service.metric("requests_total"), before + 2)
-        self.assertIn("wrong address", self.bad(1, "run", "tiny", "x", env={**without, "PANTRY_HOST": "a b"}))
+        self.assertIn(
+            "wrong address",
+            self.bad(1, "run", "tiny", "x", env={**without, "PANTRY_HOST": "a b"}),
+        )
         self.good("run", "tiny", "x", "-n", "1", env={**without, "PANTRY_HOST": "127.0.0.1:1"})
 
 
@@ -182,8 +211,14 @@ class Failures(Served, cli.Case):
         made = self.run_pantry("key", "add", "one")[1].decode()
         key = re.search(r"pk-[0-9a-f]{64}", made).group()
         self.assertIn("PANTRY_API_KEY", self.bad(1, "run", "tiny", "x"))
-        self.assertIn("PANTRY_API_KEY", self.bad(1, "run", "tiny", "x", env={**self.env, "PANTRY_API_KEY": "pk-wrong"}))
-        self.assertIn("not an API key", self.bad(1, "run", "tiny", "x", env={**self.env, "PANTRY_API_KEY": "a\nb"}))
+        self.assertIn(
+            "PANTRY_API_KEY",
+            self.bad(1, "run", "tiny", "x", env={**self.env, "PANTRY_API_KEY": "pk-wrong"}),
+        )
+        self.assertIn(
+            "not an API key",
+            self.bad(1, "run", "tiny", "x", env={**self.env, "PANTRY_API_KEY": "a\nb"}),
+        )
         self.good("run", "tiny", "x", "-n", "1", env={**self.env, "PANTRY_API_KEY": key})
 
     def test_interrupt_frees_the_service(self):
@@ -224,7 +259,11 @@ class Replies(cli.Case):
         """`pantry run` with a server that says that it is pantry, then sends `replies`, one per connection."""
         shown = json.dumps({"template": "x", "capabilities": ["completion"]}).encode()
         plain = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-        wanted = [plain % (17, b"pantry is running"), *([plain % (len(shown), shown)] if show else []), *replies]
+        wanted = [
+            plain % (17, b"pantry is running"),
+            *([plain % (len(shown), shown)] if show else []),
+            *replies,
+        ]
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(PATIENCE)
 
@@ -249,11 +288,18 @@ class Replies(cli.Case):
         listener.close()
         return done
 
-    def stream(self, *lines, head=b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"):
+    def stream(
+        self,
+        *lines,
+        head=b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n",
+    ):
         return head + b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
 
     def test_stream(self):
-        said, end = {"message": {"content": "Hi"}}, {"message": {"content": " you"}, "done": True, "eval_count": 2}
+        said, end = (
+            {"message": {"content": "Hi"}},
+            {"message": {"content": " you"}, "done": True, "eval_count": 2},
+        )
         status, out, err = self.ask(self.stream(said, b"\n", json.dumps(end).encode()))
         self.assertEqual((status, out), (0, b"Hi you\n"), err)
         for last, words in (
@@ -281,7 +327,12 @@ class Replies(cli.Case):
 
     def test_wrong_types(self):
         shown = {"message": 7, "done": "yes", "eval_count": "x", "figures": []}
-        end = {"done": True, "eval_count": -5, "prompt_eval_count": 1e300, "figures": {"cached": "a"}}
+        end = {
+            "done": True,
+            "eval_count": -5,
+            "prompt_eval_count": 1e300,
+            "figures": {"cached": "a"},
+        }
         self.assertEqual(self.ask(self.stream(shown, end))[0], 0)
 
 
