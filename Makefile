@@ -321,6 +321,7 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 
 # Parts of the program with unit tests of their own.
 $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
+$(B)/tests/test_ndjson: $(B)/src/cli/ndjson.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
@@ -330,7 +331,9 @@ $(B)/tests/test_said: $(B)/src/server/said.o
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(filter %.o,$^) $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+
+$(B)/fuzz/fuzz_ndjson: $(B)/src/cli/ndjson.o
 
 define program
 $(B)/$(1)/%: $(2)/%.c $(B)/libpantry.a

@@ -8,9 +8,9 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | \
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--keep-alive | *:--max-loaded | \
-        *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--scope | *:--prompt | *:-p | *:--name \
-        | *:--limit | *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | \
-        *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+        *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | *:--prompt | \
+        *:-p | *:--name | *:--limit | *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     run:--device | generate:--device | bench:--device | embed:--device | rank:--device | decide:--device | \
         logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
@@ -27,8 +27,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    ps | check | help | version) echo "--json --help" ;;
+    stop | cp | rm) echo "--help" ;;
+    launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
@@ -38,7 +41,6 @@ _pantry_options() # COMMAND
     search) echo "--hub --limit --json --help" ;;
     import) echo "--name --help" ;;
     create) echo "--file --quantize --quiet --help" ;;
-    cp | rm) echo "--help" ;;
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
@@ -50,7 +52,6 @@ _pantry_options() # COMMAND
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
     logits) echo "--ids --out --slices --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    check | help | version) echo "--json --help" ;;
     esac
 }
 
@@ -86,7 +87,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -101,7 +102,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -13,6 +13,9 @@ _pantry_commands()
     local -a commands=(
         'run:chat with a model'
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
+        'ps:list the models that a service has loaded'
+        'stop:let a service unload models'
+        'launch:start a coding agent that uses a service'
         'config:show the settings of the service and where each comes from'
         'key:add, list and remove the API keys of the service'
         'generate:complete one prompt, for scripts'
@@ -58,6 +61,7 @@ _pantry()
             '--nowordwrap[do not break lines between words]' \
             '--nothink[ask the model not to reason first]' \
             '--verbose[print all figures after an answer]' \
+            '--local[load the model in this process, also if a service runs]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '(-n --max-tokens)'{-n+,--max-tokens=}'[most tokens to make; -1 or 0: no limit. Default: 4096, or 256 without a chat template]:N: ' \
             '--temp=[temperature; 0: always the likeliest token]:T: ' \
@@ -117,6 +121,18 @@ _pantry()
             '*--read-folder=[let the service read below that folder too; may be repeated]:FOLDER: ' \
             '--quiet[print no line per request]' \
             '--debug[also log when models are loaded and unloaded]' ;;
+    ps)
+        _arguments -s -S : \
+            '--json[print a JSON list]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    stop)
+        _arguments -s -S : \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    launch)
+        _arguments -s -S : \
+            '--model=[model of the agent; without it, the largest that calls tools and fits the memory]:NAME: ' \
+            '--print[only show the environment, the command and the file]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     config)
         _arguments -s -S : \
             '--json[print the settings as JSON]' \

@@ -1,38 +1,38 @@
 /* A conversation with a model: the work of `pantry run` between two prompts.
  *
- * Each turn the whole list of messages goes through the chat template; the session reuses the tokens that it already
- * holds. A message without an answer leaves the list again; nothing is ever dropped silently. */
+ * Each turn the whole list of messages goes to the backend, which reuses what it has read already. A message without an
+ * answer leaves the list again; nothing is ever dropped silently. */
 #ifndef PN_CLI_CHAT_H
 #define PN_CLI_CHAT_H
 
 #include "base/alloc.h"
+#include "cli/backend.h"
 #include "cli/model.h"
 #include "cli/sampler.h"
 #include "pantry.h"
 
 #include <jansson.h>
 
-enum pn_think { PN_THINK_UNSET, PN_THINK_ON, PN_THINK_OFF };
-
 struct pn_chat {
     char *name; /* of the model, as the user wrote it */
-    pantry_model *model;
-    pantry_session *session;
+    const struct pn_backend *backend;
+    const struct pn_client *client; /* NULL: in this process */
+    struct pn_partner *partner;
     struct pn_machine machine;
     struct pn_cli_sampler sampler;
     struct pn_cli_sampler given; /* the sampler as the user has set it, and nothing else */
     int given_context;           /* the same for machine.session.n_context */
-    struct pn_carried carried;
-    json_t *messages; /* without the system message, and without what the model carries */
-    char *system;     /* NULL: none */
-    bool own_system;  /* the user has set it, or removed it */
+    json_t *messages;            /* without the system message, and without what the model carries */
+    char *system;                /* the user's; NULL: none */
+    bool own_system;             /* the user has set it, or removed it */
     bool verbose, wrap;
+    bool ahead; /* the model is loaded before the first message */
     enum pn_think think;
     struct pn_arena arena; /* texts of options */
 };
 
-/* The caller sets the options in *chat first (`sampler` as parsed: what is not set there comes from the model). Reports
- * errors; returns an exit status. */
+/* The caller sets the backend and the options in *chat first (`sampler` as parsed: what is not set there comes from the
+ * model). Reports errors; returns an exit status. */
 int pn_chat_open(struct pn_chat *chat, const char *name);
 /* Loads another model and starts over; keeps the old one on failure. */
 int pn_chat_switch(struct pn_chat *chat, const char *name);
@@ -42,6 +42,7 @@ void pn_chat_clear(struct pn_chat *chat);
 /* Call it after changing machine.session. */
 int pn_chat_new_session(struct pn_chat *chat);
 bool pn_chat_set_system(struct pn_chat *chat, const char *text);
+void pn_chat_facts(const struct pn_chat *chat, struct pn_facts *facts);
 
 /* Sends `text` to the model, prints the answer on standard output and the figures on standard error. Exit status. */
 int pn_chat_say(struct pn_chat *chat, const char *text, size_t len);

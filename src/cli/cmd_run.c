@@ -25,7 +25,7 @@ static const char base_model[] =
 
 struct chosen {
     const char *system;
-    bool verbose, wrap, no_think;
+    bool verbose, wrap, no_think, local;
 };
 
 static const struct pn_option table[] = {
@@ -33,6 +33,7 @@ static const struct pn_option table[] = {
     PN_OPT_OFF("nowordwrap", offsetof(struct chosen, wrap), "do not break lines between words"),
     PN_OPT_FLAG("nothink", offsetof(struct chosen, no_think), "ask the model not to reason first"),
     PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures after an answer"),
+    PN_OPT_FLAG("local", offsetof(struct chosen, local), "load the model in this process, also if a service runs"),
 };
 
 static const char quotes[] = "\"\"\"";
@@ -41,15 +42,17 @@ static const char quotes[] = "\"\"\"";
 
 static void put_welcome(const struct pn_chat *chat)
 {
-    struct pantry_model_info info = {.size = sizeof info};
-    struct pn_number a, b;
-    size_t len;
-    uint64_t bytes = pn_cli_model_bytes(chat->name);
-    pantry_model_info(chat->model, &info, NULL);
-    pantry_read_bandwidth(chat->machine.model.n_threads); /* measured now: it would delay the first answer */
-    printf("%s%s · %s parameters · %s · %s\n", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
-           pn_cli_count(&a, info.n_params), pn_cli_bytes(&b, bytes ? bytes : info.size_bytes), info.device);
-    if (!pantry_model_template(chat->model, &len))
+    struct pn_facts facts;
+    struct pn_number number;
+    pn_chat_facts(chat, &facts);
+    if (!chat->client || chat->client->local)
+        pantry_read_bandwidth(chat->machine.model.n_threads); /* measured now: it would delay the first answer */
+    printf("%s%s · %s parameters · ", pn_term_style(stdout, PN_STYLE_DIM), chat->name,
+           pn_cli_count(&number, facts.n_params));
+    if (facts.bytes)
+        printf("%s · ", pn_cli_bytes(&number, facts.bytes));
+    puts(facts.place);
+    if (!facts.chat_template)
         puts(base_model);
     printf("/? lists the commands, Ctrl-D leaves%s\n\n", pn_term_style(stdout, PN_STYLE_OFF));
 }
@@ -223,8 +226,9 @@ static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
 {
     bool piped = is_source();
     bool asked = prompt->len && !is_blank(prompt->data);
-    size_t len;
-    if (!pantry_model_template(chat->model, &len))
+    struct pn_facts facts;
+    pn_chat_facts(chat, &facts);
+    if (!facts.chat_template)
         fprintf(stderr, "%s\n", base_model);
     pn_term_watch();
     if (asked)
@@ -241,10 +245,50 @@ static int answer_once(struct pn_chat *chat, const struct pn_buf *prompt)
     return status;
 }
 
+/* ---- where ---- */
+
+/* Names are the service's; files and folders are opened here. */
+static bool is_name(const char *model)
+{
+    struct stat st;
+    return pn_store_is_name(model) && !(stat(model, &st) == 0 && S_ISREG(st.st_mode));
+}
+
+/* Chooses a running service, or this process. PN_CLI_GO_ON or an exit status. */
+static int choose_backend(const struct chosen *chosen, const char *name, struct pn_client *client, struct pn_chat *chat)
+{
+    struct pantry_error err = {0};
+    const char *option = pn_cli_local_option(&chat->machine);
+    chat->backend = &pn_backend_local;
+    if (chosen->local || !is_name(name))
+        return PN_CLI_GO_ON;
+    enum pn_presence presence = pn_client_find(client, &err);
+    if (presence == PN_SERVICE_BROKEN) {
+        pn_cli_fail(&err);
+        fprintf(stderr, "--local works without the service.\n");
+        return PN_EXIT_FAILED;
+    }
+    if (presence == PN_SERVICE_ABSENT)
+        return PN_CLI_GO_ON;
+    if (option && client->given && !client->local) {
+        pn_cli_say_error("--%s is for a model in this process, and PANTRY_HOST names the service at %s: add --local",
+                         option, client->url);
+        return PN_EXIT_FAILED;
+    }
+    if (option) {
+        pn_cli_say_error("--%s is for a model in this process, so the service at %s is not used", option, client->url);
+        return PN_CLI_GO_ON;
+    }
+    chat->backend = &pn_backend_service;
+    chat->client = client;
+    return PN_CLI_GO_ON;
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {.wrap = true};
     struct pn_chat chat = {.machine = pn_machine_default(), .sampler = pn_cli_sampler_default()};
+    struct pn_client client;
     void *const targets[] = {&chosen, &chat.sampler, &chat.machine, &chat.machine};
     struct pn_arguments arguments;
     struct pn_buf prompt = {0};
@@ -254,8 +298,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
     const char *name = arguments.n ? arguments.text[0] : PN_DEFAULT_MODEL;
     bool terminal = isatty(STDIN_FILENO), talk = terminal && isatty(STDOUT_FILENO) && arguments.n < 2;
+    if ((status = choose_backend(&chosen, name, &client, &chat)) != PN_CLI_GO_ON)
+        return status;
     chat.verbose = chosen.verbose;
     chat.wrap = chosen.wrap;
+    chat.ahead = talk;
     chat.think = chosen.no_think ? PN_THINK_OFF : PN_THINK_UNSET;
     status = PN_EXIT_DONE;
     if (chosen.system && !pn_chat_set_system(&chat, chosen.system))
@@ -279,7 +326,9 @@ const struct pn_command pn_cmd_run = {
     .summary = "chat with a model",
     .about =
         "Without a MODEL: " PN_DEFAULT_MODEL ". With a PROMPT, or when standard input is not a terminal: one answer.\n"
-        "Text from a pipe is put before the PROMPT. In the chat, `/?` lists the commands.",
+        "Text from a pipe is put before the PROMPT. In the chat, `/?` lists the commands.\n"
+        "A running service makes the answers, at PANTRY_HOST, OLLAMA_HOST or 127.0.0.1:11434; without one, or with\n"
+        "--local, this process does.",
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"
                "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",

@@ -1,5 +1,6 @@
 /* pantry serve: the service. */
 #define _POSIX_C_SOURCE 200809L
+#include "cli/address.h"
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "cli/setting_value.h"
@@ -12,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { DEFAULT_PORT = 11434 };
 
 struct chosen {
     bool install, uninstall, system, print;
@@ -48,55 +47,28 @@ static void say_ready(void *user, const char *url)
 
 /* ---- where to listen ---- */
 
-/* "127.0.0.1:11434", "0.0.0.0", ":8080", "http://[::1]:11434": the address goes to `host`, the port to *port. */
-static bool take_host(const char *text, char host[256], int *port)
+/* "unix:PATH", or an address with or without a port. */
+static bool take_host(const char *text, char host[PN_HOST_MAX], int *port)
 {
-    const char *end, *colon;
     if (strncmp(text, "unix:", 5) == 0)
-        return snprintf(host, 256, "%s", text) < 256;
-    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0)
-        text = strchr(text, '/') + 2;
-    size_t n = strcspn(text, "/");
-    if (*text == '[') {
-        if (!(end = memchr(text, ']', n)))
-            return false;
-        text++;
-        colon = end[1] == ':' ? end + 1 : NULL;
-    } else {
-        colon = memchr(text, ':', n);
-        end = colon ? colon : text + n;
-        if (colon && strchr(colon + 1, ':')) { /* an IPv6 address without brackets */
-            end = text + n;
-            colon = NULL;
-        }
-    }
-    if (end - text >= 256)
-        return false;
-    if (end > text)
-        snprintf(host, 256, "%.*s", (int)(end - text), text);
-    char number[8];
-    size_t n_digits = colon ? (size_t)(text + strcspn(text, "/") - colon - 1) : 0;
-    if (!colon)
-        return true;
-    if (n_digits >= sizeof number)
-        return false;
-    snprintf(number, sizeof number, "%.*s", (int)n_digits, colon + 1);
-    return pn_cli_parse_int(number, 0, 65535, port);
+        return snprintf(host, PN_HOST_MAX, "%s", text) < PN_HOST_MAX;
+    return pn_cli_take_host(text, host, port);
 }
 
 /* A port goes before the host's where it comes from the same place or one that goes before the host's. */
-static int listen_where(const struct pn_command *command, const struct pn_settings *s, char host[256], int *port)
+static int listen_where(const struct pn_command *command, const struct pn_settings *s, char host[PN_HOST_MAX],
+                        int *port)
 {
     const struct pn_setting_value *given = &s->of[PN_SET_host], *number = &s->of[PN_SET_port];
     char origin[300];
     int own = -1;
-    snprintf(host, 256, "127.0.0.1");
+    snprintf(host, PN_HOST_MAX, "127.0.0.1");
     if (!take_host(given->text, host, &own)) {
         pn_settings_origin(s, PN_SET_host, origin, sizeof origin);
         return pn_cli_misuse(command, "%s: wrong address (found \"%s\", allowed ADDRESS, ADDRESS:PORT or unix:PATH)",
                              origin, given->text);
     }
-    *port = own < 0 ? DEFAULT_PORT : own;
+    *port = own < 0 ? PN_DEFAULT_PORT : own;
     if (*number->text && (own < 0 || number->source >= given->source))
         *port = (int)number->number;
     return PN_CLI_GO_ON;
@@ -215,8 +187,8 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
 {
     struct pn_server_options options = options_of(s);
     struct pantry_error error = {0};
-    char host[256], *keys = NULL, *said = NULL, *cache = NULL;
-    int port = DEFAULT_PORT, status = check_tls(command, s);
+    char host[PN_HOST_MAX], *keys = NULL, *said = NULL, *cache = NULL;
+    int port = PN_DEFAULT_PORT, status = check_tls(command, s);
     if (status == PN_CLI_GO_ON)
         status = listen_where(command, s, host, &port);
     if (status != PN_CLI_GO_ON)

@@ -52,6 +52,27 @@ struct pn_machine pn_machine_default(void)
     return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default(), 0};
 }
 
+const char *pn_cli_local_option(const struct pn_machine *machine)
+{
+    static const struct {
+        const struct pn_option *option;
+        size_t n;
+    } tables[] = {{pn_device_options, PN_N_DEVICE_OPTIONS}, {pn_session_options, PN_N_SESSION_OPTIONS}};
+    const struct pn_machine usual = pn_machine_default();
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (size_t o = 0; o < tables[t].n; o++) {
+            const struct pn_option *option = &tables[t].option[o];
+            size_t size = option->kind == PN_OPTION_INT     ? sizeof(int)
+                          : option->kind == PN_OPTION_FLOAT ? sizeof(float)
+                          : option->kind == PN_OPTION_SIZE  ? sizeof(uint64_t)
+                                                            : sizeof(char *);
+            bool set = memcmp((const char *)machine + option->offset, (const char *)&usual + option->offset, size) != 0;
+            if (set && option->offset != MACHINE(session.n_context))
+                return option->name;
+        }
+    return NULL;
+}
+
 /* ---- models ---- */
 
 static const char *catalog_name(const void *names, size_t i)
@@ -62,8 +83,7 @@ static const char *catalog_name(const void *names, size_t i)
     return i < n ? catalog[i].name : NULL;
 }
 
-/* After an unknown name: how to find a known one. */
-static void put_where_models_are(const char *name)
+void pn_cli_put_where_models_are(const char *name)
 {
     const char *near = pn_cli_nearest(name, catalog_name, NULL);
     if (near)
@@ -145,7 +165,7 @@ int pn_cli_find_model(const char *name, char **path)
     }
     pn_cli_fail(&err);
     if (status == PANTRY_NOT_FOUND && pn_store_is_name(name))
-        put_where_models_are(name);
+        pn_cli_put_where_models_are(name);
     else if (status == PANTRY_NOT_FOUND && strchr(name, ' ')) /* a question in place of the model */
         fprintf(stderr, "The model comes first: `%s run " PN_DEFAULT_MODEL " \"...\"`.\n", pn_cli_program());
     return PN_EXIT_FAILED;

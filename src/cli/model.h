@@ -25,6 +25,11 @@ extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of st
 /* Resolves a name or path; at first use, fetches a model of the catalog, and pulls one whose name says where it is (a
  * registry's host or namespace, or Hugging Face). Caller frees *path. */
 int pn_cli_find_model(const char *name, char **path);
+/* On standard error, after an unknown name: how to find a known one. */
+void pn_cli_put_where_models_are(const char *name);
+/* The first of the options for models in this process (pn_device_options, and those of pn_session_options but --ctx)
+ * that is set; NULL: none. */
+const char *pn_cli_local_option(const struct pn_machine *machine);
 /* Size of the model of a name or path, as in `pantry list`; 0 if it is a folder, or in parts outside of the store. */
 uint64_t pn_cli_model_bytes(const char *name);
 int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry_model **model);

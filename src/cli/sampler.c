@@ -69,6 +69,14 @@ static void recommend(struct pantry_sampling *sampling, const char *model)
         }
 }
 
+bool pn_cli_sampler_is_unset(const struct pn_cli_sampler *s, const void *member)
+{
+#define IS_UNSET(field) (member == &s->sampling.field && s->sampling.field == unset.field)
+    return IS_UNSET(temperature) || IS_UNSET(top_k) || IS_UNSET(top_p) || IS_UNSET(min_p) || IS_UNSET(repeat_penalty) ||
+           IS_UNSET(frequency_penalty) || IS_UNSET(presence_penalty) || IS_UNSET(penalty_last_n);
+#undef IS_UNSET
+}
+
 #define SETTLE(field)                                                                                                  \
     if (s->sampling.field == unset.field)                                                                              \
     s->sampling.field = p.sampling.field

@@ -14,7 +14,8 @@
 /* Default limits of an answer: enough for any answer, and few tokens without a chat template, because nothing then
  * tells the model where to end. */
 enum { PN_TOKENS_UNSET = -2, PN_TOKENS_CHAT = 4096, PN_TOKENS_BASE = 256 };
-#define PN_SEED_UNSET UINT64_MAX
+#define PN_SEED_UNSET  UINT64_MAX
+#define PN_FLOAT_UNSET (-1.0f) /* outside the range of the options */
 
 struct pn_cli_sampler {
     struct pantry_sampling sampling;
@@ -28,6 +29,8 @@ struct pn_cli_sampler pn_cli_sampler_default(void);
 /* `params`: of the model, or NULL; their texts are borrowed. *n_context is settled where it is 0. Reports errors; exit
  * status. */
 int pn_cli_sampler_settle(struct pn_cli_sampler *sampler, int *n_context, const char *model, const json_t *params);
+/* Whether one of sampler->sampling's numbers, at `member`, has no value. False for the seed and other members. */
+bool pn_cli_sampler_is_unset(const struct pn_cli_sampler *sampler, const void *member);
 void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler);
 /* `chat`: the model has a chat template, which tells it where to end. */
 struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat);

@@ -218,7 +218,8 @@ void pn_cli_put_figures(FILE *out, const struct pantry_stats *stats, int n_threa
     fprintf(out, "answer tokens:        %d\n", stats->n_generated);
     fprintf(out, "answer time:          %s\n", pn_cli_seconds(&a, stats->decode_seconds));
     fprintf(out, "answer rate:          %.1f tok/s\n", pn_cli_decode_rate(stats));
-    fprintf(out, "read per token:       %s\n", pn_cli_bytes(&a, (unsigned long long)stats->bytes_per_token));
+    if (stats->bytes_per_token > 0)
+        fprintf(out, "read per token:       %s\n", pn_cli_bytes(&a, (unsigned long long)stats->bytes_per_token));
     put_share(out, stats, n_threads, "memory bandwidth:     ");
     fprintf(out, "\nstopped by:           %s%s\n", pn_cli_stop_name(stats), pn_term_style(out, PN_STYLE_OFF));
 }

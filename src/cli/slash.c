@@ -2,11 +2,9 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/slash.h"
 
-#include "cli/commands.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct slash {
@@ -103,7 +101,9 @@ static void put_parameter(const struct pn_chat *chat, struct parameter parameter
         return;
     }
     printf("  %-18s ", name);
-    if (parameter.option->kind == PN_OPTION_FLOAT)
+    if (pn_cli_sampler_is_unset(&chat->sampler, at))
+        puts("as the model says");
+    else if (parameter.option->kind == PN_OPTION_FLOAT)
         printf("%g\n", (double)*(const float *)at);
     else if (at == &chat->sampler.max_tokens && chat->sampler.max_tokens == PN_TOKENS_UNSET)
         printf("%d, or %d without a chat template\n", PN_TOKENS_CHAT, PN_TOKENS_BASE);
@@ -238,7 +238,7 @@ static void put_text(const char *text, const char *none)
 static void show_info(struct slash *slash, const char *rest)
 {
     (void)rest;
-    pn_cli_show_model(slash->chat->name);
+    slash->chat->backend->show(slash->chat->partner);
 }
 
 static void show_parameters(struct slash *slash, const char *rest)
@@ -251,25 +251,26 @@ static void show_parameters(struct slash *slash, const char *rest)
 
 static void show_system(struct slash *slash, const char *rest)
 {
+    struct pn_facts facts;
     (void)rest;
-    put_text(slash->chat->system, "no system message is set");
+    pn_chat_facts(slash->chat, &facts);
+    put_text(slash->chat->own_system ? slash->chat->system : facts.system, "no system message is set");
 }
 
 static void show_template(struct slash *slash, const char *rest)
 {
-    size_t len;
+    struct pn_facts facts;
     (void)rest;
-    put_text(pantry_model_template(slash->chat->model, &len), "this model has no chat template");
+    pn_chat_facts(slash->chat, &facts);
+    put_text(facts.chat_template, "this model has no chat template");
 }
 
 static void show_license(struct slash *slash, const char *rest)
 {
-    struct pantry_model_info info = {.size = sizeof info};
-    char *carried = pn_carried_license(&slash->chat->carried);
+    struct pn_facts facts;
     (void)rest;
-    pantry_model_info(slash->chat->model, &info, NULL);
-    put_text(carried ? carried : info.license, "this model does not name a licence");
-    free(carried);
+    pn_chat_facts(slash->chat, &facts);
+    put_text(facts.license, "this model does not name a licence");
 }
 
 static const struct entry views[] = {

@@ -127,6 +127,18 @@ static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error 
     return status;
 }
 
+/* The context that requests get, as trained or as fits the memory; of models that make no text, as trained. */
+static int usual_context(const struct pn_loaded *loaded)
+{
+    pantry_session *session;
+    int n = loaded->info.n_context_train;
+    if (!pantry_session_new(loaded->model, NULL, &session, NULL)) {
+        n = pantry_session_n_context(session);
+        pantry_session_free(session);
+    }
+    return n;
+}
+
 /* ---- the list ---- under the lock ---- */
 
 static struct entry *find(struct pn_models *m, const char *name)
@@ -329,6 +341,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     e->loaded.info.size = sizeof e->loaded.info;
     pantry_model_info(e->loaded.model, &e->loaded.info, NULL);
+    e->loaded.n_context = usual_context(&e->loaded);
     e->used = pn_clock_ns();
     e->expires = expiry(m, e, NULL);
     if (m->options.changed)

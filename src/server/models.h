@@ -15,6 +15,7 @@ struct pn_loaded {
     char *name, *path;
     pantry_model *model;
     struct pantry_model_info info;
+    int n_context;             /* most tokens of a request that asks for no number */
     uint64_t bytes;            /* of the file */
     struct pn_carried carried; /* by the model of the store */
     struct pn_parameters

@@ -54,6 +54,8 @@ class Service:
         self.context = context  # of TLS
         cache = os.path.join(home or self.folder, "cache")
         self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", "PANTRY_CACHE": cache, **(env or {})}
+        env.pop("PANTRY_HOST", None)
+        env.pop("OLLAMA_HOST", None)
         if models is not None:
             env["PANTRY_HOME"] = home or os.path.join(self.folder, "home")
             for name, path in models.items():

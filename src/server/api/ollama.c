@@ -104,6 +104,7 @@ struct call {
     bool chat, stream, raw;
     bool truncate; /* leave out the oldest messages where they do not fit */
     int n_left_out;
+    bool figures; /* all of them are wanted, also those that Ollama does not have */
     struct pn_loaded *loaded;
     bool loaded_now;
     const char *model;
@@ -198,6 +199,11 @@ static void add_figures(json_t *v, const struct call *c, const struct pantry_sta
     json_object_set_new(v, "prompt_eval_duration", json_integer(ns(s->prefill_seconds)));
     json_object_set_new(v, "eval_count", json_integer(s->n_generated));
     json_object_set_new(v, "eval_duration", json_integer(ns(s->decode_seconds)));
+    if (c->figures)
+        json_object_set_new(v, "figures",
+                            json_pack("{s:i, s:f, s:i, s:s}", "cached", s->n_cached, "bytes_per_token",
+                                      s->bytes_per_token, "context", c->loaded->n_context, "stopped_by",
+                                      pantry_stop_name(s->stop)));
 }
 
 static const char *reason(const struct pantry_stats *s)
@@ -459,21 +465,23 @@ static pantry_status read_logprobs(struct call *c, struct pantry_error *err)
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {"model",
-                                          "messages",
-                                          "tools",
-                                          "stream",
-                                          "think",
-                                          "keep_alive",
-                                          "options",
-                                          "logprobs",
-                                          "top_logprobs",
-                                          "truncate",
-                                          "_debug_render_only",
-                                          NULL};
-    static const char *const of_generate[] = {"model",   "prompt",   "suffix",       "system",
-                                              "raw",     "stream",   "think",        "keep_alive",
-                                              "options", "logprobs", "top_logprobs", "_debug_render_only",
+    static const char *const of_chat[] = {
+        "model",   "messages", "tools",        "stream",   "think",   "keep_alive",
+        "options", "logprobs", "top_logprobs", "truncate", "figures", "_debug_render_only",
+        NULL};
+    static const char *const of_generate[] = {"model",
+                                              "prompt",
+                                              "suffix",
+                                              "system",
+                                              "raw",
+                                              "stream",
+                                              "think",
+                                              "keep_alive",
+                                              "options",
+                                              "logprobs",
+                                              "figures",
+                                              "top_logprobs",
+                                              "_debug_render_only",
                                               NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
@@ -493,6 +501,8 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         status = pn_json_bool(c->body, "stream", &c->stream, err);
     if (!status)
         status = check_types(c, err);
+    if (!status)
+        status = pn_json_bool(c->body, "figures", &c->figures, err);
     if (!status && keep && !json_is_null(keep)) {
         status = pn_ollama_duration(keep, &c->keep, err);
         c->has_keep = true;

@@ -143,7 +143,7 @@ static void add_running(void *user, const struct pn_loaded_state *state)
     pn_time_text(until, (double)time(NULL) + (state->forever ? 100.0 * 365 * 86400 : state->seconds_left));
     json_object_set_new(v, "expires_at", json_string(until));
     json_object_set_new(v, "size_vram", json_integer(0));
-    json_object_set_new(v, "context_length", json_integer(l->info.n_context_train));
+    json_object_set_new(v, "context_length", json_integer(l->n_context));
     json_array_append_new(user, v);
     json_decref(d);
 }

@@ -1,0 +1,211 @@
+/* Questions to a service and its answers: see ask.h. */
+#include "cli/ask.h"
+
+#include "base/clock.h"
+#include "cli/say.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- questions ---- */
+
+/* What the user set; the rest is the service's choice for the model. */
+static json_t *options_of(const struct pn_question *q, bool chat)
+{
+    const struct pantry_sampling *s = &q->sampler->sampling;
+    const struct {
+        const char *name;
+        float value;
+        bool set;
+    } numbers[] = {
+        {"temperature", s->temperature, s->temperature >= 0},
+        {"top_p", s->top_p, s->top_p >= 0},
+        {"min_p", s->min_p, s->min_p >= 0},
+        {"repeat_penalty", s->repeat_penalty, s->repeat_penalty >= 0},
+        {"frequency_penalty", s->frequency_penalty, s->frequency_penalty >= -100},
+        {"presence_penalty", s->presence_penalty, s->presence_penalty >= -100},
+    };
+    json_t *options = json_object();
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].set)
+            json_object_set_new(options, numbers[i].name, json_real((double)numbers[i].value));
+    if (s->top_k >= 0)
+        json_object_set_new(options, "top_k", json_integer(s->top_k));
+    if (s->penalty_last_n >= -1)
+        json_object_set_new(options, "repeat_last_n", json_integer(s->penalty_last_n));
+    json_object_set_new(options, "seed", json_integer((json_int_t)s->seed));
+    int most = pn_cli_sampler_options(q->sampler, chat).max_tokens;
+    json_object_set_new(options, "num_predict", json_integer(most > 0 ? most : -1));
+    if (q->n_context)
+        json_object_set_new(options, "num_ctx", json_integer(q->n_context));
+    json_t *stop = q->sampler->stop.n ? json_array() : NULL;
+    for (size_t i = 0; i < q->sampler->stop.n; i++)
+        json_array_append_new(stop, json_string(q->sampler->stop.item[i]));
+    if (stop)
+        json_object_set_new(options, "stop", stop);
+    return options;
+}
+
+/* The messages with Ollama's name of the reasoning. */
+static json_t *messages_of(const json_t *messages)
+{
+    json_t *list = json_array(), *given;
+    size_t i;
+    json_array_foreach(messages, i, given)
+    {
+        json_t *m = json_copy(given), *reasoning = json_object_get(m, "reasoning_content");
+        if (reasoning) {
+            json_object_set(m, "thinking", reasoning);
+            json_object_del(m, "reasoning_content");
+        }
+        json_array_append_new(list, m);
+    }
+    return list;
+}
+
+json_t *pn_ask_body(const struct pn_question *q, const char *model, bool chat, bool can_think)
+{
+    json_t *body =
+        json_pack("{s:s, s:b, s:b, s:o}", "model", model, "stream", 1, "figures", 1, "options", options_of(q, chat));
+    if (!body)
+        return NULL;
+    if (!chat) {
+        json_object_set_new(body, "prompt", pn_cli_json_text(q->text, q->len));
+        json_object_set_new(body, "raw", json_true());
+        return body;
+    }
+    json_t *messages = messages_of(q->messages);
+    if (q->no_system) /* an empty one keeps that of the model away */
+        json_array_insert_new(messages, 0, json_pack("{s:s, s:s}", "role", "system", "content", ""));
+    json_object_set_new(body, "messages", messages);
+    if (q->think == PN_THINK_OFF || (q->think == PN_THINK_ON && can_think))
+        json_object_set_new(body, "think", json_boolean(q->think == PN_THINK_ON));
+    return body;
+}
+
+/* ---- answers ---- */
+
+void pn_take_start(struct pn_taking *t, const struct pn_question *q, bool chat, bool opened, struct pn_answer *answer)
+{
+    *t =
+        (struct pn_taking){.question = q, .answer = answer, .opened = opened, .inside = opened, .began = pn_clock_ns()};
+    t->most = pn_cli_sampler_options(q->sampler, chat).max_tokens;
+    *answer = (struct pn_answer){.stats = {.size = sizeof answer->stats}};
+}
+
+/* Equal pieces get equal ids. */
+static int32_t id_of(const char *text, size_t len)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 16777619u;
+    return (int32_t)(hash & 0x7FFFFFFF);
+}
+
+static void put_piece(struct pn_taking *t, int32_t id, const char *text, size_t len)
+{
+    if (!t->unwanted && len)
+        t->unwanted = !t->question->piece(t->question->user, id, text, len);
+}
+
+static void put_tag(struct pn_taking *t, const char *tag)
+{
+    put_piece(t, -1, tag, strlen(tag));
+}
+
+static void take_text(struct pn_taking *t, const json_t *value, bool reasoning)
+{
+    const char *text = json_string_value(value);
+    size_t len = json_string_length(value);
+    if (!text || !len)
+        return;
+    if (reasoning != t->inside) {
+        if (!reasoning || !t->opened)
+            put_tag(t, reasoning ? "<think>\n" : "\n</think>\n\n");
+        t->inside = reasoning;
+    }
+    t->last = pn_clock_ns();
+    t->first = t->first ? t->first : t->last;
+    t->answer->stats.first_token_seconds = (double)(t->first - t->began) * 1e-9;
+    t->n_pieces++;
+    put_piece(t, id_of(text, len), text, len);
+}
+
+/* A model may call tools that nobody offered; the call is shown. */
+static void take_calls(struct pn_taking *t, const json_t *calls)
+{
+    size_t i;
+    json_t *call;
+    json_array_foreach(calls, i, call)
+    {
+        char *text = json_dumps(json_object_get(call, "function"), JSON_COMPACT);
+        if (text) {
+            put_tag(t, "<tool_call>\n");
+            put_tag(t, text);
+            put_tag(t, "\n</tool_call>\n");
+        }
+        free(text);
+    }
+}
+
+static double seconds_of(const json_t *object, const char *name)
+{
+    return (double)json_integer_value(json_object_get(object, name)) * 1e-9;
+}
+
+static int count_of(const json_t *object, const char *name)
+{
+    json_int_t n = json_integer_value(json_object_get(object, name));
+    return n > 0 && n < 1 << 30 ? (int)n : 0;
+}
+
+static enum pantry_stop stop_of(const json_t *object)
+{
+    const char *by = json_string_value(json_object_get(json_object_get(object, "figures"), "stopped_by"));
+    const char *reason = json_string_value(json_object_get(object, "done_reason"));
+    for (int stop = PANTRY_STOP_END; by && stop <= PANTRY_STOP_CALLBACK; stop++)
+        if (strcmp(pantry_stop_name((enum pantry_stop)stop), by) == 0)
+            return (enum pantry_stop)stop;
+    return reason && strcmp(reason, "length") == 0 ? PANTRY_STOP_LENGTH : PANTRY_STOP_END;
+}
+
+static void take_end(struct pn_taking *t, const json_t *object)
+{
+    struct pn_answer *answer = t->answer;
+    struct pantry_stats *s = &answer->stats;
+    const json_t *figures = json_object_get(object, "figures");
+    s->n_prompt = count_of(object, "prompt_eval_count");
+    s->n_cached = count_of(figures, "cached");
+    s->n_generated = count_of(object, "eval_count");
+    s->load_seconds = seconds_of(object, "load_duration");
+    s->prefill_seconds = seconds_of(object, "prompt_eval_duration");
+    s->decode_seconds = seconds_of(object, "eval_duration");
+    s->bytes_per_token = json_number_value(json_object_get(figures, "bytes_per_token"));
+    s->stop = stop_of(object);
+    answer->n_context = t->question->n_context ? t->question->n_context : count_of(figures, "context");
+    answer->filled = s->stop == PANTRY_STOP_LENGTH && answer->n_context &&
+                     s->n_prompt + s->n_generated >= answer->n_context - 1 && (!t->most || s->n_generated < t->most);
+    t->done = true;
+}
+
+bool pn_take_object(void *user, json_t *object)
+{
+    struct pn_taking *t = user;
+    const json_t *message = json_object_get(object, "message");
+    take_text(t, json_object_get(message, "thinking"), true);
+    take_text(t, json_object_get(message, "content"), false);
+    take_calls(t, json_object_get(message, "tool_calls"));
+    take_text(t, json_object_get(object, "response"), false);
+    if (json_is_true(json_object_get(object, "done")))
+        take_end(t, object);
+    return !t->unwanted;
+}
+
+void pn_take_cut(const struct pn_taking *t, enum pantry_stop stop)
+{
+    struct pantry_stats *s = &t->answer->stats;
+    s->n_generated = t->n_pieces;
+    s->decode_seconds = (double)(t->last - t->first) * 1e-9;
+    s->prefill_seconds = t->first ? (double)(t->first - t->began) * 1e-9 : 0;
+    s->stop = stop;
+}
