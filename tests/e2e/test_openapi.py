@@ -20,7 +20,7 @@ CHECKS = (
 EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "10")  # requests per operation, besides those that cover its fields
 SEED = os.environ.get("OPENAPI_SEED", "1")
 # What asks registries, or takes the model away.
-LEFT_OUT = ("/api/pull", "/api/push", "/api/delete", "/api/create")
+LEFT_OUT = ("/api/pull", "/api/push", "/api/delete", "/api/create", "/api/blobs/{digest}")
 # Knows tools and reasoning, so that requests with them are answered.
 TEMPLATE = "{% if tools %}{{ tools | length }}{% endif %}{% if thinking and reasoning_effort %}think{% endif %}"
 

@@ -436,6 +436,8 @@ static pantry_status check_types(const struct call *c, struct pantry_error *err)
     size_t i;
     pantry_status status = pn_json_string(c->body, "system", &text, err);
     if (!status)
+        status = pn_json_string(c->body, "suffix", &text, err);
+    if (!status)
         status = check_think(c->think, err);
     if (!status)
         status = pn_json_bool(c->body, "raw", &flag, err);
