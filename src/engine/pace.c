@@ -46,7 +46,7 @@ int pn_pace_allowance(const struct pn_pace *p, int n_decode, int n_prompts, int 
         double left = budget - p->fixed;
         budget = left < least_share * budget ? least_share * budget : left;
     }
-    n = n_decode && p->fixed < 0 ? FIRST_BESIDE : p->alone > 0 ? budget / p->alone : FIRST_BESIDE;
+    n = (n_decode == 0 || p->fixed >= 0) && p->alone > 0 ? budget / p->alone : (double)FIRST_BESIDE;
     n = n < least ? least : n;
     return n < most ? (int)n : most;
 }

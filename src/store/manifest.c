@@ -70,9 +70,6 @@ static pantry_status find_weights(const char *models, const char *manifest, cons
             return status;
         struct pn_digest digest;
         memcpy(digest.hex, json_string_value(json_object_get(layer[i], "digest")) + 7, sizeof digest.hex);
-        for (size_t k = 0; k < blobs->len; k++)
-            if (strcmp(blobs->data[k].hex, digest.hex) == 0)
-                return pn_fail(err, PANTRY_FORMAT, "%s: has a model layer more than once", manifest);
         if (!pn_vec_push(blobs, digest))
             return pn_no_memory(err, manifest);
         *bytes += (uint64_t)json_integer_value(json_object_get(layer[i], "size"));

@@ -81,6 +81,15 @@ static bool order_parts(const json_t **models, size_t n)
     return true;
 }
 
+static bool is_twice(const json_t *const *models, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (json_equal(json_object_get(models[i], "digest"), json_object_get(models[k], "digest")))
+                return true;
+    return false;
+}
+
 pantry_status pn_media_models(const json_t *layers, const json_t **models, size_t *n, struct pantry_error *err)
 {
     size_t size = json_array_size(layers);
@@ -98,6 +107,8 @@ pantry_status pn_media_models(const json_t *layers, const json_t **models, size_
     }
     if (*n == 0)
         return pn_fail(err, PANTRY_FORMAT, "has no model layer");
+    if (is_twice(models, *n))
+        return pn_fail(err, PANTRY_FORMAT, "has a model layer more than once");
     if (*n > 1 && numbered && !order_parts(models, *n))
         return pn_fail(err, PANTRY_FORMAT, "has %zu model layers (allowed 1, or all parts of one)", *n);
     return PANTRY_OK;

@@ -423,7 +423,7 @@ class Kept(Case):
         return done.stdout.split()[-1]
 
     def serve(self):
-        server = service.Service(None)
+        server = service.Service(None, env={"PANTRY_CACHE": os.path.join(self.home, "cache")})
         self.addCleanup(lambda: server.process.poll() is None and server.stop())
         return server
 

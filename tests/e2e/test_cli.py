@@ -53,9 +53,15 @@ def pantry(*arguments, stdin=b"", env=None):
 
 
 class Case(unittest.TestCase):
+    own_env = None  # tests with another environment set `env`
+
     @property
     def env(self):
-        return ENV
+        return self.own_env or ENV
+
+    @env.setter
+    def env(self, value):
+        self.own_env = value
 
     @property
     def model(self):

@@ -413,7 +413,7 @@ class Killed(Create):
             (1 << 20,),
             bytes(4 << 20),
         )  # reading it takes a while
-        tiny_model.save(path, *tiny_model.metadata(), [*tiny_model.tensors(random.Random(1), True), pad])
+        tiny_model.write_file(path, [*tiny_model.tensors(random.Random(1), True), pad], tiny_model.metadata())
         self.from_tiny("base", "SYSTEM One.\n")
         modelfiles = {
             "small": "FROM base\nSYSTEM Two.\nPARAMETER top_k 4\n",

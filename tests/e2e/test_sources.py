@@ -158,7 +158,7 @@ class Artifacts(Source):
         self.artifact(("application/vnd.oci.image.layer.v1.tar+gzip", "toy.gguf", self.tiny))
         self.assertIn("is not a model: layer 0", self.refused("ai/toy:latest"))
         self.artifact(("application/vnd.cncf.model.weight.v1.raw", "model.safetensors", self.tiny))
-        self.assertIn("has 0 model layers", self.refused("ai/toy:latest"))
+        self.assertIn("has no model layer", self.refused("ai/toy:latest"))
 
 
 class Urls(Source):

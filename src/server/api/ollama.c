@@ -319,7 +319,7 @@ static pantry_status check_message(const json_t *m, size_t i, struct pantry_erro
     if (status) {
         char where[40];
         snprintf(where, sizeof where, "messages[%zu]", i);
-        pn_fail_prefix(err, where);
+        pn_fail_prefix(err, "%s", where);
         return status;
     }
     if (json_array_size(images))
