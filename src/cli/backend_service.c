@@ -184,10 +184,15 @@ static void service_facts(const struct pn_partner *partner, struct pn_facts *fac
         facts->license = json_string_value(json_object_get(partner->shown, "license"));
 }
 
-/* The service fills in the rest, for each request. */
+/* The service fills in the rest, for each request; but it has no limit of its own that ours would replace. */
 static int service_settle(const struct pn_partner *partner, struct pn_cli_sampler *sampler, int *n_context)
 {
-    (void)partner, (void)sampler, (void)n_context;
+    static const char limit[] = "num_predict ";
+    const char *text = json_string_value(json_object_get(partner->shown, "parameters"));
+    (void)n_context;
+    for (; text && *text && sampler->max_tokens == PN_TOKENS_UNSET; text += strcspn(text, "\n"), text += *text == '\n')
+        if (strncmp(text, limit, sizeof limit - 1) == 0)
+            sampler->max_tokens = (int)strtol(text + sizeof limit - 1, NULL, 10);
     return PN_EXIT_DONE;
 }
 

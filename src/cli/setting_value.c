@@ -112,7 +112,7 @@ static bool take_number(const struct pn_setting *s, const char *text, double *ou
 {
     int whole;
     uint64_t bytes;
-    bool flag, ok;
+    bool flag = false, ok;
     switch (s->kind) {
     case PN_SETTING_INT:
         ok = pn_cli_parse_int(text, 0, 0, &whole);

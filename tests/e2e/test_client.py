@@ -110,6 +110,21 @@ class Same(Served, cli.Case):
         err = self.compare("tiny", "Hello", "-n", "9", *self.greedy)[2]
         self.assertIn("the answer was cut at the number of tokens that you set", err)
 
+    def test_what_a_model_carries(self):
+        """Its parameters hold where the user sets nothing, its limit too, and its system message."""
+        path = os.path.join(self.service.folder, "Modelfile")
+        with open(path, "w") as file:
+            file.write("FROM tiny\nSYSTEM Say little.\nPARAMETER temperature 0\nPARAMETER num_predict 5\n")
+        self.good("create", "terse", "-f", path)
+        for where in ([], ["--local"]):
+            status, out, err = self.run_pantry("run", "terse", "Hello", *where)
+            self.assertEqual(status, 0, err)
+            self.assertIn("5 tokens", err)
+            self.assertIn("9 tokens", self.run_pantry("run", "terse", "Hello", "-n", "9", *where)[2])
+            if where:
+                self.assertEqual(out, served)
+            served = out
+
     def test_loops(self):
         through = self.compare("spoken", "say endless", "--temp", "0")
         self.assertIn("the text repeats itself", through[2])
