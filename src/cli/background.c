@@ -70,6 +70,7 @@ static void serve(struct child *child, const char *keys)
     signal(SIGINT, SIG_IGN);
     struct pn_server_options options = {
         .host = "127.0.0.1",
+        .fd = -1,
         .models = {.model = pantry_model_options_default(), .keep_alive = {.seconds = KEEP_ALIVE_SECONDS}},
         .keys = keys,
         .needs_key = true,
