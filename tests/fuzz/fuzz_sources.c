@@ -48,6 +48,8 @@ static void read_files(const char *text, size_t n, const char *quant)
     pn_hub_free(&model);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned number, count;
