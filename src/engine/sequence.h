@@ -19,8 +19,8 @@ struct pn_seq_memory {
     struct pn_checkpoints checkpoints; /* of the tree's nodes */
     int max_states;                    /* kept by the tree */
     int32_t n_promised[PN_KV_GROUPS];  /* pages taken from the budget so far */
-    /* Gives back pages and states that the cache on disk holds besides the tree; false: none. NULL: there is no such
-     * cache. */
+    /* Releases pages and states that the disk cache still references; false if it has none. NULL without a disk cache.
+     */
     bool (*spare)(void *user);
     void *spare_user;
 };

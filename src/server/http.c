@@ -738,8 +738,8 @@ static bool try_tls(const struct MHD_OptionItem *tls)
     return probe != NULL;
 }
 
-/* Starts a daemon on the socket, with the certificate as it is now. It gets a descriptor of its own, which it closes at
- * its end and also where it does not start. */
+/* Starts a daemon on the socket, with the current certificate. The daemon gets a duplicate of the descriptor, and
+ * closes it when it ends or fails to start. */
 static pantry_status start_daemon(struct pn_http *http, struct MHD_Daemon **out, char **cert, char **key,
                                   struct pantry_error *err)
 {

@@ -379,7 +379,7 @@ static void *run_loading(void *user)
     return NULL;
 }
 
-/* Loads on a thread of its own, as a request may give up waiting. */
+/* Loads on a separate thread, because the request may stop waiting. */
 static void start_loading(struct pn_models *m, struct entry *e)
 {
     struct loading *l = malloc(sizeof *l);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* *exists: there is a manifest of that name, so the name means nothing else, whatever is wrong with it. */
+/* *exists: a manifest has that name. A damaged one still takes precedence over other caches. */
 static pantry_status find_own(const char *text, struct pn_stored *out, bool *exists, struct pantry_error *err)
 {
     struct pn_model_name name;

@@ -38,7 +38,9 @@ KIND = {
 def build(folder):
     out = os.path.join(folder, "gguf_dump")
     cc = os.environ.get("CC", "cc").split()
-    base = [f"src/base/{name}.c" for name in ("alloc", "cgroup", "file", "model_files", "os_darwin", "os_linux", "status")]
+    base = [
+        f"src/base/{name}.c" for name in ("alloc", "cgroup", "file", "model_files", "os_darwin", "os_linux", "status")
+    ]
     sources = [
         "src/tensor/type.c",
         *sorted(glob.glob("src/tensor/quant/*.c")),

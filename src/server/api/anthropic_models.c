@@ -36,7 +36,7 @@ static pantry_status read_limit(const struct pn_exchange *x, size_t *limit, stru
     return PANTRY_OK;
 }
 
-/* The place of the model that a cursor names; `otherwise` where there is no cursor. */
+/* The index of the model that a cursor names, or `otherwise` without a cursor. */
 static pantry_status find_cursor(const struct pn_exchange *x, const char *query, const struct pn_stored *list, size_t n,
                                  size_t otherwise, size_t *out, struct pantry_error *err)
 {

@@ -303,7 +303,7 @@ static enum flow print(struct run *r, const json_t *v)
     return step(r, (r->out.len - before) / 64) ? GO_ON : FAILS;
 }
 
-/* A list with variables of its own. */
+/* Runs a list in a new scope. */
 static enum flow run_body(struct run *r, const struct go_node *list, json_t *dot)
 {
     size_t keep = r->variables.len;
