@@ -32,7 +32,8 @@ CHAT = {
 
 def setUpModule():
     global FOLDER, MODELS
-    FOLDER = tempfile.mkdtemp(prefix="pantry-listen-")
+    # Not in TMPDIR, which may be long: the path of a socket has at most 103 bytes.
+    FOLDER = tempfile.mkdtemp(prefix="pantry-listen-", dir="/tmp")
     path = os.path.join(FOLDER, "tiny.gguf")
     tiny_model.write(path)
     MODELS = {NAME: path}
