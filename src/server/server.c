@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/os.h"
 #include "base/status.h"
 #include "server/guard.h"
 #include "server/listen.h"
@@ -25,7 +26,13 @@ enum {
     CONNECTIONS_PER_ADDRESS = 2048,
     DRAIN_SECONDS = 10,
     MAX_JSON_DEPTH = 256,
-    STOP_POLL_NS = 50000000
+    STOP_POLL_NS = 50000000,
+    TRIM_REQUESTS = 16 /* that may leave something worth giving back */
+};
+
+struct idle {
+    uint64_t n_seen, since; /* requests so far, and since when they are no more */
+    uint64_t n_trimmed;     /* of them, before the heap was trimmed last */
 };
 
 /* ---- finding the route ---- */
@@ -313,11 +320,25 @@ static void reload(struct pn_server *s)
         log_line(json_pack("{s:s}", "event", "certificate"));
 }
 
+/* Gives back what many requests left in the heap, once none has run for a second. */
+static void trim_when_idle(struct pn_server *s, struct idle *idle)
+{
+    uint64_t now = pn_clock_ns(), n = atomic_load(&s->n_requests);
+    if (n != idle->n_seen || pn_http_n_running(s->http)) {
+        *idle = (struct idle){.n_seen = n, .since = now, .n_trimmed = idle->n_trimmed};
+    } else if (n - idle->n_trimmed >= TRIM_REQUESTS && now - idle->since > 1000000000u) {
+        pn_os_trim();
+        idle->n_trimmed = n;
+    }
+}
+
 static void wait_for_stop(struct pn_server *s)
 {
+    struct idle idle = {0};
     while (!pantry_cancel_is_set(s->options.stop)) {
         if (s->options.reload && pantry_cancel_is_set(s->options.reload))
             reload(s);
+        trim_when_idle(s, &idle);
         nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
     }
 }
@@ -391,6 +412,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     struct pn_server s = {.options = *options, .started = pn_clock_ns()};
     struct pn_listener listener = {.fd = options->fd, .port = options->port, .lock = -1};
     signal(SIGPIPE, SIG_IGN);
+    pn_os_share_heap();
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;
