@@ -89,10 +89,10 @@ class Peer:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        context = str(8 * a.context)
+        context, threads = str(8 * a.context), str(a.threads or os.cpu_count())
         self.process = subprocess.Popen(
-            [binary, "-m", path, "--port", str(self.port), "-np", "8", "-c", context, "-t", str(a.threads), "-tb",
-             str(a.threads), "--no-webui", *a.peer_options.split()],
+            [binary, "-m", path, "--port", str(self.port), "-np", "8", "-c", context, "-t", threads, "-tb",
+             threads, "--no-webui", *a.peer_options.split()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -111,8 +111,8 @@ class Peer:
 
 
 def start(a, *options):
-    isa = ["--isa", a.isa] if a.isa else []
-    return service.Service({"m": a.model}, "--keep-alive", "-1", "--threads", str(a.threads), *isa, *options)
+    given = [*(["--isa", a.isa] if a.isa else []), *(["--threads", str(a.threads)] if a.threads else [])]
+    return service.Service({"m": a.model}, "--keep-alive", "-1", *given, *options)
 
 
 def proc(pid):
@@ -323,7 +323,7 @@ def keys(a):
 
 
 def bandwidth(a):
-    out = subprocess.run([os.path.join(ROOT, "build", "bench", "bandwidth"), str(a.threads)], stdout=subprocess.PIPE)
+    out = subprocess.run([os.path.join(ROOT, "build", "bench", "bandwidth"), str(a.threads or os.cpu_count())], stdout=subprocess.PIPE)
     return float(out.stdout or 0)
 
 
@@ -373,7 +373,7 @@ def main():
     p.add_argument("--seconds", type=float)
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--rounds", type=int, default=1)
-    p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--threads", type=int, help="without it the server's own choice; llama.cpp's gets all processors")
     p.add_argument("--isa", help="generic: without rounding, so that no answer differs")
     p.add_argument("--prompts", type=int, default=40)
     p.add_argument("--tokens", type=int, default=64, help="of an answer")
