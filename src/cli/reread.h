@@ -9,9 +9,9 @@
 struct pn_older_settings;
 
 struct pn_reread {
-    const struct pn_settings_given *given;  /* the command line, which still goes before the file */
-    const struct pn_settings *start, *now;  /* those that the service began with, and the newest */
-    struct pn_older_settings *read;         /* all that were read since: requests may still use them */
+    const struct pn_settings_given *given; /* the command line, which still goes before the file */
+    const struct pn_settings *start, *now; /* those that the service began with, and the newest */
+    struct pn_older_settings *read;        /* all that were read since: requests may still use them */
 };
 
 /* Reads all places again; *report says which settings changed, by when they count: "now", for models loaded from now on

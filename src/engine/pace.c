@@ -20,7 +20,8 @@ static void blend(double *average, double value)
     *average = *average > 0 ? *average + (value - *average) / 4 : value;
 }
 
-/* A step that was interrupted must not give prompts more time while it is the newest, so the usual time grows slowly. */
+/* A step that was interrupted must not give prompts more time while it is the newest, so the usual time grows slowly.
+ */
 static void blend_usual(double *average, double value)
 {
     double most = *average * 1.25;

@@ -57,7 +57,7 @@ struct pn_server {
     struct pn_server_options options;
     struct pn_http *http;
     struct pn_models *models;
-    struct pn_keys keys; /* of the thread that admits requests */
+    struct pn_keys keys;                              /* of the thread that admits requests */
     _Atomic(const char *const *) origins, registries; /* these three may change while requests run */
     atomic_bool quiet;
     uint64_t started;

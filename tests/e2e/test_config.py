@@ -311,6 +311,7 @@ class Running(Case):
         rows = {row["name"]: row["expires_at"] for row in s.request("GET", "/api/ps")[2]["models"]}
         return rows.get(model)
 
+
 class Service(Running):
     def test_models(self):
         """A model's settings go before the service's, and a request's before both."""
@@ -426,7 +427,6 @@ class Service(Running):
         self.assertTrue(s.becomes_idle())
 
 
-
 class Reload(Running):
     """SIGHUP reads the file again."""
 
@@ -481,7 +481,11 @@ class Reload(Running):
 
     def test_a_wrong_file_changes_nothing(self):
         s = self.start("[aliases]\ngpt-4o = 'tiny'\n")
-        for text, why in (("keep_alive = 5x\n", ":1: "), ("port = 99999\n", ":1: port: "), ("[models.a]\nno = 1\n", ":2: ")):
+        for text, why in (
+            ("keep_alive = 5x\n", ":1: "),
+            ("port = 99999\n", ":1: port: "),
+            ("[models.a]\nno = 1\n", ":2: "),
+        ):
             event = self.reload(s, text)
             self.assertEqual(event["event"], "settings stay as they are")
             self.assertIn(self.file + why, event["error"])

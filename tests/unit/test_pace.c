@@ -173,7 +173,7 @@ static void numbers_of_sequences_are_bounded(void **state)
     } p = {fresh(1000 * MS), {7, 7, 7, 7}};
     const int last = PN_PACE_ROWS - 1;
     pn_pace_learn(&p.pace, last, 0, 10 * MS);
-    pn_pace_learn(&p.pace, last + 1000, 0, 12 * MS);          /* counts as the largest number: 10.5 ms */
+    pn_pace_learn(&p.pace, last + 1000, 0, 12 * MS);   /* counts as the largest number: 10.5 ms */
     pn_pace_learn(&p.pace, last + 1, 10, 27 * MS / 2); /* 0.3 ms per token */
     assert_int_equal(pn_pace_allowance(&p.pace, last, 1, 512), 28);
     assert_int_equal(pn_pace_allowance(&p.pace, last + 5, 1, 512), 28);
@@ -201,16 +201,11 @@ static void allowances_stay_in_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(large_models_begin_with_short_steps),
-        cmocka_unit_test(first_steps_with_sequences_are_short),
-        cmocka_unit_test(prompts_alone_are_learned),
-        cmocka_unit_test(prompts_with_sequences_are_learned),
-        cmocka_unit_test(interrupted_steps_give_no_time),
-        cmocka_unit_test(slow_slices_do_not_shrink_to_nothing),
-        cmocka_unit_test(many_prompts_get_more_time),
-        cmocka_unit_test(lucky_steps_cost_something),
-        cmocka_unit_test(numbers_of_sequences_are_bounded),
-        cmocka_unit_test(allowances_stay_in_bounds),
+        cmocka_unit_test(large_models_begin_with_short_steps), cmocka_unit_test(first_steps_with_sequences_are_short),
+        cmocka_unit_test(prompts_alone_are_learned),           cmocka_unit_test(prompts_with_sequences_are_learned),
+        cmocka_unit_test(interrupted_steps_give_no_time),      cmocka_unit_test(slow_slices_do_not_shrink_to_nothing),
+        cmocka_unit_test(many_prompts_get_more_time),          cmocka_unit_test(lucky_steps_cost_something),
+        cmocka_unit_test(numbers_of_sequences_are_bounded),    cmocka_unit_test(allowances_stay_in_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
