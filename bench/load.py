@@ -182,7 +182,7 @@ def leave(a):
         growth = after[name] / before[name] - 1
         ok = ok and (growth < 0.02 or "kept" in name or "files" in name)
         print(f"{name}: {before[name]} before, {after[name]} after ({growth:+.1%})")
-    return ok and s.stop() == 0
+    return s.stop() == 0 and ok
 
 
 # ---- slow connections ----
