@@ -210,6 +210,81 @@ class Bodies(Case):
             self.assertNotIn(self.service.folder, reply["error"])
 
 
+class Overflow(Case):
+    """What the context cannot hold is left out only where that is asked for, and the reply says how much."""
+
+    def generate(self, prompt, status=200, **more):
+        options = {"num_ctx": 100, "temperature": 0, **more.pop("options", {})}
+        body = {"model": NAME, "prompt": prompt, "raw": True, "stream": False, "options": options, **more}
+        got = self.service.post("/api/generate", body)
+        self.assertEqual(got[0], status, got)
+        return got[1]
+
+    def ids(self, text):
+        return self.service.post("/tokenize", {"model": NAME, "content": text})[1]["tokens"]
+
+    def go_on(self, ids, n):
+        """n tokens after `ids`: (their ids, their text)"""
+        body = {"model": NAME, "prompt": ids, "max_tokens": n, "temperature": 0, "logprobs": 1}
+        choice = self.service.post("/v1/completions", body)[1]["choices"][0]
+        return [i for token in choice["logprobs"]["tokens"] for i in self.ids(token)], choice["text"]
+
+    def test_shift(self):
+        """Each time half of the tokens after the first ones are left out, and the answer follows from the others."""
+        prompt = "abcdefghij" * 3
+        for keep in (None, 10, -1):
+            options = {"num_predict": 200} | ({} if keep is None else {"num_keep": keep})
+            reply = self.generate(prompt, options=options, shift=True)
+            ids, text, made, left_out = self.ids(prompt), "", 0, 0
+            kept = {None: 4, 10: 10, -1: 50}[keep]
+            while made < 200:
+                n = min(200 - made, 101 - len(ids))
+                more, part = self.go_on(ids, n)
+                ids, text, made = ids + more, text + part, made + n
+                if made < 200:
+                    n_out = (100 - kept + 1) // 2
+                    ids, left_out = ids[:kept] + ids[kept + n_out :], left_out + n_out
+            self.assertEqual((reply["eval_count"], reply["done_reason"]), (200, "length"))
+            self.assertEqual(reply["shifted_tokens"], left_out)
+            self.assertEqual(reply["response"], text)
+            self.assertEqual(reply["prompt_eval_count"], len(self.ids(prompt)))
+
+    def test_a_shifted_stream(self):
+        body = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "shift": True}
+        status, text, _ = self.service.post(
+            "/api/chat", {**body, "options": {"num_ctx": 100, "num_predict": 150, "temperature": 0}}
+        )
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual((status, lines[-1]["eval_count"]), (200, 150))
+        self.assertGreater(lines[-1]["shifted_tokens"], 0)
+        self.assertGreater(sum(line["message"]["content"] != "" for line in lines), 100)
+
+    def test_without_end(self):
+        """A model that does not end stops after ten contexts; one that was told to fill the context, there."""
+        self.assertEqual(self.generate("abc", shift=True)["eval_count"], 1000)
+        reply = self.generate("abc", shift=True, options={"num_predict": -2})
+        self.assertEqual((reply["eval_count"], reply.get("shifted_tokens")), (101 - len(self.ids("abc")), None))
+
+    def test_only_where_it_is_asked_for(self):
+        for more in ({}, {"shift": False}):
+            reply = self.generate("abc", **more)
+            self.assertEqual((reply["eval_count"], reply["done_reason"]), (101 - len(self.ids("abc")), "length"))
+            self.assertNotIn("shifted_tokens", reply)
+
+    def test_truncate(self):
+        prompt = "abcdefghij" * 20
+        self.assertIn("allowed 100", str(self.generate(prompt, 400)))
+        self.assertIn("allowed 100", str(self.generate(prompt, 400, truncate=False, shift=True)))
+        ids = self.ids(prompt)
+        for options, room, kept in (({"num_predict": 8}, 8, 4), ({"num_predict": 90, "num_keep": 20}, 50, 20)):
+            reply = self.generate(prompt, truncate=True, options=options)
+            n_out = len(ids) - (100 - room)
+            self.assertEqual((reply["truncated_tokens"], reply["prompt_eval_count"]), (n_out, 100 - room))
+            n = min(options["num_predict"], room + 1)
+            self.assertEqual(reply["response"], self.go_on(ids[:kept] + ids[kept + n_out :], n)[1])
+        self.assertNotIn("truncated_tokens", self.generate("abc", truncate=True))
+
+
 class Clients(Case):
     options = ("--max-requests", "2", "--read-timeout", "2")
 
