@@ -101,7 +101,7 @@ static bool share(struct adoption *a)
 }
 
 /* On the disk, then visible. */
-static pantry_status publish(struct adoption *a, const char *home, struct pantry_error *err)
+static pantry_status publish(struct adoption *a, const char *store, struct pantry_error *err)
 {
     int fd = open(a->partial, O_RDONLY | O_CLOEXEC);
     pantry_status status = fd < 0 ? pn_fail(err, PANTRY_IO, "%s: %s", a->partial, strerror(errno))
@@ -111,17 +111,17 @@ static pantry_status publish(struct adoption *a, const char *home, struct pantry
     if (!status && rename(a->partial, a->blob) != 0)
         status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", a->partial, strerror(errno));
     unlink(a->partial); /* renaming a link to the same file leaves it */
-    char *blobs = pn_layout_path("%s/models/blobs", home);
+    char *blobs = pn_layout_path("%s/blobs", store);
     if (!status)
         status = blobs ? pn_layout_sync_dir(blobs, err) : pn_no_memory(err, a->path);
     free(blobs);
     return status;
 }
 
-static pantry_status copy(struct adoption *a, const char *home, const char *hex, struct pantry_error *err)
+static pantry_status copy(struct adoption *a, const char *store, const char *hex, struct pantry_error *err)
 {
     struct pn_durable file;
-    pantry_status status = pn_layout_need_space(home, (uint64_t)a->st.st_size, err);
+    pantry_status status = pn_layout_need_space(store, (uint64_t)a->st.st_size, err);
     if (status || (status = pn_durable_open(&file, a->blob, err)))
         return status;
     if (!(status = read_all(a, write_bytes, &file, err)) && (status = pn_durable_commit(&file, hex, err)))
@@ -130,19 +130,19 @@ static pantry_status copy(struct adoption *a, const char *home, const char *hex,
     return status;
 }
 
-static pantry_status put_blob(struct adoption *a, const char *home, const char *hex, struct pantry_error *err)
+static pantry_status put_blob(struct adoption *a, const char *store, const char *hex, struct pantry_error *err)
 {
     struct stat there;
-    a->blob = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
-    a->partial = pn_layout_path("%s/models/blobs/sha256-%s-partial", home, hex);
+    a->blob = pn_layout_path("%s/blobs/sha256-%s", store, hex);
+    a->partial = pn_layout_path("%s/blobs/sha256-%s-partial", store, hex);
     if (!a->blob || !a->partial)
         return pn_no_memory(err, a->path);
     if (stat(a->blob, &there) == 0 && S_ISREG(there.st_mode) && there.st_size == a->st.st_size)
         return PANTRY_OK;
-    return share(a) ? publish(a, home, err) : copy(a, home, hex, err);
+    return share(a) ? publish(a, store, err) : copy(a, store, hex, err);
 }
 
-pantry_status pn_adopt_file(struct pn_job *job, const char *home, const char *path, uint64_t done, uint64_t total,
+pantry_status pn_adopt_file(struct pn_job *job, const char *store, const char *path, uint64_t done, uint64_t total,
                             char hex[PN_SHA256_HEX + 1], uint64_t *bytes, struct pantry_error *err)
 {
     struct adoption a = {.job = job, .path = path, .done = done, .total = total};
@@ -155,7 +155,7 @@ pantry_status pn_adopt_file(struct pn_job *job, const char *home, const char *pa
     if (!status)
         status = hash_file(&a, hex, err);
     if (!status)
-        status = put_blob(&a, home, hex, err);
+        status = put_blob(&a, store, hex, err);
     *bytes = status ? 0 : (uint64_t)a.st.st_size;
     if (a.fd >= 0)
         close(a.fd);

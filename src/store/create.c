@@ -24,7 +24,7 @@ struct making {
     const struct pn_create *create;
     const struct pn_create_options *options;
     struct pn_model_name name;
-    char *home;
+    char *store;
     json_t *layers, *config; /* of the new manifest */
     struct pn_digests made;  /* blobs that may be new */
     uint64_t read, total;    /* bytes of files */
@@ -83,7 +83,7 @@ static pantry_status add_text(struct making *m, const char *type, const char *te
     if (!status)
         status = note_made(m, hex, err);
     if (!status)
-        status = pn_blob_put(m->home, text, n, hex, err);
+        status = pn_blob_put(m->store, text, n, hex, err);
     if (!status)
         status = add_layer(m, type, hex, n, err);
     if (!status)
@@ -126,10 +126,10 @@ static pantry_status take_base(struct making *m, struct pantry_error *err)
     pantry_status status = pn_name_parse(m->create->from, &base, err);
     if (status)
         return status;
-    char *manifest = pn_manifest_path(m->home, &base);
+    char *manifest = pn_manifest_path(m->store, &base);
     if (!manifest)
         return pn_no_memory(err, m->create->from);
-    status = pn_manifest_weights(m->home, &base, &m->weights, &bytes, err);
+    status = pn_manifest_weights(m->store, &base, &m->weights, &bytes, err);
     if (status == PANTRY_NOT_FOUND && access(manifest, F_OK) != 0)
         status = no_base(m->create->from, err);
     if (!status)
@@ -152,7 +152,7 @@ static pantry_status take_base(struct making *m, struct pantry_error *err)
 
 static char *blob_of(const struct making *m, const char *digest)
 {
-    return pn_layout_path("%s/models/blobs/%.6s-%s", m->home, digest, digest + 7);
+    return pn_layout_path("%s/blobs/%.6s-%s", m->store, digest, digest + 7);
 }
 
 /* The path where a file can be read before it is a blob. Caller frees. */
@@ -192,7 +192,7 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
         bytes = status ? 0 : (uint64_t)st.st_size;
         free(path);
     } else {
-        status = pn_adopt_file(&m->job, m->home, f->path, m->read, m->total, hex, &bytes, err);
+        status = pn_adopt_file(&m->job, m->store, f->path, m->read, m->total, hex, &bytes, err);
         m->read += bytes;
         if (!status)
             status = note_made(m, hex, err);
@@ -278,8 +278,8 @@ static pantry_status find_weights(struct making *m, struct pantry_error *err)
             status = pn_no_memory(err, m->job.name);
     }
     if (!status && blobs.len > 1)
-        status = pn_shards_path(m->home, blobs.data, blobs.len, &m->weights, err);
-    else if (!status && !(m->weights = pn_layout_path("%s/models/blobs/sha256-%s", m->home, blobs.data[0].hex)))
+        status = pn_shards_path(m->store, blobs.data, blobs.len, &m->weights, err);
+    else if (!status && !(m->weights = pn_layout_path("%s/blobs/sha256-%s", m->store, blobs.data[0].hex)))
         status = pn_no_memory(err, m->job.name);
     free(blobs.data);
     return status;
@@ -438,7 +438,7 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     if (!status)
         status = note_made(m, hex, err);
     if (!status)
-        status = pn_blob_put(m->home, text, n, hex, err);
+        status = pn_blob_put(m->store, text, n, hex, err);
     free(text);
     text = NULL;
     say(m, "writing manifest", NULL);
@@ -446,7 +446,7 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
         root = json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
                          pn_manifest_layer(PN_TYPE_CONFIG, hex, n, NULL), "layers", m->layers);
         text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-        status = text ? pn_manifest_put(m->home, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
+        status = text ? pn_manifest_put(m->store, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
     }
     free(text);
     json_decref(config);
@@ -487,7 +487,7 @@ static pantry_status make_locked(struct making *m, struct pantry_error *err)
 {
     struct pn_digests replaced = {0};
     uint64_t bytes;
-    char *manifest = pn_manifest_path(m->home, &m->name);
+    char *manifest = pn_manifest_path(m->store, &m->name);
     pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, m->job.name);
     if (!status)
         pn_manifest_digests(manifest, &replaced, NULL);
@@ -504,7 +504,7 @@ static pantry_status make_locked(struct making *m, struct pantry_error *err)
     if (!status)
         status = write_manifest(m, err);
     /* Pruning removes what stays here. */
-    pn_references_drop(m->home, status ? &m->made : &replaced, &bytes, NULL);
+    pn_references_drop(m->store, status ? &m->made : &replaced, &bytes, NULL);
     free(replaced.data);
     free(manifest);
     return status;
@@ -538,7 +538,6 @@ pantry_status pn_store_create(const char *name, const struct pn_create *create, 
 {
     struct making m = {.create = create, .options = options, .job = pn_job_new(name, &options->fetch)};
     struct pantry_error scratch;
-    char *folder = NULL;
     int lock = -1;
     err = err ? err : &scratch;
     *err = (struct pantry_error){0};
@@ -546,20 +545,13 @@ pantry_status pn_store_create(const char *name, const struct pn_create *create, 
     if (!status)
         status = check_first(&m, err);
     if (!status)
-        status = pn_layout_home(&m.home, err);
-    if (!status && (!(m.layers = json_array()) || !(folder = pn_layout_path("%s/models/blobs", m.home))))
+        status = pn_layout_store(&m.store, err);
+    if (!status && !(m.layers = json_array()))
         status = pn_no_memory(err, name);
     if (!status)
-        status = pn_layout_make_dirs(folder, err);
-    free(folder);
-    if (!status && !(folder = pn_layout_path("%s/fetch", m.home)))
-        status = pn_no_memory(err, name);
-    else if (!status) {
-        status = pn_layout_make_dirs(folder, err);
-        free(folder);
-    }
+        status = pn_layout_make_store(m.store, err);
     if (!status)
-        status = pn_job_lock_store(&m.job, m.home, &lock, err);
+        status = pn_job_lock_store(&m.job, m.store, &lock, err);
     if (!status) {
         count_bytes(&m, &create->files);
         count_bytes(&m, &create->adapters);
@@ -571,6 +563,6 @@ pantry_status pn_store_create(const char *name, const struct pn_create *create, 
     json_decref(m.description);
     free(m.made.data);
     free(m.weights);
-    free(m.home);
+    free(m.store);
     return status;
 }

@@ -333,7 +333,7 @@ pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options 
     return status;
 }
 
-pantry_status pn_hub_manifest(const char *home, const char *name, const struct pn_hub_model *model, char **text,
+pantry_status pn_hub_manifest(const char *store, const char *name, const struct pn_hub_model *model, char **text,
                               struct pantry_error *err)
 {
     struct pn_manifest_layer layers[PN_LAYERS_MAX];
@@ -351,5 +351,5 @@ pantry_status pn_hub_manifest(const char *home, const char *name, const struct p
     }
     const struct pn_catalog_entry entry = {
         .name = name, .family = "unknown", .sha256 = model->file[0].layer.hex, .bytes = model->file[0].layer.bytes};
-    return pn_manifest_compose(home, &entry, layers, model->n, text, err);
+    return pn_manifest_compose(store, &entry, layers, model->n, text, err);
 }

@@ -273,7 +273,7 @@ class Locks(Source):
         self.assert_whole("a/one:1")
         self.assert_whole("b/two:1")
         self.assertEqual(self.registry.sent, 2 * len(self.tiny) + 1 + len(test_pull.LARGE) + 2)
-        self.assertEqual(os.listdir(os.path.join(self.home, "fetch", "locks")), [])
+        self.assertEqual(os.listdir(os.path.join(self.home, "models", "fetch", "locks")), [])
 
     def test_pruning_leaves_what_a_pull_has_so_far(self):
         """The first blob is published; the answer to the last one waits."""

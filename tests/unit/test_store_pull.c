@@ -458,7 +458,7 @@ enum { SIZE = (9 << 20) + 5, N_PARTS = 3 };
 
 static pantry_status open_blob(struct pn_partfile *f, struct pantry_error *err)
 {
-    return pn_partfile_open(f, in_root("home"), HEX_A, SIZE, err);
+    return pn_partfile_open(f, in_root("home/models"), HEX_A, SIZE, err);
 }
 
 static void a_state_survives(void **state)
@@ -487,7 +487,7 @@ static void a_state_survives(void **state)
     assert_int_equal(st.st_size, SIZE);
     pn_partfile_close(&f);
     /* of another size: from the beginning */
-    assert_int_equal(pn_partfile_open(&f, in_root("home"), HEX_A, SIZE - 1, NULL), PANTRY_OK);
+    assert_int_equal(pn_partfile_open(&f, in_root("home/models"), HEX_A, SIZE - 1, NULL), PANTRY_OK);
     assert_int_equal(pn_partfile_present(&f), 0);
     assert_string_equal(f.etag, "");
     pn_partfile_close(&f);

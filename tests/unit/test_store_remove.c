@@ -86,7 +86,7 @@ static int remove_root(void **state)
 
 static const char *home(void)
 {
-    return in_root("home");
+    return in_root("home/models");
 }
 
 static char *blob_of(const char *text)
@@ -297,19 +297,19 @@ static void prunes_what_is_left(void **state)
     make_old(old);
     write_file(in_root("home/models/blobs/README"), "mine", 0644);
     make_old(in_root("home/models/blobs/README"));
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL), PANTRY_OK);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/toy-two"), NULL), PANTRY_OK);
-    write_file(in_root("home/fetch/toy-one/wheel"), "1234567", 0644);
-    make_old(in_root("home/fetch/toy-one"));
-    write_file(in_root("home/fetch/lock"), "", 0644);
-    make_old(in_root("home/fetch/lock"));
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/toy-two"), NULL), PANTRY_OK);
+    write_file(in_root("home/models/fetch/toy-one/wheel"), "1234567", 0644);
+    make_old(in_root("home/models/fetch/toy-one"));
+    write_file(in_root("home/models/fetch/lock"), "", 0644);
+    make_old(in_root("home/models/fetch/lock"));
     assert_int_equal(symlink(in_root("home/models/manifests"), blob_of("link")), 0);
     assert_int_equal(pn_store_prune(&pruned, &err), PANTRY_OK);
     assert_int_equal(pruned.files, 4);
     assert_int_equal(pruned.bytes, 6 + 3 + 7);
-    assert_false(has_blob("unused") || file_exists(old) || file_exists(in_root("home/fetch/toy-one")));
+    assert_false(has_blob("unused") || file_exists(old) || file_exists(in_root("home/models/fetch/toy-one")));
     assert_true(file_exists(fresh) && file_exists(in_root("home/models/blobs/README")));
-    assert_true(file_exists(in_root("home/fetch/toy-two")) && file_exists(in_root("home/fetch/lock")));
+    assert_true(file_exists(in_root("home/models/fetch/toy-two")) && file_exists(in_root("home/models/fetch/lock")));
     assert_int_equal(resolve("a"), PANTRY_OK); /* the link was removed, not the folder that it names */
     assert_int_equal(pn_store_prune(&pruned, &err), PANTRY_OK);
     assert_int_equal(pruned.files, 0);
