@@ -769,8 +769,8 @@ static void layers_are_counted(void **state)
     (void)state;
     char *path = NULL;
     struct pantry_error err = {0};
-    pn_layout_make_dirs(in_root("blobs"), NULL);
-    write_bytes(in_root("blobs/sha256-" ABC_SHA), "abc", 3);
+    pn_layout_make_dirs(in_root("models/blobs"), NULL);
+    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "abc", 3);
     for (int n = 255; n <= 257; n++) {
         struct pn_buf text = {0};
         pn_buf_puts(&text, "{\"layers\":[" LAYER(IMAGE, "sha256:" ABC_SHA, "3"));
@@ -828,8 +828,8 @@ static void blobs_are_named_by_their_digest(void **state)
 {
     (void)state;
     char hex[PN_SHA256_HEX + 1];
-    pn_layout_make_dirs(in_root("models/blobs"), NULL);
-    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "wrong", 5);
+    pn_layout_make_dirs(in_root("blobs"), NULL);
+    write_bytes(in_root("blobs/sha256-" ABC_SHA), "wrong", 5);
     assert_int_equal(pn_blob_put(root, "abc", 3, hex, NULL), PANTRY_OK);
     assert_string_equal(hex, ABC_SHA);
     assert_holds(in_root("blobs/sha256-" ABC_SHA), "abc");
