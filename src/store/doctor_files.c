@@ -180,7 +180,9 @@ void pn_examine_locks(struct pn_examination *x)
                 pn_examine_add(x, PN_FINDING_WRONG, path, "remove it", "is a lock that cannot be opened: %s",
                                strerror(errno));
             else if (x->lock < 0 && !x->out->busy && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno != EWOULDBLOCK)
-                pn_examine_add(x, PN_FINDING_WRONG, path, i == 0 ? "put the models on a file system with locks" : "put PANTRY_HOME on a file system with locks",
+                pn_examine_add(x, PN_FINDING_WRONG, path,
+                               i == 0 ? "put the models on a file system with locks"
+                                      : "put PANTRY_HOME on a file system with locks",
                                "cannot be locked: %s", strerror(errno));
             if (fd >= 0)
                 close(fd);

@@ -37,11 +37,10 @@ static pantry_status not_found(const char *model, struct pantry_error *err)
     if (status)
         return status;
     if (pn_store_can_fetch(model))
-        status =
-            pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s); run it to fetch it", model, store);
+        status = pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s); run it to fetch it", model, store);
     else
-        status = pn_fail(err, PANTRY_NOT_FOUND,
-                         "%.200s: neither a file, nor a folder, nor a model in the store (%s)", model, store);
+        status = pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s)",
+                         model, store);
     free(store);
     return status;
 }

@@ -1,9 +1,9 @@
 /* The model store: from a name to a file.
  *
- * Models are in ~/.pantry/models (PANTRY_MODELS; PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest per name,
- * manifests/<host>/<namespace>/<model>/<tag>, and contents in blobs/sha256-<hex>. A blob is written to a temporary
- * file, hashed on the way, synced and renamed; the manifest is written last. So the blobs of a manifest are complete,
- * whenever the process or the machine dies. */
+ * Models are in ~/.pantry/models (PANTRY_MODELS; PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest per
+ * name, manifests/<host>/<namespace>/<model>/<tag>, and contents in blobs/sha256-<hex>. A blob is written to a
+ * temporary file, hashed on the way, synced and renamed; the manifest is written last. So the blobs of a manifest are
+ * complete, whenever the process or the machine dies. */
 #ifndef PN_STORE_STORE_H
 #define PN_STORE_STORE_H
 

@@ -161,7 +161,9 @@ class Precedence(Case):
     def test_the_folder_beside_tables_of_models(self):
         self.write("[models]\nfolder = '/a'\n[models.folder2]\ncontext = 7\n[models.b]\ncontext = 8\n")
         got = self.settings()
-        self.assertEqual((got["settings"]["models"]["value"], got["settings"]["models"]["from"]), ("/a", f"{self.file}:2"))
+        self.assertEqual(
+            (got["settings"]["models"]["value"], got["settings"]["models"]["from"]), ("/a", f"{self.file}:2")
+        )
         self.assertEqual(got["models"], {"folder2": {"context": 7}, "b": {"context": 8}})
         self.write("[models.folder]\ncontext = 7\n")
         got = self.settings()

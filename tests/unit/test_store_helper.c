@@ -29,7 +29,8 @@ static int set_up(void **state)
     char path[300];
     package = pn_store_catalog(&n)[0].parts[0].package;
     if (make_folder("pantry-helper") || mkdir(in_root("bin"), 0777) || mkdir(in_root("home"), 0777) ||
-        mkdir(in_root("home/models"), 0777) || mkdir(in_root("home/models/fetch"), 0777) || !(cancel = pantry_cancel_new()))
+        mkdir(in_root("home/models"), 0777) || mkdir(in_root("home/models/fetch"), 0777) ||
+        !(cancel = pantry_cancel_new()))
         return 1;
     write_file(in_root("bin/python3"),
                "#!/bin/sh\n[ \"$1\" = -c ] && exit 0\nfor a in \"$@\"; do last=$a; done\n"

@@ -164,7 +164,8 @@ static void waiting_for_the_lock_is_reported(void **state)
     (void)state;
     make_duo();
     pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-duo-two"), &reports.lock, NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-duo-two"), &reports.lock, NULL),
+                     PANTRY_OK);
     assert_int_equal(fetch_noted(NULL), PANTRY_OK);
     for (int i = 0; i < 3; i++)
         assert_report(i, PN_FETCH_WAIT, 0, 0, 0);
