@@ -281,6 +281,16 @@ static void blobs_go_with_the_last_name(void **state)
     assert_int_equal(n_blobs(), 0);
 }
 
+static void a_model_made_from_itself_leaves_nothing(void **state)
+{
+    (void)state;
+    write_file(in_root("m.gguf"), "weights", 0644);
+    good("base", "FROM ./m.gguf\nSYSTEM one\n");
+    good("base", "FROM base\nSYSTEM two\n");
+    assert_layers("base", "model=weights|system=two|");
+    assert_int_equal(count_blobs(), 3); /* and the configuration */
+}
+
 static void failures_leave_nothing(void **state)
 {
     (void)state;
@@ -323,6 +333,53 @@ static void a_file_that_cannot_be_linked_is_copied(void **state)
         assert_int_equal(pn_store_remove("a", NULL, NULL), PANTRY_OK);
         assert_true(file_exists(in_root("m.gguf")));
     }
+}
+
+/* What other commands do while files are read and copied, and before the manifest is there. */
+static int n_copied;
+
+static void copy_a_model(void *user, const struct pn_fetch_progress *progress)
+{
+    (void)user;
+    char to[20];
+    assert_int_equal(progress->phase, PN_FETCH_VERIFY);
+    snprintf(to, sizeof to, "copy%d", n_copied++);
+    assert_int_equal(pn_store_copy("old", to, NULL), PANTRY_OK);
+}
+
+static void prune_the_store(void *user, const char *line)
+{
+    struct pn_pruned pruned;
+    (void)user;
+    if (strcmp(line, "parsing GGUF") != 0)
+        return;
+    assert_int_equal(pn_store_prune(&pruned, NULL), PANTRY_OK);
+    assert_int_equal(pruned.files, 0);
+    n_copied++;
+}
+
+static void others_do_not_wait_for_files(void **state)
+{
+    (void)state;
+    struct pn_create_options busy = options;
+    busy.fetch.progress = copy_a_model;
+    busy.status = prune_the_store;
+    write_file(in_root("m.gguf"), "weights", 0644);
+    write_file(in_root("new.gguf"), "other weights", 0644);
+    write_file(in_root("a.gguf"), "lora", 0644);
+    good("old", "FROM ./m.gguf\n");
+    no_links = true; /* files are copied, so that they are read twice */
+    struct pn_create c = {0};
+    assert_int_equal(pn_create_add_files(&c.files, in_root("new.gguf"), NULL), PANTRY_OK);
+    assert_int_equal(pn_create_add_files(&c.adapters, in_root("a.gguf"), NULL), PANTRY_OK);
+    struct pantry_error err = {0};
+    n_copied = 0;
+    if (pn_store_create("new", &c, &busy, &err))
+        fail_msg("%s", err.text);
+    assert_true(n_copied > 2); /* the first file while it was hashed and copied, and pruning */
+    pn_create_free(&c);
+    assert_layers("new", "model=other weights|adapter=lora|");
+    assert_layers("copy0", "model=weights|");
 }
 
 static void shards_have_links(void **state)
@@ -543,8 +600,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(layers_replace_and_stay),
         TEST(blobs_go_with_the_last_name),
+        TEST(a_model_made_from_itself_leaves_nothing),
         TEST(failures_leave_nothing),
         TEST(a_file_that_cannot_be_linked_is_copied),
+        TEST(others_do_not_wait_for_files),
         TEST(shards_have_links),
         TEST(uploads),
         TEST(carried_texts_are_checked),
