@@ -34,7 +34,7 @@ pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options 
 pantry_status pn_hub_manifest(const char *store, const char *name, const struct pn_hub_model *model, char **text,
                               struct pantry_error *err);
 
-/* The choice alone, from the server's answer. */
+/* The choice alone, from the server's answer on one page. */
 pantry_status pn_hub_choose(const char *text, size_t n, const char *quant, const struct pn_pull_options *options,
                             struct pn_hub_model *model, struct pantry_error *err);
 
