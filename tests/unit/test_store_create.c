@@ -13,58 +13,19 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "folder.h"
-#include "interpose.h"
 #include "store/carried.h"
 #include "store/create.h"
 #include "store/internal.h"
+#include "trip.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* ---- calls that fail or kill ---- */
 
-static int calls, trip_at; /* trip_at 0: never */
-static bool trip_kills, no_links;
+static bool no_links;
 
-static bool trip(void)
-{
-    if (!trip_at || ++calls != trip_at)
-        return false;
-    if (trip_kills)
-        kill(getpid(), SIGKILL);
-    errno = EIO;
-    return true;
-}
-
-#define WRAP(result, name, params, args, failure)                                                                      \
-    result name params;                                                                                                \
-    result name params                                                                                                 \
-    {                                                                                                                  \
-        static result(*real) params;                                                                                   \
-        if (!real)                                                                                                     \
-            find_next(#name, &real);                                                                                   \
-        return trip() ? failure : real args;                                                                           \
-    }
-
-/* Files of this test need not reach the disk. */
-int fsync(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
-}
-
-WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 WRAP(int, unlink, (const char *path), (path), -1)
 WRAP(int, symlink, (const char *to, const char *path), (to, path), -1)
-WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(ssize_t, pread, (int fd, void *bytes, size_t n, off_t at), (fd, bytes, n, at), -1)
 WRAP(char *, strdup, (const char *text), (text), NULL)
@@ -135,20 +96,14 @@ static const struct pn_create_options options = {
 static int make_root(void **state)
 {
     (void)state;
-    trip_at = 0;
     no_links = false;
-    if (make_folder("create"))
-        return -1;
-    setenv("PANTRY_HOME", in_root("home"), 1);
-    return 0;
+    return make_home("create");
 }
 
 static int remove_root(void **state)
 {
-    (void)state;
-    trip_at = 0;
     pn_buf_free(&said);
-    return remove_folder();
+    return remove_home(state);
 }
 
 /* Makes a model of a Modelfile in the test's folder. */
@@ -548,49 +503,20 @@ static void write_files(void)
     write_file(in_root("x-00002-of-00002.gguf"), "two!", 0644);
 }
 
+static const struct trips trips = {start_over, change, assert_consistent, 3, 20};
+
 static void every_call_may_fail(void **state)
 {
     (void)state;
     write_files();
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        int n = 0;
-        while (!done) {
-            start_over();
-            calls = 0;
-            trip_kills = false;
-            trip_at = ++n;
-            pantry_status status = change(what);
-            done = calls < n;
-            trip_at = 0;
-            assert_true(!done || status == PANTRY_OK);
-            assert_consistent();
-        }
-        assert_true(n > 20);
-    }
+    each_call_fails(&trips);
 }
 
 static void dies_anywhere(void **state)
 {
     (void)state;
     write_files();
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        for (int n = 1; !done; n++) {
-            start_over();
-            pid_t pid = fork();
-            if (pid == 0) {
-                trip_kills = true;
-                trip_at = n;
-                _exit(change(what) == PANTRY_OK ? 0 : 1);
-            }
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            done = WIFEXITED(status);
-            assert_true(!done || WEXITSTATUS(status) == 0);
-            assert_consistent();
-        }
-    }
+    each_call_kills(&trips);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)

@@ -10,57 +10,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "folder.h"
-#include "interpose.h"
 #include "store/internal.h"
+#include "trip.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* ---- calls that fail or kill ---- */
-
-static int calls, trip_at; /* trip_at 0: never */
-static bool trip_kills;
-
-static bool trip(void)
-{
-    if (!trip_at || ++calls != trip_at)
-        return false;
-    if (trip_kills)
-        kill(getpid(), SIGKILL);
-    errno = EIO;
-    return true;
-}
-
-#define WRAP(result, name, params, args)                                                                               \
-    result name params;                                                                                                \
-    result name params                                                                                                 \
-    {                                                                                                                  \
-        static result(*real) params;                                                                                   \
-        if (!real)                                                                                                     \
-            find_next(#name, &real);                                                                                   \
-        return trip() ? -1 : real args;                                                                                \
-    }
-
-/* Files of this test need not reach the disk. */
-int fsync(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
-}
-
-WRAP(int, rename, (const char *from, const char *to), (from, to))
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
-WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 
 /* ---- a separate store, and a fake python3 ---- */
 
@@ -97,14 +53,12 @@ static char toy_sha[PN_SHA256_HEX + 1];
 static int make_root(void **state)
 {
     (void)state;
-    trip_at = 0;
-    if (make_folder("fetch"))
+    if (make_home("fetch"))
         return -1;
     mkdir(in_root("bin"), 0777);
     mkdir(in_root("wheels"), 0777);
     write_file(in_root("bin/python3"), fake_python, 0755);
     setenv("FAKE", root, 1);
-    setenv("PANTRY_HOME", in_root("home"), 1);
     set_path(in_root("bin"));
 
     for (size_t i = 0; i < sizeof toy_bytes; i++)
@@ -136,13 +90,6 @@ static int make_root(void **state)
         .parts = {{"a==1", "a-1-py3-none-any.whl", "a/part0", half}, {"b==1", "b-1-py3-none-any.whl", "b/part1", half}},
     };
     return 0;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    trip_at = 0;
-    return remove_folder();
 }
 
 static int count_downloads(void)
@@ -797,29 +744,29 @@ static void dies_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_blobs_that_do_not_match, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(needs_space, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_pips_last_error, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_the_cause_of_pips_failure, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(resumes_with_complete_wheels, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(waits_for_the_lock, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(every_call_may_fail, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(dies_anywhere, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_blobs_that_do_not_match, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(needs_space, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_pips_last_error, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_the_cause_of_pips_failure, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(resumes_with_complete_wheels, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(waits_for_the_lock, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(every_call_may_fail, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(dies_anywhere, make_root, remove_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
