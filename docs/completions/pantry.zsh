@@ -106,6 +106,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
@@ -150,6 +151,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
