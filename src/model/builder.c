@@ -66,7 +66,8 @@ static const struct pn_weight *weight_of(struct pn_builder *b, const struct pn_t
     }
     for (int i = 0; i < t->n_dims - 2; i++)
         n_mat *= t->shape[i];
-    struct pn_weight *w = keep(b, pn_weight_plain(t->name, t->type, n_mat, rows_of(t), cols, t->data));
+    struct pn_weight *w =
+        keep(b, t->places ? *t->places : pn_weight_plain(t->name, t->type, n_mat, rows_of(t), cols, t->data));
     if (w)
         w->id = b->first_id + (size_t)(t - b->weights->tensors);
     return tensor->weight = w;
@@ -81,6 +82,18 @@ static pn_array whole(struct pn_builder *b, const struct pn_tensor_info *t)
         tensor->has_leaf = true;
     }
     return tensor->leaf;
+}
+
+/* The starts of the matrices of a stack of separate tensors, from another row on; NULL after an error. */
+static const void *const *starts_at(struct pn_builder *b, const struct pn_weight *all, int64_t first)
+{
+    const void **mats = pn_arena_array(b->arena, (size_t)all->n_mat * (size_t)all->n_planes, sizeof *mats);
+    if (!mats)
+        pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for the graph");
+    for (int64_t m = 0; mats && m < all->n_mat; m++)
+        for (int p = 0; p < all->n_planes; p++)
+            mats[m * all->n_planes + p] = pn_weight_at(all, p, m, first);
+    return mats;
 }
 
 /* Rows first .. first + n - 1 of each matrix of t. */
@@ -102,6 +115,8 @@ static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64
     part->whole = all;
     for (int p = 0; p < all->n_planes; p++)
         part->plane[p].data = pn_weight_at(all, p, 0, first);
+    if (all->mats && !(part->mats = starts_at(b, all, first)))
+        return PN_NONE;
     return pn_weight_leaf(b->graph, part);
 }
 
@@ -167,7 +182,7 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values, but %lld are needed", t->name,
                              (long long)all, (long long)first + n);
     const struct pn_type_info *type = pn_type_info(t->type);
-    if (type->block != 1)
+    if (type->block != 1 || t->places)
         return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
                              "tensor %s is a vector of %s; f32, f16 and bf16 are supported", t->name, type->name);
     b->used_bytes += (size_t)n * type->bytes;
@@ -191,7 +206,7 @@ pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, c
     const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
     if (!t)
         return PN_NONE;
-    if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
+    if (t->n_dims != 1 || t->shape[0] > INT32_MAX || t->places)
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is not a vector", t->name);
     float *values;
     const struct pn_weight *w = pn_weight_constant(b->arena, t->name, 1, t->shape[0], &values);

@@ -9,6 +9,10 @@
 pantry_status pn_model_arch(const struct pn_weights *w, struct pn_arch *out, struct pantry_error *err)
 {
     struct pn_str name;
+    if (w->arch) {
+        *out = *w->arch;
+        return PANTRY_OK;
+    }
     pantry_status status = pn_meta_str(w, "general.architecture", &name, err);
     if (status == PANTRY_NOT_FOUND)
         return pn_fail(err, PANTRY_FORMAT, "%s: general.architecture is missing", w->path);
