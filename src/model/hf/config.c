@@ -50,6 +50,14 @@ bool pn_hf_bool(const struct pn_hf *hf, const char *names, bool fallback)
     return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
+int64_t pn_hf_layer_int(struct pn_hf *hf, const char *name, int layer, int64_t fallback)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", layer);
+    const json_t *own = json_object_get(json_object_get(pn_hf_get(hf, "per_layer_config"), number), name);
+    return json_is_integer(own) ? json_integer_value(own) : pn_hf_int(hf, name, fallback);
+}
+
 const char *pn_hf_layer_type(const struct pn_hf *hf, const char *name, int i)
 {
     const char *type = json_string_value(json_array_get(pn_hf_get(hf, name), (size_t)i));
@@ -199,7 +207,6 @@ static const char usual[] =
     "expert_weights_norm=norm_topk_prob expert_weights_scale~routed_scaling_factor "
     "expert_group_count=n_group expert_group_used_count=topk_group "
     "leading_dense_block_count=first_k_dense_replace leading_dense_block_count=num_dense_layers "
-    "nextn_predict_layers=num_nextn_predict_layers "
     "full_attention_interval=full_attention_interval";
 
 /* The activation function, by transformers' names. */

@@ -58,6 +58,15 @@ static void add_defaults(struct pn_hf *hf)
     json_decref(defaults);
 }
 
+/* Some configurations give the number of layers only as the length of a list. */
+static void count_layers(struct pn_hf *hf)
+{
+    const json_t *list = pn_hf_get(hf, "layers_block_type layer_types hybrid_override_pattern");
+    size_t n = json_is_string(list) ? json_string_length(list) : json_array_size(list);
+    if (n && !pn_hf_get(hf, "num_hidden_layers n_layer n_layers num_layers"))
+        json_object_set_new(hf->config, "num_hidden_layers", json_integer((json_int_t)n));
+}
+
 /* The output weight: the file's, unless the configuration says that it is the embedding. */
 static void settle_output(struct pn_hf *hf)
 {
@@ -108,6 +117,7 @@ static pantry_status translate(struct pn_weights *w, struct pantry_error *err)
         pn_hf_fail(&hf, PANTRY_INTERNAL, "no architecture %s", hf.row->arch);
     if (!hf.status) {
         add_defaults(&hf);
+        count_layers(&hf);
         pn_hf_read_config(&hf);
     }
     if (!hf.status)

@@ -109,6 +109,8 @@ void pn_hf_put_str(struct pn_hf *hf, const char *key, const char *value);
 void pn_hf_put_ints(struct pn_hf *hf, const char *key, const int64_t *values, size_t n);
 void pn_hf_put_floats(struct pn_hf *hf, const char *key, const float *values, size_t n);
 void pn_hf_put_bools(struct pn_hf *hf, const char *key, const bool *values, size_t n);
+/* The same for a layer that may have a value of its own (per_layer_config). */
+int64_t pn_hf_layer_int(struct pn_hf *hf, const char *name, int layer, int64_t fallback);
 /* Item i of "layer_types" (or a list of another name); "" if there is none. */
 const char *pn_hf_layer_type(const struct pn_hf *hf, const char *name, int i);
 /* All metadata of the model. */

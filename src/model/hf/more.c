@@ -49,7 +49,8 @@ void pn_hf_more_llama4(struct pn_hf *hf)
     hf->arch->window.kind = PN_WINDOW_CHUNKED;
     if (!pn_hf_bool(hf, "use_qk_norm", true))
         hf->arch->qk_norm = PN_QK_NORM_NONE;
-    if (pn_hf_int(hf, "attn_temperature_tuning", 1) == 0)
+    const json_t *tuning = pn_hf_get(hf, "attn_temperature_tuning");
+    if (json_is_false(tuning) || (json_is_integer(tuning) && json_integer_value(tuning) == 0))
         hf->arch->temperature.unrotated_only = false;
     hf->arch->temperature.scale = (float)pn_hf_float(hf, "attn_scale", 0.1);
     hf->arch->temperature.length = (float)pn_hf_float(hf, "floor_scale", 8192);
@@ -117,6 +118,11 @@ void pn_hf_more_gpt(struct pn_hf *hf)
         pn_hf_put_int(hf, "feed_forward_length", 4 * pn_hf_int(hf, "hidden_size n_embd", 0));
     if (pn_hf_bool(hf, "multi_query", false))
         pn_hf_put_int(hf, "attention.head_count_kv", 1);
+}
+
+void pn_hf_more_neox(struct pn_hf *hf)
+{
+    pn_hf_put_int(hf, "attention.head_count_kv", pn_hf_int(hf, "num_attention_heads", 1));
 }
 
 void pn_hf_more_mpt(struct pn_hf *hf)
@@ -187,16 +193,20 @@ void pn_hf_more_gemma3n(struct pn_hf *hf)
 void pn_hf_more_gemma4(struct pn_hf *hf)
 {
     int n = n_layers(hf);
-    int64_t local = pn_hf_int(hf, "head_dim", 256), global = pn_hf_int(hf, "global_head_dim", 512),
+    int64_t local = pn_hf_int(hf, "head_dim", 256), global = pn_hf_int(hf, "global_head_dim", 0),
             shared = pn_hf_int(hf, "num_kv_shared_layers", 0), ff = pn_hf_int(hf, "intermediate_size", 0);
     struct per_layer kv, lengths;
     bool wide = pn_hf_bool(hf, "use_double_wide_mlp", false), same = pn_hf_bool(hf, "attention_k_eq_v", false);
     for (int i = 0; i < n; i++) {
         bool is_local = strcmp(pn_hf_layer_type(hf, "layer_types", i), "sliding_attention") == 0;
-        kv.value[i] = same && !is_local ? pn_hf_int(hf, "num_global_key_value_heads num_key_value_heads", 1)
-                                        : pn_hf_int(hf, "num_key_value_heads", 1);
+        kv.value[i] = pn_hf_layer_int(hf, "num_key_value_heads", i, 1);
+        if (same && !is_local)
+            kv.value[i] = pn_hf_int(hf, "num_global_key_value_heads", kv.value[i]);
         lengths.value[i] = wide && i >= n - shared ? 2 * ff : ff;
+        if (!is_local && !global)
+            global = pn_hf_layer_int(hf, "head_dim", i, 512);
     }
+    global = global ? global : local;
     pn_hf_put_int(hf, "attention.key_length", global);
     pn_hf_put_int(hf, "attention.value_length", global);
     pn_hf_put_int(hf, "attention.key_length_swa", local);

@@ -11,6 +11,7 @@ void pn_hf_more_delta(struct pn_hf *hf);
 void pn_hf_more_gemma3n(struct pn_hf *hf);
 void pn_hf_more_gemma4(struct pn_hf *hf);
 void pn_hf_more_gpt(struct pn_hf *hf);
+void pn_hf_more_neox(struct pn_hf *hf);
 void pn_hf_more_mpt(struct pn_hf *hf);
 void pn_hf_more_falcon(struct pn_hf *hf);
 void pn_hf_more_granite_hybrid(struct pn_hf *hf);

@@ -281,7 +281,10 @@ void pn_hf_read_rotation(struct pn_hf *hf)
         pn_hf_fail(hf, PANTRY_FORMAT, "config.json: partial_rotary_factor is %g, but must be between 0 and 1", part);
         return;
     }
-    int n_rot = is_proportional ? (int)pn_hf_int(hf, "global_head_dim", dim) : (int)(dim * part);
+    int n_rot = (int)(dim * part);
+    for (int i = 0; is_proportional && i < n_layers(hf); i++) /* of the layers without a window */
+        if (strcmp(pn_hf_layer_type(hf, "layer_types", i), "full_attention") == 0)
+            n_rot = (int)pn_hf_int(hf, "global_head_dim", pn_hf_layer_int(hf, "head_dim", i, dim));
     n_rot = (int)pn_hf_int(hf, "rotary_dim", n_rot);
     if (n_rot < 0 || n_rot > PN_MAX_HEAD_DIM)
         pn_hf_fail(hf, PANTRY_FORMAT, "config.json: %d rotated values are not supported", n_rot);

@@ -172,7 +172,7 @@ static const struct pn_hf_row rows[] = {
                     {"*.self_attention.query_key_value", "attn_qkv", PN_HF_BY_HEAD},
                     TO("*.self_attention.dense", "attn_output"))},
     {"starcoder2", "starcoder2", .flags = PN_HF_WINDOW},
-    {"gpt_neox", "gptneox", .keys = "use_parallel_residual=use_parallel_residual",
+    {"gpt_neox", "gptneox", .more = pn_hf_more_neox, .keys = "use_parallel_residual=use_parallel_residual",
      .defaults = "{'rotary_pct': 0.25, 'use_parallel_residual': true}",
      .names =
          NAMES({"*.attention.query_key_value", "attn_qkv", PN_HF_BY_HEAD}, TO("*.attention.dense", "attn_output"))},

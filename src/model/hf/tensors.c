@@ -304,7 +304,8 @@ static void sort_heads(struct pn_hf *hf, struct pn_hf_matrix *m, enum pn_hf_chan
         bool grouped = pn_hf_bool(hf, "new_decoder_architecture", false);
         bool one = pn_hf_bool(hf, "multi_query", true);
         int64_t kv = grouped ? pn_hf_int(hf, "num_kv_heads", heads) : one ? 1 : heads;
-        kv = pn_hf_int(hf, "num_key_value_heads", kv);
+        if (!pn_hf_get(hf, "new_decoder_architecture multi_query"))
+            kv = pn_hf_int(hf, "num_key_value_heads", kv);
         sort_groups(hf, m, kv, (int64_t[]){kv > 0 ? heads / kv * dim : 0, dim, dim}, 3, 0, 2);
     } else {
         int64_t keys = pn_hf_int(hf, "linear_num_key_heads", 0), dim_k = pn_hf_int(hf, "linear_key_head_dim", 0);
