@@ -107,7 +107,7 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
         source = o->default_chat_template;
     if (source)
         status = take_template(weights, source, err);
-    if (status || (status = pn_model_new(weights, &m->rope, &model, err)))
+    if (status || (status = pn_model_new_adapted(weights, &m->rope, o->adapters, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {

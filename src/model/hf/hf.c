@@ -3,6 +3,7 @@
 
 #include "format/names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,39 @@ static void index_all(struct pn_hf *hf)
         pn_hf_fail(hf, PANTRY_FORMAT, "several tensors are %s", twice->name);
     w->tensor_index = tensors;
     w->meta_index = meta;
+}
+
+void pn_hf_begin(struct pn_hf *hf)
+{
+    if (hf->dir) {
+        hf->config = text_config(hf->dir->config);
+        hf->row = row_of(hf);
+        if (hf->row)
+            add_defaults(hf);
+    } else {
+        hf->config = json_object();
+        hf->row = pn_hf_row_of(hf->arch->name);
+        if (!hf->row)
+            pn_hf_fail(hf, PANTRY_UNSUPPORTED, "adapters of architecture %s must be GGUF files", hf->arch->name);
+    }
+}
+
+void pn_hf_pairs_in_gguf(const struct pn_arch *arch, const struct pn_weights *base, int64_t *n_rot, int64_t *head)
+{
+    const struct pn_hf_row *row = pn_hf_row_of(arch->name);
+    char key[128];
+    int64_t heads = 0, width = 0, dim = 0;
+    *n_rot = *head = 0;
+    if (!row || !(row->flags & PN_HF_HALVES))
+        return;
+    snprintf(key, sizeof key, "%s.attention.head_count", arch->name);
+    pn_meta_i64(base, key, &heads, NULL);
+    snprintf(key, sizeof key, "%s.embedding_length", arch->name);
+    pn_meta_i64(base, key, &width, NULL);
+    dim = heads > 0 ? width / heads : 0;
+    snprintf(key, sizeof key, "%s.attention.key_length", arch->name);
+    pn_meta_i64(base, key, &dim, NULL);
+    *n_rot = *head = dim > 0 ? dim : 0;
 }
 
 static pantry_status translate(struct pn_weights *w, struct pantry_error *err)

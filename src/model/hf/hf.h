@@ -68,6 +68,8 @@ struct pn_hf_row {
 };
 
 const struct pn_hf_row *pn_hf_row(const char *model_type);
+/* The first row for an architecture; NULL: none. */
+const struct pn_hf_row *pn_hf_row_of(const char *arch);
 /* The rules for a name, one after another in a table, all with the same `from`; NULL: none. */
 const struct pn_hf_name *pn_hf_rules(const struct pn_hf_row *row, const char *from);
 extern const char *const pn_hf_ignored[]; /* beginnings of names of parts that are not used; ends with NULL */
@@ -93,6 +95,13 @@ struct pn_hf {
 
 /* Records the first failure. */
 void pn_hf_fail(struct pn_hf *hf, pantry_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The row and the configuration of a base model, for an adapter: hf->w, dir (NULL: a GGUF file), arch and err are set.
+ * The caller frees hf->config. */
+void pn_hf_begin(struct pn_hf *hf);
+/* Rows of a head, and how many of them rotate, where GGUF files of this architecture have pairs of neighbours and
+ * directories have halves; 0: they have the same order. */
+void pn_hf_pairs_in_gguf(const struct pn_arch *arch, const struct pn_weights *base, int64_t *n_rot, int64_t *head);
 
 /* ---- config.c ---- */
 
@@ -143,6 +152,15 @@ size_t pn_hf_module(const struct pn_st_tensor *t, const char **leaf);
 
 /* A float32 vector of n values that a configuration gives; the caller fills it. NULL after an error. */
 float *pn_hf_constant(struct pn_hf *hf, const char *name, int64_t n);
+/* Where the weight of a module ("model.layers.0.self_attn.q_proj") goes. */
+struct pn_hf_target {
+    const char *name; /* "blk.0.attn_q.weight", in hf->w's arena */
+    const struct pn_hf_name *rule;
+};
+/* At most n targets; fails if there is none. */
+int pn_hf_targets(struct pn_hf *hf, const char *module, struct pn_hf_target *out, int n);
+/* Keeps or reorders rows as a rule does. */
+void pn_hf_change_rows(struct pn_hf *hf, struct pn_hf_matrix *m, enum pn_hf_change change);
 /* All tensors of the model. */
 void pn_hf_read_tensors(struct pn_hf *hf);
 

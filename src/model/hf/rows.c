@@ -289,3 +289,11 @@ const struct pn_hf_row *pn_hf_row(const char *type)
         }
     return NULL;
 }
+
+const struct pn_hf_row *pn_hf_row_of(const char *arch)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].arch, arch) == 0)
+            return &rows[i];
+    return NULL;
+}

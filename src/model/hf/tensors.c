@@ -394,6 +394,16 @@ static void apply(struct pn_hf *hf, struct pn_hf_matrix *m, const struct pn_hf_n
         to_floats(hf, m, change);
 }
 
+void pn_hf_change_rows(struct pn_hf *hf, struct pn_hf_matrix *m, enum pn_hf_change change)
+{
+    if (change >= PN_HF_TURNED_FIRST && change <= PN_HF_TURNED_ODD)
+        change = change - PN_HF_TURNED_FIRST + PN_HF_FIRST;
+    if (change >= PN_HF_FIRST && change <= PN_HF_ODD)
+        split(hf, m, change, false);
+    else if (change >= PN_HF_BY_HEAD && change <= PN_HF_BY_KEY_Z)
+        sort_heads(hf, m, change);
+}
+
 /* ---- stacks of separate tensors ---- */
 
 static int by_stack(const void *a, const void *b)
@@ -492,37 +502,62 @@ static void place(struct pn_hf *hf, const struct pn_st_tensor *t, const struct p
         pn_hf_fail(hf, PANTRY_NO_MEMORY, "out of memory for tensors");
 }
 
+/* The rules for a tensor; NULL: none. *complete: they name it with its last part; *starred: with any second number. */
+static const struct pn_hf_name *rules_of(const struct pn_hf *hf, const struct place *p, bool *complete, bool *starred)
+{
+    const char *const paths[] = {p->literal, p->key};
+    char key[MAX_NAME + 32];
+    for (int i = 0; i < 2; i++) {
+        snprintf(key, sizeof key, "%s%s%s", paths[i], *p->leaf ? "." : "", p->leaf);
+        const struct pn_hf_name *rule = pn_hf_rules(hf->row, key);
+        *complete = rule != NULL;
+        *starred = i == 1 && strcmp(p->literal, p->key) != 0;
+        if (!rule && *p->leaf)
+            rule = pn_hf_rules(hf->row, paths[i]);
+        if (rule)
+            return rule;
+    }
+    return NULL;
+}
+
 static void read_tensor(struct pn_hf *hf, const struct pn_st_tensor *t, struct parts *parts)
 {
     struct place p;
-    char key[MAX_NAME + 32];
+    bool complete, starred;
     if (pn_hf_is_companion(hf, t) || !take_apart(t, &p))
         return;
-    const char *const paths[] = {p.literal, p.key};
-    const struct pn_hf_name *rule = NULL;
-    bool complete = false;
-    int i = 0;
-    for (i = 0; i < 2 && !rule; i++) {
-        snprintf(key, sizeof key, "%s%s%s", paths[i], *p.leaf ? "." : "", p.leaf);
-        rule = pn_hf_rules(hf->row, key);
-        complete = rule != NULL;
-        if (!rule && *p.leaf)
-            rule = pn_hf_rules(hf->row, paths[i]);
-    }
-    bool starred = i == 2 && strcmp(p.literal, p.key) != 0;
+    const struct pn_hf_name *rule = rules_of(hf, &p, &complete, &starred);
+    if (is_ignored(hf, &p))
+        return;
     if (!rule) {
-        if (!is_ignored(hf, &p))
-            pn_hf_fail(hf, PANTRY_UNSUPPORTED, "tensor %s has no place in architecture %s", t->name, hf->arch->name);
+        pn_hf_fail(hf, PANTRY_UNSUPPORTED, "tensor %s has no place in architecture %s", t->name, hf->arch->name);
         return;
     }
-    if (p.layer >= 0 && is_ignored(hf, &p))
-        return;
     for (const struct pn_hf_name *r = rule; r->from && strcmp(r->from, rule->from) == 0 && !hf->status; r++) {
         if (r->change != PN_HF_LEFT_OUT)
             place(hf, t, &p, r, complete, starred, parts);
-        if (hf->status == PANTRY_FORMAT || hf->status == PANTRY_UNSUPPORTED)
-            pn_fail_prefix(hf->err, "tensor %s", t->name);
+        if (hf->status)
+            pn_fail_prefix(hf->err, "%s", t->name);
     }
+}
+
+int pn_hf_targets(struct pn_hf *hf, const char *module, struct pn_hf_target *out, int n)
+{
+    char name[MAX_NAME];
+    struct place p;
+    bool complete, starred;
+    int len = snprintf(name, sizeof name, "%s.weight", module);
+    const struct pn_st_tensor t = {.name = name};
+    const struct pn_hf_name *rule =
+        len > 0 && len < MAX_NAME && take_apart(&t, &p) ? rules_of(hf, &p, &complete, &starred) : NULL;
+    int count = 0;
+    if (!rule || starred || rule->change == PN_HF_LEFT_OUT)
+        pn_hf_fail(hf, PANTRY_UNSUPPORTED, "a change of %s is not supported in architecture %s", module,
+                   hf->arch->name);
+    for (const struct pn_hf_name *r = rule; r && r->from && strcmp(r->from, rule->from) == 0 && !hf->status; r++)
+        if (count < n)
+            out[count++] = (struct pn_hf_target){name_here(hf, &p, r->to, complete), r};
+    return hf->status ? 0 : count;
 }
 
 void pn_hf_read_tensors(struct pn_hf *hf)
