@@ -117,6 +117,9 @@ struct pantry_model_options {
      * Sessions do not use it. A full disk or damaged files make requests slower, never wrong. */
     const char *cache_dir;
     uint64_t cache_bytes; /* most bytes in it, of all models together; 0: 8 GiB, at most a tenth of what is free */
+    /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
+     * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
+    const char *const *adapters;
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -127,9 +130,9 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
- * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
- * PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, a folder with one, or a Hugging Face or MLX directory. Nothing
+ * is planned yet: a warm load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several
+ * models; PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
