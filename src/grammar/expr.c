@@ -82,7 +82,7 @@ static pn_expr add(struct pn_expr_builder *b, const struct pn_expr_node *node)
 {
     if (b->error.status)
         return PN_EXPR_NONE;
-    if (b->nodes.len >= PN_EXPR_MAX_NODES || b->arena.used > PN_EXPR_MAX_BYTES)
+    if (b->nodes.len >= PN_EXPR_MAX_NODES || node->size >= PN_EXPR_MAX_NODES || b->arena.used > PN_EXPR_MAX_BYTES)
         return pn_expr_fail(b, PANTRY_LIMIT, "the grammar is too large (allowed %s expressions)",
                             pn_digits(PN_EXPR_MAX_NODES).text);
     if (node->depth > PN_EXPR_MAX_DEPTH)
@@ -226,6 +226,8 @@ static pn_expr add_items(struct pn_expr_builder *b, enum pn_expr_kind kind, cons
         return PN_EXPR_NONE;
     memcpy(copy, items, n * sizeof *copy);
     node.items = copy;
+    for (size_t i = 0; i < n && node.size < PN_EXPR_MAX_NODES; i++)
+        node.size += b->nodes.data[items[i]].size + 1;
     return add(b, &node);
 }
 
@@ -257,6 +259,7 @@ static pn_expr add_item(struct pn_expr_builder *b, struct pn_expr_node node, pn_
         return not_an_expression(b);
     node.regular = b->nodes.data[item].regular;
     node.depth = (uint16_t)(b->nodes.data[item].depth + 1);
+    node.size = b->nodes.data[item].size + 1;
     node.item = item;
     if (!node.regular && node.kind != PN_EXPR_REPEAT)
         return pn_expr_fail(b, PANTRY_UNSUPPORTED, "a complement with rules or tokens in it is not supported");
@@ -391,6 +394,11 @@ pn_expr pn_expr_token_named(struct pn_expr_builder *b, const char *text, size_t 
 const struct pn_expr_node *pn_expr_get(const struct pn_expr_builder *b, pn_expr e)
 {
     return &b->nodes.data[e];
+}
+
+int pn_expr_n_nodes(const struct pn_expr_builder *b)
+{
+    return (int)b->nodes.len;
 }
 
 int pn_expr_n_rules(const struct pn_expr_builder *b)

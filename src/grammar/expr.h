@@ -106,6 +106,7 @@ struct pn_expr_node {
     bool regular;     /* neither REF nor TOKEN in it */
     uint16_t depth;   /* 1: a leaf */
     uint32_t n;       /* of the array */
+    uint32_t size;    /* expressions in it, shared ones as often as they are used; bounded like the number of nodes */
     int32_t min, max; /* REPEAT; max PN_EXPR_NO_MAX: no bound */
     union {
         const char *bytes;                  /* LITERAL, TOKEN with a name */
@@ -120,6 +121,7 @@ struct pn_expr_node {
 
 /* `e` is an expression of this builder. */
 const struct pn_expr_node *pn_expr_get(const struct pn_expr_builder *b, pn_expr e);
+int pn_expr_n_nodes(const struct pn_expr_builder *b);
 int pn_expr_n_rules(const struct pn_expr_builder *b);
 pn_expr pn_expr_body(const struct pn_expr_builder *b, int rule); /* PN_EXPR_NONE: undefined */
 struct pn_str pn_expr_rule_name(const struct pn_expr_builder *b, int rule);
