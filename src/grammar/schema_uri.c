@@ -111,8 +111,7 @@ const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char 
     const char *fragment = strchr(reference, '#');
     if (fragment)
         pn_buf_puts(&out, fragment);
-    const char *copy =
-        out.failed || merged.failed ? NULL : pn_arena_copy(arena, out.data ? out.data : "", out.len);
+    const char *copy = out.failed || merged.failed ? NULL : pn_arena_copy(arena, out.data ? out.data : "", out.len);
     pn_buf_free(&merged);
     pn_buf_free(&out);
     return copy;
