@@ -586,7 +586,7 @@ static const struct pn_alts *reference(const struct frame *f, const char *keywor
     const json_t *json = get(f, keyword);
     if (!json)
         return pn_alts_all(f->s);
-    struct pn_place *place = pn_schema_resolve(f->s, f->place, keyword, json_string_value(json), f->scope);
+    struct pn_place *place = pn_schema_resolve_ref(f->s, f->place, keyword, json_string_value(json), f->scope);
     return place ? raw_alts(f->s, place, f->scope, f->strict) : NULL;
 }
 

@@ -295,8 +295,8 @@ struct pn_place *pn_schema_read_at(struct pn_schema *s, struct pn_resource *reso
 /* `reference` against `base` as in RFC 3986, in the arena. */
 const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char *reference);
 /* What $ref or $dynamicRef refers to. */
-struct pn_place *pn_schema_resolve(struct pn_schema *s, const struct pn_place *at, const char *keyword,
-                                   const char *reference, int scope);
+struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
+                                       const char *reference, int scope);
 
 /* schema_goals.c */
 int pn_schema_scope_with(struct pn_schema *s, int scope, struct pn_resource *resource);

@@ -195,8 +195,8 @@ static struct pn_place *at_anchor(struct pn_schema *s, struct pn_resource *resou
     return a->place;
 }
 
-struct pn_place *pn_schema_resolve(struct pn_schema *s, const struct pn_place *at, const char *keyword,
-                                   const char *reference, int scope)
+struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
+                                       const char *reference, int scope)
 {
     const char *uri = pn_uri_resolve(&s->arena, at->resource->uri, reference);
     if (!uri)
