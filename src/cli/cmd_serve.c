@@ -211,6 +211,8 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
     struct pn_reread again = {.given = given, .start = s, .now = s};
     struct pantry_error error = {0};
     char host[PN_HOST_MAX], *keys = NULL, *said = NULL, *cache = NULL;
+    if (pn_settings_text(s, PN_SET_models))
+        setenv("PANTRY_MODELS", pn_settings_text(s, PN_SET_models), 1); /* which the store reads */
     int port = PN_DEFAULT_PORT, status = check_tls(command, s);
     if (status == PN_CLI_GO_ON)
         status = listen_where(command, s, host, &port);
@@ -317,4 +319,5 @@ const struct pn_command pn_cmd_serve = {
         "[{\"role\": \"user\", \"content\": \"Hello\"}]}'",
     .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
+    .no_store = true,
 };

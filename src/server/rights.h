@@ -12,8 +12,8 @@ struct pn_rights {
     const char *cache;              /* a folder that may be written too; NULL: none */
 };
 
-/* After this the process can read the system's folders, its own, and other programs' model caches; write to models/,
- * fetch/ and cache/ in its own folder, which it creates; and start no programs. */
+/* After this the process can read the system's folders, its own, and other programs' model caches; write to
+ * the folder of models and to cache/ in its own one, which it creates; and start no programs. */
 pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_held *held, struct pantry_error *err);
 
 #endif

@@ -32,6 +32,7 @@ VALUES = {
     "num_parallel": ["1", "2", "3", "4"],
     "read_timeout": ['"1m"', None, "3", "4s"],
     "connections_per_address": ["1", None, "3", "4"],
+    "models": ['"/a"', None, "/b", "/c"],
     "keep_alive": ["-1", "2m", "1h30m", "4"],
     "foreign": ["false", None, "1", True],
     "max_loaded_models": ["1", "2", "3", "4"],
@@ -167,6 +168,18 @@ class Precedence(Case):
         self.assertRegex(text, rf"port +7 +{other}:1\n")
         self.assertRegex(text, r"keep_alive +5m +default\n")
 
+    def test_the_folder_beside_tables_of_models(self):
+        self.write("[models]\nfolder = '/a'\n[models.folder2]\ncontext = 7\n[models.b]\ncontext = 8\n")
+        got = self.settings()
+        self.assertEqual(
+            (got["settings"]["models"]["value"], got["settings"]["models"]["from"]), ("/a", f"{self.file}:2")
+        )
+        self.assertEqual(got["models"], {"folder2": {"context": 7}, "b": {"context": 8}})
+        self.write("[models.folder]\ncontext = 7\n")
+        got = self.settings()
+        self.assertEqual(got["settings"]["models"]["from"], "default")
+        self.assertEqual(got["models"], {"folder": {"context": 7}})
+
     def test_an_empty_variable_is_none(self):
         self.assertEqual(
             self.settings(OLLAMA_HOST="", PANTRY_HOST="")["settings"]["host"]["from"],
@@ -205,8 +218,11 @@ class Mistakes(Case):
         ("[server]\nport = 1", "1: server: unknown key"),
         (
             "models = 1",
-            "1: models: wrong value (found a whole number, allowed a table)",
+            "1: models: wrong value (found a whole number, allowed the path of a folder, or a table)",
         ),
+        ("models = 'a'", '1: models: wrong value (found "a", allowed the absolute path of a folder)'),
+        ("[models]\nfolder = ''", '2: models: wrong value (found "", allowed the absolute path of a folder)'),
+        ("[models]\nfolder = 1", '2: models."folder": wrong value (found a whole number, allowed a table)'),
         ("[models]\na = 1", '2: models."a": wrong value'),
         ("[models.'../a']", "not a model name"),
         ("[models.a]\nctx = 1", '2: models."a".ctx: unknown key'),

@@ -63,6 +63,7 @@ static int set_up(void **state)
     if (make_folder("pantry-models"))
         return 1;
     setenv("PANTRY_HOME", in_root("home"), 1);
+    unsetenv("PANTRY_MODELS");
     for (int i = 0; i < 2; i++) {
         const char *file = tiny_model("llama", i ? GW_F16 : GW_F32, i ? "b.gguf" : "a.gguf");
         if (pn_store_import(&file, 1, i ? "b" : "a", NULL, NULL, &stored, &path, NULL))
