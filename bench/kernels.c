@@ -59,7 +59,7 @@ static void run_rows(struct job *job)
         a.w = (const char *)job->args.w + (size_t)r * a.w_stride;
         a.n_rows = job->args.n_rows - r < CHUNK_ROWS ? job->args.n_rows - r : CHUNK_ROWS;
         a.y = job->args.y + r;
-        job->kernels->matmul[a.type].form[pn_columns_of(a.n_cols)].run(&a);
+        job->kernels->matmul[a.type].run(&a);
     }
 }
 
@@ -140,15 +140,15 @@ static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char 
     const struct pn_type_info *info = pn_type_info(type);
     size_t row = pn_type_row_bytes(type, K);
     int64_t rows = (int64_t)(size / row);
-    enum pn_x_format x_format = kernels->matmul[type].form[PN_FEW].x_format; /* both forms have the same format today */
-    size_t x_stride = x_format == PN_X_Q8 ? pn_q8_row_bytes(K) : K * sizeof(float);
+    enum pn_x_format x_format = kernels->matmul[type].x_format;
+    size_t x_stride = x_format == PN_X_Q15 ? pn_q15_row_bytes(K) : K * sizeof(float);
     char *x = memory(x_stride * 256);
     float *f = memory(K * sizeof *f);
     fill(type, w, (size_t)rows * row);
     for (int c = 0; c < 256; c++) {
         for (int i = 0; i < K; i++)
             f[i] = (float)((i * 7 + c * 13) % 101 - 50) / 50;
-        if (x_format == PN_X_Q8)
+        if (x_format == PN_X_Q15)
             kernels->quantize(f, x + (size_t)c * x_stride, K);
         else
             memcpy(x + (size_t)c * x_stride, f, x_stride);

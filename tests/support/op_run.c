@@ -18,14 +18,12 @@ const struct op_device op_devices[] = {
 };
 const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
 
-static void mix_forms(struct pn_device *device)
+static void mix_formats(struct pn_device *device)
 {
     struct pn_cpu_kernels *kernels = &((struct pn_cpu *)device)->kernels, plain;
     assert_true(pn_cpu_kernels_select(&plain, "generic"));
-    for (int t = 0; t < PN_TYPE_COUNT; t++) {
-        enum pn_columns exact = t % 2 ? PN_MANY : PN_FEW;
-        kernels->matmul[t].form[exact] = plain.matmul[t].form[exact];
-    }
+    for (int t = 0; t < PN_TYPE_COUNT; t += 2)
+        kernels->matmul[t] = plain.matmul[t];
 }
 
 static float between(struct pn_rng *rng, float low, float high)
@@ -259,7 +257,7 @@ static struct compiled compile(const struct pn_graph *g, pn_array result, const 
     if (pn_graph_status(g, &err) || pn_device_open(device->name, &options, &c.device, &err))
         fail_msg("%s", err.text);
     if (mixed)
-        mix_forms(c.device);
+        mix_formats(c.device);
     if (pn_device_plan(c.device, g, op_plan_spec(&result, n_rows), &c.plan, &err) ||
         c.device->class->compile(c.device, c.plan, &c.program, &err) ||
         pn_scratch_fit(&c.scratch, c.device, c.device->class->scratch_bytes(c.program), &err))

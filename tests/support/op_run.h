@@ -35,8 +35,8 @@ struct op_run {
     const int32_t *last;          /* (n_rows): pn_batch.last; or NULL */
 };
 
-/* The instruction set "mixed" is the best one, except that types of even number multiply few columns with float32
- * activations, and types of odd number many columns. */
+/* The instruction set "mixed" is the best one, except that types of even number are multiplied with float32
+ * activations. */
 struct op_device {
     const char *name, *isa;
     int n_threads;

@@ -117,22 +117,27 @@ struct product {
     bool indexed;
 };
 
+static int q15_at(const void *row, int64_t k, int64_t i)
+{
+    return 128 * pn_q15_high(row)[i] + pn_q15_low(row, k)[i];
+}
+
 /* The n rows of x in the kernel's format; `seen` gets the values that it reads. */
 static void *activations_of(const struct pn_cpu_kernels *kernels, enum pn_x_format format, const float *x, int64_t n,
                             int64_t k, double *seen, size_t *stride)
 {
     for (int64_t i = 0; i < n * k; i++)
         seen[i] = x[i];
-    *stride = format == PN_X_Q8 ? pn_q8_row_bytes(k) : (size_t)k * 4;
+    *stride = format == PN_X_Q15 ? pn_q15_row_bytes(k) : (size_t)k * 4;
     /* rows at multiples of 64 bytes, like the executor's, if the row size allows it */
-    char *rows = guard_alloc(*stride * (size_t)n, format == PN_X_Q8 || k % 16 == 0 ? 64 : 4);
+    char *rows = guard_alloc(*stride * (size_t)n, format == PN_X_Q15 || k % 16 == 0 ? 64 : 4);
     if (format == PN_X_F32)
         memcpy(rows, x, *stride * (size_t)n);
-    for (int64_t r = 0; format == PN_X_Q8 && r < n; r++) {
+    for (int64_t r = 0; format == PN_X_Q15 && r < n; r++) {
         char *row = rows + (size_t)r * *stride;
         kernels->quantize(x + r * k, row, k);
         for (int64_t i = 0; i < k; i++)
-            seen[r * k + i] = (double)pn_q8_q(row)[i] * (double)pn_q8_d(row, k)[i / 32];
+            seen[r * k + i] = (double)q15_at(row, k, i) * (double)pn_q15_d(row, k)[i / 32];
     }
     return rows;
 }
@@ -161,7 +166,7 @@ static void check_results(const struct product *p, const struct pn_matmul_args *
             expected[at] = (float)got;
         }
     }
-    CHECK(error <= 5e-4 * power && error_exact <= 2e-11 * power,
+    CHECK(error <= 1e-8 * power && error_exact <= 2e-11 * power,
           "%s rows %d k %d cols %d%s: NMSE %.3g, against quantized activations %.3g", info->name, (int)p->n_rows,
           (int)p->k, (int)p->n_cols, p->indexed ? " indexed" : "", error / power, error_exact / power);
     free(row);
@@ -169,7 +174,7 @@ static void check_results(const struct product *p, const struct pn_matmul_args *
 
 static void check_product(const struct pn_cpu_kernels *kernels, const struct product *p)
 {
-    const struct pn_matmul_form *form = &kernels->matmul[p->type].form[pn_columns_of(p->n_cols)];
+    const struct pn_matmul_kernel *kernel = &kernels->matmul[p->type];
     const struct pn_type_info *info = pn_type_info(p->type);
     int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
     struct pn_matmul_args args = {.type = p->type, .n_rows = p->n_rows, .k = p->k, .n_cols = p->n_cols};
@@ -191,9 +196,9 @@ static void check_product(const struct pn_cpu_kernels *kernels, const struct pro
     args.x_index = p->indexed ? x_index : NULL;
     args.y_index = p->indexed ? y_index : NULL;
     double *seen = malloc((size_t)(n_x * p->k) * sizeof *seen);
-    args.x = activations_of(kernels, form->x_format, x, n_x, p->k, seen, &args.x_stride);
+    args.x = activations_of(kernels, kernel->x_format, x, n_x, p->k, seen, &args.x_stride);
     args.scratch = guard_alloc(PN_CPU_SCRATCH, 64);
-    form->run(&args);
+    kernel->run(&args);
     check_results(p, &args, x, seen, expected);
     CHECK(memcmp(expected, args.y, y_floats * sizeof *expected) == 0,
           "%s rows %d k %d cols %d: writes outside of its slice", info->name, (int)p->n_rows, (int)p->k,
@@ -219,7 +224,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
                 int64_t k = info->block == 1 ? odd[step % 7] : blocks[step % 4] * info->block;
                 if (info->block == 32)
                     k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
-                if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
+                if (kernels->matmul[t].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
                     continue; /* the shared fallback needs fewer cases */
                 check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
             }
@@ -227,7 +232,7 @@ static void check_products(const struct pn_cpu_kernels *kernels)
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
         check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
-        if (kernels->matmul[t].form[PN_MANY].x_format == PN_X_F32 && info->block > 1)
+        if (kernels->matmul[t].x_format == PN_X_F32 && info->block > 1)
             continue;
         /* more columns than FEW_COLS and MANY_COLS of panel.h; few columns with a very long row */
         int64_t k = info->block > 32 ? info->block : 64;
@@ -405,23 +410,23 @@ static void check_hard_rows(const struct pn_cpu_kernels *kernels)
     }
     for (int way = 0; way < 4; way++) {
         for (int i = 0; i < 64; i++)
-            x[i] = way == 0   ? (i % 32 == 5 ? -127 : (float)(i - 40) + 0.5f) /* halves of a step, to even */
+            x[i] = way == 0   ? (i % 32 == 5 ? -PN_Q15_MAX : (float)(i - 40) + 0.5f) /* halves of a step, to even */
                    : way == 1 ? (i == 40 ? 1e-20f : 0)
                    : way == 2 ? 1e-31f
                               : (i % 2 ? 5 : -5);
         kernels->quantize(x, row, 64);
         for (int i = 0; i < 64; i++) {
-            int q = pn_q8_q(row)[i];
-            double want = way == 0   ? (x[i] == -127 ? -127 : nearbyint((double)x[i]))
-                          : way == 1 ? (i == 40 ? 127 : 0)
+            int q = q15_at(row, 64, i);
+            double want = way == 0   ? nearbyint((double)x[i])
+                          : way == 1 ? (i == 40 ? PN_Q15_MAX : 0)
                           : way == 2 ? 0
-                          : x[i] > 0 ? 127
-                                     : -127;
+                          : x[i] > 0 ? PN_Q15_MAX
+                                     : -PN_Q15_MAX;
             CHECK((double)q == want, "quantize, way %d: %g became %d", way, (double)x[i], q);
         }
-        float d = pn_q8_d(row, 64)[0], d1 = pn_q8_d(row, 64)[1];
+        float d = pn_q15_d(row, 64)[0], d1 = pn_q15_d(row, 64)[1];
         CHECK(way != 0 || (d == 1 && d1 == 1), "quantize: d %g, %g", (double)d, (double)d1);
-        CHECK(way != 1 || (d == 0 && fabsf(d1 / 1e-20f * 127 - 1) < 1e-6f), "quantize: d %g, %g", (double)d,
+        CHECK(way != 1 || (d == 0 && fabsf(d1 / 1e-20f * PN_Q15_MAX - 1) < 1e-6f), "quantize: d %g, %g", (double)d,
               (double)d1);
         CHECK(way != 2 || (d == 0 && d1 == 0), "quantize: d %g, %g", (double)d, (double)d1);
     }
@@ -434,21 +439,24 @@ static void check_quantize(const struct pn_cpu_kernels *kernels)
         float *x = guard_floats(k);
         for (int i = 0; i < 32; i++)
             x[i] = k % 64 == 0 ? 0 : x[i];
-        char *row = guard_alloc(pn_q8_row_bytes(k), 64);
+        char *row = guard_alloc(pn_q15_row_bytes(k), 64);
         kernels->quantize(x, row, k);
         for (int64_t b = 0; b < k / 32; b++) {
-            float largest = 0, d = pn_q8_d(row, k)[b];
-            int sum[2] = {0, 0};
+            float largest = 0, d = pn_q15_d(row, k)[b];
+            double sum[2] = {0, 0};
             for (int i = 0; i < 32; i++)
                 largest = fmaxf(largest, fabsf(x[b * 32 + i]));
-            CHECK(fabsf(d - largest / 127) <= 1e-6f * d, "quantize: d %g", (double)d);
+            CHECK(fabsf(d - largest / PN_Q15_MAX) <= 1e-6f * d, "quantize: d %g", (double)d);
             for (int i = 0; i < 32; i++) {
-                int q = pn_q8_q(row)[b * 32 + i];
-                sum[i / 16] += q;
-                CHECK(q != -128 && fabsf((float)q * d - x[b * 32 + i]) <= 0.5001f * d, "quantize: %g became %d * %g",
+                int q = q15_at(row, k, b * 32 + i), high = pn_q15_high(row)[b * 32 + i],
+                    low = pn_q15_low(row, k)[b * 32 + i];
+                sum[i / 16] += (double)q * (double)d;
+                CHECK(high >= -127 && low >= -64 && low < 64, "quantize: planes %d and %d", high, low);
+                CHECK(fabsf((float)q * d - x[b * 32 + i]) <= 0.502f * d, "quantize: %g became %d * %g",
                       (double)x[b * 32 + i], q, (double)d);
             }
-            CHECK(sum[0] == pn_q8_sum(row, k)[2 * b] && sum[1] == pn_q8_sum(row, k)[2 * b + 1], "quantize: sums");
+            for (int h = 0; h < 2; h++)
+                CHECK(fabs(sum[h] - (double)pn_q15_sum(row, k)[2 * b + h]) <= 1e-7 * fabs(sum[h]), "quantize: sums");
         }
         guard_free_all();
     }

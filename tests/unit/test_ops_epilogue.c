@@ -284,7 +284,7 @@ static void check_on(const struct product *p, pn_array y, const struct form *for
     if (op_step(&p->o.graph, y, d, &b, &err))
         fail_msg("%s", err.text);
     double e = op_distance(got, want, (size_t)(b.n_outputs * p->n));
-    double limit = p->type == PN_TYPE_F32 || d->isa || d->name[0] == 'r' ? 1e-11 : 2e-4;
+    double limit = p->type == PN_TYPE_F32 || d->isa || d->name[0] == 'r' ? 1e-11 : 1e-8;
     if (!(e < limit))
         fail_msg("%s, %s, %d x %d, on %s (%d threads), %d tokens: NMSE %g", form->name, pn_type_info(p->type)->name,
                  p->n, p->k, d->name, d->n_threads, n_tokens, e);
@@ -367,7 +367,7 @@ static void residuals_of_earlier_phases(void **state)
         for (int d = 0; d < N_DEVICES; d++)
             for (int slice = 1; slice < 8; slice += 5) {
                 op_run_on(&o, y, &devices[d], slice, got, NULL);
-                assert_true(op_distance(got, want, TOKENS * N) < (i ? 2e-4 : 1e-11));
+                assert_true(op_distance(got, want, TOKENS * N) < (i ? 1e-8 : 1e-11));
             }
         for (int l = 0; l < 3; l++)
             free(w[l]);
@@ -414,7 +414,7 @@ static void gathered_operands(void **state)
         for (int d = 0; d < N_DEVICES; d++)
             for (int slice = 1; slice < 10; slice += 4) {
                 op_run_on(&o, y, &devices[d], slice, got, NULL);
-                assert_true(op_distance(got, want, 9 * N) < (i ? 2e-4 : 1e-11));
+                assert_true(op_distance(got, want, 9 * N) < (i ? 1e-8 : 1e-11));
             }
         free(w);
         op_run_free(&o);

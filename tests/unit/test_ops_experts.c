@@ -187,12 +187,12 @@ static pn_array write_down(struct op_run *o, const struct mixture *m, const stru
     return pn_each_sum(g, y, m->dressed ? PN_NONE : route);
 }
 
-/* The error allowed for rounding activations to 8 bits twice; float types and plain kernels do not round. */
+/* The error allowed for rounding activations to 15 bits twice; float types and plain kernels do not round. */
 static double allowed(const struct op_device *d, pn_type type)
 {
     bool rounds = (!d->isa || strcmp(d->isa, "mixed") == 0) && d->name[0] == 'c' && type != PN_TYPE_F32 &&
                   type != PN_TYPE_F16 && type != PN_TYPE_BF16;
-    return rounds ? 5e-4 : 1e-11;
+    return rounds ? 1e-8 : 1e-11;
 }
 
 static void check_mixture(const struct mixture *m, uint64_t seed, const int *lengths, int n_lengths)

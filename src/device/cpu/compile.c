@@ -48,9 +48,8 @@ static void compile_phase(struct pn_program *p, int i, struct pn_cpu_sizes *s)
     struct pn_cpu_phase *c = &p->phases[i];
     if (f->kind == PN_PHASE_PRODUCT) {
         pn_cpu_product_compile(p, i);
-        bool wants_q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY];
-        size_t q8 = wants_q8 ? pn_q8_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
-        s->q8_row = q8 > s->q8_row ? q8 : s->q8_row;
+        size_t q15 = c->wants_q15 ? pn_q15_row_bytes(c->k) : 0, row = c->gathers ? round_up((size_t)c->k * 4) : 0;
+        s->q15_row = q15 > s->q15_row ? q15 : s->q15_row;
         s->gathered_row = row > s->gathered_row ? row : s->gathered_row;
     } else if (f->kind == PN_PHASE_ATTENTION) {
         const struct pn_node *n = f->step->node;
@@ -61,7 +60,7 @@ static void compile_phase(struct pn_program *p, int i, struct pn_cpu_sizes *s)
         s->tasks = (size_t)n->attn.n_head_kv > s->tasks ? (size_t)n->attn.n_head_kv : s->tasks;
     } else if (f->kind == PN_PHASE_OTHER && f->step->node->op == PN_OP_MATMUL_EACH) {
         pn_cpu_each_compile(p, i, &s->each);
-        s->q8_row = s->each.q8 > s->q8_row ? s->each.q8 : s->q8_row;
+        s->q15_row = s->each.q15 > s->q15_row ? s->each.q15 : s->q15_row;
     }
 }
 
@@ -82,13 +81,13 @@ static size_t lay_out(struct pn_program *p, unsigned char *base)
     for (int i = 0; i < p->device->base.properties.n_threads; i++) {
         struct pn_cpu_worker *w = &p->workers[i];
         w->own = carve(&base, &used, p->plan->own_memory);
-        w->q8 = carve(&base, &used, s->q8_row);
+        w->q15 = carve(&base, &used, s->q15_row);
         w->row = carve(&base, &used, s->gathered_row);
         w->scratch = carve(&base, &used, PN_CPU_SCRATCH);
         w->tile = carve(&base, &used, tile);
         w->attn = carve(&base, &used, s->attn);
     }
-    p->q8 = carve(&base, &used, s->q8_row * tokens);
+    p->q15 = carve(&base, &used, s->q15_row * tokens);
     p->gathered = carve(&base, &used, s->gathered_row * tokens);
     p->partial = carve(&base, &used, s->partial * (size_t)p->n_parts);
     p->groups.mat = carve(&base, &used, s->each.mats * sizeof(int32_t));

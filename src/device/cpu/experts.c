@@ -30,13 +30,12 @@ void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_siz
     const struct pn_weight *w = e.stack;
     struct pn_cpu_phase *c = &p->phases[phase];
     c->k = w->n_cols;
-    for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-        c->wants_q8[i] = p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
+    c->wants_q15 = p->device->kernels.matmul[w->type].x_format == PN_X_Q15;
     int64_t chunk = w->n_rows / ((int64_t)p->device->base.properties.n_threads * 4) / 16 * 16;
     c->chunk[0] = chunk < 16 ? 16 : chunk > PN_CPU_MAX_CHUNK ? PN_CPU_MAX_CHUNK : chunk;
     c->n_chunks[0] = (w->n_rows + c->chunk[0] - 1) / c->chunk[0];
-    size_t q8 = c->wants_q8[PN_FEW] || c->wants_q8[PN_MANY] ? pn_q8_row_bytes(c->k) * (size_t)x->n1 : 0;
-    s->q8 = q8 > s->q8 ? q8 : s->q8;
+    size_t q15 = c->wants_q15 ? pn_q15_row_bytes(c->k) * (size_t)x->n1 : 0;
+    s->q15 = q15 > s->q15 ? q15 : s->q15;
     s->slots = (size_t)n->n1 > s->slots ? (size_t)n->n1 : s->slots;
     s->mats = (size_t)w->n_mat > s->mats ? (size_t)w->n_mat : s->mats;
 }
@@ -81,16 +80,15 @@ bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker)
     struct each e = each_of(p, phase);
     int n1 = e.x->n1;
     struct pn_strided x = pn_cpu_view(run, worker, &e.step->src[0]);
-    size_t q8_row = pn_q8_row_bytes(c->k);
+    size_t q15_row = pn_q15_row_bytes(c->k);
     int64_t first = 0, end = pn_cpu_n_rows(run, e.node);
-    unsigned char *q8 = run->single ? p->workers[worker].q8 : p->q8;
+    unsigned char *q15 = run->single ? p->workers[worker].q15 : p->q15;
     if (!run->single)
         pn_cpu_share(run, worker, end, &first, &end);
-    /* A matrix is multiplied with some of the rows only, so its columns may be few although the rows are many. */
-    if (c->wants_q8[PN_FEW] || c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, e.node) * e.node->n1)])
+    if (c->wants_q15)
         for (int64_t r = first; r < end; r++)
             for (int h = 0; h < n1; h++)
-                p->device->kernels.quantize(pn_view_at(x, r, h), q8 + (size_t)(r * n1 + h) * q8_row, c->k);
+                p->device->kernels.quantize(pn_view_at(x, r, h), q15 + (size_t)(r * n1 + h) * q15_row, c->k);
     if (run->single)
         return false;
     if (e.node->src[2] != PN_NONE) {
@@ -140,11 +138,11 @@ static void run_job(const struct pn_cpu_run *run, int phase, int worker, const s
     struct pn_strided x = pn_cpu_view(run, worker, &e.step->src[0]), out = pn_cpu_view(run, worker, &e.step->out);
     size_t slot, step;
     const char *data;
-    const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(job->n_slots)];
-    if (kernel->x_format == PN_X_Q8) {
-        slot = pn_q8_row_bytes(c->k);
+    const struct pn_matmul_kernel *kernel = &p->device->kernels.matmul[w->type];
+    if (kernel->x_format == PN_X_Q15) {
+        slot = pn_q15_row_bytes(c->k);
         step = slot * (size_t)(job->x_index ? 1 : job->x_step);
-        data = run->single ? p->workers[worker].q8 : (const void *)p->q8;
+        data = run->single ? p->workers[worker].q15 : (const void *)p->q15;
     } else {
         slot = (size_t)(e.x->n1 == 1 ? x.stride0 : x.stride1) * sizeof(float);
         step = job->x_index ? slot : (size_t)x.stride0 * sizeof(float);

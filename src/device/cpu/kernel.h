@@ -5,9 +5,12 @@
  * (pn_cpu_kernels_select), so deleting one loses speed and nothing else. Nothing in isa/ knows threads, plans or
  * models: a kernel works on the slice that it gets.
  *
- * Quantized weights are multiplied with `q8` activations: signed bytes with a float scale per 32 values. Activations
- * are quantized once per step and shared by all products that read them. Weights of float types, and types without a
- * kernel of their own, are multiplied with the float32 activations. */
+ * Quantized weights are multiplied with `q15` activations: integers of 15 bits, as two planes of signed bytes, with a
+ * float scale per 32 values. Activations are quantized once per step and shared by all products that read them. Weights
+ * of float types, and types without a kernel of their own, are multiplied with the float32 activations.
+ *
+ * A type has one format of activations for any number of columns: what a token gets does not depend on its batch,
+ * except for the order of float sums. */
 #ifndef PN_DEVICE_CPU_KERNEL_H
 #define PN_DEVICE_CPU_KERNEL_H
 
@@ -21,30 +24,36 @@
 
 /* ---- quantized activations ---- */
 
-/* A row of k values (k % 32 == 0), planar: int8_t q[k]; float d[k/32]; int16_t sum[k/16]. Value i is q[i] * d[i/32];
- * sum[j] is the sum of q over the j-th 16 values (for weights with a minimum). |q| <= 127: -128 does not occur. Rows
- * start at multiples of 64 bytes. */
-static inline size_t pn_q8_row_bytes(int64_t k)
+/* A row of k values (k % 32 == 0), planar: int8_t high[k]; int8_t low[k]; float d[k/32]; float sum[k/16]. Value i is
+ * (128 * high[i] + low[i]) * d[i/32], and sum[j] is the sum of the j-th 16 values (for weights with a minimum).
+ * -127 <= high <= 127 and -64 <= low <= 63, so that sums of two products with a byte fit in int16. Rows start at
+ * multiples of 64 bytes. */
+enum { PN_Q15_MAX = 16319 };
+static inline size_t pn_q15_row_bytes(int64_t k)
 {
-    size_t bytes = (size_t)k + (size_t)k / 32 * 4 + (size_t)k / 16 * 2;
+    size_t bytes = 2 * (size_t)k + (size_t)k / 32 * 4 + (size_t)k / 16 * 4;
     return (bytes + 63) & ~(size_t)63;
 }
-static inline const int8_t *pn_q8_q(const void *row)
+static inline const int8_t *pn_q15_high(const void *row)
 {
     return row;
 }
-static inline const float *pn_q8_d(const void *row, int64_t k)
+static inline const int8_t *pn_q15_low(const void *row, int64_t k)
 {
-    return (const float *)((const char *)row + k);
+    return (const int8_t *)row + k;
 }
-static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
+static inline const float *pn_q15_d(const void *row, int64_t k)
 {
-    return (const int16_t *)((const char *)row + k + k / 32 * 4);
+    return (const float *)((const char *)row + 2 * k);
+}
+static inline const float *pn_q15_sum(const void *row, int64_t k)
+{
+    return pn_q15_d(row, k) + k / 32;
 }
 
 /* ---- matrix product ---- */
 
-enum pn_x_format { PN_X_F32, PN_X_Q8 };
+enum pn_x_format { PN_X_F32, PN_X_Q15 };
 
 /* The rows of a type with several planes: the first one, and the bytes between rows of each plane. */
 struct pn_matmul_planes {
@@ -74,25 +83,11 @@ struct pn_matmul_args {
 
 typedef void pn_matmul_fn(const struct pn_matmul_args *args);
 
-/* With few columns (next tokens, drafts), reading the weights is the bottleneck; with many (a prompt), arithmetic is.
- * Each case has its own function and its own format of activations. */
-enum pn_columns { PN_FEW, PN_MANY, PN_COLUMNS_COUNT };
-enum { PN_FEW_COLS = 16 };
-
-struct pn_matmul_form {
+struct pn_matmul_kernel {
+    pn_type type;
     enum pn_x_format x_format;
     pn_matmul_fn *run;
 };
-
-struct pn_matmul_kernel {
-    pn_type type;
-    struct pn_matmul_form form[PN_COLUMNS_COUNT];
-};
-
-static inline enum pn_columns pn_columns_of(int64_t n_cols)
-{
-    return n_cols <= PN_FEW_COLS ? PN_FEW : PN_MANY;
-}
 
 /* ---- attention on one page ---- */
 
@@ -120,7 +115,7 @@ struct pn_cpu_kernels {
     const char *isa; /* the best installed instruction set */
     struct pn_matmul_kernel matmul[PN_TYPE_COUNT];
 
-    /* Quantizes k floats to a q8 row (layout above); round to nearest, d = max|x| / 127. */
+    /* Quantizes k floats to a q15 row (layout above); round to nearest, d = max|x| / PN_Q15_MAX. */
     void (*quantize)(const float *x, void *row, int64_t k);
     float (*sum_squares)(const float *x, int64_t n);
     float (*max)(const float *x, int64_t n);

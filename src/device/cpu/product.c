@@ -24,8 +24,7 @@ void pn_cpu_product_compile(struct pn_program *p, int phase)
     c->gathers = x->n1 > 1 && f->from.stride1 != x->n2;
     for (int j = 0; j < f->n_products; j++) {
         const struct pn_weight *w = f->products[j].weight;
-        for (int i = 0; i < PN_COLUMNS_COUNT; i++)
-            c->wants_q8[i] |= p->device->kernels.matmul[w->type].form[i].x_format == PN_X_Q8;
+        c->wants_q15 |= p->device->kernels.matmul[w->type].x_format == PN_X_Q15;
         if (f->products[j].out == PN_NONE)
             continue;
         c->chunk[j] = chunk_rows(w->n_rows, p->device->base.properties.n_threads, p->plan->max_rows[PN_ROWS_TOKENS]);
@@ -56,24 +55,23 @@ bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker)
     const struct pn_node *n = pn_node(p->plan->graph, f->x);
     struct pn_strided x = pn_cpu_view(run, worker, &f->from);
     struct pn_cpu_worker *w = &p->workers[worker];
-    bool wants_q8 = c->wants_q8[pn_columns_of(pn_cpu_n_rows(run, n))];
-    if (!wants_q8 && !c->gathers)
+    if (!c->wants_q15 && !c->gathers)
         return false;
     if (run->single) {
         if (pn_cpu_n_rows(run, n) == 0)
             return false;
         const float *row = operand_row(c, x, n->n1, n->n2, 0, w->row);
-        if (wants_q8)
-            p->device->kernels.quantize(row, w->q8, c->k);
+        if (c->wants_q15)
+            p->device->kernels.quantize(row, w->q15, c->k);
         return false;
     }
     int64_t first, end;
-    size_t q8_row = pn_q8_row_bytes(c->k);
+    size_t q15_row = pn_q15_row_bytes(c->k);
     pn_cpu_share(run, worker, pn_cpu_n_rows(run, n), &first, &end);
     for (int64_t r = first; r < end; r++) {
         const float *row = operand_row(c, x, n->n1, n->n2, r, p->gathered + r * c->k);
-        if (wants_q8)
-            p->device->kernels.quantize(row, p->q8 + (size_t)r * q8_row, c->k);
+        if (c->wants_q15)
+            p->device->kernels.quantize(row, p->q15 + (size_t)r * q15_row, c->k);
     }
     return true;
 }
@@ -130,9 +128,9 @@ static void apply(const struct pn_cpu_run *run, const struct follower *f, float 
 }
 
 struct operand {
-    const void *q8;
+    const void *q15;
     const float *f32;
-    size_t q8_stride, f32_stride; /* bytes */
+    size_t q15_stride, f32_stride; /* bytes */
     int64_t n_rows;
 };
 
@@ -144,8 +142,8 @@ static struct operand operand_of(const struct pn_cpu_run *run, int phase, int wo
     const struct pn_cpu_worker *w = &p->workers[worker];
     struct pn_strided x = pn_cpu_view(run, worker, &f->from);
     struct operand o = {.n_rows = pn_cpu_n_rows(run, pn_node(p->plan->graph, f->x))};
-    o.q8 = run->single ? w->q8 : p->q8;
-    o.q8_stride = pn_q8_row_bytes(c->k);
+    o.q15 = run->single ? w->q15 : p->q15;
+    o.q15_stride = pn_q15_row_bytes(c->k);
     o.f32 = !c->gathers ? x.data : run->single ? w->row : p->gathered;
     o.f32_stride = (size_t)(c->gathers ? c->k : x.stride0) * sizeof(float);
     return o;
@@ -155,8 +153,8 @@ static void multiply(const struct pn_cpu_run *run, int worker, const struct oper
                      int64_t first, int64_t n, float *y, size_t y_stride)
 {
     const struct pn_program *p = run->program;
-    const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
-    bool q8 = kernel->x_format == PN_X_Q8;
+    const struct pn_matmul_kernel *kernel = &p->device->kernels.matmul[w->type];
+    bool q15 = kernel->x_format == PN_X_Q15;
     struct pn_matmul_planes planes;
     kernel->run(&(struct pn_matmul_args){.type = w->type,
                                          .planes = pn_cpu_planes(w, 0, first, &planes),
@@ -164,8 +162,8 @@ static void multiply(const struct pn_cpu_run *run, int worker, const struct oper
                                          .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
                                          .n_rows = n,
                                          .k = w->n_cols,
-                                         .x = q8 ? o->q8 : (const void *)o->f32,
-                                         .x_stride = q8 ? o->q8_stride : o->f32_stride,
+                                         .x = q15 ? o->q15 : (const void *)o->f32,
+                                         .x_stride = q15 ? o->q15_stride : o->f32_stride,
                                          .n_cols = o->n_rows,
                                          .y = y,
                                          .y_stride = y_stride,

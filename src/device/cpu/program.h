@@ -20,7 +20,7 @@ enum { PN_CPU_MAX_SPLITS = 16, PN_CPU_SPLIT_TOKENS = 16, PN_CPU_MAX_CHUNK = 64 }
 /* A worker's own memory. */
 struct pn_cpu_worker {
     float *own;    /* private copies of one row (plan->own_memory bytes) */
-    void *q8;      /* one quantized activation row */
+    void *q15;     /* one quantized activation row */
     float *row;    /* one gathered activation row */
     void *scratch; /* PN_CPU_SCRATCH bytes for kernels */
     float *tile;   /* results of a gating product */
@@ -28,8 +28,8 @@ struct pn_cpu_worker {
 };
 
 struct pn_cpu_phase {
-    bool wants_q8[PN_COLUMNS_COUNT]; /* whether a product of the phase reads q8 activations */
-    bool gathers;                    /* the operand's rows are not contiguous */
+    bool wants_q15; /* whether a product of the phase reads q15 activations */
+    bool gathers;   /* the operand's rows are not contiguous */
     int64_t k;
     int64_t chunk[PN_MAX_PRODUCTS];    /* weight rows claimed at once */
     int64_t n_chunks[PN_MAX_PRODUCTS]; /* 0 for gating products */
@@ -59,12 +59,12 @@ struct pn_cpu_schedule {
 
 /* The most that any product with a stack of matrices needs. */
 struct pn_cpu_each_sizes {
-    size_t q8, slots, mats; /* quantized bytes per token, slots per token, matrices */
+    size_t q15, slots, mats; /* quantized bytes per token, slots per token, matrices */
 };
 
 /* The most that any phase needs, in bytes; `tasks` is a count. */
 struct pn_cpu_sizes {
-    size_t q8_row, gathered_row, attn, partial, tasks;
+    size_t q15_row, gathered_row, attn, partial, tasks;
     struct pn_cpu_each_sizes each;
 };
 
@@ -80,7 +80,7 @@ struct pn_program {
     struct pn_cpu_phase *phases;
     struct pn_claim *claims; /* (n_phases) */
     const float **vectors;   /* (n_nodes): weight vectors and biases of experts as float32, NULL for others */
-    unsigned char *q8;       /* quantized operand of the running phase: (max_tokens, row) */
+    unsigned char *q15;      /* quantized operand of the running phase: (max_tokens, row) */
     float *gathered;         /* ... and gathered: its rows made contiguous */
     int64_t n_parts;         /* of attention: all tokens of a step times the most splits of a task */
     float *partial;          /* ... (task, split, its query rows, 2 + dim_v) */

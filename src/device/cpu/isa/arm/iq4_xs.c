@@ -22,6 +22,6 @@ PN_INLINE int8x16x2_t unit_q(const uint8_t *p, int j)
     return levels_iq4(p + 8 + 16 * j);
 }
 
-#include "device/cpu/isa/arm/matmul_q8.h"
+#include "device/cpu/isa/arm/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(iq4_xs) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(iq4_xs) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

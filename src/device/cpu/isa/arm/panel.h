@@ -21,7 +21,7 @@
 
 struct panel {
     uint8_t *data; /* groups of rows, PANEL_BLOCKS blocks each */
-    float *sums;   /* UNIT_HAS_MIN: d times the sum of q of each part, for each column */
+    float *sums;   /* UNIT_HAS_MIN: the sum of each part, for each column */
     int n_blocks;  /* filled blocks */
     int rows;
 };
@@ -79,11 +79,11 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
 static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, const struct panel *panel)
 {
     for (int64_t c = 0; c < cols; c++) {
-        struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
+        struct x_column x = x_column(a, c0 + c, 32 * b0, 0);
         float sums[16];
         for (int b = 0; b < panel->n_blocks; b += 8) {
             int n = panel->n_blocks - b < 8 ? panel->n_blocks - b : 8;
-            part_sums(x.d + b, x.sum + 2 * b, n, sums);
+            part_sums(x.sum + 2 * b, n, sums);
             memcpy(panel->sums + c * COLUMN_SUMS + b * UNIT_PARTS, sums, (size_t)(8 * UNIT_PARTS) * sizeof *sums);
         }
     }
@@ -93,11 +93,11 @@ static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols,
 static void panel_multiply(const struct pn_matmul_args *a, int64_t r0, int64_t c0, int64_t cols, int64_t b0,
                            const struct panel *panel)
 {
-    struct q8_column x[TILE_COLS];
+    struct x_column x[TILE_COLS];
     for (int64_t c = 0; c < cols; c += TILE_COLS) {
         int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
         for (int i = 0; i < n; i++)
-            x[i] = q8_column(a, c0 + c + i, 32 * b0, r0);
+            x[i] = x_column(a, c0 + c + i, 32 * b0, r0);
         panel_tile(panel, x, n, panel->sums + c * COLUMN_SUMS, b0 > 0);
     }
 }

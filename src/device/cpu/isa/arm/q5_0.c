@@ -17,6 +17,6 @@ PN_INLINE int8x16x2_t unit_q(const uint8_t *p, int j)
     return add_fifth_bit(nibbles(p + 6, 0), load32(p + 2), 16);
 }
 
-#include "device/cpu/isa/arm/matmul_q8.h"
+#include "device/cpu/isa/arm/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q5_0) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q5_0) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

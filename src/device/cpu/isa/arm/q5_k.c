@@ -23,6 +23,6 @@ PN_INLINE int8x16x2_t unit_q(const uint8_t *p, int j)
     return pair_s8(q[0], q[1]);
 }
 
-#include "device/cpu/isa/arm/matmul_q8.h"
+#include "device/cpu/isa/arm/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q5_k) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q5_k) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

@@ -22,13 +22,14 @@ PN_INLINE void panel_pack_block(const int8x16x2_t q[8], int8_t *out)
         }
 }
 
-/* acc[g][c] += 16 values of 8 rows times those of the columns. */
-PN_INLINE void tile_16(const int8_t *w, const struct q8_column *x, int cols, int64_t k, int32x4_t acc[2][TILE_COLS])
+/* acc[g][c] += 16 values of 8 rows times those of one plane of the columns. */
+PN_INLINE void tile_16(const int8_t *w, const struct x_column *x, int cols, int64_t k, bool low,
+                       int32x4_t acc[2][TILE_COLS])
 {
     int8x16_t v[TILE_COLS];
     UNROLL
     for (int c = 0; c < cols; c++)
-        v[c] = vld1q_s8(x[c].q + k);
+        v[c] = vld1q_s8((low ? x[c].low : x[c].high) + k);
 #define STEP(lane)                                                                                                     \
     do {                                                                                                               \
         int8x16_t w0 = vld1q_s8(w + 32 * (lane)), w1 = vld1q_s8(w + 32 * (lane) + 16);                                 \
@@ -45,7 +46,17 @@ PN_INLINE void tile_16(const int8_t *w, const struct q8_column *x, int cols, int
 #undef STEP
 }
 
-PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column *x, int cols, int b, const float *sums,
+/* Values of the high plane count 128 times. */
+PN_INLINE void tile_shift(int cols, int32x4_t acc[2][TILE_COLS])
+{
+    UNROLL
+    for (int c = 0; c < cols; c++) {
+        acc[0][c] = vshlq_n_s32(acc[0][c], 7);
+        acc[1][c] = vshlq_n_s32(acc[1][c], 7);
+    }
+}
+
+PN_INLINE void tile_scale(const uint8_t *block, int part, const struct x_column *x, int cols, int b, const float *sums,
                           int32x4_t acc[2][TILE_COLS], float32x4_t f[2][TILE_COLS])
 {
     UNROLL
@@ -64,7 +75,7 @@ PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column
     }
 }
 
-PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_column *x, int cols, const float *sums,
+PN_INLINE void tile_group(const struct panel *panel, int r, const struct x_column *x, int cols, const float *sums,
                           bool add)
 {
     const uint8_t *p = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE;
@@ -75,11 +86,18 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
         acc[0][c] = acc[1][c] = vdupq_n_s32(0);
     }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
-        tile_16((const int8_t *)p, x, cols, 32 * b, acc);
-        if (UNIT_PARTS == 2)
-            tile_scale(p, 0, x, cols, b, sums, acc, f);
-        tile_16((const int8_t *)p + 128, x, cols, 32 * b + 16, acc);
-        tile_scale(p, UNIT_PARTS - 1, x, cols, b, sums, acc, f);
+        UNROLL
+        for (int part = 0; part < UNIT_PARTS; part++) {
+            UNROLL
+            for (int plane = 0; plane < 2; plane++) {
+                UNROLL
+                for (int h = part; h < part + 3 - UNIT_PARTS; h++)
+                    tile_16((const int8_t *)p + 128 * h, x, cols, 32 * b + 16 * h, plane == 1, acc);
+                if (plane == 0)
+                    tile_shift(cols, acc);
+            }
+            tile_scale(p, part, x, cols, b, sums, acc, f);
+        }
     }
     int rows = panel->rows - r < GROUP ? panel->rows - r : GROUP;
     for (int c = 0; c < cols; c++) {
@@ -92,7 +110,7 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
     }
 }
 
-static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+static void panel_tile(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     for (int r = 0; r < panel->rows; r += GROUP) {
         int c = 0;

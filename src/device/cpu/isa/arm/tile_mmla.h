@@ -24,14 +24,15 @@ PN_INLINE void panel_pack_block(const int8x16x2_t q[8], int8_t *out)
         }
 }
 
-/* acc[i][j] += 16 values of the i-th two rows times those of the j-th two columns. */
-PN_INLINE void tile_16(const int8_t *w, const struct q8_column *x, int pairs, int64_t k,
+/* acc[i][j] += 16 values of the i-th two rows times those of one plane of the j-th two columns. */
+PN_INLINE void tile_16(const int8_t *w, const struct x_column *x, int pairs, int64_t k, bool low,
                        int32x4_t acc[4][TILE_COLS / 2])
 {
     int8x16_t v[2][TILE_COLS / 2];
     UNROLL
     for (int j = 0; j < pairs; j++) {
-        int8x16_t a = vld1q_s8(x[2 * j].q + k), b = vld1q_s8(x[2 * j + 1].q + k);
+        int8x16_t a = vld1q_s8((low ? x[2 * j].low : x[2 * j].high) + k);
+        int8x16_t b = vld1q_s8((low ? x[2 * j + 1].low : x[2 * j + 1].high) + k);
         v[0][j] = low_pair(a, b);
         v[1][j] = high_pair(a, b);
     }
@@ -59,15 +60,26 @@ PN_INLINE float32x4_t spread_columns(float a, float b)
     return vcombine_f32(v, v);
 }
 
-PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column *x, int pairs, int b,
-                          const float *sums, int32x4_t acc[4][TILE_COLS / 2], float32x4_t f[4][TILE_COLS / 2])
+/* Values of the high plane count 128 times. */
+PN_INLINE void tile_shift(int pairs, int32x4_t acc[4][TILE_COLS / 2])
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        UNROLL
+        for (int j = 0; j < pairs; j++)
+            acc[i][j] = vshlq_n_s32(acc[i][j], 7);
+    }
+}
+
+PN_INLINE void tile_scale(const uint8_t *block, int part, const struct x_column *x, int pairs, int b, const float *sums,
+                          int32x4_t acc[4][TILE_COLS / 2], float32x4_t f[4][TILE_COLS / 2])
 {
     UNROLL
     for (int j = 0; j < pairs; j++) {
         float32x4_t d = spread_columns(x[2 * j].d[b], x[2 * j + 1].d[b]), sum = d;
         const float *column = sums + 2 * j * COLUMN_SUMS + UNIT_PARTS * b + part;
         if (UNIT_HAS_MIN)
-            sum = spread_columns(column[0], x[2 * j].q == x[2 * j + 1].q ? column[0] : column[COLUMN_SUMS]);
+            sum = spread_columns(column[0], x[2 * j].high == x[2 * j + 1].high ? column[0] : column[COLUMN_SUMS]);
         UNROLL
         for (int i = 0; i < 4; i++) {
             float32x4_t s = spread_rows(block + AT_SCALE + 32 * part + 8 * i);
@@ -80,7 +92,7 @@ PN_INLINE void tile_scale(const uint8_t *block, int part, const struct q8_column
 }
 
 /* Eight rows times 2 * pairs columns; if `odd`, the last one is not written to y. */
-PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_column *x, int pairs, bool odd,
+PN_INLINE void tile_group(const struct panel *panel, int r, const struct x_column *x, int pairs, bool odd,
                           const float *sums, bool add)
 {
     const uint8_t *p = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE;
@@ -95,11 +107,18 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
         }
     }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
-        tile_16((const int8_t *)p, x, pairs, 32 * b, acc);
-        if (UNIT_PARTS == 2)
-            tile_scale(p, 0, x, pairs, b, sums, acc, f);
-        tile_16((const int8_t *)p + 128, x, pairs, 32 * b + 16, acc);
-        tile_scale(p, UNIT_PARTS - 1, x, pairs, b, sums, acc, f);
+        UNROLL
+        for (int part = 0; part < UNIT_PARTS; part++) {
+            UNROLL
+            for (int plane = 0; plane < 2; plane++) {
+                UNROLL
+                for (int h = part; h < part + 3 - UNIT_PARTS; h++)
+                    tile_16((const int8_t *)p + 128 * h, x, pairs, 32 * b + 16 * h, plane == 1, acc);
+                if (plane == 0)
+                    tile_shift(pairs, acc);
+            }
+            tile_scale(p, part, x, pairs, b, sums, acc, f);
+        }
     }
     int rows = panel->rows - r < GROUP ? panel->rows - r : GROUP;
     UNROLL
@@ -116,7 +135,7 @@ PN_INLINE void tile_group(const struct panel *panel, int r, const struct q8_colu
     }
 }
 
-static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+static void panel_tile(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     for (int r = 0; r < panel->rows; r += GROUP) {
         if (cols == TILE_COLS) {
@@ -127,7 +146,7 @@ static void panel_tile(const struct panel *panel, const struct q8_column *x, int
         for (; c + 2 <= cols; c += 2)
             tile_group(panel, r, x + c, 1, false, sums + c * COLUMN_SUMS, add);
         if (c < cols) { /* the last column also replaces its missing neighbour */
-            struct q8_column twice[2] = {x[c], x[c]};
+            struct x_column twice[2] = {x[c], x[c]};
             tile_group(panel, r, twice, 1, true, sums + c * COLUMN_SUMS, add);
         }
     }

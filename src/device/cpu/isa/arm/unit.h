@@ -1,5 +1,5 @@
 /* How the quantized types are read on arm64. A unit is 256 values of a row: a super-block, or eight blocks of 32 (fewer
- * at the end of a row). A type's file includes this header, defines what follows, and includes matmul_q8.h:
+ * at the end of a row). A type's file includes this header, defines what follows, and includes matmul_q15.h:
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
  *   UNIT_PARTS             scales per 32 values: 1, or 2 (one per 16)

@@ -268,34 +268,38 @@ static void f32_to_f16(const float *x, uint16_t *y, int64_t n)
         y[i] = pn_f32_to_f16(x[i]);
 }
 
-/* One block of 32: d = max|x| / 127, q = x / d to nearest even. A block of values below 1e-30 becomes zero. */
+/* The low byte of each element. */
+PN_INLINE void store_bytes(int8_t *out, vi v)
+{
+    typedef int8_t bytes __attribute__((vector_size(VN)));
+    bytes b = __builtin_convertvector(v, bytes);
+    memcpy(out, &b, sizeof b);
+}
+
+/* One block of 32: d = max|x| / PN_Q15_MAX, q = x / d to nearest even, in two planes. A block of values below 1e-30
+ * becomes zero. */
 static void quantize(const float *x, void *row, int64_t k)
 {
-    int8_t *q = row;
-    float *d = (float *)((char *)row + k);
-    int16_t *sum = (int16_t *)((char *)row + k + k / 32 * 4);
-    for (int64_t b = 0; b < k / 32; b++, x += 32, q += 32) {
+    int8_t *high = row, *low = high + k;
+    float *d = (float *)(void *)(low + k), *sum = d + k / 32;
+    for (int64_t b = 0; b < k / 32; b++, x += 32, high += 32, low += 32) {
         vf m = vset(0.0f);
         for (int i = 0; i < 32; i += VN)
             m = vmax(vabs(vload(x + i)), m);
         float largest = vhmax(m);
-        float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-        d[b] = largest > 1e-30f ? largest / 127.0f : 0.0f;
-        int32_t t[32];
-        for (int i = 0; i < 32; i += VN) {
-            vf v = vload(x + i) * inverse + 0x1.8p23f;
-            vi n = (vi)v - 0x4b400000;
-            memcpy(t + i, &n, sizeof n);
+        float inverse = largest > 1e-30f ? (float)PN_Q15_MAX / largest : 0.0f;
+        d[b] = largest > 1e-30f ? largest / (float)PN_Q15_MAX : 0.0f;
+        for (int h = 0; h < 32; h += 16) {
+            vf total = vset(0.0f); /* of integers below 2^24, so exact in any order */
+            for (int i = h; i < h + 16; i += VN) {
+                vf n = vload(x + i) * inverse + 0x1.8p23f;
+                vi q = (vi)n - 0x4b400000, top = (q + 64) >> 7;
+                total += n - 0x1.8p23f;
+                store_bytes(high + i, top);
+                store_bytes(low + i, q - (top << 7));
+            }
+            sum[2 * b + h / 16] = vsum(total) * d[b];
         }
-        int32_t low = 0, high = 0;
-        for (int i = 0; i < 32; i++)
-            q[i] = (int8_t)t[i];
-        for (int i = 0; i < 16; i++) {
-            low += t[i];
-            high += t[i + 16];
-        }
-        sum[2 * b] = (int16_t)low;
-        sum[2 * b + 1] = (int16_t)high;
     }
 }
 

@@ -100,7 +100,7 @@ static void matmul_f32(const struct pn_matmul_args *a)
 static void install_matmul_f32(struct pn_cpu_kernels *kernels)
 {
     for (int t = 0; t < PN_TYPE_COUNT; t++)
-        kernels->matmul[t] = (struct pn_matmul_kernel){(pn_type)t, {{PN_X_F32, matmul_f32}, {PN_X_F32, matmul_f32}}};
+        kernels->matmul[t] = (struct pn_matmul_kernel){(pn_type)t, PN_X_F32, matmul_f32};
 }
 
 #endif

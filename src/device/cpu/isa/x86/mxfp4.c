@@ -25,6 +25,6 @@ PN_INLINE __m256i unit_q(const uint8_t *p, int j)
     return _mm256_shuffle_epi8(level, nibbles(p + 17 * j + 1));
 }
 
-#include "device/cpu/isa/x86/matmul_q8.h"
+#include "device/cpu/isa/x86/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(mxfp4) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(mxfp4) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

@@ -60,6 +60,21 @@ PN_INLINE void panel_put(uint8_t *out, int at, __m256i v)
     _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)at * GROUP_BYTES), v);
 }
 
+PN_INLINE void panel_put_floats(uint8_t *out, int at, __m256 v)
+{
+    panel_put(out, at, _mm256_castps_si256(v));
+}
+
+/* The two int16 of each dword, as float. */
+PN_INLINE __m256 low_halves(__m256i v)
+{
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(v, 16), 16));
+}
+PN_INLINE __m256 high_halves(__m256i v)
+{
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(v, 16));
+}
+
 #if defined(__AVX512F__)
 #include "device/cpu/isa/x86/tile_avx512.h"
 #else
@@ -109,20 +124,20 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     }
 }
 
-/* The factors of the weights' minima: d times the sum of q over 32 (or 16) values, for n blocks from b0 on of columns
- * c0 .. c0 + cols. */
+/* The factors of the weights' minima: SUMS_FACTOR times the sums of 32 (or 16) values, for n blocks from b0 on of
+ * columns c0 .. c0 + cols. */
 static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols, int64_t b0, int64_t n,
                        const struct panel *panel)
 {
     for (int64_t c = 0; c < cols; c++) {
-        struct q8_column x = q8_column(a, c0 + c, 32 * b0, 0);
+        struct x_column x = x_column(a, c0 + c, 32 * b0, 0);
         float *sums = panel->sums + c * panel->sums_stride;
         for (int64_t b = 0; b < n; b++)
             if (BLOCK_SUMS == 2) {
-                sums[2 * b] = x.d[b] * (float)x.sum[2 * b];
-                sums[2 * b + 1] = x.d[b] * (float)x.sum[2 * b + 1];
+                sums[2 * b] = x.sum[2 * b] * SUMS_FACTOR;
+                sums[2 * b + 1] = x.sum[2 * b + 1] * SUMS_FACTOR;
             } else {
-                sums[b] = x.d[b] * (float)(x.sum[2 * b] + x.sum[2 * b + 1]);
+                sums[b] = (x.sum[2 * b] + x.sum[2 * b + 1]) * SUMS_FACTOR;
             }
     }
 }
@@ -131,12 +146,12 @@ static void panel_sums(const struct pn_matmul_args *a, int64_t c0, int64_t cols,
 static void panel_step(const struct pn_matmul_args *a, int64_t r, int64_t b, int64_t c0, int64_t cols,
                        const float *sums, struct panel *panel)
 {
-    struct q8_column x[TILE_COLS];
+    struct x_column x[TILE_COLS];
     panel_pack(a, r, b, panel);
     for (int64_t c = 0; c < cols; c += TILE_COLS) {
         int n = (int)(cols - c < TILE_COLS ? cols - c : TILE_COLS);
         for (int i = 0; i < n; i++)
-            x[i] = q8_column(a, c0 + c + i, 32 * b, r);
+            x[i] = x_column(a, c0 + c + i, 32 * b, r);
         panel_tile(panel, x, n, sums + c * panel->sums_stride, b > 0);
     }
 }

@@ -1,12 +1,11 @@
 /* Q3_K: high:32 low:64 scale:12 d:2 for 256 values, w = d (scale - 32) (q - 4), scales of six bits for 16 values. */
 #include "device/cpu/isa/x86/unit.h"
 
-#define UNIT_TYPE       PN_TYPE_Q3_K
-#define UNIT_BYTES      110
-#define UNIT_SUPER      true
-#define UNIT_KIND       UNIT_16
-#define UNIT_Q_MAX      7
-#define UNIT_SAME_SCALE true
+#define UNIT_TYPE  PN_TYPE_Q3_K
+#define UNIT_BYTES 110
+#define UNIT_SUPER true
+#define UNIT_KIND  UNIT_16
+#define UNIT_Q_MAX 7
 
 PN_INLINE void unit_scales(const uint8_t *p, int n, struct unit_scales *u)
 {
@@ -29,6 +28,6 @@ PN_INLINE __m256i unit_q(const uint8_t *p, int j)
     return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(4)));
 }
 
-#include "device/cpu/isa/x86/matmul_q8.h"
+#include "device/cpu/isa/x86/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q3_k) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q3_k) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

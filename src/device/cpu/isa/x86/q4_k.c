@@ -18,6 +18,6 @@ PN_INLINE __m256i unit_q(const uint8_t *p, int j)
     return _mm256_and_si256(j % 2 ? _mm256_srli_epi16(q, 4) : q, _mm256_set1_epi8(15));
 }
 
-#include "device/cpu/isa/x86/matmul_q8.h"
+#include "device/cpu/isa/x86/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q4_k) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q4_k) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

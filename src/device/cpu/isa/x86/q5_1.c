@@ -18,6 +18,6 @@ PN_INLINE __m256i unit_q(const uint8_t *p, int j)
     return _mm256_or_si256(nibbles(p + 8), bits_to_bytes(load32(p + 4), 16));
 }
 
-#include "device/cpu/isa/x86/matmul_q8.h"
+#include "device/cpu/isa/x86/matmul_q15.h"
 
-const struct pn_matmul_kernel PN_ISA_NAME(q5_1) = {UNIT_TYPE, {{PN_X_Q8, matmul_few}, {PN_X_Q8, matmul_many}}};
+const struct pn_matmul_kernel PN_ISA_NAME(q5_1) = {UNIT_TYPE, PN_X_Q15, matmul_q15};

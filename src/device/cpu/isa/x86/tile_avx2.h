@@ -6,11 +6,11 @@
 
 /* Offsets in a block (32 values of one group), in vectors: q, then the scales of the kind. */
 #define AT_SCALE      8  /* float s or d */
-#define AT_MIN        9  /* float m or dm */
-#define AT_MUL        10 /* (int16 scale, the same) of the first 16 values; then of the others */
-#define AT_PAIRS      12 /* int16 minima of both */
+#define AT_MIN        9  /* float m (UNIT_16: of the first 16 values, then of the others) */
+#define AT_MUL        11 /* (int16 scale, the same) of the first 16 values; then of the others */
 #define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
-#define BLOCK_SUMS    (UNIT_KIND == UNIT_32)
+#define BLOCK_SUMS    (UNIT_KIND == UNIT_16 ? 2 : UNIT_KIND == UNIT_32)
+#define SUMS_FACTOR   1.0f
 
 #define TILE_COLS 4
 
@@ -41,10 +41,10 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
     for (int j = 0; j < n; j++, out += BLOCK_BYTES) {
         if (UNIT_KIND == UNIT_16) {
             panel_put(out, AT_SCALE, load256(d));
-            panel_put(out, AT_MIN, load256(dm));
+            panel_put_floats(out, AT_MIN, _mm256_mul_ps(low_halves(second[j]), _mm256_load_ps(dm)));
+            panel_put_floats(out, AT_MIN + 1, _mm256_mul_ps(high_halves(second[j]), _mm256_load_ps(dm)));
             panel_put(out, AT_MUL, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(low, lane)));
             panel_put(out, AT_MUL + 1, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(high, lane)));
-            panel_put(out, AT_PAIRS, second[j]);
         } else {
             panel_put(out, AT_SCALE, first[j]);
             if (UNIT_KIND == UNIT_32)
@@ -53,8 +53,10 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
     }
 }
 
-/* tot[g][c] = the sums of q x over 32 values of 8 rows; those of 16 values times their int16 scales for UNIT_16. */
-PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols, int b, __m256i tot[2][TILE_COLS])
+/* tot[g][c] = the sums of q x over 32 values of 8 rows, x one plane of a column; those of 16 values times their int16
+ * scales for UNIT_16. */
+PN_INLINE void tile_plane(const uint8_t *p, const struct x_column *x, int cols, int b, bool low,
+                          __m256i tot[2][TILE_COLS])
 {
     UNROLL
     for (int run = 0; run < 8 / RUN; run++) {
@@ -72,7 +74,7 @@ PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols,
                 w[g] = load256(p + g * GROUP_STRIDE + step * GROUP_BYTES);
             UNROLL
             for (int c = 0; c < cols; c++) {
-                __m256i v = _mm256_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
+                __m256i v = _mm256_set1_epi32((int)load32((low ? x[c].low : x[c].high) + 32 * b + 4 * step));
                 UNROLL
                 for (int g = 0; g < 2; g++) {
                     __m256i t;
@@ -97,7 +99,7 @@ PN_INLINE void tile_block(const uint8_t *p, const struct q8_column *x, int cols,
     }
 }
 
-PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
+PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct x_column *x, int cols,
                             const float *sums, __m256 f[2][TILE_COLS])
 {
     UNROLL
@@ -108,7 +110,15 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
     }
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
         __m256i tot[2][TILE_COLS];
-        tile_block(p, x, cols, b, tot);
+        __m256 high[2][TILE_COLS];
+        tile_plane(p, x, cols, b, false, tot);
+        UNROLL
+        for (int g = 0; g < 2; g++) {
+            UNROLL
+            for (int c = 0; c < cols; c++) /* as float: int32 has no room for all scales */
+                high[g][c] = _mm256_mul_ps(_mm256_cvtepi32_ps(tot[g][c]), _mm256_set1_ps(128));
+        }
+        tile_plane(p, x, cols, b, true, tot);
         UNROLL
         for (int g = 0; g < 2; g++) {
             const uint8_t *extra = p + g * GROUP_STRIDE;
@@ -116,33 +126,21 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
             UNROLL
             for (int c = 0; c < cols; c++) {
                 __m256 d = _mm256_broadcast_ss(x[c].d + b);
-                if (UNIT_KIND == UNIT_16) {
-                    __m256i pair = _mm256_set1_epi32((int)load32(x[c].sum + 2 * b));
-                    __m256i min = _mm256_madd_epi16(load256(extra + AT_PAIRS * GROUP_BYTES), pair);
-#if UNIT_KIND == UNIT_16
-                    if (UNIT_SAME_SCALE) {
-                        tot[g][c] = _mm256_add_epi32(tot[g][c], min);
-                    } else {
-                        __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(min), d);
-                        f[g][c] =
-                            _mm256_fmadd_ps(m, _mm256_castsi256_ps(load256(extra + AT_MIN * GROUP_BYTES)), f[g][c]);
-                    }
-#else
-                    (void)min;
-#endif
-                }
-                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(tot[g][c]), d);
+                __m256 t = _mm256_mul_ps(_mm256_add_ps(high[g][c], _mm256_cvtepi32_ps(tot[g][c])), d);
                 f[g][c] = _mm256_fmadd_ps(t, s, f[g][c]);
-                if (UNIT_KIND == UNIT_32)
-                    f[g][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(sums + c * panel->sums_stride + b),
-                                              _mm256_castsi256_ps(load256(extra + AT_MIN * GROUP_BYTES)), f[g][c]);
+                UNROLL
+                for (int i = 0; i < BLOCK_SUMS; i++) {
+                    __m256 m = _mm256_castsi256_ps(load256(extra + (AT_MIN + i) * GROUP_BYTES));
+                    __m256 sum = _mm256_broadcast_ss(sums + c * panel->sums_stride + BLOCK_SUMS * b + i);
+                    f[g][c] = _mm256_fmadd_ps(sum, m, f[g][c]);
+                }
             }
         }
     }
 }
 
 /* Adds to (or sets) y for rows r .. of the panel. */
-PN_INLINE void tile_store(const struct panel *panel, int r, const struct q8_column *x, int cols, __m256 f[2][TILE_COLS],
+PN_INLINE void tile_store(const struct panel *panel, int r, const struct x_column *x, int cols, __m256 f[2][TILE_COLS],
                           bool add)
 {
     for (int g = 0; g < 2; g++, r += GROUP) {
@@ -161,7 +159,7 @@ PN_INLINE void tile_store(const struct panel *panel, int r, const struct q8_colu
     }
 }
 
-PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+PN_INLINE void tile_rows(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     __m256 f[2][TILE_COLS];
     for (int r = 0; r < panel->rows; r += 2 * GROUP) {
@@ -170,7 +168,7 @@ PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, i
     }
 }
 
-static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+static void panel_tile(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     if (cols == TILE_COLS) {
         tile_rows(panel, x, TILE_COLS, sums, add);

@@ -1,6 +1,6 @@
 /* The register tile of the panel product on AVX-512 with VNNI: two groups of 16 rows times 12 columns, 24 accumulators.
- * vpdpbusd adds four products of an unsigned with a signed byte to an int32. Signed weights get 128 added; the sums of
- * the activations subtract it again. */
+ * vpdpbusd adds four products of an unsigned with a signed byte to an int32: those of the high plane, then, after a
+ * shift, those of the low one. Signed weights get 128 added; the sums of the activations subtract it again. */
 #ifndef PN_ISA_X86_TILE_AVX512_H
 #define PN_ISA_X86_TILE_AVX512_H
 
@@ -12,20 +12,7 @@
 #define AT_MIN        (AT_SCALE + PARTS) /* float m of each part */
 #define BLOCK_VECTORS (AT_MIN + (UNIT_KIND == UNIT_SIGNED ? 0 : PARTS))
 #define BLOCK_SUMS    PARTS
-
-/* The two int16 of each dword, as float. */
-PN_INLINE __m256 low_halves(__m256i v)
-{
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(v, 16), 16));
-}
-PN_INLINE __m256 high_halves(__m256i v)
-{
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(v, 16));
-}
-PN_INLINE void panel_put_floats(uint8_t *out, int at, __m256 v)
-{
-    panel_put(out, at, _mm256_castps_si256(v));
-}
+#define SUMS_FACTOR   (UNIT_KIND == UNIT_SIGNED ? -128.0f : 1.0f)
 
 /* The scales of n blocks of the units at p. */
 PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
@@ -60,8 +47,29 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
     }
 }
 
+/* acc[g][c] += 16 rows of group g times one plane of column c, for a part of the block at p. */
+PN_INLINE void tile_plane(const uint8_t *p, const struct x_column *x, int cols, int64_t k, int part, bool low,
+                          __m512i acc[2][TILE_COLS])
+{
+    UNROLL
+    for (int i = 0; i < 8 / PARTS; i++) {
+        int step = part * (8 / PARTS) + i;
+        __m512i w[2];
+        UNROLL
+        for (int g = 0; g < 2; g++)
+            w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
+        UNROLL
+        for (int c = 0; c < cols; c++) {
+            __m512i v = _mm512_set1_epi32((int)load32((low ? x[c].low : x[c].high) + k + 4 * step));
+            UNROLL
+            for (int g = 0; g < 2; g++)
+                acc[g][c] = _mm512_dpbusd_epi32(acc[g][c], w[g], v);
+        }
+    }
+}
+
 /* f[g][c] += 16 rows of group g times column c over the blocks of the panel. */
-PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct q8_column *x, int cols,
+PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const struct x_column *x, int cols,
                             const float *sums, __m512 f[2][TILE_COLS])
 {
     for (int b = 0; b < panel->n_blocks; b++, p += BLOCK_BYTES) {
@@ -69,20 +77,16 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
         for (int part = 0; part < PARTS; part++) {
             __m512i acc[2][TILE_COLS];
             UNROLL
-            for (int i = 0; i < 8 / PARTS; i++) {
-                int step = part * (8 / PARTS) + i;
-                __m512i w[2];
+            for (int c = 0; c < cols; c++)
+                acc[0][c] = acc[1][c] = _mm512_setzero_si512();
+            tile_plane(p, x, cols, 32 * b, part, false, acc);
+            UNROLL
+            for (int c = 0; c < cols; c++) {
                 UNROLL
                 for (int g = 0; g < 2; g++)
-                    w[g] = _mm512_loadu_si512(p + g * GROUP_STRIDE + step * GROUP_BYTES);
-                UNROLL
-                for (int c = 0; c < cols; c++) {
-                    __m512i v = _mm512_set1_epi32((int)load32(x[c].q + 32 * b + 4 * step));
-                    UNROLL
-                    for (int g = 0; g < 2; g++)
-                        acc[g][c] = _mm512_dpbusd_epi32(i == 0 ? _mm512_setzero_si512() : acc[g][c], w[g], v);
-                }
+                    acc[g][c] = _mm512_slli_epi32(acc[g][c], 7);
             }
+            tile_plane(p, x, cols, 32 * b, part, true, acc);
             UNROLL
             for (int g = 0; g < 2; g++) {
                 const uint8_t *extra = p + g * GROUP_STRIDE;
@@ -94,7 +98,7 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
                     __m512 d = _mm512_set1_ps(x[c].d[b]), t = _mm512_cvtepi32_ps(acc[g][c]);
                     __m512 sum = _mm512_set1_ps(sums[c * panel->sums_stride + PARTS * b + part]);
                     if (UNIT_KIND == UNIT_SIGNED)
-                        t = _mm512_fmadd_ps(t, d, _mm512_mul_ps(sum, _mm512_set1_ps(-128.0f)));
+                        t = _mm512_fmadd_ps(t, d, sum);
                     else
                         t = _mm512_mul_ps(t, d);
                     f[g][c] = _mm512_fmadd_ps(t, s, f[g][c]);
@@ -107,7 +111,7 @@ PN_INLINE void tile_columns(const struct panel *panel, const uint8_t *p, const s
 }
 
 /* Rows r and following of the panel: adds to y, or sets it. */
-PN_INLINE void tile_groups(const struct panel *panel, int r, const struct q8_column *x, int cols, const float *sums,
+PN_INLINE void tile_groups(const struct panel *panel, int r, const struct x_column *x, int cols, const float *sums,
                            bool add)
 {
     __m512 f[2][TILE_COLS];
@@ -124,13 +128,13 @@ PN_INLINE void tile_groups(const struct panel *panel, int r, const struct q8_col
             _mm512_mask_storeu_ps(x[c].y + r + g * GROUP, mask[g], f[g][c]);
 }
 
-PN_INLINE void tile_rows(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+PN_INLINE void tile_rows(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     for (int r = 0; r < panel->rows; r += 2 * GROUP)
         tile_groups(panel, r, x, cols, sums, add);
 }
 
-static void panel_tile(const struct panel *panel, const struct q8_column *x, int cols, const float *sums, bool add)
+static void panel_tile(const struct panel *panel, const struct x_column *x, int cols, const float *sums, bool add)
 {
     if (cols == TILE_COLS) {
         tile_rows(panel, x, TILE_COLS, sums, add);

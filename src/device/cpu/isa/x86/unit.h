@@ -1,6 +1,6 @@
 /* How the quantized types are read on x86-64 (AVX2 and above). A unit is 256 values of a row: a super-block, or eight
  * blocks of 32 (fewer at the end of a row). A type's file includes this header, defines what follows, and includes
- * matmul_q8.h:
+ * matmul_q15.h:
  *
  *   UNIT_TYPE, UNIT_BYTES  the type, and the bytes from one unit to the next
  *   UNIT_SUPER             whether a unit is one super-block, so that rows have whole units
@@ -8,7 +8,6 @@
  *     UNIT_32      w = s[j] q + m[j]                  j: which 32 values; q unsigned, at most UNIT_Q_MAX
  *     UNIT_16      w = d scale[i] q + dm min[i]       i: which 16 values; scale and min are 16-bit integers
  *     UNIT_SIGNED  w = s[j] q                         q signed
- *   UNIT_SAME_SCALE        (UNIT_16) dm is d
  *   unit_scales(p, n)      the scales of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 bytes q, in order
  */

@@ -1,30 +1,29 @@
-/* The matrix product of one quantized type with q8 activations on arm64. A type's file includes it last, after the
+/* The matrix product of one quantized type with q15 activations on arm64. A type's file includes it last, after the
  * definitions that unit.h lists.
  *
  * Few columns, and all columns without SDOT: rows are read directly and their bytes spread in registers. Many columns:
  * panel.h. */
-#ifndef PN_ISA_ARM_MATMUL_Q8_H
-#define PN_ISA_ARM_MATMUL_Q8_H
+#ifndef PN_ISA_ARM_MATMUL_Q15_H
+#define PN_ISA_ARM_MATMUL_Q15_H
 
 #include "device/cpu/isa/arm/unit.h"
 
 #define FEW_ROWS 2
 #define FEW_COLS 4
 
-struct q8_column {
-    const int8_t *q;
-    const float *d;
-    const int16_t *sum;
+struct x_column {
+    const int8_t *high, *low;
+    const float *d, *sum;
     float *y;
 };
 
 /* Column c from value k0 on, and the place of its results for rows r0 and following. */
-PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
+PN_INLINE struct x_column x_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
 {
     int64_t from = a->x_index ? a->x_index[c] : c, to = a->y_index ? a->y_index[c] : c;
     const char *row = (const char *)a->x + (size_t)from * a->x_stride;
-    return (struct q8_column){pn_q8_q(row) + k0, pn_q8_d(row, a->k) + k0 / 32, pn_q8_sum(row, a->k) + k0 / 16,
-                              a->y + (size_t)to * a->y_stride + r0};
+    return (struct x_column){pn_q15_high(row) + k0, pn_q15_low(row, a->k) + k0, pn_q15_d(row, a->k) + k0 / 32,
+                             pn_q15_sum(row, a->k) + k0 / 16, a->y + (size_t)to * a->y_stride + r0};
 }
 
 /* acc + sums of four products of signed bytes each (any four: all are summed in the end). */
@@ -38,22 +37,22 @@ PN_INLINE int32x4_t dot_bytes(int32x4_t acc, int8x16_t q, int8x16_t x)
 #endif
 }
 
-/* sums[i] = d times the sum of q over the i-th part, for n blocks; zeros up to eight blocks. */
-PN_INLINE void part_sums(const float *d, const int16_t *sum, int n, float sums[16])
+/* sums[i] = the sum of the i-th part, for n blocks; zeros up to eight blocks. */
+PN_INLINE void part_sums(const float *sum, int n, float sums[16])
 {
     if (n < 8)
         memset(sums, 0, 16 * sizeof *sums);
     for (int i = 0; i < n; i++)
         if (UNIT_PARTS == 1) {
-            sums[i] = d[i] * (float)(sum[2 * i] + sum[2 * i + 1]);
+            sums[i] = sum[2 * i] + sum[2 * i + 1];
         } else {
-            sums[2 * i] = d[i] * (float)sum[2 * i];
-            sums[2 * i + 1] = d[i] * (float)sum[2 * i + 1];
+            sums[2 * i] = sum[2 * i];
+            sums[2 * i + 1] = sum[2 * i + 1];
         }
 }
 
 /* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
-PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
+PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
                         float32x4_t acc[][FEW_COLS])
 {
     float s[FEW_ROWS][16], m[16];
@@ -61,7 +60,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
     if (UNIT_HAS_MIN) {
         UNROLL
         for (int c = 0; c < cols; c++)
-            part_sums(x[c].d + block, x[c].sum + 2 * block, n, sums[c]);
+            part_sums(x[c].sum + 2 * block, n, sums[c]);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -76,11 +75,14 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
         }
     }
     for (int j = 0; j < n; j++) {
-        int8x16_t xj[FEW_COLS][2];
+        int8x16_t high[FEW_COLS][2], low[FEW_COLS][2];
         UNROLL
         for (int c = 0; c < cols; c++) {
-            xj[c][0] = vld1q_s8(x[c].q + 32 * (block + j));
-            xj[c][1] = vld1q_s8(x[c].q + 32 * (block + j) + 16);
+            UNROLL
+            for (int h = 0; h < 2; h++) {
+                high[c][h] = vld1q_s8(x[c].high + 32 * (block + j) + 16 * h);
+                low[c][h] = vld1q_s8(x[c].low + 32 * (block + j) + 16 * h);
+            }
         }
         UNROLL
         for (int r = 0; r < rows; r++) {
@@ -88,13 +90,17 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
             UNROLL
             for (int c = 0; c < cols; c++) {
                 float d = x[c].d[block + j];
-                int32x4_t t = dot_bytes(vdupq_n_s32(0), q.val[0], xj[c][0]);
+                int32x4_t t = dot_bytes(vdupq_n_s32(0), q.val[0], high[c][0]);
                 if (UNIT_PARTS == 2) {
+                    t = dot_bytes(vshlq_n_s32(t, 7), q.val[0], low[c][0]);
                     acc[r][c] = vfmaq_n_f32(acc[r][c], vcvtq_f32_s32(t), d * s[r][2 * j]);
-                    t = dot_bytes(vdupq_n_s32(0), q.val[1], xj[c][1]);
+                    t = dot_bytes(vdupq_n_s32(0), q.val[1], high[c][1]);
+                    t = dot_bytes(vshlq_n_s32(t, 7), q.val[1], low[c][1]);
                     acc[r][c] = vfmaq_n_f32(acc[r][c], vcvtq_f32_s32(t), d * s[r][2 * j + 1]);
                 } else {
-                    t = dot_bytes(t, q.val[1], xj[c][1]);
+                    t = dot_bytes(t, q.val[1], high[c][1]);
+                    t = dot_bytes(vshlq_n_s32(t, 7), q.val[0], low[c][0]);
+                    t = dot_bytes(t, q.val[1], low[c][1]);
                     acc[r][c] = vfmaq_n_f32(acc[r][c], vcvtq_f32_s32(t), d * s[r][j]);
                 }
             }
@@ -106,7 +112,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
     const uint8_t *p[FEW_ROWS];
-    struct q8_column x[FEW_COLS];
+    struct x_column x[FEW_COLS];
     float32x4_t acc[FEW_ROWS][FEW_COLS];
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -116,7 +122,7 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
             acc[r][c] = vdupq_n_f32(0);
     }
     for (int c = 0; c < cols; c++)
-        x[c] = q8_column(a, c0 + c, 0, r0);
+        x[c] = x_column(a, c0 + c, 0, r0);
     int64_t n_blocks = a->k / 32, b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
         few_unit(p, rows, 8, x, cols, b, acc);
@@ -159,25 +165,15 @@ static void few_columns(const struct pn_matmul_args *a)
 #if defined(__ARM_FEATURE_DOTPROD)
 #include "device/cpu/isa/arm/panel.h"
 
-static void matmul_few(const struct pn_matmul_args *a)
+static void matmul_q15(const struct pn_matmul_args *a)
 {
     if (a->n_cols < PANEL_MIN_COLS)
         few_columns(a);
     else
         panel_columns(a);
 }
-
-static void matmul_many(const struct pn_matmul_args *a)
-{
-    panel_columns(a);
-}
 #else
-static void matmul_few(const struct pn_matmul_args *a)
-{
-    few_columns(a);
-}
-
-static void matmul_many(const struct pn_matmul_args *a)
+static void matmul_q15(const struct pn_matmul_args *a)
 {
     few_columns(a);
 }

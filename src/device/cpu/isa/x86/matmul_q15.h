@@ -1,10 +1,10 @@
-/* The matrix product of one quantized type with q8 activations on x86-64. A type's file includes it last, after the
+/* The matrix product of one quantized type with q15 activations on x86-64. A type's file includes it last, after the
  * definitions that unit.h lists.
  *
- * One to four columns: rows are read directly. The bytes of a block are spread in registers and multiplied with the
- * bytes of each column, and the sums are scaled in float32. More columns: panel.h. */
-#ifndef PN_ISA_X86_MATMUL_Q8_H
-#define PN_ISA_X86_MATMUL_Q8_H
+ * One to four columns: rows are read directly. The bytes of a block are spread in registers and multiplied with both
+ * planes of each column, and the sums are scaled in float32. More columns: panel.h. */
+#ifndef PN_ISA_X86_MATMUL_Q15_H
+#define PN_ISA_X86_MATMUL_Q15_H
 
 #include "device/cpu/isa/x86/unit.h"
 
@@ -12,34 +12,39 @@
 #define DIRECT_ROWS 4
 #define DIRECT_COLS 4
 
-struct q8_column {
-    const int8_t *q;
-    const float *d;
-    const int16_t *sum;
+struct x_column {
+    const int8_t *high, *low;
+    const float *d, *sum;
     float *y;
 };
 
 /* Column c from value k0 on, and the place of its results for rows r0 and following. */
-PN_INLINE struct q8_column q8_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
+PN_INLINE struct x_column x_column(const struct pn_matmul_args *a, int64_t c, int64_t k0, int64_t r0)
 {
     int64_t from = a->x_index ? a->x_index[c] : c, to = a->y_index ? a->y_index[c] : c;
     const char *row = (const char *)a->x + (size_t)from * a->x_stride;
-    return (struct q8_column){pn_q8_q(row) + k0, pn_q8_d(row, a->k) + k0 / 32, pn_q8_sum(row, a->k) + k0 / 16,
-                              a->y + (size_t)to * a->y_stride + r0};
+    return (struct x_column){pn_q15_high(row) + k0, pn_q15_low(row, a->k) + k0, pn_q15_d(row, a->k) + k0 / 32,
+                             pn_q15_sum(row, a->k) + k0 / 16, a->y + (size_t)to * a->y_stride + r0};
 }
 
-/* Sums of four neighbouring products q x; for UNIT_16, multiplied with `scale` (int16, by pairs of products). */
-PN_INLINE __m256i dot_bytes(__m256i q, __m256i x, __m256i scale)
+/* Sums of four neighbouring products q (128 high + low); for UNIT_16, multiplied with `scale` (int16, by pairs of
+ * products). */
+PN_INLINE __m256i dot_bytes(__m256i q, __m256i high, __m256i low, __m256i scale)
 {
-    if (UNIT_KIND == UNIT_SIGNED) { /* |q| with the sign moved to x */
-        x = _mm256_sign_epi8(x, q);
+    if (UNIT_KIND == UNIT_SIGNED) { /* |q| with the sign moved to the planes */
+        high = _mm256_sign_epi8(high, q);
+        low = _mm256_sign_epi8(low, q);
         q = _mm256_abs_epi8(q);
     }
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-    if (UNIT_KIND != UNIT_16)
-        return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, x);
+    if (UNIT_KIND != UNIT_16) {
+        __m256i sum = _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, high);
+        return _mm256_dpbusd_epi32(_mm256_slli_epi32(sum, 7), q, low);
+    }
 #endif
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), scale);
+    high = _mm256_madd_epi16(_mm256_maddubs_epi16(q, high), scale);
+    low = _mm256_madd_epi16(_mm256_maddubs_epi16(q, low), scale);
+    return _mm256_add_epi32(_mm256_slli_epi32(high, 7), low);
 }
 
 PN_INLINE float hsum256(__m256 v)
@@ -66,12 +71,35 @@ PN_INLINE __m256i spread_order(__m256i scale)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(scale, even_odd), 0xd8);
 }
 
+/* The sums of n blocks of a column at p: of 16 values each, in order, or (UNIT_32) of 32 in the first vector. */
+PN_INLINE void unit_sums(const float *p, int n, __m256 sums[2])
+{
+    sums[0] = _mm256_castsi256_ps(load_dwords(p, n < 4 ? 2 * n : 8));
+    sums[1] = _mm256_castsi256_ps(load_dwords(p + (n < 4 ? 0 : 8), n < 4 ? 0 : 2 * n - 8));
+    if (UNIT_KIND == UNIT_32) {
+        __m256d t = _mm256_castps_pd(_mm256_hadd_ps(sums[0], sums[1]));
+        sums[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(t, 0xd8));
+    }
+}
+
+/* Eight int16 as float. */
+PN_INLINE __m256 widen_halves(__m128i v)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+}
+
 /* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
-PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q8_column *x, int cols, int64_t block,
+PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
                         __m256 acc[][DIRECT_COLS])
 {
     float s[DIRECT_ROWS][DIRECT_COLS][8] __attribute__((aligned(32)));
     __m256i spread[DIRECT_ROWS];
+    __m256 sums[DIRECT_COLS][2];
+    if (UNIT_KIND != UNIT_SIGNED) {
+        UNROLL
+        for (int c = 0; c < cols; c++)
+            unit_sums(x[c].sum + 2 * block, n, sums[c]);
+    }
     UNROLL
     for (int r = 0; r < rows; r++) {
         struct unit_scales u;
@@ -81,25 +109,25 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
         UNROLL
         for (int c = 0; c < cols; c++) {
             __m256 d = _mm256_castsi256_ps(load_dwords(x[c].d + block, n));
-            __m256i sum = load_dwords(x[c].sum + 2 * block, n);
             if (UNIT_KIND == UNIT_16) {
-                __m256 m = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(sum, u.min)), _mm256_set1_ps(u.dm));
-                acc[r][c] = _mm256_fmadd_ps(m, d, acc[r][c]);
+                __m256 m = _mm256_mul_ps(widen_halves(_mm256_castsi256_si128(u.min)), sums[c][0]);
+                m = _mm256_fmadd_ps(widen_halves(_mm256_extracti128_si256(u.min, 1)), sums[c][1], m);
+                acc[r][c] = _mm256_fmadd_ps(m, _mm256_set1_ps(u.dm), acc[r][c]);
                 _mm256_store_ps(s[r][c], _mm256_mul_ps(d, _mm256_set1_ps(u.d)));
             } else {
                 _mm256_store_ps(s[r][c], _mm256_mul_ps(d, u.s));
             }
-            if (UNIT_KIND == UNIT_32) {
-                __m256 m = _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
-                acc[r][c] = _mm256_fmadd_ps(_mm256_mul_ps(m, d), u.m, acc[r][c]);
-            }
+            if (UNIT_KIND == UNIT_32)
+                acc[r][c] = _mm256_fmadd_ps(sums[c][0], u.m, acc[r][c]);
         }
     }
     for (int j = 0; j < n; j++) {
-        __m256i xj[DIRECT_COLS];
+        __m256i high[DIRECT_COLS], low[DIRECT_COLS];
         UNROLL
-        for (int c = 0; c < cols; c++)
-            xj[c] = load256(x[c].q + 32 * (block + j));
+        for (int c = 0; c < cols; c++) {
+            high[c] = load256(x[c].high + 32 * (block + j));
+            low[c] = load256(x[c].low + 32 * (block + j));
+        }
         UNROLL
         for (int r = 0; r < rows; r++) {
             __m256i q = unit_q(p[r], j), scale = _mm256_set1_epi16(1);
@@ -107,7 +135,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
                 scale = _mm256_shuffle_epi8(spread[r], _mm256_set1_epi16((int16_t)(0x0100 + 0x0202 * j)));
             UNROLL
             for (int c = 0; c < cols; c++) {
-                __m256 dot = _mm256_cvtepi32_ps(dot_bytes(q, xj[c], scale));
+                __m256 dot = _mm256_cvtepi32_ps(dot_bytes(q, high[c], low[c], scale));
                 acc[r][c] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(&s[r][c][j]), acc[r][c]);
             }
         }
@@ -118,7 +146,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct q
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
     const uint8_t *p[DIRECT_ROWS];
-    struct q8_column x[DIRECT_COLS];
+    struct x_column x[DIRECT_COLS];
     __m256 acc[DIRECT_ROWS][DIRECT_COLS];
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -128,7 +156,7 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
             acc[r][c] = _mm256_setzero_ps();
     }
     for (int c = 0; c < cols; c++)
-        x[c] = q8_column(a, c0 + c < a->n_cols ? c0 + c : a->n_cols - 1, 0, r0);
+        x[c] = x_column(a, c0 + c < a->n_cols ? c0 + c : a->n_cols - 1, 0, r0);
     int64_t n_blocks = a->k / 32, b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
         few_unit(p, rows, 8, x, cols, b, acc);
@@ -177,17 +205,12 @@ static void few_columns(const struct pn_matmul_args *a)
 #define DIRECT_MOST DIRECT_COLS
 #endif
 
-static void matmul_few(const struct pn_matmul_args *a)
+static void matmul_q15(const struct pn_matmul_args *a)
 {
     if (a->n_cols <= DIRECT_MOST)
         few_columns(a);
     else
         panel_columns(a);
-}
-
-static void matmul_many(const struct pn_matmul_args *a)
-{
-    panel_columns(a);
 }
 
 #endif
