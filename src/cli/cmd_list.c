@@ -153,13 +153,9 @@ static int put_list(const struct pn_listed_all *models, bool json)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "list takes no argument");
     if (chosen.names && chosen.json)
         return pn_cli_misuse(command, "list takes --names or --json, not both");
     struct pn_client client;
