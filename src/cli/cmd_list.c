@@ -182,7 +182,7 @@ const struct pn_command pn_cmd_list = {
         "base\n"
         "for a model without a chat template, which only continues texts. Where PANTRY_HOST names a service on "
         "another\n"
-        "machine, its models are listed.",
+        "machine, its models are listed. `pantry ls` is the same.",
     .example = "pantry list",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

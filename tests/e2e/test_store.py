@@ -31,6 +31,11 @@ class Store(cli.Case):
     def names(self):
         return [row["name"] for row in self.json("list", "--json", env=self.env) if "sha256" not in row]
 
+    def test_ls_is_list(self):
+        for options in ([], ["--json"], ["--names"]):
+            self.assertEqual(self.good("ls", *options, env=self.env), self.good("list", *options, env=self.env))
+        self.assertIn("Usage: pantry list", self.good("ls", "--help"))
+
     def test_copies_and_removes(self):
         before = self.blobs()
         self.assertEqual(self.good("cp", "a", "me/b:1", env=self.env), "me/b:1 is now a name of a\n")
