@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "cli/remote.h"
 #include "cli/say.h"
+#include "cli/terminal.h"
 #include "pantry.h"
 #include "store/store.h"
 
@@ -60,8 +61,14 @@ static int width_of(const struct pn_listed_all *models)
 static void put_row(int width, const char *name, const char *kind, unsigned long long bytes, const char *license,
                     const char *source, const char *what)
 {
+    enum { LEAST = 20 }; /* of a shortened text */
     struct pn_number size;
-    printf("%-*s %-5s %7s  %-19s %-11s %s\n", width, name, kind, pn_cli_bytes(&size, bytes), license, source, what);
+    int n = printf("%-*s %-5s %7s  %-19s %-11s ", width, name, kind, pn_cli_bytes(&size, bytes), license, source);
+    int room = pn_term_is(stdout) ? pn_term_width(stdout) - n : 0;
+    if (room >= LEAST && strlen(what) > (size_t)room)
+        printf("%.*s...\n", room - 3, what);
+    else
+        puts(what);
 }
 
 static const struct pn_listed *find(const struct pn_listed_all *models, const char *name)
