@@ -762,7 +762,7 @@ ssize_t pread(int fd, void *bytes, size_t n, off_t at)
     return got;
 }
 
-/* False: nobody reads them. */
+/* False: they are not read in time. */
 static bool were_read(size_t n)
 {
     enum { PATIENCE_SECONDS = 20 };
