@@ -51,6 +51,8 @@ static pantry_status find_missing(struct pn_blobs *b, struct pantry_error *err)
             return pn_job_stopped(err);
         if (!here)
             b->missing[b->n_missing++] = i;
+        else /* a process may have died when it had renamed the data and not removed the state */
+            pn_parts_remove(b->store, layer->hex);
     }
     return PANTRY_OK;
 }

@@ -439,6 +439,19 @@ class Interrupted(Pull):
         self.assert_whole("you/large:1")
         self.assertEqual(self.registry.sent, len(TINY) + len(LARGE) + 2)
 
+    def test_the_state_of_a_complete_blob_goes(self):
+        """A process may die after its data became the blob, and before the state is removed."""
+        self.pull("you/large:1")
+        os.unlink(
+            os.path.join(self.home, "models", "manifests", f"localhost:{self.registry.port}", "you", "large", "1")
+        )
+        left = digest(LARGE).replace(":", "-") + "-partial-state"
+        with open(os.path.join(self.home, "models", "blobs", left), "w") as file:
+            file.write("pantry 1\n")
+        self.pull("you/large:1")
+        self.assert_whole("you/large:1")
+        self.assertNotIn(left, self.blobs())
+
     def test_damaged_leftovers(self):
         folder = os.path.join(self.home, "models", "blobs")
         os.makedirs(folder)
