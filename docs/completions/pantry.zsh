@@ -29,6 +29,7 @@ _pantry_commands()
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
+        'quantize:write a model file with other storage types'
         'show:describe a model'
         'fit:which models fit this machine or another, and how fast they will be'
         'bench:measure how fast a model runs on this machine'
@@ -38,6 +39,7 @@ _pantry_commands()
         'tokenize:turn text into the model'\''s token ids, or ids into text'
         'template:render a chat template'
         'parse:split a model'\''s raw answer into content, reasoning and tool calls'
+        'grammar:compile a grammar, and say which strings it accepts'
         'logits:write the logits of every position to a file'
         'check:check that model files are complete and well-formed'
         'help:list the commands, or explain one'
@@ -79,6 +81,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -198,6 +201,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -255,6 +259,21 @@ _pantry()
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    quantize)
+        _arguments -s -S : \
+            '--imatrix=[importances of the values, from `pantry imatrix` or llama.cpp]:FILE:_files' \
+            '*--tensor-type=[a storage type for the tensors whose names have PATTERN, a regular expression]:PATTERN=TYPE: ' \
+            '--output-tensor-type=[storage type of output.weight]:TYPE: ' \
+            '--token-embedding-type=[storage type of token_embd.weight]:TYPE: ' \
+            '--pure[give all matrices the same type]' \
+            '--target-bpw=[choose types by measured errors, for this many bits per weight of the whole file]:BITS: ' \
+            '--keep-split[write as many shards as the input has]' \
+            '--split-max-size=[write shards of at most this size]:SIZE: ' \
+            '(-t --threads)'{-t+,--threads=}'[threads that convert; default: one per physical core]:N: ' \
+            '--dry-run[show what would be done, write nothing]' \
+            '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
+            '--json[print the result and the types of all tensors as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
             '--modelfile[print a Modelfile that makes this model]' \
@@ -281,6 +300,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -300,6 +320,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -324,6 +345,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     rank)
@@ -339,6 +361,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     decide)
@@ -353,6 +376,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     tokenize)
@@ -382,6 +406,17 @@ _pantry()
             '--json[print one JSON value (the only format)]' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
+    grammar)
+        _arguments -s -S : \
+            '--json-schema=[the grammar is a JSON schema]:FILE:_files' \
+            '--gbnf=[the grammar is in GBNF, llama.cpp'\''s notation]:FILE:_files' \
+            '--regex=[the grammar is a regular expression, which whole strings match]:FILE:_files' \
+            '--any-json[the grammar is any JSON value]' \
+            '--strings=[a JSON array of strings; prints a JSON array that says which are accepted]:FILE:_files' \
+            '--whitespace=[in JSON: flexible (a space may follow each comma and colon; the default), compact (none) or indented (also new lines)]:HOW:(flexible compact indented)' \
+            '--closed[a schema'\''s objects have no other properties than `properties`, unless it says so]' \
+            '--dot[draw the automaton in the language of Graphviz]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     logits)
         _arguments -s -S : \
             '--ids=[read token ids, separated by spaces or commas; -: standard input]:FILE:_files' \
@@ -392,6 +427,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \

@@ -111,6 +111,7 @@ pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_h
     add_caches(&read);
     add_folder_of(&read, rights->tls_cert);
     add_folder_of(&read, rights->tls_key);
+    add_folder_of(&read, rights->config);
     for (size_t i = 0; rights->folders && rights->folders[i]; i++)
         add(&read, rights->folders[i], "");
     pantry_status status = add_own(&read, &write, err);

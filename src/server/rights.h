@@ -7,6 +7,7 @@
 struct pn_rights {
     const char *const *folders;     /* that may be read besides, up to NULL; may be NULL */
     const char *tls_cert, *tls_key; /* may be NULL */
+    const char *config;             /* the file of the settings; may be NULL */
     const char *socket;             /* a unix socket, which is removed at the end; NULL: none */
     const char *cache;              /* a folder that may be written too; NULL: none */
 };

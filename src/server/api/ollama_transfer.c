@@ -110,7 +110,7 @@ static pantry_status check_host(const struct pn_server *s, struct transfer *t, c
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
         if (strlen(hosts[i]) == n && strncmp(t->name, hosts[i], n) == 0)
             return PANTRY_OK;
-    for (const char *const *r = s->options.registries; r && *r; r++)
+    for (const char *const *r = atomic_load(&s->registries); r && *r; r++)
         if (strlen(*r) == n && strncmp(t->name, *r, n) == 0) {
             t->public_only = false;
             return PANTRY_OK;
