@@ -149,13 +149,9 @@ static int put_sum(const struct report *r)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "doctor takes no argument");
     struct report report = {.chosen = &chosen, .checks = chosen.json ? json_array() : NULL};
     bool all = true;
     for (size_t i = 0; i < N_GROUPS; i++)

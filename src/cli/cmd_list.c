@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "cli/remote.h"
 #include "cli/say.h"
+#include "cli/terminal.h"
 #include "pantry.h"
 #include "store/store.h"
 
@@ -60,8 +61,14 @@ static int width_of(const struct pn_listed_all *models)
 static void put_row(int width, const char *name, const char *kind, unsigned long long bytes, const char *license,
                     const char *source, const char *what)
 {
+    enum { LEAST = 20 }; /* of a shortened text */
     struct pn_number size;
-    printf("%-*s %-5s %7s  %-19s %-11s %s\n", width, name, kind, pn_cli_bytes(&size, bytes), license, source, what);
+    int n = printf("%-*s %-5s %7s  %-19s %-11s ", width, name, kind, pn_cli_bytes(&size, bytes), license, source);
+    int room = pn_term_is(stdout) ? pn_term_width(stdout) - n : 0;
+    if (room >= LEAST && strlen(what) > (size_t)room)
+        printf("%.*s...\n", room - 3, what);
+    else
+        puts(what);
 }
 
 static const struct pn_listed *find(const struct pn_listed_all *models, const char *name)
@@ -153,13 +160,9 @@ static int put_list(const struct pn_listed_all *models, bool json)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "list takes no argument");
     if (chosen.names && chosen.json)
         return pn_cli_misuse(command, "list takes --names or --json, not both");
     struct pn_client client;
@@ -186,7 +189,7 @@ const struct pn_command pn_cmd_list = {
         "base\n"
         "for a model without a chat template, which only continues texts. Where PANTRY_HOST names a service on "
         "another\n"
-        "machine, its models are listed.",
+        "machine, its models are listed. `pantry ls` is the same.",
     .example = "pantry list",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

@@ -31,13 +31,9 @@ static pantry_status clear_cache(uint64_t *bytes, struct pantry_error *err)
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "prune takes no argument");
     struct pantry_error err = {0};
     struct pn_pruned pruned;
     struct pn_number size;

@@ -94,16 +94,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct chosen chosen = {0};
     struct pn_client client;
     struct pantry_error err = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
     json_t *reply, *row;
     size_t i;
     long http_status;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "ps takes no argument");
     if ((status = pn_client_need(&client)) != PN_CLI_GO_ON)
         return status;
     if (pn_client_ask(&client, "GET", "/api/ps", NULL, &reply, &http_status, &err))

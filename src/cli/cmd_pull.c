@@ -18,12 +18,10 @@ struct chosen {
 #define PULL(field) offsetof(struct chosen, pull.field)
 
 static const struct pn_option table[] = {
-    PN_OPT_FLAG("insecure", PULL(insecure), "use http, without encryption",
-                .more = "Names that begin with localhost or an address 127.* always use http, others https."),
+    PN_OPT_INSECURE(PULL(insecure)),
     PN_OPT_TEXT("name", "NAME", PULL(name), "the model's name in the store, if a URL is pulled",
                 .more = "Without it, that of the file."),
-    PN_OPT_FLAG("json", PULL(json), "print the progress as JSON, one object per line",
-                .more = "The lines have the fields of Ollama's `/api/pull`."),
+    PN_OPT_PROGRESS(PULL(json), "/api/pull"),
 };
 
 /* By a service on another machine, into its store. */

@@ -5,6 +5,7 @@
 #include "cli/remote.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
+#include "cli/transfer.h"
 #include "store/store.h"
 
 #include <string.h>
@@ -14,10 +15,8 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_FLAG("insecure", offsetof(struct chosen, insecure), "use http, without encryption",
-                .more = "Names that begin with localhost or an address 127.* always use http, others https."),
-    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print the progress as JSON, one object per line",
-                .more = "The lines have the fields of Ollama's `/api/push`."),
+    PN_OPT_INSECURE(offsetof(struct chosen, insecure)),
+    PN_OPT_PROGRESS(offsetof(struct chosen, json), "/api/push"),
 };
 
 /* By a service on another machine, from its store. */

@@ -13,13 +13,9 @@ static const struct pn_option table[] = {
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
-    void *const targets[] = {&chosen};
-    struct pn_arguments arguments;
-    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
-    if (arguments.n)
-        return pn_cli_misuse(command, "version takes no argument");
     if (chosen.json)
         return pn_cli_put_json(json_pack("{s:s}", "version", pantry_version()));
     printf("pantry %s\n", pantry_version());

@@ -21,6 +21,8 @@ static const struct pn_command *find_command(const char *name)
         return &pn_cmd_help;
     if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)
         return &pn_cmd_version;
+    if (strcmp(name, "ls") == 0) /* the other name that Ollama has */
+        return &pn_cmd_list;
     for (size_t i = 0; pn_commands[i]; i++)
         if (strcmp(pn_commands[i]->name, name) == 0)
             return pn_commands[i];

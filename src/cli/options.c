@@ -363,3 +363,12 @@ int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *
     arguments->text = argv;
     return PN_CLI_GO_ON;
 }
+
+int pn_cli_parse_options(const struct pn_command *command, int argc, char **argv, void *target)
+{
+    void *const targets[] = {target};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    return status == PN_CLI_GO_ON && arguments.n ? pn_cli_misuse(command, "%s takes no argument", command->name)
+                                                 : status;
+}

@@ -108,6 +108,9 @@ struct pn_arguments {
 int pn_cli_parse(const struct pn_command *command, int argc, char **argv, void *const *targets,
                  struct pn_arguments *arguments);
 
+/* The same for a command with one option set and no other arguments, which are wrong usage. */
+int pn_cli_parse_options(const struct pn_command *command, int argc, char **argv, void *target);
+
 /* Reports wrong usage and shows the usage; returns PN_EXIT_USAGE. */
 int pn_cli_misuse(const struct pn_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

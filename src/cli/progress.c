@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { MAX_CELLS = 40, TEXT_CELLS = 44 /* numbers after the bar */, MIN_COLUMNS = 20 };
+enum { MAX_CELLS = 40, TEXT_CELLS = 58 /* all but the name and the bar */, MIN_COLUMNS = 20 };
 
 void pn_progress_start(struct pn_progress_bar *bar, FILE *out, bool json)
 {
@@ -54,7 +54,7 @@ static const char *verb_of(enum pn_fetch_phase phase)
 /* "3m20s" */
 static void put_time(FILE *out, double seconds)
 {
-    if (seconds < 0 || seconds > 360000)
+    if (seconds < 0 || seconds > 86400) /* of a rate that is not one yet */
         return;
     int s = (int)(seconds + 0.5);
     if (s >= 3600)

@@ -315,6 +315,7 @@ pantry_status pn_settings_find_models(struct pantry_error *err)
         setenv("PANTRY_MODELS", folder->text, 1);
     if (status == PANTRY_NOT_FOUND && !s.file)
         status = PANTRY_OK; /* without a home there is no file; who needs the home says so */
-    pn_settings_free(&s);
+    pn_arena_free(&s.arena);
+    free(s.file);
     return status;
 }

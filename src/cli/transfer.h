@@ -2,7 +2,15 @@
 #ifndef PN_CLI_TRANSFER_H
 #define PN_CLI_TRANSFER_H
 
-#include <stdbool.h>
+#include "cli/options.h"
+
+/* The options of commands that transfer models. */
+#define PN_OPT_INSECURE(offset_)                                                                                       \
+    PN_OPT_FLAG("insecure", offset_, "use http, without encryption",                                                   \
+                .more = "Names that begin with localhost or an address 127.* always use http, others https.")
+#define PN_OPT_PROGRESS(offset_, route_)                                                                               \
+    PN_OPT_FLAG("json", offset_, "print the progress as JSON, one object per line",                                    \
+                .more = "The lines have the fields of Ollama's `" route_ "`.")
 
 struct pn_cli_pull {
     bool insecure;

@@ -51,6 +51,8 @@ static pantry_status find_missing(struct pn_blobs *b, struct pantry_error *err)
             return pn_job_stopped(err);
         if (!here)
             b->missing[b->n_missing++] = i;
+        else /* a process may have died when it had renamed the data and not removed the state */
+            pn_parts_remove(b->store, layer->hex);
     }
     return PANTRY_OK;
 }
@@ -80,14 +82,28 @@ static void tick(void *user, uint64_t bytes)
     pn_job_report(b->job, PN_FETCH_DOWNLOAD, b->done + bytes, b->total);
 }
 
-static pantry_status download(struct pn_blobs *b, size_t i, bool *resumed, struct pantry_error *err)
+/* Hashing a small file is not worth a phase of its own in the progress. */
+static void verify(void *user, uint64_t bytes)
+{
+    enum { SMALL = 8 << 20 };
+    struct tick *t = user;
+    pn_job_blob(t->blobs->job, t->layer->hex, t->layer->bytes, t->layer->bytes);
+    if (t->layer->bytes >= SMALL)
+        pn_job_report(t->blobs->job, PN_FETCH_VERIFY, bytes, t->layer->bytes);
+}
+
+static pantry_status download(struct pn_blobs *b, size_t i, char hex[PN_SHA256_HEX + 1], bool *resumed,
+                              struct pantry_error *err)
 {
     const struct pn_layer *layer = &b->layers.layer[i];
     struct tick t = {b, layer};
+    const struct pn_parts_watch watch = {tick, verify, &t};
     char *url = b->urls[i] ? strdup(b->urls[i]) : pn_registry_blob(b->registry, layer->hex);
-    pantry_status status = url ? pn_parts_download(b->registry, url, b->store, layer, tick, &t, resumed, err)
+    pantry_status status = url ? pn_parts_download(b->registry, url, b->store, layer, &watch, hex, resumed, err)
                                : pn_no_memory(err, layer->hex);
     b->done += layer->bytes;
+    if (!status)
+        verify(&t, layer->bytes);
     free(url);
     return status;
 }
@@ -115,34 +131,14 @@ pantry_status pn_blobs_publish(const char *store, const char *part, const char *
     return status;
 }
 
-/* Hashing a small file is not worth a phase of its own in the progress. */
-static bool has_digest(struct pn_blobs *b, const char *data, const struct pn_layer *layer)
+/* Compares the digest of a complete download: the only way to a blob. PANTRY_FORMAT if it is another file. */
+static pantry_status check(struct pn_blobs *b, const struct pn_layer *layer, const char *hex, struct pantry_error *err)
 {
-    enum { SMALL = 8 << 20 };
-    const struct pn_fetch_options silent = {.cancel = b->job->options->cancel};
-    struct pn_job quiet = pn_job_new(b->job->name, &silent);
-    return pn_job_has_blob(layer->bytes < SMALL ? &quiet : b->job, data, layer->bytes, layer->hex);
-}
-
-/* Compares a complete download with its digest: the only way to a blob. PANTRY_FORMAT if it is another file. */
-static pantry_status check(struct pn_blobs *b, const struct pn_layer *layer, struct pantry_error *err)
-{
-    char *data = pn_parts_data(b->store, layer);
-    if (!data)
-        return pn_no_memory(err, layer->hex);
-    pantry_status status;
-    pn_job_blob(b->job, layer->hex, layer->bytes, layer->bytes);
-    if (has_digest(b, data, layer)) {
-        status = pn_blobs_publish(b->store, layer->hex, layer->hex, err);
-    } else if (pn_job_cancelled(b->job)) {
-        status = pn_job_stopped(err);
-    } else {
-        pn_parts_remove(b->store, layer->hex);
-        status = pn_fail(err, PANTRY_FORMAT, "%s sent a blob that does not have its SHA-256 (%s); try again",
-                         b->registry->name->host, layer->hex);
-    }
-    free(data);
-    return status;
+    if (strcmp(hex, layer->hex) == 0)
+        return pn_blobs_publish(b->store, layer->hex, layer->hex, err);
+    pn_parts_remove(b->store, layer->hex);
+    return pn_fail(err, PANTRY_FORMAT, "%s sent a blob that does not have its SHA-256 (%s); try again",
+                   b->registry->name->host, layer->hex);
 }
 
 /* Small blobs change under the lock of the store. */
@@ -163,6 +159,7 @@ static pantry_status put_empty(struct pn_blobs *b, const struct pn_layer *layer,
 static pantry_status get_locked(struct pn_blobs *b, size_t i, struct pantry_error *err)
 {
     const struct pn_layer *layer = &b->layers.layer[i];
+    char hex[PN_SHA256_HEX + 1];
     bool resumed = false, again;
     if (!b->damaged[i] && has_size(b->store, layer)) { /* from another process, which has checked it */
         b->done += layer->bytes;
@@ -170,13 +167,13 @@ static pantry_status get_locked(struct pn_blobs *b, size_t i, struct pantry_erro
     }
     if (!layer->bytes)
         return put_empty(b, layer, err);
-    pantry_status status = download(b, i, &resumed, err);
+    pantry_status status = download(b, i, hex, &resumed, err);
     if (!status)
-        status = check(b, layer, err);
+        status = check(b, layer, hex, err);
     if (status == PANTRY_FORMAT && resumed) { /* what was there before may be damaged */
         b->done -= layer->bytes;
-        if (!(status = download(b, i, &again, err)))
-            status = check(b, layer, err);
+        if (!(status = download(b, i, hex, &again, err)))
+            status = check(b, layer, hex, err);
     }
     return status;
 }

@@ -53,7 +53,7 @@ const struct pn_adopted *pn_gather_find(const struct pn_gather *g, const char *p
 
 pantry_status pn_gather_note(struct pn_gather *g, const struct pn_digests *others, struct pantry_error *err)
 {
-    static atomic_uint number; /* nobody waits for this lock, so each has one of its own */
+    static atomic_uint number; /* each caller has a lock of its own, so that there is no waiting for it */
     struct pn_digests all = {0};
     char key[64];
     snprintf(key, sizeof key, "create-%ld-%u", (long)getpid(), atomic_fetch_add(&number, 1));

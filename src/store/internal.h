@@ -95,6 +95,8 @@ struct pn_digests {
 };
 /* Notes blobs that nobody may remove while the lock is held. Needs the lock of the store. */
 pantry_status pn_lock_keep(struct pn_lock *lock, const struct pn_digest *blobs, size_t n, struct pantry_error *err);
+/* Appends what the holder of one lock has noted; nothing if nobody holds it. */
+pantry_status pn_lock_kept(const char *store, const char *key, struct pn_digests *blobs, struct pantry_error *err);
 /* Appends what the holders of all locks have noted. Needs the lock of the store. */
 pantry_status pn_locks_kept(const char *store, struct pn_digests *blobs, struct pantry_error *err);
 
@@ -236,6 +238,7 @@ struct pn_job {
     uint64_t tick_ns, tick_done; /* of the last call of the callback */
     const char *digest;          /* of the blob at hand, for the next report */
     uint64_t blob_done, blob_total;
+    char watched[PN_SHA256_HEX + 1]; /* the blob that another process downloads */
 };
 struct pn_job pn_job_new(const char *name, const struct pn_fetch_options *options);
 bool pn_job_cancelled(const struct pn_job *job);
@@ -244,7 +247,7 @@ pantry_status pn_job_stopped(struct pantry_error *err); /* the error after cance
 void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done, uint64_t total);
 /* Says which blob the next reports are about; a blob's end is always reported. */
 void pn_job_blob(struct pn_job *job, const char *digest, uint64_t done, uint64_t total);
-/* Waits for a lock (locks.c), as long as it takes. */
+/* Waits for a lock (locks.c), as long as it takes, and reports what its holder has downloaded meanwhile. */
 pantry_status pn_job_lock(struct pn_job *job, const char *store, const char *key, struct pn_lock *lock,
                           struct pantry_error *err);
 /* Waits for the lock of the store, which others hold for moments only. */

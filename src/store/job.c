@@ -3,7 +3,9 @@
 #define _DARWIN_C_SOURCE 1
 #include "store/internal.h"
 
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "store/partfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,15 +69,60 @@ static void nap(void)
     nanosleep(&(struct timespec){0, 100000000}, NULL);
 }
 
+/* Reports the download of the process that holds the lock. False: nothing of it can be seen. */
+static bool watch(struct pn_job *job, const char *store, const char *key)
+{
+    static const char blob[] = "blob-";
+    struct pn_digests blobs = {0};
+    struct pn_digest one;
+    uint64_t done = 0, total = 0, present, bytes;
+    struct stat st;
+    bool found = false;
+    if (strncmp(key, blob, sizeof blob - 1) == 0) {
+        memcpy(one.hex, key + sizeof blob - 1, sizeof one.hex);
+        if (!pn_vec_push(&blobs, one))
+            return false;
+    } else {
+        pn_lock_kept(store, key, &blobs, NULL); /* what is half written is nothing */
+    }
+    for (size_t i = 0; i < blobs.len; i++) {
+        char *path = pn_layout_path("%s/blobs/sha256-%s", store, blobs.data[i].hex);
+        if (path && stat(path, &st) == 0) {
+            done += (uint64_t)st.st_size;
+            total += (uint64_t)st.st_size;
+        } else if (!found && pn_partfile_peek(store, blobs.data[i].hex, &present, &bytes)) {
+            found = true;
+            done += present;
+            total += bytes;
+            memcpy(job->watched, blobs.data[i].hex, sizeof job->watched);
+            pn_job_blob(job, job->watched, present, bytes);
+        }
+        free(path);
+    }
+    free(blobs.data);
+    if (found)
+        pn_job_report(job, PN_FETCH_DOWNLOAD, done, total);
+    return found;
+}
+
 pantry_status pn_job_lock(struct pn_job *job, const char *store, const char *key, struct pn_lock *lock,
                           struct pantry_error *err)
 {
     pantry_status status;
+    bool told = false, watched = false;
     while (!(status = pn_lock_try(store, key, lock, err)) && lock->fd < 0) {
         if (pn_job_cancelled(job))
             return pn_job_stopped(err);
-        pn_job_report(job, PN_FETCH_WAIT, 0, 0);
+        if (told && watch(job, store, key))
+            watched = true;
+        else if (!watched)
+            pn_job_report(job, PN_FETCH_WAIT, 0, 0);
+        told = true;
         nap();
+    }
+    if (watched) {
+        pn_job_blob(job, NULL, 0, 0);
+        job->progress = (struct pn_fetch_progress){.phase = PN_FETCH_WAIT};
     }
     return status;
 }

@@ -130,6 +130,14 @@ static pantry_status take_note(const char *path, struct pn_digests *blobs, struc
     return status;
 }
 
+pantry_status pn_lock_kept(const char *store, const char *key, struct pn_digests *blobs, struct pantry_error *err)
+{
+    char *path = lock_path(store, key);
+    pantry_status status = path ? take_note(path, blobs, err) : pn_no_memory(err, key);
+    free(path);
+    return status;
+}
+
 pantry_status pn_locks_kept(const char *store, struct pn_digests *blobs, struct pantry_error *err)
 {
     char *folder = pn_layout_path("%s/fetch/locks", store);

@@ -78,6 +78,21 @@ static bool read_state(struct pn_partfile *f, const char *text, size_t n)
     return true;
 }
 
+bool pn_partfile_peek(const char *store, const char *hex, uint64_t *present, uint64_t *bytes)
+{
+    char *path = pn_layout_path("%s/blobs/sha256-%s-partial-state", store, hex), *text = NULL;
+    size_t n = 0;
+    uint64_t have;
+    bool good = path && pn_file_read(path, HEAD + MAX_PARTS * NUMBER, &text, &n, NULL) == PANTRY_OK && n >= HEAD &&
+                (n - HEAD) % NUMBER == 0 && memcmp(text, version, 9) == 0 && read_number(text + 9, bytes);
+    *present = 0;
+    for (size_t at = HEAD; good && at < n; at += NUMBER)
+        good = read_number(text + at, &have) && have <= *bytes - *present && (*present += have, true);
+    free(path);
+    free(text);
+    return good;
+}
+
 /* Reserves the space, so that a full disk shows before the download. */
 static pantry_status reserve(struct pn_partfile *f, struct pantry_error *err)
 {

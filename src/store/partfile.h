@@ -23,6 +23,8 @@ struct pn_partfile {
  * struct with descriptors of -1 is not open. */
 pantry_status pn_partfile_open(struct pn_partfile *f, const char *store, const char *hex, uint64_t bytes,
                                struct pantry_error *err);
+/* How much of an unfinished blob another process has noted; false: there is none. */
+bool pn_partfile_peek(const char *store, const char *hex, uint64_t *present, uint64_t *bytes);
 void pn_partfile_close(struct pn_partfile *f); /* the files stay */
 /* Forgets all bytes; the ETag is that of the file that is downloaded from now on. */
 pantry_status pn_partfile_restart(struct pn_partfile *f, const char *etag, struct pantry_error *err);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "store/partfile.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,8 @@ enum {
     MAX_FAILURES = 6,       /* in a row */
     MAX_RESTARTS = 3,       /* before ranges are given up */
     MARK_EVERY = 256 << 10, /* bytes between notes in the state */
+    HASH_CHUNK = 256 << 10, /* bytes that are read at once to be hashed, ... */
+    HASH_TURN = 4 << 20,    /* ... and between two looks at the connections */
 };
 
 /* Why a lane ends its own transfer. */
@@ -51,10 +54,55 @@ struct parts {
     bool ranges; /* the server has sent one */
     bool whole;  /* it sends none */
     int restarts, failures;
-    uint64_t start_ns; /* no lane starts before, after a failure */
+    uint64_t start_ns;     /* no lane starts before, after a failure */
+    struct pn_sha256 hash; /* of the first `hashed` bytes */
+    uint64_t hashed;
+    char *chunk;
     pantry_status status;
     struct pantry_error *err;
 };
+
+/* ---- the digest ---- */
+
+/* All bytes in place are dropped. */
+static pantry_status forget(struct parts *p, const char *etag)
+{
+    pn_sha256_free(&p->hash);
+    p->hashed = 0;
+    pantry_status status = pn_sha256_start(&p->hash, p->err);
+    return status ? status : pn_partfile_restart(&p->file, etag, p->err);
+}
+
+/* Bytes from the start without a gap. */
+static uint64_t prefix_of(const struct pn_partfile *f)
+{
+    uint64_t n = 0;
+    for (size_t part = 0; part < f->n; part++) {
+        n += f->have[part];
+        if (f->have[part] < pn_partfile_length(f, part))
+            break;
+    }
+    return n;
+}
+
+/* Hashes what has come, some of it: from memory, as it was written just now. */
+static void follow(struct parts *p)
+{
+    uint64_t end = prefix_of(&p->file);
+    end = end - p->hashed > HASH_TURN ? p->hashed + HASH_TURN : end;
+    while (!p->status && p->hashed < end) {
+        size_t wanted = end - p->hashed < HASH_CHUNK ? (size_t)(end - p->hashed) : HASH_CHUNK;
+        ssize_t n = pread(p->file.data, p->chunk, wanted, (off_t)p->hashed);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            p->status = pn_fail(p->err, PANTRY_IO, "%s: %s", p->file.data_path, n ? strerror(errno) : "is cut off");
+            return;
+        }
+        pn_sha256_update(&p->hash, p->chunk, (size_t)n);
+        p->hashed += (uint64_t)n;
+    }
+}
 
 static bool is_taken(const struct parts *p, size_t part)
 {
@@ -98,8 +146,7 @@ static enum verdict check_head(struct lane *lane, const struct pn_http_head *hea
         lane->end = p->file.bytes;
     }
     /* The ETag belongs to bytes that are not there yet. */
-    if (!p->file.etag[0] && head->etag[0] && pn_partfile_present(&p->file) == 0 &&
-        (p->status = pn_partfile_restart(&p->file, head->etag, p->err)))
+    if (!p->file.etag[0] && head->etag[0] && pn_partfile_present(&p->file) == 0 && (p->status = forget(p, head->etag)))
         return FAILED;
     return GO_ON;
 }
@@ -158,7 +205,7 @@ static void start(struct lane *lane, size_t part)
 {
     struct parts *p = lane->parts;
     struct pn_partfile *f = &p->file;
-    if (p->whole && pn_partfile_present(f) > 0 && (p->status = pn_partfile_restart(f, "", p->err)))
+    if (p->whole && pn_partfile_present(f) > 0 && (p->status = forget(p, "")))
         return;
     char range[80], if_range[PN_ETAG_MAX + 16];
     const char *lines[3] = {NULL};
@@ -226,7 +273,7 @@ static void restart(struct lane *lane)
     snprintf(etag, sizeof etag, "%s", lane->request.head.etag);
     p->whole |= lane->verdict == NO_RANGES || ++p->restarts > MAX_RESTARTS;
     stop_all(p);
-    p->status = pn_partfile_restart(&p->file, etag, p->err);
+    p->status = forget(p, etag);
 }
 
 /* A transfer that ended before its time: try again later, or give up. */
@@ -298,35 +345,51 @@ static void finish_ended(struct parts *p)
 
 /* ---- all of it ---- */
 
-static void run(struct parts *p, pn_parts_tick *tick, void *user)
+static bool is_stopped(struct parts *p)
+{
+    const pantry_cancel *cancel = p->registry->http.cancel;
+    if (!p->status && cancel && pantry_cancel_is_set(cancel))
+        p->status = pn_job_stopped(p->err);
+    return p->status != PANTRY_OK;
+}
+
+static void run(struct parts *p, const struct pn_parts_watch *watch)
 {
     enum { POLL_MS = 50 };
-    const pantry_cancel *cancel = p->registry->http.cancel;
     uint64_t have;
-    while (!p->status && (have = pn_partfile_present(&p->file)) < p->file.bytes) {
+    while (!p->status && (have = pn_partfile_present(&p->file)) < p->file.bytes && !is_stopped(p)) {
         int running;
-        if (cancel && pantry_cancel_is_set(cancel)) {
-            p->status = pn_job_stopped(p->err);
-            break;
-        }
-        tick(user, have);
+        watch->tick(watch->user, have);
         start_idle_lanes(p);
         curl_multi_perform(p->multi, &running);
         finish_ended(p);
         if (!p->status)
+            follow(p);
+        if (!p->status && p->hashed == prefix_of(&p->file)) /* else there is more to do than to wait */
             curl_multi_poll(p->multi, NULL, 0, POLL_MS, NULL);
     }
     if (!p->status)
-        tick(user, p->file.bytes);
+        watch->tick(watch->user, p->file.bytes);
     /* What came since the last mark counts, too. */
     for (int i = 0; i < N_LANES; i++)
         if (p->lane[i].running && p->lane[i].at < p->file.bytes)
             pn_partfile_mark(&p->file, (size_t)(p->lane[i].at / p->file.part_bytes), NULL);
 }
 
+/* Hashes the rest. */
+static void complete(struct parts *p, const struct pn_parts_watch *watch, char hex[PN_SHA256_HEX + 1])
+{
+    while (p->hashed < p->file.bytes && !is_stopped(p)) {
+        follow(p);
+        watch->verify(watch->user, p->hashed);
+    }
+    if (!p->status)
+        p->status = pn_sha256_finish(&p->hash, hex, p->err);
+}
+
 pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *store,
-                                const struct pn_layer *layer, pn_parts_tick *tick, void *user, bool *resumed,
-                                struct pantry_error *err)
+                                const struct pn_layer *layer, const struct pn_parts_watch *watch,
+                                char hex[PN_SHA256_HEX + 1], bool *resumed, struct pantry_error *err)
 {
     struct parts p = {.registry = registry, .url = url, .lanes = N_LANES, .err = err};
     for (int i = 0; i < N_LANES; i++)
@@ -334,13 +397,20 @@ pantry_status pn_parts_download(struct pn_registry *registry, const char *url, c
     p.status = pn_partfile_open(&p.file, store, layer->hex, layer->bytes, err);
     *resumed = !p.status && pn_partfile_present(&p.file) > 0;
     p.multi = curl_multi_init();
-    if (!p.status && !p.multi)
+    p.chunk = malloc(HASH_CHUNK);
+    if (!p.status && (!p.multi || !p.chunk))
         p.status = pn_no_memory(err, layer->hex);
     if (!p.status)
-        run(&p, tick, user);
+        p.status = pn_sha256_start(&p.hash, err);
+    if (!p.status)
+        run(&p, watch);
     stop_all(&p);
+    if (!p.status)
+        complete(&p, watch, hex);
     curl_multi_cleanup(p.multi);
     pn_partfile_close(&p.file);
+    pn_sha256_free(&p.hash);
+    free(p.chunk);
     return p.status;
 }
 

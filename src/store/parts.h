@@ -8,11 +8,17 @@
 /* Gives the bytes in place, about ten times a second. */
 typedef void pn_parts_tick(void *user, uint64_t bytes);
 
-/* Downloads `url` until the file is complete; its digest is not checked here. *resumed: some of it was there before.
- * Needs the lock of the store. */
+struct pn_parts_watch {
+    pn_parts_tick *tick;   /* bytes in place */
+    pn_parts_tick *verify; /* after the download: bytes hashed, if not all of them were meanwhile */
+    void *user;
+};
+
+/* Downloads `url` until the file is complete. It is hashed on the way, as far as it is there without a gap; `hex` gets
+ * its digest, which is not compared here. *resumed: some of it was there before. Needs the lock of the blob. */
 pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *store,
-                                const struct pn_layer *layer, pn_parts_tick *tick, void *user, bool *resumed,
-                                struct pantry_error *err);
+                                const struct pn_layer *layer, const struct pn_parts_watch *watch,
+                                char hex[PN_SHA256_HEX + 1], bool *resumed, struct pantry_error *err);
 /* The path of the file; NULL: out of memory. Caller frees. */
 char *pn_parts_data(const char *store, const struct pn_layer *layer);
 /* Bytes of the disk that the blob still needs, where an earlier call has reserved some. */

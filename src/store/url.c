@@ -70,13 +70,10 @@ static void tick(void *user, uint64_t bytes)
     pn_job_report(file->job, PN_FETCH_DOWNLOAD, bytes, file->layer.bytes);
 }
 
-static pantry_status hash_file(struct pn_url_file *file, const struct pn_layer *part, struct pantry_error *err)
+static void verify(void *user, uint64_t bytes)
 {
-    char *data = pn_parts_data(file->store, part);
-    pantry_status status =
-        data ? pn_job_hash(file->job, data, file->layer.bytes, file->layer.hex, err) : pn_no_memory(err, file->url);
-    free(data);
-    return status;
+    struct pn_url_file *file = user;
+    pn_job_report(file->job, PN_FETCH_VERIFY, bytes, file->layer.bytes);
 }
 
 pantry_status pn_url_download(struct pn_url_file *file, struct pantry_error *err)
@@ -96,7 +93,11 @@ pantry_status pn_url_download(struct pn_url_file *file, struct pantry_error *err
     status = pn_job_lock(file->job, file->store, key, &file->lock, err);
     if (!status)
         status = pn_layout_need_space(file->store, pn_parts_space(file->store, &part), err);
+    const struct pn_parts_watch watch = {tick, verify, file};
     if (!status)
-        status = pn_parts_download(file->registry, file->url, file->store, &part, tick, file, &resumed, err);
-    return status ? status : hash_file(file, &part, err);
+        status =
+            pn_parts_download(file->registry, file->url, file->store, &part, &watch, file->layer.hex, &resumed, err);
+    if (!status)
+        verify(file, file->layer.bytes);
+    return status;
 }

@@ -80,6 +80,36 @@ class Pull(cli.Case):
 
 
 class Good(Pull):
+    def test_others_watch_a_download(self):
+        """A second pull shows what the first one has downloaded, and downloads nothing itself."""
+        seen, asked = threading.Event(), []
+
+        def wait(path):
+            if digest(LARGE) in path:
+                asked.append(path)
+                if len(asked) > 3 and not seen.wait(60):
+                    raise AssertionError("nobody saw it")
+
+        self.registry.hook = wait
+        first = subprocess.Popen([cli.PANTRY, "pull", self.name("you/large:1")], env=self.env, stderr=subprocess.PIPE)
+        self.addCleanup(first.stderr.close)
+        command = [cli.PANTRY, "pull", "--json", self.name("you/large:1")]
+        while not asked:
+            self.assertIsNone(first.poll())
+        second = subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE)
+        self.addCleanup(second.stdout.close)
+        lines = []
+        for text in second.stdout:
+            lines.append(json.loads(text))
+            if lines[-1].get("digest") == digest(LARGE) and 0 < lines[-1]["completed"] < len(LARGE):
+                seen.set()
+        self.assertTrue(seen.is_set(), lines)
+        self.assertIn({"status": "waiting for another download"}, lines)
+        self.assertEqual({line["total"] for line in lines if line.get("digest") == digest(LARGE)}, {len(LARGE)})
+        self.assertEqual((first.wait(300), second.wait(300)), (0, 0), first.stderr.read())
+        self.assert_whole("you/large:1")
+        self.assertEqual(self.registry.sent, len(TINY) + len(LARGE) + 2)
+
     def test_a_model_runs_after_it(self):
         self.assertIn("is in the store", self.pull())
         self.assert_whole("library/toy:1")
@@ -408,6 +438,19 @@ class Interrupted(Pull):
             self.assertEqual(child.returncode, 0, err)
         self.assert_whole("you/large:1")
         self.assertEqual(self.registry.sent, len(TINY) + len(LARGE) + 2)
+
+    def test_the_state_of_a_complete_blob_goes(self):
+        """A process may die after its data became the blob, and before the state is removed."""
+        self.pull("you/large:1")
+        os.unlink(
+            os.path.join(self.home, "models", "manifests", f"localhost:{self.registry.port}", "you", "large", "1")
+        )
+        left = digest(LARGE).replace(":", "-") + "-partial-state"
+        with open(os.path.join(self.home, "models", "blobs", left), "w") as file:
+            file.write("pantry 1\n")
+        self.pull("you/large:1")
+        self.assert_whole("you/large:1")
+        self.assertNotIn(left, self.blobs())
 
     def test_damaged_leftovers(self):
         folder = os.path.join(self.home, "models", "blobs")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import threading
 import unittest
@@ -264,6 +265,18 @@ class Progress(Source):
         terminal.expect("is in the store")
         for data in (self.tiny, test_pull.LARGE, b"{}"):
             self.assertRegex(terminal.text(), re.escape(f"pulling {digest(data)[7:19]}") + r" 100% [^\r\n]*\r?\n")
+        for line in re.findall(r"pulling [^\r\n]*", re.sub(r"\x1b\[K", "", terminal.raw)):
+            self.assertLess(len(line), 80)  # it stays on one line
+
+    def test_bars_have_room_for_long_numbers(self):
+        self.registry.add("you/large:1", self.tiny, [("projector", random.Random(2).randbytes(1023 << 10))])
+        self.registry.rate = 1023 << 10
+        terminal = Terminal([cli.PANTRY, "pull", self.name("you/large:1")], self.env, columns=72)
+        self.addCleanup(terminal.close)
+        terminal.expect("is in the store")
+        lines = re.findall(r"pulling [^\r\n]*", re.sub(r"\x1b\[K", "", terminal.raw))
+        self.assertTrue(any("/s" in line for line in lines), lines)
+        self.assertEqual([line for line in lines if len(line) > 71], [])
 
 
 class Locks(Source):

@@ -9,6 +9,7 @@ import test_cli as cli
 import tiny_model
 from registry_stub import Registry
 from service import Service
+from terminal import Terminal
 
 
 def setUpModule():
@@ -30,6 +31,22 @@ class Store(cli.Case):
 
     def names(self):
         return [row["name"] for row in self.json("list", "--json", env=self.env) if "sha256" not in row]
+
+    def test_ls_is_list(self):
+        for options in ([], ["--json"], ["--names"]):
+            self.assertEqual(self.good("ls", *options, env=self.env), self.good("list", *options, env=self.env))
+        self.assertIn("Usage: pantry list", self.good("ls", "--help"))
+
+    def test_lines_of_the_list_fit_a_terminal(self):
+        whole = self.good("list", env=self.env).splitlines()
+        terminal = Terminal([cli.PANTRY, "list"], self.env, columns=100)
+        self.addCleanup(terminal.close)
+        terminal.expect("in the store")
+        self.assertEqual(terminal.ended(), 0)
+        lines = [line for line in terminal.text().split("\n") if line]
+        self.assertEqual(len(lines), len(whole))
+        for line, full in zip(lines, whole):
+            self.assertEqual(line, full if len(full) <= 100 else full[:97] + "...")
 
     def test_copies_and_removes(self):
         before = self.blobs()

@@ -22,6 +22,8 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -745,6 +747,31 @@ static void heads_are_bounded(void **state)
 
 static char model_bytes[300000], manifest_text[1024];
 
+/* Bytes of files that were read at an offset, as for their digests. With `wait_half` the registry sends the second half
+ * of a blob when so many were. */
+static atomic_size_t n_read;
+static atomic_bool wait_half;
+
+ssize_t pread(int fd, void *bytes, size_t n, off_t at)
+{
+    static ssize_t (*real)(int, void *, size_t, off_t);
+    if (!real)
+        find_next("pread", &real);
+    ssize_t got = real(fd, bytes, n, at);
+    atomic_fetch_add(&n_read, got > 0 ? (size_t)got : 0);
+    return got;
+}
+
+/* False: they are not read in time. */
+static bool were_read(size_t n)
+{
+    enum { PATIENCE_SECONDS = 20 };
+    for (time_t start = time(NULL); atomic_load(&n_read) < n; sched_yield())
+        if (time(NULL) - start > PATIENCE_SECONDS)
+            return false;
+    return true;
+}
+
 /* A registry with one model; it sends no ranges and closes each connection. */
 static void *serve_model(void *unused)
 {
@@ -762,8 +789,13 @@ static void *serve_model(void *unused)
         int k =
             snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", size);
         send(fd, head, (size_t)k, 0);
-        for (size_t at = 0; at < size && (n = send(fd, body + at, size - at, 0)) > 0;)
-            at += (size_t)n;
+        size_t first = atomic_load(&wait_half) && !manifest ? size / 2 : size;
+        for (size_t at = 0; at < size; at += (size_t)n) {
+            if (at == first && !were_read(first))
+                break;
+            if ((n = send(fd, body + at, (at < first ? first : size) - at, 0)) <= 0)
+                break;
+        }
         close(fd);
     }
 }
@@ -808,6 +840,23 @@ static bool has_model(void)
     }
     pn_store_list_free(list, n);
     return found;
+}
+
+/* What has come is hashed before the rest has, and once. */
+static void downloads_are_hashed_meanwhile(void **state)
+{
+    (void)state;
+    struct pantry_error err = {0};
+    pthread_t server = start_registry();
+    atomic_store(&n_read, 0);
+    atomic_store(&wait_half, true);
+    pantry_status status = pull_model(&err);
+    atomic_store(&wait_half, false);
+    if (status)
+        fail_msg("%s", err.text);
+    assert_int_equal(atomic_load(&n_read), sizeof model_bytes);
+    assert_true(has_model());
+    stop_server(server);
 }
 
 static void every_call_may_fail(void **state)
@@ -859,6 +908,7 @@ int main(void)
         TEST(a_silent_server_is_left),
         TEST(private_addresses_are_left_alone),
         TEST(heads_are_bounded),
+        TEST(downloads_are_hashed_meanwhile),
         TEST(every_call_may_fail),
     };
     signal(SIGPIPE, SIG_IGN); /* a client that has left */
