@@ -122,6 +122,26 @@ void pn_schema_shared(struct pn_schema *s)
     pn_expr_define(b, value, pn_expr_choice(b, all, sizeof all / sizeof *all));
 }
 
+/* The shared expression of the goal's only alternative, if that is without constraints. */
+static pn_expr free_value(struct pn_schema *s, int goal)
+{
+    const struct pn_alts *alts = pn_goal_alts(s, goal);
+    const pn_expr shared[PN_N_TYPES] = {
+        [PN_NULL] = PN_EXPR_NONE,      [PN_BOOL] = PN_EXPR_NONE,    [PN_NUMBER] = s->any_number,
+        [PN_STRING] = s->any_string, [PN_ARRAY] = s->any_array, [PN_OBJECT] = s->any_object};
+    pn_expr found = PN_EXPR_NONE;
+    for (int t = 0; alts && t < PN_N_TYPES; t++) {
+        if (alts->of[t].n == 0)
+            continue;
+        if (found != PN_EXPR_NONE || alts->of[t].n > 1 || alts->of[t].items[0] != pn_alt_full(s, t))
+            return PN_EXPR_NONE;
+        found = shared[t];
+        if (found == PN_EXPR_NONE)
+            return found;
+    }
+    return found;
+}
+
 pn_expr pn_schema_value(struct pn_schema *s, int goal)
 {
     struct pn_goal *g = &s->goals.data[goal];
@@ -130,6 +150,10 @@ pn_expr pn_schema_value(struct pn_schema *s, int goal)
     if (goal == PN_GOAL_FALSE)
         return pn_expr_nothing(s->b);
     if (g->rule < 0) {
+        pn_expr shared = free_value(s, goal);
+        if (shared != PN_EXPR_NONE || s->status)
+            return shared;
+        g = &s->goals.data[goal];
         const struct pn_place *place = s->literals.data[g->literals[0]].place;
         g->rule = pn_expr_new_rule(s->b, place->step, strlen(place->step));
         if (!pn_vec_push(&s->pending, goal))
