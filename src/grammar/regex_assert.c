@@ -249,7 +249,7 @@ static pn_expr pair(struct pn_re *re, pn_expr x, pn_expr y)
     return pn_expr_seq(re->b, both, 2);
 }
 
-/* All BEHIND come before all AHEAD. */
+/* All lookbehinds come before all lookaheads. */
 static pn_expr build(struct pn_re *re, const struct pn_re_seq *seq)
 {
     pn_expr left = pn_expr_empty(re->b), right = left;

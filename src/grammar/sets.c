@@ -378,10 +378,13 @@ uint32_t pn_sets_union(struct pn_sets *s, uint32_t a, uint32_t b)
     return finish(s);
 }
 
-uint32_t pn_sets_place(struct pn_sets *s, struct pn_place place)
+uint32_t pn_sets_places(struct pn_sets *s, const struct pn_place *places, size_t n)
 {
+    bool ok = true;
     begin(s);
-    return add(s, place.state, place.origin, place.count) ? finish(s) : PN_SET_NONE;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = add(s, places[i].state, places[i].origin, places[i].count);
+    return ok ? finish(s) : PN_SET_NONE;
 }
 
 uint32_t pn_sets_return(struct pn_sets *s, uint32_t rule, uint32_t origin)

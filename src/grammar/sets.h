@@ -92,8 +92,8 @@ static inline uint32_t pn_sets_step(struct pn_sets *s, uint32_t set, unsigned ch
 uint32_t pn_sets_token(struct pn_sets *s, uint32_t set, const bool *has_label);
 /* The set of both sets' places. */
 uint32_t pn_sets_union(struct pn_sets *s, uint32_t a, uint32_t b);
-/* The set that has just this place. */
-uint32_t pn_sets_place(struct pn_sets *s, struct pn_place place);
+/* The set that has just these places, and what follows from them. */
+uint32_t pn_sets_places(struct pn_sets *s, const struct pn_place *places, size_t n);
 /* The set after a rule that `origin` called has ended. */
 uint32_t pn_sets_return(struct pn_sets *s, uint32_t rule, uint32_t origin);
 

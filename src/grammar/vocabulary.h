@@ -1,5 +1,5 @@
-/* The vocabulary of a model as a trie over the bytes of its tokens. Built once per model; immutable but for the caches of
- * masks, which have their own lock. Any number of threads may use it. */
+/* The vocabulary of a model as a trie over the bytes of its tokens. Built once per model; immutable but for the caches
+ * of masks, which have their own lock. Any number of threads may use it. */
 #ifndef PN_GRAMMAR_VOCABULARY_H
 #define PN_GRAMMAR_VOCABULARY_H
 
@@ -19,8 +19,8 @@ struct pn_grammar_token {
 
 struct pn_grammar_vocabulary;
 
-/* Copies what it needs. tokens[i] is the token with id i. PANTRY_LIMIT: more than 2^24 tokens, or one of more than 65,535
- * bytes. */
+/* Copies what it needs. tokens[i] is the token with id i. PANTRY_LIMIT: more than 2^24 tokens, or one of more than
+ * 65,535 bytes. */
 pantry_status pn_grammar_vocabulary_new(const struct pn_grammar_token *tokens, size_t n,
                                         struct pn_grammar_vocabulary **out, struct pantry_error *err);
 /* Another user of the same vocabulary. */
