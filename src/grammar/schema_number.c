@@ -16,8 +16,8 @@ enum {
     LARGE = 4000,   /* states in an expression without rules */
     N_SYMBOLS = 11, /* digits and the point */
     POINT = 10,
-    LEAST_POWER = -307, /* of ten, so that no double under- or overflows */
-    MOST_POWER = 307
+    LEAST_POWER = -323, /* of ten, as doubles have them */
+    MOST_POWER = 308
 };
 
 /* Magnitudes between two bounds. */
@@ -574,8 +574,13 @@ static pn_expr with_powers(struct pn_schema *s, const struct pn_number *x, struc
 {
     pn_expr parts[3];
     size_t n = 0;
+    const struct pn_decimal largest = {.n = 3, .point = MOST_POWER + 1, .digits = "179"};
+    if (!in.has_high) {
+        in.has_high = true;
+        in.high = largest;
+    }
     int low = in.has_low && in.low.n ? in.low.point - 1 : LEAST_POWER - 1;
-    int high = in.has_high ? (in.high.n ? in.high.point - 1 : LEAST_POWER - 1) : MOST_POWER + 1;
+    int high = in.high.n ? in.high.point - 1 : LEAST_POWER - 1;
     struct interval free_mantissa = {0}, at_low = {.has_low = true, .low_open = in.low_open};
     struct interval at_high = {.has_high = true, .high_open = in.high_open};
     at_low.low = mantissa_of(in.low);
