@@ -266,7 +266,7 @@ struct pn_schema {
 
 /* Steps that one schema may take, places in it, goals it may lead to. */
 enum {
-    PN_SCHEMA_MAX_STEPS = 10000000,
+    PN_SCHEMA_MAX_STEPS = 5000000,
     PN_SCHEMA_MAX_PLACES = 200000,
     PN_SCHEMA_MAX_GOALS = 10000,
     PN_SCHEMA_MAX_DEPTH = 300
