@@ -125,7 +125,7 @@ static uint32_t find_set(struct subsets *s, const uint32_t *states, size_t n)
     size_t begin = s->members.len, size = close_set(s, states, n);
     if (size == SIZE_MAX)
         return UINT32_MAX;
-    size_t at = hash_of(s->members.data + begin, size) & (s->n_slots - 1);
+    size_t at = hash_of(size ? s->members.data + begin : states, size) & (s->n_slots - 1);
     for (; s->slots[at]; at = (at + 1) & (s->n_slots - 1)) {
         size_t other = s->slots[at] - 1;
         size_t other_end = other + 1 < s->first.len ? s->first.data[other + 1] : begin;
