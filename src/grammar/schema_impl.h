@@ -14,7 +14,7 @@
 #include "grammar/schema.h"
 #include "grammar/schema_decimal.h"
 
-/* ---- the document: schema_read.c, schema_uri.c ---- */
+/* ---- the document: schema_read.c, schema_refs.c ---- */
 
 struct pn_place;
 
@@ -299,6 +299,8 @@ struct pn_place *pn_schema_read_at(struct pn_schema *s, struct pn_resource *reso
 /* schema_uri.c */
 /* `reference` against `base` as in RFC 3986, in the arena. */
 const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char *reference);
+
+/* schema_refs.c */
 /* What $ref or $dynamicRef refers to. */
 struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
                                        const char *reference, int scope);

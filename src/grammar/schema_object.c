@@ -12,9 +12,9 @@ enum {
     MAX_LANGUAGES = 5, /* in the keys of one object */
     LONG_RUN = 48,     /* optional properties next to each other; within longer runs the order is loose */
     RUN_BLOCKS = 16,
-    MAX_TRACKED = 5,   /* undeclared names that appear at most once */
-    MAX_REQUIRED = 8,  /* undeclared names that appear exactly once; more have a fixed order */
-    MAX_COUNT = 2000,  /* of properties that are counted */
+    MAX_TRACKED = 5,  /* undeclared names that appear at most once */
+    MAX_REQUIRED = 8, /* undeclared names that appear exactly once; more have a fixed order */
+    MAX_COUNT = 2000, /* of properties that are counted */
     MAX_STATES = 20000
 };
 

@@ -155,7 +155,7 @@ static pn_expr free_value(struct pn_schema *s, int goal)
 {
     const struct pn_alts *alts = pn_goal_alts(s, goal);
     const pn_expr shared[PN_N_TYPES] = {
-        [PN_NULL] = PN_EXPR_NONE,      [PN_BOOL] = PN_EXPR_NONE,    [PN_NUMBER] = s->any_number,
+        [PN_NULL] = PN_EXPR_NONE,    [PN_BOOL] = PN_EXPR_NONE,  [PN_NUMBER] = s->any_number,
         [PN_STRING] = s->any_string, [PN_ARRAY] = s->any_array, [PN_OBJECT] = s->any_object};
     pn_expr found = PN_EXPR_NONE;
     for (int t = 0; alts && t < PN_N_TYPES; t++) {

@@ -1,6 +1,6 @@
-/* Compiles JSON schemas for tests: one row {"schema" or "text", "strings"?, "walks"?, "seed"?, "options"?} per line on standard
- * input, one {"error"} or {"accepts": [bool], "walks": [string], "ms": number} per line on standard output. A walk is a
- * random path through the automaton; after some bytes it takes the shortest way to the end. */
+/* Compiles JSON schemas for tests: one row {"schema" or "text", "strings"?, "walks"?, "seed"?, "options"?} per line on
+ * standard input, one {"error"} or {"accepts": [bool], "walks": [string], "ms": number} per line on standard output. A
+ * walk is a random path through the automaton; after some bytes it takes the shortest way to the end. */
 #include "base/clock.h"
 #include "base/random.h"
 #include "grammar/grammar.h"

@@ -75,7 +75,8 @@ static void scalars(void **state)
          "{'b':'x','a':[1,null]}|{'a':[1],'b':'x'}|{'a':[1,null]}|{}"},
         {"{'enum':['a',2,null,[]]}", "'a'|2|2.0|null|[]", "'b'|3|true|{}|[2]"},
         {"{'const':1e-7}", "1e-07|0.0000001", "1e-06|0"},
-        {"{'type':'string','minLength':2,'maxLength':3}", "'ab'|'ab\xc3\xa9'|'\xf0\x9f\x98\x80z'|'\\n\\n'", "'a'|'abcd'|''"},
+        {"{'type':'string','minLength':2,'maxLength':3}", "'ab'|'ab\xc3\xa9'|'\xf0\x9f\x98\x80z'|'\\n\\n'",
+         "'a'|'abcd'|''"},
         {"{'pattern':'b+c'}", "'abbcd'|'bc'|12|{}", "'ac'|'b'"},
         {"{'type':'string','pattern':'^[a-c]+$','maxLength':2}", "'a'|'cb'", "'abc'|'d'|''|'a '"},
         {"{'type':'string','format':'date'}", "'2024-02-29'|'2000-02-29'|'1999-12-31'",
@@ -84,7 +85,8 @@ static void scalars(void **state)
          "'2026-02-03 10:00'|'2026-02-03T24:00:00Z'|'2026-02-03T10:00:00'"},
         {"{'type':'string','format':'uuid'}", "'123e4567-e89b-12d3-a456-426614174000'", "'123e4567'"},
         {"{'type':'string','format':'ipv4'}", "'0.10.255.1'", "'256.1.1.1'|'1.2.3'|'01.2.3.4'"},
-        {"{'type':'string','format':'ipv6'}", "'::1'|'1::'|'2001:db8::192.0.2.1'|'1:2:3:4:5:6:7:8'", "':'|'1::2::3'|'12345::'"},
+        {"{'type':'string','format':'ipv6'}", "'::1'|'1::'|'2001:db8::192.0.2.1'|'1:2:3:4:5:6:7:8'",
+         "':'|'1::2::3'|'12345::'"},
         {"{'type':'string','format':'email'}", "'a.b+c@x-y.org'", "'a@'|'@b'|'a b@c'"},
         {"{'type':'string','format':'uri'}", "'https://a.b:8/c?d=e#f'|'urn:x:y'", "'//a'|'a b:c'|'x'"},
         {"{'type':'string','format':'duration'}", "'P1Y2M3DT4H5M6S'|'PT36H'|'P4W'", "'P'|'PT'|'P1S'|'1Y'"},
@@ -119,7 +121,8 @@ static void numbers(void **state)
 static void arrays(void **state)
 {
     static const struct row rows[] = {
-        {"{'items':{'type':'integer'},'minItems':1,'maxItems':3}", "[1]|[1,2]|[1, 2, 3]|'x'", "[]|[1,2,3,4]|['a']|[1,]|[1 ,2]"},
+        {"{'items':{'type':'integer'},'minItems':1,'maxItems':3}", "[1]|[1,2]|[1, 2, 3]|'x'",
+         "[]|[1,2,3,4]|['a']|[1,]|[1 ,2]"},
         {"{'prefixItems':[{'type':'string'},{'type':'null'}],'items':{'type':'boolean'}}",
          "[]|['a']|['a',null]|['a', null, true]", "[1]|['a',1]|['a',null,null]"},
         {"{'prefixItems':[{},{}],'items':false}", "[]|[1]|[1,2]", "[1,2,3]"},
@@ -141,7 +144,8 @@ static void objects(void **state)
     static const struct row rows[] = {
         {"{'type':'object','properties':{'a':{'type':'integer'},'b':{},'c':{}},'required':['b'],"
          "'additionalProperties':false}",
-         "{'b':1}|{'a':1,'b':2}|{'b': 1, 'c': 2}|{'a':1,'b':2,'c':3}", "{}|{'a':1}|{'b':1,'a':1}|{'b':1,'d':1}|{'a':'x','b':1}"},
+         "{'b':1}|{'a':1,'b':2}|{'b': 1, 'c': 2}|{'a':1,'b':2,'c':3}",
+         "{}|{'a':1}|{'b':1,'a':1}|{'b':1,'d':1}|{'a':'x','b':1}"},
         {"{'properties':{'a':{'const':1},'b':{'const':2}},'additionalProperties':false}",
          "{}|{'a':1}|{'b':2}|{'a':1,'b':2}", "{'a':1,}|{,'b':2}|{'a':2}|{'a':1 ,'b':2}"},
         {"{'type':'object','properties':{'a':{'const':1}}}", "{}|{'a':1}|{'a':1,'b':2}|{'b':2,'c':[]}|{'aa':2}|{'':0}",
@@ -152,15 +156,17 @@ static void objects(void **state)
          "{'i':1}|{'iz':7}|{'az':'x'}", "{'i':'x'}|{'iz':4}|{'q':1}|{'iz':'x'}"},
         {"{'propertyNames':{'pattern':'^[a-z]+$','maxLength':3}}", "{}|{'abc':1}", "{'A':1}|{'abcd':1}"},
         {"{'propertyNames':{'enum':['k','l']},'type':'object'}", "{}|{'k':1}|{'l':1,'k':2}", "{'m':1}"},
-        {"{'minProperties':1,'properties':{'a':{},'b':{}},'additionalProperties':false}", "{'a':1}|{'b':1}|{'a':1,'b':2}", "{}"},
+        {"{'minProperties':1,'properties':{'a':{},'b':{}},'additionalProperties':false}",
+         "{'a':1}|{'b':1}|{'a':1,'b':2}", "{}"},
         {"{'maxProperties':1,'properties':{'a':{},'b':{}}}", "{}|{'a':1}|{'q':1}", "{'a':1,'b':1}|{'q':1,'r':1}"},
         {"{'dependentRequired':{'a':['b']}}", "{}|{'b':1}|{'a':1,'b':2}|{'b':2,'a':1}", "{'a':1}"},
-        {"{'dependentSchemas':{'a':{'properties':{'b':{'const':1}}}}}", "{'b':2}|{'b':1,'a':0}|{'a':0}", "{'b':2,'a':0}"},
+        {"{'dependentSchemas':{'a':{'properties':{'b':{'const':1}}}}}", "{'b':2}|{'b':1,'a':0}|{'a':0}",
+         "{'b':2,'a':0}"},
         {"{'properties':{'a\\n\\u0001':{'const':1}},'additionalProperties':false}", "{'a\\n\\u0001':1}", "{'a\\n':1}"},
         {"{'allOf':[{'properties':{'a':{'type':'number'}}},{'properties':{'a':{'minimum':2}},'required':['a']}]}",
          "{'a':2.5}|1", "{'a':1}|{'a':'x'}|{}"},
-        {"{'properties':{'a':{}},'allOf':[{'properties':{'b':{}}}],'unevaluatedProperties':false}",
-         "{'a':1,'b':2}|{}", "{'c':1}"},
+        {"{'properties':{'a':{}},'allOf':[{'properties':{'b':{}}}],'unevaluatedProperties':false}", "{'a':1,'b':2}|{}",
+         "{'c':1}"},
     };
     (void)state;
     CHECK(rows);
@@ -182,11 +188,14 @@ static void combined(void **state)
          "{'k':'i','v':1}|{'k':'s','v':'x'}|{'v':'x'}", "{'k':'i','v':'x'}|{'k':'s','v':1}"},
         {"{'type':'string','allOf':[{'pattern':'a'},{'pattern':'b'},{'maxLength':2}]}", "'ab'|'ba'", "'a'|'aab'"},
         {"{'type':'string','not':{'pattern':'^x'}}", "''|'ax'", "'x'|'xa'"},
-        {"{'$ref':'#/$defs/t','$defs':{'t':{'type':'object','properties':{'l':{'$ref':'#/$defs/t'},'v':{'type':'integer'}},"
+        {"{'$ref':'#/$defs/t','$defs':{'t':{'type':'object','properties':{'l':{'$ref':'#/$defs/"
+         "t'},'v':{'type':'integer'}},"
          "'required':['v'],'additionalProperties':false}}}",
          "{'v':1}|{'l':{'l':{'v':1},'v':2},'v':3}", "{'l':{},'v':1}|{'l':{'v':'x'},'v':1}"},
-        {"{'properties':{'a':{'$ref':'#/definitions/x~1y%25'}},'definitions':{'x/y%':{'type':'null'}}}", "{'a':null}", "{'a':1}"},
-        {"{'$id':'http://h/r','$ref':'x#here','$defs':{'x':{'$id':'x','$defs':{'y':{'$anchor':'here','type':'null'}}}}}",
+        {"{'properties':{'a':{'$ref':'#/definitions/x~1y%25'}},'definitions':{'x/y%':{'type':'null'}}}", "{'a':null}",
+         "{'a':1}"},
+        {"{'$id':'http://h/"
+         "r','$ref':'x#here','$defs':{'x':{'$id':'x','$defs':{'y':{'$anchor':'here','type':'null'}}}}}",
          "null", "1"},
         {"{'$ref':'#/$defs/a','maxLength':1,'$defs':{'a':{'type':'string'}}}", "'x'", "'xy'|1"},
         {"{'$id':'http://h/tree','$dynamicAnchor':'n','properties':{'d':true,'c':{'items':{'$dynamicRef':'#n'}}},"
@@ -200,8 +209,9 @@ static void combined(void **state)
 static void white_space(void **state)
 {
     static const struct row compact[] = {{"{'properties':{'a':{}}}", "{'a':[1,2]}", "{'a': 1}|{'a':[1, 2]}"}};
-    static const struct row indented[] = {
-        {"{'properties':{'a':{}}}", "{'a':[1,2]}|{'a': [1, 2]}|{\n  'a': [\n    1,\n    2\n  ]\n}", "{'a' :1}|{\n\n'a':1}"}};
+    static const struct row indented[] = {{"{'properties':{'a':{}}}",
+                                           "{'a':[1,2]}|{'a': [1, 2]}|{\n  'a': [\n    1,\n    2\n  ]\n}",
+                                           "{'a' :1}|{\n\n'a':1}"}};
     static const struct row closed[] = {
         {"{'properties':{'a':{'type':'object','properties':{}}}}", "{}|{'a':{}}", "{'b':1}|{'a':{'b':1}}"},
         {"{'properties':{'a':{}},'additionalProperties':{'type':'null'}}", "{'b':null}", "{'b':1}"},
@@ -391,8 +401,8 @@ static void shared_builder(void **state)
     const bool wanted[] = {true, false, true, false, false, false, false};
     struct pn_expr_builder *b = NULL;
     struct pn_grammar *g = NULL;
-    json_t *one = json_pack("{s:{s:{s:s}}, s:[s], s:s}", "properties", "x", "type", "integer", "required", "x", "type",
-                            "object");
+    json_t *one =
+        json_pack("{s:{s:{s:s}}, s:[s], s:s}", "properties", "x", "type", "integer", "required", "x", "type", "object");
     json_t *two = json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "integer");
     pn_expr first, second;
     (void)state;
@@ -453,11 +463,11 @@ static void tool_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scalars),     cmocka_unit_test(numbers),    cmocka_unit_test(arrays),
-        cmocka_unit_test(objects),     cmocka_unit_test(combined),   cmocka_unit_test(white_space),
-        cmocka_unit_test(refusals),    cmocka_unit_test(hostile),    cmocka_unit_test(large),
-        cmocka_unit_test(bounds),      cmocka_unit_test(any_json),   cmocka_unit_test(shared_builder),
-        cmocka_unit_test(suite_rows),  cmocka_unit_test(tool_rows),
+        cmocka_unit_test(scalars),    cmocka_unit_test(numbers),   cmocka_unit_test(arrays),
+        cmocka_unit_test(objects),    cmocka_unit_test(combined),  cmocka_unit_test(white_space),
+        cmocka_unit_test(refusals),   cmocka_unit_test(hostile),   cmocka_unit_test(large),
+        cmocka_unit_test(bounds),     cmocka_unit_test(any_json),  cmocka_unit_test(shared_builder),
+        cmocka_unit_test(suite_rows), cmocka_unit_test(tool_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
