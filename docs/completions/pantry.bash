@@ -18,9 +18,10 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
     *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out \
-        | *:-o | *:--questions | *:--context) echo "file" ;;
+        | *:-o | *:--questions | *:--context | *:--json-schema | *:--gbnf | *:--regex | *:--strings) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
+    *:--whitespace) echo "flexible compact indented" ;;
     esac
 }
 
@@ -51,6 +52,7 @@ _pantry_options() # COMMAND
     tokenize) echo "--file --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
+    grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
     logits) echo "--ids --out --slices --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
@@ -87,7 +89,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -102,7 +104,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -220,7 +220,9 @@ static pantry_status start_subsets(struct subsets *s, const struct pn_nfa *nfa, 
         return pn_no_memory(err, "a grammar");
     s->stack = calloc(nfa->states.len + 1, sizeof *s->stack);
     s->stamp = calloc(nfa->states.len + 1, sizeof *s->stamp);
-    return s->stack && s->stamp ? PANTRY_OK : pn_no_memory(err, "a grammar");
+    /* Not empty, so that there is an address to count from. */
+    bool ok = pn_vec_reserve((void **)(void *)&s->members.data, &s->members.cap, 16, sizeof *s->members.data);
+    return ok && s->stack && s->stamp ? PANTRY_OK : pn_no_memory(err, "a grammar");
 }
 
 static void end_subsets(struct subsets *s)
