@@ -90,11 +90,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-<<<<<<< HEAD
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version"
-=======
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse logits check help version"
->>>>>>> fd2dfcf7ca7fe6d8133648f8902abea954c473ee
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -109,11 +105,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-<<<<<<< HEAD
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version" ;;
-=======
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse logits check help version" ;;
->>>>>>> fd2dfcf7ca7fe6d8133648f8902abea954c473ee
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -323,11 +323,7 @@ complete -c pantry -n '__fish_seen_subcommand_from logits' -l kv-type -x -a 'f16
 complete -c pantry -n '__fish_seen_subcommand_from check' -F -a '(__pantry_models)'
 complete -c pantry -n '__fish_seen_subcommand_from check' -l json -d 'print a JSON list: [{"file": ..., "ok": ..., "error": ...}]'
 complete -c pantry -n '__fish_seen_subcommand_from check' -l help -s h -d 'print this text'
-<<<<<<< HEAD
-complete -c pantry -n '__fish_seen_subcommand_from help' -a 'run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version'
-=======
-complete -c pantry -n '__fish_seen_subcommand_from help' -a 'run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse logits check help version'
->>>>>>> fd2dfcf7ca7fe6d8133648f8902abea954c473ee
+complete -c pantry -n '__fish_seen_subcommand_from help' -a 'run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse grammar logits check help version'
 complete -c pantry -n '__fish_seen_subcommand_from help' -l json -d 'print all commands and options as one JSON value'
 complete -c pantry -n '__fish_seen_subcommand_from help' -l help -s h -d 'print this text'
 complete -c pantry -n '__fish_seen_subcommand_from version' -l json -d 'print one JSON value'
