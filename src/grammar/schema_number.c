@@ -608,11 +608,13 @@ static pn_expr magnitudes(struct pn_schema *s, const struct pn_place *place, con
     if (order > 0 || (order == 0 && (in.low_open || in.high_open)))
         return pn_expr_nothing(s->b);
     parts[n++] = plain(s, place, x, in);
-    if (x->integer <= 0 && x->factors.n == 0 && x->non_factors.n == 0) {
+    bool small = x->integer <= 0 && x->factors.n == 0;
+    for (size_t i = 0; i < x->non_factors.n; i++) /* magnitudes below 1e-4 are multiples of smaller factors only */
+        small = small && x->non_factors.items[i].point >= -3;
+    if (small)
         parts[n++] = with_powers(s, in, LEAST_POWER, -5);
-        if (x->integer == 0)
-            parts[n++] = with_powers(s, in, 16, MOST_POWER);
-    }
+    if (small && x->integer == 0 && x->non_factors.n == 0)
+        parts[n++] = with_powers(s, in, 16, MOST_POWER);
     return pn_expr_choice(s->b, parts, n);
 }
 

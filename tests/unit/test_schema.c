@@ -109,6 +109,7 @@ static void numbers(void **state)
         {"{'type':'integer','multipleOf':7,'minimum':10}", "14|21|70|7000000000000", "7|0|15|-14|20"},
         {"{'multipleOf':0.25}", "0|0.5|-1.25|3|'x'", "0.1|0.3|0.125"},
         {"{'type':'integer','not':{'multipleOf':3}}", "1|2|100|-4", "0|3|-99"},
+        {"{'type':'number','not':{'multipleOf':2}}", "1|0.5|1e-05|-2e-300", "0|2|4.0|-8"},
         {"{'type':'number','not':{'enum':[1,2.5]}}", "0|1.1|2.4|2.51|3|-1", "1|1.0|2.5|2.50"},
         {"{'type':'number','not':{'type':'integer'}}", "0.5|-7.25|1e-07", "1|1.0|-3|1e+17"},
         {"{'minimum':3,'exclusiveMinimum':true}", "4|3.1|'x'", "3|2"},
