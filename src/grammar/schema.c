@@ -7,10 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pn_expr text_expr(struct pn_schema *s, const struct pn_text *text)
+static pn_expr text_expr(struct pn_schema *s, const struct pn_place *place, const struct pn_text *text)
 {
-    if (!text->finite)
-        return pn_schema_quoted(s, pn_text_expr(s, text));
+    if (!text->finite) {
+        pn_expr e = pn_schema_quoted(s, pn_text_expr(s, text));
+        if (s->careful && e != PN_EXPR_NONE)
+            pn_regular_check(s, place, e);
+        return e;
+    }
     pn_expr *items = pn_schema_alloc(s, text->values.n, sizeof *items);
     for (size_t i = 0; items && i < text->values.n; i++)
         items[i] = pn_schema_string(s, text->values.items[i]);
@@ -36,7 +40,7 @@ static pn_expr alt_expr(struct pn_schema *s, const struct pn_place *place, enum 
     case PN_NUMBER:
         return full ? s->any_number : pn_number_expr(s, place, &alt->number);
     case PN_STRING:
-        return full ? s->any_string : text_expr(s, &alt->text);
+        return full ? s->any_string : text_expr(s, place, &alt->text);
     case PN_ARRAY:
         return full ? s->any_array : pn_array_expr(s, place, &alt->array);
     case PN_OBJECT:
@@ -145,35 +149,94 @@ static void release(struct pn_schema *s)
     free(s->goals.data);
     free(s->pending.data);
     free(s->patterns.data);
+    free(s->chosen.data);
     pn_arena_free(&s->arena);
 }
 
-pantry_status pn_schema_expr(struct pn_expr_builder *b, const json_t *schema, const struct pn_schema_options *options,
-                             pn_expr *out, struct pantry_error *err)
+static pantry_status run(struct pn_schema *s, const json_t *schema, pn_expr *out)
 {
     const struct pn_schema_options defaults = {0};
-    struct pn_schema s = {.b = b, .options = options ? options : &defaults, .err = err};
-    *out = compile(&s, schema);
-    pantry_status status = s.status ? s.status : pn_expr_status(b, err);
-    release(&s);
+    s->options = s->options ? s->options : &defaults;
+    *out = compile(s, schema);
+    pantry_status status = s->status ? s->status : pn_expr_status(s->b, s->err);
+    release(s);
     if (status)
         *out = PN_EXPR_NONE;
     return status;
 }
 
-pantry_status pn_schema_parse(struct pn_expr_builder *b, const char *text, size_t n,
-                              const struct pn_schema_options *options, pn_expr *out, struct pantry_error *err)
+pantry_status pn_schema_expr(struct pn_expr_builder *b, const json_t *schema, const struct pn_schema_options *options,
+                             pn_expr *out, struct pantry_error *err)
+{
+    struct pn_schema s = {.b = b, .options = options, .err = err};
+    return run(&s, schema, out);
+}
+
+static json_t *parsed(const char *text, size_t n, struct pantry_error *err)
 {
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
     json_error_t error;
-    *out = PN_EXPR_NONE;
     json_t *schema = json_loadb(text, n, flags, &error);
     if (!schema && json_error_code(&error) == json_error_numeric_overflow)
         schema = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &error); /* integers beyond 64 bits */
     if (!schema)
-        return pn_fail(err, PANTRY_FORMAT, "the schema is not JSON: line %d, column %d: %s", error.line, error.column,
-                       error.text);
-    pantry_status status = pn_schema_expr(b, schema, options, out, err);
+        pn_fail(err, PANTRY_FORMAT, "the schema is not JSON: line %d, column %d: %s", error.line, error.column,
+                error.text);
+    return schema;
+}
+
+pantry_status pn_schema_parse(struct pn_expr_builder *b, const char *text, size_t n,
+                              const struct pn_schema_options *options, pn_expr *out, struct pantry_error *err)
+{
+    json_t *schema = parsed(text, n, err);
+    *out = PN_EXPR_NONE;
+    pantry_status status = schema ? pn_schema_expr(b, schema, options, out, err) : PANTRY_FORMAT;
+    json_decref(schema);
+    return status;
+}
+
+/* Compiles once more, each pattern on its own, so that the message names the one that is too large. */
+static void blame(const json_t *schema, const struct pn_schema_options *options, struct pantry_error *err)
+{
+    struct pn_expr_builder *b = NULL;
+    struct pantry_error why = {0};
+    pn_expr root;
+    if (pn_expr_builder_new(&b, NULL))
+        return;
+    struct pn_schema s = {.b = b, .options = options, .err = &why, .careful = true};
+    if (run(&s, schema, &root) && err)
+        *err = why;
+    else
+        pn_fail_prefix(err, "#");
+    pn_expr_builder_free(b);
+}
+
+pantry_status pn_schema_compile(const json_t *schema, const struct pn_schema_options *options, struct pn_grammar **out,
+                                struct pantry_error *err)
+{
+    struct pn_expr_builder *b = NULL;
+    pn_expr root = PN_EXPR_NONE;
+    *out = NULL;
+    pantry_status status = pn_expr_builder_new(&b, err);
+    if (!status)
+        status = pn_schema_expr(b, schema, options, &root, err);
+    if (!status) {
+        status = pn_grammar_compile(b, root, out, err);
+        if (status == PANTRY_LIMIT)
+            blame(schema, options, err);
+        else if (status)
+            pn_fail_prefix(err, "#");
+    }
+    pn_expr_builder_free(b);
+    return status;
+}
+
+pantry_status pn_schema_compile_text(const char *text, size_t n, const struct pn_schema_options *options,
+                                     struct pn_grammar **out, struct pantry_error *err)
+{
+    json_t *schema = parsed(text, n, err);
+    *out = NULL;
+    pantry_status status = schema ? pn_schema_compile(schema, options, out, err) : PANTRY_FORMAT;
     json_decref(schema);
     return status;
 }

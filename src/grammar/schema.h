@@ -8,6 +8,7 @@
 #define PN_GRAMMAR_SCHEMA_H
 
 #include "grammar/expr.h"
+#include "grammar/grammar.h"
 
 #include <jansson.h>
 
@@ -19,7 +20,7 @@ enum pn_schema_space {
 
 struct pn_schema_options {
     enum pn_schema_space space;
-    /* Where `properties` stands without a word about others (`additionalProperties`, ...), there are no others; the
+    /* An object with `properties` has no others, unless the schema speaks of them (`additionalProperties`, ...); the
      * same for items after `prefixItems`. */
     bool closed;
 };
@@ -34,6 +35,13 @@ pantry_status pn_schema_expr(struct pn_expr_builder *b, const json_t *schema, co
 /* The same from text. */
 pantry_status pn_schema_parse(struct pn_expr_builder *b, const char *text, size_t n,
                               const struct pn_schema_options *options, pn_expr *out, struct pantry_error *err);
+
+/* A grammar of its own. Like the above; where the whole is too large, the message names the pattern at fault, if there
+ * is one. */
+pantry_status pn_schema_compile(const json_t *schema, const struct pn_schema_options *options, struct pn_grammar **out,
+                                struct pantry_error *err);
+pantry_status pn_schema_compile_text(const char *text, size_t n, const struct pn_schema_options *options,
+                                     struct pn_grammar **out, struct pantry_error *err);
 
 /* Any JSON value, or any object. */
 pantry_status pn_schema_any(struct pn_expr_builder *b, bool object, const struct pn_schema_options *options,

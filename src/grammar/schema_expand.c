@@ -805,24 +805,28 @@ const struct pn_alts *pn_goal_alts(struct pn_schema *s, int goal)
 
 /* ---- what is required of parts; emptiness ---- */
 
+static void choose(struct pn_schema *s, int literal)
+{
+    if (!pn_vec_push(&s->chosen, literal))
+        pn_schema_no_memory(s);
+}
+
 int pn_object_goal(struct pn_schema *s, const struct pn_object *o, struct pn_str name)
 {
-    int *literals = pn_schema_alloc(s, o->n_rules, sizeof *literals);
-    size_t n = 0;
-    for (size_t i = 0; literals && i < o->n_rules; i++)
+    s->chosen.len = 0;
+    for (size_t i = 0; i < o->n_rules; i++)
         if (pn_keys_have(s, o->rules[i].keys, name))
-            literals[n++] = o->rules[i].literal;
-    return literals ? pn_schema_goal(s, literals, n) : PN_GOAL_FALSE;
+            choose(s, o->rules[i].literal);
+    return pn_schema_goal(s, s->chosen.data, s->chosen.len);
 }
 
 int pn_array_goal(struct pn_schema *s, const struct pn_array *a, int64_t at)
 {
-    int *literals = pn_schema_alloc(s, a->n_rules, sizeof *literals);
-    size_t n = 0;
-    for (size_t i = 0; literals && i < a->n_rules; i++)
+    s->chosen.len = 0;
+    for (size_t i = 0; i < a->n_rules; i++)
         if (at >= a->rules[i].from && (a->rules[i].to == PN_NO_LIMIT || at < a->rules[i].to))
-            literals[n++] = a->rules[i].literal;
-    return literals ? pn_schema_goal(s, literals, n) : PN_GOAL_FALSE;
+            choose(s, a->rules[i].literal);
+    return pn_schema_goal(s, s->chosen.data, s->chosen.len);
 }
 
 static bool goal_surely_empty(struct pn_schema *s, int goal, int depth)

@@ -115,7 +115,7 @@ int pn_schema_goal(struct pn_schema *s, const int *literals, size_t n)
 {
     int *sorted = pn_schema_alloc(s, n + 1, sizeof *sorted);
     size_t kept = 0;
-    if (!sorted)
+    if (!sorted || !pn_schema_step(s, s->root, 1 + n))
         return PN_GOAL_FALSE;
     for (size_t i = 0; i < n; i++)
         sorted[i] = literals[i];
@@ -123,7 +123,7 @@ int pn_schema_goal(struct pn_schema *s, const int *literals, size_t n)
     for (size_t i = 0; i < n; i++)
         if (sorted[i] != PN_LITERAL_TRUE && (kept == 0 || sorted[kept - 1] != sorted[i]))
             sorted[kept++] = sorted[i];
-    for (size_t i = 0; i < kept; i++) {
+    for (size_t i = 0; i < kept && pn_schema_step(s, s->root, kept / 16); i++) {
         bool opposite = false;
         for (size_t j = 0; j < i && !opposite; j++) {
             const struct pn_literal *a = &s->literals.data[sorted[i]], *b = &s->literals.data[sorted[j]];

@@ -14,7 +14,7 @@
 #include "grammar/schema.h"
 #include "grammar/schema_decimal.h"
 
-/* ---- the document: schema_read.c, schema_uri.c ---- */
+/* ---- the document: schema_read.c, schema_refs.c ---- */
 
 struct pn_place;
 
@@ -201,6 +201,7 @@ struct pn_alts {
 struct pn_schema {
     struct pn_expr_builder *b;
     const struct pn_schema_options *options;
+    bool careful; /* compiles every pattern at once, to find the one that is too large */
     struct pn_arena arena;
     pantry_status status;
     struct pantry_error *err;
@@ -230,6 +231,10 @@ struct pn_schema {
         struct pn_goal *data;
         size_t len, cap;
     } goals;
+    struct {
+        int *data;
+        size_t len, cap;
+    } chosen; /* literals while a goal is made */
     int *goal_slots;
     size_t n_goal_slots;
     struct {
@@ -261,9 +266,9 @@ struct pn_schema {
 
 /* Steps that one schema may take, places in it, goals it may lead to. */
 enum {
-    PN_SCHEMA_MAX_STEPS = 4000000,
+    PN_SCHEMA_MAX_STEPS = 5000000,
     PN_SCHEMA_MAX_PLACES = 200000,
-    PN_SCHEMA_MAX_GOALS = 20000,
+    PN_SCHEMA_MAX_GOALS = 10000,
     PN_SCHEMA_MAX_DEPTH = 300
 };
 
@@ -294,6 +299,8 @@ struct pn_place *pn_schema_read_at(struct pn_schema *s, struct pn_resource *reso
 /* schema_uri.c */
 /* `reference` against `base` as in RFC 3986, in the arena. */
 const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char *reference);
+
+/* schema_refs.c */
 /* What $ref or $dynamicRef refers to. */
 struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
                                        const char *reference, int scope);
@@ -334,7 +341,7 @@ bool pn_str_same(struct pn_str a, struct pn_str b);
 /* schema_values.c */
 /* Makes the shared expressions. */
 void pn_schema_shared(struct pn_schema *s);
-/* A value that satisfies the goal: a reference to its rule. */
+/* A value that satisfies the goal: a free value, or a reference to its rule. */
 pn_expr pn_schema_value(struct pn_schema *s, int goal);
 /* A JSON string: exactly this one, or one of an expression over code points. */
 pn_expr pn_schema_string(struct pn_schema *s, struct pn_str text);
@@ -366,6 +373,8 @@ pn_expr pn_text_expr(struct pn_schema *s, const struct pn_text *text);
 bool pn_language_has(struct pn_schema *s, const struct pn_language *language, struct pn_str text);
 /* Whether it has no string. False also where the answer would take too long. */
 bool pn_regular_is_empty(struct pn_schema *s, pn_expr e);
+/* Fails at the place if the expression is too large to be compiled. */
+void pn_regular_check(struct pn_schema *s, const struct pn_place *place, pn_expr e);
 void pn_regular_free(struct pn_schema *s);
 
 /* schema_alts.c */

@@ -9,15 +9,15 @@
 #include <string.h>
 
 enum {
-    FAR = 40,           /* digits on either side of the point that the automaton tells apart */
-    FINE = 15,          /* digits after the point next to an open bound: a double tells no more apart */
-    MAX_MODULUS = 2000, /* of remainders */
+    FAR = 40,          /* digits on either side of the point that the automaton tells apart */
+    FINE = 15,         /* digits after the point next to an open bound: a double tells no more apart */
+    MAX_MODULUS = 500, /* of remainders */
     MAX_STATES = 40000,
     LARGE = 4000,   /* states in an expression without rules */
     N_SYMBOLS = 11, /* digits and the point */
     POINT = 10,
-    LEAST_POWER = -307, /* of ten, so that no double under- or overflows */
-    MOST_POWER = 307
+    LEAST_POWER = -323, /* of ten, as doubles have them */
+    MOST_POWER = 308
 };
 
 /* Magnitudes between two bounds. */
@@ -542,11 +542,10 @@ static pn_expr powers(struct pn_schema *s, int from, int to)
 }
 
 /* Mantissas of the interval, 1 to 10, with exponents from..to of one sign. */
-static pn_expr scientific(struct pn_schema *s, const struct pn_number *x, struct interval mantissa, int from, int to)
+static pn_expr scientific(struct pn_schema *s, struct interval mantissa, int from, int to)
 {
     const struct pn_decimal one = pn_decimal_from_int(1), ten = pn_decimal_from_int(10);
     const struct pn_number any = {0};
-    (void)x;
     if (from > to)
         return pn_expr_nothing(s->b);
     if (!mantissa.has_low) {
@@ -570,12 +569,17 @@ static struct pn_decimal mantissa_of(struct pn_decimal d)
 }
 
 /* The magnitudes of the interval with exponents from..to. */
-static pn_expr with_powers(struct pn_schema *s, const struct pn_number *x, struct interval in, int from, int to)
+static pn_expr with_powers(struct pn_schema *s, struct interval in, int from, int to)
 {
     pn_expr parts[3];
     size_t n = 0;
+    const struct pn_decimal largest = {.n = 3, .point = MOST_POWER + 1, .digits = "179"};
+    if (!in.has_high) {
+        in.has_high = true;
+        in.high = largest;
+    }
     int low = in.has_low && in.low.n ? in.low.point - 1 : LEAST_POWER - 1;
-    int high = in.has_high ? (in.high.n ? in.high.point - 1 : LEAST_POWER - 1) : MOST_POWER + 1;
+    int high = in.high.n ? in.high.point - 1 : LEAST_POWER - 1;
     struct interval free_mantissa = {0}, at_low = {.has_low = true, .low_open = in.low_open};
     struct interval at_high = {.has_high = true, .high_open = in.high_open};
     at_low.low = mantissa_of(in.low);
@@ -584,14 +588,14 @@ static pn_expr with_powers(struct pn_schema *s, const struct pn_number *x, struc
         at_low.has_high = true;
         at_low.high = at_high.high;
         at_low.high_open = at_high.high_open;
-        return scientific(s, x, at_low, low, low);
+        return scientific(s, at_low, low, low);
     }
     if (low >= from && low <= to)
-        parts[n++] = scientific(s, x, at_low, low, low);
+        parts[n++] = scientific(s, at_low, low, low);
     if (high >= from && high <= to && high > low)
-        parts[n++] = scientific(s, x, at_high, high, high);
+        parts[n++] = scientific(s, at_high, high, high);
     int first = low + 1 > from ? low + 1 : from, last = high - 1 < to ? high - 1 : to;
-    parts[n++] = scientific(s, x, free_mantissa, first, last);
+    parts[n++] = scientific(s, free_mantissa, first, last);
     return pn_expr_choice(s->b, parts, n);
 }
 
@@ -604,11 +608,13 @@ static pn_expr magnitudes(struct pn_schema *s, const struct pn_place *place, con
     if (order > 0 || (order == 0 && (in.low_open || in.high_open)))
         return pn_expr_nothing(s->b);
     parts[n++] = plain(s, place, x, in);
-    if (x->integer <= 0 && x->factors.n == 0 && x->non_factors.n == 0) {
-        parts[n++] = with_powers(s, x, in, LEAST_POWER, -5);
-        if (x->integer == 0)
-            parts[n++] = with_powers(s, x, in, 16, MOST_POWER);
-    }
+    bool small = x->integer <= 0 && x->factors.n == 0;
+    for (size_t i = 0; i < x->non_factors.n; i++) /* magnitudes below 1e-4 are multiples of smaller factors only */
+        small = small && x->non_factors.items[i].point >= -3;
+    if (small)
+        parts[n++] = with_powers(s, in, LEAST_POWER, -5);
+    if (small && x->integer == 0 && x->non_factors.n == 0)
+        parts[n++] = with_powers(s, in, 16, MOST_POWER);
     return pn_expr_choice(s->b, parts, n);
 }
 

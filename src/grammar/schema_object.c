@@ -9,10 +9,12 @@
 #include <string.h>
 
 enum {
-    MAX_LANGUAGES = 8, /* in the keys of one object */
-    MAX_TRACKED = 5,   /* undeclared names that appear at most once */
-    MAX_REQUIRED = 8,  /* undeclared names that appear exactly once; more have a fixed order */
-    MAX_COUNT = 2000,  /* of properties that are counted */
+    MAX_LANGUAGES = 5, /* in the keys of one object */
+    LONG_RUN = 48,     /* optional properties next to each other; within longer runs the order is loose */
+    RUN_BLOCKS = 16,
+    MAX_TRACKED = 5,  /* undeclared names that appear at most once */
+    MAX_REQUIRED = 8, /* undeclared names that appear exactly once; more have a fixed order */
+    MAX_COUNT = 2000, /* of properties that are counted */
     MAX_STATES = 20000
 };
 
@@ -264,33 +266,66 @@ static pn_expr only_rest(struct shape *sh)
     return pn_expr_choice(s->b, items, n);
 }
 
-/* Declared properties from..to-1 after others. */
-static pn_expr following(struct shape *sh, size_t from, size_t to)
+/* A property, or a block of many optional ones. In a block any order and repetition is accepted: otherwise every state
+ * would need its own copy of all names that may follow. */
+struct unit {
+    pn_expr alone, after, before; /* at least one; what may follow others; what may precede others */
+    bool optional;
+};
+
+static struct unit unit_of(struct shape *sh, size_t from, size_t n)
+{
+    struct pn_schema *s = sh->s;
+    struct unit u = {.optional = sh->optional[from]};
+    pn_expr any = pn_expr_choice(s->b, sh->declared + from, n);
+    int most = n > 1 ? PN_EXPR_NO_MAX : 1;
+    u.after = pn_expr_repeat(s->b, after_comma(sh, any), u.optional ? 0 : 1, most);
+    u.before = pn_expr_repeat(s->b, pn_expr_pair(s, any, s->comma), u.optional ? 0 : 1, most);
+    u.alone = n > 1 ? pn_expr_pair(s, any, u.after) : any;
+    return u;
+}
+
+static size_t find_units(struct shape *sh, struct unit *units)
+{
+    size_t n_units = 0;
+    for (size_t i = 0, end; i < sh->n_declared; i = end) {
+        size_t block = 1;
+        for (end = i; end < sh->n_declared && sh->optional[end];)
+            end++;
+        end += end == i;
+        if (end - i > LONG_RUN)
+            block = (end - i + RUN_BLOCKS - 1) / RUN_BLOCKS;
+        for (size_t k = i; k < end; k += block)
+            units[n_units++] = unit_of(sh, k, end - k < block ? end - k : block);
+    }
+    return n_units;
+}
+
+/* The units from..to-1 after others. */
+static pn_expr following(struct shape *sh, const struct unit *units, size_t from, size_t to)
 {
     pn_expr *items = pn_schema_alloc(sh->s, to - from, sizeof *items);
-    for (size_t i = from; items && i < to; i++) {
-        items[i - from] = after_comma(sh, sh->declared[i]);
-        if (sh->optional[i])
-            items[i - from] = pn_expr_optional(sh->s, items[i - from]);
-    }
+    for (size_t i = from; items && i < to; i++)
+        items[i - from] = units[i].after;
     return items ? pn_expr_seq(sh->s->b, items, to - from) : PN_EXPR_NONE;
 }
 
-/* At least one of the optional properties from..to-1. Halves keep the size at n log n. */
-static pn_expr some_of(struct shape *sh, size_t from, size_t to)
+/* At least one of the optional units from..to-1. Halves keep the size at n log n. */
+static pn_expr some_of(struct shape *sh, const struct unit *units, size_t from, size_t to)
 {
     if (to - from == 1)
-        return sh->declared[from];
+        return units[from].alone;
     size_t middle = from + (to - from) / 2;
-    pn_expr items[] = {pn_expr_pair(sh->s, some_of(sh, from, middle), following(sh, middle, to)),
-                       some_of(sh, middle, to)};
+    pn_expr items[] = {pn_expr_pair(sh->s, some_of(sh, units, from, middle), following(sh, units, middle, to)),
+                       some_of(sh, units, middle, to)};
     return pn_expr_choice(sh->s->b, items, 2);
 }
 
 static pn_expr uncounted(struct shape *sh)
 {
     struct pn_schema *s = sh->s;
-    size_t first = 0, n = sh->n_declared;
+    struct unit *units = pn_schema_alloc(s, sh->n_declared, sizeof *units);
+    size_t first = 0, n = units ? find_units(sh, units) : 0;
     if (sh->n_tracked) {
         size_t n_sets = (size_t)1 << sh->n_tracked;
         sh->rules = pn_schema_alloc(s, n_sets, sizeof *sh->rules);
@@ -299,23 +334,23 @@ static pn_expr uncounted(struct shape *sh)
         for (size_t i = 0; i < n_sets; i++)
             sh->rules[i] = -1;
     }
-    while (first < n && sh->optional[first])
+    while (first < n && units[first].optional)
         first++;
     if (first < n) { /* what precedes the first required one ends with a comma */
         pn_expr *items = pn_schema_alloc(s, first + 3, sizeof *items);
         if (!items)
             return PN_EXPR_NONE;
         for (size_t i = 0; i < first; i++)
-            items[i] = pn_expr_optional(s, pn_expr_pair(s, sh->declared[i], s->comma));
-        items[first] = sh->declared[first];
-        items[first + 1] = following(sh, first + 1, n);
+            items[i] = units[i].before;
+        items[first] = units[first].alone;
+        items[first + 1] = following(sh, units, first + 1, n);
         items[first + 2] = rest(sh, 0);
         return pn_expr_seq(s->b, items, first + 3);
     }
     pn_expr items[3];
     size_t n_items = 0;
     if (n)
-        items[n_items++] = pn_expr_pair(s, some_of(sh, 0, n), rest(sh, 0));
+        items[n_items++] = pn_expr_pair(s, some_of(sh, units, 0, n), rest(sh, 0));
     items[n_items++] = only_rest(sh);
     if (!sh->must)
         items[n_items++] = pn_expr_empty(s->b);

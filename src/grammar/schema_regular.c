@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { LARGEST = 200000 }; /* parts of an expression that is copied */
+
 /* The same expression in another builder: the schema's own is not complete yet. */
 static pn_expr copy(const struct pn_expr_builder *from, pn_expr e, struct pn_expr_builder *to)
 {
@@ -44,6 +46,8 @@ static pantry_status compile(const struct pn_expr_builder *from, pn_expr e, stru
                              struct pantry_error *err)
 {
     struct pn_expr_builder *b = NULL;
+    if (pn_expr_get(from, e)->size > LARGEST)
+        return pn_fail(err, PANTRY_LIMIT, "the pattern is too large (allowed %d parts)", LARGEST);
     pantry_status status = pn_expr_builder_new(&b, err);
     pn_expr root = status ? PN_EXPR_NONE : copy(from, e, b);
     if (!status)
@@ -94,6 +98,17 @@ bool pn_regular_is_empty(struct pn_schema *s, pn_expr e)
 {
     const struct pn_compiled *c = compiled(s, e);
     return c && c->empty;
+}
+
+void pn_regular_check(struct pn_schema *s, const struct pn_place *place, pn_expr e)
+{
+    struct pn_grammar *grammar = NULL;
+    struct pantry_error why = {0};
+    pantry_status status = s->status ? s->status : compile(s->b, e, &grammar, &why);
+    const char *keyword = place->json && json_object_get(place->json, "pattern") ? "pattern" : NULL;
+    pn_grammar_free(grammar);
+    if (status == PANTRY_LIMIT)
+        pn_schema_fail(s, status, place, keyword, "%s", why.text);
 }
 
 void pn_regular_free(struct pn_schema *s)

@@ -47,10 +47,15 @@ pn_expr pn_schema_string(struct pn_schema *s, struct pn_str text)
     return e;
 }
 
+static pn_expr between(struct pn_schema *s, char first, char last)
+{
+    const struct pn_code_range range = {(unsigned char)first, (unsigned char)last};
+    return pn_expr_class(s->b, &range, 1, false);
+}
+
 static pn_expr digits(struct pn_schema *s, int min)
 {
-    const struct pn_code_range range = {'0', '9'};
-    return pn_expr_repeat(s->b, pn_expr_class(s->b, &range, 1, false), min, PN_EXPR_NO_MAX);
+    return pn_expr_repeat(s->b, between(s, '0', '9'), min, PN_EXPR_NO_MAX);
 }
 
 static pn_expr one_of(struct pn_schema *s, const char *characters)
@@ -62,21 +67,39 @@ static pn_expr one_of(struct pn_schema *s, const char *characters)
     return pn_expr_class(s->b, ranges, n, false);
 }
 
-/* A number as in RFC 8259, with an exponent that a double has. */
+static pn_expr fraction(struct pn_schema *s)
+{
+    return pn_expr_optional(s, pn_expr_pair(s, pn_expr_literal(s->b, ".", 1), digits(s, 1)));
+}
+
+/* Mantissas below ten with exponents of three digits, none of them beyond a double. */
+static pn_expr far_number(struct pn_schema *s)
+{
+    struct pn_expr_builder *b = s->b;
+    pn_expr d = between(s, '0', '9'), e = one_of(s, "eE"), plus = pn_expr_optional(s, pn_expr_literal(b, "+", 1));
+    pn_expr to_299[] = {between(s, '1', '2'), d, d}, to_399[] = {between(s, '1', '3'), d, d};
+    pn_expr up[] = {pn_expr_seq(b, to_299, 3), pn_expr_pair(s, pn_expr_literal(b, "30", 2), between(s, '0', '7'))};
+    pn_expr powers[] = {pn_expr_pair(s, plus, pn_expr_choice(b, up, 2)),
+                        pn_expr_pair(s, pn_expr_literal(b, "-", 1), pn_expr_seq(b, to_399, 3))};
+    pn_expr most[] = {pn_expr_literal(b, "1", 1),
+                      pn_expr_optional(s, pn_expr_pair(s, pn_expr_literal(b, ".", 1),
+                                                       pn_expr_pair(s, between(s, '0', '6'), digits(s, 0)))),
+                      e, plus, pn_expr_literal(b, "308", 3)};
+    pn_expr usual[] = {between(s, '1', '9'), fraction(s), e, pn_expr_choice(b, powers, 2)};
+    pn_expr all[] = {pn_expr_seq(b, usual, 4), pn_expr_seq(b, most, 5)};
+    return pn_expr_choice(b, all, 2);
+}
+
+/* A number as in RFC 8259 that a double has. */
 static pn_expr number(struct pn_schema *s)
 {
     struct pn_expr_builder *b = s->b;
-    const struct pn_code_range nonzero = {'1', '9'}, digit = {'0', '9'}, one_two = {'1', '2'}, up_to_7 = {'0', '7'};
-    pn_expr d = pn_expr_class(b, &digit, 1, false);
-    pn_expr whole[] = {pn_expr_literal(b, "0", 1), pn_expr_pair(s, pn_expr_class(b, &nonzero, 1, false), digits(s, 0))};
-    pn_expr hundreds[] = {pn_expr_class(b, &one_two, 1, false), d, d};
-    pn_expr power[] = {pn_expr_repeat(b, d, 1, 2), pn_expr_seq(b, hundreds, 3),
-                       pn_expr_pair(s, pn_expr_literal(b, "30", 2), pn_expr_class(b, &up_to_7, 1, false))};
-    pn_expr exponent[] = {one_of(s, "eE"), pn_expr_optional(s, one_of(s, "+-")), pn_expr_choice(b, power, 3)};
-    pn_expr all[] = {pn_expr_optional(s, pn_expr_literal(b, "-", 1)), pn_expr_choice(b, whole, 2),
-                     pn_expr_optional(s, pn_expr_pair(s, pn_expr_literal(b, ".", 1), digits(s, 1))),
-                     pn_expr_optional(s, pn_expr_seq(b, exponent, 3))};
-    return pn_expr_seq(b, all, 4);
+    pn_expr whole[] = {pn_expr_literal(b, "0", 1), pn_expr_pair(s, between(s, '1', '9'), digits(s, 0))};
+    pn_expr exponent[] = {one_of(s, "eE"), pn_expr_optional(s, one_of(s, "+-")),
+                          pn_expr_repeat(b, between(s, '0', '9'), 1, 2)};
+    pn_expr near[] = {pn_expr_choice(b, whole, 2), fraction(s), pn_expr_optional(s, pn_expr_seq(b, exponent, 3))};
+    pn_expr all[] = {pn_expr_seq(b, near, 3), far_number(s)};
+    return pn_expr_pair(s, pn_expr_optional(s, pn_expr_literal(b, "-", 1)), pn_expr_choice(b, all, 2));
 }
 
 static pn_expr named(struct pn_schema *s, const char *name, pn_expr body)
@@ -127,6 +150,26 @@ void pn_schema_shared(struct pn_schema *s)
     pn_expr_define(b, value, pn_expr_choice(b, all, sizeof all / sizeof *all));
 }
 
+/* The shared expression of the goal's only alternative, if that is without constraints. */
+static pn_expr free_value(struct pn_schema *s, int goal)
+{
+    const struct pn_alts *alts = pn_goal_alts(s, goal);
+    const pn_expr shared[PN_N_TYPES] = {
+        [PN_NULL] = PN_EXPR_NONE,    [PN_BOOL] = PN_EXPR_NONE,  [PN_NUMBER] = s->any_number,
+        [PN_STRING] = s->any_string, [PN_ARRAY] = s->any_array, [PN_OBJECT] = s->any_object};
+    pn_expr found = PN_EXPR_NONE;
+    for (int t = 0; alts && t < PN_N_TYPES; t++) {
+        if (alts->of[t].n == 0)
+            continue;
+        if (found != PN_EXPR_NONE || alts->of[t].n > 1 || alts->of[t].items[0] != pn_alt_full(s, t))
+            return PN_EXPR_NONE;
+        found = shared[t];
+        if (found == PN_EXPR_NONE)
+            return found;
+    }
+    return found;
+}
+
 pn_expr pn_schema_value(struct pn_schema *s, int goal)
 {
     struct pn_goal *g = &s->goals.data[goal];
@@ -135,6 +178,10 @@ pn_expr pn_schema_value(struct pn_schema *s, int goal)
     if (goal == PN_GOAL_FALSE)
         return pn_expr_nothing(s->b);
     if (g->rule < 0) {
+        pn_expr shared = free_value(s, goal);
+        if (shared != PN_EXPR_NONE || s->status)
+            return shared;
+        g = &s->goals.data[goal];
         const struct pn_place *place = s->literals.data[g->literals[0]].place;
         g->rule = pn_expr_new_rule(s->b, place->step, strlen(place->step));
         if (!pn_vec_push(&s->pending, goal))

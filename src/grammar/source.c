@@ -30,13 +30,12 @@ static pantry_status compile(enum pn_grammar_kind kind, const char *text, size_t
 {
     struct pn_expr_builder *b;
     pn_expr root = PN_EXPR_NONE;
+    if (kind == PN_GRAMMAR_SCHEMA)
+        return pn_schema_compile_text(text, n, options, out, err);
     pantry_status status = pn_expr_builder_new(&b, err);
     if (status)
         return status;
     switch (kind) {
-    case PN_GRAMMAR_SCHEMA:
-        status = pn_schema_parse(b, text, n, options, &root, err);
-        break;
     case PN_GRAMMAR_GBNF:
         status = pn_gbnf_parse(b, text, n, &root, err);
         break;

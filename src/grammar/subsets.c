@@ -125,7 +125,7 @@ static uint32_t find_set(struct subsets *s, const uint32_t *states, size_t n)
     size_t begin = s->members.len, size = close_set(s, states, n);
     if (size == SIZE_MAX)
         return UINT32_MAX;
-    size_t at = hash_of(s->members.data + begin, size) & (s->n_slots - 1);
+    size_t at = hash_of(size ? s->members.data + begin : states, size) & (s->n_slots - 1);
     for (; s->slots[at]; at = (at + 1) & (s->n_slots - 1)) {
         size_t other = s->slots[at] - 1;
         size_t other_end = other + 1 < s->first.len ? s->first.data[other + 1] : begin;
@@ -220,7 +220,9 @@ static pantry_status start_subsets(struct subsets *s, const struct pn_nfa *nfa, 
         return pn_no_memory(err, "a grammar");
     s->stack = calloc(nfa->states.len + 1, sizeof *s->stack);
     s->stamp = calloc(nfa->states.len + 1, sizeof *s->stamp);
-    return s->stack && s->stamp ? PANTRY_OK : pn_no_memory(err, "a grammar");
+    /* Not empty, so that there is an address to count from. */
+    bool ok = pn_vec_reserve((void **)(void *)&s->members.data, &s->members.cap, 16, sizeof *s->members.data);
+    return ok && s->stack && s->stamp ? PANTRY_OK : pn_no_memory(err, "a grammar");
 }
 
 static void end_subsets(struct subsets *s)

@@ -363,6 +363,42 @@ class Template(Case):
         self.bad(1, "template", MODEL, "--context", "missing.json")
 
 
+class Grammar(Case):
+    def strings(self, kind, source, strings, *arguments):
+        path = self.write("grammar.txt", source)
+        return self.json(
+            "grammar", kind, path, "--strings", self.write("strings.json", json.dumps(strings)), *arguments
+        )
+
+    def test_strings(self):
+        self.assertEqual(self.strings("--gbnf", 'root ::= "a" root | "b"', ["aab", "a", "b\0"]), [True, False, False])
+        self.assertEqual(self.strings("--regex", "[a-z]{2,3}", ["ab", "abcd"]), [True, False])
+        schema = '{"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}'
+        spellings = ['{"a": 1, "b": 2}', '{"a":1,"b":2}', '{"a": "x"}']
+        self.assertEqual(self.strings("--json-schema", schema, spellings), [True, True, False])
+        self.assertEqual(
+            self.strings("--json-schema", schema, spellings, "--whitespace", "compact"), [False, True, False]
+        )
+
+    def test_any_json(self):
+        strings = self.write("strings.json", '["[1, {}]", "[1,]"]')
+        self.assertEqual(self.json("grammar", "--any-json", "--strings", strings), [True, False])
+
+    def test_drawing(self):
+        out = self.good("grammar", "--gbnf", self.write("g.gbnf", 'root ::= "x"{2}'), "--dot")
+        self.assertTrue(out.startswith("digraph grammar {") and "doublecircle" in out, out)
+
+    def test_mistakes(self):
+        bad = self.write("bad.gbnf", 'root ::= "a" b')
+        self.assertIn('line 1, column 14: the rule "b" is not defined', self.bad(1, "grammar", "--gbnf", bad))
+        self.bad(1, "grammar", "--regex", self.write("bad.regex", "[abc"))
+        good = self.write("good.regex", "a")
+        self.bad(1, "grammar", "--regex", good, "--strings", self.write("strings.json", "[1]"))
+        self.bad(1, "grammar", "--regex", good, "--strings", self.write("strings.json", "{}"))
+        self.bad(2, "grammar", "--regex", good, "--gbnf", bad)
+        self.bad(2, "grammar")
+
+
 class Parse(Case):
     def parse(self, raw, *arguments):
         context = self.write("context.json", json.dumps(Template.context))
