@@ -282,7 +282,9 @@ def main():
         for (text, verdict), accepted in zip(wanted, answer["accepts"]):
             check.texts += 1
             if accepted != verdict:
-                check.say("VALID, REJECTED" if verdict else "INVALID, ACCEPTED", text[:300], "FOR", str(row["schema"])[:600])
+                check.say(
+                    "VALID, REJECTED" if verdict else "INVALID, ACCEPTED", text[:300], "FOR", str(row["schema"])[:600]
+                )
     refused = len(schemas) - len(rows)
     print(f"{len(schemas)} schemas, {refused} refused, {check.walks} walks, {check.texts} texts, {check.wrong} wrong")
     return 1 if check.wrong or refused > len(schemas) // 3 or len(rows) < 100 else 0
