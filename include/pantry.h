@@ -117,6 +117,9 @@ struct pantry_model_options {
      * Sessions do not use it. A full disk or damaged files make requests slower, never wrong. */
     const char *cache_dir;
     uint64_t cache_bytes; /* most bytes in it, of all models together; 0: 8 GiB, at most a tenth of what is free */
+    /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
+     * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
+    const char *const *adapters;
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -127,15 +130,23 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
- * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
- * PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, a folder with one, or a Hugging Face or MLX directory. Nothing
+ * is planned yet: a warm load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several
+ * models; PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
  * downloading anything. It has no tokenizer. PANTRY_NOT_FOUND: unknown shape or mix of types. */
 PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options,
                                                 pantry_model **model, struct pantry_error *error);
+/* The same without weights, to estimate the model: the file has a hole in their place. PANTRY_NOT_FOUND as above. */
+PANTRY_API pantry_status pantry_model_outline(const char *spec, const struct pantry_model_options *options,
+                                              pantry_model **model, struct pantry_error *error);
+/* The i-th shape and the i-th type of these; NULL after the last. */
+PANTRY_API const char *pantry_shape_name(size_t i);
+PANTRY_API const char *pantry_shape_type(size_t i);
+/* The type in which the i-th shape was trained and is published; NULL: in many. */
+PANTRY_API const char *pantry_shape_own_type(size_t i);
 /* Remaining sessions and requests keep the model alive until they are freed, in any order. */
 PANTRY_API void pantry_model_free(pantry_model *model);
 
@@ -188,6 +199,98 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
+
+struct pantry_estimate_options {
+    size_t size;
+    int n_context;         /* tokens; 0: as for a session */
+    int n_batch;           /* tokens of a prompt per step; 0: the default */
+    int n_sequences;       /* that run together, each with its whole context; 0: one */
+    const char *kv_type;   /* as for a session */
+    uint64_t memory_bytes; /* for max_context; 0: unlimited */
+};
+
+/* What a model needs. Bytes are the most that it uses; none of its weights are read. */
+struct pantry_estimate {
+    size_t size;
+    uint64_t total_bytes; /* the sum of the following */
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
+    uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
+    uint64_t scratch_bytes;             /* of the longest steps */
+    uint64_t text_bytes;                /* the program, tokenizer, samplers: measured, not counted */
+    uint64_t n_params, step_bytes;      /* weight bytes that one token reads */
+    double step_kv_bytes;               /* and its keys and values, at the end of the context */
+    double token_multiplies;            /* of a token of a prompt, in products with weights */
+    double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
+    int n_context, n_context_train;
+    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+};
+
+PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);
+static inline struct pantry_estimate_options pantry_estimate_options_default(void)
+{
+    struct pantry_estimate_options o;
+    pantry_estimate_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Estimates memory and work of a model with its plans, on its device. The first call decides the type of keys and
+ * values as a session does. PANTRY_UNSUPPORTED: the kv_type is another than before. */
+PANTRY_API pantry_status pantry_model_estimate(pantry_model *model, const struct pantry_estimate_options *options,
+                                               struct pantry_estimate *estimate, struct pantry_error *error);
+
+/* ---- quantizing ---- */
+
+/* The library makes it, and may append members. Reported after each tensor. */
+struct pantry_quantize_progress {
+    const char *tensor, *from, *to; /* its name, and the types "f16", "q4_k" */
+    size_t number, n_tensors;       /* counted from 1 */
+    uint64_t bytes_done, bytes_total; /* of all tensors of the output */
+};
+typedef void pantry_quantize_callback(void *user, const struct pantry_quantize_progress *progress);
+
+struct pantry_quantize_options {
+    size_t size;
+    const char *imatrix;             /* a file of importances (llama.cpp's formats); NULL: all values count the same */
+    const char *const *tensor_types; /* "PATTERN=TYPE": tensors whose name has the pattern (PCRE2) get the type */
+    size_t n_tensor_types;
+    const char *output_type, *embedding_type; /* of output.weight and token_embd.weight; NULL: as the mix says */
+    bool pure;       /* the mix's base type for all matrices */
+    bool keep_split; /* as many shards as the input has */
+    bool dry_run;    /* chooses and reports types, writes nothing */
+    float target_bpw; /* bits per weight of the whole file: types are chosen by measured errors; 0: by the mix */
+    int n_threads;    /* 0: one per physical core that this process may use */
+    uint64_t split_size; /* most bytes of a shard; 0: one file */
+    const pantry_cancel *cancel;
+    pantry_quantize_callback *callback; /* may be NULL; called on the thread that quantizes */
+    void *user;
+};
+
+PANTRY_API void pantry_quantize_options_init(struct pantry_quantize_options *options, size_t size);
+static inline struct pantry_quantize_options pantry_quantize_options_default(void)
+{
+    struct pantry_quantize_options o;
+    pantry_quantize_options_init(&o, sizeof o);
+    return o;
+}
+
+struct pantry_quantize_result {
+    size_t size;
+    uint64_t n_params, bytes_in, bytes_out; /* of all tensors */
+    size_t n_tensors, n_quantized;          /* those whose type changed */
+    size_t n_fallbacks;  /* got another type than planned, since its blocks do not divide their rows */
+    size_t n_requantized; /* came from a type with blocks, so errors add up */
+    size_t n_unimportant; /* were quantized without importances though there is a file of them */
+    size_t n_resumed;    /* were there from an earlier run that was interrupted */
+};
+
+/* Writes the model at `in` (GGUF) to `out` with other storage types: those of a mix ("Q4_K_M") or one plain type
+ * ("F16"). The output appears complete or not at all. An interrupted run leaves OUT.*.partial, and the same call goes on
+ * where it stopped. Memory does not grow with the model. *result may be NULL. PANTRY_NOT_FOUND: no such type or file;
+ * PANTRY_INVALID: an option is wrong; PANTRY_CANCELLED. */
+PANTRY_API pantry_status pantry_quantize(const char *in, const char *out, const char *type,
+                                         const struct pantry_quantize_options *options,
+                                         struct pantry_quantize_result *result, struct pantry_error *error);
 
 /* What the folders of prompts (cache_dir) did for all models of this process so far. */
 struct pantry_cache_stats {
