@@ -311,8 +311,9 @@ const struct pn_command pn_cmd_serve = {
     .usage = "[--host ADDRESS] [--port N]",
     .summary = "answer the APIs of Ollama, OpenAI and Anthropic",
     .about = "Listens on 127.0.0.1:11434 and loads the models of the store when a request asks for them. SIGINT and\n"
-             "SIGTERM end it after the requests that run, ten seconds at most. Every option is also a key of\n"
-             "~/.pantry/config.toml and a variable: see `pantry config`.",
+             "SIGTERM end it after the requests that run, ten seconds at most; SIGHUP reads the settings again, and\n"
+             "the log says what needs a restart. Every option is also a key of ~/.pantry/config.toml and a variable:\n"
+             "see `pantry config`.",
     .example =
         "pantry serve\ncurl http://127.0.0.1:11434/api/chat -d '{\"model\": \"qwen2.5-coder:1.5b\", \"messages\": "
         "[{\"role\": \"user\", \"content\": \"Hello\"}]}'",
