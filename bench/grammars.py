@@ -11,7 +11,7 @@ times of one thread, in microseconds per token:
     cold    mask and step, the first time through after compiling
     compile milliseconds
 
-Engines are timed in turn, round by round (llama.cpp on the first 40 tokens of each text). xgrammar and llguidance write their masks into one buffer, as their documentation
+Engines are timed in turn, round by round (llama.cpp on the first 10 tokens of each text). xgrammar and llguidance write their masks into one buffer, as their documentation
 shows; llama.cpp's grammar is applied to an array of all candidates, as its sampler does; pantry hands out its bits. Texts
 that an engine's grammar does not accept are left out for it and counted. Needs PyPI's xgrammar, llguidance and
 llama-cpp-python; those that are missing are left out.
@@ -144,7 +144,7 @@ class LLGuidance:
 
 class LlamaCpp:
     name = "llama.cpp"
-    most = 40  # tokens of a text, since it is slow
+    most = 10  # tokens of a text, since it is slow
 
     def __init__(self, model, vocabulary):
         import llama_cpp

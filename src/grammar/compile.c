@@ -14,14 +14,15 @@
 
 enum {
     MAX_RULES = 200000,
-    EXPANDED = 256,        /* repetitions are expanded to about this many states; others count */
-    MAX_EXPANDED = 400000, /* in parts that must be one automaton */
-    MAX_REGULAR = 50000,   /* states of such a part */
-    INLINE_DEPTH = 1500,   /* expressions within each other, followed into inlined rules */
-    MAX_TAILS = 20000,     /* states of an automaton from which on right recursion makes calls instead */
-    MANY_RANGES = 4,       /* classes with more are built once and copied */
+    EXPANDED = 256,         /* repetitions are expanded to about this many states; others count */
+    MAX_EXPANDED = 400000,  /* in parts that must be one automaton */
+    MAX_REGULAR = 50000,    /* states of such a part */
+    INLINE_DEPTH = 1500,    /* expressions within each other, followed into inlined rules */
+    MAX_TAILS = 4000,       /* states of an automaton from which on right recursion makes calls instead */
+    MAX_ALL_TAILS = 100000, /* of all that have such recursion */
+    MANY_RANGES = 4,        /* classes with more are built once and copied */
 };
-static const int64_t max_work = 150000000;
+static const int64_t max_work = 60000000;
 
 struct part { /* a regular expression that was built */
     pn_expr e;
@@ -60,7 +61,8 @@ struct compiler {
     } tails;
     uint32_t component; /* of the rule in hand; 0: calls at its end stay calls */
     struct pn_nfa *nfa;
-    bool regular; /* in a part that must be one automaton */
+    size_t n_tail_states; /* of the automata so far that have several rules */
+    bool regular;         /* in a part that must be one automaton */
     int depth;
     int64_t work;
     pantry_status status;
@@ -301,7 +303,8 @@ static void build_ref(struct compiler *c, int rule, struct place at)
         build(c, body, at);
         return;
     }
-    if (at.last && facts->recursive && facts->component == c->component && c->nfa->states.len < MAX_TAILS) {
+    if (at.last && facts->recursive && facts->component == c->component && c->nfa->states.len < MAX_TAILS &&
+        c->n_tail_states < MAX_ALL_TAILS) {
         go_to(c, rule, at.from);
         return;
     }
@@ -473,7 +476,7 @@ static void build(struct compiler *c, pn_expr e, struct place at)
 static void finish_rule(struct compiler *c, uint32_t start, uint32_t end, struct pn_fsa *out)
 {
     size_t n = c->nfa->states.len;
-    int64_t share = 1000000 + 2000 * (int64_t)n, work = share < c->work ? share : c->work, before = work;
+    int64_t share = 1000000 + 500 * (int64_t)n, work = share < c->work ? share : c->work, before = work;
     uint32_t most = n < 10000 ? 1024 + 16 * (uint32_t)n : 170000;
     if (c->status)
         return;
@@ -542,6 +545,7 @@ static void build_rule(struct compiler *c, size_t number)
             build(c, pn_expr_body(c->b, c->tails.data[i].rule), at);
         }
         at.from = 0;
+        c->n_tail_states += c->tails.len > 1 ? nfa.states.len : 0;
     }
     finish_rule(c, at.from, at.to, &fsa);
     if (rule.is.counts)

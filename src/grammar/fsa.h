@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PN_FSA_MAX_STATES = 1000000, PN_FSA_MAX_EDGES = 8000000, PN_SYMBOL_BYTES = 256 };
+enum { PN_FSA_MAX_STATES = 1000000, PN_FSA_MAX_EDGES = 4000000, PN_SYMBOL_BYTES = 256 };
 
 static inline uint32_t pn_symbol_call(uint32_t rule)
 {

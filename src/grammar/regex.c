@@ -20,22 +20,6 @@ struct seq_list {
 
 static struct pn_re_choice *read_choice(struct pn_re *re);
 
-pn_expr pn_re_fail(struct pn_re *re, size_t at, const char *what)
-{
-    size_t column = 1;
-    for (size_t i = 0; i < at; i++)
-        column += (re->text[i] & 0xC0) != 0x80;
-    return pn_expr_fail(re->b, PANTRY_FORMAT, "pattern, column %zu: %s", column, what);
-}
-
-static pn_expr unsupported(struct pn_re *re, size_t at, const char *what)
-{
-    size_t column = 1;
-    for (size_t i = 0; i < at; i++)
-        column += (re->text[i] & 0xC0) != 0x80;
-    return pn_expr_fail(re->b, PANTRY_UNSUPPORTED, "pattern, column %zu: %s is not supported", column, what);
-}
-
 static size_t here(const struct pn_re *re)
 {
     return (size_t)(re->p - re->text);
@@ -117,7 +101,7 @@ static void quantify(struct pn_re *re, struct pn_re_item *item)
     if (!read_quantifier(re, &min, &max))
         return;
     if (pn_re_peek(re) == '+')
-        unsupported(re, here(re), "a possessive quantifier");
+        pn_re_unsupported(re, here(re), "a possessive quantifier");
     if (pn_re_peek(re) == '?')
         re->p++;
     if (min > PN_EXPR_MAX_REPEAT || max > PN_EXPR_MAX_REPEAT)
@@ -131,7 +115,7 @@ static void quantify(struct pn_re *re, struct pn_re_item *item)
     else if (min == 0 && max == 1)
         item->optional = true;
     else if (min != 1 || max != 1)
-        unsupported(re, at, "repeating a group with an anchor or lookaround in it");
+        pn_re_unsupported(re, at, "repeating a group with an anchor or lookaround in it");
     char c = pn_re_peek(re);
     if (c == '*' || c == '+' || c == '?')
         pn_re_fail(re, here(re), "there is nothing to repeat");
@@ -162,7 +146,7 @@ static bool read_flags(struct pn_re *re, size_t at)
         else if (*re->p == 's')
             re->dot_all = on;
         else if (*re->p != 'u' && *re->p != 'a') {
-            unsupported(re, at, "this kind of group or flag");
+            pn_re_unsupported(re, at, "this kind of group or flag");
             return false;
         }
     }
@@ -190,11 +174,11 @@ static bool read_group_kind(struct pn_re *re, struct pn_re_item *item)
             re->p++;
         return false;
     } else if (next_is(re, ">")) {
-        unsupported(re, item->at, "an atomic group");
+        pn_re_unsupported(re, item->at, "an atomic group");
     } else if (next_is(re, "P=") || next_is(re, "P>")) {
-        unsupported(re, item->at, "a reference to a group");
+        pn_re_unsupported(re, item->at, "a reference to a group");
     } else if (next_is(re, "(")) {
-        unsupported(re, item->at, "a condition");
+        pn_re_unsupported(re, item->at, "a condition");
     } else if (read_flags(re, item->at)) {
         return false;
     } else {
@@ -280,7 +264,7 @@ static void read_escape(struct pn_re *re, struct pn_re_item *item)
     } else if (c == 'z' || c == 'Z') {
         item->kind = PN_RE_END;
     } else if (c == 'k' || (c >= '1' && c <= '9')) {
-        unsupported(re, item->at, "a back reference");
+        pn_re_unsupported(re, item->at, "a back reference");
     } else {
         item->e = pn_re_escape(re);
         return;

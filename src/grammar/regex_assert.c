@@ -28,14 +28,6 @@ static void no_memory(struct pn_re *re)
     pn_expr_fail(re->b, PANTRY_NO_MEMORY, "out of memory for a pattern");
 }
 
-static pn_expr refuse(struct pn_re *re, const struct pn_re_item *item, const char *what)
-{
-    size_t column = 1;
-    for (size_t i = 0; i < item->at; i++)
-        column += (re->text[i] & 0xC0) != 0x80;
-    return pn_expr_fail(re->b, PANTRY_UNSUPPORTED, "pattern, column %zu: %s is not supported", column, what);
-}
-
 /* ---- multiplying out ---- */
 
 static bool add_seq(struct pn_re *re, struct flat *out, const struct pn_re_seq *a, const struct pn_re_seq *b)
@@ -128,7 +120,7 @@ static bool resolve_anchors(struct pn_re *re, struct pn_re_seq *seq, const struc
             continue;
         }
         if (begins ? !frame->has_begin : !frame->has_end) {
-            refuse(re, item, begins ? "^ in a lookahead" : "$ in a lookbehind");
+            pn_re_unsupported(re, item->at, begins ? "^ in a lookahead" : "$ in a lookbehind");
             return false;
         }
         if (!empty_out(re, seq, i, begins))
@@ -207,7 +199,7 @@ static bool resolve_boundaries(struct pn_re *re, struct pn_re_seq *seq, const st
         enum kind before = neighbour(re, seq, i, false, frame->has_begin),
                   after = neighbour(re, seq, i, true, frame->has_end);
         if (before == UNKNOWN && after == UNKNOWN) {
-            refuse(re, item, "\\b or \\B between parts that may or may not begin or end with a word");
+            pn_re_unsupported(re, item->at, "\\b or \\B between parts that may or may not begin or end with a word");
             return false;
         }
         if (before != UNKNOWN && after != UNKNOWN && (before == after) != item->negate)
@@ -260,7 +252,7 @@ static pn_expr build(struct pn_re *re, const struct pn_re_seq *seq)
     for (size_t i = 0; i < middle; i++) {
         const struct pn_re_item *item = &seq->items[i];
         if (item->kind == PN_RE_AHEAD)
-            return refuse(re, item, "a lookahead before a lookbehind or a word boundary");
+            return pn_re_unsupported(re, item->at, "a lookahead before a lookbehind or a word boundary");
         left = item->kind == PN_RE_EXPR ? pair(re, left, item->e) : pn_expr_and(re->b, left, condition(re, item));
     }
     for (size_t i = seq->n; i-- > middle;) {

@@ -48,6 +48,8 @@ struct pn_re {
 
 /* The error at a byte of the pattern; returns PN_EXPR_NONE. */
 pn_expr pn_re_fail(struct pn_re *re, size_t at, const char *what);
+/* The error that something is not supported. */
+pn_expr pn_re_unsupported(struct pn_re *re, size_t at, const char *what);
 static inline bool pn_re_failed(const struct pn_re *re)
 {
     return pn_expr_status(re->b, NULL) != PANTRY_OK;

@@ -165,6 +165,14 @@ static void hostile(void **state)
         assert_int_equal(accepted, k < 2);
         pn_grammar_free(g);
     }
+    pn_buf_clear(&text); /* right recursion all over */
+    pn_buf_puts(&text, "root ::= r0\n");
+    for (int i = 0; i < 5000; i++)
+        pn_buf_printf(&text, "r%d ::= \"a\" r%d | \"b\" r%d \"c\" | \"d\"\n", i, (i + 1) % 5000, (7 * i + 3) % 5000);
+    assert_int_equal(compile(text.data, text.len, &g, &err), PANTRY_OK);
+    assert_int_equal(pn_grammar_accepts(g, "abbbdccc", 8, &accepted, &err), PANTRY_OK);
+    assert_true(accepted);
+    pn_grammar_free(g);
     pn_buf_clear(&text);
     for (int i = 0; i < 60000; i++)
         pn_buf_putc(&text, '(');
