@@ -97,7 +97,7 @@ static pantry_status find_file(struct pn_weights *w, const char *path, bool *is_
     return w->path ? PANTRY_OK : pn_no_memory(err, path);
 }
 
-static pantry_status read_file(struct pn_weights *w, struct pantry_error *err)
+static pantry_status read_format(struct pn_weights *w, struct pantry_error *err)
 {
     if (!(w->maps = calloc(1, sizeof *w->maps)))
         return pn_no_memory(err, w->path);
@@ -118,7 +118,7 @@ pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, stru
     bool is_hfdir;
     if ((status = find_file(w, path, &is_hfdir, err)))
         goto fail;
-    status = (is_hfdir ? pn_hfdir_read : read_file)(w, err);
+    status = (is_hfdir ? pn_hfdir_read : read_format)(w, err);
     /* Pages that went away read as zeros, which may have caused any other error. */
     if (pn_weights_damaged(w))
         status = pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", w->path);

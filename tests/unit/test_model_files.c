@@ -484,7 +484,6 @@ static void architectures_are_found_by_whole_names(void **state)
         assert_string_equal(same.hf, row.hf); /* names are unique */
     }
     assert_true(n > 100);
-    arch_named(pn_arch_plain);
     struct gw g;
     gw_init(&g);
     is_refused(&g, "nothing", "general.architecture is missing");
