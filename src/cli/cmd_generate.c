@@ -141,7 +141,8 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
     struct output output = {.chosen = chosen, .guarded = pn_cli_stops_repeating(sampler)};
     size_t len;
     bool chat = !chosen->raw && pantry_model_template(model, &len);
-    struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat);
+    struct pantry_samplers more;
+    struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat, &more);
     struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_error error = {0};
     pantry_session *session = NULL;

@@ -8,6 +8,7 @@
 #include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "engine/sequence.h"
+#include "engine/think.h"
 #include "text/tokenizer/tokenizer.h"
 
 #include "pantry.h"
@@ -53,6 +54,10 @@ struct pn_request {
     int n_memory, n_loaded;    /* tokens that were in memory then, and after the load */
     bool in_step;
     struct pn_sampler sampler;
+    struct pn_think think;
+    const pantry_cancel *end_thinking; /* the caller's; may be NULL */
+    struct pn_ids forced;              /* tokens that come next, whatever the model says, ... */
+    size_t at_forced;                  /* ... from here on */
     struct pn_logprobs logprobs;
     struct pn_detokenizer *detokenizer;
     struct pn_buf text; /* decoded but held back: it may begin a stop text */
@@ -92,6 +97,11 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
                              const struct pantry_request_options *options, struct pn_request **out,
                              struct pantry_error *err);
 void pn_request_destroy(struct pn_request *r);
+
+/* The next token if it is forced; -1: the model says. */
+int32_t pn_request_forced(struct pn_request *r);
+/* Takes a token that has become part of the answer into account. */
+void pn_request_took(struct pn_request *r, int32_t id);
 
 bool pn_request_cancelled(const struct pn_request *r);
 /* Whether the queue has room for another token. */

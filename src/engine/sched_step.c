@@ -341,18 +341,42 @@ static size_t row_size(const struct pn_sched *s)
 /* `result` holds the logits of r's token, or its id. -1: all logits are NaN. */
 static int32_t next_id(struct pn_sched *s, struct pn_request *r, float *result)
 {
+    int32_t forced = pn_request_forced(r);
     if (s->result == PN_RESULT_IDS)
-        return (int32_t)*result;
+        return forced >= 0 ? forced : (int32_t)*result;
     pn_logprobs_keep(&r->logprobs, result);
-    int32_t id = pn_sampler_choose(&r->sampler, result, r->seq.ids, r->seq.n_past);
+    int32_t id = forced >= 0 ? forced : pn_sampler_choose(&r->sampler, result, r->seq.ids, r->seq.n_ids);
     pn_logprobs_take(&r->logprobs, id);
     return id;
 }
 
-static void choose(struct pn_sched *s, struct pn_request *r, float *result)
+/* Adds a token to the answer. False: the request has ended. */
+static bool append(struct pn_sched *s, struct pn_request *r, int32_t id)
 {
     struct pantry_error err;
     struct pn_seq *q = &r->seq;
+    if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
+        r->stats.stop = PANTRY_STOP_END;
+        finish(s, r, PANTRY_OK, NULL);
+        return false;
+    }
+    r->stats.n_generated++;
+    pantry_status status = pn_request_emit(r, id, &err);
+    pn_request_took(r, id);
+    if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_ids == q->n_context))
+        r->stats.stop = PANTRY_STOP_LENGTH;
+    if (status || r->stats.stop) {
+        finish(s, r, status, &err);
+        return false;
+    }
+    q->ids[q->n_ids++] = id;
+    return true;
+}
+
+/* The next token, and those that are forced after it: they are read together in the next step. */
+static void choose(struct pn_sched *s, struct pn_request *r, float *result)
+{
+    struct pantry_error err;
     int32_t id = next_id(s, r, result);
     if (id < 0) {
         finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "all logits of the model are NaN"), &err);
@@ -360,19 +384,8 @@ static void choose(struct pn_sched *s, struct pn_request *r, float *result)
     }
     if (!r->first_token)
         r->first_token = pn_clock_ns();
-    if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
-        r->stats.stop = PANTRY_STOP_END;
-        finish(s, r, PANTRY_OK, NULL);
-        return;
-    }
-    r->stats.n_generated++;
-    pantry_status status = pn_request_emit(r, id, &err);
-    if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
-        r->stats.stop = PANTRY_STOP_LENGTH;
-    if (status || r->stats.stop)
-        finish(s, r, status, &err);
-    else
-        q->ids[q->n_ids++] = id;
+    while (append(s, r, id) && pn_request_has_room(r) && (id = pn_request_forced(r)) >= 0)
+        pn_logprobs_skip(&r->logprobs);
 }
 
 /* Adds a prompt to the tree now and then while it is read, where a younger one waits, and at its end. Pages that

@@ -165,7 +165,11 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .logprobs = o->logprobs,
                                              .top_logprobs = o->top_logprobs,
                                              .logit_bias = o->logit_bias,
-                                             .n_logit_bias = o->n_logit_bias};
+                                             .n_logit_bias = o->n_logit_bias,
+                                             .think_budget = o->think_budget,
+                                             .think_message = o->think_message,
+                                             .end_thinking = o->end_thinking,
+                                             .begin = o->begin};
     pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;

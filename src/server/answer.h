@@ -40,15 +40,21 @@ struct pn_answer_options {
     /* The answer goes on with the context's last message, the assistant's, which is not handed out again. */
     bool continues;
     struct pantry_sampling sampling;
-    int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
+    struct pantry_samplers more;               /* without its texts */
+    struct pn_sampling_texts breakers, banned; /* of DRY; that the answer never contains */
+    char order[PN_SAMPLING_ORDER];             /* of the samplers; "": the usual one */
+    int max_tokens, n_context, n_batch;        /* 0: as in pantry_request_options */
     const char *stop[PN_MAX_STOPS];
     size_t n_stop;
     bool logprobs;    /* content comes with the log probabilities of its tokens, ... */
     int top_logprobs; /* ... and with those of the likeliest tokens in their place */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
-    bool progress; /* tell how far the prompt is read */
-    bool whole;    /* reasoning and calls stay in the content */
+    int think_budget;          /* most tokens of reasoning; -1: no limit */
+    const char *think_message; /* that ends reasoning which is cut; NULL: none */
+    const char *begin;         /* text that the answer begins with; NULL: none */
+    bool progress;             /* tell how far the prompt is read */
+    bool whole;                /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
@@ -59,6 +65,7 @@ struct pn_answer {
     struct pantry_stats stats; /* n_prompt is known before the first delta, the others after the last */
     int n_calls;
     int n_reasoning;  /* tokens up to the end of the reasoning */
+    double logprob;   /* of all tokens together, with logprobs */
     const char *stop; /* the one of the stop texts that came; NULL: none did */
 };
 

@@ -107,8 +107,7 @@ static pantry_status read_options(const json_t *body, struct pn_answer_options *
         status = pn_json_int(body, "top_k", 0, 1 << 24, &o->sampling.top_k, err);
     if (!status)
         status = read_stops(body, o, err);
-    if (o->sampling.top_p == 0) /* the likeliest token alone */
-        o->sampling.top_p = 1e-6f;
+    pn_sampling_settle(&o->sampling);
     o->max_tokens = most > 0 ? most : 1;
     return status;
 }
@@ -170,6 +169,7 @@ static pantry_status prepare(struct call *c, bool counts, struct pantry_error *e
     c->answer = pn_answer_defaults(c->loaded);
     c->answer.context = c->prompt.context;
     c->answer.continues = c->prompt.continues;
+    c->answer.think_budget = c->prompt.think_budget;
     c->answer.delta = pn_anthropic_delta;
     c->answer.user = &c->reply;
     return counts ? PANTRY_OK : read_options(c->body, &c->answer, err);

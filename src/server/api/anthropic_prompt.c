@@ -125,14 +125,15 @@ static pantry_status read_tools(const json_t *body, struct pn_anthropic_prompt *
 
 /* ---- thinking ---- */
 
-/* The budget is a target, not a bound, and a model that does not think needs none of it. */
-static pantry_status read_enabled(const json_t *body, const json_t *thinking, const struct pn_anthropic_prompt *out,
+/* Reasoning ends at its budget; a model that does not think needs none of it. */
+static pantry_status read_enabled(const json_t *body, const json_t *thinking, struct pn_anthropic_prompt *out,
                                   struct pantry_error *err)
 {
     int budget = 0, most = 0;
     pantry_status status = pn_json_int(thinking, "budget_tokens", 1024, 1 << 24, &budget, err);
     if (!status)
         status = pn_json_int(body, "max_tokens", 0, 1 << 24, &most, err);
+    out->think_budget = budget;
     if (!status && !budget)
         status = pn_fail(err, PANTRY_INVALID, "thinking.enabled.budget_tokens: Field required");
     if (!status && most && budget >= most)
@@ -185,7 +186,7 @@ pantry_status pn_anthropic_read_prompt(const json_t *body, struct pn_anthropic_p
 {
     json_t *list = json_array(), *system = json_object_get(body, "system");
     struct pn_buf text = {0};
-    *out = (struct pn_anthropic_prompt){.context = json_pack("{s:o}", "messages", list)};
+    *out = (struct pn_anthropic_prompt){.context = json_pack("{s:o}", "messages", list), .think_budget = -1};
     if (!out->context)
         return pn_no_memory(err, "a prompt");
     pantry_status status = PANTRY_OK;

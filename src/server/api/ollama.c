@@ -55,15 +55,7 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
 /* Hints about how to run a model, which pantry decides itself; they change no answer. */
 pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
 {
-    static const char *const known[] = {"temperature",
-                                        "top_p",
-                                        "min_p",
-                                        "repeat_penalty",
-                                        "frequency_penalty",
-                                        "presence_penalty",
-                                        "top_k",
-                                        "repeat_last_n",
-                                        "seed",
+    static const char *const known[] = {"seed",
                                         "stop",
                                         "num_predict",
                                         "num_ctx",
@@ -83,8 +75,7 @@ pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *
         size_t i = 0;
         while (i < sizeof known / sizeof *known && strcmp(known[i], name) != 0)
             i++;
-        bool neutral = strcmp(name, "typical_p") == 0 && json_number_value(value) == 1;
-        if (i == sizeof known / sizeof *known && !neutral)
+        if (i == sizeof known / sizeof *known && !pn_is_sampling(name))
             return pn_fail(err, PANTRY_UNSUPPORTED, "options.%.60s: not supported", name);
     }
     pantry_status status = pn_read_sampling(fields, "num_predict", o, err);

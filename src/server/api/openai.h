@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "server/answer.h"
+#include "server/api/sampling.h"
 #include "server/server.h"
 
 #include <pthread.h>
@@ -24,6 +25,9 @@ struct pn_openai_field {
     const char *neutral; /* JSON; NULL: only null */
 };
 
+/* A row for PN_SAMPLER_FIELDS. */
+#define PN_OPENAI_READ(name_) {#name_, PN_FIELD_READ, NULL},
+
 /* PANTRY_INVALID: a field is not in the table, which a NULL name ends; PANTRY_UNSUPPORTED: one is refused. `where` is
  * the path of the object: "", or "messages[0]." */
 pantry_status pn_openai_check(json_t *object, const struct pn_openai_field *fields, const char *where,
@@ -39,7 +43,7 @@ void pn_openai_id(char out[PN_OPENAI_ID], const char *prefix);
 
 /* ---- calls ---- */
 
-enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_TOP = 20, PN_OPENAI_MAX_PROMPTS = 2048 };
+enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_BEST = 20, PN_OPENAI_MAX_TOP = 20, PN_OPENAI_MAX_PROMPTS = 2048 };
 
 /* One answer of a call. */
 struct pn_openai_choice {

@@ -29,11 +29,7 @@ static const struct pn_openai_field chat_fields[] = {
     {"reasoning_effort", PN_FIELD_READ, NULL},
     {"response_format", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
-    {"top_k", PN_FIELD_READ, NULL},
-    {"min_p", PN_FIELD_READ, NULL},
-    {"repeat_penalty", PN_FIELD_READ, NULL},
-    {"repeat_last_n", PN_FIELD_READ, NULL},
-    {"chat_template_kwargs", PN_FIELD_READ, NULL},
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"chat_template_kwargs", PN_FIELD_READ, NULL},
     {"return_progress", PN_FIELD_READ, NULL},
     {"metadata", PN_FIELD_IGNORED, NULL},
     {"prediction", PN_FIELD_IGNORED, NULL},

@@ -28,10 +28,7 @@ static const struct pn_openai_field response_fields[] = {
     {"user", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
     {"seed", PN_FIELD_READ, NULL},
-    {"top_k", PN_FIELD_READ, NULL},
-    {"min_p", PN_FIELD_READ, NULL},
-    {"repeat_penalty", PN_FIELD_READ, NULL},
-    {"max_tool_calls", PN_FIELD_IGNORED, NULL}, /* of tools that OpenAI runs itself */
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"max_tool_calls", PN_FIELD_IGNORED, NULL}, /* of tools that OpenAI runs itself */
     {"prompt_cache_key", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_options", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_retention", PN_FIELD_IGNORED, NULL},
