@@ -350,11 +350,57 @@ static int32_t draw(struct pn_sampler *s)
     return s->candidates[i].id;
 }
 
-/* Chooses from the row, after the first `done` samplers. */
+static int32_t first_allowed(const struct pn_mask *mask)
+{
+    for (size_t w = 0; w < mask->n_words; w++)
+        if (mask->bits[w])
+            return (int32_t)(64 * w) + __builtin_ctzll(mask->bits[w]);
+    return -1;
+}
+
+/* Makes all other tokens impossible. */
+static void apply_mask(struct pn_sampler *s)
+{
+    for (size_t w = 0; w < s->mask->n_words; w++) {
+        uint64_t bits = s->mask->bits[w];
+        int n = s->n_vocab - 64 * (int)w < 64 ? s->n_vocab - 64 * (int)w : 64;
+        float *at = s->logits + 64 * w;
+        for (int i = 0; bits != UINT64_MAX && i < n; i++)
+            at[i] = bits >> i & 1 ? at[i] : -INFINITY;
+    }
+}
+
+/* Few tokens: only their logits are read. */
+static int32_t pick_listed(struct pn_sampler *s, int done)
+{
+    int32_t best = -1;
+    s->n = 0;
+    s->collected = true;
+    s->sorted = false;
+    for (size_t i = 0; i < s->mask->n_allowed; i++) {
+        int32_t id = s->mask->ids[i];
+        if (isnan(s->logits[id]) || !(s->logits[id] > -INFINITY))
+            continue;
+        if (s->candidates)
+            s->candidates[s->n++] = (struct pn_candidate){id, s->logits[id]};
+        best = best < 0 || s->logits[id] > s->logits[best] ? id : best;
+    }
+    if (best < 0 || takes_best(s) || !isfinite(s->logits[best]))
+        return best;
+    for (int i = done; i < s->n_order; i++)
+        s->order[i](s);
+    return draw(s);
+}
+
+/* Chooses from the row, after the first `done` samplers; -1: nothing is possible. */
 static int32_t pick(struct pn_sampler *s, int done)
 {
+    if (s->mask && s->mask->ids)
+        return pick_listed(s, done);
     s->collected = false;
     s->highest = pn_scan_max(s->logits, s->n_vocab, s->maxima);
+    if (s->mask && !(s->highest > -INFINITY))
+        return -1;
     if (takes_best(s) || !isfinite(s->highest))
         return pn_scan_first(s->logits, s->n_vocab, s->highest, s->maxima);
     for (int i = done; i < s->n_order; i++)
@@ -370,12 +416,22 @@ static bool is_banned(struct pn_sampler *s, int32_t id)
 
 int32_t pn_sampler_choose(struct pn_sampler *s, float *logits, const int32_t *recent, int n_recent)
 {
+    return pn_sampler_choose_from(s, NULL, logits, recent, n_recent);
+}
+
+int32_t pn_sampler_choose_from(struct pn_sampler *s, const struct pn_mask *mask, float *logits, const int32_t *recent,
+                               int n_recent)
+{
     int done = 0;
+    s->mask = mask;
     s->logits = logits;
     s->recent = recent;
     s->n_recent = n_recent;
     s->attempt = 0;
     s->collected = false;
+    s->next = s->state;
+    if (mask && !mask->ids)
+        apply_mask(s);
     add_bias(s);
     for (; done < s->n_order && (s->order[done] == penalties || s->order[done] == dry); done++)
         s->order[done](s);
@@ -388,5 +444,5 @@ int32_t pn_sampler_choose(struct pn_sampler *s, float *logits, const int32_t *re
         id = pick(s, done);
     }
     s->state = s->next;
-    return id;
+    return id < 0 && mask ? first_allowed(mask) : id;
 }

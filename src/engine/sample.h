@@ -8,6 +8,7 @@
 
 #include "engine/candidates.h"
 #include "engine/dry.h"
+#include "grammar/mask.h"
 
 #include "pantry.h"
 
@@ -44,6 +45,7 @@ struct pn_sampler {
     uint16_t *n_seen;                        /* (n_vocab), all 0 between calls */
 
     /* of a call */
+    const struct pn_mask *mask; /* NULL: any token may come */
     float *logits;
     const int32_t *recent;
     int n_recent, attempt;
@@ -69,5 +71,9 @@ bool pn_sampler_is_greedy(const struct pn_sampler *sampler);
 /* Chooses a token; changes `logits` (n_vocab). `recent` are all tokens so far, in order: their number is the position.
  * -1 if all logits are NaN. */
 int32_t pn_sampler_choose(struct pn_sampler *sampler, float *logits, const int32_t *recent, int n_recent);
+/* The same among the tokens of a mask (NULL: all), whose probabilities sum to 1. A token that it allows, even if no
+ * logit of these is a number. */
+int32_t pn_sampler_choose_from(struct pn_sampler *sampler, const struct pn_mask *mask, float *logits,
+                               const int32_t *recent, int n_recent);
 
 #endif

@@ -49,10 +49,24 @@ void pn_tail_free(struct pn_tail *t)
     pn_buf_free(&t->text);
 }
 
+void pn_spell_token(const struct pn_tokenizer *t, int32_t id, struct pn_buf *out)
+{
+    size_t len;
+    if (pn_tokenizer_token_type(t, id) != PN_TOKEN_CONTROL) {
+        pn_tokenizer_token_bytes(t, id, out, NULL);
+        return;
+    }
+    const char *text = pn_tokenizer_token_text(t, id, &len);
+    if (text)
+        pn_buf_append(out, text, len);
+}
+
 void pn_tail_look(struct pn_tail *t, int32_t id)
 {
     t->text.len = t->before;
-    if (t->tokenizer)
+    if (t->tokenizer && t->special)
+        pn_spell_token(t->tokenizer, id, &t->text);
+    else if (t->tokenizer)
         pn_tokenizer_token_bytes(t->tokenizer, id, &t->text, NULL);
 }
 

@@ -23,12 +23,15 @@ struct pn_tail {
     struct pn_buf text;                   /* the last bytes, then those of the token that is looked at */
     size_t before, keep;                  /* where that token begins; how many bytes stay */
     int n_taken;                          /* tokens */
+    bool special;                         /* control tokens count with their spelling */
 };
 
 /* Keeps enough bytes to find texts of up to `longest`. */
 pantry_status pn_tail_init(struct pn_tail *tail, const struct pn_tokenizer *tokenizer, size_t longest,
                            struct pantry_error *err);
 void pn_tail_free(struct pn_tail *tail);
+/* Appends the bytes of a token; of a control token its spelling. */
+void pn_spell_token(const struct pn_tokenizer *tokenizer, int32_t id, struct pn_buf *out);
 /* Puts a token's bytes at the end, in place of the last one that was only looked at. */
 void pn_tail_look(struct pn_tail *tail, int32_t id);
 /* The token stays. */

@@ -1,24 +1,14 @@
 /* The budget of reasoning: see think.h. */
 #include "engine/think.h"
 
+#include "engine/tail.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 enum { PROMPT_TOKENS = 64, TOKEN_BYTES = 512 };
 
 /* ---- text ---- */
-
-static void add_token(struct pn_think *t, int32_t id)
-{
-    size_t len;
-    if (pn_tokenizer_token_type(t->tokenizer, id) != PN_TOKEN_CONTROL) {
-        pn_tokenizer_token_bytes(t->tokenizer, id, &t->text, NULL);
-        return;
-    }
-    const char *text = pn_tokenizer_token_text(t->tokenizer, id, &len);
-    if (text)
-        pn_buf_append(&t->text, text, len);
-}
 
 static void drop_start(struct pn_think *t, size_t n)
 {
@@ -76,7 +66,7 @@ static pantry_status encode_closing(struct pn_think *t, int i, const char *messa
 static void read_prompt(struct pn_think *t, const int32_t *ids, int n)
 {
     for (int i = n > PROMPT_TOKENS ? n - PROMPT_TOKENS : 0; i < n; i++)
-        add_token(t, ids[i]);
+        pn_spell_token(t->tokenizer, ids[i], &t->text);
     while (t->text.len && strchr(" \t\r\n", t->text.data[t->text.len - 1]))
         t->text.len--;
     for (int i = 0; i < t->n_pairs && t->inside < 0; i++) {
@@ -119,10 +109,12 @@ void pn_think_free(struct pn_think *t)
 
 void pn_think_take(struct pn_think *t, int32_t id)
 {
+    if (t->n_closing)
+        t->n_closing--;
     if (!t->tokenizer || t->ended)
         return;
     t->n += t->inside >= 0;
-    add_token(t, id);
+    pn_spell_token(t->tokenizer, id, &t->text);
     size_t end = 0;
     for (int i = 0; i < t->n_pairs && t->inside < 0; i++)
         if ((end = after(t, t->pair[i].open))) {
@@ -141,5 +133,6 @@ const struct pn_ids *pn_think_end(struct pn_think *t, bool now)
         !at_boundary(t))
         return NULL;
     t->ended = true;
+    t->n_closing = (int)t->pair[t->inside].closing.len;
     return &t->pair[t->inside].closing;
 }

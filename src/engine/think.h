@@ -20,6 +20,7 @@ struct pn_think {
     int n_pairs, inside; /* inside: the pair that is open; -1: none */
     bool ended;          /* it was, by a marker or by the budget */
     int n;               /* tokens of the reasoning so far */
+    int n_closing;       /* tokens that still come of those that end it */
     struct pn_buf text;  /* the last bytes of the answer, with markers */
     size_t keep;
 };
