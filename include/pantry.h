@@ -613,6 +613,54 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
                                      const struct pantry_embed_options *options, float *scores,
                                      struct pantry_error *error);
 
+/* ---- grammars ---- */
+
+/* Which texts an answer may be. Immutable: any number of threads and requests may use one. */
+typedef struct pantry_grammar pantry_grammar;
+
+enum pantry_grammar_kind {
+    PANTRY_GRAMMAR_SCHEMA,     /* a JSON schema, draft 2020-12: the JSON texts of valid values */
+    PANTRY_GRAMMAR_GBNF,       /* a grammar in llama.cpp's notation */
+    PANTRY_GRAMMAR_REGEX,      /* a regular expression, which the whole text matches */
+    PANTRY_GRAMMAR_JSON,       /* any JSON value; the source is unused */
+    PANTRY_GRAMMAR_JSON_OBJECT /* any JSON object; the source is unused */
+};
+
+enum pantry_whitespace {
+    PANTRY_WHITESPACE_FLEXIBLE, /* a space may follow each comma and colon */
+    PANTRY_WHITESPACE_COMPACT,  /* none */
+    PANTRY_WHITESPACE_INDENTED  /* as flexible; besides, new lines and indentation between tokens */
+};
+
+struct pantry_grammar_options {
+    size_t size;
+    enum pantry_whitespace whitespace; /* of JSON */
+    bool closed; /* schemas: objects without a word about further properties have none, arrays no further items */
+};
+
+PANTRY_API void pantry_grammar_options_init(struct pantry_grammar_options *options, size_t size);
+static inline struct pantry_grammar_options pantry_grammar_options_default(void)
+{
+    struct pantry_grammar_options o;
+    pantry_grammar_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Compiles a source of `len` bytes; one that was compiled lately is found again by its content. PANTRY_FORMAT: the
+ * source has a mistake, which the message places; PANTRY_UNSUPPORTED: it says something that cannot be expressed, which
+ * the message names, or no text satisfies it; PANTRY_LIMIT: it is too large. */
+PANTRY_API pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const char *source, size_t len,
+                                            const struct pantry_grammar_options *options, pantry_grammar **grammar,
+                                            struct pantry_error *error);
+/* Requests that use the grammar keep what they need. */
+PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
+/* Whether a whole text satisfies the grammar. Tokens that a GBNF grammar names (<think>) stand for their spelling.
+ * PANTRY_LIMIT: the grammar is too ambiguous, or nests too deeply, for this text. */
+PANTRY_API pantry_status pantry_grammar_accepts(const pantry_grammar *grammar, const char *text, size_t len,
+                                                bool *accepted, struct pantry_error *error);
+/* The automaton as a drawing in the language of Graphviz. */
+PANTRY_API pantry_status pantry_grammar_dot(const pantry_grammar *grammar, char **dot, struct pantry_error *error);
+
 /* ---- decisions ---- */
 
 struct pantry_decide_options {

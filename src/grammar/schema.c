@@ -68,8 +68,8 @@ static pn_expr goal_expr(struct pn_schema *s, int goal)
     return items ? pn_expr_choice(s->b, items, n_items) : PN_EXPR_NONE;
 }
 
-/* Whether the root has a string, as a least fixed point over the rules: expressions refer to earlier ones, so one pass in
- * their order settles everything but rules. Intersections and complements count as possible. */
+/* Whether the root has a string, as a least fixed point over the rules: expressions refer to earlier ones, so one pass
+ * in their order settles everything but rules. Intersections and complements count as possible. */
 static bool has_value(struct pn_schema *s, pn_expr root)
 {
     int n = pn_expr_n_nodes(s->b);

@@ -1,4 +1,5 @@
-/* JSON schemas (draft 2020-12, and what earlier drafts share with it) as expressions. docs/schemas.md lists the keywords.
+/* JSON schemas (draft 2020-12, and what earlier drafts share with it) as expressions. docs/schemas.md lists the
+ * keywords.
  *
  * The language of a schema is the JSON texts of valid values: properties in the order of `properties`, undeclared ones
  * last, strings and numbers as Python's json.dumps writes them. What cannot be expressed is an error that begins with
@@ -18,8 +19,8 @@ enum pn_schema_space {
 
 struct pn_schema_options {
     enum pn_schema_space space;
-    /* Where `properties` stands without a word about others (`additionalProperties`, ...), there are no others; the same
-     * for items after `prefixItems`. */
+    /* Where `properties` stands without a word about others (`additionalProperties`, ...), there are no others; the
+     * same for items after `prefixItems`. */
     bool closed;
 };
 
@@ -35,7 +36,7 @@ pantry_status pn_schema_parse(struct pn_expr_builder *b, const char *text, size_
                               const struct pn_schema_options *options, pn_expr *out, struct pantry_error *err);
 
 /* Any JSON value, or any object. */
-pantry_status pn_schema_any(struct pn_expr_builder *b, bool object, const struct pn_schema_options *options, pn_expr *out,
-                            struct pantry_error *err);
+pantry_status pn_schema_any(struct pn_expr_builder *b, bool object, const struct pn_schema_options *options,
+                            pn_expr *out, struct pantry_error *err);
 
 #endif

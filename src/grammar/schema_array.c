@@ -48,7 +48,8 @@ static bool find_goals(struct shape *sh)
         return false;
     }
     bool narrow = sh->s->options->closed || (a->unique > 0 && prefixed);
-    if (narrow && prefixed && !a->closed && sh->min <= sh->n_prefix && (sh->max == PN_NO_LIMIT || sh->max > sh->n_prefix))
+    if (narrow && prefixed && !a->closed && sh->min <= sh->n_prefix &&
+        (sh->max == PN_NO_LIMIT || sh->max > sh->n_prefix))
         sh->max = sh->n_prefix;
     sh->goals = pn_schema_alloc(sh->s, (size_t)sh->n_prefix + 1, sizeof *sh->goals);
     for (int64_t i = 0; sh->goals && i <= sh->n_prefix; i++) {
@@ -77,8 +78,8 @@ static pn_expr list(struct shape *sh)
     int64_t before = n ? n : 1; /* items that precede the tail */
     int64_t more = max == PN_NO_LIMIT || max - before > PN_EXPR_MAX_REPEAT ? PN_EXPR_NO_MAX : max - before;
     int64_t least = min > before ? min - before : 0;
-    tail = more == 0 ? pn_expr_empty(s->b)
-                     : pn_expr_repeat(s->b, pn_expr_pair(s, s->comma, item), (int)least, (int)more);
+    tail =
+        more == 0 ? pn_expr_empty(s->b) : pn_expr_repeat(s->b, pn_expr_pair(s, s->comma, item), (int)least, (int)more);
     for (int64_t i = before - 1; i > 0; i--) {
         tail = pn_expr_pair(s, pn_expr_pair(s, s->comma, pn_schema_value(s, goal_at(sh, i))), tail);
         if (i >= min)

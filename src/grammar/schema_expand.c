@@ -399,9 +399,8 @@ static bool property_names(const struct frame *f, struct pn_object *o, const jso
         if (texts->items[i] == pn_alt_full(s, PN_STRING))
             return true;
         if (text->finite) {
-            keys->names.items =
-                pn_schema_join(s, keys->names.items, keys->names.n, text->values.items, text->values.n,
-                               sizeof *text->values.items);
+            keys->names.items = pn_schema_join(s, keys->names.items, keys->names.n, text->values.items, text->values.n,
+                                               sizeof *text->values.items);
             keys->names.n += text->values.n;
         } else if (text->languages.n == 1 && text->min == 0 && text->max == PN_NO_LIMIT && !text->excluded.n) {
             languages[n++] = text->languages.items[0];
@@ -545,7 +544,8 @@ static const struct pn_alts *one_of(const struct frame *f, const json_t *list)
     struct pn_schema *s = f->s;
     size_t n = json_array_size(list);
     const struct pn_alts *out = pn_alts_none(s);
-    const struct pn_alts **plain = pn_schema_alloc(s, n, sizeof *plain), **strict = pn_schema_alloc(s, n, sizeof *strict);
+    const struct pn_alts **plain = pn_schema_alloc(s, n, sizeof *plain),
+                         **strict = pn_schema_alloc(s, n, sizeof *strict);
     char index[24];
     if (!plain || !strict)
         return NULL;
@@ -586,7 +586,7 @@ static const struct pn_alts *reference(const struct frame *f, const char *keywor
     const json_t *json = get(f, keyword);
     if (!json)
         return pn_alts_all(f->s);
-    struct pn_place *place = pn_schema_resolve(f->s, f->place, keyword, json_string_value(json), f->scope);
+    struct pn_place *place = pn_schema_resolve_ref(f->s, f->place, keyword, json_string_value(json), f->scope);
     return place ? raw_alts(f->s, place, f->scope, f->strict) : NULL;
 }
 
@@ -765,8 +765,8 @@ static const struct pn_alts *raw_alts(struct pn_schema *s, struct pn_place *plac
     if (l->expanding)
         return pn_schema_fail(s, PANTRY_FORMAT, place, NULL, "the schema refers to itself without end");
     if (s->depth >= PN_SCHEMA_MAX_DEPTH)
-        return pn_schema_fail(s, PANTRY_LIMIT, place, NULL, "references and combinations are nested deeper than %d levels",
-                              PN_SCHEMA_MAX_DEPTH);
+        return pn_schema_fail(s, PANTRY_LIMIT, place, NULL,
+                              "references and combinations are nested deeper than %d levels", PN_SCHEMA_MAX_DEPTH);
     l->expanding = true;
     s->depth++;
     struct frame f = {s, place, l->scope, strict};

@@ -1,13 +1,13 @@
 /* Shared parts of the schema compiler.
  *
- * A schema is treated as a tree automaton. A *literal* is a schema at its place, or its complement. A *goal* is a set of
- * literals, all of which a value has to satisfy; it becomes one rule of the grammar. schema_expand.c turns a literal
- * into *alternatives*: each speaks of one JSON type and is a conjunction of constraints (schema_alts.c), whose parts for
- * items and properties are literals again. So all boolean keywords are exact, recursion ends, and work is bounded by
- * one count of steps.
+ * A schema is treated as a tree automaton. A *literal* is a schema at its place, or its complement. A *goal* is a set
+ * of literals, all of which a value has to satisfy; it becomes one rule of the grammar. schema_expand.c turns a literal
+ * into *alternatives*: each speaks of one JSON type and is a conjunction of constraints (schema_alts.c), whose parts
+ * for items and properties are literals again. So all boolean keywords are exact, recursion ends, and work is bounded
+ * by one count of steps.
  *
- * Memory belongs to the arena of the compilation. The first failure stays in `status` and `err`; functions that return a
- * pointer then return NULL. */
+ * Memory belongs to the arena of the compilation. The first failure stays in `status` and `err`; functions that return
+ * a pointer then return NULL. */
 #ifndef PN_GRAMMAR_SCHEMA_IMPL_H
 #define PN_GRAMMAR_SCHEMA_IMPL_H
 
@@ -93,8 +93,8 @@ struct pn_decimals {
 
 struct pn_number {
     bool has_low, has_high, low_open, high_open;
-    bool finite;     /* only `values` */
-    int8_t integer;  /* 1: has no fraction, -1: has one, 0: either */
+    bool finite;    /* only `values` */
+    int8_t integer; /* 1: has no fraction, -1: has one, 0: either */
     struct pn_decimal low, high;
     struct pn_decimals factors, non_factors; /* a multiple of all; of none */
     struct pn_decimals values, excluded;
@@ -172,7 +172,7 @@ struct pn_object {
     int64_t min, max;
     const struct pn_key_rule *rules, *some;
     size_t n_rules, n_some;
-    struct pn_strings required, order; /* order: declared names */
+    struct pn_strings required, order;      /* order: declared names */
     const struct pn_keys *const *evaluated; /* for unevaluatedProperties */
     size_t n_evaluated;
     bool all_evaluated;
@@ -260,7 +260,12 @@ struct pn_schema {
 };
 
 /* Steps that one schema may take, places in it, goals it may lead to. */
-enum { PN_SCHEMA_MAX_STEPS = 4000000, PN_SCHEMA_MAX_PLACES = 200000, PN_SCHEMA_MAX_GOALS = 20000, PN_SCHEMA_MAX_DEPTH = 300 };
+enum {
+    PN_SCHEMA_MAX_STEPS = 4000000,
+    PN_SCHEMA_MAX_PLACES = 200000,
+    PN_SCHEMA_MAX_GOALS = 20000,
+    PN_SCHEMA_MAX_DEPTH = 300
+};
 
 /* Fails with the place's path in front ("#/properties/a/minLength: ..."); `keyword` may be NULL. Returns NULL. */
 void *pn_schema_fail(struct pn_schema *s, pantry_status status, const struct pn_place *place, const char *keyword,
@@ -290,8 +295,8 @@ struct pn_place *pn_schema_read_at(struct pn_schema *s, struct pn_resource *reso
 /* `reference` against `base` as in RFC 3986, in the arena. */
 const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char *reference);
 /* What $ref or $dynamicRef refers to. */
-struct pn_place *pn_schema_resolve(struct pn_schema *s, const struct pn_place *at, const char *keyword,
-                                   const char *reference, int scope);
+struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
+                                       const char *reference, int scope);
 
 /* schema_goals.c */
 int pn_schema_scope_with(struct pn_schema *s, int scope, struct pn_resource *resource);
@@ -300,7 +305,8 @@ int pn_schema_not_literal(struct pn_schema *s, int literal);
 /* The goal of these literals, in any order and with repetitions. */
 int pn_schema_goal(struct pn_schema *s, const int *literals, size_t n);
 
-/* schema_alts.c; `place` is for messages. Alternatives that no value satisfies are dropped where that is easy to see. */
+/* schema_alts.c; `place` is for messages. Alternatives that no value satisfies are dropped where that is easy to see.
+ */
 /* The alternative without constraints. */
 const struct pn_alt *pn_alt_full(struct pn_schema *s, enum pn_json_type type);
 /* A copy of it, to be constrained. */
@@ -351,8 +357,7 @@ int pn_array_goal(struct pn_schema *s, const struct pn_array *a, int64_t at);
 
 /* schema_text.c */
 /* Adds the language of a pattern (searched), or of a format if it is a known one. */
-bool pn_text_pattern(struct pn_schema *s, const struct pn_place *place, const json_t *pattern,
-                     struct pn_language *out);
+bool pn_text_pattern(struct pn_schema *s, const struct pn_place *place, const json_t *pattern, struct pn_language *out);
 bool pn_text_format(struct pn_schema *s, const json_t *format, struct pn_language *out, bool *known);
 /* The strings, before they are written as JSON. */
 pn_expr pn_text_expr(struct pn_schema *s, const struct pn_text *text);

@@ -13,7 +13,7 @@ enum {
     FINE = 15,          /* digits after the point next to an open bound: a double tells no more apart */
     MAX_MODULUS = 2000, /* of remainders */
     MAX_STATES = 40000,
-    LARGE = 4000, /* states in an expression without rules */
+    LARGE = 4000,   /* states in an expression without rules */
     N_SYMBOLS = 11, /* digits and the point */
     POINT = 10,
     LEAST_POWER = -307, /* of ten, so that no double under- or overflows */
@@ -179,7 +179,7 @@ static uint64_t pack(const struct state *st)
 
 static struct state unpack(uint64_t key)
 {
-    return (struct state){key & 7,         key >> 3 & 63,      key >> 9 & 3,   key >> 11 & 3,
+    return (struct state){key & 7,         key >> 3 & 63,       key >> 9 & 3,  key >> 11 & 3,
                           key >> 13 & 255, key >> 21 & 0x7FFFF, key >> 40 & 1, key >> 41 & 1};
 }
 
@@ -223,9 +223,10 @@ static int classify(const struct automaton *a, int *class, int *work)
         for (size_t k = 0; k < (size_t)a->n_slots; k++)
             a->slots[k] = -1;
         for (int i = 0; i < a->n; i++) {
-            uint64_t h = (uint64_t)class[i] + 1;
+            uint64_t h = (uint64_t) class[i] + 1;
             for (int k = 0; k < N_SYMBOLS; k++)
-                h = (h ^ (uint64_t)(a->next[i][k] < 0 ? 0 : class[a->next[i][k]] + 2)) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+                h = (h ^ (uint64_t)(a->next[i][k] < 0 ? 0 : class[a->next[i][k]] + 2)) * 0x9E3779B97F4A7C15u,
+                h ^= h >> 29;
             size_t slot = (size_t)(h >> 8) & ((size_t)a->n_slots - 1);
             for (; a->slots[slot] >= 0; slot = (slot + 1) & ((size_t)a->n_slots - 1)) {
                 int other = a->slots[slot];
@@ -432,8 +433,8 @@ static bool set_factors(struct automaton *a, const struct pn_place *place)
             if (fits)
                 fits = !__builtin_mul_overflow(a->modulus / gcd(a->modulus, unit), unit, &a->modulus);
             if (!fits)
-                return pn_schema_fail(a->s, PANTRY_UNSUPPORTED, place, "multipleOf", "the factor is too large or too fine") !=
-                       NULL;
+                return pn_schema_fail(a->s, PANTRY_UNSUPPORTED, place, "multipleOf",
+                                      "the factor is too large or too fine") != NULL;
         }
     a->n_factors = n;
     if (x->integer <= 0)
@@ -452,7 +453,8 @@ static bool set_factors(struct automaton *a, const struct pn_place *place)
 
 static pn_expr plain(struct pn_schema *s, const struct pn_place *place, const struct pn_number *x, struct interval in)
 {
-    const struct pn_decimal far = {.n = 1, .point = FAR, .digits = "1"}, near = {.n = 1, .point = 1 - FAR, .digits = "1"};
+    const struct pn_decimal far = {.n = 1, .point = FAR, .digits = "1"},
+                            near = {.n = 1, .point = 1 - FAR, .digits = "1"};
     struct automaton a = {.s = s, .number = x, .most_places = -1};
     if (in.has_high && pn_decimal_compare(&in.high, &far) > 0)
         in.high = far;
@@ -469,8 +471,8 @@ static pn_expr plain(struct pn_schema *s, const struct pn_place *place, const st
         in.has_high = in.high_open = true;
         in.high = exact;
     }
-    if (in.has_low && (pn_decimal_compare(&in.low, &far) > 0 ||
-                       (in.has_high && pn_decimal_compare(&in.low, &in.high) > 0)))
+    if (in.has_low &&
+        (pn_decimal_compare(&in.low, &far) > 0 || (in.has_high && pn_decimal_compare(&in.low, &in.high) > 0)))
         return pn_expr_nothing(s->b);
     if (in.has_low && in.low.n == 0 && !in.low_open)
         in.has_low = false;

@@ -12,7 +12,7 @@ enum {
     MAX_LANGUAGES = 8, /* in the keys of one object */
     MAX_TRACKED = 5,   /* undeclared names that appear at most once */
     MAX_REQUIRED = 8,  /* undeclared names that appear exactly once; more have a fixed order */
-    MAX_COUNT = 2000, /* of properties that are counted */
+    MAX_COUNT = 2000,  /* of properties that are counted */
     MAX_STATES = 20000
 };
 
@@ -39,10 +39,10 @@ struct shape {
     } languages;
     /* Parts, each `"key": value`. */
     pn_expr *declared, *tracked;
-    bool *optional;      /* of the declared */
-    unsigned must;       /* bits of the tracked that are required */
+    bool *optional; /* of the declared */
+    unsigned must;  /* bits of the tracked that are required */
     size_t n_declared, n_tracked, n_required;
-    pn_expr others;      /* one property of a cell, or a name that is not tracked */
+    pn_expr others; /* one property of a cell, or a name that is not tracked */
     bool has_others;
     int *rules; /* by state, while members are counted */
 };
@@ -356,8 +356,7 @@ static pn_expr counted_state(struct shape *sh, struct counted st, size_t min, si
         if (st.count >= min && (st.gone & sh->must) == sh->must)
             items[n++] = pn_expr_empty(s->b);
         if (may && sh->has_others)
-            items[n++] =
-                pn_expr_pair(s, pn_expr_pair(s, comma, sh->others), counted_state(sh, next, min, max, most));
+            items[n++] = pn_expr_pair(s, pn_expr_pair(s, comma, sh->others), counted_state(sh, next, min, max, most));
         for (size_t i = 0; may && i < sh->n_tracked; i++) {
             next.gone = st.gone | 1u << i;
             if (!(st.gone >> i & 1))

@@ -363,7 +363,8 @@ static struct pn_place *add(struct pn_schema *s, const struct pn_place *parent, 
         return json_is_true(json) ? s->yes : s->no;
     if (!json_is_object(json)) {
         const char *step = step_text(s, keyword, name);
-        return step ? pn_schema_fail(s, PANTRY_FORMAT, parent, step, "has to be a schema: an object, true or false") : NULL;
+        return step ? pn_schema_fail(s, PANTRY_FORMAT, parent, step, "has to be a schema: an object, true or false")
+                    : NULL;
     }
     struct pn_place *place = lookup(s, json);
     if (place)

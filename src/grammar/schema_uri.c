@@ -111,8 +111,7 @@ const char *pn_uri_resolve(struct pn_arena *arena, const char *base, const char 
     const char *fragment = strchr(reference, '#');
     if (fragment)
         pn_buf_puts(&out, fragment);
-    const char *copy =
-        out.failed || merged.failed ? NULL : pn_arena_copy(arena, out.data ? out.data : "", out.len);
+    const char *copy = out.failed || merged.failed ? NULL : pn_arena_copy(arena, out.data ? out.data : "", out.len);
     pn_buf_free(&merged);
     pn_buf_free(&out);
     return copy;
@@ -196,8 +195,8 @@ static struct pn_place *at_anchor(struct pn_schema *s, struct pn_resource *resou
     return a->place;
 }
 
-struct pn_place *pn_schema_resolve(struct pn_schema *s, const struct pn_place *at, const char *keyword,
-                                   const char *reference, int scope)
+struct pn_place *pn_schema_resolve_ref(struct pn_schema *s, const struct pn_place *at, const char *keyword,
+                                       const char *reference, int scope)
 {
     const char *uri = pn_uri_resolve(&s->arena, at->resource->uri, reference);
     if (!uri)

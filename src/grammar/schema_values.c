@@ -102,7 +102,8 @@ void pn_schema_shared(struct pn_schema *s)
     if (space == PN_SCHEMA_INDENTED)
         line = pn_expr_optional(s, pn_expr_pair(s, pn_expr_literal(b, "\n", 1), pn_expr_repeat(b, blank, 0, 40)));
     pn_expr after[] = {one, line};
-    s->comma = pn_expr_pair(s, pn_expr_literal(b, ",", 1), space == PN_SCHEMA_INDENTED ? pn_expr_choice(b, after, 2) : one);
+    s->comma =
+        pn_expr_pair(s, pn_expr_literal(b, ",", 1), space == PN_SCHEMA_INDENTED ? pn_expr_choice(b, after, 2) : one);
     s->colon = pn_expr_pair(s, pn_expr_literal(b, ":", 1), one);
     s->open_object = pn_expr_pair(s, pn_expr_literal(b, "{", 1), line);
     s->close_object = pn_expr_pair(s, line, pn_expr_literal(b, "}", 1));
@@ -116,8 +117,12 @@ void pn_schema_shared(struct pn_schema *s)
     s->any_array = named(s, "array", list_of(s, s->open_array, s->any_value, s->close_array));
     pn_expr member[] = {s->any_string, s->colon, s->any_value};
     s->any_object = named(s, "object", list_of(s, s->open_object, pn_expr_seq(b, member, 3), s->close_object));
-    pn_expr all[] = {pn_expr_literal(b, "null", 4), pn_expr_literal(b, "true", 4), pn_expr_literal(b, "false", 5),
-                     s->any_number,                 s->any_string,                 s->any_array,
+    pn_expr all[] = {pn_expr_literal(b, "null", 4),
+                     pn_expr_literal(b, "true", 4),
+                     pn_expr_literal(b, "false", 5),
+                     s->any_number,
+                     s->any_string,
+                     s->any_array,
                      s->any_object};
     pn_expr_define(b, value, pn_expr_choice(b, all, sizeof all / sizeof *all));
 }
