@@ -337,6 +337,9 @@ PANTRY_API int pantry_session_n_context(const pantry_session *session);
 /* Tokens the session holds keys and values for. */
 PANTRY_API int pantry_session_n_past(const pantry_session *session);
 
+/* Which texts an answer may be; see below. Immutable: any number of threads and requests may use one. */
+typedef struct pantry_grammar pantry_grammar;
+
 /* Less common samplers, all off by default. Later versions append members. Numbers mean what they mean in llama.cpp. */
 struct pantry_samplers {
     size_t size;
@@ -458,6 +461,8 @@ struct pantry_generate_options {
     const char *think_message;         /* ... this text, which may be NULL, and the marker of the model's dialect */
     const pantry_cancel *end_thinking; /* ends the reasoning as soon as it is set; may be NULL */
     const char *begin;                 /* text that the answer begins with; NULL: none */
+    const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
+                                          whole, unless max_tokens or the context ends it first. */
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -511,6 +516,8 @@ struct pantry_request_options {
     const char *think_message;         /* ... this text, which may be NULL, and the marker of the model's dialect */
     const pantry_cancel *end_thinking; /* ends the reasoning as soon as it is set; may be NULL */
     const char *begin;                 /* text that the answer begins with; NULL: none */
+    const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
+                                          whole, unless max_tokens or the context ends it first. */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);
@@ -615,9 +622,6 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
 
 /* ---- grammars ---- */
 
-/* Which texts an answer may be. Immutable: any number of threads and requests may use one. */
-typedef struct pantry_grammar pantry_grammar;
-
 enum pantry_grammar_kind {
     PANTRY_GRAMMAR_SCHEMA,     /* a JSON schema, draft 2020-12: the JSON texts of valid values */
     PANTRY_GRAMMAR_GBNF,       /* a grammar in llama.cpp's notation */
@@ -654,6 +658,13 @@ PANTRY_API pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const
                                             struct pantry_error *error);
 /* Requests that use the grammar keep what they need. */
 PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
+/* The grammar of calls of tools, as the dialect of the model's template writes them. `tools_json` is an array as templates
+ * have it, [{"function": {"name", "parameters": a schema}}]. With `required` the answer is a call of one of them, or of
+ * the one with this name (NULL: any), and with `parallel` perhaps further calls. Without it, the answer is any text, but
+ * its calls obey the schemas. PANTRY_UNSUPPORTED: a schema, or the dialect, cannot be expressed. */
+PANTRY_API pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
+                                                  bool required, bool parallel, pantry_grammar **grammar,
+                                                  struct pantry_error *error);
 /* Whether a whole text satisfies the grammar. Tokens that a GBNF grammar names (<think>) stand for their spelling.
  * PANTRY_LIMIT: the grammar is too ambiguous, or nests too deeply, for this text. */
 PANTRY_API pantry_status pantry_grammar_accepts(const pantry_grammar *grammar, const char *text, size_t len,

@@ -1,6 +1,7 @@
 /* Keeping within a grammar: see guide.h. */
 #include "engine/guide.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,13 +97,21 @@ static pantry_status begin(struct pn_guide *g, const char *rest, size_t n, struc
     return status;
 }
 
+bool pn_guide_opens(const struct pn_guide *g, const float *logits, int n_vocab)
+{
+    if (g->state != PN_GUIDE_ON || g->n_taken || g->opens < 0 || g->opens >= n_vocab)
+        return false;
+    for (int i = 0; i < n_vocab; i++)
+        if (logits[i] > logits[g->opens])
+            return false;
+    return !isnan(logits[g->opens]);
+}
+
 bool pn_guide_allows(struct pn_guide *g, int32_t id)
 {
     struct pn_matcher *trial = NULL;
     const char *rest;
     size_t n;
-    if (g->state == PN_GUIDE_ON && id == g->opens && !g->n_taken)
-        return true;
     if (g->state != PN_GUIDE_TEXT || g->trigger_id >= 0)
         return true;
     pn_tail_look(&g->tail, id);

@@ -43,6 +43,8 @@ void pn_guide_free(struct pn_guide *guide);
 bool pn_guide_is_free(const struct pn_guide *guide);
 /* The tokens that may come next; *mask is valid until the next call. False in *masked: all. */
 pantry_status pn_guide_mask(struct pn_guide *guide, struct pn_mask *mask, bool *masked, struct pantry_error *err);
+/* Whether the model begins its answer with the token that opens the reasoning: it is the likeliest one. */
+bool pn_guide_opens(const struct pn_guide *guide, const float *logits, int n_vocab);
 /* Whether a token may come next where no mask says it: the text after a trigger in it has to fit. */
 bool pn_guide_allows(struct pn_guide *guide, int32_t id);
 /* A token has become part of the answer. PANTRY_INVALID: the grammar does not allow it. */

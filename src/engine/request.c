@@ -63,7 +63,8 @@ static pantry_status steer(struct pn_request *r, const struct pn_model *model, c
         return pn_fail(err, PANTRY_INVALID, "invalid think_budget (found %d, allowed -1 or more)", o->think_budget);
     if ((o->think_budget >= 0 || o->end_thinking || o->begin) && !r->tokenizer)
         return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer, so nothing is known of its text");
-    if (o->think_budget >= 0 || o->end_thinking)
+    r->may_think = source->len && strstr(source->data, "think");
+    if (o->think_budget >= 0 || o->end_thinking || (o->grammar && r->tokenizer))
         status = pn_think_init(&r->think, pn_dialect_detect(source->data ? source->data : "", source->len),
                                r->tokenizer, o->think_budget, o->think_message, o->ids, r->n_prompt, err);
     r->end_thinking = o->end_thinking;
@@ -126,6 +127,7 @@ void pn_request_destroy(struct pn_request *r)
         return;
     pn_sampler_free(&r->sampler);
     pn_think_free(&r->think);
+    pn_guide_free(&r->guide);
     free(r->forced.data);
     pn_logprobs_free(&r->logprobs);
     pn_detokenizer_free(r->detokenizer);
@@ -156,9 +158,32 @@ int32_t pn_request_forced(struct pn_request *r)
     return r->at_forced < r->forced.len ? r->forced.data[r->at_forced++] : -1;
 }
 
-void pn_request_took(struct pn_request *r, int32_t id)
+enum { AHEAD = 64 }; /* tokens that must come, at a time */
+
+pantry_status pn_request_guide(struct pn_request *r, struct pn_grammar *grammar, const char *trigger,
+                               struct pn_grammar_vocabulary *vocabulary, struct pantry_error *err)
+{
+    if (!pn_vec_reserve((void **)(void *)&r->forced.data, &r->forced.cap, r->forced.len + AHEAD,
+                        sizeof *r->forced.data))
+        return pn_no_memory(err, "a request");
+    return pn_guide_init(&r->guide, grammar, vocabulary, r->tokenizer, trigger, &r->think, r->may_think, err);
+}
+
+pantry_status pn_request_took(struct pn_request *r, int32_t id, struct pantry_error *err)
 {
     pn_think_take(&r->think, id);
+    pantry_status status = pn_guide_take(&r->guide, id, &r->think, err);
+    if (!status && r->guide.state == PN_GUIDE_WHOLE && !r->stats.stop)
+        r->stats.stop = PANTRY_STOP_END;
+    return status;
+}
+
+pantry_status pn_request_look_ahead(struct pn_request *r, int n_ids, struct pantry_error *err)
+{
+    if (r->guide.state != PN_GUIDE_ON || r->at_forced < r->forced.len)
+        return PANTRY_OK;
+    r->at_forced = r->forced.len = 0;
+    return pn_guide_ahead(&r->guide, r->ids, n_ids, n_ids - r->n_prompt, r->forced.cap, &r->forced, err);
 }
 
 bool pn_request_cancelled(const struct pn_request *r)

@@ -415,6 +415,7 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.think_budget = o->think_budget;
     request.think_message = o->think_message;
     request.begin = o->begin;
+    request.grammar = o->grammar;
     request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
     return pantry_submit(m->loaded->model, &request, r, err);
 }

@@ -53,7 +53,8 @@ struct pn_answer_options {
     int think_budget;          /* most tokens of reasoning; -1: no limit */
     const char *think_message; /* that ends reasoning which is cut; NULL: none */
     const char *begin;         /* text that the answer begins with; NULL: none */
-    bool progress;             /* tell how far the prompt is read */
+    const pantry_grammar *grammar; /* what the answer is; NULL: any text */
+    bool progress;                 /* tell how far the prompt is read */
     bool whole;                /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */

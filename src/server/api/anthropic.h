@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "server/answer.h"
+#include "server/api/guide.h"
 #include "server/server.h"
 
 /* ---- prompts ---- */
@@ -11,7 +12,8 @@
 struct pn_anthropic_prompt {
     json_t *context;  /* for the chat template; the caller frees it */
     bool continues;   /* the last message is the assistant's, and the answer continues it */
-    bool one_call;    /* tool_choice allows at most one call */
+    struct pn_tool_rules rules; /* for its tools; rules.one: tool_choice allows at most one call */
+    const json_t *schema;       /* that the answer obeys, borrowed; NULL: any text */
     bool omits;       /* thinking is not shown */
     int think_budget; /* most tokens of reasoning; -1: no limit */
 };

@@ -1,6 +1,7 @@
 /* Ollama's API: answers. Models are in ollama_models.c. Fields and replies are those of its documentation. */
 #include "server/api/sampling.h"
 #include "server/api/fill.h"
+#include "server/api/guide.h"
 #include "server/api/ollama.h"
 
 #include "base/alloc.h"
@@ -103,6 +104,7 @@ struct call {
     bool has_keep;
     json_t *think; /* borrowed; NULL: not given */
     struct pn_answer_options answer;
+    pantry_grammar *grammar; /* of the field `format`, or NULL */
     struct pn_buf content, reasoning, filled; /* filled: a prompt with a suffix */
     json_t *calls, *logprobs;                 /* logprobs: of the content, if they are wanted */
     uint64_t began;
@@ -456,12 +458,32 @@ static pantry_status read_logprobs(struct call *c, struct pantry_error *err)
     return status;
 }
 
+/* "json", or a schema. */
+static pantry_status read_format(struct call *c, struct pantry_error *err)
+{
+    const json_t *format = json_object_get(c->body, "format");
+    const char *name = json_string_value(format);
+    pantry_status status = PANTRY_OK;
+    if (!format || json_is_null(format) || (name && !*name))
+        return PANTRY_OK;
+    if (json_is_object(format))
+        status = pn_guide_schema(format, "format", &c->grammar, err);
+    else if (name && strcmp(name, "json") == 0)
+        status = pn_guide_object(&c->grammar, err);
+    else
+        status = pn_fail(err, PANTRY_INVALID, "format: unknown (allowed \"json\" or a JSON schema)");
+    if (!status && json_array_size(json_object_get(c->body, "tools")))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "format: not supported together with tools");
+    c->answer.grammar = c->grammar;
+    return status;
+}
+
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
     static const char *const of_chat[] = {
         "model",   "messages", "tools",        "stream",   "think",   "keep_alive",
         "options", "logprobs", "top_logprobs", "truncate", "figures", "_debug_render_only",
-        NULL};
+        "format",  NULL};
     static const char *const of_generate[] = {"model",
                                               "prompt",
                                               "suffix",
@@ -475,6 +497,7 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
                                               "figures",
                                               "top_logprobs",
                                               "_debug_render_only",
+                                              "format",
                                               NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
@@ -511,6 +534,8 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         status = pn_ollama_options(options, &c->answer, err);
     if (!status)
         status = read_logprobs(c, err);
+    if (!status)
+        status = read_format(c, err);
     return !status && c->chat ? pn_json_bool(c->body, "truncate", &c->truncate, err) : status;
 }
 
@@ -597,6 +622,7 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
     if (status)
         fail(&c, &err);
     release(&c);
+    pantry_grammar_free(c.grammar);
     json_decref(c.answer.context);
     json_decref(c.calls);
     pn_buf_free(&c.content);

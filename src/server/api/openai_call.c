@@ -131,6 +131,7 @@ void pn_openai_close(struct pn_openai_call *call)
     }
     free(call->choices);
     free(call->bias);
+    pantry_grammar_free(call->grammar);
     json_decref(call->answer.context);
     if (call->loaded)
         pn_models_release(call->server->models, call->loaded, NULL);

@@ -161,20 +161,32 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
 {
     json_t *given = NULL, *messages = json_array(), *tools = NULL, *more = NULL;
     const char *effort = NULL;
+    struct pn_tool_rules rules = {0};
     pantry_status status = pn_json_array(call->body, "messages", &given, err);
     if (!status)
         status = pn_openai_messages(given, messages, err);
     if (!status)
-        status = pn_openai_tools(call->body, true, &tools, err);
+        status = pn_openai_tools(call->body, true, &tools, &rules, err);
     if (!status)
         status = pn_json_string(call->body, "reasoning_effort", &effort, err);
     if (!status)
         status = pn_json_object(call->body, "chat_template_kwargs", &more, err);
     if (!status)
-        return pn_openai_context(call->loaded, messages, tools, effort, more, &call->answer.context, err);
-    json_decref(messages);
+        status = pn_openai_context(call->loaded, messages, json_incref(tools), effort, more, &call->answer.context, err);
+    else
+        json_decref(messages);
+    if (!status)
+        status = pn_openai_rule(call, tools, &rules, err);
     json_decref(tools);
+    json_decref(rules.strict);
     return status;
+}
+
+static pantry_status read_form(struct pn_openai_call *call, struct pantry_error *err)
+{
+    const json_t *format = json_object_get(call->body, "response_format");
+    pantry_status status = pn_openai_format(format, "response_format", false, &call->grammar, err);
+    return status ? status : pn_guide_fields(call->body, &call->grammar, err);
 }
 
 static pantry_status read_logprobs(struct pn_openai_call *call, struct pantry_error *err)
@@ -200,7 +212,7 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
     if (!status)
         status = pn_json_bool(call->body, "parallel_tool_calls", &parallel, err);
     if (!status)
-        status = pn_openai_format(json_object_get(call->body, "response_format"), "response_format.type", err);
+        status = read_form(call, err);
     if (!status)
         status = read_logprobs(call, err);
     if (!status)

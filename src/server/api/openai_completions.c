@@ -323,6 +323,9 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
     if (!status)
         status = pn_openai_read_progress(call, err);
     if (!status)
+        status = pn_guide_fields(call->body, &call->grammar, err);
+    call->answer.grammar = call->grammar;
+    if (!status)
         status = read_prompts(c, err);
     if (!status)
         status = add_suffix(c, err);
