@@ -658,10 +658,10 @@ PANTRY_API pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const
                                             struct pantry_error *error);
 /* Requests that use the grammar keep what they need. */
 PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
-/* The grammar of calls of tools, as the dialect of the model's template writes them. `tools_json` is an array as templates
- * have it, [{"function": {"name", "parameters": a schema}}]. With `required` the answer is a call of one of them, or of
- * the one with this name (NULL: any), and with `parallel` perhaps further calls. Without it, the answer is any text, but
- * its calls obey the schemas. PANTRY_UNSUPPORTED: a schema, or the dialect, cannot be expressed. */
+/* The grammar of calls of tools, as the dialect of the model's template writes them. `tools_json` is an array as
+ * templates have it, [{"function": {"name", "parameters": a schema}}]. With `required` the answer is a call of one of
+ * them, or of the one with this name (NULL: any), and with `parallel` perhaps further calls. Without it, the answer is
+ * any text, but its calls obey the schemas. PANTRY_UNSUPPORTED: a schema, or the dialect, cannot be expressed. */
 PANTRY_API pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
                                                   bool required, bool parallel, pantry_grammar **grammar,
                                                   struct pantry_error *error);

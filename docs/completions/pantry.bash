@@ -8,37 +8,39 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--dynatemp-exp | *:--typical-p | *:--top-n-sigma | *:--xtc-probability | *:--xtc-threshold | \
         *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
         | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
-        | *:--ban | *:--think-budget | *:--think-message | *:--seed | *:--stop | serve:--device | config:--device | \
-        *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | *:--rope-factor | *:--rope-base | *:--host | \
-        *:--port | *:--origin | *:--registry | *:--max-requests | *:--num-parallel | *:--read-timeout | \
-        *:--connections-per-address | *:--keep-alive | *:--max-loaded | *:--cache-dir | *:--cache-size | \
-        *:--load-timeout | *:--read-folder | *:--model | *:--scope | *:--prompt | *:-p | *:--name | *:--limit | \
-        *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | \
-        *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+        | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
+        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | \
+        *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
+        *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--keep-alive | *:--max-loaded | \
+        *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | *:--prompt | \
+        *:-p | *:--name | *:--limit | *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+    *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
+        | template:--template | parse:--template | *:--out | *:-o | *:--questions | *:--context | *:--gbnf | \
+        *:--strings) echo "file" ;;
     run:--device | generate:--device | bench:--device | embed:--device | rank:--device | decide:--device | \
         logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
-    *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids | template:--template | parse:--template | *:--out \
-        | *:-o | *:--questions | *:--context) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
+    *:--whitespace) echo "flexible compact indented" ;;
     esac
 }
 
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --think-budget --think-message --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --think-budget --think-message --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -55,6 +57,7 @@ _pantry_options() # COMMAND
     tokenize) echo "--file --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
+    grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
     logits) echo "--ids --out --slices --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
@@ -91,7 +94,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -106,7 +109,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

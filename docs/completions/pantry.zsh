@@ -37,6 +37,7 @@ _pantry_commands()
         'tokenize:turn text into the model'\''s token ids, or ids into text'
         'template:render a chat template'
         'parse:split a model'\''s raw answer into content, reasoning and tool calls'
+        'grammar:compile a grammar, and say which strings it accepts'
         'logits:write the logits of every position to a file'
         'check:check that model files are complete and well-formed'
         'help:list the commands, or explain one'
@@ -90,6 +91,9 @@ _pantry()
             '--adaptive-decay=[weight of earlier tokens in reaching it]:X: ' \
             '--samplers=[the samplers to apply, in order, with semicolons between]:NAMES: ' \
             '*--ban=[text that the answer never contains; may be repeated]:TEXT: ' \
+            '--json-schema=[the answer is JSON that obeys this schema]:FILE:_files' \
+            '--grammar=[the answer obeys this grammar, in llama.cpp'\''s notation]:FILE:_files' \
+            '--regex=[the answer matches this regular expression, or the one in this file]:PATTERN: ' \
             '--think-budget=[most tokens of reasoning, which is then ended; -1: no limit]:N: ' \
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
@@ -227,6 +231,9 @@ _pantry()
             '--adaptive-decay=[weight of earlier tokens in reaching it]:X: ' \
             '--samplers=[the samplers to apply, in order, with semicolons between]:NAMES: ' \
             '*--ban=[text that the answer never contains; may be repeated]:TEXT: ' \
+            '--json-schema=[the answer is JSON that obeys this schema]:FILE:_files' \
+            '--grammar=[the answer obeys this grammar, in llama.cpp'\''s notation]:FILE:_files' \
+            '--regex=[the answer matches this regular expression, or the one in this file]:PATTERN: ' \
             '--think-budget=[most tokens of reasoning, which is then ended; -1: no limit]:N: ' \
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
@@ -399,6 +406,17 @@ _pantry()
             '--json[print one JSON value (the only format)]' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
+    grammar)
+        _arguments -s -S : \
+            '--json-schema=[the grammar is a JSON schema]:FILE:_files' \
+            '--gbnf=[the grammar is in GBNF, llama.cpp'\''s notation]:FILE:_files' \
+            '--regex=[the grammar is a regular expression, which whole strings match]:FILE:_files' \
+            '--any-json[the grammar is any JSON value]' \
+            '--strings=[a JSON array of strings; prints a JSON array that says which are accepted]:FILE:_files' \
+            '--whitespace=[in JSON: flexible (a space may follow each comma and colon; the default), compact (none) or indented (also new lines)]:HOW:(flexible compact indented)' \
+            '--closed[a schema'\''s objects have no other properties than `properties`, unless it says so]' \
+            '--dot[draw the automaton in the language of Graphviz]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     logits)
         _arguments -s -S : \
             '--ids=[read token ids, separated by spaces or commas; -: standard input]:FILE:_files' \

@@ -36,6 +36,10 @@ static json_t *options_of(const struct pn_question *q, bool chat)
         json_object_set_new(options, "dry_sequence_breakers", none ? json_array() : texts_of(&s->breakers));
     if (s->banned.n)
         json_object_set_new(options, "banned_strings", texts_of(&s->banned));
+    if (s->form.gbnf)
+        json_object_set_new(options, "grammar", json_string(s->form.text));
+    if (s->form.regex)
+        json_object_set_new(options, "regex", json_string(s->form.text));
     if (s->think_budget >= 0)
         json_object_set_new(options, "think_budget", json_integer(s->think_budget));
     if (s->think_message)
@@ -73,6 +77,8 @@ json_t *pn_ask_body(const struct pn_question *q, const char *model, bool chat, b
         json_pack("{s:s, s:b, s:b, s:o}", "model", model, "stream", 1, "figures", 1, "options", options_of(q, chat));
     if (!body)
         return NULL;
+    if (q->sampler->form.schema)
+        json_object_set_new(body, "format", json_loads(q->sampler->form.text, JSON_ALLOW_NUL, NULL));
     if (!chat) {
         json_object_set_new(body, "prompt", pn_cli_json_text(q->text, q->len));
         json_object_set_new(body, "raw", json_true());

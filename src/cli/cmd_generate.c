@@ -5,7 +5,7 @@
 #include "cli/ids.h"
 #include "cli/model.h"
 #include "cli/repeat.h"
-#include "cli/sampler.h"
+#include "cli/form.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -197,7 +197,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "--system needs the chat template, which --raw leaves out");
 
     pantry_model *model = NULL;
-    status = pn_cli_load_carried(arguments.text[0], &machine, &model, &chosen.carried);
+    status = pn_cli_form_read(&sampler);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_load_carried(arguments.text[0], &machine, &model, &chosen.carried);
     if (status == PN_EXIT_DONE)
         status = pn_cli_sampler_settle(&sampler, &machine.session.n_context, arguments.text[0], chosen.carried.params);
     pn_cli_sampler_draw_seed(&sampler);
@@ -206,6 +208,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
     pn_carried_free(&chosen.carried);
+    pn_cli_form_free(&sampler);
     if (pn_term_take_interrupt())
         pn_term_end_interrupted();
     return status;

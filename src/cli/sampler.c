@@ -78,6 +78,10 @@ const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS] = {
                 .parameter = "samplers"),
     PN_OPT_LIST("ban", "TEXT", SAMPLER(banned), "text that the answer never contains; may be repeated",
                 .parameter = "banned_strings"),
+    PN_OPT_TEXT("json-schema", "FILE", SAMPLER(form.schema), "the answer is JSON that obeys this schema"),
+    PN_OPT_TEXT("grammar", "FILE", SAMPLER(form.gbnf), "the answer obeys this grammar, in llama.cpp's notation"),
+    PN_OPT_TEXT("regex", "PATTERN", SAMPLER(form.regex),
+                "the answer matches this regular expression, or the one in this file"),
     PN_OPT_INT("think-budget", "N", SAMPLER(think_budget), -1, 1 << 24,
                "most tokens of reasoning, which is then ended; -1: no limit", .parameter = "think_budget"),
     PN_OPT_TEXT("think-message", "TEXT", SAMPLER(think_message), "text that ends reasoning which the budget cuts",
@@ -195,6 +199,7 @@ struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sample
     options.max_tokens = pn_cli_sampler_most(s, chat);
     options.stop = s->stop.item;
     options.n_stop = s->stop.n;
+    options.grammar = s->form.grammar;
     options.think_budget = s->think_budget;
     options.think_message = s->think_message;
     return options;

@@ -17,7 +17,16 @@
 enum { PN_TOKENS_UNSET = -2, PN_TOKENS_CHAT = 4096, PN_TOKENS_BASE = 256 };
 #define PN_SEED_UNSET UINT64_MAX
 
+/* What the answer has to be: see form.h. */
+struct pn_form {
+    const char *schema, *gbnf, *regex; /* as given; at most one */
+    enum pantry_grammar_kind kind;
+    char *text;              /* of the source */
+    pantry_grammar *grammar; /* NULL: any text */
+};
+
 struct pn_cli_sampler {
+    struct pn_form form;
     struct pantry_sampling sampling;
     struct pantry_samplers more; /* without its texts */
     const char *order;           /* NULL: not set */
@@ -49,7 +58,7 @@ bool pn_cli_stops_repeating(const struct pn_cli_sampler *sampler);
 /* Prints why the answer ended early, if it did. */
 void pn_cli_put_cut(FILE *out, const struct pantry_stats *stats, const struct pn_cli_sampler *sampler, bool chat);
 
-enum { PN_N_SAMPLING_OPTIONS = 31 };
+enum { PN_N_SAMPLING_OPTIONS = 34 };
 extern const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS]; /* of struct pn_cli_sampler */
 
 #endif

@@ -200,6 +200,22 @@ static size_t settled(const struct pn_ids *made, int n_tail, const int32_t *tail
     return made->len - (size_t)n_tail - 1;
 }
 
+/* Takes the tokens as far as they spell what must come: a tokenizer may drop or replace bytes that it has no token for.
+ */
+static void add_ahead(struct pn_guide *g, const int32_t *ids, size_t n, struct pn_ids *out)
+{
+    size_t at = 0, end = g->ahead.len;
+    for (size_t i = 0; i < n; i++) {
+        pn_tokenizer_token_bytes(g->tokenizer, ids[i], &g->ahead, NULL);
+        size_t len = g->ahead.len - end;
+        if (g->ahead.failed || !len || len > end - at || memcmp(g->ahead.data + at, g->ahead.data + end, len) != 0)
+            return;
+        out->data[out->len++] = ids[i];
+        at += len;
+        g->ahead.len = end;
+    }
+}
+
 pantry_status pn_guide_ahead(struct pn_guide *g, const int32_t *ids, int n, int n_answer, size_t room,
                              struct pn_ids *out, struct pantry_error *err)
 {
@@ -220,8 +236,8 @@ pantry_status pn_guide_ahead(struct pn_guide *g, const int32_t *ids, int n, int 
     if (!status)
         status = pn_tokenizer_encode(g->tokenizer, text.data, text.len, 0, &made, err);
     size_t k = status ? 0 : settled(&made, n_tail, ids + n - n_tail);
-    for (size_t i = 0; i < k && i < room; i++)
-        out->data[out->len++] = made.data[(size_t)n_tail + i];
+    if (k)
+        add_ahead(g, made.data + n_tail, k < room ? k : room, out);
     free(made.data);
     pn_buf_free(&text);
     return status;

@@ -25,7 +25,7 @@ struct pantry_model {
     pthread_mutex_t template_lock;
     struct pn_grammar_vocabulary *vocabulary; /* for grammars; made on first use, under the template's lock */
     struct pn_disk_folder *folder;            /* of the prefix cache; NULL: none */
-    struct pn_rope_override rope;  /* as asked for; owns its text */
+    struct pn_rope_override rope;             /* as asked for; owns its text */
     char *architecture, *name, *license, *tokenizer_name;
     double load_seconds;
 };
@@ -56,7 +56,8 @@ struct pantry_model *pn_model_retain(struct pantry_model *model);
 pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out,
                              struct pantry_error *err);
 
-/* pantry.c: keeps a request's answer within its grammar (NULL: none). PANTRY_UNSUPPORTED: the model has no tokenizer. */
+/* pantry.c: keeps a request's answer within its grammar (NULL: none). PANTRY_UNSUPPORTED: the model has no tokenizer.
+ */
 pantry_status pn_model_guide(struct pantry_model *model, const pantry_grammar *grammar, struct pn_request *request,
                              struct pantry_error *err);
 

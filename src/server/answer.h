@@ -50,12 +50,12 @@ struct pn_answer_options {
     int top_logprobs; /* ... and with those of the likeliest tokens in their place */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
-    int think_budget;          /* most tokens of reasoning; -1: no limit */
-    const char *think_message; /* that ends reasoning which is cut; NULL: none */
-    const char *begin;         /* text that the answer begins with; NULL: none */
+    int think_budget;              /* most tokens of reasoning; -1: no limit */
+    const char *think_message;     /* that ends reasoning which is cut; NULL: none */
+    const char *begin;             /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar; /* what the answer is; NULL: any text */
     bool progress;                 /* tell how far the prompt is read */
-    bool whole;                /* reasoning and calls stay in the content */
+    bool whole;                    /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);

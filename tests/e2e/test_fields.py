@@ -17,7 +17,7 @@ ANTHROPIC = {**CHAT, "max_tokens": 50}
 # What takes an object or a list; all else is asked with an object to see whether it is read.
 CONTAINERS = set(
     "messages tools tool_choice stream_options logit_bias response_format chat_template_kwargs reasoning text options"
-    " thinking output_config system input prompt stop include stop_sequences dry_sequence_breakers banned_strings".split()
+    " thinking output_config system input prompt stop include stop_sequences dry_sequence_breakers banned_strings json_schema format".split()
 )
 # Values other than the neutral one.
 VALUES = {

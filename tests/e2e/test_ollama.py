@@ -375,7 +375,7 @@ class Options(Case):
         for name, value in {
             "template": "{{ .Prompt }}",
             "images": ["aaaa"],
-            "format": "json",
+            "format": "yaml",
             "context": [1, 2],
             "truncate": True,
             "shift": True,
@@ -384,7 +384,7 @@ class Options(Case):
         }.items():
             with self.subTest(name):
                 self.refused(name, GENERATE, **{name: value})
-        for name, value in {"format": {"type": "object"}, "shift": True, "tool_choice": "auto"}.items():
+        for name, value in {"format": {"type": "nothing"}, "shift": True, "tool_choice": "auto"}.items():
             with self.subTest(name):
                 self.refused(name, **{name: value})
         self.refused("images", messages=[{"role": "user", "content": "x", "images": ["aaaa"]}])

@@ -582,12 +582,8 @@ class Tools(Case):
 
 class Refusals(Case):
     def test_options_that_cannot_be_honoured(self):
-        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-        strict = [{"type": "function", "function": {**WEATHER, "strict": True}}]
         for param, more in {
-            "tool_choice": {"tools": TOOLS, "tool_choice": "required"},
-            "response_format.type": {"response_format": {"type": "json_object"}},
-            "tools[0].function.strict": {"tools": strict},
+            "tools": {"tools": TOOLS, "response_format": {"type": "json_object"}},
             "tools[0].type": {"tools": [{"type": "custom", "custom": {"name": "x"}}]},
             "functions": {"functions": [WEATHER]},
             "function_call": {"function_call": "auto"},
@@ -598,10 +594,8 @@ class Refusals(Case):
         }.items():
             with self.subTest(param):
                 self.chat_refused(param, **more)
-        self.chat_refused("response_format.type", response_format=schema)
-        self.chat_refused(
-            "tool_choice", tools=TOOLS, tool_choice={"type": "function", "function": {"name": "get_weather"}}
-        )
+        self.chat_refused("tool_choice", VALUE, tool_choice="required")
+        self.chat_refused("tool_choice", tools=TOOLS, tool_choice={"type": "custom", "custom": {"name": "x"}})
 
     def test_unknown_fields(self):
         self.chat_refused("foo", UNKNOWN, "unknown field", extra_body={"foo": 1})
@@ -1055,11 +1049,10 @@ class Responses(Case):
     def test_refusals(self):
         for param, more in {
             "tools[0].type": {"tools": [{"type": "web_search"}]},
-            "tools[0].strict": {"tools": [{"type": "function", "strict": True, **WEATHER}]},
-            "tool_choice": {"tools": self.TOOLS, "tool_choice": "required"},
+            "tool_choice": {"tools": self.TOOLS, "tool_choice": {"type": "web_search"}},
             "background": {"background": True},
             "truncation": {"truncation": "auto"},
-            "text.format.type": {"text": {"format": {"type": "json_object"}}},
+            "tools": {"tools": self.TOOLS, "text": {"format": {"type": "json_object"}}},
             "reasoning.summary": {"reasoning": {"summary": "detailed"}},
             "conversation": {"conversation": "conv_1"},
             "prompt": {"prompt": {"id": "x"}},

@@ -41,19 +41,24 @@ pantry_status pn_guide_object(pantry_grammar **out, struct pantry_error *err)
 
 pantry_status pn_guide_fields(const json_t *body, pantry_grammar **out, struct pantry_error *err)
 {
-    const char *source = NULL;
+    const char *gbnf = NULL, *regex = NULL;
     json_t *schema = NULL;
-    pantry_status status = pn_json_string(body, "grammar", &source, err);
+    pantry_status status = pn_json_string(body, "grammar", &gbnf, err);
+    if (!status)
+        status = pn_json_string(body, "regex", &regex, err);
     if (!status)
         status = pn_json_object(body, "json_schema", &schema, err);
-    bool given = source && *source;
-    if (!status && (given + (schema != NULL) + (*out != NULL)) > 1)
-        status = pn_fail(err, PANTRY_INVALID, "%s: not allowed with another form of the answer",
-                         given ? "grammar" : "json_schema");
-    if (!status && given)
-        status = blame(pantry_grammar_new(PANTRY_GRAMMAR_GBNF, source, strlen(source), NULL, out, err), "grammar", err);
+    gbnf = gbnf && *gbnf ? gbnf : NULL;
+    regex = regex && *regex ? regex : NULL;
+    const char *name = gbnf ? "grammar" : regex ? "regex" : "json_schema";
+    if (!status && ((gbnf != NULL) + (regex != NULL) + (schema != NULL) + (*out != NULL)) > 1)
+        return pn_fail(err, PANTRY_INVALID, "%s: not allowed with another form of the answer", name);
+    if (!status && gbnf)
+        status = blame(pantry_grammar_new(PANTRY_GRAMMAR_GBNF, gbnf, strlen(gbnf), NULL, out, err), name, err);
+    if (!status && regex)
+        status = blame(pantry_grammar_new(PANTRY_GRAMMAR_REGEX, regex, strlen(regex), NULL, out, err), name, err);
     if (!status && schema)
-        status = pn_guide_schema(schema, "json_schema", out, err);
+        status = pn_guide_schema(schema, name, out, err);
     return status;
 }
 

@@ -17,7 +17,7 @@ struct pn_tool_rules {
  * PANTRY_UNSUPPORTED: not expressible. Caller frees *out. */
 pantry_status pn_guide_schema(const json_t *schema, const char *where, pantry_grammar **out, struct pantry_error *err);
 pantry_status pn_guide_object(pantry_grammar **out, struct pantry_error *err);
-/* llama.cpp's fields `grammar` and `json_schema`; *out stays as it is without them. */
+/* llama.cpp's fields `grammar` and `json_schema`, and `regex`; *out stays as it is without them. */
 pantry_status pn_guide_fields(const json_t *body, pantry_grammar **out, struct pantry_error *err);
 /* The grammar that keeps the rules, for `tools` as templates have them; NULL where nothing has to be kept. */
 pantry_status pn_guide_tools(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,

@@ -56,7 +56,9 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
 /* Hints about how to run a model, which pantry decides itself; they change no answer. */
 pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
 {
-    static const char *const known[] = {"seed",
+    static const char *const known[] = {"grammar",
+                                        "regex",
+                                        "seed",
                                         "stop",
                                         "num_predict",
                                         "num_ctx",
@@ -104,7 +106,7 @@ struct call {
     bool has_keep;
     json_t *think; /* borrowed; NULL: not given */
     struct pn_answer_options answer;
-    pantry_grammar *grammar; /* of the field `format`, or NULL */
+    pantry_grammar *grammar;                  /* of the field `format`, or NULL */
     struct pn_buf content, reasoning, filled; /* filled: a prompt with a suffix */
     json_t *calls, *logprobs;                 /* logprobs: of the content, if they are wanted */
     uint64_t began;
@@ -465,14 +467,16 @@ static pantry_status read_format(struct call *c, struct pantry_error *err)
     const char *name = json_string_value(format);
     pantry_status status = PANTRY_OK;
     if (!format || json_is_null(format) || (name && !*name))
-        return PANTRY_OK;
-    if (json_is_object(format))
+        status = PANTRY_OK;
+    else if (json_is_object(format))
         status = pn_guide_schema(format, "format", &c->grammar, err);
     else if (name && strcmp(name, "json") == 0)
         status = pn_guide_object(&c->grammar, err);
     else
         status = pn_fail(err, PANTRY_INVALID, "format: unknown (allowed \"json\" or a JSON schema)");
-    if (!status && json_array_size(json_object_get(c->body, "tools")))
+    if (!status)
+        status = pn_guide_fields(json_object_get(c->body, "options"), &c->grammar, err);
+    if (!status && c->grammar && json_array_size(json_object_get(c->body, "tools")))
         status = pn_fail(err, PANTRY_UNSUPPORTED, "format: not supported together with tools");
     c->answer.grammar = c->grammar;
     return status;
@@ -480,10 +484,10 @@ static pantry_status read_format(struct call *c, struct pantry_error *err)
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {
-        "model",   "messages", "tools",        "stream",   "think",   "keep_alive",
-        "options", "logprobs", "top_logprobs", "truncate", "figures", "_debug_render_only",
-        "format",  NULL};
+    static const char *const of_chat[] = {"model",        "messages",   "tools",   "stream",
+                                          "think",        "keep_alive", "options", "logprobs",
+                                          "top_logprobs", "truncate",   "figures", "_debug_render_only",
+                                          "format",       NULL};
     static const char *const of_generate[] = {"model",
                                               "prompt",
                                               "suffix",

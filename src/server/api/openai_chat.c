@@ -29,7 +29,10 @@ static const struct pn_openai_field chat_fields[] = {
     {"reasoning_effort", PN_FIELD_READ, NULL},
     {"response_format", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
-    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"chat_template_kwargs", PN_FIELD_READ, NULL},
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"grammar", PN_FIELD_READ, NULL},
+    {"regex", PN_FIELD_READ, NULL},
+    {"json_schema", PN_FIELD_READ, NULL},
+    {"chat_template_kwargs", PN_FIELD_READ, NULL},
     {"return_progress", PN_FIELD_READ, NULL},
     {"metadata", PN_FIELD_IGNORED, NULL},
     {"prediction", PN_FIELD_IGNORED, NULL},
@@ -172,7 +175,8 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
     if (!status)
         status = pn_json_object(call->body, "chat_template_kwargs", &more, err);
     if (!status)
-        status = pn_openai_context(call->loaded, messages, json_incref(tools), effort, more, &call->answer.context, err);
+        status =
+            pn_openai_context(call->loaded, messages, json_incref(tools), effort, more, &call->answer.context, err);
     else
         json_decref(messages);
     if (!status)

@@ -29,7 +29,10 @@ static const struct pn_openai_field completion_fields[] = {
     {"logit_bias", PN_FIELD_READ, NULL},
     {"logprobs", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
-    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"return_progress", PN_FIELD_READ, NULL},
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"grammar", PN_FIELD_READ, NULL},
+    {"regex", PN_FIELD_READ, NULL},
+    {"json_schema", PN_FIELD_READ, NULL},
+    {"return_progress", PN_FIELD_READ, NULL},
     {"best_of", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_IGNORED, NULL},
     {0},

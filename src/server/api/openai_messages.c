@@ -252,8 +252,8 @@ static pantry_status read_choice(const json_t *choice, bool nested, struct pn_to
     if (!choice || json_is_null(choice) || rules->none || (name && (rules->required || strcmp(name, "auto") == 0)))
         return PANTRY_OK;
     if (json_is_object(choice) && (!type || strcmp(type, "function") != 0))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "tool_choice: not supported (found type \"%.40s\", allowed \"function\")",
-                       type ? type : "");
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "tool_choice: not supported (found type \"%.40s\", allowed \"function\")", type ? type : "");
     const json_t *holder = nested ? json_object_get(choice, "function") : choice;
     rules->name = json_string_value(json_object_get(holder, "name"));
     return rules->name ? PANTRY_OK
@@ -333,9 +333,9 @@ pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pn
 pantry_status pn_openai_format(const json_t *format, const char *where, bool flat, pantry_grammar **out,
                                struct pantry_error *err)
 {
-    static const struct pn_openai_field fields[] = {{"type", PN_FIELD_READ, NULL},        {"name", PN_FIELD_READ, NULL},
-                                                    {"description", PN_FIELD_READ, NULL}, {"schema", PN_FIELD_READ, NULL},
-                                                    {"strict", PN_FIELD_READ, NULL},      {0}};
+    static const struct pn_openai_field fields[] = {
+        {"type", PN_FIELD_READ, NULL},   {"name", PN_FIELD_READ, NULL},   {"description", PN_FIELD_READ, NULL},
+        {"schema", PN_FIELD_READ, NULL}, {"strict", PN_FIELD_READ, NULL}, {0}};
     const char *type = json_string_value(json_object_get(format, "type"));
     char path[96];
     if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0))

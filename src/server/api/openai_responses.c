@@ -156,7 +156,8 @@ static pantry_status read_prompt(struct pn_openai_response *r, struct pantry_err
     if (!status)
         status = read_text(call->body, &call->grammar, err);
     if (!status)
-        status = pn_openai_context(call->loaded, messages, json_incref(tools), effort, NULL, &call->answer.context, err);
+        status =
+            pn_openai_context(call->loaded, messages, json_incref(tools), effort, NULL, &call->answer.context, err);
     else
         json_decref(messages);
     if (!status)

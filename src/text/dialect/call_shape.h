@@ -11,8 +11,8 @@ struct pn_call_shape {
     const char *between; /* NULL: at most one call */
     bool list;           /* `between` comes inside the markers of the trigger */
     bool name_in_json;   /* the name is written as in a JSON string */
-    /* Arguments as elements (else one JSON object): an element is key_before KEY value_before VALUE value_after; a value
-     * that is a string is written as it is and has no `ends` in it. */
+    /* Arguments as elements (else one JSON object): an element is key_before KEY value_before VALUE value_after; a
+     * value that is a string is written as it is and has no `ends` in it. */
     bool elements;
     char key_before[256], value_before[256], value_after[256];
     const char *ends;
