@@ -158,21 +158,69 @@ static bool walk(struct pn_masks *k, struct pn_generation *g, uint32_t set, uint
     return !g->sets.status;
 }
 
+static void forbid(struct pn_masks *k, uint32_t first, uint32_t end)
+{
+    for (uint32_t i = first; i < end; i++) {
+        uint32_t id = (uint32_t)k->vocabulary->ids[i];
+        k->bits[id / 64] &= ~((uint64_t)1 << id % 64);
+    }
+}
+
+/* Forbids the tokens below a node that have more than `above` bytes. */
+static void forbid_deeper(struct pn_masks *k, uint32_t from, uint32_t above)
+{
+    const struct pn_trie_node *nodes = k->vocabulary->nodes;
+    for (uint32_t i = from + 1; i < nodes[from].end; i++)
+        if (nodes[i].depth > above)
+            forbid(k, nodes[i].first_id, nodes[i + 1].first_id);
+}
+
+/* As `walk` from the root, but decides only tokens of more than `above` bytes, and forbids them, too. */
+static bool walk_deeper(struct pn_masks *k, struct pn_generation *g, uint32_t set, uint32_t above)
+{
+    const struct pn_trie_node *nodes = k->vocabulary->nodes;
+    uint32_t *stack = k->stack, end = nodes[0].end;
+    stack[0] = set;
+    for (uint32_t i = 1; i < end;) {
+        const struct pn_trie_node *node = &nodes[i];
+        if (node->deepest <= above) {
+            i = node->end;
+            continue;
+        }
+        uint32_t to = pn_sets_step(&g->sets, stack[node->depth - 1], node->byte);
+        if (to == PN_SET_NONE)
+            return false;
+        const struct pn_set *is = &g->sets.sets.data[to];
+        bool over = to == PN_SET_DEAD || (is->left && is->n_places == 1); /* nothing below stays in the rule */
+        if (node->depth > above) {
+            forbid(k, node->first_id, nodes[over ? node->end : i + 1].first_id);
+            if (to != PN_SET_DEAD)
+                allow(k, node->first_id, nodes[i + 1].first_id);
+            if (is->left && node->end > i + 1 && !pn_vec_push(&k->leaves, i))
+                return false;
+        } else if (over) {
+            forbid_deeper(k, i, above);
+        }
+        stack[node->depth] = to;
+        i = over ? node->end : i + 1;
+    }
+    return !g->sets.status;
+}
+
 /* ---- masks of places ---- */
 
 /* The count of a representative: tokens cannot tell counts apart that are further from both bounds than the longest
- * token. */
+ * token. Between the bounds it is PN_COUNT_FREE. */
 static uint32_t alike_count(const struct pn_masks *k, uint32_t state, uint32_t count)
 {
-    if (state == PN_STATE_LEFT || count == 0)
+    if (state == PN_STATE_LEFT || !k->grammar->rules[k->grammar->rule_of[state]].counts)
         return count;
     const struct pn_grammar_rule *rule = &k->grammar->rules[k->grammar->rule_of[state]];
     uint64_t far = k->vocabulary->longest + 1, min = (uint64_t)rule->min, max = (uint64_t)rule->max;
-    bool bounded = rule->max != PN_EXPR_NO_MAX;
-    if (!rule->counts || (bounded && count + far > max))
+    if (rule->max != PN_EXPR_NO_MAX && count + far > max)
         return count;
     if (count >= min)
-        return (uint32_t)min;
+        return PN_COUNT_FREE;
     return count + far < min ? (uint32_t)(min - far - 1) : count;
 }
 
@@ -220,14 +268,42 @@ static void add_labels(struct pn_masks *k, uint32_t state)
         add_bits(k, k->labels[g->tokens[i].what]);
 }
 
+static const struct pn_local *local_of(struct pn_masks *k, struct pn_generation *g, struct pn_place place);
+
+/* Between its bounds, a count makes a difference only to tokens that are longer than what is left up to the maximum. So
+ * the mask begins as that of a free count, and only longer tokens are looked at again. */
+static bool correct_free(struct pn_masks *k, struct pn_generation *g, uint32_t set, const struct pn_local *out,
+                         uint32_t left)
+{
+    const struct pn_local *free_one = local_of(k, g, (struct pn_place){out->state, PN_SET_OUT, PN_COUNT_FREE});
+    if (!free_one)
+        return false;
+    clear_bits(k);
+    add_mask(k, free_one->mask);
+    k->leaves.len = 0;
+    for (uint32_t i = 0; i < free_one->n_leaves; i++)
+        if (k->vocabulary->nodes[free_one->leaves[i]].depth <= left && !pn_vec_push(&k->leaves, free_one->leaves[i]))
+            return false;
+    return walk_deeper(k, g, set, left);
+}
+
 static bool compute_local(struct pn_masks *k, struct pn_generation *g, struct pn_local *out)
 {
     const struct pn_place place = {out->state, PN_SET_OUT, out->count};
+    const struct pn_grammar_rule *rule = &k->grammar->rules[k->grammar->rule_of[out->state]];
     uint32_t set = pn_sets_places(&g->sets, &place, 1);
-    clear_bits(k);
-    k->leaves.len = 0;
-    if (!set || (set != PN_SET_DEAD && !walk(k, g, set, 0)))
+    bool near =
+        rule->counts && out->count != PN_COUNT_FREE && out->count >= (uint32_t)rule->min && rule->max != PN_EXPR_NO_MAX;
+    if (!set)
         return false;
+    if (near && !correct_free(k, g, set, out, (uint32_t)rule->max - out->count))
+        return false;
+    if (!near) {
+        clear_bits(k);
+        k->leaves.len = 0;
+        if (set != PN_SET_DEAD && !walk(k, g, set, 0))
+            return false;
+    }
     if (g->sets.sets.data[set].has_tokens) {
         const struct pn_set *is = &g->sets.sets.data[set];
         for (uint32_t i = 0; i < is->n_places; i++)
@@ -252,15 +328,16 @@ static bool compute_local(struct pn_masks *k, struct pn_generation *g, struct pn
 static const struct pn_local *local_of(struct pn_masks *k, struct pn_generation *g, struct pn_place place)
 {
     struct pn_local local = {.state = place.state, .count = alike_count(k, place.state, place.count)};
-    if (k->local_bytes > KEPT_LOCAL_BYTES)
+    if (k->local_bytes > KEPT_LOCAL_BYTES && local.count != PN_COUNT_FREE)
         free_locals(k);
-    if (2 * (k->n_locals + 1) > k->n_local_slots && !grow_locals(k))
+    if (2 * (k->n_locals + 2) > k->n_local_slots && !grow_locals(k)) /* room for its free one, too */
         return NULL;
     size_t at = local_slot(k, local.state, local.count);
     if (k->locals[at].mask)
         return &k->locals[at];
     if (!compute_local(k, g, &local))
         return NULL;
+    at = local_slot(k, local.state, local.count); /* another place may have come in between */
     k->locals[at] = local;
     k->n_locals++;
     k->local_bytes += sizeof local + local.n_leaves * sizeof *local.leaves + bytes_of(k, local.mask);

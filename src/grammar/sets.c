@@ -124,6 +124,8 @@ static bool complete(struct pn_sets *s, struct pn_place place)
         return true;
     if (!is->counts)
         return leave(s, rule, place.origin);
+    if (place.count == PN_COUNT_FREE)
+        return add(s, is->start, place.origin, PN_COUNT_FREE) && leave(s, rule, place.origin);
     uint32_t count = place.count + 1;
     if (is->max == PN_EXPR_NO_MAX && count > (uint32_t)is->min)
         count = (uint32_t)is->min;

@@ -21,6 +21,7 @@ enum {
 
 #define PN_STATE_LEFT  UINT32_MAX /* a place after the end of a rule that PN_SET_OUT called */
 #define PN_ORIGIN_SELF UINT32_MAX
+#define PN_COUNT_FREE  (1u << 30) /* a count between its bounds that stays there */
 
 struct pn_place {
     uint32_t state;  /* of the grammar */

@@ -63,8 +63,10 @@ static void close_path(struct node_list *nodes, uint32_t *path, size_t from, siz
 {
     for (size_t d = from; d > depth; d--) {
         struct pn_trie_node *node = &nodes->data[path[d]];
+        struct pn_trie_node *parent = &nodes->data[path[d - 1]];
         node->end = (uint32_t)nodes->len;
-        nodes->data[path[d - 1]].kinds |= (uint16_t)(node->kinds | 1u << pn_byte_kind[node->byte]);
+        parent->kinds |= (uint16_t)(node->kinds | 1u << pn_byte_kind[node->byte]);
+        parent->deepest = node->deepest > parent->deepest ? node->deepest : parent->deepest;
     }
 }
 
@@ -89,7 +91,8 @@ pantry_status pn_grammar_trie_build(struct pn_grammar_vocabulary *v, struct pn_t
         size_t common = common_prefix(before, tokens[i].bytes);
         close_path(&nodes, path, before.len, common);
         for (size_t d = common; ok && d < tokens[i].bytes.len; d++) {
-            struct pn_trie_node node = {.first_id = (uint32_t)i, .depth = (uint16_t)(d + 1)};
+            struct pn_trie_node node = {
+                .first_id = (uint32_t)i, .depth = (uint16_t)(d + 1), .deepest = (uint16_t)(d + 1)};
             node.byte = (uint8_t)tokens[i].bytes.data[d];
             path[d + 1] = (uint32_t)nodes.len;
             ok = nodes.len < UINT32_MAX - 1 && pn_vec_push(&nodes, node);

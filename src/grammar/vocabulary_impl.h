@@ -12,6 +12,7 @@ struct pn_trie_node {
     uint32_t end;
     uint32_t first_id; /* in `ids`: its own tokens, then those below */
     uint16_t depth;    /* bytes from the root, which is node 0 */
+    uint16_t deepest;  /* depth of the deepest node below, or of itself */
     uint16_t kinds;    /* bit k: some byte below is of kind k */
     uint8_t byte;      /* that leads here */
 };
