@@ -145,7 +145,7 @@ static pantry_status take_text(struct pn_guide *g, int32_t id, struct pantry_err
         g->n_on = 0;
     }
     pn_tail_take(&g->tail);
-    if (g->state == PN_GUIDE_ON) /* what follows the grammar begins anew */
+    if (g->state == PN_GUIDE_ON) /* what follows the grammar begins again */
         g->tail.before = g->tail.text.len = 0;
     return status;
 }
