@@ -216,6 +216,7 @@ static void without_a_tokenizer_there_is_no_grammar(void **state)
     pantry_request *r;
     script_model_init(&g, table, 4);
     pantry_model *model = load_on_ref(gw_file(&g, "mute.gguf"));
+    gw_free(&g);
     pantry_grammar *some = grammar(PANTRY_GRAMMAR_JSON, "");
     struct pantry_request_options o = request(prompt, 1, some);
     assert_int_equal(pantry_submit(model, &o, &r, &error), PANTRY_UNSUPPORTED);
