@@ -117,6 +117,9 @@ struct pantry_model_options {
      * Sessions do not use it. A full disk or damaged files make requests slower, never wrong. */
     const char *cache_dir;
     uint64_t cache_bytes; /* most bytes in it, of all models together; 0: 8 GiB, at most a tenth of what is free */
+    /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
+     * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
+    const char *const *adapters;
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -127,9 +130,9 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
- * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
- * PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, a folder with one, or a Hugging Face or MLX directory. Nothing
+ * is planned yet: a warm load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several
+ * models; PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
@@ -235,6 +238,59 @@ static inline struct pantry_estimate_options pantry_estimate_options_default(voi
  * values as a session does. PANTRY_UNSUPPORTED: the kv_type is another than before. */
 PANTRY_API pantry_status pantry_model_estimate(pantry_model *model, const struct pantry_estimate_options *options,
                                                struct pantry_estimate *estimate, struct pantry_error *error);
+
+/* ---- quantizing ---- */
+
+/* The library makes it, and may append members. Reported after each tensor. */
+struct pantry_quantize_progress {
+    const char *tensor, *from, *to; /* its name, and the types "f16", "q4_k" */
+    size_t number, n_tensors;       /* counted from 1 */
+    uint64_t bytes_done, bytes_total; /* of all tensors of the output */
+};
+typedef void pantry_quantize_callback(void *user, const struct pantry_quantize_progress *progress);
+
+struct pantry_quantize_options {
+    size_t size;
+    const char *imatrix;             /* a file of importances (llama.cpp's formats); NULL: all values count the same */
+    const char *const *tensor_types; /* "PATTERN=TYPE": tensors whose name has the pattern (PCRE2) get the type */
+    size_t n_tensor_types;
+    const char *output_type, *embedding_type; /* of output.weight and token_embd.weight; NULL: as the mix says */
+    bool pure;       /* the mix's base type for all matrices */
+    bool keep_split; /* as many shards as the input has */
+    bool dry_run;    /* chooses and reports types, writes nothing */
+    float target_bpw; /* bits per weight of the whole file: types are chosen by measured errors; 0: by the mix */
+    int n_threads;    /* 0: one per physical core that this process may use */
+    uint64_t split_size; /* most bytes of a shard; 0: one file */
+    const pantry_cancel *cancel;
+    pantry_quantize_callback *callback; /* may be NULL; called on the thread that quantizes */
+    void *user;
+};
+
+PANTRY_API void pantry_quantize_options_init(struct pantry_quantize_options *options, size_t size);
+static inline struct pantry_quantize_options pantry_quantize_options_default(void)
+{
+    struct pantry_quantize_options o;
+    pantry_quantize_options_init(&o, sizeof o);
+    return o;
+}
+
+struct pantry_quantize_result {
+    size_t size;
+    uint64_t n_params, bytes_in, bytes_out; /* of all tensors */
+    size_t n_tensors, n_quantized;          /* those whose type changed */
+    size_t n_fallbacks;  /* got another type than planned, since its blocks do not divide their rows */
+    size_t n_requantized; /* came from a type with blocks, so errors add up */
+    size_t n_unimportant; /* were quantized without importances though there is a file of them */
+    size_t n_resumed;    /* were there from an earlier run that was interrupted */
+};
+
+/* Writes the model at `in` (GGUF) to `out` with other storage types: those of a mix ("Q4_K_M") or one plain type
+ * ("F16"). The output appears complete or not at all. An interrupted run leaves OUT.*.partial, and the same call goes on
+ * where it stopped. Memory does not grow with the model. *result may be NULL. PANTRY_NOT_FOUND: no such type or file;
+ * PANTRY_INVALID: an option is wrong; PANTRY_CANCELLED. */
+PANTRY_API pantry_status pantry_quantize(const char *in, const char *out, const char *type,
+                                         const struct pantry_quantize_options *options,
+                                         struct pantry_quantize_result *result, struct pantry_error *error);
 
 /* What the folders of prompts (cache_dir) did for all models of this process so far. */
 struct pantry_cache_stats {

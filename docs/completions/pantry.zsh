@@ -29,6 +29,7 @@ _pantry_commands()
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
+        'quantize:write a model file with other storage types'
         'show:describe a model'
         'fit:which models fit this machine or another, and how fast they will be'
         'bench:measure how fast a model runs on this machine'
@@ -103,6 +104,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -130,6 +132,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
@@ -174,6 +177,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
@@ -243,6 +247,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -300,6 +305,21 @@ _pantry()
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    quantize)
+        _arguments -s -S : \
+            '--imatrix=[importances of the values, from `pantry imatrix` or llama.cpp]:FILE:_files' \
+            '*--tensor-type=[a storage type for the tensors whose names have PATTERN, a regular expression]:PATTERN=TYPE: ' \
+            '--output-tensor-type=[storage type of output.weight]:TYPE: ' \
+            '--token-embedding-type=[storage type of token_embd.weight]:TYPE: ' \
+            '--pure[give all matrices the same type]' \
+            '--target-bpw=[choose types by measured errors, for this many bits per weight of the whole file]:BITS: ' \
+            '--keep-split[write as many shards as the input has]' \
+            '--split-max-size=[write shards of at most this size]:SIZE: ' \
+            '(-t --threads)'{-t+,--threads=}'[threads that convert; default: one per physical core]:N: ' \
+            '--dry-run[show what would be done, write nothing]' \
+            '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
+            '--json[print the result and the types of all tensors as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     show)
         _arguments -s -S : \
             '--modelfile[print a Modelfile that makes this model]' \
@@ -326,6 +346,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -345,6 +366,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -369,6 +391,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     rank)
@@ -384,6 +407,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     decide)
@@ -398,6 +422,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     tokenize)
@@ -448,6 +473,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \

@@ -20,6 +20,8 @@ typedef enum pn_type {
 typedef void pn_decode_fn(const void *src, float *dst, size_t n);
 /* Encodes `n` float32 values (a multiple of the block). NULL for types without an encoder. */
 typedef void pn_encode_fn(const float *src, void *dst, size_t n);
+/* The same for the least sum of weights[i] * (error of value i)^2. */
+typedef void pn_encode_weighted_fn(const float *src, const float *weights, void *dst, size_t n);
 
 /* The planes of a row: values, then scales and biases (or zero points), if the type has them. */
 enum { PN_PLANE_VALUES, PN_PLANE_SCALES, PN_PLANE_BIASES, PN_MAX_PLANES = 4 };
@@ -43,6 +45,7 @@ struct pn_type_info {
     pn_decode_fn *decode; /* NULL with several planes */
     pn_encode_fn *encode;
     pn_decode_planes_fn *decode_planes; /* NULL with one */
+    pn_encode_weighted_fn *encode_weighted; /* NULL: weights make no difference */
 };
 
 const struct pn_type_info *pn_type_info(pn_type type);
@@ -62,6 +65,10 @@ static inline void pn_type_decode_row(pn_type type, const void *src, float *dst,
 {
     pn_type_info(type)->decode(src, dst, n);
 }
+
+/* Encodes `n` values (a multiple of the block) of a type with an encoder. `weights`: how much each squared error
+ * counts, n of them; NULL: all the same. */
+void pn_type_encode(pn_type type, const float *src, const float *weights, void *dst, size_t n);
 
 /* Converts between a float and its bits. */
 static inline float pn_float_of_bits(uint32_t bits)

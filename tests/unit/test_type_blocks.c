@@ -3,6 +3,7 @@
  * are read by their definitions.
  *
  * The layouts are those of GGUF files; MXFP4 is defined in the Open Compute Project's Microscaling Formats 1.0. */
+#include "tensor/quant/search/search.h"
 #include "tensor/type.h"
 
 #include <stdarg.h>
@@ -719,11 +720,14 @@ static void encoders_give_the_same_bytes_everywhere(void **state)
         pn_type type;
         uint64_t sum; /* FNV-1a (Fowler, Noll, Vo) */
     } cases[] = {
-        {PN_TYPE_Q2_K, 0x9F4E18EB5BE736C0u},   {PN_TYPE_Q3_K, 0xC1B62233DC472253u},
-        {PN_TYPE_Q4_K, 0x4BA66608036652C3u},   {PN_TYPE_Q5_K, 0x9E2658E355841383u},
-        {PN_TYPE_Q6_K, 0xA7AB8559E315B922u},   {PN_TYPE_IQ4_NL, 0x7E685694997394EEu},
-        {PN_TYPE_IQ4_XS, 0x77F5FCEC03A2F976u}, {PN_TYPE_MXFP4, 0xD78C8E9F0F0698DCu},
-        {PN_TYPE_NVFP4, 0xD8222BA86E7C9C53u},
+        {PN_TYPE_Q2_K, 0x02E18B6B70F3D370u},    {PN_TYPE_Q3_K, 0x8B1BB43406475B4Eu},
+        {PN_TYPE_Q4_K, 0xF56BDE6D3C1EDFC9u},    {PN_TYPE_Q5_K, 0x1E63F67E9E160DFDu},
+        {PN_TYPE_Q6_K, 0xB6BF2B870FB6C812u},    {PN_TYPE_IQ4_NL, 0xCCAEB2EBEC53C89Bu},
+        {PN_TYPE_IQ4_XS, 0xBAB7769531495C50u},  {PN_TYPE_MXFP4, 0xD78C8E9F0F0698DCu},
+        {PN_TYPE_NVFP4, 0xD8222BA86E7C9C53u},   {PN_TYPE_IQ2_XXS, 0xAE0EF850B7885F1Bu},
+        {PN_TYPE_IQ2_XS, 0x06B11F0D26D15459u},  {PN_TYPE_IQ2_S, 0xECB9ADE6BF031DACu},
+        {PN_TYPE_IQ3_XXS, 0x8AEC134557D2C0F8u}, {PN_TYPE_IQ3_S, 0xD6595E691A1D5E88u},
+        {PN_TYPE_IQ1_S, 0xB6FA56DA660FC735u},   {PN_TYPE_IQ1_M, 0x99F66E90AEA7B747u},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const struct pn_type_info *t = pn_type_info(cases[c].type);
@@ -746,6 +750,66 @@ static void encoders_give_the_same_bytes_everywhere(void **state)
     }
 }
 
+/* Every instruction set of this machine encodes to the same bytes, also with weights and with odd numbers of blocks. */
+static void instruction_sets_agree(void **state)
+{
+    (void)state;
+    const struct pn_search *others[2] = {0};
+#if defined(__x86_64__)
+    others[0] = __builtin_cpu_supports("avx2") ? &pn_search_avx2 : NULL;
+    others[1] = others[0] && __builtin_cpu_supports("avx512f") ? &pn_search_avx512 : NULL;
+#endif
+    static const size_t members[] = {
+#define MEMBER(name) offsetof(struct pn_search, name),
+        PN_SEARCHES(MEMBER)
+    };
+    enum { N = 5 * 256 };
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        for (int set = 0; set < 2 && others[set]; set++)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                float x[N], w[N];
+                uint8_t want[2 * N] = {0}, got[2 * N] = {0};
+                pn_search_fn *first, *second;
+                memcpy(&first, (const char *)&pn_search_generic + members[i], sizeof first);
+                memcpy(&second, (const char *)others[set] + members[i], sizeof second);
+                sample_values(i, x, N);
+                sample_values(i + 100, w, N);
+                for (int k = 0; k < N; k++)
+                    w[k] = k % 97 == 0 ? 0 : w[k] * w[k];
+                first(x, weighted ? w : NULL, want, N);
+                second(x, weighted ? w : NULL, got, N);
+                assert_memory_equal(got, want, sizeof got);
+            }
+}
+
+/* Weights move the error from values that count to those that do not; weights of 1 change nothing where the plain
+ * encoder searches too. */
+static void weights_count(void **state)
+{
+    (void)state;
+    for (pn_type type = 0; type < PN_TYPE_COUNT; type++) {
+        const struct pn_type_info *t = pn_type_info(type);
+        if (!t->encode_weighted)
+            continue;
+        double plain = 0, weighted = 0;
+        for (uint64_t seed = 0; seed < 8; seed++) {
+            float x[MOST], w[MOST], y[MOST];
+            uint8_t b[16 * MOST_BYTES];
+            sample_values(seed, x, MOST);
+            for (int i = 0; i < MOST; i++)
+                w[i] = i % 3 ? 0.01f : 10;
+            for (int k = 0; k < 2; k++) {
+                pn_type_encode(type, x, k ? w : NULL, b, MOST);
+                t->decode(b, y, MOST);
+                for (int i = 0; i < MOST; i++)
+                    *(k ? &weighted : &plain) += (double)(w[i] * (x[i] - y[i]) * (x[i] - y[i]));
+            }
+        }
+        if (!(weighted < 0.9 * plain))
+            fail_msg("%s: weighted error %g with weights, %g without", t->name, weighted, plain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -756,6 +820,8 @@ int main(void)
         cmocka_unit_test(four_bit_floats_at_the_ends),
         cmocka_unit_test(searches_find_exact_values),
         cmocka_unit_test(encoders_give_the_same_bytes_everywhere),
+        cmocka_unit_test(instruction_sets_agree),
+        cmocka_unit_test(weights_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

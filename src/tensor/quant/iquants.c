@@ -13,11 +13,9 @@
  *   IQ4_XS   d:2 high:2 low:4 q:128                           x = d * (scale - 32) * level[q]
  * "Signs and scale": four times seven sign bits, the lowest first, and a scale in the upper four bits.
  *
- * All of it is exact in float32. Only IQ4 has encoders. */
+ * All of it is exact in float32. Encoders are in search/codebook.h and search/scaled.h. */
 #include "tensor/quant/iquants_grid.h"
 #include "tensor/quant/quant.h"
-
-#include <math.h>
 
 enum { SUPER = 256, GROUP = 8 };
 
@@ -166,132 +164,6 @@ void pn_decode_iq4_xs(const void *restrict src, float *restrict dst, size_t n)
         for (int s = 0; s < 8; s++, dst += 32) {
             int scale = (b[4 + s / 2] >> s % 2 * 4 & 15) | (high >> 2 * s & 3) << 4;
             decode4(dst, d * (float)(scale - 32), b + 8 + 16 * s);
-        }
-    }
-}
-
-/* ---- IQ4, encoding ---- */
-
-/* The index of the level nearest to v: the number of midpoints between neighbours that are below it. */
-static inline int nearest_level4(float v)
-{
-    static const float middle[15] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
-                                     7,       19,     31.5f, 45.5f, 61,  79,     101};
-    int index = 0;
-    for (int k = 0; k < 15; k++)
-        index += v > middle[k];
-    return index;
-}
-
-/* Nearest levels of 32 values for x = scale * level; returns the sum of squared errors and, optionally, the sums for a
- * regression of x on the levels. */
-static float quantize4(const float *restrict x, float scale, uint8_t q[32], float *xl, float *ll)
-{
-    float inverse = scale != 0 ? 1 / scale : 0, error = 0;
-    *xl = *ll = 0;
-    for (int j = 0; j < 32; j++)
-        q[j] = (uint8_t)nearest_level4(x[j] * inverse);
-    for (int j = 0; j < 32; j++) {
-        float l = level4[q[j]], e = x[j] - scale * l;
-        error += e * e;
-        *xl += x[j] * l;
-        *ll += l * l;
-    }
-    return error;
-}
-
-/* The scale with the least squared error: tries the extreme value near either end of the levels, each followed by a
- * regression. */
-static float fit_scale4(const float *restrict x)
-{
-    float extreme = 0, best = 0, best_gain = 0, xl, ll;
-    uint8_t q[32];
-    for (int j = 0; j < 32; j++)
-        extreme = fabsf(x[j]) > fabsf(extreme) ? x[j] : extreme;
-    if (extreme == 0)
-        return 0;
-    for (float at = 88; at <= 140; at += 4)
-        for (int sign = -1; sign <= 1; sign += 2) {
-            quantize4(x, extreme / (at * (float)sign), q, &xl, &ll);
-            if (ll > 0 && xl * xl / ll > best_gain) {
-                best_gain = xl * xl / ll;
-                best = xl / ll;
-            }
-        }
-    return best;
-}
-
-static void pack_halves(const uint8_t q[32], uint8_t *packed)
-{
-    for (int j = 0; j < 16; j++)
-        packed[j] = (uint8_t)(q[j] | q[j + 16] << 4);
-}
-
-void pn_encode_iq4_nl(const float *restrict src, void *restrict dst, size_t n)
-{
-    uint8_t q[32];
-    float xl, ll;
-    for (uint8_t *b = dst; n > 0; n -= 32, b += 18, src += 32) {
-        quantize4(src, pn_quant_store_f16(b, fit_scale4(src)), q, &xl, &ll);
-        pack_halves(q, b + 2);
-    }
-}
-
-/* Integer scales near scale[s] / d; the levels go to q. Returns the squared error and the regression of x on
- * scale * level, the better d. */
-static float choose4(const float *restrict x, const float scale[8], float d, int chosen[8], uint8_t q[256],
-                     float *better)
-{
-    float error = 0, xq = 0, qq = 0;
-    for (int s = 0; s < 8; s++, x += 32) {
-        float best = INFINITY, best_xl = 0, best_ll = 0;
-        int around = d != 0 ? pn_quant_nearest(scale[s] / d, -32, 31) : 0;
-        chosen[s] = 0;
-        memset(q + 32 * s, 8, 32);
-        for (int a = around > -32 ? around - 1 : -32; a <= around + 1 && a <= 31; a++) {
-            uint8_t trial[32];
-            float xl, ll, e = quantize4(x, d * (float)a, trial, &xl, &ll);
-            if (e < best) {
-                best = e;
-                best_xl = xl;
-                best_ll = ll;
-                chosen[s] = a;
-                memcpy(q + 32 * s, trial, sizeof trial);
-            }
-        }
-        error += best;
-        xq += (float)chosen[s] * best_xl;
-        qq += (float)(chosen[s] * chosen[s]) * best_ll;
-    }
-    *better = qq > 0 ? xq / qq : d;
-    return error;
-}
-
-void pn_encode_iq4_xs(const float *restrict src, void *restrict dst, size_t n)
-{
-    for (uint8_t *b = dst; n > 0; n -= SUPER, b += 136, src += SUPER) {
-        float scale[8], largest = 0, better, error = INFINITY;
-        for (int s = 0; s < 8; s++) {
-            scale[s] = fit_scale4(src + 32 * s);
-            largest = fabsf(scale[s]) > fabsf(largest) ? scale[s] : largest;
-        }
-        better = largest / -32;
-        memset(b, 0, 136);
-        for (int round = 0; round < 3; round++) {
-            uint8_t q[SUPER], half[2];
-            int chosen[8];
-            float d = pn_quant_store_f16(half, better), e = choose4(src, scale, d, chosen, q, &better);
-            if (!(e < error))
-                break;
-            error = e;
-            memset(b, 0, 8);
-            memcpy(b, half, sizeof half);
-            for (int s = 0; s < 8; s++) {
-                int code = chosen[s] + 32;
-                b[2 + s / 4] |= (uint8_t)(code >> 4 << s % 4 * 2);
-                b[4 + s / 2] |= (uint8_t)((code & 15) << s % 2 * 4);
-                pack_halves(q + 32 * s, b + 8 + 16 * s);
-            }
         }
     }
 }

@@ -13,8 +13,10 @@
  * holds 64c + l and, in its upper half, 64c + 32 + l. One-bit parts: bit k of byte l belongs to value 32k + l.
  *
  * The products are exact in float32 (11 bits of d, up to 8 of a scale, up to 6 of a level); only taking a minimum away
- * rounds. The encoders are in kquants_encode.c. */
+ * rounds. The encoders are in search/scaled.h. */
 #include "tensor/quant/quant.h"
+
+#include <math.h>
 
 enum { SUPER = 256 };
 
@@ -123,5 +125,26 @@ void pn_decode_q8_k(const void *restrict src, float *restrict dst, size_t n)
         memcpy(&d, b, sizeof d);
         for (int j = 0; j < SUPER; j++)
             dst[j] = d * (float)(int8_t)b[4 + j];
+    }
+}
+
+/* ---- encoding ---- */
+
+/* A type of activations, not of weights: one scale from the extreme value, which becomes level -127. */
+void pn_encode_q8_k(const float *restrict src, void *restrict dst, size_t n)
+{
+    for (uint8_t *b = dst; n > 0; n -= SUPER, b += 292, src += SUPER) {
+        float extreme = 0;
+        for (int j = 0; j < SUPER; j++)
+            extreme = fabsf(src[j]) > fabsf(extreme) ? src[j] : extreme;
+        float inverse = extreme != 0 ? -127 / extreme : 0, d = inverse != 0 ? 1 / inverse : 0;
+        memcpy(b, &d, sizeof d);
+        int16_t sum[16] = {0};
+        for (int j = 0; j < SUPER; j++) {
+            int level = pn_quant_nearest(src[j] * inverse, -127, 127);
+            b[4 + j] = (uint8_t)level;
+            sum[j / 16] = (int16_t)(sum[j / 16] + level);
+        }
+        memcpy(b + 260, sum, sizeof sum);
     }
 }

@@ -15,19 +15,36 @@ pn_encode_fn pn_encode_f32, pn_encode_f16, pn_encode_bf16, pn_encode_f64;
 pn_encode_fn pn_encode_q4_0, pn_encode_q4_1, pn_encode_q5_0, pn_encode_q5_1, pn_encode_q8_0, pn_encode_q8_1;
 pn_encode_fn pn_encode_tq1_0, pn_encode_tq2_0, pn_encode_q1_0, pn_encode_q2_0;
 pn_encode_fn pn_encode_q2_k, pn_encode_q3_k, pn_encode_q4_k, pn_encode_q5_k, pn_encode_q6_k, pn_encode_q8_k;
-pn_encode_fn pn_encode_iq4_nl, pn_encode_iq4_xs, pn_encode_mxfp4, pn_encode_nvfp4;
+pn_encode_fn pn_encode_iq2_xxs, pn_encode_iq2_xs, pn_encode_iq2_s, pn_encode_iq3_xxs, pn_encode_iq3_s;
+pn_encode_fn pn_encode_iq1_s, pn_encode_iq1_m, pn_encode_iq4_nl, pn_encode_iq4_xs, pn_encode_mxfp4, pn_encode_nvfp4;
 /* Types without an encoder. */
-#define pn_encode_iq2_xxs NULL
-#define pn_encode_iq2_xs  NULL
-#define pn_encode_iq2_s   NULL
-#define pn_encode_iq3_xxs NULL
-#define pn_encode_iq3_s   NULL
-#define pn_encode_iq1_s   NULL
-#define pn_encode_iq1_m   NULL
-#define pn_encode_i8      NULL
-#define pn_encode_i16     NULL
-#define pn_encode_i32     NULL
-#define pn_encode_i64     NULL
+#define pn_encode_i8  NULL
+#define pn_encode_i16 NULL
+#define pn_encode_i32 NULL
+#define pn_encode_i64 NULL
+
+pn_encode_weighted_fn pn_encode_weighted_q4_0, pn_encode_weighted_q4_1, pn_encode_weighted_q5_0, pn_encode_weighted_q5_1;
+pn_encode_weighted_fn pn_encode_weighted_q2_k, pn_encode_weighted_q3_k, pn_encode_weighted_q4_k, pn_encode_weighted_q5_k;
+pn_encode_weighted_fn pn_encode_weighted_q6_k, pn_encode_weighted_iq4_nl, pn_encode_weighted_iq4_xs;
+pn_encode_weighted_fn pn_encode_weighted_iq2_xxs, pn_encode_weighted_iq2_xs, pn_encode_weighted_iq2_s;
+pn_encode_weighted_fn pn_encode_weighted_iq3_xxs, pn_encode_weighted_iq3_s, pn_encode_weighted_iq1_s;
+pn_encode_weighted_fn pn_encode_weighted_iq1_m, pn_encode_weighted_mxfp4, pn_encode_weighted_nvfp4;
+/* Types whose levels do not depend on weights, or only little. */
+#define pn_encode_weighted_f32   NULL
+#define pn_encode_weighted_f16   NULL
+#define pn_encode_weighted_bf16  NULL
+#define pn_encode_weighted_f64   NULL
+#define pn_encode_weighted_i8    NULL
+#define pn_encode_weighted_i16   NULL
+#define pn_encode_weighted_i32   NULL
+#define pn_encode_weighted_i64   NULL
+#define pn_encode_weighted_q8_0  NULL
+#define pn_encode_weighted_q8_1  NULL
+#define pn_encode_weighted_q8_k  NULL
+#define pn_encode_weighted_tq1_0 NULL
+#define pn_encode_weighted_tq2_0 NULL
+#define pn_encode_weighted_q1_0  NULL
+#define pn_encode_weighted_q2_0  NULL
 
 /* Loads and stores without alignment; files and memory are little-endian. */
 static inline uint16_t pn_quant_load16(const uint8_t *p)
