@@ -38,7 +38,11 @@ static pantry_status read_texts(const json_t *fields, const char *name, struct p
         return status;
     out->given = true;
     out->n = 0;
-    return pn_json_strings(fields, name, PN_SAMPLING_TEXTS, out->item, &out->n, err);
+    status = pn_json_strings(fields, name, PN_SAMPLING_TEXTS, out->item, &out->n, err);
+    for (size_t i = 0; i < out->n && !status; i++)
+        if (!*out->item[i])
+            status = pn_fail(err, PANTRY_INVALID, "%s: texts that are not empty are required", name);
+    return status;
 }
 
 /* A list of names, or a text with semicolons between them. */
