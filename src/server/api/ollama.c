@@ -81,7 +81,12 @@ pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *
         if (i == sizeof known / sizeof *known && !pn_is_sampling(name))
             return pn_fail(err, PANTRY_UNSUPPORTED, "options.%.60s: not supported", name);
     }
+    const char *text;
     pantry_status status = pn_read_sampling(fields, "num_predict", o, err);
+    if (!status)
+        status = pn_json_string(fields, "grammar", &text, err);
+    if (!status)
+        status = pn_json_string(fields, "regex", &text, err);
     if (!status)
         status = pn_json_int(fields, "num_ctx", 0, 1 << 24, &o->n_context, err);
     if (!status)
