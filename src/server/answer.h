@@ -56,9 +56,9 @@ struct pn_answer_options {
     const pantry_grammar *grammar; /* what the answer is; NULL: any text */
     bool progress;                 /* tell how far the prompt is read */
     bool whole;                    /* reasoning and calls stay in the content */
-    bool shift;    /* where the context is full, older tokens are left out and the answer goes on */
-    bool cut;      /* so are those of a prompt that is longer than the context */
-    int n_keep;    /* tokens at the beginning that stay then; half of the context at most */
+    bool shift;                    /* where the context is full, older tokens are left out and the answer goes on */
+    bool cut;                      /* so are those of a prompt that is longer than the context */
+    int n_keep;                    /* tokens at the beginning that stay then; half of the context at most */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
