@@ -251,6 +251,7 @@ $(B)/src/tensor/%.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -ffp-con
 ifneq ($(filter release,$(MODE)),)
 $(B)/src/device/%.o: CFLAGS_HERE := -O3
 endif
+$(B)/src/engine/scan.o: CFLAGS_HERE := $(if $(filter release,$(MODE)),-O3) -fno-trapping-math -fno-math-errno
 
 $(B)/src/%.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)

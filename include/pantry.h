@@ -440,25 +440,65 @@ PANTRY_API int pantry_session_n_context(const pantry_session *session);
 /* Tokens the session holds keys and values for. */
 PANTRY_API int pantry_session_n_past(const pantry_session *session);
 
+/* Which texts an answer may be; see below. Immutable: any number of threads and requests may use one. */
+typedef struct pantry_grammar pantry_grammar;
+
+/* Less common samplers, all off by default. Later versions append members. Numbers mean what they mean in llama.cpp. */
+struct pantry_samplers {
+    size_t size;
+    /* The samplers to apply, in this order: "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature", which
+     * is also the order for NULL. A sampler that is not named is not applied. */
+    const char *order;
+    float dynatemp_range;    /* 0: off; the temperature is between temperature - range and temperature + range, ... */
+    float dynatemp_exponent; /* ... by the entropy of the candidates, as a share of the largest, to this power */
+    float typical_p;         /* 1: off; the tokens whose surprise is nearest to the entropy (Meister et al., 2022) */
+    float top_n_sigma;       /* 0 or less: off; logits within so many standard deviations of the best */
+    float xtc_probability;   /* 0: off; how often all but the least likely of the tokens above ... */
+    float xtc_threshold;     /* ... this probability are left out; above 0.5: off */
+    float dry_multiplier;    /* 0: off; a token that would repeat n tokens and make it n + 1 loses ... */
+    float dry_base;          /* ... multiplier * base ^ (n - allowed_length), if n >= allowed_length */
+    int dry_allowed_length;
+    int dry_penalty_last_n;         /* how many tokens are searched for repetitions; -1: all */
+    const char *const *dry_breaker; /* texts that end a repetition, (n_dry_breaker); NULL: newline, ":", "\"" and "*" */
+    size_t n_dry_breaker;
+    int mirostat;       /* 0: off; 1 or 2: its version (Basu et al., 2021), instead of all samplers after the penalties
+                           but temperature */
+    float mirostat_tau; /* the surprise to reach, in bits */
+    float mirostat_eta; /* how fast it is reached */
+    float adaptive_target; /* below 0: off; tokens with about this probability are preferred, so that their mean ... */
+    float adaptive_decay;  /* ... reaches it; weight of earlier tokens in that mean, 0 to 0.99 */
+    const char *const *banned; /* texts that the answer never contains, (n_banned) */
+    size_t n_banned;
+};
+
+PANTRY_API void pantry_samplers_init(struct pantry_samplers *samplers, size_t size);
+static inline struct pantry_samplers pantry_samplers_default(void)
+{
+    struct pantry_samplers o;
+    pantry_samplers_init(&o, sizeof o);
+    return o;
+}
+
 struct pantry_sampling {
-    float temperature;       /* 0: greedy */
-    int top_k;               /* 0: off */
-    float top_p;             /* 1: off */
-    float min_p;             /* 0: off */
-    float repeat_penalty;    /* 1: off; divides positive and multiplies negative logits of recent tokens */
-    float frequency_penalty; /* 0: off; subtracted once per recent occurrence */
-    float presence_penalty;  /* 0: off; subtracted if the token occurred */
-    int penalty_last_n;      /* how many recent tokens count; -1: all of the context */
-    uint64_t seed;           /* same seed, text so far and options: same next token */
-    uint64_t reserved[6];    /* zeros: room for later options, since other structs contain this one */
+    float temperature;                  /* 0: greedy */
+    int top_k;                          /* 0: off */
+    float top_p;                        /* 1: off */
+    float min_p;                        /* 0: off */
+    float repeat_penalty;               /* 1: off; divides positive and multiplies negative logits of recent tokens */
+    float frequency_penalty;            /* 0: off; subtracted once per recent occurrence */
+    float presence_penalty;             /* 0: off; subtracted if the token occurred */
+    int penalty_last_n;                 /* how many recent tokens count; -1: all of the context */
+    uint64_t seed;                      /* same seed, text so far and options: same next token */
+    const struct pantry_samplers *more; /* NULL: off */
+    uint64_t reserved[5];               /* zeros: room for later options, since other structs contain this one */
 };
 
 PANTRY_API struct pantry_sampling pantry_sampling_default(void);
 
-/* Added to the logit of a token before the penalties: 100 practically forces a token, -100 practically bans it. */
+/* Added to the logit of a token before the penalties. */
 struct pantry_logit_bias {
     int32_t id;
-    float bias; /* -100 to 100; those of one id add up */
+    float bias; /* -100 to 100, those of one id add up; -INFINITY: never this token; INFINITY: only tokens with it */
 };
 
 /* Why an answer ended. */
@@ -520,6 +560,12 @@ struct pantry_generate_options {
     int top_logprobs;
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
+    int think_budget;                  /* most tokens of reasoning, -1: no limit. Then the reasoning ends with ... */
+    const char *think_message;         /* ... this text, which may be NULL, and the marker of the model's dialect */
+    const pantry_cancel *end_thinking; /* ends the reasoning as soon as it is set; may be NULL */
+    const char *begin;                 /* text that the answer begins with; NULL: none */
+    const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
+                                          whole, unless max_tokens or the context ends it first. */
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -569,6 +615,12 @@ struct pantry_request_options {
     int top_logprobs;      /* ... and those of the 0 to 20 likeliest tokens instead */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
+    int think_budget;                  /* most tokens of reasoning, -1: no limit. Then the reasoning ends with ... */
+    const char *think_message;         /* ... this text, which may be NULL, and the marker of the model's dialect */
+    const pantry_cancel *end_thinking; /* ends the reasoning as soon as it is set; may be NULL */
+    const char *begin;                 /* text that the answer begins with; NULL: none */
+    const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
+                                          whole, unless max_tokens or the context ends it first. */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);
@@ -673,9 +725,6 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
 
 /* ---- grammars ---- */
 
-/* Which texts an answer may be. Immutable: any number of threads and requests may use one. */
-typedef struct pantry_grammar pantry_grammar;
-
 enum pantry_grammar_kind {
     PANTRY_GRAMMAR_SCHEMA,     /* a JSON schema, draft 2020-12: the JSON texts of valid values */
     PANTRY_GRAMMAR_GBNF,       /* a grammar in llama.cpp's notation */
@@ -712,6 +761,13 @@ PANTRY_API pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const
                                             struct pantry_error *error);
 /* Requests that use the grammar keep what they need. */
 PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
+/* The grammar of calls of tools, as the dialect of the model's template writes them. `tools_json` is an array as
+ * templates have it, [{"function": {"name", "parameters": a schema}}]. With `required` the answer is a call of one of
+ * them, or of the one with this name (NULL: any), and with `parallel` perhaps further calls. Without it, the answer is
+ * any text, but its calls obey the schemas. PANTRY_UNSUPPORTED: a schema, or the dialect, cannot be expressed. */
+PANTRY_API pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
+                                                  bool required, bool parallel, pantry_grammar **grammar,
+                                                  struct pantry_error *error);
 /* Whether a whole text satisfies the grammar. Tokens that a GBNF grammar names (<think>) stand for their spelling.
  * PANTRY_LIMIT: the grammar is too ambiguous, or nests too deeply, for this text. */
 PANTRY_API pantry_status pantry_grammar_accepts(const pantry_grammar *grammar, const char *text, size_t len,

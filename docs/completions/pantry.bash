@@ -4,7 +4,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 {
     case $1 in
     run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
-        *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
+        *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--dynatemp-range | \
+        *:--dynatemp-exp | *:--typical-p | *:--top-n-sigma | *:--xtc-probability | *:--xtc-threshold | \
+        *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
+        | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
+        | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
         serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
@@ -12,15 +16,15 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
         *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--chip | *:--parallel | bench:--decode | \
         *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+    *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
+        | *:--imatrix | template:--template | parse:--template | *:--out | *:-o | *:--questions | *:--context | \
+        *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | fit:--device | bench:--device | embed:--device | rank:--device | \
         decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
-    *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids | *:--imatrix | template:--template | \
-        parse:--template | *:--out | *:-o | *:--questions | *:--context | *:--json-schema | *:--gbnf | *:--regex | \
-        *:--strings) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
     *:--whitespace) echo "flexible compact indented" ;;
@@ -30,14 +34,14 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;

@@ -9,40 +9,48 @@
 
 /* ---- questions ---- */
 
+static json_t *texts_of(const struct pn_text_list *list)
+{
+    json_t *texts = json_array();
+    for (size_t i = 0; i < list->n; i++)
+        json_array_append_new(texts, json_string(list->item[i]));
+    return texts;
+}
+
 /* What the user set; the rest is the service's choice for the model. */
 static json_t *options_of(const struct pn_question *q, bool chat)
 {
-    const struct pantry_sampling *s = &q->sampler->sampling;
-    const struct {
-        const char *name;
-        float value;
-        bool set;
-    } numbers[] = {
-        {"temperature", s->temperature, s->temperature >= 0},
-        {"top_p", s->top_p, s->top_p >= 0},
-        {"min_p", s->min_p, s->min_p >= 0},
-        {"repeat_penalty", s->repeat_penalty, s->repeat_penalty >= 0},
-        {"frequency_penalty", s->frequency_penalty, s->frequency_penalty >= -100},
-        {"presence_penalty", s->presence_penalty, s->presence_penalty >= -100},
-    };
+    struct pn_cli_sampler own = *q->sampler, *s = &own;
     json_t *options = json_object();
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (numbers[i].set)
-            json_object_set_new(options, numbers[i].name, json_real((double)numbers[i].value));
-    if (s->top_k >= 0)
-        json_object_set_new(options, "top_k", json_integer(s->top_k));
-    if (s->penalty_last_n >= -1)
-        json_object_set_new(options, "repeat_last_n", json_integer(s->penalty_last_n));
-    json_object_set_new(options, "seed", json_integer((json_int_t)s->seed));
-    int most = pn_cli_sampler_options(q->sampler, chat).max_tokens;
+    for (size_t i = 0; i < PN_N_SAMPLING_FIELDS; i++) {
+        const struct pn_sampling_field *f = &pn_sampling_fields[i];
+        const void *at = pn_sampling_at(f, &s->sampling, &s->more);
+        if (!pn_cli_sampling_is_unset(s, f))
+            json_object_set_new(options, f->name,
+                                f->whole ? json_integer(*(const int *)at) : json_real((double)*(const float *)at));
+    }
+    if (s->order)
+        json_object_set_new(options, "samplers", json_string(s->order));
+    bool none = s->breakers.n == 1 && strcmp(s->breakers.item[0], "none") == 0;
+    if (s->breakers.n)
+        json_object_set_new(options, "dry_sequence_breakers", none ? json_array() : texts_of(&s->breakers));
+    if (s->banned.n)
+        json_object_set_new(options, "banned_strings", texts_of(&s->banned));
+    if (s->form.gbnf)
+        json_object_set_new(options, "grammar", json_string(s->form.text));
+    if (s->form.regex)
+        json_object_set_new(options, "regex", json_string(s->form.text));
+    if (s->think_budget >= 0)
+        json_object_set_new(options, "think_budget", json_integer(s->think_budget));
+    if (s->think_message)
+        json_object_set_new(options, "think_message", json_string(s->think_message));
+    json_object_set_new(options, "seed", json_integer((json_int_t)s->sampling.seed));
+    int most = pn_cli_sampler_most(q->sampler, chat);
     json_object_set_new(options, "num_predict", json_integer(most > 0 ? most : -1));
     if (q->n_context)
         json_object_set_new(options, "num_ctx", json_integer(q->n_context));
-    json_t *stop = q->sampler->stop.n ? json_array() : NULL;
-    for (size_t i = 0; i < q->sampler->stop.n; i++)
-        json_array_append_new(stop, json_string(q->sampler->stop.item[i]));
-    if (stop)
-        json_object_set_new(options, "stop", stop);
+    if (s->stop.n)
+        json_object_set_new(options, "stop", texts_of(&s->stop));
     return options;
 }
 
@@ -69,6 +77,8 @@ json_t *pn_ask_body(const struct pn_question *q, const char *model, bool chat, b
         json_pack("{s:s, s:b, s:b, s:o}", "model", model, "stream", 1, "figures", 1, "options", options_of(q, chat));
     if (!body)
         return NULL;
+    if (q->sampler->form.schema)
+        json_object_set_new(body, "format", json_loads(q->sampler->form.text, JSON_ALLOW_NUL, NULL));
     if (!chat) {
         json_object_set_new(body, "prompt", pn_cli_json_text(q->text, q->len));
         json_object_set_new(body, "raw", json_true());
@@ -89,7 +99,7 @@ void pn_take_start(struct pn_taking *t, const struct pn_question *q, bool chat, 
 {
     *t =
         (struct pn_taking){.question = q, .answer = answer, .opened = opened, .inside = opened, .began = pn_clock_ns()};
-    t->most = pn_cli_sampler_options(q->sampler, chat).max_tokens;
+    t->most = pn_cli_sampler_most(q->sampler, chat);
     *answer = (struct pn_answer){.stats = {.size = sizeof answer->stats}};
 }
 

@@ -187,8 +187,9 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     if (status != PN_EXIT_DONE)
         return status;
     struct pantry_error error = {0};
+    struct pantry_samplers more;
     struct pantry_generate_options options =
-        pn_cli_sampler_options(q->sampler, pantry_model_template(partner->model, &len) != NULL);
+        pn_cli_sampler_options(q->sampler, pantry_model_template(partner->model, &len) != NULL, &more);
     options.callback = on_token;
     options.user = (void *)(uintptr_t)q;
     options.cancel = pn_term_interrupt();

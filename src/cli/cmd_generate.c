@@ -5,7 +5,7 @@
 #include "cli/ids.h"
 #include "cli/model.h"
 #include "cli/repeat.h"
-#include "cli/sampler.h"
+#include "cli/form.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -141,7 +141,8 @@ static int complete(const struct chosen *chosen, pantry_model *model, const stru
     struct output output = {.chosen = chosen, .guarded = pn_cli_stops_repeating(sampler)};
     size_t len;
     bool chat = !chosen->raw && pantry_model_template(model, &len);
-    struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat);
+    struct pantry_samplers more;
+    struct pantry_generate_options options = pn_cli_sampler_options(sampler, chat, &more);
     struct pantry_stats stats = {.size = sizeof stats};
     struct pantry_error error = {0};
     pantry_session *session = NULL;
@@ -196,7 +197,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "--system needs the chat template, which --raw leaves out");
 
     pantry_model *model = NULL;
-    status = pn_cli_load_carried(arguments.text[0], &machine, &model, &chosen.carried);
+    status = pn_cli_form_read(&sampler);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_load_carried(arguments.text[0], &machine, &model, &chosen.carried);
     if (status == PN_EXIT_DONE)
         status = pn_cli_sampler_settle(&sampler, &machine.session.n_context, arguments.text[0], chosen.carried.params);
     pn_cli_sampler_draw_seed(&sampler);
@@ -205,6 +208,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         status = complete(&chosen, model, &machine, &sampler);
     pantry_model_free(model);
     pn_carried_free(&chosen.carried);
+    pn_cli_form_free(&sampler);
     if (pn_term_take_interrupt())
         pn_term_end_interrupted();
     return status;

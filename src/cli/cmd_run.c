@@ -1,6 +1,7 @@
 /* pantry run: talk to a model. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
+#include "cli/form.h"
 
 #include "cli/chat.h"
 #include "cli/editor.h"
@@ -304,16 +305,18 @@ static int run(const struct pn_command *command, int argc, char **argv)
     chat.wrap = chosen.wrap;
     chat.ahead = talk;
     chat.think = chosen.no_think ? PN_THINK_OFF : PN_THINK_UNSET;
-    status = PN_EXIT_DONE;
-    if (chosen.system && !pn_chat_set_system(&chat, chosen.system))
+    status = pn_cli_form_read(&chat.sampler);
+    if (status == PN_EXIT_DONE && chosen.system && !pn_chat_set_system(&chat, chosen.system))
         status = pn_cli_no_memory();
     if (status == PN_EXIT_DONE && !talk) /* read the terminal only if there is no other text */
         status = one_prompt(&arguments, !terminal || arguments.n < 2, &prompt);
+    struct pn_cli_sampler form = chat.sampler; /* later models keep what this one has to obey */
     if (status == PN_EXIT_DONE)
         status = pn_chat_open(&chat, name);
     if (status == PN_EXIT_DONE)
         status = talk ? converse(&chat) : answer_once(&chat, &prompt);
     pn_chat_close(&chat);
+    pn_cli_form_free(&form);
     pn_buf_free(&prompt);
     if (!talk && pn_term_take_interrupt())
         pn_term_end_interrupted();

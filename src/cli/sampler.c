@@ -10,6 +10,8 @@
 #include "store/parameters.h"
 #include "store/store.h"
 
+#include <limits.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,26 +38,78 @@ const struct pn_option pn_sampling_options[PN_N_SAMPLING_OPTIONS] = {
                  "make tokens that occurred recently less likely; 0: off", .parameter = "presence_penalty"),
     PN_OPT_INT("repeat-last-n", "N", SAMPLER(sampling.penalty_last_n), -1, 1 << 24,
                "number of tokens that count as recent; -1: all of the context", .parameter = "repeat_last_n"),
+    PN_OPT_FLOAT("dynatemp-range", "X", SAMPLER(more.dynatemp_range), 0, 100,
+                 "let the temperature vary by X, with the entropy of the candidates; 0: off",
+                 .parameter = "dynatemp_range"),
+    PN_OPT_FLOAT("dynatemp-exp", "X", SAMPLER(more.dynatemp_exponent), 0, 100,
+                 "power of the entropy in the dynamic temperature", .parameter = "dynatemp_exponent"),
+    PN_OPT_FLOAT("typical-p", "P", SAMPLER(more.typical_p), 0, 1,
+                 "draw from the most typical tokens with total probability P; 1: off", .parameter = "typical_p"),
+    PN_OPT_FLOAT("top-n-sigma", "X", SAMPLER(more.top_n_sigma), -1, 1000,
+                 "draw from tokens within X standard deviations of the best logit; 0: off", .parameter = "top_n_sigma"),
+    PN_OPT_FLOAT("xtc-probability", "P", SAMPLER(more.xtc_probability), 0, 1,
+                 "how often the likeliest tokens are left out; 0: never", .parameter = "xtc_probability"),
+    PN_OPT_FLOAT("xtc-threshold", "P", SAMPLER(more.xtc_threshold), 0, 1,
+                 "from which probability on they are, all but the least likely; above 0.5: off",
+                 .parameter = "xtc_threshold"),
+    PN_OPT_FLOAT("dry-multiplier", "X", SAMPLER(more.dry_multiplier), 0, 100,
+                 "make tokens less likely that go on with a repetition; 0: off", .parameter = "dry_multiplier"),
+    PN_OPT_FLOAT("dry-base", "X", SAMPLER(more.dry_base), 0, 100, "growth of that penalty per repeated token",
+                 .parameter = "dry_base"),
+    PN_OPT_INT("dry-allowed-length", "N", SAMPLER(more.dry_allowed_length), 0, 1 << 24,
+               "longest repetition without that penalty, in tokens", .parameter = "dry_allowed_length"),
+    PN_OPT_INT("dry-penalty-last-n", "N", SAMPLER(more.dry_penalty_last_n), -1, 1 << 24,
+               "number of tokens searched for repetitions; -1: all of the context", .parameter = "dry_penalty_last_n"),
+    PN_OPT_LIST("dry-sequence-breaker", "TEXT", SAMPLER(breakers),
+                "text that ends a repetition; may be repeated; \"none\": nothing does",
+                .parameter = "dry_sequence_breakers"),
+    PN_OPT_INT("mirostat", "N", SAMPLER(more.mirostat), 0, 2,
+               "keep the surprise of tokens even with Mirostat 1 or 2; 0: off", .parameter = "mirostat"),
+    PN_OPT_FLOAT("mirostat-tau", "X", SAMPLER(more.mirostat_tau), 0, 100, "that surprise, in bits",
+                 .parameter = "mirostat_tau"),
+    PN_OPT_FLOAT("mirostat-eta", "X", SAMPLER(more.mirostat_eta), 0, 1, "how fast it is reached",
+                 .parameter = "mirostat_eta"),
+    PN_OPT_FLOAT("adaptive-target", "P", SAMPLER(more.adaptive_target), -1, 1,
+                 "prefer tokens with about this probability; below 0: off", .parameter = "adaptive_target"),
+    PN_OPT_FLOAT("adaptive-decay", "X", SAMPLER(more.adaptive_decay), 0, 0.99,
+                 "weight of earlier tokens in reaching it", .parameter = "adaptive_decay"),
+    PN_OPT_TEXT("samplers", "NAMES", SAMPLER(order), "the samplers to apply, in order, with semicolons between",
+                .more = "The default is penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature.",
+                .parameter = "samplers"),
+    PN_OPT_LIST("ban", "TEXT", SAMPLER(banned), "text that the answer never contains; may be repeated",
+                .parameter = "banned_strings"),
+    PN_OPT_TEXT("json-schema", "FILE", SAMPLER(form.schema), "the answer is JSON that obeys this schema"),
+    PN_OPT_TEXT("grammar", "FILE", SAMPLER(form.gbnf), "the answer obeys this grammar, in llama.cpp's notation"),
+    PN_OPT_TEXT("regex", "PATTERN", SAMPLER(form.regex),
+                "the answer matches this regular expression, or the one in this file"),
+    PN_OPT_INT("think-budget", "N", SAMPLER(think_budget), -1, 1 << 24,
+               "most tokens of reasoning, which is then ended; -1: no limit", .parameter = "think_budget"),
+    PN_OPT_TEXT("think-message", "TEXT", SAMPLER(think_message), "text that ends reasoning which the budget cuts",
+                .parameter = "think_message"),
     PN_OPT_SEED("seed", "N", SAMPLER(sampling.seed), "seed of the random draws: the same seed gives the same answer",
                 .more = "Without it each run draws a seed.", .parameter = "seed"),
     PN_OPT_LIST("stop", "TEXT", SAMPLER(stop), "text that ends the answer, and is not part of it; may be repeated",
                 .parameter = "stop"),
 };
 
-/* Outside the ranges of the options. */
-static const struct pantry_sampling unset = {.temperature = -1,
-                                             .top_k = -1,
-                                             .top_p = -1,
-                                             .min_p = -1,
-                                             .repeat_penalty = -1,
-                                             .frequency_penalty = -1000,
-                                             .presence_penalty = -1000,
-                                             .penalty_last_n = -2,
-                                             .seed = PN_SEED_UNSET};
-
 struct pn_cli_sampler pn_cli_sampler_default(void)
 {
-    return (struct pn_cli_sampler){.sampling = unset, .max_tokens = PN_TOKENS_UNSET};
+    struct pn_cli_sampler s = {.sampling = {.seed = PN_SEED_UNSET},
+                               .more = pantry_samplers_default(),
+                               .max_tokens = PN_TOKENS_UNSET,
+                               .think_budget = -1};
+    for (size_t i = 0; i < PN_N_SAMPLING_FIELDS; i++) {
+        const struct pn_sampling_field *f = &pn_sampling_fields[i];
+        pn_sampling_set(f, f->whole ? INT_MIN : (double)NAN, &s.sampling, &s.more);
+    }
+    return s;
+}
+
+bool pn_cli_sampling_is_unset(const struct pn_cli_sampler *s, const struct pn_sampling_field *f)
+{
+    struct pn_cli_sampler *own = (struct pn_cli_sampler *)(uintptr_t)s;
+    const void *at = pn_sampling_at(f, &own->sampling, &own->more);
+    return f->whole ? *(const int *)at == INT_MIN : isnan(*(const float *)at);
 }
 
 static void recommend(struct pantry_sampling *sampling, const char *model)
@@ -71,39 +125,44 @@ static void recommend(struct pantry_sampling *sampling, const char *model)
 
 bool pn_cli_sampler_is_unset(const struct pn_cli_sampler *s, const void *member)
 {
-#define IS_UNSET(field) (member == &s->sampling.field && s->sampling.field == unset.field)
-    return IS_UNSET(temperature) || IS_UNSET(top_k) || IS_UNSET(top_p) || IS_UNSET(min_p) || IS_UNSET(repeat_penalty) ||
-           IS_UNSET(frequency_penalty) || IS_UNSET(presence_penalty) || IS_UNSET(penalty_last_n);
-#undef IS_UNSET
+    struct pn_cli_sampler *own = (struct pn_cli_sampler *)(uintptr_t)s;
+    for (size_t i = 0; i < PN_N_SAMPLING_FIELDS; i++)
+        if (member == pn_sampling_at(&pn_sampling_fields[i], &own->sampling, &own->more))
+            return pn_cli_sampling_is_unset(s, &pn_sampling_fields[i]);
+    return false;
 }
 
-#define SETTLE(field)                                                                                                  \
-    if (s->sampling.field == unset.field)                                                                              \
-    s->sampling.field = p.sampling.field
+static void settle_texts(struct pn_text_list *own, const struct pn_sampling_texts *given)
+{
+    if (own->n || !given->given)
+        return;
+    memcpy(own->item, given->item, sizeof own->item);
+    own->n = given->n;
+}
 
 int pn_cli_sampler_settle(struct pn_cli_sampler *s, int *n_context, const char *model, const json_t *params)
 {
-    struct pn_parameters p = {.sampling = pantry_sampling_default()};
+    struct pn_parameters p = {.sampling = pantry_sampling_default(), .more = pantry_samplers_default()};
     struct pantry_error err = {0};
     recommend(&p.sampling, model);
     if (pn_parameters_read(params, &p, &err) != PANTRY_OK) {
         pn_fail_prefix(&err, "%.200s", model);
         return pn_cli_fail(&err);
     }
-    SETTLE(temperature);
-    SETTLE(top_k);
-    SETTLE(top_p);
-    SETTLE(min_p);
-    SETTLE(repeat_penalty);
-    SETTLE(frequency_penalty);
-    SETTLE(presence_penalty);
-    SETTLE(penalty_last_n);
-    if (p.has_seed)
-        SETTLE(seed);
+    for (size_t i = 0; i < PN_N_SAMPLING_FIELDS; i++) {
+        const struct pn_sampling_field *f = &pn_sampling_fields[i];
+        if (pn_cli_sampling_is_unset(s, f))
+            memcpy(pn_sampling_at(f, &s->sampling, &s->more), pn_sampling_at(f, &p.sampling, &p.more), sizeof(float));
+    }
+    if (p.has_seed && s->sampling.seed == PN_SEED_UNSET)
+        s->sampling.seed = p.sampling.seed;
+    if (!s->order)
+        s->order = p.order;
+    settle_texts(&s->stop, &p.stop);
+    settle_texts(&s->breakers, &p.breakers);
+    settle_texts(&s->banned, &p.banned);
     if (p.has_limit && s->max_tokens == PN_TOKENS_UNSET)
         s->max_tokens = p.max_tokens;
-    for (size_t i = 0, own = s->stop.n; !own && i < p.n_stop; i++)
-        s->stop.item[s->stop.n++] = p.stop[i];
     if (!*n_context)
         *n_context = p.n_context;
     return PN_EXIT_DONE;
@@ -117,15 +176,32 @@ void pn_cli_sampler_draw_seed(struct pn_cli_sampler *sampler)
     sampler->sampling.seed = pn_rng_u64(&rng) >> 32; /* short enough to type */
 }
 
-struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *sampler, bool chat)
+int pn_cli_sampler_most(const struct pn_cli_sampler *s, bool chat)
+{
+    if (s->max_tokens == PN_TOKENS_UNSET)
+        return chat ? PN_TOKENS_CHAT : PN_TOKENS_BASE;
+    return s->max_tokens > 0 ? s->max_tokens : 0;
+}
+
+struct pantry_generate_options pn_cli_sampler_options(const struct pn_cli_sampler *s, bool chat,
+                                                      struct pantry_samplers *more)
 {
     struct pantry_generate_options options = pantry_generate_options_default();
-    options.sampling = sampler->sampling;
-    options.max_tokens = sampler->max_tokens > 0 ? sampler->max_tokens : 0;
-    if (sampler->max_tokens == PN_TOKENS_UNSET)
-        options.max_tokens = chat ? PN_TOKENS_CHAT : PN_TOKENS_BASE;
-    options.stop = sampler->stop.item;
-    options.n_stop = sampler->stop.n;
+    bool none = s->breakers.n == 1 && strcmp(s->breakers.item[0], "none") == 0;
+    *more = s->more;
+    more->order = s->order;
+    more->dry_breaker = s->breakers.n ? s->breakers.item : NULL;
+    more->n_dry_breaker = none ? 0 : s->breakers.n;
+    more->banned = s->banned.item;
+    more->n_banned = s->banned.n;
+    options.sampling = s->sampling;
+    options.sampling.more = more;
+    options.max_tokens = pn_cli_sampler_most(s, chat);
+    options.stop = s->stop.item;
+    options.n_stop = s->stop.n;
+    options.grammar = s->form.grammar;
+    options.think_budget = s->think_budget;
+    options.think_message = s->think_message;
     return options;
 }
 

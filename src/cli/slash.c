@@ -75,7 +75,13 @@ static bool store_parameter(struct pn_chat *chat, struct parameter parameter, co
     const struct pn_option *option = parameter.option;
     void *to = (char *)chat + parameter.offset;
     struct pn_text_list *list = to;
+    const char *copy;
     switch (option->kind) {
+    case PN_OPTION_TEXT:
+        if (!(copy = pn_arena_copy(&chat->arena, value, strlen(value))))
+            return false;
+        memcpy(to, &copy, sizeof copy);
+        return true;
     case PN_OPTION_FLOAT:
         return pn_cli_parse_float(value, option->min, option->max, to);
     case PN_OPTION_INT:
@@ -97,11 +103,13 @@ static void put_parameter(const struct pn_chat *chat, struct parameter parameter
     const struct pn_text_list *list = at;
     if (parameter.option->kind == PN_OPTION_LIST) {
         for (size_t i = 0; i < list->n; i++)
-            printf("  %-18s %s\n", name, list->item[i]);
+            printf("  %-21s %s\n", name, list->item[i]);
         return;
     }
-    printf("  %-18s ", name);
-    if (pn_cli_sampler_is_unset(&chat->sampler, at))
+    printf("  %-21s ", name);
+    if (parameter.option->kind == PN_OPTION_TEXT)
+        puts(*(const char *const *)at ? *(const char *const *)at : "as the model says");
+    else if (pn_cli_sampler_is_unset(&chat->sampler, at))
         puts("as the model says");
     else if (parameter.option->kind == PN_OPTION_FLOAT)
         printf("%g\n", (double)*(const float *)at);
@@ -120,7 +128,7 @@ static void list_parameters(void)
     struct parameter parameter;
     puts("/set parameter NAME VALUE, with these names:");
     for (size_t i = 0; (parameter = parameter_at(i)).option; i++)
-        printf("  %-18s %-5s %s\n", parameter.option->parameter, parameter.option->value, parameter.option->help);
+        printf("  %-21s %-5s %s\n", parameter.option->parameter, parameter.option->value, parameter.option->help);
 }
 
 static void set_parameter(struct slash *slash, const char *rest)

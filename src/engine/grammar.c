@@ -50,6 +50,7 @@ void pantry_grammar_free(pantry_grammar *grammar)
     if (!grammar)
         return;
     pn_grammar_free(grammar->grammar);
+    free(grammar->trigger);
     free(grammar);
 }
 

@@ -23,8 +23,9 @@ struct pantry_model {
     struct pantry_tokenizer view;      /* returned by pantry_model_tokenizer */
     struct pn_template *chat_template; /* parsed on first use */
     pthread_mutex_t template_lock;
-    struct pn_disk_folder *folder; /* of the prefix cache; NULL: none */
-    struct pn_rope_override rope;  /* as asked for; owns its text */
+    struct pn_grammar_vocabulary *vocabulary; /* for grammars; made on first use, under the template's lock */
+    struct pn_disk_folder *folder;            /* of the prefix cache; NULL: none */
+    struct pn_rope_override rope;             /* as asked for; owns its text */
     char *architecture, *name, *license, *tokenizer_name;
     double load_seconds;
 };
@@ -40,6 +41,7 @@ struct pantry_session {
 
 struct pantry_grammar {
     struct pn_grammar *grammar;
+    char *trigger; /* it is about what follows this text, each time it comes; NULL: about the whole answer */
 };
 
 struct pantry_request {
@@ -52,6 +54,11 @@ struct pantry_model *pn_model_retain(struct pantry_model *model);
 /* The scheduler that runs the model, with keys and values stored as `kv_type` (NULL: as already decided, or the
  * device's default). */
 pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, struct pn_sched **out,
+                             struct pantry_error *err);
+
+/* pantry.c: keeps a request's answer within its grammar (NULL: none). PANTRY_UNSUPPORTED: the model has no tokenizer.
+ */
+pantry_status pn_model_guide(struct pantry_model *model, const pantry_grammar *grammar, struct pn_request *request,
                              struct pantry_error *err);
 
 /* session.c: the context length for a model that generates; `wanted` 0: as loaded or trained, at most 32,768. */

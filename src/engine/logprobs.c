@@ -74,3 +74,9 @@ void pn_logprobs_take(struct pn_logprobs *l, int32_t id)
     for (int i = 0; i < l->n_top; i++)
         l->top[i].logprob = (float)(distance(l->top[i].logprob, highest) - log_sum);
 }
+
+void pn_logprobs_skip(struct pn_logprobs *l)
+{
+    l->logprob = 0;
+    l->n_top = 0;
+}

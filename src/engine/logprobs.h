@@ -27,5 +27,7 @@ void pn_logprobs_keep(struct pn_logprobs *l, const float *logits);
 /* Records that token `id` was taken from that row (-1: none). NaN counts as probability 0; tokens of probability 0 are
  * not among the likeliest. */
 void pn_logprobs_take(struct pn_logprobs *l, int32_t id);
+/* Records a token without a row: it was forced. */
+void pn_logprobs_skip(struct pn_logprobs *l);
 
 #endif

@@ -77,6 +77,21 @@ void pantry_session_options_init(struct pantry_session_options *o, size_t size)
     init(o, size, &own, sizeof own);
 }
 
+void pantry_samplers_init(struct pantry_samplers *o, size_t size)
+{
+    struct pantry_samplers own = {.dynatemp_exponent = 1,
+                                  .typical_p = 1,
+                                  .xtc_threshold = 0.1f,
+                                  .dry_base = 1.75f,
+                                  .dry_allowed_length = 2,
+                                  .dry_penalty_last_n = -1,
+                                  .mirostat_tau = 5,
+                                  .mirostat_eta = 0.1f,
+                                  .adaptive_target = -1,
+                                  .adaptive_decay = 0.9f};
+    init(o, size, &own, sizeof own);
+}
+
 struct pantry_sampling pantry_sampling_default(void)
 {
     return (struct pantry_sampling){
@@ -85,13 +100,13 @@ struct pantry_sampling pantry_sampling_default(void)
 
 void pantry_generate_options_init(struct pantry_generate_options *o, size_t size)
 {
-    struct pantry_generate_options own = {.sampling = pantry_sampling_default()};
+    struct pantry_generate_options own = {.sampling = pantry_sampling_default(), .think_budget = -1};
     init(o, size, &own, sizeof own);
 }
 
 void pantry_request_options_init(struct pantry_request_options *o, size_t size)
 {
-    struct pantry_request_options own = {.sampling = pantry_sampling_default()};
+    struct pantry_request_options own = {.sampling = pantry_sampling_default(), .think_budget = -1};
     init(o, size, &own, sizeof own);
 }
 

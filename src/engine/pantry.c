@@ -166,6 +166,7 @@ void pantry_model_free(pantry_model *m)
     pn_sched_free(m->sched);
     pthread_mutex_destroy(&m->sched_lock);
     pn_template_free(m->chat_template);
+    pn_grammar_vocabulary_free(m->vocabulary);
     pn_tokenizer_free(m->tokenizer);
     pn_runner_free(m->runner);
     pn_disk_folder_close(m->folder);
@@ -483,4 +484,52 @@ pantry_status pantry_model_render(const pantry_model *model, const char *context
     status = ok ? pn_template_render(t, context, NULL, text, len, err) : pn_no_memory(err, "a template's context");
     json_decref(context);
     return status;
+}
+
+/* ---- grammars ---- */
+
+/* The tokens as grammars see them: as many as there are logits. */
+static pantry_status make_vocabulary(const struct pantry_model *m, struct pn_grammar_vocabulary **out,
+                                     struct pantry_error *err)
+{
+    size_t n = (size_t)m->runner->model->hp.n_vocab, n_known = pn_tokenizer_n_vocab(m->tokenizer);
+    struct pn_grammar_token *tokens = calloc(n, sizeof *tokens);
+    size_t *ends = calloc(n + 1, sizeof *ends);
+    struct pn_buf bytes = {0};
+    pantry_status status = tokens && ends ? PANTRY_OK : pn_no_memory(err, "a vocabulary");
+    for (size_t i = 0; i < n && !status; i++) {
+        if (i < n_known)
+            status = pn_tokenizer_token_bytes(m->tokenizer, (int32_t)i, &bytes, err);
+        ends[i + 1] = bytes.len;
+    }
+    if (!status && bytes.failed)
+        status = pn_no_memory(err, "a vocabulary");
+    for (size_t i = 0; i < n && i < n_known && !status; i++) {
+        struct pn_grammar_token *t = &tokens[i];
+        t->bytes = (struct pn_str){bytes.data + ends[i], ends[i + 1] - ends[i]};
+        t->text.data = pn_tokenizer_token_text(m->tokenizer, (int32_t)i, &t->text.len);
+        t->special = pn_tokenizer_token_type(m->tokenizer, (int32_t)i) == PN_TOKEN_CONTROL;
+        t->ends = pn_tokenizer_is_eog(m->tokenizer, (int32_t)i);
+    }
+    if (!status)
+        status = pn_grammar_vocabulary_new(tokens, n, out, err);
+    pn_buf_free(&bytes);
+    free(tokens);
+    free(ends);
+    return status;
+}
+
+pantry_status pn_model_guide(struct pantry_model *m, const pantry_grammar *grammar, struct pn_request *request,
+                             struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    if (!grammar)
+        return PANTRY_OK;
+    if (!m->tokenizer)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer, so it cannot follow a grammar");
+    pthread_mutex_lock(&m->template_lock);
+    if (!m->vocabulary)
+        status = make_vocabulary(m, &m->vocabulary, err);
+    pthread_mutex_unlock(&m->template_lock);
+    return status ? status : pn_request_guide(request, grammar->grammar, grammar->trigger, m->vocabulary, err);
 }

@@ -24,7 +24,7 @@ struct pn_mix_wishes {
     size_t n_patterns;
     bool has_output, has_embedding;
     pn_type output, embedding;
-    bool pure; /* all matrices get the mix's base type */
+    bool pure;       /* all matrices get the mix's base type */
     bool importance; /* there is an importance matrix */
 };
 

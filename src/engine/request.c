@@ -51,6 +51,33 @@ static bool copy_options(struct pn_request *r, const struct pantry_request_optio
            pn_buf_reserve(&r->waiting, 2 * PN_MAX_EVENT_BYTES);
 }
 
+/* What steers the answer besides the sampler. Room for forced tokens is made now, since the token loop allocates
+ * nothing. */
+static pantry_status steer(struct pn_request *r, const struct pn_model *model, const struct pantry_request_options *o,
+                           struct pantry_error *err)
+{
+    const struct pn_str *source = &model->weights->chat_template;
+    pantry_status status = PANTRY_OK;
+    size_t room = 1;
+    if (o->think_budget < -1)
+        return pn_fail(err, PANTRY_INVALID, "invalid think_budget (found %d, allowed -1 or more)", o->think_budget);
+    if ((o->think_budget >= 0 || o->end_thinking || o->begin) && !r->tokenizer)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "the model has no tokenizer, so nothing is known of its text");
+    r->may_think = source->len && strstr(source->data, "think");
+    if (o->think_budget >= 0 || o->end_thinking || (o->grammar && r->tokenizer))
+        status = pn_think_init(&r->think, pn_dialect_detect(source->data ? source->data : "", source->len),
+                               r->tokenizer, o->think_budget, o->think_message, o->ids, r->n_prompt, err);
+    r->end_thinking = o->end_thinking;
+    for (int i = 0; i < r->think.n_pairs; i++)
+        room = r->think.pair[i].closing.len > room ? r->think.pair[i].closing.len : room;
+    if (!status && o->begin)
+        status = pn_tokenizer_encode(r->tokenizer, o->begin, strlen(o->begin), 0, &r->forced, err);
+    if (!status &&
+        !pn_vec_reserve((void **)(void *)&r->forced.data, &r->forced.cap, r->forced.len + room, sizeof *r->forced.data))
+        status = pn_no_memory(err, "a request");
+    return status;
+}
+
 pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
                              const struct pantry_request_options *o, struct pn_request **out, struct pantry_error *err)
 {
@@ -81,6 +108,10 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
         status = pn_sampler_init(&r->sampler, &r->sampling, model->hp.n_vocab, err);
     if (!status)
         status = pn_sampler_set_bias(&r->sampler, o->logit_bias, o->n_logit_bias, err);
+    if (!status)
+        status = pn_sampler_set_text(&r->sampler, &o->sampling, tokenizer, r->n_prompt, r->n_context, err);
+    if (!status)
+        status = steer(r, model, o, err);
     if (!status && tokenizer)
         status = pn_detokenizer_new(tokenizer, PN_DETOKENIZE_CONTINUE, &r->detokenizer, err);
     if (status)
@@ -95,6 +126,9 @@ void pn_request_destroy(struct pn_request *r)
     if (!r)
         return;
     pn_sampler_free(&r->sampler);
+    pn_think_free(&r->think);
+    pn_guide_free(&r->guide);
+    free(r->forced.data);
     pn_logprobs_free(&r->logprobs);
     pn_detokenizer_free(r->detokenizer);
     for (size_t i = 0; r->stop && i < r->n_stop; i++)
@@ -109,6 +143,47 @@ void pn_request_destroy(struct pn_request *r)
     pthread_cond_destroy(&r->ready);
     pthread_mutex_destroy(&r->lock);
     free(r);
+}
+
+int32_t pn_request_forced(struct pn_request *r)
+{
+    if (r->at_forced == r->forced.len) {
+        const struct pn_ids *end = pn_think_end(&r->think, r->end_thinking && pantry_cancel_is_set(r->end_thinking));
+        r->at_forced = r->forced.len = 0;
+        if (end && end->len <= r->forced.cap) {
+            memcpy(r->forced.data, end->data, end->len * sizeof *end->data);
+            r->forced.len = end->len;
+        }
+    }
+    return r->at_forced < r->forced.len ? r->forced.data[r->at_forced++] : -1;
+}
+
+enum { AHEAD = 64 }; /* tokens that must come, at a time */
+
+pantry_status pn_request_guide(struct pn_request *r, struct pn_grammar *grammar, const char *trigger,
+                               struct pn_grammar_vocabulary *vocabulary, struct pantry_error *err)
+{
+    if (!pn_vec_reserve((void **)(void *)&r->forced.data, &r->forced.cap, r->forced.len + AHEAD,
+                        sizeof *r->forced.data))
+        return pn_no_memory(err, "a request");
+    return pn_guide_init(&r->guide, grammar, vocabulary, r->tokenizer, trigger, &r->think, r->may_think, err);
+}
+
+pantry_status pn_request_took(struct pn_request *r, int32_t id, struct pantry_error *err)
+{
+    pn_think_take(&r->think, id);
+    pantry_status status = pn_guide_take(&r->guide, id, &r->think, err);
+    if (!status && r->guide.state == PN_GUIDE_WHOLE && !r->stats.stop)
+        r->stats.stop = PANTRY_STOP_END;
+    return status;
+}
+
+pantry_status pn_request_look_ahead(struct pn_request *r, int n_ids, struct pantry_error *err)
+{
+    if (r->guide.state != PN_GUIDE_ON || r->at_forced < r->forced.len)
+        return PANTRY_OK;
+    r->at_forced = r->forced.len = 0;
+    return pn_guide_ahead(&r->guide, r->ids, n_ids, n_ids - r->n_prompt, r->forced.cap, &r->forced, err);
 }
 
 bool pn_request_cancelled(const struct pn_request *r)

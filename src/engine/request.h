@@ -5,9 +5,11 @@
 #ifndef PN_ENGINE_REQUEST_H
 #define PN_ENGINE_REQUEST_H
 
+#include "engine/guide.h"
 #include "engine/logprobs.h"
 #include "engine/sample.h"
 #include "engine/sequence.h"
+#include "engine/think.h"
 #include "text/tokenizer/tokenizer.h"
 
 #include "pantry.h"
@@ -53,6 +55,12 @@ struct pn_request {
     int n_memory, n_loaded;    /* tokens that were in memory then, and after the load */
     bool in_step;
     struct pn_sampler sampler;
+    struct pn_think think;
+    const pantry_cancel *end_thinking; /* the caller's; may be NULL */
+    struct pn_guide guide;             /* within a grammar */
+    bool may_think;                    /* the template knows reasoning */
+    struct pn_ids forced;              /* tokens that come next, whatever the model says, ... */
+    size_t at_forced;                  /* ... from here on */
     struct pn_logprobs logprobs;
     struct pn_detokenizer *detokenizer;
     struct pn_buf text; /* decoded but held back: it may begin a stop text */
@@ -92,6 +100,17 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
                              const struct pantry_request_options *options, struct pn_request **out,
                              struct pantry_error *err);
 void pn_request_destroy(struct pn_request *r);
+
+/* The next token if it is forced; -1: the model says. */
+int32_t pn_request_forced(struct pn_request *r);
+/* Takes a token that has become part of the answer into account. Sets stats.stop if the answer is whole.
+ * PANTRY_INVALID: the grammar does not allow it. */
+pantry_status pn_request_took(struct pn_request *r, int32_t id, struct pantry_error *err);
+/* Finds tokens that the grammar forces next, after the `n_ids` tokens of r->ids. */
+pantry_status pn_request_look_ahead(struct pn_request *r, int n_ids, struct pantry_error *err);
+/* Keeps the answer within a grammar. Once, before the request is submitted. */
+pantry_status pn_request_guide(struct pn_request *r, struct pn_grammar *grammar, const char *trigger,
+                               struct pn_grammar_vocabulary *vocabulary, struct pantry_error *err);
 
 bool pn_request_cancelled(const struct pn_request *r);
 /* Whether the queue has room for another token. */

@@ -36,7 +36,8 @@ static pantry_status submit(struct pantry_request *request, const struct pantry_
     if (status)
         return status;
     request->request->stats.load_seconds = m->load_seconds;
-    if ((status = pn_sched_submit(sched, request->request, err)))
+    status = pn_model_guide(m, o.grammar, request->request, err);
+    if (status || (status = pn_sched_submit(sched, request->request, err)))
         pn_request_destroy(request->request);
     if (status)
         request->request = NULL;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -338,41 +339,80 @@ static size_t row_size(const struct pn_sched *s)
     return s->result == PN_RESULT_IDS ? 1 : (size_t)s->runner->model->hp.n_vocab;
 }
 
-/* `result` holds the logits of r's token, or its id. -1: all logits are NaN. */
-static int32_t next_id(struct pn_sched *s, struct pn_request *r, float *result)
+/* Draws a token that the grammar allows. */
+static pantry_status draw(struct pn_request *r, float *logits, int32_t *id, struct pantry_error *err)
 {
-    if (s->result == PN_RESULT_IDS)
-        return (int32_t)*result;
-    pn_logprobs_keep(&r->logprobs, result);
-    int32_t id = pn_sampler_choose(&r->sampler, result, r->seq.ids, r->seq.n_past);
-    pn_logprobs_take(&r->logprobs, id);
-    return id;
+    struct pn_mask mask;
+    bool masked;
+    pantry_status status = pn_guide_mask(&r->guide, &mask, &masked, err);
+    if (status)
+        return status;
+    *id = pn_sampler_choose_from(&r->sampler, masked ? &mask : NULL, logits, r->seq.ids, r->seq.n_ids);
+    while (!masked && *id >= 0 && logits[*id] > -INFINITY && !pn_guide_allows(&r->guide, *id)) {
+        logits[*id] = -INFINITY;
+        *id = pn_sampler_choose(&r->sampler, logits, r->seq.ids, r->seq.n_ids);
+    }
+    return PANTRY_OK;
 }
 
-static void choose(struct pn_sched *s, struct pn_request *r, float *result)
+/* `result` holds the logits of r's token, or its id. -1: all logits are NaN. */
+static pantry_status next_id(struct pn_sched *s, struct pn_request *r, float *result, int32_t *id,
+                             struct pantry_error *err)
+{
+    *id = pn_request_forced(r);
+    if (s->result == PN_RESULT_IDS) {
+        *id = *id >= 0 ? *id : (int32_t)*result;
+        return PANTRY_OK;
+    }
+    pn_logprobs_keep(&r->logprobs, result);
+    if (*id < 0 && pn_guide_opens(&r->guide, result, s->runner->model->hp.n_vocab))
+        *id = r->guide.opens;
+    pantry_status status = *id < 0 ? draw(r, result, id, err) : PANTRY_OK;
+    pn_logprobs_take(&r->logprobs, *id);
+    return status;
+}
+
+/* Adds a token to the answer. False: the request has ended. */
+static bool append(struct pn_sched *s, struct pn_request *r, int32_t id)
 {
     struct pantry_error err;
     struct pn_seq *q = &r->seq;
-    int32_t id = next_id(s, r, result);
-    if (id < 0) {
-        finish(s, r, pn_fail(&err, PANTRY_INTERNAL, "all logits of the model are NaN"), &err);
+    if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
+        r->stats.stop = PANTRY_STOP_END;
+        finish(s, r, PANTRY_OK, NULL);
+        return false;
+    }
+    r->stats.n_generated++;
+    pantry_status status = pn_request_emit(r, id, &err);
+    if (!status)
+        status = pn_request_took(r, id, &err);
+    if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_ids == q->n_context))
+        r->stats.stop = PANTRY_STOP_LENGTH;
+    if (!status && !r->stats.stop) {
+        q->ids[q->n_ids++] = id;
+        status = pn_request_look_ahead(r, q->n_ids, &err);
+    }
+    if (status || r->stats.stop)
+        finish(s, r, status, &err);
+    return !status && !r->stats.stop;
+}
+
+/* The next token, and those that are forced after it: they are read together in the next step. */
+static void choose(struct pn_sched *s, struct pn_request *r, float *result)
+{
+    struct pantry_error err;
+    int32_t id;
+    pantry_status status = next_id(s, r, result, &id, &err);
+    if (!status && id < 0)
+        status = pn_fail(&err, PANTRY_INTERNAL, "all logits of the model are NaN");
+    if (status) {
+        finish(s, r, status, &err);
         return;
     }
     if (!r->first_token)
         r->first_token = pn_clock_ns();
-    if (!r->ignore_eos && r->tokenizer && pn_tokenizer_is_eog(r->tokenizer, id)) {
-        r->stats.stop = PANTRY_STOP_END;
-        finish(s, r, PANTRY_OK, NULL);
-        return;
-    }
-    r->stats.n_generated++;
-    pantry_status status = pn_request_emit(r, id, &err);
-    if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_past == q->n_context))
-        r->stats.stop = PANTRY_STOP_LENGTH;
-    if (status || r->stats.stop)
-        finish(s, r, status, &err);
-    else
-        q->ids[q->n_ids++] = id;
+    while (append(s, r, id) && pn_request_has_room(r) && (id = pn_request_forced(r)) >= 0)
+        pn_logprobs_skip(&r->logprobs);
 }
 
 /* Adds a prompt to the tree now and then while it is read, where a younger one waits, and at its end. Pages that
@@ -427,7 +467,8 @@ static enum pn_result result_of(const struct pn_sched *s)
     const struct pn_batch *b = &s->step.batch;
     bool greedy = b->n_tokens <= MOST_TOKENS;
     for (int i = 0; i < b->n_seqs && greedy; i++)
-        greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler) && !s->in_step[i]->logprobs.logits;
+        greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler) && !s->in_step[i]->logprobs.logits &&
+                 pn_guide_is_free(&s->in_step[i]->guide);
     return greedy ? PN_RESULT_IDS : PN_RESULT_LOGITS;
 }
 

@@ -165,13 +165,19 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .logprobs = o->logprobs,
                                              .top_logprobs = o->top_logprobs,
                                              .logit_bias = o->logit_bias,
-                                             .n_logit_bias = o->n_logit_bias};
+                                             .n_logit_bias = o->n_logit_bias,
+                                             .think_budget = o->think_budget,
+                                             .think_message = o->think_message,
+                                             .end_thinking = o->end_thinking,
+                                             .begin = o->begin,
+                                             .grammar = o->grammar};
     pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
     if (status)
         return status;
     r->also_cancel = o->cancel;
     r->stats.load_seconds = s->model->load_seconds;
-    if ((status = pn_sched_submit(s->sched, r, err))) {
+    status = pn_model_guide(s->model, o->grammar, r, err);
+    if (status || (status = pn_sched_submit(s->sched, r, err))) {
         pn_request_destroy(r);
         return status;
     }

@@ -24,8 +24,14 @@ struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded)
                                   .max_tokens = p->max_tokens,
                                   .n_context = p->n_context,
                                   .n_batch = p->n_batch,
-                                  .n_stop = p->n_stop};
-    memcpy(o.stop, p->stop, sizeof *o.stop * p->n_stop);
+                                  .more = p->more,
+                                  .breakers = p->breakers,
+                                  .banned = p->banned,
+                                  .think_budget = -1,
+                                  .n_stop = p->stop.n};
+    memcpy(o.stop, p->stop.item, sizeof *o.stop * p->stop.n);
+    if (p->order)
+        snprintf(o.order, sizeof o.order, "%s", p->order);
     if (!p->has_seed)
         o.sampling.seed = pn_rng_u64(&rng) >> 32;
     return o;
@@ -332,6 +338,7 @@ static pantry_status take(struct making *m, const struct pantry_token *token, st
     if (token->id >= 0)
         pn_replay_note_token(m->replay, token->id);
     note_logprobs(m, token);
+    m->out->logprob += (double)token->logprob;
     if ((m->options->n_stop > 1 || m->options->shift) && token->id >= 0)
         pn_buf_append(&m->ids, &token->id, sizeof token->id);
     if (m->parser)
@@ -384,9 +391,16 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
 {
     const struct pn_answer_options *o = m->options;
     struct pantry_request_options request = pantry_request_options_default();
+    struct pantry_samplers more = o->more;
+    more.order = *o->order ? o->order : NULL;
+    more.dry_breaker = o->breakers.given ? o->breakers.item : NULL;
+    more.n_dry_breaker = o->breakers.n;
+    more.banned = o->banned.item;
+    more.n_banned = o->banned.n;
     request.ids = ids;
     request.n_ids = n;
     request.sampling = o->sampling;
+    request.sampling.more = &more;
     request.max_tokens = max_tokens;
     request.n_context = o->n_context;
     request.n_batch = o->n_batch;
@@ -396,6 +410,10 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.top_logprobs = o->top_logprobs;
     request.logit_bias = o->logit_bias;
     request.n_logit_bias = o->n_logit_bias;
+    request.think_budget = o->think_budget;
+    request.think_message = o->think_message;
+    request.begin = o->begin;
+    request.grammar = o->grammar;
     request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
     return pantry_submit(m->loaded->model, &request, r, err);
 }

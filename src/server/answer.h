@@ -40,18 +40,25 @@ struct pn_answer_options {
     /* The answer goes on with the context's last message, the assistant's, which is not handed out again. */
     bool continues;
     struct pantry_sampling sampling;
-    int max_tokens, n_context, n_batch; /* 0: as in pantry_request_options */
+    struct pantry_samplers more;               /* without its texts */
+    struct pn_sampling_texts breakers, banned; /* of DRY; that the answer never contains */
+    char order[PN_SAMPLING_ORDER];             /* of the samplers; "": the usual one */
+    int max_tokens, n_context, n_batch;        /* 0: as in pantry_request_options */
     const char *stop[PN_MAX_STOPS];
     size_t n_stop;
     bool logprobs;    /* content comes with the log probabilities of its tokens, ... */
     int top_logprobs; /* ... and with those of the likeliest tokens in their place */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
-    bool shift;    /* where the context is full, older tokens are left out and the answer goes on */
-    bool cut;      /* so are those of a prompt that is longer than the context */
-    int n_keep;    /* tokens at the beginning that stay then; half of the context at most */
-    bool progress; /* tell how far the prompt is read */
-    bool whole;    /* reasoning and calls stay in the content */
+    int think_budget;              /* most tokens of reasoning; -1: no limit */
+    const char *think_message;     /* that ends reasoning which is cut; NULL: none */
+    const char *begin;             /* text that the answer begins with; NULL: none */
+    const pantry_grammar *grammar; /* what the answer is; NULL: any text */
+    bool progress;                 /* tell how far the prompt is read */
+    bool whole;                    /* reasoning and calls stay in the content */
+    bool shift;                    /* where the context is full, older tokens are left out and the answer goes on */
+    bool cut;                      /* so are those of a prompt that is longer than the context */
+    int n_keep;                    /* tokens at the beginning that stay then; half of the context at most */
     enum pantry_tool_choice tool_choice;
     /* False: the answer may end. */
     bool (*delta)(void *user, const struct pn_delta *delta);
@@ -63,6 +70,7 @@ struct pn_answer {
     int n_calls;
     int n_reasoning;      /* tokens up to the end of the reasoning */
     int n_cut, n_shifted; /* tokens that were left out of the prompt, and to go on */
+    double logprob;       /* of all tokens together, with logprobs */
     const char *stop;     /* the one of the stop texts that came; NULL: none did */
 };
 

@@ -121,6 +121,7 @@ static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error 
 {
     const struct pn_catalog_entry *entry = pn_store_entry(loaded->name);
     loaded->parameters.sampling = pantry_sampling_default();
+    loaded->parameters.more = pantry_samplers_default();
     if (entry && entry->temperature > 0) {
         loaded->parameters.sampling.temperature = entry->temperature;
         loaded->parameters.sampling.top_p = entry->top_p;

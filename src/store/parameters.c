@@ -11,10 +11,11 @@
 #include <string.h>
 
 enum kind {
-    FLOAT,
+    NUMBER, /* of sampling: `field` */
     INT,
     SEED,
-    STOPS,
+    TEXT,
+    TEXTS,
     HINT_INT, /* about how to run a model, which pantry decides itself: changes no answer */
     HINT_BOOL,
     NEUTRAL, /* only `least`, the value that means "off" */
@@ -25,46 +26,46 @@ struct parameter {
     enum kind kind;
     double least, most;
     size_t offset; /* in struct pn_parameters */
+    const struct pn_sampling_field *field;
 };
 
 #define AT(field) offsetof(struct pn_parameters, field)
 
 static const struct parameter table[] = {
-    {"temperature", FLOAT, 0, 100, AT(sampling.temperature)},
-    {"top_p", FLOAT, 0, 1, AT(sampling.top_p)},
-    {"min_p", FLOAT, 0, 1, AT(sampling.min_p)},
-    {"repeat_penalty", FLOAT, 0.01, 100, AT(sampling.repeat_penalty)},
-    {"frequency_penalty", FLOAT, -100, 100, AT(sampling.frequency_penalty)},
-    {"presence_penalty", FLOAT, -100, 100, AT(sampling.presence_penalty)},
-    {"top_k", INT, -1, 1 << 24, AT(sampling.top_k)},
-    {"repeat_last_n", INT, -1, 1 << 24, AT(sampling.penalty_last_n)},
-    {"num_predict", INT, -2, 1 << 24, AT(max_tokens)},
-    {"num_ctx", INT, 0, 1 << 24, AT(n_context)},
-    {"num_batch", INT, 0, 4096, AT(n_batch)},
-    {"seed", SEED, 0, 0, AT(sampling.seed)},
-    {"stop", STOPS, 0, 0, AT(stop)},
-    {"num_keep", HINT_INT, -1, 1 << 24, 0},
-    {"num_gpu", HINT_INT, -1, 1 << 24, 0},
-    {"main_gpu", HINT_INT, -1, 1 << 24, 0},
-    {"num_thread", HINT_INT, 0, 1 << 24, 0},
-    {"draft_num_predict", HINT_INT, 0, 1 << 24, 0},
-    {"use_mmap", HINT_BOOL, 0, 0, 0},
-    {"use_mlock", HINT_BOOL, 0, 0, 0},
-    {"numa", HINT_BOOL, 0, 0, 0},
-    {"low_vram", HINT_BOOL, 0, 0, 0},
-    {"f16_kv", HINT_BOOL, 0, 0, 0},
-    {"typical_p", NEUTRAL, 1, 1, 0},
-    {"tfs_z", NEUTRAL, 1, 1, 0},
-    {"mirostat", NEUTRAL, 0, 0, 0},
+    {"num_predict", INT, -2, 1 << 24, AT(max_tokens), NULL},
+    {"num_ctx", INT, 0, 1 << 24, AT(n_context), NULL},
+    {"num_batch", INT, 0, 4096, AT(n_batch), NULL},
+    {"seed", SEED, 0, 0, AT(sampling.seed), NULL},
+    {"stop", TEXTS, 0, 0, AT(stop), NULL},
+    {"samplers", TEXT, 0, 0, AT(order), NULL},
+    {"dry_sequence_breakers", TEXTS, 0, 0, AT(breakers), NULL},
+    {"banned_strings", TEXTS, 0, 0, AT(banned), NULL},
+    {"num_keep", HINT_INT, -1, 1 << 24, 0, NULL},
+    {"num_gpu", HINT_INT, -1, 1 << 24, 0, NULL},
+    {"main_gpu", HINT_INT, -1, 1 << 24, 0, NULL},
+    {"num_thread", HINT_INT, 0, 1 << 24, 0, NULL},
+    {"draft_num_predict", HINT_INT, 0, 1 << 24, 0, NULL},
+    {"use_mmap", HINT_BOOL, 0, 0, 0, NULL},
+    {"use_mlock", HINT_BOOL, 0, 0, 0, NULL},
+    {"numa", HINT_BOOL, 0, 0, 0, NULL},
+    {"low_vram", HINT_BOOL, 0, 0, 0, NULL},
+    {"f16_kv", HINT_BOOL, 0, 0, 0, NULL},
+    {"tfs_z", NEUTRAL, 1, 1, 0, NULL},
 };
 
-static const struct parameter *find(const char *name, struct pantry_error *err)
+static pantry_status find(const char *name, struct parameter *out, struct pantry_error *err)
 {
+    const struct pn_sampling_field *f = pn_sampling_find(name);
+    if (f) {
+        *out = (struct parameter){f->name, NUMBER, f->least, f->most, 0, f};
+        return PANTRY_OK;
+    }
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(table[i].name, name) == 0)
-            return &table[i];
-    pn_fail(err, PANTRY_UNSUPPORTED, "parameter %.60s: not supported", name);
-    return NULL;
+        if (strcmp(table[i].name, name) == 0) {
+            *out = table[i];
+            return PANTRY_OK;
+        }
+    return pn_fail(err, PANTRY_UNSUPPORTED, "parameter %.60s: not supported", name);
 }
 
 /* ---- values ---- */
@@ -83,19 +84,19 @@ static pantry_status wrong_type(const struct parameter *p, const char *allowed, 
     return pn_fail(err, PANTRY_INVALID, "parameter %s: wrong type (allowed %s)", p->name, allowed);
 }
 
-static pantry_status read_stops(const struct parameter *p, const json_t *v, struct pn_parameters *out,
+static pantry_status read_texts(const struct parameter *p, const json_t *v, struct pn_sampling_texts *out,
                                 struct pantry_error *err)
 {
     size_t n = json_is_array(v) ? json_array_size(v) : 1;
-    if (n > PN_PARAMETER_STOPS)
-        return pn_fail(err, PANTRY_LIMIT, "parameter stop: too many texts (found %zu, allowed %d)", n,
-                       PN_PARAMETER_STOPS);
-    out->n_stop = 0;
+    if (n > PN_SAMPLING_TEXTS)
+        return pn_fail(err, PANTRY_LIMIT, "parameter %s: too many texts (found %zu, allowed %d)", p->name, n,
+                       PN_SAMPLING_TEXTS);
+    *out = (struct pn_sampling_texts){.given = true};
     for (size_t i = 0; i < n; i++) {
         const json_t *text = json_is_array(v) ? json_array_get(v, i) : v;
         if (!json_is_string(text) || !json_string_length(text))
             return wrong_type(p, "texts that are not empty", err);
-        out->stop[out->n_stop++] = json_string_value(text);
+        out->item[out->n++] = json_string_value(text);
     }
     return PANTRY_OK;
 }
@@ -113,8 +114,13 @@ static pantry_status read_one(const struct parameter *p, const json_t *v, struct
     double number = json_number_value(v);
     char *to = (char *)out + p->offset;
     switch (p->kind) {
-    case STOPS:
-        return read_stops(p, v, out, err);
+    case TEXTS:
+        return read_texts(p, v, (struct pn_sampling_texts *)(void *)to, err);
+    case TEXT:
+        if (!json_is_string(v))
+            return wrong_type(p, "a text", err);
+        out->order = json_string_value(v);
+        return PANTRY_OK;
     case HINT_BOOL:
         return json_is_boolean(v) ? PANTRY_OK : wrong_type(p, "true or false", err);
     case SEED:
@@ -124,19 +130,18 @@ static pantry_status read_one(const struct parameter *p, const json_t *v, struct
         memcpy(to, &seed, sizeof seed);
         out->has_seed = true;
         return PANTRY_OK;
-    case INT:
-    case HINT_INT:
-        if (!is_whole(v))
-            return wrong_type(p, "a whole number", err);
-        break;
     default:
-        if (!json_is_number(v))
+        if (p->kind == INT || p->kind == HINT_INT || (p->field && p->field->whole)) {
+            if (!is_whole(v))
+                return wrong_type(p, "a whole number", err);
+        } else if (!json_is_number(v)) {
             return wrong_type(p, "a number", err);
+        }
     }
     if (!(number >= p->least && number <= p->most))
         return out_of_range(p, number, err);
-    if (p->kind == FLOAT)
-        memcpy(to, &(float){(float)number}, sizeof(float));
+    if (p->field)
+        pn_sampling_set(p->field, number, &out->sampling, &out->more);
     else if (p->kind == INT)
         memcpy(to, &(int){(int)number}, sizeof(int));
     return PANTRY_OK;
@@ -148,15 +153,15 @@ pantry_status pn_parameters_read(const json_t *params, struct pn_parameters *out
     json_t *v;
     json_object_foreach((json_t *)(uintptr_t)params, name, v)
     {
-        const struct parameter *p = find(name, err);
-        pantry_status status = p ? read_one(p, v, out, err) : PANTRY_UNSUPPORTED;
+        struct parameter p;
+        pantry_status status = find(name, &p, err);
+        if (!status)
+            status = read_one(&p, v, out, err);
         if (status)
             return status;
-        out->has_limit |= p->offset == AT(max_tokens);
+        out->has_limit |= p.kind == INT && p.offset == AT(max_tokens);
     }
-    /* The values that mean "off" elsewhere. */
-    out->sampling.top_k = out->sampling.top_k < 0 ? 0 : out->sampling.top_k;
-    out->sampling.top_p = out->sampling.top_p == 0 ? 1e-6f : out->sampling.top_p; /* the likeliest token alone */
+    pn_sampling_settle(&out->sampling);
     out->max_tokens = out->max_tokens < 0 ? 0 : out->max_tokens;
     return PANTRY_OK;
 }
@@ -166,7 +171,7 @@ pantry_status pn_parameters_read(const json_t *params, struct pn_parameters *out
 static json_t *value_of(const struct parameter *p, const char *text)
 {
     char *end;
-    if (p->kind == STOPS)
+    if (p->kind == TEXTS || p->kind == TEXT)
         return json_string(text);
     if (p->kind == HINT_BOOL)
         return strcmp(text, "true") == 0 ? json_true() : strcmp(text, "false") == 0 ? json_false() : json_null();
@@ -183,22 +188,23 @@ static json_t *value_of(const struct parameter *p, const char *text)
 pantry_status pn_parameters_add(json_t *params, const char *name, const char *text, struct pantry_error *err)
 {
     struct pn_parameters scratch = {0};
-    const struct parameter *p = find(name, err);
-    if (!p)
-        return PANTRY_UNSUPPORTED;
-    json_t *value = value_of(p, text), *stops = p->kind == STOPS ? json_object_get(params, name) : NULL;
+    struct parameter p;
+    pantry_status status = find(name, &p, err);
+    if (status)
+        return status;
+    json_t *value = value_of(&p, text), *texts = p.kind == TEXTS ? json_object_get(params, name) : NULL;
     if (!value)
         return pn_fail(err, PANTRY_INVALID, "parameter %s: not UTF-8", name);
-    pantry_status status = read_one(p, value, &scratch, err);
-    if (!status && p->kind == STOPS && json_array_size(stops) == PN_PARAMETER_STOPS)
-        status = pn_fail(err, PANTRY_LIMIT, "parameter stop: too many texts (allowed %d)", PN_PARAMETER_STOPS);
+    status = read_one(&p, value, &scratch, err);
+    if (!status && p.kind == TEXTS && json_array_size(texts) == PN_SAMPLING_TEXTS)
+        status = pn_fail(err, PANTRY_LIMIT, "parameter %s: too many texts (allowed %d)", name, PN_SAMPLING_TEXTS);
     if (status) {
         json_decref(value);
         return status;
     }
-    bool ok = stops              ? json_array_append_new(stops, value) == 0
-              : p->kind == STOPS ? json_object_set_new(params, name, json_pack("[o]", value)) == 0
-                                 : json_object_set_new(params, name, value) == 0;
+    bool ok = texts             ? json_array_append_new(texts, value) == 0
+              : p.kind == TEXTS ? json_object_set_new(params, name, json_pack("[o]", value)) == 0
+                                : json_object_set_new(params, name, value) == 0;
     return ok ? PANTRY_OK : pn_no_memory(err, name);
 }
 

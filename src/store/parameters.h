@@ -5,17 +5,17 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "store/sampling.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 
-enum { PN_PARAMETER_STOPS = 64 };
-
 struct pn_parameters {
     struct pantry_sampling sampling;
+    struct pantry_samplers more;        /* without its texts */
     int max_tokens, n_context, n_batch; /* 0: not set, or no limit */
-    const char *stop[PN_PARAMETER_STOPS];
-    size_t n_stop;
+    struct pn_sampling_texts stop, breakers, banned;
+    const char *order;        /* NULL: the usual one */
     bool has_seed, has_limit; /* has_limit: max_tokens was set */
 };
 

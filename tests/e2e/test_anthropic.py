@@ -497,15 +497,14 @@ class Tools(Case):
 
         tools('tools.0.type: "web_search_20250305"', {"type": "web_search_20250305", "name": "web_search"})
         tools('tools.1.type: "bash_20250124"', TIME, {"type": "bash_20250124", "name": "bash"})
-        tools("tools.0.strict", {**TIME, "strict": True})
         tools("tools.0.defer_loading", {**TIME, "defer_loading": True})
         tools("tools.0.input_examples", {**TIME, "input_examples": [{}]})
         tools("tools.0.allowed_callers", {**TIME, "allowed_callers": ["code_execution_20250825"]})
         tools("tools.0.name", {**TIME, "name": "no spaces"})
         tools("tools.0.input_schema", {"name": "x"})
         tools("unique", TIME, TIME)
-        tools("cannot be made to call a tool", TIME, tool_choice={"type": "any"})
-        tools("cannot be made to call a tool", TIME, tool_choice={"type": "tool", "name": "get_time"})
+        tools("tool_choice.name", TIME, tool_choice={"type": "tool", "name": "get_weather"})
+        tools("tool_choice.tool.name", TIME, tool_choice={"type": "tool"})
         tools("tool_choice.type", TIME, tool_choice={"type": "maybe"})
         tools("does not support tools", TIME, model="plain")
         self.refused("tool_choice", tool_choice={"type": "auto"})
@@ -615,7 +614,7 @@ class Errors(Case):
             "workspace_id": "w",
             "speed": "fast",
             "service_tier": "priority",
-            "output_config": {"format": {"type": "json_schema", "schema": {}}},
+            "output_config": {"format": {"type": "grammar"}},
             "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
             "seed": 1,
             "something_new": 1,

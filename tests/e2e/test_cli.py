@@ -736,10 +736,10 @@ class Chat(Case):
     def test_settings(self):
         t = self.chat("--temp", "0.25")
         t.line("/show parameters")
-        t.expect("temperature        0.25")
+        t.expect("temperature           0.25")
         t.line("/set parameter temperature 0.5")
         t.line("/show parameters")
-        t.expect("temperature        0.5\n")
+        t.expect("temperature           0.5\n")
         t.line("/set parameter temperatur 1")
         t.expect("did you mean temperature?")
         t.line("/set parameter top_p 7")

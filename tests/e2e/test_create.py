@@ -373,7 +373,7 @@ class Files(Create):
                 good + "PARAMETER top_p 2",
                 r"line 2: PARAMETER: parameter top_p: out of range \(found 2, allowed 0..1\)",
             ),
-            (good + "PARAMETER mirostat 1", "mirostat: not supported"),
+            (good + "PARAMETER tfs_z 2", "tfs_z: not supported"),
             (good + "PARAMETER heat 1", "heat: not supported"),
             (good + "DRAFT ./small.gguf", "line 2: DRAFT: not supported"),
             (good + "RENDERER qwen3", "line 2: RENDERER: not supported"),

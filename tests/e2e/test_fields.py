@@ -17,14 +17,13 @@ ANTHROPIC = {**CHAT, "max_tokens": 50}
 # What takes an object or a list; all else is asked with an object to see whether it is read.
 CONTAINERS = set(
     "messages tools tool_choice stream_options logit_bias response_format chat_template_kwargs reasoning text options"
-    " thinking output_config system input prompt stop include stop_sequences".split()
+    " thinking output_config system input prompt stop include stop_sequences dry_sequence_breakers banned_strings json_schema format".split()
 )
 # Values other than the neutral one.
 VALUES = {
     "functions": [{"name": "f"}],
     "modalities": ["audio"],
     "verbosity": "high",
-    "best_of": 2,
     "background": True,
     "context_management": [{"type": "compaction"}],
     "truncation": "auto",
@@ -36,7 +35,6 @@ VALUES = {
     "prediction": {"type": "content", "content": "x"},
     "prompt_cache_options": {"mode": "implicit"},
     "max_tool_calls": 3,
-    "typical_p": 0.5,
     "use_mmap": True,
     "numa": True,
     "use_mlock": True,

@@ -114,7 +114,7 @@ class Repetition(cli.Case):
         self.addCleanup(t.close)
         t.expect(">>> ")
         t.line("/show parameters")
-        t.expect("num_predict        4096")
+        t.expect("num_predict           4096")
         t.expect(">>> ")
         t.line("Say something")
         t.expect("stopped: the text repeats itself")

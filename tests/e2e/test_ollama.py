@@ -357,10 +357,9 @@ class Options(Case):
         self.assertEqual(self.generate("say names", options=options).response, "Ada, Grace, ")
 
     def test_refused_by_name(self):
-        for name in ("tfs_z", "mirostat", "penalize_newline", "something_new"):
+        for name in ("tfs_z", "penalize_newline", "something_new"):
             with self.subTest(name):
                 self.refused(f"options.{name}", options={name: 1})
-        self.refused("options.typical_p", options={"typical_p": 0.5})
         for name, value in {
             "temperature": "hot",
             "top_k": 1.5,
@@ -376,14 +375,14 @@ class Options(Case):
         for name, value in {
             "template": "{{ .Prompt }}",
             "images": ["aaaa"],
-            "format": "json",
+            "format": "yaml",
             "context": [1, 2],
             "width": 512,
             "something_new": 1,
         }.items():
             with self.subTest(name):
                 self.refused(name, GENERATE, **{name: value})
-        for name, value in {"format": {"type": "object"}, "tool_choice": "auto"}.items():
+        for name, value in {"format": {"type": "nothing"}, "tool_choice": "auto"}.items():
             with self.subTest(name):
                 self.refused(name, **{name: value})
         self.refused("images", messages=[{"role": "user", "content": "x", "images": ["aaaa"]}])
@@ -659,7 +658,7 @@ class Embeddings(Case):
     def test_refused(self):
         self.refused("input", EMBED, model="tiny", input=5)
         self.refused("absent", EMBED, 404, model="absent", input="x")
-        self.refused("options.mirostat", EMBED, model="tiny", input="x", options={"mirostat": 1})
+        self.refused("options.tfs_z", EMBED, model="tiny", input="x", options={"tfs_z": 1})
         self.refused("something_new", EMBED, model="tiny", input="x", something_new=1)
         self.refused("something_new", "/api/embeddings", model="tiny", prompt="x", something_new=1)
 

@@ -503,6 +503,11 @@ class Logprobs(Case):
         self.assertNotEqual(self.message("x", model=TINY, max_tokens=1, logit_bias={str(banned): -100}).content, plain)
         reply = CLIENT.completions.create(model=TINY, prompt="x", max_tokens=3, logit_bias={str(ids[1]): 100})
         self.assertEqual(reply.choices[0].text, "ZZZ")
+        for bias in ([[ids[1], True]], {str(ids[1]): True}):
+            reply = CLIENT.completions.create(model=TINY, prompt="x", max_tokens=3, extra_body={"logit_bias": bias})
+            self.assertEqual(reply.choices[0].text, "ZZZ")
+        bias = [[banned, False]]
+        self.assertNotEqual(self.message("x", model=TINY, max_tokens=1, extra_body={"logit_bias": bias}).content, plain)
 
     def test_refusals(self):
         self.chat_refused("top_logprobs", VALUE, top_logprobs=3)
@@ -510,7 +515,9 @@ class Logprobs(Case):
         self.chat_refused("logit_bias", VALUE, logit_bias={"x": 1})
         self.chat_refused("logit_bias", VALUE, logit_bias={"100000": 1})
         self.chat_refused("logit_bias", VALUE, logit_bias={"1": 101})
-        self.chat_refused("logit_bias", TYPE, extra_body={"logit_bias": []})
+        self.chat_refused("logit_bias", VALUE, extra_body={"logit_bias": [[1]]})
+        self.chat_refused("logit_bias", VALUE, extra_body={"logit_bias": [[100000, 1]]})
+        self.chat_refused("logit_bias", TYPE, extra_body={"logit_bias": "x"})
 
 
 class Tools(Case):
@@ -575,12 +582,8 @@ class Tools(Case):
 
 class Refusals(Case):
     def test_options_that_cannot_be_honoured(self):
-        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-        strict = [{"type": "function", "function": {**WEATHER, "strict": True}}]
         for param, more in {
-            "tool_choice": {"tools": TOOLS, "tool_choice": "required"},
-            "response_format.type": {"response_format": {"type": "json_object"}},
-            "tools[0].function.strict": {"tools": strict},
+            "tools": {"tools": TOOLS, "response_format": {"type": "json_object"}},
             "tools[0].type": {"tools": [{"type": "custom", "custom": {"name": "x"}}]},
             "functions": {"functions": [WEATHER]},
             "function_call": {"function_call": "auto"},
@@ -591,10 +594,8 @@ class Refusals(Case):
         }.items():
             with self.subTest(param):
                 self.chat_refused(param, **more)
-        self.chat_refused("response_format.type", response_format=schema)
-        self.chat_refused(
-            "tool_choice", tools=TOOLS, tool_choice={"type": "function", "function": {"name": "get_weather"}}
-        )
+        self.chat_refused("tool_choice", VALUE, tool_choice="required")
+        self.chat_refused("tool_choice", tools=TOOLS, tool_choice={"type": "custom", "custom": {"name": "x"}})
 
     def test_unknown_fields(self):
         self.chat_refused("foo", UNKNOWN, "unknown field", extra_body={"foo": 1})
@@ -771,7 +772,9 @@ class Completions(Case):
             self.assertEqual(chunks[-1].usage.total_tokens, whole.usage.total_tokens)
 
     def test_refusals(self):
-        self.refused_for("best_of", best_of=2)
+        self.refused_for("best_of", VALUE, n=3, best_of=2)
+        self.refused_for("best_of", VALUE, best_of=21)
+        self.refused_for("best_of", VALUE, best_of=2, stream=True)
         self.refused_for("logprobs", logprobs=0, echo=True)
         self.refused_for("suffix", suffix="end")
         self.refused_for("foo", UNKNOWN, extra_body={"foo": 1})
@@ -783,6 +786,22 @@ class Completions(Case):
         self.refused_for(None, VALUE, prompt="")
         self.refused_for("max_tokens", VALUE, max_tokens=-1)
         self.assertEqual(self.complete(best_of=1, user="me", suffix="").usage.completion_tokens, 16)
+
+    def test_the_best_of_several(self):
+        """Of six answers the two with the highest mean log probability, which the same seeds give one by one too."""
+        options = {"max_tokens": 6, "temperature": 2, "extra_body": {"top_k": 0, "min_p": 0}}
+        ranked = []
+        for seed in range(40, 46):
+            choice = self.complete("Hello", seed=seed, logprobs=0, **options).choices[0]
+            values = choice.logprobs.token_logprobs
+            ranked.append((sum(values) / len(values), choice.text))
+        best = [text for _, text in sorted(ranked, key=lambda pair: -pair[0])]
+        self.assertEqual(len(set(best)), 6)
+        reply = self.complete("Hello", seed=40, n=2, best_of=6, **options)
+        self.assertEqual([choice.text for choice in reply.choices], best[:2])
+        self.assertEqual([choice.index for choice in reply.choices], [0, 1])
+        self.assertIsNone(reply.choices[0].logprobs)
+        self.assertEqual(reply.usage.completion_tokens, 36)
 
 
 class Embeddings(Case):
@@ -1030,11 +1049,10 @@ class Responses(Case):
     def test_refusals(self):
         for param, more in {
             "tools[0].type": {"tools": [{"type": "web_search"}]},
-            "tools[0].strict": {"tools": [{"type": "function", "strict": True, **WEATHER}]},
-            "tool_choice": {"tools": self.TOOLS, "tool_choice": "required"},
+            "tool_choice": {"tools": self.TOOLS, "tool_choice": {"type": "web_search"}},
             "background": {"background": True},
             "truncation": {"truncation": "auto"},
-            "text.format.type": {"text": {"format": {"type": "json_object"}}},
+            "tools": {"tools": self.TOOLS, "text": {"format": {"type": "json_object"}}},
             "reasoning.summary": {"reasoning": {"summary": "detailed"}},
             "conversation": {"conversation": "conv_1"},
             "prompt": {"prompt": {"id": "x"}},

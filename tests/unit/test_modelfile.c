@@ -159,7 +159,7 @@ static void parameters_are_read(void **state)
     struct pantry_error err;
     json_t *params;
     assert_int_equal(pn_parameters_read(NULL, &p, &err), PANTRY_OK);
-    assert_true(p.sampling.temperature == 0.8f && !p.has_seed && !p.has_limit && p.n_stop == 0);
+    assert_true(p.sampling.temperature == 0.8f && !p.has_seed && !p.has_limit && p.stop.n == 0);
     assert_int_equal(read_params("{\"temperature\": 1, \"top_p\": 0, \"top_k\": -1, \"num_ctx\": 64.0, \"seed\": -1, "
                                  "\"num_predict\": -1, \"stop\": \"x\", \"num_gpu\": 3, \"use_mmap\": true, "
                                  "\"mirostat\": 0, \"repeat_last_n\": 5}",
@@ -168,7 +168,7 @@ static void parameters_are_read(void **state)
     assert_true(p.sampling.temperature == 1 && p.sampling.top_p > 0 && p.sampling.top_p < 1e-5f);
     assert_true(p.sampling.top_k == 0 && p.n_context == 64 && p.sampling.penalty_last_n == 5);
     assert_true(p.has_seed && p.sampling.seed == UINT64_MAX && p.has_limit && p.max_tokens == 0);
-    assert_true(p.n_stop == 1 && strcmp(p.stop[0], "x") == 0);
+    assert_true(p.stop.n == 1 && strcmp(p.stop.item[0], "x") == 0);
     json_decref(params);
 }
 
@@ -180,7 +180,11 @@ static void parameters_are_refused(void **state)
         pantry_status status;
     } rows[] = {
         {"{\"heat\": 1}", "parameter heat: not supported", PANTRY_UNSUPPORTED},
-        {"{\"mirostat\": 2}", "parameter mirostat: not supported (found 2, allowed 0)", PANTRY_UNSUPPORTED},
+        {"{\"tfs_z\": 2}", "parameter tfs_z: not supported (found 2, allowed 1)", PANTRY_UNSUPPORTED},
+        {"{\"mirostat\": 3}", "parameter mirostat: out of range (found 3, allowed 0..2)", PANTRY_INVALID},
+        {"{\"dry_allowed_length\": 1.5}", "dry_allowed_length: wrong type (allowed a whole number)", PANTRY_INVALID},
+        {"{\"banned_strings\": [\"\"]}", "banned_strings: wrong type", PANTRY_INVALID},
+        {"{\"samplers\": 1}", "samplers: wrong type (allowed a text)", PANTRY_INVALID},
         {"{\"temperature\": \"1\"}", "temperature: wrong type (allowed a number)", PANTRY_INVALID},
         {"{\"temperature\": -1}", "temperature: out of range (found -1, allowed 0..100)", PANTRY_INVALID},
         {"{\"top_k\": 1.5}", "top_k: wrong type (allowed a whole number)", PANTRY_INVALID},
@@ -235,7 +239,7 @@ static void parameters_as_text(void **state)
     pn_parameters_each(params, collect, &out);
     assert_string_equal(out.data, "temperature=0.7|top_k=40|stop=a|stop=7|use_mmap=false|");
     pn_buf_free(&out);
-    for (int i = 2; i < PN_PARAMETER_STOPS; i++)
+    for (int i = 2; i < PN_SAMPLING_TEXTS; i++)
         assert_int_equal(pn_parameters_add(params, "stop", "x", NULL), PANTRY_OK);
     assert_int_equal(pn_parameters_add(params, "stop", "x", NULL), PANTRY_LIMIT);
     json_decref(params);

@@ -261,9 +261,9 @@ static void results_of_other_sizes(void **state)
         assert_int_equal(pantry_embed(f->model, &input, 1, NULL, &rows.own, &error), PANTRY_INVALID);
         pantry_embeddings_free(&rows.own);
     }
-    o.sampling.reserved[5] = 1; /* an option of a later version */
+    o.sampling.reserved[4] = 1; /* an option of a later version */
     assert_int_equal(pantry_generate(f->session, prompt, 3, &o, NULL, &error), PANTRY_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "reserved[5]"));
+    assert_non_null(strstr(error.text, "reserved[4]"));
     struct pantry_model_options model_options = pantry_model_options_default();
     struct pantry_session_options session_options = pantry_session_options_default();
     pantry_model *model;
@@ -271,7 +271,7 @@ static void results_of_other_sizes(void **state)
     model_options.reserved = session_options.reserved = 1;
     assert_int_equal(pantry_model_load("no such file", &model_options, &model, &error), PANTRY_UNSUPPORTED);
     assert_int_equal(pantry_session_new(f->model, &session_options, &session, &error), PANTRY_UNSUPPORTED);
-    assert_true(sizeof model_options == offsetof(struct pantry_model_options, cache_bytes) + sizeof(uint64_t));
+    assert_true(sizeof model_options == offsetof(struct pantry_model_options, adapters) + sizeof(char **));
     assert_true(sizeof session_options == offsetof(struct pantry_session_options, reserved) + sizeof(int));
 }
 

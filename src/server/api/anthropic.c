@@ -6,6 +6,7 @@
 #include <string.h>
 
 struct call {
+    pantry_grammar *grammar; /* of the answer, or NULL */
     struct pn_server *server;
     json_t *body;
     struct pn_anthropic_prompt prompt;
@@ -107,8 +108,7 @@ static pantry_status read_options(const json_t *body, struct pn_answer_options *
         status = pn_json_int(body, "top_k", 0, 1 << 24, &o->sampling.top_k, err);
     if (!status)
         status = read_stops(body, o, err);
-    if (o->sampling.top_p == 0) /* the likeliest token alone */
-        o->sampling.top_p = 1e-6f;
+    pn_sampling_settle(&o->sampling);
     o->max_tokens = most > 0 ? most : 1;
     return status;
 }
@@ -170,14 +170,28 @@ static pantry_status prepare(struct call *c, bool counts, struct pantry_error *e
     c->answer = pn_answer_defaults(c->loaded);
     c->answer.context = c->prompt.context;
     c->answer.continues = c->prompt.continues;
+    c->answer.think_budget = c->prompt.think_budget;
     c->answer.delta = pn_anthropic_delta;
     c->answer.user = &c->reply;
     return counts ? PANTRY_OK : read_options(c->body, &c->answer, err);
 }
 
+/* What the answer has to be. */
+static pantry_status guide(struct call *c, struct pantry_error *err)
+{
+    const struct pn_anthropic_prompt *p = &c->prompt;
+    const json_t *tools = json_object_get(p->context, "tools");
+    pantry_status status = p->schema ? pn_guide_schema(p->schema, "output_config.format.schema", &c->grammar, err)
+                                     : pn_guide_tools(c->loaded, tools, &p->rules, &c->grammar, err);
+    c->answer.grammar = c->grammar;
+    if (p->rules.required)
+        c->answer.tool_choice = PANTRY_TOOL_REQUIRED;
+    return status;
+}
+
 static pantry_status answer(struct call *c, struct pantry_error *err)
 {
-    c->reply.one_call = c->prompt.one_call;
+    c->reply.one_call = c->prompt.rules.one;
     c->reply.omits = c->prompt.omits;
     c->reply.silent = json_number_value(json_object_get(c->body, "max_tokens")) == 0;
     pantry_status status = pn_answer_make(c->loaded, &c->answer, c->reply.x, &c->reply.answer, err);
@@ -207,11 +221,15 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
     pn_anthropic_reply_init(&c.reply, x);
     pantry_status status = prepare(&c, counts, &err);
     if (!status)
+        status = guide(&c, &err);
+    if (!status)
         status = counts ? count(&c, &err) : answer(&c, &err);
     if (status)
         pn_anthropic_fail(&c.reply, &err);
     if (c.loaded)
         pn_models_release(s->models, c.loaded, NULL);
+    pantry_grammar_free(c.grammar);
+    json_decref(c.prompt.rules.strict);
     json_decref(c.prompt.context);
     pn_anthropic_reply_free(&c.reply);
 }

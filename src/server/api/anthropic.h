@@ -4,15 +4,18 @@
 
 #include "base/alloc.h"
 #include "server/answer.h"
+#include "server/api/guide.h"
 #include "server/server.h"
 
 /* ---- prompts ---- */
 
 struct pn_anthropic_prompt {
-    json_t *context; /* for the chat template; the caller frees it */
-    bool continues;  /* the last message is the assistant's, and the answer continues it */
-    bool one_call;   /* tool_choice allows at most one call */
-    bool omits;      /* thinking is not shown */
+    json_t *context;            /* for the chat template; the caller frees it */
+    bool continues;             /* the last message is the assistant's, and the answer continues it */
+    struct pn_tool_rules rules; /* for its tools; rules.one: tool_choice allows at most one call */
+    const json_t *schema;       /* that the answer obeys, borrowed; NULL: any text */
+    bool omits;                 /* thinking is not shown */
+    int think_budget;           /* most tokens of reasoning; -1: no limit */
 };
 
 /* Reads system, messages, tools, tool_choice, thinking and output_config. Errors name the field as Anthropic does

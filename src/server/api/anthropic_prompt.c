@@ -38,7 +38,8 @@ static bool only_direct(const json_t *callers)
 }
 
 /* Arguments come in one piece, so that eager_input_streaming changes nothing. */
-static pantry_status read_tool(const json_t *given, const char *where, json_t *list, struct pantry_error *err)
+static pantry_status read_tool(const json_t *given, const char *where, json_t *list, json_t *are_strict,
+                               struct pantry_error *err)
 {
     static const char *const fields[] = {"type",
                                          "name",
@@ -67,8 +68,6 @@ static pantry_status read_tool(const json_t *given, const char *where, json_t *l
         return pn_fail(err, PANTRY_INVALID, "%sname: 1 to 128 letters, digits, \"_\" and \"-\" are required", where);
     if (!json_is_object(schema) || !is(json_object_get(schema, "type"), "object"))
         return pn_fail(err, PANTRY_INVALID, "%sinput_schema: a JSON schema of the type \"object\" is required", where);
-    if (strict)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%sstrict: not supported", where);
     if (!only_direct(json_object_get(given, "allowed_callers")))
         return pn_fail(err, PANTRY_UNSUPPORTED, "%sallowed_callers: not supported (allowed [\"direct\"])", where);
     if (has_tool(list, name))
@@ -77,47 +76,51 @@ static pantry_status read_tool(const json_t *given, const char *where, json_t *l
     if (description)
         json_object_set_new(function, "description", json_string(description));
     json_object_set(function, "parameters", (json_t *)(uintptr_t)schema);
+    json_array_append_new(are_strict, json_boolean(strict));
     json_array_append_new(list, json_pack("{s:s, s:o}", "type", "function", "function", function));
     return PANTRY_OK;
 }
 
-static pantry_status read_choice(const json_t *choice, bool *none, bool *one_call, struct pantry_error *err)
+static pantry_status read_choice(const json_t *choice, const json_t *list, struct pn_tool_rules *rules,
+                                 struct pantry_error *err)
 {
-    static const char *const fields[] = {"type", "disable_parallel_tool_use", NULL};
+    static const char *const fields[] = {"type", "disable_parallel_tool_use", "name", NULL};
     const json_t *type = json_object_get(choice, "type");
-    *none = is(type, "none");
-    if (is(type, "any") || is(type, "tool"))
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "tool_choice.type: \"%s\" is not supported, as the model cannot be made to call a tool yet "
-                       "(allowed \"auto\", \"none\")",
-                       json_string_value(type));
-    if (!*none && !is(type, "auto"))
-        return pn_fail(err, PANTRY_INVALID, "tool_choice.type: \"auto\" or \"none\" is required");
+    rules->none = is(type, "none");
+    rules->required = is(type, "any") || is(type, "tool");
+    if (is(type, "tool"))
+        rules->name = json_string_value(json_object_get(choice, "name"));
+    if (is(type, "tool") && !rules->name)
+        return pn_fail(err, PANTRY_INVALID, "tool_choice.tool.name: Field required");
+    if (rules->name && !has_tool(list, rules->name))
+        return pn_fail(err, PANTRY_INVALID, "tool_choice.name: no tool is named \"%.100s\"", rules->name);
+    if (!rules->none && !rules->required && !is(type, "auto"))
+        return pn_fail(err, PANTRY_INVALID, "tool_choice.type: \"auto\", \"any\", \"tool\" or \"none\" is required");
     pantry_status status = pn_json_known(choice, "tool_choice.", fields, err);
-    return status ? status : pn_json_bool(choice, "disable_parallel_tool_use", one_call, err);
+    return status ? status : pn_json_bool(choice, "disable_parallel_tool_use", &rules->one, err);
 }
 
 /* Without a choice of tools the model is not told of them. */
 static pantry_status read_tools(const json_t *body, struct pn_anthropic_prompt *out, struct pantry_error *err)
 {
     json_t *tools = NULL, *choice = NULL, *list = json_array(), *given;
-    bool none = false;
     size_t i;
+    out->rules.strict = json_array();
     pantry_status status = pn_json_array(body, "tools", &tools, err);
     json_array_foreach(tools, i, given)
     {
         char where[40];
         snprintf(where, sizeof where, "tools.%zu.", i);
         if (!status)
-            status = read_tool(given, where, list, err);
+            status = read_tool(given, where, list, out->rules.strict, err);
     }
     if (!status)
         status = pn_json_object(body, "tool_choice", &choice, err);
     if (!status && choice && !json_array_size(tools))
         status = pn_fail(err, PANTRY_INVALID, "tool_choice may only be specified while providing tools");
     if (!status && choice)
-        status = read_choice(choice, &none, &out->one_call, err);
-    if (!status && json_array_size(list) && !none)
+        status = read_choice(choice, list, &out->rules, err);
+    if (!status && json_array_size(list) && !out->rules.none)
         json_object_set(out->context, "tools", list);
     json_decref(list);
     return status;
@@ -125,14 +128,15 @@ static pantry_status read_tools(const json_t *body, struct pn_anthropic_prompt *
 
 /* ---- thinking ---- */
 
-/* The budget is a target, not a bound, and a model that does not think needs none of it. */
-static pantry_status read_enabled(const json_t *body, const json_t *thinking, const struct pn_anthropic_prompt *out,
+/* Reasoning ends at its budget; a model that does not think needs none of it. */
+static pantry_status read_enabled(const json_t *body, const json_t *thinking, struct pn_anthropic_prompt *out,
                                   struct pantry_error *err)
 {
     int budget = 0, most = 0;
     pantry_status status = pn_json_int(thinking, "budget_tokens", 1024, 1 << 24, &budget, err);
     if (!status)
         status = pn_json_int(body, "max_tokens", 0, 1 << 24, &most, err);
+    out->think_budget = budget;
     if (!status && !budget)
         status = pn_fail(err, PANTRY_INVALID, "thinking.enabled.budget_tokens: Field required");
     if (!status && most && budget >= most)
@@ -164,9 +168,25 @@ static pantry_status read_thinking(const json_t *body, struct pn_anthropic_promp
     return enabled ? read_enabled(body, thinking, out, err) : PANTRY_OK;
 }
 
+/* {"type": "json_schema", "schema": {...}} */
+static pantry_status read_format(const json_t *format, struct pn_anthropic_prompt *out, struct pantry_error *err)
+{
+    static const char *const fields[] = {"type", "schema", "name", NULL};
+    if (!format || json_is_null(format))
+        return PANTRY_OK;
+    if (!is(json_object_get(format, "type"), "json_schema"))
+        return pn_fail(err, PANTRY_INVALID, "output_config.format.type: \"json_schema\" is required");
+    out->schema = json_object_get(format, "schema");
+    if (!json_is_object(out->schema))
+        return pn_fail(err, PANTRY_INVALID, "output_config.format.schema: a JSON schema is required");
+    if (json_object_get(out->context, "tools"))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "output_config.format: not supported together with tools");
+    return pn_json_known(format, "output_config.format.", fields, err);
+}
+
 static pantry_status read_output(const json_t *body, struct pn_anthropic_prompt *out, struct pantry_error *err)
 {
-    static const char *const fields[] = {"effort", NULL};
+    static const char *const fields[] = {"effort", "format", NULL};
     json_t *output = NULL;
     const char *effort = NULL;
     pantry_status status = pn_json_object(body, "output_config", &output, err);
@@ -176,7 +196,7 @@ static pantry_status read_output(const json_t *body, struct pn_anthropic_prompt 
         status = pn_json_string(output, "effort", &effort, err);
     if (!status && effort)
         json_object_set_new(out->context, "reasoning_effort", json_string(effort));
-    return status;
+    return status || !output ? status : read_format(json_object_get(output, "format"), out, err);
 }
 
 /* ---- all ---- */
@@ -185,7 +205,7 @@ pantry_status pn_anthropic_read_prompt(const json_t *body, struct pn_anthropic_p
 {
     json_t *list = json_array(), *system = json_object_get(body, "system");
     struct pn_buf text = {0};
-    *out = (struct pn_anthropic_prompt){.context = json_pack("{s:o}", "messages", list)};
+    *out = (struct pn_anthropic_prompt){.context = json_pack("{s:o}", "messages", list), .think_budget = -1};
     if (!out->context)
         return pn_no_memory(err, "a prompt");
     pantry_status status = PANTRY_OK;

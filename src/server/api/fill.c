@@ -208,6 +208,7 @@ static void finish(struct call *c, const struct pn_answer *a)
 /* What only says how llama.cpp keeps prompts changes no answer. */
 static pantry_status infill(struct call *c, struct pantry_error *err)
 {
+#define NAME(name) #name,
     static const char *const known[] = {"model",
                                         "input_prefix",
                                         "input_suffix",
@@ -218,18 +219,15 @@ static pantry_status infill(struct call *c, struct pantry_error *err)
                                         "stop",
                                         "seed",
                                         "temperature",
-                                        "top_k",
                                         "top_p",
-                                        "min_p",
-                                        "repeat_penalty",
-                                        "repeat_last_n",
                                         "presence_penalty",
                                         "frequency_penalty",
                                         "return_progress",
                                         "cache_prompt",
                                         "id_slot",
                                         "n_keep",
-                                        NULL};
+                                        PN_SAMPLER_FIELDS(NAME) NULL};
+#undef NAME
     const char *model = NULL;
     pantry_status status = pn_json_known(c->body, "", known, err);
     if (!status)

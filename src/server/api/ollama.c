@@ -1,6 +1,7 @@
 /* Ollama's API: answers. Models are in ollama_models.c. Fields and replies are those of its documentation. */
 #include "server/api/sampling.h"
 #include "server/api/fill.h"
+#include "server/api/guide.h"
 #include "server/api/ollama.h"
 
 #include "base/alloc.h"
@@ -55,14 +56,8 @@ pantry_status pn_ollama_duration(const json_t *v, struct pn_keep_alive *out, str
 /* Hints about how to run a model, which pantry decides itself; they change no answer. */
 pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *o, struct pantry_error *err)
 {
-    static const char *const known[] = {"temperature",
-                                        "top_p",
-                                        "min_p",
-                                        "repeat_penalty",
-                                        "frequency_penalty",
-                                        "presence_penalty",
-                                        "top_k",
-                                        "repeat_last_n",
+    static const char *const known[] = {"grammar",
+                                        "regex",
                                         "seed",
                                         "stop",
                                         "num_predict",
@@ -83,11 +78,15 @@ pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *
         size_t i = 0;
         while (i < sizeof known / sizeof *known && strcmp(known[i], name) != 0)
             i++;
-        bool neutral = strcmp(name, "typical_p") == 0 && json_number_value(value) == 1;
-        if (i == sizeof known / sizeof *known && !neutral)
+        if (i == sizeof known / sizeof *known && !pn_is_sampling(name))
             return pn_fail(err, PANTRY_UNSUPPORTED, "options.%.60s: not supported", name);
     }
+    const char *text;
     pantry_status status = pn_read_sampling(fields, "num_predict", o, err);
+    if (!status)
+        status = pn_json_string(fields, "grammar", &text, err);
+    if (!status)
+        status = pn_json_string(fields, "regex", &text, err);
     if (!status)
         status = pn_json_int(fields, "num_ctx", 0, 1 << 24, &o->n_context, err);
     if (!status)
@@ -112,6 +111,7 @@ struct call {
     bool has_keep;
     json_t *think; /* borrowed; NULL: not given */
     struct pn_answer_options answer;
+    pantry_grammar *grammar;                  /* of the field `format`, or NULL */
     struct pn_buf content, reasoning, filled; /* filled: a prompt with a suffix */
     json_t *calls, *logprobs;                 /* logprobs: of the content, if they are wanted */
     uint64_t began;
@@ -471,6 +471,31 @@ static pantry_status read_logprobs(struct call *c, struct pantry_error *err)
     return status;
 }
 
+/* "json", or a schema. */
+static pantry_status read_format(struct call *c, struct pantry_error *err)
+{
+    const json_t *format = json_object_get(c->body, "format");
+    const char *name = json_string_value(format);
+    pantry_status status = PANTRY_OK;
+    if (!format || json_is_null(format) || (name && !*name))
+        status = PANTRY_OK;
+    else if (json_is_object(format))
+        status = pn_guide_schema(format, "format", &c->grammar, err);
+    else if (name && strcmp(name, "json") == 0)
+        status = pn_guide_object(&c->grammar, err);
+    else
+        status = pn_fail(err, PANTRY_INVALID, "format: unknown (allowed \"json\" or a JSON schema)");
+    if (!status)
+        status = pn_guide_fields(json_object_get(c->body, "options"), &c->grammar, err);
+    if (!status && c->grammar && json_array_size(json_object_get(c->body, "tools")))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "format: not supported together with tools");
+    const struct pn_answer_options *o = &c->answer;
+    if (!status && o->shift && (c->grammar || o->begin || o->think_budget >= 0))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "shift: not supported together with a form of the answer");
+    c->answer.grammar = c->grammar;
+    return status;
+}
+
 /* What stays where tokens are left out, and whether any are. */
 static pantry_status read_keep(const json_t *options, struct pn_answer_options *o, struct pantry_error *err)
 {
@@ -488,11 +513,14 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
     static const char *const of_chat[] = {
         "model",    "messages",     "tools",    "stream", "think",   "keep_alive",         "options",
-        "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", NULL};
-    static const char *const of_generate[] = {"model",   "prompt",       "suffix",     "system",  "raw",
-                                              "stream",  "think",        "keep_alive", "options", "logprobs",
-                                              "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
-                                              NULL};
+        "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", "format",
+        NULL};
+    static const char *const of_generate[] = {"model",    "prompt",     "suffix",
+                                              "system",   "raw",        "stream",
+                                              "think",    "keep_alive", "options",
+                                              "logprobs", "figures",    "top_logprobs",
+                                              "truncate", "shift",      "_debug_render_only",
+                                              "format",   NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
@@ -534,6 +562,8 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         status = pn_json_bool(c->body, "shift", &c->answer.shift, err);
     if (!status)
         status = read_keep(options, &c->answer, err);
+    if (!status)
+        status = read_format(c, err);
     return status;
 }
 
@@ -620,6 +650,7 @@ static void run(struct pn_server *s, struct pn_exchange *x, json_t *body, bool c
     if (status)
         fail(&c, &err);
     release(&c);
+    pantry_grammar_free(c.grammar);
     json_decref(c.answer.context);
     json_decref(c.calls);
     pn_buf_free(&c.content);

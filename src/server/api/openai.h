@@ -5,6 +5,8 @@
 
 #include "base/alloc.h"
 #include "server/answer.h"
+#include "server/api/guide.h"
+#include "server/api/sampling.h"
 #include "server/server.h"
 
 #include <pthread.h>
@@ -24,6 +26,9 @@ struct pn_openai_field {
     const char *neutral; /* JSON; NULL: only null */
 };
 
+/* A row for PN_SAMPLER_FIELDS. */
+#define PN_OPENAI_READ(name_) {#name_, PN_FIELD_READ, NULL},
+
 /* PANTRY_INVALID: a field is not in the table, which a NULL name ends; PANTRY_UNSUPPORTED: one is refused. `where` is
  * the path of the object: "", or "messages[0]." */
 pantry_status pn_openai_check(json_t *object, const struct pn_openai_field *fields, const char *where,
@@ -39,7 +44,7 @@ void pn_openai_id(char out[PN_OPENAI_ID], const char *prefix);
 
 /* ---- calls ---- */
 
-enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_TOP = 20, PN_OPENAI_MAX_PROMPTS = 2048 };
+enum { PN_OPENAI_MAX_N = 8, PN_OPENAI_MAX_BEST = 20, PN_OPENAI_MAX_TOP = 20, PN_OPENAI_MAX_PROMPTS = 2048 };
 
 /* One answer of a call. */
 struct pn_openai_choice {
@@ -68,6 +73,7 @@ struct pn_openai_call {
     int n;
     struct pn_answer_options answer; /* of every choice, before its seed */
     struct pantry_logit_bias *bias;
+    pantry_grammar *grammar; /* of all answers, or NULL */
     struct pn_openai_choice *choices;
     size_t n_choices;
     pthread_mutex_t lock; /* around what choices write */
@@ -119,15 +125,18 @@ void pn_openai_name_result(json_t *result, const json_t *messages);
 /* Messages of chat completions, as templates want them. */
 pantry_status pn_openai_messages(json_t *given, json_t *out, struct pantry_error *err);
 /* The tools of a request, as templates want them; NULL where there are none, or tool_choice is "none". `nested`: a tool
- * has its function in a member of its own. */
-pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pantry_error *err);
-/* "none", "auto" or null; *none as it says. */
-pantry_status pn_openai_tool_choice(json_t *choice, bool *none, struct pantry_error *err);
+ * has its function in a member of its own. Fills *rules; the caller frees rules->strict. */
+pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pn_tool_rules *rules,
+                              struct pantry_error *err);
 /* What the template gets. Takes `messages` and `tools` (NULL: none) over; `effort` and `more` may be NULL. */
 pantry_status pn_openai_context(const struct pn_loaded *loaded, json_t *messages, json_t *tools, const char *effort,
                                 json_t *more, json_t **out, struct pantry_error *err);
-/* PANTRY_UNSUPPORTED: a format other than text. */
-pantry_status pn_openai_format(json_t *format, const char *where, struct pantry_error *err);
+/* response_format of chats, or text.format of responses, which is `flat`: its schema has no member of its own. */
+pantry_status pn_openai_format(const json_t *format, const char *where, bool flat, pantry_grammar **out,
+                               struct pantry_error *err);
+/* Keeps the call's answers to its grammar, or to the rules for its tools. */
+pantry_status pn_openai_rule(struct pn_openai_call *call, const json_t *tools, const struct pn_tool_rules *rules,
+                             struct pantry_error *err);
 
 /* ---- endpoints ---- */
 

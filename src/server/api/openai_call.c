@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "server/api/sampling.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -43,32 +44,51 @@ static pantry_status check_ranges(const json_t *body, struct pantry_error *err)
     return status;
 }
 
-/* {"50256": -100}: ids of tokens. */
+/* A bias is a number; false bans the token, as in llama.cpp, and true forbids all others. */
+static pantry_status add_bias(struct pn_openai_call *call, json_int_t id, const json_t *value, struct pantry_error *err)
+{
+    double bias = json_is_true(value) ? INFINITY : json_is_false(value) ? -INFINITY : json_number_value(value);
+    if (id < 0 || id >= call->loaded->info.n_vocab)
+        return pn_fail(err, PANTRY_INVALID, "logit_bias: not a token (found %lld, allowed 0 to %d)", (long long)id,
+                       call->loaded->info.n_vocab - 1);
+    if (!json_is_boolean(value) && (!json_is_number(value) || bias < -100 || bias > 100))
+        return pn_fail(err, PANTRY_INVALID, "logit_bias: wrong value (allowed numbers from -100 to 100)");
+    call->bias[call->answer.n_logit_bias++] = (struct pantry_logit_bias){.id = (int32_t)id, .bias = (float)bias};
+    return PANTRY_OK;
+}
+
+/* {"50256": -100}, or as in llama.cpp [[50256, -100], [1, false]]: ids of tokens. */
 static pantry_status read_bias(struct pn_openai_call *call, struct pantry_error *err)
 {
-    json_t *given = NULL, *value;
+    json_t *given = json_object_get(call->body, "logit_bias"), *value;
     const char *key;
-    size_t n = 0;
-    pantry_status status = pn_json_object(call->body, "logit_bias", &given, err);
-    if (status || !json_object_size(given))
+    size_t i;
+    pantry_status status = PANTRY_OK;
+    size_t n = json_is_array(given) ? json_array_size(given) : json_object_size(given);
+    if (!json_is_array(given))
+        status = pn_json_object(call->body, "logit_bias", &given, err);
+    if (status || !n)
         return status;
-    call->bias = calloc(json_object_size(given), sizeof *call->bias);
+    call->answer.logit_bias = call->bias = calloc(n, sizeof *call->bias);
     if (!call->bias)
         return pn_no_memory(err, "an answer");
+    json_array_foreach(given, i, value)
+    {
+        if (json_array_size(value) != 2 || !json_is_integer(json_array_get(value, 0)))
+            return pn_fail(err, PANTRY_INVALID, "logit_bias: wrong entry (allowed [id, bias])");
+        if ((status = add_bias(call, json_integer_value(json_array_get(value, 0)), json_array_get(value, 1), err)))
+            return status;
+    }
     json_object_foreach(given, key, value)
     {
         char *end;
         long id = strtol(key, &end, 10);
-        double bias = json_number_value(value);
-        if (end == key || *end || id < 0 || id >= call->loaded->info.n_vocab)
+        if (end == key || *end)
             return pn_fail(err, PANTRY_INVALID, "logit_bias: not a token (found \"%.20s\", allowed \"0\" to \"%d\")",
                            key, call->loaded->info.n_vocab - 1);
-        if (!json_is_number(value) || bias < -100 || bias > 100)
-            return pn_fail(err, PANTRY_INVALID, "logit_bias: wrong value (allowed numbers from -100 to 100)");
-        call->bias[n++] = (struct pantry_logit_bias){.id = (int32_t)id, .bias = (float)bias};
+        if ((status = add_bias(call, id, value, err)))
+            return status;
     }
-    call->answer.logit_bias = call->bias;
-    call->answer.n_logit_bias = n;
     return PANTRY_OK;
 }
 
@@ -111,6 +131,7 @@ void pn_openai_close(struct pn_openai_call *call)
     }
     free(call->choices);
     free(call->bias);
+    pantry_grammar_free(call->grammar);
     json_decref(call->answer.context);
     if (call->loaded)
         pn_models_release(call->server->models, call->loaded, NULL);

@@ -29,10 +29,9 @@ static const struct pn_openai_field chat_fields[] = {
     {"reasoning_effort", PN_FIELD_READ, NULL},
     {"response_format", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
-    {"top_k", PN_FIELD_READ, NULL},
-    {"min_p", PN_FIELD_READ, NULL},
-    {"repeat_penalty", PN_FIELD_READ, NULL},
-    {"repeat_last_n", PN_FIELD_READ, NULL},
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"grammar", PN_FIELD_READ, NULL},
+    {"regex", PN_FIELD_READ, NULL},
+    {"json_schema", PN_FIELD_READ, NULL},
     {"chat_template_kwargs", PN_FIELD_READ, NULL},
     {"return_progress", PN_FIELD_READ, NULL},
     {"metadata", PN_FIELD_IGNORED, NULL},
@@ -165,20 +164,33 @@ static pantry_status read_prompt(struct pn_openai_call *call, struct pantry_erro
 {
     json_t *given = NULL, *messages = json_array(), *tools = NULL, *more = NULL;
     const char *effort = NULL;
+    struct pn_tool_rules rules = {0};
     pantry_status status = pn_json_array(call->body, "messages", &given, err);
     if (!status)
         status = pn_openai_messages(given, messages, err);
     if (!status)
-        status = pn_openai_tools(call->body, true, &tools, err);
+        status = pn_openai_tools(call->body, true, &tools, &rules, err);
     if (!status)
         status = pn_json_string(call->body, "reasoning_effort", &effort, err);
     if (!status)
         status = pn_json_object(call->body, "chat_template_kwargs", &more, err);
     if (!status)
-        return pn_openai_context(call->loaded, messages, tools, effort, more, &call->answer.context, err);
-    json_decref(messages);
+        status =
+            pn_openai_context(call->loaded, messages, json_incref(tools), effort, more, &call->answer.context, err);
+    else
+        json_decref(messages);
+    if (!status)
+        status = pn_openai_rule(call, tools, &rules, err);
     json_decref(tools);
+    json_decref(rules.strict);
     return status;
+}
+
+static pantry_status read_form(struct pn_openai_call *call, struct pantry_error *err)
+{
+    const json_t *format = json_object_get(call->body, "response_format");
+    pantry_status status = pn_openai_format(format, "response_format", false, &call->grammar, err);
+    return status ? status : pn_guide_fields(call->body, &call->grammar, err);
 }
 
 static pantry_status read_logprobs(struct pn_openai_call *call, struct pantry_error *err)
@@ -204,7 +216,7 @@ static pantry_status read_chat(struct pn_openai_call *call, struct pantry_error 
     if (!status)
         status = pn_json_bool(call->body, "parallel_tool_calls", &parallel, err);
     if (!status)
-        status = pn_openai_format(json_object_get(call->body, "response_format"), "response_format.type", err);
+        status = read_form(call, err);
     if (!status)
         status = read_logprobs(call, err);
     if (!status)

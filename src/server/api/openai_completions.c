@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "server/api/fill.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +29,12 @@ static const struct pn_openai_field completion_fields[] = {
     {"logit_bias", PN_FIELD_READ, NULL},
     {"logprobs", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
-    {"top_k", PN_FIELD_READ, NULL},
-    {"min_p", PN_FIELD_READ, NULL},
-    {"repeat_penalty", PN_FIELD_READ, NULL},
-    {"repeat_last_n", PN_FIELD_READ, NULL},
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"grammar", PN_FIELD_READ, NULL},
+    {"regex", PN_FIELD_READ, NULL},
+    {"json_schema", PN_FIELD_READ, NULL},
     {"return_progress", PN_FIELD_READ, NULL},
+    {"best_of", PN_FIELD_READ, NULL},
     {"user", PN_FIELD_IGNORED, NULL},
-    {"best_of", PN_FIELD_REFUSED, "1"},
     {0},
 };
 
@@ -54,6 +54,8 @@ struct completion {
     size_t n_prompts;
     bool echo;
     int max_tokens; /* 0: the prompt alone */
+    int n_wanted;   /* of the answers to each prompt, which are call.n: the likeliest */
+    bool logprobs;  /* are wanted; otherwise they only rank */
 };
 
 /* ---- prompts ---- */
@@ -155,7 +157,7 @@ static json_t *logprobs_json(struct pn_openai_choice *c, json_t *tokens)
 {
     json_t *texts = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array(), *token, *other;
     size_t i, k;
-    if (!c->options.logprobs)
+    if (!((const struct completion *)c->call)->logprobs)
         tokens = NULL;
     json_array_foreach(tokens, i, token)
     {
@@ -235,17 +237,40 @@ static void on_done(struct pn_openai_choice *c)
     pthread_mutex_unlock(&c->call->lock);
 }
 
-static void finish(struct pn_openai_call *call)
+/* The mean log probability of its tokens, which does not favour short answers. */
+static double rank(const struct pn_openai_choice *c)
 {
+    return c->made.stats.n_generated ? c->made.logprob / c->made.stats.n_generated : -INFINITY;
+}
+
+/* The best answer to a prompt that has not been taken; they keep their order where they are equal. */
+static struct pn_openai_choice *take_best(struct pn_openai_choice *list, int n, bool *taken)
+{
+    int best = -1;
+    for (int i = 0; i < n; i++)
+        if (!taken[i] && (best < 0 || rank(&list[i]) > rank(&list[best])))
+            best = i;
+    taken[best] = true;
+    return &list[best];
+}
+
+static void finish(struct completion *completion)
+{
+    struct pn_openai_call *call = &completion->call;
     if (call->stream) {
         pn_openai_end_stream(call, completion_object);
         return;
     }
     json_t *v = pn_openai_object(call, completion_object), *choices = json_array();
-    for (size_t i = 0; i < call->n_choices; i++) {
-        struct pn_openai_choice *c = &call->choices[i];
-        const char *text = c->content.data ? c->content.data : "";
-        json_array_append_new(choices, choice_json(c, text, c->content.len, c->logprobs, true));
+    for (size_t p = 0; p < completion->n_prompts; p++) {
+        bool taken[PN_OPENAI_MAX_BEST] = {false};
+        struct pn_openai_choice *list = &call->choices[p * (size_t)call->n];
+        for (int i = 0; i < completion->n_wanted; i++) {
+            struct pn_openai_choice *c = call->n > completion->n_wanted ? take_best(list, call->n, taken) : &list[i];
+            const char *text = c->content.data ? c->content.data : "";
+            c->index = (int)p * completion->n_wanted + i;
+            json_array_append_new(choices, choice_json(c, text, c->content.len, c->logprobs, true));
+        }
     }
     json_object_set_new(v, "choices", choices);
     json_object_set_new(v, "usage", pn_openai_usage(call));
@@ -262,8 +287,24 @@ static pantry_status read_logprobs(struct completion *c, struct pantry_error *er
     pantry_status status = pn_json_int(c->call.body, "logprobs", 0, PN_OPENAI_MAX_TOP, &top, err);
     if (!status && top >= 0 && c->echo)
         status = pn_fail(err, PANTRY_UNSUPPORTED, "logprobs: not supported with echo");
-    o->logprobs = top >= 0;
+    c->logprobs = top >= 0;
+    o->logprobs = c->logprobs || c->call.n > c->n_wanted;
     o->top_logprobs = top > 0 ? top : 0;
+    return status;
+}
+
+/* More answers than are wanted, to choose from. They share the memory of their prompt. */
+static pantry_status read_best(struct completion *c, struct pantry_error *err)
+{
+    int best = c->call.n;
+    c->n_wanted = c->call.n;
+    pantry_status status = pn_json_int(c->call.body, "best_of", 1, PN_OPENAI_MAX_BEST, &best, err);
+    if (!status && best < c->n_wanted)
+        status = pn_fail(err, PANTRY_INVALID, "best_of: out of range (found %d, allowed %d, which is n, or more)", best,
+                         c->n_wanted);
+    if (!status && best > c->n_wanted && c->call.stream)
+        status = pn_fail(err, PANTRY_INVALID, "best_of: not allowed with stream, since the best is known at the end");
+    c->call.n = status ? c->call.n : best;
     return status;
 }
 
@@ -279,9 +320,14 @@ static pantry_status read_completion(struct completion *c, struct pantry_error *
     if (!status)
         status = pn_json_bool(call->body, "echo", &c->echo, err);
     if (!status)
+        status = read_best(c, err);
+    if (!status)
         status = read_logprobs(c, err);
     if (!status)
         status = pn_openai_read_progress(call, err);
+    if (!status)
+        status = pn_guide_fields(call->body, &call->grammar, err);
+    call->answer.grammar = call->grammar;
     if (!status)
         status = read_prompts(c, err);
     if (!status)
@@ -330,7 +376,7 @@ void pn_openai_completions(struct pn_server *s, struct pn_exchange *x, json_t *b
     if (status)
         pn_openai_end_failed(&c.call, &err);
     else
-        finish(&c.call);
+        finish(&c);
     for (size_t i = 0; i < c.n_prompts; i++) {
         pantry_free(c.prompts[i].text);
         free(c.prompts[i].ids);

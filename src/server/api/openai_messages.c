@@ -210,36 +210,55 @@ pantry_status pn_openai_messages(json_t *given, json_t *out, struct pantry_error
 
 /* ---- tools ---- */
 
+/* Puts the path of the object before the name of its field. */
+static void within(const char *where, struct pantry_error *err)
+{
+    struct pantry_error inner = *err;
+    pn_fail(err, inner.status, "%s%s", where, inner.text);
+}
+
 /* {"type": "function", "function": {...}} for templates. Takes `function` over. */
-static pantry_status add_tool(json_t *function, const char *where, json_t *out, struct pantry_error *err)
+static pantry_status add_tool(json_t *function, const char *where, json_t *out, json_t *strict,
+                              struct pantry_error *err)
 {
     static const struct pn_openai_field fields[] = {{"name", PN_FIELD_READ, NULL},
                                                     {"description", PN_FIELD_READ, NULL},
                                                     {"parameters", PN_FIELD_READ, NULL},
-                                                    {"strict", PN_FIELD_REFUSED, "false"},
+                                                    {"strict", PN_FIELD_READ, NULL},
                                                     {0}};
     json_array_append_new(out, json_pack("{s:s, s:o}", "type", "function", "function", function));
     if (!json_is_object(function) || !json_is_string(json_object_get(function, "name")))
         return pn_fail(err, PANTRY_INVALID, "%sname is required", where);
+    bool is_strict = false;
     pantry_status status = pn_openai_check(function, fields, where, err);
+    if (!status && (status = pn_json_bool(function, "strict", &is_strict, err)))
+        within(where, err);
     if (status)
         return status;
+    json_array_append_new(strict, json_boolean(is_strict));
     json_object_del(function, "strict");
     if (!json_is_object(json_object_get(function, "parameters")))
         json_object_set_new(function, "parameters", json_pack("{s:s, s:{}}", "type", "object", "properties"));
     return PANTRY_OK;
 }
 
-pantry_status pn_openai_tool_choice(json_t *choice, bool *none, struct pantry_error *err)
+/* "none", "auto", "required", or the name of a function. */
+static pantry_status read_choice(const json_t *choice, bool nested, struct pn_tool_rules *rules,
+                                 struct pantry_error *err)
 {
-    const char *name = json_string_value(choice);
-    *none = name && strcmp(name, "none") == 0;
-    if (!choice || json_is_null(choice) || *none || (name && strcmp(name, "auto") == 0))
+    const char *name = json_string_value(choice), *type = json_string_value(json_object_get(choice, "type"));
+    rules->none = name && strcmp(name, "none") == 0;
+    rules->required = json_is_object(choice) || (name && strcmp(name, "required") == 0);
+    if (!choice || json_is_null(choice) || rules->none || (name && (rules->required || strcmp(name, "auto") == 0)))
         return PANTRY_OK;
-    if (json_is_object(choice) || (name && strcmp(name, "required") == 0))
+    if (json_is_object(choice) && (!type || strcmp(type, "function") != 0))
         return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "tool_choice: this engine cannot force a call yet (allowed \"none\" or \"auto\")");
-    return pn_fail(err, PANTRY_INVALID, "tool_choice: unknown (allowed \"none\" or \"auto\")");
+                       "tool_choice: not supported (found type \"%.40s\", allowed \"function\")", type ? type : "");
+    const json_t *holder = nested ? json_object_get(choice, "function") : choice;
+    rules->name = json_string_value(json_object_get(holder, "name"));
+    return rules->name ? PANTRY_OK
+                       : pn_fail(err, PANTRY_INVALID,
+                                 "tool_choice: unknown (allowed \"none\", \"auto\", \"required\" or a function)");
 }
 
 /* The function of a tool: a member of its own, or all members but the type. Caller owns it. */
@@ -260,17 +279,36 @@ static pantry_status function_of(json_t *tool, bool nested, const char *where, j
     return PANTRY_OK;
 }
 
-pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pantry_error *err)
+static bool has_tool(const json_t *tools, const char *name)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool)
+    {
+        if (strcmp(json_string_value(json_object_get(json_object_get(tool, "function"), "name")), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pn_tool_rules *rules,
+                              struct pantry_error *err)
 {
     json_t *given = NULL, *tool, *function = NULL;
     size_t i;
-    bool none;
+    bool parallel = true;
     pantry_status status = pn_json_array(body, "tools", &given, err);
     if (!status)
-        status = pn_openai_tool_choice(json_object_get(body, "tool_choice"), &none, err);
+        status = read_choice(json_object_get(body, "tool_choice"), nested, rules, err);
+    if (!status)
+        status = pn_json_bool(body, "parallel_tool_calls", &parallel, err);
+    rules->one = !parallel;
+    if (!status && rules->required && !json_array_size(given))
+        status = pn_fail(err, PANTRY_INVALID, "tool_choice: there are no tools to choose from");
     if (status || !json_array_size(given))
         return status;
     *out = json_array();
+    rules->strict = json_array();
     json_array_foreach(given, i, tool)
     {
         char where[64];
@@ -278,24 +316,66 @@ pantry_status pn_openai_tools(json_t *body, bool nested, json_t **out, struct pa
         if ((status = function_of(tool, nested, where, &function, err)))
             return status;
         snprintf(where, sizeof where, "tools[%zu].%s", i, nested ? "function." : "");
-        if ((status = add_tool(function, where, *out, err)))
+        if ((status = add_tool(function, where, *out, rules->strict, err)))
             return status;
     }
-    if (none) { /* a model that is shown no tools calls none */
+    if (rules->name && !has_tool(*out, rules->name))
+        return pn_fail(err, PANTRY_INVALID, "tool_choice: no tool is named \"%.100s\"", rules->name);
+    if (rules->none) { /* a model that is shown no tools calls none */
         json_decref(*out);
         *out = NULL;
     }
     return PANTRY_OK;
 }
 
-pantry_status pn_openai_format(json_t *format, const char *where, struct pantry_error *err)
+/* ---- the form of the answer ---- */
+
+pantry_status pn_openai_format(const json_t *format, const char *where, bool flat, pantry_grammar **out,
+                               struct pantry_error *err)
 {
+    static const struct pn_openai_field fields[] = {
+        {"type", PN_FIELD_READ, NULL},   {"name", PN_FIELD_READ, NULL},   {"description", PN_FIELD_READ, NULL},
+        {"schema", PN_FIELD_READ, NULL}, {"strict", PN_FIELD_READ, NULL}, {0}};
     const char *type = json_string_value(json_object_get(format, "type"));
+    char path[96];
     if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0))
         return PANTRY_OK;
-    if (type && (strcmp(type, "json_object") == 0 || strcmp(type, "json_schema") == 0))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: not supported (found \"%s\", allowed \"text\")", where, type);
-    return pn_fail(err, PANTRY_INVALID, "%s: unknown type (allowed \"text\")", where);
+    if (!json_is_object(format))
+        return pn_fail(err, PANTRY_INVALID, "%s: wrong type (allowed an object)", where);
+    if (type && strcmp(type, "json_object") == 0)
+        return pn_guide_object(out, err);
+    if (!type || strcmp(type, "json_schema") != 0)
+        return pn_fail(err, PANTRY_INVALID,
+                       "%s.type: unknown type (allowed \"text\", \"json_object\", \"json_schema\")", where);
+    json_t *holder = flat ? (json_t *)(uintptr_t)format : json_object_get(format, "json_schema");
+    snprintf(path, sizeof path, "%s%s.", where, flat ? "" : ".json_schema");
+    bool strict;
+    const char *text;
+    if (!json_is_object(holder))
+        return pn_fail(err, PANTRY_INVALID, "%s.json_schema is required", where);
+    pantry_status status = pn_openai_check(holder, fields, path, err);
+    if (!status && ((status = pn_json_bool(holder, "strict", &strict, err)) ||
+                    (status = pn_json_string(holder, "name", &text, err)) ||
+                    (status = pn_json_string(holder, "description", &text, err))))
+        within(path, err);
+    snprintf(path, sizeof path, "%s%s.schema", where, flat ? "" : ".json_schema");
+    const json_t *schema = json_object_get(holder, "schema");
+    if (!status && !json_is_object(schema))
+        status = pn_fail(err, PANTRY_INVALID, "%s is required", path);
+    return status ? status : pn_guide_schema(schema, path, out, err);
+}
+
+pantry_status pn_openai_rule(struct pn_openai_call *call, const json_t *tools, const struct pn_tool_rules *rules,
+                             struct pantry_error *err)
+{
+    if (call->grammar && tools && !rules->none)
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "tools: not supported together with another form of the answer (allowed with tool_choice none)");
+    pantry_status status = pn_guide_tools(call->loaded, tools, rules, &call->grammar, err);
+    call->answer.grammar = call->grammar;
+    if (rules->required)
+        call->answer.tool_choice = PANTRY_TOOL_REQUIRED;
+    return status;
 }
 
 /* ---- what the template gets ---- */

@@ -28,10 +28,7 @@ static const struct pn_openai_field response_fields[] = {
     {"user", PN_FIELD_READ, NULL},
     /* not OpenAI's, but of other local engines */
     {"seed", PN_FIELD_READ, NULL},
-    {"top_k", PN_FIELD_READ, NULL},
-    {"min_p", PN_FIELD_READ, NULL},
-    {"repeat_penalty", PN_FIELD_READ, NULL},
-    {"max_tool_calls", PN_FIELD_IGNORED, NULL}, /* of tools that OpenAI runs itself */
+    PN_SAMPLER_FIELDS(PN_OPENAI_READ){"max_tool_calls", PN_FIELD_IGNORED, NULL}, /* of tools that OpenAI runs itself */
     {"prompt_cache_key", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_options", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_retention", PN_FIELD_IGNORED, NULL},
@@ -83,7 +80,7 @@ static pantry_status read_reasoning(json_t *body, const char **effort, struct pa
     return status ? status : pn_json_string(reasoning, "effort", effort, err);
 }
 
-static pantry_status read_text(json_t *body, struct pantry_error *err)
+static pantry_status read_text(json_t *body, pantry_grammar **grammar, struct pantry_error *err)
 {
     static const struct pn_openai_field fields[] = {
         {"format", PN_FIELD_READ, NULL}, {"verbosity", PN_FIELD_REFUSED, "\"medium\""}, {0}};
@@ -92,7 +89,7 @@ static pantry_status read_text(json_t *body, struct pantry_error *err)
     if (status || !text)
         return status;
     status = pn_openai_check(text, fields, "text.", err);
-    return status ? status : pn_openai_format(json_object_get(text, "format"), "text.format.type", err);
+    return status ? status : pn_openai_format(json_object_get(text, "format"), "text.format", true, grammar, err);
 }
 
 /* What OpenAI's own tools would add is never there. */
@@ -144,6 +141,7 @@ static pantry_status read_prompt(struct pn_openai_response *r, struct pantry_err
     struct pn_openai_call *call = &r->call;
     json_t *messages = json_array(), *tools = NULL;
     const char *effort = NULL, *instructions = NULL;
+    struct pn_tool_rules rules = {0};
     pantry_status status = pn_json_string(call->body, "instructions", &instructions, err);
     if (!status)
         status = gather_items(r, err);
@@ -152,15 +150,20 @@ static pantry_status read_prompt(struct pn_openai_response *r, struct pantry_err
     if (!status)
         status = pn_openai_items(r->items, messages, err);
     if (!status)
-        status = pn_openai_tools(call->body, false, &tools, err);
+        status = pn_openai_tools(call->body, false, &tools, &rules, err);
     if (!status)
         status = read_reasoning(call->body, &effort, err);
     if (!status)
-        status = read_text(call->body, err);
+        status = read_text(call->body, &call->grammar, err);
     if (!status)
-        return pn_openai_context(call->loaded, messages, tools, effort, NULL, &call->answer.context, err);
-    json_decref(messages);
+        status =
+            pn_openai_context(call->loaded, messages, json_incref(tools), effort, NULL, &call->answer.context, err);
+    else
+        json_decref(messages);
+    if (!status)
+        status = pn_openai_rule(call, tools, &rules, err);
     json_decref(tools);
+    json_decref(rules.strict);
     return status;
 }
 

@@ -24,6 +24,9 @@ const char *pn_dialect_name(const struct pn_dialect *dialect);
 const struct pn_dialect *pn_dialect_find(const char *name);
 const struct pn_dialect *pn_dialect_at(size_t i);
 
+/* The i-th pair of markers around the reasoning; false after the last. */
+bool pn_dialect_reasoning(const struct pn_dialect *dialect, size_t i, const char **open, const char **close);
+
 enum pn_tool_choice { PN_TOOL_AUTO, PN_TOOL_REQUIRED, PN_TOOL_NONE };
 
 struct pn_parse_options {

@@ -68,6 +68,22 @@ static const struct pn_think common_think[] = {
     {"<reasoning>", "</reasoning>"}, {"[THINK]", "[/THINK]"},       {0},
 };
 
+static const struct pn_think *think_of(const struct pn_dialect *dialect)
+{
+    return dialect->think[0].open ? dialect->think : common_think;
+}
+
+bool pn_dialect_reasoning(const struct pn_dialect *dialect, size_t i, const char **open, const char **close)
+{
+    const struct pn_think *think = think_of(dialect);
+    for (size_t k = 0; k <= i; k++)
+        if (k == PN_MAX_THINKS || !think[k].open)
+            return false;
+    *open = think[i].open;
+    *close = think[i].close;
+    return true;
+}
+
 /* ---- reporting ---- */
 
 void pn_parser_reasoning(struct pn_parser *p, const char *text, size_t len)
@@ -632,7 +648,7 @@ struct pn_parser *pn_parser_new(const struct pn_dialect *dialect, const struct p
     p->user = user;
     p->in_content = options->reasoning_in_content;
     p->calls = options->tool_choice != PN_TOOL_NONE && json_array_size(options->tools);
-    p->think = dialect->think[0].open ? dialect->think : common_think;
+    p->think = think_of(dialect);
     while (p->n_think < PN_MAX_THINKS && p->think[p->n_think].open)
         p->n_think++;
     p->pair = -1;
