@@ -113,6 +113,18 @@ void pantry_quantize_options_init(struct pantry_quantize_options *o, size_t size
     init(o, size, &own, sizeof own);
 }
 
+void pantry_eval_options_init(struct pantry_eval_options *o, size_t size)
+{
+    struct pantry_eval_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_imatrix_options_init(struct pantry_imatrix_options *o, size_t size)
+{
+    struct pantry_imatrix_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
 /* ---- names ---- */
 
 const char *pantry_stop_name(enum pantry_stop stop)
