@@ -193,8 +193,8 @@ PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct p
 
 /* The library makes it, and may append members. Reported after each tensor. */
 struct pantry_quantize_progress {
-    const char *tensor, *from, *to; /* its name, and the types "f16", "q4_k" */
-    size_t number, n_tensors;       /* counted from 1 */
+    const char *tensor, *from, *to;   /* its name, and the types "f16", "q4_k" */
+    size_t number, n_tensors;         /* counted from 1 */
     uint64_t bytes_done, bytes_total; /* of all tensors of the output */
 };
 typedef void pantry_quantize_callback(void *user, const struct pantry_quantize_progress *progress);
@@ -205,11 +205,11 @@ struct pantry_quantize_options {
     const char *const *tensor_types; /* "PATTERN=TYPE": tensors whose name has the pattern (PCRE2) get the type */
     size_t n_tensor_types;
     const char *output_type, *embedding_type; /* of output.weight and token_embd.weight; NULL: as the mix says */
-    bool pure;       /* the mix's base type for all matrices */
-    bool keep_split; /* as many shards as the input has */
-    bool dry_run;    /* chooses and reports types, writes nothing */
-    float target_bpw; /* bits per weight of the whole file: types are chosen by measured errors; 0: by the mix */
-    int n_threads;    /* 0: one per physical core that this process may use */
+    bool pure;                                /* the mix's base type for all matrices */
+    bool keep_split;                          /* as many shards as the input has */
+    bool dry_run;                             /* chooses and reports types, writes nothing */
+    float target_bpw;    /* bits per weight of the whole file: types are chosen by measured errors; 0: by the mix */
+    int n_threads;       /* 0: one per physical core that this process may use */
     uint64_t split_size; /* most bytes of a shard; 0: one file */
     const pantry_cancel *cancel;
     pantry_quantize_callback *callback; /* may be NULL; called on the thread that quantizes */
@@ -228,16 +228,16 @@ struct pantry_quantize_result {
     size_t size;
     uint64_t n_params, bytes_in, bytes_out; /* of all tensors */
     size_t n_tensors, n_quantized;          /* those whose type changed */
-    size_t n_fallbacks;  /* got another type than planned, since its blocks do not divide their rows */
+    size_t n_fallbacks;   /* got another type than planned, since its blocks do not divide their rows */
     size_t n_requantized; /* came from a type with blocks, so errors add up */
     size_t n_unimportant; /* were quantized without importances though there is a file of them */
-    size_t n_resumed;    /* were there from an earlier run that was interrupted */
+    size_t n_resumed;     /* were there from an earlier run that was interrupted */
 };
 
 /* Writes the model at `in` (GGUF) to `out` with other storage types: those of a mix ("Q4_K_M") or one plain type
- * ("F16"). The output appears complete or not at all. An interrupted run leaves OUT.*.partial, and the same call goes on
- * where it stopped. Memory does not grow with the model. *result may be NULL. PANTRY_NOT_FOUND: no such type or file;
- * PANTRY_INVALID: an option is wrong; PANTRY_CANCELLED. */
+ * ("F16"). The output appears complete or not at all. An interrupted run leaves OUT.*.partial, and the same call goes
+ * on where it stopped. Memory does not grow with the model. *result may be NULL. PANTRY_NOT_FOUND: no such type or
+ * file; PANTRY_INVALID: an option is wrong; PANTRY_CANCELLED. */
 PANTRY_API pantry_status pantry_quantize(const char *in, const char *out, const char *type,
                                          const struct pantry_quantize_options *options,
                                          struct pantry_quantize_result *result, struct pantry_error *error);
@@ -281,9 +281,9 @@ struct pantry_eval_result {
     double top1, top1_error; /* share of tokens that were the likeliest */
     /* With base_logits: */
     double base_perplexity;
-    double divergence, divergence_error;  /* mean Kullback-Leibler divergence from the base, in nats */
+    double divergence, divergence_error; /* mean Kullback-Leibler divergence from the base, in nats */
     double divergence_median, divergence_99, divergence_max;
-    double same_top, same_top_error;      /* share of positions whose likeliest tokens agree */
+    double same_top, same_top_error; /* share of positions whose likeliest tokens agree */
 };
 
 /* Measures how well a model predicts a text, and how far it is from the model of base_logits. `text` may be NULL with
@@ -294,9 +294,9 @@ PANTRY_API pantry_status pantry_eval(pantry_model *model, const char *text, size
 
 struct pantry_imatrix_options {
     size_t size;
-    int n_context;   /* 0: 512 */
-    int max_windows; /* 0: all */
-    bool output;     /* also the output matrix */
+    int n_context;            /* 0: 512 */
+    int max_windows;          /* 0: all */
+    bool output;              /* also the output matrix */
     const char *name;         /* of the text, for the file; NULL: none */
     const char *const *merge; /* files whose sums are added */
     size_t n_merge;

@@ -29,6 +29,9 @@ _pantry_commands()
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
+        'quantize:write a model file with other storage types'
+        'imatrix:measure which values of a model matter, for quantize'
+        'eval:measure a model'\''s quality: perplexity, divergence, tasks'
         'show:describe a model'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
@@ -252,6 +255,52 @@ _pantry()
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    quantize)
+        _arguments -s -S : \
+            '--imatrix=[importances of the values, from `pantry imatrix` or llama.cpp]:FILE:_files' \
+            '*--tensor-type=[a storage type for the tensors whose names have PATTERN, a regular expression]:PATTERN=TYPE: ' \
+            '--output-tensor-type=[storage type of output.weight]:TYPE: ' \
+            '--token-embedding-type=[storage type of token_embd.weight]:TYPE: ' \
+            '--pure[give all matrices the same type]' \
+            '--target-bpw=[choose types by measured errors, for this many bits per weight of the whole file]:BITS: ' \
+            '--keep-split[write as many shards as the input has]' \
+            '--split-max-size=[write shards of at most this size]:SIZE: ' \
+            '(-t --threads)'{-t+,--threads=}'[threads that convert; default: one per physical core]:N: ' \
+            '--dry-run[show what would be done, write nothing]' \
+            '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
+            '--json[print the result and the types of all tensors as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    imatrix)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the text that the model reads; -: standard input]:FILE:_files' \
+            '(-o --out)'{-o+,--out=}'[the file to write; default: imatrix.gguf]:FILE:_files' \
+            '*--merge=[add the sums of an earlier file]:FILE:_files' \
+            '--ctx=[tokens of a window; default: 512]:N: ' \
+            '--windows=[most windows to read; default: all]:N: ' \
+            '--process-output[also collect for the output matrix]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    eval)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the text; -: standard input]:FILE:_files' \
+            '--save-logits=[save the logits, for --kl with another model]:FILE:_files' \
+            '--kl=[compare with saved logits: Kullback-Leibler divergence and agreement]:FILE:_files' \
+            '--tasks=[answer the tasks of a JSONL file]:FILE:_files' \
+            '--ctx=[tokens of a window; default: 512]:N: ' \
+            '--windows=[most windows to read; default: all]:N: ' \
+            '--json[print the results as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
     show)
         _arguments -s -S : \
             '--modelfile[print a Modelfile that makes this model]' \

@@ -19,17 +19,19 @@ struct chosen {
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file), "the text; -: standard input", .letter = 'f'),
-    PN_OPT_TEXT("save-logits", "FILE", offsetof(struct chosen, save_logits),
-                "save the logits, for --kl with another model",
-                .more = "In the format of llama.cpp's perplexity tool: about two bytes per token of the vocabulary and\n"
-                        "position."),
+    PN_OPT_TEXT(
+        "save-logits", "FILE", offsetof(struct chosen, save_logits), "save the logits, for --kl with another model",
+        .more = "In the format of llama.cpp's perplexity tool: about two bytes per token of the vocabulary and\n"
+                "position."),
     PN_OPT_TEXT("kl", "FILE", offsetof(struct chosen, base),
                 "compare with saved logits: Kullback-Leibler divergence and agreement", .more = "The text is in FILE."),
     PN_OPT_TEXT("tasks", "FILE", offsetof(struct chosen, tasks), "answer the tasks of a JSONL file",
-                .more = "A line is {\"prompt\": ..., \"choices\": [...], \"answer\": INDEX}, answered by the likelier\n"
-                        "continuation, or {\"prompt\": ..., \"expect\": TEXT}, answered if a greedy answer contains it."),
+                .more =
+                    "A line is {\"prompt\": ..., \"choices\": [...], \"answer\": INDEX}, answered by the likelier\n"
+                    "continuation, or {\"prompt\": ..., \"expect\": TEXT}, answered if a greedy answer contains it."),
     PN_OPT_INT("ctx", "N", offsetof(struct chosen, n_context), 8, 131072, "tokens of a window; default: 512"),
-    PN_OPT_INT("windows", "N", offsetof(struct chosen, max_windows), 1, INT32_MAX, "most windows to read; default: all"),
+    PN_OPT_INT("windows", "N", offsetof(struct chosen, max_windows), 1, INT32_MAX,
+               "most windows to read; default: all"),
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print the results as JSON"),
 };
 
@@ -140,7 +142,8 @@ const struct pn_command pn_cmd_eval = {
     .usage = "MODEL (-f TEXT | --kl FILE | --tasks FILE)",
     .summary = "measure a model's quality: perplexity, divergence, tasks",
     .about =
-        "Perplexity is measured as llama.cpp does: windows of 512 tokens, of which the second half counts. To see what\n"
+        "Perplexity is measured as llama.cpp does: windows of 512 tokens, of which the second half counts. To see "
+        "what\n"
         "quantizing changed, save the logits of the original and compare the smaller file with them. Numbers after +-\n"
         "are standard errors.",
     .example = "pantry eval smollm2:135m -f text.txt\n"

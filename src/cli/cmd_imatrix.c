@@ -25,7 +25,8 @@ static const struct pn_option table[] = {
     PN_OPT_LIST("merge", "FILE", offsetof(struct chosen, merge), "add the sums of an earlier file",
                 .more = "May be repeated. Without a MODEL and a text, files are only merged or converted."),
     PN_OPT_INT("ctx", "N", offsetof(struct chosen, n_context), 8, 131072, "tokens of a window; default: 512"),
-    PN_OPT_INT("windows", "N", offsetof(struct chosen, max_windows), 1, INT32_MAX, "most windows to read; default: all"),
+    PN_OPT_INT("windows", "N", offsetof(struct chosen, max_windows), 1, INT32_MAX,
+               "most windows to read; default: all"),
     PN_OPT_FLAG("process-output", offsetof(struct chosen, output), "also collect for the output matrix"),
 };
 

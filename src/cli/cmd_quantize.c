@@ -52,7 +52,8 @@ static void show_progress(void *user, const struct pantry_quantize_progress *p)
 {
     struct show *show = user;
     if (show->tensors) {
-        json_array_append_new(show->tensors, json_pack("{s:s, s:s, s:s}", "name", p->tensor, "from", p->from, "to", p->to));
+        json_array_append_new(show->tensors,
+                              json_pack("{s:s, s:s, s:s}", "name", p->tensor, "from", p->from, "to", p->to));
     } else if (show->verbose) {
         printf("%4zu/%zu  %-8s -> %-8s ", p->number, p->n_tensors, p->from, p->to);
         pn_cli_put_untrusted(stdout, p->tensor, strlen(p->tensor));
@@ -162,7 +163,8 @@ const struct pn_command pn_cmd_quantize = {
     .usage = "IN OUT TYPE [--imatrix FILE] [--target-bpw BITS]",
     .summary = "write a model file with other storage types",
     .about =
-        "IN is a GGUF file or a model of the store, OUT a new GGUF file. TYPE is a mix, such as Q4_K_M, Q5_K_S, Q3_K_L\n"
+        "IN is a GGUF file or a model of the store, OUT a new GGUF file. TYPE is a mix, such as Q4_K_M, Q5_K_S, "
+        "Q3_K_L\n"
         "or IQ3_M, or one plain type, such as Q8_0, F16 or BF16; every tensor gets the type that llama.cpp would give\n"
         "it. Memory does not grow with the model. OUT appears when it is complete; an interrupted run leaves\n"
         "`OUT.*.partial`, and the same command goes on where it stopped.",

@@ -63,7 +63,7 @@ struct pn_device {
     const struct pn_device_class *class;
     struct pn_device_properties properties;
     const struct pn_observer *observer; /* NULL: none. Set between steps, for statistics such as importances */
-    struct pn_placed *placed; /* by rising id */
+    struct pn_placed *placed;           /* by rising id */
     size_t n_placed;
 };
 

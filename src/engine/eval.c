@@ -67,9 +67,11 @@ static pantry_status open_base(struct base *b, const char *path, int n_vocab, st
         !pn_cursor_u32(&in, &vocab) || !pn_cursor_u32(&in, &windows))
         return pn_fail(err, PANTRY_FORMAT, "%s: is not a file of logits", path);
     if ((int)vocab != n_vocab)
-        return pn_fail(err, PANTRY_FORMAT, "%s: has the logits of %u tokens, but the model has %d", path, vocab, n_vocab);
+        return pn_fail(err, PANTRY_FORMAT, "%s: has the logits of %u tokens, but the model has %d", path, vocab,
+                       n_vocab);
     if (n_context < 8 || n_context > 131072 || windows < 1 || windows > INT32_MAX / n_context)
-        return pn_fail(err, PANTRY_FORMAT, "%s: has %u windows of %u tokens, which cannot be", path, windows, n_context);
+        return pn_fail(err, PANTRY_FORMAT, "%s: has %u windows of %u tokens, which cannot be", path, windows,
+                       n_context);
     uint64_t per_window = (uint64_t)(n_context - 1 - n_context / 2) * record_length(n_vocab) * sizeof(uint16_t);
     b->ids = pn_cursor_take(&in, (uint64_t)windows * n_context * sizeof(int32_t));
     if (!b->ids || pn_cursor_left(&in) / per_window < windows)
@@ -81,7 +83,8 @@ static pantry_status open_base(struct base *b, const char *path, int n_vocab, st
 }
 
 /* Adds one position: p_base is the base's distribution, p the model's. */
-static bool add_divergence(struct totals *t, const unsigned char *record, const float *logits, int n_vocab, int32_t token)
+static bool add_divergence(struct totals *t, const unsigned char *record, const float *logits, int n_vocab,
+                           int32_t token)
 {
     float scale, least, top = 0, top_base = 0;
     int at = 0, at_base = 0;

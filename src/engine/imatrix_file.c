@@ -169,8 +169,8 @@ static pantry_status read_legacy_entry(struct pn_imatrix *m, const char *path, s
     uint32_t len, calls, n;
     char name[MAX_NAME + 1];
     const char *bytes;
-    if (!pn_cursor_u32(in, &len) || len > MAX_NAME || !(bytes = pn_cursor_take(in, len)) || !pn_cursor_u32(in, &calls) ||
-        !pn_cursor_u32(in, &n) || n < 1 || n > MAX_COLUMNS || calls > INT32_MAX)
+    if (!pn_cursor_u32(in, &len) || len > MAX_NAME || !(bytes = pn_cursor_take(in, len)) ||
+        !pn_cursor_u32(in, &calls) || !pn_cursor_u32(in, &n) || n < 1 || n > MAX_COLUMNS || calls > INT32_MAX)
         return cut_off(path, err);
     const char *problem = pn_name_problem(bytes, len, MAX_NAME);
     const void *values = pn_cursor_take(in, (uint64_t)n * sizeof(float));
@@ -242,8 +242,8 @@ static pantry_status add_tensors(struct pn_gguf_writer *writer, const struct pn_
 {
     char name[MAX_NAME + 16];
     snprintf(name, sizeof name, "%s%s", e->name, sums_suffix);
-    pantry_status status = pn_gguf_add(writer, name, PN_TYPE_F32, 2,
-                                       (const int64_t[]){(int64_t)e->matrices, (int64_t)e->columns}, err);
+    pantry_status status =
+        pn_gguf_add(writer, name, PN_TYPE_F32, 2, (const int64_t[]){(int64_t)e->matrices, (int64_t)e->columns}, err);
     if (status)
         return status;
     snprintf(name, sizeof name, "%s%s", e->name, counts_suffix);

@@ -32,8 +32,7 @@ struct pn_imatrix {
  * malformed file, values that are not finite, or shapes that differ from those of the same entry. */
 pantry_status pn_imatrix_add_file(struct pn_imatrix *matrix, const char *path, struct pantry_error *err);
 /* The entry of a weight, made if it is missing; NULL when out of memory or with another shape. */
-struct pn_imatrix_entry *pn_imatrix_entry(struct pn_imatrix *matrix, const char *name, size_t columns,
-                                          size_t matrices);
+struct pn_imatrix_entry *pn_imatrix_entry(struct pn_imatrix *matrix, const char *name, size_t columns, size_t matrices);
 const struct pn_imatrix_entry *pn_imatrix_find(const struct pn_imatrix *matrix, const char *name);
 /* Notes that the data comes from this text. */
 pantry_status pn_imatrix_add_dataset(struct pn_imatrix *matrix, const char *name, struct pantry_error *err);

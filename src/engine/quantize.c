@@ -38,7 +38,7 @@ struct job {
     char key[KEY_CHARS + 1];
 };
 
-/* ---- wishes ---- */
+/* ---- options ---- */
 
 static pantry_status type_named(const char *name, const char *what, pn_type *out, struct pantry_error *err)
 {
@@ -160,7 +160,8 @@ static pantry_status measure(struct job *job, size_t i, struct measured *m, stru
     m->tensor = i;
     m->values = count_values(t);
     for (int r = 0; !status && r < RUNGS; r++) {
-        const struct pn_type_info *info = pn_type_info(m->type[r] = pn_mix_fallback(ladder[r], t->shape[t->n_dims - 1]));
+        const struct pn_type_info *info =
+            pn_type_info(m->type[r] = pn_mix_fallback(ladder[r], t->shape[t->n_dims - 1]));
         m->bits[r] = m->values / info->block * info->bytes * 8;
         status = pn_quantize_error(job->pool, t, m->type[r], weights, matrices, SAMPLED_ROWS, &m->error[r], err);
         if (!status && job->options.cancel && pantry_cancel_is_set(job->options.cancel))
@@ -216,9 +217,9 @@ static pantry_status choose_by_errors(struct job *job, struct pantry_error *err)
         n++;
     }
     if (!status && left < 0)
-        status = pn_fail(err, PANTRY_INVALID, "target_bpw: %g bits per weight are too few for this model; the least is %.2f",
-                         (double)job->options.target_bpw,
-                         (double)job->options.target_bpw - left / (double)job->result.n_params);
+        status = pn_fail(
+            err, PANTRY_INVALID, "target_bpw: %g bits per weight are too few for this model; the least is %.2f",
+            (double)job->options.target_bpw, (double)job->options.target_bpw - left / (double)job->result.n_params);
     if (!status)
         climb(m, n, left);
     for (size_t k = 0; !status && k < n; k++)
@@ -231,8 +232,9 @@ static pantry_status choose_by_errors(struct job *job, struct pantry_error *err)
 
 static bool is_replaced(const char *key)
 {
-    static const char *const keys[] = {"general.quantization_version", "general.file_type", "general.alignment",
-                                       "split.no", "split.count", "split.tensors.count"};
+    static const char *const keys[] = {
+        "general.quantization_version", "general.file_type", "general.alignment", "split.no", "split.count",
+        "split.tensors.count"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0)
             return true;
@@ -423,7 +425,8 @@ pantry_status pantry_quantize(const char *in, const char *out, const char *type,
                               const struct pantry_quantize_options *options, struct pantry_quantize_result *result,
                               struct pantry_error *error)
 {
-    struct job job = {.in = in, .out = out, .options = {.size = sizeof job.options}, .result = {.size = sizeof job.result}};
+    struct job job = {
+        .in = in, .out = out, .options = {.size = sizeof job.options}, .result = {.size = sizeof job.result}};
     pantry_status status = result ? pn_check_result(result, "results of quantizing", error) : PANTRY_OK;
     if (!status)
         status = pn_take_options(&job.options, options, "options of quantizing", error);

@@ -11,10 +11,10 @@ struct work {
     const struct pn_tensor_info *tensor;
     pn_type to;
     const float *weights;
-    int64_t first, n, step;  /* rows first, first + step, ...: n of them */
+    int64_t first, n, step; /* rows first, first + step, ...: n of them */
     int64_t rows_per_matrix;
     size_t columns, from_bytes, to_bytes; /* of a row */
-    unsigned char *out;      /* (n, to_bytes); NULL: errors only */
+    unsigned char *out;                   /* (n, to_bytes); NULL: errors only */
     pthread_mutex_t lock;
     double error, energy;
     bool failed;
@@ -41,8 +41,7 @@ static void convert(void *context, int worker)
     while (values && own && pn_claim_next(&w->claim, w->n, 4, &first, &end))
         for (int64_t r = first; r < end; r++) {
             int64_t row = w->first + r * w->step;
-            const float *weights =
-                w->weights ? w->weights + (size_t)(row / w->rows_per_matrix) * w->columns : NULL;
+            const float *weights = w->weights ? w->weights + (size_t)(row / w->rows_per_matrix) * w->columns : NULL;
             unsigned char *to = w->out ? w->out + (size_t)r * w->to_bytes : own;
             pn_type_decode_row(w->tensor->type, (const unsigned char *)w->tensor->data + (size_t)row * w->from_bytes,
                                values, w->columns);
@@ -76,8 +75,8 @@ static struct work work_of(const struct pn_tensor_info *t, pn_type to, const flo
 }
 
 pantry_status pn_quantize_rows(struct pn_pool *pool, int n_threads, const struct pn_tensor_info *t, pn_type to,
-                               const float *weights, size_t n_matrices, const pantry_cancel *cancel,
-                               pn_rows_sink *sink, void *user, struct pantry_error *err)
+                               const float *weights, size_t n_matrices, const pantry_cancel *cancel, pn_rows_sink *sink,
+                               void *user, struct pantry_error *err)
 {
     struct work w = work_of(t, to, weights, n_matrices);
     int64_t rows = w.n, piece = (int64_t)(PIECE_BYTES / (w.to_bytes + 1)) + 1;

@@ -45,25 +45,44 @@ enum {
 };
 
 static const struct pn_mix mixes[] = {
-    {"Q4_0", FT_Q4_0, PN_TYPE_Q4_0},           {"Q4_1", 3, PN_TYPE_Q4_1},
-    {"Q5_0", FT_Q5_0, PN_TYPE_Q5_0},           {"Q5_1", 9, PN_TYPE_Q5_1},
-    {"Q8_0", 7, PN_TYPE_Q8_0},                 {"Q2_K", FT_Q2_K, PN_TYPE_Q2_K},
-    {"Q2_K_S", FT_Q2_K_S, PN_TYPE_Q2_K},       {"Q3_K_S", FT_Q3_K_S, PN_TYPE_Q3_K},
-    {"Q3_K_M", FT_Q3_K_M, PN_TYPE_Q3_K},       {"Q3_K_L", FT_Q3_K_L, PN_TYPE_Q3_K},
-    {"Q3_K", FT_Q3_K_M, PN_TYPE_Q3_K},         {"Q4_K_S", FT_Q4_K_S, PN_TYPE_Q4_K},
-    {"Q4_K_M", FT_Q4_K_M, PN_TYPE_Q4_K},       {"Q4_K", FT_Q4_K_M, PN_TYPE_Q4_K},
-    {"Q5_K_S", FT_Q5_K_S, PN_TYPE_Q5_K},       {"Q5_K_M", FT_Q5_K_M, PN_TYPE_Q5_K},
-    {"Q5_K", FT_Q5_K_M, PN_TYPE_Q5_K},         {"Q6_K", FT_Q6_K, PN_TYPE_Q6_K},
-    {"IQ1_S", FT_IQ1_S, PN_TYPE_IQ1_S},        {"IQ1_M", FT_IQ1_M, PN_TYPE_IQ1_M},
-    {"IQ2_XXS", FT_IQ2_XXS, PN_TYPE_IQ2_XXS},  {"IQ2_XS", FT_IQ2_XS, PN_TYPE_IQ2_XS},
-    {"IQ2_S", FT_IQ2_S, PN_TYPE_IQ2_XS},       {"IQ2_M", FT_IQ2_M, PN_TYPE_IQ2_S},
-    {"IQ3_XXS", FT_IQ3_XXS, PN_TYPE_IQ3_XXS},  {"IQ3_XS", FT_IQ3_XS, PN_TYPE_IQ3_S},
-    {"IQ3_S", FT_IQ3_S, PN_TYPE_IQ3_S},        {"IQ3_M", FT_IQ3_M, PN_TYPE_IQ3_S},
-    {"IQ4_NL", FT_IQ4_NL, PN_TYPE_IQ4_NL},     {"IQ4_XS", FT_IQ4_XS, PN_TYPE_IQ4_XS},
-    {"TQ1_0", FT_TQ1_0, PN_TYPE_TQ1_0},        {"TQ2_0", FT_TQ2_0, PN_TYPE_TQ2_0},
-    {"MXFP4_MOE", FT_MXFP4_MOE, PN_TYPE_MXFP4}, {"NVFP4", FT_NVFP4, PN_TYPE_NVFP4},
-    {"Q1_0", FT_Q1_0, PN_TYPE_Q1_0},           {"Q2_0", FT_Q2_0, PN_TYPE_Q2_0},
-    {"F16", 1, PN_TYPE_F16},                   {"BF16", 32, PN_TYPE_BF16},
+    {"Q4_0", FT_Q4_0, PN_TYPE_Q4_0},
+    {"Q4_1", 3, PN_TYPE_Q4_1},
+    {"Q5_0", FT_Q5_0, PN_TYPE_Q5_0},
+    {"Q5_1", 9, PN_TYPE_Q5_1},
+    {"Q8_0", 7, PN_TYPE_Q8_0},
+    {"Q2_K", FT_Q2_K, PN_TYPE_Q2_K},
+    {"Q2_K_S", FT_Q2_K_S, PN_TYPE_Q2_K},
+    {"Q3_K_S", FT_Q3_K_S, PN_TYPE_Q3_K},
+    {"Q3_K_M", FT_Q3_K_M, PN_TYPE_Q3_K},
+    {"Q3_K_L", FT_Q3_K_L, PN_TYPE_Q3_K},
+    {"Q3_K", FT_Q3_K_M, PN_TYPE_Q3_K},
+    {"Q4_K_S", FT_Q4_K_S, PN_TYPE_Q4_K},
+    {"Q4_K_M", FT_Q4_K_M, PN_TYPE_Q4_K},
+    {"Q4_K", FT_Q4_K_M, PN_TYPE_Q4_K},
+    {"Q5_K_S", FT_Q5_K_S, PN_TYPE_Q5_K},
+    {"Q5_K_M", FT_Q5_K_M, PN_TYPE_Q5_K},
+    {"Q5_K", FT_Q5_K_M, PN_TYPE_Q5_K},
+    {"Q6_K", FT_Q6_K, PN_TYPE_Q6_K},
+    {"IQ1_S", FT_IQ1_S, PN_TYPE_IQ1_S},
+    {"IQ1_M", FT_IQ1_M, PN_TYPE_IQ1_M},
+    {"IQ2_XXS", FT_IQ2_XXS, PN_TYPE_IQ2_XXS},
+    {"IQ2_XS", FT_IQ2_XS, PN_TYPE_IQ2_XS},
+    {"IQ2_S", FT_IQ2_S, PN_TYPE_IQ2_XS},
+    {"IQ2_M", FT_IQ2_M, PN_TYPE_IQ2_S},
+    {"IQ3_XXS", FT_IQ3_XXS, PN_TYPE_IQ3_XXS},
+    {"IQ3_XS", FT_IQ3_XS, PN_TYPE_IQ3_S},
+    {"IQ3_S", FT_IQ3_S, PN_TYPE_IQ3_S},
+    {"IQ3_M", FT_IQ3_M, PN_TYPE_IQ3_S},
+    {"IQ4_NL", FT_IQ4_NL, PN_TYPE_IQ4_NL},
+    {"IQ4_XS", FT_IQ4_XS, PN_TYPE_IQ4_XS},
+    {"TQ1_0", FT_TQ1_0, PN_TYPE_TQ1_0},
+    {"TQ2_0", FT_TQ2_0, PN_TYPE_TQ2_0},
+    {"MXFP4_MOE", FT_MXFP4_MOE, PN_TYPE_MXFP4},
+    {"NVFP4", FT_NVFP4, PN_TYPE_NVFP4},
+    {"Q1_0", FT_Q1_0, PN_TYPE_Q1_0},
+    {"Q2_0", FT_Q2_0, PN_TYPE_Q2_0},
+    {"F16", 1, PN_TYPE_F16},
+    {"BF16", 32, PN_TYPE_BF16},
     {"F32", 0, PN_TYPE_F32},
 };
 
@@ -85,15 +104,34 @@ pantry_status pn_mix_find(const char *name, const struct pn_mix **out, struct pa
 
 /* ---- kinds of tensors ---- */
 
-enum kind { EMBEDDING, OUTPUT, ATTN_QKV, ATTN_KV_B, ATTN_V, ATTN_K, ATTN_Q, ATTN_OUT, FFN_UP, FFN_GATE, FFN_DOWN, OTHER };
+enum kind {
+    EMBEDDING,
+    OUTPUT,
+    ATTN_QKV,
+    ATTN_KV_B,
+    ATTN_V,
+    ATTN_K,
+    ATTN_Q,
+    ATTN_OUT,
+    FFN_UP,
+    FFN_GATE,
+    FFN_DOWN,
+    OTHER
+};
 
 static const struct {
     const char *part;
     enum kind kind;
 } kinds[] = {
-    {"attn_qkv.weight", ATTN_QKV}, {"attn_kv_b.weight", ATTN_KV_B}, {"attn_v.weight", ATTN_V},
-    {"attn_k.weight", ATTN_K},     {"attn_q.weight", ATTN_Q},       {"attn_output.weight", ATTN_OUT},
-    {"ffn_up", FFN_UP},            {"ffn_gate", FFN_GATE},          {"ffn_down", FFN_DOWN},
+    {"attn_qkv.weight", ATTN_QKV},
+    {"attn_kv_b.weight", ATTN_KV_B},
+    {"attn_v.weight", ATTN_V},
+    {"attn_k.weight", ATTN_K},
+    {"attn_q.weight", ATTN_Q},
+    {"attn_output.weight", ATTN_OUT},
+    {"ffn_up", FFN_UP},
+    {"ffn_gate", FFN_GATE},
+    {"ffn_down", FFN_DOWN},
 };
 
 static enum kind kind_of(const char *name)
@@ -116,13 +154,41 @@ static bool like_attn_v(enum kind kind)
 bool pn_mix_quantizes(const struct pn_tensor_info *t)
 {
     static const char *const kept[] = {
-        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
-        "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight",
-        "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight",
-        "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight", "time_mix_g1.weight",
-        "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
-        "attn_rel_b.weight", ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd",
-        ".patch_merger", "a.rvq.codebook", "mm.a.code_embd",
+        "_norm.weight",
+        "ffn_gate_inp.weight",
+        "ffn_gate_tid2eid.weight",
+        "altup",
+        "laurel",
+        "per_layer_model_proj",
+        "ssm_conv1d",
+        "shortconv.conv.weight",
+        "indexer.k_proj.weight",
+        "indexer.q_proj.weight",
+        "time_mix_first.weight",
+        "time_mix_w0.weight",
+        "time_mix_w1.weight",
+        "time_mix_w2.weight",
+        "time_mix_v0.weight",
+        "time_mix_v1.weight",
+        "time_mix_v2.weight",
+        "time_mix_a0.weight",
+        "time_mix_a1.weight",
+        "time_mix_a2.weight",
+        "time_mix_g1.weight",
+        "time_mix_g2.weight",
+        "time_mix_decay_w1.weight",
+        "time_mix_decay_w2.weight",
+        "time_mix_lerp_fused.weight",
+        "attn_rel_b.weight",
+        ".position_embd",
+        "sam.pos_embd",
+        "sam.neck.",
+        "sam.net_",
+        ".rel_pos",
+        ".patch_embd",
+        ".patch_merger",
+        "a.rvq.codebook",
+        "mm.a.code_embd",
     };
     size_t n = strlen(t->name), ending = strlen("weight");
     int64_t rows = 1;
@@ -272,9 +338,7 @@ static pn_type down_type(struct rules *r, pn_type type, int layer)
     case FT_IQ3_XXS:
         return importance ? type : first ? PN_TYPE_Q4_K : PN_TYPE_Q3_K;
     case FT_Q3_K_M:
-        return layer < n / 16                        ? PN_TYPE_Q5_K
-               : !r->falcon || careful(layer, n) ? PN_TYPE_Q4_K
-                                                     : PN_TYPE_Q3_K;
+        return layer < n / 16 ? PN_TYPE_Q5_K : !r->falcon || careful(layer, n) ? PN_TYPE_Q4_K : PN_TYPE_Q3_K;
     case FT_IQ3_M:
         return first || (r->n_expert == 8 && careful(layer, n)) ? PN_TYPE_Q4_K : type;
     case FT_Q3_K_L:
@@ -305,8 +369,8 @@ static pn_type attention_output_type(const struct rules *r, pn_type type)
     if (r->falcon)
         return ft == FT_Q3_K_L ? PN_TYPE_Q4_K : type;
     if (r->n_expert == 8)
-        return ONE_OF(ft, FT_Q2_K, FT_IQ3_XS, FT_IQ3_XXS, FT_Q3_K_S, FT_Q3_K_M, FT_IQ4_NL, FT_Q4_K_S, FT_Q4_K_M, FT_IQ3_S,
-                      FT_IQ3_M, FT_IQ4_XS)
+        return ONE_OF(ft, FT_Q2_K, FT_IQ3_XS, FT_IQ3_XXS, FT_Q3_K_S, FT_Q3_K_M, FT_IQ4_NL, FT_Q4_K_S, FT_Q4_K_M,
+                      FT_IQ3_S, FT_IQ3_M, FT_IQ4_XS)
                    ? PN_TYPE_Q5_K
                    : type;
     switch (ft) {
@@ -408,7 +472,7 @@ static int compare_order(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : strcmp(x->t->name, y->t->name);
 }
 
-/* The wish that names the tensor, or SIZE_MAX. */
+/* The option that names the tensor, or SIZE_MAX. */
 static size_t find_pattern(pcre2_code *const *codes, size_t n, const char *name, pcre2_match_data *data)
 {
     for (size_t i = 0; i < n; i++)

@@ -17,14 +17,14 @@ struct pn_mix {
 /* A mix by its name, without regard to case. PANTRY_NOT_FOUND: the error lists all. */
 pantry_status pn_mix_find(const char *name, const struct pn_mix **out, struct pantry_error *err);
 
-/* The user's wishes. */
+/* What the user asks for. */
 struct pn_mix_wishes {
     const char *const *patterns; /* of names, PCRE2, found anywhere */
     const pn_type *types;        /* of the patterns */
     size_t n_patterns;
     bool has_output, has_embedding;
     pn_type output, embedding;
-    bool pure; /* all matrices get the mix's base type */
+    bool pure;       /* all matrices get the mix's base type */
     bool importance; /* there is an importance matrix */
 };
 

@@ -13,8 +13,8 @@ struct pn_windows {
     float *logits; /* (n_context, n_vocab): of the window that was read last */
 };
 
-/* Tokenizes the text, or takes `ids` (n of them) if they are given. n_context 0: 512; max_windows 0: all. After an error
- * pn_windows_free frees everything. PANTRY_INVALID: less than one window. */
+/* Tokenizes the text, or takes `ids` (n of them) if they are given. n_context 0: 512; max_windows 0: all. After an
+ * error pn_windows_free frees everything. PANTRY_INVALID: less than one window. */
 pantry_status pn_windows_open(struct pn_windows *windows, pantry_model *model, const char *text, size_t len,
                               const int32_t *ids, size_t n, int n_context, int max_windows, struct pantry_error *err);
 /* Reads window i; its logits are then in `logits`. */

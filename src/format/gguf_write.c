@@ -109,7 +109,7 @@ void pn_gguf_str(struct pn_gguf_meta *meta, const char *key, const char *value)
 }
 
 static const unsigned char widths[PN_GGUF_TYPES] = {
-    [PN_GGUF_U8] = 1,  [PN_GGUF_I8] = 1,  [PN_GGUF_U16] = 2,  [PN_GGUF_I16] = 2, [PN_GGUF_U32] = 4, [PN_GGUF_I32] = 4,
+    [PN_GGUF_U8] = 1,  [PN_GGUF_I8] = 1,   [PN_GGUF_U16] = 2, [PN_GGUF_I16] = 2, [PN_GGUF_U32] = 4, [PN_GGUF_I32] = 4,
     [PN_GGUF_F32] = 4, [PN_GGUF_BOOL] = 1, [PN_GGUF_U64] = 8, [PN_GGUF_I64] = 8, [PN_GGUF_F64] = 8,
 };
 
@@ -176,8 +176,8 @@ pantry_status pn_gguf_writer_new(const char *path, const struct pn_gguf_options 
     size_t alignment = options->alignment ? options->alignment : DEFAULT_ALIGNMENT;
     *out = NULL;
     if (alignment < 8 || alignment > 65536 || (alignment & (alignment - 1)))
-        return pn_fail(err, PANTRY_INVALID, "%s: alignment of tensors: not a power of two (found %zu, allowed 8..65,536)",
-                       path, alignment);
+        return pn_fail(err, PANTRY_INVALID,
+                       "%s: alignment of tensors: not a power of two (found %zu, allowed 8..65,536)", path, alignment);
     struct pn_gguf_writer *w = calloc(1, sizeof *w);
     if (w) {
         w->alignment = alignment;
@@ -212,9 +212,9 @@ pantry_status pn_gguf_add(struct pn_gguf_writer *w, const char *name, pn_type ty
     if (info->gguf < 0)
         return pn_fail(err, PANTRY_INVALID, "%s: tensor %s: GGUF has no type %s", w->path, name, info->name);
     if (n_dims < 1 || n_dims > PN_MAX_DIMS || shape[n_dims - 1] < 1 || shape[n_dims - 1] % info->block)
-        return pn_fail(err, PANTRY_INVALID, "%s: tensor %s has rows of %lld values, which blocks of %u of %s do not divide",
-                       w->path, name, n_dims < 1 || n_dims > PN_MAX_DIMS ? 0 : (long long)shape[n_dims - 1],
-                       info->block, info->name);
+        return pn_fail(err, PANTRY_INVALID,
+                       "%s: tensor %s has rows of %lld values, which blocks of %u of %s do not divide", w->path, name,
+                       n_dims < 1 || n_dims > PN_MAX_DIMS ? 0 : (long long)shape[n_dims - 1], info->block, info->name);
     for (int i = 0; i < n_dims; i++) {
         t.shape[i] = shape[i];
         if (shape[i] < 1 || !pn_size_mul(n, (size_t)shape[i], &n))

@@ -8,7 +8,8 @@
 
 static const struct pn_type_info types[PN_TYPE_COUNT] = {
 #define PN_TYPE(NAME, name, number, block, bytes, planes)                                                              \
-    [PN_TYPE_##NAME] = {#name, number, block,            bytes, planes, pn_decode_##name, pn_encode_##name, NULL, pn_encode_weighted_##name},
+    [PN_TYPE_##NAME] = {                                                                                               \
+        #name, number, block, bytes, planes, pn_decode_##name, pn_encode_##name, NULL, pn_encode_weighted_##name},
 #define PN_TYPE_PLANES(NAME, name, block, bytes, planes)                                                               \
     [PN_TYPE_##NAME] = {#name, -1, block, bytes, planes, NULL, NULL, pn_decode_planes_##name, NULL},
 #include "tensor/type.def"

@@ -44,7 +44,7 @@ struct pn_type_info {
     uint32_t planes;
     pn_decode_fn *decode; /* NULL with several planes */
     pn_encode_fn *encode;
-    pn_decode_planes_fn *decode_planes; /* NULL with one */
+    pn_decode_planes_fn *decode_planes;     /* NULL with one */
     pn_encode_weighted_fn *encode_weighted; /* NULL: weights make no difference */
 };
 

@@ -123,7 +123,9 @@ def speed(ours, ggml, name, values):
             ggml_encode(ggml, info, values, w)
             theirs.append(time.perf_counter() - start)
         mine, theirs = statistics.median(mine), statistics.median(theirs)
-        ratios.append(f"{values.size / mine / 1e6:8.2f} M/s, ggml {values.size / theirs / 1e6:8.2f}: {theirs / mine:6.2f}x")
+        ratios.append(
+            f"{values.size / mine / 1e6:8.2f} M/s, ggml {values.size / theirs / 1e6:8.2f}: {theirs / mine:6.2f}x"
+        )
     print(f"{name:8} {ratios[0]}   weighted {ratios[1]}", flush=True)
 
 

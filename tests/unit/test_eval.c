@@ -26,7 +26,13 @@ static void add_tokenizer(struct gw *g, int n_vocab)
     static char text[TINY_VOCAB][8];
     const char *pieces[TINY_VOCAB];
     for (int i = 0; i < n_vocab; i++) {
-        snprintf(text[i], sizeof text[i], i == 0 ? "?" : i <= LETTERS ? "%c" : "<%d>", i == 0 ? 0 : i <= LETTERS ? 'a' + i - 1 : i);
+        snprintf(text[i], sizeof text[i],
+                 i == 0         ? "?"
+                 : i <= LETTERS ? "%c"
+                                : "<%d>",
+                 i == 0         ? 0
+                 : i <= LETTERS ? 'a' + i - 1
+                                : i);
         pieces[i] = i == 0 ? "?" : text[i];
     }
     script_tokenizer(g, pieces, n_vocab, -1);
@@ -102,7 +108,7 @@ static void perplexity_is_as_defined(void **state)
     pantry_model_free(m);
 }
 
-/* A model is no distance from itself; another one is, and the base's own perplexity is in its file. */
+/* A model does not diverge from itself; another one does, and the base's own perplexity is in its file. */
 static void divergence_from_saved_logits(void **state)
 {
     (void)state;
@@ -236,8 +242,10 @@ static void mistakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(perplexity_is_as_defined), cmocka_unit_test(divergence_from_saved_logits),
-        cmocka_unit_test(importances_of_both_devices_agree), cmocka_unit_test(mistakes),
+        cmocka_unit_test(perplexity_is_as_defined),
+        cmocka_unit_test(divergence_from_saved_logits),
+        cmocka_unit_test(importances_of_both_devices_agree),
+        cmocka_unit_test(mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

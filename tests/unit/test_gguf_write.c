@@ -164,7 +164,8 @@ static void every_kind_of_metadata(void **state)
     for (size_t i = 0; i < 6; i++) {
         char key[16];
         snprintf(key, sizeof key, "a.array%zu", i);
-        gw_array(&g, key, item_types[i], 2, "\x01\x02\x03\x04\x05\x06\x07\x3F\x11\x12\x13\x14\x15\x16\x17\x3F", widths[i]);
+        gw_array(&g, key, item_types[i], 2, "\x01\x02\x03\x04\x05\x06\x07\x3F\x11\x12\x13\x14\x15\x16\x17\x3F",
+                 widths[i]);
     }
     gw_array(&g, "a.bools", GW_BOOL, 3, "\x01\x00\x01", 1);
     struct pn_weights *weights;
@@ -180,7 +181,8 @@ static void every_kind_of_metadata(void **state)
     gw_free(&g);
 }
 
-/* A run that stops at any tensor, in the middle of it, goes on behind the last complete one; another key begins anew. */
+/* A run that stops at any tensor, in the middle of it, goes on after the last complete one.
+ */
 static void resuming(void **state)
 {
     (void)state;
@@ -258,9 +260,12 @@ static void bad_tensors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_file), cmocka_unit_test(shards),
-        cmocka_unit_test(every_kind_of_metadata), cmocka_unit_test(resuming),
-        cmocka_unit_test(failures_leave_nothing), cmocka_unit_test(bad_tensors),
+        cmocka_unit_test(one_file),
+        cmocka_unit_test(shards),
+        cmocka_unit_test(every_kind_of_metadata),
+        cmocka_unit_test(resuming),
+        cmocka_unit_test(failures_leave_nothing),
+        cmocka_unit_test(bad_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

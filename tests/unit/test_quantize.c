@@ -70,17 +70,17 @@ static void mixes_choose_types(void **state)
     static const struct {
         const char *mix, *tensor, *type;
     } cases[] = {
-        {"Q4_K_M", "blk.0.attn_v.weight", "q6_k"},     {"Q4_K_M", "blk.2.attn_v.weight", "q4_k"},
-        {"Q4_K_M", "blk.4.ffn_down.weight", "q6_k"},   {"q4_k_m", "blk.3.ffn_down.weight", "q4_k"},
-        {"Q4_K_M", "output.weight", "q6_k"},           {"Q4_K_M", "token_embd.weight", "q5_0"},
-        {"Q4_K_M", "blk.0.attn_norm.weight", "f32"},   {"Q4_K_M", "blk.15.ffn_up_exps.weight", "q4_k"},
-        {"Q3_K_M", "blk.0.ffn_down.weight", "q5_k"},   {"Q3_K_M", "blk.1.ffn_down.weight", "q4_k"},
-        {"IQ2_XXS", "output.weight", "q5_k"},          {"IQ2_XXS", "token_embd.weight", "q4_0"},
-        {"IQ1_S", "blk.3.attn_q.weight", "iq1_s"},     {"Q8_0", "output.weight", "q8_0"},
-        {"BF16", "blk.3.attn_q.weight", "bf16"},       {"Q2_K", "blk.3.attn_v.weight", "q3_k"},
-        {"Q4_K_S", "blk.3.attn_v.weight", "q5_k"},     {"Q4_K_S", "blk.4.attn_v.weight", "q4_k"},
-        {"MXFP4_MOE", "blk.3.attn_v.weight", "q8_0"},  {"MXFP4_MOE", "blk.15.ffn_up_exps.weight", "mxfp4"},
-        {"TQ1_0", "token_embd.weight", "q5_0"},        {"IQ3_XXS", "blk.5.attn_q.weight", "iq2_s"},
+        {"Q4_K_M", "blk.0.attn_v.weight", "q6_k"},    {"Q4_K_M", "blk.2.attn_v.weight", "q4_k"},
+        {"Q4_K_M", "blk.4.ffn_down.weight", "q6_k"},  {"q4_k_m", "blk.3.ffn_down.weight", "q4_k"},
+        {"Q4_K_M", "output.weight", "q6_k"},          {"Q4_K_M", "token_embd.weight", "q5_0"},
+        {"Q4_K_M", "blk.0.attn_norm.weight", "f32"},  {"Q4_K_M", "blk.15.ffn_up_exps.weight", "q4_k"},
+        {"Q3_K_M", "blk.0.ffn_down.weight", "q5_k"},  {"Q3_K_M", "blk.1.ffn_down.weight", "q4_k"},
+        {"IQ2_XXS", "output.weight", "q5_k"},         {"IQ2_XXS", "token_embd.weight", "q4_0"},
+        {"IQ1_S", "blk.3.attn_q.weight", "iq1_s"},    {"Q8_0", "output.weight", "q8_0"},
+        {"BF16", "blk.3.attn_q.weight", "bf16"},      {"Q2_K", "blk.3.attn_v.weight", "q3_k"},
+        {"Q4_K_S", "blk.3.attn_v.weight", "q5_k"},    {"Q4_K_S", "blk.4.attn_v.weight", "q4_k"},
+        {"MXFP4_MOE", "blk.3.attn_v.weight", "q8_0"}, {"MXFP4_MOE", "blk.15.ffn_up_exps.weight", "mxfp4"},
+        {"TQ1_0", "token_embd.weight", "q5_0"},       {"IQ3_XXS", "blk.5.attn_q.weight", "iq2_s"},
     };
     const char *in = model_file(), *out = gw_temp("quantize-out.gguf");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -119,7 +119,8 @@ static void rows_are_encoded(void **state)
             unsigned char want[4 * WIDTH];
             for (size_t row = 0; row < from->bytes / pn_type_row_bytes(from->type, n); row++) {
                 size_t bytes = pn_type_row_bytes(to->type, n);
-                pn_type_decode_row(from->type, (const char *)from->data + row * pn_type_row_bytes(from->type, n), values, n);
+                pn_type_decode_row(from->type, (const char *)from->data + row * pn_type_row_bytes(from->type, n),
+                                   values, n);
                 pn_type_encode(to->type, values, NULL, want, n);
                 assert_memory_equal((const char *)to->data + row * bytes, want, bytes);
             }
@@ -385,11 +386,16 @@ static void mistakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mixes_choose_types),      cmocka_unit_test(rows_are_encoded),
-        cmocka_unit_test(wishes),                  cmocka_unit_test(importances_move_errors),
-        cmocka_unit_test(files_of_importances_add_up), cmocka_unit_test(damaged_importances),
-        cmocka_unit_test(targets_are_met),         cmocka_unit_test(interrupted_runs_go_on),
-        cmocka_unit_test(shards_are_kept),         cmocka_unit_test(mistakes),
+        cmocka_unit_test(mixes_choose_types),
+        cmocka_unit_test(rows_are_encoded),
+        cmocka_unit_test(wishes),
+        cmocka_unit_test(importances_move_errors),
+        cmocka_unit_test(files_of_importances_add_up),
+        cmocka_unit_test(damaged_importances),
+        cmocka_unit_test(targets_are_met),
+        cmocka_unit_test(interrupted_runs_go_on),
+        cmocka_unit_test(shards_are_kept),
+        cmocka_unit_test(mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -761,8 +761,7 @@ static void instruction_sets_agree(void **state)
 #endif
     static const size_t members[] = {
 #define MEMBER(name) offsetof(struct pn_search, name),
-        PN_SEARCHES(MEMBER)
-    };
+        PN_SEARCHES(MEMBER)};
     enum { N = 5 * 256 };
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         for (int set = 0; set < 2 && others[set]; set++)

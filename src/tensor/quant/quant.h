@@ -23,8 +23,10 @@ pn_encode_fn pn_encode_iq1_s, pn_encode_iq1_m, pn_encode_iq4_nl, pn_encode_iq4_x
 #define pn_encode_i32 NULL
 #define pn_encode_i64 NULL
 
-pn_encode_weighted_fn pn_encode_weighted_q4_0, pn_encode_weighted_q4_1, pn_encode_weighted_q5_0, pn_encode_weighted_q5_1;
-pn_encode_weighted_fn pn_encode_weighted_q2_k, pn_encode_weighted_q3_k, pn_encode_weighted_q4_k, pn_encode_weighted_q5_k;
+pn_encode_weighted_fn pn_encode_weighted_q4_0, pn_encode_weighted_q4_1, pn_encode_weighted_q5_0,
+    pn_encode_weighted_q5_1;
+pn_encode_weighted_fn pn_encode_weighted_q2_k, pn_encode_weighted_q3_k, pn_encode_weighted_q4_k,
+    pn_encode_weighted_q5_k;
 pn_encode_weighted_fn pn_encode_weighted_q6_k, pn_encode_weighted_iq4_nl, pn_encode_weighted_iq4_xs;
 pn_encode_weighted_fn pn_encode_weighted_iq2_xxs, pn_encode_weighted_iq2_xs, pn_encode_weighted_iq2_s;
 pn_encode_weighted_fn pn_encode_weighted_iq3_xxs, pn_encode_weighted_iq3_s, pn_encode_weighted_iq1_s;

@@ -2,7 +2,15 @@
 #ifndef PN_QUANT_SEARCH_BOOK_H
 #define PN_QUANT_SEARCH_BOOK_H
 
-enum pn_book_id { PN_BOOK_IQ2_XXS, PN_BOOK_IQ2_XS, PN_BOOK_IQ2_S, PN_BOOK_IQ3_XXS, PN_BOOK_IQ3_S, PN_BOOK_IQ1, PN_BOOKS };
+enum pn_book_id {
+    PN_BOOK_IQ2_XXS,
+    PN_BOOK_IQ2_XS,
+    PN_BOOK_IQ2_S,
+    PN_BOOK_IQ3_XXS,
+    PN_BOOK_IQ3_S,
+    PN_BOOK_IQ1,
+    PN_BOOKS
+};
 
 struct pn_book {
     int n, dim;         /* entries, levels of one */

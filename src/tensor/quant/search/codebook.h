@@ -19,10 +19,10 @@ enum sign_kind { SIGNED_LEVELS, FREE_SIGNS, EVEN_SIGNS };
 
 struct layout {
     enum pn_book_id book;
-    int size;            /* values of a sub-block */
-    int top;             /* the largest scale is 2 * top + 1 */
-    float unit;          /* the block's scale is stored divided by it */
-    float first, ratio;  /* scales that are searched: the largest magnitude times these */
+    int size;           /* values of a sub-block */
+    int top;            /* the largest scale is 2 * top + 1 */
+    float unit;         /* the block's scale is stored divided by it */
+    float first, ratio; /* scales that are searched: the largest magnitude times these */
     enum sign_kind signs;
     enum shift_kind shift; /* levels are shifted by 1/8 up or down */
 };

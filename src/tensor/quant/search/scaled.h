@@ -19,7 +19,12 @@ enum { SUPER = 256, ROUNDS = 3 };
 struct shape {
     int count, size;
     float lo, hi, scale_lo, scale_hi;
-    enum { PLAIN, UNEVEN, MINIMA, ANY_MINIMA } kind; /* UNEVEN: IQ4's table; MINIMA: x = scale * level - min, min >= 0 */
+    enum {
+        PLAIN,
+        UNEVEN,
+        MINIMA,
+        ANY_MINIMA
+    } kind; /* UNEVEN: IQ4's table; MINIMA: x = scale * level - min, min >= 0 */
 };
 
 static const float iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -166,8 +171,8 @@ struct supers {
 };
 
 struct trial {
-    float d[SUBS], dmin[SUBS];       /* in: of each sub-block's super-block */
-    float scale[SUBS], min[SUBS];    /* out: integers */
+    float d[SUBS], dmin[SUBS];    /* in: of each sub-block's super-block */
+    float scale[SUBS], min[SUBS]; /* out: integers */
     float error[SUBS];
 };
 
@@ -210,8 +215,7 @@ PN_INLINE void improve(const struct shape *shape, const struct unit *u, const st
     float a = 0, b = 0, c = 0, p = 0, r = 0, sums[5][SUBS];
     for (int at = 0; at < SUBS; at += VN) {
         vf scale = vload(t->scale + at), min = vload(t->min + at), sw = vset(0), sx = vset(0);
-        struct sums s =
-            sums_of(shape, u, at, vinverse(vload(t->d + at) * scale), vload(t->dmin + at) * min);
+        struct sums s = sums_of(shape, u, at, vinverse(vload(t->d + at) * scale), vload(t->dmin + at) * min);
         for (int j = 0; shape->kind >= MINIMA && j < shape->size; j++) {
             sw += vload(u->w[j] + at);
             sx += vload(u->w[j] + at) * vload(u->x[j] + at);

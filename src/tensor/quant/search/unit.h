@@ -1,4 +1,5 @@
-/* A unit of work of the searches: 16 sub-blocks side by side, so that a lane is a sub-block and no sum crosses lanes. */
+/* A unit of work of the searches: 16 sub-blocks side by side, so that a lane is a sub-block and no sum crosses lanes.
+ */
 #ifndef PN_QUANT_SEARCH_UNIT_H
 #define PN_QUANT_SEARCH_UNIT_H
 

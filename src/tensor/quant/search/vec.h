@@ -1,5 +1,6 @@
 /* Vectors of VN floats for the encoders' searches: one source, compiled once per instruction set (generic.c, avx2.c,
- * avx512.c). Lanes never mix in a way that depends on VN, and nothing is fused, so every machine makes the same bytes. */
+ * avx512.c). Lanes never mix in a way that depends on VN, and nothing is fused, so every machine makes the same bytes.
+ */
 #ifndef PN_QUANT_SEARCH_VEC_H
 #define PN_QUANT_SEARCH_VEC_H
 
