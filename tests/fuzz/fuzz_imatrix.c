@@ -1,5 +1,6 @@
 /* Fuzzes the reader of importance matrices: the input as a file, or as changes to a valid one. Input: a byte that
- * chooses (0: the rest is the file; odd: the GGUF format, else the older one), then triples of position and new byte. */
+ * chooses (0: the rest is the file; odd: the GGUF format, else the older one), then triples of position and new byte.
+ */
 #include "engine/imatrix_file.h"
 #include "gguf_writer.h"
 

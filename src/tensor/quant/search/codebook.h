@@ -37,8 +37,8 @@ struct entries {
 struct sub {
     float x[MOST_SIZE], w[MOST_SIZE]; /* magnitudes, unless levels are signed */
     float scale[SCALES];
-    uint8_t negative[MOST_SIZE / 8];  /* signs of eight values each */
-    bool odd[MOST_SIZE / 8];          /* of eight signs that must be even, one more has to change */
+    uint8_t negative[MOST_SIZE / 8]; /* signs of eight values each */
+    bool odd[MOST_SIZE / 8];         /* of eight signs that must be even, one more has to change */
     struct entries group[MOST_GROUPS];
 };
 
