@@ -117,6 +117,9 @@ struct pantry_model_options {
      * Sessions do not use it. A full disk or damaged files make requests slower, never wrong. */
     const char *cache_dir;
     uint64_t cache_bytes; /* most bytes in it, of all models together; 0: 8 GiB, at most a tenth of what is free */
+    /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
+     * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
+    const char *const *adapters;
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -127,9 +130,9 @@ static inline struct pantry_model_options pantry_model_options_default(void)
     return o;
 }
 
-/* Maps a model: a GGUF file, any shard of a sharded one, or a folder with one model. Nothing is planned yet: a warm
- * load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several models;
- * PANTRY_NOT_FOUND: the file or the device. */
+/* Maps a model: a GGUF file, any shard of a sharded one, a folder with one, or a Hugging Face or MLX directory. Nothing
+ * is planned yet: a warm load takes milliseconds. PANTRY_INVALID: an option is out of range, or the folder has several
+ * models; PANTRY_NOT_FOUND: the file or the device. */
 PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry_model_options *options,
                                            pantry_model **model, struct pantry_error *error);
 /* Makes a model with the shape of a known one and random weights ("llama3.2-1b:q4_k_m"), to measure a machine before
@@ -196,6 +199,45 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
+
+struct pantry_estimate_options {
+    size_t size;
+    int n_context;         /* tokens; 0: as for a session */
+    int n_batch;           /* tokens of a prompt per step; 0: the default */
+    int n_sequences;       /* that run together, each with its whole context; 0: one */
+    const char *kv_type;   /* as for a session */
+    uint64_t memory_bytes; /* for max_context; 0: unlimited */
+};
+
+/* What a model needs. Bytes are the most that it uses; none of its weights are read. */
+struct pantry_estimate {
+    size_t size;
+    uint64_t total_bytes; /* the sum of the following */
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
+    uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
+    uint64_t scratch_bytes;             /* of the longest steps */
+    uint64_t text_bytes;                /* the program, tokenizer, samplers: measured, not counted */
+    uint64_t n_params, step_bytes;      /* weight bytes that one token reads */
+    double step_kv_bytes;               /* and its keys and values, at the end of the context */
+    double token_multiplies;            /* of a token of a prompt, in products with weights */
+    double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
+    int n_context, n_context_train;
+    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+};
+
+PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);
+static inline struct pantry_estimate_options pantry_estimate_options_default(void)
+{
+    struct pantry_estimate_options o;
+    pantry_estimate_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Estimates memory and work of a model with its plans, on its device. The first call decides the type of keys and
+ * values as a session does. PANTRY_UNSUPPORTED: the kv_type is another than before. */
+PANTRY_API pantry_status pantry_model_estimate(pantry_model *model, const struct pantry_estimate_options *options,
+                                               struct pantry_estimate *estimate, struct pantry_error *error);
 
 /* ---- quantizing ---- */
 
@@ -325,44 +367,6 @@ static inline struct pantry_imatrix_options pantry_imatrix_options_default(void)
  * Nothing else may run on the model's devices meanwhile. PANTRY_INVALID: the text has less than one window. */
 PANTRY_API pantry_status pantry_imatrix(pantry_model *model, const char *text, size_t len, const char *path,
                                         const struct pantry_imatrix_options *options, struct pantry_error *error);
-struct pantry_estimate_options {
-    size_t size;
-    int n_context;         /* tokens; 0: as for a session */
-    int n_batch;           /* tokens of a prompt per step; 0: the default */
-    int n_sequences;       /* that run together, each with its whole context; 0: one */
-    const char *kv_type;   /* as for a session */
-    uint64_t memory_bytes; /* for max_context; 0: unlimited */
-};
-
-/* What a model needs. Bytes are the most that it uses; none of its weights are read. */
-struct pantry_estimate {
-    size_t size;
-    uint64_t total_bytes; /* the sum of the following */
-    uint64_t weight_bytes;
-    uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
-    uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
-    uint64_t scratch_bytes;             /* of the longest steps */
-    uint64_t text_bytes;                /* the program, tokenizer, samplers: measured, not counted */
-    uint64_t n_params, step_bytes;      /* weight bytes that one token reads */
-    double step_kv_bytes;               /* and its keys and values, at the end of the context */
-    double token_multiplies;            /* of a token of a prompt, in products with weights */
-    double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
-    int n_context, n_context_train;
-    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
-};
-
-PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);
-static inline struct pantry_estimate_options pantry_estimate_options_default(void)
-{
-    struct pantry_estimate_options o;
-    pantry_estimate_options_init(&o, sizeof o);
-    return o;
-}
-
-/* Estimates memory and work of a model with its plans, on its device. The first call decides the type of keys and
- * values as a session does. PANTRY_UNSUPPORTED: the kv_type is another than before. */
-PANTRY_API pantry_status pantry_model_estimate(pantry_model *model, const struct pantry_estimate_options *options,
-                                               struct pantry_estimate *estimate, struct pantry_error *error);
 
 /* What the folders of prompts (cache_dir) did for all models of this process so far. */
 struct pantry_cache_stats {
@@ -742,6 +746,54 @@ PANTRY_API pantry_status pantry_rank(pantry_model *model, const struct pantry_in
                                      const struct pantry_input *documents, size_t n,
                                      const struct pantry_embed_options *options, float *scores,
                                      struct pantry_error *error);
+
+/* ---- grammars ---- */
+
+/* Which texts an answer may be. Immutable: any number of threads and requests may use one. */
+typedef struct pantry_grammar pantry_grammar;
+
+enum pantry_grammar_kind {
+    PANTRY_GRAMMAR_SCHEMA,     /* a JSON schema, draft 2020-12: the JSON texts of valid values */
+    PANTRY_GRAMMAR_GBNF,       /* a grammar in llama.cpp's notation */
+    PANTRY_GRAMMAR_REGEX,      /* a regular expression, which the whole text matches */
+    PANTRY_GRAMMAR_JSON,       /* any JSON value; the source is unused */
+    PANTRY_GRAMMAR_JSON_OBJECT /* any JSON object; the source is unused */
+};
+
+enum pantry_whitespace {
+    PANTRY_WHITESPACE_FLEXIBLE, /* a space may follow each comma and colon */
+    PANTRY_WHITESPACE_COMPACT,  /* none */
+    PANTRY_WHITESPACE_INDENTED  /* as flexible; besides, new lines and indentation between tokens */
+};
+
+struct pantry_grammar_options {
+    size_t size;
+    enum pantry_whitespace whitespace; /* of JSON */
+    bool closed; /* schemas: objects without a word about further properties have none, arrays no further items */
+};
+
+PANTRY_API void pantry_grammar_options_init(struct pantry_grammar_options *options, size_t size);
+static inline struct pantry_grammar_options pantry_grammar_options_default(void)
+{
+    struct pantry_grammar_options o;
+    pantry_grammar_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Compiles a source of `len` bytes; one that was compiled lately is found again by its content. PANTRY_FORMAT: the
+ * source has a mistake, which the message places; PANTRY_UNSUPPORTED: it says something that cannot be expressed, which
+ * the message names, or no text satisfies it; PANTRY_LIMIT: it is too large. */
+PANTRY_API pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const char *source, size_t len,
+                                            const struct pantry_grammar_options *options, pantry_grammar **grammar,
+                                            struct pantry_error *error);
+/* Requests that use the grammar keep what they need. */
+PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
+/* Whether a whole text satisfies the grammar. Tokens that a GBNF grammar names (<think>) stand for their spelling.
+ * PANTRY_LIMIT: the grammar is too ambiguous, or nests too deeply, for this text. */
+PANTRY_API pantry_status pantry_grammar_accepts(const pantry_grammar *grammar, const char *text, size_t len,
+                                                bool *accepted, struct pantry_error *error);
+/* The automaton as a drawing in the language of Graphviz. */
+PANTRY_API pantry_status pantry_grammar_dot(const pantry_grammar *grammar, char **dot, struct pantry_error *error);
 
 /* ---- decisions ---- */
 

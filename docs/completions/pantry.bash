@@ -5,11 +5,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     case $1 in
     run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
         *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
-        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--ctx | *:-c | \
+        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
-        *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--keep-alive | *:--max-loaded | \
-        *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | *:--prompt | \
-        *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
+        *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
+        *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
+        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
         *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
         bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
         | *:--slices) echo "text" ;;
@@ -20,23 +20,25 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
     *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids | *:--imatrix | *:--out | *:-o | *:--merge | \
-        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context) echo "file" ;;
+        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context | \
+        *:--json-schema | *:--gbnf | *:--regex | *:--strings) echo "file" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
+    *:--whitespace) echo "flexible compact indented" ;;
     esac
 }
 
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
-    config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -46,18 +48,19 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
-    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory" ;;
-    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory" ;;
+    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
+    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
-    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;
-    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory" ;;
-    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory" ;;
+    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --adapter" ;;
+    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --adapter" ;;
+    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --adapter" ;;
     tokenize) echo "--file --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
-    logits) echo "--ids --out --slices --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
+    logits) echo "--ids --out --slices --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
 
@@ -94,7 +97,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -109,7 +112,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -41,6 +41,7 @@ _pantry_commands()
         'tokenize:turn text into the model'\''s token ids, or ids into text'
         'template:render a chat template'
         'parse:split a model'\''s raw answer into content, reasoning and tool calls'
+        'grammar:compile a grammar, and say which strings it accepts'
         'logits:write the logits of every position to a file'
         'check:check that model files are complete and well-formed'
         'help:list the commands, or explain one'
@@ -82,6 +83,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -109,6 +111,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
@@ -153,6 +156,7 @@ _pantry()
             '--num-parallel=[most requests of one model at the same time, the others wait; 0: no bound]:N: ' \
             '--read-timeout=[how long a request may take to arrive, a connection stay idle, and a client not read]:TIME: ' \
             '--connections-per-address=[most connections of one address; more are closed]:N: ' \
+            '--models=[the folder of the models]:FOLDER: ' \
             '--keep-alive=[how long an idle model stays in memory: 30s, 5m, 1h30m; -1: forever]:TIME: ' \
             '--no-foreign[run the models of Ollama, LM Studio, Hugging Face and llama.cpp too; --no-foreign leaves them out]' \
             '--max-loaded=[most models in memory at the same time; 0: as many as fit]:N: ' \
@@ -199,6 +203,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -284,6 +289,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     eval)
@@ -300,6 +306,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     show)
@@ -328,6 +335,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -347,6 +355,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -371,6 +380,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     rank)
@@ -386,6 +396,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     decide)
@@ -400,6 +411,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     tokenize)
@@ -429,6 +441,17 @@ _pantry()
             '--json[print one JSON value (the only format)]' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
+    grammar)
+        _arguments -s -S : \
+            '--json-schema=[the grammar is a JSON schema]:FILE:_files' \
+            '--gbnf=[the grammar is in GBNF, llama.cpp'\''s notation]:FILE:_files' \
+            '--regex=[the grammar is a regular expression, which whole strings match]:FILE:_files' \
+            '--any-json[the grammar is any JSON value]' \
+            '--strings=[a JSON array of strings; prints a JSON array that says which are accepted]:FILE:_files' \
+            '--whitespace=[in JSON: flexible (a space may follow each comma and colon; the default), compact (none) or indented (also new lines)]:HOW:(flexible compact indented)' \
+            '--closed[a schema'\''s objects have no other properties than `properties`, unless it says so]' \
+            '--dot[draw the automaton in the language of Graphviz]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     logits)
         _arguments -s -S : \
             '--ids=[read token ids, separated by spaces or commas; -: standard input]:FILE:_files' \
@@ -439,6 +462,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \

@@ -83,6 +83,16 @@ char *pn_arena_copy(struct pn_arena *arena, const char *bytes, size_t n)
     return p;
 }
 
+void pn_arena_join(struct pn_arena *to, struct pn_arena *from)
+{
+    struct pn_arena_block **last = &to->head;
+    while (*last)
+        last = &(*last)->next;
+    *last = from->head;
+    to->used += from->used;
+    *from = (struct pn_arena){0};
+}
+
 void pn_arena_free(struct pn_arena *arena)
 {
     if (!arena)

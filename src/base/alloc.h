@@ -49,6 +49,8 @@ void *pn_arena_alloc(struct pn_arena *arena, size_t size);
 void *pn_arena_array(struct pn_arena *arena, size_t count, size_t size);
 /* Copies `n` bytes and appends a NUL. */
 char *pn_arena_copy(struct pn_arena *arena, const char *bytes, size_t n);
+/* Moves what `from` owns to `to`; leaves it empty. */
+void pn_arena_join(struct pn_arena *to, struct pn_arena *from);
 void pn_arena_free(struct pn_arena *arena);
 
 /* ---- byte buffer ---- */

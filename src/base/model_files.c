@@ -164,7 +164,7 @@ pantry_status pn_folder_model(const char *folder, char **path, struct pantry_err
     if (names.len == 0)
         status =
             pn_fail(err, safetensors ? PANTRY_UNSUPPORTED : PANTRY_NOT_FOUND, "%s: is a folder without a GGUF model%s",
-                    folder, safetensors ? "; safetensors files are not supported yet" : "");
+                    folder, safetensors ? "; its safetensors files need a config.json" : "");
     else if (names.len > 1)
         status = refuse_several(folder, &names, err);
     else if (asprintf(path, "%s%s%s", folder, n && folder[n - 1] == '/' ? "" : "/", names.data[0]) < 0)

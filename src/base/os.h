@@ -31,6 +31,9 @@ void pn_os_free_pages(void *pages, size_t bytes);
 void pn_os_discard(void *start, size_t bytes);
 /* Gives freed memory that the allocator keeps back to the system. Takes milliseconds. */
 void pn_os_trim(void);
+/* One heap for all threads, so that pn_os_trim reaches all that they freed: glibc keeps the end of every other heap.
+ * Call it before there are threads. */
+void pn_os_share_heap(void);
 
 /* Makes `to`, which must not exist, a copy of an open file that shares its blocks until one of them changes. False,
  * with nothing made, where the file system cannot. */

@@ -117,6 +117,10 @@ void pn_os_trim(void)
     malloc_zone_pressure_relief(NULL, 0);
 }
 
+void pn_os_share_heap(void)
+{
+} /* its zones are trimmed whole */
+
 #else
 typedef int pn_os_darwin_is_empty; /* ISO C wants a declaration */
 #endif

@@ -190,6 +190,7 @@ void pn_os_discard(void *start, size_t bytes)
     if (end > first)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
+
 /* ---- conditions ---- */
 
 void pn_os_cond_init(pthread_cond_t *cond)
@@ -220,6 +221,13 @@ void pn_os_trim(void)
 {
 #ifdef __GLIBC__
     malloc_trim(0);
+#endif
+}
+
+void pn_os_share_heap(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
 #endif
 }
 

@@ -3,10 +3,14 @@
 
 #include "cli/options.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 const char *pn_cli_variable(const char *ours, const char *theirs)
 {
@@ -55,13 +59,33 @@ static bool is_plain(const char *text)
     return true;
 }
 
+/* An address that one of this machine's interfaces has can be bound. */
+static bool is_own_address(const char *host)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    const struct sockaddr *address = (const void *)&v4;
+    socklen_t n = sizeof v4;
+    if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
+        address = (const void *)&v6;
+        n = sizeof v6;
+    } else if (inet_pton(AF_INET, host, &v4.sin_addr) != 1) {
+        return false;
+    }
+    int fd = socket(address->sa_family, SOCK_DGRAM, 0);
+    bool own = fd >= 0 && bind(fd, address, n) == 0;
+    if (fd >= 0)
+        close(fd);
+    return own;
+}
+
 static bool is_this_machine(const char *host)
 {
     static const char *const names[] = {"localhost", "::1", "127.0.0.1"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(host, names[i]) == 0)
             return true;
-    return strncmp(host, "127.", 4) == 0 && host[strspn(host, "0123456789.")] == '\0';
+    return (strncmp(host, "127.", 4) == 0 && host[strspn(host, "0123456789.")] == '\0') || is_own_address(host);
 }
 
 bool pn_cli_service_url(const char *text, char url[PN_URL_MAX], bool *local)

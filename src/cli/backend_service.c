@@ -4,7 +4,7 @@
 
 #include "base/status.h"
 #include "cli/ask.h"
-#include "cli/progress.h"
+#include "cli/remote.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "store/store.h"
@@ -32,46 +32,6 @@ static const char *template_of(const struct pn_partner *partner)
     return text && *text ? text : NULL;
 }
 
-/* ---- pulling what the service does not have ---- */
-
-struct pulling {
-    const char *name;
-    struct pn_progress_bar bar;
-};
-
-static bool on_progress(void *user, json_t *object)
-{
-    struct pulling *pulling = user;
-    const char *status = json_string_value(json_object_get(object, "status"));
-    struct pn_fetch_progress p = {.name = pulling->name};
-    p.total = (uint64_t)json_integer_value(json_object_get(object, "total"));
-    p.done = (uint64_t)json_integer_value(json_object_get(object, "completed"));
-    p.phase = status && strncmp(status, "verifying", 9) == 0 ? PN_FETCH_VERIFY : PN_FETCH_DOWNLOAD;
-    if (p.total)
-        pn_progress_show(&pulling->bar, &p);
-    return true;
-}
-
-static int pull(const struct pn_client *client, const char *name)
-{
-    struct pantry_error err = {0};
-    struct pulling pulling = {.name = name};
-    json_t *body = json_pack("{s:s}", "model", name);
-    struct pn_call call = {.method = "POST",
-                           .path = "/api/pull",
-                           .body = body,
-                           .sink = on_progress,
-                           .user = &pulling,
-                           .cancel = pn_term_interrupt()};
-    fprintf(stderr, "%s: the service at %s fetches it\n", name, client->url);
-    pn_term_take_interrupt();
-    pn_progress_start(&pulling.bar, stderr, false);
-    pantry_status status = body ? pn_client_call(client, &call, &err) : PANTRY_NO_MEMORY;
-    pn_progress_end(&pulling.bar);
-    json_decref(body);
-    return status ? pn_client_fail(client, call.status, &err) : PN_EXIT_DONE;
-}
-
 /* ---- life ---- */
 
 static void service_close(struct pn_partner *partner)
@@ -91,7 +51,8 @@ static int look_at(struct pn_partner *partner)
         pn_client_ask(partner->client, "POST", "/api/show", json_pack("{s:s}", "model", partner->name), &partner->shown,
                       &http_status, &err);
     if (status == PANTRY_NOT_FOUND && pn_store_can_fetch(partner->name)) {
-        int exit_status = pull(partner->client, partner->name);
+        const struct pn_remote_transfer pull = {.name = partner->name};
+        int exit_status = pn_remote_transfer(partner->client, &pull);
         if (exit_status != PN_EXIT_DONE)
             return exit_status;
         status = pn_client_ask(partner->client, "POST", "/api/show", json_pack("{s:s}", "model", partner->name),

@@ -281,13 +281,23 @@ pantry_status pn_client_ask(const struct pn_client *client, const char *method, 
     return status;
 }
 
-int pn_client_fail(const struct pn_client *client, long http_status, const struct pantry_error *err)
+int pn_client_advise(const struct pn_client *client, long http_status)
 {
-    pn_cli_fail(err);
     if (http_status == 401)
         fprintf(stderr, "%s wants a key: set PANTRY_API_KEY to one that `pantry key add NAME` made there.\n",
                 client->url);
+    if (http_status == 403)
+        fprintf(stderr,
+                "%s refuses this: `pantry key add NAME --scope manage` makes a key there that may change its "
+                "models, for PANTRY_API_KEY.\n",
+                client->url);
     return PN_EXIT_FAILED;
+}
+
+int pn_client_fail(const struct pn_client *client, long http_status, const struct pantry_error *err)
+{
+    pn_cli_fail(err);
+    return pn_client_advise(client, http_status);
 }
 
 /* ---- finding ---- */
@@ -329,6 +339,20 @@ enum pn_presence pn_client_find(struct pn_client *client, struct pantry_error *e
     if (!answers(client, &pantry, err))
         return client->given && !client->local ? PN_SERVICE_BROKEN : PN_SERVICE_ABSENT;
     return pantry || client->given ? PN_SERVICE_RUNS : PN_SERVICE_ABSENT;
+}
+
+int pn_client_elsewhere(struct pn_client *client, bool *elsewhere)
+{
+    struct pantry_error err = {0};
+    const char *text = pn_cli_variable("PANTRY_HOST", "OLLAMA_HOST");
+    char url[PN_URL_MAX];
+    bool local;
+    *elsewhere = false;
+    if (!text || strncmp(text, "unix:", 5) == 0 || (pn_cli_service_url(text, url, &local) && local))
+        return PN_CLI_GO_ON;
+    enum pn_presence presence = pn_client_find(client, &err);
+    *elsewhere = presence == PN_SERVICE_RUNS;
+    return presence == PN_SERVICE_BROKEN ? pn_cli_fail(&err) : PN_CLI_GO_ON;
 }
 
 int pn_client_need(struct pn_client *client)

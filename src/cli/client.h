@@ -26,6 +26,10 @@ enum pn_presence { PN_SERVICE_ABSENT, PN_SERVICE_RUNS, PN_SERVICE_BROKEN };
 enum pn_presence pn_client_find(struct pn_client *client, struct pantry_error *err);
 /* The service that must be there; reports errors, returns PN_CLI_GO_ON or an exit status. */
 int pn_client_need(struct pn_client *client);
+/* For commands about models: *elsewhere says whether PANTRY_HOST or OLLAMA_HOST names a service on another machine,
+ * whose models are meant. One on this machine has the models of the own store. Reports errors, returns PN_CLI_GO_ON or
+ * an exit status. */
+int pn_client_elsewhere(struct pn_client *client, bool *elsewhere);
 
 struct pn_call {
     const char *method, *path;
@@ -47,5 +51,6 @@ pantry_status pn_client_ask(const struct pn_client *client, const char *method, 
                             json_t **reply, long *http_status, struct pantry_error *err);
 /* Reports an error of a call, and what to do about a refused key; returns PN_EXIT_FAILED. */
 int pn_client_fail(const struct pn_client *client, long http_status, const struct pantry_error *err);
+int pn_client_advise(const struct pn_client *client, long http_status); /* the latter alone */
 
 #endif

@@ -154,4 +154,5 @@ const struct pn_command pn_cmd_config = {
     .example = "pantry config\npantry config check",
     .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
+    .no_store = true,
 };

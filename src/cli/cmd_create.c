@@ -6,6 +6,7 @@
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
+#include "cli/transfer.h"
 #include "store/create.h"
 
 #include <stdlib.h>
@@ -72,11 +73,22 @@ static int read_modelfile(const char *file, struct pn_create *create)
     return status;
 }
 
-/* A base of the catalog is fetched at first use, as by `run`. */
+/* A base that is nowhere yet is pulled; that it is asked for by name alone is enough here, as for Ollama. */
 static int find_base(const struct pn_create *create)
 {
-    char *path = NULL;
-    int status = create->from ? pn_cli_find_model(create->from, &path) : PN_EXIT_DONE;
+    static const struct pn_cli_pull plain;
+    char *path = NULL, *place = NULL;
+    int status = PN_EXIT_DONE;
+    if (!create->from || pn_store_resolve(create->from, &path, NULL) == PANTRY_OK) {
+        /* it is here */
+    } else if (!pn_store_is_name(create->from) || pn_store_can_fetch(create->from) ||
+               (place = pn_store_place(create->from))) {
+        status = pn_cli_find_model(create->from, &path);
+    } else {
+        fprintf(stderr, "%s is not in the store; pulling it from registry.ollama.ai\n", create->from);
+        status = pn_cli_pull_model(create->from, &plain, &path);
+    }
+    free(place);
     free(path);
     return status;
 }
@@ -130,11 +142,12 @@ const struct pn_command pn_cmd_create = {
     .name = "create",
     .usage = "NAME [-f FILE]",
     .summary = "make a model from a Modelfile",
-    .about =
-        "A Modelfile is a text file with Ollama's instructions: FROM (a model, a GGUF file or a folder with one),\n"
-        "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
-        "the\n"
-        "store where the file system can, else copied.",
+    .about = "A Modelfile is a text file with Ollama's instructions: FROM (a model, which is pulled if it is not "
+             "there, a GGUF\n"
+             "file or a folder with one),\n"
+             "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
+             "the\n"
+             "store where the file system can, else copied.",
     .example = "printf 'FROM smollm2:135m\\nSYSTEM You are Mario.\\nPARAMETER temperature 1\\n' > Modelfile\n"
                "pantry create mario\n"
                "pantry run mario",

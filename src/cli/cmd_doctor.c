@@ -100,7 +100,7 @@ static int check_store(struct report *r)
     pn_progress_end(&bar);
     if (status == PANTRY_OK && !r->checks) {
         fputs("store ", stdout);
-        pn_cli_put_untrusted(stdout, d.home, strlen(d.home));
+        pn_cli_put_untrusted(stdout, d.store, strlen(d.store));
         printf(": %zu model%s, %zu file%s, %s\n", d.n_models, d.n_models == 1 ? "" : "s", d.n_blobs,
                d.n_blobs == 1 ? "" : "s", pn_cli_bytes(&size, d.bytes));
         if (d.busy)

@@ -108,6 +108,7 @@ const struct pn_command pn_cmd_help = {
     .example = "pantry help run",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,
+    .no_store = true,
 };
 
 const struct pn_command *const pn_commands[] = {

@@ -1,5 +1,9 @@
 /* pantry list: the models that can be run by name. */
+#define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
+
+#include "base/alloc.h"
+#include "cli/remote.h"
 #include "cli/say.h"
 #include "pantry.h"
 #include "store/store.h"
@@ -34,7 +38,7 @@ static const char *kind_of(bool base)
     return base ? "base" : "chat";
 }
 
-static json_t *row_of(const struct pn_catalog_entry *entry, const struct pn_stored *model)
+static json_t *row_of(const struct pn_catalog_entry *entry, const struct pn_listed *model)
 {
     return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?}", "name", entry->name, "summary", entry->summary,
                      "size", (json_int_t)entry->bytes, "download", (json_int_t)entry->download, "kind",
@@ -43,13 +47,13 @@ static json_t *row_of(const struct pn_catalog_entry *entry, const struct pn_stor
 }
 
 /* The longest name sets the width, within bounds. */
-static int width_of(const struct pn_stored *stored, size_t n)
+static int width_of(const struct pn_listed_all *models)
 {
     enum { MIN = 20, MAX = 48 };
     size_t width = MIN;
-    for (size_t i = 0; i < n; i++)
-        if (strlen(stored[i].name) > width)
-            width = strlen(stored[i].name);
+    for (size_t i = 0; i < models->len; i++)
+        if (strlen(models->data[i].name) > width)
+            width = strlen(models->data[i].name);
     return width > MAX ? MAX : (int)width;
 }
 
@@ -60,56 +64,90 @@ static void put_row(int width, const char *name, const char *kind, unsigned long
     printf("%-*s %-5s %7s  %-19s %-11s %s\n", width, name, kind, pn_cli_bytes(&size, bytes), license, source, what);
 }
 
-static const struct pn_stored *find(const struct pn_stored *stored, size_t n, const char *name)
+static const struct pn_listed *find(const struct pn_listed_all *models, const char *name)
 {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(stored[i].name, name) == 0)
-            return &stored[i];
+    for (size_t i = 0; i < models->len; i++)
+        if (strcmp(models->data[i].name, name) == 0)
+            return &models->data[i];
     return NULL;
 }
 
-static void put_catalog(json_t *list, const struct pn_stored *stored, size_t n_stored)
+static void put_catalog(json_t *list, const struct pn_listed_all *models)
 {
     size_t n;
     const struct pn_catalog_entry *entry = pn_store_catalog(&n);
     for (size_t i = 0; i < n; i++) {
-        const struct pn_stored *model = find(stored, n_stored, entry[i].name);
+        const struct pn_listed *model = find(models, entry[i].name);
         if (list)
             json_array_append_new(list, row_of(&entry[i], model));
         else
-            put_row(width_of(stored, n_stored), entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license,
+            put_row(width_of(models), entry[i].name, kind_of(entry[i].base), entry[i].bytes, entry[i].license,
                     model ? model->source : "to fetch", entry[i].summary);
     }
 }
 
 /* Other models of the store, and those of other programs. */
-static void put_stored(json_t *list, int width, const struct pn_stored *model)
+static void put_stored(json_t *list, int width, const struct pn_listed *model)
 {
-    int base = is_base(model->path);
-    const char *kind = base < 0 ? "?" : kind_of(base);
+    const char *kind = model->base < 0 ? "?" : kind_of(model->base);
     if (list)
-        json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "name", model->name, "size",
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s?}", "name", model->name, "size",
                                               (json_int_t)model->bytes, "kind", kind, "source", model->source, "path",
                                               model->path));
     else
         put_row(width, model->name, kind, model->bytes, "", model->source,
-                strcmp(model->source, "pantry") == 0 ? "in the store" : model->path);
+                strcmp(model->source, "pantry") == 0 || !model->path ? "in the store" : model->path);
 }
 
-/* For shell completions: reads no model file, so it is fast. */
-static int put_names(void)
+/* The own models; `names`: no model file is read. Without a store there are none. */
+static int list_own(bool names, struct pn_listed_all *out)
 {
     struct pn_stored *stored = NULL;
-    size_t n_catalog, n = 0;
+    size_t n = 0;
+    int status = PN_EXIT_DONE;
+    *out = (struct pn_listed_all){0};
+    pn_store_list(&stored, &n, NULL);
+    for (size_t i = 0; i < n && status == PN_EXIT_DONE; i++) {
+        struct pn_listed model = {.name = stored[i].name,
+                                  .path = stored[i].path,
+                                  .source = strdup(stored[i].source),
+                                  .bytes = stored[i].bytes,
+                                  .base = names || pn_store_can_fetch(stored[i].name) ? -1 : is_base(stored[i].path)};
+        if (!model.source || !pn_vec_push(out, model)) {
+            free(model.source);
+            status = pn_cli_no_memory();
+        } else {
+            stored[i].name = stored[i].path = NULL;
+        }
+    }
+    pn_store_list_free(stored, n);
+    return status;
+}
+
+/* For shell completions. */
+static int put_names(const struct pn_listed_all *models)
+{
+    size_t n_catalog;
     const struct pn_catalog_entry *catalog = pn_store_catalog(&n_catalog);
     for (size_t i = 0; i < n_catalog; i++)
         puts(catalog[i].name);
-    pn_store_list(&stored, &n, NULL);
-    for (size_t i = 0; i < n; i++)
-        if (!pn_store_can_fetch(stored[i].name))
-            puts(stored[i].name);
-    pn_store_list_free(stored, n);
+    for (size_t i = 0; i < models->len; i++)
+        if (!pn_store_can_fetch(models->data[i].name))
+            puts(models->data[i].name);
     return PN_EXIT_DONE;
+}
+
+static int put_list(const struct pn_listed_all *models, bool json)
+{
+    json_t *list = json ? json_array() : NULL;
+    int width = width_of(models);
+    if (!json)
+        printf("%-*s %-5s %7s  %-19s %-11s %s\n", width, "NAME", "KIND", "SIZE", "LICENSE", "SOURCE", "WHAT");
+    put_catalog(list, models);
+    for (size_t i = 0; i < models->len; i++)
+        if (!pn_store_can_fetch(models->data[i].name))
+            put_stored(list, width, &models->data[i]);
+    return json ? pn_cli_put_json(list) : PN_EXIT_DONE;
 }
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -124,23 +162,16 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return pn_cli_misuse(command, "list takes no argument");
     if (chosen.names && chosen.json)
         return pn_cli_misuse(command, "list takes --names or --json, not both");
-
-    if (chosen.names)
-        return put_names();
-
-    json_t *list = chosen.json ? json_array() : NULL;
-    struct pn_stored *stored = NULL;
-    size_t n = 0;
-    pn_store_list(&stored, &n, NULL); /* without a store the list is empty */
-    if (!chosen.json)
-        printf("%-*s %-5s %7s  %-19s %-11s %s\n", width_of(stored, n), "NAME", "KIND", "SIZE", "LICENSE", "SOURCE",
-               "WHAT");
-    put_catalog(list, stored, n);
-    for (size_t i = 0; i < n; i++)
-        if (!pn_store_can_fetch(stored[i].name))
-            put_stored(list, width_of(stored, n), &stored[i]);
-    pn_store_list_free(stored, n);
-    return chosen.json ? pn_cli_put_json(list) : PN_EXIT_DONE;
+    struct pn_client client;
+    struct pn_listed_all models;
+    bool elsewhere;
+    if ((status = pn_client_elsewhere(&client, &elsewhere)) != PN_CLI_GO_ON)
+        return status;
+    status = elsewhere ? pn_remote_list(&client, chosen.names, &models) : list_own(chosen.names, &models);
+    if (status == PN_EXIT_DONE)
+        status = chosen.names ? put_names(&models) : put_list(&models, chosen.json);
+    pn_listed_free(&models);
+    return status;
 }
 
 const struct pn_command pn_cmd_list = {
@@ -153,7 +184,9 @@ const struct pn_command pn_cmd_list = {
         "which;\n"
         "a model \"to fetch\" is fetched at first use. The first is the default of `pantry run`. KIND is chat, or "
         "base\n"
-        "for a model without a chat template, which only continues texts.",
+        "for a model without a chat template, which only continues texts. Where PANTRY_HOST names a service on "
+        "another\n"
+        "machine, its models are listed.",
     .example = "pantry list",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 
 #include "cli/model.h"
+#include "cli/remote.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "cli/transfer.h"
@@ -25,6 +26,26 @@ static const struct pn_option table[] = {
                 .more = "The lines have the fields of Ollama's `/api/pull`."),
 };
 
+/* By a service on another machine, into its store. */
+static int pull_there(const struct pn_client *client, const char *name, const struct chosen *chosen)
+{
+    const struct pn_remote_transfer pull = {.name = name, .insecure = chosen->pull.insecure, .json = chosen->pull.json};
+    struct pn_number size;
+    json_t *root;
+    uint64_t bytes;
+    if (pn_store_is_url(name)) {
+        pn_cli_say_error("%s: a service pulls no URLs; run `pantry pull` on the machine of %s", name, client->url);
+        return PN_EXIT_FAILED;
+    }
+    int status = pn_remote_transfer(client, &pull);
+    if (status != PN_EXIT_DONE || chosen->pull.json)
+        return status;
+    if ((status = pn_remote_show(client, name, &root, &bytes)) == PN_EXIT_DONE)
+        printf("%s is in the store (%s): `%s run %s`\n", name, pn_cli_bytes(&size, bytes), pn_cli_program(), name);
+    json_decref(root);
+    return status;
+}
+
 static int run(const struct pn_command *command, int argc, char **argv)
 {
     struct chosen chosen = {0};
@@ -39,13 +60,19 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (chosen.pull.name && !pn_store_is_url(name))
         return pn_cli_misuse(command, "--name is for a URL");
     struct pn_number size;
+    struct pn_client client;
+    bool elsewhere;
     char *path = NULL;
     pn_term_watch();
-    if (pn_store_can_fetch(name) && !chosen.pull.json)
+    if ((status = pn_client_elsewhere(&client, &elsewhere)) != PN_CLI_GO_ON)
+        return status;
+    if (elsewhere)
+        status = pull_there(&client, name, &chosen);
+    else if (pn_store_can_fetch(name) && !chosen.pull.json)
         status = pn_cli_find_model(name, &path);
     else
         status = pn_cli_pull_model(name, &chosen.pull, &path);
-    if (status == PN_EXIT_DONE && !chosen.pull.json) {
+    if (status == PN_EXIT_DONE && !elsewhere && !chosen.pull.json) {
         printf("%s is in the store (%s)", name, pn_cli_bytes(&size, pn_store_model_bytes(path)));
         if (pn_store_is_url(name))
             putchar('\n');
@@ -66,7 +93,8 @@ const struct pn_command pn_cmd_pull = {
         "A NAME of the catalog comes from there. Others are [HOST/][NAMESPACE/]MODEL[:TAG] in a registry with models\n"
         "in Ollama's format or OCI artifacts with GGUF files, registry.ollama.ai unless HOST is given; or\n"
         "hf.co/USER/REPO[:QUANT], the GGUF file of Hugging Face with all its parts and its projector; or the URL of a\n"
-        "GGUF file. A download that was interrupted goes on where it was. Every file is compared with its SHA-256.",
+        "GGUF file. A download that was interrupted goes on where it was. Every file is compared with its SHA-256.\n"
+        "Where PANTRY_HOST names a service on another machine, that one pulls, into its store.",
     .example = "pantry pull smollm2:135m\n"
                "pantry pull registry.example.org/team/model:q4\n"
                "pantry pull docker.io/ai/smollm2\n"

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/address.h"
 #include "cli/commands.h"
+#include "cli/reread.h"
 #include "cli/say.h"
 #include "cli/setting_value.h"
 #include "cli/settings.h"
@@ -156,6 +157,26 @@ static struct pn_server_options options_of(const struct pn_settings *s)
     };
 }
 
+/* What counts from now on, or for models loaded from now on. */
+static pantry_status reread(void *user, struct pn_server_options *next, json_t **report, struct pantry_error *err)
+{
+    struct pn_reread *r = user;
+    pantry_status status = pn_reread_settings(r, report, err);
+    if (status)
+        return status;
+    struct pn_server_options fresh = options_of(r->now);
+    fresh.models.model.cache_dir = next->models.model.cache_dir;
+    fresh.models.model.cache_bytes = next->models.model.cache_bytes;
+    next->models = fresh.models;
+    next->origins = fresh.origins;
+    next->registries = fresh.registries;
+    next->n_parallel = fresh.n_parallel;
+    next->quiet = fresh.quiet;
+    next->debug = fresh.debug;
+    pantry_limit_memory((uint64_t)r->now->of[PN_SET_memory].number);
+    return PANTRY_OK;
+}
+
 static int check_tls(const struct pn_command *command, const struct pn_settings *s)
 {
     bool cert = pn_settings_text(s, PN_SET_tls_cert), key = pn_settings_text(s, PN_SET_tls_key);
@@ -183,11 +204,15 @@ static int serve(const struct pn_settings *s, struct pn_server_options *options)
     return status;
 }
 
-static int run_with(const struct pn_command *command, const struct pn_settings *s)
+static int run_with(const struct pn_command *command, const struct pn_settings *s,
+                    const struct pn_settings_given *given)
 {
     struct pn_server_options options = options_of(s);
+    struct pn_reread again = {.given = given, .start = s, .now = s};
     struct pantry_error error = {0};
     char host[PN_HOST_MAX], *keys = NULL, *said = NULL, *cache = NULL;
+    if (pn_settings_text(s, PN_SET_models))
+        setenv("PANTRY_MODELS", pn_settings_text(s, PN_SET_models), 1); /* which the store reads */
     int port = PN_DEFAULT_PORT, status = check_tls(command, s);
     if (status == PN_CLI_GO_ON)
         status = listen_where(command, s, host, &port);
@@ -204,8 +229,12 @@ static int run_with(const struct pn_command *command, const struct pn_settings *
     pn_store_private_file("cache/turns", &said, NULL); /* without it they are in memory only */
     options.keys = keys;
     options.said = said;
+    options.config = s->file;
+    options.reread = reread;
+    options.user = &again;
     if (status == PN_CLI_GO_ON)
         status = serve(s, &options);
+    pn_reread_free(&again);
     free(keys);
     free(said);
     free(cache);
@@ -271,7 +300,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (pn_settings_read(&settings, &given, &error))
         status = strncmp(error.text, "--", 2) == 0 ? pn_cli_misuse(command, "%s", error.text) : pn_cli_fail(&error);
     else
-        status = manages ? install(command, &chosen, copy, n_kept) : run_with(command, &settings);
+        status = manages ? install(command, &chosen, copy, n_kept) : run_with(command, &settings, &given);
     pn_settings_free(&settings);
     free(copy);
     return status;
@@ -282,11 +311,13 @@ const struct pn_command pn_cmd_serve = {
     .usage = "[--host ADDRESS] [--port N]",
     .summary = "answer the APIs of Ollama, OpenAI and Anthropic",
     .about = "Listens on 127.0.0.1:11434 and loads the models of the store when a request asks for them. SIGINT and\n"
-             "SIGTERM end it after the requests that run, ten seconds at most. Every option is also a key of\n"
-             "~/.pantry/config.toml and a variable: see `pantry config`.",
+             "SIGTERM end it after the requests that run, ten seconds at most; SIGHUP reads the settings again, and\n"
+             "the log says what needs a restart. Every option is also a key of ~/.pantry/config.toml and a variable:\n"
+             "see `pantry config`.",
     .example =
         "pantry serve\ncurl http://127.0.0.1:11434/api/chat -d '{\"model\": \"qwen2.5-coder:1.5b\", \"messages\": "
         "[{\"role\": \"user\", \"content\": \"Hello\"}]}'",
     .options = {PN_OPTIONS(NULL, table), PN_SETTINGS_OPTIONS},
     .run = run,
+    .no_store = true,
 };

@@ -2,11 +2,13 @@
 #include "cli/commands.h"
 
 #include "cli/model.h"
+#include "cli/remote.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct chosen {
     bool json, modelfile, parameters, template, system, license, tensors, metadata;
@@ -285,6 +287,22 @@ static int describe(const char *name, json_t **root)
     return status;
 }
 
+/* The same of a service on another machine, if that is meant; a file is always one of this machine. */
+static int find_description(const char *name, json_t **root, uint64_t *bytes)
+{
+    struct pn_client client;
+    struct stat st;
+    bool elsewhere = false;
+    int status = stat(name, &st) == 0 ? PN_CLI_GO_ON : pn_client_elsewhere(&client, &elsewhere);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (elsewhere)
+        return pn_remote_show(&client, name, root, bytes);
+    status = describe(name, root);
+    *bytes = status == PN_EXIT_DONE ? pn_cli_model_bytes(name) : 0;
+    return status;
+}
+
 int pn_cli_show_model(const char *name)
 {
     json_t *root = NULL;
@@ -328,7 +346,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
                                       "--tensors, --metadata and --json");
 
     json_t *root = NULL;
-    status = describe(arguments.text[0], &root);
+    uint64_t bytes = 0;
+    status = find_description(arguments.text[0], &root, &bytes);
     if (status == PN_EXIT_DONE && chosen.json)
         status = pn_cli_put_json(json_incref(root));
     else if (status == PN_EXIT_DONE && text)
@@ -338,7 +357,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
     else if (status == PN_EXIT_DONE && chosen.metadata)
         put_metadata(root);
     else if (status == PN_EXIT_DONE)
-        put_sections(root, pn_cli_model_bytes(arguments.text[0]));
+        put_sections(root, bytes);
     json_decref(root);
     return status;
 }

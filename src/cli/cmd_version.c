@@ -33,4 +33,5 @@ const struct pn_command pn_cmd_version = {
     .example = "pantry version",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,
+    .no_store = true,
 };

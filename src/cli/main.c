@@ -3,6 +3,7 @@
  * Exit status: 0 done, 1 failed with a message on standard error, 2 wrong usage. */
 #include "cli/commands.h"
 #include "cli/say.h"
+#include "cli/settings_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,12 +50,21 @@ static int finish(int status)
     return PN_EXIT_FAILED;
 }
 
+/* Where the models are is a setting of all commands. */
+static int start(const struct pn_command *command, int argc, char **argv)
+{
+    struct pantry_error err = {0};
+    if (!command->no_store && pn_settings_find_models(&err) != PANTRY_OK)
+        return pn_cli_fail(&err);
+    return command->run(command, argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     char help[] = "help", *only_help[] = {help, NULL};
     char **rest = argc < 2 ? only_help : argv + 1;
     pn_cli_set_program(argv[0]);
     const struct pn_command *command = find_command(rest[0]);
-    int status = command ? command->run(command, argc < 2 ? 1 : argc - 1, rest) : unknown_command(rest[0]);
+    int status = command ? start(command, argc < 2 ? 1 : argc - 1, rest) : unknown_command(rest[0]);
     return finish(status);
 }

@@ -27,6 +27,9 @@ const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
                 "most memory to take, weights included: 800M, 2G...; 0: what is free",
                 .more = "Other programs and control groups bound what is free. A model that does not fit is refused "
                         "with what it needs and what is left."),
+    PN_OPT_LIST("adapter", "PATH", MACHINE(adapters),
+                "change the model by an adapter: PATH or PATH=SCALE; may be given several times",
+                .more = "Folders of mlx_lm and PEFT (LoRA and DoRA), or llama.cpp's GGUF adapters."),
 };
 
 const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
@@ -49,7 +52,7 @@ const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS] = {
 
 struct pn_machine pn_machine_default(void)
 {
-    return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default(), 0};
+    return (struct pn_machine){pantry_model_options_default(), pantry_session_options_default(), 0, {{0}, 0}};
 }
 
 const char *pn_cli_local_option(const struct pn_machine *machine)
@@ -179,6 +182,19 @@ uint64_t pn_cli_model_bytes(const char *name)
     return bytes;
 }
 
+/* Those that the model carries, then the user's. */
+static const char *const *list_adapters(const struct pn_machine *machine, const struct pn_carried *carried,
+                                        const char **out, size_t most)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(carried->adapters) && n + 1 < most; i++)
+        out[n++] = json_string_value(json_array_get(carried->adapters, i));
+    for (size_t i = 0; i < machine->adapters.n && n + 1 < most; i++)
+        out[n++] = machine->adapters.item[i];
+    out[n] = NULL;
+    return out;
+}
+
 int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pantry_model **model,
                         struct pn_carried *carried)
 {
@@ -191,8 +207,10 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
         (pn_carried_find(name, carried, &error) != PANTRY_OK || pn_carried_check(carried, name, &error) != PANTRY_OK))
         exit_status = pn_cli_fail(&error);
     struct pantry_model_options options = machine->model;
+    const char *adapters[2 * PN_LIST_MAX + 1];
     options.chat_template = carried->template;
     options.default_chat_template = carried->default_template;
+    options.adapters = list_adapters(machine, carried, adapters, sizeof adapters / sizeof *adapters);
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(path);

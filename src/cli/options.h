@@ -95,6 +95,7 @@ struct pn_command {
     const char *example; /* one or more command lines */
     struct pn_option_set options[PN_SETS_MAX];                           /* the unused ones are empty */
     int (*run)(const struct pn_command *command, int argc, char **argv); /* argv[0] is the command; exit status */
+    bool no_store; /* needs no store, or reads all settings itself */
 };
 
 struct pn_arguments {

@@ -109,7 +109,7 @@ static void show_line(struct pn_progress_bar *bar, const struct pn_fetch_progres
     bar->quarter = quarter;
 }
 
-static void put_json(struct pn_progress_bar *bar, json_t *v)
+void pn_progress_put(struct pn_progress_bar *bar, json_t *v)
 {
     char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
     if (text)
@@ -122,7 +122,7 @@ void pn_progress_say(struct pn_progress_bar *bar, const char *status)
 {
     if (!bar->json)
         return;
-    put_json(bar, json_pack("{s:s}", "status", status));
+    pn_progress_put(bar, json_pack("{s:s}", "status", status));
     fflush(bar->out);
 }
 
@@ -142,7 +142,7 @@ static void show_json(struct pn_progress_bar *bar, const struct pn_fetch_progres
         json_object_set_new(v, "digest", json_pack("s+", "sha256:", p->digest));
     json_object_set_new(v, "total", json_integer((json_int_t)(p->digest ? p->blob_total : p->total)));
     json_object_set_new(v, "completed", json_integer((json_int_t)(p->digest ? p->blob_done : p->done)));
-    put_json(bar, v);
+    pn_progress_put(bar, v);
 }
 
 void pn_progress_show(void *user, const struct pn_fetch_progress *p)
@@ -176,7 +176,7 @@ int pn_progress_finish(struct pn_progress_bar *bar, pantry_status result, const 
         return PN_EXIT_DONE;
     }
     if (bar->json) {
-        put_json(bar, json_pack("{s:o}", "error", pn_cli_json_text(err->text, strlen(err->text))));
+        pn_progress_put(bar, json_pack("{s:o}", "error", pn_cli_json_text(err->text, strlen(err->text))));
         fflush(bar->out);
     }
     return pn_cli_fail(err);

@@ -4,6 +4,8 @@
 
 #include "store/store.h"
 
+#include <jansson.h>
+
 #include <stdio.h>
 
 struct pn_progress_bar {
@@ -20,6 +22,8 @@ struct pn_progress_bar {
 void pn_progress_start(struct pn_progress_bar *bar, FILE *out, bool json);
 /* A status by itself, which only JSON shows. */
 void pn_progress_say(struct pn_progress_bar *bar, const char *status);
+/* A line that another program made, for JSON only; frees it. */
+void pn_progress_put(struct pn_progress_bar *bar, json_t *line);
 /* The callback of pn_fetch_options; `user` is the bar. */
 void pn_progress_show(void *user, const struct pn_fetch_progress *progress);
 /* Ends the line. Call it before printing anything else, also after a failed fetch. */

@@ -26,9 +26,13 @@ enum pn_setting_kind {
     PN_SETTING_KEEP_ALIVE, /* the same, or a negative number for "forever" */
 };
 
+/* From when on a value counts that was changed in the file of a service that runs. */
+enum pn_setting_when { PN_APPLIES_NOW, PN_APPLIES_LOAD /* to models loaded from then on */, PN_APPLIES_START };
+
 struct pn_setting {
     const char *key;
     enum pn_setting_kind kind;
+    enum pn_setting_when when;
     const char *option, *ollama, *value, *fallback;
     double min, max;
     const char *choices, *help, *more;

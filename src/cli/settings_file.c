@@ -42,9 +42,8 @@ static pantry_status fail_at(const struct reading *r, const struct pn_toml *v, c
 
 static const char *setting_key(const void *names, size_t i)
 {
-    static const char *const tables[] = {"models", "aliases"};
     (void)names;
-    return i < PN_N_SETTINGS ? pn_settings_table[i].key : i < PN_N_SETTINGS + 2 ? tables[i - PN_N_SETTINGS] : NULL;
+    return i < PN_N_SETTINGS ? pn_settings_table[i].key : i == PN_N_SETTINGS ? "aliases" : NULL;
 }
 
 static pantry_status unknown(const struct reading *r, const struct pn_toml *v, const char *in,
@@ -191,16 +190,41 @@ static pantry_status read_model(const struct reading *r, const struct pn_toml *v
     return status ? status : check_parameters(r, out);
 }
 
+/* The folder of the models: `models` is a text, or a table with a text of this key beside the models' own tables. */
+static const char folder_key[] = "folder";
+
+static const struct pn_toml *folder_of(const struct pn_toml *root)
+{
+    const struct pn_toml *v = pn_toml_get(root, "models");
+    if (v && v->kind == PN_TOML_TABLE)
+        v = pn_toml_get(v, folder_key);
+    return v && v->kind == PN_TOML_STRING ? v : NULL;
+}
+
+static pantry_status read_folder(const struct reading *r, const struct pn_toml *v)
+{
+    struct pn_setting_value *to = &r->settings->of[PN_SET_models];
+    if (*v->text != '/')
+        return fail_at(r, v, "models: wrong value (found \"%.200s\", allowed the absolute path of a folder)", v->text);
+    *to = (struct pn_setting_value){.source = PN_FROM_FILE};
+    return pn_setting_from_toml(&pn_settings_table[PN_SET_models], v, "models", &r->settings->arena, to, r->err);
+}
+
 static pantry_status read_models(const struct reading *r, const struct pn_toml *table)
 {
     struct pn_settings *s = r->settings;
     pantry_status status = PANTRY_OK;
+    if (table->kind == PN_TOML_STRING)
+        return read_folder(r, table);
     if (table->kind != PN_TOML_TABLE)
-        return fail_at(r, table, "models: wrong value (found %s, allowed a table)", pn_toml_kind_text(table->kind));
+        return fail_at(r, table, "models: wrong value (found %s, allowed the path of a folder, or a table)",
+                       pn_toml_kind_text(table->kind));
     if (!(s->models = pn_arena_array(&s->arena, n_members(table) + 1, sizeof *s->models)))
         return pn_no_memory(r->err, "the settings");
     for (const struct pn_toml *v = table->first; v && !status; v = v->next)
-        status = read_model(r, v, &s->models[s->n_models++]);
+        status = v->kind == PN_TOML_STRING && strcmp(v->key, folder_key) == 0
+                     ? read_folder(r, v)
+                     : read_model(r, v, &s->models[s->n_models++]);
     return status;
 }
 
@@ -231,48 +255,66 @@ static pantry_status read_key(const struct reading *r, const struct pn_toml *v)
 {
     struct pn_settings *s = r->settings;
     char where[300];
+    if (strcmp(v->key, "models") == 0)
+        return read_models(r, v);
     for (size_t id = 0; id < PN_N_SETTINGS; id++)
         if (strcmp(pn_settings_table[id].key, v->key) == 0) {
             s->of[id] = (struct pn_setting_value){.source = PN_FROM_FILE};
             snprintf(where, sizeof where, "%.200s:%d: %s", s->file, v->line, v->key);
             return pn_setting_from_toml(&pn_settings_table[id], v, where, &s->arena, &s->of[id], r->err);
         }
-    if (strcmp(v->key, "models") == 0)
-        return read_models(r, v);
     if (strcmp(v->key, "aliases") == 0)
         return read_aliases(r, v);
     return unknown(r, v, "", setting_key);
 }
 
-static pantry_status find_file(struct pn_settings *s, bool *named, struct pantry_error *err)
+/* *root is NULL where there is no file. */
+static pantry_status parse_file(struct pn_settings *s, struct pn_toml **root, struct pantry_error *err)
 {
     const char *given = getenv("PANTRY_CONFIG");
-    *named = given && *given;
-    if (*named)
-        return (s->file = strdup(given)) ? PANTRY_OK : pn_no_memory(err, "the settings");
-    return pn_store_private_file("config.toml", &s->file, err);
+    bool named = given && *given;
+    char *text = NULL;
+    size_t len;
+    pantry_status status = PANTRY_OK;
+    *root = NULL;
+    if (!named)
+        status = pn_store_private_path("config.toml", &s->file, err);
+    else if (!(s->file = strdup(given)))
+        status = pn_no_memory(err, "the settings");
+    if (status || (!named && access(s->file, F_OK) != 0 && errno == ENOENT))
+        return status;
+    status = pn_file_read(s->file, PN_TOML_MAX, &text, &len, err);
+    if (!status)
+        status = pn_toml_parse(text, len, s->file, &s->arena, root, err);
+    free(text);
+    s->has_file = !status;
+    return status;
 }
 
 pantry_status pn_settings_read_file(struct pn_settings *s, struct pantry_error *err)
 {
     struct pn_toml *root;
-    bool named;
-    char *text = NULL;
-    size_t len;
-    pantry_status status = find_file(s, &named, err);
-    if (status)
-        return status;
-    if (!named && access(s->file, F_OK) != 0 && errno == ENOENT)
-        return PANTRY_OK;
-    status = pn_file_read(s->file, PN_TOML_MAX, &text, &len, err);
-    if (!status)
-        status = pn_toml_parse(text, len, s->file, &s->arena, &root, err);
-    free(text);
-    if (status)
-        return status;
-    s->has_file = true;
     struct reading r = {.settings = s, .err = err};
-    for (const struct pn_toml *v = root->first; v && !status; v = v->next)
+    pantry_status status = parse_file(s, &root, err);
+    for (const struct pn_toml *v = root ? root->first : NULL; v && !status; v = v->next)
         status = read_key(&r, v);
+    return status;
+}
+
+pantry_status pn_settings_find_models(struct pantry_error *err)
+{
+    struct pn_settings s = {.file = NULL};
+    struct pn_toml *root;
+    const char *set = getenv("PANTRY_MODELS");
+    if (set && *set)
+        return PANTRY_OK;
+    pantry_status status = parse_file(&s, &root, err);
+    const struct pn_toml *folder = root ? folder_of(root) : NULL;
+    struct reading r = {.settings = &s, .err = err};
+    if (!status && folder && !(status = read_folder(&r, folder)))
+        setenv("PANTRY_MODELS", folder->text, 1);
+    if (status == PANTRY_NOT_FOUND && !s.file)
+        status = PANTRY_OK; /* without a home there is no file; who needs the home says so */
+    pn_settings_free(&s);
     return status;
 }

@@ -1,8 +1,9 @@
 /* settings.def as tables: see settings.h. */
 #include "cli/settings.h"
 
-#define SETTING(key_, kind_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_, more_)                  \
-    {#key_, PN_SETTING_##kind_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_, more_},
+#define SETTING(key_, kind_, when_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_, more_)           \
+    {#key_, PN_SETTING_##kind_, PN_APPLIES_##when_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_,  \
+     more_},
 const struct pn_setting pn_settings_table[PN_N_SETTINGS] = {
 #include "cli/settings.def"
 };
@@ -25,7 +26,7 @@ const struct pn_setting pn_settings_table[PN_N_SETTINGS] = {
 #define TARGET_FLAG       given
 #define TARGET_OFF        given
 #define TARGET_LIST       list
-#define SETTING(key_, kind_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_, more_)                  \
+#define SETTING(key_, kind_, when_, option_, ollama_, value_, fallback_, min_, max_, choices_, help_, more_)           \
     {.kind = OPTION_##kind_,                                                                                           \
      .name = (option_),                                                                                                \
      .value = (value_),                                                                                                \

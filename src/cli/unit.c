@@ -116,6 +116,7 @@ static void write_systemd(const struct pn_unit *u, const char *program, struct p
         pn_buf_puts(out, hardening);
     else
         put_variable(out, "PANTRY_HOME");
+    put_variable(out, "PANTRY_MODELS");
     put_variable(out, "PANTRY_CONFIG");
     pn_buf_printf(out, "\n[Install]\nWantedBy=%s\n", u->system ? "multi-user.target" : "default.target");
 }
@@ -137,7 +138,7 @@ static void put_xml(struct pn_buf *out, const char *before, const char *text, co
 
 static void write_launchd(const struct pn_unit *u, const char *program, struct pn_buf *out)
 {
-    static const char *const variables[] = {"PANTRY_HOME", "PANTRY_CONFIG"};
+    static const char *const variables[] = {"PANTRY_HOME", "PANTRY_MODELS", "PANTRY_CONFIG"};
     const char *user = getenv("HOME");
     pn_buf_puts(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                      "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" "

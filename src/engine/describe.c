@@ -1,6 +1,9 @@
 /* pantry_describe: a model file as JSON. Also works for models that cannot run, and says why. */
 #include "engine/handle.h"
 
+#include "model/hf/hf.h"
+#include "text/tokenizer/tokenizer_files.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +149,16 @@ static void add_tokenizer(json_t *root, const struct pn_weights *w)
     json_decref(all);
 }
 
+/* A tokenizer that is not in the metadata. */
+static void add_own_tokenizer(json_t *root, const struct pn_tokenizer *t)
+{
+    json_t *all =
+        json_pack("{s:s,s:I,s:i,s:i}", "model", "tokenizer.json", "n_vocab", (json_int_t)pn_tokenizer_n_vocab(t), "bos",
+                  (int)pn_tokenizer_bos(t), "eos", (int)pn_tokenizer_eos(t));
+    if (all)
+        json_object_set_new(root, "tokenizer", all);
+}
+
 /* Builds the graph to find out whether the model can run. Takes over the weights. */
 static void add_runs(json_t *root, struct pn_weights *w)
 {
@@ -191,10 +204,19 @@ pantry_status pantry_describe(const char *path, char **json, struct pantry_error
 {
     struct pn_weights *w;
     *json = NULL;
-    pantry_status status = pn_weights_inspect(path, &w, err);
+    pantry_status status = pn_model_inspect(path, &w, err);
     if (status)
         return status;
+    struct pn_buf template = {0};
+    struct pn_tokenizer *tokenizer = NULL;
+    if (w->hf && !pn_tokenizer_from_hf(w->hf->dir, &tokenizer, &template, NULL) && template.len)
+        w->chat_template = (struct pn_str){template.data, template.len};
     json_t *root = describe(w);
+    if (root && tokenizer)
+        add_own_tokenizer(root, tokenizer);
+    pn_tokenizer_free(tokenizer);
+    w->chat_template = (struct pn_str){0};
+    pn_buf_free(&template);
     if (root)
         add_runs(root, w);
     else

@@ -3,6 +3,7 @@
 #define PN_ENGINE_HANDLE_H
 
 #include "engine/sched.h"
+#include "grammar/grammar.h"
 #include "text/template/template.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -35,6 +36,10 @@ struct pantry_session {
     char key[32];
     int n_context, n_batch;
     int n_past;
+};
+
+struct pantry_grammar {
+    struct pn_grammar *grammar;
 };
 
 struct pantry_request {

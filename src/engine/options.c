@@ -101,6 +101,12 @@ void pantry_embed_options_init(struct pantry_embed_options *o, size_t size)
     init(o, size, &own, sizeof own);
 }
 
+void pantry_grammar_options_init(struct pantry_grammar_options *o, size_t size)
+{
+    struct pantry_grammar_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
 void pantry_decide_options_init(struct pantry_decide_options *o, size_t size)
 {
     struct pantry_decide_options own = {0};

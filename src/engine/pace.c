@@ -2,7 +2,7 @@
 #include "engine/pace.h"
 
 static const double alone_ns = 1e9;           /* budget of a step of prompts only */
-static const double least_beside_ns = 5e6;    /* always allowed: too short to notice */
+static const double least_beside_ns = 2e6;    /* always allowed: too short to notice */
 static const double stretch = 0.8;            /* extra time allowed for prompts, relative to the step without them */
 static const double most_stretch = 4;         /* ... if more prompts wait than sequences decode */
 static const double least_share = 0.25;       /* of the budget, for tokens, however large the fixed cost is */
@@ -18,6 +18,14 @@ void pn_pace_init(struct pn_pace *p, uint64_t n_params)
 static void blend(double *average, double value)
 {
     *average = *average > 0 ? *average + (value - *average) / 4 : value;
+}
+
+/* A step that was interrupted must not give prompts more time while it is the newest, so the usual time grows slowly.
+ */
+static void blend_usual(double *average, double value)
+{
+    double most = *average * 1.25;
+    blend(average, *average > 0 && value > most ? most : value);
 }
 
 /* The time of a step of `n` sequences, or of the nearest smaller number seen so far. */
@@ -73,7 +81,7 @@ void pn_pace_learn(struct pn_pace *p, int n_decode, int n_prompt, uint64_t ns)
 {
     int i = n_decode < PN_PACE_ROWS ? n_decode : PN_PACE_ROWS - 1;
     if (!n_prompt) {
-        blend(&p->decode[i], (double)ns);
+        blend_usual(&p->decode[i], (double)ns);
     } else if (!n_decode) {
         learn_each(p, (double)ns / n_prompt);
     } else {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "engine/disk_io.h"
 #include "engine/gguf_tokenizer.h"
+#include "model/hf/hf.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 #include <errno.h>
@@ -75,6 +76,21 @@ static pantry_status take_cache(const struct pantry_model_options *o, struct pan
     return o->cache_dir ? pn_disk_folder_open(o->cache_dir, o->cache_bytes, &m->folder, err) : PANTRY_OK;
 }
 
+/* The tokenizer and the chat template of a directory. Frees the weights on failure. */
+static pantry_status take_directory(struct pn_weights *w, struct pantry_model *m, struct pantry_error *err)
+{
+    struct pn_buf template = {0};
+    pantry_status status = pn_tokenizer_from_hf(w->hf->dir, &m->tokenizer, &template, err);
+    if (status == PANTRY_NOT_FOUND || status == PANTRY_UNSUPPORTED)
+        status = PANTRY_OK; /* the model still runs, on ids */
+    if (status)
+        pn_weights_close(w);
+    else if (template.len)
+        status = take_template(w, template.data, err);
+    pn_buf_free(&template);
+    return status;
+}
+
 static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                           struct pantry_error *err)
 {
@@ -82,14 +98,16 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     struct pn_model *model;
     struct pn_split split;
     pantry_status status = take_cache(o, m, err);
-    if (status || (status = pn_weights_open(path, &weights, err)))
+    if (status || (status = pn_model_open(path, &weights, err)))
+        return status;
+    if (weights->hf && (status = take_directory(weights, m, err)))
         return status;
     const char *source = o->chat_template;
     if (!source && !weights->chat_template.len)
         source = o->default_chat_template;
     if (source)
         status = take_template(weights, source, err);
-    if (status || (status = pn_model_new(weights, &m->rope, &model, err)))
+    if (status || (status = pn_model_new_adapted(weights, &m->rope, o->adapters, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {
@@ -98,7 +116,7 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     }
     if ((status = pn_runner_new(model, &split, &m->runner, err)) || (status = settle(m->runner, o, err)))
         return status;
-    status = pn_vocab_from_weights(weights, &m->tokenizer, err);
+    status = m->tokenizer ? PANTRY_OK : pn_vocab_from_weights(weights, &m->tokenizer, err);
     if (status == PANTRY_UNSUPPORTED)
         m->tokenizer = NULL; /* the model still runs, on ids */
     else if (status)
@@ -183,7 +201,28 @@ pantry_status pn_model_sched(struct pantry_model *m, const char *kv_type, struct
 
 pantry_status pantry_check(const char *path, struct pantry_error *err)
 {
-    return pn_weights_check(path, err);
+    struct pn_weights *w;
+    struct pn_model *model = NULL;
+    struct pn_tokenizer *tokenizer = NULL;
+    pantry_status status = pn_model_open(path, &w, err);
+    if (status)
+        return status;
+    status = pn_weights_check_all(w, err);
+    if (status || !w->hf) {
+        pn_weights_close(w);
+        return status;
+    }
+    /* The parts of a directory may contradict each other. */
+    status = pn_tokenizer_from_hf(w->hf->dir, &tokenizer, NULL, err);
+    if (status == PANTRY_NOT_FOUND || status == PANTRY_UNSUPPORTED)
+        status = PANTRY_OK;
+    pn_tokenizer_free(tokenizer);
+    if (status)
+        pn_weights_close(w);
+    else
+        status = pn_model_new(w, &(struct pn_rope_override){0}, &model, err);
+    pn_model_free(model);
+    return status;
 }
 
 pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info *info, struct pantry_error *err)
@@ -283,12 +322,12 @@ void pantry_limit_memory(uint64_t bytes)
 static pantry_status read_tokenizer(struct pantry_tokenizer *t, const char *path, struct pantry_error *err)
 {
     struct stat st;
-    char *model;
+    char *model = NULL;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         pantry_status status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err), inside;
         if (status != PANTRY_NOT_FOUND)
             return status;
-        inside = pn_folder_model(path, &model, NULL);
+        inside = pn_is_hfdir(path) ? PANTRY_NOT_FOUND : pn_folder_model(path, &model, NULL);
         free(model);
         if (inside == PANTRY_NOT_FOUND || inside == PANTRY_UNSUPPORTED)
             return status;

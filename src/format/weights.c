@@ -4,6 +4,7 @@
 
 #include "base/model_files.h"
 #include "format/gguf.h"
+#include "format/hfdir.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,20 +62,50 @@ static pantry_status read_content(struct pn_weights *w, struct pantry_error *err
     return refuse_content(w->path, &w->maps[0], err);
 }
 
-/* The file to open: the given one, or the only model of a folder. */
-static pantry_status find_file(struct pn_weights *w, const char *path, struct pantry_error *err)
+/* The folder of a safetensors file, if it is a model's; else NULL. */
+static char *folder_of(const char *path)
+{
+    size_t n = strlen(path);
+    const char *slash = strrchr(path, '/');
+    char *folder = n > 12 && strcmp(path + n - 12, ".safetensors") == 0
+                       ? strndup(slash ? path : ".", slash ? (size_t)(slash - path) : 1)
+                       : NULL;
+    if (folder && pn_is_hfdir(folder))
+        return folder;
+    free(folder);
+    return NULL;
+}
+
+/* What to open: the given file, the only model of a folder, or the folder itself. */
+static pantry_status find_file(struct pn_weights *w, const char *path, bool *is_hfdir, struct pantry_error *err)
 {
     struct stat st;
-    char *inside = NULL;
+    char *inside = folder_of(path);
+    *is_hfdir = inside != NULL;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         pantry_status status = pn_folder_model(path, &inside, err);
-        if (status)
+        *is_hfdir = (status == PANTRY_NOT_FOUND || status == PANTRY_UNSUPPORTED) && pn_is_hfdir(path);
+        if (status && !*is_hfdir)
             return status;
     }
     const char *file = inside ? inside : path;
-    w->path = pn_arena_copy(&w->arena, file, strlen(file));
+    size_t n = strlen(file);
+    while (*is_hfdir && n > 1 && file[n - 1] == '/')
+        n--;
+    w->path = pn_arena_copy(&w->arena, file, n);
     free(inside);
     return w->path ? PANTRY_OK : pn_no_memory(err, path);
+}
+
+static pantry_status read_file(struct pn_weights *w, struct pantry_error *err)
+{
+    if (!(w->maps = calloc(1, sizeof *w->maps)))
+        return pn_no_memory(err, w->path);
+    pantry_status status = pn_map_open(&w->maps[0], w->path, err);
+    if (status)
+        return status;
+    w->n_maps = 1;
+    return read_content(w, err);
 }
 
 pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err)
@@ -84,16 +115,10 @@ pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, stru
     struct pn_weights *w = calloc(1, sizeof *w);
     if (!w)
         return pn_no_memory(err, path);
-    if ((status = find_file(w, path, err)))
+    bool is_hfdir;
+    if ((status = find_file(w, path, &is_hfdir, err)))
         goto fail;
-    if (!(w->maps = calloc(1, sizeof *w->maps))) {
-        status = pn_no_memory(err, path);
-        goto fail;
-    }
-    if ((status = pn_map_open(&w->maps[0], w->path, err)))
-        goto fail;
-    w->n_maps = 1;
-    status = read_content(w, err);
+    status = (is_hfdir ? pn_hfdir_read : read_file)(w, err);
     /* Pages that went away read as zeros, which may have caused any other error. */
     if (pn_weights_damaged(w))
         status = pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", w->path);
@@ -134,6 +159,7 @@ void pn_weights_close(struct pn_weights *w)
     free(w->maps);
     free(w->tensors);
     free(w->meta);
+    pn_hfdir_free(w->hf);
     pn_arena_free(&w->arena);
     free(w);
 }
@@ -169,14 +195,10 @@ static pantry_status check_vocabulary(const struct pn_weights *w, struct pantry_
     return PANTRY_OK;
 }
 
-pantry_status pn_weights_check(const char *path, struct pantry_error *err)
+pantry_status pn_weights_check_all(const struct pn_weights *w, struct pantry_error *err)
 {
     enum { STEP = 4096 }; /* the smallest page size of any system */
-    struct pn_weights *w;
-    pantry_status status = pn_weights_open(path, &w, err);
-    if (status)
-        return status;
-    status = check_vocabulary(w, err);
+    pantry_status status = check_vocabulary(w, err);
     for (size_t m = 0; m < w->n_maps && !status; m++) {
         const volatile unsigned char *data = w->maps[m].data;
         pn_map_will_need(&w->maps[m]);
@@ -184,8 +206,18 @@ pantry_status pn_weights_check(const char *path, struct pantry_error *err)
             (void)data[at];
         if (pn_map_damaged(&w->maps[m]))
             status = pn_fail(err, PANTRY_IO,
-                             "%s: parts of it cannot be read; the file was cut short or the disk is failing", path);
+                             "%s: parts of it cannot be read; the file was cut short or the disk is failing", w->path);
     }
+    return status;
+}
+
+pantry_status pn_weights_check(const char *path, struct pantry_error *err)
+{
+    struct pn_weights *w;
+    pantry_status status = pn_weights_open(path, &w, err);
+    if (status)
+        return status;
+    status = pn_weights_check_all(w, err);
     pn_weights_close(w);
     return status;
 }

@@ -15,6 +15,9 @@
 #define PN_MAX_DIMS 4
 
 struct pn_name_index;
+struct pn_weight;
+struct pn_hfdir;
+struct pn_arch;
 
 struct pn_tensor_info {
     const char *name;           /* NUL-terminated UTF-8 without control characters, owned by the weights' arena */
@@ -25,6 +28,9 @@ struct pn_tensor_info {
     const void *data;           /* in the map; NULL when the type is unknown */
     size_t bytes;               /* 0 when the type is unknown */
     size_t map;                 /* index of the map that `data` points into */
+    /* Where the numbers are, if they are not plain in `data`: in several planes, with gaps, or stacks of separate
+     * tensors. `bytes` counts all of them. */
+    const struct pn_weight *places;
 };
 
 /* Metadata uses GGUF's names and types; readers of other formats translate to them. */
@@ -59,11 +65,14 @@ struct pn_weights {
     size_t n_meta;
     struct pn_name_index *tensor_index, *meta_index; /* name -> position */
     struct pn_str chat_template;                     /* empty when there is none */
+    struct pn_hfdir *hf;                             /* of a Hugging Face or MLX directory, else NULL */
+    const struct pn_arch *arch; /* the row of general.architecture as that directory needs it; NULL: as it is */
 };
 
-/* Opens a GGUF file (v2, v3; with any of `x-00001-of-00003.gguf` all its shards), or the only one of a folder. The
- * content decides the format, not the name. A tensor of a storage type that is not in type.def gives
- * PANTRY_UNSUPPORTED, so callers can use every tensor. */
+/* Opens a GGUF file (v2, v3; with any of `x-00001-of-00003.gguf` all its shards), the only one of a folder, or a
+ * Hugging Face or MLX directory, whose tensors and metadata model/hf adds. The content decides the format, not the
+ * name. A tensor of a storage type that is not in type.def gives PANTRY_UNSUPPORTED, so callers can use every tensor.
+ */
 pantry_status pn_weights_open(const char *path, struct pn_weights **out, struct pantry_error *err);
 /* The same for inspecting a file (show, tokenize): tensors of unknown storage types are kept and marked. */
 pantry_status pn_weights_inspect(const char *path, struct pn_weights **out, struct pantry_error *err);
@@ -72,6 +81,8 @@ pantry_status pn_weights_require_types(const struct pn_weights *weights, struct 
 /* For `pantry check`: does all checks of pn_weights_open, compares the lengths of the vocabulary's arrays, and reads
  * every page once. */
 pantry_status pn_weights_check(const char *path, struct pantry_error *err);
+/* The same of weights that are open. */
+pantry_status pn_weights_check_all(const struct pn_weights *weights, struct pantry_error *err);
 void pn_weights_close(struct pn_weights *weights);
 /* True after a mapped file was truncated while in use. */
 bool pn_weights_damaged(const struct pn_weights *weights);

@@ -3,6 +3,7 @@
 #ifndef PN_MODEL_BLOCKS_H
 #define PN_MODEL_BLOCKS_H
 
+#include "model/adapter.h"
 #include "model/arch.h"
 #include "model/hparams.h"
 #include "tensor/op.h"
@@ -38,6 +39,8 @@ struct pn_builder {
     uint64_t used_bytes;              /* of the weights that every step reads */
     uint64_t first_id;                /* of the tensors, in the order of the file */
     struct pn_tensor_leaf *tensors;   /* (tensors) */
+    struct pn_adapter *const *adapters;
+    int n_adapters;
 };
 
 /* ---- weights by name ---- */
@@ -56,6 +59,9 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
 pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, const char *suffix);
 /* A stack of n_mat matrices: of each the `n` rows from `first` (n 0: all). A token uses n_used of the matrices. */
 pn_array pn_builder_stack(struct pn_builder *b, int layer, const char *name, int first, int n, int n_mat, int n_used);
+/* y, the products of rows first .. first + n - 1 of a stack with x, with the changes of the adapters. */
+pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first,
+                               int n, pn_array y);
 /* x times the number in a tensor of one value; x if there is no such tensor. */
 pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array x);
 /* x times the weight, without scale and bias: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */

@@ -2,7 +2,9 @@
 #include "model/blocks.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* True if the architecture ignores "<name>.<suffix>". */
@@ -66,7 +68,8 @@ static const struct pn_weight *weight_of(struct pn_builder *b, const struct pn_t
     }
     for (int i = 0; i < t->n_dims - 2; i++)
         n_mat *= t->shape[i];
-    struct pn_weight *w = keep(b, pn_weight_plain(t->name, t->type, n_mat, rows_of(t), cols, t->data));
+    struct pn_weight *w =
+        keep(b, t->places ? *t->places : pn_weight_plain(t->name, t->type, n_mat, rows_of(t), cols, t->data));
     if (w)
         w->id = b->first_id + (size_t)(t - b->weights->tensors);
     return tensor->weight = w;
@@ -81,6 +84,18 @@ static pn_array whole(struct pn_builder *b, const struct pn_tensor_info *t)
         tensor->has_leaf = true;
     }
     return tensor->leaf;
+}
+
+/* The starts of the matrices of a stack of separate tensors, from another row on; NULL after an error. */
+static const void *const *starts_at(struct pn_builder *b, const struct pn_weight *all, int64_t first)
+{
+    const void **mats = pn_arena_array(b->arena, (size_t)all->n_mat * (size_t)all->n_planes, sizeof *mats);
+    if (!mats)
+        pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for the graph");
+    for (int64_t m = 0; mats && m < all->n_mat; m++)
+        for (int p = 0; p < all->n_planes; p++)
+            mats[m * all->n_planes + p] = pn_weight_at(all, p, m, first);
+    return mats;
 }
 
 /* Rows first .. first + n - 1 of each matrix of t. */
@@ -102,6 +117,8 @@ static pn_array leaf(struct pn_builder *b, const struct pn_tensor_info *t, int64
     part->whole = all;
     for (int p = 0; p < all->n_planes; p++)
         part->plane[p].data = pn_weight_at(all, p, 0, first);
+    if (all->mats && !(part->mats = starts_at(b, all, first)))
+        return PN_NONE;
     return pn_weight_leaf(b->graph, part);
 }
 
@@ -167,7 +184,7 @@ pn_array pn_builder_vector(struct pn_builder *b, int layer, const char *name, co
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld values, but %lld are needed", t->name,
                              (long long)all, (long long)first + n);
     const struct pn_type_info *type = pn_type_info(t->type);
-    if (type->block != 1)
+    if (type->block != 1 || t->places)
         return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
                              "tensor %s is a vector of %s; f32, f16 and bf16 are supported", t->name, type->name);
     b->used_bytes += (size_t)n * type->bytes;
@@ -191,7 +208,7 @@ pn_array pn_builder_inverse(struct pn_builder *b, int layer, const char *name, c
     const struct pn_tensor_info *t = find(b, layer, name, suffix, full, sizeof full);
     if (!t)
         return PN_NONE;
-    if (t->n_dims != 1 || t->shape[0] > INT32_MAX)
+    if (t->n_dims != 1 || t->shape[0] > INT32_MAX || t->places)
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s is not a vector", t->name);
     float *values;
     const struct pn_weight *w = pn_weight_constant(b->arena, t->name, 1, t->shape[0], &values);
@@ -256,13 +273,100 @@ static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_arr
     return pn_builder_scaled(b, layer, name, "scale", y);
 }
 
+/* ---- adapters ---- */
+
+/* Rows first .. first + n - 1 of a weight of an adapter. */
+static pn_array adapter_leaf(struct pn_builder *b, const struct pn_weight *w, int64_t first, int64_t n)
+{
+    struct pn_weight *part = keep(b, *w);
+    if (!part)
+        return PN_NONE;
+    b->used_bytes += pn_weight_bytes(w);
+    if (n == w->n_rows)
+        return pn_weight_leaf(b->graph, part);
+    part->whole = w;
+    part->n_rows = n;
+    part->plane[0].data = pn_weight_at(w, 0, 0, first);
+    return pn_weight_leaf(b->graph, part);
+}
+
+/* m / |W + B A| for rows first .. first + n - 1: the lengths of the rows of the changed weight become m. */
+static pn_array magnitudes(struct pn_builder *b, const struct pn_tensor_info *t, const struct pn_adapter_pair *p,
+                           int64_t first, int64_t n)
+{
+    const struct pn_weight *base = weight_of(b, t);
+    float *scales, *row = malloc((size_t)p->a->n_cols * 2 * sizeof *row);
+    const struct pn_weight *w = pn_weight_constant(b->arena, p->name, 1, n, &scales);
+    if (!base || !row || !w) {
+        free(row);
+        return pn_graph_fail(b->graph, PANTRY_NO_MEMORY, "out of memory for an adapter");
+    }
+    float *change = row + p->a->n_cols;
+    for (int64_t r = 0; r < n; r++) {
+        double sum = 0;
+        const float *of_b = pn_weight_floats(p->b, 0, first + r);
+        pn_weight_decode(base, 0, first + r, 0, base->n_cols, row);
+        for (int64_t k = 0; k < p->a->n_rows; k++) {
+            const float *of_a = pn_weight_floats(p->a, 0, k);
+            for (int64_t i = 0; i < p->a->n_cols; i++)
+                change[i] = (k ? change[i] : 0) + of_b[k] * of_a[i];
+        }
+        for (int64_t i = 0; i < p->a->n_cols; i++)
+            sum += (double)(row[i] + change[i]) * (double)(row[i] + change[i]);
+        scales[r] = sum > 0 ? p->magnitude[first + r] / (float)sqrt(sum) : 0;
+    }
+    free(row);
+    return pn_weight_leaf(b->graph, w);
+}
+
+/* y = W x for rows first .. first + n - 1 of a tensor, with the changes of all adapters. */
+static pn_array adapted(struct pn_builder *b, const struct pn_tensor_info *t, pn_array x, pn_array y, int64_t first,
+                        int64_t n)
+{
+    int n_changes = 0;
+    for (int i = 0; i < b->n_adapters && y != PN_NONE; i++) {
+        const struct pn_adapter_pair *p = pn_adapter_find(b->adapters[i], t->name);
+        if (!p)
+            continue;
+        if (n_changes++ && p->magnitude)
+            return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
+                                 "a DoRA must come before other adapters that change tensor %s", t->name);
+        pn_array low = pn_matmul(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows)); /* (rows, rank) */
+        y = pn_add(b->graph, y, pn_matmul(b->graph, low, adapter_leaf(b, p->b, first, n)));
+        if (p->magnitude)
+            y = pn_mul(b->graph, y, magnitudes(b, t, p, first, n));
+    }
+    return y;
+}
+
+pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name, pn_array x, pn_array route, int first,
+                               int n, pn_array y)
+{
+    const struct pn_tensor_info *t = b->n_adapters ? need(b, layer, name, "weight") : NULL;
+    for (int i = 0; t && i < b->n_adapters && y != PN_NONE; i++) {
+        const struct pn_adapter_pair *p = pn_adapter_find(b->adapters[i], t->name);
+        if (!p)
+            continue;
+        if (p->magnitude)
+            return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "a DoRA of experts (%s) is not supported", t->name);
+        pn_array low = pn_matmul_each(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows), route);
+        y = pn_add(b->graph, y,
+                   pn_matmul_each(b->graph, low, adapter_leaf(b, p->b, first, n ? n : p->b->n_rows), route));
+    }
+    return y;
+}
+
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
 {
-    pn_array w = pn_builder_weight(b, layer, name);
+    const struct pn_tensor_info *t = need(b, layer, name, "weight");
+    if (!t)
+        return PN_NONE;
+    b->used_bytes += t->bytes;
+    pn_array w = leaf(b, t, 0, rows_of(t));
     if (w != PN_NONE && n_out && pn_node(b->graph, w)->n1 != n_out)
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %d rows, but %d are needed",
                              pn_node(b->graph, w)->weight->name, pn_node(b->graph, w)->n1, n_out);
-    return pn_matmul(b->graph, x, w);
+    return adapted(b, t, x, pn_matmul(b->graph, x, w), 0, rows_of(t));
 }
 
 pn_array pn_builder_project(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out)
@@ -282,7 +386,7 @@ pn_array pn_builder_project_rows(struct pn_builder *b, int layer, const char *na
         return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s has %lld rows, but %d are needed", t->name,
                              (long long)rows_of(t), total);
     b->used_bytes += t->bytes / (uint64_t)total * (uint64_t)n;
-    pn_array y = pn_matmul(b->graph, x, leaf(b, t, first, n));
+    pn_array y = adapted(b, t, x, pn_matmul(b->graph, x, leaf(b, t, first, n)), first, n);
     if (scales)
         y = scaled(b, layer, name, y);
     if (y == PN_NONE || !pn_builder_has(b, layer, name, "bias"))

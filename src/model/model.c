@@ -9,6 +9,10 @@
 pantry_status pn_model_arch(const struct pn_weights *w, struct pn_arch *out, struct pantry_error *err)
 {
     struct pn_str name;
+    if (w->arch) {
+        *out = *w->arch;
+        return PANTRY_OK;
+    }
     pantry_status status = pn_meta_str(w, "general.architecture", &name, err);
     if (status == PANTRY_NOT_FOUND)
         return pn_fail(err, PANTRY_FORMAT, "%s: general.architecture is missing", w->path);
@@ -52,7 +56,9 @@ static pantry_status make_builder(struct pn_model *model, struct pn_builder *b, 
                              .first_id = pn_weight_ids(n_tensors),
                              .rope_global = PN_NONE,
                              .rope_local = PN_NONE,
-                             .position_bias = PN_NONE};
+                             .position_bias = PN_NONE,
+                             .adapters = model->adapters,
+                             .n_adapters = model->n_adapters};
     b->caches = model->caches = pn_arena_array(&model->arena, n_layer, sizeof *b->caches);
     b->written = pn_arena_array(&model->arena, n_layer, sizeof *b->written);
     b->tensors = pn_arena_array(&model->arena, n_tensors + 1, sizeof *b->tensors);
@@ -85,8 +91,49 @@ static pantry_status build_graph(struct pn_model *model, struct pantry_error *er
     return status;
 }
 
+/* "PATH=SCALE": a number after the last '='. */
+static pantry_status open_adapter(struct pn_model *model, const char *text, struct pantry_error *err)
+{
+    const char *equals = strrchr(text, '=');
+    char *end = NULL;
+    float scale = equals ? strtof(equals + 1, &end) : 1;
+    bool scaled = equals && equals[1] && *end == '\0';
+    if (scaled && !(scale >= -1000 && scale <= 1000))
+        return pn_fail(err, PANTRY_INVALID, "%s: the scale of an adapter must be between -1000 and 1000", text);
+    size_t n = scaled ? (size_t)(equals - text) : strlen(text);
+    char *path = pn_arena_copy(&model->arena, text, n);
+    if (!path)
+        return pn_no_memory(err, "an adapter");
+    pantry_status status =
+        pn_adapter_open(path, scaled ? scale : 1, model->weights, &model->adapters[model->n_adapters], err);
+    model->n_adapters += !status;
+    return status;
+}
+
+static pantry_status open_adapters(struct pn_model *model, const char *const *adapters, struct pantry_error *err)
+{
+    size_t n = 0;
+    pantry_status status = PANTRY_OK;
+    while (adapters && adapters[n])
+        n++;
+    if (n > 64)
+        return pn_fail(err, PANTRY_LIMIT, "%zu adapters are too many (allowed 64)", n);
+    model->adapters = pn_arena_array(&model->arena, n + 1, sizeof(struct pn_adapter *));
+    if (!model->adapters)
+        return pn_no_memory(err, "adapters");
+    for (size_t i = 0; i < n && !status; i++)
+        status = open_adapter(model, adapters[i], err);
+    return status;
+}
+
 pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_override *rope, struct pn_model **out,
                            struct pantry_error *err)
+{
+    return pn_model_new_adapted(weights, rope, NULL, out, err);
+}
+
+pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_rope_override *rope,
+                                   const char *const *adapters, struct pn_model **out, struct pantry_error *err)
 {
     pantry_status status;
     *out = NULL;
@@ -97,7 +144,7 @@ pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_over
     }
     model->weights = weights;
     pn_graph_init(&model->graph);
-    if ((status = pn_model_arch(weights, &model->arch, err)) ||
+    if ((status = open_adapters(model, adapters, err)) || (status = pn_model_arch(weights, &model->arch, err)) ||
         (status = pn_hparams_read(weights, &model->arch, &model->arena, &model->hp, err)) ||
         (status = pn_hparams_extend(&model->hp, &model->arch, rope, err)) || (status = build_graph(model, err)) ||
         (status = pn_model_complete(weights, &model->arch, &model->hp, &model->arena, err))) {
@@ -114,6 +161,8 @@ void pn_model_free(struct pn_model *model)
     if (!model)
         return;
     pn_graph_free(&model->graph);
+    for (int i = 0; i < model->n_adapters; i++)
+        pn_adapter_free(model->adapters[i]);
     pn_weights_close(model->weights);
     pn_arena_free(&model->arena);
     free(model);

@@ -18,6 +18,8 @@ struct pn_model {
     struct pn_weights *weights;
     struct pn_arena arena;
     struct pn_arch arch;
+    struct pn_adapter **adapters; /* (n_adapters) */
+    int n_adapters;
     struct pn_hparams hp;
     struct pn_graph graph;
     pn_array results[PN_N_RESULTS];
@@ -31,6 +33,9 @@ struct pn_model {
 /* Takes ownership of the weights (also on failure), applies the user's rotation settings, and builds the graph. */
 pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_override *rope, struct pn_model **out,
                            struct pantry_error *err);
+/* The same with adapters: "PATH" or "PATH=SCALE" each, ended by NULL; NULL: none. */
+pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_rope_override *rope,
+                                   const char *const *adapters, struct pn_model **out, struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
 /* The architecture that a file names, or an error that lists the known ones. */

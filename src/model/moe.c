@@ -9,6 +9,7 @@ static pn_array project(struct pn_builder *b, int layer, const char *name, pn_ar
     const struct pn_moe_hparams *moe = &b->hp->moe;
     pn_array stack = pn_builder_stack(b, layer, name, first, n, moe->n_expert, b->hp->layers[layer].n_used);
     pn_array y = pn_matmul_each(b->graph, x, stack, route); /* (tokens, n_used, n_out) */
+    y = pn_builder_adapt_each(b, layer, name, x, route, first, n, y);
     if (y != PN_NONE && b->arch->ffn.scales && pn_builder_has(b, layer, name, "scale"))
         y = pn_each_scale(b->graph, y, route, pn_builder_vector(b, layer, name, "scale", 0, moe->n_expert));
     if (y != PN_NONE && pn_builder_has(b, layer, name, "bias"))

@@ -202,7 +202,7 @@ struct making {
     int n_taken;            /* tokens */
     int n_read;             /* of the prompt, as told */
     json_t *logprobs;       /* of the tokens since the last part, or NULL */
-    struct pn_buf ids;      /* of the answer, where there are several stop texts */
+    struct pn_buf ids;      /* of the answer, where there are several stop texts, or it may outgrow the context */
     bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
 };
 
@@ -332,7 +332,7 @@ static pantry_status take(struct making *m, const struct pantry_token *token, st
     if (token->id >= 0)
         pn_replay_note_token(m->replay, token->id);
     note_logprobs(m, token);
-    if (m->options->n_stop > 1 && token->id >= 0)
+    if ((m->options->n_stop > 1 || m->options->shift) && token->id >= 0)
         pn_buf_append(&m->ids, &token->id, sizeof token->id);
     if (m->parser)
         return pantry_parser_push(m->parser, token->text, token->len, err);
@@ -376,12 +376,10 @@ static pantry_status read_events(const struct pn_loaded *loaded, struct making *
     m->out->stop = event->stats->stop == PANTRY_STOP_TEXT ? find_stop(loaded, m) : NULL;
     if (!status && event->status)
         status = pn_fail(err, event->status, "%s", event->message);
-    if (!status && m->parser)
-        status = pantry_parser_finish(m->parser, err);
     return status;
 }
 
-static pantry_status submit(const struct making *m, const int32_t *ids, size_t n, pantry_request **r,
+static pantry_status submit(const struct making *m, const int32_t *ids, size_t n, int max_tokens, pantry_request **r,
                             struct pantry_error *err)
 {
     const struct pn_answer_options *o = m->options;
@@ -389,7 +387,7 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.ids = ids;
     request.n_ids = n;
     request.sampling = o->sampling;
-    request.max_tokens = o->max_tokens;
+    request.max_tokens = max_tokens;
     request.n_context = o->n_context;
     request.n_batch = o->n_batch;
     request.stop = o->stop;
@@ -402,27 +400,115 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     return pantry_submit(m->loaded->model, &request, r, err);
 }
 
+/* ---- more than the context holds ---- */
+
+static size_t context_of(const struct making *m)
+{
+    return (size_t)(m->options->n_context ? m->options->n_context : m->loaded->n_context);
+}
+
+/* Leaves `n_out` tokens out after those that stay. */
+static void leave_out(const struct making *m, struct prompt *p, size_t n_out)
+{
+    size_t n_keep = (size_t)m->options->n_keep, most = context_of(m) / 2;
+    n_keep = n_keep < most ? n_keep : most;
+    n_out = n_out < p->n - n_keep ? n_out : p->n - n_keep;
+    memmove(p->ids + n_keep, p->ids + n_keep + n_out, (p->n - n_keep - n_out) * sizeof *p->ids);
+    p->n -= n_out;
+}
+
+/* Cuts a prompt that is longer than the context, so that there is room for the answer, in half of it at most. */
+static void cut_prompt(struct making *m, struct prompt *p)
+{
+    size_t n_context = context_of(m), room = (size_t)m->options->max_tokens, before = p->n;
+    if (!m->options->cut || p->n <= n_context)
+        return;
+    room = room && room < n_context / 2 ? room : n_context / 2;
+    leave_out(m, p, p->n - (n_context - room));
+    m->out->n_cut = (int)(before - p->n);
+}
+
+/* How many tokens may come yet where the answer ended because the context is full; 0: it ended for another reason. Ten
+ * contexts are the most, as in Ollama, since a model need not end. */
+static int left_to_make(const struct making *m)
+{
+    const struct pn_answer_options *o = m->options;
+    int made = m->out->stats.n_generated, most = 10 * (int)context_of(m);
+    most = o->max_tokens && o->max_tokens < most ? o->max_tokens : most;
+    bool full = o->shift && !m->unwanted && m->out->stats.stop == PANTRY_STOP_LENGTH;
+    return full && made < most ? most - made : 0;
+}
+
+/* The prompt becomes all tokens so far without some older ones; `n_taken` of the answer are in it already. */
+static pantry_status shift(struct making *m, struct prompt *p, size_t *n_taken, struct pantry_error *err)
+{
+    const int32_t *made = (const int32_t *)(const void *)m->ids.data;
+    size_t n = m->ids.len / sizeof *made, n_new = n - *n_taken, n_context = context_of(m);
+    int32_t *ids = m->ids.failed || !n_new ? NULL : realloc(p->ids, (p->n + n_new) * sizeof *ids);
+    if (!ids)
+        return pn_no_memory(err, "a longer answer");
+    p->ids = ids;
+    memcpy(p->ids + p->n, made + *n_taken, n_new * sizeof *ids);
+    p->n += n_new;
+    *n_taken = n;
+    size_t before = p->n,
+           n_keep = (size_t)m->options->n_keep < n_context / 2 ? (size_t)m->options->n_keep : n_context / 2;
+    leave_out(m, p, (n_context - n_keep + 1) / 2);
+    m->out->n_shifted += (int)(before - p->n);
+    return PANTRY_OK;
+}
+
+/* The answer as a whole was made by several requests. */
+static void add_stats(struct pantry_stats *sum, const struct pantry_stats *next)
+{
+    sum->n_generated += next->n_generated;
+    sum->decode_seconds += next->prefill_seconds + next->decode_seconds;
+    sum->stop = next->stop;
+}
+
+/* Runs requests until the answer has ended: one, and more where it outgrows the context. */
+static pantry_status run_requests(struct making *m, struct prompt *p, struct pantry_error *err)
+{
+    pantry_request *r = NULL;
+    size_t n_taken = 0;
+    pantry_status status = submit(m, p->ids, p->n, m->options->max_tokens, &r, err);
+    if (!status)
+        status = read_events(m->loaded, m, r, err);
+    for (int left; !status && (left = left_to_make(m));) {
+        struct pantry_stats so_far = m->out->stats;
+        pantry_request_free(r);
+        r = NULL;
+        if (!(status = shift(m, p, &n_taken, err)) && !(status = submit(m, p->ids, p->n, left, &r, err)))
+            status = read_events(m->loaded, m, r, err);
+        if (!status)
+            add_stats(&so_far, &m->out->stats);
+        m->out->stats = so_far;
+    }
+    pantry_request_free(r);
+    return status;
+}
+
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
     struct pn_answer_options own = *o;
     struct prompt prompt;
     struct making m = {.loaded = loaded, .options = &own, .x = x, .out = out, .replay = &prompt.replay};
-    pantry_request *r = NULL;
     *out = (struct pn_answer){0};
     m.logprobs = o->logprobs ? json_array() : NULL;
     own.context = whole_context(loaded, o->context);
     pantry_status status = read_prompt(loaded, &own, x, &prompt, err);
+    if (!status)
+        cut_prompt(&m, &prompt);
     out->stats.n_prompt = (int)prompt.n;
     if (!status)
         status = make_parser(loaded, &m, prompt.text, prompt.len, err);
     if (!status)
-        status = submit(&m, prompt.ids, prompt.n, &r, err);
-    if (!status)
-        status = read_events(loaded, &m, r, err);
+        status = run_requests(&m, &prompt, err);
+    if (!status && m.parser)
+        status = pantry_parser_finish(m.parser, err);
     if (!status && m.parser)
         pn_replay_keep(&prompt.replay, prompt.text, prompt.len, out->stats.stop == PANTRY_STOP_END && !m.unwanted);
-    pantry_request_free(r);
     pantry_parser_free(m.parser);
     json_decref(m.logprobs);
     json_decref(own.context);

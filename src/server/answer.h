@@ -47,6 +47,9 @@ struct pn_answer_options {
     int top_logprobs; /* ... and with those of the likeliest tokens in their place */
     const struct pantry_logit_bias *logit_bias;
     size_t n_logit_bias;
+    bool shift;    /* where the context is full, older tokens are left out and the answer goes on */
+    bool cut;      /* so are those of a prompt that is longer than the context */
+    int n_keep;    /* tokens at the beginning that stay then; half of the context at most */
     bool progress; /* tell how far the prompt is read */
     bool whole;    /* reasoning and calls stay in the content */
     enum pantry_tool_choice tool_choice;
@@ -58,8 +61,9 @@ struct pn_answer_options {
 struct pn_answer {
     struct pantry_stats stats; /* n_prompt is known before the first delta, the others after the last */
     int n_calls;
-    int n_reasoning;  /* tokens up to the end of the reasoning */
-    const char *stop; /* the one of the stop texts that came; NULL: none did */
+    int n_reasoning;      /* tokens up to the end of the reasoning */
+    int n_cut, n_shifted; /* tokens that were left out of the prompt, and to go on */
+    const char *stop;     /* the one of the stop texts that came; NULL: none did */
 };
 
 /* Whether a chat template, in Jinja or in Go's language, shows tools, and levels of reasoning. */

@@ -825,6 +825,13 @@ pantry_status pn_http_reload(struct pn_http *http, struct pantry_error *err)
     return PANTRY_OK;
 }
 
+void pn_http_set_max_requests(struct pn_http *http, int n)
+{
+    pthread_mutex_lock(&http->lock);
+    http->options.max_requests = n;
+    pthread_mutex_unlock(&http->lock);
+}
+
 int pn_http_n_running(struct pn_http *http)
 {
     pthread_mutex_lock(&http->lock);

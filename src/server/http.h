@@ -38,6 +38,8 @@ struct pn_http_options {
 pantry_status pn_http_start(const struct pn_http_options *options, struct pn_http **out, struct pantry_error *err);
 /* Reads certificate and key again, for new connections. After a failure the old ones stay. */
 pantry_status pn_http_reload(struct pn_http *http, struct pantry_error *err);
+/* Another bound for requests from now on. */
+void pn_http_set_max_requests(struct pn_http *http, int n);
 /* Takes no more connections, and waits up to `seconds` for the requests that run. */
 void pn_http_drain(struct pn_http *http, int seconds);
 /* Ends the requests that are left, and the server. */

@@ -8,6 +8,7 @@
 #include "store/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -25,8 +26,14 @@ struct entry {
 
 static const uint64_t never = UINT64_MAX;
 
-struct pn_models {
+/* Options are replaced and never changed, since callers read them without the lock; the old ones stay until the end. */
+struct generation {
     struct pn_models_options options;
+    struct generation *before;
+};
+
+struct pn_models {
+    _Atomic(struct generation *) newest;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct entry *entries;
@@ -35,6 +42,11 @@ struct pn_models {
     int n_loading;
     bool stop;
 };
+
+static const struct pn_models_options *options(const struct pn_models *m)
+{
+    return &atomic_load(&m->newest)->options;
+}
 
 /* ---- names ---- */
 
@@ -53,16 +65,18 @@ static bool same_name(const char *a, const char *b)
 
 static const char *without_alias(const struct pn_models *m, const char *name)
 {
-    for (size_t i = 0; i < m->options.n_aliases; i++)
-        if (same_name(m->options.aliases[i].name, name))
-            return m->options.aliases[i].model;
+    const struct pn_models_options *o = options(m);
+    for (size_t i = 0; i < o->n_aliases; i++)
+        if (same_name(o->aliases[i].name, name))
+            return o->aliases[i].model;
     return name;
 }
 
 const struct pn_model_alias *pn_models_aliases(const struct pn_models *m, size_t *n)
 {
-    *n = m->options.n_aliases;
-    return m->options.aliases;
+    const struct pn_models_options *o = options(m);
+    *n = o->n_aliases;
+    return o->aliases;
 }
 
 pantry_status pn_models_find(const struct pn_models *m, const char *wanted, char **name, char **path, uint64_t *bytes,
@@ -165,8 +179,9 @@ static bool is_free(const struct entry *e)
 /* Frees a model that is off the list. Its prefixes may still have to be written, so other callers go on. */
 static void unload(struct pn_models *m, struct entry *e)
 {
-    if (m->options.changed && e->loaded.model)
-        m->options.changed(m->options.user, &e->loaded, true);
+    const struct pn_models_options *o = options(m);
+    if (o->changed && e->loaded.model)
+        o->changed(o->user, &e->loaded, true);
     m->n_unloading++;
     pthread_mutex_unlock(&m->lock);
     entry_free(e);
@@ -256,18 +271,57 @@ static void *expire(void *user)
 
 /* ---- public ---- */
 
-pantry_status pn_models_new(const struct pn_models_options *options, struct pn_models **out, struct pantry_error *err)
+int pn_models_threads(int cores, int hardware_threads)
+{
+    return hardware_threads > cores ? cores : cores - cores / 8;
+}
+
+static pantry_status set_options(struct pn_models *m, const struct pn_models_options *given, struct pantry_error *err)
+{
+    struct generation *g = malloc(sizeof *g);
+    if (!g)
+        return pn_no_memory(err, "the models");
+    *g = (struct generation){*given, atomic_load(&m->newest)};
+    if (!g->options.model.n_threads)
+        g->options.model.n_threads = pn_models_threads(pn_os_physical_cores(), pn_os_processors());
+    atomic_store(&m->newest, g);
+    return PANTRY_OK;
+}
+
+pantry_status pn_models_configure(struct pn_models *m, const struct pn_models_options *given, struct pantry_error *err)
+{
+    pthread_mutex_lock(&m->lock);
+    pantry_status status = set_options(m, given, err);
+    pthread_cond_broadcast(&m->changed); /* more may run at the same time */
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+static void free_options(struct pn_models *m)
+{
+    for (struct generation *g = atomic_load(&m->newest), *before; g; g = before) {
+        before = g->before;
+        free(g);
+    }
+}
+
+pantry_status pn_models_new(const struct pn_models_options *given, struct pn_models **out, struct pantry_error *err)
 {
     struct pn_models *m = calloc(1, sizeof *m);
     *out = NULL;
     if (!m)
         return pn_no_memory(err, "the models");
-    m->options = *options;
+    pantry_status status = set_options(m, given, err);
+    if (status) {
+        free(m);
+        return status;
+    }
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
     if (pthread_create(&m->reaper, NULL, expire, m)) {
         pthread_cond_destroy(&m->changed);
         pthread_mutex_destroy(&m->lock);
+        free_options(m);
         free(m);
         return pn_fail(err, PANTRY_IO, "cannot start a thread for the models");
     }
@@ -292,6 +346,7 @@ void pn_models_free(struct pn_models *m)
     pthread_mutex_unlock(&m->lock);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
+    free_options(m);
     free(m);
 }
 
@@ -299,7 +354,7 @@ void pn_models_free(struct pn_models *m)
 
 static struct pantry_model_options options_of(const struct pn_models *m, const struct entry *e)
 {
-    struct pantry_model_options o = m->options.model;
+    struct pantry_model_options o = options(m)->model;
     const struct pn_model_settings *s = e->loaded.settings;
     if (s && s->n_context)
         o.n_context = s->n_context;
@@ -315,7 +370,7 @@ static struct pantry_model_options options_of(const struct pn_models *m, const s
 static uint64_t expiry(const struct pn_models *m, const struct entry *e, const struct pn_keep_alive *keep)
 {
     const struct pn_model_settings *s = e->loaded.settings;
-    keep = keep ? keep : s && s->has_keep_alive ? &s->keep_alive : &m->options.keep_alive;
+    keep = keep ? keep : s && s->has_keep_alive ? &s->keep_alive : &options(m)->keep_alive;
     return keep->forever || is_pinned(e) ? never : e->used + (uint64_t)(keep->seconds * 1e9);
 }
 
@@ -324,16 +379,17 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
 {
     pantry_status status = read_carried(&e->loaded, err);
     uint64_t began = pn_clock_ns();
-    struct pantry_model_options options = options_of(m, e);
+    struct pantry_model_options model = options_of(m, e);
     if (status)
         return status;
-    options.chat_template = e->loaded.carried.template;
-    options.default_chat_template = e->loaded.carried.default_template;
-    while (m->options.max_loaded && n_loaded(m) > m->options.max_loaded && unload_one(m))
+    model.chat_template = e->loaded.carried.template;
+    model.default_chat_template = e->loaded.carried.default_template;
+    const struct pn_models_options *o = options(m);
+    while (o->max_loaded && n_loaded(m) > o->max_loaded && unload_one(m))
         ;
     do {
         pthread_mutex_unlock(&m->lock);
-        status = pantry_model_load(e->loaded.path, &options, &e->loaded.model, err);
+        status = pantry_model_load(e->loaded.path, &model, &e->loaded.model, err);
         pthread_mutex_lock(&m->lock);
     } while (status == PANTRY_NO_MEMORY && (unload_one(m) || wait_for_unload(m)));
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
@@ -344,8 +400,8 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
     e->loaded.n_context = usual_context(&e->loaded);
     e->used = pn_clock_ns();
     e->expires = expiry(m, e, NULL);
-    if (m->options.changed)
-        m->options.changed(m->options.user, &e->loaded, false);
+    if (o->changed)
+        o->changed(o->user, &e->loaded, false);
     return PANTRY_OK;
 }
 
@@ -416,9 +472,10 @@ static pantry_status find_or_add(struct pn_models *m, const char *name, struct e
         entry_free(e);
         return status;
     }
-    for (size_t i = 0; i < m->options.n_settings; i++)
-        if (same_name(m->options.settings[i].name, e->loaded.name))
-            e->loaded.settings = &m->options.settings[i];
+    const struct pn_models_options *o = options(m);
+    for (size_t i = 0; i < o->n_settings; i++)
+        if (same_name(o->settings[i].name, e->loaded.name))
+            e->loaded.settings = &o->settings[i];
     *fresh = true;
     e->next = m->entries;
     m->entries = *out = e;
@@ -431,7 +488,7 @@ static pantry_status find_or_add(struct pn_models *m, const char *name, struct e
 /* Waits for the entry to be loaded and for a place at it. */
 static pantry_status take_place(struct pn_models *m, struct entry *e, struct pantry_error *err)
 {
-    double most = m->options.load_seconds;
+    double most = options(m)->load_seconds;
     uint64_t deadline = most > 0 ? pn_clock_ns() + (uint64_t)(most * 1e9) : never;
     e->n_waiting++;
     while (e->loading && pn_clock_ns() < deadline)
@@ -443,7 +500,7 @@ static pantry_status take_place(struct pn_models *m, struct entry *e, struct pan
         status = pn_fail(err, e->status, "%s", e->error.text);
     if (!status) {
         uint64_t ticket = e->arrived++;
-        while (ticket != e->served || (m->options.n_parallel && e->n_holders >= m->options.n_parallel))
+        while (ticket != e->served || (options(m)->n_parallel && e->n_holders >= options(m)->n_parallel))
             pthread_cond_wait(&m->changed, &m->lock);
         e->served++;
         e->n_holders++;
@@ -487,8 +544,9 @@ void pn_models_release(struct pn_models *m, struct pn_loaded *loaded, const stru
 
 pantry_status pn_models_load_pinned(struct pn_models *m, struct pantry_error *err)
 {
-    for (size_t i = 0; i < m->options.n_settings; i++) {
-        const struct pn_model_settings *s = &m->options.settings[i];
+    const struct pn_models_options *o = options(m);
+    for (size_t i = 0; i < o->n_settings; i++) {
+        const struct pn_model_settings *s = &o->settings[i];
         struct pn_loaded *loaded;
         if (!s->pin)
             continue;

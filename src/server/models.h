@@ -39,7 +39,16 @@ struct pn_models_options {
     void *user;
 };
 
+/* The threads of a model where nothing says how many: one per physical core, but where a core has one hardware thread,
+ * one of eight is left to the threads that read requests and send answers. A worker that one of these interrupts keeps
+ * all others waiting. */
+int pn_models_threads(int cores, int hardware_threads);
+
 pantry_status pn_models_new(const struct pn_models_options *options, struct pn_models **out, struct pantry_error *err);
+/* Other options from now on; what they point to must stay until pn_models_free. Loaded models keep those that they were
+ * loaded with, except for the time that idle ones stay. */
+pantry_status pn_models_configure(struct pn_models *models, const struct pn_models_options *options,
+                                  struct pantry_error *err);
 /* Loads the models that the settings pin. */
 pantry_status pn_models_load_pinned(struct pn_models *models, struct pantry_error *err);
 /* No model may be held. */

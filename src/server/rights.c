@@ -88,21 +88,19 @@ static void add_caches(struct paths *p)
 
 static pantry_status add_own(struct paths *read, struct paths *write, struct pantry_error *err)
 {
-    static const char *const own[] = {"models", "fetch", "cache"};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        char *path = NULL;
-        pantry_status status = pn_store_private_file(own[i], &path, err);
-        if (status)
-            return status;
-        mkdir(path, 0777); /* what cannot be made cannot be written either */
-        add(write, path, "");
-        char *slash = strrchr(path, '/');
-        *slash = '\0';
-        if (i == 0)
-            add(read, path, "");
-        free(path);
-    }
+    char *cache = NULL, *models = NULL;
+    pantry_status status = pn_store_private_file("cache", &cache, err);
+    if (status)
+        return status;
+    mkdir(cache, 0777); /* what cannot be made cannot be written either */
+    add(write, cache, "");
+    *strrchr(cache, '/') = '\0';
+    add(read, cache, "");
+    if (pn_store_folder(&models, NULL) == PANTRY_OK)
+        add(write, models, "");
     add(write, "/dev/null", "");
+    free(cache);
+    free(models);
     return PANTRY_OK;
 }
 
@@ -113,6 +111,7 @@ pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_h
     add_caches(&read);
     add_folder_of(&read, rights->tls_cert);
     add_folder_of(&read, rights->tls_key);
+    add_folder_of(&read, rights->config);
     for (size_t i = 0; rights->folders && rights->folders[i]; i++)
         add(&read, rights->folders[i], "");
     pantry_status status = add_own(&read, &write, err);

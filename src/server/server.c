@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/os.h"
 #include "base/status.h"
 #include "server/guard.h"
 #include "server/listen.h"
@@ -25,7 +26,13 @@ enum {
     CONNECTIONS_PER_ADDRESS = 2048,
     DRAIN_SECONDS = 10,
     MAX_JSON_DEPTH = 256,
-    STOP_POLL_NS = 50000000
+    STOP_POLL_NS = 50000000,
+    TRIM_REQUESTS = 16 /* that may leave something worth giving back */
+};
+
+struct idle {
+    uint64_t n_seen, since; /* requests so far, and since when they are no more */
+    uint64_t n_trimmed;     /* of them, before the heap was trimmed last */
 };
 
 /* ---- finding the route ---- */
@@ -179,7 +186,7 @@ static bool admit(void *user, struct pn_exchange *x)
         refuse(x, 403, "this Host header names another machine");
         return false;
     }
-    if (!pn_guard_origin(origin, s->options.origins)) {
+    if (!pn_guard_origin(origin, atomic_load(&s->origins))) {
         refuse(x, 403, "pages of this origin may not call (allow it with PANTRY_ORIGINS)");
         return false;
     }
@@ -281,7 +288,7 @@ static void log_request(void *user, const struct pn_exchange *x)
     atomic_fetch_add(&s->n_requests, 1);
     if (status >= 400)
         atomic_fetch_add(&s->n_failed, 1);
-    if (s->options.quiet)
+    if (atomic_load(&s->quiet))
         return;
     json_t *path = pn_json_text(pn_http_path(x), strlen(pn_http_path(x)));
     log_line(json_pack("{s:s, s:o, s:i, s:I, s:f, s:s}", "method", pn_http_method(x), "path", path, "status", status,
@@ -301,10 +308,55 @@ pantry_status pn_server_inherited(int *fd, char host[256], uint16_t *port, struc
     return pn_listen_inherited(fd, host, port, err);
 }
 
+static int most_requests(const struct pn_server_options *o)
+{
+    return o->n_parallel ? o->n_parallel : MAX_REQUESTS;
+}
+
+static struct pn_models_options models_of(const struct pn_server_options *o)
+{
+    struct pn_models_options models = o->models;
+    models.changed = o->debug ? log_model : NULL;
+    return models;
+}
+
+static void take_settings(struct pn_server *s, const struct pn_server_options *o)
+{
+    atomic_store(&s->origins, o->origins);
+    atomic_store(&s->registries, o->registries);
+    atomic_store(&s->quiet, o->quiet);
+}
+
+/* A wrong file changes nothing. */
+static void reread(struct pn_server *s)
+{
+    struct pantry_error err;
+    struct pn_server_options next = s->options;
+    json_t *report = NULL;
+    pantry_status status = s->options.reread(s->options.user, &next, &report, &err);
+    if (!status) {
+        struct pn_models_options models = models_of(&next);
+        status = pn_models_configure(s->models, &models, &err);
+    }
+    if (status) {
+        json_t *text = pn_json_text(err.text, strlen(err.text));
+        log_line(json_pack("{s:s, s:o}", "event", "settings stay as they are", "error", text));
+    } else {
+        take_settings(s, &next);
+        pn_http_set_max_requests(s->http, most_requests(&next));
+        json_t *line = json_pack("{s:s}", "event", "settings");
+        json_object_update(line, report);
+        log_line(line);
+    }
+    json_decref(report);
+}
+
 static void reload(struct pn_server *s)
 {
     struct pantry_error err;
     pantry_cancel_clear(s->options.reload);
+    if (s->options.reread)
+        reread(s);
     if (!s->options.tls_cert)
         return;
     if (pn_http_reload(s->http, &err))
@@ -313,11 +365,25 @@ static void reload(struct pn_server *s)
         log_line(json_pack("{s:s}", "event", "certificate"));
 }
 
+/* Gives back what many requests left in the heap, once none has run for a second. */
+static void trim_when_idle(struct pn_server *s, struct idle *idle)
+{
+    uint64_t now = pn_clock_ns(), n = atomic_load(&s->n_requests);
+    if (n != idle->n_seen || pn_http_n_running(s->http)) {
+        *idle = (struct idle){.n_seen = n, .since = now, .n_trimmed = idle->n_trimmed};
+    } else if (n - idle->n_trimmed >= TRIM_REQUESTS && now - idle->since > 1000000000u) {
+        pn_os_trim();
+        idle->n_trimmed = n;
+    }
+}
+
 static void wait_for_stop(struct pn_server *s)
 {
+    struct idle idle = {0};
     while (!pantry_cancel_is_set(s->options.stop)) {
         if (s->options.reload && pantry_cancel_is_set(s->options.reload))
             reload(s);
+        trim_when_idle(s, &idle);
         nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
     }
 }
@@ -328,6 +394,7 @@ static pantry_status restrict_rights(const struct pn_server_options *o, const ch
     struct pn_rights rights = {.folders = o->folders,
                                .tls_cert = o->tls_cert,
                                .tls_key = o->tls_key,
+                               .config = o->config,
                                .socket = path,
                                .cache = o->models.model.cache_dir};
     struct pn_sandbox_held held;
@@ -359,7 +426,7 @@ static pantry_status serve(struct pn_server *s, struct pn_listener *listener, st
     const struct pn_server_options *o = &s->options;
     struct pn_http_options http = {.fd = listener->fd,
                                    .max_body = MAX_BODY,
-                                   .max_requests = o->n_parallel ? o->n_parallel : MAX_REQUESTS,
+                                   .max_requests = most_requests(o),
                                    .max_seconds = o->read_seconds ? o->read_seconds : ARRIVAL_SECONDS,
                                    .max_per_address =
                                        (unsigned)(o->per_address ? o->per_address : CONNECTIONS_PER_ADDRESS),
@@ -370,8 +437,8 @@ static pantry_status serve(struct pn_server *s, struct pn_listener *listener, st
                                    .refuse = refuse_arrival,
                                    .done = log_request,
                                    .user = s};
-    struct pn_models_options models = o->models;
-    models.changed = o->debug ? log_model : NULL;
+    struct pn_models_options models = models_of(o);
+    take_settings(s, o);
     pantry_status status = pn_models_new(&models, &s->models, err);
     if (!status)
         status = pn_models_load_pinned(s->models, err);
@@ -391,6 +458,7 @@ pantry_status pn_server_run(const struct pn_server_options *options, struct pant
     struct pn_server s = {.options = *options, .started = pn_clock_ns()};
     struct pn_listener listener = {.fd = options->fd, .port = options->port, .lock = -1};
     signal(SIGPIPE, SIG_IGN);
+    pn_os_share_heap();
     pantry_status status = pn_keys_open(&s.keys, options->keys, err);
     if (status)
         return status;

@@ -36,7 +36,12 @@ struct pn_server_options {
     void (*ready)(void *user, const char *url);
     void *user;
     const pantry_cancel *stop; /* ends the server */
-    pantry_cancel *reload;     /* reads the certificate again, and is cleared; may be NULL */
+    pantry_cancel *reload;     /* reads the settings and the certificate again, and is cleared; may be NULL */
+    const char *config;        /* the file of the settings, which is read then; may be NULL */
+    /* Reads the settings again: sets origins, registries, n_parallel, quiet, debug and models of *next, to what stays
+     * until the server has ended. *report: which settings changed, for the log; the caller decrefs. After a failure all
+     * stays as it is. May be NULL. */
+    pantry_status (*reread)(void *user, struct pn_server_options *next, json_t **report, struct pantry_error *err);
 };
 
 /* Whether an address to listen on is this machine's alone. */
@@ -52,7 +57,9 @@ struct pn_server {
     struct pn_server_options options;
     struct pn_http *http;
     struct pn_models *models;
-    struct pn_keys keys; /* of the thread that admits requests */
+    struct pn_keys keys;                              /* of the thread that admits requests */
+    _Atomic(const char *const *) origins, registries; /* these three may change while requests run */
+    atomic_bool quiet;
     uint64_t started;
     atomic_uint_fast64_t n_requests, n_failed, n_prompt, n_cached, n_generated;
 };

@@ -9,7 +9,7 @@ enum { PN_BLOBS_MAX = PN_LAYERS_MAX + 1 }; /* the layers and the configuration *
 struct pn_blobs {
     struct pn_job *job;
     struct pn_registry *registry;
-    const char *home;
+    const char *store;
     struct pn_layers layers;
     const char *urls[PN_BLOBS_MAX]; /* per layer; NULL: the registry's blob of that digest */
     /* its own: */
@@ -24,6 +24,6 @@ bool pn_blobs_are_here(const struct pn_blobs *b);
 pantry_status pn_blobs_get(struct pn_blobs *b, struct pantry_error *err);
 /* The last step of a blob whose digest is checked: syncs the file and gives it the blob's name. `part` names its
  * unfinished files, which go. */
-pantry_status pn_blobs_publish(const char *home, const char *part, const char *hex, struct pantry_error *err);
+pantry_status pn_blobs_publish(const char *store, const char *part, const char *hex, struct pantry_error *err);
 
 #endif

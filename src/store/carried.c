@@ -175,13 +175,13 @@ static pantry_status read_layers(const struct pn_stored *model, struct pn_carrie
 static pantry_status find_model(const char *text, struct pn_stored *model, struct pantry_error *err)
 {
     struct pn_model_name name;
-    char *home = NULL;
+    char *store = NULL;
     *model = (struct pn_stored){.source = pn_source_own};
     if (pn_name_parse(text, &name, NULL) == PANTRY_OK) {
-        pantry_status status = pn_layout_home(&home, err);
-        if (!status && !(model->manifest = pn_manifest_path(home, &name)))
+        pantry_status status = pn_layout_store(&store, err);
+        if (!status && !(model->manifest = pn_manifest_path(store, &name)))
             status = pn_no_memory(err, text);
-        free(home);
+        free(store);
         if (status || access(model->manifest, F_OK) == 0)
             return status;
         pn_stored_free(model);

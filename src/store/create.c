@@ -1,14 +1,17 @@
 /* Making models: see create.h.
  *
- * Everything happens under the lock of the store. Blobs come first, the manifest last; blobs that a failed call has
- * made are removed again, and those that a killed one has made are found by pruning. */
-#define _POSIX_C_SOURCE 200809L
+ * Files are hashed and become blobs without the lock of the store, which is held to look at the base, and at the end to
+ * write texts and the manifest, which comes last. Blobs that a failed call has made are removed again, and those that a
+ * killed one has made are found by pruning. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
 #include "store/create.h"
 
 #include "base/alloc.h"
-#include "store/adopt.h"
 #include "store/carried.h"
 #include "store/foreign.h"
+#include "store/gather.h"
+#include "store/media.h"
 #include "store/parameters.h"
 
 #include <errno.h>
@@ -24,12 +27,15 @@ struct making {
     const struct pn_create *create;
     const struct pn_create_options *options;
     struct pn_model_name name;
-    char *home;
-    json_t *layers, *config; /* of the new manifest */
-    struct pn_digests made;  /* blobs that may be new */
-    uint64_t read, total;    /* bytes of files */
-    char *weights;           /* the path of the model's file, or of its first shard, once it is known */
-    json_t *description;     /* of the weights */
+    char *store;
+    json_t *layers, *config;      /* of the new manifest */
+    struct pn_digests made;       /* blobs that may be new */
+    struct pn_gather gather;      /* files that become blobs */
+    bool own;                     /* the base is of the own store */
+    struct pn_create_files found; /* of a base that another program has as files */
+    struct pn_carried base;       /* what the base carries */
+    char *weights;                /* the path of the model's file, or of its first shard, once it is known */
+    json_t *description;          /* of the weights */
 };
 
 static void say(const struct making *m, const char *what, const char *hex)
@@ -83,7 +89,7 @@ static pantry_status add_text(struct making *m, const char *type, const char *te
     if (!status)
         status = note_made(m, hex, err);
     if (!status)
-        status = pn_blob_put(m->home, text, n, hex, err);
+        status = pn_blob_put(m->store, text, n, hex, err);
     if (!status)
         status = add_layer(m, type, hex, n, err);
     if (!status)
@@ -104,20 +110,82 @@ static pantry_status add_json(struct making *m, const char *type, const json_t *
 
 /* ---- the base ---- */
 
-static pantry_status no_base(const char *from, struct pantry_error *err)
+/* The blob of a layer of another program's manifest, in the folder `models`. */
+static pantry_status take_foreign_layer(struct making *m, const char *models, const json_t *layer,
+                                        struct pantry_error *err)
 {
+    const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+    const char *type = json_string_value(json_object_get(layer, "mediaType"));
+    const char *title = json_string_value(json_object_get(json_object_get(layer, "annotations"), PN_KEY_TITLE));
+    uint64_t bytes = 0;
+    if (!hex || !type || !pn_media_is_known(layer))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%.200s: has a layer of an unknown type", m->create->from);
+    char *path = pn_layout_path("%s/blobs/sha256-%s", models, hex);
+    if (!path)
+        return pn_no_memory(err, m->job.name);
+    pantry_status status = PANTRY_OK;
+    if (!pn_look_inside(models, path, &bytes))
+        status = pn_fail(err, PANTRY_NOT_FOUND, "the blob sha256:%s of '%.200s' is missing", hex, m->create->from);
+    else if (json_array_append_new(m->layers, pn_manifest_layer(type, hex, bytes, title)) != 0)
+        status = pn_no_memory(err, m->job.name);
+    else
+        status = pn_gather_add(&m->gather, path, hex, err);
+    free(path);
+    return status;
+}
+
+static pantry_status take_foreign_layers(struct making *m, const char *manifest, struct pantry_error *err)
+{
+    enum { LEVELS = 5 }; /* manifests/host/namespace/model/tag */
+    char *folder = strdup(manifest), *models = NULL;
+    json_t *root = NULL, *layer;
+    size_t i;
+    for (int level = 0; folder && level < LEVELS; level++)
+        *strrchr(folder, '/') = '\0';
+    models = folder ? realpath(folder, NULL) : NULL;
+    pantry_status status = models ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
+    json_array_foreach(json_object_get(root, "layers"), i, layer)
+    {
+        if (!status && i == PN_LAYERS_MAX)
+            status = pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_LAYERS_MAX);
+        if (!status)
+            status = take_foreign_layer(m, models, layer, err);
+    }
+    json_decref(root);
+    free(folder);
+    free(models);
+    return status;
+}
+
+/* Where the base is: in the own store, or in the cache of another program, whose files are then taken. */
+static pantry_status find_base(struct making *m, struct pantry_error *err)
+{
+    const char *from = m->create->from;
+    struct pn_model_name base;
     struct pn_stored other;
-    if (pn_foreign_find(from, &other, NULL) != PANTRY_OK)
+    if (pn_name_parse(from, &base, NULL) == PANTRY_OK) {
+        char *manifest = pn_manifest_path(m->store, &base);
+        if (!manifest)
+            return pn_no_memory(err, from);
+        m->own = access(manifest, F_OK) == 0;
+        free(manifest);
+    }
+    if (m->own)
+        return PANTRY_OK;
+    pantry_status status = pn_foreign_find(from, &other, err);
+    if (status == PANTRY_NOT_FOUND)
         return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found; pull it first", from);
-    pantry_status status = pn_fail(err, PANTRY_UNSUPPORTED,
-                                   "model '%.200s' is in the cache of %s, where pantry only reads; FROM and the path "
-                                   "that `pantry list` shows makes a model of its file",
-                                   from, other.source);
+    if (status)
+        return status;
+    status =
+        other.manifest ? take_foreign_layers(m, other.manifest, err) : pn_create_add_files(&m->found, other.path, err);
+    if (!status)
+        status = pn_carried_read(from, &m->base, err);
     pn_stored_free(&other);
     return status;
 }
 
-/* The layers of a model of the store, and its configuration. */
+/* The layers of a model of the store, and its configuration. Needs the lock. */
 static pantry_status take_base(struct making *m, struct pantry_error *err)
 {
     struct pn_model_name base;
@@ -126,14 +194,14 @@ static pantry_status take_base(struct making *m, struct pantry_error *err)
     pantry_status status = pn_name_parse(m->create->from, &base, err);
     if (status)
         return status;
-    char *manifest = pn_manifest_path(m->home, &base);
+    char *manifest = pn_manifest_path(m->store, &base);
     if (!manifest)
         return pn_no_memory(err, m->create->from);
-    status = pn_manifest_weights(m->home, &base, &m->weights, &bytes, err);
-    if (status == PANTRY_NOT_FOUND && access(manifest, F_OK) != 0)
-        status = no_base(m->create->from, err);
+    status = pn_manifest_weights(m->store, &base, &m->weights, &bytes, err);
     if (!status)
         status = pn_manifest_read(manifest, &root, err);
+    if (!status)
+        status = pn_carried_read(m->create->from, &m->base, err);
     json_t *layer;
     size_t i;
     json_array_foreach(json_object_get(root, "layers"), i, layer)
@@ -152,7 +220,7 @@ static pantry_status take_base(struct making *m, struct pantry_error *err)
 
 static char *blob_of(const struct making *m, const char *digest)
 {
-    return pn_layout_path("%s/models/blobs/%.6s-%s", m->home, digest, digest + 7);
+    return pn_layout_path("%s/blobs/%.6s-%s", m->store, digest, digest + 7);
 }
 
 /* The path where a file can be read before it is a blob. Caller frees. */
@@ -173,7 +241,7 @@ static json_t *describe(const struct making *m, const char *path, struct pantry_
     return v;
 }
 
-/* Makes the file a blob and a layer. */
+/* Makes the file, which is a blob by now, a layer. */
 static pantry_status add_file(struct making *m, const struct pn_create_file *f, const char *type,
                               struct pantry_error *err)
 {
@@ -192,10 +260,10 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
         bytes = status ? 0 : (uint64_t)st.st_size;
         free(path);
     } else {
-        status = pn_adopt_file(&m->job, m->home, f->path, m->read, m->total, hex, &bytes, err);
-        m->read += bytes;
-        if (!status)
-            status = note_made(m, hex, err);
+        const struct pn_adopted *file = pn_gather_find(&m->gather, f->path);
+        memcpy(hex, file->hex, sizeof hex);
+        bytes = (uint64_t)file->st.st_size;
+        status = PANTRY_OK;
     }
     if (!status)
         status = add_layer(m, type, hex, bytes, err);
@@ -204,13 +272,13 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
     return status;
 }
 
-static void count_bytes(struct making *m, const struct pn_create_files *files)
+static pantry_status gather(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
 {
-    for (size_t i = 0; i < files->len; i++) {
-        struct stat st;
-        if (!*files->data[i].digest && stat(files->data[i].path, &st) == 0)
-            m->total += (uint64_t)st.st_size;
-    }
+    pantry_status status = PANTRY_OK;
+    for (size_t i = 0; i < files->len && !status; i++)
+        if (!*files->data[i].digest)
+            status = pn_gather_add(&m->gather, files->data[i].path, NULL, err);
+    return status;
 }
 
 /* Files of the model, sorted by kind: a projector has an architecture of its own. */
@@ -263,31 +331,39 @@ static int by_name(const void *a, const void *b)
 /* The weights' path in the store, from the layers. */
 static pantry_status find_weights(struct making *m, struct pantry_error *err)
 {
+    const json_t *models[PN_LAYERS_MAX];
     struct pn_digests blobs = {0};
-    pantry_status status = PANTRY_OK;
-    size_t i;
-    json_t *layer;
-    json_array_foreach(m->layers, i, layer)
-    {
-        const char *hex = pn_digest_hex(json_string_value(json_object_get(layer, "digest")));
+    size_t n = 0;
+    pantry_status status = pn_media_models(m->layers, models, &n, err);
+    for (size_t i = 0; i < n && !status; i++) {
         struct pn_digest digest;
-        if (!hex || !is_type(layer, "model"))
-            continue;
-        memcpy(digest.hex, hex, sizeof digest.hex);
+        memcpy(digest.hex, pn_digest_hex(json_string_value(json_object_get(models[i], "digest"))), sizeof digest.hex);
         if (!pn_vec_push(&blobs, digest))
             status = pn_no_memory(err, m->job.name);
     }
     if (!status && blobs.len > 1)
-        status = pn_shards_path(m->home, blobs.data, blobs.len, &m->weights, err);
-    else if (!status && !(m->weights = pn_layout_path("%s/models/blobs/sha256-%s", m->home, blobs.data[0].hex)))
+        status = pn_shards_path(m->store, blobs.data, blobs.len, &m->weights, err);
+    else if (!status && !(m->weights = pn_layout_path("%s/blobs/sha256-%s", m->store, blobs.data[0].hex)))
         status = pn_no_memory(err, m->job.name);
     free(blobs.data);
     return status;
 }
 
-static pantry_status take_files(struct making *m, struct pantry_error *err)
+/* The layers of a base of another program are known; its weights are blobs by now. */
+static pantry_status check_foreign(struct making *m, struct pantry_error *err)
 {
-    const struct pn_create_files *files = &m->create->files;
+    json_t *layer;
+    size_t i;
+    json_array_foreach(m->layers, i, layer)
+        say(m, "creating new layer", pn_digest_hex(json_string_value(json_object_get(layer, "digest"))));
+    pantry_status status = find_weights(m, err);
+    if (!status && (status = m->options->library.check(m->weights, err)))
+        pn_fail_prefix(err, "%.200s", m->create->from);
+    return status;
+}
+
+static pantry_status take_files(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
+{
     const struct pn_create_file **models = calloc(files->len + 1, sizeof *models);
     size_t n = 0;
     pantry_status status = models ? PANTRY_OK : pn_no_memory(err, m->job.name);
@@ -368,9 +444,7 @@ static pantry_status need_template(const struct making *m, const char *what, str
 static pantry_status take_parameters(struct making *m, struct pantry_error *err)
 {
     json_t *params = json_object();
-    const struct pn_catalog_entry *entry = m->create->from ? pn_store_entry(m->create->from) : NULL;
-    struct pn_carried base = {0};
-    pantry_status status = m->create->from ? pn_carried_read(m->create->from, &base, err) : PANTRY_OK;
+    const struct pn_catalog_entry *entry = m->own ? pn_store_entry(m->create->from) : NULL;
     if (entry && entry->temperature > 0) {
         char number[20]; /* 0.7, and not the nearest float of it */
         snprintf(number, sizeof number, "%g", (double)entry->temperature);
@@ -378,14 +452,12 @@ static pantry_status take_parameters(struct making *m, struct pantry_error *err)
         snprintf(number, sizeof number, "%g", (double)entry->top_p);
         json_object_set_new(params, "top_p", json_real(strtod(number, NULL)));
     }
-    json_object_update(params, base.params);
+    json_object_update(params, m->base.params);
     json_object_update(params, m->create->params);
     struct pn_parameters scratch = {0};
-    if (!status)
-        status = pn_parameters_read(params, &scratch, err);
-    if (!status && json_object_size(params) && !json_equal(params, base.params))
+    pantry_status status = pn_parameters_read(params, &scratch, err);
+    if (!status && json_object_size(params) && !json_equal(params, m->base.params))
         status = add_json(m, "params", params, err);
-    pn_carried_free(&base);
     json_decref(params);
     return status;
 }
@@ -438,7 +510,7 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     if (!status)
         status = note_made(m, hex, err);
     if (!status)
-        status = pn_blob_put(m->home, text, n, hex, err);
+        status = pn_blob_put(m->store, text, n, hex, err);
     free(text);
     text = NULL;
     say(m, "writing manifest", NULL);
@@ -446,7 +518,7 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
         root = json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
                          pn_manifest_layer(PN_TYPE_CONFIG, hex, n, NULL), "layers", m->layers);
         text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-        status = text ? pn_manifest_put(m->home, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
+        status = text ? pn_manifest_put(m->store, &m->name, text, strlen(text), err) : pn_no_memory(err, m->job.name);
     }
     free(text);
     json_decref(config);
@@ -483,30 +555,118 @@ static pantry_status check_type(const struct making *m, struct pantry_error *err
                    wanted, type);
 }
 
-static pantry_status make_locked(struct making *m, struct pantry_error *err)
+/* What can be done before anybody has to wait: all files are read. */
+static pantry_status prepare(struct making *m, struct pantry_error *err)
+{
+    pantry_status status = m->create->from ? find_base(m, err) : PANTRY_OK;
+    if (!status)
+        status = gather(m, &m->found, err);
+    if (!status)
+        status = gather(m, &m->create->files, err);
+    if (!status)
+        status = gather(m, &m->create->adapters, err);
+    return status ? status : pn_gather_hash(&m->gather, err);
+}
+
+static pantry_status add_digest(struct pn_digests *list, const char *hex, struct pantry_error *err)
+{
+    struct pn_digest digest;
+    if (!hex)
+        return PANTRY_OK;
+    memcpy(digest.hex, hex, sizeof digest.hex);
+    return pn_vec_push(list, digest) ? PANTRY_OK : pn_no_memory(err, "the files of a model");
+}
+
+/* Takes the base, and notes all blobs that must stay until the manifest names them. Needs the lock. */
+static pantry_status begin(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create_files *const lists[] = {&m->create->files, &m->create->adapters};
+    struct pn_digests others = {0};
+    pantry_status status = m->own ? take_base(m, err) : PANTRY_OK;
+    for (size_t i = 0; i < json_array_size(m->layers) && !status; i++)
+        status = add_digest(
+            &others, pn_digest_hex(json_string_value(json_object_get(json_array_get(m->layers, i), "digest"))), err);
+    for (size_t l = 0; l < 2; l++)
+        for (size_t i = 0; i < lists[l]->len && !status; i++)
+            status = add_digest(&others, pn_digest_hex(lists[l]->data[i].digest), err);
+    for (size_t i = 0; i < m->gather.len && !status; i++)
+        status = note_made(m, m->gather.data[i].file.hex, err);
+    if (!status)
+        status = pn_gather_note(&m->gather, &others, err);
+    free(others.data);
+    return status;
+}
+
+/* The files become blobs, and what the model is becomes known. */
+static pantry_status take_parts(struct making *m, struct pantry_error *err)
+{
+    pantry_status status = pn_gather_put(&m->gather, err);
+    if (!status && m->create->from && !m->own)
+        status = m->found.len ? take_files(m, &m->found, err) : check_foreign(m, err);
+    else if (!status && !m->create->from)
+        status = take_files(m, &m->create->files, err);
+    if (!status && !(m->description = describe(m, m->weights, err)))
+        status = err->status ? err->status : PANTRY_FORMAT;
+    if (!status)
+        status = check_type(m, err);
+    return status ? status : take_adapters(m, err);
+}
+
+/* Under the lock. */
+static pantry_status finish(struct making *m, struct pantry_error *err)
 {
     struct pn_digests replaced = {0};
     uint64_t bytes;
-    char *manifest = pn_manifest_path(m->home, &m->name);
+    char *manifest = pn_manifest_path(m->store, &m->name);
     pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, m->job.name);
     if (!status)
         pn_manifest_digests(manifest, &replaced, NULL);
     if (!status)
-        status = m->create->from ? take_base(m, err) : take_files(m, err);
-    if (!status && !(m->description = describe(m, m->weights, err)))
-        status = err && err->status ? err->status : PANTRY_FORMAT;
-    if (!status)
-        status = check_type(m, err);
-    if (!status)
-        status = take_adapters(m, err);
-    if (!status)
         status = take_texts(m, err);
     if (!status)
         status = write_manifest(m, err);
-    /* Pruning removes what stays here. */
-    pn_references_drop(m->home, status ? &m->made : &replaced, &bytes, NULL);
+    if (!status) {
+        pn_gather_release(&m->gather);                         /* the manifest names all now */
+        pn_references_drop(m->store, &replaced, &bytes, NULL); /* pruning removes what stays here */
+    }
     free(replaced.data);
     free(manifest);
+    return status;
+}
+
+static pantry_status with_lock(struct making *m, pantry_status (*step)(struct making *m, struct pantry_error *err),
+                               struct pantry_error *err)
+{
+    int lock = -1;
+    pantry_status status = pn_job_lock_store(&m->job, m->store, &lock, err);
+    if (!status)
+        status = step(m, err);
+    if (lock >= 0)
+        close(lock);
+    return status;
+}
+
+/* Removes what a failed call has made. Pruning removes what stays here. */
+static pantry_status undo(struct making *m, struct pantry_error *err)
+{
+    uint64_t bytes;
+    pn_gather_release(&m->gather);
+    return pn_references_drop(m->store, &m->made, &bytes, err);
+}
+
+static pantry_status make(struct making *m, struct pantry_error *err)
+{
+    pantry_status status = prepare(m, err);
+    if (!status)
+        status = with_lock(m, begin, err);
+    if (!status)
+        status = take_parts(m, err);
+    if (!status)
+        status = with_lock(m, finish, err);
+    if (status && m->made.len) {
+        m->job.options = pn_job_new(NULL, NULL).options; /* also after it was cancelled */
+        with_lock(m, undo, NULL);
+    }
     return status;
 }
 
@@ -538,39 +698,27 @@ pantry_status pn_store_create(const char *name, const struct pn_create *create, 
 {
     struct making m = {.create = create, .options = options, .job = pn_job_new(name, &options->fetch)};
     struct pantry_error scratch;
-    char *folder = NULL;
-    int lock = -1;
     err = err ? err : &scratch;
     *err = (struct pantry_error){0};
     pantry_status status = pn_name_parse(name, &m.name, err);
     if (!status)
         status = check_first(&m, err);
     if (!status)
-        status = pn_layout_home(&m.home, err);
-    if (!status && (!(m.layers = json_array()) || !(folder = pn_layout_path("%s/models/blobs", m.home))))
+        status = pn_layout_store(&m.store, err);
+    if (!status && !(m.layers = json_array()))
         status = pn_no_memory(err, name);
     if (!status)
-        status = pn_layout_make_dirs(folder, err);
-    free(folder);
-    if (!status && !(folder = pn_layout_path("%s/fetch", m.home)))
-        status = pn_no_memory(err, name);
-    else if (!status) {
-        status = pn_layout_make_dirs(folder, err);
-        free(folder);
-    }
+        status = pn_layout_make_store(m.store, err);
+    m.gather = (struct pn_gather){.job = &m.job, .store = m.store, .note = PN_NO_LOCK};
     if (!status)
-        status = pn_job_lock_store(&m.job, m.home, &lock, err);
-    if (!status) {
-        count_bytes(&m, &create->files);
-        count_bytes(&m, &create->adapters);
-        status = make_locked(&m, err);
-    }
-    if (lock >= 0)
-        close(lock);
+        status = make(&m, err);
+    pn_gather_free(&m.gather);
+    pn_create_free_files(&m.found);
+    pn_carried_free(&m.base);
     json_decref(m.layers);
     json_decref(m.description);
     free(m.made.data);
     free(m.weights);
-    free(m.home);
+    free(m.store);
     return status;
 }

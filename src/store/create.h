@@ -29,6 +29,7 @@ struct pn_create {
     json_t *messages;                   /* array; replaces the base's */
 };
 void pn_create_free(struct pn_create *create);
+void pn_create_free_files(struct pn_create_files *files);
 
 /* What the library knows about files and templates; the store does not. */
 struct pn_create_library {

@@ -23,13 +23,13 @@ const char *const pn_store_checks[] = {"layout",     "permissions", "locks",   "
 /* Takes the lock if that is possible without making anything. */
 static void take_lock(struct pn_examination *x)
 {
-    char *path = pn_layout_path("%s/fetch/lock", x->home);
+    char *path = pn_layout_path("%s/fetch/lock", x->store);
     x->lock = -1;
     x->no_memory |= !path;
     if (path && access(path, F_OK) == 0) {
         x->out->busy = pn_layout_try_lock(path, &x->lock, NULL) == PANTRY_OK && x->lock < 0;
     } else if (path && x->options->fix) {
-        pn_layout_lock(x->home, &x->lock, NULL);
+        pn_layout_lock(x->store, &x->lock, NULL);
     }
     free(path);
 }
@@ -46,11 +46,12 @@ pantry_status pn_store_examine(const struct pn_examine_options *options, struct 
 {
     struct pn_examination x = {.options = options, .out = out, .lock = -1};
     *out = (struct pn_diagnosis){0};
-    pantry_status status = pn_layout_home(&out->home, err);
+    pantry_status status = pn_layout_store(&out->store, err);
     if (status)
         return status;
-    x.home = out->home;
-    if (access(out->home, F_OK) == 0) {
+    x.store = out->store;
+    pn_layout_home(&x.home, NULL);
+    if (access(out->store, F_OK) == 0 || (x.home && access(x.home, F_OK) == 0)) {
         take_lock(&x);
         for (x.check = 0; x.check < sizeof checks / sizeof *checks && !x.no_memory && !x.cancelled; x.check++) {
             if (checks[x.check].unlocked)
@@ -62,6 +63,7 @@ pantry_status pn_store_examine(const struct pn_examine_options *options, struct 
     for (size_t i = 0; i < x.needed.len; i++)
         free(x.needed.data[i].name);
     free(x.needed.data);
+    free(x.home);
     if (x.no_memory)
         return pn_no_memory(err, "examining the store");
     return x.cancelled ? pn_fail(err, PANTRY_CANCELLED, "stopped") : PANTRY_OK;
@@ -75,6 +77,6 @@ void pn_diagnosis_free(struct pn_diagnosis *d)
         free(d->data[i].mend);
     }
     free(d->data);
-    free(d->home);
+    free(d->store);
     *d = (struct pn_diagnosis){0};
 }

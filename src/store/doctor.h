@@ -20,7 +20,7 @@ struct pn_finding {
 struct pn_diagnosis {
     struct pn_finding *data;
     size_t len, cap;
-    char *home;
+    char *store;
     size_t n_models, n_blobs;
     uint64_t bytes; /* of the blobs */
     bool busy;      /* another process is changing the store, so unfinished work is not a finding */

@@ -63,7 +63,7 @@ static void work(void *context, int worker)
     int64_t first, end;
     while (chunk && !pn_job_cancelled(h->job) && pn_claim_next(&h->next, (int64_t)h->n, 1, &first, &end)) {
         struct file *file = &h->files[first];
-        char *path = pn_layout_path("%s/models/blobs/%s", h->x->home, file->name);
+        char *path = pn_layout_path("%s/blobs/%s", h->x->store, file->name);
         int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
         if (!path)
             atomic_store(&h->no_memory, true);
@@ -101,7 +101,7 @@ static void judge(struct pn_examination *x, const struct file *file)
     if (file->why == ENOENT || strcmp(file->hex, file->name + 7) == 0)
         return; /* removed meanwhile, or right */
     const char *name = owner(x, file->name + 7);
-    char *path = pn_layout_path("%s/models/blobs/%s", x->home, file->name),
+    char *path = pn_layout_path("%s/blobs/%s", x->store, file->name),
          *mend = name ? pn_layout_path("pantry rm %s; then pull or import it again", name) : strdup("pantry prune");
     if (!path || !mend)
         x->no_memory = true;
@@ -122,7 +122,7 @@ static void collect(struct pn_examination *x, struct pn_names *names, struct has
         const char *name = names->data[i];
         if (strncmp(name, "sha256-", 7) != 0 || strlen(name) != 7 + PN_SHA256_HEX)
             continue;
-        char *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
+        char *path = pn_layout_path("%s/blobs/%s", x->store, name);
         x->no_memory |= !path;
         if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
             h->files[h->n++] = (struct file){.name = names->data[i], .bytes = (uint64_t)st.st_size};
@@ -142,7 +142,7 @@ void pn_examine_digests(struct pn_examination *x)
     struct pn_pool *pool;
     if (x->options->quick)
         return;
-    pn_examine_names(x, "models/blobs", &names);
+    pn_examine_names(x, "blobs", &names);
     collect(x, &names, &h);
     int n_threads = pn_os_processors();
     n_threads = n_threads > MAX_THREADS ? MAX_THREADS : n_threads;

@@ -15,8 +15,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"", "/models", "/models/manifests", "/models/blobs", "/fetch"};
-enum { N_FOLDERS = sizeof folders / sizeof *folders };
+/* pantry's own folder and those of the store. Caller frees; NULL: there is none, or memory is out. */
+static char *folder(struct pn_examination *x, size_t i)
+{
+    static const char *const tails[] = {"", "", "/manifests", "/blobs", "/fetch"};
+    const char *root = i == 0 ? x->home : x->store;
+    char *path = root ? pn_layout_path("%s%s", root, tails[i]) : NULL;
+    x->no_memory |= root && !path;
+    return path;
+}
+enum { N_FOLDERS = 5 };
 
 /* ---- layout ---- */
 
@@ -31,7 +39,7 @@ static const char *after_digest(const char *name)
 static void examine_blob_file(struct pn_examination *x, const char *name)
 {
     struct stat st;
-    char *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
+    char *path = pn_layout_path("%s/blobs/%s", x->store, name);
     const char *rest = after_digest(name);
     x->no_memory |= !path;
     if (!path)
@@ -55,15 +63,14 @@ void pn_examine_layout(struct pn_examination *x)
     struct stat st;
     struct pn_names names;
     for (size_t i = 0; i < N_FOLDERS; i++) {
-        char *path = pn_layout_path("%s%s", x->home, folders[i]);
+        char *path = folder(x, i);
         if (path && stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
             pn_examine_add(x, PN_FINDING_WRONG, path, "move it away", "is not a folder");
         else if (path && stat(path, &st) != 0 && errno != ENOENT && errno != ENOTDIR)
             pn_examine_add(x, PN_FINDING_WRONG, path, "give this user access to it", "%s", strerror(errno));
-        x->no_memory |= !path;
         free(path);
     }
-    pn_examine_names(x, "models/blobs", &names);
+    pn_examine_names(x, "blobs", &names);
     for (size_t i = 0; i < names.len; i++)
         examine_blob_file(x, names.data[i]);
     pn_names_free(&names);
@@ -89,11 +96,11 @@ void pn_examine_permissions(struct pn_examination *x)
 {
     struct stat st;
     for (size_t i = 0; i < N_FOLDERS; i++) {
-        char *path = pn_layout_path("%s%s", x->home, folders[i]);
-        x->no_memory |= !path;
+        char *path = folder(x, i);
         if (path && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
             if (access(path, R_OK | W_OK | X_OK) != 0) {
-                char *mend = pn_layout_path("chown -R %ld '%s'; chmod -R u+rwX '%s'", (long)getuid(), x->home, x->home);
+                const char *root = i == 0 ? x->home : x->store;
+                char *mend = pn_layout_path("chown -R %ld '%s'; chmod -R u+rwX '%s'", (long)getuid(), root, root);
                 if (mend)
                     pn_examine_add(x, PN_FINDING_WRONG, path, mend, "this user cannot change it: %s", strerror(errno));
                 free(mend);
@@ -102,14 +109,14 @@ void pn_examine_permissions(struct pn_examination *x)
         }
         free(path);
     }
-    char *keys = pn_layout_path("%s/keys.json", x->home);
+    char *keys = x->home ? pn_layout_path("%s/keys.json", x->home) : NULL;
     if (keys)
         forbid(x, keys, S_IRWXG | S_IRWXO, "holds keys, and other users may access it");
     free(keys);
     struct pn_names names;
-    pn_examine_names(x, "models/blobs", &names);
+    pn_examine_names(x, "blobs", &names);
     for (size_t i = 0; i < names.len; i++) {
-        char *path = pn_layout_path("%s/models/blobs/%s", x->home, names.data[i]);
+        char *path = pn_layout_path("%s/blobs/%s", x->store, names.data[i]);
         if (path && access(path, R_OK) != 0 && errno != ENOENT)
             pn_examine_add(x, PN_FINDING_WRONG, path, "chmod u+r", "this user cannot read it: %s", strerror(errno));
         else if (path)
@@ -127,7 +134,7 @@ static void examine_part_locks(struct pn_examination *x)
     struct pn_names names;
     pn_examine_names(x, "fetch/locks", &names);
     for (size_t i = 0; i < names.len; i++) {
-        char *path = pn_layout_path("%s/fetch/locks/%s", x->home, names.data[i]);
+        char *path = pn_layout_path("%s/fetch/locks/%s", x->store, names.data[i]);
         int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK) : -1;
         x->no_memory |= !path;
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
@@ -146,7 +153,7 @@ static void examine_part_locks(struct pn_examination *x)
 /* Is somebody at work on a blob ("blob", its digest) or on a folder of fetch/ ("fetch", its name)? */
 static bool is_held(struct pn_examination *x, const char *kind, const char *name, size_t n)
 {
-    char *path = pn_layout_path("%s/fetch/locks/%s-%.*s", x->home, kind, (int)n, name);
+    char *path = pn_layout_path("%s/fetch/locks/%s-%.*s", x->store, kind, (int)n, name);
     int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK) : -1;
     bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
     x->no_memory |= !path;
@@ -160,10 +167,11 @@ static bool is_held(struct pn_examination *x, const char *kind, const char *name
 void pn_examine_locks(struct pn_examination *x)
 {
     static const char *const locks[] = {"/fetch/lock", "/keys.json-lock"};
+    const char *const roots[] = {x->store, x->home};
     struct stat st;
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
-        char *path = pn_layout_path("%s%s", x->home, locks[i]);
-        x->no_memory |= !path;
+        char *path = roots[i] ? pn_layout_path("%s%s", roots[i], locks[i]) : NULL;
+        x->no_memory |= roots[i] && !path;
         if (path && lstat(path, &st) == 0) {
             int fd = S_ISREG(st.st_mode) ? open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
             if (!S_ISREG(st.st_mode))
@@ -172,7 +180,9 @@ void pn_examine_locks(struct pn_examination *x)
                 pn_examine_add(x, PN_FINDING_WRONG, path, "remove it", "is a lock that cannot be opened: %s",
                                strerror(errno));
             else if (x->lock < 0 && !x->out->busy && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno != EWOULDBLOCK)
-                pn_examine_add(x, PN_FINDING_WRONG, path, "put PANTRY_HOME on a file system with locks",
+                pn_examine_add(x, PN_FINDING_WRONG, path,
+                               i == 0 ? "put the models on a file system with locks"
+                                      : "put PANTRY_HOME on a file system with locks",
                                "cannot be locked: %s", strerror(errno));
             if (fd >= 0)
                 close(fd);
@@ -189,7 +199,7 @@ static bool has_other(struct pn_examination *x, const char *name)
 {
     static const char data[] = "-data", state[] = "-state";
     size_t n = strlen(name) - (strstr(name, data) ? sizeof data : sizeof state) + 1;
-    char *other = pn_layout_path("%s/models/blobs/%.*s%s", x->home, (int)n, name, strstr(name, data) ? state : data);
+    char *other = pn_layout_path("%s/blobs/%.*s%s", x->store, (int)n, name, strstr(name, data) ? state : data);
     bool has = other && access(other, F_OK) == 0;
     x->no_memory |= !other;
     free(other);
@@ -224,10 +234,10 @@ void pn_examine_downloads(struct pn_examination *x)
     struct pn_names names;
     if (x->out->busy)
         return;
-    pn_examine_names(x, "models/blobs", &names);
+    pn_examine_names(x, "blobs", &names);
     for (size_t i = 0; i < names.len; i++) {
         const char *rest = after_digest(names.data[i]);
-        char *path = pn_layout_path("%s/models/blobs/%s", x->home, names.data[i]);
+        char *path = pn_layout_path("%s/blobs/%s", x->store, names.data[i]);
         bool part = rest && (strcmp(rest, "-partial-data") == 0 || strcmp(rest, "-partial-state") == 0);
         x->no_memory |= !path;
         if (path && part && strcmp(rest, "-partial-state") == 0 && has_other(x, names.data[i]))
@@ -240,7 +250,7 @@ void pn_examine_downloads(struct pn_examination *x)
     pn_names_free(&names);
     pn_examine_names(x, "fetch", &names);
     for (size_t i = 0; i < names.len; i++) {
-        char *path = pn_layout_path("%s/fetch/%s", x->home, names.data[i]);
+        char *path = pn_layout_path("%s/fetch/%s", x->store, names.data[i]);
         x->no_memory |= !path;
         bool lock = strcmp(names.data[i], "lock") == 0 || strcmp(names.data[i], "locks") == 0;
         if (path && !lock && !is_held(x, "fetch", names.data[i], strlen(names.data[i])))

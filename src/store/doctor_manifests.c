@@ -118,7 +118,7 @@ static void find_temporary(struct pn_examination *x, const char *folder, int lev
     pn_examine_names(x, folder, &names);
     for (size_t i = 0; i < names.len; i++) {
         char *inside = pn_layout_path("%s/%s", folder, names.data[i]),
-             *path = pn_layout_path("%s/%s/%s", x->home, folder, names.data[i]);
+             *path = pn_layout_path("%s/%s/%s", x->store, folder, names.data[i]);
         x->no_memory |= !inside || !path;
         if (inside && level < 3) {
             find_temporary(x, inside, level + 1);
@@ -137,12 +137,12 @@ static void find_temporary(struct pn_examination *x, const char *folder, int lev
 void pn_examine_manifests(struct pn_examination *x)
 {
     struct pantry_error err = {0};
-    if (pn_manifest_walk(x->home, examine_manifest, x, &err) != PANTRY_OK) {
+    if (pn_manifest_walk(x->store, examine_manifest, x, &err) != PANTRY_OK) {
         x->manifests_unclear = true;
-        add_error(x, x->home, "give this user access to it", &err);
+        add_error(x, x->store, "give this user access to it", &err);
     }
     if (!x->out->busy)
-        find_temporary(x, "models/manifests", 0);
+        find_temporary(x, "manifests", 0);
 }
 
 /* ---- references ---- */
@@ -156,7 +156,7 @@ static void examine_needed(struct pn_examination *x, struct pn_needed *needed)
 {
     size_t before = x->out->len;
     struct stat st;
-    char *path = pn_layout_path("%s/models/blobs/sha256-%s", x->home, needed->digest.hex),
+    char *path = pn_layout_path("%s/blobs/sha256-%s", x->store, needed->digest.hex),
          *mend = pn_layout_path("pantry pull %s, or import it again", needed->name);
     if (!path || !mend)
         x->no_memory = true;
@@ -191,7 +191,7 @@ static pantry_status examine_model(void *user, const char *path, const char *con
     bool known = false;
     for (size_t i = 0; i < x->needed.len && readable; i++)
         known |= strcmp(x->needed.data[i].name, shown) == 0; /* else there is a finding already */
-    if (known && !is_bad(x, shown) && pn_manifest_model(x->home, &name, &file, &err) != PANTRY_OK) {
+    if (known && !is_bad(x, shown) && pn_manifest_model(x->store, &name, &file, &err) != PANTRY_OK) {
         char *mend = pn_layout_path("pantry rm %s; then pull or import it again", shown);
         if (mend)
             add_error(x, path, mend, &err);
@@ -208,7 +208,7 @@ static void examine_unneeded(struct pn_examination *x, const struct pn_digests *
     struct stat st;
     if (strlen(name) != 7 + PN_SHA256_HEX || strncmp(name, "sha256-", 7) != 0 || pn_references_have(used, name + 7))
         return;
-    char *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
+    char *path = pn_layout_path("%s/blobs/%s", x->store, name);
     x->no_memory |= !path;
     if (path && stat(path, &st) == 0) {
         struct pn_finding *f = pn_examine_add(x, PN_FINDING_LEFTOVER, path, "pantry prune",
@@ -224,11 +224,11 @@ static void examine_blobs(struct pn_examination *x)
 {
     struct pn_names names;
     struct pn_digests used;
-    pantry_status status = pn_references_read(x->home, &used, NULL);
+    pantry_status status = pn_references_read(x->store, &used, NULL);
     x->no_memory |= status == PANTRY_NO_MEMORY;
     if (status)
         return;
-    pn_examine_names(x, "models/blobs", &names);
+    pn_examine_names(x, "blobs", &names);
     for (size_t i = 0; i < names.len; i++)
         examine_unneeded(x, &used, names.data[i]);
     pn_names_free(&names);
@@ -240,10 +240,10 @@ static void examine_shards(struct pn_examination *x)
 {
     struct pn_names names, links;
     size_t before = x->out->len;
-    pn_examine_names(x, "models/shards", &names);
+    pn_examine_names(x, "shards", &names);
     for (size_t i = 0; i < names.len; i++) {
-        char *inside = pn_layout_path("models/shards/%s", names.data[i]),
-             *path = pn_layout_path("%s/models/shards/%s", x->home, names.data[i]);
+        char *inside = pn_layout_path("shards/%s", names.data[i]),
+             *path = pn_layout_path("%s/shards/%s", x->store, names.data[i]);
         bool whole = strlen(names.data[i]) == PN_SHA256_HEX;
         x->no_memory |= !inside || !path;
         if (inside && path)
@@ -265,7 +265,7 @@ static void examine_shards(struct pn_examination *x)
     pn_names_free(&names);
     if (x->out->len == before || !pn_examine_may_fix(x))
         return;
-    pn_shards_sweep(x->home);
+    pn_shards_sweep(x->store);
     for (size_t i = before; i < x->out->len; i++)
         x->out->data[i].fixed = access(x->out->data[i].where, F_OK) != 0;
 }
@@ -280,7 +280,7 @@ void pn_examine_references(struct pn_examination *x)
             examine_needed(x, &x->needed.data[i]);
         else
             x->needed.data[i].bad = x->needed.data[i - 1].bad;
-    pn_manifest_walk(x->home, examine_model, x, NULL);
+    pn_manifest_walk(x->store, examine_model, x, NULL);
     if (x->out->busy)
         return;
     if (!x->manifests_unclear)

@@ -39,9 +39,9 @@ bool pn_examine_remove_blob(const struct pn_examination *x, const char *name)
 {
     struct pn_lock lock = PN_NO_LOCK;
     char *key = pn_layout_path("blob-%.*s", PN_SHA256_HEX, name + 7),
-         *path = pn_layout_path("%s/models/blobs/%s", x->home, name);
+         *path = pn_layout_path("%s/blobs/%s", x->store, name);
     bool removed =
-        key && path && pn_lock_try(x->home, key, &lock, NULL) == PANTRY_OK && lock.fd >= 0 && unlink(path) == 0;
+        key && path && pn_lock_try(x->store, key, &lock, NULL) == PANTRY_OK && lock.fd >= 0 && unlink(path) == 0;
     pn_lock_release(&lock);
     free(key);
     free(path);
@@ -50,7 +50,7 @@ bool pn_examine_remove_blob(const struct pn_examination *x, const char *name)
 
 void pn_examine_names(struct pn_examination *x, const char *folder, struct pn_names *names)
 {
-    char *path = pn_layout_path("%s/%s", x->home, folder);
+    char *path = pn_layout_path("%s/%s", x->store, folder);
     *names = (struct pn_names){0};
     x->no_memory |= !path || pn_names_read(AT_FDCWD, path, false, names, NULL) == PANTRY_NO_MEMORY;
     free(path);

@@ -18,7 +18,8 @@ struct pn_needed {
 struct pn_examination {
     const struct pn_examine_options *options;
     struct pn_diagnosis *out;
-    const char *home;
+    const char *store;
+    char *home;   /* pantry's own folder; NULL: there is none */
     size_t check; /* that runs */
     int lock;     /* of the store; -1: another process has it */
     bool no_memory, cancelled;

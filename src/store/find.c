@@ -13,36 +13,35 @@
 static pantry_status find_own(const char *text, struct pn_stored *out, bool *exists, struct pantry_error *err)
 {
     struct pn_model_name name;
-    char *home;
+    char *store;
     *out = (struct pn_stored){.source = pn_source_own};
-    pantry_status status = pn_layout_home(&home, err);
+    pantry_status status = pn_layout_store(&store, err);
     if (status)
         return status;
     if (!(status = pn_name_parse(text, &name, err)) &&
-        (!(out->name = pn_name_text(&name)) || !(out->manifest = pn_manifest_path(home, &name))))
+        (!(out->name = pn_name_text(&name)) || !(out->manifest = pn_manifest_path(store, &name))))
         status = pn_no_memory(err, text);
     *exists = !status && access(out->manifest, F_OK) == 0;
     if (!status)
-        status = pn_manifest_weights(home, &name, &out->path, &out->bytes, err);
+        status = pn_manifest_weights(store, &name, &out->path, &out->bytes, err);
     if (status)
         pn_stored_free(out);
-    free(home);
+    free(store);
     return status;
 }
 
 static pantry_status not_found(const char *model, struct pantry_error *err)
 {
-    char *home;
-    pantry_status status = pn_layout_home(&home, err);
+    char *store;
+    pantry_status status = pn_layout_store(&store, err);
     if (status)
         return status;
     if (pn_store_can_fetch(model))
-        status =
-            pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s/models); run it to fetch it", model, home);
+        status = pn_fail(err, PANTRY_NOT_FOUND, "%s: not in the store yet (%s); run it to fetch it", model, store);
     else
-        status = pn_fail(err, PANTRY_NOT_FOUND,
-                         "%.200s: neither a file, nor a folder, nor a model in the store (%s/models)", model, home);
-    free(home);
+        status = pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model in the store (%s)",
+                         model, store);
+    free(store);
     return status;
 }
 

@@ -25,12 +25,12 @@ static bool is_off(void)
 static void real_roots(const struct pn_cache *cache, struct pn_names *real)
 {
     struct pn_names roots = {0};
-    char *home = NULL, *models = NULL, *own = NULL;
+    char *store = NULL, *own = NULL;
     *real = (struct pn_names){0};
     if (is_off())
         return;
-    if (pn_layout_home(&home, NULL) == PANTRY_OK && (models = pn_layout_path("%s/models", home)))
-        own = realpath(models, NULL);
+    if (pn_layout_store(&store, NULL) == PANTRY_OK)
+        own = realpath(store, NULL);
     cache->roots(&roots);
     for (size_t i = 0; i < roots.len; i++) {
         char *path = realpath(roots.data[i], NULL);
@@ -41,8 +41,7 @@ static void real_roots(const struct pn_cache *cache, struct pn_names *real)
             free(path);
     }
     pn_names_free(&roots);
-    free(home);
-    free(models);
+    free(store);
     free(own);
 }
 

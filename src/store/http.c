@@ -3,6 +3,8 @@
 #define _DARWIN_C_SOURCE 1
 #include "store/http.h"
 
+#include "store/link.h"
+
 #include "store/internal.h"
 
 #include <arpa/inet.h>
@@ -208,6 +210,9 @@ static void read_upload_header(struct pn_http_head *head, const char *line, size
     } else if ((value = value_of(line, n, "Location", &len)) && len < sizeof head->location) {
         memcpy(head->location, value, len);
         head->location[len] = '\0';
+    } else if (!*head->next && (value = value_of(line, n, "Link", &len)) &&
+               !pn_link_next(value, len, head->next, sizeof head->next)) {
+        *head->next = '\0';
     }
 }
 

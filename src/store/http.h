@@ -35,6 +35,7 @@ struct pn_http_head {
     bool has_last;        /* it is valid */
     uint64_t min_chunk;   /* OCI-Chunk-Min-Length */
     char location[4096];  /* "" without one, or if it is too long */
+    char next[4096];      /* Link: where a list goes on; "" if it does not */
     char said[512];       /* the first bytes of the body of an error */
     unsigned retry_after; /* seconds, 0: not given */
 };

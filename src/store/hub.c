@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_ANSWER = 8 << 20, MAX_FILES = 20000, MAX_PATH = 512 };
+enum { MAX_ANSWER = 8 << 20, MAX_PAGES = 50, MAX_FILES = 20000, MAX_PATH = 512 };
 
 static const char any_quant[] = "latest", usual_quant[] = "Q4_K_M";
 
@@ -259,22 +259,39 @@ static const json_t *find_projector(const json_t *files, const char *model)
     return best;
 }
 
-pantry_status pn_hub_choose(const char *text, size_t n, const char *quant, const struct pn_pull_options *options,
-                            struct pn_hub_model *model, struct pantry_error *err)
+/* Appends the files of a page of the server's list. */
+static pantry_status read_page(const char *text, size_t n, json_t *files, struct pantry_error *err)
 {
-    json_t *files = json_loadb(text, n, 0, NULL);
-    *model = (struct pn_hub_model){0};
-    if (!json_is_array(files) || json_array_size(files) > MAX_FILES) {
-        json_decref(files);
-        return pn_fail(err, PANTRY_FORMAT, "the server's list of files is not an array of at most %d", MAX_FILES);
-    }
+    json_t *page = json_loadb(text, n, 0, NULL);
+    pantry_status status = PANTRY_OK;
+    if (!json_is_array(page) || json_array_size(files) + json_array_size(page) > MAX_FILES)
+        status = pn_fail(err, PANTRY_FORMAT, "the server's list of files is not an array of at most %d", MAX_FILES);
+    else if (json_array_extend(files, page) != 0)
+        status = pn_no_memory(err, "the list of files");
+    json_decref(page);
+    return status;
+}
+
+static pantry_status choose_from(const json_t *files, const char *quant, const struct pn_pull_options *options,
+                                 struct pn_hub_model *model, struct pantry_error *err)
+{
     const json_t *first = NULL;
+    *model = (struct pn_hub_model){0};
     pantry_status status = choose(files, quant, options, &first, err);
     if (!status)
         status = take_model(files, first, model, err);
     const json_t *projector = status ? NULL : find_projector(files, path_of(first));
-    if (projector)
-        status = take_file(projector, true, model, err);
+    return projector ? take_file(projector, true, model, err) : status;
+}
+
+pantry_status pn_hub_choose(const char *text, size_t n, const char *quant, const struct pn_pull_options *options,
+                            struct pn_hub_model *model, struct pantry_error *err)
+{
+    json_t *files = json_array();
+    *model = (struct pn_hub_model){0};
+    pantry_status status = files ? read_page(text, n, files, err) : pn_no_memory(err, "the list of files");
+    if (!status)
+        status = choose_from(files, quant, options, model, err);
     json_decref(files);
     return status;
 }
@@ -307,33 +324,63 @@ static char *file_url(const struct pn_registry *hub, const char *path)
     return text;
 }
 
-pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options *options, struct pn_hub_model *model,
-                          struct pantry_error *err)
+/* One page; *next is where the list goes on, NULL: it does not. Caller frees. */
+static pantry_status get_page(struct pn_registry *hub, const char *url, json_t *files, char **next,
+                              struct pantry_error *err)
 {
-    const struct pn_model_name *name = hub->name;
-    char *list = pn_layout_path("%s/api/models/%s/%s/tree/main?recursive=true", hub->origin, name->space, name->model);
     struct pn_http_head head;
     struct pn_buf text = {0};
-    *model = (struct pn_hub_model){0};
-    pantry_status status =
-        list ? pn_http_get(&hub->http, list, "Accept: application/json", MAX_ANSWER, &head, &text, err)
-             : pn_no_memory(err, name->model);
+    *next = NULL;
+    pantry_status status = pn_http_get(&hub->http, url, "Accept: application/json", MAX_ANSWER, &head, &text, err);
     if (!status && (head.status == 401 || head.status == 403 || head.status == 404))
         status = pn_fail(err, PANTRY_NOT_FOUND, "there is no such repository, or %s",
                          hub->http.token ? "HF_TOKEN may not read it" : "it needs an account (HF_TOKEN)");
     else if (!status && head.status != 200)
         status = pn_fail(err, PANTRY_IO, "cannot get the list of files (status %ld)", head.status);
     if (!status)
-        status = pn_hub_choose(text.data ? text.data : "", text.len, name->tag, options, model, err);
-    for (size_t i = 0; i < model->n && !status; i++)
-        if (!(model->file[i].url = file_url(hub, model->file[i].path)))
-            status = pn_no_memory(err, model->file[i].path);
+        status = read_page(text.data ? text.data : "", text.len, files, err);
+    if (!status && *head.next) {
+        *next = pn_http_resolve(url, head.next);
+        if (!*next || !pn_http_same_origin(*next, hub->origin))
+            status = pn_fail(err, PANTRY_FORMAT, "the list of files goes on at another server (%.200s)", head.next);
+    }
     pn_buf_free(&text);
-    free(list);
     return status;
 }
 
-pantry_status pn_hub_manifest(const char *home, const char *name, const struct pn_hub_model *model, char **text,
+/* All pages of the repository's list. */
+static pantry_status get_files(struct pn_registry *hub, json_t *files, struct pantry_error *err)
+{
+    const struct pn_model_name *name = hub->name;
+    char *url = pn_layout_path("%s/api/models/%s/%s/tree/main?recursive=true", hub->origin, name->space, name->model);
+    pantry_status status = url ? PANTRY_OK : pn_no_memory(err, name->model);
+    for (int page = 1; url && !status; page++) {
+        char *next = NULL;
+        status = page > MAX_PAGES ? pn_fail(err, PANTRY_LIMIT, "the list of files has more than %d pages", MAX_PAGES)
+                                  : get_page(hub, url, files, &next, err);
+        free(url);
+        url = next;
+    }
+    free(url);
+    return status;
+}
+
+pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options *options, struct pn_hub_model *model,
+                          struct pantry_error *err)
+{
+    json_t *files = json_array();
+    *model = (struct pn_hub_model){0};
+    pantry_status status = files ? get_files(hub, files, err) : pn_no_memory(err, "the list of files");
+    if (!status)
+        status = choose_from(files, hub->name->tag, options, model, err);
+    for (size_t i = 0; i < model->n && !status; i++)
+        if (!(model->file[i].url = file_url(hub, model->file[i].path)))
+            status = pn_no_memory(err, model->file[i].path);
+    json_decref(files);
+    return status;
+}
+
+pantry_status pn_hub_manifest(const char *store, const char *name, const struct pn_hub_model *model, char **text,
                               struct pantry_error *err)
 {
     struct pn_manifest_layer layers[PN_LAYERS_MAX];
@@ -351,5 +398,5 @@ pantry_status pn_hub_manifest(const char *home, const char *name, const struct p
     }
     const struct pn_catalog_entry entry = {
         .name = name, .family = "unknown", .sha256 = model->file[0].layer.hex, .bytes = model->file[0].layer.bytes};
-    return pn_manifest_compose(home, &entry, layers, model->n, text, err);
+    return pn_manifest_compose(store, &entry, layers, model->n, text, err);
 }

@@ -31,10 +31,10 @@ pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options 
 
 /* pantry's own manifest for the files: *text; the configuration blob is written. Needs the lock of the store. Caller
  * frees *text. */
-pantry_status pn_hub_manifest(const char *home, const char *name, const struct pn_hub_model *model, char **text,
+pantry_status pn_hub_manifest(const char *store, const char *name, const struct pn_hub_model *model, char **text,
                               struct pantry_error *err);
 
-/* The choice alone, from the server's answer. */
+/* The choice alone, from the server's answer on one page. */
 pantry_status pn_hub_choose(const char *text, size_t n, const char *quant, const struct pn_pull_options *options,
                             struct pn_hub_model *model, struct pantry_error *err);
 
@@ -49,7 +49,7 @@ pantry_status pn_url_open(struct pn_registry *server, const struct pn_model_name
 struct pn_url_file {
     struct pn_job *job;
     struct pn_registry *registry;
-    const char *home, *url;
+    const char *store, *url;
     /* The result: */
     struct pn_layer layer;
     char part[PN_SHA256_HEX + 1]; /* names the unfinished files */

@@ -125,7 +125,7 @@ static pantry_status open_source(struct source *source, pn_store_check *check, s
 }
 
 /* Writes the blob unless it exists; `sha256` gets its digest. */
-static pantry_status put_source(struct source *source, const char *home, char sha256[PN_SHA256_HEX + 1], char **blob,
+static pantry_status put_source(struct source *source, const char *store, char sha256[PN_SHA256_HEX + 1], char **blob,
                                 struct pantry_error *err)
 {
     struct stat st;
@@ -138,14 +138,14 @@ static pantry_status put_source(struct source *source, const char *home, char sh
     }
     if ((status = pn_sha256_finish(&source->hash, sha256, err)))
         return status;
-    if (!(*blob = pn_layout_path("%s/models/blobs/sha256-%s", home, sha256)))
+    if (!(*blob = pn_layout_path("%s/blobs/sha256-%s", store, sha256)))
         return pn_no_memory(err, source->path);
     if (stat(*blob, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == source->bytes)
         return PANTRY_OK;
     char key[sizeof "blob-" + PN_SHA256_HEX];
     struct pn_lock lock;
     snprintf(key, sizeof key, "blob-%s", sha256);
-    if ((status = pn_layout_need_space(home, source->bytes, err)) || (status = pn_lock_try(home, key, &lock, err)))
+    if ((status = pn_layout_need_space(store, source->bytes, err)) || (status = pn_lock_try(store, key, &lock, err)))
         return status;
     if (lock.fd < 0)
         return pn_fail(err, PANTRY_IO, "another pantry is downloading this file; try again when it is done");
@@ -176,25 +176,25 @@ static pantry_status choose_name(const struct source *source, const char *sha256
 }
 
 /* Gives the blob its name, and drops what only the model that had the name before used. */
-static pantry_status name_it(const char *home, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
+static pantry_status name_it(const char *store, const struct pn_model_name *name, const struct pn_catalog_entry *entry,
                              struct pantry_error *err)
 {
     struct pn_digests replaced = {0};
     uint64_t bytes;
-    char *manifest = pn_manifest_path(home, name);
+    char *manifest = pn_manifest_path(store, name);
     pantry_status status = manifest ? PANTRY_OK : pn_no_memory(err, entry->name);
     if (!status) {
         pn_manifest_digests(manifest, &replaced, NULL);
-        status = pn_manifest_write(home, name, entry, NULL, 0, err);
+        status = pn_manifest_write(store, name, entry, NULL, 0, err);
     }
     if (!status && replaced.len)
-        pn_references_drop(home, &replaced, &bytes, NULL); /* pruning removes what stays here */
+        pn_references_drop(store, &replaced, &bytes, NULL); /* pruning removes what stays here */
     free(replaced.data);
     free(manifest);
     return status;
 }
 
-static pantry_status import_source(struct source *source, const char *home, const char *given, pn_store_check *check,
+static pantry_status import_source(struct source *source, const char *store, const char *given, pn_store_check *check,
                                    char **stored, struct pantry_error *err)
 {
     char sha256[PN_SHA256_HEX + 1], *blob = NULL, *text = NULL;
@@ -202,7 +202,7 @@ static pantry_status import_source(struct source *source, const char *home, cons
     pantry_status status = PANTRY_OK;
     if (given && (status = pn_name_parse(given, &name, err)))
         return status;
-    if ((status = put_source(source, home, sha256, &blob, err)))
+    if ((status = put_source(source, store, sha256, &blob, err)))
         goto done;
     if (source->member && check && (status = check(blob, err))) {
         unlink(blob);
@@ -211,7 +211,7 @@ static pantry_status import_source(struct source *source, const char *home, cons
     if ((status = choose_name(source, sha256, given, &text, err)) || (status = pn_name_parse(text, &name, err)))
         goto done;
     const struct pn_catalog_entry entry = {.name = text, .family = "unknown", .sha256 = sha256, .bytes = source->bytes};
-    status = name_it(home, &name, &entry, err);
+    status = name_it(store, &name, &entry, err);
     if (!status && !(*stored = pn_name_text(&name)))
         status = pn_no_memory(err, text);
 done:
@@ -226,24 +226,24 @@ static pantry_status import_file(const char *path, const char *name, pn_store_ch
     static const struct pn_fetch_options nothing;
     struct source source = {
         .path = path, .options = options ? options : &nothing, .progress = {.phase = PN_FETCH_VERIFY, .name = path}};
-    char *home = NULL, *blobs = NULL;
+    char *store = NULL, *blobs = NULL;
     int lock = -1;
     pantry_status status = open_source(&source, check, err);
     source.progress.total = 2 * source.bytes;
     if (!status)
-        status = pn_layout_home(&home, err);
-    if (!status && !(blobs = pn_layout_path("%s/models/blobs", home)))
+        status = pn_layout_store(&store, err);
+    if (!status && !(blobs = pn_layout_path("%s/blobs", store)))
         status = pn_no_memory(err, path);
     if (!status)
         status = pn_layout_make_dirs(blobs, err);
     if (!status)
-        status = pn_layout_lock(home, &lock, err);
+        status = pn_layout_lock(store, &lock, err);
     if (!status)
-        status = import_source(&source, home, name, check, stored, err);
+        status = import_source(&source, store, name, check, stored, err);
     if (lock >= 0)
         close(lock);
     free(source.member);
-    free(home);
+    free(store);
     free(blobs);
     return status;
 }

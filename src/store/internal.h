@@ -41,6 +41,11 @@ const struct pn_catalog_entry *pn_catalog_find(const char *model, const char *ta
 const char *pn_layout_user(void);
 /* PANTRY_HOME or ~/.pantry. Caller frees. */
 pantry_status pn_layout_home(char **home, struct pantry_error *err);
+/* The folder of the store, which has everything about models: PANTRY_MODELS, or models in that of pantry. Caller
+ * frees. */
+pantry_status pn_layout_store(char **store, struct pantry_error *err);
+/* Makes the folders of the store that downloads need. */
+pantry_status pn_layout_make_store(const char *store, struct pantry_error *err);
 /* printf to a fresh string; NULL when memory is out. */
 char *pn_layout_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Creates a folder and its parents, each made durable. */
@@ -58,7 +63,7 @@ pantry_status pn_layout_need_space(const char *path, uint64_t bytes, struct pant
 pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error *err);
 /* Takes the lock of the store, under which manifests, blobs and unfinished downloads change. PANTRY_IO if another
  * process still has it after two seconds. */
-pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err);
+pantry_status pn_layout_lock(const char *store, int *fd, struct pantry_error *err);
 
 /* ---- locks.c: locks of parts of the store ---- */
 
@@ -76,10 +81,10 @@ struct pn_lock {
 /* Takes a lock if it is free: PANTRY_OK with lock->fd, which is -1 if somebody else has it. `key` is a file name:
  * "name-" and the hash of a model's name, "blob-" and the digest of a blob that is written, "fetch-" and a folder of
  * fetch/. */
-pantry_status pn_lock_try(const char *home, const char *key, struct pn_lock *lock, struct pantry_error *err);
+pantry_status pn_lock_try(const char *store, const char *key, struct pn_lock *lock, struct pantry_error *err);
 void pn_lock_release(struct pn_lock *lock); /* of one that is not held: nothing */
 /* Removes the files of locks whose holders died. */
-void pn_locks_tidy(const char *home);
+void pn_locks_tidy(const char *store);
 
 struct pn_digest {
     char hex[PN_SHA256_HEX + 1];
@@ -91,7 +96,7 @@ struct pn_digests {
 /* Notes blobs that nobody may remove while the lock is held. Needs the lock of the store. */
 pantry_status pn_lock_keep(struct pn_lock *lock, const struct pn_digest *blobs, size_t n, struct pantry_error *err);
 /* Appends what the holders of all locks have noted. Needs the lock of the store. */
-pantry_status pn_locks_kept(const char *home, struct pn_digests *blobs, struct pantry_error *err);
+pantry_status pn_locks_kept(const char *store, struct pn_digests *blobs, struct pantry_error *err);
 
 /* A file that becomes visible as `path` only when it is complete and on the disk: it is written as `path`-partial. */
 struct pn_durable {
@@ -126,14 +131,14 @@ json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size, cons
 
 /* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks
  * that all exist and have the manifest's sizes. */
-pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
+pantry_status pn_manifest_weights(const char *store, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err);
-pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
+pantry_status pn_manifest_model(const char *store, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err);
 /* The same for any folder in Ollama's layout and a manifest in it, which the caller checked to be one of its files. */
 pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err);
 /* Writes the configuration blob and then the manifest; `license` is the digest of a licence blob or NULL. */
-pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
+pantry_status pn_manifest_write(const char *store, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err);
 struct pn_manifest_layer {
@@ -142,30 +147,30 @@ struct pn_manifest_layer {
     const char *title; /* the file's name, NULL: none */
 };
 /* Writes the configuration blob; *text gets the manifest, which is not written. Caller frees *text. */
-pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entry *entry,
+pantry_status pn_manifest_compose(const char *store, const struct pn_catalog_entry *entry,
                                   const struct pn_manifest_layer *layers, size_t n, char **text,
                                   struct pantry_error *err);
 /* The manifest's file; NULL: out of memory. Caller frees. */
-char *pn_manifest_path(const char *home, const struct pn_model_name *name);
+char *pn_manifest_path(const char *store, const struct pn_model_name *name);
 /* Writes the text of a manifest, atomically. */
-pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
+pantry_status pn_manifest_put(const char *store, const struct pn_model_name *name, const char *text, size_t n,
                               struct pantry_error *err);
 
 /* Appends the digests of all blobs that a manifest names. Fails, with *digests as it was, if one of them is unclear. */
 pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, struct pantry_error *err);
 
 /* Stores a small blob; `hex` gets its digest. */
-pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
+pantry_status pn_blob_put(const char *store, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
                           struct pantry_error *err);
 
 /* ---- shards.c: models of several files ---- */
 
 /* The loader finds the shards of a model by their names, and blobs have other ones: so models/shards/<digest of all>/
  * has links with such names. Returns the first one's path; makes the folder if it is not there yet. */
-pantry_status pn_shards_path(const char *home, const struct pn_digest *blobs, size_t n, char **path,
+pantry_status pn_shards_path(const char *store, const struct pn_digest *blobs, size_t n, char **path,
                              struct pantry_error *err);
 /* Removes the folders with links to blobs that are gone, and unfinished ones. Needs the lock. */
-void pn_shards_sweep(const char *home);
+void pn_shards_sweep(const char *store);
 /* Reads N and M of a name that ends in "-0000N-of-0000M.gguf". */
 bool pn_shards_name(const char *path, unsigned *number, unsigned *count);
 
@@ -176,14 +181,14 @@ bool pn_shards_name(const char *path, unsigned *number, unsigned *count);
  * cannot be read. */
 typedef pantry_status pn_manifest_visit(void *user, const char *path, const char *const parts[4],
                                         struct pantry_error *err);
-pantry_status pn_manifest_walk(const char *home, pn_manifest_visit *visit, void *user, struct pantry_error *err);
+pantry_status pn_manifest_walk(const char *store, pn_manifest_visit *visit, void *user, struct pantry_error *err);
 
 /* The blobs that the manifests name or running downloads need, sorted. Fails if a manifest cannot be read: it may name
  * any blob. Needs the lock of the store if blobs are removed by it. */
-pantry_status pn_references_read(const char *home, struct pn_digests *used, struct pantry_error *err);
+pantry_status pn_references_read(const char *store, struct pn_digests *used, struct pantry_error *err);
 bool pn_references_have(const struct pn_digests *used, const char *hex);
 /* Removes those of `blobs` that no manifest names; *bytes gets their size. Needs the lock. */
-pantry_status pn_references_drop(const char *home, const struct pn_digests *blobs, uint64_t *bytes,
+pantry_status pn_references_drop(const char *store, const struct pn_digests *blobs, uint64_t *bytes,
                                  struct pantry_error *err);
 
 /* ---- stored.c ---- */
@@ -240,12 +245,12 @@ void pn_job_report(struct pn_job *job, enum pn_fetch_phase phase, uint64_t done,
 /* Says which blob the next reports are about; a blob's end is always reported. */
 void pn_job_blob(struct pn_job *job, const char *digest, uint64_t done, uint64_t total);
 /* Waits for a lock (locks.c), as long as it takes. */
-pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock,
+pantry_status pn_job_lock(struct pn_job *job, const char *store, const char *key, struct pn_lock *lock,
                           struct pantry_error *err);
 /* Waits for the lock of the store, which others hold for moments only. */
-pantry_status pn_job_lock_store(struct pn_job *job, const char *home, int *lock, struct pantry_error *err);
+pantry_status pn_job_lock_store(struct pn_job *job, const char *store, int *lock, struct pantry_error *err);
 /* Notes, under the lock of the store, which blobs must stay while `lock` is held. */
-pantry_status pn_job_keep(struct pn_job *job, const char *home, struct pn_lock *lock, const struct pn_digest *blobs,
+pantry_status pn_job_keep(struct pn_job *job, const char *store, struct pn_lock *lock, const struct pn_digest *blobs,
                           size_t n, struct pantry_error *err);
 /* The digest of a file; reads it all and reports that. */
 pantry_status pn_job_hash(struct pn_job *job, const char *path, uint64_t bytes, char hex[PN_SHA256_HEX + 1],

@@ -67,11 +67,11 @@ static void nap(void)
     nanosleep(&(struct timespec){0, 100000000}, NULL);
 }
 
-pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key, struct pn_lock *lock,
+pantry_status pn_job_lock(struct pn_job *job, const char *store, const char *key, struct pn_lock *lock,
                           struct pantry_error *err)
 {
     pantry_status status;
-    while (!(status = pn_lock_try(home, key, lock, err)) && lock->fd < 0) {
+    while (!(status = pn_lock_try(store, key, lock, err)) && lock->fd < 0) {
         if (pn_job_cancelled(job))
             return pn_job_stopped(err);
         pn_job_report(job, PN_FETCH_WAIT, 0, 0);
@@ -80,10 +80,10 @@ pantry_status pn_job_lock(struct pn_job *job, const char *home, const char *key,
     return status;
 }
 
-pantry_status pn_job_lock_store(struct pn_job *job, const char *home, int *lock, struct pantry_error *err)
+pantry_status pn_job_lock_store(struct pn_job *job, const char *store, int *lock, struct pantry_error *err)
 {
     *lock = -1;
-    char *path = pn_layout_path("%s/fetch/lock", home);
+    char *path = pn_layout_path("%s/fetch/lock", store);
     pantry_status status = path ? PANTRY_OK : pn_no_memory(err, job->name);
     while (!status && !(status = pn_layout_try_lock(path, lock, err)) && *lock < 0) {
         if (pn_job_cancelled(job))
@@ -95,15 +95,15 @@ pantry_status pn_job_lock_store(struct pn_job *job, const char *home, int *lock,
     return status;
 }
 
-pantry_status pn_job_keep(struct pn_job *job, const char *home, struct pn_lock *lock, const struct pn_digest *blobs,
+pantry_status pn_job_keep(struct pn_job *job, const char *store, struct pn_lock *lock, const struct pn_digest *blobs,
                           size_t n, struct pantry_error *err)
 {
-    int store = -1;
-    pantry_status status = pn_job_lock_store(job, home, &store, err);
+    int whole = -1;
+    pantry_status status = pn_job_lock_store(job, store, &whole, err);
     if (!status)
         status = pn_lock_keep(lock, blobs, n, err);
-    if (store >= 0)
-        close(store);
+    if (whole >= 0)
+        close(whole);
     return status;
 }
 

@@ -55,6 +55,30 @@ pantry_status pn_layout_home(char **home, struct pantry_error *err)
     return *home ? PANTRY_OK : pn_no_memory(err, "the path of the store");
 }
 
+pantry_status pn_layout_store(char **store, struct pantry_error *err)
+{
+    const char *set = getenv("PANTRY_MODELS");
+    char *home = NULL;
+    *store = set && *set ? strdup(set) : NULL;
+    pantry_status status = set && *set ? PANTRY_OK : pn_layout_home(&home, err);
+    if (home)
+        *store = pn_layout_path("%s/models", home);
+    if (!status && !*store)
+        status = pn_no_memory(err, "the path of the store");
+    free(home);
+    return status;
+}
+
+pantry_status pn_store_folder(char **path, struct pantry_error *err)
+{
+    pantry_status status = pn_layout_store(path, err);
+    if (!status && (status = pn_layout_make_dirs(*path, err))) {
+        free(*path);
+        *path = NULL;
+    }
+    return status;
+}
+
 /* A sync that reaches the medium: on Darwin fsync alone stops at the drive's cache. */
 static int sync_fd(int fd)
 {
@@ -105,16 +129,35 @@ pantry_status pn_layout_make_dirs(const char *path, struct pantry_error *err)
     return status;
 }
 
+pantry_status pn_layout_make_store(const char *store, struct pantry_error *err)
+{
+    char *blobs = pn_layout_path("%s/blobs", store), *work = pn_layout_path("%s/fetch", store);
+    pantry_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, "the store");
+    if (!status)
+        status = pn_layout_make_dirs(work, err);
+    free(blobs);
+    free(work);
+    return status;
+}
+
+pantry_status pn_store_private_path(const char *name, char **path, struct pantry_error *err)
+{
+    char *home = NULL;
+    pantry_status status = pn_layout_home(&home, err);
+    if (status == PANTRY_OK && !(*path = pn_layout_path("%s/%s", home, name)))
+        status = pn_no_memory(err, name);
+    free(home);
+    return status;
+}
+
 pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err)
 {
     char *home = NULL;
     pantry_status status = pn_layout_home(&home, err);
     if (status == PANTRY_OK)
         status = pn_layout_make_dirs(home, err);
-    if (status == PANTRY_OK && !(*path = pn_layout_path("%s/%s", home, name)))
-        status = pn_no_memory(err, name);
     free(home);
-    return status;
+    return status ? status : pn_store_private_path(name, path, err);
 }
 
 /* Calls itself for folders; the depth is bounded because the contents are not trusted. */
@@ -197,11 +240,11 @@ pantry_status pn_layout_try_lock(const char *path, int *fd, struct pantry_error 
     return pn_fail(err, PANTRY_IO, "%s: cannot lock: %s", path, strerror(why));
 }
 
-pantry_status pn_layout_lock(const char *home, int *fd, struct pantry_error *err)
+pantry_status pn_layout_lock(const char *store, int *fd, struct pantry_error *err)
 {
     enum { PERIOD_MS = 50, PATIENCE_MS = 2000 };
     *fd = -1;
-    char *folder = pn_layout_path("%s/fetch", home), *path = pn_layout_path("%s/fetch/lock", home);
+    char *folder = pn_layout_path("%s/fetch", store), *path = pn_layout_path("%s/fetch/lock", store);
     pantry_status status =
         folder && path ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "the lock of the store");
     for (int waited = 0; !status && *fd < 0; waited += PERIOD_MS) {

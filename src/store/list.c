@@ -10,7 +10,7 @@
 
 struct listing {
     struct pn_stored_list list;
-    const char *home;
+    const char *store;
     bool failed;
 };
 
@@ -21,7 +21,7 @@ static pantry_status add_model(void *user, const char *path, const char *const p
     struct pn_stored stored = {.source = pn_source_own};
     char *text = pn_layout_path("%s/%s/%s:%s", parts[0], parts[1], parts[2], parts[3]);
     if (!listing->failed && text && pn_name_parse(text, &name, NULL) == PANTRY_OK &&
-        pn_manifest_weights(listing->home, &name, &stored.path, &stored.bytes, NULL) == PANTRY_OK) {
+        pn_manifest_weights(listing->store, &name, &stored.path, &stored.bytes, NULL) == PANTRY_OK) {
         stored.name = pn_name_text(&name);
         stored.manifest = strdup(path);
         listing->failed |= !stored.name || !stored.manifest || !pn_vec_push(&listing->list, stored);
@@ -40,12 +40,12 @@ static int by_name(const void *a, const void *b)
 pantry_status pn_store_list_own(struct pn_stored_list *list, struct pantry_error *err)
 {
     struct listing listing = {0};
-    char *home = NULL;
-    pantry_status status = pn_layout_home(&home, err);
+    char *store = NULL;
+    pantry_status status = pn_layout_store(&store, err);
     if (status)
         return status;
-    listing.home = home;
-    status = pn_manifest_walk(home, add_model, &listing, err);
+    listing.store = store;
+    status = pn_manifest_walk(store, add_model, &listing, err);
     if (status == PANTRY_IO)
         status = PANTRY_OK; /* a folder that cannot be read has no models */
     if (status)
@@ -54,7 +54,7 @@ pantry_status pn_store_list_own(struct pn_stored_list *list, struct pantry_error
         *list = listing.list;
     if (!status && list->len)
         qsort(list->data, list->len, sizeof *list->data, by_name);
-    free(home);
+    free(store);
     return status;
 }
 

@@ -21,9 +21,9 @@
 
 enum { MAX_NOTE = 1 << 16, LINE = PN_SHA256_HEX + 1 };
 
-static char *lock_path(const char *home, const char *key)
+static char *lock_path(const char *store, const char *key)
 {
-    return pn_layout_path("%s/fetch/locks/%s", home, key);
+    return pn_layout_path("%s/fetch/locks/%s", store, key);
 }
 
 /* Is the open file still the one of that name? */
@@ -34,11 +34,11 @@ static bool is_file_at(int fd, const char *path)
            mine.st_ino == named.st_ino;
 }
 
-pantry_status pn_lock_try(const char *home, const char *key, struct pn_lock *lock, struct pantry_error *err)
+pantry_status pn_lock_try(const char *store, const char *key, struct pn_lock *lock, struct pantry_error *err)
 {
     enum { TRIES = 100 };
     *lock = (struct pn_lock)PN_NO_LOCK;
-    char *folder = lock_path(home, ""), *path = lock_path(home, key);
+    char *folder = lock_path(store, ""), *path = lock_path(store, key);
     pantry_status status = folder && path ? PANTRY_OK : pn_no_memory(err, key);
     if (!status) {
         folder[strlen(folder) - 1] = '\0'; /* the slash at its end */
@@ -70,9 +70,9 @@ void pn_lock_release(struct pn_lock *lock)
 }
 
 /* Also true if that cannot be seen. */
-static bool is_held(const char *home, const char *key)
+static bool is_held(const char *store, const char *key)
 {
-    char *path = lock_path(home, key);
+    char *path = lock_path(store, key);
     int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
     bool held = !path || (fd < 0 ? errno != ENOENT : flock(fd, LOCK_SH | LOCK_NB) != 0);
     if (fd >= 0)
@@ -81,14 +81,14 @@ static bool is_held(const char *home, const char *key)
     return held;
 }
 
-void pn_locks_tidy(const char *home)
+void pn_locks_tidy(const char *store)
 {
-    char *folder = lock_path(home, "");
+    char *folder = lock_path(store, "");
     DIR *dir = folder ? opendir(folder) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
         struct pn_lock lock = PN_NO_LOCK;
         if (e->d_name[0] != '.')
-            pn_lock_try(home, e->d_name, &lock, NULL);
+            pn_lock_try(store, e->d_name, &lock, NULL);
         pn_lock_release(&lock);
     }
     if (dir)
@@ -130,9 +130,9 @@ static pantry_status take_note(const char *path, struct pn_digests *blobs, struc
     return status;
 }
 
-pantry_status pn_locks_kept(const char *home, struct pn_digests *blobs, struct pantry_error *err)
+pantry_status pn_locks_kept(const char *store, struct pn_digests *blobs, struct pantry_error *err)
 {
-    char *folder = pn_layout_path("%s/fetch/locks", home);
+    char *folder = pn_layout_path("%s/fetch/locks", store);
     if (!folder)
         return pn_no_memory(err, "the locks");
     pantry_status status = PANTRY_OK;
@@ -140,7 +140,7 @@ pantry_status pn_locks_kept(const char *home, struct pn_digests *blobs, struct p
     if (!dir && errno != ENOENT && errno != ENOTDIR)
         status = pn_fail(err, PANTRY_IO, "%s: %s", folder, strerror(errno));
     for (struct dirent *e; dir && !status && (errno = 0, e = readdir(dir));) {
-        if (e->d_name[0] == '.' || !is_held(home, e->d_name))
+        if (e->d_name[0] == '.' || !is_held(store, e->d_name))
             continue;
         char *path = pn_layout_path("%s/%s", folder, e->d_name);
         status = path ? take_note(path, blobs, err) : pn_no_memory(err, folder);

@@ -60,10 +60,10 @@ bool pn_look_inside(const char *root, const char *path, uint64_t *bytes)
 bool pn_look_is_own(const char *text)
 {
     struct pn_model_name name;
-    char *home = NULL, *path = NULL;
-    bool own = pn_name_parse(text, &name, NULL) == PANTRY_OK && pn_layout_home(&home, NULL) == PANTRY_OK &&
-               (path = pn_manifest_path(home, &name)) && access(path, F_OK) == 0;
-    free(home);
+    char *store = NULL, *path = NULL;
+    bool own = pn_name_parse(text, &name, NULL) == PANTRY_OK && pn_layout_store(&store, NULL) == PANTRY_OK &&
+               (path = pn_manifest_path(store, &name)) && access(path, F_OK) == 0;
+    free(store);
     free(path);
     return own;
 }

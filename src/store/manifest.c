@@ -15,9 +15,9 @@
 
 static const char type_license[] = "application/vnd.ollama.image.license";
 
-char *pn_manifest_path(const char *home, const struct pn_model_name *name)
+char *pn_manifest_path(const char *store, const struct pn_model_name *name)
 {
-    return pn_layout_path("%s/models/manifests/%s/%s/%s/%s", home, name->host, name->space, name->model, name->tag);
+    return pn_layout_path("%s/manifests/%s/%s/%s/%s", store, name->host, name->space, name->model, name->tag);
 }
 
 /* The path of a layer's blob; checks that it is a file of the layer's size. */
@@ -96,21 +96,21 @@ pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_err
     return PANTRY_OK;
 }
 
-/* `home` (NULL: only models of one file) has the folders of shards. */
-static pantry_status weights_of(const char *home, const char *models, const char *manifest, char **path,
-                                uint64_t *bytes, struct pantry_error *err)
+/* Only the `own` store has folders of shards; elsewhere a model is one file. */
+static pantry_status weights_of(const char *store, bool own, const char *manifest, char **path, uint64_t *bytes,
+                                struct pantry_error *err)
 {
     struct pn_digests blobs = {0};
     json_t *root = NULL;
     *path = NULL;
     pantry_status status = pn_manifest_read(manifest, &root, err);
     if (!status)
-        status = find_weights(models, manifest, root, &blobs, path, bytes, err);
+        status = find_weights(store, manifest, root, &blobs, path, bytes, err);
     if (!status && blobs.len > 1) {
         free(*path);
         *path = NULL;
-        status = home ? pn_shards_path(home, blobs.data, blobs.len, path, err)
-                      : pn_fail(err, PANTRY_UNSUPPORTED, "%s: has more than one model layer", manifest);
+        status = own ? pn_shards_path(store, blobs.data, blobs.len, path, err)
+                     : pn_fail(err, PANTRY_UNSUPPORTED, "%s: has more than one model layer", manifest);
     }
     if (status) {
         free(*path);
@@ -124,26 +124,25 @@ static pantry_status weights_of(const char *home, const char *models, const char
 pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
 {
     uint64_t bytes;
-    return weights_of(NULL, models, manifest, path, &bytes, err);
+    return weights_of(models, false, manifest, path, &bytes, err);
 }
 
-pantry_status pn_manifest_weights(const char *home, const struct pn_model_name *name, char **path, uint64_t *bytes,
+pantry_status pn_manifest_weights(const char *store, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err)
 {
     *path = NULL;
-    char *manifest = pn_manifest_path(home, name), *models = pn_layout_path("%s/models", home);
+    char *manifest = pn_manifest_path(store, name);
     pantry_status status =
-        manifest && models ? weights_of(home, models, manifest, path, bytes, err) : pn_no_memory(err, name->model);
+        manifest ? weights_of(store, true, manifest, path, bytes, err) : pn_no_memory(err, name->model);
     free(manifest);
-    free(models);
     return status;
 }
 
-pantry_status pn_manifest_model(const char *home, const struct pn_model_name *name, char **path,
+pantry_status pn_manifest_model(const char *store, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err)
 {
     uint64_t bytes;
-    return pn_manifest_weights(home, name, path, &bytes, err);
+    return pn_manifest_weights(store, name, path, &bytes, err);
 }
 
 static pantry_status add_digest(const char *path, const json_t *layer, struct pn_digests *digests,
@@ -177,13 +176,13 @@ pantry_status pn_manifest_digests(const char *path, struct pn_digests *digests, 
     return status;
 }
 
-pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
+pantry_status pn_blob_put(const char *store, const void *bytes, size_t n, char hex[PN_SHA256_HEX + 1],
                           struct pantry_error *err)
 {
     pantry_status status = pn_sha256_bytes(bytes, n, hex, err);
     if (status)
         return status;
-    char *path = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
+    char *path = pn_layout_path("%s/blobs/sha256-%s", store, hex);
     if (!path)
         return pn_no_memory(err, "a blob");
     struct pn_durable file;
@@ -198,7 +197,7 @@ pantry_status pn_blob_put(const char *home, const void *bytes, size_t n, char he
 }
 
 /* Ollama's configuration blob of a model. */
-static pantry_status put_config(const char *home, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
+static pantry_status put_config(const char *store, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
                                 size_t *size, struct pantry_error *err)
 {
     json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:[s+]}}", "model_format", "gguf", "model_family",
@@ -209,7 +208,7 @@ static pantry_status put_config(const char *home, const struct pn_catalog_entry 
     if (!text)
         return pn_no_memory(err, entry->name);
     *size = strlen(text);
-    pantry_status status = pn_blob_put(home, text, *size, hex, err);
+    pantry_status status = pn_blob_put(store, text, *size, hex, err);
     free(text);
     return status;
 }
@@ -222,10 +221,10 @@ json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size, cons
     return v;
 }
 
-pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name, const char *text, size_t n,
+pantry_status pn_manifest_put(const char *store, const struct pn_model_name *name, const char *text, size_t n,
                               struct pantry_error *err)
 {
-    char *path = pn_manifest_path(home, name);
+    char *path = pn_manifest_path(store, name);
     if (!path)
         return pn_no_memory(err, name->model);
     char *slash = strrchr(path, '/');
@@ -244,14 +243,14 @@ pantry_status pn_manifest_put(const char *home, const struct pn_model_name *name
     return status;
 }
 
-pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entry *entry,
+pantry_status pn_manifest_compose(const char *store, const struct pn_catalog_entry *entry,
                                   const struct pn_manifest_layer *layers, size_t n, char **text,
                                   struct pantry_error *err)
 {
     char config[PN_SHA256_HEX + 1];
     size_t config_bytes = 0;
     *text = NULL;
-    pantry_status status = put_config(home, entry, config, &config_bytes, err);
+    pantry_status status = put_config(store, entry, config, &config_bytes, err);
     if (status)
         return status;
     json_t *root = json_pack("{s:i, s:s, s:o, s:[]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",
@@ -267,7 +266,7 @@ pantry_status pn_manifest_compose(const char *home, const struct pn_catalog_entr
     return *text ? PANTRY_OK : pn_no_memory(err, entry->name);
 }
 
-pantry_status pn_manifest_write(const char *home, const struct pn_model_name *name,
+pantry_status pn_manifest_write(const char *store, const struct pn_model_name *name,
                                 const struct pn_catalog_entry *entry, const char *license, uint64_t license_bytes,
                                 struct pantry_error *err)
 {
@@ -276,9 +275,9 @@ pantry_status pn_manifest_write(const char *home, const struct pn_model_name *na
         {.type = type_license, .hex = license, .bytes = license_bytes},
     };
     char *text = NULL;
-    pantry_status status = pn_manifest_compose(home, entry, layers, license ? 2 : 1, &text, err);
+    pantry_status status = pn_manifest_compose(store, entry, layers, license ? 2 : 1, &text, err);
     if (!status)
-        status = pn_manifest_put(home, name, text, strlen(text), err);
+        status = pn_manifest_put(store, name, text, strlen(text), err);
     free(text);
     return status;
 }

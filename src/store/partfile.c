@@ -107,14 +107,14 @@ pantry_status pn_partfile_restart(struct pn_partfile *f, const char *etag, struc
     return status;
 }
 
-pantry_status pn_partfile_open(struct pn_partfile *f, const char *home, const char *hex, uint64_t bytes,
+pantry_status pn_partfile_open(struct pn_partfile *f, const char *store, const char *hex, uint64_t bytes,
                                struct pantry_error *err)
 {
     *f = (struct pn_partfile){.data = -1, .state = -1, .bytes = bytes};
     f->part_bytes = bytes / MAX_PARTS < MIN_PART ? MIN_PART : (bytes / MAX_PARTS | 0xFFFF) + 1;
     f->n = (size_t)((bytes + f->part_bytes - 1) / f->part_bytes);
-    f->data_path = pn_layout_path("%s/models/blobs/sha256-%s-partial-data", home, hex);
-    f->state_path = pn_layout_path("%s/models/blobs/sha256-%s-partial-state", home, hex);
+    f->data_path = pn_layout_path("%s/blobs/sha256-%s-partial-data", store, hex);
+    f->state_path = pn_layout_path("%s/blobs/sha256-%s-partial-state", store, hex);
     f->have = calloc(f->n + 1, sizeof *f->have);
     if (!f->data_path || !f->state_path || !f->have)
         return pn_no_memory(err, hex);

@@ -21,7 +21,7 @@ struct pn_partfile {
 
 /* Opens both files and reads the state, or starts with no bytes if it does not match. Reserves the space. A zeroed
  * struct with descriptors of -1 is not open. */
-pantry_status pn_partfile_open(struct pn_partfile *f, const char *home, const char *hex, uint64_t bytes,
+pantry_status pn_partfile_open(struct pn_partfile *f, const char *store, const char *hex, uint64_t bytes,
                                struct pantry_error *err);
 void pn_partfile_close(struct pn_partfile *f); /* the files stay */
 /* Forgets all bytes; the ETag is that of the file that is downloaded from now on. */

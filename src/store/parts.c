@@ -324,14 +324,14 @@ static void run(struct parts *p, pn_parts_tick *tick, void *user)
             pn_partfile_mark(&p->file, (size_t)(p->lane[i].at / p->file.part_bytes), NULL);
 }
 
-pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *home,
+pantry_status pn_parts_download(struct pn_registry *registry, const char *url, const char *store,
                                 const struct pn_layer *layer, pn_parts_tick *tick, void *user, bool *resumed,
                                 struct pantry_error *err)
 {
     struct parts p = {.registry = registry, .url = url, .lanes = N_LANES, .err = err};
     for (int i = 0; i < N_LANES; i++)
         p.lane[i].parts = &p;
-    p.status = pn_partfile_open(&p.file, home, layer->hex, layer->bytes, err);
+    p.status = pn_partfile_open(&p.file, store, layer->hex, layer->bytes, err);
     *resumed = !p.status && pn_partfile_present(&p.file) > 0;
     p.multi = curl_multi_init();
     if (!p.status && !p.multi)
@@ -344,25 +344,25 @@ pantry_status pn_parts_download(struct pn_registry *registry, const char *url, c
     return p.status;
 }
 
-char *pn_parts_data(const char *home, const struct pn_layer *layer)
+char *pn_parts_data(const char *store, const struct pn_layer *layer)
 {
-    return pn_layout_path("%s/models/blobs/sha256-%s-partial-data", home, layer->hex);
+    return pn_layout_path("%s/blobs/sha256-%s-partial-data", store, layer->hex);
 }
 
-uint64_t pn_parts_space(const char *home, const struct pn_layer *layer)
+uint64_t pn_parts_space(const char *store, const struct pn_layer *layer)
 {
     struct stat st;
-    char *path = pn_parts_data(home, layer);
+    char *path = pn_parts_data(store, layer);
     uint64_t have = path && lstat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
     free(path);
     return have < layer->bytes ? layer->bytes - have : 0;
 }
 
-void pn_parts_remove(const char *home, const char *hex)
+void pn_parts_remove(const char *store, const char *hex)
 {
     static const char *const ends[] = {"state", "data"};
     for (size_t i = 0; i < 2; i++) {
-        char *path = pn_layout_path("%s/models/blobs/sha256-%s-partial-%s", home, hex, ends[i]);
+        char *path = pn_layout_path("%s/blobs/sha256-%s-partial-%s", store, hex, ends[i]);
         if (path)
             unlink(path);
         free(path);

@@ -79,13 +79,13 @@ static bool is_of_catalog(const char *package)
     return false;
 }
 
-static bool is_of_store(const char *path, const char *home)
+static bool is_of_store(const char *path, const char *store)
 {
-    size_t n = strlen(home);
-    return strncmp(path, home, n) == 0 && strncmp(path + n, "/fetch/", 7) == 0 && !strstr(path, "/..");
+    size_t n = strlen(store);
+    return strncmp(path, store, n) == 0 && strncmp(path + n, "/fetch/", 7) == 0 && !strstr(path, "/..");
 }
 
-static pantry_status check(const struct request *r, const char *home, const char *packages[MAX_PACKAGES + 1],
+static pantry_status check(const struct request *r, const char *store, const char *packages[MAX_PACKAGES + 1],
                            struct pantry_error *err)
 {
     size_t n = 0;
@@ -95,8 +95,8 @@ static pantry_status check(const struct request *r, const char *home, const char
         packages[n] = r->packages[n];
     }
     packages[n] = NULL;
-    if (!memchr(r->folder, '\0', MAX_PATH) || !memchr(r->scratch, '\0', MAX_PATH) || !is_of_store(r->folder, home) ||
-        !is_of_store(r->scratch, home))
+    if (!memchr(r->folder, '\0', MAX_PATH) || !memchr(r->scratch, '\0', MAX_PATH) || !is_of_store(r->folder, store) ||
+        !is_of_store(r->scratch, store))
         return pn_fail(err, PANTRY_INVALID, "the service may download into the store only");
     return PANTRY_OK;
 }
@@ -116,13 +116,13 @@ static void look(void *user)
         pantry_cancel_set(w->cancel);
 }
 
-static void serve(int fd, const char *home, const struct request *r)
+static void serve(int fd, const char *store, const struct request *r)
 {
     struct pantry_error err = {0};
     struct reply reply = {0};
     const char *packages[MAX_PACKAGES + 1];
     struct watch watch = {.fd = fd, .cancel = pantry_cancel_new()};
-    reply.status = check(r, home, packages, &err);
+    reply.status = check(r, store, packages, &err);
     if (!reply.status && !watch.cancel)
         reply.status = pn_no_memory(&err, "a download");
     if (!reply.status) {
@@ -139,7 +139,7 @@ static void on_signal(int number)
     (void)number; /* the end of the service ends the helper, and not the terminal */
 }
 
-static void run_helper(int fd, const char *home)
+static void run_helper(int fd, const char *store)
 {
     static struct request r;
     struct sigaction action = {.sa_handler = on_signal};
@@ -152,7 +152,7 @@ static void run_helper(int fd, const char *home)
             continue;
         if (byte != 'r' || !read_all(fd, &r, sizeof r))
             break;
-        serve(fd, home, &r);
+        serve(fd, store, &r);
     }
 }
 
@@ -161,12 +161,12 @@ static void run_helper(int fd, const char *home)
 pantry_status pn_store_start_helper(struct pantry_error *err)
 {
     int pair[2];
-    char *home = NULL;
-    pantry_status status = pn_layout_home(&home, err);
+    char *store = NULL;
+    pantry_status status = pn_layout_store(&store, err);
     if (status)
         return status;
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) {
-        free(home);
+        free(store);
         return pn_fail(err, PANTRY_IO, "cannot start the process that downloads: %s", strerror(errno));
     }
     fcntl(pair[0], F_SETFD, FD_CLOEXEC);
@@ -174,11 +174,11 @@ pantry_status pn_store_start_helper(struct pantry_error *err)
     pid_t pid = fork();
     if (pid == 0) {
         close(pair[0]);
-        run_helper(pair[1], home);
+        run_helper(pair[1], store);
         _exit(0);
     }
     close(pair[1]);
-    free(home);
+    free(store);
     if (pid < 0) {
         close(pair[0]);
         return pn_fail(err, PANTRY_IO, "cannot start the process that downloads: %s", strerror(errno));

@@ -15,7 +15,7 @@
 enum { OLD_SECONDS = 24 * 60 * 60 };
 
 struct prune {
-    const char *home;
+    const char *store;
     struct pn_digests used;
     bool blobs; /* remove blobs: all manifests could be read */
     struct pn_pruned *pruned;
@@ -64,7 +64,7 @@ struct kind {
 static pantry_status remove_one(struct prune *p, const char *path, const char *key, struct pantry_error *err)
 {
     struct pn_lock lock;
-    pantry_status status = pn_lock_try(p->home, key, &lock, err);
+    pantry_status status = pn_lock_try(p->store, key, &lock, err);
     if (status || lock.fd < 0)
         return status;
     uint64_t bytes = pn_layout_bytes_below(path);
@@ -81,7 +81,7 @@ static pantry_status remove_one(struct prune *p, const char *path, const char *k
 
 static pantry_status sweep(struct prune *p, const struct kind *kind, struct pantry_error *err)
 {
-    char *path = pn_layout_path("%s/%s", p->home, kind->folder);
+    char *path = pn_layout_path("%s/%s", p->store, kind->folder);
     if (!path)
         return pn_no_memory(err, kind->folder);
     DIR *dir = opendir(path);
@@ -106,19 +106,19 @@ static pantry_status sweep(struct prune *p, const struct kind *kind, struct pant
 
 pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
 {
-    static const struct kind kinds[] = {{"models/blobs", is_unused, blob_key}, {"fetch", is_unfinished, fetch_key}};
+    static const struct kind kinds[] = {{"blobs", is_unused, blob_key}, {"fetch", is_unfinished, fetch_key}};
     *pruned = (struct pn_pruned){0};
-    char *home = NULL;
+    char *store = NULL;
     int lock = -1;
-    pantry_status status = pn_layout_home(&home, err), unread = PANTRY_OK;
-    if (status || access(home, F_OK) != 0) {
-        free(home);
+    pantry_status status = pn_layout_store(&store, err), unread = PANTRY_OK;
+    if (status || access(store, F_OK) != 0) {
+        free(store);
         return status;
     }
-    struct prune p = {.home = home, .pruned = pruned};
-    if ((status = pn_layout_lock(home, &lock, err)))
+    struct prune p = {.store = store, .pruned = pruned};
+    if ((status = pn_layout_lock(store, &lock, err)))
         goto done;
-    unread = pn_references_read(home, &p.used, err);
+    unread = pn_references_read(store, &p.used, err);
     p.blobs = !unread;
     if (unread)
         pn_fail_prefix(err, "no blob was removed, as a manifest cannot be read");
@@ -126,13 +126,13 @@ pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !status; i++)
         status = sweep(&p, &kinds[i], why);
     if (!status)
-        pn_locks_tidy(home);
-    pn_shards_sweep(home);
+        pn_locks_tidy(store);
+    pn_shards_sweep(store);
     status = unread ? unread : status;
 done:
     if (lock >= 0)
         close(lock);
     free(p.used.data);
-    free(home);
+    free(store);
     return status;
 }

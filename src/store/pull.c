@@ -20,7 +20,7 @@ struct pull {
     const struct pn_pull_options *options;
     struct pn_model_name name;
     struct pn_registry registry;
-    char *home;
+    char *store;
     struct pn_lock lock;       /* of the name; it keeps the blobs */
     struct pn_buf manifest;    /* of a registry */
     struct pn_hub_model files; /* of a repository or a URL */
@@ -32,11 +32,11 @@ struct pull {
 /* Is the store's manifest the same, with all blobs in place? */
 static bool is_up_to_date(const struct pull *p)
 {
-    char *path = pn_manifest_path(p->home, &p->name), *text = NULL, *model = NULL;
+    char *path = pn_manifest_path(p->store, &p->name), *text = NULL, *model = NULL;
     size_t n = 0;
     bool same = path && pn_file_read(path, PN_MANIFEST_MAX, &text, &n, NULL) == PANTRY_OK && n == p->manifest.len &&
                 memcmp(text, p->manifest.data, n) == 0 && pn_blobs_are_here(&p->blobs) &&
-                pn_manifest_model(p->home, &p->name, &model, NULL) == PANTRY_OK;
+                pn_manifest_model(p->store, &p->name, &model, NULL) == PANTRY_OK;
     free(path);
     free(text);
     free(model);
@@ -49,13 +49,13 @@ static pantry_status keep_blobs(struct pull *p, struct pantry_error *err)
     const struct pn_layers *layers = &p->blobs.layers;
     for (size_t i = 0; i < layers->n; i++)
         memcpy(digests[i].hex, layers->layer[i].hex, sizeof digests[i].hex);
-    return pn_job_keep(&p->job, p->home, &p->lock, digests, layers->n, err);
+    return pn_job_keep(&p->job, p->store, &p->lock, digests, layers->n, err);
 }
 
 /* Writes the manifest, and removes the blobs that only the replaced one named. */
 static pantry_status commit_locked(struct pull *p, struct pantry_error *err)
 {
-    char *path = pn_manifest_path(p->home, &p->name), *text = NULL;
+    char *path = pn_manifest_path(p->store, &p->name), *text = NULL;
     size_t n = p->manifest.len;
     struct pn_digests replaced = {0};
     uint64_t bytes;
@@ -66,14 +66,14 @@ static pantry_status commit_locked(struct pull *p, struct pantry_error *err)
     if (!pn_blobs_are_here(&p->blobs))
         status = pn_fail(err, PANTRY_IO, "a blob vanished from the store while the model was pulled; try again");
     else if (p->files.n)
-        status = pn_hub_manifest(p->home, p->job.name, &p->files, &text, err);
+        status = pn_hub_manifest(p->store, p->job.name, &p->files, &text, err);
     if (!status)
         n = text ? strlen(text) : n;
     const char *written = text ? text : p->manifest.data;
     if (!status)
-        status = pn_manifest_put(p->home, &p->name, written, n, err);
+        status = pn_manifest_put(p->store, &p->name, written, n, err);
     if (!status && replaced.len)
-        pn_references_drop(p->home, &replaced, &bytes, NULL); /* pruning removes what stays here */
+        pn_references_drop(p->store, &replaced, &bytes, NULL); /* pruning removes what stays here */
     free(replaced.data);
     free(path);
     free(text);
@@ -84,7 +84,7 @@ static pantry_status commit(struct pull *p, struct pantry_error *err)
 {
     int store = -1;
     pn_job_report(&p->job, PN_FETCH_MANIFEST, 0, 0);
-    pantry_status status = pn_job_lock_store(&p->job, p->home, &store, err);
+    pantry_status status = pn_job_lock_store(&p->job, p->store, &store, err);
     if (!status)
         status = commit_locked(p, err);
     if (store >= 0)
@@ -109,10 +109,10 @@ static pantry_status pull_from_registry(struct pull *p, struct pantry_error *err
 /* Does the store's manifest name these files and no others? */
 static bool has_files(const struct pull *p)
 {
-    char *path = pn_manifest_path(p->home, &p->name), *model = NULL;
+    char *path = pn_manifest_path(p->store, &p->name), *model = NULL;
     struct pn_digests digests = {0};
     bool same = path && pn_manifest_digests(path, &digests, NULL) == PANTRY_OK && digests.len == p->files.n + 1 &&
-                pn_blobs_are_here(&p->blobs) && pn_manifest_model(p->home, &p->name, &model, NULL) == PANTRY_OK;
+                pn_blobs_are_here(&p->blobs) && pn_manifest_model(p->store, &p->name, &model, NULL) == PANTRY_OK;
     for (size_t i = 0; i < p->files.n && same; i++)
         same = strcmp(digests.data[i + 1].hex, p->files.file[i].layer.hex) == 0; /* after the configuration */
     free(digests.data);
@@ -140,7 +140,7 @@ static pantry_status pull_from_hub(struct pull *p, struct pantry_error *err)
 /* The digest of a URL's file is known after the download only; until then that of the URL names its parts. */
 static pantry_status pull_from_url(struct pull *p, const char *url, struct pantry_error *err)
 {
-    struct pn_url_file file = {.job = &p->job, .registry = &p->registry, .home = p->home, .url = url};
+    struct pn_url_file file = {.job = &p->job, .registry = &p->registry, .store = p->store, .url = url};
     struct pn_layers *layers = &p->blobs.layers;
     pantry_status status = pn_url_download(&file, err);
     if (!status) {
@@ -150,21 +150,10 @@ static pantry_status pull_from_url(struct pull *p, const char *url, struct pantr
         status = keep_blobs(p, err);
     }
     if (!status)
-        status = pn_blobs_publish(p->home, file.part, file.layer.hex, err);
+        status = pn_blobs_publish(p->store, file.part, file.layer.hex, err);
     if (!status)
         status = commit(p, err);
     pn_lock_release(&file.lock);
-    return status;
-}
-
-static pantry_status make_store(const char *home, struct pantry_error *err)
-{
-    char *blobs = pn_layout_path("%s/models/blobs", home), *work = pn_layout_path("%s/fetch", home);
-    pantry_status status = blobs && work ? pn_layout_make_dirs(blobs, err) : pn_no_memory(err, "the store");
-    if (!status)
-        status = pn_layout_make_dirs(work, err);
-    free(blobs);
-    free(work);
     return status;
 }
 
@@ -197,18 +186,18 @@ static pantry_status lock_name(struct pull *p, struct pantry_error *err)
     char key[sizeof "name-" + PN_SHA256_HEX] = "name-";
     pantry_status status = full ? pn_sha256_bytes(full, strlen(full), key + 5, err) : pn_no_memory(err, p->name.model);
     free(full);
-    return status ? status : pn_job_lock(&p->job, p->home, key, &p->lock, err);
+    return status ? status : pn_job_lock(&p->job, p->store, key, &p->lock, err);
 }
 
 static pantry_status pull(struct pull *p, const char *text, char **path, struct pantry_error *err)
 {
     pantry_status status = name_of(text, p->options, &p->name, err);
-    if (status || (status = pn_layout_home(&p->home, err)))
+    if (status || (status = pn_layout_store(&p->store, err)))
         return status;
-    p->blobs = (struct pn_blobs){.job = &p->job, .registry = &p->registry, .home = p->home};
+    p->blobs = (struct pn_blobs){.job = &p->job, .registry = &p->registry, .store = p->store};
     status = open_source(p, text, err);
     if (!status)
-        status = make_store(p->home, err);
+        status = pn_layout_make_store(p->store, err);
     if (!status)
         status = lock_name(p, err);
     if (!status)
@@ -216,7 +205,7 @@ static pantry_status pull(struct pull *p, const char *text, char **path, struct 
                  : pn_hub_has(&p->name) ? pull_from_hub(p, err)
                                         : pull_from_registry(p, err);
     if (!status)
-        status = pn_manifest_model(p->home, &p->name, path, err);
+        status = pn_manifest_model(p->store, &p->name, path, err);
     if (!status)
         pn_job_report(&p->job, PN_FETCH_DONE, p->blobs.total, p->blobs.total);
     pn_lock_release(&p->lock);
@@ -244,7 +233,7 @@ pantry_status pn_store_pull(const char *name, const struct pn_pull_options *opti
     pn_registry_close(&p->registry);
     pn_hub_free(&p->files);
     pn_buf_free(&p->manifest);
-    free(p->home);
+    free(p->store);
     free(p);
     return status;
 }

@@ -17,7 +17,7 @@ struct push {
     struct pn_job job;
     struct pn_model_name from, to;
     struct pn_registry registry;
-    char *home, *text; /* the manifest, as it is */
+    char *store, *text; /* the manifest, as it is */
     size_t len;
     struct pn_lock lock; /* keeps the blobs */
     struct pn_blobs blobs;
@@ -29,8 +29,8 @@ struct push {
 
 static pantry_status read_model(struct push *p, struct pantry_error *err)
 {
-    char *path = pn_manifest_path(p->home, &p->from), *model = NULL;
-    pantry_status status = path ? pn_manifest_model(p->home, &p->from, &model, err) : pn_no_memory(err, p->from.model);
+    char *path = pn_manifest_path(p->store, &p->from), *model = NULL;
+    pantry_status status = path ? pn_manifest_model(p->store, &p->from, &model, err) : pn_no_memory(err, p->from.model);
     if (!status)
         status = pn_file_read(path, PN_MANIFEST_MAX, &p->text, &p->len, err);
     if (status == PANTRY_NOT_FOUND)
@@ -55,8 +55,8 @@ static pantry_status keep_blobs(struct push *p, struct pantry_error *err)
     for (size_t i = 0; i < p->blobs.layers.n; i++)
         memcpy(digests[i].hex, p->blobs.layers.layer[i].hex, sizeof digests[i].hex);
     if (!status)
-        status = pn_job_lock(&p->job, p->home, key, &p->lock, err);
-    return status ? status : pn_job_keep(&p->job, p->home, &p->lock, digests, p->blobs.layers.n, err);
+        status = pn_job_lock(&p->job, p->store, key, &p->lock, err);
+    return status ? status : pn_job_keep(&p->job, p->store, &p->lock, digests, p->blobs.layers.n, err);
 }
 
 /* ---- another repository of the registry that has the blobs ---- */
@@ -81,7 +81,7 @@ static pantry_status find_mount(void *user, const char *path, const char *const 
 
 static pantry_status open_registry(struct push *p, const struct pn_push_options *o, struct pantry_error *err)
 {
-    pn_manifest_walk(p->home, find_mount, p, NULL);
+    pn_manifest_walk(p->store, find_mount, p, NULL);
     p->scope = pn_layout_path("repository:%s/%s:pull,push", p->to.space, p->to.model);
     if (p->mount_from)
         p->mount_scope = pn_layout_path("repository:%s:pull", p->mount_from);
@@ -117,7 +117,7 @@ static pantry_status look_what_is_there(struct push *p, struct pantry_error *err
 static pantry_status send_blob(struct push *p, struct pantry_error *err)
 {
     const struct pn_send upload = {.registry = &p->registry,
-                                   .home = p->home,
+                                   .store = p->store,
                                    .layer = *p->layer,
                                    .mount_from = p->mount_from,
                                    .tick = tick,
@@ -127,7 +127,7 @@ static pantry_status send_blob(struct push *p, struct pantry_error *err)
     bool has = false;
     pantry_status status = pn_send_key(&p->registry, p->layer->hex, key, err);
     if (!status)
-        status = pn_job_lock(&p->job, p->home, key, &lock, err);
+        status = pn_job_lock(&p->job, p->store, key, &lock, err);
     if (!status) /* another process may have sent it meanwhile */
         status = pn_send_has(&p->registry, p->layer, &has, err);
     if (!status && !has)
@@ -196,10 +196,10 @@ static pantry_status push(struct push *p, const char *from, const struct pn_push
     if (!status && pn_hub_has(&p->to))
         status = pn_fail(err, PANTRY_UNSUPPORTED, "Hugging Face is not a registry; give the name of one as DEST");
     if (!status)
-        status = pn_layout_home(&p->home, err);
+        status = pn_layout_store(&p->store, err);
     if (status)
         return status;
-    p->blobs = (struct pn_blobs){.job = &p->job, .registry = &p->registry, .home = p->home};
+    p->blobs = (struct pn_blobs){.job = &p->job, .registry = &p->registry, .store = p->store};
     if (!(status = read_model(p, err)) && !(status = keep_blobs(p, err)) && !(status = open_registry(p, o, err)))
         status = look_what_is_there(p, err);
     if (!status)
@@ -231,7 +231,7 @@ pantry_status pn_store_push(const char *name, const struct pn_push_options *opti
     free(p->mount_scope);
     free(p->mount_from);
     free(p->text);
-    free(p->home);
+    free(p->store);
     free(p);
     return status;
 }

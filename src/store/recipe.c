@@ -2,7 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "store/create.h"
 
-#include "store/internal.h"
+#include "store/foreign.h"
 #include "store/parameters.h"
 
 #include <errno.h>
@@ -13,11 +13,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void free_files(struct pn_create_files *files)
+void pn_create_free_files(struct pn_create_files *files)
 {
     for (size_t i = 0; i < files->len; i++)
         free(files->data[i].path);
     free(files->data);
+    *files = (struct pn_create_files){0};
 }
 
 void pn_create_free(struct pn_create *c)
@@ -27,8 +28,8 @@ void pn_create_free(struct pn_create *c)
     free(c->system);
     free(c->requires);
     free(c->quantize);
-    free_files(&c->files);
-    free_files(&c->adapters);
+    pn_create_free_files(&c->files);
+    pn_create_free_files(&c->adapters);
     json_decref(c->licenses);
     json_decref(c->params);
     json_decref(c->messages);
@@ -170,6 +171,16 @@ static bool is_path(const char *text)
     return *text == '/' || *text == '.' || *text == '~' || ends_with(text, ".gguf") || strchr(text, '*');
 }
 
+/* The complete name of a model of another program: lmstudio/PUBLISHER/REPO/FILE. */
+static bool is_foreign(const char *text)
+{
+    struct pn_stored model;
+    if (*text == '/' || *text == '.' || *text == '~' || pn_foreign_find(text, &model, NULL) != PANTRY_OK)
+        return false;
+    pn_stored_free(&model);
+    return true;
+}
+
 static pantry_status take_from(struct recipe *r, const char *value, struct pantry_error *err)
 {
     struct stat st;
@@ -178,9 +189,10 @@ static pantry_status take_from(struct recipe *r, const char *value, struct pantr
         return pn_no_memory(err, value);
     bool exists = stat(path, &st) == 0, is_file = exists && S_ISREG(st.st_mode);
     pantry_status status = PANTRY_OK;
-    if (is_file || is_path(value) || (exists && !pn_store_is_name(value))) {
+    bool is_name = pn_store_is_name(value) || (!exists && is_foreign(value));
+    if (is_file || (is_path(value) && !is_name) || (exists && !is_name)) {
         status = pn_create_add_files(&r->out->files, path, err);
-    } else if (!pn_store_is_name(value)) {
+    } else if (!is_name) {
         status = pn_fail(err, PANTRY_NOT_FOUND, "%.200s: neither a file, nor a folder, nor a model's name", value);
     } else if (r->out->from) {
         status = pn_fail(err, PANTRY_INVALID, "a second model (%.200s after %.200s)", value, r->out->from);

@@ -67,10 +67,10 @@ static void walk_folder(struct walk *walk, const char *path, int level)
     closedir(dir);
 }
 
-pantry_status pn_manifest_walk(const char *home, pn_manifest_visit *visit, void *user, struct pantry_error *err)
+pantry_status pn_manifest_walk(const char *store, pn_manifest_visit *visit, void *user, struct pantry_error *err)
 {
     struct walk walk = {.visit = visit, .user = user, .err = err};
-    char *path = pn_layout_path("%s/models/manifests", home);
+    char *path = pn_layout_path("%s/manifests", store);
     if (!path)
         return pn_no_memory(err, "the manifests");
     walk_folder(&walk, path, 0);
@@ -89,12 +89,12 @@ static int by_hex(const void *a, const void *b)
     return strcmp(((const struct pn_digest *)a)->hex, ((const struct pn_digest *)b)->hex);
 }
 
-pantry_status pn_references_read(const char *home, struct pn_digests *used, struct pantry_error *err)
+pantry_status pn_references_read(const char *store, struct pn_digests *used, struct pantry_error *err)
 {
     *used = (struct pn_digests){0};
-    pantry_status status = pn_manifest_walk(home, add_references, used, err);
+    pantry_status status = pn_manifest_walk(store, add_references, used, err);
     if (!status)
-        status = pn_locks_kept(home, used, err);
+        status = pn_locks_kept(store, used, err);
     if (status) {
         free(used->data);
         *used = (struct pn_digests){0};
@@ -112,9 +112,9 @@ bool pn_references_have(const struct pn_digests *used, const char *hex)
     return used->len && bsearch(&key, used->data, used->len, sizeof key, by_hex);
 }
 
-static pantry_status drop_blob(const char *home, const char *hex, uint64_t *bytes, struct pantry_error *err)
+static pantry_status drop_blob(const char *store, const char *hex, uint64_t *bytes, struct pantry_error *err)
 {
-    char *path = pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
+    char *path = pn_layout_path("%s/blobs/sha256-%s", store, hex);
     struct stat st;
     if (!path)
         return pn_no_memory(err, hex);
@@ -128,17 +128,17 @@ static pantry_status drop_blob(const char *home, const char *hex, uint64_t *byte
     return status;
 }
 
-pantry_status pn_references_drop(const char *home, const struct pn_digests *blobs, uint64_t *bytes,
+pantry_status pn_references_drop(const char *store, const struct pn_digests *blobs, uint64_t *bytes,
                                  struct pantry_error *err)
 {
     *bytes = 0;
     struct pn_digests used;
-    pantry_status status = pn_references_read(home, &used, err);
+    pantry_status status = pn_references_read(store, &used, err);
     for (size_t i = 0; i < blobs->len && !status; i++)
         if (!pn_references_have(&used, blobs->data[i].hex))
-            status = drop_blob(home, blobs->data[i].hex, bytes, err);
+            status = drop_blob(store, blobs->data[i].hex, bytes, err);
     if (*bytes)
-        pn_shards_sweep(home);
+        pn_shards_sweep(store);
     free(used.data);
     return status;
 }

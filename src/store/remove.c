@@ -48,14 +48,14 @@ static pantry_status remove_manifest(char *path, const char *name, struct pantry
     return status;
 }
 
-static pantry_status remove_locked(const char *home, const char *path, const char *name, uint64_t *bytes,
+static pantry_status remove_locked(const char *store, const char *path, const char *name, uint64_t *bytes,
                                    struct pantry_error *err)
 {
     struct pn_digests blobs = {0};
     pn_manifest_digests(path, &blobs, NULL); /* the blobs of a damaged manifest are left to pruning */
     char *copy = strdup(path);
     pantry_status status = copy ? remove_manifest(copy, name, err) : pn_no_memory(err, name);
-    if (!status && (status = pn_references_drop(home, &blobs, bytes, err)))
+    if (!status && (status = pn_references_drop(store, &blobs, bytes, err)))
         pn_fail_prefix(err, "%.200s is removed, but not all of its blobs", name);
     free(copy);
     free(blobs.data);
@@ -68,46 +68,46 @@ pantry_status pn_store_remove(const char *text, uint64_t *bytes, struct pantry_e
     bytes = bytes ? bytes : &ignored;
     *bytes = 0;
     struct pn_model_name name;
-    char *home = NULL, *path = NULL;
+    char *store = NULL, *path = NULL;
     int lock = -1;
     pantry_status status = parse_own(text, NULL, &name, err);
     if (!status)
-        status = pn_layout_home(&home, err);
-    if (!status && !(path = pn_manifest_path(home, &name)))
+        status = pn_layout_store(&store, err);
+    if (!status && !(path = pn_manifest_path(store, &name)))
         status = pn_no_memory(err, text);
     if (!status && access(path, F_OK) != 0 && errno == ENOENT) /* without making a store for the lock */
         status = pn_foreign_refuse(text, NULL, err);
     if (!status)
-        status = pn_layout_lock(home, &lock, err);
+        status = pn_layout_lock(store, &lock, err);
     if (!status)
-        status = remove_locked(home, path, text, bytes, err);
+        status = remove_locked(store, path, text, bytes, err);
     if (lock >= 0)
         close(lock);
-    free(home);
+    free(store);
     free(path);
     return status;
 }
 
 /* ---- copy ---- */
 
-static pantry_status copy_locked(const char *home, const struct pn_model_name *from, const struct pn_model_name *to,
+static pantry_status copy_locked(const char *store, const struct pn_model_name *from, const struct pn_model_name *to,
                                  struct pantry_error *err)
 {
-    char *text = NULL, *model = NULL, *source = pn_manifest_path(home, from), *target = pn_manifest_path(home, to);
+    char *text = NULL, *model = NULL, *source = pn_manifest_path(store, from), *target = pn_manifest_path(store, to);
     size_t n;
     uint64_t bytes;
     struct pn_digests replaced = {0};
     pantry_status status = source && target ? PANTRY_OK : pn_no_memory(err, from->model);
     if (!status)
-        status = pn_manifest_model(home, from, &model, err); /* a damaged model is not copied */
+        status = pn_manifest_model(store, from, &model, err); /* a damaged model is not copied */
     if (!status)
         status = pn_file_read(source, PN_MANIFEST_MAX, &text, &n, err);
     if (!status) {
         pn_manifest_digests(target, &replaced, NULL);
-        status = pn_manifest_put(home, to, text, n, err);
+        status = pn_manifest_put(store, to, text, n, err);
     }
     if (!status)
-        pn_references_drop(home, &replaced, &bytes, NULL); /* pruning removes what stays here */
+        pn_references_drop(store, &replaced, &bytes, NULL); /* pruning removes what stays here */
     free(replaced.data);
     free(model);
     free(text);
@@ -119,24 +119,24 @@ static pantry_status copy_locked(const char *home, const struct pn_model_name *f
 pantry_status pn_store_copy(const char *from, const char *to, struct pantry_error *err)
 {
     struct pn_model_name source, target;
-    char *home = NULL, *model = NULL;
+    char *store = NULL, *model = NULL;
     int lock = -1;
     pantry_status status = parse_own(from, copy_advice, &source, err);
     if (!status)
         status = pn_name_parse(to, &target, err);
     if (!status)
-        status = pn_layout_home(&home, err);
+        status = pn_layout_store(&store, err);
     if (!status)
-        status = pn_manifest_model(home, &source, &model, err); /* again under the lock */
+        status = pn_manifest_model(store, &source, &model, err); /* again under the lock */
     if (!status)
-        status = pn_layout_lock(home, &lock, err);
+        status = pn_layout_lock(store, &lock, err);
     if (!status)
-        status = copy_locked(home, &source, &target, err);
+        status = copy_locked(store, &source, &target, err);
     if (status == PANTRY_NOT_FOUND)
         status = pn_foreign_refuse(from, copy_advice, err);
     if (lock >= 0)
         close(lock);
     free(model);
-    free(home);
+    free(store);
     return status;
 }

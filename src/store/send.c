@@ -264,10 +264,10 @@ static pantry_status run(struct session *s, struct pantry_error *err)
 pantry_status pn_send_blob(const struct pn_send *upload, struct pantry_error *err)
 {
     char key[sizeof "upload-" + PN_SHA256_HEX];
-    char *blob = pn_layout_path("%s/models/blobs/sha256-%s", upload->home, upload->layer.hex);
+    char *blob = pn_layout_path("%s/blobs/sha256-%s", upload->store, upload->layer.hex);
     struct session s = {.upload = upload, .fd = blob ? open(blob, O_RDONLY | O_CLOEXEC) : -1, .chunk = CHUNK};
     pantry_status status = pn_send_key(upload->registry, upload->layer.hex, key, err);
-    if (!status && !(s.state = pn_layout_path("%s/fetch/%s", upload->home, key)))
+    if (!status && !(s.state = pn_layout_path("%s/fetch/%s", upload->store, key)))
         status = pn_no_memory(err, "an upload");
     if (!status && s.fd < 0)
         status = blob ? pn_fail(err, PANTRY_IO, "%s: %s", blob, strerror(errno)) : pn_no_memory(err, "an upload");

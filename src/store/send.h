@@ -7,7 +7,7 @@
 
 struct pn_send {
     struct pn_registry *registry;
-    const char *home;
+    const char *store;
     struct pn_layer layer;
     const char *mount_from; /* "space/model" of the same registry that has the blob, too; NULL: none known */
     void (*tick)(void *user, uint64_t bytes); /* what the registry has of the blob, or was sent */

@@ -28,7 +28,7 @@ bool pn_shards_name(const char *path, unsigned *number, unsigned *count)
 }
 
 /* The digest of the digests names the folder. */
-static pantry_status folder_of(const char *home, const struct pn_digest *blobs, size_t n, char **folder,
+static pantry_status folder_of(const char *store, const struct pn_digest *blobs, size_t n, char **folder,
                                struct pantry_error *err)
 {
     struct pn_sha256 hash;
@@ -40,7 +40,7 @@ static pantry_status folder_of(const char *home, const struct pn_digest *blobs, 
         pn_sha256_update(&hash, blobs[i].hex, PN_SHA256_HEX);
     if ((status = pn_sha256_finish(&hash, hex, err)))
         return status;
-    *folder = pn_layout_path("%s/models/shards/%s", home, hex);
+    *folder = pn_layout_path("%s/shards/%s", store, hex);
     return *folder ? PANTRY_OK : pn_no_memory(err, "the shards of a model");
 }
 
@@ -89,18 +89,30 @@ static pantry_status make_folder(const char *folder, const struct pn_digest *blo
     return status;
 }
 
-pantry_status pn_shards_path(const char *home, const struct pn_digest *blobs, size_t n, char **path,
+pantry_status pn_shards_path(const char *store, const struct pn_digest *blobs, size_t n, char **path,
                              struct pantry_error *err)
 {
     char *folder = NULL;
     *path = NULL;
-    pantry_status status = folder_of(home, blobs, n, &folder, err);
+    pantry_status status = folder_of(store, blobs, n, &folder, err);
     if (!status && access(folder, F_OK) != 0)
         status = make_folder(folder, blobs, n, err);
     if (!status && !(*path = pn_layout_path("%s/model-00001-of-%05zu.gguf", folder, n)))
         status = pn_no_memory(err, folder);
     free(folder);
     return status;
+}
+
+/* Is it the path of a shard in the store? */
+static bool is_of_shards(const char *path)
+{
+    char *store = NULL, *shards = NULL;
+    if (pn_layout_store(&store, NULL) == PANTRY_OK)
+        shards = pn_layout_path("%s/shards/", store);
+    bool is = shards && strncmp(path, shards, strlen(shards)) == 0;
+    free(shards);
+    free(store);
+    return is;
 }
 
 uint64_t pn_store_model_bytes(const char *path)
@@ -111,7 +123,7 @@ uint64_t pn_store_model_bytes(const char *path)
     const char *slash = strrchr(path, '/');
     if (!pn_shards_name(path, &number, &count))
         return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-    if (!slash || !strstr(path, "/models/shards/"))
+    if (!is_of_shards(path))
         return 0;
     for (unsigned i = 1; i <= count; i++) {
         char *part = pn_layout_path("%.*s/model-%05u-of-%05u.gguf", (int)(slash - path), path, i, count);
@@ -140,9 +152,9 @@ static bool is_whole(int at, const char *name)
     return whole;
 }
 
-void pn_shards_sweep(const char *home)
+void pn_shards_sweep(const char *store)
 {
-    char *path = pn_layout_path("%s/models/shards", home);
+    char *path = pn_layout_path("%s/shards", store);
     DIR *dir = path ? opendir(path) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
         if (e->d_name[0] == '.' || (strlen(e->d_name) == PN_SHA256_HEX && is_whole(dirfd(dir), e->d_name)))

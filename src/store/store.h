@@ -1,9 +1,9 @@
 /* The model store: from a name to a file.
  *
- * Models are in ~/.pantry/models (PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest per name,
- * manifests/<host>/<namespace>/<model>/<tag>, and contents in blobs/sha256-<hex>. A blob is written to a temporary
- * file, hashed on the way, synced and renamed; the manifest is written last. So the blobs of a manifest are complete,
- * whenever the process or the machine dies. */
+ * Models are in ~/.pantry/models (PANTRY_MODELS; PANTRY_HOME replaces ~/.pantry) in Ollama's layout: a manifest per
+ * name, manifests/<host>/<namespace>/<model>/<tag>, and contents in blobs/sha256-<hex>. A blob is written to a
+ * temporary file, hashed on the way, synced and renamed; the manifest is written last. So the blobs of a manifest are
+ * complete, whenever the process or the machine dies. */
 #ifndef PN_STORE_STORE_H
 #define PN_STORE_STORE_H
 
@@ -203,8 +203,12 @@ struct pn_pruned {
  * cannot be read, blobs stay and the call fails after removing the rest; *pruned counts what was removed. */
 pantry_status pn_store_prune(struct pn_pruned *pruned, struct pantry_error *err);
 
-/* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Creates the folder. Caller
- * frees *path. */
+/* The folder of the store, PANTRY_MODELS or models in that of pantry; creates it. Caller frees *path. */
+pantry_status pn_store_folder(char **path, struct pantry_error *err);
+
+/* The path of a small file of the program, such as the chat's history: $PANTRY_HOME/<name>. Caller frees *path. */
+pantry_status pn_store_private_path(const char *name, char **path, struct pantry_error *err);
+/* The same; creates the folder. */
 pantry_status pn_store_private_file(const char *name, char **path, struct pantry_error *err);
 /* Replaces such a file, which only its owner may read, as a whole: readers find the old bytes or the new ones, also
  * after a crash. Hold its lock. */

@@ -18,7 +18,7 @@
 enum { SPACE_EVERY = 64 << 20 };
 
 struct pn_upload {
-    char *home, *blob, *partial;
+    char *store, *blob, *partial;
     int fd;
     struct pn_sha256 hash;
     uint64_t written, checked; /* bytes; free space was looked at for `checked` */
@@ -36,25 +36,25 @@ static pantry_status take_digest(const char *digest, char hex[PN_SHA256_HEX + 1]
 
 pantry_status pn_store_has_blob(const char *digest, bool *has, struct pantry_error *err)
 {
-    char hex[PN_SHA256_HEX + 1], *home = NULL;
+    char hex[PN_SHA256_HEX + 1], *store = NULL;
     struct stat st;
     *has = false;
     pantry_status status = take_digest(digest, hex, err);
     if (!status)
-        status = pn_layout_home(&home, err);
-    char *path = status ? NULL : pn_layout_path("%s/models/blobs/sha256-%s", home, hex);
+        status = pn_layout_store(&store, err);
+    char *path = status ? NULL : pn_layout_path("%s/blobs/sha256-%s", store, hex);
     if (!status && !path)
         status = pn_no_memory(err, "a blob");
     if (!status)
         *has = stat(path, &st) == 0 && S_ISREG(st.st_mode);
     free(path);
-    free(home);
+    free(store);
     return status;
 }
 
 static pantry_status need_space(struct pn_upload *u, uint64_t bytes, struct pantry_error *err)
 {
-    char *folder = pn_layout_path("%s/models/blobs", u->home);
+    char *folder = pn_layout_path("%s/blobs", u->store);
     pantry_status status = folder ? pn_layout_need_space(folder, bytes, err) : pn_no_memory(err, "a blob");
     free(folder);
     return status;
@@ -64,12 +64,12 @@ static pantry_status open_partial(struct pn_upload *u, const char *hex, uint64_t
 {
     static atomic_uint counter;
     char *folder = NULL;
-    pantry_status status = pn_layout_home(&u->home, err);
+    pantry_status status = pn_layout_store(&u->store, err);
     if (status)
         return status;
-    folder = pn_layout_path("%s/models/blobs", u->home);
-    u->blob = pn_layout_path("%s/models/blobs/sha256-%s", u->home, hex);
-    u->partial = pn_layout_path("%s/models/blobs/sha256-%s-partial-%ld-%u", u->home, hex, (long)getpid(),
+    folder = pn_layout_path("%s/blobs", u->store);
+    u->blob = pn_layout_path("%s/blobs/sha256-%s", u->store, hex);
+    u->partial = pn_layout_path("%s/blobs/sha256-%s-partial-%ld-%u", u->store, hex, (long)getpid(),
                                 atomic_fetch_add(&counter, 1));
     status = folder && u->blob && u->partial ? pn_layout_make_dirs(folder, err) : pn_no_memory(err, "a blob");
     free(folder);
@@ -139,7 +139,7 @@ pantry_status pn_upload_commit(struct pn_upload *u, struct pantry_error *err)
         status = pn_layout_sync_file(u->fd, u->partial, err);
     if (!status && rename(u->partial, u->blob) != 0)
         status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", u->partial, strerror(errno));
-    char *folder = pn_layout_path("%s/models/blobs", u->home);
+    char *folder = pn_layout_path("%s/blobs", u->store);
     if (!status)
         status = folder ? pn_layout_sync_dir(folder, err) : pn_no_memory(err, "a blob");
     free(folder);
@@ -156,7 +156,7 @@ void pn_upload_abort(struct pn_upload *u)
     if (u->partial)
         unlink(u->partial); /* after a rename there is nothing under that name */
     pn_sha256_free(&u->hash);
-    free(u->home);
+    free(u->store);
     free(u->blob);
     free(u->partial);
     free(u);

@@ -72,7 +72,7 @@ static void tick(void *user, uint64_t bytes)
 
 static pantry_status hash_file(struct pn_url_file *file, const struct pn_layer *part, struct pantry_error *err)
 {
-    char *data = pn_parts_data(file->home, part);
+    char *data = pn_parts_data(file->store, part);
     pantry_status status =
         data ? pn_job_hash(file->job, data, file->layer.bytes, file->layer.hex, err) : pn_no_memory(err, file->url);
     free(data);
@@ -93,10 +93,10 @@ pantry_status pn_url_download(struct pn_url_file *file, struct pantry_error *err
     part.bytes = file->layer.bytes;
     memcpy(part.hex, file->part, sizeof part.hex);
     snprintf(key, sizeof key, "blob-%s", file->part);
-    status = pn_job_lock(file->job, file->home, key, &file->lock, err);
+    status = pn_job_lock(file->job, file->store, key, &file->lock, err);
     if (!status)
-        status = pn_layout_need_space(file->home, pn_parts_space(file->home, &part), err);
+        status = pn_layout_need_space(file->store, pn_parts_space(file->store, &part), err);
     if (!status)
-        status = pn_parts_download(file->registry, file->url, file->home, &part, tick, file, &resumed, err);
+        status = pn_parts_download(file->registry, file->url, file->store, &part, tick, file, &resumed, err);
     return status ? status : hash_file(file, &part, err);
 }

@@ -29,6 +29,7 @@ class Registry(http.server.ThreadingHTTPServer):
         self.plain = {}  # name below /files/: bytes
         self.found = lambda query: []  # what a search gives
         self.files = {}  # "user/repo": {path: bytes}, in Hugging Face's shape
+        self.page, self.pages, self.endless = 0, "", False  # files per page of a list, the server of the next one
         self.ranges, self.etags, self.token, self.realm, self.redirect = True, True, None, None, None
         self.etag = "one"
         self.rate = 0  # bytes per second and connection, 0: as fast as it goes
@@ -225,9 +226,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/api/models?"):
             query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
             return self.answer(200, json.dumps(server.found(query)).encode())
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/main\?recursive=true", self.path)
+        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/main\?recursive=true(?:&cursor=(\d+))?", self.path)
         if found and found.group(1) in server.files:
-            return self.answer(200, self.tree(server.files[found.group(1)]))
+            return self.send_tree(found.group(1), int(found.group(2) or 0))
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/main/(.+)", self.path)
         if found and found.group(1) in server.files:
             data = server.files[found.group(1)][urllib.parse.unquote(found.group(2))]
@@ -242,9 +243,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_blob(server.blobs[found.group(3)])
         return self.answer(404, b"{}")
 
+    def send_tree(self, name, first):
+        files, n = list(self.server.files[name].items()), self.server.page or 1000
+        link = {}
+        if first + n < len(files) or self.server.endless:
+            path = f"/api/models/{name}/tree/main?recursive=true&cursor={first + n}"
+            link = {"Link": f'<{self.server.pages}{path}>; rel="next"'}
+        self.answer(200, self.tree(files[first : first + n]), **link)
+
     def tree(self, files):
         rows = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
-        for path, data in files.items():
+        for path, data in files:
             lfs = {"oid": digest(data)[7:], "size": len(data), "pointerSize": 134}
             rows.append({"type": "file", "oid": "1" * 40, "size": len(data), "path": path, "lfs": lfs})
         return json.dumps(rows).encode()

@@ -53,7 +53,8 @@ class Service:
         self.folder = tempfile.mkdtemp(prefix="pantry-serve-")
         self.context = context  # of TLS
         cache = os.path.join(home or self.folder, "cache")
-        self.env = env = {**os.environ, "PANTRY_FOREIGN": "0", "PANTRY_CACHE": cache, **(env or {})}
+        inherited = {k: v for k, v in os.environ.items() if models is None or k != "PANTRY_MODELS"}
+        self.env = env = {**inherited, "PANTRY_FOREIGN": "0", "PANTRY_CACHE": cache, **(env or {})}
         env.pop("PANTRY_HOST", None)
         env.pop("OLLAMA_HOST", None)
         if models is not None:

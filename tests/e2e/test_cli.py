@@ -23,7 +23,7 @@ from terminal import Terminal  # noqa: E402
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
     "run serve ps stop launch config key generate list pull push search import create cp rm prune doctor"
-    " quantize imatrix eval show fit bench embed rank decide tokenize template parse logits check help version"
+    " quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
 ).split()
 
 
@@ -35,6 +35,7 @@ def setUpModule():
     tiny_model.write(VOCABULARY, weights=False)
     ENV = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LS_COLORS", "EDITRC")}
     ENV.update(PANTRY_HOME=os.path.join(FOLDER, "home"), HOME=FOLDER, TERM="xterm", LC_ALL="C.UTF-8")
+    ENV.pop("PANTRY_MODELS", None)
     ENV["PANTRY_FOREIGN"] = "0"  # this machine's models are not the tests'
     ENV["PANTRY_HOST"] = "127.0.0.1:1"  # no service runs there
 

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import service
@@ -30,6 +32,7 @@ VALUES = {
     "num_parallel": ["1", "2", "3", "4"],
     "read_timeout": ['"1m"', None, "3", "4s"],
     "connections_per_address": ["1", None, "3", "4"],
+    "models": ['"/a"', None, "/b", "/c"],
     "keep_alive": ["-1", "2m", "1h30m", "4"],
     "foreign": ["false", None, "1", True],
     "max_loaded_models": ["1", "2", "3", "4"],
@@ -70,6 +73,14 @@ READ = {
     "quiet": [True, None, False, True],
     "debug": [True, False, False, True],
 }
+
+
+# From when on a value counts that changed in the file while the service runs; the others need a restart.
+AT_ONCE = {
+    "origins", "registries", "max_requests", "num_parallel", "keep_alive", "max_loaded_models", "load_timeout", "memory",
+    "quiet", "debug",
+}  # fmt: skip
+NEXT_LOAD = {"context_length", "kv_cache_type", "device", "threads", "isa"}
 
 
 def setUpModule():
@@ -157,6 +168,18 @@ class Precedence(Case):
         self.assertRegex(text, rf"port +7 +{other}:1\n")
         self.assertRegex(text, r"keep_alive +5m +default\n")
 
+    def test_the_folder_beside_tables_of_models(self):
+        self.write("[models]\nfolder = '/a'\n[models.folder2]\ncontext = 7\n[models.b]\ncontext = 8\n")
+        got = self.settings()
+        self.assertEqual(
+            (got["settings"]["models"]["value"], got["settings"]["models"]["from"]), ("/a", f"{self.file}:2")
+        )
+        self.assertEqual(got["models"], {"folder2": {"context": 7}, "b": {"context": 8}})
+        self.write("[models.folder]\ncontext = 7\n")
+        got = self.settings()
+        self.assertEqual(got["settings"]["models"]["from"], "default")
+        self.assertEqual(got["models"], {"folder": {"context": 7}})
+
     def test_an_empty_variable_is_none(self):
         self.assertEqual(
             self.settings(OLLAMA_HOST="", PANTRY_HOST="")["settings"]["host"]["from"],
@@ -195,8 +218,11 @@ class Mistakes(Case):
         ("[server]\nport = 1", "1: server: unknown key"),
         (
             "models = 1",
-            "1: models: wrong value (found a whole number, allowed a table)",
+            "1: models: wrong value (found a whole number, allowed the path of a folder, or a table)",
         ),
+        ("models = 'a'", '1: models: wrong value (found "a", allowed the absolute path of a folder)'),
+        ("[models]\nfolder = ''", '2: models: wrong value (found "", allowed the absolute path of a folder)'),
+        ("[models]\nfolder = 1", '2: models."folder": wrong value (found a whole number, allowed a table)'),
         ("[models]\na = 1", '2: models."a": wrong value'),
         ("[models.'../a']", "not a model name"),
         ("[models.a]\nctx = 1", '2: models."a".ctx: unknown key'),
@@ -266,7 +292,7 @@ class Mistakes(Case):
             self.assertIn("PANTRY_HOST: wrong address", done.stderr)
 
 
-class Service(Case):
+class Running(Case):
     def start(self, text, *arguments, **env):
         self.write(text)
         s = service.Service(MODELS, *arguments, env={"PANTRY_CONFIG": self.file, **env}, quiet=False)
@@ -281,10 +307,28 @@ class Service(Case):
         }
         return s.request("POST", "/api/chat", {**body, **more})
 
+    def events(self, s):
+        """What the log says of settings."""
+        s.errors.seek(0)
+        return [e for e in map(json.loads, s.errors) if e.get("event", "").startswith("settings")]
+
+    def reload(self, s, text):
+        """The line of the log."""
+        seen = len(self.events(s))
+        self.write(text)
+        s.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + service.PATIENCE
+        while len(self.events(s)) == seen:
+            self.assertLess(time.monotonic(), deadline, "nothing was read")
+            time.sleep(0.02)
+        return self.events(s)[-1]
+
     def expires(self, s, model):
         rows = {row["name"]: row["expires_at"] for row in s.request("GET", "/api/ps")[2]["models"]}
         return rows.get(model)
 
+
+class Service(Running):
     def test_models(self):
         """A model's settings go before the service's, and a request's before both."""
         s = self.start(
@@ -397,6 +441,92 @@ class Service(Case):
             t.join()
         self.assertEqual([r[0] for r in replies], [200] * 6)
         self.assertTrue(s.becomes_idle())
+
+
+class Reload(Running):
+    """SIGHUP reads the file again."""
+
+    def test_every_setting(self):
+        """Each that changed is named, by when it counts; the service goes on."""
+        s = self.start("")
+        keys = VALUES.keys() - {"sandbox", "public"}
+        event = self.reload(s, "".join(f"{key} = {VALUES[key][0]}\n" for key in keys))
+        self.assertEqual(set(event["now"]), AT_ONCE)
+        self.assertEqual(set(event["next_load"]), NEXT_LOAD)
+        # the option --port and two variables go before the file, so nothing changed there
+        self.assertEqual(set(event["needs_restart"]), keys - AT_ONCE - NEXT_LOAD - {"port", "cache", "foreign"})
+        self.assertEqual(s.request("GET", "/health")[0], 200)
+        event = self.reload(s, 'host = "1.1.1.1"\n')
+        self.assertEqual(set(event["needs_restart"]), {"host"})  # beside what the service runs with
+        self.assertEqual(set(event["now"]), AT_ONCE)  # beside the last file
+        event = self.reload(s, "")
+        self.assertNotIn("needs_restart", event)
+        event = self.reload(s, "")
+        self.assertEqual(event.keys(), {"time", "event"})
+
+    def test_what_counts_at_once(self):
+        s = self.start('keep_alive = "5m"\n')
+        page = {"Origin": "http://page.example"}
+        self.assertEqual(s.request("GET", "/api/tags", headers=page)[0], 403)
+        self.assertEqual(self.ask(s, "gpt-4o")[0], 404)
+        self.assertEqual(self.ask(s, "tiny", options={"num_predict": 1})[0], 200)
+        before = self.expires(s, "tiny:latest")
+        self.reload(
+            s,
+            'origins = ["http://page.example"]\nkeep_alive = -1\nquiet = true\ndebug = true\n'
+            "[aliases]\ngpt-4o = 'tiny'\n[models.other]\nparameters.num_predict = 2\n",
+        )
+        self.assertEqual(s.request("GET", "/api/tags", headers=page)[0], 200)
+        self.assertEqual(self.ask(s, "gpt-4o", options={"num_predict": 1})[0], 200)
+        self.assertGreater(self.expires(s, "tiny:latest")[:4], before[:4])
+        self.assertEqual(self.ask(s, "other")[2]["eval_count"], 2)
+        s.errors.seek(0)
+        lines = [json.loads(line) for line in s.errors]
+        at = next(i for i, e in enumerate(lines) if e.get("event") == "settings")
+        self.assertEqual([e for e in lines[at + 1 :] if "path" in e], [])
+        self.assertIn(("load", "other"), [(e.get("event"), e.get("model")) for e in lines[at:]])
+
+    def test_what_counts_for_models_loaded_later(self):
+        s = self.start("")
+        long = {"model": "tiny", "prompt": "word " * 60, "stream": False, "options": {"num_predict": 1}}
+        self.assertEqual(s.request("POST", "/api/generate", long)[0], 200)
+        self.assertEqual(self.reload(s, "context_length = 100\n")["next_load"], ["context_length"])
+        self.assertEqual(s.request("POST", "/api/generate", long)[0], 200)
+        self.assertEqual(s.request("POST", "/api/generate", {"model": "tiny", "keep_alive": 0})[0], 200)
+        self.assertEqual(s.request("POST", "/api/generate", long)[0], 400)
+
+    def test_a_wrong_file_changes_nothing(self):
+        s = self.start("[aliases]\ngpt-4o = 'tiny'\n")
+        for text, why in (
+            ("keep_alive = 5x\n", ":1: "),
+            ("port = 99999\n", ":1: port: "),
+            ("[models.a]\nno = 1\n", ":2: "),
+        ):
+            event = self.reload(s, text)
+            self.assertEqual(event["event"], "settings stay as they are")
+            self.assertIn(self.file + why, event["error"])
+            self.assertEqual(self.ask(s, "gpt-4o", options={"num_predict": 1})[0], 200)
+        self.reload(s, "")
+        self.assertEqual(self.ask(s, "gpt-4o")[0], 404)
+
+    def test_options_go_before_the_file(self):
+        s = self.start("", "--origin", "http://own.example")
+        self.assertNotIn("now", self.reload(s, 'origins = ["http://page.example"]\n'))
+        self.assertEqual(s.request("GET", "/api/tags", headers={"Origin": "http://own.example"})[0], 200)
+
+    def test_while_requests_run(self):
+        """Requests that began with older settings end with them."""
+        s = self.start("num_parallel = 1\n")
+        replies = []
+        ask = lambda: replies.append(self.ask(s, "tiny", options={"num_predict": 100})[0])
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for i in range(10):
+            self.reload(s, f"num_parallel = {1 + i % 3}\n[aliases]\nname{i} = 'tiny'\n")
+        for t in threads:
+            t.join()
+        self.assertEqual(replies, [200] * 8)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 
 import test_cli as cli
 import tiny_model
+from registry_stub import Registry
 
 KILLS = int(os.environ.get("PANTRY_KILLS", "40"))
 LIBRARY = ("models", "manifests", "registry.ollama.ai", "library")
@@ -238,6 +239,22 @@ class Carried(Create):
 
 
 class Files(Create):
+    def test_a_base_that_is_not_there_is_pulled(self):
+        registry = Registry()
+        self.addCleanup(registry.close)
+        with open(cli.MODEL, "rb") as file:
+            registry.add("me/toy:1", file.read(), [("system", b"Be kind.")])
+        base = f"localhost:{registry.port}/me/toy:1"
+        err = self.create("mine", f"FROM {base}\nPARAMETER top_k 3\n")
+        self.assertIn(f"{base} is not in the store; pulling it from localhost:{registry.port}\n", err)
+        self.assertEqual((self.show("system").strip(), self.show("parameters").split()), ("Be kind.", ["top_k", "3"]))
+        self.assertNotIn("pulling", self.create("mine", f"FROM {base}\n"))
+        self.assertIn("has no such model", self.create("mine", f"FROM localhost:{registry.port}/me/no:1\n", 1))
+        self.env.update(https_proxy="http://127.0.0.1:1", HTTPS_PROXY="http://127.0.0.1:1")  # nothing leaves
+        err = self.create("mine", "FROM nobody-has-this\n", 1)
+        self.assertIn("nobody-has-this is not in the store; pulling it from registry.ollama.ai\n", err)
+        self.assertNotIn("pull it first", err)
+
     def test_links_or_clones_the_file(self):
         path = os.path.join(self.folder, "a.gguf")
         tiny_model.write(path)

@@ -16,12 +16,13 @@ sys.path.insert(0, HERE)
 import service  # noqa: E402
 import spoken_model  # noqa: E402
 import tiny_model  # noqa: E402
+from registry_stub import Registry  # noqa: E402
 
 JINJA = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[answer] "
 
 
 def setUpModule():
-    global ollama, FOLDER, SERVICE, CLIENT, TINY
+    global ollama, FOLDER, SERVICE, CLIENT, REGISTRY, TINY
     ollama = service.client_library("ollama")
     FOLDER = tempfile.TemporaryDirectory(prefix="pantry-create-")
     TINY = os.path.join(FOLDER.name, "tiny.gguf")
@@ -32,13 +33,15 @@ def setUpModule():
     tiny_model.write(TINY)
     tiny_model.write(base, template=False)
     spoken_model.write(spoken)
-    SERVICE = service.Service({"spoken": spoken, "base": base})
+    REGISTRY = Registry()
+    SERVICE = service.Service({"spoken": spoken, "base": base}, "--registry", f"localhost:{REGISTRY.port}")
     CLIENT = ollama.Client(SERVICE.url, timeout=service.PATIENCE)
 
 
 def tearDownModule():
     CLIENT.close()
     status = SERVICE.stop()
+    REGISTRY.close()
     FOLDER.cleanup()
     if status:
         raise AssertionError(f"the server ended with {status}")
@@ -146,6 +149,20 @@ class Creating(Case):
         self.refused("not all shards", **{"from": None, "files": some})
         CLIENT.delete("shards")
 
+    def test_a_base_that_is_not_there_is_pulled(self):
+        with open(TINY, "rb") as file:
+            REGISTRY.add("me/toy:1", file.read())
+        base = f"localhost:{REGISTRY.port}/me/toy:1"
+        lines = [progress.status for progress in CLIENT.create("mine", from_=base, system="Two.", stream=True)]
+        self.assertEqual((lines[0], lines[-1]), ("pulling manifest", "success"))
+        self.assertIn("writing manifest", lines)
+        self.assertEqual(self.post("/api/show", model="mine")["system"], "Two.")
+        self.assertIn(base, [model.model for model in CLIENT.list().models])
+        self.assertEqual(CLIENT.create("mine", from_=base).status, "success")  # it is there now
+        self.assertEqual(len(REGISTRY.paths("/manifests/1")), 1)
+        CLIENT.delete("mine")
+        CLIENT.delete(base)
+
     def test_a_new_model_replaces_the_loaded_one(self):
         for text in ("One.", "Two."):
             CLIENT.create("mine", from_="spoken", system=text)
@@ -158,7 +175,8 @@ class Creating(Case):
         self.refused("model is required", model=None)
         self.refused("invalid model name", model="../x")
         self.refused("neither 'from' or 'files'", **{"from": None})
-        self.refused("not found", 404, **{"from": "nothing"})
+        self.refused("no other registry", **{"from": "localhost:1/me/nothing"})
+        self.refused("has no such model", 404, **{"from": f"localhost:{REGISTRY.port}/me/nothing:1"})
         self.refused("both 'from' and 'files'", files={"a.gguf": missing})
         self.refused("has no blob", 404, **{"from": None, "files": {"a.gguf": missing}})
         self.refused("not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}})

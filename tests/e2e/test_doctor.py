@@ -72,7 +72,7 @@ class Doctor(cli.Case):
         self.expect([])
         self.expect([], "--quick")
         out = self.good("doctor", env=self.env)
-        self.assertRegex(out, rf"^store {re.escape(self.home)}: 1 model, 2 files, \d+ kB\n")
+        self.assertRegex(out, rf"^store {re.escape(self.home)}/models: 1 model, 2 files, \d+ kB\n")
         for check in ("layout", "permissions", "locks", "manifests", "references", "downloads", "digests"):
             self.assertRegex(out, rf"(?m)^  {check} +ok$")
         self.assertTrue(out.endswith("\nnothing is wrong\n"))
@@ -150,7 +150,7 @@ class Doctor(cli.Case):
         ):
             with open(os.path.join(self.blobs, name), "w") as file:
                 file.write(text)
-        os.mkdir(os.path.join(self.home, "fetch", "smollm2-135m"))
+        os.mkdir(os.path.join(self.home, "models", "fetch", "smollm2-135m"))
         with open(self.manifest() + "-partial", "w") as file:
             file.write("{")
         rows = [
@@ -189,8 +189,8 @@ class Doctor(cli.Case):
 
     def test_locks_of_parts(self):
         """What a lock in fetch/locks is held for is at work; a lock that nobody holds is left over."""
-        part, folder, locks = "e" * 64, "smollm2-135m", os.path.join(self.home, "fetch", "locks")
-        os.makedirs(os.path.join(self.home, "fetch", folder))
+        part, folder, locks = "e" * 64, "smollm2-135m", os.path.join(self.home, "models", "fetch", "locks")
+        os.makedirs(os.path.join(self.home, "models", "fetch", folder))
         os.makedirs(locks, exist_ok=True)
         with open(os.path.join(self.blobs, f"sha256-{part}-partial"), "w") as file:
             file.write("x")
@@ -223,7 +223,7 @@ class Doctor(cli.Case):
     def test_while_another_process_is_at_work(self):
         with open(os.path.join(self.blobs, "sha256-" + "e" * 64 + "-partial"), "w") as part:
             part.write("x")
-        with open(os.path.join(self.home, "fetch", "lock"), "r+") as lock:
+        with open(os.path.join(self.home, "models", "fetch", "lock"), "r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.expect([], "--fix")
             self.assertIn("another pantry is changing the store", self.good("doctor", env=self.env))
@@ -247,7 +247,7 @@ class Doctor(cli.Case):
         self.assertEqual([stat.S_IMODE(os.stat(path).st_mode) for path in (keys, self.weights)], [0o600, 0o664])
 
     def test_layout(self):
-        lock = os.path.join(self.home, "fetch", "lock")
+        lock = os.path.join(self.home, "models", "fetch", "lock")
         os.unlink(lock)
         os.mkdir(lock)
         os.mkdir(os.path.join(self.blobs, "sha256-" + "e" * 64))

@@ -157,18 +157,56 @@ class Caches(Case):
         self.good("prune", env=self.env)
         self.assertEqual(tree(self.home), before)
 
-    def test_models_are_not_made_from_them_by_name(self):
+    def create(self, text, name="mine", status=0):
+        """Standard error."""
         recipe = os.path.join(self.folder, "Modelfile")
-        for name, source in self.NAMES.items():
-            if not name.endswith(".gguf"):
-                with open(recipe, "w") as file:
-                    file.write(f"FROM {name}\n")
-                message = self.bad(1, "create", "mine", "-f", recipe, env=self.env)
-                self.assertIn(f"'{name}' is in the cache of {source}, where pantry only reads; FROM and", message)
         with open(recipe, "w") as file:
-            file.write(f"FROM {self.studio}\n")
-        self.good("create", "mine", "-f", recipe, env=self.env)
-        self.assertEqual(self.logits("mine", self.env), self.logits(cli.MODEL))
+            file.write(text)
+        got, _, err = cli.pantry("create", name, "-f", recipe, env=self.env)
+        self.assertEqual(got, status, err)
+        return err
+
+    def test_models_are_made_from_them(self):
+        """By name or by path; they do not need the other program's files any more."""
+        before, whole = tree(self.home), self.logits(cli.MODEL)
+        for i, name in enumerate((*self.NAMES, self.studio, "ollama/theirs", "pub/repo")):
+            self.create(f"FROM {name}\nSYSTEM Be brief.\n", f"mine{i}")
+        self.assertEqual(tree(self.home), before)
+        os.rename(self.home, self.home + ".away")
+        for i in range(7):
+            self.assertEqual(self.logits(f"mine{i}", self.env), whole)
+            self.assertEqual(self.good("show", f"mine{i}", "--system", env=self.env).strip(), "Be brief.")
+        self.assertIn("nothing is wrong", self.good("doctor", "--store", env=self.env))
+
+    def test_models_of_ollama_hand_on_what_they_carry(self):
+        template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        self.carry(system="Be brief.", template=template, params='{"num_predict": 3, "temperature": 0.5}', license="l")
+        self.create("FROM theirs\nPARAMETER temperature 0\n")
+        self.assertEqual(self.good("show", "mine", "--system", env=self.env).strip(), "Be brief.")
+        self.assertEqual(self.good("show", "mine", "--template", env=self.env).strip(), template)
+        self.assertEqual(self.good("show", "mine", "--license", env=self.env).strip(), "l")
+        self.assertEqual(
+            dict(line.split() for line in self.good("show", "mine", "--parameters", env=self.env).splitlines()),
+            {"num_predict": "3", "temperature": "0"},
+        )
+        self.assertIn("nothing is wrong", self.good("doctor", "--store", env=self.env))
+
+    def test_damaged_models_are_not_taken(self):
+        blob = self.carry(system="Be brief.")
+        with open(blob, "w") as file:
+            file.write("Be brieg.")
+        self.assertIn("is damaged", self.create("FROM theirs\n", status=1))
+        os.unlink(blob)
+        os.symlink(cli.MODEL, blob)  # outside the cache
+        self.assertRegex(self.create("FROM theirs\n", status=1), "the blob sha256:[0-9a-f]{64} of 'theirs' is missing")
+        self.assertEqual(self.json("doctor", "--store", "--json", env=self.env)["leftover"], 0)
+
+    def test_a_service_makes_models_from_them(self):
+        server = service.Service({}, env=self.env)
+        self.addCleanup(server.stop)
+        body = {"model": "mine", "from": "theirs", "system": "Be brief.", "stream": False}
+        self.assertEqual(server.request("POST", "/api/create", body)[2], {"status": "success"})
+        self.assertEqual(server.request("POST", "/api/show", {"model": "mine"})[2]["system"], "Be brief.")
 
     def test_the_own_store_goes_first(self):
         other = os.path.join(self.folder, "other.gguf")

@@ -454,6 +454,7 @@ class Units(unittest.TestCase):
             )
             self.assertEqual('Environment="PANTRY_HOME=/my home/%%"\n' in text, not system)
             self.assertIn("Type=notify\n", text)
+            self.assertIn("\nExecReload=/bin/kill -HUP $MAINPID\n", text)
             if shutil.which("systemd-analyze"):
                 file = os.path.join(tempfile.mkdtemp(dir=FOLDER), "pantry.service")
                 with open(file, "w") as f:

@@ -378,14 +378,12 @@ class Options(Case):
             "images": ["aaaa"],
             "format": "json",
             "context": [1, 2],
-            "truncate": True,
-            "shift": True,
             "width": 512,
             "something_new": 1,
         }.items():
             with self.subTest(name):
                 self.refused(name, GENERATE, **{name: value})
-        for name, value in {"format": {"type": "object"}, "shift": True, "tool_choice": "auto"}.items():
+        for name, value in {"format": {"type": "object"}, "tool_choice": "auto"}.items():
             with self.subTest(name):
                 self.refused(name, **{name: value})
         self.refused("images", messages=[{"role": "user", "content": "x", "images": ["aaaa"]}])

@@ -260,7 +260,7 @@ class Bad(Pull):
         self.registry.manifests["library/toy:bad"] = b" " * (2 * MIB)
         self.assertIn("longer than 1048576 bytes", self.refused("library/toy:bad"))
         self.assertEqual(self.blobs(), [])
-        self.assertEqual(sorted(os.listdir(self.home)), ["fetch", "models"])
+        self.assertEqual(sorted(os.listdir(self.home)), ["models"])
 
     def test_a_wrong_digest(self):
         self.registry.blobs[digest(TINY)] = TINY[:-1] + b"?"

@@ -52,7 +52,7 @@ class Push(test_pull.Pull):
         root = json.loads(self.registry.manifests[name])
         for layer in [*root["layers"], root["config"]]:
             self.assertEqual(digest(self.target.blobs[layer["digest"]]), layer["digest"])
-        folder = os.path.join(self.home, "fetch")
+        folder = os.path.join(self.home, "models", "fetch")
         self.assertEqual([n for n in os.listdir(folder) if n.startswith("upload")], [])
         self.assertEqual(os.listdir(os.path.join(folder, "locks")), [])
 

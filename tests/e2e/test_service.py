@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -209,6 +210,81 @@ class Bodies(Case):
             self.assertNotIn(self.service.folder, reply["error"])
 
 
+class Overflow(Case):
+    """What the context cannot hold is left out only where that is asked for, and the reply says how much."""
+
+    def generate(self, prompt, status=200, **more):
+        options = {"num_ctx": 100, "temperature": 0, **more.pop("options", {})}
+        body = {"model": NAME, "prompt": prompt, "raw": True, "stream": False, "options": options, **more}
+        got = self.service.post("/api/generate", body)
+        self.assertEqual(got[0], status, got)
+        return got[1]
+
+    def ids(self, text):
+        return self.service.post("/tokenize", {"model": NAME, "content": text})[1]["tokens"]
+
+    def go_on(self, ids, n):
+        """n tokens after `ids`: (their ids, their text)"""
+        body = {"model": NAME, "prompt": ids, "max_tokens": n, "temperature": 0, "logprobs": 1}
+        choice = self.service.post("/v1/completions", body)[1]["choices"][0]
+        return [i for token in choice["logprobs"]["tokens"] for i in self.ids(token)], choice["text"]
+
+    def test_shift(self):
+        """Each time half of the tokens after the first ones are left out, and the answer follows from the others."""
+        prompt = "abcdefghij" * 3
+        for keep in (None, 10, -1):
+            options = {"num_predict": 200} | ({} if keep is None else {"num_keep": keep})
+            reply = self.generate(prompt, options=options, shift=True)
+            ids, text, made, left_out = self.ids(prompt), "", 0, 0
+            kept = {None: 4, 10: 10, -1: 50}[keep]
+            while made < 200:
+                n = min(200 - made, 101 - len(ids))
+                more, part = self.go_on(ids, n)
+                ids, text, made = ids + more, text + part, made + n
+                if made < 200:
+                    n_out = (100 - kept + 1) // 2
+                    ids, left_out = ids[:kept] + ids[kept + n_out :], left_out + n_out
+            self.assertEqual((reply["eval_count"], reply["done_reason"]), (200, "length"))
+            self.assertEqual(reply["shifted_tokens"], left_out)
+            self.assertEqual(reply["response"], text)
+            self.assertEqual(reply["prompt_eval_count"], len(self.ids(prompt)))
+
+    def test_a_shifted_stream(self):
+        body = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "shift": True}
+        status, text, _ = self.service.post(
+            "/api/chat", {**body, "options": {"num_ctx": 100, "num_predict": 150, "temperature": 0}}
+        )
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual((status, lines[-1]["eval_count"]), (200, 150))
+        self.assertGreater(lines[-1]["shifted_tokens"], 0)
+        self.assertGreater(sum(line["message"]["content"] != "" for line in lines), 100)
+
+    def test_without_end(self):
+        """A model that does not end stops after ten contexts; one that was told to fill the context, there."""
+        self.assertEqual(self.generate("abc", shift=True)["eval_count"], 1000)
+        reply = self.generate("abc", shift=True, options={"num_predict": -2})
+        self.assertEqual((reply["eval_count"], reply.get("shifted_tokens")), (101 - len(self.ids("abc")), None))
+
+    def test_only_where_it_is_asked_for(self):
+        for more in ({}, {"shift": False}):
+            reply = self.generate("abc", **more)
+            self.assertEqual((reply["eval_count"], reply["done_reason"]), (101 - len(self.ids("abc")), "length"))
+            self.assertNotIn("shifted_tokens", reply)
+
+    def test_truncate(self):
+        prompt = "abcdefghij" * 20
+        self.assertIn("allowed 100", str(self.generate(prompt, 400)))
+        self.assertIn("allowed 100", str(self.generate(prompt, 400, truncate=False, shift=True)))
+        ids = self.ids(prompt)
+        for options, room, kept in (({"num_predict": 8}, 8, 4), ({"num_predict": 90, "num_keep": 20}, 50, 20)):
+            reply = self.generate(prompt, truncate=True, options=options)
+            n_out = len(ids) - (100 - room)
+            self.assertEqual((reply["truncated_tokens"], reply["prompt_eval_count"]), (n_out, 100 - room))
+            n = min(options["num_predict"], room + 1)
+            self.assertEqual(reply["response"], self.go_on(ids[:kept] + ids[kept + n_out :], n)[1])
+        self.assertNotIn("truncated_tokens", self.generate("abc", truncate=True))
+
+
 class Clients(Case):
     options = ("--max-requests", "2", "--read-timeout", "2")
 
@@ -353,12 +429,40 @@ class Together(Case):
         self.assertTrue(self.service.becomes_idle())
         self.wait_until(lambda: self.resources() <= (before[0] + 2, before[1] + 2))
 
+    @unittest.skipUnless(os.path.exists("/proc/self/smaps"), "needs /proc")
+    def test_memory_comes_back(self):
+        """After 300 requests at once and without the model, the server holds little more than when it started."""
+        linked = subprocess.run(["ldd", service.PANTRY], capture_output=True).stdout
+        if b"libasan" in linked or b"libtsan" in linked:
+            self.skipTest("the allocators of sanitizers keep what is freed")
+        s = Service(MODELS)
+
+        def held():
+            with open(f"/proc/{s.process.pid}/status") as f:
+                return int(re.search(r"RssAnon:\s+(\d+) kB", f.read()).group(1))
+
+        def client(i):
+            for k in range(2):
+                body = {"model": NAME, "prompt": f"Say {i} {k} " * 20, "stream": True, "max_tokens": 16}
+                self.assertEqual(s.post("/v1/completions", body)[0], 200)
+
+        before = held()
+        threads = [threading.Thread(target=client, args=(i,)) for i in range(150)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertTrue(s.becomes_idle())
+        self.assertEqual(s.post("/api/generate", {"model": NAME, "keep_alive": 0})[0], 200)
+        self.wait_until(lambda: held() - before < 1536, seconds=10)
+        self.assertEqual(s.stop(), 0)
+
     def test_a_system_text_is_read_once(self):
-        """8 conversations with one long system text, started together, read little more than one does."""
+        """8 conversations with one system text of 2,000 tokens, started together, read little more than one does."""
         read = lambda: self.service.metric("prompt_tokens_total")
 
         def together(name, n):
-            before, system = read(), f"You are {name}. " + "Be kind and brief. " * 100
+            before, system = read(), f"You are {name}. " + "Be kind and brief. " * 116
 
             def ask(i):
                 messages = [{"role": "system", "content": system}, {"role": "user", "content": f"{i}?"}]
@@ -372,8 +476,8 @@ class Together(Case):
             return read() - before
 
         one, eight = together("Ann", 1), together("Bob", 8)
-        self.assertGreater(one, 1000)
-        self.assertLessEqual(eight, 1.15 * one + 8 * 32)
+        self.assertGreater(one, 1900)
+        self.assertLessEqual(eight, 1.15 * one)
 
     def test_prefixes_are_shared(self):
         long = "the same beginning " * 60

@@ -65,6 +65,31 @@ class HuggingFace(Source):
         self.assertEqual(os.listdir(os.path.join(self.home, "models", "shards")), [])
         self.assertEqual(self.blobs(), [])
 
+    def test_lists_of_several_pages(self):
+        """What is needed may be on any page; the next one is at the same server, or it is an error."""
+        files = {f"Q8_0/Toy-Q8_0-0000{i + 1}-of-00003.gguf": part for i, part in enumerate(PARTS)}
+        others = {f"Toy-Q{i}_0.gguf": b"GGUF" for i in range(2, 7)}
+        self.registry.files["you/Toy-GGUF"] = {**others, **files, "mmproj-Q8_0.gguf": b"GGUF p"}
+        self.registry.page, name = 2, "hf.co/you/Toy-GGUF:Q8_0"
+        for where in ("", self.hub):  # relative or not
+            self.registry.pages = where
+            self.registry.log.clear()
+            self.good("pull", name, env=self.env)
+            wanted = [*(("model", digest(part)) for part in PARTS), ("projector", digest(b"GGUF p"))]
+            self.assertEqual(self.layers("hf.co", "you/Toy-GGUF", "Q8_0"), wanted)
+            self.assertEqual(len(self.registry.paths("/tree/main")), 5)
+            self.good("rm", name, env=self.env)
+        other = Registry()
+        self.addCleanup(other.close)
+        for where in (f"http://localhost:{other.port}", f"http://127.0.0.1:{self.registry.port}", "ftp://localhost"):
+            self.registry.pages = where
+            self.assertIn(f"goes on at another server ({where}/", self.bad(1, "pull", name, env=self.env))
+        self.assertEqual(other.log, [])
+        self.registry.pages, self.registry.endless = "", True
+        self.registry.log.clear()
+        self.assertIn("more than 50 pages", self.bad(1, "pull", name, env=self.env))
+        self.assertEqual(len(self.registry.log), 50)
+
     def test_a_missing_part(self):
         self.registry.files["you/Toy-GGUF"] = {"a/x-00001-of-00002.gguf": PARTS[0]}
         err = self.bad(1, "pull", "hf.co/you/Toy-GGUF", env=self.env)
@@ -273,7 +298,7 @@ class Locks(Source):
         self.assert_whole("a/one:1")
         self.assert_whole("b/two:1")
         self.assertEqual(self.registry.sent, 2 * len(self.tiny) + 1 + len(test_pull.LARGE) + 2)
-        self.assertEqual(os.listdir(os.path.join(self.home, "fetch", "locks")), [])
+        self.assertEqual(os.listdir(os.path.join(self.home, "models", "fetch", "locks")), [])
 
     def test_pruning_leaves_what_a_pull_has_so_far(self):
         """The first blob is published; the answer to the last one waits."""

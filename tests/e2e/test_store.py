@@ -1,11 +1,14 @@
 """Changes of the store: rm, cp and prune, with other programs' files in it."""
 
+import fcntl
 import os
 import tempfile
 import time
 
 import test_cli as cli
 import tiny_model
+from registry_stub import Registry
+from service import Service
 
 
 def setUpModule():
@@ -84,3 +87,109 @@ class Store(cli.Case):
         self.assertEqual(self.good("prune", env=self.env), "removed 1 file (1.0 kB)\n")
         self.assertEqual(self.blobs(), sorted([*before, f"sha256-{'e' * 64}-partial"]))
         self.assertEqual(self.good("check", "a", env=self.env), "a: ok\n")
+
+
+class Folder(cli.Case):
+    """PANTRY_MODELS and `models` of the file: everything about models is there, the rest in the folder of pantry."""
+
+    def setUp(self):
+        folder = tempfile.mkdtemp(dir=cli.FOLDER)
+        self.home, self.models = os.path.join(folder, "home"), os.path.join(folder, "deep", "models")
+        self.base = {**cli.ENV, "PANTRY_HOME": self.home}
+        self.env = {**self.base, "PANTRY_MODELS": self.models}
+
+    def names(self, env=None):
+        rows = self.json("list", "--json", env=env or self.env)
+        return [(row["name"], row["source"]) for row in rows if "sha256" not in row]
+
+    def configure(self, text):
+        os.makedirs(self.home, exist_ok=True)
+        with open(os.path.join(self.home, "config.toml"), "w") as file:
+            file.write(text)
+
+    def test_every_command_uses_it(self):
+        registry = Registry()
+        self.addCleanup(registry.close)
+        with open(cli.MODEL, "rb") as file:
+            registry.add("library/toy:1", file.read())
+        name = f"localhost:{registry.port}/library/toy:1"
+        self.good("import", cli.MODEL, "--name", "a")
+        self.good("cp", "a", "b")
+        self.good("rm", "a")
+        self.good("pull", name)
+        modelfile = cli.FOLDER + "/Modelfile"
+        with open(modelfile, "w") as file:
+            file.write("FROM b\nPARAMETER temperature 0\n")
+        self.good("create", "c", "-f", modelfile)
+        self.assertEqual(self.names(), [("b", "pantry"), ("c", "pantry"), (name, "pantry")])
+        self.assertEqual(self.names(self.base), [])
+        self.assertEqual(sorted(os.listdir(self.models)), ["blobs", "fetch", "manifests"])
+        self.assertFalse(os.path.exists(os.path.join(self.home, "models")))
+        self.assertEqual(self.good("check", "c"), "c: ok\n")
+        out = self.good("doctor", "--store")
+        self.assertRegex(out, rf"^store {self.models}: 3 models, \d files, \d+ kB\n")
+        self.assertIn("nothing is wrong", out)
+        unused = os.path.join(self.models, "blobs", "sha256-" + "f" * 64)
+        with open(unused, "wb") as file:
+            file.write(b"x" * 1000)
+        self.assertIn("1 leftover", self.good("doctor", "--store", "--quick"))
+        self.assertEqual(self.good("prune"), "removed 1 file (1.0 kB)\n")
+        self.assertFalse(os.path.exists(unused))
+        self.assertIn(f"in the store ({self.models})", self.bad(1, "show", "nosuch"))
+
+    def test_two_homes_share_its_lock(self):
+        self.good("import", cli.MODEL, "--name", "a")
+        other = {**self.env, "PANTRY_HOME": self.home + "2"}
+        with open(os.path.join(self.models, "fetch", "lock"), "r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.assertIn("another pantry is changing the store", self.bad(1, "rm", "a", env=other))
+        self.good("rm", "a", env=other)
+        self.assertEqual(self.names(), [])
+
+    def test_the_file_says_where_it_is(self):
+        for text in (f'models = "{self.models}"\n', f'[models]\nfolder = "{self.models}"\n[models.a]\ncontext = 8\n'):
+            self.configure(text)
+            self.good("import", cli.MODEL, "--name", "a", env=self.base)
+            self.assertIn("manifests", os.listdir(self.models))
+            self.assertEqual(self.names(), [("a", "pantry")])
+            other = {**self.base, "PANTRY_MODELS": self.models + "2"}  # the variable goes first
+            self.assertEqual(self.names(other), [])
+            self.good("rm", "a", env=self.base)
+
+    def test_a_damaged_file_is_an_error(self):
+        for text, what in (("models = 'x'", "1: models: wrong value"), ("models 1", "1: models: a key goes on")):
+            self.configure(text)
+            self.assertIn(f"{self.home}/config.toml:{what}", self.bad(1, "list", env=self.base))
+            self.assertIn("COMMAND", self.good("help", env=self.base))
+            self.assertIn("pantry", self.good("version", env=self.base))
+        self.configure("port = 'x'\n")  # of the service
+        self.assertEqual(self.names(self.base), [])
+
+    def test_the_folder_of_ollama(self):
+        """Its models are the own ones, once each, and not only read."""
+        self.good("import", cli.MODEL, "--name", "a")
+        ollama = {**self.base, "PANTRY_FOREIGN": "1", "OLLAMA_MODELS": self.models}
+        self.assertIn(("a", "ollama"), self.names(ollama))
+        self.assertIn("only reads", self.bad(1, "rm", "a", env=ollama))
+        both = {**ollama, "PANTRY_MODELS": self.models}
+        self.assertEqual([row for row in self.names(both) if row[0].endswith("a")], [("a", "pantry")])
+        self.good("rm", "a", env=both)
+
+    def test_a_service_uses_it(self):
+        """In its sandbox: it reads, copies and makes models there, wherever the setting comes from."""
+        for how in ("variable", "option", "file"):
+            env = {"PANTRY_MODELS": self.models} if how == "variable" else {}
+            self.configure(f'models = "{self.models}"\n' if how == "file" else "")
+            self.good("import", cli.MODEL, "--name", "a")
+            arguments = ("--models", self.models) if how == "option" else ()
+            server = Service({}, *arguments, env=env, home=self.home)
+            self.addCleanup(lambda s=server: s.process.poll() is None and s.stop())
+            self.assertEqual(server.request("POST", "/api/copy", {"source": "a", "destination": "b"})[0], 200)
+            made = {"model": "c", "from": "b", "system": "", "parameters": {"num_ctx": 64}, "stream": False}
+            self.assertEqual(server.request("POST", "/api/create", made)[2], {"status": "success"})
+            asked = {"model": "c", "prompt": "x", "stream": False, "options": {"num_predict": 2}}
+            self.assertEqual(server.request("POST", "/api/generate", asked)[0], 200)
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual([name for name, _ in self.names()], ["a", "b", "c"])
+            self.assertFalse(os.path.exists(os.path.join(self.home, "models")))
+            self.good("rm", "a", "b", "c")

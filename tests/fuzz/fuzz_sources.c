@@ -1,7 +1,8 @@
 /* Feeds arbitrary bytes to what reads the answers of servers: manifests of registries, lists of files of Hugging Face,
- * and names of parts. The first byte chooses. What is accepted has valid digests, and no more files than there is room
- * for. */
+ * the links between their pages, and names of parts. The first byte chooses. What is accepted has valid digests, and no
+ * more files than there is room for. */
 #include "store/hub.h"
+#include "store/link.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,18 @@ static void read_files(const char *text, size_t n, const char *quant)
     pn_hub_free(&model);
 }
 
+/* What is found fits, is part of the value, and has no spaces. */
+static void read_link(const char *text, size_t n)
+{
+    char next[64], *exact = malloc(n ? n : 1);
+    memcpy(exact, text, n);
+    if (pn_link_next(exact, n, next, sizeof next)) {
+        if (!*next || strlen(next) >= sizeof next || strpbrk(next, " \t>") || !strstr(text, next))
+            abort();
+    }
+    free(exact);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -58,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = malloc(size); /* the rest, and a zero */
     memcpy(text, data + 1, size - 1);
     text[size - 1] = '\0';
-    switch (data[0] % 4) {
+    switch (data[0] % 8) {
     case 0:
         read_manifest(text, size - 1);
         break;
@@ -68,9 +81,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 2:
         read_files(text, size - 1, "Q4_K_M");
         break;
-    default:
+    case 3:
         if (pn_shards_name(text, &number, &count) && (number < 1 || number > count))
             abort();
+        break;
+    default:
+        read_link(text, size - 1);
     }
     free(text);
     return 0;

@@ -35,6 +35,7 @@ int make_folder(const char *name)
     const char *base = getenv("TMPDIR");
     open_before = count_open();
     setenv("PANTRY_FOREIGN", "0", 1); /* this machine's models are not the test's */
+    unsetenv("PANTRY_MODELS");
     snprintf(root, sizeof root, "%s/pantry-test-%s.XXXXXX", base && *base ? base : "/tmp", name);
     return mkdtemp(root) ? 0 : -1;
 }

@@ -105,7 +105,7 @@ class Campaign:
         assert not [name for name in self.blobs() if "partial" in name]
         pruned = subprocess.run([self.pantry, "prune"], env=self.env, capture_output=True)
         assert pruned.returncode == 0, pruned.stderr.decode()
-        assert os.listdir(os.path.join(self.home, "fetch", "locks")) == []
+        assert os.listdir(os.path.join(self.home, "models", "fetch", "locks")) == []
         assert len(self.blobs()) == 4
         wanted = 0 if here else len(self.large) - (noted or 0)
         assert self.asked() == wanted, f"asked for {self.asked()} bytes, {wanted} were missing"

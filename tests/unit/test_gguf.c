@@ -450,7 +450,7 @@ static void test_folders(void **state)
     expect_refused(folder, PANTRY_NOT_FOUND, "a.folder: is a folder without a GGUF model");
     gw_put("model.safetensors", "x", 1);
     move_into(folder, "model.safetensors");
-    expect_refused(folder, PANTRY_UNSUPPORTED, "safetensors files are not supported yet");
+    expect_refused(folder, PANTRY_UNSUPPORTED, "its safetensors files need a config.json");
     static const char *const others[] = {"mmproj-F16.gguf", "a-MMPROJ.gguf", "x.imatrix.gguf", ".hidden.gguf",
                                          "readme"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {

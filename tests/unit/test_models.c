@@ -63,6 +63,7 @@ static int set_up(void **state)
     if (make_folder("pantry-models"))
         return 1;
     setenv("PANTRY_HOME", in_root("home"), 1);
+    unsetenv("PANTRY_MODELS");
     for (int i = 0; i < 2; i++) {
         const char *file = tiny_model("llama", i ? GW_F16 : GW_F32, i ? "b.gguf" : "a.gguf");
         if (pn_store_import(&file, 1, i ? "b" : "a", NULL, NULL, &stored, &path, NULL))
@@ -281,6 +282,17 @@ static void pinned_ones_stay(void **state)
     pn_models_free(m);
 }
 
+/* One core of eight is left to the service, but not where its threads find a second hardware thread. */
+static void some_cores_are_left(void **state)
+{
+    (void)state;
+    static const struct {
+        int cores, hardware_threads, expected;
+    } cases[] = {{1, 1, 1}, {2, 2, 2}, {7, 7, 7}, {8, 8, 7}, {15, 15, 14}, {16, 16, 14}, {16, 32, 16}, {64, 64, 56}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(pn_models_threads(cases[i].cores, cases[i].hardware_threads), cases[i].expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +302,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(as_many_at_once_as_allowed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(never_more_than_allowed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pinned_ones_stay, set_up, tear_down),
+        cmocka_unit_test(some_cores_are_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,7 @@ static int make_home(void **state)
     if (!mkdtemp(home))
         return -1;
     setenv("PANTRY_HOME", home, 1);
+    unsetenv("PANTRY_MODELS");
     setenv("PANTRY_FOREIGN", "0", 1);
     return 0;
 }

@@ -13,58 +13,19 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "folder.h"
-#include "interpose.h"
 #include "store/carried.h"
 #include "store/create.h"
 #include "store/internal.h"
+#include "trip.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* ---- calls that fail or kill ---- */
 
-static int calls, trip_at; /* trip_at 0: never */
-static bool trip_kills, no_links;
+static bool no_links;
 
-static bool trip(void)
-{
-    if (!trip_at || ++calls != trip_at)
-        return false;
-    if (trip_kills)
-        kill(getpid(), SIGKILL);
-    errno = EIO;
-    return true;
-}
-
-#define WRAP(result, name, params, args, failure)                                                                      \
-    result name params;                                                                                                \
-    result name params                                                                                                 \
-    {                                                                                                                  \
-        static result(*real) params;                                                                                   \
-        if (!real)                                                                                                     \
-            find_next(#name, &real);                                                                                   \
-        return trip() ? failure : real args;                                                                           \
-    }
-
-/* Files of this test need not reach the disk. */
-int fsync(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
-}
-
-WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 WRAP(int, unlink, (const char *path), (path), -1)
 WRAP(int, symlink, (const char *to, const char *path), (to, path), -1)
-WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(ssize_t, pread, (int fd, void *bytes, size_t n, off_t at), (fd, bytes, n, at), -1)
 WRAP(char *, strdup, (const char *text), (text), NULL)
@@ -135,20 +96,14 @@ static const struct pn_create_options options = {
 static int make_root(void **state)
 {
     (void)state;
-    trip_at = 0;
     no_links = false;
-    if (make_folder("create"))
-        return -1;
-    setenv("PANTRY_HOME", in_root("home"), 1);
-    return 0;
+    return make_home("create");
 }
 
 static int remove_root(void **state)
 {
-    (void)state;
-    trip_at = 0;
     pn_buf_free(&said);
-    return remove_folder();
+    return remove_home(state);
 }
 
 /* Makes a model of a Modelfile in the test's folder. */
@@ -190,7 +145,7 @@ static char *layers_of(const char *text)
     json_t *manifest, *layer;
     size_t i;
     assert_int_equal(pn_name_parse(text, &name, NULL), PANTRY_OK);
-    char *path = pn_manifest_path(in_root("home"), &name);
+    char *path = pn_manifest_path(in_root("home/models"), &name);
     assert_int_equal(pn_manifest_read(path, &manifest, NULL), PANTRY_OK);
     json_array_foreach(json_object_get(manifest, "layers"), i, layer)
     {
@@ -281,6 +236,16 @@ static void blobs_go_with_the_last_name(void **state)
     assert_int_equal(n_blobs(), 0);
 }
 
+static void a_model_made_from_itself_leaves_nothing(void **state)
+{
+    (void)state;
+    write_file(in_root("m.gguf"), "weights", 0644);
+    good("base", "FROM ./m.gguf\nSYSTEM one\n");
+    good("base", "FROM base\nSYSTEM two\n");
+    assert_layers("base", "model=weights|system=two|");
+    assert_int_equal(count_blobs(), 3); /* and the configuration */
+}
+
 static void failures_leave_nothing(void **state)
 {
     (void)state;
@@ -323,6 +288,53 @@ static void a_file_that_cannot_be_linked_is_copied(void **state)
         assert_int_equal(pn_store_remove("a", NULL, NULL), PANTRY_OK);
         assert_true(file_exists(in_root("m.gguf")));
     }
+}
+
+/* What other commands do while files are read and copied, and before the manifest is there. */
+static int n_copied;
+
+static void copy_a_model(void *user, const struct pn_fetch_progress *progress)
+{
+    (void)user;
+    char to[20];
+    assert_int_equal(progress->phase, PN_FETCH_VERIFY);
+    snprintf(to, sizeof to, "copy%d", n_copied++);
+    assert_int_equal(pn_store_copy("old", to, NULL), PANTRY_OK);
+}
+
+static void prune_the_store(void *user, const char *line)
+{
+    struct pn_pruned pruned;
+    (void)user;
+    if (strcmp(line, "parsing GGUF") != 0)
+        return;
+    assert_int_equal(pn_store_prune(&pruned, NULL), PANTRY_OK);
+    assert_int_equal(pruned.files, 0);
+    n_copied++;
+}
+
+static void others_do_not_wait_for_files(void **state)
+{
+    (void)state;
+    struct pn_create_options busy = options;
+    busy.fetch.progress = copy_a_model;
+    busy.status = prune_the_store;
+    write_file(in_root("m.gguf"), "weights", 0644);
+    write_file(in_root("new.gguf"), "other weights", 0644);
+    write_file(in_root("a.gguf"), "lora", 0644);
+    good("old", "FROM ./m.gguf\n");
+    no_links = true; /* files are copied, so that they are read twice */
+    struct pn_create c = {0};
+    assert_int_equal(pn_create_add_files(&c.files, in_root("new.gguf"), NULL), PANTRY_OK);
+    assert_int_equal(pn_create_add_files(&c.adapters, in_root("a.gguf"), NULL), PANTRY_OK);
+    struct pantry_error err = {0};
+    n_copied = 0;
+    if (pn_store_create("new", &c, &busy, &err))
+        fail_msg("%s", err.text);
+    assert_true(n_copied > 2); /* the first file while it was hashed and copied, and pruning */
+    pn_create_free(&c);
+    assert_layers("new", "model=other weights|adapter=lora|");
+    assert_layers("copy0", "model=weights|");
 }
 
 static void shards_have_links(void **state)
@@ -416,18 +428,18 @@ static void carried_texts_are_checked(void **state)
     assert_int_equal(pn_name_parse("a", &name, NULL), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
     char weights[PN_SHA256_HEX + 1];
-    assert_int_equal(pn_blob_put(in_root("home"), "weights", 7, weights, NULL), PANTRY_OK);
+    assert_int_equal(pn_blob_put(in_root("home/models"), "weights", 7, weights, NULL), PANTRY_OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char hex[PN_SHA256_HEX + 1], text[600];
         struct pn_carried c;
         struct pantry_error err = {0};
-        assert_int_equal(pn_blob_put(in_root("home"), rows[i].text, strlen(rows[i].text), hex, NULL), PANTRY_OK);
+        assert_int_equal(pn_blob_put(in_root("home/models"), rows[i].text, strlen(rows[i].text), hex, NULL), PANTRY_OK);
         int n = snprintf(text, sizeof text,
                          "{\"layers\": [{\"mediaType\": \"application/vnd.ollama.image.model\", \"digest\": "
                          "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.%s\", "
                          "\"digest\": \"sha256:%s\", \"size\": 1}]}",
                          weights, rows[i].type, hex);
-        assert_int_equal(pn_manifest_put(in_root("home"), &name, text, (size_t)n, NULL), PANTRY_OK);
+        assert_int_equal(pn_manifest_put(in_root("home/models"), &name, text, (size_t)n, NULL), PANTRY_OK);
         assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
         if (!strstr(err.text, rows[i].why))
             fail_msg("'%s' lacks '%s'", err.text, rows[i].why);
@@ -440,7 +452,7 @@ static void carried_texts_are_checked(void **state)
                      "\"sha256:%s\", \"size\": 7}, {\"mediaType\": \"application/vnd.ollama.image.system\", "
                      "\"digest\": \"sha256:../../../../etc/passwd\"}]}",
                      weights);
-    assert_int_equal(pn_manifest_put(in_root("home"), &name, escape, (size_t)n, NULL), PANTRY_OK);
+    assert_int_equal(pn_manifest_put(in_root("home/models"), &name, escape, (size_t)n, NULL), PANTRY_OK);
     assert_int_equal(pn_carried_read("a", &c, &err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "the digest of the system is not sha256:"));
 }
@@ -491,49 +503,20 @@ static void write_files(void)
     write_file(in_root("x-00002-of-00002.gguf"), "two!", 0644);
 }
 
+static const struct trips trips = {start_over, change, assert_consistent, 3, 20};
+
 static void every_call_may_fail(void **state)
 {
     (void)state;
     write_files();
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        int n = 0;
-        while (!done) {
-            start_over();
-            calls = 0;
-            trip_kills = false;
-            trip_at = ++n;
-            pantry_status status = change(what);
-            done = calls < n;
-            trip_at = 0;
-            assert_true(!done || status == PANTRY_OK);
-            assert_consistent();
-        }
-        assert_true(n > 20);
-    }
+    each_call_fails(&trips);
 }
 
 static void dies_anywhere(void **state)
 {
     (void)state;
     write_files();
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        for (int n = 1; !done; n++) {
-            start_over();
-            pid_t pid = fork();
-            if (pid == 0) {
-                trip_kills = true;
-                trip_at = n;
-                _exit(change(what) == PANTRY_OK ? 0 : 1);
-            }
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            done = WIFEXITED(status);
-            assert_true(!done || WEXITSTATUS(status) == 0);
-            assert_consistent();
-        }
-    }
+    each_call_kills(&trips);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
@@ -543,8 +526,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(layers_replace_and_stay),
         TEST(blobs_go_with_the_last_name),
+        TEST(a_model_made_from_itself_leaves_nothing),
         TEST(failures_leave_nothing),
         TEST(a_file_that_cannot_be_linked_is_copied),
+        TEST(others_do_not_wait_for_files),
         TEST(shards_have_links),
         TEST(uploads),
         TEST(carried_texts_are_checked),

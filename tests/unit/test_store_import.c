@@ -574,7 +574,7 @@ static void wheels_of_the_catalog_are_compared(void **state)
     assert_int_equal(truncate(in_root(blob), (off_t)smol->bytes), 0);
     struct pn_model_name name;
     assert_int_equal(pn_name_parse(smol->name, &name, NULL), PANTRY_OK);
-    assert_int_equal(pn_manifest_write(in_root("home"), &name, smol, NULL, 0, NULL), PANTRY_OK);
+    assert_int_equal(pn_manifest_write(in_root("home/models"), &name, smol, NULL, 0, NULL), PANTRY_OK);
     assert_int_equal(pn_store_import(one, 1, NULL, NULL, NULL, &stored, &path, &err), PANTRY_OK);
     assert_string_equal(stored, "smollm2:135m");
     assert_string_equal(path, in_root(blob));
@@ -621,8 +621,8 @@ static void one_import_at_a_time(void **state)
     (void)state;
     int lock;
     const char *file = put_text("a.gguf", "GGUF");
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch"), NULL), PANTRY_OK);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/lock"), &lock, NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch"), NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/lock"), &lock, NULL), PANTRY_OK);
     struct pantry_error err = {0};
     assert_int_equal(import(file, NULL, NULL, &err), PANTRY_IO);
     assert_non_null(strstr(err.text, "another pantry"));
@@ -654,7 +654,7 @@ static void no_descriptor_stays_open(void **state)
 static void files_in_the_way_of_folders(void **state)
 {
     (void)state;
-    static const char *const places[] = {"home", "home/models", "home/models/blobs", "home/fetch",
+    static const char *const places[] = {"home", "home/models", "home/models/blobs", "home/models/fetch",
                                          "home/models/manifests"};
     const char *file = put_text("a.gguf", "GGUF");
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
@@ -671,7 +671,7 @@ static void files_in_the_way_of_folders(void **state)
         assert_non_null(strstr(err.text, places[i]));
         pn_layout_remove(in_root("home"));
     }
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/lock"), NULL), PANTRY_OK); /* no file to lock */
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/lock"), NULL), PANTRY_OK); /* no file to lock */
     assert_int_equal(import(file, NULL, NULL, NULL), PANTRY_IO);
 }
 

@@ -203,6 +203,39 @@ static void home_comes_from_the_environment(void **state)
     setenv("HOME", was, 1);
 }
 
+static void the_store_is_below_home_or_elsewhere(void **state)
+{
+    (void)state;
+    char *store = NULL, *expected = in_root("models");
+    struct pantry_error err = {0};
+    struct stat st;
+    unsetenv("PANTRY_MODELS");
+    assert_int_equal(pn_layout_store(&store, NULL), PANTRY_OK);
+    assert_string_equal(store, expected);
+    free(store);
+    setenv("PANTRY_MODELS", "", 1); /* as if it were not set */
+    assert_int_equal(pn_layout_store(&store, NULL), PANTRY_OK);
+    assert_string_equal(store, expected);
+    free(store);
+    setenv("PANTRY_MODELS", in_root("deep/elsewhere"), 1);
+    assert_int_equal(pn_layout_store(&store, NULL), PANTRY_OK);
+    assert_string_equal(store, in_root("deep/elsewhere"));
+    assert_int_equal(stat(store, &st), -1); /* looking makes nothing */
+    free(store);
+    assert_int_equal(pn_store_folder(&store, &err), PANTRY_OK);
+    assert_true(stat(store, &st) == 0 && S_ISDIR(st.st_mode));
+    free(store);
+    fail_next("strdup", ENOMEM);
+    assert_int_equal(pn_layout_store(&store, &err), PANTRY_NO_MEMORY);
+    write_bytes(in_root("in-the-way"), "x", 1);
+    setenv("PANTRY_MODELS", in_root("in-the-way/models"), 1);
+    assert_int_equal(pn_store_folder(&store, &err), PANTRY_IO);
+    assert_null(store);
+    unsetenv("PANTRY_MODELS");
+    fail_next("vasprintf", ENOMEM);
+    assert_int_equal(pn_layout_store(&store, &err), PANTRY_NO_MEMORY);
+}
+
 static void folders_are_made(void **state)
 {
     (void)state;
@@ -795,11 +828,11 @@ static void blobs_are_named_by_their_digest(void **state)
 {
     (void)state;
     char hex[PN_SHA256_HEX + 1];
-    pn_layout_make_dirs(in_root("models/blobs"), NULL);
-    write_bytes(in_root("models/blobs/sha256-" ABC_SHA), "wrong", 5);
+    pn_layout_make_dirs(in_root("blobs"), NULL);
+    write_bytes(in_root("blobs/sha256-" ABC_SHA), "wrong", 5);
     assert_int_equal(pn_blob_put(root, "abc", 3, hex, NULL), PANTRY_OK);
     assert_string_equal(hex, ABC_SHA);
-    assert_holds(in_root("models/blobs/sha256-" ABC_SHA), "abc");
+    assert_holds(in_root("blobs/sha256-" ABC_SHA), "abc");
 }
 
 static pantry_status collect(void *user, const void *bytes, size_t n, struct pantry_error *err)
@@ -991,6 +1024,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(home_comes_from_the_environment),
+        TEST(the_store_is_below_home_or_elsewhere),
         TEST(folders_are_made),
         TEST(folders_are_removed),
         TEST(folders_that_cannot_be_made),

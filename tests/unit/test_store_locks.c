@@ -22,7 +22,7 @@
 
 static const char *home(void)
 {
-    return in_root("home");
+    return in_root("home/models");
 }
 
 static bool exists(const char *path)
@@ -73,12 +73,12 @@ static void one_holder_at_a_time(void **state)
     assert_int_equal(b.fd, -1);
     assert_null(b.path);
     pn_lock_release(&b);
-    assert_true(exists(in_root("home/fetch/locks/name-x")));
+    assert_true(exists(in_root("home/models/fetch/locks/name-x")));
     assert_int_equal(pn_lock_try(home(), "name-y", &b, NULL), PANTRY_OK); /* another one */
     assert_true(b.fd >= 0);
     pn_lock_release(&b);
     pn_lock_release(&a);
-    assert_false(exists(in_root("home/fetch/locks/name-x")));
+    assert_false(exists(in_root("home/models/fetch/locks/name-x")));
     assert_int_equal(pn_lock_try(home(), "name-x", &b, NULL), PANTRY_OK);
     assert_true(b.fd >= 0);
     pn_lock_release(&b);
@@ -188,13 +188,13 @@ static void what_is_at_work_stays(void **state)
     snprintf(data, sizeof data, "%s-partial-data", blob_of("slow"));
     write_file(data, "sl", 0644);
     make_old(data);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL), PANTRY_OK);
-    make_old(in_root("home/fetch/toy-one"));
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL), PANTRY_OK);
+    make_old(in_root("home/models/fetch/toy-one"));
     assert_int_equal(pn_lock_try(home(), key, &blob, NULL), PANTRY_OK);
     assert_int_equal(pn_lock_try(home(), "fetch-toy-one", &folder, NULL), PANTRY_OK);
     assert_int_equal(pn_store_prune(&pruned, NULL), PANTRY_OK);
     assert_int_equal(pruned.files, 0);
-    assert_true(exists(data) && exists(in_root("home/fetch/toy-one")));
+    assert_true(exists(data) && exists(in_root("home/models/fetch/toy-one")));
     pn_lock_release(&blob);
     pn_lock_release(&folder);
     assert_int_equal(pn_store_prune(&pruned, NULL), PANTRY_OK);

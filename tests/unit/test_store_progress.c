@@ -163,8 +163,9 @@ static void waiting_for_the_lock_is_reported(void **state)
 {
     (void)state;
     make_duo();
-    pn_layout_make_dirs(in_root("home/fetch/locks"), NULL);
-    assert_int_equal(pn_layout_try_lock(in_root("home/fetch/locks/fetch-duo-two"), &reports.lock, NULL), PANTRY_OK);
+    pn_layout_make_dirs(in_root("home/models/fetch/locks"), NULL);
+    assert_int_equal(pn_layout_try_lock(in_root("home/models/fetch/locks/fetch-duo-two"), &reports.lock, NULL),
+                     PANTRY_OK);
     assert_int_equal(fetch_noted(NULL), PANTRY_OK);
     for (int i = 0; i < 3; i++)
         assert_report(i, PN_FETCH_WAIT, 0, 0, 0);
@@ -205,7 +206,7 @@ static void growing_files_are_counted(void **state)
     (void)state;
     make_duo();
     assert_int_equal(mkfifo(in_root("fifo"), 0600), 0);
-    on_pip("d=$FAKE/home/fetch/duo-two\n"
+    on_pip("d=$FAKE/home/models/fetch/duo-two\n"
            "step() { : > \"$FAKE/at\"; read x < \"$FAKE/fifo\"; }\n"
            "step\n"
            "head -c 1000 /dev/zero > \"$TMPDIR/x\"; step\n"
@@ -215,8 +216,8 @@ static void growing_files_are_counted(void **state)
            "head -c 300000 /dev/zero > \"$d/y\"; step\n"
            "rm \"$d/y\"; cp \"$FAKE/wheels/b-1.whl\" \"$FAKE/wheels/l-1.whl\" \"$d\"\n");
     /* one wheel is left from an earlier attempt */
-    pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
-    assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/fetch/duo-two/a-1.whl")), 0);
+    pn_layout_make_dirs(in_root("home/models/fetch/duo-two"), NULL);
+    assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/models/fetch/duo-two/a-1.whl")), 0);
     uint64_t had = (uint64_t)size_of("wheels/a-1.whl");
     assert_true(had > 100 && had < 60000);
     struct steps steps = {0};
@@ -250,11 +251,11 @@ static void space_is_counted(void **state)
         const uint64_t have = i ? 200000 : (uint64_t)size_of("wheels/a-1.whl");
         for (uint64_t less = 0; less < 2; less++) {
             pn_layout_remove(in_root("home"));
-            pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
-            assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/fetch/duo-two/a-1.whl")), 0);
+            pn_layout_make_dirs(in_root("home/models/fetch/duo-two"), NULL);
+            assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/models/fetch/duo-two/a-1.whl")), 0);
             if (i) {
-                write_file(in_root("home/fetch/duo-two/x"), "", 0644);
-                assert_int_equal(truncate(in_root("home/fetch/duo-two/x"), 300000), 0);
+                write_file(in_root("home/models/fetch/duo-two/x"), "", 0644);
+                assert_int_equal(truncate(in_root("home/models/fetch/duo-two/x"), 300000), 0);
             }
             free_bytes = all - have - less;
             assert_int_equal(fetch_noted(&err), less ? PANTRY_LIMIT : PANTRY_OK);
@@ -302,7 +303,7 @@ static void wheels_are_asked_for_once(void **state)
     duo.parts[1].package = "a==1";
     duo.parts[1].wheel = "a-1.whl";
     /* a folder of that name does not count */
-    pn_layout_make_dirs(in_root("home/fetch/duo-two/l-1.whl"), NULL);
+    pn_layout_make_dirs(in_root("home/models/fetch/duo-two/l-1.whl"), NULL);
     on_pip("while [ \"$1\" != -d ]; do shift; done; shift; d=$1; shift; echo \"$@\" >> \"$FAKE/log\"\nrm -r "
            "\"$d/l-1.whl\"\n"
            "for p; do cp \"$FAKE/wheels/${p%%=*}-1.whl\" \"$d\"; done\n");
@@ -322,16 +323,16 @@ static void damage_is_fetched_anew_once(void **state)
     assert_int_equal(fetch_noted(&err), PANTRY_FORMAT);
     assert_non_null(strstr(err.text, "duo:two: "));
     assert_string_equal(text_of("log"), "a==1 b==1 l==1\n");
-    assert_false(is_there("home/fetch/duo-two"));
-    pn_layout_make_dirs(in_root("home/fetch/duo-two"), NULL);
-    assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/fetch/duo-two/a-1.whl")), 0);
+    assert_false(is_there("home/models/fetch/duo-two"));
+    pn_layout_make_dirs(in_root("home/models/fetch/duo-two"), NULL);
+    assert_int_equal(link(in_root("wheels/a-1.whl"), in_root("home/models/fetch/duo-two/a-1.whl")), 0);
     assert_int_equal(fetch_noted(&err), PANTRY_FORMAT);
     assert_string_equal(text_of("log"), "a==1 b==1 l==1\nb==1 l==1\na==1 b==1 l==1\n");
-    assert_false(is_there("home/fetch/duo-two"));
+    assert_false(is_there("home/models/fetch/duo-two"));
     /* finished wheels stay when the rest fails */
-    on_pip("cp \"$FAKE/wheels/a-1.whl\" \"$FAKE/home/fetch/duo-two\"; exit 1\n");
+    on_pip("cp \"$FAKE/wheels/a-1.whl\" \"$FAKE/home/models/fetch/duo-two\"; exit 1\n");
     assert_int_equal(fetch_noted(&err), PANTRY_IO);
-    assert_true(is_there("home/fetch/duo-two/a-1.whl"));
+    assert_true(is_there("home/models/fetch/duo-two/a-1.whl"));
 }
 
 static void imports_may_lack_the_licence(void **state)

@@ -12,6 +12,7 @@
 #include "interpose.h"
 #include "store/challenge.h"
 #include "store/hub.h"
+#include "store/link.h"
 #include "store/partfile.h"
 #include "store/registry.h"
 
@@ -213,6 +214,44 @@ static void trusts_few_hosts(void **state)
 static pantry_status parse(const char *text, struct pn_layers *layers, struct pantry_error *err)
 {
     return pn_layers_parse(text, strlen(text), layers, err);
+}
+
+static void reads_links(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value, *next; /* NULL: none */
+    } rows[] = {
+        {"<https://x/a?b=c>; rel=\"next\"", "https://x/a?b=c"},
+        {"</a>;rel=next", "/a"},
+        {" , <a>; REL=\"Next\" ", "a"},
+        {"<a>; rel=\"prev\", <b>; title=\"x, y; \\\"<z>\"; rel=\"first next\", <c>; rel=next", "b"},
+        {"<a>; rel = next", "a"},
+        {"<a>; rel=prev; rel=next", NULL}, /* only the first counts */
+        {"<a>; rel=nextt, <b>; rel=\"nex\", <c>; rels=next", NULL},
+        {"<a>", NULL},
+        {"<a>; rel=prev; rel", NULL},
+        {"<>; rel=next", NULL},
+        {"<a", NULL},
+        {"<a b>; rel=next", NULL},
+        {"<a >; rel=next", NULL},
+        {"a; rel=next", NULL},
+        {"<a>; rel=\"next", "a"}, /* not ended, but clear */
+        {"<a> rel=next", NULL},
+        {"", NULL},
+        {"<0123456789012345678>; rel=next", "0123456789012345678"},
+        {"<01234567890123456789>; rel=next", NULL}, /* no room */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char next[20] = "";
+        size_t n = strlen(rows[i].value);
+        char *exact = malloc(n + 1); /* no zero at its end */
+        memcpy(exact, rows[i].value, n);
+        bool found = pn_link_next(exact, n, next, sizeof next);
+        if (found != (rows[i].next != NULL) || (found && strcmp(next, rows[i].next) != 0))
+            fail_msg("%s: found '%s'", rows[i].value, next);
+        free(exact);
+    }
 }
 
 static void reads_the_layers_of_a_manifest(void **state)
@@ -458,7 +497,7 @@ enum { SIZE = (9 << 20) + 5, N_PARTS = 3 };
 
 static pantry_status open_blob(struct pn_partfile *f, struct pantry_error *err)
 {
-    return pn_partfile_open(f, in_root("home"), HEX_A, SIZE, err);
+    return pn_partfile_open(f, in_root("home/models"), HEX_A, SIZE, err);
 }
 
 static void a_state_survives(void **state)
@@ -487,7 +526,7 @@ static void a_state_survives(void **state)
     assert_int_equal(st.st_size, SIZE);
     pn_partfile_close(&f);
     /* of another size: from the beginning */
-    assert_int_equal(pn_partfile_open(&f, in_root("home"), HEX_A, SIZE - 1, NULL), PANTRY_OK);
+    assert_int_equal(pn_partfile_open(&f, in_root("home/models"), HEX_A, SIZE - 1, NULL), PANTRY_OK);
     assert_int_equal(pn_partfile_present(&f), 0);
     assert_string_equal(f.etag, "");
     pn_partfile_close(&f);
@@ -805,6 +844,7 @@ int main(void)
         cmocka_unit_test(reads_challenges),
         cmocka_unit_test(refuses_other_challenges),
         cmocka_unit_test(trusts_few_hosts),
+        cmocka_unit_test(reads_links),
         cmocka_unit_test(reads_the_layers_of_a_manifest),
         cmocka_unit_test(chooses_the_file_of_a_quant),
         cmocka_unit_test(takes_all_parts_in_order),

@@ -10,57 +10,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "folder.h"
-#include "interpose.h"
 #include "store/internal.h"
+#include "trip.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- calls that fail or kill ---- */
 
-static int calls, trip_at; /* trip_at 0: never */
-static bool trip_kills;
-
-static bool trip(void)
-{
-    if (!trip_at || ++calls != trip_at)
-        return false;
-    if (trip_kills)
-        kill(getpid(), SIGKILL);
-    errno = EIO;
-    return true;
-}
-
-#define WRAP(result, name, params, args, failure)                                                                      \
-    result name params;                                                                                                \
-    result name params                                                                                                 \
-    {                                                                                                                  \
-        static result(*real) params;                                                                                   \
-        if (!real)                                                                                                     \
-            find_next(#name, &real);                                                                                   \
-        return trip() ? failure : real args;                                                                           \
-    }
-
-/* Files of this test need not reach the disk. */
-int fsync(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0 && !trip() ? 0 : -1;
-}
-
-WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 WRAP(int, unlink, (const char *path), (path), -1)
 WRAP(int, rmdir, (const char *path), (path), -1)
-WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP(char *, strdup, (const char *text), (text), NULL)
 WRAP(int, vasprintf, (char **out, const char *format, va_list args), (out, format, args), -1)
@@ -70,23 +29,12 @@ WRAP(int, vasprintf, (char **out, const char *format, va_list args), (out, forma
 static int make_root(void **state)
 {
     (void)state;
-    trip_at = 0;
-    if (make_folder("remove"))
-        return -1;
-    setenv("PANTRY_HOME", in_root("home"), 1);
-    return 0;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    trip_at = 0;
-    return remove_folder();
+    return make_home("remove");
 }
 
 static const char *home(void)
 {
-    return in_root("home");
+    return in_root("home/models");
 }
 
 static char *blob_of(const char *text)
@@ -297,19 +245,19 @@ static void prunes_what_is_left(void **state)
     make_old(old);
     write_file(in_root("home/models/blobs/README"), "mine", 0644);
     make_old(in_root("home/models/blobs/README"));
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/toy-one"), NULL), PANTRY_OK);
-    assert_int_equal(pn_layout_make_dirs(in_root("home/fetch/toy-two"), NULL), PANTRY_OK);
-    write_file(in_root("home/fetch/toy-one/wheel"), "1234567", 0644);
-    make_old(in_root("home/fetch/toy-one"));
-    write_file(in_root("home/fetch/lock"), "", 0644);
-    make_old(in_root("home/fetch/lock"));
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/toy-one"), NULL), PANTRY_OK);
+    assert_int_equal(pn_layout_make_dirs(in_root("home/models/fetch/toy-two"), NULL), PANTRY_OK);
+    write_file(in_root("home/models/fetch/toy-one/wheel"), "1234567", 0644);
+    make_old(in_root("home/models/fetch/toy-one"));
+    write_file(in_root("home/models/fetch/lock"), "", 0644);
+    make_old(in_root("home/models/fetch/lock"));
     assert_int_equal(symlink(in_root("home/models/manifests"), blob_of("link")), 0);
     assert_int_equal(pn_store_prune(&pruned, &err), PANTRY_OK);
     assert_int_equal(pruned.files, 4);
     assert_int_equal(pruned.bytes, 6 + 3 + 7);
-    assert_false(has_blob("unused") || file_exists(old) || file_exists(in_root("home/fetch/toy-one")));
+    assert_false(has_blob("unused") || file_exists(old) || file_exists(in_root("home/models/fetch/toy-one")));
     assert_true(file_exists(fresh) && file_exists(in_root("home/models/blobs/README")));
-    assert_true(file_exists(in_root("home/fetch/toy-two")) && file_exists(in_root("home/fetch/lock")));
+    assert_true(file_exists(in_root("home/models/fetch/toy-two")) && file_exists(in_root("home/models/fetch/lock")));
     assert_int_equal(resolve("a"), PANTRY_OK); /* the link was removed, not the folder that it names */
     assert_int_equal(pn_store_prune(&pruned, &err), PANTRY_OK);
     assert_int_equal(pruned.files, 0);
@@ -376,50 +324,21 @@ static void assert_consistent(void)
     assert_false(has_blob("unused"));
 }
 
+static const struct trips trips = {start_over, change, assert_consistent, 3, 8};
+
 static void every_call_may_fail(void **state)
 {
     (void)state;
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        int n = 0;
-        while (!done) {
-            start_over();
-            calls = 0;
-            trip_kills = false;
-            trip_at = ++n;
-            pantry_status status = change(what);
-            done = calls < n;
-            trip_at = 0;
-            assert_true(!done || status == PANTRY_OK);
-            assert_consistent();
-        }
-        assert_true(n > 8);
-    }
+    each_call_fails(&trips);
 }
 
 static void dies_anywhere(void **state)
 {
     (void)state;
-    for (int what = 0; what < 3; what++) {
-        bool done = false;
-        for (int n = 1; !done; n++) {
-            start_over();
-            pid_t pid = fork();
-            if (pid == 0) {
-                trip_kills = true;
-                trip_at = n;
-                _exit(change(what) == PANTRY_OK ? 0 : 1);
-            }
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            done = WIFEXITED(status);
-            assert_true(!done || WEXITSTATUS(status) == 0);
-            assert_consistent();
-        }
-    }
+    each_call_kills(&trips);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_home)
 
 int main(void)
 {

@@ -54,9 +54,6 @@ static uint64_t cpu_elapsed(const struct pn_device *device)
 static bool cpu_can(const void *device, const struct pn_graph *graph, const struct pn_node *node)
 {
     (void)device;
-    bool multiplies = node->op == PN_OP_MATMUL || node->op == PN_OP_MATMUL_EACH;
-    if (multiplies && pn_node(graph, node->src[1])->weight->n_planes > 1) /* no kernel reads separate scales yet */
-        return false;
     if (node->op == PN_OP_MATMUL_EACH && node->src[2] != PN_NONE) { /* slots are numbered without gaps */
         const struct pn_node *x = pn_node(graph, node->src[0]);
         struct pn_view_shape shape = pn_view_of(graph, node->src[0]);

@@ -150,7 +150,9 @@ static void run_job(const struct pn_cpu_run *run, int phase, int worker, const s
         step = job->x_index ? slot : (size_t)x.stride0 * sizeof(float);
         data = (const char *)x.data;
     }
+    struct pn_matmul_planes planes;
     kernel->run(&(struct pn_matmul_args){.type = w->type,
+                                         .planes = pn_cpu_planes(w, job->mat, first, &planes),
                                          .w = pn_weight_at(w, PN_PLANE_VALUES, job->mat, first),
                                          .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
                                          .n_rows = n,

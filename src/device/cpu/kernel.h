@@ -46,10 +46,17 @@ static inline const int16_t *pn_q8_sum(const void *row, int64_t k)
 
 enum pn_x_format { PN_X_F32, PN_X_Q8 };
 
+/* The rows of a type with several planes: the first one, and the bytes between rows of each plane. */
+struct pn_matmul_planes {
+    struct pn_planes_row first;
+    size_t stride[PN_MAX_PLANES];
+};
+
 /* y[col][row] = sum_i w[row][i] * x[col][i] for a slice of the weight's rows and all columns (tokens). Weight rows are
  * contiguous, `w_stride` bytes apart, in their storage type; rows of `x` have the kernel's x_format. */
 struct pn_matmul_args {
     pn_type type;
+    const struct pn_matmul_planes *planes; /* NULL: one plane */
     const void *w;
     size_t w_stride;
     int64_t n_rows;

@@ -42,4 +42,19 @@ void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker);
 
 void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker);
 
+/* Where a product reads the rows of a matrix from `row` on. */
+static inline const struct pn_matmul_planes *pn_cpu_planes(const struct pn_weight *w, int64_t mat, int64_t row,
+                                                           struct pn_matmul_planes *out)
+{
+    if (w->n_planes == 1)
+        return NULL;
+    out->first.group = w->group;
+    for (int p = 0; p < w->n_planes; p++) {
+        out->first.at[p] = pn_weight_at(w, p, mat, row);
+        out->first.type[p] = w->plane[p].type;
+        out->stride[p] = w->plane[p].row_bytes;
+    }
+    return out;
+}
+
 #endif

@@ -157,7 +157,9 @@ static void multiply(const struct pn_cpu_run *run, int worker, const struct oper
     const struct pn_program *p = run->program;
     const struct pn_matmul_form *kernel = &p->device->kernels.matmul[w->type].form[pn_columns_of(o->n_rows)];
     bool q8 = kernel->x_format == PN_X_Q8;
+    struct pn_matmul_planes planes;
     kernel->run(&(struct pn_matmul_args){.type = w->type,
+                                         .planes = pn_cpu_planes(w, 0, first, &planes),
                                          .w = pn_weight_at(w, PN_PLANE_VALUES, 0, first),
                                          .w_stride = w->plane[PN_PLANE_VALUES].row_bytes,
                                          .n_rows = n,

@@ -68,8 +68,8 @@ pantry_status pn_ollama_options(const json_t *fields, struct pn_answer_options *
                                         "num_predict",
                                         "num_ctx",
                                         "num_batch",
-                                        /* hints: */ "num_keep",
-                                        "num_gpu",
+                                        "num_keep",
+                                        /* hints: */ "num_gpu",
                                         "main_gpu",
                                         "use_mmap",
                                         "num_thread",
@@ -231,6 +231,10 @@ static void finish(struct call *c, const struct pn_answer *a)
         json_object_set(v, "logprobs", c->logprobs);
     if (c->n_left_out)
         json_object_set_new(v, "truncated_messages", json_integer(c->n_left_out));
+    if (a->n_cut)
+        json_object_set_new(v, "truncated_tokens", json_integer(a->n_cut));
+    if (a->n_shifted)
+        json_object_set_new(v, "shifted_tokens", json_integer(a->n_shifted));
     add_figures(v, c, &a->stats);
     release(c);
     if (!c->stream) {
@@ -385,6 +389,8 @@ static pantry_status fill_context(struct call *c, const char *prompt, const char
 {
     if (c->raw || (system && *system) || json_is_true(c->think) || json_is_string(c->think))
         return pn_fail(err, PANTRY_INVALID, "suffix: not allowed with raw, system or think");
+    if (c->answer.cut || c->answer.shift)
+        return pn_fail(err, PANTRY_INVALID, "suffix: not allowed with truncate or shift");
     pantry_status status = pn_fill_prompt(c->loaded, "suffix", prompt, strlen(prompt), suffix, &c->filled, err);
     c->answer.text = c->filled.data;
     c->answer.len = c->filled.len;
@@ -465,25 +471,27 @@ static pantry_status read_logprobs(struct call *c, struct pantry_error *err)
     return status;
 }
 
+/* What stays where tokens are left out, and whether any are. */
+static pantry_status read_keep(const json_t *options, struct pn_answer_options *o, struct pantry_error *err)
+{
+    enum { USUAL = 4 }; /* as in Ollama */
+    const json_t *limit = json_object_get(options, "num_predict");
+    if (json_is_integer(limit) && json_integer_value(limit) == -2) /* until the context is full */
+        o->shift = false;
+    o->n_keep = USUAL;
+    pantry_status status = pn_json_int(options, "num_keep", -1, 1 << 24, &o->n_keep, err);
+    o->n_keep = o->n_keep < 0 ? 1 << 24 : o->n_keep; /* the prompt, as far as possible */
+    return status;
+}
+
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
     static const char *const of_chat[] = {
-        "model",   "messages", "tools",        "stream",   "think",   "keep_alive",
-        "options", "logprobs", "top_logprobs", "truncate", "figures", "_debug_render_only",
-        NULL};
-    static const char *const of_generate[] = {"model",
-                                              "prompt",
-                                              "suffix",
-                                              "system",
-                                              "raw",
-                                              "stream",
-                                              "think",
-                                              "keep_alive",
-                                              "options",
-                                              "logprobs",
-                                              "figures",
-                                              "top_logprobs",
-                                              "_debug_render_only",
+        "model",    "messages",     "tools",    "stream", "think",   "keep_alive",         "options",
+        "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", NULL};
+    static const char *const of_generate[] = {"model",   "prompt",       "suffix",     "system",  "raw",
+                                              "stream",  "think",        "keep_alive", "options", "logprobs",
+                                              "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
                                               NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
@@ -520,7 +528,13 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         status = pn_ollama_options(options, &c->answer, err);
     if (!status)
         status = read_logprobs(c, err);
-    return !status && c->chat ? pn_json_bool(c->body, "truncate", &c->truncate, err) : status;
+    if (!status)
+        status = pn_json_bool(c->body, "truncate", c->chat ? &c->truncate : &c->answer.cut, err);
+    if (!status)
+        status = pn_json_bool(c->body, "shift", &c->answer.shift, err);
+    if (!status)
+        status = read_keep(options, &c->answer, err);
+    return status;
 }
 
 /* Without a prompt a call only loads the model, or unloads it. */

@@ -12,6 +12,9 @@ pn_route_fn pn_ollama_create, pn_ollama_has_blob, pn_ollama_put_blob;
 /* The model's name, in one of two fields of a request, and the same where it must be one of the own store. */
 pantry_status pn_ollama_field_name(const json_t *body, const char **out, struct pantry_error *err);
 pantry_status pn_ollama_name(const json_t *body, const char **out, struct pantry_error *err);
+/* Pulls a model for another request, with lines of progress in its stream (`stream`); *begun: the reply has begun. */
+pantry_status pn_ollama_fetch(struct pn_server *s, struct pn_exchange *x, const char *name, bool stream, bool *begun,
+                              pantry_cancel *cancel, struct pantry_error *err);
 /* A keep_alive: "5m", "1h30m", 300 (seconds), -1 (forever), 0 (unload at once). */
 pantry_status pn_ollama_duration(const json_t *value, struct pn_keep_alive *out, struct pantry_error *err);
 /* The object `options`. PANTRY_UNSUPPORTED: one of them is not known. */

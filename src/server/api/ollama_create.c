@@ -154,6 +154,16 @@ static void put_status(void *user, const char *line)
         pantry_cancel_set(c->cancel);
 }
 
+/* A base that is nowhere yet is pulled. */
+static pantry_status find_base(struct pn_server *s, struct creation *c, const char *from, struct pantry_error *err)
+{
+    struct pn_stored found;
+    pantry_status status = pn_store_find(from, &found, err);
+    if (status == PANTRY_OK)
+        pn_stored_free(&found);
+    return status == PANTRY_NOT_FOUND ? pn_ollama_fetch(s, c->x, from, c->stream, &c->begun, c->cancel, err) : status;
+}
+
 void pn_ollama_create(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
@@ -164,6 +174,8 @@ void pn_ollama_create(struct pn_server *s, struct pn_exchange *x, json_t *body, 
     pantry_status status = read_create(body, &create, &name, &c.stream, &err);
     if (!status && !(c.cancel = pantry_cancel_new()))
         status = pn_no_memory(&err, "a model");
+    if (!status && create.from)
+        status = find_base(s, &c, create.from, &err);
     struct pn_create_options options = {
         .fetch = {.user = &c, .cancel = c.cancel}, .status = put_status, .library = PN_CREATE_LIBRARY};
     if (!status && !(status = pn_store_create(name, &create, &options, &err)))

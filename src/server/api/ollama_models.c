@@ -239,6 +239,22 @@ static void add_carried(json_t *v, const struct pn_carried *c)
     free(parameters);
 }
 
+/* What `pantry list` and `show` print, for those of another machine. Ollama's API has no such field. */
+static void add_description(json_t *v, const char *name, uint64_t bytes, const json_t *d)
+{
+    struct pn_stored stored;
+    json_t *all = json_copy((json_t *)(uintptr_t)d);
+    if (!all || pn_store_find(name, &stored, NULL)) {
+        json_decref(all);
+        return;
+    }
+    json_object_set_new(all, "source", json_string(stored.source));
+    json_object_set_new(all, "path", json_string(stored.path));
+    json_object_set_new(all, "stored_bytes", json_integer((json_int_t)bytes));
+    json_object_set_new(v, "description", all);
+    pn_stored_free(&stored);
+}
+
 static json_t *text_or_empty(const json_t *d, const char *key)
 {
     json_t *v = json_object_get(d, key);
@@ -251,11 +267,11 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
 {
     (void)tail;
     const char *model = NULL;
-    bool verbose = false;
+    bool verbose = false, whole = false;
     char *name, *path, when[40];
     uint64_t bytes;
     struct pantry_error err;
-    static const char *const known[] = {"model", "name", "verbose", NULL};
+    static const char *const known[] = {"model", "name", "verbose", "description", NULL};
     pantry_status status = pn_json_known(body, "", known, &err);
     if (!status)
         status = pn_json_string(body, "name", &model, &err);
@@ -263,6 +279,8 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
         status = pn_json_string(body, "model", &model, &err);
     if (!status)
         status = pn_json_bool(body, "verbose", &verbose, &err);
+    if (!status)
+        status = pn_json_bool(body, "description", &whole, &err);
     if (!status && !model)
         status = pn_fail(&err, PANTRY_INVALID, "model is required");
     if (!status)
@@ -288,6 +306,8 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
                           "capabilities", capabilities_of(d), "modified_at", when);
     if (verbose && v)
         json_object_set(v, "tensors", json_object_get(d, "tensors"));
+    if (whole && v)
+        add_description(v, name, bytes, d);
     add_carried(v, &carried);
     pn_reply_json(x, 200, v);
     pn_carried_free(&carried);

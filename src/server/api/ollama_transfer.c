@@ -110,7 +110,7 @@ static pantry_status check_host(const struct pn_server *s, struct transfer *t, c
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
         if (strlen(hosts[i]) == n && strncmp(t->name, hosts[i], n) == 0)
             return PANTRY_OK;
-    for (const char *const *r = s->options.registries; r && *r; r++)
+    for (const char *const *r = atomic_load(&s->registries); r && *r; r++)
         if (strlen(*r) == n && strncmp(t->name, *r, n) == 0) {
             t->public_only = false;
             return PANTRY_OK;
@@ -154,6 +154,19 @@ static void reply(struct transfer *t, pantry_status status, const struct pantry_
         pn_reply_error(t->x, PN_ERRORS_OLLAMA, err);
 }
 
+static pantry_status pull(struct transfer *t, char **path, struct pantry_error *err)
+{
+    const struct pn_pull_options options = {.fetch = {.progress = on_pull, .user = t, .cancel = t->cancel},
+                                            .insecure = t->insecure,
+                                            .public_only = t->public_only};
+    t->entry = pn_store_entry(t->name);
+    put_status(t, json_pack("{s:s}", "status", "pulling manifest"));
+    pantry_status status = pn_store_pull(t->name, &options, path, err);
+    if (status)
+        pn_fail_prefix(err, "pull model manifest");
+    return status;
+}
+
 void pn_ollama_pull(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     (void)tail;
@@ -161,17 +174,23 @@ void pn_ollama_pull(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     struct pantry_error err;
     char *path = NULL;
     pantry_status status = read_request(s, &t, body, "pulls from", &err);
-    if (!status) {
-        const struct pn_pull_options options = {.fetch = {.progress = on_pull, .user = &t, .cancel = t.cancel},
-                                                .insecure = t.insecure,
-                                                .public_only = t.public_only};
-        t.entry = pn_store_entry(t.name);
-        put_status(&t, json_pack("{s:s}", "status", "pulling manifest"));
-        if ((status = pn_store_pull(t.name, &options, &path, &err)))
-            pn_fail_prefix(&err, "pull model manifest");
-    }
+    if (!status)
+        status = pull(&t, &path, &err);
     free(path);
     reply(&t, status, &err);
+}
+
+pantry_status pn_ollama_fetch(struct pn_server *s, struct pn_exchange *x, const char *name, bool stream, bool *begun,
+                              pantry_cancel *cancel, struct pantry_error *err)
+{
+    struct transfer t = {.x = x, .name = name, .stream = stream, .begun = *begun, .cancel = cancel};
+    char *path = NULL;
+    pantry_status status = check_host(s, &t, "pulls from", err);
+    if (!status)
+        status = pull(&t, &path, err);
+    free(path);
+    *begun = t.begun;
+    return status;
 }
 
 void pn_ollama_push(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)

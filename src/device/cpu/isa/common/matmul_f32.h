@@ -54,6 +54,15 @@ static void f32_decode(pn_type type, const char *row, float *out, int64_t k)
         vstore_part(out + i, row_load(type, row, i, (int)(k - i)), (int)(k - i));
 }
 
+/* Values k0 .. k0 + k of row r of a type with several planes. */
+static void f32_decode_planes(const struct pn_matmul_args *a, int64_t r, int64_t k0, float *out, int64_t k)
+{
+    struct pn_planes_row row = a->planes->first;
+    for (uint32_t p = 0; p < pn_type_info(a->type)->planes; p++)
+        row.at[p] = (const char *)row.at[p] + (size_t)r * a->planes->stride[p];
+    pn_type_info(a->type)->decode_planes(&row, (size_t)k0, out, (size_t)k);
+}
+
 static void matmul_f32(const struct pn_matmul_args *a)
 {
     const char *w = a->w;
@@ -79,7 +88,9 @@ static void matmul_f32(const struct pn_matmul_args *a)
                 f32_tile(a, PN_TYPE_F32, first, a->w_stride, r, rows, k0, k);
                 continue;
             }
-            for (int64_t i = 0; i < rows; i++)
+            for (int64_t i = 0; i < rows && a->planes; i++)
+                f32_decode_planes(a, r + i, k0, panel + i * k, k);
+            for (int64_t i = 0; i < rows && !a->planes; i++)
                 f32_decode(a->type, first + (size_t)i * a->w_stride, panel + i * k, k);
             f32_tile(a, PN_TYPE_F32, (const char *)panel, (size_t)k * sizeof(float), r, rows, k0, k);
         }

@@ -1,0 +1,45 @@
+/* Adapters: low-rank changes of weights that are added while a model runs (Hu et al., LoRA, 2021; Liu et al., DoRA,
+ * 2024). The base stays as it is, in any storage type. */
+#ifndef PN_MODEL_ADAPTER_H
+#define PN_MODEL_ADAPTER_H
+
+#include "format/weights.h"
+#include "tensor/weight.h"
+
+/* The change of one weight: W x becomes W x + B (A x), or m / |W + B A| times that, row by row. */
+struct pn_adapter_pair {
+    const char *name;          /* the weight's, as in weights.h */
+    const struct pn_weight *a; /* (n_mat, rank, n_in) */
+    const struct pn_weight *b; /* (n_mat, n_out, rank), times the scale */
+    const float *magnitude;    /* (n_out): m; NULL: LoRA */
+};
+
+struct pn_adapter {
+    struct pn_arena arena;
+    const char *path;
+    struct {
+        struct pn_adapter_pair *data;
+        size_t len, cap;
+    } pairs;
+};
+
+/* Reads a llama.cpp GGUF adapter, or a folder as mlx_lm or PEFT write it, for a base model. Everything is copied. */
+pantry_status pn_adapter_open(const char *path, float scale, const struct pn_weights *base, struct pn_adapter **out,
+                              struct pantry_error *err);
+void pn_adapter_free(struct pn_adapter *adapter);
+/* The change of a tensor; NULL: none. */
+const struct pn_adapter_pair *pn_adapter_find(const struct pn_adapter *adapter, const char *name);
+
+/* ---- for readers ---- */
+
+/* A float32 weight of n_mat x n_rows x n_cols numbers in the adapter's arena, for the reader to fill; NULL: out of
+ * memory. */
+struct pn_weight *pn_adapter_weight(struct pn_adapter *adapter, int64_t n_mat, int64_t n_rows, int64_t n_cols);
+/* Adds a part ("a", "b" or a magnitude) of the change of `name`, which is copied. */
+pantry_status pn_adapter_add(struct pn_adapter *adapter, const char *name, const struct pn_weight *a,
+                             const struct pn_weight *b, const float *magnitude, struct pantry_error *err);
+/* Folders: model/hf/adapter.c. */
+pantry_status pn_hf_adapter_read(struct pn_adapter *adapter, const struct pn_weights *base, float scale,
+                                 struct pantry_error *err);
+
+#endif

@@ -1,0 +1,249 @@
+/* Adapters of mlx_lm (adapters.safetensors) and PEFT (adapter_model.safetensors): see model/adapter.h. */
+#define _GNU_SOURCE      1
+#define _DARWIN_C_SOURCE 1
+#include "model/adapter.h"
+
+#include "model/hf/hf.h"
+#include "model/hf/storage.h"
+#include "model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { NONE, MLX_A, MLX_B, PEFT_A, PEFT_B, MAGNITUDE };
+
+/* Ends of names, and what the tensor is. */
+static const struct {
+    const char *end;
+    enum kind kind;
+} kinds[] = {{".lora_a", MLX_A},
+             {".lora_b", MLX_B},
+             {".m", MAGNITUDE},
+             {".lora_A.weight", PEFT_A},
+             {".lora_B.weight", PEFT_B},
+             {".lora_A.default.weight", PEFT_A},
+             {".lora_B.default.weight", PEFT_B},
+             {".lora_magnitude_vector", MAGNITUDE},
+             {".lora_magnitude_vector.weight", MAGNITUDE},
+             {".lora_magnitude_vector.default.weight", MAGNITUDE}};
+
+struct reader {
+    struct pn_adapter *adapter;
+    const json_t *config;
+    struct pn_hf hf; /* names and rules of the base */
+    float user;      /* the user's scale */
+    int64_t head;    /* rows of a head whose halves become pairs in the base; 0: they stay */
+    struct pantry_error *err;
+};
+
+/* ---- scales ---- */
+
+/* The value of a pattern of PEFT that is the module's name, or its end after a dot. */
+static double by_pattern(const json_t *patterns, const char *module, double fallback)
+{
+    const char *key;
+    json_t *value;
+    size_t n = strlen(module);
+    json_object_foreach((json_t *)(uintptr_t)patterns, key, value)
+    {
+        size_t k = strlen(key);
+        bool ends = k <= n && strcmp(module + n - k, key) == 0 && (k == n || module[n - k - 1] == '.');
+        if (ends && json_is_number(value))
+            return json_number_value(value);
+    }
+    return fallback;
+}
+
+static double number(const json_t *object, const char *key, double fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : fallback;
+}
+
+static double scale_of(const struct reader *r, const char *module)
+{
+    const json_t *mlx = json_object_get(r->config, "lora_parameters");
+    if (json_is_object(mlx))
+        return number(mlx, "scale", number(mlx, "alpha", 20));
+    double rank = by_pattern(json_object_get(r->config, "rank_pattern"), module, number(r->config, "r", 8));
+    double alpha = by_pattern(json_object_get(r->config, "alpha_pattern"), module, number(r->config, "lora_alpha", 8));
+    bool root = json_is_true(json_object_get(r->config, "use_rslora"));
+    return rank > 0 ? alpha / (root ? sqrt(rank) : rank) : 0;
+}
+
+/* ---- tensors ---- */
+
+static enum kind kind_of(const char *name, size_t *len)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t k = strlen(kinds[i].end);
+        if (n > k && strcmp(name + n - k, kinds[i].end) == 0) {
+            *len = n - k;
+            return kinds[i].kind;
+        }
+    }
+    return NONE;
+}
+
+/* The tensor as (matrices, rows, columns) in the order of pn_adapter_pair. */
+static bool read_matrix(struct reader *r, const struct pn_st_tensor *t, enum kind kind, float scale,
+                        struct pn_hf_matrix *out)
+{
+    bool turned = (kind == MLX_A || kind == MLX_B) && t->n_dims == 2;
+    int64_t n_mat = t->n_dims > 2 ? t->shape[0] : 1, last = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
+    int64_t rows = t->n_dims > 1 ? t->shape[t->n_dims - 2] : last, cols = t->n_dims > 1 ? last : 1;
+    pn_type type;
+    if (kind == MAGNITUDE && t->n_dims == 2 && rows == 1)
+        rows = cols, cols = 1;
+    if (turned) {
+        int64_t swap = rows;
+        rows = cols;
+        cols = swap;
+    }
+    if (!pn_hf_plain_type(t->type, &type) || t->n_dims < 1 || t->n_dims > 3 || rows < 1 || cols < 1 || n_mat < 1 ||
+        rows > INT32_MAX || cols > INT32_MAX || n_mat > INT32_MAX) {
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s: its type or shape is not that of a LoRA", t->name);
+        return false;
+    }
+    struct pn_weight *w = pn_adapter_weight(r->adapter, n_mat, rows, cols);
+    if (!w) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for an adapter");
+        return false;
+    }
+    float *values = (float *)(uintptr_t)w->plane[0].data;
+    for (int64_t i = 0; i < n_mat * rows * cols; i++) {
+        int64_t from = turned ? i % cols * rows + i / cols : i;
+        values[i] = pn_hf_number(t, (size_t)from) * scale;
+    }
+    *out = (struct pn_hf_matrix){.weight = w, .n_dims = n_mat > 1 ? 3 : 2};
+    out->shape[0] = n_mat > 1 ? n_mat : rows;
+    out->shape[1] = n_mat > 1 ? rows : cols;
+    out->shape[2] = n_mat > 1 ? cols : 1;
+    out->shape[3] = 1;
+    return true;
+}
+
+/* The same numbers without gaps, and with the halves of each head as pairs if the base has them so. */
+static struct pn_weight *compact(struct reader *r, const struct pn_weight *from, bool pairs)
+{
+    struct pn_weight *to = pn_adapter_weight(r->adapter, from->n_mat, from->n_rows, from->n_cols);
+    int64_t head = r->head;
+    bool turns = pairs && head > 0 && from->n_rows % head == 0;
+    if (!to) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for an adapter");
+        return NULL;
+    }
+    float *values = (float *)(uintptr_t)to->plane[0].data;
+    for (int64_t i = 0; i < from->n_mat * from->n_rows; i++) {
+        int64_t row = i % from->n_rows, in_head = turns ? row % head : 0;
+        if (turns)
+            row = row - in_head + in_head % 2 * (head / 2) + in_head / 2;
+        pn_weight_decode(from, i / from->n_rows, row, 0, from->n_cols, values + i * from->n_cols);
+    }
+    return to;
+}
+
+static void read_tensor(struct reader *r, const struct pn_st_tensor *t)
+{
+    size_t len;
+    char module[1024];
+    struct pn_hf_target targets[8];
+    enum kind kind = kind_of(t->name, &len);
+    if (kind == NONE || len >= sizeof module) {
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s is not a part of a LoRA or DoRA", t->name);
+        return;
+    }
+    memcpy(module, t->name, len);
+    module[len] = '\0';
+    int n = pn_hf_targets(&r->hf, module, targets, 8);
+    for (int i = 0; i < n && !r->hf.status; i++) {
+        struct pn_hf_matrix m;
+        bool rows = kind == MLX_B || kind == PEFT_B || kind == MAGNITUDE;
+        float scale = kind == MLX_B || kind == PEFT_B ? (float)scale_of(r, module) * r->user : 1;
+        if (!read_matrix(r, t, kind, scale, &m))
+            return;
+        if (rows)
+            pn_hf_change_rows(&r->hf, &m, targets[i].rule->change);
+        bool pairs = rows && (strstr(targets[i].name, ".attn_q.weight") || strstr(targets[i].name, ".attn_k.weight"));
+        struct pn_weight *w = r->hf.status ? NULL : compact(r, m.weight, pairs);
+        if (w)
+            r->hf.status =
+                pn_adapter_add(r->adapter, targets[i].name, rows ? NULL : w, rows && kind != MAGNITUDE ? w : NULL,
+                               kind == MAGNITUDE ? w->plane[0].data : NULL, r->err);
+    }
+}
+
+/* ---- the folder ---- */
+
+/* What the configuration says and this reader does not do. */
+static void check_config(struct reader *r)
+{
+    const char *fine = json_string_value(json_object_get(r->config, "fine_tune_type"));
+    const char *peft = json_string_value(json_object_get(r->config, "peft_type"));
+    const char *bias = json_string_value(json_object_get(r->config, "bias"));
+    if (fine && strcmp(fine, "lora") != 0 && strcmp(fine, "dora") != 0)
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "adapter_config.json: fine_tune_type \"%.40s\" is not supported", fine);
+    if (peft && strcmp(peft, "LORA") != 0)
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "adapter_config.json: peft_type \"%.40s\" is not supported", peft);
+    if (bias && strcmp(bias, "none") != 0)
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "adapter_config.json: trained biases are not supported");
+}
+
+static pantry_status read_file(struct reader *r, const char *name)
+{
+    struct pn_map map = {0};
+    struct pn_st_tensors tensors = {0};
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", r->adapter->path, name) < 0)
+        return pn_no_memory(r->err, "an adapter");
+    pantry_status status = pn_map_open(&map, path, r->err);
+    if (!status)
+        status = pn_safetensors_read(&map, 0, path, &r->adapter->arena, &tensors, NULL, r->err);
+    for (size_t i = 0; i < tensors.len && !status && !r->hf.status; i++)
+        read_tensor(r, &tensors.data[i]);
+    if (!status && (status = r->hf.status))
+        pn_fail_prefix(r->err, "%s", path);
+    free(tensors.data);
+    pn_map_close(&map);
+    free(path);
+    return status;
+}
+
+pantry_status pn_hf_adapter_read(struct pn_adapter *adapter, const struct pn_weights *base, float scale,
+                                 struct pantry_error *err)
+{
+    static const char *const files[] = {"adapters.safetensors", "adapter_model.safetensors"};
+    struct reader r = {.adapter = adapter, .user = scale, .err = err};
+    struct pn_weights own = {.hf = base->hf}; /* memory of names and rules */
+    struct pn_arch arch;
+    json_t *config;
+    int64_t n_rot;
+    pantry_status status = pn_hfdir_json(adapter->path, "adapter_config.json", &config, err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_FORMAT, "%s: is no adapter: adapter_config.json is missing", adapter->path);
+    if (!status)
+        status = pn_model_arch(base, &arch, err);
+    if (status)
+        return status;
+    r.config = config;
+    r.hf = (struct pn_hf){.w = &own, .dir = base->hf, .arch = &arch, .err = err};
+    pn_hf_begin(&r.hf);
+    if (!base->hf)
+        pn_hf_pairs_in_gguf(&arch, base, &n_rot, &r.head);
+    check_config(&r);
+    status = r.hf.status;
+    if (!status) {
+        status = read_file(&r, files[0]);
+        if (status == PANTRY_NOT_FOUND)
+            status = read_file(&r, files[1]);
+        if (status == PANTRY_NOT_FOUND)
+            status = pn_fail(err, PANTRY_NOT_FOUND, "%s: has neither %s nor %s", adapter->path, files[0], files[1]);
+    }
+    pn_arena_free(&own.arena);
+    json_decref(r.hf.config);
+    json_decref(config);
+    return status;
+}
