@@ -292,6 +292,82 @@ PANTRY_API pantry_status pantry_quantize(const char *in, const char *out, const 
                                          const struct pantry_quantize_options *options,
                                          struct pantry_quantize_result *result, struct pantry_error *error);
 
+/* ---- measuring on a text ---- */
+
+/* A text is cut into windows of n_context tokens, as llama.cpp does; each is read with an empty context, its first
+ * token replaced by the beginning token if the model asks for one. Tokens after the last whole window are not used. */
+
+/* The library makes it, and may append members. Reported after each window. */
+struct pantry_window {
+    size_t number, n_windows; /* counted from 1 */
+    double perplexity;        /* so far */
+};
+/* Returning false ends the call with PANTRY_CANCELLED. */
+typedef bool pantry_window_callback(void *user, const struct pantry_window *window);
+
+struct pantry_eval_options {
+    size_t size;
+    int n_context;           /* 0: 512 */
+    int max_windows;         /* 0: all */
+    const char *save_logits; /* writes the logits to this file, in llama.cpp's format for a base; NULL: nothing */
+    const char *base_logits; /* compares with the logits of such a file, whose text counts instead; NULL: nothing */
+    pantry_window_callback *callback; /* may be NULL */
+    void *user;
+};
+
+PANTRY_API void pantry_eval_options_init(struct pantry_eval_options *options, size_t size);
+static inline struct pantry_eval_options pantry_eval_options_default(void)
+{
+    struct pantry_eval_options o;
+    pantry_eval_options_init(&o, sizeof o);
+    return o;
+}
+
+/* The second half of each window counts. Errors are standard errors of the mean. */
+struct pantry_eval_result {
+    size_t size;
+    size_t n_windows, n_tokens;
+    double perplexity, perplexity_error;
+    double top1, top1_error; /* share of tokens that were the likeliest */
+    /* With base_logits: */
+    double base_perplexity;
+    double divergence, divergence_error; /* mean Kullback-Leibler divergence from the base, in nats */
+    double divergence_median, divergence_99, divergence_max;
+    double same_top, same_top_error; /* share of positions whose likeliest tokens agree */
+};
+
+/* Measures how well a model predicts a text, and how far it is from the model of base_logits. `text` may be NULL with
+ * base_logits. PANTRY_INVALID: the text has less than one window; PANTRY_UNSUPPORTED: the model does not generate. */
+PANTRY_API pantry_status pantry_eval(pantry_model *model, const char *text, size_t len,
+                                     const struct pantry_eval_options *options, struct pantry_eval_result *result,
+                                     struct pantry_error *error);
+
+struct pantry_imatrix_options {
+    size_t size;
+    int n_context;            /* 0: 512 */
+    int max_windows;          /* 0: all */
+    bool output;              /* also the output matrix */
+    const char *name;         /* of the text, for the file; NULL: none */
+    const char *const *merge; /* files whose sums are added */
+    size_t n_merge;
+    pantry_window_callback *callback; /* may be NULL */
+    void *user;
+};
+
+PANTRY_API void pantry_imatrix_options_init(struct pantry_imatrix_options *options, size_t size);
+static inline struct pantry_imatrix_options pantry_imatrix_options_default(void)
+{
+    struct pantry_imatrix_options o;
+    pantry_imatrix_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Sums the squared inputs of every matrix while the model reads a text, and writes them to `path` for pantry_quantize:
+ * GGUF, or llama.cpp's older format if it ends in ".dat". Without a text (`model` and `text` NULL) only merges files.
+ * Nothing else may run on the model's devices meanwhile. PANTRY_INVALID: the text has less than one window. */
+PANTRY_API pantry_status pantry_imatrix(pantry_model *model, const char *text, size_t len, const char *path,
+                                        const struct pantry_imatrix_options *options, struct pantry_error *error);
+
 /* What the folders of prompts (cache_dir) did for all models of this process so far. */
 struct pantry_cache_stats {
     size_t size;

@@ -51,6 +51,8 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
+    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
+    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
     fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
@@ -68,7 +70,8 @@ _pantry_options() # COMMAND
 _pantry_argument() # COMMAND: its first argument, with "..." if the others are of the same kind
 {
     case $1 in
-    run | generate | show | fit | bench | embed | rank | decide | tokenize | template | parse | logits) echo "model" ;;
+    run | generate | imatrix | eval | show | fit | bench | embed | rank | decide | tokenize | template | parse | \
+        logits) echo "model" ;;
     import) echo "file..." ;;
     check) echo "model..." ;;
     help) echo "command" ;;
@@ -97,7 +100,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize show fit bench embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -112,7 +115,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -30,6 +30,8 @@ _pantry_commands()
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
         'quantize:write a model file with other storage types'
+        'imatrix:measure which values of a model matter, for quantize'
+        'eval:measure a model'\''s quality: perplexity, divergence, tasks'
         'show:describe a model'
         'fit:which models fit this machine or another, and how fast they will be'
         'bench:measure how fast a model runs on this machine'
@@ -320,6 +322,39 @@ _pantry()
             '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
             '--json[print the result and the types of all tensors as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    imatrix)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the text that the model reads; -: standard input]:FILE:_files' \
+            '(-o --out)'{-o+,--out=}'[the file to write; default: imatrix.gguf]:FILE:_files' \
+            '*--merge=[add the sums of an earlier file]:FILE:_files' \
+            '--ctx=[tokens of a window; default: 512]:N: ' \
+            '--windows=[most windows to read; default: all]:N: ' \
+            '--process-output[also collect for the output matrix]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    eval)
+        _arguments -s -S : \
+            '(-f --file)'{-f+,--file=}'[the text; -: standard input]:FILE:_files' \
+            '--save-logits=[save the logits, for --kl with another model]:FILE:_files' \
+            '--kl=[compare with saved logits: Kullback-Leibler divergence and agreement]:FILE:_files' \
+            '--tasks=[answer the tasks of a JSONL file]:FILE:_files' \
+            '--ctx=[tokens of a window; default: 512]:N: ' \
+            '--windows=[most windows to read; default: all]:N: ' \
+            '--json[print the results as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
     show)
         _arguments -s -S : \
             '--modelfile[print a Modelfile that makes this model]' \

@@ -51,10 +51,19 @@ struct pn_ticket {
 
 struct pn_program; /* a plan compiled for a device */
 
+/* Sees the operand of every product with a weight, a row at a time: n1 pieces of n2 values, `stride1` floats apart.
+ * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs. */
+struct pn_observer {
+    void (*operand)(void *context, const struct pn_weight *weight, int64_t matrix, const float *row, int n1, int n2,
+                    int64_t stride1);
+    void *context;
+};
+
 struct pn_device {
     const struct pn_device_class *class;
     struct pn_device_properties properties;
-    struct pn_placed *placed; /* by rising id */
+    const struct pn_observer *observer; /* NULL: none. Set between steps, for statistics such as importances */
+    struct pn_placed *placed;           /* by rising id */
     size_t n_placed;
 };
 

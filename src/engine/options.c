@@ -128,15 +128,27 @@ void pantry_decide_options_init(struct pantry_decide_options *o, size_t size)
     init(o, size, &own, sizeof own);
 }
 
-void pantry_estimate_options_init(struct pantry_estimate_options *o, size_t size)
-{
-    struct pantry_estimate_options own = {0};
-    init(o, size, &own, sizeof own);
-}
-
 void pantry_quantize_options_init(struct pantry_quantize_options *o, size_t size)
 {
     struct pantry_quantize_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_eval_options_init(struct pantry_eval_options *o, size_t size)
+{
+    struct pantry_eval_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_imatrix_options_init(struct pantry_imatrix_options *o, size_t size)
+{
+    struct pantry_imatrix_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
+void pantry_estimate_options_init(struct pantry_estimate_options *o, size_t size)
+{
+    struct pantry_estimate_options own = {0};
     init(o, size, &own, sizeof own);
 }
 

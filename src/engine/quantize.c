@@ -38,7 +38,7 @@ struct job {
     char key[KEY_CHARS + 1];
 };
 
-/* ---- wishes ---- */
+/* ---- options ---- */
 
 static pantry_status type_named(const char *name, const char *what, pn_type *out, struct pantry_error *err)
 {

@@ -472,7 +472,7 @@ static int compare_order(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : strcmp(x->t->name, y->t->name);
 }
 
-/* The wish that names the tensor, or SIZE_MAX. */
+/* The option that names the tensor, or SIZE_MAX. */
 static size_t find_pattern(pcre2_code *const *codes, size_t n, const char *name, pcre2_match_data *data)
 {
     for (size_t i = 0; i < n; i++)

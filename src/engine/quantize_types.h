@@ -17,7 +17,7 @@ struct pn_mix {
 /* A mix by its name, without regard to case. PANTRY_NOT_FOUND: the error lists all. */
 pantry_status pn_mix_find(const char *name, const struct pn_mix **out, struct pantry_error *err);
 
-/* The user's wishes. */
+/* What the user asks for. */
 struct pn_mix_wishes {
     const char *const *patterns; /* of names, PCRE2, found anywhere */
     const pn_type *types;        /* of the patterns */

@@ -3,7 +3,7 @@
  * Everything about the file is known before the first byte is written, so data streams: memory holds the metadata only.
  * The file gets its name when it is complete; until then its bytes are in a file beside it, OUT.KEY.partial. With a key
  * that names the job (inputs and settings), that file stays after a failure and the next run with the same key goes on
- * behind the last complete tensor.
+ * after the last complete tensor.
  *
  *     struct pn_gguf_meta meta = {0};
  *     pn_gguf_str(&meta, "general.architecture", "llama");

@@ -103,8 +103,10 @@ def compare(ours, ggml, name, data):
         for weights in (None, importance):
             mine = error(values, ours.decode(name, ours.encode(name, values, weights)), weights)
             theirs = error(values, ours.decode(name, ggml_encode(ggml, info, values, weights)), weights)
-            worst = max(worst, mine / theirs)
-            parts.append(f"{label.split('.weight')[0]}{'*' if weights is not None else ''} {mine / theirs:.3f}")
+            least = 1e-7 * error(values, np.zeros_like(values), weights)  # values that a type holds exactly
+            ratio = (mine + least) / (theirs + least)
+            worst = max(worst, ratio)
+            parts.append(f"{label.split('.weight')[0]}{'*' if weights is not None else ''} {ratio:.3f}")
     print(f"{name:8} {'ok ' if worst <= 1.02 else 'BAD'} {'  '.join(parts)}", flush=True)
     return worst <= 1.02
 

@@ -181,7 +181,7 @@ static void every_kind_of_metadata(void **state)
     gw_free(&g);
 }
 
-/* A run that stops at any tensor, in the middle of it, goes on behind the last complete one; another key begins anew.
+/* A run that stops at any tensor, in the middle of it, goes on after the last complete one.
  */
 static void resuming(void **state)
 {

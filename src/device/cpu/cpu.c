@@ -118,6 +118,11 @@ static bool is_each(const struct pn_phase *f)
 static void run_wide(struct pn_cpu_run *run, int phase, int worker)
 {
     const struct pn_phase *f = &run->program->plan->phases[phase];
+    bool observed = worker == 0 && run->program->device->base.observer;
+    if (observed && f->kind == PN_PHASE_PRODUCT)
+        pn_cpu_product_observe(run, phase);
+    else if (observed && is_each(f))
+        pn_cpu_each_observe(run, phase);
     if (f->kind == PN_PHASE_PRODUCT)
         pn_cpu_product_run(run, phase, worker);
     else if (f->kind == PN_PHASE_ATTENTION)

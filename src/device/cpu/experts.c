@@ -165,6 +165,19 @@ static void run_job(const struct pn_cpu_run *run, int phase, int worker, const s
                                          .scratch = p->workers[worker].scratch});
 }
 
+void pn_cpu_each_observe(const struct pn_cpu_run *run, int phase)
+{
+    const struct pn_observer *o = run->program->device->base.observer;
+    struct each e = each_of(run->program, phase);
+    struct pn_strided x = pn_cpu_view(run, 0, &e.step->src[0]);
+    bool routed = e.node->src[2] != PN_NONE;
+    struct pn_strided route = routed ? pn_cpu_view(run, 0, &e.step->src[2]) : (struct pn_strided){0};
+    for (int64_t r = 0; r < pn_cpu_n_rows(run, e.node); r++)
+        for (int j = 0; j < e.node->n1; j++)
+            o->operand(o->context, e.stack, routed ? (int64_t)pn_view_at(route, r, 1)[j] : j,
+                       pn_view_at(x, r, e.x->n1 == 1 ? 0 : j), 1, e.x->n2, 0);
+}
+
 void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;

@@ -16,6 +16,8 @@ void pn_cpu_product_compile(struct pn_program *p, int phase);
 /* Prepares this worker's share of the operand; true if the workers must meet before they multiply. */
 bool pn_cpu_product_prepare(struct pn_cpu_run *run, int phase, int worker);
 void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker);
+/* Shows the operands of a phase to the device's observer; on the first worker, when they are ready. */
+void pn_cpu_product_observe(const struct pn_cpu_run *run, int phase);
 
 /* ---- experts.c: products with one matrix of a stack per slot ---- */
 
@@ -23,6 +25,7 @@ void pn_cpu_each_compile(struct pn_program *p, int phase, struct pn_cpu_each_siz
 /* Like pn_cpu_product_prepare; also groups the slots by matrix. */
 bool pn_cpu_each_prepare(struct pn_cpu_run *run, int phase, int worker);
 void pn_cpu_each_run(struct pn_cpu_run *run, int phase, int worker);
+void pn_cpu_each_observe(const struct pn_cpu_run *run, int phase);
 
 /* ---- attention.c: the cache and attention ---- */
 

@@ -202,6 +202,17 @@ static void run_chunk(const struct pn_cpu_run *run, int phase, int worker, const
     }
 }
 
+void pn_cpu_product_observe(const struct pn_cpu_run *run, int phase)
+{
+    const struct pn_observer *o = run->program->device->base.observer;
+    const struct pn_phase *f = &run->program->plan->phases[phase];
+    const struct pn_node *x = pn_node(run->program->plan->graph, f->x);
+    struct pn_strided from = pn_cpu_view(run, 0, &f->from);
+    for (int j = 0; j < f->n_products; j++)
+        for (int64_t r = 0; r < pn_cpu_n_rows(run, x); r++)
+            o->operand(o->context, f->products[j].weight, 0, pn_view_at(from, r, 0), x->n1, x->n2, from.stride1);
+}
+
 void pn_cpu_product_run(struct pn_cpu_run *run, int phase, int worker)
 {
     struct pn_program *p = run->program;

@@ -94,17 +94,42 @@ static pantry_status run_step(const struct pn_program *program, const struct pn_
     return pn_op_reference(n->op)(&args, err);
 }
 
+/* Shows the operand of a product, or of one with a stack of matrices, to the observer. */
+static void observe(const struct pn_observer *o, const struct pn_program *program, const struct pn_batch *batch,
+                    const struct pn_step *step)
+{
+    const struct pn_graph *g = program->plan->graph;
+    const struct pn_node *n = step->node, *x = pn_node(g, n->src[0]);
+    const struct pn_weight *w = pn_node(g, n->src[1])->weight;
+    struct pn_strided from = view_of(program, batch, &step->src[0]);
+    bool each = n->op == PN_OP_MATMUL_EACH;
+    struct pn_strided route =
+        each && n->src[2] != PN_NONE ? view_of(program, batch, &step->src[2]) : (struct pn_strided){0};
+    for (int64_t r = 0; r < pn_batch_n_rows(batch, n->rows); r++) {
+        if (!each)
+            o->operand(o->context, w, 0, pn_view_at(from, r, 0), x->n1, x->n2, from.stride1);
+        for (int j = 0; each && j < n->n1; j++)
+            o->operand(o->context, w, route.data ? (int64_t)pn_view_at(route, r, 1)[j] : j,
+                       pn_view_at(from, r, x->n1 == 1 ? 0 : j), 1, x->n2, 0);
+    }
+}
+
 /* Plans of this device are not fused: a phase is one operation. */
-static pantry_status run_phase(const struct pn_program *program, const struct pn_batch *batch,
-                               const struct pn_phase *phase, struct pantry_error *err)
+static pantry_status run_phase(const struct pn_observer *observer, const struct pn_program *program,
+                               const struct pn_batch *batch, const struct pn_phase *phase, struct pantry_error *err)
 {
     const struct pn_plan *plan = program->plan;
     if (phase->n_row > 0)
         return run_step(program, batch, &plan->steps[phase->first_row], err);
-    if (phase->kind != PN_PHASE_PRODUCT)
+    if (phase->kind != PN_PHASE_PRODUCT) {
+        if (observer && phase->step->node->op == PN_OP_MATMUL_EACH)
+            observe(observer, program, batch, phase->step);
         return run_step(program, batch, phase->step, err);
+    }
     const struct pn_product *item = &phase->products[0];
     struct pn_step step = {.node = pn_node(plan->graph, item->matmul), .out = item->to, .src = {phase->from}};
+    if (observer)
+        observe(observer, program, batch, &step);
     return run_step(program, batch, &step, err);
 }
 
@@ -118,7 +143,7 @@ static pantry_status ref_submit(struct pn_device *device, struct pn_program *pro
     program->scratch = (uintptr_t)scratch->address;
     ticket->status = PANTRY_OK;
     for (int i = 0; i < program->plan->n_phases && !ticket->status; i++)
-        ticket->status = run_phase(program, batch, &program->plan->phases[i], &ticket->error);
+        ticket->status = run_phase(device->observer, program, batch, &program->plan->phases[i], &ticket->error);
     ((struct ref_device *)device)->elapsed = pn_clock_ns() - start;
     return PANTRY_OK;
 }

@@ -25,6 +25,7 @@ struct layout {
     float first, ratio; /* scales that are searched: the largest magnitude times these */
     enum sign_kind signs;
     enum shift_kind shift; /* levels are shifted by 1/8 up or down */
+    float last;            /* the last scale, which a constant sub-block needs; 0: as `ratio` says */
 };
 
 /* The entries worth choosing in a group, per shift: for each of the scales the best. */
@@ -35,8 +36,9 @@ struct entries {
 
 struct sub {
     float x[MOST_SIZE], w[MOST_SIZE]; /* magnitudes, unless levels are signed */
-    uint8_t negative[MOST_SIZE / 8];  /* signs of eight values each */
-    bool odd[MOST_SIZE / 8];          /* of eight signs that must be even, one more has to change */
+    float scale[SCALES];
+    uint8_t negative[MOST_SIZE / 8]; /* signs of eight values each */
+    bool odd[MOST_SIZE / 8];         /* of eight signs that must be even, one more has to change */
     struct entries group[MOST_GROUPS];
 };
 
@@ -154,7 +156,7 @@ PN_INLINE void prepare(const struct pn_book *book, const struct layout *layout, 
                        struct sub *sub)
 {
     static _Thread_local struct sums_of_entries sums;
-    float s[SCALES], largest = 0;
+    float *s = sub->scale, largest = 0;
     memcpy(sub->x, x, sizeof(float) * (size_t)layout->size);
     memcpy(sub->w, w, sizeof(float) * (size_t)layout->size);
     for (int j = 0; j < layout->size; j++)
@@ -162,6 +164,8 @@ PN_INLINE void prepare(const struct pn_book *book, const struct layout *layout, 
     s[0] = largest * layout->first;
     for (int c = 1; c < SCALES; c++)
         s[c] = s[c - 1] * layout->ratio;
+    if (layout->last > 0)
+        s[SCALES - 1] = largest * layout->last;
     if (layout->signs != SIGNED_LEVELS)
         split_signs(book, layout, sub);
     for (int g = 0; g < layout->size / book->dim; g++) {
@@ -228,12 +232,9 @@ PN_INLINE struct choice choose_entries(const struct pn_book *book, const struct 
 /* The scale with the least error: each of the searched ones, improved by two regressions. */
 PN_INLINE float fit_book(const struct pn_book *book, const struct layout *layout, const struct sub *sub)
 {
-    float largest = 0, best = 0, gain = 0;
-    for (int j = 0; j < layout->size; j++)
-        largest = fabsf(sub->x[j]) > largest ? fabsf(sub->x[j]) : largest;
-    float s = largest * layout->first;
-    for (int c = 0; c < SCALES; c++, s *= layout->ratio) {
-        float at = s;
+    float best = 0, gain = 0;
+    for (int c = 0; c < SCALES; c++) {
+        float at = sub->scale[c];
         for (int again = 0; again < 2; again++) {
             struct choice choice = choose_entries(book, layout, sub, at);
             if (!(choice.a > 0 && choice.b > 0))
@@ -455,12 +456,12 @@ static void pack_iq1_m(const struct coded *c, uint8_t *b)
             weights = weights ? weights + 256 : NULL;                                                                  \
         }                                                                                                              \
     }
-BOOK_SEARCH(iq2_xxs, 66, PN_BOOK_IQ2_XXS, 32, 15, 0.125f, 0.45f / 43, 1.3f, EVEN_SIGNS, NO_SHIFT)
-BOOK_SEARCH(iq2_xs, 74, PN_BOOK_IQ2_XS, 16, 15, 0.125f, 0.5f / 43, 1.28f, EVEN_SIGNS, NO_SHIFT)
-BOOK_SEARCH(iq2_s, 82, PN_BOOK_IQ2_S, 16, 15, 0.125f, 0.5f / 43, 1.28f, FREE_SIGNS, NO_SHIFT)
-BOOK_SEARCH(iq3_xxs, 98, PN_BOOK_IQ3_XXS, 32, 15, 0.25f, 0.6f / 62, 1.18f, EVEN_SIGNS, NO_SHIFT)
-BOOK_SEARCH(iq3_s, 110, PN_BOOK_IQ3_S, 32, 15, 1, 0.6f / 15, 1.18f, FREE_SIGNS, NO_SHIFT)
-BOOK_SEARCH(iq1_s, 50, PN_BOOK_IQ1, 32, 7, 1, 0.3f, 1.2f, SIGNED_LEVELS, SHIFT_PER_SUB)
-BOOK_SEARCH(iq1_m, 56, PN_BOOK_IQ1, 16, 7, 1, 0.35f, 1.2f, SIGNED_LEVELS, SHIFT_PER_GROUP)
+BOOK_SEARCH(iq2_xxs, 66, PN_BOOK_IQ2_XXS, 32, 15, 0.125f, 0.45f / 43, 1.3f, EVEN_SIGNS, NO_SHIFT, 0)
+BOOK_SEARCH(iq2_xs, 74, PN_BOOK_IQ2_XS, 16, 15, 0.125f, 0.5f / 43, 1.28f, EVEN_SIGNS, NO_SHIFT, 0)
+BOOK_SEARCH(iq2_s, 82, PN_BOOK_IQ2_S, 16, 15, 0.125f, 0.5f / 43, 1.28f, FREE_SIGNS, NO_SHIFT, 0)
+BOOK_SEARCH(iq3_xxs, 98, PN_BOOK_IQ3_XXS, 32, 15, 0.25f, 0.6f / 62, 1.18f, EVEN_SIGNS, NO_SHIFT, 0)
+BOOK_SEARCH(iq3_s, 110, PN_BOOK_IQ3_S, 32, 15, 1, 0.6f / 15, 1.2f, FREE_SIGNS, NO_SHIFT, 1)
+BOOK_SEARCH(iq1_s, 50, PN_BOOK_IQ1, 32, 7, 1, 0.3f, 1.2f, SIGNED_LEVELS, SHIFT_PER_SUB, 0)
+BOOK_SEARCH(iq1_m, 56, PN_BOOK_IQ1, 16, 7, 1, 0.35f, 1.2f, SIGNED_LEVELS, SHIFT_PER_GROUP, 0)
 
 #endif
