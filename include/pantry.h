@@ -139,6 +139,14 @@ PANTRY_API pantry_status pantry_model_load(const char *path, const struct pantry
  * downloading anything. It has no tokenizer. PANTRY_NOT_FOUND: unknown shape or mix of types. */
 PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options,
                                                 pantry_model **model, struct pantry_error *error);
+/* The same without weights, to estimate the model: the file has a hole in their place. PANTRY_NOT_FOUND as above. */
+PANTRY_API pantry_status pantry_model_outline(const char *spec, const struct pantry_model_options *options,
+                                              pantry_model **model, struct pantry_error *error);
+/* The i-th shape and the i-th type of these; NULL after the last. */
+PANTRY_API const char *pantry_shape_name(size_t i);
+PANTRY_API const char *pantry_shape_type(size_t i);
+/* The type in which the i-th shape was trained and is published; NULL: in many. */
+PANTRY_API const char *pantry_shape_own_type(size_t i);
 /* Remaining sessions and requests keep the model alive until they are freed, in any order. */
 PANTRY_API void pantry_model_free(pantry_model *model);
 
@@ -191,6 +199,45 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
 PANTRY_API pantry_status pantry_describe(const char *path, char **json, struct pantry_error *error);
+
+struct pantry_estimate_options {
+    size_t size;
+    int n_context;         /* tokens; 0: as for a session */
+    int n_batch;           /* tokens of a prompt per step; 0: the default */
+    int n_sequences;       /* that run together, each with its whole context; 0: one */
+    const char *kv_type;   /* as for a session */
+    uint64_t memory_bytes; /* for max_context; 0: unlimited */
+};
+
+/* What a model needs. Bytes are the most that it uses; none of its weights are read. */
+struct pantry_estimate {
+    size_t size;
+    uint64_t total_bytes; /* the sum of the following */
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
+    uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
+    uint64_t scratch_bytes;             /* of the longest steps */
+    uint64_t text_bytes;                /* the program, tokenizer, samplers: measured, not counted */
+    uint64_t n_params, step_bytes;      /* weight bytes that one token reads */
+    double step_kv_bytes;               /* and its keys and values, at the end of the context */
+    double token_multiplies;            /* of a token of a prompt, in products with weights */
+    double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
+    int n_context, n_context_train;
+    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+};
+
+PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);
+static inline struct pantry_estimate_options pantry_estimate_options_default(void)
+{
+    struct pantry_estimate_options o;
+    pantry_estimate_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Estimates memory and work of a model with its plans, on its device. The first call decides the type of keys and
+ * values as a session does. PANTRY_UNSUPPORTED: the kv_type is another than before. */
+PANTRY_API pantry_status pantry_model_estimate(pantry_model *model, const struct pantry_estimate_options *options,
+                                               struct pantry_estimate *estimate, struct pantry_error *error);
 
 /* What the folders of prompts (cache_dir) did for all models of this process so far. */
 struct pantry_cache_stats {

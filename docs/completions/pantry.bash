@@ -9,10 +9,10 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--keep-alive | *:--max-loaded | \
         *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | *:--prompt | \
-        *:-p | *:--name | *:--limit | *:--quantize | *:-q | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
-        *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
-    run:--device | generate:--device | bench:--device | embed:--device | rank:--device | decide:--device | \
-        logits:--device) echo "cpu ref" ;;
+        *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--chip | *:--parallel | bench:--decode | *:--repeats | \
+        *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+    run:--device | generate:--device | fit:--device | bench:--device | embed:--device | rank:--device | \
+        decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
@@ -44,6 +44,7 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
+    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory" ;;
     rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory" ;;
@@ -58,7 +59,7 @@ _pantry_options() # COMMAND
 _pantry_argument() # COMMAND: its first argument, with "..." if the others are of the same kind
 {
     case $1 in
-    run | generate | show | bench | embed | rank | decide | tokenize | template | parse | logits) echo "model" ;;
+    run | generate | show | fit | bench | embed | rank | decide | tokenize | template | parse | logits) echo "model" ;;
     import) echo "file..." ;;
     check) echo "model..." ;;
     help) echo "command" ;;
@@ -87,7 +88,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -102,7 +103,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show bench embed rank decide tokenize template parse logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor show fit bench embed rank decide tokenize template parse logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -30,6 +30,7 @@ _pantry_commands()
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
         'show:describe a model'
+        'fit:which models fit this machine or another, and how fast they will be'
         'bench:measure how fast a model runs on this machine'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
         'rank:order texts by how well they answer a query'
@@ -263,6 +264,26 @@ _pantry()
             '--metadata[list all metadata]' \
             '--json[print everything as one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    fit)
+        _arguments -s -S : \
+            '--chip=[another machine: "M4 Max", "M4 Max 32" (cores of the GPU), "RTX 4090"...]:NAME: ' \
+            '--tiers[what fits the usual memory sizes of a Mac, as a table]' \
+            '--parallel=[conversations that run together, each with its whole context (default: 1)]:N: ' \
+            '--explain[show how each number is calculated]' \
+            '--measure[measure this machine again]' \
+            '--json[print one JSON value]' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
+            '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
+            '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
+            '--rope-base=[base of the rotary embedding; 0: the model'\''s]:X: ' \
+            '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     bench)

@@ -107,6 +107,12 @@ void pantry_decide_options_init(struct pantry_decide_options *o, size_t size)
     init(o, size, &own, sizeof own);
 }
 
+void pantry_estimate_options_init(struct pantry_estimate_options *o, size_t size)
+{
+    struct pantry_estimate_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
 /* ---- names ---- */
 
 const char *pantry_stop_name(enum pantry_stop stop)

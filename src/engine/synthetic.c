@@ -1,14 +1,16 @@
-/* Models with the shape of a known one and random weights: pantry_model_synthetic.
+/* Models with the shape of a known one (model/shapes.c) and random weights, or none: pantry_model_synthetic and
+ * _outline.
  *
  * The weights are written to a temporary GGUF file (unlinked as soon as it is mapped) and loaded like any other, so a
  * measurement applies to real files. Random values for a few rows are repeated: speed does not depend on values, and
  * every byte still has its own address. */
-#define _POSIX_C_SOURCE 200809L
+#define _POSIX_C_SOURCE   200809L
+#define _FILE_OFFSET_BITS 64
 #include "engine/handle.h"
 
 #include "base/alloc.h"
 #include "base/random.h"
-#include "model/arch.h"
+#include "model/shapes.h"
 
 #include <errno.h>
 #include <math.h>
@@ -17,45 +19,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* From config.json of the published models. */
-struct shape {
-    const char *name;
-    uint32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context;
-    float freq_base;
-    bool tied; /* the embedding is the output matrix too */
-};
-
-static const struct shape shapes[] = {
-    {"smollm2-135m", 30, 576, 9, 3, 1536, 49152, 8192, 100000, true},
-    {"smollm2-360m", 32, 960, 15, 5, 2560, 49152, 8192, 100000, true},
-    {"smollm2-1.7b", 24, 2048, 32, 32, 8192, 49152, 8192, 130000, true},
-    {"llama3.2-1b", 16, 2048, 32, 8, 8192, 128256, 131072, 500000, true},
-    {"llama3.2-3b", 28, 3072, 24, 8, 8192, 128256, 131072, 500000, true},
-    {"llama3.1-8b", 32, 4096, 32, 8, 14336, 128256, 131072, 500000, false},
-};
-
-/* The types of a file's matrices. `more` is for half of the value and down matrices, as in llama.cpp's *_M files. */
-struct mix {
-    const char *name;
-    pn_type base, more, output;
-};
-
-static const struct mix mixes[] = {
-    {"f32", PN_TYPE_F32, PN_TYPE_F32, PN_TYPE_F32},       {"f16", PN_TYPE_F16, PN_TYPE_F16, PN_TYPE_F16},
-    {"bf16", PN_TYPE_BF16, PN_TYPE_BF16, PN_TYPE_BF16},   {"q8_0", PN_TYPE_Q8_0, PN_TYPE_Q8_0, PN_TYPE_Q8_0},
-    {"q4_0", PN_TYPE_Q4_0, PN_TYPE_Q4_0, PN_TYPE_Q6_K},   {"q4_1", PN_TYPE_Q4_1, PN_TYPE_Q4_1, PN_TYPE_Q6_K},
-    {"q5_0", PN_TYPE_Q5_0, PN_TYPE_Q5_0, PN_TYPE_Q6_K},   {"q5_1", PN_TYPE_Q5_1, PN_TYPE_Q5_1, PN_TYPE_Q6_K},
-    {"q4_k_m", PN_TYPE_Q4_K, PN_TYPE_Q6_K, PN_TYPE_Q6_K}, {"q5_k_m", PN_TYPE_Q5_K, PN_TYPE_Q6_K, PN_TYPE_Q6_K},
-    {"q6_k", PN_TYPE_Q6_K, PN_TYPE_Q6_K, PN_TYPE_Q6_K},
-};
-
-enum { ALIGNMENT = 32, SAMPLE_ROWS = 16, MAX_NAME = 64 };
+enum { ALIGNMENT = 32, SAMPLE_ROWS = 16 };
 
 struct tensor {
-    char name[MAX_NAME];
     pn_type type;
-    uint32_t rows, row; /* rows 0: a vector */
-    uint64_t offset, bytes;
+    uint32_t row; /* values */
+    uint64_t bytes;
+    bool ones;
 };
 
 struct writer {
@@ -85,111 +55,53 @@ static void put_text(struct pn_buf *buf, const char *text)
     pn_buf_puts(buf, text);
 }
 
-static void meta_text(struct writer *w, const char *key, const char *value)
+static void put_key(struct writer *w, const char *key, uint32_t type)
 {
     put_text(&w->head, key);
-    put_u32(&w->head, 8);
+    put_u32(&w->head, type);
+    w->n_meta++;
+}
+
+static void meta_text(void *user, const char *key, const char *value)
+{
+    struct writer *w = user;
+    put_key(w, key, 8);
     put_text(&w->head, value);
-    w->n_meta++;
 }
 
-static void meta_u32(struct writer *w, const char *arch, const char *key, uint32_t value)
+static void meta_u32(void *user, const char *key, uint32_t value)
 {
-    char full[MAX_NAME];
-    snprintf(full, sizeof full, "%s.%s", arch, key);
-    put_text(&w->head, full);
-    put_u32(&w->head, 4);
+    struct writer *w = user;
+    put_key(w, key, 4);
     put_u32(&w->head, value);
-    w->n_meta++;
 }
 
-static void meta_f32(struct writer *w, const char *arch, const char *key, float value)
+static void meta_f32(void *user, const char *key, float value)
 {
-    char full[MAX_NAME];
-    snprintf(full, sizeof full, "%s.%s", arch, key);
-    put_text(&w->head, full);
-    put_u32(&w->head, 6);
+    struct writer *w = user;
+    put_key(w, key, 6);
     pn_buf_append(&w->head, &value, sizeof value);
-    w->n_meta++;
 }
 
-/* ---- the tensors ---- */
-
-/* Rows that are not whole super-blocks get the nearest type with small blocks. */
-static pn_type fit(pn_type type, uint32_t row)
+static void add_tensor(void *user, const char *name, pn_type type, int n_dims, const uint32_t *shape, bool ones)
 {
-    if (row % pn_type_info(type)->block == 0)
-        return type;
-    return type == PN_TYPE_Q4_K ? PN_TYPE_Q5_0 : type == PN_TYPE_Q5_K ? PN_TYPE_Q5_1 : PN_TYPE_Q8_0;
-}
-
-static void add(struct writer *w, const char *name, pn_type type, uint32_t rows, uint32_t row)
-{
-    struct tensor t = {.type = fit(type, row), .rows = rows, .row = row, .offset = w->end};
-    snprintf(t.name, sizeof t.name, "%s", name);
-    t.bytes = (uint64_t)pn_type_row_bytes(t.type, row) * (rows ? rows : 1);
+    struct writer *w = user;
+    uint64_t rows = 1;
+    put_text(&w->head, name);
+    put_u32(&w->head, (uint32_t)n_dims);
+    for (int d = n_dims - 1; d >= 0; d--) { /* the file has the innermost first */
+        put_u64(&w->head, shape[d]);
+        rows *= d < n_dims - 1 ? shape[d] : 1;
+    }
+    put_u32(&w->head, (uint32_t)pn_type_info(type)->gguf);
+    put_u64(&w->head, w->end);
+    struct tensor t = {.type = type, .row = shape[n_dims - 1], .ones = ones};
+    t.bytes = (uint64_t)pn_type_row_bytes(type, t.row) * rows;
     w->end += (t.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (!pn_vec_reserve((void **)(void *)&w->tensor, &w->cap, w->n + 1, sizeof *w->tensor))
         w->failed = true;
     else
         w->tensor[w->n++] = t;
-}
-
-static void add_layer(struct writer *w, const struct shape *s, const struct mix *mix, uint32_t layer)
-{
-    uint32_t eighth = s->n_layer / 8, kv = s->n_embd / s->n_head * s->n_head_kv;
-    bool more = layer < eighth || layer >= 7 * s->n_layer / 8 || (layer - eighth) % 3 == 2;
-    pn_type careful = more ? mix->more : mix->base;
-    const struct {
-        const char *name;
-        pn_type type;
-        uint32_t rows, row;
-    } parts[] = {
-        {"attn_norm", PN_TYPE_F32, 0, s->n_embd},
-        {"attn_q", mix->base, s->n_embd, s->n_embd},
-        {"attn_k", mix->base, kv, s->n_embd},
-        {"attn_v", careful, kv, s->n_embd},
-        {"attn_output", mix->base, s->n_embd, s->n_embd},
-        {"ffn_norm", PN_TYPE_F32, 0, s->n_embd},
-        {"ffn_gate", mix->base, s->n_ff, s->n_embd},
-        {"ffn_up", mix->base, s->n_ff, s->n_embd},
-        {"ffn_down", careful, s->n_embd, s->n_ff},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        char name[MAX_NAME];
-        snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[i].name);
-        add(w, name, parts[i].type, parts[i].rows, parts[i].row);
-    }
-}
-
-static void describe(struct writer *w, const char *spec, const struct shape *s, const struct mix *mix)
-{
-    meta_text(w, "general.architecture", pn_arch_plain);
-    meta_text(w, "general.name", spec);
-    meta_u32(w, pn_arch_plain, "block_count", s->n_layer);
-    meta_u32(w, pn_arch_plain, "context_length", s->n_context);
-    meta_u32(w, pn_arch_plain, "embedding_length", s->n_embd);
-    meta_u32(w, pn_arch_plain, "feed_forward_length", s->n_ff);
-    meta_u32(w, pn_arch_plain, "attention.head_count", s->n_head);
-    meta_u32(w, pn_arch_plain, "attention.head_count_kv", s->n_head_kv);
-    meta_f32(w, pn_arch_plain, "attention.layer_norm_rms_epsilon", 1e-5f);
-    meta_f32(w, pn_arch_plain, "rope.freq_base", s->freq_base);
-    add(w, "token_embd.weight", s->tied ? mix->output : mix->base, s->n_vocab, s->n_embd);
-    add(w, "output_norm.weight", PN_TYPE_F32, 0, s->n_embd);
-    if (!s->tied)
-        add(w, "output.weight", mix->output, s->n_vocab, s->n_embd);
-    for (uint32_t i = 0; i < s->n_layer; i++)
-        add_layer(w, s, mix, i);
-    for (size_t i = 0; i < w->n; i++) {
-        const struct tensor *t = &w->tensor[i];
-        put_text(&w->head, t->name);
-        put_u32(&w->head, t->rows ? 2 : 1);
-        put_u64(&w->head, t->row);
-        if (t->rows)
-            put_u64(&w->head, t->rows);
-        put_u32(&w->head, (uint32_t)pn_type_info(t->type)->gguf);
-        put_u64(&w->head, t->offset);
-    }
 }
 
 /* ---- the data ---- */
@@ -204,13 +116,14 @@ static void write_padding(FILE *file, uint64_t written)
 static bool write_tensor(FILE *file, const struct tensor *t, struct pn_rng *rng)
 {
     size_t row_bytes = pn_type_row_bytes(t->type, t->row);
-    uint32_t n_sample = !t->rows ? 1 : t->rows < SAMPLE_ROWS ? t->rows : SAMPLE_ROWS;
+    uint64_t rows = t->bytes / row_bytes;
+    uint32_t n_sample = rows < SAMPLE_ROWS ? (uint32_t)rows : SAMPLE_ROWS;
     float *values = calloc(t->row, sizeof *values), width = sqrtf(12.0f / (float)t->row);
     char *sample = calloc(n_sample, row_bytes);
     bool ok = values && sample;
     for (uint32_t r = 0; ok && r < n_sample; r++) {
         for (uint32_t i = 0; i < t->row; i++)
-            values[i] = t->rows ? (pn_rng_float(rng) - 0.5f) * width : 1.0f;
+            values[i] = t->ones ? 1.0f : (pn_rng_float(rng) - 0.5f) * width;
         pn_type_info(t->type)->encode(values, sample + r * row_bytes, t->row);
     }
     for (uint64_t left = t->bytes; ok && left;) {
@@ -224,7 +137,9 @@ static bool write_tensor(FILE *file, const struct tensor *t, struct pn_rng *rng)
     return ok;
 }
 
-static pantry_status write_file(FILE *file, const char *path, const struct writer *w, struct pantry_error *err)
+/* Without `weights`, the file has a hole in their place. */
+static pantry_status write_file(FILE *file, const char *path, const struct writer *w, bool weights,
+                                struct pantry_error *err)
 {
     struct pn_rng rng = {1};
     const uint64_t counts[] = {w->n, w->n_meta};
@@ -236,76 +151,42 @@ static pantry_status write_file(FILE *file, const char *path, const struct write
     fwrite(w->head.data, 1, w->head.len, file);
     write_padding(file, 24 + w->head.len);
     bool ok = true;
-    for (size_t i = 0; ok && i < w->n; i++)
+    for (size_t i = 0; weights && ok && i < w->n; i++)
         ok = write_tensor(file, &w->tensor[i], &rng);
+    if (ok && !weights)
+        ok = fflush(file) == 0 && ftruncate(fileno(file), ftello(file) + (off_t)w->end) == 0;
     if (!ok || fflush(file) != 0 || ferror(file))
-        return pn_fail(err, PANTRY_IO,
-                       "%s: cannot write %llu MB of random weights: %s; set TMPDIR to use another folder", path,
-                       (unsigned long long)(w->end >> 20), errno ? strerror(errno) : "out of memory");
+        return pn_fail(err, PANTRY_IO, "%s: cannot write %llu MB of weights: %s; set TMPDIR to use another folder",
+                       path, (unsigned long long)(w->end >> 20), errno ? strerror(errno) : "out of memory");
     return PANTRY_OK;
 }
 
-/* ---- the public function ---- */
-
-static pantry_status unknown(const char *spec, struct pantry_error *err)
+static pantry_status outline(const char *spec, struct writer *w, struct pantry_error *err)
 {
-    struct pn_buf list = {0};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        pn_buf_printf(&list, "%s%s", i ? ", " : "", shapes[i].name);
-    pn_buf_puts(&list, "; types: ");
-    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
-        pn_buf_printf(&list, "%s%s", i ? ", " : "", mixes[i].name);
-    pantry_status status =
-        pn_fail(err, PANTRY_NOT_FOUND,
-                "unknown synthetic model \"%.60s\"; use SHAPE:TYPE, such as llama3.2-1b:q4_k_m; shapes: %s", spec,
-                list.data ? list.data : "");
-    pn_buf_free(&list);
-    return status;
-}
-
-static pantry_status parse_spec(const char *spec, const struct shape **shape, const struct mix **mix,
-                                struct pantry_error *err)
-{
-    const char *colon = strchr(spec, ':');
-    size_t len = colon ? (size_t)(colon - spec) : 0;
-    *shape = NULL;
-    *mix = NULL;
-    for (size_t i = 0; colon && i < sizeof shapes / sizeof *shapes; i++)
-        if (strlen(shapes[i].name) == len && memcmp(shapes[i].name, spec, len) == 0)
-            *shape = &shapes[i];
-    for (size_t i = 0; colon && i < sizeof mixes / sizeof *mixes; i++)
-        if (strcmp(mixes[i].name, colon + 1) == 0)
-            *mix = &mixes[i];
-    return *shape && *mix ? PANTRY_OK : unknown(spec, err);
-}
-
-pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options, pantry_model **model,
-                                     struct pantry_error *err)
-{
-    struct writer w = {0};
-    const struct shape *shape;
-    const struct mix *mix;
-    const char *folder = getenv("TMPDIR");
-    struct pn_buf path = {0};
-    FILE *file = NULL;
-    int fd = -1;
-    *model = NULL;
-    pantry_status status = parse_spec(spec, &shape, &mix, err);
+    const struct pn_shape_sink sink = {w, meta_text, meta_u32, meta_f32, add_tensor};
+    struct pn_shape_spec shape;
+    pantry_status status = pn_shape_parse(spec, &shape, err);
     if (status)
         return status;
-    describe(&w, spec, shape, mix);
+    pn_shape_describe(&shape, spec, &sink);
+    return w->failed || w->head.failed ? pn_no_memory(err, spec) : PANTRY_OK;
+}
+
+static pantry_status load(const char *spec, const struct writer *w, bool weights,
+                          const struct pantry_model_options *options, pantry_model **model, struct pantry_error *err)
+{
+    const char *folder = getenv("TMPDIR");
+    struct pn_buf path = {0};
+    pantry_status status;
+    FILE *file = NULL;
+    int fd = -1;
     pn_buf_printf(&path, "%s/pantry-synthetic-XXXXXX", folder && *folder ? folder : "/tmp");
-    if (w.failed || w.head.failed || path.failed) {
-        status = pn_no_memory(err, spec);
-        goto done;
-    }
-    if ((fd = mkstemp(path.data)) < 0 || !(file = fdopen(fd, "wb"))) {
+    if (path.failed)
+        return pn_no_memory(err, spec);
+    if ((fd = mkstemp(path.data)) < 0 || !(file = fdopen(fd, "wb")))
         status = pn_fail(err, PANTRY_IO, "%s: %s", path.data, strerror(errno));
-        goto done;
-    }
-    if (!(status = write_file(file, path.data, &w, err)))
+    else if (!(status = write_file(file, path.data, w, weights, err)))
         status = pantry_model_load(path.data, options, model, err);
-done:
     if (fd >= 0)
         unlink(path.data);
     if (file)
@@ -313,7 +194,47 @@ done:
     else if (fd >= 0)
         close(fd);
     pn_buf_free(&path);
+    return status;
+}
+
+/* ---- the public functions ---- */
+
+static pantry_status make(const char *spec, bool weights, const struct pantry_model_options *options,
+                          pantry_model **model, struct pantry_error *err)
+{
+    struct writer w = {0};
+    *model = NULL;
+    pantry_status status = outline(spec, &w, err);
+    if (!status)
+        status = load(spec, &w, weights, options, model, err);
     pn_buf_free(&w.head);
     free(w.tensor);
     return status;
+}
+
+pantry_status pantry_model_synthetic(const char *spec, const struct pantry_model_options *options, pantry_model **model,
+                                     struct pantry_error *err)
+{
+    return make(spec, true, options, model, err);
+}
+
+pantry_status pantry_model_outline(const char *spec, const struct pantry_model_options *options, pantry_model **model,
+                                   struct pantry_error *err)
+{
+    return make(spec, false, options, model, err);
+}
+
+const char *pantry_shape_name(size_t i)
+{
+    return pn_shape_name(i);
+}
+
+const char *pantry_shape_type(size_t i)
+{
+    return pn_shape_mix_name(i);
+}
+
+const char *pantry_shape_own_type(size_t i)
+{
+    return pn_shape_own_type(i);
 }

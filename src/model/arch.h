@@ -212,9 +212,6 @@ struct pn_arch {
     bool mask_takes_space; /* the tokenizer's <mask> takes the white space before it */
 };
 
-/* The name of the plainest architecture, for models with synthetic weights. */
-extern const char pn_arch_plain[];
-
 /* The row of that name, complete with what it takes from others. False: there is none. */
 bool pn_arch_find(const char *name, size_t len, struct pn_arch *out);
 /* Row i, complete; false after the last. */

@@ -593,8 +593,6 @@ static const struct pn_arch archs[] = {
     {.name = "t5encoder", .hf = "T5EncoderModel", .like = "t5"},
 };
 
-const char pn_arch_plain[] = "llama";
-
 /* What a row may take from another: every member but name, hf, like and without. */
 static const struct {
     const char *name;
