@@ -223,7 +223,7 @@ pantry_status pn_hf_adapter_read(struct pn_adapter *adapter, const struct pn_wei
     int64_t n_rot;
     pantry_status status = pn_hfdir_json(adapter->path, "adapter_config.json", &config, err);
     if (status == PANTRY_NOT_FOUND)
-        return pn_fail(err, PANTRY_FORMAT, "%s: is no adapter: adapter_config.json is missing", adapter->path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: is not an adapter: adapter_config.json is missing", adapter->path);
     if (!status)
         status = pn_model_arch(base, &arch, err);
     if (status)

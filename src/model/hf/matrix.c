@@ -247,7 +247,7 @@ static bool affine(struct pn_hf *hf, const struct pn_st_tensor *t, const struct 
     if (!fits(scales, t, last, groups) || !fits(biases, t, last, groups) ||
         !pn_hf_plain_type(scales->type, &scale_type) || !pn_hf_plain_type(biases->type, &bias_type) ||
         !find_affine(hf, t, words, groups, &bits, &group)) {
-        pn_hf_fail(hf, PANTRY_FORMAT, "tensor %s: its scales and biases do not fit %lld words a row", t->name,
+        pn_hf_fail(hf, PANTRY_FORMAT, "tensor %s: its scales and biases do not fit %lld words per row", t->name,
                    (long long)words);
         return false;
     }
@@ -273,7 +273,7 @@ static bool small_floats(struct pn_hf *hf, const struct pn_st_tensor *t, const s
     int64_t groups = last < 0 ? 0 : scales->shape[last], shape[PN_ST_MAX_DIMS];
     size_t bytes = pn_type_row_bytes(type, (size_t)group);
     if (last < 1 || row_bytes != groups * (int64_t)bytes || !fits(scales, t, last, groups)) {
-        pn_hf_fail(hf, PANTRY_FORMAT, "tensor %s: its scales do not fit %lld bytes a row", t->name,
+        pn_hf_fail(hf, PANTRY_FORMAT, "tensor %s: its scales do not fit %lld bytes per row", t->name,
                    (long long)row_bytes);
         return false;
     }
