@@ -79,6 +79,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -196,6 +197,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -279,6 +281,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -298,6 +301,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
@@ -322,6 +326,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     rank)
@@ -337,6 +342,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     decide)
@@ -351,6 +357,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     tokenize)
@@ -390,6 +397,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
             '--rope-factor=[make the context X times longer; 0: as the model says]:X: ' \
