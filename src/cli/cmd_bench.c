@@ -146,17 +146,20 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
     }
     status = pn_cli_find_model(name, &path);
     if (status == PN_EXIT_DONE &&
-        (pn_carried_find(name, &carried, &error) != PANTRY_OK || pn_carried_check(&carried, name, &error) != PANTRY_OK))
+        pn_carried_find(name, &carried, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
-    pn_carried_free(&carried);
+    struct pantry_model_options options = machine->model;
+    const char *adapters[PN_MAX_ADAPTERS + 1];
+    options.adapters = pn_cli_adapters(machine, &carried, adapters, PN_MAX_ADAPTERS + 1);
     for (int i = 0; status == PN_EXIT_DONE && i < 2; i++) {
         pantry_model_free(*model);
         *model = NULL;
         uint64_t start = pn_clock_ns();
-        if (pantry_model_load(path, &machine->model, model, &error) != PANTRY_OK)
+        if (pantry_model_load(path, &options, model, &error) != PANTRY_OK)
             status = pn_cli_fail(&error);
         *seconds = (double)(pn_clock_ns() - start) * 1e-9;
     }
+    pn_carried_free(&carried);
     free(path);
     return status;
 }

@@ -182,13 +182,13 @@ uint64_t pn_cli_model_bytes(const char *name)
     return bytes;
 }
 
-/* Those that the model carries, then the user's. */
-static const char *const *list_adapters(const struct pn_machine *machine, const struct pn_carried *carried,
-                                        const char **out, size_t most)
+const char *const *pn_cli_adapters(const struct pn_machine *machine, const struct pn_carried *carried, const char **out,
+                                   size_t most)
 {
     size_t n = 0;
-    for (size_t i = 0; i < json_array_size(carried->adapters) && n + 1 < most; i++)
-        out[n++] = json_string_value(json_array_get(carried->adapters, i));
+    pn_carried_adapters(carried, out, most);
+    while (out[n])
+        n++;
     for (size_t i = 0; i < machine->adapters.n && n + 1 < most; i++)
         out[n++] = machine->adapters.item[i];
     out[n] = NULL;
@@ -204,13 +204,13 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
     int exit_status = pn_cli_find_model(name, &path);
     pantry_limit_memory(machine->memory);
     if (exit_status == PN_EXIT_DONE &&
-        (pn_carried_find(name, carried, &error) != PANTRY_OK || pn_carried_check(carried, name, &error) != PANTRY_OK))
+        pn_carried_find(name, carried, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     struct pantry_model_options options = machine->model;
-    const char *adapters[2 * PN_LIST_MAX + 1];
+    const char *adapters[PN_MAX_ADAPTERS + 1];
     options.chat_template = carried->template;
     options.default_chat_template = carried->default_template;
-    options.adapters = list_adapters(machine, carried, adapters, sizeof adapters / sizeof *adapters);
+    options.adapters = pn_cli_adapters(machine, carried, adapters, PN_MAX_ADAPTERS + 1);
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(path);

@@ -37,6 +37,10 @@ int pn_cli_load_model(const char *name, const struct pn_machine *machine, pantry
 /* The same, and what the model of the store carries. Call pn_carried_free also after a failure. */
 int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pantry_model **model,
                         struct pn_carried *carried);
+/* The adapters that the model carries, then the user's, ended by NULL: at most `most` - 1, borrowed. Returns `out`. */
+enum { PN_MAX_ADAPTERS = 2 * PN_LIST_MAX };
+const char *const *pn_cli_adapters(const struct pn_machine *machine, const struct pn_carried *carried, const char **out,
+                                   size_t most);
 /* Reads a whole file; "-": standard input. Caller frees *text. */
 int pn_cli_read_file(const char *path, size_t limit, char **text, size_t *len);
 

@@ -75,7 +75,7 @@ pantry_status pn_hfdir_json(const char *dir, const char *name, json_t **out, str
 
 /* ---- shards ---- */
 
-/* Maps one file and reads its tensors. `why` says who wants the file. */
+/* Maps one file and reads its tensors. `why`: the file that names it, or "". */
 static pantry_status read_file(struct pn_weights *w, const char *name, const char *why, struct pantry_error *err)
 {
     struct pn_hfdir *hf = w->hf;

@@ -188,7 +188,7 @@ pantry_status pn_safetensors_read(const struct pn_map *map, size_t number, const
     if (length > map->size - LENGTH_BYTES)
         return pn_fail(
             err, PANTRY_FORMAT,
-            "%s: says that its header has %s bytes, but only %s follow; it is no safetensors file or was cut "
+            "%s: says that its header has %s bytes, but only %s follow; it is not a safetensors file or was cut "
             "off",
             path, pn_digits(length).text, pn_digits(map->size - LENGTH_BYTES).text);
     if (length > MAX_HEADER)

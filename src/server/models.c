@@ -25,6 +25,7 @@ struct entry {
 };
 
 static const uint64_t never = UINT64_MAX;
+enum { MAX_ADAPTERS = 64 };
 
 /* Options are replaced and never changed, since callers read them without the lock; the old ones stay until the end. */
 struct generation {
@@ -128,8 +129,6 @@ static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error 
     }
     const struct pn_model_settings *s = loaded->settings;
     pantry_status status = pn_carried_read(loaded->name, &loaded->carried, err);
-    if (!status)
-        status = pn_carried_check(&loaded->carried, loaded->name, err);
     if (!status && (status = pn_parameters_read(loaded->carried.params, &loaded->parameters, err)))
         pn_fail_prefix(err, "%.200s", loaded->name);
     if (!status && s && (status = pn_parameters_read(s->parameters, &loaded->parameters, err)))
@@ -385,6 +384,9 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     model.chat_template = e->loaded.carried.template;
     model.default_chat_template = e->loaded.carried.default_template;
+    const char *adapters[MAX_ADAPTERS + 1];
+    pn_carried_adapters(&e->loaded.carried, adapters, MAX_ADAPTERS + 1);
+    model.adapters = adapters;
     const struct pn_models_options *o = options(m);
     while (o->max_loaded && n_loaded(m) > o->max_loaded && unload_one(m))
         ;

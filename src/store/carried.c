@@ -220,12 +220,12 @@ const char *pn_carried_template(const struct pn_carried *c, const char *own)
     return c->template ? c->template : own ? own : c->default_template;
 }
 
-pantry_status pn_carried_check(const struct pn_carried *c, const char *name, struct pantry_error *err)
+void pn_carried_adapters(const struct pn_carried *c, const char **out, size_t most)
 {
-    if (json_array_size(c->adapters))
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "%.200s: has an adapter (LoRA), and models with adapters do not run yet", name);
-    return PANTRY_OK;
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(c->adapters) && n + 1 < most; i++)
+        out[n++] = json_string_value(json_array_get(c->adapters, i));
+    out[n] = NULL;
 }
 
 static bool is_system(const json_t *message)

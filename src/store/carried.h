@@ -24,8 +24,8 @@ pantry_status pn_carried_find(const char *model, struct pn_carried *out, struct 
 void pn_carried_free(struct pn_carried *carried);
 /* The template that is used where the file has `own` (NULL: none). */
 const char *pn_carried_template(const struct pn_carried *carried, const char *own);
-/* PANTRY_UNSUPPORTED if the model cannot run as it was made. */
-pantry_status pn_carried_check(const struct pn_carried *carried, const char *name, struct pantry_error *err);
+/* The paths of its adapters, ended by NULL: at most `most` - 1, borrowed. */
+void pn_carried_adapters(const struct pn_carried *carried, const char **out, size_t most);
 /* A copy of a list of messages as a conversation with this model: what it carries comes first. The system message is
  * left out where the list begins with one. Caller decrefs. */
 json_t *pn_carried_conversation(const struct pn_carried *carried, const json_t *messages);

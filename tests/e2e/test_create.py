@@ -388,7 +388,7 @@ class Files(Create):
                 self.assertEqual((self.verify(), self.blobs()), ([], []))
         self.assertIn("not a model name", self.bad(2, "create", "../x", env=self.env))
 
-    def test_an_adapter_is_kept_and_refused_when_it_runs(self):
+    def test_an_adapter_is_kept_and_used(self):
         path = os.path.join(self.folder, "lora.gguf")
         tiny_model.write(path, seed=2)
         self.from_tiny(more=f"ADAPTER {path}\n")
@@ -399,7 +399,7 @@ class Files(Create):
             ("run", "mine", "x"),
             ("embed", "mine", "x"),
         ):
-            self.assertIn("mine: has an adapter", self.bad(1, *command, env=self.env))
+            self.assertIn("is not a LoRA adapter", self.bad(1, *command, env=self.env))  # it is a whole model
 
     def test_reads_standard_input_and_is_quiet(self):
         out = cli.pantry("create", "mine", "--quiet", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env)

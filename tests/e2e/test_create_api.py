@@ -196,7 +196,7 @@ class Creating(Case):
         self.refused("SYSTEM: the model has no chat template", **{"from": "base", "system": "x"})
         self.assertEqual(self.blobs(), before)
 
-    def test_an_adapter_does_not_run(self):
+    def test_a_model_is_no_adapter(self):
         digest = CLIENT.create_blob(TINY)
         CLIENT.create("adapted", from_="spoken", adapters={"lora.gguf": digest})
         for path, body in (

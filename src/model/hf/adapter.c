@@ -5,7 +5,6 @@
 
 #include "model/hf/hf.h"
 #include "model/hf/storage.h"
-#include "model/model.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -212,6 +211,17 @@ static pantry_status read_file(struct reader *r, const char *name)
     return status;
 }
 
+/* The base's architecture. */
+static pantry_status find_arch(const struct pn_weights *base, struct pn_arch *out, struct pantry_error *err)
+{
+    struct pn_str name = {"", 0};
+    if (base->arch)
+        *out = *base->arch;
+    else if (pn_meta_str(base, "general.architecture", &name, NULL) || !pn_arch_find(name.data, name.len, out))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: its architecture is not supported", base->path);
+    return PANTRY_OK;
+}
+
 pantry_status pn_hf_adapter_read(struct pn_adapter *adapter, const struct pn_weights *base, float scale,
                                  struct pantry_error *err)
 {
@@ -223,9 +233,9 @@ pantry_status pn_hf_adapter_read(struct pn_adapter *adapter, const struct pn_wei
     int64_t n_rot;
     pantry_status status = pn_hfdir_json(adapter->path, "adapter_config.json", &config, err);
     if (status == PANTRY_NOT_FOUND)
-        return pn_fail(err, PANTRY_FORMAT, "%s: is no adapter: adapter_config.json is missing", adapter->path);
+        return pn_fail(err, PANTRY_FORMAT, "%s: is not an adapter: adapter_config.json is missing", adapter->path);
     if (!status)
-        status = pn_model_arch(base, &arch, err);
+        status = find_arch(base, &arch, err);
     if (status)
         return status;
     r.config = config;

@@ -7,16 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pn_hf_fail(struct pn_hf *hf, pantry_status status, const char *format, ...)
-{
-    va_list args;
-    if (hf->status)
-        return;
-    va_start(args, format);
-    hf->status = pn_vfail(hf->err, status, format, args);
-    va_end(args);
-}
-
 /* The part of a configuration that is about text, completed by the rest: of models that also see or hear. */
 static json_t *text_config(const json_t *config)
 {

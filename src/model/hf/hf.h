@@ -93,6 +93,8 @@ struct pn_hf {
     } meta;
 };
 
+/* ---- values.c ---- */
+
 /* Records the first failure. */
 void pn_hf_fail(struct pn_hf *hf, pantry_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -102,8 +104,6 @@ void pn_hf_begin(struct pn_hf *hf);
 /* Rows of a head, and how many of them rotate, where GGUF files of this architecture have pairs of neighbours and
  * directories have halves; 0: they have the same order. */
 void pn_hf_pairs_in_gguf(const struct pn_arch *arch, const struct pn_weights *base, int64_t *n_rot, int64_t *head);
-
-/* ---- config.c ---- */
 
 /* Values of the configuration by the first of several names, separated by blanks, that it has. */
 const json_t *pn_hf_get(const struct pn_hf *hf, const char *names);
@@ -122,6 +122,8 @@ void pn_hf_put_bools(struct pn_hf *hf, const char *key, const bool *values, size
 int64_t pn_hf_layer_int(struct pn_hf *hf, const char *name, int layer, int64_t fallback);
 /* Item i of "layer_types" (or a list of another name); "" if there is none. */
 const char *pn_hf_layer_type(const struct pn_hf *hf, const char *name, int i);
+/* ---- config.c ---- */
+
 /* All metadata of the model. */
 void pn_hf_read_config(struct pn_hf *hf);
 

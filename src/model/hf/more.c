@@ -287,7 +287,7 @@ void pn_hf_more_mamba(struct pn_hf *hf)
     pn_hf_put_int(hf, "ssm.inner_size", heads ? heads * pn_hf_int(hf, "head_dim", 64) : inner);
     pn_hf_put_int(hf, "ssm.time_step_rank", heads ? heads : n_rank);
     pn_hf_put_int(hf, "ssm.group_count", pn_hf_int(hf, "n_groups", 1));
-    pn_hf_put_bool(hf, "ssm.dt_b_c_rms", type && strncmp(type, "falcon", 6) == 0);
+    pn_hf_put_bool(hf, "ssm.dt_b_c_rms", type && strcmp(type, "falcon_mamba") == 0);
 }
 
 void pn_hf_more_jamba(struct pn_hf *hf)

@@ -235,7 +235,7 @@ bool pn_hf_packed_along(struct pn_hf *hf, const struct pn_st_tensor *t, struct p
         fits = pn_hf_count(index) == (size_t)n_in && (int64_t)pn_hf_number(index, (size_t)i) == i / (n_in / groups);
     if (!fits) {
         pn_hf_fail(hf, PANTRY_UNSUPPORTED,
-                   "tensor %s: %lld x %lld values in %lld words a row and %lld groups are not supported", t->name,
+                   "tensor %s: %lld x %lld values in %lld words per row and %lld groups are not supported", t->name,
                    (long long)n_out, (long long)n_in, (long long)words, (long long)groups);
         return false;
     }

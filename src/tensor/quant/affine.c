@@ -17,7 +17,7 @@ static float value_of(const struct pn_planes_row *row, int plane, size_t i)
     return value;
 }
 
-static void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)
+static inline __attribute__((always_inline)) void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)
 {
     const uint8_t *q = row->at[PN_PLANE_VALUES];
     size_t block = 32, bytes = (size_t)bits * block / 8, group = (size_t)row->group;
@@ -27,6 +27,18 @@ static void decode(const struct pn_planes_row *row, int bits, size_t first, floa
         size_t g = (first + i) / group;
         float scale = value_of(row, PN_PLANE_SCALES, g), bias = value_of(row, PN_PLANE_BIASES, g);
         uint32_t stream = 0;
+        if (bits == 8) {
+            for (size_t j = 0; j < block; j++)
+                dst[i + j] = (float)p[j] * scale + bias;
+            continue;
+        }
+        if (bits == 4) { /* without the stream, compilers use vectors */
+            for (size_t j = 0; j < block / 2; j++) {
+                dst[i + 2 * j] = (float)(p[j] & 15) * scale + bias;
+                dst[i + 2 * j + 1] = (float)(p[j] >> 4) * scale + bias;
+            }
+            continue;
+        }
         for (int j = 0, have = 0; j < (int)block; j++, have -= bits, stream >>= bits) {
             for (; have < bits; have += 8)
                 stream |= (uint32_t)*p++ << have;
