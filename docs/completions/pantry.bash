@@ -4,27 +4,24 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 {
     case $1 in
     run:--system | generate:--system | *:--max-tokens | *:-n | *:--temp | *:--top-k | *:--top-p | *:--min-p | \
-<<<<<<< HEAD
         *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--dynatemp-range | \
         *:--dynatemp-exp | *:--typical-p | *:--top-n-sigma | *:--xtc-probability | *:--xtc-threshold | \
         *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
         | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
         | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
-=======
-        *:--repeat-penalty | *:--frequency-penalty | *:--presence-penalty | *:--repeat-last-n | *:--seed | *:--stop | \
->>>>>>> g_hf
         serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
         *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
         *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
-        *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--chip | *:--parallel | bench:--decode | \
-        *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+        *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
+        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
+        | *:--slices) echo "text" ;;
     *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
-        | *:--imatrix | template:--template | parse:--template | *:--out | *:-o | *:--questions | *:--context | \
-        *:--gbnf | *:--strings) echo "file" ;;
-    run:--device | generate:--device | fit:--device | bench:--device | embed:--device | rank:--device | \
-        decide:--device | logits:--device) echo "cpu ref" ;;
+        | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
+        parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
+    run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
+        embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
@@ -38,23 +35,14 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-<<<<<<< HEAD
     run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
-=======
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
->>>>>>> g_hf
     ps | check | help | version) echo "--json --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-<<<<<<< HEAD
     generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-=======
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
->>>>>>> g_hf
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -75,10 +63,7 @@ _pantry_options() # COMMAND
     tokenize) echo "--file --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
-<<<<<<< HEAD
     grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
-=======
->>>>>>> g_hf
     logits) echo "--ids --out --slices --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }

@@ -145,8 +145,7 @@ static int load(const struct chosen *chosen, const char *name, const struct pn_m
         return status;
     }
     status = pn_cli_find_model(name, &path);
-    if (status == PN_EXIT_DONE &&
-        pn_carried_find(name, &carried, &error) != PANTRY_OK)
+    if (status == PN_EXIT_DONE && pn_carried_find(name, &carried, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     struct pantry_model_options options = machine->model;
     const char *adapters[PN_MAX_ADAPTERS + 1];

@@ -203,8 +203,7 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
     *carried = (struct pn_carried){0};
     int exit_status = pn_cli_find_model(name, &path);
     pantry_limit_memory(machine->memory);
-    if (exit_status == PN_EXIT_DONE &&
-        pn_carried_find(name, carried, &error) != PANTRY_OK)
+    if (exit_status == PN_EXIT_DONE && pn_carried_find(name, carried, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     struct pantry_model_options options = machine->model;
     const char *adapters[PN_MAX_ADAPTERS + 1];

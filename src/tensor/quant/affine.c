@@ -17,7 +17,8 @@ static float value_of(const struct pn_planes_row *row, int plane, size_t i)
     return value;
 }
 
-static inline __attribute__((always_inline)) void decode(const struct pn_planes_row *row, int bits, size_t first, float *dst, size_t n)
+static inline __attribute__((always_inline)) void decode(const struct pn_planes_row *row, int bits, size_t first,
+                                                         float *dst, size_t n)
 {
     const uint8_t *q = row->at[PN_PLANE_VALUES];
     size_t block = 32, bytes = (size_t)bits * block / 8, group = (size_t)row->group;
