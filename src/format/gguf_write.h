@@ -6,7 +6,7 @@
  * after the last complete tensor.
  *
  *     struct pn_gguf_meta meta = {0};
- *     pn_gguf_str(&meta, "general.architecture", "llama");
+ *     pn_gguf_str(&meta, "general.architecture", arch);
  *     pn_gguf_writer_new("out.gguf", &(struct pn_gguf_options){0}, &writer, err);
  *     pn_gguf_add(writer, "token_embd.weight", PN_TYPE_F16, 2, (const int64_t[]){32000, 4096}, err);
  *     pn_gguf_begin(writer, &meta, err);

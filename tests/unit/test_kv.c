@@ -351,7 +351,7 @@ static void refuses_types_that_do_not_fit(void **state)
         {{.caches = second, .n_caches = 2}, PN_TYPE_Q8_0, "do not fit type q8_0"},
         {{.caches = &odd_k, .n_caches = 1}, PN_TYPE_F16, NULL},
         {{.caches = shapes, .n_caches = 1}, PN_TYPE_Q8_0, NULL},
-        {{.caches = shapes, .n_caches = 1}, PN_TYPE_IQ2_XXS, "type iq2_xxs cannot store keys and values"},
+        {{.caches = shapes, .n_caches = 1}, PN_TYPE_AFFINE4, "type affine4 cannot store keys and values"},
     };
     give_at_most(SIZE_MAX);
     for (size_t i = 0; i < COUNT(cases); i++) {
