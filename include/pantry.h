@@ -601,6 +601,7 @@ struct pantry_stats {
     double bytes_per_token;     /* weights and cache read by the average decode step */
     enum pantry_stop stop;
     int n_loaded; /* of the cached tokens, those that came from the folder `cache_dir` */
+    int n_steps;  /* of decoding, after the first token; fewer than tokens if a grammar forced some */
 };
 
 struct pantry_logprob {

@@ -191,6 +191,7 @@ static void take_end(struct pn_taking *t, const json_t *object)
     s->prefill_seconds = seconds_of(object, "prompt_eval_duration");
     s->decode_seconds = seconds_of(object, "eval_duration");
     s->bytes_per_token = json_number_value(json_object_get(figures, "bytes_per_token"));
+    s->n_steps = count_of(figures, "steps");
     s->stop = stop_of(object);
     answer->n_context = t->question->n_context ? t->question->n_context : count_of(figures, "context");
     answer->filled = s->stop == PANTRY_STOP_LENGTH && answer->n_context &&
@@ -215,6 +216,7 @@ void pn_take_cut(const struct pn_taking *t, enum pantry_stop stop)
 {
     struct pantry_stats *s = &t->answer->stats;
     s->n_generated = t->n_pieces;
+    s->n_steps = t->n_pieces > 1 ? t->n_pieces - 1 : 0;
     s->decode_seconds = (double)(t->last - t->first) * 1e-9;
     s->prefill_seconds = t->first ? (double)(t->first - t->began) * 1e-9 : 0;
     s->stop = stop;

@@ -179,13 +179,15 @@ const char *pn_cli_stop_name(const struct pantry_stats *stats)
 double pn_cli_decode_rate(const struct pantry_stats *stats)
 {
     bool ended = stats->stop == PANTRY_STOP_END;
-    int steps = stats->n_generated - !ended; /* the end token took a step too, but is not counted */
-    return steps > 0 && stats->decode_seconds > 0 ? steps / stats->decode_seconds : 0;
+    int tokens = stats->n_generated - !ended; /* the end token took a step too, but is not counted */
+    return tokens > 0 && stats->n_steps > 0 && stats->decode_seconds > 0 ? tokens / stats->decode_seconds : 0;
 }
 
+/* Of steps, not of tokens: a grammar forces some, which take none. */
 static void put_share(FILE *out, const struct pantry_stats *stats, int n_threads, const char *before)
 {
-    double rate = pn_cli_decode_rate(stats), bandwidth = pantry_read_bandwidth(n_threads);
+    double rate = stats->decode_seconds > 0 ? stats->n_steps / stats->decode_seconds : 0;
+    double bandwidth = pantry_read_bandwidth(n_threads);
     if (rate > 0 && stats->bytes_per_token > 0 && bandwidth > 0)
         fprintf(out, "%s%.0f %% of %.1f GB/s", before, 100 * rate * stats->bytes_per_token / bandwidth,
                 bandwidth / 1e9);

@@ -322,6 +322,7 @@ static void finish_stats(struct pn_request *r, pantry_status status)
     st->first_token_seconds = (double)(first - r->submitted) * 1e-9;
     st->prefill_seconds = (double)(first - (started < first ? started : first)) * 1e-9;
     st->decode_seconds = (double)(now - first) * 1e-9;
+    st->n_steps = r->n_steps;
     if (r->n_steps)
         st->bytes_per_token += r->cache_bytes / r->n_steps;
     if (status)

@@ -201,9 +201,9 @@ static void add_figures(json_t *v, const struct call *c, const struct pantry_sta
     json_object_set_new(v, "eval_duration", json_integer(ns(s->decode_seconds)));
     if (c->figures)
         json_object_set_new(v, "figures",
-                            json_pack("{s:i, s:f, s:i, s:s}", "cached", s->n_cached, "bytes_per_token",
-                                      s->bytes_per_token, "context", c->loaded->n_context, "stopped_by",
-                                      pantry_stop_name(s->stop)));
+                            json_pack("{s:i, s:i, s:f, s:i, s:s}", "cached", s->n_cached, "steps", s->n_steps,
+                                      "bytes_per_token", s->bytes_per_token, "context", c->loaded->n_context,
+                                      "stopped_by", pantry_stop_name(s->stop)));
 }
 
 static const char *reason(const struct pantry_stats *s)
