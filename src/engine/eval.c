@@ -165,7 +165,7 @@ static void make_record(uint16_t *record, const float *logits, int n_vocab)
         least = logits[i] < least ? logits[i] : least;
     }
     least = least > most - 16 ? least : most - 16;
-    float scale = (most - least) / STEPS, lowest = (float)((double)least - pn_windows_log_sum(logits, n_vocab));
+    float scale = (most - least) / (float)STEPS, lowest = (float)((double)least - pn_windows_log_sum(logits, n_vocab));
     memcpy(record, &scale, sizeof scale);
     memcpy(record + 2, &lowest, sizeof lowest);
     for (int i = 0; i < n_vocab; i++)

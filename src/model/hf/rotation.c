@@ -213,7 +213,7 @@ static void yarn(struct pn_hf *hf, const json_t *rope)
     } else if (all != 0) {
         double unit = hf->arch->yarn.log_unit > 0 ? (double)hf->arch->yarn.log_unit : 1;
         pn_hf_put_float(hf, "rope.scaling.yarn_log_multiplier", unit * all);
-        if (!hf->arch->yarn.log_unit && one != 0 && factor > 1)
+        if (hf->arch->yarn.log_unit == 0 && one != 0 && factor > 1)
             pn_hf_put_float(hf, "rope.scaling.attn_factor", (0.1 * one * log(factor) + 1) / usual_magnitude);
     }
     if (json_is_number(json_object_get(rope, "llama_4_scaling_beta")))
