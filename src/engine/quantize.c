@@ -399,9 +399,31 @@ static void count(struct job *job)
     r->n_tensors = job->weights->n_tensors;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The output, or its first shard of as many as the input has, would replace the input. */
+static pantry_status check_output(const struct job *job, struct pantry_error *err)
+{
+    struct pn_buf shard = {0};
+    size_t len = strlen(job->out), suffix = strlen(".gguf");
+    len -= len > suffix && strcmp(job->out + len - suffix, ".gguf") == 0 ? suffix : 0;
+    pn_buf_printf(&shard, "%.*s-%05d-of-%05zu.gguf", (int)len, job->out, 1, job->weights->n_maps);
+    bool same = same_file(job->weights->path, job->out) || same_file(job->in, job->out) ||
+                (shard.data && same_file(job->weights->path, shard.data));
+    pn_buf_free(&shard);
+    return same ? pn_fail(err, PANTRY_INVALID, "%s: is the input, which would be lost; name another file", job->out)
+                : PANTRY_OK;
+}
+
 static pantry_status run(struct job *job, struct pantry_error *err)
 {
     pantry_status status = pn_weights_open(job->in, &job->weights, err);
+    if (!status)
+        status = check_output(job, err);
     if (!status && job->options.imatrix)
         status = pn_imatrix_add_file(&job->imatrix, job->options.imatrix, err);
     if (!status)
