@@ -6,6 +6,7 @@
 #include "cli/settings_file.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,6 +67,7 @@ int main(int argc, char **argv)
     char help[] = "help", *only_help[] = {help, NULL};
     char **rest = argc < 2 ? only_help : argv + 1;
     pn_cli_set_program(argv[0]);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit (ulimit -f) is an error with a sentence */
     const struct pn_command *command = find_command(rest[0]);
     int status = command ? start(command, argc < 2 ? 1 : argc - 1, rest) : unknown_command(rest[0]);
     return finish(status);

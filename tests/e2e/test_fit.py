@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -99,6 +100,14 @@ class Chips(unittest.TestCase):
             done = subprocess.run([service.PANTRY, "fit", *words], capture_output=True, text=True, env=env, timeout=60)
             self.assertEqual(done.returncode, 1)
             self.assertIn(told, done.stderr)
+
+    def test_limit_of_file_sizes(self):
+        """The outline of a model is a file as large as the model, nearly all of it a hole."""
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+        words = [service.PANTRY, "fit", "llama3.1-8b:q4_k_m", "--chip", "M4"]
+        done = subprocess.run(words, capture_output=True, text=True, preexec_fn=limit, timeout=60)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn("File too large", done.stderr)
 
 
 class Tiers(unittest.TestCase):

@@ -41,7 +41,7 @@ int nanosleep(const struct timespec *wanted, struct timespec *left)
         naps[n_naps++] = (long)wanted->tv_sec * 1000 + wanted->tv_nsec / 1000000;
     if (cancel_on_nap && cancel_when && access(cancel_when, F_OK) == 0)
         pantry_cancel_set(the_cancel);
-    for (int i = 0; nap_until && n_kills > 0 && access(nap_until, F_OK) != 0 && i < 10000; i++)
+    for (int i = 0; nap_until && n_kills > 0 && access(nap_until, F_OK) != 0 && i < 120000; i++)
         real(&(struct timespec){0, 500000}, left);
     return real(&(struct timespec){0, 500000}, left);
 }

@@ -108,11 +108,11 @@ class Usage:
 
 def run_test(argv, cwd, env, max_cpu, max_memory):
     """Runs until the end, the first failed test, or a limit. `why` is None when all went well."""
-    # No core files, a limit of file sizes (in blocks of 512 bytes), and the kernel's limit of processor time.
+    # No core files, a limit of file sizes (in blocks of 512 bytes; outlines of large models have holes of 240 GB), and the kernel's limit of processor time.
     shell = [
         "/bin/sh",
         "-c",
-        f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 8388608 2>/dev/null; exec "$@"',
+        f'ulimit -c 0 -t {int(max_cpu) + 1} 2>/dev/null; ulimit -f 1073741824 2>/dev/null; exec "$@"',
         "sh",
     ]
     start = time.monotonic()
