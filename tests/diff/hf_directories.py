@@ -16,14 +16,18 @@ import traceback
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 
-import numpy as np
-import torch
-import transformers
+try:
+    import numpy as np
+    import torch
+    import transformers
 
-import transformers_attention
-import transformers_others
-import transformers_plain
-import transformers_recurrent
+    import transformers_attention
+    import transformers_others
+    import transformers_plain
+    import transformers_recurrent
+except ImportError as missing:
+    print(f"hf_directories: {missing}")
+    sys.exit(77)
 
 CASES = (
     transformers_attention.CASES | transformers_plain.CASES | transformers_recurrent.CASES | transformers_others.CASES

@@ -11,9 +11,13 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
+try:
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+except ImportError as missing:
+    print(f"hf_quantized: {missing}")
+    sys.exit(77)
 
 N, FF, VOCAB, HEADS, KV = 128, 256, 96, 4, 2
 CONFIG = {

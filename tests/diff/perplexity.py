@@ -86,10 +86,10 @@ def main():
     parser.add_argument("model")
     parser.add_argument("text")
     parser.add_argument("--windows", type=int, default=4)
-    args = parser.parse_args()
     if not importlib.util.find_spec("llama_cpp"):
         print("no llama_cpp package: nothing to compare")
-        return 0
+        return 77
+    args = parser.parse_args()
     import llama_cpp as llama
 
     with open(args.text, "rb") as f:

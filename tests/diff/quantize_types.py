@@ -5,7 +5,7 @@ Small synthetic models with the shapes that the rules look at (grouped queries, 
 divide, tied outputs, 80 layers) and any GGUF files given. Types are compared by name; the bytes are not.
 
 Run from the repository root:  python tests/diff/quantize_types.py [FILE.gguf ...]
-Needs the packages gguf and llama_cpp; without llama_cpp there is nothing to compare (exit status 0).
+Needs the packages gguf and llama_cpp; without llama_cpp there is nothing to compare (exit status 77).
 """
 
 import ctypes
@@ -157,7 +157,7 @@ def compare(llama, path, label, folder, mixes):
 def main():
     if not importlib.util.find_spec("llama_cpp"):
         print("no llama_cpp package: nothing to compare")
-        return 0
+        return 77
     import llama_cpp as llama
 
     quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)

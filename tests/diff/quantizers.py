@@ -6,7 +6,7 @@ The error of ours divided by ggml's must be at most 1.02. Types that ggml makes 
 weights of 1 on both sides. Speed: values per second of one thread, interleaved, medians.
 
 Run from the repository root:  python tests/diff/quantizers.py [--ggml libggml-base.so] [--model FILE.gguf] [--speed]
-ggml comes from an installed llama_cpp package or from --ggml; without it there is nothing to compare (exit status 0).
+ggml comes from an installed llama_cpp package or from --ggml; without it there is nothing to compare (exit status 77).
 """
 
 import argparse
@@ -142,7 +142,7 @@ def main():
     path = args.ggml or storage_types.find_ggml()
     if not path:
         print("no ggml library: nothing to compare")
-        return 0
+        return 77
     ggml = storage_types.Ggml(path)
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(folder)
