@@ -49,13 +49,23 @@ static void read_files(const char *text, size_t n, const char *quant)
     pn_hub_free(&model);
 }
 
+/* Unlike strstr, past zero bytes. */
+static bool contains(const char *text, size_t n, const char *part)
+{
+    size_t len = strlen(part);
+    for (size_t i = 0; i + len <= n; i++)
+        if (memcmp(text + i, part, len) == 0)
+            return true;
+    return false;
+}
+
 /* What is found fits, is part of the value, and has no spaces. */
 static void read_link(const char *text, size_t n)
 {
     char next[64], *exact = malloc(n ? n : 1);
     memcpy(exact, text, n);
     if (pn_link_next(exact, n, next, sizeof next)) {
-        if (!*next || strlen(next) >= sizeof next || strpbrk(next, " \t>") || !strstr(text, next))
+        if (!*next || strlen(next) >= sizeof next || strpbrk(next, " \t>") || !contains(text, n, next))
             abort();
     }
     free(exact);
