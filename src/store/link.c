@@ -13,6 +13,12 @@ static bool is_space(char c)
     return c == ' ' || c == '\t';
 }
 
+/* A character of an address between angle brackets. */
+static bool is_target(char c)
+{
+    return c > ' ' && c < 0x7F && c != '>';
+}
+
 /* Skips spaces; true if `c` follows, which is then skipped, too. */
 static bool take(struct cursor *p, char c)
 {
@@ -85,7 +91,7 @@ bool pn_link_next(const char *value, size_t n, char *out, size_t size)
     while (take(&p, '<')) {
         const char *target = p.at;
         bool next;
-        while (p.at<p.end && * p.at> 0x20 && *p.at < 0x7F && *p.at != '>')
+        while (p.at < p.end && is_target(*p.at))
             p.at++;
         size_t len = (size_t)(p.at - target);
         if (p.at == p.end || *p.at++ != '>' || !parameters(&p, &next))
