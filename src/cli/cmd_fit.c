@@ -105,14 +105,15 @@ static void explain(const struct pn_fit *f, const struct pn_fit_machine *on)
     printf("  prompt              %d tokens x 2 x %s multiplications, and attention, at %.2f x 10^12 per second\n",
            f->n_prompt, pn_cli_count(&a, (unsigned long long)n->token_multiplies), l->operations / 1e12);
     if (on->chip)
-        printf(
-            "  rates               from other programs' published measurements on this chip; %.0f GB/s by its maker\n",
-            l->read / 1e9);
+        printf("  rates               after published measurements of other programs (docs/fit.md); %.0f GB/s by its "
+               "maker\n",
+               l->read / 1e9);
     else
         printf("  rates               measured on this machine (--measure measures again); it reads %s per second\n",
                pn_cli_bytes(&b, (unsigned long long)l->read));
-    printf("  how sure            memory within 5 %%; speed within %s\n",
-           on->chip ? "15 %% for two thirds of published figures" : "10 % (decode) and 20 % (prompt)");
+    printf("  how sure            memory: at most 6 %% above the peak in tests; speed: %s\n",
+           on->chip ? "rough, this program has not run on this chip"
+                    : "a model of two numbers, not yet compared with bench");
 }
 
 static void put_model(const char *name, const struct pn_fit *f, const struct pn_fit_machine *on, bool explained)
