@@ -1,5 +1,5 @@
-/* Shapes of known models: see shapes.h. Numbers are from config.json of the published models; names and types of
- * tensors are those of llama.cpp's files. */
+/* Shapes of known models: see shapes.h. Numbers are those of config.json of the published models, written from memory:
+ * tests compare the sums of parameters. Names and types of tensors are those of llama.cpp's files. */
 #include "model/shapes.h"
 
 #include "base/alloc.h"

@@ -16,7 +16,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* From the models' cards and the indices of their safetensors; in millions where only that is published (text only). */
+/* As the models' cards and safetensors say, written from memory; in millions where only that is published (text only).
+ */
 static const struct {
     const char *name;
     uint64_t n_params;
