@@ -160,6 +160,10 @@ def main():
         return 77
     import llama_cpp as llama
 
+    if not llama.llama_model_quantize_default_params():
+        print("this llama_cpp has no quantizer: nothing to compare")
+        return 77
+
     quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
     llama.llama_log_set(quiet, ctypes.c_void_p(0))
     bad = 0

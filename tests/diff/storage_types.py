@@ -252,7 +252,10 @@ class Ggml:
 def find_ggml():
     """The ggml library of an installed llama_cpp package, if there is one."""
     spec = importlib.util.find_spec("llama_cpp")
-    found = sorted(glob.glob(os.path.join(os.path.dirname(spec.origin), "lib", "libggml-base.*"))) if spec else []
+    if not spec:
+        return None
+    folder = os.environ.get("LLAMA_CPP_LIB_PATH", os.path.join(os.path.dirname(spec.origin), "lib"))
+    found = sorted(glob.glob(os.path.join(folder, "libggml-base.*")) + glob.glob(os.path.join(folder, "libllama.*")))
     return found[0] if found else None
 
 
