@@ -61,13 +61,13 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     for (int r = 0; r < panel->rows; r += GROUP) {
         unit_place p[8];
         for (int i = 0; i < 8; i++)
-            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0);
+            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0, UNIT_BYTES);
         uint8_t *out = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE;
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
             for (int i = 0; i < 8; i++)
-                p[i] = unit_next(p[i]);
+                p[i] = unit_next(p[i], UNIT_BYTES);
         }
         if (b < panel->n_blocks)
             panel_pack_unit(p, panel->n_blocks - b, out);

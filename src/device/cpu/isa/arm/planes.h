@@ -5,13 +5,6 @@
 
 #include "device/cpu/isa/arm/unit.h"
 
-/* A unit: its values, and the scales and biases of its row. */
-typedef struct {
-    const uint8_t *q, *scales, *biases;
-    int64_t block; /* the first of the unit's blocks */
-    const struct pn_planes_row *form;
-} unit_place;
-
 /* The number of the row's plane at p (float32, float16 or bfloat16) for each of n blocks. */
 PN_INLINE void plane_floats(const uint8_t *p, pn_type type, int group, int64_t block, int n, float *out)
 {

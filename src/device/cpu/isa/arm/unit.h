@@ -7,15 +7,11 @@
  *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 signed bytes q, in order
  *
- * p is a unit_place: an address, or what planes.h says for types whose scales have a plane. */
+ * p is a unit_place (common/place.h). */
 #ifndef PN_ISA_ARM_UNIT_H
 #define PN_ISA_ARM_UNIT_H
 
-#include "device/cpu/isa/common/vec.h"
-
-#ifndef UNIT_PLANES
-typedef const uint8_t *unit_place;
-#endif
+#include "device/cpu/isa/common/place.h"
 
 PN_INLINE int8x16_t load_q(const void *p)
 {

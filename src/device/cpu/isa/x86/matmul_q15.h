@@ -15,43 +15,6 @@
 #define UNIT_IS_SIGNED (UNIT_KIND == UNIT_SIGNED || UNIT_KIND == UNIT_SIGNED_MIN)
 #define UNIT_HAS_MIN   (UNIT_KIND == UNIT_32 || UNIT_KIND == UNIT_SIGNED_MIN) /* float m */
 
-/* The unit of a row that begins at a block (a multiple of 8); the bytes of its values; the next one. */
-#ifdef UNIT_PLANES
-PN_INLINE unit_place unit_at(const struct pn_matmul_args *a, int64_t row, int64_t block)
-{
-    const struct pn_matmul_planes *w = a->planes;
-    const uint8_t *at[UNIT_PLANES];
-    UNROLL
-    for (int i = 0; i < UNIT_PLANES; i++)
-        at[i] = (const uint8_t *)w->first.at[i] + (size_t)row * w->stride[i];
-    return (unit_place){at[PN_PLANE_VALUES] + (size_t)(block / 8) * UNIT_BYTES, at[PN_PLANE_SCALES],
-                        UNIT_PLANES > 2 ? at[UNIT_PLANES - 1] : NULL, block, &w->first};
-}
-PN_INLINE const uint8_t *unit_bytes(unit_place p)
-{
-    return p.q;
-}
-PN_INLINE unit_place unit_next(unit_place p)
-{
-    p.q += UNIT_BYTES;
-    p.block += 8;
-    return p;
-}
-#else
-PN_INLINE unit_place unit_at(const struct pn_matmul_args *a, int64_t row, int64_t block)
-{
-    return (const uint8_t *)a->w + (size_t)row * a->w_stride + (size_t)(block / 8) * UNIT_BYTES;
-}
-PN_INLINE const uint8_t *unit_bytes(unit_place p)
-{
-    return p;
-}
-PN_INLINE unit_place unit_next(unit_place p)
-{
-    return p + UNIT_BYTES;
-}
-#endif
-
 struct x_column {
     const int8_t *high, *low;
     const float *d, *sum;
@@ -181,7 +144,7 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
     __m256 acc[DIRECT_ROWS][DIRECT_COLS];
     UNROLL
     for (int r = 0; r < rows; r++) {
-        p[r] = unit_at(a, r0 + r, 0);
+        p[r] = unit_at(a, r0 + r, 0, UNIT_BYTES);
         UNROLL
         for (int c = 0; c < cols; c++)
             acc[r][c] = _mm256_setzero_ps();
@@ -195,8 +158,8 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
         for (int r = 0; r < rows; r++) {
             /* prefetches the rows that are read next */
             for (int line = 0; line < UNIT_BYTES; line += 64)
-                _mm_prefetch((const char *)unit_bytes(p[r]) + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
-            p[r] = unit_next(p[r]);
+                _mm_prefetch((const char *)unit_values(p[r]) + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
+            p[r] = unit_next(p[r], UNIT_BYTES);
         }
     }
     if (!UNIT_SUPER && b < n_blocks)

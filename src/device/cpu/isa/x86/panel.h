@@ -106,15 +106,15 @@ static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, s
     for (int r = 0; r < (panel->rows + 2 * GROUP - 1) / (2 * GROUP) * (2 * GROUP); r += 8) {
         unit_place p[8];
         for (int i = 0; i < 8; i++)
-            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0);
+            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0, UNIT_BYTES);
         uint8_t *out = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE + (size_t)(r % GROUP) * 4;
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
             for (int i = 0; i < 8; i++) {
                 for (int line = 0; line < UNIT_BYTES; line += 64) /* for the next panel */
-                    _mm_prefetch((const char *)unit_bytes(p[i]) + panel->ahead + line, _MM_HINT_T0);
-                p[i] = unit_next(p[i]);
+                    _mm_prefetch((const char *)unit_values(p[i]) + panel->ahead + line, _MM_HINT_T0);
+                p[i] = unit_next(p[i], UNIT_BYTES);
             }
         }
         if (!UNIT_SUPER && b < panel->n_blocks)

@@ -5,13 +5,6 @@
 
 #include "device/cpu/isa/x86/unit.h"
 
-/* A unit: its values, and the scales and biases of its row. */
-typedef struct {
-    const uint8_t *q, *scales, *biases;
-    int64_t block; /* the first of the unit's blocks */
-    const struct pn_planes_row *form;
-} unit_place;
-
 /* The numbers of n blocks, one by one: for a group of any size, and at the end of a row. */
 static __attribute__((noinline)) __m256 plane_each(const uint8_t *p, pn_type type, int group, int64_t block, int n)
 {

@@ -12,20 +12,16 @@
  *   unit_scales(p, n)      the scales of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 bytes q, in order
  *
- * p is a unit_place: an address, or what planes.h says for types whose scales have a plane. */
+ * p is a unit_place (common/place.h). */
 #ifndef PN_ISA_X86_UNIT_H
 #define PN_ISA_X86_UNIT_H
 
-#include "device/cpu/isa/common/vec.h"
+#include "device/cpu/isa/common/place.h"
 
 #define UNIT_32         1
 #define UNIT_16         2
 #define UNIT_SIGNED     3
 #define UNIT_SIGNED_MIN 4
-
-#ifndef UNIT_PLANES
-typedef const uint8_t *unit_place;
-#endif
 
 struct unit_scales {
     __m256 s, m;        /* all kinds but UNIT_16; UNIT_SIGNED has no m */
