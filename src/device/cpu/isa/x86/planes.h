@@ -9,7 +9,7 @@
 static __attribute__((noinline)) __m256 plane_each(const uint8_t *p, pn_type type, int group, int64_t block, int n)
 {
     float t[8] __attribute__((aligned(32))) = {0};
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && i < 8; i++) {
         size_t at = (size_t)(block + i) * 32 / (size_t)group;
         if (type == PN_TYPE_F32) {
             memcpy(t + i, p + 4 * at, 4);
