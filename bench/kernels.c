@@ -44,6 +44,7 @@ static void *memory(size_t size)
 struct job {
     const struct pn_cpu_kernels *kernels; /* NULL: only read */
     struct pn_matmul_args args;
+    struct pn_matmul_planes planes; /* group 0: one plane */
     size_t bytes;
     int repeats;
     uint64_t sum;
@@ -55,8 +56,12 @@ struct job {
 static void run_rows(struct job *job)
 {
     struct pn_matmul_args a = job->args;
+    struct pn_matmul_planes planes = job->planes;
+    a.planes = planes.first.group ? &planes : NULL;
     for (int64_t r = 0; r < job->args.n_rows; r += CHUNK_ROWS) {
         a.w = (const char *)job->args.w + (size_t)r * a.w_stride;
+        for (int i = 0; i < PN_MAX_PLANES && a.planes; i++)
+            planes.first.at[i] = (const char *)job->planes.first.at[i] + (size_t)r * planes.stride[i];
         a.n_rows = job->args.n_rows - r < CHUNK_ROWS ? job->args.n_rows - r : CHUNK_ROWS;
         a.y = job->args.y + r;
         job->kernels->matmul[a.type].run(&a);
@@ -124,8 +129,10 @@ static void fill(pn_type type, char *w, size_t bytes)
         for (int attempt = 0, good = 0; attempt < 1000 && !good; attempt++) {
             for (uint32_t i = 0; i < info->bytes; i++)
                 w[b + i] = (char)((s = s * 1664525u + 1013904223u) >> 24);
-            info->decode(w + b, v, info->block);
             good = 1;
+            if (info->planes > 1)
+                break;
+            info->decode(w + b, v, info->block);
             for (uint32_t i = 0; i < info->block; i++)
                 good &= v[i] > -100 && v[i] < 100;
         }
@@ -134,12 +141,31 @@ static void fill(pn_type type, char *w, size_t bytes)
         memcpy(w + b, w, bytes - b < period ? bytes - b : period);
 }
 
+/* Scales and biases for groups of 64 (32: FP4_MX), from row `first` on: small float16, or E8M0 just below one. */
+static struct pn_matmul_planes planes_of(pn_type type, const char *w, size_t row, const char *numbers, int64_t first)
+{
+    bool mx = type == PN_TYPE_FP4_MX;
+    struct pn_matmul_planes planes = {.first = {.at = {w}, .type = {type}, .group = mx ? 32 : 64}, .stride = {row}};
+    for (uint32_t i = 1; i < pn_type_info(type)->planes; i++) {
+        planes.stride[i] = mx ? K / 32 : K / 64 * 2;
+        planes.first.at[i] = numbers + (size_t)first * planes.stride[i];
+        planes.first.type[i] = mx ? PN_TYPE_I8 : PN_TYPE_F16;
+    }
+    return planes;
+}
+
 static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char *w, size_t size, int threads)
 {
     static const int columns[] = {1, 2, 3, 4, 8, 16, 64, 256};
     const struct pn_type_info *info = pn_type_info(type);
-    size_t row = pn_type_row_bytes(type, K);
+    size_t row = pn_type_row_bytes(type, K), extra = 0; /* of the other planes */
     int64_t rows = (int64_t)(size / row);
+    char *numbers = NULL;
+    if (info->planes > 1) {
+        extra = planes_of(type, w, row, w, 0).stride[1] * (info->planes - 1);
+        numbers = memory((size_t)rows * extra);
+        memset(numbers, 0x24, (size_t)rows * extra); /* 0.016 */
+    }
     enum pn_x_format x_format = kernels->matmul[type].x_format;
     size_t x_stride = x_format == PN_X_Q15 ? pn_q15_row_bytes(K) : K * sizeof(float);
     char *x = memory(x_stride * 256);
@@ -179,10 +205,12 @@ static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char 
                                                    .y = y + j * each,
                                                    .y_stride = (size_t)(each * threads)};
             jobs[j].args.scratch = memory(PN_CPU_SCRATCH);
+            if (info->planes > 1)
+                jobs[j].planes = planes_of(type, jobs[j].args.w, row, numbers, j * each);
         }
         time_jobs(jobs, threads, 1);
         double s = time_jobs(jobs, threads, n <= 8 ? 5 : 3);
-        double bytes = (double)each * threads * (double)row, macs = (double)each * threads * K * n;
+        double bytes = (double)each * threads * (double)(row + extra), macs = (double)each * threads * K * n;
         if (n <= 8)
             printf(" %d: %.1f GB/s %.0f%%", n, bytes / s * 1e-9, bytes / s / bandwidth * 100);
         else
@@ -193,6 +221,8 @@ static void bench_type(const struct pn_cpu_kernels *kernels, pn_type type, char 
         munmap(y, (size_t)n * (size_t)each * (size_t)threads * sizeof *y);
     }
     printf(" TMAC/s\n");
+    if (numbers)
+        munmap(numbers, (size_t)rows * extra);
     munmap(x, x_stride * 256);
     munmap(f, K * sizeof *f);
 }

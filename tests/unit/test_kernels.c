@@ -115,7 +115,66 @@ struct product {
     pn_type type;
     int64_t n_rows, k, n_cols;
     bool indexed;
+    int group; /* types with planes: values per scale, type of the scales and biases */
+    pn_type scales;
 };
+
+/* A moderate scale. */
+static void random_scale(pn_type type, char *at)
+{
+    float value = (random_u32() % 2 ? -0.0625f : 0.0625f) * (float)(2 + random_u32() % 29);
+    if (type == PN_TYPE_I8)
+        *at = (char)(124 + random_u32() % 4); /* E8M0 */
+    else
+        pn_type_info(type)->encode(&value, at, 1);
+}
+
+/* The bias that moves the middle of the integers of `bits` bits to about zero. */
+static void random_bias(pn_type type, int bits, const char *scale, char *at)
+{
+    float value;
+    pn_type_info(type)->decode(scale, &value, 1);
+    value *= -(float)(1 << (bits - 1)) - 0.5f * random_float();
+    pn_type_info(type)->encode(&value, at, 1);
+}
+
+/* The planes of a weight, each ending at a page without access. */
+static void random_planes(const struct product *p, struct pn_matmul_args *a, struct pn_matmul_planes *planes)
+{
+    *planes = (struct pn_matmul_planes){.first = {.group = p->group, .type = {p->type}}, .stride = {a->w_stride}};
+    char *values = guard_alloc(a->w_stride * (size_t)p->n_rows, 1);
+    for (size_t i = 0; i < a->w_stride * (size_t)p->n_rows; i++)
+        values[i] = (char)random_u32();
+    a->w = planes->first.at[0] = values;
+    for (uint32_t i = 1; i < pn_type_info(p->type)->planes; i++) {
+        size_t n = (size_t)(p->k / p->group), bytes = pn_type_info(p->scales)->bytes;
+        char *numbers = guard_alloc(n * bytes * (size_t)p->n_rows, 1);
+        for (size_t j = 0; j < n * (size_t)p->n_rows * bytes; j += bytes)
+            if (i == PN_PLANE_SCALES)
+                random_scale(p->scales, numbers + j);
+            else
+                random_bias(p->scales, (int)pn_type_info(p->type)->bytes / 4,
+                            (const char *)planes->first.at[PN_PLANE_SCALES] + j, numbers + j);
+        planes->first.at[i] = numbers;
+        planes->first.type[i] = p->scales;
+        planes->stride[i] = n * bytes;
+    }
+    a->planes = planes;
+}
+
+/* Row r of the weight as float. */
+static void decode_row(const struct product *p, const struct pn_matmul_args *a, int64_t r, float *row)
+{
+    const struct pn_type_info *info = pn_type_info(p->type);
+    if (info->planes == 1) {
+        info->decode((const char *)a->w + (size_t)r * a->w_stride, row, (size_t)p->k);
+        return;
+    }
+    struct pn_planes_row at = a->planes->first;
+    for (uint32_t i = 0; i < info->planes; i++)
+        at.at[i] = (const char *)at.at[i] + (size_t)r * a->planes->stride[i];
+    info->decode_planes(&at, 0, row, (size_t)p->k);
+}
 
 static int q15_at(const void *row, int64_t k, int64_t i)
 {
@@ -150,7 +209,7 @@ static void check_results(const struct product *p, const struct pn_matmul_args *
     double power = 0, error = 0, error_exact = 0;
     float *row = malloc((size_t)p->k * sizeof *row);
     for (int64_t r = 0; r < p->n_rows; r++) {
-        info->decode((const char *)a->w + (size_t)r * a->w_stride, row, (size_t)p->k);
+        decode_row(p, a, r, row);
         for (int64_t c = 0; c < p->n_cols; c++) {
             int64_t xr = a->x_index ? a->x_index[c] : c, yr = a->y_index ? a->y_index[c] : c;
             size_t at = (size_t)yr * a->y_stride + (size_t)r;
@@ -179,9 +238,14 @@ static void check_product(const struct pn_cpu_kernels *kernels, const struct pro
     int64_t n_x = p->indexed ? p->n_cols + 2 : p->n_cols, n_y = n_x;
     struct pn_matmul_args args = {.type = p->type, .n_rows = p->n_rows, .k = p->k, .n_cols = p->n_cols};
     args.w_stride = pn_type_row_bytes(p->type, (size_t)p->k);
-    char *w = guard_alloc(args.w_stride * (size_t)p->n_rows, 1);
-    random_weights(p->type, w, p->n_rows * p->k / info->block);
-    args.w = w;
+    struct pn_matmul_planes planes;
+    if (info->planes > 1) {
+        random_planes(p, &args, &planes);
+    } else {
+        char *w = guard_alloc(args.w_stride * (size_t)p->n_rows, 1);
+        random_weights(p->type, w, p->n_rows * p->k / info->block);
+        args.w = w;
+    }
     float *x = guard_floats(n_x * p->k);
     args.y_stride = (size_t)p->n_rows + 3;
     size_t y_floats = ((size_t)n_y - 1) * args.y_stride + (size_t)p->n_rows;
@@ -208,6 +272,13 @@ static void check_product(const struct pn_cpu_kernels *kernels, const struct pro
     guard_free_all();
 }
 
+static void check_plain(const struct pn_cpu_kernels *kernels, pn_type type, int64_t n_rows, int64_t k, int64_t n_cols,
+                        bool indexed)
+{
+    check_product(kernels,
+                  &(struct product){.type = type, .n_rows = n_rows, .k = k, .n_cols = n_cols, .indexed = indexed});
+}
+
 static void check_products(const struct pn_cpu_kernels *kernels)
 {
     static const int64_t rows[] = {1, 7, 16, 33, 50}, blocks[] = {1, 2, 3, 5},
@@ -226,20 +297,51 @@ static void check_products(const struct pn_cpu_kernels *kernels)
                     k = step % 3 == 0 ? 32 * (1 + step % 23) : k;
                 if (kernels->matmul[t].x_format == PN_X_F32 && info->block > 1 && (r == 2 || c % 3 != 0))
                     continue; /* the shared fallback needs fewer cases */
-                check_product(kernels, &(struct product){(pn_type)t, rows[r], k, cols[c], step % 2 == 1});
+                check_plain(kernels, (pn_type)t, rows[r], k, cols[c], step % 2 == 1);
             }
         /* longer than every internal piece of a row */
-        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false});
-        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 3, false});
-        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true});
+        check_plain(kernels, (pn_type)t, 37, 4608, 1, false);
+        check_plain(kernels, (pn_type)t, 37, 4608, 3, false);
+        check_plain(kernels, (pn_type)t, 37, 4608, 19, true);
         if (kernels->matmul[t].x_format == PN_X_F32 && info->block > 1)
             continue;
         /* more columns than FEW_COLS and MANY_COLS of panel.h; few columns with a very long row */
         int64_t k = info->block > 32 ? info->block : 64;
-        check_product(kernels, &(struct product){(pn_type)t, 35, 3 * k, 65, true});
-        check_product(kernels, &(struct product){(pn_type)t, 33, 768, 70, false});
-        check_product(kernels, &(struct product){(pn_type)t, 3, k, 1027, false});
-        check_product(kernels, &(struct product){(pn_type)t, 2, 16640, 64, false});
+        check_plain(kernels, (pn_type)t, 35, 3 * k, 65, true);
+        check_plain(kernels, (pn_type)t, 33, 768, 70, false);
+        check_plain(kernels, (pn_type)t, 3, k, 1027, false);
+        check_plain(kernels, (pn_type)t, 2, 16640, 64, false);
+    }
+}
+
+/* Types whose scales have a plane of their own: groups of all sizes, numbers of all types, rows of any length. */
+static void check_planes(const struct pn_cpu_kernels *kernels)
+{
+    static const int64_t rows[] = {1, 7, 33}, cols[] = {1, 2, 3, 4, 5, 13, 17, 33};
+    static const int groups[] = {32, 64, 96, 128, 256};
+    static const pn_type numbers[] = {PN_TYPE_F16, PN_TYPE_BF16, PN_TYPE_F32};
+    for (int t = 0; t < PN_TYPE_COUNT; t++) {
+        const struct pn_type_info *info = pn_type_info((pn_type)t);
+        bool affine = strncmp(info->name, "affine", 6) == 0;
+        if (!affine && t != PN_TYPE_FP4_MX)
+            continue;
+        random_state = 3000 + (uint64_t)t;
+        int step = 0;
+        for (size_t g = 0; g < (affine ? sizeof groups / sizeof *groups : 1); g++)
+            for (size_t c = 0; c < sizeof cols / sizeof *cols; c++, step++) {
+                int group = groups[g];
+                pn_type type = affine ? numbers[step % 3] : PN_TYPE_I8;
+                int64_t k = group * (1 + step % 11);
+                check_product(kernels,
+                              &(struct product){(pn_type)t, rows[step % 3], k, cols[c], step % 2, group, type});
+                check_product(kernels, &(struct product){(pn_type)t, 33, 768, cols[c], false, group, type});
+            }
+        pn_type type = affine ? PN_TYPE_F16 : PN_TYPE_I8;
+        int group = affine ? 64 : 32;
+        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 1, false, group, type});
+        check_product(kernels, &(struct product){(pn_type)t, 37, 4608, 19, true, group, type});
+        check_product(kernels, &(struct product){(pn_type)t, 35, 192, 65, true, group, type});
+        check_product(kernels, &(struct product){(pn_type)t, 3, 128, 1027, false, group, type});
     }
 }
 
@@ -568,6 +670,7 @@ static void check_isa(const struct pn_cpu_isa *isa)
     check_attention(&kernels);
     check_long_heads(&kernels);
     check_products(&kernels);
+    check_planes(&kernels);
     fprintf(stderr, "%s: checked\n", isa->name);
 }
 

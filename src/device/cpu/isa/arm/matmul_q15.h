@@ -52,7 +52,7 @@ PN_INLINE void part_sums(const float *sum, int n, float sums[16])
 }
 
 /* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
-PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
+PN_INLINE void few_unit(const unit_place *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
                         float32x4_t acc[][FEW_COLS])
 {
     float s[FEW_ROWS][16], m[16];
@@ -111,12 +111,12 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x
 /* Rows r0 .. r0 + rows times `cols` columns, whole rows. */
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
-    const uint8_t *p[FEW_ROWS];
+    unit_place p[FEW_ROWS];
     struct x_column x[FEW_COLS];
     float32x4_t acc[FEW_ROWS][FEW_COLS];
     UNROLL
     for (int r = 0; r < rows; r++) {
-        p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
+        p[r] = unit_at(a, r0 + r, 0, UNIT_BYTES);
         UNROLL
         for (int c = 0; c < cols; c++)
             acc[r][c] = vdupq_n_f32(0);
@@ -128,8 +128,8 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
         few_unit(p, rows, 8, x, cols, b, acc);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __builtin_prefetch(p[r] + (size_t)rows * a->w_stride);
-            p[r] += UNIT_BYTES;
+            __builtin_prefetch(unit_values(p[r]) + (size_t)rows * a->w_stride);
+            p[r] = unit_next(p[r], UNIT_BYTES);
         }
     }
     if (b < n_blocks)

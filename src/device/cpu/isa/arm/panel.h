@@ -35,7 +35,7 @@ _Static_assert(PANEL_ROWS / GROUP * (256 + 128) * PANEL_BLOCKS + PANEL_COLS * PA
 #endif
 
 /* n blocks of eight rows: p[i] is the unit of the i-th. */
-PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
+PN_INLINE void panel_pack_unit(const unit_place *p, int n, uint8_t *out)
 {
     float s[8][16], m[8][16];
     for (int r = 0; r < 8; r++)
@@ -59,17 +59,15 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
     for (int r = 0; r < panel->rows; r += GROUP) {
-        const uint8_t *p[8];
-        for (int i = 0; i < 8; i++) {
-            int row = r + i < panel->rows ? r + i : panel->rows - 1;
-            p[i] = (const uint8_t *)a->w + (size_t)(r0 + row) * a->w_stride + (size_t)(b0 / 8) * UNIT_BYTES;
-        }
+        unit_place p[8];
+        for (int i = 0; i < 8; i++)
+            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0, UNIT_BYTES);
         uint8_t *out = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE;
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
             for (int i = 0; i < 8; i++)
-                p[i] += UNIT_BYTES;
+                p[i] = unit_next(p[i], UNIT_BYTES);
         }
         if (b < panel->n_blocks)
             panel_pack_unit(p, panel->n_blocks - b, out);

@@ -5,11 +5,13 @@
  *   UNIT_PARTS             scales per 32 values: 1, or 2 (one per 16)
  *   UNIT_HAS_MIN           whether w = s q + m, or only s q
  *   unit_scales(p, n, s, m)  s and m (if any) of the first n <= 8 blocks of the unit at p; never reads past them
- *   unit_q(p, j)           the j-th 32 signed bytes q, in order */
+ *   unit_q(p, j)           the j-th 32 signed bytes q, in order
+ *
+ * p is a unit_place (common/place.h). */
 #ifndef PN_ISA_ARM_UNIT_H
 #define PN_ISA_ARM_UNIT_H
 
-#include "device/cpu/isa/common/vec.h"
+#include "device/cpu/isa/common/place.h"
 
 PN_INLINE int8x16_t load_q(const void *p)
 {

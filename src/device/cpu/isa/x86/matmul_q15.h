@@ -12,6 +12,9 @@
 #define DIRECT_ROWS 4
 #define DIRECT_COLS 4
 
+#define UNIT_IS_SIGNED (UNIT_KIND == UNIT_SIGNED || UNIT_KIND == UNIT_SIGNED_MIN)
+#define UNIT_HAS_MIN   (UNIT_KIND == UNIT_32 || UNIT_KIND == UNIT_SIGNED_MIN) /* float m */
+
 struct x_column {
     const int8_t *high, *low;
     const float *d, *sum;
@@ -31,7 +34,7 @@ PN_INLINE struct x_column x_column(const struct pn_matmul_args *a, int64_t c, in
  * products). */
 PN_INLINE __m256i dot_bytes(__m256i q, __m256i high, __m256i low, __m256i scale)
 {
-    if (UNIT_KIND == UNIT_SIGNED) { /* |q| with the sign moved to the planes */
+    if (UNIT_IS_SIGNED) { /* |q| with the sign moved to the planes */
         high = _mm256_sign_epi8(high, q);
         low = _mm256_sign_epi8(low, q);
         q = _mm256_abs_epi8(q);
@@ -54,15 +57,6 @@ PN_INLINE float hsum256(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-/* The first n dwords at p; never touches memory past them. */
-PN_INLINE __m256i load_dwords(const void *p, int n)
-{
-    if (n == 8)
-        return load256(p);
-    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_maskload_epi32(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index));
-}
-
 /* int16 s0 .. s15 to (s0 s2 .. s14 | s1 s3 .. s15), so that one byte shuffle spreads the two scales of 32 values. */
 PN_INLINE __m256i spread_order(__m256i scale)
 {
@@ -71,12 +65,12 @@ PN_INLINE __m256i spread_order(__m256i scale)
     return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(scale, even_odd), 0xd8);
 }
 
-/* The sums of n blocks of a column at p: of 16 values each, in order, or (UNIT_32) of 32 in the first vector. */
+/* The sums of n blocks of a column at p: of 16 values each, in order, or (float m) of 32 in the first vector. */
 PN_INLINE void unit_sums(const float *p, int n, __m256 sums[2])
 {
     sums[0] = _mm256_castsi256_ps(load_dwords(p, n < 4 ? 2 * n : 8));
     sums[1] = _mm256_castsi256_ps(load_dwords(p + (n < 4 ? 0 : 8), n < 4 ? 0 : 2 * n - 8));
-    if (UNIT_KIND == UNIT_32) {
+    if (UNIT_HAS_MIN) {
         __m256d t = _mm256_castps_pd(_mm256_hadd_ps(sums[0], sums[1]));
         sums[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(t, 0xd8));
     }
@@ -89,7 +83,7 @@ PN_INLINE __m256 widen_halves(__m128i v)
 }
 
 /* acc[r][c] += the products of n blocks of the unit at p[r] with those of the columns at block `block`. */
-PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
+PN_INLINE void few_unit(const unit_place *p, int rows, int n, const struct x_column *x, int cols, int64_t block,
                         __m256 acc[][DIRECT_COLS])
 {
     float s[DIRECT_ROWS][DIRECT_COLS][8] __attribute__((aligned(32)));
@@ -117,7 +111,7 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x
             } else {
                 _mm256_store_ps(s[r][c], _mm256_mul_ps(d, u.s));
             }
-            if (UNIT_KIND == UNIT_32)
+            if (UNIT_HAS_MIN)
                 acc[r][c] = _mm256_fmadd_ps(sums[c][0], u.m, acc[r][c]);
         }
     }
@@ -145,12 +139,12 @@ PN_INLINE void few_unit(const uint8_t *const *p, int rows, int n, const struct x
 /* Rows r0 .. r0 + rows times columns c0 .. c0 + cols; columns past the last repeat it. */
 PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, int64_t c0, int cols)
 {
-    const uint8_t *p[DIRECT_ROWS];
+    unit_place p[DIRECT_ROWS];
     struct x_column x[DIRECT_COLS];
     __m256 acc[DIRECT_ROWS][DIRECT_COLS];
     UNROLL
     for (int r = 0; r < rows; r++) {
-        p[r] = (const uint8_t *)a->w + (size_t)(r0 + r) * a->w_stride;
+        p[r] = unit_at(a, r0 + r, 0, UNIT_BYTES);
         UNROLL
         for (int c = 0; c < cols; c++)
             acc[r][c] = _mm256_setzero_ps();
@@ -164,8 +158,8 @@ PN_INLINE void few_tile(const struct pn_matmul_args *a, int64_t r0, int rows, in
         for (int r = 0; r < rows; r++) {
             /* prefetches the rows that are read next */
             for (int line = 0; line < UNIT_BYTES; line += 64)
-                _mm_prefetch((const char *)p[r] + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
-            p[r] += UNIT_BYTES;
+                _mm_prefetch((const char *)unit_values(p[r]) + (size_t)rows * a->w_stride + line, _MM_HINT_T0);
+            p[r] = unit_next(p[r], UNIT_BYTES);
         }
     }
     if (!UNIT_SUPER && b < n_blocks)

@@ -82,7 +82,7 @@ PN_INLINE __m256 high_halves(__m256i v)
 #endif
 
 /* n blocks of eight rows: p[i] is the unit of the i-th. */
-PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
+PN_INLINE void panel_pack_unit(const unit_place *p, int n, uint8_t *out)
 {
     panel_pack_scales(p, n, out);
     for (int j = 0; j < n; j++) {
@@ -90,7 +90,7 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
         for (int r = 0; r < 8; r++) {
             v[r] = unit_q(p[r], j);
 #if defined(__AVX512F__) /* VNNI takes unsigned weights; the minima subtract the 128 again */
-            if (UNIT_KIND == UNIT_SIGNED)
+            if (UNIT_IS_SIGNED)
                 v[r] = _mm256_xor_si256(v[r], _mm256_set1_epi8(-128));
 #endif
         }
@@ -104,19 +104,17 @@ PN_INLINE void panel_pack_unit(const uint8_t *const *p, int n, uint8_t *out)
 static void panel_pack(const struct pn_matmul_args *a, int64_t r0, int64_t b0, struct panel *panel)
 {
     for (int r = 0; r < (panel->rows + 2 * GROUP - 1) / (2 * GROUP) * (2 * GROUP); r += 8) {
-        const uint8_t *p[8];
-        for (int i = 0; i < 8; i++) {
-            int row = r + i < panel->rows ? r + i : panel->rows - 1;
-            p[i] = (const uint8_t *)a->w + (size_t)(r0 + row) * a->w_stride + (size_t)(b0 / 8) * UNIT_BYTES;
-        }
+        unit_place p[8];
+        for (int i = 0; i < 8; i++)
+            p[i] = unit_at(a, r0 + (r + i < panel->rows ? r + i : panel->rows - 1), b0, UNIT_BYTES);
         uint8_t *out = panel->data + (size_t)(r / GROUP) * GROUP_STRIDE + (size_t)(r % GROUP) * 4;
         int b = 0;
         for (; b + 8 <= panel->n_blocks; b += 8, out += 8 * BLOCK_BYTES) {
             panel_pack_unit(p, 8, out);
             for (int i = 0; i < 8; i++) {
                 for (int line = 0; line < UNIT_BYTES; line += 64) /* for the next panel */
-                    _mm_prefetch((const char *)p[i] + panel->ahead + line, _MM_HINT_T0);
-                p[i] += UNIT_BYTES;
+                    _mm_prefetch((const char *)unit_values(p[i]) + panel->ahead + line, _MM_HINT_T0);
+                p[i] = unit_next(p[i], UNIT_BYTES);
             }
         }
         if (!UNIT_SUPER && b < panel->n_blocks)

@@ -8,8 +8,8 @@
 #define AT_SCALE      8  /* float s or d */
 #define AT_MIN        9  /* float m (UNIT_16: of the first 16 values, then of the others) */
 #define AT_MUL        11 /* (int16 scale, the same) of the first 16 values; then of the others */
-#define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_KIND == UNIT_32 ? 10 : 9)
-#define BLOCK_SUMS    (UNIT_KIND == UNIT_16 ? 2 : UNIT_KIND == UNIT_32)
+#define BLOCK_VECTORS (UNIT_KIND == UNIT_16 ? 13 : UNIT_HAS_MIN ? 10 : 9)
+#define BLOCK_SUMS    (UNIT_KIND == UNIT_16 ? 2 : UNIT_HAS_MIN)
 #define SUMS_FACTOR   1.0f
 
 #define TILE_COLS 4
@@ -18,7 +18,7 @@
 #define RUN (UNIT_Q_MAX <= 15 ? (UNIT_KIND == UNIT_16 ? 4 : 8) : UNIT_Q_MAX <= 31 ? 4 : UNIT_Q_MAX <= 63 ? 2 : 1)
 
 /* The scales of n blocks of the units at p. */
-PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
+PN_INLINE void panel_pack_scales(const unit_place *p, int n, uint8_t *out)
 {
     __m256i first[8], second[8];
     float d[8] __attribute__((aligned(32))), dm[8] __attribute__((aligned(32)));
@@ -26,7 +26,7 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
         struct unit_scales u;
         unit_scales(p[r], n, &u);
         first[r] = UNIT_KIND == UNIT_16 ? u.scale : _mm256_castps_si256(u.s);
-        second[r] = UNIT_KIND == UNIT_16 ? u.min : UNIT_KIND == UNIT_32 ? _mm256_castps_si256(u.m) : first[r];
+        second[r] = UNIT_KIND == UNIT_16 ? u.min : UNIT_HAS_MIN ? _mm256_castps_si256(u.m) : first[r];
         if (UNIT_KIND == UNIT_16) {
             d[r] = u.d;
             dm[r] = u.dm;
@@ -47,7 +47,7 @@ PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
             panel_put(out, AT_MUL + 1, _mm256_shuffle_epi8(first[j], _mm256_add_epi8(high, lane)));
         } else {
             panel_put(out, AT_SCALE, first[j]);
-            if (UNIT_KIND == UNIT_32)
+            if (UNIT_HAS_MIN)
                 panel_put(out, AT_MIN, second[j]);
         }
     }
@@ -78,7 +78,7 @@ PN_INLINE void tile_plane(const uint8_t *p, const struct x_column *x, int cols, 
                 UNROLL
                 for (int g = 0; g < 2; g++) {
                     __m256i t;
-                    if (UNIT_KIND == UNIT_SIGNED)
+                    if (UNIT_IS_SIGNED)
                         t = _mm256_maddubs_epi16(_mm256_abs_epi8(w[g]), _mm256_sign_epi8(v, w[g]));
                     else
                         t = _mm256_maddubs_epi16(w[g], v);

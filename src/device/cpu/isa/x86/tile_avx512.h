@@ -6,6 +6,8 @@
 
 #define TILE_COLS 12
 
+_Static_assert(UNIT_KIND != UNIT_SIGNED_MIN, "unsigned bytes have room here");
+
 /* UNIT_16 has a scale per 16 values, so a block is two parts. */
 #define PARTS         (UNIT_KIND == UNIT_16 ? 2 : 1)
 #define AT_SCALE      8                  /* float s of each part */
@@ -15,7 +17,7 @@
 #define SUMS_FACTOR   (UNIT_KIND == UNIT_SIGNED ? -128.0f : 1.0f)
 
 /* The scales of n blocks of the units at p. */
-PN_INLINE void panel_pack_scales(const uint8_t *const *p, int n, uint8_t *out)
+PN_INLINE void panel_pack_scales(const unit_place *p, int n, uint8_t *out)
 {
     __m256i first[8], second[8];
     float d[8] __attribute__((aligned(32))), dm[8] __attribute__((aligned(32)));

@@ -7,21 +7,24 @@
  *   UNIT_KIND              how its values w follow from its bytes q:
  *     UNIT_32      w = s[j] q + m[j]                  j: which 32 values; q unsigned, at most UNIT_Q_MAX
  *     UNIT_16      w = d scale[i] q + dm min[i]       i: which 16 values; scale and min are 16-bit integers
- *     UNIT_SIGNED  w = s[j] q                         q signed
+ *     UNIT_SIGNED      w = s[j] q                     q signed
+ *     UNIT_SIGNED_MIN  w = s[j] q + m[j]              q signed
  *   unit_scales(p, n)      the scales of the first n <= 8 blocks of the unit at p; never reads past them
  *   unit_q(p, j)           the j-th 32 bytes q, in order
- */
+ *
+ * p is a unit_place (common/place.h). */
 #ifndef PN_ISA_X86_UNIT_H
 #define PN_ISA_X86_UNIT_H
 
-#include "device/cpu/isa/common/vec.h"
+#include "device/cpu/isa/common/place.h"
 
-#define UNIT_32     1
-#define UNIT_16     2
-#define UNIT_SIGNED 3
+#define UNIT_32         1
+#define UNIT_16         2
+#define UNIT_SIGNED     3
+#define UNIT_SIGNED_MIN 4
 
 struct unit_scales {
-    __m256 s, m;        /* UNIT_32, UNIT_SIGNED (s) */
+    __m256 s, m;        /* all kinds but UNIT_16; UNIT_SIGNED has no m */
     __m256i scale, min; /* UNIT_16: sixteen int16 each */
     float d, dm;
 };
@@ -49,6 +52,15 @@ PN_INLINE uint32_t load32(const void *p)
     uint32_t v;
     memcpy(&v, p, sizeof v);
     return v;
+}
+
+/* The first n dwords at p; never touches memory past them. */
+PN_INLINE __m256i load_dwords(const void *p, int n)
+{
+    if (n == 8)
+        return load256(p);
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_epi32(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index));
 }
 
 /* The halves at p, p + stride, ... (n of them, zeros after) as float. */

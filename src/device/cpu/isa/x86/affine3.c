@@ -1,0 +1,24 @@
+/* MLX's affine groups of 3 bits: 32 values in 12 bytes, w = scale q + bias; scales and biases in planes. */
+#define UNIT_PLANES 3
+#include "device/cpu/isa/x86/planes.h"
+
+#define UNIT_TYPE  PN_TYPE_AFFINE3
+#define UNIT_BYTES 96
+#define UNIT_SUPER false
+#define UNIT_KIND  UNIT_32
+#define UNIT_Q_MAX 7
+
+PN_INLINE void unit_scales(unit_place p, int n, struct unit_scales *u)
+{
+    affine_scales(p, n, u);
+}
+PN_INLINE __m256i unit_q(unit_place p, int j)
+{
+    const uint8_t *at = p.q + 12 * j;
+    __m128i v = _mm_insert_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at), (int)load32(at + 8), 2);
+    return STREAM_VALUES(3, v, v, 6);
+}
+
+#include "device/cpu/isa/x86/matmul_q15.h"
+
+const struct pn_matmul_kernel PN_ISA_NAME(affine3) = {UNIT_TYPE, PN_X_Q15, matmul_q15};
