@@ -193,6 +193,7 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     options.callback = on_token;
     options.user = (void *)(uintptr_t)q;
     options.cancel = pn_term_interrupt();
+    options.end_thinking = q->end_thinking;
     size_t held = (size_t)pantry_session_n_past(partner->session);
     q->begin(q->user, n > held ? n - held : 0, thinking);
     pantry_status result = pantry_generate(partner->session, ids, n, &options, &answer->stats, &error);

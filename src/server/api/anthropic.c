@@ -173,6 +173,7 @@ static pantry_status prepare(struct call *c, bool counts, struct pantry_error *e
     c->answer.think_budget = c->prompt.think_budget;
     c->answer.delta = pn_anthropic_delta;
     c->answer.user = &c->reply;
+    c->answer.id = c->reply.id;
     return counts ? PANTRY_OK : read_options(c->body, &c->answer, err);
 }
 
