@@ -698,6 +698,8 @@ struct pantry_request_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    bool control_tokens;               /* they are part of the text, as pantry_parser needs it: many dialects mark the
+                                          parts of an answer with them. The token that ends it is never part of it. */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);

@@ -417,6 +417,7 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.end_thinking = m->end_thinking;
     request.begin = o->begin;
     request.grammar = o->grammar;
+    request.control_tokens = m->parser != NULL;
     request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
     return pantry_submit(m->loaded->model, &request, r, err);
 }

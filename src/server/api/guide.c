@@ -120,7 +120,7 @@ static pantry_status form_or_calls(const struct pn_loaded *loaded, const json_t 
                                    struct pantry_error *err)
 {
     pantry_status status = PANTRY_UNSUPPORTED;
-    for (int loose = 0; loose < 2 && (status == PANTRY_UNSUPPORTED || status == PANTRY_LIMIT); loose++) {
+    for (int loose = 0; loose < 2 && status && status != PANTRY_NO_MEMORY; loose++) {
         json_t *own = loose ? loosened(tools, rules->strict) : json_incref((json_t *)(uintptr_t)tools);
         char *text = own ? json_dumps(own, 0) : NULL;
         json_decref(own);
