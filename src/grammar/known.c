@@ -81,7 +81,7 @@ static bool put_edges(struct reached *r, uint32_t s)
 static bool put_place(struct reached *r, uint32_t state, uint32_t count)
 {
     const struct pn_grammar_rule *rule = &r->g->rules[r->g->rule_of[state]];
-    if (!put_state(r, state))
+    if (!put(r, rule == r->g->rules) || !put_state(r, state)) /* the first rule has no callers to go on in */
         return false;
     if (!rule->counts)
         return put(r, 0);
