@@ -26,7 +26,8 @@ SCRIPTS = {
     "result": "It is sunny in Paris.",
     "else": "and so on.",
 }
-LOOPS = {"endless": ("", "more "), "long thought": ("<think>\n", "hm ")}  # a beginning, and what goes on for ever
+ENDLESS = "more "
+LOOPS = {"endless": ("", ENDLESS), "long thought": ("<think>\n", "hm ")}  # a beginning, and what goes on for ever
 LOUD = 40.0  # the logit of the next token; the others' are 0
 PIECE = 3  # letters of a token, or more where a shorter one is taken
 
