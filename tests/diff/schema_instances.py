@@ -38,7 +38,7 @@ def number_schema(rng):
     if rng.random() < 0.6:
         s[rng.choice(["maximum", "exclusiveMaximum"])] = low + rng.choice([2, 5, 0.75, 1000, 1e17])
     if rng.random() < 0.2:
-        s["multipleOf"] = rng.choice([2, 3, 5, 0.5, 0.25, 10])
+        s["multipleOf"] = rng.choice([2, 3, 5, 0.5, 0.25, 10, 60, 997, 1000])
     return s
 
 
