@@ -55,8 +55,8 @@ void pn_term_use_utf8(void)
 
 /* ---- modes ---- */
 
-static pantry_cancel *interrupt; /* set by Ctrl-C; the library reads it in every step */
-static pantry_cancel *softer;    /* set by Ctrl-C instead, once, ... */
+static pantry_cancel *interrupt;        /* set by Ctrl-C; the library reads it in every step */
+static pantry_cancel *softer;           /* set by Ctrl-C instead, once, ... */
 static volatile sig_atomic_t is_softer; /* ... while this is set */
 static volatile sig_atomic_t resized, stop_wanted, resumed;
 static volatile sig_atomic_t have_original, have_wanted, echoes, away, left_original, paste_is_on;

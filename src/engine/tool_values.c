@@ -373,8 +373,8 @@ static pn_expr member(struct place *p, const char *key, const json_t *schema)
 {
     bool python = p->w->shape.syntax == PN_ARGUMENTS_PYTHON;
     if (!*key || strpbrk(key, python ? "=()[]{}\"',: \n" : "{}:,<> \n")) {
-        p->status = pn_fail(p->err, PANTRY_UNSUPPORTED, "%s: a name that this model's format of calls cannot write",
-                            p->where);
+        p->status =
+            pn_fail(p->err, PANTRY_UNSUPPORTED, "%s: a name that this model's format of calls cannot write", p->where);
         return PN_EXPR_NONE;
     }
     pn_expr value = python ? python_value(p, schema) : gemma_value(p, schema);
@@ -500,8 +500,8 @@ static pn_expr any_members(struct place *p)
     pn_expr key = pn_expr_repeat(b, pn_expr_class(b, letters, sizeof letters / sizeof *letters, false), 1, 64), value;
     if (s->syntax == PN_ARGUMENTS_ELEMENTS) {
         if (*s->key_close) { /* the key comes twice, which a grammar cannot follow */
-            p->status = pn_fail(p->err, PANTRY_UNSUPPORTED, "%s: not supported in this model's format of calls",
-                                p->where);
+            p->status =
+                pn_fail(p->err, PANTRY_UNSUPPORTED, "%s: not supported in this model's format of calls", p->where);
             return PN_EXPR_NONE;
         }
         const pn_expr text[] = {literal(p, s->types ? s->types->string : ""), pn_tool_marker(p->w, s->value_before),
@@ -539,8 +539,8 @@ pantry_status pn_tool_arguments(const struct pn_tool_writer *w, const json_t *sc
     snprintf(where, sizeof where, "tools: %.100s: parameters", tool);
     struct place p = {.w = w, .root = schema, .where = where, .err = err};
     bool known = json_is_object(schema) && json_object_size(schema);
-    *out = !known                                      ? any_members(&p)
+    *out = !known                                     ? any_members(&p)
            : w->shape.syntax == PN_ARGUMENTS_ELEMENTS ? elements(&p, schema)
-                                                       : members(&p, schema);
+                                                      : members(&p, schema);
     return p.status ? p.status : pn_expr_status(w->b, err);
 }

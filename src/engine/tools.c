@@ -132,10 +132,10 @@ static void write_key(const struct recipe *r, struct pn_buf *key)
     const struct pn_call_shape *s = &r->writer.shape;
     struct pn_answer_frame f;
     pn_dialect_frame(r->dialect, &f);
-    const char *const markers[] = {s->open,       s->before,    s->after,        s->end,         s->close,     s->lead,
-                                   s->lead_after, s->again,     s->id_after,     s->between,     s->quote,     s->key_before,
-                                   s->key_after,  s->key_close, s->value_before, s->value_after, f.open,       f.close,
-                                   f.again,       f.content};
+    const char *const markers[] = {s->open,        s->before,     s->after,     s->end,       s->close,
+                                   s->lead,        s->lead_after, s->again,     s->id_after,  s->between,
+                                   s->quote,       s->key_before, s->key_after, s->key_close, s->value_before,
+                                   s->value_after, f.open,        f.close,      f.again,      f.content};
     pn_buf_printf(key, "%s %d %d %s\n", pn_dialect_name(r->dialect), r->writer.demanded, r->parallel,
                   r->writer.name ? r->writer.name : "");
     pn_buf_printf(key, "%s\n", r->has_shape ? s->before : "");

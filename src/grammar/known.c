@@ -5,10 +5,10 @@
 #include <string.h>
 
 enum {
-    MAX_STATES = 160,       /* of a part */
-    MAX_KEY = 16 << 10,     /* bytes */
-    SLOTS = 2048,           /* half of them are used */
-    MAX_BYTES = 48 << 20    /* of masks and keys; then all are forgotten */
+    MAX_STATES = 160,    /* of a part */
+    MAX_KEY = 16 << 10,  /* bytes */
+    SLOTS = 2048,        /* half of them are used */
+    MAX_BYTES = 48 << 20 /* of masks and keys; then all are forgotten */
 };
 
 struct pn_known {
@@ -179,7 +179,7 @@ void pn_known_add(struct pn_grammar_vocabulary *v, const struct pn_buf *key, con
     if (e && !e->key) {
         struct entry new = {.hash = hash, .key = malloc(key->len + 1), .n = key->len, .n_leaves = local->n_leaves};
         new.leaves = copy_leaves(local->leaves, local->n_leaves);
-        if (new.key && new.leaves) {
+        if (new.key &&new.leaves) {
             memcpy(new.key, key->data, key->len);
             new.mask = pn_stored_mask_share(local->mask);
             *e = new;

@@ -333,7 +333,8 @@ static const struct pn_local *local_of(struct pn_masks *k, struct pn_generation 
     at = local_slot(k, local.state, local.count); /* another place may have come in between */
     k->locals[at] = local;
     k->n_locals++;
-    k->local_bytes += sizeof local + local.n_leaves * sizeof *local.leaves + pn_stored_mask_bytes(k->vocabulary, local.mask);
+    k->local_bytes +=
+        sizeof local + local.n_leaves * sizeof *local.leaves + pn_stored_mask_bytes(k->vocabulary, local.mask);
     return &k->locals[at];
 }
 
@@ -422,7 +423,9 @@ pantry_status pn_masks_of_set(struct pn_masks *k, struct pn_generation *g, uint3
     }
     uint32_t alike = record ? alike_set(k, g, set) : PN_SET_NONE;
     record = alike ? of_set(g, alike) : NULL;
-    struct pn_stored_mask *mask = !record ? NULL : record->mask ? pn_stored_mask_share(record->mask) : compute(k, g, alike);
+    struct pn_stored_mask *mask = !record        ? NULL
+                                  : record->mask ? pn_stored_mask_share(record->mask)
+                                                 : compute(k, g, alike);
     if (!mask)
         return failure(g, err);
     if (!of_set(g, alike)->mask) {

@@ -42,10 +42,10 @@ struct pn_masks {
     atomic_int n_users;
     struct pn_masks *next; /* in the vocabulary's list, the last used first */
     struct pn_grammar *grammar;
-    struct pn_grammar_vocabulary *vocabulary;       /* borrowed */
-    uint64_t **labels;                              /* (n_labels): bits of the tokens of each */
-    bool *has_label;                                /* (n_labels): of the token in hand */
-    pthread_mutex_t lock;                           /* for all below */
+    struct pn_grammar_vocabulary *vocabulary; /* borrowed */
+    uint64_t **labels;                        /* (n_labels): bits of the tokens of each */
+    bool *has_label;                          /* (n_labels): of the token in hand */
+    pthread_mutex_t lock;                     /* for all below */
     struct pn_generation *generation;
     struct pn_local *locals; /* by hash of state and count; mask NULL: free */
     size_t n_locals, n_local_slots;

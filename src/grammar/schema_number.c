@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum {
-    FAR = 40,          /* digits on either side of the point that the automaton tells apart */
-    FINE = 15,         /* digits after the point next to an open bound: a double tells no more apart */
+    FAR = 40,           /* digits on either side of the point that the automaton tells apart */
+    FINE = 15,          /* digits after the point next to an open bound: a double tells no more apart */
     MAX_MODULUS = 4000, /* of remainders */
     MAX_STATES = 40000,
     LARGE = 4000,   /* states in an expression without rules */

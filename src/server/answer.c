@@ -204,7 +204,7 @@ struct making {
     const struct pn_answer_options *options;
     struct pn_exchange *x;
     const pantry_cancel *end_thinking; /* NULL: nobody can ask for it */
-    pantry_parser *parser; /* NULL: all is content */
+    pantry_parser *parser;             /* NULL: all is content */
     struct pn_answer *out;
     struct pn_replay *replay;
     int n_taken;            /* tokens */

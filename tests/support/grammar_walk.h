@@ -97,7 +97,7 @@ static bool walk_advance(struct walk *w, uint32_t *state)
     for (uint32_t k = 0; hurry && k < n; k++) {
         uint32_t d = k < n_bytes ? walk_sum(1, w->distance[g->bytes[g->byte_first[s] + k].to])
                                  : walk_sum(walk_rule_distance(w, g->calls[g->call_first[s] + k - n_bytes].what),
-                                       w->distance[g->calls[g->call_first[s] + k - n_bytes].to]);
+                                            w->distance[g->calls[g->call_first[s] + k - n_bytes].to]);
         if (d < best) {
             best = d;
             pick = k;

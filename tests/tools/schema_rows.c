@@ -37,9 +37,10 @@ enum { MOST = 400, CALM = 40, N_PIECES = 3000 };
 /* Every byte, pieces of JSON, and pieces of words that are cut anywhere, also within a character. */
 static struct pn_grammar_vocabulary *make_vocabulary(struct pn_str *tokens, size_t *n_tokens)
 {
-    static const char text[] = "{\"name\": \"value\", \"id\": [12, 3.5e-7, -40, true, false, null], \"x y\": {\"a\\n\": "
-                               "\"caf\xC3\xA9 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80\"}}]}, {\"items\": [{\"kind\": \"b-c\"}, "
-                               "{}], \"count\": 100, \"2024-02-29T10:00:00Z\": \"/path/to\\\\file\", \"q\": \"\\\"\"}";
+    static const char text[] =
+        "{\"name\": \"value\", \"id\": [12, 3.5e-7, -40, true, false, null], \"x y\": {\"a\\n\": "
+        "\"caf\xC3\xA9 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80\"}}]}, {\"items\": [{\"kind\": \"b-c\"}, "
+        "{}], \"count\": 100, \"2024-02-29T10:00:00Z\": \"/path/to\\\\file\", \"q\": \"\\\"\"}";
     static char bytes[256];
     struct pn_rng rng = {1};
     struct pn_grammar_token *made = calloc(257 + N_PIECES, sizeof *made);
@@ -154,8 +155,8 @@ static json_t *answer(const json_t *row)
     if (status)
         out = json_pack("{s:s, s:f}", "error", err.text, "ms", ms);
     else
-        out = json_pack("{s:o, s:o, s:o, s:i, s:f, s:i}", "accepts", accepts(g, json_object_get(row, "strings")), "walks",
-                        walks(g, (int)json_integer_value(json_object_get(row, "walks")), seed), "samples",
+        out = json_pack("{s:o, s:o, s:o, s:i, s:f, s:i}", "accepts", accepts(g, json_object_get(row, "strings")),
+                        "walks", walks(g, (int)json_integer_value(json_object_get(row, "walks")), seed), "samples",
                         samples(g, (int)json_integer_value(json_object_get(row, "samples")), seed, &n_cut), "n_cut",
                         n_cut, "ms", ms, "states", (int)g->n_states);
     pn_grammar_free(g);

@@ -232,7 +232,8 @@ static void alike_but_for_a_bound(void **state)
             for (int most = 3; most < 14; most++) {
                 char text[256];
                 struct pn_rng rng = {(uint64_t)n++};
-                snprintf(text, sizeof text, "root ::= \"\\\"\" %s{%d,%d} \"\\\"\" tail{%d}\ntail ::= \"(\" [a-c]{%d,} \")\"", inside[i],
+                snprintf(text, sizeof text,
+                         "root ::= \"\\\"\" %s{%d,%d} \"\\\"\" tail{%d}\ntail ::= \"(\" [a-c]{%d,} \")\"", inside[i],
                          least, most, most % 2, least);
                 struct pn_grammar *g = from_gbnf(text);
                 walk(w, g, &rng, 30);
@@ -431,14 +432,10 @@ static void threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(masks_equal_steps),
-        cmocka_unit_test(counted),
-        cmocka_unit_test(alike_but_for_a_bound),
-        cmocka_unit_test(ends),
-        cmocka_unit_test(forced_text),
-        cmocka_unit_test(tokens_of_the_grammar),
-        cmocka_unit_test(bounded_memory),
-        cmocka_unit_test(threads),
+        cmocka_unit_test(masks_equal_steps),     cmocka_unit_test(counted),
+        cmocka_unit_test(alike_but_for_a_bound), cmocka_unit_test(ends),
+        cmocka_unit_test(forced_text),           cmocka_unit_test(tokens_of_the_grammar),
+        cmocka_unit_test(bounded_memory),        cmocka_unit_test(threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

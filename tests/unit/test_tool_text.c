@@ -188,12 +188,14 @@ static void calls_that_models_write_are_allowed(void **state)
                     "<|close|>call<|sep|>"},
         {"lfm2", "<|tool_call_start|>[get_weather(city=\"Paris\", on=True), noop()]<|tool_call_end|>"},
         {"olmo", "<function_calls>\nget_weather(city=\"Paris\", on=False)\nnoop()\n</function_calls>"},
-        {"minicpm5", "<function name=\"get_weather\"><param name=\"city\">Pa<b>ris</param><param name=\"on\">true</param>"
-                     "</function>"},
+        {"minicpm5",
+         "<function name=\"get_weather\"><param name=\"city\">Pa<b>ris</param><param name=\"on\">true</param>"
+         "</function>"},
         {"solar", "<|tool_calls|><|tool_call:begin|>id0<|tool_call:name|>noop<|tool_call:args|>{}<|tool_call:end|>"},
-        {"muse", " to=get_weather<|message|><atem:function_calls>\n<atem:invoke name=\"get_weather\">\n"
-                 "<atem:parameter name=\"city\">Paris</atem:parameter>\n<atem:parameter name=\"on\">true</atem:parameter>\n"
-                 "</atem:invoke>\n</atem:function_calls>"},
+        {"muse",
+         " to=get_weather<|message|><atem:function_calls>\n<atem:invoke name=\"get_weather\">\n"
+         "<atem:parameter name=\"city\">Paris</atem:parameter>\n<atem:parameter name=\"on\">true</atem:parameter>\n"
+         "</atem:invoke>\n</atem:function_calls>"},
         {"minimax-m3", "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Paris"
                        "]<]minimax[>[</city>]<]minimax[>[<on>true]<]minimax[>[</on>]<]minimax[>[</invoke>\n"
                        "]<]minimax[>[</tool_call>"},
@@ -254,7 +256,8 @@ static void refusal(const char *dialect, const char *parameters, const char *men
     struct pn_tool_writer w = {.demanded = true};
     struct pantry_error err = {0};
     pn_expr root;
-    json_t *tools = json_pack("[{s:{s:s, s:o}}]", "function", "name", "f", "parameters", json_loads(parameters, 0, NULL));
+    json_t *tools =
+        json_pack("[{s:{s:s, s:o}}]", "function", "name", "f", "parameters", json_loads(parameters, 0, NULL));
     assert_non_null(tools);
     assert_true(pn_dialect_call_shape(pn_dialect_find(dialect), NULL, 0, &w.shape));
     assert_int_equal(pn_expr_builder_new(&w.b, NULL), PANTRY_OK);
@@ -275,8 +278,9 @@ static void what_cannot_be_kept_is_refused_by_name(void **state)
     refusal("gemma4", ONE("{\"type\": \"array\", \"uniqueItems\": true}"), "properties.x.uniqueItems");
     refusal("gemma4", ONE("{\"type\": \"object\", \"properties\": {\"y\": {\"allOf\": []}}}"),
             "properties.x.properties.y.allOf");
-    refusal("gemma4", "{\"type\": \"object\", \"properties\": {\"x\": {\"$ref\": \"#/$defs/n\"}}, \"$defs\":"
-                      " {\"n\": {\"type\": \"object\", \"properties\": {\"n\": {\"$ref\": \"#/$defs/n\"}}}}}",
+    refusal("gemma4",
+            "{\"type\": \"object\", \"properties\": {\"x\": {\"$ref\": \"#/$defs/n\"}}, \"$defs\":"
+            " {\"n\": {\"type\": \"object\", \"properties\": {\"n\": {\"$ref\": \"#/$defs/n\"}}}}}",
             "$ref");
     refusal("gemma4", "{\"type\": \"object\", \"properties\": {\"a:b\": {\"type\": \"string\"}}}", "a:b");
     refusal("lfm2", "{\"type\": \"object\", \"properties\": {\"a=b\": {\"type\": \"string\"}}}", "a=b");

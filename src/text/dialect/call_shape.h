@@ -37,8 +37,7 @@ struct pn_call_shape {
 
 /* The shape of the first of the dialect's forms of calls that the template's source (NULL: none) has the marker of,
  * else of its first one. False: the dialect has no calls, or writes them in a way that is not known here. */
-bool pn_dialect_call_shape(const struct pn_dialect *dialect, const char *source, size_t len,
-                           struct pn_call_shape *out);
+bool pn_dialect_call_shape(const struct pn_dialect *dialect, const char *source, size_t len, struct pn_call_shape *out);
 
 /* How answers are put together whose reasoning begins with several tokens, or whose content has a header:
  * [open REASONING close [again]] content TEXT */

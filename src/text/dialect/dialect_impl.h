@@ -126,7 +126,7 @@ struct pn_call_form {
     const char *start; /* the marker that begins it */
     pn_call_fn *parse; /* reads from the marker on */
     const void *config;
-    const char *eat;      /* text directly before the marker that belongs to it, NULL: none */
+    const char *eat;                   /* text directly before the marker that belongs to it, NULL: none */
     const struct pn_call_shape *shape; /* how it is written; NULL: as the family of `parse` and `config` say */
     const char *shown;                 /* what templates have whose models write it; NULL: `start` */
     const char *at_start; /* without a marker: it may only begin the content, with one of these bytes ("*": any) */

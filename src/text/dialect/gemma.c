@@ -127,6 +127,9 @@ const struct pn_dialect pn_dialect_gemma4 = {
 const struct pn_dialect pn_dialect_gemma = {
     .name = "gemma",
     .detect = {{.all = {"<start_of_turn>"}}},
-    .calls = {{.start = "<start_function_call>call:", .parse = parse, .config = &function_gemma, .shape = &function_gemma_shape}},
+    .calls = {{.start = "<start_function_call>call:",
+               .parse = parse,
+               .config = &function_gemma,
+               .shape = &function_gemma_shape}},
     .drop = {{.text = "<end_of_turn>"}},
 };
